@@ -1,0 +1,1 @@
+"""Making: stems and estimates become pairs, and pairs become a dataset."""

@@ -1,0 +1,1 @@
+"""The nouns of stemwright: which recordings exist, where they lie, and what is known about them."""

@@ -1,0 +1,1 @@
+"""Listening: a mixture becomes stems, and stems become levels."""
