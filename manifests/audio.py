@@ -1,0 +1,426 @@
+"""Sound files: the only module that opens them.
+
+Conventions
+    Audio is float32 [C, T], full scale 1.0; time is the last axis. Lengths and positions are in frames at the file's own rate.
+    libsndfile reads WAV, FLAC, OGG, Opus and MP3; ffmpeg's libraries (PyAV) read m4a, aac and the streams of a STEM mp4.
+    An excerpt equals the same frames of the whole file, except that an AAC encoder may leave noisy bands to the decoder to fill with noise of its own.
+    24-bit FLAC holds round(x * 2^23), so what was read from 24 bits is written back bit for bit; a peak above full scale is refused, never clipped.
+    Writing is by rename: under the final name stands a whole file or none. The same audio gives the same bytes
+    (hence our own WAV header: libsndfile's float WAV carries the time of day).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import shutil
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from manifests.records import Refused
+
+Audio = npt.NDArray[np.float32]
+Encoding = Literal["flac24", "wav32f"]
+
+SUFFIXES: dict[Encoding, str] = {"flac24": ".flac", "wav32f": ".wav"}
+AV_SUFFIXES = {".m4a", ".aac", ".mp4", ".m4b", ".mka", ".webm", ".wma", ".ac3"}
+READABLE_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".caf", ".w64", ".rf64"} | AV_SUFFIXES
+FULL_SCALE = float(2**23)
+SEEKABLE_AV_SUFFIXES = {".m4a", ".mp4", ".m4b"}  # other containers round their time stamps: there an excerpt is decoded from the start
+SEEK_PREROLL = 8192  # frames decoded and dropped before an excerpt, so that transform codecs have settled (AAC needs two packets of 1024)
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of a sound file says. For m4a and mp4 ``num_frames`` is the header's claim, which decoding may correct."""
+
+    sample_rate: int
+    num_channels: int
+    num_frames: int
+
+
+def db_to_gain(db: float) -> float:
+    """The amplitude factor of a level difference in dB."""
+    return float(10.0 ** (db / 20.0))
+
+
+def gain_to_db(gain: float) -> float:
+    """The level difference in dB of an amplitude factor; -inf for 0."""
+    return float(20.0 * np.log10(gain)) if gain > 0 else float("-inf")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def probe(path: Path | str, *, stream: int = 0) -> AudioInfo:
+    """Reads the header of a sound file. Raises Refused with a reason if it is none."""
+    path = Path(path)
+    if _by_av(path):
+        with _AvReader(path, stream) as reader:
+            return reader.info
+    with _open(path) as file:
+        return AudioInfo(file.samplerate, file.channels, file.frames)
+
+
+def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, *, stream: int = 0) -> tuple[Audio, int]:
+    """Reads a sound file, or an excerpt of it without decoding what lies far before it, as (float32 [C, T], sample rate).
+
+    Raises Refused if the file is unreadable or holds fewer frames than were asked for.
+    """
+    path = Path(path)
+    if start_frame < 0:
+        raise ValueError(f"start_frame must be 0 or more; got {start_frame}")
+    if _by_av(path):
+        with _AvReader(path, stream) as reader:
+            audio = reader.read(start_frame, num_frames)
+            sample_rate = reader.info.sample_rate
+    else:
+        with _open(path) as file:
+            sample_rate = file.samplerate
+            if start_frame:
+                file.seek(min(start_frame, file.frames))
+            audio = np.ascontiguousarray(file.read(-1 if num_frames is None else num_frames, dtype="float32", always_2d=True).T)
+    if num_frames is not None and audio.shape[1] < num_frames:
+        raise Refused(f"{path.name} ends {num_frames - audio.shape[1]} frames before frame {start_frame + num_frames}. Is it truncated?")
+    return audio, sample_rate
+
+
+def blocks(path: Path | str, block_frames: int, *, sample_rate: int | None = None, stream: int = 0) -> Iterator[Audio]:
+    """Decodes a sound file as a stream of [C, t] with t about ``block_frames``, resampled when ``sample_rate`` is another than the file's."""
+    path = Path(path)
+    source = _raw_blocks(path, block_frames, stream)
+    file_rate = probe(path, stream=stream).sample_rate
+    return source if sample_rate in (None, file_rate) else _resampled(source, file_rate, int(sample_rate or file_rate))
+
+
+def _raw_blocks(path: Path, block_frames: int, stream: int) -> Iterator[Audio]:
+    if _by_av(path):
+        with _AvReader(path, stream) as reader:
+            yield from reader.blocks(block_frames)
+        return
+    with _open(path) as file:
+        while True:
+            block = file.read(block_frames, dtype="float32", always_2d=True)
+            if len(block) == 0:
+                return
+            yield np.ascontiguousarray(block.T)
+
+
+def _resampled(source: Iterator[Audio], from_rate: int, to_rate: int) -> Iterator[Audio]:
+    import soxr
+
+    resampler = None
+    for block in source:
+        resampler = resampler or soxr.ResampleStream(from_rate, to_rate, len(block), dtype="float32", quality="VHQ")
+        if (out := resampler.resample_chunk(np.ascontiguousarray(block.T))).size:
+            yield np.ascontiguousarray(out.T)
+    if resampler is not None:
+        tail = resampler.resample_chunk(np.zeros((0, block.shape[0]), np.float32), last=True)
+        if tail.size:
+            yield np.ascontiguousarray(tail.T)
+
+
+def resample(audio: Audio, from_rate: int, to_rate: int) -> Audio:
+    """Resamples [C, T] with soxr's best quality, in float32 and without dither; the same array if the rates are equal."""
+    if from_rate == to_rate:
+        return audio
+    import soxr
+
+    return np.ascontiguousarray(soxr.resample(np.ascontiguousarray(audio.T), from_rate, to_rate, quality="VHQ").T, dtype=np.float32)
+
+
+def promised_frames(path: Path | str) -> int | None:
+    """How many frames the file's own header promises, where a truncated file can be told from it: WAV (RIFF sizes) and MP3 (Xing); else None.
+
+    FLAC and OGG decoders find a truncation themselves.
+    """
+    with Path(path).open("rb") as file:
+        head = file.read(8192)
+        if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+            return _riff_frames(file)
+    at = max(head.find(b"Xing"), head.find(b"Info"))
+    if Path(path).suffix.lower() != ".mp3" or at < 0 or not head[at + 7] & 1:
+        return None
+    per_packet = 1152 if head[max(head.find(b"\xff\xfb"), head.find(b"\xff\xfa"), 0) + 1] & 0x08 else 576  # MPEG 1 against MPEG 2
+    return int(struct.unpack(">I", head[at + 8 : at + 12])[0]) * per_packet
+
+
+def _riff_frames(file: io.BufferedReader) -> int | None:
+    file.seek(12)
+    block_align = 0
+    while len(header := file.read(8)) == 8:
+        name, size = header[:4], struct.unpack("<I", header[4:])[0]
+        if name == b"data":
+            return size // block_align if block_align and size != 0xFFFFFFFF else None
+        body = file.read(size + size % 2) if size < 1 << 20 else b""
+        if name == b"fmt ":
+            block_align = struct.unpack("<H", body[12:14])[0]
+        elif size >= 1 << 20:
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return None
+
+
+def encode(audio: Audio, sample_rate: int, encoding: Encoding) -> bytes:
+    """The bytes of a sound file. Raises ValueError on samples that are not finite, or on a peak that 24 bits cannot hold."""
+    import soundfile
+
+    if encoding == "wav32f":
+        samples = np.ascontiguousarray(audio.T, dtype="<f4")
+        if not np.isfinite(samples).all():
+            raise ValueError("audio holds NaN or infinite samples")
+        return _wav_header(sample_rate, audio.shape[0], audio.shape[1]) + samples.tobytes()
+    buffer = io.BytesIO()
+    soundfile.write(buffer, _to_int24(audio), sample_rate, subtype="PCM_24", format="FLAC")
+    return buffer.getvalue()
+
+
+def save(path: Path | str, audio: Audio, sample_rate: int, *, encoding: Encoding = "flac24") -> str:
+    """Writes float32 [C, T] by rename and returns the SHA-256 of the file."""
+    data = encode(audio, sample_rate, encoding)
+    write_bytes(Path(path), data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file by rename, so that a full disk or a kill leaves no half file under its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class Writer:
+    """Writes a sound file block by block: a context manager that renames into place on success and leaves nothing on failure.
+
+    ``write(block)`` takes float32 [C, t]. ``sha256`` is set once the file stands.
+    """
+
+    def __init__(self, path: Path | str, sample_rate: int, num_channels: int, *, encoding: Encoding = "flac24") -> None:
+        self.path = Path(path)
+        self.sample_rate, self.num_channels, self.encoding = sample_rate, num_channels, encoding
+        self.num_frames = 0
+        self.sha256 = ""
+        self._temporary = _temporary(self.path)
+
+    def __enter__(self) -> Writer:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.encoding == "wav32f":
+            self._file: Any = self._temporary.open("wb")
+            self._file.write(_wav_header(self.sample_rate, self.num_channels, 0))
+        else:
+            import soundfile
+
+            self._file = soundfile.SoundFile(
+                self._temporary, "w", samplerate=self.sample_rate, channels=self.num_channels, subtype="PCM_24", format="FLAC"
+            )
+        return self
+
+    def write(self, block: Audio) -> None:
+        """Appends [C, t]. Raises OSError on a full disk, ValueError as ``encode`` does."""
+        if block.shape[0] != self.num_channels:
+            raise ValueError(f"{self.path.name} has {self.num_channels} channels; got a block of {block.shape[0]}")
+        self.num_frames += block.shape[1]
+        if self.encoding == "wav32f":
+            self._file.write(np.ascontiguousarray(block.T, dtype="<f4").tobytes())
+            return
+        import soundfile
+
+        try:
+            self._file.write(_to_int24(block))
+        except soundfile.LibsndfileError as error:
+            raise self._as_os_error(error) from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None and self.encoding == "wav32f":
+                self._file.seek(0)
+                self._file.write(_wav_header(self.sample_rate, self.num_channels, self.num_frames))
+            self._file.close()
+            if kind is None:
+                self.sha256 = file_sha256(self._temporary)
+                self._temporary.replace(self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def _as_os_error(self, error: Exception) -> OSError:
+        full = shutil.disk_usage(self.path.parent).free < 1 << 20
+        return OSError(errno.ENOSPC if full else errno.EIO, "No space left on device" if full else str(error), str(self.path))
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _to_int24(audio: Audio) -> npt.NDArray[np.int32]:
+    """[C, T] as interleaved 32-bit integers whose upper 24 bits are round(x * 2^23)."""
+    scaled = np.rint(audio.T * np.float32(FULL_SCALE))
+    peak = float(np.abs(scaled).max(initial=0.0))
+    if not peak <= FULL_SCALE:
+        what = (
+            "holds NaN or infinite samples"
+            if not np.isfinite(peak)
+            else f"peaks at {gain_to_db(peak / FULL_SCALE):+.2f} dBFS, which 24 bits cannot hold"
+        )
+        raise ValueError(f"audio {what}; scale it down, record the gain, or write float WAV")
+    return np.ascontiguousarray(np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int32) << 8)
+
+
+def _wav_header(sample_rate: int, num_channels: int, num_frames: int) -> bytes:
+    size = num_frames * num_channels * 4
+    if size + 50 > 0xFFFFFFFF:
+        raise ValueError(f"{size / 2**30:.1f} GiB of float samples do not fit a WAV file (4 GiB); use flac24")
+    fmt = struct.pack("<HHIIHHH", 3, num_channels, sample_rate, sample_rate * num_channels * 4, num_channels * 4, 32, 0)  # 3: IEEE float
+    return (
+        b"RIFF"
+        + struct.pack("<I", size + 50)
+        + b"WAVEfmt "
+        + struct.pack("<I", 18)
+        + fmt
+        + b"fact"
+        + struct.pack("<II", 4, num_frames)
+        + b"data"
+        + struct.pack("<I", size)
+    )
+
+
+def tags(path: Path | str) -> dict[str, str]:
+    """The tags of a sound file with lower-case keys (title, artist, album, copyright ...); empty if there are none or they cannot be read."""
+    import av
+
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            found = dict(container.metadata)
+            for stream in container.streams.audio:
+                found.update(stream.metadata)
+    except (av.FFmpegError, OSError, ValueError):
+        return {}
+    return {key.lower(): value.strip() for key, value in found.items() if value.strip()}
+
+
+def num_streams(path: Path | str) -> int:
+    """How many audio streams a file holds: 1 for ordinary files, 5 for a STEM file."""
+    if not _by_av(Path(path)):
+        return 1
+    with _AvReader(Path(path), 0) as reader:
+        return reader.num_streams
+
+
+def _by_av(path: Path) -> bool:
+    return path.suffix.lower() in AV_SUFFIXES
+
+
+def _open(path: Path) -> Any:
+    import soundfile
+
+    _check_readable(path)
+    try:
+        return soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise Refused(f"not a readable sound file ({str(error.error_string).rstrip('.')})") from error
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise Refused("empty file (0 bytes)")
+    except FileNotFoundError as error:
+        raise Refused(f"file not found: {path.name}") from error
+    except OSError as error:
+        raise Refused(f"cannot be opened: {error.strerror}") from error
+
+
+class _AvReader:
+    """One audio stream of a container, decoded by ffmpeg's libraries to float32 [C, t] with sample-exact positions."""
+
+    def __init__(self, path: Path, stream: int) -> None:
+        import av
+
+        _check_readable(path)
+        try:
+            self._container = av.open(str(path), metadata_errors="replace")
+        except (av.FFmpegError, ValueError) as error:
+            raise Refused(f"not a readable sound file ({getattr(error, 'strerror', None) or error})") from error
+        self.num_streams = len(self._container.streams.audio)
+        if stream >= self.num_streams:
+            self._container.close()
+            raise Refused(f"{path.name} has {self.num_streams} audio streams; stream {stream} was asked for")
+        self._stream = self._container.streams.audio[stream]
+        self._path = path
+        context = self._stream.codec_context
+        seconds = (
+            self._stream.duration * self._stream.time_base
+            if self._stream.duration and self._stream.time_base
+            else (self._container.duration or 0) / 1e6
+        )
+        self.info = AudioInfo(context.sample_rate, context.channels, round(seconds * context.sample_rate))
+
+    def __enter__(self) -> _AvReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def _frames(self) -> Iterator[tuple[int | None, Audio]]:
+        """Decoded frames with the position of their first sample, where the container knows it."""
+        import av
+
+        resampler = av.AudioResampler(format="fltp")
+        try:
+            for frame in self._container.decode(self._stream):
+                position = None
+                if frame.pts is not None and frame.time_base is not None:
+                    position = round((frame.pts - (self._stream.start_time or 0)) * frame.time_base * self.info.sample_rate)
+                for planar in resampler.resample(frame):
+                    yield position, planar.to_ndarray()
+        except av.FFmpegError as error:
+            raise Refused(f"{self._path.name} cannot be decoded ({error.strerror or error}). Is it truncated?") from error
+
+    def read(self, start_frame: int, num_frames: int | None) -> Audio:
+        """[C, T] from ``start_frame``; shorter than asked for only where the stream ends."""
+        if start_frame > SEEK_PREROLL and self._path.suffix.lower() in SEEKABLE_AV_SUFFIXES:
+            seconds = (start_frame - SEEK_PREROLL) / self.info.sample_rate
+            self._container.seek(int(seconds / self._stream.time_base) + (self._stream.start_time or 0), stream=self._stream)
+        parts: list[Audio] = []
+        at = 0
+        wanted: float = np.inf if num_frames is None else start_frame + num_frames
+        for number, (position, block) in enumerate(self._frames()):
+            if number == 0:
+                at = position or 0
+            skip = max(0, start_frame - at)
+            keep = int(min(block.shape[1], wanted - at))
+            if skip < keep:
+                parts.append(block[:, skip:keep])
+            at += block.shape[1]
+            if at >= wanted:
+                break
+        if not parts:
+            return np.zeros((self.info.num_channels, 0), np.float32)
+        return np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32)
+
+    def blocks(self, block_frames: int) -> Iterator[Audio]:
+        """The whole stream as [C, t] of about ``block_frames``."""
+        held: list[Audio] = []
+        for _, block in self._frames():
+            held.append(block)
+            if sum(part.shape[1] for part in held) >= block_frames:
+                yield np.ascontiguousarray(np.concatenate(held, axis=1), dtype=np.float32)
+                held = []
+        if held:
+            yield np.ascontiguousarray(np.concatenate(held, axis=1), dtype=np.float32)

@@ -1,0 +1,221 @@
+"""The records that the tables hold: one row of each describes one thing that exists or is to be made.
+
+Conventions
+    Records are frozen. A stage never edits one: a new fact is a new row that carries the id of the old one.
+    An id is 16 hex digits of a SHA-256 over the canonical JSON of everything that determines the thing (``content_id``), so a changed setting
+    cannot be mistaken for finished work, a renamed file keeps its id, and two copies of one recording share it.
+    ``task_id`` names the unit of work that wrote a row: a start skips the tasks whose rows it finds.
+    Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder.
+    A level that does not exist (silence) is ``None``, never a very low number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator
+
+Scalar = float | bool | str
+Split = Literal["train", "valid", "test"]
+RESIDUAL = "residual"  # the stem that holds mixture - sum(stems), so that the stems of a track always sum to it
+
+
+class Refused(ValueError):
+    """A reason, for a person, why a stage will not take a row: becomes a ``Rejected`` row while the rest goes on."""
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, no NaN. Equal values give equal text on every machine."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def content_id(value: Any) -> str:
+    """The first 16 hex digits of the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def inside(path: str) -> str:
+    """Returns the path unchanged if it stays below the folder it is relative to; raises ValueError otherwise."""
+    pure = PurePosixPath(path)
+    if not path or pure.is_absolute() or ".." in pure.parts or PureWindowsPath(path).drive or "\0" in path:
+        raise ValueError(f"path {path!r} leaves its folder; expected a relative path without '..'. Was the table edited by hand?")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(inside)]
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Db = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and an unknown column is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AudioFile(Record):
+    """A sound file as it was when its row was written."""
+
+    path: RelativePath = Field(description="relative to the songs folder (sources) or the corpus folder (everything else)")
+    sample_rate: int = Field(gt=0, description="Hz")
+    num_channels: int = Field(ge=1)
+    num_frames: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the whole file")
+    stream: int = Field(0, ge=0, description="which audio stream of the file (STEM mp4 holds five)")
+
+
+class ReferenceStem(Record):
+    """One of a multitrack's own stems."""
+
+    name: str
+    audio: AudioFile
+
+
+class Track(Record):
+    """A recording in the songs folder, with what is known about it before anyone listens."""
+
+    id: Id
+    task_id: Id
+    audio: AudioFile
+    title: str
+    artist: str | None = None
+    album: str | None = None
+    rights: str = Field("unknown", description="as the tags, the CSV or the dataset state them")
+    source: str = Field(description="the kind of catalog that found it: folder, csv, stems, musdb18, musdb18hq, moisesdb")
+    split: Split
+    peak_dbfs: Db = Field(description="largest absolute sample, dB relative to full scale")
+    references: tuple[ReferenceStem, ...] = ()
+    notes: tuple[str, ...] = Field((), description="what is unusual about the file and how it is handled")
+
+
+class Stem(Record):
+    """One separated or reference stem, written on the mixture's own scale up to the track's joint gain."""
+
+    id: Id
+    task_id: Id
+    track_id: Id
+    name: str
+    audio: AudioFile
+    origin: str = Field(description='"htdemucs_ft@demucs-4.1.0" or "reference"')
+    gain_db: Db = Field(description="one gain for all stems of the track, applied before writing; 0 unless a peak needed it")
+    closure_db: float | None = Field(
+        description="energy of mixture - sum(stems, without the residual) over energy of the mixture, dB; None if they sum exactly"
+    )
+
+
+class EffectUse(Record):
+    """An effect with the settings it is used with."""
+
+    effect: str
+    settings: dict[str, Scalar] = Field(default_factory=dict)
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
+
+    @field_serializer("settings")
+    def _as_text_in_arrow(self, value: dict[str, Scalar], info: SerializationInfo) -> Any:
+        # Settings differ from effect to effect, so a Parquet column of them has to be text.
+        return canonical_json(value) if info.context == "arrow" else value
+
+
+class EffectEstimate(EffectUse):
+    """An effect whose settings were estimated from the audio, with how far to trust them."""
+
+    confidence: float = Field(ge=0, le=1)
+
+
+class Estimate(Record):
+    """What was measured or estimated about one stem."""
+
+    id: Id
+    task_id: Id
+    stem_id: Id
+    track_id: Id
+    name: str
+    loudness_lufs: Db | None = Field(description="integrated loudness of the stem on the mixture's scale (BS.1770-5); None: silent")
+    level_lu: Db | None = Field(description="level against the mixture; None: not present")
+    level_low_lu: Db | None
+    level_high_lu: Db | None
+    pan: float | None = Field(description="-1 left, 1 right; None for a mono mixture or a silent stem")
+    width: float | None = Field(description="0 mono, 1 side as strong as mid; None for a mono mixture or a silent stem")
+    active: tuple[bool, ...] = Field(description="for each second of the track, whether the stem sounds")
+    effects: tuple[EffectEstimate, ...] = ()
+    profile: str | None = Field(None, description="the corpus profile that the effect settings are relative to")
+
+
+class Branch(Record):
+    """A source through a chain of effects."""
+
+    source_id: Id = Field(description="of a stem, or of a track for its mixture")
+    chain: tuple[EffectUse, ...] = ()
+    offset_frames: int = Field(0, description="added to the pair's start_frame for this source")
+
+
+class Signal(Record):
+    """Branches, summed, then through a bus chain."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    branches: tuple[Branch, ...]
+    bus: tuple[EffectUse, ...] = ()
+
+
+class Pair(Record):
+    """A training example as it is planned: which signals, from which sources, with which settings."""
+
+    id: Id
+    kind: str = Field(description="the recipe that planned it")
+    number: int = Field(ge=0, description="which of the track's pairs of this kind")
+    track_id: Id
+    split: Split
+    start_frame: int = Field(ge=0, description="at sample_rate")
+    num_frames: int = Field(gt=0)
+    sample_rate: int = Field(gt=0)
+    inputs: tuple[Signal, ...]
+    targets: tuple[Signal, ...]
+    text: str | None = None
+    seed: int
+
+
+class SignalFile(Record):
+    """One rendered signal of an example."""
+
+    role: Literal["input", "target"]
+    name: str
+    audio: AudioFile
+    loudness_lufs: Db | None = Field(description="integrated, as written; None: silent, or shorter than a gating block")
+    peak_dbfs: Db | None = Field(description="largest absolute sample as written; None: silent")
+
+
+class Example(Record):
+    """A rendered pair: its files, and the values that only rendering can know."""
+
+    id: Id
+    task_id: Id
+    pair_id: Id
+    gain_db: Db = Field(description="one gain for all signals of the example, applied before writing; 0 unless a peak needed it")
+    signals: tuple[SignalFile, ...]
+
+
+class Rejected(Record):
+    """What a stage refused, and why."""
+
+    id: Id
+    stage: str
+    row_id: str = Field(description="the id of the refused row, or the path of a file that has none yet")
+    subject: str = Field(description="what a person calls it: a path, a title")
+    reason: str
+
+
+ROW_TYPES: dict[str, type[Record]] = {
+    "tracks": Track,
+    "stems": Stem,
+    "estimates": Estimate,
+    "pairs": Pair,
+    "examples": Example,
+    "rejected": Rejected,
+}
