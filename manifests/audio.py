@@ -3,8 +3,10 @@
 Conventions
     Audio is float32 [C, T], full scale 1.0; time is the last axis. Lengths and positions are in frames at the file's own rate.
     libsndfile reads WAV, FLAC, OGG, Opus and MP3; ffmpeg's libraries (PyAV) read m4a, aac and the streams of a STEM mp4.
-    An excerpt equals the same frames of the whole file, except that an AAC encoder may leave noisy bands to the decoder to fill with noise of its own.
-    24-bit FLAC holds round(x * 2^23), so what was read from 24 bits is written back bit for bit; a peak above full scale is refused, never clipped.
+    An excerpt equals the same frames of the whole file, except that an AAC encoder may leave noisy bands to the decoder to fill with
+    noise of its own.
+    24-bit FLAC holds round(x * 2^23), so what was read from 24 bits is written back bit for bit; a peak above full scale is refused,
+    never clipped.
     Writing is by rename: under the final name stands a whole file or none. The same audio gives the same bytes
     (hence our own WAV header: libsndfile's float WAV carries the time of day).
 """
@@ -19,6 +21,7 @@ import shutil
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -98,7 +101,9 @@ def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, 
 
 
 def blocks(path: Path | str, block_frames: int, *, sample_rate: int | None = None, stream: int = 0) -> Iterator[Audio]:
-    """Decodes a sound file as a stream of [C, t] with t about ``block_frames``, resampled when ``sample_rate`` is another than the file's."""
+    """Decodes a sound file as a stream of [C, t] with t about ``block_frames``, resampled when ``sample_rate`` is another than the
+    file's.
+    """
     path = Path(path)
     source = _raw_blocks(path, block_frames, stream)
     file_rate = probe(path, stream=stream).sample_rate
@@ -300,7 +305,9 @@ def _wav_header(sample_rate: int, num_channels: int, num_frames: int) -> bytes:
 
 
 def tags(path: Path | str) -> dict[str, str]:
-    """The tags of a sound file with lower-case keys (title, artist, album, copyright ...); empty if there are none or they cannot be read."""
+    """The tags of a sound file with lower-case keys (title, artist, album, copyright ...); empty if there are none or they cannot be
+    read.
+    """
     import av
 
     try:
@@ -388,15 +395,16 @@ class _AvReader:
                 if frame.pts is not None and frame.time_base is not None:
                     position = round((frame.pts - (self._stream.start_time or 0)) * frame.time_base * self.info.sample_rate)
                 for planar in resampler.resample(frame):
-                    yield position, planar.to_ndarray()
+                    yield position, np.asarray(planar.to_ndarray(), np.float32)
         except av.FFmpegError as error:
             raise Refused(f"{self._path.name} cannot be decoded ({error.strerror or error}). Is it truncated?") from error
 
     def read(self, start_frame: int, num_frames: int | None) -> Audio:
         """[C, T] from ``start_frame``; shorter than asked for only where the stream ends."""
         if start_frame > SEEK_PREROLL and self._path.suffix.lower() in SEEKABLE_AV_SUFFIXES:
-            seconds = (start_frame - SEEK_PREROLL) / self.info.sample_rate
-            self._container.seek(int(seconds / self._stream.time_base) + (self._stream.start_time or 0), stream=self._stream)
+            time_base = self._stream.time_base or Fraction(1, self.info.sample_rate)
+            seconds = Fraction(start_frame - SEEK_PREROLL, self.info.sample_rate)
+            self._container.seek(int(seconds / time_base) + (self._stream.start_time or 0), stream=self._stream)
         parts: list[Audio] = []
         at = 0
         wanted: float = np.inf if num_frames is None else start_frame + num_frames

@@ -2,7 +2,8 @@
 
 Conventions
     Records are frozen. A stage never edits one: a new fact is a new row that carries the id of the old one.
-    An id is 16 hex digits of a SHA-256 over the canonical JSON of everything that determines the thing (``content_id``), so a changed setting
+    An id is 16 hex digits of a SHA-256 over the canonical JSON of everything that determines the thing (``content_id``), so a changed
+    setting
     cannot be mistaken for finished work, a renamed file keeps its id, and two copies of one recording share it.
     ``task_id`` names the unit of work that wrote a row: a start skips the tasks whose rows it finds.
     Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder.
@@ -23,7 +24,7 @@ Split = Literal["train", "valid", "test"]
 RESIDUAL = "residual"  # the stem that holds mixture - sum(stems), so that the stems of a track always sum to it
 
 
-class Refused(ValueError):
+class Refused(ValueError):  # noqa: N818  # a verdict on a row, not a failure of the program
     """A reason, for a person, why a stage will not take a row: becomes a ``Rejected`` row while the rest goes on."""
 
 

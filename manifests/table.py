@@ -1,11 +1,13 @@
 """Tables: the rows of one record type, on disk.
 
-While a stage runs, one process appends its rows to a journal, a text file of JSON lines that survives a kill at any moment. When the stage ends, the journal
+While a stage runs, one process appends its rows to a journal, a text file of JSON lines that survives a kill at any moment. When the
+stage ends, the journal
 becomes a Parquet file by rename. The Parquet schema is derived from the record's own fields, so there is one definition.
 
 Conventions
     ``NAME.parquet`` is a finished table, ``NAME.jsonl.part`` its journal. A journal line is one finished task: ``{"task": id, "rows": [...]}``.
-    A torn last line (the process was killed while writing it) is dropped; a broken line before the end is an error, since nothing we do makes one.
+    A torn last line (the process was killed while writing it) is dropped; a broken line before the end is an error, since nothing we do
+    makes one.
     Settings of effects differ from row to row and stand in Parquet as JSON text.
 """
 
