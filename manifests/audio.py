@@ -147,8 +147,9 @@ def resample(audio: Audio, from_rate: int, to_rate: int) -> Audio:
 
 
 def promised_frames(path: Path | str) -> int | None:
-    """How many frames the file's own header promises, where a truncated file can be told from it: WAV (RIFF sizes) and MP3 (Xing); else None.
+    """How many frames the file's own header promises, where a truncated file can be told from it: WAV (RIFF sizes) and MP3 (Xing).
 
+    None for every other kind.
     FLAC and OGG decoders find a truncation themselves.
     """
     with Path(path).open("rb") as file:

@@ -2,10 +2,11 @@
 
 Conventions
     Records are frozen. A stage never edits one: a new fact is a new row that carries the id of the old one.
-    An id is 16 hex digits of a SHA-256 over the canonical JSON of everything that determines the thing (``content_id``), so a changed
-    setting
-    cannot be mistaken for finished work, a renamed file keeps its id, and two copies of one recording share it.
-    ``task_id`` names the unit of work that wrote a row: a start skips the tasks whose rows it finds.
+    An id is 16 hex digits of a SHA-256 over canonical JSON (``content_id``). There are two, with different duties.
+    ``task_id`` is over everything that determines a row before it is made (sources, settings, model, versions): a start skips the tasks whose
+    rows it finds, and a changed setting cannot be mistaken for finished work.
+    ``id`` is over the row as it came out (``seal``), so that an edited row gives itself away. A track's is over the content of its audio alone:
+    a renamed file keeps its id, and two copies of one recording share it.
     Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder.
     A level that does not exist (silence) is ``None``, never a very low number.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator
 
@@ -51,10 +52,23 @@ Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Db = Annotated[float, Field(allow_inf_nan=False)]
 
 
+R = TypeVar("R", bound="Record")
+
+
 class Record(BaseModel):
     """Base of all records: frozen, and an unknown column is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def content(self) -> dict[str, Any]:
+        """The row as plain JSON values, without its id."""
+        return self.model_dump(mode="json", exclude={"id"})
+
+
+def seal(record_type: type[R], **columns: Any) -> R:
+    """A record whose id is the content id of all its other columns."""
+    row = record_type(id="0" * 16, **columns)  # type: ignore[call-arg]
+    return row.model_copy(update={"id": content_id(row.content())})
 
 
 class AudioFile(Record):
@@ -73,6 +87,12 @@ class ReferenceStem(Record):
 
     name: str
     audio: AudioFile
+
+
+def track_id(audio: AudioFile, references: tuple[ReferenceStem, ...] = ()) -> str:
+    """The id of a recording: of the bytes of its audio and of its reference stems, whatever the files are called."""
+    stems = {stem.name: [stem.audio.sha256, stem.audio.stream] for stem in references}
+    return content_id({"audio": [audio.sha256, audio.stream], "references": stems})
 
 
 class Track(Record):

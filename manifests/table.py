@@ -5,14 +5,18 @@ stage ends, the journal
 becomes a Parquet file by rename. The Parquet schema is derived from the record's own fields, so there is one definition.
 
 Conventions
-    ``NAME.parquet`` is a finished table, ``NAME.jsonl.part`` its journal. A journal line is one finished task: ``{"task": id, "rows": [...]}``.
-    A torn last line (the process was killed while writing it) is dropped; a broken line before the end is an error, since nothing we do
-    makes one.
+    ``NAME.parquet`` is a finished table, ``NAME.jsonl.part`` its journal.
+    A journal line is one finished task: ``{"task": id, "rows": [...]}``.
+    A torn last line (the process was killed while writing it) is dropped; a broken line before the end is an error,
+    since nothing we do makes one.
     Settings of effects differ from row to row and stand in Parquet as JSON text.
+    A Parquet file carries in its metadata a digest of its rows (``is_as_written`` tells whether they were edited since)
+    and the id of what it was made from (``made_from``).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -74,7 +78,7 @@ def write(path: Path, rows: Sequence[Record], record_type: type[Record], *, made
 
     adapter = TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]  # one call for all rows is three times as fast as one each
     table = pa.Table.from_pylist(adapter.dump_python(tuple(rows), context="arrow"), schema=arrow_schema(record_type))
-    table = table.replace_schema_metadata({"made_from": made_from, "record": record_type.__name__})
+    table = table.replace_schema_metadata({"made_from": made_from, "record": record_type.__name__, "digest": _digest(rows, record_type)})
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
     try:
@@ -83,6 +87,19 @@ def write(path: Path, rows: Sequence[Record], record_type: type[Record], *, made
         os.replace(temporary, path)  # noqa: PTH105  # the name says that it replaces
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _digest(rows: Sequence[Record], record_type: type[Record]) -> str:
+    adapter = TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]
+    return hashlib.sha256(adapter.dump_json(tuple(rows))).hexdigest()
+
+
+def is_as_written(path: Path, record_type: type[Record]) -> bool:
+    """Whether the rows of a finished table are those that ``write`` was given: False once a row was edited, added or removed."""
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_schema(path).metadata or {}
+    return metadata.get(b"digest", b"").decode() == _digest(read(path, record_type), record_type)
 
 
 def _umask() -> int:
