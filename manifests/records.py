@@ -3,9 +3,9 @@
 Conventions
     Records are frozen. A stage never edits one: a new fact is a new row that carries the id of the old one.
     An id is 16 hex digits of a SHA-256 over canonical JSON (``content_id``). There are two, with different duties.
-    ``task_id`` is over everything that determines a row before it is made (sources, settings, model, versions): a start skips the tasks whose
-    rows it finds, and a changed setting cannot be mistaken for finished work.
-    ``id`` is over the row as it came out (``seal``), so that an edited row gives itself away. A track's is over the content of its audio alone:
+    ``task_id`` is over everything that determines a row before it is made (sources, settings, model, versions): a start skips the tasks
+    whose rows it finds, and a changed setting cannot be mistaken for finished work.
+    ``id`` is over the row as it came out (``seal``), so that an edited row gives itself away. A track's is over its audio alone:
     a renamed file keeps its id, and two copies of one recording share it.
     Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder.
     A level that does not exist (silence) is ``None``, never a very low number.
