@@ -1,0 +1,70 @@
+"""Level and place of a signal: a fader and a constant-power pan.
+
+Conventions
+    pan -1 is left, 0 the centre, 1 right. With the angle a = (pan + 1) π/4 the left channel is multiplied by √2 cos a and the right one by
+    √2 sin a: the sum of the squares of both factors is 2 everywhere, so a signal with equal power in both channels keeps its power,
+    both factors are 1 at the centre, and a channel gains 3 dB at its own side while the other vanishes.
+    Mono audio has no place: a pan other than 0 on it is an error. So it is for more than two channels.
+
+References
+    The sine and cosine law of constant power, as in mixing consoles; normalised here to 1 at the centre.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from datagen.effects.setting import EffectSettings, setting
+from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+
+NAME = "fader"
+
+
+class Settings(EffectSettings):
+    """Gain and pan."""
+
+    gain_db: float = setting(0.0, low=-48.0, high=24.0, unit="dB", description="level of the signal")
+    pan: float = setting(0.0, low=-1.0, high=1.0, unit="left -1, right 1", description="place between the loudspeakers, constant power")
+
+
+def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Returns the audio with the gain and the pan."""
+    return checked(audio, sample_rate) * _factors(audio, settings)
+
+
+def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Undoes ``apply``. Raises ValueError at pan -1 and 1, where one channel is gone."""
+    if not isinstance(settings.pan, torch.Tensor) and abs(settings.pan) == 1.0:
+        raise ValueError(f"a pan of {settings.pan:g} silences one channel and cannot be undone; it can within (-1, 1)")
+    return checked(audio, sample_rate) / _factors(audio, settings)
+
+
+def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
+    """Gain and pan that turn dry into wet, both [C, T], by least squares on each channel."""
+    del sample_rate  # a level has no time in it
+    wet, dry = pair(wet, dry)
+    energy = (dry * dry).sum(-1)
+    if not bool((energy > 0.0).all()):
+        raise NotIdentifiableError("a channel of the dry signal is silent: gain and pan cannot be told apart")
+    factors = (wet * dry).sum(-1) / energy
+    if bool((factors < 0.0).any()) or float(factors.abs().max()) == 0.0:
+        raise NotIdentifiableError("the wet signal is silent or inverted against the dry one: no fader does that")
+    if len(factors) == 1:
+        return Settings(gain_db=20.0 * math.log10(float(factors[0])))
+    left, right = float(factors[0]), float(factors[1])
+    return Settings(
+        gain_db=10.0 * math.log10((left**2 + right**2) / 2.0), pan=min(max(4.0 / math.pi * math.atan2(right, left) - 1.0, -1.0), 1.0)
+    )
+
+
+def _factors(audio: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """What each channel is multiplied by: [..., C or 1, 1]."""
+    gain = 10.0 ** (column(settings.gain_db, audio) / 20.0)
+    if is_off(settings.pan, 0.0):
+        return gain
+    if audio.shape[-2] != 2:
+        raise ValueError(f"a pan needs two channels; got {audio.shape[-2]} (make a mono signal stereo before, or leave pan at 0)")
+    angle = (column(settings.pan, audio) + 1.0) * (math.pi / 4.0)
+    return gain * math.sqrt(2.0) * torch.cat([torch.cos(angle), torch.sin(angle)], dim=-2)
