@@ -39,7 +39,7 @@ def is_off(value: Any, neutral: float) -> bool:
 
 
 def pair(wet: torch.Tensor, dry: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both signals of a fit in float64 [C, T]. Raises ValueError where their shapes differ, NotIdentifiableError where the dry is silent."""
+    """Both signals of a fit in float64 [C, T]. Raises ValueError where their shapes differ, NotIdentifiableError if the dry is silent."""
     if wet.shape != dry.shape or wet.ndim != 2:
         raise ValueError(
             f"a fit needs wet and dry of one shape [channels, time]; got {list(wet.shape)} and {list(dry.shape)}. Align and cut them first"
