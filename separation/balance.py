@@ -1,0 +1,221 @@
+"""The mix balance of a recording: each stem's level with an interval, when it plays, its course in time, pan and width.
+
+Conventions
+    mixture and stems are float32 [C, T] of one shape. Levels are in LU against the loudness of the mixture: the integrated level against
+    the integrated loudness, the trajectory against the mixture in the same three seconds. A stem that is silent or whose energy does not
+    occur in the mixture is not present: its level is -inf and ``note`` says why. A mono mixture has no pan and no width: None.
+
+References
+    ITU-R BS.1770-5; EBU Tech 3341. The estimators are described in separation/level.py, pan and width in separation/panorama.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from separation.kweighting import hop_edges, hop_products
+from separation.level import SEPARATED, Calibration, Level, estimate_level
+from separation.loudness import (
+    BLOCK_STEP_HOPS,
+    MOMENTARY_HOPS,
+    SHORT_TERM_HOPS,
+    channel_weights,
+    gate,
+    gated_loudness,
+    to_lufs,
+    window_means,
+)
+from separation.panorama import BandImage, Image, band_images, image_of
+
+Array = NDArray[np.floating]
+
+ACTIVE_RANGE_LU = 20.0  # a stem plays where it is less than this below its own loudness
+FOREIGN_SHARE = 0.1  # a stem whose cross-energy is a smaller share of its own energy is not in the mixture
+NOT_FOUND = "not present: its energy does not occur in the mixture"
+SILENT = "not present: silent"
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Level against the mixture in the three seconds that end at each time; -inf where the stem or the mixture is silent. All [N]."""
+
+    end_s: Array
+    level_lu: Array
+    low_lu: Array
+    high_lu: Array
+
+
+@dataclass(frozen=True)
+class StemBalance:
+    """What can be said of one stem in its mixture.
+
+    ``loudness_lufs`` is the loudness of the stem as given; ``level_lu`` the estimate of its level in the mixture, with an 80 % interval;
+    ``active_spans_s`` the times at which it plays.
+    """
+
+    loudness_lufs: float
+    level_lu: float
+    level_low_lu: float
+    level_high_lu: float
+    pan: float | None
+    width: float | None
+    correlation: float | None
+    naive_lu: float
+    cross_lu: float
+    present: bool
+    note: str
+    active_fraction: float
+    active_spans_s: tuple[tuple[float, float], ...]
+    trajectory: Trajectory
+    bands: tuple[BandImage, ...]
+
+
+def check_stems(mixture: Array, stems: Mapping[str, Array]) -> None:
+    """Refuses what cannot be compared: no stems, or a stem of another shape; ValueError names the stem and what came."""
+    if mixture.ndim != 2 or mixture.shape[1] == 0:
+        raise ValueError(f"expected a mixture [C, T] with at least one frame, came shape {mixture.shape}; a mono signal is audio[None]")
+    channel_weights(mixture.shape[0])
+    if not stems:
+        raise ValueError("expected at least one stem, came an empty dictionary; separate the mixture first")
+    for name, stem in stems.items():
+        if stem.shape != mixture.shape:
+            raise ValueError(
+                f"expected stem {name!r} in the shape of its mixture {mixture.shape} [C, T], came {stem.shape}; "
+                "cut or pad it, or resample it to the mixture's rate"
+            )
+
+
+@dataclass(frozen=True)
+class _Energies:
+    """Sums per hop: of the mixture [K], and per stem of itself [S, K], with the mixture [S, K], and of left, right and their product [S,
+    3, K]."""
+
+    edges: NDArray[np.int64]
+    mixture: Array
+    own: Array
+    cross: Array
+    image: Array | None
+
+
+def _energies(mixture: Array, stems: Mapping[str, Array], sample_rate: int) -> _Energies:
+    weights, channels = channel_weights(mixture.shape[0]), range(mixture.shape[0])
+    rows = [channel for signal in (mixture, *stems.values()) for channel in signal]
+    row = np.arange(len(rows)).reshape(-1, len(channels))
+    pairs = [(row[0, c], row[0, c]) for c in channels]
+    for s in range(1, len(row)):
+        pairs += [(row[s, c], row[s, c]) for c in channels] + [(row[s, c], row[0, c]) for c in channels]
+    stereo = len(channels) == 2
+    if stereo:
+        pairs += [(row[s, 0], row[s, 1]) for s in range(1, len(row))]
+    sums = hop_products(rows, pairs, sample_rate)
+    by_signal = sums[len(channels) : len(channels) * (2 * len(stems) + 1)].reshape(len(stems), 2, len(channels), -1)
+    image = np.stack([by_signal[:, 0, 0], by_signal[:, 0, 1], sums[-len(stems) :]], axis=1) if stereo else None
+    return _Energies(
+        edges=hop_edges(mixture.shape[1], sample_rate),
+        mixture=weights @ sums[: len(channels)],
+        own=np.einsum("c,sck->sk", weights, by_signal[:, 0]),
+        cross=np.einsum("c,sck->sk", weights, by_signal[:, 1]),
+        image=image,
+    )
+
+
+def _spans(active: NDArray[np.bool_], end_s: Array, window_s: float) -> tuple[tuple[float, float], ...]:
+    """Joins active windows that touch or overlap into spans of seconds."""
+    spans: list[tuple[float, float]] = []
+    for end in end_s[active]:
+        start = max(0.0, end - window_s)
+        if spans and start <= spans[-1][1] + 1e-9:
+            spans[-1] = (spans[-1][0], float(end))
+        else:
+            spans.append((float(start), float(end)))
+    return tuple(spans)
+
+
+def _trajectory(own: Array, cross: Array, mixture: Array, end_s: Array, calibration: Calibration) -> Trajectory:
+    """Applies the estimator to every three-second window; each argument is a mean square per window, [N]."""
+    mixture_lufs = to_lufs(mixture)
+    heard = np.isfinite(mixture_lufs)
+    reference = np.where(heard, mixture_lufs, 0.0)
+    naive, cross_lu = to_lufs(own) - reference, to_lufs(np.maximum(cross, 0.0)) - reference
+    said = heard & np.isfinite(naive) & np.isfinite(cross_lu)
+    gap = np.where(said, cross_lu, 0.0) - np.where(said, naive, 0.0)
+    point = np.where(said, naive + calibration.cross_weight * gap, -np.inf)
+    low = point - calibration.low_margin_lu - calibration.low_share * np.abs(gap)
+    high = point + calibration.high_margin_lu + calibration.high_share * np.abs(gap)
+    return Trajectory(end_s, point, low, high)
+
+
+def measure_balance(
+    mixture: Array, stems: Mapping[str, Array], sample_rate: int, *, calibration: Calibration = SEPARATED
+) -> dict[str, StemBalance]:
+    """Measures every stem against its mixture; ``stems`` maps names to arrays [C, T] in the mixture's shape and rate.
+
+    ``calibration`` says what the stems are: separated ones, or the multitrack's own (``separation.level.REFERENCE``), whose level is
+    simply their loudness. Raises ValueError for an empty dictionary, other shapes, NaN, and a silent mixture, against which nothing has a
+    level.
+    """
+    check_stems(mixture, stems)
+    energies = _energies(mixture, stems, sample_rate)
+    mixture_lufs = gated_loudness(window_means(energies.mixture, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0])
+    if not math.isfinite(mixture_lufs):
+        raise ValueError("expected a mixture that can be heard, came silence (nothing above -70 LUFS); no level can be said against it")
+    return {
+        name: _measure_stem(stem, energies, number, mixture_lufs, sample_rate, calibration)
+        for number, (name, stem) in enumerate(stems.items())
+    }
+
+
+def _measure_stem(
+    stem: Array, energies: _Energies, number: int, mixture_lufs: float, sample_rate: int, calibration: Calibration
+) -> StemBalance:
+    own, cross, edges = energies.own[number], energies.cross[number], energies.edges
+    blocks, ends = window_means(own, edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)
+    level = estimate_level(blocks, window_means(cross, edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0], mixture_lufs, calibration=calibration)
+    note = _absence(level, own.sum(), cross.sum())
+    passing = gate(blocks)
+    loudness_lufs = level.naive_lu + mixture_lufs
+    active = (to_lufs(blocks) > loudness_lufs - ACTIVE_RANGE_LU) & bool(not note)
+    image = _image(energies, number, passing) if not note else None
+    (short_own, short_ends), (short_cross, _), (short_mixture, _) = (
+        window_means(sums, edges, SHORT_TERM_HOPS, BLOCK_STEP_HOPS) for sums in (own, cross, energies.mixture)
+    )
+    return StemBalance(
+        loudness_lufs=loudness_lufs,
+        level_lu=-math.inf if note else level.point_lu,
+        level_low_lu=-math.inf if note else level.low_lu,
+        level_high_lu=-math.inf if note else level.high_lu,
+        pan=image.pan if image else None,
+        width=image.width if image else None,
+        correlation=image.correlation if image else None,
+        naive_lu=level.naive_lu,
+        cross_lu=level.cross_lu,
+        present=not note,
+        note=note,
+        active_fraction=float(active.mean()),
+        active_spans_s=_spans(active, ends / sample_rate, MOMENTARY_HOPS / 100),
+        trajectory=_trajectory(short_own, short_cross, short_mixture, short_ends / sample_rate, calibration),
+        bands=band_images(stem, sample_rate) if image else (),
+    )
+
+
+def _absence(level: Level, own: float, cross: float) -> str:
+    """Why a stem has no level, or an empty string if it has one."""
+    if not math.isfinite(level.naive_lu):
+        return SILENT
+    if not math.isfinite(level.cross_lu) or cross < FOREIGN_SHARE * own:
+        return NOT_FOUND
+    return ""
+
+
+def _image(energies: _Energies, number: int, passing: NDArray[np.bool_]) -> Image | None:
+    """Image of a stem over its gated blocks, or None for a signal that is not stereo."""
+    if energies.image is None:
+        return None
+    blocks = window_means(energies.image[number], energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0]
+    left, right, cross = blocks[:, passing].sum(-1)
+    return image_of(float(left), float(right), float(cross))
