@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MODULES = {
     "fader": "datagen.effects.fader",
+    "eq": "datagen.effects.eq",
     "compressor": "datagen.effects.compressor",
 }
 

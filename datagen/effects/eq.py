@@ -1,0 +1,104 @@
+"""A parametric equaliser: low shelf, four peaks, high shelf.
+
+Conventions
+    A band with a gain of 0 dB is passed over. A peak has its full gain at its frequency; a shelf has half of its gain, in dB, there.
+    q of a peak is its centre frequency over its bandwidth between the points of half the gain; 0.71 gives the steepest shelf without
+    a bump. All bands are minimum-phase: the inverse is the same equaliser with its gains negated, exactly.
+
+References
+    The filters of ``datagen.effects.biquads``. ``TYPICAL``: Steinmetz et al. 2024, Diff-MST, the ranges of its equaliser.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from datagen.effects.biquads import cascade, check_below_nyquist, peak, shelf
+from datagen.effects.setting import EffectSettings, setting
+from datagen.effects.signal import checked, is_off
+
+NAME = "eq"
+BANDS = ("low_shelf", "peak1", "peak2", "peak3", "peak4", "high_shelf")
+
+TYPICAL = {
+    "low_shelf_gain_db": (-12.0, 12.0),
+    "low_shelf_hz": (20.0, 2000.0),
+    "low_shelf_q": (0.1, 5.0),
+    "peak1_gain_db": (-12.0, 12.0),
+    "peak1_hz": (80.0, 2000.0),
+    "peak1_q": (0.1, 5.0),
+    "peak2_gain_db": (-12.0, 12.0),
+    "peak2_hz": (2000.0, 8000.0),
+    "peak2_q": (0.1, 5.0),
+    "peak3_gain_db": (-12.0, 12.0),
+    "peak3_hz": (8000.0, 12_000.0),
+    "peak3_q": (0.1, 5.0),
+    "peak4_gain_db": (-12.0, 12.0),
+    "peak4_hz": (12_000.0, 20_000.0),
+    "peak4_q": (0.1, 5.0),
+    "high_shelf_gain_db": (-12.0, 12.0),
+    "high_shelf_hz": (6000.0, 20_000.0),
+    "high_shelf_q": (0.1, 5.0),
+}
+
+
+def _gain(band: str) -> Any:
+    return setting(0.0, low=-24.0, high=24.0, unit="dB", description=f"gain of the {band}")
+
+
+def _hz(neutral: float, band: str) -> Any:
+    return setting(neutral, low=20.0, high=20_000.0, unit="Hz", scale="log", description=f"frequency of the {band}")
+
+
+def _q(neutral: float, band: str) -> Any:
+    return setting(neutral, low=0.1, high=10.0, scale="log", description=f"steepness of the {band}")
+
+
+class Settings(EffectSettings):
+    """Gain, frequency and q of six bands."""
+
+    low_shelf_gain_db: float = _gain("low shelf")
+    low_shelf_hz: float = _hz(100.0, "low shelf")
+    low_shelf_q: float = _q(0.71, "low shelf")
+    peak1_gain_db: float = _gain("first peak")
+    peak1_hz: float = _hz(250.0, "first peak")
+    peak1_q: float = _q(1.0, "first peak")
+    peak2_gain_db: float = _gain("second peak")
+    peak2_hz: float = _hz(1000.0, "second peak")
+    peak2_q: float = _q(1.0, "second peak")
+    peak3_gain_db: float = _gain("third peak")
+    peak3_hz: float = _hz(3000.0, "third peak")
+    peak3_q: float = _q(1.0, "third peak")
+    peak4_gain_db: float = _gain("fourth peak")
+    peak4_hz: float = _hz(6000.0, "fourth peak")
+    peak4_q: float = _q(1.0, "fourth peak")
+    high_shelf_gain_db: float = _gain("high shelf")
+    high_shelf_hz: float = _hz(8000.0, "high shelf")
+    high_shelf_q: float = _q(0.71, "high shelf")
+
+
+def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Returns the equalised audio. Raises ValueError for a band that acts above half the sample rate."""
+    return cascade(checked(audio, sample_rate), sections(settings, sample_rate))
+
+
+def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Undoes ``apply``."""
+    return cascade(checked(audio, sample_rate), sections(settings, sample_rate, sign=-1.0))
+
+
+def sections(settings: Settings, sample_rate: int, *, sign: float = 1.0) -> list[torch.Tensor]:
+    """The second-order sections of the bands that act, each [..., 5]; ``sign`` -1 gives those of the inverse."""
+    active = []
+    for band in BANDS:
+        gain_db, hz, q = (getattr(settings, f"{band}_{name}") for name in ("gain_db", "hz", "q"))
+        if is_off(gain_db, 0.0):
+            continue
+        check_below_nyquist(f"{band}_hz", hz, sample_rate)
+        if band.startswith("peak"):
+            active.append(peak(sign * gain_db, hz, q, sample_rate))
+        else:
+            active.append(shelf(sign * gain_db, hz, q, sample_rate, high=band == "high_shelf"))
+    return active
