@@ -29,6 +29,7 @@ MODULES = {
     "fader": "datagen.effects.fader",
     "eq": "datagen.effects.eq",
     "compressor": "datagen.effects.compressor",
+    "reverb": "datagen.effects.reverb",
 }
 
 
