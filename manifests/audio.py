@@ -270,7 +270,16 @@ class Writer:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
+    """A hidden name beside the final one; with the process in it, so that the last breath of a killed worker and its successor do not collide."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Removes the unfinished files that killed processes left below a folder; returns how many."""
+    leftovers = [path for path in folder.rglob(".*.part") if path.is_file()]
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return len(leftovers)
 
 
 def _to_int24(audio: Audio) -> npt.NDArray[np.int32]:

@@ -1,0 +1,144 @@
+"""The configuration of a corpus: TOML in, checked records out.
+
+Conventions
+    Every key has a default, so an empty file is a whole configuration. An unknown key is an error that names the nearest known one.
+    A recipe brings its own section (its ``Config``), so a new kind of pair needs no line here.
+    How a run is carried out (workers, progress) is no part of it: it changes nothing in the result.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from manifests.catalog import SplitShares
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+
+from datagen.recipes import RECIPES
+from datagen.recipes.base import Section
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used, with the key and the nearest right one."""
+
+
+class SongsConfig(Section):
+    """Where the songs are, and how they are split."""
+
+    folder: str = Field(".", description="the songs folder, or a CSV file; absolute, or relative to where the command is run")
+    kind: Literal["auto", "folder", "csv", "stems", "musdb18", "musdb18hq"] = "auto"
+    shares: SplitShares = Field(
+        default_factory=SplitShares, description="how the artists are divided where the data set has no split of its own"
+    )
+
+
+class SeparationConfig(Section):
+    """How mixtures become stems. ``auto`` takes a multitrack's own stems and separates every other track."""
+
+    separator: Literal["auto", "demucs", "reference"] = "auto"
+    model: str = "htdemucs"
+    model_folder: str | None = None
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    input_lufs: float | None = None
+
+
+class DatasetConfig(Section):
+    """What the dataset looks like on disk."""
+
+    format: Literal["folder"] = "folder"
+    encoding: Literal["flac24", "wav32f"] = "flac24"
+
+
+class PairsBase(Section):
+    """What all pairs share: excerpts of one length at one rate."""
+
+    sample_rate: int = Field(44_100, ge=8_000, le=192_000, description="Hz")
+    duration_s: float = Field(5.0, gt=0.05, le=600.0, description="length of an excerpt")
+
+    @property
+    def num_frames(self) -> int:
+        """Length of an excerpt in frames."""
+        return round(self.duration_s * self.sample_rate)
+
+
+PairsConfig = create_model(
+    "PairsConfig",
+    __base__=PairsBase,
+    **{name: (recipe.Config, Field(default_factory=recipe.Config)) for name, recipe in RECIPES.items()},  # type: ignore[call-overload]
+)
+
+
+class Config(Section):
+    """The whole configuration of a corpus."""
+
+    seed: int = Field(0, ge=0)
+    songs: SongsConfig = Field(default_factory=SongsConfig)
+    separation: SeparationConfig = Field(default_factory=SeparationConfig)
+    pairs: PairsBase = Field(default_factory=PairsConfig)
+    dataset: DatasetConfig = Field(default_factory=DatasetConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_recipes(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("pairs"), dict):
+            return {**values, "pairs": PairsConfig.model_validate(values["pairs"])}
+        return values
+
+
+def parse(text: str, *, where: str = "the configuration") -> Config:
+    """Checks a TOML text. Raises ConfigError naming the key, what it takes, and the nearest right key."""
+    try:
+        return Config.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where} is not TOML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError("; ".join(f"{where}: {_explain(problem)}" for problem in error.errors())) from error
+
+
+def read(path: Path) -> Config:
+    """Reads and checks a TOML file."""
+    try:
+        return parse(path.read_text(encoding="utf-8"), where=str(path))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error.reason}") from error
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as TOML with every default filled in; ``parse`` gives it back."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_none({**config.model_dump(mode="json"), "pairs": config.pairs.model_dump(mode="json")}))
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null: a key that is None is left out."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{key}: {problem['msg']}; got {problem['input']!r}"
+    known = list(_keys(Config))
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
+        name for name in known if name.split(".")[-1] == key.split(".")[-1]
+    ]
+    return f"unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    found = []
+    for name, field in section.model_fields.items():
+        kind = PairsConfig if section is Config and name == "pairs" else field.annotation
+        found.append(prefix + name)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += _keys(kind, f"{prefix}{name}.")
+    return found

@@ -1,0 +1,110 @@
+"""A corpus folder: where its tables lie, its configuration, and that only one process at a time works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar, cast
+
+from datagen import config as configuration
+from datagen.config import Config
+from manifests import table
+from manifests.records import Record, Rejected
+
+R = TypeVar("R", bound=Record)
+STAGES = ("catalog", "separate", "estimate", "plan", "render")
+
+
+class CorpusError(ValueError):
+    """A corpus folder that cannot be worked on, and what to do."""
+
+
+class Corpus:
+    """Paths and tables of one corpus folder. Opening one reads nothing and creates nothing."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration as it was run, with every default filled in."""
+        return self.folder / "config.toml"
+
+    @property
+    def dataset(self) -> Path:
+        """What a training job reads; stands alone and can be moved."""
+        return self.folder / "dataset"
+
+    @property
+    def config(self) -> Config:
+        """The configuration that is kept in the folder. Raises CorpusError if the folder is no corpus yet."""
+        if not self.config_path.exists():
+            raise CorpusError(
+                f"{self.folder} is not a corpus: it has no config.toml. Make one with: stemwright catalog SONGS {self.folder}"
+            )
+        return configuration.read(self.config_path)
+
+    @property
+    def songs(self) -> Path:
+        """The folder that the paths of tracks are relative to."""
+        songs = Path(self.config.songs.folder)
+        return songs.parent if songs.suffix.lower() == ".csv" else songs
+
+    def create(self, config: Config) -> None:
+        """Makes the folder and keeps the configuration in it. Raises CorpusError if the folder holds something else."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CorpusError(f"{self.folder} is a file; expected a folder for the corpus")
+        if self.folder.exists() and not self.config_path.exists() and any(not item.name.startswith(".") for item in self.folder.iterdir()):
+            raise CorpusError(f"{self.folder} holds other files and is no corpus; give an empty or a new folder")
+        songs = Path(config.songs.folder).resolve()
+        if songs.is_relative_to(self.folder.resolve()):
+            raise CorpusError(f"the songs in {songs} lie inside the corpus {self.folder}; give the corpus a folder of its own")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = configuration.to_toml(config.model_copy(update={"songs": config.songs.model_copy(update={"folder": str(songs)})}))
+        if not self.config_path.exists() or self.config_path.read_text(encoding="utf-8") != text:
+            temporary = self.config_path.with_suffix(".toml.part")
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self.config_path)
+
+    def table(self, name: str) -> Path:
+        """Path of a finished table, by the name it has in ``ROW_TYPES``."""
+        return self.folder / f"{name}.parquet"
+
+    def journal(self, name: str) -> Path:
+        """Path of the journal that becomes the table."""
+        return self.folder / f"{name}.jsonl.part"
+
+    def rows(self, name: str, record_type: type[R]) -> list[R]:
+        """The rows of a table. Raises CorpusError naming the verb that writes it if it is not there."""
+        path = self.table(name)
+        if not path.exists():
+            verb = {"tracks": "catalog", "stems": "separate", "estimates": "estimate", "pairs": "plan", "examples": "render"}[name]
+            started = " was not finished; go on" if self.journal(name).exists() else " is missing; make it"
+            raise CorpusError(f"{path}{started} with: stemwright {verb} {'SONGS ' if verb == 'catalog' else ''}{self.folder}")
+        return cast("list[R]", table.read(path, record_type))
+
+    def rejected(self) -> list[Rejected]:
+        """What all stages so far refused."""
+        path = self.table("rejected")
+        return table.read(path, Rejected) if path.exists() else []
+
+    def replace_rejected(self, stage: str, rows: list[Rejected]) -> None:
+        """Puts the rows that a stage refused in place of those it refused in its run before."""
+        before = self.rejected()
+        after = [row for row in before if row.stage != stage] + rows
+        if after != before or not self.table("rejected").exists():
+            table.write(self.table("rejected"), sorted(after, key=lambda row: (STAGES.index(row.stage), row.subject)), Rejected)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for one process. Raises CorpusError if another one works on it; a killed process holds nothing."""
+        from filelock import FileLock, Timeout
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            with lock:
+                yield
+        except Timeout as error:
+            raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it") from error

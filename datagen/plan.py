@@ -1,0 +1,87 @@
+"""Planning: everything that is random about a corpus, drawn and written down before any audio is touched.
+
+Conventions
+    The random generator of a pair is keyed by (seed, track id, kind, number), so neither the order of the tracks, nor the number of
+    workers, nor a
+    resume, nor an added song changes a pair.
+    What a track cannot give becomes a ``Rejected`` row with the reason, once for each kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+
+from datagen.config import Config, PairsBase
+from datagen.recipes import RECIPES
+from datagen.recipes.base import Draft, Material, RecipeConfig
+from manifests.records import Estimate, Pair, Refused, Rejected, Stem, Track, seal
+
+STAGE = "plan"
+
+
+def generator(seed: int, track_id: str, kind: str, number: int) -> np.random.Generator:
+    """The random generator of one pair."""
+    key = int.from_bytes(hashlib.sha256(kind.encode()).digest()[:8], "big")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, int(track_id, 16), key, number])))
+
+
+def plan_pairs(
+    config: Config,
+    tracks: Sequence[Track],
+    stems: Sequence[Stem],
+    estimates: Sequence[Estimate],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Pair], list[Rejected]]:
+    """Plans the pairs of all tracks that have stems and estimates, in the order of the tracks. Also returns what was refused."""
+    by_track: dict[str, list[Stem]] = defaultdict(list)
+    for stem in stems:
+        by_track[stem.track_id].append(stem)
+    by_stem = {estimate.stem_id: estimate for estimate in estimates}
+    pairs: list[Pair] = []
+    rejected: list[Rejected] = []
+    ready = [track for track in tracks if by_track[track.id] and all(stem.id in by_stem for stem in by_track[track.id])]
+    for done, track in enumerate(ready, 1):
+        for kind, recipe in RECIPES.items():
+            section = cast("RecipeConfig", getattr(config.pairs, kind))
+            try:
+                material = _material(track, by_track[track.id], by_stem, config.pairs)
+                pairs += [
+                    _pair(kind, number, config, track, recipe.draft(material, section, generator(config.seed, track.id, kind, number)))
+                    for number in range(section.per_track)
+                ]
+            except Refused as reason:
+                rejected.append(seal(Rejected, stage=STAGE, row_id=track.id, subject=track.audio.path, reason=f"{kind}: {reason}"))
+        if on_progress:
+            on_progress(done, len(ready))
+    return pairs, rejected
+
+
+def _material(track: Track, stems: list[Stem], by_stem: dict[str, Estimate], pairs: PairsBase) -> Material:
+    material = Material(track, tuple(stems), {stem.name: by_stem[stem.id] for stem in stems}, pairs.sample_rate, pairs.num_frames)
+    if material.track_frames < pairs.num_frames:
+        lasts_s = material.track_frames / pairs.sample_rate
+        raise Refused(f"shorter than one excerpt ({lasts_s:.2f} s of {pairs.duration_s:g} s)")
+    return material
+
+
+def _pair(kind: str, number: int, config: Config, track: Track, draft: Draft) -> Pair:
+    return seal(
+        Pair,
+        kind=kind,
+        number=number,
+        track_id=track.id,
+        split=track.split,
+        start_frame=draft.start_frame,
+        num_frames=config.pairs.num_frames,
+        sample_rate=config.pairs.sample_rate,
+        inputs=draft.inputs,
+        targets=draft.targets,
+        text=draft.text,
+        seed=config.seed,
+    )

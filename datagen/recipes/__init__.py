@@ -1,0 +1,31 @@
+"""Recipes: one file for each kind of pair, from what is known about a track and a random generator to a draft of the pair.
+
+A recipe is a module with
+
+    Config                                  a ``RecipeConfig``: the keys of its section ``[pairs.NAME]``
+    draft(material, config, rng) -> Draft   draws everything that is random about one pair; touches no audio
+
+and one line in ``RECIPES``. Below ``plan`` nothing knows the kinds.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from datagen.recipes import mix, removal
+from datagen.recipes.base import Draft, Material, RecipeConfig
+
+
+class Recipe(Protocol):
+    """What a recipe module offers."""
+
+    Config: type[RecipeConfig]
+
+    def draft(self, material: Material, config: RecipeConfig, rng: np.random.Generator) -> Draft:
+        """Plans one pair. Raises Refused when the track has not what the recipe needs."""
+        ...
+
+
+RECIPES: dict[str, Recipe] = {"mix": mix, "removal": removal}  # type: ignore[dict-item]  # modules stand for the protocol

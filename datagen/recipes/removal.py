@@ -1,0 +1,77 @@
+"""``removal``: wet -> dry. One stem twice: with effects that stay and effects to be removed, and with those that stay alone.
+
+Conventions
+    The stem is first brought to one loudness, so that a threshold in dB means the same on every song.
+    The effects that stay and those to be removed are drawn without repetition and stand in random order; the target keeps that order.
+    Settings are drawn uniformly on each setting's own scale, within ``RANGES`` or the ranges of the configuration.
+
+References
+    RemFX (Rice et al. 2023): 0 to 4 effects kept on both sides, 0 to 5 removed, order random, level -20 LUFS, and the ranges below.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from datagen.effects import EFFECTS
+from datagen.effects.setting import draw_values
+from datagen.recipes.base import Draft, Material, RecipeConfig
+from manifests.records import Branch, EffectUse, Signal
+
+Range = float | tuple[float, float] | tuple[bool | str, ...]  # one value, from .. to, or some of the options
+
+# RemFX, table of effects: what is drawn unless the configuration says otherwise. What stands here in no range is drawn from all of it.
+RANGES: dict[str, dict[str, Range]] = {
+    "compressor": {"threshold_db": (-42.0, -20.0), "ratio": (1.5, 6.0), "attack_ms": (1.0, 50.0), "release_ms": (10.0, 250.0)},
+}
+
+
+class Config(RecipeConfig):
+    """The section ``[pairs.removal]``."""
+
+    stems: tuple[str, ...] = Field((), description="stems to draw from; none: all stems of the track")
+    effects: tuple[str, ...] = Field(("eq", "compressor", "reverb"), min_length=1, description="effects to draw from")
+    kept: tuple[int, int] = Field((0, 1), description="fewest and most effects on both sides")
+    removed: tuple[int, int] = Field((1, 2), description="fewest and most effects on the wet side only")
+    loudness_lufs: float = Field(-20.0, ge=-70.0, le=0.0, description="of the stem before its effects")
+    ranges: dict[str, dict[str, Range]] = Field(
+        default_factory=dict, description="[pairs.removal.ranges.EFFECT] setting = [low, high]: instead of the built-in range"
+    )
+
+    @model_validator(mode="after")
+    def _enough_effects(self) -> Config:
+        for name, (fewest, most) in (("kept", self.kept), ("removed", self.removed)):
+            if not 0 <= fewest <= most:
+                raise ValueError(f"{name} must be [fewest, most] with 0 <= fewest <= most; got {[fewest, most]}")
+        if self.removed[1] < 1 or self.removed[0] + self.kept[0] > len(self.effects):
+            raise ValueError(f"{self.removed[0]} removed and {self.kept[0]} kept effects cannot be drawn from {len(self.effects)}")
+        if len(set(self.effects)) < len(self.effects):
+            raise ValueError(f"effects names one twice: {', '.join(self.effects)}")
+        return self
+
+
+def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+    """Plans one wet/dry pair of a stem that sounds."""
+    candidates = [name for name in material.choose(config.stems) if name in material.sounding] or list(material.choose(config.stems)[:1])
+    name = candidates[rng.integers(len(candidates))]
+    start_frame = material.excerpt(name, rng)
+    removed = int(rng.integers(max(1, config.removed[0]), min(config.removed[1], len(config.effects) - config.kept[0]) + 1))
+    kept = int(rng.integers(config.kept[0], min(config.kept[1], len(config.effects) - removed) + 1))
+    order = rng.permutation(len(config.effects))[: removed + kept]
+    stays = set(rng.permutation(removed + kept)[:kept].tolist())
+    level = material.fader_to(name, config.loudness_lufs)
+    uses = [_draw(config.effects[index], config, rng) for index in order]
+    wet = (level, *uses)
+    dry = (level, *(use for place, use in enumerate(uses) if place in stays))
+    source = material.named[name].id
+    return Draft(start_frame, (_signal("wet", source, wet),), (_signal("dry", source, dry),))
+
+
+def _signal(name: str, source_id: str, chain: tuple[EffectUse, ...]) -> Signal:
+    return Signal(name=name, branches=(Branch(source_id=source_id, chain=chain),))
+
+
+def _draw(effect: str, config: Config, rng: np.random.Generator) -> EffectUse:
+    ranges = {**RANGES.get(effect, {}), **config.ranges.get(effect, {})}
+    return EffectUse(effect=effect, settings=draw_values(EFFECTS[effect].Settings, rng, ranges))

@@ -1,0 +1,90 @@
+"""Rendering: a pair -> its signals. Deterministic; draws nothing, opens nothing but what ``read`` opens.
+
+Conventions
+    A signal is its branches, each a source through its chain, summed, then through the bus chain. Audio is float32 [C, T].
+    An effect with a memory starts each excerpt from silence: the label is what was done to the excerpt.
+    A source at another rate than the pair's is read at a position that is a whole frame in both rates, with a margin, and resampled,
+    so an excerpt does not depend on where it was cut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from manifests.audio import Audio, load, resample
+from manifests.records import AudioFile, Branch, Pair, Refused, Signal
+
+Read = Callable[[str, int, int, int], Audio]  # (source id, start frame, number of frames, sample rate) -> [C, T]
+
+RESAMPLING_MARGIN_S = 0.1  # read on both sides of an excerpt before resampling; soxr's filter is far shorter at any rate we take
+
+
+def render(pair: Pair, read: Read) -> dict[str, Audio]:
+    """The signals of a pair by name, inputs first. Raises Refused when a source cannot be read."""
+    held = lru_cache(maxsize=None)(read)  # the same stem often stands in several signals of a pair
+    return {signal.name: _signal(signal, pair, held) for signal in (*pair.inputs, *pair.targets)}
+
+
+def _signal(signal: Signal, pair: Pair, read: Read) -> Audio:
+    parts = [_branch(branch, pair, read) for branch in signal.branches]
+    num_channels = max(part.shape[0] for part in parts)
+    total = np.zeros((num_channels, pair.num_frames), np.float32)
+    for part in parts:
+        total += part
+    return _through(total, pair.sample_rate, signal.bus)
+
+
+def _branch(branch: Branch, pair: Pair, read: Read) -> Audio:
+    start_frame = pair.start_frame + branch.offset_frames
+    return _through(read(branch.source_id, start_frame, pair.num_frames, pair.sample_rate), pair.sample_rate, branch.chain)
+
+
+def _through(audio: Audio, sample_rate: int, chain: tuple) -> Audio:
+    if not chain:
+        return audio
+    import torch
+
+    from datagen.effects import apply_chain
+
+    with torch.inference_mode():
+        out = apply_chain(torch.from_numpy(audio), sample_rate, chain).numpy()
+    if not np.isfinite(out).all():
+        raise Refused(f"the chain {' > '.join(use.effect for use in chain)} gave samples that are not finite")
+    return np.asarray(out, np.float32)
+
+
+class Sources:
+    """The sound files of a corpus by the ids that pairs name them with: callable as ``Read``."""
+
+    def __init__(self, folder: Path, files: Mapping[str, AudioFile]) -> None:
+        self.folder = folder
+        self.files = files
+
+    def __call__(self, source_id: str, start_frame: int, num_frames: int, sample_rate: int) -> Audio:
+        """Reads an excerpt of a source at the rate asked for, [C, T]."""
+        if source_id not in self.files:
+            raise Refused(f"no stem has the id {source_id}; was the table of stems replaced since the pairs were planned?")
+        file = self.files[source_id]
+        path = self.folder / file.path
+        if file.sample_rate == sample_rate:
+            return load(path, start_frame, num_frames, stream=file.stream)[0]
+        return self._resampled(path, file, start_frame, num_frames, sample_rate)
+
+    def _resampled(self, path: Path, file: AudioFile, start_frame: int, num_frames: int, sample_rate: int) -> Audio:
+        common = math.gcd(sample_rate, file.sample_rate)
+        step, source_step = sample_rate // common, file.sample_rate // common  # so many frames in one rate are so many in the other
+        margin = math.ceil(RESAMPLING_MARGIN_S * sample_rate / step)
+        first = max(0, start_frame // step - margin)
+        last = math.ceil((start_frame + num_frames) / step) + margin
+        wanted = min(last * source_step, file.num_frames) - first * source_step
+        audio, _ = load(path, first * source_step, wanted, stream=file.stream)
+        out = resample(audio, file.sample_rate, sample_rate)[:, start_frame - first * step :][:, :num_frames]
+        missing = num_frames - out.shape[1]
+        if missing > 1:
+            raise Refused(f"{file.path} ends {missing} frames before the excerpt does")
+        return np.pad(out, ((0, 0), (0, missing))) if missing else np.ascontiguousarray(out)

@@ -1,0 +1,183 @@
+"""Running a stage over its tasks: here, on several cores, or on a cluster; resuming; collecting what was refused.
+
+Conventions
+    A task is one unit of work with an id that covers everything its result depends on. Its rows are appended to the stage's journal by this
+    process alone, after the worker has closed and renamed the audio; a start skips the tasks whose rows and files it finds.
+    joblib does the work: in this process (one job), in processes of one thread each, or on a dask cluster.
+    A refused task, or one that fails, becomes a ``Rejected`` row and the rest goes on. A full disk and Ctrl-C end the stage; what was
+    finished is
+    kept, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from manifests import table
+from manifests.records import AudioFile, Record, Refused, Rejected, seal
+
+Work = Callable[[Any], Sequence[Record]]
+OnProgress = Callable[[int, int, str], None]  # (finished, of how many, what)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work: its id, what a person calls it, which row it is about, and what the work function is given."""
+
+    id: str
+    subject: str
+    row_id: str
+    payload: Any
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the work is done: ``jobs`` processes here, or the dask cluster whose scheduler has an address."""
+
+    jobs: int = 1
+    dask: str | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's name, the table it writes with its record type, and the corpus folder."""
+
+    name: str
+    folder: Path
+    table: str
+    record_type: type[Record]
+
+
+@dataclass
+class Outcome:
+    """What became of the tasks of a stage. ``rows`` are all rows of its table, in the order of the tasks."""
+
+    done: int = 0
+    skipped: int = 0
+    rows: list[Any] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class StoppedError(RuntimeError):
+    """The stage cannot go on (a full disk); what was finished is kept."""
+
+
+@dataclass(frozen=True)
+class _Result:
+    task: Task
+    rows: tuple[Record, ...] = ()
+    reason: str | None = None
+    fatal: str | None = None
+
+
+def run(stage: Stage, tasks: Sequence[Task], work: Work, workers: Workers, on_progress: OnProgress | None = None) -> Outcome:
+    """Does the tasks that are not done yet, and turns the journal into the finished table. Raises StoppedError on a full disk."""
+    finished = _finished(stage)
+    outcome = Outcome()
+    with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type) as journal:
+        known = {**finished, **journal.tasks}
+        present = {task.id for task in tasks if task.id in known and files_exist(stage.folder, known[task.id])}
+        open_tasks = [task for task in tasks if task.id not in present]
+        outcome.skipped = len(tasks) - len(open_tasks)
+        for count, result in enumerate(_results(open_tasks, work, workers), 1):
+            if result.fatal:
+                raise StoppedError(f"{result.task.subject}: {result.fatal}")
+            if result.reason is None:
+                journal.append(result.task.id, result.rows)
+                known[result.task.id] = result.rows
+                outcome.done += 1
+            else:
+                outcome.rejected.append(reject(stage.name, result.task, result.reason))
+            if on_progress:
+                on_progress(count, len(open_tasks), result.task.subject)
+    refused = {row.row_id for row in outcome.rejected}
+    outcome.rows = [row for task in tasks if task.id in known and task.row_id not in refused for row in known[task.id]]
+    return outcome
+
+
+def finish(stage: Stage, rows: Sequence[Record], *, made_from: str = "") -> None:
+    """Writes the finished table, unless it already holds these rows, and removes the journal."""
+    path = stage.folder / f"{stage.table}.parquet"
+    if not path.exists() or table.column(path, "id") != [row.id for row in rows] or table.made_from(path) != made_from:  # type: ignore[attr-defined]
+        table.write(path, rows, stage.record_type, made_from=made_from)
+    (stage.folder / f"{stage.table}.jsonl.part").unlink(missing_ok=True)
+
+
+def reject(stage: str, task: Task, reason: str) -> Rejected:
+    """The row that says why a task was refused."""
+    return seal(Rejected, stage=stage, row_id=task.row_id, subject=task.subject, reason=reason)
+
+
+def files_of(row: object) -> Iterator[AudioFile]:
+    """The files that a row says exist in the corpus folder."""
+    audio = getattr(row, "audio", None)
+    if isinstance(audio, AudioFile):
+        yield audio
+    for signal in getattr(row, "signals", ()):
+        yield signal.audio
+
+
+def files_exist(folder: Path, rows: Iterable[Record]) -> bool:
+    """Whether every file that the rows name is there. Rows about the songs folder name none in the corpus."""
+    return all(hasattr(row, "source") or os.path.exists(folder / file.path) for row in rows for file in files_of(row))  # noqa: PTH110  # 3 times faster
+
+
+def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:
+    """Task id -> rows of the finished table."""
+    path = stage.folder / f"{stage.table}.parquet"
+    found: dict[str, list[Record]] = {}
+    if path.exists():
+        for row in table.read(path, stage.record_type):
+            found.setdefault(row.task_id, []).append(row)  # type: ignore[attr-defined]
+    return {task_id: tuple(rows) for task_id, rows in found.items()}
+
+
+def _results(tasks: Sequence[Task], work: Work, workers: Workers) -> Iterator[_Result]:
+    from joblib import Parallel, delayed
+
+    if not tasks:
+        return
+    with _backend(workers):
+        jobs = -1 if workers.dask else min(workers.jobs, len(tasks))
+        yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_attempt)(work, task) for task in tasks)
+
+
+@contextmanager
+def _backend(workers: Workers) -> Iterator[None]:
+    from joblib import parallel_config
+
+    if workers.dask:
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise StoppedError("a dask cluster needs the extra: pip install 'stemwright[dask]'") from error
+        with Client(workers.dask), parallel_config(backend="dask"):
+            yield
+    else:
+        with parallel_config(backend="loky", inner_max_num_threads=1) if workers.jobs > 1 else nullcontext():
+            yield
+
+
+def _attempt(work: Work, task: Task) -> _Result:
+    """Does one task in a worker. Whatever goes wrong comes back as words: an exception of a library may not survive the way."""
+    try:
+        return _Result(task, rows=tuple(work(task.payload)))
+    except Refused as reason:
+        return _Result(task, reason=str(reason))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _Result(
+                task,
+                fatal=f"the disk is full ({error.strerror}). What was finished is kept; free some space and run the same command again",
+            )
+        return _Result(task, reason=f"{type(error).__name__}: {error.strerror or error}")
+    except MemoryError:
+        return _Result(task, reason="not enough memory")
+    except Exception as error:  # one bad file among thousands must not end the run; its row says what happened
+        return _Result(task, reason=f"unexpected {type(error).__name__}: {error}")

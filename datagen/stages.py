@@ -1,0 +1,203 @@
+"""The stages of a corpus: each reads the tables before it and writes its own.
+
+    catalog -> tracks      separate -> stems      estimate -> estimates      plan -> pairs      render -> dataset/ and examples
+
+Conventions
+    A stage takes the corpus, where its work is to be done, and whom to tell about progress, and returns a ``Summary``.
+    Separation runs in this process, one track after another: the model uses all cores or the GPU by itself. The other stages share tasks
+    out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from separation.separator import DemucsSeparator, ReferenceStems, Separator
+
+from datagen import estimate as estimating
+from datagen.config import Config
+from datagen.corpus import Corpus
+from datagen.plan import plan_pairs
+from datagen.render import Sources, render
+from datagen.runner import OnProgress, Outcome, Stage, Task, Workers, finish
+from datagen.runner import run as run_tasks
+from datagen.writers import WRITERS, DatasetWriter
+from manifests import __version__, audio, catalog, table
+from manifests.records import AudioFile, Estimate, Example, Pair, Refused, Rejected, Stem, Track, content_id, seal
+from separation.quality import judge
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a stage did: how many tasks (or pairs) were done now, were already there, and were refused; and what else a person should
+    know.
+    """
+
+    stage: str
+    done: int
+    skipped: int
+    rejected: int
+    notes: tuple[str, ...] = ()
+
+
+def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
+    """Finds the songs, decodes each once, and writes the table of tracks."""
+    config, songs = corpus.config, Path(corpus.config.songs.folder)
+    found = catalog.find(songs, kind=config.songs.kind)
+    root, shares = corpus.songs, config.songs.shares
+    tasks, unreadable = [], list(found.refused)
+    for candidate in found.candidates:
+        try:
+            tasks.append(Task(catalog.task_id(root, candidate, shares), candidate.path, candidate.path, candidate))
+        except (Refused, OSError) as reason:
+            unreadable.append((candidate.path, str(getattr(reason, "strerror", None) or reason)))
+    stage = Stage("catalog", corpus.folder, "tracks", Track)
+    outcome = run_tasks(stage, tasks, partial(_inspect, root, shares), workers, on_progress)
+    kept, duplicates = catalog.drop_duplicates(outcome.rows)
+    outcome.rows = kept
+    outcome.rejected += [
+        seal(Rejected, stage="catalog", row_id=path, subject=path, reason=reason) for path, reason in (*unreadable, *duplicates)
+    ]
+    return _finished(corpus, stage, outcome)
+
+
+def _inspect(songs: Path, shares: catalog.SplitShares, candidate: catalog.Candidate) -> list[Track]:
+    return [catalog.inspect(songs, candidate, shares)]
+
+
+def run_separate(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
+    """Separates every track, or takes its own stems, and writes stems and residual on the mixture's scale."""
+    config, tracks = corpus.config, corpus.rows("tracks", Track)
+    audio.remove_leftovers(corpus.folder / "stems")
+    separator = separator_of(config)
+    tasks = []
+    for track in tracks:
+        chosen = _chosen(track, config, separator, corpus.songs)
+        identity = None if chosen is None else chosen.identity
+        task_id = content_id({"track": track.id, "separator": identity, "version": __version__})
+        tasks.append(Task(task_id, track.audio.path, track.id, (task_id, track, chosen)))
+    stage = Stage("separate", corpus.folder, "stems", Stem)
+    outcome = run_tasks(stage, tasks, partial(_separate, corpus.folder, corpus.songs), Workers(1), on_progress)
+    named = {corpus.folder / stem.audio.path for stem in outcome.rows}
+    stale = [path for path in (corpus.folder / "stems").glob("*/*") if path not in named]
+    return _finished(corpus, stage, outcome, notes=_removed(stale, "stems of tracks that are no longer here"))
+
+
+def separator_of(config: Config) -> DemucsSeparator:
+    """The separator that a configuration names; nothing is loaded yet."""
+    section = config.separation
+    return DemucsSeparator(
+        section.model,
+        section.model_folder,
+        section.device,
+        section.precision,
+        section.engine,
+        input_lufs=section.input_lufs,
+    )
+
+
+def _chosen(track: Track, config: Config, separator: Separator, songs: Path) -> Separator | None:
+    """The separator for one track: its own stems if it has any and the configuration lets it; None if it must have them and has not."""
+    if track.references and config.separation.separator in ("auto", "reference"):
+        return ReferenceStems({stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in track.references})
+    return None if config.separation.separator == "reference" else separator
+
+
+def _separate(corpus: Path, songs: Path, payload: tuple[str, Track, Separator | None]) -> list[Stem]:
+    task_id, track, separator = payload
+    if separator is None:
+        raise Refused("no reference stems; the configuration asks for separator = 'reference'")
+    for file in (track.audio, *(stem.audio for stem in track.references)):
+        if changed := catalog.source_changed(songs, file):
+            raise Refused(changed)
+    separated = separator.separate_file(songs / track.audio.path, corpus / "stems" / track.id, stream=track.audio.stream)
+    if reason := judge(separated.tally):
+        raise Refused(reason)
+    facts = {
+        "task_id": task_id,
+        "track_id": track.id,
+        "origin": separator.origin,
+        "gain_db": separated.gain_db,
+        "closure_db": separated.closure_db,
+    }
+    return [seal(Stem, name=name, audio=file.record(corpus), **facts) for name, file in separated.files.items()]
+
+
+def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
+    """Measures the balance of every track from its stems."""
+    titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
+    tasks = [
+        Task(estimating.task_id(stems), titles.get(track_id, track_id), track_id, stems)
+        for track_id, stems in _by_track(corpus.rows("stems", Stem)).items()
+    ]
+    stage = Stage("estimate", corpus.folder, "estimates", Estimate)
+    outcome = run_tasks(stage, tasks, partial(estimating.estimate_track, corpus=corpus.folder), workers, on_progress)
+    return _finished(corpus, stage, outcome)
+
+
+def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
+    """Draws and writes down every pair. Skipped as a whole when nothing it depends on has changed."""
+    config = corpus.config
+    ids = {name: table.column(corpus.table(name), "id") for name in ("tracks", "stems", "estimates")}
+    splits = table.column(corpus.table("tracks"), "split")
+    made_from = content_id(
+        {"pairs": config.pairs.model_dump(mode="json"), "seed": config.seed, "rows": ids, "splits": splits, "version": __version__}
+    )
+    if table.made_from(corpus.table("pairs")) == made_from:
+        refused = sum(row.stage == "plan" for row in corpus.rejected())
+        return Summary("plan", 0, len(table.column(corpus.table("pairs"), "id")), refused)
+    tracks, stems, estimates = corpus.rows("tracks", Track), corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
+    report = (lambda done, total: on_progress(done, total, "")) if on_progress else None
+    pairs, rejected = plan_pairs(config, tracks, stems, estimates, on_progress=report)
+    stage = Stage("plan", corpus.folder, "pairs", Pair)
+    return _finished(corpus, stage, Outcome(done=len(pairs), rows=pairs, rejected=rejected), made_from=made_from)
+
+
+def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
+    """Renders every pair into the dataset."""
+    config, pairs = corpus.config, corpus.rows("pairs", Pair)
+    audio.remove_leftovers(corpus.dataset)
+    writer: DatasetWriter = WRITERS[config.dataset.format](config.dataset.encoding)
+    files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
+    tasks = [Task(writer.task_id(pair), f"{pair.kind} {pair.id}", pair.id, (pair, _sources(pair, files))) for pair in pairs]
+    stage = Stage("render", corpus.folder, "examples", Example)
+    outcome = run_tasks(stage, tasks, partial(_render, corpus.folder, writer), workers, on_progress)
+    summary = _finished(corpus, stage, outcome)
+    removed = writer.finish(corpus.folder, pairs, outcome.rows)
+    notes = (f"{removed} files of examples that are no longer planned were removed",) if removed else ()
+    return Summary(summary.stage, summary.done, summary.skipped, summary.rejected, notes)
+
+
+def _sources(pair: Pair, files: dict[str, AudioFile]) -> dict[str, AudioFile]:
+    wanted = {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
+    return {source_id: files[source_id] for source_id in wanted if source_id in files}
+
+
+def _render(corpus: Path, writer: DatasetWriter, payload: tuple[Pair, dict[str, AudioFile]]) -> list[Example]:
+    pair, files = payload
+    return [writer.write(corpus, pair, render(pair, Sources(corpus, files)))]
+
+
+def _by_track(stems: Sequence[Stem]) -> dict[str, list[Stem]]:
+    grouped: dict[str, list[Stem]] = defaultdict(list)
+    for stem in stems:
+        grouped[stem.track_id].append(stem)
+    return grouped
+
+
+def _removed(stale: Sequence[Path], what: str) -> tuple[str, ...]:
+    for path in stale:
+        path.unlink()
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    return (f"{len(stale)} {what} were removed",) if stale else ()
+
+
+def _finished(corpus: Corpus, stage: Stage, outcome: Outcome, *, made_from: str = "", notes: tuple[str, ...] = ()) -> Summary:
+    finish(stage, outcome.rows, made_from=made_from)
+    corpus.replace_rejected(stage.name, outcome.rejected)
+    return Summary(stage.name, outcome.done, outcome.skipped, len(outcome.rejected), notes)
