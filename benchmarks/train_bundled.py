@@ -1,0 +1,336 @@
+"""Training, export and scores of the model ``bundled``: a small HTDemucs trained on songs that `songs.py` renders.
+
+    python benchmarks/train_bundled.py pool WORK                     renders the songs into WORK (some minutes, several GB)
+    python benchmarks/train_bundled.py train WORK --minutes 90       trains in WORK, goes on from the last checkpoint if there is one
+    python benchmarks/train_bundled.py export WORK                   writes separation/models/bundled.yaml and SIG.safetensors
+    python benchmarks/train_bundled.py score [WORK]                  prints the scores of the exported model
+
+Conventions
+    Sources in the order drums, bass, other, vocals; stereo, 44.1 kHz. A pool song is int16 [4, 2, T] at 1/16384 of full scale.
+    SI-SDR is taken over both channels of a stem together, without its mean; the improvement is against the mixture in place of the stem.
+    The learning rate follows the clock, not the step, so a run on a shared machine ends when it should.
+    Training draws at random from the seed given, but how many steps fit into the time depends on the machine.
+
+References
+    Rouard, Massa, Defossez, Hybrid Transformers for Music Source Separation, 2023: the architecture, whose code Demucs provides.
+    Le Roux, Wisdom, Erdogan, Hershey, SDR: half-baked or well done?, 2019: SI-SDR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import json
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from songs import STEMS, mixture_of, render_song
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SAMPLE_RATE = 44_100
+MODELS = Path(__file__).resolve().parent.parent / "separation" / "models"
+SCALE = 16_384.0
+TRAIN_SEEDS, HELD_OUT_SEEDS = range(1000, 1440), range(9000, 9016)
+MAX_BYTES = 8_000_000
+SETTINGS = {
+    "sources": list(STEMS),
+    "channels": 24,
+    "dconv_depth": 1,
+    "dconv_comp": 4,
+    "dconv_init": 0.1,  # a short training cannot wait for branches that start at a thousandth
+    "t_layers": 0,
+    "segment": Fraction(39, 5),
+}
+
+
+# ---------------------------------------------------------------- songs on disk
+
+
+def render_pool(folder: Path, seeds: range, duration_s: float) -> None:
+    """Renders the songs of some seeds into a folder, a quarter of them with our own synthesisers only; those there are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        path = folder / f"{seed}.npy"
+        if path.exists():
+            continue
+        stems = render_song(seed, duration_s, SAMPLE_RATE, timbre="synth" if seed % 4 == 0 else "soundfont")
+        packed = np.clip(np.round(np.stack([stems[stem] for stem in STEMS]) * SCALE), -32_767, 32_767).astype(np.int16)
+        partial = path.with_suffix(".tmp")
+        with partial.open("wb") as file:
+            np.save(file, packed)
+        partial.rename(path)
+
+
+def _changed(rng: np.random.Generator, stem: np.ndarray) -> np.ndarray:
+    """A stem [2, T] with drawn gain, sign, side and a smooth equaliser (three cosines over log frequency, up to 9 dB together)."""
+    gain = 10 ** (rng.normal(0, 4.0) / 20) * rng.choice([-1.0, 1.0])
+    if rng.random() < 0.5:
+        stem = stem[::-1]
+    if rng.random() < 0.5:
+        spectrum = np.fft.rfft(stem)
+        octave = np.log2(np.arange(1, spectrum.shape[1] + 1) / spectrum.shape[1]) + 10
+        curve_db = sum(rng.uniform(-3, 3) * np.cos(np.pi * k * octave / 10 + rng.uniform(0, np.pi)) for k in (1, 2, 3))
+        stem = np.fft.irfft(spectrum * 10 ** (curve_db / 20), stem.shape[1])
+    return stem * gain
+
+
+def remixes(folder: Path, num_frames: int, batch: int, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+    """Endless batches of stems [B, 4, 2, T]: mostly stems of different songs, read at a drawn speed, each batch item with a mixture of unit deviation."""
+    pool = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))]
+    while True:
+        items = np.zeros((batch, 4, 2, num_frames), np.float32)
+        for item in items:
+            together = rng.random() < 0.3
+            song, speed = int(rng.integers(len(pool))), float(np.exp(rng.normal(0, 0.08)))
+            place = rng.random()
+            for index in range(4):
+                if rng.random() < 0.04:
+                    continue
+                if not together:
+                    song, speed, place = int(rng.integers(len(pool))), float(np.exp(rng.normal(0, 0.08))), rng.random()
+                length = int(num_frames * speed) + 2
+                start = int(place * (pool[song].shape[-1] - length))
+                read = pool[song][index, :, start : start + length].astype(np.float32) / SCALE
+                at = np.arange(num_frames) * speed
+                whole = at.astype(int)
+                part = (at - whole).astype(np.float32)
+                item[index] = _changed(rng, read[:, whole] * (1 - part) + read[:, whole + 1] * part)
+            item /= item.sum(axis=0).std() + 1e-4
+        yield torch.from_numpy(items)
+
+
+# ---------------------------------------------------------------- scores
+
+
+def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
+    """Scale-invariant signal-to-distortion ratio in dB of two signals [C, T], over all channels together."""
+    e, r = (x.astype(np.float64).ravel() - x.mean() for x in (estimate, reference))
+    target = (e @ r) / (r @ r + 1e-20) * r
+    return float(10 * np.log10((target @ target + 1e-20) / ((e - target) @ (e - target) + 1e-20)))
+
+
+def separate(model: torch.nn.Module, mixture: np.ndarray) -> np.ndarray:
+    """Stems [4, 2, T] of a mixture [2, T], as the demucs command does it without shifts."""
+    from demucs.apply import apply_model
+
+    mix = torch.from_numpy(np.ascontiguousarray(mixture))
+    reference = mix.mean(0)
+    mean, deviation = reference.mean(), reference.std() + 1e-8
+    with torch.no_grad():
+        stems = apply_model(model, ((mix - mean) / deviation)[None], shifts=0, split=True, overlap=0.25)[0]
+    return (stems * deviation + mean).numpy()
+
+
+def improvements(model: torch.nn.Module, references: np.ndarray) -> np.ndarray:
+    """SI-SDR improvement in dB of each stem [4], NaN where a reference stem is silent."""
+    mixture = references.sum(axis=0)
+    stems = separate(model, mixture)
+    silent = np.sqrt((references**2).mean(axis=(1, 2))) < 1e-4
+    gains = [si_sdr(s, r) - si_sdr(mixture, r) for s, r in zip(stems, references, strict=True)]
+    return np.where(silent, np.nan, gains)
+
+
+def held_out(folder: Path | None, duration_s: float = 12.0) -> list[np.ndarray]:
+    """Songs of seeds that training never sees: float32 [4, 2, T] each, from a pool folder or rendered now."""
+    if folder is not None and folder.exists():
+        return [np.load(path).astype(np.float32) / SCALE for path in sorted(folder.glob("*.npy"))]
+    songs = []
+    for seed in HELD_OUT_SEEDS:
+        stems = render_song(seed, duration_s, SAMPLE_RATE, timbre="synth" if seed % 4 == 0 else "soundfont")
+        songs.append(np.stack([stems[stem] for stem in STEMS]))
+    return songs
+
+
+def real_excerpt() -> np.ndarray:
+    """The multitrack excerpt that the ``stempeg`` package ships: float32 [4, 2, T] in the order of ``STEMS``. Only ever scored."""
+    import av
+    import stempeg
+
+    path = next((Path(stempeg.__file__).parent / "data").glob("*.stem.mp4"))
+    stems = []
+    for index in range(1, 5):
+        with av.open(str(path)) as container:
+            resampler = av.AudioResampler("fltp", "stereo", SAMPLE_RATE)
+            frames = [r.to_ndarray() for f in container.decode(audio=index) for r in resampler.resample(f)]
+        stems.append(np.concatenate(frames, axis=1))
+    length = min(stem.shape[1] for stem in stems)
+    return np.stack([stem[:, :length] for stem in stems]).astype(np.float32)
+
+
+# ---------------------------------------------------------------- training
+
+
+def new_model(**changes: object) -> torch.nn.Module:
+    """A model with random weights and the settings of the bundled one."""
+    from demucs.htdemucs import HTDemucs
+
+    return HTDemucs(**{**SETTINGS, **changes})
+
+
+def _follow(average: torch.nn.Module, model: torch.nn.Module, step: int) -> None:
+    decay = min(0.998, (1 + step) / (20 + step))
+    with torch.no_grad():
+        for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)
+
+
+def _loss(estimates: torch.Tensor, stems: torch.Tensor) -> torch.Tensor:
+    """Mean absolute error of the samples, plus a quarter of the same on a short-time spectrum."""
+    loss = (estimates - stems).abs().mean()
+    window = torch.hann_window(1024)
+    difference = torch.stft((estimates - stems).flatten(0, 2), 1024, 512, window=window, return_complex=True, normalized=True)
+    return loss + 0.25 * torch.view_as_real(difference).abs().mean()
+
+
+def train(work: Path, args: argparse.Namespace) -> None:
+    """Trains until the time is over; a checkpoint (weights, average, optimiser, clock) every few minutes in WORK/NAME.pt."""
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(args.seed)
+    model = new_model(**json.loads(args.changes)).train()
+    average = copy.deepcopy(model).eval()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    path, step, begun = work / f"{args.name}.pt", 0, time.time()
+    if path.exists():
+        kept = torch.load(path, weights_only=True)
+        model.load_state_dict(kept["model"])
+        average.load_state_dict(kept["average"])
+        optimizer.load_state_dict(kept["optimizer"])
+        step, begun = kept["step"], kept["begun"]
+    batches = remixes(work / "pool", round(args.segment_s * SAMPLE_RATE), args.batch, np.random.default_rng([args.seed, step]))
+    listening = [song[:, :, : 6 * SAMPLE_RATE] for song in held_out(work / "held")[:8]]
+    saved, losses = time.time(), []
+    while (progress := (time.time() - begun) / (60 * args.minutes)) < 1:
+        rate = args.lr * min(1.0, (step + 1) / 60) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * progress)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        stems = next(batches)
+        with torch.autocast("cpu", torch.bfloat16, enabled=not args.fp32):
+            estimates = model(stems.sum(1))
+        loss = _loss(estimates.float(), stems)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        if torch.isfinite(norm):
+            optimizer.step()
+            _follow(average, model, step)
+        losses.append(loss.item())
+        step += 1
+        if step % args.every == 0:
+            average.segment = SETTINGS["segment"]
+            gains = np.nanmean([improvements(average, song) for song in listening], axis=0)
+            text = " ".join(f"{g:6.2f}" for g in gains)
+            minutes = (time.time() - begun) / 60
+            print(f"{step:6d} {minutes:6.1f} min  loss {np.mean(losses):.4f}  lr {rate:.1e}  SI-SDRi {text}  mean {gains.mean():.2f}", flush=True)
+            losses = []
+        if time.time() - saved > 180 or progress + 3e-4 >= 1:
+            _save(path, model, average, optimizer, step, begun)
+            saved = time.time()
+    _save(path, model, average, optimizer, step, begun)
+
+
+def _save(path: Path, model: torch.nn.Module, average: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int, begun: float) -> None:
+    kept = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "begun": begun}
+    torch.save(kept, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").rename(path)
+
+
+# ---------------------------------------------------------------- export
+
+
+def _jsonable(value: object) -> object:
+    """Demucs's own JSON encoding of init arguments."""
+    if isinstance(value, Fraction):
+        return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
+    return value
+
+
+def export(work: Path, name: str) -> Path:
+    """Writes the averaged weights in half precision in the hub's layout and returns the path of the weights.
+
+    Raises ValueError if the file would be larger than the box allows.
+    """
+    from safetensors.torch import save
+
+    kept = torch.load(work / f"{name}.pt", weights_only=True)
+    state = {key: value.half().contiguous() for key, value in kept["average"].items()}
+    kwargs = {key: _jsonable(value) for key, value in SETTINGS.items()}
+    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(kwargs)}
+    data = save(state, metadata)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"the model takes {len(data)} bytes; at most {MAX_BYTES} fit into the box. Use fewer channels.")
+    signature = hashlib.sha256(data).hexdigest()[:8]
+    for old in MODELS.glob("*.safetensors"):
+        old.unlink()
+    path = MODELS / f"{signature}.safetensors"
+    path.write_bytes(data)
+    (MODELS / "bundled.yaml").write_text(f"models: ['{signature}']\nsegment: {float(SETTINGS['segment'])}\n")
+    print(f"{path}: {len(data)} bytes, step {kept['step']}")
+    return path
+
+
+def load_exported() -> torch.nn.Module:
+    """The exported model, through Demucs's own loader."""
+    from demucs.hf import load_safetensors_model
+
+    return load_safetensors_model(next(MODELS.glob("*.safetensors"))).float().eval()
+
+
+def score(work: Path | None) -> str:
+    """Markdown table of SI-SDR improvements on held-out songs and on the real excerpt, and the speed."""
+    model = load_exported()
+    rows = ["| songs | drums | bass | other | vocals |", "|---|---|---|---|---|"]
+    start = time.perf_counter()
+    songs = held_out(work / "held" if work else None)
+    gains = np.array([improvements(model, song) for song in songs])
+    for label, chosen in (("held out, all", gains), ("held out, synthesisers only", gains[::4])):
+        rows.append(f"| {label} ({len(chosen)}), mean | " + " | ".join(f"{g:.2f}" for g in np.nanmean(chosen, axis=0)) + " |")
+    rows.append(f"| held out, all ({len(gains)}), median | " + " | ".join(f"{g:.2f}" for g in np.nanmedian(gains, axis=0)) + " |")
+    excerpt = real_excerpt()
+    rows.append("| real excerpt | " + " | ".join(f"{g:.2f}" for g in improvements(model, excerpt)) + " |")
+    mixture = mixture_of({stem: song for stem, song in zip(STEMS, np.concatenate(songs[:5], axis=-1), strict=True)})
+    start = time.perf_counter()
+    separate(model, mixture)
+    seconds = time.perf_counter() - start
+    rows.append(f"\nSpeed in fp32 with demucs.apply, {torch.get_num_threads()} threads: {mixture.shape[1] / SAMPLE_RATE / seconds:.1f} times real time.")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("verb", choices=["pool", "train", "export", "score"])
+    parser.add_argument("work", type=Path, nargs="?")
+    parser.add_argument("--name", default="bundled")
+    parser.add_argument("--minutes", type=float, default=90)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--segment-s", type=float, default=3.0)
+    parser.add_argument("--every", type=int, default=100, help="steps between scores")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--fp32", action="store_true", help="no bfloat16 autocast")
+    parser.add_argument("--changes", default="{}", help="JSON of settings to try in place of the chosen ones")
+    args = parser.parse_args()
+    if args.work is None and args.verb != "score":
+        parser.error(f"{args.verb} needs a WORK folder")
+    if args.verb == "pool":
+        render_pool(args.work / "held", HELD_OUT_SEEDS, 12.0)
+        render_pool(args.work / "pool", TRAIN_SEEDS, 15.0)
+    elif args.verb == "train":
+        train(args.work, args)
+    elif args.verb == "export":
+        export(args.work, args.name)
+    else:
+        print(score(args.work))
+
+
+if __name__ == "__main__":
+    main()
