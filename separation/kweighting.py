@@ -1,8 +1,8 @@
 """K-weighting at any sample rate, and mean products of K-weighted signals per 10 ms: what every loudness figure here is a sum of.
 
-The recommendation gives the two filter sections at 48 kHz only. Here each section is taken back to its analogue prototype by the inverse
-bilinear transform and mapped forward again at the wanted rate, keeping the section's own corner frequency (1681.97 Hz for the shelf,
-38.14 Hz for the high-pass) where it was. At 48 kHz that is the published filter again, to rounding.
+The recommendation gives the two filter sections at 48 kHz only and asks for the same response at other rates. The usual bilinear mapping
+misses that by 0.28 dB at 8 kHz; the shelf here is fitted to the published magnitude instead (within 0.03 dB at 8 kHz, 0.001 dB from 22.05
+kHz on), and at 48 kHz it is the published filter again, to rounding.
 
 A recursion is bound by the latency of one step, so eight stretches of the signal are filtered side by side. A stretch in the middle of the
 signal starts a quarter of a second early: by then the high-pass, whose double pole decays as exp(-239.6 t), has forgotten its start to
@@ -13,7 +13,8 @@ Conventions
     rate / 100), so hops of 11,025 Hz take turns between 110 and 111 frames and never drift.
 
 References
-    Recommendation ITU-R BS.1770-5 (2023), annex 1, tables 1 and 2 (filter values), equations 1 and 2 (mean square).
+    Recommendation ITU-R BS.1770-5 (2023), annex 1, tables 1 and 2 (filter values), equations 1 and 2 (mean square). M. Vicanek, "Matched
+    second order digital filters" (2016): zeros from squared magnitudes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,14 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
 # BS.1770-5, tables 1 and 2: b0 b1 b2, a1 a2, at 48 kHz.
 SHELF_48K = (1.53512485958697, -2.69169618940638, 1.19839281085285, -1.69065929318241, 0.73248077421585)
 HIGHPASS_48K = (1.0, -2.0, 1.0, -1.99004745483398, 0.99007225036621)
+SURROUND_WEIGHT = 1.41  # BS.1770-5, table 3: Ls and Rs
+_WEIGHTS = {
+    1: (1.0,),
+    2: (1.0, 1.0),
+    3: (1.0, 1.0, 1.0),
+    4: (1.0, 1.0, SURROUND_WEIGHT, SURROUND_WEIGHT),
+    5: (1.0, 1.0, 1.0, SURROUND_WEIGHT, SURROUND_WEIGHT),
+}
 LANES = 8  # stretches filtered side by side: one AVX-512 register of float64
 TILE = 64  # frames a tile; ten signals of it stay in the first-level cache
 WARM_UP_S = 0.25
@@ -45,33 +54,70 @@ def check_sample_rate(sample_rate: int) -> None:
         raise ValueError(f"expected a sample rate from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, came {sample_rate}; resample first")
 
 
-def section_at(section: Sequence[float], sample_rate: float) -> tuple[float, float, float, float, float]:
-    """Moves a 48 kHz second-order section (b0, b1, b2, a1, a2) to another rate through its analogue prototype.
+def channel_weights(num_channels: int) -> Array:
+    """Weights G of BS.1770 for one to five channels, [C]."""
+    if num_channels not in _WEIGHTS:
+        raise ValueError(
+            f"expected 1 to 5 channels (audio is [C, T], without LFE), came {num_channels}; transpose the array or leave out channels"
+        )
+    return np.array(_WEIGHTS[num_channels])
 
-    With p = (1 - 1/z) / (1 + 1/z) a section is a ratio of quadratics in p, and p = j tan(pi f / rate). Scaling p by the ratio of the two
-    tangents at the corner frequency keeps the corner in place.
+
+def check_audio(audio: Array) -> Array:
+    """Checks the shape and returns float32 [C, T]; ValueError says what came instead."""
+    audio = np.asarray(audio)
+    if audio.ndim != 2 or audio.shape[1] == 0:
+        raise ValueError(f"expected audio [C, T] with at least one frame, came shape {audio.shape}; a mono signal is audio[None]")
+    if not np.issubdtype(audio.dtype, np.floating):
+        raise ValueError(f"expected float audio with full scale 1.0, came {audio.dtype}; divide integers by their full scale")
+    channel_weights(audio.shape[0])
+    return np.ascontiguousarray(audio, dtype=np.float32)
+
+
+def shelf_at(sample_rate: int) -> tuple[float, float, float, float, float]:
+    """The shelf (b0, b1, b2, a1, a2) at another rate, with the magnitude that it has at 48 kHz.
+
+    Its poles are the published ones, raised to the ratio of the rates. With poles given, |b0 + b1/z + b2/z²|² is linear in cos²(w/2),
+    sin²(w/2) and their product, so the zeros follow from linear least squares on the relative error of the squared magnitude and a
+    factorisation.
     """
-    b0, b1, b2, a1, a2 = section
-    numerator = (b0 - b1 + b2, 2 * (b0 - b2), b0 + b1 + b2)  # of p², p, 1
-    denominator = (1 - a1 + a2, 2 * (1 - a2), 1 + a1 + a2)
-    tangent_48k = math.sqrt(denominator[2] / denominator[0])
+    b0, b1, b2, a1, a2 = SHELF_48K
+    poles = np.roots([1.0, a1, a2]).astype(complex) ** (48_000 / sample_rate)
+    d1, d2 = -float(poles.sum().real), float(poles.prod().real)
+    frequencies_hz = np.linspace(0, min(sample_rate, 48_000) / 2, 257)
+    z48, z = (np.exp(-2j * np.pi * frequencies_hz / rate) for rate in (48_000, sample_rate))
+    wanted = np.abs((b0 + b1 * z48 + b2 * z48**2) / (1 + a1 * z48 + a2 * z48**2) * (1 + d1 * z + d2 * z**2)) ** 2
+    sine = np.sin(np.pi * frequencies_hz / sample_rate) ** 2
+    basis = np.stack([1 - sine, sine, 4 * sine * (1 - sine)], axis=1)
+    at_zero, at_half, between = np.linalg.lstsq(basis / wanted[:, None], np.ones(257), rcond=None)[0]
+    mean = (math.sqrt(at_zero) + math.sqrt(at_half)) / 2
+    c0 = (mean + math.sqrt(mean**2 + between)) / 2
+    return float(c0), (math.sqrt(at_zero) - math.sqrt(at_half)) / 2, float(-between / (4 * c0)), d1, d2
+
+
+def highpass_at(sample_rate: int) -> tuple[float, float, float, float, float]:
+    """The high-pass at another rate, by way of its analogue prototype.
+
+    With p = (1 - 1/z) / (1 + 1/z) the section is a ratio of quadratics in p, and p = j tan(pi f / rate). Scaling p by the ratio of the two
+    tangents at 38 Hz keeps the corner in place; so far below half the rate nothing else moves.
+    """
+    _, _, _, a1, a2 = HIGHPASS_48K
+    d2, d1, d0 = 1 - a1 + a2, 2 * (1 - a2), 1 + a1 + a2  # of p², p, 1; the numerator is 4 p²
+    tangent_48k = math.sqrt(d0 / d2)
     scale = tangent_48k / math.tan(math.atan(tangent_48k) * 48_000 / sample_rate)
-    n2, n1, n0 = numerator[0] * scale**2, numerator[1] * scale, numerator[2]
-    d2, d1, d0 = denominator[0] * scale**2, denominator[1] * scale, denominator[2]
-    whole = d2 + d1 + d0
-    return (n2 + n1 + n0) / whole, 2 * (n0 - n2) / whole, (n2 - n1 + n0) / whole, 2 * (d0 - d2) / whole, (d2 - d1 + d0) / whole
+    d2, d1 = d2 * scale**2, d1 * scale
+    gain, whole = 4 * scale**2, d2 + d1 + d0
+    return gain / whole, -2 * gain / whole, gain / whole, 2 * (d0 - d2) / whole, (d2 - d1 + d0) / whole
 
 
 def k_weighting(sample_rate: int) -> Array:
     """The two sections of the K-weighting as rows of scipy's second-order form, [2, 6]: b0 b1 b2 1 a1 a2."""
     check_sample_rate(sample_rate)
-    rows = [section_at(section, sample_rate) for section in (SHELF_48K, HIGHPASS_48K)]
-    return np.array([[*row[:3], 1.0, *row[3:]] for row in rows])
+    return np.array([[*row[:3], 1.0, *row[3:]] for row in (shelf_at(sample_rate), highpass_at(sample_rate))])
 
 
 def hop_edges(num_frames: int, sample_rate: int) -> NDArray[np.int64]:
-    """First frame of every whole hop and the end of the last, [K + 1]; a rest shorter than a hop is not covered, unless it is all there
-    is."""
+    """First frame of every whole hop and the end of the last, [K + 1]. A rest shorter than a hop is left out, unless it is all there is."""
     num_hops = (num_frames * HOPS_PER_S + HOPS_PER_S - 1) // sample_rate
     while num_hops * sample_rate // HOPS_PER_S > num_frames:
         num_hops -= 1

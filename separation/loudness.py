@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from separation.kweighting import hop_edges, hop_products
+from separation.kweighting import channel_weights, check_audio, hop_edges, hop_products
 from separation.true_peak import true_peak
 
 __all__ = [
@@ -44,15 +44,7 @@ ABSOLUTE_GATE_LUFS = -70.0  # BS.1770-5, eq. 5
 RELATIVE_GATE_LU = -10.0  # BS.1770-5, eq. 6
 RANGE_GATE_LU = -20.0  # Tech 3342
 MOMENTARY_HOPS, SHORT_TERM_HOPS, BLOCK_STEP_HOPS = 40, 300, 10  # of 10 ms
-SURROUND_WEIGHT = 1.41  # BS.1770-5, table 3: Ls and Rs
 SILENT_MEAN_SQUARE = 1e-20
-_WEIGHTS = {
-    1: (1.0,),
-    2: (1.0, 1.0),
-    3: (1.0, 1.0, 1.0),
-    4: (1.0, 1.0, SURROUND_WEIGHT, SURROUND_WEIGHT),
-    5: (1.0, 1.0, 1.0, SURROUND_WEIGHT, SURROUND_WEIGHT),
-}
 
 
 class LoudnessReport(NamedTuple):
@@ -65,29 +57,9 @@ class LoudnessReport(NamedTuple):
     max_short_term_lufs: float
 
 
-def channel_weights(num_channels: int) -> Array:
-    """Weights G of BS.1770 for one to five channels, [C]."""
-    if num_channels not in _WEIGHTS:
-        raise ValueError(
-            f"expected 1 to 5 channels (audio is [C, T], without LFE), came {num_channels}; transpose the array or leave out channels"
-        )
-    return np.array(_WEIGHTS[num_channels])
-
-
-def as_audio(audio: Array) -> Array:
-    """Checks the shape and returns float32 [C, T]; ValueError says what came instead."""
-    audio = np.asarray(audio)
-    if audio.ndim != 2 or audio.shape[1] == 0:
-        raise ValueError(f"expected audio [C, T] with at least one frame, came shape {audio.shape}; a mono signal is audio[None]")
-    if not np.issubdtype(audio.dtype, np.floating):
-        raise ValueError(f"expected float audio with full scale 1.0, came {audio.dtype}; divide integers by their full scale")
-    channel_weights(audio.shape[0])
-    return np.ascontiguousarray(audio, dtype=np.float32)
-
-
 def hop_energies(audio: Array, sample_rate: int) -> tuple[Array, NDArray[np.int64]]:
     """Channel-weighted K-weighted energy of every 10 ms, [K], and the hops' edges in frames, [K + 1]."""
-    audio = as_audio(audio)
+    audio = check_audio(audio)
     sums = hop_products(audio, [(c, c) for c in range(audio.shape[0])], sample_rate)
     return channel_weights(audio.shape[0]) @ sums, hop_edges(audio.shape[1], sample_rate)
 

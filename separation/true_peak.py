@@ -21,6 +21,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from separation.kweighting import check_audio, check_sample_rate
+
 Array = NDArray[np.floating]
 
 OVERSAMPLING = 4
@@ -92,10 +94,8 @@ def _channel_peak(x, floor):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 def true_peak(audio: Array, sample_rate: int) -> float:
     """Largest true peak of all channels, in dBTP; -inf for silence. Raises ValueError for NaN."""
-    from separation.kweighting import check_sample_rate
-
+    samples = check_audio(audio)
     check_sample_rate(sample_rate)
-    samples = np.ascontiguousarray(audio, dtype=np.float32)
     peak = float(max(samples.max(), -samples.min()))
     if not math.isfinite(peak):
         raise ValueError("expected finite audio, came NaN or infinity; repair or leave out the file it came from")
