@@ -94,7 +94,7 @@ def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, 
             sample_rate = file.samplerate
             if start_frame:
                 file.seek(min(start_frame, file.frames))
-            audio = np.ascontiguousarray(file.read(-1 if num_frames is None else num_frames, dtype="float32", always_2d=True).T)
+            audio = _read(file, -1 if num_frames is None else num_frames)
     if num_frames is not None and audio.shape[1] < num_frames:
         raise Refused(f"{path.name} ends {num_frames - audio.shape[1]} frames before frame {start_frame + num_frames}. Is it truncated?")
     return audio, sample_rate
@@ -116,11 +116,19 @@ def _raw_blocks(path: Path, block_frames: int, stream: int) -> Iterator[Audio]:
             yield from reader.blocks(block_frames)
         return
     with _open(path) as file:
-        while True:
-            block = file.read(block_frames, dtype="float32", always_2d=True)
-            if len(block) == 0:
-                return
-            yield np.ascontiguousarray(block.T)
+        while (block := _read(file, block_frames)).shape[1]:
+            yield block
+
+
+def _read(file: Any, num_frames: int) -> Audio:
+    """The next [C, t] of a file that libsndfile has open."""
+    import soundfile
+
+    try:
+        return np.ascontiguousarray(file.read(num_frames, dtype="float32", always_2d=True).T)
+    except soundfile.LibsndfileError as error:
+        name = Path(file.name).name
+        raise Refused(f"{name} cannot be decoded ({str(error.error_string).rstrip('.')}). Is it truncated?") from error
 
 
 def _resampled(source: Iterator[Audio], from_rate: int, to_rate: int) -> Iterator[Audio]:
@@ -144,38 +152,6 @@ def resample(audio: Audio, from_rate: int, to_rate: int) -> Audio:
     import soxr
 
     return np.ascontiguousarray(soxr.resample(np.ascontiguousarray(audio.T), from_rate, to_rate, quality="VHQ").T, dtype=np.float32)
-
-
-def promised_frames(path: Path | str) -> int | None:
-    """How many frames the file's own header promises, where a truncated file can be told from it: WAV (RIFF sizes) and MP3 (Xing).
-
-    None for every other kind.
-    FLAC and OGG decoders find a truncation themselves.
-    """
-    with Path(path).open("rb") as file:
-        head = file.read(8192)
-        if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-            return _riff_frames(file)
-    at = max(head.find(b"Xing"), head.find(b"Info"))
-    if Path(path).suffix.lower() != ".mp3" or at < 0 or not head[at + 7] & 1:
-        return None
-    per_packet = 1152 if head[max(head.find(b"\xff\xfb"), head.find(b"\xff\xfa"), 0) + 1] & 0x08 else 576  # MPEG 1 against MPEG 2
-    return int(struct.unpack(">I", head[at + 8 : at + 12])[0]) * per_packet
-
-
-def _riff_frames(file: io.BufferedReader) -> int | None:
-    file.seek(12)
-    block_align = 0
-    while len(header := file.read(8)) == 8:
-        name, size = header[:4], struct.unpack("<I", header[4:])[0]
-        if name == b"data":
-            return size // block_align if block_align and size != 0xFFFFFFFF else None
-        body = file.read(size + size % 2) if size < 1 << 20 else b""
-        if name == b"fmt ":
-            block_align = struct.unpack("<H", body[12:14])[0]
-        elif size >= 1 << 20:
-            file.seek(size + size % 2, os.SEEK_CUR)
-    return None
 
 
 def encode(audio: Audio, sample_rate: int, encoding: Encoding) -> bytes:
@@ -270,7 +246,7 @@ class Writer:
 
 
 def _temporary(path: Path) -> Path:
-    """A hidden name beside the final one; with the process in it, so that the last breath of a killed worker and its successor do not collide."""
+    """A hidden name beside the final one; with the process in it, so that a dying worker and its successor do not collide."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
@@ -322,9 +298,9 @@ def tags(path: Path | str) -> dict[str, str]:
 
     try:
         with av.open(str(path), metadata_errors="replace") as container:
-            found = dict(container.metadata)
-            for stream in container.streams.audio:
-                found.update(stream.metadata)
+            # OGG keeps its tags in the stream; elsewhere a stream's title is that of the stream ("drums"), not of the recording.
+            found = dict(container.streams.audio[0].metadata) if container.streams.audio else {}
+            found.update(container.metadata)
     except (av.FFmpegError, OSError, ValueError):
         return {}
     return {key.lower(): value.strip() for key, value in found.items() if value.strip()}
@@ -411,7 +387,8 @@ class _AvReader:
 
     def read(self, start_frame: int, num_frames: int | None) -> Audio:
         """[C, T] from ``start_frame``; shorter than asked for only where the stream ends."""
-        if start_frame > SEEK_PREROLL and self._path.suffix.lower() in SEEKABLE_AV_SUFFIXES:
+        sought = start_frame > SEEK_PREROLL and self._path.suffix.lower() in SEEKABLE_AV_SUFFIXES
+        if sought:
             time_base = self._stream.time_base or Fraction(1, self.info.sample_rate)
             seconds = Fraction(start_frame - SEEK_PREROLL, self.info.sample_rate)
             self._container.seek(int(seconds / time_base) + (self._stream.start_time or 0), stream=self._stream)
@@ -419,7 +396,7 @@ class _AvReader:
         at = 0
         wanted: float = np.inf if num_frames is None else start_frame + num_frames
         for number, (position, block) in enumerate(self._frames()):
-            if number == 0:
+            if number == 0 and sought:  # frame 0 is the first that the decoder gives, whatever time stamp it has
                 at = position or 0
             skip = max(0, start_frame - at)
             keep = int(min(block.shape[1], wanted - at))
