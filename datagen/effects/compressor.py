@@ -13,6 +13,7 @@ Conventions
 
 References
     Gorlow and Reiss 2013, "Model-based inversion of dynamic range compression", IEEE TASLP 21(7): the model and its symbols.
+    ``TYPICAL``: threshold, ratio, attack and release of RemFX 2023; detector times around the 5 ms of Gorlow and Reiss's presets.
 """
 
 from __future__ import annotations
@@ -27,6 +28,16 @@ from datagen.effects.setting import EffectSettings, choice, setting
 from datagen.effects.signal import checked, column
 
 NAME = "compressor"
+
+TYPICAL = {
+    "threshold_db": (-42.0, -20.0),
+    "ratio": (1.5, 6.0),
+    "detector_attack_ms": (1.0, 20.0),
+    "detector_release_ms": (1.0, 20.0),
+    "attack_ms": (1.0, 50.0),
+    "release_ms": (10.0, 250.0),
+    "makeup_db": (0.0, 9.0),
+}
 
 
 class Settings(EffectSettings):

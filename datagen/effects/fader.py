@@ -21,6 +21,8 @@ from datagen.effects.signal import NotIdentifiableError, checked, column, is_off
 
 NAME = "fader"
 
+TYPICAL = {"gain_db": (-12.0, 6.0), "pan": (-0.8, 0.8)}
+
 
 class Settings(EffectSettings):
     """Gain and pan."""
