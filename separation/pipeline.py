@@ -1,0 +1,231 @@
+"""Many tracks at once: the next is decoded and the last is encoded while the networks work on this one.
+
+Conventions
+    A mixture is decoded once, into a raw file at the networks' rate: its length, mean and deviation are known before the first segment,
+    and every segment can be read from there. Audio is float32 [C, T], stems are [S, C, T].
+    What cannot be used is a Refused with its reason; any other error ends the run, and no track that was under way leaves a file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from manifests.audio import Audio, blocks, probe
+from manifests.records import Refused
+from separation import schedule
+from separation.stem_files import SeparatedFile, StemFolder
+
+if TYPE_CHECKING:
+    from separation.separator import DemucsSeparator
+
+BLOCK_FRAMES = 1 << 18
+MAX_FINISHING = 3  # tracks whose stems wait to be encoded; beyond it the networks wait
+
+
+class Job(NamedTuple):
+    """A file to separate, and the folder for its stems."""
+
+    path: Path | str
+    out_folder: Path | str
+    stream: int = 0
+
+
+class Frames(Protocol):
+    """Frames kept somewhere: in memory or on disk."""
+
+    num_channels: int
+    num_frames: int
+
+    def read(self, start_frame: int, stop_frame: int) -> Audio:
+        """Frames as [C, t]."""
+
+
+class Held:
+    """Frames in memory."""
+
+    def __init__(self, audio: Audio) -> None:
+        self._audio = audio
+        self.num_channels, self.num_frames = audio.shape
+
+    def read(self, start_frame: int, stop_frame: int) -> Audio:
+        """Frames as [C, t]."""
+        return self._audio[:, start_frame:stop_frame]
+
+
+class Mixture:
+    """A mixture as the networks want it, with its mean and deviation as Demucs takes them: of the mean over channels, unbiased."""
+
+    def __init__(self, frames: Frames, wanted_channels: int) -> None:
+        if frames.num_channels > wanted_channels:
+            raise Refused(f"{frames.num_channels} channels; the model takes {wanted_channels}")
+        self._frames, self._wanted_channels = frames, wanted_channels
+        self._sum, self._squares = 0.0, 0.0
+        self._low, self._high = np.full(frames.num_channels, np.inf), np.full(frames.num_channels, -np.inf)
+
+    def take(self, block: Audio) -> None:
+        """Counts a block [C, t] into mean and deviation."""
+        middle = block.mean(axis=0, dtype=np.float64)
+        self._sum += float(middle.sum())
+        self._squares += float(np.square(middle).sum())
+        self._low = np.minimum(self._low, block.min(axis=1, initial=np.inf))
+        self._high = np.maximum(self._high, block.max(axis=1, initial=-np.inf))
+
+    @property
+    def num_frames(self) -> int:
+        """Length at the networks' rate."""
+        return self._frames.num_frames
+
+    @property
+    def constant(self) -> bool:
+        """Whether nothing in it varies: silence, or a single sample."""
+        return bool(np.all(self._low >= self._high))
+
+    def level(self) -> schedule.Level:
+        """What Demucs normalises a track by."""
+        count = self.num_frames
+        mean = self._sum / count
+        variance = max(0.0, self._squares - count * mean * mean) / max(1, count - 1)
+        return schedule.Level(mean, math.sqrt(variance) + schedule.EPSILON)
+
+    def read(self, start_frame: int, stop_frame: int) -> Audio:
+        """Frames with the channels that the networks want."""
+        audio = self._frames.read(start_frame, stop_frame)
+        return np.broadcast_to(audio, (self._wanted_channels, audio.shape[1])) if audio.shape[0] < self._wanted_channels else audio
+
+    def narrow(self, stems: Audio) -> Audio:
+        """Stems with the mixture's own channels."""
+        if stems.shape[1] == self._frames.num_channels:
+            return stems
+        return stems.mean(axis=1, keepdims=True, dtype=np.float32)
+
+
+def checked_blocks(path: Path | str, sample_rate: int, stream: int, max_channels: int) -> Iterator[Audio]:
+    """Decodes a file as [C, t]. Raises Refused on no frames, too many channels, or samples that are not finite."""
+    found = 0
+    for block in blocks(path, BLOCK_FRAMES, sample_rate=sample_rate, stream=stream):
+        if block.shape[0] > max_channels:
+            raise Refused(f"{block.shape[0]} channels; at most {max_channels} are handled")
+        if not np.isfinite(block).all():
+            raise Refused("holds NaN or infinite samples")
+        found += block.shape[1]
+        yield block
+    if found == 0:
+        raise Refused("holds no audio")
+
+
+@dataclass
+class _Passage:
+    """One track under way. ``session`` is None where the mixture is constant and the networks are not asked."""
+
+    job: Job
+    folder: StemFolder
+    mixture: Mixture
+    session: schedule.Session | None
+
+
+def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job]) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
+    """Separates files in a pipeline and yields each as it comes to its end."""
+    with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(2) as encoder:
+        pipeline = _Pipeline(separator, jobs, decoder, encoder)
+        try:
+            yield from pipeline.run()
+        finally:
+            pipeline.close()
+
+
+class _Pipeline:
+    def __init__(self, separator: DemucsSeparator, jobs: Iterable[Job], decoder: ThreadPoolExecutor, encoder: ThreadPoolExecutor) -> None:
+        self._separator, self._jobs, self._decoder, self._encoder = separator, iter(jobs), decoder, encoder
+        self._open: list[_Passage] = []
+        self._decoding: Future[_Passage | tuple[Job, Refused]] | None = None
+        self._finishing: list[tuple[_Passage, Future[SeparatedFile]]] = []
+        self._refused: list[tuple[Job, Refused]] = []
+
+    def run(self) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
+        """Drives all jobs to their ends."""
+        batch_size = self._separator.batch_size
+        for session, stems in schedule.run(self._sessions(), self._separator.forward, batch_size=batch_size):
+            passage = next(passage for passage in self._open if passage.session is session)
+            passage.folder.add(passage.mixture.narrow(stems))
+            if session.finished:
+                self._finish(passage)
+            yield from self._ended(MAX_FINISHING)
+        yield from self._ended(0)
+
+    def close(self) -> None:
+        """Ends what is still under way and removes its files."""
+        if self._decoding is not None and not self._decoding.cancel() and self._decoding.exception() is None:
+            outcome = self._decoding.result()
+            if isinstance(outcome, _Passage):
+                outcome.folder.close()
+        for passage, future in self._finishing:
+            if not future.cancel():
+                future.exception()
+            passage.folder.close()
+        for passage in self._open:
+            passage.folder.close()
+
+    def _sessions(self) -> Iterator[schedule.Session]:
+        self._decode_next()
+        while self._decoding is not None:
+            outcome = self._decoding.result()
+            self._decode_next()
+            if not isinstance(outcome, _Passage):
+                self._refused.append(outcome)
+                continue
+            self._open.append(outcome)
+            if outcome.session is None:
+                self._write_silence(outcome)
+            else:
+                yield outcome.session
+
+    def _decode_next(self) -> None:
+        job = next(self._jobs, None)
+        self._decoding = None if job is None else self._decoder.submit(self._decode, Job(*job))
+
+    def _decode(self, job: Job) -> _Passage | tuple[Job, Refused]:
+        separator = self._separator
+        folder: StemFolder | None = None
+        try:
+            folder = StemFolder(
+                job.out_folder, separator.stem_names, separator.sample_rate, probe(job.path, stream=job.stream).num_channels
+            )
+            mixture = Mixture(folder.mixture, separator.num_channels)
+            for block in checked_blocks(job.path, separator.sample_rate, job.stream, separator.num_channels):
+                folder.mixture.append(block)
+                mixture.take(block)
+            return _Passage(job, folder, mixture, None if mixture.constant else separator.session(mixture))
+        except BaseException as error:
+            if folder is not None:
+                folder.close()
+            if isinstance(error, Refused):
+                return job, error
+            raise
+
+    def _write_silence(self, passage: _Passage) -> None:
+        for start in range(0, passage.mixture.num_frames, BLOCK_FRAMES):
+            count = min(BLOCK_FRAMES, passage.mixture.num_frames - start)
+            passage.folder.add(np.zeros((len(self._separator.stem_names), passage.folder.num_channels, count), np.float32))
+        self._finish(passage)
+
+    def _finish(self, passage: _Passage) -> None:
+        self._open.remove(passage)
+        self._finishing.append((passage, self._encoder.submit(passage.folder.finish)))
+
+    def _ended(self, allowed: int) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
+        """Yields what has ended; waits until at most ``allowed`` tracks are still being encoded."""
+        yield from self._refused
+        self._refused.clear()
+        while self._finishing and (len(self._finishing) > allowed or self._finishing[0][1].done()):
+            passage, future = self._finishing[0]
+            result = future.result()
+            self._finishing.pop(0)
+            passage.folder.close()
+            yield passage.job, result

@@ -1,0 +1,127 @@
+"""Whether the stems of a track can be used: closure of the sum, silence, copies of one another, clipping; accepted, or a reason.
+
+Conventions
+    A `Tally` is filled block by block, in order, with the mixture [C, t] and its stems [S, C, t]; energies are sums of squares over
+    channels and frames.
+    ``closure_db`` is the energy of mixture - sum(stems) over the energy of the mixture; None if they sum exactly (or the mixture is silent
+    with them).
+    Bleed between two stems is the correlation coefficient of their samples at lag 0: two good stems of one song rarely exceed 0.5, copies
+    reach 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from manifests.audio import Audio
+
+EXACT = 2.0**-24  # half a step of 24 bits: a smaller difference is none in the written files
+CLIP_LEVEL = 0.9999  # of the mixture's own full scale; lossless masters clip at 32,767 / 32,768
+
+
+class Tally:
+    """Energies, peaks and correlations of a mixture and its stems, taken in one pass."""
+
+    def __init__(self, stem_names: Sequence[str]) -> None:
+        self.stem_names = tuple(stem_names)
+        count = len(self.stem_names)
+        self.num_samples = 0
+        self.mixture_energy = 0.0
+        self.residual_energy = 0.0
+        self.residual_peak = 0.0
+        self.mixture_peak = 0.0
+        self.stem_peaks = np.zeros(count)
+        self.products = np.zeros((count, count))  # inner products of all pairs of stems; their diagonal holds the energies
+        self.clipped = 0
+
+    def add(self, mixture: Audio, stems: Audio) -> None:
+        """Takes the next block: mixture [C, t], stems [S, C, t]. Raises ValueError if a sample is not finite."""
+        residual = mixture - stems.sum(axis=0, dtype=np.float64)
+        flat = stems.reshape(len(self.stem_names), -1).astype(np.float64)
+        peaks = np.abs(flat).max(axis=1, initial=0.0)
+        if not (np.isfinite(peaks).all() and np.isfinite(residual).all()):
+            raise ValueError("a stem holds NaN or infinite samples; if this was with precision bf16, try fp32")
+        self.num_samples += mixture.size
+        self.mixture_energy += float(np.sum(np.square(mixture, dtype=np.float64)))
+        self.residual_energy += float(np.sum(np.square(residual, dtype=np.float64)))
+        self.residual_peak = max(self.residual_peak, float(np.abs(residual).max(initial=0.0)))
+        self.mixture_peak = max(self.mixture_peak, float(np.abs(mixture).max(initial=0.0)))
+        self.stem_peaks = np.maximum(self.stem_peaks, peaks)
+        self.products += flat @ flat.T
+        high = np.abs(mixture) >= CLIP_LEVEL
+        self.clipped += int(np.count_nonzero(high[:, 1:] & high[:, :-1]))
+
+    @property
+    def peak(self) -> float:
+        """The largest sample that has to be written: of any stem or of the residual."""
+        return max(self.residual_peak, float(self.stem_peaks.max(initial=0.0)))
+
+    @property
+    def closure_db(self) -> float | None:
+        """Energy of what the stems leave over, against the mixture, in dB; None if nothing is left."""
+        if self.residual_peak < EXACT:
+            return None
+        return round(10.0 * math.log10(self.residual_energy / max(self.mixture_energy, 1e-30)), 4)
+
+    @property
+    def clipped_share(self) -> float:
+        """Share of the mixture's samples that stand at full scale beside another such sample."""
+        return self.clipped / max(self.num_samples, 1)
+
+    def bleed(self) -> tuple[float, str, str]:
+        """The largest correlation coefficient between two stems, and their names; 0 and empty names if fewer than two sound."""
+        energy = np.diag(self.products)
+        sounding = np.flatnonzero(energy > 0)
+        best = (0.0, "", "")
+        for position, one in enumerate(sounding):
+            for other in sounding[position + 1 :]:
+                value = abs(float(self.products[one, other])) / math.sqrt(energy[one] * energy[other])
+                if value > best[0]:
+                    best = (value, self.stem_names[one], self.stem_names[other])
+        return best
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is still accepted. The defaults refuse only what cannot be right."""
+
+    closure_db: float = 1.0  # separators leave about -20 dB, multitracks less; stems of another song leave about +3 dB, none at all 0 dB
+    bleed: float = 0.98  # correlation of two stems: copies, or one file given twice
+    clipped_share: float = 0.05  # of all samples: square waves rather than music
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Accepted, or the reason why not."""
+
+    accepted: bool
+    reason: str = ""
+
+
+def judge(tally: Tally, limits: Limits | None = None) -> Verdict:
+    """Says whether the stems of a track can be used."""
+    limits = limits or Limits()
+    if tally.mixture_peak < EXACT:
+        return Verdict(False, "the mixture is silent")
+    if tally.stem_peaks.max(initial=0.0) < EXACT:
+        return Verdict(False, "every stem is silent although the mixture is not")
+    closure_db = tally.closure_db
+    if closure_db is not None and closure_db > limits.closure_db:
+        return Verdict(
+            False,
+            f"the stems leave {closure_db:.1f} dB of the mixture; expected at most {limits.closure_db:.1f} dB. "
+            "Are they stems of this mixture, in time with it?",
+        )
+    value, one, other = tally.bleed()
+    if value > limits.bleed:
+        return Verdict(False, f"stems {one} and {other} are the same signal (correlation {value:.2f}, at most {limits.bleed:.2f} expected)")
+    if tally.clipped_share > limits.clipped_share:
+        return Verdict(
+            False,
+            f"{tally.clipped_share:.1%} of the mixture's samples are clipped; at most {limits.clipped_share:.1%} can be told from music",
+        )
+    return Verdict(True)

@@ -1,0 +1,333 @@
+"""A mixture becomes stems: the protocol, Demucs's networks, and a multitrack's own stems. The one module that imports demucs.
+
+Conventions
+    Audio is float32 [C, T], full scale 1.0. Stems have the mixture's channels (a mono mixture gives mono stems) and the separator's sample
+    rate; their length is that of the mixture at that rate.
+    Stems are on the mixture's own scale; only ``separate_file`` may lower all of them by one gain, and says so.
+    A mixture that does not vary (silence, one sample) has silent stems; all of it is residual.
+    Networks run at ``shifts=0`` and overlap 0.25. A stereo network sees a mono mixture twice; the two channels it gives are averaged.
+
+References
+    Rouard, Massa, Defossez, Hybrid transformers for music source separation (2023).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from manifests.audio import Audio, file_sha256, probe, resample
+from manifests.records import Refused
+from separation import checkpoints, schedule
+from separation.pipeline import BLOCK_FRAMES, Held, Job, Mixture, checked_blocks, run_jobs
+from separation.stem_files import SeparatedFile, StemFolder
+
+if TYPE_CHECKING:
+    import torch
+
+    from separation.engines import Engine
+
+LENGTH_TOLERANCE_S = 0.1  # codecs and editors disagree by a few packets about where a file ends
+
+
+class Separator(Protocol):
+    """Anything that turns a mixture into stems.
+
+    ``origin`` goes into stem rows; ``identity`` is everything that determines the stems, JSON-able, and goes into their ids.
+    ``sample_rate`` None means the mixture's own.
+    """
+
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        """The stems, without the residual."""
+
+    @property
+    def sample_rate(self) -> int | None:
+        """The rate of the stems in Hz."""
+
+    @property
+    def origin(self) -> str:
+        """What stem rows call it."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines the stems."""
+
+    def separate(self, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
+        """Stems {name: [C, T]} of a mixture [C, T], without the residual."""
+
+    def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
+        """Writes the stems of a file and their residual into a folder."""
+
+
+class DemucsSeparator:
+    """Any Demucs model or bag: a name, ``hf://NAMESPACE/NAME``, or a name in ``model_folder``.
+
+    ``device`` is auto, cpu, cuda, cuda:N or mps; ``precision`` auto, fp32 or bf16; ``engine`` auto, torch or openvino.
+    ``stem_names`` and ``sample_rate``, if given, are what the model must have. Weights are looked for when they are first needed, torch is
+    imported when something is separated. Instances can be pickled; each process loads its own networks.
+    """
+
+    def __init__(
+        self,
+        model: str = "htdemucs",
+        model_folder: Path | str | None = None,
+        device: str = "auto",
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        engine: Literal["auto", "torch", "openvino"] = "auto",
+        *,
+        batch_size: int | None = None,
+        offline: bool = False,
+        trust_pickle: bool = False,
+        stem_names: Sequence[str] | None = None,
+        sample_rate: int | None = None,
+    ) -> None:
+        self.model, self.model_folder = model, model_folder
+        self._device, self._precision, self._engine, self._batch_size = device, precision, engine, batch_size
+        self._offline, self._trust_pickle = offline, trust_pickle
+        self._asked = (None if stem_names is None else tuple(stem_names), sample_rate)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_networks", "_engines")}
+
+    @cached_property
+    def checkpoint(self) -> checkpoints.Checkpoint:
+        """The weights on this machine, fetched if need be, with their checksums compared."""
+        found = checkpoints.find(self.model, model_folder=self.model_folder, offline=self._offline, trust_pickle=self._trust_pickle)
+        found.check()
+        names, rate = self._asked
+        header = found.header
+        if header and ((names is not None and set(names) != set(header.stem_names)) or rate not in (None, header.sample_rate)):
+            raise checkpoints.ModelError(
+                f"model {self.model} gives {', '.join(header.stem_names)} at {header.sample_rate} Hz; asked for "
+                f"{', '.join(names or header.stem_names)} at {rate or header.sample_rate} Hz. Choose another model or change what is asked."
+            )
+        return found
+
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        """The model's stems, in its order."""
+        header = self.checkpoint.header
+        return header.stem_names if header else tuple(self._networks[0].sources)
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate of the stems in Hz."""
+        header = self.checkpoint.header
+        return header.sample_rate if header else int(self._networks[0].samplerate)
+
+    @property
+    def num_channels(self) -> int:
+        """How many channels the networks take."""
+        header = self.checkpoint.header
+        return header.num_channels if header else int(self._networks[0].audio_channels)
+
+    @property
+    def origin(self) -> str:
+        """What stem rows call it."""
+        return f"{self.model}@demucs-{importlib.metadata.version('demucs')}"
+
+    @cached_property
+    def device(self) -> str:
+        """Where the networks run."""
+        return _best_device() if self._device == "auto" else self._device
+
+    @cached_property
+    def engine(self) -> str:
+        """What runs the networks."""
+        return "torch" if self._engine == "auto" else self._engine
+
+    @cached_property
+    def precision(self) -> str:
+        """What the networks are computed in."""
+        return "fp32" if self._precision == "auto" else self._precision
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that determines the stems: weights, versions, precision, engine. Needs the weights' files, not torch."""
+        return {
+            **self.checkpoint.identity,
+            "demucs": importlib.metadata.version("demucs"),
+            "engine": self.engine,
+            "precision": self.precision,
+            "schedule": schedule.VERSION,
+        }
+
+    @cached_property
+    def _networks(self) -> list[Any]:
+        return load_networks(self.checkpoint)
+
+    @cached_property
+    def _engines(self) -> tuple[list[schedule.Network], list[Engine]]:
+        from separation.engines import TorchEngine
+
+        described = [describe_network(network, weights) for network, weights in zip(self._networks, self._weights(), strict=True)]
+        engines: list[Engine] = [
+            TorchEngine(network, known.kept, device=self.device, precision=self.precision)  # type: ignore[arg-type]
+            for network, known in zip(self._networks, described, strict=True)
+        ]
+        return described, engines
+
+    def _weights(self) -> tuple[tuple[float, ...], ...]:
+        count = len(self.stem_names)
+        return self.checkpoint.weights or ((1.0,) * count,) * len(self.checkpoint.members)
+
+    def forward(self, network: int, batch: Audio) -> Audio:
+        """Runs one network of the bag on [B, C, T] -> [B, S, C, T] with the stems for which it counts."""
+        return self._engines[1][network].forward(batch)
+
+    def session(self, source: Mixture) -> schedule.Session:
+        """A mixture's way through the bag."""
+        return schedule.Session(source, source.level(), self._engines[0], self.num_channels)
+
+    @property
+    def batch_size(self) -> int:
+        """Segments per call of a network: 1 on a processor, where more only leave the cache."""
+        return self._batch_size or (1 if self.device == "cpu" else 8)
+
+    def separate(self, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
+        """Stems {name: [C, T]} of a mixture [C, T], at ``self.sample_rate`` (T is that of the resampled mixture), without the residual."""
+        mixture = resample(np.asarray(mixture, dtype=np.float32), sample_rate, self.sample_rate)
+        source = Mixture(Held(mixture), self.num_channels)
+        source.take(mixture)
+        if source.constant:
+            return {name: np.zeros_like(mixture) for name in self.stem_names}
+        parts = [source.narrow(stems) for _, stems in schedule.run([self.session(source)], self.forward, batch_size=self.batch_size)]
+        return dict(zip(self.stem_names, np.concatenate(parts, axis=-1), strict=True))
+
+    def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
+        """Writes ``STEM.flac`` for every stem and the residual into ``out_folder``: all or none.
+
+        Raises Refused if the file cannot be used.
+        """
+        [(_, result)] = self.separate_files([Job(path, out_folder, stream)])
+        if isinstance(result, Refused):
+            raise result
+        return result
+
+    def separate_files(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
+        """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
+        track share a batch with the first of the next. Refused files are yielded with their reason, in the order in which they come to an
+        end."""
+        yield from run_jobs(self, jobs)
+
+
+class ReferenceStems:
+    """A multitrack's own stems in a separator's place: {name: (path, stream)}, brought to the mixture's rate and length.
+
+    What they do not explain is the residual. Raises Refused where a stem is longer or shorter than the mixture by more than
+    ``LENGTH_TOLERANCE_S``."""
+
+    origin = "reference"
+    sample_rate = None
+
+    def __init__(self, stems: Mapping[str, tuple[Path | str, int]]) -> None:
+        if not stems:
+            raise ValueError("a multitrack needs at least one stem")
+        self._stems = dict(stems)
+
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        """The names of the stems, as given."""
+        return tuple(self._stems)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The checksums of the stems' files. One file that holds several streams is read once."""
+        sums = {path: file_sha256(Path(path)) for path, _ in self._stems.values()}
+        return {"origin": self.origin, "stems": {name: [sums[path], stream] for name, (path, stream) in self._stems.items()}}
+
+    def separate(self, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
+        """The stems {name: [C, T]} at the mixture's rate, length and channels."""
+        parts = list(self._blocks(mixture.shape[0], mixture.shape[1], sample_rate))
+        return dict(zip(self.stem_names, np.concatenate(parts, axis=-1), strict=True))
+
+    def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
+        """Writes ``STEM.flac`` for every stem and the residual into ``out_folder``, at the mixture's rate: all or none."""
+        info = probe(path, stream=stream)
+        with StemFolder(out_folder, self.stem_names, info.sample_rate, info.num_channels) as folder:
+            for block in checked_blocks(path, info.sample_rate, stream, 2):
+                folder.mixture.append(block)
+            for stems in self._blocks(info.num_channels, folder.mixture.num_frames, info.sample_rate):
+                folder.add(stems)
+            return folder.finish()
+
+    def _blocks(self, num_channels: int, num_frames: int, sample_rate: int) -> Iterator[Audio]:
+        """The stems side by side, [S, C, t], exactly ``num_frames`` in all."""
+        readers = [_Fitted(name, path, stream, num_channels, num_frames, sample_rate) for name, (path, stream) in self._stems.items()]
+        for start in range(0, num_frames, BLOCK_FRAMES):
+            yield np.stack([reader.take(min(BLOCK_FRAMES, num_frames - start)) for reader in readers])
+        for reader in readers:
+            reader.finish()
+
+
+class _Fitted:
+    """One stem's stream, resampled to the mixture's rate, with its channels, zero-padded or cut to its length."""
+
+    def __init__(self, name: str, path: Path | str, stream: int, num_channels: int, num_frames: int, sample_rate: int) -> None:
+        self._name, self._num_channels, self._num_frames, self._sample_rate = name, num_channels, num_frames, sample_rate
+        self._blocks = checked_blocks(path, sample_rate, stream, 2)
+        self._held = np.zeros((num_channels, 0), np.float32)
+        self._taken = 0
+
+    def take(self, count: int) -> Audio:
+        """The next ``count`` frames [C, count]."""
+        while self._held.shape[1] < count and (block := next(self._blocks, None)) is not None:
+            self._held = np.concatenate([self._held, self._fit(block)], axis=1)
+        got, self._held = self._held[:, :count], self._held[:, count:]
+        self._taken += got.shape[1]
+        return np.pad(got, ((0, 0), (0, count - got.shape[1])))
+
+    def finish(self) -> None:
+        """Raises Refused if the stem's own length was another than the mixture's."""
+        length = self._taken + self._held.shape[1] + sum(block.shape[1] for block in self._blocks)
+        if abs(length - self._num_frames) > LENGTH_TOLERANCE_S * self._sample_rate:
+            raise Refused(
+                f"stem {self._name} lasts {length / self._sample_rate:.2f} s, its mixture {self._num_frames / self._sample_rate:.2f} s; "
+                f"expected the same within {LENGTH_TOLERANCE_S} s"
+            )
+
+    def _fit(self, block: Audio) -> Audio:
+        if block.shape[0] == self._num_channels:
+            return block
+        if self._num_channels == 2:
+            return np.repeat(block, 2, axis=0)  # a mono stem in the middle of a stereo mixture
+        raise Refused(f"stem {self._name} is stereo, its mixture mono")
+
+
+def load_networks(checkpoint: checkpoints.Checkpoint) -> list[Any]:
+    """Builds the networks of a checkpoint with Demucs's own loaders. A pickle gets here only if the user trusted it."""
+    from demucs.apply import BagOfModels
+    from demucs.hf import load_safetensors_model
+    from demucs.states import load_model
+
+    networks = []
+    for member in checkpoint.members:
+        try:
+            networks.append(load_safetensors_model(member.path) if member.header else load_model(member.path))
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise checkpoints.ModelError(f"{member.path} does not hold the network that it names: {str(error).splitlines()[0]}") from error
+    return list(BagOfModels(networks, segment=checkpoint.segment_s).eval().models)  # a bag may set its members' segment length
+
+
+def describe_network(network: torch.nn.Module, weights: tuple[float, ...]) -> schedule.Network:
+    """What the schedule must know of a Demucs network."""
+    segment_frames = int(network.samplerate * network.segment)  # type: ignore[operator]
+    return schedule.Network(segment_frames, getattr(network, "valid_length", int), weights)
+
+
+def _best_device() -> str:
+    """A GPU if there is one. Torch is asked only where a driver is installed."""
+    if not (Path("/proc/driver/nvidia").exists() or Path("/dev/kfd").exists() or sys.platform in ("darwin", "win32")):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,193 @@
+"""A track's stems on disk: one joint gain, a residual that completes the sum, all files or none.
+
+The stems come as a stream whose peak is known only at its end, so they wait as raw float32 in a hidden folder beside their final place;
+then the gain is known and they are written as FLAC. The residual is taken after rounding: integer by integer, the files of a track sum to
+the mixture that was given (times the joint gain), whatever the separator did.
+
+Conventions
+    Audio is float32 [C, T], full scale 1.0; stems are [S, C, T]. ``gain_db`` is at most 0 and is a multiple of 0.01 dB, so that the row
+    says all.
+    Raw files hold interleaved frames. The hidden folder is removed whatever happens; one left by a killed process is removed by the next
+    start.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from manifests.audio import FULL_SCALE, Audio, Writer, db_to_gain
+from manifests.records import RESIDUAL, AudioFile
+from separation.quality import Tally
+
+WORK_FOLDER = ".separating"
+BLOCK_FRAMES = 1 << 18
+MARGIN = 2.0**-19  # below full scale: rounding of up to a dozen stems moves the residual by less
+
+
+@dataclass(frozen=True)
+class StemFile:
+    """One written stem, with what a row says about it."""
+
+    path: Path
+    sample_rate: int
+    num_channels: int
+    num_frames: int
+    sha256: str
+
+    def record(self, corpus: Path) -> AudioFile:
+        """The row's columns, with the path relative to the corpus folder."""
+        return AudioFile(
+            path=self.path.resolve().relative_to(corpus.resolve()).as_posix(),
+            sample_rate=self.sample_rate,
+            num_channels=self.num_channels,
+            num_frames=self.num_frames,
+            sha256=self.sha256,
+            stream=0,
+        )
+
+
+class SeparatedFile(dict[str, Path]):
+    """{stem name: path}, the residual among them, and what is true of all stems of the track.
+
+    ``gain_db`` was applied to all of them before writing. ``closure_db`` is the energy of mixture - sum(stems, without the residual) over
+    the energy of the mixture; None if they sum exactly. ``tally`` holds peaks, energies and correlations for `separation.quality.judge`.
+    """
+
+    def __init__(self, files: Mapping[str, StemFile], gain_db: float, tally: Tally) -> None:
+        super().__init__({name: file.path for name, file in files.items()})
+        self.files = dict(files)
+        self.gain_db = gain_db
+        self.closure_db = tally.closure_db
+        self.tally = tally
+
+
+def joint_gain_db(peak: float) -> float:
+    """The gain for all stems of a track whose largest sample is ``peak``: 0, or as much below as 24 bits need."""
+    limit = 1.0 - MARGIN
+    return 0.0 if peak <= limit else -math.ceil(2000.0 * math.log10(peak / limit)) / 100.0
+
+
+class RawAudio:
+    """Frames on disk as raw float32: written from the front, read anywhere, and held in memory only block by block."""
+
+    def __init__(self, path: Path, num_channels: int) -> None:
+        self.path, self.num_channels, self.num_frames = path, num_channels, 0
+        self._file = path.open("w+b")
+
+    def append(self, audio: Audio) -> None:
+        """Adds [C, t] at the end."""
+        self._file.seek(0, 2)
+        self._file.write(np.ascontiguousarray(audio.T, dtype="<f4").tobytes())
+        self.num_frames += audio.shape[1]
+
+    def read(self, start_frame: int, stop_frame: int) -> Audio:
+        """Frames as [C, t]."""
+        self._file.flush()
+        with self.path.open("rb") as file:
+            file.seek(start_frame * self.num_channels * 4)
+            data = file.read((stop_frame - start_frame) * self.num_channels * 4)
+        return np.frombuffer(data, "<f4").reshape(-1, self.num_channels).T
+
+    def blocks(self) -> Iterator[Audio]:
+        """All frames as [C, t]."""
+        for start in range(0, self.num_frames, BLOCK_FRAMES):
+            yield self.read(start, min(start + BLOCK_FRAMES, self.num_frames))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class StemFolder:
+    """The stems of one track on their way into a folder: a context manager (or ``close`` at the end) that leaves all files or none.
+
+    ``mixture`` takes the mixture's frames first; then ``add`` takes the stems in order, and ``finish`` writes the files.
+    """
+
+    def __init__(self, out_folder: Path | str, stem_names: Sequence[str], sample_rate: int, num_channels: int) -> None:
+        self.out_folder = Path(out_folder)
+        self.stem_names, self.sample_rate, self.num_channels = tuple(stem_names), sample_rate, num_channels
+        if RESIDUAL in self.stem_names or len(set(self.stem_names)) < len(self.stem_names):
+            raise ValueError(f"stem names must differ and none may be {RESIDUAL!r}, which is taken; got {', '.join(self.stem_names)}")
+        self._work = self.out_folder / WORK_FOLDER
+        self._tally = Tally(self.stem_names)
+        self._created = not self.out_folder.exists()
+        shutil.rmtree(self._work, ignore_errors=True)
+        self._work.mkdir(parents=True)
+        self.mixture = RawAudio(self._work / "mixture.raw", self.num_channels)
+        self._stems = [RawAudio(self._work / f"{number}.raw", self.num_channels) for number in range(len(self.stem_names))]
+
+    def __enter__(self) -> StemFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Removes everything that is not under a final name, and the folder itself if it was made for nothing."""
+        for raw in (self.mixture, *self._stems):
+            raw.close()
+        shutil.rmtree(self._work, ignore_errors=True)
+        if self._created and self.out_folder.exists() and not any(self.out_folder.iterdir()):
+            self.out_folder.rmdir()
+
+    def add(self, stems: Audio) -> None:
+        """Takes the next frames of all stems, [S, C, t]."""
+        start = self._stems[0].num_frames
+        self._tally.add(self.mixture.read(start, start + stems.shape[-1]), stems)
+        for raw, stem in zip(self._stems, stems, strict=True):
+            raw.append(stem)
+
+    def finish(self) -> SeparatedFile:
+        """Writes the stems and the residual with their joint gain. Raises ValueError if the stems are not as long as the mixture."""
+        if any(raw.num_frames != self.mixture.num_frames for raw in self._stems):
+            raise ValueError(f"stems end at frame {self._stems[0].num_frames}, their mixture at {self.mixture.num_frames}")
+        gain_db = joint_gain_db(self._tally.peak)
+        names = (*self.stem_names, RESIDUAL)
+        with ThreadPoolExecutor(max_workers=len(names)) as pool:
+            written = list(pool.map(lambda number: self._encode(number, db_to_gain(gain_db)), range(len(names))))
+        return SeparatedFile(dict(zip(names, self._place(written), strict=True)), gain_db, self._tally)
+
+    def _encode(self, number: int, gain: float) -> StemFile:
+        """Writes stem ``number``, or the residual when it is one more than there are stems, into the work folder."""
+        name = (*self.stem_names, RESIDUAL)[number]
+        with Writer(self._work / f"{name}.flac", self.sample_rate, self.num_channels) as writer:
+            for start in range(0, self.mixture.num_frames, BLOCK_FRAMES):
+                stop = min(start + BLOCK_FRAMES, self.mixture.num_frames)
+                if number < len(self._stems):
+                    writer.write(_scaled(self._stems[number].read(start, stop), gain))
+                    continue
+                rest = _rounded(self.mixture.read(start, stop), gain)
+                for raw in self._stems:
+                    rest -= _rounded(raw.read(start, stop), gain)
+                writer.write((rest / FULL_SCALE).astype(np.float32))
+        return StemFile(writer.path, self.sample_rate, self.num_channels, writer.num_frames, writer.sha256)
+
+    def _place(self, written: Sequence[StemFile]) -> list[StemFile]:
+        placed: list[StemFile] = []
+        try:
+            for file in written:
+                final = self.out_folder / file.path.name
+                file.path.replace(final)
+                placed.append(StemFile(final, file.sample_rate, file.num_channels, file.num_frames, file.sha256))
+        except OSError:
+            for file in placed:
+                file.path.unlink(missing_ok=True)
+            raise
+        return placed
+
+
+def _scaled(audio: Audio, gain: float) -> Audio:
+    return audio if gain == 1.0 else audio * np.float32(gain)
+
+
+def _rounded(audio: Audio, gain: float) -> np.ndarray:
+    """What the 24-bit file holds, in float64 steps of 2^-23."""
+    return np.rint(_scaled(audio, gain) * np.float32(FULL_SCALE)).astype(np.float64)
