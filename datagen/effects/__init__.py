@@ -27,8 +27,13 @@ if TYPE_CHECKING:
 
 MODULES = {
     "fader": "datagen.effects.fader",
+    "width": "datagen.effects.width",
     "eq": "datagen.effects.eq",
+    "lowpass": "datagen.effects.lowpass",
+    "highpass": "datagen.effects.highpass",
     "compressor": "datagen.effects.compressor",
+    "clip": "datagen.effects.clip",
+    "distortion": "datagen.effects.distortion",
     "reverb": "datagen.effects.reverb",
 }
 

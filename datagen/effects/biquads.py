@@ -141,6 +141,28 @@ def pass_filter(hz: Any, q: Any, sample_rate: int, *, high: bool) -> torch.Tenso
     return _normalised(middle / 2, -middle if high else middle, middle / 2, 1 + alpha, -2 * cosine, 1 - alpha)
 
 
+def butterworth(hz: Any, order: int, sample_rate: int, *, high: bool) -> list[torch.Tensor]:
+    """The sections of a Butterworth low-pass, or high-pass if ``high``: -3.01 dB at ``hz``, 6 dB an octave and order."""
+    sections = [
+        pass_filter(hz, 0.5 / math.cos(math.pi * (k + 0.5 + order % 2 / 2) / order), sample_rate, high=high) for k in range(order // 2)
+    ]
+    if order % 2:
+        warped = torch.tan(torch.clamp(math.pi / sample_rate * _number(hz), max=0.4995 * math.pi))
+        zero, one = torch.zeros_like(warped), torch.ones_like(warped)
+        top = one if high else warped
+        sections.append(_normalised(top, -top if high else top, zero, one + warped, warped - one, zero))
+    return sections
+
+
+def response(sections: Sequence[torch.Tensor], hz: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The complex gain of a cascade of sections [5] at frequencies [F] in Hz."""
+    delay = np.exp(-2j * np.pi * np.asarray(hz) / sample_rate)
+    gain = np.ones_like(delay)
+    for b0, b1, b2, a1, a2 in (section.detach().numpy() for section in sections):
+        gain = gain * (b0 + b1 * delay + b2 * delay**2) / (1.0 + a1 * delay + a2 * delay**2)
+    return gain
+
+
 def check_below_nyquist(name: str, hz: Any, sample_rate: int) -> None:
     """Raises ValueError where a frequency lies at or above half the sample rate."""
     if not isinstance(hz, torch.Tensor) and 2.0 * hz >= sample_rate:

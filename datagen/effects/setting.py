@@ -47,11 +47,12 @@ class Range:
 
     def check(self, value: float) -> float:
         """Returns the value, or raises ValueError naming the setting, the value and the range."""
-        if self.low <= value <= self.high or value == self.off:
+        if (self.low <= value <= self.high and (self.scale != "integer" or value == int(value))) or value == self.off:
             return value
         unit = f" {self.unit}" if self.unit else ""
         besides = "" if self.off is None else f", or {self.off:g} for none"
-        raise ValueError(f"{self.name} must lie between {self.low:g} and {self.high:g}{unit}{besides}; got {value:g}")
+        kind = "be a whole number" if self.scale == "integer" else "lie"
+        raise ValueError(f"{self.name} must {kind} between {self.low:g} and {self.high:g}{unit}{besides}; got {value:g}")
 
     def to_unit(self, value: Any) -> Any:
         """Maps a value (float or tensor) to [0, 1] along the scale of the setting."""
@@ -194,7 +195,7 @@ def draw(settings_type: type[S], rng: np.random.Generator, ranges: Mapping[str, 
     """
     values = draw_values(settings_type, rng, ranges)
     # Every value lies in its range by construction: validation would cost more than the drawing.
-    return settings_type.model_construct(set(values), **values)
+    return cast("S", settings_type.model_construct(set(values), **values))
 
 
 def draw_values(settings_type: type[EffectSettings], rng: np.random.Generator, ranges: Mapping[str, Any] | None = None) -> dict[str, Plain]:

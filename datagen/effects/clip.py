@@ -1,0 +1,78 @@
+"""Hard clipping: samples beyond a ceiling are set to it.
+
+Conventions
+    The ceiling is in dB against full scale; an infinite one clips nothing. Clipping is many-to-one: it has no ``invert``.
+    ``expand_clipped`` reshapes what was clipped by undoing a compressor that resembles the clipper. It is an expansion, not an inverse.
+
+References
+    Gorlow, Reiss, Duru 2014: restoring the dynamics of clipped material by model-based expansion.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from datagen.effects import compressor
+from datagen.effects.setting import EffectSettings, setting
+from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+
+NAME = "clip"
+
+TYPICAL = {"ceiling_db": (-18.0, -3.0)}
+
+
+class Settings(EffectSettings):
+    """One ceiling."""
+
+    ceiling_db: float = setting(math.inf, low=-48.0, high=0.0, unit="dBFS", off=math.inf, description="level no sample exceeds")
+
+
+def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Returns the clipped audio."""
+    checked(audio, sample_rate)
+    if is_off(settings.ceiling_db, math.inf):
+        return audio
+    ceiling = 10.0 ** (column(settings.ceiling_db, audio) / 20.0)
+    return torch.minimum(torch.maximum(audio, -ceiling), ceiling)
+
+
+def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
+    """The ceiling that turns dry into wet, both [C, T]: the level of the wet samples where the dry ones are louder."""
+    del sample_rate  # a ceiling has no time in it
+    wet, dry = pair(wet, dry)
+    changed = dry.abs() > wet.abs() * (1.0 + 1e-4) + 1e-5
+    if not bool(changed.any()):
+        raise NotIdentifiableError("no sample is lower than its dry one: the ceiling was never reached")
+    return Settings(ceiling_db=min(max(20.0 * math.log10(float(wet.abs()[changed].median()) + 1e-12), -48.0), 0.0))
+
+
+def clip_level(audio: torch.Tensor) -> float:
+    """The level at which audio [C, T] is clipped, 0.0 if it is not: its peak, if at least three samples in a row lie within 0.1 % of it."""
+    magnitude = audio.detach().abs()
+    peak = float(magnitude.max())
+    flat = magnitude >= 0.999 * peak
+    runs = flat[..., :-2] & flat[..., 1:-1] & flat[..., 2:]
+    return peak if peak > 0.0 and bool(runs.any()) else 0.0
+
+
+def expand_clipped(audio: torch.Tensor, sample_rate: int, *, ratio: float = 8.0, release_ms: float = 50.0) -> torch.Tensor:
+    """Raises what was clipped in audio [C, T] by undoing a fast compressor whose threshold is a little below the clip level.
+
+    Audio that is not clipped is returned as it is. The shape above the ceiling is the model's, not the original's.
+    """
+    level = clip_level(checked(audio, sample_rate))
+    if level == 0.0:
+        return audio
+    # A threshold 1 dB below the flat tops lets the expansion bend them; a short attack gives each top its curvature.
+    model = compressor.Settings(
+        threshold_db=max(20.0 * math.log10(level) - 1.0, -80.0),
+        ratio=ratio,
+        detector_attack_ms=0.1,
+        detector_release_ms=release_ms,
+        attack_ms=0.1,
+        release_ms=release_ms,
+        linked=False,
+    )
+    return compressor.invert(audio, sample_rate, model)

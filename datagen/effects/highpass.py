@@ -1,0 +1,44 @@
+"""A Butterworth high-pass.
+
+Conventions
+    The gain at the cutoff is -3.01 dB for every order; below, it falls by 6 dB an octave and order. A cutoff of 0 is off.
+    A high-pass has zeros at 0 Hz, so what it removed cannot be recovered: it has no ``invert``.
+
+References
+    Butterworth 1930; sections as in ``datagen.effects.biquads``, by the bilinear transform with the cutoff exact.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from datagen.effects.biquads import butterworth, cascade, check_below_nyquist
+from datagen.effects.response import fit_cutoff
+from datagen.effects.setting import EffectSettings, setting
+from datagen.effects.signal import checked, is_off
+
+NAME = "highpass"
+
+TYPICAL = {"cutoff_hz": (60.0, 3000.0), "order": (1.0, 4.0)}
+
+
+class Settings(EffectSettings):
+    """Cutoff and order."""
+
+    cutoff_hz: float = setting(0.0, low=5.0, high=20_000.0, unit="Hz", scale="log", off=0.0, description="where the gain is -3 dB")
+    order: float = setting(2.0, low=1.0, high=8.0, scale="integer", description="6 dB an octave each")
+
+
+def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Returns the filtered audio. Raises ValueError for a cutoff at or above half the sample rate."""
+    checked(audio, sample_rate)
+    if is_off(settings.cutoff_hz, 0.0):
+        return audio
+    check_below_nyquist("cutoff_hz", settings.cutoff_hz, sample_rate)
+    return cascade(audio, butterworth(settings.cutoff_hz, int(settings.order), sample_rate, high=True))
+
+
+def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
+    """Cutoff and order that turn dry into wet, both [C, T], from the ratio of their spectra."""
+    cutoff_hz, order = fit_cutoff(wet, dry, sample_rate, high=True)
+    return Settings(cutoff_hz=cutoff_hz, order=order)

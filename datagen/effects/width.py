@@ -1,0 +1,66 @@
+"""Stereo width: the difference of the channels scaled against their sum.
+
+    mid = (left + right) / 2,  side = (left - right) / 2,  left = mid + width side,  right = mid - width side
+
+Conventions
+    0 is mono, 1 changes nothing, 2 doubles the difference. The sum of the channels never changes. It takes two channels.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from datagen.effects.setting import EffectSettings, setting
+from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+
+NAME = "width"
+
+TYPICAL = {"width": (0.2, 1.8)}
+
+
+class Settings(EffectSettings):
+    """One factor on the side signal."""
+
+    width: float = setting(1.0, low=0.0, high=4.0, description="factor of the difference of the channels")
+
+
+def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Returns the audio with its side signal scaled. Raises ValueError unless it has two channels or the width is 1."""
+    checked(audio, sample_rate)
+    if is_off(settings.width, 1.0):
+        return audio
+    _check_stereo(audio)
+    return _scaled(audio, column(settings.width, audio))
+
+
+def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Undoes ``apply``. Raises ValueError at a width of 0, which leaves nothing of the difference."""
+    checked(audio, sample_rate)
+    width = column(settings.width, audio)
+    if bool((width == 0.0).any()):
+        raise ValueError("a width of 0 removes the difference of the channels and cannot be undone")
+    _check_stereo(audio)
+    return _scaled(audio, 1.0 / width)
+
+
+def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
+    """The width that turns dry into wet, both [2, T], by least squares on the side signal."""
+    del sample_rate  # a width has no time in it
+    wet, dry = pair(wet, dry)
+    _check_stereo(dry)
+    side = dry[0] - dry[1]
+    energy = float((side * side).sum())
+    if energy <= 1e-14 * float((dry * dry).sum()):
+        raise NotIdentifiableError("the dry signal has no difference between its channels: any width leaves it as it is")
+    return Settings(width=min(max(float((side * (wet[0] - wet[1])).sum()) / energy, 0.0), 4.0))
+
+
+def _scaled(audio: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
+    # left' = left + (width - 1) side, right' = right - (width - 1) side
+    change = (0.5 * (width - 1.0)) * (audio[..., 0:1, :] - audio[..., 1:2, :])
+    return torch.cat([audio[..., 0:1, :] + change, audio[..., 1:2, :] - change], dim=-2)
+
+
+def _check_stereo(audio: torch.Tensor) -> None:
+    if audio.shape[-2] != 2:
+        raise ValueError(f"a width needs two channels; got {audio.shape[-2]}")
