@@ -1,0 +1,286 @@
+"""Which recordings a place holds: a folder, a CSV, STEM files, MUSDB18, MUSDB18-HQ. Listed, not decoded.
+
+Conventions
+    Paths are relative to the songs folder, with forward slashes. Hidden files, folders that are themselves a corpus, and files of other
+    suffixes are passed over. Links are followed; each real folder is read once, so a loop of links comes to an end.
+    A STEM file (``*.stem.mp4``, or any mp4 with five audio streams) holds mixture, drums, bass, other, vocals, in that order; so does a
+    folder with a file of each of these names. Both are multitracks wherever they are found.
+    MUSDB's splits are read from musdb's configuration file. The package itself is not imported: it needs the ffmpeg program, asks it
+    five times about every song, reads WAV as 16 bit, and stops at the first damaged file. A test compares the two listings.
+
+References
+    Rafii et al., MUSDB18 (2017) and MUSDB18-HQ (2019). Native Instruments, Stem file specification (2015).
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
+
+from manifests import audio
+from manifests.records import Record, Refused, RelativePath, Split
+
+KINDS = ("auto", "folder", "csv", "stems", "musdb18", "musdb18hq")
+CSV_COLUMNS = ("path", "title", "artist", "album", "rights", "split")
+STEM_ORDER = ("mixture", "drums", "bass", "other", "vocals")
+TABLES = ("tracks.parquet", "tracks.jsonl.part", "examples.parquet")  # a folder with one of them is a corpus or a dataset, not songs
+MUSDB_RIGHTS = "MUSDB18: academic use; the terms of each track stand in the list of the data set"
+
+
+class Candidate(Record):
+    """A recording that was found but not read: where it lies, and what is known from beside it."""
+
+    path: RelativePath
+    stream: int = 0
+    references: tuple[tuple[str, RelativePath, int], ...] = ()
+    title: str | None = None
+    artist: str | None = None
+    album: str | None = None
+    rights: str | None = None
+    split: Split | None = None
+    source: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What ``find`` found: the folder that paths are relative to, the recordings, and (path, reason) of what cannot be one."""
+
+    songs: Path
+    candidates: tuple[Candidate, ...]
+    refused: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class _Listing:
+    candidates: list[Candidate] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+    def refuse(self, path: str, reason: str) -> None:
+        self.refused.append((_printable(path), reason))
+
+
+def songs_root(songs: Path) -> Path:
+    """The folder that the paths of tracks are relative to: the songs folder, or the one that a CSV lies in."""
+    return songs.parent if songs.suffix.lower() == ".csv" and not songs.is_dir() else songs
+
+
+def find(songs: Path, *, kind: str = "auto", csv: Path | None = None) -> Found:
+    """Lists the recordings of a folder, or of a CSV (``songs`` itself, or ``csv`` with paths below ``songs``), sorted by path.
+
+    Nothing is decoded. Raises ValueError if the place does not exist, the kind is unknown, or the CSV has no such columns.
+    """
+    songs = Path(songs)
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{_nearest(kind, KINDS)}")
+    if csv is None and songs_root(songs) != songs:
+        csv = songs
+    root = songs_root(songs)
+    for place in (root, *([csv] if csv else [])):
+        if not place.exists():
+            raise ValueError(f"{place} does not exist; expected a folder of songs or a CSV file that lists them")
+    if not root.is_dir():
+        raise ValueError(f"{root} is a file; expected a folder of songs or a CSV file that lists them")
+    if (kind == "csv") != (csv is not None) and kind != "auto":
+        raise ValueError(f"kind {kind!r} {'needs a CSV file' if csv is None else 'takes a folder'}; got {csv or songs}")
+    listing = _Listing()
+    if csv is not None:
+        _from_csv(root, csv, listing)
+    else:
+        listers = {"folder": _from_folder, "stems": _from_stems, "musdb18": _from_musdb18, "musdb18hq": _from_musdb18hq}
+        listers[_kind_of(root) if kind == "auto" else kind](root, listing)
+    return Found(root, tuple(sorted(listing.candidates, key=lambda found: found.path)), tuple(sorted(listing.refused)))
+
+
+def _kind_of(root: Path) -> str:
+    parts = [root / name for name in ("train", "test")]
+    if any(next(part.glob("*.stem.mp4"), None) for part in parts):
+        return "musdb18"
+    return "musdb18hq" if any(next(part.glob("*/mixture.wav"), None) for part in parts) else "folder"
+
+
+def _from_folder(root: Path, listing: _Listing) -> None:
+    for folder, names in _walk(root, listing):
+        stems = {PurePosixPath(name).stem.lower(): name for name in names}
+        used = set()
+        if all(name in stems for name in STEM_ORDER):
+            used = {stems[name] for name in STEM_ORDER}
+            _add(listing, root, "folder", [_below(root, folder, stems[name]) for name in STEM_ORDER])
+        for name in names:
+            if name not in used:
+                _add(listing, root, "folder", [_below(root, folder, name)])
+
+
+def _from_stems(root: Path, listing: _Listing) -> None:
+    for folder, names in _walk(root, listing):
+        for name in names:
+            if _is_stem_file(folder / name):
+                _add(listing, root, "stems", [_below(root, folder, name)])
+
+
+def _from_musdb18(root: Path, listing: _Listing) -> None:
+    valid = _musdb_validation_tracks()
+    for split, path in _musdb_tracks(root, "*.stem.mp4"):
+        name = path.name.removesuffix(".stem.mp4")
+        _add(listing, root, "musdb18", [_below(root, path.parent, path.name)], _musdb_columns(name, split, valid))
+
+
+def _from_musdb18hq(root: Path, listing: _Listing) -> None:
+    valid = _musdb_validation_tracks()
+    for split, path in _musdb_tracks(root, "*/"):
+        if missing := [name for name in STEM_ORDER if not (path / f"{name}.wav").is_file()]:
+            listing.refuse(_below(root, path.parent, path.name), f"lacks {', '.join(f'{name}.wav' for name in missing)}")
+            continue
+        files = [_below(root, path, f"{name}.wav") for name in STEM_ORDER]
+        _add(listing, root, "musdb18hq", files, _musdb_columns(path.name, split, valid))
+
+
+def _musdb_tracks(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
+    for split in ("train", "test"):
+        for path in sorted((root / split).glob(pattern)):
+            if not path.name.startswith("."):
+                yield split, path
+
+
+def _musdb_columns(name: str, split: str, valid: frozenset[str]) -> dict[str, str | None]:
+    artist, title = artist_and_title(name)
+    return {"artist": artist, "title": title, "rights": MUSDB_RIGHTS, "split": "valid" if split == "train" and name in valid else split}
+
+
+def _musdb_validation_tracks() -> frozenset[str]:
+    import importlib.util
+
+    import yaml
+
+    spec = importlib.util.find_spec("musdb")
+    if spec is None or spec.origin is None:
+        raise ValueError("MUSDB18's list of validation tracks comes with the musdb package; install it with: pip install musdb")
+    settings = yaml.safe_load((Path(spec.origin).parent / "configs" / "mus.yaml").read_text(encoding="utf-8"))
+    return frozenset(settings["validation_tracks"])
+
+
+def _from_csv(root: Path, path: Path, listing: _Listing) -> None:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start}); save it as CSV UTF-8") from error
+    lines = text.splitlines()
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    rows = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+    columns = [name.strip().lower() for name in rows.fieldnames or ()]
+    for name in columns:
+        if name not in CSV_COLUMNS:
+            raise ValueError(f"{path}: unknown column {name!r}{_nearest(name, CSV_COLUMNS)} Known: {', '.join(CSV_COLUMNS)}")
+    if "path" not in columns:
+        raise ValueError(f"{path}: no column 'path'; expected a first line with some of: {', '.join(CSV_COLUMNS)}")
+    rows.fieldnames = columns
+    for row in rows:
+        where = f"{path.name}, line {rows.line_num}"
+        values = {name: (text or "").strip() or None for name, text in row.items() if name in CSV_COLUMNS}
+        song = values.pop("path", None)
+        if None in row:
+            listing.refuse(song or where, f"{where}: has more fields than the first line; put fields with {delimiter!r} in quotes")
+        elif song is None:
+            listing.refuse(where, "no path")
+        elif values.get("split") not in (None, "train", "valid", "test"):
+            listing.refuse(song, f"{where}: split must be train, valid or test; got {values['split']!r}")
+        else:
+            _add_listed(root, path, song, where, values, listing)
+
+
+def _add_listed(root: Path, path: Path, song: str, where: str, values: dict[str, str | None], listing: _Listing) -> None:
+    """Adds the song of one line of a CSV, whose path is relative to the CSV's folder or the songs folder, or absolute."""
+    places = [folder / song for folder in (path.parent, root)]
+    place = next((place for place in places if place.exists()), None)
+    if place is None:
+        listing.refuse(song, f"{where}: file not found; looked for {' and '.join(dict.fromkeys(map(str, places)))}")
+        return
+    relative = os.path.relpath(place.absolute(), root.absolute())
+    if relative.startswith(".."):
+        listing.refuse(song, f"{where}: lies outside the songs folder {root}")
+        return
+    _add(listing, root, "csv", [PurePosixPath(Path(relative)).as_posix()], values)
+
+
+def _walk(root: Path, listing: _Listing) -> Iterator[tuple[Path, list[str]]]:
+    """Each real folder below ``root`` once, real ones before linked ones, with the sorted names of its sound files."""
+    seen: set[tuple[int, int]] = set()
+    folders, links = [root], list[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        try:
+            status = folder.stat()
+            entries = sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        except OSError as error:
+            listing.refuse(_below(root, folder, ""), f"folder cannot be listed: {error.strerror}")
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        if any(entry.name in TABLES for entry in entries):
+            entries = [entry for entry in entries if folder == root and entry.name not in ("stems", "dataset")]
+        yield folder, [entry.name for entry in entries if _is_sound(root, folder, entry, listing)]
+        for entry in entries:
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(folder / entry.name)
+
+
+def _is_sound(root: Path, folder: Path, entry: os.DirEntry[str], listing: _Listing) -> bool:
+    """Whether an entry of a folder is a sound file by its suffix; refused with the reason if it is called one and cannot be."""
+    if Path(entry.name).suffix.lower() not in audio.READABLE_SUFFIXES:
+        return False
+    path = _below(root, folder, entry.name)
+    if entry.is_dir():
+        reason = "a folder, not a sound file (what lies in it is read)"
+    elif not entry.is_file():
+        reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
+    elif _printable(path) != path:
+        reason = "its name is not UTF-8; rename it"
+    else:
+        return True
+    listing.refuse(path, reason)
+    return False
+
+
+def _add(listing: _Listing, root: Path, source: str, files: Sequence[str], columns: Mapping[str, str | None] | None = None) -> None:
+    """Adds a recording: its mixture's path, then those of its stems if it has files for them."""
+    references = tuple((name, stem, 0) for name, stem in zip(STEM_ORDER[1:], files[1:], strict=False))
+    if not references and _is_stem_file(root / files[0]):
+        references = tuple((name, files[0], stream) for stream, name in enumerate(STEM_ORDER) if stream)
+    try:
+        listing.candidates.append(Candidate(path=files[0], references=references, source=source, **(columns or {})))
+    except ValidationError as error:
+        listing.refuse(files[0], error.errors()[0]["msg"])
+
+
+def _is_stem_file(path: Path) -> bool:
+    if path.name.lower().endswith(".stem.mp4"):
+        return True
+    try:
+        return path.suffix.lower() == ".mp4" and audio.num_streams(path) == len(STEM_ORDER)
+    except Refused:
+        return False
+
+
+def _below(root: Path, folder: Path, name: str) -> str:
+    return PurePosixPath(os.path.relpath(folder / name, root)).as_posix()
+
+
+def _printable(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.4)
+    return f"; did you mean {nearest[0]!r}?" if nearest else "."
+
+
+def artist_and_title(name: str) -> tuple[str | None, str]:
+    """The two halves of "Artist - Title"; a name without the dash is a title."""
+    artist, dash, title = name.partition(" - ")
+    return (artist.strip() or None, title.strip() or name) if dash else (None, name)
