@@ -325,7 +325,10 @@ def _open(path: Path) -> Any:
     try:
         return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
-        raise Refused(f"not a readable sound file ({str(error.error_string).rstrip('.')})") from error
+        said = str(error.error_string).rstrip(".")
+        if "does not exist" in said:  # what libsndfile says of text that is called .mp3; the file does exist here
+            said = f"what it holds is not {path.suffix[1:].upper()}"
+        raise Refused(f"not a readable sound file ({said})") from error
 
 
 def _check_readable(path: Path) -> None:

@@ -1,0 +1,385 @@
+"""Checking a corpus, or a dataset that stands alone, against the disk and against itself.
+
+Tables first (readable, not edited, every id known, no artist in two splits), then files (there, with the bytes, length, rate and channels
+of their rows, samples finite, none that no row names), then sound: the stems of each track sum to its mixture, measured on the written
+files.
+
+Conventions
+    What is wrong is a ``Problem`` of level "error". What could not be measured, or is a published data set's own doing, is a "warning".
+    Every file is read once for its checksum and, where the format can hold NaN or the sum is measured, once as sound, in blocks.
+    In a dataset that was moved out of its corpus, paths lose their first part (``dataset/``).
+
+The limit of the sum
+    Each file is rounded to 24 bits, at most 2^-24 off. The residual is taken after rounding, so the sum should be off by 2^-24, which is
+    -144 dBFS, over the joint gain; five files rounded independently would reach -130. Decoders of mp3 and AAC differ by up to about
+    -120 dBFS between processors and versions. The smallest mistake worth finding, a gain that is wrong by 0.01 dB, is one of -59 dBFS
+    where the mixture is at full scale. CLOSURE_LIMIT_DBFS lies between.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from manifests import audio, table
+from manifests.catalog import artist_key, resolve, source_changed
+from manifests.records import ROW_TYPES, AudioFile, Example, Pair, Record, Refused, Stem, Track, content_id, track_id
+
+CLOSURE_LIMIT_DBFS = -100.0
+BLOCK_FRAMES = 1 << 17
+PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
+DATASET = "dataset"
+R = TypeVar("R", bound=Record)
+Rows = dict[str, list[Any]]
+OnProgress = Callable[[str, int, int], None]  # (what is checked, done, of how many)
+
+
+class Problem(Record):
+    """One thing that is not as it should be: in which table, about which row, which file, and what."""
+
+    level: Literal["error", "warning"] = "error"
+    table: str = ""
+    row_id: str = ""
+    file: str = ""
+    what: str
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A file that a row says exists, and where it should be."""
+
+    table: str
+    row_id: str
+    audio: AudioFile
+    place: Path
+
+    def problem(self, what: str) -> Problem:
+        return Problem(table=self.table, row_id=self.row_id, file=self.audio.path, what=what)
+
+
+def check_corpus(corpus: Path, songs: Path | None = None, *, progress: OnProgress | None = None) -> list[Problem]:
+    """What is wrong in a corpus folder; empty if all is well.
+
+    ``songs`` is the folder that the tracks' paths are relative to; without it the sources and the sums of stems are not checked, and a
+    warning says so.
+    """
+    corpus = Path(corpus)
+    rows, problems = _read_tables(corpus, list(ROW_TYPES))
+    if not any((corpus / f"{name}.parquet").exists() for name in ROW_TYPES):
+        return [Problem(file=str(corpus), what="no tables here; expected a corpus folder with tracks.parquet")]
+    problems += [
+        Problem(file=path.name, what="a stage was interrupted; run the same command again, it goes on where it was")
+        for path in sorted(corpus.glob("*.jsonl.part"))
+    ]
+    problems += [*_dangling(rows), *_splits(rows), *_examples_fit_pairs(rows), *_unsettled(rows), *_copies(corpus, rows)]
+    claims = [_Claim("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
+    claims += _example_claims(rows["examples"], corpus)
+    sound = _check_files(claims, progress)
+    problems += [*sound, *_unnamed(corpus, ("stems", DATASET), claims)]
+    damaged = {problem.row_id for problem in sound}
+    broken = {stem.track_id for stem in rows["stems"] if stem.id in damaged}  # said already, so their sums are not measured
+    whole = [stem for stem in rows["stems"] if stem.track_id not in broken]
+    return problems + _check_sources(corpus, songs, rows["tracks"], whole, progress)
+
+
+def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[Problem]:
+    """What is wrong in a dataset folder that stands alone; empty if all is well."""
+    dataset = Path(dataset)
+    rows, problems = _read_tables(dataset, ["pairs", "examples"])
+    missing = [f"{name}.parquet" for name in ("pairs", "examples") if not (dataset / f"{name}.parquet").exists()]
+    problems += [Problem(file=name, what="is missing; a dataset folder cannot be read without it") for name in missing]
+    problems += [*_known(rows, "examples", "pair_id", ("pairs",)), *_one_split_a_track(rows["pairs"]), *_examples_fit_pairs(rows)]
+    claims = _example_claims(rows["examples"], dataset, drop_first=True)
+    return [*problems, *_check_files(claims, progress), *_unnamed(dataset, (".",), claims)]
+
+
+def _read_tables(folder: Path, names: Sequence[str]) -> tuple[Rows, list[Problem]]:
+    """The rows of the tables that are there, and what is wrong with them as they stand."""
+    rows: Rows = {name: [] for name in ROW_TYPES}
+    problems = []
+    for name in names:
+        path = folder / f"{name}.parquet"
+        if not path.exists():
+            continue
+        try:
+            rows[name] = table.read(path, ROW_TYPES[name])
+            as_written = table.is_as_written(path, ROW_TYPES[name])
+        except (ValueError, OSError) as error:
+            problems.append(Problem(table=name, file=path.name, what=str(error)))
+            continue
+        edited = [row for row in rows[name] if row.id != _identity(row)]
+        problems += [
+            Problem(table=name, row_id=row.id, file=path.name, what="the row was edited: its id is not its content's") for row in edited
+        ]
+        if not as_written and not edited:
+            problems.append(Problem(table=name, file=path.name, what="rows were edited, added or removed since the table was written"))
+        seen: set[str] = set()
+        twice = [row.id for row in rows[name] if row.id in seen or seen.add(row.id)]  # type: ignore[func-returns-value]
+        problems += [Problem(table=name, row_id=row_id, file=path.name, what="the same id stands in two rows") for row_id in twice]
+    return rows, problems
+
+
+def _identity(row: Any) -> str:
+    return track_id(row.audio, row.references) if isinstance(row, Track) else content_id(row.content())
+
+
+def _dangling(rows: Rows) -> Iterator[Problem]:
+    """Ids of rows that are in no table."""
+    yield from _known(rows, "stems", "track_id", ("tracks",))
+    yield from _known(rows, "estimates", "track_id", ("tracks",))
+    yield from _known(rows, "estimates", "stem_id", ("stems",))
+    yield from _known(rows, "pairs", "track_id", ("tracks",))
+    yield from _known(rows, "examples", "pair_id", ("pairs",))
+    known = {row.id for name in ("tracks", "stems") for row in rows[name]}
+    for pair in rows["pairs"]:
+        sources = {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
+        for source_id in sorted(sources - known):
+            yield Problem(table="pairs", row_id=pair.id, what=f"source {source_id} is neither a stem nor a track")
+
+
+def _known(rows: Rows, name: str, column: str, tables: Sequence[str]) -> Iterator[Problem]:
+    known = {row.id for other in tables for row in rows[other]}
+    for row in rows[name]:
+        if (wanted := getattr(row, column)) not in known:
+            yield Problem(table=name, row_id=row.id, what=f"{column} {wanted} is not in {' or '.join(tables)}")
+
+
+def _splits(rows: Rows) -> Iterator[Problem]:
+    """Artists, and tracks, that are in two splits."""
+    splits = {track.id: track.split for track in rows["tracks"]}
+    for pair in rows["pairs"]:
+        if pair.split != splits.get(pair.track_id, pair.split):
+            yield Problem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its track in {splits[pair.track_id]}")
+    artists: dict[str, list[Track]] = defaultdict(list)
+    for track in rows["tracks"]:
+        if track.artist:
+            artists[artist_key(track.artist)].append(track)
+    for tracks in artists.values():
+        if len(found := sorted({track.split for track in tracks})) > 1:
+            published = all(track.source in PUBLISHED_SPLITS for track in tracks)
+            what = f"artist {tracks[0].artist!r} is in {' and '.join(found)}" + (", as the data set was published" if published else "")
+            yield Problem(
+                level="warning" if published else "error", table="tracks", row_id=tracks[0].id, file=tracks[0].audio.path, what=what
+            )
+
+
+def _one_split_a_track(pairs: Sequence[Pair]) -> Iterator[Problem]:
+    splits: dict[str, str] = {}
+    for pair in pairs:
+        if splits.setdefault(pair.track_id, pair.split) != pair.split:
+            yield Problem(table="pairs", row_id=pair.id, what=f"track {pair.track_id} is in {splits[pair.track_id]} and in {pair.split}")
+
+
+def _examples_fit_pairs(rows: Rows) -> Iterator[Problem]:
+    """Signals that are other ones, longer, shorter or at another rate than planned."""
+    pairs = {pair.id: pair for pair in rows["pairs"]}
+    for example in rows["examples"]:
+        if (pair := pairs.get(example.pair_id)) is None:
+            continue
+        planned = [("input", signal.name) for signal in pair.inputs] + [("target", signal.name) for signal in pair.targets]
+        written = [(file.role, file.name) for file in example.signals]
+        if planned != written:
+            yield Problem(table="examples", row_id=example.id, what=f"has the signals {written}; its pair plans {planned}")
+        for file in example.signals:
+            found, wanted = (file.audio.num_frames, file.audio.sample_rate), (pair.num_frames, pair.sample_rate)
+            if found != wanted:
+                what = f"has {found[0]} frames at {found[1]} Hz; its pair plans {wanted[0]} at {wanted[1]} Hz"
+                yield Problem(table="examples", row_id=example.id, file=file.audio.path, what=what)
+
+
+def _unsettled(rows: Rows) -> Iterator[Problem]:
+    """Rows of which a later table neither has the result nor says why there is none."""
+    rejected = {row.row_id for row in rows["rejected"]}
+    for name, later, column, what in (("tracks", "stems", "track_id", "separated"), ("pairs", "examples", "pair_id", "rendered")):
+        settled = {getattr(row, column) for row in rows[later]} | rejected
+        for row in rows[name] if rows[later] else ():
+            if row.id not in settled:
+                yield Problem(level="warning", table=name, row_id=row.id, what=f"was neither {what} nor rejected; run the build again")
+
+
+def _copies(corpus: Path, rows: Rows) -> Iterator[Problem]:
+    """Tables in the dataset folder that are not those of the corpus (its pairs are those that were rendered)."""
+    if not rows["examples"]:
+        return
+    rendered = {example.pair_id for example in rows["examples"]}
+    expected: Rows = {"pairs": [pair for pair in rows["pairs"] if pair.id in rendered], "examples": rows["examples"]}
+    for name, wanted in expected.items():
+        file = f"{DATASET}/{name}.parquet"
+        try:
+            found = table.read(corpus / file, ROW_TYPES[name])
+        except (ValueError, OSError) as error:
+            missing = isinstance(error, FileNotFoundError)
+            yield Problem(table=name, file=file, what="is missing; run render again" if missing else str(error))
+            continue
+        if found != wanted:
+            yield Problem(table=name, file=file, what=f"holds other rows than the corpus's {name}.parquet; run render again")
+
+
+def _example_claims(examples: Iterable[Example], folder: Path, *, drop_first: bool = False) -> list[_Claim]:
+    claims = []
+    for example in examples:
+        for file in example.signals:
+            path = PurePosixPath(file.audio.path)
+            place = folder / (PurePosixPath(*path.parts[1:]) if drop_first else path)
+            claims.append(_Claim("examples", example.id, file.audio, place))
+    return claims
+
+
+def _check_files(claims: Sequence[_Claim], progress: OnProgress | None) -> list[Problem]:
+    """What is wrong with the files that rows name. Hashing and decoding release the interpreter, so threads share them out."""
+    first: dict[Path, _Claim] = {}
+    shared = [claim for claim in claims if first.setdefault(claim.place, claim) is not claim]
+    problems = [claim.problem(f"row {first[claim.place].row_id} names the same file") for claim in shared]
+    return problems + [problem for problem in _in_threads("files", _check_file, claims, progress) if problem]
+
+
+def _in_threads(what: str, work: Callable[[Any], Any], items: Sequence[Any], progress: OnProgress | None) -> list[Any]:
+    results = []
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for done, result in enumerate(pool.map(work, items), 1):
+            results.append(result)
+            if progress:
+                progress(what, done, len(items))
+    return results
+
+
+def _check_file(claim: _Claim) -> Problem | None:
+    """The first thing that is wrong with one file: it stands for the others."""
+    row = claim.audio
+    try:
+        if audio.file_sha256(claim.place) != row.sha256:
+            return claim.problem("its bytes are not those that were written (other SHA-256)")
+        info = audio.probe(claim.place, stream=row.stream)
+        found = (info.num_frames, info.sample_rate, info.num_channels)
+        if found != (row.num_frames, row.sample_rate, row.num_channels):
+            return claim.problem(_differs(found, (row.num_frames, row.sample_rate, row.num_channels)))
+        if claim.place.suffix != ".flac" and not all(np.isfinite(block).all() for block in audio.blocks(claim.place, BLOCK_FRAMES)):
+            return claim.problem("holds NaN or infinite samples")
+    except FileNotFoundError:
+        return claim.problem("is missing")
+    except (Refused, OSError) as error:
+        return claim.problem(f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    return None
+
+
+def _differs(found: tuple[int, int, int], stated: tuple[int, int, int]) -> str:
+    names = ("frames", "Hz", "channels")
+    return "has " + ", ".join(f"{a} {name}; its row says {b}" for a, b, name in zip(found, stated, names, strict=True) if a != b)
+
+
+def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim]) -> Iterator[Problem]:
+    """Sound files, and leftovers of a killed process, that no row names."""
+    named = {claim.place for claim in claims}
+    for part in parts:
+        for path in sorted((folder / part).rglob("*")):
+            if path in named or path.is_dir():
+                continue
+            file = path.relative_to(folder).as_posix()
+            if path.name.startswith(".") and path.suffix == ".part":
+                yield Problem(file=file, what="was left half written by a process that was killed; delete it")
+            elif path.suffix.lower() in audio.READABLE_SUFFIXES:
+                yield Problem(file=file, what="no row names this file; delete it, or run render again")
+
+
+def _check_sources(
+    corpus: Path, songs: Path | None, tracks: Sequence[Track], stems: Sequence[Stem], progress: OnProgress | None
+) -> list[Problem]:
+    """What is wrong with the songs, and with the sums of the stems against them."""
+    if not tracks:
+        return []
+    if songs is None or not Path(songs).is_dir():
+        why = "the songs folder was not given" if songs is None else f"the songs folder {songs} is not there"
+        return [Problem(level="warning", table="tracks", what=f"{why}: sources and sums of stems were not checked ({len(tracks)} tracks)")]
+    grouped: dict[str, list[Stem]] = defaultdict(list)
+    for stem in stems:
+        grouped[stem.track_id].append(stem)
+
+    def work(track: Track) -> list[Problem]:
+        files = {file.path: file for file in (track.audio, *(stem.audio for stem in track.references))}
+        changed = [
+            Problem(table="tracks", row_id=track.id, file=file.path, what=reason)
+            for file in files.values()
+            if (reason := _changed(Path(songs), file))
+        ]
+        return changed or list(_sums(corpus, Path(songs), track, grouped[track.id]))
+
+    return [problem for found in _in_threads("tracks", work, tracks, progress) for problem in found]
+
+
+def _changed(songs: Path, file: AudioFile) -> str | None:
+    try:
+        return source_changed(songs, file)
+    except Refused as reason:
+        return str(reason)
+
+
+def _sums(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> Iterator[Problem]:
+    by_origin: dict[tuple[str, float], list[Stem]] = defaultdict(list)
+    for stem in stems:
+        by_origin[(stem.origin, stem.gain_db)].append(stem)
+    for group in by_origin.values():
+        try:
+            what = _sum_differs(corpus, songs, track, group)
+        except (Refused, OSError) as error:
+            what = f"the sum of its stems cannot be measured: {error}"
+        if what:
+            yield Problem(table="stems", row_id=track.id, file=track.audio.path, what=what)
+
+
+def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> str | None:
+    """How the stems of a track fail to sum to its mixture, or None if they do. Streams all of them side by side."""
+    if len({(stem.audio.sample_rate, stem.audio.num_frames) for stem in stems}) > 1:
+        return "its stems differ in length or rate"
+    rate, gain = stems[0].audio.sample_rate, audio.db_to_gain(stems[0].gain_db)
+    mixture = _Rechunked(audio.blocks(resolve(songs, track.audio.path), BLOCK_FRAMES, sample_rate=rate, stream=track.audio.stream))
+    readers = [_Rechunked(audio.blocks(resolve(corpus, stem.audio.path), BLOCK_FRAMES)) for stem in stems]
+    at, worst, worst_at = 0, 0.0, 0
+    while True:
+        parts = [reader.take(BLOCK_FRAMES) for reader in readers]
+        wanted = mixture.take(BLOCK_FRAMES)
+        if any(part.shape[1] != wanted.shape[1] for part in parts):
+            return f"its stems last {(at + parts[0].shape[1]) / rate:.3f} s, its mixture {(at + wanted.shape[1]) / rate:.3f} s or more"
+        if wanted.shape[1] == 0:
+            break
+        total = np.sum(parts, axis=0, dtype=np.float64) / gain
+        error = np.abs(total - wanted).max(axis=0)
+        if not float(error.max()) <= worst:
+            worst, worst_at = float(error.max()), at + int(error.argmax())
+        at += wanted.shape[1]
+    if worst <= audio.db_to_gain(CLOSURE_LIMIT_DBFS):
+        return None
+    names = ", ".join(stem.name for stem in stems)
+    return (
+        f"{names} miss the mixture by {audio.gain_to_db(worst):.1f} dBFS at {worst_at / rate:.2f} s; "
+        f"expected at most {CLOSURE_LIMIT_DBFS:.0f} dBFS. Is a stem missing, or rescaled?"
+    )
+
+
+class _Rechunked:
+    """A stream of blocks, taken in pieces of a wanted length."""
+
+    def __init__(self, blocks: Iterator[audio.Audio]) -> None:
+        self._blocks = blocks
+        self._held: list[audio.Audio] = []
+
+    def take(self, num_frames: int) -> audio.Audio:
+        """The next [C, num_frames]; shorter only at the end, [1, 0] after it."""
+        while sum(block.shape[1] for block in self._held) < num_frames and (block := next(self._blocks, None)) is not None:
+            self._held.append(block)
+        if not self._held:
+            return np.zeros((1, 0), np.float32)
+        whole = np.concatenate(self._held, axis=1)
+        self._held = [whole[:, num_frames:]] if whole.shape[1] > num_frames else []
+        return whole[:, :num_frames]
+
+
+def errors(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems that are more than warnings."""
+    return [problem for problem in problems if problem.level == "error"]
