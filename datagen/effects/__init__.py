@@ -32,9 +32,14 @@ MODULES = {
     "lowpass": "datagen.effects.lowpass",
     "highpass": "datagen.effects.highpass",
     "compressor": "datagen.effects.compressor",
+    "limiter": "datagen.effects.limiter",
     "clip": "datagen.effects.clip",
     "distortion": "datagen.effects.distortion",
     "reverb": "datagen.effects.reverb",
+    "room": "datagen.effects.room",
+    "delay": "datagen.effects.delay",
+    "chorus": "datagen.effects.chorus",
+    "loudness": "datagen.effects.loudness",
 }
 
 

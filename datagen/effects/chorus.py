@@ -1,0 +1,130 @@
+"""Chorus: a copy of the signal through a delay that swings, mixed with the direct sound.
+
+    u[n] = x[n] + feedback w[n],    w[n] = u(n - d[n]),    y = (1 - mix) x + mix w
+    d[n] = centre_ms (1 + depth sin(2π (rate_hz n / sample_rate + phase)))
+
+Conventions
+    The delay line is read between samples by linear interpolation and never less than one sample back. A mix of 0 changes nothing.
+    The swing starts with the excerpt, at ``phase`` of a cycle, alike in all channels.
+    The recursion runs on the CPU in the type of the audio; a signal on a GPU is brought there and back.
+
+References
+    ``TYPICAL``: RemFX 2023 for rate, centre, feedback and mix; its depth in another unit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from datagen.effects.setting import EffectSettings, setting
+from datagen.effects.signal import checked, column, is_off
+
+NAME = "chorus"
+
+TYPICAL = {"rate_hz": (0.25, 1.5), "depth": (0.1, 0.6), "centre_ms": (5.0, 10.0), "feedback": (0.1, 0.4), "mix": (0.15, 0.4)}
+
+
+class Settings(EffectSettings):
+    """Swing, feedback and mix."""
+
+    rate_hz: float = setting(1.0, low=0.05, high=10.0, unit="Hz", scale="log", description="swings a second")
+    depth: float = setting(0.25, low=0.0, high=0.95, description="how far the delay swings, against its centre")
+    centre_ms: float = setting(7.0, low=0.5, high=50.0, unit="ms", scale="log", description="delay in the middle of a swing")
+    feedback: float = setting(0.0, low=0.0, high=0.9, description="how much of the copy is delayed again")
+    mix: float = setting(0.0, low=0.0, high=1.0, description="0: direct sound only, 1: copy only")
+    phase: float = setting(0.0, low=0.0, high=1.0, unit="cycle", description="where in its swing the delay starts")
+
+
+def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Returns the audio with the chorus."""
+    checked(audio, sample_rate)
+    if is_off(settings.mix, 0.0):
+        return audio
+    items = audio.reshape(-1, *audio.shape[-2:])
+    feedback = torch.as_tensor(settings.feedback, dtype=torch.float64, device=audio.device).expand(audio.shape[:-2]).reshape(-1)
+    copy = Swing.apply(items, _delays(audio, sample_rate, settings), feedback).reshape(audio.shape)
+    return torch.lerp(audio, copy, column(settings.mix, audio))
+
+
+def _delays(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """The delay at each sample, float64 [I, T], in samples."""
+
+    def number(value: Any) -> torch.Tensor:
+        return torch.as_tensor(value, dtype=torch.float64, device=audio.device)[..., None]
+
+    n = torch.arange(audio.shape[-1], dtype=torch.float64, device=audio.device)
+    swing = torch.sin((2.0 * math.pi) * (number(settings.rate_hz) / sample_rate * n + number(settings.phase)))
+    samples = number(settings.centre_ms) * (sample_rate / 1000.0) * (1.0 + number(settings.depth) * swing)
+    return samples.clamp(min=1.0).expand(*audio.shape[:-2], -1).reshape(-1, audio.shape[-1])
+
+
+class Swing(torch.autograd.Function):
+    """w of x [I, C, T] by delays [I, T] and feedback [I], with exact gradients for all three."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, delays: torch.Tensor, feedback: torch.Tensor) -> torch.Tensor:
+        """Returns the delayed copy in the type and on the device of x."""
+        ctx.save_for_backward(x, delays, feedback)
+        w, _ = _run(x, delays, feedback)
+        return torch.from_numpy(w).to(x.device)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns the gradients for x, delays and feedback."""
+        x, delays, feedback = ctx.saved_tensors
+        w, u = _run(x.double(), delays, feedback)
+        x_bar, d_bar, f_bar = np.zeros_like(u), np.zeros(delays.shape), np.zeros(feedback.shape)
+        _adjoint(_array(grads[0]).astype(np.float64), _array(delays), _array(feedback), w, u, x_bar, d_bar, f_bar)
+        return torch.from_numpy(x_bar).to(x), torch.from_numpy(d_bar).to(delays), torch.from_numpy(f_bar).to(feedback)
+
+
+def _run(x: torch.Tensor, delays: torch.Tensor, feedback: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    signal = _array(x)
+    w, u = np.empty_like(signal), np.empty_like(signal)
+    _forward(signal, _array(delays), _array(feedback), w, u)
+    return w, u
+
+
+@numba.njit(cache=True, nogil=True)
+def _forward(x, delays, feedback, w, u):  # type: ignore[no-untyped-def]
+    """Fills the copy w and the line's input u, both [I, C, T]."""
+    items, channels, frames = x.shape
+    for i in range(items):
+        for c in range(channels):
+            for n in range(frames):
+                whole = int(delays[i, n])
+                part = delays[i, n] - whole
+                near = u[i, c, n - whole] if n >= whole else 0.0
+                far = u[i, c, n - whole - 1] if n > whole else 0.0
+                w[i, c, n] = near + part * (far - near)
+                u[i, c, n] = x[i, c, n] + feedback[i] * w[i, c, n]
+
+
+@numba.njit(cache=True, nogil=True)
+def _adjoint(w_bar, delays, feedback, w, u, u_bar, d_bar, f_bar):  # type: ignore[no-untyped-def]
+    """Runs ``_forward`` backwards. u_bar [I, C, T] starts at zero and ends as the gradient for x, which enters u as it is."""
+    items, channels, frames = u.shape
+    for i in range(items):
+        for c in range(channels):
+            for n in range(frames - 1, -1, -1):
+                bar = w_bar[i, c, n] + feedback[i] * u_bar[i, c, n]
+                f_bar[i] += u_bar[i, c, n] * w[i, c, n]
+                whole = int(delays[i, n])
+                part = delays[i, n] - whole
+                near, far = 0.0, 0.0
+                if n >= whole:
+                    u_bar[i, c, n - whole] += (1.0 - part) * bar
+                    near = u[i, c, n - whole]
+                if n > whole:
+                    u_bar[i, c, n - whole - 1] += part * bar
+                    far = u[i, c, n - whole - 1]
+                d_bar[i, n] += bar * (far - near)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy())

@@ -1,0 +1,161 @@
+"""Echoes: a delay line with feedback, mixed with the direct sound.
+
+    d[n] = x[n - D] + feedback d[n - D],    y = (1 - mix) x + mix d
+
+Conventions
+    D is the delay rounded to a whole sample, so an echo keeps its spectrum; there is no gradient for it. A mix of 0 changes nothing.
+    The recursion runs on the CPU in the type of the audio; a signal on a GPU is brought there and back.
+
+References
+    ``TYPICAL``: RemFX 2023.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from datagen.effects.setting import EffectSettings, setting
+from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+
+NAME = "delay"
+
+TYPICAL = {"delay_ms": (100.0, 1000.0), "feedback": (0.05, 0.3), "mix": (0.1, 0.35)}
+
+
+class Settings(EffectSettings):
+    """Time, feedback and mix."""
+
+    delay_ms: float = setting(250.0, low=1.0, high=5000.0, unit="ms", scale="log", description="time of the first echo")
+    feedback: float = setting(0.0, low=0.0, high=0.95, description="each further echo against the one before")
+    mix: float = setting(0.0, low=0.0, high=1.0, description="0: direct sound only, 1: echoes only")
+
+
+def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Returns the audio with its echoes."""
+    checked(audio, sample_rate)
+    if is_off(settings.mix, 0.0):
+        return audio
+    items = audio.reshape(-1, *audio.shape[-2:])
+    echoes = Echo.apply(items, _feedback(audio, settings), _delays(audio, sample_rate, settings)).reshape(audio.shape)
+    return torch.lerp(audio, echoes, column(settings.mix, audio))
+
+
+def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Undoes ``apply``. Raises ValueError where the inverse would feed back without end: a mix above about one half."""
+    checked(audio, sample_rate)
+    mix = torch.as_tensor(settings.mix, dtype=torch.float64).expand(audio.shape[:-2]).reshape(-1).numpy()
+    feedback = _feedback(audio, settings).detach().cpu().numpy()
+    echo = mix - (1.0 - mix) * feedback
+    if (np.abs(echo) >= 1.0 - mix).any():
+        raise ValueError(
+            f"echoes with a mix of {mix.max():g} and a feedback of {feedback.min():g} cannot be undone: "
+            "the inverse would feed back without end. It exists while |mix - (1 - mix) feedback| < 1 - mix"
+        )
+    items = audio.detach().reshape(-1, *audio.shape[-2:]).double().cpu().numpy()
+    x = np.empty_like(items)
+    _undo(items, mix, feedback, echo, _delays(audio, sample_rate, settings), x)
+    return torch.from_numpy(x).to(audio).reshape(audio.shape)
+
+
+def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
+    """Time, feedback and mix that turn dry into wet, both [C, T].
+
+    The time is the first strong echo of the deconvolved response; the rest is linear: wet[n] is a sum of dry[n], dry[n-D], wet[n-D].
+    """
+    wet, dry = pair(wet, dry)
+    frames = dry.shape[-1]
+    spectra = [torch.fft.rfft(audio, 2 * frames) for audio in (wet, dry)]
+    power = spectra[1].abs().square().sum(0)
+    response = torch.fft.irfft((spectra[0] * spectra[1].conj()).sum(0) / (power + 1e-6 * power.mean()))[:frames].abs()
+    first = max(round(0.001 * sample_rate), 1)
+    if frames <= first or float(response[first:].max()) < 1e-3 * float(response.max()):
+        raise NotIdentifiableError("wet holds no echo of dry")
+    candidates = (torch.topk(response[first:], min(8, frames - first)).indices + first).tolist()
+    trials = [_regress(wet, dry, delay) for delay in candidates]
+    error, delay, direct, echo, feedback = min(trials)
+    if error > 0.1 * float(wet.square().sum()):
+        raise NotIdentifiableError("wet is more than echoes of dry: another effect lies between them")
+    # direct = 1 - mix and echo = mix - (1 - mix) feedback, up to one common gain.
+    mix = (echo + direct * feedback) / (direct + echo + direct * feedback)
+    clip = [min(max(value, 0.0), limit) for value, limit in ((feedback, 0.95), (mix, 1.0))]
+    return Settings(delay_ms=min(max(1000.0 * delay / sample_rate, 1.0), 5000.0), feedback=clip[0], mix=clip[1])
+
+
+def _regress(wet: torch.Tensor, dry: torch.Tensor, delay: int) -> tuple[float, int, float, float, float]:
+    """Squared error, delay, and the weights of dry[n], dry[n - delay], wet[n - delay] that make wet[n]."""
+    late = [torch.nn.functional.pad(audio, (delay, 0))[:, : audio.shape[-1]].flatten() for audio in (dry, wet)]
+    table = torch.stack([dry.flatten(), *late], dim=1)
+    gram = table.T @ table
+    weights = torch.linalg.solve(gram + 1e-12 * gram.trace() * torch.eye(3, dtype=gram.dtype), table.T @ wet.flatten())
+    error = float((table @ weights - wet.flatten()).square().sum())
+    return error, delay, float(weights[0]), float(weights[1]), float(weights[2])
+
+
+class Echo(torch.autograd.Function):
+    """d of x [I, C, T] by feedback [I] and delay in samples [I], with exact gradients for x and feedback."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, feedback: torch.Tensor, delays: np.ndarray) -> torch.Tensor:
+        """Returns the echoes in the type and on the device of x."""
+        signal = _array(x)
+        d = np.empty_like(signal)
+        _echo(signal, _array(feedback), delays, d)
+        ctx.delays = delays
+        ctx.save_for_backward(x, feedback)
+        return torch.from_numpy(d).to(x.device)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """Returns the gradients. The line H is linear and time-invariant: its adjoint is H on the reversed signal, and dH/df = H²."""
+        x, feedback = ctx.saved_tensors
+        bar, table = _array(grads[0]), _array(feedback)
+        back, once, twice = np.empty_like(bar), np.empty_like(bar), np.empty_like(bar)
+        _echo(np.ascontiguousarray(bar[..., ::-1]), table, ctx.delays, back)
+        _echo(_array(x), table, ctx.delays, once)
+        _echo(once, table, ctx.delays, twice)
+        f_bar = (bar.astype(np.float64) * twice).sum((1, 2))
+        return torch.from_numpy(back[..., ::-1].copy()).to(x), torch.from_numpy(f_bar).to(feedback), None
+
+
+@numba.njit(cache=True, nogil=True)
+def _echo(x, feedback, delays, d):  # type: ignore[no-untyped-def]
+    """Fills d [I, C, T], a delay at a time: no sample of a piece depends on another of it, so the processor may do several at once."""
+    for i in range(x.shape[0]):
+        delay, factor = delays[i], x.dtype.type(feedback[i])
+        for c in range(x.shape[1]):
+            d[i, c, :delay] = 0
+            for start in range(delay, x.shape[2], delay):
+                to = d[i, c, start : start + delay]
+                source = x[i, c, start - delay : start - delay + len(to)]
+                before = d[i, c, start - delay : start - delay + len(to)]
+                for j in range(len(to)):
+                    to[j] = source[j] + factor * before[j]
+
+
+@numba.njit(cache=True, nogil=True)
+def _undo(y, mix, feedback, echo, delays, x):  # type: ignore[no-untyped-def]
+    """Fills x [I, C, T] from y = ((1 - mix) + echo z^-D) / (1 - feedback z^-D) x."""
+    for i in range(y.shape[0]):
+        for c in range(y.shape[1]):
+            for n in range(y.shape[2]):
+                value = y[i, c, n]
+                if n >= delays[i]:
+                    value -= feedback[i] * y[i, c, n - delays[i]] + echo[i] * x[i, c, n - delays[i]]
+                x[i, c, n] = value / (1.0 - mix[i])
+
+
+def _feedback(audio: torch.Tensor, settings: Settings) -> torch.Tensor:
+    return torch.as_tensor(settings.feedback, dtype=torch.float64, device=audio.device).expand(audio.shape[:-2]).reshape(-1)
+
+
+def _delays(audio: torch.Tensor, sample_rate: int, settings: Settings) -> np.ndarray:
+    samples = torch.as_tensor(settings.delay_ms, dtype=torch.float64).detach().cpu() * sample_rate / 1000.0
+    return np.asarray(samples.expand(audio.shape[:-2]).reshape(-1).round().clamp(min=1).to(torch.int64))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy())

@@ -1,0 +1,54 @@
+"""Normalising: one gain that brings a signal to a loudness or to a peak.
+
+Conventions
+    measure "lufs" is the integrated loudness of BS.1770, "peak" the highest sample. A target of infinity leaves the signal as it is, and
+    so do silence and a signal below every gate: there is nothing to bring anywhere. All channels of an item share the gain.
+    Only rendering can know the gain: ``gain_db`` returns it, to be written down. The gain is a measured number: a gradient flows through
+    the audio that it multiplies, not through the measurement.
+
+References
+    ``separation.loudness`` for the measurement.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+
+from datagen.effects.setting import EffectSettings, choice, setting
+from datagen.effects.signal import checked, column, is_off
+from separation.loudness import integrated_loudness
+
+NAME = "loudness"
+
+TYPICAL = {"target_db": (-30.0, -14.0)}
+
+
+class Settings(EffectSettings):
+    """Target and what is measured."""
+
+    target_db: float = setting(math.inf, low=-70.0, high=0.0, unit="LUFS | dBFS", off=math.inf, description="level to reach")
+    measure: Literal["lufs", "peak"] = choice("lufs", ("lufs", "peak"), description="loudness after BS.1770, or highest sample")
+
+
+def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Returns the normalised audio."""
+    checked(audio, sample_rate)
+    if is_off(settings.target_db, math.inf):
+        return audio
+    return audio * 10.0 ** (gain_db(audio, sample_rate, settings).to(audio)[..., None, None] / 20.0)
+
+
+def gain_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """The gain in dB that ``apply`` gives each item: float64 with the leading dimensions of the audio, 0 where nothing can be measured."""
+    items = audio.detach().reshape(-1, *audio.shape[-2:])
+    if settings.measure == "peak":
+        levels = 20.0 * torch.log10(items.abs().amax((-2, -1)).double())
+    else:
+        levels = torch.tensor(
+            [integrated_loudness(item.cpu().numpy(), sample_rate) for item in items], dtype=torch.float64, device=audio.device
+        )
+    gain = column(settings.target_db, audio.double())[..., 0, 0] - levels.reshape(audio.shape[:-2])
+    return torch.where(torch.isfinite(gain), gain, torch.zeros_like(gain))

@@ -1,0 +1,104 @@
+"""A room: convolution with a synthetic impulse response of decaying noise.
+
+    response   h = Σ_b noise_b(t) 10^(-3 t / T_b),    T_b = rt60 / (1 + damping f_b / 4 kHz),    for t after the pre-delay
+    output     y = x + 10^(wet_db / 20) h * x,        mean over the channels of the energy of h = 1
+
+Conventions
+    rt60 is the decay time of low frequencies; a damping of 1 halves it at 4 kHz. The bands b are octaves, f_b their centres, of one
+    white noise that ``seed`` names, another for each channel. wet_db is the energy of the reverberation against that of the direct
+    sound; minus infinity is off. The pre-delay is rounded to a whole sample and has no gradient. The direct sound stays where and as it
+    is. The response ends at -72 dB; the tail beyond the end of the audio is cut. It runs on the device of the audio.
+
+References
+    Moorer 1979 and later: exponentially decaying noise as the late response of a room.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.fft import next_fast_len
+
+from datagen.effects.biquads import butterworth, cascade
+from datagen.effects.setting import EffectSettings, setting
+from datagen.effects.signal import checked, is_off
+
+NAME = "room"
+
+EDGES_HZ = (500.0, 1000.0, 2000.0, 4000.0, 8000.0)
+DAMPED_HZ = 4000.0
+LENGTH = 1.2  # of rt60: the response ends at -72 dB
+
+TYPICAL = {"rt60_s": (0.2, 2.0), "pre_delay_ms": (0.0, 40.0), "damping": (0.2, 1.0), "wet_db": (-18.0, 0.0)}
+
+
+class Settings(EffectSettings):
+    """Decay, pre-delay, damping and level of the room, and the name of its noise."""
+
+    rt60_s: float = setting(0.8, low=0.05, high=10.0, unit="s", scale="log", description="time in which low frequencies fall by 60 dB")
+    pre_delay_ms: float = setting(0.0, low=0.0, high=200.0, unit="ms", description="time before the reverberation begins")
+    damping: float = setting(0.5, low=0.0, high=4.0, description="faster decay of high frequencies; 1 halves it at 4 kHz")
+    wet_db: float = setting(-math.inf, low=-60.0, high=12.0, unit="dB", off=-math.inf, description="reverberation against direct sound")
+    seed: float = setting(0.0, low=0.0, high=2.0**31 - 1.0, scale="integer", description="names the noise of the response")
+
+
+def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Returns the audio in the room."""
+    checked(audio, sample_rate)
+    if is_off(settings.wet_db, -math.inf):
+        return audio
+    frames = audio.shape[-1]
+    response = impulse_response(settings, sample_rate, audio.shape[-2]).to(audio)[..., :frames]
+    size = next_fast_len(frames + response.shape[-1] - 1, real=True)
+    spectrum = torch.fft.rfft(audio, size) * torch.fft.rfft(response, size)
+    return audio + torch.fft.irfft(spectrum, size)[..., :frames]
+
+
+def impulse_response(settings: Settings, sample_rate: int, channels: int = 2) -> torch.Tensor:
+    """What the room adds to an impulse: float64 [..., channels, length], with the leading dimensions of the settings."""
+
+    def number(value: Any) -> torch.Tensor:
+        return torch.as_tensor(value, dtype=torch.float64).cpu()[..., None, None]
+
+    rt60_s, damping, wet_db, delay_ms = (
+        number(value) for value in (settings.rt60_s, settings.damping, settings.wet_db, settings.pre_delay_ms)
+    )
+    length = math.ceil(LENGTH * float(rt60_s.detach().max()) * sample_rate)
+    noise, centres_hz = _noise_bands(int(settings.seed), sample_rate, channels, length)
+    time_s = torch.arange(length, dtype=torch.float64) / sample_rate
+    tail: torch.Tensor = torch.zeros(1, 1, dtype=torch.float64)
+    for band, centre_hz in zip(noise, centres_hz, strict=True):
+        rate = -3.0 * math.log(10.0) * (1.0 + damping * (centre_hz / DAMPED_HZ)) / rt60_s
+        tail = tail + torch.exp(rate * time_s) * band
+    tail = tail * (time_s < LENGTH * rt60_s.detach())
+    tail = tail * (10.0 ** (wet_db / 20.0) / tail.square().sum(-1, keepdim=True).mean(-2, keepdim=True).sqrt())
+    return _delayed(tail, (delay_ms.detach() * (sample_rate / 1000.0)).round().to(torch.int64))
+
+
+def _delayed(tail: torch.Tensor, delays: torch.Tensor) -> torch.Tensor:
+    """The tail [..., C, L] with zeros in front, as many as its item's delay says."""
+    most = int(delays.max())
+    if delays.numel() == 1:
+        return torch.nn.functional.pad(tail, (most, 0))
+    tail, delays = tail.expand(*delays.shape[:-2], *tail.shape[-2:]), delays.expand(*tail.shape[:-2], 1, 1)
+    places = torch.arange(tail.shape[-1] + most) - delays
+    picked = torch.nn.functional.pad(tail, (0, most)).gather(-1, places.clamp(min=0).expand(*tail.shape[:-1], -1))
+    return picked * (places >= 0)
+
+
+@lru_cache(maxsize=2)
+def _noise_bands(seed: int, sample_rate: int, channels: int, frames: int) -> tuple[tuple[torch.Tensor, ...], tuple[float, ...]]:
+    """White noise split into octaves: one float64 [channels, frames] a band, summing to the noise, and the centre of each band in Hz.
+
+    The noise is drawn and split from its first sample on, so a longer response begins like a shorter one.
+    """
+    noise = torch.from_numpy(np.random.default_rng(seed).standard_normal((frames, channels)).T.copy())
+    edges = [edge for edge in EDGES_HZ if edge < 0.45 * sample_rate]
+    below = [cascade(noise, butterworth(edge, 4, sample_rate, high=False)) for edge in edges]
+    pairs = zip([*below, noise], [torch.zeros_like(noise), *below], strict=True)
+    centres = [EDGES_HZ[0] / 2.0**1.5, *(edge * math.sqrt(2.0) for edge in edges)]
+    return tuple(upper - lower for upper, lower in pairs), tuple(centres)
