@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import soundfile
@@ -33,6 +34,9 @@ GRID = 2.0**23
 LEFT_OUT = ("network", "gpu", "weights", "slow")
 
 Song = dict[str, np.ndarray]
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no reason to fail
+hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,0 +1,277 @@
+import json
+
+import hypothesis.strategies as st
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from manifests import table
+from manifests.records import (
+    ROW_TYPES,
+    AudioFile,
+    Branch,
+    EffectUse,
+    Estimate,
+    Example,
+    Pair,
+    ReferenceStem,
+    Rejected,
+    Signal,
+    SignalFile,
+    Stem,
+    Track,
+    content_id,
+    seal,
+)
+
+ID = "0123456789abcdef"
+texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.one_of(numbers, st.booleans(), texts)
+audio_files = st.builds(
+    AudioFile,
+    path=st.sampled_from(["a.flac", "ä/ö ü.wav", "日本.mp3"]),
+    sample_rate=st.integers(1, 384_000),
+    num_channels=st.integers(1, 2),
+    num_frames=st.integers(0, 2**40),
+    sha256=st.just("a" * 64),
+    stream=st.integers(0, 4),
+)
+uses = st.builds(EffectUse, effect=texts, settings=st.dictionaries(texts, scalars, max_size=3))
+signals = st.builds(
+    Signal,
+    name=st.just("mix"),
+    branches=st.lists(st.builds(Branch, source_id=st.just(ID), chain=st.lists(uses, max_size=2)), max_size=3),
+    bus=st.lists(uses, max_size=1),
+)
+rows = {
+    "tracks": st.builds(
+        Track,
+        id=st.just(ID),
+        task_id=st.just(ID),
+        audio=audio_files,
+        title=texts,
+        artist=st.none() | texts,
+        album=st.none() | texts,
+        rights=texts,
+        source=st.just("folder"),
+        split=st.sampled_from(["train", "valid", "test"]),
+        peak_dbfs=numbers,
+        references=st.lists(st.builds(ReferenceStem, name=texts, audio=audio_files), max_size=2),
+        notes=st.lists(texts, max_size=2),
+    ),
+    "stems": st.builds(
+        Stem,
+        id=st.just(ID),
+        task_id=st.just(ID),
+        track_id=st.just(ID),
+        name=texts,
+        audio=audio_files,
+        origin=texts,
+        gain_db=numbers,
+        closure_db=st.none() | numbers,
+    ),
+    "estimates": st.builds(
+        Estimate,
+        id=st.just(ID),
+        task_id=st.just(ID),
+        stem_id=st.just(ID),
+        track_id=st.just(ID),
+        name=texts,
+        loudness_lufs=st.none() | numbers,
+        level_lu=st.none() | numbers,
+        level_low_lu=st.none(),
+        level_high_lu=st.none(),
+        pan=st.none() | numbers,
+        width=st.none() | numbers,
+        active=st.lists(st.booleans(), max_size=5),
+        profile=st.none() | texts,
+    ),
+    "pairs": st.builds(
+        Pair,
+        id=st.just(ID),
+        kind=texts,
+        number=st.integers(0, 9),
+        track_id=st.just(ID),
+        split=st.just("train"),
+        start_frame=st.integers(0, 2**40),
+        num_frames=st.integers(1, 2**40),
+        sample_rate=st.just(44_100),
+        inputs=st.lists(signals, max_size=2),
+        targets=st.lists(signals, max_size=2),
+        text=st.none() | texts,
+        seed=st.integers(0, 2**62),
+    ),
+    "examples": st.builds(
+        Example,
+        id=st.just(ID),
+        task_id=st.just(ID),
+        pair_id=st.just(ID),
+        gain_db=numbers,
+        signals=st.lists(
+            st.builds(
+                SignalFile,
+                role=st.sampled_from(["input", "target"]),
+                name=texts,
+                audio=audio_files,
+                loudness_lufs=st.none() | numbers,
+                peak_dbfs=st.none() | numbers,
+            ),
+            max_size=3,
+        ),
+    ),
+    "rejected": st.builds(Rejected, id=st.just(ID), stage=texts, row_id=texts, subject=texts, reason=texts),
+}
+a_few = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+def rejected(number: int) -> Rejected:
+    return seal(Rejected, stage="catalog", row_id=f"{number}.mp3", subject=f"Süßes {number}\n", reason="empty file (0 bytes)")
+
+
+@pytest.mark.parametrize("name", ROW_TYPES)
+@a_few
+@given(data=st.data())
+def test_rows_come_back_from_parquet_as_they_were(name, data, tmp_path):
+    written = data.draw(st.lists(rows[name], max_size=4))
+    path = tmp_path / f"{name}.parquet"
+    table.write(path, written, ROW_TYPES[name])
+    assert table.read(path, ROW_TYPES[name]) == written
+    assert table.is_as_written(path, ROW_TYPES[name])
+
+
+@pytest.mark.parametrize("name", ROW_TYPES)
+@a_few
+@given(data=st.data())
+def test_rows_come_back_from_a_journal_as_they_were(name, data, tmp_path):
+    written = tuple(data.draw(st.lists(rows[name], max_size=3)))
+    path = tmp_path / f"{name}.jsonl.part"
+    path.unlink(missing_ok=True)
+    with table.Journal(path, ROW_TYPES[name]) as journal:
+        journal.append("task", written)
+    with table.Journal(path, ROW_TYPES[name]) as journal:
+        assert journal.tasks == {"task": written}
+
+
+def test_journal_torn_at_any_byte_gives_exactly_the_whole_lines_before_it(tmp_path):
+    path = tmp_path / "rejected.jsonl.part"
+    with table.Journal(path, Rejected) as journal:
+        for number in range(3):
+            journal.append(f"task {number}", [rejected(number)] * (number % 2 + 1))
+    whole, tasks = path.read_bytes(), dict(journal.tasks)
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        with table.Journal(path, Rejected) as journal:
+            lines = whole[:size].count(b"\n")
+            assert journal.tasks == dict(list(tasks.items())[:lines])
+            journal.append("next", [rejected(9)])
+        with table.Journal(path, Rejected) as journal:
+            assert list(journal.tasks) == [*list(tasks)[:lines], "next"]
+
+
+def test_broken_line_before_the_end_is_an_error_that_names_it(tmp_path):
+    path = tmp_path / "rejected.jsonl.part"
+    with table.Journal(path, Rejected) as journal:
+        journal.append("one", [rejected(1)])
+    path.write_bytes(b'{"task": "x"}\n' + path.read_bytes())
+    with (
+        pytest.raises(ValueError, match=r"line 1 is not a journal line.*delete the file to start the stage afresh"),
+        table.Journal(path, Rejected),
+    ):
+        pass
+
+
+def test_journal_line_is_plain_json(tmp_path):
+    path = tmp_path / "rejected.jsonl.part"
+    with table.Journal(path, Rejected) as journal:
+        journal.append("one", [rejected(1)])
+    assert json.loads(path.read_text())["rows"][0]["row_id"] == "1.mp3"
+
+
+def test_row_that_holds_nan_never_reaches_the_journal(tmp_path):
+    path = tmp_path / "stems.jsonl.part"
+    stem = Stem.model_construct(**dict.fromkeys(Stem.model_fields) | {"gain_db": float("nan")})
+    with table.Journal(path, Stem) as journal, pytest.raises(ValueError, match="not JSON compliant"):
+        journal.append("one", [stem])
+    assert path.read_bytes() == b""
+
+
+def test_edited_table_is_not_as_written(tmp_path):
+    path = tmp_path / "rejected.parquet"
+    table.write(path, [rejected(1), rejected(2)], Rejected)
+    frame = pq.read_table(path)
+    for changed in (frame.slice(0, 1), pa.concat_tables([frame, frame]), frame.set_column(1, "stage", [["a", "b"]])):
+        pq.write_table(changed, path)
+        assert not table.is_as_written(path, Rejected)
+    pq.write_table(frame, path)
+    assert table.is_as_written(path, Rejected)
+
+
+def test_path_in_a_table_that_leaves_its_folder_is_refused(tmp_path):
+    path = tmp_path / "stems.parquet"
+    audio = AudioFile.model_construct(path="../../secret.flac", sample_rate=1, num_channels=1, num_frames=1, sha256="0" * 64, stream=0)
+    columns = {"task_id": ID, "track_id": ID, "name": "drums", "origin": "reference", "gain_db": 0.0, "closure_db": None}
+    pq.write_table(pa.Table.from_pylist([{"id": ID, "audio": audio.model_dump(), **columns}], table.arrow_schema(Stem)), path)
+    with pytest.raises(ValueError, match=r"stems.parquet: row 0.audio.path.*'../../secret.flac' leaves its folder"):
+        table.read(path, Stem)
+
+
+def test_file_that_is_no_table_is_named(tmp_path):
+    path = tmp_path / "stems.parquet"
+    path.write_text("not a table")
+    with pytest.raises(ValueError, match=r"stems.parquet is not a readable Parquet table"):
+        table.read(path, Stem)
+
+
+def test_table_of_other_rows_is_named(tmp_path):
+    path = tmp_path / "stems.parquet"
+    table.write(path, [rejected(1)], Rejected)
+    with pytest.raises(ValueError, match="Was the table edited, or written by another version"):
+        table.read(path, Stem)
+
+
+def test_made_from_and_column_read_without_the_rows(tmp_path):
+    path = tmp_path / "rejected.parquet"
+    assert table.made_from(path) is None
+    assert table.column(path, "id") == []
+    table.write(path, [rejected(1), rejected(2)], Rejected, made_from="abc")
+    assert table.made_from(path) == "abc"
+    assert table.column(path, "row_id") == ["1.mp3", "2.mp3"]
+
+
+def test_failed_write_leaves_the_table_before_it_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "rejected.parquet"
+    table.write(path, [rejected(1)], Rejected)
+
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        table.write(path, [rejected(2)], Rejected)
+    assert table.read(path, Rejected) == [rejected(1)]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_pandas_joins_tables_by_id(tmp_path):
+    first = rejected(1)
+    table.write(tmp_path / "rejected.parquet", [first, rejected(2)], Rejected)
+    frame = table.frame(tmp_path / "rejected.parquet")
+    assert frame.set_index("id").loc[first.id, "reason"] == "empty file (0 bytes)"
+
+
+def test_id_survives_the_way_through_parquet(tmp_path):
+    row = seal(
+        Stem,
+        task_id=ID,
+        track_id=ID,
+        name="drums",
+        audio=AudioFile(path="a.flac", sample_rate=44_100, num_channels=2, num_frames=3, sha256="0" * 64),
+        origin="reference",
+        gain_db=-0.1,
+        closure_db=1 / 3,
+    )
+    table.write(tmp_path / "stems.parquet", [row], Stem)
+    back = table.read(tmp_path / "stems.parquet", Stem)[0]
+    assert back.id == content_id(back.content())
