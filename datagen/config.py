@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from manifests.catalog import SplitShares
+from separation.quality import Limits
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from datagen.recipes import RECIPES
@@ -34,6 +35,14 @@ class SongsConfig(Section):
     )
 
 
+class LimitsConfig(Section):
+    """What stems are still accepted, when a track is separated; the defaults refuse only what cannot be right."""
+
+    closure_db: float = Field(Limits().closure_db, description="energy that the stems leave, against the mixture's")
+    bleed: float = Field(Limits().bleed, description="correlation of two stems")
+    clipped_share: float = Field(Limits().clipped_share, description="of the mixture's samples")
+
+
 class SeparationConfig(Section):
     """How mixtures become stems. ``auto`` takes a multitrack's own stems and separates every other track."""
 
@@ -44,6 +53,7 @@ class SeparationConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"
     input_lufs: float | None = None
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
 
 
 class DatasetConfig(Section):
@@ -90,11 +100,18 @@ class Config(Section):
 
 
 def parse(text: str, *, where: str = "the configuration") -> Config:
-    """Checks a TOML text. Raises ConfigError naming the key, what it takes, and the nearest right key."""
+    """Reads a TOML text. Raises ConfigError as ``check`` does."""
     try:
-        return Config.model_validate(tomllib.loads(text))
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where} is not TOML: {error}") from error
+    return check(values, where=where)
+
+
+def check(values: dict[str, Any], *, where: str) -> Config:
+    """Checks plain values. Raises ConfigError naming the key, what it takes, and the nearest right key."""
+    try:
+        return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(f"{where}: {_explain(problem)}" for problem in error.errors())) from error
 
@@ -113,7 +130,12 @@ def to_toml(config: Config) -> str:
     """The configuration as TOML with every default filled in; ``parse`` gives it back."""
     import tomli_w
 
-    return tomli_w.dumps(_without_none({**config.model_dump(mode="json"), "pairs": config.pairs.model_dump(mode="json")}))
+    return tomli_w.dumps(_without_none(plain(config)))
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The configuration as plain values."""
+    return {**config.model_dump(mode="json"), "pairs": config.pairs.model_dump(mode="json")}
 
 
 def _without_none(value: Any) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from datagen import config as configuration
 from datagen.config import Config
 from manifests import table
+from manifests.audio import write_bytes
 from manifests.records import Record, Rejected
 
 R = TypeVar("R", bound=Record)
@@ -51,21 +52,23 @@ class Corpus:
         songs = Path(self.config.songs.folder)
         return songs.parent if songs.suffix.lower() == ".csv" else songs
 
-    def create(self, config: Config) -> None:
-        """Makes the folder and keeps the configuration in it. Raises CorpusError if the folder holds something else."""
+    def check_free(self, config: Config) -> None:
+        """Raises CorpusError if the folder cannot become, or go on as, the corpus of these songs."""
         if self.folder.exists() and not self.folder.is_dir():
             raise CorpusError(f"{self.folder} is a file; expected a folder for the corpus")
         if self.folder.exists() and not self.config_path.exists() and any(not item.name.startswith(".") for item in self.folder.iterdir()):
             raise CorpusError(f"{self.folder} holds other files and is no corpus; give an empty or a new folder")
-        songs = Path(config.songs.folder).resolve()
-        if songs.is_relative_to(self.folder.resolve()):
-            raise CorpusError(f"the songs in {songs} lie inside the corpus {self.folder}; give the corpus a folder of its own")
+        if Path(config.songs.folder).resolve().is_relative_to(self.folder.resolve()):
+            raise CorpusError(
+                f"the songs in {config.songs.folder} lie inside the corpus {self.folder}; give the corpus a folder of its own"
+            )
+
+    def create(self, config: Config) -> None:
+        """Makes the folder and keeps the configuration in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = configuration.to_toml(config.model_copy(update={"songs": config.songs.model_copy(update={"folder": str(songs)})}))
+        text = configuration.to_toml(config)
         if not self.config_path.exists() or self.config_path.read_text(encoding="utf-8") != text:
-            temporary = self.config_path.with_suffix(".toml.part")
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self.config_path)
+            write_bytes(self.config_path, text.encode())
 
     def table(self, name: str) -> Path:
         """Path of a finished table, by the name it has in ``ROW_TYPES``."""
@@ -82,7 +85,7 @@ class Corpus:
             verb = {"tracks": "catalog", "stems": "separate", "estimates": "estimate", "pairs": "plan", "examples": "render"}[name]
             started = " was not finished; go on" if self.journal(name).exists() else " is missing; make it"
             raise CorpusError(f"{path}{started} with: stemwright {verb} {'SONGS ' if verb == 'catalog' else ''}{self.folder}")
-        return cast("list[R]", table.read(path, record_type))
+        return table.read(path, record_type)
 
     def rejected(self) -> list[Rejected]:
         """What all stages so far refused."""

@@ -31,7 +31,7 @@ def task_id(stems: Sequence[Stem]) -> str:
 def estimate_track(stems: Sequence[Stem], corpus: Path) -> list[Estimate]:
     """Measures the stems of one track against their sum. Raises Refused when nothing can be said."""
     audio = {stem.name: load(corpus / stem.audio.path)[0] for stem in stems}
-    mixture = np.sum(list(audio.values()), axis=0, dtype=np.float32)
+    mixture = np.asarray(np.sum(list(audio.values()), axis=0, dtype=np.float32))
     calibration = REFERENCE if all(stem.origin == "reference" for stem in stems) else SEPARATED
     try:
         balances = measure_balance(mixture, audio, stems[0].audio.sample_rate, calibration=calibration)
@@ -65,9 +65,9 @@ def _finite(value: float) -> float | None:
 
 
 def _by_second(spans: Sequence[tuple[float, float]], duration_s: float) -> tuple[bool, ...]:
-    """For each second of the track, whether at least half of it (of what there is of the last one) lies in a span."""
+    """For each second of the track, whether at least half of it lies in a span; less than half a second at the end is not counted."""
     flags = []
-    for second in range(math.ceil(duration_s)):
+    for second in range(max(1, round(duration_s))):
         length = min(1.0, duration_s - second)
         covered = sum(max(0.0, min(end, second + 1.0) - max(start, second)) for start, end in spans)
         flags.append(covered >= ACTIVE_SHARE_OF_SECOND * length)

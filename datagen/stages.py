@@ -10,13 +10,12 @@ Conventions
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-from separation.separator import DemucsSeparator, ReferenceStems, Separator
 
 from datagen import estimate as estimating
 from datagen.config import Config
@@ -28,7 +27,8 @@ from datagen.runner import run as run_tasks
 from datagen.writers import WRITERS, DatasetWriter
 from manifests import __version__, audio, catalog, table
 from manifests.records import AudioFile, Estimate, Example, Pair, Refused, Rejected, Stem, Track, content_id, seal
-from separation.quality import judge
+from separation.quality import Limits, judge
+from separation.separator import DemucsSeparator, ReferenceStems, Separator
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,13 @@ def run_separate(corpus: Corpus, on_progress: OnProgress | None = None) -> Summa
         task_id = content_id({"track": track.id, "separator": identity, "version": __version__})
         tasks.append(Task(task_id, track.audio.path, track.id, (task_id, track, chosen)))
     stage = Stage("separate", corpus.folder, "stems", Stem)
-    outcome = run_tasks(stage, tasks, partial(_separate, corpus.folder, corpus.songs), Workers(1), on_progress)
+    outcome = run_tasks(
+        stage,
+        tasks,
+        partial(_separate, corpus.folder, corpus.songs, Limits(**config.separation.limits.model_dump())),
+        Workers(1),
+        on_progress,
+    )
     named = {corpus.folder / stem.audio.path for stem in outcome.rows}
     stale = [path for path in (corpus.folder / "stems").glob("*/*") if path not in named]
     return _finished(corpus, stage, outcome, notes=_removed(stale, "stems of tracks that are no longer here"))
@@ -96,7 +102,7 @@ def separator_of(config: Config) -> DemucsSeparator:
         section.device,
         section.precision,
         section.engine,
-        input_lufs=section.input_lufs,
+        **({} if section.input_lufs is None else {"input_lufs": section.input_lufs}),
     )
 
 
@@ -107,7 +113,7 @@ def _chosen(track: Track, config: Config, separator: Separator, songs: Path) -> 
     return None if config.separation.separator == "reference" else separator
 
 
-def _separate(corpus: Path, songs: Path, payload: tuple[str, Track, Separator | None]) -> list[Stem]:
+def _separate(corpus: Path, songs: Path, limits: Limits, payload: tuple[str, Track, Separator | None]) -> list[Stem]:
     task_id, track, separator = payload
     if separator is None:
         raise Refused("no reference stems; the configuration asks for separator = 'reference'")
@@ -115,8 +121,10 @@ def _separate(corpus: Path, songs: Path, payload: tuple[str, Track, Separator | 
         if changed := catalog.source_changed(songs, file):
             raise Refused(changed)
     separated = separator.separate_file(songs / track.audio.path, corpus / "stems" / track.id, stream=track.audio.stream)
-    if reason := judge(separated.tally):
-        raise Refused(reason)
+    verdict = judge(separated.tally, limits)
+    if not verdict.accepted:
+        shutil.rmtree(corpus / "stems" / track.id)
+        raise Refused(verdict.reason)
     facts = {
         "task_id": task_id,
         "track_id": track.id,

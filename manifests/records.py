@@ -135,8 +135,10 @@ class EffectUse(Record):
 
     @field_validator("settings", mode="before")
     @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return json.loads(value) if isinstance(value, str) else value
+    def _in_order(cls, value: Any) -> Any:
+        # In the order of their names: equal settings are then written alike, whoever drew them.
+        settings = json.loads(value) if isinstance(value, str) else value
+        return dict(sorted(settings.items())) if isinstance(settings, dict) else settings
 
     @field_serializer("settings")
     def _as_text_in_arrow(self, value: dict[str, Scalar], info: SerializationInfo) -> Any:

@@ -1,0 +1,50 @@
+# One environment, .venv, for everything. `make demo` and `make test` set up what they need from nothing but Python (>= 3.11) and make.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := MPLBACKEND=Agg $(BIN)/
+
+.DEFAULT_GOAL := help
+.PHONY: help setup ffmpeg demo check test test-all bench clean
+
+help:  ## Show what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+setup: .venv/.ready ffmpeg  ## Make .venv with everything in it
+
+# Rebuilt when what is to be installed changes. The constraints name a torch without CUDA's gigabytes.
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing. Type: sudo apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# musdb needs the ffmpeg program; nothing else does. Installed where we may, otherwise one line says how.
+ffmpeg:
+	@command -v ffmpeg >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "installing ffmpeg"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq ffmpeg >/dev/null; \
+	  elif command -v brew >/dev/null; then brew install --quiet ffmpeg; \
+	  elif command -v apt-get >/dev/null; then echo "The ffmpeg program is missing: MUSDB18's STEM files cannot be read through musdb. Type: sudo apt-get install ffmpeg"; \
+	  else echo "The ffmpeg program is missing: MUSDB18's STEM files cannot be read through musdb. Install it with your package manager, e.g.: sudo dnf install ffmpeg"; fi; }
+
+demo: setup  ## Make a small, checked dataset from a real multitrack excerpt, in demo-corpus/
+	$(RUN)stemwright demo demo-corpus
+
+check: setup  ## Format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check  ## Format, lint, types and tests; what needs a network, a GPU or published weights is left out and said
+	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2}
+
+test-all: check  ## The slow tests as well
+	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2} --run slow
+
+bench: setup  ## Every benchmark; writes docs/results.md
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,openvino]'
+	set -e; for name in $$($(BIN)/python benchmarks/results.py); do $(BIN)/python benchmarks/$$name --write; done
+
+clean:  ## Remove the environment and everything made
+	rm -rf .venv demo-corpus build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

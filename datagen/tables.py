@@ -1,0 +1,141 @@
+"""What a person sees of rows: rich tables for a terminal, plain values for ``--json``. Prints nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from manifests.records import RESIDUAL, Estimate, Rejected
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from manifests.check import Problem
+    from separation.balance import StemBalance
+
+NOT_PRESENT = "not present"
+
+
+def balance_table(title: str, estimates: Sequence[Estimate], compared: Mapping[str, StemBalance] | None = None) -> Table:
+    """Levels of one track's stems with their intervals, place and width; with ``compared``, the levels from separated
+    stems and their error beside them.
+    """
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    ranged = any(row.level_low_lu != row.level_high_lu for row in estimates)
+    headings = ["level LU", *(["80 % range"] if ranged else []), "LUFS", "pan", "width", "plays"]
+    headings += ["separated LU", "error LU"] if compared is not None else []
+    table.add_column("stem", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in estimates:
+        cells = [row.name, _number(row.level_lu, NOT_PRESENT), *([_interval(row)] if ranged else []), _number(row.loudness_lufs)]
+        cells += [_pan(row.pan), _number(row.width, digits=2), f"{100 * sum(row.active) / max(1, len(row.active)):.0f} %"]
+        if compared is not None:
+            cells += _compared(row, compared.get(row.name))
+        table.add_row(*cells, style="dim" if row.name == RESIDUAL else None)
+    return table
+
+
+def _compared(row: Estimate, other: StemBalance | None) -> list[str]:
+    if other is None or row.name == RESIDUAL:
+        return ["", ""]
+    level = other.level_lu if other.present else None
+    error = None if level is None or row.level_lu is None else level - row.level_lu
+    return [_number(level, NOT_PRESENT), _number(error, sign=True)]
+
+
+def balance_plain(estimates: Sequence[Estimate], compared: Mapping[str, StemBalance] | None = None) -> list[dict[str, Any]]:
+    """The same as plain values."""
+    rows = [row.model_dump(mode="json", exclude={"id", "task_id", "active", "effects", "profile"}) for row in estimates]
+    for row in rows:
+        if compared is not None and row["name"] in compared:
+            other = compared[row["name"]]
+            row["separated_level_lu"] = round(other.level_lu, 3) if other.present else None
+    return rows
+
+
+def rejected_table(rejected: Sequence[Rejected], limit: int = 10) -> Table:
+    """The first rejected rows with their reasons."""
+    from rich.table import Table
+
+    table = Table(title=f"rejected ({len(rejected)})", title_justify="left", title_style="bold")
+    for heading in ("stage", "what", "reason"):
+        table.add_column(heading, overflow="fold")
+    for row in rejected[:limit]:
+        table.add_row(row.stage, row.subject, row.reason)
+    if len(rejected) > limit:
+        table.add_row("", f"... and {len(rejected) - limit} more", "see rejected.parquet")
+    return table
+
+
+def problems_table(problems: Sequence[Problem], limit: int = 20) -> Table:
+    """What a check found."""
+    from rich.table import Table
+
+    table = Table(title=f"problems ({len(problems)})", title_justify="left", title_style="bold")
+    for heading in ("table", "row", "file", "what"):
+        table.add_column(heading, overflow="fold")
+    for problem in problems[:limit]:
+        table.add_row(problem.table, problem.row_id, problem.file, problem.what)
+    if len(problems) > limit:
+        table.add_row("", "", "", f"... and {len(problems) - limit} more; --json lists all")
+    return table
+
+
+def effects_table(names: Sequence[str]) -> Table:
+    """Every effect with its settings: range, unit, neutral value and scale."""
+    from rich.table import Table
+
+    table = Table(show_lines=False)
+    for heading in ("effect", "setting", "range", "unit", "neutral", "scale", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for row in effects_rows(names):
+        span = "" if row["low"] is None else f"{row['low']:g} to {row['high']:g}"
+        table.add_row(row["effect"], row["setting"], span, row["unit"], _plain(row["neutral"]), row["scale"], row["description"])
+    return table
+
+
+def effects_rows(names: Sequence[str]) -> list[dict[str, Any]]:
+    """The same as plain values."""
+    from datagen.effects import EFFECTS
+    from datagen.effects.setting import describe
+
+    return [
+        {
+            "effect": name,
+            "setting": row.name,
+            "low": row.low,
+            "high": row.high,
+            "unit": row.unit,
+            "neutral": row.neutral,
+            "off": row.off,
+            "scale": row.scale,
+            "description": row.description,
+        }
+        for name in names
+        for row in describe(EFFECTS[name].Settings)
+    ]
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+def _number(value: float | None, missing: str = "-", *, digits: int = 1, sign: bool = False) -> str:
+    if value is None:
+        return missing
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def _interval(row: Estimate) -> str:
+    if row.level_low_lu is None or row.level_high_lu is None:
+        return "-"
+    return f"{row.level_low_lu:.1f} to {row.level_high_lu:.1f}"
+
+
+def _pan(pan: float | None) -> str:
+    if pan is None:
+        return "-"
+    return "centre" if abs(pan) < 0.05 else f"{abs(pan):.2f} {'L' if pan < 0 else 'R'}"

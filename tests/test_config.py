@@ -1,0 +1,48 @@
+import re
+
+import pytest
+
+from datagen.config import Config, ConfigError, check, parse, plain, read, to_toml
+
+
+def test_empty_text_is_a_whole_configuration():
+    assert parse("") == Config()
+
+
+def test_written_configuration_reads_back_equal():
+    config = parse(
+        'seed = 7\n[songs]\nfolder = "a b"\n[pairs]\nduration_s = 2.5\n[pairs.removal]\neffects = ["eq"]\nremoved = [1, 1]\n'
+        "[pairs.removal.ranges.eq]\nlow_shelf_gain_db = [-6, 6]\n"
+    )
+    assert parse(to_toml(config)) == config
+    assert check(plain(config), where="here") == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sed = 1", "unknown key 'sed'; did you mean 'seed'"),
+        ("[separation]\nmodell = 'x'", "unknown key 'separation.modell'; did you mean 'separation.model'"),
+        ("[pairs.mix]\nper_trck = 3", "did you mean 'pairs.mix.per_track'"),
+        ("[pairs]\nsamplerate = 44100", "did you mean 'pairs.sample_rate'"),
+        ("[pairs.remval]\nper_track = 3", "did you mean 'pairs.removal'"),
+        ("seed = -1", "seed: "),
+        ("seed = ", "is not TOML"),
+        ("[dataset]\nencoding = 'mp3'", "dataset.encoding"),
+        ("[pairs.removal]\neffects = ['eq', 'eq']", "twice"),
+        ("[pairs.removal]\nkept = [2, 1]", "fewest"),
+    ],
+)
+def test_wrong_configuration_names_the_key_and_the_right_one(text, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse(text, where="here")
+
+
+def test_missing_file_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read(tmp_path / "none.toml")
+
+
+def test_shares_of_the_splits_must_be_shares():
+    with pytest.raises(ConfigError, match=r"songs\.shares"):
+        parse("[songs.shares]\ntrain = 2.0")

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+from rows import corpus_rows, estimate_of, stems_of, track
+
+from datagen.config import check
+from datagen.effects import EFFECTS
+from datagen.effects.setting import Range, fields
+from datagen.plan import generator, plan_pairs
+from datagen.recipes import RECIPES
+from manifests.records import content_id
+
+
+def config(**pairs):
+    return check({"seed": 3, "pairs": {"duration_s": 4.0, **pairs}}, where="test")
+
+
+def test_the_same_seed_plans_the_same_pairs_and_another_seed_others():
+    rows = corpus_rows()
+    first, _ = plan_pairs(config(), *rows)
+    again, _ = plan_pairs(config(), *rows)
+    other, _ = plan_pairs(check({"seed": 4, "pairs": {"duration_s": 4.0}}, where="test"), *rows)
+    assert first == again
+    assert {pair.id for pair in first}.isdisjoint(pair.id for pair in other)
+
+
+def test_neither_order_nor_an_added_song_changes_a_pair():
+    tracks, stems, estimates = corpus_rows(3)
+    few, _ = plan_pairs(config(), tracks[:1], stems, estimates)
+    many, _ = plan_pairs(config(), tracks[::-1], stems, estimates)
+    assert {pair.id for pair in few} <= {pair.id for pair in many}
+
+
+def test_more_pairs_of_a_kind_leave_the_first_ones_as_they_were():
+    rows = corpus_rows(1)
+    few, _ = plan_pairs(config(mix={"per_track": 2}), *rows)
+    many, _ = plan_pairs(config(mix={"per_track": 5}), *rows)
+    assert [pair.id for pair in few if pair.kind == "mix"] == [pair.id for pair in many if pair.kind == "mix"][:2]
+
+
+def test_generators_of_different_pairs_differ():
+    numbers = {generator(*key).integers(2**60) for key in [(0, "a" * 16, "mix", 0), (1, "a" * 16, "mix", 0), (0, "b" * 16, "mix", 0)]}
+    numbers |= {generator(*key).integers(2**60) for key in [(0, "a" * 16, "mix", 1), (0, "a" * 16, "removal", 0)]}
+    assert len(numbers) == 5
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_pairs_name_real_stems_lie_inside_the_track_and_are_sealed(kind):
+    tracks, stems, estimates = corpus_rows(4)
+    pairs, rejected = plan_pairs(config(), tracks, stems, estimates)
+    pairs = [pair for pair in pairs if pair.kind == kind]
+    assert not rejected
+    assert len(pairs) == 4 * 4
+    known = {stem.id: stem for stem in stems}
+    for pair in pairs:
+        assert pair.id == content_id(pair.content())
+        assert 0 <= pair.start_frame <= 20 * 44_100 - pair.num_frames
+        names = [signal.name for signal in (*pair.inputs, *pair.targets)]
+        assert len(set(names)) == len(names)
+        for signal in (*pair.inputs, *pair.targets):
+            for branch in signal.branches:
+                assert known[branch.source_id].track_id == pair.track_id
+                for use in branch.chain:
+                    EFFECTS[use.effect].Settings(**use.settings)  # raises outside a range
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_a_track_shorter_than_an_excerpt_is_refused_with_its_length(kind):
+    pairs, rejected = plan_pairs(config(), *corpus_rows(1, duration_s=3.0))
+    assert not pairs
+    assert any(row.reason == f"{kind}: shorter than one excerpt (3.00 s of 4 s)" for row in rejected)
+
+
+def test_an_excerpt_as_long_as_the_track_starts_at_its_start():
+    pairs, rejected = plan_pairs(config(), *corpus_rows(1, duration_s=4.0))
+    assert not rejected
+    assert {pair.start_frame for pair in pairs} == {0}
+
+
+def test_excerpts_are_taken_where_the_stem_sounds():
+    row = track(0)
+    stems = stems_of(row)
+    active = (False,) * 10 + (True,) * 6 + (False,) * 4
+    pairs, _ = plan_pairs(config(removal={"per_track": 40}), [row], stems, [estimate_of(stem, active=active) for stem in stems])
+    for pair in pairs:
+        start = pair.start_frame / 44_100
+        heard = max(0.0, min(start + 4, 16) - max(start, 10))
+        assert heard >= 1.0  # half of an excerpt counted in whole seconds, less the fraction of a second that is drawn besides
+
+
+def test_stem_at_another_rate_bounds_the_excerpt_in_the_rate_of_the_pairs():
+    row = track(0, duration_s=5.0)
+    stems = stems_of(row, sample_rate=48_000)
+    pairs, _ = plan_pairs(config(), [row], stems, [estimate_of(stem) for stem in stems])
+    assert pairs
+    assert all(pair.start_frame + pair.num_frames <= 5 * 44_100 for pair in pairs)
+
+
+def test_mix_rebuilds_the_released_mixture_from_all_stems_and_the_residual():
+    tracks, stems, estimates = corpus_rows(1)
+    pairs, _ = plan_pairs(config(), tracks, stems, estimates)
+    mix = next(pair for pair in pairs if pair.kind == "mix")
+    assert [signal.name for signal in mix.inputs] == ["drums", "bass", "other", "vocals"]
+    assert [branch.source_id for branch in mix.targets[0].branches] == [stem.id for stem in stems]
+
+
+def test_levelled_inputs_carry_the_gain_that_brings_them_to_one_loudness():
+    row = track(0)
+    stems = stems_of(row, gain_db=-2.0)
+    pairs, _ = plan_pairs(
+        config(mix={"inputs": "levelled", "loudness_lufs": -23.0}), [row], stems, [estimate_of(stem, loudness_lufs=-30.0) for stem in stems]
+    )
+    (use,) = next(pair for pair in pairs if pair.kind == "mix").inputs[0].branches[0].chain
+    assert (use.effect, use.settings) == ("fader", {"gain_db": 9.0})  # from -30 - 2 to -23
+
+
+def test_removal_takes_effects_from_the_wet_side_only_and_keeps_their_order():
+    tracks, stems, estimates = corpus_rows(6)
+    pairs, _ = plan_pairs(config(removal={"per_track": 10, "kept": [0, 2], "removed": [1, 2]}), tracks, stems, estimates)
+    counts = set()
+    for pair in (pair for pair in pairs if pair.kind == "removal"):
+        wet, dry = (signal.branches[0] for signal in (pair.inputs[0], pair.targets[0]))
+        assert wet.source_id == dry.source_id
+        assert wet.chain[0] == dry.chain[0]
+        kept = [use for use in wet.chain if use in dry.chain]
+        assert kept == list(dry.chain)
+        assert 1 <= len(wet.chain) - len(dry.chain) <= 2
+        assert len({use.effect for use in wet.chain}) == len(wet.chain)
+        counts.add((len(dry.chain) - 1, len(wet.chain) - len(dry.chain)))
+    assert counts == {(0, 1), (0, 2), (1, 1), (1, 2), (2, 1)}
+
+
+def test_ranges_of_the_configuration_bound_what_is_drawn():
+    ranges = {"compressor": {"threshold_db": [-30.0, -29.0], "detector": ["rms"], "ratio": 4.0}}
+    tracks, stems, estimates = corpus_rows(4)
+    pairs, _ = plan_pairs(config(removal={"effects": ["compressor"], "removed": [1, 1], "ranges": ranges}), tracks, stems, estimates)
+    uses = [pair.inputs[0].branches[0].chain[1] for pair in pairs if pair.kind == "removal"]
+    assert all(
+        -30.0 <= use.settings["threshold_db"] <= -29.0 and use.settings["detector"] == "rms" and use.settings["ratio"] == 4.0
+        for use in uses
+    )
+    assert len({use.settings["threshold_db"] for use in uses}) == len(uses)
+
+
+def test_settings_cover_their_ranges():
+    tracks, stems, estimates = corpus_rows(30)
+    pairs, _ = plan_pairs(config(removal={"per_track": 10, "effects": ["eq"], "removed": [1, 1]}), tracks, stems, estimates)
+    drawn = [pair.inputs[0].branches[0].chain[1].settings for pair in pairs if pair.kind == "removal"]
+    for name, field in fields(EFFECTS["eq"].Settings).items():
+        if isinstance(field, Range):
+            units = np.array([field.to_unit(settings[name]) for settings in drawn])
+            assert abs(units.mean() - 0.5) < 0.1
+            assert units.min() < 0.05
+            assert units.max() > 0.95
+
+
+def test_a_stem_that_no_track_has_is_refused_by_name():
+    _, rejected = plan_pairs(config(mix={"stems": ["guitar"]}), *corpus_rows(1))
+    assert [row.reason for row in rejected] == ["mix: no stem 'guitar'; the track has drums, bass, other, vocals"]
+
+
+def test_a_track_whose_stems_are_all_silent_is_refused():
+    row = track(0)
+    stems = stems_of(row)
+    silent = [estimate_of(stem, loudness_lufs=None, active=(False,) * 20) for stem in stems]
+    pairs, rejected = plan_pairs(config(), [row], stems, silent)
+    assert not pairs
+    assert len(rejected) == len(RECIPES)
+    assert all("sounds nowhere" in row.reason for row in rejected)
