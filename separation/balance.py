@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from separation.kweighting import hop_edges, hop_products
-from separation.level import SEPARATED, Calibration, Level, estimate_level
+from separation.kweighting import HOPS_PER_S, hop_edges, hop_products
+from separation.level import ABSENT_LU, SEPARATED, Calibration, Level, estimate_level, interval_around, point_between
 from separation.loudness import (
     BLOCK_STEP_HOPS,
     MOMENTARY_HOPS,
@@ -35,9 +35,11 @@ from separation.panorama import BandImage, Image, band_images, image_of
 Array = NDArray[np.floating]
 
 ACTIVE_RANGE_LU = 20.0  # a stem plays where it is less than this below its own loudness
-FOREIGN_SHARE = 0.1  # a stem whose cross-energy is a smaller share of its own energy is not in the mixture
-NOT_FOUND = "not present: its energy does not occur in the mixture"
+FOREIGN_SHARE = 0.1  # of a stem's own energy: one that shares less with the mixture is not in it
+CHANCE, CHANCE_CORRELATION, FEWEST_BLOCKS = 3.0, 0.05, 8
 SILENT = "not present: silent"
+NOT_FOUND = "not present: its energy does not occur in the mixture at this level (was the stem rescaled, or is it from another song?)"
+TOO_SOFT = f"not present: below {ABSENT_LU:.0f} LU"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class StemBalance:
     """What can be said of one stem in its mixture.
 
     ``loudness_lufs`` is the loudness of the stem as given; ``level_lu`` the estimate of its level in the mixture, with an 80 % interval;
+    ``against_rest_lu`` its level against everything else (for vocals: the vocal-to-accompaniment level), inf where there is nothing else;
     ``active_spans_s`` the times at which it plays.
     """
 
@@ -62,6 +65,9 @@ class StemBalance:
     level_lu: float
     level_low_lu: float
     level_high_lu: float
+    against_rest_lu: float
+    against_rest_low_lu: float
+    against_rest_high_lu: float
     pan: float | None
     width: float | None
     correlation: float | None
@@ -138,16 +144,12 @@ def _spans(active: NDArray[np.bool_], end_s: Array, window_s: float) -> tuple[tu
 
 def _trajectory(own: Array, cross: Array, mixture: Array, end_s: Array, calibration: Calibration) -> Trajectory:
     """Applies the estimator to every three-second window; each argument is a mean square per window, [N]."""
-    mixture_lufs = to_lufs(mixture)
-    heard = np.isfinite(mixture_lufs)
-    reference = np.where(heard, mixture_lufs, 0.0)
-    naive, cross_lu = to_lufs(own) - reference, to_lufs(np.maximum(cross, 0.0)) - reference
-    said = heard & np.isfinite(naive) & np.isfinite(cross_lu)
-    gap = np.where(said, cross_lu, 0.0) - np.where(said, naive, 0.0)
-    point = np.where(said, naive + calibration.cross_weight * gap, -np.inf)
-    low = point - calibration.low_margin_lu - calibration.low_share * np.abs(gap)
-    high = point + calibration.high_margin_lu + calibration.high_share * np.abs(gap)
-    return Trajectory(end_s, point, low, high)
+    levels = to_lufs(np.stack([mixture, own, np.maximum(cross, 0.0)]))
+    said = np.isfinite(levels).all(0)
+    reference, naive, cross_lufs = np.where(said, levels, 0.0)
+    point = point_between(naive - reference, cross_lufs - reference, calibration)
+    low, high = interval_around(point, cross_lufs - naive, calibration.window_low, calibration.window_high)
+    return Trajectory(end_s, *(np.where(said, values, -np.inf) for values in (point, low, high)))
 
 
 def measure_balance(
@@ -173,22 +175,29 @@ def measure_balance(
 def _measure_stem(
     stem: Array, energies: _Energies, number: int, mixture_lufs: float, sample_rate: int, calibration: Calibration
 ) -> StemBalance:
-    own, cross, edges = energies.own[number], energies.cross[number], energies.edges
-    blocks, ends = window_means(own, edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)
-    level = estimate_level(blocks, window_means(cross, edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0], mixture_lufs, calibration=calibration)
-    note = _absence(level, own.sum(), cross.sum())
-    passing = gate(blocks)
+    own, cross, mixture, edges = energies.own[number], energies.cross[number], energies.mixture, energies.edges
+    (blocks, ends), (cross_blocks, _), (mixture_blocks, _) = (
+        window_means(sums, edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS) for sums in (own, cross, mixture)
+    )
+    level = estimate_level(blocks, cross_blocks, mixture_lufs, calibration)
+    rest_blocks = np.maximum(mixture_blocks - 2 * cross_blocks + blocks, 0.0)  # |x - s|² = |x|² - 2<s, x> + |s|²
+    rest = estimate_level(rest_blocks, mixture_blocks - cross_blocks, mixture_lufs, calibration)
+    note = _absence(level, own, cross, mixture)
     loudness_lufs = level.naive_lu + mixture_lufs
     active = (to_lufs(blocks) > loudness_lufs - ACTIVE_RANGE_LU) & bool(not note)
-    image = _image(energies, number, passing) if not note else None
+    image = _image(energies, number, gate(blocks)) if not note else None
     (short_own, short_ends), (short_cross, _), (short_mixture, _) = (
-        window_means(sums, edges, SHORT_TERM_HOPS, BLOCK_STEP_HOPS) for sums in (own, cross, energies.mixture)
+        window_means(sums, edges, SHORT_TERM_HOPS, BLOCK_STEP_HOPS) for sums in (own, cross, mixture)
     )
+    said = (level.point_lu, level.low_lu, level.high_lu) if not note else (-math.inf,) * 3
     return StemBalance(
         loudness_lufs=loudness_lufs,
-        level_lu=-math.inf if note else level.point_lu,
-        level_low_lu=-math.inf if note else level.low_lu,
-        level_high_lu=-math.inf if note else level.high_lu,
+        level_lu=said[0],
+        level_low_lu=said[1],
+        level_high_lu=said[2],
+        against_rest_lu=said[0] - rest.point_lu,
+        against_rest_low_lu=said[1] - rest.high_lu,
+        against_rest_high_lu=said[2] - rest.low_lu,
         pan=image.pan if image else None,
         width=image.width if image else None,
         correlation=image.correlation if image else None,
@@ -197,19 +206,28 @@ def _measure_stem(
         present=not note,
         note=note,
         active_fraction=float(active.mean()),
-        active_spans_s=_spans(active, ends / sample_rate, MOMENTARY_HOPS / 100),
+        active_spans_s=_spans(active, ends / sample_rate, MOMENTARY_HOPS / HOPS_PER_S),
         trajectory=_trajectory(short_own, short_cross, short_mixture, short_ends / sample_rate, calibration),
         bands=band_images(stem, sample_rate) if image else (),
     )
 
 
-def _absence(level: Level, own: float, cross: float) -> str:
-    """Why a stem has no level, or an empty string if it has one."""
+def _absence(level: Level, own: Array, cross: Array, mixture: Array) -> str:
+    """Why a stem has no level, or an empty string if it has one; sums per hop, [K].
+
+    A stem that is in the mixture shares its own energy with it. One that is not shares only what chance gives: less than FOREIGN_SHARE of
+    its energy, or a sum that lies within CHANCE standard errors of nothing.
+    """
     if not math.isfinite(level.naive_lu):
         return SILENT
-    if not math.isfinite(level.cross_lu) or cross < FOREIGN_SHARE * own:
+    if not math.isfinite(level.cross_lu) or cross.sum() < FOREIGN_SHARE * own.sum():
         return NOT_FOUND
-    return ""
+    if level.point_lu < ABSENT_LU:
+        return TOO_SOFT
+    blocks = cross[: cross.size // MOMENTARY_HOPS * MOMENTARY_HOPS].reshape(-1, MOMENTARY_HOPS).sum(1)
+    noise = np.sqrt(np.sum((blocks - blocks.mean()) ** 2)) if blocks.size >= FEWEST_BLOCKS else 0.0
+    correlation = cross.sum() / math.sqrt(own.sum() * mixture.sum())
+    return NOT_FOUND if blocks.sum() < CHANCE * noise and correlation < CHANCE_CORRELATION else ""
 
 
 def _image(energies: _Energies, number: int, passing: NDArray[np.bool_]) -> Image | None:

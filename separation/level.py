@@ -1,17 +1,19 @@
-"""How loud a stem is in its mixture, from the separated stem: three estimators and an interval.
+"""How loud a stem is in its mixture, from the separated stem: three estimators and an 80 % interval.
 
-    naive   loudness of the separated stem. A separator that minimises squared error shrinks its stems, E|ŝ|² = E|s|² - E|e|², so naive
-    reads low. cross   gated loudness of the K-weighted cross-energy of stem and mixture. For uncorrelated sources and ŝ = E[s | x] its
-    mean is E|s|²;
+    naive   loudness of the separated stem. A separator that minimises squared error shrinks its stems, E|ŝ|² = E|s|² - E|e|²: it reads low.
+    cross   gated loudness of the K-weighted cross-energy of stem and mixture. For uncorrelated sources and ŝ = E[s | x] its mean is E|s|²;
             positively correlated sources make it read high.
-    point   between the two, in dB; its weight was fitted on songs that no test uses.
+    point   between the two: cross, less a correction that grows with their gap up to a bound.
+
+The constants of a ``Calibration`` were fitted by benchmarks/balance_accuracy.py on songs that no test uses.
 
 Conventions
-    Block arrays hold mean squares of 0.4 s windows every 100 ms, [N]. Levels are in LU against the mixture's integrated loudness.
+    Levels are in LU against the loudness of the mixture; arrays of levels have any shape. Blocks are mean squares of 0.4 s windows every
+    100 ms, [N].
 
 References
-    Ward, Wierstorf, Mason, Plumbley, Hummersone 2017 (the quantity). ITU-R BS.1770-5, annex 1 (gating). The orthogonality of the mean
-    square error estimate, E⟨s - ŝ, x⟩ = 0, gives the cross estimator.
+    Ward, Wierstorf, Mason, Plumbley, Hummersone 2017 (the quantity). ITU-R BS.1770-5, annex 1 (gating). The orthogonality principle of mean
+    square estimation, E<s - ŝ, x> = 0, gives the cross estimator.
 """
 
 from __future__ import annotations
@@ -26,25 +28,42 @@ from separation.loudness import gated_loudness
 
 Array = NDArray[np.floating]
 
+ABSENT_LU = -40.0  # what a separator leaves of a source that is not there lies below this
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Half an interval: a constant and a share of the gap between naive and cross, in LU."""
+
+    constant_lu: float
+    per_gap: float
+
 
 @dataclass(frozen=True)
 class Calibration:
-    """Where between naive (0) and cross (1) the point lies, and the interval around it. All in LU."""
+    """Where the point lies between naive and cross, and the interval around it, for a kind of stems.
 
-    cross_weight: float = 0.8
-    low_margin_lu: float = 0.3
-    high_margin_lu: float = 0.3
-    low_share: float = 0.5
-    high_share: float = 0.5
+    point = cross - correction_lu * (1 - exp(-gap / gap_lu)). ``low`` and ``high`` are for whole tracks, the others for windows of three
+    seconds.
+    """
+
+    correction_lu: float
+    gap_lu: float
+    low: Margin
+    high: Margin
+    window_low: Margin
+    window_high: Margin
 
 
-SEPARATED = Calibration()
-REFERENCE = Calibration(cross_weight=0.0, low_margin_lu=0.0, high_margin_lu=0.0, low_share=0.0, high_share=0.0)
+SEPARATED = Calibration(0.3, 0.5, Margin(0.3, 0.3), Margin(0.2, 0.2), Margin(0.5, 0.4), Margin(0.5, 0.4))
+BUNDLED = SEPARATED
+_NOTHING = Margin(0.0, 0.0)
+REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
 
 
 @dataclass(frozen=True)
 class Level:
-    """The estimators for one stem, in LU against the mixture; -inf for all when the stem is not in it."""
+    """The estimators for one stem, in LU against the mixture."""
 
     naive_lu: float
     cross_lu: float
@@ -53,17 +72,29 @@ class Level:
     high_lu: float
 
 
-NOT_PRESENT = Level(-math.inf, -math.inf, -math.inf, -math.inf, -math.inf)
+def point_between(naive_lu: Array, cross_lu: Array, calibration: Calibration) -> Array:
+    """The point estimate for finite levels of any shape; of a multitrack's own stems it is naive itself."""
+    if math.isinf(calibration.correction_lu):
+        return np.asarray(naive_lu, dtype=np.float64)
+    gap = np.maximum(cross_lu - naive_lu, 0.0)
+    return cross_lu - np.minimum(calibration.correction_lu * (1 - np.exp(-gap / calibration.gap_lu)), gap)
 
 
-def estimate_level(stem_blocks: Array, cross_blocks: Array, mixture_lufs: float, *, calibration: Calibration = SEPARATED) -> Level:
-    """Level of a stem from its block energies and its block cross-energies with the mixture; negative cross-energies count as none."""
+def interval_around(point_lu: Array, gap_lu: Array, low: Margin, high: Margin) -> tuple[Array, Array]:
+    """Ends of the interval around points whose naive and cross estimates lie ``gap_lu`` apart."""
+    gap = np.abs(gap_lu)
+    return point_lu - low.constant_lu - low.per_gap * gap, point_lu + high.constant_lu + high.per_gap * gap
+
+
+def estimate_level(stem_blocks: Array, cross_blocks: Array, mixture_lufs: float, calibration: Calibration) -> Level:
+    """Level of a stem from its block energies and its block cross-energies with the mixture; negative cross-energies count as none.
+
+    Where naive or cross is -inf, so are the point and its interval.
+    """
     naive = gated_loudness(stem_blocks) - mixture_lufs
     cross = gated_loudness(np.maximum(cross_blocks, 0.0)) - mixture_lufs
     if not (math.isfinite(naive) and math.isfinite(cross)):
         return Level(naive, cross, -math.inf, -math.inf, -math.inf)
-    gap = cross - naive
-    point = naive + calibration.cross_weight * gap
-    low = point - calibration.low_margin_lu - calibration.low_share * abs(gap)
-    high = point + calibration.high_margin_lu + calibration.high_share * abs(gap)
-    return Level(naive, cross, point, low, high)
+    point = point_between(np.array(naive), np.array(cross), calibration)
+    low, high = interval_around(point, np.array(cross - naive), calibration.low, calibration.high)
+    return Level(naive, cross, float(point), float(low), float(high))

@@ -24,7 +24,7 @@ Array = NDArray[np.floating]
 
 OCTAVE_CENTRES_HZ = tuple(1000.0 * 10 ** (0.3 * n) for n in range(-4, 5))  # 63 Hz to 16 kHz
 FRAME_S = 0.085
-MAX_FRAMES = 2000  # spectra per channel; a long signal is sampled evenly, so that the cost does not grow with length
+MAX_FRAMES = 1000  # spectra per channel; a long signal is sampled evenly, so that the cost does not grow with length
 EMPTY_BAND_DB = -60.0  # a band this far below the whole signal says nothing about an image
 
 
@@ -73,9 +73,10 @@ def band_images(audio: Array, sample_rate: int) -> tuple[BandImage, ...]:
     for starts in np.array_split(_frames(audio.shape[1], size), 16):
         if starts.size:
             spectra = rfft(audio[:, starts[:, None] + np.arange(size)] * window)  # [2, frames, bins]
-            left = left + (np.abs(spectra[0]) ** 2).sum(0)
-            right = right + (np.abs(spectra[1]) ** 2).sum(0)
-            cross = cross + (spectra[0] * spectra[1].conj()).real.sum(0)
+            real, imag = spectra.real, spectra.imag
+            left = left + np.einsum("fb,fb->b", real[0], real[0]) + np.einsum("fb,fb->b", imag[0], imag[0])
+            right = right + np.einsum("fb,fb->b", real[1], real[1]) + np.einsum("fb,fb->b", imag[1], imag[1])
+            cross = cross + np.einsum("fb,fb->b", real[0], real[1]) + np.einsum("fb,fb->b", imag[0], imag[1])
     frequencies = np.arange(size // 2 + 1) * sample_rate / size
     floor = (left + right).sum() * 10 ** (EMPTY_BAND_DB / 10)
     images = []

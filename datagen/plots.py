@@ -1,0 +1,148 @@
+"""Pictures of measurements: the mix balance of tracks.
+
+Conventions
+    One colour per stem name, the same in every picture (Okabe and Ito's palette, told apart by readers with colour-blindness). Levels are
+    in LU against the mixture, 0 at the right or top. matplotlib is imported where it is used and draws without a display.
+
+References
+    Okabe and Ito 2008, Color universal design (the palette).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from separation.balance import StemBalance
+    from separation.track_balance import TrackBalance
+
+COLOURS = {"drums": "#D55E00", "bass": "#0072B2", "other": "#009E73", "vocals": "#CC79A7", "guitar": "#E69F00", "piano": "#56B4E9"}
+SPARE_COLOURS = ("#000000", "#999999", "#8C6D31", "#637939")
+MAX_TRACKS = 10
+FLOOR_LU = -30.0  # courses below are not drawn: the stem is as good as silent there
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for every stem name; unknown names take the spare ones in turn."""
+    spare = iter(SPARE_COLOURS * (len(names) // len(SPARE_COLOURS) + 1))
+    return {name: COLOURS.get(name) or next(spare) for name in names}
+
+
+def plot_balance(results: TrackBalance | Sequence[TrackBalance], path: Path | str) -> None:
+    """Draws a track's balance, or several tracks' one below the other, and writes it to ``path`` (its suffix says the format).
+
+    Left: every stem's level, loudest on top, with its 80 % interval. Right: its course in time with its interval, and when it plays. At
+    most MAX_TRACKS tracks are drawn; the title says how many were given. Raises ValueError when there is none.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    tracks = list(results) if isinstance(results, Sequence) else [results]
+    if not tracks:
+        raise ValueError("expected at least one measured track, came none; measure_track gives one")
+    drawn = tracks[:MAX_TRACKS]
+    figure, axes = pyplot.subplots(
+        len(drawn), 2, figsize=(12.5, 4.6 * len(drawn)), squeeze=False, width_ratios=(1, 1.7), layout="constrained"
+    )
+    for (left, right), track in zip(axes, drawn, strict=True):
+        palette = colours(list(track.stems))
+        _draw_levels(left, track, palette)
+        _draw_courses(right, track, palette)
+    if len(tracks) > len(drawn):
+        figure.suptitle(f"{len(drawn)} of {len(tracks)} tracks", fontsize=10)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def _style(axes: Axes) -> None:
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_axisbelow(True)
+
+
+def _draw_levels(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> None:
+    """Levels as dots with intervals and their values beside them; a stem that is not present says so."""
+    ranked = sorted(track.stems.items(), key=lambda item: item[1].level_lu)
+    _style(axes)
+    said = [stem for _, stem in ranked if stem.present]
+    lowest = min((stem.level_low_lu for stem in said), default=-10.0)
+    for row, (name, stem) in enumerate(ranked):
+        if not stem.present:
+            axes.text(lowest, row, stem.note.split(":")[0], va="center", color="0.5", style="italic")
+            continue
+        axes.plot([stem.level_low_lu, stem.level_high_lu], [row, row], color=palette[name], lw=7, alpha=0.35, solid_capstyle="round")
+        axes.plot(stem.level_lu, row, "o", color=palette[name], ms=10)
+        axes.annotate(_said(stem), (stem.level_lu, row), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=9)
+    axes.set_yticks(range(len(ranked)), [name for name, _ in ranked], fontsize=11)
+    axes.set_ylim(-0.6, len(ranked) - 0.3)
+    span = max(4.0, -lowest)
+    axes.set_xlim(lowest - 0.12 * span, max(0.5, *(stem.level_high_lu for stem in said), -math.inf) + 0.08 * span if said else 1.0)
+    axes.axvline(0, color="0.3", lw=1)
+    axes.grid(axis="x", color="0.9")
+    axes.set_xlabel("level against the mixture (LU), bar: 80 % interval")
+    axes.set_title(f"{track.title}\nmixture {track.loudness.integrated_lufs:.1f} LUFS", loc="left", fontsize=11)
+
+
+def _said(stem: StemBalance) -> str:
+    return f"{stem.level_lu:.1f}  ({stem.level_low_lu:.1f} to {stem.level_high_lu:.1f})".replace("-", "\u2212")
+
+
+def _draw_courses(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> None:
+    """Three-second levels over time with intervals; below them a bar per stem where it plays."""
+    _style(axes)
+    present = {name: stem for name, stem in sorted(track.stems.items(), key=lambda item: -item[1].level_lu) if stem.present}
+    floor = _floor(list(present.values()))
+    for name, stem in present.items():
+        course = stem.trajectory
+        shown = course.level_lu > floor
+        time_s = course.end_s - min(1.5, course.end_s[0] / 2)  # the middle of the window
+        axes.fill_between(time_s, course.low_lu, course.high_lu, where=_list(shown), color=palette[name], alpha=0.18, lw=0)
+        axes.plot(time_s, np.where(shown, course.level_lu, np.nan), color=palette[name], lw=1.8, label=name)
+    step = -floor / 22
+    for row, (name, stem) in enumerate(present.items()):
+        spans = [(start, end - start) for start, end in stem.active_spans_s]
+        axes.broken_barh(spans, (floor - (row + 1.6) * step, 0.7 * step), color=palette[name])
+    bottom = floor - (len(present) + 1.2) * step
+    axes.text(track.duration_s * 1.005, (floor + bottom) / 2, "plays", va="center", fontsize=9, color="0.4")
+    axes.axhline(floor - 0.3 * step, color="0.85", lw=1)
+    axes.set_xlim(0, track.duration_s)
+    axes.set_ylim(bottom, max([1.0, *(float(np.max(stem.trajectory.high_lu)) + 0.5 for stem in present.values())]))
+    axes.set_yticks([tick for tick in range(0, math.floor(floor) - 1, -5 if floor > -26 else -10) if tick >= floor])
+    axes.grid(axis="y", color="0.9")
+    _time_axis(axes, track.duration_s)
+    axes.set_ylabel("level against the mixture (LU)")
+    axes.set_title("over time (3 s windows), band: 80 % interval", loc="left", fontsize=11)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.72, 1.13), ncols=len(present) or 1, frameon=False, fontsize=9, handlelength=1.2)
+
+
+def _list(mask: np.ndarray) -> list[bool]:
+    return [bool(value) for value in mask]
+
+
+def _floor(stems: Sequence[StemBalance]) -> float:
+    """Lowest level drawn: under the softest stem's usual course, at most FLOOR_LU."""
+    courses = [stem.trajectory.level_lu for stem in stems]
+    usual = [float(np.percentile(course[np.isfinite(course)], 3)) for course in courses if np.isfinite(course).any()]
+    return max(FLOOR_LU, min([-10.0, *(value - 1.5 for value in usual)]))
+
+
+def _time_axis(axes: Axes, duration_s: float) -> None:
+    def clock(value: float, _: Any) -> str:
+        return f"{int(value // 60)}:{int(value % 60):02d}"
+
+    from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+    step = next((s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300) if duration_s / s <= 10), 600)
+    axes.xaxis.set_major_locator(MultipleLocator(step))
+    axes.xaxis.set_major_formatter(FuncFormatter(clock))
+    axes.set_xlabel("time (min:s)")
