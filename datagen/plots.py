@@ -86,15 +86,19 @@ def _draw_levels(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> No
     axes.set_yticks(range(len(ranked)), [name for name, _ in ranked], fontsize=11)
     axes.set_ylim(-0.6, len(ranked) - 0.3)
     span = max(4.0, -lowest)
-    axes.set_xlim(lowest - 0.12 * span, max(0.5, *(stem.level_high_lu for stem in said), -math.inf) + 0.08 * span if said else 1.0)
+    axes.set_xlim(lowest - 0.2 * span, max(0.5, *(stem.level_high_lu for stem in said), -math.inf) + 0.08 * span if said else 1.0)
     axes.axvline(0, color="0.3", lw=1)
     axes.grid(axis="x", color="0.9")
     axes.set_xlabel("level against the mixture (LU), bar: 80 % interval")
-    axes.set_title(f"{track.title}\nmixture {track.loudness.integrated_lufs:.1f} LUFS", loc="left", fontsize=11)
+    axes.set_title(f"{track.title}\nmixture {_signed(track.loudness.integrated_lufs)} LUFS", loc="left", fontsize=11)
 
 
 def _said(stem: StemBalance) -> str:
-    return f"{stem.level_lu:.1f}  ({stem.level_low_lu:.1f} to {stem.level_high_lu:.1f})".replace("-", "\u2212")
+    return f"{_signed(stem.level_lu)}  ({_signed(stem.level_low_lu)} to {_signed(stem.level_high_lu)})"
+
+
+def _signed(value: float) -> str:
+    return f"{value:.1f}".replace("-", "\u2212")
 
 
 def _draw_courses(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> None:
@@ -104,9 +108,9 @@ def _draw_courses(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> N
     floor = _floor(list(present.values()))
     for name, stem in present.items():
         course = stem.trajectory
-        shown = course.level_lu > floor
         time_s = course.end_s - min(1.5, course.end_s[0] / 2)  # the middle of the window
-        axes.fill_between(time_s, course.low_lu, course.high_lu, where=_list(shown), color=palette[name], alpha=0.18, lw=0)
+        shown = np.isfinite(course.level_lu) & _within(time_s, stem.active_spans_s)
+        axes.fill_between(time_s, course.low_lu, course.high_lu, where=shown.tolist(), color=palette[name], alpha=0.18, lw=0)
         axes.plot(time_s, np.where(shown, course.level_lu, np.nan), color=palette[name], lw=1.8, label=name)
     step = -floor / 22
     for row, (name, stem) in enumerate(present.items()):
@@ -122,18 +126,23 @@ def _draw_courses(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> N
     _time_axis(axes, track.duration_s)
     axes.set_ylabel("level against the mixture (LU)")
     axes.set_title("over time (3 s windows), band: 80 % interval", loc="left", fontsize=11)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.72, 1.13), ncols=len(present) or 1, frameon=False, fontsize=9, handlelength=1.2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.75, 1.14), ncols=len(present) or 1, frameon=False, fontsize=9, handlelength=1.2)
 
 
-def _list(mask: np.ndarray) -> list[bool]:
-    return [bool(value) for value in mask]
+def _within(time_s: np.ndarray, spans_s: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Which times lie in a span, [N]: what a window says of a stem that pauses in its middle is no level of it."""
+    return np.array([any(start <= time <= end for start, end in spans_s) for time in time_s], dtype=bool)
 
 
 def _floor(stems: Sequence[StemBalance]) -> float:
-    """Lowest level drawn: under the softest stem's usual course, at most FLOOR_LU."""
-    courses = [stem.trajectory.level_lu for stem in stems]
-    usual = [float(np.percentile(course[np.isfinite(course)], 3)) for course in courses if np.isfinite(course).any()]
-    return max(FLOOR_LU, min([-10.0, *(value - 1.5 for value in usual)]))
+    """Lowest level drawn: a little under the softest stem's course while it plays, at least FLOOR_LU."""
+    lowest = [-10.0]
+    for stem in stems:
+        course = stem.trajectory
+        heard = np.isfinite(course.level_lu) & _within(course.end_s - 1.5, stem.active_spans_s)
+        if heard.any():
+            lowest.append(float(np.percentile(course.low_lu[heard], 5)) - 1.0)
+    return max(FLOOR_LU, min(lowest))
 
 
 def _time_axis(axes: Axes, duration_s: float) -> None:
