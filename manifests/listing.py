@@ -18,7 +18,7 @@ import csv
 import difflib
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -226,7 +226,7 @@ def _walk(root: Path, listing: _Listing) -> Iterator[tuple[Path, list[str]]]:
             entries = [entry for entry in entries if folder == root and entry.name not in ("stems", "dataset")]
         yield folder, [entry.name for entry in entries if _is_sound(root, folder, entry, listing)]
         for entry in entries:
-            if entry.is_dir():
+            if _is(entry.is_dir):
                 (links if entry.is_symlink() else folders).append(folder / entry.name)
 
 
@@ -235,9 +235,9 @@ def _is_sound(root: Path, folder: Path, entry: os.DirEntry[str], listing: _Listi
     if Path(entry.name).suffix.lower() not in audio.READABLE_SUFFIXES:
         return False
     path = _below(root, folder, entry.name)
-    if entry.is_dir():
+    if _is(entry.is_dir):
         reason = "a folder, not a sound file (what lies in it is read)"
-    elif not entry.is_file():
+    elif not _is(entry.is_file):
         reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
     elif _printable(path) != path:
         reason = "its name is not UTF-8; rename it"
@@ -245,6 +245,14 @@ def _is_sound(root: Path, folder: Path, entry: os.DirEntry[str], listing: _Listi
         return True
     listing.refuse(path, reason)
     return False
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """The answer about an entry of a folder; no, where a link leads to itself or to a place that may not be seen."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _add(listing: _Listing, root: Path, source: str, files: Sequence[str], columns: Mapping[str, str | None] | None = None) -> None:
