@@ -345,7 +345,8 @@ def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem])
         parts = [reader.take(BLOCK_FRAMES) for reader in readers]
         wanted = mixture.take(BLOCK_FRAMES)
         if any(part.shape[1] != wanted.shape[1] for part in parts):
-            return f"its stems last {(at + parts[0].shape[1]) / rate:.3f} s, its mixture {(at + wanted.shape[1]) / rate:.3f} s or more"
+            reached = f"{at + parts[0].shape[1]} and {at + wanted.shape[1]}"
+            return f"its stems and its mixture differ in length: they reach frames {reached} at {rate} Hz"
         if wanted.shape[1] == 0:
             break
         total = np.sum(parts, axis=0, dtype=np.float64) / gain

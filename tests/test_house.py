@@ -1,0 +1,145 @@
+"""The rules of the house that a reader could break without noticing: who imports whom, when, and who speaks."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("manifests", "separation", "datagen")  # each imports only itself and those before it
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+HEAVY = {"torch", "demucs", "musdb"}
+MADE_OF_TORCH = ("datagen/effects/", "datagen/dataset.py")  # effects are torch; a torch Dataset is a class of torch's
+DOORS = {  # what only these files may import
+    "soundfile": {"manifests/audio.py"},
+    "av": {"manifests/audio.py"},
+    "soxr": {"manifests/audio.py"},
+    "musdb": set(),
+    "demucs": {"separation/separator.py"},
+    "joblib": {"datagen/runner.py"},
+    "dask": {"datagen/runner.py"},
+    "distributed": {"datagen/runner.py"},
+}
+NEVER = {"pedalboard", "pyloudnorm", "pyebur128", "museval", "stempeg", "random"}  # peers to measure against; global random state
+SPEAKS = {"print", "input", "exit", "quit", "breakpoint"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(node: ast.AST, package: str, *, at_import_only: bool) -> Iterator[tuple[str, int]]:
+    """(module, line) of the imports below a node; with ``at_import_only`` those that run when the module is imported."""
+    for child in ast.iter_child_nodes(node):
+        if at_import_only and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test) and at_import_only:
+            continue
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, child.lineno) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield (f"{package}.{child.module or ''}" if child.level else child.module or "", child.lineno)
+        else:
+            yield from imports(child, package, at_import_only=at_import_only)
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node.lineno
+
+
+every_file = pytest.mark.parametrize("file", FILES, ids=name_of)
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@every_file
+def test_no_room_imports_a_higher_one(file):
+    room = file.relative_to(ROOT).parts[0]
+    higher = set(ROOMS[ROOMS.index(room) + 1 :]) | {"tests", "benchmarks"}
+    found = [(module, line) for module, line in imports(parse(file), room, at_import_only=False) if module.split(".")[0] in higher]
+    assert not found, f"{name_of(file)} imports from a higher room"
+
+
+@pytest.mark.parametrize("file", [path for path in FILES if not name_of(path).startswith(MADE_OF_TORCH)], ids=name_of)
+def test_heavy_packages_are_imported_where_they_are_used(file):
+    found = [(module, line) for module, line in imports(parse(file), "", at_import_only=True) if module.split(".")[0] in HEAVY]
+    assert not found, f"{name_of(file)} imports at its top what only a function needs"
+
+
+@every_file
+def test_each_outside_thing_has_one_door(file):
+    for module, line in imports(parse(file), "", at_import_only=False):
+        top = module.split(".")[0]
+        assert name_of(file) in DOORS.get(top, {name_of(file)}), f"line {line} imports {top}; that is for {DOORS[top] or 'nobody'}"
+        assert top not in NEVER, f"line {line} imports {top}"
+
+
+@pytest.mark.parametrize("file", [path for path in FILES if name_of(path) != "datagen/cli.py"], ids=name_of)
+def test_only_the_command_line_speaks(file):
+    found = [(call, line) for call, line in calls(parse(file)) if call in SPEAKS or call in ("sys.exit", "os._exit", "sys.stdout.write")]
+    assert not found, f"{name_of(file)} speaks or exits"
+
+
+@every_file
+def test_no_global_random_state(file):
+    allowed = {"default_rng", "Generator", "BitGenerator", "SeedSequence", "PCG64", "Philox"}
+    nodes = [node for node in ast.walk(parse(file)) if isinstance(node, ast.Attribute)]
+    drawn = [node for node in nodes if ast.unparse(node.value) in ("np.random", "numpy.random") and node.attr not in allowed]
+    drawn += [node for node in nodes if ast.unparse(node) in ("torch.manual_seed", "torch.rand", "torch.randn", "torch.randint")]
+    lines = [(ast.unparse(node), node.lineno) for node in drawn]
+    assert not lines, f"{name_of(file)} draws from a global generator; take rng as an argument"
+
+
+@every_file
+def test_every_module_class_and_public_function_says_what_it_is(file):
+    tree = parse(file)
+    assert ast.get_docstring(tree), f"{name_of(file)} has no head"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{name_of(file)}: {node.name} has no docstring"
+            for method in node.body if isinstance(node, ast.ClassDef) else ():
+                if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+                    assert ast.get_docstring(method), f"{name_of(file)}: {node.name}.{method.name} has no docstring"
+
+
+def loaded_after(program: str) -> set[str]:
+    """The top-level packages that a program loads."""
+    report = "import sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", f"{program}\n{report}"], check=True, capture_output=True, text=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+def test_importing_the_packages_loads_nothing_heavy():
+    assert loaded_after("import manifests, separation, datagen") & HEAVY == set()
+
+
+def test_no_module_of_the_lower_rooms_loads_torch_when_imported():
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES if not name_of(path).startswith("datagen")]
+    assert "manifests.audio" in names
+    assert loaded_after("import " + ", ".join(name.removesuffix(".__init__") for name in names)) & HEAVY == set()
+
+
+def test_command_line_loads_nothing_heavy():
+    assert loaded_after("import datagen.cli") & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import torch", ["torch"]),
+        ("from torch import nn", ["torch"]),
+        ("try:\n    import torch\nexcept ImportError:\n    pass", ["torch"]),
+        ("class A:\n    import torch", ["torch"]),
+        ("def f():\n    import torch", []),
+        ("if TYPE_CHECKING:\n    import torch", []),
+    ],
+)
+def test_this_test_sees_what_runs_at_import(source, found):
+    assert [module for module, _ in imports(ast.parse(source), "", at_import_only=True)] == found
