@@ -24,6 +24,7 @@ from typing import Any, Literal
 import torch
 
 from datagen.effects.dynamics import Compress, expand
+from datagen.effects.dynamics import gain_curve as _gain_curve
 from datagen.effects.setting import EffectSettings, choice, setting
 from datagen.effects.signal import checked, column
 
@@ -75,6 +76,20 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
         )
     unmade = audio.detach() / 10.0 ** (column(settings.makeup_db, audio.double()) / 20.0)
     return expand(_grouped(unmade, settings), coefficients, _power(settings)).reshape(audio.shape).to(audio.dtype)
+
+
+def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """The gain that ``apply`` gives every sample, make-up aside: float64 [..., 1, T] linked, [..., C, T] not."""
+    checked(audio, sample_rate)
+    gain = _gain_curve(_grouped(audio, settings), _coefficients(audio, sample_rate, settings), _power(settings))
+    return torch.from_numpy(gain).reshape(*audio.shape[:-2], 1 if settings.linked else audio.shape[-2], audio.shape[-1])
+
+
+def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
+    """The settings that turn dry into wet, both [C, T]: see ``datagen.effects.compression``."""
+    from datagen.effects.compression import fit_compressor  # it imports this module
+
+    return fit_compressor(wet, dry, sample_rate)
 
 
 def warm_up_frames(settings: Settings, sample_rate: int) -> int:

@@ -169,6 +169,14 @@ class Compress(torch.autograd.Function):
         return torch.from_numpy(x_bar).to(x), torch.from_numpy(c_bar).to(coefficients), None
 
 
+def gain_curve(x: torch.Tensor, coefficients: torch.Tensor, power: int) -> np.ndarray:
+    """The gain at each sample that ``Compress`` gives x [G, C, T]: float64 [G, T]."""
+    signal = _array(x)
+    states = np.empty((2, x.shape[0], x.shape[2]))
+    _forward(signal, _array(coefficients), power, np.empty_like(signal), states[0], states[1], True)
+    return states[1]
+
+
 def expand(y: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch.Tensor:
     """Undoes ``Compress``: y [G, C, T] -> x [G, C, T], in float64 inside."""
     signal = _array(y)

@@ -56,9 +56,8 @@ def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
 
 
 def _scaled(audio: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
-    # left' = left + (width - 1) side, right' = right - (width - 1) side
-    change = (0.5 * (width - 1.0)) * (audio[..., 0:1, :] - audio[..., 1:2, :])
-    return torch.cat([audio[..., 0:1, :] + change, audio[..., 1:2, :] - change], dim=-2)
+    own, other = (1.0 + width) / 2.0, (1.0 - width) / 2.0
+    return torch.cat([torch.cat([own, other], dim=-1), torch.cat([other, own], dim=-1)], dim=-2) @ audio
 
 
 def _check_stereo(audio: torch.Tensor) -> None:

@@ -1,0 +1,89 @@
+"""Least squares through a renderer: the last step of every fit by waveform.
+
+Conventions
+    Unknowns are numbers in [0, 1] (``Range.to_unit``). The residual is a float64 vector; only the normal equations are kept of its
+    derivative, so that a minute of audio and twenty unknowns fit in little memory. Derivatives are differences: a renderer
+    is fast, its kernels are smooth between their branches, and one method serves all effects.
+
+References
+    Levenberg 1944, Marquardt 1963, with the step kept inside the box by fixing what would leave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+STEP = 1e-6  # of the unit range: the square root of rounding in float64, times the smoothness of the effects
+
+
+class Found(NamedTuple):
+    """Where a search ended: the unknowns, half of the squared residual there, and the standard error of each unknown."""
+
+    unit: Vector
+    cost: float
+    error: Vector
+
+
+def refine(residual: Callable[[Vector], Vector], start: Vector, *, iterations: int = 40, tolerance: float = 1e-10) -> Found:
+    """Minimises the squared residual from a start inside the unit box.
+
+    The standard errors are those of linear regression with the residual as its noise: large where the audio says nothing.
+    """
+    unit = np.clip(np.asarray(start, float), 0.0, 1.0)
+    miss = residual(unit)
+    cost, damping = 0.5 * float(miss @ miss), 1e-3
+    matrix, slope = _normal_equations(residual, unit, miss)
+    for _ in range(iterations):
+        improved = False
+        for _ in range(8):
+            trial = np.clip(unit - _step(matrix, slope, unit, damping), 0.0, 1.0)
+            trial_miss = residual(trial)
+            trial_cost = 0.5 * float(trial_miss @ trial_miss)
+            if trial_cost < cost:
+                improved = True
+                break
+            damping = max(damping, 1e-12) * 5.0
+        if not improved:
+            break
+        gain, move = (cost - trial_cost) / max(cost, 1e-300), float(np.abs(trial - unit).max())
+        unit, miss, cost, damping = trial, trial_miss, trial_cost, damping / 8.0
+        if cost < 1e-28 * len(miss) or (gain < tolerance and move < 1e-9):
+            break
+        matrix, slope = _normal_equations(residual, unit, miss)
+    noise = 2.0 * cost / max(len(miss) - len(unit), 1)
+    spread = np.diag(np.linalg.pinv(matrix, hermitian=True)).clip(min=0.0)
+    unseen = np.diag(matrix) <= 1e-14 * max(float(np.diag(matrix).max()), 1e-300)
+    return Found(unit, cost, np.where(unseen, np.inf, np.sqrt(noise * spread)))
+
+
+def _normal_equations(residual: Callable[[Vector], Vector], unit: Vector, miss: Vector) -> tuple[Vector, Vector]:
+    """J'J and J'r, with the columns of J by differences towards the middle of the box."""
+    columns = []
+    for index in range(len(unit)):
+        step = STEP if unit[index] < 0.5 else -STEP
+        moved = unit.copy()
+        moved[index] += step
+        columns.append((residual(moved) - miss) / step)
+    table = np.stack(columns)
+    return table @ table.T, table @ miss
+
+
+def _step(matrix: Vector, slope: Vector, unit: Vector, damping: float) -> Vector:
+    """The damped step; unknowns at an edge that the step would push through it are held."""
+    free = np.ones(len(unit), bool)
+    scale = np.diag(matrix) + 1e-12 * max(float(np.diag(matrix).max()), 1e-300)
+    for _ in range(len(unit)):
+        step = np.zeros(len(unit))
+        if free.any():
+            step[free] = np.linalg.lstsq(matrix[np.ix_(free, free)] + damping * np.diag(scale[free]), slope[free], rcond=None)[0]
+        blocked = free & (((unit <= 0.0) & (step > 0.0)) | ((unit >= 1.0) & (step < 0.0)))
+        if not blocked.any():
+            break
+        free &= ~blocked
+    return step

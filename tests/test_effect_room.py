@@ -1,0 +1,95 @@
+"""The room: decay by Schroeder integration in bands, pre-delay and level from the response to an impulse."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import butter, sosfiltfilt
+
+from datagen.effects import room
+from datagen.effects.room import Settings
+
+SAMPLE_RATE = 44_100
+
+
+def response(duration_s: float = 3.0, channels: int = 2, sample_rate: int = SAMPLE_RATE, **settings: float) -> np.ndarray:
+    impulse = torch.zeros(channels, round(duration_s * sample_rate), dtype=torch.float64)
+    impulse[:, 0] = 1.0
+    return np.asarray(room.apply(impulse, sample_rate, Settings(**{"wet_db": 0.0, **settings}))) - impulse.numpy()
+
+
+def decay_time_s(tail: np.ndarray, low_hz: float, high_hz: float, sample_rate: int = SAMPLE_RATE) -> float:
+    """RT60 of a band [C, T] by Schroeder integration from -5 to -35 dB."""
+    sos = butter(4, (low_hz, high_hz), "bandpass", fs=sample_rate, output="sos")
+    energy = (sosfiltfilt(sos, tail, axis=-1) ** 2).sum(0)
+    level = 10.0 * np.log10(np.cumsum(energy[::-1])[::-1] / energy.sum() + 1e-30)
+    inside = np.flatnonzero((level <= -5.0) & (level >= -35.0))
+    return float(-60.0 / np.polyfit(inside / sample_rate, level[inside], 1)[0])
+
+
+@pytest.mark.parametrize("rt60_s", [0.3, 0.9, 2.0])
+@pytest.mark.parametrize("sample_rate", [16_000, 44_100])
+def test_decay_without_damping_is_rt60_in_every_band(rt60_s: float, sample_rate: int) -> None:
+    tail = np.concatenate([response(4.0, sample_rate=sample_rate, rt60_s=rt60_s, damping=0.0, seed=seed) for seed in range(4)])
+    for low_hz, high_hz in ((300.0, 800.0), (1500.0, 6000.0)):
+        assert decay_time_s(tail, low_hz, high_hz, sample_rate) == pytest.approx(rt60_s, rel=0.05)
+
+
+def test_damping_is_measured_back_from_the_decay_of_two_bands() -> None:
+    tail = np.concatenate([response(3.0, rt60_s=1.2, damping=1.0, seed=seed) for seed in range(6)])
+    # Octave around 5657 Hz (4 to 8 kHz) against the band below 500 Hz, whose centre is 177 Hz.
+    high = decay_time_s(tail, 4800.0, 6600.0)
+    low = decay_time_s(tail, 120.0, 300.0)
+    assert low == pytest.approx(1.2 / (1.0 + 177.0 / 4000.0), rel=0.1)
+    assert high == pytest.approx(1.2 / (1.0 + 5657.0 / 4000.0), rel=0.15)
+
+
+@pytest.mark.parametrize("pre_delay_ms", [0.0, 12.5, 80.0])
+def test_pre_delay_is_silent(pre_delay_ms: float) -> None:
+    tail = response(1.0, pre_delay_ms=pre_delay_ms)
+    first = round(pre_delay_ms * SAMPLE_RATE / 1000.0)
+    assert np.abs(tail[:, :first]).max(initial=0.0) < 1e-12
+    assert 1000.0 * int(np.argmax(np.abs(tail).max(0) > 1e-4)) / SAMPLE_RATE == pytest.approx(pre_delay_ms, abs=0.1)
+
+
+@pytest.mark.parametrize("wet_db", [-30.0, -6.0, 6.0])
+def test_wet_is_the_energy_of_the_tail_against_the_direct_sound(wet_db: float) -> None:
+    assert 10.0 * math.log10((response(2.0, rt60_s=0.8, wet_db=wet_db) ** 2).sum(-1).mean()) == pytest.approx(wet_db, abs=1e-6)
+
+
+def test_seed_names_the_noise_and_channels_have_their_own() -> None:
+    first, again, other = (response(0.5, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert abs(np.corrcoef(first[0], other[0])[0, 1]) < 0.05
+    assert abs(np.corrcoef(first[0], first[1])[0, 1]) < 0.05
+
+
+def test_direct_sound_stays_where_it_is(song: torch.Tensor) -> None:
+    dry = song.double()
+    wet = room.apply(dry, SAMPLE_RATE, Settings(wet_db=-20.0, pre_delay_ms=20.0))
+    torch.testing.assert_close(wet[:, :880], dry[:, :880], atol=1e-12, rtol=0)
+
+
+def test_convolution_is_that_of_the_response(song: torch.Tensor) -> None:
+    dry = song[:, :3000].double()
+    settings = Settings(wet_db=0.0, rt60_s=0.05, pre_delay_ms=1.0)
+    tail = room.impulse_response(settings, SAMPLE_RATE, 2)
+    expected = np.stack([np.convolve(dry[c].numpy(), tail[c].numpy())[:3000] for c in range(2)])
+    np.testing.assert_allclose((room.apply(dry, SAMPLE_RATE, settings) - dry).numpy(), expected, atol=1e-12)
+
+
+def test_gradients_are_exact() -> None:
+    def number(value: Any) -> torch.Tensor:
+        return torch.tensor(value, dtype=torch.float64, requires_grad=True)
+
+    audio = torch.randn(2, 1, 60, dtype=torch.float64, requires_grad=True)
+    values = (number([0.0507, 0.1113]), number([0.3, 1.0]), number([-6.0, 0.0]))
+
+    def run(x: torch.Tensor, rt60_s: torch.Tensor, damping: torch.Tensor, wet_db: torch.Tensor) -> torch.Tensor:
+        return room.apply(x, 4000, Settings(rt60_s=rt60_s, damping=damping, wet_db=wet_db, pre_delay_ms=2.0))
+
+    assert torch.autograd.gradcheck(run, (audio, *values))
