@@ -39,7 +39,7 @@ FOREIGN_SHARE = 0.1  # of a stem's own energy: one that shares less with the mix
 CHANCE, CHANCE_CORRELATION, FEWEST_BLOCKS = 3.0, 0.05, 8
 SILENT = "not present: silent"
 NOT_FOUND = "not present: its energy does not occur in the mixture at this level (was the stem rescaled, or is it from another song?)"
-TOO_SOFT = f"not present: below {ABSENT_LU:.0f} LU"
+TOO_SOFT = f"not present: the stem is softer than {ABSENT_LU:.0f} LU"
 
 
 @dataclass(frozen=True)
@@ -220,10 +220,10 @@ def _absence(level: Level, own: Array, cross: Array, mixture: Array) -> str:
     """
     if not math.isfinite(level.naive_lu):
         return SILENT
+    if level.naive_lu < ABSENT_LU:
+        return TOO_SOFT
     if not math.isfinite(level.cross_lu) or cross.sum() < FOREIGN_SHARE * own.sum():
         return NOT_FOUND
-    if level.point_lu < ABSENT_LU:
-        return TOO_SOFT
     blocks = cross[: cross.size // MOMENTARY_HOPS * MOMENTARY_HOPS].reshape(-1, MOMENTARY_HOPS).sum(1)
     noise = np.sqrt(np.sum((blocks - blocks.mean()) ** 2)) if blocks.size >= FEWEST_BLOCKS else 0.0
     correlation = cross.sum() / math.sqrt(own.sum() * mixture.sum())

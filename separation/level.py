@@ -28,7 +28,7 @@ from separation.loudness import gated_loudness
 
 Array = NDArray[np.floating]
 
-ABSENT_LU = -40.0  # what a separator leaves of a source that is not there lies below this
+ABSENT_LU = -30.0  # a separated stem softer than this is what separators leave of a source that is not there
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Calibration:
     window_high: Margin
 
 
-SEPARATED = Calibration(0.3, 0.5, Margin(0.3, 0.3), Margin(0.2, 0.2), Margin(0.5, 0.4), Margin(0.5, 0.4))
+SEPARATED = Calibration(0.316, 0.968, Margin(0.531, 0.125), Margin(0.226, 0.145), Margin(0.528, 0.219), Margin(0.214, 0.129))
 BUNDLED = SEPARATED
 _NOTHING = Margin(0.0, 0.0)
 REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING)

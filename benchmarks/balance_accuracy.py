@@ -1,0 +1,370 @@
+"""How far the levels of separated stems are from the truth: the protocol of Ward et al. 2017, and what the error is made of.
+
+The truth is the BS.1770 loudness of each real stem minus that of the mixture. It is compared with the point estimate and its interval,
+with the loudness of the separated stem (naive), the cross-energy, and with saying for every song what each stem has on average (mean of
+the songs).
+
+Conventions
+    Part (a): synthetic songs, separated by benchmarks/oracle.py at 4, 8 and 12 dB; once as they are, once with bleed: every stem carries
+    each of the others at a gain between 0 and 0.05, which makes their correlation about five times that of the real excerpt. Part (b):
+    synthetic songs and the real excerpt in stempeg, separated by the bundled model. Part (c): MUSDB18's 7 s excerpts, with ``--musdb``.
+    Songs of TRAIN_SEEDS fitted the constants in separation/level.py (``--fit`` prints them); songs of TEST_SEEDS are measured.
+
+References
+    Ward, Wierstorf, Mason, Plumbley, Hummersone 2017 (the quantity; 1.2 LU RMSE for the best of twelve systems on 100 mixes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas
+from joblib import Parallel, delayed
+from scipy import sparse
+
+from separation.balance import measure_balance
+from separation.kweighting import channel_weights, hop_edges, hop_products
+from separation.level import ABSENT_LU, BUNDLED, SEPARATED, Calibration, Margin, interval_around, point_between
+from separation.loudness import BLOCK_STEP_HOPS, MOMENTARY_HOPS, SHORT_TERM_HOPS, gate, gated_loudness, to_lufs, window_means
+
+SAMPLE_RATE = 44_100
+DURATION_S = 20.0
+TRAIN_SEEDS, TEST_SEEDS = range(600_000, 600_024), range(700_000, 700_024)
+TARGETS_DB = (4.0, 8.0, 12.0)
+LARGEST_BLEED = 0.05
+PUBLISHED_RMSE_LU = 1.2
+NUM_BOOTSTRAP = 1000
+WINDOW_STEP_HOPS = 100
+AUDIBLE_LU = -25.0  # a window in which a stem is softer says little about its trajectory
+
+Stems = dict[str, np.ndarray]
+
+
+def song(seed: int, cache: Path | None) -> Stems:
+    """Stems of a synthetic song, kept in ``cache`` between runs."""
+    from songs import STEMS, render_song
+
+    path = cache / f"{seed}.npy" if cache else None
+    if path and path.exists():
+        return dict(zip(STEMS, np.load(path), strict=True))
+    stems = render_song(seed, DURATION_S, SAMPLE_RATE)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.stack(list(stems.values())).astype(np.float32))
+    return stems
+
+
+def with_bleed(stems: Stems, rng: np.random.Generator) -> Stems:
+    """Every stem with each of the others added at a gain drawn from 0 to LARGEST_BLEED."""
+    gains = rng.uniform(0, LARGEST_BLEED, (len(stems), len(stems)))
+    np.fill_diagonal(gains, 1.0)
+    mixed = np.tensordot(gains, np.stack(list(stems.values())), axes=1).astype(np.float32)
+    return dict(zip(stems, mixed, strict=True))
+
+
+def _hops(rows: list[np.ndarray], pairs: list[tuple[int, int]], sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """K-weighted products per 10 ms [P, K] of pairs of signals [C, T], summed over channels, and the edges of the hops."""
+    channels = rows[0].shape[0]
+    flat = [channel for row in rows for channel in row]
+    doubled = [(i * channels + c, j * channels + c) for i, j in pairs for c in range(channels)]
+    sums = hop_products(flat, doubled, sample_rate).reshape(len(pairs), channels, -1)
+    return np.einsum("c,pck->pk", channel_weights(channels), sums), hop_edges(rows[0].shape[1], sample_rate)
+
+
+def parts_of_error(hops: np.ndarray, edges: np.ndarray) -> dict[str, float]:
+    """Splits the errors of cross and naive, in LU: correlation, separation and gating, which add up to each; ``hops`` as in ``rows_of``.
+
+    Each step changes one thing: the true energy becomes the true cross-energy (correlation), the true stem the separated one
+    (separation), both in the blocks that the true stem's gate passes; then the estimate's own gate is used (gating).
+    """
+    _, true, true_cross, own, cross = window_means(hops, edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0]
+    passing = gate(true)
+
+    def level(blocks: np.ndarray) -> float:
+        return float(to_lufs(blocks[passing].mean())) if passing.any() else -np.inf
+
+    return {
+        "cross_correlation": level(true_cross) - level(true),
+        "cross_separation": level(cross) - level(true_cross),
+        "cross_gating": gated_loudness(np.maximum(cross, 0)) - level(cross),
+        "naive_separation": level(own) - level(true),
+        "naive_gating": gated_loudness(own) - level(own),
+    }
+
+
+def rows_of(name: str, condition: str, stems: Stems, estimates: Stems, calibration: Calibration) -> Iterator[dict]:
+    """One row per stem of a song: the truth, every estimator, the parts of the error."""
+    mixture = np.sum(list(stems.values()), axis=0, dtype=np.float32)
+    truth = measure_balance(mixture, stems, SAMPLE_RATE)
+    said = measure_balance(mixture, estimates, SAMPLE_RATE, calibration=calibration)
+    for stem, balance in said.items():
+        if truth[stem].naive_lu < ABSENT_LU:
+            continue  # not in this mixture: no level to be right about
+        error = stems[stem] - estimates[stem]
+        pairs = [(0, 0), (1, 1), (1, 0), (2, 2), (2, 0)]  # mixture; stem and estimate with themselves and with the mixture
+        hops, edges = _hops([mixture, stems[stem], estimates[stem]], pairs, SAMPLE_RATE)
+        yield {
+            "song": name,
+            "condition": condition,
+            "stem": stem,
+            "sdr_db": 10 * np.log10((stems[stem] ** 2).sum() / max((error**2).sum(), 1e-20)),
+            "truth": truth[stem].naive_lu,
+            "naive": balance.naive_lu,
+            "cross": balance.cross_lu,
+            "point": balance.level_lu,
+            "low": balance.level_low_lu,
+            "high": balance.level_high_lu,
+            **parts_of_error(hops, edges),
+            "windows": to_lufs(window_means(hops, edges, SHORT_TERM_HOPS, WINDOW_STEP_HOPS)[0][[0, 1, 3, 4]]),
+        }
+
+
+def oracle_rows(seed: int, cache: Path | None) -> list[dict]:
+    """Part (a) for one song: two kinds of sources, three ratios."""
+    from oracle import separate
+
+    rng = np.random.default_rng([seed, 1])
+    plain = song(seed, cache)
+    rows: list[dict] = []
+    for kind, stems in (("uncorrelated", plain), ("correlated", with_bleed(plain, rng))):
+        for target_db in TARGETS_DB:
+            estimates = separate(np.stack(list(stems.values())), target_db, rng)
+            rows += rows_of(str(seed), f"{kind}, {target_db:g} dB", stems, dict(zip(stems, estimates, strict=True)), SEPARATED)
+    return rows
+
+
+def excerpt() -> tuple[str, Stems]:
+    """The real multitrack excerpt that stempeg carries: its name and stems. The mixture measured against is their sum."""
+    import stempeg
+
+    from manifests.audio import load
+
+    path = next((Path(stempeg.__file__).parent / "data").glob("*.stem.mp4"))
+    names = ("drums", "bass", "other", "vocals")  # streams 1 to 4; stream 0 is the mastered mixture
+    return path.name.removesuffix(".stem.mp4"), {name: load(path, stream=number)[0] for number, name in enumerate(names, 1)}
+
+
+def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str, calibration: Calibration) -> list[dict]:
+    """Parts (b) and (c): songs as (name, condition, stems), separated by a model."""
+    from separation.separator import DemucsSeparator
+
+    separator = DemucsSeparator(model=model)
+    rows: list[dict] = []
+    for name, condition, stems in songs:
+        estimates = separator.separate(np.sum(list(stems.values()), axis=0, dtype=np.float32), SAMPLE_RATE)
+        rows += rows_of(name, condition, stems, {stem: estimates[stem] for stem in stems}, calibration)
+    return rows
+
+
+def musdb_songs(root: Path) -> Iterator[tuple[str, str, Stems]]:
+    """The test tracks of MUSDB18, or its 7 s excerpts, as STEM files below ``root``."""
+    from manifests.audio import load
+
+    paths = sorted(root.glob("test/*.stem.mp4")) or sorted(root.rglob("*.stem.mp4"))
+    if not paths:
+        raise SystemExit(f"expected STEM files such as test/*.stem.mp4 below {root}, came none")
+    for path in paths:
+        stems = {name: load(path, stream=number)[0] for number, name in enumerate(("drums", "bass", "other", "vocals"), 1)}
+        yield path.name, "MUSDB18", stems
+
+
+def rmse(errors: np.ndarray) -> float:
+    """Root of the mean square."""
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def bootstrap_rmse(frame: pandas.DataFrame, column: str) -> tuple[float, float]:
+    """95 % interval of the RMSE of a column against the truth, drawing songs with replacement."""
+    rng = np.random.default_rng(0)
+    by_song = [np.asarray(part[column] - part["truth"]) for _, part in frame.groupby("song")]
+    draws = [rmse(np.concatenate([by_song[i] for i in rng.integers(len(by_song), size=len(by_song))])) for _ in range(NUM_BOOTSTRAP)]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def baseline_errors(frame: pandas.DataFrame) -> np.ndarray:
+    """Errors of saying for each stem its mean over the other songs."""
+    errors = []
+    for _, part in frame.groupby("stem"):
+        truth = part.groupby("song")["truth"].mean()
+        if truth.size > 1:
+            others = (truth.sum() - truth) / (truth.size - 1)
+            errors += list(part["truth"] - part["song"].map(others))
+    return np.array(errors)
+
+
+def accuracy_table(frame: pandas.DataFrame) -> str:
+    """RMSE, MAE and bias of every estimator per condition, pooled over stems, with the baseline and the coverage."""
+    lines = [
+        "| condition | stems | SDR dB | point RMSE (95 %) | MAE | bias | naive RMSE | bias | cross RMSE | bias | mean of songs RMSE |"
+        " naive / point | 1.2 LU / point | 80 % interval holds | its mean width LU |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    groups = [*frame.groupby("condition", sort=False), *_pooled(frame)]
+    for condition, part in groups:
+        point, naive, cross = (np.asarray(part[column] - part["truth"]) for column in ("point", "naive", "cross"))
+        low, high = bootstrap_rmse(part, "point")
+        held = float(np.mean((part["low"] <= part["truth"]) & (part["truth"] <= part["high"])))
+        baseline = baseline_errors(part)
+        cells = [condition, f"{len(part)}", f"{part['sdr_db'].mean():.1f}", f"**{rmse(point):.2f}** ({low:.2f} to {high:.2f})"]
+        cells += [f"{np.abs(point).mean():.2f}", f"{point.mean():+.2f}", f"{rmse(naive):.2f}", f"{naive.mean():+.2f}"]
+        cells += [f"{rmse(cross):.2f}", f"{cross.mean():+.2f}", f"{rmse(baseline):.2f}" if baseline.size else "one song"]
+        cells += [f"{rmse(naive) / rmse(point):.1f}", f"{PUBLISHED_RMSE_LU / rmse(point):.1f}", f"{100 * held:.0f} %"]
+        lines.append(f"| {' | '.join(cells)} | {(part['high'] - part['low']).mean():.2f} |")
+    return "\n".join(lines)
+
+
+def _pooled(frame: pandas.DataFrame) -> Iterator[tuple[str, pandas.DataFrame]]:
+    kinds = frame["condition"].str.split(",").str[0]
+    for kind in kinds.unique():
+        if frame.loc[kinds == kind, "condition"].nunique() > 1:
+            yield f"{kind}, all", frame[kinds == kind]
+    if kinds.nunique() > 1:
+        yield "all", frame
+
+
+def stem_table(frame: pandas.DataFrame) -> str:
+    """RMSE and bias per stem name."""
+    lines = [
+        "| condition | stem | point RMSE | MAE | bias | naive RMSE | bias | cross RMSE | bias |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (condition, stem), part in frame.groupby(["condition", "stem"], sort=False):
+        cells = [f"{rmse(part['point'] - part['truth']):.2f}", f"{(part['point'] - part['truth']).abs().mean():.2f}"]
+        cells += [f"{(part['point'] - part['truth']).mean():+.2f}"]
+        for column in ("naive", "cross"):
+            cells += [f"{rmse(part[column] - part['truth']):.2f}", f"{(part[column] - part['truth']).mean():+.2f}"]
+        lines.append(f"| {condition} | {stem} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def parts_table(frame: pandas.DataFrame) -> str:
+    """What the error is made of: RMS (and mean) of each part in LU."""
+    columns = ("cross_correlation", "cross_separation", "cross_gating", "naive_separation", "naive_gating")
+    lines = [
+        "| condition | cross: correlation | cross: separation | cross: gating | naive: separation | naive: gating |",
+        "|---|---|---|---|---|---|",
+    ]
+    for condition, part in [*frame.groupby("condition", sort=False), *_pooled(frame)]:
+        finite = part[np.isfinite(part[list(columns)]).all(axis=1)]
+        lines.append(f"| {condition} | {' | '.join(f'{rmse(finite[c]):.2f} ({finite[c].mean():+.2f})' for c in columns)} |")
+    return "\n".join(lines)
+
+
+def windows_of(frame: pandas.DataFrame) -> np.ndarray:
+    """Levels in all audible three-second windows: truth, naive, cross in LU against the mixture, [3, N]."""
+    mixture, *others = np.concatenate(list(frame["windows"]), axis=1)
+    levels = np.stack(others) - np.where(np.isfinite(mixture), mixture, 0.0)
+    return levels[:, np.isfinite(levels).all(0) & np.isfinite(mixture) & (levels[0] > AUDIBLE_LU)]
+
+
+def window_line(frame: pandas.DataFrame, calibration: Calibration) -> str:
+    """How well the trajectory does, in a sentence."""
+    truth, naive, cross = windows_of(frame)
+    point = point_between(naive, cross, calibration)
+    low, high = interval_around(point, cross - naive, calibration.window_low, calibration.window_high)
+    held = np.mean((low <= truth) & (truth <= high))
+    return (
+        f"Trajectory, {truth.size} windows of 3 s in which the stem is above {AUDIBLE_LU:.0f} LU: RMSE {rmse(point - truth):.2f} LU "
+        f"(naive {rmse(naive - truth):.2f}, cross {rmse(cross - truth):.2f}), the 80 % interval holds {100 * held:.0f} %."
+    )
+
+
+def fit_margin(excess: np.ndarray, gap: np.ndarray) -> Margin:
+    """The margin that nine tenths of the excesses stay under: quantile regression on the gap, neither coefficient negative."""
+    from scipy.optimize import linprog
+
+    count = excess.size
+    cost = np.concatenate([[0.0, 0.0], np.full(count, 0.9), np.full(count, 0.1)]) / count
+    equalities = sparse.hstack(
+        [sparse.csr_array(np.stack([np.ones(count), gap], axis=1)), sparse.eye_array(count), -sparse.eye_array(count)]
+    )
+    constant_lu, per_gap = linprog(cost, A_eq=equalities.tocsr(), b_eq=excess, bounds=[(0, None)] * (2 + 2 * count)).x[:2]
+    return Margin(round(float(constant_lu), 3), round(float(per_gap), 3))
+
+
+def fit(frame: pandas.DataFrame) -> Calibration:
+    """Fits the correction by least squares, uncorrelated songs counting twice (real multitracks are nearer to them), then the margins."""
+    from scipy.optimize import minimize
+
+    truth, naive, cross = (np.asarray(frame[column]) for column in ("truth", "naive", "cross"))
+    weight = np.where(frame["condition"].str.startswith("correlated"), 1.0, 2.0)
+    nothing = Margin(0.0, 0.0)
+
+    def at(values: np.ndarray) -> Calibration:
+        return Calibration(abs(values[0]), abs(values[1]) + 0.01, nothing, nothing, nothing, nothing)
+
+    best = minimize(
+        lambda values: np.mean(weight * (point_between(naive, cross, at(values)) - truth) ** 2), [0.3, 0.5], method="Nelder-Mead"
+    ).x
+    found = at(np.round(best, 3))
+    point, gap = point_between(naive, cross, found), np.abs(cross - naive)
+    window_truth, window_naive, window_cross = windows_of(frame)
+    window_point, window_gap = point_between(window_naive, window_cross, found), np.abs(window_cross - window_naive)
+    return Calibration(
+        correction_lu=round(found.correction_lu, 3),
+        gap_lu=round(found.gap_lu, 3),
+        low=fit_margin(point - truth, gap),
+        high=fit_margin(truth - point, gap),
+        window_low=fit_margin(window_point - window_truth, window_gap),
+        window_high=fit_margin(window_truth - window_point, window_gap),
+    )
+
+
+def report(frame: pandas.DataFrame, calibration: Calibration) -> str:
+    """All tables of one part."""
+    return "\n\n".join(
+        [
+            accuracy_table(frame),
+            window_line(frame, calibration),
+            "What the error is made of, RMS and mean in LU:",
+            parts_table(frame),
+            "Per stem:",
+            stem_table(frame),
+        ]
+    )
+
+
+def main() -> None:
+    """Runs the parts that were asked for, prints their tables, and with ``--write`` puts them into docs/results.md."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=("oracle", "bundled", "musdb"), default="oracle")
+    parser.add_argument("--musdb", type=Path, help="folder of MUSDB18 or of its 7 s excerpts; implies --part musdb")
+    parser.add_argument("--model", default="bundled", help="the model of parts (b) and (c)")
+    parser.add_argument("--songs", type=int, default=len(TEST_SEEDS))
+    parser.add_argument("--fit", action="store_true", help="measure the training songs and print the constants that fit them")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--cache", type=Path, help="folder that keeps rendered songs between runs")
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+    part = "musdb" if args.musdb else args.part
+    seeds = (TRAIN_SEEDS if args.fit else TEST_SEEDS)[: args.songs]
+    calibration = SEPARATED if part == "oracle" else BUNDLED if args.model == "bundled" else SEPARATED
+    if part == "oracle":
+        parts = Parallel(n_jobs=args.jobs)(delayed(oracle_rows)(seed, args.cache) for seed in seeds)
+        rows = [row for rows in parts for row in rows]
+    elif part == "bundled":
+        songs: list[tuple[str, str, Stems]] = [(str(seed), "synthetic songs", song(seed, args.cache)) for seed in seeds]
+        name, stems = excerpt()
+        rows = separated_rows(songs if args.fit else [*songs, (name, "real excerpt", stems)], args.model, calibration)
+    else:
+        rows = separated_rows(musdb_songs(args.musdb), args.model, calibration)
+    frame = pandas.DataFrame(rows)
+    if args.fit:
+        print(fit(frame))
+        return
+    body = report(frame, calibration)
+    print(body)
+    if args.write:
+        from results import publish
+
+        titles = {"oracle": "oracle separator", "bundled": "bundled model", "musdb": f"MUSDB18, {args.model}"}
+        publish(f"Balance accuracy, {titles[part]}", "python " + " ".join(["benchmarks/balance_accuracy.py", *sys.argv[1:]]), body)
+
+
+if __name__ == "__main__":
+    main()
