@@ -360,6 +360,9 @@ class _AvReader:
         self._stream = self._container.streams.audio[stream]
         self._path = path
         context = self._stream.codec_context
+        if context is None:
+            self._container.close()
+            raise Refused("not a readable sound file (its codec is not known)")
         seconds = (
             self._stream.duration * self._stream.time_base
             if self._stream.duration and self._stream.time_base

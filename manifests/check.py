@@ -30,7 +30,7 @@ import numpy as np
 
 from manifests import audio, table
 from manifests.catalog import artist_key, resolve, source_changed
-from manifests.records import ROW_TYPES, AudioFile, Example, Pair, Record, Refused, Stem, Track, content_id, track_id
+from manifests.records import ROW_TYPES, AudioFile, Example, Pair, Record, Refused, Stem, Track, track_id
 
 CLOSURE_LIMIT_DBFS = -100.0
 BLOCK_FRAMES = 1 << 17
@@ -110,7 +110,7 @@ def _read_tables(folder: Path, names: Sequence[str]) -> tuple[Rows, list[Problem
             continue
         try:
             rows[name] = table.read(path, ROW_TYPES[name])
-            as_written = table.is_as_written(path, ROW_TYPES[name])
+            as_written = table.is_as_written(path, ROW_TYPES[name], rows[name])
         except (ValueError, OSError) as error:
             problems.append(Problem(table=name, file=path.name, what=str(error)))
             continue
@@ -127,7 +127,7 @@ def _read_tables(folder: Path, names: Sequence[str]) -> tuple[Rows, list[Problem
 
 
 def _identity(row: Any) -> str:
-    return track_id(row.audio, row.references) if isinstance(row, Track) else content_id(row.content())
+    return track_id(row.audio, row.references) if isinstance(row, Track) else row.seal_id()
 
 
 def _dangling(rows: Rows) -> Iterator[Problem]:

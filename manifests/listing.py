@@ -239,8 +239,6 @@ def _is_sound(root: Path, folder: Path, entry: os.DirEntry[str], listing: _Listi
         reason = "a folder, not a sound file (what lies in it is read)"
     elif not _is(entry.is_file):
         reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
-    elif _printable(path) != path:
-        reason = "its name is not UTF-8; rename it"
     else:
         return True
     listing.refuse(path, reason)
@@ -257,13 +255,16 @@ def _is(question: Callable[[], bool]) -> bool:
 
 def _add(listing: _Listing, root: Path, source: str, files: Sequence[str], columns: Mapping[str, str | None] | None = None) -> None:
     """Adds a recording: its mixture's path, then those of its stems if it has files for them."""
+    if _printable(files[0]) != files[0]:
+        listing.refuse(files[0], "its name is not UTF-8; rename it")
+        return
     references = tuple((name, stem, 0) for name, stem in zip(STEM_ORDER[1:], files[1:], strict=False))
     if not references and _is_stem_file(root / files[0]):
         references = tuple((name, files[0], stream) for stream, name in enumerate(STEM_ORDER) if stream)
     try:
         listing.candidates.append(Candidate(path=files[0], references=references, source=source, **(columns or {})))
-    except ValidationError as error:
-        listing.refuse(files[0], error.errors()[0]["msg"])
+    except ValidationError:
+        listing.refuse(files[0], "other systems would read its name as a drive; rename it")  # "C: song.wav", see `inside`
 
 
 def _is_stem_file(path: Path) -> bool:

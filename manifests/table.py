@@ -94,12 +94,15 @@ def _digest(rows: Sequence[Record], record_type: type[Record]) -> str:
     return hashlib.sha256(adapter.dump_json(tuple(rows))).hexdigest()
 
 
-def is_as_written(path: Path, record_type: type[Record]) -> bool:
-    """Whether the rows of a finished table are those that ``write`` was given: False once a row was edited, added or removed."""
+def is_as_written(path: Path, record_type: type[Record], rows: Sequence[Record] | None = None) -> bool:
+    """Whether the rows of a finished table are those that ``write`` was given: False once a row was edited, added or removed.
+
+    ``rows`` is what ``read`` gave, if it is at hand.
+    """
     import pyarrow.parquet as pq
 
     metadata = pq.read_schema(path).metadata or {}
-    return metadata.get(b"digest", b"").decode() == _digest(read(path, record_type), record_type)
+    return metadata.get(b"digest", b"").decode() == _digest(read(path, record_type) if rows is None else rows, record_type)
 
 
 def _umask() -> int:

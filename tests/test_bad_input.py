@@ -91,6 +91,22 @@ def test_name_that_is_not_utf8_is_refused_and_shown(tmp_path):
     assert found.refused == (("bj\\xf6rk.flac", "its name is not UTF-8; rename it"), ("s\\xfcb/a.flac", "its name is not UTF-8; rename it"))
 
 
+def test_song_of_a_data_set_whose_name_is_not_utf8_is_refused(multitrack_folder):
+    root = multitrack_folder(train=2, test=0)
+    try:
+        (root / "train" / "Artist 0 - Title 0").rename(os.fsdecode(os.fsencode(root) + b"/train/Bj\xf6rk - Title"))
+    except OSError:
+        pytest.skip("this file system takes only names in UTF-8")
+    found = find(root)
+    assert [candidate.artist for candidate in found.candidates] == ["Artist 1"]
+    assert found.refused == (("train/Bj\\xf6rk - Title/mixture.wav", "its name is not UTF-8; rename it"),)
+
+
+def test_name_like_a_drive_is_refused_because_other_systems_would_leave_the_folder(tmp_path):
+    write_song_file(tmp_path / "C: song.flac", SONG)
+    assert find(tmp_path).refused == (("C: song.flac", "other systems would read its name as a drive; rename it"),)
+
+
 def test_folder_link_and_pipe_with_the_name_of_a_song_are_refused(tmp_path):
     write_song_file(tmp_path / "album.wav" / "good.flac", SONG)
     (tmp_path / "gone.flac").symlink_to(tmp_path / "nothing.flac")
