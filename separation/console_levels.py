@@ -27,7 +27,7 @@ from separation.kweighting import hop_edges, hop_products
 Array = NDArray[np.floating]
 
 WINDOW_S = 10.0
-SILENT_SHARE = 1e-9  # of the mixture's energy: a track below it has no gain to be found
+SILENT_SHARE = 1e-5  # of a track's loudest window: in a softer one (a filter still ringing) it has no gain to be found
 COPY_SHARE = 1e-6  # of a track's energy that the other tracks cannot explain: below it, the split between them is arbitrary
 
 
@@ -63,7 +63,7 @@ def _window_products(mixture: Array, tracks: Mapping[str, Array], sample_rate: i
     pairs = [(c * count + i, c * count + j) for c in range(num_channels) for i, j in upper]
     sums = hop_products(rows, pairs, sample_rate).reshape(num_channels, len(upper), -1)
     hops = max(1, round(window_s * 100))
-    starts = np.arange(0, max(1, sums.shape[-1] - hops // 2), hops)  # a last window shorter than half joins the one before
+    starts = np.arange(0, max(0, sums.shape[-1] - hops // 2) + 1, hops)  # a last window shorter than half joins the one before
     windows = np.add.reduceat(sums, starts, axis=-1)
     products = np.zeros((num_channels, count, count, starts.size))
     for k, (i, j) in enumerate(upper):
@@ -71,13 +71,16 @@ def _window_products(mixture: Array, tracks: Mapping[str, Array], sample_rate: i
     return products, hop_edges(mixture.shape[1], sample_rate)[starts] / sample_rate
 
 
-def _factors(products: Array) -> tuple[Array, float]:
-    """Non-negative factors [N] of the tracks in one channel and window, NaN where they cannot be said, and the energy left over."""
+def _factors(products: Array, floors: Array) -> tuple[Array, float]:
+    """Non-negative factors [N] of the tracks in one channel and window, NaN where they cannot be said, and the energy left over.
+
+    ``products`` is [N + 1, N + 1]; a track whose energy does not exceed its floor [N] is silent.
+    """
     from scipy.optimize import nnls
 
     target, own, cross = products[0, 0], products[1:, 1:], products[1:, 0]
     energy = np.diag(own)
-    heard = np.flatnonzero(energy > SILENT_SHARE * max(target, 1e-20))
+    heard = np.flatnonzero(energy > floors)
     factors = np.full(energy.size, np.nan)
     if heard.size == 0:
         return factors, target
@@ -105,9 +108,11 @@ def fit_console_levels(mixture: Array, tracks: Mapping[str, Array], sample_rate:
     num_channels, _, _, num_windows = products.shape
     factors = np.zeros((num_channels, len(tracks), num_windows))
     left = np.zeros((num_channels, num_windows))
+    energies = np.einsum("ciiw->ciw", products)[:, 1:]
+    floors = SILENT_SHARE * energies.max(axis=(0, 2))
     for c in range(num_channels):
         for w in range(num_windows):
-            factors[c, :, w], left[c, w] = _factors(products[c, :, :, w])
+            factors[c, :, w], left[c, w] = _factors(products[c, :, :, w], floors)
     power = np.mean(factors**2, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         gain_db = 10 * np.log10(power)
