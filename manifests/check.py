@@ -282,9 +282,10 @@ def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim]) -> It
             if path in named or path.is_dir():
                 continue
             file = path.relative_to(folder).as_posix()
-            if path.name.startswith(".") and path.suffix == ".part":
+            in_hidden_folder = any(name.startswith(".") for name in PurePosixPath(file).parts[:-1])
+            if in_hidden_folder or (path.name.startswith(".") and path.suffix == ".part"):
                 yield Problem(file=file, what="was left half written by a process that was killed; delete it")
-            elif path.suffix.lower() in audio.READABLE_SUFFIXES:
+            elif path.suffix.lower() in audio.READABLE_SUFFIXES and not path.name.startswith("."):
                 yield Problem(file=file, what="no row names this file; delete it, or run render again")
 
 

@@ -308,7 +308,14 @@ def test_interrupted_stage_and_its_leftovers_are_found(corpus, songs):
     (corpus / "examples.jsonl.part").touch()
     leftover = a_file(corpus, "dataset/*/*/*/input_drums.flac").with_name(".target_mix.flac.77.part")
     leftover.touch()
-    assert [problem.file for problem in check_corpus(corpus, songs)] == ["examples.jsonl.part", leftover.relative_to(corpus).as_posix()]
+    audio.save(corpus / "stems" / "x" / ".separating" / "drums.flac", np.zeros((1, 10), np.float32), 44_100)
+    (corpus / "dataset" / ".DS_Store").touch()
+    (corpus / "dataset" / "._a.flac").touch()
+    assert [problem.file for problem in check_corpus(corpus, songs)] == [
+        "examples.jsonl.part",
+        "stems/x/.separating/drums.flac",
+        leftover.relative_to(corpus).as_posix(),
+    ]
 
 
 @pytest.mark.parametrize("path", ["stems/more.flac", "dataset/train/mix/extra/input_drums.wav"])
