@@ -16,6 +16,7 @@ from manifests.records import (
     ROW_TYPES,
     AudioFile,
     Branch,
+    EffectUse,
     Estimate,
     Example,
     Pair,
@@ -60,7 +61,8 @@ def estimate_of(stem: Stem) -> Estimate:
 
 
 def pair_of(track: Track, stems: list[Stem], number: int) -> Pair:
-    inputs = tuple(Signal(name=stem.name, branches=(Branch(source_id=stem.id),)) for stem in stems[:2])
+    chain = (EffectUse(effect="fader", settings={"pan": 0.1, "gain_db": -1 / 3}),)
+    inputs = tuple(Signal(name=stem.name, branches=(Branch(source_id=stem.id, chain=chain),)) for stem in stems[:2])
     columns = {"start_frame": 0, "num_frames": FRAMES, "sample_rate": stems[0].audio.sample_rate, "seed": 0}
     mix = Signal(name="mix", branches=tuple(Branch(source_id=stem.id) for stem in stems))
     return seal(Pair, kind="mix", number=number, track_id=track.id, split=track.split, inputs=inputs, targets=(mix,), **columns)
@@ -187,6 +189,16 @@ def test_edited_row_is_found(corpus, songs, name):
     problem = next(problem for problem in check_corpus(corpus, songs) if problem.table == name)
     assert problem.file == f"{name}.parquet"
     assert problem.what.startswith("rows were edited" if name == "tracks" else "the row was edited")
+
+
+def test_edited_setting_is_found(corpus, songs):
+    frame = pq.read_table(corpus / "pairs.parquet")
+    rows = frame.to_pylist()
+    chain = rows[0]["inputs"][0]["branches"][0]["chain"]
+    chain[0]["settings"] = chain[0]["settings"].replace("0.1", "0.2")
+    pq.write_table(frame.from_pylist(rows, frame.schema), corpus / "pairs.parquet")
+    problems = check_corpus(corpus, songs)
+    assert (problems[0].row_id, problems[0].what) == (rows[0]["id"], "the row was edited: its id is not its content's")
 
 
 def test_removed_row_is_found(corpus, songs):
