@@ -17,6 +17,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -94,26 +95,33 @@ def inspect(songs: Path, candidate: Candidate, shares: SplitShares) -> Track:
             notes.append(f"reference stem {name} peaks at {stem_peak_dbfs:+.2f} dBFS: all stems get one joint gain")
         references.append(ReferenceStem(name=name, audio=stem))
     identity = track_id(measured, tuple(references))
-    tags = audio.tags(songs / candidate.path)
-    artist, title = _called(candidate)
-    artist = candidate.artist or tags.get("artist") or tags.get("album_artist") or artist
-    if artist is None and candidate.split is None:
+    described = _described(songs, candidate)
+    if described["artist"] is None and candidate.split is None:
         notes.append("artist unknown: its split is drawn for this recording alone")
-    rights = [tags[name] for name in ("copyright", "license", "licence", "rights") if name in tags]
     return Track(
         id=identity,
         task_id=task_id(songs, candidate, shares),
         audio=measured,
-        title=candidate.title or tags.get("title") or title,
-        artist=artist,
-        album=candidate.album or tags.get("album"),
-        rights=candidate.rights or "; ".join(dict.fromkeys(rights)) or "unknown",
         source=candidate.source,
-        split=candidate.split or split_of(artist, identity, shares),
+        split=candidate.split or split_of(described["artist"], identity, shares),
         peak_dbfs=round(peak_dbfs, 3),
         references=tuple(references),
         notes=tuple(notes),
+        **described,
     )
+
+
+def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
+    """Title, artist, album and rights: of the CSV or data set, else of the tags, else of the name."""
+    tags = audio.tags(songs / candidate.path)
+    artist, title = _called(candidate)
+    rights = [tags[name] for name in ("copyright", "license", "licence", "rights") if name in tags]
+    return {
+        "title": candidate.title or tags.get("title") or title,
+        "artist": candidate.artist or tags.get("artist") or tags.get("album_artist") or artist,
+        "album": candidate.album or tags.get("album"),
+        "rights": candidate.rights or "; ".join(dict.fromkeys(rights)) or "unknown",
+    }
 
 
 def _measure(songs: Path, path: str, stream: int) -> tuple[AudioFile, float, list[str]]:
