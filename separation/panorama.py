@@ -24,7 +24,7 @@ Array = NDArray[np.floating]
 
 OCTAVE_CENTRES_HZ = tuple(1000.0 * 10 ** (0.3 * n) for n in range(-4, 5))  # 63 Hz to 16 kHz
 FRAME_S = 0.085
-MAX_FRAMES = 1000  # spectra per channel; a long signal is sampled evenly, so that the cost does not grow with length
+MAX_FRAMES = 600  # spectra per channel; a long signal is sampled evenly, so that the cost does not grow with length
 EMPTY_BAND_DB = -60.0  # a band this far below the whole signal says nothing about an image
 
 
