@@ -13,12 +13,12 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from manifests.catalog import SplitShares
-from separation.quality import Limits
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from datagen.recipes import RECIPES
 from datagen.recipes.base import Section
+from manifests.catalog import SplitShares
+from separation.quality import Limits
 
 
 class ConfigError(ValueError):

@@ -78,14 +78,22 @@ class Corpus:
         """Path of the journal that becomes the table."""
         return self.folder / f"{name}.jsonl.part"
 
+    def ids(self, name: str) -> list[str]:
+        """The ids of a table, without its other columns. Raises CorpusError as ``rows`` does."""
+        self._finished(name)
+        return table.column(self.table(name), "id")
+
     def rows(self, name: str, record_type: type[R]) -> list[R]:
         """The rows of a table. Raises CorpusError naming the verb that writes it if it is not there."""
+        self._finished(name)
+        return table.read(self.table(name), record_type)
+
+    def _finished(self, name: str) -> None:
         path = self.table(name)
         if not path.exists():
             verb = {"tracks": "catalog", "stems": "separate", "estimates": "estimate", "pairs": "plan", "examples": "render"}[name]
             started = " was not finished; go on" if self.journal(name).exists() else " is missing; make it"
             raise CorpusError(f"{path}{started} with: stemwright {verb} {'SONGS ' if verb == 'catalog' else ''}{self.folder}")
-        return table.read(path, record_type)
 
     def rejected(self) -> list[Rejected]:
         """What all stages so far refused."""

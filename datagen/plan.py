@@ -19,15 +19,15 @@ import numpy as np
 from datagen.config import Config, PairsBase
 from datagen.recipes import RECIPES
 from datagen.recipes.base import Draft, Material, RecipeConfig
-from manifests.records import Estimate, Pair, Refused, Rejected, Stem, Track, seal
+from manifests.records import Estimate, Pair, Refused, Rejected, Stem, Track, canonical_json, seal
 
 STAGE = "plan"
 
 
 def generator(seed: int, track_id: str, kind: str, number: int) -> np.random.Generator:
     """The random generator of one pair."""
-    key = int.from_bytes(hashlib.sha256(kind.encode()).digest()[:8], "big")
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, int(track_id, 16), key, number])))
+    key = hashlib.sha256(canonical_json([seed, track_id, kind, number]).encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "big")))
 
 
 def plan_pairs(

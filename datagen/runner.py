@@ -125,7 +125,9 @@ def files_of(row: object) -> Iterator[AudioFile]:
 
 def files_exist(folder: Path, rows: Iterable[Record]) -> bool:
     """Whether every file that the rows name is there. Rows about the songs folder name none in the corpus."""
-    return all(hasattr(row, "source") or os.path.exists(folder / file.path) for row in rows for file in files_of(row))  # noqa: PTH110  # 3 times faster
+    root = str(folder)
+    named = (f"{root}/{file.path}" for row in rows if not hasattr(row, "source") for file in files_of(row))
+    return all(map(os.path.exists, named))  # a start over a finished corpus is mostly this
 
 
 def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:

@@ -85,15 +85,20 @@ def problems_table(problems: Sequence[Problem], limit: int = 20) -> Table:
 
 
 def effects_table(names: Sequence[str]) -> Table:
-    """Every effect with its settings: range, unit, neutral value and scale."""
+    """Every effect with its settings: range, unit, neutral value and meaning."""
     from rich.table import Table
 
-    table = Table(show_lines=False)
-    for heading in ("effect", "setting", "range", "unit", "neutral", "scale", "meaning"):
-        table.add_column(heading, overflow="fold")
-    for row in effects_rows(names):
-        span = "" if row["low"] is None else f"{row['low']:g} to {row['high']:g}"
-        table.add_row(row["effect"], row["setting"], span, row["unit"], _plain(row["neutral"]), row["scale"], row["description"])
+    table = Table()
+    table.add_column("setting", no_wrap=True)
+    table.add_column("range", no_wrap=True)
+    table.add_column("neutral", justify="right", no_wrap=True)
+    table.add_column("meaning", overflow="fold")
+    for name in names:
+        table.add_section()
+        table.add_row(f"[bold]{name}[/bold]")
+        for row in effects_rows([name]):
+            span = row["unit"] if row["low"] is None else f"{row['low']:g} to {row['high']:g} {row['unit']}"
+            table.add_row(f"  {row['setting']}", span.strip(), _plain(row["neutral"]), row["description"])
     return table
 
 

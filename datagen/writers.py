@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
 from manifests import __version__, table
 from manifests.audio import SUFFIXES, Audio, Encoding, db_to_gain, encode, gain_to_db, write_bytes
-from manifests.records import AudioFile, Example, Pair, SignalFile, content_id, seal
+from manifests.records import AudioFile, Example, Pair, SignalFile, Split, content_id, seal
 
 DATASET = "dataset"
 
@@ -72,13 +73,22 @@ class FolderWriter:
         rendered = {example.pair_id for example in examples}
         _replace(folder / "pairs.parquet", [pair for pair in pairs if pair.id in rendered], Pair)
         _replace(folder / "examples.parquet", list(examples), Example)
-        named = {corpus / file.audio.path for example in examples for file in example.signals}
-        stale = [path for split in ("train", "valid", "test") for path in folder.glob(f"{split}/*/*/*") if path not in named]
-        for path in stale:
-            path.unlink()
-            if not any(path.parent.iterdir()):
-                path.parent.rmdir()
-        return len(stale)
+        named = {file.audio.path for example in examples for file in example.signals}
+        return sum(_remove_unnamed(corpus, split, named) for split in get_args(Split))
+
+
+def _remove_unnamed(corpus: Path, split: str, named: set[str]) -> int:
+    """Removes the files of a split that no example names, and the folders that this empties; returns how many files."""
+    removed = 0
+    for place, _, names in os.walk(corpus / DATASET / split, topdown=False):
+        folder = Path(place).relative_to(corpus).as_posix()
+        stale = [name for name in names if f"{folder}/{name}" not in named]
+        for name in stale:
+            Path(place, name).unlink()
+        if stale and not any(Path(place).iterdir()):
+            Path(place).rmdir()
+        removed += len(stale)
+    return removed
 
 
 def _write_signal(corpus: Path, path: str, audio: Audio, sample_rate: int, encoding: Encoding, role: str) -> SignalFile:

@@ -252,7 +252,9 @@ def _temporary(path: Path) -> Path:
 
 def remove_leftovers(folder: Path) -> int:
     """Removes the unfinished files that killed processes left below a folder; returns how many."""
-    leftovers = [path for path in folder.rglob(".*.part") if path.is_file()]
+    leftovers = [
+        Path(place, name) for place, _, names in os.walk(folder) for name in names if name.startswith(".") and name.endswith(".part")
+    ]
     for path in leftovers:
         path.unlink(missing_ok=True)
     return len(leftovers)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator
@@ -25,13 +24,16 @@ Split = Literal["train", "valid", "test"]
 RESIDUAL = "residual"  # the stem that holds mixture - sum(stems), so that the stems of a track always sum to it
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 class Refused(ValueError):  # noqa: N818  # a verdict on a row, not a failure of the program
     """A reason, for a person, why a stage will not take a row: becomes a ``Rejected`` row while the rest goes on."""
 
 
 def canonical_json(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces, no NaN. Equal values give equal text on every machine."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def content_id(value: Any) -> str:
@@ -41,8 +43,8 @@ def content_id(value: Any) -> str:
 
 def inside(path: str) -> str:
     """Returns the path unchanged if it stays below the folder it is relative to; raises ValueError otherwise."""
-    pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts or PureWindowsPath(path).drive or "\0" in path:
+    # By hand: pathlib would take half the time of reading a table.
+    if not path or path[0] in "/\\" or path[1:2] == ":" or "\0" in path or ".." in path.replace("\\", "/").split("/"):
         raise ValueError(f"path {path!r} leaves its folder; expected a relative path without '..'. Was the table edited by hand?")
     return path
 
@@ -64,11 +66,16 @@ class Record(BaseModel):
         """The row as plain JSON values, without its id."""
         return self.model_dump(mode="json", exclude={"id"})
 
+    def seal_id(self) -> str:
+        """The id over all other columns: of their JSON in the order of the columns, which is one text for equal rows."""
+        return hashlib.sha256(self.model_dump_json(exclude={"id"}).encode()).hexdigest()[:16]
+
 
 def seal(record_type: type[R], **columns: Any) -> R:
-    """A record whose id is the content id of all its other columns."""
+    """A record whose id is over all its other columns."""
     row = record_type(id="0" * 16, **columns)  # type: ignore[call-arg]
-    return row.model_copy(update={"id": content_id(row.content())})
+    row.__dict__["id"] = row.seal_id()  # nobody has seen the row yet; a copy would cost a third of planning
+    return row
 
 
 class AudioFile(Record):

@@ -118,7 +118,7 @@ def read(path: Path | str, record_type: type[R]) -> list[R]:
 
     path = Path(path)
     try:
-        rows = pq.read_table(path).to_pylist()
+        rows = pq.ParquetFile(path).read().to_pylist()
         return list(TypeAdapter(list[record_type]).validate_python(rows))  # type: ignore[valid-type]
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is not a readable Parquet table: {error}") from error
@@ -139,7 +139,7 @@ def column(path: Path, name: str) -> list[Any]:
     """One column of a finished table, without reading the others; empty if the table does not exist."""
     import pyarrow.parquet as pq
 
-    return list(pq.read_table(path, columns=[name])[name].to_pylist()) if path.exists() else []
+    return list(pq.ParquetFile(path).read(columns=[name])[name].to_pylist()) if path.exists() else []
 
 
 def made_from(path: Path) -> str | None:

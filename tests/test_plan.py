@@ -7,7 +7,6 @@ from datagen.effects import EFFECTS
 from datagen.effects.setting import Range, fields
 from datagen.plan import generator, plan_pairs
 from datagen.recipes import RECIPES
-from manifests.records import content_id
 
 
 def config(**pairs):
@@ -52,7 +51,7 @@ def test_pairs_name_real_stems_lie_inside_the_track_and_are_sealed(kind):
     assert len(pairs) == 4 * 4
     known = {stem.id: stem for stem in stems}
     for pair in pairs:
-        assert pair.id == content_id(pair.content())
+        assert pair.id == pair.seal_id()
         assert 0 <= pair.start_frame <= 20 * 44_100 - pair.num_frames
         names = [signal.name for signal in (*pair.inputs, *pair.targets)]
         assert len(set(names)) == len(names)

@@ -21,7 +21,6 @@ from manifests.records import (
     SignalFile,
     Stem,
     Track,
-    content_id,
     seal,
 )
 
@@ -274,4 +273,4 @@ def test_id_survives_the_way_through_parquet(tmp_path):
     )
     table.write(tmp_path / "stems.parquet", [row], Stem)
     back = table.read(tmp_path / "stems.parquet", Stem)[0]
-    assert back.id == content_id(back.content())
+    assert back.id == back.seal_id()

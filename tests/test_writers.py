@@ -6,7 +6,6 @@ from test_render import pair, signal
 
 from datagen.writers import WRITERS, FolderWriter
 from manifests.audio import load
-from manifests.records import content_id
 
 ONE = "0" * 16
 
@@ -30,7 +29,7 @@ def finished(writer, corpus, audio):
 def test_what_is_written_is_what_was_rendered_and_the_row_says_so(name, encoding, tmp_path, synthetic_song):
     audio = signals(synthetic_song)
     example = finished(WRITERS[name](encoding), tmp_path, audio)
-    assert example.id == content_id(example.content())
+    assert example.id == example.seal_id()
     assert [(file.role, file.name) for file in example.signals] == [("input", "drums"), ("input", "bass"), ("target", "mixture")]
     for file in example.signals:
         path = tmp_path / file.audio.path

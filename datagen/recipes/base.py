@@ -96,6 +96,11 @@ class Material:
         gain_db = min(24.0, max(-48.0, loudness_lufs - self.loudness_lufs(name)))
         return EffectUse(effect="fader", settings={"gain_db": round(gain_db, 4)})
 
+    @cached_property
+    def held(self) -> dict[str, tuple[Signal, ...]]:
+        """Signals that are alike in all pairs of one kind of this track: planned once."""
+        return {}
+
     def sum_of(self, name: str, stems: Sequence[Stem]) -> Signal:
         """The signal that adds stems as they are."""
         return Signal(name=name, branches=tuple(Branch(source_id=stem.id) for stem in stems))

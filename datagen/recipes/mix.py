@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from datagen.recipes.base import Draft, Material, RecipeConfig
-from manifests.records import Branch, Signal
+from manifests.records import Branch, EffectUse, Signal
 
 
 class Config(RecipeConfig):
@@ -34,14 +34,18 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
     names = material.choose(config.stems)
     sounding = [name for name in names if name in material.sounding] or list(names[:1])
     start_frame = material.excerpt(sounding[rng.integers(len(sounding))], rng)
-    inputs = tuple(
-        Signal(name=name, branches=(Branch(source_id=material.named[name].id, chain=_chain(material, name, config)),)) for name in names
-    )
-    summed = material.stems if config.target == "released" else [material.named[name] for name in names]
-    return Draft(start_frame, inputs, (material.sum_of("mixture" if config.target == "released" else "mix", summed),))
+    if not material.held:
+        summed = material.stems if config.target == "released" else [material.named[name] for name in names]
+        material.held["inputs"] = tuple(_input(material, name, config) for name in names)
+        material.held["targets"] = (material.sum_of("mixture" if config.target == "released" else "mix", summed),)
+    return Draft(start_frame, material.held["inputs"], material.held["targets"])
 
 
-def _chain(material: Material, name: str, config: Config) -> tuple:
+def _input(material: Material, name: str, config: Config) -> Signal:
+    return Signal(name=name, branches=(Branch(source_id=material.named[name].id, chain=_chain(material, name, config)),))
+
+
+def _chain(material: Material, name: str, config: Config) -> tuple[EffectUse, ...]:
     if config.inputs == "separated" or material.estimates[name].loudness_lufs is None:
         return ()
     return (material.fader_to(name, config.loudness_lufs),)

@@ -1,0 +1,222 @@
+"""The pipeline around separation: planning, rendering, starting again, answering.
+
+    python benchmarks/pipeline.py [--write]
+
+What is measured
+    planning: pairs a second, of `mix` and `removal`, from rows in memory to the written table.
+    rendering: seconds of written audio a second on one core, decoding of 24-bit FLAC stems and encoding included, for each kind of pair and format;
+    beside it the limit that libsndfile sets in the same run: decoding once and encoding once what is read and written.
+    starting again: `stemwright render` as a process of its own over 10,000 finished examples.
+    answering: `stemwright --help` as a process; and which heavy libraries `import datagen` loads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from results import publish
+from songs import render_song
+
+from datagen.config import check
+from datagen.corpus import Corpus
+from datagen.plan import plan_pairs
+from datagen.render import Sources, render
+from datagen.runner import Workers
+from datagen.stages import run_plan, run_render
+from datagen.writers import FolderWriter
+from manifests import audio, table
+from manifests.records import AudioFile, Estimate, Example, Pair, SignalFile, Stem, Track, content_id, seal, track_id
+
+RATE = 44_100
+NAMES = ("drums", "bass", "other", "vocals", "residual")
+
+
+def corpus_of(folder: Path, songs: int, *, duration_s: float, per_track: int, real: bool) -> Corpus:
+    """A corpus with tracks, stems and estimates; its stems exist as files only if they are to be read."""
+    corpus = Corpus(folder)
+    pairs = {"duration_s": 5.0, "mix": {"per_track": per_track}, "removal": {"per_track": per_track}}
+    corpus.create(check({"pairs": pairs}, where="benchmark"))
+    tracks, stems, estimates = [], [], []
+    for number in range(songs):
+        source = audio_file(f"{number}.flac", duration_s, content_id(number) * 4)
+        key = track_id(source)
+        tracks.append(
+            Track(
+                id=key,
+                task_id=key,
+                audio=source,
+                title=f"Song {number}",
+                artist=f"A {number}",
+                source="folder",
+                split="train",
+                peak_dbfs=-1.0,
+            )
+        )
+        made = render_song(number, duration_s) if real else {}
+        for name in NAMES:
+            path = f"stems/{key}/{name}.flac"
+            sha256 = content_id(path) * 4
+            if real:
+                silence = np.zeros((2, round(duration_s * RATE)), np.float32)
+                sha256 = audio.save(folder / path, made.get(name, silence) * np.float32(0.5), RATE)
+            file = audio_file(path, duration_s, sha256)
+            stem = seal(Stem, task_id=key, track_id=key, name=name, audio=file, origin="synthetic", gain_db=0.0, closure_db=-20.0)
+            stems.append(stem)
+            facts = {
+                "level_lu": -6.0,
+                "level_low_lu": -6.0,
+                "level_high_lu": -6.0,
+                "pan": 0.0,
+                "width": 0.2,
+                "active": (True,) * int(duration_s),
+            }
+            estimates.append(seal(Estimate, task_id=key, stem_id=stem.id, track_id=key, name=name, loudness_lufs=-24.0, **facts))
+    table.write(corpus.table("tracks"), tracks, Track)
+    table.write(corpus.table("stems"), stems, Stem)
+    table.write(corpus.table("estimates"), estimates, Estimate)
+    return corpus
+
+
+def audio_file(path: str, duration_s: float, sha256: str) -> AudioFile:
+    """The row of a file that is as long as it says."""
+    return AudioFile(path=path, sample_rate=RATE, num_channels=2, num_frames=round(duration_s * RATE), sha256=sha256)
+
+
+def best(times: Sequence[float]) -> float:
+    """The shortest of several runs: noise only ever adds."""
+    return min(times)
+
+
+def planning(folder: Path) -> list[str]:
+    """Pairs a second."""
+    corpus = corpus_of(folder, 500, duration_s=240.0, per_track=10, real=False)
+    rows = [corpus.rows(name, kind) for name, kind in (("tracks", Track), ("stems", Stem), ("estimates", Estimate))]
+    times = []
+    for _ in range(3):
+        corpus.table("pairs").unlink(missing_ok=True)
+        started = time.perf_counter()
+        pairs, _ = plan_pairs(corpus.config, *rows)
+        table.write(corpus.table("pairs"), pairs, Pair)
+        times.append(time.perf_counter() - started)
+    rate = len(pairs) / best(times)
+    return [f"| planning, {len(pairs):,} pairs, to Parquet | {rate:,.0f} pairs/s | 5,000 pairs/s | {rate / 5000:.2f} |"]
+
+
+def rendering(folder: Path) -> list[str]:
+    """Seconds of written audio a second on one core, and how near that is to what the codec alone takes."""
+    import torch
+
+    torch.set_num_threads(1)
+    corpus = corpus_of(folder, 4, duration_s=30.0, per_track=15, real=True)
+    run_plan(corpus)
+    pairs = corpus.rows("pairs", Pair)
+    files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
+    lines = []
+    for kind in ("mix", "removal"):
+        chosen = [pair for pair in pairs if pair.kind == kind]
+        for encoding in ("flac24", "wav32f"):
+            writer, read = FolderWriter(encoding), Sources(corpus.folder, files)
+            writer.write(corpus.folder, chosen[0], render(chosen[0], read))  # compiles the kernels
+            times, codec = [], []
+            for _ in range(3):
+                started = time.perf_counter()
+                for pair in chosen:
+                    writer.write(corpus.folder, pair, render(pair, read))
+                times.append(time.perf_counter() - started)
+                codec.append(codec_time(chosen, read, encoding))
+            written = sum(pair.num_frames / pair.sample_rate * len((*pair.inputs, *pair.targets)) for pair in chosen)
+            rate = written / best(times)
+            share = best(codec) / best(times)
+            lines.append(
+                f"| rendering `{kind}`, {encoding}, one core | {rate:,.0f} s of audio/s | 100 s/s | {rate / 100:.2f} (codec alone takes {share:.0%}) |"
+            )
+    return lines
+
+
+def codec_time(pairs: Sequence[Pair], read: Sources, encoding: str) -> float:
+    """Seconds for decoding every source once and encoding every signal once, and nothing else."""
+    spent = 0.0
+    for pair in pairs:
+        sources = {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
+        started = time.perf_counter()
+        decoded = [read(source, pair.start_frame, pair.num_frames, pair.sample_rate) for source in sources]
+        for _ in (*pair.inputs, *pair.targets):
+            audio.encode(decoded[0], pair.sample_rate, encoding)  # type: ignore[arg-type]
+        spent += time.perf_counter() - started
+    return spent
+
+
+def starting_again(folder: Path) -> list[str]:
+    """`stemwright render` over 10,000 finished examples: rows and files stand, nothing is to be done."""
+    corpus = corpus_of(folder, 500, duration_s=240.0, per_track=10, real=False)
+    run_plan(corpus)
+    pairs, writer, examples = corpus.rows("pairs", Pair), FolderWriter(), []
+    for pair in pairs:
+        signals = []
+        for role, planned in (("input", pair.inputs), ("target", pair.targets)):
+            for signal in planned:
+                path = f"dataset/train/{pair.kind}/{pair.id}/{role}_{signal.name}.flac"
+                (corpus.folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (corpus.folder / path).touch()
+                signals.append(
+                    SignalFile(role=role, name=signal.name, audio=audio_file(path, 5.0, "0" * 64), loudness_lufs=-20.0, peak_dbfs=-1.0)
+                )
+        examples.append(seal(Example, task_id=writer.task_id(pair), pair_id=pair.id, gain_db=0.0, signals=tuple(signals)))
+    table.write(corpus.table("examples"), examples, Example)
+    run_render(corpus, Workers(1))
+    took = best([process_time([STEMWRIGHT, "render", str(corpus.folder)], f"0 done, {len(pairs)} skipped") for _ in range(3)])
+    return [f"| a second start over {len(pairs):,} finished examples | {took:.2f} s | 3 s | {3 / took:.2f} |"]
+
+
+STEMWRIGHT = str(Path(sys.executable).with_name("stemwright"))
+
+
+def process_time(command: Sequence[str], expected: str) -> float:
+    """Seconds of one whole process, which must print what is expected."""
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    took = time.perf_counter() - started
+    if expected not in done.stdout:
+        raise RuntimeError(f"{' '.join(command)} printed {done.stdout!r}; expected {expected!r}")
+    return took
+
+
+def answering() -> list[str]:
+    """The help, and what importing loads."""
+    took = best([process_time([STEMWRIGHT, "--help"], "build") for _ in range(5)])
+    code = "import sys, manifests, separation, datagen; print(sorted({'torch', 'demucs', 'musdb', 'pandas'} & set(sys.modules)))"
+    process_time([sys.executable, "-c", code], "[]")
+    return [
+        f"| `stemwright --help` | {took:.2f} s | 0.5 s | {0.5 / took:.2f} |",
+        "| `import datagen` loads torch, demucs, musdb, pandas | none | none | - |",
+    ]
+
+
+def main() -> None:
+    """Prints the table; with --write, also into docs/results.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    lines = ["| what | measured | asked for | ratio (above 1 is better) |", "|---|---|---|---|"]
+    with tempfile.TemporaryDirectory() as place:
+        for name, part in (("plan", planning), ("render", rendering), ("again", starting_again)):
+            lines += part(Path(place, name))
+        lines += answering()
+    body = "\n".join(lines)
+    print(body)
+    if options.write:
+        publish("Pipeline", "python benchmarks/pipeline.py --write", body)
+
+
+if __name__ == "__main__":
+    main()
