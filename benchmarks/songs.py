@@ -1,8 +1,8 @@
 """Synthetic multitrack songs: drums, bass, other and vocals from a seed, for benchmarks and for training the bundled model.
 
 A song is composed first (tempo, key, chords, one list of notes per part), then each part is rendered and sent through effects.
-With ``timbre="synth"`` everything is made here with oscillators, noise and filters. With ``timbre="soundfont"`` most instruments are played by
-the ``fluidsynth`` program from a General MIDI sound font; the voice is always our own glottal pulse through moving formants.
+With ``timbre="synth"`` everything is made here with oscillators, noise and filters. With ``timbre="soundfont"`` most instruments are played
+by the ``fluidsynth`` program from a General MIDI sound font; the voice is always our own glottal pulse through moving formants.
 
 Conventions
     Stems are float32 [2, T], full scale 1.0; the mixture is their sum in the order of ``STEMS`` (`mixture_of`), with a peak of 0.3 to 0.95.
@@ -51,91 +51,29 @@ VOWELS = {
     "a": (730, 1090, 2440), "e": (530, 1840, 2480), "i": (270, 2290, 3010), "o": (570, 840, 2410), "u": (300, 870, 2240),
     "ae": (660, 1720, 2410), "uh": (640, 1190, 2390), "er": (490, 1350, 1690), "m": (250, 1000, 2200),
 }  # fmt: skip
+# Decay times and levels of our own drums; toms have 0.3 s and 0.6.
+DRUM_DECAYS_S = {
+    "kick": 0.28, "snare": 0.16, "clap": 0.14, "rim": 0.03, "hat": 0.05, "open": 0.3, "crash": 1.1, "ride": 0.6, "shaker": 0.05,
+    "perc": 0.12,
+}  # fmt: skip
+DRUM_LEVELS = {
+    "kick": 1.0, "snare": 0.8, "clap": 0.6, "rim": 0.4, "hat": 0.3, "open": 0.3, "crash": 0.45, "ride": 0.3, "shaker": 0.25,
+    "perc": 0.35,
+}  # fmt: skip
 GM_DRUMS = {
-    "kick": (36, 35), "snare": (38, 40), "clap": (39,), "rim": (37,), "hat": (42, 44), "open": (46,), "crash": (49, 57), "ride": (51, 59, 53),
-    "tom1": (50, 48), "tom2": (47, 45), "tom3": (43, 41), "shaker": (82, 70, 54), "perc": (56, 62, 63, 64, 76, 75),
+    "kick": (36, 35), "snare": (38, 40), "clap": (39,), "rim": (37,), "hat": (42, 44), "open": (46,), "crash": (49, 57),
+    "ride": (51, 59, 53), "tom1": (50, 48), "tom2": (47, 45), "tom3": (43, 41), "shaker": (82, 70, 54), "perc": (56, 62, 63, 64, 76, 75),
 }  # fmt: skip
 GM_KITS = (0, 0, 8, 16, 24, 25, 32, 40)
 # Piano, electric piano, organ, guitar, strings, choir, brass, reed, pipe, lead and pad programs (counted from 0).
 GM_CHORDS = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    16,
-    17,
-    18,
-    19,
-    21,
-    24,
-    25,
-    26,
-    27,
-    28,
-    29,
-    30,
-    29,
-    30,
-    25,
-    27,
-    46,
-    48,
-    49,
-    50,
-    51,
-    61,
-    62,
-    63,
-    81,
-    88,
-    89,
-    90,
-    91,
-    92,
-    93,
-    94,
-    95,
-)
+    0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 21, 24, 25, 26, 27, 28, 29, 30, 29,
+    30, 25, 27, 46, 48, 49, 50, 51, 61, 62, 63, 81, 88, 89, 90, 91, 92, 93, 94, 95,
+)  # fmt: skip
 GM_LEADS = (
-    0,
-    4,
-    11,
-    12,
-    13,
-    22,
-    24,
-    26,
-    27,
-    29,
-    30,
-    40,
-    41,
-    42,
-    45,
-    56,
-    57,
-    59,
-    60,
-    65,
-    66,
-    68,
-    71,
-    73,
-    74,
-    75,
-    80,
-    81,
-    82,
-    84,
-    87,
-    104,
-    105,
-    108,
-)
+    0, 4, 11, 12, 13, 22, 24, 26, 27, 29, 30, 40, 41, 42, 45, 56, 57,
+    59, 60, 65, 66, 68, 71, 73, 74, 75, 80, 81, 82, 84, 87, 104, 105, 108,
+)  # fmt: skip
 GM_BASSES = (32, 33, 33, 34, 34, 35, 36, 37, 38, 39)
 
 
@@ -241,9 +179,8 @@ def _compose_drums(rng: np.random.Generator, score: Score) -> list[tuple[float, 
             elif rng.random() < ghost * 0.2:
                 events.append((at, voices["snare"], rng.uniform(0.1, 0.4)))
             if hat[step]:
-                events.append(
-                    (at, "open" if rng.random() < 0.07 else voices["hat"], rng.uniform(0.35, 1.0) * (1.0 if step % 4 == 0 else 0.75))
-                )
+                cymbal = "open" if rng.random() < 0.07 else voices["hat"]
+                events.append((at, cymbal, rng.uniform(0.35, 1.0) * (1.0 if step % 4 == 0 else 0.75)))
             if extra[step] and rng.random() < 0.7:
                 events.append((at, "perc", rng.uniform(0.3, 0.9)))
         if bar % 4 == 0 and rng.random() < 0.6:
@@ -396,79 +333,66 @@ def add_at(out: np.ndarray, start_s: float, sound: np.ndarray, sample_rate: int)
 
 def _metal(rng: np.random.Generator, t: np.ndarray, low_hz: float, num_partials: int) -> np.ndarray:
     partials = low_hz * np.sort(rng.uniform(1.0, 7.0, num_partials))
-    return (
-        sum(np.sign(np.sin(2 * np.pi * f * t + p)) for f, p in zip(partials, rng.uniform(0, 6.28, num_partials), strict=True))
-        / num_partials
-    )
+    starts = rng.uniform(0, 6.28, num_partials)
+    return sum(np.sign(np.sin(2 * np.pi * f * t + p)) for f, p in zip(partials, starts, strict=True)) / num_partials
+
+
+def _membrane(rng: np.random.Generator, name: str, decay: float, t: np.ndarray, noise: np.ndarray, sample_rate: int) -> np.ndarray:
+    base = rng.uniform(42, 68) if name == "kick" else {"tom1": 170, "tom2": 125, "tom3": 90}[name] * rng.uniform(0.8, 1.25)
+    sweep = base * (1 + rng.uniform(1, 6 if name == "kick" else 1.5) * np.exp(-t / rng.uniform(0.008, 0.05)))
+    sound = np.sin(2 * np.pi * np.cumsum(sweep) / sample_rate) * np.exp(-t / decay)
+    click = rng.uniform(0.02, 0.4) * butter(noise, sample_rate, "highpass", rng.uniform(800, 4000))
+    sound += click * np.exp(-t / rng.uniform(0.003, 0.015))
+    return np.tanh(rng.uniform(0.8, 3.0) * sound)
+
+
+def _snare(rng: np.random.Generator, decay: float, t: np.ndarray, noise: np.ndarray, sample_rate: int) -> np.ndarray:
+    base = rng.uniform(150, 260)
+    body = sum(np.sin(2 * np.pi * base * r * t) * np.exp(-t / (decay * 0.5)) for r in (1.0, rng.uniform(1.4, 1.8)))
+    wires = butter(noise, sample_rate, "bandpass", (rng.uniform(800, 2500), rng.uniform(6000, 14000)), 1) * np.exp(-t / decay)
+    return rng.uniform(0.2, 0.8) * body + rng.uniform(0.6, 1.6) * wires
+
+
+def _clap(rng: np.random.Generator, decay: float, t: np.ndarray, noise: np.ndarray, sample_rate: int) -> np.ndarray:
+    bursts = sum(np.where(t >= d, np.exp(-(t - d) / 0.008), 0.0) for d in (0.0, 0.011, 0.022))
+    bursts = bursts + np.where(t >= 0.03, np.exp(-(t - 0.03) / decay), 0.0)
+    return butter(noise, sample_rate, "bandpass", (rng.uniform(700, 1100), rng.uniform(2000, 6000)), 1) * bursts
+
+
+def _cymbal(rng: np.random.Generator, name: str, decay: float, t: np.ndarray, noise: np.ndarray, sample_rate: int) -> np.ndarray:
+    metal = _metal(rng, t, rng.uniform(300, 900), 8)
+    mixed = rng.uniform(0.2, 1.0) * metal + rng.uniform(0.2, 1.0) * noise
+    corner_hz = rng.uniform(2500, 8000) * (0.6 if name in ("crash", "ride") else 1.0)
+    sound = butter(mixed, sample_rate, "highpass", corner_hz, 2) * np.exp(-t / decay)
+    if name == "ride":
+        sound += 0.3 * np.sin(2 * np.pi * rng.uniform(2500, 5000) * t) * np.exp(-t / 0.15)
+    return sound
 
 
 def _one_shot(rng: np.random.Generator, name: str, sample_rate: int) -> np.ndarray:
     """One drum sound [t] with drawn timbre, peak 1."""
-    decay = {
-        "kick": 0.28,
-        "snare": 0.16,
-        "clap": 0.14,
-        "rim": 0.03,
-        "hat": 0.05,
-        "open": 0.3,
-        "crash": 1.1,
-        "ride": 0.6,
-        "shaker": 0.05,
-        "perc": 0.12,
-    }.get(name, 0.3)
-    decay *= rng.uniform(0.5, 1.7)
+    decay = DRUM_DECAYS_S.get(name, 0.3) * rng.uniform(0.5, 1.7)
     t = np.arange(int(min(2.5, 6 * decay) * sample_rate)) / sample_rate
     noise = rng.standard_normal(t.size)
     if name == "kick" or name.startswith("tom"):
-        base = rng.uniform(42, 68) if name == "kick" else {"tom1": 170, "tom2": 125, "tom3": 90}[name] * rng.uniform(0.8, 1.25)
-        sweep = base * (1 + rng.uniform(1, 6 if name == "kick" else 1.5) * np.exp(-t / rng.uniform(0.008, 0.05)))
-        sound = np.sin(2 * np.pi * np.cumsum(sweep) / sample_rate) * np.exp(-t / decay)
-        sound += (
-            rng.uniform(0.02, 0.4) * butter(noise, sample_rate, "highpass", rng.uniform(800, 4000)) * np.exp(-t / rng.uniform(0.003, 0.015))
-        )
-        sound = np.tanh(rng.uniform(0.8, 3.0) * sound)
+        sound = _membrane(rng, name, decay, t, noise, sample_rate)
     elif name == "snare":
-        base = rng.uniform(150, 260)
-        body = sum(np.sin(2 * np.pi * base * r * t) * np.exp(-t / (decay * 0.5)) for r in (1.0, rng.uniform(1.4, 1.8)))
-        wires = butter(noise, sample_rate, "bandpass", (rng.uniform(800, 2500), rng.uniform(6000, 14000)), 1) * np.exp(-t / decay)
-        sound = rng.uniform(0.2, 0.8) * body + rng.uniform(0.6, 1.6) * wires
+        sound = _snare(rng, decay, t, noise, sample_rate)
     elif name == "clap":
-        bursts = sum(np.where(t >= d, np.exp(-(t - d) / 0.008), 0.0) for d in (0.0, 0.011, 0.022)) + np.where(
-            t >= 0.03, np.exp(-(t - 0.03) / decay), 0.0
-        )
-        sound = butter(noise, sample_rate, "bandpass", (rng.uniform(700, 1100), rng.uniform(2000, 6000)), 1) * bursts
+        sound = _clap(rng, decay, t, noise, sample_rate)
     elif name in ("hat", "open", "crash", "ride"):
-        metal = _metal(rng, t, rng.uniform(300, 900), 8)
-        mixed = rng.uniform(0.2, 1.0) * metal + rng.uniform(0.2, 1.0) * noise
-        sound = butter(mixed, sample_rate, "highpass", rng.uniform(2500, 8000) * (0.6 if name in ("crash", "ride") else 1.0), 2) * np.exp(
-            -t / decay
-        )
-        if name == "ride":
-            sound += 0.3 * np.sin(2 * np.pi * rng.uniform(2500, 5000) * t) * np.exp(-t / 0.15)
+        sound = _cymbal(rng, name, decay, t, noise, sample_rate)
     elif name == "shaker":
         sound = butter(noise, sample_rate, "bandpass", (3500, 12000), 1) * np.minimum(1, t / 0.02) * np.exp(-t / decay)
     else:
         base = rng.uniform(250, 1600)
-        sound = (np.sin(2 * np.pi * base * t) + 0.5 * np.sin(2 * np.pi * base * rng.uniform(1.4, 2.7) * t)) * np.exp(
-            -t / decay
-        ) + 0.2 * noise * np.exp(-t / 0.006)
+        tone = np.sin(2 * np.pi * base * t) + 0.5 * np.sin(2 * np.pi * base * rng.uniform(1.4, 2.7) * t)
+        sound = tone * np.exp(-t / decay) + 0.2 * noise * np.exp(-t / 0.006)
     return sound / (np.abs(sound).max() + 1e-9)
 
 
 def _render_drums(rng: np.random.Generator, score: Score, sample_rate: int) -> np.ndarray:
     out = np.zeros((2, round(score.duration_s * sample_rate)))
-    level = {
-        "kick": 1.0,
-        "snare": 0.8,
-        "clap": 0.6,
-        "rim": 0.4,
-        "hat": 0.3,
-        "open": 0.3,
-        "crash": 0.45,
-        "ride": 0.3,
-        "shaker": 0.25,
-        "perc": 0.35,
-    }
     kit: dict[str, list[np.ndarray]] = {}
     gains: dict[str, np.ndarray] = {}
     for at, name, velocity in score.drums:
@@ -476,7 +400,7 @@ def _render_drums(rng: np.random.Generator, score: Score, sample_rate: int) -> n
             seed = int(rng.integers(2**31))
             kit[name] = [_one_shot(np.random.default_rng(seed), name, sample_rate) * (1 + 0.05 * v) for v in range(2)]
             pan = rng.normal(0, 0.05 if name in ("kick", "snare") else 0.35)
-            gain = level.get(name, 0.6) * rng.uniform(0.6, 1.5)
+            gain = DRUM_LEVELS.get(name, 0.6) * rng.uniform(0.6, 1.5)
             gains[name] = gain * np.array([[1 - np.clip(pan, 0, 0.8)], [1 + np.clip(pan, -0.8, 0)]])
         shot = kit[name][int(rng.integers(2))] * velocity**1.5
         add_at(out, at, gains[name] * shot, sample_rate)
@@ -535,36 +459,24 @@ def _swept(rng: np.random.Generator, sound: np.ndarray, score: Score, sample_rat
     return transform.istft(spectrum * response, k1=sound.size).real
 
 
-def _tone(rng_values: dict[str, float], kind: str, f: float, t: np.ndarray, sample_rate: int) -> np.ndarray:
-    """One note of a chordal synthesiser [t]."""
-    v = rng_values
+def _tone(v: dict[str, float], kind: str, f: float, t: np.ndarray, sample_rate: int) -> np.ndarray:
+    """One note [t] of a chordal synthesiser with drawn values ``v``."""
     if kind in ("pad", "brass", "lead"):
-        num_voices = 3 if kind == "pad" else 2 if kind == "brass" else 1
+        num_voices = {"pad": 3, "brass": 2, "lead": 1}[kind]
         wobble = v["vibrato"] * np.sin(2 * np.pi * 5.3 * t) / 5.3 / 2 / np.pi if kind == "lead" else 0.0
-        sound = sum(
-            saw(f * (1 + v["detune"] * (i - (num_voices - 1) / 2)) * (t + wobble) + 0.37 * i, f / sample_rate) for i in range(num_voices)
-        )
+        detuned = [f * (1 + v["detune"] * (i - (num_voices - 1) / 2)) for i in range(num_voices)]
+        sound = sum(saw(g * (t + wobble) + 0.37 * i, f / sample_rate) for i, g in enumerate(detuned))
         return butter(sound, sample_rate, "lowpass", f * v["bright"], 1) / num_voices
     if kind == "organ":
-        return (
-            sum(
-                v[f"bar{i}"] * np.sin(2 * np.pi * f * r * t)
-                for i, r in enumerate((0.5, 1, 1.5, 2, 3, 4, 6, 8))
-                if f * r < sample_rate / 2.2
-            )
-            / 2
-        )
+        bars = [(v[f"bar{i}"], f * ratio) for i, ratio in enumerate((0.5, 1, 1.5, 2, 3, 4, 6, 8))]
+        return sum(gain * np.sin(2 * np.pi * g * t) for gain, g in bars if g < sample_rate / 2.2) / 2
     if kind == "epiano":
         return np.sin(2 * np.pi * f * t + v["index"] * np.exp(-t / 0.4) * np.sin(2 * np.pi * f * round(v["ratio"]) * t))
-    top = int(min(18, sample_rate / 2.2 / f))
-    stretch = v["stretch"]
-    return sum(
-        np.sin(2 * np.pi * k * f * np.sqrt(1 + stretch * k * k) * t)
-        * np.exp(-t * (0.7 + 0.3 * k) / v["decay"])
-        * abs(np.sin(np.pi * k * v["pick"]))
-        / k
-        for k in range(1, top + 1)
-    )
+    sound = np.zeros_like(t)
+    for k in range(1, int(min(18, sample_rate / 2.2 / f)) + 1):
+        gain = abs(np.sin(np.pi * k * v["pick"])) / k
+        sound += gain * np.sin(2 * np.pi * k * f * np.sqrt(1 + v["stretch"] * k * k) * t) * np.exp(-t * (0.7 + 0.3 * k) / v["decay"])
+    return sound
 
 
 def _render_synth_part(rng: np.random.Generator, score: Score, notes: list[Note], sample_rate: int, kinds: tuple[str, ...]) -> np.ndarray:
@@ -572,8 +484,10 @@ def _render_synth_part(rng: np.random.Generator, score: Score, notes: list[Note]
     out = np.zeros(round(score.duration_s * sample_rate))
     kind = str(rng.choice(kinds))
     values = {
-        "detune": rng.uniform(0.001, 0.008), "bright": rng.uniform(2, 12), "index": rng.uniform(0.5, 3), "ratio": rng.choice([1, 2, 3, 14]), "decay": rng.uniform(0.5, 2.5),
-        "pick": rng.uniform(0.08, 0.45), "stretch": rng.choice([0.0, 1e-4, 4e-4]), "vibrato": rng.uniform(0, 0.02), **{f"bar{i}": rng.random() for i in range(8)},
+        "detune": rng.uniform(0.001, 0.008), "bright": rng.uniform(2, 12), "index": rng.uniform(0.5, 3), "ratio": rng.choice([1, 2, 3, 14]),
+        "decay": rng.uniform(0.5, 2.5), "pick": rng.uniform(0.08, 0.45), "stretch": rng.choice([0.0, 1e-4, 4e-4]),
+        "vibrato": rng.uniform(0, 0.02),
+        **{f"bar{i}": rng.random() for i in range(8)},
     }  # fmt: skip
     slow = kind == "pad" or (kind == "brass" and rng.random() < 0.3)
     attack = rng.uniform(0.05, 0.4) if slow else rng.uniform(0.002, 0.03)
@@ -595,9 +509,8 @@ def _render_synth_other(rng: np.random.Generator, score: Score, sample_rate: int
         part = _render_synth_part(rng, score, notes, sample_rate, ("pad", "organ", "epiano", "guitar", "guitar", "piano", "brass"))
         out += _placed(rng, part, sample_rate, 0.5)
     if rng.random() < 0.5:
-        out += _placed(
-            rng, _render_synth_part(rng, score, score.lead, sample_rate, ("lead", "epiano", "guitar", "piano")), sample_rate, 0.3
-        )
+        part = _render_synth_part(rng, score, score.lead, sample_rate, ("lead", "epiano", "guitar", "piano"))
+        out += _placed(rng, part, sample_rate, 0.3)
     return out
 
 
@@ -615,7 +528,7 @@ def _placed(rng: np.random.Generator, part: np.ndarray, sample_rate: int, spread
 
 
 def _contours(rng: np.random.Generator, notes: list[Note], num_frames: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pitch contour (MIDI, with glides, vibrato, drift and scoops) and loudness contour of a sung line, one value a millisecond-sized hop of 64."""
+    """Pitch (MIDI, with glides, vibrato, drift and scoops) and loudness of a sung line, one value for every 64 samples."""
     hop = 64
     num = -(-num_frames // hop) + 1
     rate = sample_rate / hop
@@ -645,14 +558,15 @@ def _contours(rng: np.random.Generator, notes: list[Note], num_frames: int, samp
     return pitch + drift + depth * np.sin(2 * np.pi * turn), level
 
 
-def _tract(rng: np.random.Generator, notes: list[Note], num_hops: int, rate: float, bins_hz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Response of the vocal tract [F, N] for a new vowel on each note with smooth moves, and the noise gain of consonants [F, N]."""
+def _articulation(
+    rng: np.random.Generator, notes: list[Note], num_hops: int, rate: float, bins_hz: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Five formant frequencies [5, N], a new vowel on each note with smooth moves, and the noise gain of consonants [F, N]."""
     size = rng.uniform(0.95, 1.35)
     names = list(VOWELS)
     tracks, noise = np.zeros((5, num_hops)), np.zeros((bins_hz.size, num_hops))
     extra = np.array([rng.uniform(3200, 3700), rng.uniform(4200, 4900)])
-    current = np.concatenate([VOWELS["uh"], extra]) * size
-    tracks[:] = current[:, None]
+    tracks[:] = (np.concatenate([VOWELS["uh"], extra]) * size)[:, None]
     for note in notes:
         a, b = round(note.start_s * rate), round((note.start_s + note.length_s) * rate)
         first = np.array(VOWELS[names[rng.integers(len(names))]]) * rng.normal(1, 0.06, 3)
@@ -662,19 +576,20 @@ def _tract(rng: np.random.Generator, notes: list[Note], num_hops: int, rate: flo
             tracks[:, (a + b) // 2 :] = (np.concatenate([second, extra]) * size)[:, None]
         if rng.random() < 0.55:
             length = int(rng.uniform(0.02, 0.14) * rate) + 1
-            centre, width = (
-                (rng.uniform(4000, 9000), rng.uniform(1500, 4000))
-                if rng.random() < 0.6
-                else (rng.uniform(800, 4000), rng.uniform(600, 2000))
-            )
+            low, high, narrow, wide = (4000, 9000, 1500, 4000) if rng.random() < 0.6 else (800, 4000, 600, 2000)
+            centre, width = rng.uniform(low, high), rng.uniform(narrow, wide)
             start = max(0, a - length)
             colour = np.exp(-0.5 * ((bins_hz - centre) / width) ** 2) * rng.uniform(0.1, 0.8) * note.velocity
             noise[:, start:a] += colour[:, None] * np.hanning(a - start + 2)[1:-1]
     smooth = np.exp(-1 / (rate * rng.uniform(0.02, 0.05)))
-    tracks = signal.lfilter([1 - smooth], [1, -smooth], tracks - tracks[:, :1], axis=1) + tracks[:, :1]
+    return signal.lfilter([1 - smooth], [1, -smooth], tracks - tracks[:, :1], axis=1) + tracks[:, :1], noise
+
+
+def _resonance(rng: np.random.Generator, tracks: np.ndarray, bins_hz: np.ndarray) -> np.ndarray:
+    """Complex response [F, N] of one two-pole resonator for each formant track."""
     z = np.exp(-2j * np.pi * bins_hz / (2 * bins_hz[-1])).astype(np.complex64)[:, None]
     bands = np.array([70, 90, 130, 200, 260]) * rng.uniform(0.8, 1.8)
-    response = np.ones((bins_hz.size, num_hops), np.complex64)
+    response = np.ones((bins_hz.size, tracks.shape[1]), np.complex64)
     for centre, band in zip(tracks, bands, strict=True):
         radius = np.exp(-np.pi * band / (2 * bins_hz[-1])).astype(np.float32)
         cosine = np.cos(np.pi * centre / bins_hz[-1]).astype(np.float32)
@@ -683,7 +598,7 @@ def _tract(rng: np.random.Generator, notes: list[Note], num_hops: int, rate: flo
     # which stands for the higher poles and for the bright equaliser that a recorded voice gets.
     lift = np.sqrt(1.0 + (bins_hz / rng.uniform(3000, 5000)) ** rng.uniform(3.0, 6.0)).astype(np.float32)
     response *= np.maximum(np.abs(response), 1e-6) ** np.float32(rng.uniform(-0.6, -0.15))
-    return response * lift[:, None], noise
+    return response * lift[:, None]
 
 
 def _render_voice(rng: np.random.Generator, notes: list[Note], num_frames: int, sample_rate: int) -> np.ndarray:
@@ -703,16 +618,12 @@ def _render_voice(rng: np.random.Generator, notes: list[Note], num_frames: int, 
     bins_hz = np.fft.rfftfreq(size, 1 / sample_rate)
     transform = signal.ShortTimeFFT(np.sqrt(signal.windows.hann(size, sym=False)), step, sample_rate, scale_to=None)
     voiced, unvoiced = transform.stft(source), transform.stft(noise)
-    response, consonant = _tract(rng, notes, voiced.shape[1], sample_rate / step, bins_hz)
+    tracks, consonant = _articulation(rng, notes, voiced.shape[1], sample_rate / step, bins_hz)
+    response = _resonance(rng, tracks, bins_hz)
     dark = 1.0 / (1.0 + (bins_hz / rng.uniform(6000, 24000)) ** 2)
     spectrum = voiced * response * dark[:, None]
-    spectrum += (
-        unvoiced
-        * consonant
-        * rng.uniform(0.05, 0.3)
-        * np.sqrt(np.mean(np.abs(spectrum) ** 2) / (np.mean(np.abs(unvoiced) ** 2) + 1e-12))
-        * 6
-    )
+    level = np.sqrt(np.mean(np.abs(spectrum) ** 2) / (np.mean(np.abs(unvoiced) ** 2) + 1e-12))
+    spectrum += unvoiced * consonant * rng.uniform(0.05, 0.3) * level * 6
     return transform.istft(spectrum, k1=num_frames).real
 
 
@@ -766,24 +677,8 @@ def play_midi(data: bytes, num_frames: int, sample_rate: int, sound_font: Path, 
     with tempfile.TemporaryDirectory() as folder:
         song, sound = Path(folder) / "a.mid", Path(folder) / "a.raw"
         song.write_bytes(data)
-        effects = ["-R", "1" if reverb else "0", "-C", "0"]
-        command = [
-            "fluidsynth",
-            "-niq",
-            *effects,
-            "-g",
-            "0.4",
-            "-r",
-            str(sample_rate),
-            "-T",
-            "raw",
-            "-O",
-            "float",
-            "-F",
-            str(sound),
-            str(sound_font),
-            str(song),
-        ]
+        options = f"-niq -R {int(reverb)} -C 0 -g 0.4 -r {sample_rate} -T raw -O float -F".split()
+        command = ["fluidsynth", *options, str(sound), str(sound_font), str(song)]
         subprocess.run(command, check=True, capture_output=True)
         audio = np.frombuffer(sound.read_bytes(), "<f4").reshape(-1, 2).T.astype(float)
     out = np.zeros((2, num_frames))
@@ -800,9 +695,8 @@ def _play_parts(rng: np.random.Generator, score: Score, sample_rate: int) -> dic
     if rng.random() < 0.75:
         choice = {name: pitches[rng.integers(len(pitches))] for name, pitches in GM_DRUMS.items()}
         hits = [Note(max(at, 0.0), 0.2, choice[name], velocity) for at, name, velocity in score.drums]
-        out["drums"] = play_midi(
-            midi_file({9: (int(rng.choice(GM_KITS)), hits)}, {}), num_frames, sample_rate, font, reverb=bool(rng.random() < 0.3)
-        )
+        data = midi_file({9: (int(rng.choice(GM_KITS)), hits)}, {})
+        out["drums"] = play_midi(data, num_frames, sample_rate, font, reverb=bool(rng.random() < 0.3))
     if rng.random() < 0.7:
         program = int(rng.choice(GM_BASSES))
         out["bass"] = play_midi(midi_file({0: (program, score.bass)}, {}), num_frames, sample_rate, font, reverb=False)
@@ -855,9 +749,8 @@ def _finished(rng: np.random.Generator, audio: np.ndarray, stem: str, score: Sco
     """Effects of one stem: equaliser, drive, compression, echo, reverb, in drawn strengths."""
     audio = audio / (np.sqrt(np.mean(audio**2)) + 1e-6) * 0.1
     for _ in range(int(rng.integers(0, 3))):
-        audio = peak_filter(
-            audio, sample_rate, float(np.exp(rng.uniform(np.log(80), np.log(10000)))), rng.uniform(-7, 7), rng.uniform(0.5, 2)
-        )
+        centre_hz = float(np.exp(rng.uniform(np.log(80), np.log(10000))))
+        audio = peak_filter(audio, sample_rate, centre_hz, rng.uniform(-7, 7), rng.uniform(0.5, 2))
     if stem != "bass":
         audio = tilt(audio, sample_rate, rng.uniform(1500, 5000), rng.uniform(-6, 6) + (2.0 if stem == "vocals" else 0.0))
     if stem == "other" and rng.random() < 0.15:
