@@ -33,10 +33,19 @@ ABSENT_LU = -30.0  # a separated stem softer than this is what separators leave 
 
 @dataclass(frozen=True)
 class Margin:
-    """Half an interval: a constant and a share of the gap between naive and cross, in LU."""
+    """Half an interval in LU by the gap between naive and cross: none without a gap, then up to a bound, then a share of the gap.
 
-    constant_lu: float
+    Without a gap there is neither separation error nor correlation to be unsure about.
+    """
+
+    bound_lu: float
+    gap_lu: float
     per_gap: float
+
+    def at(self, gap_lu: Array) -> Array:
+        """The margin at gaps of any shape."""
+        gap = np.abs(gap_lu)
+        return self.bound_lu * (1 - np.exp(-gap / self.gap_lu)) + self.per_gap * gap
 
 
 @dataclass(frozen=True)
@@ -55,9 +64,16 @@ class Calibration:
     window_high: Margin
 
 
-SEPARATED = Calibration(0.316, 0.968, Margin(0.531, 0.125), Margin(0.226, 0.145), Margin(0.528, 0.219), Margin(0.214, 0.129))
+SEPARATED = Calibration(
+    correction_lu=0.331,
+    gap_lu=1.168,
+    low=Margin(0.87, 0.5, 0.03),
+    high=Margin(0.704, 1.0, 0.007),
+    window_low=Margin(0.859, 0.5, 0.105),
+    window_high=Margin(0.657, 1.0, 0.005),
+)
 BUNDLED = SEPARATED
-_NOTHING = Margin(0.0, 0.0)
+_NOTHING = Margin(0.0, 1.0, 0.0)
 REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
 
 
@@ -82,8 +98,7 @@ def point_between(naive_lu: Array, cross_lu: Array, calibration: Calibration) ->
 
 def interval_around(point_lu: Array, gap_lu: Array, low: Margin, high: Margin) -> tuple[Array, Array]:
     """Ends of the interval around points whose naive and cross estimates lie ``gap_lu`` apart."""
-    gap = np.abs(gap_lu)
-    return point_lu - low.constant_lu - low.per_gap * gap, point_lu + high.constant_lu + high.per_gap * gap
+    return point_lu - low.at(gap_lu), point_lu + high.at(gap_lu)
 
 
 def estimate_level(stem_blocks: Array, cross_blocks: Array, mixture_lufs: float, calibration: Calibration) -> Level:

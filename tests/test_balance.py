@@ -253,10 +253,11 @@ def test_point_lies_between_naive_and_cross_and_on_cross_without_a_gap():
     np.testing.assert_array_equal(point_between(naive, cross, REFERENCE), naive)
 
 
-def test_interval_widens_with_the_gap():
-    low, high = interval_around(np.zeros(3), np.array([0.0, 1.0, -4.0]), Margin(0.2, 0.5), Margin(0.1, 0.25))
-    np.testing.assert_allclose(low, [-0.2, -0.7, -2.2])
-    np.testing.assert_allclose(high, [0.1, 0.35, 1.1])
+def test_interval_widens_with_the_gap_and_closes_without_one():
+    low, high = interval_around(np.zeros(4), np.array([0.0, 1.0, -1.0, 100.0]), Margin(0.4, 1.0, 0.5), Margin(0.2, 2.0, 0.25))
+    bound = 1 - math.exp(-1)
+    np.testing.assert_allclose(low, [0, -0.4 * bound - 0.5, -0.4 * bound - 0.5, -50.4])
+    np.testing.assert_allclose(high, [0, 0.2 * (1 - math.exp(-0.5)) + 0.25, 0.2 * (1 - math.exp(-0.5)) + 0.25, 25.2])
 
 
 @pytest.mark.parametrize(
