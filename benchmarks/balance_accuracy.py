@@ -113,6 +113,10 @@ def rows_of(name: str, condition: str, stems: Stems, estimates: Stems) -> Iterat
             "stem": stem,
             "sdr_db": 10 * np.log10((stems[stem] ** 2).sum() / max((error**2).sum(), 1e-20)),
             "truth": truth[stem].naive_lu,
+            "pan_error": abs(balance.pan - truth[stem].pan) if balance.pan is not None and truth[stem].pan is not None else np.nan,
+            "width_error": abs(balance.width - truth[stem].width)
+            if balance.width is not None and truth[stem].width is not None
+            else np.nan,
             "naive": balance.naive_lu,
             "cross": balance.cross_lu,
             **parts_of_error(hops, edges),
@@ -265,6 +269,28 @@ def parts_table(frame: pandas.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def image_line(frame: pandas.DataFrame) -> str:
+    """How far pan and width of the separated stems are from those of the real ones."""
+    if "pan_error" not in frame or frame["pan_error"].isna().all():
+        return "Pan and width: not measured."
+    return (
+        f"Pan (−1 to 1): mean error {frame['pan_error'].mean():.3f}, nine tenths under {frame['pan_error'].quantile(0.9):.3f}. "
+        f"Width (0 to 1): mean error {frame['width_error'].mean():.3f}, nine tenths under {frame['width_error'].quantile(0.9):.3f}."
+    )
+
+
+def shares_line(frame: pandas.DataFrame) -> str:
+    """Whose error it is, in a sentence per kind of songs: shares of the sum of the parts' mean squares."""
+    sentences = []
+    for kind, part in frame.groupby(frame["condition"].str.split(",").str[0], sort=False):
+        for estimator, names in (("cross", ("separation", "gating", "correlation")), ("naive", ("separation", "gating"))):
+            columns = [f"{estimator}_{name}" for name in names]
+            squares = (part[np.isfinite(part[columns]).all(axis=1)][columns] ** 2).mean()
+            shares = ", ".join(f"{100 * squares[c] / squares.sum():.0f} % {name}" for c, name in zip(columns, names, strict=True))
+            sentences.append(f"{kind}, {estimator}: {shares}")
+    return "Shares of the mean square error: " + "; ".join(sentences) + "."
+
+
 def windows_of(frame: pandas.DataFrame) -> np.ndarray:
     """Levels in all audible three-second windows: truth, naive, cross in LU against the mixture, [3, N]."""
     mixture, *others = np.concatenate(list(frame["windows"]), axis=1)
@@ -338,8 +364,10 @@ def report(frame: pandas.DataFrame, calibration: Calibration) -> str:
         [
             accuracy_table(frame),
             window_line(frame, calibration),
+            image_line(frame),
             "What the error is made of, RMS and mean in LU:",
             parts_table(frame),
+            shares_line(frame),
             "Per stem:",
             stem_table(frame),
         ]

@@ -88,6 +88,11 @@ def check_stems(mixture: Array, stems: Mapping[str, Array]) -> None:
     channel_weights(mixture.shape[0])
     if not stems:
         raise ValueError("expected at least one stem, came an empty dictionary; separate the mixture first")
+    for name, signal in {"the mixture": mixture, **stems}.items():
+        if not np.issubdtype(signal.dtype, np.floating):
+            raise ValueError(
+                f"expected float audio with full scale 1.0, came {name!r} as {signal.dtype}; divide integers by their full scale"
+            )
     for name, stem in stems.items():
         if stem.shape != mixture.shape:
             raise ValueError(

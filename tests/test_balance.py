@@ -266,6 +266,7 @@ def test_interval_widens_with_the_gap_and_closes_without_one():
         ({}, "at least one stem"),
         ({"vocals": np.zeros((2, 100), np.float32)}, r"stem 'vocals' in the shape of its mixture \(2, 44100\).*came \(2, 100\)"),
         ({"vocals": np.zeros((1, RATE), np.float32)}, r"stem 'vocals'.*came \(1, 44100\)"),
+        ({"vocals": np.zeros((2, RATE), np.int16)}, "float audio .*'vocals' as int16"),
         ({"vocals": np.full((2, RATE), np.nan, np.float32)}, "NaN"),
     ],
 )
