@@ -1,4 +1,4 @@
-"""The command line: a verb is a stage. The only module that prints.
+"""The command line: a verb is a stage.
 
 Conventions
     Tables and the last line go to standard output, progress and errors to standard error. ``--json`` prints one JSON object instead.
@@ -8,7 +8,6 @@ Conventions
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from datagen.terminal import Terminal
 
 if TYPE_CHECKING:
     from datagen.config import Config
@@ -45,54 +46,6 @@ ModelOption = Annotated[
 ModelFolderOption = Annotated[Path | None, typer.Option(help="Folder with NAME.yaml and SIG.safetensors, instead of the hub.")]
 SeparatorOption = Annotated[str | None, typer.Option(help="auto (a multitrack's own stems, else Demucs), demucs, or reference.")]
 SeedOption = Annotated[int | None, typer.Option(help="Seed of everything that is drawn.")]
-
-
-class Terminal:
-    """Prints summaries and tables for a person, or collects them for ``--json``."""
-
-    def __init__(self, as_json: bool) -> None:
-        from rich.console import Console
-
-        self.as_json = as_json
-        self.out = Console(highlight=False, soft_wrap=False)
-        self.err = Console(stderr=True, highlight=False)
-        self.collected: dict[str, Any] = {}
-
-    def show(self, key: str, table: Any, plain: Any) -> None:
-        """A table for a person, or its plain values under a key."""
-        if self.as_json:
-            self.collected[key] = plain
-        else:
-            self.out.print(table)
-
-    def say(self, text: str) -> None:
-        """A line for a person; nothing with ``--json``."""
-        if not self.as_json:
-            self.out.print(text, markup=False, soft_wrap=True)
-
-    def finish(self, exit_code: int) -> None:
-        """Prints what was collected, and leaves with the exit code."""
-        if self.as_json:
-            sys.stdout.write(json.dumps(self.collected, indent=2, ensure_ascii=False) + "\n")
-        raise typer.Exit(exit_code)
-
-    @contextmanager
-    def progress(self, stage: str) -> Iterator[Callable[[int, int, str], None]]:
-        """A bar on standard error: what is done, of how much, how long still."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description:<9}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[subject]}", markup=True),
-        )
-        with Progress(*columns, console=self.err, disable=self.as_json or not self.err.is_terminal, transient=True) as bar:
-            task = bar.add_task(stage, total=None, subject="")
-            yield lambda done, total, subject: bar.update(task, completed=done, total=total, subject=subject.replace("[", r"\["))
 
 
 def _run(terminal: Terminal, corpus: Corpus, stages: Sequence[tuple[str, Callable[..., Summary]]]) -> list[Summary]:
@@ -200,9 +153,8 @@ def build(
                 ("render", _sharing(stages.run_render, jobs, dask)),
             ],
         )
-        problems = _check(terminal, place)
-    if problems:
-        terminal.say(f"build: {len(problems)} problems found by check")
+        wrong = _check(terminal, place)
+    if wrong:
         terminal.finish(1)
     _close(terminal, place, "build", run)
 
@@ -321,26 +273,29 @@ def check(
     from datagen.corpus import Corpus
 
     terminal = Terminal(as_json)
-    problems = _check(terminal, Corpus(folder))
-    terminal.say(f"check: {len(problems)} problems")
-    terminal.finish(1 if problems else 0)
+    wrong = _check(terminal, Corpus(folder))
+    terminal.finish(1 if wrong else 0)
 
 
-def _check(terminal: Terminal, place: Corpus) -> list[Any]:
-    """Checks a corpus or a dataset and shows the problems."""
+def _check(terminal: Terminal, place: Corpus) -> int:
+    """Checks a corpus or a dataset, shows what is wrong, and returns how many errors there are; a warning is none."""
     from datagen.tables import problems_table
-    from manifests.check import check_corpus, check_dataset
+    from manifests.check import check_corpus, check_dataset, errors
 
     with terminal.progress("check") as report:
+
+        def tell(what: str, done: int, total: int) -> None:
+            report(done, total, what)
+
         if place.config_path.exists():
-            problems = check_corpus(
-                place.folder, place.songs if place.songs.exists() else None, progress=lambda what, done, of: report(done, of, what)
-            )
+            problems = check_corpus(place.folder, place.songs if place.songs.exists() else None, progress=tell)
         else:
-            problems = check_dataset(place.folder)
+            problems = check_dataset(place.folder, progress=tell)
     if problems or terminal.as_json:
         terminal.show("problems", problems_table(problems), [problem.model_dump(mode="json") for problem in problems])
-    return problems
+    wrong = len(errors(problems))
+    terminal.say(f"check: {wrong} problems, {len(problems) - wrong} warnings")
+    return wrong
 
 
 @app.command()
@@ -374,11 +329,10 @@ def demo(
         )
         _show_demo_balance(terminal, place, model, _absolute(model_folder))
         summaries += _run(terminal, place, [("plan", stages.run_plan), ("render", _sharing(stages.run_render, jobs, None))])
-        problems = _check(terminal, place)
-    terminal.say(f"check: {len(problems)} problems")
+        wrong = _check(terminal, place)
     for line in NEXT_STEPS.format(corpus=corpus).strip().splitlines():
         terminal.say(line)
-    if problems:
+    if wrong:
         terminal.finish(1)
     _close(terminal, place, "demo", summaries)
 
@@ -427,6 +381,141 @@ def effects(
     chosen = names or list(EFFECTS)
     terminal.show("effects", effects_table(chosen), effects_rows(chosen))
     terminal.finish(0)
+
+
+@app.command()
+def balance(
+    files: Annotated[list[Path], typer.Argument(help="Recordings to listen to.", show_default=False)],
+    stems: Annotated[Path | None, typer.Option("--stems", help="Folder with the stems (vocals.wav ...), instead of separating.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Model that separates.")] = "htdemucs",
+    model_folder: ModelFolderOption = None,
+    against: Annotated[Path | None, typer.Option(help="Corpus to compare with: which percentile is this vocal?")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw levels and their course in time to this PNG file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How loud each stem is in existing recordings, with an 80 % interval; pan, width and when it plays.
+
+    Example: stemwright balance song.mp3 --plot balance.png
+    """
+    from datagen import tables
+    from manifests.audio import write_bytes
+    from manifests.records import Refused
+    from separation import track_balance
+
+    terminal = Terminal(as_json)
+    corpus = track_balance.corpus_levels(against) if against else {}
+    separator = None if stems else _separator(model, model_folder)
+    measured, refused = [], 0
+    with terminal.progress("balance") as report:
+        for number, path in enumerate(files):
+            report(number, len(files), path.name)
+            try:
+                measured.append(_measure(path, stems, separator))
+            except (Refused, ValueError) as reason:
+                refused += 1
+                sys.stderr.write(f"stemwright: {path}: {reason}\n")
+    for track in measured:
+        terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
+    if len(measured) > 1:
+        rows = track_balance.summary_rows(measured)
+        terminal.show("summary", tables.rows_table("all tracks", rows), rows)
+    if against:
+        rows = track_balance.percentile_rows(measured, corpus)
+        terminal.show("against", tables.rows_table(f"against {against}", rows), rows)
+    if csv and measured:
+        write_bytes(csv, track_balance.as_csv(track_balance.table_rows(measured)).encode())
+        terminal.say(f"rows: {csv}")
+    if plot and measured:
+        from datagen.plots import plot_balance
+
+        plot_balance(measured, plot)
+        terminal.say(f"picture: {plot}")
+    terminal.say(f"balance: {len(measured)} done, {refused} rejected")
+    terminal.finish(1 if refused else 0)
+
+
+def _separator(model: str, model_folder: Path | None) -> Any:
+    from separation.separator import DemucsSeparator
+
+    separator = DemucsSeparator(model, model_folder)
+    _ = separator.checkpoint  # a model that cannot be had is said once, not once for each file
+    return separator
+
+
+def _measure(path: Path, stems: Path | None, separator: Any) -> Any:
+    """The balance of one recording, from stems that are there or by separating it."""
+    from manifests.audio import load, resample
+    from separation.track_balance import load_stems, measure_track
+
+    if stems is not None:
+        return measure_track(path.name, *load_stems(stems, path))
+    mixture, sample_rate = load(path)
+    separated = separator.separate(mixture, sample_rate)
+    return measure_track(path.name, resample(mixture, sample_rate, separator.sample_rate), separated, separator.sample_rate)
+
+
+models_app = typer.Typer(help="List, fetch and verify separation models.", invoke_without_command=True, rich_markup_mode="rich")
+app.add_typer(models_app, name="models")
+
+
+@models_app.callback()
+def models(context: typer.Context, model_folder: ModelFolderOption = None, as_json: JsonOption = False) -> None:
+    """List the separation models with their stems and size, and whether they are on this machine; fetch and verify them.
+
+    Example: stemwright models
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from dataclasses import asdict
+
+    from datagen.tables import models_table
+    from separation.checkpoints import available
+
+    terminal, listed = Terminal(as_json), available(model_folder=model_folder)
+    plain = [{**asdict(model), "folder": model.folder and str(model.folder)} for model in listed]
+    terminal.show("models", models_table(listed), plain)
+    terminal.finish(0)
+
+
+@models_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="htdemucs, htdemucs_ft, hf://OWNER/NAME, ...")],
+    model_folder: ModelFolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download a model into the hub's cache, or into --model-folder with its checksums.
+
+    Example: stemwright models fetch htdemucs_ft --model-folder models
+    """
+    from separation import checkpoints
+
+    terminal = Terminal(as_json)
+    found = checkpoints.fetch(name, model_folder=model_folder)
+    terminal.collected["fetched"] = {"name": name, "files": [str(member.path) for member in found.members]}
+    terminal.say(f"fetched {name}: {len(found.members)} networks in {found.folder}")
+    terminal.finish(0)
+
+
+@models_app.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="A model that is on this machine.")],
+    model_folder: ModelFolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the checksums of a model's files; never asks the network.
+
+    Example: stemwright models verify bundled
+    """
+    from datagen.tables import verified_table
+    from separation import checkpoints
+
+    terminal, files = Terminal(as_json), checkpoints.verify(name, model_folder=model_folder)
+    wrong = [file for file in files if not file.ok]
+    plain = [{"path": str(file.path), "sha256": file.sha256, "expected": file.expected, "ok": file.ok} for file in files]
+    terminal.show("files", verified_table(files), plain)
+    terminal.say(f"verify: {len(files) - len(wrong)} as they should be, {len(wrong)} not")
+    terminal.finish(1 if wrong else 0)
 
 
 def main() -> None:

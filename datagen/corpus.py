@@ -11,6 +11,7 @@ from datagen import config as configuration
 from datagen.config import Config
 from manifests import table
 from manifests.audio import write_bytes
+from manifests.catalog import songs_root
 from manifests.records import Record, Rejected
 
 R = TypeVar("R", bound=Record)
@@ -49,8 +50,7 @@ class Corpus:
     @property
     def songs(self) -> Path:
         """The folder that the paths of tracks are relative to."""
-        songs = Path(self.config.songs.folder)
-        return songs.parent if songs.suffix.lower() == ".csv" else songs
+        return songs_root(Path(self.config.songs.folder))
 
     def check_free(self, config: Config) -> None:
         """Raises CorpusError if the folder cannot become, or go on as, the corpus of these songs."""
@@ -105,7 +105,8 @@ class Corpus:
         before = self.rejected()
         after = [row for row in before if row.stage != stage] + rows
         if after != before or not self.table("rejected").exists():
-            table.write(self.table("rejected"), sorted(after, key=lambda row: (STAGES.index(row.stage), row.subject)), Rejected)
+            after.sort(key=lambda row: (STAGES.index(row.stage), row.subject))
+            table.write(self.table("rejected"), after, Rejected)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

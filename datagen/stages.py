@@ -88,7 +88,7 @@ def run_separate(corpus: Corpus, on_progress: OnProgress | None = None) -> Summa
         on_progress,
     )
     named = {corpus.folder / stem.audio.path for stem in outcome.rows}
-    stale = [path for path in (corpus.folder / "stems").glob("*/*") if path not in named]
+    stale = [path for path in (corpus.folder / "stems").glob("*/*") if path.is_file() and path not in named]
     return _finished(corpus, stage, outcome, notes=_removed(stale, "stems of tracks that are no longer here"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from manifests.check import Problem
     from separation.balance import StemBalance
+    from separation.checkpoints import Listed, Verified
+    from separation.track_balance import TrackBalance
 
 NOT_PRESENT = "not present"
 
@@ -46,6 +49,70 @@ def _compared(row: Estimate, other: StemBalance | None) -> list[str]:
     return [_number(level, NOT_PRESENT), _number(error, sign=True)]
 
 
+def track_balance_table(track: TrackBalance) -> Table:
+    """One recording's stems: level with its interval, against the rest, place, width, when it plays."""
+    from rich.table import Table
+
+    loudness = track.loudness
+    title = f"{track.title}  {loudness.integrated_lufs:.1f} LUFS, range {_finite(loudness.range_lu)} LU"
+    title += f", true peak {_finite(loudness.true_peak_dbtp, sign=True)} dBTP"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("stem", no_wrap=True)
+    for heading in ("level LU", "80 % range", "against rest LU", "pan", "width", "plays"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, stem in track.stems.items():
+        if not stem.present:
+            table.add_row(name, stem.note, "-", "-", "-", "-", "-", style="dim")
+            continue
+        span = f"{stem.level_low_lu:.1f} to {stem.level_high_lu:.1f}"
+        cells = [f"{stem.level_lu:.1f}", span, _finite(stem.against_rest_lu, sign=True), _pan(stem.pan), _number(stem.width, digits=2)]
+        table.add_row(name, *cells, f"{stem.active_fraction:.0%}")
+    if any(stem.pan is None and stem.present for stem in track.stems.values()):
+        table.caption = "mono: pan and width are not defined"
+    return table
+
+
+def _finite(value: float | None, *, sign: bool = False) -> str:
+    return _number(value if value is not None and math.isfinite(value) else None, sign=sign)
+
+
+def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows of plain values as they are, None as a dash."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in rows[0] if rows else ():
+        table.add_column(heading.replace("_", " "), justify="left" if heading in ("track", "stem") else "right")
+    for row in rows:
+        table.add_row(*("-" if value is None else str(value) for value in row.values()))
+    return table
+
+
+def models_table(models: Sequence[Listed]) -> Table:
+    """The models: stems, networks, size, and where they are."""
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("model", "stems", "networks", "MB", "here"):
+        table.add_column(heading, justify="right" if heading in ("networks", "MB") else "left", overflow="fold")
+    for model in models:
+        table.add_row(model.name, ", ".join(model.stem_names), str(model.num_networks), _number(model.size_mb), str(model.folder or "no"))
+    return table
+
+
+def verified_table(files: Sequence[Verified]) -> Table:
+    """The files of a model and whether their checksums are right."""
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("file", "sha256", "verdict"):
+        table.add_column(heading, overflow="fold")
+    for file in files:
+        verdict = "no checksum known" if file.expected is None else "as it should be" if file.ok else f"WRONG, expected {file.expected}"
+        table.add_row(file.path.name, file.sha256[:16], verdict)
+    return table
+
+
 def balance_plain(estimates: Sequence[Estimate], compared: Mapping[str, StemBalance] | None = None) -> list[dict[str, Any]]:
     """The same as plain values."""
     rows = [row.model_dump(mode="json", exclude={"id", "task_id", "active", "effects", "profile"}) for row in estimates]
@@ -75,12 +142,12 @@ def problems_table(problems: Sequence[Problem], limit: int = 20) -> Table:
     from rich.table import Table
 
     table = Table(title=f"problems ({len(problems)})", title_justify="left", title_style="bold")
-    for heading in ("table", "row", "file", "what"):
+    for heading in ("", "table", "row", "file", "what"):
         table.add_column(heading, overflow="fold")
     for problem in problems[:limit]:
-        table.add_row(problem.table, problem.row_id, problem.file, problem.what)
+        table.add_row(problem.level, problem.table, problem.row_id, problem.file, problem.what)
     if len(problems) > limit:
-        table.add_row("", "", "", f"... and {len(problems) - limit} more; --json lists all")
+        table.add_row("", "", "", "", f"... and {len(problems) - limit} more; --json lists all")
     return table
 
 

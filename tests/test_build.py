@@ -120,7 +120,7 @@ def test_a_changed_setting_is_never_mistaken_for_finished_work(tmp_path, songs_f
     after = contents(corpus / "dataset")
     assert not {name for name in before if name.endswith(".flac")} & set(after)
     done = stemwright("check", corpus)
-    assert "0 problems" in done.stdout
+    assert "check: 0 problems" in done.stdout
 
 
 @pytest.mark.parametrize("shape", ["multitrack_folder", "stem_folder"])

@@ -1,0 +1,63 @@
+"""What a person at a terminal sees: tables and lines on standard output, progress on standard error, or one JSON object.
+
+The only place of the library that writes to a terminal; the verbs in ``datagen/cli.py`` decide what. (The plan had both in one
+file; apart, each holds one idea.)
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+
+class Terminal:
+    """Prints summaries and tables for a person, or collects them for ``--json``."""
+
+    def __init__(self, as_json: bool) -> None:
+        from rich.console import Console
+
+        self.as_json = as_json
+        self.out = Console(highlight=False, soft_wrap=False)
+        self.err = Console(stderr=True, highlight=False)
+        self.collected: dict[str, Any] = {}
+
+    def show(self, key: str, table: Any, plain: Any) -> None:
+        """A table for a person, or its plain values under a key."""
+        if self.as_json:
+            self.collected[key] = plain
+        else:
+            self.out.print(table)
+
+    def say(self, text: str) -> None:
+        """A line for a person; nothing with ``--json``."""
+        if not self.as_json:
+            self.out.print(text, markup=False, soft_wrap=True)
+
+    def finish(self, exit_code: int) -> None:
+        """Prints what was collected, and leaves with the exit code."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(self.collected, indent=2, ensure_ascii=False) + "\n")
+        raise typer.Exit(exit_code)
+
+    @contextmanager
+    def progress(self, stage: str) -> Iterator[Callable[[int, int, str], None]]:
+        """A bar on standard error: what is done, of how much, how long still."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[subject]}", markup=True),
+        )
+        with Progress(*columns, console=self.err, disable=self.as_json or not self.err.is_terminal, transient=True) as bar:
+            task = bar.add_task(stage, total=None, subject="")
+            yield lambda done, total, subject: bar.update(task, completed=done, total=total, subject=subject.replace("[", r"\["))
