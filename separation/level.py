@@ -77,6 +77,13 @@ _NOTHING = Margin(0.0, 1.0, 0.0)
 REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
 
 
+def calibration_for(origin: str) -> Calibration:
+    """The calibration for stems of an origin, as stem rows and separators give it: "reference", or a model's name and version."""
+    if origin == "reference":
+        return REFERENCE
+    return BUNDLED if origin.startswith("bundled") else SEPARATED
+
+
 @dataclass(frozen=True)
 class Level:
     """The estimators for one stem, in LU against the mixture."""

@@ -129,11 +129,11 @@ def summary_rows(tracks: Sequence[TrackBalance]) -> list[Row]:
                 "tracks": len(stems),
                 "present": int(levels.size),
                 "median_lu": _plain(middle),
-                "quarter_lu": _plain(low),
-                "three_quarters_lu": _plain(high),
-                "lowest_lu": _plain(levels.min()) if levels.size else None,
-                "highest_lu": _plain(levels.max()) if levels.size else None,
-                "median_against_rest_lu": _plain(float(np.median(against))) if against.size else None,
+                "q25_lu": _plain(low),
+                "q75_lu": _plain(high),
+                "min_lu": _plain(levels.min()) if levels.size else None,
+                "max_lu": _plain(levels.max()) if levels.size else None,
+                "against_rest_lu": _plain(float(np.median(against))) if against.size else None,
             }
         )
     return rows

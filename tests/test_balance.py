@@ -7,7 +7,7 @@ import pytest
 from scipy.signal import butter, sosfilt
 
 from separation.balance import measure_balance
-from separation.level import REFERENCE, SEPARATED, Margin, interval_around, point_between
+from separation.level import BUNDLED, REFERENCE, SEPARATED, Margin, calibration_for, interval_around, point_between
 from separation.loudness import integrated_loudness, short_term_loudness
 
 RATE = 44_100
@@ -251,6 +251,12 @@ def test_point_lies_between_naive_and_cross_and_on_cross_without_a_gap():
     assert (point <= np.maximum(naive, cross)).all()
     np.testing.assert_array_equal(point[2:], cross[2:])
     np.testing.assert_array_equal(point_between(naive, cross, REFERENCE), naive)
+
+
+def test_calibration_follows_the_origin_of_the_stems():
+    assert calibration_for("reference") is REFERENCE
+    assert calibration_for("bundled@1.0") is BUNDLED
+    assert calibration_for("htdemucs_ft@demucs-4.1.0") is SEPARATED
 
 
 def test_interval_widens_with_the_gap_and_closes_without_one():

@@ -69,8 +69,8 @@ def test_summary_gives_median_and_spread_of_those_present():
     summary = {row["stem"]: row for row in summary_rows([track(str(db), db) for db in (-32.0, -26.0, -20.0)])}
     levels = sorted(row["level_lu"] for row in table_rows([track(str(db), db) for db in (-32.0, -26.0, -20.0)]) if row["stem"] == "vocals")
     vocals = summary["vocals"]
-    assert (vocals["lowest_lu"], vocals["median_lu"], vocals["highest_lu"]) == tuple(levels)
-    assert vocals["quarter_lu"] == pytest.approx((levels[0] + levels[1]) / 2, abs=0.011)
+    assert (vocals["min_lu"], vocals["median_lu"], vocals["max_lu"]) == tuple(levels)
+    assert vocals["q25_lu"] == pytest.approx((levels[0] + levels[1]) / 2, abs=0.011)
     assert (summary["piano"]["tracks"], summary["piano"]["present"], summary["piano"]["median_lu"]) == (3, 0, None)
 
 
