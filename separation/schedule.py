@@ -191,8 +191,7 @@ class Session:
 def run(sessions: Iterable[Session], forward: Forward, *, batch_size: int) -> Iterator[tuple[Session, Audio]]:
     """Drives sessions to their end and yields their finished stems [S, C, T], in order within a session.
 
-    A batch is filled from the first session and, when that has no more windows of the same kind to give, from the next ones; ``batch_size``
-    1 is best on a CPU, where a larger batch only leaves the cache.
+    A batch is filled from the first session and, when that has no more windows of the same kind to give, from the next ones
     """
     coming = iter(sessions)
     active: deque[Session] = deque()

@@ -14,6 +14,7 @@ References
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -25,14 +26,15 @@ import numpy as np
 from manifests.audio import Audio, file_sha256, probe, resample
 from manifests.records import Refused
 from separation import checkpoints, schedule
+from separation.engines import Engine, OpenVinoEngine, Precision, TorchEngine, cache_folder, has_openvino, processor_threads
 from separation.pipeline import BLOCK_FRAMES, Held, Job, Mixture, checked_blocks, run_jobs
+from separation.precision import bf16_is_good, error_db, probe_signal, processor_has_bf16
 from separation.stem_files import SeparatedFile, StemFolder
 
 if TYPE_CHECKING:
     import torch
 
-    from separation.engines import Engine
-
+LARGE_BYTES = 16 << 20  # of one network's file: htdemucs has 84 MB, the bundled model at most 8
 LENGTH_TOLERANCE_S = 0.1  # codecs and editors disagree by a few packets about where a file ends
 
 
@@ -140,20 +142,54 @@ class DemucsSeparator:
 
     @cached_property
     def engine(self) -> str:
-        """What runs the networks."""
-        return "torch" if self._engine == "auto" else self._engine
+        """What runs the networks: OpenVINO if it is installed, runs this kind of network on this device and is worth its translation."""
+        if self._engine != "auto":
+            if self._engine == "openvino" and not has_openvino():
+                raise ValueError("engine openvino is not installed: pip install 'stemwright[openvino]', or use engine torch")
+            if self._engine == "openvino" and self.device != "cpu":
+                raise ValueError(f"engine openvino runs on the processor; the device is {self.device}. Use engine torch.")
+            return self._engine
+        header = self.checkpoint.header
+        split = header is not None and header.network.endswith(".HTDemucs")
+        return "openvino" if split and self.device == "cpu" and self._is_large and has_openvino() else "torch"
 
     @cached_property
-    def precision(self) -> str:
-        """What the networks are computed in."""
-        return "fp32" if self._precision == "auto" else self._precision
+    def precision(self) -> Precision:
+        """What the networks are computed in. ``auto`` is measured once for a model on a machine; see `separation.precision`."""
+        if self._precision != "auto":
+            return self._precision
+        if not self._is_large or not (processor_has_bf16() if self.device == "cpu" else _gpu_has_bf16(self.device)):
+            return "fp32"
+        key = [self.checkpoint.identity, self._versions, self.device, self.engine]
+        return "bf16" if bf16_is_good(key, cache_folder(), self._bf16_error_db) else "fp32"
+
+    @property
+    def _is_large(self) -> bool:
+        """Whether a network is so large that speed is worth preparation: translation, and a measurement of bf16."""
+        return max(member.path.stat().st_size for member in self.checkpoint.members) >= LARGE_BYTES
+
+    @property
+    def _versions(self) -> dict[str, str]:
+        names = ("demucs", "torch", "openvino") if self.engine == "openvino" else ("demucs", "torch")
+        return {name: importlib.metadata.version(name) for name in names}
+
+    def _bf16_error_db(self) -> float:
+        """How far the stems of a made-up segment are from fp32, for the worst network of the bag."""
+        described = [describe_network(network, row) for network, row in zip(self._networks, self._weights(), strict=True)]
+        worst = -math.inf
+        for number, known in enumerate(described):
+            frames = known.input_frames(min(known.segment_frames, 8 * self.sample_rate))
+            mixture = probe_signal(frames, self.num_channels, self.sample_rate)
+            exact, fast = (self._build(number, known, precision).forward(mixture[None])[0] for precision in ("fp32", "bf16"))
+            worst = max(worst, error_db(fast, exact, mixture))
+        return worst
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that determines the stems: weights, versions, precision, engine. Needs the weights' files, not torch."""
         return {
             **self.checkpoint.identity,
-            "demucs": importlib.metadata.version("demucs"),
+            "versions": self._versions,
             "engine": self.engine,
             "precision": self.precision,
             "schedule": schedule.VERSION,
@@ -165,14 +201,14 @@ class DemucsSeparator:
 
     @cached_property
     def _engines(self) -> tuple[list[schedule.Network], list[Engine]]:
-        from separation.engines import TorchEngine
+        precision = self.precision
+        described = [describe_network(network, row) for network, row in zip(self._networks, self._weights(), strict=True)]
+        return described, [self._build(number, known, precision) for number, known in enumerate(described)]
 
-        described = [describe_network(network, weights) for network, weights in zip(self._networks, self._weights(), strict=True)]
-        engines: list[Engine] = [
-            TorchEngine(network, known.kept, device=self.device, precision=self.precision)  # type: ignore[arg-type]
-            for network, known in zip(self._networks, described, strict=True)
-        ]
-        return described, engines
+    def _build(self, number: int, known: schedule.Network, precision: Precision) -> Engine:
+        if self.engine == "openvino":
+            return OpenVinoEngine(self._networks[number], known.kept, sha256=self.checkpoint.members[number].sha256, precision=precision)
+        return TorchEngine(self._networks[number], known.kept, device=self.device, precision=precision)
 
     def _weights(self) -> tuple[tuple[float, ...], ...]:
         count = len(self.stem_names)
@@ -188,8 +224,8 @@ class DemucsSeparator:
 
     @property
     def batch_size(self) -> int:
-        """Segments per call of a network: 1 on a processor, where more only leave the cache."""
-        return self._batch_size or (1 if self.device == "cpu" else 8)
+        """Segments per call of a network: on a processor as many as run side by side. It does not change the stems."""
+        return self._batch_size or (processor_threads()[0] if self.device == "cpu" else 8)
 
     def separate(self, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
         """Stems {name: [C, T]} of a mixture [C, T], at ``self.sample_rate`` (T is that of the resampled mixture), without the residual."""
@@ -320,6 +356,12 @@ def describe_network(network: torch.nn.Module, weights: tuple[float, ...]) -> sc
     """What the schedule must know of a Demucs network."""
     segment_frames = int(network.samplerate * network.segment)  # type: ignore[operator]
     return schedule.Network(segment_frames, getattr(network, "valid_length", int), weights)
+
+
+def _gpu_has_bf16(device: str) -> bool:
+    import torch
+
+    return device.startswith("cuda") and torch.cuda.is_bf16_supported()
 
 
 def _best_device() -> str:

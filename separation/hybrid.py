@@ -1,0 +1,179 @@
+"""The forward pass of an HTDemucs network in three parts, so that its core can be run by something else than PyTorch.
+
+``analyse`` (spectrogram, normalisation) and ``synthesise`` (inverse, sum of both branches) are cheap and stay here; the core between them,
+nearly all of the work, sees real numbers of fixed shape only. It is written so that it can be traced, and differs from Demucs's own code
+in two places that give the same numbers faster: transposed convolutions over time are ordinary convolutions with interleaved outputs, and
+the inverse spectrogram adds overlapping frames directly.
+
+Conventions
+    A batch of segments is float32 [B, C, T] with T the network's training length. Spectrograms of the core are [B, 2 C, F, N] with real
+    and imaginary parts as channels; its results are [B, S, C, 2, N, F] (frames before frequencies, as the inverse wants them) and [B, S,
+    C, T].
+    At a hop of a quarter window the squared Hann window sums to 3/2 everywhere, so the inverse needs no envelope.
+
+References
+    Rouard, Massa, Defossez (2023), figure 1. Tests compare with ``HTDemucs.forward``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+
+HANN_SQUARED_SUM = 1.5  # of four periodic Hann windows a quarter apart
+
+
+class Analysed(NamedTuple):
+    """What the core gets, and the means and deviations that its results are scaled back by."""
+
+    spectrum: torch.Tensor
+    waveform: torch.Tensor
+    spectrum_level: tuple[torch.Tensor, torch.Tensor]
+    waveform_level: tuple[torch.Tensor, torch.Tensor]
+
+
+def can_be_split(network: Any) -> bool:
+    """Whether a network is an HTDemucs of the published kind: complex as channels, fixed length, dense attention, fixed positions."""
+    encoder = getattr(network, "crosstransformer", None)
+    return (
+        type(network).__name__ == "HTDemucs"
+        and network.cac
+        and network.use_train_segment
+        and (encoder is None or (encoder.emb == "sin" and encoder.sin_random_shift == 0 and not _sparse(encoder)))
+    )
+
+
+def _sparse(encoder: Any) -> bool:
+    return any(getattr(layer, "sparse", False) for layer in (*encoder.layers, *encoder.layers_t))
+
+
+def analyse(network: Any, batch: torch.Tensor) -> Analysed:
+    """Spectrogram and waveform of segments, each shifted and scaled to mean 0 and deviation 1."""
+    spectrum = network._magnitude(network._spec(batch))
+    spectrum_level = (spectrum.mean(dim=(1, 2, 3), keepdim=True), spectrum.std(dim=(1, 2, 3), keepdim=True))
+    waveform_level = (batch.mean(dim=(1, 2), keepdim=True), batch.std(dim=(1, 2), keepdim=True))
+    return Analysed(
+        (spectrum - spectrum_level[0]) / (1e-5 + spectrum_level[1]),
+        (batch - waveform_level[0]) / (1e-5 + waveform_level[1]),
+        spectrum_level,
+        waveform_level,
+    )
+
+
+def synthesise(network: Any, analysed: Analysed, spectrum: torch.Tensor, waveform: torch.Tensor) -> torch.Tensor:
+    """Stems [B, S, C, T] from the core's two results."""
+    import torch
+
+    mean, std = (level[:, None, None] for level in analysed.spectrum_level)
+    spectrum = spectrum * std + mean
+    window = torch.hann_window(network.nfft, device=spectrum.device) * (network.nfft**0.5 / HANN_SQUARED_SUM)
+    bins = torch.complex(spectrum[:, :, :, 0], spectrum[:, :, :, 1])
+    frames = torch.fft.irfft(bins, n=network.nfft) * window  # the bin at half the sample rate is zero: irfft pads it
+    hop, count = network.hop_length, frames.shape[-2]
+    parts = frames.unflatten(-1, (4, hop))
+    sums = torch.zeros((*frames.shape[:-2], count + 3, hop), device=frames.device)
+    for quarter in range(4):
+        sums[..., quarter : quarter + count, :] += parts[..., quarter, :]
+    start = hop // 2 * 3
+    inverse = torch.nn.functional.pad(sums.flatten(-2), (0, hop))[..., start : start + waveform.shape[-1]]
+    mean, std = (level[:, None] for level in analysed.waveform_level)
+    return inverse + (waveform * std + mean)
+
+
+def build_core(network: Any, kept: Sequence[int]) -> torch.nn.Module:
+    """The core as a module: (spectrum [B, 2 C, F, N], waveform [B, C, T]) -> ([B, S, C, 2, N, F], [B, S, C, T]) with the kept stems."""
+    import torch
+
+    class Core(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+            self.kept = list(kept)
+
+        def forward(self, x: torch.Tensor, xt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            bins, length = x.shape[-2:], xt.shape[-1]
+            x, xt = _run_core(self.network, x, xt)
+            count = len(self.network.sources)
+            x = x.reshape(x.shape[0], count, -1, 2, *bins)
+            xt = xt.reshape(xt.shape[0], count, -1, length)
+            if len(self.kept) < count:
+                x, xt = x[:, self.kept], xt[:, self.kept]
+            return x.transpose(-1, -2), xt
+
+    return Core().eval()
+
+
+def _run_core(network: Any, x: torch.Tensor, xt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Encoders, transformer and decoders of both branches."""
+    skips, skips_t, lengths_t = [], [], []
+    for number, encode in enumerate(network.encoder):
+        inject = None
+        if number < len(network.tencoder):
+            lengths_t.append(xt.shape[-1])
+            xt = network.tencoder[number](xt)
+            if network.tencoder[number].empty:
+                inject = xt
+            else:
+                skips_t.append(xt)
+        x = encode(x, inject)
+        if number == 0 and network.freq_emb is not None:
+            x = x + network.freq_emb_scale * network.freq_emb.weight.t()[None, :, :, None]
+        skips.append(x)
+    if network.crosstransformer is not None:
+        x, xt = _run_transformer(network, x, xt)
+    first_t = network.depth - len(network.tdecoder)
+    for number, decode in enumerate(network.decoder):
+        x, before = decode(x, skips.pop(), None)
+        if number >= first_t:
+            layer = network.tdecoder[number - first_t]
+            if layer.empty:
+                xt = _decode_time(layer, before[:, :, 0], None, lengths_t.pop())
+            else:
+                xt = _decode_time(layer, xt, skips_t.pop(), lengths_t.pop())
+    return x, xt
+
+
+def _run_transformer(network: Any, x: torch.Tensor, xt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    if not network.bottom_channels:
+        both: tuple[torch.Tensor, torch.Tensor] = network.crosstransformer(x, xt)
+        return both
+    bins = x.shape[-2:]
+    x = network.channel_upsampler(x.flatten(2)).unflatten(-1, bins)
+    x, xt = network.crosstransformer(x, network.channel_upsampler_t(xt))
+    return network.channel_downsampler(x.flatten(2)).unflatten(-1, bins), network.channel_downsampler_t(xt)
+
+
+def _decode_time(layer: Any, x: torch.Tensor, skip: torch.Tensor | None, length: int) -> torch.Tensor:
+    """A decoder layer over time, as HDecLayer does it, but for its transposed convolution."""
+    from torch.nn import functional
+
+    if skip is not None:
+        x = x + skip
+        if layer.rewrite is not None:
+            x = functional.glu(layer.norm1(layer.rewrite(x)), dim=1)
+        if layer.dconv is not None:
+            x = layer.dconv(x)
+    y = layer.norm2(_transposed_convolution(layer.conv_tr, x))[..., layer.pad : layer.pad + length]
+    return y if layer.last else functional.gelu(y)
+
+
+def _transposed_convolution(layer: torch.nn.ConvTranspose1d, x: torch.Tensor) -> torch.Tensor:
+    """ConvTranspose1d with a kernel of two strides, as a convolution of two taps whose outputs are interleaved.
+
+    y[s t + r] = sum_i w[i, r] x_i[t] + w[i, r + s] x_i[t - 1]: the r-th of s outputs per input frame. Runtimes have fast convolutions but
+    slow transposed ones.
+    """
+    import torch
+    from torch.nn import functional
+
+    stride = layer.stride[0]
+    if layer.kernel_size[0] != 2 * stride:
+        return layer(x)
+    inputs, outputs, _ = layer.weight.shape
+    taps = layer.weight.reshape(inputs, outputs, 2, stride).permute(1, 3, 0, 2).flip(-1).reshape(outputs * stride, inputs, 2)
+    bias = None if layer.bias is None else torch.repeat_interleave(layer.bias, stride)
+    y = functional.conv1d(functional.pad(x, (1, 1)), taps, bias)
+    return y.unflatten(1, (outputs, stride)).transpose(-1, -2).flatten(-2)
