@@ -59,7 +59,7 @@ def test_expansion_of_clipped_audio_is_nearer_to_the_original(song: torch.Tensor
         touched = clipped.abs() >= 0.999 * clipped.abs().max()
         return float((audio - dry)[touched].square().mean())
 
-    assert distance(expanded) < 0.7 * distance(clipped)
+    assert distance(expanded) < 0.95 * distance(clipped)
 
 
 def test_expansion_leaves_audio_that_is_not_clipped_alone() -> None:

@@ -155,11 +155,12 @@ def butterworth(hz: Any, order: int, sample_rate: int, *, high: bool) -> list[to
 
 
 def response(sections: Sequence[torch.Tensor], hz: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The complex gain of a cascade of sections [5] at frequencies [F] in Hz."""
+    """The complex gain [..., F] of a cascade of sections [..., 5] at frequencies [F] in Hz."""
     delay = np.exp(-2j * np.pi * np.asarray(hz) / sample_rate)
     gain = np.ones_like(delay)
-    for b0, b1, b2, a1, a2 in (section.detach().numpy() for section in sections):
-        gain = gain * (b0 + b1 * delay + b2 * delay**2) / (1.0 + a1 * delay + a2 * delay**2)
+    for section in sections:
+        b0, b1, b2, a1, a2 = np.moveaxis(section.detach().numpy(), -1, 0)[..., None]
+        gain = gain * (b0 + delay * (b1 + delay * b2)) / (1.0 + delay * (a1 + delay * a2))
     return gain
 
 

@@ -57,18 +57,18 @@ def clip_level(audio: torch.Tensor) -> float:
     return peak if peak > 0.0 and bool(runs.any()) else 0.0
 
 
-def expand_clipped(audio: torch.Tensor, sample_rate: int, *, ratio: float = 4.0, time_ms: float = 0.05) -> torch.Tensor:
-    """Raises what was clipped in audio [C, T] by undoing a fast compressor whose threshold is 0.5 dB below the clip level.
+def expand_clipped(audio: torch.Tensor, sample_rate: int, *, ratio: float = 3.0, time_ms: float = 0.05) -> torch.Tensor:
+    """Raises what was clipped in audio [C, T] by undoing a fast compressor whose threshold is 0.3 dB below the clip level.
 
-    ``time_ms`` is the release of detector and gain. The paper's 20 to 200 ms overshoot on hard-clipped music: they raise what follows a
-    clipped peak as well; a twentieth of a millisecond more than halves the error of the clipped samples (measured on synthetic songs).
+    ``time_ms`` is the release of detector and gain. The paper's 20 to 200 ms overshoot on hard-clipped music: they raise what follows
+    a clipped peak as well; a twentieth of a millisecond lowers the error of the clipped samples by a third (median over synthetic songs).
     Audio that is not clipped is returned as it is. The shape above the ceiling is the model's, not the original's.
     """
     level = clip_level(checked(audio, sample_rate))
     if level == 0.0:
         return audio
     model = compressor.Settings(
-        threshold_db=max(20.0 * math.log10(level) - 0.5, -80.0),
+        threshold_db=max(20.0 * math.log10(level) - 0.3, -80.0),
         ratio=ratio,
         detector_attack_ms=0.05,
         detector_release_ms=time_ms,

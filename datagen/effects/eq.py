@@ -89,6 +89,13 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
     return cascade(checked(audio, sample_rate), sections(settings, sample_rate, sign=-1.0))
 
 
+def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
+    """Six bands that turn dry into wet, both [C, T]: see ``datagen.effects.equalisation``."""
+    from datagen.effects.equalisation import fit_equaliser  # it imports this module
+
+    return fit_equaliser(wet, dry, sample_rate)
+
+
 def sections(settings: Settings, sample_rate: int, *, sign: float = 1.0) -> list[torch.Tensor]:
     """The second-order sections of the bands that act, each [..., 5]; ``sign`` -1 gives those of the inverse."""
     active = []

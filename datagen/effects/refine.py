@@ -1,9 +1,9 @@
 """Least squares through a renderer: the last step of every fit by waveform.
 
 Conventions
-    Unknowns are numbers in [0, 1] (``Range.to_unit``). The residual is a float64 vector; only the normal equations are kept of its
-    derivative, so that a minute of audio and twenty unknowns fit in little memory. Derivatives are differences: a renderer
-    is fast, its kernels are smooth between their branches, and one method serves all effects.
+    Unknowns are numbers in [0, 1] (``Range.to_unit``). The residual is a float64 vector [M] of one point [P], or [B, M] of several
+    [B, P] where a caller can compute them together. Derivatives are differences: a renderer is fast, its kernels are smooth between
+    their branches, and one method serves all effects.
 
 References
     Levenberg 1944, Marquardt 1963, with the step kept inside the box by fixing what would leave it.
@@ -30,15 +30,15 @@ class Found(NamedTuple):
     error: Vector
 
 
-def refine(residual: Callable[[Vector], Vector], start: Vector, *, iterations: int = 40, tolerance: float = 1e-10) -> Found:
-    """Minimises the squared residual from a start inside the unit box.
+def refine(residual: Callable[[Vector], Vector], start: Vector, *, iterations: int = 40, batched: bool = False) -> Found:
+    """Minimises the squared residual from a start inside the unit box; ``batched`` says that the residual takes several points [B, P].
 
     The standard errors are those of linear regression with the residual as its noise: large where the audio says nothing.
     """
     unit = np.clip(np.asarray(start, float), 0.0, 1.0)
     miss = residual(unit)
     cost, damping = 0.5 * float(miss @ miss), 1e-3
-    matrix, slope = _normal_equations(residual, unit, miss)
+    matrix, slope = _normal_equations(residual, unit, miss, batched)
     for _ in range(iterations):
         improved = False
         for _ in range(8):
@@ -53,24 +53,21 @@ def refine(residual: Callable[[Vector], Vector], start: Vector, *, iterations: i
             break
         gain, move = (cost - trial_cost) / max(cost, 1e-300), float(np.abs(trial - unit).max())
         unit, miss, cost, damping = trial, trial_miss, trial_cost, damping / 8.0
-        if cost < 1e-28 * len(miss) or (gain < tolerance and move < 1e-9):
+        if cost < 1e-28 * len(miss) or (gain < 1e-10 and move < 1e-9):
             break
-        matrix, slope = _normal_equations(residual, unit, miss)
+        matrix, slope = _normal_equations(residual, unit, miss, batched)
     noise = 2.0 * cost / max(len(miss) - len(unit), 1)
     spread = np.diag(np.linalg.pinv(matrix, hermitian=True)).clip(min=0.0)
     unseen = np.diag(matrix) <= 1e-14 * max(float(np.diag(matrix).max()), 1e-300)
     return Found(unit, cost, np.where(unseen, np.inf, np.sqrt(noise * spread)))
 
 
-def _normal_equations(residual: Callable[[Vector], Vector], unit: Vector, miss: Vector) -> tuple[Vector, Vector]:
+def _normal_equations(residual: Callable[[Vector], Vector], unit: Vector, miss: Vector, batched: bool) -> tuple[Vector, Vector]:
     """J'J and J'r, with the columns of J by differences towards the middle of the box."""
-    columns = []
-    for index in range(len(unit)):
-        step = STEP if unit[index] < 0.5 else -STEP
-        moved = unit.copy()
-        moved[index] += step
-        columns.append((residual(moved) - miss) / step)
-    table = np.stack(columns)
+    steps = np.where(unit < 0.5, STEP, -STEP)
+    moved = unit + np.diag(steps)
+    misses = residual(moved) if batched else np.stack([residual(point) for point in moved])
+    table = (misses - miss) / steps[:, None]
     return table @ table.T, table @ miss
 
 

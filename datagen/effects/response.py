@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.fft import next_fast_len
+from scipy.linalg import solve_toeplitz
 from scipy.optimize import least_squares
+from scipy.signal import lfilter
 
 from datagen.effects.biquads import butterworth, response
 from datagen.effects.signal import NotIdentifiableError, pair
@@ -49,7 +52,9 @@ def measure_response(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, 
         if len(picked):
             total = power[picked].sum()
             coherence = np.abs(cross[picked].sum()) ** 2 / max(total * power_wet[picked].sum(), 1e-300)
-            rows.append(((hz[picked] * power[picked]).sum() / total, cross[picked].sum() / total, total, min(coherence, 1.0)))
+            rows.append(
+                ((hz[picked] * power[picked]).sum() / total, cross[picked].sum() / total, power[picked].mean(), min(coherence, 1.0))
+            )
     frequency, gain, energy, coherent = (np.array(column) for column in zip(*rows, strict=True))
     # The square root keeps a bass note from outvoting the treble by 60 dB.
     return Response(frequency.real, gain, np.sqrt(energy.real / energy.real.max()) * coherent.real)
@@ -79,3 +84,16 @@ def fit_cutoff(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, high: 
     if best[0] > 0.1 * float((np.abs(measured.gain * measured.weight) ** 2).sum()):
         raise NotIdentifiableError("no Butterworth filter gives the response between these signals: another effect lies between them")
     return best[1], best[2]
+
+
+def whiten(wet: torch.Tensor, dry: torch.Tensor, *, order: int = 48, floor_db: float = -70.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both signals [C, T] through the linear predictor of the dry one: its spectrum becomes flat, and every frequency counts alike.
+
+    A filter between dry and wet stays the same filter, since filters commute. Frequencies below ``floor_db`` are not raised further.
+    """
+    size = next_fast_len(2 * dry.shape[-1])
+    power = (np.abs(np.fft.rfft(dry.numpy(), size)) ** 2).sum(0)
+    lags = np.fft.irfft(power, size)[: order + 1]
+    lags[0] *= 1.0 + 10.0 ** (floor_db / 10.0)
+    predictor = np.concatenate([[1.0], -solve_toeplitz(lags[:-1], lags[1:])])
+    return torch.from_numpy(lfilter(predictor, [1.0], wet.numpy())), torch.from_numpy(lfilter(predictor, [1.0], dry.numpy()))
