@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+from balance_fit import AUDIBLE_LU, fit, windows_of
 from joblib import Parallel, delayed
-from scipy import sparse
 
 from separation.balance import measure_balance
 from separation.kweighting import channel_weights, hop_edges, hop_products
-from separation.level import ABSENT_LU, BUNDLED, SEPARATED, Calibration, Margin, interval_around, point_between
+from separation.level import ABSENT_LU, BUNDLED, SEPARATED, Calibration, interval_around, point_between
 from separation.loudness import BLOCK_STEP_HOPS, MOMENTARY_HOPS, SHORT_TERM_HOPS, gate, gated_loudness, to_lufs, window_means
 
 SAMPLE_RATE = 44_100
@@ -37,9 +37,7 @@ TARGETS_DB = (4.0, 8.0, 12.0)
 LARGEST_BLEED = 0.05
 PUBLISHED_RMSE_LU = 1.2
 NUM_BOOTSTRAP = 1000
-MARGIN_GAPS_LU = (0.125, 0.25, 0.5, 1.0, 2.0)
 WINDOW_STEP_HOPS = 100
-AUDIBLE_LU = -25.0  # a window in which a stem is softer says little about its trajectory
 
 Stems = dict[str, np.ndarray]
 
@@ -291,13 +289,6 @@ def shares_line(frame: pandas.DataFrame) -> str:
     return "Shares of the mean square error: " + "; ".join(sentences) + "."
 
 
-def windows_of(frame: pandas.DataFrame) -> np.ndarray:
-    """Levels in all audible three-second windows: truth, naive, cross in LU against the mixture, [3, N]."""
-    mixture, *others = np.concatenate(list(frame["windows"]), axis=1)
-    levels = np.stack(others) - np.where(np.isfinite(mixture), mixture, 0.0)
-    return levels[:, np.isfinite(levels).all(0) & np.isfinite(mixture) & (levels[0] > AUDIBLE_LU)]
-
-
 def window_line(frame: pandas.DataFrame, calibration: Calibration) -> str:
     """How well the trajectory does, in a sentence."""
     truth, naive, cross = windows_of(frame)
@@ -307,53 +298,6 @@ def window_line(frame: pandas.DataFrame, calibration: Calibration) -> str:
     return (
         f"Trajectory, {truth.size} windows of 3 s in which the stem is above {AUDIBLE_LU:.0f} LU: RMSE {rmse(point - truth):.2f} LU "
         f"(naive {rmse(naive - truth):.2f}, cross {rmse(cross - truth):.2f}), the 80 % interval holds {100 * held:.0f} %."
-    )
-
-
-def pinball(excess: np.ndarray) -> float:
-    """Loss whose least value marks the nine-tenths quantile."""
-    return float(np.mean(np.maximum(0.9 * excess, -0.1 * excess)))
-
-
-def fit_margin(excess: np.ndarray, gap: np.ndarray) -> Margin:
-    """The margin that nine tenths of the excesses stay under: quantile regression on the gap, no coefficient negative."""
-    from scipy.optimize import linprog
-
-    count, candidates = excess.size, []
-    cost = np.concatenate([[0.0, 0.0], np.full(count, 0.9), np.full(count, 0.1)]) / count
-    for gap_lu in MARGIN_GAPS_LU:
-        basis = sparse.csr_array(np.stack([1 - np.exp(-gap / gap_lu), gap], axis=1))
-        equalities = sparse.hstack([basis, sparse.eye_array(count), -sparse.eye_array(count)]).tocsr()
-        bound_lu, per_gap = linprog(cost, A_eq=equalities, b_eq=excess, bounds=[(0, None)] * (2 + 2 * count)).x[:2]
-        candidates.append(Margin(round(float(bound_lu), 3), gap_lu, round(float(per_gap), 3)))
-    return min(candidates, key=lambda margin: pinball(excess - margin.at(gap)))
-
-
-def fit(frame: pandas.DataFrame) -> Calibration:
-    """Fits the correction by least squares, uncorrelated songs counting twice (real multitracks are nearer to them), then the margins."""
-    from scipy.optimize import minimize
-
-    truth, naive, cross = (np.asarray(frame[column]) for column in ("truth", "naive", "cross"))
-    weight = np.where(frame["condition"].str.startswith("correlated"), 1.0, 2.0)
-    nothing = Margin(0.0, 1.0, 0.0)
-
-    def at(values: np.ndarray) -> Calibration:
-        return Calibration(abs(values[0]), abs(values[1]) + 0.01, nothing, nothing, nothing, nothing)
-
-    best = minimize(
-        lambda values: np.mean(weight * (point_between(naive, cross, at(values)) - truth) ** 2), [0.3, 0.5], method="Nelder-Mead"
-    ).x
-    found = at(np.round(best, 3))
-    point, gap = point_between(naive, cross, found), np.abs(cross - naive)
-    window_truth, window_naive, window_cross = windows_of(frame)
-    window_point, window_gap = point_between(window_naive, window_cross, found), np.abs(window_cross - window_naive)
-    return Calibration(
-        correction_lu=round(float(found.correction_lu), 3),
-        gap_lu=round(float(found.gap_lu), 3),
-        low=fit_margin(point - truth, gap),
-        high=fit_margin(truth - point, gap),
-        window_low=fit_margin(window_point - window_truth, window_gap),
-        window_high=fit_margin(window_truth - window_point, window_gap),
     )
 
 
