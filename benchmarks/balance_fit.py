@@ -1,8 +1,8 @@
 """Fitting the constants of separation/level.py to songs whose levels are known.
 
 Conventions
-    A frame has one row per stem of a song with ``truth``, ``naive`` and ``cross`` in LU against the mixture, its ``condition``, and ``windows``:
-    loudness in LUFS of mixture, true stem, separated stem and cross-energy in windows of three seconds, [4, N].
+    A frame has one row per stem of a song with ``truth``, ``naive`` and ``cross`` in LU against the mixture, its ``condition``, and
+    ``windows``: loudness in LUFS of mixture, true stem, separated stem and cross-energy in windows of three seconds, [4, N].
 
 References
     Koenker and Bassett 1978: quantile regression, as a linear programme.
