@@ -455,7 +455,7 @@ def _measure(path: Path, stems: Path | None, separator: Any) -> Any:
     return measure_track(path.name, resample(mixture, sample_rate, separator.sample_rate), separated, separator.sample_rate)
 
 
-models_app = typer.Typer(help="List, fetch and verify separation models.", invoke_without_command=True, rich_markup_mode="rich")
+models_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 app.add_typer(models_app, name="models")
 
 

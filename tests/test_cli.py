@@ -1,0 +1,99 @@
+"""What the command line says when it is used wrongly, and in JSON."""
+
+import json
+import re
+
+import pytest
+from test_build import CONFIG, stemwright
+
+
+def failing(*arguments, code):
+    done = stemwright(*arguments, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_wrong_key_names_the_right_one_and_leaves_with_2(tmp_path, songs_folder):
+    (tmp_path / "config.toml").write_text("[pairs.removal]\nper_trak = 3\n")
+    said = failing("build", songs_folder(1), tmp_path / "corpus", "--config", tmp_path / "config.toml", code=2)
+    assert "did you mean 'pairs.removal.per_track'?" in said
+    assert not (tmp_path / "corpus").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("build", "{tmp}/none", "{tmp}/corpus"), "does not exist"),
+        (("render", "{tmp}/none"), "is not a corpus"),
+        (("effects", "compresser"), "did you mean 'compressor'"),
+        (("separate", "{tmp}/busy"), "holds other files|is not a corpus"),
+        (("build", "{tmp}/busy", "{tmp}/busy"), "lie inside the corpus|holds other files"),
+        (("frobnicate",), "No such command"),
+        (("build",), "Missing argument"),
+    ],
+)
+def test_wrong_usage_is_a_sentence_and_leaves_with_2(tmp_path, arguments, words):
+    (tmp_path / "busy").mkdir()
+    (tmp_path / "busy" / "notes.txt").write_text("x")
+    said = failing(*(argument.format(tmp=tmp_path) for argument in arguments), code=2)
+    assert re.search(words, said)
+
+
+def test_a_stage_before_its_table_names_the_verb_that_makes_it(tmp_path, songs_folder):
+    stemwright("catalog", songs_folder(1), tmp_path / "corpus")
+    assert f"stemwright separate {tmp_path / 'corpus'}" in failing("estimate", tmp_path / "corpus", code=2)
+
+
+def test_a_model_that_cannot_be_had_names_the_folder_and_the_ways_out(tmp_path, songs_folder):
+    (tmp_path / "models").mkdir()
+    said = failing("build", songs_folder(1), tmp_path / "corpus", "--model", "nothing", "--model-folder", tmp_path / "models", code=1)
+    assert str(tmp_path / "models") in said
+    assert "--model-folder" in said
+
+
+def test_two_at_once_are_told_apart(tmp_path, songs_folder):
+    from datagen.corpus import Corpus
+
+    stemwright("catalog", songs_folder(1), tmp_path / "corpus")
+    with Corpus(tmp_path / "corpus").locked():
+        assert "another stemwright is working" in failing("estimate", tmp_path / "corpus", code=2)
+
+
+def test_json_is_one_object_with_the_counts(tmp_path, multitrack_folder):
+    (tmp_path / "config.toml").write_text(CONFIG)
+    done = stemwright("build", multitrack_folder(1, 0), tmp_path / "corpus", "--config", tmp_path / "config.toml", "--json")
+    said = json.loads(done.stdout)
+    assert {stage["stage"]: stage["done"] for stage in said["stages"]} == {
+        "catalog": 1,
+        "separate": 1,
+        "estimate": 1,
+        "plan": 8,
+        "render": 8,
+    }
+    assert said["problems"] == []
+    assert json.loads(stemwright("effects", "--json").stdout)["effects"][0]["effect"] == "fader"
+    assert {"name", "stem_names", "size_mb"} <= set(json.loads(stemwright("models", "--json").stdout)["models"][0])
+
+
+def test_balance_of_a_file_with_its_stems_in_every_form(tmp_path, multitrack_folder):
+    song = next(multitrack_folder(1, 0, duration_s=4.0).glob("train/*"))
+    options = ["--stems", song, "--csv", tmp_path / "rows.csv", "--plot", tmp_path / "picture.png"]
+    said = json.loads(stemwright("balance", song / "mixture.wav", *options, "--json").stdout)
+    stems = said["tracks"][0]["stems"]
+    assert set(stems) == {"drums", "bass", "other", "vocals"}
+    assert all(-40 < stem["level_lu"] < 3 for stem in stems.values())
+    assert (tmp_path / "rows.csv").read_text().startswith("track,stem,level_lu")
+    assert (tmp_path / "picture.png").read_bytes()[:4] == b"\x89PNG"
+    table = stemwright("balance", song / "mixture.wav", song / "mixture.wav", "--stems", song).stdout
+    assert "all tracks" in table
+    assert "balance: 2 done, 0 rejected" in table
+
+
+def test_balance_says_what_it_cannot_read_and_goes_on(tmp_path, multitrack_folder):
+    song = next(multitrack_folder(1, 0, duration_s=4.0).glob("train/*"))
+    (tmp_path / "text.mp3").write_text("not music")
+    done = stemwright("balance", tmp_path / "text.mp3", song / "mixture.wav", "--stems", song, check=False)
+    assert done.returncode == 1
+    assert "text.mp3: " in done.stderr
+    assert "balance: 1 done, 1 rejected" in done.stdout
