@@ -1,0 +1,162 @@
+"""The verbs that need no corpus: ``balance``, ``effects``, ``models``. ``datagen/cli.py`` puts them on the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from datagen.options import JsonOption, ModelFolderOption
+from datagen.terminal import Terminal
+
+
+def effects(
+    names: Annotated[list[str] | None, typer.Argument(help="Effects to show; none: all.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List every effect with its settings, their ranges and units.
+
+    Example: stemwright effects compressor
+    """
+    from datagen.effects import EFFECTS
+    from datagen.tables import effects_rows, effects_table
+
+    terminal = Terminal(as_json)
+    chosen = names or list(EFFECTS)
+    terminal.show("effects", effects_table(chosen), effects_rows(chosen))
+    terminal.finish(0)
+
+
+def balance(
+    files: Annotated[list[Path], typer.Argument(help="Recordings to listen to.", show_default=False)],
+    stems: Annotated[Path | None, typer.Option("--stems", help="Folder with the stems (vocals.wav ...), instead of separating.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Model that separates.")] = "htdemucs",
+    model_folder: ModelFolderOption = None,
+    against: Annotated[Path | None, typer.Option(help="Corpus to compare with: which percentile is this vocal?")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw levels and their course in time to this PNG file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How loud each stem is in existing recordings, with an 80 % interval; pan, width and when it plays.
+
+    Example: stemwright balance song.mp3 --plot balance.png
+    """
+    from datagen import tables
+    from manifests.audio import write_bytes
+    from manifests.records import Refused
+    from separation import track_balance
+
+    terminal = Terminal(as_json)
+    corpus = track_balance.corpus_levels(against) if against else {}
+    separator = None if stems else _separator(model, model_folder)
+    measured, refused = [], 0
+    with terminal.progress("balance") as report:
+        for number, path in enumerate(files):
+            report(number, len(files), path.name)
+            try:
+                measured.append(_measure(path, stems, separator))
+            except (Refused, ValueError) as reason:
+                refused += 1
+                sys.stderr.write(f"stemwright: {path}: {reason}\n")
+    for track in measured:
+        terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
+    if len(measured) > 1:
+        rows = track_balance.summary_rows(measured)
+        terminal.show("summary", tables.rows_table("all tracks", rows), rows)
+    if against:
+        rows = track_balance.percentile_rows(measured, corpus)
+        terminal.show("against", tables.rows_table(f"against {against}", rows), rows)
+    if csv and measured:
+        write_bytes(csv, track_balance.as_csv(track_balance.table_rows(measured)).encode())
+        terminal.say(f"rows: {csv}")
+    if plot and measured:
+        from datagen.plots import plot_balance
+
+        plot_balance(measured, plot)
+        terminal.say(f"picture: {plot}")
+    terminal.say(f"balance: {len(measured)} done, {refused} rejected")
+    terminal.finish(1 if refused else 0)
+
+
+def _separator(model: str, model_folder: Path | None) -> Any:
+    from separation.separator import DemucsSeparator
+
+    separator = DemucsSeparator(model, model_folder)
+    _ = separator.checkpoint  # a model that cannot be had is said once, not once for each file
+    return separator
+
+
+def _measure(path: Path, stems: Path | None, separator: Any) -> Any:
+    """The balance of one recording, from stems that are there or by separating it."""
+    from manifests.audio import load, resample
+    from separation.track_balance import load_stems, measure_track
+
+    if stems is not None:
+        return measure_track(path.name, *load_stems(stems, path))
+    mixture, sample_rate = load(path)
+    separated = separator.separate(mixture, sample_rate)
+    return measure_track(path.name, resample(mixture, sample_rate, separator.sample_rate), separated, separator.sample_rate)
+
+
+models_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
+
+
+@models_app.callback()
+def models(context: typer.Context, model_folder: ModelFolderOption = None, as_json: JsonOption = False) -> None:
+    """List the separation models with their stems and size, and whether they are on this machine; fetch and verify them.
+
+    Example: stemwright models
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from dataclasses import asdict
+
+    from datagen.tables import models_table
+    from separation.checkpoints import available
+
+    terminal, listed = Terminal(as_json), available(model_folder=model_folder)
+    plain = [{**asdict(model), "folder": model.folder and str(model.folder)} for model in listed]
+    terminal.show("models", models_table(listed), plain)
+    terminal.finish(0)
+
+
+@models_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="htdemucs, htdemucs_ft, hf://OWNER/NAME, ...")],
+    model_folder: ModelFolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download a model into the hub's cache, or into --model-folder with its checksums.
+
+    Example: stemwright models fetch htdemucs_ft --model-folder models
+    """
+    from separation import checkpoints
+
+    terminal = Terminal(as_json)
+    found = checkpoints.fetch(name, model_folder=model_folder)
+    terminal.collected["fetched"] = {"name": name, "files": [str(member.path) for member in found.members]}
+    terminal.say(f"fetched {name}: {len(found.members)} networks in {found.folder}")
+    terminal.finish(0)
+
+
+@models_app.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="A model that is on this machine.")],
+    model_folder: ModelFolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the checksums of a model's files; never asks the network.
+
+    Example: stemwright models verify bundled
+    """
+    from datagen.tables import verified_table
+    from separation import checkpoints
+
+    terminal, files = Terminal(as_json), checkpoints.verify(name, model_folder=model_folder)
+    wrong = [file for file in files if not file.ok]
+    plain = [{"path": str(file.path), "sha256": file.sha256, "expected": file.expected, "ok": file.ok} for file in files]
+    terminal.show("files", verified_table(files), plain)
+    terminal.say(f"verify: {len(files) - len(wrong)} as they should be, {len(wrong)} not")
+    terminal.finish(1 if wrong else 0)

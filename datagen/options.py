@@ -1,0 +1,27 @@
+"""The arguments and options that several verbs share, so that one word means one thing everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SongsArgument = Annotated[Path, typer.Argument(help="Folder of songs, a CSV file, or a MUSDB18 / MUSDB18-HQ folder.", show_default=False)]
+CorpusArgument = Annotated[Path, typer.Argument(help="Corpus folder.", show_default=False)]
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; what it leaves out keeps its default.")]
+JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that work at the same time.")]
+DaskOption = Annotated[str | None, typer.Option("--dask", help="Address of a dask scheduler to work on instead, e.g. tcp://10.0.0.1:8786.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+KindOption = Annotated[str | None, typer.Option(help="What SONGS is: auto, folder, csv, stems, musdb18, musdb18hq.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="Demucs model: htdemucs, htdemucs_ft, bundled, hf://OWNER/NAME, ...")
+]
+ModelFolderOption = Annotated[Path | None, typer.Option(help="Folder with NAME.yaml and SIG.safetensors, instead of the hub.")]
+SeparatorOption = Annotated[str | None, typer.Option(help="auto (a multitrack's own stems, else Demucs), demucs, or reference.")]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of everything that is drawn.")]
+
+
+def absolute(path: Path | None) -> Path | None:
+    """A path that stays right when the command is run from another folder."""
+    return None if path is None else path.expanduser().resolve()
