@@ -19,6 +19,7 @@ import importlib.metadata
 import importlib.util
 import os
 import queue
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -231,11 +232,12 @@ def _translate(network: Any, kept: Sequence[int], path: Path) -> None:
     import openvino
     import torch
 
-    with torch.no_grad(), _flash_attention():
+    with torch.no_grad(), _flash_attention(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of every Python branch; all of them depend on shapes, which are fixed
         length = network.valid_length(1)
         analysed = hybrid.analyse(network, torch.zeros(1, network.audio_channels, length))
         example = (analysed.spectrum, analysed.waveform)
         # Checking the trace would run the network twice more; a test compares the engines instead.
-        traced = torch.jit.freeze(torch.jit.trace(hybrid.build_core(network, kept), example, check_trace=False))
+        traced = torch.jit.trace(hybrid.build_core(network, kept), example, check_trace=False)
         model = openvino.convert_model(traced, example_input=example, input=[list(one.shape) for one in example])
     openvino.save_model(model, path, compress_to_fp16=False)

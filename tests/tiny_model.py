@@ -22,7 +22,7 @@ def build_tiny(kind: str, seed: int, *, stems: Sequence[str] = FOUR, sample_rate
     from demucs.hdemucs import HDemucs
     from demucs.htdemucs import HTDemucs
 
-    common = {"sources": list(stems), "samplerate": sample_rate, "segment": segment_s or 2}
+    common = {"sources": list(stems), "samplerate": sample_rate, "segment": segment_s or 1}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if kind == "htdemucs":

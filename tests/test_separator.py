@@ -1,0 +1,476 @@
+"""The separation engine: equal to Demucs, the same bytes on each run, flat in memory, and all files or none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_model import SIX, build_tiny, write_tiny_model
+
+from manifests import audio
+from manifests.records import Refused
+from separation import engines, hybrid, precision, schedule
+from separation.checkpoints import ModelError
+from separation.engines import TorchEngine
+from separation.separator import DemucsSeparator, Job, ReferenceStems, load_networks
+
+RATE = 44_100
+SEGMENT = RATE  # of the tiny models
+LSB = 2.0**-23
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    write_tiny_model(folder, "htdemucs", 1)
+    write_tiny_model(folder, "hdemucs", 2, kind="hdemucs")
+    write_tiny_model(folder, "bag", 3, members=3)
+    write_tiny_model(folder, "six", 4, stems=SIX)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def noise():
+    def make(num_channels, num_frames, peak=0.3, seed=0):
+        rng = np.random.default_rng(seed)
+        swell = np.linspace(0.2, 1.0, num_frames)
+        return np.asarray(np.clip(peak / 3 * swell * rng.standard_normal((num_channels, num_frames)) + 0.001, -1, 1), dtype=np.float32)
+
+    return make
+
+
+@pytest.fixture
+def separator(models):
+    return DemucsSeparator("htdemucs", models, device="cpu")
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def by_demucs(separator, mixture):
+    """What the demucs command computes, without its random shift."""
+    import torch
+    from demucs.apply import BagOfModels, apply_model
+
+    wide = torch.from_numpy(mixture).expand(2, -1)
+    middle = wide.mean(0)
+    mean, std = middle.mean(), middle.std() + 1e-8
+    bag = BagOfModels(load_networks(separator.checkpoint), separator.checkpoint.weights)
+    stems = apply_model(bag, ((wide - mean) / std)[None], shifts=0, overlap=0.25)[0] * std + mean
+    return stems.mean(1, keepdim=True).numpy() if len(mixture) == 1 else stems.numpy()
+
+
+@pytest.mark.parametrize("num_frames", [300, SEGMENT // 3, SEGMENT, 2 * SEGMENT + 4321], ids=lambda n: f"{n} frames")
+@pytest.mark.parametrize("num_channels", [1, 2], ids=["mono", "stereo"])
+@pytest.mark.parametrize("model", ["htdemucs", "hdemucs", "bag", "six"])
+def test_stems_equal_those_of_demucs(models, noise, model, num_channels, num_frames):
+    separator = DemucsSeparator(model, models, device="cpu", precision="fp32", engine="torch")
+    mixture = noise(num_channels, num_frames)
+    stems = separator.separate(mixture, RATE)
+    assert tuple(stems) == separator.stem_names
+    np.testing.assert_allclose(np.stack(list(stems.values())), by_demucs(separator, mixture), rtol=0, atol=1e-6)
+
+
+@given(
+    num_frames=st.integers(1, 3000),
+    segment_frames=st.integers(8, 900),
+    context=st.integers(0, 300),
+    batch_size=st.integers(1, 5),
+    rows=st.lists(st.tuples(st.floats(0, 2), st.floats(0, 2)), min_size=1, max_size=3),
+)
+@settings(max_examples=60)
+def test_networks_that_pass_the_mixture_on_give_it_back(num_frames, segment_frames, context, batch_size, rows):
+    rows = [*rows, (0.5, 0.5)]
+    rng = np.random.default_rng(num_frames)
+    mixture = rng.standard_normal((2, num_frames)).astype(np.float32)
+    networks = [schedule.Network(segment_frames, lambda length: length + context, row) for row in rows]
+
+    class Source:
+        def __init__(self):
+            self.num_frames = num_frames
+
+        def read(self, start_frame, stop_frame):
+            assert 0 <= start_frame < stop_frame <= num_frames
+            return mixture[:, start_frame:stop_frame]
+
+    def forward(network, batch):
+        return np.stack([batch] * len(networks[network].kept), axis=1)
+
+    sessions = [schedule.Session(Source(), schedule.Level(0.1, 2.0), networks, 2) for _ in range(2)]
+    parts = {id(session): [] for session in sessions}
+    for session, stems in schedule.run(sessions, forward, batch_size=batch_size):
+        parts[id(session)].append(stems)
+    for session in sessions:
+        stems = np.concatenate(parts[id(session)], axis=-1)
+        np.testing.assert_allclose(stems, np.stack([mixture] * 2), atol=2e-6)
+
+
+def peak_of_schedule(num_frames):
+    class Source:
+        def __init__(self):
+            self.num_frames = num_frames
+
+        def read(self, start_frame, stop_frame):
+            return np.zeros((2, stop_frame - start_frame), np.float32)
+
+    networks = [schedule.Network(1000, int, (1.0, 1.0))]
+    tracemalloc.start()
+    for _ in schedule.run(
+        [schedule.Session(Source(), schedule.Level(0, 1), networks, 2)], lambda _, b: np.stack([b, b], axis=1), batch_size=1
+    ):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_length():
+    short, long = peak_of_schedule(20_000), peak_of_schedule(400_000)
+    # The windows themselves are listed: some hundred bytes for a segment of which the samples alone take ten thousand.
+    assert long - short < 0.05 * 4 * 2 * 400_000
+
+
+def test_stems_do_not_depend_on_threads_or_batches(models, noise):
+    import torch
+
+    mixture = noise(2, 3 * SEGMENT)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads, batch_size in [(1, None), (2, None), (3, None), (1, 4)]:
+            torch.set_num_threads(threads)
+            stems = DemucsSeparator("htdemucs", models, device="cpu", batch_size=batch_size).separate(mixture, RATE)
+            assert torch.get_num_threads() == threads
+            results.append(np.stack(list(stems.values())))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+
+
+def test_files_have_the_same_bytes_on_each_run_alone_or_among_others(models, noise, tmp_path):
+    jobs = []
+    for number, (channels, frames) in enumerate([(2, SEGMENT + 99), (1, 5000), (2, 2 * SEGMENT)]):
+        audio.save(tmp_path / f"{number}.flac", noise(channels, frames, seed=number), RATE)
+        jobs.append(Job(tmp_path / f"{number}.flac", tmp_path / "many" / str(number)))
+    many = DemucsSeparator("bag", models, device="cpu", batch_size=3)
+    results = {job.path.name: result for job, result in many.separate_files(jobs)}
+    alone = DemucsSeparator("bag", models, device="cpu")
+    for number, job in enumerate(jobs):
+        single = alone.separate_file(job.path, tmp_path / "one" / str(number))
+        assert {name: digest(path) for name, path in single.items()} == {
+            name: file.sha256 for name, file in results[job.path.name].files.items()
+        }
+
+
+@pytest.mark.parametrize(("peak", "loud"), [(0.3, False), (30.0, True)], ids=["quiet", "clipped square"])
+def test_files_sum_to_the_mixture_times_one_joint_gain(separator, noise, tmp_path, peak, loud):
+    mixture = noise(2, SEGMENT + 1234, peak)
+    audio.save(tmp_path / "song.flac", mixture, RATE)
+    result = separator.separate_file(tmp_path / "song.flac", tmp_path / "out")
+    assert set(result) == {"drums", "bass", "other", "vocals", "residual"}
+    assert (result.gain_db < 0) == loud
+    assert round(result.gain_db * 100) == pytest.approx(result.gain_db * 100, abs=1e-9)
+    gain = audio.db_to_gain(result.gain_db)
+    written = {name: audio.load(path)[0].astype(np.float64) for name, path in result.items()}
+    mixture = audio.load(tmp_path / "song.flac")[0]
+    assert np.abs(sum(written.values()) - gain * mixture).max() <= 0.6 * LSB
+    exact = separator.separate(mixture, RATE)
+    for name, stem in exact.items():
+        assert np.abs(written[name] - gain * stem).max() <= 0.6 * LSB
+    left = mixture - np.sum(list(exact.values()), axis=0, dtype=np.float64)
+    assert result.closure_db == pytest.approx(10 * np.log10(np.sum(left**2) / np.sum(mixture.astype(np.float64) ** 2)), abs=1e-3)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(path.name for path in result.values())
+
+
+def test_facts_of_the_files_are_those_of_a_row(separator, noise, tmp_path):
+    audio.save(tmp_path / "song.flac", noise(1, 48_000), 48_000)
+    result = separator.separate_file(tmp_path / "song.flac", tmp_path / "stems" / "id")
+    for name, path in result.items():
+        row = result.files[name].record(tmp_path)
+        assert row.path == f"stems/id/{name}.flac"
+        assert (row.sample_rate, row.num_channels, row.num_frames) == (RATE, 1, 44_100)
+        assert audio.probe(path).num_frames == row.num_frames
+        assert row.sha256 == digest(path)
+
+
+@pytest.mark.parametrize(
+    "mixture", [np.zeros((2, 3000)), np.full((2, 1), 0.25), np.full((1, 700), -0.5)], ids=["silence", "one sample", "constant"]
+)
+def test_what_does_not_vary_has_silent_stems_and_is_all_residual(separator, tmp_path, mixture):
+    audio.save(tmp_path / "song.flac", mixture.astype(np.float32), RATE)
+    result = separator.separate_file(tmp_path / "song.flac", tmp_path / "out")
+    for name, path in result.items():
+        expected = mixture if name == "residual" else np.zeros_like(mixture)
+        np.testing.assert_array_equal(audio.load(path)[0], expected.astype(np.float32))
+
+
+def test_opposite_channels_are_separated_and_finite(models, separator):
+    wave = 0.3 * np.sin(np.arange(30_000) / 20, dtype=np.float32)
+    mixture = np.stack([wave, -wave])
+    stems = separator.separate(mixture, RATE)
+    np.testing.assert_allclose(np.stack(list(stems.values())), by_demucs(separator, mixture), atol=1e-5)
+
+
+def test_a_refused_file_leaves_nothing_and_the_others_go_on(separator, noise, tmp_path):
+    audio.save(tmp_path / "good.flac", noise(2, 9000), RATE)
+    (tmp_path / "text.mp3").write_text("these are words, not music " * 30)
+    (tmp_path / "empty.wav").write_bytes(b"")
+    import soundfile
+
+    bad = noise(2, 9000)
+    bad[1, 500] = np.nan
+    soundfile.write(tmp_path / "nan.wav", bad.T, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "surround.wav", np.zeros((900, 6)), RATE)
+    names = ["text.mp3", "good.flac", "nan.wav", "empty.wav", "surround.wav", "absent.wav"]
+    results = dict(separator.separate_files(Job(tmp_path / name, tmp_path / "out" / name) for name in names))
+    reasons = {job.path.name: str(result) for job, result in results.items() if isinstance(result, Refused)}
+    assert set(reasons) == set(names) - {"good.flac"}
+    assert "NaN" in reasons["nan.wav"]
+    assert "6 channels" in reasons["surround.wav"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.flac"]
+    with pytest.raises(Refused, match="empty file"):
+        separator.separate_file(tmp_path / "empty.wav", tmp_path / "out" / "again")
+
+
+def test_a_failure_on_the_way_leaves_no_file(separator, noise, tmp_path, monkeypatch):
+    audio.save(tmp_path / "song.flac", noise(2, 3 * SEGMENT), RATE)
+    jobs = [Job(tmp_path / "song.flac", tmp_path / "out" / str(number)) for number in range(3)]
+    exact, calls = separator.forward, []
+
+    def failing(network, batch):
+        calls.append(network)
+        if len(calls) == 3:
+            raise MemoryError("no more")
+        return exact(network, batch)
+
+    monkeypatch.setattr(separator, "forward", failing)
+    with pytest.raises(MemoryError):
+        list(separator.separate_files(jobs))
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(separator, noise, tmp_path):
+    audio.save(tmp_path / "song.flac", noise(2, 5000), RATE)
+    work = tmp_path / "out" / ".separating"
+    work.mkdir(parents=True)
+    (work / "0.raw").write_bytes(b"half")
+    separator.separate_file(tmp_path / "song.flac", tmp_path / "out")
+    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == ["bass", "drums", "other", "residual", "vocals"]
+
+
+def test_describing_a_separator_needs_no_torch(models):
+    program = (
+        "import sys; from separation.separator import DemucsSeparator\n"
+        f"s = DemucsSeparator('htdemucs', {str(models)!r})\n"
+        "print(s.stem_names, s.sample_rate, s.origin, s.identity)\n"
+        "assert not {'torch', 'demucs', 'openvino'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_identity_is_json_and_tells_models_and_precisions_apart(models, separator):
+    identity = separator.identity
+    assert json.loads(json.dumps(identity)) == identity
+    assert DemucsSeparator("htdemucs", models, device="cpu", batch_size=7).identity == identity
+    assert DemucsSeparator("six", models, device="cpu").identity != identity
+    assert DemucsSeparator("htdemucs", models, device="cpu", precision="bf16").identity != identity
+    assert separator.origin.startswith("htdemucs@demucs-")
+
+
+def test_a_used_separator_can_be_sent_to_another_process(separator, noise):
+    mixture = noise(2, 4000)
+    expected = separator.separate(mixture, RATE)
+    copy = pickle.loads(pickle.dumps(separator))
+    for name, stem in copy.separate(mixture, RATE).items():
+        np.testing.assert_array_equal(stem, expected[name])
+
+
+def test_a_model_with_other_stems_or_rate_than_asked_is_refused(models):
+    with pytest.raises(ModelError, match="asked for drums, bass, other, vocals"):
+        _ = DemucsSeparator("six", models, stem_names=("drums", "bass", "other", "vocals")).stem_names
+    with pytest.raises(ModelError, match="at 48000 Hz"):
+        _ = DemucsSeparator("six", models, sample_rate=48_000).stem_names
+
+
+def test_the_split_forward_pass_equals_demucs_own():
+    import torch
+
+    for seed, stems in [(0, ("drums", "bass", "other", "vocals")), (1, SIX)]:
+        network = build_tiny("htdemucs", seed, stems=stems)
+        batch = torch.from_numpy(0.1 * np.random.default_rng(seed).standard_normal((2, 2, network.valid_length(1))).astype(np.float32))
+        with torch.no_grad():
+            expected = network(batch)
+            analysed = hybrid.analyse(network, batch)
+            for kept in (range(len(stems)), [2]):
+                got = hybrid.synthesise(network, analysed, *hybrid.build_core(network, list(kept))(analysed.spectrum, analysed.waveform))
+                np.testing.assert_allclose(got.numpy(), expected[:, list(kept)].numpy(), atol=1e-6)
+
+
+def test_out_of_memory_halves_the_batch_for_good_and_changes_nothing():
+    import torch
+
+    network = build_tiny("hdemucs", 0)
+    engine = TorchEngine(network, range(4))
+    engine._lanes = None  # as on a GPU: the batch goes through together
+    batch = 0.1 * np.random.default_rng(0).standard_normal((5, 2, 8000)).astype(np.float32)
+    expected = np.concatenate([engine.forward(batch[number : number + 1]) for number in range(5)])
+    sizes = []
+    exact = engine._run
+
+    def limited(part):
+        sizes.append(len(part))
+        if len(part) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return exact(part)
+
+    engine._run = limited
+    np.testing.assert_allclose(engine.forward(batch), expected, atol=1e-6)
+    assert sizes == [5, 2, 2, 1]
+    engine.forward(batch)
+    assert max(sizes[4:]) == 2
+
+    def full(_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    engine._run = full
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.forward(batch)
+
+
+def test_bf16_stays_near_fp32_and_its_verdict_is_remembered(models, noise, tmp_path):
+    mixture = noise(2, SEGMENT)
+    exact = DemucsSeparator("htdemucs", models, device="cpu", precision="fp32").separate(mixture, RATE)
+    fast = DemucsSeparator("htdemucs", models, device="cpu", precision="bf16").separate(mixture, RATE)
+    error_db = precision.error_db(np.stack(list(fast.values())), np.stack(list(exact.values())), mixture)
+    assert -90 < error_db < -35
+    measured = []
+
+    def measure():
+        measured.append(-44.0)
+        return -44.0
+
+    assert not precision.bf16_is_good("one", tmp_path, measure)
+    assert not precision.bf16_is_good("one", tmp_path, measure)
+    assert len(measured) == 1
+    assert precision.bf16_is_good("other", tmp_path, lambda: -46.0)
+
+
+def test_error_is_that_of_the_worst_stem_with_a_floor_for_quiet_ones():
+    mixture = np.ones((2, 50), np.float32)
+    exact = np.stack([mixture, 0 * mixture])
+    assert precision.error_db(exact, exact, mixture) == -np.inf
+    assert precision.error_db(exact + np.stack([0.01 * mixture, 0 * mixture]), exact, mixture) == pytest.approx(-40.0, abs=1e-3)
+    assert precision.error_db(exact + np.stack([0 * mixture, 0.001 * mixture]), exact, mixture) == pytest.approx(-40.0, abs=1e-3)
+
+
+def test_auto_takes_bf16_for_a_large_model_only_where_it_is_measured_good(models, monkeypatch):
+    from separation import separator as module
+
+    monkeypatch.setattr(module, "LARGE_BYTES", 1)
+    monkeypatch.setattr(module, "processor_has_bf16", lambda: True)
+    monkeypatch.setattr(module, "has_openvino", lambda: False)
+    for good, expected in [(True, "bf16"), (False, "fp32")]:
+        monkeypatch.setattr(module, "bf16_is_good", lambda *_, good=good: good)
+        assert DemucsSeparator("htdemucs", models, device="cpu").identity["precision"] == expected
+    monkeypatch.setattr(module, "processor_has_bf16", lambda: False)
+    assert DemucsSeparator("htdemucs", models, device="cpu").identity["precision"] == "fp32"
+
+
+def test_openvino_gives_the_stems_of_torch_whatever_the_threads(models, noise, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    import torch
+
+    monkeypatch.setenv(engines.CACHE_VARIABLE, str(tmp_path))
+    mixture = noise(2, 2 * SEGMENT)
+    expected = DemucsSeparator("htdemucs", models, device="cpu", engine="torch").separate(mixture, RATE)
+    results = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            stems = DemucsSeparator("htdemucs", models, device="cpu", engine="openvino", precision="fp32").separate(mixture, RATE)
+            results.append(np.stack(list(stems.values())))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(results[0], np.stack(list(expected.values())), atol=1e-6)
+    np.testing.assert_array_equal(results[0], results[1])
+    assert len(list((tmp_path / "openvino").glob("*.xml"))) == 1
+
+
+def test_an_engine_that_cannot_be_used_says_what_to_do(models, monkeypatch):
+    from separation import separator as module
+
+    monkeypatch.setattr(module, "has_openvino", lambda: False)
+    with pytest.raises(ValueError, match=r"pip install 'stemwright\[openvino\]'"):
+        _ = DemucsSeparator("htdemucs", models, device="cpu", engine="openvino").identity
+
+
+# The multitrack's own stems in the separator's place
+
+
+@pytest.fixture
+def multitrack(noise, tmp_path):
+    stems = {name: np.round(noise(2, 50_000, seed=seed) / LSB) * LSB for seed, name in enumerate(["drums", "bass"])}
+    mixture = sum(stems.values())
+    paths = {}
+    for name, stem in stems.items():
+        paths[name] = (tmp_path / f"{name}.flac", 0)
+        audio.save(paths[name][0], stem.astype(np.float32), RATE)
+    audio.save(tmp_path / "mixture.flac", mixture.astype(np.float32), RATE)
+    return tmp_path / "mixture.flac", paths
+
+
+def test_reference_stems_that_sum_exactly_leave_a_silent_residual(multitrack, tmp_path):
+    mixture, paths = multitrack
+    result = ReferenceStems(paths).separate_file(mixture, tmp_path / "out")
+    assert result.closure_db is None
+    assert result.gain_db == 0
+    assert not audio.load(result["residual"])[0].any()
+    for name in paths:
+        np.testing.assert_array_equal(audio.load(result[name])[0], audio.load(paths[name][0])[0])
+
+
+def test_what_reference_stems_do_not_explain_is_the_residual(multitrack, tmp_path):
+    mixture, paths = multitrack
+    result = ReferenceStems({"drums": paths["drums"]}).separate_file(mixture, tmp_path / "out")
+    np.testing.assert_array_equal(audio.load(result["residual"])[0], audio.load(paths["bass"][0])[0])
+
+
+def test_reference_stems_take_the_mixtures_rate_length_and_channels(multitrack, noise, tmp_path):
+    mixture, paths = multitrack
+    audio.save(tmp_path / "other.flac", noise(1, 48_000, seed=9), 48_000)
+    stems = ReferenceStems({**paths, "other": (tmp_path / "other.flac", 0)})
+    with pytest.raises(Refused, match=r"stem other lasts 1\.00 s, its mixture 1\.13 s"):
+        stems.separate_file(mixture, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    audio.save(tmp_path / "other.flac", noise(1, 54_000, seed=9), 48_000)
+    result = stems.separate_file(mixture, tmp_path / "out")
+    written, rate = audio.load(result["other"])
+    assert (written.shape, rate) == ((2, 50_000), RATE)
+    np.testing.assert_array_equal(written[0], written[1])
+    assert not written[:, 49_700:].any()
+
+
+def test_reference_stems_in_memory_equal_those_on_disk(multitrack):
+    mixture, paths = multitrack
+    stems = ReferenceStems(paths).separate(*audio.load(mixture))
+    for name, stem in stems.items():
+        np.testing.assert_array_equal(stem, audio.load(paths[name][0])[0])
+
+
+def test_reference_stems_are_known_by_their_content(multitrack, tmp_path):
+    _, paths = multitrack
+    before = ReferenceStems(paths).identity
+    moved = tmp_path / "renamed.flac"
+    paths["drums"][0].rename(moved)
+    assert ReferenceStems({**paths, "drums": (moved, 0)}).identity == before
