@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 COLOURS = {"drums": "#D55E00", "bass": "#0072B2", "other": "#009E73", "vocals": "#CC79A7", "guitar": "#E69F00", "piano": "#56B4E9"}
 SPARE_COLOURS = ("#000000", "#999999", "#8C6D31", "#637939")
 MAX_TRACKS = 10
+MAX_TITLE = 48
 FLOOR_LU = -30.0  # courses below are not drawn: the stem is as good as silent there
 
 
@@ -72,6 +73,8 @@ def _style(axes: Axes) -> None:
 
 def _draw_levels(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> None:
     """Levels as dots with intervals and their values beside them; a stem that is not present says so."""
+    from matplotlib.ticker import MaxNLocator
+
     ranked = sorted(track.stems.items(), key=lambda item: item[1].level_lu)
     _style(axes)
     said = [stem for _, stem in ranked if stem.present]
@@ -87,14 +90,19 @@ def _draw_levels(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> No
     axes.set_ylim(-0.6, len(ranked) - 0.3)
     span = max(4.0, -lowest)
     axes.set_xlim(lowest - 0.2 * span, max(0.5, *(stem.level_high_lu for stem in said), -math.inf) + 0.08 * span if said else 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.axvline(0, color="0.3", lw=1)
     axes.grid(axis="x", color="0.9")
     axes.set_xlabel("level against the mixture (LU), bar: 80 % interval")
-    axes.set_title(f"{track.title}\nmixture {_signed(track.loudness.integrated_lufs)} LUFS", loc="left", fontsize=11)
+    axes.set_title(f"{_shortened(track.title)}\nmixture {_signed(track.loudness.integrated_lufs)} LUFS", loc="left", fontsize=11)
 
 
 def _said(stem: StemBalance) -> str:
     return f"{_signed(stem.level_lu)}  ({_signed(stem.level_low_lu)} to {_signed(stem.level_high_lu)})"
+
+
+def _shortened(title: str) -> str:
+    return title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1].rstrip() + "\u2026"
 
 
 def _signed(value: float) -> str:
@@ -126,7 +134,9 @@ def _draw_courses(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> N
     _time_axis(axes, track.duration_s)
     axes.set_ylabel("level against the mixture (LU)")
     axes.set_title("over time (3 s windows), band: 80 % interval", loc="left", fontsize=11)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.75, 1.14), ncols=len(present) or 1, frameon=False, fontsize=9, handlelength=1.2)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.01, 1.06), ncols=len(present) or 1, frameon=False, fontsize=9, handlelength=1.2, borderpad=0
+    )
 
 
 def _within(time_s: np.ndarray, spans_s: Sequence[tuple[float, float]]) -> np.ndarray:
