@@ -330,9 +330,8 @@ def score(work: Path | None) -> str:
     start = time.perf_counter()
     separate(model, mixture)
     seconds = time.perf_counter() - start
-    rows.append(
-        f"\nSpeed in fp32 with demucs.apply, {torch.get_num_threads()} threads: {mixture.shape[1] / SAMPLE_RATE / seconds:.1f} times real time."
-    )
+    times = mixture.shape[1] / SAMPLE_RATE / seconds
+    rows.append(f"\nIn fp32 with `demucs.apply` on {torch.get_num_threads()} threads: {times:.1f} times real time.")
     return "\n".join(rows)
 
 
