@@ -11,6 +11,7 @@ import torch
 
 from datagen.effects import compressor
 from datagen.effects.compressor import Settings
+from datagen.effects.signal import NotIdentifiableError
 
 SAMPLE_RATE = 48_000
 PRESETS = {  # Gorlow and Reiss 2013: threshold, ratio, gain attack, gain release; detector 5 ms
@@ -127,6 +128,36 @@ def test_excerpt_is_undone_after_its_warm_up(song: torch.Tensor) -> None:
     restored = compressor.invert(compressor.apply(dry, 44_100, settings)[:, start:], 44_100, settings)[:, warm:]
     error = (restored - dry[:, start + warm :]).square().mean().sqrt() / dry.square().mean().sqrt()
     assert float(error) < 1e-4
+
+
+@pytest.mark.parametrize("stem", ["drums", "vocals"])
+def test_fit_finds_every_setting_and_undoes_the_compression(synthetic_song: dict[str, np.ndarray], stem: str) -> None:
+    dry = torch.from_numpy(synthetic_song[stem].copy())[:, :100_000].double()
+    truth = Settings(
+        threshold_db=-26.0,
+        ratio=3.2,
+        detector="rms",
+        detector_attack_ms=3.0,
+        detector_release_ms=9.0,
+        attack_ms=6.0,
+        release_ms=120.0,
+        makeup_db=5.0,
+    )
+    wet = compressor.apply(dry, 44_100, truth)
+    found = compressor.fit(wet, dry, 44_100)
+    assert found.detector == "rms"
+    assert found.threshold_db == pytest.approx(-26.0, abs=0.01)
+    assert found.ratio == pytest.approx(3.2, rel=1e-3)
+    for name in ("detector_attack_ms", "detector_release_ms", "attack_ms", "release_ms"):
+        assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=5e-3), name
+    error = compressor.invert(wet, 44_100, found) - dry
+    assert 10.0 * math.log10(float(dry.square().sum() / error.square().sum())) > 100.0
+
+
+def test_compressor_that_never_reached_its_threshold_has_no_ratio(song: torch.Tensor) -> None:
+    wet = compressor.apply(song, 44_100, Settings(threshold_db=0.0, ratio=4.0, makeup_db=3.0))
+    with pytest.raises(NotIdentifiableError, match="it has no ratio"):
+        compressor.fit(wet, song, 44_100)
 
 
 def test_a_ratio_of_one_is_a_gain_of_makeup(song: torch.Tensor) -> None:

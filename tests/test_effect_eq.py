@@ -80,6 +80,23 @@ def test_band_above_half_the_sample_rate_is_refused_if_it_acts() -> None:
         eq.apply(audio, 8000, Settings(high_shelf_hz=12_000.0, high_shelf_gain_db=1.0))
 
 
+def test_fit_finds_the_response() -> None:
+    noise = 0.1 * torch.randn(2, 2 * SAMPLE_RATE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    coloured = eq.apply(noise, SAMPLE_RATE, Settings(low_shelf_gain_db=12.0, high_shelf_gain_db=-18.0))
+    truth = Settings(
+        low_shelf_gain_db=4.0, peak1_gain_db=-6.0, peak1_hz=300.0, peak2_gain_db=5.0, peak2_hz=1500.0, peak2_q=2.0, high_shelf_gain_db=-3.0
+    )
+    found = eq.fit(eq.apply(coloured, SAMPLE_RATE, truth), coloured, SAMPLE_RATE)
+    band = slice(bin_of(50.0), bin_of(16_000.0))
+    assert np.abs(response_db(found) - response_db(truth))[band].mean() < 0.1
+
+
+def test_fit_of_an_unchanged_signal_is_flat() -> None:
+    noise = 0.1 * torch.randn(1, SAMPLE_RATE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = eq.fit(noise, noise, SAMPLE_RATE)
+    assert np.abs(response_db(found))[bin_of(50.0) : bin_of(16_000.0)].max() < 0.01
+
+
 def test_gradients_are_exact() -> None:
     rng = np.random.default_rng(0)
     names = list(fields(Settings))

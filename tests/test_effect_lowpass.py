@@ -55,7 +55,7 @@ def test_sine_at_the_cutoff_loses_three_db() -> None:
 def test_fit_finds_cutoff_and_order(song: torch.Tensor, cutoff_hz: float, order: float) -> None:
     fitted = lowpass.fit(lowpass.apply(song, 44_100, Settings(cutoff_hz=cutoff_hz, order=order)), song, 44_100)
     assert fitted.order == order
-    assert fitted.cutoff_hz == pytest.approx(cutoff_hz, rel=0.01)
+    assert fitted.cutoff_hz == pytest.approx(cutoff_hz, rel=1e-4)
 
 
 def test_fit_of_unrelated_signals_is_refused(song: torch.Tensor) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from rows import stems_of, track
 
-from datagen.runner import Outcome, Stage, StoppedError, Task, Workers, finish, run
+from datagen.runner import Outcome, Stage, StoppedError, Task, Workers, finish, run, shared
 from manifests import table
 from manifests.records import Refused, Stem, Track, content_id
 
@@ -36,16 +36,16 @@ def stage(tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_rows_come_in_the_order_of_the_tasks_whatever_the_workers(stage, jobs):
-    outcome = run(stage, tasks(12), work, Workers(jobs))
+    outcome = run(stage, tasks(12), shared(work, Workers(jobs)))
     assert [row.title for row in outcome.rows] == [f"Song {number}" for number in range(12)]
     assert (outcome.done, outcome.skipped, outcome.rejected) == (12, 0, [])
 
 
 def test_finished_tasks_are_not_done_again(stage, tmp_path):
     log = tmp_path / "log"
-    first = run(stage, tasks(3), partial(work, log=log), Workers())
+    first = run(stage, tasks(3), shared(partial(work, log=log), Workers()))
     finish(stage, first.rows)
-    again = run(stage, tasks(5), partial(work, log=log), Workers())
+    again = run(stage, tasks(5), shared(partial(work, log=log), Workers()))
     assert (again.done, again.skipped) == (2, 3)
     assert log.read_text().split() == ["0", "1", "2", "3", "4"]
     assert [row.title for row in again.rows] == [f"Song {number}" for number in range(5)]
@@ -54,20 +54,20 @@ def test_finished_tasks_are_not_done_again(stage, tmp_path):
 def test_a_journal_of_an_interrupted_run_is_gone_on_with(stage, tmp_path):
     log = tmp_path / "log"
     with pytest.raises(StoppedError):
-        run(stage, tasks(5), partial(work, log=log, full=[3]), Workers())
-    outcome = run(stage, tasks(5), partial(work, log=log), Workers())
+        run(stage, tasks(5), shared(partial(work, log=log, full=[3]), Workers()))
+    outcome = run(stage, tasks(5), shared(partial(work, log=log), Workers()))
     assert (outcome.done, outcome.skipped) == (2, 3)
 
 
 def test_what_is_refused_or_fails_becomes_a_row_and_the_rest_goes_on(stage):
-    outcome = run(stage, tasks(6), partial(work, refuse=[1], fail=[4]), Workers(2))
+    outcome = run(stage, tasks(6), shared(partial(work, refuse=[1], fail=[4]), Workers(2)))
     assert outcome.done == 4
     assert {row.subject: row.reason for row in outcome.rejected} == {"song 1": "too short", "song 4": "unexpected ZeroDivisionError: no"}
 
 
 def test_a_full_disk_stops_the_stage_and_keeps_what_was_finished(stage):
     with pytest.raises(StoppedError, match="the disk is full"):
-        run(stage, tasks(6), partial(work, full=[2]), Workers())
+        run(stage, tasks(6), shared(partial(work, full=[2]), Workers()))
     with table.Journal(stage.folder / "tracks.jsonl.part", Track) as journal:
         assert set(journal.tasks) == {content_id(0), content_id(1)}
 
@@ -83,37 +83,37 @@ def test_a_task_whose_file_is_gone_is_done_again(tmp_path):
         path.write_bytes(b"x")
         return [stem]
 
-    finish(stage, run(stage, task, make, Workers()).rows)
-    assert run(stage, task, make, Workers()).skipped == 1
+    finish(stage, run(stage, task, shared(make, Workers())).rows)
+    assert run(stage, task, shared(make, Workers())).skipped == 1
     path.unlink()
-    assert run(stage, task, make, Workers()).done == 1
+    assert run(stage, task, shared(make, Workers())).done == 1
 
 
 def test_finishing_twice_leaves_the_table_untouched(stage):
-    outcome = run(stage, tasks(3), work, Workers())
+    outcome = run(stage, tasks(3), shared(work, Workers()))
     finish(stage, outcome.rows)
     before = (stage.folder / "tracks.parquet").stat().st_mtime_ns
-    finish(stage, run(stage, tasks(3), work, Workers()).rows)
+    finish(stage, run(stage, tasks(3), shared(work, Workers())).rows)
     assert (stage.folder / "tracks.parquet").stat().st_mtime_ns == before
     assert not (stage.folder / "tracks.jsonl.part").exists()
 
 
 def test_rows_of_tasks_that_are_no_longer_wanted_leave_the_table(stage):
-    finish(stage, run(stage, tasks(5), work, Workers()).rows)
-    finish(stage, run(stage, tasks(2), work, Workers()).rows)
+    finish(stage, run(stage, tasks(5), shared(work, Workers())).rows)
+    finish(stage, run(stage, tasks(2), shared(work, Workers())).rows)
     assert [row.title for row in table.read(stage.folder / "tracks.parquet", Track)] == ["Song 0", "Song 1"]
 
 
 def test_progress_counts_every_task_that_was_open(stage):
     seen = []
-    run(stage, tasks(4), partial(work, refuse=[2]), Workers(), lambda done, total, _: seen.append((done, total)))
+    run(stage, tasks(4), shared(partial(work, refuse=[2]), Workers()), lambda done, total, _: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_a_dask_cluster_does_the_same_work(stage):
     distributed = pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        outcome = run(stage, tasks(4), work, Workers(dask=cluster.scheduler_address))
+        outcome = run(stage, tasks(4), shared(work, Workers(dask=cluster.scheduler_address)))
     assert [row.title for row in outcome.rows] == [f"Song {number}" for number in range(4)]
 
 
@@ -125,7 +125,7 @@ def slow(number):
     if number == 2:
         print("third", flush=True); time.sleep(60)
     return work(number)
-run(Stage("catalog", Path({str(tmp_path)!r}), "tracks", Track), tasks(4), slow, Workers())
+run(Stage("catalog", Path({str(tmp_path)!r}), "tracks", Track), tasks(4), shared(slow, Workers()))
 """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "third\n"

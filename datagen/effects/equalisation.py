@@ -25,6 +25,7 @@ NAMES = tuple(fields(eq.Settings))
 RANGES = [cast("Range", field) for field in fields(eq.Settings).values()]
 SETTLED_DB = 0.02  # weighted mean error of the response: no local minimum
 SWEEPS = 2
+CLEAN_DB = -60.0  # residual of a waveform fit below which nothing but the equaliser lies between the signals
 
 
 def fit_equaliser(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> eq.Settings:
@@ -35,8 +36,17 @@ def fit_equaliser(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> eq.
 def fit_equalisation(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Fit[eq.Settings]:
     """Like ``fit_equaliser``, with the error left over and the settings that could not be determined."""
     flat_wet, flat_dry = whiten(*pair(wet, dry))
-    start = fit_response(measure_response(flat_wet, flat_dry, sample_rate), sample_rate)
-    return fit_waveform(eq.apply, flat_wet, flat_dry, sample_rate, start, NAMES, iterations=12)
+    measured = measure_response(flat_wet, flat_dry, sample_rate)
+    start = fit_response(measured, sample_rate)
+    fit = fit_waveform(eq.apply, flat_wet, flat_dry, sample_rate, start, NAMES, iterations=10)
+    if fit.error_db > CLEAN_DB:
+        # Something else is in wet, or the bands are in a wrong valley: there the response in dB judges better than the waveform.
+        miss = _Miss(measured, sample_rate)
+        refined = np.array([field.to_unit(getattr(fit.settings, field.name)) for field in RANGES])
+        before = np.array([field.to_unit(getattr(start, field.name)) for field in RANGES])
+        if (miss(before) ** 2).sum() < (miss(refined) ** 2).sum():
+            return Fit(start, fit.error_db, fit.undetermined)
+    return fit
 
 
 def fit_response(measured: Response, sample_rate: int) -> eq.Settings:

@@ -15,7 +15,8 @@ import torch
 from datagen.effects.biquads import butterworth, cascade, check_below_nyquist
 from datagen.effects.response import fit_cutoff
 from datagen.effects.setting import EffectSettings, setting
-from datagen.effects.signal import checked, is_off
+from datagen.effects.signal import checked, is_off, pair
+from datagen.effects.waveform import fit_waveform
 
 NAME = "highpass"
 
@@ -39,6 +40,7 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
 
 
 def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """Cutoff and order that turn dry into wet, both [C, T], from the ratio of their spectra."""
+    """Cutoff and order that turn dry into wet, both [C, T], from the ratio of their spectra and then the waveform."""
     cutoff_hz, order = fit_cutoff(wet, dry, sample_rate, high=True)
-    return Settings(cutoff_hz=cutoff_hz, order=order)
+    wet, dry = pair(wet, dry)
+    return fit_waveform(apply, wet, dry, sample_rate, Settings(cutoff_hz=cutoff_hz, order=order), ["cutoff_hz"]).settings

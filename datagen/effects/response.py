@@ -62,7 +62,7 @@ def measure_response(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, 
 
 def fit_cutoff(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, high: bool) -> tuple[float, float]:
     """Cutoff in Hz and order of the Butterworth filter nearest to the response between dry and wet."""
-    measured = measure_response(wet, dry, sample_rate)
+    measured = measure_response(*whiten(*pair(wet, dry)), sample_rate)
     limit_hz = min(20_000.0, 0.49 * sample_rate)
     low_hz = 5.0 if high else 20.0
 
