@@ -14,6 +14,7 @@ Conventions
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -179,6 +180,7 @@ class OpenVinoEngine:
         core = openvino.Core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ValueError("this processor does not compute in bf16; use precision fp32")
+        _give_freed_memory_back()
         self._lanes = _Lanes()
         settings = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
@@ -208,6 +210,12 @@ class OpenVinoEngine:
                 return hybrid.synthesise(self._network, analysed, spectrum, waveform).numpy()
         finally:
             self._requests.put(request)
+
+
+def _give_freed_memory_back() -> None:
+    """Keeps glibc from hoarding every thread's large arrays: 0.2 GB of 1.6 for htdemucs on two threads. Does nothing on other systems."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD: arrays from 1 MiB on are returned to the system when freed
 
 
 def translation(network: torch.nn.Module, kept: Sequence[int], sha256: str) -> Path:

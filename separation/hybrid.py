@@ -64,23 +64,31 @@ def analyse(network: Any, batch: torch.Tensor) -> Analysed:
 
 
 def synthesise(network: Any, analysed: Analysed, spectrum: torch.Tensor, waveform: torch.Tensor) -> torch.Tensor:
-    """Stems [B, S, C, T] from the core's two results."""
+    """Stems [B, S, C, T] from the core's two results, one stem after the other: that keeps memory low."""
+
+    mean, std = (level[:, None] for level in analysed.waveform_level)
+    stems = waveform * std + mean
+    for number in range(stems.shape[1]):
+        stems[:, number] += _inverse(network, analysed.spectrum_level, spectrum[:, number], waveform.shape[-1])
+    return stems
+
+
+def _inverse(network: Any, level: tuple[torch.Tensor, torch.Tensor], spectrum: torch.Tensor, length: int) -> torch.Tensor:
+    """One stem [B, C, T] from its normalised spectrum [B, C, 2, N, F]."""
     import torch
 
-    mean, std = (level[:, None, None] for level in analysed.spectrum_level)
+    mean, std = (one[:, None] for one in level)
     spectrum = spectrum * std + mean
     window = torch.hann_window(network.nfft, device=spectrum.device) * (network.nfft**0.5 / HANN_SQUARED_SUM)
-    bins = torch.complex(spectrum[:, :, :, 0], spectrum[:, :, :, 1])
+    bins = torch.complex(spectrum[:, :, 0], spectrum[:, :, 1])
     frames = torch.fft.irfft(bins, n=network.nfft) * window  # the bin at half the sample rate is zero: irfft pads it
     hop, count = network.hop_length, frames.shape[-2]
     parts = frames.unflatten(-1, (4, hop))
-    sums = torch.zeros((*frames.shape[:-2], count + 3, hop), device=frames.device)
+    sums = torch.zeros((*frames.shape[:-2], count + 4, hop), device=frames.device)
     for quarter in range(4):
         sums[..., quarter : quarter + count, :] += parts[..., quarter, :]
     start = hop // 2 * 3
-    inverse = torch.nn.functional.pad(sums.flatten(-2), (0, hop))[..., start : start + waveform.shape[-1]]
-    mean, std = (level[:, None] for level in analysed.waveform_level)
-    return inverse + (waveform * std + mean)
+    return sums.flatten(-2)[..., start : start + length]
 
 
 def build_core(network: Any, kept: Sequence[int]) -> torch.nn.Module:

@@ -1,0 +1,240 @@
+"""Separation: our engine against the demucs command, on the same file and the same weights, in turns.
+
+The weights are random (the full htdemucs architecture, 41.5 M parameters, residual branches opened so that they count); speed and memory
+do not depend on them. Each contender is its own process, started in turns, so that a busy machine weighs on all alike; the time of a short
+file is subtracted, which leaves the time for segments alone, without imports, loading and translation. Both wall time and processor time
+are given: on a machine that others use, the second is the fairer.
+
+    python benchmarks/separation.py                  speed, agreement and peak memory
+    python benchmarks/separation.py --long MINUTES   one long file: memory against length (120: two hours)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+RATE = 44_100
+SEGMENT_S = 7.8
+STRIDE_S = 0.75 * SEGMENT_S
+NAME = "separation"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a process took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def build_full() -> Any:
+    """The published architecture with seeded weights."""
+    import torch
+    from demucs.htdemucs import HTDemucs
+
+    torch.manual_seed(0)
+    network = HTDemucs(sources=["drums", "bass", "other", "vocals"], channels=48, bottom_channels=512, segment=Fraction(39, 5), t_layers=5)
+    for name, parameter in network.named_parameters():
+        if name.endswith("scale"):
+            torch.nn.init.uniform_(parameter, 0.1, 0.5)
+    return network.eval()
+
+
+def write_models(folder: Path) -> int:
+    """The same network for both: safetensors for us, Demucs's pickle for its command. Returns the number of operations of one segment."""
+    import torch
+    from safetensors.torch import save_file
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = build_full()
+    state = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
+    args, kwargs = network._init_args_kwargs
+    encoded = json.dumps(kwargs, default=lambda one: {"_type": "fraction", "numerator": one.numerator, "denominator": one.denominator})
+    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": json.dumps(args), "kwargs": encoded}
+    save_file(state, folder / "0123abcd.safetensors", metadata=metadata)
+    torch.save({"klass": type(network), "args": args, "kwargs": kwargs, "state": state}, folder / "0123abcd.th")
+    (folder / "full.yaml").write_text("models: ['0123abcd']\n")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        torch.backends.mha.set_fastpath_enabled(False)
+        network(torch.zeros(1, 2, int(RATE * SEGMENT_S)))
+    return counter.get_total_flops()
+
+
+def write_song(path: Path, duration_s: float) -> None:
+    """Noise under chords, block by block, so that hours need no memory."""
+    from manifests.audio import Writer
+
+    rng = np.random.default_rng(0)
+    with Writer(path, RATE, 2) as writer:
+        for second in range(max(1, round(duration_s))):
+            time_s = second + np.arange(RATE) / RATE
+            tone = sum(np.sin(2 * np.pi * 55 * 2 ** ((second * 7 + step) % 24 / 12) * time_s) for step in (0, 4, 7))
+            writer.write((0.05 * tone + 0.05 * rng.standard_normal((2, RATE))).astype(np.float32))
+
+
+def spend(command: list[str], **environment: str) -> Spent:
+    """Runs a command to its end."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **environment})
+    errors = process.stderr.read() if process.stderr else b""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {errors.decode()[-2000:]}")
+    return Spent(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def ours(song: Path, out: Path, models: Path, engine: str, precision: str) -> list[str]:
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).resolve().parent.parent)!r})\n"
+        "from separation.separator import DemucsSeparator\n"
+        f"DemucsSeparator('full', {str(models)!r}, 'cpu', {precision!r}, {engine!r}).separate_file({str(song)!r}, {str(out)!r})\n"
+    )
+    return [sys.executable, "-W", "ignore", "-c", program]
+
+
+def theirs(song: Path, out: Path, models: Path) -> list[str]:
+    command = [str(Path(sys.executable).with_name("demucs")), "--repo", str(models), "-n", "full", "-d", "cpu", "--shifts", "0"]
+    return [*command, "--float32", "--clip-mode", "none", "-o", str(out), str(song)]
+
+
+def matrix_rates(size: int = 1536) -> dict[str, float]:
+    """Products of square matrices: operations per second of processor time on all threads, by precision."""
+    import torch
+
+    rates = {}
+    for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = (torch.randn(size, size).to(kind) for _ in range(2))
+        best = 0.0
+        for _ in range(12):
+            start = time.process_time()
+            torch.mm(a, b)
+            best = max(best, 2 * size**3 / (time.process_time() - start))
+        rates[name] = best
+    return rates
+
+
+def measure_speed(work: Path, rounds: int, segments: int) -> str:
+    operations = write_models(work)
+    short, long = work / "short.flac", work / "long.flac"
+    write_song(short, 1)
+    write_song(long, round(STRIDE_S * (segments - 1) + 3))
+    contenders = {
+        "demucs command, fp32": lambda song: theirs(song, work / "theirs", work),
+        "ours, torch, fp32": lambda song: ours(song, work / "torch", work, "torch", "fp32"),
+        "ours, openvino, fp32": lambda song: ours(song, work / "fp32", work, "openvino", "fp32"),
+        "ours, auto": lambda song: ours(song, work / "auto", work, "auto", "auto"),
+    }
+    cache = str(work / "cache")
+    for name, command in contenders.items():  # translations and verdicts are made once per machine
+        spend(command(short), STEMWRIGHT_CACHE=cache)
+        print(f"warm: {name}", flush=True)
+    spent: dict[str, list[tuple[Spent, Spent]]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        for name, command in contenders.items():
+            both = (spend(command(short), STEMWRIGHT_CACHE=cache), spend(command(long), STEMWRIGHT_CACHE=cache))
+            spent[name].append(both)
+            print(f"round {number}: {name} {both}", flush=True)
+    return report(spent, segments, operations, agreement(work))
+
+
+def agreement(work: Path) -> dict[str, float]:
+    """The largest difference between our stems and the command's, after our joint gain, in dB of full scale."""
+    import soundfile
+
+    found = {}
+    for mine in ("torch", "fp32", "auto"):
+        worst = 0.0
+        for stem in ("drums", "bass", "other", "vocals"):
+            a = soundfile.read(work / "theirs" / "full" / "long" / f"{stem}.wav")[0]
+            b = soundfile.read(work / mine / f"{stem}.flac")[0]
+            gain = float(np.sum(a * b) / np.sum(a * a))
+            worst = max(worst, float(np.abs(a * (gain if gain < 0.98 else 1.0) - b).max()))
+        found[mine] = worst
+    return found
+
+
+def report(spent: dict[str, list[tuple[Spent, Spent]]], segments: int, operations: int, differences: dict[str, float]) -> str:
+    rates = matrix_rates()
+
+    def middle(name: str, field: str) -> float:
+        return statistics.median(getattr(long, field) - getattr(short, field) for short, long in spent[name]) / (segments - 1)
+
+    peer = "demucs command, fp32"
+    lines = [
+        f"Full htdemucs architecture, random weights; {segments} segments, {len(spent[peer])} rounds in turns. Per segment of 7.8 s "
+        f"({operations / 1e9:.0f} GFLOP). Speed is against the demucs command in the same rounds; limit is processor time over that of "
+        f"matrix products alone ({rates['fp32'] / 1e9:.0f} GFLOP/s a processor second in fp32, {rates['bf16'] / 1e9:.0f} in bf16).",
+        "",
+        "| | wall s | speed (wall) | processor s | speed (processor) | times the limit | peak MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in spent:
+        wall, cpu = middle(name, "wall_s"), middle(name, "cpu_s")
+        limit = operations / rates["bf16" if name.endswith("auto") else "fp32"]
+        peak = max(long.peak_mb for _, long in spent[name])
+        lines.append(
+            f"| {name} | {wall:.2f} | {middle(peer, 'wall_s') / wall:.2f} | {cpu:.2f} | {middle(peer, 'cpu_s') / cpu:.2f} "
+            f"| {cpu / limit:.1f} | {peak:.0f} |"
+        )
+    lines += [
+        "",
+        "Largest difference from the command's stems: " + ", ".join(f"{name} {value:.1e}" for name, value in differences.items()) + ".",
+    ]
+    return "\n".join(lines)
+
+
+def measure_long(work: Path, minutes: float) -> str:
+    write_models(work)
+    rows = []
+    for length in (1.0, minutes):
+        song = work / "song.flac"
+        write_song(song, 60 * length)
+        spent = spend(ours(song, work / "out", work, "auto", "auto"), STEMWRIGHT_CACHE=str(work / "cache"))
+        if not rows:  # once more: the first run has translated the network and measured bf16
+            spent = spend(ours(song, work / "out", work, "auto", "auto"), STEMWRIGHT_CACHE=str(work / "cache"))
+        rows.append(f"| {length:g} | {spent.peak_mb:.0f} | {spent.wall_s:.0f} | {spent.cpu_s:.0f} |")
+        print(rows[-1], flush=True)
+    head = ["| minutes of audio | peak resident MB | wall s | processor s |", "|---|---|---|---|"]
+    return "\n".join(["Full htdemucs architecture, `auto`, file to files.", "", *head, *rows])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--segments", type=int, default=9)
+    parser.add_argument("--long", type=float, metavar="MINUTES")
+    parser.add_argument("--write", action="store_true", help="replace this benchmark's section of docs/results.md")
+    options = parser.parse_args()
+    work = Path(tempfile.mkdtemp(prefix="separation-"))
+    try:
+        body = measure_long(work, options.long) if options.long else measure_speed(work, options.rounds, options.segments)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(body)
+    if options.write:
+        from results import publish
+
+        words = " ".join(sys.argv[1:])
+        publish(f"{NAME}, long files" if options.long else NAME, f"python benchmarks/separation.py {words}".strip(), body)
+
+
+if __name__ == "__main__":
+    main()
