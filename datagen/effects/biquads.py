@@ -2,7 +2,7 @@
 
 Conventions
     x is [I, C, T]: I items of C channels. A section is (b0, b1, b2, a1, a2) with a0 = 1; coefficients are float64 [I, K, 5], one cascade an
-    item. The recursion (transposed direct form 2) runs on the CPU with states in float64; a signal on a GPU is brought there and back.
+    item. The recursion (direct form 1) runs on the CPU with states in float64; a signal on a GPU is brought there and back.
 
 References
     Robert Bristow-Johnson, "Cookbook formulae for audio equalizer biquad filter coefficients" (W3C note, 2021).
@@ -22,32 +22,45 @@ import torch
 
 @numba.njit(cache=True, nogil=True)
 def _forward(x, coefficients, y):  # type: ignore[no-untyped-def]
-    """Fills y [I, C, T] with the cascade's output."""
+    """Fills y [I, C, T] with the cascade's output, two sections a pass: while one waits for its last sample, the other computes."""
     items, channels, frames = x.shape
     sections = coefficients.shape[1]
-    state = np.zeros((sections, 2))
+    row = np.empty(frames)
     for i in range(items):
         table = coefficients[i]
         for c in range(channels):
-            state[:] = 0.0
-            for n in range(frames):
-                u = float(x[i, c, n])
-                for k in range(sections):
-                    v = table[k, 0] * u + state[k, 0]
-                    state[k, 0] = table[k, 1] * u - table[k, 3] * v + state[k, 1]
-                    state[k, 1] = table[k, 2] * u - table[k, 4] * v
-                    u = v
-                y[i, c, n] = u
+            row[:] = x[i, c]
+            for k in range(0, sections - 1, 2):
+                _two_sections(row, table[k], table[k + 1], row)
+            if sections % 2:
+                _section(row, table[sections - 1], row)
+            y[i, c] = row
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
 def _section(u, table, v):  # type: ignore[no-untyped-def]
-    """One section on one row: u [T] -> v [T]."""
-    first, second = 0.0, 0.0
+    """One section on one row: u [T] -> v [T], which may be u. The last output enters last, by one multiplication and addition."""
+    b0, b1, b2, a1, a2 = table[0], table[1], table[2], table[3], table[4]
+    u1, u2, v1, v2 = 0.0, 0.0, 0.0, 0.0
     for n in range(len(u)):
-        v[n] = table[0] * u[n] + first
-        first = table[1] * u[n] - table[3] * v[n] + second
-        second = table[2] * u[n] - table[4] * v[n]
+        u0 = u[n]
+        v0 = (b0 * u0 + b1 * u1 + b2 * u2 - a2 * v2) - a1 * v1
+        u1, u2, v1, v2 = u0, u1, v0, v1
+        v[n] = v0
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _two_sections(u, first, second, w):  # type: ignore[no-untyped-def]
+    """Two sections in a row: u [T] -> w [T], which may be u."""
+    b0, b1, b2, a1, a2 = first[0], first[1], first[2], first[3], first[4]
+    d0, d1, d2, e1, e2 = second[0], second[1], second[2], second[3], second[4]
+    u1, u2, v1, v2, w1, w2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for n in range(len(u)):
+        u0 = u[n]
+        v0 = (b0 * u0 + b1 * u1 + b2 * u2 - a2 * v2) - a1 * v1
+        w0 = (d0 * v0 + d1 * v1 + d2 * v2 - e2 * w2) - e1 * w1
+        u1, u2, v1, v2, w1, w2 = u0, u1, v0, v1, w0, w1
+        w[n] = w0
 
 
 @numba.njit(cache=True, nogil=True)

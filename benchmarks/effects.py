@@ -1,0 +1,138 @@
+"""Rendering speed of every effect on one core, beside pedalboard's C++ effect of the same kind where there is one.
+
+Conventions
+    Ten seconds of stereo noise in float32 at 44.1 kHz, both as their users call them: audio in, audio out, settings ready. Times are
+    processor seconds of one thread, the least of several interleaved runs, so that other work on the machine does not count. The ratio is
+    pedalboard's time over ours: above 1 we are faster. Kinds are alike, not identical: its limiter has no look-ahead, its compressor no
+    detector of its own, and its delay and chorus smooth their settings.
+
+References
+    pedalboard (GPL-3; a peer for measurements only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pedalboard
+import torch
+
+from datagen.effects import EFFECTS
+
+SAMPLE_RATE = 44_100
+DURATION_S = 10
+REPEATS = 7
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "fader": {"gain_db": -3.0, "pan": 0.3},
+    "width": {"width": 1.4},
+    "eq": {
+        "low_shelf_gain_db": 3.0,
+        "peak1_gain_db": 3.0,
+        "peak2_gain_db": -3.0,
+        "peak3_gain_db": 3.0,
+        "peak4_gain_db": -3.0,
+        "high_shelf_gain_db": 3.0,
+    },
+    "lowpass": {"cutoff_hz": 1000.0, "order": 1.0},
+    "highpass": {"cutoff_hz": 1000.0, "order": 1.0},
+    "compressor": {"threshold_db": -25.0, "ratio": 4.0, "attack_ms": 5.0, "release_ms": 100.0},
+    "limiter": {"ceiling_db": -10.0, "release_ms": 100.0},
+    "clip": {"ceiling_db": -6.0},
+    "distortion": {"drive_db": 15.0},
+    "reverb": {"room_size": 0.5, "damping": 0.5, "wet": 0.33, "dry": 0.4},
+    "room": {"rt60_s": 0.8, "wet_db": -6.0},
+    "delay": {"delay_ms": 300.0, "feedback": 0.2, "mix": 0.3},
+    "chorus": {"rate_hz": 1.0, "depth": 0.25, "centre_ms": 7.0, "mix": 0.3},
+    "loudness": {"target_db": -20.0},
+}
+
+
+def peers(noise: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """pedalboard's effect of the same kind, ready to run on the noise."""
+    response = np.random.default_rng(1).standard_normal((2, round(0.96 * SAMPLE_RATE))).astype(np.float32)
+    response *= np.exp(-6.9 * np.arange(response.shape[1]) / (0.8 * SAMPLE_RATE)).astype(np.float32)
+    bands = [
+        pedalboard.LowShelfFilter(100, 3, 0.71),
+        *(pedalboard.PeakFilter(hz, gain_db, 1) for hz, gain_db in ((250, 3), (1000, -3), (3000, 3), (6000, -3))),
+        pedalboard.HighShelfFilter(8000, 3, 0.71),
+    ]
+    effects = {
+        "fader": pedalboard.Gain(-3),
+        "eq": pedalboard.Pedalboard(bands),
+        "lowpass": pedalboard.LowpassFilter(1000),
+        "highpass": pedalboard.HighpassFilter(1000),
+        "compressor": pedalboard.Compressor(-25, 4, 5, 100),
+        "limiter": pedalboard.Limiter(-10, 100),
+        "clip": pedalboard.Clipping(-6),
+        "distortion": pedalboard.Distortion(15),
+        "reverb": pedalboard.Reverb(0.5, 0.5, 0.33, 0.4),
+        "room": pedalboard.Convolution(response, 0.5, sample_rate=SAMPLE_RATE),
+        "delay": pedalboard.Delay(0.3, 0.2, 0.3),
+        "chorus": pedalboard.Chorus(1.0, 0.25, 7.0, 0.0, 0.3),
+    }
+    return {name: (lambda effect=effect: effect(noise, SAMPLE_RATE)) for name, effect in effects.items()}
+
+
+def fastest(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """The least processor time of each function, all run in turns."""
+    best = dict.fromkeys(functions, math.inf)
+    for function in functions.values():
+        function()
+    for _ in range(REPEATS):
+        for name, function in functions.items():
+            start = time.process_time()
+            function()
+            best[name] = min(best[name], time.process_time() - start)
+    return best
+
+
+def table() -> str:
+    """One line an effect, and the median of the ratios."""
+    rng = np.random.default_rng(0)
+    noise = (0.2 * rng.standard_normal((2, DURATION_S * SAMPLE_RATE))).astype(np.float32)
+    audio = torch.from_numpy(noise)
+    theirs = peers(noise)
+    lines = ["| effect | × real time | pedalboard × real time | ratio |", "|---|---|---|---|"]
+    ratios = {}
+    for name, effect in EFFECTS.items():
+        settings = effect.Settings(**SETTINGS[name])
+        functions: dict[str, Callable[[], Any]] = {
+            "ours": lambda effect=effect, settings=settings: effect.apply(audio, SAMPLE_RATE, settings)
+        }
+        if name in theirs:
+            functions["theirs"] = theirs[name]
+        with torch.inference_mode():
+            times = fastest(functions)
+        cells = [f"{DURATION_S / times['ours']:,.0f}", "–", "–"]
+        if name in theirs:
+            ratios[name] = times["theirs"] / times["ours"]
+            cells[1:] = [f"{DURATION_S / times['theirs']:,.0f}", f"{ratios[name]:.2f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    values = sorted(ratios.values())
+    slowest = min(ratios, key=lambda name: ratios[name])
+    lines += ["", f"Median ratio {np.median(values):.2f}; the least is {ratios[slowest]:.2f} ({slowest})."]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints the table; ``--write`` puts it into docs/results.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="replace this benchmark's section of docs/results.md")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    text = table()
+    print(text)
+    if arguments.write:
+        from results import publish
+
+        publish("Rendering speed of the effects", "python benchmarks/effects.py --write", text)
+
+
+if __name__ == "__main__":
+    main()
