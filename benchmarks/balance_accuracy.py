@@ -25,9 +25,9 @@ import pandas
 from balance_fit import AUDIBLE_LU, fit, windows_of
 from joblib import Parallel, delayed
 
-from separation.balance import measure_balance
+from separation.balance import closing_factor, measure_balance
 from separation.kweighting import channel_weights, hop_edges, hop_products
-from separation.level import ABSENT_LU, BUNDLED, SEPARATED, Calibration, interval_around, point_between
+from separation.level import ABSENT_LU, BUNDLED, REFERENCE, SEPARATED, Calibration, interval_around, point_between
 from separation.loudness import BLOCK_STEP_HOPS, MOMENTARY_HOPS, SHORT_TERM_HOPS, gate, gated_loudness, to_lufs, window_means
 
 SAMPLE_RATE = 44_100
@@ -94,17 +94,25 @@ def parts_of_error(hops: np.ndarray, edges: np.ndarray) -> dict[str, float]:
     }
 
 
-def rows_of(name: str, condition: str, stems: Stems, estimates: Stems) -> Iterator[dict]:
+def _raised(mixture: np.ndarray, estimates: Stems) -> float:
+    signals = [mixture, *estimates.values()]
+    hops, _ = _hops(signals, [(0, i) for i in range(len(signals))], SAMPLE_RATE)
+    return closing_factor(hops[0], hops[1:])
+
+
+def rows_of(name: str, condition: str, stems: Stems, estimates: Stems, calibration: Calibration) -> Iterator[dict]:
     """One row per stem of a song: the truth, both estimators, the parts of the error, and the course in windows."""
     mixture = np.sum(list(stems.values()), axis=0, dtype=np.float32)
-    truth = measure_balance(mixture, stems, SAMPLE_RATE)
-    said = measure_balance(mixture, estimates, SAMPLE_RATE)
+    truth = measure_balance(mixture, stems, SAMPLE_RATE, calibration=REFERENCE)
+    said = measure_balance(mixture, estimates, SAMPLE_RATE, calibration=calibration)
+    raised = _raised(mixture, estimates) if calibration.together else 1.0
     for stem, balance in said.items():
         if truth[stem].naive_lu < ABSENT_LU:
             continue  # not in this mixture: no level to be right about
         error = stems[stem] - estimates[stem]
         pairs = [(0, 0), (1, 1), (1, 0), (2, 2), (2, 0)]  # mixture; stem and estimate with themselves and with the mixture
         hops, edges = _hops([mixture, stems[stem], estimates[stem]], pairs, SAMPLE_RATE)
+        hops[4] *= raised
         yield {
             "song": name,
             "condition": condition,
@@ -135,7 +143,7 @@ def oracle_rows(seed: int, cache: Path | None) -> list[dict]:
     for kind, stems in (("uncorrelated", plain), ("correlated", with_bleed(plain, rng))):
         for target_db in TARGETS_DB:
             estimates = separate(np.stack(list(stems.values())), target_db, rng)
-            rows += rows_of(str(seed), f"{kind}, {target_db:g} dB", stems, dict(zip(stems, estimates, strict=True)))
+            rows += rows_of(str(seed), f"{kind}, {target_db:g} dB", stems, dict(zip(stems, estimates, strict=True)), SEPARATED)
     if kept:
         pandas.DataFrame(rows).to_pickle(kept)
     return rows
@@ -152,7 +160,7 @@ def excerpt() -> tuple[str, Stems]:
     return path.name.removesuffix(".stem.mp4"), {name: load(path, stream=number)[0] for number, name in enumerate(names, 1)}
 
 
-def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str) -> list[dict]:
+def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str, calibration: Calibration) -> list[dict]:
     """Parts (b) and (c): songs as (name, condition, stems), separated by a model."""
     from separation.separator import DemucsSeparator
 
@@ -160,7 +168,7 @@ def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str) -> list[
     rows: list[dict] = []
     for name, condition, stems in songs:
         estimates = separator.separate(np.sum(list(stems.values()), axis=0, dtype=np.float32), SAMPLE_RATE)
-        rows += rows_of(name, condition, stems, {stem: estimates[stem] for stem in stems})
+        rows += rows_of(name, condition, stems, {stem: estimates[stem] for stem in stems}, calibration)
     return rows
 
 
@@ -339,9 +347,9 @@ def main() -> None:
     elif part == "bundled":
         songs: list[tuple[str, str, Stems]] = [(str(seed), "synthetic songs", song(seed, args.cache)) for seed in seeds]
         name, stems = excerpt()
-        rows = separated_rows(songs if args.fit else [*songs, (name, "real excerpt", stems)], args.model)
+        rows = separated_rows(songs if args.fit else [*songs, (name, "real excerpt", stems)], args.model, calibration)
     else:
-        rows = separated_rows(musdb_songs(args.musdb), args.model)
+        rows = separated_rows(musdb_songs(args.musdb), args.model, calibration)
     frame = pandas.DataFrame(rows)
     if args.fit:
         print(fit(frame))

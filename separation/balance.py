@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from separation.kweighting import HOPS_PER_S, hop_edges, hop_products
-from separation.level import ABSENT_LU, SEPARATED, Calibration, Level, estimate_level, interval_around, point_between
+from separation.level import SEPARATED, Calibration, Level, estimate_level, interval_around, point_between
 from separation.loudness import (
     BLOCK_STEP_HOPS,
     MOMENTARY_HOPS,
@@ -39,7 +39,7 @@ FOREIGN_SHARE = 0.1  # of a stem's own energy: one that shares less with the mix
 CHANCE, CHANCE_CORRELATION, FEWEST_BLOCKS = 3.0, 0.05, 8
 SILENT = "not present: silent"
 NOT_FOUND = "not present: its energy does not occur in the mixture at this level (was the stem rescaled, or is it from another song?)"
-TOO_SOFT = f"not present: the stem is softer than {ABSENT_LU:.0f} LU"
+TOO_SOFT = "not present: the stem is softer than {:.0f} LU"
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,12 @@ def _trajectory(own: Array, cross: Array, mixture: Array, end_s: Array, calibrat
     return Trajectory(end_s, *(np.where(said, values, -np.inf) for values in (point, low, high)))
 
 
+def closing_factor(mixture: Array, cross: Array) -> float:
+    """What raises the cross-energies of stems that make up the mixture, [S, K], to the mixture's energy, [K]; 1 where there is none."""
+    shared = float(np.maximum(cross.sum(-1), 0.0).sum())
+    return float(mixture.sum()) / shared if shared > 0 else 1.0
+
+
 def measure_balance(
     mixture: Array, stems: Mapping[str, Array], sample_rate: int, *, calibration: Calibration = SEPARATED
 ) -> dict[str, StemBalance]:
@@ -167,12 +173,26 @@ def measure_balance(
     level.
     """
     check_stems(mixture, stems)
+    if missing := [name for name in calibration.together if name not in stems]:
+        raise ValueError(
+            f"expected all of {', '.join(calibration.together)} for this calibration, came none of {', '.join(missing)}; "
+            "give every stem of the separator, or another calibration"
+        )
     energies = _energies(mixture, stems, sample_rate)
+    together = [number for number, name in enumerate(stems) if name in calibration.together]
+    raised = closing_factor(energies.mixture, energies.cross[together]) if together else 1.0
     mixture_lufs = gated_loudness(window_means(energies.mixture, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0])
     if not math.isfinite(mixture_lufs):
         raise ValueError("expected a mixture that can be heard, came silence (nothing above -70 LUFS); no level can be said against it")
     return {
-        name: _measure_stem(stem, energies, number, mixture_lufs, sample_rate, calibration)
+        name: _measure_stem(
+            stem,
+            replace(energies, cross=energies.cross * (raised if number in together else 1.0)),
+            number,
+            mixture_lufs,
+            sample_rate,
+            calibration,
+        )
         for number, (name, stem) in enumerate(stems.items())
     }
 
@@ -187,7 +207,7 @@ def _measure_stem(
     level = estimate_level(blocks, cross_blocks, mixture_lufs, calibration)
     rest_blocks = np.maximum(mixture_blocks - 2 * cross_blocks + blocks, 0.0)  # |x - s|² = |x|² - 2<s, x> + |s|²
     rest = estimate_level(rest_blocks, mixture_blocks - cross_blocks, mixture_lufs, calibration)
-    note = _absence(level, own, cross, mixture)
+    note = _absence(level, own, cross, mixture, calibration.absent_lu)
     loudness_lufs = level.naive_lu + mixture_lufs
     active = (to_lufs(blocks) > loudness_lufs - ACTIVE_RANGE_LU) & bool(not note)
     image = _image(energies, number, gate(blocks)) if not note else None
@@ -217,7 +237,7 @@ def _measure_stem(
     )
 
 
-def _absence(level: Level, own: Array, cross: Array, mixture: Array) -> str:
+def _absence(level: Level, own: Array, cross: Array, mixture: Array, absent_lu: float) -> str:
     """Why a stem has no level, or an empty string if it has one; sums per hop, [K].
 
     A stem that is in the mixture shares its own energy with it. One that is not shares only what chance gives: less than FOREIGN_SHARE of
@@ -225,8 +245,8 @@ def _absence(level: Level, own: Array, cross: Array, mixture: Array) -> str:
     """
     if not math.isfinite(level.naive_lu):
         return SILENT
-    if level.naive_lu < ABSENT_LU:
-        return TOO_SOFT
+    if level.naive_lu < absent_lu:
+        return TOO_SOFT.format(absent_lu)
     if not math.isfinite(level.cross_lu) or cross.sum() < FOREIGN_SHARE * own.sum():
         return NOT_FOUND
     blocks = cross[: cross.size // MOMENTARY_HOPS * MOMENTARY_HOPS].reshape(-1, MOMENTARY_HOPS).sum(1)

@@ -29,6 +29,7 @@ from separation.loudness import gated_loudness
 Array = NDArray[np.floating]
 
 ABSENT_LU = -30.0  # a separated stem softer than this is what separators leave of a source that is not there
+ALL_STEMS = ("drums", "bass", "other", "vocals")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Calibration:
     high: Margin
     window_low: Margin
     window_high: Margin
+    absent_lu: float = ABSENT_LU
+    together: tuple[str, ...] = ()
 
 
 SEPARATED = Calibration(
@@ -72,9 +75,19 @@ SEPARATED = Calibration(
     window_low=Margin(0.859, 0.5, 0.105),
     window_high=Margin(0.657, 1.0, 0.005),
 )
-BUNDLED = SEPARATED
+# The bundled model is small: it leaves a third of the mixture to no stem, and its levels are rough.
+BUNDLED = Calibration(
+    correction_lu=0.0,
+    gap_lu=1.0,
+    low=Margin(2.0, 1.0, 0.0),
+    high=Margin(2.0, 1.0, 0.0),
+    window_low=Margin(3.0, 1.0, 0.0),
+    window_high=Margin(3.0, 1.0, 0.0),
+    absent_lu=-45.0,
+    together=ALL_STEMS,
+)
 _NOTHING = Margin(0.0, 1.0, 0.0)
-REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
+REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING, absent_lu=-math.inf)
 
 
 def calibration_for(origin: str) -> Calibration:

@@ -244,6 +244,23 @@ def test_short_excerpts_are_measured_with_what_there_is(seconds):
         assert balance.trajectory.level_lu.size == 1
 
 
+def test_stems_that_leave_much_of_the_mixture_are_raised_together():
+    stems = song(seconds=30.0)
+    mixture = mixed(stems)
+    shrunk = {name: 0.5 * stem for name, stem in wiener(stems).items()}  # half of the mixture is in no stem
+    truth = measure_balance(mixture, stems, RATE, calibration=REFERENCE)
+    for name, balance in measure_balance(mixture, shrunk | {"residual": mixture - mixed(shrunk)}, RATE, calibration=BUNDLED).items():
+        if name != "residual":
+            assert balance.cross_lu == pytest.approx(truth[name].level_lu, abs=0.05)
+    with pytest.raises(ValueError, match="came none of drums, bass, other"):
+        measure_balance(mixture, {"vocals": shrunk["vocals"]}, RATE, calibration=BUNDLED)
+
+
+def test_a_soft_reference_stem_is_present_all_the_same():
+    stems = song() | {"triangle": noise(7, level_db=-60.0)}
+    assert measure_balance(mixed(stems), stems, RATE, calibration=REFERENCE)["triangle"].present
+
+
 def test_point_lies_between_naive_and_cross_and_on_cross_without_a_gap():
     naive, cross = np.array([-9.0, -5.0, -3.0, -3.0]), np.array([-4.0, -4.9, -3.0, -3.1])
     point = point_between(naive, cross, SEPARATED)
