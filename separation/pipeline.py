@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from manifests.audio import Audio, blocks, probe
+from manifests.audio import Audio, blocks, db_to_gain, probe
 from manifests.records import Refused
 from separation import schedule
+from separation.kweighting import CHUNK_S, HOPS_PER_S, hop_edges
+from separation.loudness import BLOCK_STEP_HOPS, MOMENTARY_HOPS, gated_loudness, hop_energies, window_means
 from separation.stem_files import SeparatedFile, StemFolder
 
 if TYPE_CHECKING:
@@ -94,6 +96,11 @@ class Mixture:
         variance = max(0.0, self._squares - count * mean * mean) / max(1, count - 1)
         return schedule.Level(mean, math.sqrt(variance) + schedule.EPSILON)
 
+    def level_at(self, input_lufs: float, sample_rate: int) -> schedule.Level:
+        """What brings the mixture to a loudness; Demucs's own level where it has none (silence, or below -70 LUFS)."""
+        loudness = integrated_loudness_of(self._frames, sample_rate)
+        return schedule.Level(0.0, db_to_gain(loudness - input_lufs)) if math.isfinite(loudness) else self.level()
+
     def read(self, start_frame: int, stop_frame: int) -> Audio:
         """Frames with the channels that the networks want."""
         audio = self._frames.read(start_frame, stop_frame)
@@ -104,6 +111,18 @@ class Mixture:
         if stems.shape[1] == self._frames.num_channels:
             return stems
         return stems.mean(axis=1, keepdims=True, dtype=np.float32)
+
+
+def integrated_loudness_of(frames: Frames, sample_rate: int) -> float:
+    """Integrated loudness in LUFS of frames that are read minute by minute, each with a second of lead-in for the filters."""
+    energies = []
+    for start in range(0, frames.num_frames, CHUNK_S * sample_rate):
+        lead = min(start, sample_rate)
+        stop = min(frames.num_frames, start + CHUNK_S * sample_rate)
+        found, _ = hop_energies(frames.read(start - lead, stop), sample_rate)
+        energies.append(found[lead * HOPS_PER_S // sample_rate :])
+    means, _ = window_means(np.concatenate(energies), hop_edges(frames.num_frames, sample_rate), MOMENTARY_HOPS, BLOCK_STEP_HOPS)
+    return gated_loudness(means)
 
 
 def checked_blocks(path: Path | str, sample_rate: int, stream: int, max_channels: int) -> Iterator[Audio]:

@@ -72,6 +72,8 @@ class DemucsSeparator:
     """Any Demucs model or bag: a name, ``hf://NAMESPACE/NAME``, or a name in ``model_folder``.
 
     ``device`` is auto, cpu, cuda, cuda:N or mps; ``precision`` auto, fp32 or bf16; ``engine`` auto, torch or openvino.
+    ``input_lufs`` gives the networks the mixture at that loudness instead of at Demucs's level (deviation 1), and scales the stems back;
+    Demucs's networks normalise every segment again, so it changes little.
     ``stem_names`` and ``sample_rate``, if given, are what the model must have. Weights are looked for when they are first needed, torch is
     imported when something is separated. Instances can be pickled; each process loads its own networks.
     """
@@ -84,6 +86,7 @@ class DemucsSeparator:
         precision: Literal["auto", "fp32", "bf16"] = "auto",
         engine: Literal["auto", "torch", "openvino"] = "auto",
         *,
+        input_lufs: float | None = None,
         batch_size: int | None = None,
         offline: bool = False,
         trust_pickle: bool = False,
@@ -92,6 +95,7 @@ class DemucsSeparator:
     ) -> None:
         self.model, self.model_folder = model, model_folder
         self._device, self._precision, self._engine, self._batch_size = device, precision, engine, batch_size
+        self._input_lufs = input_lufs
         self._offline, self._trust_pickle = offline, trust_pickle
         self._asked = (None if stem_names is None else tuple(stem_names), sample_rate)
 
@@ -192,6 +196,7 @@ class DemucsSeparator:
             "versions": self._versions,
             "engine": self.engine,
             "precision": self.precision,
+            "input_lufs": self._input_lufs,
             "schedule": schedule.VERSION,
         }
 
@@ -220,7 +225,8 @@ class DemucsSeparator:
 
     def session(self, source: Mixture) -> schedule.Session:
         """A mixture's way through the bag."""
-        return schedule.Session(source, source.level(), self._engines[0], self.num_channels)
+        level = source.level() if self._input_lufs is None else source.level_at(self._input_lufs, self.sample_rate)
+        return schedule.Session(source, level, self._engines[0], self.num_channels)
 
     @property
     def batch_size(self) -> int:

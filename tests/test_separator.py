@@ -415,6 +415,34 @@ def test_an_engine_that_cannot_be_used_says_what_to_do(models, monkeypatch):
         _ = DemucsSeparator("htdemucs", models, device="cpu", engine="openvino").identity
 
 
+def test_loudness_of_a_stream_is_that_of_the_whole(noise):
+    from separation.loudness import integrated_loudness
+    from separation.pipeline import Held, integrated_loudness_of
+
+    for rate, seconds in [(8_000, 130.37), (11_025, 61.0), (44_100, 0.2)]:
+        mixture = noise(2, round(rate * seconds))
+        assert integrated_loudness_of(Held(mixture), rate) == pytest.approx(integrated_loudness(mixture, rate), abs=1e-6)
+
+
+def test_input_loudness_is_used_and_scaled_back(models, noise, monkeypatch):
+    mixture = noise(2, 3 * SEGMENT)
+    plain = DemucsSeparator("htdemucs", models, device="cpu")
+    levelled = DemucsSeparator("htdemucs", models, device="cpu", input_lufs=-20.0)
+    assert levelled.identity != plain.identity
+    seen = []
+    exact = levelled.forward
+    monkeypatch.setattr(levelled, "forward", lambda network, batch: seen.append(batch) or exact(network, batch))
+    expected = plain.separate(mixture, RATE)
+    for name, stem in levelled.separate(mixture, RATE).items():
+        np.testing.assert_allclose(stem, expected[name], atol=1e-3)
+    from separation.loudness import integrated_loudness
+
+    first = seen[0][0]
+    gain = audio.db_to_gain(-20.0 - integrated_loudness(mixture, RATE))
+    np.testing.assert_allclose(first, gain * mixture[:, : first.shape[1]], rtol=1e-5)
+    assert not any(stem.any() for stem in levelled.separate(np.zeros((2, 5000), np.float32), RATE).values())
+
+
 # The multitrack's own stems in the separator's place
 
 
