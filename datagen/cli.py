@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ from datagen.options import (
     KindOption,
     ModelFolderOption,
     ModelOption,
+    OfflineOption,
     SeedOption,
     SeparatorOption,
     SongsArgument,
@@ -113,8 +115,6 @@ def _workers(jobs: int, dask: str | None) -> Any:
 
 def _sharing(stage: Callable[..., Summary], jobs: int, dask: str | None) -> Callable[..., Summary]:
     """A stage with its workers filled in."""
-    from functools import partial
-
     return partial(stage, workers=_workers(jobs, dask))
 
 
@@ -129,6 +129,7 @@ def build(
     model: ModelOption = None,
     model_folder: ModelFolderOption = None,
     separator: SeparatorOption = None,
+    offline: OfflineOption = False,
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -148,7 +149,7 @@ def build(
             place,
             [
                 ("catalog", _sharing(stages.run_catalog, jobs, dask)),
-                ("separate", stages.run_separate),
+                ("separate", partial(stages.run_separate, offline=offline)),
                 ("estimate", _sharing(stages.run_estimate, jobs, dask)),
                 ("plan", stages.run_plan),
                 ("render", _sharing(stages.run_render, jobs, dask)),
@@ -202,6 +203,7 @@ def separate(
     model: ModelOption = None,
     model_folder: ModelFolderOption = None,
     separator: SeparatorOption = None,
+    offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Separate every track into stems and a residual that sum to it.
@@ -209,7 +211,7 @@ def separate(
     Example: stemwright separate corpus --model htdemucs_ft
     """
     options = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
-    _one_stage(corpus, "separate", _stages().run_separate, as_json, changes={"separation": options})
+    _one_stage(corpus, "separate", partial(_stages().run_separate, offline=offline), as_json, changes={"separation": options})
 
 
 @app.command()

@@ -15,12 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from manifests import __version__
-from manifests.audio import load
+from manifests.audio import Audio, load
 from manifests.records import RESIDUAL, Estimate, Refused, Stem, content_id, seal
 from separation.balance import StemBalance, measure_balance
 from separation.level import REFERENCE, SEPARATED
+from separation.loudness import integrated_loudness, momentary_loudness
 
-ACTIVE_SHARE_OF_SECOND = 0.5
+SOUNDING_SHARE = 0.5  # of a second
+SOUNDING_RANGE_LU = 20.0  # below the stem's own integrated loudness
+MOMENTARY_S = 0.4  # BS.1770-5: the window of the momentary loudness
 
 
 def task_id(stems: Sequence[Stem]) -> str:
@@ -38,11 +41,10 @@ def estimate_track(stems: Sequence[Stem], corpus: Path) -> list[Estimate]:
     except ValueError as error:
         raise Refused(str(error)) from error
     task = task_id(stems)
-    duration_s = mixture.shape[1] / stems[0].audio.sample_rate
-    return [_row(stem, balances[stem.name], task, duration_s) for stem in stems]
+    return [_row(stem, balances[stem.name], sounding_seconds(audio[stem.name], stem.audio.sample_rate), task) for stem in stems]
 
 
-def _row(stem: Stem, balance: StemBalance, task: str, duration_s: float) -> Estimate:
+def _row(stem: Stem, balance: StemBalance, active: tuple[bool, ...], task: str) -> Estimate:
     loudness = _finite(balance.loudness_lufs)
     return seal(
         Estimate,
@@ -56,7 +58,7 @@ def _row(stem: Stem, balance: StemBalance, task: str, duration_s: float) -> Esti
         level_high_lu=_finite(balance.level_high_lu),
         pan=None if balance.pan is None or stem.name == RESIDUAL else round(balance.pan, 4),
         width=None if balance.width is None or stem.name == RESIDUAL else round(balance.width, 4),
-        active=_by_second(balance.active_spans_s, duration_s),
+        active=active,
     )
 
 
@@ -64,11 +66,18 @@ def _finite(value: float) -> float | None:
     return round(value, 3) if math.isfinite(value) else None
 
 
-def _by_second(spans: Sequence[tuple[float, float]], duration_s: float) -> tuple[bool, ...]:
-    """For each second of the track, whether at least half of it lies in a span; less than half a second at the end is not counted."""
+def sounding_seconds(audio: Audio, sample_rate: int) -> tuple[bool, ...]:
+    """For each second of [C, T], whether the signal sounds in at least half of it: momentary loudness less than 20 LU below its integrated
+    one.
+
+    Of the signal alone, whether or not it is found in the mixture. Less than half a second at the end is not counted.
+    """
+    loudness = integrated_loudness(audio, sample_rate)
+    momentary, end_s = momentary_loudness(audio, sample_rate)
+    sounds = momentary > loudness - SOUNDING_RANGE_LU if math.isfinite(loudness) else np.zeros(len(momentary), bool)
+    middle_s = end_s - MOMENTARY_S / 2
     flags = []
-    for second in range(max(1, round(duration_s))):
-        length = min(1.0, duration_s - second)
-        covered = sum(max(0.0, min(end, second + 1.0) - max(start, second)) for start, end in spans)
-        flags.append(covered >= ACTIVE_SHARE_OF_SECOND * length)
+    for second in range(max(1, round(audio.shape[1] / sample_rate))):
+        within = sounds[(middle_s >= second) & (middle_s < second + 1)]
+        flags.append(bool(within.mean() >= SOUNDING_SHARE) if len(within) else False)
     return tuple(flags)

@@ -22,7 +22,8 @@ from typing import Any
 from manifests import table
 from manifests.records import AudioFile, Record, Refused, Rejected, seal
 
-Work = Callable[[Any], Sequence[Record]]
+Work = Callable[[Any], Sequence[Record]]  # the payload of a task -> its rows; raises Refused
+Do = Callable[[Sequence["Task"]], Iterator["Result"]]  # tasks -> their results, in the order in which they come to an end
 OnProgress = Callable[[int, int, str], None]  # (finished, of how many, what)
 
 
@@ -69,15 +70,17 @@ class StoppedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class _Result:
+class Result:
+    """What became of one task: its rows, or the reason why it was refused, or why nothing can go on."""
+
     task: Task
     rows: tuple[Record, ...] = ()
     reason: str | None = None
     fatal: str | None = None
 
 
-def run(stage: Stage, tasks: Sequence[Task], work: Work, workers: Workers, on_progress: OnProgress | None = None) -> Outcome:
-    """Does the tasks that are not done yet, and turns the journal into the finished table. Raises StoppedError on a full disk."""
+def run(stage: Stage, tasks: Sequence[Task], do: Do, on_progress: OnProgress | None = None) -> Outcome:
+    """Has the tasks done that are not done yet, and journals each as it comes. Raises StoppedError on a full disk."""
     finished = _finished(stage)
     outcome = Outcome()
     with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type) as journal:
@@ -85,7 +88,7 @@ def run(stage: Stage, tasks: Sequence[Task], work: Work, workers: Workers, on_pr
         present = {task.id for task in tasks if task.id in known and files_exist(stage.folder, known[task.id])}
         open_tasks = [task for task in tasks if task.id not in present]
         outcome.skipped = len(tasks) - len(open_tasks)
-        for count, result in enumerate(_results(open_tasks, work, workers), 1):
+        for count, result in enumerate(do(open_tasks), 1):
             if result.fatal:
                 raise StoppedError(f"{result.task.subject}: {result.fatal}")
             if result.reason is None:
@@ -140,14 +143,19 @@ def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:
     return {task_id: tuple(rows) for task_id, rows in found.items()}
 
 
-def _results(tasks: Sequence[Task], work: Work, workers: Workers) -> Iterator[_Result]:
-    from joblib import Parallel, delayed
+def shared(work: Work, workers: Workers) -> Do:
+    """Tasks that are independent of one another, shared out to workers."""
 
-    if not tasks:
-        return
-    with _backend(workers):
-        jobs = -1 if workers.dask else min(workers.jobs, len(tasks))
-        yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_attempt)(work, task) for task in tasks)
+    def do(tasks: Sequence[Task]) -> Iterator[Result]:
+        from joblib import Parallel, delayed
+
+        if not tasks:
+            return
+        with _backend(workers):
+            jobs = -1 if workers.dask else min(workers.jobs, len(tasks))
+            yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(attempt)(work, task) for task in tasks)
+
+    return do
 
 
 @contextmanager
@@ -166,20 +174,23 @@ def _backend(workers: Workers) -> Iterator[None]:
             yield
 
 
-def _attempt(work: Work, task: Task) -> _Result:
-    """Does one task in a worker. Whatever goes wrong comes back as words: an exception of a library may not survive the way."""
+def attempt(work: Work, task: Task) -> Result:
+    """Does one task. Whatever goes wrong comes back as words: an exception of a library may not survive the way from a worker."""
     try:
-        return _Result(task, rows=tuple(work(task.payload)))
-    except Refused as reason:
-        return _Result(task, reason=str(reason))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _Result(
-                task,
-                fatal=f"the disk is full ({error.strerror}). What was finished is kept; free some space and run the same command again",
-            )
-        return _Result(task, reason=f"{type(error).__name__}: {error.strerror or error}")
-    except MemoryError:
-        return _Result(task, reason="not enough memory")
+        return Result(task, rows=tuple(work(task.payload)))
     except Exception as error:  # one bad file among thousands must not end the run; its row says what happened
-        return _Result(task, reason=f"unexpected {type(error).__name__}: {error}")
+        return failed(task, error)
+
+
+def failed(task: Task, error: Exception) -> Result:
+    """The result of a task that ended in an exception."""
+    if isinstance(error, Refused):
+        return Result(task, reason=str(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        kept = "What was finished is kept; free some space and run the same command again"
+        return Result(task, fatal=f"the disk is full ({error.strerror}). {kept}")
+    if isinstance(error, OSError):
+        return Result(task, reason=f"{type(error).__name__}: {error.strerror or error}")
+    if isinstance(error, MemoryError):
+        return Result(task, reason="not enough memory")
+    return Result(task, reason=f"unexpected {type(error).__name__}: {error}")

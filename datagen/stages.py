@@ -12,22 +12,25 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from datagen.config import Config
 from datagen.corpus import Corpus
 from datagen.plan import plan_pairs
 from datagen.render import Sources, render
-from datagen.runner import OnProgress, Outcome, Stage, Task, Workers, files_exist, finish
+from datagen.runner import OnProgress, Outcome, Result, Stage, StoppedError, Task, Workers, attempt, failed, files_exist, finish, shared
 from datagen.runner import run as run_tasks
 from datagen.writers import WRITERS, DatasetWriter
 from manifests import __version__, audio, catalog, table
 from manifests.records import AudioFile, Estimate, Example, Pair, Refused, Rejected, Stem, Track, content_id, seal
+from separation.pipeline import Job
 from separation.quality import Limits, judge
-from separation.separator import DemucsSeparator, ReferenceStems, Separator
+from separation.separator import DemucsSeparator, ReferenceStems
+from separation.stem_files import SeparatedFile
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
         except (Refused, OSError) as reason:
             unreadable.append((candidate.path, str(getattr(reason, "strerror", None) or reason)))
     stage = Stage("catalog", corpus.folder, "tracks", Track)
-    outcome = run_tasks(stage, tasks, partial(_inspect, root, shares), workers, on_progress)
+    outcome = run_tasks(stage, tasks, shared(partial(_inspect, root, shares), workers), on_progress)
     kept, duplicates = catalog.drop_duplicates(outcome.rows)
     outcome.rows = kept
     outcome.rejected += [
@@ -68,70 +71,124 @@ def _inspect(songs: Path, shares: catalog.SplitShares, candidate: catalog.Candid
     return [catalog.inspect(songs, candidate, shares)]
 
 
-def run_separate(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
+def run_separate(corpus: Corpus, on_progress: OnProgress | None = None, *, offline: bool = False) -> Summary:
     """Separates every track, or takes its own stems, and writes stems and residual on the mixture's scale."""
     config, tracks = corpus.config, corpus.rows("tracks", Track)
     audio.remove_leftovers(corpus.folder / "stems")
-    separator = separator_of(config)
+    separator = separator_of(config, offline=offline)
     tasks = []
     for track in tracks:
-        chosen = _chosen(track, config, separator, corpus.songs)
-        identity = None if chosen is None else chosen.identity
+        own = _own_stems(track, config, corpus.songs)
+        identity = (own or separator).identity if own or config.separation.separator != "reference" else None
         task_id = content_id({"track": track.id, "separator": identity, "version": __version__})
-        tasks.append(Task(task_id, track.audio.path, track.id, (task_id, track, chosen)))
+        tasks.append(Task(task_id, track.audio.path, track.id, (track, own)))
     stage = Stage("separate", corpus.folder, "stems", Stem)
-    outcome = run_tasks(
-        stage,
-        tasks,
-        partial(_separate, corpus.folder, corpus.songs, Limits(**config.separation.limits.model_dump())),
-        Workers(1),
-        on_progress,
-    )
+    separation = Separation(corpus, separator, config)
+    outcome = run_tasks(stage, tasks, separation.do, on_progress)
     named = {corpus.folder / stem.audio.path for stem in outcome.rows}
     stale = [path for path in (corpus.folder / "stems").glob("*/*") if path.is_file() and path not in named]
     return _finished(corpus, stage, outcome, notes=_removed(stale, "stems of tracks that are no longer here"))
 
 
-def separator_of(config: Config) -> DemucsSeparator:
+def separator_of(config: Config, *, offline: bool = False) -> DemucsSeparator:
     """The separator that a configuration names; nothing is loaded yet."""
     section = config.separation
+    levelled: dict[str, Any] = {} if section.input_lufs is None else {"input_lufs": section.input_lufs}
     return DemucsSeparator(
         section.model,
         section.model_folder,
         section.device,
         section.precision,
         section.engine,
-        **({} if section.input_lufs is None else {"input_lufs": section.input_lufs}),
+        offline=offline,
+        **levelled,
     )
 
 
-def _chosen(track: Track, config: Config, separator: Separator, songs: Path) -> Separator | None:
-    """The separator for one track: its own stems if it has any and the configuration lets it; None if it must have them and has not."""
-    if track.references and config.separation.separator in ("auto", "reference"):
-        return ReferenceStems({stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in track.references})
-    return None if config.separation.separator == "reference" else separator
+def _own_stems(track: Track, config: Config, songs: Path) -> ReferenceStems | None:
+    """The track's own stems, if it has any and the configuration lets them stand for separated ones."""
+    if not track.references or config.separation.separator == "demucs":
+        return None
+    return ReferenceStems({stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in track.references})
 
 
-def _separate(corpus: Path, songs: Path, limits: Limits, payload: tuple[str, Track, Separator | None]) -> list[Stem]:
-    task_id, track, separator = payload
-    if separator is None:
-        raise Refused("no reference stems; the configuration asks for separator = 'reference'")
-    for file in (track.audio, *(stem.audio for stem in track.references)):
-        if changed := catalog.source_changed(songs, file):
-            raise Refused(changed)
-    separated = separator.separate_file(songs / track.audio.path, corpus / "stems" / track.id, stream=track.audio.stream)
-    verdict = judge(separated.tally, limits)
-    if not verdict.accepted:
-        shutil.rmtree(corpus / "stems" / track.id)
-        raise Refused(verdict.reason)
-    facts = {
-        "task_id": task_id,
-        "track_id": track.id,
-        "origin": separator.origin,
-        "gain_db": separated.gain_db,
-        "closure_db": separated.closure_db,
-    }
-    return [seal(Stem, name=name, audio=file.record(corpus), **facts) for name, file in separated.files.items()]
+class Separation:
+    """The work of separating: multitracks give their own stems, all other tracks go through the networks as one stream."""
+
+    def __init__(self, corpus: Corpus, separator: DemucsSeparator, config: Config) -> None:
+        self.folder, self.songs, self.separator = corpus.folder, corpus.songs, separator
+        self.needs_own = config.separation.separator == "reference"
+        self.limits = Limits(**config.separation.limits.model_dump())
+
+    def do(self, tasks: Sequence[Task]) -> Iterator[Result]:
+        """The results of tasks whose payload is (track, its own stems or None)."""
+        mixtures = []
+        for task in tasks:
+            _, own = task.payload
+            if own is None and not self.needs_own:
+                mixtures.append(task)
+            else:
+                yield attempt(partial(self._take, task, own), task)
+        yield from self._separate(mixtures)
+
+    def _take(self, task: Task, own: ReferenceStems | None, payload: tuple[Track, object]) -> list[Stem]:
+        track, _ = payload
+        if own is None:
+            raise Refused("no reference stems; the configuration asks for separator = 'reference'")
+        self._check_sources(track)
+        separated = own.separate_file(self.songs / track.audio.path, self._place(track), stream=track.audio.stream)
+        return self._rows(task, own.origin, separated)
+
+    def _separate(self, tasks: Sequence[Task]) -> Iterator[Result]:
+        by_place = {self._place(task.payload[0]): task for task in tasks}
+        refused: list[Result] = []
+
+        def jobs() -> Iterator[Job]:
+            for place, task in by_place.items():
+                track = task.payload[0]
+                try:
+                    self._check_sources(track)
+                except Refused as reason:
+                    refused.append(failed(task, reason))
+                else:
+                    yield Job(self.songs / track.audio.path, place, track.audio.stream)
+
+        try:
+            for job, separated in self.separator.separate_files(jobs()) if tasks else ():
+                yield self._result(by_place[Path(job.out_folder)], separated)
+                while refused:
+                    yield refused.pop()
+        except OSError as error:
+            # The stream of tracks has ended early: every track after it stays undone, and the command has to say so.
+            stopped = failed(tasks[0], error)
+            raise StoppedError(stopped.fatal or f"separation ended early: {stopped.reason}") from error
+        yield from refused
+
+    def _result(self, task: Task, separated: SeparatedFile | Refused) -> Result:
+        try:
+            if isinstance(separated, Refused):
+                raise separated
+            return Result(task, tuple(self._rows(task, self.separator.origin, separated)))
+        except Refused as reason:
+            return failed(task, reason)
+
+    def _place(self, track: Track) -> Path:
+        return self.folder / "stems" / track.id
+
+    def _check_sources(self, track: Track) -> None:
+        for file in (track.audio, *(stem.audio for stem in track.references)):
+            if changed := catalog.source_changed(self.songs, file):
+                raise Refused(changed)
+
+    def _rows(self, task: Task, origin: str, separated: SeparatedFile) -> list[Stem]:
+        track = task.payload[0]
+        verdict = judge(separated.tally, self.limits)
+        if not verdict.accepted:
+            shutil.rmtree(self._place(track))
+            raise Refused(verdict.reason)
+        facts = {"task_id": task.id, "track_id": track.id, "origin": origin}
+        facts |= {"gain_db": separated.gain_db, "closure_db": separated.closure_db}
+        return [seal(Stem, name=name, audio=file.record(self.folder), **facts) for name, file in separated.files.items()]
 
 
 def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
@@ -144,7 +201,7 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
         for track_id, stems in _by_track(corpus.rows("stems", Stem)).items()
     ]
     stage = Stage("estimate", corpus.folder, "estimates", Estimate)
-    outcome = run_tasks(stage, tasks, partial(estimating.estimate_track, corpus=corpus.folder), workers, on_progress)
+    outcome = run_tasks(stage, tasks, shared(partial(estimating.estimate_track, corpus=corpus.folder), workers), on_progress)
     return _finished(corpus, stage, outcome)
 
 
@@ -178,7 +235,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     tasks = [Task(writer.task_id(pair), f"{pair.kind} {pair.id}", pair.id, (pair, _sources(pair, files))) for pair in pairs]
     stage = Stage("render", corpus.folder, "examples", Example)
-    outcome = run_tasks(stage, tasks, partial(_render, corpus.folder, writer), workers, on_progress)
+    outcome = run_tasks(stage, tasks, shared(partial(_render, corpus.folder, writer), workers), on_progress)
     summary = _finished(corpus, stage, outcome, made_from=made_from)
     removed = writer.finish(corpus.folder, pairs, outcome.rows)
     notes = (f"{removed} files of examples that are no longer planned were removed",) if removed else ()

@@ -7,6 +7,7 @@ from datagen.effects import EFFECTS
 from datagen.effects.setting import Range, fields
 from datagen.plan import generator, plan_pairs
 from datagen.recipes import RECIPES
+from datagen.recipes.removal import RANGES
 
 
 def config(**pairs):
@@ -146,10 +147,22 @@ def test_settings_cover_their_ranges():
     drawn = [pair.inputs[0].branches[0].chain[1].settings for pair in pairs if pair.kind == "removal"]
     for name, field in fields(EFFECTS["eq"].Settings).items():
         if isinstance(field, Range):
-            units = np.array([field.to_unit(settings[name]) for settings in drawn])
+            narrowed = field.narrowed(*RANGES["eq"][name])
+            units = np.array([narrowed.to_unit(settings[name]) for settings in drawn])
             assert abs(units.mean() - 0.5) < 0.1
-            assert units.min() < 0.05
-            assert units.max() > 0.95
+            assert 0 <= units.min() < 0.05
+            assert 0.95 < units.max() <= 1
+
+
+def test_no_frequency_is_drawn_that_the_sample_rate_cannot_hold():
+    tracks, stems, estimates = corpus_rows(10)
+    effects = ["eq", "lowpass"]
+    pairs, rejected = plan_pairs(
+        config(sample_rate=16_000, removal={"effects": effects, "removed": [2, 2], "kept": [0, 0]}), tracks, stems, estimates
+    )
+    assert not rejected
+    uses = [use for pair in pairs if pair.kind == "removal" for use in pair.inputs[0].branches[0].chain[1:]]
+    assert all(value <= 7_200 for use in uses for name, value in use.settings.items() if name.endswith("_hz"))
 
 
 def test_a_stem_that_no_track_has_is_refused_by_name():

@@ -7,6 +7,7 @@ Conventions
 
 References
     RemFX (Rice et al. 2023): 0 to 4 effects kept on both sides, 0 to 5 removed, order random, level -20 LUFS, and the ranges below.
+    Diff-MST (Vanka et al. 2024): the bands of the equaliser.
 """
 
 from __future__ import annotations
@@ -15,16 +16,33 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from datagen.effects import EFFECTS
-from datagen.effects.setting import draw_values
+from datagen.effects.setting import Range as Bounds
+from datagen.effects.setting import draw_values, fields
 from datagen.recipes.base import Draft, Material, RecipeConfig
 from manifests.records import Branch, EffectUse, Signal
 
 Range = float | tuple[float, float] | tuple[bool | str, ...]  # one value, from .. to, or some of the options
 
-# RemFX, table of effects: what is drawn unless the configuration says otherwise. What stands here in no range is drawn from all of it.
+# What is drawn unless the configuration says otherwise; a setting that stands here in no range is drawn from all of it.
+# eq: Diff-MST's six bands; all others: RemFX. Its reverb has dry = 1 - wet, which two independent draws can only have in the mean.
 RANGES: dict[str, dict[str, Range]] = {
+    "eq": {
+        **{f"{band}_gain_db": (-12.0, 12.0) for band in ("low_shelf", "peak1", "peak2", "peak3", "peak4", "high_shelf")},
+        **{f"{band}_q": (0.1, 5.0) for band in ("low_shelf", "peak1", "peak2", "peak3", "peak4", "high_shelf")},
+        "low_shelf_hz": (20.0, 2_000.0),
+        "peak1_hz": (80.0, 2_000.0),
+        "peak2_hz": (2_000.0, 8_000.0),
+        "peak3_hz": (8_000.0, 12_000.0),
+        "peak4_hz": (12_000.0, 20_000.0),
+        "high_shelf_hz": (6_000.0, 20_000.0),
+    },
     "compressor": {"threshold_db": (-42.0, -20.0), "ratio": (1.5, 6.0), "attack_ms": (1.0, 50.0), "release_ms": (10.0, 250.0)},
+    "distortion": {"drive_db": (8.0, 25.0), "asymmetry": 0.0},
+    "reverb": {"room_size": (0.3, 1.0), "damping": (0.2, 1.0), "wet": (0.2, 0.6), "dry": (0.4, 0.8), "width": (0.2, 1.0)},
+    "chorus": {"rate_hz": (0.25, 1.5), "depth": (0.2, 0.6), "centre_ms": (5.0, 10.0), "feedback": (0.1, 0.4), "mix": (0.15, 0.4)},
+    "delay": {"delay_ms": (100.0, 1_000.0), "feedback": (0.05, 0.3), "mix": (0.1, 0.35)},
 }
+HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, since an effect refuses one beyond half of it
 
 
 class Config(RecipeConfig):
@@ -61,7 +79,7 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
     order = _shuffled(len(config.effects), rng)[: removed + kept]
     stays = set(_shuffled(removed + kept, rng)[:kept])
     level = material.fader_to(name, config.loudness_lufs)
-    uses = [_draw(config.effects[index], config, rng) for index in order]
+    uses = [_draw(config.effects[index], config, material.sample_rate, rng) for index in order]
     wet = (level, *uses)
     dry = (level, *(use for place, use in enumerate(uses) if place in stays))
     source = material.named[name].id
@@ -72,9 +90,16 @@ def _signal(name: str, source_id: str, chain: tuple[EffectUse, ...]) -> Signal:
     return Signal(name=name, branches=(Branch(source_id=source_id, chain=chain),))
 
 
-def _draw(effect: str, config: Config, rng: np.random.Generator) -> EffectUse:
+def _draw(effect: str, config: Config, sample_rate: int, rng: np.random.Generator) -> EffectUse:
+    settings_type = EFFECTS[effect].Settings
     ranges = {**RANGES.get(effect, {}), **config.ranges.get(effect, {})}
-    return EffectUse(effect=effect, settings=draw_values(EFFECTS[effect].Settings, rng, ranges))
+    for name, field in fields(settings_type).items():
+        if name.endswith("_hz") and isinstance(field, Bounds):
+            low, high = ranges[name] if isinstance(ranges.get(name), tuple) else (field.low, field.high)  # type: ignore[misc]
+            limit = HIGHEST_SHARE * sample_rate
+            if high > limit:
+                ranges[name] = (min(low, limit), limit)
+    return EffectUse(effect=effect, settings=draw_values(settings_type, rng, ranges))
 
 
 def _between(fewest: int, most: int, rng: np.random.Generator) -> int:
