@@ -224,7 +224,14 @@ def translation(network: torch.nn.Module, kept: Sequence[int], sha256: str) -> P
     key = hashlib.sha256(repr((sha256, list(kept), versions, TRANSLATION)).encode()).hexdigest()[:24]
     path = cache_folder() / "openvino" / f"{key}.xml"
     if not (path.is_file() and path.with_suffix(".bin").is_file()):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"cannot keep translated networks here ({error.strerror}); set {CACHE_VARIABLE} to another folder",
+                str(path.parent),
+            ) from error
         temporary = path.with_name(f".{key}-{os.getpid()}.xml")
         try:
             _translate(network, kept, temporary)

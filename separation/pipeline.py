@@ -141,12 +141,16 @@ def checked_blocks(path: Path | str, sample_rate: int, stream: int, max_channels
 
 @dataclass
 class _Passage:
-    """One track under way. ``session`` is None where the mixture is constant and the networks are not asked."""
+    """One track under way. ``session`` is None where the mixture is constant and the networks are not asked.
+
+    ``refused`` is set where its stems turn out not to be usable; the rest of them is then dropped.
+    """
 
     job: Job
     folder: StemFolder
     mixture: Mixture
     session: schedule.Session | None
+    refused: Refused | None = None
 
 
 def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job]) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
@@ -172,11 +176,19 @@ class _Pipeline:
         batch_size = self._separator.batch_size
         for session, stems in schedule.run(self._sessions(), self._separator.forward, batch_size=batch_size):
             passage = next(passage for passage in self._open if passage.session is session)
-            passage.folder.add(passage.mixture.narrow(stems))
+            self._add(passage, passage.mixture.narrow(stems))
             if session.finished:
                 self._finish(passage)
             yield from self._ended(MAX_FINISHING)
         yield from self._ended(0)
+
+    def _add(self, passage: _Passage, stems: Audio) -> None:
+        if passage.refused is not None:
+            return
+        try:
+            passage.folder.add(stems)
+        except Refused as reason:
+            passage.refused = reason
 
     def close(self) -> None:
         """Ends what is still under way and removes its files."""
@@ -236,6 +248,10 @@ class _Pipeline:
 
     def _finish(self, passage: _Passage) -> None:
         self._open.remove(passage)
+        if passage.refused is not None:
+            passage.folder.close()
+            self._refused.append((passage.job, passage.refused))
+            return
         self._finishing.append((passage, self._encoder.submit(passage.folder.finish)))
 
     def _ended(self, allowed: int) -> Iterator[tuple[Job, SeparatedFile | Refused]]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from manifests.audio import Audio
+from manifests.records import Refused
 
 EXACT = 2.0**-24  # half a step of 24 bits: a smaller difference is none in the written files
 CLIP_LEVEL = 0.9999  # of the mixture's own full scale; lossless masters clip at 32,767 / 32,768
@@ -39,12 +40,12 @@ class Tally:
         self.clipped = 0
 
     def add(self, mixture: Audio, stems: Audio) -> None:
-        """Takes the next block: mixture [C, t], stems [S, C, t]. Raises ValueError if a sample is not finite."""
+        """Takes the next block: mixture [C, t], stems [S, C, t]. Raises Refused if a sample is not finite."""
         residual = mixture - stems.sum(axis=0, dtype=np.float64)
         flat = stems.reshape(len(self.stem_names), -1).astype(np.float64)
         peaks = np.abs(flat).max(axis=1, initial=0.0)
         if not (np.isfinite(peaks).all() and np.isfinite(residual).all()):
-            raise ValueError("a stem holds NaN or infinite samples; if this was with precision bf16, try fp32")
+            raise Refused("a stem holds NaN or infinite samples; if this was with precision bf16, try fp32")
         self.num_samples += mixture.size
         self.mixture_energy += float(np.sum(np.square(mixture, dtype=np.float64)))
         self.residual_energy += float(np.sum(np.square(residual, dtype=np.float64)))

@@ -242,6 +242,23 @@ def test_a_refused_file_leaves_nothing_and_the_others_go_on(separator, noise, tm
         separator.separate_file(tmp_path / "empty.wav", tmp_path / "out" / "again")
 
 
+def test_stems_that_are_not_finite_refuse_their_track_only(separator, noise, tmp_path, monkeypatch):
+    for number in range(2):
+        audio.save(tmp_path / f"{number}.flac", noise(2, (number + 2) * SEGMENT), RATE)
+    exact, calls = separator.forward, []
+
+    def failing(network, batch):
+        calls.append(network)
+        return exact(network, batch) * (np.nan if len(calls) == 1 else 1)
+
+    monkeypatch.setattr(separator, "forward", failing)
+    jobs = [Job(tmp_path / f"{number}.flac", tmp_path / "out" / str(number)) for number in range(2)]
+    results = [result for _, result in separator.separate_files(jobs)]
+    assert "NaN" in str(results[0])
+    assert set(results[1]) == {"drums", "bass", "other", "vocals", "residual"}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1"]
+
+
 def test_a_failure_on_the_way_leaves_no_file(separator, noise, tmp_path, monkeypatch):
     audio.save(tmp_path / "song.flac", noise(2, 3 * SEGMENT), RATE)
     jobs = [Job(tmp_path / "song.flac", tmp_path / "out" / str(number)) for number in range(3)]
