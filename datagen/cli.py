@@ -348,18 +348,20 @@ NEXT_STEPS = (
 def _show_demo_balance(terminal: Terminal, place: Corpus, model: str, model_folder: Path | None) -> None:
     """The balance from the multitrack's own stems, and, where a model can be had, from separated ones with the error."""
     from datagen.demo import separated_balance
-    from datagen.tables import balance_plain, balance_table
+    from datagen.tables import balance_plain, balance_table, comparison_table
     from manifests.records import Estimate, Track
     from separation.checkpoints import ModelError
 
     compared = None
+    (track,), rows = place.rows("tracks", Track), place.rows("estimates", Estimate)
+    terminal.show("balance", balance_table(f"Mix balance of {track.title}, from its own stems", rows), balance_plain(rows))
     try:
         compared = separated_balance(place, model, model_folder)
     except ModelError as error:
         terminal.say(f"not separated, going on with the reference stems: {error}")
-    (track,), rows = place.rows("tracks", Track), place.rows("estimates", Estimate)
-    title = f"Mix balance of {track.title}" + (f": reference stems, and stems separated by {model!r}" if compared else ": reference stems")
-    terminal.show("balance", balance_table(title, rows, compared), balance_plain(rows, compared))
+    else:
+        title = f"From the mixture alone, separated by {model!r}"
+        terminal.show("separated", comparison_table(title, rows, compared), balance_plain(rows, compared))
     if compared and model == "bundled":
         terminal.say("The bundled model is small and for first steps only; for real work take --model htdemucs_ft.")
 

@@ -19,34 +19,38 @@ if TYPE_CHECKING:
 NOT_PRESENT = "not present"
 
 
-def balance_table(title: str, estimates: Sequence[Estimate], compared: Mapping[str, StemBalance] | None = None) -> Table:
-    """Levels of one track's stems with their intervals, place and width; with ``compared``, the levels from separated
-    stems and their error beside them.
-    """
+def balance_table(title: str, estimates: Sequence[Estimate]) -> Table:
+    """Levels of one track's stems with their intervals, loudness, place and width, and when they sound."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold")
     ranged = any(row.level_low_lu != row.level_high_lu for row in estimates)
-    headings = ["level LU", *(["80 % range"] if ranged else []), "LUFS", "pan", "width", "plays"]
-    headings += ["separated LU", "error LU"] if compared is not None else []
     table.add_column("stem", no_wrap=True)
-    for heading in headings:
+    for heading in ("level LU", *(["80 % range"] if ranged else []), "LUFS", "pan", "width", "plays"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in estimates:
         cells = [row.name, _number(row.level_lu, NOT_PRESENT), *([_interval(row)] if ranged else []), _number(row.loudness_lufs)]
         cells += [_pan(row.pan), _number(row.width, digits=2), f"{100 * sum(row.active) / max(1, len(row.active)):.0f} %"]
-        if compared is not None:
-            cells += _compared(row, compared.get(row.name))
         table.add_row(*cells, style="dim" if row.name == RESIDUAL else None)
     return table
 
 
-def _compared(row: Estimate, other: StemBalance | None) -> list[str]:
-    if other is None or row.name == RESIDUAL:
-        return ["", ""]
-    level = other.level_lu if other.present else None
-    error = None if level is None or row.level_lu is None else level - row.level_lu
-    return [_number(level, NOT_PRESENT), _number(error, sign=True)]
+def comparison_table(title: str, reference: Sequence[Estimate], separated: Mapping[str, StemBalance]) -> Table:
+    """Levels from a multitrack's own stems beside those from separated ones, with their interval and error."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("stem", no_wrap=True)
+    for heading in ("reference LU", "separated LU", "80 % range", "error LU"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in reference:
+        if (other := separated.get(row.name)) is None:
+            continue
+        level = other.level_lu if other.present else None
+        error = None if level is None or row.level_lu is None else level - row.level_lu
+        span = f"{other.level_low_lu:.1f} to {other.level_high_lu:.1f}" if other.present else "-"
+        table.add_row(row.name, _number(row.level_lu, NOT_PRESENT), _number(level, NOT_PRESENT), span, _number(error, sign=True))
+    return table
 
 
 def track_balance_table(track: TrackBalance) -> Table:

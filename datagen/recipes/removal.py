@@ -95,11 +95,19 @@ def _draw(effect: str, config: Config, sample_rate: int, rng: np.random.Generato
     ranges = {**RANGES.get(effect, {}), **config.ranges.get(effect, {})}
     for name, field in fields(settings_type).items():
         if name.endswith("_hz") and isinstance(field, Bounds):
-            low, high = ranges[name] if isinstance(ranges.get(name), tuple) else (field.low, field.high)  # type: ignore[misc]
-            limit = HIGHEST_SHARE * sample_rate
-            if high > limit:
-                ranges[name] = (min(low, limit), limit)
+            ranges[name] = _below(HIGHEST_SHARE * sample_rate, ranges.get(name, (field.low, field.high)))
     return EffectUse(effect=effect, settings=draw_values(settings_type, rng, ranges))
+
+
+def _below(limit: float, wanted: Range) -> Range:
+    """The part of a range of frequencies that a sample rate can hold.
+
+    A single value stays as it is, and is refused at rendering if it cannot be held.
+    """
+    if not isinstance(wanted, tuple):
+        return wanted
+    low, high = float(wanted[0]), float(wanted[-1])
+    return (min(low, limit), min(high, limit))
 
 
 def _between(fewest: int, most: int, rng: np.random.Generator) -> int:
