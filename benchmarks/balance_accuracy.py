@@ -17,6 +17,7 @@ References
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ import numpy as np
 import pandas
 from balance_fit import AUDIBLE_LU, fit, windows_of
 from joblib import Parallel, delayed
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
 from separation.balance import closing_factor, measure_balance
 from separation.kweighting import channel_weights, hop_edges, hop_products

@@ -10,9 +10,14 @@ References
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas
 from scipy import sparse
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
 from separation.level import Calibration, Margin, point_between
 
