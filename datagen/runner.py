@@ -88,6 +88,8 @@ def run(stage: Stage, tasks: Sequence[Task], do: Do, on_progress: OnProgress | N
         present = {task.id for task in tasks if task.id in known and files_exist(stage.folder, known[task.id])}
         open_tasks = [task for task in tasks if task.id not in present]
         outcome.skipped = len(tasks) - len(open_tasks)
+        if on_progress:
+            on_progress(0, len(open_tasks), "")
         for count, result in enumerate(do(open_tasks), 1):
             if result.fatal:
                 raise StoppedError(f"{result.task.subject}: {result.fatal}")
