@@ -355,7 +355,7 @@ def main() -> None:
         rows = separated_rows(musdb_songs(args.musdb), args.model, calibration)
     frame = pandas.DataFrame(rows)
     if args.fit:
-        print(fit(frame))
+        print(fit(frame, calibration))
         return
     body = report(frame, calibration)
     print(body)

@@ -11,6 +11,7 @@ References
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,8 @@ def fit_margin(excess: np.ndarray, gap: np.ndarray) -> Margin:
     return min(candidates, key=lambda margin: pinball(excess - margin.at(gap)))
 
 
-def fit(frame: pandas.DataFrame) -> Calibration:
-    """Fits the correction by least squares, uncorrelated songs counting twice (real multitracks are nearer to them), then the margins."""
+def fit(frame: pandas.DataFrame, kind: Calibration) -> Calibration:
+    """Fits the constants of a kind of stems: the correction by least squares, uncorrelated songs counting twice (real multitracks are nearer to them), then the margins."""
     from scipy.optimize import minimize
 
     truth, naive, cross = (np.asarray(frame[column]) for column in ("truth", "naive", "cross"))
@@ -69,7 +70,8 @@ def fit(frame: pandas.DataFrame) -> Calibration:
     point, gap = point_between(naive, cross, found), np.abs(cross - naive)
     window_truth, window_naive, window_cross = windows_of(frame)
     window_point, window_gap = point_between(window_naive, window_cross, found), np.abs(window_cross - window_naive)
-    return Calibration(
+    return replace(
+        kind,
         correction_lu=round(float(found.correction_lu), 3),
         gap_lu=round(float(found.gap_lu), 3),
         low=fit_margin(point - truth, gap),

@@ -78,11 +78,11 @@ SEPARATED = Calibration(
 # The bundled model is small: it leaves a third of the mixture to no stem, and its levels are rough.
 BUNDLED = Calibration(
     correction_lu=0.0,
-    gap_lu=1.0,
-    low=Margin(2.0, 1.0, 0.0),
-    high=Margin(2.0, 1.0, 0.0),
-    window_low=Margin(3.0, 1.0, 0.0),
-    window_high=Margin(3.0, 1.0, 0.0),
+    gap_lu=0.94,
+    low=Margin(2.575, 1.0, 0.0),
+    high=Margin(0.145, 0.125, 0.446),
+    window_low=Margin(3.285, 1.0, 0.0),
+    window_high=Margin(0.0, 0.125, 0.432),
     absent_lu=-45.0,
     together=ALL_STEMS,
 )
