@@ -53,7 +53,10 @@ def fit_margin(excess: np.ndarray, gap: np.ndarray) -> Margin:
 
 
 def fit(frame: pandas.DataFrame, kind: Calibration) -> Calibration:
-    """Fits the constants of a kind of stems: the correction by least squares, uncorrelated songs counting twice (real multitracks are nearer to them), then the margins."""
+    """Fits the constants of a kind of stems: the correction by least squares, then the margins.
+
+    Uncorrelated songs count twice: real multitracks are nearer to them.
+    """
     from scipy.optimize import minimize
 
     truth, naive, cross = (np.asarray(frame[column]) for column in ("truth", "naive", "cross"))
