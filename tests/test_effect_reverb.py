@@ -102,6 +102,13 @@ def test_end_of_the_excerpt_cuts_the_tail_only(song: torch.Tensor) -> None:
     torch.testing.assert_close(reverb.apply(song[:, :50_000], SAMPLE_RATE, settings), whole[:, :50_000], atol=0, rtol=0)
 
 
+def test_fit_finds_every_setting(song: torch.Tensor) -> None:
+    truth = Settings(room_size=0.65, damping=0.4, wet=0.35, dry=0.6, width=0.7)
+    found = reverb.fit(reverb.apply(song, SAMPLE_RATE, truth), song, SAMPLE_RATE)
+    for name, value in truth.plain().items():
+        assert getattr(found, name) == pytest.approx(value, abs=1e-3), name
+
+
 def test_gradients_are_exact() -> None:
     def number(value: Any) -> torch.Tensor:
         return torch.tensor(value, dtype=torch.float64, requires_grad=True)

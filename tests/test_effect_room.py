@@ -12,6 +12,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from datagen.effects import room
 from datagen.effects.room import Settings
+from datagen.effects.signal import NotIdentifiableError
 
 SAMPLE_RATE = 44_100
 
@@ -44,8 +45,8 @@ def test_damping_is_measured_back_from_the_decay_of_two_bands() -> None:
     # Octave around 5657 Hz (4 to 8 kHz) against the band below 500 Hz, whose centre is 177 Hz.
     high = decay_time_s(tail, 4800.0, 6600.0)
     low = decay_time_s(tail, 120.0, 300.0)
-    assert low == pytest.approx(1.2 / (1.0 + 177.0 / 4000.0), rel=0.1)
-    assert high == pytest.approx(1.2 / (1.0 + 5657.0 / 4000.0), rel=0.15)
+    assert low == pytest.approx(1.2 / (1.0 + 177.0 / 4000.0), rel=0.05)
+    assert high == pytest.approx(1.2 / (1.0 + 5657.0 / 4000.0), rel=0.05)
 
 
 @pytest.mark.parametrize("pre_delay_ms", [0.0, 12.5, 80.0])
@@ -80,6 +81,23 @@ def test_convolution_is_that_of_the_response(song: torch.Tensor) -> None:
     tail = room.impulse_response(settings, SAMPLE_RATE, 2)
     expected = np.stack([np.convolve(dry[c].numpy(), tail[c].numpy())[:3000] for c in range(2)])
     np.testing.assert_allclose((room.apply(dry, SAMPLE_RATE, settings) - dry).numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("rt60_s", "pre_delay_ms", "damping", "wet_db"), [(0.3, 20.0, 0.8, -8.0), (0.9, 5.0, 0.4, -14.0)])
+def test_fit_finds_the_room_from_bursts_of_noise(rt60_s: float, pre_delay_ms: float, damping: float, wet_db: float) -> None:
+    noise = torch.randn(2, 6 * SAMPLE_RATE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    bursts = noise * torch.exp(-8.0 * (torch.arange(6 * SAMPLE_RATE) / SAMPLE_RATE % 1.0))
+    truth = Settings(rt60_s=rt60_s, pre_delay_ms=pre_delay_ms, damping=damping, wet_db=wet_db, seed=5)
+    found = room.fit(room.apply(bursts, SAMPLE_RATE, truth), bursts, SAMPLE_RATE)
+    assert found.rt60_s == pytest.approx(rt60_s, rel=0.05)
+    assert found.pre_delay_ms == pytest.approx(pre_delay_ms, abs=1.0)
+    assert found.damping == pytest.approx(damping, abs=0.1)
+    assert found.wet_db == pytest.approx(wet_db, abs=1.0)
+
+
+def test_signals_without_a_room_between_them_are_refused(song: torch.Tensor) -> None:
+    with pytest.raises(NotIdentifiableError, match="no room between them"):
+        room.fit(song, song, SAMPLE_RATE)
 
 
 def test_gradients_are_exact() -> None:

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.fft import next_fast_len
+from scipy.signal import firwin
 
-from datagen.effects.biquads import butterworth, cascade
 from datagen.effects.setting import EffectSettings, setting
 from datagen.effects.signal import checked, is_off
 
@@ -31,6 +31,7 @@ NAME = "room"
 
 EDGES_HZ = (500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 DAMPED_HZ = 4000.0
+SPLIT_S = 0.01  # half of the length of the filters that split the noise: edges about 160 Hz wide
 LENGTH = 1.2  # of rt60: the response ends at -72 dB
 
 TYPICAL = {"rt60_s": (0.2, 2.0), "pre_delay_ms": (0.0, 40.0), "damping": (0.2, 1.0), "wet_db": (-18.0, 0.0)}
@@ -101,11 +102,17 @@ def _delayed(tail: torch.Tensor, delays: torch.Tensor) -> torch.Tensor:
 def _noise_bands(seed: int, sample_rate: int, channels: int, frames: int) -> tuple[tuple[torch.Tensor, ...], tuple[float, ...]]:
     """White noise split into octaves: one float64 [channels, frames] a band, summing to the noise, and the centre of each band in Hz.
 
-    The noise is drawn and split from its first sample on, so a longer response begins like a shorter one.
+    The splitting filters have linear phase, so that their differences are clean bands, and are given what they need of the noise before
+    and after: a longer response begins like a shorter one.
     """
-    noise = torch.from_numpy(np.random.default_rng(seed).standard_normal((frames, channels)).T.copy())
+    half = round(SPLIT_S * sample_rate)
+    noise = np.random.default_rng(seed).standard_normal((frames + 2 * half, channels)).T
+    size = next_fast_len(noise.shape[-1], real=True)
+    spectrum = torch.fft.rfft(torch.from_numpy(noise.copy()), size)
     edges = [edge for edge in EDGES_HZ if edge < 0.45 * sample_rate]
-    below = [cascade(noise, butterworth(edge, 4, sample_rate, high=False)) for edge in edges]
-    pairs = zip([*below, noise], [torch.zeros_like(noise), *below], strict=True)
+    filters = torch.from_numpy(np.stack([firwin(2 * half + 1, edge, fs=sample_rate) for edge in edges]))
+    below = torch.fft.irfft(torch.fft.rfft(filters, size)[:, None, :] * spectrum, size)[..., 2 * half : 2 * half + frames]
+    whole = torch.from_numpy(noise[:, half : half + frames].copy())
+    pairs = zip([*below, whole], [torch.zeros_like(whole), *below], strict=True)
     centres = [EDGES_HZ[0] / 2.0**1.5, *(edge * math.sqrt(2.0) for edge in edges)]
     return tuple(upper - lower for upper, lower in pairs), tuple(centres)
