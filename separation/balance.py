@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from manifests.records import RESIDUAL
 from separation.kweighting import HOPS_PER_S, hop_edges, hop_products
-from separation.level import SEPARATED, Calibration, Level, estimate_level, interval_around, point_between
+from separation.level import ALL_STEMS, SEPARATED, Calibration, Level, estimate_level, interval_around, point_between, suited
 from separation.loudness import (
     BLOCK_STEP_HOPS,
     MOMENTARY_HOPS,
@@ -169,8 +170,9 @@ def measure_balance(
     """Measures every stem against its mixture; ``stems`` maps names to arrays [C, T] in the mixture's shape and rate.
 
     ``calibration`` says what the stems are: separated ones, or the multitrack's own (``separation.level.REFERENCE``), whose level is
-    simply their loudness. Raises ValueError for an empty dictionary, other shapes, NaN, and a silent mixture, against which nothing has a
-    level.
+    simply their loudness. Separated drums, bass, other and vocals that leave more than a tenth of the mixture to no stem are measured with
+    the wide intervals of the bundled model. Raises ValueError for an empty dictionary, other shapes, NaN, and a silent mixture, against
+    which nothing has a level.
     """
     check_stems(mixture, stems)
     if missing := [name for name in calibration.together if name not in stems]:
@@ -179,20 +181,17 @@ def measure_balance(
             "give every stem of the separator, or another calibration"
         )
     energies = _energies(mixture, stems, sample_rate)
-    together = [number for number, name in enumerate(stems) if name in calibration.together]
-    raised = closing_factor(energies.mixture, energies.cross[together]) if together else 1.0
+    raised = np.ones(len(stems))
+    together = [name != RESIDUAL for name in stems]
+    if set(ALL_STEMS) <= set(stems):
+        factor = closing_factor(energies.mixture, energies.cross[together])
+        calibration = suited(calibration, factor)
+        raised[together] = factor if calibration.together else 1.0
     mixture_lufs = gated_loudness(window_means(energies.mixture, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0])
     if not math.isfinite(mixture_lufs):
         raise ValueError("expected a mixture that can be heard, came silence (nothing above -70 LUFS); no level can be said against it")
     return {
-        name: _measure_stem(
-            stem,
-            replace(energies, cross=energies.cross * (raised if number in together else 1.0)),
-            number,
-            mixture_lufs,
-            sample_rate,
-            calibration,
-        )
+        name: _measure_stem(stem, replace(energies, cross=energies.cross * raised[:, None]), number, mixture_lufs, sample_rate, calibration)
         for number, (name, stem) in enumerate(stems.items())
     }
 

@@ -30,6 +30,7 @@ Array = NDArray[np.floating]
 
 ABSENT_LU = -30.0  # a separated stem softer than this is what separators leave of a source that is not there
 ALL_STEMS = ("drums", "bass", "other", "vocals")
+LEAST_SHARED = 0.9  # of the mixture's energy: stems that share less with it come from a separator that shrinks them
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ BUNDLED = Calibration(
 )
 _NOTHING = Margin(0.0, 1.0, 0.0)
 REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING, absent_lu=-math.inf)
+
+
+def suited(calibration: Calibration, closing_factor: float) -> Calibration:
+    """The calibration to use when stems must be raised by a factor to make up the mixture: SEPARATED holds for good separators only."""
+    return BUNDLED if calibration is SEPARATED and closing_factor > 1 / LEAST_SHARED else calibration
 
 
 def calibration_for(origin: str) -> Calibration:
