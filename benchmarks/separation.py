@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table of results has long rows
 """Separation: our engine against the demucs command, on the same file and the same weights, in turns.
 
 The weights are random (the full htdemucs architecture, 41.5 M parameters, residual branches opened so that they count); speed and memory
@@ -34,6 +35,26 @@ RATE = 44_100
 SEGMENT_S = 7.8
 STRIDE_S = 0.75 * SEGMENT_S
 NAME = "separation"
+
+
+TRIES = """
+What was tried, what was expected, what came (full architecture, processor seconds a segment, a machine that others used at the same time):
+
+| try | expected | came |
+|---|---|---|
+| core of the network by OpenVINO, fp32 | 1.5 times | 4.5 s against 9.2 to 10 s for PyTorch fp32 |
+| the same in bf16 | 2.3 times | 2.6 s; error of the core's results -47 dB with opened residual branches |
+| transposed convolutions over time as two-tap convolutions with interleaved outputs | 5 % in bf16 (they took 0.26 of 4.0 s of node time, for 2 % of the operations) | 5 % in bf16 (2.57 against 2.71 s), nothing in fp32: the interleaving costs what the convolution saves |
+| inverse spectrogram by adding overlapping frames, without the envelope (constant at a quarter hop) | 0.1 s | within the noise of the whole; one stem at a time it halves its memory |
+| self-attention by the blocked kernel in PyTorch instead of the encoder layer's fast path | 9 % of the torch engine | a torch segment took 7.0 s in all, against 9.2 to 10 s for Demucs's own forward pass |
+| PyTorch bf16 autocast on the processor | 1.9 times | 7.8 to 8.4 s against 9.2 to 10: not worth it here; OpenVINO's bf16 is |
+| one segment shared by two threads, or two segments side by side with one thread each | side by side slower by cache | same processor time within the noise; side by side the bits no longer depend on the number of threads, so it stayed |
+| tracing with its check, and freezing | needed | the check runs the network twice more (75 s of wall time became 25) and freezing changed nothing: both left out |
+| reading the translation without mapping it, to save memory | -166 MB | nothing: the runtime then keeps a copy of its own |
+| glibc's threshold for mapped arrays fixed at 1 MiB | some memory | -0.2 GB of 1.66 GB at the peak, two segments side by side in fp32 |
+
+The paths for a GPU (segments of several tracks in one batch, autocast, pinned memory, halving of the batch) were not measured: no GPU was at hand.
+"""
 
 
 @dataclass(frozen=True)
@@ -202,7 +223,7 @@ def report(spent: dict[str, list[tuple[Spent, Spent]]], segments: int, operation
         "",
         "Largest difference from the command's stems: " + ", ".join(f"{name} {value:.1e}" for name, value in differences.items()) + ".",
     ]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n" + TRIES
 
 
 def measure_long(work: Path, minutes: float) -> str:

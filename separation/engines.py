@@ -20,6 +20,7 @@ import importlib.metadata
 import importlib.util
 import os
 import queue
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -189,6 +190,9 @@ class OpenVinoEngine:
         }
         translated = translation(network, kept, sha256)
         compiled = core.compile_model(core.read_model(translated, translated.with_suffix(".bin")), "CPU", settings)
+        # OpenVINO's binding looks numpy up when it first meets an array, and stops for ever if two threads make it do so at once.
+        self._exchange = threading.Lock()
+        _ = openvino.Tensor(np.zeros(1, np.float32)).data
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(self._lanes.lanes):
             self._requests.put(compiled.create_infer_request())
@@ -199,14 +203,19 @@ class OpenVinoEngine:
         return self._lanes.map(self._run, batch)
 
     def _run(self, segment: Audio) -> Audio:
+        import openvino
         import torch
 
         request = self._requests.get()
         try:
             with torch.inference_mode():
                 analysed = hybrid.analyse(self._network, torch.from_numpy(np.ascontiguousarray(segment)))
-                request.infer([analysed.spectrum.numpy(), analysed.waveform.numpy()], share_inputs=True)
-                spectrum, waveform = (torch.from_numpy(request.get_output_tensor(number).data) for number in range(2))
+                with self._exchange:
+                    for number, part in enumerate((analysed.spectrum, analysed.waveform)):
+                        request.set_input_tensor(number, openvino.Tensor(part.contiguous().numpy(), shared_memory=True))
+                request.infer()
+                with self._exchange:
+                    spectrum, waveform = (torch.from_numpy(request.get_output_tensor(number).data) for number in range(2))
                 return hybrid.synthesise(self._network, analysed, spectrum, waveform).numpy()
         finally:
             self._requests.put(request)
