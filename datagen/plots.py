@@ -118,7 +118,9 @@ def _draw_courses(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> N
         course = stem.trajectory
         time_s = course.end_s - min(1.5, course.end_s[0] / 2)  # the middle of the window
         shown = np.isfinite(course.level_lu) & _within(time_s, stem.active_spans_s)
-        axes.fill_between(time_s, course.low_lu, course.high_lu, where=shown.tolist(), color=palette[name], alpha=0.18, lw=0)
+        breadth = float(np.mean((course.high_lu - course.low_lu)[shown])) if shown.any() else 0.0
+        alpha = min(0.18, 0.36 / max(breadth, 0.1))  # broad bands overlap: paler, so that the lines stay in front
+        axes.fill_between(time_s, course.low_lu, course.high_lu, where=shown.tolist(), color=palette[name], alpha=alpha, lw=0)
         axes.plot(time_s, np.where(shown, course.level_lu, np.nan), color=palette[name], lw=1.8, label=name)
     step = -floor / 22
     for row, (name, stem) in enumerate(present.items()):
