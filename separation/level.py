@@ -55,9 +55,9 @@ class Calibration:
     """Where the point lies between naive and cross, and the interval around it, for a kind of stems.
 
     point = cross - correction_lu * (1 - exp(-gap / gap_lu)). ``low`` and ``high`` are for whole tracks, the others for windows of three
-    seconds. A stem whose naive level is below ``absent_lu`` is not present. ``together`` names stems that must be there, for separators that
-    leave much of the mixture to no stem: the cross-energies of all stems are then raised by one factor, so that their sum is the mixture's
-    energy, as it is for uncorrelated sources.
+    seconds. A stem whose naive level is below ``absent_lu`` is not present. ``together`` names stems that must be there, for separators
+    that leave much of the mixture to no stem: the cross-energies of all stems are then raised by one factor, so that their sum is the
+    mixture's energy, as it is for uncorrelated sources.
     """
 
     correction_lu: float
