@@ -101,7 +101,9 @@ class TorchEngine:
     def __init__(self, network: torch.nn.Module, kept: Sequence[int], *, device: str = "cpu", precision: Precision = "fp32") -> None:
         self._network = network.to(device).eval()
         self._kept = list(kept)
-        self._core = hybrid.build_core(network, kept) if hybrid.can_be_split(network) else None
+        # Other devices lack complex numbers or part of the transforms; Demucs's own forward pass knows how to go around that.
+        split = device.split(":")[0] in ("cpu", "cuda") and hybrid.can_be_split(network)
+        self._core = hybrid.build_core(network, kept) if split else None
         self._device, self._precision = device, precision
         self._lanes = _Lanes() if device == "cpu" else None
         self._largest: int | None = None
