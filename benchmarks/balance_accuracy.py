@@ -41,6 +41,7 @@ LARGEST_BLEED = 0.05
 PUBLISHED_RMSE_LU = 1.2
 NUM_BOOTSTRAP = 1000
 WINDOW_STEP_HOPS = 100
+RAISED_NOTE = "Cross is raised by one factor a song, so that the cross-energies of the stems sum to the mixture's energy."
 
 Stems = dict[str, np.ndarray]
 
@@ -318,6 +319,7 @@ def report(frame: pandas.DataFrame, calibration: Calibration) -> str:
     return "\n\n".join(
         [
             accuracy_table(frame),
+            RAISED_NOTE if calibration.together else "Cross is the plain cross-energy.",
             window_line(frame, calibration),
             image_line(frame),
             "What the error is made of, RMS and mean in LU:",
