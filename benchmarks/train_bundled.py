@@ -84,20 +84,20 @@ def _changed(rng: np.random.Generator, stem: np.ndarray) -> np.ndarray:
     return stem * gain
 
 
-def remixes(folder: Path, num_frames: int, batch: int, rng: np.random.Generator) -> Iterator[torch.Tensor]:
-    """Endless batches of stems [B, 4, 2, T]: mostly stems of different songs, read at a drawn speed; each mixture has unit deviation."""
+def remixes(folder: Path, num_frames: int, batch: int, rng: np.random.Generator, *, together: float) -> Iterator[torch.Tensor]:
+    """Endless batches of stems [B, 4, 2, T], each mixture of unit deviation: of different songs but for a share ``together``."""
     for number in itertools.count():
         if number % 200 == 0:  # the pool may still be growing
             pool = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))]
         items = np.zeros((batch, 4, 2, num_frames), np.float32)
         for item in items:
-            together = rng.random() < 0.3
+            one_song = rng.random() < together
             song, speed = int(rng.integers(len(pool))), float(np.exp(rng.normal(0, 0.08)))
             place = rng.random()
             for index in range(4):
                 if rng.random() < 0.04:
                     continue
-                if not together:
+                if not one_song:
                     song, speed, place = int(rng.integers(len(pool))), float(np.exp(rng.normal(0, 0.08))), rng.random()
                 length = int(num_frames * speed) + 2
                 start = int(place * (pool[song].shape[-1] - length))
@@ -229,7 +229,13 @@ def _train_worker(rank: int, work: Path, args: argparse.Namespace, meeting: str,
         average.load_state_dict(kept["average"])
         optimizer.load_state_dict(kept["optimizer"])
         step, begun = kept["step"], kept["begun"]
-    batches = remixes(work / "pool", round(args.segment_s * SAMPLE_RATE), args.batch, np.random.default_rng([args.seed, step, rank]))
+    batches = remixes(
+        work / "pool",
+        round(args.segment_s * SAMPLE_RATE),
+        args.batch,
+        np.random.default_rng([args.seed, step, rank]),
+        together=args.together,
+    )
     listening = [song[:, :, : 7 * SAMPLE_RATE] for song in held_out(work / "held")[:5]]
     saved, losses, over = time.time(), [], False
     while not over:
@@ -315,10 +321,10 @@ def load_exported() -> torch.nn.Module:
 
 
 def score(work: Path | None) -> str:
-    """Markdown table of SI-SDR improvements on held-out songs and on the real excerpt, and the speed."""
+    """Markdown table of SI-SDR improvements on held-out songs and on the real excerpt, and the speed, all on one thread."""
+    torch.set_num_threads(1)
     model = load_exported()
     rows = ["| songs | drums | bass | other | vocals |", "|---|---|---|---|---|"]
-    start = time.perf_counter()
     songs = held_out(work / "held" if work else None)
     gains = np.array([improvements(model, song) for song in songs])
     for label, chosen in (("held out, all", gains), ("held out, synthesisers only", gains[::4])):
@@ -326,12 +332,13 @@ def score(work: Path | None) -> str:
     rows.append(f"| held out, all ({len(gains)}), median | " + " | ".join(f"{g:.2f}" for g in np.nanmedian(gains, axis=0)) + " |")
     excerpt = real_excerpt()
     rows.append("| real excerpt | " + " | ".join(f"{g:.2f}" for g in improvements(model, excerpt)) + " |")
-    mixture = np.concatenate(songs[:5], axis=-1).sum(axis=0)
-    start = time.perf_counter()
-    separate(model, mixture)
-    seconds = time.perf_counter() - start
-    times = mixture.shape[1] / SAMPLE_RATE / seconds
-    rows.append(f"\nIn fp32 with `demucs.apply` on {torch.get_num_threads()} threads: {times:.1f} times real time.")
+    mixture = np.concatenate(songs[:2], axis=-1).sum(axis=0)
+    for precision in (torch.float32, torch.bfloat16):
+        start = time.process_time()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            separate(model, mixture)
+        times = mixture.shape[1] / SAMPLE_RATE / (time.process_time() - start)
+        rows.append(f"\nWith `demucs.apply` in {precision}: {times:.1f} times real time on one core (by processor time).")
     return "\n".join(rows)
 
 
@@ -345,6 +352,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--batch", type=int, default=1, help="for each worker")
     parser.add_argument("--segment-s", type=float, default=2.5)
+    parser.add_argument("--together", type=float, default=0.3, help="share of remixes whose stems come from one song")
     parser.add_argument("--every", type=int, default=100, help="steps between scores")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
