@@ -81,11 +81,11 @@ SEPARATED = Calibration(
 # The bundled model is small: it leaves a third of the mixture to no stem, and its levels are rough.
 BUNDLED = Calibration(
     correction_lu=0.0,
-    gap_lu=0.94,
-    low=Margin(2.575, 1.0, 0.0),
-    high=Margin(0.145, 0.125, 0.446),
-    window_low=Margin(3.285, 1.0, 0.0),
-    window_high=Margin(0.0, 0.125, 0.432),
+    gap_lu=0.916,
+    low=Margin(0.0, 0.125, 0.42),
+    high=Margin(1.642, 0.125, 0.138),
+    window_low=Margin(0.0, 0.125, 0.623),
+    window_high=Margin(0.0, 0.125, 0.483),
     absent_lu=-45.0,
     together=ALL_STEMS,
 )
