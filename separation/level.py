@@ -78,7 +78,7 @@ SEPARATED = Calibration(
     window_low=Margin(0.859, 0.5, 0.105),
     window_high=Margin(0.657, 1.0, 0.005),
 )
-# The bundled model is small: it leaves a third of the mixture to no stem, and its levels are rough.
+# The bundled model is small: it shrinks its stems, and its levels are rough.
 BUNDLED = Calibration(
     correction_lu=0.0,
     gap_lu=0.916,
