@@ -55,8 +55,12 @@ def _run(terminal: Terminal, corpus: Corpus, stages: Sequence[tuple[str, Callabl
     """Runs stages one after another, each with its bar and its line."""
     summaries = []
     for name, stage in stages:
-        with terminal.progress(name) as report:
-            summary = stage(corpus, on_progress=report)
+        try:
+            with terminal.progress(name) as report:
+                summary = stage(corpus, on_progress=report)
+        except KeyboardInterrupt:
+            terminal.warn(f"{name} stopped; what was finished is kept, and the same command goes on from there")
+            raise typer.Exit(130) from None
         summaries.append(summary)
         if len(stages) > 1:
             terminal.say(_line(summary.stage, [summary]))
@@ -70,8 +74,8 @@ def _line(name: str, summaries: Sequence[Summary]) -> str:
     return f"{name}: {counts[0]} done, {counts[1]} skipped, {counts[2]} rejected"
 
 
-def _close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Summary]) -> None:
-    """Shows what was refused, prints the last line, and leaves with 1 if anything was refused."""
+def _close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Summary], wrong: int = 0) -> None:
+    """Shows what was refused, prints the last line, and leaves with 1 if anything was refused, or found wrong by a check."""
     from dataclasses import asdict
 
     from datagen.tables import rejected_table
@@ -82,7 +86,7 @@ def _close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Su
         terminal.show("rejected", rejected_table(rejected), [row.model_dump(mode="json") for row in rejected])
     terminal.collected["stages"] = [asdict(summary) for summary in summaries]
     terminal.say(_line(verb, summaries))
-    terminal.finish(1 if rejected else 0)
+    terminal.finish(1 if rejected or wrong else 0)
 
 
 def _configured(corpus: Corpus, config_path: Path | None, changes: dict[str, dict[str, Any]]) -> Config:
@@ -91,13 +95,32 @@ def _configured(corpus: Corpus, config_path: Path | None, changes: dict[str, dic
 
     if config_path is not None:
         config = configuration.read(config_path)
+        if corpus.config_path.exists() and "songs" not in changes:
+            config = _pairs_of(config, corpus.config, config_path)
     else:
         config = corpus.config if corpus.config_path.exists() else configuration.Config()
     values = configuration.plain(config)
+    asked = changes.get("songs", {}).get("folder")
+    if config_path is not None and "folder" in config.songs.model_fields_set and Path(config.songs.folder).resolve() != Path(asked or "."):
+        raise configuration.ConfigError(
+            f"{config_path}: songs.folder is {config.songs.folder!r}, but the command says {asked}; strike one of them"
+        )
     for section, options in changes.items():
         given = {key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value is not None}
         values = {**values, **given} if section == "" else {**values, section: {**values[section], **given}}
     return configuration.check(values, where="the options")
+
+
+def _pairs_of(given: Config, kept: Config, path: Path) -> Config:
+    """The corpus's configuration with the seed and the pairs of a file. Raises ConfigError if the file would change more than that."""
+    from datagen.config import ConfigError
+
+    for section in ("separation", "dataset"):
+        if section in given.model_fields_set and getattr(given, section) != getattr(kept, section):
+            raise ConfigError(
+                f"{path}: [{section}] differs from the corpus's; planning takes seed and [pairs] only. Run `stemwright build` with the file"
+            )
+    return kept.model_copy(update={"seed": given.seed, "pairs": given.pairs})
 
 
 def _stages() -> Any:
@@ -156,9 +179,7 @@ def build(
             ],
         )
         wrong = _check(terminal, place)
-    if wrong:
-        terminal.finish(1)
-    _close(terminal, place, "build", run)
+    _close(terminal, place, "build", run, wrong)
 
 
 @contextmanager
@@ -171,9 +192,25 @@ def _corpus_of(place: Corpus, songs: Path, config: Path | None, changes: dict[st
     changes = {**changes, "songs": {**changes.get("songs", {}), "folder": str(songs.resolve())}}
     checked = _configured(place, config, changes)
     place.check_free(checked)
-    with place.locked():
-        place.create(checked)
+    with _working(place, checked):
         yield
+
+
+@contextmanager
+def _working(place: Corpus, config: Config) -> Iterator[None]:
+    """Holds a corpus and keeps the configuration in it, unless it turns out that it could not be used: then the one before comes back."""
+    from datagen.runner import StoppedError
+
+    with place.locked():
+        before = place.config_path.read_bytes() if place.config_path.exists() else None
+        place.create(config)
+        try:
+            yield
+        except (typer.Exit, StoppedError):
+            raise
+        except Exception:
+            place.restore(before)
+            raise
 
 
 @app.command()
@@ -253,9 +290,8 @@ def _one_stage(
     from datagen.corpus import Corpus
 
     terminal, place = Terminal(as_json), Corpus(folder)
-    songs = place.config.songs.folder  # also says so when the folder is no corpus
-    with place.locked():
-        place.create(_configured(place, config, {**(changes or {}), "songs": {"folder": songs}}))
+    _ = place.config  # says so when the folder is no corpus
+    with _working(place, _configured(place, config, changes or {})):
         summaries = _run(terminal, place, [(verb, stage)])
     _close(terminal, place, verb, summaries)
 
@@ -293,6 +329,8 @@ def _check(terminal: Terminal, place: Corpus) -> int:
     if problems or terminal.as_json:
         terminal.show("problems", problems_table(problems), [problem.model_dump(mode="json") for problem in problems])
     wrong = len(errors(problems))
+    if any(problem.file.endswith((".flac", ".wav")) for problem in errors(problems)):
+        terminal.say("A damaged file is made anew once it is deleted and the same command is run again.")
     terminal.say(f"check: {wrong} problems, {len(problems) - wrong} warnings")
     return wrong
 
@@ -315,8 +353,7 @@ def demo(
     terminal, place, stages = Terminal(as_json), Corpus(corpus), _stages()
     config = configuration(excerpt_folder())
     place.check_free(config)
-    with place.locked():
-        place.create(config)
+    with _working(place, config):
         summaries = _run(
             terminal,
             place,
@@ -332,9 +369,7 @@ def demo(
     terminal.say("What to look at next")
     for what, why in NEXT_STEPS:
         terminal.say(f"  {what.format(corpus=corpus):<34}{why}")
-    if wrong:
-        terminal.finish(1)
-    _close(terminal, place, "demo", summaries)
+    _close(terminal, place, "demo", summaries, wrong)
 
 
 NEXT_STEPS = (
@@ -375,8 +410,6 @@ def main() -> None:
     """Runs the command line; turns what went wrong into a line and an exit code."""
     try:
         app()
-    except KeyboardInterrupt:
-        _fail("stopped; what was finished is kept, the same command goes on from there", 130)
     except Exception as error:  # a person at a terminal is helped by a sentence; STEMWRIGHT_TRACEBACK=1 gives the rest
         import os
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, Field, ValidationError, create_model
 
 from datagen.recipes import RECIPES
 from datagen.recipes.base import Section
@@ -36,7 +36,10 @@ class SongsConfig(Section):
 
 
 class LimitsConfig(Section):
-    """What stems are still accepted, when a track is separated; the defaults refuse only what cannot be right."""
+    """What stems are still accepted, separated or a multitrack's own; the defaults refuse only what cannot be right.
+
+    Asked once, when the stems of a track are made: tracks that are finished are not judged again.
+    """
 
     closure_db: float = Field(Limits().closure_db, description="energy that the stems leave, against the mixture's")
     bleed: float = Field(Limits().bleed, description="correlation of two stems")
@@ -75,28 +78,24 @@ class PairsBase(Section):
         return round(self.duration_s * self.sample_rate)
 
 
-PairsConfig = create_model(
-    "PairsConfig",
-    __base__=PairsBase,
-    **{name: (recipe.Config, Field(default_factory=recipe.Config)) for name, recipe in RECIPES.items()},  # type: ignore[call-overload]
-)
+if TYPE_CHECKING:
+    PairsConfig = PairsBase
+else:  # one section for each recipe, whichever there are
+    PairsConfig = create_model(
+        "PairsConfig",
+        __base__=PairsBase,
+        **{name: (recipe.Config, Field(default_factory=recipe.Config)) for name, recipe in RECIPES.items()},
+    )
 
 
 class Config(Section):
     """The whole configuration of a corpus."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     songs: SongsConfig = Field(default_factory=SongsConfig)
     separation: SeparationConfig = Field(default_factory=SeparationConfig)
-    pairs: PairsBase = Field(default_factory=PairsConfig)
+    pairs: PairsConfig = Field(default_factory=PairsConfig)
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_recipes(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("pairs"), dict):
-            return {**values, "pairs": PairsConfig.model_validate(values["pairs"])}
-        return values
 
 
 def parse(text: str, *, where: str = "the configuration") -> Config:
@@ -117,13 +116,17 @@ def check(values: dict[str, Any], *, where: str) -> Config:
 
 
 def read(path: Path) -> Config:
-    """Reads and checks a TOML file."""
+    """Reads and checks a TOML file. A relative model folder is relative to the file."""
     try:
-        return parse(path.read_text(encoding="utf-8"), where=str(path))
+        config = parse(path.read_text(encoding="utf-8"), where=str(path))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error.reason}") from error
+    if config.separation.model_folder is None:
+        return config
+    folder = str((path.parent / Path(config.separation.model_folder).expanduser()).resolve())
+    return config.model_copy(update={"separation": config.separation.model_copy(update={"model_folder": folder})})
 
 
 def to_toml(config: Config) -> str:
@@ -135,7 +138,7 @@ def to_toml(config: Config) -> str:
 
 def plain(config: Config) -> dict[str, Any]:
     """The configuration as plain values."""
-    return {**config.model_dump(mode="json"), "pairs": config.pairs.model_dump(mode="json")}
+    return config.model_dump(mode="json")
 
 
 def _without_none(value: Any) -> Any:
@@ -159,7 +162,7 @@ def _explain(problem: Any) -> str:
 def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     found = []
     for name, field in section.model_fields.items():
-        kind = PairsConfig if section is Config and name == "pairs" else field.annotation
+        kind = field.annotation
         found.append(prefix + name)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             found += _keys(kind, f"{prefix}{name}.")

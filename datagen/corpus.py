@@ -26,7 +26,7 @@ class Corpus:
     """Paths and tables of one corpus folder. Opening one reads nothing and creates nothing."""
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # a worker elsewhere has another working directory
 
     @property
     def config_path(self) -> Path:
@@ -69,6 +69,13 @@ class Corpus:
         text = configuration.to_toml(config)
         if not self.config_path.exists() or self.config_path.read_text(encoding="utf-8") != text:
             write_bytes(self.config_path, text.encode())
+
+    def restore(self, config: bytes | None) -> None:
+        """Puts the configuration back that was there before, if there was one."""
+        if config is None:
+            self.config_path.unlink(missing_ok=True)
+        else:
+            write_bytes(self.config_path, config)
 
     def table(self, name: str) -> Path:
         """Path of a finished table, by the name it has in ``ROW_TYPES``."""
@@ -117,6 +124,8 @@ class Corpus:
         lock = FileLock(self.folder / ".lock", timeout=0)
         try:
             with lock:
+                for leftover in self.folder.glob(".*.part"):  # of a killed process: nobody else is at work here now
+                    leftover.unlink(missing_ok=True)
                 yield
         except Timeout as error:
             raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it") from error

@@ -29,22 +29,42 @@ class Item(NamedTuple):
     mask: torch.Tensor
 
 
-class PairDataset(torch.utils.data.Dataset[Item]):
+class IndexedItem(NamedTuple):
+    """One example with its number in the dataset, by which ``pair`` and ``example`` give its labels."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    mask: torch.Tensor
+    number: int
+
+
+class PairDataset(torch.utils.data.Dataset[Item | IndexedItem]):
     """The examples of one kind and split in a dataset folder, in a fixed order.
 
-    ``kind`` and ``split`` select; None takes all. Raises FileNotFoundError if the folder is no dataset, ValueError naming what there is if
+    ``kind`` and ``split`` select; None takes all. ``with_index`` adds each example's number, so that labels are found in a shuffled batch.
+    Raises FileNotFoundError if the folder is no dataset, ValueError naming what there is if
     the selection is empty or its excerpts differ in length.
     """
 
-    def __init__(self, dataset_folder: Path | str, *, kind: str | None = None, split: str | None = None, num_channels: int = 2) -> None:
+    def __init__(
+        self,
+        dataset_folder: Path | str,
+        *,
+        kind: str | None = None,
+        split: str | None = None,
+        num_channels: int = 2,
+        with_index: bool = False,
+    ) -> None:
         self.folder = Path(dataset_folder)
         if not (self.folder / "examples.parquet").exists():
             raise FileNotFoundError(
                 f"{self.folder} is no dataset: it has no examples.parquet; expected CORPUS/dataset as `stemwright build` writes it"
             )
+        if (self.folder / "config.toml").exists():
+            raise FileNotFoundError(f"{self.folder} is a corpus; the dataset is the folder inside it: {self.folder / 'dataset'}")
         if num_channels not in (1, 2):
             raise ValueError(f"num_channels must be 1 or 2; got {num_channels}")
-        self.num_channels = num_channels
+        self.num_channels, self.with_index = num_channels, with_index
         pairs = {pair.id: pair for pair in table.read(self.folder / "pairs.parquet", Pair)}
         rows = [(pairs[example.pair_id], example) for example in table.read(self.folder / "examples.parquet", Example)]
         self._rows = [(pair, example) for pair, example in rows if kind in (None, pair.kind) and split in (None, pair.split)]
@@ -61,12 +81,12 @@ class PairDataset(torch.utils.data.Dataset[Item]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> Item | IndexedItem:
         _, example = self._rows[index]
         inputs = self._read([file for file in example.signals if file.role == "input"], self.num_inputs)
         targets = self._read([file for file in example.signals if file.role == "target"], self.num_targets)
         mask = torch.arange(self.num_inputs) < sum(file.role == "input" for file in example.signals)
-        return Item(inputs, targets, mask)
+        return IndexedItem(inputs, targets, mask, index) if self.with_index else Item(inputs, targets, mask)
 
     def pair(self, index: int) -> Pair:
         """The plan of one example: its signals with their chains, which are its labels."""

@@ -34,7 +34,9 @@ def task_id(stems: Sequence[Stem]) -> str:
 def estimate_track(stems: Sequence[Stem], corpus: Path) -> list[Estimate]:
     """Measures the stems of one track against their sum. Raises Refused when nothing can be said."""
     audio = {stem.name: load(corpus / stem.audio.path)[0] for stem in stems}
-    mixture = np.asarray(np.sum(list(audio.values()), axis=0, dtype=np.float32))
+    mixture = np.zeros_like(next(iter(audio.values())))
+    for part in audio.values():
+        mixture += part
     calibration = REFERENCE if all(stem.origin == "reference" for stem in stems) else SEPARATED
     try:
         balances = measure_balance(mixture, audio, stems[0].audio.sample_rate, calibration=calibration)

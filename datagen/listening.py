@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +59,7 @@ def balance(
                 measured.append(_measure(path, stems, separator))
             except (Refused, ValueError) as reason:
                 refused += 1
-                sys.stderr.write(f"stemwright: {path}: {reason}\n")
+                terminal.warn(f"{path}: {reason}")
     for track in measured:
         terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
     if len(measured) > 1:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -30,6 +31,15 @@ def generator(seed: int, track_id: str, kind: str, number: int) -> np.random.Gen
     return np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "big")))
 
 
+@dataclass
+class Planned:
+    """The pairs in the order of the tracks, what was refused, and how many drafts were left out as equal to another of their track."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    repeated: int = 0
+
+
 def plan_pairs(
     config: Config,
     tracks: Sequence[Track],
@@ -37,29 +47,47 @@ def plan_pairs(
     estimates: Sequence[Estimate],
     *,
     on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Pair], list[Rejected]]:
-    """Plans the pairs of all tracks that have stems and estimates, in the order of the tracks. Also returns what was refused."""
+) -> Planned:
+    """Plans the pairs of all tracks that have stems and estimates."""
     by_track: dict[str, list[Stem]] = defaultdict(list)
     for stem in stems:
         by_track[stem.track_id].append(stem)
     by_stem = {estimate.stem_id: estimate for estimate in estimates}
-    pairs: list[Pair] = []
-    rejected: list[Rejected] = []
+    planned = Planned()
     ready = [track for track in tracks if by_track[track.id] and all(stem.id in by_stem for stem in by_track[track.id])]
     for done, track in enumerate(ready, 1):
-        for kind, recipe in RECIPES.items():
-            section = cast("RecipeConfig", getattr(config.pairs, kind))
-            try:
-                material = _material(track, by_track[track.id], by_stem, config.pairs)
-                pairs += [
-                    _pair(kind, number, config, track, recipe.draft(material, section, generator(config.seed, track.id, kind, number)))
-                    for number in range(section.per_track)
-                ]
-            except Refused as reason:
-                rejected.append(seal(Rejected, stage=STAGE, row_id=track.id, subject=track.audio.path, reason=f"{kind}: {reason}"))
+        try:
+            material = _material(track, by_track[track.id], by_stem, config.pairs)
+        except Refused as reason:
+            planned.rejected.append(_rejected(track, str(reason)))
+        else:
+            for kind in RECIPES:
+                _plan_kind(kind, material, config, planned)
         if on_progress:
             on_progress(done, len(ready))
-    return pairs, rejected
+    return planned
+
+
+def _plan_kind(kind: str, material: Material, config: Config, planned: Planned) -> None:
+    """Adds the pairs of one kind of one track, all of them or the reason why there are none."""
+    recipe, section, track = RECIPES[kind], cast("RecipeConfig", getattr(config.pairs, kind)), material.track
+    material = replace(material)  # what a recipe holds for its own pairs is not another's
+    drafts: list[tuple[int, Draft]] = []
+    try:
+        for number in range(section.per_track):
+            draft = recipe.draft(material, section, generator(config.seed, track.id, kind, number))
+            if any(draft == earlier for _, earlier in drafts):
+                planned.repeated += 1
+            else:
+                drafts.append((number, draft))
+    except Refused as reason:
+        planned.rejected.append(_rejected(track, f"{kind}: {reason}"))
+    else:
+        planned.pairs += [_pair(kind, number, config, track, draft) for number, draft in drafts]
+
+
+def _rejected(track: Track, reason: str) -> Rejected:
+    return seal(Rejected, stage=STAGE, row_id=track.id, subject=track.audio.path, reason=reason)
 
 
 def _material(track: Track, stems: list[Stem], by_stem: dict[str, Estimate], pairs: PairsBase) -> Material:

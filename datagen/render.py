@@ -10,7 +10,8 @@ Conventions
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,11 +52,24 @@ def _through(audio: Audio, sample_rate: int, chain: tuple) -> Audio:
 
     from datagen.effects import apply_chain
 
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread():
         out = apply_chain(torch.from_numpy(audio), sample_rate, chain).numpy()
     if not np.isfinite(out).all():
         raise Refused(f"the chain {' > '.join(use.effect for use in chain)} gave samples that are not finite")
     return np.asarray(out, np.float32)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keeps torch to one thread: how a sum is shared out must not show in the bytes, and processes are how we use more cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Sources:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,8 @@ from manifests import table
 from manifests.records import AudioFile, Record, Refused, Rejected, seal
 
 Work = Callable[[Any], Sequence[Record]]  # the payload of a task -> its rows; raises Refused
-Do = Callable[[Sequence["Task"]], Iterator["Result"]]  # tasks -> their results, in the order in which they come to an end
+Begin = Callable[["Task"], None]  # to be called before a task touches its files
+Do = Callable[[Sequence["Task"], Begin], Iterator["Result"]]  # tasks -> their results, in the order in which they come to an end
 OnProgress = Callable[[int, int, str], None]  # (finished, of how many, what)
 
 
@@ -84,13 +85,14 @@ def run(stage: Stage, tasks: Sequence[Task], do: Do, on_progress: OnProgress | N
     finished = _finished(stage)
     outcome = Outcome()
     with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type) as journal:
-        known = {**finished, **journal.tasks}
+        known = {task_id: rows for task_id, rows in {**finished, **journal.tasks}.items() if rows}
         present = {task.id for task in tasks if task.id in known and files_exist(stage.folder, known[task.id])}
         open_tasks = [task for task in tasks if task.id not in present]
         outcome.skipped = len(tasks) - len(open_tasks)
         if on_progress:
             on_progress(0, len(open_tasks), "")
-        for count, result in enumerate(do(open_tasks), 1):
+        begin = _voiding(known, {task.id for task in tasks}, journal)
+        for count, result in enumerate(do(open_tasks, begin), 1):
             if result.fatal:
                 raise StoppedError(f"{result.task.subject}: {result.fatal}")
             if result.reason is None:
@@ -106,11 +108,24 @@ def run(stage: Stage, tasks: Sequence[Task], do: Do, on_progress: OnProgress | N
     return outcome
 
 
+def _voiding(known: Mapping[str, Sequence[Record]], wanted: set[str], journal: table.Journal) -> Begin:
+    """What is done before a task begins: earlier work about the same row (by another model, say) is void, since its files go."""
+    others: dict[str, list[str]] = {}
+    for task_id, rows in known.items():
+        if task_id not in wanted:
+            about = getattr(rows[0], "track_id", "") or getattr(rows[0], "pair_id", "")
+            others.setdefault(str(about), []).append(task_id)
+
+    def begin(task: Task) -> None:
+        for task_id in others.pop(task.row_id, ()):
+            journal.append(task_id, ())
+
+    return begin
+
+
 def finish(stage: Stage, rows: Sequence[Record], *, made_from: str = "") -> None:
     """Writes the finished table, unless it already holds these rows, and removes the journal."""
-    path = stage.folder / f"{stage.table}.parquet"
-    if not path.exists() or table.column(path, "id") != [row.id for row in rows] or table.made_from(path) != made_from:  # type: ignore[attr-defined]
-        table.write(path, rows, stage.record_type, made_from=made_from)
+    table.replace(stage.folder / f"{stage.table}.parquet", rows, stage.record_type, made_from=made_from)
     (stage.folder / f"{stage.table}.jsonl.part").unlink(missing_ok=True)
 
 
@@ -148,14 +163,19 @@ def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:
 def shared(work: Work, workers: Workers) -> Do:
     """Tasks that are independent of one another, shared out to workers."""
 
-    def do(tasks: Sequence[Task]) -> Iterator[Result]:
+    def do(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
         from joblib import Parallel, delayed
+
+        def begun() -> Iterator[Task]:
+            for task in tasks:
+                begin(task)
+                yield task
 
         if not tasks:
             return
         with _backend(workers):
             jobs = -1 if workers.dask else min(workers.jobs, len(tasks))
-            yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(attempt)(work, task) for task in tasks)
+            yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(attempt)(work, task) for task in begun())
 
     return do
 

@@ -19,10 +19,24 @@ from pathlib import Path
 from typing import Any
 
 from datagen.config import Config
-from datagen.corpus import Corpus
+from datagen.corpus import Corpus, CorpusError
 from datagen.plan import plan_pairs
 from datagen.render import Sources, render
-from datagen.runner import OnProgress, Outcome, Result, Stage, StoppedError, Task, Workers, attempt, failed, files_exist, finish, shared
+from datagen.runner import (
+    Begin,
+    OnProgress,
+    Outcome,
+    Result,
+    Stage,
+    StoppedError,
+    Task,
+    Workers,
+    attempt,
+    failed,
+    files_exist,
+    finish,
+    shared,
+)
 from datagen.runner import run as run_tasks
 from datagen.writers import WRITERS, DatasetWriter
 from manifests import __version__, audio, catalog, table
@@ -50,6 +64,8 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     """Finds the songs, decodes each once, and writes the table of tracks."""
     config, songs = corpus.config, Path(corpus.config.songs.folder)
     found = catalog.find(songs, kind=config.songs.kind)
+    if not found.candidates and not found.refused:
+        raise CorpusError(f"no recordings in {songs} (looked for kind {config.songs.kind!r}). Is a drive not mounted?")
     root, shares = corpus.songs, config.songs.shares
     tasks, unreadable = [], list(found.refused)
     for candidate in found.candidates:
@@ -79,15 +95,18 @@ def run_separate(corpus: Corpus, on_progress: OnProgress | None = None, *, offli
     tasks = []
     for track in tracks:
         own = _own_stems(track, config, corpus.songs)
-        identity = (own or separator).identity if own or config.separation.separator != "reference" else None
-        task_id = content_id({"track": track.id, "separator": identity, "version": __version__})
+        task_id = content_id({"track": track.id, "separator": _identity(track, own, separator, config), "version": __version__})
         tasks.append(Task(task_id, track.audio.path, track.id, (track, own)))
     stage = Stage("separate", corpus.folder, "stems", Stem)
     separation = Separation(corpus, separator, config)
     outcome = run_tasks(stage, tasks, separation.do, on_progress)
-    named = {corpus.folder / stem.audio.path for stem in outcome.rows}
-    stale = [path for path in (corpus.folder / "stems").glob("*/*") if path.is_file() and path not in named]
-    return _finished(corpus, stage, outcome, notes=_removed(stale, "stems of tracks that are no longer here"))
+    kept = _kept(corpus, {task.row_id for task in tasks})
+    return _finished(corpus, stage, outcome, notes=(f"{kept} tracks are no longer among the songs; their stems are kept",) if kept else ())
+
+
+def _kept(corpus: Corpus, tracks: set[str]) -> int:
+    """How many folders of stems belong to no track: they are never removed here, since a drive that is not mounted takes songs away too."""
+    return sum(place.is_dir() and place.name not in tracks for place in (corpus.folder / "stems").glob("*"))
 
 
 def separator_of(config: Config, *, offline: bool = False) -> DemucsSeparator:
@@ -112,6 +131,13 @@ def _own_stems(track: Track, config: Config, songs: Path) -> ReferenceStems | No
     return ReferenceStems({stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in track.references})
 
 
+def _identity(track: Track, own: ReferenceStems | None, separator: DemucsSeparator, config: Config) -> object:
+    """What determines the stems of a track, as far as the track itself does not."""
+    if own is not None:
+        return {"reference": {stem.name: [stem.audio.sha256, stem.audio.stream] for stem in track.references}}
+    return None if config.separation.separator == "reference" else separator.identity
+
+
 class Separation:
     """The work of separating: multitracks give their own stems, all other tracks go through the networks as one stream."""
 
@@ -120,7 +146,7 @@ class Separation:
         self.needs_own = config.separation.separator == "reference"
         self.limits = Limits(**config.separation.limits.model_dump())
 
-    def do(self, tasks: Sequence[Task]) -> Iterator[Result]:
+    def do(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
         """The results of tasks whose payload is (track, its own stems or None)."""
         mixtures = []
         for task in tasks:
@@ -128,8 +154,9 @@ class Separation:
             if own is None and not self.needs_own:
                 mixtures.append(task)
             else:
+                begin(task)
                 yield attempt(partial(self._take, task, own), task)
-        yield from self._separate(mixtures)
+        yield from self._separate(mixtures, begin)
 
     def _take(self, task: Task, own: ReferenceStems | None, payload: tuple[Track, object]) -> list[Stem]:
         track, _ = payload
@@ -139,7 +166,7 @@ class Separation:
         separated = own.separate_file(self.songs / track.audio.path, self._place(track), stream=track.audio.stream)
         return self._rows(task, own.origin, separated)
 
-    def _separate(self, tasks: Sequence[Task]) -> Iterator[Result]:
+    def _separate(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
         by_place = {self._place(task.payload[0]): task for task in tasks}
         refused: list[Result] = []
 
@@ -151,6 +178,7 @@ class Separation:
                 except Refused as reason:
                     refused.append(failed(task, reason))
                 else:
+                    begin(task)
                     yield Job(self.songs / track.audio.path, place, track.audio.stream)
 
         try:
@@ -218,9 +246,14 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
         return Summary("plan", 0, len(table.column(corpus.table("pairs"), "id")), refused)
     tracks, stems, estimates = corpus.rows("tracks", Track), corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
     report = (lambda done, total: on_progress(done, total, "")) if on_progress else None
-    pairs, rejected = plan_pairs(config, tracks, stems, estimates, on_progress=report)
-    stage = Stage("plan", corpus.folder, "pairs", Pair)
-    return _finished(corpus, stage, Outcome(done=len(pairs), rows=pairs, rejected=rejected), made_from=made_from)
+    planned = plan_pairs(config, tracks, stems, estimates, on_progress=report)
+    notes = []
+    if planned.repeated:
+        notes.append(f"{planned.repeated} pairs would have repeated another of their track and were left out")
+    if waiting := len(tracks) - len({estimate.track_id for estimate in estimates} & {track.id for track in tracks}):
+        notes.append(f"{waiting} tracks have no stems or estimates yet and give no pairs: stemwright separate, then estimate")
+    outcome = Outcome(done=len(planned.pairs), rows=planned.pairs, rejected=planned.rejected)
+    return _finished(corpus, Stage("plan", corpus.folder, "pairs", Pair), outcome, made_from=made_from, notes=tuple(notes))
 
 
 def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
@@ -236,18 +269,20 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     tasks = [Task(writer.task_id(pair), f"{pair.kind} {pair.id}", pair.id, (pair, _sources(pair, files))) for pair in pairs]
     stage = Stage("render", corpus.folder, "examples", Example)
     outcome = run_tasks(stage, tasks, shared(partial(_render, corpus.folder, writer), workers), on_progress)
-    summary = _finished(corpus, stage, outcome, made_from=made_from)
-    removed = writer.finish(corpus.folder, pairs, outcome.rows)
+    if pairs and not outcome.rows:
+        raise StoppedError(f"not one of {len(pairs)} pairs could be rendered: {outcome.rejected[0].reason}")
+    removed = writer.finish(corpus.folder, pairs, outcome.rows, made_from=made_from)
     notes = (f"{removed} files of examples that are no longer planned were removed",) if removed else ()
-    return Summary(summary.stage, summary.done, summary.skipped, summary.rejected, notes)
+    return _finished(corpus, stage, outcome, made_from=made_from, notes=notes)
 
 
 def _standing(corpus: Corpus, made_from: str) -> int | None:
     """How many examples stand finished, if they are all that was planned and every file is there."""
-    if table.made_from(corpus.table("examples")) != made_from or any(row.stage == "render" for row in corpus.rejected()):
+    tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
+    if any(table.made_from(path) != made_from for path in tables) or any(row.stage == "render" for row in corpus.rejected()):
         return None
     examples = corpus.rows("examples", Example)
-    return len(examples) if files_exist(corpus.folder, examples) and (corpus.dataset / "examples.parquet").exists() else None
+    return len(examples) if files_exist(corpus.folder, examples) else None
 
 
 def _sources(pair: Pair, files: dict[str, AudioFile]) -> dict[str, AudioFile]:
@@ -267,15 +302,7 @@ def _by_track(stems: Sequence[Stem]) -> dict[str, list[Stem]]:
     return grouped
 
 
-def _removed(stale: Sequence[Path], what: str) -> tuple[str, ...]:
-    for path in stale:
-        path.unlink()
-        if not any(path.parent.iterdir()):
-            path.parent.rmdir()
-    return (f"{len(stale)} {what} were removed",) if stale else ()
-
-
 def _finished(corpus: Corpus, stage: Stage, outcome: Outcome, *, made_from: str = "", notes: tuple[str, ...] = ()) -> Summary:
+    corpus.replace_rejected(stage.name, outcome.rejected)  # first: once the table stands, the stage counts as done
     finish(stage, outcome.rows, made_from=made_from)
-    corpus.replace_rejected(stage.name, outcome.rejected)
     return Summary(stage.name, outcome.done, outcome.skipped, len(outcome.rejected), notes)

@@ -38,6 +38,10 @@ class Terminal:
         if not self.as_json:
             self.out.print(text, markup=False, soft_wrap=True)
 
+    def warn(self, text: str) -> None:
+        """A line on standard error, above the bar if one is shown."""
+        self.err.print(f"stemwright: {text}", markup=False, soft_wrap=True)
+
     def finish(self, exit_code: int) -> None:
         """Prints what was collected, and leaves with the exit code."""
         if self.as_json:

@@ -39,8 +39,11 @@ class DatasetWriter(Protocol):
         """Writes the signals of one pair and returns its row."""
         ...
 
-    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example]) -> int:
-        """Completes the dataset; returns how many files of examples that are no longer planned were removed."""
+    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+        """Completes the dataset; returns how many files of examples that are no longer planned were removed.
+
+        The dataset's table of examples is written last and carries ``made_from``: once it stands, the dataset is whole.
+        """
         ...
 
 
@@ -66,15 +69,16 @@ class FolderWriter:
                 files.append(_write_signal(corpus, path, audio, pair.sample_rate, self.encoding, role))
         return seal(Example, task_id=self.task_id(pair), pair_id=pair.id, gain_db=gain_db, signals=tuple(files))
 
-    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example]) -> int:
+    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
         """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
         folder = corpus / DATASET
         folder.mkdir(parents=True, exist_ok=True)
         rendered = {example.pair_id for example in examples}
-        _replace(folder / "pairs.parquet", [pair for pair in pairs if pair.id in rendered], Pair)
-        _replace(folder / "examples.parquet", list(examples), Example)
         named = {file.audio.path for example in examples for file in example.signals}
-        return sum(_remove_unnamed(corpus, split, named) for split in get_args(Split))
+        removed = sum(_remove_unnamed(corpus, split, named) for split in get_args(Split))
+        table.replace(folder / "pairs.parquet", [pair for pair in pairs if pair.id in rendered], Pair, made_from=made_from)
+        table.replace(folder / "examples.parquet", list(examples), Example, made_from=made_from)
+        return removed
 
 
 def _remove_unnamed(corpus: Path, split: str, named: set[str]) -> int:
@@ -117,12 +121,6 @@ def _joint_gain_db(signals: Mapping[str, Audio]) -> float:
     """0, or the smallest reduction in hundredths of a dB that brings the largest peak to full scale."""
     peak = max(float(np.abs(audio).max(initial=0.0)) for audio in signals.values())
     return -math.ceil(100.0 * gain_to_db(peak)) / 100.0 if peak > 1.0 else 0.0
-
-
-def _replace(path: Path, rows: Sequence, record_type: type) -> None:
-    """Writes a table unless it already holds these rows."""
-    if not path.exists() or table.column(path, "id") != [row.id for row in rows]:
-        table.write(path, rows, record_type)
 
 
 WRITERS: dict[Literal["folder"], type[FolderWriter]] = {"folder": FolderWriter}

@@ -22,6 +22,8 @@ import os
 import tempfile
 import types
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -78,8 +80,9 @@ def write(path: Path, rows: Sequence[Record], record_type: type[Record], *, made
 
     adapter = TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]  # one call for all rows is three times as fast as one each
     table = pa.Table.from_pylist(adapter.dump_python(tuple(rows), context="arrow"), schema=arrow_schema(record_type))
-    table = table.replace_schema_metadata({"made_from": made_from, "record": record_type.__name__, "digest": _digest(rows, record_type)})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    facts = {"record": record_type.__name__, "made_from": made_from, "digest": _digest(rows, record_type), "versions": _versions()}
+    table = table.replace_schema_metadata(facts)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     try:
         pq.write_table(table, temporary, compression="zstd")
@@ -87,6 +90,12 @@ def write(path: Path, rows: Sequence[Record], record_type: type[Record], *, made
         os.replace(temporary, path)  # noqa: PTH105  # the name says that it replaces
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def replace(path: Path, rows: Sequence[Record], record_type: type[Record], *, made_from: str = "") -> None:
+    """Writes a finished table unless it already holds these rows."""
+    if not path.exists() or column(path, "id") != [row.id for row in rows] or _metadata(path).get("made_from") != made_from:  # type: ignore[attr-defined]
+        write(path, rows, record_type, made_from=made_from)
 
 
 def _digest(rows: Sequence[Record], record_type: type[Record]) -> str:
@@ -99,10 +108,7 @@ def is_as_written(path: Path, record_type: type[Record], rows: Sequence[Record] 
 
     ``rows`` is what ``read`` gave, if it is at hand.
     """
-    import pyarrow.parquet as pq
-
-    metadata = pq.read_schema(path).metadata or {}
-    return metadata.get(b"digest", b"").decode() == _digest(read(path, record_type) if rows is None else rows, record_type)
+    return _metadata(path).get("digest", "") == _digest(read(path, record_type) if rows is None else rows, record_type)
 
 
 def _umask() -> int:
@@ -144,11 +150,29 @@ def column(path: Path, name: str) -> list[Any]:
 
 def made_from(path: Path) -> str | None:
     """What a finished table says it was made from (the id of its inputs), or None if there is no such table."""
+    return _metadata(path).get("made_from", "") if path.exists() else None
+
+
+def versions(path: Path) -> dict[str, str]:
+    """The versions of what wrote a finished table: a row is sources, settings, seed and these."""
+    return dict(json.loads(_metadata(path).get("versions", "{}")))
+
+
+@cache
+def _versions() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("stemwright", "demucs", "torch", "numba", "numpy", "scipy", "soxr", "soundfile", "av"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return json.dumps(found)
+
+
+def _metadata(path: Path) -> dict[str, str]:
     import pyarrow.parquet as pq
 
-    if not path.exists():
-        return None
-    return (pq.read_schema(path).metadata or {}).get(b"made_from", b"").decode()
+    return {key.decode(): value.decode() for key, value in (pq.read_schema(path).metadata or {}).items()}
 
 
 class Journal:

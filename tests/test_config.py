@@ -30,7 +30,14 @@ def test_written_configuration_reads_back_equal():
         ("seed = ", "is not TOML"),
         ("[dataset]\nencoding = 'mp3'", "dataset.encoding"),
         ("[pairs.removal]\neffects = ['eq', 'eq']", "twice"),
-        ("[pairs.removal]\nkept = [2, 1]", "fewest"),
+        ("[pairs.removal]\nkept = [2, 1]", "pairs.removal: "),
+        ("[pairs.removal]\nremoved = [0, 1]", "at least 1"),
+        ("[pairs.removal]\neffects = ['compresser']", "did you mean 'compressor'"),
+        ("[pairs.removal.ranges.delay]\nmix = [0.1, 0.2]", "not among the effects drawn"),
+        ("[pairs.removal.ranges.eq]\nnonsense = [0.1, 0.2]", "no setting 'nonsense'"),
+        ("[pairs.removal.ranges.compressor]\nratio = [0.1, 0.2]", "must lie within 1 to"),
+        ("[pairs]\nduration_s = 0", "pairs.duration_s: "),
+        ("seed = 18446744073709551616", "seed: "),
     ],
 )
 def test_wrong_configuration_names_the_key_and_the_right_one(text, message):
@@ -46,3 +53,16 @@ def test_missing_file_is_said(tmp_path):
 def test_shares_of_the_splits_must_be_shares():
     with pytest.raises(ConfigError, match=r"songs\.shares"):
         parse("[songs.shares]\ntrain = 2.0")
+
+
+def test_every_form_of_a_range_is_kept_as_it_was_written():
+    ranges = parse(
+        "[pairs.removal.ranges.compressor]\ndetector = 'rms'\nlinked = [true, false]\nratio = 4\nattack_ms = [1, 5]"
+    ).pairs.removal.ranges
+    assert ranges == {"compressor": {"detector": "rms", "linked": (True, False), "ratio": 4.0, "attack_ms": (1.0, 5.0)}}
+    assert [type(value) for value in ranges["compressor"]["linked"]] == [bool, bool]
+
+
+def test_a_relative_model_folder_is_relative_to_its_file(tmp_path):
+    (tmp_path / "corpus.toml").write_text("[separation]\nmodel_folder = 'models'\n")
+    assert read(tmp_path / "corpus.toml").separation.model_folder == str(tmp_path / "models")

@@ -68,6 +68,22 @@ def test_labels_come_with_the_item(dataset):
     assert data.example(0).pair_id == data.pair(0).id
 
 
+def test_labels_of_a_shuffled_batch_are_found_by_its_numbers(dataset):
+    data = PairDataset(dataset, with_index=True)
+    (batch,) = list(torch.utils.data.DataLoader(data, batch_size=3, shuffle=True))
+    assert sorted(batch.number.tolist()) == [0, 1, 2]
+    for row, index in enumerate(batch.number.tolist()):
+        torch.testing.assert_close(batch.inputs[row], data[index].inputs)
+        assert data.pair(index).start_frame == index
+
+
+def test_a_corpus_folder_is_told_from_its_dataset(dataset):
+    (dataset.parent / "config.toml").write_text("")
+    (dataset.parent / "examples.parquet").write_bytes((dataset / "examples.parquet").read_bytes())
+    with pytest.raises(FileNotFoundError, match="the dataset is the folder inside it"):
+        PairDataset(dataset.parent)
+
+
 def test_an_empty_selection_says_what_there_is(dataset, tmp_path):
     with pytest.raises(ValueError, match="it has mix/train"):
         PairDataset(dataset, kind="removal")

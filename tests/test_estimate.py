@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from rows import estimate_of, stems_of, track
+from rows import stems_of, track
 
-from datagen.estimate import estimate_track, task_id
+from datagen.estimate import estimate_track
 from manifests.audio import save
 from manifests.records import Refused
 from separation.loudness import integrated_loudness
@@ -64,10 +64,3 @@ def test_mono_has_neither_pan_nor_width(tmp_path, parts):
 def test_a_track_of_silence_is_refused(tmp_path, parts):
     with pytest.raises(Refused, match="silence"):
         estimate_track(written(tmp_path, {name: np.zeros_like(audio) for name, audio in parts.items()}), tmp_path)
-
-
-def test_another_stem_is_another_task(parts):
-    one, other = stems_of(track(0)), stems_of(track(1))
-    assert task_id(one) == task_id(one)
-    assert task_id(one) != task_id(other)
-    assert estimate_of(one[0]).stem_id == one[0].id

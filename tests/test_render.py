@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from rows import corpus_rows
+from test_plan import planned as plan_rows
 
 from datagen.config import check
-from datagen.plan import plan_pairs
 from datagen.recipes import RECIPES
 from datagen.render import Sources, render
 from manifests.audio import resample, save
@@ -71,7 +71,7 @@ def test_offset_moves_one_branch_only(sources, synthetic_song):
 @pytest.mark.parametrize("kind", RECIPES)
 def test_every_recipe_renders_the_planned_length_twice_alike(kind, synthetic_song):
     tracks, stems, estimates = corpus_rows(1)
-    planned, _ = plan_pairs(check({"pairs": {"duration_s": 1.0}}, where="test"), tracks, stems, estimates)
+    planned, _ = plan_rows(check({"pairs": {"duration_s": 1.0}}, where="test"), tracks, stems, estimates)
     names = {stem.id: stem.name for stem in stems}
 
     def read(source_id, start_frame, num_frames, sample_rate):

@@ -1,4 +1,5 @@
 import errno
+import os
 import signal as signals
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from functools import partial
 import pytest
 from rows import stems_of, track
 
-from datagen.runner import Outcome, Stage, StoppedError, Task, Workers, finish, run, shared
+from datagen.runner import Stage, StoppedError, Task, Workers, finish, run, shared
 from manifests import table
 from manifests.records import Refused, Stem, Track, content_id
 
@@ -27,6 +28,11 @@ def work(number, log=None, refuse=(), fail=(), full=()):
     if number in full:
         raise OSError(errno.ENOSPC, "No space left on device")
     return [track(number).model_copy(update={"task_id": content_id(number)})]
+
+
+def where_work(number):
+    """The same work, with the process that did it."""
+    return [row.model_copy(update={"album": str(os.getpid())}) for row in work(number)]
 
 
 @pytest.fixture
@@ -112,9 +118,10 @@ def test_progress_counts_every_task_that_was_open(stage):
 
 def test_a_dask_cluster_does_the_same_work(stage):
     distributed = pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        outcome = run(stage, tasks(4), shared(work, Workers(dask=cluster.scheduler_address)))
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+        outcome = run(stage, tasks(4), shared(where_work, Workers(dask=cluster.scheduler_address)))
     assert [row.title for row in outcome.rows] == [f"Song {number}" for number in range(4)]
+    assert {row.album for row in outcome.rows}.isdisjoint({str(os.getpid())})
 
 
 def test_ctrl_c_leaves_the_finished_tasks_in_the_journal(tmp_path):
@@ -134,7 +141,3 @@ run(Stage("catalog", Path({str(tmp_path)!r}), "tracks", Track), tasks(4), shared
     assert process.returncode != 0
     with table.Journal(tmp_path / "tracks.jsonl.part", Track) as journal:
         assert set(journal.tasks) == {content_id(0), content_id(1)}
-
-
-def test_an_outcome_starts_empty():
-    assert Outcome() == Outcome(0, 0, [], [])

@@ -80,9 +80,9 @@ class Material:
             raise Refused(
                 f"the stem {name!r} sounds nowhere for {MIN_ACTIVE_SHARE:.0%} of an excerpt of {self.num_frames / self.sample_rate:g} s"
             )
-        second = int(starts[rng.integers(len(starts))])
-        last = self.track_frames - self.num_frames
-        return min(second * self.sample_rate + int(rng.integers(self.sample_rate)), last)
+        first = int(starts[int(rng.random() * len(starts))]) * self.sample_rate
+        beyond = min(first + self.sample_rate, self.track_frames - self.num_frames + 1)
+        return first + int(rng.random() * (beyond - first))
 
     def loudness_lufs(self, name: str) -> float:
         """Integrated loudness of the stem as its file has it. Raises Refused if it is silent."""

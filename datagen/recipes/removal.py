@@ -12,6 +12,8 @@ References
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 from pydantic import Field, model_validator
 
@@ -19,9 +21,10 @@ from datagen.effects import EFFECTS
 from datagen.effects.setting import Range as Bounds
 from datagen.effects.setting import draw_values, fields
 from datagen.recipes.base import Draft, Material, RecipeConfig
-from manifests.records import Branch, EffectUse, Signal
+from manifests.records import Branch, EffectUse, Refused, Signal
 
-Range = float | tuple[float, float] | tuple[bool | str, ...]  # one value, from .. to, or some of the options
+Number = Annotated[float, Field(strict=True)]  # or true and false would be 1 and 0
+Range = Number | bool | str | tuple[Number, Number] | tuple[bool | str, ...]  # one value, from .. to, or some of the options
 
 # What is drawn unless the configuration says otherwise; a setting that stands here in no range is drawn from all of it.
 # eq: Diff-MST's six bands; all others: RemFX. Its reverb has dry = 1 - wet, which two independent draws can only have in the mean.
@@ -62,10 +65,23 @@ class Config(RecipeConfig):
         for name, (fewest, most) in (("kept", self.kept), ("removed", self.removed)):
             if not 0 <= fewest <= most:
                 raise ValueError(f"{name} must be [fewest, most] with 0 <= fewest <= most; got {[fewest, most]}")
-        if self.removed[1] < 1 or self.removed[0] + self.kept[0] > len(self.effects):
+        if self.removed[0] < 1:
+            raise ValueError("removed must be at least 1: with none, wet and dry are the same")
+        if self.removed[0] + self.kept[0] > len(self.effects):
             raise ValueError(f"{self.removed[0]} removed and {self.kept[0]} kept effects cannot be drawn from {len(self.effects)}")
         if len(set(self.effects)) < len(self.effects):
             raise ValueError(f"effects names one twice: {', '.join(self.effects)}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_effects(self) -> Config:
+        for effect in self.effects:
+            if effect not in EFFECTS:
+                EFFECTS[effect]  # raises, naming the nearest one
+        for effect, ranges in self.ranges.items():
+            if effect not in self.effects:
+                raise ValueError(f"ranges are given for {effect!r}, which is not among the effects drawn: {', '.join(self.effects)}")
+            draw_values(EFFECTS[effect].Settings, np.random.default_rng(0), ranges)  # raises for a wrong name or range
         return self
 
 
@@ -74,7 +90,7 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
     candidates = [name for name in material.choose(config.stems) if name in material.sounding] or list(material.choose(config.stems)[:1])
     name = candidates[_between(0, len(candidates) - 1, rng)]
     start_frame = material.excerpt(name, rng)
-    removed = _between(max(1, config.removed[0]), min(config.removed[1], len(config.effects) - config.kept[0]), rng)
+    removed = _between(config.removed[0], min(config.removed[1], len(config.effects) - config.kept[0]), rng)
     kept = _between(config.kept[0], min(config.kept[1], len(config.effects) - removed), rng)
     order = _shuffled(len(config.effects), rng)[: removed + kept]
     stays = set(_shuffled(removed + kept, rng)[:kept])
@@ -91,23 +107,26 @@ def _signal(name: str, source_id: str, chain: tuple[EffectUse, ...]) -> Signal:
 
 
 def _draw(effect: str, config: Config, sample_rate: int, rng: np.random.Generator) -> EffectUse:
-    settings_type = EFFECTS[effect].Settings
-    ranges = {**RANGES.get(effect, {}), **config.ranges.get(effect, {})}
+    settings_type, wanted = EFFECTS[effect].Settings, config.ranges.get(effect, {})
+    ranges = {**RANGES.get(effect, {}), **wanted}
+    limit = HIGHEST_SHARE * sample_rate
     for name, field in fields(settings_type).items():
-        if name.endswith("_hz") and isinstance(field, Bounds):
-            ranges[name] = _below(HIGHEST_SHARE * sample_rate, ranges.get(name, (field.low, field.high)))
+        if not name.endswith("_hz") or not isinstance(field, Bounds) or field.low >= limit:
+            continue
+        low, high = _ends(ranges.get(name, (field.low, field.high)))
+        if high <= limit:
+            continue
+        if name in wanted:
+            raise Refused(f"{effect}.{name} up to {high:g} Hz cannot be held at {sample_rate} Hz; expected at most {limit:g} Hz")
+        ranges[name] = (min(low, limit), limit)
+        if low >= limit and (gain := name.replace("_hz", "_gain_db")) in fields(settings_type):
+            ranges[gain] = 0.0  # the whole band lies beyond what the rate can hold: it does nothing
     return EffectUse(effect=effect, settings=draw_values(settings_type, rng, ranges))
 
 
-def _below(limit: float, wanted: Range) -> Range:
-    """The part of a range of frequencies that a sample rate can hold.
-
-    A single value stays as it is, and is refused at rendering if it cannot be held.
-    """
-    if not isinstance(wanted, tuple):
-        return wanted
-    low, high = float(wanted[0]), float(wanted[-1])
-    return (min(low, limit), min(high, limit))
+def _ends(wanted: Range) -> tuple[float, float]:
+    """From and to of a range of numbers; of a single value, twice the value."""
+    return (float(wanted[0]), float(wanted[-1])) if isinstance(wanted, tuple) else (float(wanted), float(wanted))
 
 
 def _between(fewest: int, most: int, rng: np.random.Generator) -> int:
