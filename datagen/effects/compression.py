@@ -69,8 +69,11 @@ def fit_compressor(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> co
     return fit_compression(wet, dry, sample_rate).settings
 
 
-def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Fit:
-    """Like ``fit_compressor``, with the error left over and the settings that could not be determined."""
+def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, starts: int = STARTS, iterations: int = 25) -> Fit:
+    """Like ``fit_compressor``, with the error left over and the settings that could not be determined.
+
+    ``starts`` for each kind of detector and link, and ``iterations`` from each, bound the search where a rough result is enough.
+    """
     wet, dry = (audio[:, : round(WHOLE_S * sample_rate)].contiguous() for audio in pair(wet, dry))
     kinds = [Kind(detector, linked) for detector in DETECTORS for linked in _links(wet, dry)]
     problem = _Problem(dry, wet.numpy(), sample_rate)
@@ -78,16 +81,16 @@ def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> F
     frames = min(whole, round(EXCERPT_S * sample_rate))
     energy = float((problem.wet[:, :frames] ** 2).sum())
     best: tuple[float, Kind, Found] | None = None
-    starts = [start for each in kinds for start in _starts(problem, each, frames)]
-    for _, kind, start in sorted(starts, key=lambda start: start[0]):
-        found = refine(lambda unit, kind=kind: problem.residual(unit, kind, frames), start, iterations=25)  # type: ignore[misc]
+    first = [start for each in kinds for start in _starts(problem, each, frames)[:starts]]
+    for _, kind, start in sorted(first, key=lambda start: start[0]):
+        found = refine(lambda unit, kind=kind: problem.residual(unit, kind, frames), start, iterations=iterations)  # type: ignore[misc]
         if best is None or found.cost < best[0]:
             best = (found.cost, kind, found)
         if found.cost < SETTLED * energy:
             break
     assert best is not None
     kind = best[1]
-    found = refine(lambda unit: problem.residual(unit, kind, whole), best[2].unit)
+    found = refine(lambda unit: problem.residual(unit, kind, whole), best[2].unit, iterations=max(iterations, 8))
     error_db = 10.0 * math.log10(2.0 * found.cost / float((problem.wet**2).sum()) + 1e-40)
     undetermined = tuple(name for name, error in zip(NAMES, found.error, strict=True) if error > UNDETERMINED)
     return Fit(_settings(found.unit, kind), error_db, undetermined)

@@ -91,9 +91,13 @@ def whiten(wet: torch.Tensor, dry: torch.Tensor, *, order: int = 48, floor_db: f
 
     A filter between dry and wet stays the same filter, since filters commute. Frequencies below ``floor_db`` are not raised further.
     """
-    size = next_fast_len(2 * dry.shape[-1])
-    power = (np.abs(np.fft.rfft(dry.numpy(), size)) ** 2).sum(0)
-    lags = np.fft.irfft(power, size)[: order + 1]
+    taps = predictor(dry, order=order, floor_db=floor_db)
+    return torch.from_numpy(lfilter(taps, [1.0], wet.numpy())), torch.from_numpy(lfilter(taps, [1.0], dry.numpy()))
+
+
+def predictor(signal: torch.Tensor, *, order: int, floor_db: float) -> np.ndarray:
+    """The taps [order + 1] of the linear predictor of a signal [C, T]: what they leave of it has a flat spectrum."""
+    power = (np.abs(np.fft.rfft(signal.numpy(), next_fast_len(2 * signal.shape[-1]))) ** 2).sum(0)
+    lags = np.fft.irfft(power)[: order + 1]
     lags[0] *= 1.0 + 10.0 ** (floor_db / 10.0)
-    predictor = np.concatenate([[1.0], -solve_toeplitz(lags[:-1], lags[1:])])
-    return torch.from_numpy(lfilter(predictor, [1.0], wet.numpy())), torch.from_numpy(lfilter(predictor, [1.0], dry.numpy()))
+    return np.concatenate([[1.0], -solve_toeplitz(lags[:-1], lags[1:])])
