@@ -55,12 +55,8 @@ def _run(terminal: Terminal, corpus: Corpus, stages: Sequence[tuple[str, Callabl
     """Runs stages one after another, each with its bar and its line."""
     summaries = []
     for name, stage in stages:
-        try:
-            with terminal.progress(name) as report:
-                summary = stage(corpus, on_progress=report)
-        except KeyboardInterrupt:
-            terminal.warn(f"{name} stopped; what was finished is kept, and the same command goes on from there")
-            raise typer.Exit(130) from None
+        with terminal.progress(name) as report:
+            summary = stage(corpus, on_progress=report)
         summaries.append(summary)
         if len(stages) > 1:
             terminal.say(_line(summary.stage, [summary]))
@@ -101,7 +97,12 @@ def _configured(corpus: Corpus, config_path: Path | None, changes: dict[str, dic
         config = corpus.config if corpus.config_path.exists() else configuration.Config()
     values = configuration.plain(config)
     asked = changes.get("songs", {}).get("folder")
-    if config_path is not None and "folder" in config.songs.model_fields_set and Path(config.songs.folder).resolve() != Path(asked or "."):
+    if (
+        asked
+        and config_path is not None
+        and "folder" in config.songs.model_fields_set
+        and Path(config.songs.folder).resolve() != Path(asked)
+    ):
         raise configuration.ConfigError(
             f"{config_path}: songs.folder is {config.songs.folder!r}, but the command says {asked}; strike one of them"
         )
@@ -206,6 +207,9 @@ def _working(place: Corpus, config: Config) -> Iterator[None]:
         place.create(config)
         try:
             yield
+        except KeyboardInterrupt:
+            sys.stderr.write("stemwright: stopped; what was finished is kept, and the same command goes on from there\n")
+            raise typer.Exit(130) from None
         except (typer.Exit, StoppedError):
             raise
         except Exception:

@@ -286,7 +286,12 @@ def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim]) -> It
             if in_hidden_folder or (path.name.startswith(".") and path.suffix == ".part"):
                 yield Problem(file=file, what="was left half written by a process that was killed; delete it")
             elif path.suffix.lower() in audio.READABLE_SUFFIXES and not path.name.startswith("."):
-                yield Problem(file=file, what="no row names this file; delete it, or run render again")
+                # Stems of a song that is away (a drive that is not mounted, say) are kept on purpose, and harm nobody.
+                away = part == "stems" and not any(place.parent == path.parent for place in named)
+                what = "no row names this file" + (
+                    "; delete it if its song will not come back" if away else "; delete it, or run render again"
+                )
+                yield Problem(level="warning" if away else "error", file=file, what=what)
 
 
 def _check_sources(
