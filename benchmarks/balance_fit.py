@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 from separation.level import Calibration, Margin, point_between
 
 MARGIN_GAPS_LU = (0.125, 0.25, 0.5, 1.0, 2.0)
+LARGEST_GAP_LU = 10.0  # beyond it the correction is a share of the gap, whatever the constant
 AUDIBLE_LU = -25.0  # a window in which a stem is softer says little about its trajectory
 
 
@@ -64,11 +65,12 @@ def fit(frame: pandas.DataFrame, kind: Calibration) -> Calibration:
     nothing = Margin(0.0, 1.0, 0.0)
 
     def at(values: np.ndarray) -> Calibration:
-        return Calibration(abs(values[0]), abs(values[1]) + 0.01, nothing, nothing, nothing, nothing)
+        return Calibration(float(values[0]), float(values[1]), nothing, nothing, nothing, nothing)
 
-    best = minimize(
-        lambda values: np.mean(weight * (point_between(naive, cross, at(values)) - truth) ** 2), [0.3, 0.5], method="Nelder-Mead"
-    ).x
+    def loss(values: np.ndarray) -> float:
+        return float(np.mean(weight * (point_between(naive, cross, at(values)) - truth) ** 2))
+
+    best = minimize(loss, [0.3, 0.5], method="Nelder-Mead", bounds=[(0, 5), (0.05, LARGEST_GAP_LU)]).x
     found = at(np.round(best, 3))
     point, gap = point_between(naive, cross, found), np.abs(cross - naive)
     window_truth, window_naive, window_cross = windows_of(frame)

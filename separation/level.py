@@ -81,11 +81,11 @@ SEPARATED = Calibration(
 # The bundled model is small: it shrinks its stems, and its levels are rough.
 BUNDLED = Calibration(
     correction_lu=0.0,
-    gap_lu=0.916,
-    low=Margin(0.0, 0.125, 0.42),
-    high=Margin(1.642, 0.125, 0.138),
-    window_low=Margin(0.0, 0.125, 0.623),
-    window_high=Margin(0.0, 0.125, 0.483),
+    gap_lu=0.962,
+    low=Margin(0.0, 0.125, 0.503),
+    high=Margin(1.434, 0.125, 0.234),
+    window_low=Margin(0.0, 0.125, 0.73),
+    window_high=Margin(0.0, 0.125, 0.537),
     absent_lu=-45.0,
     together=ALL_STEMS,
 )
