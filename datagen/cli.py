@@ -31,6 +31,7 @@ from datagen.options import (
     SeedOption,
     SeparatorOption,
     SongsArgument,
+    TrustPickleOption,
     absolute,
 )
 from datagen.terminal import Terminal
@@ -154,6 +155,7 @@ def build(
     model_folder: ModelFolderOption = None,
     separator: SeparatorOption = None,
     offline: OfflineOption = False,
+    trust_pickle: TrustPickleOption = False,
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -173,7 +175,7 @@ def build(
             place,
             [
                 ("catalog", _sharing(stages.run_catalog, jobs, dask)),
-                ("separate", partial(stages.run_separate, offline=offline)),
+                ("separate", partial(stages.run_separate, offline=offline, trust_pickle=trust_pickle)),
                 ("estimate", _sharing(stages.run_estimate, jobs, dask)),
                 ("plan", stages.run_plan),
                 ("render", _sharing(stages.run_render, jobs, dask)),
@@ -245,6 +247,7 @@ def separate(
     model_folder: ModelFolderOption = None,
     separator: SeparatorOption = None,
     offline: OfflineOption = False,
+    trust_pickle: TrustPickleOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Separate every track into stems and a residual that sum to it.
@@ -252,7 +255,13 @@ def separate(
     Example: stemwright separate corpus --model htdemucs_ft
     """
     options = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
-    _one_stage(corpus, "separate", partial(_stages().run_separate, offline=offline), as_json, changes={"separation": options})
+    _one_stage(
+        corpus,
+        "separate",
+        partial(_stages().run_separate, offline=offline, trust_pickle=trust_pickle),
+        as_json,
+        changes={"separation": options},
+    )
 
 
 @app.command()

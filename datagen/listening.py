@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from datagen.options import JsonOption, ModelFolderOption, OfflineOption
+from datagen.options import JsonOption, ModelFolderOption, OfflineOption, TrustPickleOption
 from datagen.terminal import Terminal
 
 
@@ -34,6 +34,7 @@ def balance(
     model: Annotated[str, typer.Option("--model", "-m", help="Model that separates.")] = "htdemucs",
     model_folder: ModelFolderOption = None,
     offline: OfflineOption = False,
+    trust_pickle: TrustPickleOption = False,
     against: Annotated[Path | None, typer.Option(help="Corpus to compare with: which percentile is this vocal?")] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw levels and their course in time to this PNG file.")] = None,
@@ -50,7 +51,7 @@ def balance(
 
     terminal = Terminal(as_json)
     corpus = track_balance.corpus_levels(against) if against else {}
-    separator = None if stems else _separator(model, model_folder, offline)
+    separator = None if stems else _separator(model, model_folder, offline=offline, trust_pickle=trust_pickle)
     measured, refused = [], 0
     with terminal.progress("balance") as report:
         for number, path in enumerate(files):
@@ -80,10 +81,10 @@ def balance(
     terminal.finish(1 if refused else 0)
 
 
-def _separator(model: str, model_folder: Path | None, offline: bool) -> Any:
+def _separator(model: str, model_folder: Path | None, *, offline: bool, trust_pickle: bool) -> Any:
     from separation.separator import DemucsSeparator
 
-    separator = DemucsSeparator(model, model_folder, offline=offline)
+    separator = DemucsSeparator(model, model_folder, offline=offline, trust_pickle=trust_pickle)
     _ = separator.checkpoint  # a model that cannot be had is said once, not once for each file
     return separator
 

@@ -20,6 +20,7 @@ ModelOption = Annotated[
 ModelFolderOption = Annotated[Path | None, typer.Option(help="Folder with NAME.yaml and SIG.safetensors, instead of the hub.")]
 SeparatorOption = Annotated[str | None, typer.Option(help="auto (a multitrack's own stems, else Demucs), demucs, or reference.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never ask the network for weights.")]
+TrustPickleOption = Annotated[bool, typer.Option("--trust-pickle", help="Also load weights pickled as .th, which runs their code.")]
 SeedOption = Annotated[int | None, typer.Option(help="Seed of everything that is drawn.")]
 
 

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from datagen.config import Config
 from datagen.corpus import Corpus, CorpusError
@@ -87,11 +86,11 @@ def _inspect(songs: Path, shares: catalog.SplitShares, candidate: catalog.Candid
     return [catalog.inspect(songs, candidate, shares)]
 
 
-def run_separate(corpus: Corpus, on_progress: OnProgress | None = None, *, offline: bool = False) -> Summary:
+def run_separate(corpus: Corpus, on_progress: OnProgress | None = None, *, offline: bool = False, trust_pickle: bool = False) -> Summary:
     """Separates every track, or takes its own stems, and writes stems and residual on the mixture's scale."""
     config, tracks = corpus.config, corpus.rows("tracks", Track)
     audio.remove_leftovers(corpus.folder / "stems")
-    separator = separator_of(config, offline=offline)
+    separator = separator_of(config, offline=offline, trust_pickle=trust_pickle)
     tasks = []
     for track in tracks:
         own = _own_stems(track, config, corpus.songs)
@@ -109,18 +108,18 @@ def _kept(corpus: Corpus, tracks: set[str]) -> int:
     return sum(place.is_dir() and place.name not in tracks for place in (corpus.folder / "stems").glob("*"))
 
 
-def separator_of(config: Config, *, offline: bool = False) -> DemucsSeparator:
+def separator_of(config: Config, *, offline: bool = False, trust_pickle: bool = False) -> DemucsSeparator:
     """The separator that a configuration names; nothing is loaded yet."""
     section = config.separation
-    levelled: dict[str, Any] = {} if section.input_lufs is None else {"input_lufs": section.input_lufs}
     return DemucsSeparator(
         section.model,
         section.model_folder,
         section.device,
         section.precision,
         section.engine,
+        input_lufs=section.input_lufs,
         offline=offline,
-        **levelled,
+        trust_pickle=trust_pickle,
     )
 
 
