@@ -7,7 +7,6 @@ from datagen.effects import EFFECTS
 from datagen.effects.setting import Range, fields
 from datagen.plan import generator, plan_pairs
 from datagen.recipes import RECIPES
-from datagen.recipes.removal import RANGES
 
 
 def planned(*arguments):
@@ -172,7 +171,7 @@ def test_settings_cover_their_ranges():
     drawn = [pair.inputs[0].branches[0].chain[1].settings for pair in pairs if pair.kind == "removal"]
     for name, field in fields(EFFECTS["eq"].Settings).items():
         if isinstance(field, Range):
-            narrowed = field.narrowed(*RANGES["eq"][name])
+            narrowed = field.narrowed(*EFFECTS["eq"].TYPICAL[name])
             units = np.array([narrowed.to_unit(settings[name]) for settings in drawn])
             assert abs(units.mean() - 0.5) < 0.1
             assert 0 <= units.min() < 0.05

@@ -44,10 +44,14 @@ MODULES = {
 
 
 class Effect(Protocol):
-    """What every effect module has. Those that can be undone also have ``invert(audio, sample_rate, settings)``,
-    those that can be recovered from a dry and a wet signal ``fit(wet, dry, sample_rate)``."""
+    """What every effect module has. ``TYPICAL`` narrows the settings to the ranges that are drawn unless somebody says otherwise.
+
+    Effects that can be undone also have ``invert(audio, sample_rate, settings)``, those that can be recovered from a dry and a wet
+    signal ``fit(wet, dry, sample_rate)``.
+    """
 
     NAME: str
+    TYPICAL: Mapping[str, Any]
     Settings: type[EffectSettings]
 
     @staticmethod

@@ -3,11 +3,10 @@
 Conventions
     The stem is first brought to one loudness, so that a threshold in dB means the same on every song.
     The effects that stay and those to be removed are drawn without repetition and stand in random order; the target keeps that order.
-    Settings are drawn uniformly on each setting's own scale, within ``RANGES`` or the ranges of the configuration.
+    Settings are drawn uniformly on each setting's own scale, within the effect's ``TYPICAL`` ranges or those of the configuration.
 
 References
-    RemFX (Rice et al. 2023): 0 to 4 effects kept on both sides, 0 to 5 removed, order random, level -20 LUFS, and the ranges below.
-    Diff-MST (Vanka et al. 2024): the bands of the equaliser.
+    RemFX (Rice et al. 2023): 0 to 4 effects kept on both sides, 0 to 5 removed, order random, level -20 LUFS.
 """
 
 from __future__ import annotations
@@ -26,25 +25,6 @@ from manifests.records import Branch, EffectUse, Refused, Signal
 Number = Annotated[float, Field(strict=True)]  # or true and false would be 1 and 0
 Range = Number | bool | str | tuple[Number, Number] | tuple[bool | str, ...]  # one value, from .. to, or some of the options
 
-# What is drawn unless the configuration says otherwise; a setting that stands here in no range is drawn from all of it.
-# eq: Diff-MST's six bands; all others: RemFX. Its reverb has dry = 1 - wet, which two independent draws can only have in the mean.
-RANGES: dict[str, dict[str, Range]] = {
-    "eq": {
-        **{f"{band}_gain_db": (-12.0, 12.0) for band in ("low_shelf", "peak1", "peak2", "peak3", "peak4", "high_shelf")},
-        **{f"{band}_q": (0.1, 5.0) for band in ("low_shelf", "peak1", "peak2", "peak3", "peak4", "high_shelf")},
-        "low_shelf_hz": (20.0, 2_000.0),
-        "peak1_hz": (80.0, 2_000.0),
-        "peak2_hz": (2_000.0, 8_000.0),
-        "peak3_hz": (8_000.0, 12_000.0),
-        "peak4_hz": (12_000.0, 20_000.0),
-        "high_shelf_hz": (6_000.0, 20_000.0),
-    },
-    "compressor": {"threshold_db": (-42.0, -20.0), "ratio": (1.5, 6.0), "attack_ms": (1.0, 50.0), "release_ms": (10.0, 250.0)},
-    "distortion": {"drive_db": (8.0, 25.0), "asymmetry": 0.0},
-    "reverb": {"room_size": (0.3, 1.0), "damping": (0.2, 1.0), "wet": (0.2, 0.6), "dry": (0.4, 0.8), "width": (0.2, 1.0)},
-    "chorus": {"rate_hz": (0.25, 1.5), "depth": (0.2, 0.6), "centre_ms": (5.0, 10.0), "feedback": (0.1, 0.4), "mix": (0.15, 0.4)},
-    "delay": {"delay_ms": (100.0, 1_000.0), "feedback": (0.05, 0.3), "mix": (0.1, 0.35)},
-}
 HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, since an effect refuses one beyond half of it
 
 
@@ -57,7 +37,7 @@ class Config(RecipeConfig):
     removed: tuple[int, int] = Field((1, 2), description="fewest and most effects on the wet side only")
     loudness_lufs: float = Field(-20.0, ge=-70.0, le=0.0, description="of the stem before its effects")
     ranges: dict[str, dict[str, Range]] = Field(
-        default_factory=dict, description="[pairs.removal.ranges.EFFECT] setting = [low, high]: instead of the built-in range"
+        default_factory=dict, description="[pairs.removal.ranges.EFFECT] setting = [low, high]: instead of the effect's typical range"
     )
 
     @model_validator(mode="after")
@@ -108,7 +88,7 @@ def _signal(name: str, source_id: str, chain: tuple[EffectUse, ...]) -> Signal:
 
 def _draw(effect: str, config: Config, sample_rate: int, rng: np.random.Generator) -> EffectUse:
     settings_type, wanted = EFFECTS[effect].Settings, config.ranges.get(effect, {})
-    ranges = {**RANGES.get(effect, {}), **wanted}
+    ranges: dict[str, Range] = {**EFFECTS[effect].TYPICAL, **wanted}
     limit = HIGHEST_SHARE * sample_rate
     for name, field in fields(settings_type).items():
         if not name.endswith("_hz") or not isinstance(field, Bounds) or field.low >= limit:
