@@ -11,9 +11,10 @@ from pathlib import Path
 
 from datagen.config import Config, check
 from datagen.corpus import Corpus
-from manifests.audio import load
+from manifests.audio import load, resample
 from manifests.records import Track
 from separation.balance import StemBalance, measure_balance
+from separation.level import calibration_for
 from separation.separator import DemucsSeparator
 
 
@@ -41,4 +42,5 @@ def separated_balance(corpus: Corpus, model: str, model_folder: Path | None = No
     separator = DemucsSeparator(model, model_folder)
     mixture, sample_rate = load(corpus.songs / track.audio.path, stream=track.audio.stream)
     stems = separator.separate(mixture, sample_rate)
-    return measure_balance(mixture, stems, separator.sample_rate)
+    at_rate = resample(mixture, sample_rate, separator.sample_rate)
+    return measure_balance(at_rate, stems, separator.sample_rate, calibration=calibration_for(separator.origin))

@@ -18,7 +18,7 @@ from manifests import __version__
 from manifests.audio import Audio, load
 from manifests.records import RESIDUAL, Estimate, Refused, Stem, content_id, seal
 from separation.balance import StemBalance, measure_balance
-from separation.level import REFERENCE, SEPARATED
+from separation.level import calibration_for
 from separation.loudness import integrated_loudness, momentary_loudness
 
 SOUNDING_SHARE = 0.5  # of a second
@@ -37,7 +37,7 @@ def estimate_track(stems: Sequence[Stem], corpus: Path) -> list[Estimate]:
     mixture = np.zeros_like(next(iter(audio.values())))
     for part in audio.values():
         mixture += part
-    calibration = REFERENCE if all(stem.origin == "reference" for stem in stems) else SEPARATED
+    calibration = calibration_for(stems[0].origin)
     try:
         balances = measure_balance(mixture, audio, stems[0].audio.sample_rate, calibration=calibration)
     except ValueError as error:

@@ -92,13 +92,15 @@ def _separator(model: str, model_folder: Path | None, *, offline: bool, trust_pi
 def _measure(path: Path, stems: Path | None, separator: Any) -> Any:
     """The balance of one recording, from stems that are there or by separating it."""
     from manifests.audio import load, resample
+    from separation.level import calibration_for
     from separation.track_balance import load_stems, measure_track
 
     if stems is not None:
         return measure_track(path.name, *load_stems(stems, path))
     mixture, sample_rate = load(path)
     separated = separator.separate(mixture, sample_rate)
-    return measure_track(path.name, resample(mixture, sample_rate, separator.sample_rate), separated, separator.sample_rate)
+    at_rate = resample(mixture, sample_rate, separator.sample_rate)
+    return measure_track(path.name, at_rate, separated, separator.sample_rate, calibration=calibration_for(separator.origin))
 
 
 models_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")

@@ -172,7 +172,9 @@ class Estimate(Record):
     level_low_lu: Db | None
     level_high_lu: Db | None
     pan: float | None = Field(description="-1 left, 1 right; None for a mono mixture or a silent stem")
-    width: float | None = Field(description="0 mono, 1 side as strong as mid; None for a mono mixture or a silent stem")
+    width: float | None = Field(
+        description="0 a point wherever it is panned, 1 two unrelated channels of equal energy; None: mono or silent"
+    )
     active: tuple[bool, ...] = Field(description="for each second of the track, whether the stem sounds")
     effects: tuple[EffectEstimate, ...] = ()
     profile: str | None = Field(None, description="the corpus profile that the effect settings are relative to")
