@@ -13,7 +13,10 @@ from datetime import date
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results.md"
-HEAD = "# Results\n\nEvery section is what the command in it printed. The machine is named beside the figures; ratios were taken within one run.\n"
+HEAD = """# Results
+
+Every section is what the command in it printed. The machine is named beside the figures; ratios were taken within one run.
+"""
 
 
 def machine() -> str:
@@ -31,7 +34,8 @@ def machine() -> str:
 def publish(name: str, command: str, body: str) -> None:
     """Replaces the section of one benchmark, or appends it if it is new. ``body`` is Markdown."""
     text = RESULTS.read_text() if RESULTS.exists() else HEAD
-    section = f"<!-- begin {name} -->\n## {name}\n\n`{command}` on {date.today().isoformat()}, {machine()}.\n\n{body.strip()}\n<!-- end {name} -->\n"
+    made = f"`{command}` on {date.today().isoformat()}, {machine()}."
+    section = f"<!-- begin {name} -->\n## {name}\n\n{made}\n\n{body.strip()}\n<!-- end {name} -->\n"
     pattern = re.compile(rf"<!-- begin {re.escape(name)} -->.*?<!-- end {re.escape(name)} -->\n", re.DOTALL)
     text = pattern.sub(lambda _: section, text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}"
     RESULTS.parent.mkdir(exist_ok=True)
