@@ -65,10 +65,12 @@ def balance(
         terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
     if len(measured) > 1:
         rows = track_balance.summary_rows(measured)
-        terminal.show("summary", tables.rows_table("all tracks", rows), rows)
+        terminal.show("summary", tables.summary_table(rows), rows)
     if against:
-        rows = track_balance.percentile_rows(measured, corpus)
-        terminal.show("against", tables.rows_table(f"against {against}", rows), rows)
+        every = track_balance.percentile_rows(measured, corpus)
+        for track in measured:
+            rows = [row for row in every if row["track"] == track.title]
+            terminal.show("against", tables.percentile_table(str(against), rows), every)
     if csv and measured:
         write_bytes(csv, track_balance.as_csv(track_balance.table_rows(measured)).encode())
         terminal.say(f"rows: {csv}")

@@ -62,7 +62,7 @@ def track_balance_table(track: TrackBalance) -> Table:
     title += f", true peak {_finite(loudness.true_peak_dbtp, sign=True)} dBTP"
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("stem", no_wrap=True)
-    for heading in ("level LU", "80 % range", "against rest LU", "pan", "width", "plays"):
+    for heading in ("level LU", "80 % range", "to rest LU", "pan", "width", "plays"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, stem in track.stems.items():
         if not stem.present:
@@ -80,15 +80,42 @@ def _finite(value: float | None, *, sign: bool = False) -> str:
     return _number(value if value is not None and math.isfinite(value) else None, sign=sign)
 
 
-def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows of plain values as they are, None as a dash."""
+def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Levels of several recordings: median, middle half and range for each stem."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for heading in rows[0] if rows else ():
-        table.add_column(heading.replace("_", " "), justify="left" if heading in ("track", "stem") else "right")
+    table = Table(title="all tracks: level LU", title_justify="left", title_style="bold")
+    table.add_column("stem", no_wrap=True)
+    for heading in ("median", "middle half", "lowest to highest", "against rest", "in tracks"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*("-" if value is None else str(value) for value in row.values()))
+        half, ends = (f"{_number(row[low])} to {_number(row[high])}" for low, high in SPREADS)
+        table.add_row(
+            row["stem"],
+            _number(row["median_lu"]),
+            half,
+            ends,
+            _number(row["against_rest_lu"]),
+            f"{row['present']} of {row['tracks']}",
+        )
+    return table
+
+
+SPREADS = (("q25_lu", "q75_lu"), ("min_lu", "max_lu"))
+
+
+def percentile_table(corpus: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Where each stem stands among those of a corpus: 0, quieter than all of them, to 100."""
+    from rich.table import Table
+
+    table = Table(title=f"{rows[0]['track']} against {corpus}", title_justify="left", title_style="bold")
+    table.add_column("stem", no_wrap=True)
+    for heading in ("level LU", "percentile", "with its interval", "corpus median LU", "stems there"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        span = f"{_number(row['percentile_low'], digits=0)} to {_number(row['percentile_high'], digits=0)}"
+        cells = [_number(row["level_lu"], NOT_PRESENT), _number(row["percentile"], digits=0), span, _number(row["corpus_median_lu"])]
+        table.add_row(row["stem"], *cells, str(row["corpus_stems"]))
     return table
 
 
