@@ -86,7 +86,7 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
     table = Table(title="all tracks: level LU", title_justify="left", title_style="bold")
     table.add_column("stem", no_wrap=True)
-    for heading in ("median", "middle half", "lowest to highest", "against rest", "in tracks"):
+    for heading in ("median", "middle half", "lowest, highest", "to rest", "found in"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         half, ends = (f"{_number(row[low])} to {_number(row[high])}" for low, high in SPREADS)
@@ -110,7 +110,7 @@ def percentile_table(corpus: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 
     table = Table(title=f"{rows[0]['track']} against {corpus}", title_justify="left", title_style="bold")
     table.add_column("stem", no_wrap=True)
-    for heading in ("level LU", "percentile", "with its interval", "corpus median LU", "stems there"):
+    for heading in ("level LU", "percentile", "its range", "median LU", "stems"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         span = f"{_number(row['percentile_low'], digits=0)} to {_number(row['percentile_high'], digits=0)}"
