@@ -15,8 +15,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import sys
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
 import numpy as np
 import torch
