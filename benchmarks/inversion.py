@@ -153,7 +153,7 @@ def main() -> None:
     if arguments.write:
         from results import publish
 
-        publish("Undoing compression", "python benchmarks/inversion.py --write", text)
+        publish("Undoing compression", f"python benchmarks/inversion.py --fits {arguments.fits} --write", text)
 
 
 if __name__ == "__main__":
