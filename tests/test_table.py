@@ -274,3 +274,10 @@ def test_id_survives_the_way_through_parquet(tmp_path):
     table.write(tmp_path / "stems.parquet", [row], Stem)
     back = table.read(tmp_path / "stems.parquet", Stem)[0]
     assert back.id == back.seal_id()
+
+
+def test_a_finished_table_names_the_versions_that_wrote_it(tmp_path):
+    from importlib.metadata import version
+
+    table.write(tmp_path / "rejected.parquet", [], Rejected)
+    assert table.versions(tmp_path / "rejected.parquet")["torch"] == version("torch")
