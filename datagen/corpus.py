@@ -16,6 +16,15 @@ from manifests.records import Record, Rejected
 
 R = TypeVar("R", bound=Record)
 STAGES = ("catalog", "separate", "estimate", "plan", "render")
+VERBS = {  # table -> the verb that writes it
+    "tracks": "catalog",
+    "stems": "separate",
+    "estimates": "estimate",
+    "track_estimates": "estimate",
+    "normalisations": "estimate",
+    "pairs": "plan",
+    "examples": "render",
+}
 
 
 class CorpusError(ValueError):
@@ -98,7 +107,7 @@ class Corpus:
     def _finished(self, name: str) -> None:
         path = self.table(name)
         if not path.exists():
-            verb = {"tracks": "catalog", "stems": "separate", "estimates": "estimate", "pairs": "plan", "examples": "render"}[name]
+            verb = VERBS[name]
             started = " was not finished; go on" if self.journal(name).exists() else " is missing; make it"
             raise CorpusError(f"{path}{started} with: stemwright {verb} {'SONGS ' if verb == 'catalog' else ''}{self.folder}")
 

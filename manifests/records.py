@@ -180,6 +180,30 @@ class Estimate(Record):
     profile: str | None = Field(None, description="the corpus profile that the effect settings are relative to")
 
 
+class Normalisation(Record):
+    """The chain that brings one stem to what is typical of its name: its effects undone as far as a blind estimate can."""
+
+    id: Id
+    task_id: Id
+    stem_id: Id
+    track_id: Id
+    name: str
+    profile: Id = Field(description="the profile that says what is typical")
+    chain: tuple[EffectUse, ...]
+
+
+class TrackEstimate(Record):
+    """What was estimated about a whole track: its tempo, its beats, its key."""
+
+    id: Id
+    task_id: Id
+    track_id: Id
+    tempo_bpm: float | None = Field(description="beats per minute; None: no beat was found")
+    beats_s: tuple[float, ...] = Field((), description="times of the beats, seconds from the start of the track")
+    key: str | None = Field(description="tonic and mode, such as 'A minor' or 'C# major'; None: no key stands out")
+    key_confidence: float = Field(ge=0, le=1, description="how far the best key stands above the next")
+
+
 class Branch(Record):
     """A source through a chain of effects."""
 
@@ -194,6 +218,7 @@ class Signal(Record):
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     branches: tuple[Branch, ...]
     bus: tuple[EffectUse, ...] = ()
+    view: Literal["audio", "gain"] = Field("audio", description="gain: not the audio but the gain curve of the bus's limiter, per sample")
 
 
 class Pair(Record):
@@ -211,6 +236,7 @@ class Pair(Record):
     targets: tuple[Signal, ...]
     text: str | None = None
     seed: int
+    redraw_of: Id | None = Field(None, description="the pair in whose place this one was drawn, because its wet and dry sounded alike")
 
 
 class SignalFile(Record):
@@ -247,6 +273,8 @@ ROW_TYPES: dict[str, type[Record]] = {
     "tracks": Track,
     "stems": Stem,
     "estimates": Estimate,
+    "track_estimates": TrackEstimate,
+    "normalisations": Normalisation,
     "pairs": Pair,
     "examples": Example,
     "rejected": Rejected,

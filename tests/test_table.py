@@ -14,6 +14,7 @@ from manifests.records import (
     EffectUse,
     Estimate,
     Example,
+    Normalisation,
     Pair,
     ReferenceStem,
     Rejected,
@@ -21,6 +22,7 @@ from manifests.records import (
     SignalFile,
     Stem,
     Track,
+    TrackEstimate,
     seal,
 )
 
@@ -87,6 +89,26 @@ rows = {
         active=st.lists(st.booleans(), max_size=5),
         profile=st.none() | texts,
     ),
+    "track_estimates": st.builds(
+        TrackEstimate,
+        id=st.just(ID),
+        task_id=st.just(ID),
+        track_id=st.just(ID),
+        tempo_bpm=st.none() | numbers,
+        beats_s=st.lists(numbers, max_size=3),
+        key=st.none() | texts,
+        key_confidence=st.floats(0, 1),
+    ),
+    "normalisations": st.builds(
+        Normalisation,
+        id=st.just(ID),
+        task_id=st.just(ID),
+        stem_id=st.just(ID),
+        track_id=st.just(ID),
+        name=texts,
+        profile=st.just(ID),
+        chain=st.lists(st.builds(EffectUse, effect=texts, settings=st.dictionaries(texts, numbers, max_size=2)), max_size=2),
+    ),
     "pairs": st.builds(
         Pair,
         id=st.just(ID),
@@ -101,6 +123,7 @@ rows = {
         targets=st.lists(signals, max_size=2),
         text=st.none() | texts,
         seed=st.integers(0, 2**62),
+        redraw_of=st.none() | st.just(ID),
     ),
     "examples": st.builds(
         Example,
