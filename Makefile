@@ -4,12 +4,12 @@ BIN := .venv/bin
 RUN := MPLBACKEND=Agg $(BIN)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg demo check test test-all bench clean
+.PHONY: help setup programs demo check test test-all bench clean
 
 help:  ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
-setup: .venv/.ready ffmpeg  ## Make .venv with everything in it
+setup: .venv/.ready  ## Make .venv with everything in it
 
 # Rebuilt when what is to be installed changes. The constraints name a torch without CUDA's gigabytes.
 .venv/.ready: pyproject.toml constraints.txt
@@ -20,13 +20,15 @@ setup: .venv/.ready ffmpeg  ## Make .venv with everything in it
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# musdb needs the ffmpeg program; nothing else does. Installed where we may, otherwise one line says how.
-ffmpeg:
-	@command -v ffmpeg >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "installing ffmpeg"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq ffmpeg >/dev/null; \
-	  elif command -v brew >/dev/null; then brew install --quiet ffmpeg; \
-	  elif command -v apt-get >/dev/null; then echo "The ffmpeg program is missing: MUSDB18's STEM files cannot be read through musdb. Type: sudo apt-get install ffmpeg"; \
-	  else echo "The ffmpeg program is missing: MUSDB18's STEM files cannot be read through musdb. Install it with your package manager, e.g.: sudo dnf install ffmpeg"; fi; }
+# Two programs that no Python package brings: ffmpeg for musdb and for the reader of Hugging Face datasets, and Chromium, in which
+# the report is tested. Installed where we may, otherwise one line says how; the tests that need them say when they are left out.
+programs:
+	@missing=""; for name in ffmpeg chromium; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "installing$$missing"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	  elif command -v brew >/dev/null; then echo "Some tests need$$missing. Type: brew install$$missing"; \
+	  elif command -v apt-get >/dev/null; then echo "Some tests need$$missing. Type: sudo apt-get install$$missing"; \
+	  else echo "Some tests need$$missing. Install with your package manager, e.g.: sudo dnf install$$missing"; fi; fi
 
 demo: setup  ## Make a small, checked dataset from a real multitrack excerpt, in demo-corpus/
 	$(RUN)stemwright demo demo-corpus
@@ -36,13 +38,13 @@ check: setup  ## Format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check  ## Format, lint, types and tests; what needs a network, a GPU or published weights is left out and said
+test: programs check  ## Format, lint, types and tests; what needs a network, a GPU or published weights is left out and said
 	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2}
 
-test-all: check  ## The slow tests as well
+test-all: programs check  ## The slow tests as well
 	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2} --run slow
 
-bench: setup  ## Every benchmark; writes docs/results.md
+bench: programs setup  ## Every benchmark; writes docs/results.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,openvino]'
 	set -e; for name in pipeline loudness balance_accuracy effects inversion separation; do $(BIN)/python benchmarks/$$name.py --write; done
 
