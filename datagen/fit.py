@@ -1,8 +1,7 @@
-"""Settings of a whole chain, and of a whole console, from dry and wet audio.
+"""Settings of a whole chain from dry and wet audio.
 
 Each effect of a chain gets a start: what lies before it is applied to dry, what lies after it is undone on wet, and its own ``fit``
-does the rest. Then all settings of the chain are refined together on the waveform. A console is fitted stem by stem, each against the
-mixture without the others, in turns.
+does the rest. Then all settings of the chain are refined together on the waveform. For a whole console see ``datagen.console``.
 
 Conventions
     Audio is [C, T], numpy or torch, float. The residual is whitened by the spectrum of wet, so that treble counts like bass.
@@ -30,6 +29,7 @@ from datagen.effects.setting import EffectSettings, Range, fields
 if TYPE_CHECKING:
     import torch
 
+    from datagen.console import Console
     from datagen.effects.refine import Vector
     from datagen.effects.response import Response
 
@@ -69,19 +69,6 @@ class FittedChain(Sequence[Use]):
         return [{"effect": name, "settings": settings.plain()} for name, settings in self.uses]
 
 
-@dataclass(frozen=True)
-class Console:
-    """A chain for each stem, whose sum is nearest to the mixture."""
-
-    chains: dict[str, FittedChain]
-    error_db: float
-    gain_and_pan_error_db: float
-
-    def mix(self, stems: Mapping[str, Any], sample_rate: int) -> torch.Tensor:
-        """Renders the console's mix of the stems, float64 [C, T]."""
-        return sum((apply_chain(_tensor(stems[name]), sample_rate, chain) for name, chain in self.chains.items()), start=_zero())
-
-
 def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use]) -> FittedChain:
     """The settings with which the named effects, in their order, turn dry into wet.
 
@@ -99,37 +86,11 @@ def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use]) 
     return FittedChain(tuple(kept), _error_db(wet, dry, sample_rate, kept), undetermined, tuple(pruned))
 
 
-def fit_console(
-    mixture: Any, stems: Mapping[str, Any], sample_rate: int, console: Sequence[str] | Mapping[str, Sequence[str]], *, rounds: int = 4
-) -> Console:
-    """A chain for each stem such that the sum of the processed stems is nearest to the mixture.
+def fit_console(mixture: Any, stems: Mapping[str, Any], sample_rate: int, console: Sequence[str] | Mapping[str, Sequence[str]]) -> Console:
+    """A chain for each stem such that the sum of the processed stems is nearest to the mixture: see ``datagen.console``."""
+    from datagen import console as consoles  # it imports this module
 
-    ``console`` names the effects: one list for all stems, or one for each. A fader belongs into each chain.
-    """
-    limit = round(EXCERPT_S * sample_rate)
-    target = _tensor(mixture)[:, :limit]
-    dry = {name: _tensor(audio)[:, :limit] for name, audio in stems.items()}
-    for name, audio in dry.items():
-        if audio.shape != target.shape:
-            raise ValueError(
-                f"stem {name!r} has the shape {list(audio.shape)}, the mixture {list(target.shape)}; they must be alike and aligned"
-            )
-    names = {name: list(console[name] if isinstance(console, Mapping) else console) for name in dry}
-    faders = _faders(target, dry)
-    wet = {name: apply_chain(audio, sample_rate, [("fader", faders[name])]) for name, audio in dry.items()}
-    before_db = _level_db(target - sum(wet.values(), start=_zero()), target)
-    uses: dict[str, list[Use]] = {name: [("fader", faders[name])] for name in dry}
-    undetermined: dict[str, tuple[str, ...]] = {}
-    for turn in range(rounds):
-        for name, audio in dry.items():
-            rest = target - sum((other for key, other in wet.items() if key != name), start=_zero())
-            if turn == 0:
-                uses[name] = _start(rest, audio, sample_rate, names[name], faders[name])
-            uses[name], undetermined[name] = _refined(rest, audio, sample_rate, uses[name], 5)
-            wet[name] = apply_chain(audio, sample_rate, uses[name])
-    error_db = _level_db(target - sum(wet.values(), start=_zero()), target)
-    chains = {name: FittedChain(tuple(uses[name]), error_db, undetermined[name]) for name in dry}
-    return Console(chains, error_db, before_db)
+    return consoles.fit_console(mixture, stems, sample_rate, console)
 
 
 def _start(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str], fader: Any = None) -> list[Use]:
@@ -259,22 +220,6 @@ def _level_db(error: torch.Tensor, reference: torch.Tensor) -> float:
     return 10.0 * math.log10(float(error.square().sum()) / max(float(reference.square().sum()), 1e-30) + 1e-40)
 
 
-def _faders(mixture: torch.Tensor, stems: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Gain and pan of each stem, by least squares on each channel of the mixture."""
-    effect: Any = EFFECTS["fader"]
-    factors = []
-    for channel in range(len(mixture)):
-        table = np.stack([audio[channel].numpy() for audio in stems.values()])
-        gram = table @ table.T
-        factors.append(np.linalg.solve(gram + 1e-9 * np.trace(gram) * np.eye(len(table)), table @ mixture[channel].numpy()).clip(min=4e-3))
-    found = {}
-    for index, name in enumerate(stems):
-        power = float(np.mean([row[index] ** 2 for row in factors]))
-        pan = 4.0 / math.pi * math.atan2(factors[1][index], factors[0][index]) - 1.0 if len(factors) == 2 else 0.0
-        found[name] = effect.Settings(gain_db=min(max(10.0 * math.log10(power), -48.0), 24.0), pan=pan)
-    return found
-
-
 def _aligned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Both signals without a delay between them. Raises ValueError where they differ in shape, or no delay within a second fits."""
     if wet.shape != dry.shape:
@@ -306,9 +251,3 @@ def _tensor(audio: Any) -> torch.Tensor:
     import torch
 
     return torch.as_tensor(np.array(audio) if isinstance(audio, np.ndarray) else audio).detach().cpu().double()
-
-
-def _zero() -> Any:
-    import torch
-
-    return torch.zeros(1, dtype=torch.float64)
