@@ -1,0 +1,70 @@
+"""Corpora of synthetic songs for the benchmarks that train: songs written as multitracks, then the real pipeline over them.
+
+Conventions
+    Songs lie in the shape of MUSDB18-HQ: the first share is its train set (of which the catalog takes no validation songs of its own, since
+    their names are not musdb's), the rest its test set. Everything after the songs is done by the stages that `stemwright build` runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
+
+import numpy as np
+from songs import mixture_of, render_song
+
+from datagen.config import check
+from datagen.corpus import Corpus
+from datagen.runner import Workers
+from datagen.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
+from manifests import audio
+from separation.loudness import integrated_loudness
+
+RATE = 44_100
+HABIT_LU = {"drums": -7.0, "bass": -9.5, "other": -11.0, "vocals": -4.5}
+MOOD_LU = 1.5  # standard deviation from song to song
+
+
+def write_songs(folder: Path, train: int, test: int, duration_s: float, workers: int = 2) -> Path:
+    """Writes ``train`` and ``test`` songs with their stems below ``folder``; the seeds of the two sets do not overlap."""
+    places = {seed: folder / "train" / f"Artist {seed} - Song" for seed in range(2000, 2000 + train)}
+    places |= {seed: folder / "test" / f"Artist {seed} - Song" for seed in range(9100, 9100 + test)}
+    with ProcessPoolExecutor(workers) as pool:
+        for _ in pool.map(partial(_write_song, duration_s=duration_s), places.values(), places):
+            pass
+    return folder
+
+
+def _write_song(place: Path, seed: int, duration_s: float) -> None:
+    stems = balanced(render_song(seed, duration_s), seed)
+    for name, stem in {**stems, "mixture": mixture_of(stems)}.items():
+        audio.save(place / f"{name}.wav", stem, RATE, encoding="wav32f")
+
+
+def balanced(stems: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """The stems at the engineer's levels, their sum at the peak it had; a silent stem stays silent."""
+    rng, peak = np.random.default_rng([seed, 77]), np.abs(mixture_of(stems)).max()
+    out = {}
+    for name, stem in stems.items():
+        wanted = HABIT_LU[name] + MOOD_LU * rng.standard_normal()
+        loudness = integrated_loudness(stem, RATE)
+        out[name] = stem * np.float32(10 ** ((wanted - loudness) / 20)) if np.isfinite(loudness) else stem
+    scale = np.float32(peak / max(np.abs(mixture_of(out)).max(), 1e-9))
+    return {name: stem * scale for name, stem in out.items()}
+
+
+def build(songs: Path, folder: Path, pairs: dict[str, Any]) -> Corpus:
+    """The corpus of written songs with the pairs that a section ``[pairs]`` asks for, rendered."""
+    corpus = Corpus(folder)
+    corpus.create(check({"songs": {"folder": str(songs), "kind": "musdb18hq"}, "pairs": pairs}, where="benchmark"))
+    run_catalog(corpus, Workers(2))
+    run_separate(corpus)
+    run_estimate(corpus, Workers(2))
+    run_plan(corpus)
+    run_render(corpus, Workers(2))
+    return corpus
