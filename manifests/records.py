@@ -218,7 +218,10 @@ class Signal(Record):
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     branches: tuple[Branch, ...]
     bus: tuple[EffectUse, ...] = ()
-    view: Literal["audio", "gain"] = Field("audio", description="gain: not the audio but the gain curve of the bus's limiter, per sample")
+    view: Literal["audio", "gain", "unlimited"] = Field(
+        "audio",
+        description="gain: not the audio but the gain curve of the bus's limiter, per sample; unlimited: the audio over that curve",
+    )
 
 
 class Pair(Record):
@@ -237,6 +240,9 @@ class Pair(Record):
     text: str | None = None
     seed: int
     redraw_of: Id | None = Field(None, description="the pair in whose place this one was drawn, because its wet and dry sounded alike")
+    redraw_below: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="refused if the MR-STFT distance of first input and target is smaller; 0: never"
+    )
 
 
 class SignalFile(Record):
@@ -259,6 +265,24 @@ class Example(Record):
     signals: tuple[SignalFile, ...]
 
 
+class Member(Record):
+    """A sound file that stands, byte for byte, inside a shard."""
+
+    path: RelativePath = Field(description="what the example's row calls it, as if it stood alone")
+    start_byte: int = Field(ge=0)
+    num_bytes: int = Field(gt=0)
+
+
+class Shard(Record):
+    """A file that holds the sound files of many examples: a tar, or a Parquet file with the sound in its cells."""
+
+    id: Id
+    path: RelativePath
+    num_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the whole file")
+    members: tuple[Member, ...]
+
+
 class Rejected(Record):
     """What a stage refused, and why."""
 
@@ -267,6 +291,7 @@ class Rejected(Record):
     row_id: str = Field(description="the id of the refused row, or the path of a file that has none yet")
     subject: str = Field(description="what a person calls it: a path, a title")
     reason: str
+    replaced_by: Id | None = Field(None, description="the row that was made in its place")
 
 
 ROW_TYPES: dict[str, type[Record]] = {
@@ -276,6 +301,8 @@ ROW_TYPES: dict[str, type[Record]] = {
     "track_estimates": TrackEstimate,
     "normalisations": Normalisation,
     "pairs": Pair,
+    "redraws": Pair,  # drawn while rendering, in place of pairs whose wet and dry sounded alike
     "examples": Example,
+    "shards": Shard,
     "rejected": Rejected,
 }

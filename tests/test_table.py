@@ -14,10 +14,12 @@ from manifests.records import (
     EffectUse,
     Estimate,
     Example,
+    Member,
     Normalisation,
     Pair,
     ReferenceStem,
     Rejected,
+    Shard,
     Signal,
     SignalFile,
     Stem,
@@ -45,6 +47,24 @@ signals = st.builds(
     name=st.just("mix"),
     branches=st.lists(st.builds(Branch, source_id=st.just(ID), chain=st.lists(uses, max_size=2)), max_size=3),
     bus=st.lists(uses, max_size=1),
+    view=st.sampled_from(["audio", "gain", "unlimited"]),
+)
+pairs = st.builds(
+    Pair,
+    id=st.just(ID),
+    kind=texts,
+    number=st.integers(0, 9),
+    track_id=st.just(ID),
+    split=st.just("train"),
+    start_frame=st.integers(0, 2**40),
+    num_frames=st.integers(1, 2**40),
+    sample_rate=st.just(44_100),
+    inputs=st.lists(signals, max_size=2),
+    targets=st.lists(signals, max_size=2),
+    text=st.none() | texts,
+    seed=st.integers(0, 2**62),
+    redraw_of=st.none() | st.just(ID),
+    redraw_below=st.floats(0, 1),
 )
 rows = {
     "tracks": st.builds(
@@ -109,22 +129,8 @@ rows = {
         profile=st.just(ID),
         chain=st.lists(st.builds(EffectUse, effect=texts, settings=st.dictionaries(texts, numbers, max_size=2)), max_size=2),
     ),
-    "pairs": st.builds(
-        Pair,
-        id=st.just(ID),
-        kind=texts,
-        number=st.integers(0, 9),
-        track_id=st.just(ID),
-        split=st.just("train"),
-        start_frame=st.integers(0, 2**40),
-        num_frames=st.integers(1, 2**40),
-        sample_rate=st.just(44_100),
-        inputs=st.lists(signals, max_size=2),
-        targets=st.lists(signals, max_size=2),
-        text=st.none() | texts,
-        seed=st.integers(0, 2**62),
-        redraw_of=st.none() | st.just(ID),
-    ),
+    "pairs": pairs,
+    "redraws": pairs,
     "examples": st.builds(
         Example,
         id=st.just(ID),
@@ -143,7 +149,17 @@ rows = {
             max_size=3,
         ),
     ),
-    "rejected": st.builds(Rejected, id=st.just(ID), stage=texts, row_id=texts, subject=texts, reason=texts),
+    "shards": st.builds(
+        Shard,
+        id=st.just(ID),
+        path=st.just("mix/train-000000.tar"),
+        num_bytes=st.integers(0, 2**50),
+        sha256=st.just("b" * 64),
+        members=st.lists(st.builds(Member, path=st.just("a.flac"), start_byte=st.integers(0, 2**50), num_bytes=st.integers(1, 2**40))),
+    ),
+    "rejected": st.builds(
+        Rejected, id=st.just(ID), stage=texts, row_id=texts, subject=texts, reason=texts, replaced_by=st.none() | st.just(ID)
+    ),
 }
 a_few = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
