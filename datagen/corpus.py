@@ -23,6 +23,7 @@ VERBS = {  # table -> the verb that writes it
     "track_estimates": "estimate",
     "normalisations": "estimate",
     "pairs": "plan",
+    "redraws": "render",
     "examples": "render",
 }
 
