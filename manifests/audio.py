@@ -37,6 +37,7 @@ Encoding = Literal["flac24", "wav32f"]
 SUFFIXES: dict[Encoding, str] = {"flac24": ".flac", "wav32f": ".wav"}
 AV_SUFFIXES = {".m4a", ".aac", ".mp4", ".m4b", ".mka", ".webm", ".wma", ".ac3"}
 READABLE_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".caf", ".w64", ".rf64"} | AV_SUFFIXES
+MP3_RATES = (32_000, 44_100, 48_000)  # of MPEG-1 layer III; lower ones exist, with lower quality and less support
 FULL_SCALE = float(2**23)
 SEEKABLE_AV_SUFFIXES = {".m4a", ".mp4", ".m4b"}  # other containers round their time stamps: there an excerpt is decoded from the start
 SEEK_PREROLL = 8192  # frames decoded and dropped before an excerpt, so that transform codecs have settled (AAC needs two packets of 1024)
@@ -95,9 +96,66 @@ def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, 
             if start_frame:
                 file.seek(min(start_frame, file.frames))
             audio = _read(file, -1 if num_frames is None else num_frames)
+    _check_length(path, audio, start_frame, num_frames)
+    return audio, sample_rate
+
+
+def load_range(path: Path | str, start_byte: int, num_bytes: int, start_frame: int = 0, num_frames: int | None = None) -> tuple[Audio, int]:
+    """Reads a WAV or FLAC file that stands inside another file, or an excerpt of it: as ``load`` does, and with what it raises.
+
+    Of our own float WAV only the wanted frames are read. Of FLAC, which has to be sought in, the whole is read (but not decoded).
+    """
+    path = Path(path)
+    with path.open("rb", buffering=0) as file:
+        head = os.pread(file.fileno(), len(_wav_header(1, 1, 0)), start_byte)
+        if plain := _plain_wav(head):
+            found = _plain_frames(file.fileno(), plain, start_byte + len(head), start_frame, num_frames)
+        else:
+            found = _decoded(os.pread(file.fileno(), num_bytes, start_byte), path, start_frame, num_frames)
+    _check_length(path, found[0], start_frame, num_frames)
+    return found
+
+
+def decode(data: bytes) -> tuple[Audio, int]:
+    """The sound of the bytes of a WAV or FLAC file, as (float32 [C, T], sample rate). Raises Refused if they are none."""
+    return _decoded(data, Path("these bytes"), 0, None)
+
+
+def _decoded(data: bytes, path: Path, start_frame: int, num_frames: int | None) -> tuple[Audio, int]:
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            if start_frame:
+                file.seek(min(start_frame, file.frames))
+            samples = file.read(-1 if num_frames is None else num_frames, dtype="float32", always_2d=True)
+            return np.ascontiguousarray(samples.T), file.samplerate
+    except soundfile.LibsndfileError as error:
+        raise Refused(f"{path.name} holds what cannot be decoded ({str(error.error_string).rstrip('.')}). Is it cut off?") from error
+
+
+def _plain_wav(head: bytes) -> tuple[int, int, int] | None:
+    """(sample rate, channels, frames) if this is the header that ``encode`` gives a float WAV."""
+    if not head.startswith(b"RIFF"):
+        return None
+    num_channels, sample_rate = struct.unpack_from("<HI", head, 22)
+    (num_frames,) = struct.unpack_from("<I", head, 46)
+    return (sample_rate, num_channels, num_frames) if head == _wav_header(sample_rate, num_channels, num_frames) else None
+
+
+def _plain_frames(
+    descriptor: int, plain: tuple[int, int, int], start_byte: int, start_frame: int, num_frames: int | None
+) -> tuple[Audio, int]:
+    sample_rate, num_channels, there = plain
+    count = max(0, there - start_frame) if num_frames is None else min(num_frames, max(0, there - start_frame))
+    data = os.pread(descriptor, count * num_channels * 4, start_byte + start_frame * num_channels * 4)
+    samples = np.frombuffer(data[: len(data) // (4 * num_channels) * 4 * num_channels], "<f4")
+    return np.ascontiguousarray(samples.reshape(-1, num_channels).T), sample_rate
+
+
+def _check_length(path: Path, audio: Audio, start_frame: int, num_frames: int | None) -> None:
     if num_frames is not None and audio.shape[1] < num_frames:
         raise Refused(f"{path.name} ends {num_frames - audio.shape[1]} frames before frame {start_frame + num_frames}. Is it truncated?")
-    return audio, sample_rate
 
 
 def blocks(path: Path | str, block_frames: int, *, sample_rate: int | None = None, stream: int = 0) -> Iterator[Audio]:
@@ -107,7 +165,7 @@ def blocks(path: Path | str, block_frames: int, *, sample_rate: int | None = Non
     path = Path(path)
     source = _raw_blocks(path, block_frames, stream)
     file_rate = probe(path, stream=stream).sample_rate
-    return source if sample_rate in (None, file_rate) else _resampled(source, file_rate, int(sample_rate or file_rate))
+    return source if sample_rate in (None, file_rate) else resampled(source, file_rate, int(sample_rate or file_rate))
 
 
 def _raw_blocks(path: Path, block_frames: int, stream: int) -> Iterator[Audio]:
@@ -131,7 +189,8 @@ def _read(file: Any, num_frames: int) -> Audio:
         raise Refused(f"{name} cannot be decoded ({str(error.error_string).rstrip('.')}). Is it truncated?") from error
 
 
-def _resampled(source: Iterator[Audio], from_rate: int, to_rate: int) -> Iterator[Audio]:
+def resampled(source: Iterator[Audio], from_rate: int, to_rate: int) -> Iterator[Audio]:
+    """A stream of [C, t] at another rate: what ``resample`` gives, in pieces."""
     import soxr
 
     resampler = None
@@ -165,6 +224,24 @@ def encode(audio: Audio, sample_rate: int, encoding: Encoding) -> bytes:
         return _wav_header(sample_rate, audio.shape[0], audio.shape[1]) + samples.tobytes()
     buffer = io.BytesIO()
     soundfile.write(buffer, _to_int24(audio), sample_rate, subtype="PCM_24", format="FLAC")
+    return buffer.getvalue()
+
+
+def encode_mp3(audio: Audio, sample_rate: int) -> bytes:
+    """The bytes of an MP3 file of 160 kbit/s (stereo, 44.1 kHz): to listen to in a browser, never to train on. The same audio gives the
+    same bytes.
+
+    MP3 knows no rate above 48 kHz: such audio is resampled to it. Raises ValueError on samples that are not finite or beyond full scale.
+    """
+    import soundfile
+
+    peak = float(np.abs(audio).max(initial=0.0))
+    if not peak <= 1.0:
+        raise ValueError(f"audio peaks at {peak:g}; expected at most full scale, 1.0, since MP3 would clip it. Scale it down")
+    rate = sample_rate if sample_rate in MP3_RATES else min((rate for rate in MP3_RATES if rate > sample_rate), default=max(MP3_RATES))
+    buffer = io.BytesIO()
+    samples = np.ascontiguousarray(resample(audio, sample_rate, rate).T)
+    soundfile.write(buffer, samples, rate, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="CONSTANT", compression_level=0.5)
     return buffer.getvalue()
 
 
