@@ -22,12 +22,16 @@ from datagen.options import (
     ConfigOption,
     CorpusArgument,
     DaskOption,
+    DeviceOption,
+    EngineOption,
+    InputLufsOption,
     JobsOption,
     JsonOption,
     KindOption,
     ModelFolderOption,
     ModelOption,
     OfflineOption,
+    PrecisionOption,
     SeedOption,
     SeparatorOption,
     SongsArgument,
@@ -154,6 +158,10 @@ def build(
     model: ModelOption = None,
     model_folder: ModelFolderOption = None,
     separator: SeparatorOption = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
+    input_lufs: InputLufsOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     seed: SeedOption = None,
@@ -168,7 +176,8 @@ def build(
     from datagen.corpus import Corpus
 
     terminal, place, stages = Terminal(as_json), Corpus(corpus), _stages()
-    separation = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
+    separation: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
+    separation |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
     with _corpus_of(place, songs, config, {"": {"seed": seed}, "songs": {"kind": kind}, "separation": separation}):
         run = _run(
             terminal,
@@ -246,6 +255,10 @@ def separate(
     model: ModelOption = None,
     model_folder: ModelFolderOption = None,
     separator: SeparatorOption = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
+    input_lufs: InputLufsOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     as_json: JsonOption = False,
@@ -254,7 +267,8 @@ def separate(
 
     Example: stemwright separate corpus --model htdemucs_ft
     """
-    options = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
+    options: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
+    options |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
     _one_stage(
         corpus,
         "separate",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from datagen.options import JsonOption, ModelFolderOption, OfflineOption, TrustPickleOption
+from datagen.options import DeviceOption, EngineOption, JsonOption, ModelFolderOption, OfflineOption, PrecisionOption, TrustPickleOption
 from datagen.terminal import Terminal
 
 
@@ -33,6 +35,9 @@ def balance(
     stems: Annotated[Path | None, typer.Option("--stems", help="Folder with the stems (vocals.wav ...), instead of separating.")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="Model that separates.")] = "htdemucs",
     model_folder: ModelFolderOption = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     against: Annotated[Path | None, typer.Option(help="Corpus to compare with: which percentile is this vocal?")] = None,
@@ -51,13 +56,15 @@ def balance(
 
     terminal = Terminal(as_json)
     corpus = track_balance.corpus_levels(against) if against else {}
-    separator = None if stems else _separator(model, model_folder, offline=offline, trust_pickle=trust_pickle)
+    how = {"device": device, "engine": engine, "precision": precision}
+    separator = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     measured, refused = [], 0
     with terminal.progress("balance") as report:
         for number, path in enumerate(files):
             report(number, len(files), path.name)
             try:
-                measured.append(_measure(path, stems, separator))
+                within = partial(_tell_share, report, number, len(files), path.name)
+                measured.append(_measure(path, stems, separator, within))
             except (Refused, ValueError) as reason:
                 refused += 1
                 terminal.warn(f"{path}: {reason}")
@@ -83,15 +90,28 @@ def balance(
     terminal.finish(1 if refused else 0)
 
 
-def _separator(model: str, model_folder: Path | None, *, offline: bool, trust_pickle: bool) -> Any:
+def separator_for(model: str, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:
+    """The separator that the options of a verb ask for; ``how`` holds device, engine and precision, None for automatic.
+
+    Raises ConfigError for a word that is none of theirs, ModelError if the weights cannot be had.
+    """
+    from datagen.config import check
     from separation.separator import DemucsSeparator
 
-    separator = DemucsSeparator(model, model_folder, offline=offline, trust_pickle=trust_pickle)
+    given = {key: value for key, value in how.items() if value is not None}
+    section = check({"separation": given}, where="the options").separation
+    separator = DemucsSeparator(
+        model, model_folder, section.device, section.precision, section.engine, offline=offline, trust_pickle=trust_pickle
+    )
     _ = separator.checkpoint  # a model that cannot be had is said once, not once for each file
     return separator
 
 
-def _measure(path: Path, stems: Path | None, separator: Any) -> Any:
+def _tell_share(report: Callable[[int, int, str], None], done: int, total: int, subject: str, share: float) -> None:
+    report(done, total, f"{subject} {share:.0%}")
+
+
+def _measure(path: Path, stems: Path | None, separator: Any, on_share: Callable[[float], None]) -> Any:
     """The balance of one recording, from stems that are there or by separating it."""
     from manifests.audio import load, resample
     from separation.level import calibration_for
@@ -100,7 +120,7 @@ def _measure(path: Path, stems: Path | None, separator: Any) -> Any:
     if stems is not None:
         return measure_track(path.name, *load_stems(stems, path))
     mixture, sample_rate = load(path)
-    separated = separator.separate(mixture, sample_rate)
+    separated = separator.separate(mixture, sample_rate, on_share=on_share)
     at_rate = resample(mixture, sample_rate, separator.sample_rate)
     return measure_track(path.name, at_rate, separated, separator.sample_rate, calibration=calibration_for(separator.origin))
 

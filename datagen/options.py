@@ -18,6 +18,10 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="Demucs model: htdemucs, htdemucs_ft, bundled, hf://OWNER/NAME, ...")
 ]
 ModelFolderOption = Annotated[Path | None, typer.Option(help="Folder with NAME.yaml and SIG.safetensors, instead of the hub.")]
+DeviceOption = Annotated[str | None, typer.Option(help="Where the networks run: auto, cpu, cuda, cuda:1, mps.")]
+EngineOption = Annotated[str | None, typer.Option(help="What runs them: auto, torch, openvino.")]
+PrecisionOption = Annotated[str | None, typer.Option(help="auto, fp32 (exact), or bf16.")]
+InputLufsOption = Annotated[float | None, typer.Option(help="Give the networks each mixture at this loudness, and scale the stems back.")]
 SeparatorOption = Annotated[str | None, typer.Option(help="auto (a multitrack's own stems, else Demucs), demucs, or reference.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never ask the network for weights.")]
 TrustPickleOption = Annotated[bool, typer.Option("--trust-pickle", help="Also load weights pickled as .th, which runs their code.")]

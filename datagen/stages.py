@@ -20,6 +20,7 @@ from pathlib import Path
 from datagen.config import Config
 from datagen.corpus import Corpus, CorpusError
 from datagen.plan import plan_pairs
+from datagen.recipes import wants
 from datagen.render import Sources, render
 from datagen.runner import (
     Begin,
@@ -39,8 +40,8 @@ from datagen.runner import (
 from datagen.runner import run as run_tasks
 from datagen.writers import WRITERS, DatasetWriter
 from manifests import __version__, audio, catalog, table
-from manifests.records import AudioFile, Estimate, Example, Pair, Refused, Rejected, Stem, Track, content_id, seal
-from separation.pipeline import Job
+from manifests.records import AudioFile, Estimate, Example, Pair, Refused, Rejected, Stem, Track, TrackEstimate, content_id, seal
+from separation.pipeline import Job, OnShare
 from separation.quality import Limits, judge
 from separation.separator import DemucsSeparator, ReferenceStems
 from separation.stem_files import SeparatedFile
@@ -98,7 +99,7 @@ def run_separate(corpus: Corpus, on_progress: OnProgress | None = None, *, offli
         tasks.append(Task(task_id, track.audio.path, track.id, (track, own)))
     stage = Stage("separate", corpus.folder, "stems", Stem)
     separation = Separation(corpus, separator, config)
-    outcome = run_tasks(stage, tasks, separation.do, on_progress)
+    outcome = run_tasks(stage, tasks, separation.do, separation.tracked(on_progress))
     kept = _kept(corpus, {task.row_id for task in tasks})
     return _finished(corpus, stage, outcome, notes=(f"{kept} tracks are no longer among the songs; their stems are kept",) if kept else ())
 
@@ -144,6 +145,21 @@ class Separation:
         self.folder, self.songs, self.separator = corpus.folder, corpus.songs, separator
         self.needs_own = config.separation.separator == "reference"
         self.limits = Limits(**config.separation.limits.model_dump())
+        self._on_share: OnShare | None = None
+
+    def tracked(self, on_progress: OnProgress | None) -> OnProgress | None:
+        """Progress that also tells how far the track under way is: a single song can take many minutes."""
+        if on_progress is None:
+            return None
+        counts = (0, 0)
+
+        def report(done: int, total: int, subject: str) -> None:
+            nonlocal counts
+            counts = (done, total)
+            on_progress(done, total, subject)
+
+        self._on_share = lambda job, share: on_progress(*counts, f"{Path(job.path).name} {share:.0%}")
+        return report
 
     def do(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
         """The results of tasks whose payload is (track, its own stems or None)."""
@@ -181,7 +197,7 @@ class Separation:
                     yield Job(self.songs / track.audio.path, place, track.audio.stream)
 
         try:
-            for job, separated in self.separator.separate_files(jobs()) if tasks else ():
+            for job, separated in self.separator.separate_files(jobs(), self._on_share) if tasks else ():
                 yield self._result(by_place[Path(job.out_folder)], separated)
                 while refused:
                     yield refused.pop()
@@ -218,18 +234,52 @@ class Separation:
         return [seal(Stem, name=name, audio=file.record(self.folder), **facts) for name, file in separated.files.items()]
 
 
+Step = tuple[Stage, Outcome]
+
+
 def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
-    """Measures the balance of every track from its stems."""
+    """Measures the balance of every track from its stems, then whatever else the recipes of the configuration need.
+
+    Each table is a step of its own with its own journal; the tables are finished together, once all steps are done.
+    """
+    titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
+    by_track, pairs = _by_track(corpus.rows("stems", Stem)), corpus.config.pairs
+    steps = [_estimate_balance(corpus, by_track, titles, workers, on_progress)]
+    if wants(pairs, "tempo"):
+        steps.append(_estimate_tempo(corpus, by_track, titles, workers, on_progress))
+    return _finished_together(corpus, "estimate", steps)
+
+
+def _estimate_balance(
+    corpus: Corpus, by_track: dict[str, list[Stem]], titles: dict[str, str], workers: Workers, on_progress: OnProgress | None
+) -> Step:
+    """The table of estimates: one row for each stem."""
     from datagen import estimate as estimating  # brings numba, a third of a second that a start over finished work need not wait
 
-    titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
-    tasks = [
-        Task(estimating.task_id(stems), titles.get(track_id, track_id), track_id, stems)
-        for track_id, stems in _by_track(corpus.rows("stems", Stem)).items()
-    ]
+    tasks = [Task(estimating.task_id(stems), titles.get(track_id, track_id), track_id, stems) for track_id, stems in by_track.items()]
     stage = Stage("estimate", corpus.folder, "estimates", Estimate)
-    outcome = run_tasks(stage, tasks, shared(partial(estimating.estimate_track, corpus=corpus.folder), workers), on_progress)
-    return _finished(corpus, stage, outcome)
+    return stage, run_tasks(stage, tasks, shared(partial(estimating.estimate_track, corpus=corpus.folder), workers), on_progress)
+
+
+def _estimate_tempo(
+    corpus: Corpus, by_track: dict[str, list[Stem]], titles: dict[str, str], workers: Workers, on_progress: OnProgress | None
+) -> Step:
+    """The table of what was estimated about whole tracks: tempo, beats and key."""
+    from datagen import estimate as estimating
+
+    tasks = [Task(estimating.tempo_task_id(stems), titles.get(track_id, track_id), track_id, stems) for track_id, stems in by_track.items()]
+    stage = Stage("estimate", corpus.folder, "track_estimates", TrackEstimate)
+    return stage, run_tasks(stage, tasks, shared(partial(estimating.estimate_tempo, corpus=corpus.folder), workers), on_progress)
+
+
+def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step]) -> Summary:
+    """Finishes the tables of a stage that writes several. A task counts once for each table that has it."""
+    rejected = [row for _, outcome in steps for row in outcome.rejected]
+    corpus.replace_rejected(name, rejected)  # first: once the tables stand, the stage counts as done
+    for stage, outcome in steps:
+        finish(stage, outcome.rows)
+    done, skipped = (sum(getattr(outcome, what) for _, outcome in steps) for what in ("done", "skipped"))
+    return Summary(name, done, skipped, len(rejected))
 
 
 def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:

@@ -9,7 +9,7 @@ Conventions
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,9 @@ class Job(NamedTuple):
     path: Path | str
     out_folder: Path | str
     stream: int = 0
+
+
+OnShare = Callable[[Job, float], None]  # which file, how much of it has gone through the networks (0 to 1)
 
 
 class Frames(Protocol):
@@ -151,12 +154,16 @@ class _Passage:
     mixture: Mixture
     session: schedule.Session | None
     refused: Refused | None = None
+    done_frames: int = 0
 
 
-def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job]) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
+def run_jobs(
+    separator: DemucsSeparator, jobs: Iterable[Job], on_share: OnShare | None = None
+) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
     """Separates files in a pipeline and yields each as it comes to its end."""
     with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(2) as encoder:
         pipeline = _Pipeline(separator, jobs, decoder, encoder)
+        pipeline.on_share = on_share
         try:
             yield from pipeline.run()
         finally:
@@ -166,6 +173,7 @@ def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job]) -> Iterator[tuple[
 class _Pipeline:
     def __init__(self, separator: DemucsSeparator, jobs: Iterable[Job], decoder: ThreadPoolExecutor, encoder: ThreadPoolExecutor) -> None:
         self._separator, self._jobs, self._decoder, self._encoder = separator, iter(jobs), decoder, encoder
+        self.on_share: OnShare | None = None
         self._open: list[_Passage] = []
         self._decoding: Future[_Passage | tuple[Job, Refused]] | None = None
         self._finishing: list[tuple[_Passage, Future[SeparatedFile]]] = []
@@ -177,6 +185,9 @@ class _Pipeline:
         for session, stems in schedule.run(self._sessions(), self._separator.forward, batch_size=batch_size):
             passage = next(passage for passage in self._open if passage.session is session)
             self._add(passage, passage.mixture.narrow(stems))
+            passage.done_frames += stems.shape[-1]
+            if self.on_share:
+                self.on_share(passage.job, passage.done_frames / passage.mixture.num_frames)
             if session.finished:
                 self._finish(passage)
             yield from self._ended(MAX_FINISHING)

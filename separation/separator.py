@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -27,7 +27,7 @@ from manifests.audio import Audio, file_sha256, probe, resample
 from manifests.records import Refused
 from separation import checkpoints, schedule
 from separation.engines import Engine, OpenVinoEngine, Precision, TorchEngine, cache_folder, has_openvino, processor_threads
-from separation.pipeline import BLOCK_FRAMES, Held, Job, Mixture, checked_blocks, run_jobs
+from separation.pipeline import BLOCK_FRAMES, Held, Job, Mixture, OnShare, checked_blocks, run_jobs
 from separation.precision import bf16_is_good, error_db, probe_signal, processor_has_bf16
 from separation.stem_files import SeparatedFile, StemFolder
 
@@ -233,14 +233,21 @@ class DemucsSeparator:
         """Segments per call of a network: on a processor as many as run side by side. It does not change the stems."""
         return self._batch_size or (processor_threads()[0] if self.device == "cpu" else 8)
 
-    def separate(self, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
-        """Stems {name: [C, T]} of a mixture [C, T], at ``self.sample_rate`` (T is that of the resampled mixture), without the residual."""
+    def separate(self, mixture: Audio, sample_rate: int, *, on_share: Callable[[float], None] | None = None) -> dict[str, Audio]:
+        """Stems {name: [C, T]} of a mixture [C, T], at ``self.sample_rate`` (T is that of the resampled mixture), without the residual.
+
+        ``on_share`` is told after each segment how much is done, 0 to 1.
+        """
         mixture = resample(np.asarray(mixture, dtype=np.float32), sample_rate, self.sample_rate)
         source = Mixture(Held(mixture), self.num_channels)
         source.take(mixture)
         if source.constant:
             return {name: np.zeros_like(mixture) for name in self.stem_names}
-        parts = [source.narrow(stems) for _, stems in schedule.run([self.session(source)], self.forward, batch_size=self.batch_size)]
+        parts: list[Audio] = []
+        for _, stems in schedule.run([self.session(source)], self.forward, batch_size=self.batch_size):
+            parts.append(source.narrow(stems))
+            if on_share:
+                on_share(sum(part.shape[-1] for part in parts) / source.num_frames)
         return dict(zip(self.stem_names, np.concatenate(parts, axis=-1), strict=True))
 
     def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
@@ -253,11 +260,11 @@ class DemucsSeparator:
             raise result
         return result
 
-    def separate_files(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
+    def separate_files(self, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
         """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
         track share a batch with the first of the next. Refused files are yielded with their reason, in the order in which they come to an
-        end."""
-        yield from run_jobs(self, jobs)
+        end. ``on_share(job, share)`` is told after each segment how much of a file is done."""
+        yield from run_jobs(self, jobs, on_share)
 
 
 class ReferenceStems:

@@ -29,6 +29,8 @@ def test_a_wrong_key_names_the_right_one_and_leaves_with_2(tmp_path, songs_folde
         (("effects", "compresser"), "did you mean 'compressor'"),
         (("separate", "{tmp}/busy"), "holds other files|is not a corpus"),
         (("build", "{tmp}/busy", "{tmp}/busy"), "lie inside the corpus|holds other files"),
+        (("balance", "{tmp}/busy/notes.txt", "--engine", "onnx"), "engine: .*'torch' or 'openvino'; got 'onnx'"),
+        (("separate", "{tmp}/busy", "--precision", "fp8"), "is not a corpus"),
         (("frobnicate",), "No such command"),
         (("build",), "Missing argument"),
     ],

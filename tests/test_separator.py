@@ -519,3 +519,18 @@ def test_reference_stems_are_known_by_their_content(multitrack, tmp_path):
     moved = tmp_path / "renamed.flac"
     paths["drums"][0].rename(moved)
     assert ReferenceStems({**paths, "drums": (moved, 0)}).identity == before
+
+
+def test_progress_within_a_track_rises_to_the_whole(separator, noise, tmp_path):
+    shares: list[tuple[str, float]] = []
+    paths = [tmp_path / f"{number}.wav" for number in range(2)]
+    for number, path in enumerate(paths):
+        audio.save(path, noise(2, 3 * SEGMENT, seed=number), RATE, encoding="wav32f")
+    jobs = [Job(path, tmp_path / path.stem) for path in paths]
+    for _ in separator.separate_files(jobs, lambda job, share: shares.append((str(job.path), share))):
+        pass
+    for path in paths:
+        of_path = [share for name, share in shares if name == str(path)]
+        assert of_path == sorted(of_path)
+        assert len(of_path) > 1
+        assert of_path[-1] == 1.0
