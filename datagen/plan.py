@@ -25,9 +25,10 @@ from manifests.records import Estimate, Pair, Refused, Rejected, Stem, Track, ca
 STAGE = "plan"
 
 
-def generator(seed: int, track_id: str, kind: str, number: int) -> np.random.Generator:
-    """The random generator of one pair."""
-    key = hashlib.sha256(canonical_json([seed, track_id, kind, number]).encode()).digest()
+def generator(seed: int, track_id: str, kind: str, number: int, attempt: int = 0) -> np.random.Generator:
+    """The random generator of one pair; ``attempt`` counts how often it was drawn again."""
+    named = [seed, track_id, kind, number] + ([attempt] if attempt else [])
+    key = hashlib.sha256(canonical_json(named).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "big")))
 
 
@@ -57,7 +58,7 @@ def plan_pairs(
     ready = [track for track in tracks if by_track[track.id] and all(stem.id in by_stem for stem in by_track[track.id])]
     for done, track in enumerate(ready, 1):
         try:
-            material = _material(track, by_track[track.id], by_stem, config.pairs)
+            material = material_of(track, by_track[track.id], by_stem, config.pairs)
         except Refused as reason:
             planned.rejected.append(_rejected(track, str(reason)))
         else:
@@ -86,11 +87,19 @@ def _plan_kind(kind: str, material: Material, config: Config, planned: Planned) 
         planned.pairs += [_pair(kind, number, config, track, draft) for number, draft in drafts]
 
 
+def redraw_pair(pair: Pair, attempt: int, material: Material, config: Config) -> Pair:
+    """The pair that is drawn in the place of one that rendering refused. Raises Refused as the recipe does."""
+    section = cast("RecipeConfig", getattr(config.pairs, pair.kind))
+    draft = RECIPES[pair.kind].draft(replace(material), section, generator(config.seed, pair.track_id, pair.kind, pair.number, attempt))
+    return _pair(pair.kind, pair.number, config, material.track, draft, redraw_of=pair.id)
+
+
 def _rejected(track: Track, reason: str) -> Rejected:
     return seal(Rejected, stage=STAGE, row_id=track.id, subject=track.audio.path, reason=reason)
 
 
-def _material(track: Track, stems: list[Stem], by_stem: dict[str, Estimate], pairs: PairsBase) -> Material:
+def material_of(track: Track, stems: list[Stem], by_stem: dict[str, Estimate], pairs: PairsBase) -> Material:
+    """What is known about a track. Raises Refused when it is shorter than an excerpt."""
     material = Material(track, tuple(stems), {stem.name: by_stem[stem.id] for stem in stems}, pairs.sample_rate, pairs.num_frames)
     if material.track_frames < pairs.num_frames:
         lasts_s = material.track_frames / pairs.sample_rate
@@ -98,7 +107,7 @@ def _material(track: Track, stems: list[Stem], by_stem: dict[str, Estimate], pai
     return material
 
 
-def _pair(kind: str, number: int, config: Config, track: Track, draft: Draft) -> Pair:
+def _pair(kind: str, number: int, config: Config, track: Track, draft: Draft, *, redraw_of: str | None = None) -> Pair:
     return seal(
         Pair,
         kind=kind,
@@ -112,4 +121,6 @@ def _pair(kind: str, number: int, config: Config, track: Track, draft: Draft) ->
         targets=draft.targets,
         text=draft.text,
         seed=config.seed,
+        redraw_of=redraw_of,
+        redraw_below=draft.redraw_below,
     )

@@ -29,6 +29,16 @@ class RecipeConfig(Section):
 
     per_track: int = Field(4, ge=0, description="how many pairs of this kind each track gives")
 
+    @property
+    def needs_tempo(self) -> bool:
+        """Whether the recipe, so configured, reads ``Material.tempo``: then the estimate stage writes the table ``track_estimates``."""
+        return False
+
+    @property
+    def needs_normalisations(self) -> bool:
+        """Whether the recipe, so configured, reads ``Material.normalisations``: then the estimate stage writes that table."""
+        return False
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -38,6 +48,7 @@ class Draft:
     inputs: tuple[Signal, ...]
     targets: tuple[Signal, ...]
     text: str | None = None
+    redraw_below: float = 0.0
 
 
 @dataclass(frozen=True)
