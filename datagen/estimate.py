@@ -1,4 +1,5 @@
-"""Estimating: the stems of a track -> one row for each stem, with its balance, its place, and when it sounds.
+"""Estimating: the stems of a track -> one row for each stem, with its balance, its place, and when it sounds; and, where a recipe asks
+for it, one row for the track, with its tempo, beats and key.
 
 Conventions
     The mixture is taken as the sum of the stems and their residual, which is what it is; the songs folder is not needed.
@@ -15,14 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from manifests import __version__
-from manifests.audio import Audio, load
-from manifests.records import RESIDUAL, Estimate, Refused, Stem, content_id, seal
+from manifests.audio import Audio, blocks, load
+from manifests.records import RESIDUAL, Estimate, Refused, Stem, TrackEstimate, content_id, seal
 from separation.balance import StemBalance, measure_balance
 from separation.level import calibration_for
 from separation.loudness import integrated_loudness, momentary_loudness
 
 SOUNDING_SHARE = 0.5  # of a second
 SOUNDING_RANGE_LU = 20.0  # below the stem's own integrated loudness
+BLOCK_FRAMES = 1 << 18
 MOMENTARY_S = 0.4  # BS.1770-5: the window of the momentary loudness
 
 
@@ -44,6 +46,39 @@ def estimate_track(stems: Sequence[Stem], corpus: Path) -> list[Estimate]:
         raise Refused(str(error)) from error
     task = task_id(stems)
     return [_row(stem, balances[stem.name], sounding_seconds(audio[stem.name], stem.audio.sample_rate), task) for stem in stems]
+
+
+def tempo_task_id(stems: Sequence[Stem]) -> str:
+    """The id of estimating tempo, beats and key of one track: of its stems and this version."""
+    return content_id({"stems": [stem.id for stem in stems], "estimate": "tempo and key", "version": __version__})
+
+
+def estimate_tempo(stems: Sequence[Stem], corpus: Path) -> list[TrackEstimate]:
+    """Tempo, beats and key of one track, from the sum of its stems. What cannot be said is None; nothing is refused."""
+    from separation.tempo import ANALYSIS_RATE, find_beats, find_key
+
+    mixture = mixture_at(stems, corpus, ANALYSIS_RATE)
+    beats, key = find_beats(mixture, ANALYSIS_RATE), find_key(mixture, ANALYSIS_RATE)
+    row = seal(
+        TrackEstimate,
+        task_id=tempo_task_id(stems),
+        track_id=stems[0].track_id,
+        tempo_bpm=None if beats.tempo_bpm is None else round(beats.tempo_bpm, 2),
+        beats_s=tuple(round(time_s, 4) for time_s in beats.times_s),
+        key=key.name,
+        key_confidence=round(key.confidence, 3),
+    )
+    return [row]
+
+
+def mixture_at(stems: Sequence[Stem], corpus: Path, sample_rate: int) -> Audio:
+    """The sum of a track's stems, mono [1, T] at a rate; read as a stream, so that a long track takes little memory."""
+    total: Audio | None = None
+    for stem in stems:
+        parts = [block.mean(axis=0, dtype=np.float32) for block in blocks(corpus / stem.audio.path, BLOCK_FRAMES, sample_rate=sample_rate)]
+        one = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        total = one if total is None else total + one
+    return np.zeros((1, 0), np.float32) if total is None else total[None]
 
 
 def _row(stem: Stem, balance: StemBalance, active: tuple[bool, ...], task: str) -> Estimate:

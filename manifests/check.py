@@ -135,6 +135,9 @@ def _dangling(rows: Rows) -> Iterator[Problem]:
     yield from _known(rows, "stems", "track_id", ("tracks",))
     yield from _known(rows, "estimates", "track_id", ("tracks",))
     yield from _known(rows, "estimates", "stem_id", ("stems",))
+    yield from _known(rows, "track_estimates", "track_id", ("tracks",))
+    yield from _known(rows, "normalisations", "track_id", ("tracks",))
+    yield from _known(rows, "normalisations", "stem_id", ("stems",))
     yield from _known(rows, "pairs", "track_id", ("tracks",))
     yield from _known(rows, "examples", "pair_id", ("pairs",))
     known = {row.id for name in ("tracks", "stems") for row in rows[name]}

@@ -10,7 +10,7 @@ and one line in ``RECIPES``. Below ``plan`` nothing knows the kinds.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -29,3 +29,9 @@ class Recipe(Protocol):
 
 
 RECIPES: dict[str, Recipe] = {"mix": mix, "removal": removal}  # type: ignore[dict-item]  # modules stand for the protocol
+
+
+def wants(pairs: object, need: Literal["tempo", "normalisations"]) -> bool:
+    """Whether any recipe of a configuration's ``[pairs]`` that is to give pairs needs a table that is only made on demand."""
+    sections = [getattr(pairs, kind) for kind in RECIPES]
+    return any(section.per_track > 0 and getattr(section, f"needs_{need}") for section in sections)

@@ -1,0 +1,143 @@
+"""Tempo, beats and key of a recording.
+
+Beats are those of Ellis's dynamic programming on the onset strength, as librosa has it: a tempo is chosen first, near 120 BPM where the
+music allows several, and the beats follow the onsets at about that tempo. The tempo that is given is that of the beats themselves, by a
+straight line through their times, which is far finer than the grid on which the tempo was sought.
+
+The key is the one of 24 whose profile of pitch classes the recording's mean chroma resembles most.
+
+Conventions
+    audio is float32 [C, T], full scale 1.0; channels are averaged. Times are seconds from the start of the audio.
+    Octaves of the tempo: 60, 120 and 240 beats per minute may all be right about the same music. The level that lies nearest 120 BPM is
+    taken, so a steady pulse of 50 may be given as 100, and one of 200 as 100.
+    Silence, noise, and audio too short to hold four beats have no tempo; what has no pitches has no key: None. Whether a beat that was
+    found is the one a listener would tap is not known from here: there is no confidence in it.
+
+References
+    D. P. W. Ellis, Beat tracking by dynamic programming, Journal of New Music Research 36 (2007); McFee et al., librosa (2015).
+    C. L. Krumhansl, Cognitive foundations of musical pitch (1990), table 2.1: the probe-tone profiles of Krumhansl and Kessler (1982),
+    and section 4: correlating them with how long each pitch class sounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from manifests.audio import Audio, resample
+
+ANALYSIS_RATE = 22_050  # Hz; beats and chroma need no more
+HOP_FRAMES = 256  # 11.6 ms
+LATENESS_S = 0.017  # of librosa's onset strength against the onset itself, measured on clicks; tests/test_tempo.py holds it
+MIN_BEATS = 4
+MIN_CLARITY = 0.1  # of the pulse, see ``_clarity``; noise stays below 0.07; a few irregular clicks may not
+SILENCE = 1e-5  # -100 dBFS
+
+TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+PROFILES = {  # Krumhansl 1990, table 2.1: how well each pitch class fits a key, from its tonic upwards
+    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
+    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
+}
+MIN_CONTRAST = 0.1  # of the mean chroma, see ``find_key``
+MIN_RESEMBLANCE = 0.5  # correlation with the best key's profile
+MIN_CONFIDENCE = 0.01  # one held note resembles its minor and its major key alike
+
+
+@dataclass(frozen=True)
+class Beats:
+    """The tempo in beats per minute and the times of the beats in seconds; None and none where no beat was found."""
+
+    tempo_bpm: float | None = None
+    times_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key such as "A minor" or "C# major", and by how much its correlation exceeds that of the next best; None and 0 where none stands
+    out.
+    """
+
+    name: str | None = None
+    confidence: float = 0.0
+
+
+def find_beats(audio: Audio, sample_rate: int) -> Beats:
+    """Tempo and beats of audio [C, T]."""
+    mono = _mono(audio, sample_rate)
+    if mono.size < HOP_FRAMES * 8 or float(np.abs(mono).max()) < SILENCE:
+        return Beats()
+    import librosa.beat
+    import librosa.onset
+
+    strength = librosa.onset.onset_strength(y=mono, sr=ANALYSIS_RATE, hop_length=HOP_FRAMES)
+    if not float(strength.max(initial=0.0)) > 0.0:
+        return Beats()
+    _, frames = librosa.beat.beat_track(onset_envelope=strength, sr=ANALYSIS_RATE, hop_length=HOP_FRAMES)
+    if len(frames) < MIN_BEATS or _clarity(strength, frames) < MIN_CLARITY:
+        return Beats()
+    times_s = np.maximum(frames * (HOP_FRAMES / ANALYSIS_RATE) - LATENESS_S, 0.0)
+    return Beats(60.0 / _period(times_s), tuple(float(time_s) for time_s in times_s))
+
+
+def find_key(audio: Audio, sample_rate: int) -> Key:
+    """Key of audio [C, T]."""
+    mono = _mono(audio, sample_rate)
+    if mono.size < ANALYSIS_RATE // 2 or float(np.abs(mono).max()) < SILENCE:
+        return Key()
+    import librosa.feature
+
+    chroma = librosa.feature.chroma_stft(y=mono, sr=ANALYSIS_RATE, n_fft=4096, hop_length=2048, norm=None)
+    return key_of_chroma(chroma.mean(axis=1))
+
+
+def key_of_chroma(chroma: Any) -> Key:
+    """The key whose profile a chroma [12], from C upwards, resembles most. None where the pitch classes are too even or resemble none."""
+    chroma = np.asarray(chroma, dtype=np.float64)
+    mean = float(chroma.mean())
+    if not mean > 0.0 or float(chroma.std()) / mean < MIN_CONTRAST:
+        return Key()
+    found = {
+        f"{tonic} {mode}": float(np.corrcoef(np.roll(profile, number), chroma)[0, 1])
+        for mode, profile in PROFILES.items()
+        for number, tonic in enumerate(TONICS)
+    }
+    best, second, *_ = sorted(found, key=found.__getitem__, reverse=True)
+    if found[best] < MIN_RESEMBLANCE or found[best] - found[second] < MIN_CONFIDENCE:
+        return Key()
+    return Key(best, min(1.0, found[best] - found[second]))
+
+
+def pitch_set(key: str) -> int:
+    """The major tonic, 0 for C to 11 for B, whose scale a key uses: that of a minor key is its relative major's, three semitones up.
+
+    Raises ValueError for what is no key.
+    """
+    tonic, _, mode = key.partition(" ")
+    if tonic not in TONICS or mode not in PROFILES:
+        raise ValueError(f"{key!r} is no key; expected a tonic ({', '.join(TONICS)}) and major or minor")
+    return (TONICS.index(tonic) + (3 if mode == "minor" else 0)) % 12
+
+
+def _mono(audio: Audio, sample_rate: int) -> Audio:
+    """[T] at the rate of the analysis."""
+    mono = np.asarray(audio, np.float32).mean(axis=0, keepdims=True)
+    return np.ascontiguousarray((resample(mono, sample_rate, ANALYSIS_RATE) if sample_rate != ANALYSIS_RATE else mono)[0])
+
+
+def _period(times_s: Any) -> float:
+    """Seconds between beats: the median over pairs of beats that are half of all beats apart, which a stray beat does not move."""
+    apart = len(times_s) // 2
+    return float(np.median((times_s[apart:] - times_s[:-apart]) / apart))
+
+
+def _clarity(strength: Any, frames: Any) -> float:
+    """How periodic the onsets are: the highest autocorrelation of their strength at one to four beats, 1 for a strict repetition."""
+    centred = strength - strength.mean()
+    energy = float(centred @ centred)
+    if not energy > 0.0:
+        return 0.0
+    beat = _period(frames.astype(np.float64))
+    lags = {lag for beats in range(1, 5) for lag in range(round(beats * beat) - 2, round(beats * beat) + 3) if 0 < lag < len(centred)}
+    return max((float(centred[lag:] @ centred[:-lag]) / energy for lag in lags), default=0.0)
