@@ -35,6 +35,7 @@ SUMS_FILE = "SHA256SUMS"
 HUB = "https://huggingface.co"
 NAMESPACE = "adefossez"  # of Demucs's author on the hub
 KNOWN_CLASSES = {"demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs", "demucs.demucs.Demucs"}
+ANSWER_S = 10.0  # how long a server may take to open the door
 HEADER_LIMIT = 100 * 2**20  # safetensors' own limit
 FOUR = ("drums", "bass", "other", "vocals")
 SIX = (*FOUR, "guitar", "piano")
@@ -355,8 +356,11 @@ def _hub_folder(name: str, tried: list[str], *, offline: bool) -> Path:
     if not offline:
         tried.append(f"the address {url}")
 
+    # The client would knock five times, half a minute long, where there is no network at all.
+    silent = None if offline else _no_answer(endpoint)
+
     def get(file: str) -> Path:
-        return Path(hf_hub_download(repo, file, endpoint=endpoint, local_files_only=offline))
+        return Path(hf_hub_download(repo, file, endpoint=endpoint, local_files_only=offline or silent is not None))
 
     try:
         definition = get(f"{plain}.yaml")
@@ -365,9 +369,27 @@ def _hub_folder(name: str, tried: list[str], *, offline: bool) -> Path:
     except ModelError:
         raise
     except Exception as error:  # the client raises errors of several libraries; all mean that the weights are out of reach
-        why = "the network was not asked, because of --offline" if offline else f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        said = silent or f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        why = "the network was not asked, because of --offline" if offline else said
         raise WeightsUnavailable(f"no weights of model {name!r}: looked in {', then '.join(tried)} ({why}). {_ways_out(name)}") from error
     return definition.parent
+
+
+def _no_answer(endpoint: str) -> str | None:
+    """Why nobody opens at an address, in words; None if somebody does, or if a proxy is to be asked instead of it."""
+    import socket
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(endpoint)
+    host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    if parts.scheme in getproxies() and not proxy_bypass(host):
+        return None
+    try:
+        socket.create_connection((host, port), timeout=ANSWER_S).close()
+    except OSError as error:
+        return f"no answer from {endpoint}: {error.strerror or error}"
+    return None
 
 
 def fetch(name: str, *, model_folder: Path | str | None = None) -> Checkpoint:

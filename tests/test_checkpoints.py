@@ -276,6 +276,15 @@ def test_what_the_server_does_not_have_is_said_with_its_address(hub, monkeypatch
         checkpoints.find("absent")
 
 
+def test_a_fetched_model_is_still_found_when_the_server_is_gone_and_an_absent_one_says_nobody_answers(hub, monkeypatch, capfd):
+    fetched = checkpoints.fetch("tiny")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody listens
+    assert checkpoints.find("tiny").identity == fetched.identity
+    with pytest.raises(WeightsUnavailable, match=r"no answer from http://127\.0\.0\.1:9: Connection refused"):
+        checkpoints.find("absent")
+    assert "Retrying" not in capfd.readouterr().err
+
+
 def test_the_list_says_what_is_here(folder, monkeypatch):
     before = {one.name: one for one in checkpoints.available()}
     assert {"htdemucs", "htdemucs_ft", "htdemucs_6s", "hdemucs_mmi", "mdx_extra", "bundled"} <= set(before)
