@@ -175,6 +175,14 @@ def _metadata(path: Path) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in (pq.read_schema(path).metadata or {}).items()}
 
 
+def journalled(path: Path, record_type: type[R]) -> dict[str, tuple[R, ...]]:
+    """The finished tasks of a journal (task id -> rows), without opening it for more; empty if there is none."""
+    journal = Journal(path, record_type)
+    if path.exists():
+        journal._read_back()
+    return journal.tasks  # type: ignore[return-value]
+
+
 class Journal:
     """The rows of a running stage: appended and flushed task by task, by one process.
 

@@ -1,0 +1,109 @@
+"""Where the sound files of a dataset stand: by themselves, or byte for byte inside larger files, the shards.
+
+A tar holds its members as they are, and so does a Parquet file whose pages are neither compressed nor dictionaries. So one table,
+``shards.parquet``, says for every sound file in which shard and from which byte on it stands, whatever the format; reading one is a
+seek, and its checksum is that of the example's row.
+
+Conventions
+    Paths are those of the rows: relative to the corpus folder, the first part being the dataset folder, whatever that is called now.
+    While a dataset is being packed, ``shards.jsonl.part`` beside the table goes before it: an entry without rows voids a shard.
+    A shard that is missing or has another length than its row says holds nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests import table
+from manifests.audio import Audio, load, load_range
+from manifests.records import Refused, Shard
+
+TABLE = "shards.parquet"
+JOURNAL = "shards.jsonl.part"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the bytes of a sound file stand: the whole of a file, or ``num_bytes`` of it from ``start_byte`` on."""
+
+    file: Path
+    start_byte: int = 0
+    num_bytes: int | None = None
+
+    def read(self) -> bytes:
+        """The bytes of the sound file. Raises Refused naming the shard if it ends before them."""
+        if self.num_bytes is None:
+            return self.file.read_bytes()
+        with self.file.open("rb", buffering=0) as file:
+            data = os.pread(file.fileno(), self.num_bytes, self.start_byte)
+        if len(data) < self.num_bytes:
+            raise Refused(f"{self.file.name} is cut off: it ends {self.num_bytes - len(data)} bytes before a sound file in it does")
+        return data
+
+    def load(self, start_frame: int = 0, num_frames: int | None = None) -> tuple[Audio, int]:
+        """Decodes the sound file, or an excerpt of it, as ``audio.load`` does: (float32 [C, T], sample rate)."""
+        if self.num_bytes is None:
+            return load(self.file, start_frame, num_frames)
+        return load_range(self.file, self.start_byte, self.num_bytes, start_frame, num_frames)
+
+
+def below(dataset: Path, path: str) -> Path:
+    """Where a path of a row leads in a dataset folder that may have been renamed or moved: its first part is the folder itself."""
+    return dataset / path.partition("/")[2]
+
+
+def read(dataset: Path) -> list[Shard]:
+    """The shards that a dataset folder says it has, as the last packing left them; empty if its sound files stand by themselves."""
+    rows = {shard.path: shard for shard in table.read(dataset / TABLE, Shard)} if (dataset / TABLE).exists() else {}
+    for path, entry in table.journalled(dataset / JOURNAL, Shard).items():
+        rows.pop(path, None)
+        rows.update({shard.path: shard for shard in entry})
+    return [rows[path] for path in sorted(rows)]
+
+
+def damage(dataset: Path, shard: Shard) -> str | None:
+    """What is plainly wrong with a shard, or None: that it is missing, cut off, or longer than it was. Its bytes are not read."""
+    try:
+        found = below(dataset, shard.path).stat().st_size
+    except FileNotFoundError:
+        return "is missing"
+    if found == shard.num_bytes:
+        return None
+    what = "is cut off" if found < shard.num_bytes else "is another file"
+    return f"{what}: it has {found:,} bytes and was written with {shard.num_bytes:,}"
+
+
+class Places:
+    """Finds the sound files of a dataset folder, in shards or by themselves. Damaged shards are in ``damaged`` and hold nothing."""
+
+    def __init__(self, dataset: Path, shards: Sequence[Shard] | None = None) -> None:
+        self.dataset = Path(dataset)
+        self.shards = list(read(self.dataset) if shards is None else shards)
+        self.damaged = {shard.path: what for shard in self.shards if (what := damage(self.dataset, shard))}
+        self._inside: dict[str, Place] = {}
+        self._lost: dict[str, str] = {}
+        for shard in self.shards:
+            if shard.path in self.damaged:
+                self._lost.update((member.path, shard.path) for member in shard.members)
+                continue
+            file = below(self.dataset, shard.path)
+            self._inside.update((member.path, Place(file, member.start_byte, member.num_bytes)) for member in shard.members)
+
+    def find(self, path: str) -> Place:
+        """Where the sound file that a row calls ``path`` stands, or should stand."""
+        return self._inside.get(path) or Place(below(self.dataset, path))
+
+    def inside(self, path: str) -> bool:
+        """Whether the sound file stands in a whole shard."""
+        return path in self._inside
+
+    def lost_with(self, path: str) -> str | None:
+        """The damaged shard that holds a sound file, or None."""
+        return self._lost.get(path)
+
+    def exists(self, path: str) -> bool:
+        """Whether the sound file is there, in a whole shard or by itself."""
+        return path in self._inside or below(self.dataset, path).exists()
