@@ -82,9 +82,10 @@ def _close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Su
     from datagen.tables import rejected_table
 
     stages = {summary.stage for summary in summaries}
-    rejected = [row for row in corpus.rejected() if row.stage in stages]
+    every = [row for row in corpus.rejected() if row.stage in stages]
+    rejected = [row for row in every if row.replaced_by is None]  # what is missing in the end; a note counts what was replaced
     if rejected or terminal.as_json:
-        terminal.show("rejected", rejected_table(rejected), [row.model_dump(mode="json") for row in rejected])
+        terminal.show("rejected", rejected_table(rejected), [row.model_dump(mode="json") for row in every])
     terminal.collected["stages"] = [asdict(summary) for summary in summaries]
     terminal.say(_line(verb, summaries))
     terminal.finish(1 if rejected or wrong else 0)
@@ -118,15 +119,16 @@ def _configured(corpus: Corpus, config_path: Path | None, changes: dict[str, dic
 
 
 def _pairs_of(given: Config, kept: Config, path: Path) -> Config:
-    """The corpus's configuration with the seed and the pairs of a file. Raises ConfigError if the file would change more than that."""
+    """The corpus's configuration with the seed, the pairs and the rights of a file. Raises ConfigError if the file would change more than that."""
     from datagen.config import ConfigError
 
     for section in ("separation", "dataset"):
         if section in given.model_fields_set and getattr(given, section) != getattr(kept, section):
             raise ConfigError(
-                f"{path}: [{section}] differs from the corpus's; planning takes seed and [pairs] only. Run `stemwright build` with the file"
+                f"{path}: [{section}] differs from the corpus's; planning takes seed, [pairs] and [rights] only. Run `stemwright build` with the file"
             )
-    return kept.model_copy(update={"seed": given.seed, "pairs": given.pairs})
+    rights = given.rights if "rights" in given.model_fields_set else kept.rights
+    return kept.model_copy(update={"seed": given.seed, "pairs": given.pairs, "rights": rights})
 
 
 def _stages() -> Any:

@@ -52,7 +52,7 @@ def _through(audio: Audio, sample_rate: int, chain: tuple) -> Audio:
 
     from datagen.effects import apply_chain
 
-    with torch.inference_mode(), _one_thread():
+    with torch.inference_mode(), one_thread():
         out = apply_chain(torch.from_numpy(audio), sample_rate, chain).numpy()
     if not np.isfinite(out).all():
         raise Refused(f"the chain {' > '.join(use.effect for use in chain)} gave samples that are not finite")
@@ -60,7 +60,7 @@ def _through(audio: Audio, sample_rate: int, chain: tuple) -> Audio:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keeps torch to one thread: how a sum is shared out must not show in the bytes, and processes are how we use more cores."""
     import torch
 

@@ -13,14 +13,16 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from datagen import rights
 from datagen.config import Config
 from datagen.corpus import Corpus, CorpusError
 from datagen.plan import plan_pairs
 from datagen.recipes import wants
+from datagen.redraw import Redraws, check_audible, is_alike, unreplaced
 from datagen.render import Sources, render
 from datagen.runner import (
     Begin,
@@ -286,14 +288,22 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
     """Draws and writes down every pair. Skipped as a whole when nothing it depends on has changed."""
     config = corpus.config
     ids = {name: corpus.ids(name) for name in ("tracks", "stems", "estimates")}
-    splits = table.column(corpus.table("tracks"), "split")
+    splits = [table.column(corpus.table("tracks"), name) for name in ("split", "rights")]
     made_from = content_id(
-        {"pairs": config.pairs.model_dump(mode="json"), "seed": config.seed, "rows": ids, "splits": splits, "version": __version__}
+        {
+            "pairs": config.pairs.model_dump(mode="json"),
+            "rights": config.rights.model_dump(mode="json"),
+            "seed": config.seed,
+            "rows": ids,
+            "splits": splits,
+            "version": __version__,
+        }
     )
     if table.made_from(corpus.table("pairs")) == made_from:
         refused = sum(row.stage == "plan" for row in corpus.rejected())
         return Summary("plan", 0, len(table.column(corpus.table("pairs"), "id")), refused)
     tracks, stems, estimates = corpus.rows("tracks", Track), corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
+    tracks, excluded = rights.admitted(config.rights, tracks)
     report = (lambda done, total: on_progress(done, total, "")) if on_progress else None
     planned = plan_pairs(config, tracks, stems, estimates, on_progress=report)
     notes = []
@@ -301,36 +311,57 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
         notes.append(f"{planned.repeated} pairs would have repeated another of their track and were left out")
     if waiting := len(tracks) - len({estimate.track_id for estimate in estimates} & {track.id for track in tracks}):
         notes.append(f"{waiting} tracks have no stems or estimates yet and give no pairs: stemwright separate, then estimate")
-    outcome = Outcome(done=len(planned.pairs), rows=planned.pairs, rejected=planned.rejected)
+    outcome = Outcome(done=len(planned.pairs), rows=planned.pairs, rejected=[*planned.rejected, *excluded])
     return _finished(corpus, Stage("plan", corpus.folder, "pairs", Pair), outcome, made_from=made_from, notes=tuple(notes))
 
 
 def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
     """Renders every pair into the dataset. When all of it stands already, the pairs are not even read."""
     config = corpus.config
-    made_from = content_id({"pairs": corpus.ids("pairs"), "dataset": config.dataset.model_dump(mode="json"), "version": __version__})
+    policy = content_id({"policy": config.rights.model_dump(mode="json"), "tracks": table.column(corpus.table("tracks"), "rights")})
+    dataset = {"dataset": config.dataset.model_dump(mode="json"), "rights": policy, "version": __version__}
+    made_from = content_id({"pairs": corpus.ids("pairs"), **dataset})
     if (standing := _standing(corpus, made_from)) is not None:
-        return Summary("render", 0, standing, 0)
-    pairs = corpus.rows("pairs", Pair)
+        refused = [row for row in corpus.rejected() if row.stage == "render"]
+        return Summary("render", 0, standing, len(unreplaced(refused)), _of_redraws(refused))
+    pairs, held = rights.may_render(corpus, corpus.rows("pairs", Pair))
     audio.remove_leftovers(corpus.dataset)
     writer: DatasetWriter = WRITERS[config.dataset.format](config.dataset.encoding)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
-    tasks = [Task(writer.task_id(pair), f"{pair.kind} {pair.id}", pair.id, (pair, _sources(pair, files))) for pair in pairs]
-    stage = Stage("render", corpus.folder, "examples", Example)
-    outcome = run_tasks(stage, tasks, shared(partial(_render, corpus.folder, writer), workers), on_progress)
+    stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)
+    work, drawn = shared(partial(_render, corpus.folder, writer), workers), pairs
+    while drawn:
+        tasks = [Task(writer.task_id(pair), f"{pair.kind} {pair.id}", pair.id, (pair, _sources(pair, files))) for pair in drawn]
+        done = run_tasks(stage, tasks, work, on_progress)
+        outcome.done, outcome.skipped, outcome.rows = outcome.done + done.done, outcome.skipped + done.skipped, outcome.rows + done.rows
+        drawn = redraws.next_round(drawn, done.rejected)
+    outcome.rejected = redraws.rejected
     if pairs and not outcome.rows:
         raise StoppedError(f"not one of {len(pairs)} pairs could be rendered: {outcome.rejected[0].reason}")
-    removed = writer.finish(corpus.folder, pairs, outcome.rows, made_from=made_from)
-    notes = (f"{removed} files of examples that are no longer planned were removed",) if removed else ()
-    return _finished(corpus, stage, outcome, made_from=made_from, notes=notes)
+    redraws.finish()
+    removed = writer.finish(corpus.folder, [*pairs, *redraws.rows], outcome.rows, made_from=made_from)
+    notes = (*held, *((f"{removed} files of examples that are no longer planned were removed",) if removed else ()))
+    summary = _finished(corpus, stage, outcome, made_from=made_from, notes=notes + _of_redraws(outcome.rejected))
+    return replace(summary, rejected=len(unreplaced(outcome.rejected)))
+
+
+def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
+    """What a person should know about pairs that others took the place of: nothing is missing, so they are not counted as rejected."""
+    replaced = len(rejected) - len(unreplaced(rejected))
+    return (f"{replaced} pairs whose wet and dry sounded alike were drawn again; rejected.parquet says which",) if replaced else ()
 
 
 def _standing(corpus: Corpus, made_from: str) -> int | None:
     """How many examples stand finished, if they are all that was planned and every file is there."""
     tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
-    if any(table.made_from(path) != made_from for path in tables) or any(row.stage == "render" for row in corpus.rejected()):
+    if any(table.made_from(path) != made_from for path in tables):
         return None
+    if any(row.stage == "render" and not (row.replaced_by or is_alike(row)) for row in corpus.rejected()):
+        return None  # what failed for another reason is tried again
     examples = corpus.rows("examples", Example)
+    known = {*corpus.ids("pairs"), *table.column(corpus.table("redraws"), "id")}
+    if any(example.pair_id not in known for example in examples):
+        return None
     return len(examples) if files_exist(corpus.folder, examples) else None
 
 
@@ -341,7 +372,9 @@ def _sources(pair: Pair, files: dict[str, AudioFile]) -> dict[str, AudioFile]:
 
 def _render(corpus: Path, writer: DatasetWriter, payload: tuple[Pair, dict[str, AudioFile]]) -> list[Example]:
     pair, files = payload
-    return [writer.write(corpus, pair, render(pair, Sources(corpus, files)))]
+    signals = render(pair, Sources(corpus, files))
+    check_audible(pair, signals)
+    return [writer.write(corpus, pair, signals)]
 
 
 def _by_track(stems: Sequence[Stem]) -> dict[str, list[Stem]]:

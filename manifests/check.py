@@ -74,6 +74,8 @@ def check_corpus(corpus: Path, songs: Path | None = None, *, progress: OnProgres
     rows, problems = _read_tables(corpus, list(ROW_TYPES))
     if not any((corpus / f"{name}.parquet").exists() for name in ROW_TYPES):
         return [Problem(file=str(corpus), what="no tables here; expected a corpus folder with tracks.parquet")]
+    problems += _known(rows, "redraws", "redraw_of", ("pairs", "redraws"))
+    rows["pairs"] += rows["redraws"]  # from here on they are pairs like the others
     problems += [
         Problem(file=path.name, what="a stage was interrupted; run the same command again, it goes on where it was")
         for path in sorted(corpus.glob("*.jsonl.part"))

@@ -1,0 +1,145 @@
+"""Pairs whose wet and dry sound alike teach nothing: rendering refuses them, and others are drawn in their place.
+
+Rule 2 of the house holds: what is drawn in place of a refused pair is written to the table ``redraws`` before it is rendered. A round
+renders what is planned, refuses what sounds alike, draws and writes the replacements; the next round renders those.
+
+Conventions
+    Alike: the multi-resolution STFT distance of the first input (wet) and the first target (dry) is smaller than the pair's
+    ``redraw_below``. The distance is auraloss's ``MultiResolutionSTFTLoss`` with its defaults: for three resolutions the spectral
+    convergence plus the mean difference of the log magnitudes, averaged.
+    A replacement is drawn with the generator of [seed, track, kind, number, attempt]: neither processes nor a resume change it.
+    A refused pair's row names its replacement (``Rejected.replaced_by``), the replacement's row the pair (``Pair.redraw_of``).
+
+References
+    RemFX (Rice et al. 2023): a pair is drawn again while its distance is below 1e-3. Yamamoto et al. 2020 for the distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from datagen.plan import material_of, redraw_pair
+from datagen.render import one_thread
+from manifests.audio import Audio
+from manifests.records import Pair, Refused, Rejected, Stem, Track, seal
+
+if TYPE_CHECKING:
+    from datagen.config import Config
+    from datagen.corpus import Corpus
+
+ATTEMPTS = 5  # how often one pair is drawn again before it is given up
+ALIKE = "wet and dry sound alike"
+MOST_TELLING = (1, 0, 2)  # the resolutions, the one with the fewest frames first
+
+
+def check_audible(pair: Pair, signals: Mapping[str, Audio]) -> None:
+    """Raises Refused with the measured distance if the wet and the dry of a pair sound alike."""
+    if not pair.redraw_below or not pair.inputs or not pair.targets:
+        return
+    distance = distance_below(signals[pair.inputs[0].name], signals[pair.targets[0].name], pair.redraw_below)
+    if distance is not None:
+        raise Refused(f"{ALIKE}: their MR-STFT distance is {distance:.3g}, expected at least {pair.redraw_below:g}")
+
+
+def distance_below(wet: Audio, dry: Audio, limit: float) -> float | None:
+    """The MR-STFT distance of wet and dry, both [C, T], if it is below a limit; otherwise None, usually after one of three resolutions.
+
+    Every resolution adds something positive, so the rest need not be measured once the sum has reached the limit.
+    """
+    import torch
+    from auraloss.freq import MultiResolutionSTFTLoss
+
+    loss = MultiResolutionSTFTLoss()
+    one, other = torch.from_numpy(wet)[None], torch.from_numpy(dry)[None]
+    if one.shape[1] != other.shape[1]:  # a chain may have made stereo of mono
+        one, other = torch.broadcast_tensors(one, other)
+    total = 0.0
+    with torch.inference_mode(), one_thread():
+        for index in MOST_TELLING:
+            total += float(loss.stft_losses[index](one, other)) / len(MOST_TELLING)
+            if total >= limit:
+                return None
+    return total
+
+
+def unreplaced(rejected: Sequence[Rejected]) -> list[Rejected]:
+    """The refused rows in whose place nothing was made: what is missing in the end."""
+    return [row for row in rejected if row.replaced_by is None]
+
+
+def is_alike(row: Rejected) -> bool:
+    """Whether a pair was refused because its wet and dry sound alike."""
+    return row.reason.startswith(ALIKE)
+
+
+class Redraws:
+    """The pairs of a corpus that are drawn while rendering, round after round. ``rows`` are all of them so far."""
+
+    def __init__(self, corpus: Corpus, config: Config) -> None:
+        self.corpus, self.config = corpus, config
+        self.rows: list[Pair] = []
+        self.rejected: list[Rejected] = []
+        self._attempt = 0
+        self._known: dict[str, tuple[Track, list[Stem], dict[str, Any]]] | None = None
+
+    def next_round(self, pairs: Sequence[Pair], rejected: Sequence[Rejected]) -> list[Pair]:
+        """Draws and writes down what takes the place of the pairs of the last round that sounded alike; empty when none is left to draw.
+
+        ``rejected`` are the rows of the last round; what becomes of them is added to ``self.rejected``.
+        """
+        by_id = {pair.id: pair for pair in pairs}
+        self._attempt += 1
+        drawn: list[Pair] = []
+        for row in rejected:
+            if is_alike(row):
+                self.rejected.append(self._drawn_again(row, by_id[row.row_id], drawn))
+            else:
+                self.rejected.append(row)
+        self.rows += drawn
+        if drawn:
+            self._write()
+        return drawn
+
+    def _drawn_again(self, row: Rejected, pair: Pair, drawn: list[Pair]) -> Rejected:
+        """The row of a refused pair with what came of drawing it again; a replacement is added to ``drawn``."""
+        if self._attempt > ATTEMPTS:
+            return _reworded(row, f"given up after {ATTEMPTS} attempts")
+        try:
+            track, stems, estimates = self._of_track(pair.track_id)
+            again = redraw_pair(pair, self._attempt, material_of(track, stems, estimates, self.config.pairs), self.config)
+        except Refused as reason:
+            return _reworded(row, f"not drawn again: {reason}")
+        drawn.append(again)
+        return _reworded(row, f"replaced by {again.id}", again.id)
+
+    def finish(self) -> None:
+        """Leaves the table as the last round has it, or none if nothing was drawn again."""
+        if self.rows:
+            self._write()
+        else:
+            self.corpus.table("redraws").unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        from manifests import table
+
+        table.replace(self.corpus.table("redraws"), self.rows, Pair)
+
+    def _of_track(self, track_id: str) -> tuple[Track, list[Stem], dict[str, Any]]:
+        """Track, stems and estimates by stem id; the tables are read when the first pair is drawn again."""
+        from manifests.records import Estimate
+
+        if self._known is None:
+            estimates = {row.stem_id: row for row in self.corpus.rows("estimates", Estimate)}
+            self._known = {track.id: (track, [], estimates) for track in self.corpus.rows("tracks", Track)}
+            for stem in self.corpus.rows("stems", Stem):
+                if stem.track_id in self._known:
+                    self._known[stem.track_id][1].append(stem)
+        if track_id not in self._known:
+            raise Refused(f"the track {track_id} is no longer in the table of tracks; run plan again")
+        return self._known[track_id]
+
+
+def _reworded(row: Rejected, what: str, replaced_by: str | None = None) -> Rejected:
+    columns = row.model_dump(exclude={"id", "reason", "replaced_by"})
+    return seal(Rejected, **columns, reason=f"{row.reason}; {what}", replaced_by=replaced_by)
