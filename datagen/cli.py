@@ -38,6 +38,7 @@ from datagen.options import (
     TrustPickleOption,
     absolute,
 )
+from datagen.reporting import report
 from datagen.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -119,13 +120,14 @@ def _configured(corpus: Corpus, config_path: Path | None, changes: dict[str, dic
 
 
 def _pairs_of(given: Config, kept: Config, path: Path) -> Config:
-    """The corpus's configuration with the seed, the pairs and the rights of a file. Raises ConfigError if the file would change more than that."""
+    """The corpus's configuration with seed, pairs and rights of a file. Raises ConfigError if the file would change more than that."""
     from datagen.config import ConfigError
 
     for section in ("separation", "dataset"):
         if section in given.model_fields_set and getattr(given, section) != getattr(kept, section):
             raise ConfigError(
-                f"{path}: [{section}] differs from the corpus's; planning takes seed, [pairs] and [rights] only. Run `stemwright build` with the file"
+                f"{path}: [{section}] differs from the corpus's; planning takes seed, [pairs] and [rights] only. "
+                "Run `stemwright build` with the file"
             )
     rights = given.rights if "rights" in given.model_fields_set else kept.rights
     return kept.model_copy(update={"seed": given.seed, "pairs": given.pairs, "rights": rights})
@@ -343,6 +345,7 @@ def check(
 
 def _check(terminal: Terminal, place: Corpus) -> int:
     """Checks a corpus or a dataset, shows what is wrong, and returns how many errors there are; a warning is none."""
+    from datagen.rights import unrendered
     from datagen.tables import problems_table
     from manifests.check import check_corpus, check_dataset, errors
 
@@ -352,7 +355,8 @@ def _check(terminal: Terminal, place: Corpus) -> int:
             report(done, total, what)
 
         if place.config_path.exists():
-            problems = check_corpus(place.folder, place.songs if place.songs.exists() else None, progress=tell)
+            held, _ = unrendered(place)
+            problems = check_corpus(place.folder, place.songs if place.songs.exists() else None, unrendered=held, progress=tell)
         else:
             problems = check_dataset(place.folder, progress=tell)
     if problems or terminal.as_json:
@@ -430,6 +434,7 @@ def _show_demo_balance(terminal: Terminal, place: Corpus, model: str, model_fold
         terminal.say("The bundled model is small and for first steps only; for real work take --model htdemucs_ft.")
 
 
+app.command()(report)
 app.command()(listening.balance)
 app.command()(listening.effects)
 app.add_typer(listening.models_app, name="models")

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from datagen.recipes import RECIPES
 from datagen.recipes.base import Section
+from datagen.rights import RightsConfig
 from manifests.catalog import SplitShares
 from separation.quality import Limits
 
@@ -95,6 +96,7 @@ class Config(Section):
     songs: SongsConfig = Field(default_factory=SongsConfig)
     separation: SeparationConfig = Field(default_factory=SeparationConfig)
     pairs: PairsConfig = Field(default_factory=PairsConfig)
+    rights: RightsConfig = Field(default_factory=RightsConfig)
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)
 
 

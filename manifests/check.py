@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -64,11 +64,13 @@ class _Claim:
         return Problem(table=self.table, row_id=self.row_id, file=self.audio.path, what=what)
 
 
-def check_corpus(corpus: Path, songs: Path | None = None, *, progress: OnProgress | None = None) -> list[Problem]:
+def check_corpus(
+    corpus: Path, songs: Path | None = None, *, unrendered: Collection[str] = (), progress: OnProgress | None = None
+) -> list[Problem]:
     """What is wrong in a corpus folder; empty if all is well.
 
     ``songs`` is the folder that the tracks' paths are relative to; without it the sources and the sums of stems are not checked, and a
-    warning says so.
+    warning says so. ``unrendered`` are the ids of pairs that are meant to have no example.
     """
     corpus = Path(corpus)
     rows, problems = _read_tables(corpus, list(ROW_TYPES))
@@ -80,7 +82,7 @@ def check_corpus(corpus: Path, songs: Path | None = None, *, progress: OnProgres
         Problem(file=path.name, what="a stage was interrupted; run the same command again, it goes on where it was")
         for path in sorted(corpus.glob("*.jsonl.part"))
     ]
-    problems += [*_dangling(rows), *_splits(rows), *_examples_fit_pairs(rows), *_unsettled(rows), *_copies(corpus, rows)]
+    problems += [*_dangling(rows), *_splits(rows), *_examples_fit_pairs(rows), *_unsettled(rows, unrendered), *_copies(corpus, rows)]
     claims = [_Claim("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
     claims += _example_claims(rows["examples"], corpus)
     sound = _check_files(claims, progress)
@@ -199,9 +201,9 @@ def _examples_fit_pairs(rows: Rows) -> Iterator[Problem]:
                 yield Problem(table="examples", row_id=example.id, file=file.audio.path, what=what)
 
 
-def _unsettled(rows: Rows) -> Iterator[Problem]:
+def _unsettled(rows: Rows, unrendered: Collection[str] = ()) -> Iterator[Problem]:
     """Rows of which a later table neither has the result nor says why there is none."""
-    rejected = {row.row_id for row in rows["rejected"]}
+    rejected = {row.row_id for row in rows["rejected"]}.union(unrendered)
     for name, later, column, what in (("tracks", "stems", "track_id", "separated"), ("pairs", "examples", "pair_id", "rendered")):
         settled = {getattr(row, column) for row in rows[later]} | rejected
         for row in rows[name] if rows[later] else ():
