@@ -318,13 +318,13 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
 def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
     """Renders every pair into the dataset. When all of it stands already, the pairs are not even read."""
     config = corpus.config
-    policy = content_id({"policy": config.rights.model_dump(mode="json"), "tracks": table.column(corpus.table("tracks"), "rights")})
-    dataset = {"dataset": config.dataset.model_dump(mode="json"), "rights": policy, "version": __version__}
-    made_from = content_id({"pairs": corpus.ids("pairs"), **dataset})
+    held, note = rights.unrendered(corpus)
+    ids = [pair_id for pair_id in corpus.ids("pairs") if pair_id not in held]
+    made_from = content_id({"pairs": ids, "dataset": config.dataset.model_dump(mode="json"), "version": __version__})
     if (standing := _standing(corpus, made_from)) is not None:
         refused = [row for row in corpus.rejected() if row.stage == "render"]
-        return Summary("render", 0, standing, len(unreplaced(refused)), _of_redraws(refused))
-    pairs, held = rights.may_render(corpus, corpus.rows("pairs", Pair))
+        return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
+    pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
     audio.remove_leftovers(corpus.dataset)
     writer: DatasetWriter = WRITERS[config.dataset.format](config.dataset.encoding)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
@@ -340,7 +340,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         raise StoppedError(f"not one of {len(pairs)} pairs could be rendered: {outcome.rejected[0].reason}")
     redraws.finish()
     removed = writer.finish(corpus.folder, [*pairs, *redraws.rows], outcome.rows, made_from=made_from)
-    notes = (*held, *((f"{removed} files of examples that are no longer planned were removed",) if removed else ()))
+    notes = (*note, *((f"{removed} files of examples that are no longer planned were removed",) if removed else ()))
     summary = _finished(corpus, stage, outcome, made_from=made_from, notes=notes + _of_redraws(outcome.rejected))
     return replace(summary, rejected=len(unreplaced(outcome.rejected)))
 
