@@ -1,0 +1,383 @@
+"""A corpus as one HTML page that opens anywhere: numbers, distributions, what was refused, and pairs to listen to.
+
+Conventions
+    One file, nothing fetched: style, script, charts and audio stand in it, and its content security policy forbids the browser anything
+    else. Every text from a table is escaped; the policy names the script by its checksum, so that no other would run.
+    The same corpus gives the same bytes: no time, no host, no path but the names of folders.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from datagen import config as configuration
+from datagen.corpus import Corpus
+from datagen.report import charts, rows, settings
+from datagen.report.charts import Strip
+from datagen.report.players import Player, players
+from datagen.report.rows import Rows
+from manifests.records import Rejected
+
+PLAYERS = 12
+MAX_LISTED = 2000  # rows of a table on the page; the Parquet file has them all
+MAX_CONFIG_DEPTH = 3
+SHORT_KINDS = {
+    "removal": "wet is the input, dry the target: the same excerpt with and without the effects that a model learns to remove",
+    "mix": "stems are the inputs, their mix the target",
+    "remix": "stems through a console or of several songs are the inputs, their mix the target",
+    "limit": "the mix is the input, the limited mix the target",
+    "edit": "a sentence says what changes between before and after",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page, and what a person wants to know about it without opening it."""
+
+    html: str
+    num_players: int
+    audio_seconds: float
+    notes: tuple[str, ...] = ()
+
+
+def report_html(corpus: Corpus | Path | str, *, num_players: int = PLAYERS, seed: int = 0) -> str:
+    """The page about a corpus as text: write it to a file, or show it in a notebook.
+
+    ``num_players`` pairs are drawn with ``seed`` and can be listened to; 0 gives a page without audio. In a notebook:
+    ``IPython.display.IFrame(src="report.html", width="100%", height=800)`` of a written file. Raises CorpusError if the folder is no
+    corpus.
+    """
+    return make_report(corpus if isinstance(corpus, Corpus) else Corpus(corpus), num_players=num_players, seed=seed).html
+
+
+def make_report(
+    corpus: Corpus, *, num_players: int = PLAYERS, seed: int = 0, on_progress: Callable[[int, int, str], None] | None = None
+) -> Report:
+    """As ``report_html``, with progress, and what there is to say about the page. Raises ValueError for a negative number of players."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    if num_players < 0:
+        raise ValueError(f"the number of players must be 0 or more; got {num_players}")
+    found = rows.read_rows(corpus)
+    heard = players(found, num_players, seed, on_progress)
+    environment = Environment(
+        loader=PackageLoader("datagen.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(number=charts.number, signed=_signed, percent=lambda value: f"{100 * value:.0f} %")
+    script = _resource("script.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    html = environment.get_template("page.html").render(
+        style=Markup(_resource("style.css")),
+        script=Markup(script),
+        script_digest=digest,
+        players=heard,
+        players_json=_json_in_html([player.for_script() for player in heard]),
+        **_content(found, heard),
+    )
+    seconds = sum(player.num_seconds * sum(bool(each.mp3) for each in player.signals) for player in heard)
+    silent = tuple(f"{player.pair.kind} {player.pair.id}: {player.notes[0]}" for player in heard if not player.signals)
+    return Report(html, len(heard), seconds, silent)
+
+
+def _resource(name: str) -> str:
+    return files("datagen.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _json_in_html(value: Any) -> Markup:
+    """JSON that may stand in a script element: nothing in it can end the element or begin a comment."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
+    """What the template shows, section by section."""
+    on_page: dict[str, float] = defaultdict(float)
+    for player in heard:
+        if player.signals:
+            for track in found.tracks_of(player.pair):
+                on_page[track] += player.num_seconds
+    return {
+        "name": found.name,
+        "rows": found,
+        "summary": _summary(found),
+        "tiles": _tiles(found),
+        "splits": rows.split_table(found),
+        "stem_rows": rows.stem_table(found),
+        "split_names": rows.SPLITS,
+        "kind_words": {kind: SHORT_KINDS.get(kind, "") for kind in found.kinds},
+        "role_words": settings.ROLE_WORDS,
+        "balance_charts": _balance_charts(found),
+        "loudness_charts": _loudness_charts(found),
+        "effects": _effects(found),
+        "effect_use": _effect_use(found),
+        "tempo_charts": _tempo_charts(found),
+        "tracks": _track_rows(found)[:MAX_LISTED],
+        "rejected": found.rejected[:MAX_LISTED],
+        "rejected_by_stage": sorted(Counter(row.stage for row in found.rejected).items()),
+        "rejected_reasons": _reasons(found.rejected),
+        "rights": rows.rights_table(found, on_page),
+        "versions": rows.version_table(found),
+        "origins": _origins(found),
+        "config": _config_text(found),
+    }
+
+
+def _summary(found: Rows) -> str:
+    """What the corpus is, in a sentence or two."""
+    if not found.tracks:
+        return "No track has been catalogued yet."
+    artists = len({track.artist for track in found.tracks if track.artist})
+    said = f"{_many(len(found.tracks), 'track')}" + (f" by {_many(artists, 'artist')}" if artists else "")
+    origins = [origin for origin, _ in _origins(found)]
+    if origins:
+        models = [origin for origin in origins if origin != "reference"]
+        ways = (["with stems of their own"] if "reference" in origins else []) + ([f"separated by {', '.join(models)}"] if models else [])
+        said += f", {' or '.join(ways)}"
+    if found.pairs:
+        kinds = Counter(pair.kind for pair in found.pairs)
+        said += f". {_many(len(found.pairs), 'training pair')} planned ({', '.join(f'{kinds[kind]} {kind}' for kind in found.kinds)}), "
+        rendered = sum(pair.id in found.rendered for pair in found.pairs)
+        said += "all rendered to audio" if rendered == len(found.pairs) else f"{rendered} of them rendered to audio"
+    else:
+        said += ". No pairs have been planned yet"
+    return said + "."
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}".replace(",", "\u202f")
+
+
+def _tiles(found: Rows) -> list[tuple[str, str, str]]:
+    """(number, what, detail) of the headline."""
+    disk = rows.disk_bytes(found.folder)
+    splits = Counter(track.split for track in found.tracks)
+    stems = [stem for stem in found.stems if stem.name != rows.RESIDUAL]
+    pairs = Counter(pair.split for pair in found.pairs)
+    rendered = sum(pair.num_frames / pair.sample_rate for pair in found.pairs if pair.id in found.rendered)
+    return [
+        (_grouped(len(found.tracks)), "tracks", _shares(splits)),
+        (rows.duration(sum(map(rows.seconds, found.tracks))), "of music", f"{rows.duration(rendered)} of rendered pairs"),
+        (_grouped(len(stems)), "stems", ", ".join(found.stem_names)),
+        (_grouped(len(found.pairs)), "pairs", _shares(pairs)),
+        (_grouped(len(found.rejected)), "rejected", "nothing was refused" if not found.rejected else "with reasons below"),
+        (rows.size(sum(disk.values())), "of audio", f"{rows.size(disk['stems'])} stems, {rows.size(disk['dataset'])} dataset"),
+    ]
+
+
+def _grouped(count: int) -> str:
+    return f"{count:,}".replace(",", "\u202f")
+
+
+def _shares(counts: Counter[str]) -> str:
+    return ", ".join(f"{counts[split]} {split}" for split in rows.SPLITS if counts[split]) or "none yet"
+
+
+def _balance_charts(found: Rows) -> list[Markup]:
+    """Level, place and width of every stem name."""
+    drawn = []
+    for label, title, column, keep, digits in (
+        ("level against the mixture (LU)", "Level", "level_lu", (0.0,), 1),
+        ("pan (−1 left, 1 right)", "Pan", "pan", (-0.5, 0.5), 2),
+        ("width (0 a point, 1 two unrelated channels)", "Width", "width", (0.0, 0.5), 2),
+    ):
+        values = _by_name(found, column)
+        if any(values.values()):
+            everything = [value for each in values.values() for value in each]
+            axis = charts.around(label, everything, keep=keep)
+            strips = [Strip(name, values.get(name, []), f"stem-{name}") for name in found.stem_names]
+            drawn.append(charts.strips(f"{title} of each stem", strips, axis, digits=digits, zero=0.0 if column != "width" else None))
+    return drawn
+
+
+def _by_name(found: Rows, column: str) -> dict[str, list[float]]:
+    values: dict[str, list[float]] = defaultdict(list)
+    for row in found.estimates:
+        value = getattr(row, column)
+        if value is not None:
+            values[row.name].append(value)
+    return values
+
+
+def _loudness_charts(found: Rows) -> list[tuple[str, Markup]]:
+    """Loudness of stems and of rendered signals, and closure of the sums, each with a caption."""
+    drawn = []
+    loudness = _by_name(found, "loudness_lufs")
+    if loudness:
+        axis = charts.around("integrated loudness (LUFS)", [value for each in loudness.values() for value in each])
+        strips = [Strip(name, loudness.get(name, []), f"stem-{name}") for name in found.stem_names]
+        drawn.append(("Stems, on the scale of their mixture", charts.strips("Loudness of the stems", strips, axis)))
+    written = _signal_loudness(found)
+    if any(values for _, values in written):
+        axis = charts.around("integrated loudness (LUFS)", [value for _, values in written for value in values])
+        strips = [Strip(name, values) for name, values in written]
+        drawn.append(("Signals of the rendered pairs, as written", charts.strips("Loudness of the signals", strips, axis)))
+    closure = {stem.track_id: stem.closure_db for stem in found.stems}
+    values = [value for value in closure.values() if value is not None]
+    exact = len(closure) - len(values)
+    if values:
+        axis = charts.around("closure (dB), energy that the stems leave of the mixture", values, least=4.0)
+        more = f"; in {_many(exact, 'track')} the stems sum exactly" if exact else ""
+        drawn.append((f"Closure of each track, lower is better{more}", charts.strips("Closure", [Strip("tracks", values)], axis)))
+    elif exact:
+        drawn.append((f"Closure: the stems of every track sum exactly to its mixture ({_many(exact, 'track')}).", Markup("")))
+    return drawn
+
+
+def _signal_loudness(found: Rows, most: int = 12) -> list[tuple[str, list[float]]]:
+    """(signal's name, loudness of each) for the most frequent signals; with the kind before it where two kinds share a name."""
+    kinds = {pair.id: pair.kind for pair in found.pairs}
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for example in found.examples:
+        for file in example.signals:
+            if file.loudness_lufs is not None:
+                values[kinds.get(example.pair_id, ""), file.name].append(file.loudness_lufs)
+    top = sorted(sorted(values, key=lambda key: -len(values[key]))[:most])
+    names = Counter(name for _, name in top)
+    return [(name if names[name] == 1 else f"{kind} {name}", values[kind, name]) for kind, name in top]
+
+
+def _effect_use(found: Rows) -> Markup | None:
+    """How often each effect is used, in the input only and elsewhere."""
+    spreads = settings.spreads(found.pairs)
+    if not spreads:
+        return None
+    counted = [(s.name, s.counts["removed"], s.counts["kept"] + s.counts["added"]) for s in spreads]
+    return charts.bars("Uses of each effect", counted, width=440.0)
+
+
+def _effects(found: Rows) -> list[dict[str, Any]]:
+    """For each effect its counts and a chart for each setting."""
+    shown = []
+    for spread in settings.spreads(found.pairs):
+        known = settings.declared(spread.name)
+        drawn = [_setting_chart(spread, name) for name in (*(n for n in known if n in spread.values), *(set(spread.values) - set(known)))]
+        counts = [(settings.ROLE_WORDS[role], spread.counts[role]) for role in settings.ROLES if spread.counts[role]]
+        varied = [chart for chart in drawn if isinstance(chart, dict)]
+        fixed = [text for text in drawn if isinstance(text, str)]
+        shown.append({"name": spread.name, "total": spread.counts.total(), "counts": counts, "charts": varied, "fixed": fixed})
+    return shown
+
+
+def _setting_chart(spread: settings.EffectSpread, name: str) -> dict[str, Any] | str:
+    """A histogram of numbers or bars of choices; a sentence for a setting that is the same in every use."""
+    pairs = spread.values[name]
+    label = settings.label_of(spread.name, name)
+    distinct = {str(value) for value, _ in pairs}
+    if len(distinct) == 1:
+        ((_, text),) = settings.written(spread.name, {name: pairs[0][0]})
+        return f"{label.split(' (')[0]} {text}"
+    first = settings.numeric([value for value, role in pairs if role == "removed"])
+    second = settings.numeric([value for value, role in pairs if role != "removed"])
+    if len(first) + len(second) == len(pairs):
+        axis = settings.axis_of(spread.name, name, [*first, *second])
+        chart = charts.histogram(f"{spread.name} {label}", first, axis, second=second)
+    else:
+        counted = Counter((str(value).lower(), role == "removed") for value, role in pairs)
+        options = sorted({option for option, _ in counted})
+        chart = charts.bars(f"{spread.name} {label}", [(option, counted[option, True], counted[option, False]) for option in options])
+    return {"label": label, "meaning": settings.meaning(spread.name, name), "chart": chart}
+
+
+KEYS = tuple(
+    f"{tonic} {mode}" for tonic in ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B") for mode in ("major", "minor")
+)
+
+
+def _tempo_charts(found: Rows) -> list[tuple[str, Markup]]:
+    """Tempi and keys of the tracks, where they were estimated."""
+    drawn = []
+    tempi = [row.tempo_bpm for row in found.track_estimates if row.tempo_bpm is not None]
+    if tempi:
+        axis = charts.around("tempo (beats per minute)", tempi, least=20.0)
+        drawn.append(
+            (
+                f"Tempo, found in {len(tempi)} of {_many(len(found.track_estimates), 'track')}",
+                charts.histogram("Tempo", tempi, axis, what="tracks"),
+            )
+        )
+    keys = Counter(row.key for row in found.track_estimates if row.key is not None)
+    if keys:
+        order = sorted(keys, key=lambda key: (-keys[key], KEYS.index(key) if key in KEYS else len(KEYS), key))
+        drawn.append(
+            (
+                f"Key, found in {keys.total()} of {_many(len(found.track_estimates), 'track')}",
+                charts.bars("Key", [(key, keys[key], 0) for key in order]),
+            )
+        )
+    return drawn
+
+
+def _track_rows(found: Rows) -> list[dict[str, Any]]:
+    """The tracks with the level of each stem."""
+    levels = {(row.track_id, row.name): row.level_lu for row in found.estimates}
+    tempo = {row.track_id: row for row in found.track_estimates}
+    pairs = Counter(pair.track_id for pair in found.pairs)
+    shown = []
+    for track in sorted(found.tracks, key=lambda track: (track.title.casefold(), track.id)):
+        estimate = tempo.get(track.id)
+        shown.append(
+            {
+                "title": track.title,
+                "artist": track.artist or "",
+                "split": track.split,
+                "seconds": rows.seconds(track),
+                "rights": track.rights,
+                "pairs": pairs[track.id],
+                "levels": [levels.get((track.id, name)) for name in found.stem_names],
+                "tempo": estimate.tempo_bpm if estimate else None,
+                "key": (estimate.key or "") if estimate else "",
+            }
+        )
+    return shown
+
+
+def _reasons(rejected: Sequence[Rejected], most: int = 6) -> list[tuple[str, int]]:
+    """The most frequent reasons, without the numbers that make each of them look like another."""
+    import re
+
+    counted: Counter[str] = Counter()
+    example: dict[str, str] = {}
+    for row in rejected:
+        shape = re.sub(r"[-+−]?\d+(\.\d+)?", "#", row.reason)
+        counted[shape] += 1
+        example.setdefault(shape, row.reason)
+    return [(example[shape], count) for shape, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:most]]
+
+
+def _origins(found: Rows) -> list[tuple[str, int]]:
+    """(origin of stems, tracks), the most frequent first."""
+    counted = Counter(dict.fromkeys(((stem.origin, stem.track_id) for stem in found.stems), 1))
+    tracks = Counter(origin for origin, _ in counted)
+    return sorted(tracks.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _config_text(found: Rows) -> str:
+    """The configuration as TOML; of folders only the last name, since where they lie on somebody's disk is nobody else's affair."""
+    import tomllib
+
+    import tomli_w
+
+    values = tomllib.loads(configuration.to_toml(found.config))
+
+    def shortened(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shortened(item) for key, item in value.items()}
+        if isinstance(value, str) and ("/" in value or "\\" in value) and "://" not in value:
+            return value.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+        return value
+
+    return tomli_w.dumps(shortened(values))
+
+
+def _signed(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")

@@ -1,0 +1,232 @@
+"""A sample of pairs to listen to: drawn, cut, turned down together where needed, encoded for browsers, with their waveforms and settings.
+
+Conventions
+    All signals of a pair are encoded alike and have one length, so they can be switched at the same sample.
+    A page carries at most ``SECONDS`` of each signal and ``MAX_SIGNALS`` signals of a pair, as MP3: every browser plays it (Vorbis and Opus
+    are newer in Safari), and it weighs a tenth of FLAC. What is heard is for the ear; the data set keeps what it had.
+    One gain for all signals of a pair keeps their peaks, and that of their sum, below full scale.
+    The audio is read from the data set; where a format keeps it elsewhere than in files, it is rendered again from its row.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from datagen.render import Sources, render
+from datagen.report.charts import number, waveform
+from datagen.report.rows import Rows, duration, signals
+from datagen.report.settings import BUS, uses, written
+from manifests.audio import Audio, db_to_gain, encode_mp3, gain_to_db, load
+from manifests.records import Example, Pair, Refused
+from separation.loudness import integrated_loudness
+
+SECONDS = 5.0
+MAX_SIGNALS = 9  # a drum pair has eight inputs and a target
+CEILING_DBFS = -1.0  # MP3 overshoots a little
+COLUMNS = 400  # of a waveform
+Chosen = tuple[Pair, Example]
+
+
+@dataclass
+class Heard:
+    """One signal of a player: a name, a role, its outline and, unless it is a gain curve, its audio."""
+
+    name: str
+    role: str
+    path: Markup
+    facts: str = ""
+    mp3: str = ""
+    sums: list[int] = field(default_factory=list)  # numbers of the signals that this one is the sum of
+    match_gain: float = 1.0
+
+
+@dataclass
+class Player:
+    """All that the page needs to play one pair and to say what it is."""
+
+    pair: Pair
+    title: str
+    where: str
+    signals: list[Heard] = field(default_factory=list)
+    curves: list[Heard] = field(default_factory=list)
+    settings: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    num_seconds: float = 0.0
+    matched: bool = False
+    first: int = 0
+
+    def for_script(self) -> dict[str, Any]:
+        """What the script needs: length and sources of the signals."""
+        sounds = [{"mp3": each.mp3, "sums": each.sums, "match": round(each.match_gain, 5)} for each in self.signals]
+        return {"seconds": round(self.num_seconds, 6), "signals": sounds, "first": self.first}
+
+
+def choose(rows: Rows, count: int, seed: int) -> list[Chosen]:
+    """Draws rendered pairs: the kinds in turn, and of each kind first one of every track."""
+    rng = np.random.default_rng(seed)
+    by_kind: dict[str, list[Chosen]] = defaultdict(list)
+    for pair in sorted(rows.pairs, key=lambda pair: pair.id):
+        if pair.id in rows.rendered:
+            by_kind[pair.kind].append((pair, rows.rendered[pair.id]))
+    queues = [_tracks_in_turn(by_kind[kind], rng) for kind in sorted(by_kind, key=lambda kind: (kind != "removal", kind))]
+    chosen: list[list[Chosen]] = [[] for _ in queues]
+    while sum(map(len, chosen)) < count and any(queues):
+        for taken, queue in zip(chosen, queues, strict=True):
+            if queue and sum(map(len, chosen)) < count:
+                taken.append(queue.pop(0))
+    return [each for taken in chosen for each in taken]
+
+
+def _tracks_in_turn(found: Sequence[Chosen], rng: np.random.Generator) -> list[Chosen]:
+    """In random order, but the n-th pair of a track after the first n - 1 of all tracks."""
+    seen: dict[str, int] = defaultdict(int)
+    order = []
+    for index in rng.permutation(len(found)):
+        pair, example = found[index]
+        order.append((seen[pair.track_id], len(order), (pair, example)))
+        seen[pair.track_id] += 1
+    return [chosen for _, _, chosen in sorted(order, key=lambda each: each[:2])]
+
+
+def players(rows: Rows, count: int, seed: int, on_progress: Callable[[int, int, str], None] | None = None) -> list[Player]:
+    """The players of a sample of pairs. A pair whose audio cannot be read is there with the reason in its notes."""
+    chosen = choose(rows, count, seed)
+    made = []
+    for done, (pair, example) in enumerate(chosen):
+        if on_progress:
+            on_progress(done, len(chosen), f"{pair.kind} {pair.id}")
+        made.append(_player(rows, pair, example))
+    return made
+
+
+def _player(rows: Rows, pair: Pair, example: Example) -> Player:
+    track = rows.track.get(pair.track_id)
+    title = track.title if track else pair.track_id
+    by = f" by {track.artist}" if track and track.artist else ""
+    start_s = pair.start_frame / pair.sample_rate
+    player = Player(pair, f"{title}{by}", f"from {int(start_s // 60)}:{start_s % 60:04.1f}, {duration(pair.num_frames / pair.sample_rate)}")
+    player.settings = _settings(rows, pair)
+    try:
+        audio = _audio(rows, pair, example)
+    except (Refused, OSError, ValueError) as reason:
+        player.notes.append(f"It cannot be played: {reason}")
+        return player
+    player.num_seconds = next(iter(audio.values())).shape[1] / pair.sample_rate
+    if player.num_seconds < pair.num_frames / pair.sample_rate:
+        player.notes.append(f"The first {player.num_seconds:g} s are here.")
+    _fill(player, pair, example, audio)
+    return player
+
+
+def _audio(rows: Rows, pair: Pair, example: Example) -> dict[str, Audio]:
+    """The first seconds of every signal, as the data set has them."""
+    wanted = min(pair.num_frames, round(SECONDS * pair.sample_rate))
+    files = {file.name: rows.folder / file.audio.path for file in example.signals}
+    try:
+        return {name: load(path, num_frames=wanted)[0] for name, path in files.items()}
+    except Refused:
+        stems = {stem.id: stem.audio for stem in rows.stems}
+        gain = np.float32(db_to_gain(example.gain_db))
+        views = {signal.name: signal.view for _, signal in signals(pair)}
+        made = render(pair, Sources(rows.folder, stems))
+        return {name: np.asarray(audio[:, :wanted] * (gain if views[name] == "audio" else 1), np.float32) for name, audio in made.items()}
+
+
+def _fill(player: Player, pair: Pair, example: Example, audio: dict[str, Audio]) -> None:
+    """Adds the signals, the sum of the inputs where there are several, and what is drawn but not heard."""
+    facts = {file.name: file for file in example.signals}
+    sounding = [(role, signal.name) for role, signal in signals(pair) if signal.view == "audio" and signal.name in audio]
+    if len(sounding) > MAX_SIGNALS:
+        player.notes.append(f"{MAX_SIGNALS} of its {len(sounding)} signals are here.")
+        inputs = sum(role == "input" for role, _ in sounding)
+        targets = sounding[inputs:][: MAX_SIGNALS // 2]
+        sounding = sounding[:inputs][: MAX_SIGNALS - len(targets)] + targets
+    inputs = [number for number, (role, _) in enumerate(sounding) if role == "input"]
+    parts = {name: audio[name] for _, name in sounding}
+    total = sum((_stereo(parts[sounding[number][1]]) for number in inputs), np.zeros((2, 1), np.float32)) if len(inputs) > 1 else None
+    every = [*parts.values(), *([total] if total is not None else [])]
+    peak = max((float(np.abs(each).max(initial=0.0)) for each in every), default=0.0)
+    gain = min(1.0, db_to_gain(CEILING_DBFS) / peak) if peak else 1.0
+    if gain < 1.0:
+        player.notes.append(f"Turned down by {number(-gain_to_db(gain), 2)} dB for this page, all signals alike.")
+    for role, name in sounding:
+        loudness = facts[name].loudness_lufs if name in facts else None
+        said = f"{_signed(loudness)} LUFS" if loudness is not None else "silent, or too short for LUFS"
+        mp3 = base64.b64encode(encode_mp3(parts[name] * np.float32(gain), pair.sample_rate)).decode()
+        player.signals.append(Heard(name, role, _outline(parts[name], peak), said, mp3))
+    if total is not None:
+        loudness = integrated_loudness(total, pair.sample_rate)
+        said = f"{_signed(loudness)} LUFS" if math.isfinite(loudness) else ""
+        player.signals.append(Heard("all inputs together", "sum", _outline(total, peak), said, "", inputs))
+        player.first = len(player.signals) - 1
+    _match(player, parts, total, pair.sample_rate)
+    for role, signal in signals(pair):
+        if signal.view == "gain" and signal.name in audio:
+            player.curves.append(_curve(role, signal.name, audio[signal.name]))
+
+
+def _stereo(audio: Audio) -> Audio:
+    return np.repeat(audio, 2, axis=0) if audio.shape[0] == 1 else audio[:2]
+
+
+def _match(player: Player, parts: dict[str, Audio], total: Audio | None, sample_rate: int) -> None:
+    """For each signal the gain, at most 1, that makes all as loud as the softest: what is louder only seems better."""
+    measured = [integrated_loudness(parts[each.name] if each.mp3 else total, sample_rate) for each in player.signals]  # type: ignore[arg-type]
+    # A stem against a mix is no comparison; two versions of one thing are.
+    compared = [
+        number for number, loudness in enumerate(measured) if math.isfinite(loudness) and (total is None or not _is_input(player, number))
+    ]
+    if len(compared) < 2:
+        return
+    lowest = min(measured[number] for number in compared)
+    for index in compared:
+        player.signals[index].match_gain = db_to_gain(lowest - measured[index])
+    player.matched = max(measured[number] for number in compared) - lowest > 0.1
+
+
+def _is_input(player: Player, number: int) -> bool:
+    return player.signals[number].role == "input"
+
+
+def _outline(audio: Audio, peak: float) -> Markup:
+    """Lowest and highest sample over both channels in each of ``COLUMNS`` columns, relative to the peak of the pair."""
+    edges = np.linspace(0, audio.shape[1], COLUMNS + 1).astype(int)[:-1]
+    scale = peak or 1.0
+    lows = np.minimum.reduceat(audio.min(axis=0), edges) / scale
+    highs = np.maximum.reduceat(audio.max(axis=0), edges) / scale
+    return waveform(lows.tolist(), highs.tolist())
+
+
+def _curve(role: str, name: str, gain: Audio) -> Heard:
+    """A gain curve as a line: the lowest gain of each column, from 0 dB at the top to its deepest reduction at the bottom."""
+    edges = np.linspace(0, gain.shape[1], COLUMNS + 1).astype(int)[:-1]
+    lowest = np.minimum.reduceat(np.maximum(gain.min(axis=0), 1e-6), edges)
+    reduction_db = np.minimum(20.0 * np.log10(lowest), 0.0)
+    depth = max(1.0, -float(reduction_db.min()))
+    points = " ".join(f"{x},{round(2 - 58 * float(value) / depth)}" for x, value in enumerate(reduction_db))
+    return Heard(name, role, Markup(f"M{points}"), f"at most {number(-float(reduction_db.min()), 2)} dB")
+
+
+def _settings(rows: Rows, pair: Pair) -> list[dict[str, Any]]:
+    """The effects of a pair in the order of their chains: side, what they stand on, name, settings with units."""
+    found = []
+    for use in uses(pair):
+        stem = rows.stem.get(use.source)
+        track = rows.track.get(stem.track_id) if stem else None
+        on = stem.name if stem else ("the sum" if use.source == BUS else "the mixture")
+        if stem and track and stem.track_id != pair.track_id:
+            on += f" of {track.title}"
+        found.append({"role": use.role, "on": on, "effect": use.effect, "settings": written(use.effect, use.settings)})
+    return found
+
+
+def _signed(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−")

@@ -1,0 +1,156 @@
+"""Effect settings as a report shows them: which effects stand where in a pair, how settings are spread, and each with its unit.
+
+Conventions
+    An effect is used on the input side only (``removed``: a model has to take it away), on the target side only (``added``), or on
+    both (``kept``). A use is counted once for each pair, however many signals repeat it.
+    Settings are drawn along their own scale, so their histograms are as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from datagen.effects import EFFECTS
+from datagen.effects.setting import Choice, Range, fields
+from datagen.report.charts import Axis, around, log_ticks, nice_ticks, number
+from manifests.records import EffectUse, Pair, Scalar, Signal
+
+ROLES = ("removed", "kept", "added")
+ROLE_WORDS = {"removed": "in the input only", "kept": "on both sides", "added": "in the target only"}
+RECIPROCAL_TICKS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0, math.inf)
+BUS = "bus"
+
+
+@dataclass(frozen=True)
+class Use:
+    """One effect in a pair: on which source (a stem's id, or ``bus``), with which settings, on which side."""
+
+    role: str
+    source: str
+    effect: str
+    settings: dict[str, Scalar]
+
+
+@dataclass
+class EffectSpread:
+    """All uses of one effect: how many on each side, and every setting's values with their side."""
+
+    name: str
+    counts: Counter[str] = field(default_factory=Counter)
+    values: dict[str, list[tuple[Scalar, str]]] = field(default_factory=lambda: defaultdict(list))
+
+
+def uses(pair: Pair) -> list[Use]:
+    """The effects of a pair, each once, in the order of their chains."""
+    sides: list[Counter[tuple[str, str, tuple[tuple[str, Scalar], ...]]]] = []
+    order: dict[tuple[str, str, tuple[tuple[str, Scalar], ...]], None] = {}
+    for group in (pair.inputs, pair.targets):
+        most: Counter[tuple[str, str, tuple[tuple[str, Scalar], ...]]] = Counter()
+        for signal in group:
+            found = Counter((source, use.effect, tuple(use.settings.items())) for source, use in _placed(signal))
+            most |= found
+            order.update(dict.fromkeys(found))
+        sides.append(most)
+    inputs, targets = sides
+    rows = []
+    for key in order:
+        both = min(inputs[key], targets[key])
+        counts = {"removed": inputs[key] - both, "kept": both, "added": targets[key] - both}
+        source, effect, settings = key
+        rows += [Use(role, source, effect, dict(settings)) for role, count in counts.items() for _ in range(count)]
+    return rows
+
+
+def _placed(signal: Signal) -> Iterator[tuple[str, EffectUse]]:
+    for branch in signal.branches:
+        yield from ((branch.source_id, use) for use in branch.chain)
+    yield from ((BUS, use) for use in signal.bus)
+
+
+def spreads(pairs: Sequence[Pair]) -> list[EffectSpread]:
+    """How the settings of every effect are spread over the pairs, the most used effect first."""
+    found: dict[str, EffectSpread] = {}
+    for pair in pairs:
+        for use in uses(pair):
+            spread = found.setdefault(use.effect, EffectSpread(use.effect))
+            spread.counts[use.role] += 1
+            for name, value in use.settings.items():
+                spread.values[name].append((value, use.role))
+    return sorted(found.values(), key=lambda spread: (-spread.counts.total(), spread.name))
+
+
+@cache
+def declared(effect: str) -> Mapping[str, Range | Choice]:
+    """The settings that an effect declares; none for an effect that this version does not know."""
+    return fields(EFFECTS[effect].Settings) if effect in EFFECTS else {}
+
+
+def meaning(effect: str, name: str) -> str:
+    """What a setting does, as the effect says."""
+    known = declared(effect).get(name)
+    return known.description if known else ""
+
+
+def numeric(values: Sequence[Scalar]) -> list[float]:
+    """The numbers among settings as a row holds them (an infinite one is written as text)."""
+    return [
+        float(value) for value in values if value in ("inf", "-inf") or (isinstance(value, int | float) and not isinstance(value, bool))
+    ]
+
+
+def axis_of(effect: str, name: str, values: Sequence[float]) -> Axis:
+    """The axis of a setting: its name with its unit, along its scale, as far as the values reach on it."""
+    known = declared(effect).get(name)
+    label = label_of(effect, name)
+    finite = [value for value in values if math.isfinite(value)]
+    if not isinstance(known, Range):
+        return around(label, finite)
+    inside = [value for value in finite if known.low <= value <= known.high] or [known.low, known.high]
+    low, high = min(inside), max(inside)
+    if known.scale == "reciprocal":
+        ticks = tuple(tick for tick in RECIPROCAL_TICKS if known.low <= tick <= known.high)
+        return Axis(label, known.low, known.high, ticks, lambda value: float(known.to_unit(value)))
+    if known.scale == "log" and high > low * 1.05:
+        return Axis(label, low, high, log_ticks(low, high), lambda value: _log_unit(value, low, high))
+    if high - low < 0.02 * (known.high - known.low):
+        return around(label, inside, least=0.1 * (known.high - known.low) or 1.0)
+    return Axis(label, low, high, nice_ticks(low, high))
+
+
+def _log_unit(value: float, low: float, high: float) -> float:
+    if value <= 0:
+        return 0.0
+    return 1.0 if math.isinf(value) else math.log(value / low) / math.log(high / low)
+
+
+def label_of(effect: str, name: str) -> str:
+    """The name of a setting without its unit's suffix, and the unit in brackets: ``threshold (dB)``."""
+    unit = unit_of(effect, name)
+    plain = name
+    for suffix in ("_db", "_hz", "_ms", "_s", "_lufs", "_lu", "_dbfs", "_dbtp", "_percent"):
+        plain = plain.removesuffix(suffix)
+    return plain.replace("_", " ") + (f" ({unit})" if unit else "")
+
+
+def unit_of(effect: str, name: str) -> str:
+    """The unit of a setting; empty for a choice and for a plain number."""
+    known = declared(effect).get(name)
+    return known.unit if isinstance(known, Range) else ""
+
+
+def written(effect: str, settings: Mapping[str, Scalar]) -> list[tuple[str, str]]:
+    """(name, value with unit) of every setting that is not neutral; of all of them where every one is."""
+    known = declared(effect)
+    changed = {name: value for name, value in settings.items() if name not in known or known[name].neutral != value}
+    found = []
+    for name in known or changed:
+        if name in (changed or settings):
+            value = settings[name]
+            unit = unit_of(effect, name)
+            said = number(numeric([value])[0], 4) if numeric([value]) else str(value).lower()
+            found.append((label_of(effect, name).removesuffix(f" ({unit})"), f"{said} {unit}".strip()))
+    return found

@@ -1,0 +1,52 @@
+"""The verb ``report``. ``datagen/cli.py`` puts it on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datagen.options import CorpusArgument, JsonOption
+from datagen.terminal import Terminal
+
+REPORT = "report.html"
+
+
+def report(
+    corpus: CorpusArgument,
+    out: Annotated[Path | None, typer.Argument(help=f"HTML file to write; by default CORPUS/{REPORT}.", show_default=False)] = None,
+    players: Annotated[int, typer.Option(min=0, help="Rendered pairs to listen to on the page; 0 for a page without audio.")] = 12,
+    seed: Annotated[int, typer.Option(help="Seed of which pairs those are.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one HTML page about a corpus: numbers, distributions, what was rejected, and pairs to listen to.
+
+    The page holds everything, audio included, and opens in any browser without a network.
+
+    Example: stemwright report corpus report.html --players 6
+    """
+    from datagen.corpus import Corpus, CorpusError
+    from datagen.report.page import make_report
+    from datagen.report.rows import duration, size
+    from manifests.audio import write_bytes
+
+    terminal, place = Terminal(as_json), Corpus(corpus)
+    path = out or corpus / REPORT
+    if path.is_dir():
+        raise CorpusError(f"{path} is a folder; expected the HTML file to write, such as {path / REPORT}")
+    with terminal.progress("report") as progress:
+        made = make_report(place, num_players=players, seed=seed, on_progress=progress)
+    data = made.html.encode()
+    write_bytes(path, data)
+    for note in made.notes:
+        terminal.warn(note)
+    terminal.collected["report"] = {
+        "path": str(path),
+        "bytes": len(data),
+        "players": made.num_players,
+        "audio_seconds": round(made.audio_seconds, 3),
+        "notes": list(made.notes),
+    }
+    terminal.say(f"report: {path} ({size(len(data))}, {made.num_players} pairs to hear, {duration(made.audio_seconds)} of audio)")
+    terminal.finish(1 if made.notes else 0)
