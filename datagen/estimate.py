@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from manifests import __version__
-from manifests.audio import Audio, blocks, load
+from manifests.audio import Audio, blocks, gain_to_db, load
 from manifests.records import RESIDUAL, Estimate, Refused, Stem, TrackEstimate, content_id, seal
 from separation.balance import StemBalance, measure_balance
 from separation.level import calibration_for
@@ -30,7 +30,7 @@ MOMENTARY_S = 0.4  # BS.1770-5: the window of the momentary loudness
 
 def task_id(stems: Sequence[Stem]) -> str:
     """The id of estimating one track: of its stems and this version."""
-    return content_id({"stems": [stem.id for stem in stems], "estimate": "balance", "version": __version__})
+    return content_id({"stems": [stem.id for stem in stems], "estimate": "balance and peak", "version": __version__})
 
 
 def estimate_track(stems: Sequence[Stem], corpus: Path) -> list[Estimate]:
@@ -45,7 +45,7 @@ def estimate_track(stems: Sequence[Stem], corpus: Path) -> list[Estimate]:
     except ValueError as error:
         raise Refused(str(error)) from error
     task = task_id(stems)
-    return [_row(stem, balances[stem.name], sounding_seconds(audio[stem.name], stem.audio.sample_rate), task) for stem in stems]
+    return [_row(stem, balances[stem.name], audio[stem.name], task) for stem in stems]
 
 
 def tempo_task_id(stems: Sequence[Stem]) -> str:
@@ -81,8 +81,8 @@ def mixture_at(stems: Sequence[Stem], corpus: Path, sample_rate: int) -> Audio:
     return np.zeros((1, 0), np.float32) if total is None else total[None]
 
 
-def _row(stem: Stem, balance: StemBalance, active: tuple[bool, ...], task: str) -> Estimate:
-    loudness = _finite(balance.loudness_lufs)
+def _row(stem: Stem, balance: StemBalance, audio: Audio, task: str) -> Estimate:
+    loudness, peak = _finite(balance.loudness_lufs), float(np.abs(audio).max(initial=0.0))
     return seal(
         Estimate,
         task_id=task,
@@ -90,12 +90,13 @@ def _row(stem: Stem, balance: StemBalance, active: tuple[bool, ...], task: str) 
         track_id=stem.track_id,
         name=stem.name,
         loudness_lufs=None if loudness is None else round(loudness - stem.gain_db, 3),
+        peak_dbfs=None if peak == 0.0 else round(gain_to_db(peak) - stem.gain_db, 3),
         level_lu=_finite(balance.level_lu),
         level_low_lu=_finite(balance.level_low_lu),
         level_high_lu=_finite(balance.level_high_lu),
         pan=None if balance.pan is None or stem.name == RESIDUAL else round(balance.pan, 4),
         width=None if balance.width is None or stem.name == RESIDUAL else round(balance.width, 4),
-        active=active,
+        active=sounding_seconds(audio, stem.audio.sample_rate),
     )
 
 

@@ -168,6 +168,7 @@ class Estimate(Record):
     track_id: Id
     name: str
     loudness_lufs: Db | None = Field(description="integrated loudness of the stem on the mixture's scale (BS.1770-5); None: silent")
+    peak_dbfs: Db | None = Field(None, description="largest absolute sample on the mixture's scale; None: silent")
     level_lu: Db | None = Field(description="level against the mixture; None: not present")
     level_low_lu: Db | None
     level_high_lu: Db | None
@@ -210,10 +211,13 @@ class Branch(Record):
     source_id: Id = Field(description="of a stem, or of a track for its mixture")
     chain: tuple[EffectUse, ...] = ()
     offset_frames: int = Field(0, description="added to the pair's start_frame for this source")
+    channels: Literal["all", "mono", "left", "right"] = Field(
+        "all", description="of the source, taken before the chain; mono: the mean of all, left and right: the first and the last"
+    )
 
 
 class Signal(Record):
-    """Branches, summed, then through a bus chain."""
+    """Branches, summed, then through a bus chain. Without branches it is silence, one channel of it."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     branches: tuple[Branch, ...]

@@ -31,6 +31,7 @@ def test_levels_are_loudness_against_the_sum_of_the_stems(tmp_path, parts, synth
     mixture = integrated_loudness(synthetic_song["mixture"], RATE)
     for name, audio in parts.items():
         assert rows[name].loudness_lufs == pytest.approx(integrated_loudness(audio, RATE), abs=0.01)
+        assert rows[name].peak_dbfs == pytest.approx(20 * np.log10(np.abs(audio).max()), abs=0.001)
         assert rows[name].level_lu == pytest.approx(integrated_loudness(audio, RATE) - mixture, abs=0.01)
 
 
@@ -40,6 +41,7 @@ def test_the_joint_gain_changes_nothing_but_the_file(tmp_path, parts):
     for one, other in zip(plain, lowered, strict=True):
         assert other.loudness_lufs == pytest.approx(one.loudness_lufs, abs=0.01)
         assert other.level_lu == pytest.approx(one.level_lu, abs=0.01)
+        assert other.peak_dbfs == pytest.approx(one.peak_dbfs, abs=0.01)
         assert other.active == one.active
 
 

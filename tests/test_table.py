@@ -45,7 +45,16 @@ uses = st.builds(EffectUse, effect=texts, settings=st.dictionaries(texts, scalar
 signals = st.builds(
     Signal,
     name=st.just("mix"),
-    branches=st.lists(st.builds(Branch, source_id=st.just(ID), chain=st.lists(uses, max_size=2)), max_size=3),
+    branches=st.lists(
+        st.builds(
+            Branch,
+            source_id=st.just(ID),
+            chain=st.lists(uses, max_size=2),
+            offset_frames=st.integers(-(2**40), 2**40),
+            channels=st.sampled_from(["all", "mono", "left", "right"]),
+        ),
+        max_size=3,
+    ),
     bus=st.lists(uses, max_size=1),
     view=st.sampled_from(["audio", "gain", "unlimited"]),
 )
@@ -101,6 +110,7 @@ rows = {
         track_id=st.just(ID),
         name=texts,
         loudness_lufs=st.none() | numbers,
+        peak_dbfs=st.none() | numbers,
         level_lu=st.none() | numbers,
         level_low_lu=st.none(),
         level_high_lu=st.none(),
