@@ -2,6 +2,8 @@
 
 Conventions
     A signal is its branches, each a source through its chain, summed, then through the bus chain. Audio is float32 [C, T].
+    A signal's view shows what its bus did: "gain" is the gain of the bus's limiter for every sample, [1, T] or [C, T]; "unlimited" is the
+    audio with every gain of the bus but that one, those that bring to a loudness included, so that audio = unlimited x gain.
     An effect with a memory starts each excerpt from silence: the label is what was done to the excerpt.
     A source at another rate than the pair's is read at a position that is a whole frame in both rates, with a margin, and resampled,
     so an excerpt does not depend on where it was cut.
@@ -14,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from manifests.audio import Audio, load, resample
-from manifests.records import AudioFile, Branch, Pair, Refused, Signal
+from manifests.records import AudioFile, Branch, EffectUse, Pair, Refused, Signal
 
 Read = Callable[[str, int, int, int], Audio]  # (source id, start frame, number of frames, sample rate) -> [C, T]
 
@@ -33,16 +36,50 @@ def render(pair: Pair, read: Read) -> dict[str, Audio]:
 
 def _signal(signal: Signal, pair: Pair, read: Read) -> Audio:
     parts = [_branch(branch, pair, read) for branch in signal.branches]
-    num_channels = max(part.shape[0] for part in parts)
+    num_channels = max((part.shape[0] for part in parts), default=1)
     total = np.zeros((num_channels, pair.num_frames), np.float32)
     for part in parts:
         total += part
-    return _through(total, pair.sample_rate, signal.bus)
+    if signal.view == "audio":
+        return _through(total, pair.sample_rate, signal.bus)
+    unlimited, gain = _opened(total, pair.sample_rate, signal.bus)
+    return gain if signal.view == "gain" else unlimited
+
+
+def _opened(audio: Audio, sample_rate: int, bus: tuple[EffectUse, ...]) -> tuple[Audio, Audio]:
+    """What a bus makes of audio [C, T], taken apart: the audio with all its gains but the limiter's, and the limiter's, [1 or C, T]."""
+    import torch
+
+    from datagen.effects import EFFECTS, fader, limiter, loudness, resolve_chain
+
+    limited, unlimited = torch.from_numpy(audio), torch.from_numpy(audio)
+    gain = torch.ones_like(limited[:1])
+    with torch.inference_mode(), one_thread():
+        for use, (effect, settings) in zip(bus, resolve_chain(bus), strict=True):
+            if use.effect == "limiter":
+                gain = gain * limiter.gain_curve(limited, sample_rate, cast("limiter.Settings", settings))
+                limited = effect.apply(limited, sample_rate, settings)
+                continue
+            if use.effect == "loudness":  # the gain that the limited audio needs is given to both
+                settings = fader.Settings.model_construct(gain_db=float(loudness.gain_db(limited, sample_rate, settings)), pan=0.0)
+                effect = EFFECTS["fader"]
+            elif use.effect != "fader":
+                raise Refused(f"a bus with {use.effect} has no gain curve; expected limiter, loudness and fader only")
+            limited, unlimited = (effect.apply(each, sample_rate, settings) for each in (limited, unlimited))
+    return unlimited.numpy(), gain.numpy()
 
 
 def _branch(branch: Branch, pair: Pair, read: Read) -> Audio:
     start_frame = pair.start_frame + branch.offset_frames
-    return _through(read(branch.source_id, start_frame, pair.num_frames, pair.sample_rate), pair.sample_rate, branch.chain)
+    source = read(branch.source_id, start_frame, pair.num_frames, pair.sample_rate)
+    return _through(_taken(source, branch.channels), pair.sample_rate, branch.chain)
+
+
+def _taken(audio: Audio, channels: str) -> Audio:
+    """The channels of a source [C, T] that a branch takes."""
+    if channels == "mono":
+        return audio.mean(axis=0, keepdims=True, dtype=np.float32)
+    return {"all": audio, "left": audio[:1], "right": audio[-1:]}[channels]
 
 
 def _through(audio: Audio, sample_rate: int, chain: tuple) -> Audio:

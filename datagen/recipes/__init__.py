@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from datagen.recipes import mix, removal
+from datagen.recipes import limit, mix, removal
 from datagen.recipes.base import Draft, Material, RecipeConfig
 
 
@@ -28,7 +28,7 @@ class Recipe(Protocol):
         ...
 
 
-RECIPES: dict[str, Recipe] = {"mix": mix, "removal": removal}  # type: ignore[dict-item]  # modules stand for the protocol
+RECIPES: dict[str, Recipe] = {"mix": mix, "removal": removal, "limit": limit}  # type: ignore[dict-item]  # modules stand for the protocol
 
 
 def wants(pairs: object, need: Literal["tempo", "normalisations"]) -> bool:

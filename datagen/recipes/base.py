@@ -6,9 +6,10 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,6 +39,18 @@ class RecipeConfig(Section):
     def needs_normalisations(self) -> bool:
         """Whether the recipe, so configured, reads ``Material.normalisations``: then the estimate stage writes that table."""
         return False
+
+
+def filled_in(values: Any, presets: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The keys of a section with those of its ``preset`` beneath them: what is given wins, table within table."""
+    preset = values.get("preset") if isinstance(values, dict) else None
+    return _over(presets[preset], values) if isinstance(preset, str) and preset in presets else values
+
+
+def _over(beneath: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    nested = [key for key, value in given.items() if isinstance(value, dict) and isinstance(beneath.get(key), dict)]
+    both = {key: _over(beneath[key], given[key]) for key in nested}
+    return {**beneath, **given, **both}
 
 
 @dataclass(frozen=True)
