@@ -21,6 +21,8 @@ VERBS = {  # table -> the verb that writes it
     "stems": "separate",
     "estimates": "estimate",
     "track_estimates": "estimate",
+    "features": "estimate",
+    "profile": "estimate",
     "normalisations": "estimate",
     "pairs": "plan",
     "redraws": "render",

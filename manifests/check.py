@@ -30,7 +30,7 @@ import numpy as np
 
 from manifests import audio, table
 from manifests.catalog import artist_key, resolve, source_changed
-from manifests.records import ROW_TYPES, AudioFile, Example, Pair, Record, Refused, Stem, Track, track_id
+from manifests.records import ROW_TYPES, AudioFile, Example, Pair, Record, Refused, Stem, Track, profile_id, track_id
 
 CLOSURE_LIMIT_DBFS = -100.0
 BLOCK_FRAMES = 1 << 17
@@ -139,6 +139,12 @@ def _dangling(rows: Rows) -> Iterator[Problem]:
     yield from _known(rows, "stems", "track_id", ("tracks",))
     yield from _known(rows, "estimates", "track_id", ("tracks",))
     yield from _known(rows, "estimates", "stem_id", ("stems",))
+    yield from _known(rows, "features", "track_id", ("tracks",))  # the rows of the profile may be those of another corpus
+    yield from _known(rows, "features", "stem_id", ("stems",))
+    profile = profile_id(rows["profile"])
+    for row in rows["normalisations"]:
+        if row.profile != profile:
+            yield Problem(table="normalisations", row_id=row.id, what=f"profile {row.profile} is not that of the table profile")
     yield from _known(rows, "track_estimates", "track_id", ("tracks",))
     yield from _known(rows, "normalisations", "track_id", ("tracks",))
     yield from _known(rows, "normalisations", "stem_id", ("stems",))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator
@@ -193,6 +194,51 @@ class Normalisation(Record):
     chain: tuple[EffectUse, ...]
 
 
+class Features(Record):
+    """What is measured of the sound of one stem (``datagen.features``); all but the loudness are independent of its level."""
+
+    loudness_lufs: Db
+    range_lu: Db
+    crest_db: Db = Field(description="highest sample over the mean square where the stem sounds")
+    onset_peak_db: Db | None = Field(
+        description="mean of the onset peaks above their 75th percentile, the stem's peak at -10 dBFS; None: no onsets"
+    )
+    onset_deviation_db: Db | None
+    spectrum_db: tuple[float | None, ...] = Field(
+        description="mean power in sixths of an octave from 40 Hz, the stem at -30 LUFS; None: empty"
+    )
+    side_db: tuple[float | None, ...] = Field(description="side over mid energy per octave from 63 Hz; None: mono, or empty")
+    similarity: tuple[float | None, ...] = Field(description="of left and right per octave from 63 Hz, 1: alike; None: mono, or empty")
+    whole_side_db: Db | None = Field(description="side over mid energy of the whole; None: mono")
+    decay_s: float | None = Field(description="time of a fall by 60 dB at the rate of the slower free decays; None: too few of them")
+    dynamics: tuple[float, ...] = Field(description="what a compressor changes, named by datagen.features.DYNAMICS")
+
+
+class Simulated(Record):
+    """What an effect with known settings did to the dynamics of a stem: an example for estimating its settings blind."""
+
+    use: EffectUse
+    amount: Db = Field(description="what is to be estimated: the mean gain reduction of a compressor, in dB")
+    dynamics: tuple[float, ...] = Field(description="of the stem with the effect")
+
+
+class StemFeatures(Record):
+    """One stem as it sounds; the rows of many songs are a profile, which says what is typical of stems of a name."""
+
+    id: Id
+    task_id: Id
+    stem_id: Id
+    track_id: Id
+    name: str
+    features: Features | None = Field(description="None: silent")
+    simulated: tuple[Simulated, ...] = ()
+
+
+def profile_id(rows: Sequence[StemFeatures]) -> str:
+    """The id of a profile: of its rows in any order."""
+    return content_id({"profile": sorted(row.id for row in rows)})
+
+
 class TrackEstimate(Record):
     """What was estimated about a whole track: its tempo, its beats, its key."""
 
@@ -303,6 +349,8 @@ ROW_TYPES: dict[str, type[Record]] = {
     "stems": Stem,
     "estimates": Estimate,
     "track_estimates": TrackEstimate,
+    "features": StemFeatures,
+    "profile": StemFeatures,
     "normalisations": Normalisation,
     "pairs": Pair,
     "redraws": Pair,  # drawn while rendering, in place of pairs whose wet and dry sounded alike

@@ -14,6 +14,7 @@ from manifests.records import (
     EffectUse,
     Estimate,
     Example,
+    Features,
     Member,
     Normalisation,
     Pair,
@@ -22,7 +23,9 @@ from manifests.records import (
     Shard,
     Signal,
     SignalFile,
+    Simulated,
     Stem,
+    StemFeatures,
     Track,
     TrackEstimate,
     seal,
@@ -74,6 +77,31 @@ pairs = st.builds(
     seed=st.integers(0, 2**62),
     redraw_of=st.none() | st.just(ID),
     redraw_below=st.floats(0, 1),
+)
+bands = st.lists(st.none() | numbers, max_size=3)
+features = st.builds(
+    Features,
+    loudness_lufs=numbers,
+    range_lu=numbers,
+    crest_db=numbers,
+    onset_peak_db=st.none() | numbers,
+    onset_deviation_db=st.none() | numbers,
+    spectrum_db=bands,
+    side_db=bands,
+    similarity=bands,
+    whole_side_db=st.none() | numbers,
+    decay_s=st.none() | numbers,
+    dynamics=st.lists(numbers, max_size=3),
+)
+stem_features = st.builds(
+    StemFeatures,
+    id=st.just(ID),
+    task_id=st.just(ID),
+    stem_id=st.just(ID),
+    track_id=st.just(ID),
+    name=texts,
+    features=st.none() | features,
+    simulated=st.lists(st.builds(Simulated, use=uses, amount=numbers, dynamics=st.lists(numbers, max_size=3)), max_size=2),
 )
 rows = {
     "tracks": st.builds(
@@ -129,6 +157,8 @@ rows = {
         key=st.none() | texts,
         key_confidence=st.floats(0, 1),
     ),
+    "features": stem_features,
+    "profile": stem_features,
     "normalisations": st.builds(
         Normalisation,
         id=st.just(ID),
