@@ -137,13 +137,13 @@ def _audio(rows: Rows, pair: Pair, example: Example) -> dict[str, Audio]:
         gain = np.float32(db_to_gain(example.gain_db))
         views = {signal.name: signal.view for _, signal in signals(pair)}
         made = render(pair, Sources(rows.folder, stems))
-        return {name: np.asarray(audio[:, :wanted] * (gain if views[name] == "audio" else 1), np.float32) for name, audio in made.items()}
+        return {name: np.asarray(audio[:, :wanted] * (gain if views[name] != "gain" else 1), np.float32) for name, audio in made.items()}
 
 
 def _fill(player: Player, pair: Pair, example: Example, audio: dict[str, Audio]) -> None:
     """Adds the signals, the sum of the inputs where there are several, and what is drawn but not heard."""
     facts = {file.name: file for file in example.signals}
-    sounding = [(role, signal.name) for role, signal in signals(pair) if signal.view == "audio" and signal.name in audio]
+    sounding = [(role, signal.name) for role, signal in signals(pair) if signal.view != "gain" and signal.name in audio]
     if len(sounding) > MAX_SIGNALS:
         player.notes.append(f"{MAX_SIGNALS} of its {len(sounding)} signals are here.")
         inputs = sum(role == "input" for role, _ in sounding)
