@@ -2,6 +2,8 @@
 
 Conventions
     Positions are frames at the rate of the pairs; a stem's level is that of its file (the track's joint gain is already in it).
+    An excerpt for a stem starts in a second from which the stem sounds in at least half of the excerpt's seconds. On beats, it starts at
+    the beat nearest the start that was drawn, among those that lie in such a second; there is no fallback to a start off the beat.
 """
 
 from __future__ import annotations
@@ -9,20 +11,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from manifests.records import RESIDUAL, Branch, EffectUse, Estimate, Refused, Signal, Stem, Track
+from manifests.records import RESIDUAL, Branch, EffectUse, Estimate, Normalisation, Refused, Signal, Stem, Track, TrackEstimate
+
+if TYPE_CHECKING:
+    from datagen.recipes.others import Others
 
 MIN_ACTIVE_SHARE = 0.5  # of an excerpt's seconds in which the stem it was chosen for must sound
+FADER_DB = (-48.0, 24.0)  # how far datagen.effects.fader goes
 
 
 class Section(BaseModel):
     """Base of all configuration sections: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shape(NamedTuple):
+    """The shape of the excerpts that a preset was published with."""
+
+    sample_rate: int
+    num_frames: int
 
 
 class RecipeConfig(Section):
@@ -34,6 +48,11 @@ class RecipeConfig(Section):
     def needs_tempo(self) -> bool:
         """Whether the recipe, so configured, reads ``Material.tempo``: then the estimate stage writes the table ``track_estimates``."""
         return False
+
+    @property
+    def shape(self) -> Shape | None:
+        """The excerpts that the section's preset was published with, for a configuration that gives no length itself."""
+        return None
 
     @property
     def needs_normalisations(self) -> bool:
@@ -73,6 +92,9 @@ class Material:
     estimates: dict[str, Estimate] = field(repr=False)
     sample_rate: int
     num_frames: int
+    normalisations: Mapping[str, Normalisation] = field(default_factory=dict, repr=False)
+    tempo: TrackEstimate | None = field(default=None, repr=False)
+    others: Others | None = field(default=None, repr=False)
 
     @cached_property
     def named(self) -> dict[str, Stem]:
@@ -90,12 +112,26 @@ class Material:
         audio = self.stems[0].audio
         return audio.num_frames * self.sample_rate // audio.sample_rate
 
+    @cached_property
+    def on_beat(self) -> tuple[str, ...]:
+        """Names of the stems for which an excerpt may start on a beat."""
+        return tuple(name for name in self.sounding if len(self._beats(name)))
+
     def choose(self, wanted: Sequence[str]) -> tuple[str, ...]:
         """The wanted stems, or all if none is named. Raises Refused if the track lacks one."""
         missing = [name for name in wanted if name not in self.named]
         if missing:
             raise Refused(f"no stem {missing[0]!r}; the track has {', '.join(self.named)}")
         return tuple(wanted) or tuple(self.named)
+
+    def draw_excerpt(self, names: Sequence[str], rng: np.random.Generator, *, align: Literal["none", "beats"] = "none") -> int:
+        """Draws one of the stems that sound and the start of an excerpt in which it does. Raises Refused if there is none."""
+        if align == "beats":
+            self.check_beats()
+        possible = self.on_beat if align == "beats" else self.sounding
+        found = [name for name in names if name in possible] or list(names[:1])
+        name = found[int(rng.random() * len(found))]
+        return self.excerpt_on_beat(name, rng) if align == "beats" else self.excerpt(name, rng)
 
     def excerpt(self, name: str, rng: np.random.Generator) -> int:
         """Draws the start of an excerpt in which the stem sounds. Raises Refused if there is none."""
@@ -108,6 +144,22 @@ class Material:
         beyond = min(first + self.sample_rate, self.track_frames - self.num_frames + 1)
         return first + int(rng.random() * (beyond - first))
 
+    def excerpt_on_beat(self, name: str, rng: np.random.Generator) -> int:
+        """Draws an excerpt as ``excerpt`` does and moves it to the nearest beat at which it may start. Raises Refused if there is none."""
+        drawn, beats = self.excerpt(name, rng), self._beats(name)
+        if not len(beats):
+            raise Refused(f"the stem {name!r} sounds at no beat from which an excerpt of {self.num_frames / self.sample_rate:g} s fits")
+        after = int(np.searchsorted(beats, drawn))
+        near = beats[max(0, after - 1) : after + 1]
+        return int(near[np.abs(near - drawn).argmin()])
+
+    def check_beats(self) -> None:
+        """Raises Refused if no beats of the track are known."""
+        if self.tempo is None:
+            raise Refused("its tempo and beats were not estimated; run stemwright estimate with this configuration")
+        if self.tempo.tempo_bpm is None:
+            raise Refused("no beat was found in it; what is aligned to beats needs one")
+
     def loudness_lufs(self, name: str) -> float:
         """Integrated loudness of the stem as its file has it. Raises Refused if it is silent."""
         loudness = self.estimates[name].loudness_lufs
@@ -117,8 +169,24 @@ class Material:
 
     def fader_to(self, name: str, loudness_lufs: float) -> EffectUse:
         """The fader that brings the stem to a loudness, as far as a fader goes (-48 to +24 dB)."""
-        gain_db = min(24.0, max(-48.0, loudness_lufs - self.loudness_lufs(name)))
-        return EffectUse(effect="fader", settings={"gain_db": round(gain_db, 4)})
+        return fader(loudness_lufs - self.loudness_lufs(name))
+
+    def peak_dbfs(self, name: str) -> float:
+        """Largest sample of the stem as its file has it. Raises Refused if it is silent or was not measured."""
+        peak = self.estimates[name].peak_dbfs
+        if peak is None:
+            raise Refused(f"the stem {name!r} is silent, or its peak was not measured: run stemwright estimate")
+        return peak + self.named[name].gain_db
+
+    def fader_to_peak(self, name: str, peak_dbfs: float) -> EffectUse:
+        """The fader that brings the largest sample of the whole stem to a level, as far as a fader goes."""
+        return fader(peak_dbfs - self.peak_dbfs(name))
+
+    def normalising(self, name: str) -> tuple[EffectUse, ...]:
+        """The chain that brings the stem's effects to what is typical of its name. Raises Refused if there is none."""
+        if name not in self.normalisations:
+            raise Refused(f"the stem {name!r} has no normalisation; run stemwright estimate with this configuration, or take other inputs")
+        return self.normalisations[name].chain
 
     @cached_property
     def held(self) -> dict[str, tuple[Signal, ...]]:
@@ -141,3 +209,17 @@ class Material:
             share = (total[np.minimum(start + seconds, len(active))] - total[start]) / seconds
             cache[name] = start[share >= MIN_ACTIVE_SHARE]
         return cache[name]
+
+    def _beats(self, name: str) -> np.ndarray:
+        """Frames of the beats at which an excerpt may start for the stem to sound in enough of it."""
+        cache = self.__dict__.setdefault("_beats_by_name", {})
+        if name not in cache:
+            beats = np.rint(np.asarray(self.tempo.beats_s if self.tempo else (), dtype=np.float64) * self.sample_rate).astype(np.int64)
+            fits = np.isin(beats // self.sample_rate, self._starts(name)) & (beats + self.num_frames <= self.track_frames)
+            cache[name] = beats[fits]
+        return cache[name]
+
+
+def fader(gain_db: float) -> EffectUse:
+    """A fader with a gain, as far as a fader goes."""
+    return EffectUse(effect="fader", settings={"gain_db": round(min(FADER_DB[1], max(FADER_DB[0], gain_db)), 4)})
