@@ -283,12 +283,14 @@ def separate(
 
 
 @app.command()
-def estimate(corpus: CorpusArgument, jobs: JobsOption = 1, dask: DaskOption = None, as_json: JsonOption = False) -> None:
-    """Measure the balance, place and activity of every stem.
+def estimate(
+    corpus: CorpusArgument, config: ConfigOption = None, jobs: JobsOption = 1, dask: DaskOption = None, as_json: JsonOption = False
+) -> None:
+    """Measure the balance, place and activity of every stem, and what else the recipes of the configuration need (tempo and key, say).
 
     Example: stemwright estimate corpus --jobs 2
     """
-    _one_stage(corpus, "estimate", _sharing(_stages().run_estimate, jobs, dask), as_json)
+    _one_stage(corpus, "estimate", _sharing(_stages().run_estimate, jobs, dask), as_json, config=config)
 
 
 @app.command()

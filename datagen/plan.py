@@ -2,27 +2,42 @@
 
 Conventions
     The random generator of a pair is keyed by (seed, track id, kind, number), so neither the order of the tracks, nor the number of
-    workers, nor a
-    resume, nor an added song changes a pair.
-    What a track cannot give becomes a ``Rejected`` row with the reason, once for each kind.
+    workers, nor a resume changes a pair. Nor does an added song, but where a recipe takes stems of other songs: there it may be drawn.
+    A pair takes sources of the tracks of one split only.
+    What a track cannot give becomes a ``Rejected`` row with the reason, once for each kind; what no track can give is a note besides.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from functools import cached_property
+from typing import cast, get_args
 
 import numpy as np
 
 from datagen.config import Config, PairsBase
 from datagen.recipes import RECIPES
 from datagen.recipes.base import Draft, Material, RecipeConfig
-from manifests.records import Estimate, Pair, Refused, Rejected, Stem, Track, canonical_json, seal
+from datagen.recipes.others import Others
+from manifests.records import (
+    Estimate,
+    Normalisation,
+    Pair,
+    Refused,
+    Rejected,
+    Split,
+    Stem,
+    Track,
+    TrackEstimate,
+    canonical_json,
+    seal,
+)
 
 STAGE = "plan"
+SHORTER = "shorter than one excerpt"
 
 
 def generator(seed: int, track_id: str, kind: str, number: int, attempt: int = 0) -> np.random.Generator:
@@ -41,12 +56,34 @@ class Planned:
     repeated: int = 0
 
 
+@dataclass(frozen=True)
+class Knowledge:
+    """The rows that some recipes need besides stems and estimates; the tables of what no recipe asks for are not made."""
+
+    normalisations: Sequence[Normalisation] = ()
+    track_estimates: Sequence[TrackEstimate] = ()
+
+    @cached_property
+    def tempo_by_track(self) -> dict[str, TrackEstimate]:
+        """Track id -> tempo, beats and key."""
+        return {row.track_id: row for row in self.track_estimates}
+
+    @cached_property
+    def _normalisation_by_stem(self) -> dict[str, Normalisation]:
+        return {row.stem_id: row for row in self.normalisations}
+
+    def chains_of(self, stems: Sequence[Stem]) -> dict[str, Normalisation]:
+        """Stem name -> normalisation, for those stems of a track that have one."""
+        return {stem.name: self._normalisation_by_stem[stem.id] for stem in stems if stem.id in self._normalisation_by_stem}
+
+
 def plan_pairs(
     config: Config,
     tracks: Sequence[Track],
     stems: Sequence[Stem],
     estimates: Sequence[Estimate],
     *,
+    besides: Knowledge = Knowledge(),  # noqa: B008  # frozen, and holds nothing
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Planned:
     """Plans the pairs of all tracks that have stems and estimates."""
@@ -56,17 +93,54 @@ def plan_pairs(
     by_stem = {estimate.stem_id: estimate for estimate in estimates}
     planned = Planned()
     ready = [track for track in tracks if by_track[track.id] and all(stem.id in by_stem for stem in by_track[track.id])]
-    for done, track in enumerate(ready, 1):
+    materials: list[Material] = []
+    for track in ready:
         try:
-            material = material_of(track, by_track[track.id], by_stem, config.pairs)
+            materials.append(material_of(track, by_track[track.id], by_stem, config.pairs, besides=besides))
         except Refused as reason:
             planned.rejected.append(_rejected(track, str(reason)))
-        else:
-            for kind in RECIPES:
-                _plan_kind(kind, material, config, planned)
+    for done, material in enumerate(_among_others(materials), 1):
+        for kind in RECIPES:
+            _plan_kind(kind, material, config, planned)
         if on_progress:
-            on_progress(done, len(ready))
+            on_progress(done, len(materials))
     return planned
+
+
+def _among_others(materials: Sequence[Material]) -> Iterator[Material]:
+    """The materials in their order, each with the index of its split."""
+    by_split: dict[str, list[Material]] = defaultdict(list)
+    for material in materials:
+        by_split[material.track.split].append(material)
+    others = {split: Others(members) for split, members in by_split.items()}
+    return (replace(material, others=others[material.track.split]) for material in materials)
+
+
+def refused_everywhere(config: Config, tracks: Sequence[Track], planned: Planned) -> list[str]:
+    """What a person should be told who asked for pairs that no track could give, and which splits stay empty: one sentence each."""
+    notes = []
+    reasons = [row.reason for row in planned.rejected]
+    given = {pair.kind for pair in planned.pairs}
+    for kind in RECIPES:
+        of_kind = Counter(reason.removeprefix(f"{kind}: ") for reason in reasons if reason.startswith(f"{kind}: "))
+        if getattr(config.pairs, kind).per_track and kind not in given and of_kind:
+            notes.append(f"{kind}: not one track can give a pair; {_most_common(of_kind)}")
+    short = Counter(reason for reason in reasons if reason.startswith(SHORTER))
+    if short and not given:
+        longest_s = max(track.audio.num_frames / track.audio.sample_rate for track in tracks)
+        notes.append(
+            f"no track is as long as an excerpt of {config.pairs.duration_s:g} s; the longest lasts {longest_s:.2f} s. "
+            "Set pairs.duration_s to less"
+        )
+    empty = [split for split in get_args(Split) if not any(track.split == split for track in tracks)]
+    if empty and tracks:
+        notes.append(f"no track is in the split {' or '.join(empty)}, which stays without pairs (songs.shares divides the artists)")
+    return notes
+
+
+def _most_common(reasons: Counter[str]) -> str:
+    (reason, count), *rest = reasons.most_common(2)
+    return f"{reason} ({count} of {reasons.total()} tracks)" if rest else reason
 
 
 def _plan_kind(kind: str, material: Material, config: Config, planned: Planned) -> None:
@@ -98,12 +172,27 @@ def _rejected(track: Track, reason: str) -> Rejected:
     return seal(Rejected, stage=STAGE, row_id=track.id, subject=track.audio.path, reason=reason)
 
 
-def material_of(track: Track, stems: list[Stem], by_stem: dict[str, Estimate], pairs: PairsBase) -> Material:
+def material_of(
+    track: Track,
+    stems: Sequence[Stem],
+    by_stem: Mapping[str, Estimate],
+    pairs: PairsBase,
+    *,
+    besides: Knowledge = Knowledge(),  # noqa: B008  # frozen, and holds nothing
+) -> Material:
     """What is known about a track. Raises Refused when it is shorter than an excerpt."""
-    material = Material(track, tuple(stems), {stem.name: by_stem[stem.id] for stem in stems}, pairs.sample_rate, pairs.num_frames)
+    material = Material(
+        track,
+        tuple(stems),
+        {stem.name: by_stem[stem.id] for stem in stems},
+        pairs.sample_rate,
+        pairs.num_frames,
+        besides.chains_of(stems),
+        besides.tempo_by_track.get(track.id),
+    )
     if material.track_frames < pairs.num_frames:
         lasts_s = material.track_frames / pairs.sample_rate
-        raise Refused(f"shorter than one excerpt ({lasts_s:.2f} s of {pairs.duration_s:g} s)")
+        raise Refused(f"{SHORTER} ({lasts_s:.2f} s of {pairs.duration_s:g} s)")
     return material
 
 
