@@ -61,7 +61,9 @@ def _opened(audio: Audio, sample_rate: int, bus: tuple[EffectUse, ...]) -> tuple
                 limited = effect.apply(limited, sample_rate, settings)
                 continue
             if use.effect == "loudness":  # the gain that the limited audio needs is given to both
-                settings = fader.Settings.model_construct(gain_db=float(loudness.gain_db(limited, sample_rate, settings)), pan=0.0)
+                settings = fader.Settings.model_construct(
+                    gain_db=float(loudness.gain_db(limited, sample_rate, cast("loudness.Settings", settings))), pan=0.0
+                )
                 effect = EFFECTS["fader"]
             elif use.effect != "fader":
                 raise Refused(f"a bus with {use.effect} has no gain curve; expected limiter, loudness and fader only")

@@ -1,29 +1,87 @@
 """``removal``: wet -> dry. One stem twice: with effects that stay and effects to be removed, and with those that stay alone.
 
 Conventions
-    The stem is first brought to one loudness, so that a threshold in dB means the same on every song.
+    The stem is first brought to one loudness, so that a threshold in dB means the same on every song: by a fader that planning knows, or,
+    with ``level_after_each``, by the effect ``loudness`` on the excerpt itself, there and after every effect.
     The effects that stay and those to be removed are drawn without repetition and stand in random order; the target keeps that order.
-    Settings are drawn uniformly on each setting's own scale, within the effect's ``TYPICAL`` ranges or those of the configuration.
+    Settings are drawn uniformly on each setting's own scale, within the effect's ``TYPICAL`` ranges or those of the configuration. A
+    setting may also be what another leaves of 1: ``dry = "1 - wet"``.
+    A pair whose sides sound alike when they are rendered is drawn again (``datagen.redraw``).
+    A preset fills in what the section leaves out. ``remfx`` has the published effects and ranges; its excerpts of 262,144 samples at
+    48 kHz are for all kinds of pairs: ``[pairs] sample_rate = 48000, duration_s = 5.46133``. ``wide`` draws from every effect that can be
+    heard in one stem, at least as strongly.
 
 References
-    RemFX (Rice et al. 2023): 0 to 4 effects kept on both sides, 0 to 5 removed, order random, level -20 LUFS.
+    RemFX (Rice et al. 2023): 0 to 4 effects kept on both sides, 1 to 5 removed, order random, mono, -20 LUFS after every effect, drawn
+    again below a distance of 1e-3. Where its effects have other settings than ours: its compressor has one attack and one release, so our
+    detector follows at once; its drive has no asymmetry; its chorus depth is taken as a share of the centre delay.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from datagen.effects import EFFECTS
+from datagen.effects.setting import EffectSettings, draw_values, fields
 from datagen.effects.setting import Range as Bounds
-from datagen.effects.setting import draw_values, fields
-from datagen.recipes.base import Draft, Material, RecipeConfig
+from datagen.recipes.base import Draft, Material, RecipeConfig, filled_in
 from manifests.records import Branch, EffectUse, Refused, Signal
 
 Number = Annotated[float, Field(strict=True)]  # or true and false would be 1 and 0
 Range = Number | bool | str | tuple[Number, Number] | tuple[bool | str, ...]  # one value, from .. to, or some of the options
+
+REMFX_RANGES: dict[str, dict[str, Any]] = {
+    "distortion": {"drive_db": (8.0, 25.0), "asymmetry": 0.0},
+    "compressor": {
+        "threshold_db": (-42.0, -20.0),
+        "ratio": (1.5, 6.0),
+        "detector": "peak",
+        "detector_attack_ms": 0.0,
+        "detector_release_ms": 0.0,
+        "attack_ms": (1.0, 50.0),
+        "release_ms": (10.0, 250.0),
+        "makeup_db": 0.0,
+    },
+    "reverb": {"room_size": (0.3, 1.0), "damping": (0.2, 1.0), "wet": (0.2, 0.6), "dry": "1 - wet", "width": (0.2, 1.0)},
+    "chorus": {
+        "rate_hz": (0.25, 1.5),
+        "depth": (0.2, 0.6),
+        "centre_ms": (5.0, 10.0),
+        "feedback": (0.1, 0.4),
+        "mix": (0.15, 0.4),
+        "phase": 0.0,
+    },
+    "delay": {"delay_ms": (100.0, 1000.0), "feedback": (0.05, 0.3), "mix": (0.1, 0.35)},
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "remfx": {
+        "effects": tuple(REMFX_RANGES),
+        "kept": (0, 4),
+        "removed": (1, 5),
+        "loudness_lufs": -20.0,
+        "level_after_each": True,
+        "mono": True,
+        "redraw_below": 1e-3,
+        "ranges": REMFX_RANGES,
+    },
+    "wide": {
+        # All but fader and loudness, which only change the level.
+        "effects": (
+            *("eq", "lowpass", "highpass", "compressor", "limiter", "clip"),
+            *("distortion", "reverb", "room", "delay", "chorus", "width"),
+        ),
+        "kept": (0, 4),
+        "removed": (1, 5),
+        "level_after_each": True,
+    },
+}
+NEEDS_STEREO = ("width",)
+COMPLEMENT = re.compile(r"1 - (\w+)")
 
 HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, since an effect refuses one beyond half of it
 
@@ -31,14 +89,26 @@ HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, sinc
 class Config(RecipeConfig):
     """The section ``[pairs.removal]``."""
 
+    preset: Literal["remfx", "wide"] | None = Field(None, description="fills in the keys that are not given")
     stems: tuple[str, ...] = Field((), description="stems to draw from; none: all stems of the track")
     effects: tuple[str, ...] = Field(("eq", "compressor", "reverb"), min_length=1, description="effects to draw from")
     kept: tuple[int, int] = Field((0, 1), description="fewest and most effects on both sides")
     removed: tuple[int, int] = Field((1, 2), description="fewest and most effects on the wet side only")
     loudness_lufs: float = Field(-20.0, ge=-70.0, le=0.0, description="of the stem before its effects")
+    level_after_each: bool = Field(False, description="bring the excerpt to loudness_lufs again after every effect")
+    mono: bool = Field(False, description="both channels of a stereo stem the same before its effects")
+    redraw_below: float = Field(1e-3, ge=0.0, description="MR-STFT distance of wet and dry below which a pair is drawn again; 0: never")
     ranges: dict[str, dict[str, Range]] = Field(
         default_factory=dict, description="[pairs.removal.ranges.EFFECT] setting = [low, high]: instead of the effect's typical range"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, values: Any) -> Any:
+        preset = PRESETS.get(values.get("preset") or "", {}) if isinstance(values, dict) else {}
+        drawn = values.get("effects", preset.get("effects", ())) if preset else ()
+        ranges = {effect: ranges for effect, ranges in preset.get("ranges", {}).items() if effect in drawn}
+        return filled_in(values, {values["preset"]: {**preset, "ranges": ranges}}) if preset else values
 
     @model_validator(mode="after")
     def _enough_effects(self) -> Config:
@@ -61,7 +131,7 @@ class Config(RecipeConfig):
         for effect, ranges in self.ranges.items():
             if effect not in self.effects:
                 raise ValueError(f"ranges are given for {effect!r}, which is not among the effects drawn: {', '.join(self.effects)}")
-            draw_values(EFFECTS[effect].Settings, np.random.default_rng(0), ranges)  # raises for a wrong name or range
+            _drawn(EFFECTS[effect].Settings, np.random.default_rng(0), ranges)  # raises for a wrong name or range
         return self
 
 
@@ -70,16 +140,32 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
     candidates = [name for name in material.choose(config.stems) if name in material.sounding] or list(material.choose(config.stems)[:1])
     name = candidates[_between(0, len(candidates) - 1, rng)]
     start_frame = material.excerpt(name, rng)
-    removed = _between(config.removed[0], min(config.removed[1], len(config.effects) - config.kept[0]), rng)
-    kept = _between(config.kept[0], min(config.kept[1], len(config.effects) - removed), rng)
-    order = _shuffled(len(config.effects), rng)[: removed + kept]
+    stereo = material.named[name].audio.num_channels == 2
+    effects = config.effects if stereo else tuple(effect for effect in config.effects if effect not in NEEDS_STEREO)
+    if len(effects) < config.removed[0] + config.kept[0]:
+        raise Refused(f"the stem {name!r} is mono; of {', '.join(config.effects)} too few can be used on it")
+    removed = _between(config.removed[0], min(config.removed[1], len(effects) - config.kept[0]), rng)
+    kept = _between(config.kept[0], min(config.kept[1], len(effects) - removed), rng)
+    order = _shuffled(len(effects), rng)[: removed + kept]
     stays = set(_shuffled(removed + kept, rng)[:kept])
-    level = material.fader_to(name, config.loudness_lufs)
-    uses = [_draw(config.effects[index], config, material.sample_rate, rng) for index in order]
-    wet = (level, *uses)
-    dry = (level, *(use for place, use in enumerate(uses) if place in stays))
+    uses = [_draw(effects[index], config, material.sample_rate, rng) for index in order]
+    before = (EffectUse(effect="width", settings={"width": 0.0}),) if config.mono and stereo else ()
+    level = _level(config) if config.level_after_each else material.fader_to(name, config.loudness_lufs)
+    wet = _levelled((*before, level), uses, config)
+    dry = _levelled((*before, level), [use for place, use in enumerate(uses) if place in stays], config)
     source = material.named[name].id
-    return Draft(start_frame, (_signal("wet", source, wet),), (_signal("dry", source, dry),))
+    return Draft(start_frame, (_signal("wet", source, wet),), (_signal("dry", source, dry),), redraw_below=config.redraw_below)
+
+
+def _level(config: Config) -> EffectUse:
+    return EffectUse(effect="loudness", settings={"target_db": config.loudness_lufs, "measure": "lufs"})
+
+
+def _levelled(start: tuple[EffectUse, ...], uses: Sequence[EffectUse], config: Config) -> tuple[EffectUse, ...]:
+    """A chain, with its level set again after every effect if that is asked for."""
+    if not config.level_after_each:
+        return (*start, *uses)
+    return (*start, *(step for use in uses for step in (use, _level(config))))
 
 
 def _signal(name: str, source_id: str, chain: tuple[EffectUse, ...]) -> Signal:
@@ -101,7 +187,18 @@ def _draw(effect: str, config: Config, sample_rate: int, rng: np.random.Generato
         ranges[name] = (min(low, limit), limit)
         if low >= limit and (gain := name.replace("_hz", "_gain_db")) in fields(settings_type):
             ranges[gain] = 0.0  # the whole band lies beyond what the rate can hold: it does nothing
-    return EffectUse(effect=effect, settings=draw_values(settings_type, rng, ranges))
+    return EffectUse(effect=effect, settings=_drawn(settings_type, rng, ranges))
+
+
+def _drawn(settings_type: type[EffectSettings], rng: np.random.Generator, ranges: Mapping[str, Any]) -> dict[str, Any]:
+    """Draws settings; one whose range reads "1 - OTHER" is what the other leaves of 1."""
+    rests = {name: found[1] for name, wanted in ranges.items() if isinstance(wanted, str) and (found := COMPLEMENT.fullmatch(wanted))}
+    values = draw_values(settings_type, rng, {name: wanted for name, wanted in ranges.items() if name not in rests})
+    for name, other in rests.items():
+        if name not in values or not isinstance(values.get(other), float):
+            raise ValueError(f"{name} = '1 - {other}' needs two settings that are numbers; the settings are {', '.join(values)}")
+        values[name] = 1.0 - float(values[other])
+    return values
 
 
 def _ends(wanted: Range) -> tuple[float, float]:
