@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from datagen.recipes import RECIPES
 from datagen.recipes.base import Section
@@ -63,8 +63,12 @@ class SeparationConfig(Section):
 class DatasetConfig(Section):
     """What the dataset looks like on disk."""
 
-    format: Literal["folder"] = "folder"
-    encoding: Literal["flac24", "wav32f"] = "flac24"
+    format: Literal["folder", "webdataset", "huggingface", "musdb"] = "folder"
+    encoding: Literal["auto", "flac24", "wav32f"] = Field(
+        "auto", description="auto: flac24, but wav32f for musdb. Float WAV is larger and much faster to read"
+    )
+    shard_mb: float = Field(256.0, gt=0, description="size of a shard of webdataset or huggingface, in 10^6 bytes of sound files")
+    shard_examples: int | None = Field(None, gt=0, description="most examples in a shard, whatever their size")
 
 
 class PairsBase(Section):
@@ -98,6 +102,14 @@ class Config(Section):
     pairs: PairsConfig = Field(default_factory=PairsConfig)
     rights: RightsConfig = Field(default_factory=RightsConfig)
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)
+
+    @model_validator(mode="after")
+    def _format_suits_the_pairs(self) -> Config:
+        if self.dataset.format == "musdb":
+            from datagen.writers.musdb import check as check_musdb
+
+            check_musdb(self)
+        return self
 
 
 def parse(text: str, *, where: str = "the configuration") -> Config:
@@ -152,6 +164,8 @@ def _without_none(value: Any) -> Any:
 
 def _explain(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
+    if not key:  # about the whole, which is too long to show
+        return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] != "extra_forbidden":
         return f"{key}: {problem['msg']}; got {problem['input']!r}"
     known = list(_keys(Config))

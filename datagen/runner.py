@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,24 @@ class Result:
     fatal: str | None = None
 
 
-def run(stage: Stage, tasks: Sequence[Task], do: Do, on_progress: OnProgress | None = None) -> Outcome:
-    """Has the tasks done that are not done yet, and journals each as it comes. Raises StoppedError on a full disk."""
+def run(
+    stage: Stage,
+    tasks: Sequence[Task],
+    do: Do,
+    on_progress: OnProgress | None = None,
+    present: Callable[[Sequence[Record]], bool] | None = None,
+) -> Outcome:
+    """Has the tasks done that are not done yet, and journals each as it comes. Raises StoppedError on a full disk.
+
+    ``present`` says of rows whether what they name is there; unless it is given, they name files in the stage's folder.
+    """
+    there = present or partial(files_exist, stage.folder)
     finished = _finished(stage)
     outcome = Outcome()
     with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type) as journal:
         known = {task_id: rows for task_id, rows in {**finished, **journal.tasks}.items() if rows}
-        present = {task.id for task in tasks if task.id in known and files_exist(stage.folder, known[task.id])}
-        open_tasks = [task for task in tasks if task.id not in present]
+        settled = {task.id for task in tasks if task.id in known and there(known[task.id])}
+        open_tasks = [task for task in tasks if task.id not in settled]
         outcome.skipped = len(tasks) - len(open_tasks)
         if on_progress:
             on_progress(0, len(open_tasks), "")

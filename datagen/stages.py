@@ -20,7 +20,7 @@ from pathlib import Path
 from datagen import rights
 from datagen.config import Config
 from datagen.corpus import Corpus, CorpusError
-from datagen.plan import plan_pairs
+from datagen.plan import Knowledge, plan_pairs, refused_everywhere
 from datagen.recipes import wants
 from datagen.redraw import Redraws, check_audible, is_alike, unreplaced
 from datagen.render import Sources, render
@@ -35,14 +35,27 @@ from datagen.runner import (
     Workers,
     attempt,
     failed,
-    files_exist,
     finish,
     shared,
 )
 from datagen.runner import run as run_tasks
-from datagen.writers import WRITERS, DatasetWriter
+from datagen.writers import DatasetWriter, writer_of
+from datagen.writers.base import Present
 from manifests import __version__, audio, catalog, table
-from manifests.records import AudioFile, Estimate, Example, Pair, Refused, Rejected, Stem, Track, TrackEstimate, content_id, seal
+from manifests.records import (
+    ROW_TYPES,
+    AudioFile,
+    Estimate,
+    Example,
+    Pair,
+    Refused,
+    Rejected,
+    Stem,
+    Track,
+    TrackEstimate,
+    content_id,
+    seal,
+)
 from separation.pipeline import Job, OnShare
 from separation.quality import Limits, judge
 from separation.separator import DemucsSeparator, ReferenceStems
@@ -287,7 +300,8 @@ def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step]) -> Summ
 def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
     """Draws and writes down every pair. Skipped as a whole when nothing it depends on has changed."""
     config = corpus.config
-    ids = {name: corpus.ids(name) for name in ("tracks", "stems", "estimates")}
+    needed = _made_on_demand(corpus)
+    ids = {name: corpus.ids(name) for name in ("tracks", "stems", "estimates", *needed)}
     splits = [table.column(corpus.table("tracks"), name) for name in ("split", "rights")]
     made_from = content_id(
         {
@@ -305,8 +319,9 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
     tracks, stems, estimates = corpus.rows("tracks", Track), corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
     tracks, excluded = rights.admitted(config.rights, tracks)
     report = (lambda done, total: on_progress(done, total, "")) if on_progress else None
-    planned = plan_pairs(config, tracks, stems, estimates, on_progress=report)
-    notes = []
+    besides = Knowledge(**{name: corpus.rows(name, ROW_TYPES[name]) for name in needed})  # type: ignore[arg-type]  # fields have the tables' names
+    planned = plan_pairs(config, tracks, stems, estimates, besides=besides, on_progress=report)
+    notes = refused_everywhere(config, tracks, planned)
     if planned.repeated:
         notes.append(f"{planned.repeated} pairs would have repeated another of their track and were left out")
     if waiting := len(tracks) - len({estimate.track_id for estimate in estimates} & {track.id for track in tracks}):
@@ -315,24 +330,38 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
     return _finished(corpus, Stage("plan", corpus.folder, "pairs", Pair), outcome, made_from=made_from, notes=tuple(notes))
 
 
+def _made_on_demand(corpus: Corpus) -> list[str]:
+    """The tables that recipes of the configuration need besides estimates. Raises CorpusError if one was not made."""
+    needed = [name for name, need in (("track_estimates", "tempo"), ("normalisations", "normalisations")) if wants(corpus.config.pairs, need)]
+    for name in needed:
+        if not corpus.table(name).exists():
+            raise CorpusError(
+                f"{corpus.table(name)} is missing, and the recipes of this configuration need it; make it with: "
+                f"stemwright estimate {corpus.folder} --config FILE, with the file that asks for it"
+            )
+    return needed
+
+
 def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
     """Renders every pair into the dataset. When all of it stands already, the pairs are not even read."""
     config = corpus.config
     held, note = rights.unrendered(corpus)
     ids = [pair_id for pair_id in corpus.ids("pairs") if pair_id not in held]
-    made_from = content_id({"pairs": ids, "dataset": config.dataset.model_dump(mode="json"), "version": __version__})
+    facts = {"dataset": config.dataset.model_dump(mode="json"), "rights": table.column(corpus.table("tracks"), "rights")}  # for the card
+    made_from = content_id({"pairs": ids, **facts, "version": __version__})
     if (standing := _standing(corpus, made_from)) is not None:
         refused = [row for row in corpus.rejected() if row.stage == "render"]
         return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
     pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
     audio.remove_leftovers(corpus.dataset)
-    writer: DatasetWriter = WRITERS[config.dataset.format](config.dataset.encoding)
+    writer = writer_of(config.dataset, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
+    present = Present(corpus.folder)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)
     work, drawn = shared(partial(_render, corpus.folder, writer), workers), pairs
     while drawn:
         tasks = [Task(writer.task_id(pair), f"{pair.kind} {pair.id}", pair.id, (pair, _sources(pair, files))) for pair in drawn]
-        done = run_tasks(stage, tasks, work, on_progress)
+        done = run_tasks(stage, tasks, work, on_progress, present)
         outcome.done, outcome.skipped, outcome.rows = outcome.done + done.done, outcome.skipped + done.skipped, outcome.rows + done.rows
         drawn = redraws.next_round(drawn, done.rejected)
     outcome.rejected = redraws.rejected
@@ -362,7 +391,7 @@ def _standing(corpus: Corpus, made_from: str) -> int | None:
     known = {*corpus.ids("pairs"), *table.column(corpus.table("redraws"), "id")}
     if any(example.pair_id not in known for example in examples):
         return None
-    return len(examples) if files_exist(corpus.folder, examples) else None
+    return len(examples) if Present(corpus.folder)(examples) else None
 
 
 def _sources(pair: Pair, files: dict[str, AudioFile]) -> dict[str, AudioFile]:

@@ -106,4 +106,4 @@ class Places:
 
     def exists(self, path: str) -> bool:
         """Whether the sound file is there, in a whole shard or by itself."""
-        return path in self._inside or below(self.dataset, path).exists()
+        return path in self._inside or os.path.exists(f"{self.dataset}/{path.partition('/')[2]}")  # noqa: PTH110  # of 50,000 files

@@ -1,0 +1,257 @@
+"""The card of a dataset: what is in it, from which songs, with which settings, by which models, with which rights, and how to load it.
+
+Written as ``README.md`` in the form of the Hugging Face Hub: a head in YAML that ``datasets`` reads, then Markdown for people.
+
+Conventions
+    Everything is counted from the tables; nothing is typed. The same rows give the same bytes: no date, no path, no machine.
+    The card of the corpus says the same as that of its dataset, and what else lies in the folder; only the dataset's has the head that
+    tells ``datasets`` which files to load.
+    Settings are counted once for each pair that uses them, whichever of its signals do.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from manifests import table
+from manifests.audio import write_bytes
+from manifests.records import EffectUse, Example, Pair, Split, Stem, Track
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+LICENCES = (  # how rights are written -> the Hub's name for them
+    (r"cc0|public domain", "cc0-1.0"),
+    (r"cc[ -]by[ -]nc[ -]sa[ -]?(\d\.\d)", "cc-by-nc-sa-{}"),
+    (r"cc[ -]by[ -]nc[ -]nd[ -]?(\d\.\d)", "cc-by-nc-nd-{}"),
+    (r"cc[ -]by[ -]nc[ -]?(\d\.\d)", "cc-by-nc-{}"),
+    (r"cc[ -]by[ -]sa[ -]?(\d\.\d)", "cc-by-sa-{}"),
+    (r"cc[ -]by[ -]?(\d\.\d)", "cc-by-{}"),
+    (r"mit", "mit"),
+    (r"unknown|", "unknown"),
+)
+SUFFIXES = {"webdataset": "tar", "huggingface": "parquet"}
+LOADING = {
+    "folder": """from datagen.dataset import PairDataset
+
+data = PairDataset("dataset", kind="{kind}", split="{split}")
+inputs, targets, mask = data[0]  # [N, C, T], [M, C, T], [N]
+data.pair(0)  # the labels: every signal with its chain of effects and their settings""",
+    "webdataset": """import webdataset
+
+data = webdataset.WebDataset("dataset/{kind}/{split}-{{000000..{last:06d}}}.tar", shardshuffle=False)
+example = next(iter(data))  # the bytes of each signal by role and name, "json" with the labels; .decode(...) as you like
+
+from datagen.dataset import PairDataset
+
+inputs, targets, mask = PairDataset("dataset", kind="{kind}", split="{split}")[0]  # in any order, without reading what lies before""",
+    "huggingface": """import datasets
+
+data = datasets.load_dataset("dataset", "{kind}", split="{split}")
+data[0]["{column}"].get_all_samples().data  # [C, T]; data[0]["labels"] is JSON: every signal with its chain""",
+    "musdb": """import musdb
+
+data = musdb.DB("dataset", is_wav=True, subsets="{split}")  # train, valid or test: excerpts are tracks of their own
+data[0].audio, data[0].sources["drums"].audio  # [T, C]""",
+}
+
+
+def write(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str) -> None:
+    """Writes the cards of the dataset in a corpus and of the corpus itself, where they are not yet as they should be."""
+    from datagen.writers.base import DATASET
+
+    tracks = {track.id: track for track in _rows(corpus / "tracks.parquet", Track)}
+    used = {branch.source_id for pair in pairs for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
+    stems = [stem for stem in _rows(corpus / "stems.parquet", Stem) if stem.id in used]
+    rights = Counter(tracks[track_id].rights if track_id in tracks else "unknown" for track_id in _tracks_of(pairs, stems))
+    head = _head(pairs, examples, format_name, rights)
+    body = [
+        *_contents(pairs, examples),
+        *_loading(corpus / DATASET, pairs, examples, format_name),
+        *_settings(pairs),
+        *_origins(stems, corpus),
+        *_rights(rights),
+    ]
+    _replace(corpus / DATASET / "README.md", [*_yaml(head), "", *_title("dataset", format_name), *body])
+    kept = {key: value for key, value in head.items() if key not in ("configs", "dataset_info")}
+    _replace(corpus / "README.md", [*_yaml(kept), "", *_title("corpus", format_name), *body])
+
+
+def _rows(path: Path, record_type: Any) -> list[Any]:
+    return table.read(path, record_type) if path.exists() else []
+
+
+def _tracks_of(pairs: Sequence[Pair], stems: Sequence[Stem]) -> list[str]:
+    """The tracks that sound in the pairs: a remix has stems of several."""
+    return sorted({pair.track_id for pair in pairs} | {stem.track_id for stem in stems})
+
+
+def _replace(path: Path, lines: Sequence[str]) -> None:
+    data = ("\n".join(lines).rstrip() + "\n").encode()
+    if not path.exists() or path.read_bytes() != data:
+        write_bytes(path, data)
+
+
+def _yaml(head: dict[str, Any]) -> list[str]:
+    import yaml
+
+    return ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120).rstrip(), "---"]
+
+
+def _head(pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, rights: Counter[str]) -> dict[str, Any]:
+    """What the Hub and ``datasets`` read."""
+    head: dict[str, Any] = {"pretty_name": "Training pairs for music mixing", **_licence(rights)}
+    head["task_categories"] = ["audio-to-audio"]
+    head["tags"] = ["audio", "music", "automatic-mixing", "audio-effects", *sorted({pair.kind for pair in pairs})]
+    head["size_categories"] = [next((name for limit, name in SIZES if len(examples) < limit), "n>10M")]
+    if format_name in SUFFIXES and pairs:
+        kinds = _split_counts(pairs)
+        suffix = SUFFIXES[format_name]
+        head["configs"] = [
+            {
+                "config_name": kind,
+                "data_files": [{"split": split, "path": f"{kind}/{split}-*.{suffix}"} for split in splits],
+                **({"default": True} if number == 0 else {}),
+            }
+            for number, (kind, splits) in enumerate(kinds.items())
+        ]
+        if format_name == "huggingface":
+            head["dataset_info"] = [_info(kind, splits, pairs, examples) for kind, splits in kinds.items()]
+    return head
+
+
+def _split_counts(pairs: Sequence[Pair]) -> dict[str, dict[str, int]]:
+    """kind -> split -> pairs, in a fixed order."""
+    counts = Counter((pair.kind, pair.split) for pair in pairs)
+    kinds = sorted({pair.kind for pair in pairs})
+    return {kind: {split: counts[kind, split] for split in get_args(Split) if counts[kind, split]} for kind in kinds}
+
+
+def _info(kind: str, splits: dict[str, int], pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
+    from datagen.writers.huggingface import PLAIN_COLUMNS
+
+    of_kind = {pair.id for pair in pairs if pair.kind == kind}
+    signals = sorted({(file.role, file.name) for example in examples if example.pair_id in of_kind for file in example.signals})
+    columns = [{"name": name, "dtype": dtype} for name, (_, dtype) in PLAIN_COLUMNS.items()]
+    columns += [{"name": f"{role}_{name}", "dtype": "audio"} for role, name in signals]
+    return {"config_name": kind, "features": columns, "splits": [{"name": name, "num_examples": count} for name, count in splits.items()]}
+
+
+def _licence(rights: Counter[str]) -> dict[str, str]:
+    """The Hub's name of the licence, if all songs have one that it knows."""
+    found = {_hub_name(text) for text in rights} or {"unknown"}
+    if len(found) == 1 and (name := found.pop()):
+        return {"license": name}
+    return {"license": "other", "license_name": "as-each-song", "license_link": "README.md"}
+
+
+def _hub_name(text: str) -> str | None:
+    plain = re.sub(r"attribution", "by", text.strip().lower())
+    for pattern, name in LICENCES:
+        if match := re.fullmatch(rf"(?:{pattern})(?: .*)?", plain):
+            return name.format(*match.groups())
+    return None
+
+
+def _title(what: str, format_name: str) -> list[str]:
+    if what == "dataset":
+        return ["# Training pairs for music mixing", "", f"Made by stemwright; its format is `{format_name}`.", ""]
+    return [
+        "# A corpus of stemwright",
+        "",
+        "`dataset/` is what a training job reads; it stands alone and has a card of its own. Beside it: `config.toml`, as it was run; the",
+        "tables (`*.parquet`) from the songs to every rendered file; `stems/`, which sum to their mixtures.",
+        "",
+    ]
+
+
+def _contents(pairs: Sequence[Pair], examples: Sequence[Example]) -> list[str]:
+    by_id = {pair.id: pair for pair in pairs}
+    rows: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0.0, 0])
+    for example in examples:
+        pair = by_id[example.pair_id]
+        row = rows[pair.kind, pair.split]
+        row[0] += 1
+        row[1] += pair.num_frames / pair.sample_rate
+        row[2] += len(example.signals)
+    songs = {key: len({pair.track_id for pair in pairs if (pair.kind, pair.split) == key}) for key in rows}
+    lines = []
+    for kind, split in sorted(rows, key=lambda key: (key[0], get_args(Split).index(key[1]))):
+        count, seconds, signals = rows[kind, split]
+        lines.append(f"| {kind} | {split} | {count:,} | {songs[kind, split]:,} | {signals:,} | {seconds / 3600:.2f} |")
+    table_head = ["| kind | split | examples | songs | signals | hours |", "|---|---|---:|---:|---:|---:|"]
+    return ["## Contents", "", *table_head, *lines, ""]
+
+
+def _loading(dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str) -> list[str]:
+    if not pairs:
+        return []
+    kind, splits = next(iter(_split_counts(pairs).items()))
+    split = next(iter(splits))
+    ids = {pair.id for pair in pairs if pair.kind == kind}
+    first = next(example for example in examples if example.pair_id in ids).signals[0]
+    last = len(list((dataset / kind).glob(f"{split}-*.tar"))) - 1
+    code = LOADING[format_name].format(kind=kind, split=split, column=f"{first.role}_{first.name}", last=max(0, last))
+    return ["## Loading", "", "```python", code, "```", ""]
+
+
+def _settings(pairs: Sequence[Pair]) -> list[str]:
+    """Lowest, middle and highest value of each setting, and how often each choice was made."""
+    numbers: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    choices: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    for pair in pairs:
+        for use in _uses(pair):
+            for name, value in use.settings.items():
+                key = (pair.kind, use.effect, name)
+                number = float(value) if value in ("inf", "-inf") else value
+                if isinstance(number, (bool, str)):
+                    choices[key][str(value).lower()] += 1
+                else:
+                    numbers[key].append(float(number))
+    if not numbers and not choices:
+        return []
+    lines = ["## Settings", "", "| kind | setting | pairs | lowest | median | highest |", "|---|---|---:|---:|---:|---:|"]
+    for key in sorted({*numbers, *choices}):
+        kind, effect, name = key
+        if key in numbers:
+            found = numbers[key]
+            shown = f"{min(found):.4g} | {statistics.median(found):.4g} | {max(found):.4g}"
+            lines.append(f"| {kind} | {effect}.{name} | {len(found):,} | {shown} |")
+        else:
+            counted = ", ".join(f"{value}: {count:,}" for value, count in sorted(choices[key].items()))
+            lines.append(f"| {kind} | {effect}.{name} | {choices[key].total():,} | {counted} | | |")
+    return [*lines, ""]
+
+
+def _uses(pair: Pair) -> Iterable[EffectUse]:
+    """The effects of a pair, each once with the settings it has."""
+    seen: dict[str, EffectUse] = {}
+    for signal in (*pair.inputs, *pair.targets):
+        for chain in (*(branch.chain for branch in signal.branches), signal.bus):
+            seen.update({f"{use.effect} {sorted(use.settings.items())}": use for use in chain})
+    return seen.values()
+
+
+def _origins(stems: Sequence[Stem], corpus: Path) -> list[str]:
+    """Who made the stems, and what was installed when they were."""
+    if not stems:
+        return []
+    origins = Counter(stem.origin for stem in stems)
+    lines = [f"| {_cell(origin)} | {count:,} |" for origin, count in sorted(origins.items())]
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(table.versions(corpus / "stems.parquet").items()))
+    head = ["| stems by | stems |", "|---|---:|"]
+    return ["## Models and versions", "", *head, *lines, "", f"`reference`: a multitrack's own. Installed then: {versions}.", ""]
+
+
+def _rights(rights: Counter[str]) -> list[str]:
+    lines = [f"| {_cell(text)} | {count:,} |" for text, count in sorted(rights.items())]
+    said = "As the songs' tags, list or data set state them. What is made from a song is its owner's as well as the maker's."
+    return ["## Rights", "", said, "", "| rights | songs |", "|---|---:|", *lines, ""]
+
+
+def _cell(text: str) -> str:
+    """Text from a table of ours, as a cell: it may hold anything."""
+    return re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") or "unknown"

@@ -1,0 +1,170 @@
+"""What all formats share: the protocol, the files of one example, the tables and the card that make a dataset stand alone."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, get_args
+
+import numpy as np
+
+from manifests import __version__, shards, table
+from manifests.audio import SUFFIXES, Audio, Encoding, db_to_gain, encode, gain_to_db, write_bytes
+from manifests.records import AudioFile, Example, Pair, Record, Signal, SignalFile, Split, content_id, seal
+
+DATASET = "dataset"
+SHARD_NAME = re.compile(rf"({'|'.join(get_args(Split))})-\d{{6}}\.(tar|parquet)")
+
+
+class DatasetWriter(Protocol):
+    """What a format of dataset offers."""
+
+    def task_id(self, pair: Pair) -> str:
+        """The id of the work of writing one pair in this format."""
+        ...
+
+    def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
+        """Writes the signals of one pair and returns its row."""
+        ...
+
+    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+        """Completes the dataset; returns how many files of examples that are no longer planned were removed.
+
+        The dataset's table of examples is written last and carries ``made_from``: once it stands, the dataset is whole.
+        """
+        ...
+
+
+class Present:
+    """Says of rows whether their sound files are there, by themselves or in whole shards: what a start may skip."""
+
+    def __init__(self, corpus: Path) -> None:
+        self._places = shards.Places(corpus / DATASET)
+
+    def __call__(self, rows: Sequence[Record]) -> bool:
+        """Whether every sound file of these examples is there."""
+        return all(self._places.exists(file.audio.path) for row in rows if isinstance(row, Example) for file in row.signals)
+
+
+def loose_task_id(pair: Pair, encoding: Encoding) -> str:
+    """The id of the work of writing a pair's signals as files: the same for all formats that begin with these files."""
+    return content_id({"pair": pair.id, "format": "folder", "encoding": encoding, "version": __version__})
+
+
+def write_loose(corpus: Path, pair: Pair, signals: Mapping[str, Audio], encoding: Encoding) -> Example:
+    """Encodes the signals and writes one file for each. The same pair gives the same bytes."""
+    folder = f"{DATASET}/{pair.split}/{pair.kind}/{pair.id}"
+    paths = {
+        (role, signal.name): f"{folder}/{role}_{signal.name}{SUFFIXES[encoding_of(signal, encoding)]}"
+        for role, planned in (("input", pair.inputs), ("target", pair.targets))
+        for signal in planned
+    }
+    return write_signals(corpus, pair, signals, paths, encoding=encoding, task_id=loose_task_id(pair, encoding))
+
+
+def write_signals(
+    corpus: Path,
+    pair: Pair,
+    signals: Mapping[str, Audio],
+    paths: Mapping[tuple[str, str], str],
+    *,
+    encoding: Encoding,
+    task_id: str,
+) -> Example:
+    """Writes each signal under its path, keyed by role and name, and makes the example's row."""
+    sounds = [signals[signal.name] for signal in (*pair.inputs, *pair.targets) if signal.view != "gain"]
+    gain_db = joint_gain_db(sounds) if encoding == "flac24" else 0.0
+    gain = np.float32(db_to_gain(gain_db))
+    files = []
+    for role, planned in (("input", pair.inputs), ("target", pair.targets)):
+        for signal in planned:
+            audio = signals[signal.name] * gain if gain_db and signal.view != "gain" else signals[signal.name]
+            stored = encoding_of(signal, encoding)
+            data = encode(audio, pair.sample_rate, stored)
+            write_bytes(corpus / paths[role, signal.name], data)
+            file = AudioFile(
+                path=paths[role, signal.name],
+                sample_rate=pair.sample_rate,
+                num_channels=audio.shape[0],
+                num_frames=audio.shape[1],
+                sha256=hashlib.sha256(data).hexdigest(),
+            )
+            files.append(_signal_file(role, signal, file, audio))
+    return seal(Example, task_id=task_id, pair_id=pair.id, gain_db=gain_db, signals=tuple(files))
+
+
+def encoding_of(signal: Signal, encoding: Encoding) -> Encoding:
+    """How a signal is stored: a gain curve always as 32-bit float, since it is no sound and may rise above 1."""
+    return "wav32f" if signal.view == "gain" else encoding
+
+
+def _signal_file(role: str, signal: Signal, file: AudioFile, audio: Audio) -> SignalFile:
+    from separation.loudness import integrated_loudness
+
+    peak = float(np.abs(audio).max(initial=0.0))
+    loudness = integrated_loudness(audio, file.sample_rate) if signal.view != "gain" else -math.inf
+    return SignalFile(
+        role="input" if role == "input" else "target",
+        name=signal.name,
+        audio=file,
+        loudness_lufs=round(loudness, 3) if math.isfinite(loudness) else None,
+        peak_dbfs=round(gain_to_db(peak), 3) if peak else None,
+    )
+
+
+def joint_gain_db(signals: Sequence[Audio]) -> float:
+    """0, or the smallest reduction in hundredths of a dB that brings the largest peak to full scale."""
+    peak = max((float(np.abs(audio).max(initial=0.0)) for audio in signals), default=0.0)
+    return -math.ceil(100.0 * gain_to_db(peak)) / 100.0 if peak > 1.0 else 0.0
+
+
+def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, *, made_from: str) -> None:
+    """Writes what makes the dataset stand alone: its card, the pairs that were rendered and, last, the examples."""
+    from datagen import card
+
+    rendered = {example.pair_id for example in examples}
+    kept = [pair for pair in pairs if pair.id in rendered]
+    card.write(corpus, kept, examples, format_name)
+    table.replace(corpus / DATASET / "pairs.parquet", kept, Pair, made_from=made_from)
+    table.replace(corpus / DATASET / "examples.parquet", list(examples), Example, made_from=made_from)
+
+
+def paths_of(examples: Sequence[Example]) -> set[str]:
+    """What the rows call their sound files."""
+    return {file.audio.path for example in examples for file in example.signals}
+
+
+def remove_unnamed(corpus: Path, named: set[str]) -> int:
+    """Removes the files below the folders of splits that no row names, and shards that none names; returns how many files.
+
+    Folders that this empties go as well. What else a person has put into the dataset folder stays.
+    """
+    removed = sum(_remove_below(corpus, f"{DATASET}/{split}", named) for split in get_args(Split))
+    for file in sorted((corpus / DATASET).glob("*/*")):
+        if SHARD_NAME.fullmatch(file.name) and file.relative_to(corpus).as_posix() not in named:
+            file.unlink()
+            removed += 1
+            remove_empty(file.parent)
+    return removed
+
+
+def _remove_below(corpus: Path, start: str, named: set[str]) -> int:
+    removed = 0
+    for place, _, names in os.walk(corpus / start, topdown=False):
+        folder = Path(place).relative_to(corpus).as_posix()
+        stale = [name for name in names if f"{folder}/{name}" not in named]
+        for name in stale:
+            Path(place, name).unlink()
+        remove_empty(Path(place))
+        removed += len(stale)
+    return removed
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes a folder if nothing is in it."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,39 @@
+"""``folder``: one folder for each example, one sound file for each signal.
+
+Conventions
+    ``dataset/<split>/<kind>/<pair id>/<role>_<name>.flac`` (or .wav), beside the tables of pairs and examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datagen.writers.base import DATASET, complete, loose_task_id, paths_of, remove_unnamed, write_loose
+from datagen.writers.packing import unpack
+from manifests.audio import Audio, Encoding
+from manifests.records import Example, Pair
+
+
+@dataclass(frozen=True)
+class FolderWriter:
+    """One folder for each example, one sound file for each signal."""
+
+    encoding: Encoding = "flac24"
+
+    def task_id(self, pair: Pair) -> str:
+        """The id of the work: of the pair, the encoding and this version."""
+        return loose_task_id(pair, self.encoding)
+
+    def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
+        """Encodes and writes the signals. The same pair gives the same bytes."""
+        return write_loose(corpus, pair, signals, self.encoding)
+
+    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+        """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
+        (corpus / DATASET).mkdir(parents=True, exist_ok=True)
+        wanted = paths_of(examples)
+        removed = unpack(corpus, wanted) + remove_unnamed(corpus, wanted)
+        complete(corpus, pairs, examples, "folder", made_from=made_from)
+        return removed

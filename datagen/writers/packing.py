@@ -1,0 +1,216 @@
+"""Packing the sound files of examples into shards, so that a kill at any moment loses nothing.
+
+Conventions
+    Shards stand in ``dataset/<kind>/<split>-000000.tar`` (or .parquet). Examples are in the order of their pairs' ids, which are hashes:
+    neighbours in a shard come from all over the corpus, and the order is the same however the work was done.
+    A shard is full when the next example would take its sound files beyond ``shard_mb`` (10^6 bytes), or at ``shard_examples``.
+    At any moment every sound file stands by itself or in a shard that the journal names: a shard is written and journalled before its
+    files are removed; one that is no longer as planned is first unpacked, then struck out, then removed.
+    Memory holds one example at a time (a tar), or one group of rows (Parquet).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from datagen.writers.base import DATASET, remove_empty
+from manifests import table
+from manifests.audio import file_sha256, write_bytes
+from manifests.records import Example, Member, Pair, Shard, SignalFile, canonical_json, seal
+from manifests.shards import JOURNAL, TABLE, Place, Places, below
+
+
+class Assembler(Protocol):
+    """What a format with shards brings: how one shard is written."""
+
+    suffix: str
+
+    def assemble(self, file: Path, content: ShardContent) -> list[Member]:
+        """Writes a shard and says where in it each sound file stands."""
+        ...
+
+    def suits(self, file: Path, content: ShardContent) -> bool:
+        """Whether a shard that holds these examples is also otherwise as it would be written now."""
+        ...
+
+
+class Loose:
+    """The sound files that are to be packed: those that stand by themselves before those in earlier shards, which may be older."""
+
+    def __init__(self, corpus: Path) -> None:
+        self.dataset = corpus / DATASET
+        self._places = Places(self.dataset)
+
+    def place(self, path: str) -> Place:
+        """Where the sound file stands now."""
+        alone = below(self.dataset, path)
+        return Place(alone) if alone.exists() else self._places.find(path)
+
+    def num_bytes(self, path: str) -> int:
+        """The size of the sound file."""
+        place = self.place(path)
+        return place.file.stat().st_size if place.num_bytes is None else place.num_bytes
+
+    def read(self, file: SignalFile) -> bytes:
+        """The bytes of a signal's sound file. Raises ValueError if they are not those that were rendered."""
+        place = self.place(file.audio.path)
+        data = place.read()
+        if hashlib.sha256(data).hexdigest() != file.audio.sha256:
+            raise ValueError(f"{file.audio.path} has changed since it was rendered; delete {place.file} and run the same command again")
+        return data
+
+
+@dataclass(frozen=True)
+class ShardContent:
+    """What goes into one shard: its path, its examples, and the signals (role, name) that any example of its kind has."""
+
+    path: str
+    examples: tuple[tuple[Pair, Example], ...]
+    signals: tuple[tuple[str, str], ...]
+    loose: Loose
+
+    def members(self) -> list[str]:
+        """What the rows call the sound files in it, in the order of the examples."""
+        return [file.audio.path for _, example in self.examples for file in example.signals]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a shard is full: in 10^6 bytes of sound files, and in examples."""
+
+    shard_mb: float
+    shard_examples: int | None = None
+
+
+def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limits: Limits, suffix: str) -> list[ShardContent]:
+    """Says which examples go into which shard."""
+    loose, by_id = Loose(corpus), {pair.id: pair for pair in pairs}
+    grouped: dict[tuple[str, str], list[tuple[Pair, Example]]] = defaultdict(list)
+    for example in sorted(examples, key=lambda example: example.pair_id):
+        pair = by_id[example.pair_id]
+        grouped[pair.kind, pair.split].append((pair, example))
+    signals: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
+    for (kind, _), found in sorted(grouped.items()):
+        for _, example in found:
+            signals[kind].update(dict.fromkeys((file.role, file.name) for file in example.signals))
+    return [
+        ShardContent(f"{DATASET}/{kind}/{split}-{number:06d}{suffix}", tuple(part), tuple(sorted(signals[kind])), loose)
+        for (kind, split), found in sorted(grouped.items())
+        for number, part in enumerate(_parts(found, limits, loose))
+    ]
+
+
+def _parts(found: Sequence[tuple[Pair, Example]], limits: Limits, loose: Loose) -> Iterator[list[tuple[Pair, Example]]]:
+    part: list[tuple[Pair, Example]] = []
+    held = 0
+    for pair, example in found:
+        size = sum(loose.num_bytes(file.audio.path) for file in example.signals)
+        if part and (held + size > limits.shard_mb * 1e6 or len(part) == limits.shard_examples):
+            yield part
+            part, held = [], 0
+        part.append((pair, example))
+        held += size
+    if part:
+        yield part
+
+
+def pack(corpus: Path, contents: Sequence[ShardContent], assembler: Assembler) -> int:
+    """Brings the shards on disk to what is planned and removes the files that they now hold.
+
+    Returns how many sound files of earlier shards are no longer planned. A shard that already is as planned is left as it is.
+    """
+    dataset = corpus / DATASET
+    dataset.mkdir(parents=True, exist_ok=True)
+    planned = {content.path: content for content in contents}
+    wanted = {path for content in contents for path in content.members()}
+    removed = unpack(corpus, wanted, keep={path for path, content in planned.items() if _stands(corpus, content, assembler)})
+    standing = {shard.path: shard for shard in Places(dataset).shards}
+    with table.Journal(dataset / JOURNAL, Shard) as journal:
+        for path, content in planned.items():
+            if path not in standing:
+                standing[path] = _assembled(corpus, content, assembler)
+                journal.append(path, [standing[path]])
+            _remove_loose(corpus, content.members())
+    table.replace(dataset / TABLE, [standing[path] for path in sorted(standing)], Shard)
+    (dataset / JOURNAL).unlink()
+    return removed
+
+
+def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
+    """Takes the wanted sound files out of all shards but those to keep, and removes these shards.
+
+    Returns how many sound files in them nobody wants. Without ``keep`` the table of shards goes as well.
+    """
+    dataset = corpus / DATASET
+    places, unwanted = Places(dataset), 0
+    if not places.shards and not (dataset / TABLE).exists():
+        return 0
+    with table.Journal(dataset / JOURNAL, Shard) as journal:
+        for shard in places.shards:
+            if shard.path in (keep or ()):
+                continue
+            for member in shard.members:
+                unwanted += member.path not in wanted
+                if member.path in wanted and places.inside(member.path) and not below(dataset, member.path).exists():
+                    write_bytes(below(dataset, member.path), places.find(member.path).read())
+            journal.append(shard.path, ())
+            below(dataset, shard.path).unlink(missing_ok=True)
+            remove_empty(below(dataset, shard.path).parent)
+    if keep is None:
+        (dataset / TABLE).unlink(missing_ok=True)
+        (dataset / JOURNAL).unlink()
+    return unwanted
+
+
+def _stands(corpus: Path, content: ShardContent, assembler: Assembler) -> bool:
+    """Whether the planned shard is there, whole, and holds what was rendered last."""
+    places = Places(corpus / DATASET) if content.loose is None else content.loose._places
+    found = next((shard for shard in places.shards if shard.path == content.path), None)
+    if found is None or found.path in places.damaged or {member.path for member in found.members} != set(content.members()):
+        return False
+    if any(below(corpus / DATASET, path).exists() for path in content.members()):
+        return False
+    return assembler.suits(below(corpus / DATASET, content.path), content)
+
+
+def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Shard:
+    file = below(corpus / DATASET, content.path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        members = assembler.assemble(temporary, content)
+        facts = {"num_bytes": temporary.stat().st_size, "sha256": file_sha256(temporary)}
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return seal(Shard, path=content.path, members=tuple(members), **facts)
+
+
+def _remove_loose(corpus: Path, paths: Sequence[str]) -> None:
+    for path in paths:
+        file = below(corpus / DATASET, path)
+        with suppress(FileNotFoundError):
+            file.unlink()
+            for folder in file.parents[:3]:
+                remove_empty(folder)
+
+
+def labels(pair: Pair, example: Example) -> dict[str, Any]:
+    """All that is known about an example, as plain values: the pair's row, the joint gain, and what was measured on each file."""
+    files: Mapping[str, Any] = {
+        f"{file.role}_{file.name}": {"loudness_lufs": file.loudness_lufs, "peak_dbfs": file.peak_dbfs, "sha256": file.audio.sha256}
+        for file in example.signals
+    }
+    return {**pair.model_dump(mode="json"), "gain_db": example.gain_db, "files": dict(files)}
+
+
+def labels_text(pair: Pair, example: Example) -> str:
+    """The labels as one JSON text: equal labels give equal text."""
+    return canonical_json(labels(pair, example))

@@ -1,0 +1,88 @@
+"""``webdataset``: tars of a bounded size, read one after another by many trainers at once.
+
+Conventions
+    ``dataset/<kind>/<split>-000000.tar``. An example's members follow one another: ``<pair id>.input_drums.flac`` ..., ``<pair id>.json``
+    with its labels (the pair's row, the joint gain, loudness and peak of each file), in the order of their names.
+    Times, owners and modes are fixed (1970, root, 0644), so the same examples give the same bytes.
+
+References
+    POSIX.1-1988, ustar interchange format. The naming of members is that of WebDataset (Aizman, Maltby, Breuel 2019).
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from datagen.writers.base import complete, loose_task_id, remove_unnamed, write_loose
+from datagen.writers.packing import Limits, ShardContent, labels_text, pack, plan
+from manifests.audio import Audio, Encoding
+from manifests.records import Example, Member, Pair, SignalFile
+
+
+@dataclass(frozen=True)
+class WebDatasetWriter:
+    """Tar shards, for each kind and split."""
+
+    encoding: Encoding = "flac24"
+    shard_mb: float = 256.0
+    shard_examples: int | None = None
+
+    def task_id(self, pair: Pair) -> str:
+        """The id of the work: of the pair, the encoding and this version."""
+        return loose_task_id(pair, self.encoding)
+
+    def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
+        """Writes the signals as files, which ``finish`` packs."""
+        return write_loose(corpus, pair, signals, self.encoding)
+
+    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+        """Packs the examples into tars and completes the dataset."""
+        contents = plan(corpus, pairs, examples, Limits(self.shard_mb, self.shard_examples), Tar.suffix)
+        removed = pack(corpus, contents, Tar()) + remove_unnamed(corpus, {content.path for content in contents})
+        complete(corpus, pairs, examples, "webdataset", made_from=made_from)
+        return removed
+
+
+class Tar:
+    """One tar of examples."""
+
+    suffix = ".tar"
+
+    def suits(self, file: Path, content: ShardContent) -> bool:
+        """A tar of the same sound files is the same tar: the labels are part of what names them."""
+        del file, content
+        return True
+
+    def assemble(self, file: Path, content: ShardContent) -> list[Member]:
+        """Writes the tar, example by example."""
+        members, at = [], 0
+        with file.open("wb") as tar:
+            for name, data, path in _entries(content):
+                header = _header(name, len(data))
+                tar.write(header + data + bytes(-len(data) % tarfile.BLOCKSIZE))
+                if path is not None:
+                    members.append(Member(path=path, start_byte=at + len(header), num_bytes=len(data)))
+                at += len(header) + len(data) + -len(data) % tarfile.BLOCKSIZE
+            tar.write(bytes(2 * tarfile.BLOCKSIZE))
+        return members
+
+
+def _entries(content: ShardContent) -> Iterator[tuple[str, bytes, str | None]]:
+    """(name, bytes, what the row calls it) of each member; labels are called nothing."""
+    for pair, example in content.examples:
+        named: dict[str, SignalFile | None] = {f"{pair.id}.{PurePosixPath(file.audio.path).name}": file for file in example.signals}
+        named[f"{pair.id}.json"] = None
+        for name, file in sorted(named.items()):
+            if file is None:
+                yield name, labels_text(pair, example).encode(), None
+            else:
+                yield name, content.loose.read(file), file.audio.path
+
+
+def _header(name: str, num_bytes: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = num_bytes, 0o644, 0
+    return info.tobuf(tarfile.USTAR_FORMAT)
