@@ -66,18 +66,29 @@ def nice_ticks(low: float, high: float, count: int = 5) -> tuple[float, ...]:
 def log_ticks(low: float, high: float) -> tuple[float, ...]:
     """Decades, with their halves and fifths where there are few decades."""
     decades = math.log10(high / low)
-    marks = (1.0,) if decades > 2.5 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
-    found = [m * 10.0**k for k in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1) for m in marks]
-    return tuple(tick for tick in found if low * 0.999 <= tick <= high * 1.001)
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    found: tuple[float, ...] = ()
+    for marks in ((1.0,) if decades > 2.5 else (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)):
+        found = tuple(mark * 10.0**power for power in powers for mark in marks if low * 0.999 <= mark * 10.0**power <= high * 1.001)
+        if len(found) >= 3:
+            break
+    return found
 
 
-def around(label: str, values: Sequence[float], *, least: float = 1.0, keep: Sequence[float] = ()) -> Axis:
-    """A linear axis that holds all values, those to ``keep``, and some air; at least ``least`` wide."""
+def rounded(axis: Axis) -> Axis:
+    """The same linear axis from round value to round value."""
+    step = axis.ticks[1] - axis.ticks[0] if len(axis.ticks) > 1 else axis.high - axis.low
+    low, high = math.floor(axis.low / step + 1e-6) * step, math.ceil(axis.high / step - 1e-6) * step
+    return Axis(axis.label, low, high, nice_ticks(low, high))
+
+
+def around(label: str, values: Sequence[float], *, least: float = 1.0, keep: Sequence[float] = (), lowest: float = -math.inf) -> Axis:
+    """A linear axis that holds all values, those to ``keep``, and some air; at least ``least`` wide, and from ``lowest`` on."""
     everything = [*values, *keep]
     low, high = (min(everything), max(everything)) if everything else (0.0, 1.0)
     air = max(least - (high - low), 0.08 * (high - low)) / 2
-    ticks = nice_ticks(low - air, high + air)
-    return Axis(label, low - air, high + air, ticks)
+    low, high = max(low - air, lowest), high + air
+    return Axis(label, low, high, nice_ticks(low, high))
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -114,7 +125,8 @@ def _strip(row: Strip, axis: Axis, middle: float, digits: int) -> str:
     if len(values) >= 5:  # of fewer there is no half worth the name
         bars = f'<line class="thin" x1="{at[0]:.1f}" x2="{at[4]:.1f}" y1="{middle + 9:.1f}" y2="{middle + 9:.1f}"/>'
         bars += f'<line class="thick" x1="{at[1]:.1f}" x2="{at[3]:.1f}" y1="{middle + 9:.1f}" y2="{middle + 9:.1f}"/>'
-    bars += f'<line class="median" x1="{at[2]:.1f}" x2="{at[2]:.1f}" y1="{middle + 3.5:.1f}" y2="{middle + 14.5:.1f}"/>'
+    if len(values) > 1:
+        bars += f'<line class="median" x1="{at[2]:.1f}" x2="{at[2]:.1f}" y1="{middle + 3.5:.1f}" y2="{middle + 14.5:.1f}"/>'
     median = f"{float(np.median(values)):.{digits}f}".replace("-", "−")
     value = f'<text x="{WIDTH:.0f}" y="{middle + 4:.1f}" text-anchor="end" class="value">{median}</text>'
     return f'{name}<g class="{escape(row.colour)}">{shape}{bars}</g>{value}'

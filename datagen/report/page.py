@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,11 +33,11 @@ PLAYERS = 12
 MAX_LISTED = 2000  # rows of a table on the page; the Parquet file has them all
 MAX_CONFIG_DEPTH = 3
 SHORT_KINDS = {
-    "removal": "wet is the input, dry the target: the same excerpt with and without the effects that a model learns to remove",
+    "removal": "wet is the input, dry the target: one excerpt with and without the effects that a model learns to remove",
     "mix": "stems are the inputs, their mix the target",
-    "remix": "stems through a console or of several songs are the inputs, their mix the target",
-    "limit": "the mix is the input, the limited mix the target",
-    "edit": "a sentence says what changes between before and after",
+    "remix": "stems, of one song or several, are the inputs, a new mix of them the target",
+    "limit": "the limited mix is the input, the mix before the limiter the target",
+    "edit": "before is the input, after the target, and a sentence says what changes",
 }
 
 
@@ -141,8 +142,8 @@ def _summary(found: Rows) -> str:
     origins = [origin for origin, _ in _origins(found)]
     if origins:
         models = [origin for origin in origins if origin != "reference"]
-        ways = (["with stems of their own"] if "reference" in origins else []) + ([f"separated by {', '.join(models)}"] if models else [])
-        said += f", {' or '.join(ways)}"
+        own = ["with the multitrack's own stems"] if "reference" in origins else []
+        said += ", " + " or ".join([*own, *([f"separated by {', '.join(models)}"] if models else [])])
     if found.pairs:
         kinds = Counter(pair.kind for pair in found.pairs)
         said += f". {_many(len(found.pairs), 'training pair')} planned ({', '.join(f'{kinds[kind]} {kind}' for kind in found.kinds)}), "
@@ -160,18 +161,24 @@ def _many(count: int, noun: str) -> str:
 def _tiles(found: Rows) -> list[tuple[str, str, str]]:
     """(number, what, detail) of the headline."""
     disk = rows.disk_bytes(found.folder)
-    splits = Counter(track.split for track in found.tracks)
+    splits: Counter[str] = Counter(track.split for track in found.tracks)
     stems = [stem for stem in found.stems if stem.name != rows.RESIDUAL]
-    pairs = Counter(pair.split for pair in found.pairs)
+    pairs: Counter[str] = Counter(pair.split for pair in found.pairs)
     rendered = sum(pair.num_frames / pair.sample_rate for pair in found.pairs if pair.id in found.rendered)
     return [
         (_grouped(len(found.tracks)), "tracks", _shares(splits)),
         (rows.duration(sum(map(rows.seconds, found.tracks))), "of music", f"{rows.duration(rendered)} of rendered pairs"),
         (_grouped(len(stems)), "stems", ", ".join(found.stem_names)),
         (_grouped(len(found.pairs)), "pairs", _shares(pairs)),
-        (_grouped(len(found.rejected)), "rejected", "nothing was refused" if not found.rejected else "with reasons below"),
+        (_grouped(len(found.rejected)), "rejected", _refused_words(found)),
         (rows.size(sum(disk.values())), "of audio", f"{rows.size(disk['stems'])} stems, {rows.size(disk['dataset'])} dataset"),
     ]
+
+
+def _refused_words(found: Rows) -> str:
+    stages = Counter(row.stage for row in found.rejected)
+    words = ", ".join(f"{count} in {stage}" for stage, count in stages.items()) or "nothing was refused"
+    return words + (f"; {found.num_redrawn} drawn again" if found.num_redrawn else "")
 
 
 def _grouped(count: int) -> str:
@@ -193,7 +200,7 @@ def _balance_charts(found: Rows) -> list[Markup]:
         values = _by_name(found, column)
         if any(values.values()):
             everything = [value for each in values.values() for value in each]
-            axis = charts.around(label, everything, keep=keep)
+            axis = charts.around(label, everything, keep=keep, lowest=0.0 if column == "width" else -math.inf)
             strips = [Strip(name, values.get(name, []), f"stem-{name}") for name in found.stem_names]
             drawn.append(charts.strips(f"{title} of each stem", strips, axis, digits=digits, zero=0.0 if column != "width" else None))
     return drawn
@@ -285,7 +292,7 @@ def _setting_chart(spread: settings.EffectSpread, name: str) -> dict[str, Any] |
         counted = Counter((str(value).lower(), role == "removed") for value, role in pairs)
         options = sorted({option for option, _ in counted})
         chart = charts.bars(f"{spread.name} {label}", [(option, counted[option, True], counted[option, False]) for option in options])
-    return {"label": label, "meaning": settings.meaning(spread.name, name), "chart": chart}
+    return {"label": settings.label_of(spread.name, name, with_unit=False), "meaning": settings.meaning(spread.name, name), "chart": chart}
 
 
 KEYS = tuple(

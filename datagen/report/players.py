@@ -5,7 +5,7 @@ Conventions
     A page carries at most ``SECONDS`` of each signal and ``MAX_SIGNALS`` signals of a pair, as MP3: every browser plays it (Vorbis and Opus
     are newer in Safari), and it weighs a tenth of FLAC. What is heard is for the ear; the data set keeps what it had.
     One gain for all signals of a pair keeps their peaks, and that of their sum, below full scale.
-    The audio is read from the data set; where a format keeps it elsewhere than in files, it is rendered again from its row.
+    The audio is read from the data set, out of its shards too; what is missing there is rendered again from its row.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from datagen.render import Sources, render
 from datagen.report.charts import number, waveform
 from datagen.report.rows import Rows, duration, signals
 from datagen.report.settings import BUS, uses, written
-from manifests.audio import Audio, db_to_gain, encode_mp3, gain_to_db, load
+from manifests.audio import Audio, db_to_gain, encode_mp3, gain_to_db
 from manifests.records import Example, Pair, Refused
+from manifests.shards import Places
 from separation.loudness import integrated_loudness
 
 SECONDS = 5.0
 MAX_SIGNALS = 9  # a drum pair has eight inputs and a target
 CEILING_DBFS = -1.0  # MP3 overshoots a little
+DATASET = "dataset"
 COLUMNS = 400  # of a waveform
 Chosen = tuple[Pair, Example]
 
@@ -88,7 +90,7 @@ def choose(rows: Rows, count: int, seed: int) -> list[Chosen]:
 def _tracks_in_turn(found: Sequence[Chosen], rng: np.random.Generator) -> list[Chosen]:
     """In random order, but the n-th pair of a track after the first n - 1 of all tracks."""
     seen: dict[str, int] = defaultdict(int)
-    order = []
+    order: list[tuple[int, int, Chosen]] = []
     for index in rng.permutation(len(found)):
         pair, example = found[index]
         order.append((seen[pair.track_id], len(order), (pair, example)))
@@ -98,16 +100,16 @@ def _tracks_in_turn(found: Sequence[Chosen], rng: np.random.Generator) -> list[C
 
 def players(rows: Rows, count: int, seed: int, on_progress: Callable[[int, int, str], None] | None = None) -> list[Player]:
     """The players of a sample of pairs. A pair whose audio cannot be read is there with the reason in its notes."""
-    chosen = choose(rows, count, seed)
+    chosen, places = choose(rows, count, seed), Places(rows.folder / DATASET)
     made = []
     for done, (pair, example) in enumerate(chosen):
         if on_progress:
             on_progress(done, len(chosen), f"{pair.kind} {pair.id}")
-        made.append(_player(rows, pair, example))
+        made.append(_player(rows, places, pair, example))
     return made
 
 
-def _player(rows: Rows, pair: Pair, example: Example) -> Player:
+def _player(rows: Rows, places: Places, pair: Pair, example: Example) -> Player:
     track = rows.track.get(pair.track_id)
     title = track.title if track else pair.track_id
     by = f" by {track.artist}" if track and track.artist else ""
@@ -115,7 +117,7 @@ def _player(rows: Rows, pair: Pair, example: Example) -> Player:
     player = Player(pair, f"{title}{by}", f"from {int(start_s // 60)}:{start_s % 60:04.1f}, {duration(pair.num_frames / pair.sample_rate)}")
     player.settings = _settings(rows, pair)
     try:
-        audio = _audio(rows, pair, example)
+        audio = _audio(rows, places, pair, example)
     except (Refused, OSError, ValueError) as reason:
         player.notes.append(f"It cannot be played: {reason}")
         return player
@@ -126,74 +128,78 @@ def _player(rows: Rows, pair: Pair, example: Example) -> Player:
     return player
 
 
-def _audio(rows: Rows, pair: Pair, example: Example) -> dict[str, Audio]:
+def _audio(rows: Rows, places: Places, pair: Pair, example: Example) -> dict[str, Audio]:
     """The first seconds of every signal, as the data set has them."""
     wanted = min(pair.num_frames, round(SECONDS * pair.sample_rate))
-    files = {file.name: rows.folder / file.audio.path for file in example.signals}
     try:
-        return {name: load(path, num_frames=wanted)[0] for name, path in files.items()}
-    except Refused:
+        return {file.name: places.find(file.audio.path).load(0, wanted)[0] for file in example.signals}
+    except (Refused, OSError):
         stems = {stem.id: stem.audio for stem in rows.stems}
         gain = np.float32(db_to_gain(example.gain_db))
-        views = {signal.name: signal.view for _, signal in signals(pair)}
+        curves = {signal.name for _, signal in signals(pair) if signal.view == "gain"}
         made = render(pair, Sources(rows.folder, stems))
-        return {name: np.asarray(audio[:, :wanted] * (gain if views[name] != "gain" else 1), np.float32) for name, audio in made.items()}
+        return {name: audio[:, :wanted] * (np.float32(1) if name in curves else gain) for name, audio in made.items()}
 
 
 def _fill(player: Player, pair: Pair, example: Example, audio: dict[str, Audio]) -> None:
     """Adds the signals, the sum of the inputs where there are several, and what is drawn but not heard."""
-    facts = {file.name: file for file in example.signals}
-    sounding = [(role, signal.name) for role, signal in signals(pair) if signal.view != "gain" and signal.name in audio]
-    if len(sounding) > MAX_SIGNALS:
-        player.notes.append(f"{MAX_SIGNALS} of its {len(sounding)} signals are here.")
-        inputs = sum(role == "input" for role, _ in sounding)
-        targets = sounding[inputs:][: MAX_SIGNALS // 2]
-        sounding = sounding[:inputs][: MAX_SIGNALS - len(targets)] + targets
-    inputs = [number for number, (role, _) in enumerate(sounding) if role == "input"]
-    parts = {name: audio[name] for _, name in sounding}
-    total = sum((_stereo(parts[sounding[number][1]]) for number in inputs), np.zeros((2, 1), np.float32)) if len(inputs) > 1 else None
-    every = [*parts.values(), *([total] if total is not None else [])]
+    sounding = _on_page(player, [(role, signal.name) for role, signal in signals(pair) if signal.view != "gain" and signal.name in audio])
+    parts = [(role, name, audio[name]) for role, name in sounding]
+    inputs = [index for index, (role, _) in enumerate(sounding) if role == "input"]
+    total: Audio | None = None
+    if len(inputs) > 1:
+        total = np.sum([_stereo(parts[index][2]) for index in inputs], axis=0, dtype=np.float32)
+    every = [part for _, _, part in parts] + ([total] if total is not None else [])
     peak = max((float(np.abs(each).max(initial=0.0)) for each in every), default=0.0)
     gain = min(1.0, db_to_gain(CEILING_DBFS) / peak) if peak else 1.0
     if gain < 1.0:
         player.notes.append(f"Turned down by {number(-gain_to_db(gain), 2)} dB for this page, all signals alike.")
-    for role, name in sounding:
-        loudness = facts[name].loudness_lufs if name in facts else None
-        said = f"{_signed(loudness)} LUFS" if loudness is not None else "silent, or too short for LUFS"
-        mp3 = base64.b64encode(encode_mp3(parts[name] * np.float32(gain), pair.sample_rate)).decode()
-        player.signals.append(Heard(name, role, _outline(parts[name], peak), said, mp3))
+    lufs = {file.name: file.loudness_lufs for file in example.signals}
+    for role, name, part in parts:
+        mp3 = base64.b64encode(encode_mp3(part * np.float32(gain), pair.sample_rate)).decode()
+        player.signals.append(Heard(name, role, _outline(part, peak), _lufs(lufs.get(name)), mp3))
     if total is not None:
         loudness = integrated_loudness(total, pair.sample_rate)
-        said = f"{_signed(loudness)} LUFS" if math.isfinite(loudness) else ""
+        said = _lufs(loudness if math.isfinite(loudness) else None)
         player.signals.append(Heard("all inputs together", "sum", _outline(total, peak), said, "", inputs))
         player.first = len(player.signals) - 1
-    _match(player, parts, total, pair.sample_rate)
-    for role, signal in signals(pair):
-        if signal.view == "gain" and signal.name in audio:
-            player.curves.append(_curve(role, signal.name, audio[signal.name]))
+    _match(player, every, pair.sample_rate)
+    player.curves = [_curve(role, signal.name, audio[signal.name]) for role, signal in signals(pair) if signal.view == "gain"]
+
+
+def _on_page(player: Player, sounding: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """At most MAX_SIGNALS of a pair's signals: the first inputs and the first targets, with a note that says so."""
+    if len(sounding) <= MAX_SIGNALS:
+        return sounding
+    player.notes.append(f"{MAX_SIGNALS} of its {len(sounding)} signals are here.")
+    targets = [each for each in sounding if each[0] == "target"][: MAX_SIGNALS // 2]
+    return [each for each in sounding if each[0] == "input"][: MAX_SIGNALS - len(targets)] + targets
 
 
 def _stereo(audio: Audio) -> Audio:
     return np.repeat(audio, 2, axis=0) if audio.shape[0] == 1 else audio[:2]
 
 
-def _match(player: Player, parts: dict[str, Audio], total: Audio | None, sample_rate: int) -> None:
+def _lufs(loudness: float | None) -> str:
+    return "no loudness" if loudness is None else f"{loudness:.1f} LUFS".replace("-", "−")
+
+
+def _match(player: Player, every: Sequence[Audio], sample_rate: int) -> None:
     """For each signal the gain, at most 1, that makes all as loud as the softest: what is louder only seems better."""
-    measured = [integrated_loudness(parts[each.name] if each.mp3 else total, sample_rate) for each in player.signals]  # type: ignore[arg-type]
+    measured = [integrated_loudness(audio, sample_rate) for audio in every]
     # A stem against a mix is no comparison; two versions of one thing are.
+    several = any(each.role == "sum" for each in player.signals)
     compared = [
-        number for number, loudness in enumerate(measured) if math.isfinite(loudness) and (total is None or not _is_input(player, number))
+        index
+        for index, loudness in enumerate(measured)
+        if math.isfinite(loudness) and not (several and player.signals[index].role == "input")
     ]
     if len(compared) < 2:
         return
-    lowest = min(measured[number] for number in compared)
+    lowest = min(measured[index] for index in compared)
     for index in compared:
         player.signals[index].match_gain = db_to_gain(lowest - measured[index])
-    player.matched = max(measured[number] for number in compared) - lowest > 0.1
-
-
-def _is_input(player: Player, number: int) -> bool:
-    return player.signals[number].role == "input"
+    player.matched = max(measured[index] for index in compared) - lowest > 0.1
 
 
 def _outline(audio: Audio, peak: float) -> Markup:
@@ -226,7 +232,3 @@ def _settings(rows: Rows, pair: Pair) -> list[dict[str, Any]]:
             on += f" of {track.title}"
         found.append({"role": use.role, "on": on, "effect": use.effect, "settings": written(use.effect, use.settings)})
     return found
-
-
-def _signed(value: float) -> str:
-    return f"{value:.1f}".replace("-", "−")

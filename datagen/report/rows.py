@@ -19,6 +19,7 @@ import numpy as np
 
 from datagen.config import Config
 from datagen.corpus import VERBS, Corpus
+from datagen.rights import normalise, use_of
 from manifests import table
 from manifests.records import RESIDUAL, Estimate, Example, Pair, Record, Rejected, Signal, Split, Stem, Track, TrackEstimate
 
@@ -38,7 +39,8 @@ class Rows:
     stems: Sequence[Stem]
     estimates: Sequence[Estimate]
     track_estimates: Sequence[TrackEstimate]
-    pairs: Sequence[Pair]
+    pairs: Sequence[Pair]  # a pair that was drawn again is the last one that was drawn
+    num_redrawn: int
     examples: Sequence[Example]
     rejected: Sequence[Rejected]
     versions: dict[str, dict[str, str]]
@@ -84,6 +86,8 @@ def read_rows(corpus: Corpus) -> Rows:
     def rows(name: str, record_type: type[R]) -> list[R]:
         return corpus.rows(name, record_type) if corpus.table(name).exists() else []
 
+    rejected = corpus.rejected()
+    replaced = {row.row_id for row in rejected if row.replaced_by is not None}
     return Rows(
         name=corpus.folder.name,
         folder=corpus.folder,
@@ -92,9 +96,10 @@ def read_rows(corpus: Corpus) -> Rows:
         stems=rows("stems", Stem),
         estimates=rows("estimates", Estimate),
         track_estimates=rows("track_estimates", TrackEstimate),
-        pairs=rows("pairs", Pair),
+        pairs=[pair for pair in (*rows("pairs", Pair), *rows("redraws", Pair)) if pair.id not in replaced],
+        num_redrawn=len(replaced),
         examples=rows("examples", Example),
-        rejected=corpus.rejected(),
+        rejected=[row for row in rejected if row.replaced_by is None],
         versions=versions,
         unfinished=tuple(name for name in VERBS if corpus.journal(name).exists()),
     )
@@ -209,6 +214,8 @@ def rights_table(rows: Rows, heard: dict[str, float]) -> list[dict[str, Any]]:
     return [
         {
             "rights": rights,
+            "licence": licence if (licence := normalise(rights)) != rights else "",
+            "policy": policy(rows, rights),
             "tracks": count,
             "music": duration(sum(seconds(track) for track in rows.tracks if track.rights == rights)),
             "pairs": planned[rights],
@@ -229,6 +236,11 @@ def version_table(rows: Rows) -> list[tuple[str, str]]:
         (package, next(iter(versions)) if len(versions) == 1 else "; ".join(f"{v} ({', '.join(names)})" for v, names in versions.items()))
         for package, versions in found.items()
     ]
+
+
+def policy(rows: Rows, rights: str) -> str:
+    """What the corpus does with tracks of some rights, as ``[rights]`` says."""
+    return {"render": "rendered", "recipes": "recipes only, no audio", "excluded": "excluded"}[use_of(rows.config.rights, rights)]
 
 
 def signals(pair: Pair) -> tuple[tuple[str, Signal], ...]:

@@ -16,7 +16,7 @@ from functools import cache
 
 from datagen.effects import EFFECTS
 from datagen.effects.setting import Choice, Range, fields
-from datagen.report.charts import Axis, around, log_ticks, nice_ticks, number
+from datagen.report.charts import Axis, around, log_ticks, nice_ticks, number, rounded
 from manifests.records import EffectUse, Pair, Scalar, Signal
 
 ROLES = ("removed", "kept", "added")
@@ -51,6 +51,8 @@ def uses(pair: Pair) -> list[Use]:
     for group in (pair.inputs, pair.targets):
         most: Counter[tuple[str, str, tuple[tuple[str, Scalar], ...]]] = Counter()
         for signal in group:
+            if signal.view == "gain":
+                continue  # what the other signals' limiter did is no effect of its own
             found = Counter((source, use.effect, tuple(use.settings.items())) for source, use in _placed(signal))
             most |= found
             order.update(dict.fromkeys(found))
@@ -68,7 +70,8 @@ def uses(pair: Pair) -> list[Use]:
 def _placed(signal: Signal) -> Iterator[tuple[str, EffectUse]]:
     for branch in signal.branches:
         yield from ((branch.source_id, use) for use in branch.chain)
-    yield from ((BUS, use) for use in signal.bus)
+    taken_out = "limiter" if signal.view == "unlimited" else None
+    yield from ((BUS, use) for use in signal.bus if use.effect != taken_out)
 
 
 def spreads(pairs: Sequence[Pair]) -> list[EffectSpread]:
@@ -80,7 +83,8 @@ def spreads(pairs: Sequence[Pair]) -> list[EffectSpread]:
             spread.counts[use.role] += 1
             for name, value in use.settings.items():
                 spread.values[name].append((value, use.role))
-    return sorted(found.values(), key=lambda spread: (-spread.counts.total(), spread.name))
+    # What a model has to undo or to do first: a fader that only brings every pair to one level is on both sides of all of them.
+    return sorted(found.values(), key=lambda each: (-each.counts["removed"] - each.counts["added"], -each.counts.total(), each.name))
 
 
 @cache
@@ -97,9 +101,7 @@ def meaning(effect: str, name: str) -> str:
 
 def numeric(values: Sequence[Scalar]) -> list[float]:
     """The numbers among settings as a row holds them (an infinite one is written as text)."""
-    return [
-        float(value) for value in values if value in ("inf", "-inf") or (isinstance(value, int | float) and not isinstance(value, bool))
-    ]
+    return [float(value) for value in values if value in ("inf", "-inf") or not isinstance(value, bool | str)]
 
 
 def axis_of(effect: str, name: str, values: Sequence[float]) -> Axis:
@@ -110,15 +112,18 @@ def axis_of(effect: str, name: str, values: Sequence[float]) -> Axis:
     if not isinstance(known, Range):
         return around(label, finite)
     inside = [value for value in finite if known.low <= value <= known.high] or [known.low, known.high]
+    typical = EFFECTS[effect].TYPICAL.get(name)
+    if isinstance(typical, tuple) and all(isinstance(end, float | int) and math.isfinite(end) for end in typical):
+        inside += typical  # what is drawn unless somebody says otherwise
     low, high = min(inside), max(inside)
     if known.scale == "reciprocal":
         ticks = tuple(tick for tick in RECIPROCAL_TICKS if known.low <= tick <= known.high)
         return Axis(label, known.low, known.high, ticks, lambda value: float(known.to_unit(value)))
     if known.scale == "log" and high > low * 1.05:
         return Axis(label, low, high, log_ticks(low, high), lambda value: _log_unit(value, low, high))
-    if high - low < 0.02 * (known.high - known.low):
+    if high - low < 0.05 * (known.high - known.low):
         return around(label, inside, least=0.1 * (known.high - known.low) or 1.0)
-    return Axis(label, low, high, nice_ticks(low, high))
+    return rounded(Axis(label, low, high, nice_ticks(low, high)))
 
 
 def _log_unit(value: float, low: float, high: float) -> float:
@@ -127,9 +132,9 @@ def _log_unit(value: float, low: float, high: float) -> float:
     return 1.0 if math.isinf(value) else math.log(value / low) / math.log(high / low)
 
 
-def label_of(effect: str, name: str) -> str:
+def label_of(effect: str, name: str, *, with_unit: bool = True) -> str:
     """The name of a setting without its unit's suffix, and the unit in brackets: ``threshold (dB)``."""
-    unit = unit_of(effect, name)
+    unit = unit_of(effect, name) if with_unit else ""
     plain = name
     for suffix in ("_db", "_hz", "_ms", "_s", "_lufs", "_lu", "_dbfs", "_dbtp", "_percent"):
         plain = plain.removesuffix(suffix)
@@ -143,14 +148,33 @@ def unit_of(effect: str, name: str) -> str:
 
 
 def written(effect: str, settings: Mapping[str, Scalar]) -> list[tuple[str, str]]:
-    """(name, value with unit) of every setting that is not neutral; of all of them where every one is."""
+    """(name, value with unit) of what is not neutral, the values of one band of a filter together; of all where everything is neutral."""
     known = declared(effect)
-    changed = {name: value for name, value in settings.items() if name not in known or known[name].neutral != value}
-    found = []
-    for name in known or changed:
-        if name in (changed or settings):
-            value = settings[name]
-            unit = unit_of(effect, name)
-            said = number(numeric([value])[0], 4) if numeric([value]) else str(value).lower()
-            found.append((label_of(effect, name).removesuffix(f" ({unit})"), f"{said} {unit}".strip()))
-    return found
+    order = [name for name in known if name in settings] + [name for name in settings if name not in known]
+    bands = {name.removesuffix("_gain_db") for name in order if name.endswith("_gain_db")}
+    bands = {band for band in bands if f"{band}_hz" in settings and f"{band}_q" in settings}
+    found: list[tuple[str, str]] = []
+    everything: list[tuple[str, str]] = []
+    for name in order:
+        band = next((band for band in bands if name in (f"{band}_gain_db", f"{band}_hz", f"{band}_q")), None)
+        if band is not None and not name.endswith("_gain_db"):
+            continue  # said with the band's gain
+        if band is None:
+            said = (label_of(effect, name, with_unit=False), said_value(settings[name], unit_of(effect, name)))
+        else:
+            gain, at = said_value(settings[name], "dB"), said_value(settings[f"{band}_hz"], "Hz")
+            said = (band.replace("_", " "), f"{gain} at {at}, q {said_value(settings[f'{band}_q'])}")
+        everything.append(said)
+        if name not in known or known[name].neutral != settings[name]:
+            found.append(said)
+    return found or everything
+
+
+def said_value(value: Scalar, unit: str = "") -> str:
+    """A value with its unit: four significant digits, thousands of Hz as kHz."""
+    numbers = numeric([value])
+    if not numbers:
+        return str(value).lower()
+    if unit == "Hz" and abs(numbers[0]) >= 1000:
+        return f"{number(numbers[0] / 1000, 4)} kHz"
+    return f"{number(numbers[0], 4)} {unit}".strip()
