@@ -121,6 +121,17 @@ def decode(data: bytes) -> tuple[Audio, int]:
     return _decoded(data, Path("these bytes"), 0, None)
 
 
+def probe_bytes(data: bytes) -> AudioInfo:
+    """What the header of a WAV or FLAC file says, of its bytes. Raises Refused if they are none."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            return AudioInfo(file.samplerate, file.channels, file.frames)
+    except soundfile.LibsndfileError as error:
+        raise Refused(f"not a readable sound file ({str(error.error_string).rstrip('.')})") from error
+
+
 def _decoded(data: bytes, path: Path, start_frame: int, num_frames: int | None) -> tuple[Audio, int]:
     import soundfile
 

@@ -1,12 +1,13 @@
 """Checking a corpus, or a dataset that stands alone, against the disk and against itself.
 
 Tables first (readable, not edited, every id known, no artist in two splits), then files (there, with the bytes, length, rate and channels
-of their rows, samples finite, none that no row names), then sound: the stems of each track sum to its mixture, measured on the written
-files.
+of their rows, samples finite, none that no row names), whether they stand alone or in shards, which are held against their own rows, then
+sound: the stems of each track sum to its mixture, measured on the written files.
 
 Conventions
     What is wrong is a ``Problem`` of level "error". What could not be measured, or is a published data set's own doing, is a "warning".
     Every file is read once for its checksum and, where the format can hold NaN or the sum is measured, once as sound, in blocks.
+    Of a shard that is missing or cut off one problem is told, not one for each sound file that is lost with it.
     In a dataset that was moved out of its corpus, paths lose their first part (``dataset/``).
 
 The limit of the sum
@@ -18,6 +19,7 @@ The limit of the sum
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -30,12 +32,14 @@ import numpy as np
 
 from manifests import audio, table
 from manifests.catalog import artist_key, resolve, source_changed
-from manifests.records import ROW_TYPES, AudioFile, Example, Pair, Record, Refused, Stem, Track, profile_id, track_id
+from manifests.records import ROW_TYPES, AudioFile, Example, Pair, Record, Refused, Shard, Stem, Track, profile_id, track_id
+from manifests.shards import JOURNAL, Place, Places, below
 
 CLOSURE_LIMIT_DBFS = -100.0
 BLOCK_FRAMES = 1 << 17
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
 DATASET = "dataset"
+SHARD_SUFFIXES = {".tar", ".parquet"}
 R = TypeVar("R", bound=Record)
 Rows = dict[str, list[Any]]
 OnProgress = Callable[[str, int, int], None]  # (what is checked, done, of how many)
@@ -59,6 +63,7 @@ class _Claim:
     row_id: str
     audio: AudioFile
     place: Path
+    inside: Place | None = None  # where in a shard, which is ``place``, if it does not stand alone
 
     def problem(self, what: str) -> Problem:
         return Problem(table=self.table, row_id=self.row_id, file=self.audio.path, what=what)
@@ -84,9 +89,10 @@ def check_corpus(
     ]
     problems += [*_dangling(rows), *_splits(rows), *_examples_fit_pairs(rows), *_unsettled(rows, unrendered), *_copies(corpus, rows)]
     claims = [_Claim("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
-    claims += _example_claims(rows["examples"], corpus)
+    places, found = _shards(corpus / DATASET, progress)
+    claims += _example_claims(rows["examples"], places)
     sound = _check_files(claims, progress)
-    problems += [*sound, *_unnamed(corpus, ("stems", DATASET), claims)]
+    problems += [*found, *sound, *_unnamed(corpus, ("stems", DATASET), claims, places)]
     damaged = {problem.row_id for problem in sound}
     broken = {stem.track_id for stem in rows["stems"] if stem.id in damaged}  # said already, so their sums are not measured
     whole = [stem for stem in rows["stems"] if stem.track_id not in broken]
@@ -100,8 +106,27 @@ def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[
     missing = [f"{name}.parquet" for name in ("pairs", "examples") if not (dataset / f"{name}.parquet").exists()]
     problems += [Problem(file=name, what="is missing; a dataset folder cannot be read without it") for name in missing]
     problems += [*_known(rows, "examples", "pair_id", ("pairs",)), *_one_split_a_track(rows["pairs"]), *_examples_fit_pairs(rows)]
-    claims = _example_claims(rows["examples"], dataset, drop_first=True)
-    return [*problems, *_check_files(claims, progress), *_unnamed(dataset, (".",), claims)]
+    places, found = _shards(dataset, progress)
+    claims = _example_claims(rows["examples"], places)
+    return [*problems, *found, *_check_files(claims, progress), *_unnamed(dataset, (".",), claims, places)]
+
+
+def _shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, list[Problem]]:
+    """Where the sound files of a dataset stand, and what is wrong with its shards as files."""
+    rows, problems = _read_tables(dataset, ["shards"])
+    if (dataset / JOURNAL).exists():
+        problems.append(Problem(file=JOURNAL, what="packing was interrupted; run the same command again, it goes on where it was"))
+    places = Places(dataset, rows["shards"])
+
+    def work(shard: Shard) -> Problem | None:
+        told = {"table": "shards", "row_id": shard.id, "file": shard.path}
+        if what := places.damaged.get(shard.path):
+            return Problem(**told, what=f"{what}; {len(shard.members)} sound files are lost with it. Delete it and run render again")
+        if audio.file_sha256(below(dataset, shard.path)) != shard.sha256:
+            return Problem(**told, what="its bytes are not those that were written (other SHA-256). Delete it and run render again")
+        return None
+
+    return places, problems + [problem for problem in _in_threads("shards", work, places.shards, progress) if problem]
 
 
 def _read_tables(folder: Path, names: Sequence[str]) -> tuple[Rows, list[Problem]]:
@@ -235,21 +260,24 @@ def _copies(corpus: Path, rows: Rows) -> Iterator[Problem]:
             yield Problem(table=name, file=file, what=f"holds other rows than the corpus's {name}.parquet; run render again")
 
 
-def _example_claims(examples: Iterable[Example], folder: Path, *, drop_first: bool = False) -> list[_Claim]:
+def _example_claims(examples: Iterable[Example], places: Places) -> list[_Claim]:
+    """The files that examples name, but for those that are lost with their shards."""
     claims = []
     for example in examples:
         for file in example.signals:
-            path = PurePosixPath(file.audio.path)
-            place = folder / (PurePosixPath(*path.parts[1:]) if drop_first else path)
-            claims.append(_Claim("examples", example.id, file.audio, place))
+            place = places.find(file.audio.path)
+            if places.inside(file.audio.path):
+                claims.append(_Claim("examples", example.id, file.audio, place.file, place))
+            elif place.file.exists() or not places.lost_with(file.audio.path):
+                claims.append(_Claim("examples", example.id, file.audio, place.file))
     return claims
 
 
 def _check_files(claims: Sequence[_Claim], progress: OnProgress | None) -> list[Problem]:
     """What is wrong with the files that rows name. Hashing and decoding release the interpreter, so threads share them out."""
-    first: dict[Path, _Claim] = {}
-    shared = [claim for claim in claims if first.setdefault(claim.place, claim) is not claim]
-    problems = [claim.problem(f"row {first[claim.place].row_id} names the same file") for claim in shared]
+    first: dict[tuple[Path, Place | None], _Claim] = {}
+    shared = [claim for claim in claims if first.setdefault((claim.place, claim.inside), claim) is not claim]
+    problems = [claim.problem(f"row {first[claim.place, claim.inside].row_id} names the same file") for claim in shared]
     return problems + [problem for problem in _in_threads("files", _check_file, claims, progress) if problem]
 
 
@@ -266,6 +294,8 @@ def _in_threads(what: str, work: Callable[[Any], Any], items: Sequence[Any], pro
 def _check_file(claim: _Claim) -> Problem | None:
     """The first thing that is wrong with one file: it stands for the others."""
     row = claim.audio
+    if claim.inside is not None:
+        return _check_inside(claim, claim.inside)
     try:
         if audio.file_sha256(claim.place) != row.sha256:
             return claim.problem("its bytes are not those that were written (other SHA-256)")
@@ -282,14 +312,32 @@ def _check_file(claim: _Claim) -> Problem | None:
     return None
 
 
+def _check_inside(claim: _Claim, inside: Place) -> Problem | None:
+    """The first thing that is wrong with a sound file inside a shard."""
+    row = claim.audio
+    try:
+        data = inside.read()
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            return claim.problem(f"its bytes in {claim.place.name} are not those that were written (other SHA-256)")
+        info = audio.probe_bytes(data)
+        found = (info.num_frames, info.sample_rate, info.num_channels)
+        if found != (row.num_frames, row.sample_rate, row.num_channels):
+            return claim.problem(_differs(found, (row.num_frames, row.sample_rate, row.num_channels)))
+        if not row.path.endswith(".flac") and not np.isfinite(audio.decode(data)[0]).all():
+            return claim.problem("holds NaN or infinite samples")
+    except (Refused, OSError) as error:
+        return claim.problem(f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    return None
+
+
 def _differs(found: tuple[int, int, int], stated: tuple[int, int, int]) -> str:
     names = ("frames", "Hz", "channels")
     return "has " + ", ".join(f"{a} {name}; its row says {b}" for a, b, name in zip(found, stated, names, strict=True) if a != b)
 
 
-def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim]) -> Iterator[Problem]:
-    """Sound files, and leftovers of a killed process, that no row names."""
-    named = {claim.place for claim in claims}
+def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim], places: Places) -> Iterator[Problem]:
+    """Sound files, shards, and leftovers of a killed process, that no row names."""
+    named = {claim.place for claim in claims} | {below(places.dataset, shard.path) for shard in places.shards}
     for part in parts:
         for path in sorted((folder / part).rglob("*")):
             if path in named or path.is_dir():
@@ -298,13 +346,18 @@ def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim]) -> It
             in_hidden_folder = any(name.startswith(".") for name in PurePosixPath(file).parts[:-1])
             if in_hidden_folder or (path.name.startswith(".") and path.suffix == ".part"):
                 yield Problem(file=file, what="was left half written by a process that was killed; delete it")
-            elif path.suffix.lower() in audio.READABLE_SUFFIXES and not path.name.startswith("."):
+            elif path.suffix.lower() in _kept_sound(path, places) and not path.name.startswith("."):
                 # Stems of a song that is away (a drive that is not mounted, say) are kept on purpose, and harm nobody.
                 away = part == "stems" and not any(place.parent == path.parent for place in named)
                 what = "no row names this file" + (
                     "; delete it if its song will not come back" if away else "; delete it, or run render again"
                 )
                 yield Problem(level="warning" if away else "error", file=file, what=what)
+
+
+def _kept_sound(path: Path, places: Places) -> set[str]:
+    """The suffixes of files that hold sound there: the tables of a dataset lie beside its folders, its shards in them."""
+    return audio.READABLE_SUFFIXES | (SHARD_SUFFIXES if path.parent != places.dataset else set())
 
 
 def _check_sources(
