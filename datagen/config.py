@@ -82,6 +82,23 @@ class PairsBase(Section):
         """Length of an excerpt in frames."""
         return round(self.duration_s * self.sample_rate)
 
+    @model_validator(mode="after")
+    def _shape_of_presets(self) -> PairsBase:
+        """Where the section gives no rate or no length, those that the presets of its recipes were published with."""
+        sections = [getattr(self, kind) for kind in RECIPES if hasattr(self, kind)]
+        shapes = {section.shape for section in sections if section.per_track and section.shape}
+        if shapes and not {"sample_rate", "duration_s"} <= self.model_fields_set:
+            if len(shapes) > 1:
+                wanted = " and ".join(f"{shape.num_frames} frames at {shape.sample_rate} Hz" for shape in sorted(shapes))
+                raise ValueError(
+                    f"the presets of several recipes were published with {wanted}; give pairs.sample_rate and pairs.duration_s"
+                )
+            (shape,) = shapes
+            asked = {name: getattr(self, name) for name in self.model_fields_set}
+            self.__dict__["sample_rate"] = asked.get("sample_rate", shape.sample_rate)
+            self.__dict__["duration_s"] = asked.get("duration_s", shape.num_frames / self.sample_rate)
+        return self
+
 
 if TYPE_CHECKING:
     PairsConfig = PairsBase

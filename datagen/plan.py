@@ -83,7 +83,7 @@ def plan_pairs(
     stems: Sequence[Stem],
     estimates: Sequence[Estimate],
     *,
-    besides: Knowledge = Knowledge(),  # noqa: B008  # frozen, and holds nothing
+    besides: Knowledge = Knowledge(),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Planned:
     """Plans the pairs of all tracks that have stems and estimates."""
@@ -178,7 +178,7 @@ def material_of(
     by_stem: Mapping[str, Estimate],
     pairs: PairsBase,
     *,
-    besides: Knowledge = Knowledge(),  # noqa: B008  # frozen, and holds nothing
+    besides: Knowledge = Knowledge(),
 ) -> Material:
     """What is known about a track. Raises Refused when it is shorter than an excerpt."""
     material = Material(

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from datagen import rights
 from datagen.config import Config
@@ -250,6 +251,7 @@ class Separation:
 
 
 Step = tuple[Stage, Outcome]
+ON_DEMAND: dict[str, Literal["tempo", "normalisations"]] = {"track_estimates": "tempo", "normalisations": "normalisations"}  # table -> need
 
 
 def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
@@ -332,7 +334,7 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
 
 def _made_on_demand(corpus: Corpus) -> list[str]:
     """The tables that recipes of the configuration need besides estimates. Raises CorpusError if one was not made."""
-    needed = [name for name, need in (("track_estimates", "tempo"), ("normalisations", "normalisations")) if wants(corpus.config.pairs, need)]
+    needed = [name for name, need in ON_DEMAND.items() if wants(corpus.config.pairs, need)]
     for name in needed:
         if not corpus.table(name).exists():
             raise CorpusError(
