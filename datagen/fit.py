@@ -132,7 +132,7 @@ def _fit_one(name: str, wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) 
 
     if name == "eq":
         measured = measure_response(*whiten(wet, dry), sample_rate)
-        return fit_response(_levelled(measured), sample_rate)
+        return fit_response(_levelled(measured), sample_rate, rounds=2)
     if name == "compressor":
         return fit_compression(wet, dry, sample_rate, starts=1, iterations=8).settings
     effect: Any = EFFECTS[name]
@@ -144,7 +144,7 @@ def _levelled(measured: Response) -> Response:
     from datagen.effects.response import Response
 
     level_db = float(np.average(20.0 * np.log10(np.abs(measured.gain) + 1e-9), weights=measured.weight))
-    return Response(measured.hz, measured.gain * 10.0 ** (-level_db / 20.0), measured.weight)
+    return Response(measured.hz, measured.gain * 10.0 ** (-level_db / 20.0), measured.weight, measured.error_db)
 
 
 def _undone(wet: torch.Tensor, sample_rate: int, after: Sequence[Use]) -> torch.Tensor:

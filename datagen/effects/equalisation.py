@@ -1,9 +1,15 @@
 """Finding the bands of an equaliser from a dry and a wet signal.
 
+The response between the signals is measured, then six bands are fitted to it in dB from many starts at once, then all of them to the
+waveform. In dB the bands add, so one table of each band's own response serves all starts and all derivatives.
+
 Conventions
-    Both signals are whitened first, so that every frequency that the dry signal holds counts alike. Bands are fitted to the response in
-    dB, one after another, then all to the waveform. They may stand in another order, or share their work differently, than those that
-    made wet: it is the response that is found. Signals are [C, T] and aligned.
+    Both signals are whitened first, so that every frequency that the dry signal holds counts alike. Peaks are returned in the order of
+    their frequencies. Bands may share their work differently from those that made wet: it is the response that is found.
+    Signals are [C, T] and aligned. A point is a number in [0, 1] for each of the eighteen settings.
+
+References
+    Levenberg 1944, Marquardt 1963, for all starts side by side. Kay 1993, ch. 15: the variance of a cross-spectrum from its coherence.
 """
 
 from __future__ import annotations
@@ -14,8 +20,8 @@ import numpy as np
 import torch
 
 from datagen.effects import eq
-from datagen.effects.biquads import response
-from datagen.effects.refine import Vector, refine
+from datagen.effects.biquads import peak, shelf
+from datagen.effects.refine import Vector
 from datagen.effects.response import Response, measure_response, whiten
 from datagen.effects.setting import Range, fields
 from datagen.effects.signal import pair
@@ -23,9 +29,14 @@ from datagen.effects.waveform import Fit, fit_waveform
 
 NAMES = tuple(fields(eq.Settings))
 RANGES = [cast("Range", field) for field in fields(eq.Settings).values()]
-SETTLED_DB = 0.02  # weighted mean error of the response: no local minimum
-SWEEPS = 2
-CLEAN_DB = -60.0  # residual of a waveform fit below which nothing but the equaliser lies between the signals
+PEAKS = tuple(index for index, band in enumerate(eq.BANDS) if band.startswith("peak"))
+POINTS = 200  # frequencies at which bands are compared with the response
+STARTS, SURVIVORS, PARENTS, ROUNDS = 48, 12, 6, 24
+SETTLED_DB = 0.007  # mean error of the response: no local minimum
+FLOOR_DB = 0.003  # error of a measured response that no coherence can lower
+STEP = 1e-5  # of the unit range, for differences
+CLEAN_DB = -65.0  # residual of a waveform fit below which it is nearer to the truth than the measured response
+EXCERPT_S = 6.0
 
 
 def fit_equaliser(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> eq.Settings:
@@ -38,93 +49,163 @@ def fit_equalisation(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> 
     flat_wet, flat_dry = whiten(*pair(wet, dry))
     measured = measure_response(flat_wet, flat_dry, sample_rate)
     start = fit_response(measured, sample_rate)
-    fit = fit_waveform(eq.apply, flat_wet, flat_dry, sample_rate, start, NAMES, iterations=10)
-    if fit.error_db > CLEAN_DB:
-        # Something else is in wet, or the bands are in a wrong valley: there the response in dB judges better than the waveform.
-        miss = _Miss(measured, sample_rate)
-        refined = np.array([field.to_unit(getattr(fit.settings, field.name)) for field in RANGES])
-        before = np.array([field.to_unit(getattr(start, field.name)) for field in RANGES])
-        if (miss(before) ** 2).sum() < (miss(refined) ** 2).sum():
-            return Fit(start, fit.error_db, fit.undetermined)
-    return fit
+    frames = round(EXCERPT_S * sample_rate)
+    fit = fit_waveform(eq.apply, flat_wet[:, :frames], flat_dry[:, :frames], sample_rate, start, NAMES, iterations=6)
+    if fit.error_db > CLEAN_DB and _error(measured, start, sample_rate) < _error(measured, fit.settings, sample_rate):
+        # Something else is in wet, or the bands are in a wrong valley: the response in dB then judges better than the waveform.
+        return Fit(start, fit.error_db, fit.undetermined)
+    return Fit(_in_order(fit.settings), fit.error_db, fit.undetermined)
 
 
-def fit_response(measured: Response, sample_rate: int) -> eq.Settings:
-    """Bands nearest in dB to a measured response.
-
-    Bands are added one by one, each where it explains most of what is left, all refined together after each; each kind may come first,
-    since the first band decides much. Then each band in turn is taken out and placed anew.
-    """
-    miss = _Miss(measured, sample_rate)
-    runs = [refine(miss, _add_bands(miss, first), iterations=60, batched=True) for first in ("low_shelf", "peak1", "high_shelf")]
-    best = min(runs, key=lambda found: found.cost)
-    for band in eq.BANDS * SWEEPS:
-        if 2.0 * best.cost < SETTLED_DB**2:
+def fit_response(measured: Response, sample_rate: int, *, near: eq.Settings | None = None, rounds: int = ROUNDS) -> eq.Settings:
+    """Bands nearest in dB to a measured response: the best of many starts, ``near`` among them where it is given."""
+    bands = _Bands(measured, sample_rate)
+    rng = np.random.default_rng(0)
+    points = _starts(bands, rng)
+    if near is not None:
+        points[0] = [min(max(field.to_unit(getattr(near, field.name)), 0.0), 1.0) for field in RANGES]
+    best, costs = np.empty((0, len(NAMES))), np.empty(0)
+    for turn in range(rounds):
+        if turn:
+            points = np.concatenate([_changed(bands, best, rng), _starts(bands, rng)[::2]])
+        points, early = _descend(bands, points, 14)
+        points, late = _descend(bands, points[np.argsort(early)[:SURVIVORS]], 60)
+        best, costs = np.concatenate([best, points]), np.concatenate([costs, late])
+        order = np.argsort(costs)
+        best, costs = best[order], costs[order]
+        # Points of one valley have one cost: a single one of them goes on.
+        apart = np.flatnonzero(np.diff(costs, prepend=-1.0) > 0.03 * costs)[:PARENTS]
+        best, costs = best[apart], costs[apart]
+        if costs[0] < SETTLED_DB**2 + 0.5 * bands.noise:
             break
-        without = np.where([name.startswith(band) for name in NAMES], _neutral(), best.unit)
-        atoms = _atoms(without, band)
-        again = atoms[int(np.argmin((miss(atoms) ** 2).sum(-1)))]
-        best = min(best, refine(miss, again, iterations=40, batched=True), key=lambda found: found.cost)
-    values = _tensors(best.unit, sample_rate)
-    return eq.Settings(**{name: float(getattr(values, name)) for name in NAMES})
+    limit = {field.name: 0.45 * sample_rate for field in RANGES if field.name.endswith("_hz")}
+    values = {field.name: field.from_unit(float(value)) for field, value in zip(RANGES, best[0], strict=True)}
+    return _in_order(eq.Settings(**{name: min(value, limit.get(name, np.inf)) for name, value in values.items()}))
 
 
-class _Miss:
-    """The weighted distance in dB between the response of bands and a measured one: [P] -> [F], [B, P] -> [B, F]."""
+class _Bands:
+    """A measured response in dB on a few frequencies, and the bands' own responses there."""
 
     def __init__(self, measured: Response, sample_rate: int) -> None:
-        self.target_db = 20.0 * np.log10(np.abs(measured.gain) + 1e-9)
-        self.weight = measured.weight / np.sqrt((measured.weight**2).sum())
-        self.hz, self.sample_rate = measured.hz, sample_rate
+        """Thins the response to ``POINTS`` by averaging; the weights [F] are those of least squares, with squares that sum to 1."""
+        edges = np.linspace(0, len(measured.hz), min(POINTS, len(measured.hz)) + 1).round().astype(int)[:-1]
+        sureness = 1.0 / (measured.error_db**2 + FLOOR_DB**2)
+        level_db = 20.0 * np.log10(np.abs(measured.gain) + 1e-9)
+        weight = np.add.reduceat(sureness, edges)
+        self.target_db = np.add.reduceat(level_db * sureness, edges) / weight
+        hz = np.exp(np.add.reduceat(np.log(measured.hz) * sureness, edges) / weight)
+        # A frequency that is sure a hundred times over counts little more than one that is sure: what is wanted is the whole response.
+        error = 1.0 / weight + FLOOR_DB**2
+        weight = 1.0 / error
+        self.weight = np.sqrt(weight / weight.sum())
+        self.noise = float(((error - 2.0 * FLOOR_DB**2).clip(min=0.0) * self.weight**2).sum())
+        self.sample_rate = sample_rate
+        half = np.sin(np.pi * hz / sample_rate) ** 2
+        self.basis = np.stack([np.ones_like(half), half, half**2])
 
-    def __call__(self, unit: Vector) -> Vector:
-        bands = eq.sections(_tensors(unit, self.sample_rate), self.sample_rate)
-        return np.asarray((20.0 * np.log10(np.abs(response(bands, self.hz, self.sample_rate)) + 1e-9) - self.target_db) * self.weight)
+    def decibels(self, points: Vector) -> Vector:
+        """The response of each band by itself: [..., 18] -> [..., 6, F]."""
+        unit = torch.from_numpy(points.reshape(*points.shape[:-1], len(eq.BANDS), 3))
+        gain_db, q = RANGES[0].from_unit(unit[..., 0]), RANGES[2].from_unit(unit[..., 2])
+        hz = RANGES[1].from_unit(unit[..., 1]).clamp(max=0.45 * self.sample_rate)
+        rows = []
+        for index, band in enumerate(eq.BANDS):
+            values = (gain_db[..., index], hz[..., index], q[..., index], self.sample_rate)
+            rows.append(peak(*values) if index in PEAKS else shelf(*values, high=band == "high_shelf"))
+        b0, b1, b2, a1, a2 = np.moveaxis(torch.stack(rows, -2).numpy(), -1, 0)
+        over, under = _squared(b0, b1, b2) @ self.basis, _squared(np.ones_like(a1), a1, a2) @ self.basis
+        return np.asarray(10.0 * np.log10(np.maximum(over, 1e-30) / np.maximum(under, 1e-30)))
+
+    def linearised(self, points: Vector) -> tuple[Vector, Vector]:
+        """The weighted miss [S, F] of points [S, 18] and its derivatives [S, F, 18]. Moving all bands at once moves each by itself."""
+        steps = np.where(points < 0.5, STEP, -STEP)
+        moved = np.stack([points, *(points + steps * (np.arange(len(NAMES)) % 3 == kind) for kind in range(3))], 1)
+        levels = self.decibels(moved)
+        slopes = (levels[:, 1:] - levels[:, :1]) / np.moveaxis(steps.reshape(-1, len(eq.BANDS), 3), -1, 1)[..., None]
+        miss = (levels[:, 0].sum(1) - self.target_db) * self.weight
+        return miss, np.moveaxis(slopes, (1, 2), (3, 2)).reshape(len(points), -1, len(NAMES)) * self.weight[:, None]
 
 
-def _add_bands(miss: _Miss, first: str) -> Vector:
-    """Places six bands greedily, ``first`` before all others."""
-    unit, free, placed = _neutral(), list(eq.BANDS), list[str]()
-    while free:
-        next_peak = [band for band in free if band.startswith("peak")][:1]
-        candidates = [first] if not placed else [band for band in free if not band.startswith("peak")] + next_peak
-        trials = [(band, atom) for band in candidates for atom in _atoms(unit, band)]
-        costs = (miss(np.stack([atom for _, atom in trials])) ** 2).sum(-1)
-        band, unit = trials[int(np.argmin(costs))]
-        free.remove(band)
-        placed.append(band)
-        unit = _refine_some(miss, unit, [index for index, name in enumerate(NAMES) if name.startswith(tuple(placed))])
-    return unit
+def _squared(b0: np.ndarray, b1: np.ndarray, b2: np.ndarray) -> np.ndarray:
+    """|b0 + b1/z + b2/z²|² as a polynomial in sin²(ω/2): [..., 3]."""
+    return np.stack([(b0 + b1 + b2) ** 2, -4.0 * (b0 * b1 + 4.0 * b0 * b2 + b1 * b2), 16.0 * b0 * b2], -1)
 
 
-def _refine_some(miss: _Miss, unit: Vector, moved: list[int]) -> Vector:
-    def partly(values: Vector) -> Vector:
-        whole = np.broadcast_to(unit, (*values.shape[:-1], len(unit))).copy()
-        whole[..., moved] = values
-        return miss(whole)
+def _starts(bands: _Bands, rng: np.random.Generator) -> Vector:
+    """Random places and widths, peaks in order of frequency, each with the gains that explain most: [S, 18]."""
+    points = np.tile(_neutral(), (STARTS, 1)).reshape(STARTS, len(eq.BANDS), 3)
+    places = rng.uniform(RANGES[1].to_unit(60.0), RANGES[1].to_unit(16_000.0), (STARTS, len(eq.BANDS)))
+    places[:, PEAKS] = np.sort(places[:, PEAKS], axis=1)
+    places[:, 0] = rng.uniform(0.0, RANGES[1].to_unit(3000.0), STARTS)
+    places[:, -1] = rng.uniform(RANGES[1].to_unit(3000.0), 1.0, STARTS)
+    points[..., 1] = places
+    points[..., 2] = rng.uniform(RANGES[2].to_unit(0.2), RANGES[2].to_unit(4.0), (STARTS, len(eq.BANDS)))
+    points[..., 0] = RANGES[0].to_unit(6.0)
+    atoms = bands.decibels(points.reshape(STARTS, -1)) * bands.weight / 6.0
+    gram = atoms @ np.swapaxes(atoms, 1, 2)
+    goal = atoms @ (bands.target_db * bands.weight)
+    ridge = 0.003 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(len(eq.BANDS))
+    gains = np.linalg.solve(gram + ridge, goal[..., None])[..., 0]
+    points[..., 0] = RANGES[0].to_unit(gains.clip(-20.0, 20.0))
+    return points.reshape(STARTS, -1)
 
-    result = unit.copy()
-    result[moved] = refine(partly, unit[moved], iterations=15, batched=True).unit
-    return result
+
+def _changed(bands: _Bands, parents: Vector, rng: np.random.Generator) -> Vector:
+    """Points [P, 18] with one or two of their bands placed anew where a random place, width and gain explain some of what is left."""
+    points = np.repeat(parents, -(-STARTS // len(parents)), axis=0)[:STARTS].reshape(STARTS, len(eq.BANDS), 3)
+    chosen = rng.random((STARTS, len(eq.BANDS))).argsort(1)
+    second = rng.random(STARTS) < 0.5
+    for rank in range(2):
+        band = np.where(second | (rank == 0), chosen[:, rank], chosen[:, 0])
+        rows = np.arange(STARTS)
+        points[rows, band] = np.stack([np.full(STARTS, RANGES[0].to_unit(0.0)), *rng.uniform(0.05, 0.95, (2, STARTS))], -1)
+        miss = bands.decibels(points.reshape(STARTS, -1)).sum(1) - bands.target_db
+        trial = points.copy()
+        trial[rows, band, 0] = RANGES[0].to_unit(6.0)
+        atom = (bands.decibels(trial.reshape(STARTS, -1))[rows, band] / 6.0) * bands.weight
+        gain_db = -(atom * miss * bands.weight).sum(-1) / ((atom**2).sum(-1) + 1e-3)
+        points[rows, band, 0] = RANGES[0].to_unit(gain_db.clip(-20.0, 20.0))
+    return points.reshape(STARTS, -1)
+
+
+def _descend(bands: _Bands, points: Vector, iterations: int) -> tuple[Vector, Vector]:
+    """Least squares from every point [S, 18] side by side, inside the unit box: the points it ends at, and their squared miss [S]."""
+    damping = np.full(len(points), 1e-2)
+    miss, table = bands.linearised(points)
+    cost = (miss**2).sum(-1)
+    for _ in range(iterations):
+        matrix, slope = np.swapaxes(table, 1, 2) @ table, (np.swapaxes(table, 1, 2) @ miss[..., None])[..., 0]
+        free = ~(((points <= 0.0) & (slope > 0.0)) | ((points >= 1.0) & (slope < 0.0)))
+        scale = np.diagonal(matrix, axis1=1, axis2=2)
+        added = damping[:, None] * scale + 1e-9 * scale.max(1, keepdims=True) + 1e-12
+        held = matrix * (free[:, :, None] & free[:, None, :]) + (added * free + ~free)[..., None] * np.eye(points.shape[1])
+        trial = np.clip(points - np.linalg.solve(held, (slope * free)[..., None])[..., 0], 0.0, 1.0)
+        trial_miss, trial_table = bands.linearised(trial)
+        trial_cost = (trial_miss**2).sum(-1)
+        better = trial_cost < cost
+        points, cost = np.where(better[:, None], trial, points), np.where(better, trial_cost, cost)
+        miss, table = np.where(better[:, None], trial_miss, miss), np.where(better[:, None, None], trial_table, table)
+        damping = np.where(better, damping / 4.0, damping * 6.0).clip(1e-9, 1e9)
+        if cost.min() < 1e-4 * SETTLED_DB**2 or (damping > 1e8).all():
+            break
+    return points, cost
+
+
+def _error(measured: Response, settings: eq.Settings, sample_rate: int) -> float:
+    """Squared miss of settings against a measured response."""
+    point = np.array([field.to_unit(getattr(settings, field.name)) for field in RANGES])
+    miss, _ = _Bands(measured, sample_rate).linearised(point[None])
+    return float((miss**2).sum())
 
 
 def _neutral() -> Vector:
     return np.array([field.to_unit(field.neutral) for field in RANGES])
 
 
-def _atoms(unit: Vector, band: str) -> Vector:
-    """The point with one more band, in every place, width and strength of a grid: [B, P]."""
-    gains, places, widths = np.meshgrid([-10.0, -4.0, 4.0, 10.0], np.geomspace(40.0, 16_000.0, 30), [0.5, 1.0, 3.0], indexing="ij")
-    atoms = np.repeat(unit[None], gains.size, axis=0)
-    for name, values in (("gain_db", gains), ("hz", places), ("q", widths)):
-        index = NAMES.index(f"{band}_{name}")
-        atoms[:, index] = [RANGES[index].to_unit(value) for value in values.ravel()]
-    return atoms
-
-
-def _tensors(unit: Vector, sample_rate: int) -> eq.Settings:
-    """Settings that hold one value for each of several points [B, P], frequencies kept below half the sample rate."""
-    columns = torch.from_numpy(np.moveaxis(np.asarray(unit), -1, 0).copy())
-    values = {field.name: field.from_unit(column) for field, column in zip(RANGES, columns, strict=True)}
-    limit = {name: value.clamp(max=0.45 * sample_rate) if name.endswith("_hz") else value for name, value in values.items()}
-    return eq.Settings(**limit)
+def _in_order(settings: eq.Settings) -> eq.Settings:
+    """The same equaliser with its peaks in the order of their frequencies: they may stand in any."""
+    bands = [[getattr(settings, f"{eq.BANDS[index]}_{kind}") for kind in ("gain_db", "hz", "q")] for index in PEAKS]
+    names = [[f"{eq.BANDS[index]}_{kind}" for kind in ("gain_db", "hz", "q")] for index in PEAKS]
+    ordered = sorted(bands, key=lambda values: values[1])
+    pairs = (zip(keys, values, strict=True) for keys, values in zip(names, ordered, strict=True))
+    return settings.model_copy(update={key: value for group in pairs for key, value in group})

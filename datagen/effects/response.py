@@ -21,24 +21,29 @@ from scipy.signal import lfilter
 from datagen.effects.biquads import butterworth, response
 from datagen.effects.signal import NotIdentifiableError, pair
 
-WINDOW = 16_384
+WINDOW_S = 1.5  # against which the ringing of a sharp filter at a low frequency is short
 
 
 @dataclass(frozen=True)
 class Response:
-    """Complex gain [F] at frequencies [F] in Hz, with a weight in [0, 1]."""
+    """Complex gain [F] at frequencies [F] in Hz, with a weight in [0, 1] and the standard error of its level in dB."""
 
     hz: np.ndarray
     gain: np.ndarray
     weight: np.ndarray
+    error_db: np.ndarray
 
 
 def measure_response(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, low_hz: float = 20.0) -> Response:
-    """Measures the response that turns dry into wet, thinned to a quarter of a semitone at high frequencies."""
+    """Measures the response that turns dry into wet, thinned to a quarter of a semitone.
+
+    The error follows from the coherence within a semitone's quarter and over the windows: it is that of what is no filter of dry.
+    """
     wet, dry = pair(wet, dry)
-    size = min(WINDOW, dry.shape[-1])
+    size = min(round(WINDOW_S * sample_rate), dry.shape[-1])
+    size -= size % 4
     window = torch.hann_window(size, dtype=torch.float64)
-    spectra = [torch.stft(audio, size, size // 4, window=window, center=True, return_complex=True).numpy() for audio in (wet, dry)]
+    spectra = [torch.stft(audio, size, size // 4, window=window, center=False, return_complex=True).numpy() for audio in (wet, dry)]
     cross = (spectra[0] * spectra[1].conj()).sum((0, 2))
     power, power_wet = ((np.abs(spectrum) ** 2).sum((0, 2)) for spectrum in (spectra[1], spectra[0]))
     hz = np.arange(len(power)) * sample_rate / size
@@ -46,18 +51,20 @@ def measure_response(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, 
     if not inside.any():
         raise NotIdentifiableError("the dry signal holds no energy between 20 Hz and half the sample rate")
     edges = np.unique(np.round(np.geomspace(low_hz, 0.49 * sample_rate, 480) * size / sample_rate).astype(int))
+    windows = dry.shape[0] * (1.0 + 2.0 * (dry.shape[-1] / size - 1.0))  # about as many as are independent
     rows = []
     for start, stop in itertools.pairwise(edges):
         picked = np.arange(start, stop)[inside[start:stop]]
         if len(picked):
             total = power[picked].sum()
-            coherence = np.abs(cross[picked].sum()) ** 2 / max(total * power_wet[picked].sum(), 1e-300)
+            coherence = min(np.abs(cross[picked].sum()) ** 2 / max(total * power_wet[picked].sum(), 1e-300), 1.0)
+            error_db = 8.69 * np.sqrt((1.0 - coherence) / max(2.0 * len(picked) * windows * coherence, 1e-6))
             rows.append(
-                ((hz[picked] * power[picked]).sum() / total, cross[picked].sum() / total, power[picked].mean(), min(coherence, 1.0))
+                ((hz[picked] * power[picked]).sum() / total, cross[picked].sum() / total, power[picked].mean(), coherence, error_db)
             )
-    frequency, gain, energy, coherent = (np.array(column) for column in zip(*rows, strict=True))
+    frequency, gain, energy, coherent, error = (np.array(column) for column in zip(*rows, strict=True))
     # The square root keeps a bass note from outvoting the treble by 60 dB.
-    return Response(frequency.real, gain, np.sqrt(energy.real / energy.real.max()) * coherent.real)
+    return Response(frequency.real, gain, np.sqrt(energy.real / energy.real.max()) * coherent.real, np.minimum(error.real, 60.0))
 
 
 def fit_cutoff(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, high: bool) -> tuple[float, float]:
