@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datagen import listening
+from datagen import listening, sharing
 from datagen.options import (
     ConfigOption,
     CorpusArgument,
@@ -439,6 +439,8 @@ def _show_demo_balance(terminal: Terminal, place: Corpus, model: str, model_fold
 app.command()(report)
 app.command()(listening.balance)
 app.command()(listening.effects)
+app.command()(sharing.export)
+app.command()(sharing.rebuild)
 app.add_typer(listening.models_app, name="models")
 
 

@@ -1,0 +1,358 @@
+"""Exporting: a whole dataset as tables, without a second of sound; from them and one's own copies of the songs it is made again.
+
+    manifest.json     what is here: versions, the separation model with its checksums, how many rows, the checksum of every table
+    config.toml       the configuration, without anybody's folders
+    tracks, stems, estimates, track_estimates, normalisations, pairs, redraws, examples .parquet      as in the corpus
+    fingerprints, sketches .parquet       by what a song, or another encoding of it, is known again and compared
+
+Conventions
+    Nothing here says where anybody keeps songs: a track's file is called ``<track id>/mixture<suffix>``, and is found by its checksum.
+    Titles, artists and rights stay: who makes the songs has to be credited.
+    What [rights] excludes is left out. The same corpus gives the same bytes; a path that ends in ``.zip`` makes one file of all.
+    Fingerprints are taken from the stems, which sum to the mixture, so the songs need not be there.
+    An export is written under a hidden name and renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import tempfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import numpy as np
+
+from datagen import config as configuration
+from datagen.config import Config, ConfigError
+from datagen.corpus import Corpus, CorpusError
+from datagen.rights import Uses, admitted
+from datagen.runner import OnProgress, Task, Workers, shared
+from datagen.stages import separator_of
+from manifests import __version__, fingerprint, sketch, table
+from manifests.audio import Audio, blocks, db_to_gain, file_sha256, resampled
+from manifests.records import ROW_TYPES, AudioFile, Example, Id, Pair, Record, Stem, Track, canonical_json, content_id
+
+R = TypeVar("R", bound=Record)
+
+FORMAT = 1  # raised when what is written changes
+MANIFEST = "manifest.json"
+BLOCK_FRAMES = 1 << 16
+OF_TRACKS = ("stems", "estimates", "track_estimates", "normalisations", "pairs", "redraws")  # tables whose rows carry a track_id
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the same bytes at any time of day
+
+
+class Fingerprint(Record):
+    """By what a song is known again in any encoding, and by what a copy is laid on it to the sample."""
+
+    id: Id
+    sample_rate: int
+    num_frames: int
+    num_channels: int
+    words: str
+    anchors: str
+
+
+class SketchRow(Record):
+    """128 sums of a song's mixture (by its track's id), or of a stem: enough to measure by how many dB a copy differs, and no more."""
+
+    id: Id
+    energy: float
+    values: str
+
+
+TYPES: dict[str, type[Record]] = {
+    **{name: kind for name, kind in ROW_TYPES.items() if name in ("tracks", "examples", *OF_TRACKS)},
+    "fingerprints": Fingerprint,
+    "sketches": SketchRow,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported: how much, how large, and what a person should know."""
+
+    tracks: int
+    pairs: int
+    examples: int
+    bytes_by_file: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all files without sound."""
+        return sum(self.bytes_by_file.values())
+
+    @property
+    def kb_per_song(self) -> float:
+        """Thousands of bytes for each song."""
+        return self.total_bytes / 1000 / max(1, self.tracks)
+
+
+def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progress: OnProgress | None = None) -> Exported:
+    """Writes a corpus as tables into ``out``, a new folder or zip; with ``audio`` the dataset folder as well.
+
+    An earlier export there is replaced. Raises CorpusError if something else is there, ConfigError if [rights] forbids what is rendered.
+    """
+    _check_place(corpus, out, audio=audio)
+    rows = _allowed_rows(corpus)
+    notes = _add_sound_marks(corpus, rows, workers, on_progress)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=_parent(out)) as made:
+        folder = Path(made, "export")
+        folder.mkdir()
+        (folder / "config.toml").write_text(configuration.to_toml(_nobodys(corpus.config)), encoding="utf-8")
+        for name, found in rows.items():
+            of_corpus = corpus.table(name)
+            table.write(folder / f"{name}.parquet", found, TYPES[name], made_from=table.made_from(of_corpus) or "")
+        identity, said = _model(corpus, rows["tracks"], rows["stems"])
+        (folder / MANIFEST).write_text(_manifest(folder, rows, identity, corpus), encoding="utf-8")
+        sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        if audio and corpus.dataset.exists():
+            shutil.copytree(corpus.dataset, folder / "dataset", ignore=shutil.ignore_patterns(".*"))
+        if out.suffix == ".zip":
+            sizes = {out.name: _zip(folder, Path(made, out.name)).stat().st_size}
+            Path(made, out.name).replace(out)
+        else:
+            _put(folder, out, Path(made, "before"))
+    return Exported(len(rows["tracks"]), len(rows["pairs"]), len(rows["examples"]), sizes, (*notes, *said))
+
+
+def _parent(out: Path) -> Path:
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    return out.absolute().parent
+
+
+def _check_place(corpus: Corpus, out: Path, *, audio: bool) -> None:
+    _ = corpus.config  # says so when the folder is no corpus
+    if out.resolve().is_relative_to(corpus.folder.resolve()):
+        raise CorpusError(f"{out} lies inside the corpus; export to a place of its own")
+    if out.suffix == ".zip" and audio:
+        raise CorpusError(f"{out}: a dataset with its sound is exported into a folder; name one without .zip, or add --no-audio")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
+        raise CorpusError(f"{out} holds other files and is no earlier export; give an empty or a new folder")
+    if out.is_file() and not zipfile.is_zipfile(out):
+        raise CorpusError(f"{out} is another file; give a new name")
+
+
+def _put(folder: Path, out: Path, before: Path) -> None:
+    """Puts a whole export in the place of an earlier one."""
+    if out.exists():
+        out.replace(before)
+    folder.replace(out)
+
+
+def _nobodys(config: Config) -> Config:
+    """The configuration without the places of songs and models on somebody's disk."""
+    songs = config.songs.model_copy(update={"folder": "."})
+    separation = config.separation.model_copy(update={"model_folder": None})
+    return config.model_copy(update={"songs": songs, "separation": separation})
+
+
+def _allowed_rows(corpus: Corpus) -> dict[str, list[Any]]:
+    """The tables of a corpus as far as [rights] lets them out. Raises ConfigError if more was rendered or planned than it allows now."""
+    rows: dict[str, list[Any]] = {}
+    for name, kind in TYPES.items():
+        wanted = name in ("tracks", "stems", "pairs", "examples")  # the others may never have been made
+        rows[name] = corpus.rows(name, kind) if wanted or corpus.table(name).exists() else []
+    policy = corpus.config.rights
+    uses = Uses(policy, rows["tracks"], rows["stems"])
+    rendered = {example.pair_id for example in rows["examples"]}
+    wrong = [pair for pair in rows["pairs"] if uses.of_pair(pair) == "excluded" or (pair.id in rendered and uses.of_pair(pair) != "render")]
+    if wrong:
+        raise ConfigError(
+            f"[rights] does not allow {len(wrong)} of {len(rows['pairs'])} pairs as they stand in the corpus (the first is {wrong[0].id}); "
+            f"bring it up to date with: stemwright plan {corpus.folder} and stemwright render {corpus.folder}"
+        )
+    kept = {track.id for track in admitted(policy, rows["tracks"])[0]}
+    rows["tracks"] = [_anonymous(track) for track in rows["tracks"] if track.id in kept]
+    for name in OF_TRACKS:
+        rows[name] = [row for row in rows[name] if row.track_id in kept]
+    return rows
+
+
+def _anonymous(track: Track) -> Track:
+    """The track with names for its files that say nothing about anybody's disk; its id is over their content and stays."""
+    named: dict[str, str] = {}
+
+    def renamed(file: AudioFile, name: str) -> AudioFile:
+        suffix = ".stem.mp4" if file.path.lower().endswith(".stem.mp4") else PurePosixPath(file.path).suffix.lower()
+        return file.model_copy(update={"path": named.setdefault(file.path, f"{track.id}/{name}{suffix}")})
+
+    mixture = renamed(track.audio, "mixture")
+    references = tuple(stem.model_copy(update={"audio": renamed(stem.audio, stem.name)}) for stem in track.references)
+    return track.model_copy(update={"audio": mixture, "references": references})
+
+
+def _add_sound_marks(corpus: Corpus, rows: dict[str, list[Any]], workers: Workers, on_progress: OnProgress | None) -> tuple[str, ...]:
+    """Adds fingerprints and sketches of all songs whose stems are there; a note counts the others."""
+    stems: dict[str, list[Stem]] = defaultdict(list)
+    for stem in rows["stems"]:
+        stems[stem.track_id].append(stem)
+    tasks = [Task(track.id, track.title, track.id, stems[track.id]) for track in rows["tracks"] if stems[track.id]]
+    found: dict[str, tuple[Record, ...]] = {}
+    for count, result in enumerate(shared(partial(sound_marks, corpus.folder), workers)(tasks, lambda _: None), 1):
+        found[result.task.id] = result.rows
+        if on_progress:
+            on_progress(count, len(tasks), result.task.subject)
+    for track in rows["tracks"]:
+        for row in found.get(track.id, ()):
+            rows["fingerprints" if isinstance(row, Fingerprint) else "sketches"].append(row)
+    without = sum(not found.get(track.id) for track in rows["tracks"])
+    note = f"{without} songs have no fingerprint, since their stems are not in the corpus: only the same file will be known again"
+    return (note,) if without else ()
+
+
+def sound_marks(folder: Path, stems: Sequence[Stem]) -> list[Record]:
+    """The fingerprint of a song and the sketches of its mixture and its stems, read from its stems in one pass."""
+    first = stems[0].audio
+    gain = np.float32(1.0 / db_to_gain(stems[0].gain_db))
+    readers = [blocks(folder / stem.audio.path, BLOCK_FRAMES) for stem in stems]
+    sketches = {stem.id: sketch.Sketch(stem.audio.num_channels) for stem in stems}
+    whole = sketch.Sketch(first.num_channels)
+    starts, length = sketch.anchor_starts(first.num_frames, first.sample_rate)
+    windows = sketch.Windows(starts, length)
+
+    def mixture() -> Iterator[Audio]:
+        for parts in zip(*readers, strict=True):
+            for stem, part in zip(stems, parts, strict=True):
+                sketches[stem.id].add(part)
+            summed = np.asarray(np.sum(parts, axis=0, dtype=np.float32) * gain, np.float32)
+            whole.add(summed)
+            windows.add(summed)
+            yield summed.mean(axis=0, keepdims=True, dtype=np.float32)
+
+    low = mixture() if first.sample_rate == fingerprint.RATE else resampled(mixture(), first.sample_rate, fingerprint.RATE)
+    words = fingerprint.words_of(fingerprint.mono_of(low))
+    facts = {"sample_rate": first.sample_rate, "num_frames": first.num_frames, "num_channels": first.num_channels}
+    anchors = sketch.pack(sketch.project(windows.values))
+    marks: list[Record] = [Fingerprint(id=stems[0].track_id, words=fingerprint.pack(words), anchors=anchors, **facts)]
+    made = {stems[0].track_id: whole, **sketches}
+    return marks + [SketchRow(id=name, energy=one.energy, values=sketch.pack(one.values)) for name, one in made.items()]
+
+
+def _model(corpus: Corpus, tracks: Sequence[Track], stems: Sequence[Stem]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """What identifies the model that separated: its checksums, versions, engine, precision; None if no stem is separated, or if the
+    model that the configuration names is not here or is not the one of the rows, which a note says then.
+    """
+    from separation.checkpoints import ModelError
+
+    separated = [stem for stem in stems if stem.origin != "reference"]
+    if not separated:
+        return None, ()
+    said = f"only the name of the model ({separated[0].origin}) is exported, not its checksums"
+    try:
+        identity = separator_of(corpus.config, offline=True).identity
+    except (ModelError, ValueError) as error:
+        return None, (f"{said}: {error}",)
+    expected = {task_of(track.id, identity) for track in tracks}
+    if all(stem.task_id in expected for stem in separated):
+        return identity, ()
+    return None, (f"{said}: the stems were made by another version or engine than is here now",)
+
+
+def task_of(track_id: str, identity: dict[str, Any]) -> str:
+    """The id of the work of separating a track, as the separation stage makes it."""
+    return content_id({"track": track_id, "separator": identity, "version": __version__})
+
+
+def _manifest(folder: Path, rows: dict[str, list[Any]], identity: dict[str, Any] | None, corpus: Corpus) -> str:
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    facts = {
+        "format": FORMAT,
+        "stemwright": __version__,
+        "machine": platform.machine(),
+        "versions": {name: table.versions(corpus.table(name)) for name in ("stems", "pairs", "examples")},
+        "model": identity,
+        "origins": sorted({stem.origin for stem in rows["stems"]}),
+        "rows": {name: len(found) for name, found in rows.items()},
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in files},
+    }
+    return json.dumps({"id": content_id(json.loads(canonical_json(facts))), **facts}, indent=1, sort_keys=True) + "\n"
+
+
+def _zip(folder: Path, path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            info = zipfile.ZipInfo(file.name, ZIP_TIME)
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_DEFLATED if file.suffix != ".parquet" else zipfile.ZIP_STORED
+            archive.writestr(info, file.read_bytes())
+    return path
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """An export as it is read back."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """What tells this export from others."""
+        return str(self.manifest["id"])
+
+    @property
+    def config(self) -> Config:
+        """The configuration; its songs folder is nobody's."""
+        return configuration.read(self.folder / "config.toml")
+
+    def rows(self, name: str, record_type: type[R]) -> list[R]:
+        """The rows of one of its tables."""
+        return table.read(self.folder / f"{name}.parquet", record_type)
+
+    @property
+    def rendered_from(self) -> str:
+        """What the table of examples says that it was made from."""
+        return table.made_from(self.folder / "examples.parquet") or ""
+
+    def pairs_by_id(self) -> dict[str, Pair]:
+        """All pairs, those drawn while rendering among them."""
+        return {pair.id: pair for name in ("pairs", "redraws") for pair in self.rows(name, Pair)}
+
+    def examples(self) -> list[Example]:
+        """Every example that was rendered."""
+        return self.rows("examples", Example)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Recipes]:
+    """Opens an export, a folder or a zip. Raises CorpusError if it is none, is damaged, or was written by a later version."""
+    if not path.exists():
+        raise CorpusError(f"{path} does not exist; expected what `stemwright export CORPUS OUT --no-audio` wrote")
+    if path.is_dir():
+        yield _checked(path, path)
+        return
+    if not zipfile.is_zipfile(path):
+        raise CorpusError(f"{path} is neither a folder nor a zip; expected what `stemwright export CORPUS OUT --no-audio` wrote")
+    with tempfile.TemporaryDirectory(prefix="stemwright-") as unpacked:
+        known = {MANIFEST, "config.toml", *(f"{name}.parquet" for name in TYPES)}
+        with zipfile.ZipFile(path) as archive:
+            for name in known.intersection(archive.namelist()):
+                Path(unpacked, name).write_bytes(archive.read(name))
+        yield _checked(Path(unpacked), path)
+
+
+def _checked(folder: Path, path: Path) -> Recipes:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = manifest["files"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CorpusError(f"{path} has no readable {MANIFEST}; expected what `stemwright export` wrote ({error})") from error
+    if manifest.get("format", 0) > FORMAT:
+        raise CorpusError(
+            f"{path} was exported by stemwright {manifest.get('stemwright')}, in a later form than this version reads; update"
+        )
+    for name, facts in files.items():
+        if Path(name).name != name or not (folder / name).is_file():
+            raise CorpusError(f"{path} is not whole: {name} is missing; export it again")
+        if file_sha256(folder / name) != facts["sha256"]:
+            raise CorpusError(f"{path} is damaged: {name} has another checksum than {MANIFEST} says; export it again")
+    return Recipes(folder, manifest)
