@@ -19,21 +19,16 @@ References
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from datagen.effects import EFFECTS
-from datagen.effects.setting import EffectSettings, draw_values, fields
-from datagen.effects.setting import Range as Bounds
 from datagen.recipes.base import Draft, Material, RecipeConfig, filled_in
+from datagen.recipes.drawing import Range, draw_settings, draw_use
 from manifests.records import Branch, EffectUse, Refused, Signal
-
-Number = Annotated[float, Field(strict=True)]  # or true and false would be 1 and 0
-Range = Number | bool | str | tuple[Number, Number] | tuple[bool | str, ...]  # one value, from .. to, or some of the options
 
 REMFX_RANGES: dict[str, dict[str, Any]] = {
     "distortion": {"drive_db": (8.0, 25.0), "asymmetry": 0.0},
@@ -81,9 +76,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 NEEDS_STEREO = ("width",)
-COMPLEMENT = re.compile(r"1 - (\w+)")
-
-HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, since an effect refuses one beyond half of it
 
 
 class Config(RecipeConfig):
@@ -131,7 +123,7 @@ class Config(RecipeConfig):
         for effect, ranges in self.ranges.items():
             if effect not in self.effects:
                 raise ValueError(f"ranges are given for {effect!r}, which is not among the effects drawn: {', '.join(self.effects)}")
-            _drawn(EFFECTS[effect].Settings, np.random.default_rng(0), ranges)  # raises for a wrong name or range
+            draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), ranges)  # raises for a wrong name or range
         return self
 
 
@@ -148,7 +140,7 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
     kept = _between(config.kept[0], min(config.kept[1], len(effects) - removed), rng)
     order = _shuffled(len(effects), rng)[: removed + kept]
     stays = set(_shuffled(removed + kept, rng)[:kept])
-    uses = [_draw(effects[index], config, material.sample_rate, rng) for index in order]
+    uses = [draw_use(effects[index], config.ranges.get(effects[index], {}), material.sample_rate, rng) for index in order]
     before = (EffectUse(effect="width", settings={"width": 0.0}),) if config.mono and stereo else ()
     level = _level(config) if config.level_after_each else material.fader_to(name, config.loudness_lufs)
     wet = _levelled((*before, level), uses, config)
@@ -170,40 +162,6 @@ def _levelled(start: tuple[EffectUse, ...], uses: Sequence[EffectUse], config: C
 
 def _signal(name: str, source_id: str, chain: tuple[EffectUse, ...]) -> Signal:
     return Signal(name=name, branches=(Branch(source_id=source_id, chain=chain),))
-
-
-def _draw(effect: str, config: Config, sample_rate: int, rng: np.random.Generator) -> EffectUse:
-    settings_type, wanted = EFFECTS[effect].Settings, config.ranges.get(effect, {})
-    ranges: dict[str, Range] = {**EFFECTS[effect].TYPICAL, **wanted}
-    limit = HIGHEST_SHARE * sample_rate
-    for name, field in fields(settings_type).items():
-        if not name.endswith("_hz") or not isinstance(field, Bounds) or field.low >= limit:
-            continue
-        low, high = _ends(ranges.get(name, (field.low, field.high)))
-        if high <= limit:
-            continue
-        if name in wanted:
-            raise Refused(f"{effect}.{name} up to {high:g} Hz cannot be held at {sample_rate} Hz; expected at most {limit:g} Hz")
-        ranges[name] = (min(low, limit), limit)
-        if low >= limit and (gain := name.replace("_hz", "_gain_db")) in fields(settings_type):
-            ranges[gain] = 0.0  # the whole band lies beyond what the rate can hold: it does nothing
-    return EffectUse(effect=effect, settings=_drawn(settings_type, rng, ranges))
-
-
-def _drawn(settings_type: type[EffectSettings], rng: np.random.Generator, ranges: Mapping[str, Any]) -> dict[str, Any]:
-    """Draws settings; one whose range reads "1 - OTHER" is what the other leaves of 1."""
-    rests = {name: found[1] for name, wanted in ranges.items() if isinstance(wanted, str) and (found := COMPLEMENT.fullmatch(wanted))}
-    values = draw_values(settings_type, rng, {name: wanted for name, wanted in ranges.items() if name not in rests})
-    for name, other in rests.items():
-        if name not in values or not isinstance(values.get(other), float):
-            raise ValueError(f"{name} = '1 - {other}' needs two settings that are numbers; the settings are {', '.join(values)}")
-        values[name] = 1.0 - float(values[other])
-    return values
-
-
-def _ends(wanted: Range) -> tuple[float, float]:
-    """From and to of a range of numbers; of a single value, twice the value."""
-    return (float(wanted[0]), float(wanted[-1])) if isinstance(wanted, tuple) else (float(wanted), float(wanted))
 
 
 def _between(fewest: int, most: int, rng: np.random.Generator) -> int:

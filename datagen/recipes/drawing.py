@@ -1,0 +1,61 @@
+"""Drawing an effect's settings for a row: within the ranges of a configuration, and within what the sample rate can hold.
+
+Conventions
+    Settings are drawn uniformly on each setting's own scale, within the effect's ``TYPICAL`` ranges or those that are given.
+    A setting may also be what another leaves of 1: ``dry = "1 - wet"``.
+    Frequencies stay below HIGHEST_SHARE of the sample rate; a range that was asked for and lies beyond is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from datagen.effects import EFFECTS
+from datagen.effects.setting import EffectSettings, draw_values, fields
+from datagen.effects.setting import Range as Bounds
+from manifests.records import EffectUse, Refused
+
+Number = Annotated[float, Field(strict=True)]  # or true and false would be 1 and 0
+Range = Number | bool | str | tuple[Number, Number] | tuple[bool | str, ...]  # one value, from .. to, or some of the options
+COMPLEMENT = re.compile(r"1 - (\w+)")
+HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, since an effect refuses one beyond half of it
+
+
+def draw_use(effect: str, wanted: Mapping[str, Range], sample_rate: int, rng: np.random.Generator) -> EffectUse:
+    """An effect with settings drawn in the ranges that are wanted of it. Raises Refused where the rate cannot hold one."""
+    settings_type = EFFECTS[effect].Settings
+    ranges: dict[str, Range] = {**EFFECTS[effect].TYPICAL, **wanted}
+    limit = HIGHEST_SHARE * sample_rate
+    for name, field in fields(settings_type).items():
+        if not name.endswith("_hz") or not isinstance(field, Bounds) or field.low >= limit:
+            continue
+        low, high = _ends(ranges.get(name, (field.low, field.high)))
+        if high <= limit:
+            continue
+        if name in wanted:
+            raise Refused(f"{effect}.{name} up to {high:g} Hz cannot be held at {sample_rate} Hz; expected at most {limit:g} Hz")
+        ranges[name] = (min(low, limit), limit)
+        if low >= limit and (gain := name.replace("_hz", "_gain_db")) in fields(settings_type):
+            ranges[gain] = 0.0  # the whole band lies beyond what the rate can hold: it does nothing
+    return EffectUse(effect=effect, settings=draw_settings(settings_type, rng, ranges))
+
+
+def draw_settings(settings_type: type[EffectSettings], rng: np.random.Generator, ranges: Mapping[str, Any]) -> dict[str, Any]:
+    """Draws settings; one whose range reads "1 - OTHER" is what the other leaves of 1."""
+    rests = {name: found[1] for name, wanted in ranges.items() if isinstance(wanted, str) and (found := COMPLEMENT.fullmatch(wanted))}
+    values = draw_values(settings_type, rng, {name: wanted for name, wanted in ranges.items() if name not in rests})
+    for name, other in rests.items():
+        if name not in values or not isinstance(values.get(other), float):
+            raise ValueError(f"{name} = '1 - {other}' needs two settings that are numbers; the settings are {', '.join(values)}")
+        values[name] = 1.0 - float(values[other])
+    return values
+
+
+def _ends(wanted: Range) -> tuple[float, float]:
+    """From and to of a range of numbers; of a single value, twice the value."""
+    return (float(wanted[0]), float(wanted[-1])) if isinstance(wanted, tuple) else (float(wanted), float(wanted))
