@@ -6,8 +6,10 @@ What is measured
     planning: pairs a second, of `mix` and `removal`, from rows in memory to the written table.
     rendering: seconds of written audio a second on one core, decoding of 24-bit FLAC stems and encoding included, for each kind of pair
     and format; beside it the limit that libsndfile sets in the same run: decoding once and encoding once what is read and written.
+    scale: 100,000 pairs planned and written by a process of its own, with its peak memory; rendering by two processes against one, on an
+    otherwise idle machine (wall time; each includes starting its workers).
     starting again: `stemwright render` as a process of its own over 10,000 finished examples.
-    All times are processor seconds (user and system), the best of several runs: what one core needs when nobody else wants it.
+    All other times are processor seconds (user and system), the best of several runs: what one core needs when nobody else wants it.
     answering: `stemwright --help` as a process; and which heavy libraries `import datagen` loads.
 """
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -116,6 +119,38 @@ def planning(folder: Path) -> list[str]:
     return [f"| planning, {len(pairs):,} pairs, to Parquet | {rate:,.0f} pairs/s | 5,000 pairs/s | {rate / 5000:.2f} |"]
 
 
+def scale(folder: Path) -> list[str]:
+    """100,000 pairs in one process, with its peak memory; two processes that render against one."""
+    corpus_of(folder / "rows", 5000, duration_s=240.0, per_track=10, real=False)
+    code = (
+        "import sys, time; from pathlib import Path; from datagen.corpus import Corpus; from datagen.stages import run_plan; "
+        "began = time.process_time(); done = run_plan(Corpus(sys.argv[1])).done; took = time.process_time() - began; "
+        "peak = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM')); "
+        "print(done, took, peak.split()[1])"
+    )
+    root = str(Path(__file__).resolve().parent.parent)
+    ran = subprocess.run([sys.executable, "-c", code, str(folder / "rows")], cwd=root, capture_output=True, text=True, check=True)
+    done, took, peak_kb = ran.stdout.split()
+    lines = [
+        f"| planning {int(done):,} pairs, reading and writing the tables included | {float(took):.1f} s | 20 s | {20 / float(took):.2f} |",
+        f"| its peak memory | {int(peak_kb) / 1024:,.0f} MB | 1,024 MB | {1024 * 1024 / int(peak_kb):.2f} |",
+    ]
+    corpus = corpus_of(folder / "audio", 4, duration_s=30.0, per_track=100, real=True)
+    run_plan(corpus)
+    times = {}
+    for jobs in (1, 2):
+        shutil.rmtree(corpus.dataset, ignore_errors=True)
+        corpus.table("examples").unlink(missing_ok=True)
+        started = time.perf_counter()
+        run_render(corpus, Workers(jobs))
+        times[jobs] = time.perf_counter() - started
+    ratio, both = times[1] / times[2], f"{times[1]:.0f} s and {times[2]:.0f} s"
+    lines.append(
+        f"| rendering with two processes against one ({both}) | {ratio:.2f} times | 1.8 times | {ratio / 1.8:.2f} |"
+    )
+    return lines
+
+
 def rendering(folder: Path) -> list[str]:
     """Seconds of written audio a second on one core, and how near that is to what the codec alone takes."""
     import torch
@@ -209,16 +244,18 @@ def answering() -> list[str]:
 def main() -> None:
     """Prints the table; with --write, also into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=("plan", "scale", "render", "again"), help="one part, which is printed and not written")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     lines = ["| what | measured | asked for | ratio (above 1 is better) |", "|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as place:
-        for name, part in (("plan", planning), ("render", rendering), ("again", starting_again)):
-            lines += part(Path(place, name))
-        lines += answering()
+        for name, part in (("plan", planning), ("scale", scale), ("render", rendering), ("again", starting_again)):
+            if options.only in (None, name):
+                lines += part(Path(place, name))
+        lines += answering() if options.only is None else []
     body = "\n".join(lines)
     print(body)
-    if options.write:
+    if options.write and options.only is None:
         publish("Pipeline", "python benchmarks/pipeline.py --write", body)
 
 
