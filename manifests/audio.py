@@ -100,18 +100,23 @@ def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, 
     return audio, sample_rate
 
 
-def load_range(path: Path | str, start_byte: int, num_bytes: int, start_frame: int = 0, num_frames: int | None = None) -> tuple[Audio, int]:
+def load_range(
+    path: Path | str, start_byte: int = 0, num_bytes: int | None = None, start_frame: int = 0, num_frames: int | None = None
+) -> tuple[Audio, int]:
     """Reads a WAV or FLAC file that stands inside another file, or an excerpt of it: as ``load`` does, and with what it raises.
 
     Of our own float WAV only the wanted frames are read. Of FLAC, which has to be sought in, the whole is read (but not decoded).
+    The samples may lie as they do in the file, frame by frame, so that who copies them elsewhere does so once.
     """
     path = Path(path)
     with path.open("rb", buffering=0) as file:
-        head = os.pread(file.fileno(), len(_wav_header(1, 1, 0)), start_byte)
+        descriptor = file.fileno()
+        head = os.pread(descriptor, len(_wav_header(1, 1, 0)), start_byte)
         if plain := _plain_wav(head):
-            found = _plain_frames(file.fileno(), plain, start_byte + len(head), start_frame, num_frames)
+            found = _plain_frames(descriptor, plain, start_byte + len(head), start_frame, num_frames)
         else:
-            found = _decoded(os.pread(file.fileno(), num_bytes, start_byte), path, start_frame, num_frames)
+            wanted = os.fstat(descriptor).st_size - start_byte if num_bytes is None else num_bytes
+            found = _decoded(os.pread(descriptor, wanted, start_byte), path, start_frame, num_frames)
     _check_length(path, found[0], start_frame, num_frames)
     return found
 
@@ -140,7 +145,7 @@ def _decoded(data: bytes, path: Path, start_frame: int, num_frames: int | None) 
             if start_frame:
                 file.seek(min(start_frame, file.frames))
             samples = file.read(-1 if num_frames is None else num_frames, dtype="float32", always_2d=True)
-            return np.ascontiguousarray(samples.T), file.samplerate
+            return samples.T, file.samplerate
     except soundfile.LibsndfileError as error:
         raise Refused(f"{path.name} holds what cannot be decoded ({str(error.error_string).rstrip('.')}). Is it cut off?") from error
 
@@ -161,7 +166,7 @@ def _plain_frames(
     count = max(0, there - start_frame) if num_frames is None else min(num_frames, max(0, there - start_frame))
     data = os.pread(descriptor, count * num_channels * 4, start_byte + start_frame * num_channels * 4)
     samples = np.frombuffer(data[: len(data) // (4 * num_channels) * 4 * num_channels], "<f4")
-    return np.ascontiguousarray(samples.reshape(-1, num_channels).T), sample_rate
+    return samples.reshape(-1, num_channels).T, sample_rate
 
 
 def _check_length(path: Path, audio: Audio, start_frame: int, num_frames: int | None) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests import table
-from manifests.audio import Audio, load, load_range
+from manifests.audio import Audio, load_range
 from manifests.records import Refused, Shard
 
 TABLE = "shards.parquet"
@@ -44,9 +44,7 @@ class Place:
         return data
 
     def load(self, start_frame: int = 0, num_frames: int | None = None) -> tuple[Audio, int]:
-        """Decodes the sound file, or an excerpt of it, as ``audio.load`` does: (float32 [C, T], sample rate)."""
-        if self.num_bytes is None:
-            return load(self.file, start_frame, num_frames)
+        """Decodes the sound file, or an excerpt of it, as ``audio.load_range`` does: (float32 [C, T], sample rate)."""
         return load_range(self.file, self.start_byte, self.num_bytes, start_frame, num_frames)
 
 
