@@ -46,7 +46,21 @@ __all__ = [
 SILENCE_DBFS = -80.0  # below the noise of any tape or room; 16-bit dither peaks near -90
 USUAL_RATE = 44_100
 BLOCK_FRAMES = 1 << 17
-RULES = 1  # raised when ``inspect`` decides anything differently, so that tracks are read anew
+# Vorbis comments, ID3 (TCOP, WCOP and free texts), MP4 and RIFF as ffmpeg names them, and what players and shops add.
+RIGHTS_TAGS = (
+    "copyright",
+    "license",
+    "licence",
+    "rights",
+    "copyrighturl",
+    "copyright_url",
+    "licenseurl",
+    "license_url",
+    "usageterms",
+    "webstatement",
+)
+LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
+RULES = 2  # raised when ``inspect`` decides anything differently, so that tracks are read anew
 
 
 class SplitShares(Record):
@@ -115,7 +129,8 @@ def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
     """Title, artist, album and rights: of the CSV or data set, else of the tags, else of the name."""
     tags = audio.tags(songs / candidate.path)
     artist, title = _called(candidate)
-    rights = [tags[name] for name in ("copyright", "license", "licence", "rights") if name in tags]
+    rights = [tags[name] for name in RIGHTS_TAGS if name in tags]
+    rights += [tags[name] for name in ("comment", "description") if LICENCE_ADDRESS in tags.get(name, "").lower()]
     return {
         "title": candidate.title or tags.get("title") or title,
         "artist": candidate.artist or tags.get("artist") or tags.get("album_artist") or artist,

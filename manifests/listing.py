@@ -25,13 +25,13 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from manifests import audio
+from manifests.musdb_terms import terms_of
 from manifests.records import Record, Refused, RelativePath, Split
 
 KINDS = ("auto", "folder", "csv", "stems", "musdb18", "musdb18hq")
 CSV_COLUMNS = ("path", "title", "artist", "album", "rights", "split")
 STEM_ORDER = ("mixture", "drums", "bass", "other", "vocals")
 TABLES = ("tracks.parquet", "tracks.jsonl.part", "examples.parquet")  # a folder with one of them is a corpus or a dataset, not songs
-MUSDB_RIGHTS = "MUSDB18: academic use; the terms of each track stand in the list of the data set"
 
 
 class Candidate(Record):
@@ -150,7 +150,8 @@ def _musdb_tracks(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
 
 def _musdb_columns(name: str, split: str, valid: frozenset[str]) -> dict[str, str | None]:
     artist, title = artist_and_title(name)
-    return {"artist": artist, "title": title, "rights": MUSDB_RIGHTS, "split": "valid" if split == "train" and name in valid else split}
+    split = "valid" if split == "train" and name in valid else split
+    return {"artist": artist, "title": title, "rights": terms_of(artist, title), "split": split}
 
 
 def _musdb_validation_tracks() -> frozenset[str]:
