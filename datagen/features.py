@@ -8,7 +8,7 @@
 
 Conventions
     audio is float32 [C, T], full scale 1.0. All but ``loudness_lufs`` are independent of the level. What cannot be measured is None.
-    Dynamics and decay are those of the loudest excerpt of 30 s, so that their cost does not grow with the song.
+    Dynamics and decay are those of the loudest excerpt of 30 s, so that their cost hardly grows with the song.
     These are facts about a signal; ``datagen.profile`` gathers them, and only relative to a profile is anything estimated.
 
 References
@@ -64,12 +64,12 @@ def measure_features(audio: Audio, sample_rate: int) -> Features | None:
     dynamics = measure_dynamics(excerpt, sample_rate)
     if dynamics is None:
         return None
-    peak_db, deviation_db = onset_peaks(excerpt, sample_rate)
+    crest_db, peak_db, deviation_db = onset_peaks(audio, sample_rate)
     side, similarity, whole = measure_image(audio, sample_rate)
     return Features(
         loudness_lufs=round(loudness, 3),
         range_lu=round(loudness_range(audio, sample_rate), 3),
-        crest_db=dynamics[DYNAMICS.index("crest")],
+        crest_db=crest_db,
         onset_peak_db=peak_db,
         onset_deviation_db=deviation_db,
         spectrum_db=measure_spectrum(audio, sample_rate, loudness),
@@ -119,8 +119,6 @@ def measure_image(audio: Array, sample_rate: int) -> tuple[tuple[float | None, .
     nothing = (None,) * len(OCTAVE_CENTRES_HZ)
     if audio.shape[0] != 2:
         return nothing, nothing, None
-    mid, side = 0.5 * (audio[0] + audio[1]).astype(np.float64), 0.5 * (audio[0] - audio[1]).astype(np.float64)
-    whole = _ratio_db(float(side @ side), float(mid @ mid))
     spectra, hz = _spectra(audio, sample_rate)
     power = np.abs(spectra) ** 2
     cross = 2.0 * np.abs(spectra[0] * spectra[1].conj()).sum(0)
@@ -135,7 +133,15 @@ def measure_image(audio: Array, sample_rate: int) -> tuple[tuple[float | None, .
         empty = energy <= both.sum() * 10.0**-6.0
         similar.append(None if empty else round(float(cross[band].sum()) / energy, 4))
         sides_db.append(None if empty else _ratio_db(float(sides[band].sum()), float(middle[band].sum())))
-    return tuple(sides_db), tuple(similar), whole
+    return tuple(sides_db), tuple(similar), whole_side(audio)
+
+
+def whole_side(audio: Array) -> float | None:
+    """Side over mid energy in dB of [C, T]; None where it is mono, or within 45 dB of it."""
+    if audio.shape[0] != 2:
+        return None
+    mid, side = 0.5 * (audio[0].astype(np.float64) + audio[1]), 0.5 * (audio[0].astype(np.float64) - audio[1])
+    return _ratio_db(float(side @ side), float(mid @ mid))
 
 
 def _ratio_db(side: float, mid: float) -> float | None:
@@ -190,16 +196,25 @@ def onsets_of(level_db: Array, sounds: NDArray[np.bool_], *, least_db: float = 4
     return np.flatnonzero((rise == maximum_filter1d(rise, 21)) & (rise > least_db) & sounds)
 
 
-def onset_peaks(audio: Array, sample_rate: int) -> tuple[float | None, float | None]:
-    """Mean and deviation in dB of the onset peaks above their 75th percentile, with the stem's peak at -10 dBFS; None without onsets."""
+def onset_peaks(audio: Array, sample_rate: int) -> tuple[float, float | None, float | None]:
+    """Crest in dB (highest sample over the mean square where the stem sounds), and mean and deviation of the onset peaks above their 75th
+    percentile, with the stem's peak at -10 dBFS: None without onsets.
+    """
     energy, peak = blocks(audio, sample_rate)
     level = level_of(energy, 4)
-    at = onsets_of(level, sounding(level)[0])
+    sounds, _ = sounding(level)
+    crest = 20.0 * math.log10(peak.max()) - 10.0 * math.log10(energy[sounds].mean())
+    at = onsets_of(level, sounds)
     if len(at) < 4:
-        return None, None
+        return round(crest, 3), None, None
     peaks = 20.0 * np.log10(np.array([peak[start : start + 20].max() for start in at]) / peak.max() + 1e-9) + ONSET_PEAK_DBFS
     top = peaks[peaks >= np.percentile(peaks, ONSET_QUANTILE)]
-    return round(float(top.mean()), 3), round(float(top.std()), 3)
+    return round(crest, 3), round(float(top.mean()), 3), round(float(top.std()), 3)
+
+
+def onset_height(crest_db: float, onset_peak_db: float) -> float:
+    """How far the loud onsets stand above the mean level of the stem, in dB: what a compressor takes down, whatever the gain after it."""
+    return crest_db + onset_peak_db - ONSET_PEAK_DBFS
 
 
 def measure_dynamics(audio: Array, sample_rate: int) -> tuple[float, ...] | None:

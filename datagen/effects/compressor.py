@@ -19,7 +19,7 @@ References
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -27,6 +27,10 @@ from datagen.effects.dynamics import Compress, expand
 from datagen.effects.dynamics import gain_curve as _gain_curve
 from datagen.effects.setting import EffectSettings, choice, setting
 from datagen.effects.signal import checked, column
+
+if TYPE_CHECKING:
+    from datagen.effects.blind import Blind
+    from datagen.profile import StemProfile
 
 NAME = "compressor"
 
@@ -90,6 +94,13 @@ def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
     from datagen.effects.compression import fit_compressor  # it imports this module
 
     return fit_compressor(wet, dry, sample_rate)
+
+
+def estimate(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
+    """The compressor that a stem [C, T] seems to have gone through, relative to a profile: see ``datagen.effects.blind``."""
+    from datagen.effects.blind import estimate_compressor  # it imports this module
+
+    return estimate_compressor(stem, sample_rate, profile)
 
 
 def warm_up_frames(settings: Settings, sample_rate: int) -> int:

@@ -11,13 +11,17 @@ References
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from datagen.effects.biquads import cascade, check_below_nyquist, peak, shelf
 from datagen.effects.setting import EffectSettings, setting
 from datagen.effects.signal import checked, is_off
+
+if TYPE_CHECKING:
+    from datagen.effects.blind import Blind
+    from datagen.profile import StemProfile
 
 NAME = "eq"
 BANDS = ("low_shelf", "peak1", "peak2", "peak3", "peak4", "high_shelf")
@@ -94,6 +98,13 @@ def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
     from datagen.effects.equalisation import fit_equaliser  # it imports this module
 
     return fit_equaliser(wet, dry, sample_rate)
+
+
+def estimate(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
+    """The bands that a stem [C, T] seems to have gone through, relative to a profile: see ``datagen.effects.blind``."""
+    from datagen.effects.blind import estimate_equaliser  # it imports this module
+
+    return estimate_equaliser(stem, sample_rate, profile)
 
 
 def sections(settings: Settings, sample_rate: int, *, sign: float = 1.0) -> list[torch.Tensor]:

@@ -8,10 +8,16 @@ Conventions
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from datagen.effects.setting import EffectSettings, setting
 from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+
+if TYPE_CHECKING:
+    from datagen.effects.blind import Blind
+    from datagen.profile import StemProfile
 
 NAME = "width"
 
@@ -53,6 +59,13 @@ def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
     if energy <= 1e-14 * float((dry * dry).sum()):
         raise NotIdentifiableError("the dry signal has no difference between its channels: any width leaves it as it is")
     return Settings(width=min(max(float((side * (wet[0] - wet[1])).sum()) / energy, 0.0), 4.0))
+
+
+def estimate(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
+    """The width that a stem [2, T] seems to have been given, relative to a profile: see ``datagen.effects.blind``."""
+    from datagen.effects.blind import estimate_width  # it imports this module
+
+    return estimate_width(stem, sample_rate, profile)
 
 
 def _scaled(audio: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
