@@ -5,6 +5,9 @@ A recipe is a module with
     Config                                  a ``RecipeConfig``: the keys of its section ``[pairs.NAME]``
     draft(material, config, rng) -> Draft   draws everything that is random about one pair; touches no audio
 
+A ``Config`` whose ``needs_tempo`` or ``needs_normalisations`` is true has the estimate stage make those tables, and finds them in the
+material; ``material.others`` holds the other tracks of the split.
+
 and one line in ``RECIPES``. Below ``plan`` nothing knows the kinds.
 """
 
@@ -14,7 +17,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from datagen.recipes import limit, mix, removal
+from datagen.recipes import edit, limit, mix, remix, removal
 from datagen.recipes.base import Draft, Material, RecipeConfig
 
 
@@ -28,7 +31,7 @@ class Recipe(Protocol):
         ...
 
 
-RECIPES: dict[str, Recipe] = {"mix": mix, "removal": removal, "limit": limit}  # type: ignore[dict-item]  # modules stand for the protocol
+RECIPES: dict[str, Recipe] = {"mix": mix, "remix": remix, "removal": removal, "limit": limit, "edit": edit}  # type: ignore[dict-item]  # modules stand for the protocol
 
 
 def wants(pairs: object, need: Literal["tempo", "normalisations"]) -> bool:

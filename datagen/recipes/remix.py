@@ -1,0 +1,172 @@
+"""``remix``: mixes that were never released. Stems of several songs together, or one song through a console of random settings.
+
+    songs     the stems of different songs of one split whose tempo and key match, each from a beat on, under one joint gain
+    console   every stem of the track through its own equaliser, compressor and fader, and the sum through a bus of the same
+    both      each pair is one or the other, by a draw
+
+Conventions
+    songs: the excerpt starts on a beat of the track, and each stem from elsewhere on a beat of its own song, so the first beats fall
+    together; ``Branch.offset_frames`` says how far the songs lie apart. Nothing is stretched in time or shifted in pitch: beats drift apart
+    over the excerpt by as much as the tempos differ. All songs of a pair match one another (``datagen.recipes.others`` says when), not
+    only the track's own. Stems keep the level of their files; the joint gain brings the sum of their powers to ``loudness_lufs``.
+    A stem's source says which song it is of. The first stem is always the track's own.
+    console: inputs are the dry stems, levelled to ``loudness_lufs`` each so that a threshold means the same on every song; the target has
+    the same level first, then what was drawn. All of it stands in the row: the chains of the target's branches, and its bus.
+    A mono track has no pan, nor has the bus.
+
+References
+    Uhlich et al. 2017 for mixing stems of different songs as training data; Steinmetz et al. 2021 for what a console consists of.
+    15 % of tempo and 3 semitones are this project's limits for stems that can stand together without being changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from datagen.effects import EFFECTS
+from datagen.recipes.base import Draft, Material, RecipeConfig, fader
+from datagen.recipes.drawing import Range, draw_settings, draw_use
+from datagen.recipes.others import Others
+from manifests.records import Branch, EffectUse, Refused, Signal
+
+STRIP = ("eq", "compressor", "fader")  # of one stem, in this order
+BUS = ("eq", "compressor", "fader")  # of the sum, which is not panned
+
+
+class Config(RecipeConfig):
+    """The section ``[pairs.remix]``."""
+
+    per_track: int = Field(0, ge=0, description="how many pairs of this kind each track gives; 0 unless asked for")
+    mode: Literal["songs", "console", "both"] = "songs"
+    stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track")
+    loudness_lufs: float = Field(-20.0, ge=-70.0, le=0.0, description="songs: of the remix, by one joint gain; console: of each dry stem")
+    tempo_share: float = Field(0.15, ge=0.0, le=1.0, description="how much faster the fastest song may be than the slowest")
+    semitones: int = Field(3, ge=0, le=6, description="how far keys may lie apart; a minor key counts as its relative major")
+    num_songs: int = Field(4, ge=2, description="most songs in one remix")
+    ranges: dict[str, dict[str, Range]] = Field(
+        default_factory=dict, description="[pairs.remix.ranges.EFFECT] setting = [low, high]: instead of the effect's typical range"
+    )
+
+    @model_validator(mode="after")
+    def _known_ranges(self) -> Config:
+        for effect, ranges in self.ranges.items():
+            if effect not in STRIP:
+                raise ValueError(f"a console has {', '.join(STRIP)}; got ranges for {effect!r}")
+            draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), ranges)  # raises for a wrong name or range
+        return self
+
+    @property
+    def needs_tempo(self) -> bool:
+        """Songs are matched by tempo and key."""
+        return self.mode != "console"
+
+
+def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+    """Plans one remix. Raises Refused if no other song matches, or a stem is not there."""
+    by_songs = config.mode == "songs" or (config.mode == "both" and rng.random() < 0.5)
+    return _songs(material, config, rng) if by_songs else _console(material, config, rng)
+
+
+def _songs(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+    """Stems of different songs, the first of them the track's own."""
+    others, names = _checked(material, config), material.choose(config.stems)
+    kept = [name for name in names if name in material.on_beat]
+    if not kept:
+        raise Refused(f"none of its stems {', '.join(names)} sounds at a beat from which an excerpt fits")
+    own = kept[int(rng.random() * len(kept))]
+    start_frame = material.excerpt_on_beat(own, rng)
+    songs = _cast(material, others, [name for name in names if name != own], config, rng)
+    starts = {name: song.excerpt_on_beat(name, rng) for name, song in songs.items() if song is not material}
+    songs[own] = material
+    gain = _joint_gain(songs, config)
+    branches = {
+        name: Branch(source_id=songs[name].named[name].id, chain=(gain,), offset_frames=starts.get(name, start_frame) - start_frame)
+        for name in names
+    }
+    inputs = tuple(Signal(name=name, branches=(branch,)) for name, branch in branches.items())
+    return Draft(start_frame, inputs, (Signal(name="mix", branches=tuple(branches.values())),))
+
+
+def _checked(material: Material, config: Config) -> Others:
+    """The other songs, once it is sure that some of them match."""
+    material.check_beats()
+    assert material.tempo is not None
+    if material.tempo.key is None:
+        raise Refused("no key stands out in it; stems of other songs are matched by tempo and key")
+    others = material.others
+    if others is None or not others.matching(material.track.id, config.tempo_share, config.semitones).any():
+        compared = max(0, len(others) - 1) if others else 0
+        raise Refused(
+            f"no other song of the split {material.track.split!r} has a tempo within {config.tempo_share:.0%} of "
+            f"{material.tempo.tempo_bpm:g} per minute and a key within {config.semitones} semitones of {material.tempo.key} "
+            f"({compared} compared); mode = 'console' needs none"
+        )
+    return others
+
+
+def _cast(material: Material, others: Others, names: Sequence[str], config: Config, rng: np.random.Generator) -> dict[str, Material]:
+    """For each name the song whose stem is taken: another one wherever one matches all songs taken so far, else the track itself."""
+    fits = others.matching(material.track.id, config.tempo_share, config.semitones)
+    songs: dict[str, Material] = {}
+    taken: list[str] = []
+    for name in names:
+        possible = fits & others.holding(name)
+        if len(taken) == config.num_songs - 1:
+            possible = possible & others.only(taken)
+        if not possible.any():
+            songs[name] = material
+            continue
+        song = others.draw(possible, rng)
+        songs[name] = song
+        if song.track.id not in taken:
+            taken.append(song.track.id)
+            fits = fits & (others.matching(song.track.id, config.tempo_share, config.semitones) | others.only([song.track.id]))
+    if not taken:
+        raise Refused(f"no song that matches it has one of the stems {', '.join(names) or 'that are asked for besides its own'}")
+    return songs
+
+
+def _joint_gain(songs: Mapping[str, Material], config: Config) -> EffectUse:
+    """One fader for all stems, by the sum of their powers over their songs."""
+    levels = [song.loudness_lufs(name) for name, song in songs.items() if song.estimates[name].loudness_lufs is not None]
+    loudness_lufs = 10.0 * math.log10(sum(10.0 ** (level / 10.0) for level in levels)) if levels else config.loudness_lufs
+    return fader(config.loudness_lufs - loudness_lufs)
+
+
+def _console(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+    """One song through a console of random settings."""
+    names = material.choose(config.stems)
+    start_frame = material.draw_excerpt(names, rng)
+    if not material.held:
+        material.held["inputs"] = tuple(_dry(material, name, config) for name in names)
+    inputs = material.held["inputs"]
+    stereo = material.stems[0].audio.num_channels == 2
+    branches = tuple(
+        Branch(source_id=branch.source_id, chain=(*branch.chain, *_drawn(STRIP, config, material, rng, pan=stereo)))
+        for signal in inputs
+        for branch in signal.branches
+    )
+    mix = Signal(name="mix", branches=branches, bus=_drawn(BUS, config, material, rng, pan=False))
+    return Draft(start_frame, inputs, (mix,))
+
+
+def _dry(material: Material, name: str, config: Config) -> Signal:
+    silent = material.estimates[name].loudness_lufs is None
+    chain = () if silent else (material.fader_to(name, config.loudness_lufs),)
+    return Signal(name=name, branches=(Branch(source_id=material.named[name].id, chain=chain),))
+
+
+def _drawn(effects: Sequence[str], config: Config, material: Material, rng: np.random.Generator, *, pan: bool) -> tuple[EffectUse, ...]:
+    """The effects of a strip or a bus with settings that are drawn."""
+    uses = []
+    for effect in effects:
+        wanted: Mapping[str, Any] = config.ranges.get(effect, {})
+        if effect == "fader" and not pan:
+            wanted = {**wanted, "pan": 0.0}
+        uses.append(draw_use(effect, wanted, material.sample_rate, rng))
+    return tuple(uses)
