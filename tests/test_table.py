@@ -282,8 +282,19 @@ def test_edited_table_is_not_as_written(tmp_path):
     for changed in (frame.slice(0, 1), pa.concat_tables([frame, frame]), frame.set_column(1, "stage", [["a", "b"]])):
         pq.write_table(changed, path)
         assert not table.is_as_written(path, Rejected)
-    pq.write_table(frame, path)
+    table.write(path, [rejected(1), rejected(2)], Rejected)
     assert table.is_as_written(path, Rejected)
+
+
+def test_rows_that_come_one_by_one_give_the_same_rows_and_digest_as_a_list(tmp_path, monkeypatch):
+    rows = [rejected(number) for number in range(10)]
+    table.write(tmp_path / "whole.parquet", rows, Rejected)
+    digest = table._digest(rows, Rejected)
+    monkeypatch.setattr(table, "CHUNK_ROWS", 3)
+    assert table.write(tmp_path / "parts.parquet", (row for row in rows), Rejected) == 10
+    assert table.read(tmp_path / "parts.parquet", Rejected) == rows
+    assert table.is_as_written(tmp_path / "parts.parquet", Rejected)
+    assert table._digest(iter(rows), Rejected) == digest
 
 
 def test_path_in_a_table_that_leaves_its_folder_is_refused(tmp_path):
