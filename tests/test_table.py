@@ -336,7 +336,7 @@ def test_failed_write_leaves_the_table_before_it_and_nothing_else(tmp_path, monk
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", full_disk)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full_disk)
     with pytest.raises(OSError, match="No space left"):
         table.write(path, [rejected(2)], Rejected)
     assert table.read(path, Rejected) == [rejected(1)]
