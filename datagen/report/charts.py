@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 WIDTH = 440.0
 LEFT, RIGHT = 66.0, 52.0  # for the names of rows and for their medians
 ROW = 34.0
-MAX_DOTS = 60  # beyond this a silhouette says more than dots
+MAX_DOTS = 40  # beyond this a silhouette says more than dots
 BINS = 20
 Position = Callable[[float], float]
 
@@ -91,6 +91,11 @@ def around(label: str, values: Sequence[float], *, least: float = 1.0, keep: Seq
     return Axis(label, low, high, nice_ticks(low, high))
 
 
+def fixed(value: float, digits: int = 1) -> str:
+    """A number with so many decimals and a real minus sign, but no minus zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
 def number(value: float, digits: int = 3) -> str:
     """A number for an axis or a table: three significant digits, thousands as k, a real minus sign."""
     if math.isinf(value):
@@ -109,7 +114,9 @@ def strips(title: str, rows: Sequence[Strip], axis: Axis, *, digits: int = 1, ze
     for index, row in enumerate(rows):
         parts.append(_strip(row, axis, 4.0 + ROW * (index + 0.5), digits))
     parts.append(f'<text class="muted" x="{WIDTH:.0f}" y="{ROW * len(rows) + 18:.0f}" text-anchor="end">median</text>')
-    said = "; ".join(f"{row.name}: median {np.median(row.values):.{digits}f}, {len(row.values)} values" for row in rows if len(row.values))
+    said = "; ".join(
+        f"{row.name}: median {fixed(float(np.median(row.values)), digits)}, {len(row.values)} values" for row in rows if len(row.values)
+    )
     return _svg(title, said, height, parts)
 
 
@@ -127,7 +134,7 @@ def _strip(row: Strip, axis: Axis, middle: float, digits: int) -> str:
         bars += f'<line class="thick" x1="{at[1]:.1f}" x2="{at[3]:.1f}" y1="{middle + 9:.1f}" y2="{middle + 9:.1f}"/>'
     if len(values) > 1:
         bars += f'<line class="median" x1="{at[2]:.1f}" x2="{at[2]:.1f}" y1="{middle + 3.5:.1f}" y2="{middle + 14.5:.1f}"/>'
-    median = f"{float(np.median(values)):.{digits}f}".replace("-", "−")
+    median = fixed(float(np.median(values)), digits)
     value = f'<text x="{WIDTH:.0f}" y="{middle + 4:.1f}" text-anchor="end" class="value">{median}</text>'
     return f'{name}<g class="{escape(row.colour)}">{shape}{bars}</g>{value}'
 

@@ -27,7 +27,6 @@ from datagen.report import charts, rows, settings
 from datagen.report.charts import Strip
 from datagen.report.players import Player, players
 from datagen.report.rows import Rows
-from manifests.records import Rejected
 
 PLAYERS = 12
 MAX_LISTED = 2000  # rows of a table on the page; the Parquet file has them all
@@ -123,9 +122,9 @@ def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
         "effect_use": _effect_use(found),
         "tempo_charts": _tempo_charts(found),
         "tracks": _track_rows(found)[:MAX_LISTED],
-        "rejected": found.rejected[:MAX_LISTED],
+        "rejected": [(row.stage, rows.told(found, row.subject), rows.told(found, row.reason)) for row in found.rejected[:MAX_LISTED]],
         "rejected_by_stage": sorted(Counter(row.stage for row in found.rejected).items()),
-        "rejected_reasons": _reasons(found.rejected),
+        "rejected_reasons": _reasons([rows.told(found, row.reason) for row in found.rejected]),
         "rights": rows.rights_table(found, on_page),
         "versions": rows.version_table(found),
         "origins": _origins(found),
@@ -167,11 +166,11 @@ def _tiles(found: Rows) -> list[tuple[str, str, str]]:
     rendered = sum(pair.num_frames / pair.sample_rate for pair in found.pairs if pair.id in found.rendered)
     return [
         (_grouped(len(found.tracks)), "tracks", _shares(splits)),
-        (rows.duration(sum(map(rows.seconds, found.tracks))), "of music", f"{rows.duration(rendered)} of rendered pairs"),
+        (rows.duration(sum(map(rows.seconds, found.tracks))), "music", f"{rows.duration(rendered)} of rendered pairs"),
         (_grouped(len(stems)), "stems", ", ".join(found.stem_names)),
         (_grouped(len(found.pairs)), "pairs", _shares(pairs)),
         (_grouped(len(found.rejected)), "rejected", _refused_words(found)),
-        (rows.size(sum(disk.values())), "of audio", f"{rows.size(disk['stems'])} stems, {rows.size(disk['dataset'])} dataset"),
+        (rows.size(sum(disk.values())), "on disk", f"{rows.size(disk['stems'])} stems, {rows.size(disk['dataset'])} dataset"),
     ]
 
 
@@ -243,23 +242,26 @@ def _loudness_charts(found: Rows) -> list[tuple[str, Markup]]:
 def _signal_loudness(found: Rows, most: int = 12) -> list[tuple[str, list[float]]]:
     """(signal's name, loudness of each) for the most frequent signals; with the kind before it where two kinds share a name."""
     kinds = {pair.id: pair.kind for pair in found.pairs}
-    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for example in found.examples:
         for file in example.signals:
             if file.loudness_lufs is not None:
-                values[kinds.get(example.pair_id, ""), file.name].append(file.loudness_lufs)
-    top = sorted(sorted(values, key=lambda key: -len(values[key]))[:most])
-    names = Counter(name for _, name in top)
-    return [(name if names[name] == 1 else f"{kind} {name}", values[kind, name]) for kind, name in top]
+                values[kinds.get(example.pair_id, ""), file.role, file.name].append(file.loudness_lufs)
+    first = {name: index for index, name in enumerate(rows.ordered({name for _, _, name in values}))}
+    top = sorted(sorted(values, key=lambda key: -len(values[key]))[:most], key=lambda key: (key[0], key[1], first[key[2]]))
+    names = Counter(name for _, _, name in top)
+    return [(name if names[name] == 1 else f"{kind} {name}", values[kind, role, name]) for kind, role, name in top]
 
 
-def _effect_use(found: Rows) -> Markup | None:
-    """How often each effect is used, in the input only and elsewhere."""
-    spreads = settings.spreads(found.pairs)
-    if not spreads:
-        return None
-    counted = [(s.name, s.counts["removed"], s.counts["kept"] + s.counts["added"]) for s in spreads]
-    return charts.bars("Uses of each effect", counted, width=440.0)
+def _effect_use(found: Rows) -> list[tuple[str, Markup]]:
+    """How often each kind of pair uses each effect, in the input only and elsewhere; each with a caption."""
+    drawn = []
+    for kind in found.kinds:
+        pairs = [pair for pair in found.pairs if pair.kind == kind]
+        counted = [(s.name, s.counts["removed"], s.counts["kept"] + s.counts["added"]) for s in settings.spreads(pairs)]
+        if counted:
+            drawn.append((f"Uses in {_many(len(pairs), f'{kind} pair')}", charts.bars(f"Effects in {kind} pairs", counted)))
+    return drawn
 
 
 def _effects(found: Rows) -> list[dict[str, Any]]:
@@ -348,16 +350,16 @@ def _track_rows(found: Rows) -> list[dict[str, Any]]:
     return shown
 
 
-def _reasons(rejected: Sequence[Rejected], most: int = 6) -> list[tuple[str, int]]:
+def _reasons(reasons: Sequence[str], most: int = 6) -> list[tuple[str, int]]:
     """The most frequent reasons, without the numbers that make each of them look like another."""
     import re
 
     counted: Counter[str] = Counter()
     example: dict[str, str] = {}
-    for row in rejected:
-        shape = re.sub(r"[-+−]?\d+(\.\d+)?", "#", row.reason)
+    for reason in reasons:
+        shape = re.sub(r"[-+−]?\d+(\.\d+)?", "#", reason)
         counted[shape] += 1
-        example.setdefault(shape, row.reason)
+        example.setdefault(shape, reason)
     return [(example[shape], count) for shape, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:most]]
 
 
@@ -387,4 +389,4 @@ def _config_text(found: Rows) -> str:
 
 
 def _signed(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+    return "–" if value is None else charts.fixed(value, digits)

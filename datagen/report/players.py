@@ -21,7 +21,7 @@ import numpy as np
 from markupsafe import Markup
 
 from datagen.render import Sources, render
-from datagen.report.charts import number, waveform
+from datagen.report.charts import fixed, number, waveform
 from datagen.report.rows import Rows, duration, signals
 from datagen.report.settings import BUS, uses, written
 from manifests.audio import Audio, db_to_gain, encode_mp3, gain_to_db
@@ -181,7 +181,7 @@ def _stereo(audio: Audio) -> Audio:
 
 
 def _lufs(loudness: float | None) -> str:
-    return "no loudness" if loudness is None else f"{loudness:.1f} LUFS".replace("-", "−")
+    return "no loudness" if loudness is None else f"{fixed(loudness)} LUFS"
 
 
 def _match(player: Player, every: Sequence[Audio], sample_rate: int) -> None:

@@ -193,6 +193,15 @@ def stem_table(rows: Rows) -> list[dict[str, Any]]:
     return found
 
 
+def told(rows: Rows, text: str) -> str:
+    """A reason without the folders that lead to the songs: where they lie on somebody's disk is nobody else's affair."""
+    folder = Path(rows.config.songs.folder)
+    for place in (folder, folder.parent):
+        if len(place.parts) > 1:
+            text = text.replace(f"{place}/", "")
+    return text
+
+
 def quartiles(values: Sequence[float]) -> tuple[float, float, float] | None:
     """Lower quartile, median, upper quartile; None without values."""
     if not values:

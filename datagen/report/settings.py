@@ -9,6 +9,7 @@ Conventions
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from manifests.records import EffectUse, Pair, Scalar, Signal
 ROLES = ("removed", "kept", "added")
 ROLE_WORDS = {"removed": "in the input only", "kept": "on both sides", "added": "in the target only"}
 RECIPROCAL_TICKS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0, math.inf)
+LEVELS = ("fader", "loudness")
 BUS = "bus"
 
 
@@ -83,8 +85,8 @@ def spreads(pairs: Sequence[Pair]) -> list[EffectSpread]:
             spread.counts[use.role] += 1
             for name, value in use.settings.items():
                 spread.values[name].append((value, use.role))
-    # What a model has to undo or to do first: a fader that only brings every pair to one level is on both sides of all of them.
-    return sorted(found.values(), key=lambda each: (-each.counts["removed"] - each.counts["added"], -each.counts.total(), each.name))
+    # Levels last: they bring every pair to one loudness, and are seldom what a corpus was made for.
+    return sorted(found.values(), key=lambda each: (each.name in LEVELS, -each.counts["removed"] - each.counts["added"], each.name))
 
 
 @cache
@@ -138,7 +140,12 @@ def label_of(effect: str, name: str, *, with_unit: bool = True) -> str:
     plain = name
     for suffix in ("_db", "_hz", "_ms", "_s", "_lufs", "_lu", "_dbfs", "_dbtp", "_percent"):
         plain = plain.removesuffix(suffix)
-    return plain.replace("_", " ") + (f" ({unit})" if unit else "")
+    return spaced(plain) + (f" ({unit})" if unit else "")
+
+
+def spaced(name: str) -> str:
+    """A name for a person: ``peak1_gain`` as peak 1 gain."""
+    return re.sub(r"(?<=[a-z])(?=\d)", " ", name.replace("_", " "))
 
 
 def unit_of(effect: str, name: str) -> str:
@@ -163,7 +170,7 @@ def written(effect: str, settings: Mapping[str, Scalar]) -> list[tuple[str, str]
             said = (label_of(effect, name, with_unit=False), said_value(settings[name], unit_of(effect, name)))
         else:
             gain, at = said_value(settings[name], "dB"), said_value(settings[f"{band}_hz"], "Hz")
-            said = (band.replace("_", " "), f"{gain} at {at}, q {said_value(settings[f'{band}_q'])}")
+            said = (spaced(band), f"{gain} at {at}, q {said_value(settings[f'{band}_q'])}")
         everything.append(said)
         if name not in known or known[name].neutral != settings[name]:
             found.append(said)
