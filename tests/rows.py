@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from manifests.records import AudioFile, Estimate, ReferenceStem, Stem, Track, content_id, seal, track_id
+from datagen.plan import Knowledge
+from manifests.records import (
+    AudioFile,
+    EffectUse,
+    Estimate,
+    Normalisation,
+    ReferenceStem,
+    Stem,
+    Track,
+    TrackEstimate,
+    content_id,
+    seal,
+    track_id,
+)
 
 NAMES = ("drums", "bass", "other", "vocals", "residual")
 
@@ -54,6 +67,7 @@ def estimate_of(stem: Stem, *, loudness_lufs: float | None = -25.0, active: tupl
         track_id=stem.track_id,
         name=stem.name,
         loudness_lufs=loudness_lufs,
+        peak_dbfs=None if loudness_lufs is None else loudness_lufs + 15.0,
         level_lu=None if loudness_lufs is None else loudness_lufs + 15.0,
         level_low_lu=None,
         level_high_lu=None,
@@ -67,3 +81,36 @@ def corpus_rows(count: int = 3, **options: float) -> tuple[list[Track], list[Ste
     tracks = [track(number, **options) for number in range(count)]
     stems = [stem for row in tracks for stem in stems_of(row)]
     return tracks, stems, [estimate_of(stem) for stem in stems]
+
+
+def tempo_of(row: Track, *, tempo_bpm: float | None = 120.0, key: str | None = "C major", first_s: float = 0.25) -> TrackEstimate:
+    duration_s = row.audio.num_frames / row.audio.sample_rate
+    count = 0 if tempo_bpm is None else int((duration_s - first_s) * tempo_bpm / 60.0)
+    return seal(
+        TrackEstimate,
+        task_id=content_id([row.id, "tempo"]),
+        track_id=row.id,
+        tempo_bpm=tempo_bpm,
+        beats_s=tuple(round(first_s + beat * 60.0 / (tempo_bpm or 1.0), 4) for beat in range(count)),
+        key=key,
+        key_confidence=0.0 if key is None else 0.2,
+    )
+
+
+def normalisation_of(stem: Stem, *, gain_db: float = -3.0) -> Normalisation:
+    return seal(
+        Normalisation,
+        task_id=content_id([stem.id, "normalisation"]),
+        stem_id=stem.id,
+        track_id=stem.track_id,
+        name=stem.name,
+        profile=content_id("profile"),
+        chain=(EffectUse(effect="fader", settings={"gain_db": gain_db}),),
+    )
+
+
+def knowledge_of(tracks: list[Track], stems: list[Stem]) -> Knowledge:
+    """What recipes may need besides stems and estimates: tempos from 100 to 125 per minute, keys a semitone apart."""
+    keys = ("C major", "C# major", "A# minor", "D major")
+    tempos = [tempo_of(row, tempo_bpm=100.0 + 5.0 * (number % 6), key=keys[number % 4]) for number, row in enumerate(tracks)]
+    return Knowledge(tuple(normalisation_of(stem) for stem in stems if stem.name != "residual"), tuple(tempos))

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -31,8 +31,11 @@ from pydantic import Field, model_validator
 from datagen.effects import EFFECTS
 from datagen.recipes.base import Draft, Material, RecipeConfig, fader
 from datagen.recipes.drawing import Range, draw_settings, draw_use
-from datagen.recipes.others import Others
 from manifests.records import Branch, EffectUse, Refused, Signal
+
+if TYPE_CHECKING:
+    from datagen.recipes.others import Others
+    from manifests.records import TrackEstimate
 
 STRIP = ("eq", "compressor", "fader")  # of one stem, in this order
 BUS = ("eq", "compressor", "fader")  # of the sum, which is not panned
@@ -74,13 +77,14 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
 
 def _songs(material: Material, config: Config, rng: np.random.Generator) -> Draft:
     """Stems of different songs, the first of them the track's own."""
-    others, names = _checked(material, config), material.choose(config.stems)
+    names = material.choose(config.stems)
+    material.check_beats()
     kept = [name for name in names if name in material.on_beat]
     if not kept:
         raise Refused(f"none of its stems {', '.join(names)} sounds at a beat from which an excerpt fits")
     own = kept[int(rng.random() * len(kept))]
     start_frame = material.excerpt_on_beat(own, rng)
-    songs = _cast(material, others, [name for name in names if name != own], config, rng)
+    songs = _cast(material, [name for name in names if name != own], config, rng)
     starts = {name: song.excerpt_on_beat(name, rng) for name, song in songs.items() if song is not material}
     songs[own] = material
     gain = _joint_gain(songs, config)
@@ -92,26 +96,24 @@ def _songs(material: Material, config: Config, rng: np.random.Generator) -> Draf
     return Draft(start_frame, inputs, (Signal(name="mix", branches=tuple(branches.values())),))
 
 
-def _checked(material: Material, config: Config) -> Others:
-    """The other songs, once it is sure that some of them match."""
-    material.check_beats()
-    assert material.tempo is not None
-    if material.tempo.key is None:
+def _matching(material: Material, config: Config) -> tuple[Others, np.ndarray]:
+    """The tracks of the split, and which of them match. Raises Refused if none does."""
+    tempo, others = cast("TrackEstimate", material.tempo), material.others
+    if tempo.key is None:
         raise Refused("no key stands out in it; stems of other songs are matched by tempo and key")
-    others = material.others
-    if others is None or not others.matching(material.track.id, config.tempo_share, config.semitones).any():
-        compared = max(0, len(others) - 1) if others else 0
+    fits = others.matching(material.track.id, config.tempo_share, config.semitones) if others else np.zeros(0, bool)
+    if others is None or not fits.any():
         raise Refused(
             f"no other song of the split {material.track.split!r} has a tempo within {config.tempo_share:.0%} of "
-            f"{material.tempo.tempo_bpm:g} per minute and a key within {config.semitones} semitones of {material.tempo.key} "
-            f"({compared} compared); mode = 'console' needs none"
+            f"{tempo.tempo_bpm:g} per minute and a key within {config.semitones} semitones of {tempo.key} "
+            f"({max(0, len(fits) - 1)} compared); mode = 'console' needs none"
         )
-    return others
+    return others, fits
 
 
-def _cast(material: Material, others: Others, names: Sequence[str], config: Config, rng: np.random.Generator) -> dict[str, Material]:
+def _cast(material: Material, names: Sequence[str], config: Config, rng: np.random.Generator) -> dict[str, Material]:
     """For each name the song whose stem is taken: another one wherever one matches all songs taken so far, else the track itself."""
-    fits = others.matching(material.track.id, config.tempo_share, config.semitones)
+    others, fits = _matching(material, config)
     songs: dict[str, Material] = {}
     taken: list[str] = []
     for name in names:
