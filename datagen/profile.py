@@ -62,7 +62,11 @@ class StemProfile:
 
     def typical(self, feature: str) -> Typical:
         """Middle and spread of a feature of ``manifests.records.Features``: arrays of no dimension, or one value a band."""
-        return summarise([getattr(_features(row), feature) for row in self.rows])
+        return summarise(self.values(feature))
+
+    def values(self, feature: str) -> Array:
+        """A feature of every song, [N] or [N, B] for bands; NaN where it does not exist."""
+        return np.array([getattr(_features(row), feature) for row in self.rows], float)
 
     @cached_property
     def gain_reduction(self) -> Regression:
@@ -117,36 +121,19 @@ class Profile(Mapping[str, StemProfile]):
 
     @classmethod
     def load(cls, path: Path | str) -> Profile:
-        """Reads a profile, such as a corpus's ``profile.parquet``. Raises ValueError if it is none, FileNotFoundError if it is not there."""
+        """Reads a profile, such as a corpus's ``profile.parquet``. Raises ValueError if it is none, FileNotFoundError if it is missing."""
         return cls(table.read(path, StemFeatures))
 
 
-def summarise(values: Sequence[object]) -> Typical:
-    """Median and spread over songs of values that are numbers or None, or of tuples of them."""
-    found = np.array(
-        [
-            [np.nan if one is None else one for one in value] if isinstance(value, tuple) else (np.nan if value is None else value)
-            for value in values
-        ],
-        float,
-    )
-    count = np.isfinite(found).sum(0)
-    enough = count >= FEWEST_SONGS
-    filled = np.where(np.isfinite(found), found, np.nan)
-    with np.errstate(all="ignore"):
-        middle = np.where(enough, _median(filled), np.nan)
-        spread = np.where(enough, 1.4826 * _median(np.abs(filled - middle)), np.nan)
-    return Typical(middle, spread, count)
+def summarise(values: Array) -> Typical:
+    """Median and spread over songs [N], or [N, B] for bands, of what is not NaN."""
+    count = np.isfinite(values).sum(0)
+    middle = np.where(count >= FEWEST_SONGS, _median(values), np.nan)
+    return Typical(middle, 1.4826 * _median(np.abs(values - middle)), count)
 
 
 def _median(values: Array) -> Array:
-    """Median over the first axis of what is not NaN; NaN where there is nothing."""
-    there = np.isfinite(values)
-    return np.asarray(
-        np.ma.median(np.ma.masked_array(values, ~there), axis=0).filled(np.nan)
-        if there.ndim > 1
-        else (np.median(values[there]) if there.any() else np.nan)
-    )
+    return np.asarray(np.ma.filled(np.ma.median(np.ma.masked_invalid(values), axis=0), np.nan))
 
 
 def _features(row: StemFeatures) -> Features:

@@ -27,13 +27,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import least_squares, nnls
+from scipy.optimize import nnls
 
 from datagen.effects import compressor, eq, width
 from datagen.effects.biquads import response
 from datagen.effects.setting import EffectSettings, draw
 from datagen.effects.signal import checked
 from datagen.features import SPECTRUM_HZ, blocks, level_of, loudest, measure_dynamics, measure_spectrum, sounding, whole_side
+from datagen.profile import FEWEST_SONGS, summarise
 from separation.loudness import integrated_loudness
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ Array = NDArray[np.floating]
 
 TOLERANCE = {"eq": 3.0, "compressor": 1.5, "width": 3.0}  # dB
 LEAST_CONFIDENCE = 0.2  # below, nothing is said
-FEWEST_SONGS = 3
 SOUNDING_DB = 50.0  # bands of the typical spectrum this far below its strongest are left alone
 EQ_DEVIATION_DB = 6.9  # of the gain of a band: that of a uniform draw from ±12 dB (Diff-MST)
 ALIKE_BANDS = 6.0  # neighbouring bands of a spectrum deviate together: so many count as one
 WIDTH_DEVIATION_DB = 5.0  # of 20 log10 of a width drawn from 0.2 to 1.8
 LEAST_SPREAD_DB = 1.0
 SIMULATED_EQS, MOST_SONGS = 3, 32
+MOST_GAIN_DB = 23.0  # of a band of the eq; a step for differences stays within the effect's range
+STEPS = 8
 
 
 class Ballistics(NamedTuple):
@@ -124,14 +126,22 @@ class EqBands:
         target = np.where(counts, target_db, 0.0)
         pull = self._pull() if prior else 1e-4
 
-        def miss(gains: Array) -> Array:
-            left = self.response_db(gains, sample_rate) - target
-            left = root * (left - (root * root) @ left)
-            return np.concatenate([left, pull * gains])
+        gains = np.zeros(6) if near is None else np.array(near, float)
+        for _ in range(STEPS):
+            found = self.response_db(gains, sample_rate)
+            slopes = np.stack([self.response_db(gains + 0.5 * unit, sample_rate) - found for unit in np.eye(6)], -1) / 0.5
+            left = found - target
+            left, slopes = root * (left - root**2 @ left), root[:, None] * (slopes - root**2 @ slopes)
+            step = np.linalg.solve(slopes.T @ slopes + pull**2 * np.eye(6), slopes.T @ left + pull**2 * gains)
+            gains = np.clip(gains - step, -MOST_GAIN_DB, MOST_GAIN_DB)
+            if np.abs(step).max() < 0.01:
+                break
+        return gains, np.where(counts, self.response_db(gains, sample_rate) - target, np.nan)
 
-        start = np.zeros(6) if near is None else np.clip(near, -23.9, 23.9)
-        found = least_squares(miss, start, bounds=(-24.0, 24.0), x_scale=6.0, diff_step=1e-3, max_nfev=12).x
-        return np.asarray(found), np.where(counts, self.response_db(found, sample_rate) - target, np.nan)
+    def mean_size(self, response_db: Array) -> float:
+        """Mean absolute value in dB of a response [B] over where stems of the name sound, its mean level aside; NaN does not count."""
+        there = np.isfinite(response_db) & (self.weight > 0.0)
+        return float(np.abs(response_db[there] - response_db[there].mean()).mean())
 
     def _pull(self) -> float:
         """The weight of the prior against the mean weighted square of what is left."""
@@ -182,15 +192,9 @@ def estimate_equaliser(stem: torch.Tensor, sample_rate: int, profile: StemProfil
         gains, left = bands.fit(difference, sample_rate, prior=True)
     except Abstained as reason:
         return Blind(None, reason=str(reason))
-    amount = float(np.sum(bands.weight * np.abs(bands.response_db(gains, sample_rate))))
-    expected = float(_eq_error(profile, bands, sample_rate) @ [1.0, _rms(left, bands.weight), amount])
+    amount = bands.mean_size(bands.response_db(gains, sample_rate))
+    expected = float(_eq_error(profile, bands, sample_rate) @ [1.0, bands.mean_size(left), amount])
     return _answer("eq", bands.settings(gains), 1.0 - math.exp(-TOLERANCE["eq"] / max(expected, 1e-9)), amount)
-
-
-def _rms(left: Array, weight: Array) -> float:
-    there = np.isfinite(left)
-    left = left[there] - np.average(left[there], weights=weight[there] + 1e-12)
-    return math.sqrt(float(np.average(left**2, weights=weight[there] + 1e-12)))
 
 
 def _eq_error(profile: StemProfile, bands: EqBands, sample_rate: int) -> Array:
@@ -201,21 +205,19 @@ def _eq_error(profile: StemProfile, bands: EqBands, sample_rate: int) -> Array:
     if (bands_key := ("eq error", sample_rate)) in profile.learnt:
         return profile.learnt[bands_key]
     basis = np.stack([bands.response_db(6.0 * unit, sample_rate) / 6.0 for unit in np.eye(6)], -1)
-    weight = bands.weight
-    centred = basis - weight @ basis
-    solve = np.linalg.solve((centred.T * weight) @ centred + bands._pull() ** 2 * np.eye(6), centred.T * weight)
+    centred = basis - bands.weight @ basis
+    solve = np.linalg.solve((centred.T * bands.weight) @ centred + bands._pull() ** 2 * np.eye(6), centred.T * bands.weight)
     rng = np.random.default_rng(0)
+    spectra = profile.values("spectrum_db")
     rows, errors = [], []
-    for row in profile.rows[:MOST_SONGS]:
-        assert row.features is not None
-        own = np.array([np.nan if level is None else level for level in row.features.spectrum_db]) - bands.middle_db
+    for number, spectrum in enumerate(spectra[:MOST_SONGS]):
+        own = spectrum - summarise(np.delete(spectra, number, axis=0)).middle
         for _ in range(SIMULATED_EQS):
             done = _drawn_response(rng, sample_rate)
-            seen = np.where(np.isfinite(own), own, 0.0) * len(profile.rows) / (len(profile.rows) - 1) + done
-            seen, done = seen - weight @ seen, done - weight @ done
-            found = centred @ (solve @ seen)
-            rows.append([1.0, math.sqrt(weight @ (seen - found) ** 2), weight @ np.abs(found)])
-            errors.append(weight @ np.abs(found - done))
+            seen = np.where(np.isfinite(own), own, 0.0) + done
+            found = basis @ (solve @ (seen - bands.weight @ seen))
+            rows.append([1.0, bands.mean_size(seen - found), bands.mean_size(found)])
+            errors.append(bands.mean_size(found - done))
     profile.learnt[bands_key] = nnls(np.array(rows), np.array(errors))[0]
     return profile.learnt[bands_key]
 
@@ -288,7 +290,10 @@ def estimate_width(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -
             raise Abstained(f"fewer than {FEWEST_SONGS} songs of the profile have a stereo stem {profile.name!r}")
     except Abstained as reason:
         return Blind(None, reason=str(reason))
-    variance = max(float(typical.spread), LEAST_SPREAD_DB) ** 2 * (1.0 + 1.0 / float(typical.songs))
+    # The plain deviation: what one song in ten does counts here.
+    sides = profile.values("whole_side_db")
+    sides = sides[np.isfinite(sides)]
+    variance = max(float(np.std(sides, ddof=1)), LEAST_SPREAD_DB) ** 2 * (1.0 + 1.0 / len(sides))
     share = WIDTH_DEVIATION_DB**2 / (WIDTH_DEVIATION_DB**2 + variance)
     done_db = share * (side_db - float(typical.middle))
     settings = width.Settings(width=round(min(10.0 ** (done_db / 20.0), 4.0), 4))
