@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datagen import listening, sharing
+from datagen import editing, listening, sharing
 from datagen.options import (
     ConfigOption,
     CorpusArgument,
@@ -439,6 +439,7 @@ def _show_demo_balance(terminal: Terminal, place: Corpus, model: str, model_fold
 app.command()(report)
 app.command()(listening.balance)
 app.command()(listening.effects)
+app.command()(editing.edit)
 app.command()(sharing.export)
 app.command()(sharing.rebuild)
 app.add_typer(listening.models_app, name="models")
@@ -453,7 +454,7 @@ def main() -> None:
 
         if os.environ.get("STEMWRIGHT_TRACEBACK"):
             raise
-        wrong_usage = {"ConfigError", "CorpusError", "UnknownEffectError"}
+        wrong_usage = {"ConfigError", "CorpusError", "UnknownEffectError", "EditError"}
         _fail(str(error) or type(error).__name__, 2 if type(error).__name__ in wrong_usage else 1)
 
 

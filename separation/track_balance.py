@@ -60,9 +60,22 @@ def measure_track(
 def load_stems(folder: Path | str, mixture_path: Path | str) -> tuple[Array, dict[str, Array], int]:
     """Reads a mixture and its stems: mixture [C, T], name -> [C, T], sample rate.
 
-    The stems are the sound files in ``folder``, or in its sub-folder that is named like the mixture; a file's name is the stem's. The
-    mixture itself, a file called mixture or mix, and a residual are left out. Raises ValueError when there is none, or when a rate
-    differs.
+    The stems are those that ``stem_paths`` finds. Raises ValueError when there is none, or when a rate differs.
+    """
+    mixture_path = Path(mixture_path)
+    mixture, sample_rate = load(mixture_path)
+    stems = {}
+    for name, path in stem_paths(folder, mixture_path).items():
+        stems[name], rate = load(path)
+        if rate != sample_rate:
+            raise ValueError(f"expected {path} at the mixture's {sample_rate} Hz, came {rate} Hz; resample it")
+    return mixture, stems, sample_rate
+
+
+def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
+    """The stems of a mixture in a folder by their names: the sound files in it, or in its sub-folder that is named like the mixture.
+
+    The mixture itself, a file called mixture or mix, and a residual are left out. Raises ValueError when there is none.
     """
     mixture_path, folder = Path(mixture_path), Path(folder)
     place = folder / mixture_path.stem if (folder / mixture_path.stem).is_dir() else folder
@@ -78,13 +91,7 @@ def load_stems(folder: Path | str, mixture_path: Path | str) -> tuple[Array, dic
         raise ValueError(
             f"expected stems such as vocals.wav in {place}, came no sound file; without --stems {mixture_path.name} is separated"
         )
-    mixture, sample_rate = load(mixture_path)
-    stems = {}
-    for path in paths:
-        stems[path.stem], rate = load(path)
-        if rate != sample_rate:
-            raise ValueError(f"expected {path} at the mixture's {sample_rate} Hz, came {rate} Hz; resample it")
-    return mixture, stems, sample_rate
+    return {path.stem: path for path in paths}
 
 
 def _plain(value: float | None, digits: int = 2) -> float | None:
