@@ -229,7 +229,7 @@
     analyser.getFloatTimeDomainData(samples);
     return 10 * Math.log10(samples.reduce((sum, x) => sum + x * x, 0) / samples.length);
   }
-  window.stemwright = { players, level };
+  window.stemwright = { players, level, analyser: () => analyser };
 
   function keyOf(cell) {
     const text = cell.dataset.value ?? cell.textContent.trim();
