@@ -123,8 +123,8 @@ class Corpus:
         """Puts the rows that a stage refused in place of those it refused in its run before."""
         before = self.rejected()
         after = [row for row in before if row.stage != stage] + rows
+        after.sort(key=lambda row: (STAGES.index(row.stage), row.subject))
         if after != before or not self.table("rejected").exists():
-            after.sort(key=lambda row: (STAGES.index(row.stage), row.subject))
             table.write(self.table("rejected"), after, Rejected)
 
     @contextmanager
