@@ -24,6 +24,7 @@ from datagen.options import (
     DaskOption,
     DeviceOption,
     EngineOption,
+    FormatOption,
     InputLufsOption,
     JobsOption,
     JsonOption,
@@ -169,6 +170,7 @@ def build(
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     seed: SeedOption = None,
+    dataset_format: FormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Songs in, verified pairs out: catalog, separate, estimate, plan, render and check, one after another.
@@ -182,7 +184,8 @@ def build(
     terminal, place, stages = Terminal(as_json), Corpus(corpus), _stages()
     separation: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
     separation |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
-    with _corpus_of(place, songs, config, {"": {"seed": seed}, "songs": {"kind": kind}, "separation": separation}):
+    changes = {"": {"seed": seed}, "songs": {"kind": kind}, "separation": separation, "dataset": {"format": dataset_format}}
+    with _corpus_of(place, songs, config, changes):
         run = _run(
             terminal,
             place,
@@ -303,12 +306,21 @@ def plan(corpus: CorpusArgument, config: ConfigOption = None, seed: SeedOption =
 
 
 @app.command()
-def render(corpus: CorpusArgument, jobs: JobsOption = 1, dask: DaskOption = None, as_json: JsonOption = False) -> None:
+def render(
+    corpus: CorpusArgument,
+    jobs: JobsOption = 1,
+    dask: DaskOption = None,
+    dataset_format: FormatOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Render every planned pair into the dataset.
 
-    Example: stemwright render corpus --jobs 2
+    In another format it is packed anew, and nothing is rendered twice.
+
+    Example: stemwright render corpus --jobs 2 --format webdataset
     """
-    _one_stage(corpus, "render", _sharing(_stages().run_render, jobs, dask), as_json)
+    changes = {"dataset": {"format": dataset_format}}
+    _one_stage(corpus, "render", _sharing(_stages().run_render, jobs, dask), as_json, changes=changes)
 
 
 def _one_stage(
@@ -364,7 +376,7 @@ def _check(terminal: Terminal, place: Corpus) -> int:
     if problems or terminal.as_json:
         terminal.show("problems", problems_table(problems), [problem.model_dump(mode="json") for problem in problems])
     wrong = len(errors(problems))
-    if any(problem.file.endswith((".flac", ".wav")) for problem in errors(problems)):
+    if any(problem.table == "shards" or problem.file.endswith((".flac", ".wav")) for problem in errors(problems)):
         terminal.say("A damaged file is made anew once it is deleted and the same command is run again.")
     terminal.say(f"check: {wrong} problems, {len(problems) - wrong} warnings")
     return wrong

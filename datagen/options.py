@@ -25,6 +25,7 @@ InputLufsOption = Annotated[float | None, typer.Option(help="Give the networks e
 SeparatorOption = Annotated[str | None, typer.Option(help="auto (a multitrack's own stems, else Demucs), demucs, or reference.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never ask the network for weights.")]
 TrustPickleOption = Annotated[bool, typer.Option("--trust-pickle", help="Also load weights pickled as .th, which runs their code.")]
+FormatOption = Annotated[str | None, typer.Option("--format", help="Form of the dataset: folder, webdataset, huggingface, musdb.")]
 SeedOption = Annotated[int | None, typer.Option(help="Seed of everything that is drawn.")]
 
 
