@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast, get_args
 
@@ -47,15 +47,6 @@ def generator(seed: int, track_id: str, kind: str, number: int, attempt: int = 0
     return np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "big")))
 
 
-@dataclass
-class Planned:
-    """The pairs in the order of the tracks, what was refused, and how many drafts were left out as equal to another of their track."""
-
-    pairs: list[Pair] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-    repeated: int = 0
-
-
 @dataclass(frozen=True)
 class Knowledge:
     """The rows that some recipes need besides stems and estimates; the tables of what no recipe asks for are not made."""
@@ -77,34 +68,108 @@ class Knowledge:
         return {stem.name: self._normalisation_by_stem[stem.id] for stem in stems if stem.id in self._normalisation_by_stem}
 
 
-def plan_pairs(
-    config: Config,
-    tracks: Sequence[Track],
-    stems: Sequence[Stem],
-    estimates: Sequence[Estimate],
-    *,
-    besides: Knowledge = Knowledge(),
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Planned:
-    """Plans the pairs of all tracks that have stems and estimates."""
-    by_track: dict[str, list[Stem]] = defaultdict(list)
-    for stem in stems:
-        by_track[stem.track_id].append(stem)
-    by_stem = {estimate.stem_id: estimate for estimate in estimates}
-    planned = Planned()
-    ready = [track for track in tracks if by_track[track.id] and all(stem.id in by_stem for stem in by_track[track.id])]
-    materials: list[Material] = []
-    for track in ready:
+class Planning:
+    """The pairs of all tracks that have stems and estimates, in the order of the tracks: iterate over it, once.
+
+    Pairs are made as they are asked for, so that no more of them are in memory than the caller keeps. Once all are made, ``rejected`` holds
+    what was refused, ``given`` how many pairs of each kind there are, and ``repeated`` how many drafts were left out as equal to another of
+    their track.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        tracks: Sequence[Track],
+        stems: Sequence[Stem],
+        estimates: Sequence[Estimate],
+        *,
+        besides: Knowledge = Knowledge(),
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.config, self.tracks, self._on_progress = config, tracks, on_progress
+        self.rejected: list[Rejected] = []
+        self.given: Counter[str] = Counter()
+        self.repeated = 0
+        self._materials = self._all_materials(stems, estimates, besides)
+
+    def __iter__(self) -> Iterator[Pair]:
+        for done, material in enumerate(_among_others(self._materials), 1):
+            for kind in RECIPES:
+                for pair in self._of_kind(kind, material):
+                    self.given[kind] += 1
+                    yield pair
+            if self._on_progress:
+                self._on_progress(done, len(self._materials))
+
+    def _all_materials(self, stems: Sequence[Stem], estimates: Sequence[Estimate], besides: Knowledge) -> list[Material]:
+        by_track: dict[str, list[Stem]] = defaultdict(list)
+        for stem in stems:
+            by_track[stem.track_id].append(stem)
+        by_stem = {estimate.stem_id: estimate for estimate in estimates}
+        materials: list[Material] = []
+        for track in self.tracks:
+            own = by_track[track.id]
+            if not own or any(stem.id not in by_stem for stem in own):
+                continue
+            try:
+                materials.append(material_of(track, own, by_stem, self.config.pairs, besides=besides))
+            except Refused as reason:
+                self.rejected.append(_rejected(track, str(reason)))
+        return materials
+
+    def _of_kind(self, kind: str, material: Material) -> list[Pair]:
+        """The pairs of one kind of one track: all of them, or none and the reason why."""
+        recipe, section, track = RECIPES[kind], cast("RecipeConfig", getattr(self.config.pairs, kind)), material.track
+        material = replace(material)  # what a recipe holds for its own pairs is not another's
+        drafts: list[tuple[int, Draft]] = []
         try:
-            materials.append(material_of(track, by_track[track.id], by_stem, config.pairs, besides=besides))
+            for number in range(section.per_track):
+                draft = recipe.draft(material, section, generator(self.config.seed, track.id, kind, number))
+                if any(draft == earlier for _, earlier in drafts):
+                    self.repeated += 1
+                else:
+                    drafts.append((number, draft))
         except Refused as reason:
-            planned.rejected.append(_rejected(track, str(reason)))
-    for done, material in enumerate(_among_others(materials), 1):
+            self.rejected.append(_rejected(track, f"{kind}: {reason}"))
+            return []
+        return [_pair(kind, number, self.config, track, draft) for number, draft in drafts]
+
+    def notes(self) -> list[str]:
+        """What a person should be told, once all pairs are made: who gives no pairs, and why. One sentence each."""
+        notes = []
+        reasons = [row.reason for row in self.rejected]
         for kind in RECIPES:
-            _plan_kind(kind, material, config, planned)
-        if on_progress:
-            on_progress(done, len(materials))
-    return planned
+            of_kind = Counter(reason.removeprefix(f"{kind}: ") for reason in reasons if reason.startswith(f"{kind}: "))
+            if of_kind and not self.given[kind]:
+                notes.append(f"{kind}: not one track can give a pair; {_most_common(of_kind)}")
+        if not self.given.total() and any(reason.startswith(SHORTER) for reason in reasons):
+            longest_s = max(track.audio.num_frames / track.audio.sample_rate for track in self.tracks)
+            wanted = f"no track is as long as an excerpt of {self.config.pairs.duration_s:g} s; the longest lasts {longest_s:.2f} s"
+            notes.append(f"{wanted}. Set pairs.duration_s to less")
+        empty = [split for split in get_args(Split) if not any(track.split == split for track in self.tracks)]
+        if empty and self.tracks:
+            notes.append(f"no track is in the split {' or '.join(empty)}, which stays without pairs (songs.shares divides the artists)")
+        if self.repeated:
+            notes.append(f"{self.repeated} pairs would have repeated another of their track and were left out")
+        return notes
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a planning gave, all at once."""
+
+    pairs: list[Pair]
+    rejected: list[Rejected]
+    repeated: int
+    notes: list[str]
+
+
+def plan_pairs(
+    config: Config, tracks: Sequence[Track], stems: Sequence[Stem], estimates: Sequence[Estimate], *, besides: Knowledge = Knowledge()
+) -> Planned:
+    """Plans the pairs of all tracks that have stems and estimates, and keeps them in memory."""
+    planning = Planning(config, tracks, stems, estimates, besides=besides)
+    return Planned(list(planning), planning.rejected, planning.repeated, planning.notes())
 
 
 def _among_others(materials: Sequence[Material]) -> Iterator[Material]:
@@ -116,49 +181,9 @@ def _among_others(materials: Sequence[Material]) -> Iterator[Material]:
     return (replace(material, others=others[material.track.split]) for material in materials)
 
 
-def refused_everywhere(config: Config, tracks: Sequence[Track], planned: Planned) -> list[str]:
-    """What a person should be told who asked for pairs that no track could give, and which splits stay empty: one sentence each."""
-    notes = []
-    reasons = [row.reason for row in planned.rejected]
-    given = {pair.kind for pair in planned.pairs}
-    for kind in RECIPES:
-        of_kind = Counter(reason.removeprefix(f"{kind}: ") for reason in reasons if reason.startswith(f"{kind}: "))
-        if getattr(config.pairs, kind).per_track and kind not in given and of_kind:
-            notes.append(f"{kind}: not one track can give a pair; {_most_common(of_kind)}")
-    short = Counter(reason for reason in reasons if reason.startswith(SHORTER))
-    if short and not given:
-        longest_s = max(track.audio.num_frames / track.audio.sample_rate for track in tracks)
-        notes.append(
-            f"no track is as long as an excerpt of {config.pairs.duration_s:g} s; the longest lasts {longest_s:.2f} s. "
-            "Set pairs.duration_s to less"
-        )
-    empty = [split for split in get_args(Split) if not any(track.split == split for track in tracks)]
-    if empty and tracks:
-        notes.append(f"no track is in the split {' or '.join(empty)}, which stays without pairs (songs.shares divides the artists)")
-    return notes
-
-
 def _most_common(reasons: Counter[str]) -> str:
     (reason, count), *rest = reasons.most_common(2)
     return f"{reason} ({count} of {reasons.total()} tracks)" if rest else reason
-
-
-def _plan_kind(kind: str, material: Material, config: Config, planned: Planned) -> None:
-    """Adds the pairs of one kind of one track, all of them or the reason why there are none."""
-    recipe, section, track = RECIPES[kind], cast("RecipeConfig", getattr(config.pairs, kind)), material.track
-    material = replace(material)  # what a recipe holds for its own pairs is not another's
-    drafts: list[tuple[int, Draft]] = []
-    try:
-        for number in range(section.per_track):
-            draft = recipe.draft(material, section, generator(config.seed, track.id, kind, number))
-            if any(draft == earlier for _, earlier in drafts):
-                planned.repeated += 1
-            else:
-                drafts.append((number, draft))
-    except Refused as reason:
-        planned.rejected.append(_rejected(track, f"{kind}: {reason}"))
-    else:
-        planned.pairs += [_pair(kind, number, config, track, draft) for number, draft in drafts]
 
 
 def redraw_pair(pair: Pair, attempt: int, material: Material, config: Config) -> Pair:

@@ -21,7 +21,7 @@ from typing import Literal
 from datagen import rights
 from datagen.config import Config
 from datagen.corpus import Corpus, CorpusError
-from datagen.plan import Knowledge, plan_pairs, refused_everywhere
+from datagen.plan import Knowledge, Planning
 from datagen.recipes import wants
 from datagen.redraw import Redraws, check_audible, is_alike, unreplaced
 from datagen.render import Sources, render
@@ -322,14 +322,18 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
     tracks, excluded = rights.admitted(config.rights, tracks)
     report = (lambda done, total: on_progress(done, total, "")) if on_progress else None
     besides = Knowledge(**{name: corpus.rows(name, ROW_TYPES[name]) for name in needed})  # type: ignore[arg-type]  # fields have the tables' names
-    planned = plan_pairs(config, tracks, stems, estimates, besides=besides, on_progress=report)
-    notes = refused_everywhere(config, tracks, planned)
-    if planned.repeated:
-        notes.append(f"{planned.repeated} pairs would have repeated another of their track and were left out")
+    planning = Planning(config, tracks, stems, estimates, besides=besides, on_progress=report)
+    count = table.write(corpus.table("pairs"), _then_rejected(corpus, planning, excluded), Pair, made_from=made_from)
+    notes = planning.notes()
     if waiting := len(tracks) - len({estimate.track_id for estimate in estimates} & {track.id for track in tracks}):
         notes.append(f"{waiting} tracks have no stems or estimates yet and give no pairs: stemwright separate, then estimate")
-    outcome = Outcome(done=len(planned.pairs), rows=planned.pairs, rejected=[*planned.rejected, *excluded])
-    return _finished(corpus, Stage("plan", corpus.folder, "pairs", Pair), outcome, made_from=made_from, notes=tuple(notes))
+    return Summary("plan", count, 0, len(planning.rejected) + len(excluded), tuple(notes))
+
+
+def _then_rejected(corpus: Corpus, planning: Planning, excluded: Sequence[Rejected]) -> Iterator[Pair]:
+    """The pairs, and after the last of them the table of what was refused: it has to stand before the table of pairs does."""
+    yield from planning
+    corpus.replace_rejected("plan", [*planning.rejected, *excluded])
 
 
 def _made_on_demand(corpus: Corpus) -> list[str]:

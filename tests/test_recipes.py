@@ -8,7 +8,7 @@ from rows import corpus_rows, estimate_of, knowledge_of, normalisation_of, stems
 
 from datagen.config import ConfigError, check, parse, to_toml
 from datagen.effects import EFFECTS
-from datagen.plan import Knowledge, plan_pairs, refused_everywhere
+from datagen.plan import Knowledge, plan_pairs
 from datagen.recipes import RECIPES, wants
 from datagen.recipes.mix import DRUM_STEMS
 from datagen.render import render
@@ -168,27 +168,23 @@ def test_a_track_whose_stems_are_all_silent_is_refused_by_every_recipe(kind):
 @pytest.mark.parametrize("kind", [kind for kind in RECIPES if "stems" in RECIPES[kind].Config.model_fields])
 def test_a_stem_that_no_track_has_is_refused_with_the_stems_there_are_and_said_once(kind):
     tracks, stems, estimates = corpus_rows(3)
-    config = only(kind, {"stems": ["guitar"]})
-    result = planned(config, tracks, stems, estimates)
+    result = planned(only(kind, {"stems": ["guitar"]}), tracks, stems, estimates)
     assert not result.pairs
     assert {row.reason for row in result.rejected} == {f"{kind}: no stem 'guitar'; the track has drums, bass, other, vocals"}
-    (note,) = [note for note in refused_everywhere(config, tracks, result) if note.startswith(kind)]
+    (note,) = [note for note in result.notes if note.startswith(kind)]
     assert note == f"{kind}: not one track can give a pair; no stem 'guitar'; the track has drums, bass, other, vocals"
 
 
 def test_an_excerpt_longer_than_every_track_is_said_with_the_longest():
     tracks, stems, estimates = corpus_rows(2)
-    config = only("mix", duration_s=60.0)
-    result = planned(config, tracks, stems, estimates)
+    result = planned(only("mix", duration_s=60.0), tracks, stems, estimates)
     assert not result.pairs
-    notes = refused_everywhere(config, tracks, result)
-    assert "no track is as long as an excerpt of 60 s; the longest lasts 20.00 s. Set pairs.duration_s to less" in notes
+    assert "no track is as long as an excerpt of 60 s; the longest lasts 20.00 s. Set pairs.duration_s to less" in result.notes
 
 
 def test_splits_without_a_track_are_named():
     tracks, stems, estimates = corpus_rows(2)
-    config = only("mix")
-    notes = refused_everywhere(config, tracks, planned(config, tracks, stems, estimates))
+    notes = planned(only("mix"), tracks, stems, estimates).notes
     assert notes == ["no track is in the split valid or test, which stays without pairs (songs.shares divides the artists)"]
 
 

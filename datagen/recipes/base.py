@@ -94,6 +94,7 @@ class Material:
     normalisations: Mapping[str, Normalisation] = field(default_factory=dict, repr=False)
     tempo: TrackEstimate | None = field(default=None, repr=False)
     others: Others | None = field(default=None, repr=False)
+    _found: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False, compare=False)  # shared by its copies
 
     @cached_property
     def named(self) -> dict[str, Stem]:
@@ -198,25 +199,25 @@ class Material:
 
     def _starts(self, name: str) -> np.ndarray:
         """Seconds at which an excerpt may start for the stem to sound in enough of it."""
-        cache = self.__dict__.setdefault("_starts_by_name", {})
-        if name not in cache:
+        if ("starts", name) not in self._found:
             active = np.asarray(self.estimates[name].active, dtype=np.int64)
             seconds = max(1, round(self.num_frames / self.sample_rate))
             total = np.concatenate([[0], np.cumsum(active)])
             last = max(0, (self.track_frames - self.num_frames) // self.sample_rate)
             start = np.arange(min(last, len(active) - 1) + 1)
             share = (total[np.minimum(start + seconds, len(active))] - total[start]) / seconds
-            cache[name] = start[share >= MIN_ACTIVE_SHARE]
-        return cache[name]
+            self._found["starts", name] = start[share >= MIN_ACTIVE_SHARE]
+        return self._found["starts", name]
 
     def _beats(self, name: str) -> np.ndarray:
         """Frames of the beats at which an excerpt may start for the stem to sound in enough of it."""
-        cache = self.__dict__.setdefault("_beats_by_name", {})
-        if name not in cache:
+        if ("beats", name) not in self._found:
             beats = np.rint(np.asarray(self.tempo.beats_s if self.tempo else (), dtype=np.float64) * self.sample_rate).astype(np.int64)
-            fits = np.isin(beats // self.sample_rate, self._starts(name)) & (beats + self.num_frames <= self.track_frames)
-            cache[name] = beats[fits]
-        return cache[name]
+            beats = beats[beats + self.num_frames <= self.track_frames]
+            allowed = np.zeros(self.track_frames // self.sample_rate + 1, dtype=bool)
+            allowed[self._starts(name)] = True
+            self._found["beats", name] = beats[allowed[beats // self.sample_rate]]
+        return self._found["beats", name]
 
 
 def fader(gain_db: float) -> EffectUse:
