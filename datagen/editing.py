@@ -96,7 +96,8 @@ def understood(texts: Sequence[str], names: Mapping[str, object] | Sequence[str]
 
     ``names`` are stems beside those of the grammar.
     """
-    edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*grammar.STEMS, *names))))
+    possible = [operation for operation in grammar.OPERATIONS if operation != "dereverb"]
+    edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*grammar.STEMS, *names))), possible=possible)
     if any(each.operation == "dereverb" for each in edits):
         raise EditError(
             "the reverberation of a recording cannot be taken off: its stems have no dry version, and this tool guesses none. "
@@ -150,7 +151,7 @@ def _processed(audio: Audio, sample_rate: int, each: Edit, name: str) -> Audio:
 
     try:
         with torch.inference_mode():
-            return np.asarray(apply_chain(torch.from_numpy(np.ascontiguousarray(audio)), sample_rate, chains[0]).numpy())
+            return np.asarray(apply_chain(torch.from_numpy(np.array(audio)), sample_rate, chains[0]).numpy())
     except ValueError as error:  # a pan of a mono song, a cutoff beyond half of its sample rate
         raise EditError(f"{each.operation} of {name} cannot be done on this recording: {error}") from error
 

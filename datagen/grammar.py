@@ -28,11 +28,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 from manifests.records import EffectUse
 
 Operation = Literal["mute", "isolate", "volume", "pan", "lowpass", "highpass", "dereverb"]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 Amount = float | str | None
 Chain = tuple[EffectUse, ...]
 
@@ -97,28 +98,28 @@ WORDINGS = (
 )
 
 
-def parse(text: str, *, stems: Sequence[str] = STEMS) -> Edit:
+def parse(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> Edit:
     """The label of a sentence. Raises EditError naming the nearest accepted sentence for any other text.
 
-    ``stems`` are the names that are understood, beside each of which "the" may stand.
+    ``stems`` are the names that are understood, before each of which "the" may stand; ``possible`` are the operations that may be named.
     """
     plain = _plain(text)
     for wording, pattern in _patterns(tuple(stems)):
         if (found := pattern.fullmatch(plain)) is not None:
             named = tuple(re.sub(r"^the ", "", name) for name in re.split(r", and |, | and ", found["stems"]))
             return Edit(wording.operation, _once(named), _amount(wording, found.groupdict().get("amount"), text))
-    raise EditError(f"{text!r} is no edit that is understood; the nearest is {nearest(text, stems=stems)!r}")
+    raise EditError(f"{text!r} is no edit that is understood; the nearest is {nearest(text, stems=stems, possible=possible)!r}")
 
 
-def parse_all(texts: Sequence[str], *, stems: Sequence[str] = STEMS) -> list[Edit]:
+def parse_all(texts: Sequence[str], *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> list[Edit]:
     """The labels of several sentences, some of them joined by ";". Raises EditError if there is none."""
     parts = [part for text in texts for part in text.split(";") if part.strip()]
     if not parts:
         raise EditError(f"an edit is missing; expected a sentence such as {sentence(WORDINGS[0], Edit('mute', (stems[0],)))!r}")
-    return [parse(part, stems=stems) for part in parts]
+    return [parse(part.strip(), stems=stems, possible=possible) for part in parts]
 
 
-def nearest(text: str, *, stems: Sequence[str] = STEMS) -> str:
+def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> str:
     """The accepted sentence that is most like a text, with the stems and the number that the text seems to name."""
     plain = _plain(text)
     known = {word for wording in WORDINGS for word in wording.text.split()}
@@ -128,7 +129,7 @@ def nearest(text: str, *, stems: Sequence[str] = STEMS) -> str:
     number = re.search(r"\d+(?:\.\d+)?", plain)
     told = [" by " + number[0] + " db"] if number and float(number[0]) <= MOST_DB[1.0] else []
     candidates = {}
-    for wording in WORDINGS:
+    for wording in (each for each in WORDINGS if each.operation in possible):
         said = [*VOLUME_AMOUNTS, *told] if wording.operation == "volume" else _amount_texts(wording)
         for amount in said:
             candidates[_filled(wording, named, amount).lower()] = _filled(wording, named, amount)

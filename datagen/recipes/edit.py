@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -35,7 +35,7 @@ class Config(RecipeConfig):
 
     per_track: int = Field(0, ge=0, description="how many pairs of this kind each track gives; 0 unless asked for")
     stems: tuple[str, ...] = Field((), description="stems that edits may name; none: all that the track has and the grammar knows")
-    operations: tuple[Operation, ...] = Field(get_args(Operation), min_length=1, description="what is drawn from")
+    operations: tuple[Operation, ...] = Field(grammar.OPERATIONS, min_length=1, description="what is drawn from")
     most_stems: int = Field(3, ge=1, description="how many stems one edit names at most")
     mixture: Literal["sum", "released"] = Field("sum", description="the sum of the stems, or with their residual on both sides")
 
