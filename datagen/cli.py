@@ -184,7 +184,8 @@ def build(
     terminal, place, stages = Terminal(as_json), Corpus(corpus), _stages()
     separation: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
     separation |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
-    changes = {"": {"seed": seed}, "songs": {"kind": kind}, "separation": separation, "dataset": {"format": dataset_format}}
+    changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind}, "separation": separation}
+    changes["dataset"] = {"format": dataset_format}
     with _corpus_of(place, songs, config, changes):
         run = _run(
             terminal,
