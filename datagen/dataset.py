@@ -1,7 +1,7 @@
 """Reading a dataset back: a torch ``Dataset`` of (inputs, targets, mask), ready for a ``DataLoader``.
 
 Conventions
-    inputs is [N, C, T], targets [M, C, T], float32; mask [N] is True where an input is real and False where it pads. N and M are the
+    inputs is [N, C, T], targets [M, C, T], float32; mask [N] is True where an input has a source and False where it pads. N and M are the
     largest numbers of inputs and targets of the selection, so examples stack; a missing input is silence.
     A mono signal is repeated on both channels unless ``num_channels=1``, which averages stereo ones.
     The dataset folder stands alone: it can be moved or mounted elsewhere. Opening it reads tables only; sound is read per item, and of a
@@ -129,7 +129,8 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         start = self._start_of(pair)
         inputs = self._read([file for file in example.signals if file.role == "input"], self.num_inputs, start)
         targets = self._read([file for file in example.signals if file.role == "target"], self.num_targets, start)
-        mask = torch.arange(self.num_inputs) < len(pair.inputs)
+        mask = torch.zeros(self.num_inputs, dtype=torch.bool)
+        mask[: len(pair.inputs)] = torch.tensor([bool(signal.branches) for signal in pair.inputs])
         if self.vocabulary is not None:
             return LabelledItem(inputs, targets, mask, index % len(self), self._labels(pair))
         return IndexedItem(inputs, targets, mask, index % len(self)) if self.with_index else Item(inputs, targets, mask)

@@ -190,11 +190,16 @@ def _known(rows: Rows, name: str, column: str, tables: Sequence[str]) -> Iterato
 
 
 def _splits(rows: Rows) -> Iterator[Problem]:
-    """Artists, and tracks, that are in two splits."""
+    """Artists, and tracks, that are in two splits; sources of a pair that are of another split than it."""
     splits = {track.id: track.split for track in rows["tracks"]}
+    track_of = {stem.id: stem.track_id for stem in rows["stems"]} | {track.id: track.id for track in rows["tracks"]}
     for pair in rows["pairs"]:
         if pair.split != splits.get(pair.track_id, pair.split):
             yield Problem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its track in {splits[pair.track_id]}")
+        for source_id in dict.fromkeys(branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches):
+            song = track_of.get(source_id, pair.track_id)
+            if song != pair.track_id and pair.split != splits.get(song, pair.split):
+                yield Problem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its source {source_id} in {splits[song]}")
     artists: dict[str, list[Track]] = defaultdict(list)
     for track in rows["tracks"]:
         if track.artist:

@@ -25,6 +25,7 @@ from manifests.records import (
     SignalFile,
     Stem,
     Track,
+    TrackEstimate,
     content_id,
     seal,
 )
@@ -101,6 +102,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         rows["tracks"].append(track)
         rows["stems"] += stems
         rows["estimates"] += [estimate_of(stem) for stem in stems if stem.name != RESIDUAL]
+        rows["track_estimates"].append(seal(TrackEstimate, task_id=TASK, track_id=track.id, tempo_bpm=None, key=None, key_confidence=0.0))
         rows["pairs"].append(pair)
         rows["examples"].append(example_of(corpus, pair, ("flac24", "wav32f")[index]))
     rows["rejected"].append(seal(Rejected, stage="catalog", row_id="x.mp3", subject="x.mp3", reason="empty file (0 bytes)"))
@@ -235,6 +237,7 @@ def test_path_that_leaves_the_corpus_is_found(corpus, songs):
         ("stems", "track_id", "track_id {0} is not in tracks"),
         ("estimates", "stem_id", "stem_id {0} is not in stems"),
         ("estimates", "track_id", "track_id {0} is not in tracks"),
+        ("track_estimates", "track_id", "track_id {0} is not in tracks"),
         ("pairs", "track_id", "track_id {0} is not in tracks"),
         ("examples", "pair_id", "pair_id {0} is not in pairs"),
     ],
@@ -252,6 +255,18 @@ def test_source_that_is_no_stem_is_found(corpus, songs):
     pairs[0] = resealed(pairs[0], inputs=(Signal(name="drums", branches=(Branch(source_id=nobody),)),))
     replace(corpus, "pairs", pairs)
     assert f"source {nobody} is neither a stem nor a track" in [problem.what for problem in check_corpus(corpus, songs)]
+
+
+def test_source_of_another_split_than_its_pair_is_found(corpus, songs):
+    pairs, stems = rows_of(corpus, "pairs"), rows_of(corpus, "stems")
+    tracks = [row.model_copy(update={"split": split}) for row, split in zip(rows_of(corpus, "tracks"), ("train", "valid"), strict=True)]
+    pairs[1] = resealed(pairs[1], split="valid")
+    strange = next(stem for stem in stems if stem.track_id == tracks[1].id)
+    pairs[0] = resealed(pairs[0], inputs=(Signal(name="drums", branches=(Branch(source_id=strange.id),)), *pairs[0].inputs[1:]))
+    replace(corpus, "tracks", tracks)
+    replace(corpus, "pairs", pairs)
+    problems = [problem.what for problem in check_corpus(corpus, songs) if problem.table == "pairs" and "is in" in problem.what]
+    assert problems == [f"is in train, its source {strange.id} in valid"]
 
 
 @pytest.mark.parametrize(("source", "level"), [("folder", "error"), ("musdb18", "warning")])
