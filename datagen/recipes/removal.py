@@ -19,7 +19,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -143,8 +143,10 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
     uses = [draw_use(effects[index], config.ranges.get(effects[index], {}), material.sample_rate, rng) for index in order]
     before = (EffectUse(effect="width", settings={"width": 0.0}),) if config.mono and stereo else ()
     level = _level(config) if config.level_after_each else material.fader_to(name, config.loudness_lufs)
-    wet = _levelled((*before, level), uses, config)
-    dry = _levelled((*before, level), [use for place, use in enumerate(uses) if place in stays], config)
+    after_each = (level,) if config.level_after_each else ()
+    steps = [(use, *after_each) for use in uses]
+    wet = (*before, level, *chain.from_iterable(steps))
+    dry = (*before, level, *chain.from_iterable(step for place, step in enumerate(steps) if place in stays))
     source = material.named[name].id
     return Draft(start_frame, (_signal("wet", source, wet),), (_signal("dry", source, dry),), redraw_below=config.redraw_below)
 
@@ -153,15 +155,8 @@ def _level(config: Config) -> EffectUse:
     return EffectUse(effect="loudness", settings={"target_db": config.loudness_lufs, "measure": "lufs"})
 
 
-def _levelled(start: tuple[EffectUse, ...], uses: Sequence[EffectUse], config: Config) -> tuple[EffectUse, ...]:
-    """A chain, with its level set again after every effect if that is asked for."""
-    if not config.level_after_each:
-        return (*start, *uses)
-    return (*start, *(step for use in uses for step in (use, _level(config))))
-
-
-def _signal(name: str, source_id: str, chain: tuple[EffectUse, ...]) -> Signal:
-    return Signal(name=name, branches=(Branch(source_id=source_id, chain=chain),))
+def _signal(name: str, source_id: str, uses: tuple[EffectUse, ...]) -> Signal:
+    return Signal(name=name, branches=(Branch(source_id=source_id, chain=uses),))
 
 
 def _between(fewest: int, most: int, rng: np.random.Generator) -> int:
