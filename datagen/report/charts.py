@@ -113,7 +113,7 @@ def strips(title: str, rows: Sequence[Strip], axis: Axis, *, digits: int = 1, ze
         parts.append(f'<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{ROW * len(rows) + 4:.0f}"/>')
     for index, row in enumerate(rows):
         parts.append(_strip(row, axis, 4.0 + ROW * (index + 0.5), digits))
-    parts.append(f'<text class="muted" x="{WIDTH:.0f}" y="{ROW * len(rows) + 18:.0f}" text-anchor="end">median</text>')
+    parts.append(f'<text class="muted" x="{WIDTH:.0f}" y="{ROW * len(rows) + 34:.0f}" text-anchor="end">median</text>')
     said = "; ".join(
         f"{row.name}: median {fixed(float(np.median(row.values)), digits)}, {len(row.values)} values" for row in rows if len(row.values)
     )

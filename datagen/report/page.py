@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -106,6 +106,7 @@ def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
         if player.signals:
             for track in found.tracks_of(player.pair):
                 on_page[track] += player.num_seconds
+    by_kind = {kind: settings.spreads([pair for pair in found.pairs if pair.kind == kind]) for kind in found.kinds}
     return {
         "name": found.name,
         "rows": found,
@@ -118,8 +119,8 @@ def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
         "role_words": settings.ROLE_WORDS,
         "balance_charts": _balance_charts(found),
         "loudness_charts": _loudness_charts(found),
-        "effects": _effects(found),
-        "effect_use": _effect_use(found),
+        "effects": _effects(settings.together(by_kind.values())),
+        "effect_use": _effect_use(found, by_kind),
         "tempo_charts": _tempo_charts(found),
         "tracks": _track_rows(found)[:MAX_LISTED],
         "rejected": [(row.stage, rows.told(found, row.subject), rows.told(found, row.reason)) for row in found.rejected[:MAX_LISTED]],
@@ -231,7 +232,7 @@ def _loudness_charts(found: Rows) -> list[tuple[str, Markup]]:
     values = [value for value in closure.values() if value is not None]
     exact = len(closure) - len(values)
     if values:
-        axis = charts.around("closure (dB), energy that the stems leave of the mixture", values, least=4.0)
+        axis = charts.around("closure (dB)", values, least=4.0)
         more = f"; in {_many(exact, 'track')} the stems sum exactly" if exact else ""
         drawn.append((f"Closure of each track, lower is better{more}", charts.strips("Closure", [Strip("tracks", values)], axis)))
     elif exact:
@@ -253,21 +254,21 @@ def _signal_loudness(found: Rows, most: int = 12) -> list[tuple[str, list[float]
     return [(name if names[name] == 1 else f"{kind} {name}", values[kind, role, name]) for kind, role, name in top]
 
 
-def _effect_use(found: Rows) -> list[tuple[str, Markup]]:
+def _effect_use(found: Rows, by_kind: Mapping[str, Sequence[settings.EffectSpread]]) -> list[tuple[str, Markup]]:
     """How often each kind of pair uses each effect, in the input only and elsewhere; each with a caption."""
+    pairs = Counter(pair.kind for pair in found.pairs)
     drawn = []
-    for kind in found.kinds:
-        pairs = [pair for pair in found.pairs if pair.kind == kind]
-        counted = [(s.name, s.counts["removed"], s.counts["kept"] + s.counts["added"]) for s in settings.spreads(pairs)]
+    for kind, spreads in by_kind.items():
+        counted = [(s.name, s.counts["removed"], s.counts["kept"] + s.counts["added"]) for s in spreads]
         if counted:
-            drawn.append((f"Uses in {_many(len(pairs), f'{kind} pair')}", charts.bars(f"Effects in {kind} pairs", counted)))
+            drawn.append((f"Uses in {_many(pairs[kind], f'{kind} pair')}", charts.bars(f"Effects in {kind} pairs", counted)))
     return drawn
 
 
-def _effects(found: Rows) -> list[dict[str, Any]]:
+def _effects(spreads: Sequence[settings.EffectSpread]) -> list[dict[str, Any]]:
     """For each effect its counts and a chart for each setting."""
     shown = []
-    for spread in settings.spreads(found.pairs):
+    for spread in spreads:
         known = settings.declared(spread.name)
         drawn = [_setting_chart(spread, name) for name in (*(n for n in known if n in spread.values), *(set(spread.values) - set(known)))]
         counts = [(settings.ROLE_WORDS[role], spread.counts[role]) for role in settings.ROLES if spread.counts[role]]

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from datagen.render import Sources, render
 from datagen.report.charts import fixed, number, waveform
-from datagen.report.rows import Rows, duration, signals
+from datagen.report.rows import Rows, duration, ordered, signals
 from datagen.report.settings import BUS, uses, written
 from manifests.audio import Audio, db_to_gain, encode_mp3, gain_to_db
 from manifests.records import Example, Pair, Refused
@@ -63,12 +63,11 @@ class Player:
     notes: list[str] = field(default_factory=list)
     num_seconds: float = 0.0
     matched: bool = False
-    first: int = 0
 
     def for_script(self) -> dict[str, Any]:
         """What the script needs: length and sources of the signals."""
         sounds = [{"mp3": each.mp3, "sums": each.sums, "match": round(each.match_gain, 5)} for each in self.signals]
-        return {"seconds": round(self.num_seconds, 6), "signals": sounds, "first": self.first}
+        return {"seconds": round(self.num_seconds, 6), "signals": sounds}
 
 
 def choose(rows: Rows, count: int, seed: int) -> list[Chosen]:
@@ -144,25 +143,26 @@ def _audio(rows: Rows, places: Places, pair: Pair, example: Example) -> dict[str
 def _fill(player: Player, pair: Pair, example: Example, audio: dict[str, Audio]) -> None:
     """Adds the signals, the sum of the inputs where there are several, and what is drawn but not heard."""
     sounding = _on_page(player, [(role, signal.name) for role, signal in signals(pair) if signal.view != "gain" and signal.name in audio])
+    if sum(role == "input" for role, _ in sounding) > 1:  # the sum of the inputs and the target are compared: one below the other
+        sounding.sort(key=lambda each: each[0] == "input")
     parts = [(role, name, audio[name]) for role, name in sounding]
     inputs = [index for index, (role, _) in enumerate(sounding) if role == "input"]
     total: Audio | None = None
     if len(inputs) > 1:
         total = np.sum([_stereo(parts[index][2]) for index in inputs], axis=0, dtype=np.float32)
-    every = [part for _, _, part in parts] + ([total] if total is not None else [])
+    every = ([total] if total is not None else []) + [part for _, _, part in parts]
     peak = max((float(np.abs(each).max(initial=0.0)) for each in every), default=0.0)
     gain = min(1.0, db_to_gain(CEILING_DBFS) / peak) if peak else 1.0
     if gain < 1.0:
         player.notes.append(f"Turned down by {number(-gain_to_db(gain), 2)} dB for this page, all signals alike.")
     lufs = {file.name: file.loudness_lufs for file in example.signals}
-    for role, name, part in parts:
-        mp3 = base64.b64encode(encode_mp3(part * np.float32(gain), pair.sample_rate)).decode()
-        player.signals.append(Heard(name, role, _outline(part, peak), _lufs(lufs.get(name)), mp3))
     if total is not None:
         loudness = integrated_loudness(total, pair.sample_rate)
         said = _lufs(loudness if math.isfinite(loudness) else None)
-        player.signals.append(Heard("all inputs together", "sum", _outline(total, peak), said, "", inputs))
-        player.first = len(player.signals) - 1
+        player.signals.append(Heard("all inputs", "sum", _outline(total, peak), said, "", [index + 1 for index in inputs]))
+    for role, name, part in parts:
+        mp3 = base64.b64encode(encode_mp3(part * np.float32(gain), pair.sample_rate)).decode()
+        player.signals.append(Heard(name, role, _outline(part, peak), _lufs(lufs.get(name)), mp3))
     _match(player, every, pair.sample_rate)
     player.curves = [_curve(role, signal.name, audio[signal.name]) for role, signal in signals(pair) if signal.view == "gain"]
 
@@ -218,12 +218,19 @@ def _curve(role: str, name: str, gain: Audio) -> Heard:
     reduction_db = np.minimum(20.0 * np.log10(lowest), 0.0)
     depth = max(1.0, -float(reduction_db.min()))
     points = " ".join(f"{x},{round(2 - 58 * float(value) / depth)}" for x, value in enumerate(reduction_db))
-    return Heard(name, role, Markup(f"M{points}"), f"at most {number(-float(reduction_db.min()), 2)} dB")
+    return Heard(name, role, Markup(f"M{points}"), f"at most {fixed(-float(reduction_db.min()))} dB")
 
 
 def _settings(rows: Rows, pair: Pair) -> list[dict[str, Any]]:
-    """The effects of a pair in the order of their chains: side, what they stand on, name, settings with units."""
-    found = []
+    """The effects of a pair in the order of their chains: side, what they stand on, name, settings with units. Before them the stems
+    that stand on one side only, which is how something is muted or taken out.
+    """
+    found: list[dict[str, Any]] = []
+    sides = [{branch.source_id for signal in group for branch in signal.branches} for group in (pair.inputs, pair.targets)]
+    for role, sources in (("removed", sides[0] - sides[1]), ("added", sides[1] - sides[0])):
+        names = ordered({rows.stem[source].name for source in sources if source in rows.stem})
+        if names and all(sides):
+            found.append({"role": role, "on": "", "effect": ", ".join(names), "settings": []})
     for use in uses(pair):
         stem = rows.stem.get(use.source)
         track = rows.track.get(stem.track_id) if stem else None

@@ -34,7 +34,7 @@
       this.element = element;
       this.seconds = facts.seconds;
       this.signals = facts.signals;
-      this.selected = facts.first;
+      this.selected = 0;
       this.at = 0;
       this.playing = false;
       this.sources = [];

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -85,8 +85,23 @@ def spreads(pairs: Sequence[Pair]) -> list[EffectSpread]:
             spread.counts[use.role] += 1
             for name, value in use.settings.items():
                 spread.values[name].append((value, use.role))
+    return _by_use(found.values())
+
+
+def together(groups: Iterable[Sequence[EffectSpread]]) -> list[EffectSpread]:
+    """The spreads of several groups of pairs as one."""
+    found: dict[str, EffectSpread] = {}
+    for spread in (spread for group in groups for spread in group):
+        total = found.setdefault(spread.name, EffectSpread(spread.name))
+        total.counts.update(spread.counts)
+        for name, values in spread.values.items():
+            total.values[name] += values
+    return _by_use(found.values())
+
+
+def _by_use(spreads: Iterable[EffectSpread]) -> list[EffectSpread]:
     # Levels last: they bring every pair to one loudness, and are seldom what a corpus was made for.
-    return sorted(found.values(), key=lambda each: (each.name in LEVELS, -each.counts["removed"] - each.counts["added"], each.name))
+    return sorted(spreads, key=lambda each: (each.name in LEVELS, -each.counts["removed"] - each.counts["added"], each.name))
 
 
 @cache
