@@ -30,7 +30,7 @@ class SongsConfig(Section):
     """Where the songs are, and how they are split."""
 
     folder: str = Field(".", description="the songs folder, or a CSV file; absolute, or relative to where the command is run")
-    kind: Literal["auto", "folder", "csv", "stems", "musdb18", "musdb18hq"] = "auto"
+    kind: Literal["auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq"] = "auto"
     shares: SplitShares = Field(
         default_factory=SplitShares, description="how the artists are divided where the data set has no split of its own"
     )

@@ -13,7 +13,7 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML 
 JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that work at the same time.")]
 DaskOption = Annotated[str | None, typer.Option("--dask", help="Address of a dask scheduler to work on instead, e.g. tcp://10.0.0.1:8786.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-KindOption = Annotated[str | None, typer.Option(help="What SONGS is: auto, folder, csv, stems, musdb18, musdb18hq.")]
+KindOption = Annotated[str | None, typer.Option(help="What SONGS is: auto, folder, csv, stems, multitracks, musdb18, musdb18hq.")]
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="Demucs model: htdemucs, htdemucs_ft, bundled, hf://OWNER/NAME, ...")
 ]

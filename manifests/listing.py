@@ -5,6 +5,8 @@ Conventions
     suffixes are passed over. Links are followed; each real folder is read once, so a loop of links comes to an end.
     A STEM file (``*.stem.mp4``, or any mp4 with five audio streams) holds mixture, drums, bass, other, vocals, in that order; so does a
     folder with a file of each of these names. Both are multitracks wherever they are found.
+    A multitrack with stems of other names (kick, snare, ...) is a folder with a file named mixture or mix and any others: all folders with
+    the kind ``multitracks``, single ones as a line of a CSV whose path is a folder. Its stems are named after their files.
     MUSDB's splits are read from musdb's configuration file. The package itself is not imported: it needs the ffmpeg program, asks it
     five times about every song, reads WAV as 16 bit, and stops at the first damaged file. A test compares the two listings.
 
@@ -18,6 +20,7 @@ import csv
 import difflib
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -26,11 +29,12 @@ from pydantic import ValidationError
 
 from manifests import audio
 from manifests.musdb_terms import terms_of
-from manifests.records import Record, Refused, RelativePath, Split
+from manifests.records import RESIDUAL, Record, Refused, RelativePath, Split
 
-KINDS = ("auto", "folder", "csv", "stems", "musdb18", "musdb18hq")
+KINDS = ("auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq")
 CSV_COLUMNS = ("path", "title", "artist", "album", "rights", "split")
 STEM_ORDER = ("mixture", "drums", "bass", "other", "vocals")
+MIXTURES = ("mixture", "mix")  # what the file of a multitrack folder is called that is none of its stems
 TABLES = ("tracks.parquet", "tracks.jsonl.part", "examples.parquet")  # a folder with one of them is a corpus or a dataset, not songs
 
 
@@ -93,7 +97,13 @@ def find(songs: Path, *, kind: str = "auto", csv: Path | None = None) -> Found:
     if csv is not None:
         _from_csv(root, csv, listing)
     else:
-        listers = {"folder": _from_folder, "stems": _from_stems, "musdb18": _from_musdb18, "musdb18hq": _from_musdb18hq}
+        listers = {
+            "folder": _from_folder,
+            "stems": _from_stems,
+            "multitracks": _from_multitracks,
+            "musdb18": _from_musdb18,
+            "musdb18hq": _from_musdb18hq,
+        }
         listers[_kind_of(root) if kind == "auto" else kind](root, listing)
     return Found(root, tuple(sorted(listing.candidates, key=lambda found: found.path)), tuple(sorted(listing.refused)))
 
@@ -122,6 +132,37 @@ def _from_stems(root: Path, listing: _Listing) -> None:
         for name in names:
             if _is_stem_file(folder / name):
                 _add(listing, root, "stems", [_below(root, folder, name)])
+
+
+def _from_multitracks(root: Path, listing: _Listing) -> None:
+    for folder, names in _walk(root, listing):
+        if names:
+            _add_multitrack(listing, root, "multitracks", folder, names)
+
+
+def _add_multitrack(
+    listing: _Listing, root: Path, source: str, folder: Path, names: Sequence[str], columns: Mapping[str, str | None] | None = None
+) -> None:
+    """Adds a folder that holds a mixture and stems of any names; refuses it where it does not."""
+    where = _below(root, folder, "")
+    mixture = next((name for wanted in MIXTURES for name in names if PurePosixPath(name).stem.lower() == wanted), None)
+    stems = {name: stem_name(name) for name in names if name != mixture}
+    if mixture is None or not stems:
+        listing.refuse(where, "a multitrack is a folder of a file named mixture (or mix) and its stems; " + _lacks(mixture, stems))
+    elif len(set(stems.values())) < len(stems) or not all(stems.values()) or RESIDUAL in stems.values():
+        listing.refuse(where, f"stems would be called {', '.join(stems.values())}; expected different names, none empty or {RESIDUAL!r}")
+    else:
+        files = [_below(root, folder, name) for name in (mixture, *stems)]
+        _add(listing, root, source, files, columns, stem_names=tuple(stems.values()))
+
+
+def _lacks(mixture: str | None, stems: Mapping[str, str]) -> str:
+    return f"there are {len(stems)} files and none of that name" if mixture is None else f"there is only {mixture}"
+
+
+def stem_name(file: str) -> str:
+    """The name of a stem after its file: lower case, with underscores for all but letters and digits ("Hi-Hat.wav" is hi_hat)."""
+    return "_".join(re.findall(r"[a-z0-9]+", PurePosixPath(file).stem.lower()))
 
 
 def _from_musdb18(root: Path, listing: _Listing) -> None:
@@ -205,7 +246,11 @@ def _add_listed(root: Path, path: Path, song: str, where: str, values: dict[str,
     if relative.startswith(".."):
         listing.refuse(song, f"{where}: lies outside the songs folder {root}")
         return
-    _add(listing, root, "csv", [PurePosixPath(Path(relative)).as_posix()], values)
+    if place.is_dir():
+        names = sorted(entry.name for entry in os.scandir(place) if entry.name[0] != "." and _is_sound(root, place, entry, listing))
+        _add_multitrack(listing, root, "csv", place, names, values)
+    else:
+        _add(listing, root, "csv", [PurePosixPath(Path(relative)).as_posix()], values)
 
 
 def _walk(root: Path, listing: _Listing) -> Iterator[tuple[Path, list[str]]]:
@@ -254,12 +299,20 @@ def _is(question: Callable[[], bool]) -> bool:
         return False
 
 
-def _add(listing: _Listing, root: Path, source: str, files: Sequence[str], columns: Mapping[str, str | None] | None = None) -> None:
+def _add(
+    listing: _Listing,
+    root: Path,
+    source: str,
+    files: Sequence[str],
+    columns: Mapping[str, str | None] | None = None,
+    *,
+    stem_names: Sequence[str] = STEM_ORDER[1:],
+) -> None:
     """Adds a recording: its mixture's path, then those of its stems if it has files for them."""
     if _printable(files[0]) != files[0]:
         listing.refuse(files[0], "its name is not UTF-8; rename it")
         return
-    references = tuple((name, stem, 0) for name, stem in zip(STEM_ORDER[1:], files[1:], strict=False))
+    references = tuple((name, stem, 0) for name, stem in zip(stem_names, files[1:], strict=False))
     if not references and _is_stem_file(root / files[0]):
         references = tuple((name, files[0], stream) for stream, name in enumerate(STEM_ORDER) if stream)
     try:
