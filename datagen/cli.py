@@ -416,11 +416,12 @@ def demo(
         wrong = _check(terminal, place)
     terminal.say("What to look at next")
     for what, why in NEXT_STEPS:
-        terminal.say(f"  {what.format(corpus=corpus):<34}{why}")
+        terminal.say(f"  {what.format(corpus=corpus):<34}{why.format(corpus=corpus)}")
     _close(terminal, place, "demo", summaries, wrong)
 
 
 NEXT_STEPS = (
+    ("stemwright report {corpus}", "then open {corpus}/report.html: charts, and wet against dry to hear"),
     ("{corpus}/dataset/*/removal/*/", "input_wet.flac against target_dry.flac: listen"),
     ("{corpus}/pairs.parquet", "every setting that was drawn (pandas.read_parquet)"),
     ("{corpus}/config.toml", "what to change; `stemwright plan` and `render` go on from there"),
