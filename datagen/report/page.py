@@ -30,7 +30,7 @@ from datagen.report.rows import Rows
 
 PLAYERS = 12
 MAX_LISTED = 2000  # rows of a table on the page; the Parquet file has them all
-MAX_CONFIG_DEPTH = 3
+MAX_STRIPS = 16  # signals of one kind of pair
 SHORT_KINDS = {
     "removal": "wet is the input, dry the target: one excerpt with and without the effects that a model learns to remove",
     "mix": "stems are the inputs, their mix the target",
@@ -171,7 +171,7 @@ def _tiles(found: Rows) -> list[tuple[str, str, str]]:
         (_grouped(len(stems)), "stems", ", ".join(found.stem_names)),
         (_grouped(len(found.pairs)), "pairs", _shares(pairs)),
         (_grouped(len(found.rejected)), "rejected", _refused_words(found)),
-        (rows.size(sum(disk.values())), "on disk", f"{rows.size(disk['stems'])} stems, {rows.size(disk['dataset'])} dataset"),
+        (rows.size(sum(disk.values())), "audio", f"{rows.size(disk['stems'])} stems, {rows.size(disk['dataset'])} dataset"),
     ]
 
 
@@ -223,11 +223,6 @@ def _loudness_charts(found: Rows) -> list[tuple[str, Markup]]:
         axis = charts.around("integrated loudness (LUFS)", [value for each in loudness.values() for value in each])
         strips = [Strip(name, loudness.get(name, []), f"stem-{name}") for name in found.stem_names]
         drawn.append(("Stems, on the scale of their mixture", charts.strips("Loudness of the stems", strips, axis)))
-    written = _signal_loudness(found)
-    if any(values for _, values in written):
-        axis = charts.around("integrated loudness (LUFS)", [value for _, values in written for value in values])
-        strips = [Strip(name, values) for name, values in written]
-        drawn.append(("Signals of the rendered pairs, as written", charts.strips("Loudness of the signals", strips, axis)))
     closure = {stem.track_id: stem.closure_db for stem in found.stems}
     values = [value for value in closure.values() if value is not None]
     exact = len(closure) - len(values)
@@ -237,21 +232,28 @@ def _loudness_charts(found: Rows) -> list[tuple[str, Markup]]:
         drawn.append((f"Closure of each track, lower is better{more}", charts.strips("Closure", [Strip("tracks", values)], axis)))
     elif exact:
         drawn.append((f"Closure: the stems of every track sum exactly to its mixture ({_many(exact, 'track')}).", Markup("")))
+    groups = _signal_loudness(found)
+    axis = charts.around("integrated loudness (LUFS)", [value for _, strips in groups for strip in strips for value in strip.values])
+    for kind, strips in groups:
+        drawn.append((f"Signals of {kind} pairs, as written", charts.strips(f"Loudness of the signals of {kind} pairs", strips, axis)))
     return drawn
 
 
-def _signal_loudness(found: Rows, most: int = 12) -> list[tuple[str, list[float]]]:
-    """(signal's name, loudness of each) for the most frequent signals; with the kind before it where two kinds share a name."""
+def _signal_loudness(found: Rows) -> list[tuple[str, list[Strip]]]:
+    """For each kind of pair its signals with the loudness of each as written, inputs first."""
     kinds = {pair.id: pair.kind for pair in found.pairs}
-    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    values: dict[str, dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
     for example in found.examples:
         for file in example.signals:
-            if file.loudness_lufs is not None:
-                values[kinds.get(example.pair_id, ""), file.role, file.name].append(file.loudness_lufs)
-    first = {name: index for index, name in enumerate(rows.ordered({name for _, _, name in values}))}
-    top = sorted(sorted(values, key=lambda key: -len(values[key]))[:most], key=lambda key: (key[0], key[1], first[key[2]]))
-    names = Counter(name for _, _, name in top)
-    return [(name if names[name] == 1 else f"{kind} {name}", values[kind, role, name]) for kind, role, name in top]
+            if file.loudness_lufs is not None and example.pair_id in kinds:
+                values[kinds[example.pair_id]][file.role, file.name].append(file.loudness_lufs)
+    groups = []
+    for kind, signals in sorted(values.items()):
+        first = {name: index for index, name in enumerate(rows.ordered({name for _, name in signals}))}
+        order = sorted(signals, key=lambda key: (key[0], first[key[1]]))
+        colours = {"input": "input", "target": "target"}
+        groups.append((kind, [Strip(name, signals[role, name], colours[role]) for role, name in order[:MAX_STRIPS]]))
+    return groups
 
 
 def _effect_use(found: Rows, by_kind: Mapping[str, Sequence[settings.EffectSpread]]) -> list[tuple[str, Markup]]:
