@@ -1,6 +1,7 @@
 """Exporting: a whole dataset as tables, without a second of sound; from them and one's own copies of the songs it is made again.
 
     manifest.json     what is here: versions, the separation model with its checksums, how many rows, the checksum of every table
+    README.md         what this is, for whoever finds it
     config.toml       the configuration, without anybody's folders
     tracks, stems, estimates, track_estimates, normalisations, pairs, redraws, examples .parquet      as in the corpus
     fingerprints, sketches .parquet       by what a song, or another encoding of it, is known again and compared
@@ -20,7 +21,7 @@ import platform
 import shutil
 import tempfile
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ import numpy as np
 from datagen import config as configuration
 from datagen.config import Config, ConfigError
 from datagen.corpus import Corpus, CorpusError
-from datagen.rights import Uses, admitted
+from datagen.rights import RightsConfig, Uses, admitted, renders_everything, summary
 from datagen.runner import OnProgress, Task, Workers, shared
 from datagen.stages import separator_of
 from manifests import __version__, fingerprint, sketch, table
@@ -44,6 +45,7 @@ R = TypeVar("R", bound=Record)
 
 FORMAT = 1  # raised when what is written changes
 MANIFEST = "manifest.json"
+README = "README.md"
 BLOCK_FRAMES = 1 << 16
 OF_TRACKS = ("stems", "estimates", "track_estimates", "normalisations", "pairs", "redraws")  # tables whose rows carry a track_id
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the same bytes at any time of day
@@ -112,6 +114,7 @@ def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progr
             of_corpus = corpus.table(name)
             table.write(folder / f"{name}.parquet", found, TYPES[name], made_from=table.made_from(of_corpus) or "")
         identity, said = _model(corpus, rows["tracks"], rows["stems"])
+        (folder / README).write_text(_readme(rows, identity), encoding="utf-8")
         (folder / MANIFEST).write_text(_manifest(folder, rows, identity, corpus), encoding="utf-8")
         sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
         if audio and corpus.dataset.exists():
@@ -162,10 +165,7 @@ def _allowed_rows(corpus: Corpus) -> dict[str, list[Any]]:
         wanted = name in ("tracks", "stems", "pairs", "examples")  # the others may never have been made
         rows[name] = corpus.rows(name, kind) if wanted or corpus.table(name).exists() else []
     policy = corpus.config.rights
-    uses = Uses(policy, rows["tracks"], rows["stems"])
-    rendered = {example.pair_id for example in rows["examples"]}
-    wrong = [pair for pair in rows["pairs"] if uses.of_pair(pair) == "excluded" or (pair.id in rendered and uses.of_pair(pair) != "render")]
-    if wrong:
+    if wrong := [] if renders_everything(policy) else _forbidden(policy, rows):
         raise ConfigError(
             f"[rights] does not allow {len(wrong)} of {len(rows['pairs'])} pairs as they stand in the corpus (the first is {wrong[0].id}); "
             f"bring it up to date with: stemwright plan {corpus.folder} and stemwright render {corpus.folder}"
@@ -175,6 +175,14 @@ def _allowed_rows(corpus: Corpus) -> dict[str, list[Any]]:
     for name in OF_TRACKS:
         rows[name] = [row for row in rows[name] if row.track_id in kept]
     return rows
+
+
+def _forbidden(policy: RightsConfig, rows: dict[str, list[Any]]) -> list[Pair]:
+    """The pairs that are planned or rendered though the policy now says otherwise."""
+    uses = Uses(policy, rows["tracks"], rows["stems"])
+    rendered = {example.pair_id for example in rows["examples"]}
+    asked = [(pair, uses.of_pair(pair)) for name in ("pairs", "redraws") for pair in rows[name]]
+    return [pair for pair, use in asked if use == "excluded" or (use == "recipes" and pair.id in rendered)]
 
 
 def _anonymous(track: Track) -> Track:
@@ -277,6 +285,35 @@ def _manifest(folder: Path, rows: dict[str, list[Any]], identity: dict[str, Any]
     return json.dumps({"id": content_id(json.loads(canonical_json(facts))), **facts}, indent=1, sort_keys=True) + "\n"
 
 
+def _readme(rows: dict[str, list[Any]], identity: dict[str, Any] | None) -> str:
+    """What this is and what to do with it, for whoever finds it."""
+    seconds = sum(pair.num_frames / pair.sample_rate for pair in rows["pairs"])
+    kinds = Counter(pair.kind for pair in rows["pairs"])
+    counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+    origins = sorted({stem.origin for stem in rows["stems"]})
+    weights = [f"| `{name}` | `{sha256}` |" for name, sha256 in (identity or {}).get("weights", {}).items()]
+    return "\n".join(
+        [
+            "# Recipes of a stemwright corpus",
+            "",
+            f"{len(rows['pairs']):,} pairs ({counted}; {seconds / 3600:.2f} hours) from {len(rows['tracks']):,} songs, as tables:",
+            "no sound is in here. Whoever has the songs makes the dataset again, byte for byte, whatever the files are called:",
+            "",
+            "```sh",
+            "stemwright rebuild RECIPES SONGS OUT",
+            "```",
+            "",
+            f"Stems: {', '.join(origins)}.",
+            "",
+            *(["| weights | SHA-256 |", "|---|---|", *weights, ""] if weights else []),
+            "| rights of the songs | songs |",
+            "|---|---:|",
+            *(f"| {' '.join(name.replace('|', '/').split())} | {count:,} |" for name, count in summary(rows["tracks"]).items()),
+            "",
+        ]
+    )
+
+
 def _zip(folder: Path, path: Path) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.iterdir()):
@@ -333,7 +370,7 @@ def opened(path: Path) -> Iterator[Recipes]:
     if not zipfile.is_zipfile(path):
         raise CorpusError(f"{path} is neither a folder nor a zip; expected what `stemwright export CORPUS OUT --no-audio` wrote")
     with tempfile.TemporaryDirectory(prefix="stemwright-") as unpacked:
-        known = {MANIFEST, "config.toml", *(f"{name}.parquet" for name in TYPES)}
+        known = {MANIFEST, README, "config.toml", *(f"{name}.parquet" for name in TYPES)}
         with zipfile.ZipFile(path) as archive:
             for name in known.intersection(archive.namelist()):
                 Path(unpacked, name).write_bytes(archive.read(name))

@@ -27,6 +27,7 @@ from manifests.records import AudioFile, Refused, Track
 
 REACH_S = 0.03  # how far a fingerprint's offset may be off
 LEAST_DB = 3.0  # below it, what sounds alike is another version
+SAME_DB = 110.0  # above it, nothing but the rounding of 24 bits
 GAIN_DB = 0.2  # a smaller difference of level is within the error of the sketch, and not undone
 BLOCK_FRAMES = 1 << 16
 
@@ -49,7 +50,7 @@ class Copy:
         gain = f", {-gain_to_db(self.gain):+.1f} dB in level" if self.gain != 1.0 else ""
         return (
             f"{self.path.name} is another encoding: aligned by {self.offset_frames} samples at {self.sample_rate} Hz{gain}; "
-            f"its bytes differ, by {self.distortion_db:.1f} dB SDR"
+            f"its bytes differ, {'its samples do not' if self.distortion_db >= SAME_DB else 'by ' + decibels(self.distortion_db)}"
         )
 
 
@@ -61,6 +62,11 @@ class Source:
     files: dict[str, Path] = field(default_factory=dict)
     copy: Copy | None = None
     reason: str = ""
+
+
+def decibels(distortion_db: float) -> str:
+    """A distortion in words."""
+    return f"{distortion_db:.1f} dB SDR" if distortion_db < SAME_DB else f"over {SAME_DB:.0f} dB SDR"
 
 
 class Shelf:

@@ -16,6 +16,7 @@ Conventions
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -27,7 +28,7 @@ from typing import Any
 from datagen.config import Config
 from datagen.corpus import Corpus, CorpusError
 from datagen.export import BLOCK_FRAMES, TYPES, Fingerprint, Recipes, SketchRow
-from datagen.known_songs import Copy, Source, aligned, find_sources
+from datagen.known_songs import Copy, Source, aligned, decibels, find_sources
 from datagen.render import Sources, render
 from datagen.rights import sources_of, unrendered
 from datagen.runner import OnProgress, Stage, Task, Workers, finish, shared
@@ -165,8 +166,10 @@ class Rebuild:
         notes = (*recorded.notes, copy.said)
         return recorded.model_copy(update={"id": track_id(file), "audio": file, "references": (), "notes": notes})
 
-    def _say(self, track: Track, status: str, what: str, **facts: float) -> None:
-        self.result.songs.append({"id": track.id, "title": track.title, "artist": track.artist, "status": status, "what": what, **facts})
+    def _say(self, track: Track, status: str, what: str, *, offset_frames: int | None = None, distortion_db: float | None = None) -> None:
+        named = {"id": track.id, "title": track.title, "artist": track.artist, "status": status, "what": what}
+        measurable = distortion_db is not None and math.isfinite(distortion_db)
+        self.result.songs.append({**named, "offset_frames": offset_frames, "distortion_db": distortion_db if measurable else None})
 
     def separate(self, on_progress: OnProgress | None = None) -> None:
         """Separates what is not separated yet, compares the stems, and writes the tables of what is known about them and of the pairs."""
@@ -176,7 +179,7 @@ class Rebuild:
         for stem in self.corpus.rows("stems", Stem):
             stems[stem.track_id][stem.name] = stem
         sketches = {row.id: row for row in self.recipes.rows("sketches", SketchRow)}
-        differ: dict[str, list[float]] = defaultdict(list)
+        differ: dict[str, list[float | None]] = defaultdict(list)
         for recorded in self.recipes.rows("stems", Stem):
             track = self._tracks.get(recorded.track_id)
             here = stems[track.id].get(recorded.name) if track else None
@@ -187,13 +190,15 @@ class Rebuild:
                 differ[recorded.track_id].append(self._difference_db(here, sketches.get(recorded.id)))
         for before, found_db in differ.items():
             if self._tracks[before].id == before:
-                what = f"the same file, but its stems come out otherwise here, by {min(found_db):.1f} dB SDR at most"
-                self._say(self._tracks[before], "other stems", what, distortion_db=min(found_db))
+                worst = min((found for found in found_db if found is not None), default=None)
+                how_much = "by how much is not known" if worst is None else f"the one that differs most by {decibels(worst)}"
+                what = f"the same file, but its stems come out otherwise here, {how_much}"
+                self._say(self._tracks[before], "other stems", what, distortion_db=worst)
         self._write_tables({track for track in self._tracks if track not in differ})
 
-    def _difference_db(self, stem: Stem, kept: SketchRow | None) -> float:
+    def _difference_db(self, stem: Stem, kept: SketchRow | None) -> float | None:
         if kept is None:
-            return float("-inf")
+            return None
         here = sketch.sketch_of(blocks(self.corpus.folder / stem.audio.path, BLOCK_FRAMES), stem.audio.num_channels)
         return sketch.distortion_db(sketch.unpack(kept.values), kept.energy, here.values)
 
@@ -201,13 +206,13 @@ class Rebuild:
         """Writes the pairs with the ids that their sources have here, and what was measured on stems that are the same."""
         for name in ("estimates", "track_estimates", "normalisations"):
             rows: list[Any] = [row for row in self.recipes.rows(name, TYPES[name]) if getattr(row, "track_id", None) in same]
-            if rows:
+            if rows or self.corpus.table(name).exists():
                 table.replace(self.corpus.table(name), rows, TYPES[name])
         for name in ("pairs", "redraws"):
             kept = [self._pair_here(pair) for pair in self.recipes.rows(name, Pair) if self._has_sources(pair)]
             whole = len(same) == len(self._sources)
             before = table.made_from(self.recipes.folder / f"{name}.parquet") or ""
-            if kept or name == "pairs":
+            if kept or name == "pairs" or self.corpus.table(name).exists():
                 table.replace(self.corpus.table(name), kept, Pair, made_from=before if whole else "")
 
     def _has_sources(self, pair: Pair) -> bool:
@@ -215,17 +220,16 @@ class Rebuild:
 
     def _pair_here(self, pair: Pair) -> Pair:
         """The recorded pair with the ids of this corpus; the pair itself where these are the recorded ones."""
-        if all(self._renamed[old] == old for old in (pair.track_id, *sources_of(pair))):
-            redrawn = pair.redraw_of and self._renamed.get(pair.redraw_of, pair.redraw_of)
-            if redrawn == pair.redraw_of:
-                self._renamed[pair.id] = pair.id
-                return pair
+        redraw_of = pair.redraw_of and self._renamed.get(pair.redraw_of, pair.redraw_of)
+        if redraw_of == pair.redraw_of and all(self._renamed[old] == old for old in (pair.track_id, *sources_of(pair))):
+            self._renamed[pair.id] = pair.id
+            return pair
         columns = pair.model_dump(exclude={"id"})
         for signal in (*columns["inputs"], *columns["targets"]):
             for branch in signal["branches"]:
                 branch["source_id"] = self._renamed[branch["source_id"]]
         columns["track_id"] = self._renamed[pair.track_id]
-        columns["redraw_of"] = pair.redraw_of and self._renamed.get(pair.redraw_of, pair.redraw_of)
+        columns["redraw_of"] = redraw_of
         here = _sealed(columns)
         self._renamed[pair.id] = here.id
         return here
@@ -240,9 +244,8 @@ class Rebuild:
         wanted = {self._renamed[row.pair_id]: row for row in self.recipes.examples() if self._renamed.get(row.pair_id) in pairs}
         tasks = [_task(pairs[pair_id], writer, files) for pair_id in wanted]
         stage = Stage("render", corpus.folder, "examples", Example)
-        outcome = run_tasks(
-            stage, tasks, shared(partial(_render, corpus.folder, writer), self.options.workers), on_progress, Present(corpus.folder)
-        )
+        work = shared(partial(_render, corpus.folder, writer), self.options.workers)
+        outcome = run_tasks(stage, tasks, work, on_progress, Present(corpus.folder))
         self._compare(wanted, outcome.rows)
         whole = [row.id for row in outcome.rows] == [row.id for row in self.recipes.examples()]
         made_from = self.recipes.rendered_from if whole else ""
