@@ -105,12 +105,14 @@ class Redraws:
 
         ``rejected`` are the rows of the last round; what becomes of them is added to ``self.rejected``.
         """
-        by_id = {pair.id: pair for pair in pairs}
+        refused = {row.row_id: row for row in rejected}
         self._attempt += 1
         drawn: list[Pair] = []
-        for row in rejected:
+        for pair in pairs:  # in their order: the rows come in the order in which workers were done
+            if (row := refused.get(pair.id)) is None:
+                continue
             if is_alike(row):
-                self.rejected.append(self._drawn_again(row, by_id[row.row_id], drawn))
+                self.rejected.append(self._drawn_again(row, pair, drawn))
             else:
                 self.rejected.append(row)
         self.rows += drawn

@@ -12,11 +12,11 @@ from datagen.corpus import Corpus
 from datagen.dataset import PairDataset
 from datagen.plan import generator, material_of
 from datagen.recipes import RECIPES
-from datagen.redraw import ALIKE, ATTEMPTS, distance_below
+from datagen.redraw import ALIKE, ATTEMPTS, Redraws, distance_below
 from datagen.runner import Workers
 from manifests import table
 from manifests.check import check_corpus
-from manifests.records import Estimate, Example, Pair, Stem, Track
+from manifests.records import Estimate, Example, Pair, Rejected, Stem, Track, seal
 
 ONE, TWO = Workers(1), Workers(2)
 
@@ -152,6 +152,14 @@ def test_replacements_are_drawn_by_the_recipe_with_the_attempt_in_the_key(corpus
             material = material_of(tracks[pair.track_id], own, estimates, corpus.config.pairs)
             drawn = RECIPES["removal"].draft(material, corpus.config.pairs.removal, generator(1, pair.track_id, "removal", pair.number, 1))
             assert (pair.start_frame, pair.inputs, pair.targets) == (drawn.start_frame, drawn.inputs, drawn.targets)
+
+
+def test_the_order_in_which_workers_are_done_does_not_show(planned_corpus):
+    config, pairs = planned_corpus.config, [pair for pair in planned_corpus.rows("pairs", Pair) if pair.kind == "removal"][:4]
+    rows = [seal(Rejected, stage="render", row_id=pair.id, subject=pair.id, reason=ALIKE) for pair in pairs]
+    one, other = (Redraws(planned_corpus, config) for _ in range(2))
+    assert one.next_round(pairs, rows) == other.next_round(pairs, rows[::-1])
+    assert one.rejected == other.rejected
 
 
 def test_what_was_rendered_is_audible_as_measured_on_the_files(corpus):
