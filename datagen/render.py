@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,25 +28,42 @@ Read = Callable[[str, int, int, int], Audio]  # (source id, start frame, number 
 RESAMPLING_MARGIN_S = 0.1  # read on both sides of an excerpt before resampling; soxr's filter is far shorter at any rate we take
 
 
-def render(pair: Pair, read: Read) -> dict[str, Audio]:
+class Rendered(dict[str, Audio]):
+    """{signal name: audio}, inputs first, and what only rendering can know.
+
+    ``levelled_db`` holds for each signal the gains in dB that its effects ``loudness`` gave, branch by branch, then those of its bus.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levelled_db: dict[str, tuple[float, ...]] = {}
+
+
+def render(pair: Pair, read: Read) -> Rendered:
     """The signals of a pair by name, inputs first. Raises Refused when a source cannot be read."""
     held = lru_cache(maxsize=None)(read)  # the same stem often stands in several signals of a pair
-    return {signal.name: _signal(signal, pair, held) for signal in (*pair.inputs, *pair.targets)}
+    rendered = Rendered()
+    for signal in (*pair.inputs, *pair.targets):
+        gains_db: list[float] = []
+        rendered[signal.name] = _signal(signal, pair, held, gains_db)
+        rendered.levelled_db[signal.name] = tuple(round(gain_db, 4) for gain_db in gains_db)
+    return rendered
 
 
-def _signal(signal: Signal, pair: Pair, read: Read) -> Audio:
-    parts = [_branch(branch, pair, read) for branch in signal.branches]
+def _signal(signal: Signal, pair: Pair, read: Read, gains_db: list[float]) -> Audio:
+    """One signal; adds to ``gains_db`` what its effects ``loudness`` gave."""
+    parts = [_branch(branch, pair, read, gains_db) for branch in signal.branches]
     num_channels = max((part.shape[0] for part in parts), default=1)
     total = np.zeros((num_channels, pair.num_frames), np.float32)
     for part in parts:
         total += part
     if signal.view == "audio":
-        return _through(total, pair.sample_rate, signal.bus)
-    unlimited, gain = _opened(total, pair.sample_rate, signal.bus)
+        return _through(total, pair.sample_rate, signal.bus, gains_db)
+    unlimited, gain = _opened(total, pair.sample_rate, signal.bus, gains_db)
     return gain if signal.view == "gain" else unlimited
 
 
-def _opened(audio: Audio, sample_rate: int, bus: tuple[EffectUse, ...]) -> tuple[Audio, Audio]:
+def _opened(audio: Audio, sample_rate: int, bus: tuple[EffectUse, ...], gains_db: list[float]) -> tuple[Audio, Audio]:
     """What a bus makes of audio [C, T], taken apart: the audio with all its gains but the limiter's, and the limiter's, [1 or C, T]."""
     import torch
 
@@ -61,9 +78,8 @@ def _opened(audio: Audio, sample_rate: int, bus: tuple[EffectUse, ...]) -> tuple
                 limited = effect.apply(limited, sample_rate, settings)
                 continue
             if use.effect == "loudness":  # the gain that the limited audio needs is given to both
-                settings = fader.Settings.model_construct(
-                    gain_db=float(loudness.gain_db(limited, sample_rate, cast("loudness.Settings", settings))), pan=0.0
-                )
+                gains_db.append(float(loudness.gain_db(limited, sample_rate, cast("loudness.Settings", settings))))
+                settings = fader.Settings.model_construct(gain_db=gains_db[-1], pan=0.0)
                 effect = EFFECTS["fader"]
             elif use.effect != "fader":
                 raise Refused(f"a bus with {use.effect} has no gain curve; expected limiter, loudness and fader only")
@@ -71,10 +87,10 @@ def _opened(audio: Audio, sample_rate: int, bus: tuple[EffectUse, ...]) -> tuple
     return unlimited.numpy(), gain.numpy()
 
 
-def _branch(branch: Branch, pair: Pair, read: Read) -> Audio:
+def _branch(branch: Branch, pair: Pair, read: Read, gains_db: list[float]) -> Audio:
     start_frame = pair.start_frame + branch.offset_frames
     source = read(branch.source_id, start_frame, pair.num_frames, pair.sample_rate)
-    return _through(_taken(source, branch.channels), pair.sample_rate, branch.chain)
+    return _through(_taken(source, branch.channels), pair.sample_rate, branch.chain, gains_db)
 
 
 def _taken(audio: Audio, channels: str) -> Audio:
@@ -84,18 +100,24 @@ def _taken(audio: Audio, channels: str) -> Audio:
     return {"all": audio, "left": audio[:1], "right": audio[-1:]}[channels]
 
 
-def _through(audio: Audio, sample_rate: int, chain: tuple) -> Audio:
+def _through(audio: Audio, sample_rate: int, chain: tuple[EffectUse, ...], gains_db: list[float]) -> Audio:
     if not chain:
         return audio
     import torch
 
-    from datagen.effects import apply_chain
+    from datagen.effects import apply_chain, loudness
 
+    out = torch.from_numpy(audio)
     with torch.inference_mode(), one_thread():
-        out = apply_chain(torch.from_numpy(audio), sample_rate, chain).numpy()
-    if not np.isfinite(out).all():
+        for use in chain:
+            if use.effect == loudness.NAME:
+                out, gain_db = loudness.levelled(out, sample_rate, loudness.Settings(**cast("dict[str, Any]", use.settings)))
+                gains_db.append(float(gain_db))
+            else:
+                out = apply_chain(out, sample_rate, (use,))
+    if not np.isfinite(out.numpy()).all():
         raise Refused(f"the chain {' > '.join(use.effect for use in chain)} gave samples that are not finite")
-    return np.asarray(out, np.float32)
+    return np.asarray(out.numpy(), np.float32)
 
 
 @contextmanager

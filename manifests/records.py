@@ -303,6 +303,9 @@ class SignalFile(Record):
     audio: AudioFile
     loudness_lufs: Db | None = Field(description="integrated, as written; None: silent, or shorter than a gating block")
     peak_dbfs: Db | None = Field(description="largest absolute sample as written; None: silent")
+    levelled_db: tuple[Db, ...] = Field(
+        (), description="gains that its effects `loudness` gave, which only rendering knows: branch by branch, then those of the bus"
+    )
 
 
 class Example(Record):

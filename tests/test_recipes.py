@@ -332,6 +332,22 @@ def test_a_missing_drum_renders_as_silence_and_the_others_as_mono(synthetic_song
         np.testing.assert_allclose(out[name][0], gain * mono, atol=1e-6)
 
 
+def test_the_gain_that_brought_an_excerpt_to_its_level_is_known_once_it_is_rendered(synthetic_song):
+    (first, *_), _, ids = mixes({"preset": "console"}, duration_s=1.0)
+    names = {source: name for name, source in ids.items()}
+
+    def read(source_id, start_frame, num_frames, sample_rate):
+        return np.ascontiguousarray(synthetic_song["mixture" if names[source_id] == RESIDUAL else names[source_id]][:, :num_frames])
+
+    out = render(first, read)
+    for signal in first.inputs:
+        mono = read(signal.branches[0].source_id, 0, first.num_frames, RATE).mean(axis=0)
+        (gain_db,) = out.levelled_db[signal.name]
+        assert gain_db == pytest.approx(-12.0 - 20 * np.log10(np.abs(mono).max()), abs=1e-3)
+        np.testing.assert_allclose(out[signal.name][0], mono * 10 ** (gain_db / 20), atol=1e-5)
+    assert out.levelled_db["mixture"] == ()
+
+
 # remix
 
 

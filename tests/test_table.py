@@ -185,6 +185,7 @@ rows = {
                 audio=audio_files,
                 loudness_lufs=st.none() | numbers,
                 peak_dbfs=st.none() | numbers,
+                levelled_db=st.lists(numbers, max_size=3),
             ),
             max_size=3,
         ),

@@ -35,10 +35,16 @@ class Settings(EffectSettings):
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the normalised audio."""
+    return levelled(audio, sample_rate, settings)[0]
+
+
+def levelled(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tuple[torch.Tensor, torch.Tensor]:
+    """The normalised audio, and the gain in dB of each item as ``gain_db`` gives it."""
     checked(audio, sample_rate)
     if is_off(settings.target_db, math.inf):
-        return audio
-    return audio * 10.0 ** (gain_db(audio, sample_rate, settings).to(audio)[..., None, None] / 20.0)
+        return audio, torch.zeros(audio.shape[:-2], dtype=torch.float64, device=audio.device)
+    gain = gain_db(audio, sample_rate, settings)
+    return audio * 10.0 ** (gain.to(audio)[..., None, None] / 20.0), gain
 
 
 def gain_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

@@ -12,6 +12,7 @@ from typing import Protocol, get_args
 
 import numpy as np
 
+from datagen.render import Rendered
 from manifests import __version__, shards, table
 from manifests.audio import SUFFIXES, Audio, Encoding, db_to_gain, encode, gain_to_db, write_bytes
 from manifests.records import AudioFile, Example, Pair, Record, Signal, SignalFile, Split, content_id, seal
@@ -93,7 +94,8 @@ def write_signals(
                 num_frames=audio.shape[1],
                 sha256=hashlib.sha256(data).hexdigest(),
             )
-            files.append(_signal_file(role, signal, file, audio))
+            levelled_db = signals.levelled_db[signal.name] if isinstance(signals, Rendered) else ()
+            files.append(_signal_file(role, signal, file, audio, levelled_db))
     return seal(Example, task_id=task_id, pair_id=pair.id, gain_db=gain_db, signals=tuple(files))
 
 
@@ -102,7 +104,7 @@ def encoding_of(signal: Signal, encoding: Encoding) -> Encoding:
     return "wav32f" if signal.view == "gain" else encoding
 
 
-def _signal_file(role: str, signal: Signal, file: AudioFile, audio: Audio) -> SignalFile:
+def _signal_file(role: str, signal: Signal, file: AudioFile, audio: Audio, levelled_db: tuple[float, ...]) -> SignalFile:
     from separation.loudness import integrated_loudness
 
     peak = float(np.abs(audio).max(initial=0.0))
@@ -113,6 +115,7 @@ def _signal_file(role: str, signal: Signal, file: AudioFile, audio: Audio) -> Si
         audio=file,
         loudness_lufs=round(loudness, 3) if math.isfinite(loudness) else None,
         peak_dbfs=round(gain_to_db(peak), 3) if peak else None,
+        levelled_db=levelled_db,
     )
 
 
