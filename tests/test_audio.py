@@ -305,3 +305,17 @@ def test_missing_file_and_folder_are_refused_with_a_reason(tmp_path):
         audio.load(tmp_path / "a.wav")
     with pytest.raises(Refused, match="cannot be opened: Is a directory"):
         audio.load(tmp_path)
+
+
+@pytest.mark.parametrize(("sample_rate", "written_rate"), [(44_100, 44_100), (22_050, 32_000), (96_000, 48_000)])
+def test_mp3_for_browsers_keeps_length_and_sound_and_gives_the_same_bytes(tmp_path, sample_rate, written_rate):
+    song = make_song(0, 1.0, sample_rate=sample_rate)["mixture"]
+    data = audio.encode_mp3(song, sample_rate)
+    assert audio.encode_mp3(song, sample_rate) == data
+    assert len(data) < 30_000  # 160 kbit/s
+    (tmp_path / "song.mp3").write_bytes(data)
+    back, rate = audio.load(tmp_path / "song.mp3")
+    assert (rate, back.shape) == (written_rate, (2, written_rate))
+    assert np.corrcoef(back.ravel(), audio.resample(song, sample_rate, written_rate).ravel())[0, 1] > 0.98
+    with pytest.raises(ValueError, match=r"peaks at 1\.5; expected at most full scale"):
+        audio.encode_mp3(np.full((1, 100), 1.5, np.float32), 44_100)
