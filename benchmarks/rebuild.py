@@ -1,6 +1,6 @@
 """A thousand pairs exported without sound and made again from the songs; songs known again in other encodings.
 
-    python benchmarks/rebuild.py [--songs 10] [--seconds 40] [--per-track 50] [--write]
+    python benchmarks/rebuild.py [--songs 10] [--seconds 20] [--pair-seconds 1] [--per-track 50] [--write]
 
 What is measured
     export and rebuild: half of the songs are multitracks, half are separated by the bundled model. The songs are renamed, the corpus is
@@ -70,12 +70,12 @@ def write_songs(folder: Path, count: int, duration_s: float) -> None:
             audio.save(folder / f"{name}.flac", parts["mixture"] * np.float32(gain), RATE)
 
 
-def build(corpus: Corpus, songs: Path, per_track: int) -> float:
+def build(corpus: Corpus, songs: Path, per_track: int, pair_s: float) -> float:
     """Builds the corpus; returns seconds."""
     values = {
         "songs": {"folder": str(songs)},
         "separation": {"model": "bundled"},
-        "pairs": {"duration_s": 2.0, "mix": {"per_track": per_track}, "removal": {"per_track": per_track}},
+        "pairs": {"duration_s": pair_s, "mix": {"per_track": per_track}, "removal": {"per_track": per_track}},
     }
     started = time.monotonic()
     corpus.create(check(values, where="benchmark"))
@@ -159,11 +159,11 @@ def best_lag(song: np.ndarray, laid: np.ndarray, reach: int = 200) -> int:
     return max(range(-reach, reach + 1), key=lambda lag: float(lags[lag]))
 
 
-def report(folder: Path, count: int, duration_s: float, per_track: int) -> str:
+def report(folder: Path, count: int, duration_s: float, per_track: int, pair_s: float) -> str:
     """Runs everything in a folder; returns the Markdown."""
     songs, mine, corpus = folder / "songs", folder / "mine", Corpus(folder / "corpus")
     write_songs(songs, count, duration_s)
-    took_build = build(corpus, songs, per_track)
+    took_build = build(corpus, songs, per_track, pair_s)
     rename(songs, mine)
     started = time.monotonic()
     done: Exported = export(corpus, folder / "recipes", audio=False, workers=Workers())
@@ -174,7 +174,7 @@ def report(folder: Path, count: int, duration_s: float, per_track: int) -> str:
     lines = [
         "| | measured |",
         "|---|---:|",
-        f"| pairs of {done.tracks} songs of {duration_s:g} s, rendered | {done.examples:,} |",
+        f"| pairs of {pair_s:g} s from {done.tracks} songs of {duration_s:g} s, rendered | {done.examples:,} |",
         f"| examples identical after rebuilding | {result.identical:,} of {result.recorded:,} |",
         f"| files of the dataset folder identical, its tables and card included | {same:,} of {files:,} |",
         f"| tables, kB a song | {done.kb_per_song:.1f} |",
@@ -204,12 +204,13 @@ def main() -> None:
     """Prints the tables; with --write into docs/results.md as well."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--pair-seconds", type=float, default=1.0)
     parser.add_argument("--per-track", type=int, default=50)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        body = report(Path(folder), options.songs, options.seconds, options.per_track)
+        body = report(Path(folder), options.songs, options.seconds, options.per_track, options.pair_seconds)
     print(body)
     if options.write:
         publish("Export and rebuild", "python benchmarks/rebuild.py --write", body)
