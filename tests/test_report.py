@@ -250,6 +250,7 @@ def test_a_histogram_counts_every_value_once_and_a_bar_is_as_long_as_its_count()
 def test_axes_have_round_ticks_within_their_ends_along_their_scale():
     assert charts.nice_ticks(-13.2, 0.4) == (-10.0, -5.0, 0.0)
     assert charts.log_ticks(20.0, 20_000.0) == (100.0, 1000.0, 10_000.0)
+    assert charts.log_ticks(8_000.0, 12_000.0) == (8000.0, 9000.0, 10_000.0, 11_000.0, 12_000.0)
     axis = settings.axis_of("eq", "peak1_hz", [80.0, 2000.0])
     assert axis.label == "peak 1 (Hz)"
     assert axis.place(400.0, 0.0, 1.0) == pytest.approx(0.5)  # half of the way from 80 to 2000 Hz

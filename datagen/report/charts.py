@@ -64,15 +64,14 @@ def nice_ticks(low: float, high: float, count: int = 5) -> tuple[float, ...]:
 
 
 def log_ticks(low: float, high: float) -> tuple[float, ...]:
-    """Decades, with their halves and fifths where there are few decades."""
+    """Decades, with their halves and fifths where there are few decades; round values where there is hardly one."""
     decades = math.log10(high / low)
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    found: tuple[float, ...] = ()
     for marks in ((1.0,) if decades > 2.5 else (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)):
         found = tuple(mark * 10.0**power for power in powers for mark in marks if low * 0.999 <= mark * 10.0**power <= high * 1.001)
         if len(found) >= 3:
-            break
-    return found
+            return found
+    return nice_ticks(low, high, 4)  # less than an octave or so: nearly linear
 
 
 def rounded(axis: Axis) -> Axis:

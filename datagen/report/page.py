@@ -166,10 +166,10 @@ def _tiles(found: Rows) -> list[tuple[str, str, str]]:
     pairs: Counter[str] = Counter(pair.split for pair in found.pairs)
     rendered = sum(pair.num_frames / pair.sample_rate for pair in found.pairs if pair.id in found.rendered)
     return [
-        (_grouped(len(found.tracks)), "tracks", _shares(splits)),
+        (_grouped(len(found.tracks)), "track" if len(found.tracks) == 1 else "tracks", _shares(splits)),
         (rows.duration(sum(map(rows.seconds, found.tracks))), "music", f"{rows.duration(rendered)} of rendered pairs"),
         (_grouped(len(stems)), "stems", ", ".join(found.stem_names)),
-        (_grouped(len(found.pairs)), "pairs", _shares(pairs)),
+        (_grouped(len(found.pairs)), "pair" if len(found.pairs) == 1 else "pairs", _shares(pairs)),
         (_grouped(len(found.rejected)), "rejected", _refused_words(found)),
         (rows.size(sum(disk.values())), "audio", f"{rows.size(disk['stems'])} stems, {rows.size(disk['dataset'])} dataset"),
     ]
