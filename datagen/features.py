@@ -18,6 +18,7 @@ References
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from separation.loudness import integrated_loudness, loudness_range
 from separation.panorama import OCTAVE_CENTRES_HZ
 
 Array = NDArray[np.floating]
+T = TypeVar("T", float, NDArray[np.floating])
 
 SPECTRUM_HZ = tuple(round(40.0 * 2.0 ** (n / 6), 2) for n in range(53))  # 40 Hz to 16.3 kHz
 SPECTRUM_LUFS = -30.0  # FxNorm
@@ -212,7 +214,7 @@ def onset_peaks(audio: Array, sample_rate: int) -> tuple[float, float | None, fl
     return round(crest, 3), round(float(top.mean()), 3), round(float(top.std()), 3)
 
 
-def onset_height(crest_db: float, onset_peak_db: float) -> float:
+def onset_height(crest_db: T, onset_peak_db: T) -> T:
     """How far the loud onsets stand above the mean level of the stem, in dB: what a compressor takes down, whatever the gain after it."""
     return crest_db + onset_peak_db - ONSET_PEAK_DBFS
 
