@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datagen import editing, listening, sharing
+from datagen import editing, fitting, listening, sharing
 from datagen.options import (
     ConfigOption,
     CorpusArgument,
@@ -452,6 +452,7 @@ def _show_demo_balance(terminal: Terminal, place: Corpus, model: str, model_fold
 
 app.command()(report)
 app.command()(listening.balance)
+app.command()(fitting.fit)
 app.command()(listening.effects)
 app.command()(editing.edit)
 app.command()(sharing.export)
