@@ -14,12 +14,14 @@ Conventions
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from datagen.labels import Vocabulary
 from manifests import table
@@ -65,6 +67,14 @@ class LabelledItem(NamedTuple):
     mask: torch.Tensor
     number: int
     labels: Labels
+
+
+class Batch(list[Any]):
+    """The items of a batch whose tensors are parts of one tensor each, [B, N, C, T] and [B, M, C, T]."""
+
+    def __init__(self, items: Sequence[Any], inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        super().__init__(items)
+        self.inputs, self.targets = inputs, targets
 
 
 class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
@@ -125,10 +135,23 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> Item | IndexedItem | LabelledItem:
+        inputs, targets = (torch.empty((count, self.num_channels, self.num_frames)) for count in (self.num_inputs, self.num_targets))
+        return self._item(index, inputs, targets)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """The examples of a batch, as ``DataLoader`` asks for them: read into the batch itself, so that stacking copies nothing."""
+        inputs, targets = (
+            _room((len(indices), count, self.num_channels, self.num_frames)) for count in (self.num_inputs, self.num_targets)
+        )
+        items = [self._item(index, inputs[number], targets[number]) for number, index in enumerate(indices)]
+        return Batch(items, inputs, targets)
+
+    def _item(self, index: int, inputs: torch.Tensor, targets: torch.Tensor) -> Item | IndexedItem | LabelledItem:
+        """One example, its sound read into the given tensors [N, C, T] and [M, C, T]."""
         pair, example = self._rows[index]
         start = self._start_of(pair)
-        inputs = self._read([file for file in example.signals if file.role == "input"], self.num_inputs, start)
-        targets = self._read([file for file in example.signals if file.role == "target"], self.num_targets, start)
+        self._read([file for file in example.signals if file.role == "input"], inputs, start)
+        self._read([file for file in example.signals if file.role == "target"], targets, start)
         mask = torch.zeros(self.num_inputs, dtype=torch.bool)
         mask[: len(pair.inputs)] = torch.tensor([bool(signal.branches) for signal in pair.inputs])
         if self.vocabulary is not None:
@@ -149,14 +172,12 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         rng = np.random.default_rng([self.seed, int(self._epoch), int(pair.id, 16)])
         return int(rng.integers(self._last_start + 1))
 
-    def _read(self, files: list[SignalFile], count: int, start_frame: int) -> torch.Tensor:
-        out = torch.empty((count, self.num_channels, self.num_frames))
+    def _read(self, files: list[SignalFile], out: torch.Tensor, start_frame: int) -> None:
         array = out.numpy()
         for number, file in enumerate(files):
             audio, _ = self._places.find(file.audio.path).load(start_frame, self.num_frames)
             array[number] = self._with_channels(audio)
         array[len(files) :] = 0.0
-        return out
 
     def _with_channels(self, audio: Audio) -> Audio:
         """[C, T] with the number of channels asked for; numpy repeats a mono row by itself."""
@@ -175,6 +196,28 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
                 values[number, slot], mask[number, slot] = self.vocabulary.encode(branch.chain)
             values[number, -1], mask[number, -1] = self.vocabulary.encode(signal.bus)
         return torch.from_numpy(values), torch.from_numpy(mask)
+
+
+def _room(shape: tuple[int, ...]) -> torch.Tensor:
+    """An empty tensor; in a worker, in the memory that it shares with the process that takes the batch."""
+    if torch.utils.data.get_worker_info() is None:
+        return torch.empty(shape)
+    storage = torch.UntypedStorage._new_shared(4 * math.prod(shape))  # as torch's own stacking does in a worker
+    return torch.empty(0).set_(storage).view(shape)
+
+
+def _stacked(items: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+    """Items as one, as torch's own stacking makes them, but for what already is one tensor."""
+    del collate_fn_map  # of torch's own types; they are stacked by its default
+    names = type(items[0])._fields
+    whole = {"inputs": items.inputs, "targets": items.targets} if isinstance(items, Batch) else {}
+    columns = {name: [getattr(item, name) for item in items] for name in names if name not in whole}
+    rest = {name: torch.utils.data.default_collate(column) for name, column in columns.items()}
+    return type(items[0])(**{name: whole[name] if name in whole else rest[name] for name in names})
+
+
+# How torch lets a type of item say what its batch is.
+default_collate_fn_map.update(dict.fromkeys((Item, IndexedItem, LabelledItem), _stacked))
 
 
 def _check_folder(folder: Path) -> None:
