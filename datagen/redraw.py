@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 5  # how often one pair is drawn again before it is given up
 ALIKE = "wet and dry sound alike"
+GIVEN_UP = f"given up after {ATTEMPTS} attempts"
+PLANNED = ("seed", "split", "num_frames", "sample_rate", "redraw_below")  # what a replacement has from the pair
 MOST_TELLING = (1, 0, 2)  # the resolutions, the one with the fewest frames first
 
 
@@ -90,6 +92,11 @@ def is_alike(row: Rejected) -> bool:
     return row.reason.startswith(ALIKE)
 
 
+def is_settled(row: Rejected) -> bool:
+    """Whether a refused pair has been replaced or given up, so that to render it again would change nothing."""
+    return row.replaced_by is not None or (is_alike(row) and row.reason.endswith(GIVEN_UP))
+
+
 class Redraws:
     """The pairs of a corpus that are drawn while rendering, round after round. ``rows`` are all of them so far."""
 
@@ -123,10 +130,12 @@ class Redraws:
     def _drawn_again(self, row: Rejected, pair: Pair, drawn: list[Pair]) -> Rejected:
         """The row of a refused pair with what came of drawing it again; a replacement is added to ``drawn``."""
         if self._attempt > ATTEMPTS:
-            return _reworded(row, f"given up after {ATTEMPTS} attempts")
+            return _reworded(row, GIVEN_UP)
         try:
             track, stems, estimates = self._of_track(pair.track_id)
             again = redraw_pair(pair, self._attempt, material_of(track, stems, estimates, self.config.pairs), self.config)
+            if any(getattr(again, column) != getattr(pair, column) for column in PLANNED):
+                raise Refused("the configuration has changed since the pairs were planned; run plan again")
         except Refused as reason:
             return _reworded(row, f"not drawn again: {reason}")
         drawn.append(again)

@@ -23,7 +23,7 @@ from datagen.config import Config
 from datagen.corpus import Corpus, CorpusError
 from datagen.plan import Knowledge, Planning
 from datagen.recipes import wants
-from datagen.redraw import Redraws, check_audible, is_alike, unreplaced
+from datagen.redraw import Redraws, check_audible, is_settled, unreplaced
 from datagen.render import Sources, render
 from datagen.runner import (
     Begin,
@@ -251,6 +251,8 @@ class Separation:
 
 
 Step = tuple[Stage, Outcome]
+ByTrack = dict[str, list[Stem]]
+Titles = dict[str, str]  # track id -> what a person calls it
 ON_DEMAND: dict[str, Literal["tempo", "normalisations"]] = {"track_estimates": "tempo", "normalisations": "normalisations"}  # table -> need
 
 
@@ -261,21 +263,73 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     """
     titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
     by_track, pairs = _by_track(corpus.rows("stems", Stem)), corpus.config.pairs
-    steps = [_estimate_balance(corpus, by_track, titles, workers, on_progress)]
+    normalising = wants(pairs, "normalisations")
+    steps, profile, notes = _measure_profile(corpus, by_track, titles, workers, on_progress, normalising=normalising)
+    effects = profile if corpus.config.estimate.effects else None
+    steps.append(_estimate_balance(corpus, by_track, titles, workers, on_progress, effects))
     if wants(pairs, "tempo"):
         steps.append(_estimate_tempo(corpus, by_track, titles, workers, on_progress))
-    return _finished_together(corpus, "estimate", steps)
+    if normalising and profile is not None:
+        steps.append(_normalise(corpus, by_track, titles, workers, on_progress, profile))
+    return replace(_finished_together(corpus, "estimate", steps), notes=notes)
+
+
+def _measure_profile(
+    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, *, normalising: bool
+) -> tuple[list[Step], ProfileFile | None, tuple[str, ...]]:
+    """What effects are estimated against, where the configuration wants any: the features of all stems, and a profile of them."""
+    section = corpus.config.estimate
+    if not section.effects and not normalising:
+        return [], None, ()
+    from datagen import blind
+    from datagen.profile import FEWEST_SONGS, Profile
+
+    steps: list[Step] = []
+    tracks = corpus.rows("tracks", Track)
+    if section.profile is None:
+        learnt = blind.learnt_from(tracks)
+        tasks = [
+            Task(blind.features_task_id(stems, key in learnt), titles.get(key, key), key, (stems, key in learnt))
+            for key, stems in by_track.items()
+        ]
+        stage = Stage("estimate", corpus.folder, "features", StemFeatures)
+        steps.append((stage, run_tasks(stage, tasks, shared(partial(blind.measure_track, corpus=corpus.folder), workers), on_progress)))
+        train = {track.id for track in tracks if track.split == "train"}
+        profile = Profile(row for row in steps[0][1].rows if row.track_id in train)
+    else:
+        try:
+            profile = Profile.load(section.profile)
+        except (ValueError, OSError) as error:
+            raise CorpusError(f"the profile {section.profile} cannot be read: {error}. Give the profile.parquet of a corpus") from error
+    table.replace(corpus.table("profile"), profile.rows, StemFeatures)
+    few = [name for name in profile if profile[name].songs < FEWEST_SONGS] if profile else ["of any name"]
+    note = f"the profile has fewer than {FEWEST_SONGS} songs with the stem {', '.join(few)}: no effects are estimated for it"
+    return steps, blind.ProfileFile(str(corpus.table("profile")), profile.id), (note,) if few else ()
+
+
+def _normalise(
+    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile
+) -> Step:
+    """The table of normalisations: one chain for each stem."""
+    from datagen import blind
+
+    tasks = [Task(blind.normalise_task_id(stems, profile.id), titles.get(key, key), key, stems) for key, stems in by_track.items()]
+    stage = Stage("estimate", corpus.folder, "normalisations", Normalisation)
+    work = partial(blind.normalise_track, corpus=corpus.folder, profile=profile)
+    return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
+
 
 
 def _estimate_balance(
-    corpus: Corpus, by_track: dict[str, list[Stem]], titles: dict[str, str], workers: Workers, on_progress: OnProgress | None
+    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile | None
 ) -> Step:
-    """The table of estimates: one row for each stem."""
+    """The table of estimates: one row for each stem, with its effects if there is a profile."""
     from datagen import estimate as estimating  # brings numba, a third of a second that a start over finished work need not wait
 
-    tasks = [Task(estimating.task_id(stems), titles.get(track_id, track_id), track_id, stems) for track_id, stems in by_track.items()]
+    tasks = [Task(estimating.task_id(stems, profile), titles.get(key, key), key, stems) for key, stems in by_track.items()]
     stage = Stage("estimate", corpus.folder, "estimates", Estimate)
-    return stage, run_tasks(stage, tasks, shared(partial(estimating.estimate_track, corpus=corpus.folder), workers), on_progress)
+    work = partial(estimating.estimate_track, corpus=corpus.folder, profile=profile)
+    return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
 
 
 def _estimate_tempo(
@@ -391,7 +445,7 @@ def _standing(corpus: Corpus, made_from: str) -> int | None:
     tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
     if any(table.made_from(path) != made_from for path in tables):
         return None
-    if any(row.stage == "render" and not (row.replaced_by or is_alike(row)) for row in corpus.rejected()):
+    if any(row.stage == "render" and not is_settled(row) for row in corpus.rejected()):
         return None  # what failed for another reason is tried again
     examples = corpus.rows("examples", Example)
     known = {*corpus.ids("pairs"), *table.column(corpus.table("redraws"), "id")}

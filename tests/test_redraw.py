@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -5,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from test_build import assert_same_corpus
+from typer.testing import CliRunner
 
 from datagen import stages
+from datagen.cli import app
 from datagen.config import check
 from datagen.corpus import Corpus
 from datagen.dataset import PairDataset
@@ -152,6 +155,35 @@ def test_replacements_are_drawn_by_the_recipe_with_the_attempt_in_the_key(corpus
             material = material_of(tracks[pair.track_id], own, estimates, corpus.config.pairs)
             drawn = RECIPES["removal"].draft(material, corpus.config.pairs.removal, generator(1, pair.track_id, "removal", pair.number, 1))
             assert (pair.start_frame, pair.inputs, pair.targets) == (drawn.start_frame, drawn.inputs, drawn.targets)
+
+
+def test_replaced_pairs_are_told_and_do_not_fail_the_command(corpus):
+    done = CliRunner().invoke(app, ["render", str(corpus.folder)])
+    assert done.exit_code == 0, done.output
+    assert f"{len(redrawn(corpus))} pairs whose wet and dry sounded alike were drawn again" in done.stdout
+    assert done.stdout.rstrip().endswith("0 rejected")
+    said = json.loads(CliRunner().invoke(app, ["render", str(corpus.folder), "--json"]).stdout)
+    assert {row["replaced_by"] for row in said["rejected"]} == {pair.id for pair in redrawn(corpus)}
+
+
+def test_nothing_is_drawn_by_another_configuration_than_the_pairs_were(songs, planned_corpus):
+    longer = configured(songs).model_dump(mode="json")
+    longer["pairs"]["duration_s"] = 0.6
+    planned_corpus.create(check(longer, where="test"))
+    stages.run_render(planned_corpus, ONE)
+    assert redrawn_or_none(planned_corpus) == []
+    assert all(
+        "the configuration has changed since the pairs were planned; run plan again" in row.reason
+        for row in refused(planned_corpus).values()
+    )
+
+    planned_corpus.create(configured(songs))  # the configuration that the pairs were planned with is back
+    assert stages.run_render(planned_corpus, ONE).rejected == 0
+    assert redrawn(planned_corpus)
+
+
+def redrawn_or_none(corpus):
+    return redrawn(corpus) if corpus.table("redraws").exists() else []
 
 
 def test_the_order_in_which_workers_are_done_does_not_show(planned_corpus):
