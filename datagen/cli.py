@@ -121,17 +121,17 @@ def _configured(corpus: Corpus, config_path: Path | None, changes: dict[str, dic
 
 
 def _pairs_of(given: Config, kept: Config, path: Path) -> Config:
-    """The corpus's configuration with seed, pairs and rights of a file. Raises ConfigError if the file would change more than that."""
+    """The corpus's configuration with seed, estimate, pairs and rights of a file. Raises ConfigError if it would change more than that."""
     from datagen.config import ConfigError
 
     for section in ("separation", "dataset"):
         if section in given.model_fields_set and getattr(given, section) != getattr(kept, section):
             raise ConfigError(
-                f"{path}: [{section}] differs from the corpus's; planning takes seed, [pairs] and [rights] only. "
+                f"{path}: [{section}] differs from the corpus's; planning takes seed, [estimate], [pairs] and [rights] only. "
                 "Run `stemwright build` with the file"
             )
-    rights = given.rights if "rights" in given.model_fields_set else kept.rights
-    return kept.model_copy(update={"seed": given.seed, "pairs": given.pairs, "rights": rights})
+    kept_too = {name: getattr(given if name in given.model_fields_set else kept, name) for name in ("rights", "estimate")}
+    return kept.model_copy(update={"seed": given.seed, "pairs": given.pairs, **kept_too})
 
 
 def _stages() -> Any:

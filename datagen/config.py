@@ -60,6 +60,17 @@ class SeparationConfig(Section):
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
 
 
+class EstimateConfig(Section):
+    """What is estimated of the stems besides their balance. Recipes that want normalised inputs have them normalised in any case."""
+
+    effects: bool = Field(
+        False, description="settings of eq, compressor and width of each stem, relative to a profile, with their confidence"
+    )
+    profile: str | None = Field(
+        None, description="the profile.parquet of a corpus that says what is typical; without it that of this corpus's training tracks"
+    )
+
+
 class DatasetConfig(Section):
     """What the dataset looks like on disk."""
 
@@ -116,6 +127,7 @@ class Config(Section):
     seed: int = Field(0, ge=0, lt=2**63)
     songs: SongsConfig = Field(default_factory=SongsConfig)
     separation: SeparationConfig = Field(default_factory=SeparationConfig)
+    estimate: EstimateConfig = Field(default_factory=EstimateConfig)
     pairs: PairsConfig = Field(default_factory=PairsConfig)
     rights: RightsConfig = Field(default_factory=RightsConfig)
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)
@@ -147,17 +159,20 @@ def check(values: dict[str, Any], *, where: str) -> Config:
 
 
 def read(path: Path) -> Config:
-    """Reads and checks a TOML file. A relative model folder is relative to the file."""
+    """Reads and checks a TOML file. A relative model folder or profile is relative to the file."""
     try:
         config = parse(path.read_text(encoding="utf-8"), where=str(path))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error.reason}") from error
-    if config.separation.model_folder is None:
-        return config
-    folder = str((path.parent / Path(config.separation.model_folder).expanduser()).resolve())
-    return config.model_copy(update={"separation": config.separation.model_copy(update={"model_folder": folder})})
+    changes: dict[str, Any] = {}
+    for section, key in (("separation", "model_folder"), ("estimate", "profile")):
+        part: Section = getattr(config, section)
+        if (given := getattr(part, key)) is not None:
+            place = str((path.parent / Path(given).expanduser()).resolve())
+            changes[section] = part.model_copy(update={key: place})
+    return config.model_copy(update=changes)
 
 
 def to_toml(config: Config) -> str:

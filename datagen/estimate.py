@@ -12,9 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from datagen.blind import ProfileFile, estimate_effects
 from manifests import __version__
 from manifests.audio import Audio, blocks, gain_to_db, load
 from manifests.records import RESIDUAL, Estimate, Refused, Stem, TrackEstimate, content_id, seal
@@ -28,13 +30,16 @@ BLOCK_FRAMES = 1 << 18
 MOMENTARY_S = 0.4  # BS.1770-5: the window of the momentary loudness
 
 
-def task_id(stems: Sequence[Stem]) -> str:
-    """The id of estimating one track: of its stems and this version."""
-    return content_id({"stems": [stem.id for stem in stems], "estimate": "balance and peak", "version": __version__})
+def task_id(stems: Sequence[Stem], profile: ProfileFile | None = None) -> str:
+    """The id of estimating one track: of its stems, this version and, where effects are estimated, the profile."""
+    effects = {} if profile is None else {"profile": profile.id}
+    return content_id({"stems": [stem.id for stem in stems], "estimate": "balance and peak", "version": __version__, **effects})
 
 
-def estimate_track(stems: Sequence[Stem], corpus: Path) -> list[Estimate]:
-    """Measures the stems of one track against their sum. Raises Refused when nothing can be said."""
+def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | None = None) -> list[Estimate]:
+    """Measures the stems of one track against their sum and, with a profile, estimates their effects. Raises Refused when nothing can be
+    said.
+    """
     audio = {stem.name: load(corpus / stem.audio.path)[0] for stem in stems}
     mixture = np.zeros_like(next(iter(audio.values())))
     for part in audio.values():
@@ -44,8 +49,8 @@ def estimate_track(stems: Sequence[Stem], corpus: Path) -> list[Estimate]:
         balances = measure_balance(mixture, audio, stems[0].audio.sample_rate, calibration=calibration)
     except ValueError as error:
         raise Refused(str(error)) from error
-    task = task_id(stems)
-    return [_row(stem, balances[stem.name], audio[stem.name], task) for stem in stems]
+    task = task_id(stems, profile)
+    return [_row(stem, balances[stem.name], audio[stem.name], task, profile) for stem in stems]
 
 
 def tempo_task_id(stems: Sequence[Stem]) -> str:
@@ -81,8 +86,11 @@ def mixture_at(stems: Sequence[Stem], corpus: Path, sample_rate: int) -> Audio:
     return np.zeros((1, 0), np.float32) if total is None else total[None]
 
 
-def _row(stem: Stem, balance: StemBalance, audio: Audio, task: str) -> Estimate:
+def _row(stem: Stem, balance: StemBalance, audio: Audio, task: str, profile: ProfileFile | None) -> Estimate:
     loudness, peak = _finite(balance.loudness_lufs), float(np.abs(audio).max(initial=0.0))
+    blind: dict[str, Any] = {}
+    if profile is not None and stem.name != RESIDUAL:
+        blind = {"effects": estimate_effects(stem.name, audio, stem.audio.sample_rate, profile.read()), "profile": profile.id}
     return seal(
         Estimate,
         task_id=task,
@@ -97,6 +105,7 @@ def _row(stem: Stem, balance: StemBalance, audio: Audio, task: str) -> Estimate:
         pan=None if balance.pan is None or stem.name == RESIDUAL else round(balance.pan, 4),
         width=None if balance.width is None or stem.name == RESIDUAL else round(balance.width, 4),
         active=sounding_seconds(audio, stem.audio.sample_rate),
+        **blind,
     )
 
 

@@ -10,7 +10,8 @@ Conventions
     The settings are those of a fixed point. They are changed until the *result* has the features wanted, each within its tolerance
     (``SETTLED_DB``); a stem that has them gets an empty chain. So normalising twice is normalising once.
     What is far from everything typical is left alone, instead of being forced: a frequency that differs by more than ``FAR_DB``, a side
-    signal that would need more than ``MOST_WIDTH``, onsets that no ratio brings down. Whether it is far is asked of the result, so that a second run finds the same.
+    signal that would need more than ``MOST_WIDTH``, onsets that no ratio brings down. Whether it is far is asked of the result, so that a
+    second run finds the same.
     The first ratio is the one that is usual for the name of the stem; attack and release are short, so that onsets are what is caught.
 
 References

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from datagen import rights
 from datagen.config import Config
@@ -48,10 +48,12 @@ from manifests.records import (
     AudioFile,
     Estimate,
     Example,
+    Normalisation,
     Pair,
     Refused,
     Rejected,
     Stem,
+    StemFeatures,
     Track,
     TrackEstimate,
     content_id,
@@ -61,6 +63,9 @@ from separation.pipeline import Job, OnShare
 from separation.quality import Limits, judge
 from separation.separator import DemucsSeparator, ReferenceStems
 from separation.stem_files import SeparatedFile
+
+if TYPE_CHECKING:
+    from datagen.blind import ProfileFile
 
 
 @dataclass(frozen=True)
@@ -317,7 +322,6 @@ def _normalise(
     stage = Stage("estimate", corpus.folder, "normalisations", Normalisation)
     work = partial(blind.normalise_track, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
-
 
 
 def _estimate_balance(
