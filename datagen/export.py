@@ -26,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -152,10 +152,21 @@ def _put(folder: Path, out: Path, before: Path) -> None:
 
 
 def _nobodys(config: Config) -> Config:
-    """The configuration without the places of songs and models on somebody's disk."""
-    songs = config.songs.model_copy(update={"folder": "."})
-    separation = config.separation.model_copy(update={"model_folder": None})
-    return config.model_copy(update={"songs": songs, "separation": separation})
+    """The configuration without places on somebody's disk: those of songs, models and profiles, whichever keys name them."""
+    values = configuration.plain(config)
+    values["songs"]["folder"] = "."
+    return configuration.check(_without_places(values), where="the configuration")
+
+
+def _without_places(value: Any) -> Any:
+    """Leaves out every text that is an absolute path, here or on another system."""
+    if isinstance(value, dict):
+        return {key: _without_places(item) for key, item in value.items() if not _is_place(item)}
+    return value
+
+
+def _is_place(value: object) -> bool:
+    return isinstance(value, str) and (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute() or value.startswith("~"))
 
 
 def _allowed_rows(corpus: Corpus) -> dict[str, list[Any]]:

@@ -9,8 +9,9 @@ from conftest import make_song, write_song_file
 from typer.testing import CliRunner
 
 from datagen.cli import app
+from datagen.config import check, to_toml
 from datagen.corpus import Corpus, CorpusError
-from datagen.export import MANIFEST, TYPES, Fingerprint, SketchRow, export, opened
+from datagen.export import MANIFEST, TYPES, Fingerprint, SketchRow, _nobodys, export, opened
 from datagen.runner import Workers
 from manifests import table
 from manifests.records import Estimate, Example, Pair, Stem, Track
@@ -67,6 +68,14 @@ def test_nothing_says_where_anybody_keeps_songs(place, recipes):
     for track in table.read(recipes / "tracks.parquet", Track):
         assert track.audio.path == f"{track.id}/mixture.flac"
         assert [stem.audio.path for stem in track.references] == [f"{track.id}/{stem.name}.flac" for stem in track.references]
+
+
+@pytest.mark.parametrize("path", ["/home/someone/models", "C:\\Users\\someone", "\\\\server\\someone", "~/someone"])
+def test_a_configuration_loses_every_place(path):
+    config = check({"songs": {"folder": path}, "separation": {"model_folder": path}, "seed": 3}, where="a test")
+    assert "someone" in to_toml(config)
+    assert "someone" not in to_toml(_nobodys(config))
+    assert _nobodys(config).seed == 3
 
 
 def test_a_song_takes_kilobytes(place, recipes):
