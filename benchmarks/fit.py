@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 
 import numpy as np
 import torch
+from inversion import stems
+from songs import render_song
 
 from datagen.effects import EFFECTS, apply_chain, compressor, eq, room
 from datagen.effects.biquads import response
 from datagen.effects.compression import fit_compression
 from datagen.effects.setting import draw
 from datagen.fit import fit_chain
-from inversion import stems
-from songs import render_song
 
 SECONDS = 6.0
 SONGS = (501, 502)

@@ -17,26 +17,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import lfilter
 
+from datagen.chain_start import Use, again
+from datagen.chain_start import start as _start
 from datagen.effects import EFFECTS, apply_chain
-from datagen.effects.setting import EffectSettings, Range, fields
+from datagen.effects.setting import Range, fields
 
 if TYPE_CHECKING:
     import torch
 
     from datagen.console import Console
     from datagen.effects.refine import Vector
-    from datagen.effects.response import Response
 
-Use: TypeAlias = tuple[str, EffectSettings]
-
-EXCERPT_S = 4.0
+EXCERPT_S = 3.0
 LATEST_S = 1.0
+TURNS = 4
+SETTLED_DB = -80.0
+LOST_DB = -30.0  # a residual above which a compressor may stand in a wrong valley
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
 # Settings that move the audio in steps, so that a small change of them says nothing.
 STEPPED = {("delay", "delay_ms"), ("room", "pre_delay_ms"), ("limiter", "lookahead_ms")}
@@ -80,8 +82,7 @@ def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use]) 
         EFFECTS[name]
     limit = round(EXCERPT_S * sample_rate)
     wet, dry = wet[:, :limit], dry[:, :limit]
-    uses = _start(wet, dry, sample_rate, names)
-    uses, undetermined = _refined(wet, dry, sample_rate, uses, 20)
+    uses, undetermined = _searched(wet, dry, sample_rate, names)
     kept, pruned = _pruned(wet, dry, sample_rate, uses)
     return FittedChain(tuple(kept), _error_db(wet, dry, sample_rate, kept), undetermined, tuple(pruned))
 
@@ -93,70 +94,21 @@ def fit_console(mixture: Any, stems: Mapping[str, Any], sample_rate: int, consol
     return consoles.fit_console(mixture, stems, sample_rate, console)
 
 
-def _start(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str], fader: Any = None) -> list[Use]:
-    """A start for each effect: filters first, from the mean response, then level, then what changes with level or time."""
-    settings: dict[int, EffectSettings] = {index: EFFECTS[name].Settings() for index, name in enumerate(names)}
-    order = sorted(range(len(names)), key=lambda index: {"eq": 0, "lowpass": 0, "highpass": 0, "fader": 1, "width": 1}.get(names[index], 2))
-    for index in order:
-        before = [(names[k], settings[k]) for k in range(index)]
-        after = [(names[k], settings[k]) for k in range(index + 1, len(names))]
-        source = apply_chain(dry, sample_rate, before)
-        target = _undone(wet, sample_rate, after)
-        if names[index] == "fader" and fader is not None:
-            settings[index] = fader
-            continue
-        try:
-            settings[index] = _fit_one(names[index], target, source, sample_rate)
-        except ValueError:  # NotIdentifiableError among them: the joint search may still find it
-            continue
-    return _with_one_gain([(name, settings[index]) for index, name in enumerate(names)])
-
-
-def _with_one_gain(uses: list[Use]) -> list[Use]:
-    """The same chain with the make-up of its compressors moved into its fader, if it has one."""
-    faders = [index for index, (name, _) in enumerate(uses) if name == "fader"]
-    if not faders:
-        return uses
-    makeup_db = sum(float(settings.makeup_db) for name, settings in uses if name == "compressor")  # type: ignore[attr-defined, misc]
-    moved = [(name, settings.model_copy(update={"makeup_db": 0.0}) if name == "compressor" else settings) for name, settings in uses]
-    name, fader = moved[faders[0]]
-    gain_db = min(max(float(fader.gain_db) + makeup_db, -48.0), 24.0)  # type: ignore[attr-defined]
-    moved[faders[0]] = (name, fader.model_copy(update={"gain_db": gain_db}))
-    return moved
-
-
-def _fit_one(name: str, wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> EffectSettings:
-    from datagen.effects.compression import fit_compression
-    from datagen.effects.equalisation import fit_response
-    from datagen.effects.response import measure_response, whiten
-
-    if name == "eq":
-        measured = measure_response(*whiten(wet, dry), sample_rate)
-        return fit_response(_levelled(measured), sample_rate, rounds=2)
-    if name == "compressor":
-        return fit_compression(wet, dry, sample_rate, starts=1, iterations=8).settings
-    effect: Any = EFFECTS[name]
-    return cast("EffectSettings", effect.fit(wet, dry, sample_rate) if hasattr(effect, "fit") else effect.Settings())
-
-
-def _levelled(measured: Response) -> Response:
-    """The response with its mean level, in dB, taken out: that is the fader's."""
-    from datagen.effects.response import Response
-
-    level_db = float(np.average(20.0 * np.log10(np.abs(measured.gain) + 1e-9), weights=measured.weight))
-    return Response(measured.hz, measured.gain * 10.0 ** (-level_db / 20.0), measured.weight, measured.error_db)
-
-
-def _undone(wet: torch.Tensor, sample_rate: int, after: Sequence[Use]) -> torch.Tensor:
-    """Wet without the effects after the one in question, as far as they can be undone."""
-    for name, settings in reversed(after):
-        effect: Any = EFFECTS[name]
-        if not settings.is_neutral() and hasattr(effect, "invert"):
-            try:
-                wet = effect.invert(wet, sample_rate, settings)
-            except ValueError:
-                continue
-    return wet
+def _searched(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str]) -> tuple[list[Use], tuple[str, ...]]:
+    """Effect by effect and all together, in turns, until the waveform is explained or nothing helps any more."""
+    best = _start(wet, dry, sample_rate, names)
+    best_db, undetermined = _error_db(wet, dry, sample_rate, best), tuple[str, ...]()
+    for turn in range(TURNS):
+        uses = again(wet, dry, sample_rate, best, starts=1 + turn if best_db > LOST_DB else 0)
+        uses = min((uses, best), key=lambda found: _error_db(wet, dry, sample_rate, found))
+        uses, unsure = _refined(wet, dry, sample_rate, uses, 8)
+        error_db = _error_db(wet, dry, sample_rate, uses)
+        gained = best_db - error_db
+        if error_db < best_db:
+            best, best_db, undetermined = uses, error_db, unsure
+        if best_db < SETTLED_DB or (turn > 0 and gained < 1.0):
+            break
+    return best, undetermined
 
 
 def _refined(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], iterations: int) -> tuple[list[Use], tuple[str, ...]]:

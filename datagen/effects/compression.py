@@ -69,10 +69,19 @@ def fit_compressor(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> co
     return fit_compression(wet, dry, sample_rate).settings
 
 
-def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, starts: int = STARTS, iterations: int = 25) -> Fit:
+def fit_compression(
+    wet: torch.Tensor,
+    dry: torch.Tensor,
+    sample_rate: int,
+    *,
+    starts: int = STARTS,
+    iterations: int = 25,
+    near: compressor.Settings | None = None,
+) -> Fit:
     """Like ``fit_compressor``, with the error left over and the settings that could not be determined.
 
-    ``starts`` for each kind of detector and link, and ``iterations`` from each, bound the search where a rough result is enough.
+    ``starts`` for each kind of detector and link, and ``iterations`` from each, bound the search where a rough result is enough. Settings
+    ``near`` are one start more, for both detectors; with ``starts`` 0 the only one.
     """
     wet, dry = (audio[:, : round(WHOLE_S * sample_rate)].contiguous() for audio in pair(wet, dry))
     kinds = [Kind(detector, linked) for detector in DETECTORS for linked in _links(wet, dry)]
@@ -81,7 +90,10 @@ def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, s
     frames = min(whole, round(EXCERPT_S * sample_rate))
     energy = float((problem.wet[:, :frames] ** 2).sum())
     best: tuple[float, Kind, Found] | None = None
-    first = [start for each in kinds for start in _starts(problem, each, frames)[:starts]]
+    first = [start for each in kinds for start in _starts(problem, each, frames)[:starts]] if starts else []
+    if near is not None:
+        unit = np.array([min(max(field.to_unit(max(getattr(near, field.name), field.low)), 0.0), 1.0) for field in RANGES])
+        first += [(-1.0, Kind(detector, near.linked), unit) for detector in DETECTORS]
     for _, kind, start in sorted(first, key=lambda start: start[0]):
         found = refine(lambda unit, kind=kind: problem.residual(unit, kind, frames), start, iterations=iterations)  # type: ignore[misc]
         if best is None or found.cost < best[0]:

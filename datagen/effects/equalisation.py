@@ -34,6 +34,7 @@ POINTS = 200  # frequencies at which bands are compared with the response
 STARTS, SURVIVORS, PARENTS, ROUNDS = 48, 12, 6, 24
 SETTLED_DB = 0.007  # mean error of the response: no local minimum
 FLOOR_DB = 0.003  # error of a measured response that no coherence can lower
+SMALL = 0.1  # of a response's error: what a dB of gain costs where the level is free
 STEP = 1e-5  # of the unit range, for differences
 CLEAN_DB = -65.0  # residual of a waveform fit below which it is nearer to the truth than the measured response
 EXCERPT_S = 6.0
@@ -57,9 +58,14 @@ def fit_equalisation(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> 
     return Fit(_in_order(fit.settings), fit.error_db, fit.undetermined)
 
 
-def fit_response(measured: Response, sample_rate: int, *, near: eq.Settings | None = None, rounds: int = ROUNDS) -> eq.Settings:
-    """Bands nearest in dB to a measured response: the best of many starts, ``near`` among them where it is given."""
-    bands = _Bands(measured, sample_rate)
+def fit_response(
+    measured: Response, sample_rate: int, *, near: eq.Settings | None = None, rounds: int = ROUNDS, level_free: bool = False
+) -> eq.Settings:
+    """Bands nearest in dB to a measured response: the best of many starts, ``near`` among them where it is given.
+
+    ``level_free`` lets the measured level be anything: another gain lies between the signals.
+    """
+    bands = _Bands(measured, sample_rate, level_free=level_free)
     rng = np.random.default_rng(0)
     points = _starts(bands, rng)
     if near is not None:
@@ -76,7 +82,7 @@ def fit_response(measured: Response, sample_rate: int, *, near: eq.Settings | No
         # Points of one valley have one cost: a single one of them goes on.
         apart = np.flatnonzero(np.diff(costs, prepend=-1.0) > 0.03 * costs)[:PARENTS]
         best, costs = best[apart], costs[apart]
-        if costs[0] < SETTLED_DB**2 + 0.5 * bands.noise:
+        if costs[0] < SETTLED_DB**2 + 0.5 * bands.noise + 100.0 * bands.small**2:
             break
     limit = {field.name: 0.45 * sample_rate for field in RANGES if field.name.endswith("_hz")}
     values = {field.name: field.from_unit(float(value)) for field, value in zip(RANGES, best[0], strict=True)}
@@ -86,7 +92,7 @@ def fit_response(measured: Response, sample_rate: int, *, near: eq.Settings | No
 class _Bands:
     """A measured response in dB on a few frequencies, and the bands' own responses there."""
 
-    def __init__(self, measured: Response, sample_rate: int) -> None:
+    def __init__(self, measured: Response, sample_rate: int, *, level_free: bool = False) -> None:
         """Thins the response to ``POINTS`` by averaging; the weights [F] are those of least squares, with squares that sum to 1."""
         edges = np.linspace(0, len(measured.hz), min(POINTS, len(measured.hz)) + 1).round().astype(int)[:-1]
         sureness = 1.0 / (measured.error_db**2 + FLOOR_DB**2)
@@ -99,7 +105,8 @@ class _Bands:
         weight = 1.0 / error
         self.weight = np.sqrt(weight / weight.sum())
         self.noise = float(((error - 2.0 * FLOOR_DB**2).clip(min=0.0) * self.weight**2).sum())
-        self.sample_rate = sample_rate
+        self.sample_rate, self.level_free = sample_rate, level_free
+        self.small = SMALL * float(np.median(measured.error_db)) if level_free else 0.0
         half = np.sin(np.pi * hz / sample_rate) ** 2
         self.basis = np.stack([np.ones_like(half), half, half**2])
 
@@ -123,7 +130,20 @@ class _Bands:
         levels = self.decibels(moved)
         slopes = (levels[:, 1:] - levels[:, :1]) / np.moveaxis(steps.reshape(-1, len(eq.BANDS), 3), -1, 1)[..., None]
         miss = (levels[:, 0].sum(1) - self.target_db) * self.weight
-        return miss, np.moveaxis(slopes, (1, 2), (3, 2)).reshape(len(points), -1, len(NAMES)) * self.weight[:, None]
+        table = np.moveaxis(slopes, (1, 2), (3, 2)).reshape(len(points), -1, len(NAMES)) * self.weight[:, None]
+        if not self.level_free:
+            return miss, table
+        # A shelf at the end of the range is a gain, too. Of two equalisers alike but for that, the one with less of it is meant.
+        gains = np.arange(len(NAMES)) % 3 == 0
+        small = self.small * RANGES[0].from_unit(points[:, gains])
+        slope = np.zeros((len(points), len(eq.BANDS), len(NAMES)))
+        slope[:, :, gains] = self.small * (RANGES[0].high - RANGES[0].low) * np.eye(len(eq.BANDS))
+        table = np.swapaxes(self.projected(np.swapaxes(table, 1, 2)), 1, 2)
+        return np.concatenate([self.projected(miss), small], 1), np.concatenate([table, slope], 1)
+
+    def projected(self, values: Vector) -> Vector:
+        """Weighted levels [..., F] without what one gain could make of them, where the level is free."""
+        return values - (values @ self.weight)[..., None] * self.weight if self.level_free else values
 
 
 def _squared(b0: np.ndarray, b1: np.ndarray, b2: np.ndarray) -> np.ndarray:
@@ -141,9 +161,9 @@ def _starts(bands: _Bands, rng: np.random.Generator) -> Vector:
     points[..., 1] = places
     points[..., 2] = rng.uniform(RANGES[2].to_unit(0.2), RANGES[2].to_unit(4.0), (STARTS, len(eq.BANDS)))
     points[..., 0] = RANGES[0].to_unit(6.0)
-    atoms = bands.decibels(points.reshape(STARTS, -1)) * bands.weight / 6.0
+    atoms = bands.projected(bands.decibels(points.reshape(STARTS, -1)) * bands.weight / 6.0)
     gram = atoms @ np.swapaxes(atoms, 1, 2)
-    goal = atoms @ (bands.target_db * bands.weight)
+    goal = atoms @ bands.projected(bands.target_db * bands.weight)
     ridge = 0.003 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(len(eq.BANDS))
     gains = np.linalg.solve(gram + ridge, goal[..., None])[..., 0]
     points[..., 0] = RANGES[0].to_unit(gains.clip(-20.0, 20.0))
@@ -162,8 +182,8 @@ def _changed(bands: _Bands, parents: Vector, rng: np.random.Generator) -> Vector
         miss = bands.decibels(points.reshape(STARTS, -1)).sum(1) - bands.target_db
         trial = points.copy()
         trial[rows, band, 0] = RANGES[0].to_unit(6.0)
-        atom = (bands.decibels(trial.reshape(STARTS, -1))[rows, band] / 6.0) * bands.weight
-        gain_db = -(atom * miss * bands.weight).sum(-1) / ((atom**2).sum(-1) + 1e-3)
+        atom = bands.projected((bands.decibels(trial.reshape(STARTS, -1))[rows, band] / 6.0) * bands.weight)
+        gain_db = -(atom * bands.projected(miss * bands.weight)).sum(-1) / ((atom**2).sum(-1) + 1e-3)
         points[rows, band, 0] = RANGES[0].to_unit(gain_db.clip(-20.0, 20.0))
     return points.reshape(STARTS, -1)
 

@@ -58,6 +58,13 @@ def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
     return _gain(audio, sample_rate, settings).reshape(shape)
 
 
+def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
+    """The settings that turn dry into wet, both [C, T]: see ``datagen.effects.limiting``."""
+    from datagen.effects.limiting import fit_limiter  # it imports this module
+
+    return fit_limiter(wet, dry, sample_rate)
+
+
 def restore(audio: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
     """Undoes ``apply`` by the gain curve that it used."""
     return audio / gain
