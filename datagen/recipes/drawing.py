@@ -9,14 +9,15 @@ Conventions
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from datagen.effects import EFFECTS
-from datagen.effects.setting import EffectSettings, draw_values, fields
+from datagen.effects.setting import EffectSettings, drawer, fields
 from datagen.effects.setting import Range as Bounds
 from manifests.records import EffectUse, Refused
 
@@ -28,7 +29,14 @@ HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, sinc
 
 def draw_use(effect: str, wanted: Mapping[str, Range], sample_rate: int, rng: np.random.Generator) -> EffectUse:
     """An effect with settings drawn in the ranges that are wanted of it. Raises Refused where the rate cannot hold one."""
-    settings_type = EFFECTS[effect].Settings
+    values = _drawer(effect, tuple(wanted.items()), sample_rate)(rng)
+    # Every value lies in its range by construction: validation would cost as much as the drawing.
+    return EffectUse.model_construct(effect=effect, settings=dict(sorted(values.items())))
+
+
+@lru_cache(maxsize=1024)
+def _drawer(effect: str, asked: tuple[tuple[str, Range], ...], sample_rate: int) -> Callable[[np.random.Generator], dict[str, Any]]:
+    settings_type, wanted = EFFECTS[effect].Settings, dict(asked)
     ranges: dict[str, Range] = {**EFFECTS[effect].TYPICAL, **wanted}
     limit = HIGHEST_SHARE * sample_rate
     for name, field in fields(settings_type).items():
@@ -42,18 +50,27 @@ def draw_use(effect: str, wanted: Mapping[str, Range], sample_rate: int, rng: np
         ranges[name] = (min(low, limit), limit)
         if low >= limit and (gain := name.replace("_hz", "_gain_db")) in fields(settings_type):
             ranges[gain] = 0.0  # the whole band lies beyond what the rate can hold: it does nothing
-    return EffectUse(effect=effect, settings=draw_settings(settings_type, rng, ranges))
+    return _with_rests(settings_type, ranges)
 
 
 def draw_settings(settings_type: type[EffectSettings], rng: np.random.Generator, ranges: Mapping[str, Any]) -> dict[str, Any]:
     """Draws settings; one whose range reads "1 - OTHER" is what the other leaves of 1."""
+    return _with_rests(settings_type, ranges)(rng)
+
+
+def _with_rests(settings_type: type[EffectSettings], ranges: Mapping[str, Any]) -> Callable[[np.random.Generator], dict[str, Any]]:
     rests = {name: found[1] for name, wanted in ranges.items() if isinstance(wanted, str) and (found := COMPLEMENT.fullmatch(wanted))}
-    values = draw_values(settings_type, rng, {name: wanted for name, wanted in ranges.items() if name not in rests})
-    for name, other in rests.items():
-        if name not in values or not isinstance(values.get(other), float):
-            raise ValueError(f"{name} = '1 - {other}' needs two settings that are numbers; the settings are {', '.join(values)}")
-        values[name] = 1.0 - float(values[other])
-    return values
+    draw = drawer(settings_type, {name: wanted for name, wanted in ranges.items() if name not in rests})
+
+    def drawn(rng: np.random.Generator) -> dict[str, Any]:
+        values: dict[str, Any] = draw(rng)
+        for name, other in rests.items():
+            if name not in values or not isinstance(values.get(other), float):
+                raise ValueError(f"{name} = '1 - {other}' needs two settings that are numbers; the settings are {', '.join(values)}")
+            values[name] = 1.0 - float(values[other])
+        return values
+
+    return drawn
 
 
 def _ends(wanted: Range) -> tuple[float, float]:
