@@ -88,7 +88,8 @@ def edit(
             )
         save(out, made.audio, sample_rate, encoding=encoding)
         report(2, 2, "")
-    _tell(terminal, song, out, edits, made, changed=not np.array_equal(made.audio, mixture))
+    same = "" if not np.array_equal(made.audio, mixture) else "exactly" if np.array_equal(load(out)[0], mixture) else "rounded to 24 bit"
+    _tell(terminal, song, out, edits, made, same)
 
 
 def understood(texts: Sequence[str], names: Mapping[str, object] | Sequence[str] = ()) -> list[Edit]:
@@ -197,17 +198,18 @@ def _fitted(audio: Audio, num_frames: int) -> Audio:
     return np.pad(audio, ((0, 0), (0, max(0, num_frames - audio.shape[1]))))[:, :num_frames]
 
 
-def _tell(terminal: Terminal, song: Path, out: Path, edits: Sequence[Edit], made: Edited, *, changed: bool) -> None:
+def _tell(terminal: Terminal, song: Path, out: Path, edits: Sequence[Edit], made: Edited, same: str) -> None:
+    """Says what was done; ``same`` is empty if the edits changed something, or how the file holds the unchanged song."""
     plain = [{"operation": each.operation, "stems": list(each.stems), "amount": each.amount} for each in edits]
     terminal.show("edits", _table(edits), plain)
     peak = float(np.abs(made.audio).max(initial=0.0))
-    terminal.collected |= {"song": str(song), "out": str(out), "changed": changed, "gain_db": made.gain_db, "closure_db": made.closure_db}
+    terminal.collected |= {"song": str(song), "out": str(out), "changed": not same, "gain_db": made.gain_db, "closure_db": made.closure_db}
     terminal.collected["peak_dbfs"] = round(gain_to_db(peak), 3) if peak else None
     if made.closure_db is not None:
         terminal.say(f"In no stem, and as it was unless a stem was isolated: {made.closure_db:.1f} dB of the song's energy.")
     if made.gain_db:
         terminal.say(f"Lowered as a whole by {-made.gain_db:.2f} dB: the edited song would have peaked above full scale.")
-    terminal.say(f"edit: {out}" + ("" if changed else ", sample for sample the song"))
+    terminal.say(f"edit: {out}" + (f", which holds the samples of the song {same}" if same else ""))
     terminal.finish(0)
 
 

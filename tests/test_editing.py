@@ -68,7 +68,7 @@ def test_the_file_of_an_edit_that_changes_nothing_holds_the_samples_of_the_song(
     soundfile.write(tmp_path / "song.wav", song["mixture"].T, RATE, subtype=subtype)
     done = invoke(tmp_path / "song.wav", "raise vocals by 0 dB", tmp_path / f"out{suffix}", "--stems", folder)
     assert done.exit_code == 0, done.output
-    assert "sample for sample the song" in done.stdout
+    assert "holds the samples of the song exactly" in done.stdout.replace("\n", " ")
     np.testing.assert_array_equal(load(tmp_path / f"out{suffix}")[0], load(tmp_path / "song.wav")[0])
 
 
@@ -82,6 +82,17 @@ def test_the_change_is_what_the_effect_did_to_the_named_stems(song, stems, text)
         parts = [apply_chain(torch.from_numpy(stems[name].copy()), RATE, chain).numpy() for chain in chains(label, name)]
         expected += sum(parts, np.zeros_like(expected)) - stems[name]
     np.testing.assert_allclose(made.audio - song["mixture"], expected, atol=3e-7)
+
+
+def test_a_song_that_24_bits_cannot_hold_is_said_to_be_rounded_in_flac_and_is_exact_in_wav(folder, song, tmp_path):
+    fine = song["mixture"] * np.float32(0.999)
+    save(tmp_path / "song.wav", fine, RATE, encoding="wav32f")
+    rounded, exact = (
+        invoke(tmp_path / "song.wav", "raise vocals by 0 dB", tmp_path / name, "--stems", folder) for name in ("o.flac", "o.wav")
+    )
+    assert "rounded to 24 bit" in rounded.stdout.replace("\n", " ")
+    assert "exactly" in exact.stdout
+    np.testing.assert_array_equal(load(tmp_path / "o.wav")[0], fine)
 
 
 def test_what_is_in_no_stem_stays_but_for_isolation(song, stems):
