@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator
+from pydantic_core import to_json
 
 Scalar = float | bool | str
 Split = Literal["train", "valid", "test"]
@@ -151,7 +152,7 @@ class EffectUse(Record):
     @field_serializer("settings")
     def _as_text_in_arrow(self, value: dict[str, Scalar], info: SerializationInfo) -> Any:
         # Settings differ from effect to effect, so a Parquet column of them has to be text.
-        return canonical_json(value) if info.context == "arrow" else value
+        return to_json(value).decode() if info.context == "arrow" else value  # in order already; json would take five times as long
 
 
 class EffectEstimate(EffectUse):
