@@ -48,6 +48,10 @@ class Effect(Protocol):
 
     Effects that can be undone also have ``invert(audio, sample_rate, settings)``, those that can be recovered from a dry and a wet
     signal ``fit(wet, dry, sample_rate)``.
+
+    Effects that leave a trace in a signal alone have ``estimate(stem, sample_rate, profile)``: a stem [C, T] and what is typical of its
+    name (``datagen.profile.StemProfile``) -> ``datagen.effects.blind.Blind``, settings relative to the profile with a confidence, or
+    none and the reason. An effect whose trace could as well be the music has no ``estimate``.
     """
 
     NAME: str
