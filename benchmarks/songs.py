@@ -745,8 +745,8 @@ def compress(audio: np.ndarray, sample_rate: int, threshold_db: float, ratio: fl
     return audio * 10 ** (-over * (1 - 1 / ratio) / 20)
 
 
-def _finished(rng: np.random.Generator, audio: np.ndarray, stem: str, score: Score, sample_rate: int) -> np.ndarray:
-    """Effects of one stem: equaliser, drive, compression, echo, reverb, in drawn strengths."""
+def _finished(rng: np.random.Generator, audio: np.ndarray, stem: str, score: Score, sample_rate: int, *, squash: bool = True) -> np.ndarray:
+    """Effects of one stem: equaliser, drive, compression, echo, reverb, in drawn strengths; drive and compression only if ``squash``."""
     audio = audio / (np.sqrt(np.mean(audio**2)) + 1e-6) * 0.1
     for _ in range(int(rng.integers(0, 3))):
         centre_hz = float(np.exp(rng.uniform(np.log(80), np.log(10000))))
@@ -760,9 +760,10 @@ def _finished(rng: np.random.Generator, audio: np.ndarray, stem: str, score: Sco
         audio = butter(audio, sample_rate, "highpass", rng.uniform(40, 140), 1)
     if rng.random() < {"drums": 0.4, "bass": 0.4, "other": 0.25, "vocals": 0.3}[stem]:
         drive = float(np.exp(rng.uniform(0.0, np.log(20.0))))
-        audio = np.tanh(drive * audio) / drive
+        audio = np.tanh(drive * audio) / drive if squash else audio
     if rng.random() < {"drums": 0.6, "bass": 0.4, "other": 0.3, "vocals": 0.7}[stem]:
-        audio = compress(audio, sample_rate, rng.uniform(-38, -18), rng.uniform(1.5, 6), rng.uniform(0.005, 0.1))
+        settings = (rng.uniform(-38, -18), rng.uniform(1.5, 6), rng.uniform(0.005, 0.1))
+        audio = compress(audio, sample_rate, *settings) if squash else audio
     if rng.random() < {"drums": 0.05, "bass": 0.0, "other": 0.2, "vocals": 0.3}[stem]:
         audio = _echo(rng, audio, score.step_s, sample_rate)
     if rng.random() < {"drums": 0.55, "bass": 0.1, "other": 0.55, "vocals": 0.85}[stem]:
@@ -770,9 +771,12 @@ def _finished(rng: np.random.Generator, audio: np.ndarray, stem: str, score: Sco
     return audio
 
 
-def render_song(seed: int, duration_s: float, sample_rate: int = 44_100, *, timbre: str = "synth") -> dict[str, np.ndarray]:
+def render_song(
+    seed: int, duration_s: float, sample_rate: int = 44_100, *, timbre: str = "synth", squash: bool = True
+) -> dict[str, np.ndarray]:
     """Renders one song: stem name -> float32 [2, T] in the order of ``STEMS``.
 
+    Without ``squash`` the stems have no drive and no compression of their own, for those who compress them and must know all of it.
     ``timbre`` is ``"synth"`` (no program needed) or ``"soundfont"`` (the ``fluidsynth`` program and the sound fonts of ``SOUND_FONTS``).
     Raises ValueError on another timbre.
     """
@@ -786,7 +790,7 @@ def render_song(seed: int, duration_s: float, sample_rate: int = 44_100, *, timb
     stems = {}
     for stem in STEMS:
         audio = raw[stem] if stem in raw else makers[stem](rng, score, sample_rate)
-        audio = _finished(rng, audio, stem, score, sample_rate)
+        audio = _finished(rng, audio, stem, score, sample_rate, squash=squash)
         rms = np.sqrt(np.mean(audio**2))
         stems[stem] = audio * (10 ** (level_db[stem] / 20) * 0.1 / rms if rms > 1e-5 else 0.0)
     peak = float(np.abs(sum(stems.values())).max())
