@@ -1,6 +1,6 @@
 """Reading a dataset back: examples a second of ``PairDataset`` in a ``DataLoader`` of two workers, against decoding alone and webdataset.
 
-    python benchmarks/loader.py [--write] [--examples 48]
+    python benchmarks/loader.py [--write] [--examples 24]
 
 What is measured
     An example is five stereo signals of five seconds at 44.1 kHz (four stems and their sum, synthetic songs), in batches of 8. Each pass
@@ -42,7 +42,7 @@ from manifests.records import Branch, Pair, Signal, content_id, seal
 
 RATE, DURATION_S, STEMS = 44_100, 5.0, ("drums", "bass", "other", "vocals")
 NUM_FRAMES = round(RATE * DURATION_S)
-BATCH, WORKERS, PASSES, ROUNDS, TARGET = 8, 2, 3, 4, 200.0
+BATCH, WORKERS, PASSES, ROUNDS, TARGET = 8, 2, 2, 4, 200.0
 CASES = (("folder", "flac24"), ("webdataset", "flac24"), ("huggingface", "flac24"), ("folder", "wav32f"), ("webdataset", "wav32f"))
 
 
@@ -169,7 +169,7 @@ def main() -> None:
     """Prints the table; with --write, also into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--examples", type=int, default=48)
+    parser.add_argument("--examples", type=int, default=24)
     options = parser.parse_args()
     lines = ["| what | examples/s, by the clock | examples/s, two cores | decoding alone | limit | ratio to the limit | ratio to 200/s |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|")

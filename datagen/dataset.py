@@ -136,22 +136,27 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
 
     def __getitem__(self, index: int) -> Item | IndexedItem | LabelledItem:
         inputs, targets = (torch.empty((count, self.num_channels, self.num_frames)) for count in (self.num_inputs, self.num_targets))
-        return self._item(index, inputs, targets)
+        return self._item(index, inputs, targets, self._scratch())
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """The examples of a batch, as ``DataLoader`` asks for them: read into the batch itself, so that stacking copies nothing."""
         inputs, targets = (
             _room((len(indices), count, self.num_channels, self.num_frames)) for count in (self.num_inputs, self.num_targets)
         )
-        items = [self._item(index, inputs[number], targets[number]) for number, index in enumerate(indices)]
+        scratch = self._scratch()
+        items = [self._item(index, inputs[number], targets[number], scratch) for number, index in enumerate(indices)]
         return Batch(items, inputs, targets)
 
-    def _item(self, index: int, inputs: torch.Tensor, targets: torch.Tensor) -> Item | IndexedItem | LabelledItem:
+    def _scratch(self) -> bytearray:
+        """Memory for one sound file, used again for each of a batch."""
+        return bytearray(4 * 2 * self.num_frames)
+
+    def _item(self, index: int, inputs: torch.Tensor, targets: torch.Tensor, scratch: bytearray) -> Item | IndexedItem | LabelledItem:
         """One example, its sound read into the given tensors [N, C, T] and [M, C, T]."""
         pair, example = self._rows[index]
         start = self._start_of(pair)
-        self._read([file for file in example.signals if file.role == "input"], inputs, start)
-        self._read([file for file in example.signals if file.role == "target"], targets, start)
+        self._read([file for file in example.signals if file.role == "input"], inputs, start, scratch)
+        self._read([file for file in example.signals if file.role == "target"], targets, start, scratch)
         mask = torch.zeros(self.num_inputs, dtype=torch.bool)
         mask[: len(pair.inputs)] = torch.tensor([bool(signal.branches) for signal in pair.inputs])
         if self.vocabulary is not None:
@@ -172,10 +177,10 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         rng = np.random.default_rng([self.seed, int(self._epoch), int(pair.id, 16)])
         return int(rng.integers(self._last_start + 1))
 
-    def _read(self, files: list[SignalFile], out: torch.Tensor, start_frame: int) -> None:
+    def _read(self, files: list[SignalFile], out: torch.Tensor, start_frame: int, scratch: bytearray) -> None:
         array = out.numpy()
         for number, file in enumerate(files):
-            audio, _ = self._places.find(file.audio.path).load(start_frame, self.num_frames)
+            audio, _ = self._places.find(file.audio.path).load(start_frame, self.num_frames, scratch=scratch)
             array[number] = self._with_channels(audio)
         array[len(files) :] = 0.0
 

@@ -101,19 +101,25 @@ def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, 
 
 
 def load_range(
-    path: Path | str, start_byte: int = 0, num_bytes: int | None = None, start_frame: int = 0, num_frames: int | None = None
+    path: Path | str,
+    start_byte: int = 0,
+    num_bytes: int | None = None,
+    start_frame: int = 0,
+    num_frames: int | None = None,
+    scratch: bytearray | None = None,
 ) -> tuple[Audio, int]:
     """Reads a WAV or FLAC file that stands inside another file, or an excerpt of it: as ``load`` does, and with what it raises.
 
     Of our own float WAV only the wanted frames are read. Of FLAC, which has to be sought in, the whole is read (but not decoded).
-    The samples may lie as they do in the file, frame by frame, so that who copies them elsewhere does so once.
+    The samples may lie as they do in the file, frame by frame, so that who copies them elsewhere does so once. With ``scratch``, which has
+    to hold them, they may lie in it, until it is used again: new memory for each file costs more than reading it.
     """
     path = Path(path)
     with path.open("rb", buffering=0) as file:
         descriptor = file.fileno()
         head = os.pread(descriptor, len(_wav_header(1, 1, 0)), start_byte)
         if plain := _plain_wav(head):
-            found = _plain_frames(descriptor, plain, start_byte + len(head), start_frame, num_frames)
+            found = _plain_frames(descriptor, plain, start_byte + len(head), (start_frame, num_frames), scratch)
         else:
             wanted = os.fstat(descriptor).st_size - start_byte if num_bytes is None else num_bytes
             found = _decoded(os.pread(descriptor, wanted, start_byte), path, start_frame, num_frames)
@@ -160,12 +166,19 @@ def _plain_wav(head: bytes) -> tuple[int, int, int] | None:
 
 
 def _plain_frames(
-    descriptor: int, plain: tuple[int, int, int], start_byte: int, start_frame: int, num_frames: int | None
+    descriptor: int, plain: tuple[int, int, int], start_byte: int, excerpt: tuple[int, int | None], scratch: bytearray | None
 ) -> tuple[Audio, int]:
     sample_rate, num_channels, there = plain
+    start_frame, num_frames = excerpt
+    frame_bytes = 4 * num_channels
     count = max(0, there - start_frame) if num_frames is None else min(num_frames, max(0, there - start_frame))
-    data = os.pread(descriptor, count * num_channels * 4, start_byte + start_frame * num_channels * 4)
-    samples = np.frombuffer(data[: len(data) // (4 * num_channels) * 4 * num_channels], "<f4")
+    where = start_byte + start_frame * frame_bytes
+    if scratch is not None and len(scratch) >= count * frame_bytes:
+        got = os.preadv(descriptor, [memoryview(scratch)[: count * frame_bytes]], where)
+        samples = np.frombuffer(scratch, "<f4", got // frame_bytes * num_channels)
+    else:
+        data = os.pread(descriptor, count * frame_bytes, where)
+        samples = np.frombuffer(data, "<f4", len(data) // frame_bytes * num_channels)
     return samples.reshape(-1, num_channels).T, sample_rate
 
 

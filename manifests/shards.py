@@ -43,9 +43,9 @@ class Place:
             raise Refused(f"{self.file.name} is cut off: it ends {self.num_bytes - len(data)} bytes before a sound file in it does")
         return data
 
-    def load(self, start_frame: int = 0, num_frames: int | None = None) -> tuple[Audio, int]:
+    def load(self, start_frame: int = 0, num_frames: int | None = None, *, scratch: bytearray | None = None) -> tuple[Audio, int]:
         """Decodes the sound file, or an excerpt of it, as ``audio.load_range`` does: (float32 [C, T], sample rate)."""
-        return load_range(self.file, self.start_byte, self.num_bytes, start_frame, num_frames)
+        return load_range(self.file, self.start_byte, self.num_bytes, start_frame, num_frames, scratch)
 
 
 def below(dataset: Path, path: str) -> Path:

@@ -176,6 +176,29 @@ def test_inputs_are_padded_to_the_number_asked_for(dataset):
     assert not item.inputs[2:].any()
 
 
+def test_an_input_that_the_track_lacks_is_silent_and_masked(tmp_path, synthetic_song):
+    one = pair([signal("kick"), signal("drums", ONE)], [signal("mixture", ONE)])
+    writer = FolderWriter()
+    audio = {"kick": np.zeros((1, 20_000), np.float32), **{name: synthetic_song[name][:, :20_000] for name in ("drums", "mixture")}}
+    writer.finish(tmp_path, [one], [writer.write(tmp_path, one, audio)])
+    item = PairDataset(tmp_path / "dataset", num_inputs=4)[0]
+    assert item.mask.tolist() == [False, True, False, False]
+    assert not item.inputs[0].any()
+
+
+def test_a_batch_is_read_into_one_tensor_and_equals_its_items_stacked(many):
+    data = PairDataset(many, labels=("fader",))
+    (batch,) = list(torch.utils.data.DataLoader(data, batch_size=21))
+    one_by_one = torch.utils.data.default_collate([data[number] for number in range(21)])
+    assert type(batch) is type(one_by_one)
+    for name in ("inputs", "targets", "mask", "number"):
+        torch.testing.assert_close(getattr(batch, name), getattr(one_by_one, name), rtol=0, atol=0)
+    for one, other in zip(batch.labels, one_by_one.labels, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    items = data.__getitems__([3, 5])
+    assert items[0].inputs.data_ptr() == items.inputs.data_ptr()
+
+
 def test_a_part_of_an_excerpt_is_that_part(dataset):
     whole, part = PairDataset(dataset), PairDataset(dataset, num_frames=5_000, start_frame=700)
     for number in range(3):

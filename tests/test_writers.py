@@ -432,6 +432,7 @@ def test_validation_has_a_folder_of_its_own_that_musdb_opens_when_asked(tmp_path
         ({"mix": {"target": "sum"}}, "no 'removal' pairs: set pairs.removal.per_track = 0"),
         ({"removal": {"per_track": 0}}, "set pairs.mix.target = 'sum'; got 'released'"),
         ({"removal": {"per_track": 0}, "mix": {"target": "sum", "stems": ["drums"]}}, "holds drums, bass, other, vocals; got"),
+        ({"removal": {"per_track": 0}, "mix": {"target": "sum", "channels": "mono"}}, "set pairs.mix.channels = 'all'"),
         ({"removal": {"per_track": 0}, "mix": {"target": "sum", "inputs": "levelled"}}, "set pairs.mix.inputs = 'separated'"),
     ],
 )

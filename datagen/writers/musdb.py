@@ -52,6 +52,8 @@ def check(config: Config) -> None:
         raise ValueError(f"the format 'musdb' holds stems that sum to the mixture: set pairs.mix.inputs = 'separated'; got {mix.inputs!r}")
     if getattr(mix, "target", "sum") != "sum":
         raise ValueError(f"the format 'musdb' holds the sum of its stems: set pairs.mix.target = 'sum'; got {mix.target!r}")
+    if getattr(mix, "preset", None) or getattr(mix, "channels", "all") != "all":
+        raise ValueError("the format 'musdb' holds stems as they are: strike pairs.mix.preset, and set pairs.mix.channels = 'all'")
     if getattr(mix, "stems", ()) and sorted(mix.stems) != sorted(STEMS):
         raise ValueError(f"the format 'musdb' holds {', '.join(STEMS)}; got pairs.mix.stems = {list(mix.stems)}")
 
