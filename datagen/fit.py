@@ -1,7 +1,8 @@
 """Settings of a whole chain from dry and wet audio.
 
-Each effect of a chain gets a start: what lies before it is applied to dry, what lies after it is undone on wet, and its own ``fit``
-does the rest. Then all settings of the chain are refined together on the waveform. For a whole console see ``datagen.console``.
+Each effect of a chain gets a start: what lies before it is applied to dry, what lies after it is taken off wet, and its own ``fit``
+does the rest (``datagen.chain_start``). Then all settings of the chain are refined together on the waveform, and both take turns. For a
+whole console see ``datagen.console``.
 
 Conventions
     Audio is [C, T], numpy or torch, float. The residual is whitened by the spectrum of wet, so that treble counts like bass.
@@ -14,6 +15,8 @@ References
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,8 +38,12 @@ if TYPE_CHECKING:
     from datagen.effects.refine import Vector
 
 EXCERPT_S = 3.0
+ORDER_S = 1.5
+MOST_ORDERED = 4
+COMMUTING = ("eq", "lowpass", "highpass", "fader")
 LATEST_S = 1.0
-TURNS = 4
+FAR = 4.0  # a correlation beyond that second, against the highest within it, that is no accident
+UNRELATED_DB = -1.0  # a residual above which nothing of wet follows from dry
 SETTLED_DB = -80.0
 LOST_DB = -30.0  # a residual above which a compressor may stand in a wrong valley
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
@@ -46,12 +53,17 @@ STEPPED = {("delay", "delay_ms"), ("room", "pre_delay_ms"), ("limiter", "lookahe
 
 @dataclass(frozen=True)
 class FittedChain(Sequence[Use]):
-    """A chain ready for ``apply_chain``, with how well it does and what could not be known."""
+    """A chain ready for ``apply_chain``, with how well it does and what could not be known.
+
+    ``confidence`` has a number for each setting that was sought, as "compressor.ratio": 1 where the audio pins it down, 0 where its
+    standard error exceeds a twentieth of its range; those stand in ``undetermined``, too.
+    """
 
     uses: tuple[Use, ...]
     error_db: float
     undetermined: tuple[str, ...] = ()
     pruned: tuple[str, ...] = ()
+    confidence: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @overload
     def __getitem__(self, index: int) -> Use: ...
@@ -71,10 +83,12 @@ class FittedChain(Sequence[Use]):
         return [{"effect": name, "settings": settings.plain()} for name, settings in self.uses]
 
 
-def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use]) -> FittedChain:
+def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use], *, any_order: bool = False) -> FittedChain:
     """The settings with which the named effects, in their order, turn dry into wet.
 
-    Raises ValueError where the signals differ in shape or are silent, and for an unknown effect.
+    ``any_order`` tries every order of up to four effects on a short excerpt and goes on with the one that leaves least. Raises ValueError
+    where the signals differ in shape, hold NaN, are silent or lie more than a second apart, and for an unknown effect;
+    NotIdentifiableError where nothing of wet follows from dry.
     """
     wet, dry = _aligned(_tensor(wet), _tensor(dry), sample_rate)
     names = [use if isinstance(use, str) else use[0] for use in chain]
@@ -82,9 +96,16 @@ def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use]) 
         EFFECTS[name]
     limit = round(EXCERPT_S * sample_rate)
     wet, dry = wet[:, :limit], dry[:, :limit]
-    uses, undetermined = _searched(wet, dry, sample_rate, names)
+    if any_order:
+        names = _best_order(wet, dry, sample_rate, names)
+    uses, errors = _searched(wet, dry, sample_rate, names)
     kept, pruned = _pruned(wet, dry, sample_rate, uses)
-    return FittedChain(tuple(kept), _error_db(wet, dry, sample_rate, kept), undetermined, tuple(pruned))
+    error_db = _error_db(wet, dry, sample_rate, kept)
+    if error_db > UNRELATED_DB and not {"room", "reverb", "chorus", "delay"} & set(names):
+        raise _unrelated(error_db)
+    undetermined = tuple(name for name, error in errors.items() if error > _undetermined())
+    confidence = {name: max(0.0, 1.0 - error / _undetermined()) for name, error in errors.items()}
+    return FittedChain(tuple(kept), error_db, undetermined, tuple(pruned), confidence)
 
 
 def fit_console(mixture: Any, stems: Mapping[str, Any], sample_rate: int, console: Sequence[str] | Mapping[str, Sequence[str]]) -> Console:
@@ -94,31 +115,54 @@ def fit_console(mixture: Any, stems: Mapping[str, Any], sample_rate: int, consol
     return consoles.fit_console(mixture, stems, sample_rate, console)
 
 
-def _searched(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str]) -> tuple[list[Use], tuple[str, ...]]:
-    """Effect by effect and all together, in turns, until the waveform is explained or nothing helps any more."""
+def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: list[str]) -> list[str]:
+    """The order of the effects that leaves least after one turn on a short excerpt. Filters and a fader side by side commute."""
+    if len(names) > MOST_ORDERED:
+        raise ValueError(f"every order is tried of at most {MOST_ORDERED} effects; got {len(names)}. Give their order")
+    orders: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+    for order in itertools.permutations(names):
+        runs = (tuple(sorted(run)) if swap else tuple(run) for swap, run in itertools.groupby(order, key=lambda name: name in COMMUTING))
+        orders.setdefault(tuple(runs), list(order))
+    limit = round(ORDER_S * sample_rate)
+
+    def left_db(order: list[str]) -> float:
+        uses, _ = _searched(wet[:, :limit], dry[:, :limit], sample_rate, order, turns=1)
+        return _error_db(wet[:, :limit], dry[:, :limit], sample_rate, uses)
+
+    return min(orders.values(), key=left_db)
+
+
+def _searched(
+    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str], *, turns: int = 4
+) -> tuple[list[Use], dict[str, float]]:
+    """Effect by effect and all together, in turns, until the waveform is explained or nothing helps any more.
+
+    Returns the chain, and the standard error of each setting as a part of its range.
+    """
     best = _start(wet, dry, sample_rate, names)
-    best_db, undetermined = _error_db(wet, dry, sample_rate, best), tuple[str, ...]()
-    for turn in range(TURNS):
+    best_db, errors = _error_db(wet, dry, sample_rate, best), dict[str, float]()
+    for turn in range(turns):
         uses = again(wet, dry, sample_rate, best, starts=1 + turn if best_db > LOST_DB else 0)
         uses = min((uses, best), key=lambda found: _error_db(wet, dry, sample_rate, found))
         uses, unsure = _refined(wet, dry, sample_rate, uses, 8)
         error_db = _error_db(wet, dry, sample_rate, uses)
         gained = best_db - error_db
         if error_db < best_db:
-            best, best_db, undetermined = uses, error_db, unsure
+            best, best_db, errors = uses, error_db, unsure
         if best_db < SETTLED_DB or (turn > 0 and gained < 1.0):
             break
-    return best, undetermined
+    return best, errors
 
 
-def _refined(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], iterations: int) -> tuple[list[Use], tuple[str, ...]]:
-    """All settings of a chain together, by least squares on the whitened waveform; and the names of those left undetermined."""
+def _refined(
+    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], iterations: int
+) -> tuple[list[Use], dict[str, float]]:
+    """All settings of a chain together, by least squares on the whitened waveform; and the standard error of each in parts of its range."""
     from datagen.effects.refine import refine
-    from datagen.effects.waveform import UNDETERMINED
 
     unknown = _unknowns(uses, dry.shape[0])
     if not unknown:
-        return uses, ()
+        return uses, {}
     whitener = _whitener(wet)
     goal = lfilter(whitener, [1.0], wet.numpy())
 
@@ -134,7 +178,7 @@ def _refined(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[
     first = np.array([min(max(field.to_unit(getattr(uses[index][1], field.name)), 0.0), 1.0) for index, field in unknown])
     found = refine(residual, first, iterations=iterations)
     names = [f"{uses[index][0]}.{field.name}" for index, field in unknown]
-    return settled(found.unit), tuple(name for name, error in zip(names, found.error, strict=True) if error > UNDETERMINED)
+    return settled(found.unit), dict(zip(names, found.error.tolist(), strict=True))
 
 
 def _unknowns(uses: Sequence[Use], channels: int) -> list[tuple[int, Range]]:
@@ -176,6 +220,8 @@ def _aligned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> tuple[to
     """Both signals without a delay between them. Raises ValueError where they differ in shape, or no delay within a second fits."""
     if wet.shape != dry.shape:
         raise ValueError(f"wet and dry must have one shape [channels, time]; got {list(wet.shape)} and {list(dry.shape)}")
+    if not (bool(dry.isfinite().all()) and bool(wet.isfinite().all())):
+        raise ValueError("wet or dry holds NaN or infinite samples; repair or reject them before a fit")
     if not float(dry.abs().max()) > 0.0 or not float(wet.abs().max()) > 0.0:
         raise ValueError("a silent signal says nothing about any effect")
     size = next_fast_len(2 * dry.shape[-1], real=True)
@@ -185,11 +231,29 @@ def _aligned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> tuple[to
     latest = min(round(LATEST_S * sample_rate), dry.shape[-1] - 1)
     near = np.concatenate([correlation[-latest:], correlation[: latest + 1]])
     lag = int(np.argmax(near)) - latest
+    if correlation.max() > FAR * near.max():
+        place = int(np.argmax(correlation))
+        late_s = (place if place < size // 2 else place - size) / sample_rate
+        raise ValueError(f"wet lies {late_s:+.2f} s from dry; at most {LATEST_S:g} s can be aligned. Cut them to the same place first")
     if lag == 0 or near.max() < 2.0 * near[latest]:
         return wet, dry
     if lag > 0:
         return wet[:, lag:], dry[:, :-lag]
     return wet[:, :lag], dry[:, -lag:]
+
+
+def _undetermined() -> float:
+    from datagen.effects.waveform import UNDETERMINED
+
+    return UNDETERMINED
+
+
+def _unrelated(error_db: float) -> ValueError:
+    from datagen.effects.signal import NotIdentifiableError
+
+    return NotIdentifiableError(
+        f"the chain leaves {error_db:.1f} dB of wet: nothing in it follows from dry. Are they the same music, in the same place?"
+    )
 
 
 def _whitener(signal: torch.Tensor) -> np.ndarray:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from datagen.effects import limiter
 from datagen.effects.limiter import Settings
+from datagen.effects.signal import NotIdentifiableError
 
 SAMPLE_RATE = 48_000
 
@@ -88,3 +89,19 @@ def test_gradients_are_exact(linked: bool) -> None:
         return limiter.apply(x, 1000, Settings(ceiling_db=ceiling, release_ms=release, lookahead_ms=4.0, linked=linked))
 
     assert torch.autograd.gradcheck(run, (audio, *values))
+
+
+@pytest.mark.parametrize(("ceiling_db", "release_ms", "lookahead_ms", "linked"), [(-14.0, 60.0, 2.0, True), (-20.0, 150.0, 0.7, False)])
+def test_fit_finds_every_setting(synthetic_song: Any, ceiling_db: float, release_ms: float, lookahead_ms: float, linked: bool) -> None:
+    dry = torch.from_numpy(synthetic_song["drums"][:, :96_000].copy()).double() * torch.tensor([[1.0], [0.7]])
+    truth = Settings(ceiling_db=ceiling_db, release_ms=release_ms, lookahead_ms=lookahead_ms, linked=linked)
+    found = limiter.fit(limiter.apply(dry, SAMPLE_RATE, truth), dry, SAMPLE_RATE)
+    assert found.ceiling_db == pytest.approx(ceiling_db, abs=1e-3)
+    assert found.release_ms == pytest.approx(release_ms, rel=1e-3)
+    assert abs(found.lookahead_ms - lookahead_ms) * SAMPLE_RATE / 1000.0 < 0.6
+    assert found.linked == linked
+
+
+def test_limiter_that_never_reached_its_ceiling_is_not_identifiable(song: torch.Tensor) -> None:
+    with pytest.raises(NotIdentifiableError, match="never reached its ceiling"):
+        limiter.fit(song, song, SAMPLE_RATE)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
 from datagen.effects import loudness
 from datagen.effects.loudness import Settings
+from datagen.effects.signal import NotIdentifiableError
 from separation.loudness import integrated_loudness
 
 SAMPLE_RATE = 44_100
@@ -49,3 +52,16 @@ def test_silence_has_no_gain() -> None:
     silence = torch.zeros(2, SAMPLE_RATE)
     for measure in ("lufs", "peak"):
         assert float(loudness.gain_db(silence, SAMPLE_RATE, Settings(target_db=-20.0, measure=measure))) == 0.0
+
+
+@pytest.mark.parametrize("measure", ["lufs", "peak"])
+def test_fit_gives_the_same_signal_whatever_was_measured(song: torch.Tensor, measure: Literal["lufs", "peak"]) -> None:
+    wet = loudness.apply(song, SAMPLE_RATE, Settings(target_db=-20.0, measure=measure))
+    found = loudness.fit(wet, song, SAMPLE_RATE)
+    torch.testing.assert_close(loudness.apply(song, SAMPLE_RATE, found), wet, atol=1e-5, rtol=0)
+    assert found.measure == "lufs"
+
+
+def test_fit_of_more_than_a_gain_is_refused(song: torch.Tensor) -> None:
+    with pytest.raises(NotIdentifiableError, match="another effect"):
+        loudness.fit(song.flip(-1), song, SAMPLE_RATE)

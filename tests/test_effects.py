@@ -14,12 +14,15 @@ import torch
 
 from datagen.effects import EFFECTS, MODULES, apply_chain
 from datagen.effects.setting import EffectSettings, Range, choice, describe, draw, draw_values, fields, setting
+from datagen.effects.signal import NotIdentifiableError
 
 SAMPLE_RATE = 44_100
 EVERY = pytest.mark.parametrize("effect", EFFECTS.values(), ids=EFFECTS)
 # The gain of ``loudness`` is a measured number that carries no gradient.
 DIFFERENTIABLE = [effect for effect in EFFECTS.values() if effect.NAME != "loudness"]
 INVERTIBLE = [effect for effect in EFFECTS.values() if hasattr(effect, "invert")]
+FITTED = [effect for effect in EFFECTS.values() if hasattr(effect, "fit")]
+EVERY_FIT = pytest.mark.parametrize("effect", FITTED, ids=[effect.NAME for effect in FITTED])
 
 
 def drawn(effect: Any, seed: int = 0) -> Any:
@@ -154,6 +157,34 @@ def test_invert_undoes_apply(effect: Any, seed: int, song: torch.Tensor) -> None
     settings = drawn(effect, seed)
     audio = song[:, :40_000].double()
     torch.testing.assert_close(effect.invert(effect.apply(audio, SAMPLE_RATE, settings), SAMPLE_RATE, settings), audio, atol=1e-8, rtol=0)
+
+
+@EVERY_FIT
+def test_fit_undoes_apply(effect: Any, song: torch.Tensor) -> None:
+    audio = 2.0 * song[:, : 2 * SAMPLE_RATE].double()
+    wet = effect.apply(audio, SAMPLE_RATE, drawn(effect, 9))
+    again = effect.apply(audio, SAMPLE_RATE, effect.fit(wet, audio, SAMPLE_RATE))
+    if effect.NAME == "room":  # another room of the same kind: its noise has no name
+        assert float((again - audio).square().sum() / (wet - audio).square().sum()) == pytest.approx(1.0, abs=0.3)
+        return
+    assert float((again - wet).square().sum()) < 1e-5 * float(wet.square().sum())
+
+
+@EVERY_FIT
+def test_fit_refuses_signals_that_cannot_be_compared(effect: Any, song: torch.Tensor) -> None:
+    audio = song[:, :20_000].double()
+    with pytest.raises(ValueError, match="one shape"):
+        effect.fit(audio[:, 1:], audio, SAMPLE_RATE)
+    with pytest.raises(NotIdentifiableError, match="silent"):
+        effect.fit(audio, torch.zeros_like(audio), SAMPLE_RATE)
+    broken = audio.clone()
+    broken[0, 5] = float("nan")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        effect.fit(broken, audio, SAMPLE_RATE)
+
+
+def test_every_effect_but_chorus_can_be_fitted() -> None:
+    assert set(EFFECTS) - {effect.NAME for effect in FITTED} == {"chorus"}
 
 
 # The table of effects and chains

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from datagen.effects import EFFECTS, apply_chain
+from datagen.effects.signal import NotIdentifiableError
 from datagen.fit import fit_chain, fit_console
 
 SAMPLE_RATE = 44_100
@@ -76,3 +77,52 @@ def test_console_comes_nearer_to_the_mixture_than_faders_alone(stems: dict[str, 
     for name, chain in chains.items():
         assert console.chains[name][1][1].gain_db == pytest.approx(chain[1][1].gain_db, abs=0.3)  # type: ignore[union-attr]
     torch.testing.assert_close(console.mix(stems, SAMPLE_RATE), mixture, atol=0.02, rtol=0)
+
+
+def test_equaliser_in_front_of_a_compressor_is_found(stems: dict[str, torch.Tensor]) -> None:
+    dry = stems["drums"]
+    truth = [
+        use("eq", low_shelf_gain_db=5.0, peak2_gain_db=-6.0, peak2_hz=900.0, high_shelf_gain_db=4.0),
+        use("compressor", threshold_db=-30.0, ratio=3.0, attack_ms=8.0, release_ms=120.0),
+    ]
+    wet = apply_chain(dry, SAMPLE_RATE, truth)
+    found = fit_chain(wet, dry, SAMPLE_RATE, ["eq", "compressor"])
+    assert found.error_db < -30.0
+    assert [name for name, _ in found] == ["eq", "compressor"]
+    assert found[1][1].ratio == pytest.approx(3.0, rel=0.1)  # type: ignore[union-attr]
+
+
+def test_compressor_that_never_acted_is_pruned_and_has_no_ratio(stems: dict[str, torch.Tensor]) -> None:
+    dry = stems["vocals"]
+    found = fit_chain(apply_chain(dry, SAMPLE_RATE, [use("fader", gain_db=-3.0)]), dry, SAMPLE_RATE, ["compressor", "fader"])
+    assert found.pruned == ("compressor",)
+    assert "compressor.ratio" in found.undetermined
+    assert found.confidence["compressor.ratio"] == 0.0
+    assert found.confidence["fader.gain_db"] > 0.99
+
+
+def test_order_is_chosen_by_what_it_leaves(stems: dict[str, torch.Tensor]) -> None:
+    dry = stems["drums"]
+    truth = [use("clip", ceiling_db=-22.0), use("lowpass", cutoff_hz=2000.0)]
+    found = fit_chain(apply_chain(dry, SAMPLE_RATE, truth), dry, SAMPLE_RATE, ["lowpass", "clip"], any_order=True)
+    assert [name for name, _ in found] == ["clip", "lowpass"]
+    with pytest.raises(ValueError, match="at most 4 effects; got 5"):
+        fit_chain(dry, dry, SAMPLE_RATE, ["eq", "clip", "width", "fader", "delay"], any_order=True)
+
+
+def test_signals_more_than_a_second_apart_are_refused(synthetic_song: dict[str, np.ndarray]) -> None:
+    dry = np.pad(synthetic_song["drums"][:, :SAMPLE_RATE], ((0, 0), (0, 2 * SAMPLE_RATE)))
+    with pytest.raises(ValueError, match=r"wet lies \+1\.50 s from dry; at most 1 s"):
+        fit_chain(np.roll(dry, 3 * SAMPLE_RATE // 2, -1), dry, SAMPLE_RATE, ["fader"])
+
+
+def test_unrelated_signals_are_not_identifiable(stems: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(NotIdentifiableError, match="nothing in it follows from dry"):
+        fit_chain(stems["vocals"], torch.randn(2, FRAMES, generator=torch.Generator().manual_seed(0)), SAMPLE_RATE, ["fader"])
+
+
+def test_audio_that_is_not_finite_is_refused(stems: dict[str, torch.Tensor]) -> None:
+    broken = stems["drums"].clone()
+    broken[0, 7] = float("inf")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        fit_chain(broken, stems["drums"], SAMPLE_RATE, ["fader"])

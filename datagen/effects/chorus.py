@@ -6,6 +6,8 @@
 Conventions
     The delay line is read between samples by linear interpolation and never less than one sample back. A mix of 0 changes nothing.
     The swing starts with the excerpt, at ``phase`` of a cycle, alike in all channels.
+    It has no ``fit``: a start for rate, depth and phase needs the track of the delay over time, which nothing here measures, and without a
+    start the waveform has a valley for every period of the music.
     The recursion runs on the CPU in the type of the audio; a signal on a GPU is brought there and back.
 
 References

@@ -39,11 +39,16 @@ def is_off(value: Any, neutral: float) -> bool:
 
 
 def pair(wet: torch.Tensor, dry: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both signals of a fit in float64 [C, T]. Raises ValueError where their shapes differ, NotIdentifiableError if the dry is silent."""
+    """Both signals of a fit in float64 [C, T].
+
+    Raises ValueError where their shapes differ or a sample is not finite, NotIdentifiableError if the dry is silent.
+    """
     if wet.shape != dry.shape or wet.ndim != 2:
         raise ValueError(
             f"a fit needs wet and dry of one shape [channels, time]; got {list(wet.shape)} and {list(dry.shape)}. Align and cut them first"
         )
+    if not (bool(torch.isfinite(wet).all()) and bool(torch.isfinite(dry).all())):
+        raise ValueError("wet or dry holds NaN or infinite samples; repair or reject them before a fit")
     if not float(dry.abs().max()) > 0.0:
         raise NotIdentifiableError("the dry signal is silent: it says nothing about any effect")
     return wet.detach().double().cpu(), dry.detach().double().cpu()
