@@ -1,0 +1,256 @@
+"""Estimates without a dry reference, and effect normalisation, on synthetic songs whose settings are known.
+
+Conventions
+    A profile is built from some songs; other songs are held out. Their stems have no drive and no compression of their own
+    (``render_song(squash=False)``), so that all of it is known; equalisers, echoes and reverbs of their own they keep: that is how songs
+    differ, the floor. Settings are drawn from the typical ranges of each effect (RemFX, Diff-MST), a compressor's after the stem's peak
+    was brought to -10 dBFS, and were not tuned upon; these seeds were never used before.
+    The error of an eq is the mean absolute difference of the responses in dB where stems of the name sound, their levels aside. The floor
+    is the same figure of the song itself, without any eq, against the profile.
+    Coverage: the surest part of the answers. Rank correlations are Spearman's, over all stems and settings.
+
+References
+    Martinez Ramirez et al. 2022 (FxNorm-automix): the checks of a normalisation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
+
+import numpy as np
+import songs
+import torch
+from scipy.stats import spearmanr
+
+from datagen.effects import blind, compressor, eq, width
+from datagen.effects.biquads import response
+from datagen.effects.setting import draw
+from datagen.features import SPECTRUM_HZ, measure_features, onset_height, whole_side
+from datagen.normalise import normalise
+from datagen.profile import Profile, mean_gain_reduction, profile_of
+from manifests.records import Features, Refused
+
+SAMPLE_RATE = 44_100
+DURATION_S = 10.0
+FIRST_SEED = 71_000
+SETTINGS_A_STEM = {"compressor": 4, "eq": 2, "width": 2}
+COVERAGES = (0.25, 0.5, 0.75, 1.0)
+Song = dict[str, np.ndarray]
+
+
+class Trial(NamedTuple):
+    """One stem with known settings: what was done, what was found, how wrong it is, how sure, and the floor."""
+
+    effect: str
+    stem: str
+    true_db: float
+    found_db: float
+    error_db: float
+    confidence: float
+    floor_db: float
+    guess_db: float  # error of saying that nothing was done
+
+
+def songs_of(seeds: range) -> Iterator[Song]:
+    """Songs without silent stems."""
+    for seed in seeds:
+        song = songs.render_song(seed, DURATION_S, squash=False)
+        yield {name: audio for name, audio in song.items() if measure_features(audio, SAMPLE_RATE) is not None}
+
+
+def response_db(settings: Any) -> np.ndarray:
+    """The response of an eq at the frequencies of a profile."""
+    sections = eq.sections(settings, SAMPLE_RATE)
+    hz = np.array(SPECTRUM_HZ)
+    return 20.0 * np.log10(np.abs(response(sections, hz, SAMPLE_RATE))) if sections else np.zeros(len(hz))
+
+
+def trials_of(name: str, audio: np.ndarray, profile: Profile, rng: np.random.Generator) -> Iterator[Trial | str]:
+    """Every effect on one stem, with settings drawn; the name of an effect where its estimate abstains."""
+    stem = torch.from_numpy(audio)
+    own = profile[name]
+    levelled = stem * (10.0**-0.5 / float(stem.abs().max()))
+    for _ in range(SETTINGS_A_STEM["compressor"]):
+        settings = draw(compressor.Settings, rng, {**compressor.TYPICAL, "linked": True})
+        gain = compressor.gain_curve(levelled, SAMPLE_RATE, settings).numpy()[0]
+        wet = compressor.apply(levelled, SAMPLE_RATE, settings)
+        true = mean_gain_reduction(wet.numpy(), gain, SAMPLE_RATE)
+        yield trial("compressor", name, true, compressor.estimate(wet, SAMPLE_RATE, own))
+    bands = blind.eq_bands(own)
+    floor = bands.mean_size(blind.spectrum_of(audio, SAMPLE_RATE) - bands.middle_db)
+    for _ in range(SETTINGS_A_STEM["eq"]):
+        settings = draw(eq.Settings, rng, eq.TYPICAL)
+        answer = eq.estimate(eq.apply(stem, SAMPLE_RATE, settings), SAMPLE_RATE, own)
+        if answer.settings is None:
+            yield "eq"
+            continue
+        done = response_db(settings)
+        error = bands.mean_size(response_db(answer.settings) - done)
+        size = bands.mean_size(done)
+        yield Trial("eq", name, size, answer.amount, error, answer.confidence, floor, size)
+    if whole_side(audio) is not None:
+        for _ in range(SETTINGS_A_STEM["width"]):
+            settings = draw(width.Settings, rng, width.TYPICAL)
+            true = 20.0 * float(np.log10(settings.width))
+            yield trial("width", name, true, width.estimate(width.apply(stem, SAMPLE_RATE, settings), SAMPLE_RATE, own))
+
+
+def trial(effect: str, stem: str, true_db: float, answer: blind.Blind) -> Trial | str:
+    """An answer beside the truth, or the effect's name if it abstains."""
+    if answer.settings is None:
+        return effect
+    error = abs(answer.amount - true_db)
+    return Trial(effect, stem, true_db, answer.amount, error, answer.confidence, np.nan, abs(true_db))
+
+
+def settings_table(trials: list[Trial], abstained: dict[str, int]) -> str:
+    """Errors by effect and stem."""
+    lines = [
+        "| effect | stem | answers | abstained | mean error dB | saying nothing was done | floor dB | rank correlation |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for effect in SETTINGS_A_STEM:
+        of_effect = [one for one in trials if one.effect == effect]
+        for stem in (*songs.STEMS, "all"):
+            rows = [one for one in of_effect if stem in (one.stem, "all")]
+            if len(rows) < 4:
+                continue
+            floor = f"{np.mean([one.floor_db for one in rows]):.2f}" if effect == "eq" else ""
+            rank = spearmanr([one.true_db for one in rows], [one.found_db for one in rows])[0]
+            away = str(abstained[effect]) if stem == "all" else ""
+            error, guess = (np.mean([getattr(one, what) for one in rows]) for what in ("error_db", "guess_db"))
+            lines.append(f"| {effect} | {stem} | {len(rows)} | {away} | {error:.2f} | {guess:.2f} | {floor} | {rank:.2f} |")
+    return "\n".join(lines)
+
+
+def coverage_table(trials: list[Trial]) -> str:
+    """Risk against coverage, and whether the confidence means what it says."""
+    lines = ["| effect | coverage | mean error dB | within tolerance | mean confidence | rank correlation |", "|---|---|---|---|---|---|"]
+    for effect in SETTINGS_A_STEM:
+        rows = sorted((one for one in trials if one.effect == effect), key=lambda one: -one.confidence)
+        for coverage in COVERAGES:
+            part = rows[: max(4, round(coverage * len(rows)))]
+            within = np.mean([one.error_db <= blind.TOLERANCE[effect] for one in part])
+            rank = spearmanr([one.true_db for one in part], [one.found_db for one in part])[0]
+            sure = np.mean([one.confidence for one in part])
+            lines.append(
+                f"| {effect} | {coverage:.0%} | {np.mean([one.error_db for one in part]):.2f} | {within:.0%} | {sure:.0%} | {rank:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def figures(features: Features, weight: np.ndarray) -> dict[str, np.ndarray]:
+    """What a normalisation changes, of one stem."""
+    spectrum = np.array([np.nan if level is None else level for level in features.spectrum_db])[weight > 0.0]
+    height = np.nan if features.onset_peak_db is None else onset_height(features.crest_db, features.onset_peak_db)
+    side = np.nan if features.whole_side_db is None else features.whole_side_db
+    return {
+        "spectrum, sixths of an octave": spectrum - np.nanmean(spectrum),
+        "spectrum, two octaves": _coarse(spectrum),
+        "height of the onsets": np.array([height]),
+        "side over mid": np.array([side]),
+        "loudness": np.array([features.loudness_lufs]),
+    }
+
+
+def _coarse(spectrum: np.ndarray) -> np.ndarray:
+    """Energies of the spectrum in pieces as wide as the bands of an eq stand apart, against their mean, in dB."""
+    pieces = np.array([10.0 * np.log10(np.nanmean(10.0 ** (piece / 10.0)) + 1e-20) for piece in np.array_split(spectrum, 6)])
+    return pieces - pieces.mean()
+
+
+def normalisation_table(held_out: list[Song], profile: Profile) -> str:
+    """Spread of each feature over the held-out songs before and after, and what a second normalisation changes."""
+    before, after = defaultdict(list), defaultdict(list)
+    change, tried, refused, spent, seconds = 0.0, 0, 0, 0.0, 0.0
+    for song in held_out:
+        for name, audio in song.items():
+            tried += 1
+            start = time.process_time()
+            try:
+                once = normalise(audio, SAMPLE_RATE, profile[name])
+            except Refused:
+                refused += 1
+                continue
+            finally:
+                spent += time.process_time() - start
+                seconds += audio.shape[1] / SAMPLE_RATE
+            twice = normalise(once.audio, SAMPLE_RATE, profile[name])
+            weight = blind.eq_bands(profile[name]).weight
+            found = [
+                figures(features, weight) for one in (audio, once.audio, twice.audio) if (features := measure_features(one, SAMPLE_RATE))
+            ]
+            for feature, values in found[0].items():
+                before[name, feature].append(values)
+                after[name, feature].append(found[1][feature])
+                moved = np.abs(found[2][feature] - found[1][feature])
+                change = max(change, float(np.nanmax(moved)) if np.isfinite(moved).any() else 0.0)
+    lines = ["| feature | spread before dB | after dB | ratio | by stem |", "|---|---|---|---|---|"]
+    for feature in dict.fromkeys(feature for _, feature in before):
+        pairs = {}
+        for name in songs.STEMS:
+            values = [np.array(side[name, feature]) for side in (before, after)]
+            if len(values[0]) >= 3 and np.isfinite(values[0]).any(1).sum() >= 3:
+                pairs[name] = tuple(float(np.nanmean(np.nanstd(side, axis=0))) for side in values)
+        first, last = (np.mean([pair[index] for pair in pairs.values()]) for index in (0, 1))
+        by_stem = ", ".join(f"{name} {pair[1] / max(pair[0], 1e-9):.2f}" for name, pair in pairs.items())
+        lines.append(f"| {feature} | {first:.2f} | {last:.2f} | {last / first:.2f} | {by_stem} |")
+    lines += [
+        "",
+        f"{tried - refused} of {tried} stems were normalised, {refused} refused as too unlike the profile. Normalised twice, the feature "
+        f"that changes most changes by {change:.3f} dB. {60.0 * spent / seconds:.1f} s of one core a minute of stem.",
+    ]
+    return "\n".join(lines)
+
+
+def report(num_profile: int, num_held_out: int) -> str:
+    """Everything, as Markdown."""
+    start = time.process_time()
+    profile = profile_of(songs_of(range(FIRST_SEED, FIRST_SEED + num_profile)), SAMPLE_RATE)
+    built = time.process_time() - start
+    held_out = list(songs_of(range(FIRST_SEED + 1000, FIRST_SEED + 1000 + num_held_out)))
+    trials, abstained = list[Trial](), defaultdict(int)
+    for number, song in enumerate(held_out):
+        for place, (name, audio) in enumerate(song.items()):
+            for one in trials_of(name, audio, profile, np.random.default_rng([FIRST_SEED, number, place])):
+                if isinstance(one, str):
+                    abstained[one] += 1
+                else:
+                    trials.append(one)
+    return "\n\n".join(
+        [
+            f"Profile of {num_profile} songs, {num_held_out} others held out, {DURATION_S:.0f} s each. "
+            f"{built:.0f} s of one core to render the songs of the profile and to measure them.",
+            settings_table(trials, abstained),
+            coverage_table(trials),
+            normalisation_table(held_out, profile),
+        ]
+    )
+
+
+def main() -> None:
+    """Prints the tables; ``--write`` puts them into docs/results.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="replace this benchmark's section of docs/results.md")
+    parser.add_argument("--profile-songs", type=int, default=24)
+    parser.add_argument("--held-out-songs", type=int, default=12)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    text = report(arguments.profile_songs, arguments.held_out_songs)
+    print(text)
+    if arguments.write:
+        from results import publish
+
+        publish("Blind estimates and effect normalisation", "python benchmarks/blind.py --write", text)
+
+
+if __name__ == "__main__":
+    main()
