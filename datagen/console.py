@@ -4,7 +4,8 @@ Every stem goes through a chain of its own, the sum through that of the mix bus.
 fit stays beside the result for comparison. The response of each stem in the mixture starts its equaliser, a grid its compressor; then all
 settings are searched together (``datagen.console_search``). Between searches each equaliser is begun anew from the response that the
 residual asks of it: that leads out of valleys where the bands share their work wrongly. Rooms are fitted to what is left
-(``datagen.console_room``). In the end an effect without which the mix is as near is pruned.
+(``datagen.console_room``). In the end an effect without which the mix is as near is pruned, and all of them
+where gain and pan alone have the smaller spectral loss.
 
 Conventions
     Audio is [C, T], numpy or torch, float; stems and mixture have one shape. A stem may be late or early by up to a second.
@@ -40,7 +41,7 @@ TURNS = 3
 NEAR_DB = -60.0  # whitened residual at which no other valley is looked for
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
 FLOOR = 1e-6  # of the mixture's energy, whitened: what is nearer is near enough to prune by
-ABSENT = 1e-6  # of the mixture's energy: a stem with less is not in it
+CLOSED_DB = -48.0  # a fader that is best here or lower, its lowest: the stem is not in the mixture
 DEFAULT = ("eq", "compressor", "fader")
 
 Progress = Callable[[int, int, str], Any]
@@ -122,6 +123,8 @@ def fit_console(
     left_out = {name: "silent" for name, audio in dry.items() if not float(audio.abs().max()) > 1e-5}
     dry = {name: audio for name, audio in dry.items() if name not in left_out}
     lags = {name: lag for name, audio in dry.items() if (lag := console_start.lag(target, audio, sample_rate))}
+    if not dry:
+        raise _nothing(left_out)
     dry = {name: shifted(audio, lags.get(name, 0)) for name, audio in dry.items()}
     start, stop = excerpt(target, dry, sample_rate)
     warm_up = min(start, round(WARM_UP_S * sample_rate))
@@ -130,13 +133,12 @@ def fit_console(
     report("gain and pan")
     plain = _gain_and_pan(problem)
     for name in list(plain.chains):
-        if float(problem.wet(name, plain.chains[name]).square().sum()) < ABSENT * float(problem.mixture.square().sum()):
+        closed: Any = plain.chains[name][0][1]
+        if closed.gain_db == CLOSED_DB:
             left_out[name] = "not in the mixture"
     kept = {name: audio for name, audio in problem.stems.items() if name not in left_out}
     if not kept:
-        raise ValueError(
-            f"expected stems of which at least one is in the mixture; came {', '.join(f'{n}: {r}' for n, r in left_out.items())}"
-        )
+        raise _nothing(left_out)
     problem = Problem(problem.mixture, kept, sample_rate, warm_up)
     plain = Desk({name: plain.chains[name] for name in kept})
     found = _searched(problem, plain, {name: names[name] for name in kept}, bus, report)
@@ -144,8 +146,21 @@ def fit_console(
     desk, pruned, helps_db = _pruned(_short(problem), found.desk)
     found = search(problem, desk, unknowns_of(desk, len(target)), iterations=3)
     desk = console_room.fitted(problem, found.desk)
+    if _loss(problem, desk) > _loss(problem, plain):  # the waveform is nearer, the sound is not: nothing but the faders holds
+        desk, helps_db = plain, {}
+        pruned = {place: [name for name in names.get(place, bus) if name != "fader"] for place in pruned}
+        found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0)
     report("done")
     return _result(problem, desk, plain, found.error, pruned, _Facts(lags, left_out, (start, stop), helps_db))
+
+
+def _loss(problem: Problem, desk: Desk) -> float:
+    return float(multi_resolution_loss(problem.mix(desk)[:, problem.warm_up :], problem.mixture[:, problem.warm_up :]))
+
+
+def _nothing(left_out: Mapping[str, str]) -> ValueError:
+    reasons = ", ".join(f"{name}: {reason}" for name, reason in left_out.items())
+    return ValueError(f"expected stems of which at least one is in the mixture; came {reasons}")
 
 
 @dataclass(frozen=True)
@@ -275,7 +290,7 @@ def _result(
     target = problem.mixture[:, problem.warm_up :]
     mixes = [problem.mix(each)[:, problem.warm_up :] for each in (desk, plain)]
     errors_db = [10.0 * math.log10(float((mix - target).square().sum()) / float(target.square().sum()) + 1e-40) for mix in mixes]
-    losses = [float(multi_resolution_loss(mix, target)) for mix in mixes]
+    losses = [_loss(problem, each) for each in (desk, plain)]
     sureness = {
         (unknown.place, unknown.index, unknown.setting.name): 1.0 / (1.0 + (value / UNDETERMINED) ** 2) for unknown, value in error.items()
     }
@@ -346,9 +361,9 @@ def _gain_and_pan(problem: Problem) -> Desk:
     levels = fit_console_levels(problem.mixture.numpy(), stems, problem.sample_rate, window_s=2.0 * seconds)
     chains: dict[str, tuple[Use, ...]] = {}
     for name in stems:
-        gain_db = float(np.nan_to_num(levels.gain_db[name][0], nan=-48.0, neginf=-48.0))
+        gain_db = float(np.nan_to_num(levels.gain_db[name][0], nan=CLOSED_DB, neginf=CLOSED_DB))
         pan = 0.0 if levels.pan is None else float(np.nan_to_num(levels.pan[name][0]))
-        settings = fader.Settings(gain_db=min(max(gain_db, -48.0), 24.0), pan=min(max(pan, -1.0), 1.0))
+        settings = fader.Settings(gain_db=min(max(gain_db, CLOSED_DB), 24.0), pan=min(max(pan, -1.0), 1.0))
         chains[name] = (("fader", settings),)
     return Desk(chains)
 

@@ -6,7 +6,7 @@ a hundred settings costs about as much as twenty renderings of the whole mix.
 
 Conventions
     Audio is float64 [C, T]. Unknowns are numbers in [0, 1] (``Range.to_unit``). The residual is whitened by the linear predictor of the
-    mixture, so that treble counts like bass; ``residual_db`` is its energy against that of the whitened mixture.
+    mixture, so that treble counts like bass, up to 15 kHz; ``residual_db`` is its energy against that of the whitened mixture.
     Left as they are: whole numbers, delays and other settings that move the audio in steps; a setting at its ``off`` value; make-up,
     which a fader shares, and on the mix bus faders and threshold; a room, whose noise is unknown (``datagen.console_room``).
 
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.signal import lfilter
+from scipy.signal import firwin, lfilter
 
 from datagen.effects import EFFECTS, apply_chain
 from datagen.effects.refine import _step as damped_step
@@ -37,6 +37,7 @@ Vector: TypeAlias = NDArray[np.float64]
 BUS = ""  # the place of the mix bus among the names of stems
 STEP = 1e-6  # of the unit range
 WHITENING = 24  # taps
+TOP_HZ = 15_000.0
 PIECE = 65_536
 CHORDS = 3  # steps for one Jacobian
 INDEPENDENT = 300.0  # samples that the residual is worth against the prior: it is far from white noise
@@ -112,7 +113,10 @@ class Problem:
     goal: Vector = field(init=False)
 
     def __post_init__(self) -> None:
-        self.taps = predictor(self.mixture, order=WHITENING, floor_db=-60.0)
+        flat = predictor(self.mixture, order=WHITENING, floor_db=-60.0)
+        # Lossy coders leave nothing above 16 kHz, which whitening would raise above all music.
+        top = firwin(2 * WHITENING + 1, min(TOP_HZ, 0.49 * self.sample_rate), fs=self.sample_rate)
+        self.taps = np.convolve(flat, top)
         self.goal = self.white(self.mixture)
         self.energy = max(float((self.goal**2).sum()), 1e-300)
 
@@ -218,7 +222,8 @@ def search(
             break
     if not len(matrix):
         matrix, found_cost = _gram(problem.columns(desk, unknowns)[0]), cost
-    noise = min(cost, found_cost) * problem.energy / max(problem.goal.size - len(unknowns), 1)
+    # What is left is no white noise but what the console cannot do: it is worth few independent samples.
+    noise = min(cost, found_cost) * problem.energy / (10.0 * INDEPENDENT)
     spread = np.diag(np.linalg.pinv(matrix, hermitian=True)).clip(min=0.0)
     unseen = np.diag(matrix) <= 1e-14 * max(float(np.diag(matrix).max(initial=0.0)), 1e-300)
     error = np.where(unseen, np.inf, np.sqrt(noise * spread))

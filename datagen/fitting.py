@@ -133,7 +133,7 @@ def _span(text: str | None, sample_rate: int, frames: int) -> slice:
     except ValueError:
         raise ValueError(f"expected --excerpt START:END in seconds such as 30:36, came {text!r}") from None
     start, stop = round(start_s * sample_rate), round(end_s * sample_rate)
-    if not 0 <= start < min(stop, frames) or stop - start < sample_rate:
+    if start < 0 or min(stop, frames) - start < sample_rate:
         raise ValueError(f"expected an excerpt of at least a second within 0:{frames / sample_rate:.1f}, came {text}")
     return slice(start, min(stop, frames))
 
