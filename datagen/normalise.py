@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from datagen.effects import apply_chain
@@ -229,6 +228,8 @@ class _Search:
         return _use("compressor", {"threshold_db": threshold_db, "ratio": ratio, **times})
 
     def _render(self, chain: tuple[EffectUse, ...], source: Audio | None = None) -> Audio:
+        import torch
+
         with torch.inference_mode():
             audio = torch.from_numpy(self.stem if source is None else source)
             return np.asarray(apply_chain(audio, self.sample_rate, chain).numpy())

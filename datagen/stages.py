@@ -269,6 +269,7 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
     by_track, pairs = _by_track(corpus.rows("stems", Stem)), corpus.config.pairs
     normalising = wants(pairs, "normalisations")
+    _drop_orphans(corpus, {stem.id for stems in by_track.values() for stem in stems})
     steps, profile, notes = _measure_profile(corpus, by_track, titles, workers, on_progress, normalising=normalising)
     effects = profile if corpus.config.estimate.effects else None
     steps.append(_estimate_balance(corpus, by_track, titles, workers, on_progress, effects))
@@ -277,6 +278,15 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     if normalising and profile is not None:
         steps.append(_normalise(corpus, by_track, titles, workers, on_progress, profile))
     return replace(_finished_together(corpus, "estimate", steps), notes=notes)
+
+
+def _drop_orphans(corpus: Corpus, stems: set[str]) -> None:
+    """Takes out of the tables that are not made in every run the rows of stems that are gone."""
+    for name, record_type in (("features", StemFeatures), ("normalisations", Normalisation)):
+        path = corpus.table(name)
+        if path.exists() and not stems.issuperset(table.column(path, "stem_id")):
+            rows = [row for row in table.read(path, record_type) if row.stem_id in stems]  # type: ignore[attr-defined]
+            table.write(path, rows, record_type)
 
 
 def _measure_profile(

@@ -136,3 +136,14 @@ def test_a_profile_of_another_corpus_takes_no_features_of_this_one(made, tmp_pat
     assert all(row.effects == () for row in rows)
     assert {row.profile for row in rows if row.name != "residual"} == {few.id}
     assert np.isfinite([row.loudness_lufs for row in rows if row.name == "bass"]).all()
+
+
+def test_rows_of_stems_that_are_gone_leave_the_tables(made, tmp_path):
+    from datagen.stages import _drop_orphans
+
+    corpus, _ = made
+    rows = table.read(corpus.table("features"), StemFeatures)
+    copy = Corpus(tmp_path)
+    table.write(copy.table("features"), rows, StemFeatures)
+    _drop_orphans(copy, {row.stem_id for row in rows[1:]})
+    assert table.read(copy.table("features"), StemFeatures) == rows[1:]
