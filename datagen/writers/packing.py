@@ -46,12 +46,12 @@ class Loose:
 
     def __init__(self, corpus: Path) -> None:
         self.dataset = corpus / DATASET
-        self._places = Places(self.dataset)
+        self.places = Places(self.dataset)
 
     def place(self, path: str) -> Place:
         """Where the sound file stands now."""
         alone = below(self.dataset, path)
-        return Place(alone) if alone.exists() else self._places.find(path)
+        return Place(alone) if alone.exists() else self.places.find(path)
 
     def num_bytes(self, path: str) -> int:
         """The size of the sound file."""
@@ -171,7 +171,7 @@ def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
 
 def _stands(corpus: Path, content: ShardContent, assembler: Assembler) -> bool:
     """Whether the planned shard is there, whole, and holds what was rendered last."""
-    places = Places(corpus / DATASET) if content.loose is None else content.loose._places
+    places = content.loose.places
     found = next((shard for shard in places.shards if shard.path == content.path), None)
     if found is None or found.path in places.damaged or {member.path for member in found.members} != set(content.members()):
         return False
