@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -120,28 +120,10 @@ def fit_console(
         EFFECTS[effect]
     report = _Report(on_progress, 4 + 2 * TURNS + bool(bus))
     report("alignment")
-    left_out = {name: "silent" for name, audio in dry.items() if not float(audio.abs().max()) > 1e-5}
-    dry = {name: audio for name, audio in dry.items() if name not in left_out}
-    lags = {name: lag for name, audio in dry.items() if (lag := console_start.lag(target, audio, sample_rate))}
-    if not dry:
-        raise _nothing(left_out)
-    dry = {name: shifted(audio, lags.get(name, 0)) for name, audio in dry.items()}
-    start, stop = excerpt(target, dry, sample_rate)
-    warm_up = min(start, round(WARM_UP_S * sample_rate))
-    span = slice(start - warm_up, stop)
-    problem = Problem(target[:, span], {name: audio[:, span] for name, audio in dry.items()}, sample_rate, warm_up)
+    problem, facts = _prepared(target, dry, sample_rate)
     report("gain and pan")
-    plain = _gain_and_pan(problem)
-    for name in list(plain.chains):
-        closed: Any = plain.chains[name][0][1]
-        if closed.gain_db == CLOSED_DB:
-            left_out[name] = "not in the mixture"
-    kept = {name: audio for name, audio in problem.stems.items() if name not in left_out}
-    if not kept:
-        raise _nothing(left_out)
-    problem = Problem(problem.mixture, kept, sample_rate, warm_up)
-    plain = Desk({name: plain.chains[name] for name in kept})
-    found = _searched(problem, plain, {name: names[name] for name in kept}, bus, report)
+    problem, plain = _with_those_that_sound(problem, facts.left_out)
+    found = _searched(problem, plain, {name: names[name] for name in plain.chains}, bus, report)
     report("pruning")
     desk, pruned, helps_db = _pruned(_short(problem), found.desk)
     found = search(problem, desk, unknowns_of(desk, len(target)), iterations=3)
@@ -151,7 +133,35 @@ def fit_console(
         pruned = {place: [name for name in names.get(place, bus) if name != "fader"] for place in pruned}
         found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0)
     report("done")
-    return _result(problem, desk, plain, found.error, pruned, _Facts(lags, left_out, (start, stop), helps_db))
+    return _result(problem, desk, plain, found.error, pruned, replace(facts, helps_db=helps_db))
+
+
+def _prepared(target: torch.Tensor, dry: Mapping[str, torch.Tensor], sample_rate: int) -> tuple[Problem, _Facts]:
+    """The excerpt to be fitted, stems aligned and silent ones left out, and what is known of them."""
+    left_out = {name: "silent" for name, audio in dry.items() if not float(audio.abs().max()) > 1e-5}
+    dry = {name: audio for name, audio in dry.items() if name not in left_out}
+    if not dry:
+        raise _nothing(left_out)
+    lags = {name: lag for name, audio in dry.items() if (lag := console_start.lag(target, audio, sample_rate))}
+    dry = {name: shifted(audio, lags.get(name, 0)) for name, audio in dry.items()}
+    start, stop = excerpt(target, dry, sample_rate)
+    warm_up = min(start, round(WARM_UP_S * sample_rate))
+    span = slice(start - warm_up, stop)
+    problem = Problem(target[:, span], {name: audio[:, span] for name, audio in dry.items()}, sample_rate, warm_up)
+    return problem, _Facts(lags, left_out, (start, stop))
+
+
+def _with_those_that_sound(problem: Problem, left_out: dict[str, str]) -> tuple[Problem, Desk]:
+    """The problem and the best faders without the stems that are not in the mixture, which are put down among those left out."""
+    plain = _gain_and_pan(problem)
+    for name, chain in plain.chains.items():
+        closed: Any = chain[0][1]
+        if closed.gain_db == CLOSED_DB:
+            left_out[name] = "not in the mixture"
+    kept = {name: audio for name, audio in problem.stems.items() if name not in left_out}
+    if not kept:
+        raise _nothing(left_out)
+    return replace(problem, stems=kept), Desk({name: plain.chains[name] for name in kept})
 
 
 def _loss(problem: Problem, desk: Desk) -> float:
@@ -168,7 +178,7 @@ class _Facts:
     lags: dict[str, int]
     left_out: dict[str, str]
     span: tuple[int, int]
-    helps_db: dict[tuple[str, int], float]
+    helps_db: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 class _Report:
