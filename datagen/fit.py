@@ -45,6 +45,7 @@ LATEST_S = 1.0
 FAR = 4.0  # a correlation beyond that second, against the highest within it, that is no accident
 UNRELATED_DB = -1.0  # a residual above which nothing of wet follows from dry
 SETTLED_DB = -80.0
+NEAR_DB = -40.0
 LOST_DB = -30.0  # a residual above which a compressor may stand in a wrong valley
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
 # Settings that move the audio in steps, so that a small change of them says nothing.
@@ -147,10 +148,13 @@ def _searched(
         uses, unsure = _refined(wet, dry, sample_rate, uses, 8)
         error_db = _error_db(wet, dry, sample_rate, uses)
         gained = best_db - error_db
-        if error_db < best_db:
-            best, best_db, errors = uses, error_db, unsure
+        if error_db < best_db or not errors:
+            best, best_db, errors = uses if error_db < best_db else best, min(error_db, best_db), unsure
         if best_db < SETTLED_DB or (turn > 0 and gained < 1.0):
             break
+    if NEAR_DB > best_db > SETTLED_DB and turns > 1:
+        # In the right valley, along which level and threshold move together: it takes many small steps.
+        best, errors = _refined(wet, dry, sample_rate, best, 25)
     return best, errors
 
 

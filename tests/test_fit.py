@@ -79,6 +79,7 @@ def test_console_comes_nearer_to_the_mixture_than_faders_alone(stems: dict[str, 
     torch.testing.assert_close(console.mix(stems, SAMPLE_RATE), mixture, atol=0.02, rtol=0)
 
 
+@pytest.mark.slow  # half a minute on one core
 def test_equaliser_in_front_of_a_compressor_is_found(stems: dict[str, torch.Tensor]) -> None:
     dry = stems["drums"]
     truth = [
@@ -102,7 +103,7 @@ def test_compressor_that_never_acted_is_pruned_and_has_no_ratio(stems: dict[str,
 
 
 def test_order_is_chosen_by_what_it_leaves(stems: dict[str, torch.Tensor]) -> None:
-    dry = stems["drums"]
+    dry = stems["drums"][:, : FRAMES // 2]
     truth = [use("clip", ceiling_db=-22.0), use("lowpass", cutoff_hz=2000.0)]
     found = fit_chain(apply_chain(dry, SAMPLE_RATE, truth), dry, SAMPLE_RATE, ["lowpass", "clip"], any_order=True)
     assert [name for name, _ in found] == ["clip", "lowpass"]
