@@ -240,8 +240,8 @@ def main() -> None:
     """Prints the tables; ``--write`` puts them into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="replace this benchmark's section of docs/results.md")
-    parser.add_argument("--profile-songs", type=int, default=24)
-    parser.add_argument("--held-out-songs", type=int, default=12)
+    parser.add_argument("--profile-songs", type=int, default=20)
+    parser.add_argument("--held-out-songs", type=int, default=8)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     text = report(arguments.profile_songs, arguments.held_out_songs)
