@@ -17,6 +17,7 @@ from datagen.plan import generator, material_of
 from datagen.recipes import RECIPES
 from datagen.redraw import ALIKE, ATTEMPTS, Redraws, distance_below
 from datagen.runner import Workers
+from datagen.stages import rendering
 from manifests import table
 from manifests.check import check_corpus
 from manifests.records import Estimate, Example, Pair, Rejected, Stem, Track, seal
@@ -226,8 +227,8 @@ def test_two_processes_and_a_resumed_run_give_the_same_bytes(corpus, planned_cor
             raise KeyboardInterrupt
         return genuine(*arguments)
 
-    genuine = stages._render
-    monkeypatch.setattr(stages, "_render", interrupted)
+    genuine = rendering._render
+    monkeypatch.setattr(rendering, "_render", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stages.run_render(other, ONE)
     monkeypatch.undo()
@@ -266,7 +267,7 @@ def test_pairs_that_are_always_alike_are_given_up_after_five_attempts_and_are_no
 
 def test_replacements_are_written_down_before_they_are_rendered(planned_corpus, monkeypatch):
     corpus = planned_corpus
-    genuine, unwritten = stages._render, []
+    genuine, unwritten = rendering._render, []
 
     def watched(folder, writer, payload):
         pair = payload[0]
@@ -274,7 +275,7 @@ def test_replacements_are_written_down_before_they_are_rendered(planned_corpus, 
             unwritten.append(pair.id)
         return genuine(folder, writer, payload)
 
-    monkeypatch.setattr(stages, "_render", watched)
+    monkeypatch.setattr(rendering, "_render", watched)
     stages.run_render(corpus, ONE)
     assert redrawn(corpus)
     assert not unwritten

@@ -1,0 +1,39 @@
+"""What all stages share: their summary, and how they end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from datagen.corpus import Corpus
+from datagen.runner import Outcome, Stage, finish
+from manifests.records import Stem
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a stage did: how many tasks (or pairs) were done now, were already there, and were refused; and what else a person should
+    know.
+    """
+
+    stage: str
+    done: int
+    skipped: int
+    rejected: int
+    notes: tuple[str, ...] = ()
+
+
+def by_track_of(stems: Sequence[Stem]) -> dict[str, list[Stem]]:
+    """Track id -> its stems, in the order of the table."""
+    grouped: dict[str, list[Stem]] = defaultdict(list)
+    for stem in stems:
+        grouped[stem.track_id].append(stem)
+    return grouped
+
+
+def finished(corpus: Corpus, stage: Stage, outcome: Outcome, *, made_from: str = "", notes: tuple[str, ...] = ()) -> Summary:
+    """Writes the table of a stage that has come to its end, with what it refused."""
+    corpus.replace_rejected(stage.name, outcome.rejected)  # first: once the table stands, the stage counts as done
+    finish(stage, outcome.rows, made_from=made_from)
+    return Summary(stage.name, outcome.done, outcome.skipped, len(outcome.rejected), notes)

@@ -1,0 +1,40 @@
+"""The stage ``catalog``: songs -> tracks."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from datagen.corpus import Corpus, CorpusError
+from datagen.runner import OnProgress, Stage, Task, Workers, shared
+from datagen.runner import run as run_tasks
+from datagen.stages.base import Summary, finished
+from manifests import catalog
+from manifests.records import Refused, Rejected, Track, seal
+
+
+def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
+    """Finds the songs, decodes each once, and writes the table of tracks."""
+    config, songs = corpus.config, Path(corpus.config.songs.folder)
+    found = catalog.find(songs, kind=config.songs.kind)
+    if not found.candidates and not found.refused:
+        raise CorpusError(f"no recordings in {songs} (looked for kind {config.songs.kind!r}). Is a drive not mounted?")
+    root, shares = corpus.songs, config.songs.shares
+    tasks, unreadable = [], list(found.refused)
+    for candidate in found.candidates:
+        try:
+            tasks.append(Task(catalog.task_id(root, candidate, shares), candidate.path, candidate.path, candidate))
+        except (Refused, OSError) as reason:
+            unreadable.append((candidate.path, str(getattr(reason, "strerror", None) or reason)))
+    stage = Stage("catalog", corpus.folder, "tracks", Track)
+    outcome = run_tasks(stage, tasks, shared(partial(_inspect, root, shares), workers), on_progress)
+    kept, duplicates = catalog.drop_duplicates(outcome.rows)
+    outcome.rows = kept
+    outcome.rejected += [
+        seal(Rejected, stage="catalog", row_id=path, subject=path, reason=reason) for path, reason in (*unreadable, *duplicates)
+    ]
+    return finished(corpus, stage, outcome)
+
+
+def _inspect(songs: Path, shares: catalog.SplitShares, candidate: catalog.Candidate) -> list[Track]:
+    return [catalog.inspect(songs, candidate, shares)]

@@ -1,0 +1,136 @@
+"""The stage ``estimate``: stems -> estimates, and whatever else the recipes of the configuration need.
+
+Conventions
+    Each table is a step of its own with its own journal; the tables are finished together, once all steps are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from datagen.corpus import Corpus, CorpusError
+from datagen.recipes import wants
+from datagen.runner import OnProgress, Outcome, Stage, Task, Workers, finish, shared
+from datagen.runner import run as run_tasks
+from datagen.stages.base import Summary, by_track_of
+from manifests import table
+from manifests.records import Estimate, Normalisation, Stem, StemFeatures, Track, TrackEstimate
+
+if TYPE_CHECKING:
+    from datagen.blind import ProfileFile
+
+
+Step = tuple[Stage, Outcome]
+
+ByTrack = dict[str, list[Stem]]
+
+Titles = dict[str, str]  # track id -> what a person calls it
+
+
+def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
+    """Measures the balance of every track from its stems, then whatever else the recipes of the configuration need.
+
+    Each table is a step of its own with its own journal; the tables are finished together, once all steps are done.
+    """
+    titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
+    by_track, pairs = by_track_of(corpus.rows("stems", Stem)), corpus.config.pairs
+    normalising = wants(pairs, "normalisations")
+    _drop_orphans(corpus, {stem.id for stems in by_track.values() for stem in stems})
+    steps, profile, notes = _measure_profile(corpus, by_track, titles, workers, on_progress, normalising=normalising)
+    effects = profile if corpus.config.estimate.effects else None
+    steps.append(_estimate_balance(corpus, by_track, titles, workers, on_progress, effects))
+    if wants(pairs, "tempo"):
+        steps.append(_estimate_tempo(corpus, by_track, titles, workers, on_progress))
+    if normalising and profile is not None:
+        steps.append(_normalise(corpus, by_track, titles, workers, on_progress, profile))
+    return replace(_finished_together(corpus, "estimate", steps), notes=notes)
+
+
+def _drop_orphans(corpus: Corpus, stems: set[str]) -> None:
+    """Takes out of the tables that are not made in every run the rows of stems that are gone."""
+    for name, record_type in (("features", StemFeatures), ("normalisations", Normalisation)):
+        path = corpus.table(name)
+        if path.exists() and not stems.issuperset(table.column(path, "stem_id")):
+            rows = [row for row in table.read(path, record_type) if row.stem_id in stems]  # type: ignore[attr-defined]
+            table.write(path, rows, record_type)
+
+
+def _measure_profile(
+    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, *, normalising: bool
+) -> tuple[list[Step], ProfileFile | None, tuple[str, ...]]:
+    """What effects are estimated against, where the configuration wants any: the features of all stems, and a profile of them."""
+    section = corpus.config.estimate
+    if not section.effects and not normalising:
+        return [], None, ()
+    from datagen import blind
+    from datagen.profile import FEWEST_SONGS, Profile
+
+    steps: list[Step] = []
+    tracks = corpus.rows("tracks", Track)
+    if section.profile is None:
+        learnt = blind.learnt_from(tracks)
+        tasks = [
+            Task(blind.features_task_id(stems, key in learnt), titles.get(key, key), key, (stems, key in learnt))
+            for key, stems in by_track.items()
+        ]
+        stage = Stage("estimate", corpus.folder, "features", StemFeatures)
+        steps.append((stage, run_tasks(stage, tasks, shared(partial(blind.measure_track, corpus=corpus.folder), workers), on_progress)))
+        train = {track.id for track in tracks if track.split == "train"}
+        profile = Profile(row for row in steps[0][1].rows if row.track_id in train)
+    else:
+        try:
+            profile = Profile.load(section.profile)
+        except (ValueError, OSError) as error:
+            raise CorpusError(f"the profile {section.profile} cannot be read: {error}. Give the profile.parquet of a corpus") from error
+    table.replace(corpus.table("profile"), profile.rows, StemFeatures)
+    few = [name for name in profile if profile[name].songs < FEWEST_SONGS] if profile else ["of any name"]
+    note = f"the profile has fewer than {FEWEST_SONGS} songs with the stem {', '.join(few)}: no effects are estimated for it"
+    return steps, blind.ProfileFile(str(corpus.table("profile")), profile.id), (note,) if few else ()
+
+
+def _normalise(
+    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile
+) -> Step:
+    """The table of normalisations: one chain for each stem."""
+    from datagen import blind
+
+    tasks = [Task(blind.normalise_task_id(stems, profile.id), titles.get(key, key), key, stems) for key, stems in by_track.items()]
+    stage = Stage("estimate", corpus.folder, "normalisations", Normalisation)
+    work = partial(blind.normalise_track, corpus=corpus.folder, profile=profile)
+    return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
+
+
+def _estimate_balance(
+    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile | None
+) -> Step:
+    """The table of estimates: one row for each stem, with its effects if there is a profile."""
+    from datagen import estimate as estimating  # brings numba, a third of a second that a start over finished work need not wait
+
+    tasks = [Task(estimating.task_id(stems, profile), titles.get(key, key), key, stems) for key, stems in by_track.items()]
+    stage = Stage("estimate", corpus.folder, "estimates", Estimate)
+    work = partial(estimating.estimate_track, corpus=corpus.folder, profile=profile)
+    return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
+
+
+def _estimate_tempo(
+    corpus: Corpus, by_track: dict[str, list[Stem]], titles: dict[str, str], workers: Workers, on_progress: OnProgress | None
+) -> Step:
+    """The table of what was estimated about whole tracks: tempo, beats and key."""
+    from datagen import estimate as estimating
+
+    tasks = [Task(estimating.tempo_task_id(stems), titles.get(track_id, track_id), track_id, stems) for track_id, stems in by_track.items()]
+    stage = Stage("estimate", corpus.folder, "track_estimates", TrackEstimate)
+    return stage, run_tasks(stage, tasks, shared(partial(estimating.estimate_tempo, corpus=corpus.folder), workers), on_progress)
+
+
+def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step]) -> Summary:
+    """Finishes the tables of a stage that writes several. A task counts once for each table that has it."""
+    rejected = [row for _, outcome in steps for row in outcome.rejected]
+    corpus.replace_rejected(name, rejected)  # first: once the tables stand, the stage counts as done
+    for stage, outcome in steps:
+        finish(stage, outcome.rows)
+    done, skipped = (sum(getattr(outcome, what) for _, outcome in steps) for what in ("done", "skipped"))
+    return Summary(name, done, skipped, len(rejected))

@@ -1,0 +1,66 @@
+"""The stage ``plan``: stems and estimates -> pairs; touches no audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from datagen import rights
+from datagen.corpus import Corpus, CorpusError
+from datagen.plan import Knowledge, Planning
+from datagen.recipes import wants
+from datagen.runner import OnProgress
+from datagen.stages.base import Summary
+from manifests import __version__, table
+from manifests.records import ROW_TYPES, Estimate, Pair, Rejected, Stem, Track, content_id
+
+ON_DEMAND: dict[str, Literal["tempo", "normalisations"]] = {"track_estimates": "tempo", "normalisations": "normalisations"}  # table -> need
+
+
+def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
+    """Draws and writes down every pair. Skipped as a whole when nothing it depends on has changed."""
+    config = corpus.config
+    needed = _made_on_demand(corpus)
+    ids = {name: corpus.ids(name) for name in ("tracks", "stems", "estimates", *needed)}
+    splits = [table.column(corpus.table("tracks"), name) for name in ("split", "rights")]
+    made_from = content_id(
+        {
+            "pairs": config.pairs.model_dump(mode="json"),
+            "rights": config.rights.model_dump(mode="json"),
+            "seed": config.seed,
+            "rows": ids,
+            "splits": splits,
+            "version": __version__,
+        }
+    )
+    if table.made_from(corpus.table("pairs")) == made_from:
+        refused = sum(row.stage == "plan" for row in corpus.rejected())
+        return Summary("plan", 0, len(table.column(corpus.table("pairs"), "id")), refused)
+    tracks, stems, estimates = corpus.rows("tracks", Track), corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
+    tracks, excluded = rights.admitted(config.rights, tracks)
+    report = (lambda done, total: on_progress(done, total, "")) if on_progress else None
+    besides = Knowledge(**{name: corpus.rows(name, ROW_TYPES[name]) for name in needed})  # type: ignore[arg-type]  # fields have the tables' names
+    planning = Planning(config, tracks, stems, estimates, besides=besides, on_progress=report)
+    count = table.write(corpus.table("pairs"), _then_rejected(corpus, planning, excluded), Pair, made_from=made_from)
+    notes = planning.notes()
+    if waiting := len(tracks) - len({estimate.track_id for estimate in estimates} & {track.id for track in tracks}):
+        notes.append(f"{waiting} tracks have no stems or estimates yet and give no pairs: stemwright separate, then estimate")
+    return Summary("plan", count, 0, len(planning.rejected) + len(excluded), tuple(notes))
+
+
+def _then_rejected(corpus: Corpus, planning: Planning, excluded: Sequence[Rejected]) -> Iterator[Pair]:
+    """The pairs, and after the last of them the table of what was refused: it has to stand before the table of pairs does."""
+    yield from planning
+    corpus.replace_rejected("plan", [*planning.rejected, *excluded])
+
+
+def _made_on_demand(corpus: Corpus) -> list[str]:
+    """The tables that recipes of the configuration need besides estimates. Raises CorpusError if one was not made."""
+    needed = [name for name, need in ON_DEMAND.items() if wants(corpus.config.pairs, need)]
+    for name in needed:
+        if not corpus.table(name).exists():
+            raise CorpusError(
+                f"{corpus.table(name)} is missing, and the recipes of this configuration need it; make it with: "
+                f"stemwright estimate {corpus.folder} --config FILE, with the file that asks for it"
+            )
+    return needed

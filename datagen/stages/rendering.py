@@ -1,0 +1,84 @@
+"""The stage ``render``: pairs -> the dataset and its examples, with what is drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from datagen import rights
+from datagen.corpus import Corpus
+from datagen.redraw import Redraws, check_audible, is_settled, unreplaced
+from datagen.render import Sources, render
+from datagen.runner import OnProgress, Outcome, Stage, StoppedError, Task, Workers, shared
+from datagen.runner import run as run_tasks
+from datagen.stages.base import Summary, finished
+from datagen.writers import DatasetWriter, writer_of
+from datagen.writers.base import Present
+from manifests import __version__, audio, table
+from manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, content_id
+
+
+def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
+    """Renders every pair into the dataset. When all of it stands already, the pairs are not even read."""
+    config = corpus.config
+    held, note = rights.unrendered(corpus)
+    ids = [pair_id for pair_id in corpus.ids("pairs") if pair_id not in held]
+    facts = {"dataset": config.dataset.model_dump(mode="json"), "rights": table.column(corpus.table("tracks"), "rights")}  # for the card
+    made_from = content_id({"pairs": ids, **facts, "version": __version__})
+    if (standing := _standing(corpus, made_from)) is not None:
+        refused = [row for row in corpus.rejected() if row.stage == "render"]
+        return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
+    pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
+    audio.remove_leftovers(corpus.dataset)
+    writer = writer_of(config.dataset, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
+    present = Present(corpus.folder)
+    files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
+    stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)
+    work, drawn = shared(partial(_render, corpus.folder, writer), workers), pairs
+    while drawn:
+        tasks = [Task(writer.task_id(pair), f"{pair.kind} {pair.id}", pair.id, (pair, _sources(pair, files))) for pair in drawn]
+        done = run_tasks(stage, tasks, work, on_progress, present)
+        outcome.done, outcome.skipped, outcome.rows = outcome.done + done.done, outcome.skipped + done.skipped, outcome.rows + done.rows
+        drawn = redraws.next_round(drawn, done.rejected)
+    outcome.rejected = redraws.rejected
+    if pairs and not outcome.rows:
+        raise StoppedError(f"not one of {len(pairs)} pairs could be rendered: {outcome.rejected[0].reason}")
+    redraws.finish()
+    removed = writer.finish(corpus.folder, [*pairs, *redraws.rows], outcome.rows, made_from=made_from)
+    notes = (*note, *((f"{removed} files of examples that are no longer planned were removed",) if removed else ()))
+    summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes + _of_redraws(outcome.rejected))
+    return replace(summary, rejected=len(unreplaced(outcome.rejected)))
+
+
+def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
+    """What a person should know about pairs that others took the place of: nothing is missing, so they are not counted as rejected."""
+    replaced = len(rejected) - len(unreplaced(rejected))
+    return (f"{replaced} pairs whose wet and dry sounded alike were drawn again; rejected.parquet says which",) if replaced else ()
+
+
+def _standing(corpus: Corpus, made_from: str) -> int | None:
+    """How many examples stand finished, if they are all that was planned and every file is there."""
+    tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
+    if any(table.made_from(path) != made_from for path in tables):
+        return None
+    if any(row.stage == "render" and not is_settled(row) for row in corpus.rejected()):
+        return None  # what failed for another reason is tried again
+    examples = corpus.rows("examples", Example)
+    known = {*corpus.ids("pairs"), *table.column(corpus.table("redraws"), "id")}
+    if any(example.pair_id not in known for example in examples):
+        return None
+    return len(examples) if Present(corpus.folder)(examples) else None
+
+
+def _sources(pair: Pair, files: dict[str, AudioFile]) -> dict[str, AudioFile]:
+    wanted = {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
+    return {source_id: files[source_id] for source_id in wanted if source_id in files}
+
+
+def _render(corpus: Path, writer: DatasetWriter, payload: tuple[Pair, dict[str, AudioFile]]) -> list[Example]:
+    pair, files = payload
+    signals = render(pair, Sources(corpus, files))
+    check_audible(pair, signals)
+    return [writer.write(corpus, pair, signals)]
