@@ -31,6 +31,7 @@ from datagen.console_search import Desk, Problem, Vector
 from datagen.effects import room
 
 HOP_S = 0.01
+SPREAD = 0.25  # frames: what the windows' overlap adds to a delay, as measured on rooms that are known
 EDGES_HZ = (100.0, 160.0, 250.0, 400.0, 500.0, 700.0, 1000.0, 1400.0, 2000.0, 2800.0, 4000.0, 5600.0, 8000.0, 11_000.0, 16_000.0)
 STARTS_S = (0.4, 1.2)
 
@@ -79,7 +80,7 @@ def _expected(power: Vector, rt60_s: float, delay_ms: float, damping: float, wet
     centres = np.array([room.EDGES_HZ[0] / 2.0**1.5, *(edge * math.sqrt(2.0) for edge in room.EDGES_HZ)])
     whole = (np.diff(edges) / top_hz * rt60_s / (1.0 + damping * centres / room.DAMPED_HZ)).sum() / (6.0 * math.log(10.0))
     height = 10.0 ** (wet_db / 10.0) / whole
-    delay = delay_ms / 1000.0 / HOP_S
+    delay = delay_ms / 1000.0 / HOP_S + SPREAD
     result = np.empty_like(power)
     for band, rate in enumerate(rates):
         keep = math.exp(-rate * HOP_S)
@@ -114,8 +115,10 @@ def _most_likely(residual: Vector, powers: Mapping[str, Vector], floor: Vector, 
     for rt60_s in STARTS_S:
         start = np.array([math.log(rt60_s), 15.0, 0.5, -8.0] * len(names) + [0.0]) / scale
         limits = [(low / unit, high / unit) for (low, high), unit in zip(bounds, scale, strict=True)]
-        runs.append(minimize(unlikely, start, method="L-BFGS-B", bounds=limits, options={"maxiter": 60, "eps": 1e-5}))
-    best: Any = min(runs, key=lambda run: run.fun).x * scale
+        runs.append(minimize(unlikely, start, method="L-BFGS-B", bounds=limits, options={"maxiter": 25, "eps": 1e-5}))
+    near: Any = min(runs, key=lambda run: run.fun).x
+    found: Any = minimize(unlikely, near, method="L-BFGS-B", bounds=limits, options={"maxiter": 120, "maxfun": 5000, "eps": 1e-5})
+    best = found.x * scale
     rooms = {}
     for index, name in enumerate(names):
         log_rt60, delay_ms, damping, wet_db = (float(value) for value in best[4 * index : 4 * index + 4])
