@@ -8,6 +8,7 @@ are given: on a machine that others use, the second is the fairer.
 
     python benchmarks/separation.py                  speed, agreement and peak memory
     python benchmarks/separation.py --long MINUTES   one long file: memory against length (120: two hours; about forty minutes of work on two cores)
+    python benchmarks/separation.py --bundled        how fast the small model of the package is, on both engines
     python benchmarks/separation.py --pass-by        two hours with the networks loaded but passed by: everything that could grow, in minutes
 """
 
@@ -260,18 +261,41 @@ def measure_long(work: Path, lengths: list[float], patch: str) -> str:
     return "\n".join([f"Full htdemucs architecture, `auto`; {what}.", "", *head, *rows])
 
 
+def measure_bundled(duration_s: float = 60.0) -> str:
+    """Seconds of audio a second that the bundled model separates, from memory to memory, once its network stands ready."""
+    from separation.separator import DemucsSeparator
+
+    mixture = (0.1 * np.random.default_rng(0).standard_normal((2, round(RATE * duration_s)))).astype(np.float32)
+    head = "| engine, fp32 | times real time (wall) | times real time on one core (processor time) | aim of 10 on two cores |"
+    lines = [f"{duration_s:g} s of stereo at {RATE} Hz; the best of three.", "", head, "|---|---|---|---|"]
+    for engine in ("torch", "openvino"):
+        separator = DemucsSeparator("bundled", device="cpu", precision="fp32", engine=engine)
+        separator.separate(mixture[:, : 8 * RATE], RATE)
+        wall, cpu = [], []
+        for _ in range(3):
+            began = (time.perf_counter(), time.process_time())
+            separator.separate(mixture, RATE)
+            wall.append(time.perf_counter() - began[0])
+            cpu.append(time.process_time() - began[1])
+        lines.append(f"| {engine} | {duration_s / min(wall):.1f} | {duration_s / min(cpu):.1f} | {duration_s / min(wall) / 10:.2f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--segments", type=int, default=9)
     parser.add_argument("--long", type=float, metavar="MINUTES")
     parser.add_argument("--pass-by", action="store_true")
+    parser.add_argument("--bundled", action="store_true")
     parser.add_argument("--write", action="store_true", help="replace this benchmark's section of docs/results.md")
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="separation-"))
     try:
         if options.long:
             name, body = f"{NAME}, long files", measure_long(work, [1, options.long], "")
+        elif options.bundled:
+            name, body = f"{NAME}, bundled model", measure_bundled()
         elif options.pass_by:
             name, body = f"{NAME}, two hours", measure_long(work, [1, 120], PASS_BY)
         else:
