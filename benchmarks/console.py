@@ -190,7 +190,7 @@ def main() -> None:
     body = TEXT + "\n" + table([each for each in done if each["seed"] == options.seed])
     print(body)
     if options.write:
-        publish("Reverse engineering of a mix", "python benchmarks/console.py --write", body)
+        publish("Reverse engineering of a mix", f"python benchmarks/console.py --draws {options.draws} --write", body)
 
 
 if __name__ == "__main__":
