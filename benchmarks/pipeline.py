@@ -145,9 +145,7 @@ def scale(folder: Path) -> list[str]:
         run_render(corpus, Workers(jobs))
         times[jobs] = time.perf_counter() - started
     ratio, both = times[1] / times[2], f"{times[1]:.0f} s and {times[2]:.0f} s"
-    lines.append(
-        f"| rendering with two processes against one ({both}) | {ratio:.2f} times | 1.8 times | {ratio / 1.8:.2f} |"
-    )
+    lines.append(f"| rendering with two processes against one ({both}) | {ratio:.2f} times | 1.8 times | {ratio / 1.8:.2f} |")
     return lines
 
 
