@@ -196,8 +196,9 @@ def _without_none(value: Any) -> Any:
 
 def _explain(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
-    if not key:  # about the whole, which is too long to show
-        return str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "value_error":  # one of ours: it says what came
+        message = str(problem["ctx"]["error"])
+        return f"{key}: {message}" if key else message
     if problem["type"] != "extra_forbidden":
         return f"{key}: {problem['msg']}; got {problem['input']!r}"
     known = list(_keys(Config))

@@ -7,8 +7,9 @@ file; apart, each holds one idea.)
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,7 +46,7 @@ class Terminal:
     def finish(self, exit_code: int) -> None:
         """Prints what was collected, and leaves with the exit code."""
         if self.as_json:
-            sys.stdout.write(json.dumps(self.collected, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(finite(self.collected), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         raise typer.Exit(exit_code)
 
     @contextmanager
@@ -65,3 +66,14 @@ class Terminal:
         with Progress(*columns, console=self.err, disable=self.as_json or not self.err.is_terminal, transient=True) as bar:
             task = bar.add_task(stage, total=None, subject="")
             yield lambda done, total, subject: bar.update(task, completed=done, total=total, subject=subject.replace("[", r"\["))
+
+
+def finite(value: Any) -> Any:
+    """Plain values as JSON can hold them: infinity is the text "inf" or "-inf", as in the rows, and what is no number is null."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value

@@ -29,6 +29,7 @@ def test_a_wrong_key_names_the_right_one_and_leaves_with_2(tmp_path, songs_folde
         (("effects", "compresser"), "did you mean 'compressor'"),
         (("separate", "{tmp}/busy"), "holds other files|is not a corpus"),
         (("build", "{tmp}/busy", "{tmp}/busy"), "lie inside the corpus|holds other files"),
+        (("balance", "{tmp}/none.wav"), "none.wav: no such file; expected recordings"),
         (("balance", "{tmp}/busy/notes.txt", "--engine", "onnx"), "engine: .*'torch' or 'openvino'; got 'onnx'"),
         (("separate", "{tmp}/busy", "--precision", "fp8"), "is not a corpus"),
         (("frobnicate",), "No such command"),
@@ -62,6 +63,17 @@ def test_two_at_once_are_told_apart(tmp_path, songs_folder):
         assert "another stemwright is working" in failing("estimate", tmp_path / "corpus", code=2)
 
 
+def test_a_folder_without_one_song_of_the_corpus_or_any_other_leaves_the_corpus_as_it_was(tmp_path, songs_folder):
+    corpus, songs = tmp_path / "corpus", songs_folder(1)
+    stemwright("catalog", songs, corpus)
+    before = {path.name: path.read_bytes() for path in corpus.iterdir() if path.is_file() and path.name != ".lock"}
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / "broken.mp3").write_text("no music")
+    said = failing("catalog", tmp_path / "wrong", corpus, code=2)
+    assert "the corpus has 1 tracks, and not one can be read from" in said and "broken.mp3: not a readable sound file" in said
+    assert {path.name: path.read_bytes() for path in corpus.iterdir() if path.is_file() and path.name != ".lock"} == before
+
+
 def test_json_is_one_object_with_the_counts(tmp_path, multitrack_folder):
     (tmp_path / "config.toml").write_text(CONFIG)
     done = stemwright("build", multitrack_folder(1, 0), tmp_path / "corpus", "--config", tmp_path / "config.toml", "--json")
@@ -74,7 +86,9 @@ def test_json_is_one_object_with_the_counts(tmp_path, multitrack_folder):
         "render": 8,
     }
     assert said["problems"] == []
-    assert json.loads(stemwright("effects", "--json").stdout)["effects"][0]["effect"] == "fader"
+    effects = json.loads(stemwright("effects", "--json").stdout, parse_constant=pytest.fail)["effects"]  # JSON has no Infinity
+    assert effects[0]["effect"] == "fader"
+    assert next(row for row in effects if row["setting"] == "ratio")["high"] == "inf"
     assert {"name", "stem_names", "size_mb"} <= set(json.loads(stemwright("models", "--json").stdout)["models"][0])
 
 

@@ -37,12 +37,27 @@ def test_written_configuration_reads_back_equal():
         ("[pairs.removal.ranges.eq]\nnonsense = [0.1, 0.2]", "no setting 'nonsense'"),
         ("[pairs.removal.ranges.compressor]\nratio = [0.1, 0.2]", "must lie within 1 to"),
         ("[pairs]\nduration_s = 0", "pairs.duration_s: "),
+        ("[pairs]\nduration_s = nan", "pairs.duration_s: Input should be a finite number"),
+        ("[separation]\ninput_lufs = inf", "separation.input_lufs: Input should be a finite number"),
+        ("[separation.limits]\nclosure_db = nan", "separation.limits.closure_db: Input should be a finite number"),
+        ("[pairs.removal.ranges.compressor]\nratio = [nan, 2.0]", "must lie within 1 to"),
+        ("[pairs.limit]\nrelease_ms = [2.0, 1.0]", "here: pairs.limit: release_ms must be [from, to]"),
         ("seed = 18446744073709551616", "seed: "),
     ],
 )
 def test_wrong_configuration_names_the_key_and_the_right_one(text, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         parse(text, where="here")
+
+
+def test_a_ratio_may_be_infinite():
+    assert parse("[pairs.removal.ranges.compressor]\nratio = [2.0, inf]").pairs.removal.ranges["compressor"]["ratio"] == (2.0, float("inf"))
+
+
+def test_what_a_section_says_about_itself_is_said_once():
+    with pytest.raises(ConfigError) as error:
+        parse("[songs.shares]\ntrain = 0.5", where="here")
+    assert str(error.value) == "here: songs.shares: train, valid and test must sum to 1; they sum to 0.7"
 
 
 def test_missing_file_is_said(tmp_path):

@@ -26,9 +26,9 @@ FADER_DB = (-48.0, 24.0)  # how far datagen.effects.fader goes
 
 
 class Section(BaseModel):
-    """Base of all configuration sections: frozen, and an unknown key is an error."""
+    """Base of all configuration sections: frozen, and an unknown key, or a number that is infinite or none, is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Shape(NamedTuple):

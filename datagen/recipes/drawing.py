@@ -21,7 +21,7 @@ from datagen.effects.setting import EffectSettings, drawer, fields
 from datagen.effects.setting import Range as Bounds
 from manifests.records import EffectUse, Refused
 
-Number = Annotated[float, Field(strict=True)]  # or true and false would be 1 and 0
+Number = Annotated[float, Field(strict=True, allow_inf_nan=True)]  # strict, or true and false would be 1 and 0; a ratio may be infinite
 Range = Number | bool | str | tuple[Number, Number] | tuple[bool | str, ...]  # one value, from .. to, or some of the options
 COMPLEMENT = re.compile(r"1 - (\w+)")
 HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, since an effect refuses one beyond half of it

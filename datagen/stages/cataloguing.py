@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
             unreadable.append((candidate.path, str(getattr(reason, "strerror", None) or reason)))
     stage = Stage("catalog", corpus.folder, "tracks", Track)
     outcome = run_tasks(stage, tasks, shared(partial(_inspect, root, shares), workers), on_progress)
+    if not outcome.rows:
+        _refuse_to_forget(corpus, [*((row.subject, row.reason) for row in outcome.rejected), *unreadable])
     kept, duplicates = catalog.drop_duplicates(outcome.rows)
     outcome.rows = kept
     outcome.rejected += [
@@ -38,3 +41,16 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
 
 def _inspect(songs: Path, shares: catalog.SplitShares, candidate: catalog.Candidate) -> list[Track]:
     return [catalog.inspect(songs, candidate, shares)]
+
+
+def _refuse_to_forget(corpus: Corpus, refused: Sequence[tuple[str, str]]) -> None:
+    """Raises CorpusError if a corpus has tracks: going on without a single one would take every pair and its audio away, for what is
+    nearly always the wrong folder.
+    """
+    corpus.journal("tracks").unlink(missing_ok=True)
+    if corpus.table("tracks").exists() and (count := len(corpus.ids("tracks"))):
+        songs, (subject, reason) = corpus.config.songs, refused[0]
+        raise CorpusError(
+            f"the corpus has {count} tracks, and not one can be read from {songs.folder} as kind {songs.kind!r} ({subject}: {reason}). "
+            "The corpus stays as it was. Name the folder of its songs, or a new corpus for others"
+        )
