@@ -96,20 +96,13 @@ def loudest(audio: Array, sample_rate: int) -> Array:
 
 def measure_spectrum(audio: Array, sample_rate: int, loudness_lufs: float) -> tuple[float | None, ...]:
     """Mean power in dB in each band of ``SPECTRUM_HZ``, of the stem at -30 LUFS; None above half the sample rate and in empty bands."""
-    power, hz = _mean_power(audio, sample_rate)
-    level = power.sum(0)
-    total = level.sum()
+    level, hz = fine_spectrum(audio, sample_rate)
+    shapes, sizes = triangles(hz, sample_rate)
+    total, energies = level.sum(), shapes @ level
     found: list[float | None] = []
-    for centre in SPECTRUM_HZ:
-        weight = np.maximum(0.0, 1.0 - np.abs(np.log2(np.maximum(hz, 1e-3) / centre)) * 3.0)  # a triangle, a third of an octave each way
-        if centre * 2.0 ** (1 / 6) > sample_rate / 2 or weight.sum() == 0.0:
-            found.append(None)
-            continue
-        energy = float((weight * level).sum() / weight.sum())
-        band = energy * weight.sum()
-        found.append(
-            None if band <= total * 10.0 ** (EMPTY_DB / 10.0) else round(10.0 * math.log10(energy) + SPECTRUM_LUFS - loudness_lufs, 3)
-        )
+    for size, energy in zip(sizes, energies, strict=True):
+        empty = energy * size <= total * 10.0 ** (EMPTY_DB / 10.0)
+        found.append(None if empty else round(10.0 * math.log10(energy) + SPECTRUM_LUFS - loudness_lufs, 3))
     return tuple(found)
 
 
@@ -165,11 +158,23 @@ def _spectra(audio: Array, sample_rate: int) -> tuple[Array, Array]:
     return rfft(frames), np.arange(size // 2 + 1) * sample_rate / size
 
 
-def _mean_power(audio: Array, sample_rate: int) -> tuple[Array, Array]:
-    """Mean power per bin [C, F], on the scale of a mean square per bin, and the bins' frequencies [F]."""
+def fine_spectrum(audio: Array, sample_rate: int) -> tuple[Array, Array]:
+    """Mean power per bin [F] of audio [C, T], its channels added, on the scale of a mean square per bin, and the bins' frequencies [F]."""
     spectra, hz = _spectra(audio, sample_rate)
     size = 2 * (spectra.shape[-1] - 1)
-    return (np.abs(spectra).astype(np.float64) ** 2).mean(1) * (2.0 / (0.375 * size * size)), hz
+    return (np.abs(spectra).astype(np.float64) ** 2).mean(1).sum(0) * (2.0 / (0.375 * size * size)), hz
+
+
+def triangles(hz: Array, sample_rate: int) -> tuple[Array, Array]:
+    """How much each of the bins [F] counts in each band of ``SPECTRUM_HZ``, [B, F], and the width of the bands in bins [B].
+
+    A triangle, a third of an octave each way; each sums to 1, or is 0 where the band lies above half the sample rate.
+    """
+    centres = np.array(SPECTRUM_HZ)
+    shapes = np.maximum(0.0, 1.0 - np.abs(np.log2(np.maximum(hz, 1e-3) / centres[:, None])) * 3.0)
+    shapes[centres * 2.0 ** (1 / 6) > sample_rate / 2] = 0.0
+    sizes = shapes.sum(1)
+    return shapes / np.maximum(sizes, 1e-9)[:, None], sizes
 
 
 def blocks(audio: Array, sample_rate: int) -> tuple[Array, Array]:

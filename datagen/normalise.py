@@ -1,18 +1,20 @@
 """Effect normalisation: a chain that brings a stem to what is typical of its name, so that wet stems can stand for dry ones.
 
-    eq          six bands; the spectrum of the result comes as near to the profile's as they can bring it
+    eq          ten bands over two eqs; the spectrum of the result is the profile's in the directions they can move without working
+                against each other (``datagen.normalise_bands``)
     compressor  takes down the loud onsets of a stem that is more dynamic than the profile's calmer songs (``CALM``), until it is like
-                them; one that is less dynamic is left as it is, since nothing expands it
+                them, or as low as it can if that is not low enough; one that is less dynamic is left as it is: nothing expands it
     width       the side over mid energy of the result is the profile's; a stem that is mono, or nearly, stays so
     fader       the loudness of the result is the profile's. A gain, not a ``loudness``: any excerpt then sounds as it does in the song
 
 Conventions
     The settings are those of a fixed point. They are changed until the *result* has the features wanted, each within its tolerance
     (``SETTLED_DB``); a stem that has them gets an empty chain. So normalising twice is normalising once.
-    What is far from everything typical is left alone, instead of being forced: a frequency that differs by more than ``FAR_DB``, a side
-    signal that would need more than ``MOST_WIDTH``, onsets that no ratio brings down. Whether it is far is asked of the result, so that a
-    second run finds the same.
-    The first ratio is the one that is usual for the name of the stem; attack and release are short, so that onsets are what is caught.
+    What is far from everything typical is left alone, instead of being forced: frequencies that differ by much more than ``FAR_DB``, a
+    side signal that would need more than ``MOST_WIDTH``, onsets that no compressor lowers by ``LEAST_GAIN_DB``. Whether it is far is asked
+    of the result, so that a second run finds the same.
+    The first ratio is the one that is usual for the name of the stem. The attack is instant: a slower one lets a spike through at each
+    onset, and then the onsets do not fall as the threshold does.
 
 References
     Martinez Ramirez et al. 2022 (FxNorm-automix): which features, in which order; ratios raised up to 20. There each step is done once,
@@ -46,7 +48,8 @@ ROUNDS = 24
 CALM = 25.0  # percentile over songs of the height of their onsets: what a more dynamic stem is brought to
 RATIOS = (1.0, 2.0, 5.0)  # times the usual one, up to MOST_RATIO, if the one before cannot do it
 MOST_RATIO = 20.0
-ATTACK_MS, RELEASE_MS = 1.0, 80.0
+LEAST_GAIN_DB = 1.5  # onsets that no ratio brings as low as wanted are brought as low as it can, if it does this much
+ATTACK_MS, RELEASE_MS = 0.0, 250.0
 LOWEST_DB, COARSE_DB, FINE_DB = -32.0, 4.0, 0.05  # thresholds, against the highest sample
 MOST_WIDTH = 4.0
 GAIN_DB = (-48.0, 24.0)  # of the fader
@@ -75,7 +78,9 @@ class _State:
     gains_db: Array
     threshold_db: float = 0.0
     ratio: float = 1.0
+    exhausted: bool = False  # no compressor brings the onsets as low as wanted
     width: float = 1.0
+    narrow: bool = False  # no width within reason makes it as wide as wanted
     gain_db: float = 0.0
 
 
@@ -136,34 +141,48 @@ class _Search:
 
     def _improve_eq(self, result: Audio) -> bool:
         bands = self.target.bands
-        more, change_db = bands.step(spectrum_of(result, self.sample_rate))
-        if np.abs(change_db).max() < SETTLED_DB["eq"]:
+        if bands.off_db(spectrum_of(result, self.sample_rate)) < SETTLED_DB["eq"]:
             return False
         before = self.state.gains_db
-        self.state.gains_db = bands.within(before + more)
+        self.state.gains_db = bands.solve(result, self.sample_rate, before)
         return bool(np.abs(self.state.gains_db - before).max() > 1e-3)
 
     def _improve_compressor(self, result: Audio) -> bool:
         if self.target.height_db is None or (height := self._height(result)) is None:
             return False
-        if height <= self.target.height_db + SETTLED_DB["compressor"]:
+        over = height - self.target.height_db
+        if abs(over) <= SETTLED_DB["compressor"] or (over < 0.0 and self.state.ratio == 1.0) or self.state.exhausted:
             return False
         source = self._render(self._chain(compress=False))
         before = (self.state.threshold_db, self.state.ratio)
-        for factor in RATIOS:
-            ratio = min(self.usual.ratio * factor, MOST_RATIO)
-            if (threshold_db := self._threshold(source, ratio)) is not None:
-                self.state.threshold_db, self.state.ratio = threshold_db, ratio
-                break
-        else:
-            self.state.threshold_db, self.state.ratio = 0.0, 1.0
+        self.state.threshold_db, self.state.ratio = self._compression(source)
         return (self.state.threshold_db, self.state.ratio) != before
 
-    def _threshold(self, source: Audio, ratio: float) -> float | None:
-        """The highest threshold with which the onsets are as low as wanted, or None if there is none."""
+    def _compression(self, source: Audio) -> tuple[float, float]:
+        """The threshold and ratio that bring the onsets of what enters the compressor [C, T] as low as wanted, or nearly."""
+        unchanged = self._height(self._render(self._width(), source))
+        if unchanged is None or unchanged <= self._wanted() + SETTLED_DB["compressor"]:
+            return 0.0, 1.0
+        for factor in RATIOS:
+            ratio = min(self.usual.ratio * factor, MOST_RATIO)
+            if (threshold_db := self._threshold(source, ratio, self._wanted())) is not None:
+                return threshold_db, ratio
+        # No threshold brings them there: the mildest that comes near what the lowest gives, if that is much.
+        self.state.exhausted = True
+        peak_db = _peak_db(source)
+        lowest = [self._compressed_height(source, peak_db + low, MOST_RATIO) for low in np.arange(-COARSE_DB, LOWEST_DB - 0.5, -COARSE_DB)]
+        least = min(lowest)
+        if least > unchanged - LEAST_GAIN_DB:
+            return 0.0, 1.0
+        return self._threshold(source, MOST_RATIO, least + SETTLED_DB["compressor"]) or 0.0, MOST_RATIO
+
+    def _wanted(self) -> float:
         assert self.target.height_db is not None
-        peak_db = 20.0 * math.log10(float(np.abs(source).max()))
-        wanted, high = self.target.height_db, 0.0
+        return self.target.height_db
+
+    def _threshold(self, source: Audio, ratio: float, wanted: float) -> float | None:
+        """The highest threshold with which the onsets are as low as wanted, or None if there is none."""
+        peak_db, high = _peak_db(source), 0.0
         for low in np.arange(-COARSE_DB, LOWEST_DB - 0.5, -COARSE_DB):
             if self._compressed_height(source, peak_db + low, ratio) <= wanted:
                 break
@@ -192,10 +211,11 @@ class _Search:
         if side_db is None or self.target.side_db is None:
             return False
         more = self.target.side_db - side_db
-        if abs(more) < SETTLED_DB["width"] or (self.state.width == 1.0 and db_to_gain(more) > MOST_WIDTH):
+        if abs(more) < SETTLED_DB["width"] or self.state.narrow:
             return False
-        before = self.state.width
-        self.state.width = round(min(before * db_to_gain(more), MOST_WIDTH), 5)
+        before, wanted = self.state.width, self.state.width * db_to_gain(more)
+        self.state.narrow = wanted > MOST_WIDTH
+        self.state.width = 1.0 if self.state.narrow else round(wanted, 5)
         return self.state.width != before
 
     def _improve_gain(self, result: Audio) -> bool:
@@ -233,6 +253,10 @@ class _Search:
         with torch.inference_mode():
             audio = torch.from_numpy(self.stem if source is None else source)
             return np.asarray(apply_chain(audio, self.sample_rate, chain).numpy())
+
+
+def _peak_db(audio: Audio) -> float:
+    return 20.0 * math.log10(float(np.abs(audio).max()))
 
 
 def _use(effect: str, settings: dict[str, Any]) -> EffectUse:

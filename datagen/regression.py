@@ -3,6 +3,7 @@
     answer        m + k(x)ᵀ A⁻¹ (y - m),   A = K + noise I,   K from a Gaussian kernel over standardised features
     left out      with the rows G of one group away, their errors are ((A⁻¹)_GG)⁻¹ (A⁻¹ (y - m))_G: no second fit is needed
     expected      |error| ≈ a + b |answer| + c deviation, all ≥ 0, fitted to the errors of groups left out
+    trusted       the answers of least expected error, as many as have a mean error within a tolerance when their group is left out
 
 Conventions
     x is [N, P], y and groups are [N]. A group is what must not be on both sides (the rows of one song). Standardised features are kept
@@ -28,6 +29,7 @@ Array = NDArray[np.floating]
 WIDTHS = (0.6, 0.9, 1.3, 2.0)  # of the kernel, times the square root of the number of features
 NOISES = (0.1, 0.3, 1.0)
 FARTHEST = 3.0  # deviations
+FEWEST_TRUSTED = 6  # rows: fewer prove nothing
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Regression:
     width: float
     noise: float
     error: Array
+    left_out: Array  # [N, 2]: the error expected of each row and the error it had, its group left out
 
     def __call__(self, features: Sequence[float] | Array) -> Answer:
         """The answer for features [P]."""
@@ -62,6 +65,13 @@ class Regression:
         value = self.mean + float(near @ self.weights)
         deviation = math.sqrt(max(1.0 + self.noise - float(near @ self.inverse @ near), 0.0))
         return Answer(value, float(_terms(np.array([value]), np.array([deviation]))[0] @ self.error))
+
+    def most_expected(self, tolerance: float) -> float:
+        """The largest expected error to be trusted: rows up to it had a mean error within the tolerance, left out. 0 if there is none."""
+        expected, errors = self.left_out[np.argsort(self.left_out[:, 0], kind="stable")].T
+        means = np.cumsum(errors) / np.arange(1, len(errors) + 1)
+        enough = np.flatnonzero(means[FEWEST_TRUSTED - 1 :] <= tolerance)
+        return float(expected[FEWEST_TRUSTED - 1 + enough[-1]]) if len(enough) else 0.0
 
 
 def fit_regression(x: Array, y: Array, groups: Sequence[object]) -> Regression:
@@ -84,8 +94,10 @@ def fit_regression(x: Array, y: Array, groups: Sequence[object]) -> Regression:
                 best = (cost, width, noise, inverse, errors, deviations)
     assert best is not None
     _, width, noise, inverse, errors, deviations = best
-    error = nnls(_terms(y - errors, deviations), np.abs(errors))[0]
-    return Regression(centre, scale, rows, inverse @ (y - mean), inverse, mean, width, noise, error)
+    terms = _terms(y - errors, deviations)
+    error = nnls(terms, np.abs(errors))[0]
+    left_out = np.stack([terms @ error, np.abs(errors)], -1)
+    return Regression(centre, scale, rows, inverse @ (y - mean), inverse, mean, width, noise, error, left_out)
 
 
 def _left_out(inverse: Array, y: Array, members: Sequence[NDArray[np.int64]]) -> tuple[Array, Array]:

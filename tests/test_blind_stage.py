@@ -26,7 +26,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("blind")
     for index in range(SONGS):
         place = folder / "songs" / ("train" if index < SONGS - 1 else "test") / f"Artist {index} - Title {index}"
-        song = make_song(index, 3.0)
+        song = make_song(index, 1.5)
         for stem in ("mixture", *STEM_NAMES):
             write_song_file(place / f"{stem}.wav", song[stem])
     corpus = Corpus(folder / "corpus")
