@@ -51,6 +51,27 @@ def test_a_width_is_found_again_and_a_mono_stem_has_none(profile):
     assert "mono" in width.estimate(mono, RATE, profile["other"]).reason
 
 
+def test_a_width_is_the_surer_the_more_songs_are_alike():
+    rng = np.random.default_rng(0)
+    alike, unlike = (-12.0 + deviation_db * rng.standard_normal(20) for deviation_db in (1.0, 8.0))
+    (sure_db, sure), (unsure_db, unsure) = (blind._width_done(-8.0, sides) for sides in (alike, unlike))
+    assert sure_db == pytest.approx(4.0, abs=0.7)
+    assert abs(unsure_db) < sure_db
+    assert unsure < sure - 0.1
+
+
+def test_nothing_is_said_of_widths_where_songs_left_out_gain_nothing_by_it(profile):
+    from dataclasses import replace
+
+    rows = [
+        row.model_copy(update={"features": row.features.model_copy(update={"whole_side_db": side_db})})
+        for row, side_db in zip(profile.rows, (-40.0, -25.0, -12.0, 0.0, 12.0), strict=True)
+    ]
+    answer = width.estimate(stem(101), RATE, replace(profile["other"], rows=tuple(rows), learnt={}))
+    assert answer.settings is None
+    assert answer.reason == "songs differ so much in the width of the stem 'other' that saying nothing is nearer"
+
+
 def test_more_compression_is_estimated_as_more(profile):
     audio = stem(102)
     audio = audio * (10.0**-0.5 / float(audio.abs().max()))

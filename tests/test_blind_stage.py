@@ -90,15 +90,28 @@ def test_the_tables_pass_the_check(made):
     assert not errors(check_corpus(corpus.folder, corpus.songs))
 
 
-def test_a_second_start_finds_all_done_and_two_workers_give_the_same(made):
+TABLES = ("features", "profile", "estimates", "normalisations")
+
+
+def bytes_of(corpus):
+    return {name: corpus.table(name).read_bytes() for name in TABLES}
+
+
+def test_a_second_start_finds_all_done(made):
     corpus, _ = made
-    before = {name: corpus.table(name).read_bytes() for name in ("features", "profile", "estimates", "normalisations")}
-    again = run_estimate(corpus, Workers())
-    assert again.done == 0
-    for name in before:
+    before = bytes_of(corpus)
+    assert run_estimate(corpus, Workers()).done == 0
+    assert bytes_of(corpus) == before
+
+
+@pytest.mark.slow  # each worker loads torch
+def test_two_workers_give_the_same(made):
+    corpus, _ = made
+    before = bytes_of(corpus)
+    for name in TABLES:
         corpus.table(name).unlink()
     run_estimate(corpus, Workers(jobs=2))
-    assert {name: corpus.table(name).read_bytes() for name in before} == before
+    assert bytes_of(corpus) == before
 
 
 def test_another_profile_changes_the_ids_of_the_estimates(made):

@@ -153,6 +153,19 @@ def test_a_regression_finds_a_smooth_function_and_knows_where_it_is_sure():
     assert inside.confidence(1.0) > 0.5
 
 
+def test_answers_are_trusted_as_far_as_errors_left_out_stay_within_the_tolerance():
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-2, 2, (80, 2))
+    fit = fit_regression(x, x[:, 0] + np.abs(x[:, 0]) * rng.standard_normal(80), [number // 4 for number in range(80)])
+    expected, errors = fit.left_out.T
+    assert fit.most_expected(10.0) == expected.max()
+    assert fit.most_expected(0.0) == 0.0
+    tolerance = 0.8 * errors.mean()
+    trusted = expected <= fit.most_expected(tolerance)
+    assert 0 < trusted.sum() < 80
+    assert errors[trusted].mean() <= tolerance
+
+
 def test_a_regression_of_two_songs_is_refused():
     with pytest.raises(ValueError, match="at least three songs; got 2"):
         fit_regression(np.zeros((4, 2)), np.zeros(4), [0, 0, 1, 1])
