@@ -152,7 +152,7 @@ def test_a_profile_of_another_corpus_takes_no_features_of_this_one(made, tmp_pat
 
 
 def test_rows_of_stems_that_are_gone_leave_the_tables(made, tmp_path):
-    from datagen.stages import _drop_orphans
+    from datagen.stages.estimating import _drop_orphans
 
     corpus, _ = made
     rows = table.read(corpus.table("features"), StemFeatures)
