@@ -18,21 +18,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from datagen.rights import normalise
 from manifests import table
 from manifests.audio import write_bytes
 from manifests.records import EffectUse, Example, Pair, Split, Stem, Track
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
-LICENCES = (  # how rights are written -> the Hub's name for them
-    (r"cc0|public domain", "cc0-1.0"),
-    (r"cc[ -]by[ -]nc[ -]sa[ -]?(\d\.\d)", "cc-by-nc-sa-{}"),
-    (r"cc[ -]by[ -]nc[ -]nd[ -]?(\d\.\d)", "cc-by-nc-nd-{}"),
-    (r"cc[ -]by[ -]nc[ -]?(\d\.\d)", "cc-by-nc-{}"),
-    (r"cc[ -]by[ -]sa[ -]?(\d\.\d)", "cc-by-sa-{}"),
-    (r"cc[ -]by[ -]?(\d\.\d)", "cc-by-{}"),
-    (r"mit", "mit"),
-    (r"unknown|", "unknown"),
-)
+HUB_NAMES = {  # licences by rights.normalise -> the Hub's names; Creative Commons' are the same in small letters
+    "public domain": "cc0-1.0",
+    "MIT": "mit",
+    "ODbL-1.0": "odbl",
+    "Unlicense": "unlicense",
+    "unknown": "unknown",
+}
 SUFFIXES = {"webdataset": "tar", "huggingface": "parquet"}
 LOADING = {
     "folder": """from datagen.dataset import PairDataset
@@ -67,7 +65,7 @@ def write(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], form
     used = {branch.source_id for pair in pairs for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
     stems = [stem for stem in _rows(corpus / "stems.parquet", Stem) if stem.id in used]
     rights = Counter(tracks[track_id].rights if track_id in tracks else "unknown" for track_id in _tracks_of(pairs, stems))
-    head = _head(pairs, examples, format_name, rights)
+    head = _head(corpus / DATASET, pairs, examples, format_name, rights)
     body = [
         *_contents(pairs, examples),
         *_loading(corpus / DATASET, pairs, examples, format_name),
@@ -101,7 +99,7 @@ def _yaml(head: dict[str, Any]) -> list[str]:
     return ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120).rstrip(), "---"]
 
 
-def _head(pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, rights: Counter[str]) -> dict[str, Any]:
+def _head(dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, rights: Counter[str]) -> dict[str, Any]:
     """What the Hub and ``datasets`` read."""
     head: dict[str, Any] = {"pretty_name": "Training pairs for music mixing", **_licence(rights)}
     head["task_categories"] = ["audio-to-audio"]
@@ -119,7 +117,8 @@ def _head(pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, 
             for number, (kind, splits) in enumerate(kinds.items())
         ]
         if format_name == "huggingface":
-            head["dataset_info"] = [_info(kind, splits, pairs, examples) for kind, splits in kinds.items()]
+            infos = [_info(kind, pairs, examples) for kind in kinds]
+            head["dataset_info"] = [{**info, **_sizes(dataset / info["config_name"], kinds[info["config_name"]])} for info in infos]
     return head
 
 
@@ -130,14 +129,21 @@ def _split_counts(pairs: Sequence[Pair]) -> dict[str, dict[str, int]]:
     return {kind: {split: counts[kind, split] for split in get_args(Split) if counts[kind, split]} for kind in kinds}
 
 
-def _info(kind: str, splits: dict[str, int], pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
+def _info(kind: str, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
     from datagen.writers.huggingface import PLAIN_COLUMNS
 
     of_kind = {pair.id for pair in pairs if pair.kind == kind}
     signals = sorted({(file.role, file.name) for example in examples if example.pair_id in of_kind for file in example.signals})
     columns = [{"name": name, "dtype": dtype} for name, (_, dtype) in PLAIN_COLUMNS.items()]
     columns += [{"name": f"{role}_{name}", "dtype": "audio"} for role, name in signals]
-    return {"config_name": kind, "features": columns, "splits": [{"name": name, "num_examples": count} for name, count in splits.items()]}
+    return {"config_name": kind, "features": columns}
+
+
+def _sizes(folder: Path, splits: dict[str, int]) -> dict[str, Any]:
+    """How large the splits of a kind are; ``datasets`` ignores an entry that lacks one of these."""
+    num_bytes = {name: sum(file.stat().st_size for file in folder.glob(f"{name}-*.parquet")) for name in splits}
+    listed = [{"name": name, "num_bytes": num_bytes[name], "num_examples": count} for name, count in splits.items()]
+    return {"splits": listed, "download_size": sum(num_bytes.values()), "dataset_size": sum(num_bytes.values())}
 
 
 def _licence(rights: Counter[str]) -> dict[str, str]:
@@ -149,11 +155,8 @@ def _licence(rights: Counter[str]) -> dict[str, str]:
 
 
 def _hub_name(text: str) -> str | None:
-    plain = re.sub(r"attribution", "by", text.strip().lower())
-    for pattern, name in LICENCES:
-        if match := re.fullmatch(rf"(?:{pattern})(?: .*)?", plain):
-            return name.format(*match.groups())
-    return None
+    name = normalise(text)
+    return name.lower() if re.fullmatch(r"CC0-1\.0|CC-BY(-[A-Z]{2})*-\d\.\d", name) else HUB_NAMES.get(name)
 
 
 def _title(what: str, format_name: str) -> list[str]:

@@ -573,6 +573,8 @@ def test_the_loading_code_of_the_card_runs(name, rendered, monkeypatch, tmp_path
         (["CC BY 4.0"], "cc-by-4.0"),
         (["CC0", "Public Domain"], "cc0-1.0"),
         (["CC BY-NC-SA 3.0"], "cc-by-nc-sa-3.0"),
+        (["https://creativecommons.org/licenses/by-sa/4.0/ by Somebody", "Creative Commons Attribution-ShareAlike 4.0"], "cc-by-sa-4.0"),
+        (["CC BY"], "other"),  # which version is not said
         (["CC BY 4.0", "CC0"], "other"),
         (["(c) 1998 Some Label"], "other"),
         (["unknown", ""], "unknown"),
@@ -582,6 +584,19 @@ def test_the_licence_of_the_card_is_that_of_the_songs_or_other(rights, licence):
     from collections import Counter
 
     assert card._licence(Counter(rights))["license"] == licence
+
+
+def test_datasets_reads_the_whole_card_without_a_complaint(rendered, caplog):
+    import datasets
+
+    with caplog.at_level("WARNING"):
+        infos = datasets.info.DatasetInfosDict.from_directory(str(rendered["huggingface"].dataset))
+    splits = infos["mix"].splits
+    assert {name: split.num_examples for name, split in splits.items()} == {
+        name: len(PairDataset(rendered["huggingface"].dataset, kind="mix", split=name)) for name in splits
+    }
+    assert all(split.num_bytes > 0 for split in splits.values())
+    assert "malformed" not in caplog.text
 
 
 def test_what_a_tag_says_cannot_break_the_card():
