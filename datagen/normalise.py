@@ -80,7 +80,6 @@ class _State:
     ratio: float = 1.0
     exhausted: bool = False  # no compressor brings the onsets as low as wanted
     width: float = 1.0
-    narrow: bool = False  # no width within reason makes it as wide as wanted
     gain_db: float = 0.0
 
 
@@ -211,11 +210,10 @@ class _Search:
         if side_db is None or self.target.side_db is None:
             return False
         more = self.target.side_db - side_db
-        if abs(more) < SETTLED_DB["width"] or self.state.narrow:
+        if abs(more) < SETTLED_DB["width"]:
             return False
         before, wanted = self.state.width, self.state.width * db_to_gain(more)
-        self.state.narrow = wanted > MOST_WIDTH
-        self.state.width = 1.0 if self.state.narrow else round(wanted, 5)
+        self.state.width = 1.0 if wanted > MOST_WIDTH else round(wanted, 5)
         return self.state.width != before
 
     def _improve_gain(self, result: Audio) -> bool:
