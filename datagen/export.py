@@ -170,11 +170,19 @@ def _is_place(value: object) -> bool:
 
 
 def _allowed_rows(corpus: Corpus) -> dict[str, list[Any]]:
-    """The tables of a corpus as far as [rights] lets them out. Raises ConfigError if more was rendered or planned than it allows now."""
+    """The tables of a corpus as far as [rights] lets them out. Raises ConfigError if more was rendered or planned than it
+    allows now, CorpusError if the examples are of an earlier plan.
+    """
     rows: dict[str, list[Any]] = {}
     for name, kind in TYPES.items():
         wanted = name in ("tracks", "stems", "pairs", "examples")  # the others may never have been made
         rows[name] = corpus.rows(name, kind) if wanted or corpus.table(name).exists() else []
+    planned = {pair.id for name in ("pairs", "redraws") for pair in rows[name]}
+    if stale := sum(example.pair_id not in planned for example in rows["examples"]):
+        raise CorpusError(
+            f"{stale} of {len(rows['examples'])} examples are of pairs that are no longer planned; bring the dataset up to date with: "
+            f"stemwright render {corpus.folder}"
+        )
     policy = corpus.config.rights
     if wrong := [] if renders_everything(policy) else _forbidden(policy, rows):
         raise ConfigError(

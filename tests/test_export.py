@@ -140,6 +140,17 @@ def test_what_is_no_corpus_or_not_finished_is_said(place, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dataset_of_an_earlier_plan_is_not_exported_beside_the_new_one(place, tmp_path):
+    import shutil
+
+    shutil.copytree(place / "corpus", tmp_path / "corpus")
+    assert run("plan", tmp_path / "corpus", "--seed", 99).exit_code == 0
+    done = run("export", tmp_path / "corpus", tmp_path / "out", "--no-audio")
+    assert "examples are of pairs that are no longer planned" in str(done.exception)
+    assert f"stemwright render {tmp_path / 'corpus'}" in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
 def test_songs_whose_stems_are_gone_have_no_fingerprint_and_a_note_says_so(place, tmp_path):
     import shutil
 
