@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from itertools import count
 from pathlib import Path
 
 import corpora
@@ -29,6 +30,7 @@ from torch.utils.data import DataLoader
 
 from datagen.dataset import PairDataset
 
+PART_FRAMES = 65_536  # of an excerpt, from another place in each epoch
 NAMES = ("drums", "bass", "other", "vocals")
 PAIRS = {
     "duration_s": 5.0,
@@ -116,7 +118,10 @@ def train(data: PairDataset, minutes: float) -> tuple[SmallMixer, int]:
     network, loss = SmallMixer(data.sample_rate), stft_loss()
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
     began, steps = time.perf_counter(), 0
-    while time.perf_counter() - began < 60.0 * minutes:
+    for epoch in count():
+        if time.perf_counter() - began > 60.0 * minutes:
+            break
+        data.set_epoch(epoch)
         for inputs, targets, _ in DataLoader(data, batch_size=8, shuffle=True, drop_last=True):
             value = loss(at_best_gain(mix(inputs, *network(inputs)), targets[:, 0]), targets[:, 0])
             optimiser.zero_grad()
@@ -165,7 +170,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         songs = corpora.write_songs(Path(place, "songs"), options.songs, options.held_out, 20.0)
         corpus = corpora.build(songs, Path(place, "corpus"), PAIRS)
-        trained_on = PairDataset(corpus.dataset, kind="mix", split="train")
+        trained_on = PairDataset(corpus.dataset, kind="mix", split="train", num_frames=PART_FRAMES)
         held_out = PairDataset(corpus.dataset, kind="mix", split="test")
         network, steps = train(trained_on, options.minutes)
         found = judge(held_out, network, np.nanmean(true_gains_db(trained_on), axis=0))
