@@ -67,6 +67,8 @@ def fit(
         save(render, mix, sample_rate, encoding="flac24" if render.suffix == ".flac" and peak <= 1.0 else "wav32f")
         terminal.say(f"mix of the console: {render}")
     if plot:
+        from datagen.plots import plot_console
+
         plot_console(found, sample_rate, plot)
         terminal.say(f"picture: {plot}")
     terminal.finish(0)
@@ -222,52 +224,3 @@ def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
         f"residual {found.error_db:.1f} dB, with gain and pan only {found.gain_and_pan_error_db:.1f} dB"
     )
     return said
-
-
-def plot_console(found: Console, sample_rate: int, path: Path) -> None:
-    """Draws the stems' gains and pans beside those of the plain fit, and the curves of their equalisers."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    from datagen.console_start import bands_db
-    from datagen.plots import colours
-
-    palette = colours(list(found.chains))
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12.5, 4.6), width_ratios=(1, 1.7), layout="constrained")
-    hz = np.geomspace(20.0, 0.45 * sample_rate, 400)
-    for row, (name, chain) in enumerate(reversed(found.chains.items())):
-        uses: dict[str, Any] = dict(chain)
-        plain: Any = found.faders[name]
-        left.plot(plain.gain_db, row, "o", mfc="none", color=palette[name], ms=9)
-        left.plot(uses["fader"].gain_db, row, "o", color=palette[name], ms=9)
-        left.annotate(
-            f"pan {uses['fader'].pan:+.2f}",
-            (uses["fader"].gain_db, row),
-            xytext=(0, 10),
-            textcoords="offset points",
-            ha="center",
-            fontsize=9,
-        )
-    left.set_yticks(range(len(found.chains)), list(reversed(found.chains)))
-    left.set_ylim(-0.6, len(found.chains) - 0.3)
-    left.margins(x=0.15)
-    left.set_xlabel("fader (dB); hollow: gain and pan only")
-    for name, chain in found.chains.items():
-        for effect, settings in chain:
-            if effect == "eq":
-                curve: Any = settings
-                right.semilogx(hz, bands_db(curve, hz, sample_rate), color=palette[name], lw=1.8, label=name)
-    right.axhline(0.0, color="0.3", lw=1)
-    right.set_xticks([20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000], ["20", "50", "100", "200", "500", "1k", "2k", "5k", "10k"])
-    right.minorticks_off()
-    right.set_xlabel("frequency (Hz)")
-    right.set_ylabel("equaliser (dB)")
-    if right.get_legend_handles_labels()[0]:
-        right.legend(frameon=False, fontsize=9)
-    for axes in (left, right):
-        axes.grid(color="0.92")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)

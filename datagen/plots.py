@@ -1,4 +1,4 @@
-"""Pictures of measurements: the mix balance of tracks.
+"""Pictures of measurements: the mix balance of tracks, the console behind a mix.
 
 Conventions
     One colour per stem name, the same in every picture (Okabe and Ito's palette, told apart by readers with colour-blindness). Levels are
@@ -20,6 +20,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from datagen.console import Console
     from separation.balance import StemBalance
     from separation.track_balance import TrackBalance
 
@@ -167,3 +168,68 @@ def _time_axis(axes: Axes, duration_s: float) -> None:
     axes.xaxis.set_major_locator(MultipleLocator(step))
     axes.xaxis.set_major_formatter(FuncFormatter(clock))
     axes.set_xlabel("time (min:s)")
+
+
+def plot_console(found: Console, sample_rate: int, path: Path | str) -> None:
+    """Draws the gain and pan of every stem beside those of the plain fit, and the curves of the equalisers, if there are any."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12.5, 4.6), width_ratios=(1, 1.7), layout="constrained")
+    palette = colours(list(found.chains))
+    _draw_faders(left, found, palette)
+    _draw_equalisers(right, found, sample_rate, palette)
+    for axes in (left, right):
+        axes.grid(color="0.92")
+        _style(axes)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def _draw_faders(axes: Axes, found: Console, palette: dict[str, str]) -> None:
+    """One row a stem: its fader, filled, and hollow the one that gain and pan alone would have."""
+    from matplotlib.ticker import MaxNLocator
+
+    levels = [0.0]
+    for row, (name, chain) in enumerate(reversed(found.chains.items())):
+        plain: Any = found.faders.get(name)
+        fader: Any = dict(chain).get("fader")
+        if plain is not None:
+            axes.plot(plain.gain_db, row, "o", mfc="none", color=palette[name], ms=12)
+            levels.append(plain.gain_db)
+        if fader is not None:
+            axes.plot(fader.gain_db, row, "o", color=palette[name], ms=8)
+            levels.append(fader.gain_db)
+            said = f"{_signed(fader.gain_db)} dB, pan {fader.pan:+.2f}"
+            axes.annotate(said, (fader.gain_db, row), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=9)
+    axes.set_yticks(range(len(found.chains)), list(reversed(found.chains)), fontsize=11)
+    axes.set_ylim(-0.6, len(found.chains) - 0.3)
+    axes.set_xlim(min(-3.0, 1.25 * min(levels)), max(3.0, 1.25 * max(levels)))  # a tenth of a dB is not to look like a difference
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.axvline(0, color="0.3", lw=1)
+    axes.set_xlabel("fader (dB); hollow: gain and pan only")
+
+
+def _draw_equalisers(axes: Axes, found: Console, sample_rate: int, palette: dict[str, str]) -> None:
+    """The response of each stem's equaliser over frequency."""
+    from datagen.console_start import bands_db
+
+    hz = np.geomspace(20.0, 0.45 * sample_rate, 400)
+    curves: dict[str, Any] = {name: dict(chain)["eq"] for name, chain in found.chains.items() if "eq" in dict(chain)}
+    for name, settings in curves.items():
+        axes.semilogx(hz, bands_db(settings, hz, sample_rate), color=palette[name], lw=1.8, label=name)
+    axes.axhline(0.0, color="0.3", lw=1)
+    axes.set_xscale("log")
+    axes.set_xlim(hz[0], hz[-1])
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -3.0), max(high, 3.0))
+    axes.set_xticks([20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000], ["20", "50", "100", "200", "500", "1k", "2k", "5k", "10k"])
+    axes.minorticks_off()
+    axes.set_xlabel("frequency (Hz)")
+    axes.set_ylabel("equaliser (dB)")
+    if curves:
+        axes.legend(frameon=False, fontsize=9)
+    else:
+        axes.text(0.5, 0.7, "no stem has an equaliser", transform=axes.transAxes, ha="center", color="0.4")
