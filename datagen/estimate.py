@@ -12,17 +12,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datagen.blind import ProfileFile, estimate_effects
 from manifests import __version__
 from manifests.audio import Audio, blocks, gain_to_db, load
 from manifests.records import RESIDUAL, Estimate, Refused, Stem, TrackEstimate, content_id, seal
 from separation.balance import StemBalance, measure_balance
 from separation.level import calibration_for
 from separation.loudness import integrated_loudness, momentary_loudness
+
+if TYPE_CHECKING:
+    from datagen.blind import ProfileFile
 
 SOUNDING_SHARE = 0.5  # of a second
 SOUNDING_RANGE_LU = 20.0  # below the stem's own integrated loudness
@@ -90,6 +92,8 @@ def _row(stem: Stem, balance: StemBalance, audio: Audio, task: str, profile: Pro
     loudness, peak = _finite(balance.loudness_lufs), float(np.abs(audio).max(initial=0.0))
     blind: dict[str, Any] = {}
     if profile is not None and stem.name != RESIDUAL:
+        from datagen.blind import estimate_effects  # brings scipy's filters and regression, which a balance does without
+
         blind = {"effects": estimate_effects(stem.name, audio, stem.audio.sample_rate, profile.read()), "profile": profile.id}
     return seal(
         Estimate,
