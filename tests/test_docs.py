@@ -84,7 +84,7 @@ def test_the_commands_of_the_readme_run(demo_folder, multitrack_folder, tmp_path
     ran = 0
     for block in blocks("sh"):
         for line in block.strip().splitlines():
-            words = [places.get(word, word) for word in shlex.split(line)]
+            words = [re.sub(rf"^({'|'.join(places)})(?=/|$)", lambda found: places[found[0]], word) for word in shlex.split(line)]
             if words[0] == "stemwright":
                 done = run([*COMMAND, *words[1:]], tmp_path)
                 assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"

@@ -73,7 +73,7 @@ def test_loudness_into_and_after_the_limiter_is_what_the_row_says(read):
 
 
 def test_no_sample_exceeds_the_ceiling_before_the_last_gain(read):
-    (one, *_) = planned(1, ceiling_db=-1.0)
+    (one, *_) = planned(1, ceiling_db=-1.0, drive_lufs=(-4.0, 0.0))  # so loud that any excerpt reaches it
     bus = one.inputs[0].bus
     limited = one.model_copy(update={"inputs": (Signal(name="limited", branches=one.inputs[0].branches, bus=bus[:2]),), "targets": ()})
     assert np.abs(render(limited, read)["limited"]).max() == pytest.approx(10 ** (-1 / 20), rel=1e-5)

@@ -30,7 +30,7 @@ def configured(songs: Path, highest_db: float = 0.02, redraw_below: float = 1e-3
     ranges = {"fader": {"gain_db": [0.0, highest_db], "pan": 0.0}}
     removal = {"per_track": 5, "effects": ["fader"], "removed": [1, 1], "kept": [0, 0], "ranges": ranges, "redraw_below": redraw_below}
     return check(
-        {"seed": 1, "songs": {"folder": str(songs)}, "pairs": {"duration_s": 0.5, "mix": {"per_track": 1}, "removal": removal}},
+        {"seed": 3, "songs": {"folder": str(songs)}, "pairs": {"duration_s": 0.5, "mix": {"per_track": 1}, "removal": removal}},
         where="test",
     )
 
@@ -154,7 +154,7 @@ def test_replacements_are_drawn_by_the_recipe_with_the_attempt_in_the_key(corpus
         if pair.redraw_of in planned:
             own = [stem for stem in stems if stem.track_id == pair.track_id]
             material = material_of(tracks[pair.track_id], own, estimates, corpus.config.pairs)
-            drawn = RECIPES["removal"].draft(material, corpus.config.pairs.removal, generator(1, pair.track_id, "removal", pair.number, 1))
+            drawn = RECIPES["removal"].draft(material, corpus.config.pairs.removal, generator(3, pair.track_id, "removal", pair.number, 1))
             assert (pair.start_frame, pair.inputs, pair.targets) == (drawn.start_frame, drawn.inputs, drawn.targets)
 
 
