@@ -7,11 +7,13 @@ file; apart, each holds one idea.)
 from __future__ import annotations
 
 import json
+import signal
 import math
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import typer
 
@@ -63,9 +65,44 @@ class Terminal:
             TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[subject]}", markup=True),
         )
-        with Progress(*columns, console=self.err, disable=self.as_json or not self.err.is_terminal, transient=True) as bar:
+        with (
+            _Interrupts() as interrupts,
+            Progress(*columns, console=self.err, disable=self.as_json or not self.err.is_terminal, transient=True) as bar,
+        ):
             task = bar.add_task(stage, total=None, subject="")
-            yield lambda done, total, subject: bar.update(task, completed=done, total=total, subject=subject.replace("[", r"\["))
+
+            def report(done: int, total: int, subject: str) -> None:
+                interrupts.check()
+                bar.update(task, completed=done, total=total, subject=subject.replace("[", r"\["))
+
+            yield report
+            interrupts.check()
+
+
+class _Interrupts:
+    """Remembers a Ctrl-C until somebody acts on it: libraries with a bare ``except`` at their import swallow it otherwise."""
+
+    def __init__(self) -> None:
+        self._heard = False
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _hear(self, *_: object) -> None:
+        self._heard = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if there was one."""
+        if self._heard:
+            raise KeyboardInterrupt
 
 
 def finite(value: Any) -> Any:
