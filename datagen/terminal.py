@@ -7,8 +7,8 @@ file; apart, each holds one idea.)
 from __future__ import annotations
 
 import json
-import signal
 import math
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
