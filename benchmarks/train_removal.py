@@ -32,7 +32,6 @@ from datagen.dataset import PairDataset
 EFFECTS = ("distortion", "compressor", "reverb")
 RATE = 22_050
 SIZE, HOP = 1024, 256
-STFT_WEIGHT = 2.0  # dB of SI-SDR that one unit of the loss weighs
 PAIRS: dict[str, Any] = {
     "duration_s": 4.0,
     "sample_rate": RATE,
@@ -80,9 +79,9 @@ def si_sdr_db(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def train(data: PairDataset, minutes: float) -> tuple[SmallRemover, int]:
-    """Trains on SI-SDR and the STFT loss for so many minutes, step size falling to 0; returns the network and the number of steps."""
+    """Trains on SI-SDR for so many minutes, step size falling to 0; returns the network and the number of steps."""
     torch.manual_seed(0)
-    network, loss = SmallRemover(), MultiResolutionSTFTLoss()
+    network = SmallRemover()
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     began, steps, share = time.perf_counter(), 0, 0.0
     while share < 1.0:
@@ -93,14 +92,14 @@ def train(data: PairDataset, minutes: float) -> tuple[SmallRemover, int]:
             for group in optimiser.param_groups:
                 group["lr"] = 2e-3 * min(1.0, steps / 50) * (1.0 - share)
             answer, dry = network(inputs[:, 0, 0]), targets[:, 0, 0]
-            value = STFT_WEIGHT * loss(answer[:, None], dry[:, None]) - si_sdr_db(answer, dry).clamp_max(30.0).mean()
+            value = -si_sdr_db(answer, dry).clamp_max(30.0).mean()
             optimiser.zero_grad()
             value.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             steps += 1
             if steps % 50 == 0:
-                print(f"step {steps}, {60 * minutes * share:.0f} s, loss {value.item():.2f}", flush=True)
+                print(f"step {steps}, {60 * minutes * share:.0f} s, SI-SDR {-value.item():.2f} dB", flush=True)
     return network.eval(), steps
 
 
