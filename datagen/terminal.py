@@ -87,7 +87,8 @@ class _Interrupts:
         self._before: Any = None
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
+        heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # and not ignored, as by a job in the background
+        if heeded and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._hear)
         return self
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -181,7 +182,11 @@ def test_planning_from_a_file_leaves_the_separation_as_it_was(tmp_path, songs_fo
 def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path, songs_folder, options):
     songs, corpus = songs_folder(3), tmp_path / "corpus"
     process = subprocess.Popen(
-        [*COMMAND, "build", songs, corpus, *map(str, options)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*COMMAND, "build", songs, corpus, *map(str, options)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests that run in the background inherit its being ignored
     )
     assert process.stdout.readline().startswith("catalog: 3 done")
     process.send_signal(signal.SIGINT)

@@ -23,9 +23,22 @@ def stage(steps):
             raise AssertionError("went on")
 
 
+@pytest.fixture
+def heeded():
+    """Ctrl-C as in a terminal, however the tests themselves were started."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("steps", [2, 1], ids=["in the middle", "in the last step"])
-def test_ctrl_c_that_a_library_swallowed_ends_the_stage(steps):
-    before = signal.getsignal(signal.SIGINT)
+def test_ctrl_c_that_a_library_swallowed_ends_the_stage(steps, heeded):
     with pytest.raises(KeyboardInterrupt):
         stage(steps)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_job_in_the_background_goes_on_ignoring_ctrl_c(heeded):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with pytest.raises(AssertionError, match="went on"):
+        stage(2)
