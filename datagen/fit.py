@@ -109,11 +109,18 @@ def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use], 
     return FittedChain(tuple(kept), error_db, undetermined, tuple(pruned), confidence)
 
 
-def fit_console(mixture: Any, stems: Mapping[str, Any], sample_rate: int, console: Sequence[str] | Mapping[str, Sequence[str]]) -> Console:
-    """A chain for each stem such that the sum of the processed stems is nearest to the mixture: see ``datagen.console``."""
+def fit_console(
+    mixture: Any,
+    stems: Mapping[str, Any],
+    sample_rate: int,
+    console: Sequence[str] | Mapping[str, Sequence[str]],
+    *,
+    bus: Sequence[str] = (),
+) -> Console:
+    """A chain for each stem, and one for the sum, such that it is nearest to the mixture: see ``datagen.console``."""
     from datagen import console as consoles  # it imports this module
 
-    return consoles.fit_console(mixture, stems, sample_rate, console)
+    return consoles.fit_console(mixture, stems, sample_rate, console, bus=bus)
 
 
 def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: list[str]) -> list[str]:
