@@ -21,7 +21,14 @@ References
 
 from __future__ import annotations
 
+import importlib
+import os
+import tempfile
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -68,9 +75,7 @@ def find_beats(audio: Audio, sample_rate: int) -> Beats:
     mono = _mono(audio, sample_rate)
     if mono.size < HOP_FRAMES * 8 or float(np.abs(mono).max()) < SILENCE:
         return Beats()
-    import librosa.beat
-    import librosa.onset
-
+    librosa = _librosa()
     strength = librosa.onset.onset_strength(y=mono, sr=ANALYSIS_RATE, hop_length=HOP_FRAMES)
     if not float(strength.max(initial=0.0)) > 0.0:
         return Beats()
@@ -86,8 +91,7 @@ def find_key(audio: Audio, sample_rate: int) -> Key:
     mono = _mono(audio, sample_rate)
     if mono.size < ANALYSIS_RATE // 2 or float(np.abs(mono).max()) < SILENCE:
         return Key()
-    import librosa.feature
-
+    librosa = _librosa()
     chroma = librosa.feature.chroma_stft(y=mono, sr=ANALYSIS_RATE, n_fft=4096, hop_length=2048, norm=None)
     return key_of_chroma(chroma.mean(axis=1))
 
@@ -118,6 +122,30 @@ def pitch_set(key: str) -> int:
     if tonic not in TONICS or mode not in PROFILES:
         raise ValueError(f"{key!r} is no key; expected a tonic ({', '.join(TONICS)}) and major or minor")
     return (TONICS.index(tonic) + (3 if mode == "minor" else 0)) % 12
+
+
+@cache
+def _librosa() -> ModuleType:
+    """librosa, imported by one process at a time.
+
+    Its import compiles kernels and keeps each in two files. Processes that do so at once on a new installation mix their files, and from
+    then on whoever calls such a kernel crashes, until the files are removed (numba's issue 10128, librosa's 1998).
+    """
+    from filelock import FileLock
+
+    with FileLock(_compiling()):
+        for name in ("beat", "feature", "onset"):
+            importlib.import_module(f"librosa.{name}")
+        return importlib.import_module("librosa")
+
+
+def _compiling() -> Path:
+    """A file beside the kernels: whoever shares the installation waits for it. Where nobody may write there, each user has one."""
+    spec = find_spec("librosa")
+    package = Path(spec.origin).parent if spec and spec.origin else None
+    if package and os.access(package, os.W_OK):
+        return package / "stemwright-compiling.lock"
+    return Path(tempfile.gettempdir()) / f"stemwright-compiling-{getattr(os, 'getuid', int)()}.lock"
 
 
 def _mono(audio: Audio, sample_rate: int) -> Audio:

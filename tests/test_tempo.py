@@ -1,5 +1,9 @@
 """Tempo, beats and key against synthetic audio whose tempo, beats and key are known."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from test_estimate import written
@@ -130,3 +134,48 @@ def test_the_mixture_is_the_sum_of_the_stems_at_the_rate_asked_for(tmp_path, syn
 def test_a_silent_track_has_a_row_that_says_nothing(tmp_path):
     (row,) = estimate_tempo(written(tmp_path, {"drums": np.zeros((1, 44_100), np.float32)}), tmp_path)
     assert (row.tempo_bpm, row.beats_s, row.key, row.key_confidence) == (None, (), None, 0.0)
+
+
+def test_librosa_is_imported_by_one_process_at_a_time():
+    code = """
+import sys, filelock
+import numpy as np
+held, seen = filelock.FileLock, []
+class Seen(held):
+    def __enter__(self):
+        seen.append("librosa.beat" in sys.modules)
+        return super().__enter__()
+    def __exit__(self, *error):
+        seen.append({"librosa.beat", "librosa.feature", "librosa.onset"} <= sys.modules.keys())
+        return super().__exit__(*error)
+filelock.FileLock = Seen
+from separation.tempo import find_beats, find_key
+find_beats(np.random.default_rng(0).standard_normal((1, 22_050)).astype(np.float32), 22_050)
+find_key(np.ones((1, 22_050), np.float32), 22_050)
+print(seen)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[False, True]"
+
+
+@pytest.mark.slow
+def test_processes_that_compile_the_kernels_at_once_all_find_the_beats(tmp_path):
+    # Each has compiled another number of functions before, which numba counts into the names of those that follow.
+    code = f"""
+import sys
+import numba
+import numpy as np
+from separation.tempo import find_beats
+for number in range(int(sys.argv[1])):
+    numba.njit(lambda value: value)(number)
+beat = np.zeros((1, 10 * {RATE}), np.float32)
+beat[:, :: {RATE} // 2] = 0.9
+print(round(find_beats(beat, {RATE}).tempo_bpm))
+"""
+    new_cache = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    for _ in range(2):  # on a new cache all at once, and on what that left behind
+        processes = [
+            subprocess.Popen([sys.executable, "-c", code, str(number)], stdout=subprocess.PIPE, text=True, env=new_cache)
+            for number in range(1, 4)
+        ]
+        assert [(process.communicate()[0].strip(), process.returncode) for process in processes] == [("120", 0)] * 3
