@@ -32,6 +32,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from separation.precision import processor
+
 RATE = 44_100
 SEGMENT_S = 7.8
 STRIDE_S = 0.75 * SEGMENT_S
@@ -194,7 +196,19 @@ def measure_speed(work: Path, rounds: int, segments: int) -> str:
             both = (spend(command(short), STEMWRIGHT_CACHE=cache), spend(command(long), STEMWRIGHT_CACHE=cache))
             spent[name].append(both)
             print(f"round {number}: {name} {both}", flush=True)
-    return report(spent, segments, operations, agreement(work))
+    chosen = auto_choice(work, cache)
+    return report(
+        {name.replace("auto", f"auto ({' '.join(chosen)})"): both for name, both in spent.items()}, segments, operations, agreement(work)
+    )
+
+
+def auto_choice(work: Path, cache: str) -> tuple[str, str]:
+    """Engine and precision that ``auto`` takes on this machine, as it was measured while it was warmed."""
+    os.environ["STEMWRIGHT_CACHE"] = cache
+    from separation.separator import DemucsSeparator
+
+    separator = DemucsSeparator("full", str(work), "cpu")
+    return separator.engine, separator.precision
 
 
 def agreement(work: Path) -> dict[str, float]:
@@ -230,7 +244,7 @@ def report(spent: dict[str, list[tuple[Spent, Spent]]], segments: int, operation
     ]
     for name in spent:
         wall, cpu = middle(name, "wall_s"), middle(name, "cpu_s")
-        limit = operations / rates["bf16" if name.endswith("auto") else "fp32"]
+        limit = operations / rates["bf16" if "bf16" in name else "fp32"]
         peak = max(long.peak_mb for _, long in spent[name])
         lines.append(
             f"| {name} | {wall:.2f} | {middle(peer, 'wall_s') / wall:.2f} | {cpu:.2f} | {middle(peer, 'cpu_s') / cpu:.2f} "
@@ -299,7 +313,8 @@ def main() -> None:
         elif options.pass_by:
             name, body = f"{NAME}, two hours", measure_long(work, [1, 120], PASS_BY)
         else:
-            name, body = NAME, measure_speed(work, options.rounds, options.segments)
+            # One section a processor: what bf16 gains is its own.
+            name, body = f"{NAME} on {processor()}", measure_speed(work, options.rounds, options.segments)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(body)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import torch
 
 Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, Precision] = ("fp32", "bf16")
 CACHE_VARIABLE = "STEMWRIGHT_CACHE"
 MAX_LANES = 4  # segments at once on a processor; each holds the activations of a whole network
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # glibc's malloc.h

@@ -1,12 +1,12 @@
-"""Whether bf16 is good enough for a model on this machine: measured once, by the stems of a test signal, and remembered.
+"""Whether bf16 is good enough for a model on this machine, and faster: measured once, on a test signal, and remembered.
 
-Halving the bits of matrix products about doubles the speed on processors and GPUs that have bf16. Whether the stems suffer depends on the
-weights, so they are asked: both precisions separate the same made-up segment, and bf16 is taken if no stem is further than -45 dB from its
-fp32 self.
+Halving the bits of matrix products about doubles the speed of some processors and GPUs; others have the instructions and are slower with
+them. Whether the stems suffer depends on the weights. So both are asked: both precisions separate the same made-up segment, and bf16 is
+taken if it takes clearly less time and no stem is further than -45 dB from its fp32 self.
 
 Conventions
     The error of a stem is its energy against that of the fp32 stem, or against a hundredth of the mixture's where the stem is quieter than
-    that.
+    that. On a processor time is processor time, which a busy machine disturbs less than the clock.
     Verdicts are kept in the cache folder by weights, versions and processor. ``precision="fp32"`` never asks.
 """
 
@@ -19,6 +19,7 @@ import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,15 @@ from manifests.audio import Audio
 from manifests.records import content_id
 
 LIMIT_DB = -45.0
+LEAST_SPEEDUP = 1.2  # where bf16 gains less than that, exact stems are worth more
 QUIET = 0.01  # of the mixture's energy
+
+
+class Trial(NamedTuple):
+    """What bf16 was against fp32: the error of the worst stem in dB, and how many times as fast."""
+
+    error_db: float
+    speedup: float
 
 
 def processor() -> str:
@@ -71,15 +80,17 @@ def error_db(stems: Audio, exact: Audio, mixture: Audio) -> float:
     return 10.0 * math.log10(worst) if worst > 0 else -math.inf
 
 
-def bf16_is_good(key: object, cache: Path, measure: Callable[[], float]) -> bool:
-    """Whether bf16 stays within the limit: remembered under ``key``, or measured now by ``measure`` (dB)."""
-    path = cache / "precision" / f"{content_id([key, processor(), LIMIT_DB])}.json"
+def bf16_is_better(key: object, cache: Path, measure: Callable[[], Trial]) -> bool:
+    """Whether bf16 stays within the limit and is faster: remembered under ``key``, or measured now."""
+    path = cache / "precision" / f"{content_id([key, processor()])}.json"
     try:
-        found = float(json.loads(path.read_text(encoding="utf-8"))["error_db"])
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        found = Trial(float(kept["error_db"]), float(kept["speedup"]))
     except (OSError, ValueError, KeyError, TypeError):
-        found = max(measure(), -400.0)
+        found = measure()
+        found = found._replace(error_db=max(found.error_db, -400.0))  # JSON has no infinity
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps({"error_db": found}), encoding="utf-8")
+        temporary.write_text(json.dumps(found._asdict()), encoding="utf-8")
         temporary.replace(path)
-    return found <= LIMIT_DB
+    return found.error_db <= LIMIT_DB and found.speedup >= LEAST_SPEEDUP

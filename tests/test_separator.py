@@ -373,13 +373,40 @@ def test_bf16_stays_near_fp32_and_its_verdict_is_remembered(models, noise, tmp_p
     measured = []
 
     def measure():
-        measured.append(-44.0)
-        return -44.0
+        measured.append(precision.Trial(-44.0, 2.0))
+        return measured[-1]
 
-    assert not precision.bf16_is_good("one", tmp_path, measure)
-    assert not precision.bf16_is_good("one", tmp_path, measure)
+    assert not precision.bf16_is_better("one", tmp_path, measure)
+    assert not precision.bf16_is_better("one", tmp_path, measure)
     assert len(measured) == 1
-    assert precision.bf16_is_good("other", tmp_path, lambda: -46.0)
+    assert precision.bf16_is_better("other", tmp_path, lambda: precision.Trial(-46.0, 2.0))
+    assert precision.bf16_is_better("exact", tmp_path, lambda: precision.Trial(-np.inf, 2.0))
+
+
+def test_bf16_that_is_no_faster_on_this_processor_is_not_taken(tmp_path):
+    assert not precision.bf16_is_better("one", tmp_path, lambda: precision.Trial(-60.0, 0.7))
+    assert not precision.bf16_is_better("two", tmp_path, lambda: precision.Trial(-60.0, 1.05))
+
+
+def test_the_trial_of_bf16_compares_stems_and_times_of_both_precisions(models, monkeypatch):
+    from separation import separator as module
+
+    now_s = [0.0]
+
+    class Pretended:
+        def __init__(self, precision):
+            self.gain, self.took_s, self.first_s = {"fp32": (1.0, 2.0, 9.0), "bf16": (1.01, 2.5, 0.0)}[precision]
+
+        def forward(self, batch):
+            now_s[0] += self.took_s + self.first_s
+            self.first_s = 0.0
+            return np.stack([batch] * 4, axis=1) * self.gain
+
+    monkeypatch.setattr(module.time, "process_time", lambda: now_s[0])
+    monkeypatch.setattr(DemucsSeparator, "_build", lambda *arguments: Pretended(arguments[3]))
+    trial = DemucsSeparator("htdemucs", models, device="cpu")._try_bf16()
+    assert trial.error_db == pytest.approx(-40.0, abs=0.1)
+    assert trial.speedup == pytest.approx(0.8)
 
 
 def test_error_is_that_of_the_worst_stem_with_a_floor_for_quiet_ones():
@@ -390,14 +417,14 @@ def test_error_is_that_of_the_worst_stem_with_a_floor_for_quiet_ones():
     assert precision.error_db(exact + np.stack([0 * mixture, 0.001 * mixture]), exact, mixture) == pytest.approx(-40.0, abs=1e-3)
 
 
-def test_auto_takes_bf16_for_a_large_model_only_where_it_is_measured_good(models, monkeypatch):
+def test_auto_takes_bf16_for_a_large_model_only_where_it_is_measured_better(models, monkeypatch):
     from separation import separator as module
 
     monkeypatch.setattr(module, "LARGE_BYTES", 1)
     monkeypatch.setattr(module, "processor_has_bf16", lambda: True)
     monkeypatch.setattr(module, "has_openvino", lambda: False)
-    for good, expected in [(True, "bf16"), (False, "fp32")]:
-        monkeypatch.setattr(module, "bf16_is_good", lambda *_, good=good: good)
+    for better, expected in [(True, "bf16"), (False, "fp32")]:
+        monkeypatch.setattr(module, "bf16_is_better", lambda *_, better=better: better)
         assert DemucsSeparator("htdemucs", models, device="cpu").identity["precision"] == expected
     monkeypatch.setattr(module, "processor_has_bf16", lambda: False)
     assert DemucsSeparator("htdemucs", models, device="cpu").identity["precision"] == "fp32"
