@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datagen import editing, fitting, listening, sharing
-from datagen.options import (
+from datagen.verbs import editing, fitting, listening, sharing
+from datagen.verbs.options import (
     ConfigOption,
     CorpusArgument,
     DaskOption,
@@ -39,8 +39,8 @@ from datagen.options import (
     TrustPickleOption,
     absolute,
 )
-from datagen.reporting import report
-from datagen.terminal import Terminal
+from datagen.verbs.reporting import report
+from datagen.verbs.terminal import Terminal
 
 if TYPE_CHECKING:
     from datagen.config import Config
@@ -81,7 +81,7 @@ def _close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Su
     """Shows what was refused, prints the last line, and leaves with 1 if anything was refused, or found wrong by a check."""
     from dataclasses import asdict
 
-    from datagen.tables import rejected_table
+    from datagen.verbs.tables import rejected_table
 
     stages = {summary.stage for summary in summaries}
     every = [row for row in corpus.rejected() if row.stage in stages]
@@ -361,7 +361,7 @@ def check(
 def _check(terminal: Terminal, place: Corpus) -> int:
     """Checks a corpus or a dataset, shows what is wrong, and returns how many errors there are; a warning is none."""
     from datagen.rights import unrendered
-    from datagen.tables import problems_table
+    from datagen.verbs.tables import problems_table
     from manifests.check import check_corpus, check_dataset, errors
 
     with terminal.progress("check") as report:
@@ -432,7 +432,7 @@ NEXT_STEPS = (
 def _show_demo_balance(terminal: Terminal, place: Corpus, model: str, model_folder: Path | None) -> None:
     """The balance from the multitrack's own stems, and, where a model can be had, from separated ones with the error."""
     from datagen.demo import separated_balance
-    from datagen.tables import balance_plain, balance_table, comparison_table
+    from datagen.verbs.tables import balance_plain, balance_table, comparison_table
     from manifests.records import Estimate, Track
     from separation.checkpoints import ModelError
 

@@ -214,7 +214,7 @@ def _draw_faders(axes: Axes, found: Console, palette: dict[str, str]) -> None:
 
 def _draw_equalisers(axes: Axes, found: Console, sample_rate: int, palette: dict[str, str]) -> None:
     """The response of each stem's equaliser over frequency."""
-    from datagen.console_start import bands_db
+    from datagen.console.start import bands_db
 
     hz = np.geomspace(20.0, 0.45 * sample_rate, 400)
     curves: dict[str, Any] = {name: dict(chain)["eq"] for name, chain in found.chains.items() if "eq" in dict(chain)}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from datagen.console import excerpt, fit_console, shifted
-from datagen.console_room import fitted
-from datagen.console_search import BUS, STEP, Desk, Problem, unknowns_of
+from datagen.console.fit import excerpt, fit_console, shifted
+from datagen.console.room import fitted
+from datagen.console.search import BUS, STEP, Desk, Problem, unknowns_of
 from datagen.effects import EFFECTS, apply_chain
 
 SAMPLE_RATE = 44_100

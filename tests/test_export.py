@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from datagen.cli import app
 from datagen.config import check, to_toml
 from datagen.corpus import Corpus, CorpusError
-from datagen.export import MANIFEST, TYPES, Fingerprint, SketchRow, _nobodys, export, opened
 from datagen.runner import Workers
+from datagen.sharing.export import MANIFEST, TYPES, Fingerprint, SketchRow, _nobodys, export, opened
 from manifests import table
 from manifests.records import Estimate, Example, Pair, Stem, Track
 

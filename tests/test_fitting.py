@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from datagen.cli import app
 from datagen.effects import EFFECTS, apply_chain
-from datagen.fitting import load_multitrack, read_console
+from datagen.verbs.fitting import load_multitrack, read_console
 from manifests.audio import load, save
 
 SAMPLE_RATE = 44_100

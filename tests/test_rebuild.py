@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from datagen.cli import app
 from datagen.corpus import Corpus
-from datagen.export import opened
-from datagen.rebuild import Options, Rebuild
+from datagen.sharing.export import opened
+from datagen.sharing.rebuild import Options, Rebuild
 from manifests import table
 from manifests.audio import load
 from manifests.records import Example, Pair, Rejected, Stem, Track

@@ -15,8 +15,8 @@ from datagen import stages
 from datagen.config import check
 from datagen.corpus import Corpus, CorpusError
 from datagen.report import charts, page, players, report_html, rows, settings
-from datagen.reporting import report
 from datagen.runner import Workers
+from datagen.verbs.reporting import report
 from manifests import table
 from manifests.audio import load
 from manifests.records import EffectUse, Example, Pair, Rejected, Stem, Track, TrackEstimate, content_id, seal

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from datagen.terminal import Terminal
+from datagen.verbs.terminal import Terminal
 
 
 def swallowed_ctrl_c():

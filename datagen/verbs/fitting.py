@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from datagen.options import JsonOption
-from datagen.terminal import Terminal
+from datagen.verbs.options import JsonOption
+from datagen.verbs.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.table import Table

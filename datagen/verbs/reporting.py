@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from datagen.options import CorpusArgument, JsonOption
-from datagen.terminal import Terminal
+from datagen.verbs.options import CorpusArgument, JsonOption
+from datagen.verbs.terminal import Terminal
 
 REPORT = "report.html"
 

@@ -27,12 +27,12 @@ from typing import Any
 
 from datagen.config import Config
 from datagen.corpus import Corpus, CorpusError
-from datagen.export import BLOCK_FRAMES, TYPES, Fingerprint, Recipes, SketchRow
-from datagen.known_songs import Copy, Source, aligned, decibels, find_sources
 from datagen.render import Sources, render
 from datagen.rights import sources_of, unrendered
 from datagen.runner import OnProgress, Stage, Task, Workers, finish, shared
 from datagen.runner import run as run_tasks
+from datagen.sharing.export import BLOCK_FRAMES, TYPES, Fingerprint, Recipes, SketchRow
+from datagen.sharing.known_songs import Copy, Source, aligned, decibels, find_sources
 from datagen.stages import run_separate, separator_of
 from datagen.writers import DatasetWriter, writer_of
 from datagen.writers.base import Present

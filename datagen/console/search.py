@@ -8,7 +8,7 @@ Conventions
     Audio is float64 [C, T]. Unknowns are numbers in [0, 1] (``Range.to_unit``). The residual is whitened by the linear predictor of the
     mixture, so that treble counts like bass, up to 15 kHz; ``residual_db`` is its energy against that of the whitened mixture.
     Left as they are: whole numbers, delays and other settings that move the audio in steps; a setting at its ``off`` value; make-up,
-    which a fader shares, and on the mix bus faders and threshold; a room, whose noise is unknown (``datagen.console_room``).
+    which a fader shares, and on the mix bus faders and threshold; a room, whose noise is unknown (``datagen.console.room``).
 
 References
     Levenberg 1944, Marquardt 1963. ``datagen.effects.refine`` does the same for one chain.

@@ -2,9 +2,9 @@
 
 Every stem goes through a chain of its own, the sum through that of the mix bus. Stems are aligned, then gain and pan alone are fitted; that
 fit stays beside the result for comparison. The response of each stem in the mixture starts its equaliser, a grid its compressor; then all
-settings are searched together (``datagen.console_search``). Between searches each equaliser is begun anew from the response that the
+settings are searched together (``datagen.console.search``). Between searches each equaliser is begun anew from the response that the
 residual asks of it: that leads out of valleys where the bands share their work wrongly. Rooms are fitted to what is left
-(``datagen.console_room``). In the end an effect without which the mix is as near is pruned, and all of them
+(``datagen.console.room``). In the end an effect without which the mix is as near is pruned, and all of them
 where gain and pan alone have the smaller spectral loss.
 
 Conventions
@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from datagen import console_room, console_start
-from datagen.console_search import BUS, Desk, Found, Problem, Unknown, Use, search, unknowns_of
+from datagen.console import room, start
+from datagen.console.search import BUS, Desk, Found, Problem, Unknown, Use, search, unknowns_of
 from datagen.effects import EFFECTS, apply_chain, fader
 from datagen.effects.response import Response
 from datagen.effects.setting import EffectSettings, Range, fields
@@ -127,7 +127,7 @@ def fit_console(
     report("pruning")
     desk, pruned, helps_db = _pruned(_short(problem), found.desk)
     found = search(problem, desk, unknowns_of(desk, len(target)), iterations=3)
-    desk = console_room.fitted(problem, found.desk)
+    desk = room.fitted(problem, found.desk)
     if _loss(problem, desk) > _loss(problem, plain):  # the waveform is nearer, the sound is not: nothing but the faders holds
         desk, helps_db = plain, {}
         pruned = {place: [name for name in names.get(place, bus) if name != "fader"] for place in pruned}
@@ -142,13 +142,13 @@ def _prepared(target: torch.Tensor, dry: Mapping[str, torch.Tensor], sample_rate
     dry = {name: audio for name, audio in dry.items() if name not in left_out}
     if not dry:
         raise _nothing(left_out)
-    lags = {name: lag for name, audio in dry.items() if (lag := console_start.lag(target, audio, sample_rate))}
+    lags = {name: lag for name, audio in dry.items() if (lag := start.lag(target, audio, sample_rate))}
     dry = {name: shifted(audio, lags.get(name, 0)) for name, audio in dry.items()}
-    start, stop = excerpt(target, dry, sample_rate)
-    warm_up = min(start, round(WARM_UP_S * sample_rate))
-    span = slice(start - warm_up, stop)
+    first, last = excerpt(target, dry, sample_rate)
+    warm_up = min(first, round(WARM_UP_S * sample_rate))
+    span = slice(first - warm_up, last)
     problem = Problem(target[:, span], {name: audio[:, span] for name, audio in dry.items()}, sample_rate, warm_up)
-    return problem, _Facts(lags, left_out, (start, stop))
+    return problem, _Facts(lags, left_out, (first, last))
 
 
 def _with_those_that_sound(problem: Problem, left_out: dict[str, str]) -> tuple[Problem, Desk]:
@@ -198,12 +198,12 @@ def _searched(problem: Problem, plain: Desk, names: Mapping[str, Sequence[str]],
     channels = len(problem.mixture)
     report("starts")
     short = _short(problem)
-    desk = console_start.desk(problem, short, plain, names)
+    desk = start.desk(problem, short, plain, names)
     desk = search(short, desk, unknowns_of(desk, channels, only=("compressor", "fader")), iterations=4).desk
     if bus:
         report("mix bus")
         desk = search(short, desk, unknowns_of(desk, channels), iterations=4).desk
-        desk = console_start.with_bus(short, desk, bus)
+        desk = start.with_bus(short, desk, bus)
     best = Found(desk, 0.0, {})
     for turn in range(TURNS):
         report("search")
@@ -221,19 +221,17 @@ def _searched(problem: Problem, plain: Desk, names: Mapping[str, Sequence[str]],
 
 def _begun_anew(problem: Problem, desk: Desk) -> Desk:
     """The desk with its equalisers fitted afresh to the responses that they should have, judging by the residual."""
-    measured = console_start.responses(problem, {name: problem.wet(name, chain) for name, chain in desk.chains.items()})
+    measured = start.responses(problem, {name: problem.wet(name, chain) for name, chain in desk.chains.items()})
     for name, chain in desk.chains.items():
         places = [index for index, (effect, _) in enumerate(chain) if effect == "eq"]
         if len(places) != 1:
             continue
         old: Any = chain[places[0]][1]
         correction = measured[name]
-        gain = correction.gain * 10.0 ** (console_start.bands_db(old, correction.hz, problem.sample_rate) / 20.0)
+        gain = correction.gain * 10.0 ** (start.bands_db(old, correction.hz, problem.sample_rate) / 20.0)
         wanted = Response(correction.hz, gain, correction.weight, np.hypot(correction.error_db, 0.05))
-        bands, level_db = console_start.bands(wanted, problem.sample_rate, near=old)
-        desk = desk.with_chain(
-            name, console_start.with_level([*chain[: places[0]], ("eq", bands), *chain[places[0] + 1 :]], places[0], level_db)
-        )
+        bands, level_db = start.bands(wanted, problem.sample_rate, near=old)
+        desk = desk.with_chain(name, start.with_level([*chain[: places[0]], ("eq", bands), *chain[places[0] + 1 :]], places[0], level_db))
     return desk
 
 

@@ -27,7 +27,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.signal import lfilter
 
-from datagen.console_search import Desk, Problem, Vector
+from datagen.console.search import Desk, Problem, Vector
 from datagen.effects import room
 
 HOP_S = 0.01

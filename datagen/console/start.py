@@ -20,7 +20,7 @@ import torch
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import freqz
 
-from datagen.console_search import BUS, Desk, Problem, Use, Vector, search, unknowns_of
+from datagen.console.search import BUS, Desk, Problem, Use, Vector, search, unknowns_of
 from datagen.effects import EFFECTS, apply_chain, compressor, eq
 from datagen.effects import fader as fader_effect
 from datagen.effects.biquads import response

@@ -9,8 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from datagen.options import DeviceOption, EngineOption, JsonOption, ModelFolderOption, OfflineOption, PrecisionOption, TrustPickleOption
-from datagen.terminal import Terminal
+from datagen.verbs.options import (
+    DeviceOption,
+    EngineOption,
+    JsonOption,
+    ModelFolderOption,
+    OfflineOption,
+    PrecisionOption,
+    TrustPickleOption,
+)
+from datagen.verbs.terminal import Terminal
 
 
 def effects(
@@ -22,7 +30,7 @@ def effects(
     Example: stemwright effects compressor
     """
     from datagen.effects import EFFECTS
-    from datagen.tables import effects_rows, effects_table
+    from datagen.verbs.tables import effects_rows, effects_table
 
     terminal = Terminal(as_json)
     chosen = names or list(EFFECTS)
@@ -49,8 +57,8 @@ def balance(
 
     Example: stemwright balance song.mp3 --plot balance.png
     """
-    from datagen import tables
     from datagen.config import ConfigError
+    from datagen.verbs import tables
     from manifests.audio import write_bytes
     from manifests.records import Refused
     from separation import track_balance
@@ -141,7 +149,7 @@ def models(context: typer.Context, model_folder: ModelFolderOption = None, as_js
         return
     from dataclasses import asdict
 
-    from datagen.tables import models_table
+    from datagen.verbs.tables import models_table
     from separation.checkpoints import available
 
     terminal, listed = Terminal(as_json), available(model_folder=model_folder)
@@ -179,7 +187,7 @@ def verify(
 
     Example: stemwright models verify bundled
     """
-    from datagen.tables import verified_table
+    from datagen.verbs.tables import verified_table
     from separation import checkpoints
 
     terminal, files = Terminal(as_json), checkpoints.verify(name, model_folder=model_folder)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datagen.options import CorpusArgument, JobsOption, JsonOption, ModelFolderOption, OfflineOption, TrustPickleOption, absolute
-from datagen.terminal import Terminal
+from datagen.verbs.options import CorpusArgument, JobsOption, JsonOption, ModelFolderOption, OfflineOption, TrustPickleOption, absolute
+from datagen.verbs.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from datagen.export import Exported
-    from datagen.rebuild import Rebuild, Rebuilt
+    from datagen.sharing.export import Exported
+    from datagen.sharing.rebuild import Rebuild, Rebuilt
 
 
 def export(
@@ -33,8 +33,8 @@ def export(
     Example: stemwright export corpus recipes --no-audio
     """
     from datagen.corpus import Corpus
-    from datagen.export import export as export_corpus
     from datagen.runner import Workers
+    from datagen.sharing.export import export as export_corpus
 
     terminal, place = Terminal(as_json), Corpus(corpus)
     _ = place.config  # says so when the folder is no corpus
@@ -78,9 +78,9 @@ def rebuild(
     Example: stemwright rebuild recipes SONGS corpus
     """
     from datagen.corpus import Corpus
-    from datagen.export import opened
-    from datagen.rebuild import Options, Rebuild, check_place
     from datagen.runner import Workers
+    from datagen.sharing.export import opened
+    from datagen.sharing.rebuild import Options, Rebuild, check_place
 
     terminal, place = Terminal(as_json), Corpus(out)
     options = Options(Workers(jobs), absolute(model_folder), offline, trust_pickle)
