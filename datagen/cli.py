@@ -360,7 +360,7 @@ def check(
 
 def _check(terminal: Terminal, place: Corpus) -> int:
     """Checks a corpus or a dataset, shows what is wrong, and returns how many errors there are; a warning is none."""
-    from datagen.rights import unrendered
+    from datagen.stages.rendering import unrendered
     from datagen.verbs.tables import problems_table
     from manifests.check import check_corpus, check_dataset, errors
 

@@ -16,14 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from datagen.recipes import RECIPES
-from datagen.recipes.base import Section
 from datagen.rights import RightsConfig
+from datagen.section import ConfigError, Section
 from manifests.catalog import SplitShares
 from separation.quality import Limits
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used, with the key and the nearest right one."""
 
 
 class SongsConfig(Section):
@@ -137,7 +133,7 @@ class Config(Section):
         if self.dataset.format == "musdb":
             from datagen.writers.musdb import check as check_musdb
 
-            check_musdb(self)
+            check_musdb(self.dataset, self.pairs)
         return self
 
 

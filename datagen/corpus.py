@@ -13,6 +13,7 @@ from manifests import table
 from manifests.audio import write_bytes
 from manifests.catalog import songs_root
 from manifests.records import Record, Rejected
+from manifests.shards import DATASET
 
 R = TypeVar("R", bound=Record)
 STAGES = ("catalog", "separate", "estimate", "plan", "render")
@@ -48,7 +49,7 @@ class Corpus:
     @property
     def dataset(self) -> Path:
         """What a training job reads; stands alone and can be moved."""
-        return self.folder / "dataset"
+        return self.folder / DATASET
 
     @property
     def config(self) -> Config:

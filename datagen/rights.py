@@ -1,7 +1,7 @@
 """Rights: what each track's owner allows, and what a corpus therefore does with it.
 
 A track's row keeps its rights as its tags, the CSV or the data set state them, since a name that must be credited often stands there too.
-Where they name a known licence, ``normalise`` says which. A policy in the configuration, ``[rights]``, decides by that name or by the text:
+A policy in the configuration, ``[rights]``, decides by that text, or by the licence that it names (``datagen.licences``):
 
     render        pairs are planned and rendered to audio
     recipes       pairs are planned, so that whoever has the song can render them, but no audio of theirs is written
@@ -11,10 +11,6 @@ Conventions
     A pattern is a shell pattern, whatever its case: "CC-BY-*", "*all rights reserved*", "unknown". The pattern with the most letters that
     are not wildcards decides; at a tie the stricter use does. What matches no pattern is excluded.
     A pair made of several tracks is treated as the strictest of them.
-    Licences are named by their SPDX identifiers (CC-BY-4.0); where the version is not stated, without it (CC-BY).
-
-References
-    SPDX License List, https://spdx.org/licenses/. Creative Commons licence deeds, https://creativecommons.org/licenses/.
 """
 
 from __future__ import annotations
@@ -23,36 +19,16 @@ import fnmatch
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from datagen.recipes.base import Section
+from datagen.licences import normalise
+from datagen.section import ConfigError, Section
 from manifests.records import Pair, Rejected, Stem, Track, seal
-
-if TYPE_CHECKING:
-    from datagen.corpus import Corpus
 
 Use = Literal["render", "recipes", "excluded"]
 STRICTNESS: tuple[Use, ...] = ("render", "recipes", "excluded")
-
-UNKNOWN = "unknown"
-RESERVED = "all rights reserved"
-PUBLIC_DOMAIN = "public domain"
-# Creative Commons' elements in the order of their names, by the words that licences are called by.
-ELEMENTS = (
-    ("BY", r"\bby\b|attribution"),
-    ("NC", r"\bnc\b|non[- ]?commercial"),
-    ("ND", r"\bnd\b|no[- ]?deriv\w*"),
-    ("SA", r"\bsa\b|share[- ]?alike"),
-)
-CREATIVE_COMMONS = r"creative\s*commons|creativecommons\.org|\bcc[-\s_]*(?=by\b|0\b|zero\b)|^cc[-\s_]"
-OTHER_LICENCES = (
-    (r"\bODbL\b", "ODbL-1.0"),
-    (r"free art licen[cs]e|licence art libre|\bLAL[- ]?1\.3\b", "LAL-1.3"),
-    (r"\bunlicense\b", "Unlicense"),
-)
-OWNED = r"all rights reserved|alle rechte vorbehalten|tous droits r[ée]serv[ée]s|\(c\)|\(p\)|[©℗]|copyright\b|^\d{4}\s+\S"
 
 
 class RightsConfig(Section):
@@ -60,39 +36,6 @@ class RightsConfig(Section):
 
     render: tuple[str, ...] = Field(("*",), description="patterns of rights whose pairs are rendered to audio")
     recipes_only: tuple[str, ...] = Field((), description="patterns of rights whose pairs are only written down")
-
-
-def normalise(text: str) -> str:
-    """The licence that a statement of rights names, as its SPDX identifier; "all rights reserved", "public domain" or "unknown" where it
-    says so; else the statement itself, with its spaces tidied.
-    """
-    plain = " ".join(text.split())
-    if not plain or plain.casefold() in (UNKNOWN, "none", "n/a", "?"):
-        return UNKNOWN
-    for pattern, identifier in OTHER_LICENCES:
-        if re.search(pattern, plain, re.IGNORECASE):
-            return identifier
-    if re.search(CREATIVE_COMMONS, plain, re.IGNORECASE):
-        return _creative_commons(plain) or plain
-    if re.search(r"\bpublic[- ]?domain\b|\bgemeinfrei\b", plain, re.IGNORECASE):
-        return PUBLIC_DOMAIN
-    return RESERVED if re.search(OWNED, plain, re.IGNORECASE) else plain
-
-
-def _creative_commons(text: str) -> str | None:
-    """The identifier of a Creative Commons licence by its name, abbreviation or address; None if the text does not say which."""
-    # Only what follows "cc": "... by Nobody, CC0" names no attribution.
-    start = re.search(CREATIVE_COMMONS, text, re.IGNORECASE)
-    words = re.sub(r"[_/]", " ", text[start.start() :] if start else text)
-    if re.search(r"\bcc[-\s]*(0|zero)\b|publicdomain zero|\bzero\b", words, re.IGNORECASE):
-        return "CC0-1.0"
-    if re.search(r"publicdomain|public domain", words, re.IGNORECASE):
-        return PUBLIC_DOMAIN
-    elements = [name for name, pattern in ELEMENTS if re.search(pattern, words, re.IGNORECASE)]
-    if not elements or elements[0] != "BY":
-        return None
-    version = re.search(r"(?<![\d.])([1-4]\.[0-9])(?![\d])", words)
-    return "-".join(["CC", *elements, *([version[1]] if version else [])])
 
 
 def use_of(policy: RightsConfig, rights: str) -> Use:
@@ -122,8 +65,6 @@ def admitted(policy: RightsConfig, tracks: Sequence[Track]) -> tuple[list[Track]
         else:
             kept.append(track)
     if tracks and not kept:
-        from datagen.config import ConfigError
-
         there = ", ".join(f"{name!r} ({count})" for name, count in summary(tracks).items())
         raise ConfigError(
             f"[rights] leaves not one of {len(tracks)} tracks: their rights are {there}; the policy takes {_patterns(policy)}. "
@@ -170,17 +111,6 @@ class Uses:
 def sources_of(pair: Pair) -> set[str]:
     """The ids of the stems and tracks that a pair is made of."""
     return {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
-
-
-def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
-    """The ids of the pairs that the policy of a corpus keeps from being rendered, and a note that counts them, if there are any."""
-    policy = corpus.config.rights
-    if renders_everything(policy) or not corpus.table("pairs").exists():
-        return frozenset(), ()
-    uses = Uses(policy, corpus.rows("tracks", Track), corpus.rows("stems", Stem))
-    held = frozenset(pair.id for pair in corpus.rows("pairs", Pair) if uses.of_pair(pair) != "render")
-    note = f"{len(held)} pairs are written as recipes only, as [rights] says; no audio of theirs is made"
-    return held, (note,) if held else ()
 
 
 def renders_everything(policy: RightsConfig) -> bool:

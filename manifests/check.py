@@ -33,12 +33,11 @@ import numpy as np
 from manifests import audio, table
 from manifests.catalog import artist_key, resolve, source_changed
 from manifests.records import ROW_TYPES, AudioFile, Example, Pair, Record, Refused, Shard, Stem, Track, profile_id, track_id
-from manifests.shards import JOURNAL, Place, Places, below
+from manifests.shards import DATASET, JOURNAL, Place, Places, below
 
 CLOSURE_LIMIT_DBFS = -100.0
 BLOCK_FRAMES = 1 << 17
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
-DATASET = "dataset"
 SHARD_SUFFIXES = {".tar", ".parquet"}
 R = TypeVar("R", bound=Record)
 Rows = dict[str, list[Any]]

@@ -21,6 +21,7 @@ from manifests import table
 from manifests.audio import Audio, load_range
 from manifests.records import Refused, Shard
 
+DATASET = "dataset"  # the folder of a corpus that a training job reads
 TABLE = "shards.parquet"
 JOURNAL = "shards.jsonl.part"
 

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from datagen import config as configuration
 from datagen.cli import app
 from datagen.config import ConfigError
-from datagen.rights import RightsConfig, Uses, admitted, normalise, renders_everything, summary, use_of
+from datagen.licences import normalise
+from datagen.rights import RightsConfig, Uses, admitted, renders_everything, summary, use_of
 from manifests import catalog, table
 from manifests.musdb_terms import MEDLEYDB, OF_MEDLEYDB, OF_REMIX_COMPETITION, REMIX_COMPETITION, RESTRICTED, terms_of
 from manifests.records import Branch, Example, Pair, Rejected, Signal, seal

@@ -14,13 +14,13 @@ import pytest
 from conftest import make_song, write_song_file
 from test_render import pair, signal
 
-from datagen import card, stages
+from datagen import stages
 from datagen.config import ConfigError, check
 from datagen.corpus import Corpus
 from datagen.dataset import PairDataset
 from datagen.render import Sources, render
 from datagen.runner import Workers
-from datagen.writers import WRITERS, FolderWriter, MusdbWriter
+from datagen.writers import WRITERS, FolderWriter, MusdbWriter, card
 from datagen.writers.packing import Loose
 from manifests import shards, table
 from manifests.audio import load

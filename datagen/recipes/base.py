@@ -14,8 +14,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from datagen.section import Section
 from manifests.records import RESIDUAL, Branch, EffectUse, Estimate, Normalisation, Refused, Signal, Stem, Track, TrackEstimate
 
 if TYPE_CHECKING:
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 
 MIN_ACTIVE_SHARE = 0.5  # of an excerpt's seconds in which the stem it was chosen for must sound
 FADER_DB = (-48.0, 24.0)  # how far datagen.effects.fader goes
-
-
-class Section(BaseModel):
-    """Base of all configuration sections: frozen, and an unknown key, or a number that is infinite or none, is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Shape(NamedTuple):

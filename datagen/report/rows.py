@@ -19,7 +19,8 @@ import numpy as np
 
 from datagen.config import Config
 from datagen.corpus import VERBS, Corpus
-from datagen.rights import normalise, use_of
+from datagen.licences import normalise
+from datagen.rights import use_of
 from manifests import table
 from manifests.records import RESIDUAL, Estimate, Example, Pair, Record, Rejected, Signal, Split, Stem, Track, TrackEstimate
 

@@ -28,12 +28,13 @@ from typing import Any
 from datagen.config import Config
 from datagen.corpus import Corpus, CorpusError
 from datagen.render import Sources, render
-from datagen.rights import sources_of, unrendered
+from datagen.rights import sources_of
 from datagen.runner import OnProgress, Stage, Task, Workers, finish, shared
 from datagen.runner import run as run_tasks
 from datagen.sharing.export import BLOCK_FRAMES, TYPES, Fingerprint, Recipes, SketchRow
 from datagen.sharing.known_songs import Copy, Source, aligned, decibels, find_sources
 from datagen.stages import run_separate, separator_of
+from datagen.stages.rendering import unrendered
 from datagen.writers import DatasetWriter, writer_of
 from datagen.writers.base import Present
 from manifests import __version__, sketch, table

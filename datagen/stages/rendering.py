@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from datagen import rights
 from datagen.corpus import Corpus
 from datagen.redraw import Redraws, check_audible, is_settled, unreplaced
 from datagen.render import Sources, render
+from datagen.rights import Uses, renders_everything
 from datagen.runner import OnProgress, Outcome, Stage, StoppedError, Task, Workers, shared
 from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, finished
@@ -23,7 +23,7 @@ from manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, c
 def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
     """Renders every pair into the dataset. When all of it stands already, the pairs are not even read."""
     config = corpus.config
-    held, note = rights.unrendered(corpus)
+    held, note = unrendered(corpus)
     ids = [pair_id for pair_id in corpus.ids("pairs") if pair_id not in held]
     facts = {"dataset": config.dataset.model_dump(mode="json"), "rights": table.column(corpus.table("tracks"), "rights")}  # for the card
     made_from = content_id({"pairs": ids, **facts, "version": __version__})
@@ -50,6 +50,17 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     notes = (*note, *((f"{removed} files of examples that are no longer planned were removed",) if removed else ()))
     summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes + _of_redraws(outcome.rejected))
     return replace(summary, rejected=len(unreplaced(outcome.rejected)))
+
+
+def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The ids of the pairs that the policy of a corpus keeps from being rendered, and a note that counts them, if there are any."""
+    policy = corpus.config.rights
+    if renders_everything(policy) or not corpus.table("pairs").exists():
+        return frozenset(), ()
+    uses = Uses(policy, corpus.rows("tracks", Track), corpus.rows("stems", Stem))
+    held = frozenset(pair.id for pair in corpus.rows("pairs", Pair) if uses.of_pair(pair) != "render")
+    note = f"{len(held)} pairs are written as recipes only, as [rights] says; no audio of theirs is made"
+    return held, (note,) if held else ()
 
 
 def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:

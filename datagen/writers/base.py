@@ -13,11 +13,12 @@ from typing import Protocol, get_args
 import numpy as np
 
 from datagen.render import Rendered
+from datagen.writers import card
 from manifests import __version__, shards, table
 from manifests.audio import SUFFIXES, Audio, Encoding, db_to_gain, encode, gain_to_db, write_bytes
 from manifests.records import AudioFile, Example, Pair, Record, Signal, SignalFile, Split, content_id, seal
+from manifests.shards import DATASET
 
-DATASET = "dataset"
 SHARD_NAME = re.compile(rf"({'|'.join(get_args(Split))})-\d{{6}}\.(tar|parquet)")
 
 
@@ -127,8 +128,6 @@ def joint_gain_db(signals: Sequence[Audio]) -> float:
 
 def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, *, made_from: str) -> None:
     """Writes what makes the dataset stand alone: its card, the pairs that were rendered and, last, the examples."""
-    from datagen import card
-
     rendered = {example.pair_id for example in examples}
     kept = [pair for pair in pairs if pair.id in rendered]
     card.write(corpus, kept, examples, format_name)

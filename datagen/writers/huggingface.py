@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from datagen.writers.base import complete, loose_task_id, remove_unnamed, write_loose
+from datagen.writers.card import PLAIN_COLUMNS
 from datagen.writers.packing import Limits, ShardContent, labels_text, pack, plan
 from manifests.audio import Audio, Encoding
 from manifests.records import Example, Member, Pair
@@ -31,16 +32,6 @@ if TYPE_CHECKING:
 
 GROUP_ROWS = 100
 GROUP_BYTES = 32e6
-PLAIN_COLUMNS = {  # column -> (type in Arrow, type in datasets)
-    "id": ("string", "string"),
-    "track_id": ("string", "string"),
-    "text": ("string", "string"),
-    "start_frame": ("int64", "int64"),
-    "num_frames": ("int64", "int64"),
-    "sample_rate": ("int64", "int64"),
-    "gain_db": ("float64", "float64"),
-    "labels": ("string", "string"),
-}
 
 
 @dataclass(frozen=True)

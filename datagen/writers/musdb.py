@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from datagen.writers.packing import unpack
 from manifests import __version__
 from manifests.audio import Audio, Encoding, gain_to_db
 from manifests.records import Example, Pair, Refused, Track, content_id
-
-if TYPE_CHECKING:
-    from datagen.config import Config
 
 STEMS = ("drums", "bass", "other", "vocals")
 SUM_LIMIT = 2.0**-22  # rounding of sums in float32 around full scale
@@ -38,11 +35,10 @@ def title_of(track: Track) -> str:
     return name.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
-def check(config: Config) -> None:
-    """Raises ValueError, saying what to change, if pairs are planned that the layout cannot hold."""
-    if config.dataset.encoding == "flac24":
+def check(dataset: Any, pairs: Any) -> None:
+    """Raises ValueError, saying what to change, if the sections ``[dataset]`` and ``[pairs]`` plan what the layout cannot hold."""
+    if dataset.encoding == "flac24":
         raise ValueError("the format 'musdb' is float WAV: set dataset.encoding = 'auto' or 'wav32f'")
-    pairs: Any = config.pairs
     sections = {name: section for name in type(pairs).model_fields if hasattr(section := getattr(pairs, name), "per_track")}
     for name, section in sections.items():
         if name != "mix" and section.per_track:

@@ -18,10 +18,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from datagen.rights import normalise
+from datagen.licences import normalise
 from manifests import table
 from manifests.audio import write_bytes
 from manifests.records import EffectUse, Example, Pair, Split, Stem, Track
+from manifests.shards import DATASET
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 HUB_NAMES = {  # licences by rights.normalise -> the Hub's names; Creative Commons' are the same in small letters
@@ -30,6 +31,16 @@ HUB_NAMES = {  # licences by rights.normalise -> the Hub's names; Creative Commo
     "ODbL-1.0": "odbl",
     "Unlicense": "unlicense",
     "unknown": "unknown",
+}
+PLAIN_COLUMNS = {  # of Hugging Face's Parquet, beside the sound: column -> (type in Arrow, type in datasets)
+    "id": ("string", "string"),
+    "track_id": ("string", "string"),
+    "text": ("string", "string"),
+    "start_frame": ("int64", "int64"),
+    "num_frames": ("int64", "int64"),
+    "sample_rate": ("int64", "int64"),
+    "gain_db": ("float64", "float64"),
+    "labels": ("string", "string"),
 }
 SUFFIXES = {"webdataset": "tar", "huggingface": "parquet"}
 LOADING = {
@@ -59,8 +70,6 @@ data[0].audio, data[0].sources["drums"].audio  # [T, C]""",
 
 def write(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str) -> None:
     """Writes the cards of the dataset in a corpus and of the corpus itself, where they are not yet as they should be."""
-    from datagen.writers.base import DATASET
-
     tracks = {track.id: track for track in _rows(corpus / "tracks.parquet", Track)}
     used = {branch.source_id for pair in pairs for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
     stems = [stem for stem in _rows(corpus / "stems.parquet", Stem) if stem.id in used]
@@ -130,8 +139,6 @@ def _split_counts(pairs: Sequence[Pair]) -> dict[str, dict[str, int]]:
 
 
 def _info(kind: str, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
-    from datagen.writers.huggingface import PLAIN_COLUMNS
-
     of_kind = {pair.id for pair in pairs if pair.kind == kind}
     signals = sorted({(file.role, file.name) for example in examples if example.pair_id in of_kind for file in example.signals})
     columns = [{"name": name, "dtype": dtype} for name, (_, dtype) in PLAIN_COLUMNS.items()]
