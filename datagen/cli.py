@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datagen.usage import UsageError
 from datagen.verbs import editing, fitting, listening, sharing
 from datagen.verbs.options import (
     ConfigOption,
@@ -469,8 +470,7 @@ def main() -> None:
 
         if os.environ.get("STEMWRIGHT_TRACEBACK"):
             raise
-        wrong_usage = {"ConfigError", "CorpusError", "UnknownEffectError", "EditError"}
-        _fail(str(error) or type(error).__name__, 2 if type(error).__name__ in wrong_usage else 1)
+        _fail(str(error) or type(error).__name__, 2 if isinstance(error, UsageError) else 1)
 
 
 def _fail(message: str, exit_code: int) -> None:

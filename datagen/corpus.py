@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from datagen import config as configuration
 from datagen.config import Config
+from datagen.usage import UsageError
 from manifests import table
 from manifests.audio import write_bytes
 from manifests.catalog import songs_root
@@ -31,7 +32,7 @@ VERBS = {  # table -> the verb that writes it
 }
 
 
-class CorpusError(ValueError):
+class CorpusError(UsageError):
     """A corpus folder that cannot be worked on, and what to do."""
 
 

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
 
+from datagen.usage import UsageError
 from manifests.records import EffectUse
 
 Operation = Literal["mute", "isolate", "volume", "pan", "lowpass", "highpass", "dereverb"]
@@ -55,7 +56,7 @@ PRE_DELAY_MS = 32.0
 REVERB = {"room_size": 1.0, "damping": 0.35 / 0.4, "wet": 0.015 * 10 ** (3 / 20) / 0.09, "dry": 0.0, "width": 1.0}
 
 
-class EditError(ValueError):
+class EditError(UsageError):
     """A text that is no edit, or an edit that cannot be made; the message says what could."""
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from datagen.usage import UsageError
 
-class ConfigError(ValueError):
+
+class ConfigError(UsageError):
     """A configuration that cannot be used, with the key and the nearest right one."""
 
 

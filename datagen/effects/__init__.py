@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from datagen.effects.setting import EffectSettings
+from datagen.usage import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +83,7 @@ class _Effects(Mapping[str, Effect]):
         return name in MODULES
 
 
-class UnknownEffectError(KeyError, ValueError):
+class UnknownEffectError(KeyError, UsageError):
     """An effect's name that is not in ``EFFECTS``; the message names the nearest one."""
 
     def __str__(self) -> str:

@@ -57,9 +57,9 @@ def edit(
     from datagen.verbs.listening import separator_for
 
     terminal, how = Terminal(as_json), {"device": device, "engine": engine, "precision": precision}
+    encoding = _encoding(song, out)
     paths = _stem_paths(stems, song)
     edits = understood(texts, paths)
-    encoding = _encoding(song, out)
     with terminal.progress("edit") as report:
         separator = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
         check_named(
@@ -81,7 +81,9 @@ def edit(
 
 
 def _encoding(song: Path, out: Path) -> Encoding:
-    """How the file to write is encoded. Raises EditError if it cannot be written."""
+    """How the file to write is encoded. Raises EditError if it cannot be written, or if there is no song."""
+    if not song.is_file():
+        raise EditError(f"{song}: no such file; expected a recording to edit")
     if out.suffix.lower() not in ENCODINGS:
         raise EditError(f"expected an output file that ends in {' or '.join(ENCODINGS)}; got {str(out)!r}")
     if out.is_dir():

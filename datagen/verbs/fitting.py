@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from datagen.usage import UsageError
 from datagen.verbs.options import JsonOption
 from datagen.verbs.terminal import Terminal
 
@@ -75,17 +76,17 @@ def fit(
 
 
 def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Audio], int]:
-    """A mixture [C, T], its stems by name in the same shape, and their sample rate. Raises ValueError where there are none."""
+    """A mixture [C, T], its stems by name in the same shape, and their sample rate. Raises UsageError where there are none."""
     from manifests import audio
     from manifests.listing import STEM_ORDER
     from separation.track_balance import load_stems
 
     if not path.exists():
-        raise ValueError(f"{path} does not exist; expected a mixture, a STEM file or a folder with mixture.wav and stems")
+        raise UsageError(f"{path} does not exist; expected a mixture, a STEM file or a folder with mixture.wav and stems")
     if path.is_dir():
         mixes = sorted(each for each in path.iterdir() if each.stem.lower() in ("mixture", "mix"))
         if not mixes:
-            raise ValueError(f"expected mixture.wav in {path}, came none; name the mixture and give --stems {path}")
+            raise UsageError(f"expected mixture.wav in {path}, came none; name the mixture and give --stems {path}")
         path, stems = mixes[0], stems or path
     if stems is not None:
         mixture, dry, sample_rate = load_stems(stems, path)
@@ -93,7 +94,7 @@ def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Au
         mixture, sample_rate = audio.load(path)
         dry = {name: audio.load(path, stream=stream)[0] for stream, name in enumerate(STEM_ORDER) if stream}
     else:
-        raise ValueError(f"{path} has no stems of its own; give the folder with the dry stems: --stems FOLDER")
+        raise UsageError(f"{path} has no stems of its own; give the folder with the dry stems: --stems FOLDER")
     return mixture, {name: _shaped(name, stem, mixture, sample_rate) for name, stem in dry.items()}, sample_rate
 
 
@@ -101,7 +102,7 @@ def _shaped(name: str, stem: Audio, mixture: Audio, sample_rate: int) -> Audio:
     """The stem with the channels and the length of the mixture."""
     missing = mixture.shape[1] - stem.shape[1]
     if abs(missing) > UNEQUAL_S * sample_rate or stem.shape[0] not in (1, mixture.shape[0]):
-        raise ValueError(
+        raise UsageError(
             f"expected stem {name!r} as [1 or {mixture.shape[0]}, {mixture.shape[1]}] within a second, came {list(stem.shape)}; "
             "are they of one recording and one sample rate?"
         )
@@ -116,10 +117,10 @@ def read_console(path: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str,
     with path.open("rb") as file:
         table = tomllib.load(file)
     if unknown := set(table) - {"stems", "bus", "default"}:
-        raise ValueError(f"{path}: expected stems, default and bus, came {', '.join(sorted(unknown))}")
+        raise UsageError(f"{path}: expected stems, default and bus, came {', '.join(sorted(unknown))}")
     default = tuple(table.get("default", ("eq", "compressor", "fader")))
     if unknown := set(table.get("stems", {})) - set(names):
-        raise ValueError(f"{path}: there is no stem {', '.join(sorted(unknown))}; the stems are {', '.join(names)}")
+        raise UsageError(f"{path}: there is no stem {', '.join(sorted(unknown))}; the stems are {', '.join(names)}")
     return {name: tuple(table.get("stems", {}).get(name, default)) for name in names}, tuple(table.get("bus", ()))
 
 
@@ -133,10 +134,10 @@ def _span(text: str | None, sample_rate: int, frames: int) -> slice:
     try:
         start_s, end_s = (float(part) for part in text.split(":"))
     except ValueError:
-        raise ValueError(f"expected --excerpt START:END in seconds such as 30:36, came {text!r}") from None
+        raise UsageError(f"expected --excerpt START:END in seconds such as 30:36, came {text!r}") from None
     start, stop = round(start_s * sample_rate), round(end_s * sample_rate)
     if start < 0 or min(stop, frames) - start < sample_rate:
-        raise ValueError(f"expected an excerpt of at least a second within 0:{frames / sample_rate:.1f}, came {text}")
+        raise UsageError(f"expected an excerpt of at least a second within 0:{frames / sample_rate:.1f}, came {text}")
     return slice(start, min(stop, frames))
 
 

@@ -57,7 +57,7 @@ def balance(
 
     Example: stemwright balance song.mp3 --plot balance.png
     """
-    from datagen.config import ConfigError
+    from datagen.usage import UsageError
     from datagen.verbs import tables
     from manifests.audio import write_bytes
     from manifests.records import Refused
@@ -66,7 +66,7 @@ def balance(
     terminal = Terminal(as_json)
     corpus = track_balance.corpus_levels(against) if against else {}
     if not any(path.is_file() for path in files):  # before a model is looked for, which may take long
-        raise ConfigError(f"{', '.join(map(str, files))}: no such file; expected recordings to listen to")
+        raise UsageError(f"{', '.join(map(str, files))}: no such file; expected recordings to listen to")
     how = {"device": device, "engine": engine, "precision": precision}
     separator = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     measured, refused = [], 0
