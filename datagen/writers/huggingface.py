@@ -16,46 +16,19 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from datagen.writers.base import complete, loose_task_id, remove_unnamed, write_loose
 from datagen.writers.card import PLAIN_COLUMNS
-from datagen.writers.packing import Limits, ShardContent, labels_text, pack, plan
-from manifests.audio import Audio, Encoding
-from manifests.records import Example, Member, Pair
+from datagen.writers.packing import ShardContent, ShardWriter, labels_text
+from manifests.records import Member
 
 if TYPE_CHECKING:
     import pyarrow
 
 GROUP_ROWS = 100
 GROUP_BYTES = 32e6
-
-
-@dataclass(frozen=True)
-class HuggingFaceWriter:
-    """Parquet shards, for each kind and split."""
-
-    encoding: Encoding = "flac24"
-    shard_mb: float = 256.0
-    shard_examples: int | None = None
-
-    def task_id(self, pair: Pair) -> str:
-        """The id of the work: of the pair, the encoding and this version."""
-        return loose_task_id(pair, self.encoding)
-
-    def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
-        """Writes the signals as files, which ``finish`` packs."""
-        return write_loose(corpus, pair, signals, self.encoding)
-
-    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
-        """Packs the examples into Parquet files and completes the dataset."""
-        contents = plan(corpus, pairs, examples, Limits(self.shard_mb, self.shard_examples), ParquetShard.suffix)
-        removed = pack(corpus, contents, ParquetShard()) + remove_unnamed(corpus, {content.path for content in contents})
-        complete(corpus, pairs, examples, "huggingface", made_from=made_from)
-        return removed
 
 
 def features(signals: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
@@ -93,6 +66,13 @@ class ParquetShard:
                     sink.flush()
                     members += _found(file, start, sounds, rows, paths)
         return members
+
+
+class HuggingFaceWriter(ShardWriter):
+    """Parquet shards."""
+
+    format_name = "huggingface"
+    assembler = ParquetShard()
 
 
 def _groups(content: ShardContent) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, str]]]]:

@@ -18,11 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from datagen.writers.base import DATASET, remove_empty
+from datagen.writers.base import DATASET, complete, loose_task_id, remove_empty, remove_unnamed, write_loose
 from manifests import table
-from manifests.audio import file_sha256, write_bytes
+from manifests.audio import Audio, Encoding, file_sha256, write_bytes
 from manifests.records import Example, Member, Pair, Shard, SignalFile, canonical_json, seal
 from manifests.shards import JOURNAL, TABLE, Place, Places, below
 
@@ -87,6 +87,33 @@ class Limits:
 
     shard_mb: float
     shard_examples: int | None = None
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """A format with shards, for each kind and split: a subclass says its name and what assembles one shard."""
+
+    format_name: ClassVar[str]
+    assembler: ClassVar[Assembler]
+
+    encoding: Encoding = "flac24"
+    shard_mb: float = 256.0
+    shard_examples: int | None = None
+
+    def task_id(self, pair: Pair) -> str:
+        """The id of the work: of the pair, the encoding and this version."""
+        return loose_task_id(pair, self.encoding)
+
+    def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
+        """Writes the signals as files, which ``finish`` packs."""
+        return write_loose(corpus, pair, signals, self.encoding)
+
+    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+        """Packs the examples into shards and completes the dataset."""
+        contents = plan(corpus, pairs, examples, Limits(self.shard_mb, self.shard_examples), self.assembler.suffix)
+        removed = pack(corpus, contents, self.assembler) + remove_unnamed(corpus, {content.path for content in contents})
+        complete(corpus, pairs, examples, self.format_name, made_from=made_from)
+        return removed
 
 
 def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limits: Limits, suffix: str) -> list[ShardContent]:

@@ -12,38 +12,11 @@ References
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from datagen.writers.base import complete, loose_task_id, remove_unnamed, write_loose
-from datagen.writers.packing import Limits, ShardContent, labels_text, pack, plan
-from manifests.audio import Audio, Encoding
-from manifests.records import Example, Member, Pair, SignalFile
-
-
-@dataclass(frozen=True)
-class WebDatasetWriter:
-    """Tar shards, for each kind and split."""
-
-    encoding: Encoding = "flac24"
-    shard_mb: float = 256.0
-    shard_examples: int | None = None
-
-    def task_id(self, pair: Pair) -> str:
-        """The id of the work: of the pair, the encoding and this version."""
-        return loose_task_id(pair, self.encoding)
-
-    def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
-        """Writes the signals as files, which ``finish`` packs."""
-        return write_loose(corpus, pair, signals, self.encoding)
-
-    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
-        """Packs the examples into tars and completes the dataset."""
-        contents = plan(corpus, pairs, examples, Limits(self.shard_mb, self.shard_examples), Tar.suffix)
-        removed = pack(corpus, contents, Tar()) + remove_unnamed(corpus, {content.path for content in contents})
-        complete(corpus, pairs, examples, "webdataset", made_from=made_from)
-        return removed
+from datagen.writers.packing import ShardContent, ShardWriter, labels_text
+from manifests.records import Member, SignalFile
 
 
 class Tar:
@@ -68,6 +41,13 @@ class Tar:
                 at += len(header) + len(data) + -len(data) % tarfile.BLOCKSIZE
             tar.write(bytes(2 * tarfile.BLOCKSIZE))
         return members
+
+
+class WebDatasetWriter(ShardWriter):
+    """Tar shards."""
+
+    format_name = "webdataset"
+    assembler = Tar()
 
 
 def _entries(content: ShardContent) -> Iterator[tuple[str, bytes, str | None]]:
