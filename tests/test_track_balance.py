@@ -4,10 +4,13 @@ import csv
 import io
 import json
 import math
+import re
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from datagen.verbs.tables import track_balance_table
 from manifests.audio import save
 from manifests.records import Estimate, seal
 from manifests.table import write
@@ -47,6 +50,18 @@ def test_rows_hold_each_stem_and_leave_out_what_cannot_be_said():
     piano = rows[2]
     assert (piano["level_lu"], piano["pan"], piano["loudness_lufs"]) == (None, None, None)
     assert piano["note"].startswith("not present")
+
+
+def test_a_narrow_terminal_shows_every_stem_and_why_one_is_not_there():
+    console = Console(width=80, file=io.StringIO())
+    vocals = stems_at(-20.0)["vocals"]
+    stems = {"vocals": vocals, "piano": 0 * vocals, "bass": stems_at(-20.0, seed=1)["vocals"]}
+    console.print(track_balance_table(measure_track("one", vocals, stems, RATE, calibration=REFERENCE)))
+    lines = console.file.getvalue().splitlines()
+    for name, cell in (("vocals", "0.0"), ("piano", "not present"), ("bass", "not present")):
+        assert any(re.match(rf"│ {name} +│ +{cell}", line) for line in lines)
+    assert "piano not present: silent" in " ".join(line.strip() for line in lines)
+    assert "bass not present: its energy does not occur in the mixture" in " ".join(line.strip() for line in lines)
 
 
 def test_csv_reads_back_as_the_rows():

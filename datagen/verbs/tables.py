@@ -64,15 +64,17 @@ def track_balance_table(track: TrackBalance) -> Table:
     table.add_column("stem", no_wrap=True)
     for heading in ("level LU", "80 % range", "to rest LU", "pan", "width", "plays"):
         table.add_column(heading, justify="right", no_wrap=True)
+    notes = [f"{name} {stem.note}" for name, stem in track.stems.items() if not stem.present]
     for name, stem in track.stems.items():
         if not stem.present:
-            table.add_row(name, stem.note, "-", "-", "-", "-", "-", style="dim")
+            table.add_row(name, NOT_PRESENT, "-", "-", "-", "-", "-", style="dim")
             continue
         span = f"{stem.level_low_lu:.1f} to {stem.level_high_lu:.1f}"
         cells = [f"{stem.level_lu:.1f}", span, _finite(stem.against_rest_lu, sign=True), _pan(stem.pan), _number(stem.width, digits=2)]
         table.add_row(name, *cells, f"{stem.active_fraction:.0%}")
     if any(stem.pan is None and stem.present for stem in track.stems.values()):
-        table.caption = "mono: pan and width are not defined"
+        notes.append("mono: pan and width are not defined")
+    table.caption, table.caption_justify = "\n".join(notes) or None, "left"  # a reason would be wider than the table
     return table
 
 
