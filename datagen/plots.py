@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from separation.panorama import in_words
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -202,7 +204,7 @@ def _draw_faders(axes: Axes, found: Console, palette: dict[str, str]) -> None:
         if fader is not None:
             axes.plot(fader.gain_db, row, "o", color=palette[name], ms=8)
             levels.append(fader.gain_db)
-            said = f"{_signed(fader.gain_db)} dB, pan {fader.pan:+.2f}"
+            said = f"{_signed(fader.gain_db)} dB, {in_words(fader.pan)}"
             axes.annotate(said, (fader.gain_db, row), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=9)
     axes.set_yticks(range(len(found.chains)), list(reversed(found.chains)), fontsize=11)
     axes.set_ylim(-0.6, len(found.chains) - 0.3)

@@ -87,3 +87,10 @@ def band_images(audio: Array, sample_rate: int) -> tuple[BandImage, ...]:
         energies = [float(spectrum[band].sum()) for spectrum in (left, right, cross)]
         images.append(BandImage(centre_hz, image_of(*energies) if energies[0] + energies[1] > floor else None))
     return tuple(images)
+
+
+def in_words(pan: float | None) -> str:
+    """A pan as people read it: "0.30 L", "centre" within a twentieth of it, "-" where there is none."""
+    if pan is None:
+        return "-"
+    return "centre" if abs(pan) < 0.05 else f"{abs(pan):.2f} {'L' if pan < 0 else 'R'}"

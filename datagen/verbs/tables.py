@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from manifests.records import RESIDUAL, Estimate, Rejected
+from separation.panorama import in_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +31,7 @@ def balance_table(title: str, estimates: Sequence[Estimate]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in estimates:
         cells = [row.name, _number(row.level_lu, NOT_PRESENT), *([_interval(row)] if ranged else []), _number(row.loudness_lufs)]
-        cells += [_pan(row.pan), _number(row.width, digits=2), f"{100 * sum(row.active) / max(1, len(row.active)):.0f} %"]
+        cells += [in_words(row.pan), _number(row.width, digits=2), f"{100 * sum(row.active) / max(1, len(row.active)):.0f} %"]
         table.add_row(*cells, style="dim" if row.name == RESIDUAL else None)
     return table
 
@@ -70,7 +71,7 @@ def track_balance_table(track: TrackBalance) -> Table:
             table.add_row(name, NOT_PRESENT, "-", "-", "-", "-", "-", style="dim")
             continue
         span = f"{stem.level_low_lu:.1f} to {stem.level_high_lu:.1f}"
-        cells = [f"{stem.level_lu:.1f}", span, _finite(stem.against_rest_lu, sign=True), _pan(stem.pan), _number(stem.width, digits=2)]
+        cells = [f"{stem.level_lu:.1f}", span, _finite(stem.against_rest_lu, sign=True), in_words(stem.pan), _number(stem.width, digits=2)]
         table.add_row(name, *cells, f"{stem.active_fraction:.0%}")
     if any(stem.pan is None and stem.present for stem in track.stems.values()):
         notes.append("mono: pan and width are not defined")
@@ -238,9 +239,3 @@ def _interval(row: Estimate) -> str:
     if row.level_low_lu is None or row.level_high_lu is None:
         return "-"
     return f"{row.level_low_lu:.1f} to {row.level_high_lu:.1f}"
-
-
-def _pan(pan: float | None) -> str:
-    if pan is None:
-        return "-"
-    return "centre" if abs(pan) < 0.05 else f"{abs(pan):.2f} {'L' if pan < 0 else 'R'}"
