@@ -34,6 +34,7 @@ USUAL_DAMPING = 0.6
 EDGE_HZ = room.SPLIT_S**-1 * 0.82  # the room's own filters pass from octave to octave within so much
 NOISES = (0.1, 10.0, 1e3, 1e5)  # over that of ``subbands.ADDED_NOISE``, to begin with
 DAMPING_ERROR = 0.5  # of what is usual, where nothing is told but by one octave
+SHORTEST_S = 0.04  # below what a room can have, what was added is a filter's
 UNSURE = 0.17  # standard error of the logarithm of RT60 at which the decay is refused
 UNEXPLAINED = 0.5  # of the power added, by anything but a decaying noise: then there is no room
 
@@ -70,7 +71,7 @@ class Octave:
 
 
 @dataclass(frozen=True)
-class Pass:
+class Look:
     """One look at the signals: where the beginning is searched, in which steps, how many decay times are covered, bands an octave."""
 
     half_s: float
@@ -80,7 +81,17 @@ class Pass:
 
 
 # The span allows for a decay time that is wrong by so much, since a response is 1.2 of them long.
-PASSES = (Pass(0.015, 0.00125, 2.4, 3), Pass(0.0019, 0.00016, 1.5, 3), Pass(0.0, 0.0, 1.3, 6))
+SEARCHES = (Look(0.015, 0.00125, 2.4, 2), Look(0.0019, 0.00016, 1.5, 3))
+LAST = Look(0.0, 0.0, 1.3, 6)
+MOST_SEARCHES = 12
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Decay time of each octave that can be looked at, and when the response begins."""
+
+    times: dict[Octave, float]
+    start_s: float
 
 
 @dataclass(frozen=True)
@@ -101,36 +112,47 @@ def fit_room(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> room.Set
         raise NotIdentifiableError("wet is dry: there is no room between them")
     splitter = _loudest(added, dry.numpy(), sample_rate)
     octaves = _octaves(sample_rate)
-    rt60_s, start_s = _rough(splitter, octaves)
-    times = {octave: octave.time_s(rt60_s, USUAL_DAMPING) for octave in octaves if octave.usable}
-    for pass_ in PASSES:
-        bands = _bands(splitter, times, start_s, pass_)
-        decays = {octave: _decay(cut, replace(_guess(cut, times[octave]), start_s=start_s)) for octave, cut in bands.items()}
-        times.update({octave: decay.time_s for octave, decay in decays.items()})
-        if pass_.half_s:
-            grid_s = np.arange(max(start_s - pass_.half_s, 0.0), min(start_s + pass_.half_s, LATEST_S) + pass_.step_s / 2.0, pass_.step_s)
-            costs = [sum(unlikely(bands[octave], replace(decay, start_s=at)) for octave, decay in decays.items()) for at in grid_s]
-            start_s = float(grid_s[int(np.argmin(costs))])
+    guess = _rough(splitter, octaves)
+    for look in SEARCHES:
+        guess = _searched(splitter, guess, look)
+    bands = _bands(splitter, guess, LAST)
+    decays = _decays(bands, guess)
     told = [_told(octave, bands[octave], decay, sample_rate) for octave, decay in decays.items()]
     rt60_s, damping, variance = _law([one for one in told if one is not None])
     # The energy of noise of variance v that decays: v T / (6 ln 10) a second, in each octave its share.
     energy = sum(octave.share * octave.time_s(rt60_s, damping) for octave in octaves) * variance * sample_rate / (6.0 * math.log(10.0))
     return room.Settings(
         rt60_s=min(max(rt60_s, 0.05), LONGEST_S),
-        pre_delay_ms=1000.0 * start_s,
+        pre_delay_ms=1000.0 * guess.start_s,
         damping=damping,
         wet_db=min(max(10.0 * math.log10(max(energy, 1e-12)), -60.0), 12.0),
     )
 
 
-def _bands(splitter: Splitter, times: dict[Octave, float], start_s: float, pass_: Pass) -> dict[Octave, list[Narrow]]:
+def _searched(splitter: Splitter, guess: Guess, look: Look) -> Guess:
+    """Decay times, and the beginning that is the most likely with them; where it is the last of those tried, the search goes on there."""
+    for _ in range(MOST_SEARCHES):
+        bands = _bands(splitter, guess, look)
+        decays = _decays(bands, guess)
+        times = guess.times | {octave: decay.time_s for octave, decay in decays.items()}
+        first_s, last_s = max(guess.start_s - look.half_s, 0.0), min(guess.start_s + look.half_s, LATEST_S)
+        grid_s = np.arange(first_s, last_s + look.step_s / 2.0, look.step_s)
+        costs = [sum(unlikely(bands[octave], replace(decay, start_s=at)) for octave, decay in decays.items()) for at in grid_s]
+        best = int(np.argmin(costs))
+        guess = Guess(times, float(grid_s[best]))
+        if (best > 0 or first_s == 0.0) and (best < len(grid_s) - 1 or last_s == LATEST_S):
+            break
+    return guess
+
+
+def _bands(splitter: Splitter, guess: Guess, look: Look) -> dict[Octave, list[Narrow]]:
     """Narrow bands of each octave that holds something, with fine cells around the beginning."""
-    first_s, bands = max(start_s - pass_.half_s, 0.0), {}
-    for octave, time_s in times.items():
+    first_s, bands = max(guess.start_s - look.half_s, 0.0), {}
+    for octave, time_s in guess.times.items():
         width_hz = octave.width_hz(time_s)
-        step_s, fine_s = pass_.step_s or FINEST / width_hz, start_s + pass_.half_s - first_s
-        edges_s = cells(first_s, fine_s=fine_s, step_s=step_s, span_s=pass_.span * time_s, width_hz=width_hz)
-        if cut := list(_cut(splitter, octave.places_hz(width_hz, pass_.most), width_hz, edges_s)):
+        step_s, fine_s = look.step_s or FINEST / width_hz, guess.start_s + look.half_s - first_s
+        edges_s = cells(first_s, fine_s=fine_s, step_s=step_s, span_s=look.span * time_s, width_hz=width_hz)
+        if cut := list(_cut(splitter, octave.places_hz(width_hz, look.most), width_hz, edges_s)):
             bands[octave] = cut
     return bands
 
@@ -174,9 +196,9 @@ def _guess(bands: list[Narrow], time_s: float) -> Decay:
     return Decay(time_s, 1.0 / max(float(variance), 1e-300), 0.0)
 
 
-def _rough(splitter: Splitter, octaves: list[Octave]) -> tuple[float, float]:
-    """RT60 within a factor of two, and the beginning within an eightieth of a second, from a few bands of 40 Hz and a grid."""
-    width_hz = 40.0
+def _rough(splitter: Splitter, octaves: list[Octave]) -> Guess:
+    """Decay within a factor of two, and the beginning within a few hundredths of a second, from a few narrow bands and a grid."""
+    width_hz = max(30.0, 4.2 * SMEAR / splitter.duration_s)
     edges_s = np.arange(0.0, min(LONGEST_S, splitter.duration_s), 0.5 / width_hz)
     bands = [
         (octave, band) for octave in octaves if octave.usable for band in _cut(splitter, octave.places_hz(width_hz, 1), width_hz, edges_s)
@@ -197,7 +219,12 @@ def _rough(splitter: Splitter, octaves: list[Octave]) -> tuple[float, float]:
     start_s = min((cost(rt60_s, noise, at), at) for at in starts_s)[1]
     near = np.geomspace(rt60_s / 2.5, rt60_s * 2.5, 7)
     _, rt60_s, noise = min((cost(one, level, start_s), one, level) for one in near for level in (0.1 * noise, noise, 10.0 * noise))
-    return float(rt60_s), float(min((cost(rt60_s, noise, at), at) for at in starts_s)[1])
+    start_s = min((cost(rt60_s, noise, at), at) for at in starts_s)[1]
+    return Guess({octave: octave.time_s(rt60_s, USUAL_DAMPING) for octave in octaves if octave.usable}, float(start_s))
+
+
+def _decays(bands: dict[Octave, list[Narrow]], guess: Guess) -> dict[Octave, Decay]:
+    return {octave: _decay(cut, replace(_guess(cut, guess.times[octave]), start_s=guess.start_s)) for octave, cut in bands.items()}
 
 
 def _decay(bands: list[Narrow], start: Decay) -> Decay:
@@ -207,7 +234,7 @@ def _decay(bands: list[Narrow], start: Decay) -> Decay:
         return Decay(math.exp(min(max(logs[0], -5.0), 3.0)), math.exp(logs[1]), start.start_s)
 
     first = np.log([start.time_s, start.noise])
-    simplex = np.array([first, first + [0.2, 0.0], first + [0.0, 2.0]])
+    simplex = first + np.array([[0.0, 0.0], [0.2, 0.0], [0.0, 2.0]])
     options = {"xatol": 0.003, "fatol": 0.1, "initial_simplex": simplex}
     return decay(minimize(lambda logs: unlikely(bands, decay(logs)), first, method="Nelder-Mead", options=options).x)
 
@@ -254,4 +281,6 @@ def _law(told: list[Found]) -> tuple[float, float, float]:
         raise NotIdentifiableError(
             f"the signals tell RT60 only within {100.0 * error:.0f} %: dry is too short or too narrow, or no room lies between them"
         )
+    if math.exp(found.x[0]) < SHORTEST_S:
+        raise NotIdentifiableError("what lies between dry and wet is over at once: a filter or a level, but no room lies between them")
     return math.exp(found.x[0]), float(found.x[1]), math.exp(found.x[2])
