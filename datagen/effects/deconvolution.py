@@ -34,7 +34,7 @@ USUAL_DAMPING = 0.6
 EDGE_HZ = room.SPLIT_S**-1 * 0.82  # the room's own filters pass from octave to octave within so much
 NOISES = (0.1, 10.0, 1e3, 1e5)  # over that of ``subbands.ADDED_NOISE``, to begin with
 DAMPING_ERROR = 0.5  # of what is usual, where nothing is told but by one octave
-SHORTEST_S = 0.04  # below what a room can have, what was added is a filter's
+SHORTEST_S = 0.045  # below what a room can have, what was added is a filter's
 UNSURE = 0.17  # standard error of the logarithm of RT60 at which the decay is refused
 UNEXPLAINED = 0.5  # of the power added, by anything but a decaying noise: then there is no room
 
@@ -60,7 +60,7 @@ class Octave:
     def width_hz(self, time_s: float) -> float:
         """Of its narrow bands: about fifty samples in the decay, so that the smear is short against it and the bands are many."""
         most = (self.high_hz - self.low_hz - 2.0 * EDGE_HZ) / 1.3 if self.low_hz else 300.0
-        return min(max(50.0 / time_s, 50.0), most, 1000.0)
+        return min(max(50.0 / time_s, 40.0), most, 1000.0)
 
     def places_hz(self, width_hz: float, most: int) -> np.ndarray:
         """Centres of narrow bands clear of the octave's edges; the window of a band tells of seven tenths of it."""
@@ -281,6 +281,8 @@ def _law(told: list[Found]) -> tuple[float, float, float]:
         raise NotIdentifiableError(
             f"the signals tell RT60 only within {100.0 * error:.0f} %: dry is too short or too narrow, or no room lies between them"
         )
-    if math.exp(found.x[0]) < SHORTEST_S:
-        raise NotIdentifiableError("what lies between dry and wet is over at once: a filter or a level, but no room lies between them")
-    return math.exp(found.x[0]), float(found.x[1]), math.exp(found.x[2])
+    rt60_s = math.exp(found.x[0])
+    if not SHORTEST_S < rt60_s < 1.2 * LONGEST_S:
+        how = "is over at once: a filter or a level" if rt60_s < 1.0 else "does not decay: another signal"
+        raise NotIdentifiableError(f"what lies between dry and wet {how}, but no room")
+    return rt60_s, float(found.x[1]), math.exp(found.x[2])
