@@ -55,6 +55,10 @@ What was tried and is not in the code:
 | room: level from the energy of the whole signal | 0.1 to 2.9 dB off; the median over short spectra: 0.03 to 1 dB |
 | room: decay from the same short spectra by likelihood | RT60 7 to 10 % high, of a bass 150 %: windows smear it |
 | room: deconvolution by conjugate gradients with the cut tail modelled | ten steps leave more error than the plain quotient |
+| room: plain quotient of spectra, decay from its frames | RT60 1 to 34 % off, pre-delay of a bass 2 to 33 ms; narrow bands: kept |
+| room: likelihood in narrow bands, equal cells of half a sample | decays up to 22 % short; cells finer at first: kept |
+| room: the same, finer at first, noise added 80 or 100 dB below | decays up to 5 and 18 % short: the cells show; 60 dB below: within 2 % |
+| room: pre-delay searched once, 15 ms around a rough one | of one bass 5 ms early; searched on where the best is the last: kept |
 """
 
 
