@@ -53,6 +53,7 @@ WIDTHS = 161
 WIDTH_TAILS = ((0.8, 1.06), (0.2, 2.5))  # share and width of kernels: Silverman's, and one for songs unlike the others
 MOST_OF_SILENCE = 0.9  # of the error of saying nothing that an answer about a width may have, left out
 LEAST_SPREAD_DB = 1.0
+COMPRESSED_DB = 5.0  # gain reduction at which the tolerance is meant when it is asked what to trust; a larger one may err by more
 SIMULATED_EQS, MOST_SONGS = 3, 32
 MOST_GAIN_DB = 23.0  # of a band of the eq; a step for differences stays within the effect's range
 STEPS = 8
@@ -254,7 +255,7 @@ def estimate_compressor(stem: torch.Tensor, sample_rate: int, profile: StemProfi
     except Abstained as reason:
         return Blind(None, reason=str(reason))
     answer = profile.gain_reduction(dynamics)
-    if answer.expected_error > profile.gain_reduction.most_expected(TOLERANCE["compressor"]):
+    if answer.doubt > profile.gain_reduction.most_doubt(TOLERANCE["compressor"], at=COMPRESSED_DB):
         return Blind(None, reason=f"an error of {answer.expected_error:.1f} dB is to be expected, more than songs of the profile allow")
     slope = min(max(profile.slope(dynamics).value, 0.2), 0.9)
     reduction_db = max(answer.value, 0.0)
