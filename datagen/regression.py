@@ -91,7 +91,8 @@ class Regression:
         allowed = tolerance / (2.0 * math.sqrt(1.0 + at))
         order = np.argsort(self.left_out.doubts, kind="stable")
         doubts, errors, groups = (values[order] for values in (self.left_out.doubts, self.left_out.errors, self.left_out.groups))
-        for count in range(len(doubts), FEWEST_TRUSTED - 1, -1):
+        ends = np.append(np.flatnonzero(np.diff(doubts) > 0.0) + 1, len(doubts))  # rows of equal doubt go together
+        for count in ends[ends >= FEWEST_TRUSTED][::-1]:
             if _bound(errors[:count], groups[:count]) <= allowed:
                 return float(doubts[count - 1])
         return 0.0

@@ -12,7 +12,8 @@ Conventions
     songs share is not seen. ``confidence`` is the probability that the leading quantity is right within the effect's tolerance
     (``TOLERANCE``): the mean response of the eq within 3 dB, the mean gain reduction within 1.5 dB, the side level within 3 dB.
     The profile's own songs, each left out in turn, say what is to be trusted: a compressor is told only where those told as surely were
-    within the tolerance on average, a width only if the answers are nearer than saying nothing.
+    within the tolerance on average (a standard error added; the tolerance is meant at ``COMPRESSED_DB`` and grows with the reduction, or
+    only small reductions would be told), a width only if the answers are nearer than saying nothing.
     Ballistics leave too little trace: those that are usual for the name of the stem are given (``USUAL``).
 
 References
