@@ -90,7 +90,7 @@ class Regression:
         """
         allowed = tolerance / (2.0 * math.sqrt(1.0 + at))
         order = np.argsort(self.left_out.doubts, kind="stable")
-        doubts, errors, groups = (values[order] for values in (self.left_out.doubts, self.left_out.errors, self.left_out.groups))
+        doubts, errors, groups = self.left_out.doubts[order], self.left_out.errors[order], self.left_out.groups[order]
         ends = np.append(np.flatnonzero(np.diff(doubts) > 0.0) + 1, len(doubts))  # rows of equal doubt go together
         for count in ends[ends >= FEWEST_TRUSTED][::-1]:
             if _bound(errors[:count], groups[:count]) <= allowed:
