@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from datagen.features import DYNAMICS
 from datagen.profile import MOST_LEARNT, Profile, features_row
 from manifests import __version__
 from manifests.audio import Audio, load
@@ -52,8 +53,8 @@ def learnt_from(tracks: Sequence[Track]) -> set[str]:
 
 
 def features_task_id(stems: Sequence[Stem], simulate: bool) -> str:
-    """The id of measuring the stems of one track."""
-    return content_id({"stems": [stem.id for stem in stems], "features": simulate, "version": __version__})
+    """The id of measuring the stems of one track; it covers what is measured of their dynamics."""
+    return content_id({"stems": [stem.id for stem in stems], "features": simulate, "dynamics": DYNAMICS, "version": __version__})
 
 
 def measure_track(payload: tuple[Sequence[Stem], bool], corpus: Path) -> list[StemFeatures]:

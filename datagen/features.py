@@ -45,7 +45,7 @@ FLOOR_DB = 40.0  # below the loud level (the 95th percentile), where a stem no l
 EMPTY_DB = -90.0  # a band this far below the whole says nothing
 MONO_DB = -45.0  # a side signal this far below the mid: no width to speak of
 COURSE_MS = (10, 20, 30, 50, 80, 120, 200, 300, 400)
-QUANTILES = (5.0, 20.0, 40.0, 60.0, 80.0, 99.0)
+QUANTILES, QUANTILES_MS = (2.0, 10.0, 25.0, 50.0, 75.0, 90.0), (5, 20, 100)
 BAND_EDGES_HZ = (200.0, 400.0, 2000.0, 5000.0)
 DYNAMICS = (
     *("mean", "median", "quarter", "tenth", "top", "spread"),  # of the level in 50 ms against its 95th percentile, dB
@@ -53,7 +53,8 @@ DYNAMICS = (
     *("peak_in_10ms", "peak_in_400ms", "crest", "onset_peak", "onset_spread"),  # dB
     *(f"after_{ms}ms" for ms in COURSE_MS),  # median level after an onset against its peak, dB
     *("low_mid", "low_high", "mid_high", "low_spread", "mid_spread", "high_spread"),  # bands: correlation of changes, spread in dB
-    *(f"level_{quantile:.0f}" for quantile in QUANTILES),  # of the level in 400 ms, dB
+    *("low_crest", "mid_crest", "high_crest"),  # bands: highest sample over the mean square where the band sounds, dB
+    *(f"level_{ms}ms_{what}" for ms in QUANTILES_MS for what in (*(f"{quantile:.0f}" for quantile in QUANTILES), "most")),  # dB
 )
 
 
@@ -292,18 +293,23 @@ def _course(energy: Array) -> Array:
 
 
 def _bands(audio: Array, sample_rate: int) -> list[float]:
-    """Correlation of the changes of low, mid and high level, pair by pair, and the spread of each: a compressor moves all at once."""
+    """Correlation of the changes of low, mid and high level, pair by pair, the spread of each, and the crest of each: a compressor moves
+    all at once, and what is loudest takes the others down with it.
+    """
     mono = audio.mean(0)
     low, first, second, high = (min(edge, 0.45 * sample_rate) for edge in BAND_EDGES_HZ)
     filters = [butter(2, low, "low", fs=sample_rate, output="sos")]
     filters += [butter(2, (first, min(second, 0.44 * sample_rate)), "band", fs=sample_rate, output="sos")]
     filters += [butter(2, high, "high", fs=sample_rate, output="sos")]
-    levels = []
+    levels, crests = [], []
     for sections in filters:
-        level = level_of(blocks(sosfilt(sections, mono)[None], sample_rate)[0] + 1e-12, 4)
+        energy, peak = blocks(sosfilt(sections, mono)[None], sample_rate)
+        level = level_of(energy + 1e-12, 4)
+        sounds, _ = sounding(level)
+        crests.append(20.0 * math.log10(peak.max() + 1e-6) - 10.0 * math.log10(energy[sounds].mean() + 1e-12))
         levels.append(np.maximum(level, np.percentile(level, 95.0) - FLOOR_DB))
     moved = [level[4:] - level[:-4] for level in levels]
-    return [*(_correlation(moved[a], moved[b]) for a, b in ((0, 1), (0, 2), (1, 2))), *(float(level.std()) for level in levels)]
+    return [*(_correlation(moved[a], moved[b]) for a, b in ((0, 1), (0, 2), (1, 2))), *(float(level.std()) for level in levels), *crests]
 
 
 def _correlation(a: Array, b: Array) -> float:
@@ -312,10 +318,16 @@ def _correlation(a: Array, b: Array) -> float:
     return float(a @ b) / math.sqrt(energy) if energy > 0.0 else 0.0
 
 
-def _quantiles(energy: Array) -> Array:
-    level = level_of(energy, 80)
-    sounds, loud = sounding(level, 30.0)
-    return np.asarray(np.percentile(level[sounds] - loud, QUANTILES))
+def _quantiles(energy: Array) -> list[float]:
+    """Quantiles of the level, and the most of it, against its 99th percentile: in windows of 5 ms, what slips past a compressor's attack
+    stands out; in longer ones, what it has taken down.
+    """
+    found = list[float]()
+    for ms in QUANTILES_MS:
+        level = level_of(energy, round(ms / 1000.0 / BLOCK_S))
+        level = level[sounding(level)[0]]
+        found += [*(np.percentile(level, (*QUANTILES, 100.0)) - np.percentile(level, 99.0))]
+    return found
 
 
 def measure_decay(audio: Array, sample_rate: int) -> float | None:

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.features import ONSET_PEAK_DBFS, loudest, measure_dynamics, measure_features
+from datagen.features import DYNAMICS, ONSET_PEAK_DBFS, loudest, measure_dynamics, measure_features
 from datagen.regression import Answer, Regression, fit_regression
 from manifests import table
 from manifests.audio import Audio, db_to_gain
@@ -121,8 +121,18 @@ class Profile(Mapping[str, StemProfile]):
 
     @classmethod
     def load(cls, path: Path | str) -> Profile:
-        """Reads a profile, such as a corpus's ``profile.parquet``. Raises ValueError if it is none, FileNotFoundError if it is missing."""
-        return cls(table.read(path, StemFeatures))
+        """Reads a profile, such as a corpus's ``profile.parquet``.
+
+        Raises ValueError if it is none, or measured by a version that measures other dynamics; FileNotFoundError if it is missing.
+        """
+        rows = table.read(path, StemFeatures)
+        for row in rows:
+            if row.features is not None and len(row.features.dynamics) != len(DYNAMICS):
+                raise ValueError(
+                    f"{path} holds stems with {len(row.features.dynamics)} numbers of dynamics; this version measures {len(DYNAMICS)}. "
+                    "Make the profile anew: `stemwright estimate` on the corpus it is of"
+                )
+        return cls(rows)
 
 
 def summarise(values: Array) -> Typical:

@@ -1,9 +1,12 @@
 """Learning a number from features: a Gaussian process, with the error to expect of each answer.
 
-    answer        m + k(x)ᵀ A⁻¹ (y - m),   A = K + noise I,   K from a Gaussian kernel over standardised features
-    left out      with the rows G of one group away, their errors are ((A⁻¹)_GG)⁻¹ (A⁻¹ (y - m))_G: no second fit is needed
-    expected      |error| ≈ a + b |answer| + c deviation, all ≥ 0, fitted to the errors of groups left out
-    trusted       the answers of least expected error, as many as have a mean error within a tolerance when their group is left out
+    scale         z = sign(y) (√(1 + |y|) - 1): numbers are learnt on a scale on which errors do not grow with them
+    answer        m + k(x)ᵀ A⁻¹ (z - m),   A = K + noise I,   K from a Gaussian kernel over standardised features
+    left out      with the rows G of one group away, their errors are ((A⁻¹)_GG)⁻¹ (A⁻¹ (z - m))_G: no second fit is needed
+    doubt         |error of z| ≈ a deviation + b nearby, both ≥ 0, fitted to the errors of groups left out; nearby is the mean error, left
+                  out, of the rows of other groups that are near (a narrower kernel): some songs are harder than others
+    trusted       the answers of least doubt, as many as have a mean error within a tolerance when their group is left out, a standard
+                  error over groups added: few groups prove little, and the largest number that passes is a lucky one
 
 Conventions
     x is [N, P], y and groups are [N]. A group is what must not be on both sides (the rows of one song). Standardised features are kept
@@ -29,19 +32,31 @@ Array = NDArray[np.floating]
 WIDTHS = (0.6, 0.9, 1.3, 2.0)  # of the kernel, times the square root of the number of features
 NOISES = (0.1, 0.3, 1.0)
 FARTHEST = 3.0  # deviations
-FEWEST_TRUSTED = 6  # rows: fewer prove nothing
+NEARBY = 0.5  # width of the kernel that says which errors left out are near
+PRIOR_ROWS = 3.0  # as many rows of mean error stand beside those nearby
+FEWEST_TRUSTED, FEWEST_GROUPS = 12, 3  # rows and groups: fewer prove nothing
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A number and the mean absolute error to expect of it."""
+    """A number, the mean absolute error to expect of it, and that on the scale on which errors do not grow with the number."""
 
     value: float
     expected_error: float
+    doubt: float
 
     def confidence(self, tolerance: float) -> float:
         """The probability that the value is right within a tolerance, for errors with a Laplace distribution."""
         return 1.0 - math.exp(-tolerance / max(self.expected_error, 1e-9))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What came of each row with its group left out: the doubt there was of it and the error it had, both of z; all are [N]."""
+
+    doubts: Array
+    errors: Array
+    groups: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -56,48 +71,58 @@ class Regression:
     mean: float
     width: float
     noise: float
-    error: Array
-    left_out: Array  # [N, 2]: the error expected of each row and the error it had, its group left out
+    doubt: Array
+    left_out: LeftOut
 
     def __call__(self, features: Sequence[float] | Array) -> Answer:
         """The answer for features [P]."""
-        near = _kernel(_standard(np.asarray(features, float)[None], self.centre, self.scale), self.rows, self.width)[0]
-        value = self.mean + float(near @ self.weights)
+        row = _standard(np.asarray(features, float)[None], self.centre, self.scale)
+        near = _kernel(row, self.rows, self.width)[0]
+        z = self.mean + float(near @ self.weights)
         deviation = math.sqrt(max(1.0 + self.noise - float(near @ self.inverse @ near), 0.0))
-        return Answer(value, float(_terms(np.array([value]), np.array([deviation]))[0] @ self.error))
+        doubt = float(np.array([deviation, _nearby(_kernel(row, self.rows, NEARBY), self.left_out.errors)[0]]) @ self.doubt)
+        return Answer(_unscaled(z), doubt * 2.0 * (1.0 + abs(z)), doubt)  # dy/dz = 2 (1 + |z|)
 
-    def most_expected(self, tolerance: float) -> float:
-        """The largest expected error to be trusted: rows up to it had a mean error within the tolerance, left out. 0 if there is none."""
-        expected, errors = self.left_out[np.argsort(self.left_out[:, 0], kind="stable")].T
-        means = np.cumsum(errors) / np.arange(1, len(errors) + 1)
-        enough = np.flatnonzero(means[FEWEST_TRUSTED - 1 :] <= tolerance)
-        return float(expected[FEWEST_TRUSTED - 1 + enough[-1]]) if len(enough) else 0.0
+    def most_doubt(self, tolerance: float, *, at: float) -> float:
+        """The largest doubt to be trusted: rows up to it had, left out, a mean error within the tolerance. 0 if there is none.
+
+        The tolerance is that of a number as large as ``at``; for others it is as much smaller or larger as the scale says.
+        """
+        allowed = tolerance / (2.0 * math.sqrt(1.0 + at))
+        order = np.argsort(self.left_out.doubts, kind="stable")
+        doubts, errors, groups = self.left_out.doubts[order], self.left_out.errors[order], self.left_out.groups[order]
+        ends = np.append(np.flatnonzero(np.diff(doubts) > 0.0) + 1, len(doubts))  # rows of equal doubt go together
+        for count in ends[ends >= FEWEST_TRUSTED][::-1]:
+            if _bound(errors[:count], groups[:count]) <= allowed:
+                return float(doubts[count - 1])
+        return 0.0
 
 
 def fit_regression(x: Array, y: Array, groups: Sequence[object]) -> Regression:
     """Learns y from x. Raises ValueError for fewer than three groups: nothing could be left out."""
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    names = sorted(set(map(str, groups)))
-    if len(names) < 3:
+    x, z = np.asarray(x, float), _scaled(np.asarray(y, float))
+    names, numbers = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
+    if len(names) < FEWEST_GROUPS:
         raise ValueError(f"a regression needs rows of at least three songs; got {len(names)}")
-    members = [np.flatnonzero(np.array([str(group) == name for group in groups])) for name in names]
+    members = [np.flatnonzero(numbers == number) for number in range(len(names))]
     centre, scale = np.median(x, axis=0), x.std(axis=0) + 1e-6
-    rows, mean = _standard(x, centre, scale), float(y.mean())
+    rows, mean = _standard(x, centre, scale), float(z.mean())
     best = None
     for width in WIDTHS:
         kernel = _kernel(rows, rows, width)
         for noise in NOISES:
-            inverse = np.linalg.inv(kernel + noise * np.eye(len(y)))
-            errors, deviations = _left_out(inverse, y - mean, members)
+            inverse = np.linalg.inv(kernel + noise * np.eye(len(z)))
+            errors, deviations = _left_out(inverse, z - mean, members)
             cost = float(np.abs(errors).mean())
             if best is None or cost < best[0] - 1e-9:
-                best = (cost, width, noise, inverse, errors, deviations)
+                best = (cost, width, noise, inverse, np.abs(errors), deviations)
     assert best is not None
     _, width, noise, inverse, errors, deviations = best
-    terms = _terms(y - errors, deviations)
-    error = nnls(terms, np.abs(errors))[0]
-    left_out = np.stack([terms @ error, np.abs(errors)], -1)
-    return Regression(centre, scale, rows, inverse @ (y - mean), inverse, mean, width, noise, error, left_out)
+    others = np.where(numbers[:, None] == numbers, 0.0, _kernel(rows, rows, NEARBY))
+    terms = np.stack([deviations, _nearby(others, errors)], axis=-1)
+    doubt = nnls(terms, errors)[0]
+    left_out = LeftOut(terms @ doubt, errors, numbers)
+    return Regression(centre, scale, rows, inverse @ (z - mean), inverse, mean, width, noise, doubt, left_out)
 
 
 def _left_out(inverse: Array, y: Array, members: Sequence[NDArray[np.int64]]) -> tuple[Array, Array]:
@@ -111,8 +136,26 @@ def _left_out(inverse: Array, y: Array, members: Sequence[NDArray[np.int64]]) ->
     return errors, deviations
 
 
-def _terms(values: Array, deviations: Array) -> Array:
-    return np.stack([np.ones_like(values), np.abs(values), deviations], axis=-1)
+def _nearby(near: Array, errors: Array) -> Array:
+    """The mean error of rows [N], each counted as much as it is near, [M, N], beside some of the mean error of all: [M]."""
+    return np.asarray((near @ errors + PRIOR_ROWS * errors.mean()) / (near.sum(1) + PRIOR_ROWS))
+
+
+def _bound(errors: Array, groups: NDArray[np.int64]) -> float:
+    """The mean error of rows [N] and a standard error of it: the rows of a group err together."""
+    names, numbers = np.unique(groups, return_inverse=True)
+    if len(names) < FEWEST_GROUPS:
+        return math.inf
+    sums = np.bincount(numbers, errors - errors.mean())
+    return float(errors.mean() + math.sqrt((sums @ sums) * len(names) / (len(names) - 1)) / len(errors))
+
+
+def _scaled(y: Array) -> Array:
+    return np.asarray(np.sign(y) * (np.sqrt(1.0 + np.abs(y)) - 1.0))
+
+
+def _unscaled(z: float) -> float:
+    return math.copysign((1.0 + abs(z)) ** 2 - 1.0, z)
 
 
 def _standard(x: Array, centre: Array, scale: Array) -> Array:

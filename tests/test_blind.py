@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from datagen.effects import EFFECTS, apply_chain, blind, compressor, eq, width
-from datagen.profile import Profile, profile_of
+from datagen.effects.setting import draw
+from datagen.profile import Profile, mean_gain_reduction, profile_of
 
 RATE = 44_100
 SONGS = 5
@@ -82,6 +83,24 @@ def test_more_compression_is_estimated_as_more(profile):
     said = [answer.amount for answer in found if answer.settings is not None]
     assert len(said) >= 2
     assert said == sorted(said)
+
+
+def test_what_is_told_of_compressors_on_other_songs_is_within_the_tolerance_on_average():
+    songs = profile_of(({"other": stem(seed).numpy()} for seed in range(200, 212)), RATE)
+    rng, errors, tried = np.random.default_rng(6), [], 0
+    for seed in range(300, 306):
+        audio = stem(seed)
+        audio = audio * (10.0**-0.5 / float(audio.abs().max()))
+        for _ in range(3):
+            tried += 1
+            settings = draw(compressor.Settings, rng, {**compressor.TYPICAL, "linked": True})
+            gain = compressor.gain_curve(audio, RATE, settings).numpy()[0]
+            wet = compressor.apply(audio, RATE, settings)
+            answer = compressor.estimate(wet, RATE, songs["other"])
+            if answer.settings is not None:
+                errors.append(abs(answer.amount - mean_gain_reduction(wet.numpy(), gain, RATE)))
+    assert len(errors) >= tried / 2
+    assert np.mean(errors) <= blind.TOLERANCE["compressor"]
 
 
 def test_the_threshold_gives_the_gain_reduction_that_was_asked_for():

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -14,8 +16,9 @@ from datagen.features import (
     whole_side,
 )
 from datagen.profile import SIMULATIONS, Profile, features_row, mean_gain_reduction, profile_of, summarise
-from datagen.regression import fit_regression
-from manifests.records import profile_id
+from datagen.regression import LeftOut, fit_regression
+from manifests import table
+from manifests.records import StemFeatures, profile_id
 from separation.loudness import integrated_loudness
 
 RATE = 44_100
@@ -77,6 +80,31 @@ def test_a_compressor_takes_the_onsets_down(synthetic_song):
     wet = compressor.apply(torch.from_numpy(dry.copy()), RATE, settings).numpy()
     heights = [onset_height(*onset_peaks(audio, RATE)[:2]) for audio in (dry, wet)]
     assert heights[1] < heights[0] - 3.0
+
+
+def test_quantiles_of_the_level_are_those_of_a_signal_of_two_levels():
+    audio = noise(8.0, 1)
+    audio[:, : 4 * RATE] *= 0.1
+    found = dict(zip(DYNAMICS, measure_dynamics(audio, RATE), strict=True))
+    assert found["level_100ms_25"] - found["level_100ms_75"] == pytest.approx(-20.0, abs=0.2)
+    assert 0.0 <= found["level_100ms_most"] < 0.5
+
+
+def test_what_slips_past_an_attack_stands_out_in_short_windows_and_in_the_band_it_is_in():
+    import torch
+
+    from datagen.effects import compressor
+
+    time_s = np.arange(6 * RATE) / RATE
+    dry = (0.3 * np.sin(2 * np.pi * 1000.0 * time_s) * (time_s % 1.0 < 0.6))[None].astype(np.float32)
+    dry += 0.001 * noise(6.0, 1)
+    settings = compressor.Settings(threshold_db=-30.0, ratio=6.0, detector_attack_ms=1.0, attack_ms=30.0, release_ms=200.0)
+    wet = compressor.apply(torch.from_numpy(dry), RATE, settings).numpy()
+    before, after = (dict(zip(DYNAMICS, measure_dynamics(audio, RATE), strict=True)) for audio in (dry, wet))
+    assert before["level_5ms_most"] - before["level_5ms_50"] < 0.5
+    assert after["level_5ms_most"] - after["level_5ms_50"] > 6.0
+    assert after["mid_crest"] > before["mid_crest"] + 6.0
+    assert after["level_100ms_most"] - after["level_100ms_50"] < after["level_5ms_most"] - after["level_5ms_50"] - 2.0
 
 
 def test_silence_and_short_signals_have_no_features():
@@ -157,13 +185,60 @@ def test_answers_are_trusted_as_far_as_errors_left_out_stay_within_the_tolerance
     rng = np.random.default_rng(3)
     x = rng.uniform(-2, 2, (80, 2))
     fit = fit_regression(x, x[:, 0] + np.abs(x[:, 0]) * rng.standard_normal(80), [number // 4 for number in range(80)])
-    expected, errors = fit.left_out.T
-    assert fit.most_expected(10.0) == expected.max()
-    assert fit.most_expected(0.0) == 0.0
+    doubts, errors = fit.left_out.doubts, fit.left_out.errors
+    assert fit.most_doubt(100.0, at=0.0) == doubts.max()
+    assert fit.most_doubt(0.0, at=0.0) == 0.0
     tolerance = 0.8 * errors.mean()
-    trusted = expected <= fit.most_expected(tolerance)
+    trusted = doubts <= fit.most_doubt(2.0 * tolerance, at=0.0)
     assert 0 < trusted.sum() < 80
     assert errors[trusted].mean() <= tolerance
+    assert fit.most_doubt(2.0 * tolerance * math.sqrt(6.0), at=5.0) == fit.most_doubt(2.0 * tolerance, at=0.0)
+
+
+def test_few_songs_prove_less_than_many():
+    from dataclasses import replace
+
+    fit = fit_regression(np.zeros((60, 1)), np.zeros(60), range(60))
+    errors = np.tile([0.1, 0.2, 0.9], 20)
+
+    def trusted(songs):
+        left_out = LeftOut(np.full(60, 0.4), np.sort(errors) if songs == 3 else errors, np.arange(60) * songs // 60)
+        return replace(fit, left_out=left_out).most_doubt(1.0, at=0.0)
+
+    assert errors.mean() == pytest.approx(0.4)  # of 0.5 allowed
+    assert trusted(20) == 0.4
+    assert trusted(3) == 0.0  # a song for each error: the mean of three is 0.4 by chance
+    assert trusted(2) == 0.0
+
+
+def test_there_is_more_doubt_where_songs_left_out_erred_more():
+    rng = np.random.default_rng(4)
+    x = rng.uniform(-2, 2, (200, 1))
+    y = 5.0 + np.where(x[:, 0] > 0.0, 2.0, 0.1) * rng.standard_normal(200)
+    fit = fit_regression(x, y, [number // 4 for number in range(200)])
+    assert fit([1.2]).doubt > 2.0 * fit([-1.2]).doubt
+
+
+def test_an_error_to_expect_grows_with_the_answer_as_the_scale_says():
+    rng = np.random.default_rng(5)
+    z = rng.uniform(0.0, 3.0, 240)
+    x = z + 0.3 * rng.standard_normal(240)
+    y = (1.0 + z) ** 2 - 1.0
+    fit = fit_regression(x[:, None], y, [number // 4 for number in range(240)])
+    small, large = fit([0.5]), fit([2.5])
+    assert large.doubt == pytest.approx(small.doubt, rel=0.35)
+    for answer in (small, large):
+        near = np.abs(y - answer.value) < 2.0
+        assert answer.expected_error == pytest.approx(np.abs(y[near] - [fit([one]).value for one in x[near]]).mean(), rel=0.4)
+    assert large.expected_error > 1.5 * small.expected_error
+
+
+def test_a_profile_of_other_dynamics_is_refused(profile, tmp_path):
+    row = profile.rows[0]
+    features = row.features.model_copy(update={"dynamics": row.features.dynamics[:-1]})
+    table.write(tmp_path / "old.parquet", [row.model_copy(update={"features": features})], StemFeatures)
+    with pytest.raises(ValueError, match=f"{len(DYNAMICS) - 1} numbers of dynamics; this version measures {len(DYNAMICS)}"):
+        Profile.load(tmp_path / "old.parquet")
 
 
 def test_a_regression_of_two_songs_is_refused():

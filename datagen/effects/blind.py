@@ -12,7 +12,8 @@ Conventions
     songs share is not seen. ``confidence`` is the probability that the leading quantity is right within the effect's tolerance
     (``TOLERANCE``): the mean response of the eq within 3 dB, the mean gain reduction within 1.5 dB, the side level within 3 dB.
     The profile's own songs, each left out in turn, say what is to be trusted: a compressor is told only where those told as surely were
-    within the tolerance on average, a width only if the answers are nearer than saying nothing.
+    within the tolerance on average (a standard error added; the tolerance is meant at ``COMPRESSED_DB`` and grows with the reduction, or
+    only small reductions would be told), a width only if the answers are nearer than saying nothing.
     Ballistics leave too little trace: those that are usual for the name of the stem are given (``USUAL``).
 
 References
@@ -53,6 +54,7 @@ WIDTHS = 161
 WIDTH_TAILS = ((0.8, 1.06), (0.2, 2.5))  # share and width of kernels: Silverman's, and one for songs unlike the others
 MOST_OF_SILENCE = 0.9  # of the error of saying nothing that an answer about a width may have, left out
 LEAST_SPREAD_DB = 1.0
+COMPRESSED_DB = 5.0  # gain reduction at which the tolerance is meant when it is asked what to trust; a larger one may err by more
 SIMULATED_EQS, MOST_SONGS = 3, 32
 MOST_GAIN_DB = 23.0  # of a band of the eq; a step for differences stays within the effect's range
 STEPS = 8
@@ -254,7 +256,7 @@ def estimate_compressor(stem: torch.Tensor, sample_rate: int, profile: StemProfi
     except Abstained as reason:
         return Blind(None, reason=str(reason))
     answer = profile.gain_reduction(dynamics)
-    if answer.expected_error > profile.gain_reduction.most_expected(TOLERANCE["compressor"]):
+    if answer.doubt > profile.gain_reduction.most_doubt(TOLERANCE["compressor"], at=COMPRESSED_DB):
         return Blind(None, reason=f"an error of {answer.expected_error:.1f} dB is to be expected, more than songs of the profile allow")
     slope = min(max(profile.slope(dynamics).value, 0.2), 0.9)
     reduction_db = max(answer.value, 0.0)
