@@ -23,11 +23,12 @@ STEP = 1e-6  # of the unit range: the square root of rounding in float64, times 
 
 
 class Found(NamedTuple):
-    """Where a search ended: the unknowns, half of the squared residual there, and the standard error of each unknown."""
+    """Where a search ended: the unknowns, half of the squared residual there, the standard error of each unknown, and J'J, near the end."""
 
     unit: Vector
     cost: float
     error: Vector
+    matrix: Vector
 
 
 def refine(residual: Callable[[Vector], Vector], start: Vector, *, iterations: int = 40, batched: bool = False) -> Found:
@@ -59,7 +60,7 @@ def refine(residual: Callable[[Vector], Vector], start: Vector, *, iterations: i
     noise = 2.0 * cost / max(len(miss) - len(unit), 1)
     spread = np.diag(np.linalg.pinv(matrix, hermitian=True)).clip(min=0.0)
     unseen = np.diag(matrix) <= 1e-14 * max(float(np.diag(matrix).max()), 1e-300)
-    return Found(unit, cost, np.where(unseen, np.inf, np.sqrt(noise * spread)))
+    return Found(unit, cost, np.where(unseen, np.inf, np.sqrt(noise * spread)), matrix)
 
 
 def _normal_equations(residual: Callable[[Vector], Vector], unit: Vector, miss: Vector, batched: bool) -> tuple[Vector, Vector]:
