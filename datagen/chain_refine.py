@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 STEPPED = {("delay", "delay_ms"), ("room", "pre_delay_ms"), ("limiter", "lookahead_ms")}
 
 
-def refined(
-    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], iterations: int
-) -> tuple[list[Use], dict[str, float]]:
+def refined(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], iterations: int) -> tuple[list[Use], dict[str, float]]:
     """All settings of a chain together, by least squares on the whitened waveform; and the standard error of each in parts of its range."""
     from datagen.effects.refine import refine
 

@@ -17,27 +17,23 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
-from scipy.signal import lfilter
 
-from datagen.chain_start import Use, again
 from datagen.chain_refine import refined, residual_db
+from datagen.chain_start import Use, again
 from datagen.chain_start import start as _start
+from datagen.effects import EFFECTS
 from datagen.level_search import shares_level, with_level
-from datagen.effects import EFFECTS, apply_chain
-from datagen.effects.setting import Range, fields
 
 if TYPE_CHECKING:
     import torch
 
     from datagen.console import Console
-    from datagen.effects.refine import Vector
 
 EXCERPT_S = 3.0
 ORDER_S = 1.5

@@ -14,20 +14,24 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datagen.chain_refine import refined, residual_db
-from datagen.chain_start import LEVELS, Use
+from datagen.chain_start import LEVELS, Use, undone, with_one_gain
+from datagen.effects import apply_chain
 
 if TYPE_CHECKING:
     import torch
 
+    from datagen.effects.free_equaliser import Freed
+
 TURNS = 4
 TRIED = 2  # candidates that are refined on the waveform in each turn
 FOUND_DB = -110.0  # no imitation leaves as little
+DOUBTFUL = 1e-7  # squared residual of a free response that the compressor beside it may have caused
 LEAST_GAIN_DB = 1.0  # of a turn: with less, bands leave what no bands could explain; and of bands that are not typical against others
 
 
@@ -51,7 +55,9 @@ def with_level(
     for turn in range(TURNS):
         before_db, typical = best_db, turn % 2 == 0
         free = freed(wet, dry, sample_rate, best)
-        points, _ = search(FreedBands(free, sample_rate, typical=typical), rng, near=best[free.index][1])  # type: ignore[arg-type]
+        if turn == 0 and free.cost > DOUBTFUL:
+            free = min((free, *_other_compressors(wet, dry, sample_rate, free)), key=lambda one: one.cost)
+        points, _ = search(FreedBands(free, sample_rate, typical=typical), rng, near=free.uses[free.place][1])  # type: ignore[arg-type]
         for point in points[:TRIED]:
             trial = with_bands(free, settings_at(point, sample_rate), sample_rate, dry.shape[0])
             trial, unsure = refined(wet, dry, sample_rate, trial, 8)
@@ -63,3 +69,33 @@ def with_level(
         if turn and before_db - best_db < LEAST_GAIN_DB:
             break
     return best, errors
+
+
+def _other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, free: Freed) -> Iterator[Freed]:
+    """The chain with its compressor sought anew beside the free response, for each kind of detector.
+
+    A detector of the wrong kind can do almost as well: what the right one hears must be known better than bands in a wrong valley tell.
+    """
+    from datagen.effects.compression import DETECTORS, Effort, fit_compression
+    from datagen.effects.free_equaliser import filtered, freed
+
+    at = [index for index, (name, _) in enumerate(free.uses) if name == "compressor"]
+    if len(at) != 1:
+        return
+    inputs = [dry]
+    for place, use in enumerate(free.uses):
+        heard = inputs[-1]
+        inputs.append(filtered(free, heard, sample_rate) if place == free.place else apply_chain(heard, sample_rate, [use]))
+    given = wet
+    for place in range(len(free.uses) - 1, at[0], -1):
+        if place == free.place:
+            given = filtered(free, given, sample_rate, undo=True)
+        else:
+            given = undone(given, sample_rate, [free.uses[place]], [inputs[place]], 0)
+    for detector in DETECTORS:
+        try:
+            found = fit_compression(given, inputs[at[0]], sample_rate, Effort(3, 12, detectors=(detector,)))
+        except ValueError:  # its gain never moves
+            return
+        uses: list[Use] = [*free.uses[: at[0]], ("compressor", found.settings), *free.uses[at[0] + 1 :]]
+        yield freed(wet, dry, sample_rate, with_one_gain(uses))

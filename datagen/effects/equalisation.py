@@ -161,9 +161,7 @@ class _Measured(Bands):
         return values - (values @ self.weight)[..., None] * self.weight if self.level_free else values
 
 
-def search(
-    bands: Bands, rng: np.random.Generator, *, near: eq.Settings | None = None, rounds: int = ROUNDS
-) -> tuple[Vector, Vector]:
+def search(bands: Bands, rng: np.random.Generator, *, near: eq.Settings | None = None, rounds: int = ROUNDS) -> tuple[Vector, Vector]:
     """The best points [P, 18] from many starts, ``near`` among them where it is given, and their squared misses [P], each of a valley."""
     points = _starts(bands, rng)
     if near is not None:

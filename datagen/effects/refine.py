@@ -31,10 +31,13 @@ class Found(NamedTuple):
     matrix: Vector
 
 
-def refine(residual: Callable[[Vector], Vector], start: Vector, *, iterations: int = 40, batched: bool = False) -> Found:
+def refine(
+    residual: Callable[[Vector], Vector], start: Vector, *, iterations: int = 40, batched: bool = False, least_gain: float = 0.0
+) -> Found:
     """Minimises the squared residual from a start inside the unit box; ``batched`` says that the residual takes several points [B, P].
 
-    The standard errors are those of linear regression with the residual as its noise: large where the audio says nothing.
+    An iteration that takes away less than the part ``least_gain`` is the last one. The standard errors are those of linear regression with
+    the residual as its noise: large where the audio says nothing.
     """
     unit = np.clip(np.asarray(start, float), 0.0, 1.0)
     miss = residual(unit)
@@ -54,7 +57,7 @@ def refine(residual: Callable[[Vector], Vector], start: Vector, *, iterations: i
             break
         gain, move = (cost - trial_cost) / max(cost, 1e-300), float(np.abs(trial - unit).max())
         unit, miss, cost, damping = trial, trial_miss, trial_cost, damping / 8.0
-        if cost < 1e-28 * len(miss) or (gain < 1e-10 and move < 1e-9):
+        if cost < 1e-28 * len(miss) or gain < least_gain or (gain < 1e-10 and move < 1e-9):
             break
         matrix, slope = _normal_equations(residual, unit, miss, batched)
     noise = 2.0 * cost / max(len(miss) - len(unit), 1)
