@@ -1,8 +1,9 @@
 """Settings of a whole chain from dry and wet audio.
 
 Each effect of a chain gets a start: what lies before it is applied to dry, what lies after it is taken off wet, and its own ``fit``
-does the rest (``datagen.chain_start``). Then all settings of the chain are refined together on the waveform, and both take turns. For a
-whole console see ``datagen.console``.
+does the rest (``datagen.chain_start``). Then all settings of the chain are refined together on the waveform (``datagen.chain_refine``), and
+both take turns. A level that an equaliser shares with what stands beside it is found last (``datagen.level_search``). For a whole console
+see ``datagen.console``.
 
 Conventions
     Audio is [C, T], numpy or torch, float. The residual is whitened by the spectrum of wet, so that treble counts like bass.

@@ -56,7 +56,7 @@ def with_level(
         before_db, typical = best_db, turn % 2 == 0
         free = freed(wet, dry, sample_rate, best)
         if turn == 0 and free.cost > DOUBTFUL:
-            free = min((free, *_other_compressors(wet, dry, sample_rate, free)), key=lambda one: one.cost)
+            free = min((free, *other_compressors(wet, dry, sample_rate, free)), key=lambda one: one.cost)
         points, _ = search(FreedBands(free, sample_rate, typical=typical), rng, near=free.uses[free.place][1])  # type: ignore[arg-type]
         for point in points[:TRIED]:
             trial = with_bands(free, settings_at(point, sample_rate), sample_rate, dry.shape[0])
@@ -71,7 +71,7 @@ def with_level(
     return best, errors
 
 
-def _other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, free: Freed) -> Iterator[Freed]:
+def other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, free: Freed) -> Iterator[Freed]:
     """The chain with its compressor sought anew beside the free response, for each kind of detector.
 
     A detector of the wrong kind can do almost as well: what the right one hears must be known better than bands in a wrong valley tell.

@@ -13,7 +13,7 @@ from datagen.effects import EFFECTS, apply_chain, eq
 from datagen.effects.biquads import response
 from datagen.effects.equalisation import Bands, search, settings_at
 from datagen.effects.free_equaliser import filtered, free_gain, freed, knots_hz
-from datagen.level_search import shares_level, with_level
+from datagen.level_search import other_compressors, shares_level, with_level
 
 SAMPLE_RATE = 44_100
 FRAMES = SAMPLE_RATE
@@ -52,6 +52,16 @@ def test_level_hidden_in_a_threshold_and_a_make_up_is_found(wet: torch.Tensor, d
     (_, found), (_, compressor) = with_level(wet, dry, SAMPLE_RATE, start, {})[0]
     assert float(np.abs(level_db(found, HZ) - level_db(EQ, HZ)).mean()) < 0.1
     assert compressor.threshold_db == pytest.approx(-30.0, abs=0.1)  # type: ignore[attr-defined]
+
+
+def test_detector_of_the_wrong_kind_is_replaced_beside_a_free_response(dry: torch.Tensor) -> None:
+    truth = COMPRESSOR.model_copy(update={"detector": "rms", "ratio": 4.0})
+    wrong = COMPRESSOR.model_copy(update={"detector": "peak", "ratio": 3.5, "threshold_db": -28.0})
+    wet = apply_chain(dry, SAMPLE_RATE, [("eq", EQ), ("compressor", truth)])
+    free = freed(wet, dry, SAMPLE_RATE, [("eq", EQ), ("compressor", wrong)])
+    best = min(other_compressors(wet, dry, SAMPLE_RATE, free), key=lambda one: one.cost)
+    assert best.uses[1][1].detector == "rms"  # type: ignore[attr-defined]
+    assert best.cost < 1e-3 * free.cost
 
 
 def test_level_shared_by_all_frequencies_costs_nothing_and_another_response_does(wet: torch.Tensor, dry: torch.Tensor) -> None:
