@@ -106,6 +106,10 @@ def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effo
         if found.cost < SETTLED * energy:
             break
     assert best is not None
+    for other in [kind for kind in kinds if kind != best[1] and effort.starts and best[0] >= SETTLED * energy]:
+        # A detector of the wrong kind often comes nearest from the grid; the right one is then found from where that ended.
+        found = refine(lambda unit, kind=other: problem.residual(unit, kind, frames), best[2].unit, iterations=effort.iterations)  # type: ignore[misc]
+        best = min(best, (found.cost, other, found), key=lambda one: one[0])
     kind = best[1]
     found = refine(lambda unit: problem.residual(unit, kind, whole), best[2].unit, iterations=max(effort.iterations, 8))
     error_db = 10.0 * math.log10(2.0 * found.cost / float((problem.wet**2).sum()) + 1e-40)
