@@ -111,10 +111,10 @@ def _fitted(
         if name == "eq":
             return _equalised(target, inputs[index], sample_rate, uses, index, rounds)
         if name == "compressor":
-            from datagen.effects.compression import fit_compression
+            from datagen.effects.compression import Effort, fit_compression
 
             near = _known(settings)
-            fit = fit_compression(target, inputs[index], sample_rate, starts=starts if near else 1, iterations=8, near=near)
+            fit = fit_compression(target, inputs[index], sample_rate, Effort(starts if near else 1, 8, near))
             return _with(uses, index, fit.settings)
         effect: Any = EFFECTS[name]
         return _with(uses, index, effect.fit(target, inputs[index], sample_rate)) if hasattr(effect, "fit") else uses

@@ -1,8 +1,9 @@
 """Settings of a whole chain from dry and wet audio.
 
 Each effect of a chain gets a start: what lies before it is applied to dry, what lies after it is taken off wet, and its own ``fit``
-does the rest (``datagen.chain_start``). Then all settings of the chain are refined together on the waveform, and both take turns. For a
-whole console see ``datagen.console``.
+does the rest (``datagen.chain_start``). Then all settings of the chain are refined together on the waveform (``datagen.chain_refine``), and
+both take turns. A level that an equaliser shares with what stands beside it is found last (``datagen.level_search``). For a whole console
+see ``datagen.console``.
 
 Conventions
     Audio is [C, T], numpy or torch, float. The residual is whitened by the spectrum of wet, so that treble counts like bass.
@@ -17,25 +18,23 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
-from scipy.signal import lfilter
 
+from datagen.chain_refine import refined, residual_db
 from datagen.chain_start import Use, again
 from datagen.chain_start import start as _start
-from datagen.effects import EFFECTS, apply_chain
-from datagen.effects.setting import Range, fields
+from datagen.effects import EFFECTS
+from datagen.level_search import shares_level, with_level
 
 if TYPE_CHECKING:
     import torch
 
     from datagen.console import Console
-    from datagen.effects.refine import Vector
 
 EXCERPT_S = 3.0
 ORDER_S = 1.5
@@ -46,10 +45,9 @@ FAR = 4.0  # a correlation beyond that second, against the highest within it, th
 UNRELATED_DB = -1.0  # a residual above which nothing of wet follows from dry
 SETTLED_DB = -80.0
 NEAR_DB = -40.0
+HOPELESS_DB = -10.0  # a residual above which no response is known well enough to find a level
 LOST_DB = -30.0  # a residual above which a compressor may stand in a wrong valley
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
-# Settings that move the audio in steps, so that a small change of them says nothing.
-STEPPED = {("delay", "delay_ms"), ("room", "pre_delay_ms"), ("limiter", "lookahead_ms")}
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use], 
         names = _best_order(wet, dry, sample_rate, names)
     uses, errors = _searched(wet, dry, sample_rate, names)
     kept, pruned = _pruned(wet, dry, sample_rate, uses)
-    error_db = _error_db(wet, dry, sample_rate, kept)
+    error_db = residual_db(wet, dry, sample_rate, kept)
     if error_db > UNRELATED_DB and not {"room", "reverb", "chorus", "delay"} & set(names):
         raise _unrelated(error_db)
     undetermined = tuple(name for name, error in errors.items() if error > _undetermined())
@@ -135,7 +133,7 @@ def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: l
 
     def left_db(order: list[str]) -> float:
         uses, _ = _searched(wet[:, :limit], dry[:, :limit], sample_rate, order, turns=1)
-        return _error_db(wet[:, :limit], dry[:, :limit], sample_rate, uses)
+        return residual_db(wet[:, :limit], dry[:, :limit], sample_rate, uses)
 
     return min(orders.values(), key=left_db)
 
@@ -148,83 +146,37 @@ def _searched(
     Returns the chain, and the standard error of each setting as a part of its range.
     """
     best = _start(wet, dry, sample_rate, names)
-    best_db, errors = _error_db(wet, dry, sample_rate, best), dict[str, float]()
+    best_db, errors = residual_db(wet, dry, sample_rate, best), dict[str, float]()
+    shared = shares_level(names)
     for turn in range(turns):
         uses = again(wet, dry, sample_rate, best, starts=1 + turn if best_db > LOST_DB else 0)
-        uses = min((uses, best), key=lambda found: _error_db(wet, dry, sample_rate, found))
-        uses, unsure = _refined(wet, dry, sample_rate, uses, 8)
-        error_db = _error_db(wet, dry, sample_rate, uses)
+        uses = min((uses, best), key=lambda found: residual_db(wet, dry, sample_rate, found))
+        uses, unsure = refined(wet, dry, sample_rate, uses, 8)
+        error_db = residual_db(wet, dry, sample_rate, uses)
         gained = best_db - error_db
         if error_db < best_db or not errors:
             best, best_db, errors = uses if error_db < best_db else best, min(error_db, best_db), unsure
-        if best_db < SETTLED_DB or (turn > 0 and gained < 1.0):
+        if best_db < (LOST_DB if shared else SETTLED_DB) or (turn > 0 and gained < 1.0):
             break
-    if NEAR_DB > best_db > SETTLED_DB and turns > 1:
+    if shared and turns > 1 and best_db < HOPELESS_DB:
+        best, errors = with_level(wet, dry, sample_rate, best, errors)
+    elif NEAR_DB > best_db > SETTLED_DB and turns > 1:
         # In the right valley, along which level and threshold move together: it takes many small steps.
-        best, errors = _refined(wet, dry, sample_rate, best, 25)
+        best, errors = refined(wet, dry, sample_rate, best, 25)
     return best, errors
-
-
-def _refined(
-    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], iterations: int
-) -> tuple[list[Use], dict[str, float]]:
-    """All settings of a chain together, by least squares on the whitened waveform; and the standard error of each in parts of its range."""
-    from datagen.effects.refine import refine
-
-    unknown = _unknowns(uses, dry.shape[0])
-    if not unknown:
-        return uses, {}
-    whitener = _whitener(wet)
-    goal = lfilter(whitener, [1.0], wet.numpy())
-
-    def settled(unit: Vector) -> list[Use]:
-        changes: dict[int, dict[str, float]] = {}
-        for (index, field), value in zip(unknown, unit, strict=True):
-            changes.setdefault(index, {})[field.name] = field.from_unit(float(value))
-        return [(name, settings.model_copy(update=changes.get(index, {}))) for index, (name, settings) in enumerate(uses)]
-
-    def residual(unit: Vector) -> Vector:
-        return np.asarray(lfilter(whitener, [1.0], apply_chain(dry, sample_rate, settled(unit)).numpy()) - goal).ravel()
-
-    first = np.array([min(max(field.to_unit(getattr(uses[index][1], field.name)), 0.0), 1.0) for index, field in unknown])
-    found = refine(residual, first, iterations=iterations)
-    names = [f"{uses[index][0]}.{field.name}" for index, field in unknown]
-    return settled(found.unit), dict(zip(names, found.error.tolist(), strict=True))
-
-
-def _unknowns(uses: Sequence[Use], channels: int) -> list[tuple[int, Range]]:
-    has_fader = any(name == "fader" for name, _ in uses)
-    unknown = []
-    for index, (name, settings) in enumerate(uses):
-        for field in fields(type(settings)).values():
-            if not isinstance(field, Range) or field.scale == "integer" or (name, field.name) in STEPPED:
-                continue
-            shared = (name, field.name) == ("compressor", "makeup_db") and has_fader
-            flat = (name, field.name) == ("fader", "pan") and channels != 2
-            if not (shared or flat) and getattr(settings, field.name) != field.off:
-                unknown.append((index, field))
-    return unknown
 
 
 def _pruned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use]) -> tuple[list[Use], list[str]]:
     """The chain without the effects whose removal hardly changes the error, the least useful first."""
     kept, pruned = list(uses), list[str]()
     while len(kept) > 1:
-        now = _error_db(wet, dry, sample_rate, kept)
-        without = [_error_db(wet, dry, sample_rate, kept[:index] + kept[index + 1 :]) for index in range(len(kept))]
+        now = residual_db(wet, dry, sample_rate, kept)
+        without = [residual_db(wet, dry, sample_rate, kept[:index] + kept[index + 1 :]) for index in range(len(kept))]
         least = int(np.argmin(without))
         if without[least] > now + HELPS_DB:
             break
         pruned.append(kept.pop(least)[0])
     return kept, pruned
-
-
-def _error_db(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use]) -> float:
-    return _level_db(apply_chain(dry, sample_rate, uses) - wet, wet)
-
-
-def _level_db(error: torch.Tensor, reference: torch.Tensor) -> float:
-    return 10.0 * math.log10(float(error.square().sum()) / max(float(reference.square().sum()), 1e-30) + 1e-40)
 
 
 def _aligned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -265,13 +217,6 @@ def _unrelated(error_db: float) -> ValueError:
     return NotIdentifiableError(
         f"the chain leaves {error_db:.1f} dB of wet: nothing in it follows from dry. Are they the same music, in the same place?"
     )
-
-
-def _whitener(signal: torch.Tensor) -> np.ndarray:
-    """A short linear predictor of the signal: its residual has a flat spectrum."""
-    from datagen.effects.response import predictor
-
-    return predictor(signal, order=12, floor_db=-60.0)
 
 
 def _tensor(audio: Any) -> torch.Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
@@ -31,6 +32,21 @@ STARTS = 4
 SETTLED = 1e-12  # squared error against energy: -120 dB is no local minimum, other starts need not be tried
 UNDETERMINED = 0.05  # standard error of a setting, as a part of its whole range
 SMALLEST_SWING = 1e-4  # of the gain, in nepers: below, nothing was compressed
+
+
+class Effort(NamedTuple):
+    """How far a search goes: starts for each kind of detector and link, iterations from each, the detectors that are tried.
+
+    Settings ``near`` are one start more, for every detector; with ``starts`` 0 the only one.
+    """
+
+    starts: int = STARTS
+    iterations: int = 25
+    near: compressor.Settings | None = None
+    detectors: Sequence[Detector] = DETECTORS
+
+
+USUAL = Effort()
 
 
 class Kind(NamedTuple):
@@ -69,40 +85,33 @@ def fit_compressor(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> co
     return fit_compression(wet, dry, sample_rate).settings
 
 
-def fit_compression(
-    wet: torch.Tensor,
-    dry: torch.Tensor,
-    sample_rate: int,
-    *,
-    starts: int = STARTS,
-    iterations: int = 25,
-    near: compressor.Settings | None = None,
-) -> Fit:
-    """Like ``fit_compressor``, with the error left over and the settings that could not be determined.
-
-    ``starts`` for each kind of detector and link, and ``iterations`` from each, bound the search where a rough result is enough. Settings
-    ``near`` are one start more, for both detectors; with ``starts`` 0 the only one.
-    """
+def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effort: Effort = USUAL) -> Fit:
+    """Like ``fit_compressor``, with the error left over and the settings that could not be determined."""
     wet, dry = (audio[:, : round(WHOLE_S * sample_rate)].contiguous() for audio in pair(wet, dry))
-    kinds = [Kind(detector, linked) for detector in DETECTORS for linked in _links(wet, dry)]
+    kinds = [Kind(detector, linked) for detector in effort.detectors for linked in _links(wet, dry)]
     problem = _Problem(dry, wet.numpy(), sample_rate)
     whole = dry.shape[-1]
     frames = min(whole, round(EXCERPT_S * sample_rate))
     energy = float((problem.wet[:, :frames] ** 2).sum())
     best: tuple[float, Kind, Found] | None = None
-    first = [start for each in kinds for start in _starts(problem, each, frames)[:starts]] if starts else []
+    first = [start for each in kinds for start in _starts(problem, each, frames)[: effort.starts]] if effort.starts else []
+    near = effort.near
     if near is not None:
         unit = np.array([min(max(field.to_unit(max(getattr(near, field.name), field.low)), 0.0), 1.0) for field in RANGES])
-        first += [(-1.0, Kind(detector, near.linked), unit) for detector in DETECTORS]
+        first += [(-1.0, Kind(detector, near.linked), unit) for detector in effort.detectors]
     for _, kind, start in sorted(first, key=lambda start: start[0]):
-        found = refine(lambda unit, kind=kind: problem.residual(unit, kind, frames), start, iterations=iterations)  # type: ignore[misc]
+        found = refine(lambda unit, kind=kind: problem.residual(unit, kind, frames), start, iterations=effort.iterations)  # type: ignore[misc]
         if best is None or found.cost < best[0]:
             best = (found.cost, kind, found)
         if found.cost < SETTLED * energy:
             break
     assert best is not None
+    for other in [kind for kind in kinds if kind != best[1] and effort.starts and best[0] >= SETTLED * energy]:
+        # A detector of the wrong kind often comes nearest from the grid; the right one is then found from where that ended.
+        found = refine(lambda unit, kind=other: problem.residual(unit, kind, frames), best[2].unit, iterations=effort.iterations)  # type: ignore[misc]
+        best = min(best, (found.cost, other, found), key=lambda one: one[0])
     kind = best[1]
-    found = refine(lambda unit: problem.residual(unit, kind, whole), best[2].unit, iterations=max(iterations, 8))
+    found = refine(lambda unit: problem.residual(unit, kind, whole), best[2].unit, iterations=max(effort.iterations, 8))
     error_db = 10.0 * math.log10(2.0 * found.cost / float((problem.wet**2).sum()) + 1e-40)
     undetermined = tuple(name for name, error in zip(NAMES, found.error, strict=True) if error > UNDETERMINED)
     return Fit(_settings(found.unit, kind), error_db, undetermined)

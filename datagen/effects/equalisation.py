@@ -65,48 +65,33 @@ def fit_response(
 
     ``level_free`` lets the measured level be anything: another gain lies between the signals.
     """
-    bands = _Bands(measured, sample_rate, level_free=level_free)
-    rng = np.random.default_rng(0)
-    points = _starts(bands, rng)
-    if near is not None:
-        points[0] = [min(max(field.to_unit(getattr(near, field.name)), 0.0), 1.0) for field in RANGES]
-    best, costs = np.empty((0, len(NAMES))), np.empty(0)
-    for turn in range(rounds):
-        if turn:
-            points = np.concatenate([_changed(bands, best, rng), _starts(bands, rng)[::2]])
-        points, early = _descend(bands, points, 14)
-        points, late = _descend(bands, points[np.argsort(early)[:SURVIVORS]], 60)
-        best, costs = np.concatenate([best, points]), np.concatenate([costs, late])
-        order = np.argsort(costs)
-        best, costs = best[order], costs[order]
-        # Points of one valley have one cost: a single one of them goes on.
-        apart = np.flatnonzero(np.diff(costs, prepend=-1.0) > 0.03 * costs)[:PARENTS]
-        best, costs = best[apart], costs[apart]
-        if costs[0] < SETTLED_DB**2 + 0.5 * bands.noise + 100.0 * bands.small**2:
-            break
+    points, _ = search(_Measured(measured, sample_rate, level_free=level_free), np.random.default_rng(0), near=near, rounds=rounds)
+    return settings_at(points[0], sample_rate)
+
+
+def settings_at(point: Vector, sample_rate: int) -> eq.Settings:
+    """The equaliser at a point [18], peaks in order, no band above what the sample rate holds."""
     limit = {field.name: 0.45 * sample_rate for field in RANGES if field.name.endswith("_hz")}
-    values = {field.name: field.from_unit(float(value)) for field, value in zip(RANGES, best[0], strict=True)}
+    values = {field.name: field.from_unit(float(value)) for field, value in zip(RANGES, point, strict=True)}
     return _in_order(eq.Settings(**{name: min(value, limit.get(name, np.inf)) for name, value in values.items()}))
 
 
-class _Bands:
-    """A measured response in dB on a few frequencies, and the bands' own responses there."""
+def point_of(settings: eq.Settings) -> Vector:
+    """The point [18] of an equaliser; a setting outside its range is taken to its end."""
+    return np.array([min(max(field.to_unit(getattr(settings, field.name)), 0.0), 1.0) for field in RANGES])
 
-    def __init__(self, measured: Response, sample_rate: int, *, level_free: bool = False) -> None:
-        """Thins the response to ``POINTS`` by averaging; the weights [F] are those of least squares, with squares that sum to 1."""
-        edges = np.linspace(0, len(measured.hz), min(POINTS, len(measured.hz)) + 1).round().astype(int)[:-1]
-        sureness = 1.0 / (measured.error_db**2 + FLOOR_DB**2)
-        level_db = 20.0 * np.log10(np.abs(measured.gain) + 1e-9)
-        weight = np.add.reduceat(sureness, edges)
-        self.target_db = np.add.reduceat(level_db * sureness, edges) / weight
-        hz = np.exp(np.add.reduceat(np.log(measured.hz) * sureness, edges) / weight)
-        # A frequency that is sure a hundred times over counts little more than one that is sure: what is wanted is the whole response.
-        error = 1.0 / weight + FLOOR_DB**2
-        weight = 1.0 / error
-        self.weight = np.sqrt(weight / weight.sum())
-        self.noise = float(((error - 2.0 * FLOOR_DB**2).clip(min=0.0) * self.weight**2).sum())
-        self.sample_rate, self.level_free = sample_rate, level_free
-        self.small = SMALL * float(np.median(measured.error_db)) if level_free else 0.0
+
+class Bands:
+    """What six bands shall give in dB at a few frequencies, and what each of them gives there.
+
+    ``low`` and ``high`` bound every search; a squared miss below ``enough`` is no local minimum, one below ``least`` is as good as none.
+    """
+
+    def __init__(self, target_db: Vector, hz: Vector, sample_rate: int, *, enough: float, least: float) -> None:
+        """Target [F] at frequencies [F]; all of them count alike."""
+        self.target_db, self.weight, self.sample_rate = target_db, np.ones(len(hz)), sample_rate
+        self.low, self.high = np.zeros(len(NAMES)), np.ones(len(NAMES))
+        self.enough, self.least = enough, least
         half = np.sin(np.pi * hz / sample_rate) ** 2
         self.basis = np.stack([np.ones_like(half), half, half**2])
 
@@ -124,13 +109,44 @@ class _Bands:
         return np.asarray(10.0 * np.log10(np.maximum(over, 1e-30) / np.maximum(under, 1e-30)))
 
     def linearised(self, points: Vector) -> tuple[Vector, Vector]:
-        """The weighted miss [S, F] of points [S, 18] and its derivatives [S, F, 18]. Moving all bands at once moves each by itself."""
+        """The miss [S, M] of points [S, 18] and its derivatives [S, M, 18]. Moving all bands at once moves each by itself."""
         steps = np.where(points < 0.5, STEP, -STEP)
         moved = np.stack([points, *(points + steps * (np.arange(len(NAMES)) % 3 == kind) for kind in range(3))], 1)
         levels = self.decibels(moved)
         slopes = (levels[:, 1:] - levels[:, :1]) / np.moveaxis(steps.reshape(-1, len(eq.BANDS), 3), -1, 1)[..., None]
+        table = np.moveaxis(slopes, 1, 2).reshape(len(points), len(NAMES), -1) * self.weight
         miss = (levels[:, 0].sum(1) - self.target_db) * self.weight
-        table = np.moveaxis(slopes, (1, 2), (3, 2)).reshape(len(points), -1, len(NAMES)) * self.weight[:, None]
+        return self.projected(miss), np.swapaxes(self.projected(table), 1, 2)
+
+    def projected(self, values: Vector) -> Vector:
+        """What counts of weighted levels: [..., F] -> [..., M]."""
+        return values
+
+
+class _Measured(Bands):
+    """A measured response; the weights [F] are those of least squares, with squares that sum to 1."""
+
+    def __init__(self, measured: Response, sample_rate: int, *, level_free: bool = False) -> None:
+        """Thins the response to ``POINTS`` by averaging."""
+        edges = np.linspace(0, len(measured.hz), min(POINTS, len(measured.hz)) + 1).round().astype(int)[:-1]
+        sureness = 1.0 / (measured.error_db**2 + FLOOR_DB**2)
+        level_db = 20.0 * np.log10(np.abs(measured.gain) + 1e-9)
+        weight = np.add.reduceat(sureness, edges)
+        target_db = np.add.reduceat(level_db * sureness, edges) / weight
+        hz = np.exp(np.add.reduceat(np.log(measured.hz) * sureness, edges) / weight)
+        # A frequency that is sure a hundred times over counts little more than one that is sure: what is wanted is the whole response.
+        error = 1.0 / weight + FLOOR_DB**2
+        weight = np.sqrt(1.0 / error / (1.0 / error).sum())
+        noise = float(((error - 2.0 * FLOOR_DB**2).clip(min=0.0) * weight**2).sum())
+        self.level_free = level_free
+        self.small = SMALL * float(np.median(measured.error_db)) if level_free else 0.0
+        enough = SETTLED_DB**2 + 0.5 * noise + 100.0 * self.small**2
+        super().__init__(target_db, hz, sample_rate, enough=enough, least=1e-4 * SETTLED_DB**2)
+        self.weight = weight
+
+    def linearised(self, points: Vector) -> tuple[Vector, Vector]:
+        """As for all bands, with a price on gains where the level is free."""
+        miss, table = super().linearised(points)
         if not self.level_free:
             return miss, table
         # A shelf at the end of the range is a gain, too. Of two equalisers alike but for that, the one with less of it is meant.
@@ -138,12 +154,33 @@ class _Bands:
         small = self.small * RANGES[0].from_unit(points[:, gains])
         slope = np.zeros((len(points), len(eq.BANDS), len(NAMES)))
         slope[:, :, gains] = self.small * (RANGES[0].high - RANGES[0].low) * np.eye(len(eq.BANDS))
-        table = np.swapaxes(self.projected(np.swapaxes(table, 1, 2)), 1, 2)
-        return np.concatenate([self.projected(miss), small], 1), np.concatenate([table, slope], 1)
+        return np.concatenate([miss, small], 1), np.concatenate([table, slope], 1)
 
     def projected(self, values: Vector) -> Vector:
         """Weighted levels [..., F] without what one gain could make of them, where the level is free."""
         return values - (values @ self.weight)[..., None] * self.weight if self.level_free else values
+
+
+def search(bands: Bands, rng: np.random.Generator, *, near: eq.Settings | None = None, rounds: int = ROUNDS) -> tuple[Vector, Vector]:
+    """The best points [P, 18] from many starts, ``near`` among them where it is given, and their squared misses [P], each of a valley."""
+    points = _starts(bands, rng)
+    if near is not None:
+        points[0] = point_of(near).clip(bands.low, bands.high)
+    best, costs = np.empty((0, len(NAMES))), np.empty(0)
+    for turn in range(rounds):
+        if turn:
+            points = np.concatenate([_changed(bands, best, rng), _starts(bands, rng)[::2]])
+        points, early = _descend(bands, points, 14)
+        points, late = _descend(bands, points[np.argsort(early)[:SURVIVORS]], 60)
+        best, costs = np.concatenate([best, points]), np.concatenate([costs, late])
+        order = np.argsort(costs)
+        best, costs = best[order], costs[order]
+        # Points of one valley have one cost: a single one of them goes on.
+        apart = np.flatnonzero(np.diff(costs, prepend=-1.0) > 0.03 * costs)[:PARENTS]
+        best, costs = best[apart], costs[apart]
+        if costs[0] < bands.enough:
+            break
+    return best, costs
 
 
 def _squared(b0: np.ndarray, b1: np.ndarray, b2: np.ndarray) -> np.ndarray:
@@ -151,7 +188,7 @@ def _squared(b0: np.ndarray, b1: np.ndarray, b2: np.ndarray) -> np.ndarray:
     return np.stack([(b0 + b1 + b2) ** 2, -4.0 * (b0 * b1 + 4.0 * b0 * b2 + b1 * b2), 16.0 * b0 * b2], -1)
 
 
-def _starts(bands: _Bands, rng: np.random.Generator) -> Vector:
+def _starts(bands: Bands, rng: np.random.Generator) -> Vector:
     """Random places and widths, peaks in order of frequency, each with the gains that explain most: [S, 18]."""
     points = np.tile(_neutral(), (STARTS, 1)).reshape(STARTS, len(eq.BANDS), 3)
     places = rng.uniform(RANGES[1].to_unit(60.0), RANGES[1].to_unit(16_000.0), (STARTS, len(eq.BANDS)))
@@ -167,10 +204,10 @@ def _starts(bands: _Bands, rng: np.random.Generator) -> Vector:
     ridge = 0.003 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(len(eq.BANDS))
     gains = np.linalg.solve(gram + ridge, goal[..., None])[..., 0]
     points[..., 0] = RANGES[0].to_unit(gains.clip(-20.0, 20.0))
-    return points.reshape(STARTS, -1)
+    return points.reshape(STARTS, -1).clip(bands.low, bands.high)
 
 
-def _changed(bands: _Bands, parents: Vector, rng: np.random.Generator) -> Vector:
+def _changed(bands: Bands, parents: Vector, rng: np.random.Generator) -> Vector:
     """Points [P, 18] with one or two of their bands placed anew where a random place, width and gain explain some of what is left."""
     points = np.repeat(parents, -(-STARTS // len(parents)), axis=0)[:STARTS].reshape(STARTS, len(eq.BANDS), 3)
     chosen = rng.random((STARTS, len(eq.BANDS))).argsort(1)
@@ -185,36 +222,35 @@ def _changed(bands: _Bands, parents: Vector, rng: np.random.Generator) -> Vector
         atom = bands.projected((bands.decibels(trial.reshape(STARTS, -1))[rows, band] / 6.0) * bands.weight)
         gain_db = -(atom * bands.projected(miss * bands.weight)).sum(-1) / ((atom**2).sum(-1) + 1e-3)
         points[rows, band, 0] = RANGES[0].to_unit(gain_db.clip(-20.0, 20.0))
-    return points.reshape(STARTS, -1)
+    return points.reshape(STARTS, -1).clip(bands.low, bands.high)
 
 
-def _descend(bands: _Bands, points: Vector, iterations: int) -> tuple[Vector, Vector]:
-    """Least squares from every point [S, 18] side by side, inside the unit box: the points it ends at, and their squared miss [S]."""
+def _descend(bands: Bands, points: Vector, iterations: int) -> tuple[Vector, Vector]:
+    """Least squares from every point [S, 18] side by side, inside the bands' bounds: the points it ends at, and their squared miss [S]."""
     damping = np.full(len(points), 1e-2)
     miss, table = bands.linearised(points)
     cost = (miss**2).sum(-1)
     for _ in range(iterations):
         matrix, slope = np.swapaxes(table, 1, 2) @ table, (np.swapaxes(table, 1, 2) @ miss[..., None])[..., 0]
-        free = ~(((points <= 0.0) & (slope > 0.0)) | ((points >= 1.0) & (slope < 0.0)))
+        free = ~(((points <= bands.low) & (slope > 0.0)) | ((points >= bands.high) & (slope < 0.0)))
         scale = np.diagonal(matrix, axis1=1, axis2=2)
         added = damping[:, None] * scale + 1e-9 * scale.max(1, keepdims=True) + 1e-12
         held = matrix * (free[:, :, None] & free[:, None, :]) + (added * free + ~free)[..., None] * np.eye(points.shape[1])
-        trial = np.clip(points - np.linalg.solve(held, (slope * free)[..., None])[..., 0], 0.0, 1.0)
+        trial = np.clip(points - np.linalg.solve(held, (slope * free)[..., None])[..., 0], bands.low, bands.high)
         trial_miss, trial_table = bands.linearised(trial)
         trial_cost = (trial_miss**2).sum(-1)
         better = trial_cost < cost
         points, cost = np.where(better[:, None], trial, points), np.where(better, trial_cost, cost)
         miss, table = np.where(better[:, None], trial_miss, miss), np.where(better[:, None, None], trial_table, table)
         damping = np.where(better, damping / 4.0, damping * 6.0).clip(1e-9, 1e9)
-        if cost.min() < 1e-4 * SETTLED_DB**2 or (damping > 1e8).all():
+        if cost.min() < bands.least or (damping > 1e8).all():
             break
     return points, cost
 
 
 def _error(measured: Response, settings: eq.Settings, sample_rate: int) -> float:
     """Squared miss of settings against a measured response."""
-    point = np.array([field.to_unit(getattr(settings, field.name)) for field in RANGES])
-    miss, _ = _Bands(measured, sample_rate).linearised(point[None])
+    miss, _ = _Measured(measured, sample_rate).linearised(point_of(settings)[None])
     return float((miss**2).sum())
 
 

@@ -23,17 +23,21 @@ STEP = 1e-6  # of the unit range: the square root of rounding in float64, times 
 
 
 class Found(NamedTuple):
-    """Where a search ended: the unknowns, half of the squared residual there, and the standard error of each unknown."""
+    """Where a search ended: the unknowns, half of the squared residual there, the standard error of each unknown, and J'J, near the end."""
 
     unit: Vector
     cost: float
     error: Vector
+    matrix: Vector
 
 
-def refine(residual: Callable[[Vector], Vector], start: Vector, *, iterations: int = 40, batched: bool = False) -> Found:
+def refine(
+    residual: Callable[[Vector], Vector], start: Vector, *, iterations: int = 40, batched: bool = False, least_gain: float = 0.0
+) -> Found:
     """Minimises the squared residual from a start inside the unit box; ``batched`` says that the residual takes several points [B, P].
 
-    The standard errors are those of linear regression with the residual as its noise: large where the audio says nothing.
+    An iteration that takes away less than the part ``least_gain`` is the last one. The standard errors are those of linear regression with
+    the residual as its noise: large where the audio says nothing.
     """
     unit = np.clip(np.asarray(start, float), 0.0, 1.0)
     miss = residual(unit)
@@ -53,13 +57,13 @@ def refine(residual: Callable[[Vector], Vector], start: Vector, *, iterations: i
             break
         gain, move = (cost - trial_cost) / max(cost, 1e-300), float(np.abs(trial - unit).max())
         unit, miss, cost, damping = trial, trial_miss, trial_cost, damping / 8.0
-        if cost < 1e-28 * len(miss) or (gain < 1e-10 and move < 1e-9):
+        if cost < 1e-28 * len(miss) or gain < least_gain or (gain < 1e-10 and move < 1e-9):
             break
         matrix, slope = _normal_equations(residual, unit, miss, batched)
     noise = 2.0 * cost / max(len(miss) - len(unit), 1)
     spread = np.diag(np.linalg.pinv(matrix, hermitian=True)).clip(min=0.0)
     unseen = np.diag(matrix) <= 1e-14 * max(float(np.diag(matrix).max()), 1e-300)
-    return Found(unit, cost, np.where(unseen, np.inf, np.sqrt(noise * spread)))
+    return Found(unit, cost, np.where(unseen, np.inf, np.sqrt(noise * spread)), matrix)
 
 
 def _normal_equations(residual: Callable[[Vector], Vector], unit: Vector, miss: Vector, batched: bool) -> tuple[Vector, Vector]:
