@@ -1,8 +1,8 @@
 """Settings of a whole chain from dry and wet audio.
 
 Each effect of a chain gets a start: what lies before it is applied to dry, what lies after it is taken off wet, and its own ``fit``
-does the rest (``datagen.chain_start``). Then all settings of the chain are refined together on the waveform (``datagen.chain_refine``), and
-both take turns. A level that an equaliser shares with what stands beside it is found last (``datagen.level_search``). For a whole console
+does the rest (``datagen.chain.start``). Then all settings of the chain are refined together on the waveform (``datagen.chain.refine``), and
+both take turns. A level that an equaliser shares with what stands beside it is found last (``datagen.chain.level``). For a whole console
 see ``datagen.console``.
 
 Conventions
@@ -16,20 +16,19 @@ References
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
-from datagen.chain_refine import refined, residual_db
-from datagen.chain_start import Use, again
-from datagen.chain_start import start as _start
+from datagen.chain.fitted import FittedChain
+from datagen.chain.level import shares_level, with_level
+from datagen.chain.refine import refined, residual_db
+from datagen.chain.start import Use, again
+from datagen.chain.start import start as _start
 from datagen.effects import EFFECTS
-from datagen.level_search import shares_level, with_level
 
 if TYPE_CHECKING:
     import torch
@@ -48,38 +47,6 @@ NEAR_DB = -40.0
 HOPELESS_DB = -10.0  # a residual above which no response is known well enough to find a level
 LOST_DB = -30.0  # a residual above which a compressor may stand in a wrong valley
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
-
-
-@dataclass(frozen=True)
-class FittedChain(Sequence[Use]):
-    """A chain ready for ``apply_chain``, with how well it does and what could not be known.
-
-    ``confidence`` has a number for each setting that was sought, as "compressor.ratio": 1 where the audio pins it down, 0 where its
-    standard error exceeds a twentieth of its range; those stand in ``undetermined``, too.
-    """
-
-    uses: tuple[Use, ...]
-    error_db: float
-    undetermined: tuple[str, ...] = ()
-    pruned: tuple[str, ...] = ()
-    confidence: Mapping[str, float] = dataclasses.field(default_factory=dict)
-
-    @overload
-    def __getitem__(self, index: int) -> Use: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Use]: ...
-    def __getitem__(self, index: int | slice) -> Use | Sequence[Use]:
-        return self.uses[index]
-
-    def __len__(self) -> int:
-        return len(self.uses)
-
-    def __iter__(self) -> Iterator[Use]:
-        return iter(self.uses)
-
-    def plain(self) -> list[dict[str, Any]]:
-        """The chain as JSON can hold it."""
-        return [{"effect": name, "settings": settings.plain()} for name, settings in self.uses]
 
 
 def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use], *, any_order: bool = False) -> FittedChain:
@@ -116,7 +83,7 @@ def fit_console(
     bus: Sequence[str] = (),
 ) -> Console:
     """A chain for each stem, and one for the sum, such that it is nearest to the mixture: see ``datagen.console``."""
-    from datagen import console as consoles  # it imports this module
+    from datagen import console as consoles  # brings torch
 
     return consoles.fit_console(mixture, stems, sample_rate, console, bus=bus)
 

@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from datagen.chain.fitted import FittedChain
 from datagen.console import room, start
 from datagen.console.search import BUS, Desk, Found, Problem, Unknown, Use, search, unknowns_of
 from datagen.effects import EFFECTS, apply_chain, fader
 from datagen.effects.response import Response
 from datagen.effects.setting import EffectSettings, Range, fields
 from datagen.effects.waveform import UNDETERMINED
-from datagen.fit import FittedChain
 from datagen.spectral_loss import multi_resolution_loss
 
 EXCERPT_S, SHORT_S, WARM_UP_S = 5.0, 2.5, 0.5

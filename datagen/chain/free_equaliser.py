@@ -26,8 +26,8 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.interpolate import CubicSpline
 from scipy.signal import lfilter
 
-from datagen.chain_refine import moved, units, unknowns, whitener
-from datagen.chain_start import Use
+from datagen.chain.refine import moved, units, unknowns, whitener
+from datagen.chain.start import Use
 from datagen.effects import apply_chain, eq
 from datagen.effects.biquads import response
 from datagen.effects.equalisation import NAMES, RANGES, Bands

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.signal import lfilter
 
-from datagen.chain_start import Use
+from datagen.chain.start import Use
 from datagen.effects import apply_chain
 from datagen.effects.setting import Range, fields
 

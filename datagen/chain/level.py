@@ -4,7 +4,7 @@ A level that all bands of an equaliser share, the threshold of a compressor behi
 together. Six bands cannot give an exactly flat gain, but eighteen numbers imitate one within hundredths of a dB: a search ends in one of
 many valleys that leave -50 to -80 dB, each with another level. Only the bands that were there leave nothing. The response itself, up to
 that level, and all other settings are the same in every valley, and known far more precisely once the response needs no bands
-(``datagen.effects.free_equaliser``). So bands are sought in the frequency domain from many starts, whatever their level, the best
+(``datagen.chain.free_equaliser``). So bands are sought in the frequency domain from many starts, whatever their level, the best
 are refined on the waveform, and the response is measured again from there.
 
 Conventions
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datagen.chain_refine import refined, residual_db
-from datagen.chain_start import LEVELS, Use, undone, with_one_gain
+from datagen.chain.refine import refined, residual_db
+from datagen.chain.start import LEVELS, Use, undone, with_one_gain
 from datagen.effects import apply_chain
 
 if TYPE_CHECKING:
     import torch
 
-    from datagen.effects.free_equaliser import Freed
+    from datagen.chain.free_equaliser import Freed
 
 TURNS = 4
 TRIED = 2  # candidates that are refined on the waveform in each turn
@@ -47,8 +47,8 @@ def with_level(
 
     Returns the standard error of each setting, too.
     """
+    from datagen.chain.free_equaliser import FreedBands, freed, with_bands
     from datagen.effects.equalisation import search, settings_at
-    from datagen.effects.free_equaliser import FreedBands, freed, with_bands
 
     best, best_db = list(uses), residual_db(wet, dry, sample_rate, uses)
     rng = np.random.default_rng(0)
@@ -76,8 +76,8 @@ def other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, fr
 
     A detector of the wrong kind can do almost as well: what the right one hears must be known better than bands in a wrong valley tell.
     """
+    from datagen.chain.free_equaliser import filtered, freed
     from datagen.effects.compression import DETECTORS, Effort, fit_compression
-    from datagen.effects.free_equaliser import filtered, freed
 
     at = [index for index, (name, _) in enumerate(free.uses) if name == "compressor"]
     if len(at) != 1:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from datagen.chain_refine import residual_db
+from datagen.chain.free_equaliser import filtered, free_gain, freed, knots_hz
+from datagen.chain.level import other_compressors, shares_level, with_level
+from datagen.chain.refine import residual_db
 from datagen.effects import EFFECTS, apply_chain, eq
 from datagen.effects.biquads import response
 from datagen.effects.equalisation import Bands, search, settings_at
-from datagen.effects.free_equaliser import filtered, free_gain, freed, knots_hz
-from datagen.level_search import other_compressors, shares_level, with_level
 
 SAMPLE_RATE = 44_100
 FRAMES = SAMPLE_RATE
