@@ -73,7 +73,7 @@ def test_remfx_draws_its_whole_published_ranges_and_nothing_beyond(remfx):
 def test_dry_is_what_wet_leaves(remfx):
     reverbs = [use.settings for pair in remfx for use in chains(pair)[0] if use.effect == "reverb"]
     assert len(reverbs) > 50
-    assert all(settings["dry"] == 1.0 - settings["wet"] for settings in reverbs)
+    assert all(settings["dry"] == 2.0 - 2.0 * settings["wet"] for settings in reverbs)
 
 
 def test_remfx_brings_the_excerpt_to_its_loudness_before_and_after_every_effect(remfx, read):  # noqa: F811
@@ -128,6 +128,10 @@ def test_an_excerpt_of_the_published_length_is_262144_frames():
         (
             {"effects": ["reverb"], "removed": [1, 1], "kept": [0, 0], "ranges": {"reverb": {"dry": "1 - moist"}}},
             "1 - moist.*needs two settings",
+        ),
+        (
+            {"effects": ["reverb"], "removed": [1, 1], "kept": [0, 0], "ranges": {"reverb": {"dry": "3 - 0.5 wet"}}},
+            "3 - 0.5 wet' gives 2.[0-9]+; expected 0 to 2",
         ),
         ({"effects": ["reverb"], "ranges": {"delay": {"mix": [0.1, 0.2]}}}, "ranges are given for 'delay', which is not among"),
         ({"redraw_below": -1.0}, "redraw_below"),

@@ -6,11 +6,13 @@
 Conventions
     Feedback of the combs is 0.7 + 0.28 room_size; the damping is a one-pole low-pass in their loop with the coefficient 0.4 damping at
     44.1 kHz. Delays and damping are scaled to the sample rate, so that a room sounds alike at every rate. wet 0 and dry 1 change nothing.
+    Freeverb multiplies its dry level by 2, which is written out here: its dry 0.6 is ``dry`` 1.2. With that the output is that of JUCE and
+    of what is built on it, to -115 dB of it.
     The tail beyond the end is cut. The recursion runs on the CPU in the type of the audio; a signal on a GPU is brought there and back.
 
 References
-    Jezar at Dreampoint, Freeverb (2000, public domain): structure and delays, as recalled. Its dry gain of 2 is left out.
-    ``TYPICAL``: RemFX 2023.
+    Jezar at Dreampoint, Freeverb (2000, public domain): structure and delays, as recalled.
+    ``TYPICAL``: RemFX 2023, whose dry level is 1 - wet, and so ``dry`` 2 - 2 wet.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ ALLPASS_DELAYS = np.array([556, 441, 341, 225])
 SPREAD = 23
 GAIN = 3.0 * 0.03  # Freeverb: wet scale 3; input gain 0.015 on the sum of two channels
 
-TYPICAL = {"room_size": (0.3, 1.0), "damping": (0.2, 1.0), "wet": (0.2, 0.6), "dry": (0.4, 0.8), "width": (0.2, 1.0)}
+TYPICAL = {"room_size": (0.3, 1.0), "damping": (0.2, 1.0), "wet": (0.2, 0.6), "dry": (0.8, 1.6), "width": (0.2, 1.0)}
 
 
 class Settings(EffectSettings):
@@ -41,7 +43,7 @@ class Settings(EffectSettings):
     room_size: float = setting(0.5, low=0.0, high=1.0, description="feedback of the combs: longer decay")
     damping: float = setting(0.5, low=0.0, high=1.0, description="faster decay of high frequencies")
     wet: float = setting(0.0, low=0.0, high=1.0, description="factor of the tail")
-    dry: float = setting(1.0, low=0.0, high=1.0, description="factor of the direct sound")
+    dry: float = setting(1.0, low=0.0, high=2.0, description="factor of the direct sound")
     width: float = setting(1.0, low=0.0, high=1.0, description="0: one tail for both channels, 1: a tail of its own for each")
 
 

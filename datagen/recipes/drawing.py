@@ -2,7 +2,7 @@
 
 Conventions
     Settings are drawn uniformly on each setting's own scale, within the effect's ``TYPICAL`` ranges or those that are given.
-    A setting may also be what another leaves of 1: ``dry = "1 - wet"``.
+    A setting may also follow from another: ``mix = "1 - feedback"``, ``dry = "2 - 2 wet"``.
     Frequencies stay below HIGHEST_SHARE of the sample rate; a range that was asked for and lies beyond is refused by name.
 """
 
@@ -23,7 +23,8 @@ from manifests.records import EffectUse, Refused
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=True)]  # strict, or true and false would be 1 and 0; a ratio may be infinite
 Range = Number | bool | str | tuple[Number, Number] | tuple[bool | str, ...]  # one value, from .. to, or some of the options
-COMPLEMENT = re.compile(r"1 - (\w+)")
+NUMBER = r"(\d+(?:\.\d+)?)"
+REST = re.compile(rf"{NUMBER} - (?:{NUMBER} )?([a-z]\w*)")  # a whole, how often the other is taken from it (once), the other
 HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, since an effect refuses one beyond half of it
 
 
@@ -54,20 +55,23 @@ def _drawer(effect: str, asked: tuple[tuple[str, Range], ...], sample_rate: int)
 
 
 def draw_settings(settings_type: type[EffectSettings], rng: np.random.Generator, ranges: Mapping[str, Any]) -> dict[str, Any]:
-    """Draws settings; one whose range reads "1 - OTHER" is what the other leaves of 1."""
+    """Draws settings; one whose range reads "1 - OTHER" or "2 - 2 OTHER" is what the other leaves of that."""
     return _with_rests(settings_type, ranges)(rng)
 
 
 def _with_rests(settings_type: type[EffectSettings], ranges: Mapping[str, Any]) -> Callable[[np.random.Generator], dict[str, Any]]:
-    rests = {name: found[1] for name, wanted in ranges.items() if isinstance(wanted, str) and (found := COMPLEMENT.fullmatch(wanted))}
+    rests = {name: found for name, wanted in ranges.items() if isinstance(wanted, str) and (found := REST.fullmatch(wanted))}
     draw = drawer(settings_type, {name: wanted for name, wanted in ranges.items() if name not in rests})
 
     def drawn(rng: np.random.Generator) -> dict[str, Any]:
         values: dict[str, Any] = draw(rng)
-        for name, other in rests.items():
+        for name, rest in rests.items():
+            whole, times, other = rest.groups()
             if name not in values or not isinstance(values.get(other), float):
-                raise ValueError(f"{name} = '1 - {other}' needs two settings that are numbers; the settings are {', '.join(values)}")
-            values[name] = 1.0 - float(values[other])
+                raise ValueError(f"{name} = {rest[0]!r} needs two settings that are numbers; the settings are {', '.join(values)}")
+            values[name] = float(whole) - float(times or 1.0) * float(values[other])
+            if isinstance(field := fields(settings_type)[name], Bounds) and not field.low <= values[name] <= field.high:
+                raise ValueError(f"{name} = {rest[0]!r} gives {values[name]:g}; expected {field.low:g} to {field.high:g}")
         return values
 
     return drawn

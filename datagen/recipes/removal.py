@@ -5,7 +5,7 @@ Conventions
     with ``level_after_each``, by the effect ``loudness`` on the excerpt itself, there and after every effect.
     The effects that stay and those to be removed are drawn without repetition and stand in random order; the target keeps that order.
     Settings are drawn uniformly on each setting's own scale, within the effect's ``TYPICAL`` ranges or those of the configuration. A
-    setting may also be what another leaves of 1: ``dry = "1 - wet"``.
+    setting may also follow from another: ``dry = "2 - 2 wet"``.
     A pair whose sides sound alike when they are rendered is drawn again (``datagen.redraw``).
     A preset fills in what the section leaves out. ``remfx`` has the published effects and ranges; its excerpts of 262,144 samples at
     48 kHz are for all kinds of pairs: ``[pairs] sample_rate = 48000, duration_s = 5.46133``. ``wide`` draws from every effect that can be
@@ -42,7 +42,7 @@ REMFX_RANGES: dict[str, dict[str, Any]] = {
         "release_ms": (10.0, 250.0),
         "makeup_db": 0.0,
     },
-    "reverb": {"room_size": (0.3, 1.0), "damping": (0.2, 1.0), "wet": (0.2, 0.6), "dry": "1 - wet", "width": (0.2, 1.0)},
+    "reverb": {"room_size": (0.3, 1.0), "damping": (0.2, 1.0), "wet": (0.2, 0.6), "dry": "2 - 2 wet", "width": (0.2, 1.0)},
     "chorus": {
         "rate_hz": (0.25, 1.5),
         "depth": (0.2, 0.6),
