@@ -4,7 +4,8 @@ Conventions
     Ten seconds of stereo noise in float32 at 44.1 kHz, both as their users call them: audio in, audio out, settings ready. Times are
     processor seconds of one thread, the least of several interleaved runs, so that other work on the machine does not count. The ratio is
     pedalboard's time over ours: above 1 we are faster. Kinds are alike, not identical: its limiter has no look-ahead, its compressor no
-    detector of its own, and its delay and chorus smooth their settings.
+    detector of its own, and its chorus smooths its settings. ``difference`` is the energy between the two outputs against that of theirs:
+    where both are meant to be the same effect (delay, reverb, distortion, filters) it is that of rounding.
 
 References
     pedalboard (GPL-3; a peer for measurements only).
@@ -49,7 +50,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "limiter": {"ceiling_db": -10.0, "release_ms": 100.0},
     "clip": {"ceiling_db": -6.0},
     "distortion": {"drive_db": 15.0},
-    "reverb": {"room_size": 0.5, "damping": 0.5, "wet": 0.33, "dry": 0.4},
+    "reverb": {"room_size": 0.5, "damping": 0.5, "wet": 0.33, "dry": 0.8},
     "room": {"rt60_s": 0.8, "wet_db": -6.0},
     "delay": {"delay_ms": 300.0, "feedback": 0.2, "mix": 0.3},
     "chorus": {"rate_hz": 1.0, "depth": 0.25, "centre_ms": 7.0, "mix": 0.3},
@@ -96,13 +97,19 @@ def fastest(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
     return best
 
 
+def difference_db(functions: dict[str, Callable[[], Any]]) -> float:
+    """Energy of the difference of both outputs against that of theirs."""
+    ours, theirs = (np.asarray(functions[name]()) for name in ("ours", "theirs"))
+    return 10.0 * math.log10(float(((ours - theirs) ** 2).sum() / (theirs**2).sum()) + 1e-30)
+
+
 def table() -> str:
     """One line an effect, and the median of the ratios."""
     rng = np.random.default_rng(0)
     noise = (0.2 * rng.standard_normal((2, DURATION_S * SAMPLE_RATE))).astype(np.float32)
     audio = torch.from_numpy(noise)
     theirs = peers(noise)
-    lines = ["| effect | × real time | pedalboard × real time | ratio |", "|---|---|---|---|"]
+    lines = ["| effect | × real time | pedalboard × real time | ratio | difference dB |", "|---|---|---|---|---|"]
     ratios = {}
     for name, effect in EFFECTS.items():
         settings = effect.Settings(**SETTINGS[name])
@@ -113,10 +120,10 @@ def table() -> str:
             functions["theirs"] = theirs[name]
         with torch.inference_mode():
             times = fastest(functions)
-        cells = [f"{DURATION_S / times['ours']:,.0f}", "–", "–"]
+        cells = [f"{DURATION_S / times['ours']:,.0f}", "–", "–", "–"]
         if name in theirs:
             ratios[name] = times["theirs"] / times["ours"]
-            cells[1:] = [f"{DURATION_S / times['theirs']:,.0f}", f"{ratios[name]:.2f}"]
+            cells[1:] = [f"{DURATION_S / times['theirs']:,.0f}", f"{ratios[name]:.2f}", f"{difference_db(functions):.0f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     values = sorted(ratios.values())
     slowest = min(ratios, key=lambda name: ratios[name])
