@@ -127,7 +127,8 @@ def _searched(
             break
     if shared and turns > 1 and best_db < HOPELESS_DB:
         best, errors = with_level(wet, dry, sample_rate, best, errors)
-    elif NEAR_DB > best_db > SETTLED_DB and turns > 1:
+        best_db = residual_db(wet, dry, sample_rate, best)
+    if NEAR_DB > best_db > SETTLED_DB and turns > 1:
         # In the right valley, along which level and threshold move together: it takes many small steps.
         best, errors = refined(wet, dry, sample_rate, best, 25)
     return best, errors

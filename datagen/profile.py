@@ -123,7 +123,7 @@ class Profile(Mapping[str, StemProfile]):
     def load(cls, path: Path | str) -> Profile:
         """Reads a profile, such as a corpus's ``profile.parquet``.
 
-        Raises ValueError if it is none, or measured by a version that measures other dynamics; FileNotFoundError if it is missing.
+        Raises ValueError if it is none, or holds another number of dynamics than this version; FileNotFoundError if it is missing.
         """
         rows = table.read(path, StemFeatures)
         for row in rows:

@@ -18,6 +18,7 @@ import os
 import platform
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,13 +85,31 @@ def bf16_is_better(key: object, cache: Path, measure: Callable[[], Trial]) -> bo
     """Whether bf16 stays within the limit and is faster: remembered under ``key``, or measured now."""
     path = cache / "precision" / f"{content_id([key, processor()])}.json"
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        found = Trial(float(kept["error_db"]), float(kept["speedup"]))
+        found = _kept(path)
     except (OSError, ValueError, KeyError, TypeError):
-        found = measure()
-        found = found._replace(error_db=max(found.error_db, -400.0))  # JSON has no infinity
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(found._asdict()), encoding="utf-8")
-        temporary.replace(path)
+        found = _first(path, measure())
     return found.error_db <= LIMIT_DB and found.speedup >= LEAST_SPEEDUP
+
+
+def _kept(path: Path) -> Trial:
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return Trial(float(kept["error_db"]), float(kept["speedup"]))
+
+
+def _first(path: Path, measured: Trial) -> Trial:
+    """Keeps a trial, unless another process was first: times differ between measurements, and stems are named by the verdict."""
+    measured = measured._replace(error_db=max(measured.error_db, -400.0))  # JSON has no infinity
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(measured._asdict()), encoding="utf-8")
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return _kept(path)
+        temporary.replace(path)  # what is there cannot be read
+    except OSError:  # a file system without links
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return measured

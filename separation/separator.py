@@ -165,7 +165,7 @@ class DemucsSeparator:
             return self._precision
         if not self._is_large or not (processor_has_bf16() if self.device == "cpu" else _gpu_has_bf16(self.device)):
             return "fp32"
-        key = [self.checkpoint.identity, self._versions, self.device, self.engine]
+        key = [self.checkpoint.identity, self._versions, self.device, _gpu_name(self.device), self.engine]
         return "bf16" if bf16_is_better(key, cache_folder(), self._try_bf16) else "fp32"
 
     @property
@@ -383,6 +383,13 @@ def _gpu_has_bf16(device: str) -> bool:
     import torch
 
     return device.startswith("cuda") and torch.cuda.is_bf16_supported()
+
+
+def _gpu_name(device: str) -> str:
+    """What a verdict about a GPU is about; "" for a processor, whose name belongs to every verdict."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else ""
 
 
 def _best_device() -> str:

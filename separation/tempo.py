@@ -24,6 +24,7 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -34,6 +35,7 @@ from typing import Any
 import numpy as np
 
 from manifests.audio import Audio, resample
+from separation.engines import cache_folder
 
 ANALYSIS_RATE = 22_050  # Hz; beats and chroma need no more
 HOP_FRAMES = 256  # 11.6 ms
@@ -140,11 +142,18 @@ def _librosa() -> ModuleType:
 
 
 def _compiling() -> Path:
-    """A file beside the kernels: whoever shares the installation waits for it. Where nobody may write there, each user has one."""
+    """A file where the kernels are kept, or, where nobody may write there, in the user's cache: whoever shares them waits for it."""
     spec = find_spec("librosa")
-    package = Path(spec.origin).parent if spec and spec.origin else None
-    if package and os.access(package, os.W_OK):
-        return package / "stemwright-compiling.lock"
+    given, package = os.environ.get("NUMBA_CACHE_DIR"), Path(spec.origin).parent if spec and spec.origin else None
+    for folder in (Path(given) if given else None, package, cache_folder()):
+        with suppress(OSError):
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                path = folder / "stemwright-compiling.lock"
+                path.open("a").close()
+                with suppress(OSError):
+                    path.chmod(0o666)  # another user of the installation waits for it, too
+                return path
     return Path(tempfile.gettempdir()) / f"stemwright-compiling-{getattr(os, 'getuid', int)()}.lock"
 
 

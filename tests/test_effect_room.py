@@ -142,6 +142,25 @@ def test_fit_uses_the_loudest_part_of_a_long_signal_and_what_came_before_it() ->
     assert found.wet_db == pytest.approx(-10.0, abs=1.0)
 
 
+def test_fit_finds_the_latest_beginning_that_a_room_can_have() -> None:
+    rate = 8000
+    dry = bursts(2.0, rate)
+    truth = Settings(rt60_s=0.4, pre_delay_ms=200.0, damping=0.5, wet_db=-10.0, seed=4)
+    found = room.fit(room.apply(dry, rate, truth), dry, rate)
+    assert found.pre_delay_ms == pytest.approx(200.0, abs=1.0)
+    assert found.rt60_s == pytest.approx(0.4, rel=0.1)
+
+
+def test_what_was_added_while_dry_was_silent_is_no_room() -> None:
+    rate = 4000
+    dry = bursts(32.0, rate)
+    dry[:, 4 * rate :] = 0.0
+    wet = dry.clone()
+    wet[:, 16 * rate :] += torch.randn((len(dry), 16 * rate), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    with pytest.raises(NotIdentifiableError, match="dry is silent where most was added"):
+        room.fit(wet, dry, rate)
+
+
 def test_likelihood_is_that_of_the_whole_covariance() -> None:
     rng = np.random.default_rng(0)
     columns, y = (rng.standard_normal((12, n)) + 1j * rng.standard_normal((12, n)) for n in (5, 1))

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("manifests", "separation", "datagen")  # each imports only itself and those before it
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 HEAVY = {"torch", "demucs", "musdb"}
-# Effects are torch, and so are chains and consoles of them; a torch Dataset is a class of torch's.
-MADE_OF_TORCH = ("datagen/effects/", "datagen/chain/", "datagen/dataset.py", "datagen/console", "datagen/spectral_loss.py")
+# Effects are torch, and so are an equaliser without bands and consoles of them; a torch Dataset is a class of torch's.
+MADE_OF_TORCH = ("datagen/effects/", "datagen/chain/free_equaliser.py", "datagen/dataset.py", "datagen/console", "datagen/spectral_loss.py")
 DOORS = {  # what only these files may import
     "soundfile": {"manifests/audio.py"},
     "av": {"manifests/audio.py"},

@@ -388,6 +388,16 @@ def test_bf16_that_is_no_faster_on_this_processor_is_not_taken(tmp_path):
     assert not precision.bf16_is_better("two", tmp_path, lambda: precision.Trial(-60.0, 1.05))
 
 
+def test_of_two_processes_that_try_bf16_the_first_decides_for_both(tmp_path):
+    def measure():
+        assert precision.bf16_is_better("one", tmp_path, lambda: precision.Trial(-60.0, 1.3))  # meanwhile
+        return precision.Trial(-60.0, 1.1)
+
+    assert precision.bf16_is_better("one", tmp_path, measure)
+    assert precision.bf16_is_better("one", tmp_path, measure)
+    assert len(list((tmp_path / "precision").iterdir())) == 1
+
+
 def test_the_trial_of_bf16_compares_stems_and_times_of_both_precisions(models, monkeypatch):
     from separation import separator as module
 

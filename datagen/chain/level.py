@@ -51,6 +51,8 @@ def with_level(
     from datagen.effects.equalisation import search, settings_at
 
     best, best_db = list(uses), residual_db(wet, dry, sample_rate, uses)
+    if best_db < FOUND_DB:
+        return best, errors
     rng = np.random.default_rng(0)
     for turn in range(TURNS):
         before_db, typical = best_db, turn % 2 == 0

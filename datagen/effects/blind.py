@@ -256,8 +256,11 @@ def estimate_compressor(stem: torch.Tensor, sample_rate: int, profile: StemProfi
     except Abstained as reason:
         return Blind(None, reason=str(reason))
     answer = profile.gain_reduction(dynamics)
-    if answer.doubt > profile.gain_reduction.most_doubt(TOLERANCE["compressor"], at=COMPRESSED_DB):
-        return Blind(None, reason=f"an error of {answer.expected_error:.1f} dB is to be expected, more than songs of the profile allow")
+    allowed = profile.gain_reduction.most_doubt(TOLERANCE["compressor"], at=COMPRESSED_DB)
+    if not allowed > 0.0:
+        return Blind(None, reason="too few answers about songs of the profile, left out in turn, were right to trust one about this stem")
+    if answer.doubt > allowed:
+        return Blind(None, reason=f"songs of the profile were not told rightly where in as much doubt ({answer.expected_error:.1f} dB)")
     slope = min(max(profile.slope(dynamics).value, 0.2), 0.9)
     reduction_db = max(answer.value, 0.0)
     usual = USUAL.get(profile.name, USUAL["other"])

@@ -6,9 +6,9 @@ Conventions
     (``datagen.effects.subbands``), octave by octave of the room and then by its own law of damping. Signals are [C, T].
     On music of 6 s in float32, RT60 comes within 2 %, damping within 0.03, level within 0.4 dB and pre-delay within 0.5 ms, of a bass as
     well: what float32 keeps of its upper partials is enough. 16-bit files and noise 40 dB below the room cost up to 4 %. A dry signal must
-    last a second or so. A level, an equaliser or another signal is refused, and so is a decay told to no better than a sixth; an echo or
-    another kind of reverb is not: it gets the decaying noise that is nearest. An octave in which dry holds nothing adds nothing; were there
-    but one, damping is taken to be the usual. Of longer signals those ``EXCERPT_S`` are used in which most was added.
+    last a second or so. A level, a filter that is over within 45 ms or another signal is refused, and so is a decay told to no better than
+    a sixth; an echo or another kind of reverb is not: it gets the decaying noise that is nearest. An octave in which dry holds nothing adds
+    nothing; were there but one, damping is taken to be the usual. Of longer signals those ``EXCERPT_S`` are used in which most was added.
     ``benchmarks/fit.py`` prints the errors.
 
 References
@@ -125,7 +125,7 @@ def fit_room(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> room.Set
     energy = sum(octave.share * octave.time_s(rt60_s, damping) for octave in octaves) * variance * sample_rate / (6.0 * math.log(10.0))
     return room.Settings(
         rt60_s=min(max(rt60_s, 0.05), LONGEST_S),
-        pre_delay_ms=1000.0 * guess.start_s,
+        pre_delay_ms=min(1000.0 * guess.start_s, 1000.0 * LATEST_S),
         damping=damping,
         wet_db=min(max(10.0 * math.log10(max(energy, 1e-12)), -60.0), 12.0),
     )
@@ -138,7 +138,7 @@ def _searched(splitter: Splitter, guess: Guess, look: Look) -> Guess:
         decays = _decays(bands, guess)
         times = guess.times | {octave: decay.time_s for octave, decay in decays.items()}
         first_s, last_s = max(guess.start_s - look.half_s, 0.0), min(guess.start_s + look.half_s, LATEST_S)
-        grid_s = np.arange(first_s, last_s + look.step_s / 2.0, look.step_s)
+        grid_s = np.arange(first_s, last_s + look.step_s / 2.0, look.step_s).clip(max=LATEST_S)
         costs = [sum(unlikely(bands[octave], replace(decay, start_s=at)) for octave, decay in decays.items()) for at in grid_s]
         best = int(np.argmin(costs))
         guess = Guess(times, float(grid_s[best]))
@@ -168,6 +168,8 @@ def _loudest(added: np.ndarray, dry: np.ndarray, sample_rate: int) -> Splitter:
     first = int(np.argmax(energy[frames:] - energy[:-frames]))
     before = min(first, history)
     part = slice(first - before, first + frames)
+    if not dry[:, part].any():
+        raise NotIdentifiableError("dry is silent where most was added: something else plays in wet")
     return Splitter(added[:, part], dry[:, part], sample_rate, skip_s=before / sample_rate if first > before else 0.0)
 
 

@@ -62,19 +62,31 @@ def draw_settings(settings_type: type[EffectSettings], rng: np.random.Generator,
 def _with_rests(settings_type: type[EffectSettings], ranges: Mapping[str, Any]) -> Callable[[np.random.Generator], dict[str, Any]]:
     rests = {name: found for name, wanted in ranges.items() if isinstance(wanted, str) and (found := REST.fullmatch(wanted))}
     draw = drawer(settings_type, {name: wanted for name, wanted in ranges.items() if name not in rests})
+    for name, rest in rests.items():
+        _check_rest(settings_type, ranges, name, rest)
 
     def drawn(rng: np.random.Generator) -> dict[str, Any]:
         values: dict[str, Any] = draw(rng)
         for name, rest in rests.items():
-            whole, times, other = rest.groups()
-            if name not in values or not isinstance(values.get(other), float):
-                raise ValueError(f"{name} = {rest[0]!r} needs two settings that are numbers; the settings are {', '.join(values)}")
-            values[name] = float(whole) - float(times or 1.0) * float(values[other])
-            if isinstance(field := fields(settings_type)[name], Bounds) and not field.low <= values[name] <= field.high:
-                raise ValueError(f"{name} = {rest[0]!r} gives {values[name]:g}; expected {field.low:g} to {field.high:g}")
+            values[name] = _left(rest, float(values[rest[3]]))
         return values
 
     return drawn
+
+
+def _check_rest(settings_type: type[EffectSettings], ranges: Mapping[str, Range], name: str, rest: re.Match[str]) -> None:
+    """Raises ValueError where a setting cannot follow from another, whichever value that takes."""
+    known = fields(settings_type)
+    field, other, wanted = known.get(name), known.get(rest[3]), ranges.get(rest[3])
+    if not isinstance(field, Bounds) or not isinstance(other, Bounds) or isinstance(wanted, str):
+        raise ValueError(f"{name} = {rest[0]!r} needs two settings that are numbers; the settings are {', '.join(known)}")
+    for end in _ends((other.low, other.high) if wanted is None else wanted):
+        if not field.low <= (value := _left(rest, end)) <= field.high:
+            raise ValueError(f"{name} = {rest[0]!r} is {value:g} where {rest[3]} is {end:g}; expected {field.low:g} to {field.high:g}")
+
+
+def _left(rest: re.Match[str], taken: float) -> float:
+    return float(rest[1]) - float(rest[2] or 1.0) * taken
 
 
 def _ends(wanted: Range) -> tuple[float, float]:

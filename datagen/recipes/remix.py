@@ -60,7 +60,8 @@ class Config(RecipeConfig):
         for effect, ranges in self.ranges.items():
             if effect not in STRIP:
                 raise ValueError(f"a console has {', '.join(STRIP)}; got ranges for {effect!r}")
-            draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), ranges)  # raises for a wrong name or range
+            known = {**EFFECTS[effect].TYPICAL, **ranges}
+            draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), known)  # raises for a wrong name or range
         return self
 
     @property

@@ -123,7 +123,8 @@ class Config(RecipeConfig):
         for effect, ranges in self.ranges.items():
             if effect not in self.effects:
                 raise ValueError(f"ranges are given for {effect!r}, which is not among the effects drawn: {', '.join(self.effects)}")
-            draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), ranges)  # raises for a wrong name or range
+            known = {**EFFECTS[effect].TYPICAL, **ranges}
+            draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), known)  # raises for a wrong name or range
         return self
 
 

@@ -1,4 +1,5 @@
-"""The verbs: what a person types and what a person sees. Each file has some of them; ``datagen/cli.py`` is the door.
+"""The verbs: what a person types and what a person sees.
 
-Only here does anything know typer, rich or a terminal. What a verb does lies outside: ``datagen.stages``, ``datagen.console`` and others.
+The files named after what is done hold the verbs that are no stage; ``datagen/cli.py`` has those of the stages and is the door. Only here
+and there does anything know typer, rich or a terminal. What a verb does lies outside: ``datagen.stages``, ``datagen.console`` and others.
 """

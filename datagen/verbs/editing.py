@@ -96,7 +96,10 @@ def _encoding(song: Path, out: Path) -> Encoding:
 def _stem_paths(folder: Path | None, song: Path) -> dict[str, Path]:
     from separation.track_balance import stem_paths
 
-    return {} if folder is None else stem_paths(folder, song)
+    try:
+        return {} if folder is None else stem_paths(folder, song)
+    except ValueError as error:
+        raise EditError(str(error)) from error
 
 
 def _stems_of(

@@ -79,7 +79,7 @@ def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Au
     """A mixture [C, T], its stems by name in the same shape, and their sample rate. Raises UsageError where there are none."""
     from manifests import audio
     from manifests.listing import STEM_ORDER
-    from separation.track_balance import load_stems
+    from separation.track_balance import load_stems, stem_paths
 
     if not path.exists():
         raise UsageError(f"{path} does not exist; expected a mixture, a STEM file or a folder with mixture.wav and stems")
@@ -89,6 +89,10 @@ def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Au
             raise UsageError(f"expected mixture.wav in {path}, came none; name the mixture and give --stems {path}")
         path, stems = mixes[0], stems or path
     if stems is not None:
+        try:
+            stem_paths(stems, path)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         mixture, dry, sample_rate = load_stems(stems, path)
     elif path.suffix.lower() in (".mp4", ".m4a") and audio.num_streams(path) == len(STEM_ORDER):
         mixture, sample_rate = audio.load(path)
@@ -114,8 +118,10 @@ def read_console(path: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str,
     """Chains by stem and that of the bus from a TOML file; ``default`` stands for the stems that it does not name."""
     import tomllib
 
-    with path.open("rb") as file:
-        table = tomllib.load(file)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and TOMLDecodeError among them
+        raise UsageError(f"--console {path} cannot be read: {error}") from error
     if unknown := set(table) - {"stems", "bus", "default"}:
         raise UsageError(f"{path}: expected stems, default and bus, came {', '.join(sorted(unknown))}")
     default = tuple(table.get("default", ("eq", "compressor", "fader")))

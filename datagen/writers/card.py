@@ -25,7 +25,7 @@ from manifests.records import EffectUse, Example, Pair, Split, Stem, Track
 from manifests.shards import DATASET
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
-HUB_NAMES = {  # licences by rights.normalise -> the Hub's names; Creative Commons' are the same in small letters
+HUB_NAMES = {  # licences by licences.normalise -> the Hub's names; Creative Commons' are the same in small letters
     "public domain": "cc0-1.0",
     "MIT": "mit",
     "ODbL-1.0": "odbl",
