@@ -94,3 +94,4 @@ def test_a_level_is_shared_where_one_equaliser_stands_with_another_gain() -> Non
     assert shares_level(["lowpass", "eq", "fader"])
     assert not shares_level(["eq", "lowpass"])
     assert not shares_level(["eq", "eq", "fader"])
+    assert not shares_level(["eq", "compressor", "room"])

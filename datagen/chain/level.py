@@ -36,8 +36,11 @@ LEAST_GAIN_DB = 1.0  # of a turn: with less, bands leave what no bands could exp
 
 
 def shares_level(names: Sequence[str]) -> bool:
-    """Whether one equaliser and another gain are in a chain, so that they may share a level."""
-    return list(names).count("eq") == 1 and any(name in LEVELS for name in names)
+    """Whether one equaliser and another gain are in a chain, so that they may share a level that can be told.
+
+    Beside a room, whose noise is unknown, far more is left than tells one valley from another.
+    """
+    return list(names).count("eq") == 1 and any(name in LEVELS for name in names) and "room" not in names
 
 
 def with_level(
