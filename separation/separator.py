@@ -387,9 +387,11 @@ def _gpu_has_bf16(device: str) -> bool:
 
 def _gpu_name(device: str) -> str:
     """What a verdict about a GPU is about; "" for a processor, whose name belongs to every verdict."""
+    if not device.startswith("cuda"):
+        return ""
     import torch
 
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else ""
+    return torch.cuda.get_device_name(device)
 
 
 def _best_device() -> str:
