@@ -109,6 +109,11 @@ class Corpus:
         self._finished(name)
         return table.read(self.table(name), record_type)
 
+    def digest(self, name: str) -> str:
+        """What tells the rows of a table from any others. Raises CorpusError as ``rows`` does."""
+        self._finished(name)
+        return table.digest(self.table(name))
+
     def _finished(self, name: str) -> None:
         path = self.table(name)
         if not path.exists():

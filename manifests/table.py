@@ -88,13 +88,13 @@ def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     try:
-        digest, count = _Digest(record_type), 0
+        rows_digest, count = _Digest(record_type), 0
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for chunk in _chunks(rows):
                 writer.write_table(pa.Table.from_pylist(adapter.dump_python(chunk, context="arrow"), schema=schema))
-                digest.add(chunk)
+                rows_digest.add(chunk)
                 count += len(chunk)
-            writer.add_key_value_metadata({"digest": digest.hexdigest()})
+            writer.add_key_value_metadata({"digest": rows_digest.hexdigest()})
         os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101  # mkstemp makes files that only the owner can read
         os.replace(temporary, path)  # noqa: PTH105  # the name says that it replaces
     finally:
@@ -109,8 +109,9 @@ def _chunks(rows: Iterable[R]) -> Iterator[tuple[R, ...]]:
 
 
 def replace(path: Path, rows: Sequence[Record], record_type: type[Record], *, made_from: str = "") -> None:
-    """Writes a finished table unless it already holds these rows."""
-    if not path.exists() or column(path, "id") != [row.id for row in rows] or _metadata(path).get("made_from") != made_from:  # type: ignore[attr-defined]
+    """Writes a finished table unless it already holds these rows, every column of them, and says that it was made from the same."""
+    standing = _metadata(path) if path.exists() else {}
+    if standing.get("made_from") != made_from or standing.get("digest") != _digest(rows, record_type):
         write(path, rows, record_type, made_from=made_from)
 
 
@@ -132,10 +133,10 @@ class _Digest:
 
 
 def _digest(rows: Iterable[Record], record_type: type[Record]) -> str:
-    digest = _Digest(record_type)
+    whole = _Digest(record_type)
     for chunk in _chunks(rows):
-        digest.add(chunk)
-    return digest.hexdigest()
+        whole.add(chunk)
+    return whole.hexdigest()
 
 
 def is_as_written(path: Path, record_type: type[Record], rows: Sequence[Record] | None = None) -> bool:
@@ -186,6 +187,11 @@ def column(path: Path, name: str) -> list[Any]:
 def made_from(path: Path) -> str | None:
     """What a finished table says it was made from (the id of its inputs), or None if there is no such table."""
     return _metadata(path).get("made_from", "") if path.exists() else None
+
+
+def digest(path: Path) -> str:
+    """What a finished table says of its rows: the digest of all their columns, in their order. "" if there is no such table."""
+    return _metadata(path).get("digest", "") if path.exists() else ""
 
 
 def versions(path: Path) -> dict[str, str]:

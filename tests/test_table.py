@@ -330,6 +330,29 @@ def test_made_from_and_column_read_without_the_rows(tmp_path):
     assert table.column(path, "row_id") == ["1.mp3", "2.mp3"]
 
 
+def test_table_is_replaced_when_any_column_changed_and_only_then(tmp_path):
+    path = tmp_path / "rejected.parquet"
+    row = rejected(1)
+    table.replace(path, [row], Rejected, made_from="abc")
+    written = path.stat().st_ino
+    table.replace(path, [row], Rejected, made_from="abc")
+    assert path.stat().st_ino == written
+    corrected = row.model_copy(update={"reason": "not a sound file"})  # the same id, as of a track whose rights were corrected
+    table.replace(path, [corrected], Rejected, made_from="abc")
+    assert table.read(path, Rejected) == [corrected]
+    table.replace(path, [corrected], Rejected, made_from="other")
+    assert table.made_from(path) == "other"
+
+
+def test_digest_of_a_table_tells_its_rows_from_others(tmp_path):
+    path = tmp_path / "rejected.parquet"
+    assert table.digest(path) == ""
+    table.write(path, [rejected(1)], Rejected)
+    one = table.digest(path)
+    table.write(path, [rejected(1).model_copy(update={"subject": "renamed"})], Rejected)
+    assert table.digest(path) not in ("", one)
+
+
 def test_failed_write_leaves_the_table_before_it_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "rejected.parquet"
     table.write(path, [rejected(1)], Rejected)

@@ -23,15 +23,12 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
     """Draws and writes down every pair. Skipped as a whole when nothing it depends on has changed."""
     config = corpus.config
     needed = _made_on_demand(corpus)
-    ids = {name: corpus.ids(name) for name in ("tracks", "stems", "estimates", *needed)}
-    splits = [table.column(corpus.table("tracks"), name) for name in ("split", "rights")]
     made_from = content_id(
         {
             "pairs": config.pairs.model_dump(mode="json"),
             "rights": config.rights.model_dump(mode="json"),
             "seed": config.seed,
-            "rows": ids,
-            "splits": splits,
+            "tables": {name: corpus.digest(name) for name in ("tracks", "stems", "estimates", *needed)},
             "version": __version__,
         }
     )

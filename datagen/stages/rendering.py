@@ -24,9 +24,15 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     """Renders every pair into the dataset. When all of it stands already, the pairs are not even read."""
     config = corpus.config
     held, note = unrendered(corpus)
-    ids = [pair_id for pair_id in corpus.ids("pairs") if pair_id not in held]
-    facts = {"dataset": config.dataset.model_dump(mode="json"), "rights": table.column(corpus.table("tracks"), "rights")}  # for the card
-    made_from = content_id({"pairs": ids, **facts, "version": __version__})
+    made_from = content_id(
+        {
+            "dataset": config.dataset.model_dump(mode="json"),
+            "rights": config.rights.model_dump(mode="json"),
+            "tables": {name: corpus.digest(name) for name in ("tracks", "stems", "pairs")},  # labels and card repeat what they say
+            "planned_from": table.made_from(corpus.table("pairs")),  # what is drawn again is drawn from the same
+            "version": __version__,
+        }
+    )
     if (standing := _standing(corpus, made_from)) is not None:
         refused = [row for row in corpus.rejected() if row.stage == "render"]
         return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
