@@ -96,7 +96,7 @@ def corpus_of(folder: Path, songs: int, *, duration_s: float, per_track: int, re
 
 def audio_file(path: str, duration_s: float, sha256: str) -> AudioFile:
     """The row of a file that is as long as it says."""
-    return AudioFile(path=path, sample_rate=RATE, num_channels=2, num_frames=round(duration_s * RATE), sha256=sha256)
+    return AudioFile(path=path, sample_rate=RATE, num_channels=2, num_frames=round(duration_s * RATE), num_bytes=0, sha256=sha256)
 
 
 def best(times: Sequence[float]) -> float:

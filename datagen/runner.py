@@ -12,7 +12,6 @@ Conventions
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests import table
+from manifests.audio import has_size
 from manifests.records import AudioFile, Record, Refused, Rejected, seal
 
 Work = Callable[[Any], Sequence[Record]]  # the payload of a task -> its rows; raises Refused
@@ -155,10 +155,10 @@ def files_of(row: object) -> Iterator[AudioFile]:
 
 
 def files_exist(folder: Path, rows: Iterable[Record]) -> bool:
-    """Whether every file that the rows name is there. Rows about the songs folder name none in the corpus."""
+    """Whether every file that the rows name is there and whole. Rows about the songs folder name none in the corpus."""
     root = str(folder)
-    named = (f"{root}/{file.path}" for row in rows if not hasattr(row, "source") for file in files_of(row))
-    return all(map(os.path.exists, named))  # a start over a finished corpus is mostly this
+    named = (file for row in rows if not hasattr(row, "source") for file in files_of(row))
+    return all(has_size(f"{root}/{file.path}", file.num_bytes) for file in named)  # a start over a finished corpus is mostly this
 
 
 def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:

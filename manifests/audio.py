@@ -68,6 +68,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def has_size(path: str, num_bytes: int) -> bool:
+    """Whether there is a file of this size: a power cut can leave one that is empty, or short, under a final name."""
+    try:
+        return os.stat(path).st_size == num_bytes  # noqa: PTH116  # asked of 50,000 files at a start over a finished corpus
+    except (OSError, ValueError):
+        return False
+
+
 def probe(path: Path | str, *, stream: int = 0) -> AudioInfo:
     """Reads the header of a sound file. Raises Refused with a reason if it is none."""
     path = Path(path)
@@ -296,13 +304,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 class Writer:
     """Writes a sound file block by block: a context manager that renames into place on success and leaves nothing on failure.
 
-    ``write(block)`` takes float32 [C, t]. ``sha256`` is set once the file stands.
+    ``write(block)`` takes float32 [C, t]. ``sha256`` and ``num_bytes`` are set once the file stands.
     """
 
     def __init__(self, path: Path | str, sample_rate: int, num_channels: int, *, encoding: Encoding = "flac24") -> None:
         self.path = Path(path)
         self.sample_rate, self.num_channels, self.encoding = sample_rate, num_channels, encoding
-        self.num_frames = 0
+        self.num_frames = self.num_bytes = 0
         self.sha256 = ""
         self._temporary = _temporary(self.path)
 
@@ -341,7 +349,7 @@ class Writer:
                 self._file.write(_wav_header(self.sample_rate, self.num_channels, self.num_frames))
             self._file.close()
             if kind is None:
-                self.sha256 = file_sha256(self._temporary)
+                self.sha256, self.num_bytes = file_sha256(self._temporary), self._temporary.stat().st_size
                 self._temporary.replace(self.path)
         finally:
             self._temporary.unlink(missing_ok=True)

@@ -162,6 +162,7 @@ def _measure(songs: Path, path: str, stream: int) -> tuple[AudioFile, float, lis
         sample_rate=info.sample_rate,
         num_channels=info.num_channels,
         num_frames=num_frames,
+        num_bytes=place.stat().st_size,
         sha256=audio.file_sha256(place),
         stream=stream,
     )

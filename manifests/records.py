@@ -87,6 +87,7 @@ class AudioFile(Record):
     sample_rate: int = Field(gt=0, description="Hz")
     num_channels: int = Field(ge=1)
     num_frames: int = Field(ge=0)
+    num_bytes: int = Field(ge=0, description="size of the whole file: a start that finds another size makes the file again")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the whole file")
     stream: int = Field(0, ge=0, description="which audio stream of the file (STEM mp4 holds five)")
 

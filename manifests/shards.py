@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests import table
-from manifests.audio import Audio, load_range
+from manifests.audio import Audio, has_size, load_range
 from manifests.records import Refused, Shard
 
 DATASET = "dataset"  # the folder of a corpus that a training job reads
@@ -103,6 +103,7 @@ class Places:
         """The damaged shard that holds a sound file, or None."""
         return self._lost.get(path)
 
-    def exists(self, path: str) -> bool:
-        """Whether the sound file is there, in a whole shard or by itself."""
-        return path in self._inside or os.path.exists(f"{self.dataset}/{path.partition('/')[2]}")  # noqa: PTH110  # of 50,000 files
+    def exists(self, path: str, num_bytes: int) -> bool:
+        """Whether the sound file is there with this size, in a whole shard or by itself."""
+        inside = self._inside.get(path)
+        return (inside is not None and inside.num_bytes == num_bytes) or has_size(f"{self.dataset}/{path.partition('/')[2]}", num_bytes)

@@ -17,7 +17,7 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ class StemFile:
     sample_rate: int
     num_channels: int
     num_frames: int
+    num_bytes: int
     sha256: str
 
     def record(self, corpus: Path) -> AudioFile:
@@ -48,6 +49,7 @@ class StemFile:
             sample_rate=self.sample_rate,
             num_channels=self.num_channels,
             num_frames=self.num_frames,
+            num_bytes=self.num_bytes,
             sha256=self.sha256,
             stream=0,
         )
@@ -168,7 +170,7 @@ class StemFolder:
                 for raw in self._stems:
                     rest -= _rounded(raw.read(start, stop), gain)
                 writer.write((rest / FULL_SCALE).astype(np.float32))
-        return StemFile(writer.path, self.sample_rate, self.num_channels, writer.num_frames, writer.sha256)
+        return StemFile(writer.path, self.sample_rate, self.num_channels, writer.num_frames, writer.num_bytes, writer.sha256)
 
     def _place(self, written: Sequence[StemFile]) -> list[StemFile]:
         placed: list[StemFile] = []
@@ -176,7 +178,7 @@ class StemFolder:
             for file in written:
                 final = self.out_folder / file.path.name
                 file.path.replace(final)
-                placed.append(StemFile(final, file.sample_rate, file.num_channels, file.num_frames, file.sha256))
+                placed.append(replace(file, path=final))
         except OSError:
             for file in placed:
                 file.path.unlink(missing_ok=True)

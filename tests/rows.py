@@ -22,7 +22,12 @@ NAMES = ("drums", "bass", "other", "vocals", "residual")
 
 def audio_file(name: str, *, duration_s: float = 20.0, sample_rate: int = 44_100) -> AudioFile:
     return AudioFile(
-        path=f"{name}.flac", sample_rate=sample_rate, num_channels=2, num_frames=int(duration_s * sample_rate), sha256=content_id(name) * 4
+        path=f"{name}.flac",
+        sample_rate=sample_rate,
+        num_channels=2,
+        num_frames=int(duration_s * sample_rate),
+        num_bytes=1_000,
+        sha256=content_id(name) * 4,
     )
 
 

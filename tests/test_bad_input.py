@@ -163,7 +163,7 @@ def test_unreadable_folder_is_refused_and_the_rest_is_read(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("path", ["../secret.flac", "/etc/passwd", "a/../../b.flac"])
 def test_source_outside_the_songs_folder_is_refused(tmp_path, path):
-    row = AudioFile.model_construct(path=path, sample_rate=44_100, num_channels=2, num_frames=1, sha256="0" * 64, stream=0)
+    row = AudioFile.model_construct(path=path, sample_rate=44_100, num_channels=2, num_frames=1, num_bytes=1, sha256="0" * 64, stream=0)
     with pytest.raises(Refused, match="leaves its folder"):
         catalog.source_changed(tmp_path, row)
     with pytest.raises(Refused, match="leaves its folder"):

@@ -37,7 +37,7 @@ GAIN_DB = -1.5
 
 def written(corpus: Path, path: str, samples: np.ndarray, sample_rate: int, encoding: str = "flac24") -> AudioFile:
     sha256 = audio.save(corpus / path, samples, sample_rate, encoding=encoding)
-    shape = {"num_channels": samples.shape[0], "num_frames": samples.shape[1]}
+    shape = {"num_channels": samples.shape[0], "num_frames": samples.shape[1], "num_bytes": (corpus / path).stat().st_size}
     return AudioFile(path=path, sample_rate=sample_rate, sha256=sha256, **shape)
 
 

@@ -29,7 +29,7 @@ names = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=
 
 
 def audio_file(path: str = "a.flac", sha256: str = "0" * 64, **columns: object) -> AudioFile:
-    return AudioFile(path=path, sample_rate=44_100, num_channels=2, num_frames=10, sha256=sha256, **columns)
+    return AudioFile(path=path, sample_rate=44_100, num_channels=2, num_frames=10, num_bytes=1_000, sha256=sha256, **columns)
 
 
 @given(st.dictionaries(st.text(), json_values, max_size=5))

@@ -37,7 +37,14 @@ def sources(tmp_path, synthetic_song):
     files = {}
     for number, (name, audio) in enumerate(synthetic_song.items()):
         sha256 = save(tmp_path / f"{name}.flac", audio, RATE)
-        files[f"{number:016x}"] = AudioFile(path=f"{name}.flac", sample_rate=RATE, num_channels=2, num_frames=audio.shape[1], sha256=sha256)
+        files[f"{number:016x}"] = AudioFile(
+            path=f"{name}.flac",
+            sample_rate=RATE,
+            num_channels=2,
+            num_frames=audio.shape[1],
+            num_bytes=(tmp_path / f"{name}.flac").stat().st_size,
+            sha256=sha256,
+        )
     return Sources(tmp_path, files), {file.path.removesuffix(".flac"): key for key, file in files.items()}
 
 

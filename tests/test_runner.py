@@ -86,7 +86,7 @@ def test_a_task_whose_file_is_gone_is_done_again(tmp_path):
 
     def make(_):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
+        path.write_bytes(bytes(stem.audio.num_bytes))
         return [stem]
 
     finish(stage, run(stage, task, shared(make, Workers())).rows)
@@ -141,3 +141,20 @@ run(Stage("catalog", Path({str(tmp_path)!r}), "tracks", Track), tasks(4), shared
     assert process.returncode != 0
     with table.Journal(tmp_path / "tracks.jsonl.part", Track) as journal:
         assert set(journal.tasks) == {content_id(0), content_id(1)}
+
+
+def test_a_task_whose_file_is_empty_or_short_is_done_again(tmp_path):
+    stage = Stage("separate", tmp_path, "stems", Stem)
+    (stem, *_) = stems_of(track(0))
+    task, path = [Task(stem.task_id, "song", stem.track_id, None)], tmp_path / stem.audio.path
+
+    def make(_):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(stem.audio.num_bytes))
+        return [stem]
+
+    finish(stage, run(stage, task, shared(make, Workers())).rows)
+    for left in (0, stem.audio.num_bytes - 1):  # what a power cut can leave under a final name
+        os.truncate(path, left)
+        assert run(stage, task, shared(make, Workers())).done == 1
+    assert run(stage, task, shared(make, Workers())).skipped == 1

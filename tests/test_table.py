@@ -41,6 +41,7 @@ audio_files = st.builds(
     sample_rate=st.integers(1, 384_000),
     num_channels=st.integers(1, 2),
     num_frames=st.integers(0, 2**40),
+    num_bytes=st.integers(0, 2**50),
     sha256=st.just("a" * 64),
     stream=st.integers(0, 4),
 )
@@ -300,7 +301,9 @@ def test_rows_that_come_one_by_one_give_the_same_rows_and_digest_as_a_list(tmp_p
 
 def test_path_in_a_table_that_leaves_its_folder_is_refused(tmp_path):
     path = tmp_path / "stems.parquet"
-    audio = AudioFile.model_construct(path="../../secret.flac", sample_rate=1, num_channels=1, num_frames=1, sha256="0" * 64, stream=0)
+    audio = AudioFile.model_construct(
+        path="../../secret.flac", sample_rate=1, num_channels=1, num_frames=1, num_bytes=1, sha256="0" * 64, stream=0
+    )
     columns = {"task_id": ID, "track_id": ID, "name": "drums", "origin": "reference", "gain_db": 0.0, "closure_db": None}
     pq.write_table(pa.Table.from_pylist([{"id": ID, "audio": audio.model_dump(), **columns}], table.arrow_schema(Stem)), path)
     with pytest.raises(ValueError, match=r"stems.parquet: row 0.audio.path.*'../../secret.flac' leaves its folder"):
@@ -380,7 +383,7 @@ def test_id_survives_the_way_through_parquet(tmp_path):
         task_id=ID,
         track_id=ID,
         name="drums",
-        audio=AudioFile(path="a.flac", sample_rate=44_100, num_channels=2, num_frames=3, sha256="0" * 64),
+        audio=AudioFile(path="a.flac", sample_rate=44_100, num_channels=2, num_frames=3, num_bytes=99, sha256="0" * 64),
         origin="reference",
         gain_db=-0.1,
         closure_db=1 / 3,

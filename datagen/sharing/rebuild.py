@@ -162,7 +162,7 @@ class Rebuild:
             for block in aligned(copy.path, mark, copy.offset_frames, copy.gain):
                 writer.write(block)
         facts = {"sample_rate": mark.sample_rate, "num_channels": mark.num_channels, "num_frames": mark.num_frames}
-        file = AudioFile(path=path, sha256=writer.sha256, **facts)
+        file = AudioFile(path=path, sha256=writer.sha256, num_bytes=writer.num_bytes, **facts)
         self._say(recorded, "another encoding", copy.said, offset_frames=copy.offset_frames, distortion_db=copy.distortion_db)
         notes = (*recorded.notes, copy.said)
         return recorded.model_copy(update={"id": track_id(file), "audio": file, "references": (), "notes": notes})

@@ -42,14 +42,16 @@ class DatasetWriter(Protocol):
 
 
 class Present:
-    """Says of rows whether their sound files are there, by themselves or in whole shards: what a start may skip."""
+    """Says of rows whether their sound files are there and whole, by themselves or in whole shards: what a start may skip."""
 
     def __init__(self, corpus: Path) -> None:
         self._places = shards.Places(corpus / DATASET)
 
     def __call__(self, rows: Sequence[Record]) -> bool:
-        """Whether every sound file of these examples is there."""
-        return all(self._places.exists(file.audio.path) for row in rows if isinstance(row, Example) for file in row.signals)
+        """Whether every sound file of these examples is there, with as many bytes as its row says."""
+        return all(
+            self._places.exists(file.audio.path, file.audio.num_bytes) for row in rows if isinstance(row, Example) for file in row.signals
+        )
 
 
 def loose_task_id(pair: Pair, encoding: Encoding) -> str:
@@ -93,6 +95,7 @@ def write_signals(
                 sample_rate=pair.sample_rate,
                 num_channels=audio.shape[0],
                 num_frames=audio.shape[1],
+                num_bytes=len(data),
                 sha256=hashlib.sha256(data).hexdigest(),
             )
             levelled_db = signals.levelled_db[signal.name] if isinstance(signals, Rendered) else ()
