@@ -21,7 +21,7 @@ from typing import Any, cast
 import numpy as np
 
 from manifests.audio import Audio, load, resample
-from manifests.records import AudioFile, Branch, EffectUse, Pair, Refused, Signal
+from manifests.records import AudioFile, Branch, Change, EffectUse, Pair, Refused, Signal
 
 Read = Callable[[str, int, int, int], Audio]  # (source id, start frame, number of frames, sample rate) -> [C, T]
 
@@ -31,12 +31,14 @@ RESAMPLING_MARGIN_S = 0.1  # read on both sides of an excerpt before resampling;
 class Rendered(dict[str, Audio]):
     """{signal name: audio}, inputs first, and what only rendering can know.
 
-    ``levelled_db`` holds for each signal the gains in dB that its effects ``loudness`` gave, branch by branch, then those of its bus.
+    ``levelled_db`` holds for each signal the gains in dB that its effects ``loudness`` gave, branch by branch, then those of its bus;
+    ``changes`` what each removed or added effect does by itself.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.levelled_db: dict[str, tuple[float, ...]] = {}
+        self.changes: tuple[Change, ...] = ()
 
 
 def render(pair: Pair, read: Read) -> Rendered:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -41,6 +42,11 @@ def canonical_json(value: Any) -> str:
 def content_id(value: Any) -> str:
     """The first 16 hex digits of the SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def finite(value: Any) -> Any:
+    """The value, but infinity as the text "inf" or "-inf", which every reader of JSON takes."""
+    return str(value) if value in (math.inf, -math.inf) else value
 
 
 def inside(path: str) -> str:
@@ -137,8 +143,8 @@ class Stem(Record):
     )
 
 
-class EffectUse(Record):
-    """An effect with the settings it is used with."""
+class Configured(Record):
+    """An effect and its settings. Infinity, which strict JSON has no number for, is the text "inf" or "-inf"; the effects read it back."""
 
     effect: str
     settings: dict[str, Scalar] = Field(default_factory=dict)
@@ -148,7 +154,7 @@ class EffectUse(Record):
     def _in_order(cls, value: Any) -> Any:
         # In the order of their names: equal settings are then written alike, whoever drew them.
         settings = json.loads(value) if isinstance(value, str) else value
-        return dict(sorted(settings.items())) if isinstance(settings, dict) else settings
+        return {name: finite(settings[name]) for name in sorted(settings)} if isinstance(settings, dict) else settings
 
     @field_serializer("settings")
     def _as_text_in_arrow(self, value: dict[str, Scalar], info: SerializationInfo) -> Any:
@@ -156,7 +162,17 @@ class EffectUse(Record):
         return to_json(value).decode() if info.context == "arrow" else value  # in order already; json would take five times as long
 
 
-class EffectEstimate(EffectUse):
+class EffectUse(Configured):
+    """An effect with the settings it is used with, and what it is to the pair."""
+
+    role: Literal["kept", "removed", "added"] | None = Field(
+        None,
+        description="kept: on both sides of the pair; removed: on the side of the inputs only; added: on that of the targets only; "
+        "None: it only brings to a level, or nothing is to be learnt from it",
+    )
+
+
+class EffectEstimate(Configured):
     """An effect whose settings were estimated from the audio, with how far to trust them."""
 
     confidence: float = Field(ge=0, le=1)
@@ -295,6 +311,9 @@ class Pair(Record):
     redraw_below: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="refused if the MR-STFT distance of first input and target is smaller; 0: never"
     )
+    min_change_db: Db | None = Field(
+        None, description="refused if a removed or added effect changes its signal by less (``Change.change_db``); None: never"
+    )
 
 
 class SignalFile(Record):
@@ -310,6 +329,23 @@ class SignalFile(Record):
     )
 
 
+class Change(Record):
+    """What one removed or added effect does by itself: measured while rendering, by leaving it out, before any joint gain."""
+
+    signal: str = Field(description="the signal that it was measured in")
+    branch: int | None = Field(description="number of the branch whose chain holds the effect; None: the signal's bus")
+    position: int = Field(ge=0, description="of the effect in that chain")
+    effect: str
+    change_db: Db | None = Field(
+        description="energy of the difference that leaving it out makes to the output of that chain, over the energy of the output, in dB; "
+        "up to the best one gain, but for a fader, whose gain is its effect. None: it changes nothing"
+    )
+    mean_reduction_db: Db | None = Field(
+        None, description="of compressor and limiter: mean gain reduction where the input is above -60 dB of its peak; None: another effect"
+    )
+    most_reduction_db: Db | None = Field(None, description="of compressor and limiter: largest gain reduction there")
+
+
 class Example(Record):
     """A rendered pair: its files, and the values that only rendering can know."""
 
@@ -318,6 +354,7 @@ class Example(Record):
     pair_id: Id
     gain_db: Db = Field(description="one gain for all signals of the example, applied before writing; 0 unless a peak needed it")
     signals: tuple[SignalFile, ...]
+    changes: tuple[Change, ...] = Field((), description="one for each removed or added effect, signal by signal in the order of the chains")
 
 
 class Member(Record):

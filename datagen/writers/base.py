@@ -100,7 +100,8 @@ def write_signals(
             )
             levelled_db = signals.levelled_db[signal.name] if isinstance(signals, Rendered) else ()
             files.append(_signal_file(role, signal, file, audio, levelled_db))
-    return seal(Example, task_id=task_id, pair_id=pair.id, gain_db=gain_db, signals=tuple(files))
+    changes = signals.changes if isinstance(signals, Rendered) else ()
+    return seal(Example, task_id=task_id, pair_id=pair.id, gain_db=gain_db, signals=tuple(files), changes=changes)
 
 
 def encoding_of(signal: Signal, encoding: Encoding) -> Encoding:
