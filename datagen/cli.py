@@ -39,6 +39,7 @@ from datagen.verbs.options import (
 )
 from datagen.verbs.running import close, corpus_of, one_stage, run_stages, shared_out
 from datagen.verbs.terminal import Terminal
+from datagen.verbs.visible import visible
 
 app = typer.Typer(
     name="stemwright",
@@ -224,5 +225,5 @@ def main() -> None:
 
 
 def _fail(message: str, exit_code: int) -> None:
-    sys.stderr.write(f"stemwright: {message}\n")
+    sys.stderr.write(visible(f"stemwright: {message}") + "\n")
     sys.exit(exit_code)

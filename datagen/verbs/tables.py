@@ -196,7 +196,7 @@ def effects_table(names: Sequence[str]) -> Table:
     table.add_column("meaning", overflow="fold")
     for name in names:
         table.add_section()
-        table.add_row(f"[bold]{name}[/bold]")
+        table.add_row(name, style="bold")
         for row in effects_rows([name]):
             span = row["unit"] if row["low"] is None else f"{row['low']:g} to {row['high']:g} {row['unit']}"
             table.add_row(f"  {row['setting']}", span.strip(), _plain(row["neutral"]), row["description"])
