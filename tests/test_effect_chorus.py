@@ -34,9 +34,24 @@ def test_swing_is_measured_back_from_a_ramp() -> None:
 def test_mix_and_feedback_are_measured_back_from_an_impulse() -> None:
     impulse = torch.zeros(1, 4000, dtype=torch.float64)
     impulse[0, 0] = 1.0
-    # Without a swing the copy is a delay line: 441 samples here.
-    wet = chorus.apply(impulse, SAMPLE_RATE, Settings(depth=0.0, centre_ms=10.0, feedback=0.6, mix=0.25))[0].numpy()
-    np.testing.assert_allclose(wet[::441][:5], [0.75, 0.25, 0.25 * 0.6, 0.25 * 0.36, 0.25 * 0.216], atol=1e-9)
+    # Without a swing the copy is a delay line: 441 samples here, and one more each time that it is fed back.
+    wet = chorus.apply(impulse, SAMPLE_RATE, Settings(depth=0.0, centre_ms=10.0, feedback=-0.6, mix=0.25))[0].numpy()
+    found = np.flatnonzero(np.abs(wet) > 1e-6)[:5]
+    np.testing.assert_array_equal(found, [0, 441, 441 + 442, 441 + 2 * 442, 441 + 3 * 442])
+    np.testing.assert_allclose(wet[found], [0.75, 0.25, 0.25 * -0.6, 0.25 * 0.36, 0.25 * -0.216], atol=1e-9)
+
+
+def test_a_swing_in_milliseconds_is_that_against_the_centre_and_stops_at_one_millisecond() -> None:
+    ramp = torch.arange(SAMPLE_RATE, dtype=torch.float64)[None]
+
+    def delays_ms(**settings: float) -> torch.Tensor:
+        settings = {"rate_hz": 2.0, "centre_ms": 5.0, "mix": 1.0, "depth": 0.0, **settings}
+        return (ramp - chorus.apply(ramp, SAMPLE_RATE, Settings(**settings)))[0, 1000:] * 1000.0 / SAMPLE_RATE
+
+    torch.testing.assert_close(delays_ms(depth_ms=2.0), delays_ms(depth=0.4))
+    wide = delays_ms(depth_ms=6.0)
+    assert float(wide.min()) == pytest.approx(1.0)
+    assert float(wide.max()) == pytest.approx(11.0, abs=1e-3)
 
 
 def test_vibrato_moves_the_pitch_by_the_slope_of_the_delay() -> None:
@@ -61,8 +76,8 @@ def test_gradients_are_exact() -> None:
         return torch.tensor(value, dtype=torch.float64, requires_grad=True)
 
     audio = torch.randn(2, 2, 60, dtype=torch.float64, requires_grad=True)
-    names = ("rate_hz", "depth", "centre_ms", "feedback", "mix", "phase")
-    values = [number(value) for value in ([3.0, 7.0], 0.3, 6.3, 0.4, [0.3, 0.6], 0.1)]
+    names = ("rate_hz", "depth", "depth_ms", "centre_ms", "feedback", "mix", "phase")
+    values = [number(value) for value in ([3.0, 7.0], 0.3, 1.2, 6.3, 0.4, [0.3, 0.6], 0.1)]
 
     def run(x: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
         return chorus.apply(x, 1000, Settings(**dict(zip(names, numbers, strict=True))))

@@ -73,3 +73,12 @@ def test_gradients_are_exact() -> None:
     audio = torch.randn(2, 1, 8, dtype=torch.float64, requires_grad=True)
     values = (number([6.0, 12.0]), number([0.2, -0.4]))
     assert torch.autograd.gradcheck(lambda x, d, a: distortion.apply(x, SAMPLE_RATE, Settings(drive_db=d, asymmetry=a)), (audio, *values))
+
+
+@pytest.mark.parametrize("asymmetry", [0.5, -1.0])
+def test_soft_signals_keep_their_digits_in_single_precision(asymmetry: float) -> None:
+    soft = 1e-6 * torch.randn(1, 5000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    settings = Settings(drive_db=20.0, asymmetry=asymmetry)
+    exact = distortion.apply(soft, SAMPLE_RATE, settings)
+    error = distortion.apply(soft.float(), SAMPLE_RATE, settings).double() - exact
+    assert 10.0 * math.log10(float(error.square().sum() / exact.square().sum())) < -120.0

@@ -88,8 +88,9 @@ def test_width_is_measured_back_from_the_difference_of_the_channels() -> None:
         np.testing.assert_allclose(narrow.sum(0), wide.sum(0), atol=1e-12)
 
 
-def test_mono_and_stereo_have_the_same_left_tail() -> None:
-    np.testing.assert_allclose(tail(1.0, channels=1)[0], tail(1.0, width=1.0)[0], atol=1e-15)
+@pytest.mark.parametrize("width", [0.0, 0.3, 1.0])
+def test_one_channel_has_the_left_tail_times_a_quarter_of_one_plus_width(width: float) -> None:
+    np.testing.assert_allclose(tail(1.0, channels=1, width=width)[0], (1.0 + width) / 4.0 * tail(1.0, width=1.0)[0], atol=1e-15)
 
 
 def test_nothing_arrives_before_the_shortest_comb() -> None:

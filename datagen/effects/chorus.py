@@ -1,17 +1,20 @@
 """Chorus: a copy of the signal through a delay that swings, mixed with the direct sound.
 
-    u[n] = x[n] + feedback w[n],    w[n] = u(n - d[n]),    y = (1 - mix) x + mix w
-    d[n] = centre_ms (1 + depth sin(2π (rate_hz n / sample_rate + phase)))
+    u[n] = x[n] + feedback w[n-1],    w[n] = u(n - d[n]),    y = (1 - mix) x + mix w
+    d[n] = max(centre_ms + depth_ms s[n], min(1 ms, centre_ms)) (1 + depth s[n]),    s[n] = sin(2π (rate_hz n / sample_rate + phase))
 
 Conventions
-    The delay line is read between samples by linear interpolation and never less than one sample back. A mix of 0 changes nothing.
+    The swing is given against the centre (depth), in milliseconds (depth_ms), or both. The delay line is read between samples by linear
+    interpolation and never less than one sample back. A mix of 0 changes nothing.
+    With depth 0, depth_ms 10 times its depth, its feedback with the other sign and a phase of 0.5 it is JUCE's chorus, to -120 dB but for
+    the oscillator, whose phase JUCE sums in single precision: 0.002 cycles off after 5 s, unless the step is a multiple of 2^-21 radians.
     The swing starts with the excerpt, at ``phase`` of a cycle, alike in all channels.
     It has no ``fit``: a start for rate, depth and phase needs the track of the delay over time, which nothing here measures, and without a
     start the waveform has a valley for every period of the music.
     The recursion runs on the CPU in the type of the audio; a signal on a GPU is brought there and back.
 
 References
-    ``TYPICAL``: RemFX 2023 for rate, centre, feedback and mix; its depth in another unit.
+    ``TYPICAL``: RemFX 2023 for rate, centre, feedback and mix; its depth in another unit. JUCE's chorus as its output shows it.
 """
 
 from __future__ import annotations
@@ -28,7 +31,15 @@ from datagen.effects.signal import checked, column, is_off
 
 NAME = "chorus"
 
-TYPICAL = {"rate_hz": (0.25, 1.5), "depth": (0.1, 0.6), "centre_ms": (5.0, 10.0), "feedback": (0.1, 0.4), "mix": (0.15, 0.4)}
+TYPICAL = {
+    "rate_hz": (0.25, 1.5),
+    "depth": (0.1, 0.6),
+    "depth_ms": 0.0,
+    "centre_ms": (5.0, 10.0),
+    "feedback": (0.1, 0.4),
+    "mix": (0.15, 0.4),
+}
+LEAST_MS = 1.0  # JUCE's: a swing in milliseconds beyond the centre stays there
 
 
 class Settings(EffectSettings):
@@ -36,8 +47,9 @@ class Settings(EffectSettings):
 
     rate_hz: float = setting(1.0, low=0.05, high=10.0, unit="Hz", scale="log", description="swings a second")
     depth: float = setting(0.25, low=0.0, high=0.95, description="how far the delay swings, against its centre")
+    depth_ms: float = setting(0.0, low=0.0, high=20.0, unit="ms", description="how far it swings besides, in milliseconds")
     centre_ms: float = setting(7.0, low=0.5, high=50.0, unit="ms", scale="log", description="delay in the middle of a swing")
-    feedback: float = setting(0.0, low=0.0, high=0.9, description="how much of the copy is delayed again")
+    feedback: float = setting(0.0, low=-0.9, high=0.9, description="how much of the copy is delayed again")
     mix: float = setting(0.0, low=0.0, high=1.0, description="0: direct sound only, 1: copy only")
     phase: float = setting(0.0, low=0.0, high=1.0, unit="cycle", description="where in its swing the delay starts")
 
@@ -61,7 +73,9 @@ def _delays(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.
 
     n = torch.arange(audio.shape[-1], dtype=torch.float64, device=audio.device)
     swing = torch.sin((2.0 * math.pi) * (number(settings.rate_hz) / sample_rate * n + number(settings.phase)))
-    samples = number(settings.centre_ms) * (sample_rate / 1000.0) * (1.0 + number(settings.depth) * swing)
+    centre = number(settings.centre_ms)
+    base = torch.maximum(centre + number(settings.depth_ms) * swing, centre.clamp(max=LEAST_MS))
+    samples = base * (sample_rate / 1000.0) * (1.0 + number(settings.depth) * swing)
     return samples.clamp(min=1.0).expand(*audio.shape[:-2], -1).reshape(-1, audio.shape[-1])
 
 
@@ -98,13 +112,15 @@ def _forward(x, delays, feedback, w, u):  # type: ignore[no-untyped-def]
     items, channels, frames = x.shape
     for i in range(items):
         for c in range(channels):
+            before = 0.0
             for n in range(frames):
                 whole = int(delays[i, n])
                 part = delays[i, n] - whole
                 near = u[i, c, n - whole] if n >= whole else 0.0
                 far = u[i, c, n - whole - 1] if n > whole else 0.0
-                w[i, c, n] = near + part * (far - near)
-                u[i, c, n] = x[i, c, n] + feedback[i] * w[i, c, n]
+                u[i, c, n] = x[i, c, n] + feedback[i] * before
+                before = near + part * (far - near)
+                w[i, c, n] = before
 
 
 @numba.njit(cache=True, nogil=True)
@@ -114,8 +130,9 @@ def _adjoint(w_bar, delays, feedback, w, u, u_bar, d_bar, f_bar):  # type: ignor
     for i in range(items):
         for c in range(channels):
             for n in range(frames - 1, -1, -1):
-                bar = w_bar[i, c, n] + feedback[i] * u_bar[i, c, n]
-                f_bar[i] += u_bar[i, c, n] * w[i, c, n]
+                after = u_bar[i, c, n + 1] if n + 1 < frames else 0.0
+                bar = w_bar[i, c, n] + feedback[i] * after
+                f_bar[i] += after * w[i, c, n]
                 whole = int(delays[i, n])
                 part = delays[i, n] - whole
                 near, far = 0.0, 0.0

@@ -44,7 +44,8 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
     scale = 2.0 / (torch.tanh(bias + gain) - torch.tanh(bias - gain))
     if is_off(settings.asymmetry, 0.0):
         return torch.tanh(gain * audio) * scale
-    return (torch.tanh(torch.addcmul(bias, gain, audio)) - torch.tanh(bias)) * scale
+    # tanh(a) - tanh(b) = tanh(a - b) (1 - tanh(a) tanh(b)): of a soft signal the difference itself would keep no digit in float32.
+    return torch.tanh(gain * audio) * (1.0 - torch.tanh(torch.addcmul(bias, gain, audio)) * torch.tanh(bias)) * scale
 
 
 def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:

@@ -1,13 +1,13 @@
 """Algorithmic reverberation in the structure of Freeverb: eight damped combs in parallel, then four all-passes in series.
 
     tail      w = allpass4(Σ_k comb_k(3 · 0.03 · mean of the channels))     other delays in each channel, 23 samples apart at 44.1 kHz
-    output    y_c = dry x_c + wet (width w_c + (1 - width) mean of w)
+    output    y_c = dry x_c + wet (width w_c + (1 - width) mean of w);   of one channel  y = dry x + wet (1 + width) / 4 w
 
 Conventions
-    Feedback of the combs is 0.7 + 0.28 room_size; the damping is a one-pole low-pass in their loop with the coefficient 0.4 damping at
-    44.1 kHz. Delays and damping are scaled to the sample rate, so that a room sounds alike at every rate. wet 0 and dry 1 change nothing.
+    Feedback of the combs is 0.7 + 0.28 room_size; the damping is a one-pole low-pass in their loop with the coefficient 0.4 damping.
+    Delays are scaled to the sample rate, the damping is not, as in JUCE. wet 0 and dry 1 change nothing.
     Freeverb multiplies its dry level by 2, which is written out here: its dry 0.6 is ``dry`` 1.2. With that the output is that of JUCE and
-    of what is built on it, to -115 dB of it.
+    of what is built on it, to -115 dB of it, in mono as well: there the width is but a second factor of the tail.
     The tail beyond the end is cut. The recursion runs on the CPU in the type of the audio; a signal on a GPU is brought there and back.
 
 References
@@ -55,9 +55,11 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
     if is_off(settings.wet, 0.0):
         return direct
     source = (GAIN * audio.mean(dim=-2)).reshape(-1, frames)
-    tail = Tank.apply(source, _coefficients(audio, sample_rate, settings), channels, sample_rate).reshape(audio.shape)
+    tail = Tank.apply(source, _coefficients(audio, settings), channels, sample_rate).reshape(audio.shape)
     wet = column(settings.wet, audio)
-    if channels == 1 or is_off(settings.width, 1.0):
+    if channels == 1:
+        return torch.addcmul(direct, wet * (1.0 + column(settings.width, audio)) / 4.0, tail)
+    if is_off(settings.width, 1.0):
         return torch.addcmul(direct, wet, tail)
     width = column(settings.width, audio)
     return torch.addcmul(direct, wet * width, tail) + wet * (1.0 - width) * tail.mean(dim=-2, keepdim=True)
@@ -198,14 +200,14 @@ def _delays(channels: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
     return scaled(COMB_DELAYS), scaled(ALLPASS_DELAYS)
 
 
-def _coefficients(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+def _coefficients(audio: torch.Tensor, settings: Settings) -> torch.Tensor:
     """Feedback and damping of each item, float64 [I, 2]."""
 
     def number(value: Any) -> torch.Tensor:
         return torch.as_tensor(value, dtype=torch.float64, device=audio.device)
 
     feedback = 0.7 + 0.28 * number(settings.room_size)
-    damping = (0.4 * number(settings.damping)) ** (44_100 / sample_rate)
+    damping = 0.4 * number(settings.damping)
     items = audio.new_zeros(audio.shape[:-2], dtype=torch.float64)
     return torch.stack(torch.broadcast_tensors(feedback, damping, items)[:2], dim=-1).reshape(-1, 2)
 
