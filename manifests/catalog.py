@@ -24,7 +24,8 @@ from pydantic import Field, model_validator
 
 from manifests import audio
 from manifests.listing import KINDS, Candidate, Found, artist_and_title, find, songs_root
-from manifests.records import AudioFile, Record, ReferenceStem, Refused, Split, Track, content_id, inside, track_id
+from manifests.names import inside
+from manifests.records import AudioFile, Record, ReferenceStem, Refused, Split, Track, content_id, track_id
 from manifests.truncation import missing_frames
 
 __all__ = [

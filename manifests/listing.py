@@ -20,7 +20,6 @@ import csv
 import difflib
 import io
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -29,7 +28,8 @@ from pydantic import ValidationError
 
 from manifests import audio
 from manifests.musdb_terms import terms_of
-from manifests.records import RESIDUAL, Record, Refused, RelativePath, Split
+from manifests.names import LONGEST_NAME, Name, RelativePath, is_name, name_from
+from manifests.records import RESIDUAL, Record, Refused, Split
 
 KINDS = ("auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq")
 CSV_COLUMNS = ("path", "title", "artist", "album", "rights", "split")
@@ -43,7 +43,7 @@ class Candidate(Record):
 
     path: RelativePath
     stream: int = 0
-    references: tuple[tuple[str, RelativePath, int], ...] = ()
+    references: tuple[tuple[Name, RelativePath, int], ...] = ()
     title: str | None = None
     artist: str | None = None
     album: str | None = None
@@ -149,8 +149,9 @@ def _add_multitrack(
     stems = {name: stem_name(name) for name in names if name != mixture}
     if mixture is None or not stems:
         listing.refuse(where, "a multitrack is a folder of a file named mixture (or mix) and its stems; " + _lacks(mixture, stems))
-    elif len(set(stems.values())) < len(stems) or not all(stems.values()) or RESIDUAL in stems.values():
-        listing.refuse(where, f"stems would be called {', '.join(stems.values())}; expected different names, none empty or {RESIDUAL!r}")
+    elif len(set(stems.values())) < len(stems) or not all(map(is_name, stems.values())) or RESIDUAL in stems.values():
+        expected = f"different names of Latin letters and digits, at most {LONGEST_NAME} characters, none empty or {RESIDUAL!r}"
+        listing.refuse(where, f"stems would be called {', '.join(stems.values())}; expected {expected}. Rename the files")
     else:
         files = [_below(root, folder, name) for name in (mixture, *stems)]
         _add(listing, root, source, files, columns, stem_names=tuple(stems.values()))
@@ -162,7 +163,7 @@ def _lacks(mixture: str | None, stems: Mapping[str, str]) -> str:
 
 def stem_name(file: str) -> str:
     """The name of a stem after its file: lower case, with underscores for all but letters and digits ("Hi-Hat.wav" is hi_hat)."""
-    return "_".join(re.findall(r"[a-z0-9]+", PurePosixPath(file).stem.lower()))
+    return name_from(PurePosixPath(file).stem)
 
 
 def _from_musdb18(root: Path, listing: _Listing) -> None:

@@ -19,8 +19,10 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator, model_validator
 from pydantic_core import to_json
+
+from manifests.names import LONGEST_EXCERPT_S, MOST_CHANNELS, MOST_FRAMES, Name, RelativePath, SampleRate, ShardPath
 
 Scalar = float | bool | str
 Split = Literal["train", "valid", "test"]
@@ -49,15 +51,6 @@ def finite(value: Any) -> Any:
     return str(value) if value in (math.inf, -math.inf) else value
 
 
-def inside(path: str) -> str:
-    """Returns the path unchanged if it stays below the folder it is relative to; raises ValueError otherwise."""
-    # By hand: pathlib would take half the time of reading a table.
-    if not path or path[0] in "/\\" or path[1:2] == ":" or "\0" in path or ".." in path.replace("\\", "/").split("/"):
-        raise ValueError(f"path {path!r} leaves its folder; expected a relative path without '..'. Was the table edited by hand?")
-    return path
-
-
-RelativePath = Annotated[str, AfterValidator(inside)]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Db = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -90,18 +83,18 @@ class AudioFile(Record):
     """A sound file as it was when its row was written."""
 
     path: RelativePath = Field(description="relative to the songs folder (sources) or the corpus folder (everything else)")
-    sample_rate: int = Field(gt=0, description="Hz")
-    num_channels: int = Field(ge=1)
-    num_frames: int = Field(ge=0)
+    sample_rate: SampleRate = Field(description="Hz")
+    num_channels: int = Field(ge=1, le=MOST_CHANNELS)
+    num_frames: int = Field(ge=0, le=MOST_FRAMES)
     num_bytes: int = Field(ge=0, description="size of the whole file: a start that finds another size makes the file again")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the whole file")
-    stream: int = Field(0, ge=0, description="which audio stream of the file (STEM mp4 holds five)")
+    stream: int = Field(0, ge=0, le=MOST_CHANNELS, description="which audio stream of the file (STEM mp4 holds five)")
 
 
 class ReferenceStem(Record):
     """One of a multitrack's own stems."""
 
-    name: str
+    name: Name
     audio: AudioFile
 
 
@@ -134,7 +127,7 @@ class Stem(Record):
     id: Id
     task_id: Id
     track_id: Id
-    name: str
+    name: Name
     audio: AudioFile
     origin: str = Field(description='"htdemucs_ft@demucs-4.1.0" or "reference"')
     gain_db: Db = Field(description="one gain for all stems of the track, applied before writing; 0 unless a peak needed it")
@@ -185,7 +178,7 @@ class Estimate(Record):
     task_id: Id
     stem_id: Id
     track_id: Id
-    name: str
+    name: Name
     loudness_lufs: Db | None = Field(description="integrated loudness of the stem on the mixture's scale (BS.1770-5); None: silent")
     peak_dbfs: Db | None = Field(None, description="largest absolute sample on the mixture's scale; None: silent")
     level_lu: Db | None = Field(description="level against the mixture; None: not present")
@@ -207,7 +200,7 @@ class Normalisation(Record):
     task_id: Id
     stem_id: Id
     track_id: Id
-    name: str
+    name: Name
     profile: Id = Field(description="the profile that says what is typical")
     chain: tuple[EffectUse, ...]
 
@@ -247,7 +240,7 @@ class StemFeatures(Record):
     task_id: Id
     stem_id: Id
     track_id: Id
-    name: str
+    name: Name
     features: Features | None = Field(description="None: silent")
     simulated: tuple[Simulated, ...] = ()
 
@@ -274,7 +267,7 @@ class Branch(Record):
 
     source_id: Id = Field(description="of a stem, or of a track for its mixture")
     chain: tuple[EffectUse, ...] = ()
-    offset_frames: int = Field(0, description="added to the pair's start_frame for this source")
+    offset_frames: int = Field(0, ge=-MOST_FRAMES, le=MOST_FRAMES, description="added to the pair's start_frame for this source")
     channels: Literal["all", "mono", "left", "right"] = Field(
         "all", description="of the source, taken before the chain; mono: the mean of all, left and right: the first and the last"
     )
@@ -283,7 +276,7 @@ class Branch(Record):
 class Signal(Record):
     """Branches, summed, then through a bus chain. Without branches it is silence, one channel of it."""
 
-    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    name: Name
     branches: tuple[Branch, ...]
     bus: tuple[EffectUse, ...] = ()
     view: Literal["audio", "gain", "unlimited"] = Field(
@@ -296,13 +289,13 @@ class Pair(Record):
     """A training example as it is planned: which signals, from which sources, with which settings."""
 
     id: Id
-    kind: str = Field(description="the recipe that planned it")
+    kind: Name = Field(description="the recipe that planned it")
     number: int = Field(ge=0, description="which of the track's pairs of this kind")
     track_id: Id
     split: Split
-    start_frame: int = Field(ge=0, description="at sample_rate")
+    start_frame: int = Field(ge=0, le=MOST_FRAMES, description="at sample_rate")
     num_frames: int = Field(gt=0)
-    sample_rate: int = Field(gt=0)
+    sample_rate: SampleRate
     inputs: tuple[Signal, ...]
     targets: tuple[Signal, ...]
     text: str | None = None
@@ -315,12 +308,18 @@ class Pair(Record):
         None, description="refused if a removed or added effect changes its signal by less (``Change.change_db``); None: never"
     )
 
+    @model_validator(mode="after")
+    def _not_too_long(self) -> Pair:
+        if self.num_frames > LONGEST_EXCERPT_S * self.sample_rate:
+            raise ValueError(f"an excerpt of {self.num_frames} frames at {self.sample_rate} Hz; at most {LONGEST_EXCERPT_S:g} s are made")
+        return self
+
 
 class SignalFile(Record):
     """One rendered signal of an example."""
 
     role: Literal["input", "target"]
-    name: str
+    name: Name
     audio: AudioFile
     loudness_lufs: Db | None = Field(description="integrated, as written; None: silent, or shorter than a gating block")
     peak_dbfs: Db | None = Field(description="largest absolute sample as written; None: silent")
@@ -332,7 +331,7 @@ class SignalFile(Record):
 class Change(Record):
     """What one removed or added effect does by itself: measured while rendering, by leaving it out, before any joint gain."""
 
-    signal: str = Field(description="the signal that it was measured in")
+    signal: Name = Field(description="the signal that it was measured in")
     branch: int | None = Field(description="number of the branch whose chain holds the effect; None: the signal's bus")
     position: int = Field(ge=0, description="of the effect in that chain")
     effect: str
@@ -369,7 +368,7 @@ class Shard(Record):
     """A file that holds the sound files of many examples: a tar, or a Parquet file with the sound in its cells."""
 
     id: Id
-    path: RelativePath
+    path: ShardPath
     num_bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the whole file")
     members: tuple[Member, ...]

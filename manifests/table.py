@@ -167,7 +167,14 @@ def read(path: Path | str, record_type: type[R]) -> list[R]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path}: row {where}: {first['msg']}. Was the table edited, or written by another version?") from error
+        raise ValueError(
+            f"{path}: row {where}: {first['msg']}; got {_shortened(first['input'])}. Was the table edited, or written by another version?"
+        ) from error
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def frame(path: Path | str) -> pandas.DataFrame:

@@ -17,6 +17,7 @@ Conventions
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -27,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from manifests.audio import file_sha256
+from manifests.names import HIGHEST_RATE, LOWEST_RATE, checked_name
+from manifests.records import RESIDUAL
 
 MODELS_VARIABLE = "STEMWRIGHT_MODELS"
 PACKAGE_FOLDER = Path(__file__).resolve().parent / "models"
@@ -37,6 +40,8 @@ NAMESPACE = "adefossez"  # of Demucs's author on the hub
 KNOWN_CLASSES = {"demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs", "demucs.demucs.Demucs"}
 ANSWER_S = 10.0  # how long a server may take to open the door
 HEADER_LIMIT = 100 * 2**20  # safetensors' own limit
+MOST_STEMS = 64
+LONGEST_SEGMENT_S = 600.0
 FOUR = ("drums", "bass", "other", "vocals")
 SIX = (*FOUR, "guitar", "piano")
 # Published models: stems, members, and their size as Demucs publishes them (half precision; mdx ones as recalled), MB.
@@ -224,7 +229,7 @@ def _read_definition(path: Path) -> dict[str, Any]:
 
     try:
         bag = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is no model definition: {str(error).splitlines()[0]}") from error
     models = bag.get("models") if isinstance(bag, dict) else None
     if (
@@ -233,7 +238,18 @@ def _read_definition(path: Path) -> dict[str, Any]:
         or not all(isinstance(one, str) and re.fullmatch(r"[A-Za-z0-9_-]+", one) for one in models)
     ):
         raise ModelError(f"{path} is no model definition: expected a line like models: ['955717e8'] with one signature per member")
+    weights, segment_s = bag.get("weights"), bag.get("segment")
+    if weights is not None and not (
+        isinstance(weights, list) and all(isinstance(row, list) and all(map(_is_number, row)) for row in weights)
+    ):
+        raise ModelError(f"{path}: weights must be rows of numbers, one row per member, one value per stem")
+    if segment_s is not None and not (_is_number(segment_s) and 0 < segment_s <= LONGEST_SEGMENT_S):
+        raise ModelError(f"{path}: segment must be more than 0 and at most {LONGEST_SEGMENT_S:g} seconds; got {str(segment_s)[:40]}")
     return bag
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_weights(checkpoint: Checkpoint) -> None:
@@ -293,28 +309,55 @@ def _blob_checksum(path: Path) -> str | None:
 def read_header(path: Path) -> Header:
     """Reads what a safetensors file says about its network, without loading it. Raises ModelError on anything else."""
     header, offset = _json_header(path)
-    metadata = header.get("__metadata__", {})
+    try:
+        metadata = {str(key): str(value) for key, value in header.pop("__metadata__", {}).items()}
+        end = max((int(value["data_offsets"][1]) for value in header.values()), default=0)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is no safetensors file, or is damaged. Fetch it again.") from error
     network = metadata.get("klass", "")
     if network not in KNOWN_CLASSES:
         raise ModelError(
             f"{path} asks for a network of class {network or 'unknown'!r}; known are Demucs's {', '.join(sorted(KNOWN_CLASSES))}. "
             "Is it Demucs's own format?"
         )
-    ends = [value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"]
-    if path.stat().st_size != offset + max(ends, default=0):
-        raise ModelError(
-            f"{path} has {path.stat().st_size} bytes, its header says {offset + max(ends, default=0)}: it is truncated. Fetch it again."
-        )
+    if path.stat().st_size != offset + end:
+        raise ModelError(f"{path} has {path.stat().st_size} bytes, its header says {offset + end}: it is truncated. Fetch it again.")
     if any(name in metadata.get("structure", "") for name in ('"_class"',)):
         raise ModelError(f"{path} holds quantised weights that name classes to import; this is not supported. Use the model without _q.")
     try:
         args, kwargs = json.loads(metadata["args"]), json.loads(metadata["kwargs"])
         sources = kwargs["sources"] if "sources" in kwargs else args[0]
-        return Header(
-            network, tuple(str(name) for name in sources), int(kwargs.get("samplerate", 44_100)), int(kwargs.get("audio_channels", 2))
-        )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        stem_names = checked_stem_names(sources, str(path))
+        rate, channels = int(kwargs.get("samplerate", 44_100)), int(kwargs.get("audio_channels", 2))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"{path} does not say which stems its network gives ({error}). Is it Demucs's own format?") from error
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE or channels not in (1, 2):
+        raise ModelError(
+            f"{path} says {rate} Hz and {channels} channels; expected {LOWEST_RATE} to {HIGHEST_RATE} Hz, mono or stereo. It is damaged, "
+            "or no model of music."
+        )
+    return Header(network, stem_names, rate, channels)
+
+
+def checked_stem_names(names: Any, where: str) -> tuple[str, ...]:
+    """The stems that a model says it gives, each of which becomes a file name. Raises ModelError naming the model if one cannot be.
+
+    They are not changed into names that could: rows, recipes and sentences would then call a stem what its model's makers do not.
+    """
+    if not isinstance(names, list | tuple) or not 1 <= len(names) <= MOST_STEMS or len(set(map(str, names))) < len(names):
+        raise ModelError(f"{where} gives {str(names)[:200]}; expected a list of 1 to {MOST_STEMS} different names of stems")
+    for name in names:
+        try:
+            checked_name(str(name))
+        except ValueError as error:
+            raise ModelError(
+                f"{where} has a stem that stems cannot be called: {error}. Rename it in the model's own list of sources"
+            ) from error
+        if name == RESIDUAL:
+            raise ModelError(
+                f"{where} has a stem {RESIDUAL!r}, which is what the stems leave of the mixture. Rename it in its list of sources"
+            )
+    return tuple(map(str, names))
 
 
 def _json_header(path: Path) -> tuple[dict[str, Any], int]:
@@ -327,8 +370,10 @@ def _json_header(path: Path) -> tuple[dict[str, Any], int]:
             raise ModelError(f"{path} is no safetensors file, or is truncated. Fetch it again.")
         try:
             header = json.loads(file.read(size))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{path} is no safetensors file, or is damaged. Fetch it again.") from error
+    if not isinstance(header, dict):
+        raise ModelError(f"{path} is no safetensors file, or is damaged. Fetch it again.")
     return header, 8 + size
 
 

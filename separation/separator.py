@@ -121,7 +121,7 @@ class DemucsSeparator:
     def stem_names(self) -> tuple[str, ...]:
         """The model's stems, in its order."""
         header = self.checkpoint.header
-        return header.stem_names if header else tuple(self._networks[0].sources)
+        return header.stem_names if header else checkpoints.checked_stem_names(self._networks[0].sources, f"model {self.model}")
 
     @property
     def sample_rate(self) -> int:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from manifests.audio import FULL_SCALE, Audio, Writer, db_to_gain
+from manifests.names import checked_name
 from manifests.records import RESIDUAL, AudioFile
 from separation.quality import Tally
 
@@ -116,6 +117,8 @@ class StemFolder:
     def __init__(self, out_folder: Path | str, stem_names: Sequence[str], sample_rate: int, num_channels: int) -> None:
         self.out_folder = Path(out_folder)
         self.stem_names, self.sample_rate, self.num_channels = tuple(stem_names), sample_rate, num_channels
+        for name in self.stem_names:  # each becomes a file name
+            checked_name(name)
         if RESIDUAL in self.stem_names or len(set(self.stem_names)) < len(self.stem_names):
             raise ValueError(f"stem names must differ and none may be {RESIDUAL!r}, which is taken; got {', '.join(self.stem_names)}")
         self._work = self.out_folder / WORK_FOLDER

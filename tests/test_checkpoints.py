@@ -294,3 +294,79 @@ def test_the_list_says_what_is_here(folder, monkeypatch):
     assert here.folder == folder
     assert here.num_networks == 2
     assert here.size_mb == pytest.approx(sum(path.stat().st_size for path in members(folder)) / 1e6, abs=0.1)
+
+
+def rewritten(path: Path, change) -> None:
+    """Changes the JSON head of a safetensors file, as a stranger could."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    text = change(header)
+    text = json.dumps(header).encode() if text is None else text
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+
+
+def with_kwargs(**changes):
+    def change(header):
+        metadata = header["__metadata__"]
+        metadata["kwargs"] = json.dumps({**json.loads(metadata["kwargs"]), **changes})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "stem", ["../../../../home/precious", "/etc/cron.d/x", "a/b", "..", "Drums", "drums.", "", "x" * 65, "a\u001b[2J", 7, None, ["a"]]
+)
+def test_a_stem_of_a_model_that_cannot_be_a_file_name_is_refused_naming_the_model(folder, stem):
+    for path in members(folder):
+        rewritten(path, with_kwargs(sources=[stem, "bass", "other", "vocals"]))
+    if stem == 7:  # a number is written as its digits, which are a name
+        assert checkpoints.find("tiny", model_folder=folder).header.stem_names[0] == "7"
+        return
+    with pytest.raises(ModelError, match=r"\.safetensors has a stem that stems cannot be called: .*cannot be a name"):
+        checkpoints.find("tiny", model_folder=folder)
+
+
+@pytest.mark.parametrize("sources", [[], "drums", {"a": 1}, ["drums", "drums"], [f"s{n}" for n in range(65)]])
+def test_a_model_whose_stems_are_no_list_of_names_is_refused(folder, sources):
+    for path in members(folder):
+        rewritten(path, with_kwargs(sources=sources))
+    with pytest.raises(ModelError, match="expected a list of 1 to 64 different names"):
+        checkpoints.find("tiny", model_folder=folder)
+
+
+def test_a_model_with_a_stem_called_residual_is_refused(folder):
+    for path in members(folder):
+        rewritten(path, with_kwargs(sources=["drums", "bass", "other", "residual"]))
+    with pytest.raises(ModelError, match="'residual', which is what the stems leave"):
+        checkpoints.find("tiny", model_folder=folder)
+
+
+@pytest.mark.parametrize("changes", [{"samplerate": 10**9}, {"samplerate": 1}, {"audio_channels": 10**6}, {"audio_channels": 0}])
+def test_a_model_of_an_absurd_rate_or_many_channels_is_refused(folder, changes):
+    for path in members(folder):
+        rewritten(path, with_kwargs(**changes))
+    with pytest.raises(ModelError, match="expected 4000 to 768000 Hz, mono or stereo"):
+        checkpoints.find("tiny", model_folder=folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"[]", b"[" * 100_000, b'{"__metadata__": 3}', b'{"a": {}}', b'{"a": {"data_offsets": "xy"}}', b'{"a": {"data_offsets": [0, null]}}'],
+)
+def test_a_head_that_is_no_safetensors_head_is_refused_in_words(folder, text):
+    for path in members(folder):
+        rewritten(path, lambda _: text)
+    with pytest.raises(ModelError, match="is no safetensors file"):
+        checkpoints.find("tiny", model_folder=folder)
+
+
+@pytest.mark.parametrize(
+    "line", ["weights: 3", "weights: [[1, x]]", "weights: [[1, .inf, 1, 1]]", "segment: -1", "segment: 1.0e+9", "segment: [1]"]
+)
+def test_a_definition_with_absurd_numbers_is_refused(folder, line):
+    definition = folder / "tiny.yaml"
+    models = definition.read_text().splitlines()[0]
+    definition.write_text(f"{models}\n{line}\n")
+    with pytest.raises(ModelError, match=r"tiny\.yaml: (weights|segment) must be"):
+        checkpoints.find("tiny", model_folder=folder)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
+from manifests.names import inside
 from manifests.records import (
     ROW_TYPES,
     AudioFile,
@@ -15,7 +16,6 @@ from manifests.records import (
     Rejected,
     canonical_json,
     content_id,
-    inside,
     seal,
     track_id,
 )

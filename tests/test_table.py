@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from manifests import table
+from manifests.names import HIGHEST_RATE, LOWEST_RATE, MOST_FRAMES
 from manifests.records import (
     ROW_TYPES,
     AudioFile,
@@ -34,13 +35,14 @@ from manifests.records import (
 ID = "0123456789abcdef"
 texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
+names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)
 scalars = st.one_of(numbers, st.booleans(), texts)
 audio_files = st.builds(
     AudioFile,
     path=st.sampled_from(["a.flac", "ä/ö ü.wav", "日本.mp3"]),
-    sample_rate=st.integers(1, 384_000),
+    sample_rate=st.integers(LOWEST_RATE, HIGHEST_RATE),
     num_channels=st.integers(1, 2),
-    num_frames=st.integers(0, 2**40),
+    num_frames=st.integers(0, MOST_FRAMES),
     num_bytes=st.integers(0, 2**50),
     sha256=st.just("a" * 64),
     stream=st.integers(0, 4),
@@ -54,7 +56,7 @@ signals = st.builds(
             Branch,
             source_id=st.just(ID),
             chain=st.lists(uses, max_size=2),
-            offset_frames=st.integers(-(2**40), 2**40),
+            offset_frames=st.integers(-(MOST_FRAMES), MOST_FRAMES),
             channels=st.sampled_from(["all", "mono", "left", "right"]),
         ),
         max_size=3,
@@ -65,12 +67,12 @@ signals = st.builds(
 pairs = st.builds(
     Pair,
     id=st.just(ID),
-    kind=texts,
+    kind=names,
     number=st.integers(0, 9),
     track_id=st.just(ID),
     split=st.just("train"),
-    start_frame=st.integers(0, 2**40),
-    num_frames=st.integers(1, 2**40),
+    start_frame=st.integers(0, MOST_FRAMES),
+    num_frames=st.integers(1, 600 * 44_100),
     sample_rate=st.just(44_100),
     inputs=st.lists(signals, max_size=2),
     targets=st.lists(signals, max_size=2),
@@ -100,7 +102,7 @@ stem_features = st.builds(
     task_id=st.just(ID),
     stem_id=st.just(ID),
     track_id=st.just(ID),
-    name=texts,
+    name=names,
     features=st.none() | features,
     simulated=st.lists(st.builds(Simulated, use=uses, amount=numbers, dynamics=st.lists(numbers, max_size=3)), max_size=2),
 )
@@ -117,7 +119,7 @@ rows = {
         source=st.just("folder"),
         split=st.sampled_from(["train", "valid", "test"]),
         peak_dbfs=numbers,
-        references=st.lists(st.builds(ReferenceStem, name=texts, audio=audio_files), max_size=2),
+        references=st.lists(st.builds(ReferenceStem, name=names, audio=audio_files), max_size=2),
         notes=st.lists(texts, max_size=2),
     ),
     "stems": st.builds(
@@ -125,7 +127,7 @@ rows = {
         id=st.just(ID),
         task_id=st.just(ID),
         track_id=st.just(ID),
-        name=texts,
+        name=names,
         audio=audio_files,
         origin=texts,
         gain_db=numbers,
@@ -137,7 +139,7 @@ rows = {
         task_id=st.just(ID),
         stem_id=st.just(ID),
         track_id=st.just(ID),
-        name=texts,
+        name=names,
         loudness_lufs=st.none() | numbers,
         peak_dbfs=st.none() | numbers,
         level_lu=st.none() | numbers,
@@ -166,7 +168,7 @@ rows = {
         task_id=st.just(ID),
         stem_id=st.just(ID),
         track_id=st.just(ID),
-        name=texts,
+        name=names,
         profile=st.just(ID),
         chain=st.lists(st.builds(EffectUse, effect=texts, settings=st.dictionaries(texts, numbers, max_size=2)), max_size=2),
     ),
@@ -182,7 +184,7 @@ rows = {
             st.builds(
                 SignalFile,
                 role=st.sampled_from(["input", "target"]),
-                name=texts,
+                name=names,
                 audio=audio_files,
                 loudness_lufs=st.none() | numbers,
                 peak_dbfs=st.none() | numbers,
@@ -197,7 +199,9 @@ rows = {
         path=st.just("mix/train-000000.tar"),
         num_bytes=st.integers(0, 2**50),
         sha256=st.just("b" * 64),
-        members=st.lists(st.builds(Member, path=st.just("a.flac"), start_byte=st.integers(0, 2**50), num_bytes=st.integers(1, 2**40))),
+        members=st.lists(
+            st.builds(Member, path=st.just("a.flac"), start_byte=st.integers(0, 2**50), num_bytes=st.integers(1, MOST_FRAMES))
+        ),
     ),
     "rejected": st.builds(
         Rejected, id=st.just(ID), stage=texts, row_id=texts, subject=texts, reason=texts, replaced_by=st.none() | st.just(ID)
