@@ -26,7 +26,9 @@ TYPICAL = {"ceiling_db": (-18.0, -3.0)}
 class Settings(EffectSettings):
     """One ceiling."""
 
-    ceiling_db: float = setting(math.inf, low=-48.0, high=0.0, unit="dBFS", off=math.inf, description="level no sample exceeds")
+    ceiling_db: float = setting(
+        math.inf, low=-48.0, high=0.0, unit="dBFS", off=math.inf, level="absolute", description="level no sample exceeds"
+    )
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

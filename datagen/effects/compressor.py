@@ -48,7 +48,9 @@ TYPICAL = {
 class Settings(EffectSettings):
     """Threshold, ratio, detector and ballistics. A ratio of 1 compresses nothing."""
 
-    threshold_db: float = setting(0.0, low=-80.0, high=0.0, unit="dBFS", description="detector level above which the gain falls")
+    threshold_db: float = setting(
+        0.0, low=-80.0, high=0.0, unit="dBFS", level="absolute", description="detector level above which the gain falls"
+    )
     ratio: float = setting(1.0, low=1.0, high=math.inf, unit="dB per dB", scale="reciprocal", description="input dB for one output dB")
     detector: Literal["peak", "rms"] = choice("peak", ("peak", "rms"), description="what the detector averages: |x| or x squared")
     detector_attack_ms: float = setting(5.0, low=0.01, high=500.0, unit="ms", scale="log", off=0.0, description="detector, rising")

@@ -1,10 +1,14 @@
 """Waveshaping by the hyperbolic tangent, symmetric or not.
 
-    s(x) = tanh(g x + b) - tanh(b),    y = 2 s(x) / (s(1) - s(-1)),    g = 10^(drive_db / 20), b = asymmetry
+    s(x) = tanh(g x + b) - tanh(b),    y = o 2 s(x) / (s(1) - s(-1)),    g = 10^(drive_db / 20), b = asymmetry, o = 10^(output_db / 20)
 
 Conventions
-    A full-scale swing stays a full-scale swing, and silence stays silence; quieter signals are raised by up to g. As g vanishes, y becomes
-    x: a drive of minus infinity is off. An asymmetry adds even harmonics, and with them a constant that follows the envelope.
+    At an output of 0 dB a full-scale swing stays a full-scale swing; silence stays silence, and quieter signals are raised by up to g. As
+    g vanishes, y becomes x: a drive of minus infinity is off. An asymmetry adds even harmonics, and with them a constant that follows the
+    envelope.
+    It is computed as y = o t (1 - G^2 B^2) / (G (1 + t B)) with t = tanh(g x), G = tanh(g), B = tanh(b), which is the same and, unlike the
+    difference of two hyperbolic tangents, keeps its precision for quiet signals.
+    A gain k before it is a gain k after it where the drive is divided by k and the output makes up for what that changes: ``at_level``.
     There is no oversampling: the curve is exact, and its harmonics fold at half the sample rate.
 
 References
@@ -24,28 +28,44 @@ from datagen.effects.signal import NotIdentifiableError, checked, column, is_off
 
 NAME = "distortion"
 
-TYPICAL = {"drive_db": (8.0, 25.0), "asymmetry": (0.0, 0.5)}
+TYPICAL = {"drive_db": (8.0, 25.0), "asymmetry": (0.0, 0.5), "output_db": 0.0}
 
 
 class Settings(EffectSettings):
-    """Drive and asymmetry."""
+    """Drive, asymmetry and the gain of the output."""
 
-    drive_db: float = setting(-math.inf, low=-20.0, high=40.0, unit="dB", off=-math.inf, description="gain into the curve")
+    drive_db: float = setting(-math.inf, low=-20.0, high=40.0, unit="dB", off=-math.inf, level="inverse", description="gain into the curve")
     asymmetry: float = setting(0.0, low=-1.0, high=1.0, description="shift of the curve: even harmonics")
+    output_db: float = setting(0.0, low=-60.0, high=24.0, unit="dB", level="absolute", description="gain after the curve")
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the distorted audio."""
     checked(audio, sample_rate)
+    output = 10.0 ** (column(settings.output_db, audio) / 20.0)
     if is_off(settings.drive_db, -math.inf):
-        return audio
+        return audio if is_off(settings.output_db, 0.0) else audio * output
     gain = 10.0 ** (column(settings.drive_db, audio) / 20.0)
-    bias = column(settings.asymmetry, audio)
-    scale = 2.0 / (torch.tanh(bias + gain) - torch.tanh(bias - gain))
+    shift = torch.tanh(column(settings.asymmetry, audio))
+    bent, whole = torch.tanh(gain * audio), torch.tanh(gain)
     if is_off(settings.asymmetry, 0.0):
-        return torch.tanh(gain * audio) * scale
-    # tanh(a) - tanh(b) = tanh(a - b) (1 - tanh(a) tanh(b)): of a soft signal the difference itself would keep no digit in float32.
-    return torch.tanh(gain * audio) * (1.0 - torch.tanh(torch.addcmul(bias, gain, audio)) * torch.tanh(bias)) * scale
+        return bent * (output / whole)
+    return bent * (output * (1.0 - (whole * shift) ** 2) / whole) / (1.0 + bent * shift)
+
+
+def at_level(settings: Settings, gain_db: float) -> Settings:
+    """The settings that do to audio with a gain what these do without it: the same, with the gain."""
+    if is_off(settings.drive_db, -math.inf):
+        return settings
+    drive_db = settings.drive_db - gain_db
+    change_db = 20.0 * math.log10(_scale(settings.drive_db, settings.asymmetry) / _scale(drive_db, settings.asymmetry))
+    return settings.model_copy(update={"drive_db": drive_db, "output_db": settings.output_db + gain_db + change_db})
+
+
+def _scale(drive_db: float, asymmetry: float) -> float:
+    """2 / (s(1) - s(-1)), but for a factor that does not depend on the drive."""
+    whole = math.tanh(10.0 ** (drive_db / 20.0))
+    return (1.0 - (whole * math.tanh(asymmetry)) ** 2) / whole
 
 
 def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:

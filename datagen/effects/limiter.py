@@ -35,7 +35,9 @@ TYPICAL = {"ceiling_db": (-15.0, -3.0), "release_ms": (30.0, 200.0), "lookahead_
 class Settings(EffectSettings):
     """Ceiling, release and look-ahead."""
 
-    ceiling_db: float = setting(math.inf, low=-48.0, high=0.0, unit="dBFS", off=math.inf, description="level no sample exceeds")
+    ceiling_db: float = setting(
+        math.inf, low=-48.0, high=0.0, unit="dBFS", off=math.inf, level="absolute", description="level no sample exceeds"
+    )
     release_ms: float = setting(100.0, low=1.0, high=5000.0, unit="ms", scale="log", description="time in which the gain recovers")
     lookahead_ms: float = setting(1.5, low=0.0, high=20.0, unit="ms", description="time in which the gain falls, before a peak")
     linked: bool = choice(True, (True, False), description="one gain for all channels")

@@ -3,6 +3,8 @@
 Conventions
     measure "lufs" is the integrated loudness of BS.1770, "peak" the highest sample. A target of infinity leaves the signal as it is, and
     so do silence and a signal below every gate: there is nothing to bring anywhere. All channels of an item share the gain.
+    The meter's absolute gate, below which nothing is counted, is a setting only so that it can follow a gain of the whole programme;
+    BS.1770 says -70 LUFS.
     Only rendering can know the gain: ``gain_db`` returns it, to be written down. The gain is a measured number: a gradient flows through
     the audio that it multiplies, not through the measurement.
 
@@ -15,22 +17,28 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 
 from datagen.effects.setting import EffectSettings, choice, setting
 from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
-from separation.loudness import integrated_loudness
+from separation.loudness import ABSOLUTE_GATE_LUFS, integrated_loudness
 
 NAME = "loudness"
 
-TYPICAL = {"target_db": (-30.0, -14.0)}
+TYPICAL = {"target_db": (-30.0, -14.0), "gate_db": ABSOLUTE_GATE_LUFS}
 
 
 class Settings(EffectSettings):
-    """Target and what is measured."""
+    """Target, what is measured, and the gate of the meter."""
 
-    target_db: float = setting(math.inf, low=-70.0, high=0.0, unit="LUFS | dBFS", off=math.inf, description="level to reach")
+    target_db: float = setting(
+        math.inf, low=-70.0, high=0.0, unit="LUFS | dBFS", off=math.inf, level="absolute", description="level to reach"
+    )
     measure: Literal["lufs", "peak"] = choice("lufs", ("lufs", "peak"), description="loudness after BS.1770, or highest sample")
+    gate_db: float = setting(
+        ABSOLUTE_GATE_LUFS, low=-100.0, high=-40.0, unit="LUFS", level="absolute", description="the meter's absolute gate"
+    )
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
@@ -69,8 +77,16 @@ def gain_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.
     if settings.measure == "peak":
         levels = 20.0 * torch.log10(items.abs().amax((-2, -1)).double())
     else:
-        levels = torch.tensor(
-            [integrated_loudness(item.cpu().numpy(), sample_rate) for item in items], dtype=torch.float64, device=audio.device
-        )
+        gates_db = torch.as_tensor(settings.gate_db, dtype=torch.float64).expand(audio.shape[:-2]).reshape(-1).tolist()
+        measured = [_loudness(item.cpu().numpy(), sample_rate, gate_db) for item, gate_db in zip(items, gates_db, strict=True)]
+        levels = torch.tensor(measured, dtype=torch.float64, device=audio.device)
     gain = column(settings.target_db, audio.double())[..., 0, 0] - levels.reshape(audio.shape[:-2])
     return torch.where(torch.isfinite(gain), gain, torch.zeros_like(gain))
+
+
+def _loudness(audio: np.ndarray, sample_rate: int, gate_db: float) -> float:
+    """Integrated loudness [C, T] by a meter whose absolute gate is another: of the audio moved to where the gate is BS.1770's."""
+    off_db = gate_db - ABSOLUTE_GATE_LUFS
+    return (
+        integrated_loudness(audio * 10.0 ** (-off_db / 20.0), sample_rate) + off_db if off_db else integrated_loudness(audio, sample_rate)
+    )

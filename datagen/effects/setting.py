@@ -13,13 +13,16 @@ Conventions
     A field holds a float, or a torch tensor while settings are being fitted. A tensor passes through unchecked: an optimiser may step
     over an edge. This module never imports torch.
     Scales: ``linear``; ``log``; ``reciprocal`` (uniform in 1/x, for a ratio that may be infinite); ``integer``.
+    A setting whose meaning depends on the level of the audio says so (``level``): an "absolute" one is a level in dB (a threshold) and
+    moves with the audio, an "inverse" one is a gain into a fixed curve (a drive) and moves against it. ``datagen.effects.level`` moves
+    them when the audio gets a gain, so beyond the range there is room of LEVEL_ROOM_DB in the direction in which a reduction moves them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from numbers import Real
 from typing import Any, Literal, TypeVar, cast
@@ -28,13 +31,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 
 Scale = Literal["linear", "log", "reciprocal", "integer"]
+Level = Literal["absolute", "inverse"]
+LEVEL_ROOM_DB = 100.0  # the largest reduction of the audio that settings can follow; no sound has a peak that far above full scale
 Plain = float | str | bool
 S = TypeVar("S", bound="EffectSettings")
 
 
 @dataclass(frozen=True)
 class Range:
-    """One numeric setting. ``low`` and ``high`` bound what is drawn and accepted; ``off`` is accepted besides."""
+    """One numeric setting. ``low`` and ``high`` bound what is drawn, ``accepted`` what is accepted; ``off`` is accepted besides."""
 
     name: str
     low: float
@@ -44,10 +49,18 @@ class Range:
     neutral: float
     off: float | None = None
     description: str = ""
+    level: Level | None = None
+
+    @property
+    def accepted(self) -> tuple[float, float]:
+        """Lowest and highest value: those of the range, with room for one that follows the level of the audio."""
+        below, above = (LEVEL_ROOM_DB if self.level == kind else 0.0 for kind in ("absolute", "inverse"))
+        return self.low - below, self.high + above
 
     def check(self, value: float) -> float:
         """Returns the value, or raises ValueError naming the setting, the value and the range."""
-        if (self.low <= value <= self.high and (self.scale != "integer" or value == int(value))) or value == self.off:
+        low, high = self.accepted
+        if (low <= value <= high and (self.scale != "integer" or value == int(value))) or value == self.off:
             return value
         unit = f" {self.unit}" if self.unit else ""
         besides = "" if self.off is None else f", or {self.off:g} for none"
@@ -80,7 +93,7 @@ class Range:
             raise ValueError(
                 f"a range for {self.name} must lie within {self.low:g} to {self.high:g} {self.unit}".rstrip() + f"; got {low:g} to {high:g}"
             )
-        return Range(self.name, low, high, self.unit, self.scale, self.neutral, self.off, self.description)
+        return replace(self, low=low, high=high)
 
 
 @dataclass(frozen=True)
@@ -108,10 +121,20 @@ class Row:
 
 
 def setting(
-    neutral: float, *, low: float, high: float, unit: str = "", scale: Scale = "linear", off: float | None = None, description: str = ""
+    neutral: float,
+    *,
+    low: float,
+    high: float,
+    unit: str = "",
+    scale: Scale = "linear",
+    off: float | None = None,
+    level: Level | None = None,
+    description: str = "",
 ) -> Any:
-    """Declares a numeric setting: its neutral value, range, unit and scale, and the one value outside the range that switches it off."""
-    extra = {"low": low, "high": high, "unit": unit, "scale": scale, "off": off}
+    """Declares a numeric setting: its neutral value, range, unit and scale, the one value outside the range that switches it off, and
+    how it depends on the level of the audio.
+    """
+    extra = {"low": low, "high": high, "unit": unit, "scale": scale, "off": off, "level": level}
     return Field(default=float(neutral), description=description, json_schema_extra=cast("dict[str, Any]", extra))
 
 
@@ -169,8 +192,8 @@ def fields(settings_type: type[EffectSettings]) -> Mapping[str, Range | Choice]:
         else:
             low, high = cast("float", extra["low"]), cast("float", extra["high"])
             scale = cast("Scale", extra["scale"])
-            off = cast("float | None", extra["off"])
-            table[name] = Range(name, low, high, cast("str", extra["unit"]), scale, field.default, off, field.description or "")
+            off, level = cast("float | None", extra["off"]), cast("Level | None", extra["level"])
+            table[name] = Range(name, low, high, cast("str", extra["unit"]), scale, field.default, off, field.description or "", level)
     return table
 
 
