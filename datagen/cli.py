@@ -2,7 +2,8 @@
 
 Conventions
     Tables and the last line go to standard output, progress and errors to standard error. ``--json`` prints one JSON object instead.
-    Exit 0: done. 1: something was rejected or failed. 2: wrong usage. 130: stopped by Ctrl-C; the same command goes on from there.
+    Exit 0: done. 1: failed, or a check found something wrong. 2: wrong usage. 3: done, but something was rejected. 130: stopped by Ctrl-C;
+    the same command goes on from there.
     Heavy imports stand inside the verbs, so that ``--help`` answers at once.
 """
 

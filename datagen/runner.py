@@ -59,10 +59,13 @@ class Stage:
 
 @dataclass
 class Outcome:
-    """What became of the tasks of a stage. ``rows`` are all rows of its table, in the order of the tasks."""
+    """What became of the tasks of a stage. ``rows`` are all rows of its table, in the order of the tasks; ``fresh`` are the ids of those
+    rows that the tasks done now are about.
+    """
 
     done: int = 0
     skipped: int = 0
+    fresh: set[str] = field(default_factory=set)
     rows: list[Any] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
 
@@ -110,6 +113,7 @@ def run(
                 journal.append(result.task.id, result.rows)
                 known[result.task.id] = result.rows
                 outcome.done += 1
+                outcome.fresh.add(result.task.row_id)
             else:
                 outcome.rejected.append(reject(stage.name, result.task, result.reason))
             if on_progress:

@@ -244,7 +244,7 @@ def test_every_bad_input_becomes_one_rejected_row_and_the_rest_goes_on(tmp_path,
     soundfile.write(songs / "short.wav", short, 44_100)
     os.write(os.open(os.fsencode(songs) + b"/caf\xe9.wav", os.O_CREAT | os.O_WRONLY), good)
     done = stemwright("build", songs, tmp_path / "corpus", *options, check=False)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 3, done.stderr
     reasons = {row.subject: row.reason for row in table.read(tmp_path / "corpus" / "rejected.parquet", Rejected)}
     for subject, words in {
         "empty.wav": "empty file",
@@ -261,8 +261,12 @@ def test_every_bad_input_becomes_one_rejected_row_and_the_rest_goes_on(tmp_path,
     assert "caf" in name
     assert "UTF-8" in reason
     assert len(table.read(tmp_path / "corpus" / "tracks.parquet", Track)) == 3
-    assert done.stdout.rstrip().splitlines()[-1].startswith("build: ")
-    assert "9 rejected" in done.stdout.rstrip().splitlines()[-1]
+    assert "catalog: 3 done, 0 skipped, 8 rejected" in done.stdout
+    assert done.stdout.rstrip().splitlines()[-1] == "build: 2 done, 0 skipped, 9 rejected, of 11 songs; 16 pairs in the dataset"
+    again = stemwright("build", songs, tmp_path / "corpus", check=False)
+    assert again.returncode == 3
+    assert "catalog: 0 done, 3 skipped, 8 rejected" in again.stdout
+    assert again.stdout.rstrip().splitlines()[-1] == "build: 0 done, 2 skipped, 9 rejected, of 11 songs; 16 pairs in the dataset"
 
 
 def test_unusual_files_are_handled_and_said(tmp_path, song_maker, options):
@@ -291,7 +295,7 @@ def test_a_song_changed_since_it_was_cataloged_is_refused(tmp_path, songs_folder
     stemwright("catalog", songs, corpus)
     soundfile.write(songs / "00 song.flac", song_maker(9, 2.0)["mixture"].T, 44_100, subtype="PCM_24")
     done = stemwright("separate", corpus, *options[2:], check=False)
-    assert done.returncode == 1
+    assert done.returncode == 3
     (row,) = table.read(corpus / "rejected.parquet", Rejected)
     assert row.subject == "00 song.flac"
     assert "changed since it was cataloged" in row.reason

@@ -118,6 +118,7 @@ def test_balance_says_what_it_cannot_read_and_goes_on(tmp_path, multitrack_folde
     song = next(multitrack_folder(1, 0, duration_s=4.0).glob("train/*"))
     (tmp_path / "text.mp3").write_text("not music")
     done = stemwright("balance", tmp_path / "text.mp3", song / "mixture.wav", "--stems", song, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "text.mp3: " in done.stderr
     assert "balance: 1 done, 1 rejected" in done.stdout
+    assert stemwright("balance", tmp_path / "text.mp3", "--stems", song, check=False).returncode == 1

@@ -170,7 +170,7 @@ def test_a_policy_is_kept_from_plan_to_export(corpus):
     place = corpus / "built"
     done = run("build", corpus / "songs", place, "--config", corpus / "some.toml", "--json")
     said = json.loads(done.stdout)
-    assert done.exit_code == 1  # one track was left out
+    assert done.exit_code == 3  # one track was left out
     (row,) = [row for row in said["rejected"] if row["stage"] == "plan"]
     assert "its rights are 'unknown', which [rights] excludes" in row["reason"]
     (render,) = [stage for stage in said["stages"] if stage["stage"] == "render"]

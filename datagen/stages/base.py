@@ -13,8 +13,10 @@ from manifests.records import Stem
 
 @dataclass(frozen=True)
 class Summary:
-    """What a stage did: how many tasks (or pairs) were done now, were already there, and were refused; and what else a person should
-    know.
+    """What a stage did with what it looked at, each counted once: ``done`` is new or other than before, ``skipped`` is as it was, and
+    ``rejected`` is missing now. ``songs`` are the ids of the tracks for which something was done; ``notes`` what else a person should know.
+
+    It counts songs, but for ``plan`` and ``render``, which count pairs.
     """
 
     stage: str
@@ -22,6 +24,7 @@ class Summary:
     skipped: int
     rejected: int
     notes: tuple[str, ...] = ()
+    songs: frozenset[str] = frozenset()
 
 
 def by_track_of(stems: Sequence[Stem]) -> dict[str, list[Stem]]:
@@ -36,4 +39,4 @@ def finished(corpus: Corpus, stage: Stage, outcome: Outcome, *, made_from: str =
     """Writes the table of a stage that has come to its end, with what it refused."""
     corpus.replace_rejected(stage.name, outcome.rejected)  # first: once the table stands, the stage counts as done
     finish(stage, outcome.rows, made_from=made_from)
-    return Summary(stage.name, outcome.done, outcome.skipped, len(outcome.rejected), notes)
+    return Summary(stage.name, outcome.done, outcome.skipped, len(outcome.rejected), notes, frozenset(outcome.fresh))

@@ -28,15 +28,23 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
         except (Refused, OSError) as reason:
             unreadable.append((candidate.path, str(getattr(reason, "strerror", None) or reason)))
     stage = Stage("catalog", corpus.folder, "tracks", Track)
+    before = {row.id: row for row in corpus.rows("tracks", Track)} if corpus.table("tracks").exists() else {}
     outcome = run_tasks(stage, tasks, shared(partial(_inspect, root, shares), workers), on_progress)
     if not outcome.rows:
         _refuse_to_forget(corpus, [*((row.subject, row.reason) for row in outcome.rejected), *unreadable])
     kept, duplicates = catalog.drop_duplicates(outcome.rows)
     outcome.rows = kept
+    outcome.fresh = {row.id for row in kept if row.audio.path in outcome.fresh and not _is_as_before(row, before.get(row.id))}
+    outcome.done, outcome.skipped = len(outcome.fresh), len(kept) - len(outcome.fresh)
     outcome.rejected += [
         seal(Rejected, stage="catalog", row_id=path, subject=path, reason=reason) for path, reason in (*unreadable, *duplicates)
     ]
     return finished(corpus, stage, outcome)
+
+
+def _is_as_before(row: Track, before: Track | None) -> bool:
+    """Whether looking at a song again gave the row that was there: then nothing was done."""
+    return before is not None and row.model_copy(update={"task_id": before.task_id}) == before
 
 
 def _inspect(songs: Path, shares: catalog.SplitShares, candidate: catalog.Candidate) -> list[Track]:

@@ -46,7 +46,7 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
         steps.append(_estimate_tempo(corpus, by_track, titles, workers, on_progress))
     if normalising and profile is not None:
         steps.append(_normalise(corpus, by_track, titles, workers, on_progress, profile))
-    return replace(_finished_together(corpus, "estimate", steps), notes=notes)
+    return replace(_finished_together(corpus, "estimate", steps, set(by_track)), notes=notes)
 
 
 def _drop_orphans(corpus: Corpus, stems: set[str]) -> None:
@@ -126,11 +126,12 @@ def _estimate_tempo(
     return stage, run_tasks(stage, tasks, shared(partial(estimating.estimate_tempo, corpus=corpus.folder), workers), on_progress)
 
 
-def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step]) -> Summary:
-    """Finishes the tables of a stage that writes several. A task counts once for each table that has it."""
+def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step], tracks: set[str]) -> Summary:
+    """Finishes the tables of a stage that writes several. A track counts once, however many tables it is in."""
     rejected = [row for _, outcome in steps for row in outcome.rejected]
     corpus.replace_rejected(name, rejected)  # first: once the tables stand, the stage counts as done
     for stage, outcome in steps:
         finish(stage, outcome.rows)
-    done, skipped = (sum(getattr(outcome, what) for _, outcome in steps) for what in ("done", "skipped"))
-    return Summary(name, done, skipped, len(rejected))
+    refused = {row.row_id for row in rejected}
+    done = frozenset(row_id for _, outcome in steps for row_id in outcome.fresh) - refused
+    return Summary(name, len(done), len(tracks - done - refused), len(refused), songs=done)

@@ -47,6 +47,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         tasks = [Task(writer.task_id(pair), f"{pair.kind} {pair.id}", pair.id, (pair, _sources(pair, files))) for pair in drawn]
         done = run_tasks(stage, tasks, work, on_progress, present)
         outcome.done, outcome.skipped, outcome.rows = outcome.done + done.done, outcome.skipped + done.skipped, outcome.rows + done.rows
+        outcome.fresh |= {pair.track_id for pair in drawn if pair.id in done.fresh}
         drawn = redraws.next_round(drawn, done.rejected)
     outcome.rejected = redraws.rejected
     if pairs and not outcome.rows:

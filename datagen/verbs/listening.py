@@ -18,6 +18,7 @@ from datagen.verbs.options import (
     PrecisionOption,
     TrustPickleOption,
 )
+from datagen.verbs.running import exit_code
 from datagen.verbs.terminal import Terminal
 
 
@@ -98,7 +99,7 @@ def balance(
         plot_balance(measured, plot)
         terminal.say(f"picture: {plot}")
     terminal.say(f"balance: {len(measured)} done, {refused} rejected")
-    terminal.finish(1 if refused else 0)
+    terminal.finish(exit_code(len(measured), refused))
 
 
 def separator_for(model: str, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:

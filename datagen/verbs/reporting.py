@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from datagen.verbs.options import CorpusArgument, JsonOption
+from datagen.verbs.running import exit_code
 from datagen.verbs.terminal import Terminal
 
 REPORT = "report.html"
@@ -49,4 +50,4 @@ def report(
         "notes": list(made.notes),
     }
     terminal.say(f"report: {path} ({size(len(data))}, {made.num_players} pairs to hear, {duration(made.audio_seconds)} of audio)")
-    terminal.finish(1 if made.notes else 0)
+    terminal.finish(exit_code(1, len(made.notes)))

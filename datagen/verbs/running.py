@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from datagen.config import Config
     from datagen.corpus import Corpus
     from datagen.stages import Summary
+    from datagen.stages.counting import SongCounts
 
 
 def run_stages(terminal: Terminal, corpus: Corpus, stages: Sequence[tuple[str, Callable[..., Summary]]]) -> list[Summary]:
@@ -27,32 +29,48 @@ def run_stages(terminal: Terminal, corpus: Corpus, stages: Sequence[tuple[str, C
             summary = stage(corpus, on_progress=report)
         summaries.append(summary)
         if len(stages) > 1:
-            terminal.say(line(summary.stage, [summary]))
+            terminal.say(line(summary.stage, summary))
         for note in summary.notes:
             terminal.say(f"  {note}")
     return summaries
 
 
-def line(name: str, summaries: Sequence[Summary]) -> str:
+def line(name: str, counts: Summary | SongCounts) -> str:
     """The line that says what became of everything that was looked at."""
-    counts = [sum(getattr(summary, what) for summary in summaries) for what in ("done", "skipped", "rejected")]
-    return f"{name}: {counts[0]} done, {counts[1]} skipped, {counts[2]} rejected"
+    return f"{name}: {counts.done} done, {counts.skipped} skipped, {counts.rejected} rejected"
 
 
 def close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Summary], wrong: int = 0) -> None:
-    """Shows what was refused, prints the last line, and leaves with 1 if anything was refused, or found wrong by a check."""
-    from dataclasses import asdict
-
-    from datagen.verbs.tables import rejected_table
+    """Shows what was refused, prints the last line, and leaves with the exit code that says so."""
+    from datagen.stages.counting import count_songs
+    from datagen.verbs.tables import counted, rejected_table
 
     stages = {summary.stage for summary in summaries}
     every = [row for row in corpus.rejected() if row.stage in stages]
     rejected = [row for row in every if row.replaced_by is None]  # what is missing in the end; a note counts what was replaced
     if rejected or terminal.as_json:
         terminal.show("rejected", rejected_table(rejected), [row.model_dump(mode="json") for row in every])
-    terminal.collected["stages"] = [asdict(summary) for summary in summaries]
-    terminal.say(line(verb, summaries))
-    terminal.finish(1 if rejected or wrong else 0)
+    terminal.collected["stages"] = [_plain(summary) for summary in summaries]
+    if len(summaries) == 1:
+        (counts,) = summaries
+        terminal.say(line(verb, counts))
+    else:
+        songs, rendered = count_songs(corpus, summaries), summaries[-1].done + summaries[-1].skipped
+        terminal.collected["songs"] = asdict(songs)
+        terminal.say(f"{line(verb, songs)}, of {counted(songs.total, 'song')}; {counted(rendered, 'pair')} in the dataset")
+    terminal.finish(exit_code(sum(summary.done + summary.skipped for summary in summaries), len(rejected), wrong))
+
+
+def _plain(summary: Summary) -> dict[str, Any]:
+    """A summary as JSON has it: counts and notes."""
+    return {name: value for name, value in asdict(summary).items() if name != "songs"}
+
+
+def exit_code(done: int, rejected: int, wrong: int = 0) -> int:
+    """0: done. 1: a check found something wrong, or nothing could be done at all. 3: done, but something was rejected."""
+    if wrong or (rejected and not done):
+        return 1
+    return 3 if rejected else 0
 
 
 def _configured(corpus: Corpus, config_path: Path | None, changes: dict[str, dict[str, Any]]) -> Config:

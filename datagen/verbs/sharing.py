@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datagen.verbs.options import CorpusArgument, JobsOption, JsonOption, ModelFolderOption, OfflineOption, TrustPickleOption, absolute
+from datagen.verbs.running import exit_code
 from datagen.verbs.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def rebuild(
                 sys.stderr.write("stemwright: stopped; what was finished is kept, and the same command goes on from there\n")
                 raise typer.Exit(130) from None
     _report(terminal, result, [(row.subject, row.reason) for row in place.rejected() if row.stage in ("separate", "render")])
-    terminal.finish(1 if result.rejected else 0)
+    terminal.finish(exit_code(result.identical + result.different, result.rejected))
 
 
 def _steps(terminal: Terminal, work: Rebuild) -> Rebuilt:

@@ -225,6 +225,11 @@ def effects_rows(names: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
+def counted(count: int, what: str) -> str:
+    """A number with its noun: 1 song, 2 songs, 1,000 songs."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
