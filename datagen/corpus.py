@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from datagen.usage import UsageError
 from manifests import table
 from manifests.audio import write_bytes
 from manifests.catalog import songs_root
+from manifests.locks import LockedError, NoLocksError, locked
 from manifests.records import Record, Rejected
 from manifests.shards import DATASET
 
@@ -137,14 +138,15 @@ class Corpus:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the folder for one process. Raises CorpusError if another one works on it; a killed process holds nothing."""
-        from filelock import FileLock, Timeout
-
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock", timeout=0)
-        try:
-            with lock:
-                for leftover in self.folder.glob(".*.part"):  # of a killed process: nobody else is at work here now
-                    leftover.unlink(missing_ok=True)
-                yield
-        except Timeout as error:
-            raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it") from error
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(self.folder / ".lock"))
+            except LockedError as error:
+                left = f" (if it was killed, delete {error.soft})" if error.soft else ""
+                raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it{left}") from error
+            except NoLocksError as error:
+                raise CorpusError(str(error)) from error
+            for leftover in self.folder.glob(".*.part"):  # of a killed process: nobody else is at work here now
+                leftover.unlink(missing_ok=True)
+            yield

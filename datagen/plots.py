@@ -11,12 +11,15 @@ References
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from manifests.folders import can_write, private_folder, user_folder
 from separation.panorama import in_words
 
 if TYPE_CHECKING:
@@ -28,6 +31,11 @@ if TYPE_CHECKING:
 
 COLOURS = {"drums": "#D55E00", "bass": "#0072B2", "other": "#009E73", "vocals": "#CC79A7", "guitar": "#E69F00", "piano": "#56B4E9"}
 SPARE_COLOURS = ("#000000", "#999999", "#8C6D31", "#637939")
+# Where matplotlib keeps its settings and its list of fonts, on Linux and elsewhere, unless the variable names another folder.
+MATPLOTLIB_VARIABLE = "MPLCONFIGDIR"
+MATPLOTLIB_FOLDERS = [("XDG_CONFIG_HOME", ".config", "matplotlib"), ("XDG_CACHE_HOME", ".cache", "matplotlib")]
+if not sys.platform.startswith("linux"):
+    MATPLOTLIB_FOLDERS = [("", "", ".matplotlib")]
 MAX_TRACKS = 10
 MAX_TITLE = 48
 FLOOR_LU = -30.0  # courses below are not drawn: the stem is as good as silent there
@@ -39,17 +47,26 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     return {name: COLOURS.get(name) or next(spare) for name in names}
 
 
+def _pyplot() -> Any:
+    """matplotlib's figures, drawn without a display. Without a home it keeps its list of fonts in the private temporary folder."""
+    usual = [user_folder(variable, folder) / name for variable, folder, name in MATPLOTLIB_FOLDERS]
+    if not os.environ.get(MATPLOTLIB_VARIABLE) and not all(can_write(folder) for folder in usual) and (private := private_folder()):
+        os.environ[MATPLOTLIB_VARIABLE] = str(private / "matplotlib")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
 def plot_balance(results: TrackBalance | Sequence[TrackBalance], path: Path | str) -> None:
     """Draws a track's balance, or several tracks' one below the other, and writes it to ``path`` (its suffix says the format).
 
     Left: every stem's level, loudest on top, with its 80 % interval. Right: its course in time with its interval, and when it plays. At
     most MAX_TRACKS tracks are drawn; the title says how many were given. Raises ValueError when there is none.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = _pyplot()
     tracks = list(results) if isinstance(results, Sequence) else [results]
     if not tracks:
         raise ValueError("expected at least one measured track, came none; measure_track gives one")
@@ -174,11 +191,7 @@ def _time_axis(axes: Axes, duration_s: float) -> None:
 
 def plot_console(found: Console, sample_rate: int, path: Path | str) -> None:
     """Draws the gain and pan of every stem beside those of the plain fit, and the curves of the equalisers, if there are any."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = _pyplot()
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12.5, 4.6), width_ratios=(1, 1.7), layout="constrained")
     palette = colours(list(found.chains))
     _draw_faders(left, found, palette)

@@ -16,20 +16,24 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import os
 import queue
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from manifests.audio import Audio
+from manifests.folders import CACHE_VARIABLE, cache_folder
 from separation import hybrid
 
 if TYPE_CHECKING:
@@ -37,7 +41,6 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[Precision, Precision] = ("fp32", "bf16")
-CACHE_VARIABLE = "STEMWRIGHT_CACHE"
 MAX_LANES = 4  # segments at once on a processor; each holds the activations of a whole network
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # glibc's malloc.h
 TRANSLATION = 1  # changes when ``hybrid`` would be translated to another graph
@@ -50,16 +53,26 @@ class Engine(Protocol):
         """[B, C, T] -> [B, S, C, T] with the kept stems."""
 
 
-def cache_folder() -> Path:
-    """Where translations and measured verdicts are kept; safe to delete."""
-    if value := os.environ.get(CACHE_VARIABLE):
-        return Path(value).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "stemwright"
-
-
 def has_openvino() -> bool:
     """Whether the extra is installed; nothing is imported."""
     return importlib.util.find_spec("openvino") is not None
+
+
+@cache
+def _openvino() -> Any:
+    """OpenVINO without its telemetry: left alone it reports each import to an analytics service, unasked, and warns where it has no home.
+
+    Its own stub takes the place of the package that does so, as where that is not installed.
+    """
+    telemetry = "openvino_telemetry"
+    before = sys.modules.get(telemetry)
+    sys.modules[telemetry] = None  # type: ignore[assignment]  # importing it raises ImportError
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[telemetry]
+        if before is not None:
+            sys.modules[telemetry] = before
 
 
 def processor_threads() -> tuple[int, int]:
@@ -179,8 +192,7 @@ class OpenVinoEngine:
     """
 
     def __init__(self, network: torch.nn.Module, kept: Sequence[int], *, sha256: str, precision: Precision = "fp32") -> None:
-        import openvino
-
+        openvino = _openvino()
         if not hybrid.can_be_split(network):
             raise ValueError(f"engine openvino runs HTDemucs networks; this is {type(network).__name__}. Use engine torch.")
         core = openvino.Core()
@@ -209,9 +221,9 @@ class OpenVinoEngine:
         return self._lanes.map(self._run, batch)
 
     def _run(self, segment: Audio) -> Audio:
-        import openvino
         import torch
 
+        openvino = _openvino()
         request = self._requests.get()
         try:
             with torch.inference_mode():
@@ -259,9 +271,9 @@ def translation(network: torch.nn.Module, kept: Sequence[int], sha256: str) -> P
 
 
 def _translate(network: Any, kept: Sequence[int], path: Path) -> None:
-    import openvino
     import torch
 
+    openvino = _openvino()
     with torch.no_grad(), _flash_attention(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every Python branch; all of them depend on shapes, which are fixed
         length = network.valid_length(1)

@@ -97,19 +97,25 @@ def _kept(path: Path) -> Trial:
 
 
 def _first(path: Path, measured: Trial) -> Trial:
-    """Keeps a trial, unless another process was first: times differ between measurements, and stems are named by the verdict."""
+    """Keeps a trial, unless another process was first: times differ between measurements, and stems are named by the verdict.
+
+    Where nothing can be written the trial is good for this process alone.
+    """
     measured = measured._replace(error_db=max(measured.error_db, -400.0))  # JSON has no infinity
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(measured._asdict()), encoding="utf-8")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(measured._asdict()), encoding="utf-8")
         os.link(temporary, path)
     except FileExistsError:
         with suppress(OSError, ValueError, KeyError, TypeError):
             return _kept(path)
-        temporary.replace(path)  # what is there cannot be read
-    except OSError:  # a file system without links
-        temporary.replace(path)
+        with suppress(OSError):
+            temporary.replace(path)  # what is there cannot be read
+    except OSError:  # a file system without links, or one that cannot be written
+        with suppress(OSError):
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return measured

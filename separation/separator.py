@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from manifests.audio import Audio, file_sha256, probe, resample
+from manifests.folders import cache_folder
 from manifests.records import Refused
 from separation import checkpoints, schedule
-from separation.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, cache_folder, has_openvino, processor_threads
+from separation.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
 from separation.pipeline import BLOCK_FRAMES, Held, Job, Mixture, OnShare, checked_blocks, run_jobs
 from separation.precision import Trial, bf16_is_better, error_db, probe_signal, processor_has_bf16
 from separation.stem_files import SeparatedFile, StemFolder

@@ -22,9 +22,8 @@ References
 from __future__ import annotations
 
 import importlib
-import os
-import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -35,7 +34,8 @@ from typing import Any
 import numpy as np
 
 from manifests.audio import Audio, resample
-from separation.engines import cache_folder
+from manifests.folders import cache_folder, can_write, private_folder
+from manifests.locks import LockedError, NoLocksError, locked
 
 ANALYSIS_RATE = 22_050  # Hz; beats and chroma need no more
 HOP_FRAMES = 256  # 11.6 ms
@@ -133,28 +133,39 @@ def _librosa() -> ModuleType:
     Its import compiles kernels and keeps each in two files. Processes that do so at once on a new installation mix their files, and from
     then on whoever calls such a kernel crashes, until the files are removed (numba's issue 10128, librosa's 1998).
     """
-    from filelock import FileLock
-
-    with FileLock(_compiling()):
+    with _alone():
         for name in ("beat", "feature", "onset"):
             importlib.import_module(f"librosa.{name}")
         return importlib.import_module("librosa")
 
 
-def _compiling() -> Path:
-    """A file where the kernels are kept, or, where nobody may write there, in the user's cache: whoever shares them waits for it."""
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Locks the place where librosa's kernels are kept: who shares it waits. Where there are no locks, kernels are not shared."""
+    from separation import kernels
+
     spec = find_spec("librosa")
-    given, package = os.environ.get("NUMBA_CACHE_DIR"), Path(spec.origin).parent if spec and spec.origin else None
-    for folder in (Path(given) if given else None, package, cache_folder()):
-        with suppress(OSError):
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                path = folder / "stemwright-compiling.lock"
-                path.open("a").close()
-                with suppress(OSError):
-                    path.chmod(0o666)  # another user of the installation waits for it, too
-                return path
-    return Path(tempfile.gettempdir()) / f"stemwright-compiling-{getattr(os, 'getuid', int)()}.lock"
+    package = Path(spec.origin).parent if spec and spec.origin else None
+    for folder in sorted({source.parent for source in package.rglob("*.py")}) if package else ():
+        kernels.prepare(folder)
+    beside = package if package and can_write(package / "__pycache__") else cache_folder()  # if not beside them, in a cache of the user's
+    with ExitStack() as held:
+        if not _lock(held, kernels.kept_in() or beside):
+            private = private_folder()
+            if private and _lock(held, private):
+                kernels.keep_in(private / "numba")
+            else:
+                kernels.keep_nothing()
+        yield
+
+
+def _lock(held: ExitStack, folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.enter_context(locked(folder / "stemwright-compiling.lock", wait=True))
+    except (NoLocksError, LockedError, OSError):
+        return False
+    return True
 
 
 def _mono(audio: Audio, sample_rate: int) -> Audio:

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from separation.kernels import njit
 from separation.kweighting import check_audio, check_sample_rate
 
 Array = NDArray[np.floating]
@@ -51,7 +51,7 @@ def _interpolator() -> tuple[Array, Array, Array, float]:
 _EVEN, _ODD, _HALF, _BOUND = _interpolator()
 
 
-@numba.njit(cache=True, fastmath=True)
+@njit(fastmath=True)
 def _block_peak(x, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Largest interpolated magnitude between x[n] and x[n + 1] for n from start to stop - 1; x is padded by the taps."""
     peak = np.float32(0.0)
@@ -66,7 +66,7 @@ def _block_peak(x, start, stop):  # type: ignore[no-untyped-def]  # pragma: no c
     return peak
 
 
-@numba.njit(cache=True, fastmath=True)
+@njit(fastmath=True)
 def _magnitude(x, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     largest = np.float32(0.0)
     for n in range(start, stop):
@@ -74,7 +74,7 @@ def _magnitude(x, start, stop):  # type: ignore[no-untyped-def]  # pragma: no co
     return largest
 
 
-@numba.njit(cache=True)
+@njit()
 def _channel_peak(x, floor):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Largest interpolated magnitude of one channel, or ``floor`` where nothing exceeds it."""
     peak, total = floor, x.size

@@ -15,12 +15,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
+from separation.kernels import njit
 
-@numba.njit(cache=True, nogil=True)
+
+@njit(nogil=True)
 def _forward(x, coefficients, y):  # type: ignore[no-untyped-def]
     """Fills y [I, C, T] with the cascade's output, two sections a pass: while one waits for its last sample, the other computes."""
     items, channels, frames = x.shape
@@ -37,7 +38,7 @@ def _forward(x, coefficients, y):  # type: ignore[no-untyped-def]
             y[i, c] = row
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(nogil=True, fastmath={"contract"})
 def _section(u, table, v):  # type: ignore[no-untyped-def]
     """One section on one row: u [T] -> v [T], which may be u. The last output enters last, by one multiplication and addition."""
     b0, b1, b2, a1, a2 = table[0], table[1], table[2], table[3], table[4]
@@ -49,7 +50,7 @@ def _section(u, table, v):  # type: ignore[no-untyped-def]
         v[n] = v0
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(nogil=True, fastmath={"contract"})
 def _two_sections(u, first, second, w):  # type: ignore[no-untyped-def]
     """Two sections in a row: u [T] -> w [T], which may be u."""
     b0, b1, b2, a1, a2 = first[0], first[1], first[2], first[3], first[4]
@@ -63,7 +64,7 @@ def _two_sections(u, first, second, w):  # type: ignore[no-untyped-def]
         w[n] = w0
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _adjoint(x, coefficients, y_bar, x_bar, c_bar):  # type: ignore[no-untyped-def]
     """y_bar [I, C, T] -> x_bar [I, C, T] and c_bar [I, K, 5]; the outputs of the sections are computed again."""
     items, channels, frames = x.shape

@@ -22,12 +22,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
 from datagen.effects.setting import EffectSettings, setting
 from datagen.effects.signal import checked, column, is_off
+from separation.kernels import njit
 
 NAME = "chorus"
 
@@ -106,7 +106,7 @@ def _run(x: torch.Tensor, delays: torch.Tensor, feedback: torch.Tensor) -> tuple
     return w, u
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _forward(x, delays, feedback, w, u):  # type: ignore[no-untyped-def]
     """Fills the copy w and the line's input u, both [I, C, T]."""
     items, channels, frames = x.shape
@@ -123,7 +123,7 @@ def _forward(x, delays, feedback, w, u):  # type: ignore[no-untyped-def]
                 w[i, c, n] = before
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _adjoint(w_bar, delays, feedback, w, u, u_bar, d_bar, f_bar):  # type: ignore[no-untyped-def]
     """Runs ``_forward`` backwards. u_bar [I, C, T] starts at zero and ends as the gradient for x, which enters u as it is."""
     items, channels, frames = u.shape

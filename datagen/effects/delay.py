@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
 from datagen.effects.setting import EffectSettings, setting
 from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+from separation.kernels import njit
 
 NAME = "delay"
 
@@ -121,7 +121,7 @@ class Echo(torch.autograd.Function):
         return torch.from_numpy(back[..., ::-1].copy()).to(x), torch.from_numpy(f_bar).to(feedback), None
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _echo(x, feedback, delays, d):  # type: ignore[no-untyped-def]
     """Fills d [I, C, T], a delay at a time: no sample of a piece depends on another of it, so the processor may do several at once."""
     for i in range(x.shape[0]):
@@ -136,7 +136,7 @@ def _echo(x, feedback, delays, d):  # type: ignore[no-untyped-def]
                     to[j] = source[j] + factor * before[j]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _undo(y, mix, feedback, echo, delays, x):  # type: ignore[no-untyped-def]
     """Fills x [I, C, T] from y = ((1 - mix) + echo z^-D) / (1 - feedback z^-D) x."""
     for i in range(y.shape[0]):

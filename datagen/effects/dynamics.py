@@ -16,15 +16,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import torch
+
+from separation.kernels import njit
 
 # A detector that decays in silence would reach denormal numbers, which are slow on most processors. 1e-200 is -4000 dB.
 SILENCE = 1e-200
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _forward(x, coefficients, power, y, detector, gain, keep):  # type: ignore[no-untyped-def]
     """Fills y [G, C, T], and, if ``keep``, the detector's state and the gain [G, T]."""
     groups, channels, frames = x.shape
@@ -52,7 +53,7 @@ def _forward(x, coefficients, power, y, detector, gain, keep):  # type: ignore[n
                 gain[k, n] = g
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _adjoint(x, coefficients, power, detector, gain, y_bar, x_bar, c_bar):  # type: ignore[no-untyped-def]
     """Runs the recursion of ``_forward`` backwards: y_bar [G, C, T] -> x_bar [G, C, T], c_bar [G, 6]."""
     groups, channels, frames = x.shape
@@ -94,7 +95,7 @@ def _adjoint(x, coefficients, power, detector, gain, y_bar, x_bar, c_bar):  # ty
                 x_bar[k, loudest, n] += u_bar * sign * (2.0 * level if power == 2 else 1.0)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _inverse(y, coefficients, power, x):  # type: ignore[no-untyped-def]
     """Fills x with what ``_forward`` turned into y. Returns the largest number of steps a sample took."""
     groups, channels, frames = y.shape

@@ -20,12 +20,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
 from datagen.effects.setting import EffectSettings, choice, setting
 from datagen.effects.signal import checked, is_off
+from separation.kernels import njit
 
 NAME = "limiter"
 
@@ -123,7 +123,7 @@ class Limit(torch.autograd.Function):
         return torch.from_numpy(p_bar).to(peaks), torch.from_numpy(c_bar).to(coefficients), None
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _forward(peaks, coefficients, ahead, states, lowest, gain):  # type: ignore[no-untyped-def]
     """Fills the held and released gains (states [2, G, T]), where each held gain comes from (lowest [G, T]), and the gain [G, T]."""
     groups, frames = peaks.shape
@@ -157,7 +157,7 @@ def _forward(peaks, coefficients, ahead, states, lowest, gain):  # type: ignore[
             gain[k, n] = total / (ahead[k] + 1)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _adjoint(peaks, coefficients, ahead, states, lowest, g_bar, p_bar, c_bar):  # type: ignore[no-untyped-def]
     """Runs ``_forward`` backwards: g_bar [G, T] -> p_bar [G, T], c_bar [G, 2]."""
     groups, frames = peaks.shape

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
 from datagen.effects.setting import EffectSettings, setting
 from datagen.effects.signal import checked, column, is_off, pair
 from datagen.effects.waveform import fit_waveform
+from separation.kernels import njit
 
 NAME = "reverb"
 
@@ -101,7 +101,7 @@ class Tank(torch.autograd.Function):
         return torch.from_numpy(x_bar).to(x), torch.from_numpy(c_bar).to(coefficients), None, None
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _tanks(x, coefficients, combs, allpasses, w):  # type: ignore[no-untyped-def]
     """Fills w [I, C, T] from x [I, T]; combs [C, 8] and allpasses [C, 4] are delays in samples."""
     for i in range(x.shape[0]):
@@ -110,7 +110,7 @@ def _tanks(x, coefficients, combs, allpasses, w):  # type: ignore[no-untyped-def
             _allpasses(allpasses[c], w[i, c])
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@njit(nogil=True, fastmath={"contract", "reassoc"})
 def _combs(x, coefficients, delays, y):  # type: ignore[no-untyped-def]
     """The sum of all combs: y = Σ z^-D / (1 - f L z^-D) x with L = (1 - d) / (1 - d z^-1).
 
@@ -133,7 +133,7 @@ def _combs(x, coefficients, delays, y):  # type: ignore[no-untyped-def]
         y[n] = total
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(nogil=True, fastmath={"contract"})
 def _allpasses(delays, y):  # type: ignore[no-untyped-def]
     """Sends y through Freeverb's all-passes in place: u -> z^-D / (1 - z^-D / 2) u - u."""
     half = y.dtype.type(0.5)
@@ -147,7 +147,7 @@ def _allpasses(delays, y):  # type: ignore[no-untyped-def]
                 ring[j] = u + half * r
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _comb(x, coefficients, delay):  # type: ignore[no-untyped-def]
     """One comb of ``_combs``."""
     feedback, damping = coefficients
@@ -159,7 +159,7 @@ def _comb(x, coefficients, delay):  # type: ignore[no-untyped-def]
     return line[: len(x)].copy()
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _adjoints(x, coefficients, combs, allpasses, w_bar, x_bar, c_bar):  # type: ignore[no-untyped-def]
     """w_bar [I, C, T] -> x_bar [I, T], c_bar [I, 2].
 

@@ -1,0 +1,100 @@
+"""One process at a time: a lock on a file, which the system lets go of when its holder dies, however it dies.
+
+Some file systems give no such locks (NFS without its lock service, some of FUSE's): a lock that is not there protects nothing, and a file
+in its place (a soft lock) protects only among those who look for it and stays after a kill. Since one machine may have locks on a file
+system where another has none, the two kinds are never mixed unasked: without locks the work is refused in words, and
+``STEMWRIGHT_LOCKS=soft`` asks for soft locks. Whoever can lock holds both kinds then, and everybody looks for a soft lock.
+
+References
+    flock(2): ENOLCK, EOPNOTSUPP, ENOSYS; filelock's ``FileLock`` and ``SoftFileLock``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+LOCKS_VARIABLE = "STEMWRIGHT_LOCKS"
+SOFT_SUFFIX = ".soft"
+_ABSENT = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
+WAIT_S = 0.5  # between looks at a soft lock
+
+
+class LockedError(RuntimeError):
+    """Another process holds the lock. ``soft`` is the file that says so, if it is one, which a killed process leaves behind."""
+
+    def __init__(self, path: Path, soft: Path | None = None) -> None:
+        self.path, self.soft = path, soft
+        left = "" if soft is None else f" If it was killed, delete {soft}."
+        super().__init__(f"another process holds the lock {path}; wait for it, or stop it.{left}")
+
+
+class NoLocksError(RuntimeError):
+    """The file system gives no locks, and soft ones were not asked for."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        said = error.strerror or str(error)
+        super().__init__(
+            f"{path} cannot be locked ({said}): this file system gives no locks, and two processes at once would spoil each other's work. "
+            f"Two ways out: (1) work on another file system, such as a disk of this machine; (2) set {LOCKS_VARIABLE}=soft, for every "
+            f"process that works here: a file {path.name}{SOFT_SUFFIX} is the lock then, which you delete after a kill."
+        )
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Holds the lock ``path``. Raises LockedError if another process has it, unless it shall ``wait``; NoLocksError if there are no locks.
+
+    Who may write to the lock's folder may take the lock, and nobody else.
+    Other errors of the file system (no permission, a full disk) are raised as they are.
+    """
+    soft = path.with_name(path.name + SOFT_SUFFIX)
+    asked = os.environ.get(LOCKS_VARIABLE, "")
+    if asked not in ("", "soft"):
+        raise ValueError(f"{LOCKS_VARIABLE} is {asked!r}; expected 'soft', or leave it unset for the file system's own locks")
+    with ExitStack() as held:
+        try:
+            held.enter_context(_native(path, wait=wait))
+        except NoLocksError:
+            if asked != "soft":
+                raise
+        if asked == "soft":
+            held.enter_context(_soft(path, soft, wait=wait))
+        elif soft.exists():  # looked for with the lock in hand: whoever takes a soft one where locks work takes the lock first
+            raise LockedError(path, soft)
+        yield
+
+
+@contextmanager
+def _native(path: Path, *, wait: bool) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    mode = path.parent.stat().st_mode & 0o666
+    lock = FileLock(path, timeout=-1 if wait else 0, mode=mode | 0o600, fallback_to_soft=False)
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock)
+        except Timeout as error:
+            raise LockedError(path) from error
+        except OSError as error:
+            if error.errno in _ABSENT:
+                raise NoLocksError(path, error) from error
+            raise
+        yield
+
+
+@contextmanager
+def _soft(path: Path, soft: Path, *, wait: bool) -> Iterator[None]:
+    """A file that is there while the lock is held: made by one, removed by the same. One of this machine that is dead does not count."""
+    from filelock import SoftFileLock, Timeout
+
+    lock = SoftFileLock(soft, timeout=-1 if wait else 0, poll_interval=WAIT_S)
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock)
+        except Timeout as error:
+            raise LockedError(path, soft) from error
+        yield

@@ -1,0 +1,92 @@
+"""Compiled recursions: the one place that gives functions to numba, and that decides where their compiled code is kept.
+
+numba keeps it beside the source, or else in the user's cache, and refuses a function ("cannot cache function") where the user may write
+to neither: an installation of another account and no home. Here that is seen before the first function is compiled, and the private
+temporary folder takes the place of both; where there is none either, nothing is kept and each process compiles for itself.
+
+Conventions
+    The decision is one for a process and those that it starts: it is set in numba's configuration and in ``NUMBA_CACHE_DIR``.
+    Kernels compute alike wherever they are kept. They are compiled for the processor that they run on: equal bytes are promised between
+    machines of one kind and the same versions, not between processors with other instructions.
+
+References
+    numba, documentation of ``NUMBA_CACHE_DIR``; its class ``numba.core.caching.CacheImpl``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import numba
+
+from manifests.folders import private_folder
+
+_config: Any = numba.config
+_without = False  # nothing is kept: numba is not asked to
+
+
+def njit(*, nogil: bool = False, fastmath: bool | set[str] = False) -> Callable[[Callable[..., Any]], Any]:
+    """numba's decorator for a kernel: compiled without the interpreter, and kept for the next process where that can be."""
+
+    def compiled(kernel: Callable[..., Any]) -> Any:
+        prepare(Path(kernel.__code__.co_filename).parent)
+        return numba.njit(kernel, cache=not _without, nogil=nogil, fastmath=fastmath)
+
+    return compiled
+
+
+@cache
+def prepare(folder: Path) -> None:
+    """Sees to it that the functions of a folder's sources, ours or a library's, can be compiled and, if at all possible, kept."""
+    source = next(iter(sorted(folder.glob("*.py"))), None)
+    if source is None or _can_keep(source):
+        return
+    if (private := private_folder()) is not None:
+        keep_in(private / "numba")
+        if _can_keep(source):
+            return
+    keep_nothing()
+
+
+def _can_keep(source: Path) -> bool:
+    """Whether numba finds a place for the functions of a source file, which it looks for when a function is decorated."""
+    probe = FunctionType(_probe.__code__.replace(co_filename=str(source)), {"__name__": __name__})
+    try:
+        numba.njit(probe, cache=True)
+    except RuntimeError:  # "cannot cache function": the only one that it raises here
+        return False
+    return True
+
+
+def _probe(value: float) -> float:
+    return value
+
+
+def kept_in() -> Path | None:
+    """The one folder where compiled functions are kept if it is neither beside their sources nor numba's own."""
+    return Path(_config.CACHE_DIR) if _config.CACHE_DIR else None
+
+
+def keep_in(folder: Path) -> None:
+    """Keeps functions that are decorated from now on in a folder, in this process and in those that it starts."""
+    os.environ["NUMBA_CACHE_DIR"] = _config.CACHE_DIR = str(folder)
+
+
+def keep_nothing() -> None:
+    """Compiles functions that are decorated from now on for this process alone. Libraries ask numba to keep theirs: it does not."""
+    global _without
+    _without = True
+    for module, dispatcher in (("numba.core.dispatcher", "Dispatcher"), ("numba.np.ufunc.ufuncbuilder", "UFuncDispatcher")):
+        with suppress(ImportError, AttributeError):
+            getattr(importlib.import_module(module), dispatcher).enable_caching = _do_not_keep
+
+
+def _do_not_keep(_: Any) -> None:
+    """In place of numba's ``enable_caching``: the cache stays the empty one that each dispatcher begins with."""
