@@ -7,7 +7,7 @@ Conventions
     noise of its own.
     24-bit FLAC holds round(x * 2^23), so what was read from 24 bits is written back bit for bit; a peak above full scale is refused,
     never clipped.
-    Writing is by rename: under the final name stands a whole file or none. The same audio gives the same bytes
+    Writing is by rename (``durable``): under the final name stands a whole file or none. The same audio gives the same bytes
     (hence our own WAV header: libsndfile's float WAV carries the time of day).
 """
 
@@ -29,6 +29,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from manifests.durable import begin, hidden, leftovers, put, remove, write_bytes
 from manifests.records import Refused
 
 Audio = npt.NDArray[np.float32]
@@ -289,18 +290,6 @@ def save(path: Path | str, audio: Audio, sample_rate: int, *, encoding: Encoding
     return hashlib.sha256(data).hexdigest()
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file by rename, so that a full disk or a kill leaves no half file under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 class Writer:
     """Writes a sound file block by block: a context manager that renames into place on success and leaves nothing on failure.
 
@@ -312,10 +301,10 @@ class Writer:
         self.sample_rate, self.num_channels, self.encoding = sample_rate, num_channels, encoding
         self.num_frames = self.num_bytes = 0
         self.sha256 = ""
-        self._temporary = _temporary(self.path)
+        self._temporary = hidden(self.path)
 
     def __enter__(self) -> Writer:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = begin(self.path)
         if self.encoding == "wav32f":
             self._file: Any = self._temporary.open("wb")
             self._file.write(_wav_header(self.sample_rate, self.num_channels, 0))
@@ -350,28 +339,20 @@ class Writer:
             self._file.close()
             if kind is None:
                 self.sha256, self.num_bytes = file_sha256(self._temporary), self._temporary.stat().st_size
-                self._temporary.replace(self.path)
+                put(self._temporary, self.path)
         finally:
-            self._temporary.unlink(missing_ok=True)
+            remove([self._temporary])
 
     def _as_os_error(self, error: Exception) -> OSError:
         full = shutil.disk_usage(self.path.parent).free < 1 << 20
         return OSError(errno.ENOSPC if full else errno.EIO, "No space left on device" if full else str(error), str(self.path))
 
 
-def _temporary(path: Path) -> Path:
-    """A hidden name beside the final one; with the process in it, so that a dying worker and its successor do not collide."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
 def remove_leftovers(folder: Path) -> int:
     """Removes the unfinished files that killed processes left below a folder; returns how many."""
-    leftovers = [
-        Path(place, name) for place, _, names in os.walk(folder) for name in names if name.startswith(".") and name.endswith(".part")
-    ]
-    for path in leftovers:
-        path.unlink(missing_ok=True)
-    return len(leftovers)
+    found = leftovers(folder)
+    remove(found)
+    return len(found)
 
 
 def _to_int24(audio: Audio) -> npt.NDArray[np.int32]:

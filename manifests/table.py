@@ -7,8 +7,9 @@ becomes a Parquet file by rename. The Parquet schema is derived from the record'
 Conventions
     ``NAME.parquet`` is a finished table, ``NAME.jsonl.part`` its journal.
     A journal line is one finished task: ``{"task": id, "rows": [...]}``.
-    A torn last line (the process was killed while writing it) is dropped; a broken line before the end is an error,
-    since nothing we do makes one.
+    A line is on the disk within a second (``SYNC_S``), one without rows, which voids earlier work whose files are about to go, at once.
+    A line that is torn, or is NULs after a power cut, was not yet called finished: it is dropped, its task is done again, and the lines
+    before and after it stay.
     Settings of effects differ from row to row and stand in Parquet as JSON text.
     A Parquet file carries in its metadata a digest of its rows (``is_as_written`` tells whether they were edited since)
     and the id of what it was made from (``made_from``).
@@ -18,8 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+import time
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 from pydantic import TypeAdapter, ValidationError
 
+from manifests import durable
 from manifests.records import Record
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 R = TypeVar("R", bound=Record)
+SYNC_S = 1.0  # a power cut costs the work of a second: the files of a lost line are there, but are made again
 CHUNK_ROWS = 4096  # converted and written at a time: a row as Python objects takes a hundred times its place in Parquet
 
 
@@ -85,8 +87,7 @@ def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made
 
     schema = arrow_schema(record_type).with_metadata({"record": record_type.__name__, "made_from": made_from, "versions": _versions()})
     adapter = TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]  # one call for many rows is three times as fast as one each
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
+    temporary = durable.begin(path)
     try:
         rows_digest, count = _Digest(record_type), 0
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
@@ -95,10 +96,9 @@ def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made
                 rows_digest.add(chunk)
                 count += len(chunk)
             writer.add_key_value_metadata({"digest": rows_digest.hexdigest()})
-        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101  # mkstemp makes files that only the owner can read
-        os.replace(temporary, path)  # noqa: PTH105  # the name says that it replaces
+        durable.put(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        durable.remove([temporary])
     return count
 
 
@@ -145,12 +145,6 @@ def is_as_written(path: Path, record_type: type[Record], rows: Sequence[Record] 
     ``rows`` is what ``read`` gave, if it is at hand.
     """
     return _metadata(path).get("digest", "") == _digest(read(path, record_type) if rows is None else rows, record_type)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def read(path: Path | str, record_type: type[R]) -> list[R]:
@@ -243,36 +237,55 @@ class Journal:
         self.tasks: dict[str, tuple[Record, ...]] = {}
 
     def __enter__(self) -> Journal:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = self._read_back() if self.path.exists() else 0
+        is_new = not self.path.exists()
+        kept = b"" if is_new else self._read_back()
+        if not is_new and len(kept) != self.path.stat().st_size:
+            durable.write_bytes(self.path, kept)
+        durable.make_folder(self.path.parent)
         self._file = self.path.open("ab")
-        self._file.truncate(kept)
+        self._synced = time.monotonic()
+        if is_new:
+            durable.sync_folder(self.path.parent)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        try:
+            durable.sync(self._file.fileno())
+        finally:
+            self._file.close()
 
-    def _read_back(self) -> int:
-        """Reads the finished tasks; returns how many bytes of the file are whole lines."""
-        kept = 0
+    def _read_back(self) -> bytes:
+        """Reads the finished tasks; returns the lines that hold them."""
+        kept = []
         with self.path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    entry = json.loads(line)
-                    self.tasks[entry["task"]] = tuple(self.record_type.model_validate(row) for row in entry["rows"])
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ValueError(
-                        f"{self.path}: line {number} is not a journal line ({error}); delete the file to start the stage afresh."
-                    ) from error
-                kept += len(line)
-        return kept
+            for line in lines:
+                whole = line.lstrip(b"\0")  # NULs stand where what was written before never reached the disk
+                if (entry := self._entry(whole)) is not None:
+                    self.tasks[entry[0]] = entry[1]
+                    kept.append(whole)
+        return b"".join(kept)
 
-    def append(self, task_id: str, rows: Iterable[Record]) -> None:
-        """Adds one finished task. Its audio must already stand under its final name."""
+    def _entry(self, line: bytes) -> tuple[str, tuple[Record, ...]] | None:
+        """The task of a line with its rows, or None if the line is not whole."""
+        if not line.endswith(b"\n"):
+            return None
+        try:
+            entry = json.loads(line)
+            return str(entry["task"]), tuple(self.record_type.model_validate(row) for row in entry["rows"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def append(self, task_id: str, rows: Iterable[Record], *, at_once: bool = False) -> None:
+        """Adds one finished task, whose audio must already stand under its final name, synced.
+
+        The line is on the disk within ``SYNC_S``; at once if it has no rows, or if ``at_once`` says that something is about to go that
+        this line replaces.
+        """
         rows = tuple(rows)
         line = json.dumps({"task": task_id, "rows": [row.model_dump(mode="json") for row in rows]}, separators=(",", ":"), allow_nan=False)
         self._file.write(line.encode() + b"\n")
         self._file.flush()
+        if at_once or not rows or time.monotonic() - self._synced >= SYNC_S:
+            durable.sync(self._file.fileno())
+            self._synced = time.monotonic()
         self.tasks[task_id] = rows

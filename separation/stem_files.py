@@ -14,20 +14,24 @@ Conventions
 from __future__ import annotations
 
 import math
-import shutil
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from manifests.audio import FULL_SCALE, Audio, Writer, db_to_gain
+from manifests.durable import make_folder, remove, sync_folder
 from manifests.names import checked_name
 from manifests.records import RESIDUAL, AudioFile
 from separation.quality import Tally
 
 WORK_FOLDER = ".separating"
+MADE_IN_WORK = re.compile(r"(mixture|\d+)\.raw|[a-z0-9_-]+\.flac|\.[a-z0-9_-]+\.flac\.\d+\.part", re.IGNORECASE)
 BLOCK_FRAMES = 1 << 18
 MARGIN = 2.0**-19  # below full scale: rounding of up to a dozen stems moves the residual by less
 
@@ -124,8 +128,8 @@ class StemFolder:
         self._work = self.out_folder / WORK_FOLDER
         self._tally = Tally(self.stem_names)
         self._created = not self.out_folder.exists()
-        shutil.rmtree(self._work, ignore_errors=True)
-        self._work.mkdir(parents=True)
+        clear_work(self.out_folder)
+        make_folder(self._work)
         self.mixture = RawAudio(self._work / "mixture.raw", self.num_channels)
         self._stems = [RawAudio(self._work / f"{number}.raw", self.num_channels) for number in range(len(self.stem_names))]
 
@@ -138,10 +142,12 @@ class StemFolder:
     def close(self) -> None:
         """Removes everything that is not under a final name, and the folder itself if it was made for nothing."""
         for raw in (self.mixture, *self._stems):
-            raw.close()
-        shutil.rmtree(self._work, ignore_errors=True)
-        if self._created and self.out_folder.exists() and not any(self.out_folder.iterdir()):
-            self.out_folder.rmdir()
+            with suppress(OSError):  # of a full disk, which cannot take what is still buffered; the file goes anyway
+                raw.close()
+        clear_work(self.out_folder)
+        if self._created:
+            with suppress(OSError):  # stems are in it
+                self.out_folder.rmdir()
 
     def add(self, stems: Audio) -> None:
         """Takes the next frames of all stems, [S, C, t]."""
@@ -183,10 +189,30 @@ class StemFolder:
                 file.path.replace(final)
                 placed.append(replace(file, path=final))
         except OSError:
-            for file in placed:
-                file.path.unlink(missing_ok=True)
+            remove(file.path for file in placed)
             raise
+        sync_folder(self.out_folder)
         return placed
+
+
+def clear_work(out_folder: Path) -> None:
+    """Removes what a separation that ended early left in the hidden folder of a track's stems: the files that are made there, no other."""
+    work = out_folder / WORK_FOLDER
+    if work.is_symlink() or not work.is_dir():
+        return
+    remove(path for path in work.iterdir() if MADE_IN_WORK.fullmatch(path.name))
+    with suppress(OSError):  # something else is in it
+        work.rmdir()
+
+
+def clear_all_work(stems: Path) -> None:
+    """Removes what killed processes left below the folder of all stems, unless that is a link."""
+    for place, folders, _ in os.walk(stems) if not stems.is_symlink() else ():
+        if WORK_FOLDER in folders:
+            clear_work(Path(place))
+            folders.remove(WORK_FOLDER)
+            with suppress(OSError):  # stems are in it
+                Path(place).rmdir()
 
 
 def _scaled(audio: Audio, gain: float) -> Audio:

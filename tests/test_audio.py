@@ -12,7 +12,7 @@ from conftest import make_song, write_song_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis.extra.numpy import arrays
 
-from manifests import audio, truncation
+from manifests import audio, durable, truncation
 from manifests.records import Refused
 
 GRID = 2**23
@@ -181,12 +181,10 @@ def test_full_disk_leaves_the_file_before_it_and_nothing_else(tmp_path, monkeypa
     audio.save(path, tones(0.1), 44_100)
     before = path.read_bytes()
 
-    def full(self: Path, data: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(data[: len(data) // 2])
+    def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(durable.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         audio.save(path, tones(0.2), 44_100)
     assert path.read_bytes() == before

@@ -1,4 +1,5 @@
 import json
+import os
 
 import hypothesis.strategies as st
 import pyarrow as pa
@@ -254,16 +255,50 @@ def test_journal_torn_at_any_byte_gives_exactly_the_whole_lines_before_it(tmp_pa
             assert list(journal.tasks) == [*list(tasks)[:lines], "next"]
 
 
-def test_broken_line_before_the_end_is_an_error_that_names_it(tmp_path):
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("broken", ["NULs", "half", "words", "other columns"])
+def test_a_broken_line_is_dropped_and_all_others_stay(tmp_path, number, broken):
     path = tmp_path / "rejected.jsonl.part"
     with table.Journal(path, Rejected) as journal:
+        for count in range(3):
+            journal.append(f"task {count}", [rejected(count)])
+    lines = path.read_bytes().splitlines(keepends=True)
+    made = {"NULs": bytes(len(lines[number])), "half": lines[number][:40] + b"\n", "words": b"words\n", "other columns": b'{"task": "x"}\n'}
+    path.write_bytes(b"".join(made[broken] if count == number else line for count, line in enumerate(lines)))
+    with table.Journal(path, Rejected) as journal:
+        expected = {f"task {count}": (rejected(count),) for count in range(3) if count != number}
+        assert journal.tasks == expected
+        journal.append("next", [rejected(9)])
+    assert table.journalled(path, Rejected) == {**expected, "next": (rejected(9),)}
+    assert (
+        path.read_bytes() == b"".join(line for count, line in enumerate(lines) if count != number) + path.read_bytes().splitlines(True)[-1]
+    )
+
+
+def test_a_line_that_voids_earlier_work_is_on_the_disk_before_its_files_go(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(table.durable, "sync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    with table.Journal(tmp_path / "rejected.jsonl.part", Rejected) as journal:
+        synced.clear()
         journal.append("one", [rejected(1)])
-    path.write_bytes(b'{"task": "x"}\n' + path.read_bytes())
-    with (
-        pytest.raises(ValueError, match=r"line 1 is not a journal line.*delete the file to start the stage afresh"),
-        table.Journal(path, Rejected),
-    ):
-        pass
+        journal.append("two", [])
+        assert synced == [(tmp_path / "rejected.jsonl.part").stat().st_size]
+        journal.append("three", [rejected(3)], at_once=True)
+        assert synced[1:] == [(tmp_path / "rejected.jsonl.part").stat().st_size]
+
+
+def test_lines_are_on_the_disk_within_a_second_and_at_the_end(tmp_path, monkeypatch):
+    synced, now = [], [0.0]
+    monkeypatch.setattr(table.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(table.durable, "sync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    with table.Journal(tmp_path / "rejected.jsonl.part", Rejected) as journal:
+        synced.clear()
+        for second in (0.2, 0.9, 1.1, 1.3):
+            now[0] = second
+            journal.append(str(second), [rejected(1)])
+        assert len(synced) == 1
+    assert len(synced) == 2
+    assert synced[-1] == (tmp_path / "rejected.jsonl.part").stat().st_size
 
 
 def test_journal_line_is_plain_json(tmp_path):

@@ -30,13 +30,14 @@ from manifests.records import Refused, Stem, Track, content_id, seal
 from separation.pipeline import Job, OnShare
 from separation.quality import Limits, judge
 from separation.separator import DemucsSeparator, ReferenceStems
-from separation.stem_files import SeparatedFile
+from separation.stem_files import SeparatedFile, clear_all_work
 
 
 def run_separate(corpus: Corpus, on_progress: OnProgress | None = None, *, offline: bool = False, trust_pickle: bool = False) -> Summary:
     """Separates every track, or takes its own stems, and writes stems and residual on the mixture's scale."""
     config, tracks = corpus.config, corpus.rows("tracks", Track)
     audio.remove_leftovers(corpus.folder / "stems")
+    clear_all_work(corpus.folder / "stems")
     separator = separator_of(config, offline=offline, trust_pickle=trust_pickle)
     tasks = []
     for track in tracks:

@@ -15,7 +15,8 @@ import numpy as np
 from datagen.render import Rendered
 from datagen.writers import card
 from manifests import __version__, shards, table
-from manifests.audio import SUFFIXES, Audio, Encoding, db_to_gain, encode, gain_to_db, write_bytes
+from manifests.audio import SUFFIXES, Audio, Encoding, db_to_gain, encode, gain_to_db
+from manifests.durable import Together
 from manifests.records import AudioFile, Example, Pair, Record, Signal, SignalFile, Split, content_id, seal
 from manifests.shards import DATASET
 
@@ -84,22 +85,23 @@ def write_signals(
     gain_db = joint_gain_db(sounds) if encoding == "flac24" else 0.0
     gain = np.float32(db_to_gain(gain_db))
     files = []
-    for role, planned in (("input", pair.inputs), ("target", pair.targets)):
-        for signal in planned:
-            audio = signals[signal.name] * gain if gain_db and signal.view != "gain" else signals[signal.name]
-            stored = encoding_of(signal, encoding)
-            data = encode(audio, pair.sample_rate, stored)
-            write_bytes(corpus / paths[role, signal.name], data)
-            file = AudioFile(
-                path=paths[role, signal.name],
-                sample_rate=pair.sample_rate,
-                num_channels=audio.shape[0],
-                num_frames=audio.shape[1],
-                num_bytes=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-            )
-            levelled_db = signals.levelled_db[signal.name] if isinstance(signals, Rendered) else ()
-            files.append(_signal_file(role, signal, file, audio, levelled_db))
+    with Together() as written:
+        for role, planned in (("input", pair.inputs), ("target", pair.targets)):
+            for signal in planned:
+                audio = signals[signal.name] * gain if gain_db and signal.view != "gain" else signals[signal.name]
+                stored = encoding_of(signal, encoding)
+                data = encode(audio, pair.sample_rate, stored)
+                written.write(corpus / paths[role, signal.name], data)
+                file = AudioFile(
+                    path=paths[role, signal.name],
+                    sample_rate=pair.sample_rate,
+                    num_channels=audio.shape[0],
+                    num_frames=audio.shape[1],
+                    num_bytes=len(data),
+                    sha256=hashlib.sha256(data).hexdigest(),
+                )
+                levelled_db = signals.levelled_db[signal.name] if isinstance(signals, Rendered) else ()
+                files.append(_signal_file(role, signal, file, audio, levelled_db))
     changes = signals.changes if isinstance(signals, Rendered) else ()
     return seal(Example, task_id=task_id, pair_id=pair.id, gain_db=gain_db, signals=tuple(files), changes=changes)
 

@@ -12,7 +12,6 @@ Conventions
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +21,8 @@ from typing import Any, ClassVar, Protocol
 
 from datagen.writers.base import DATASET, complete, loose_task_id, remove_empty, remove_unnamed, write_loose
 from manifests import table
-from manifests.audio import Audio, Encoding, file_sha256, write_bytes
+from manifests.audio import Audio, Encoding, file_sha256
+from manifests.durable import begin, put, remove, write_bytes
 from manifests.records import Example, Member, Pair, Shard, SignalFile, canonical_json, seal
 from manifests.shards import JOURNAL, TABLE, Place, Places, below
 
@@ -163,7 +163,7 @@ def pack(corpus: Path, contents: Sequence[ShardContent], assembler: Assembler) -
         for path, content in planned.items():
             if path not in standing:
                 standing[path] = _assembled(corpus, content, assembler)
-                journal.append(path, [standing[path]])
+                journal.append(path, [standing[path]], at_once=True)
             _remove_loose(corpus, content.members())
     table.replace(dataset / TABLE, [standing[path] for path in sorted(standing)], Shard)
     (dataset / JOURNAL).unlink()
@@ -209,14 +209,13 @@ def _stands(corpus: Path, content: ShardContent, assembler: Assembler) -> bool:
 
 def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Shard:
     file = below(corpus / DATASET, content.path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
+    temporary = begin(file)
     try:
         members = assembler.assemble(temporary, content)
         facts = {"num_bytes": temporary.stat().st_size, "sha256": file_sha256(temporary)}
-        temporary.replace(file)
+        put(temporary, file)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove([temporary])
     return seal(Shard, path=content.path, members=tuple(members), **facts)
 
 

@@ -1,0 +1,195 @@
+"""Writing to disk: under a final name stands a whole file or none, and what is called finished has reached the disk.
+
+A file is written under a hidden name beside its place, synced, renamed, and then its folder is synced: after a kill the name is that of
+the old file or of the new one, and after a power cut as well. Only then may a journal or a table say that the file is there.
+
+Conventions
+    Every writer of the project goes through here: nothing else calls ``os.fsync`` or renames a file into its place.
+    A hidden name is ``.NAME.PROCESS.part``; the next start removes what a killed process left under one.
+    A file system that cannot sync (some network and memory file systems) is taken as it is: the order of writing is then all there is.
+    A full disk or a failing one is always an error.
+
+References
+    fsync(2), rename(2): a rename is atomic, but is on the disk only once its folder is synced. renameat2(2): RENAME_EXCHANGE.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+SUFFIX = ".part"
+LEFTOVER = re.compile(r"\..+\.\d+\.part")  # what ``hidden`` makes
+CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EROFS}
+CANNOT_OPEN = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.EINVAL}  # folders, on systems that open none
+RENAME_EXCHANGE = 2  # linux/fs.h; RENAME_SWAP of macOS is the same number
+AT_FDCWD = {"linux": -100, "darwin": -2}.get(sys.platform, 0)
+FULL = {errno.ENOSPC, errno.EDQUOT}
+NO_WAY_IN = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def hidden(path: Path) -> Path:
+    """A hidden name beside the final one; with the process in it, so that a dying worker and its successor do not collide."""
+    return path.with_name(f".{path.name}.{os.getpid()}{SUFFIX}")
+
+
+def begin(path: Path) -> Path:
+    """The hidden name to write a file under that will stand at ``path``; its folder is made, and nothing stands under it."""
+    make_folder(path.parent)
+    temporary = hidden(path)
+    temporary.unlink(missing_ok=True)  # of a process of the same number, or a link that somebody laid there
+    return temporary
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The unfinished files that killed processes left below a folder; nothing behind a link is looked at."""
+    if folder.is_symlink():
+        return []
+    return [Path(place, name) for place, _, names in os.walk(folder) for name in names if LEFTOVER.fullmatch(name)]
+
+
+def sync(descriptor: int) -> None:
+    """Waits until what was written to an open file (or folder) is on the disk, where its file system can say so."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+
+
+def sync_file(path: Path) -> None:
+    """Waits until a file that others wrote and closed is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk, where the system can do that."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in CANNOT_OPEN:
+            raise
+        return
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder with those above it, and syncs the names of the new ones."""
+    above = []
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+        above.append(place)
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in above:
+        sync_folder(place)
+
+
+def put(temporary: Path, path: Path) -> None:
+    """Brings a file that was written and closed under another name to its place."""
+    sync_file(temporary)
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file by rename, so that a full disk or a kill leaves no half file under its name."""
+    with Together() as files:
+        files.write(path, data)
+
+
+class Together:
+    """Files that are finished together: a context manager at whose end all of them are in their places, each folder synced once.
+
+    An error before the end leaves none of them. A kill at the end can leave some: whoever counts them as one commits them by a row.
+    """
+
+    def __init__(self) -> None:
+        self._written: list[tuple[Path, Path]] = []
+
+    def __enter__(self) -> Together:
+        return self
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Writes and syncs a file under its hidden name."""
+        temporary = begin(path)
+        self._written.append((temporary, path))
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            sync(file.fileno())
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        placed = 0
+        try:
+            if kind is None:
+                for temporary, path in self._written:
+                    temporary.replace(path)
+                    placed += 1
+                for folder in dict.fromkeys(path.parent for _, path in self._written):
+                    sync_folder(folder)
+        finally:
+            remove(temporary for temporary, _ in self._written[placed:])
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Removes unfinished files; a disk that fails here too does not hide the error before it."""
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:
+            continue
+
+
+def swap(one: Path, other: Path) -> bool:
+    """Exchanges two names in one step, so that neither is ever missing; False where the system or the file system cannot."""
+    exchange = _exchange()
+    if exchange is None or exchange(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) != 0:
+        return False
+    sync_folder(one.parent)
+    if other.parent != one.parent:
+        sync_folder(other.parent)
+    return True
+
+
+@functools.cache
+def _exchange() -> Any:
+    """The system's call that exchanges two names, or None."""
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        return library.renameatx_np if sys.platform == "darwin" else library.renameat2
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that a disk, or somebody's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in FULL
+
+
+def sentence(error: OSError, kept: str = "") -> str:
+    """What went wrong with a file, for a person: which one, why, what of the work remains, and what to do."""
+    name = error.filename2 or error.filename
+    place = f" (writing {os.fsdecode(name)})" if isinstance(name, str | bytes | os.PathLike) else ""
+    kept = kept or "what was there before is unchanged"
+    why = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in FULL:
+        return f"the disk is full{place}: {kept}. Free some space and run the same command again"
+    if error.errno in NO_WAY_IN:
+        return f"not allowed{place}: {why}; {kept}. Choose a place that you may write to, or change its permissions"
+    return f"{why}{place}: {kept}"
