@@ -3,23 +3,21 @@
 Conventions
     A task is one unit of work with an id that covers everything its result depends on. Its rows are appended to the stage's journal by this
     process alone, after the worker has closed and renamed the audio; a start skips the tasks whose rows and files it finds.
-    joblib does the work: in this process (one job), in processes of one thread each, or on a dask cluster.
-    A refused task, or one that fails, becomes a ``Rejected`` row and the rest goes on. A full disk and Ctrl-C end the stage; what was
-    finished is
-    kept, and the same command goes on from there.
+    The work is done in this process (one job), in processes of one thread each (``processes``), or on a dask cluster (``cluster``).
+    A refused task, one that fails, or one whose process the system kills twice, becomes a ``Rejected`` row and the rest goes on. A full
+    disk and Ctrl-C end the stage; what was finished is kept, and the same command goes on from there.
 """
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from manifests import table
+from datagen.processes import Lost, in_processes
+from manifests import durable, table
 from manifests.audio import has_size
 from manifests.records import AudioFile, Record, Refused, Rejected, seal
 
@@ -179,36 +177,22 @@ def shared(work: Work, workers: Workers) -> Do:
     """Tasks that are independent of one another, shared out to workers."""
 
     def do(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
-        from joblib import Parallel, delayed
-
         def begun() -> Iterator[Task]:
             for task in tasks:
                 begin(task)
                 yield task
 
-        if not tasks:
-            return
-        with _backend(workers):
-            jobs = -1 if workers.dask else min(workers.jobs, len(tasks))
-            yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(attempt)(work, task) for task in begun())
+        each, jobs = partial(attempt, work), min(workers.jobs, len(tasks))
+        if workers.dask and tasks:
+            from datagen.cluster import on_cluster
+
+            results: Iterable[Result | Lost[Task]] = on_cluster(each, begun(), workers.dask)
+        else:
+            results = in_processes(each, begun(), jobs) if jobs > 1 else map(each, begun())
+        for result in results:
+            yield Result(result.task, reason=result.reason) if isinstance(result, Lost) else result
 
     return do
-
-
-@contextmanager
-def _backend(workers: Workers) -> Iterator[None]:
-    from joblib import parallel_config
-
-    if workers.dask:
-        try:
-            from distributed import Client
-        except ImportError as error:
-            raise StoppedError("a dask cluster needs the extra: pip install 'stemwright[dask]'") from error
-        with Client(workers.dask), parallel_config(backend="dask"):
-            yield
-    else:
-        with parallel_config(backend="loky", inner_max_num_threads=1) if workers.jobs > 1 else nullcontext():
-            yield
 
 
 def attempt(work: Work, task: Task) -> Result:
@@ -223,9 +207,8 @@ def failed(task: Task, error: Exception) -> Result:
     """The result of a task that ended in an exception."""
     if isinstance(error, Refused):
         return Result(task, reason=str(error))
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        kept = "What was finished is kept; free some space and run the same command again"
-        return Result(task, fatal=f"the disk is full ({error.strerror}). {kept}")
+    if isinstance(error, OSError) and durable.is_full(error):
+        return Result(task, fatal=durable.sentence(error, "what was finished is kept"))
     if isinstance(error, OSError):
         return Result(task, reason=f"{type(error).__name__}: {error.strerror or error}")
     if isinstance(error, MemoryError):

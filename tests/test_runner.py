@@ -1,8 +1,11 @@
 import errno
 import os
+import re
 import signal as signals
 import subprocess
 import sys
+import threading
+import time
 from functools import partial
 
 import pytest
@@ -158,3 +161,75 @@ def test_a_task_whose_file_is_empty_or_short_is_done_again(tmp_path):
         os.truncate(path, left)
         assert run(stage, task, shared(make, Workers())).done == 1
     assert run(stage, task, shared(make, Workers())).skipped == 1
+
+
+def deadly(number, log=None, killers=(), once=None, signal=signals.SIGKILL):
+    """The same work, but some tasks end their process, each time or, with a folder, only the first time."""
+    if log is not None:
+        with log.open("a") as file:
+            file.write(f"{number}\n")
+    if number in killers and not (once and (once / str(number)).exists()):
+        if once:
+            (once / str(number)).touch()
+        os.kill(os.getpid(), signal)
+    return work(number)
+
+
+@pytest.mark.parametrize(
+    ("signal", "likely"), [(signals.SIGKILL, "too little memory .* fewer --jobs"), (signals.SIGSEGV, "a library most likely crashed")]
+)
+def test_a_task_that_ends_its_process_twice_is_named_and_its_neighbours_are_not_blamed(stage, tmp_path, signal, likely):
+    log = tmp_path / "log"
+    outcome = run(stage, tasks(9), shared(partial(deadly, log=log, killers=[4], signal=signal), Workers(2)))
+    assert [row.title for row in outcome.rows] == [f"Song {number}" for number in range(9) if number != 4]
+    (refused,) = outcome.rejected
+    assert refused.subject == "song 4"
+    assert re.search(f"its process ended .*{likely}", refused.reason)
+    assert log.read_text().split().count("4") == 2  # once among others, once alone
+
+
+def test_tasks_whose_process_was_killed_once_are_done_after_all(stage, tmp_path):
+    outcome = run(stage, tasks(7), shared(partial(deadly, killers=[1, 5], once=tmp_path), Workers(2)))
+    assert [row.title for row in outcome.rows] == [f"Song {number}" for number in range(7)]
+    assert outcome.rejected == []
+
+
+def test_a_dask_worker_that_is_killed_costs_its_task_and_no_other(stage, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
+    monkeypatch.setitem(distributed.config["distributed"]["scheduler"], "allowed-failures", 0)  # each more takes a new process
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+        do = shared(partial(deadly, killers=[1]), Workers(dask=cluster.scheduler_address))
+        outcome = run(stage, tasks(4), do)
+    assert [row.title for row in outcome.rows] == ["Song 0", "Song 2", "Song 3"]
+    assert [row.subject for row in outcome.rejected] == ["song 1"]
+
+
+def test_a_cluster_that_is_not_there_is_said_in_a_sentence(stage, monkeypatch):
+    pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
+    monkeypatch.setattr("datagen.cluster.CONNECT_S", 0.5)
+    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
+        with pytest.raises(StoppedError, match=f"no dask cluster with a worker answers at {address} .*What was finished is kept"):
+            run(stage, tasks(2), shared(work, Workers(dask=address)))
+
+
+def lasting(number):
+    time.sleep(60 if number else 0)
+    return work(number)
+
+
+def test_a_scheduler_that_goes_away_ends_the_stage_and_keeps_what_was_finished(stage, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
+    monkeypatch.setattr("datagen.cluster.POLL_S", 0.5)
+    monkeypatch.setattr("datagen.cluster.WORKERS_S", 1.0)
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None)
+    closing = []
+
+    def progress(done, total, subject):
+        if done == 1:
+            closing.append(threading.Thread(target=cluster.close, kwargs={"timeout": 5}))
+            closing[0].start()
+
+    with pytest.raises(StoppedError, match=r"dask cluster .*What was finished is kept"):
+        run(stage, tasks(3), shared(lasting, Workers(dask=cluster.scheduler_address)), progress)
+    closing[0].join()
+    assert list(table.journalled(stage.folder / "tracks.jsonl.part", Track)) == [content_id(0)]

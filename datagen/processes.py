@@ -1,0 +1,112 @@
+"""Tasks in processes of their own: when the system kills one of them, the task that it was in is found, and the rest goes on.
+
+Conventions
+    A killed process breaks the whole pool, and nobody can say which of the tasks under way it had. Each of them is done once more, alone
+    in a fresh process; one that ends that process too is the culprit, and comes back as ``Lost``. The others come back with their results.
+    Every process computes with one thread: there are as many processes as there is work for.
+
+References
+    joblib ships loky, whose pool of processes survives between stages and tells how a process ended.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+THREADS = ("OMP", "OPENBLAS", "MKL", "BLIS", "VECLIB_MAXIMUM", "NUMBA", "NUMEXPR")
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in THREADS}
+IDLE_S = 300  # a process that has nothing to do for so long ends
+UNDER_WAY = 2  # tasks a process that are handed out: one in work, one that waits
+
+
+@dataclass(frozen=True)
+class Lost(Generic[T]):
+    """A task without a result, and why."""
+
+    task: T
+    reason: str
+
+
+def in_processes(work: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Iterator[R | Lost[T]]:
+    """The results of independent tasks, in the order in which they come to an end. ``work`` raises nothing that is its own."""
+    coming = iter(tasks)
+    while True:
+        suspects = yield from _in_pool(work, coming, jobs)
+        if suspects is None:
+            return
+        for task in suspects:
+            yield _alone(work, task)
+
+
+def _in_pool(work: Callable[[T], R], coming: Iterator[T], jobs: int) -> Generator[R | Lost[T], None, list[T] | None]:
+    """Results as long as the pool holds; returns the tasks that were under way when it broke, or None at the end."""
+    from joblib.externals.loky import get_reusable_executor
+
+    pool = get_reusable_executor(max_workers=jobs, timeout=IDLE_S, env=ONE_THREAD)
+    under_way: dict[Any, T] = {}
+    broken: list[T] = []
+    try:
+        while not broken:
+            while len(under_way) < UNDER_WAY * jobs and (task := next(coming, _END)) is not _END:
+                try:
+                    under_way[pool.submit(work, task)] = task
+                except BrokenProcessPool:  # it broke while we were elsewhere
+                    broken.append(task)
+                    break
+            if not under_way:
+                break
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                task = under_way.pop(future)
+                try:
+                    result: R | Lost[T] = future.result()
+                except BrokenProcessPool:
+                    broken.append(task)
+                except Exception as error:  # what it gives cannot be sent between processes
+                    yield Lost(task, f"unexpected {type(error).__name__}: {error}")
+                else:
+                    yield result
+        if not broken:
+            return None
+        for future, task in under_way.items():
+            if future.done() and future.exception() is None:
+                yield future.result()
+            else:
+                broken.append(task)
+        under_way.clear()
+        return broken
+    finally:
+        if under_way or broken:  # stopped, or broken: the next pool is another one
+            pool.shutdown(wait=False, kill_workers=True)
+
+
+_END: Any = object()
+
+
+def _alone(work: Callable[[T], R], task: T) -> R | Lost[T]:
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(max_workers=1, env=ONE_THREAD) as fresh:
+        try:
+            return fresh.submit(work, task).result()
+        except BrokenProcessPool as error:
+            return Lost(task, _how(error))
+        except Exception as error:
+            return Lost(task, f"unexpected {type(error).__name__}: {error}")
+
+
+def _how(error: BrokenProcessPool) -> str:
+    """How a process ended that was alone with a task, and what that most likely means."""
+    ended = re.search(r"\{([^}]*)\}", str(error))
+    code = ended[1] if ended else "no exit code"
+    twice = f"its process ended ({code}), and so did a fresh one that did nothing else"
+    if "SIGKILL" in code:
+        return f"{twice}: most likely there is too little memory for it. Free some, or take fewer --jobs, and run the same command again"
+    return f"{twice}: a library most likely crashed on it"
