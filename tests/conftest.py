@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 
-# One thread each: the tests run in several processes at once, and a sum must not depend on how many threads took part.
-os.environ["OMP_NUM_THREADS"] = "1"
-os.environ["MKL_NUM_THREADS"] = "1"
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["NUMBA_NUM_THREADS"] = "1"
+# One thread each, since the tests run in several processes at once; ``tests/kernels.py`` asks for more.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("STEMWRIGHT_TEST_THREADS", "1")
+os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
+os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
 
 import importlib.util
 import shutil

@@ -191,13 +191,17 @@ def test_true_peak_is_never_below_a_sample_and_finds_the_peak_of_any_block(num_f
 
 
 def test_report_holds_what_the_single_functions_say():
+    # To 1e-9 dB: the report takes its sums in another order, and which order a matrix product takes differs between processors.
     audio = noise(8, 48_000)
     report = measure_loudness(audio, 48_000)
-    assert report.integrated_lufs == integrated_loudness(audio, 48_000)
-    assert report.range_lu == loudness_range(audio, 48_000)
-    assert report.true_peak_dbtp == true_peak(audio, 48_000)
-    assert report.max_momentary_lufs == momentary_loudness(audio, 48_000)[0].max()
-    assert report.max_short_term_lufs == short_term_loudness(audio, 48_000)[0].max()
+    single = {
+        "integrated_lufs": integrated_loudness(audio, 48_000),
+        "range_lu": loudness_range(audio, 48_000),
+        "true_peak_dbtp": true_peak(audio, 48_000),
+        "max_momentary_lufs": momentary_loudness(audio, 48_000)[0].max(),
+        "max_short_term_lufs": short_term_loudness(audio, 48_000)[0].max(),
+    }
+    assert {name: getattr(report, name) for name in single} == pytest.approx(single, rel=0, abs=1e-9)
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
