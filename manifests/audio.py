@@ -20,6 +20,7 @@ import os
 import shutil
 import struct
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +30,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from manifests import quiet
 from manifests.durable import begin, hidden, leftovers, put, remove, write_bytes
 from manifests.records import Refused
 
@@ -103,7 +105,8 @@ def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, 
         with _open(path) as file:
             sample_rate = file.samplerate
             if start_frame:
-                file.seek(min(start_frame, file.frames))
+                with quiet.c_stderr():
+                    file.seek(min(start_frame, file.frames))
             audio = _read(file, -1 if num_frames is None else num_frames)
     _check_length(path, audio, start_frame, num_frames)
     return audio, sample_rate
@@ -221,7 +224,8 @@ def _read(file: Any, num_frames: int) -> Audio:
     import soundfile
 
     try:
-        return np.ascontiguousarray(file.read(num_frames, dtype="float32", always_2d=True).T)
+        with quiet.c_stderr() if file.format == "MP3" else nullcontext():
+            return np.ascontiguousarray(file.read(num_frames, dtype="float32", always_2d=True).T)
     except soundfile.LibsndfileError as error:
         name = Path(file.name).name
         raise Refused(f"{name} cannot be decoded ({str(error.error_string).rstrip('.')}). Is it truncated?") from error
@@ -420,7 +424,8 @@ def _open(path: Path) -> Any:
 
     _check_readable(path)
     try:
-        return soundfile.SoundFile(path)
+        with quiet.c_stderr():
+            return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
         said = str(error.error_string).rstrip(".")
         if "does not exist" in said:  # what libsndfile says of text that is called .mp3; the file does exist here
