@@ -35,20 +35,26 @@ from separation.stem_files import SeparatedFile, clear_all_work
 
 def run_separate(corpus: Corpus, on_progress: OnProgress | None = None, *, offline: bool = False, trust_pickle: bool = False) -> Summary:
     """Separates every track, or takes its own stems, and writes stems and residual on the mixture's scale."""
-    config, tracks = corpus.config, corpus.rows("tracks", Track)
+    config = corpus.config
     audio.remove_leftovers(corpus.folder / "stems")
     clear_all_work(corpus.folder / "stems")
     separator = separator_of(config, offline=offline, trust_pickle=trust_pickle)
-    tasks = []
-    for track in tracks:
-        own = _own_stems(track, config, corpus.songs)
-        task_id = content_id({"track": track.id, "separator": _identity(track, own, separator, config), "version": __version__})
-        tasks.append(Task(task_id, track.audio.path, track.id, (track, own)))
+    tasks = tasks_of(corpus, separator, config)
     stage = Stage("separate", corpus.folder, "stems", Stem)
     separation = Separation(corpus, separator, config)
     outcome = run_tasks(stage, tasks, separation.do, separation.tracked(on_progress))
     kept = _kept(corpus, {task.row_id for task in tasks})
     return finished(corpus, stage, outcome, notes=(f"{kept} tracks are no longer among the songs; their stems are kept",) if kept else ())
+
+
+def tasks_of(corpus: Corpus, separator: DemucsSeparator, config: Config) -> list[Task]:
+    """One task for each track; its payload is (the track, its own stems or None)."""
+    tasks = []
+    for track in corpus.rows("tracks", Track):
+        own = _own_stems(track, config, corpus.songs)
+        task_id = content_id({"track": track.id, "separator": _identity(track, own, separator, config), "version": __version__})
+        tasks.append(Task(task_id, track.audio.path, track.id, (track, own)))
+    return tasks
 
 
 def _kept(corpus: Corpus, tracks: set[str]) -> int:
