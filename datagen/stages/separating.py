@@ -27,7 +27,7 @@ from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, finished
 from manifests import __version__, audio, catalog
 from manifests.records import Refused, Stem, Track, content_id, seal
-from separation.pipeline import Job, OnShare
+from separation.pipeline import Job, OnShare, Outcome
 from separation.quality import Limits, judge
 from separation.separator import DemucsSeparator, ReferenceStems
 from separation.stem_files import SeparatedFile, clear_all_work
@@ -160,13 +160,13 @@ class Separation:
             raise StoppedError(stopped.fatal or f"separation ended early: {stopped.reason}") from error
         yield from refused
 
-    def _result(self, task: Task, separated: SeparatedFile | Refused) -> Result:
+    def _result(self, task: Task, separated: Outcome) -> Result:
         try:
-            if isinstance(separated, Refused):
+            if isinstance(separated, Exception):
                 raise separated
             return Result(task, tuple(self._rows(task, self.separator.origin, separated)))
-        except Refused as reason:
-            return failed(task, reason)
+        except Exception as error:  # of whatever library, on this track: the others go on
+            return failed(task, error)
 
     def _place(self, track: Track) -> Path:
         return self.folder / "stems" / track.id
