@@ -33,12 +33,12 @@ import numpy as np
 from manifests import audio, table
 from manifests.catalog import artist_key, resolve, source_changed
 from manifests.records import ROW_TYPES, AudioFile, Example, Pair, Record, Refused, Shard, Stem, Track, profile_id, track_id
-from manifests.shards import DATASET, JOURNAL, Place, Places, below
+from manifests.removal import somebodys
+from manifests.shards import DATASET, JOURNAL, Place, Places, below, files
 
 CLOSURE_LIMIT_DBFS = -100.0
 BLOCK_FRAMES = 1 << 17
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
-SHARD_SUFFIXES = {".tar", ".parquet"}
 R = TypeVar("R", bound=Record)
 Rows = dict[str, list[Any]]
 OnProgress = Callable[[str, int, int], None]  # (what is checked, done, of how many)
@@ -92,6 +92,7 @@ def check_corpus(
     claims += _example_claims(rows["examples"], places)
     sound = _check_files(claims, progress)
     problems += [*found, *sound, *_unnamed(corpus, ("stems", DATASET), claims, places)]
+    problems += _somebodys(corpus, corpus / DATASET, rows["examples"], places)
     damaged = {problem.row_id for problem in sound}
     broken = {stem.track_id for stem in rows["stems"] if stem.id in damaged}  # said already, so their sums are not measured
     whole = [stem for stem in rows["stems"] if stem.track_id not in broken]
@@ -107,7 +108,8 @@ def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[
     problems += [*_known(rows, "examples", "pair_id", ("pairs",)), *_one_split_a_track(rows["pairs"]), *_examples_fit_pairs(rows)]
     places, found = _shards(dataset, progress)
     claims = _example_claims(rows["examples"], places)
-    return [*problems, *found, *_check_files(claims, progress), *_unnamed(dataset, (".",), claims, places)]
+    problems += [*found, *_check_files(claims, progress), *_unnamed(dataset, (".",), claims, places)]
+    return [*problems, *_somebodys(dataset, dataset, rows["examples"], places)]
 
 
 def _shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, list[Problem]]:
@@ -340,7 +342,7 @@ def _differs(found: tuple[int, int, int], stated: tuple[int, int, int]) -> str:
 
 
 def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim], places: Places) -> Iterator[Problem]:
-    """Sound files, shards, and leftovers of a killed process, that no row names."""
+    """Leftovers of a killed process, and stems that no row names."""
     named = {claim.place for claim in claims} | {below(places.dataset, shard.path) for shard in places.shards}
     for part in parts:
         for path in sorted((folder / part).rglob("*")):
@@ -350,18 +352,22 @@ def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim], place
             in_hidden_folder = any(name.startswith(".") for name in PurePosixPath(file).parts[:-1])
             if in_hidden_folder or (path.name.startswith(".") and path.suffix == ".part"):
                 yield Problem(file=file, what="was left half written by a process that was killed; delete it")
-            elif path.suffix.lower() in _kept_sound(path, places) and not path.name.startswith("."):
+            elif part == "stems" and path.suffix.lower() in audio.READABLE_SUFFIXES and not path.name.startswith("."):
                 # Stems of a song that is away (a drive that is not mounted, say) are kept on purpose, and harm nobody.
-                away = part == "stems" and not any(place.parent == path.parent for place in named)
+                away = not any(place.parent == path.parent for place in named)
                 what = "no row names this file" + (
-                    "; delete it if its song will not come back" if away else "; delete it, or run render again"
+                    "; delete it if its song will not come back" if away else "; delete it, or run separate again"
                 )
                 yield Problem(level="warning" if away else "error", file=file, what=what)
 
 
-def _kept_sound(path: Path, places: Places) -> set[str]:
-    """The suffixes of files that hold sound there: the tables of a dataset lie beside its folders, its shards in them."""
-    return audio.READABLE_SUFFIXES | (SHARD_SUFFIXES if path.parent != places.dataset else set())
+def _somebodys(corpus: Path, dataset: Path, examples: Sequence[Example], places: Places) -> Iterator[Problem]:
+    """What lies in the dataset folder and is none of ours: no stage touches it, but whoever reads the folder may."""
+    for name in sorted(somebodys(dataset, files(dataset, examples, places.shards))):
+        what = "no row names this file; it is somebody's, and no stage touches it. Move it away if programs are to read the dataset"
+        if (dataset / name).is_symlink():
+            what = "is a link, and no row names it: nothing is written or deleted through it. Only the dataset itself may be a link"
+        yield Problem(level="warning", file=(dataset / name).relative_to(corpus).as_posix(), what=what)
 
 
 def _check_sources(

@@ -19,11 +19,12 @@ from pathlib import Path
 
 from manifests import table
 from manifests.audio import Audio, has_size, load_range
-from manifests.records import Refused, Shard
+from manifests.records import Example, Refused, Shard
 
 DATASET = "dataset"  # the folder of a corpus that a training job reads
 TABLE = "shards.parquet"
 JOURNAL = "shards.jsonl.part"
+TABLES = ("README.md", "pairs.parquet", "examples.parquet", TABLE, JOURNAL)  # what stands in a dataset folder beside sound
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ class Place:
 
 def below(dataset: Path, path: str) -> Path:
     """Where a path of a row leads in a dataset folder that may have been renamed or moved: its first part is the folder itself."""
-    return dataset / path.partition("/")[2]
+    return dataset / relative(path)
+
+
+def relative(path: str) -> str:
+    """What a path of a row is called inside the dataset folder."""
+    return path.partition("/")[2]
 
 
 def read(dataset: Path) -> list[Shard]:
@@ -61,6 +67,14 @@ def read(dataset: Path) -> list[Shard]:
         rows.pop(path, None)
         rows.update({shard.path: shard for shard in entry})
     return [rows[path] for path in sorted(rows)]
+
+
+def files(dataset: Path, examples: Sequence[Example], shards: Sequence[Shard] | None = None) -> set[str]:
+    """Every file of a dataset, as a path relative to its folder: tables and card, sound files, shards. What else is there is somebody's."""
+    packed = read(dataset) if shards is None else shards
+    named = {file.audio.path for example in examples for file in example.signals} | {shard.path for shard in packed}
+    inside = {member.path for shard in packed for member in shard.members}
+    return {*TABLES, *(relative(path) for path in named - inside)}
 
 
 def damage(dataset: Path, shard: Shard) -> str | None:
