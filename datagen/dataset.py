@@ -26,8 +26,9 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from datagen.labels import Vocabulary
 from manifests import table
 from manifests.audio import Audio
-from manifests.records import Example, Pair, Signal, SignalFile
+from manifests.records import Example, Signal, SignalFile
 from manifests.shards import Places
+from manifests.written import WrittenPair
 
 
 class Item(NamedTuple):
@@ -163,7 +164,7 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
             return LabelledItem(inputs, targets, mask, index % len(self), self._labels(pair))
         return IndexedItem(inputs, targets, mask, index % len(self)) if self.with_index else Item(inputs, targets, mask)
 
-    def pair(self, index: int) -> Pair:
+    def pair(self, index: int) -> WrittenPair:
         """The plan of one example: its signals with their chains, which are its labels."""
         return self._rows[index][0]
 
@@ -171,7 +172,7 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         """The files of one example, with their loudness and peak and the gain they share."""
         return self._rows[index][1]
 
-    def _start_of(self, pair: Pair) -> int:
+    def _start_of(self, pair: WrittenPair) -> int:
         if self._start is not None:
             return self._start
         rng = np.random.default_rng([self.seed, int(self._epoch), int(pair.id, 16)])
@@ -188,7 +189,7 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         """[C, T] with the number of channels asked for; numpy repeats a mono row by itself."""
         return audio.mean(axis=0, keepdims=True) if self.num_channels < audio.shape[0] else audio
 
-    def _labels(self, pair: Pair) -> Labels:
+    def _labels(self, pair: WrittenPair) -> Labels:
         return Labels(*self._encoded(pair.inputs, self.num_inputs), *self._encoded(pair.targets, self.num_targets))
 
     def _encoded(self, signals: Sequence[Signal], count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -234,8 +235,8 @@ def _check_folder(folder: Path) -> None:
         raise FileNotFoundError(f"{folder} is a corpus; the dataset is the folder inside it: {folder / 'dataset'}")
 
 
-def _selected(folder: Path, kind: str | None, split: str | None) -> list[tuple[Pair, Example]]:
-    pairs = {pair.id: pair for pair in table.read(folder / "pairs.parquet", Pair)}
+def _selected(folder: Path, kind: str | None, split: str | None) -> list[tuple[WrittenPair, Example]]:
+    pairs = {pair.id: pair for pair in table.read(folder / "pairs.parquet", WrittenPair)}
     rows = [(pairs[example.pair_id], example) for example in table.read(folder / "examples.parquet", Example)]
     selected = [(pair, example) for pair, example in rows if kind in (None, pair.kind) and split in (None, pair.split)]
     if not selected:
@@ -244,21 +245,23 @@ def _selected(folder: Path, kind: str | None, split: str | None) -> list[tuple[P
     return selected
 
 
-def _length(selected: Sequence[tuple[Pair, Example]]) -> tuple[int, int]:
+def _length(selected: Sequence[tuple[WrittenPair, Example]]) -> tuple[int, int]:
     lengths = {(pair.num_frames, pair.sample_rate) for pair, _ in selected}
     if len(lengths) > 1:
         raise ValueError(f"the examples differ in length and rate, {sorted(lengths)}; select one kind or split")
     return lengths.pop()
 
 
-def _padded(selected: Sequence[tuple[Pair, Example]], num_inputs: int | None) -> int:
+def _padded(selected: Sequence[tuple[WrittenPair, Example]], num_inputs: int | None) -> int:
     most = max(len(pair.inputs) for pair, _ in selected)
     if num_inputs is not None and num_inputs < most:
         raise ValueError(f"num_inputs={num_inputs} cannot hold the {most} inputs of some examples")
     return num_inputs or most
 
 
-def _share(selected: list[tuple[Pair, Example]], rank: int | None, world_size: int | None, *, even: bool) -> list[tuple[Pair, Example]]:
+def _share(
+    selected: list[tuple[WrittenPair, Example]], rank: int | None, world_size: int | None, *, even: bool
+) -> list[tuple[WrittenPair, Example]]:
     """The examples of one rank."""
     if (rank is None) != (world_size is None):
         raise ValueError(f"rank and world_size belong together; got rank={rank}, world_size={world_size}")
@@ -279,7 +282,5 @@ def _places(folder: Path, examples: Sequence[Example]) -> Places:
     for example in examples if places.damaged else ():
         for file in example.signals:
             if shard := places.lost_with(file.audio.path):
-                raise ValueError(
-                    f"{folder} / {shard.partition('/')[2]} {places.damaged[shard]}; delete it and run `stemwright render` again"
-                )
+                raise ValueError(f"{folder / shard} {places.damaged[shard]}; delete it and run `stemwright render` again")
     return places

@@ -48,7 +48,7 @@ def render(pair: Pair, read: Read) -> Rendered:
     for signal in (*pair.inputs, *pair.targets):
         gains_db: list[float] = []
         rendered[signal.name] = _signal(signal, pair, held, gains_db)
-        rendered.levelled_db[signal.name] = tuple(round(gain_db, 4) for gain_db in gains_db)
+        rendered.levelled_db[signal.name] = tuple(round(gain_db, 7) for gain_db in gains_db)  # -150 dB when made again
     return rendered
 
 

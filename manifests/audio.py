@@ -269,6 +269,14 @@ def encode(audio: Audio, sample_rate: int, encoding: Encoding) -> bytes:
     return buffer.getvalue()
 
 
+def as_stored(audio: Audio, encoding: Encoding) -> Audio:
+    """The samples that a file of this encoding gives back: those of ``flac24`` are rounded to 24 bits."""
+    if encoding == "wav32f":
+        return audio
+    scaled = np.rint(audio * np.float32(FULL_SCALE))
+    return np.asarray(np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1) / np.float32(FULL_SCALE), np.float32)
+
+
 def encode_mp3(audio: Audio, sample_rate: int) -> bytes:
     """The bytes of an MP3 file of 160 kbit/s (stereo, 44.1 kHz): to listen to in a browser, never to train on. The same audio gives the
     same bytes.

@@ -8,7 +8,8 @@ Conventions
     What is wrong is a ``Problem`` of level "error". What could not be measured, or is a published data set's own doing, is a "warning".
     Every file is read once for its checksum and, where the format can hold NaN or the sum is measured, once as sound, in blocks.
     Of a shard that is missing or cut off one problem is told, not one for each sound file that is lost with it.
-    In a dataset that was moved out of its corpus, paths lose their first part (``dataset/``).
+    A dataset's own tables are held against those of its corpus column by column (``manifests.written``), and where it was moved out of
+    its corpus against themselves.
 
 The limit of the sum
     Each file is rounded to 24 bits, at most 2^-24 off. The residual is taken after rounding, so the sum should be off by 2^-24, which is
@@ -22,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -30,15 +31,16 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from manifests import audio, table
+from manifests import audio, table, written
 from manifests.catalog import artist_key, resolve, source_changed
 from manifests.records import ROW_TYPES, AudioFile, Example, Pair, Record, Refused, Shard, Stem, Track, profile_id, track_id
-from manifests.removal import somebodys
-from manifests.shards import DATASET, JOURNAL, Place, Places, below, files
+from manifests.shards import DATASET, JOURNAL, Place, Places, in_dataset
+from manifests.written import Facts
 
 CLOSURE_LIMIT_DBFS = -100.0
 BLOCK_FRAMES = 1 << 17
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
+SHARD_SUFFIXES = {".tar", ".parquet"}
 R = TypeVar("R", bound=Record)
 Rows = dict[str, list[Any]]
 OnProgress = Callable[[str, int, int], None]  # (what is checked, done, of how many)
@@ -77,7 +79,7 @@ def check_corpus(
     warning says so. ``unrendered`` are the ids of pairs that are meant to have no example.
     """
     corpus = Path(corpus)
-    rows, problems = _read_tables(corpus, list(ROW_TYPES))
+    rows, problems = _read_tables(corpus, ROW_TYPES)
     if not any((corpus / f"{name}.parquet").exists() for name in ROW_TYPES):
         return [Problem(file=str(corpus), what="no tables here; expected a corpus folder with tracks.parquet")]
     problems += _known(rows, "redraws", "redraw_of", ("pairs", "redraws"))
@@ -89,10 +91,9 @@ def check_corpus(
     problems += [*_dangling(rows), *_splits(rows), *_examples_fit_pairs(rows), *_unsettled(rows, unrendered), *_copies(corpus, rows)]
     claims = [_Claim("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
     places, found = _shards(corpus / DATASET, progress)
-    claims += _example_claims(rows["examples"], places)
+    claims += _example_claims(rows["examples"], places, in_dataset)
     sound = _check_files(claims, progress)
     problems += [*found, *sound, *_unnamed(corpus, ("stems", DATASET), claims, places)]
-    problems += _somebodys(corpus, corpus / DATASET, rows["examples"], places)
     damaged = {problem.row_id for problem in sound}
     broken = {stem.track_id for stem in rows["stems"] if stem.id in damaged}  # said already, so their sums are not measured
     whole = [stem for stem in rows["stems"] if stem.track_id not in broken]
@@ -102,19 +103,18 @@ def check_corpus(
 def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[Problem]:
     """What is wrong in a dataset folder that stands alone; empty if all is well."""
     dataset = Path(dataset)
-    rows, problems = _read_tables(dataset, ["pairs", "examples"])
+    rows, problems = _read_tables(dataset, {name: written.ROW_TYPES[name] for name in ("pairs", "examples")})
     missing = [f"{name}.parquet" for name in ("pairs", "examples") if not (dataset / f"{name}.parquet").exists()]
     problems += [Problem(file=name, what="is missing; a dataset folder cannot be read without it") for name in missing]
     problems += [*_known(rows, "examples", "pair_id", ("pairs",)), *_one_split_a_track(rows["pairs"]), *_examples_fit_pairs(rows)]
     places, found = _shards(dataset, progress)
-    claims = _example_claims(rows["examples"], places)
-    problems += [*found, *_check_files(claims, progress), *_unnamed(dataset, (".",), claims, places)]
-    return [*problems, *_somebodys(dataset, dataset, rows["examples"], places)]
+    claims = _example_claims(rows["examples"], places, str)
+    return [*problems, *found, *_check_files(claims, progress), *_unnamed(dataset, (".",), claims, places)]
 
 
 def _shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, list[Problem]]:
     """Where the sound files of a dataset stand, and what is wrong with its shards as files."""
-    rows, problems = _read_tables(dataset, ["shards"])
+    rows, problems = _read_tables(dataset, {"shards": Shard})
     if (dataset / JOURNAL).exists():
         problems.append(Problem(file=JOURNAL, what="packing was interrupted; run the same command again, it goes on where it was"))
     places = Places(dataset, rows["shards"])
@@ -123,28 +123,28 @@ def _shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, list[Pr
         told = {"table": "shards", "row_id": shard.id, "file": shard.path}
         if what := places.damaged.get(shard.path):
             return Problem(**told, what=f"{what}; {len(shard.members)} sound files are lost with it. Delete it and run render again")
-        if audio.file_sha256(below(dataset, shard.path)) != shard.sha256:
+        if audio.file_sha256(dataset / shard.path) != shard.sha256:
             return Problem(**told, what="its bytes are not those that were written (other SHA-256). Delete it and run render again")
         return None
 
     return places, problems + [problem for problem in _in_threads("shards", work, places.shards, progress) if problem]
 
 
-def _read_tables(folder: Path, names: Sequence[str]) -> tuple[Rows, list[Problem]]:
+def _read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Rows, list[Problem]]:
     """The rows of the tables that are there, and what is wrong with them as they stand."""
     rows: Rows = {name: [] for name in ROW_TYPES}
     problems = []
-    for name in names:
+    for name, row_type in types.items():
         path = folder / f"{name}.parquet"
         if not path.exists():
             continue
         try:
-            rows[name] = table.read(path, ROW_TYPES[name])
-            as_written = table.is_as_written(path, ROW_TYPES[name], rows[name])
+            rows[name] = table.read(path, row_type)
+            as_written = table.is_as_written(path, row_type, rows[name])
         except (ValueError, OSError) as error:
             problems.append(Problem(table=name, file=path.name, what=str(error)))
             continue
-        edited = [row for row in rows[name] if row.id != _identity(row)]
+        edited = [row for row in rows[name] if _identity(row) not in (row.id, None)]
         problems += [
             Problem(table=name, row_id=row.id, file=path.name, what="the row was edited: its id is not its content's") for row in edited
         ]
@@ -156,7 +156,10 @@ def _read_tables(folder: Path, names: Sequence[str]) -> tuple[Rows, list[Problem
     return rows, problems
 
 
-def _identity(row: Any) -> str:
+def _identity(row: Any) -> str | None:
+    """The id that a row's content gives it, or None where the id is another row's: a pair in a dataset has that of its plan."""
+    if isinstance(row, written.WrittenPair):
+        return None
     return track_id(row.audio, row.references) if isinstance(row, Track) else row.seal_id()
 
 
@@ -249,32 +252,43 @@ def _unsettled(rows: Rows, unrendered: Collection[str] = ()) -> Iterator[Problem
 
 
 def _copies(corpus: Path, rows: Rows) -> Iterator[Problem]:
-    """Tables in the dataset folder that are not those of the corpus (its pairs are those that were rendered)."""
+    """Rows of the dataset's own tables that say otherwise than those of the corpus (its pairs are those that were rendered)."""
     if not rows["examples"]:
         return
-    rendered = {example.pair_id for example in rows["examples"]}
-    expected: Rows = {"pairs": [pair for pair in rows["pairs"] if pair.id in rendered], "examples": rows["examples"]}
-    for name, wanted in expected.items():
+    gains_db = {example.pair_id: example.gain_db for example in rows["examples"]}
+    facts = Facts.of(rows["tracks"], rows["stems"], rows["track_estimates"])
+
+    def as_planned(pair: Pair, found: written.WrittenPair) -> bool:
+        return not any(written.differences(pair, gains_db[pair.id], found, facts))
+
+    def as_rendered(example: Example, found: Example) -> bool:
+        return written.of_dataset(example) == found
+
+    planned = [pair for pair in rows["pairs"] if pair.id in gains_db]
+    expected: tuple[tuple[str, list[Any], Callable[[Any, Any], bool]], ...]
+    expected = (("pairs", planned, as_planned), ("examples", rows["examples"], as_rendered))
+    for name, wanted, same in expected:
         file = f"{DATASET}/{name}.parquet"
         try:
-            found = table.read(corpus / file, ROW_TYPES[name])
+            found = table.read(corpus / file, written.ROW_TYPES[name])
         except (ValueError, OSError) as error:
             missing = isinstance(error, FileNotFoundError)
             yield Problem(table=name, file=file, what="is missing; run render again" if missing else str(error))
             continue
-        if found != wanted:
+        if len(found) != len(wanted) or not all(map(same, wanted, found)):
             yield Problem(table=name, file=file, what=f"holds other rows than the corpus's {name}.parquet; run render again")
 
 
-def _example_claims(examples: Iterable[Example], places: Places) -> list[_Claim]:
-    """The files that examples name, but for those that are lost with their shards."""
+def _example_claims(examples: Iterable[Example], places: Places, called: Callable[[str], str]) -> list[_Claim]:
+    """The files that examples name, but for those that are lost with their shards. ``called`` gives what the dataset calls a file."""
     claims = []
     for example in examples:
         for file in example.signals:
-            place = places.find(file.audio.path)
-            if places.inside(file.audio.path):
+            path = called(file.audio.path)
+            place = places.find(path)
+            if places.inside(path):
                 claims.append(_Claim("examples", example.id, file.audio, place.file, place))
-            elif place.file.exists() or not places.lost_with(file.audio.path):
+            elif place.file.exists() or not places.lost_with(path):
                 claims.append(_Claim("examples", example.id, file.audio, place.file))
     return claims
 
@@ -342,8 +356,8 @@ def _differs(found: tuple[int, int, int], stated: tuple[int, int, int]) -> str:
 
 
 def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim], places: Places) -> Iterator[Problem]:
-    """Leftovers of a killed process, and stems that no row names."""
-    named = {claim.place for claim in claims} | {below(places.dataset, shard.path) for shard in places.shards}
+    """Sound files, shards, and leftovers of a killed process, that no row names."""
+    named = {claim.place for claim in claims} | {places.dataset / shard.path for shard in places.shards}
     for part in parts:
         for path in sorted((folder / part).rglob("*")):
             if path in named or path.is_dir():
@@ -352,22 +366,18 @@ def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim], place
             in_hidden_folder = any(name.startswith(".") for name in PurePosixPath(file).parts[:-1])
             if in_hidden_folder or (path.name.startswith(".") and path.suffix == ".part"):
                 yield Problem(file=file, what="was left half written by a process that was killed; delete it")
-            elif part == "stems" and path.suffix.lower() in audio.READABLE_SUFFIXES and not path.name.startswith("."):
+            elif path.suffix.lower() in _kept_sound(path, places) and not path.name.startswith("."):
                 # Stems of a song that is away (a drive that is not mounted, say) are kept on purpose, and harm nobody.
-                away = not any(place.parent == path.parent for place in named)
+                away = part == "stems" and not any(place.parent == path.parent for place in named)
                 what = "no row names this file" + (
-                    "; delete it if its song will not come back" if away else "; delete it, or run separate again"
+                    "; delete it if its song will not come back" if away else "; delete it, or run render again"
                 )
                 yield Problem(level="warning" if away else "error", file=file, what=what)
 
 
-def _somebodys(corpus: Path, dataset: Path, examples: Sequence[Example], places: Places) -> Iterator[Problem]:
-    """What lies in the dataset folder and is none of ours: no stage touches it, but whoever reads the folder may."""
-    for name in sorted(somebodys(dataset, files(dataset, examples, places.shards))):
-        what = "no row names this file; it is somebody's, and no stage touches it. Move it away if programs are to read the dataset"
-        if (dataset / name).is_symlink():
-            what = "is a link, and no row names it: nothing is written or deleted through it. Only the dataset itself may be a link"
-        yield Problem(level="warning", file=(dataset / name).relative_to(corpus).as_posix(), what=what)
+def _kept_sound(path: Path, places: Places) -> set[str]:
+    """The suffixes of files that hold sound there: the tables of a dataset lie beside its folders, its shards in them."""
+    return audio.READABLE_SUFFIXES | (SHARD_SUFFIXES if path.parent != places.dataset else set())
 
 
 def _check_sources(

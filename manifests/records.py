@@ -7,7 +7,8 @@ Conventions
     whose rows it finds, and a changed setting cannot be mistaken for finished work.
     ``id`` is over the row as it came out (``seal``), so that an edited row gives itself away. A track's is over its audio alone:
     a renamed file keeps its id, and two copies of one recording share it.
-    Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder.
+    Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder; in the tables of
+    a dataset, which has to be complete by itself (``manifests.written``), to the dataset folder.
     A level that does not exist (silence) is ``None``, never a very low number.
 """
 
@@ -82,7 +83,9 @@ def seal(record_type: type[R], **columns: Any) -> R:
 class AudioFile(Record):
     """A sound file as it was when its row was written."""
 
-    path: RelativePath = Field(description="relative to the songs folder (sources) or the corpus folder (everything else)")
+    path: RelativePath = Field(
+        description="relative to the songs folder (sources), the dataset folder (its own tables) or the corpus folder"
+    )
     sample_rate: SampleRate = Field(description="Hz")
     num_channels: int = Field(ge=1, le=MOST_CHANNELS)
     num_frames: int = Field(ge=0, le=MOST_FRAMES)
@@ -359,7 +362,7 @@ class Example(Record):
 class Member(Record):
     """A sound file that stands, byte for byte, inside a shard."""
 
-    path: RelativePath = Field(description="what the example's row calls it, as if it stood alone")
+    path: RelativePath = Field(description="what the example's row in the dataset calls it, as if it were a file of its own")
     start_byte: int = Field(ge=0)
     num_bytes: int = Field(gt=0)
 
@@ -371,6 +374,7 @@ class Shard(Record):
     path: ShardPath
     num_bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the whole file")
+    labels: Id = Field(description="of the labels in it: they may change where no sound does")
     members: tuple[Member, ...]
 
 

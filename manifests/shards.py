@@ -5,7 +5,7 @@ A tar holds its members as they are, and so does a Parquet file whose pages are 
 seek, and its checksum is that of the example's row.
 
 Conventions
-    Paths are those of the rows: relative to the corpus folder, the first part being the dataset folder, whatever that is called now.
+    Paths are those of the dataset's own tables: relative to its folder. What a corpus's tables call them begins with ``dataset/``.
     While a dataset is being packed, ``shards.jsonl.part`` beside the table goes before it: an entry without rows voids a shard.
     A shard that is missing or has another length than its row says holds nothing.
 """
@@ -19,12 +19,11 @@ from pathlib import Path
 
 from manifests import table
 from manifests.audio import Audio, has_size, load_range
-from manifests.records import Example, Refused, Shard
+from manifests.records import Refused, Shard
 
 DATASET = "dataset"  # the folder of a corpus that a training job reads
 TABLE = "shards.parquet"
 JOURNAL = "shards.jsonl.part"
-TABLES = ("README.md", "pairs.parquet", "examples.parquet", TABLE, JOURNAL)  # what stands in a dataset folder beside sound
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,8 @@ class Place:
         return load_range(self.file, self.start_byte, self.num_bytes, start_frame, num_frames, scratch)
 
 
-def below(dataset: Path, path: str) -> Path:
-    """Where a path of a row leads in a dataset folder that may have been renamed or moved: its first part is the folder itself."""
-    return dataset / relative(path)
-
-
-def relative(path: str) -> str:
-    """What a path of a row is called inside the dataset folder."""
+def in_dataset(path: str) -> str:
+    """What a dataset's own tables call a file of it that the corpus's tables call ``path``, which begins with the dataset folder."""
     return path.partition("/")[2]
 
 
@@ -69,18 +63,10 @@ def read(dataset: Path) -> list[Shard]:
     return [rows[path] for path in sorted(rows)]
 
 
-def files(dataset: Path, examples: Sequence[Example], shards: Sequence[Shard] | None = None) -> set[str]:
-    """Every file of a dataset, as a path relative to its folder: tables and card, sound files, shards. What else is there is somebody's."""
-    packed = read(dataset) if shards is None else shards
-    named = {file.audio.path for example in examples for file in example.signals} | {shard.path for shard in packed}
-    inside = {member.path for shard in packed for member in shard.members}
-    return {*TABLES, *(relative(path) for path in named - inside)}
-
-
 def damage(dataset: Path, shard: Shard) -> str | None:
     """What is plainly wrong with a shard, or None: that it is missing, cut off, or longer than it was. Its bytes are not read."""
     try:
-        found = below(dataset, shard.path).stat().st_size
+        found = (dataset / shard.path).stat().st_size
     except FileNotFoundError:
         return "is missing"
     if found == shard.num_bytes:
@@ -102,12 +88,12 @@ class Places:
             if shard.path in self.damaged:
                 self._lost.update((member.path, shard.path) for member in shard.members)
                 continue
-            file = below(self.dataset, shard.path)
+            file = self.dataset / shard.path
             self._inside.update((member.path, Place(file, member.start_byte, member.num_bytes)) for member in shard.members)
 
     def find(self, path: str) -> Place:
         """Where the sound file that a row calls ``path`` stands, or should stand."""
-        return self._inside.get(path) or Place(below(self.dataset, path))
+        return self._inside.get(path) or Place(self.dataset / path)
 
     def inside(self, path: str) -> bool:
         """Whether the sound file stands in a whole shard."""
@@ -120,4 +106,4 @@ class Places:
     def exists(self, path: str, num_bytes: int) -> bool:
         """Whether the sound file is there with this size, in a whole shard or by itself."""
         inside = self._inside.get(path)
-        return (inside is not None and inside.num_bytes == num_bytes) or has_size(f"{self.dataset}/{path.partition('/')[2]}", num_bytes)
+        return (inside is not None and inside.num_bytes == num_bytes) or has_size(f"{self.dataset}/{path}", num_bytes)

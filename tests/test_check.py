@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import STEM_NAMES, make_song, write_song_file
 
+from datagen.writers.rows import written_pair
 from manifests import audio, catalog, table
 from manifests.check import CLOSURE_LIMIT_DBFS, Problem, check_corpus, check_dataset, errors
 from manifests.records import (
@@ -29,6 +30,7 @@ from manifests.records import (
     content_id,
     seal,
 )
+from manifests.written import Facts, WrittenPair, of_dataset
 
 TASK = content_id("task")
 FRAMES = 22_050
@@ -80,6 +82,15 @@ def example_of(corpus: Path, pair: Pair, encoding: str) -> Example:
     return seal(Example, task_id=TASK, pair_id=pair.id, gain_db=0.0, signals=tuple(files))
 
 
+def write_dataset_tables(corpus: Path) -> None:
+    """The dataset's own tables, as its writer makes them of the corpus's."""
+    examples, facts = {row.pair_id: row for row in rows_of(corpus, "examples")}, Facts.read(corpus)
+    rendered = [pair for pair in rows_of(corpus, "pairs") if pair.id in examples]
+    pairs = [written_pair(pair, examples[pair.id].gain_db, facts) for pair in rendered]
+    table.write(corpus / "dataset" / "pairs.parquet", pairs, WrittenPair)
+    table.write(corpus / "dataset" / "examples.parquet", [of_dataset(row) for row in examples.values()], Example)
+
+
 SOURCES: dict[str, str] = {}
 
 
@@ -108,8 +119,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     rows["rejected"].append(seal(Rejected, stage="catalog", row_id="x.mp3", subject="x.mp3", reason="empty file (0 bytes)"))
     for name, record_type in ROW_TYPES.items():
         table.write(corpus / f"{name}.parquet", rows[name], record_type)
-    for name in ("pairs", "examples"):
-        shutil.copy(corpus / f"{name}.parquet", corpus / "dataset")
+    write_dataset_tables(corpus)
     (corpus / "dataset" / "README.md").write_text("# A dataset")
     return corpus, songs
 
@@ -133,8 +143,7 @@ def rows_of(corpus: Path, name: str) -> list:
 
 def replace(corpus: Path, name: str, rows: list) -> None:
     table.write(corpus / f"{name}.parquet", rows, ROW_TYPES[name])
-    if (corpus / "dataset" / f"{name}.parquet").exists():
-        shutil.copy(corpus / f"{name}.parquet", corpus / "dataset")
+    write_dataset_tables(corpus)
 
 
 def resealed(row: object, **columns: object) -> object:
@@ -308,7 +317,6 @@ def test_pair_without_example_is_said_and_is_no_error(corpus, songs):
     for file in examples[1].signals:
         (corpus / file.audio.path).unlink()
     replace(corpus, "examples", examples[:1])
-    table.write(corpus / "dataset" / "pairs.parquet", pairs[:1], Pair)
     problems = check_corpus(corpus, songs)
     assert [(problem.row_id, problem.what) for problem in problems] == [
         (pairs[1].id, "was neither rendered nor rejected; run the build again")
@@ -320,7 +328,8 @@ def test_pair_without_example_is_said_and_is_no_error(corpus, songs):
 
 @pytest.mark.parametrize("name", ["pairs", "examples"])
 def test_tables_of_the_dataset_that_differ_are_found(corpus, songs, name):
-    table.write(corpus / "dataset" / f"{name}.parquet", rows_of(corpus, name)[:1], ROW_TYPES[name])
+    path, row_type = corpus / "dataset" / f"{name}.parquet", {"pairs": WrittenPair, "examples": Example}[name]
+    table.write(path, table.read(path, row_type)[:1], row_type)
     (problem,) = check_corpus(corpus, songs)
     assert (problem.file, problem.what) == (
         f"dataset/{name}.parquet",

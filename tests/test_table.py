@@ -198,6 +198,7 @@ rows = {
         Shard,
         id=st.just(ID),
         path=st.just("mix/train-000000.tar"),
+        labels=st.just(ID),
         num_bytes=st.integers(0, 2**50),
         sha256=st.just("b" * 64),
         members=st.lists(

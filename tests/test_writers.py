@@ -26,6 +26,7 @@ from manifests import shards, table
 from manifests.audio import load
 from manifests.check import check_corpus, check_dataset, errors
 from manifests.records import Example, Pair, Refused, Shard, Signal, Stem, Track
+from manifests.written import WrittenPair
 
 ONE = "0" * 16
 SHARDED = ("webdataset", "huggingface")
@@ -94,6 +95,11 @@ def rows(corpus: Corpus) -> Iterator[tuple[Pair, Example]]:
 every_format = pytest.mark.parametrize("name", WRITERS)
 
 
+def own_rows(corpus):
+    """The pairs as the dataset's own table has them, by id."""
+    return {pair.id: pair for pair in table.read(corpus.dataset / "pairs.parquet", WrittenPair)}
+
+
 @every_format
 def test_what_is_written_is_what_was_rendered_and_the_row_says_so(name, rendered):
     corpus = rendered[name]
@@ -108,7 +114,7 @@ def test_what_is_written_is_what_was_rendered_and_the_row_says_so(name, rendered
             *(("target", one.name) for one in planned_pair.targets),
         ]
         for file, planned_signal in zip(example.signals, (*planned_pair.inputs, *planned_pair.targets), strict=True):
-            place = places.find(file.audio.path)
+            place = places.find(shards.in_dataset(file.audio.path))
             assert hashlib.sha256(place.read()).hexdigest() == file.audio.sha256
             back, sample_rate = place.load()
             gain = 10 ** ((0.0 if planned_signal.view == "gain" else example.gain_db) / 20)
@@ -204,6 +210,24 @@ def test_check_names_what_is_damaged_and_the_next_start_mends_it(name, damage, r
 
 
 @every_format
+def test_what_nobody_named_is_found_and_removed(name, rendered, tmp_path):
+    corpus = Corpus(shutil.copytree(rendered[name].folder, tmp_path / "corpus"))
+    before = contents(corpus.dataset)
+    strange = [corpus.dataset / "train" / "mix" / "0123456789abcdef" / "input_drums.flac", corpus.dataset / "mix" / "train-000099.tar"]
+    for path in strange:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (corpus.dataset / "notes.txt").write_text("mine")
+    found = {problem.file for problem in errors(check_dataset(corpus.dataset))}
+    assert found == {path.relative_to(corpus.dataset).as_posix() for path in strange}
+    (corpus.dataset / "examples.parquet").unlink()  # so that the dataset is completed again
+    summary = stages.run_render(corpus, Workers(1))
+    assert summary.done == 0
+    assert "2 files of examples that are no longer planned were removed" in summary.notes
+    assert contents(corpus.dataset) == {**before, "notes.txt": b"mine"}
+
+
+@every_format
 def test_a_changed_plan_takes_the_examples_it_keeps_from_where_they_are(name, rendered, tmp_path):
     corpus = Corpus(shutil.copytree(rendered[name].folder, tmp_path / "corpus"))
     config = corpus.config
@@ -251,18 +275,18 @@ def test_webdataset_gives_every_example_once_with_its_labels(rendered):
 
     corpus, seen = rendered["webdataset"], []
     wanted = {pair.id: (pair, example) for pair, example in rows(corpus)}
-    places = shards.Places(corpus.dataset)
+    places, own = shards.Places(corpus.dataset), own_rows(corpus)
     urls = sorted(str(path) for path in corpus.dataset.glob("*/*.tar"))
     assert len(urls) > 4
     for one in webdataset.WebDataset(urls, shardshuffle=False):
         labels = json.loads(one["json"])
         pair, example = wanted[one["__key__"]]
         assert Path(one["__url__"]).name.startswith(f"{pair.split}-")
-        assert Pair.model_validate({name: labels[name] for name in Pair.model_fields}) == pair
+        assert WrittenPair.model_validate({name: labels[name] for name in WrittenPair.model_fields}) == own[pair.id]
         assert labels["gain_db"] == example.gain_db
         files = {f"{file.role}_{file.name}.{file.audio.path[-4:].lstrip('.')}": file for file in example.signals}
         assert {name for name in one if not name.startswith("__")} == {"json", *files}
-        assert all(one[name] == places.find(file.audio.path).read() for name, file in files.items())
+        assert all(one[name] == places.find(shards.in_dataset(file.audio.path)).read() for name, file in files.items())
         assert labels["files"]["input_" + pair.inputs[0].name]["peak_dbfs"] == example.signals[0].peak_dbfs
         seen.append(pair.id)
     assert sorted(seen) == sorted(wanted)
@@ -314,7 +338,7 @@ def hub_offline(tmp_path, monkeypatch):
 def test_hugging_face_loads_every_kind_and_split_and_decodes_its_audio(rendered, hub_offline, tmp_path):
     corpus = rendered["huggingface"]
     wanted = {pair.id: (pair, example) for pair, example in rows(corpus)}
-    places, seen = shards.Places(corpus.dataset), []
+    places, own, seen = shards.Places(corpus.dataset), own_rows(corpus), []
     for kind in ("limit", "mix", "removal"):
         loaded = hub_offline.load_dataset(str(corpus.dataset), kind, cache_dir=str(tmp_path / "cache"))
         assert set(loaded) == {pair.split for pair, _ in wanted.values() if pair.kind == kind}
@@ -326,10 +350,10 @@ def test_hugging_face_loads_every_kind_and_split_and_decodes_its_audio(rendered,
                 pair, example = wanted[one["id"]]
                 assert (pair.kind, pair.split) == (kind, split)
                 labels = json.loads(one["labels"])
-                assert Pair.model_validate({name: labels[name] for name in Pair.model_fields}) == pair
+                assert WrittenPair.model_validate({name: labels[name] for name in WrittenPair.model_fields}) == own[pair.id]
                 for file in example.signals:
                     samples = one[f"{file.role}_{file.name}"].get_all_samples()
-                    expected, sample_rate = places.find(file.audio.path).load()
+                    expected, sample_rate = places.find(shards.in_dataset(file.audio.path)).load()
                     assert samples.sample_rate == sample_rate
                     np.testing.assert_array_equal(samples.data.numpy(), expected)
                 seen.append(pair.id)
@@ -481,7 +505,7 @@ def test_a_gain_curve_is_always_float_and_takes_no_gain(name, tmp_path, syntheti
     *_, file = example.signals
     assert file.audio.path.endswith("target_gain.wav")
     assert file.loudness_lufs is None
-    np.testing.assert_array_equal(shards.Places(tmp_path / "dataset").find(file.audio.path).load()[0], audio["gain"])
+    np.testing.assert_array_equal(shards.Places(tmp_path / "dataset").find(shards.in_dataset(file.audio.path)).load()[0], audio["gain"])
 
 
 def test_silence_has_neither_loudness_nor_peak(tmp_path, synthetic_song):

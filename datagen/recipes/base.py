@@ -57,13 +57,12 @@ class RecipeConfig(Section):
 def filled_in(values: Any, presets: Mapping[str, Mapping[str, Any]]) -> Any:
     """The keys of a section with those of its ``preset`` beneath them: what is given wins, table within table."""
     preset = values.get("preset") if isinstance(values, dict) else None
-    return over(presets[preset], values) if isinstance(preset, str) and preset in presets else values
+    return _over(presets[preset], values) if isinstance(preset, str) and preset in presets else values
 
 
-def over(beneath: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is given, and beneath it what it leaves out, table within table."""
+def _over(beneath: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     nested = [key for key, value in given.items() if isinstance(value, dict) and isinstance(beneath.get(key), dict)]
-    both = {key: over(beneath[key], given[key]) for key in nested}
+    both = {key: _over(beneath[key], given[key]) for key in nested}
     return {**beneath, **given, **both}
 
 

@@ -26,7 +26,7 @@ from datagen.report.rows import Rows, duration, ordered, signals
 from datagen.report.settings import BUS, uses, written
 from manifests.audio import Audio, db_to_gain, encode_mp3, gain_to_db
 from manifests.records import Example, Pair, Refused
-from manifests.shards import Places
+from manifests.shards import Places, in_dataset
 from separation.loudness import integrated_loudness
 
 SECONDS = 5.0
@@ -131,7 +131,7 @@ def _audio(rows: Rows, places: Places, pair: Pair, example: Example) -> dict[str
     """The first seconds of every signal, as the data set has them."""
     wanted = min(pair.num_frames, round(SECONDS * pair.sample_rate))
     try:
-        return {file.name: places.find(file.audio.path).load(0, wanted)[0] for file in example.signals}
+        return {file.name: places.find(in_dataset(file.audio.path)).load(0, wanted)[0] for file in example.signals}
     except (Refused, OSError):
         stems = {stem.id: stem.audio for stem in rows.stems}
         gain = np.float32(db_to_gain(example.gain_db))

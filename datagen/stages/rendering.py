@@ -16,10 +16,8 @@ from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, finished
 from datagen.writers import DatasetWriter, writer_of
 from datagen.writers.base import Present
-from datagen.writers.cleaning import forget_begun, is_begun, noting
-from manifests import __version__, audio, shards, table
+from manifests import __version__, audio, table
 from manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, content_id
-from manifests.removal import check_way, somebodys
 
 
 def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
@@ -31,6 +29,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
             "dataset": config.dataset.model_dump(mode="json"),
             "rights": config.rights.model_dump(mode="json"),
             "tables": {name: corpus.digest(name) for name in ("tracks", "stems", "pairs")},  # labels and card repeat what they say
+            "beats": table.digest(corpus.table("track_estimates")),
             "planned_from": table.made_from(corpus.table("pairs")),  # what is drawn again is drawn from the same
             "version": __version__,
         }
@@ -39,13 +38,12 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         refused = [row for row in corpus.rejected() if row.stage == "render"]
         return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
     pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
-    audio.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
+    audio.remove_leftovers(corpus.dataset)
     writer = writer_of(config.dataset, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
     present = Present(corpus.folder)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)
-    _check_folders(corpus.dataset, pairs)
-    work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers)), pairs
+    work, drawn = shared(partial(_render, corpus.folder, writer), workers), pairs
     while drawn:
         tasks = [Task(writer.task_id(pair), f"{pair.kind} {pair.id}", pair.id, (pair, _sources(pair, files))) for pair in drawn]
         done = run_tasks(stage, tasks, work, on_progress, present)
@@ -58,24 +56,8 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     redraws.finish()
     removed = writer.finish(corpus.folder, [*pairs, *redraws.rows], outcome.rows, made_from=made_from)
     notes = (*note, *((f"{removed} files of examples that are no longer planned were removed",) if removed else ()))
-    notes += _of_redraws(outcome.rejected) + _of_others(corpus.dataset, outcome.rows)
-    summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes)
-    forget_begun(corpus.folder)
+    summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes + _of_redraws(outcome.rejected))
     return replace(summary, rejected=len(unreplaced(outcome.rejected)))
-
-
-def _check_folders(dataset: Path, pairs: Sequence[Pair]) -> None:
-    """Raises Refused if a folder that the examples go into is a link: before the work, not once for each of them."""
-    for split, kind in sorted({(pair.split, pair.kind) for pair in pairs}):
-        check_way(dataset, dataset / split / kind / "pair")
-        check_way(dataset, dataset / kind / "shard")
-
-
-def _of_others(dataset: Path, examples: Sequence[Example]) -> tuple[str, ...]:
-    """What a person should know about files in the dataset folder that are not of our making."""
-    others = sorted(somebodys(dataset, shards.files(dataset, examples)))
-    what = f"{len(others)} files or links in {dataset.name}/ are not of stemwright's making and stay as they are; the first is"
-    return (f"{what} {others[0]}",) if others else ()
 
 
 def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -98,8 +80,6 @@ def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
 def _standing(corpus: Corpus, made_from: str) -> int | None:
     """How many examples stand finished, if they are all that was planned and every file is there."""
     tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
-    if is_begun(corpus.folder):
-        return None  # a killed process may have left files that no table names
     if any(table.made_from(path) != made_from for path in tables):
         return None
     if any(row.stage == "render" and not is_settled(row) for row in corpus.rejected()):

@@ -27,7 +27,7 @@ from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, finished
 from manifests import __version__, audio, catalog
 from manifests.records import Refused, Stem, Track, content_id, seal
-from separation.pipeline import Job, OnShare, Outcome
+from separation.pipeline import Job, OnShare
 from separation.quality import Limits, judge
 from separation.separator import DemucsSeparator, ReferenceStems
 from separation.stem_files import SeparatedFile, clear_all_work
@@ -35,26 +35,20 @@ from separation.stem_files import SeparatedFile, clear_all_work
 
 def run_separate(corpus: Corpus, on_progress: OnProgress | None = None, *, offline: bool = False, trust_pickle: bool = False) -> Summary:
     """Separates every track, or takes its own stems, and writes stems and residual on the mixture's scale."""
-    config = corpus.config
+    config, tracks = corpus.config, corpus.rows("tracks", Track)
     audio.remove_leftovers(corpus.folder / "stems")
     clear_all_work(corpus.folder / "stems")
     separator = separator_of(config, offline=offline, trust_pickle=trust_pickle)
-    tasks = tasks_of(corpus, separator, config)
+    tasks = []
+    for track in tracks:
+        own = _own_stems(track, config, corpus.songs)
+        task_id = content_id({"track": track.id, "separator": _identity(track, own, separator, config), "version": __version__})
+        tasks.append(Task(task_id, track.audio.path, track.id, (track, own)))
     stage = Stage("separate", corpus.folder, "stems", Stem)
     separation = Separation(corpus, separator, config)
     outcome = run_tasks(stage, tasks, separation.do, separation.tracked(on_progress))
     kept = _kept(corpus, {task.row_id for task in tasks})
     return finished(corpus, stage, outcome, notes=(f"{kept} tracks are no longer among the songs; their stems are kept",) if kept else ())
-
-
-def tasks_of(corpus: Corpus, separator: DemucsSeparator, config: Config) -> list[Task]:
-    """One task for each track; its payload is (the track, its own stems or None)."""
-    tasks = []
-    for track in corpus.rows("tracks", Track):
-        own = _own_stems(track, config, corpus.songs)
-        task_id = content_id({"track": track.id, "separator": _identity(track, own, separator, config), "version": __version__})
-        tasks.append(Task(task_id, track.audio.path, track.id, (track, own)))
-    return tasks
 
 
 def _kept(corpus: Corpus, tracks: set[str]) -> int:
@@ -160,13 +154,13 @@ class Separation:
             raise StoppedError(stopped.fatal or f"separation ended early: {stopped.reason}") from error
         yield from refused
 
-    def _result(self, task: Task, separated: Outcome) -> Result:
+    def _result(self, task: Task, separated: SeparatedFile | Refused) -> Result:
         try:
-            if isinstance(separated, Exception):
+            if isinstance(separated, Refused):
                 raise separated
             return Result(task, tuple(self._rows(task, self.separator.origin, separated)))
-        except Exception as error:  # of whatever library, on this track: the others go on
-            return failed(task, error)
+        except Refused as reason:
+            return failed(task, reason)
 
     def _place(self, track: Track) -> Path:
         return self.folder / "stems" / track.id

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 
+from datagen.effects.setting import LEVEL_ROOM_DB
 from datagen.render import Rendered
 from datagen.writers import card
+from datagen.writers.rows import written_pair
 from manifests import __version__, shards, table
-from manifests.audio import SUFFIXES, Audio, Encoding, db_to_gain, encode, gain_to_db
+from manifests.audio import SUFFIXES, Audio, Encoding, as_stored, db_to_gain, encode, gain_to_db
 from manifests.durable import Together
-from manifests.records import AudioFile, Example, Pair, Record, Signal, SignalFile, content_id, seal
-from manifests.removal import check_way
+from manifests.records import AudioFile, Example, Pair, Record, Refused, Signal, SignalFile, Split, content_id, seal
 from manifests.shards import DATASET
+from manifests.written import Facts, WrittenPair, of_dataset
+
+SHARD_NAME = re.compile(rf"({'|'.join(get_args(Split))})-\d{{6}}\.(tar|parquet)")
 
 
 class DatasetWriter(Protocol):
@@ -25,10 +32,6 @@ class DatasetWriter(Protocol):
 
     def task_id(self, pair: Pair) -> str:
         """The id of the work of writing one pair in this format."""
-        ...
-
-    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
-        """Under which paths ``write`` writes the signals of a pair, keyed by role and name."""
         ...
 
     def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
@@ -52,7 +55,10 @@ class Present:
     def __call__(self, rows: Sequence[Record]) -> bool:
         """Whether every sound file of these examples is there, with as many bytes as its row says."""
         return all(
-            self._places.exists(file.audio.path, file.audio.num_bytes) for row in rows if isinstance(row, Example) for file in row.signals
+            self._places.exists(shards.in_dataset(file.audio.path), file.audio.num_bytes)
+            for row in rows
+            if isinstance(row, Example)
+            for file in row.signals
         )
 
 
@@ -63,40 +69,40 @@ def loose_task_id(pair: Pair, encoding: Encoding) -> str:
 
 def write_loose(corpus: Path, pair: Pair, signals: Mapping[str, Audio], encoding: Encoding) -> Example:
     """Encodes the signals and writes one file for each. The same pair gives the same bytes."""
-    return write_signals(corpus, pair, signals, loose_paths(pair, encoding), encoding=encoding, task_id=loose_task_id(pair, encoding))
-
-
-def loose_paths(pair: Pair, encoding: Encoding) -> dict[tuple[str, str], str]:
-    """The paths of a pair's signals as files that stand by themselves, keyed by role and name."""
     folder = f"{DATASET}/{pair.split}/{pair.kind}/{pair.id}"
-    return {
+    paths = {
         (role, signal.name): f"{folder}/{role}_{signal.name}{SUFFIXES[encoding_of(signal, encoding)]}"
         for role, planned in (("input", pair.inputs), ("target", pair.targets))
         for signal in planned
     }
+    storage = Storage(encoding, loose_task_id(pair, encoding), full_scale=encoding == "flac24")
+    return write_signals(corpus, pair, signals, paths, storage)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How the signals of a pair are stored: in which encoding, by which task, and whether a peak may be no higher than full scale."""
+
+    encoding: Encoding
+    task_id: str
+    full_scale: bool
 
 
 def write_signals(
-    corpus: Path,
-    pair: Pair,
-    signals: Mapping[str, Audio],
-    paths: Mapping[tuple[str, str], str],
-    *,
-    encoding: Encoding,
-    task_id: str,
+    corpus: Path, pair: Pair, signals: Mapping[str, Audio], paths: Mapping[tuple[str, str], str], storage: Storage
 ) -> Example:
-    """Writes each signal under its path, keyed by role and name, and makes the example's row. Raises Refused if a link leads there."""
-    for path in paths.values():
-        check_way(corpus / DATASET, corpus / path)
-    sounds = [signals[signal.name] for signal in (*pair.inputs, *pair.targets) if signal.view != "gain"]
-    gain_db = joint_gain_db(sounds) if encoding == "flac24" else 0.0
+    """Writes each signal under its path, keyed by role and name, and makes the example's row. Raises Refused for an absurd peak."""
+    gain_db = joint_gain_db([signals[signal.name] for signal in (*pair.inputs, *pair.targets) if signal.view != "gain"])
+    if gain_db < -LEVEL_ROOM_DB:
+        raise Refused(f"a signal peaks at {-gain_db:+.1f} dBFS; expected at most {LEVEL_ROOM_DB:+.0f} dBFS, which no sound reaches")
+    gain_db = gain_db if storage.full_scale else 0.0
     gain = np.float32(db_to_gain(gain_db))
     files = []
     with Together() as written:
         for role, planned in (("input", pair.inputs), ("target", pair.targets)):
             for signal in planned:
                 audio = signals[signal.name] * gain if gain_db and signal.view != "gain" else signals[signal.name]
-                stored = encoding_of(signal, encoding)
+                stored = encoding_of(signal, storage.encoding)
                 data = encode(audio, pair.sample_rate, stored)
                 written.write(corpus / paths[role, signal.name], data)
                 file = AudioFile(
@@ -108,9 +114,9 @@ def write_signals(
                     sha256=hashlib.sha256(data).hexdigest(),
                 )
                 levelled_db = signals.levelled_db[signal.name] if isinstance(signals, Rendered) else ()
-                files.append(_signal_file(role, signal, file, audio, levelled_db))
+                files.append(_signal_file(role, signal, file, as_stored(audio, stored), levelled_db))
     changes = signals.changes if isinstance(signals, Rendered) else ()
-    return seal(Example, task_id=task_id, pair_id=pair.id, gain_db=gain_db, signals=tuple(files), changes=changes)
+    return seal(Example, task_id=storage.task_id, pair_id=pair.id, gain_db=gain_db, signals=tuple(files), changes=changes)
 
 
 def encoding_of(signal: Signal, encoding: Encoding) -> Encoding:
@@ -141,13 +147,46 @@ def joint_gain_db(signals: Sequence[Audio]) -> float:
 
 def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, *, made_from: str) -> None:
     """Writes what makes the dataset stand alone: its card, the pairs that were rendered and, last, the examples."""
-    rendered = {example.pair_id for example in examples}
-    kept = [pair for pair in pairs if pair.id in rendered]
-    card.write(corpus, kept, examples, format_name)
-    table.replace(corpus / DATASET / "pairs.parquet", kept, Pair, made_from=made_from)
-    table.replace(corpus / DATASET / "examples.parquet", list(examples), Example, made_from=made_from)
+    gains_db = {example.pair_id: example.gain_db for example in examples}
+    facts = Facts.read(corpus)
+    written = [written_pair(pair, gains_db[pair.id], facts) for pair in pairs if pair.id in gains_db]
+    card.write(corpus, written, examples, format_name)
+    table.replace(corpus / DATASET / "pairs.parquet", written, WrittenPair, made_from=made_from)
+    table.replace(corpus / DATASET / "examples.parquet", [of_dataset(example) for example in examples], Example, made_from=made_from)
 
 
 def paths_of(examples: Sequence[Example]) -> set[str]:
     """What the rows call their sound files."""
     return {file.audio.path for example in examples for file in example.signals}
+
+
+def remove_unnamed(corpus: Path, named: set[str]) -> int:
+    """Removes the files below the folders of splits that no row names, and shards that none names; returns how many files.
+
+    Folders that this empties go as well. What else a person has put into the dataset folder stays.
+    """
+    removed = sum(_remove_below(corpus, f"{DATASET}/{split}", named) for split in get_args(Split))
+    for file in sorted((corpus / DATASET).glob("*/*")):
+        if SHARD_NAME.fullmatch(file.name) and file.relative_to(corpus).as_posix() not in named:
+            file.unlink()
+            removed += 1
+            remove_empty(file.parent)
+    return removed
+
+
+def _remove_below(corpus: Path, start: str, named: set[str]) -> int:
+    removed = 0
+    for place, _, names in os.walk(corpus / start, topdown=False):
+        folder = Path(place).relative_to(corpus).as_posix()
+        stale = [name for name in names if f"{folder}/{name}" not in named]
+        for name in stale:
+            Path(place, name).unlink()
+        remove_empty(Path(place))
+        removed += len(stale)
+    return removed
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes a folder if nothing is in it."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

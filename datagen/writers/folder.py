@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datagen.writers.base import DATASET, complete, loose_paths, loose_task_id, paths_of, write_loose
-from datagen.writers.cleaning import remove_stale
+from datagen.writers.base import DATASET, complete, loose_task_id, paths_of, remove_unnamed, write_loose
 from datagen.writers.packing import unpack
 from manifests.audio import Audio, Encoding
 from manifests.records import Example, Pair
+from manifests.shards import in_dataset
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,6 @@ class FolderWriter:
         """The id of the work: of the pair, the encoding and this version."""
         return loose_task_id(pair, self.encoding)
 
-    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
-        """One file for each signal."""
-        return loose_paths(pair, self.encoding)
-
     def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
         """Encodes and writes the signals. The same pair gives the same bytes."""
         return write_loose(corpus, pair, signals, self.encoding)
@@ -39,6 +35,6 @@ class FolderWriter:
         """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
         (corpus / DATASET).mkdir(parents=True, exist_ok=True)
         wanted = paths_of(examples)
-        removed = unpack(corpus, wanted) + remove_stale(corpus, wanted)
+        removed = unpack(corpus, set(map(in_dataset, wanted))) + remove_unnamed(corpus, wanted)
         complete(corpus, pairs, examples, "folder", made_from=made_from)
         return removed

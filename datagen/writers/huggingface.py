@@ -21,8 +21,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from datagen.writers.card import PLAIN_COLUMNS
-from datagen.writers.packing import ShardContent, ShardWriter, labels_text
+from datagen.writers.packing import ShardContent, ShardWriter
 from manifests.records import Member
+from manifests.shards import in_dataset
 
 if TYPE_CHECKING:
     import pyarrow
@@ -82,7 +83,7 @@ def _groups(content: ShardContent) -> Iterator[tuple[list[dict[str, Any]], list[
     held = 0
     for pair, example in content.examples:
         row: dict[str, Any] = {name: getattr(pair, name) for name in PLAIN_COLUMNS if hasattr(pair, name)}
-        row |= {"gain_db": example.gain_db, "labels": labels_text(pair, example)}
+        row |= {"gain_db": example.gain_db, "labels": content.labels(pair, example)}
         files = {f"{file.role}_{file.name}": file for file in example.signals}
         sound = {name: {"bytes": content.loose.read(file), "path": PurePosixPath(file.audio.path).name} for name, file in files.items()}
         size = sum(len(cell["bytes"]) for cell in sound.values())
@@ -90,7 +91,7 @@ def _groups(content: ShardContent) -> Iterator[tuple[list[dict[str, Any]], list[
             yield rows, paths
             rows, paths, held = [], [], 0
         rows.append(row | sound)
-        paths.append({name: file.audio.path for name, file in files.items()})
+        paths.append({name: in_dataset(file.audio.path) for name, file in files.items()})
         held += size
     if rows:
         yield rows, paths

@@ -2,8 +2,9 @@
 
 Conventions
     ``dataset/<split>/<Artist - Title [pair id]>/{mixture,drums,bass,other,vocals}.wav``, 32-bit float; an excerpt is a track of its own.
-    The mixture is the sum of the four stems, sample by sample, as musdb's ``linear_mixture`` is. So only ``mix`` pairs suit whose inputs
-    are the four stems as separated and whose target is their sum; the configuration refuses all others.
+    The mixture is the sum of the four stems, sample by sample and up to rounding, as musdb's ``linear_mixture`` is. So only ``mix`` pairs
+    suit whose inputs are the four stems as separated and whose target is their sum; the configuration refuses all others.
+    musdb reads through 16 bits and clips what lies above full scale: a peak there takes one gain for mixture and stems, kept in the row.
     musdb knows two folders, ``train`` and ``test``, and calls validation what its own list names in ``train``. Ours has a folder of its
     own, so that nobody trains on it by oversight: ``musdb.DB(root, is_wav=True, subsets="valid")``.
 """
@@ -18,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from datagen.writers.base import DATASET, complete, paths_of, write_signals
-from datagen.writers.cleaning import remove_stale
+from datagen.writers.base import DATASET, Storage, complete, paths_of, remove_unnamed, write_signals
 from datagen.writers.packing import unpack
 from manifests import __version__
 from manifests.audio import Audio, Encoding, gain_to_db
 from manifests.records import Example, Pair, Refused, Track, content_id
+from manifests.shards import in_dataset
 
 STEMS = ("drums", "bass", "other", "vocals")
 SUM_LIMIT = 2.0**-22  # rounding of sums in float32 around full scale
@@ -66,12 +67,6 @@ class MusdbWriter:
         """The id of the work: of the pair, the format, the folder's name and this version."""
         return content_id({"pair": pair.id, "format": "musdb", "folder": self._folder(pair), "version": __version__})
 
-    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
-        """One file for each stem, and one for their mixture."""
-        folder = self._folder(pair)
-        inputs = {("input", signal.name): f"{folder}/{signal.name}.wav" for signal in pair.inputs}
-        return inputs | {("target", signal.name): f"{folder}/mixture.wav" for signal in pair.targets}
-
     def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
         """Writes the stems and their mixture. Raises Refused if the pair has other stems, or if they do not sum to it."""
         names = [signal.name for signal in pair.inputs]
@@ -81,13 +76,15 @@ class MusdbWriter:
         error = float(np.abs(sum(signals[name] for name in names) - mixture).max(initial=0.0))
         if error > SUM_LIMIT * max(1.0, float(np.abs(mixture).max(initial=0.0))):
             raise Refused(f"the stems miss the mixture by {gain_to_db(error):.1f} dBFS; the MUSDB layout holds their sum (target = 'sum')")
-        return write_signals(corpus, pair, signals, self.paths(pair), encoding="wav32f", task_id=self.task_id(pair))
+        paths = {("input", name): f"{self._folder(pair)}/{name}.wav" for name in names}
+        paths["target", pair.targets[0].name] = f"{self._folder(pair)}/mixture.wav"
+        return write_signals(corpus, pair, signals, paths, Storage("wav32f", self.task_id(pair), full_scale=True))
 
     def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
         """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
         (corpus / DATASET).mkdir(parents=True, exist_ok=True)
         wanted = paths_of(examples)
-        removed = unpack(corpus, wanted) + remove_stale(corpus, wanted)
+        removed = unpack(corpus, set(map(in_dataset, wanted))) + remove_unnamed(corpus, wanted)
         complete(corpus, pairs, examples, "musdb", made_from=made_from)
         return removed
 

@@ -14,17 +14,20 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
-from datagen.writers.base import DATASET, complete, loose_paths, loose_task_id, write_loose
-from datagen.writers.cleaning import claim, remove_stale
-from manifests import removal, table
+from datagen.writers.base import DATASET, complete, loose_task_id, remove_empty, remove_unnamed, write_loose
+from datagen.writers.rows import labels_text
+from manifests import table
 from manifests.audio import Audio, Encoding, file_sha256
 from manifests.durable import begin, put, remove, write_bytes
-from manifests.records import Example, Member, Pair, Shard, SignalFile, canonical_json, seal
-from manifests.shards import JOURNAL, TABLE, Place, Places, below
+from manifests.records import Example, Member, Pair, Shard, SignalFile, content_id, seal
+from manifests.shards import JOURNAL, TABLE, Place, Places, in_dataset
+from manifests.written import Facts
 
 
 class Assembler(Protocol):
@@ -50,7 +53,7 @@ class Loose:
 
     def place(self, path: str) -> Place:
         """Where the sound file stands now."""
-        alone = below(self.dataset, path)
+        alone = self.dataset / path
         return Place(alone) if alone.exists() else self.places.find(path)
 
     def num_bytes(self, path: str) -> int:
@@ -60,7 +63,7 @@ class Loose:
 
     def read(self, file: SignalFile) -> bytes:
         """The bytes of a signal's sound file. Raises ValueError if they are not those that were rendered."""
-        place = self.place(file.audio.path)
+        place = self.place(in_dataset(file.audio.path))
         data = place.read()
         if hashlib.sha256(data).hexdigest() != file.audio.sha256:
             raise ValueError(f"{file.audio.path} has changed since it was rendered; delete {place.file} and run the same command again")
@@ -69,16 +72,28 @@ class Loose:
 
 @dataclass(frozen=True)
 class ShardContent:
-    """What goes into one shard: its path, its examples, and the signals (role, name) that any example of its kind has."""
+    """What goes into one shard: its path in the dataset, its examples, the signals (role, name) that any example of its kind has, and what
+    is known of the sources.
+    """
 
     path: str
     examples: tuple[tuple[Pair, Example], ...]
     signals: tuple[tuple[str, str], ...]
     loose: Loose
+    facts: Facts
+
+    def labels(self, pair: Pair, example: Example) -> str:
+        """All that is known about an example, as one JSON text."""
+        return labels_text(pair, example, self.facts)
+
+    @cached_property
+    def labels_id(self) -> str:
+        """The id of all labels."""
+        return content_id([self.labels(pair, example) for pair, example in self.examples])
 
     def members(self) -> list[str]:
-        """What the rows call the sound files in it, in the order of the examples."""
-        return [file.audio.path for _, example in self.examples for file in example.signals]
+        """What the dataset's rows call the sound files in it, in the order of the examples."""
+        return [in_dataset(file.audio.path) for _, example in self.examples for file in example.signals]
 
 
 @dataclass(frozen=True)
@@ -104,10 +119,6 @@ class ShardWriter:
         """The id of the work: of the pair, the encoding and this version."""
         return loose_task_id(pair, self.encoding)
 
-    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
-        """The files that ``finish`` packs."""
-        return loose_paths(pair, self.encoding)
-
     def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
         """Writes the signals as files, which ``finish`` packs."""
         return write_loose(corpus, pair, signals, self.encoding)
@@ -115,14 +126,14 @@ class ShardWriter:
     def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
         """Packs the examples into shards and completes the dataset."""
         contents = plan(corpus, pairs, examples, Limits(self.shard_mb, self.shard_examples), self.assembler.suffix)
-        removed = pack(corpus, contents, self.assembler) + remove_stale(corpus, {content.path for content in contents})
+        removed = pack(corpus, contents, self.assembler) + remove_unnamed(corpus, {f"{DATASET}/{content.path}" for content in contents})
         complete(corpus, pairs, examples, self.format_name, made_from=made_from)
         return removed
 
 
 def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limits: Limits, suffix: str) -> list[ShardContent]:
     """Says which examples go into which shard."""
-    loose, by_id = Loose(corpus), {pair.id: pair for pair in pairs}
+    loose, by_id, facts = Loose(corpus), {pair.id: pair for pair in pairs}, Facts.read(corpus)
     grouped: dict[tuple[str, str], list[tuple[Pair, Example]]] = defaultdict(list)
     for example in sorted(examples, key=lambda example: example.pair_id):
         pair = by_id[example.pair_id]
@@ -132,7 +143,7 @@ def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limit
         for _, example in found:
             signals[kind].update(dict.fromkeys((file.role, file.name) for file in example.signals))
     return [
-        ShardContent(f"{DATASET}/{kind}/{split}-{number:06d}{suffix}", tuple(part), tuple(sorted(signals[kind])), loose)
+        ShardContent(f"{kind}/{split}-{number:06d}{suffix}", tuple(part), tuple(sorted(signals[kind])), loose, facts)
         for (kind, split), found in sorted(grouped.items())
         for number, part in enumerate(_parts(found, limits, loose))
     ]
@@ -142,7 +153,7 @@ def _parts(found: Sequence[tuple[Pair, Example]], limits: Limits, loose: Loose) 
     part: list[tuple[Pair, Example]] = []
     held = 0
     for pair, example in found:
-        size = sum(loose.num_bytes(file.audio.path) for file in example.signals)
+        size = sum(loose.num_bytes(in_dataset(file.audio.path)) for file in example.signals)
         if part and (held + size > limits.shard_mb * 1e6 or len(part) == limits.shard_examples):
             yield part
             part, held = [], 0
@@ -163,7 +174,6 @@ def pack(corpus: Path, contents: Sequence[ShardContent], assembler: Assembler) -
     wanted = {path for content in contents for path in content.members()}
     removed = unpack(corpus, wanted, keep={path for path, content in planned.items() if _stands(corpus, content, assembler)})
     standing = {shard.path: shard for shard in Places(dataset).shards}
-    claim(corpus, [path for path in planned if path not in standing])
     with table.Journal(dataset / JOURNAL, Shard) as journal:
         for path, content in planned.items():
             if path not in standing:
@@ -176,7 +186,7 @@ def pack(corpus: Path, contents: Sequence[ShardContent], assembler: Assembler) -
 
 
 def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
-    """Takes the wanted sound files out of all shards but those to keep, and removes these shards.
+    """Takes the wanted sound files, as the dataset's rows call them, out of all shards but those to keep, and removes these shards.
 
     Returns how many sound files in them nobody wants. Without ``keep`` the table of shards goes as well.
     """
@@ -190,10 +200,11 @@ def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
                 continue
             for member in shard.members:
                 unwanted += member.path not in wanted
-                if member.path in wanted and places.inside(member.path) and not below(dataset, member.path).exists():
-                    write_bytes(below(dataset, member.path), places.find(member.path).read())
+                if member.path in wanted and places.inside(member.path) and not (dataset / member.path).exists():
+                    write_bytes(dataset / member.path, places.find(member.path).read())
             journal.append(shard.path, ())
-            removal.remove(dataset, below(dataset, shard.path))
+            (dataset / shard.path).unlink(missing_ok=True)
+            remove_empty((dataset / shard.path).parent)
     if keep is None:
         (dataset / TABLE).unlink(missing_ok=True)
         (dataset / JOURNAL).unlink()
@@ -206,13 +217,13 @@ def _stands(corpus: Path, content: ShardContent, assembler: Assembler) -> bool:
     found = next((shard for shard in places.shards if shard.path == content.path), None)
     if found is None or found.path in places.damaged or {member.path for member in found.members} != set(content.members()):
         return False
-    if any(below(corpus / DATASET, path).exists() for path in content.members()):
+    if found.labels != content.labels_id or any((corpus / DATASET / path).exists() for path in content.members()):
         return False
-    return assembler.suits(below(corpus / DATASET, content.path), content)
+    return assembler.suits(corpus / DATASET / content.path, content)
 
 
 def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Shard:
-    file = below(corpus / DATASET, content.path)
+    file = corpus / DATASET / content.path
     temporary = begin(file)
     try:
         members = assembler.assemble(temporary, content)
@@ -220,23 +231,13 @@ def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Sha
         put(temporary, file)
     finally:
         remove([temporary])
-    return seal(Shard, path=content.path, members=tuple(members), **facts)
+    return seal(Shard, path=content.path, labels=content.labels_id, members=tuple(members), **facts)
 
 
 def _remove_loose(corpus: Path, paths: Sequence[str]) -> None:
     for path in paths:
-        removal.remove(corpus / DATASET, below(corpus / DATASET, path))
-
-
-def labels(pair: Pair, example: Example) -> dict[str, Any]:
-    """All that is known about an example, as plain values: the pair's row, the joint gain, and what was measured on each file."""
-    files: Mapping[str, Any] = {
-        f"{file.role}_{file.name}": {"loudness_lufs": file.loudness_lufs, "peak_dbfs": file.peak_dbfs, "sha256": file.audio.sha256}
-        for file in example.signals
-    }
-    return {**pair.model_dump(mode="json"), "gain_db": example.gain_db, "files": dict(files)}
-
-
-def labels_text(pair: Pair, example: Example) -> str:
-    """The labels as one JSON text: equal labels give equal text."""
-    return canonical_json(labels(pair, example))
+        file = corpus / DATASET / path
+        with suppress(FileNotFoundError):
+            file.unlink()
+            for folder in file.parents[:3]:
+                remove_empty(folder)

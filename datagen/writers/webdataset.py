@@ -2,7 +2,7 @@
 
 Conventions
     ``dataset/<kind>/<split>-000000.tar``. An example's members follow one another: ``<pair id>.input_drums.flac`` ..., ``<pair id>.json``
-    with its labels (the pair's row, the joint gain, loudness and peak of each file), in the order of their names.
+    with its labels (``datagen.writers.rows``: the pair's row, the joint gain, what was measured), in the order of their names.
     Times, owners and modes are fixed (1970, root, 0644), so the same examples give the same bytes.
 
 References
@@ -15,8 +15,9 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from datagen.writers.packing import ShardContent, ShardWriter, labels_text
+from datagen.writers.packing import ShardContent, ShardWriter
 from manifests.records import Member, SignalFile
+from manifests.shards import in_dataset
 
 
 class Tar:
@@ -25,7 +26,7 @@ class Tar:
     suffix = ".tar"
 
     def suits(self, file: Path, content: ShardContent) -> bool:
-        """A tar of the same sound files is the same tar: the labels are part of what names them."""
+        """A tar of the same sound files and labels is the same tar."""
         del file, content
         return True
 
@@ -57,9 +58,9 @@ def _entries(content: ShardContent) -> Iterator[tuple[str, bytes, str | None]]:
         named[f"{pair.id}.json"] = None
         for name, file in sorted(named.items()):
             if file is None:
-                yield name, labels_text(pair, example).encode(), None
+                yield name, content.labels(pair, example).encode(), None
             else:
-                yield name, content.loose.read(file), file.audio.path
+                yield name, content.loose.read(file), in_dataset(file.audio.path)
 
 
 def _header(name: str, num_bytes: int) -> bytes:

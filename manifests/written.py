@@ -1,0 +1,193 @@
+"""The rows of a dataset that stands alone: what a corpus's rows say of its pairs and examples, as it is true of the audio that was written.
+
+Conventions
+    ``dataset/pairs.parquet`` holds a ``WrittenPair`` for each rendered pair, ``dataset/examples.parquet`` an ``Example``; the tables of the
+    same names in the corpus keep what was planned and what rendering found. A pair has one id in both: that of its plan.
+    Settings are on the scale of the written audio: a source of the pair times the ``gain_db`` of the example, through the recorded chains,
+    is the written signal. No setting is left out; neutral ones are there with their values.
+    Paths are relative to the dataset folder, which can be moved and renamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from manifests import table
+from manifests.names import Name, SampleRate
+from manifests.records import (
+    Branch,
+    Db,
+    EffectUse,
+    Example,
+    Id,
+    Pair,
+    Record,
+    Shard,
+    Signal,
+    SignalFile,
+    Split,
+    Stem,
+    Track,
+    TrackEstimate,
+    seal,
+)
+from manifests.shards import in_dataset
+
+
+class Provenance(Record):
+    """Where a source of a pair is from: which stem of which song, made by whom, and what is known about it."""
+
+    id: Id = Field(description="of the source, as branches name it")
+    stem: Name
+    track_id: Id
+    title: str
+    artist: str | None
+    album: str | None
+    rights: str
+    split: Split
+    origin: str = Field(description='who made the stem: "htdemucs_ft@demucs-4.1.0", or "reference" for a multitrack\'s own')
+    closure_db: Db | None = Field(description="energy of mixture - sum(stems) over energy of the mixture, dB; None if they sum exactly")
+    gain_db: Db = Field(description="gain of all stems of the song, against their mixture")
+    sample_rate: SampleRate = Field(description="of the stem")
+    resampled: bool = Field(description="whether that is another rate than the pair's")
+
+
+class WrittenBranch(Branch):
+    """A source through a chain of effects, with all settings, as they are on the written audio."""
+
+    stem: Name | None = Field(description="the name of the source; None: not known")
+    start_frame: int = Field(description="where the excerpt begins in the source, at the pair's sample_rate")
+
+
+class WrittenSignal(Signal):
+    """Branches, summed, then through a bus chain. Without branches it is silence, one channel of it."""
+
+    branches: tuple[WrittenBranch, ...]
+
+
+class WrittenPair(Pair):
+    """A pair as it was rendered and written."""
+
+    inputs: tuple[WrittenSignal, ...]
+    targets: tuple[WrittenSignal, ...]
+    sources: tuple[Provenance, ...] = Field(description="of all branches, each once, in their order")
+    beats_s: tuple[Db, ...] | None = Field(
+        description="beats of the pair's track inside the excerpt, in seconds from its start; None: not estimated"
+    )
+
+
+ROW_TYPES: dict[str, type[Record]] = {"pairs": WrittenPair, "examples": Example, "shards": Shard}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a corpus knows of the sources of its pairs."""
+
+    tracks: Mapping[str, Track] = field(default_factory=dict)
+    stems: Mapping[str, Stem] = field(default_factory=dict)
+    tempos: Mapping[str, TrackEstimate] = field(default_factory=dict)  # by track
+
+    @staticmethod
+    def of(tracks: Sequence[Track], stems: Sequence[Stem], tempos: Sequence[TrackEstimate] = ()) -> Facts:
+        """The facts of these rows."""
+        return Facts({row.id: row for row in tracks}, {row.id: row for row in stems}, {row.track_id: row for row in tempos})
+
+    @staticmethod
+    def read(corpus: Path) -> Facts:
+        """The facts of a corpus folder; a table that is not there states none."""
+
+        def rows(name: str, record_type: Any) -> list[Any]:
+            path = corpus / f"{name}.parquet"
+            return table.read(path, record_type) if path.exists() else []
+
+        return Facts.of(rows("tracks", Track), rows("stems", Stem), rows("track_estimates", TrackEstimate))
+
+    def provenance(self, pair: Pair) -> tuple[Provenance, ...]:
+        """What is known of each source of a pair."""
+        ids = dict.fromkeys(branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches)
+        return tuple(self._provenance(self.stems[source_id], pair) for source_id in ids if source_id in self.stems)
+
+    def _provenance(self, stem: Stem, pair: Pair) -> Provenance:
+        track = self.tracks[stem.track_id]
+        return Provenance(
+            id=stem.id,
+            stem=stem.name,
+            track_id=track.id,
+            title=track.title,
+            artist=track.artist,
+            album=track.album,
+            rights=track.rights,
+            split=track.split,
+            origin=stem.origin,
+            closure_db=stem.closure_db,
+            gain_db=stem.gain_db,
+            sample_rate=stem.audio.sample_rate,
+            resampled=stem.audio.sample_rate != pair.sample_rate,
+        )
+
+    def beats_s(self, pair: Pair) -> tuple[float, ...] | None:
+        """The beats of the pair's track inside its excerpt."""
+        if (tempo := self.tempos.get(pair.track_id)) is None:
+            return None
+        start_s, end_s = (frame / pair.sample_rate for frame in (pair.start_frame, pair.start_frame + pair.num_frames))
+        return tuple(round(beat_s - start_s, 6) for beat_s in tempo.beats_s if start_s <= beat_s < end_s)
+
+    def stem_name(self, source_id: str) -> str | None:
+        """What the source is called."""
+        stem = self.stems.get(source_id)
+        return stem.name if stem else None
+
+
+def of_dataset(example: Example) -> Example:
+    """An example's row as the dataset has it: its paths begin inside the dataset folder."""
+    signals = tuple(_moved(file) for file in example.signals)
+    return seal(
+        Example, **{name: getattr(example, name) for name in Example.model_fields if name not in ("id", "signals")}, signals=signals
+    )
+
+
+def _moved(file: SignalFile) -> SignalFile:
+    return file.model_copy(update={"audio": file.audio.model_copy(update={"path": in_dataset(file.audio.path)})})
+
+
+def differences(planned: Pair, gain_db: float, written: WrittenPair, facts: Facts) -> Iterator[str]:
+    """What the dataset's row of a pair says otherwise than the corpus: which columns, sources, effects or settings.
+
+    Settings that depend on level are compared where the example has no gain.
+    """
+    for name in Pair.model_fields:
+        if name not in ("inputs", "targets") and getattr(planned, name) != getattr(written, name):
+            yield name
+    if written.sources != facts.provenance(planned):
+        yield "sources"
+    if written.beats_s != facts.beats_s(planned):
+        yield "beats_s"
+    signals = list(zip((*planned.inputs, *planned.targets), (*written.inputs, *written.targets), strict=False))
+    same_shape = (len(planned.inputs), len(planned.targets)) == (len(written.inputs), len(written.targets))
+    if not same_shape or any(not _same_signal(one, other, gain_db) for one, other in signals):
+        yield "signals"
+
+
+def _same_signal(planned: Signal, written: WrittenSignal, gain_db: float) -> bool:
+    if (planned.name, planned.view, len(planned.branches)) != (written.name, written.view, len(written.branches)):
+        return False
+    chains = [(planned.bus, written.bus)]
+    for one, other in zip(planned.branches, written.branches, strict=True):
+        if (one.source_id, one.offset_frames, one.channels) != (other.source_id, other.offset_frames, other.channels):
+            return False
+        chains.append((one.chain, other.chain))
+    return all(_same_chain(one, other, gain_db) for one, other in chains)
+
+
+def _same_chain(planned: Sequence[EffectUse], written: Sequence[EffectUse], gain_db: float) -> bool:
+    if [(use.effect, use.role) for use in planned] != [(use.effect, use.role) for use in written]:
+        return False
+    uses = list(zip(planned, written, strict=True))
+    if gain_db:
+        return all(use.settings.keys() <= other.settings.keys() for use, other in uses)
+    return all(use.settings.items() <= other.settings.items() for use, other in uses)
