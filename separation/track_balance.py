@@ -11,8 +11,6 @@ References
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from manifests.audio import READABLE_SUFFIXES, load
 from manifests.records import RESIDUAL, Estimate
+from manifests.spreadsheet import csv_text
 from separation.balance import StemBalance, measure_balance
 from separation.level import SEPARATED, Calibration
 from separation.loudness import LoudnessReport, measure_loudness
@@ -95,7 +94,11 @@ def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
 
 
 def _plain(value: float | None, digits: int = 2) -> float | None:
-    return round(float(value), digits) if value is not None and math.isfinite(value) else None
+    return round(float(value), digits) + 0.0 if value is not None and math.isfinite(value) else None  # no -0.0
+
+
+def _exact(value: float | None, digits: int = 2) -> float | None:  # noqa: ARG001  # takes what ``_plain`` takes
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def table_rows(tracks: Iterable[TrackBalance]) -> list[Row]:
@@ -121,8 +124,12 @@ def table_rows(tracks: Iterable[TrackBalance]) -> list[Row]:
     ]
 
 
-def summary_rows(tracks: Sequence[TrackBalance]) -> list[Row]:
-    """One row per stem name over several tracks: median, quartiles and range of its level, and in how many tracks it is present."""
+def summary_rows(tracks: Sequence[TrackBalance], *, exact: bool = False) -> list[Row]:
+    """One row per stem name over several tracks: median, quartiles and range of its level, and in how many tracks it is present.
+
+    ``exact`` leaves the numbers as they are, for whoever rounds them to show them.
+    """
+    number = _exact if exact else _plain
     names = list(dict.fromkeys(name for track in tracks for name in track.stems))
     rows = []
     for name in names:
@@ -135,12 +142,12 @@ def summary_rows(tracks: Sequence[TrackBalance]) -> list[Row]:
                 "stem": name,
                 "tracks": len(stems),
                 "present": int(levels.size),
-                "median_lu": _plain(middle),
-                "q25_lu": _plain(low),
-                "q75_lu": _plain(high),
-                "min_lu": _plain(levels.min()) if levels.size else None,
-                "max_lu": _plain(levels.max()) if levels.size else None,
-                "against_rest_lu": _plain(float(np.median(against))) if against.size else None,
+                "median_lu": number(middle),
+                "q25_lu": number(low),
+                "q75_lu": number(high),
+                "min_lu": number(levels.min()) if levels.size else None,
+                "max_lu": number(levels.max()) if levels.size else None,
+                "against_rest_lu": number(float(np.median(against))) if against.size else None,
             }
         )
     return rows
@@ -179,11 +186,7 @@ def _stem_json(stem: StemBalance) -> Row:
 
 def as_csv(rows: Sequence[Row]) -> str:
     """Rows as CSV text with a head; None is an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(rows)
 
 
 def corpus_levels(corpus: Path | str) -> dict[str, Array]:
@@ -207,17 +210,21 @@ def percentile(level_lu: float, levels: Array) -> float | None:
     return float(100 * (np.mean(levels < level_lu) + np.mean(levels <= level_lu)) / 2)
 
 
-def percentile_rows(tracks: Iterable[TrackBalance], corpus: Mapping[str, Array]) -> list[Row]:
-    """One row per track and stem: its level, its percentile among the corpus's stems of that name, and how many those are."""
+def percentile_rows(tracks: Iterable[TrackBalance], corpus: Mapping[str, Array], *, exact: bool = False) -> list[Row]:
+    """One row per track and stem: its level, its percentile among the corpus's stems of that name, and how many those are.
+
+    ``exact`` leaves the numbers as they are, for whoever rounds them to show them.
+    """
+    number = _exact if exact else _plain
     return [
         {
             "track": track.title,
             "stem": name,
-            "level_lu": _plain(stem.level_lu),
-            "percentile": _plain(percentile(stem.level_lu, corpus.get(name, np.array([]))), 1),
-            "percentile_low": _plain(percentile(stem.level_low_lu, corpus.get(name, np.array([]))), 1),
-            "percentile_high": _plain(percentile(stem.level_high_lu, corpus.get(name, np.array([]))), 1),
-            "corpus_median_lu": _plain(float(np.median(corpus[name]))) if name in corpus else None,
+            "level_lu": number(stem.level_lu),
+            "percentile": number(percentile(stem.level_lu, corpus.get(name, np.array([]))), 1),
+            "percentile_low": number(percentile(stem.level_low_lu, corpus.get(name, np.array([]))), 1),
+            "percentile_high": number(percentile(stem.level_high_lu, corpus.get(name, np.array([]))), 1),
+            "corpus_median_lu": number(float(np.median(corpus[name]))) if name in corpus else None,
             "corpus_stems": int(np.size(corpus.get(name, []))),
         }
         for track in tracks

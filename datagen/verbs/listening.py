@@ -83,13 +83,13 @@ def balance(
     for track in measured:
         terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
     if len(measured) > 1:
-        rows = track_balance.summary_rows(measured)
-        terminal.show("summary", tables.summary_table(rows), rows)
+        exact = track_balance.summary_rows(measured, exact=True)
+        terminal.show("summary", tables.summary_table(exact), track_balance.summary_rows(measured))
     if against:
-        every = track_balance.percentile_rows(measured, corpus)
+        every = track_balance.percentile_rows(measured, corpus, exact=True)
         for track in measured:
             rows = [row for row in every if row["track"] == track.title]
-            terminal.show("against", tables.percentile_table(str(against), rows), every)
+            terminal.show("against", tables.percentile_table(str(against), rows), track_balance.percentile_rows(measured, corpus))
     if csv and measured:
         write_bytes(csv, track_balance.as_csv(track_balance.table_rows(measured)).encode())
         terminal.say(f"rows: {csv}")

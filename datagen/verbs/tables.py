@@ -237,7 +237,8 @@ def _plain(value: Any) -> str:
 def _number(value: float | None, missing: str = "-", *, digits: int = 1, sign: bool = False) -> str:
     if value is None:
         return missing
-    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    shown = round(value, digits) + 0.0  # no -0.0
+    return f"{shown:+.{digits}f}" if sign and shown else f"{shown:.{digits}f}"
 
 
 def _interval(row: Estimate) -> str:
