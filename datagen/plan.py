@@ -251,4 +251,5 @@ def _pair(kind: str, number: int, config: Config, track: Track, draft: Draft, *,
         seed=config.seed,
         redraw_of=redraw_of,
         redraw_below=draft.redraw_below,
+        min_change_db=draft.min_change_db,
     )

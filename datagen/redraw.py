@@ -1,12 +1,15 @@
-"""Pairs whose wet and dry sound alike teach nothing: rendering refuses them, and others are drawn in their place.
+"""Pairs whose wet and dry sound alike, or which name an effect that does nothing, teach nothing or what is not true: rendering refuses
+them, and others are drawn in their place.
 
 Rule 2 of the house holds: what is drawn in place of a refused pair is written to the table ``redraws`` before it is rendered. A round
-renders what is planned, refuses what sounds alike, draws and writes the replacements; the next round renders those.
+renders what is planned, refuses what cannot be heard, draws and writes the replacements; the next round renders those.
 
 Conventions
     Alike: the multi-resolution STFT distance of the first input (wet) and the first target (dry) is smaller than the pair's
     ``redraw_below``. The distance is auraloss's ``MultiResolutionSTFTLoss`` with its defaults: for three resolutions the spectral
     convergence plus the mean difference of the log magnitudes, averaged.
+    Inaudible: leaving out one removed or added effect changes its signal by less than the pair's ``min_change_db``
+    (``datagen.chain_runs``), what an edit names cannot be heard in the excerpt, or a signal is too soft to be brought to its loudness.
     A replacement is drawn with the generator of [seed, track, kind, number, attempt]: neither processes nor a resume change it.
     A refused pair's row names its replacement (``Rejected.replaced_by``), the replacement's row the pair (``Pair.redraw_of``).
 
@@ -20,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datagen.plan import material_of, redraw_pair
-from datagen.render import one_thread
+from datagen.render import Rendered, one_thread
 from manifests.audio import Audio
 from manifests.records import Pair, Refused, Rejected, Stem, Track, seal
 
@@ -32,18 +35,20 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 5  # how often one pair is drawn again before it is given up
 ALIKE = "wet and dry sound alike"
+INAUDIBLE = "not all that the pair is about can be heard"
 GIVEN_UP = f"given up after {ATTEMPTS} attempts"
-PLANNED = ("seed", "split", "num_frames", "sample_rate", "redraw_below")  # what a replacement has from the pair
+PLANNED = ("seed", "split", "num_frames", "sample_rate", "redraw_below", "min_change_db")  # what a replacement has from the pair
 MOST_TELLING = (1, 0, 2)  # the resolutions, the one with the fewest frames first
 
 
 def check_audible(pair: Pair, signals: Mapping[str, Audio]) -> None:
-    """Raises Refused with the measured distance if the wet and the dry of a pair sound alike."""
-    if not pair.redraw_below or not pair.inputs or not pair.targets:
-        return
-    distance = distance_below(signals[pair.inputs[0].name], signals[pair.targets[0].name], pair.redraw_below)
-    if distance is not None:
-        raise Refused(f"{ALIKE}: their MR-STFT distance is {distance:.3g}, expected at least {pair.redraw_below:g}")
+    """Raises Refused with what was measured if the wet and the dry of a pair sound alike, or an effect does nothing by itself."""
+    if pair.redraw_below and pair.inputs and pair.targets:
+        distance = distance_below(signals[pair.inputs[0].name], signals[pair.targets[0].name], pair.redraw_below)
+        if distance is not None:
+            raise Refused(f"{ALIKE}: their MR-STFT distance is {distance:.3g}, expected at least {pair.redraw_below:g}")
+    if isinstance(signals, Rendered) and signals.inaudible:
+        raise Refused(f"{INAUDIBLE}: {signals.inaudible}")
 
 
 def distance_below(wet: Audio, dry: Audio, limit: float) -> float | None:
@@ -62,7 +67,7 @@ def distance_below(wet: Audio, dry: Audio, limit: float) -> float | None:
     missing = max(0, max(loss.fft_sizes) - one.shape[-1])  # shorter than one window: silence follows
     one, other = (torch.nn.functional.pad(signal, (0, missing)) for signal in (one, other))
     total = 0.0
-    with torch.inference_mode(), one_thread():
+    with one_thread():
         if _share(loss.stft_losses[MOST_TELLING[0]], one[0], other[0]) / len(MOST_TELLING) >= limit:
             return None
         for index in MOST_TELLING:
@@ -87,14 +92,14 @@ def unreplaced(rejected: Sequence[Rejected]) -> list[Rejected]:
     return [row for row in rejected if row.replaced_by is None]
 
 
-def is_alike(row: Rejected) -> bool:
-    """Whether a pair was refused because its wet and dry sound alike."""
-    return row.reason.startswith(ALIKE)
+def is_to_be_redrawn(row: Rejected) -> bool:
+    """Whether a pair was refused for what its draw gave: its wet and dry sound alike, or an effect of it does nothing."""
+    return row.reason.startswith((ALIKE, INAUDIBLE))
 
 
 def is_settled(row: Rejected) -> bool:
     """Whether a refused pair has been replaced or given up, so that to render it again would change nothing."""
-    return row.replaced_by is not None or (is_alike(row) and row.reason.endswith(GIVEN_UP))
+    return row.replaced_by is not None or (is_to_be_redrawn(row) and row.reason.endswith(GIVEN_UP))
 
 
 class Redraws:
@@ -118,7 +123,7 @@ class Redraws:
         for pair in pairs:  # in their order: the rows come in the order in which workers were done
             if (row := refused.get(pair.id)) is None:
                 continue
-            if is_alike(row):
+            if is_to_be_redrawn(row):
                 self.rejected.append(self._drawn_again(row, pair, drawn))
             else:
                 self.rejected.append(row)

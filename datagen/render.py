@@ -5,6 +5,7 @@ Conventions
     A signal's view shows what its bus did: "gain" is the gain of the bus's limiter for every sample, [1, T] or [C, T]; "unlimited" is the
     audio with every gain of the bus but that one, those that bring to a loudness included, so that audio = unlimited x gain.
     An effect with a memory starts each excerpt from silence: the label is what was done to the excerpt.
+    Of every removed or added effect it is measured what it does by itself (``datagen.chain_runs``).
     A source at another rate than the pair's is read at a position that is a whole frame in both rates, with a margin, and resampled,
     so an excerpt does not depend on where it was cut.
 """
@@ -16,10 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
+from datagen.chain_runs import MEASURED, ChainRuns, Measured
 from manifests.audio import Audio, load, resample
 from manifests.records import AudioFile, Branch, Change, EffectUse, Pair, Refused, Signal
 
@@ -31,6 +33,8 @@ RESAMPLING_MARGIN_S = 0.1  # read on both sides of an excerpt before resampling;
 class Rendered(dict[str, Audio]):
     """{signal name: audio}, inputs first, and what only rendering can know.
 
+    ``inaudible`` says what cannot be heard of that which the pair is about, None if all of it can.
+
     ``levelled_db`` holds for each signal the gains in dB that its effects ``loudness`` gave, branch by branch, then those of its bus;
     ``changes`` what each removed or added effect does by itself.
     """
@@ -39,30 +43,110 @@ class Rendered(dict[str, Audio]):
         super().__init__()
         self.levelled_db: dict[str, tuple[float, ...]] = {}
         self.changes: tuple[Change, ...] = ()
+        self.inaudible: str | None = None
 
 
 def render(pair: Pair, read: Read) -> Rendered:
     """The signals of a pair by name, inputs first. Raises Refused when a source cannot be read."""
     held = lru_cache(maxsize=None)(read)  # the same stem often stands in several signals of a pair
-    rendered = Rendered()
+    rendering, rendered = _Rendering(pair, held), Rendered()
     for signal in (*pair.inputs, *pair.targets):
         gains_db: list[float] = []
-        rendered[signal.name] = _signal(signal, pair, held, gains_db)
+        rendered[signal.name] = rendering.signal(signal, gains_db)
         rendered.levelled_db[signal.name] = tuple(round(gain_db, 7) for gain_db in gains_db)  # -150 dB when made again
+    rendered.changes = tuple(measured.change for measured in rendering.measured)
+    if pair.min_change_db is not None:
+        rendered.inaudible = rendering.inaudible(pair.min_change_db)
     return rendered
 
 
-def _signal(signal: Signal, pair: Pair, read: Read, gains_db: list[float]) -> Audio:
-    """One signal; adds to ``gains_db`` what its effects ``loudness`` gave."""
-    parts = [_branch(branch, pair, read, gains_db) for branch in signal.branches]
-    num_channels = max((part.shape[0] for part in parts), default=1)
-    total = np.zeros((num_channels, pair.num_frames), np.float32)
+class _Rendering:
+    """The signals of one pair, and what their effects do."""
+
+    def __init__(self, pair: Pair, read: Read) -> None:
+        self.pair, self.read = pair, read
+        self.measured: list[Measured] = []
+        self._runs = ChainRuns(pair.sample_rate)
+
+    def signal(self, signal: Signal, gains_db: list[float]) -> Audio:
+        """One signal; adds to ``gains_db`` what its effects ``loudness`` gave."""
+        parts = []
+        for number, branch in enumerate(signal.branches):
+            source, root = self._source(branch), _root(branch)
+            parts.append(self._run(root, source, branch.chain, gains_db))
+            self._measure(root, source, branch.chain, signal.name, number)
+        total = _sum(parts, self.pair.num_frames)
+        if signal.view != "audio":
+            unlimited, gain = _opened(total, self.pair.sample_rate, signal.bus, gains_db)
+            return gain if signal.view == "gain" else unlimited
+        out = self._run(signal.branches, total, signal.bus, gains_db)
+        self._measure(signal.branches, total, signal.bus, signal.name, None)
+        return out
+
+    def _source(self, branch: Branch) -> Audio:
+        start_frame = self.pair.start_frame + branch.offset_frames
+        return _taken(self.read(branch.source_id, start_frame, self.pair.num_frames, self.pair.sample_rate), branch.channels)
+
+    def _run(self, root: object, audio: Audio, chain: tuple[EffectUse, ...], gains_db: list[float]) -> Audio:
+        if not chain:
+            return audio
+        with one_thread():
+            run = self._runs.run(repr(root), audio, chain)
+        gains_db += run.gains_db
+        return np.asarray(run.audio.numpy(), np.float32)
+
+    def _measure(self, root: object, audio: Audio, chain: tuple[EffectUse, ...], signal: str, branch: int | None) -> None:
+        if any(use.role in MEASURED for use in chain):
+            with one_thread():
+                self.measured += self._runs.measure(repr(root), audio, chain, signal=signal, branch=branch)
+
+    def inaudible(self, min_change_db: float) -> str | None:
+        """What is said of the first thing that the pair is about and that cannot be heard: an effect, a source; None if all can."""
+        if self._runs.too_soft:
+            return "a signal is too soft to be brought to its loudness"
+        for measured in self.measured:
+            if measured.least_db < min_change_db:
+                return f"the {measured.role} {measured.change.effect} {_changes_by(measured.least_db, min_change_db)}"
+        one, other = self.pair.inputs[:1], self.pair.targets[:1]
+        sums = len(self.pair.inputs) == len(self.pair.targets) == 1 and max(len(side.branches) for side in (*one, *other)) > 1
+        return self._unheard_source(one[0], other[0], min_change_db) if sums else None
+
+    def _unheard_source(self, one: Signal, other: Signal, min_change_db: float) -> str | None:
+        """What is said of a source that two sums treat otherwise without a difference to the louder of them."""
+        loudest = max(_energy(self._contribution(side.branches)) for side in (one, other))
+        for source_id in dict.fromkeys(branch.source_id for side in (one, other) for branch in side.branches):
+            before, after = (tuple(branch for branch in side.branches if branch.source_id == source_id) for side in (one, other))
+            if before == after:
+                continue
+            change = _energy(self._contribution(before) - self._contribution(after))
+            change_db = 10.0 * math.log10(change / loudest) if change > 0.0 and loudest > 0.0 else -math.inf
+            if change_db < min_change_db:
+                return f"what is done to the stem {source_id} {_changes_by(change_db, min_change_db)}"
+        return None
+
+    def _contribution(self, branches: tuple[Branch, ...]) -> Audio:
+        """What some branches add to their sum."""
+        return _sum([self._run(_root(branch), self._source(branch), branch.chain, []) for branch in branches], self.pair.num_frames)
+
+
+def _root(branch: Branch) -> tuple[str, int, str]:
+    return branch.source_id, branch.offset_frames, branch.channels
+
+
+def _sum(parts: list[Audio], num_frames: int) -> Audio:
+    total = np.zeros((max((part.shape[0] for part in parts), default=1), num_frames), np.float32)
     for part in parts:
         total += part
-    if signal.view == "audio":
-        return _through(total, pair.sample_rate, signal.bus, gains_db)
-    unlimited, gain = _opened(total, pair.sample_rate, signal.bus, gains_db)
-    return gain if signal.view == "gain" else unlimited
+    return total
+
+
+def _energy(audio: Audio) -> float:
+    return float(audio.ravel() @ audio.ravel())
+
+
+def _changes_by(change_db: float, expected_db: float) -> str:
+    by = f"changes it by {change_db:.0f} dB" if math.isfinite(change_db) else "changes nothing"
+    return f"{by}, expected at least {expected_db:g} dB"
 
 
 def _opened(audio: Audio, sample_rate: int, bus: tuple[EffectUse, ...], gains_db: list[float]) -> tuple[Audio, Audio]:
@@ -73,7 +157,7 @@ def _opened(audio: Audio, sample_rate: int, bus: tuple[EffectUse, ...], gains_db
 
     limited, unlimited = torch.from_numpy(audio), torch.from_numpy(audio)
     gain = torch.ones_like(limited[:1])
-    with torch.inference_mode(), one_thread():
+    with one_thread():
         for use, (effect, settings) in zip(bus, resolve_chain(bus), strict=True):
             if use.effect == "limiter":
                 gain = gain * limiter.gain_curve(limited, sample_rate, cast("limiter.Settings", settings))
@@ -89,12 +173,6 @@ def _opened(audio: Audio, sample_rate: int, bus: tuple[EffectUse, ...], gains_db
     return unlimited.numpy(), gain.numpy()
 
 
-def _branch(branch: Branch, pair: Pair, read: Read, gains_db: list[float]) -> Audio:
-    start_frame = pair.start_frame + branch.offset_frames
-    source = read(branch.source_id, start_frame, pair.num_frames, pair.sample_rate)
-    return _through(_taken(source, branch.channels), pair.sample_rate, branch.chain, gains_db)
-
-
 def _taken(audio: Audio, channels: str) -> Audio:
     """The channels of a source [C, T] that a branch takes."""
     if channels == "mono":
@@ -102,35 +180,19 @@ def _taken(audio: Audio, channels: str) -> Audio:
     return {"all": audio, "left": audio[:1], "right": audio[-1:]}[channels]
 
 
-def _through(audio: Audio, sample_rate: int, chain: tuple[EffectUse, ...], gains_db: list[float]) -> Audio:
-    if not chain:
-        return audio
-    import torch
-
-    from datagen.effects import apply_chain, loudness
-
-    out = torch.from_numpy(audio)
-    with torch.inference_mode(), one_thread():
-        for use in chain:
-            if use.effect == loudness.NAME:
-                out, gain_db = loudness.levelled(out, sample_rate, loudness.Settings(**cast("dict[str, Any]", use.settings)))
-                gains_db.append(float(gain_db))
-            else:
-                out = apply_chain(out, sample_rate, (use,))
-    if not np.isfinite(out.numpy()).all():
-        raise Refused(f"the chain {' > '.join(use.effect for use in chain)} gave samples that are not finite")
-    return np.asarray(out.numpy(), np.float32)
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keeps torch to one thread: how a sum is shared out must not show in the bytes, and processes are how we use more cores."""
+    """Keeps torch to one thread, without gradients.
+
+    How a sum is shared out must not show in the bytes, and processes are how we use more cores.
+    """
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.inference_mode():
+            yield
     finally:
         torch.set_num_threads(before)
 

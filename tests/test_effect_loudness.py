@@ -65,3 +65,14 @@ def test_fit_gives_the_same_signal_whatever_was_measured(song: torch.Tensor, mea
 def test_fit_of_more_than_a_gain_is_refused(song: torch.Tensor) -> None:
     with pytest.raises(NotIdentifiableError, match="another effect"):
         loudness.fit(song.flip(-1), song, SAMPLE_RATE)
+
+
+@pytest.mark.parametrize("measure", ["lufs", "peak"])
+def test_what_needs_more_than_40_db_is_taken_for_silence_and_left_as_it_is(song: torch.Tensor, measure: Literal["lufs", "peak"]) -> None:
+    level_db = integrated_loudness(song.numpy(), SAMPLE_RATE) if measure == "lufs" else 20.0 * float(song.abs().max().log10())
+    for lift_db, lifted in ((39.9, True), (40.1, False)):
+        settings = Settings(target_db=level_db, measure=measure)
+        soft = 10.0 ** (-lift_db / 20.0) * song
+        assert float(loudness.gain_db(soft, SAMPLE_RATE, settings)) == pytest.approx(lift_db if lifted else 0.0, abs=0.01)
+        assert loudness.is_taken_for_silence(level_db - lift_db, level_db) is not lifted
+    assert loudness.is_taken_for_silence(None, -20.0)

@@ -3,12 +3,14 @@ import re
 import numpy as np
 import pytest
 from rows import corpus_rows, estimate_of, stems_of, track
+from scipy.stats import kstest
 from test_recipe_limit import read  # noqa: F401  # the fixture
 
 from datagen.config import ConfigError, check, parse, to_toml
 from datagen.effects import EFFECTS
 from datagen.plan import plan_pairs
-from datagen.recipes.removal import PRESETS, REMFX_RANGES
+from datagen.recipes.remfx import RANGES
+from datagen.recipes.removal import PRESETS
 from datagen.render import render
 from separation.loudness import integrated_loudness
 
@@ -37,37 +39,81 @@ def remfx():
     return planned(300, preset="remfx")
 
 
-def test_remfx_keeps_up_to_four_and_removes_one_to_five_of_its_five_effects(remfx):
-    kept, removed, orders = set(), set(), set()
-    for pair in remfx:
+@pytest.fixture(scope="module")
+def augmented():
+    return planned(300, preset="remfx-aug")
+
+
+def roles_of(pair):
+    return [(use.effect, use.role) for use in chains(pair)[0] if use.role]
+
+
+def test_remfx_keeps_nothing_and_removes_up_to_five_effects_the_most_half_as_often(remfx):
+    removed = [len(roles_of(pair)) for pair in remfx]
+    assert {role for pair in remfx for _, role in roles_of(pair)} == {"removed"}
+    assert set(removed) == {1, 2, 3, 4, 5}
+    shares = np.bincount(removed, minlength=6)[1:] / len(removed)
+    # A rounded uniform number from 0 to 5, where 0 is drawn again: 2, 2, 2, 2 and 1 of nine.
+    np.testing.assert_allclose(shares, np.array([2, 2, 2, 2, 1]) / 9, atol=0.08)
+    assert {effects_of(chains(pair)[0])[0] for pair in remfx} == set(RANGES)  # the order is random
+
+
+def test_augmented_configurations_remove_one_effect_and_keep_up_to_four_others_before_it(augmented):
+    kept = []
+    for pair in augmented:
         wet, dry = (effects_of(chain) for chain in chains(pair))
         assert len(set(wet)) == len(wet)
-        assert [effect for effect in wet if effect in dry] == dry
-        kept.add(len(dry))
-        removed.add(len(wet) - len(dry))
-        orders.add(tuple(wet))
-    assert kept == {0, 1, 2, 3, 4}
-    assert removed == {1, 2, 3, 4, 5}
-    assert {effect for order in orders for effect in order} == set(REMFX_RANGES)
-    assert {"reverb", "delay"} <= {order[0] for order in orders}  # the order is random
-    assert {"reverb", "delay"} <= {order[-1] for order in orders}
+        assert [role for _, role in roles_of(pair)] == ["kept"] * len(dry) + ["removed"]
+        assert wet[:-1] == dry
+        kept.append(len(dry))
+    np.testing.assert_allclose(np.bincount(kept, minlength=5) / len(kept), np.array([1, 2, 2, 2, 1]) / 8, atol=0.08)
+    assert {effects_of(chains(pair)[0])[-1] for pair in augmented} == set(RANGES)
 
 
-def test_remfx_draws_its_whole_published_ranges_and_nothing_beyond(remfx):
+@pytest.mark.parametrize(
+    ("name", "removed", "kept"),
+    [
+        ("remfx-1-0", (1, 1), (0, 0)),
+        ("remfx-3-3", (3, 3), (0, 0)),
+        ("remfx-5-5", (5, 5), (0, 0)),
+        ("remfx-5-1", (1, 1), (0, 0)),
+        ("remfx-chorus", (1, 1), (0, 0)),
+        ("remfx-compression-aug", (1, 1), (0, 4)),
+    ],
+)
+def test_the_published_configurations_have_their_counts(name, removed, kept):
+    section = configured(preset=name).pairs.removal
+    assert (section.removed, section.kept) == (removed, kept)
+    for pair in planned(20, preset=name):
+        roles = roles_of(pair)
+        assert sum(role == "removed" for _, role in roles) == removed[0]
+        assert sum(role == "kept" for _, role in roles) <= kept[1]
+        if name in ("remfx-chorus", "remfx-compression-aug"):
+            assert {effect for effect, role in roles if role == "removed"} == {name.split("-")[1].replace("compression", "compressor")}
+
+
+def drawn_by(pairs):
     drawn = {}
-    for pair in remfx:
+    for pair in pairs:
         for use in chains(pair)[0]:
             for name, value in use.settings.items():
                 drawn.setdefault((use.effect, name), []).append(value)
-    for effect, ranges in REMFX_RANGES.items():
+    return drawn
+
+
+def test_remfx_draws_its_published_ranges_uniformly_and_nothing_beyond(remfx, augmented):
+    drawn = drawn_by([*remfx, *augmented])
+    for effect, ranges in RANGES.items():
         for name, wanted in ranges.items():
-            values = drawn[effect, name]
+            values = np.array(drawn[effect, name])
             if isinstance(wanted, tuple):
-                low, high = wanted
-                assert low <= min(values) < low + 0.15 * (high - low), (effect, name)
-                assert high - 0.15 * (high - low) < max(values) <= high, (effect, name)
-            elif effect != "reverb":
-                assert set(values) == {wanted}, (effect, name)
+                low, high = wanted[:2]
+                assert low - 0.01 <= values.min(), (effect, name)
+                assert values.max() <= high + 0.01, (effect, name)
+                unit = np.log(values / low) / np.log(high / low) if name == "delay_ms" else (values - low) / (high - low)
+                assert kstest(unit, "uniform").pvalue > 1e-3, (effect, name)
+            elif name != "dry":
+                assert set(values.tolist()) == {wanted}, (effect, name)
 
 
 def test_dry_is_what_wet_leaves(remfx):
@@ -76,13 +122,30 @@ def test_dry_is_what_wet_leaves(remfx):
     assert all(settings["dry"] == 2.0 - 2.0 * settings["wet"] for settings in reverbs)
 
 
-def test_remfx_brings_the_excerpt_to_its_loudness_before_and_after_every_effect(remfx, read):  # noqa: F811
+def test_delays_and_chorus_rates_are_values_that_single_precision_and_whole_samples_hold(remfx):
+    drawn, rate = drawn_by(remfx), remfx[0].sample_rate
+    samples = np.array(drawn["delay", "delay_ms"]) * rate / 1000.0
+    np.testing.assert_allclose(samples % 1.0, 0.25, atol=1e-6)  # cut and rounded alike
+    steps = 2.0 * np.pi * np.array(drawn["chorus", "rate_hz"]) / rate * 2.0**21
+    np.testing.assert_allclose(steps, steps.round(), atol=1e-6)
+
+
+def test_remfx_is_mono_and_brought_to_its_loudness_before_and_after_every_effect(remfx, read):  # noqa: F811
+    assert {pair.inputs[0].branches[0].channels for pair in remfx} == {"mono"}
     for pair in remfx[:3]:
         for chain in chains(pair):
-            assert [use.effect for use in chain][:2] == ["width", "loudness"]
-            assert [use.effect for use in chain][3::2] == ["loudness"] * len(effects_of(chain))
+            assert [use.effect for use in chain][::2] == ["loudness"] * (1 + len(effects_of(chain)))
         for name, audio in render(pair, read).items():
+            assert audio.shape[0] == 1
             assert integrated_loudness(audio, pair.sample_rate) == pytest.approx(-20.0, abs=0.02), name
+
+
+def test_excerpts_of_remfx_have_their_published_length_and_rate_unless_others_are_given():
+    sections = {"mix": {"per_track": 0}, "removal": {"preset": "remfx"}}
+    published = check({"pairs": sections}, where="test").pairs
+    assert (published.sample_rate, published.num_frames) == (48_000, 262_144)
+    given = check({"pairs": {**sections, "sample_rate": 44_100, "duration_s": 2.0}}, where="test").pairs
+    assert (given.sample_rate, given.num_frames) == (44_100, 88_200)
 
 
 def test_wide_reaches_every_effect_that_changes_more_than_a_level():
@@ -96,7 +159,6 @@ def test_an_effect_of_the_difference_of_channels_is_not_drawn_for_a_mono_stem():
     rows = [row], stems, [estimate_of(stem) for stem in stems]
     seen = {effect for pair in planned(100, rows, preset="wide") for effect in effects_of(chains(pair)[0])}
     assert seen == set(EFFECTS) - {"fader", "loudness", "width"}
-    assert "width" not in {use.effect for pair in planned(5, rows, preset="remfx") for use in chains(pair)[0]}
     result = plan_pairs(configured(effects=["width"], removed=[1, 1], kept=[0, 0]), *rows)
     assert re.search("is mono; of width too few", result.rejected[0].reason)
 
@@ -105,7 +167,7 @@ def test_keys_that_are_given_win_over_a_preset_setting_by_setting():
     section = configured(preset="remfx", removed=[1, 1], ranges={"reverb": {"wet": [0.5, 0.6]}}).pairs.removal
     assert section.removed == (1, 1)
     assert section.kept == PRESETS["remfx"]["kept"]
-    assert section.ranges["reverb"] == {**REMFX_RANGES["reverb"], "wet": (0.5, 0.6)}
+    assert section.ranges["reverb"] == {**RANGES["reverb"], "wet": (0.5, 0.6)}
     fewer = configured(preset="remfx", effects=["reverb", "eq"], removed=[1, 1]).pairs.removal
     assert fewer.effects == ("reverb", "eq")
     assert list(fewer.ranges) == ["reverb"]

@@ -29,6 +29,7 @@ def configured(songs: Path, highest_db: float = 0.02, redraw_below: float = 1e-3
     """Pairs whose wet and dry differ by a fader alone, which nobody hears where it moves by less than some 0.007 dB."""
     ranges = {"fader": {"gain_db": [0.0, highest_db], "pan": 0.0}}
     removal = {"per_track": 5, "effects": ["fader"], "removed": [1, 1], "kept": [0, 0], "ranges": ranges, "redraw_below": redraw_below}
+    removal["min_change_db"] = -120.0
     return check(
         {"seed": 3, "songs": {"folder": str(songs)}, "pairs": {"duration_s": 0.5, "mix": {"per_track": 1}, "removal": removal}},
         where="test",

@@ -86,14 +86,20 @@ class Range:
         value = self.low + unit * (self.high - self.low)
         return float(round(value)) if self.scale == "integer" and not _is_tensor(value) else value
 
-    def narrowed(self, low: float, high: float) -> Range:
-        """The same setting within a part of its range. Raises ValueError where the part leaves the whole or is empty."""
+    def narrowed(self, low: float, high: float, scale: Scale | None = None) -> Range:
+        """The same setting within a part of its range, on another scale if one is given.
+
+        Raises ValueError where the part leaves the whole or is empty, or the scale cannot reach its ends.
+        """
         low, high = float(low), float(high)
         if not self.low <= low <= high <= self.high:
             raise ValueError(
                 f"a range for {self.name} must lie within {self.low:g} to {self.high:g} {self.unit}".rstrip() + f"; got {low:g} to {high:g}"
             )
-        return replace(self, low=low, high=high)
+        scale = scale or self.scale
+        if (scale in ("log", "reciprocal") and low <= 0.0) or (scale != "reciprocal" and math.isinf(high) and low < high):
+            raise ValueError(f"{self.name} from {low:g} to {high:g} cannot be drawn on a {scale} scale; it is {self.scale} by itself")
+        return replace(self, low=low, high=high, scale=scale)
 
 
 @dataclass(frozen=True)
@@ -212,9 +218,10 @@ def describe(settings_type: type[EffectSettings]) -> list[Row]:
 def draw(settings_type: type[S], rng: np.random.Generator, ranges: Mapping[str, Any] | None = None) -> S:
     """Draws every setting, uniformly along its scale or among its options.
 
-    ``ranges`` narrows single settings: ``{"threshold_db": (-42, -20)}`` is a range, ``{"dry": 1.0}`` fixes a value,
-    ``{"detector": ("rms",)}`` leaves some options. The number of random values taken does not depend on ``ranges``, so that narrowing
-    one setting does not change another. Raises ValueError for an unknown name or a range outside that of the setting.
+    ``ranges`` narrows single settings: ``{"threshold_db": (-42, -20)}`` is a range, ``{"ratio": (1.5, 6, "linear")}`` one on another
+    scale, ``{"dry": 1.0}`` fixes a value, ``{"detector": ("rms",)}`` leaves some options. The number of random values taken does not
+    depend on ``ranges``, so that narrowing one setting does not change another. Raises ValueError for an unknown name or a range outside
+    that of the setting.
     """
     values = draw_values(settings_type, rng, ranges)
     # Every value lies in its range by construction: validation would cost more than the drawing.
@@ -263,6 +270,8 @@ def _maker(settings_type: type[EffectSettings], field: Range | Choice, wanted: A
         for option in options:
             settings_type(**{field.name: option})
         return lambda unit: options[int(unit * len(options))]
+    if wanted is not None and (len(wanted) not in (2, 3) or not all(isinstance(end, Real) for end in wanted[:2])):
+        raise ValueError(f"a range for {field.name} must be [from, to] or [from, to, scale]; got {list(wanted)}")
     narrow = field if wanted is None else field.narrowed(*wanted)
     if narrow.low == narrow.high:
         return lambda unit: narrow.low  # noqa: ARG005

@@ -2,7 +2,8 @@
 
 Conventions
     Positions are frames at the rate of the pairs; a stem's level is that of its file (the track's joint gain is already in it).
-    An excerpt for a stem starts in a second from which the stem sounds in at least half of the excerpt's seconds. On beats, it starts at
+    An excerpt for a stem starts in a second from which the stem sounds in at least half of the excerpt's seconds, every frame of such
+    seconds from which an excerpt fits being equally likely. On beats, it starts at
     the beat nearest the start that was drawn, among those that lie in such a second; there is no fallback to a start off the beat.
 """
 
@@ -20,10 +21,13 @@ from datagen.section import Section
 from manifests.records import RESIDUAL, Branch, EffectUse, Estimate, Normalisation, Refused, Signal, Stem, Track, TrackEstimate
 
 if TYPE_CHECKING:
+    from datagen.recipes.drawing import Channels
     from datagen.recipes.others import Others
 
 MIN_ACTIVE_SHARE = 0.5  # of an excerpt's seconds in which the stem it was chosen for must sound
 FADER_DB = (-48.0, 24.0)  # how far datagen.effects.fader goes
+MIN_CHANGE_DB = -40.0  # 1 % of the amplitude: a level that differs by so much (0.09 dB) is below what listeners tell apart
+EQUAL_WIDTH, EQUAL_PAN = 0.005, 0.005  # what is narrower and nearer to the centre has two equal channels
 
 
 class Shape(NamedTuple):
@@ -75,6 +79,17 @@ class Draft:
     targets: tuple[Signal, ...]
     text: str | None = None
     redraw_below: float = 0.0
+    min_change_db: float | None = None
+
+
+def min_change_field(default: float = MIN_CHANGE_DB) -> Any:
+    """The key ``min_change_db`` of a recipe whose pairs have removed or added effects."""
+    return Field(
+        default,
+        ge=-120.0,
+        le=0.0,
+        description="a pair in which leaving out one removed or added effect changes the signal by less is drawn again; -120: nearly never",
+    )
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,8 @@ class Material:
         """Draws one of the stems that sound and the start of an excerpt in which it does. Raises Refused if there is none."""
         if align == "beats":
             self.check_beats()
+        if not names:
+            raise Refused("none of its stems can be heard")
         possible = self.on_beat if align == "beats" else self.sounding
         found = [name for name in names if name in possible] or list(names[:1])
         name = found[int(rng.random() * len(found))]
@@ -135,9 +152,10 @@ class Material:
             raise Refused(
                 f"the stem {name!r} sounds nowhere for {MIN_ACTIVE_SHARE:.0%} of an excerpt of {self.num_frames / self.sample_rate:g} s"
             )
-        first = int(starts[int(rng.random() * len(starts))]) * self.sample_rate
-        beyond = min(first + self.sample_rate, self.track_frames - self.num_frames + 1)
-        return first + int(rng.random() * (beyond - first))
+        # The last second from which an excerpt fits may be a part of one: it holds fewer starts, and is drawn as much less often.
+        cut = max(0, (int(starts[-1]) + 1) * self.sample_rate - (self.track_frames - self.num_frames + 1))
+        second, frame = divmod(int(rng.random() * (len(starts) * self.sample_rate - cut)), self.sample_rate)
+        return int(starts[second]) * self.sample_rate + frame
 
     def excerpt_on_beat(self, name: str, rng: np.random.Generator) -> int:
         """Draws an excerpt as ``excerpt`` does and moves it to the nearest beat at which it may start. Raises Refused if there is none."""
@@ -161,6 +179,31 @@ class Material:
         if loudness is None:
             raise Refused(f"the stem {name!r} is silent")
         return loudness + self.named[name].gain_db
+
+    def channels_of(self, name: str, *, mono: bool = False) -> Channels:
+        """What is known of the channels of a stem, or of their mean if it is taken in mono."""
+        estimate = self.estimates[name]
+        if mono or self.named[name].audio.num_channels == 1:
+            return "one"
+        equal = estimate.width is not None and estimate.width < EQUAL_WIDTH and abs(estimate.pan or 0.0) < EQUAL_PAN
+        return "equal" if equal else "different"
+
+    def is_silent(self, name: str, target_db: float, measure: Literal["loudness", "peak"] = "loudness") -> bool:
+        """Whether the stem is silent, or so soft that it is taken for silence where it should be brought to a loudness or peak."""
+        from datagen.effects.loudness import is_taken_for_silence
+
+        estimate = self.estimates[name]
+        level_db = estimate.loudness_lufs if measure == "loudness" else estimate.peak_dbfs
+        return is_taken_for_silence(None if level_db is None else level_db + self.named[name].gain_db, target_db)
+
+    def crest_db(self, name: str) -> float | None:
+        """The stem's peak over its loudness, both over the track; None where one of them is not known."""
+        peak, loudness = self.estimates[name].peak_dbfs, self.estimates[name].loudness_lufs
+        return None if peak is None or loudness is None else peak - loudness
+
+    def sounds_in(self, name: str, start_frame: int) -> bool:
+        """Whether the stem sounds in half of the seconds of an excerpt, as it does where an excerpt is drawn for it."""
+        return start_frame // self.sample_rate in self._starts(name)
 
     def fader_to(self, name: str, loudness_lufs: float) -> EffectUse:
         """The fader that brings the stem to a loudness, as far as a fader goes (-48 to +24 dB)."""

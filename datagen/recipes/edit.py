@@ -4,7 +4,8 @@ Conventions
     before is the sum of the stems, after the same sum with the named stems processed; the text is ``Pair.text``, and
     ``datagen.grammar.parse`` gives its label back. "remove reverb" swaps the sides: before has the reverberation.
     The row's branches are the label once more, as effects: a muted stem has no branch, a reverberated one has two.
-    An edit names at least one stem that sounds in the excerpt, and never all stems of the track.
+    An edit names stems that sound in the excerpt, and never all stems of the track. One that still cannot be heard is drawn again.
+    The effect that an edit is about is ``added``, that of "remove reverb" ``removed``; what only prepares for it has no role.
     Pairs of the train split are said in wordings that are not held out; those of valid and test in any.
     Where the sum exceeds full scale, the writer gives both sides one gain and records it, as for every example.
 
@@ -23,9 +24,9 @@ from pydantic import Field, field_validator
 
 from datagen import grammar
 from datagen.grammar import Amount, Edit, Operation
-from datagen.recipes.base import Draft, Material, RecipeConfig
-from datagen.recipes.drawing import HIGHEST_SHARE
-from manifests.records import Branch, Refused, Signal, Stem
+from datagen.recipes.base import Draft, Material, RecipeConfig, min_change_field
+from datagen.recipes.drawing import HIGHEST_SHARE, Role
+from manifests.records import Branch, EffectUse, Refused, Signal, Stem
 
 NEED_OTHERS = ("mute", "isolate")  # they make no sense for the only stem
 
@@ -37,6 +38,7 @@ class Config(RecipeConfig):
     stems: tuple[str, ...] = Field((), description="stems that edits may name; none: all that the track has and the grammar knows")
     operations: tuple[Operation, ...] = Field(grammar.OPERATIONS, min_length=1, description="what is drawn from")
     most_stems: int = Field(3, ge=1, description="how many stems one edit names at most")
+    min_change_db: float = min_change_field()
     mixture: Literal["sum", "released"] = Field("sum", description="the sum of the stems, or with their residual on both sides")
 
     @field_validator("stems")
@@ -55,6 +57,7 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
     sounding = [name for name in names if name in material.sounding] or names[:1]
     first = sounding[_below(len(sounding), rng)]
     start_frame = material.excerpt(first, rng)
+    names = [name for name in names if name == first or material.sounds_in(name, start_frame)]
     edit, in_words = _label(material, config, _selection(first, names, material, config, rng), rng)
     held_out = False if material.track.split == "train" else None
     said = grammar.wordings(edit.operation, amount=edit.amount, held_out=held_out)
@@ -64,8 +67,8 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
         material.held["plain"] = (material.sum_of("before", stems), material.sum_of("after", stems))
     before, after = material.held["plain"]
     if edit.operation == "dereverb":
-        return Draft(start_frame, (_edited("before", stems, edit),), (after,), text)
-    return Draft(start_frame, (before,), (_edited("after", stems, edit),), text)
+        return Draft(start_frame, (_edited("before", stems, edit, "removed"),), (after,), text, min_change_db=config.min_change_db)
+    return Draft(start_frame, (before,), (_edited("after", stems, edit, "added"),), text, min_change_db=config.min_change_db)
 
 
 def _nameable(material: Material, config: Config) -> list[str]:
@@ -112,10 +115,14 @@ def _amounts(operation: Operation, chosen: tuple[str, ...], material: Material) 
     return tuple(amount for amount in amounts if all(grammar.cutoff_hz(Edit(operation, chosen, amount), name) <= limit for name in chosen))
 
 
-def _edited(name: str, stems: Sequence[Stem], edit: Edit) -> Signal:
-    return Signal(
-        name=name, branches=tuple(Branch(source_id=stem.id, chain=chain) for stem in stems for chain in grammar.chains(edit, stem.name))
-    )
+def _edited(name: str, stems: Sequence[Stem], edit: Edit, role: Role) -> Signal:
+    chains = ((stem.id, chain) for stem in stems for chain in grammar.chains(edit, stem.name))
+    branches = (Branch(source_id=stem_id, chain=(*chain[:-1], *_with_role(chain[-1:], role))) for stem_id, chain in chains)
+    return Signal(name=name, branches=tuple(branches))
+
+
+def _with_role(uses: Sequence[EffectUse], role: Role) -> tuple[EffectUse, ...]:
+    return tuple(use.model_copy(update={"role": role}) for use in uses)
 
 
 def _below(count: int, rng: np.random.Generator) -> int:

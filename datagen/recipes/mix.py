@@ -5,7 +5,8 @@ Conventions
     row in the table ``normalisations``. A stem that is levelled over its track has a fader whose gain is the label (minus that gain is what
     a mixing model has to give back); levelled over the excerpt it has the effect ``loudness``, whose gain only rendering knows.
     The target is the released mixture, rebuilt from the stems and their residual, which sum to it, or the sum of the stems alone.
-    A name of the preset ``drums`` that the track lacks is an input without branches: silence, and masked by the loader.
+    A name of the preset ``drums`` that the track lacks is an input without branches: silence, and masked by the loader. So is a stem that
+    would have to be lifted by more than 40 dB to its level (``datagen.effects.loudness``): it is dither or what a separator left over.
 
 Presets (what is given besides wins)
     console   up to 16 mono tracks, each with its excerpt's peak at -12 dBFS, to the released mixture; 262,144 samples at 44.1 kHz.
@@ -96,6 +97,11 @@ class Config(RecipeConfig):
         return self
 
     @property
+    def target_db(self) -> float:
+        """What each input is brought to when levelled, LUFS or dBFS."""
+        return self.loudness_lufs if self.level == "loudness" else self.peak_dbfs
+
+    @property
     def needs_tempo(self) -> bool:
         """Beats are read from the table of track estimates."""
         return self.align == "beats"
@@ -136,6 +142,8 @@ def _input(material: Material, name: str, source: Source | None, config: Config)
     if source is None:
         return Signal(name=name, branches=())
     stem, channels = source
+    if config.inputs == "levelled" and material.is_silent(stem, config.target_db, config.level):
+        return Signal(name=name, branches=())
     taken = config.channels if channels == "all" else channels
     branch = Branch(source_id=material.named[stem].id, channels=taken, chain=_chain(material, stem, config))
     return Signal(name=name, branches=(branch,))
@@ -148,9 +156,8 @@ def _chain(material: Material, name: str, config: Config) -> tuple[EffectUse, ..
         return material.normalising(name)
     by_loudness = config.level == "loudness"
     if config.level_over == "track":
-        return (material.fader_to(name, config.loudness_lufs) if by_loudness else material.fader_to_peak(name, config.peak_dbfs),)
-    target_db, measure = (config.loudness_lufs, "lufs") if by_loudness else (config.peak_dbfs, "peak")
-    return (EffectUse(effect="loudness", settings={"target_db": target_db, "measure": measure}),)
+        return (material.fader_to(name, config.target_db) if by_loudness else material.fader_to_peak(name, config.target_db),)
+    return (EffectUse(effect="loudness", settings={"target_db": config.target_db, "measure": "lufs" if by_loudness else "peak"}),)
 
 
 def _target(material: Material, names: list[str], config: Config) -> Signal:

@@ -11,8 +11,12 @@ Conventions
     only the track's own. Stems keep the level of their files; the joint gain brings the sum of their powers to ``loudness_lufs``.
     A stem's source says which song it is of. The first stem is always the track's own.
     console: inputs are the dry stems, levelled to ``loudness_lufs`` each so that a threshold means the same on every song; the target has
-    the same level first, then what was drawn. All of it stands in the row: the chains of the target's branches, and its bus.
+    the same level first, then what was drawn. All of it stands in the row: the chains of the target's branches, and its bus. Every effect
+    of the console is ``added``; one that does nothing has its pair drawn again (``datagen.redraw``).
+    The faders of the strips are a balance: each is drawn in its range, and all are moved by one gain that brings the sum of the powers to
+    ``mix_lufs``, so that a mix has the level of a mix however many stems it has. A range that is given for them is taken as it is.
     A mono track has no pan, nor has the bus.
+    A stem that would have to be lifted by more than 40 dB is silence: an input without branches, and no part of the mix.
 
 References
     Uhlich et al. 2017 for mixing stems of different songs as training data; Steinmetz et al. 2021 for what a console consists of.
@@ -29,8 +33,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from datagen.effects import EFFECTS
-from datagen.recipes.base import Draft, Material, RecipeConfig, fader
-from datagen.recipes.drawing import Range, draw_settings, draw_use
+from datagen.recipes.base import Draft, Material, RecipeConfig, fader, min_change_field
+from datagen.recipes.drawing import Channels, Ranges, draw_settings, draw_use, that_matter
 from manifests.records import Branch, EffectUse, Refused, Signal
 
 if TYPE_CHECKING:
@@ -48,10 +52,17 @@ class Config(RecipeConfig):
     mode: Literal["songs", "console", "both"] = "songs"
     stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track")
     loudness_lufs: float = Field(-20.0, ge=-70.0, le=0.0, description="songs: of the remix, by one joint gain; console: of each dry stem")
+    mix_lufs: float = Field(
+        -23.0,
+        ge=-70.0,
+        le=0.0,
+        description="console: to which the faders bring the sum of the dry stems",
+    )
+    min_change_db: float = min_change_field()
     tempo_share: float = Field(0.15, ge=0.0, le=1.0, description="how much faster the fastest song may be than the slowest")
     semitones: int = Field(3, ge=0, le=6, description="how far keys may lie apart; a minor key counts as its relative major")
     num_songs: int = Field(4, ge=2, description="most songs in one remix")
-    ranges: dict[str, dict[str, Range]] = Field(
+    ranges: Ranges = Field(
         default_factory=dict, description="[pairs.remix.ranges.EFFECT] setting = [low, high]: instead of the effect's typical range"
     )
 
@@ -92,8 +103,9 @@ def _songs(material: Material, config: Config, rng: np.random.Generator) -> Draf
     branches = {
         name: Branch(source_id=songs[name].named[name].id, chain=(gain,), offset_frames=starts.get(name, start_frame) - start_frame)
         for name in names
+        if not songs[name].is_silent(name, config.loudness_lufs)
     }
-    inputs = tuple(Signal(name=name, branches=(branch,)) for name, branch in branches.items())
+    inputs = tuple(Signal(name=name, branches=(branches[name],) if name in branches else ()) for name in names)
     return Draft(start_frame, inputs, (Signal(name="mix", branches=tuple(branches.values())),))
 
 
@@ -148,28 +160,51 @@ def _console(material: Material, config: Config, rng: np.random.Generator) -> Dr
     if not material.held:
         material.held["inputs"] = tuple(_dry(material, name, config) for name in names)
     inputs = material.held["inputs"]
-    stereo = material.stems[0].audio.num_channels == 2
+    heard = {signal.name: material.channels_of(signal.name) for signal in inputs if signal.branches}
+    strips = {name: _drawn(STRIP, config, material, rng, channels=channels) for name, channels in heard.items()}
+    if not strips:
+        raise Refused("none of its stems can be heard")
+    offset_db = 0.0 if "gain_db" in config.ranges.get("fader", {}) else _offset_db(list(strips.values()), config)
     branches = tuple(
-        Branch(source_id=branch.source_id, chain=(*branch.chain, *_drawn(STRIP, config, material, rng, pan=stereo)))
+        branch.model_copy(update={"chain": (*branch.chain, *_moved(strips[signal.name], offset_db))})
         for signal in inputs
         for branch in signal.branches
     )
-    mix = Signal(name="mix", branches=branches, bus=_drawn(BUS, config, material, rng, pan=False))
-    return Draft(start_frame, inputs, (mix,))
+    one = material.stems[0].audio.num_channels == 1
+    mix = Signal(name="mix", branches=branches, bus=_drawn(BUS, config, material, rng, channels="one" if one else "different", pan=False))
+    return Draft(start_frame, inputs, (mix,), min_change_db=config.min_change_db)
 
 
 def _dry(material: Material, name: str, config: Config) -> Signal:
-    silent = material.estimates[name].loudness_lufs is None
-    chain = () if silent else (material.fader_to(name, config.loudness_lufs),)
+    if material.is_silent(name, config.loudness_lufs):
+        return Signal(name=name, branches=())
+    chain = (material.fader_to(name, config.loudness_lufs),)
     return Signal(name=name, branches=(Branch(source_id=material.named[name].id, chain=chain),))
 
 
-def _drawn(effects: Sequence[str], config: Config, material: Material, rng: np.random.Generator, *, pan: bool) -> tuple[EffectUse, ...]:
+def _offset_db(strips: Sequence[tuple[EffectUse, ...]], config: Config) -> float:
+    """The gain for all faders that brings the sum of the stems' powers, each times its fader, to ``mix_lufs``."""
+    powers = [10.0 ** (float(use.settings["gain_db"]) / 10.0) for strip in strips for use in strip if use.effect == "fader"]
+    return config.mix_lufs - config.loudness_lufs - 10.0 * math.log10(sum(powers))
+
+
+def _moved(strip: tuple[EffectUse, ...], offset_db: float) -> tuple[EffectUse, ...]:
+    """A strip with so much more gain on its fader, as far as a fader goes."""
+    if not offset_db:
+        return strip
+    *before, last = strip
+    gain_db = fader(float(last.settings["gain_db"]) + offset_db).settings["gain_db"]
+    return (*before, last.model_copy(update={"settings": {**last.settings, "gain_db": gain_db}}))
+
+
+def _drawn(
+    effects: Sequence[str], config: Config, material: Material, rng: np.random.Generator, *, channels: Channels, pan: bool = True
+) -> tuple[EffectUse, ...]:
     """The effects of a strip or a bus with settings that are drawn."""
     uses = []
     for effect in effects:
         wanted: Mapping[str, Any] = config.ranges.get(effect, {})
         if effect == "fader" and not pan:
             wanted = {**wanted, "pan": 0.0}
-        uses.append(draw_use(effect, wanted, material.sample_rate, rng))
+        uses.append(draw_use(effect, that_matter(effect, wanted, channels), material.sample_rate, rng, role="added"))
     return tuple(uses)

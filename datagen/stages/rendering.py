@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from datagen.corpus import Corpus
-from datagen.redraw import Redraws, check_audible, is_settled, unreplaced
+from datagen.redraw import ALIKE, Redraws, check_audible, is_settled, unreplaced
 from datagen.render import Sources, render
 from datagen.rights import Uses, renders_everything
 from datagen.runner import OnProgress, Outcome, Stage, StoppedError, Task, Workers, shared
@@ -73,8 +73,13 @@ def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
 
 def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
     """What a person should know about pairs that others took the place of: nothing is missing, so they are not counted as rejected."""
-    replaced = len(rejected) - len(unreplaced(rejected))
-    return (f"{replaced} pairs whose wet and dry sounded alike were drawn again; rejected.parquet says which",) if replaced else ()
+    replaced = [row for row in rejected if row.replaced_by is not None]
+    alike = sum(row.reason.startswith(ALIKE) for row in replaced)
+    said = (
+        (alike, "whose wet and dry sounded alike"),
+        (len(replaced) - alike, "that named something that could not be heard"),
+    )
+    return tuple(f"{count} pairs {which} were drawn again; rejected.parquet says which" for count, which in said if count)
 
 
 def _standing(corpus: Corpus, made_from: str) -> int | None:
