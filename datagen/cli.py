@@ -53,6 +53,21 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"stemwright {version('stemwright')}")
+        raise typer.Exit
+
+
+@app.callback()
+def stemwright(
+    version: bool = typer.Option(False, "--version", callback=_say_version, is_eager=True, help="Show the version and leave."),  # noqa: ARG001
+) -> None:
+    """Turns released mixtures into verified training data for music mixing models."""
+
+
 @app.command()
 def build(
     songs: SongsArgument,

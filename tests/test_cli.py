@@ -122,3 +122,9 @@ def test_balance_says_what_it_cannot_read_and_goes_on(tmp_path, multitrack_folde
     assert "text.mp3: " in done.stderr
     assert "balance: 1 done, 1 rejected" in done.stdout
     assert stemwright("balance", tmp_path / "text.mp3", "--stems", song, check=False).returncode == 1
+
+
+def test_the_version_is_that_of_the_installed_package():
+    from importlib.metadata import version
+
+    assert stemwright("--version").stdout == f"stemwright {version('stemwright')}\n"
