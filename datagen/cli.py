@@ -63,7 +63,7 @@ def _say_version(asked: bool) -> None:
 
 @app.callback()
 def stemwright(
-    version: bool = typer.Option(False, "--version", callback=_say_version, is_eager=True, help="Show the version and leave."),  # noqa: ARG001
+    version: bool = typer.Option(False, "--version", callback=_say_version, is_eager=True, help="Show the version and leave."),
 ) -> None:
     """Turns released mixtures into verified training data for music mixing models."""
 
