@@ -1,0 +1,295 @@
+"""Incremental equals fresh: after any history of edits a build leaves what a corpus made today of the same songs and settings holds."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from living_corpus import (
+    Killed,
+    build,
+    contents,
+    differences,
+    dying,
+    stub_separator,
+    write_multitrack,
+    write_song,
+)
+
+from datagen.runner import StoppedError
+from datagen.usage import UsageError
+
+STEPS, LONG = 300, 5_000  # how many random steps `make test` takes at least, and the slow test
+FOLDERS = ("", "Album/", "Other album/")
+NAMES = ("a", "b", "c", "d (1)", "Copy of a", "e")
+TEXTS = ("Ünder", "Lumera", "Jo-K", "The Lanterns")
+RIGHTS = ("CC-BY-4.0", "CC0-1.0", "all rights reserved")
+CONFIGS: dict[str, tuple[dict[str, Any], ...]] = {
+    "seed": ({"seed": 1}, {"seed": 2}),
+    "model": tuple({"separation": {"model": name}} for name in ("one", "two")),
+    "limits": tuple({"separation": {"limits": {"closure_db": limit, "bleed": 1.1}}} for limit in (60.0, -12.0)),
+    "pairs": (
+        {"pairs": {"mix": {"per_track": 1}, "removal": {"per_track": 1}}},
+        {"pairs": {"mix": {"per_track": 2}, "removal": {"per_track": 0}}},
+        {"pairs": {"mix": {"per_track": 0}, "removal": {"per_track": 2, "effects": ["eq", "clip"]}}},
+        {"pairs": {"mix": {"per_track": 1, "stems": ["drums", "bass"]}, "removal": {"per_track": 0}, "remix": {"per_track": 1}}},
+        {"pairs": {"mix": {"per_track": 0}, "removal": {"per_track": 1, "redraw_below": 0.3}}},
+    ),
+    "duration": tuple({"pairs": {"duration_s": length_s}} for length_s in (0.5, 0.7, 2.0)),
+    "rights": (
+        {"rights": {"render": ["*"], "recipes_only": []}},
+        {"rights": {"render": ["CC*", "unknown"], "recipes_only": []}},
+        {"rights": {"render": ["CC*"], "recipes_only": ["*"]}},
+    ),
+    "shares": tuple(
+        {"songs": {"shares": {"train": a, "valid": b, "test": c}}} for a, b, c in ((0.8, 0.1, 0.1), (0.2, 0.4, 0.4), (0.0, 1.0, 0.0))
+    ),
+    "format": tuple(
+        {"dataset": {"format": name, "encoding": encoding}}
+        for name, encoding in (
+            ("folder", "auto"),
+            ("folder", "wav32f"),
+            ("webdataset", "auto"),
+            ("huggingface", "auto"),
+            ("huggingface", "wav32f"),
+            ("musdb", "auto"),
+        )
+    ),
+    "shards": ({"dataset": {"shard_examples": 1}}, {"dataset": {"shard_examples": 3}}, {"dataset": {"shard_examples": None}}),
+}
+START: dict[str, Any] = {"pairs": {"sample_rate": 8_000}}
+
+
+def over(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The values with the changes, table within table."""
+    both = copy.deepcopy(values)
+    for key, value in changes.items():
+        both[key] = over(both.get(key, {}), value) if isinstance(value, dict) else value
+    return both
+
+
+def described(seed: int) -> dict[str, str]:
+    return {"title": f"Song {seed}", "artist": f"Artist {seed % 3}", "copyright": RIGHTS[0]}
+
+
+class LivingCorpus(RuleBasedStateMachine):
+    """A songs folder and a configuration that change at random; every build is compared with a corpus made from nothing."""
+
+    steps: ClassVar[int] = 0
+    builds: ClassVar[int] = 0
+    kills: ClassVar[int] = 0
+    refused: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp(prefix="living-"))
+        self.songs, self.corpus = self.root / "songs", self.root / "corpus"
+        self.songs.mkdir()
+        self.away: dict[str, bytes] = {}
+        self.columns: dict[str, dict[str, str]] = {}  # of the CSV, by path
+        self.listed = False
+        self.values = START
+        self.asked = {key: choices[0] for key, choices in CONFIGS.items()}
+        self.stub = stub_separator()
+        self.stub.__enter__()
+        for seed in range(2):
+            write_song(self.songs / f"{NAMES[seed]}.flac", seed, described(seed))
+
+    def teardown(self) -> None:
+        self.stub.__exit__(None, None, None)
+        shutil.rmtree(self.root)
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.songs.rglob("*") if path.suffix in (".flac", ".wav") and not path.parent.name.startswith("M"))
+
+    def some(self, number: int) -> Path:
+        files = self.files()
+        return files[number % len(files)]
+
+    def free(self, name: str) -> bool:
+        return not (self.songs / name).exists()
+
+    # ---- songs ----
+
+    @rule(name=st.sampled_from(NAMES), folder=st.sampled_from(FOLDERS), suffix=st.sampled_from((".flac", ".wav")), seed=st.integers(0, 4))
+    def add(self, name: str, folder: str, suffix: str, seed: int) -> None:
+        if self.free(f"{folder}{name}{suffix}") and len(self.files()) < 4:
+            write_song(self.songs / f"{folder}{name}{suffix}", seed, described(seed))
+
+    @rule(seed=st.integers(5, 6))
+    def add_or_remove_multitrack(self, seed: int) -> None:
+        if (self.songs / f"M{seed}").exists():
+            shutil.rmtree(self.songs / f"M{seed}")
+        else:
+            write_multitrack(self.songs / f"M{seed}", seed)
+
+    @rule(number=st.integers(0, 9))
+    @precondition(lambda self: len(self.files()) > 1)
+    def remove(self, number: int) -> None:
+        path = self.some(number)
+        self.away[path.relative_to(self.songs).as_posix()] = path.read_bytes()
+        path.unlink()
+
+    @rule()
+    @precondition(lambda self: self.away)
+    def put_back(self) -> None:
+        for path, data in self.away.items():
+            (self.songs / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.songs / path).write_bytes(data)
+        self.away.clear()
+
+    @rule(number=st.integers(0, 9), name=st.sampled_from(NAMES), folder=st.sampled_from(FOLDERS))
+    @precondition(lambda self: self.files())
+    def rename_or_move(self, number: int, name: str, folder: str) -> None:
+        path = self.some(number)
+        if self.free(f"{folder}{name}{path.suffix}"):
+            (self.songs / folder).mkdir(exist_ok=True)
+            path.rename(self.songs / f"{folder}{name}{path.suffix}")
+
+    @rule(number=st.integers(0, 9), name=st.sampled_from(NAMES))
+    @precondition(lambda self: self.files())
+    def copy(self, number: int, name: str) -> None:
+        path = self.some(number)
+        if self.free(f"{name}{path.suffix}") and len(self.files()) < 4:
+            shutil.copy(path, self.songs / f"{name}{path.suffix}")
+
+    @rule(
+        number=st.integers(0, 9),
+        seed=st.integers(0, 4),
+        title=st.sampled_from(TEXTS),
+        artist=st.sampled_from(TEXTS),
+        rights=st.sampled_from(RIGHTS),
+    )
+    @precondition(lambda self: self.files())
+    def write_again(self, number: int, seed: int, title: str, artist: str, rights: str) -> None:
+        """Other tags where the seed is the file's own, else another song under the name."""
+        write_song(self.some(number), seed, {"title": title, "artist": artist, "copyright": rights})
+
+    # ---- the CSV ----
+
+    @rule()
+    def list_in_a_csv_or_not(self) -> None:
+        self.listed = not self.listed
+
+    @rule(number=st.integers(0, 9), column=st.sampled_from(("title", "artist", "album")), text=st.sampled_from((*TEXTS, "")))
+    @precondition(lambda self: self.files())
+    def describe(self, number: int, column: str, text: str) -> None:
+        self.listed = True
+        self.columns.setdefault(self.some(number).relative_to(self.songs).as_posix(), {})[column] = text
+
+    @rule(number=st.integers(0, 9), rights=st.sampled_from((*RIGHTS, "")), split=st.sampled_from(("train", "valid", "test", "")))
+    @precondition(lambda self: self.files())
+    def decide(self, number: int, rights: str, split: str) -> None:
+        self.listed = True
+        self.columns.setdefault(self.some(number).relative_to(self.songs).as_posix(), {}).update(rights=rights, split=split)
+
+    def write_csv(self) -> Path:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ("path", "title", "artist", "album", "rights", "split"))
+        writer.writeheader()
+        folders = [folder.name for folder in sorted(self.songs.glob("M*"))]
+        for path in [*(path.relative_to(self.songs).as_posix() for path in self.files()), *folders]:
+            writer.writerow({"path": path, **self.columns.get(path, {})})
+        (self.songs / "songs.csv").write_text(text.getvalue())
+        return self.songs / "songs.csv"
+
+    # ---- settings, and what goes wrong ----
+
+    @rule(data=st.data(), key=st.sampled_from(sorted(CONFIGS)))
+    def set(self, data: st.DataObject, key: str) -> None:
+        self.asked[key] = data.draw(st.sampled_from(CONFIGS[key]))
+
+    @rule(number=st.integers(0, 50), cut=st.booleans())
+    def damage_a_stem(self, number: int, cut: bool) -> None:
+        stems = sorted((self.corpus / "stems").rglob("*.flac"))
+        if stems:
+            path = stems[number % len(stems)]
+            path.write_bytes(path.read_bytes()[:100]) if cut else path.unlink()
+
+    @rule(number=st.integers(0, 3))
+    def lose_a_table(self, number: int) -> None:
+        tables = sorted(self.corpus.glob("*.parquet"))
+        if tables and number == 0:
+            (self.corpus / "stems.parquet").unlink(missing_ok=True)
+        elif tables:
+            tables[number % len(tables)].unlink()
+
+    def configured(self) -> dict[str, Any]:
+        values = self.values
+        for changes in self.asked.values():
+            values = over(values, changes)
+        if values["dataset"]["format"] == "musdb":
+            only = {"removal": {"per_track": 0}, "remix": {"per_track": 0}, "mix": {"per_track": 1, "stems": []}}
+            values = over(values, {"pairs": only, "dataset": {"encoding": "auto"}})
+        return over(values, {"songs": {"folder": str(self.write_csv() if self.listed else self.songs)}})
+
+    @rule(at=st.integers(0, 250))
+    def die_while_building(self, at: int) -> None:
+        try:
+            with dying(self.corpus, at):
+                build(self.corpus, self.configured())
+        except Killed:
+            LivingCorpus.kills += 1
+        except (UsageError, StoppedError):
+            pass
+
+    @rule()
+    def build_as_if_fresh(self) -> None:
+        values, fresh = self.configured(), self.root / "fresh"
+        try:
+            build(fresh, values)
+        except (UsageError, StoppedError) as expected:
+            with pytest.raises((UsageError, StoppedError)):
+                build(self.corpus, values)
+            LivingCorpus.refused += 1
+            self.refusal = str(expected)
+        else:
+            build(self.corpus, values)
+            found = differences(contents(self.corpus), contents(fresh))
+            assert found == [], f"{len(found)} files differ"
+            LivingCorpus.builds += 1
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+    def check_invariants(self, *arguments: Any, **options: Any) -> None:  # called after every step
+        LivingCorpus.steps += 1
+        super().check_invariants(*arguments, **options)
+
+
+def live(examples: int, steps_each: int, **options: Any) -> str:
+    LivingCorpus.steps = LivingCorpus.builds = LivingCorpus.kills = LivingCorpus.refused = 0
+    run_state_machine_as_test(
+        LivingCorpus,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps_each,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            **options,
+        ),
+    )
+    return f"{LivingCorpus.steps} steps, {LivingCorpus.builds} builds, {LivingCorpus.kills} kills, {LivingCorpus.refused} refused"
+
+
+def test_a_corpus_that_lived_is_the_same_as_one_made_today():
+    said = live(12, 30, derandomize=True, phases=(Phase.generate,))
+    assert LivingCorpus.steps >= STEPS, said
+    assert LivingCorpus.builds >= STEPS // 20, said
+
+
+@pytest.mark.slow
+def test_a_corpus_that_lived_long_is_the_same_as_one_made_today(capsys):
+    said = live(100, 55, phases=(Phase.generate, Phase.shrink))
+    with capsys.disabled():
+        print(f"\n{said}, no difference")
+    assert LivingCorpus.steps >= LONG, said
