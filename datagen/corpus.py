@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from datagen import config as configuration
 from datagen.config import Config
+from datagen.runner import UNUSED
 from datagen.usage import UsageError
 from manifests import table
 from manifests.audio import write_bytes
@@ -95,6 +96,10 @@ class Corpus:
     def table(self, name: str) -> Path:
         """Path of a finished table, by the name it has in ``ROW_TYPES``."""
         return self.folder / f"{name}.parquet"
+
+    def unused(self, name: str) -> Path:
+        """Where a table is kept that the configuration does not ask for."""
+        return self.folder / UNUSED / f"{name}.parquet"
 
     def journal(self, name: str) -> Path:
         """Path of the journal that becomes the table."""

@@ -21,6 +21,8 @@ from manifests import durable, table
 from manifests.audio import has_size
 from manifests.records import AudioFile, Record, Refused, Rejected, seal
 
+UNUSED = ".unused"  # folder of a corpus for tables that its configuration does not ask for
+
 Work = Callable[[Any], Sequence[Record]]  # the payload of a task -> its rows; raises Refused
 Begin = Callable[["Task"], None]  # to be called before a task touches its files
 Do = Callable[[Sequence["Task"], Begin], Iterator["Result"]]  # tasks -> their results, in the order in which they come to an end
@@ -140,6 +142,7 @@ def finish(stage: Stage, rows: Sequence[Record], *, made_from: str = "") -> None
     """Writes the finished table, unless it already holds these rows, and removes the journal."""
     table.replace(stage.folder / f"{stage.table}.parquet", rows, stage.record_type, made_from=made_from)
     (stage.folder / f"{stage.table}.jsonl.part").unlink(missing_ok=True)
+    (stage.folder / UNUSED / f"{stage.table}.parquet").unlink(missing_ok=True)
 
 
 def reject(stage: str, task: Task, reason: str) -> Rejected:
@@ -164,11 +167,10 @@ def files_exist(folder: Path, rows: Iterable[Record]) -> bool:
 
 
 def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:
-    """Task id -> rows of the finished table."""
-    path = stage.folder / f"{stage.table}.parquet"
+    """Task id -> rows of the finished table, and of the one that was set aside while the configuration did not ask for it."""
     found: dict[str, list[Record]] = {}
-    if path.exists():
-        for row in table.read(path, stage.record_type):
+    for path in (folder / f"{stage.table}.parquet" for folder in (stage.folder / UNUSED, stage.folder)):
+        for row in table.read(path, stage.record_type) if path.exists() else ():
             found.setdefault(row.task_id, []).append(row)  # type: ignore[attr-defined]
     return {task_id: tuple(rows) for task_id, rows in found.items()}
 

@@ -40,6 +40,7 @@ from manifests.written import Facts
 CLOSURE_LIMIT_DBFS = -100.0
 BLOCK_FRAMES = 1 << 17
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
+KEPT_STEMS = "stems.json"  # beside the stems of a track that are whole, whether or not the table names them
 SHARD_SUFFIXES = {".tar", ".parquet"}
 R = TypeVar("R", bound=Record)
 Rows = dict[str, list[Any]]
@@ -358,6 +359,7 @@ def _differs(found: tuple[int, int, int], stated: tuple[int, int, int]) -> str:
 def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim], places: Places) -> Iterator[Problem]:
     """Sound files, shards, and leftovers of a killed process, that no row names."""
     named = {claim.place for claim in claims} | {places.dataset / shard.path for shard in places.shards}
+    folders, spare = {place.parent for place in named}, dict[Path, str]()
     for part in parts:
         for path in sorted((folder / part).rglob("*")):
             if path in named or path.is_dir():
@@ -367,12 +369,14 @@ def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim], place
             if in_hidden_folder or (path.name.startswith(".") and path.suffix == ".part"):
                 yield Problem(file=file, what="was left half written by a process that was killed; delete it")
             elif path.suffix.lower() in _kept_sound(path, places) and not path.name.startswith("."):
-                # Stems of a song that is away (a drive that is not mounted, say) are kept on purpose, and harm nobody.
-                away = part == "stems" and not any(place.parent == path.parent for place in named)
-                what = "no row names this file" + (
-                    "; delete it if its song will not come back" if away else "; delete it, or run render again"
-                )
-                yield Problem(level="warning" if away else "error", file=file, what=what)
+                if part == "stems" and path.parent not in folders and file.count("/") > 1:
+                    spare[path.parent] = file
+                else:
+                    yield Problem(file=file, what="no row names this file; delete it, or run render again")
+    # What is whole is kept on purpose, for a song that is away or for another model.
+    if left := [file for parent, file in spare.items() if not (parent / KEPT_STEMS).exists()]:
+        what = f"stems in {len(left)} folders are of no use to this version, nor is any row about them; delete them to free their space"
+        yield Problem(level="warning", file=left[0], what=what)
 
 
 def _kept_sound(path: Path, places: Places) -> set[str]:

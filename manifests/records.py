@@ -5,6 +5,7 @@ Conventions
     An id is 16 hex digits of a SHA-256 over canonical JSON (``content_id``). There are two, with different duties.
     ``task_id`` is over everything that determines a row before it is made (sources, settings, model, versions): a start skips the tasks
     whose rows it finds, and a changed setting cannot be mistaken for finished work.
+    What was asked makes ids; what a machine used for it stands in columns that no id is over (``Record.USED``).
     ``id`` is over the row as it came out (``seal``), so that an edited row gives itself away. A track's is over its audio alone:
     a renamed file keeps its id, and two copies of one recording share it.
     Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder; in the tables of
@@ -18,7 +19,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator, model_validator
 from pydantic_core import to_json
@@ -64,13 +65,15 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    USED: ClassVar[frozenset[str]] = frozenset()  # columns that say on what machine the row came to be: no id depends on them
+
     def content(self) -> dict[str, Any]:
         """The row as plain JSON values, without its id."""
         return self.model_dump(mode="json", exclude={"id"})
 
     def seal_id(self) -> str:
-        """The id over all other columns: of their JSON in the order of the columns, which is one text for equal rows."""
-        return hashlib.sha256(self.model_dump_json(exclude={"id"}).encode()).hexdigest()[:16]
+        """The id over all other columns but ``USED``: of their JSON in the order of the columns, which is one text for equal rows."""
+        return hashlib.sha256(self.model_dump_json(exclude={"id", *self.USED}).encode()).hexdigest()[:16]
 
 
 def seal(record_type: type[R], **columns: Any) -> R:
@@ -127,6 +130,8 @@ class Track(Record):
 class Stem(Record):
     """One separated or reference stem, written on the mixture's own scale up to the track's joint gain."""
 
+    USED = frozenset({"engine", "precision", "device"})
+
     id: Id
     task_id: Id
     track_id: Id
@@ -137,6 +142,9 @@ class Stem(Record):
     closure_db: float | None = Field(
         description="energy of mixture - sum(stems, without the residual) over energy of the mixture, dB; None if they sum exactly"
     )
+    engine: str | None = Field(None, description="what ran the networks: torch or openvino; None: a reference stem")
+    precision: str | None = Field(None, description="what they were computed in, whatever was asked: fp32 or bf16; None: a reference stem")
+    device: str | None = Field(None, description="on what kind of device: cpu, cuda, mps; None: a reference stem")
 
 
 class Configured(Record):

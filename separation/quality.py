@@ -14,11 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from manifests.audio import Audio
-from manifests.records import Refused
+from manifests.records import Record, Refused
 
 EXACT = 2.0**-24  # half a step of 24 bits: a smaller difference is none in the written files
 CLIP_LEVEL = 0.9999  # of the mixture's own full scale; lossless masters clip at 32,767 / 32,768
@@ -85,6 +86,29 @@ class Tally:
                     best = (value, self.stem_names[one], self.stem_names[other])
         return best
 
+    @property
+    def figures(self) -> Figures:
+        """What ``judge`` asks of the stems."""
+        no_stem = self.stem_peaks.max(initial=0.0) < EXACT
+        value, *names = self.bleed()
+        return Figures(
+            silent="mixture" if self.mixture_peak < EXACT else "stems" if no_stem else None,
+            closure_db=self.closure_db,
+            bleed=value,
+            bleed_of=tuple(names),
+            clipped_share=self.clipped_share,
+        )
+
+
+class Figures(Record):
+    """What is judged of the stems of a track: kept beside them, so that other limits can be held against them later."""
+
+    silent: Literal["mixture", "stems"] | None
+    closure_db: float | None
+    bleed: float
+    bleed_of: tuple[str, ...]
+    clipped_share: float
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -103,26 +127,25 @@ class Verdict:
     reason: str = ""
 
 
-def judge(tally: Tally, limits: Limits | None = None) -> Verdict:
+def judge(figures: Figures, limits: Limits | None = None) -> Verdict:
     """Says whether the stems of a track can be used."""
     limits = limits or Limits()
-    if tally.mixture_peak < EXACT:
+    if figures.silent == "mixture":
         return Verdict(False, "the mixture is silent")
-    if tally.stem_peaks.max(initial=0.0) < EXACT:
+    if figures.silent == "stems":
         return Verdict(False, "every stem is silent although the mixture is not")
-    closure_db = tally.closure_db
-    if closure_db is not None and closure_db > limits.closure_db:
+    if figures.closure_db is not None and figures.closure_db > limits.closure_db:
         return Verdict(
             False,
-            f"the stems leave {closure_db:.1f} dB of the mixture; expected at most {limits.closure_db:.1f} dB. "
+            f"the stems leave {figures.closure_db:.1f} dB of the mixture; expected at most {limits.closure_db:.1f} dB. "
             "Are they stems of this mixture, in time with it?",
         )
-    value, one, other = tally.bleed()
-    if value > limits.bleed:
-        return Verdict(False, f"stems {one} and {other} are the same signal (correlation {value:.2f}, at most {limits.bleed:.2f} expected)")
-    if tally.clipped_share > limits.clipped_share:
+    if figures.bleed > limits.bleed:
+        names = " and ".join(figures.bleed_of)
+        return Verdict(False, f"stems {names} are the same signal (correlation {figures.bleed:.2f}, at most {limits.bleed:.2f} expected)")
+    if figures.clipped_share > limits.clipped_share:
         return Verdict(
             False,
-            f"{tally.clipped_share:.1%} of the mixture's samples are clipped; at most {limits.clipped_share:.1%} can be told from music",
+            f"{figures.clipped_share:.1%} of the mixture's samples are clipped; at most {limits.clipped_share:.1%} can be told from music",
         )
     return Verdict(True)

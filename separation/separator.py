@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -40,10 +40,18 @@ LARGE_BYTES = 16 << 20  # of one network's file: htdemucs has 84 MB, the bundled
 LENGTH_TOLERANCE_S = 0.1  # codecs and editors disagree by a few packets about where a file ends
 
 
+class Used(NamedTuple):
+    """What stems were made with, whatever was asked: columns of their rows."""
+
+    engine: str
+    precision: str
+    device: str
+
+
 class Separator(Protocol):
     """Anything that turns a mixture into stems.
 
-    ``origin`` goes into stem rows; ``identity`` is everything that determines the stems, JSON-able, and goes into their ids.
+    ``origin`` goes into stem rows; ``identity`` is everything that was asked and determines the stems, JSON-able, and goes into their ids.
     ``sample_rate`` None means the mixture's own.
     """
 
@@ -75,7 +83,8 @@ class DemucsSeparator:
 
     ``device`` is auto, cpu, cuda, cuda:N or mps; ``precision`` auto, fp32 or bf16; ``engine`` auto, torch or openvino.
     ``input_lufs`` gives the networks the mixture at that loudness instead of at Demucs's level (deviation 1), and scales the stems back;
-    Demucs's networks normalise every segment again, so it changes little.
+    Demucs's networks normalise every segment again, so it changes little. ``auto_precision`` is what precision "auto" means, as it was
+    found on another machine, say.
     ``stem_names`` and ``sample_rate``, if given, are what the model must have. Weights are looked for when they are first needed, torch is
     imported when something is separated. Instances can be pickled; each process loads its own networks.
     """
@@ -94,10 +103,11 @@ class DemucsSeparator:
         trust_pickle: bool = False,
         stem_names: Sequence[str] | None = None,
         sample_rate: int | None = None,
+        auto_precision: Precision | None = None,
     ) -> None:
         self.model, self.model_folder = model, model_folder
         self._device, self._precision, self._engine, self._batch_size = device, precision, engine, batch_size
-        self._input_lufs = input_lufs
+        self._input_lufs, self._auto_precision = input_lufs, auto_precision
         self._offline, self._trust_pickle = offline, trust_pickle
         self._asked = (None if stem_names is None else tuple(stem_names), sample_rate)
 
@@ -164,6 +174,8 @@ class DemucsSeparator:
         """What the networks are computed in. ``auto`` is measured once for a model on a machine; see `separation.precision`."""
         if self._precision != "auto":
             return self._precision
+        if self._auto_precision is not None:
+            return self._auto_precision
         if not self._is_large or not (processor_has_bf16() if self.device == "cpu" else _gpu_has_bf16(self.device)):
             return "fp32"
         key = [self.checkpoint.identity, self._versions, self.device, _gpu_name(self.device), self.engine]
@@ -199,15 +211,21 @@ class DemucsSeparator:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that determines the stems: weights, versions, precision, engine. Needs the weights' files, not torch."""
+        """What was asked: weights, precision as it was asked, loudness, our schedule. Needs the weights' files, not torch.
+
+        Engine, device, the verdict of "auto" and the versions of libraries are a matter of the machine: ``used`` says them.
+        """
         return {
             **self.checkpoint.identity,
-            "versions": self._versions,
-            "engine": self.engine,
-            "precision": self.precision,
+            "precision": self._precision,
             "input_lufs": self._input_lufs,
             "schedule": schedule.VERSION,
         }
+
+    @property
+    def used(self) -> Used:
+        """What this machine does it with."""
+        return Used(self.engine, self.precision, self.device.partition(":")[0])
 
     @cached_property
     def _networks(self) -> list[Any]:
@@ -273,6 +291,7 @@ class DemucsSeparator:
         """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
         track share a batch with the first of the next. Refused files are yielded with their reason, in the order in which they come to an
         end. ``on_share(job, share)`` is told after each segment how much of a file is done."""
+        _ = self.engine  # says what to do where it cannot be used, before anything is touched
         yield from run_jobs(self, jobs, on_share)
 
 

@@ -50,7 +50,7 @@ class StemFile:
     def record(self, corpus: Path) -> AudioFile:
         """The row's columns, with the path relative to the corpus folder."""
         return AudioFile(
-            path=self.path.resolve().relative_to(corpus.resolve()).as_posix(),
+            path=_below(self.path, corpus),
             sample_rate=self.sample_rate,
             num_channels=self.num_channels,
             num_frames=self.num_frames,
@@ -58,6 +58,12 @@ class StemFile:
             sha256=self.sha256,
             stream=0,
         )
+
+
+def _below(path: Path, corpus: Path) -> str:
+    """The path as a row says it. A folder of the corpus may be a link to another disk, so links are followed only if need be."""
+    places = ((path.absolute(), corpus.absolute()), (path.resolve(), corpus.resolve()))
+    return next(place.relative_to(root).as_posix() for place, root in places if place.is_relative_to(root) or root == corpus.resolve())
 
 
 class SeparatedFile(dict[str, Path]):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import soundfile
@@ -28,6 +28,7 @@ from manifests import table
 from manifests.audio import Audio, load
 from manifests.records import Refused, Stem
 from separation.pipeline import Job
+from separation.separator import Used
 from separation.stem_files import SeparatedFile, StemFolder
 
 RATE = 8_000
@@ -44,23 +45,24 @@ class FilterSeparator:
     any of them has separated.
     """
 
-    MODELS = {"one": (0.3, 0.25, 0.2, 0.15), "two": (0.1, 0.2, 0.3, 0.35)}
+    MODELS: ClassVar[dict[str, tuple[float, ...]]] = {"one": (0.3, 0.25, 0.2, 0.15), "two": (0.1, 0.2, 0.3, 0.35)}
     stem_names = STEM_NAMES
     count = 0
 
     def __init__(self, model: str, *asked: Any, **options: Any) -> None:
         self.model, self.gains = model, self.MODELS[model]
-        self.asked, self.options = asked, options
+        _, _, self.precision, _ = asked
+        self.options = options
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"weights": {self.model: self.gains}, "asked": [str(each) for each in self.asked]}
+        return {"weights": {self.model: self.gains}, "precision": self.precision, "input_lufs": self.options["input_lufs"]}
 
     @property
     def origin(self) -> str:
         return f"{self.model}@filter"
 
-    used = "shares"
+    used = Used("filter", "fp32", "cpu")
 
     def separate(self, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
         del sample_rate

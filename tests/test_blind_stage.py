@@ -1,10 +1,12 @@
 """The estimate stage with effects: a corpus of short songs, its profile, and what is relative to it."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from datagen.blind import ProfileFile
-from datagen.config import EstimateConfig
+from datagen.config import EstimateConfig, check
 from datagen.corpus import Corpus, CorpusError
 from datagen.profile import Profile
 from datagen.runner import Workers
@@ -151,12 +153,18 @@ def test_a_profile_of_another_corpus_takes_no_features_of_this_one(made, tmp_pat
     assert np.isfinite([row.loudness_lufs for row in rows if row.name == "bass"]).all()
 
 
-def test_rows_of_stems_that_are_gone_leave_the_tables(made, tmp_path):
-    from datagen.stages.estimating import _drop_orphans
-
+def test_tables_that_are_not_asked_for_are_set_aside_and_found_again(made, tmp_path, monkeypatch):
     corpus, _ = made
-    rows = table.read(corpus.table("features"), StemFeatures)
-    copy = Corpus(tmp_path)
-    table.write(copy.table("features"), rows, StemFeatures)
-    _drop_orphans(copy, {row.stem_id for row in rows[1:]})
-    assert table.read(copy.table("features"), StemFeatures) == rows[1:]
+    shutil.copytree(corpus.folder, tmp_path / "copy")
+    copy, asked = Corpus(tmp_path / "copy"), corpus.config
+    features = copy.table("features").read_bytes()
+    plain = asked.model_copy(update={"estimate": asked.estimate.model_copy(update={"effects": False}), "pairs": check({}, where="").pairs})
+    monkeypatch.setattr(Corpus, "config", plain)
+    run_estimate(copy, Workers())
+    assert not [name for name in ("features", "profile", "normalisations", "track_estimates") if copy.table(name).exists()]
+    assert {row.profile for row in table.read(copy.table("estimates"), Estimate)} == {None}
+    monkeypatch.setattr(Corpus, "config", asked)
+    monkeypatch.setattr("datagen.blind.measure_track", lambda *_, **__: pytest.fail("a stem was measured again"))
+    run_estimate(copy, Workers())
+    assert copy.table("features").read_bytes() == features
+    assert list((copy.folder / ".unused").iterdir()) == []

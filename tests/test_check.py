@@ -53,7 +53,7 @@ def stems_of(corpus: Path, songs: Path, track: Track, *, sample_rate: int, gain_
     samples[RESIDUAL] = (mixture * gain - rounded).astype(np.float32)
     facts = {"task_id": TASK, "track_id": track.id, "origin": "reference", "gain_db": gain_db, "closure_db": None}
     return [
-        seal(Stem, name=name, audio=written(corpus, f"stems/{track.id}/{name}.flac", stem, sample_rate), **facts)
+        seal(Stem, name=name, audio=written(corpus, f"stems/reference/{track.id}/{name}.flac", stem, sample_rate), **facts)
         for name, stem in samples.items()
     ]
 
@@ -169,7 +169,7 @@ def test_progress_counts_every_file_and_track(made):
     assert seen == [("files", done, 16) for done in range(1, 17)] + [("tracks", 1, 2), ("tracks", 2, 2)]
 
 
-@pytest.mark.parametrize("pattern", ["stems/*/bass.flac", "dataset/*/*/*/input_drums.flac", "dataset/*/*/*/target_mix.wav"])
+@pytest.mark.parametrize("pattern", ["stems/*/*/bass.flac", "dataset/*/*/*/input_drums.flac", "dataset/*/*/*/target_mix.wav"])
 @pytest.mark.parametrize("at", [0.0, 0.5, 0.999])
 def test_one_changed_byte_is_found(corpus, songs, pattern, at):
     path = a_file(corpus, pattern)
@@ -181,7 +181,7 @@ def test_one_changed_byte_is_found(corpus, songs, pattern, at):
     assert problem.what == "its bytes are not those that were written (other SHA-256)"
 
 
-@pytest.mark.parametrize("pattern", ["stems/*/bass.flac", "dataset/*/*/*/input_drums.flac"])
+@pytest.mark.parametrize("pattern", ["stems/*/*/bass.flac", "dataset/*/*/*/input_drums.flac"])
 def test_removed_file_is_found(corpus, songs, pattern):
     path = a_file(corpus, pattern)
     path.unlink()

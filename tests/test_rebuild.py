@@ -213,7 +213,8 @@ def edited(place, folder, **changes):
 
 def test_other_versions_are_said(place, tmp_path):
     manifest = json.loads((place / "recipes" / "manifest.json").read_text())
-    model = {**manifest["model"], "versions": {"demucs": "4.1.0", "torch": "1.0"}}
+    used = {**manifest["model"]["used"], "versions": {"demucs": "4.1.0", "torch": "1.0"}}
+    model = {**manifest["model"], "used": used}
     with opened(edited(place, tmp_path / "recipes", stemwright="0.0.1", model=model)) as recipes:
         work = Rebuild(recipes, place / "songs", Corpus(tmp_path / "out"), Options(model_folder=place / "models"))
         work.begin()

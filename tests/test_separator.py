@@ -435,9 +435,28 @@ def test_auto_takes_bf16_for_a_large_model_only_where_it_is_measured_better(mode
     monkeypatch.setattr(module, "has_openvino", lambda: False)
     for better, expected in [(True, "bf16"), (False, "fp32")]:
         monkeypatch.setattr(module, "bf16_is_better", lambda *_, better=better: better)
-        assert DemucsSeparator("htdemucs", models, device="cpu").identity["precision"] == expected
+        assert DemucsSeparator("htdemucs", models, device="cpu").used.precision == expected
     monkeypatch.setattr(module, "processor_has_bf16", lambda: False)
-    assert DemucsSeparator("htdemucs", models, device="cpu").identity["precision"] == "fp32"
+    assert DemucsSeparator("htdemucs", models, device="cpu").used.precision == "fp32"
+    assert DemucsSeparator("htdemucs", models, device="cpu", auto_precision="bf16").used.precision == "bf16"
+
+
+def test_what_a_machine_uses_changes_no_id(models, monkeypatch):
+    from separation import separator as module
+
+    monkeypatch.setattr(module, "LARGE_BYTES", 1)
+    monkeypatch.setattr(module, "processor_has_bf16", lambda: True)
+    identities, used = [], set()
+    for openvino, better in [(False, False), (False, True), (True, False), (True, True)]:
+        monkeypatch.setattr(module, "has_openvino", lambda openvino=openvino: openvino)
+        monkeypatch.setattr(module, "bf16_is_better", lambda *_, better=better: better)
+        monkeypatch.setattr(DemucsSeparator, "_versions", {"torch": str(better)})
+        separator = DemucsSeparator("htdemucs", models)
+        identities.append(separator.identity)
+        used.add(separator.used)
+    assert all(identity == identities[0] for identity in identities)
+    assert len(used) == 4
+    assert DemucsSeparator("htdemucs", models, device="cuda:1", engine="torch").identity == identities[0]
 
 
 def test_openvino_gives_the_stems_of_torch_whatever_the_threads(models, noise, tmp_path, monkeypatch):
@@ -466,7 +485,7 @@ def test_an_engine_that_cannot_be_used_says_what_to_do(models, monkeypatch):
 
     monkeypatch.setattr(module, "has_openvino", lambda: False)
     with pytest.raises(ValueError, match=r"pip install 'stemwright\[openvino\]'"):
-        _ = DemucsSeparator("htdemucs", models, device="cpu", engine="openvino").identity
+        next(DemucsSeparator("htdemucs", models, device="cpu", engine="openvino").separate_files([]))
 
 
 def test_loudness_of_a_stream_is_that_of_the_whole(noise):

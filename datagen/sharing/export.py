@@ -47,6 +47,7 @@ FORMAT = 1  # raised when what is written changes
 MANIFEST = "manifest.json"
 README = "README.md"
 BLOCK_FRAMES = 1 << 16
+OF_SEPARATION = ("demucs", "torch")  # the libraries whose versions may change stems
 OF_TRACKS = ("stems", "estimates", "track_estimates", "normalisations", "pairs", "redraws")  # tables whose rows carry a track_id
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the same bytes at any time of day
 
@@ -265,8 +266,8 @@ def sound_marks(folder: Path, stems: Sequence[Stem]) -> list[Record]:
 
 
 def _model(corpus: Corpus, tracks: Sequence[Track], stems: Sequence[Stem]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """What identifies the model that separated: its checksums, versions, engine, precision; None if no stem is separated, or if the
-    model that the configuration names is not here or is not the one of the rows, which a note says then.
+    """What identifies the model that separated: what was asked of it, its checksums among that, and what was used, which the rows say;
+    None if no stem is separated, or if the model that the configuration names is not here or is not the one of the rows, which a note says.
     """
     from separation.checkpoints import ModelError
 
@@ -275,13 +276,16 @@ def _model(corpus: Corpus, tracks: Sequence[Track], stems: Sequence[Stem]) -> tu
         return None, ()
     said = f"only the name of the model ({separated[0].origin}) is exported, not its checksums"
     try:
-        identity = separator_of(corpus.config, offline=True).identity
+        separator = separator_of(corpus.config, offline=True)
+        identity = separator.identity
     except (ModelError, ValueError) as error:
         return None, (f"{said}: {error}",)
     expected = {task_of(track.id, identity) for track in tracks}
     if all(stem.task_id in expected for stem in separated):
-        return identity, ()
-    return None, (f"{said}: the stems were made by another version or engine than is here now",)
+        versions = table.versions(corpus.table("stems"))
+        used = {name: getattr(separated[0], name) for name in sorted(Stem.USED)}
+        return {**identity, "used": {**used, "versions": {name: versions[name] for name in OF_SEPARATION}}}, ()
+    return None, (f"{said}: the stems were made by another version than is here now",)
 
 
 def task_of(track_id: str, identity: dict[str, Any]) -> str:

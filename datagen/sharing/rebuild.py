@@ -22,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from datagen.render import Sources, render
 from datagen.rights import sources_of
 from datagen.runner import OnProgress, Stage, Task, Workers, finish, shared
 from datagen.runner import run as run_tasks
-from datagen.sharing.export import BLOCK_FRAMES, TYPES, Fingerprint, Recipes, SketchRow
+from datagen.sharing.export import BLOCK_FRAMES, OF_SEPARATION, TYPES, Fingerprint, Recipes, SketchRow
 from datagen.sharing.known_songs import Copy, Source, aligned, decibels, find_sources
 from datagen.stages import run_separate, separator_of
 from datagen.stages.rendering import unrendered
@@ -41,7 +42,7 @@ from manifests import __version__, sketch, table
 from manifests.audio import Writer, blocks, remove_leftovers, write_bytes
 from manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, seal, track_id
 from separation.checkpoints import ModelError
-from separation.engines import has_openvino
+from separation.engines import Precision, has_openvino
 
 SONGS = "songs"
 MARKER = "rebuild.json"
@@ -82,6 +83,7 @@ class Rebuild:
     def __init__(self, recipes: Recipes, songs: Path, corpus: Corpus, options: Options) -> None:
         self.recipes, self.songs, self.corpus, self.options = recipes, songs, corpus, options
         self.result = Rebuilt(len(recipes.examples()))
+        self._precision: Precision | None = None  # what "auto" meant where the recipes were made
         self._sources: list[Source] = []
         self._tracks: dict[str, Track] = {}  # recorded id -> the track as it is here
         self._renamed: dict[str, str] = {}  # recorded id of a stem or a track -> its id here
@@ -100,10 +102,12 @@ class Rebuild:
         folder = self.options.model_folder
         model = self.recipes.manifest.get("model") or {}
         changes: dict[str, Any] = {"model_folder": None if folder is None else str(folder)}
-        if model.get("engine") == "openvino" and not has_openvino():
+        used = model.get("used", {})
+        if used.get("engine") == "openvino" and not has_openvino():
             self.result.notes.append("the recipes were made with OpenVINO, which is not installed here: stems will differ a little")
-        elif model:
-            changes |= {"engine": model["engine"], "precision": model["precision"]}
+        elif used:
+            changes["engine"] = used["engine"]
+            self._precision = used["precision"]
         separation = recorded.separation.model_copy(update=changes)
         songs = recorded.songs.model_copy(update={"folder": str(self.corpus.folder / SONGS)})
         return recorded.model_copy(update={"separation": separation, "songs": songs})
@@ -116,7 +120,8 @@ class Rebuild:
             )
         if not origins:
             return
-        separator = separator_of(config, offline=self.options.offline, trust_pickle=self.options.trust_pickle)
+        options = {"offline": self.options.offline, "trust_pickle": self.options.trust_pickle}
+        separator = separator_of(config, **options, auto_precision=self._precision)
         recorded, here = self.recipes.manifest.get("model"), separator.identity
         if recorded is None:
             self.result.notes.append(f"the recipes name the model ({', '.join(origins)}) but not its checksums: it could not be compared")
@@ -127,9 +132,11 @@ class Rebuild:
                     f"model {config.separation.model!r} here is not the one of the recipes: its {what} are {_short(here[what])}, "
                     f"theirs {_short(recorded[what])}. Name the folder with theirs by --model-folder"
                 )
-        for what in ("versions", "engine", "precision", "schedule"):
-            if recorded[what] != here[what]:
-                self.result.notes.append(f"{what} of the separation: {here[what]} here, {recorded[what]} there; stems may differ a little")
+        there = {"schedule": recorded["schedule"], **recorded["used"]}
+        now = {"schedule": here["schedule"], **separator.used._asdict(), "versions": {name: version(name) for name in OF_SEPARATION}}
+        for what in ("versions", "engine", "precision", "device", "schedule"):
+            if there[what] != now[what]:
+                self.result.notes.append(f"{what} of the separation: {now[what]} here, {there[what]} there; stems may differ a little")
 
     def find(self, on_progress: OnProgress | None = None) -> None:
         """Finds the songs, puts them into place, and writes the table of tracks and a row for every song that is not there."""
@@ -174,7 +181,8 @@ class Rebuild:
 
     def separate(self, on_progress: OnProgress | None = None) -> None:
         """Separates what is not separated yet, compares the stems, and writes the tables of what is known about them and of the pairs."""
-        done = run_separate(self.corpus, on_progress, offline=self.options.offline, trust_pickle=self.options.trust_pickle)
+        options = {"offline": self.options.offline, "trust_pickle": self.options.trust_pickle}
+        done = run_separate(self.corpus, on_progress, **options, auto_precision=self._precision)
         self.result.rejected += done.rejected
         stems: dict[str, dict[str, Stem]] = defaultdict(dict)
         for stem in self.corpus.rows("stems", Stem):

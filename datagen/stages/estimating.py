@@ -6,7 +6,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -38,24 +38,28 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
     by_track, pairs = by_track_of(corpus.rows("stems", Stem)), corpus.config.pairs
     normalising = wants(pairs, "normalisations")
-    _drop_orphans(corpus, {stem.id for stems in by_track.values() for stem in stems})
+    profiled, timed = normalising or corpus.config.estimate.effects, wants(pairs, "tempo")
+    own_profile = profiled and corpus.config.estimate.profile is None
+    _set_aside(corpus, {"features": own_profile, "profile": profiled, "normalisations": normalising, "track_estimates": timed})
     steps, profile, notes = _measure_profile(corpus, by_track, titles, workers, on_progress, normalising=normalising)
     effects = profile if corpus.config.estimate.effects else None
     steps.append(_estimate_balance(corpus, by_track, titles, workers, on_progress, effects))
-    if wants(pairs, "tempo"):
+    if timed:
         steps.append(_estimate_tempo(corpus, by_track, titles, workers, on_progress))
     if normalising and profile is not None:
         steps.append(_normalise(corpus, by_track, titles, workers, on_progress, profile))
     return replace(_finished_together(corpus, "estimate", steps, set(by_track)), notes=notes)
 
 
-def _drop_orphans(corpus: Corpus, stems: set[str]) -> None:
-    """Takes out of the tables that are not made in every run the rows of stems that are gone."""
-    for name, record_type in (("features", StemFeatures), ("normalisations", Normalisation)):
-        path = corpus.table(name)
-        if path.exists() and not stems.issuperset(table.column(path, "stem_id")):
-            rows = [row for row in table.read(path, record_type) if row.stem_id in stems]  # type: ignore[attr-defined]
-            table.write(path, rows, record_type)
+def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
+    """Takes away the tables that this configuration does not ask for; what stands in them is found again when one does."""
+    for name in (name for name, asked in wanted.items() if not asked):
+        corpus.journal(name).unlink(missing_ok=True)
+        if name == "profile":  # made of the features at once
+            corpus.table(name).unlink(missing_ok=True)
+        elif corpus.table(name).exists():
+            corpus.unused(name).parent.mkdir(exist_ok=True)
+            corpus.table(name).replace(corpus.unused(name))
 
 
 def _measure_profile(

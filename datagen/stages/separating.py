@@ -6,9 +6,8 @@ Conventions
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from datagen.config import Config
@@ -22,41 +21,76 @@ from datagen.runner import (
     Task,
     attempt,
     failed,
+    files_exist,
+    reject,
 )
 from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, finished
+from datagen.stages.kept_stems import REFERENCE, STEMS, commit, folder_name, read, unused
+from datagen.stages.kept_stems import begin as begin_again
 from manifests import __version__, audio, catalog
-from manifests.records import Refused, Stem, Track, content_id, seal
+from manifests.records import Record, Refused, Stem, Track, content_id, seal
+from separation.engines import Precision
 from separation.pipeline import Job, OnShare
 from separation.quality import Limits, judge
 from separation.separator import DemucsSeparator, ReferenceStems
 from separation.stem_files import SeparatedFile, clear_all_work
 
 
-def run_separate(corpus: Corpus, on_progress: OnProgress | None = None, *, offline: bool = False, trust_pickle: bool = False) -> Summary:
-    """Separates every track, or takes its own stems, and writes stems and residual on the mixture's scale."""
-    config, tracks = corpus.config, corpus.rows("tracks", Track)
-    audio.remove_leftovers(corpus.folder / "stems")
-    clear_all_work(corpus.folder / "stems")
-    separator = separator_of(config, offline=offline, trust_pickle=trust_pickle)
-    tasks = []
-    for track in tracks:
+def run_separate(
+    corpus: Corpus,
+    on_progress: OnProgress | None = None,
+    *,
+    offline: bool = False,
+    trust_pickle: bool = False,
+    auto_precision: Precision | None = None,
+) -> Summary:
+    """Separates every track, or takes its own stems, and writes stems and residual on the mixture's scale.
+
+    Stems that are kept from an earlier run are taken up again. ``auto_precision`` is what precision "auto" means, instead of a trial.
+    """
+    config = corpus.config
+    audio.remove_leftovers(corpus.folder / STEMS)
+    clear_all_work(corpus.folder / STEMS)
+    separator = separator_of(config, offline=offline, trust_pickle=trust_pickle, auto_precision=auto_precision)
+    separation = Separation(corpus, separator, config)
+    tasks = tasks_of(corpus, separator)
+    settled = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
+    stage = Stage("separate", corpus.folder, "stems", Stem)
+    outcome = run_tasks(stage, [task for task in tasks if task.id not in settled], separation.do, separation.tracked(on_progress))
+    made: dict[str, list[Record]] = {task.id: list(settled[task.id].rows) if task.id in settled else [] for task in tasks}
+    for row in outcome.rows:
+        made[row.task_id].append(row)
+    outcome.rows = [row for rows in made.values() for row in rows]
+    outcome.rejected += [reject(stage.name, found.task, found.reason) for found in settled.values() if found.reason is not None]
+    outcome.skipped += sum(found.reason is None for found in settled.values())
+    return finished(corpus, stage, outcome, notes=_unused(corpus, {separation.place(task.payload[0]) for task in tasks}))
+
+
+def tasks_of(corpus: Corpus, separator: DemucsSeparator) -> list[Task]:
+    """One task for each track; its payload is (the track, its own stems or None). Its id is over what was asked, not over a machine."""
+    config, tasks = corpus.config, []
+    for track in corpus.rows("tracks", Track):
         own = _own_stems(track, config, corpus.songs)
         task_id = content_id({"track": track.id, "separator": _identity(track, own, separator, config), "version": __version__})
         tasks.append(Task(task_id, track.audio.path, track.id, (track, own)))
-    stage = Stage("separate", corpus.folder, "stems", Stem)
-    separation = Separation(corpus, separator, config)
-    outcome = run_tasks(stage, tasks, separation.do, separation.tracked(on_progress))
-    kept = _kept(corpus, {task.row_id for task in tasks})
-    return finished(corpus, stage, outcome, notes=(f"{kept} tracks are no longer among the songs; their stems are kept",) if kept else ())
+    return tasks
 
 
-def _kept(corpus: Corpus, tracks: set[str]) -> int:
-    """How many folders of stems belong to no track: they are never removed here, since a drive that is not mounted takes songs away too."""
-    return sum(place.is_dir() and place.name not in tracks for place in (corpus.folder / "stems").glob("*"))
+def _unused(corpus: Corpus, current: set[Path]) -> tuple[str, ...]:
+    """What a person should know about stems that no row names: they are never removed here."""
+    kept, old = unused(corpus.folder / STEMS, current)
+    notes = []
+    if kept:
+        notes.append(f"stems of {kept} tracks are kept for other settings or for songs that are away")
+    if old:
+        notes.append(f"{old} folders in stems/ are in the layout of version 0.1 and are not used any more: delete them to free their space")
+    return tuple(notes)
 
 
-def separator_of(config: Config, *, offline: bool = False, trust_pickle: bool = False) -> DemucsSeparator:
+def separator_of(
+    config: Config, *, offline: bool = False, trust_pickle: bool = False, auto_precision: Precision | None = None
+) -> DemucsSeparator:
     """The separator that a configuration names; nothing is loaded yet."""
     section = config.separation
     return DemucsSeparator(
@@ -68,6 +102,7 @@ def separator_of(config: Config, *, offline: bool = False, trust_pickle: bool = 
         input_lufs=section.input_lufs,
         offline=offline,
         trust_pickle=trust_pickle,
+        auto_precision=auto_precision,
     )
 
 
@@ -89,7 +124,7 @@ class Separation:
     """The work of separating: multitracks give their own stems, all other tracks go through the networks as one stream."""
 
     def __init__(self, corpus: Corpus, separator: DemucsSeparator, config: Config) -> None:
-        self.folder, self.songs, self.separator = corpus.folder, corpus.songs, separator
+        self.folder, self.songs, self.separator, self.config = corpus.folder, corpus.songs, separator, config
         self.needs_own = config.separation.separator == "reference"
         self.limits = Limits(**config.separation.limits.model_dump())
         self._on_share: OnShare | None = None
@@ -108,6 +143,28 @@ class Separation:
         self._on_share = lambda job, share: on_progress(*counts, f"{Path(job.path).name} {share:.0%}")
         return report
 
+    @cached_property
+    def _of_model(self) -> Path:
+        """The folder of the stems that the separator gives."""
+        section = self.config.separation
+        own_weights = section.model_folder is not None
+        return self.folder / STEMS / folder_name(section.model, self.separator.identity, own_weights=own_weights)
+
+    def place(self, track: Track) -> Path:
+        """The folder of a track's stems."""
+        own = self.needs_own or _own_stems(track, self.config, self.songs) is not None
+        return (self.folder / STEMS / REFERENCE if own else self._of_model) / track.id
+
+    def kept(self, task: Task) -> Result | None:
+        """What an earlier run settled about a task, held against the limits of today; None if there is something to do."""
+        found = read(self.place(task.payload[0]), task.id)
+        if found is None:
+            return None
+        verdict = judge(found.figures, self.limits)
+        if not verdict.accepted:
+            return Result(task, reason=verdict.reason)
+        return Result(task, found.stems) if found.stems and files_exist(self.folder, found.stems) else None
+
     def do(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
         """The results of tasks whose payload is (track, its own stems or None)."""
         mixtures = []
@@ -125,11 +182,12 @@ class Separation:
         if own is None:
             raise Refused("no reference stems; the configuration asks for separator = 'reference'")
         self._check_sources(track)
-        separated = own.separate_file(self.songs / track.audio.path, self._place(track), stream=track.audio.stream)
+        begin_again(self.place(track))
+        separated = own.separate_file(self.songs / track.audio.path, self.place(track), stream=track.audio.stream)
         return self._rows(task, own.origin, separated)
 
     def _separate(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
-        by_place = {self._place(task.payload[0]): task for task in tasks}
+        by_place = {self.place(task.payload[0]): task for task in tasks}
         refused: list[Result] = []
 
         def jobs() -> Iterator[Job]:
@@ -141,6 +199,7 @@ class Separation:
                     refused.append(failed(task, reason))
                 else:
                     begin(task)
+                    begin_again(place)
                     yield Job(self.songs / track.audio.path, place, track.audio.stream)
 
         try:
@@ -162,20 +221,22 @@ class Separation:
         except Refused as reason:
             return failed(task, reason)
 
-    def _place(self, track: Track) -> Path:
-        return self.folder / "stems" / track.id
-
     def _check_sources(self, track: Track) -> None:
         for file in (track.audio, *(stem.audio for stem in track.references)):
             if changed := catalog.source_changed(self.songs, file):
                 raise Refused(changed)
 
     def _rows(self, task: Task, origin: str, separated: SeparatedFile) -> list[Stem]:
-        track = task.payload[0]
-        verdict = judge(separated.tally, self.limits)
-        if not verdict.accepted:
-            shutil.rmtree(self._place(track))
-            raise Refused(verdict.reason)
+        track, own = task.payload
+        verdict, place = judge(separated.tally.figures, self.limits), self.place(track)
         facts = {"task_id": task.id, "track_id": track.id, "origin": origin}
         facts |= {"gain_db": separated.gain_db, "closure_db": separated.closure_db}
-        return [seal(Stem, name=name, audio=file.record(self.folder), **facts) for name, file in separated.files.items()]
+        facts |= {} if own else self.separator.used._asdict()
+        rows = [seal(Stem, name=name, audio=file.record(self.folder), **facts) for name, file in separated.files.items()]
+        if not verdict.accepted:
+            for path in separated.values():
+                path.unlink()
+            commit(place, task.id, separated.tally.figures, ())
+            raise Refused(verdict.reason)
+        commit(place, task.id, separated.tally.figures, rows)
+        return rows

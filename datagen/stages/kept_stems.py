@@ -1,0 +1,73 @@
+"""The stems that a corpus keeps: where they are, and by what a later run finds them again.
+
+    stems/<model>/<track id>/<stem>.flac      and beside them ``stems.json``
+
+Conventions
+    <model> is the name of the model, and behind it eight hex digits of what was asked where that is more than the name says: other weights
+    from a folder, a precision, a loudness. A multitrack's own stems are in ``reference``. So the stems of several models and settings are
+    kept side by side, and going back to one costs nothing.
+    ``stems.json`` is written last, by rename, and removed first: where it is, the stems are whole. It holds the id of the work, what was
+    judged, and the rows. Stems that were refused leave it without rows, so that they are not separated again to be refused again.
+    The table of stems holds the rows of the current songs and configuration only. Nothing here removes stems: a drive that is not mounted
+    takes songs away too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from manifests.audio import write_bytes
+from manifests.check import KEPT_STEMS
+from manifests.records import Id, Record, Stem, content_id
+from separation.quality import Figures
+
+STEMS = "stems"
+REFERENCE = "reference"
+USUAL = {"precision": "auto", "input_lufs": None}
+OLD = re.compile(r"[0-9a-f]{16}")  # folders of version 0.1: stems/<track id>/
+
+
+class Kept(Record):
+    """What is kept of one track beside its stems: what they were made from, what was judged, and their rows (none if refused)."""
+
+    task_id: Id
+    figures: Figures
+    stems: tuple[Stem, ...]
+
+
+def folder_name(model: str, identity: Mapping[str, Any], *, own_weights: bool) -> str:
+    """The folder of a model's stems in ``stems/``: its name, with a suffix where more was asked than the name says."""
+    plain = "_".join(re.findall(r"[a-z0-9_-]+", model.lower())).lstrip("_-") or "model"
+    usual = not own_weights and all(identity.get(key, value) == value for key, value in USUAL.items())
+    return plain if usual and plain == model and plain != REFERENCE and not OLD.fullmatch(plain) else f"{plain}-{content_id(identity)[:8]}"
+
+
+def read(place: Path, task_id: str) -> Kept | None:
+    """What is kept in a track's folder, if it was made by the work of this id."""
+    try:
+        kept = Kept.model_validate_json((place / KEPT_STEMS).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return kept if kept.task_id == task_id else None
+
+
+def begin(place: Path) -> None:
+    """To be called before the stems in a track's folder are written again."""
+    (place / KEPT_STEMS).unlink(missing_ok=True)
+
+
+def commit(place: Path, task_id: str, figures: Figures, stems: Sequence[Stem]) -> None:
+    """Writes down that the stems in a track's folder are whole."""
+    kept = Kept(task_id=task_id, figures=figures, stems=tuple(stems))
+    write_bytes(place / KEPT_STEMS, kept.model_dump_json(indent=1).encode() + b"\n")
+
+
+def unused(stems: Path, current: set[Path]) -> tuple[int, int]:
+    """How many folders hold kept stems that no current row names, and how many are in the layout of version 0.1."""
+    kept = sum(file.parent not in current for file in stems.glob(f"*/*/{KEPT_STEMS}"))
+    return kept, sum(OLD.fullmatch(place.name) is not None and place.is_dir() for place in stems.glob("*"))
