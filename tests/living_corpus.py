@@ -76,10 +76,12 @@ class FilterSeparator:
         for job in jobs:
             type(self).count += 1
             mixture, sample_rate = load(job.path, stream=job.stream)
-            with StemFolder(job.out_folder, STEM_NAMES, sample_rate, len(mixture)) as folder:
-                folder.mixture.append(mixture)
-                folder.add(np.stack(list(self.separate(mixture, sample_rate).values())))
-                yield job, folder.finish()
+            folder = StemFolder(job.out_folder, STEM_NAMES, sample_rate, len(mixture))
+            folder.mixture.append(mixture)
+            folder.add(np.stack(list(self.separate(mixture, sample_rate).values())))
+            separated = folder.finish()
+            folder.close()
+            yield job, separated
 
 
 @contextmanager
