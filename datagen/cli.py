@@ -39,8 +39,9 @@ from datagen.verbs.options import (
     absolute,
 )
 from datagen.verbs.running import close, corpus_of, one_stage, run_stages, shared_out
-from datagen.verbs.terminal import Terminal
+from datagen.verbs.terminal import Terminal, heed_termination, was_stopped
 from datagen.verbs.visible import visible
+from manifests.durable import sentence
 
 app = typer.Typer(
     name="stemwright",
@@ -229,15 +230,21 @@ app.add_typer(listening.models_app, name="models")
 
 
 def main() -> None:
-    """Runs the command line; turns what went wrong into a line and an exit code."""
+    """Runs the command line; turns what went wrong, and what stopped it, into a line and an exit code."""
+    heed_termination()
     try:
         app()
+    except SystemExit as left:
+        if was_stopped(left):
+            _fail("stopped; what was there before is unchanged", 130)
+        raise
     except Exception as error:  # a person at a terminal is helped by a sentence; STEMWRIGHT_TRACEBACK=1 gives the rest
         import os
 
         if os.environ.get("STEMWRIGHT_TRACEBACK"):
             raise
-        _fail(str(error) or type(error).__name__, 2 if isinstance(error, UsageError) else 1)
+        said = sentence(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+        _fail(said, 2 if isinstance(error, UsageError) else 1)
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manifests import quiet
-from manifests.durable import begin, hidden, leftovers, put, remove, write_bytes
+from manifests.durable import begin, hidden, leftovers, naming, put, remove, write_bytes
 from manifests.records import Refused
 
 Audio = npt.NDArray[np.float32]
@@ -334,7 +334,8 @@ class Writer:
             raise ValueError(f"{self.path.name} has {self.num_channels} channels; got a block of {block.shape[0]}")
         self.num_frames += block.shape[1]
         if self.encoding == "wav32f":
-            self._file.write(np.ascontiguousarray(block.T, dtype="<f4").tobytes())
+            with naming(self.path):
+                self._file.write(np.ascontiguousarray(block.T, dtype="<f4").tobytes())
             return
         import soundfile
 

@@ -21,7 +21,8 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -88,6 +89,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Gives errors of the system that name no file (those of a full disk seldom do) the name of the file that was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def make_folder(folder: Path) -> None:
     """Makes a folder with those above it, and syncs the names of the new ones."""
     above = []
@@ -102,9 +114,10 @@ def make_folder(folder: Path) -> None:
 
 def put(temporary: Path, path: Path) -> None:
     """Brings a file that was written and closed under another name to its place."""
-    sync_file(temporary)
-    temporary.replace(path)
-    sync_folder(path.parent)
+    with naming(path):
+        sync_file(temporary)
+        temporary.replace(path)
+        sync_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -129,7 +142,7 @@ class Together:
         """Writes and syncs a file under its hidden name."""
         temporary = begin(path)
         self._written.append((temporary, path))
-        with temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             file.write(data)
             file.flush()
             sync(file.fileno())

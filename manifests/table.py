@@ -90,7 +90,7 @@ def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made
     temporary = durable.begin(path)
     try:
         rows_digest, count = _Digest(record_type), 0
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        with durable.naming(path), pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for chunk in _chunks(rows):
                 writer.write_table(pa.Table.from_pylist(adapter.dump_python(chunk, context="arrow"), schema=schema))
                 rows_digest.add(chunk)
@@ -283,8 +283,9 @@ class Journal:
         """
         rows = tuple(rows)
         line = json.dumps({"task": task_id, "rows": [row.model_dump(mode="json") for row in rows]}, separators=(",", ":"), allow_nan=False)
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
+        with durable.naming(self.path):
+            self._file.write(line.encode() + b"\n")
+            self._file.flush()
         if at_once or not rows or time.monotonic() - self._synced >= SYNC_S:
             durable.sync(self._file.fileno())
             self._synced = time.monotonic()

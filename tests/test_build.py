@@ -179,17 +179,18 @@ def test_planning_from_a_file_leaves_the_separation_as_it_was(tmp_path, songs_fo
     assert "[separation] differs" in done.stderr
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path, songs_folder, options):
+@pytest.mark.parametrize("stopping", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "terminated", "terminal closed"])
+def test_whatever_stops_a_build_says_that_the_same_command_goes_on(stopping, tmp_path, songs_folder, options):
     songs, corpus = songs_folder(3), tmp_path / "corpus"
     process = subprocess.Popen(
         [*COMMAND, "build", songs, corpus, *map(str, options)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests that run in the background inherit its being ignored
+        preexec_fn=partial(signal.signal, stopping, signal.SIG_DFL),  # tests that run in the background inherit its being ignored
     )
     assert process.stdout.readline().startswith("catalog: 3 done")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stopping)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command goes on from there" in said

@@ -1,7 +1,9 @@
 """An export holds a whole dataset as tables: small, the same bytes each time, and nothing about anybody's disk."""
 
+import errno
 import getpass
 import json
+import re
 import zipfile
 
 import pytest
@@ -13,7 +15,7 @@ from datagen.config import check, to_toml
 from datagen.corpus import Corpus, CorpusError
 from datagen.runner import Workers
 from datagen.sharing.export import MANIFEST, TYPES, Fingerprint, SketchRow, _nobodys, export, opened
-from manifests import table
+from manifests import durable, table
 from manifests.records import Estimate, Example, Pair, Stem, Track
 
 CONFIG = "[pairs]\nduration_s = 0.5\n[pairs.mix]\nper_track = 5\n[pairs.removal]\nper_track = 5\neffects = ['eq', 'clip']\n"
@@ -129,6 +131,87 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(place, tmp_path):
     with pytest.raises(CorpusError, match="lies inside the corpus"):
         export(Corpus(place / "corpus"), place / "corpus" / "out", audio=False, workers=Workers())
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def names_in(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+@pytest.fixture(params=["exchanged", "moved"])
+def exchange(request, monkeypatch):
+    """Both ways of taking a place: of file systems that can exchange two names, and of others."""
+    if request.param == "moved":
+        monkeypatch.setattr(durable, "swap", lambda *_: False)
+
+
+def test_what_a_person_adds_to_an_export_stays_when_it_is_written_again(place, tmp_path, exchange):
+    out = tmp_path / "out"
+    assert run("export", place / "corpus", out).exit_code == 0
+    made = names_in(out)
+    (tmp_path / "precious").write_text("keep")
+    for name in ("notes.txt", "dataset/train/mine/take.flac", "dataset/mine.txt"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(name)
+    (out / "linked").symlink_to(tmp_path / "precious")
+    assert run("export", place / "corpus", out).exit_code == 0
+    assert names_in(out) == sorted([*made, "notes.txt", "dataset/train/mine/take.flac", "dataset/mine.txt", "linked"])
+    assert (out / "dataset/train/mine/take.flac").read_text() == "dataset/train/mine/take.flac"
+    assert (out / "linked").is_symlink()
+    assert run("export", place / "corpus", out, "--no-audio").exit_code == 0
+    tables = [name for name in made if not name.startswith("dataset/")]
+    assert names_in(out) == sorted([*tables, "notes.txt", "dataset/train/mine/take.flac", "dataset/mine.txt", "linked"])
+    assert (tmp_path / "precious").read_text() == "keep"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "precious"]
+
+
+def test_an_export_that_fails_leaves_the_earlier_one_and_says_which_file(place, tmp_path, exchange, monkeypatch):
+    out = tmp_path / "out"
+    assert run("export", place / "corpus", out, "--no-audio").exit_code == 0
+    before = {name: (out / name).read_bytes() for name in names_in(out)}
+    sync = durable.os.fsync
+
+    def full(descriptor):
+        if len(list(tmp_path.rglob("*.parquet"))) > len(before) - 3 + 2:  # well after it has begun
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr(durable.os, "fsync", full)
+    failed = run("export", place / "corpus", out)
+    assert isinstance(failed.exception, OSError)
+    assert re.match(
+        r"the disk is full \(writing .*\.parquet\): what was there before is unchanged\. Free some space",
+        durable.sentence(failed.exception),
+    )
+    assert {name: (out / name).read_bytes() for name in names_in(out)} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_export_left_is_removed_and_the_earlier_one_put_back(place, tmp_path):
+    out = tmp_path / "out"
+    assert run("export", place / "corpus", out, "--no-audio").exit_code == 0
+    made = names_in(out)
+    work = tmp_path / ".out.export.part"
+    (work / "new" / "dataset").mkdir(parents=True)
+    (work / "new" / "dataset" / "a.flac").touch()
+    out.replace(work / "old")  # killed between two moves, where names cannot be exchanged
+    (work / "old" / "notes.txt").write_text("mine")
+    assert run("export", place / "corpus", out, "--no-audio").exit_code == 0
+    assert names_in(out) == sorted([*made, "notes.txt"])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    (tmp_path / ".out.export.part").mkdir()
+    (tmp_path / ".out.export.part" / "thesis.doc").touch()
+    assert "move it away" in str(run("export", place / "corpus", out, "--no-audio").exception)
+    assert (tmp_path / ".out.export.part" / "thesis.doc").exists()
+
+
+def test_an_export_named_through_a_link_takes_the_place_that_it_leads_to(place, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").symlink_to(tmp_path / "there")
+    for _ in range(2):
+        assert run("export", place / "corpus", tmp_path / "here", "--no-audio").exit_code == 0
+    assert (tmp_path / "here").is_symlink()
+    assert (tmp_path / "there" / MANIFEST).exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there"]
 
 
 def test_what_is_no_corpus_or_not_finished_is_said(place, tmp_path):

@@ -2,10 +2,12 @@
 
 import contextlib
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from datagen.verbs.terminal import Terminal
+from datagen.verbs.terminal import STOPPING, Terminal, heed_termination
 
 
 def swallowed_ctrl_c():
@@ -42,3 +44,36 @@ def test_a_job_in_the_background_goes_on_ignoring_ctrl_c(heeded):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with pytest.raises(AssertionError, match="went on"):
         stage(2)
+
+
+def test_termination_stops_as_ctrl_c_does_unless_it_is_ignored():
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
+        heed_termination()
+        with pytest.raises(KeyboardInterrupt), Terminal(as_json=True).progress("stage"):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_a_verb_that_is_stopped_says_what_is_there_in_one_line():
+    program = """
+import signal
+from datagen import cli
+
+@cli.app.command()
+def waits():
+    print("ready", flush=True)
+    signal.pause()
+
+cli.main()
+"""
+    process = subprocess.Popen([sys.executable, "-c", program, "waits"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "stemwright: stopped; what was there before is unchanged\n")

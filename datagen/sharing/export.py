@@ -11,14 +11,13 @@ Conventions
     Titles, artists and rights stay: who makes the songs has to be credited.
     What [rights] excludes is left out. The same corpus gives the same bytes; a path that ends in ``.zip`` makes one file of all.
     Fingerprints are taken from the stems, which sum to the mixture, so the songs need not be there.
-    An export is written under a hidden name and renamed when it is whole.
+    An export is built under a hidden name and takes its place when it is whole (``placing``).
 """
 
 from __future__ import annotations
 
 import json
 import platform
-import shutil
 import tempfile
 import zipfile
 from collections import Counter, defaultdict
@@ -36,9 +35,11 @@ from datagen.config import Config, ConfigError
 from datagen.corpus import Corpus, CorpusError
 from datagen.rights import RightsConfig, Uses, admitted, renders_everything, summary
 from datagen.runner import OnProgress, Task, Workers, shared
+from datagen.sharing.placing import clear, copy_synced, replaced
 from datagen.stages import separator_of
-from manifests import __version__, fingerprint, sketch, table
+from manifests import __version__, fingerprint, shards, sketch, table
 from manifests.audio import Audio, blocks, db_to_gain, file_sha256, resampled
+from manifests.durable import begin, make_folder, naming, put, remove, write_bytes
 from manifests.records import ROW_TYPES, AudioFile, Example, Id, Pair, Record, Stem, Track, canonical_json, content_id
 
 R = TypeVar("R", bound=Record)
@@ -105,32 +106,61 @@ def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progr
     An earlier export there is replaced. Raises CorpusError if something else is there, ConfigError if [rights] forbids what is rendered.
     """
     _check_place(corpus, out, audio=audio)
+    out = _resolved(out)
     rows = _allowed_rows(corpus)
     notes = _add_sound_marks(corpus, rows, workers, on_progress)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=_parent(out)) as made:
-        folder = Path(made, "export")
-        folder.mkdir()
-        (folder / "config.toml").write_text(configuration.to_toml(_nobodys(corpus.config)), encoding="utf-8")
-        for name, found in rows.items():
-            of_corpus = corpus.table(name)
-            table.write(folder / f"{name}.parquet", found, TYPES[name], made_from=table.made_from(of_corpus) or "")
-        identity, said = _model(corpus, rows["tracks"], rows["stems"])
-        (folder / README).write_text(_readme(rows, identity), encoding="utf-8")
-        (folder / MANIFEST).write_text(_manifest(folder, rows, identity, corpus), encoding="utf-8")
-        sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-        if audio and corpus.dataset.exists():
-            shutil.copytree(corpus.dataset, folder / "dataset", ignore=shutil.ignore_patterns(".*"))
-        if out.suffix == ".zip":
-            sizes = {out.name: _zip(folder, Path(made, out.name)).stat().st_size}
-            Path(made, out.name).replace(out)
-        else:
-            _put(folder, out, Path(made, "before"))
+    if out.suffix == ".zip":
+        clear(out)
+        with tempfile.TemporaryDirectory(prefix="stemwright-") as made:
+            said = _write_tables(corpus, rows, Path(made))
+            temporary = begin(out)
+            try:
+                with naming(out):
+                    _zip(Path(made), temporary)
+                put(temporary, out)
+            finally:
+                remove([temporary])
+        sizes = {out.name: out.stat().st_size}
+    else:
+        with replaced(out, _names_of(out)) as folder:
+            said = _write_tables(corpus, rows, folder)
+            sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+            if audio and corpus.dataset.exists():
+                copy_synced(corpus.dataset, folder / "dataset")
     return Exported(len(rows["tracks"]), len(rows["pairs"]), len(rows["examples"]), sizes, (*notes, *said))
 
 
-def _parent(out: Path) -> Path:
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    return out.absolute().parent
+def _resolved(out: Path) -> Path:
+    """The place itself, if it was named through a link; the folder that it is in is made."""
+    out = out.resolve()
+    make_folder(out.parent)
+    return out
+
+
+def _write_tables(corpus: Corpus, rows: dict[str, list[Any]], folder: Path) -> tuple[str, ...]:
+    """Writes everything without sound; returns what there is to say about the model."""
+    write_bytes(folder / "config.toml", configuration.to_toml(_nobodys(corpus.config)).encode())
+    for name, found in rows.items():
+        table.write(folder / f"{name}.parquet", found, TYPES[name], made_from=table.made_from(corpus.table(name)) or "")
+    identity, said = _model(corpus, rows["tracks"], rows["stems"])
+    write_bytes(folder / README, _readme(rows, identity).encode())
+    write_bytes(folder / MANIFEST, _manifest(folder, rows, identity, corpus).encode())
+    return said
+
+
+def _names_of(out: Path) -> set[str]:
+    """The paths in an earlier export that it wrote itself, as far as its own tables name them; whatever else is there stays there."""
+    try:
+        named = {MANIFEST, *json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"]}
+        dataset = out / shards.DATASET
+        if dataset.is_dir():
+            paths = {"README.md", "pairs.parquet", "examples.parquet", shards.TABLE}
+            paths |= {shard.path for shard in shards.read(dataset)}
+            paths |= {file.audio.path for example in table.read(dataset / "examples.parquet", Example) for file in example.signals}
+            named |= {f"{shards.DATASET}/{path}" for path in paths}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {MANIFEST, README, "config.toml", *(f"{name}.parquet" for name in TYPES)}
+    return named
 
 
 def _check_place(corpus: Corpus, out: Path, *, audio: bool) -> None:
@@ -143,13 +173,6 @@ def _check_place(corpus: Corpus, out: Path, *, audio: bool) -> None:
         raise CorpusError(f"{out} holds other files and is no earlier export; give an empty or a new folder")
     if out.is_file() and not zipfile.is_zipfile(out):
         raise CorpusError(f"{out} is another file; give a new name")
-
-
-def _put(folder: Path, out: Path, before: Path) -> None:
-    """Puts a whole export in the place of an earlier one."""
-    if out.exists():
-        out.replace(before)
-    folder.replace(out)
 
 
 def _nobodys(config: Config) -> Config:
@@ -337,14 +360,13 @@ def _readme(rows: dict[str, list[Any]], identity: dict[str, Any] | None) -> str:
     )
 
 
-def _zip(folder: Path, path: Path) -> Path:
+def _zip(folder: Path, path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.iterdir()):
             info = zipfile.ZipInfo(file.name, ZIP_TIME)
             info.external_attr = 0o644 << 16
             info.compress_type = zipfile.ZIP_DEFLATED if file.suffix != ".parquet" else zipfile.ZIP_STORED
             archive.writestr(info, file.read_bytes())
-    return path
 
 
 @dataclass(frozen=True)

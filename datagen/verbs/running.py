@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from datagen.verbs.terminal import Terminal
+from manifests.durable import is_full, sentence
 
 if TYPE_CHECKING:
     from datagen.config import Config
@@ -150,7 +151,9 @@ def working(place: Corpus, config: Config) -> Iterator[None]:
             raise typer.Exit(130) from None
         except (typer.Exit, StoppedError):
             raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and is_full(error):  # no fault of the configuration, and no room to put another back
+                raise StoppedError(sentence(error, "what was finished is kept")) from error
             place.restore(before)
             raise
 

@@ -116,22 +116,38 @@ class Terminal:
         yield update
 
 
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+def heed_termination() -> None:
+    """Lets a termination (of a batch system, a container, a closed terminal) stop the program as Ctrl-C does: files whole, a sentence."""
+    for number in STOPPING:
+        if signal.getsignal(number) is signal.SIG_DFL:  # and not ignored, as by nohup
+            signal.signal(number, signal.default_int_handler)
+
+
+def was_stopped(left: SystemExit) -> bool:
+    """Whether the program leaves because of a Ctrl-C or a termination of which nothing has been said yet."""
+    return left.code == 130 and isinstance(getattr(left.__context__, "__cause__", None), KeyboardInterrupt)  # as typer raises it
+
+
 class _Interrupts:
     """Remembers a Ctrl-C until somebody acts on it: libraries with a bare ``except`` at their import swallow it otherwise."""
 
     def __init__(self) -> None:
         self._heard = False
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # and not ignored, as by a job in the background
-        if heeded and threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._hear)
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                if signal.getsignal(number) is signal.default_int_handler:  # and not ignored, as by a job in the background
+                    self._before[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def _hear(self, *_: object) -> None:
         self._heard = True

@@ -24,7 +24,7 @@ from datagen.writers.base import DATASET, complete, loose_task_id, remove_empty,
 from datagen.writers.rows import labels_text
 from manifests import table
 from manifests.audio import Audio, Encoding, file_sha256
-from manifests.durable import begin, put, remove, write_bytes
+from manifests.durable import begin, naming, put, remove, write_bytes
 from manifests.records import Example, Member, Pair, Shard, SignalFile, content_id, seal
 from manifests.shards import JOURNAL, TABLE, Place, Places, in_dataset
 from manifests.written import Facts
@@ -226,7 +226,8 @@ def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Sha
     file = corpus / DATASET / content.path
     temporary = begin(file)
     try:
-        members = assembler.assemble(temporary, content)
+        with naming(file):
+            members = assembler.assemble(temporary, content)
         facts = {"num_bytes": temporary.stat().st_size, "sha256": file_sha256(temporary)}
         put(temporary, file)
     finally:
