@@ -3,7 +3,9 @@
 Conventions
     A mixture is decoded once, into a raw file at the networks' rate: its length, mean and deviation are known before the first segment,
     and every segment can be read from there. Audio is float32 [C, T], stems are [S, C, T].
-    What cannot be used is a Refused with its reason; any other error ends the run, and no track that was under way leaves a file.
+    What goes wrong with one track, a Refused or an error of any library, is that track's outcome, and the others go on. Where the networks
+    fail, each track whose segments were under way is separated once more by itself, so that none is blamed for another.
+    A model that cannot be loaded and a full disk end the run. Whatever happens, no track that was under way leaves a file.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from manifests.audio import Audio, blocks, db_to_gain, probe
+from manifests.durable import is_full
 from manifests.records import Refused
 from separation import schedule
 from separation.kweighting import CHUNK_S, HOPS_PER_S, hop_edges
@@ -146,43 +149,78 @@ def checked_blocks(path: Path | str, sample_rate: int, stream: int, max_channels
 class _Passage:
     """One track under way. ``session`` is None where the mixture is constant and the networks are not asked.
 
-    ``refused`` is set where its stems turn out not to be usable; the rest of them is then dropped.
+    ``failure`` is set where its stems turn out not to be usable; the rest of them is then dropped.
     """
 
     job: Job
     folder: StemFolder
     mixture: Mixture
     session: schedule.Session | None
-    refused: Refused | None = None
+    failure: Exception | None = None
     done_frames: int = 0
 
 
-def run_jobs(
-    separator: DemucsSeparator, jobs: Iterable[Job], on_share: OnShare | None = None
-) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
+Outcome = SeparatedFile | Exception  # of one job: its files, or what went wrong with it
+
+
+class _NetworksFailedError(Exception):
+    """The networks failed on a batch; the cause says how."""
+
+
+def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, Outcome]]:
     """Separates files in a pipeline and yields each as it comes to its end."""
+    separator.load()  # before a job is taken: a model that cannot be loaded must leave what was there
     with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(2) as encoder:
-        pipeline = _Pipeline(separator, jobs, decoder, encoder)
+        pipeline = _Pipeline(separator, decoder, encoder)
         pipeline.on_share = on_share
         try:
-            yield from pipeline.run()
+            yield from pipeline.run(jobs)
         finally:
             pipeline.close()
 
 
 class _Pipeline:
-    def __init__(self, separator: DemucsSeparator, jobs: Iterable[Job], decoder: ThreadPoolExecutor, encoder: ThreadPoolExecutor) -> None:
-        self._separator, self._jobs, self._decoder, self._encoder = separator, iter(jobs), decoder, encoder
+    def __init__(self, separator: DemucsSeparator, decoder: ThreadPoolExecutor, encoder: ThreadPoolExecutor) -> None:
+        self._separator, self._decoder, self._encoder = separator, decoder, encoder
         self.on_share: OnShare | None = None
+        self._jobs: Iterator[Job] = iter(())
         self._open: list[_Passage] = []
-        self._decoding: Future[_Passage | tuple[Job, Refused]] | None = None
+        self._decoding: Future[_Passage | tuple[Job, Exception]] | None = None
         self._finishing: list[tuple[_Passage, Future[SeparatedFile]]] = []
-        self._refused: list[tuple[Job, Refused]] = []
+        self._failed: list[tuple[Job, Exception]] = []
 
-    def run(self) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
         """Drives all jobs to their ends."""
+        self._jobs = iter(jobs)
+        again: list[Job] = []
+        self._decode_next()
+        while self._decoding is not None:
+            try:
+                yield from self._stream()
+            except _NetworksFailedError:
+                again += self._give_up_open()
+        for job in again:
+            self._jobs = iter([job])
+            self._decode_next()
+            try:
+                yield from self._stream()
+            except _NetworksFailedError as error:
+                self._give_up_open()
+                cause = error.__cause__
+                yield job, cause if isinstance(cause, Exception) else error
+        yield from self._ended(0)
+
+    def _give_up_open(self) -> list[Job]:
+        """Drops the tracks whose segments are under way; returns their jobs."""
+        jobs = [passage.job for passage in self._open]
+        for passage in self._open:
+            passage.folder.close()
+        self._open.clear()
+        return jobs
+
+    def _stream(self) -> Iterator[tuple[Job, Outcome]]:
         batch_size = self._separator.batch_size
-        for session, stems in schedule.run(self._sessions(), self._separator.forward, batch_size=batch_size):
+        for session, stems in schedule.run(self._sessions(), self._forward, batch_size=batch_size):
             passage = next(passage for passage in self._open if passage.session is session)
             self._add(passage, passage.mixture.narrow(stems))
             passage.done_frames += stems.shape[-1]
@@ -193,13 +231,21 @@ class _Pipeline:
             yield from self._ended(MAX_FINISHING)
         yield from self._ended(0)
 
+    def _forward(self, network: int, batch: Audio) -> Audio:
+        try:
+            return self._separator.forward(network, batch)
+        except Exception as error:
+            raise _NetworksFailedError from error
+
     def _add(self, passage: _Passage, stems: Audio) -> None:
-        if passage.refused is not None:
+        if passage.failure is not None:
             return
         try:
             passage.folder.add(stems)
-        except Refused as reason:
-            passage.refused = reason
+        except Exception as error:
+            if is_full(error):
+                raise
+            passage.failure = error
 
     def close(self) -> None:
         """Ends what is still under way and removes its files."""
@@ -211,16 +257,14 @@ class _Pipeline:
             if not future.cancel():
                 future.exception()
             passage.folder.close()
-        for passage in self._open:
-            passage.folder.close()
+        self._give_up_open()
 
     def _sessions(self) -> Iterator[schedule.Session]:
-        self._decode_next()
         while self._decoding is not None:
             outcome = self._decoding.result()
             self._decode_next()
             if not isinstance(outcome, _Passage):
-                self._refused.append(outcome)
+                self._failed.append(outcome)
                 continue
             self._open.append(outcome)
             if outcome.session is None:
@@ -232,7 +276,7 @@ class _Pipeline:
         job = next(self._jobs, None)
         self._decoding = None if job is None else self._decoder.submit(self._decode, Job(*job))
 
-    def _decode(self, job: Job) -> _Passage | tuple[Job, Refused]:
+    def _decode(self, job: Job) -> _Passage | tuple[Job, Exception]:
         separator = self._separator
         folder: StemFolder | None = None
         try:
@@ -247,31 +291,31 @@ class _Pipeline:
         except BaseException as error:
             if folder is not None:
                 folder.close()
-            if isinstance(error, Refused):
+            if isinstance(error, Exception):
                 return job, error
             raise
 
     def _write_silence(self, passage: _Passage) -> None:
         for start in range(0, passage.mixture.num_frames, BLOCK_FRAMES):
             count = min(BLOCK_FRAMES, passage.mixture.num_frames - start)
-            passage.folder.add(np.zeros((len(self._separator.stem_names), passage.folder.num_channels, count), np.float32))
+            self._add(passage, np.zeros((len(self._separator.stem_names), passage.folder.num_channels, count), np.float32))
         self._finish(passage)
 
     def _finish(self, passage: _Passage) -> None:
         self._open.remove(passage)
-        if passage.refused is not None:
+        if passage.failure is not None:
             passage.folder.close()
-            self._refused.append((passage.job, passage.refused))
+            self._failed.append((passage.job, passage.failure))
             return
         self._finishing.append((passage, self._encoder.submit(passage.folder.finish)))
 
-    def _ended(self, allowed: int) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
+    def _ended(self, allowed: int) -> Iterator[tuple[Job, Outcome]]:
         """Yields what has ended; waits until at most ``allowed`` tracks are still being encoded."""
-        yield from self._refused
-        self._refused.clear()
+        yield from self._failed
+        self._failed.clear()
         while self._finishing and (len(self._finishing) > allowed or self._finishing[0][1].done()):
             passage, future = self._finishing[0]
-            result = future.result()
+            error = future.exception()
             self._finishing.pop(0)
             passage.folder.close()
-            yield passage.job, result
+            yield passage.job, error if isinstance(error, Exception) else future.result()

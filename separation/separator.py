@@ -29,7 +29,7 @@ from manifests.folders import cache_folder
 from manifests.records import Refused
 from separation import checkpoints, schedule
 from separation.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
-from separation.pipeline import BLOCK_FRAMES, Held, Job, Mixture, OnShare, checked_blocks, run_jobs
+from separation.pipeline import BLOCK_FRAMES, Held, Job, Mixture, OnShare, Outcome, checked_blocks, run_jobs
 from separation.precision import Trial, bf16_is_better, error_db, probe_signal, processor_has_bf16
 from separation.stem_files import SeparatedFile, StemFolder
 
@@ -246,6 +246,10 @@ class DemucsSeparator:
         count = len(self.stem_names)
         return self.checkpoint.weights or ((1.0,) * count,) * len(self.checkpoint.members)
 
+    def load(self) -> None:
+        """Loads the networks now. Raises ModelError if they cannot be."""
+        _ = self._engines
+
     def forward(self, network: int, batch: Audio) -> Audio:
         """Runs one network of the bag on [B, C, T] -> [B, S, C, T] with the stems for which it counts."""
         return self._engines[1][network].forward(batch)
@@ -283,15 +287,14 @@ class DemucsSeparator:
         Raises Refused if the file cannot be used.
         """
         [(_, result)] = self.separate_files([Job(path, out_folder, stream)])
-        if isinstance(result, Refused):
+        if isinstance(result, Exception):
             raise result
         return result
 
-    def separate_files(self, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
+    def separate_files(self, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, Outcome]]:
         """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
-        track share a batch with the first of the next. Refused files are yielded with their reason, in the order in which they come to an
-        end. ``on_share(job, share)`` is told after each segment how much of a file is done."""
-        _ = self.engine  # says what to do where it cannot be used, before anything is touched
+        track share a batch with the first of the next. A file that cannot be separated is yielded with the error that says why; all in the
+        order in which they come to an end. ``on_share(job, share)`` is told after each segment how much of a file is done."""
         yield from run_jobs(self, jobs, on_share)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import pickle
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from tiny_model import SIX, build_tiny, write_tiny_model
 
 from manifests import audio
 from manifests.records import Refused
-from separation import engines, hybrid, precision, schedule
+from separation import engines, hybrid, pipeline, precision, schedule, stem_files
 from separation.checkpoints import ModelError
 from separation.engines import TorchEngine
 from separation.separator import DemucsSeparator, Job, ReferenceStems, load_networks
@@ -259,21 +261,107 @@ def test_stems_that_are_not_finite_refuse_their_track_only(separator, noise, tmp
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["1"]
 
 
-def test_a_failure_on_the_way_leaves_no_file(separator, noise, tmp_path, monkeypatch):
-    audio.save(tmp_path / "song.flac", noise(2, 3 * SEGMENT), RATE)
-    jobs = [Job(tmp_path / "song.flac", tmp_path / "out" / str(number)) for number in range(3)]
+@pytest.fixture
+def three(noise, tmp_path):
+    """Jobs for three songs, the second of which is mono and twice as long."""
+    for number in range(3):
+        audio.save(tmp_path / f"{number}.flac", noise(2 - number % 2, (1 + number % 2) * SEGMENT + 99, seed=number), RATE)
+    return [Job(tmp_path / f"{number}.flac", tmp_path / "out" / str(number)) for number in range(3)]
+
+
+def fails_on_mono(what, error):
+    """A method of a stem folder that fails for a mono song."""
+
+    def failing(self, *given):
+        if self.num_channels == 1:
+            raise error
+        return what(self, *given)
+
+    return failing
+
+
+@pytest.mark.parametrize("error", [RuntimeError("std::bad_alloc"), MemoryError(), ZeroDivisionError("no")], ids=lambda error: repr(error))
+@pytest.mark.parametrize("where", ["decoding", "taking stems", "writing"])
+def test_an_error_of_any_library_is_the_outcome_of_its_track_alone(separator, three, tmp_path, monkeypatch, where, error):
+    if where == "decoding":
+        checked = pipeline.checked_blocks
+        failing = lambda path, *given: (_ for _ in ()).throw(error) if path.name == "1.flac" else checked(path, *given)  # noqa: E731
+        monkeypatch.setattr(pipeline, "checked_blocks", failing)
+    else:
+        name = "add" if where == "taking stems" else "finish"
+        monkeypatch.setattr(pipeline.StemFolder, name, fails_on_mono(getattr(pipeline.StemFolder, name), error))
+    results = {Path(job.path).name: result for job, result in separator.separate_files(three)}
+    assert results["1.flac"] is error
+    assert all(len(results[name]) == 5 for name in ("0.flac", "2.flac"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0", "2"]
+
+
+@pytest.mark.parametrize("times", [1, 10**9], ids=["once", "always"])
+def test_networks_that_fail_cost_only_the_track_that_they_fail_on_by_itself(models, three, tmp_path, monkeypatch, times):
+    undisturbed = dict(
+        DemucsSeparator("htdemucs", models, device="cpu").separate_files(job._replace(out_folder=tmp_path / job.path.stem) for job in three)
+    )
+    expected = {job.path.name: {name: file.sha256 for name, file in result.files.items()} for job, result in undisturbed.items()}
+    separator = DemucsSeparator("htdemucs", models, device="cpu", batch_size=3)
     exact, calls = separator.forward, []
 
     def failing(network, batch):
-        calls.append(network)
-        if len(calls) == 3:
-            raise MemoryError("no more")
+        if any(np.array_equal(one[0], one[1]) for one in batch) and len(calls) < times:
+            calls.append(network)
+            raise RuntimeError("out of memory")
         return exact(network, batch)
 
     monkeypatch.setattr(separator, "forward", failing)
-    with pytest.raises(MemoryError):
-        list(separator.separate_files(jobs))
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    results = {job.path.name: result for job, result in separator.separate_files(three)}
+    lost = {name for name, result in results.items() if isinstance(result, Exception)}
+    assert lost == (set() if times == 1 else {"1.flac"})
+    for name in expected.keys() - lost:
+        assert {stem: file.sha256 for stem, file in results[name].files.items()} == expected[name]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"0", "1", "2"} - {name[0] for name in lost}
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_a_full_disk_leaves_no_file_of_a_track_under_way(separator, three, tmp_path, monkeypatch):
+    close, append = stem_files.RawAudio.close, stem_files.RawAudio.append
+
+    def full(self, *given):
+        if self.num_frames > SEGMENT // 2 and self.path.name == "0.raw":
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
+        append(self, *given)
+
+    def closed(self):  # what was buffered does not fit either
+        close(self)
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
+
+    monkeypatch.setattr(stem_files.RawAudio, "append", full)
+    monkeypatch.setattr(stem_files.RawAudio, "close", closed)
+    with pytest.raises(OSError, match="No space left"):
+        list(separator.separate_files(three))
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_model_that_cannot_be_loaded_takes_no_job(models, three, monkeypatch):
+    separator, taken = DemucsSeparator("htdemucs", models, device="cpu"), []
+    monkeypatch.setattr("separation.separator.load_networks", lambda _: (_ for _ in ()).throw(ModelError("damaged")))
+    with pytest.raises(ModelError, match="damaged"):
+        list(separator.separate_files(taken.append(job) or job for job in three))
+    assert taken == []
+
+
+def test_what_killed_runs_left_of_songs_that_are_gone_is_removed_and_nothing_else(tmp_path):
+    stems = tmp_path / "stems"
+    for name in ("model/gone/.separating/0.raw", "model/gone/.separating/.drums.flac.12.part", "kept/.separating/mixture.raw"):
+        (stems / name).parent.mkdir(parents=True, exist_ok=True)
+        (stems / name).touch()
+    for name in ("kept/drums.flac", "theirs/.separating/thesis.doc"):
+        (stems / name).parent.mkdir(parents=True, exist_ok=True)
+        (stems / name).touch()
+    (stems / "linked").mkdir()
+    (stems / "linked" / ".separating").symlink_to(stems / "kept")
+    stem_files.clear_all_work(stems)
+    left = sorted(path.relative_to(stems).as_posix() for path in stems.rglob("*") if path.is_file())
+    assert left == ["kept/drums.flac", "theirs/.separating/thesis.doc"]
+    assert not (stems / "model" / "gone").exists()
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(separator, noise, tmp_path):

@@ -31,7 +31,7 @@ from datagen.stages.kept_stems import begin as begin_again
 from manifests import __version__, audio, catalog
 from manifests.records import Record, Refused, Stem, Track, content_id, seal
 from separation.engines import Precision
-from separation.pipeline import Job, OnShare
+from separation.pipeline import Job, OnShare, Outcome
 from separation.quality import Limits, judge
 from separation.separator import DemucsSeparator, ReferenceStems
 from separation.stem_files import SeparatedFile, clear_all_work
@@ -213,13 +213,13 @@ class Separation:
             raise StoppedError(stopped.fatal or f"separation ended early: {stopped.reason}") from error
         yield from refused
 
-    def _result(self, task: Task, separated: SeparatedFile | Refused) -> Result:
+    def _result(self, task: Task, separated: Outcome) -> Result:
         try:
-            if isinstance(separated, Refused):
+            if isinstance(separated, Exception):
                 raise separated
             return Result(task, tuple(self._rows(task, self.separator.origin, separated)))
-        except Refused as reason:
-            return failed(task, reason)
+        except Exception as error:  # of whatever library, on this track: the others go on
+            return failed(task, error)
 
     def _check_sources(self, track: Track) -> None:
         for file in (track.audio, *(stem.audio for stem in track.references)):
