@@ -18,6 +18,7 @@ import typer
 from datagen.usage import UsageError
 from datagen.verbs import checking, demonstration, editing, fitting, listening, reporting, sharing
 from datagen.verbs.options import (
+    AgainOption,
     ConfigOption,
     CorpusArgument,
     DaskOption,
@@ -32,13 +33,14 @@ from datagen.verbs.options import (
     ModelOption,
     OfflineOption,
     PrecisionOption,
+    ResetOption,
     SeedOption,
     SeparatorOption,
     SongsArgument,
     TrustPickleOption,
     absolute,
 )
-from datagen.verbs.running import close, corpus_of, one_stage, run_stages, shared_out
+from datagen.verbs.running import Asked, Separating, close, corpus_of, one_stage, run_stages, shared_out
 from datagen.verbs.terminal import Terminal, heed_termination, was_stopped
 from datagen.verbs.visible import visible
 from manifests.durable import sentence
@@ -74,6 +76,8 @@ def build(
     songs: SongsArgument,
     corpus: CorpusArgument,
     config: ConfigOption = None,
+    reset: ResetOption = None,
+    again: AgainOption = False,
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     kind: KindOption = None,
@@ -104,7 +108,7 @@ def build(
     separation |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
     changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind}, "separation": separation}
     changes["dataset"] = {"format": dataset_format}
-    with corpus_of(place, songs, config, changes):
+    with corpus_of(terminal, place, songs, Asked(changes, config, reset or ()), Separating(again, offline, trust_pickle)):
         run = run_stages(
             terminal,
             place,
@@ -125,6 +129,7 @@ def catalog(
     songs: SongsArgument,
     corpus: CorpusArgument,
     config: ConfigOption = None,
+    reset: ResetOption = None,
     jobs: JobsOption = 1,
     kind: KindOption = None,
     as_json: JsonOption = False,
@@ -137,7 +142,7 @@ def catalog(
     from datagen.corpus import Corpus
 
     terminal, place = Terminal(as_json), Corpus(corpus)
-    with corpus_of(place, songs, config, {"songs": {"kind": kind}}):
+    with corpus_of(terminal, place, songs, Asked({"songs": {"kind": kind}}, config, reset or ())):
         summaries = run_stages(terminal, place, [("catalog", shared_out(stages.run_catalog, jobs, None))])
     close(terminal, place, "catalog", summaries)
 
@@ -152,6 +157,8 @@ def separate(
     engine: EngineOption = None,
     precision: PrecisionOption = None,
     input_lufs: InputLufsOption = None,
+    reset: ResetOption = None,
+    again: AgainOption = False,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     as_json: JsonOption = False,
@@ -169,13 +176,19 @@ def separate(
         "separate",
         partial(stages.run_separate, offline=offline, trust_pickle=trust_pickle),
         as_json,
-        changes={"separation": options},
+        Asked({"separation": options}, reset=reset or ()),
+        Separating(again, offline, trust_pickle),
     )
 
 
 @app.command()
 def estimate(
-    corpus: CorpusArgument, config: ConfigOption = None, jobs: JobsOption = 1, dask: DaskOption = None, as_json: JsonOption = False
+    corpus: CorpusArgument,
+    config: ConfigOption = None,
+    reset: ResetOption = None,
+    jobs: JobsOption = 1,
+    dask: DaskOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure the balance, place and activity of every stem, and what else the recipes of the configuration need (tempo and key, say).
 
@@ -183,18 +196,20 @@ def estimate(
     """
     from datagen import stages
 
-    one_stage(corpus, "estimate", shared_out(stages.run_estimate, jobs, dask), as_json, config=config)
+    one_stage(corpus, "estimate", shared_out(stages.run_estimate, jobs, dask), as_json, Asked(file=config, reset=reset or ()))
 
 
 @app.command()
-def plan(corpus: CorpusArgument, config: ConfigOption = None, seed: SeedOption = None, as_json: JsonOption = False) -> None:
+def plan(
+    corpus: CorpusArgument, config: ConfigOption = None, reset: ResetOption = None, seed: SeedOption = None, as_json: JsonOption = False
+) -> None:
     """Draw every pair and write it down; touches no audio.
 
     Example: stemwright plan corpus --seed 7
     """
     from datagen import stages
 
-    one_stage(corpus, "plan", stages.run_plan, as_json, changes={"": {"seed": seed}}, config=config)
+    one_stage(corpus, "plan", stages.run_plan, as_json, Asked({"": {"seed": seed}}, config, reset or ()))
 
 
 @app.command()
@@ -214,7 +229,7 @@ def render(
     from datagen import stages
 
     changes = {"dataset": {"format": dataset_format}}
-    one_stage(corpus, "render", shared_out(stages.run_render, jobs, dask), as_json, changes=changes)
+    one_stage(corpus, "render", shared_out(stages.run_render, jobs, dask), as_json, Asked(changes))
 
 
 app.command()(checking.check)

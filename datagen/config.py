@@ -27,6 +27,11 @@ class SongsConfig(Section):
 
     folder: str = Field(".", description="the songs folder, or a CSV file; absolute, or relative to where the command is run")
     kind: Literal["auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq"] = "auto"
+    ignore: tuple[str, ...] = Field(
+        (),
+        description='files that are no songs: patterns of their paths in the songs folder, such as "*.txt.mp3" or "demo/*", or names of '
+        "folders. They are counted in a note, and are no rejected songs",
+    )
     shares: SplitShares = Field(
         default_factory=SplitShares, description="how the artists are divided where the data set has no split of its own"
     )
@@ -156,19 +161,24 @@ def check(values: dict[str, Any], *, where: str) -> Config:
 
 def read(path: Path) -> Config:
     """Reads and checks a TOML file. A relative model folder or profile is relative to the file."""
+    return check(read_values(path), where=str(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The keys that a TOML file names, not checked yet; a relative model folder or profile is made relative to the file."""
     try:
-        config = parse(path.read_text(encoding="utf-8"), where=str(path))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error.reason}") from error
-    changes: dict[str, Any] = {}
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
     for section, key in (("separation", "model_folder"), ("estimate", "profile")):
-        part: Section = getattr(config, section)
-        if (given := getattr(part, key)) is not None:
-            place = str((path.parent / Path(given).expanduser()).resolve())
-            changes[section] = part.model_copy(update={key: place})
-    return config.model_copy(update=changes)
+        part = values.get(section)
+        if isinstance(part, dict) and isinstance(part.get(key), str):
+            values[section] = {**part, key: str((path.parent / Path(part[key]).expanduser()).resolve())}
+    return values
 
 
 def to_toml(config: Config) -> str:
@@ -197,18 +207,19 @@ def _explain(problem: Any) -> str:
         return f"{key}: {message}" if key else message
     if problem["type"] != "extra_forbidden":
         return f"{key}: {problem['msg']}; got {problem['input']!r}"
-    known = list(_keys(Config))
+    known = keys(Config)
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
         name for name in known if name.split(".")[-1] == key.split(".")[-1]
     ]
     return f"unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
 
 
-def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+def keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """The keys and sections that a section may have, each with its path."""
     found = []
     for name, field in section.model_fields.items():
         kind = field.annotation
         found.append(prefix + name)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            found += _keys(kind, f"{prefix}{name}.")
+            found += keys(kind, f"{prefix}{name}.")
     return found

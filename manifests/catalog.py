@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from manifests import audio
-from manifests.listing import KINDS, Candidate, Found, artist_and_title, find, songs_root
+from manifests.listing import KINDS, Candidate, Found, artist_and_title, find, matches, songs_root
 from manifests.names import inside
 from manifests.records import AudioFile, Record, ReferenceStem, Refused, Split, Track, content_id, track_id
 from manifests.truncation import missing_frames
@@ -37,6 +37,7 @@ __all__ = [
     "drop_duplicates",
     "find",
     "inspect",
+    "matches",
     "resolve",
     "songs_root",
     "source_changed",

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import fnmatch
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -54,17 +55,29 @@ class Candidate(Record):
 
 @dataclass(frozen=True)
 class Found:
-    """What ``find`` found: the folder that paths are relative to, the recordings, and (path, reason) of what cannot be one."""
+    """What ``find`` found: the folder that paths are relative to, the recordings, (path, reason) of what cannot be one, and the paths of
+    what was to be ignored.
+    """
 
     songs: Path
     candidates: tuple[Candidate, ...]
     refused: tuple[tuple[str, str], ...]
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass
 class _Listing:
     candidates: list[Candidate] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    ignore: tuple[str, ...] = ()
+    ignored: set[str] = field(default_factory=set)
+
+    def ignores(self, path: str) -> bool:
+        """Whether a file, by its path in the songs folder, is to be passed over; remembers it."""
+        if not matches(path, self.ignore):
+            return False
+        self.ignored.add(_printable(path))
+        return True
 
     def refuse(self, path: str, reason: str) -> None:
         self.refused.append((_printable(path), reason))
@@ -75,9 +88,18 @@ def songs_root(songs: Path) -> Path:
     return songs.parent if songs.suffix.lower() == ".csv" and not songs.is_dir() else songs
 
 
-def find(songs: Path, *, kind: str = "auto", csv: Path | None = None) -> Found:
+def matches(path: str, patterns: Iterable[str]) -> bool:
+    """Whether a path, its name, or a folder on its way matches a shell pattern, whatever its case; ``*`` also stands for slashes."""
+    place = PurePosixPath(path.casefold())
+    names = (str(place), place.name, *(str(parent) for parent in place.parents), *(parent.name for parent in place.parents))
+    wanted = [pattern.casefold().rstrip("/") for pattern in patterns]
+    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in wanted for name in names if name not in ("", "."))
+
+
+def find(songs: Path, *, kind: str = "auto", csv: Path | None = None, ignore: Sequence[str] = ()) -> Found:
     """Lists the recordings of a folder, or of a CSV (``songs`` itself, or ``csv`` with paths below ``songs``), sorted by path.
 
+    Files that match a pattern of ``ignore`` (see ``matches``) are passed over, as mixtures and as stems.
     Nothing is decoded. Raises ValueError if the place does not exist, the kind is unknown, or the CSV has no such columns.
     """
     songs = Path(songs)
@@ -93,7 +115,7 @@ def find(songs: Path, *, kind: str = "auto", csv: Path | None = None) -> Found:
         raise ValueError(f"{root} is a file; expected a folder of songs or a CSV file that lists them")
     if (kind == "csv") != (csv is not None) and kind != "auto":
         raise ValueError(f"kind {kind!r} {'needs a CSV file' if csv is None else 'takes a folder'}; got {csv or songs}")
-    listing = _Listing()
+    listing = _Listing(ignore=tuple(ignore))
     if csv is not None:
         _from_csv(root, csv, listing)
     else:
@@ -105,7 +127,9 @@ def find(songs: Path, *, kind: str = "auto", csv: Path | None = None) -> Found:
             "musdb18hq": _from_musdb18hq,
         }
         listers[_kind_of(root) if kind == "auto" else kind](root, listing)
-    return Found(root, tuple(sorted(listing.candidates, key=lambda found: found.path)), tuple(sorted(listing.refused)))
+    candidates = [found for found in listing.candidates if not listing.ignores(found.path)]
+    refused = [found for found in listing.refused if not listing.ignores(found[0])]
+    return Found(root, tuple(sorted(candidates, key=lambda found: found.path)), tuple(sorted(refused)), tuple(sorted(listing.ignored)))
 
 
 def _kind_of(root: Path) -> str:
@@ -282,6 +306,8 @@ def _is_sound(root: Path, folder: Path, entry: os.DirEntry[str], listing: _Listi
     if Path(entry.name).suffix.lower() not in audio.READABLE_SUFFIXES:
         return False
     path = _below(root, folder, entry.name)
+    if listing.ignores(path):
+        return False
     if _is(entry.is_dir):
         reason = "a folder, not a sound file (what lies in it is read)"
     elif not _is(entry.is_file):

@@ -31,6 +31,7 @@ from manifests.audio import file_sha256
 from manifests.names import HIGHEST_RATE, LOWEST_RATE, checked_name
 from manifests.records import RESIDUAL
 
+_SUFFIXES = (".yaml", ".safetensors", ".th")  # of the files that a model's name may be that of
 MODELS_VARIABLE = "STEMWRIGHT_MODELS"
 PACKAGE_FOLDER = Path(__file__).resolve().parent / "models"
 BUNDLED = "bundled"
@@ -166,6 +167,23 @@ def find(name: str, *, model_folder: Path | str | None = None, offline: bool = F
         if (found := read_folder(folder, name.split("/")[-1], trust_pickle=trust_pickle)) is not None:
             return found
     raise WeightsUnavailable(f"no weights of model {name!r}: looked in {', then '.join(tried)}. {_ways_out(name)}")
+
+
+def nearly_known(name: str, *, model_folder: Path | str | None = None) -> str | None:
+    """The known model that a name is nearly that of, though no model is called so; None for a name that may well be one.
+
+    Asks no network: known are the published models and those in the folders. ``hf://OWNER/NAME`` is always taken as it is.
+    """
+    import difflib
+
+    if "/" in name or any((folder / f"{name}{suffix}").exists() for folder in _folders(name, model_folder) for suffix in _SUFFIXES):
+        return None
+    known = [path.stem for folder in _folders(BUNDLED, model_folder) for path in sorted(folder.glob("*.yaml"))]
+    known += [] if model_folder is not None else [BUNDLED, *PUBLISHED]
+    if name in known or (model_folder is None and _cached_folder(name) is not None):
+        return None
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return nearest[0] if nearest else None
 
 
 def _folders(name: str, model_folder: Path | str | None) -> list[Path]:

@@ -61,12 +61,13 @@ class RecipeConfig(Section):
 def filled_in(values: Any, presets: Mapping[str, Mapping[str, Any]]) -> Any:
     """The keys of a section with those of its ``preset`` beneath them: what is given wins, table within table."""
     preset = values.get("preset") if isinstance(values, dict) else None
-    return _over(presets[preset], values) if isinstance(preset, str) and preset in presets else values
+    return over(presets[preset], values) if isinstance(preset, str) and preset in presets else values
 
 
-def _over(beneath: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def over(beneath: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given, and beneath it what it leaves out, table within table."""
     nested = [key for key, value in given.items() if isinstance(value, dict) and isinstance(beneath.get(key), dict)]
-    both = {key: _over(beneath[key], given[key]) for key in nested}
+    both = {key: over(beneath[key], given[key]) for key in nested}
     return {**beneath, **given, **both}
 
 

@@ -17,9 +17,10 @@ from manifests.records import Refused, Rejected, Track, seal
 def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
     """Finds the songs, decodes each once, and writes the table of tracks."""
     config, songs = corpus.config, Path(corpus.config.songs.folder)
-    found = catalog.find(songs, kind=config.songs.kind)
+    found = catalog.find(songs, kind=config.songs.kind, ignore=config.songs.ignore)
     if not found.candidates and not found.refused:
-        raise CorpusError(f"no recordings in {songs} (looked for kind {config.songs.kind!r}). Is a drive not mounted?")
+        ignored = f", and {len(found.ignored)} ignored as songs.ignore says" if found.ignored else ""
+        raise CorpusError(f"no recordings in {songs} (looked for kind {config.songs.kind!r}{ignored}). Is a drive not mounted?")
     root, shares = corpus.songs, config.songs.shares
     tasks, unreadable = [], list(found.refused)
     for candidate in found.candidates:
@@ -39,7 +40,14 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     outcome.rejected += [
         seal(Rejected, stage="catalog", row_id=path, subject=path, reason=reason) for path, reason in (*unreadable, *duplicates)
     ]
-    return finished(corpus, stage, outcome)
+    return finished(corpus, stage, outcome, notes=_ignored(config.songs.ignore, found.ignored))
+
+
+def _ignored(patterns: Sequence[str], paths: Sequence[str]) -> tuple[str, ...]:
+    """What a person should know about files that were passed over, and about patterns that nothing matches."""
+    idle = [pattern for pattern in patterns if not any(catalog.matches(path, (pattern,)) for path in paths)]
+    notes = [f"{len(paths)} file{'' if len(paths) == 1 else 's'} ignored, as songs.ignore says"] if paths else []
+    return (*notes, *(f"nothing matches the pattern {pattern!r} of songs.ignore" for pattern in idle))
 
 
 def _is_as_before(row: Track, before: Track | None) -> bool:

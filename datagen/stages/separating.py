@@ -54,7 +54,7 @@ def run_separate(
     clear_all_work(corpus.folder / STEMS)
     separator = separator_of(config, offline=offline, trust_pickle=trust_pickle, auto_precision=auto_precision)
     separation = Separation(corpus, separator, config)
-    tasks = tasks_of(corpus, separator)
+    tasks = tasks_of(corpus, separator, config)
     settled = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
     stage = Stage("separate", corpus.folder, "stems", Stem)
     outcome = run_tasks(stage, [task for task in tasks if task.id not in settled], separation.do, separation.tracked(on_progress))
@@ -67,9 +67,9 @@ def run_separate(
     return finished(corpus, stage, outcome, notes=_unused(corpus, {separation.place(task.payload[0]) for task in tasks}))
 
 
-def tasks_of(corpus: Corpus, separator: DemucsSeparator) -> list[Task]:
+def tasks_of(corpus: Corpus, separator: DemucsSeparator, config: Config) -> list[Task]:
     """One task for each track; its payload is (the track, its own stems or None). Its id is over what was asked, not over a machine."""
-    config, tasks = corpus.config, []
+    tasks = []
     for track in corpus.rows("tracks", Track):
         own = _own_stems(track, config, corpus.songs)
         task_id = content_id({"track": track.id, "separator": _identity(track, own, separator, config), "version": __version__})

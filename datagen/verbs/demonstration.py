@@ -34,7 +34,7 @@ def demo(
     terminal, place = Terminal(as_json), Corpus(corpus)
     config = configuration(excerpt_folder())
     place.check_free(config)
-    with working(place, config):
+    with working(terminal, place, config):
         summaries = run_stages(
             terminal,
             place,

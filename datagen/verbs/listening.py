@@ -18,7 +18,7 @@ from datagen.verbs.options import (
     PrecisionOption,
     TrustPickleOption,
 )
-from datagen.verbs.running import exit_code
+from datagen.verbs.running import check_model, exit_code
 from datagen.verbs.terminal import Terminal
 
 
@@ -112,6 +112,7 @@ def separator_for(model: str, model_folder: Path | None, how: dict[str, str | No
 
     given = {key: value for key, value in how.items() if value is not None}
     section = check({"separation": given}, where="the options").separation
+    check_model(model, model_folder)
     separator = DemucsSeparator(
         model, model_folder, section.device, section.precision, section.engine, offline=offline, trust_pickle=trust_pickle
     )

@@ -9,8 +9,18 @@ import typer
 
 SongsArgument = Annotated[Path, typer.Argument(help="Folder of songs, a CSV file, or a MUSDB18 / MUSDB18-HQ folder.", show_default=False)]
 CorpusArgument = Annotated[Path, typer.Argument(help="Corpus folder.", show_default=False)]
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; what it leaves out keeps its default.")]
-JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that work at the same time.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="TOML file; it changes the keys that it names. All others stay as the corpus has them."),
+]
+ResetOption = Annotated[
+    list[str] | None,
+    typer.Option("--reset", metavar="KEY", help="Key or section of the configuration that gets its default again, e.g. separation.model."),
+]
+AgainOption = Annotated[bool, typer.Option("--again", help="Separate again what has stems, if the settings ask for others.")]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, help="Processes that work at the same time; separation uses all cores, or the GPU, by itself.")
+]
 DaskOption = Annotated[str | None, typer.Option("--dask", help="Address of a dask scheduler to work on instead, e.g. tcp://10.0.0.1:8786.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 KindOption = Annotated[str | None, typer.Option(help="What SONGS is: auto, folder, csv, stems, multitracks, musdb18, musdb18hq.")]

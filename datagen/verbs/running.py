@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,24 @@ if TYPE_CHECKING:
     from datagen.corpus import Corpus
     from datagen.stages import Summary
     from datagen.stages.counting import SongCounts
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command asks to change in the configuration: keys by section (None: not given), those of a file, and keys to set back."""
+
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    file: Path | None = None
+    reset: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Separating:
+    """What a verb that separates was told about it: whether stems may be made again, and how weights may be had."""
+
+    again: bool = False
+    offline: bool = False
+    trust_pickle: bool = False
 
 
 def run_stages(terminal: Terminal, corpus: Corpus, stages: Sequence[tuple[str, Callable[..., Summary]]]) -> list[Summary]:
@@ -74,45 +92,44 @@ def exit_code(done: int, rejected: int, wrong: int = 0) -> int:
     return 3 if rejected else 0
 
 
-def _configured(corpus: Corpus, config_path: Path | None, changes: dict[str, dict[str, Any]]) -> Config:
-    """The configuration to run with: the file that is given, else the corpus's own, else the defaults; with the options of the command."""
+def _configured(corpus: Corpus, asked: Asked) -> Config:
+    """The configuration to run with: the corpus's own, else the defaults, with what the command asks to change."""
     from datagen import config as configuration
+    from datagen.changes import changed
 
-    if config_path is not None:
-        config = configuration.read(config_path)
-        if corpus.config_path.exists() and "songs" not in changes:
-            config = _pairs_of(config, corpus.config, config_path)
-    else:
-        config = corpus.config if corpus.config_path.exists() else configuration.Config()
-    values = configuration.plain(config)
-    asked = changes.get("songs", {}).get("folder")
-    if (
-        asked
-        and config_path is not None
-        and "folder" in config.songs.model_fields_set
-        and Path(config.songs.folder).resolve() != Path(asked)
-    ):
+    there = corpus.config_path.exists()
+    kept = corpus.config if there else configuration.Config()
+    folder = asked.options.get("songs", {}).get("folder")
+    named = configuration.read_values(asked.file).get("songs", {}) if asked.file else {}
+    if folder and isinstance(named, dict) and "folder" in named and Path(str(named["folder"])).resolve() != Path(folder):
         raise configuration.ConfigError(
-            f"{config_path}: songs.folder is {config.songs.folder!r}, but the command says {asked}; strike one of them"
+            f"{asked.file}: songs.folder is {named['folder']!r}, but the command says {folder}; strike one of them"
         )
-    for section, options in changes.items():
-        given = {key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value is not None}
-        values = {**values, **given} if section == "" else {**values, section: {**values[section], **given}}
-    return configuration.check(values, where="the options")
+    config = changed(kept, file=asked.file, options=asked.options, reset=asked.reset)
+    if (config.separation.model, config.separation.model_folder) != (kept.separation.model, kept.separation.model_folder) or not there:
+        check_model(config.separation.model, config.separation.model_folder)
+    return config
 
 
-def _pairs_of(given: Config, kept: Config, path: Path) -> Config:
-    """The corpus's configuration with seed, estimate, pairs and rights of a file. Raises ConfigError if it would change more than that."""
+def check_model(name: str, model_folder: Path | str | None) -> None:
+    """Raises ConfigError if a model's name is nearly that of a known one: nothing is downloaded, or looked for, for a slip of the pen."""
+    from datagen.config import ConfigError
+    from separation.checkpoints import nearly_known
+
+    if (meant := nearly_known(name, model_folder=model_folder)) is not None:
+        raise ConfigError(f"there is no model {name!r}; did you mean {meant!r}? `stemwright models` lists them")
+
+
+def _check_only(kept: Config, config: Config, asked: Asked, stage: str) -> None:
+    """Raises ConfigError if a stage would keep a change of what only earlier stages heed."""
     from datagen.config import ConfigError
 
-    for section in ("separation", "dataset"):
-        if section in given.model_fields_set and getattr(given, section) != getattr(kept, section):
+    for section in ("songs", "separation"):
+        if getattr(kept, section) != getattr(config, section):
             raise ConfigError(
-                f"{path}: [{section}] differs from the corpus's; planning takes seed, [estimate], [pairs] and [rights] only. "
+                f"{asked.file or '--reset'}: [{section}] differs from the corpus's, and {stage} changes nothing there. "
                 "Run `stemwright build` with the file"
             )
-    kept_too = {name: getattr(given if name in given.model_fields_set else kept, name) for name in ("rights", "estimate")}
-    return kept.model_copy(update={"seed": given.seed, "pairs": given.pairs, **kept_too})
 
 
 def shared_out(stage: Callable[..., Summary], jobs: int, dask: str | None) -> Callable[..., Summary]:
@@ -123,25 +140,31 @@ def shared_out(stage: Callable[..., Summary], jobs: int, dask: str | None) -> Ca
 
 
 @contextmanager
-def corpus_of(place: Corpus, songs: Path, config: Path | None, changes: dict[str, dict[str, Any]]) -> Iterator[None]:
+def corpus_of(terminal: Terminal, place: Corpus, songs: Path, asked: Asked, separating: Separating | None = None) -> Iterator[None]:
     """Makes or reopens the corpus of a songs folder and holds it."""
     from datagen.corpus import CorpusError
 
     if not songs.exists():
         raise CorpusError(f"{songs} does not exist; expected a folder of songs or a CSV file")
-    changes = {**changes, "songs": {**changes.get("songs", {}), "folder": str(songs.resolve())}}
-    checked = _configured(place, config, changes)
+    here = {"folder": str(songs.resolve())}
+    asked = replace(asked, options={**asked.options, "songs": {**asked.options.get("songs", {}), **here}})
+    checked = _configured(place, asked)
     place.check_free(checked)
-    with working(place, checked):
+    with working(terminal, place, checked, separating):
         yield
 
 
 @contextmanager
-def working(place: Corpus, config: Config) -> Iterator[None]:
-    """Holds a corpus and keeps the configuration in it, unless it turns out that it could not be used: then the one before comes back."""
+def working(terminal: Terminal, place: Corpus, config: Config, separating: Separating | None = None) -> Iterator[None]:
+    """Holds a corpus and keeps the configuration in it, unless it turns out that it could not be used: then the one before comes back.
+
+    Raises UsageError, before anything was changed, if a verb that separates would make stems again and was not allowed to.
+    """
     from datagen.runner import StoppedError
 
     with place.locked():
+        if separating is not None:
+            _check_again(terminal, place, config, separating)
         before = place.config_path.read_bytes() if place.config_path.exists() else None
         place.create(config)
         try:
@@ -158,20 +181,36 @@ def working(place: Corpus, config: Config) -> Iterator[None]:
             raise
 
 
+def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: Separating) -> None:
+    from datagen.stages.again import why, would_separate
+    from datagen.usage import UsageError
+    from datagen.verbs.tables import counted
+
+    if not place.config_path.exists():
+        return
+    if count := would_separate(place, config, offline=separating.offline, trust_pickle=separating.trust_pickle):
+        said = f"{why(place, place.config, config)}: {counted(count, 'track')} would be separated again"
+        if not separating.again:
+            raise UsageError(f"{said}. Nothing was changed. Say --again to do it")
+        terminal.warn(f"{said}, as --again allows")
+
+
 def one_stage(
     folder: Path,
     verb: str,
     stage: Callable[..., Summary],
     as_json: bool,
-    *,
-    changes: dict[str, dict[str, Any]] | None = None,
-    config: Path | None = None,
+    asked: Asked,
+    separating: Separating | None = None,
 ) -> None:
     """Runs one stage of a corpus that is there, and leaves."""
     from datagen.corpus import Corpus
 
     terminal, place = Terminal(as_json), Corpus(folder)
-    _ = place.config  # says so when the folder is no corpus
-    with working(place, _configured(place, config, changes or {})):
+    kept = place.config  # says so when the folder is no corpus
+    config = _configured(place, replace(asked, options={**asked.options, "songs": {"folder": kept.songs.folder}}))
+    if separating is None:
+        _check_only(kept, config, asked, verb)
+    with working(terminal, place, config, separating):
         summaries = run_stages(terminal, place, [(verb, stage)])
     close(terminal, place, verb, summaries)
