@@ -10,14 +10,22 @@ Conventions
     A random part of an excerpt is drawn from the seed, the epoch and the example alone: the number of workers does not change it.
     Every rank reads every world_size-th example of the selection, so each is read by exactly one. Ranks differ by at most one example,
     unless ``even`` leaves out the few that do not divide, since ranks that wait for one another must take equally many steps.
+    An item, and a batch that a ``DataLoader`` makes of items, is a named tuple. Of a batch every field has one dimension more, in front:
+        Item           inputs [B, N, C, T], targets [B, M, C, T], mask [B, N]
+        IndexedItem    and number [B]                                                        (with_index=True)
+        LabelledItem   and number [B], labels: inputs and inputs_mask [B, N, S, K], targets and targets_mask [B, M, S, K]    (labels=...)
+    Labels are the settings of the dataset's rows: on the scale of the written audio, whatever gain the example took.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -26,7 +34,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from datagen.labels import Vocabulary
 from manifests import table
 from manifests.audio import Audio
-from manifests.records import Example, Signal, SignalFile
+from manifests.records import EffectUse, Example, Signal, SignalFile, Split
 from manifests.shards import Places
 from manifests.written import WrittenPair
 
@@ -49,9 +57,10 @@ class IndexedItem(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """The settings of an example's signals: values [N, S, K] in [0, 1], present where their mask [N, S, K] is True; M for the targets.
+    """The settings of an example's signals: values [N, S, K], present where their mask [N, S, K] is True; M for the targets.
 
-    K are the slots of the dataset's ``vocabulary``. S are the branches of a signal in their order and, last, its bus.
+    K are the slots of the dataset's ``vocabulary``, values along their scales. S are the branches of a signal in their order and, last, its
+    bus.
     """
 
     inputs: torch.Tensor
@@ -81,14 +90,18 @@ class Batch(list[Any]):
 class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
     """The examples of one kind and split in a dataset folder, in a fixed order.
 
-    ``kind`` and ``split`` select; None takes all. ``num_inputs`` pads to so many inputs (8 or 16, say). ``num_frames`` takes a part of each
-    excerpt, from ``start_frame`` on or, if that is None, from a place drawn anew in each epoch (``set_epoch``).
+    ``kind`` selects the examples of one kind, None takes all; ``split`` those of "train", "valid", "test" or "all". ``num_inputs`` pads to
+    so many inputs (8 or 16, say). ``num_frames`` takes a part of each excerpt, from ``start_frame`` on or, if that is None, from a place
+    that is drawn in each epoch (``set_epoch``).
     ``with_index`` adds each example's number, so that its pair is found in a shuffled batch; ``labels`` adds the number and the settings of
-    its signals as tensors: True for all that there are, or names of effects and settings as ``Vocabulary`` takes them.
+    its signals as tensors: True for all effects, or names of effects, settings and roles as ``Vocabulary`` takes them, or the vocabulary
+    of another dataset. What no example of the kind carries is an error. Which kinds carry what: removal the effects that it draws, kept
+    and removed; limit ``loudness`` (into the limiter), ``limiter`` and ``loudness#2`` (after it); edit what its texts ask for; remix the
+    console; mix nothing where its inputs are the stems as separated, else ``fader``, ``loudness`` or the normalising chain.
     ``rank`` and ``world_size`` share the examples out; without them it is done as torch.distributed is initialised, if it is. Then leave
     out a DistributedSampler, or give rank=0, world_size=1 and leave it the sharing.
-    Raises FileNotFoundError if the folder is no dataset, ValueError naming what there is if the selection is empty, its excerpts differ in
-    length, or a shard is damaged.
+    Raises FileNotFoundError if the folder is no dataset, ValueError naming what there is if the selection is empty or has no such labels,
+    its excerpts differ in length, or a shard is damaged.
     """
 
     def __init__(
@@ -96,14 +109,14 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         dataset_folder: Path | str,
         *,
         kind: str | None = None,
-        split: str | None = None,
+        split: str | None = "train",
         num_channels: int = 2,
         num_inputs: int | None = None,
         num_frames: int | None = None,
         start_frame: int | None = None,
         seed: int = 0,
         with_index: bool = False,
-        labels: bool | Sequence[str] = False,
+        labels: bool | Sequence[str] | Vocabulary = False,
         rank: int | None = None,
         world_size: int | None = None,
         even: bool = False,
@@ -113,7 +126,8 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         if num_channels not in (1, 2):
             raise ValueError(f"num_channels must be 1 or 2; got {num_channels}")
         self.num_channels, self.with_index, self.seed = num_channels, with_index, seed
-        selected = _selected(self.folder, kind, split)
+        self.kind, self.split = kind, _checked_split(split)
+        of_kind, selected = _selected(self.folder, kind, self.split)
         (whole, self.sample_rate) = _length(selected)
         self.num_inputs = _padded(selected, num_inputs)
         self.num_targets = max(len(pair.targets) for pair, _ in selected)
@@ -125,11 +139,28 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         self._num_slots = 1 + max(len(signal.branches) for pair, _ in selected for signal in (*pair.inputs, *pair.targets))
         self._rows = _share(selected, rank, world_size, even=even)
         self._places = _places(self.folder, [example for _, example in self._rows])
-        self.vocabulary = None if labels is False else Vocabulary(() if labels is True else labels)
+        self.vocabulary = None if labels is False else _vocabulary(labels, [pair for pair, _ in of_kind], f"{kind or 'any'} example")
+        self._labels = None if self.vocabulary is None else self._all_labels(self.vocabulary)
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that go on living see it change
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __repr__(self) -> str:
+        shapes = (f"{name} [{count}, {self.num_channels}, {self.num_frames}]" for name, count in self._sides())
+        said = [
+            f"{len(self):,} examples of {'all kinds' if self.kind is None else self.kind}",
+            "all splits" if self.split == "all" else f"split {self.split}",
+            *shapes,
+            f"{self.sample_rate} Hz",
+        ]
+        if self.vocabulary is not None:
+            what = sorted({name.partition(".")[0] for name in self.vocabulary.names})
+            said.append(f"labels [{self._num_slots}, {len(self.vocabulary)}] of {', '.join(what)}")
+        return f"PairDataset({str(self.folder)!r}: {'; '.join(said)})"
+
+    def _sides(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        return ("inputs", self.num_inputs), ("targets", self.num_targets)
 
     def set_epoch(self, epoch: int) -> None:
         """Draws other parts of the excerpts from now on; call it before each pass over the data, as for a DistributedSampler."""
@@ -160,8 +191,8 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         self._read([file for file in example.signals if file.role == "target"], targets, start, scratch)
         mask = torch.zeros(self.num_inputs, dtype=torch.bool)
         mask[: len(pair.inputs)] = torch.tensor([bool(signal.branches) for signal in pair.inputs])
-        if self.vocabulary is not None:
-            return LabelledItem(inputs, targets, mask, index % len(self), self._labels(pair))
+        if self._labels is not None:
+            return LabelledItem(inputs, targets, mask, index % len(self), self._labels[index % len(self)])
         return IndexedItem(inputs, targets, mask, index % len(self)) if self.with_index else Item(inputs, targets, mask)
 
     def pair(self, index: int) -> WrittenPair:
@@ -189,19 +220,67 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         """[C, T] with the number of channels asked for; numpy repeats a mono row by itself."""
         return audio.mean(axis=0, keepdims=True) if self.num_channels < audio.shape[0] else audio
 
-    def _labels(self, pair: WrittenPair) -> Labels:
-        return Labels(*self._encoded(pair.inputs, self.num_inputs), *self._encoded(pair.targets, self.num_targets))
+    def _all_labels(self, vocabulary: Vocabulary) -> _LabelTable:
+        shape = (self.num_inputs + self.num_targets, self._num_slots, len(vocabulary))
+        encoded = _LabelTable(shape, self.num_inputs)
+        for pair, _ in self._rows:
+            encoded.add(vocabulary, {**dict(enumerate(pair.inputs)), **dict(enumerate(pair.targets, self.num_inputs))})
+        return encoded
 
-    def _encoded(self, signals: Sequence[Signal], count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(values, mask) of some signals, [count, S, K] each."""
-        assert self.vocabulary is not None
-        values = np.zeros((count, self._num_slots, len(self.vocabulary)), np.float32)
-        mask = np.zeros(values.shape, np.bool_)
-        for number, signal in enumerate(signals):
-            for slot, branch in enumerate(signal.branches):
-                values[number, slot], mask[number, slot] = self.vocabulary.encode(branch.chain)
-            values[number, -1], mask[number, -1] = self.vocabulary.encode(signal.bus)
-        return torch.from_numpy(values), torch.from_numpy(mask)
+
+class _LabelTable:
+    """The labels of all examples, encoded once and kept as what is not empty: place in [N + M, S, K] and value of each."""
+
+    def __init__(self, shape: tuple[int, int, int], num_inputs: int) -> None:
+        self.shape, self.num_inputs = shape, num_inputs
+        self._starts, self._places, self._values = array("q", [0]), array("l"), array("f")
+
+    def add(self, vocabulary: Vocabulary, signals: Mapping[int, Signal]) -> None:
+        """Adds the next example: its signals by their place in N + M."""
+        _, num_slots, num_names = self.shape
+        for row, signal in signals.items():
+            for slot, chain in (*enumerate(branch.chain for branch in signal.branches), (num_slots - 1, signal.bus)):
+                values, mask = vocabulary.encode(chain)
+                (there,) = mask.nonzero()
+                self._places.extend((there + (row * num_slots + slot) * num_names).tolist())
+                self._values.extend(values[there].tolist())
+        self._starts.append(len(self._places))
+
+    def __getitem__(self, index: int) -> Labels:
+        part = slice(self._starts[index], self._starts[index + 1])
+        places = np.asarray(self._places[part], np.int64)
+        values, mask = np.zeros(math.prod(self.shape), np.float32), np.zeros(math.prod(self.shape), np.bool_)
+        values[places], mask[places] = self._values[part], True
+        both = [torch.from_numpy(each.reshape(self.shape)) for each in (values, mask)]
+        return Labels(*(each[: self.num_inputs] for each in both), *(each[self.num_inputs :] for each in both))
+
+
+def _vocabulary(labels: bool | Sequence[str] | Vocabulary, pairs: Sequence[WrittenPair], what: str) -> Vocabulary:
+    """The vocabulary that is asked for. Raises ValueError, naming what there is, for labels that none of the pairs carries."""
+    if isinstance(labels, Vocabulary):
+        return labels
+    uses: dict[str, int] = {}
+    roles: dict[str, set[str]] = {}
+    for chain in (chain for pair in pairs for signal in (*pair.inputs, *pair.targets) for chain in _chains(signal)):
+        for effect, count in Counter(use.effect for use in chain).items():
+            uses[effect] = max(uses.get(effect, 0), count)
+        for use in chain:
+            if use.role:
+                roles.setdefault(use.role, set()).add(use.effect)
+    vocabulary = Vocabulary(() if isinstance(labels, bool) else labels, uses)  # raises for names that there are not
+    wanted = (
+        [] if isinstance(labels, bool) else [name for name in labels if name.partition(".")[0].partition("#")[0] not in {*uses, *roles}]
+    )
+    if wanted or not uses:
+        there = ", ".join(sorted(uses)) if uses else "none: its signals are the stems and their sums as they are"
+        said = "".join(f"; {role}: {', '.join(sorted(effects))}" for role, effects in sorted(roles.items()))
+        raise ValueError(f"no {what} has {' or '.join(wanted) or 'an effect'} to label; the effects in the chains are {there}{said}")
+    return vocabulary
+
+
+def _chains(signal: Signal) -> Iterator[tuple[EffectUse, ...]]:
+    yield from (branch.chain for branch in signal.branches)
+    yield signal.bus
 
 
 def _room(shape: tuple[int, ...]) -> torch.Tensor:
@@ -235,14 +314,29 @@ def _check_folder(folder: Path) -> None:
         raise FileNotFoundError(f"{folder} is a corpus; the dataset is the folder inside it: {folder / 'dataset'}")
 
 
-def _selected(folder: Path, kind: str | None, split: str | None) -> list[tuple[WrittenPair, Example]]:
+def _checked_split(split: str | None) -> str:
+    """The split that is asked for. Raises ValueError for one that there cannot be."""
+    if split is None:
+        warnings.warn('PairDataset(split=None) reads all splits; write split="all" for that', DeprecationWarning, stacklevel=3)
+        return "all"
+    if split not in (*get_args(Split), "all"):
+        raise ValueError(f"split must be one of {', '.join(get_args(Split))} or all; got {split!r}")
+    return split
+
+
+Rows = list[tuple[WrittenPair, Example]]
+
+
+def _selected(folder: Path, kind: str | None, split: str) -> tuple[Rows, Rows]:
+    """The examples of a kind, and those of them that are of a split."""
     pairs = {pair.id: pair for pair in table.read(folder / "pairs.parquet", WrittenPair)}
     rows = [(pairs[example.pair_id], example) for example in table.read(folder / "examples.parquet", Example)]
-    selected = [(pair, example) for pair, example in rows if kind in (None, pair.kind) and split in (None, pair.split)]
+    of_kind = [(pair, example) for pair, example in rows if kind in (None, pair.kind)]
+    selected = [(pair, example) for pair, example in of_kind if split in ("all", pair.split)]
     if not selected:
-        there = sorted({f"{pair.kind}/{pair.split}" for pair, _ in rows})
-        raise ValueError(f"{folder} has no examples of kind {kind!r} and split {split!r}; it has {', '.join(there) or 'none'}")
-    return selected
+        there = ", ".join(sorted({f"{pair.kind}/{pair.split}" for pair, _ in rows})) or "none"
+        raise ValueError(f'{folder} has no examples of kind {kind!r} and split {split!r}; it has {there}. split="all" takes every split')
+    return of_kind, selected
 
 
 def _length(selected: Sequence[tuple[WrittenPair, Example]]) -> tuple[int, int]:
@@ -259,9 +353,7 @@ def _padded(selected: Sequence[tuple[WrittenPair, Example]], num_inputs: int | N
     return num_inputs or most
 
 
-def _share(
-    selected: list[tuple[WrittenPair, Example]], rank: int | None, world_size: int | None, *, even: bool
-) -> list[tuple[WrittenPair, Example]]:
+def _share(selected: Rows, rank: int | None, world_size: int | None, *, even: bool) -> Rows:
     """The examples of one rank."""
     if (rank is None) != (world_size is None):
         raise ValueError(f"rank and world_size belong together; got rank={rank}, world_size={world_size}")

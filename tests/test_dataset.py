@@ -161,7 +161,7 @@ def test_ranks_are_those_of_torch_distributed_if_it_is_initialised(many, tmp_pat
         ({"num_inputs": 1}, "num_inputs=1 cannot hold the 2 inputs"),
         ({"num_frames": 4_001}, "an excerpt has 4000 frames; got num_frames=4001"),
         ({"num_frames": 2_000, "start_frame": 2_001}, "start_frame=2001"),
-        ({"labels": ["fadr"]}, "there is no effect or setting 'fadr' to label; did you mean 'fader'"),
+        ({"labels": ["fadr"]}, "there is no effect, setting or role 'fadr' to label; did you mean 'fader'"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(options, said, many):
@@ -256,10 +256,93 @@ def test_labels_are_the_settings_along_their_scales(many):
 
 
 def test_labels_of_some_settings_have_only_their_slots(many):
-    data = PairDataset(many, labels=("fader.gain_db", "width"))
+    data = PairDataset(many, labels=("fader.gain_db", "compressor"))
     assert data.vocabulary.names[0] == "fader.gain_db"
-    assert all(name.startswith(("fader.gain_db", "width.")) for name in data.vocabulary.names)
+    assert all(name.startswith(("fader.gain_db", "compressor.")) for name in data.vocabulary.names)
     assert data[0].labels.inputs.shape == (2, 3, len(data.vocabulary))
+
+
+def test_labels_that_no_example_carries_are_refused_naming_those_that_are_there(many, dataset):
+    with pytest.raises(ValueError, match=r"no mix example has width or kept to label; the effects in the chains are compressor, fader$"):
+        PairDataset(many, kind="mix", labels=("fader", "width", "kept"))
+    for wanted in (True, ("fader",)):
+        with pytest.raises(ValueError, match="to label; the effects in the chains are none: its signals are the stems"):
+            PairDataset(dataset, labels=wanted)
+    vocabulary = Vocabulary(("fader", "width"))  # of another dataset, whose slots a network has
+    assert PairDataset(many, labels=vocabulary)[0].labels.inputs.shape == (2, 3, len(vocabulary))
+
+
+def test_labels_are_encoded_once(many, monkeypatch):
+    data, before = PairDataset(many, labels=True), PairDataset(many, labels=True)[4].labels
+    monkeypatch.setattr(Vocabulary, "encode", lambda *_: pytest.fail("encoded again"))
+    for one, other in zip(data[4].labels, before, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def written_to(folder, *pairs):
+    """A dataset of these pairs, whose signals are noise."""
+    writer, examples = FolderWriter(), []
+    for one in pairs:
+        noise = np.random.default_rng(0).uniform(-0.1, 0.1, (2, one.num_frames)).astype(np.float32)
+        examples.append(writer.write(folder, one, {each.name: noise for each in (*one.inputs, *one.targets)}))
+    writer.finish(folder, list(pairs), examples)
+    return folder / "dataset"
+
+
+def test_the_loudness_into_a_limiter_and_the_loudness_after_it_are_two_labels(tmp_path):
+    loudness = [EffectUse(effect="loudness", settings={"target_db": level}) for level in (-8.6, -14.0)]
+    bus = (loudness[0], EffectUse(effect="limiter", settings={"ceiling_db": -0.5}), loudness[1])
+    limited = pair([signal("limited", ONE, bus=bus)], [signal("mix", ONE)], kind="limit", num_frames=4_000)
+    data = PairDataset(written_to(tmp_path, limited), kind="limit", labels=("loudness", "limiter"))
+    labels = data[0].labels
+    found = data.vocabulary.decode(labels.inputs[0, -1], labels.inputs_mask[0, -1])
+    assert found["loudness"]["target_db"] == pytest.approx(-8.6, abs=1e-4)
+    assert found["loudness#2"]["target_db"] == pytest.approx(-14.0, abs=1e-4)
+    assert found["limiter"]["ceiling_db"] == pytest.approx(-0.5, abs=1e-4)
+
+
+def test_what_was_removed_and_kept_are_sets_of_effects(tmp_path):
+    kept, removed = EffectUse(effect="eq", role="kept"), EffectUse(effect="clip", settings={"ceiling_db": -6.0}, role="removed")
+    one = pair([signal("wet", ONE, chain=(kept, removed))], [signal("dry", ONE, chain=(kept,))], kind="removal", num_frames=4_000)
+    data = PairDataset(written_to(tmp_path, one), kind="removal", labels=("removed", "kept"))
+    labels = data[0].labels
+    wet = data.vocabulary.decode(labels.inputs[0, 0], labels.inputs_mask[0, 0])
+    dry = data.vocabulary.decode(labels.targets[0, 0], labels.targets_mask[0, 0])
+    assert [{role: [name for name, has in sets.items() if has] for role, sets in side.items()} for side in (wet, dry)] == [
+        {"removed": ["clip"], "kept": ["eq"]},
+        {"removed": [], "kept": ["eq"]},
+    ]
+
+
+@pytest.fixture
+def of_two_splits(tmp_path):
+    pairs = [
+        pair([signal("drums", ONE)], [signal("mix", ONE)], start_frame=number, num_frames=4_000, split=split)
+        for number, split in enumerate(("train", "train", "test"))
+    ]
+    return written_to(tmp_path, *pairs)
+
+
+def test_the_split_is_train_unless_another_or_all_are_asked_for(of_two_splits):
+    assert [PairDataset(of_two_splits).pair(number).split for number in range(2)] == ["train", "train"]
+    assert len(PairDataset(of_two_splits)) == 2
+    assert len(PairDataset(of_two_splits, split="test")) == 1
+    assert len(PairDataset(of_two_splits, split="all")) == 3
+    with pytest.warns(DeprecationWarning, match='write split="all"'):
+        assert len(PairDataset(of_two_splits, split=None)) == 3
+    with pytest.raises(ValueError, match="split must be one of train, valid, test or all; got 'validation'"):
+        PairDataset(of_two_splits, split="validation")
+    with pytest.raises(ValueError, match=r'it has mix/test, mix/train\. split="all" takes every split'):
+        PairDataset(of_two_splits, split="valid")
+
+
+def test_a_dataset_says_what_it_holds(of_two_splits, many):
+    said = repr(PairDataset(of_two_splits, kind="mix", num_inputs=8))
+    assert "2 examples of mix; split train; inputs [8, 2, 4000]; targets [1, 2, 4000]; 44100 Hz" in said
+    assert said.startswith(f"PairDataset('{of_two_splits}'")
+    assert "21 examples of all kinds; all splits" in repr(PairDataset(many, split="all"))
+    labelled = PairDataset(many, labels=("fader",))
+    assert repr(labelled).endswith("labels [3, 2] of fader)")
 
 
 def test_a_cut_off_shard_is_named_when_the_dataset_is_opened(many, tmp_path):

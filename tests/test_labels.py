@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from datagen.effects import EFFECTS
+from datagen.effects.level import written
 from datagen.effects.setting import Range, draw, fields
 from datagen.labels import Vocabulary
 from manifests.records import EffectUse
@@ -40,15 +41,60 @@ def test_a_number_that_is_switched_off_is_said_to_be_and_comes_back(effect):
             assert WHOLE.decode(values, mask)[effect][name] == field.off
 
 
-def test_effects_of_a_chain_do_not_touch_each_other_and_the_later_of_two_counts():
+def test_effects_of_a_chain_do_not_touch_each_other_and_each_use_has_slots_of_its_own():
     chain = [
         EffectUse(effect="fader", settings={"gain_db": -3.0}),
         EffectUse(effect="width", settings={}),
         EffectUse(effect="fader", settings={"gain_db": 6.0}),
     ]
-    found = WHOLE.decode(*WHOLE.encode(chain))
-    assert list(found) == ["fader", "width"]
-    assert found["fader"]["gain_db"] == pytest.approx(6.0, abs=1e-5)
+    vocabulary = Vocabulary(uses={"fader": 2})
+    found = vocabulary.decode(*vocabulary.encode(chain))
+    assert list(found) == ["fader", "width", "fader#2"]
+    assert found["fader"]["gain_db"] == pytest.approx(-3.0, abs=1e-5)
+    assert found["fader#2"]["gain_db"] == pytest.approx(6.0, abs=1e-5)
+    assert vocabulary.names[: len(WHOLE)] == WHOLE.names  # later uses come after: the slots of the first are where they always are
+
+
+def test_a_use_too_many_is_refused_and_not_lost():
+    with pytest.raises(ValueError, match="a chain uses fader 2 times; this vocabulary has slots for 1"):
+        WHOLE.encode([EffectUse(effect="fader"), EffectUse(effect="fader")])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        (("fader",), ["fader.gain_db", "fader.pan", "fader#2.gain_db", "fader#2.pan"]),
+        (("fader#2",), ["fader#2.gain_db", "fader#2.pan"]),
+        (("fader.pan",), ["fader.pan", "fader#2.pan"]),
+        (("fader#2.pan", "width"), ["width.width", "fader#2.pan"]),
+    ],
+)
+def test_uses_and_settings_can_be_chosen(wanted, names):
+    assert list(Vocabulary(wanted, {"fader": 2}).names) == names
+
+
+def test_roles_are_sets_of_effects_that_are_there_for_every_chain():
+    vocabulary = Vocabulary(("removed", "kept"))
+    assert len(vocabulary) == 2 * len(EFFECTS)
+    chain = [EffectUse(effect="eq", role="removed"), EffectUse(effect="clip", role="kept"), EffectUse(effect="fader")]
+    values, mask = vocabulary.encode(chain)
+    assert mask.all()
+    found = vocabulary.decode(values, mask)
+    assert [effect for effect, has in found["removed"].items() if has] == ["eq"]
+    assert [effect for effect, has in found["kept"].items() if has] == ["clip"]
+    assert not vocabulary.encode([])[0].any()
+
+
+def test_a_level_that_a_joint_gain_moved_out_of_its_range_is_not_cut_off():
+    use = written(EffectUse(effect="distortion", settings={"drive_db": 39.0, "asymmetry": 0.25}), -18.0)
+    values, mask = WHOLE.encode([use])
+    assert values[WHOLE.names.index("distortion.drive_db")] > 1.0
+    assert WHOLE.decode(values, mask)["distortion"] == pytest.approx(use.settings, abs=1e-4)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="no effect, setting or role 'remved' to label; did you mean 'removed'"):
+        Vocabulary(("remved",))
 
 
 def test_an_empty_chain_has_nothing():

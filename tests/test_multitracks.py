@@ -114,7 +114,7 @@ def test_drums_reach_the_loader_as_eight_inputs_of_which_the_missing_are_silent_
         summary = stage(corpus) if stage is run_plan else stage(corpus, Workers())
         assert not summary.rejected
     assert not [problem.what for problem in check_corpus(corpus.folder, songs) if problem.level == "error"]
-    dataset = PairDataset(corpus.dataset, kind="mix")
+    dataset = PairDataset(corpus.dataset, kind="mix", split="all")
     assert len(dataset) == 4
     inputs, targets, mask = dataset[0]
     names = [signal.name for signal in dataset.pair(0).inputs]
@@ -139,6 +139,6 @@ def test_songs_that_match_are_joined_with_their_first_beats_together(corpus, son
         for signal in pair.inputs:
             start_s = (pair.start_frame + signal.branches[0].offset_frames) / RATE
             assert np.abs(beats[track_of[signal.branches[0].source_id]] - start_s).min() < 1 / RATE
-    dataset = PairDataset(corpus.dataset, kind="remix")
+    dataset = PairDataset(corpus.dataset, kind="remix", split="all")
     inputs, targets, _ = dataset[0]
     np.testing.assert_allclose(inputs.sum(0), targets[0], atol=1e-5)

@@ -197,14 +197,14 @@ def test_the_order_in_which_workers_are_done_does_not_show(planned_corpus):
 
 
 def test_what_was_rendered_is_audible_as_measured_on_the_files(corpus):
-    data = PairDataset(corpus.dataset, kind="removal")
+    data = PairDataset(corpus.dataset, kind="removal", split="all")
     for item in data:
         assert distance_below(item.inputs[0].numpy(), item.targets[0].numpy(), 0.99e-3) is None
 
 
 def test_check_and_readers_see_pairs_and_their_replacements(corpus):
     assert check_corpus(corpus.folder, corpus.songs) == []
-    data = PairDataset(corpus.dataset, kind="removal")
+    data = PairDataset(corpus.dataset, kind="removal", split="all")
     again = {pair.id for pair in redrawn(corpus)}
     assert any(data.pair(number).id in again for number in range(len(data)))
 
@@ -262,7 +262,7 @@ def test_pairs_that_are_always_alike_are_given_up_after_five_attempts_and_are_no
     stages.run_plan(corpus)
     assert stages.run_render(corpus, ONE).rejected == 0
     assert not corpus.table("redraws").exists()
-    assert len(PairDataset(corpus.dataset, kind="removal")) == 10
+    assert len(PairDataset(corpus.dataset, kind="removal", split="all")) == 10
     assert check_corpus(corpus.folder, corpus.songs) == []
 
 

@@ -12,13 +12,13 @@ from manifests.records import AudioFile, Branch, EffectUse, Pair, Refused, Signa
 RATE = 44_100
 
 
-def pair(inputs, targets, *, start_frame=1_000, num_frames=20_000, sample_rate=RATE):
+def pair(inputs, targets, *, start_frame=1_000, num_frames=20_000, sample_rate=RATE, kind="mix", split="train"):
     return seal(
         Pair,
-        kind="mix",
+        kind=kind,
         number=0,
         track_id="0" * 16,
-        split="train",
+        split=split,
         start_frame=start_frame,
         num_frames=num_frames,
         sample_rate=sample_rate,
