@@ -156,19 +156,25 @@ class TorchEngine:
         tensor = tensor.to(self._device, non_blocking=True)
         with torch.inference_mode():
             if self._core is None:
-                with self._autocast():
+                with self._arithmetic():
                     output = self._network(tensor)[:, self._kept].float()
             else:
                 analysed = hybrid.analyse(self._network, tensor)
-                with self._autocast():
+                with self._arithmetic():
                     spectrum, waveform = self._core(analysed.spectrum, analysed.waveform)
                 output = hybrid.synthesise(self._network, analysed, spectrum.float(), waveform.float())
         return output.cpu().numpy()
 
-    def _autocast(self) -> Any:
+    def _arithmetic(self) -> Any:
+        """What the network is computed in. On a GPU PyTorch would let convolutions in fp32 round to TF32, ten bits of mantissa."""
         import torch
 
-        return torch.autocast(self._device.split(":")[0], dtype=torch.bfloat16) if self._precision == "bf16" else contextlib.nullcontext()
+        if self._precision == "bf16":
+            return torch.autocast(self._device.split(":")[0], dtype=torch.bfloat16)
+        if not self._device.startswith("cuda"):
+            return contextlib.nullcontext()
+        cudnn = torch.backends.cudnn
+        return cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False)
 
 
 @contextlib.contextmanager

@@ -678,3 +678,21 @@ def test_progress_within_a_track_rises_to_the_whole(separator, noise, tmp_path):
         assert of_path == sorted(of_path)
         assert len(of_path) > 1
         assert of_path[-1] == 1.0
+
+
+def test_fp32_on_a_gpu_leaves_no_convolution_to_tf32(monkeypatch):
+    import torch
+
+    engine = engines.TorchEngine(build_tiny("htdemucs", 0), range(4), precision="fp32")
+    monkeypatch.setattr(engine, "_device", "cuda:0")  # what is set does not need the device
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    with engine._arithmetic():
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_openvino_is_loaded_without_its_telemetry():
+    pytest.importorskip("openvino")
+    code = "import sys; from separation.engines import _openvino; _openvino().Core; print('openvino_telemetry.main' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
