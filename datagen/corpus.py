@@ -15,7 +15,8 @@ from manifests import table
 from manifests.audio import write_bytes
 from manifests.catalog import songs_root
 from manifests.locks import LockedError, NoLocksError, locked
-from manifests.records import Record, Rejected
+from manifests.records import Record, Refused, Rejected
+from manifests.removal import check_plain
 from manifests.shards import DATASET
 
 R = TypeVar("R", bound=Record)
@@ -74,10 +75,16 @@ class Corpus:
             raise CorpusError(f"{self.folder} is a file; expected a folder for the corpus")
         if self.folder.exists() and not self.config_path.exists() and any(not item.name.startswith(".") for item in self.folder.iterdir()):
             raise CorpusError(f"{self.folder} holds other files and is no corpus; give an empty or a new folder")
-        if Path(config.songs.folder).resolve().is_relative_to(self.folder.resolve()):
-            raise CorpusError(
-                f"the songs in {config.songs.folder} lie inside the corpus {self.folder}; give the corpus a folder of its own"
-            )
+        songs = songs_root(Path(config.songs.folder)).resolve()
+        for part in (self.folder, self.folder / "stems", self.dataset):  # the latter two may be links to another disk
+            if songs.is_relative_to(part.resolve()):
+                raise CorpusError(
+                    f"the songs in {config.songs.folder} lie inside the corpus {self.folder}; give the corpus a folder of its own"
+                )
+            if part.is_symlink() and part != self.folder and part.resolve().is_relative_to(songs):
+                raise CorpusError(
+                    f"{part} leads into the songs in {config.songs.folder}, where its files would be taken for songs; link it elsewhere"
+                )
 
     def create(self, config: Config) -> None:
         """Makes the folder and keeps the configuration in it."""
@@ -146,11 +153,12 @@ class Corpus:
         self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             try:
+                check_plain(self.folder / ".lock")  # a lock file is truncated when it is taken
                 held.enter_context(locked(self.folder / ".lock"))
             except LockedError as error:
                 left = f" (if it was killed, delete {error.soft})" if error.soft else ""
                 raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it{left}") from error
-            except NoLocksError as error:
+            except (NoLocksError, Refused) as error:
                 raise CorpusError(str(error)) from error
             for leftover in self.folder.glob(".*.part"):  # of a killed process: nobody else is at work here now
                 leftover.unlink(missing_ok=True)

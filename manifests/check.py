@@ -34,14 +34,14 @@ import numpy as np
 from manifests import audio, table, written
 from manifests.catalog import artist_key, resolve, source_changed
 from manifests.records import ROW_TYPES, AudioFile, Example, Pair, Record, Refused, Shard, Stem, Track, profile_id, track_id
-from manifests.shards import DATASET, JOURNAL, Place, Places, in_dataset
+from manifests.removal import somebodys
+from manifests.shards import DATASET, JOURNAL, Place, Places, files, in_dataset
 from manifests.written import Facts
 
 CLOSURE_LIMIT_DBFS = -100.0
 BLOCK_FRAMES = 1 << 17
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
 KEPT_STEMS = "stems.json"  # beside the stems of a track that are whole, whether or not the table names them
-SHARD_SUFFIXES = {".tar", ".parquet"}
 R = TypeVar("R", bound=Record)
 Rows = dict[str, list[Any]]
 OnProgress = Callable[[str, int, int], None]  # (what is checked, done, of how many)
@@ -95,6 +95,8 @@ def check_corpus(
     claims += _example_claims(rows["examples"], places, in_dataset)
     sound = _check_files(claims, progress)
     problems += [*found, *sound, *_unnamed(corpus, ("stems", DATASET), claims, places)]
+    sounds = [in_dataset(file.audio.path) for example in rows["examples"] for file in example.signals]
+    problems += _somebodys(corpus, corpus / DATASET, sounds, places)
     damaged = {problem.row_id for problem in sound}
     broken = {stem.track_id for stem in rows["stems"] if stem.id in damaged}  # said already, so their sums are not measured
     whole = [stem for stem in rows["stems"] if stem.track_id not in broken]
@@ -110,7 +112,9 @@ def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[
     problems += [*_known(rows, "examples", "pair_id", ("pairs",)), *_one_split_a_track(rows["pairs"]), *_examples_fit_pairs(rows)]
     places, found = _shards(dataset, progress)
     claims = _example_claims(rows["examples"], places, str)
-    return [*problems, *found, *_check_files(claims, progress), *_unnamed(dataset, (".",), claims, places)]
+    problems += [*found, *_check_files(claims, progress), *_unnamed(dataset, (".",), claims, places)]
+    sounds = [file.audio.path for example in rows["examples"] for file in example.signals]
+    return [*problems, *_somebodys(dataset, dataset, sounds, places)]
 
 
 def _shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, list[Problem]]:
@@ -357,7 +361,7 @@ def _differs(found: tuple[int, int, int], stated: tuple[int, int, int]) -> str:
 
 
 def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim], places: Places) -> Iterator[Problem]:
-    """Sound files, shards, and leftovers of a killed process, that no row names."""
+    """Leftovers of a killed process, and stems that no row names."""
     named = {claim.place for claim in claims} | {places.dataset / shard.path for shard in places.shards}
     folders, spare = {place.parent for place in named}, dict[Path, str]()
     for part in parts:
@@ -368,20 +372,24 @@ def _unnamed(folder: Path, parts: Sequence[str], claims: Iterable[_Claim], place
             in_hidden_folder = any(name.startswith(".") for name in PurePosixPath(file).parts[:-1])
             if in_hidden_folder or (path.name.startswith(".") and path.suffix == ".part"):
                 yield Problem(file=file, what="was left half written by a process that was killed; delete it")
-            elif path.suffix.lower() in _kept_sound(path, places) and not path.name.startswith("."):
-                if part == "stems" and path.parent not in folders and file.count("/") > 1:
+            elif part == "stems" and path.suffix.lower() in audio.READABLE_SUFFIXES and not path.name.startswith("."):
+                if path.parent not in folders and file.count("/") > 1:
                     spare[path.parent] = file
                 else:
-                    yield Problem(file=file, what="no row names this file; delete it, or run render again")
+                    yield Problem(file=file, what="no row names this file; delete it, or run separate again")
     # What is whole is kept on purpose, for a song that is away or for another model.
     if left := [file for parent, file in spare.items() if not (parent / KEPT_STEMS).exists()]:
         what = f"stems in {len(left)} folders are of no use to this version, nor is any row about them; delete them to free their space"
         yield Problem(level="warning", file=left[0], what=what)
 
 
-def _kept_sound(path: Path, places: Places) -> set[str]:
-    """The suffixes of files that hold sound there: the tables of a dataset lie beside its folders, its shards in them."""
-    return audio.READABLE_SUFFIXES | (SHARD_SUFFIXES if path.parent != places.dataset else set())
+def _somebodys(corpus: Path, dataset: Path, sounds: Iterable[str], places: Places) -> Iterator[Problem]:
+    """What lies in the dataset folder and is none of ours: no stage touches it, but whoever reads the folder may."""
+    for name in sorted(somebodys(dataset, files(sounds, places.shards))):
+        what = "no row names this file; it is somebody's, and no stage touches it. Move it away if programs are to read the dataset"
+        if (dataset / name).is_symlink():
+            what = "is a link, and no row names it: nothing is written or deleted through it. Only the dataset itself may be a link"
+        yield Problem(level="warning", file=(dataset / name).relative_to(corpus).as_posix(), what=what)
 
 
 def _check_sources(

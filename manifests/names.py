@@ -55,8 +55,9 @@ def name_from(text: str) -> str:
 def inside(path: str) -> str:
     """Returns the path unchanged if it stays below the folder it is relative to; raises ValueError otherwise."""
     # By hand: pathlib would take half the time of reading a table.
-    if not path or path[0] in "/\\" or path[1:2] == ":" or "\0" in path or ".." in path.replace("\\", "/").split("/"):
-        raise ValueError(f"path {path!r} leaves its folder; expected a relative path without '..'. Was the table edited by hand?")
+    plain = path.replace("\\", "/")
+    if not path or plain[0] == "/" or "//" in plain or path[1:2] == ":" or "\0" in path or ".." in plain.split("/"):
+        raise ValueError(f"path {path!r} leaves its folder; expected a relative path without '..' or '//'. Was the table edited by hand?")
     if len(path) > LONGEST_PART // 4 and _is_too_long(path):
         raise ValueError(f"path {path[:60]!r}... is longer than systems take ({LONGEST_PATH} bytes, {LONGEST_PART} in one part)")
     return path

@@ -13,7 +13,7 @@ Conventions
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from manifests.records import Refused, Shard
 DATASET = "dataset"  # the folder of a corpus that a training job reads
 TABLE = "shards.parquet"
 JOURNAL = "shards.jsonl.part"
+TABLES = ("README.md", "pairs.parquet", "examples.parquet", TABLE, JOURNAL)  # what stands in a dataset folder beside sound
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ def read(dataset: Path) -> list[Shard]:
         rows.pop(path, None)
         rows.update({shard.path: shard for shard in entry})
     return [rows[path] for path in sorted(rows)]
+
+
+def files(sounds: Iterable[str], shards: Sequence[Shard]) -> set[str]:
+    """Every file of a dataset, as a path relative to its folder: tables and card, sound files (as its rows call them), shards.
+
+    What else is there is somebody's.
+    """
+    inside = {member.path for shard in shards for member in shard.members}
+    return {*TABLES, *(set(sounds) - inside), *(shard.path for shard in shards)}
 
 
 def damage(dataset: Path, shard: Shard) -> str | None:

@@ -32,6 +32,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from manifests import durable
 from manifests.records import Record
+from manifests.removal import check_plain
 
 if TYPE_CHECKING:
     import pandas
@@ -237,6 +238,7 @@ class Journal:
         self.tasks: dict[str, tuple[Record, ...]] = {}
 
     def __enter__(self) -> Journal:
+        check_plain(self.path)
         is_new = not self.path.exists()
         kept = b"" if is_new else self._read_back()
         if not is_new and len(kept) != self.path.stat().st_size:

@@ -27,7 +27,7 @@ import numpy as np
 from manifests.audio import FULL_SCALE, Audio, Writer, db_to_gain
 from manifests.durable import make_folder, remove, sync_folder
 from manifests.names import checked_name
-from manifests.records import RESIDUAL, AudioFile
+from manifests.records import RESIDUAL, AudioFile, Refused
 from separation.quality import Tally
 
 WORK_FOLDER = ".separating"
@@ -133,6 +133,8 @@ class StemFolder:
             raise ValueError(f"stem names must differ and none may be {RESIDUAL!r}, which is taken; got {', '.join(self.stem_names)}")
         self._work = self.out_folder / WORK_FOLDER
         self._tally = Tally(self.stem_names)
+        if self._work.is_symlink():
+            raise Refused(f"{self._work} is a link: nothing is written or deleted through it. Remove it and run the same command again")
         self._created = not self.out_folder.exists()
         clear_work(self.out_folder)
         make_folder(self._work)
@@ -212,8 +214,8 @@ def clear_work(out_folder: Path) -> None:
 
 
 def clear_all_work(stems: Path) -> None:
-    """Removes what killed processes left below the folder of all stems, unless that is a link."""
-    for place, folders, _ in os.walk(stems) if not stems.is_symlink() else ():
+    """Removes what killed processes left below the folder of all stems; links below it are not followed (``manifests.removal``)."""
+    for place, folders, _ in os.walk(stems):
         if WORK_FOLDER in folders:
             clear_work(Path(place))
             folders.remove(WORK_FOLDER)

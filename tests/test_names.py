@@ -162,3 +162,12 @@ def test_no_stem_is_written_under_a_name_that_is_none(tmp_path, name):
         StemFolder(tmp_path / "stems" / "song", ("drums", name), 44_100, 2)
     assert not (tmp_path / "stems").exists()
     assert (tmp_path / "home" / "precious.flac").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "path", ["dataset//etc/passwd", "dataset/a//b", "a\\\\b", "//a", "dataset/../../x", "a/..", "..", "/", "", "C:a", "a\0b"]
+)
+def test_a_path_that_leaves_its_folder_in_part_or_whole_is_refused(path):
+    """A dataset may be moved out of its corpus: then the first part is taken off, and the rest must be relative still."""
+    with pytest.raises(ValueError, match="leaves its folder"):
+        inside(path)

@@ -210,24 +210,6 @@ def test_check_names_what_is_damaged_and_the_next_start_mends_it(name, damage, r
 
 
 @every_format
-def test_what_nobody_named_is_found_and_removed(name, rendered, tmp_path):
-    corpus = Corpus(shutil.copytree(rendered[name].folder, tmp_path / "corpus"))
-    before = contents(corpus.dataset)
-    strange = [corpus.dataset / "train" / "mix" / "0123456789abcdef" / "input_drums.flac", corpus.dataset / "mix" / "train-000099.tar"]
-    for path in strange:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    (corpus.dataset / "notes.txt").write_text("mine")
-    found = {problem.file for problem in errors(check_dataset(corpus.dataset))}
-    assert found == {path.relative_to(corpus.dataset).as_posix() for path in strange}
-    (corpus.dataset / "examples.parquet").unlink()  # so that the dataset is completed again
-    summary = stages.run_render(corpus, Workers(1))
-    assert summary.done == 0
-    assert "2 files of examples that are no longer planned were removed" in summary.notes
-    assert contents(corpus.dataset) == {**before, "notes.txt": b"mine"}
-
-
-@every_format
 def test_a_changed_plan_takes_the_examples_it_keeps_from_where_they_are(name, rendered, tmp_path):
     corpus = Corpus(shutil.copytree(rendered[name].folder, tmp_path / "corpus"))
     config = corpus.config

@@ -38,6 +38,7 @@ from datagen.stages import run_separate, separator_of
 from datagen.stages.rendering import unrendered
 from datagen.writers import DatasetWriter, writer_of
 from datagen.writers.base import Present
+from datagen.writers.cleaning import forget_begun, noting
 from manifests import __version__, sketch, table
 from manifests.audio import Writer, blocks, remove_leftovers, write_bytes
 from manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, seal, track_id
@@ -246,14 +247,14 @@ class Rebuild:
     def render(self, on_progress: OnProgress | None = None) -> Rebuilt:
         """Renders every recorded example whose sources are there, and compares it with the record."""
         corpus, config = self.corpus, self.corpus.config
-        remove_leftovers(corpus.dataset)
+        remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
         pairs = {pair.id: pair for name in ("pairs", "redraws") if corpus.table(name).exists() for pair in corpus.rows(name, Pair)}
         writer = writer_of(config.dataset, corpus.rows("tracks", Track))
         files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
         wanted = {self._renamed[row.pair_id]: row for row in self.recipes.examples() if self._renamed.get(row.pair_id) in pairs}
         tasks = [_task(pairs[pair_id], writer, files) for pair_id in wanted]
         stage = Stage("render", corpus.folder, "examples", Example)
-        work = shared(partial(_render, corpus.folder, writer), self.options.workers)
+        work = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), self.options.workers))
         outcome = run_tasks(stage, tasks, work, on_progress, Present(corpus.folder))
         self._compare(wanted, outcome.rows)
         whole = [row.id for row in outcome.rows] == [row.id for row in self.recipes.examples()]
@@ -262,6 +263,7 @@ class Rebuild:
         unmade = self._unmade(pairs, {row.pair_id for row in outcome.rows} | {row.row_id for row in outcome.rejected})
         corpus.replace_rejected("render", [*outcome.rejected, *unmade])
         finish(stage, outcome.rows, made_from=made_from)
+        forget_begun(corpus.folder)
         self.result.rejected += len(outcome.rejected)
         return self.result
 

@@ -16,8 +16,10 @@ from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, finished
 from datagen.writers import DatasetWriter, writer_of
 from datagen.writers.base import Present
-from manifests import __version__, audio, table
+from datagen.writers.cleaning import forget_begun, is_begun, noting
+from manifests import __version__, audio, shards, table
 from manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, content_id
+from manifests.removal import check_way, somebodys
 
 
 def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
@@ -38,12 +40,13 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         refused = [row for row in corpus.rejected() if row.stage == "render"]
         return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
     pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
-    audio.remove_leftovers(corpus.dataset)
+    audio.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
     writer = writer_of(config.dataset, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
     present = Present(corpus.folder)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)
-    work, drawn = shared(partial(_render, corpus.folder, writer), workers), pairs
+    _check_folders(corpus.dataset, pairs)
+    work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers)), pairs
     while drawn:
         tasks = [Task(writer.task_id(pair), f"{pair.kind} {pair.id}", pair.id, (pair, _sources(pair, files))) for pair in drawn]
         done = run_tasks(stage, tasks, work, on_progress, present)
@@ -56,8 +59,25 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     redraws.finish()
     removed = writer.finish(corpus.folder, [*pairs, *redraws.rows], outcome.rows, made_from=made_from)
     notes = (*note, *((f"{removed} files of examples that are no longer planned were removed",) if removed else ()))
-    summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes + _of_redraws(outcome.rejected))
+    notes += _of_redraws(outcome.rejected) + _of_others(corpus.dataset, outcome.rows)
+    summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes)
+    forget_begun(corpus.folder)
     return replace(summary, rejected=len(unreplaced(outcome.rejected)))
+
+
+def _check_folders(dataset: Path, pairs: Sequence[Pair]) -> None:
+    """Raises Refused if a folder that the examples go into is a link: before the work, not once for each of them."""
+    for split, kind in sorted({(pair.split, pair.kind) for pair in pairs}):
+        check_way(dataset, dataset / split / kind / "pair")
+        check_way(dataset, dataset / kind / "shard")
+
+
+def _of_others(dataset: Path, examples: Sequence[Example]) -> tuple[str, ...]:
+    """What a person should know about files in the dataset folder that are not of our making."""
+    sounds = (shards.in_dataset(file.audio.path) for example in examples for file in example.signals)
+    others = sorted(somebodys(dataset, shards.files(sounds, shards.read(dataset))))
+    what = f"{len(others)} files or links in {dataset.name}/ are not of stemwright's making and stay as they are; the first is"
+    return (f"{what} {others[0]}",) if others else ()
 
 
 def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -85,6 +105,8 @@ def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
 def _standing(corpus: Corpus, made_from: str) -> int | None:
     """How many examples stand finished, if they are all that was planned and every file is there."""
     tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
+    if is_begun(corpus.folder):
+        return None  # a killed process may have left files that no table names
     if any(table.made_from(path) != made_from for path in tables):
         return None
     if any(row.stage == "render" and not is_settled(row) for row in corpus.rejected()):

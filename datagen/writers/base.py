@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 
@@ -20,11 +18,10 @@ from datagen.writers.rows import written_pair
 from manifests import __version__, shards, table
 from manifests.audio import SUFFIXES, Audio, Encoding, as_stored, db_to_gain, encode, gain_to_db
 from manifests.durable import Together
-from manifests.records import AudioFile, Example, Pair, Record, Refused, Signal, SignalFile, Split, content_id, seal
+from manifests.records import AudioFile, Example, Pair, Record, Refused, Signal, SignalFile, content_id, seal
+from manifests.removal import check_way
 from manifests.shards import DATASET
 from manifests.written import Facts, WrittenPair, of_dataset
-
-SHARD_NAME = re.compile(rf"({'|'.join(get_args(Split))})-\d{{6}}\.(tar|parquet)")
 
 
 class DatasetWriter(Protocol):
@@ -32,6 +29,10 @@ class DatasetWriter(Protocol):
 
     def task_id(self, pair: Pair) -> str:
         """The id of the work of writing one pair in this format."""
+        ...
+
+    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
+        """Under which paths ``write`` writes the signals of a pair, keyed by role and name."""
         ...
 
     def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
@@ -69,14 +70,18 @@ def loose_task_id(pair: Pair, encoding: Encoding) -> str:
 
 def write_loose(corpus: Path, pair: Pair, signals: Mapping[str, Audio], encoding: Encoding) -> Example:
     """Encodes the signals and writes one file for each. The same pair gives the same bytes."""
+    storage = Storage(encoding, loose_task_id(pair, encoding), full_scale=encoding == "flac24")
+    return write_signals(corpus, pair, signals, loose_paths(pair, encoding), storage)
+
+
+def loose_paths(pair: Pair, encoding: Encoding) -> dict[tuple[str, str], str]:
+    """The paths of a pair's signals as files that stand by themselves, keyed by role and name."""
     folder = f"{DATASET}/{pair.split}/{pair.kind}/{pair.id}"
-    paths = {
+    return {
         (role, signal.name): f"{folder}/{role}_{signal.name}{SUFFIXES[encoding_of(signal, encoding)]}"
         for role, planned in (("input", pair.inputs), ("target", pair.targets))
         for signal in planned
     }
-    storage = Storage(encoding, loose_task_id(pair, encoding), full_scale=encoding == "flac24")
-    return write_signals(corpus, pair, signals, paths, storage)
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,11 @@ class Storage:
 def write_signals(
     corpus: Path, pair: Pair, signals: Mapping[str, Audio], paths: Mapping[tuple[str, str], str], storage: Storage
 ) -> Example:
-    """Writes each signal under its path, keyed by role and name, and makes the example's row. Raises Refused for an absurd peak."""
+    """Writes each signal under its path, keyed by role and name, and makes the example's row. Raises Refused for an absurd peak, and if a
+    link leads there.
+    """
+    for path in paths.values():
+        check_way(corpus / DATASET, corpus / path)
     gain_db = joint_gain_db([signals[signal.name] for signal in (*pair.inputs, *pair.targets) if signal.view != "gain"])
     if gain_db < -LEVEL_ROOM_DB:
         raise Refused(f"a signal peaks at {-gain_db:+.1f} dBFS; expected at most {LEVEL_ROOM_DB:+.0f} dBFS, which no sound reaches")
@@ -158,35 +167,3 @@ def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], f
 def paths_of(examples: Sequence[Example]) -> set[str]:
     """What the rows call their sound files."""
     return {file.audio.path for example in examples for file in example.signals}
-
-
-def remove_unnamed(corpus: Path, named: set[str]) -> int:
-    """Removes the files below the folders of splits that no row names, and shards that none names; returns how many files.
-
-    Folders that this empties go as well. What else a person has put into the dataset folder stays.
-    """
-    removed = sum(_remove_below(corpus, f"{DATASET}/{split}", named) for split in get_args(Split))
-    for file in sorted((corpus / DATASET).glob("*/*")):
-        if SHARD_NAME.fullmatch(file.name) and file.relative_to(corpus).as_posix() not in named:
-            file.unlink()
-            removed += 1
-            remove_empty(file.parent)
-    return removed
-
-
-def _remove_below(corpus: Path, start: str, named: set[str]) -> int:
-    removed = 0
-    for place, _, names in os.walk(corpus / start, topdown=False):
-        folder = Path(place).relative_to(corpus).as_posix()
-        stale = [name for name in names if f"{folder}/{name}" not in named]
-        for name in stale:
-            Path(place, name).unlink()
-        remove_empty(Path(place))
-        removed += len(stale)
-    return removed
-
-
-def remove_empty(folder: Path) -> None:
-    """Removes a folder if nothing is in it."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datagen.writers.base import DATASET, complete, loose_task_id, paths_of, remove_unnamed, write_loose
+from datagen.writers.base import DATASET, complete, loose_paths, loose_task_id, paths_of, write_loose
+from datagen.writers.cleaning import remove_stale
 from datagen.writers.packing import unpack
 from manifests.audio import Audio, Encoding
 from manifests.records import Example, Pair
@@ -27,6 +28,10 @@ class FolderWriter:
         """The id of the work: of the pair, the encoding and this version."""
         return loose_task_id(pair, self.encoding)
 
+    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
+        """One file for each signal."""
+        return loose_paths(pair, self.encoding)
+
     def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
         """Encodes and writes the signals. The same pair gives the same bytes."""
         return write_loose(corpus, pair, signals, self.encoding)
@@ -35,6 +40,6 @@ class FolderWriter:
         """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
         (corpus / DATASET).mkdir(parents=True, exist_ok=True)
         wanted = paths_of(examples)
-        removed = unpack(corpus, set(map(in_dataset, wanted))) + remove_unnamed(corpus, wanted)
+        removed = unpack(corpus, set(map(in_dataset, wanted))) + remove_stale(corpus, set(map(in_dataset, wanted)))
         complete(corpus, pairs, examples, "folder", made_from=made_from)
         return removed

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from datagen.writers.base import DATASET, Storage, complete, paths_of, remove_unnamed, write_signals
+from datagen.writers.base import DATASET, Storage, complete, paths_of, write_signals
+from datagen.writers.cleaning import remove_stale
 from datagen.writers.packing import unpack
 from manifests import __version__
 from manifests.audio import Audio, Encoding, gain_to_db
@@ -67,6 +68,12 @@ class MusdbWriter:
         """The id of the work: of the pair, the format, the folder's name and this version."""
         return content_id({"pair": pair.id, "format": "musdb", "folder": self._folder(pair), "version": __version__})
 
+    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
+        """One file for each stem, and one for their mixture."""
+        folder = self._folder(pair)
+        inputs = {("input", signal.name): f"{folder}/{signal.name}.wav" for signal in pair.inputs}
+        return inputs | {("target", signal.name): f"{folder}/mixture.wav" for signal in pair.targets}
+
     def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
         """Writes the stems and their mixture. Raises Refused if the pair has other stems, or if they do not sum to it."""
         names = [signal.name for signal in pair.inputs]
@@ -76,15 +83,13 @@ class MusdbWriter:
         error = float(np.abs(sum(signals[name] for name in names) - mixture).max(initial=0.0))
         if error > SUM_LIMIT * max(1.0, float(np.abs(mixture).max(initial=0.0))):
             raise Refused(f"the stems miss the mixture by {gain_to_db(error):.1f} dBFS; the MUSDB layout holds their sum (target = 'sum')")
-        paths = {("input", name): f"{self._folder(pair)}/{name}.wav" for name in names}
-        paths["target", pair.targets[0].name] = f"{self._folder(pair)}/mixture.wav"
-        return write_signals(corpus, pair, signals, paths, Storage("wav32f", self.task_id(pair), full_scale=True))
+        return write_signals(corpus, pair, signals, self.paths(pair), Storage("wav32f", self.task_id(pair), full_scale=True))
 
     def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
         """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
         (corpus / DATASET).mkdir(parents=True, exist_ok=True)
         wanted = paths_of(examples)
-        removed = unpack(corpus, set(map(in_dataset, wanted))) + remove_unnamed(corpus, wanted)
+        removed = unpack(corpus, set(map(in_dataset, wanted))) + remove_stale(corpus, set(map(in_dataset, wanted)))
         complete(corpus, pairs, examples, "musdb", made_from=made_from)
         return removed
 

@@ -14,15 +14,15 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from datagen.writers.base import DATASET, complete, loose_task_id, remove_empty, remove_unnamed, write_loose
+from datagen.writers.base import DATASET, complete, loose_paths, loose_task_id, write_loose
+from datagen.writers.cleaning import claim, remove_stale
 from datagen.writers.rows import labels_text
-from manifests import table
+from manifests import removal, table
 from manifests.audio import Audio, Encoding, file_sha256
 from manifests.durable import begin, naming, put, remove, write_bytes
 from manifests.records import Example, Member, Pair, Shard, SignalFile, content_id, seal
@@ -119,6 +119,10 @@ class ShardWriter:
         """The id of the work: of the pair, the encoding and this version."""
         return loose_task_id(pair, self.encoding)
 
+    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
+        """The files that ``finish`` packs."""
+        return loose_paths(pair, self.encoding)
+
     def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
         """Writes the signals as files, which ``finish`` packs."""
         return write_loose(corpus, pair, signals, self.encoding)
@@ -126,7 +130,7 @@ class ShardWriter:
     def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
         """Packs the examples into shards and completes the dataset."""
         contents = plan(corpus, pairs, examples, Limits(self.shard_mb, self.shard_examples), self.assembler.suffix)
-        removed = pack(corpus, contents, self.assembler) + remove_unnamed(corpus, {f"{DATASET}/{content.path}" for content in contents})
+        removed = pack(corpus, contents, self.assembler) + remove_stale(corpus, {content.path for content in contents})
         complete(corpus, pairs, examples, self.format_name, made_from=made_from)
         return removed
 
@@ -174,6 +178,7 @@ def pack(corpus: Path, contents: Sequence[ShardContent], assembler: Assembler) -
     wanted = {path for content in contents for path in content.members()}
     removed = unpack(corpus, wanted, keep={path for path, content in planned.items() if _stands(corpus, content, assembler)})
     standing = {shard.path: shard for shard in Places(dataset).shards}
+    claim(corpus, [path for path in planned if path not in standing])
     with table.Journal(dataset / JOURNAL, Shard) as journal:
         for path, content in planned.items():
             if path not in standing:
@@ -203,8 +208,7 @@ def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
                 if member.path in wanted and places.inside(member.path) and not (dataset / member.path).exists():
                     write_bytes(dataset / member.path, places.find(member.path).read())
             journal.append(shard.path, ())
-            (dataset / shard.path).unlink(missing_ok=True)
-            remove_empty((dataset / shard.path).parent)
+            removal.remove(dataset, dataset / shard.path)
     if keep is None:
         (dataset / TABLE).unlink(missing_ok=True)
         (dataset / JOURNAL).unlink()
@@ -237,8 +241,4 @@ def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Sha
 
 def _remove_loose(corpus: Path, paths: Sequence[str]) -> None:
     for path in paths:
-        file = corpus / DATASET / path
-        with suppress(FileNotFoundError):
-            file.unlink()
-            for folder in file.parents[:3]:
-                remove_empty(folder)
+        removal.remove(corpus / DATASET, corpus / DATASET / path)
