@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model, model_vali
 from datagen.recipes import RECIPES
 from datagen.rights import RightsConfig
 from datagen.section import ConfigError, Section
+from manifests.audio import LONGEST_S
 from manifests.catalog import SplitShares
 from separation.quality import Limits
 
@@ -34,6 +35,13 @@ class SongsConfig(Section):
     )
     shares: SplitShares = Field(
         default_factory=SplitShares, description="how the artists are divided where the data set has no split of its own"
+    )
+    longest_s: float = Field(
+        LONGEST_S,
+        gt=0,
+        le=7 * 86_400,
+        description="a longer recording is refused, by its header where that says how long it is: no song lasts three hours, and "
+        "separating takes 6 GB of disk an hour. Raise it for operas, sets and field recordings",
     )
 
 

@@ -18,6 +18,7 @@ import hashlib
 import io
 import os
 import shutil
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -32,6 +33,7 @@ import numpy.typing as npt
 
 from manifests import quiet
 from manifests.durable import begin, hidden, leftovers, naming, put, remove, write_bytes
+from manifests.names import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS, MOST_FRAMES
 from manifests.records import Refused
 
 Audio = npt.NDArray[np.float32]
@@ -43,6 +45,10 @@ READABLE_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", "
 MP3_RATES = (32_000, 44_100, 48_000)  # of MPEG-1 layer III; lower ones exist, with lower quality and less support
 FULL_SCALE = float(2**23)
 SEEKABLE_AV_SUFFIXES = {".m4a", ".mp4", ".m4b"}  # other containers round their time stamps: there an excerpt is decoded from the start
+# What ffmpeg may take a file for: containers of sound. Its playlists (ffconcat, HLS, DASH and others) would open other files and addresses.
+AV_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,loas,latm,asf,ac3,eac3,ogg,flac,mp3,wav,w64,aiff,caf"
+LONGEST_S = 3 * 3600.0  # of a song, by default, and of what a verb reads into memory as a whole: in stereo 4 GB
+PEAK_LIMIT_DBFS = 40.0  # 32-bit float recorders reach about +30; a flipped bit of the exponent, or integers as float (+90), far more
 SEEK_PREROLL = 8192  # frames decoded and dropped before an excerpt, so that transform codecs have settled (AAC needs two packets of 1024)
 
 
@@ -65,8 +71,28 @@ def gain_to_db(gain: float) -> float:
     return float(20.0 * np.log10(gain)) if gain > 0 else float("-inf")
 
 
+def not_a_file(path: Path) -> str | None:
+    """What stands at a place that is neither a regular file nor nothing, in words; None if it is one. A pipe must not even be opened.
+
+    Raises OSError as ``stat`` does.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return None
+    names = {
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return names.get(stat.S_IFMT(mode), "not a regular file")
+
+
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
+    """The SHA-256 of a file's bytes, in hex. Raises OSError for a pipe or a device, which may have no end."""
+    if what := not_a_file(path):
+        raise OSError(errno.EINVAL, f"{what}, not a file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -86,7 +112,43 @@ def probe(path: Path | str, *, stream: int = 0) -> AudioInfo:
         with _AvReader(path, stream) as reader:
             return reader.info
     with _open(path) as file:
-        return AudioInfo(file.samplerate, file.channels, file.frames)
+        return _info(file)
+
+
+def _info(file: Any) -> AudioInfo:
+    """What libsndfile found in a header. Raises Refused if no recording can have it."""
+    return _checked(AudioInfo(file.samplerate, file.channels, file.frames))
+
+
+def _checked(info: AudioInfo) -> AudioInfo:
+    if not LOWEST_RATE <= info.sample_rate <= HIGHEST_RATE:
+        raise Refused(
+            f"its header says {info.sample_rate} Hz; expected {LOWEST_RATE} to {HIGHEST_RATE} Hz. The header is damaged, or it is no music"
+        )
+    if not 1 <= info.num_channels <= MOST_CHANNELS:
+        raise Refused(
+            f"its header says {info.num_channels} channels; expected at most {MOST_CHANNELS}. The header is damaged, or it is no music"
+        )
+    return info
+
+
+def check_length(num_frames: int, sample_rate: int, longest_s: float, way_out: str) -> None:
+    """Raises Refused if a recording lasts longer than allowed, with the way out. A length that a header cannot know is none."""
+    if num_frames < MOST_FRAMES and num_frames > longest_s * sample_rate:
+        raise Refused(f"lasts {_duration(num_frames / sample_rate)}; expected at most {_duration(longest_s)}. {way_out}")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds:.1f} s"
+
+
+def check_peak(peak_dbfs: float) -> None:
+    """Raises Refused if a peak is so high that the samples cannot be what was recorded."""
+    if peak_dbfs > PEAK_LIMIT_DBFS:
+        raise Refused(
+            f"peaks at {peak_dbfs:+.1f} dBFS; expected at most {PEAK_LIMIT_DBFS:+.0f} dBFS. A bit is wrong in it, or it holds integers "
+            "that were written as floating point; export it again"
+        )
 
 
 def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, *, stream: int = 0) -> tuple[Audio, int]:
@@ -103,13 +165,34 @@ def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, 
             sample_rate = reader.info.sample_rate
     else:
         with _open(path) as file:
-            sample_rate = file.samplerate
+            sample_rate = _info(file).sample_rate
             if start_frame:
                 with quiet.c_stderr():
                     file.seek(min(start_frame, file.frames))
             audio = _read(file, -1 if num_frames is None else num_frames)
     _check_length(path, audio, start_frame, num_frames)
     return audio, sample_rate
+
+
+def load_song(path: Path | str, *, stream: int = 0) -> tuple[Audio, int]:
+    """Reads a whole recording that anybody may have made, as (float32 [C, T], sample rate).
+
+    Raises Refused as ``load`` does, and where it is too long for the memory, or its samples cannot be what was recorded.
+    """
+    path, way_out = Path(path), "Cut it, or make a corpus of it, which reads it in pieces"
+    info = probe(path, stream=stream)
+    check_length(info.num_frames, info.sample_rate, LONGEST_S, way_out)
+    if _by_av(path):
+        with _AvReader(path, stream) as reader:  # its header may say less than there is
+            audio = reader.read(0, int(LONGEST_S * info.sample_rate) + 1)
+        check_length(audio.shape[1], info.sample_rate, LONGEST_S, way_out)
+    else:
+        audio, _ = load(path)
+    peak = float(np.abs(audio).max(initial=0.0))
+    if not np.isfinite(peak):
+        raise Refused(f"{path.name} holds NaN or infinite samples; repair it, or leave it out")
+    check_peak(gain_to_db(peak))
+    return audio, info.sample_rate
 
 
 def load_range(
@@ -150,7 +233,7 @@ def probe_bytes(data: bytes) -> AudioInfo:
 
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
-            return AudioInfo(file.samplerate, file.channels, file.frames)
+            return _info(file)
     except soundfile.LibsndfileError as error:
         raise Refused(f"not a readable sound file ({str(error.error_string).rstrip('.')})") from error
 
@@ -160,6 +243,7 @@ def _decoded(data: bytes, path: Path, start_frame: int, num_frames: int | None) 
 
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
+            _info(file)
             if start_frame:
                 file.seek(min(start_frame, file.frames))
             samples = file.read(-1 if num_frames is None else num_frames, dtype="float32", always_2d=True)
@@ -215,6 +299,7 @@ def _raw_blocks(path: Path, block_frames: int, stream: int) -> Iterator[Audio]:
             yield from reader.blocks(block_frames)
         return
     with _open(path) as file:
+        _info(file)
         while (block := _read(file, block_frames)).shape[1]:
             yield block
 
@@ -407,7 +492,7 @@ def tags(path: Path | str) -> dict[str, str]:
     import av
 
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with _av_open(Path(path)) as container:
             # OGG keeps its tags in the stream; elsewhere a stream's title is that of the stream ("drums"), not of the recording.
             found = dict(container.streams.audio[0].metadata) if container.streams.audio else {}
             found.update(container.metadata)
@@ -442,8 +527,20 @@ def _open(path: Path) -> Any:
         raise Refused(f"not a readable sound file ({said})") from error
 
 
+def _av_open(path: Path) -> Any:
+    """A file as ffmpeg opens it: this file and no other, whatever its name or its text say. Raises what PyAV does, OSError for a pipe."""
+    import av
+
+    if what := not_a_file(path):
+        raise OSError(errno.EINVAL, f"{what}, not a file", str(path))
+    allowed = {"protocol_whitelist": "file", "format_whitelist": AV_FORMATS}
+    return av.open(f"file:{path}", metadata_errors="replace", options=allowed)  # a name may look like an address: "concat:a|b.m4a"
+
+
 def _check_readable(path: Path) -> None:
     try:
+        if what := not_a_file(path):
+            raise Refused(f"{what}, not a sound file")
         with path.open("rb") as file:
             if not file.read(1):
                 raise Refused("empty file (0 bytes)")
@@ -461,9 +558,12 @@ class _AvReader:
 
         _check_readable(path)
         try:
-            self._container = av.open(str(path), metadata_errors="replace")
+            self._container = _av_open(path)
         except (av.FFmpegError, ValueError) as error:
-            raise Refused(f"not a readable sound file ({getattr(error, 'strerror', None) or error})") from error
+            said = getattr(error, "strerror", None) or error
+            if getattr(error, "errno", None) == errno.EINVAL:  # what ffmpeg says of a format that it may not read
+                said = "what it holds is no sound: text, a playlist, pictures"
+            raise Refused(f"not a readable sound file ({said})") from error
         self.num_streams = len(self._container.streams.audio)
         if stream >= self.num_streams:
             self._container.close()
@@ -471,15 +571,19 @@ class _AvReader:
         self._stream = self._container.streams.audio[stream]
         self._path = path
         context = self._stream.codec_context
-        if context is None:
+        if context is None or not context.sample_rate or not context.channels:
             self._container.close()
-            raise Refused("not a readable sound file (its codec is not known)")
+            raise Refused(f"not a readable sound file ({'its codec is not known' if context is None else 'no sound was found in it'})")
         seconds = (
             self._stream.duration * self._stream.time_base
             if self._stream.duration and self._stream.time_base
             else (self._container.duration or 0) / 1e6
         )
-        self.info = AudioInfo(context.sample_rate, context.channels, round(seconds * context.sample_rate))
+        try:
+            self.info = _checked(AudioInfo(context.sample_rate, context.channels, max(0, round(seconds * context.sample_rate))))
+        except Refused:
+            self._container.close()
+            raise
 
     def __enter__(self) -> _AvReader:
         return self

@@ -62,7 +62,8 @@ RIGHTS_TAGS = (
     "webstatement",
 )
 LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
-RULES = 2  # raised when ``inspect`` decides anything differently, so that tracks are read anew
+TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
+RULES = 3  # raised when ``inspect`` decides anything differently, so that tracks are read anew
 
 
 class SplitShares(Record):
@@ -80,8 +81,8 @@ class SplitShares(Record):
         return self
 
 
-def task_id(songs: Path, candidate: Candidate, splits: SplitShares) -> str:
-    """The id of the work of inspecting one candidate: over where it is, the bytes of its files, the shares and the rules here.
+def task_id(songs: Path, candidate: Candidate, splits: SplitShares, longest_s: float = audio.LONGEST_S) -> str:
+    """The id of the work of inspecting one candidate: over where it is, the bytes of its files, what is asked of it and the rules here.
 
     A file that cannot be read has a task too, which ``inspect`` refuses.
     """
@@ -92,19 +93,20 @@ def task_id(songs: Path, candidate: Candidate, splits: SplitShares) -> str:
             files[path] = audio.file_sha256(songs / path)
         except OSError as error:
             files[path] = f"unreadable: {error.strerror}"
-    return content_id({"candidate": candidate.content(), "files": files, "splits": splits.content(), "rules": RULES})
+    asked = {"splits": splits.content(), "longest_s": longest_s}
+    return content_id({"candidate": candidate.content(), "files": files, **asked, "rules": RULES})
 
 
-def inspect(songs: Path, candidate: Candidate, shares: SplitShares) -> Track:
+def inspect(songs: Path, candidate: Candidate, shares: SplitShares, longest_s: float = audio.LONGEST_S) -> Track:
     """Decodes a recording and its reference stems once, in blocks, and makes its row. Raises Refused with the reason."""
-    measured, peak_dbfs, notes = _measure(songs, candidate.path, candidate.stream)
+    measured, peak_dbfs, notes = _measure(songs, candidate.path, candidate.stream, longest_s)
     if peak_dbfs < SILENCE_DBFS:
         level = "all samples are zero" if peak_dbfs == float("-inf") else f"peaks at {peak_dbfs:.1f} dBFS"
         raise Refused(f"silent: {level}; expected above {SILENCE_DBFS:.0f} dBFS")
     references = []
     for name, path, stream in candidate.references:
         try:
-            stem, stem_peak_dbfs, _ = _measure(songs, path, stream)
+            stem, stem_peak_dbfs, _ = _measure(songs, path, stream, longest_s)
         except Refused as reason:
             raise Refused(f"reference stem {name}: {reason}") from reason
         if stem_peak_dbfs > 0:
@@ -116,7 +118,7 @@ def inspect(songs: Path, candidate: Candidate, shares: SplitShares) -> Track:
         notes.append("artist unknown: its split is drawn for this recording alone")
     return Track(
         id=identity,
-        task_id=task_id(songs, candidate, shares),
+        task_id=task_id(songs, candidate, shares, longest_s),
         audio=measured,
         source=candidate.source,
         split=candidate.split or split_of(described["artist"], identity, shares),
@@ -141,12 +143,13 @@ def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _measure(songs: Path, path: str, stream: int) -> tuple[AudioFile, float, list[str]]:
+def _measure(songs: Path, path: str, stream: int, longest_s: float) -> tuple[AudioFile, float, list[str]]:
     """Decodes one stream of a file: its row, its peak in dBFS (-inf: all zero), and what is unusual about it."""
     place = resolve(songs, path)
     info = audio.probe(place, stream=stream)
     if info.num_channels > 2:
         raise Refused(f"{info.num_channels} channels; expected mono or stereo. Fold it down to stereo first")
+    audio.check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
     num_frames, peak = 0, 0.0
     for block in audio.blocks(place, BLOCK_FRAMES, stream=stream):
         block_peak = float(np.abs(block).max(initial=0.0))
@@ -154,11 +157,13 @@ def _measure(songs: Path, path: str, stream: int) -> tuple[AudioFile, float, lis
             first = num_frames + int(np.argmin(np.isfinite(block).all(axis=0)))
             raise Refused(f"holds NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")
         num_frames, peak = num_frames + block.shape[1], max(peak, block_peak)
+        audio.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may not know, or say less
     if missing := missing_frames(place, info, num_frames):
         ends = f"truncated: ends at {num_frames / info.sample_rate:.2f} s"
         raise Refused(ends + (f", {missing / info.sample_rate:.2f} s before its header says" if missing > 1 else ", within a page of data"))
     if num_frames == 0:
         raise Refused("holds no samples")
+    audio.check_peak(audio.gain_to_db(peak))
     measured = AudioFile(
         path=path,
         sample_rate=info.sample_rate,

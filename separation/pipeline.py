@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from manifests.audio import Audio, blocks, db_to_gain, probe
+from manifests.audio import Audio, blocks, check_peak, db_to_gain, gain_to_db, probe
 from manifests.durable import is_full
 from manifests.records import Refused
 from separation import schedule
@@ -139,6 +139,7 @@ def checked_blocks(path: Path | str, sample_rate: int, stream: int, max_channels
             raise Refused(f"{block.shape[0]} channels; at most {max_channels} are handled")
         if not np.isfinite(block).all():
             raise Refused("holds NaN or infinite samples")
+        check_peak(gain_to_db(float(np.abs(block).max(initial=0.0))))
         found += block.shape[1]
         yield block
     if found == 0:

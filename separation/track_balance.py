@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.audio import READABLE_SUFFIXES, load
+from manifests.audio import READABLE_SUFFIXES, load_song
 from manifests.records import RESIDUAL, Estimate
 from manifests.spreadsheet import csv_text
 from separation.balance import StemBalance, measure_balance
@@ -62,10 +62,10 @@ def load_stems(folder: Path | str, mixture_path: Path | str) -> tuple[Array, dic
     The stems are those that ``stem_paths`` finds. Raises ValueError when there is none, or when a rate differs.
     """
     mixture_path = Path(mixture_path)
-    mixture, sample_rate = load(mixture_path)
+    mixture, sample_rate = load_song(mixture_path)
     stems = {}
     for name, path in stem_paths(folder, mixture_path).items():
-        stems[name], rate = load(path)
+        stems[name], rate = load_song(path)
         if rate != sample_rate:
             raise ValueError(f"expected {path} at the mixture's {sample_rate} Hz, came {rate} Hz; resample it")
     return mixture, stems, sample_rate

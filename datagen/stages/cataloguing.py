@@ -21,16 +21,16 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     if not found.candidates and not found.refused:
         ignored = f", and {len(found.ignored)} ignored as songs.ignore says" if found.ignored else ""
         raise CorpusError(f"no recordings in {songs} (looked for kind {config.songs.kind!r}{ignored}). Is a drive not mounted?")
-    root, shares = corpus.songs, config.songs.shares
+    root, shares, longest_s = corpus.songs, config.songs.shares, config.songs.longest_s
     tasks, unreadable = [], list(found.refused)
     for candidate in found.candidates:
         try:
-            tasks.append(Task(catalog.task_id(root, candidate, shares), candidate.path, candidate.path, candidate))
+            tasks.append(Task(catalog.task_id(root, candidate, shares, longest_s), candidate.path, candidate.path, candidate))
         except (Refused, OSError) as reason:
             unreadable.append((candidate.path, str(getattr(reason, "strerror", None) or reason)))
     stage = Stage("catalog", corpus.folder, "tracks", Track)
     before = {row.id: row for row in corpus.rows("tracks", Track)} if corpus.table("tracks").exists() else {}
-    outcome = run_tasks(stage, tasks, shared(partial(_inspect, root, shares), workers), on_progress)
+    outcome = run_tasks(stage, tasks, shared(partial(_inspect, root, shares, longest_s), workers), on_progress)
     if not outcome.rows:
         _refuse_to_forget(corpus, [*((row.subject, row.reason) for row in outcome.rejected), *unreadable])
     kept, duplicates = catalog.drop_duplicates(outcome.rows)
@@ -55,8 +55,8 @@ def _is_as_before(row: Track, before: Track | None) -> bool:
     return before is not None and row.model_copy(update={"task_id": before.task_id}) == before
 
 
-def _inspect(songs: Path, shares: catalog.SplitShares, candidate: catalog.Candidate) -> list[Track]:
-    return [catalog.inspect(songs, candidate, shares)]
+def _inspect(songs: Path, shares: catalog.SplitShares, longest_s: float, candidate: catalog.Candidate) -> list[Track]:
+    return [catalog.inspect(songs, candidate, shares, longest_s)]
 
 
 def _refuse_to_forget(corpus: Corpus, refused: Sequence[tuple[str, str]]) -> None:

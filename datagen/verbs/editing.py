@@ -26,7 +26,7 @@ from datagen.verbs.options import (
     TrustPickleOption,
 )
 from datagen.verbs.terminal import Terminal
-from manifests.audio import Audio, Encoding, gain_to_db, load, resample, save
+from manifests.audio import Audio, Encoding, gain_to_db, load, load_song, resample, save
 from manifests.records import Refused
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def edit(
         check_named(
             edits, tuple(paths) if separator is None else separator.stem_names, str(stems) if separator is None else f"model {model}"
         )
-        mixture, sample_rate = load(song)
+        mixture, sample_rate = load_song(song)
         parts = _stems_of(mixture, sample_rate, paths, separator, lambda share: report(0, 2, f"separating {song.name} {share:.0%}"))
         report(1, 2, "editing")
         made = apply_edits(mixture, parts, sample_rate, edits, encoding=encoding)

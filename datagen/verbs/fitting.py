@@ -95,8 +95,8 @@ def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Au
             raise UsageError(str(error)) from error
         mixture, dry, sample_rate = load_stems(stems, path)
     elif path.suffix.lower() in (".mp4", ".m4a") and audio.num_streams(path) == len(STEM_ORDER):
-        mixture, sample_rate = audio.load(path)
-        dry = {name: audio.load(path, stream=stream)[0] for stream, name in enumerate(STEM_ORDER) if stream}
+        mixture, sample_rate = audio.load_song(path)
+        dry = {name: audio.load_song(path, stream=stream)[0] for stream, name in enumerate(STEM_ORDER) if stream}
     else:
         raise UsageError(f"{path} has no stems of its own; give the folder with the dry stems: --stems FOLDER")
     return mixture, {name: _shaped(name, stem, mixture, sample_rate) for name, stem in dry.items()}, sample_rate

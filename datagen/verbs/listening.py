@@ -126,13 +126,13 @@ def _tell_share(report: Callable[[int, int, str], None], done: int, total: int, 
 
 def _measure(path: Path, stems: Path | None, separator: Any, on_share: Callable[[float], None]) -> Any:
     """The balance of one recording, from stems that are there or by separating it."""
-    from manifests.audio import load, resample
+    from manifests.audio import load_song, resample
     from separation.level import calibration_for
     from separation.track_balance import load_stems, measure_track
 
     if stems is not None:
         return measure_track(path.name, *load_stems(stems, path))
-    mixture, sample_rate = load(path)
+    mixture, sample_rate = load_song(path)
     separated = separator.separate(mixture, sample_rate, on_share=on_share)
     at_rate = resample(mixture, sample_rate, separator.sample_rate)
     return measure_track(path.name, at_rate, separated, separator.sample_rate, calibration=calibration_for(separator.origin))
