@@ -25,9 +25,7 @@ from datagen.effects.setting import EffectSettings, Scale, drawer, fields
 from datagen.effects.setting import Range as Bounds
 from manifests.records import EffectUse, Refused, finite
 
-Number = Annotated[  # strict, or true and false would be 1 and 0; a ratio may be infinite, for which JSON has no number
-    float, Field(strict=True, allow_inf_nan=True), PlainSerializer(finite, when_used="json")
-]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=True)]  # strict, or true and false would be 1 and 0; a ratio may be infinite
 Range = (  # one value, from .. to, from .. to on a scale, or some of the options
     Number | bool | str | tuple[Number, Number] | tuple[Number, Number, Scale] | tuple[bool | str, ...]
 )
@@ -42,7 +40,16 @@ def _with_numbers(value: Any) -> Any:
     return float(value) if isinstance(value, str) and value in ("inf", "-inf") else value
 
 
-Ranges = Annotated[dict[str, dict[str, Range]], BeforeValidator(_with_numbers)]  # effect -> setting -> range
+def _as_json(value: Any) -> Any:
+    """Ranges as plain JSON, infinity as text."""
+    if isinstance(value, dict):
+        return {name: _as_json(item) for name, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, tuple) else finite(value)
+
+
+Ranges = Annotated[  # effect -> setting -> range
+    dict[str, dict[str, Range]], BeforeValidator(_with_numbers), PlainSerializer(_as_json, when_used="json")
+]
 Channels = Literal["one", "equal", "different"]  # what is known of the sound that an effect is drawn for
 Role = Literal["kept", "removed", "added"]
 CANNOT_MATTER: dict[Channels, dict[str, dict[str, Any]]] = {  # and what such a setting is left at
