@@ -91,6 +91,7 @@ def check_corpus(
     ]
     problems += [*_dangling(rows), *_splits(rows), *_examples_fit_pairs(rows), *_unsettled(rows, unrendered), *_copies(corpus, rows)]
     claims = [_Claim("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
+    problems += _card(corpus / DATASET, DATASET)
     places, found = _shards(corpus / DATASET, progress)
     claims += _example_claims(rows["examples"], places, in_dataset)
     sound = _check_files(claims, progress)
@@ -103,6 +104,36 @@ def check_corpus(
     return problems + _check_sources(corpus, songs, rows["tracks"], whole, progress)
 
 
+def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProgress | None = None) -> list[Problem]:
+    """What is wrong in a corpus that another process is working on, and a warning that it is.
+
+    Judged are the tables by themselves and the files that their rows name. What is under way is not: journals, work folders, files that no
+    row names yet, tables that have a journal, and whether tables fit one another.
+    """
+    corpus, dataset = Path(corpus), Path(corpus) / DATASET
+    rows, problems = _read_tables(corpus, ROW_TYPES)
+    shards, _ = _read_tables(dataset, {"shards": Shard})
+    claims = [_Claim("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
+    if not (dataset / JOURNAL).exists():
+        claims += _example_claims(rows["examples"], Places(dataset, shards["shards"]), in_dataset)
+    claims = [claim for claim in claims if not _is_under_way(corpus, claim.table)]
+    problems += _check_files(claims, progress)
+    if not any(_is_under_way(corpus, name) for name in ("tracks", "stems")):
+        damaged = {problem.row_id for problem in problems}
+        broken = {stem.track_id for stem in rows["stems"] if stem.id in damaged}
+        whole = [stem for stem in rows["stems"] if stem.track_id not in broken]
+        problems += _check_sources(corpus, songs, rows["tracks"], whole, progress)
+    problems = [problem for problem in problems if not _is_under_way(corpus, problem.table)]  # one may have begun since
+    return [Problem(level="warning", what=UNDER_WAY), *problems]
+
+
+UNDER_WAY = "another stemwright is working on it; what is under way was not judged"
+
+
+def _is_under_way(corpus: Path, name: str) -> bool:
+    return (corpus / f"{name}.jsonl.part").exists()
+
+
 def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[Problem]:
     """What is wrong in a dataset folder that stands alone; empty if all is well."""
     dataset = Path(dataset)
@@ -110,11 +141,29 @@ def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[
     missing = [f"{name}.parquet" for name in ("pairs", "examples") if not (dataset / f"{name}.parquet").exists()]
     problems += [Problem(file=name, what="is missing; a dataset folder cannot be read without it") for name in missing]
     problems += [*_known(rows, "examples", "pair_id", ("pairs",)), *_one_split_a_track(rows["pairs"]), *_examples_fit_pairs(rows)]
+    problems += _card(dataset)
     places, found = _shards(dataset, progress)
     claims = _example_claims(rows["examples"], places, str)
     problems += [*found, *_check_files(claims, progress), *_unnamed(dataset, (".",), claims, places)]
     sounds = [file.audio.path for example in rows["examples"] for file in example.signals]
     return [*problems, *_somebodys(dataset, dataset, sounds, places)]
+
+
+def _card(dataset: Path, part: str = "") -> Iterator[Problem]:
+    """A dataset card that is not the one that was written with the table of examples; a table of an earlier version does not say."""
+    examples, card = dataset / "examples.parquet", dataset / table.CARD_FILE
+    try:
+        expected = table.card_sha256(examples)
+    except (ValueError, OSError):
+        return  # the table cannot be read: said already
+    if not expected:
+        return
+    file = f"{part}/{table.CARD_FILE}".lstrip("/")
+    again = "to have it written again, delete it and run render"
+    if not card.exists():
+        yield Problem(level="warning", file=file, what="the dataset card is missing; run render again")
+    elif audio.file_sha256(card) != expected:
+        yield Problem(level="warning", file=file, what=f"the dataset card is not as it was written; {again}")
 
 
 def _shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, list[Problem]]:
@@ -399,8 +448,9 @@ def _check_sources(
     if not tracks:
         return []
     if songs is None or not Path(songs).is_dir():
-        why = "the songs folder was not given" if songs is None else f"the songs folder {songs} is not there"
-        return [Problem(level="warning", table="tracks", what=f"{why}: sources and sums of stems were not checked ({len(tracks)} tracks)")]
+        why = "no songs folder was given" if songs is None else f"the songs folder {songs} is gone; give it with --songs"
+        count = f"{len(tracks)} track{'' if len(tracks) == 1 else 's'}"
+        return [Problem(level="warning", table="tracks", what=f"{why}: sources and sums of stems were not checked ({count})")]
     grouped: dict[str, list[Stem]] = defaultdict(list)
     for stem in stems:
         grouped[stem.track_id].append(stem)

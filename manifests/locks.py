@@ -68,6 +68,19 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock at this moment; no, where that cannot be known. Never makes a file."""
+    if not path.exists() and not path.with_name(path.name + SOFT_SUFFIX).exists():
+        return False
+    try:
+        with locked(path):
+            return False
+    except LockedError:
+        return True
+    except (NoLocksError, OSError, ValueError):
+        return False
+
+
 @contextmanager
 def _native(path: Path, *, wait: bool) -> Iterator[None]:
     from filelock import FileLock, Timeout

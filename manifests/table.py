@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 SYNC_S = 1.0  # a power cut costs the work of a second: the files of a lost line are there, but are made again
+CARD_FILE = "README.md"  # of a dataset
 CHUNK_ROWS = 4096  # converted and written at a time: a row as Python objects takes a hundred times its place in Parquet
 
 
@@ -78,7 +79,7 @@ def _arrow_type(annotation: Any) -> pyarrow.DataType:
     return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[annotation]
 
 
-def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made_from: str = "") -> int:
+def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made_from: str = "", card: str = "") -> int:
     """Writes a finished table by rename; returns how many rows. ``made_from`` is kept in the file's metadata (see ``made_from``).
 
     Rows are taken chunk by chunk: a generator of them need never be in memory as a whole.
@@ -86,7 +87,9 @@ def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = arrow_schema(record_type).with_metadata({"record": record_type.__name__, "made_from": made_from, "versions": _versions()})
+    schema = arrow_schema(record_type).with_metadata(
+        {"record": record_type.__name__, "made_from": made_from, "versions": _versions()} | ({"card": card} if card else {})
+    )
     adapter = TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]  # one call for many rows is three times as fast as one each
     temporary = durable.begin(path)
     try:
@@ -109,11 +112,14 @@ def _chunks(rows: Iterable[R]) -> Iterator[tuple[R, ...]]:
         yield chunk
 
 
-def replace(path: Path, rows: Sequence[Record], record_type: type[Record], *, made_from: str = "") -> None:
-    """Writes a finished table unless it already holds these rows, every column of them, and says that it was made from the same."""
+def replace(path: Path, rows: Sequence[Record], record_type: type[Record], *, made_from: str = "", card: str = "") -> None:
+    """Writes a finished table unless it already holds these rows, every column of them, and says that it was made from the same.
+
+    ``card`` is the checksum of the dataset card that goes with it (see ``card_sha256``).
+    """
     standing = _metadata(path) if path.exists() else {}
-    if standing.get("made_from") != made_from or standing.get("digest") != _digest(rows, record_type):
-        write(path, rows, record_type, made_from=made_from)
+    if standing.get("made_from") != made_from or standing.get("card", "") != card or standing.get("digest") != _digest(rows, record_type):
+        write(path, rows, record_type, made_from=made_from, card=card)
 
 
 class _Digest:
@@ -194,6 +200,11 @@ def made_from(path: Path) -> str | None:
 def digest(path: Path) -> str:
     """What a finished table says of its rows: the digest of all their columns, in their order. "" if there is no such table."""
     return _metadata(path).get("digest", "") if path.exists() else ""
+
+
+def card_sha256(path: Path) -> str:
+    """The checksum of the card that was written with a dataset's table of examples; empty if the table does not say, or is not there."""
+    return _metadata(path).get("card", "") if path.exists() else ""
 
 
 def versions(path: Path) -> dict[str, str]:

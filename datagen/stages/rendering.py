@@ -107,7 +107,7 @@ def _standing(corpus: Corpus, made_from: str) -> int | None:
     tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
     if is_begun(corpus.folder):
         return None  # a killed process may have left files that no table names
-    if any(table.made_from(path) != made_from for path in tables):
+    if any(table.made_from(path) != made_from for path in tables) or not (corpus.dataset / table.CARD_FILE).exists():
         return None
     if any(row.stage == "render" and not is_settled(row) for row in corpus.rejected()):
         return None  # what failed for another reason is tried again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,46 +10,80 @@ import typer
 
 from datagen.verbs.options import JsonOption
 from datagen.verbs.terminal import Terminal
+from manifests.shards import DATASET
 
 if TYPE_CHECKING:
     from datagen.corpus import Corpus
+    from manifests.check import Problem
 
 
 def check(
     folder: Annotated[Path, typer.Argument(help="Corpus folder, or a dataset folder that stands alone.", show_default=False)],
+    songs: Annotated[
+        Path | None, typer.Option("--songs", help="Where the songs are now, if they were moved: a folder, or the CSV file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hold every table against the files and against itself; leaves with 1 and names the file if anything is wrong.
 
+    While a stage runs, what is under way is not judged.
+
     Example: stemwright check corpus
     """
     from datagen.corpus import Corpus
+    from datagen.usage import UsageError
+    from manifests.catalog import songs_root
 
-    terminal = Terminal(as_json)
-    wrong = check_folder(terminal, Corpus(folder))
+    if songs is not None and not songs.exists():
+        raise UsageError(f"--songs {songs} does not exist; expected the folder of the corpus's songs, or the CSV file that lists them")
+    terminal, place = Terminal(as_json), Corpus(folder)
+    wrong = check_folder(terminal, place, songs=songs and songs_root(songs.absolute()), alone=False)
     terminal.finish(1 if wrong else 0)
 
 
-def check_folder(terminal: Terminal, place: Corpus) -> int:
-    """Checks a corpus or a dataset, shows what is wrong, and returns how many errors there are; a warning is none."""
-    from datagen.stages.rendering import unrendered
-    from datagen.verbs.tables import problems_table
-    from manifests.check import check_corpus, check_dataset, errors
+def check_folder(terminal: Terminal, place: Corpus, *, songs: Path | None = None, alone: bool = True) -> int:
+    """Checks a corpus or a dataset, shows what is wrong, and returns how many errors there are; a warning is none.
+
+    ``songs`` is where the songs are, if not where the configuration says. ``alone`` says that the caller holds the corpus itself.
+    """
+    from datagen.verbs.tables import counted, problems_table
+    from manifests.check import errors
 
     with terminal.progress("check") as report:
-
-        def tell(what: str, done: int, total: int) -> None:
-            report(done, total, what)
-
-        if place.config_path.exists():
-            held, _ = unrendered(place)
-            problems = check_corpus(place.folder, place.songs if place.songs.exists() else None, unrendered=held, progress=tell)
-        else:
-            problems = check_dataset(place.folder, progress=tell)
+        problems = _problems(place, songs, lambda what, done, total: report(done, total, what), alone)
     if problems or terminal.as_json:
         terminal.show("problems", problems_table(problems), [problem.model_dump(mode="json") for problem in problems])
     wrong = len(errors(problems))
     if any(problem.table == "shards" or problem.file.endswith((".flac", ".wav")) for problem in errors(problems)):
-        terminal.say("A damaged file is made anew once it is deleted and the same command is run again.")
-    terminal.say(f"check: {wrong} problems, {len(problems) - wrong} warnings")
+        terminal.say("A damaged file is made again once it is deleted and the same command is run again.")
+    terminal.say(f"check: {counted(wrong, 'problem')}, {counted(len(problems) - wrong, 'warning')}")
     return wrong
+
+
+def _problems(place: Corpus, songs: Path | None, tell: Callable[[str, int, int], None], alone: bool) -> list[Problem]:
+    """What is wrong. Where another process works on the corpus, or has begun to since, only what it does not touch is judged."""
+    from datagen.config import ConfigError
+    from datagen.stages.rendering import unrendered
+    from manifests.check import Problem, check_corpus, check_dataset, check_meanwhile
+    from manifests.locks import is_held
+
+    if not place.config_path.exists():
+        within = place.folder.parent
+        busy = place.folder.name == DATASET and (within / "config.toml").exists() and is_held(within / ".lock")
+        if busy:  # of a corpus, whose lock says so: judged with it
+            return _problems(type(place)(within), songs, tell, alone)
+        return check_dataset(place.folder, progress=tell)
+    unusable, held = [], frozenset[str]()
+    try:
+        songs = songs or place.songs
+        held, _ = unrendered(place)
+    except ConfigError as error:
+        unusable = [Problem(file=place.config_path.name, what=str(error))]
+    except (ValueError, OSError):
+        pass  # a table that cannot be read: the check says so itself
+    lock = place.folder / ".lock"
+    if alone or not is_held(lock):
+        found = [*unusable, *check_corpus(place.folder, songs, unrendered=held, progress=tell)]
+        if alone or not found or not is_held(lock):
+            return found
+    return [*unusable, *check_meanwhile(place.folder, songs, progress=tell)]

@@ -16,7 +16,7 @@ from datagen.render import Rendered
 from datagen.writers import card
 from datagen.writers.rows import written_pair
 from manifests import __version__, shards, table
-from manifests.audio import SUFFIXES, Audio, Encoding, as_stored, db_to_gain, encode, gain_to_db
+from manifests.audio import SUFFIXES, Audio, Encoding, as_stored, db_to_gain, encode, file_sha256, gain_to_db
 from manifests.durable import Together
 from manifests.records import AudioFile, Example, Pair, Record, Refused, Signal, SignalFile, content_id, seal
 from manifests.removal import check_way
@@ -161,7 +161,8 @@ def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], f
     written = [written_pair(pair, gains_db[pair.id], facts) for pair in pairs if pair.id in gains_db]
     card.write(corpus, written, examples, format_name)
     table.replace(corpus / DATASET / "pairs.parquet", written, WrittenPair, made_from=made_from)
-    table.replace(corpus / DATASET / "examples.parquet", [of_dataset(example) for example in examples], Example, made_from=made_from)
+    rows, kept = [of_dataset(example) for example in examples], file_sha256(corpus / DATASET / table.CARD_FILE)
+    table.replace(corpus / DATASET / "examples.parquet", rows, Example, made_from=made_from, card=kept)
 
 
 def paths_of(examples: Sequence[Example]) -> set[str]:

@@ -82,7 +82,7 @@ def write(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], form
         *_origins(stems, corpus),
         *_rights(rights),
     ]
-    _replace(corpus / DATASET / "README.md", [*_yaml(head), "", *_title("dataset", format_name), *body])
+    _replace(corpus / DATASET / table.CARD_FILE, [*_yaml(head), "", *_title("dataset", format_name), *body])
     kept = {key: value for key, value in head.items() if key not in ("configs", "dataset_info")}
     _replace(corpus / "README.md", [*_yaml(kept), "", *_title("corpus", format_name), *body])
 
