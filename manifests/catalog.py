@@ -114,6 +114,7 @@ def inspect(songs: Path, candidate: Candidate, shares: SplitShares, longest_s: f
         references.append(ReferenceStem(name=name, audio=stem))
     identity = track_id(measured, tuple(references))
     described = _described(songs, candidate)
+    notes += [candidate.note] if candidate.note else []
     if described["artist"] is None and candidate.split is None:
         notes.append("artist unknown: its split is drawn for this recording alone")
     return Track(

@@ -16,24 +16,20 @@ References
 
 from __future__ import annotations
 
-import csv
-import difflib
 import fnmatch
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from manifests import audio
+from manifests import audio, song_list
 from manifests.musdb_terms import terms_of
 from manifests.names import LONGEST_NAME, Name, RelativePath, is_name, name_from
 from manifests.records import RESIDUAL, Record, Refused, Split
 
 KINDS = ("auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq")
-CSV_COLUMNS = ("path", "title", "artist", "album", "rights", "split")
 STEM_ORDER = ("mixture", "drums", "bass", "other", "vocals")
 MIXTURES = ("mixture", "mix")  # what the file of a multitrack folder is called that is none of its stems
 TABLES = ("tracks.parquet", "tracks.jsonl.part", "examples.parquet")  # a folder with one of them is a corpus or a dataset, not songs
@@ -50,6 +46,7 @@ class Candidate(Record):
     album: str | None = None
     rights: str | None = None
     split: Split | None = None
+    note: str = Field("", description="what is unusual about how it was found")
     source: str
 
 
@@ -104,7 +101,7 @@ def find(songs: Path, *, kind: str = "auto", csv: Path | None = None, ignore: Se
     """
     songs = Path(songs)
     if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{_nearest(kind, KINDS)}")
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{song_list.nearest(kind, KINDS)}")
     if csv is None and songs_root(songs) != songs:
         csv = songs
     root = songs_root(songs)
@@ -233,49 +230,35 @@ def _musdb_validation_tracks() -> frozenset[str]:
 
 
 def _from_csv(root: Path, path: Path, listing: _Listing) -> None:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text (byte {error.start}); save it as CSV UTF-8") from error
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    columns = [name.strip().lower() for name in rows.fieldnames or ()]
-    for name in columns:
-        if name not in CSV_COLUMNS:
-            raise ValueError(f"{path}: unknown column {name!r}{_nearest(name, CSV_COLUMNS)} Known: {', '.join(CSV_COLUMNS)}")
-    if "path" not in columns:
-        raise ValueError(f"{path}: no column 'path'; expected a first line with some of: {', '.join(CSV_COLUMNS)}")
-    rows.fieldnames = columns
-    for row in rows:
-        where = f"{path.name}, line {rows.line_num}"
-        values = {name: (text or "").strip() or None for name, text in row.items() if name in CSV_COLUMNS}
+    finder = song_list.Finder((path.parent, root))
+    for line in song_list.read(path):
+        values = dict(line.values)
         song = values.pop("path", None)
-        if None in row:
-            listing.refuse(song or where, f"{where}: has more fields than the first line; put fields with {delimiter!r} in quotes")
-        elif song is None:
-            listing.refuse(where, "no path")
-        elif values.get("split") not in (None, "train", "valid", "test"):
-            listing.refuse(song, f"{where}: split must be train, valid or test; got {values['split']!r}")
-        else:
-            _add_listed(root, path, song, where, values, listing)
+        if line.wrong:
+            listing.refuse(song_list.shown(song) if song else line.where, f"{line.where}: {line.wrong}" if song else line.wrong)
+        elif song is not None:
+            _add_listed(root, finder, song, line.where, values, listing)
 
 
-def _add_listed(root: Path, path: Path, song: str, where: str, values: dict[str, str | None], listing: _Listing) -> None:
+def _add_listed(root: Path, finder: song_list.Finder, song: str, where: str, values: dict[str, str | None], listing: _Listing) -> None:
     """Adds the song of one line of a CSV, whose path is relative to the CSV's folder or the songs folder, or absolute."""
-    places = [folder / song for folder in (path.parent, root)]
-    place = next((place for place in places if place.exists()), None)
-    if place is None:
-        listing.refuse(song, f"{where}: file not found; looked for {' and '.join(dict.fromkeys(map(str, places)))}")
+    called = song_list.shown(song)
+    try:
+        place, note = finder.find(song)
+        what = audio.not_a_file(place)
+    except (ValueError, OSError) as error:
+        listing.refuse(called, f"{where}: {getattr(error, 'strerror', None) or error}")
         return
     relative = os.path.relpath(place.absolute(), root.absolute())
-    if relative.startswith(".."):
-        listing.refuse(song, f"{where}: lies outside the songs folder {root}")
-        return
-    if place.is_dir():
+    if Path(relative).parts[0] == "..":
+        listing.refuse(called, f"{where}: lies outside the songs folder {root}")
+    elif place.is_dir():
         names = sorted(entry.name for entry in os.scandir(place) if entry.name[0] != "." and _is_sound(root, place, entry, listing))
-        _add_multitrack(listing, root, "csv", place, names, values)
+        _add_multitrack(listing, root, "csv", place, names, values | {"note": note})
+    elif what:
+        listing.refuse(called, f"{where}: {what}, not a sound file")
     else:
-        _add(listing, root, "csv", [PurePosixPath(Path(relative)).as_posix()], values)
+        _add(listing, root, "csv", [PurePosixPath(Path(relative)).as_posix()], values | {"note": note})
 
 
 def _walk(root: Path, listing: _Listing) -> Iterator[tuple[Path, list[str]]]:
@@ -363,11 +346,6 @@ def _below(root: Path, folder: Path, name: str) -> str:
 
 def _printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.4)
-    return f"; did you mean {nearest[0]!r}?" if nearest else "."
 
 
 def artist_and_title(name: str) -> tuple[str | None, str]:

@@ -58,12 +58,13 @@ def inside(path: str) -> str:
     plain = path.replace("\\", "/")
     if not path or plain[0] == "/" or "//" in plain or path[1:2] == ":" or "\0" in path or ".." in plain.split("/"):
         raise ValueError(f"path {path!r} leaves its folder; expected a relative path without '..' or '//'. Was the table edited by hand?")
-    if len(path) > LONGEST_PART // 4 and _is_too_long(path):
+    if len(path) > LONGEST_PART // 4 and is_too_long(path):
         raise ValueError(f"path {path[:60]!r}... is longer than systems take ({LONGEST_PATH} bytes, {LONGEST_PART} in one part)")
     return path
 
 
-def _is_too_long(path: str) -> bool:
+def is_too_long(path: str) -> bool:
+    """Whether a path, or a part of it, is longer than systems take."""
     parts = path.encode(errors="replace").split(b"/")
     return sum(map(len, parts)) + len(parts) > LONGEST_PATH or any(len(part) > LONGEST_PART for part in parts)
 

@@ -17,7 +17,10 @@ from manifests.records import Refused, Rejected, Track, seal
 def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
     """Finds the songs, decodes each once, and writes the table of tracks."""
     config, songs = corpus.config, Path(corpus.config.songs.folder)
-    found = catalog.find(songs, kind=config.songs.kind, ignore=config.songs.ignore)
+    try:
+        found = catalog.find(songs, kind=config.songs.kind, ignore=config.songs.ignore)
+    except ValueError as error:  # of the place, the kind or the list as a whole; one song that cannot be used is in ``found``
+        raise CorpusError(str(error)) from error
     if not found.candidates and not found.refused:
         ignored = f", and {len(found.ignored)} ignored as songs.ignore says" if found.ignored else ""
         raise CorpusError(f"no recordings in {songs} (looked for kind {config.songs.kind!r}{ignored}). Is a drive not mounted?")
