@@ -56,12 +56,13 @@ def corpus_of(folder: Path, songs: int, *, duration_s: float, per_track: int, re
     tracks, stems, estimates = [], [], []
     for number in range(songs):
         source = audio_file(f"{number}.flac", duration_s, content_id(number) * 4)
-        key = track_id(source)
+        key = track_id(source.sha256)
         tracks.append(
             Track(
                 id=key,
                 task_id=key,
                 audio=source,
+                sound=source.sha256,
                 title=f"Song {number}",
                 artist=f"A {number}",
                 source="folder",

@@ -23,6 +23,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from manifests import audio
+from manifests.identity import Listener
 from manifests.listing import KINDS, Candidate, Found, artist_and_title, find, matches, songs_root
 from manifests.names import inside
 from manifests.records import AudioFile, Record, ReferenceStem, Refused, Split, Track, content_id, track_id
@@ -35,9 +36,11 @@ __all__ = [
     "SplitShares",
     "artist_key",
     "drop_duplicates",
+    "file_sums",
     "find",
     "inspect",
     "matches",
+    "preference",
     "resolve",
     "songs_root",
     "source_changed",
@@ -63,7 +66,14 @@ RIGHTS_TAGS = (
 )
 LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
 TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
-RULES = 3  # raised when ``inspect`` decides anything differently, so that tracks are read anew
+RULES = 4  # raised when ``inspect`` decides anything differently, so that tracks are read again
+# What systems call a copy: "x (1)", "Copy of x", "x copy 2", "x - Copy (2)", and the same in German, French, Spanish and Italian.
+COPY = re.compile(
+    r"^(copy|kopie|copie|copia)( \(?\d+\)?)? (of|von|de|di) |[ _.-](copy|kopie|copie|copia)([ _]?\(?\d+\)?)?$| ?\(\d{1,2}\)$", re.IGNORECASE
+)
+
+FileSums = dict[str, str]  # path of a file -> its SHA-256, or why it cannot be read
+UNREADABLE = "unreadable"
 
 
 class SplitShares(Record):
@@ -81,46 +91,58 @@ class SplitShares(Record):
         return self
 
 
-def task_id(songs: Path, candidate: Candidate, splits: SplitShares, longest_s: float = audio.LONGEST_S) -> str:
-    """The id of the work of inspecting one candidate: over where it is, the bytes of its files, what is asked of it and the rules here.
-
-    A file that cannot be read has a task too, which ``inspect`` refuses.
+def file_sums(songs: Path, candidate: Candidate) -> FileSums:
+    """The SHA-256 of each file of a candidate, by path. Of a file that cannot be read, the reason: it has a task too, which ``inspect``
+    refuses.
     """
-    paths = sorted({candidate.path, *(path for _, path, _ in candidate.references)})
-    files = {}
-    for path in paths:
+    sums = {}
+    for path in sorted({candidate.path, *(path for _, path, _ in candidate.references)}):
         try:
-            files[path] = audio.file_sha256(songs / path)
+            sums[path] = audio.file_sha256(songs / path)
         except OSError as error:
-            files[path] = f"unreadable: {error.strerror}"
+            sums[path] = f"{UNREADABLE}: {error.strerror}"
+    return sums
+
+
+def task_id(
+    songs: Path, candidate: Candidate, splits: SplitShares, longest_s: float = audio.LONGEST_S, sums: FileSums | None = None
+) -> str:
+    """The id of the work of inspecting one candidate: over where it is, what a CSV says of it, the bytes of its files (tags are among
+    them), what is asked of it and the rules here. ``sums`` saves reading the files again.
+    """
+    sums = file_sums(songs, candidate) if sums is None else sums
     asked = {"splits": splits.content(), "longest_s": longest_s}
-    return content_id({"candidate": candidate.content(), "files": files, **asked, "rules": RULES})
+    return content_id({"candidate": candidate.content(), "files": sums, **asked, "rules": RULES})
 
 
-def inspect(songs: Path, candidate: Candidate, shares: SplitShares, longest_s: float = audio.LONGEST_S) -> Track:
+def inspect(
+    songs: Path, candidate: Candidate, shares: SplitShares, longest_s: float = audio.LONGEST_S, sums: FileSums | None = None
+) -> Track:
     """Decodes a recording and its reference stems once, in blocks, and makes its row. Raises Refused with the reason."""
-    measured, peak_dbfs, notes = _measure(songs, candidate.path, candidate.stream, longest_s)
+    sums = file_sums(songs, candidate) if sums is None else sums
+    measured, sound, peak_dbfs, notes = _measure(songs, candidate.path, candidate.stream, longest_s, sums)
     if peak_dbfs < SILENCE_DBFS:
         level = "all samples are zero" if peak_dbfs == float("-inf") else f"peaks at {peak_dbfs:.1f} dBFS"
         raise Refused(f"silent: {level}; expected above {SILENCE_DBFS:.0f} dBFS")
     references = []
     for name, path, stream in candidate.references:
         try:
-            stem, stem_peak_dbfs, _ = _measure(songs, path, stream, longest_s)
+            stem, stem_sound, stem_peak_dbfs, _ = _measure(songs, path, stream, longest_s, sums)
         except Refused as reason:
             raise Refused(f"reference stem {name}: {reason}") from reason
         if stem_peak_dbfs > 0:
             notes.append(f"reference stem {name} peaks at {stem_peak_dbfs:+.2f} dBFS: all stems get one joint gain")
-        references.append(ReferenceStem(name=name, audio=stem))
-    identity = track_id(measured, tuple(references))
+        references.append(ReferenceStem(name=name, audio=stem, sound=stem_sound))
+    identity = track_id(sound, tuple(references))
     described = _described(songs, candidate)
     notes += [candidate.note] if candidate.note else []
     if described["artist"] is None and candidate.split is None:
         notes.append("artist unknown: its split is drawn for this recording alone")
     return Track(
         id=identity,
-        task_id=task_id(songs, candidate, shares, longest_s),
+        task_id=task_id(songs, candidate, shares, longest_s, sums),
         audio=measured,
+        sound=sound,
         source=candidate.source,
         split=candidate.split or split_of(described["artist"], identity, shares),
         peak_dbfs=round(peak_dbfs, 3),
@@ -144,19 +166,20 @@ def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _measure(songs: Path, path: str, stream: int, longest_s: float) -> tuple[AudioFile, float, list[str]]:
-    """Decodes one stream of a file: its row, its peak in dBFS (-inf: all zero), and what is unusual about it."""
+def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSums) -> tuple[AudioFile, str, float, list[str]]:
+    """Decodes one stream of a file: its row, its identity by sound, its peak in dBFS (-inf: all zero), and what is unusual about it."""
     place = resolve(songs, path)
     info = audio.probe(place, stream=stream)
     if info.num_channels > 2:
         raise Refused(f"{info.num_channels} channels; expected mono or stereo. Fold it down to stereo first")
     audio.check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
-    num_frames, peak = 0, 0.0
+    num_frames, peak, listener = 0, 0.0, Listener(place, stream, info)
     for block in audio.blocks(place, BLOCK_FRAMES, stream=stream):
         block_peak = float(np.abs(block).max(initial=0.0))
         if not np.isfinite(block_peak):
             first = num_frames + int(np.argmin(np.isfinite(block).all(axis=0)))
             raise Refused(f"holds NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")
+        listener.add(block)
         num_frames, peak = num_frames + block.shape[1], max(peak, block_peak)
         audio.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may not know, or say less
     if missing := missing_frames(place, info, num_frames):
@@ -171,10 +194,10 @@ def _measure(songs: Path, path: str, stream: int, longest_s: float) -> tuple[Aud
         num_channels=info.num_channels,
         num_frames=num_frames,
         num_bytes=place.stat().st_size,
-        sha256=audio.file_sha256(place),
+        sha256=audio.file_sha256(place) if sums[path].startswith(UNREADABLE) else sums[path],
         stream=stream,
     )
-    return measured, audio.gain_to_db(peak), _notes(info, audio.gain_to_db(peak))
+    return measured, listener.identity(), audio.gain_to_db(peak), _notes(info, audio.gain_to_db(peak))
 
 
 def _notes(info: audio.AudioInfo, peak_dbfs: float) -> list[str]:
@@ -213,15 +236,26 @@ def split_of(artist: str | None, recording: str, shares: SplitShares) -> Split:
     return "valid" if draw < shares.test + shares.valid else "train"
 
 
-def drop_duplicates(tracks: Sequence[Track]) -> tuple[list[Track], list[tuple[str, str]]]:
-    """Keeps of each recording the first by path; returns the kept tracks, sorted by path, and (path, reason) of the others."""
+def preference(path: str) -> tuple[bool, str]:
+    """By what one of several files with the same sound is kept, the least: names that do not look like a copy before those that do
+    ("x (1).wav", "Copy of x.wav", "x copy 2.wav", "x - Kopie.wav", or a folder that is called so), then the order of paths. It does not
+    depend on which was there first.
+    """
+    return any(COPY.search(PurePosixPath(part).stem) for part in PurePosixPath(path).parts), path
+
+
+def drop_duplicates(tracks: Sequence[Track]) -> tuple[list[Track], list[tuple[Track, Track]]]:
+    """Keeps one of all tracks whose mixture sounds the same: one with stems of its own before one without, then by ``preference``.
+
+    Returns the kept tracks, sorted by path, and (the other, the one that is kept).
+    """
     kept: dict[str, Track] = {}
     dropped = []
-    for track in sorted(tracks, key=lambda track: track.audio.path):
-        first = kept.setdefault(track.id, track)
+    for track in sorted(tracks, key=lambda track: (not track.references, preference(track.audio.path))):
+        first = kept.setdefault(track.sound, track)
         if first is not track:
-            dropped.append((track.audio.path, f"the same recording as {first.audio.path}"))
-    return list(kept.values()), dropped
+            dropped.append((track, first))
+    return sorted(kept.values(), key=lambda track: track.audio.path), dropped
 
 
 def resolve(folder: Path, path: str) -> Path:

@@ -214,7 +214,7 @@ def _identity(row: Any) -> str | None:
     """The id that a row's content gives it, or None where the id is another row's: a pair in a dataset has that of its plan."""
     if isinstance(row, written.WrittenPair):
         return None
-    return track_id(row.audio, row.references) if isinstance(row, Track) else row.seal_id()
+    return track_id(row.sound, row.references) if isinstance(row, Track) else row.seal_id()
 
 
 def _dangling(rows: Rows) -> Iterator[Problem]:

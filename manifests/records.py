@@ -6,8 +6,8 @@ Conventions
     ``task_id`` is over everything that determines a row before it is made (sources, settings, model, versions): a start skips the tasks
     whose rows it finds, and a changed setting cannot be mistaken for finished work.
     What was asked makes ids; what a machine used for it stands in columns that no id is over (``Record.USED``).
-    ``id`` is over the row as it came out (``seal``), so that an edited row gives itself away. A track's is over its audio alone:
-    a renamed file keeps its id, and two copies of one recording share it.
+    ``id`` is over the row as it came out (``seal``), so that an edited row gives itself away. A track's is over its sound alone:
+    a renamed, retagged or re-wrapped file keeps its id, and two copies of one recording share it.
     Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder; in the tables of
     a dataset, which has to be complete by itself (``manifests.written``), to the dataset folder.
     A level that does not exist (silence) is ``None``, never a very low number.
@@ -97,17 +97,22 @@ class AudioFile(Record):
     stream: int = Field(0, ge=0, le=MOST_CHANNELS, description="which audio stream of the file (STEM mp4 holds five)")
 
 
+Sound = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{64}$", description="identity of what sounds (manifests.identity), whatever its file holds besides")
+]
+
+
 class ReferenceStem(Record):
     """One of a multitrack's own stems."""
 
     name: Name
     audio: AudioFile
+    sound: Sound
 
 
-def track_id(audio: AudioFile, references: tuple[ReferenceStem, ...] = ()) -> str:
-    """The id of a recording: of the bytes of its audio and of its reference stems, whatever the files are called."""
-    stems = {stem.name: [stem.audio.sha256, stem.audio.stream] for stem in references}
-    return content_id({"audio": [audio.sha256, audio.stream], "references": stems})
+def track_id(sound: str, references: tuple[ReferenceStem, ...] = ()) -> str:
+    """The id of a recording: of what sounds in its audio and in its reference stems, whatever files hold it."""
+    return content_id({"sound": sound, "references": {stem.name: stem.sound for stem in references}})
 
 
 class Track(Record):
@@ -116,6 +121,7 @@ class Track(Record):
     id: Id
     task_id: Id
     audio: AudioFile
+    sound: Sound
     title: str
     artist: str | None = None
     album: str | None = None
@@ -394,7 +400,8 @@ class Rejected(Record):
     row_id: str = Field(description="the id of the refused row, or the path of a file that has none yet")
     subject: str = Field(description="what a person calls it: a path, a title")
     reason: str
-    replaced_by: Id | None = Field(None, description="the row that was made in its place")
+    replaced_by: Id | None = Field(None, description="the row that was made, or is kept, in its place")
+    task_id: Id | None = Field(None, description="of the work that need not be done again to find this out; None: it is tried again")
 
 
 ROW_TYPES: dict[str, type[Record]] = {

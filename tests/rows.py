@@ -34,9 +34,10 @@ def audio_file(name: str, *, duration_s: float = 20.0, sample_rate: int = 44_100
 def track(number: int = 0, *, split: str = "train", duration_s: float = 20.0, references: tuple[ReferenceStem, ...] = ()) -> Track:
     audio = audio_file(f"song{number}", duration_s=duration_s)
     return Track(
-        id=track_id(audio, references),
+        id=track_id(audio.sha256, references),
         task_id=content_id(number),
         audio=audio,
+        sound=audio.sha256,
         title=f"Song {number}",
         artist=f"Artist {number}",
         source="folder",

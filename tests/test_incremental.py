@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from living_corpus import (
+    FilterSeparator,
     Killed,
     build,
     contents,
@@ -25,8 +28,14 @@ from living_corpus import (
     write_song,
 )
 
+from datagen.corpus import Corpus
 from datagen.runner import StoppedError
+from datagen.stages import run_separate
+from datagen.stages.kept_stems import folder_name
 from datagen.usage import UsageError
+from manifests import table
+from manifests.check import KEPT_STEMS, check_corpus
+from manifests.records import Rejected, Stem
 
 STEPS, LONG = 300, 5_000  # how many random steps `make test` takes at least, and the slow test
 FOLDERS = ("", "Album/", "Other album/")
@@ -263,6 +272,103 @@ class LivingCorpus(RuleBasedStateMachine):
     def check_invariants(self, *arguments: Any, **options: Any) -> None:  # called after every step
         LivingCorpus.steps += 1
         super().check_invariants(*arguments, **options)
+
+
+VALUES = over(over(START, CONFIGS["pairs"][0]), over(CONFIGS["limits"][0], CONFIGS["duration"][0]))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder with ``songs``, three of them; nothing in it is separated by a network."""
+    for seed in range(3):
+        write_song(tmp_path / "songs" / f"{NAMES[seed]}.flac", seed, described(seed))
+    with stub_separator():
+        yield tmp_path
+
+
+def built(place: Path, **separation: Any) -> int:
+    """Builds, compares with a fresh corpus, and says how many tracks were separated in the first."""
+    values = over(VALUES, {"songs": {"folder": str(place / "songs")}, "separation": {"model": "one", **separation}})
+    before = FilterSeparator.count
+    build(place / "corpus", values)
+    separated = FilterSeparator.count - before
+    build(place / "fresh", values)
+    assert differences(contents(place / "corpus"), contents(place / "fresh")) == []
+    shutil.rmtree(place / "fresh")
+    return separated
+
+
+def test_what_came_back_is_not_separated_again(place):
+    song = place / "songs" / "a.flac"
+    assert built(place) == 3
+    song.rename(place / "a.flac")
+    assert built(place) == 0
+    (place / "a.flac").rename(song)
+    assert built(place) == 0
+    assert built(place, model="two") == 3
+    assert built(place, precision="fp32") == 3
+    assert built(place, model="one") == 0
+    (place / "corpus" / "stems.parquet").unlink()
+    assert built(place) == 0
+    assert len(list((place / "corpus" / "stems").iterdir())) == 3
+
+
+def test_other_tags_names_and_containers_separate_nothing_again(place):
+    songs = place / "songs"
+    assert built(place) == 3
+    write_song(songs / "a.flac", 0, {"title": "Corrected", "artist": "Somebody else", "copyright": RIGHTS[1]})
+    (songs / "b.flac").rename(songs / "z.flac")
+    (songs / "c.flac").unlink()
+    write_song(songs / "c.wav", 2, {})
+    assert built(place) == 0
+
+
+def test_stems_that_are_damaged_are_made_again_and_no_others(place):
+    assert built(place) == 3
+    first, second, _ = sorted((place / "corpus" / "stems").glob("*/*/drums.flac"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:100])
+    assert built(place) == 2
+
+
+def test_other_limits_are_held_against_stems_that_are_there(place):
+    assert built(place) == 3
+    assert built(place, limits={"closure_db": -60.0, "bleed": 1.1}) == 0
+    rejected = table.read(place / "corpus" / "rejected.parquet", Rejected)
+    assert {row.stage for row in rejected} == {"separate"}
+    assert table.read(place / "corpus" / "stems.parquet", Stem) == []
+    assert built(place) == 0
+    assert len(table.read(place / "corpus" / "stems.parquet", Stem)) == 15
+
+
+def test_refused_stems_are_not_separated_again_to_be_refused(place):
+    strict = {"closure_db": -60.0, "bleed": 1.1}
+    assert built(place, limits=strict) == 3
+    assert built(place, limits=strict) == 0
+    assert list((place / "corpus").rglob("*.flac")) == []
+    assert built(place) == 3
+
+
+def test_folders_of_models_tell_what_was_asked():
+    usual = {"weights": {"a": "1"}, "precision": "auto", "input_lufs": None}
+    assert folder_name("htdemucs_ft", usual, own_weights=False) == "htdemucs_ft"
+    asked = [folder_name("htdemucs", usual, own_weights=True), folder_name("htdemucs", {**usual, "precision": "fp32"}, own_weights=False)]
+    asked += [folder_name("htdemucs", {**usual, "input_lufs": -14.0}, own_weights=False)]
+    asked += [folder_name(name, usual, own_weights=False) for name in ("hf://Some/Model", "reference", "0123456789abcdef")]
+    assert len({*asked, "htdemucs"}) == len(asked) + 1
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9_-]*-[0-9a-f]{8}", name) for name in asked)
+
+
+def test_stems_of_the_first_layout_are_named_once(place):
+    built(place)
+    track = table.read(place / "corpus" / "stems.parquet", Stem)[0].track_id
+    shutil.copytree(place / "corpus" / "stems" / "one" / track, place / "corpus" / "stems" / track)
+    (place / "corpus" / "stems" / track / KEPT_STEMS).unlink()
+    corpus = Corpus(place / "corpus")
+    (note,) = run_separate(corpus).notes
+    assert note.startswith("1 folders in stems/ are in the layout of version 0.1")
+    (problem,) = [problem for problem in check_corpus(corpus.folder, place / "songs") if problem.table == ""]
+    assert (problem.level, problem.what.partition(" are ")[0]) == ("warning", "stems in 1 folders")
 
 
 def live(examples: int, steps_each: int, **options: Any) -> str:

@@ -39,7 +39,7 @@ from datagen.stages.rendering import unrendered
 from datagen.writers import DatasetWriter, writer_of
 from datagen.writers.base import Present
 from datagen.writers.cleaning import forget_begun, noting
-from manifests import __version__, sketch, table
+from manifests import __version__, identity, sketch, table
 from manifests.audio import Writer, blocks, remove_leftovers, write_bytes
 from manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, seal, track_id
 from separation.checkpoints import ModelError
@@ -173,7 +173,8 @@ class Rebuild:
         file = AudioFile(path=path, sha256=writer.sha256, num_bytes=writer.num_bytes, **facts)
         self._say(recorded, "another encoding", copy.said, offset_frames=copy.offset_frames, distortion_db=copy.distortion_db)
         notes = (*recorded.notes, copy.said)
-        return recorded.model_copy(update={"id": track_id(file), "audio": file, "references": (), "notes": notes})
+        sound = identity.of_file(self.corpus.folder / SONGS / path)
+        return recorded.model_copy(update={"id": track_id(sound), "sound": sound, "audio": file, "references": (), "notes": notes})
 
     def _say(self, track: Track, status: str, what: str, *, offset_frames: int | None = None, distortion_db: float | None = None) -> None:
         named = {"id": track.id, "title": track.title, "artist": track.artist, "status": status, "what": what}
