@@ -11,7 +11,7 @@ from datagen import config as configuration
 from datagen.config import Config
 from datagen.runner import UNUSED
 from datagen.usage import UsageError
-from manifests import table
+from manifests import durable, table
 from manifests.audio import write_bytes
 from manifests.catalog import songs_root
 from manifests.locks import LockedError, NoLocksError, locked
@@ -160,6 +160,6 @@ class Corpus:
                 raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it{left}") from error
             except (NoLocksError, Refused) as error:
                 raise CorpusError(str(error)) from error
-            for leftover in self.folder.glob(".*.part"):  # of a killed process: nobody else is at work here now
-                leftover.unlink(missing_ok=True)
+            # Of a killed process: nobody else is at work here now.
+            durable.remove(path for path in self.folder.glob(f".*{durable.SUFFIX}") if durable.LEFTOVER.fullmatch(path.name))
             yield

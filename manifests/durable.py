@@ -18,6 +18,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
+import glob
 import os
 import re
 import sys
@@ -48,6 +49,23 @@ def begin(path: Path) -> Path:
     temporary = hidden(path)
     temporary.unlink(missing_ok=True)  # of a process of the same number, or a link that somebody laid there
     return temporary
+
+
+def remove_earlier(path: Path) -> None:
+    """Removes what killed processes left of a file that is about to be written again; a living one's is left to it."""
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*{SUFFIX}"):
+        if LEFTOVER.fullmatch(other.name) and not _is_alive(int(other.name.split(".")[-2])):
+            remove([other])
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return process != os.getpid()
 
 
 def leftovers(folder: Path) -> list[Path]:

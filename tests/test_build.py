@@ -151,7 +151,7 @@ def test_a_kill_between_the_tables_of_a_corpus_and_its_dataset_is_mended(tmp_pat
     stemwright("build", songs, corpus, "--seed", 5)
     for name, data in old.items():
         (corpus / "dataset" / name).write_bytes(data)
-    (corpus / ".pairs.parquet.x.part").write_bytes(b"left by a killed process")
+    (corpus / ".pairs.parquet.7.part").write_bytes(b"left by a killed process")
     stemwright("build", songs, corpus)
     assert (corpus / "dataset" / "pairs.parquet").read_bytes() != old["pairs.parquet"]
     assert not list(corpus.glob(".*.part"))
@@ -330,3 +330,14 @@ def test_check_names_the_file_of_a_changed_byte_a_missing_file_and_the_table_of_
     done = stemwright("check", corpus, check=False)
     assert done.returncode == 1
     assert "pairs" in done.stdout
+
+
+@pytest.mark.parametrize("journal", ["examples.jsonl.part", "track_estimates.jsonl.part"])
+def test_a_journal_that_a_kill_left_beside_a_finished_corpus_goes_at_the_next_start(journal, tmp_path, songs_folder, options):
+    songs, corpus = songs_folder(1), tmp_path / "corpus"
+    stemwright("build", songs, corpus, *options)
+    before = contents(corpus)
+    (corpus / journal).touch()
+    done = stemwright("build", songs, corpus)
+    assert "interrupted" not in done.stdout
+    assert contents(corpus) == before

@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,14 @@ def test_a_link_laid_under_the_hidden_name_is_not_written_through(tmp_path):
 )
 def test_an_error_of_the_disk_names_the_file_what_is_kept_and_what_to_do(code, said):
     assert durable.sentence(OSError(code, os.strerror(code), "/x/page.html")).startswith(said)
+
+
+def test_of_a_file_that_is_written_again_only_the_leftovers_of_dead_processes_go(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    gone = [tmp_path / f".a[1].html.{number}.part" for number in (dead.pid, os.getpid())]
+    stays = [tmp_path / f".a[1].html.{os.getppid()}.part", tmp_path / ".b.html.1.part", tmp_path / ".a[1].html.draft.part"]
+    for path in (*gone, *stays):
+        path.touch()
+    durable.remove_earlier(tmp_path / "a[1].html")
+    assert sorted(tmp_path.iterdir()) == sorted(stays)

@@ -49,7 +49,7 @@ def replaced(place: Path, ours: Collection[str]) -> Iterator[Path]:
 
 def clear(place: Path) -> None:
     """Removes what a killed export left beside its place. Raises UsageError if something else is there."""
-    durable.remove(path for path in place.parent.glob(f".{place.name}.*{durable.SUFFIX}") if durable.LEFTOVER.fullmatch(path.name))
+    durable.remove_earlier(place)
     work = place.with_name(f".{place.name}.export{durable.SUFFIX}")
     if not work.is_symlink() and not work.exists():
         return

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from datagen.blind import ProfileFile
 
 
+ON_DEMAND = ("features", "track_estimates", "normalisations")  # tables that are not made for every configuration
+
 Step = tuple[Stage, Outcome]
 
 ByTrack = dict[str, list[Stem]]
@@ -136,6 +138,8 @@ def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step], tracks:
     corpus.replace_rejected(name, rejected)  # first: once the tables stand, the stage counts as done
     for stage, outcome in steps:
         finish(stage, outcome.rows)
+    for table_name in ON_DEMAND:  # of a killed process, when the configuration still wanted them
+        corpus.journal(table_name).unlink(missing_ok=True)
     refused = {row.row_id for row in rejected}
     done = frozenset(row_id for _, outcome in steps for row_id in outcome.fresh) - refused
     return Summary(name, len(done), len(tracks - done - refused), len(refused), songs=done)

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from manifests.audio import write_bytes
 from manifests.check import KEPT_STEMS
+from manifests.durable import sync_folder
 from manifests.records import Id, Record, Stem, content_id
 from separation.quality import Figures
 
@@ -58,7 +59,9 @@ def read(place: Path, task_id: str) -> Kept | None:
 
 def begin(place: Path) -> None:
     """To be called before the stems in a track's folder are written again."""
-    (place / KEPT_STEMS).unlink(missing_ok=True)
+    if (place / KEPT_STEMS).exists():
+        (place / KEPT_STEMS).unlink()
+        sync_folder(place)
 
 
 def commit(place: Path, task_id: str, figures: Figures, stems: Sequence[Stem]) -> None:

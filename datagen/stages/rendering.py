@@ -103,10 +103,10 @@ def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
 
 
 def _standing(corpus: Corpus, made_from: str) -> int | None:
-    """How many examples stand finished, if they are all that was planned and every file is there."""
-    tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
-    if is_begun(corpus.folder):
+    """How many examples stand finished, if they are all that was planned, every file is there, and no killed process left a journal."""
+    if is_begun(corpus.folder) or corpus.journal("examples").exists() or (corpus.dataset / shards.JOURNAL).exists():
         return None  # a killed process may have left files that no table names
+    tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
     if any(table.made_from(path) != made_from for path in tables) or not (corpus.dataset / table.CARD_FILE).exists():
         return None
     if any(row.stage == "render" and not is_settled(row) for row in corpus.rejected()):

@@ -27,6 +27,7 @@ from datagen.verbs.options import (
 )
 from datagen.verbs.terminal import Terminal
 from manifests.audio import Audio, Encoding, gain_to_db, load, load_song, resample, save
+from manifests.durable import remove_earlier
 from manifests.records import Refused
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def edit(
                 f"taking the stems in {stems} out of {song.name} raises its energy by {made.closure_db:.1f} dB; "
                 "they are of another recording, or not aligned"
             )
+        remove_earlier(out)
         save(out, made.audio, sample_rate, encoding=encoding)
         report(2, 2, "")
     same = "" if not np.array_equal(made.audio, mixture) else "exactly" if np.array_equal(load(out)[0], mixture) else "rounded to 24 bit"

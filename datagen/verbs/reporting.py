@@ -30,7 +30,7 @@ def report(
     from datagen.corpus import Corpus, CorpusError
     from datagen.report.page import make_report
     from datagen.report.rows import duration, size
-    from manifests.audio import write_bytes
+    from manifests.durable import remove_earlier, write_bytes
 
     terminal, place = Terminal(as_json), Corpus(corpus)
     path = out or corpus / REPORT
@@ -39,6 +39,7 @@ def report(
     with terminal.progress("report") as progress:
         made = make_report(place, num_players=players, seed=seed, on_progress=progress)
     data = made.html.encode()
+    remove_earlier(path)
     write_bytes(path, data)
     for note in made.notes:
         terminal.warn(note)
