@@ -10,8 +10,9 @@ replaced by another.
 
 Conventions
     Search order: the folder that was given, and then nothing else; otherwise the folder in ``STEMWRIGHT_MODELS``, the package (for
-    ``bundled``), the hub's cache, the network (unless ``offline``). ``HF_ENDPOINT`` names another hub.
-    Checksums are SHA-256. They are known from ``SHA256SUMS`` in the folder, from a file name ``SIG-CHECKSUM.th``, or from the hub's cache.
+    ``bundled``), the hub's cache, the network (unless ``offline``). ``HF_ENDPOINT`` names another hub; see `separation.hub`.
+    Checksums are SHA-256. They are known from ``SHA256SUMS`` in the folder, from a file name ``SIG-CHECKSUM.th``, from the hub's cache, or
+    from Demucs; see `separation.weights`.
 """
 
 from __future__ import annotations
@@ -30,16 +31,14 @@ from typing import Any
 from manifests.audio import file_sha256
 from manifests.names import HIGHEST_RATE, LOWEST_RATE, checked_name
 from manifests.records import RESIDUAL
+from separation import hub
+from separation.weights import SUMS_FILE, ModelError, WeightsUnavailable, blob_checksum, read_sums, remember, stated_checksum, write_sums
 
 _SUFFIXES = (".yaml", ".safetensors", ".th")  # of the files that a model's name may be that of
 MODELS_VARIABLE = "STEMWRIGHT_MODELS"
 PACKAGE_FOLDER = Path(__file__).resolve().parent / "models"
 BUNDLED = "bundled"
-SUMS_FILE = "SHA256SUMS"
-HUB = "https://huggingface.co"
-NAMESPACE = "adefossez"  # of Demucs's author on the hub
 KNOWN_CLASSES = {"demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs", "demucs.demucs.Demucs"}
-ANSWER_S = 10.0  # how long a server may take to open the door
 HEADER_LIMIT = 100 * 2**20  # safetensors' own limit
 MOST_STEMS = 64
 LONGEST_SEGMENT_S = 600.0
@@ -54,14 +53,6 @@ PUBLISHED: dict[str, tuple[tuple[str, ...], int, int]] = {
     "mdx": (FOUR, 4, 1400),
     "mdx_extra": (FOUR, 4, 670),
 }
-
-
-class ModelError(RuntimeError):
-    """A model cannot be used: what is wrong with which file, and what to do."""
-
-
-class WeightsUnavailable(ModelError):  # noqa: N818 - names the state, as a person would say it
-    """The weights of a model are neither on this machine nor reachable."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +205,7 @@ def read_folder(folder: Path, name: str, *, trust_pickle: bool = False) -> Check
         bag: dict[str, Any] = {"models": [name]}
     else:
         bag = _read_definition(definition)
-    sums = _read_sums(folder / SUMS_FILE)
+    sums = read_sums(hub.sums_of(folder) or folder / SUMS_FILE)
     members = tuple(_read_member(folder, signature, sums, trust_pickle=trust_pickle) for signature in bag["models"])
     headers = [member.header for member in members if member.header is not None]
     for header, member in zip(headers, members, strict=False):
@@ -307,21 +298,8 @@ def _read_member(folder: Path, signature: str, sums: Mapping[str, str], *, trust
             f"{path} is a pickle, which can run any program when it is read. Expected {signature}.safetensors. "
             "If you know where it comes from, say --trust-pickle; fetching the model again gets safetensors."
         )
-    expected = sums.get(path.name, named) or _blob_checksum(path)
+    expected = sums.get(path.name, named) or blob_checksum(path) or stated_checksum(path)
     return Member(signature, path, expected, read_header(path) if path.suffix == ".safetensors" else None)
-
-
-def _read_sums(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return {parts[1].lstrip("*"): parts[0].lower() for parts in lines if len(parts) == 2}
-
-
-def _blob_checksum(path: Path) -> str | None:
-    """The hub's cache keeps a large file under its SHA-256 and links to it."""
-    target = path.resolve().name if path.is_symlink() else ""
-    return target if re.fullmatch(r"[0-9a-f]{64}", target) else None
 
 
 def read_header(path: Path) -> Header:
@@ -395,64 +373,8 @@ def _json_header(path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + size
 
 
-def repository(name: str) -> tuple[str, str]:
-    """The hub repository of a model name (``hf://`` and a namespace may stand before it), and the plain name."""
-    plain = name.removeprefix("hf://")
-    namespace, _, plain = plain.rpartition("/")
-    if plain == "htdemucs":
-        folder = "HTDemucs"
-    elif plain.startswith("htdemucs_"):
-        folder = "HTDemucs-" + plain.removeprefix("htdemucs_")
-    else:
-        folder = "Demucs-" + plain
-    return f"{namespace or NAMESPACE}/{folder}", plain
-
-
 def _hub_folder(name: str, tried: list[str], *, offline: bool) -> Path:
-    """The folder of the hub's cache that holds a model, fetched if need be. ``tried`` grows by what was searched."""
-    from huggingface_hub import constants, hf_hub_download
-
-    repo, plain = repository(name)
-    endpoint = os.environ.get("HF_ENDPOINT", HUB)
-    url = f"{endpoint}/{repo}/resolve/main/{plain}.yaml"
-    tried.append(f"the hub's cache {constants.HF_HUB_CACHE}")
-    if not offline:
-        tried.append(f"the address {url}")
-
-    # The client would knock five times, half a minute long, where there is no network at all.
-    silent = None if offline else _no_answer(endpoint)
-
-    def get(file: str) -> Path:
-        return Path(hf_hub_download(repo, file, endpoint=endpoint, local_files_only=offline or silent is not None))
-
-    try:
-        definition = get(f"{plain}.yaml")
-        for signature in _read_definition(definition)["models"]:
-            get(f"{signature}.safetensors")
-    except ModelError:
-        raise
-    except Exception as error:  # the client raises errors of several libraries; all mean that the weights are out of reach
-        said = silent or f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        why = "the network was not asked, because of --offline" if offline else said
-        raise WeightsUnavailable(f"no weights of model {name!r}: looked in {', then '.join(tried)} ({why}). {_ways_out(name)}") from error
-    return definition.parent
-
-
-def _no_answer(endpoint: str) -> str | None:
-    """Why nobody opens at an address, in words; None if somebody does, or if a proxy is to be asked instead of it."""
-    import socket
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(endpoint)
-    host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
-    if parts.scheme in getproxies() and not proxy_bypass(host):
-        return None
-    try:
-        socket.create_connection((host, port), timeout=ANSWER_S).close()
-    except OSError as error:
-        return f"no answer from {endpoint}: {error.strerror or error}"
-    return None
+    return hub.download(name, tried, offline=offline, read=_read_definition, ways_out=_ways_out(name))
 
 
 def fetch(name: str, *, model_folder: Path | str | None = None) -> Checkpoint:
@@ -462,19 +384,21 @@ def fetch(name: str, *, model_folder: Path | str | None = None) -> Checkpoint:
     cache = _hub_folder(name, [], offline=False)
     found = read_folder(cache, name)
     if found is None:
-        raise WeightsUnavailable(f"{repository(name)[0]} holds no {repository(name)[1]}.yaml")
+        raise WeightsUnavailable(f"{hub.repository(name)[0]} holds no {hub.repository(name)[1]}.yaml")
     found.check()
     if model_folder is None:
         return found
     folder = Path(model_folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    sums = _read_sums(folder / SUMS_FILE)
-    for path in [cache / f"{found.name}.yaml", *(member.path for member in found.members)]:
+    weights = [member.path for member in found.members]
+    remember(folder / SUMS_FILE, weights, where=f"{cache}")
+    sums = read_sums(folder / SUMS_FILE)
+    for path in [cache / f"{found.name}.yaml", *weights]:
         temporary = folder / f".{path.name}.part"
         shutil.copyfile(path, temporary)
         temporary.replace(folder / path.name)
         sums[path.name] = file_sha256(folder / path.name)
-    (folder / SUMS_FILE).write_text("".join(f"{value}  {file}\n" for file, value in sorted(sums.items())), encoding="utf-8")
+    write_sums(folder / SUMS_FILE, sums)
     copied = read_folder(folder, found.name)
     if copied is None:
         raise ModelError(f"{folder} was changed while {name} was being copied there")
@@ -513,6 +437,6 @@ def _listed(name: str, model_folder: Path | str | None) -> Listed:
 def _cached_folder(name: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    repo, plain = repository(name)
+    repo, plain = hub.repository(name)
     path = try_to_load_from_cache(repo, f"{plain}.yaml")
     return Path(path).parent if isinstance(path, str) else None

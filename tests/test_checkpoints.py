@@ -15,7 +15,8 @@ from urllib.parse import unquote
 import pytest
 from tiny_model import build_tiny, write_network, write_tiny_model
 
-from separation import checkpoints
+from separation import checkpoints, weights
+from separation import hub as hub_module
 from separation.checkpoints import ModelError, WeightsUnavailable
 
 
@@ -195,6 +196,8 @@ class Hub(BaseHTTPRequestHandler):
 
     folder: Path
     asked: list[str]
+    commit = "a" * 40
+    redirect = ""
 
     def do_HEAD(self):
         self.answer(with_body=False)
@@ -204,6 +207,12 @@ class Hub(BaseHTTPRequestHandler):
 
     def answer(self, *, with_body):
         type(self).asked.append(self.path)
+        if self.redirect:  # as the hub sends whoever asks for a large file to the servers that hold it
+            self.send_response(302)
+            for name, value in {"Location": self.redirect, "X-Repo-Commit": self.commit, "ETag": '"1"', "X-Linked-Size": "1"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            return
         path = self.folder / Path(unquote(self.path)).name
         if "/resolve/" not in self.path or not path.is_file():
             self.send_response(404)
@@ -213,7 +222,7 @@ class Hub(BaseHTTPRequestHandler):
         data = path.read_bytes()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
-        self.send_header("X-Repo-Commit", "a" * 40)
+        self.send_header("X-Repo-Commit", self.commit)
         self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
         self.end_headers()
         if with_body:
@@ -229,6 +238,7 @@ def hub(folder, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv(hub_module.HTTP_VARIABLE, "1")
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -283,6 +293,105 @@ def test_a_fetched_model_is_still_found_when_the_server_is_gone_and_an_absent_on
     with pytest.raises(WeightsUnavailable, match=r"no answer from http://127\.0\.0\.1:9: Connection refused"):
         checkpoints.find("absent")
     assert "Retrying" not in capfd.readouterr().err
+
+
+def test_an_unencrypted_hub_is_not_asked_without_consent(hub, monkeypatch):
+    monkeypatch.delenv(hub_module.HTTP_VARIABLE)
+    with pytest.raises(WeightsUnavailable, match=r"http://127\.0\.0\.1:\d+ was not asked: .*not encrypted.* set STEMWRIGHT_ALLOW_HTTP=1"):
+        checkpoints.fetch("tiny")
+    assert hub.asked == []
+    monkeypatch.setenv(hub_module.HTTP_VARIABLE, "1")
+    fetched = checkpoints.fetch("tiny")
+    count = len(hub.asked)
+    monkeypatch.delenv(hub_module.HTTP_VARIABLE)
+    assert checkpoints.find("tiny").identity == fetched.identity, "what is in the cache needs nobody's consent"
+    assert len(hub.asked) == count
+
+
+def test_a_redirect_to_an_unencrypted_address_is_not_followed(hub, monkeypatch):
+    monkeypatch.delenv(hub_module.HTTP_VARIABLE)
+    # The first address counts as encrypted, as if a proxy in front of it were; what it redirects to does not.
+    first = os.environ["HF_ENDPOINT"]
+    plain = hub_module._unencrypted
+    monkeypatch.setattr(hub_module, "_unencrypted", lambda address: None if address.startswith(first) else plain(address))
+    hub.redirect = "http://localhost:9/elsewhere"
+    with pytest.raises(ModelError, match=r"http://localhost:9/elsewhere.* was not asked"):
+        checkpoints.fetch("tiny")
+
+
+def test_an_unencrypted_address_of_another_protocol_is_not_passed_on(monkeypatch):
+    import types
+
+    monkeypatch.delenv(hub_module.HTTP_VARIABLE, raising=False)
+    given = types.SimpleNamespace(
+        headers={"Link": '<https://a.example/x>; rel="xet-auth", <http://b.example/y>; rel="xet-reconstruction-info"'}
+    )
+    with pytest.raises(ModelError, match=r"http://b\.example/y was not asked"):
+        hub_module._check_links(given)
+    monkeypatch.setenv(hub_module.HTTP_VARIABLE, "1")
+    hub_module._check_links(given)
+
+
+def test_the_hubs_client_is_as_before_after_a_download(hub):
+    from huggingface_hub.utils import _http
+
+    before = _http._GLOBAL_CLIENT_FACTORY
+    checkpoints.fetch("tiny")
+    assert _http._GLOBAL_CLIENT_FACTORY is before
+
+
+def exchange_a_weight(folder):
+    data = bytearray(members(folder)[0].read_bytes())
+    data[-1] ^= 1
+    members(folder)[0].write_bytes(bytes(data))
+
+
+def test_the_first_file_that_the_hub_gave_counts(hub, folder, own_cache):
+    checkpoints.fetch("tiny")
+    sums = own_cache / "models--adefossez--Demucs-tiny" / "SHA256SUMS"
+    assert sorted(weights.read_sums(sums)) == [path.name for path in members(folder)]
+    checkpoints.fetch("tiny")
+    exchange_a_weight(folder)
+    hub.commit = "b" * 40
+    for _ in range(2):  # it is not written down by being refused
+        with pytest.raises(ModelError, match=rf"{members(folder)[0].name} from http.* is another file than the first.*SHA256SUMS"):
+            checkpoints.fetch("tiny")
+    with pytest.raises(ModelError, match="another file than the first"):
+        checkpoints.find("tiny", offline=True)
+    sums.unlink()
+    assert checkpoints.fetch("tiny").identity == checkpoints.find("tiny", model_folder=folder).identity
+
+
+def test_fetching_into_a_folder_does_not_replace_weights_by_others(hub, folder, tmp_path, own_cache):
+    target = tmp_path / "carried"
+    first = checkpoints.fetch("tiny", model_folder=target)
+    exchange_a_weight(folder)
+    hub.commit = "b" * 40
+    (own_cache / "models--adefossez--Demucs-tiny" / "SHA256SUMS").unlink()  # as on another machine that never fetched it
+    with pytest.raises(ModelError, match="is another file than the first that was fetched"):
+        checkpoints.fetch("tiny", model_folder=target)
+    assert checkpoints.find("tiny", model_folder=target).identity == first.identity
+
+
+@pytest.mark.parametrize("line", ["models: ['0123abcd']", "models: ['955717e8']\nweights: [[1, 1, 1, 0.5]]"])
+def test_a_published_model_is_made_of_what_demucs_says(hub, folder, line):
+    (folder / "htdemucs.yaml").write_text(line)
+    with pytest.raises(ModelError, match=r"htdemucs\.yaml from http.* is not the model that Demucs publishes: its (models|weights) are"):
+        checkpoints.fetch("htdemucs")
+    assert not [path for path in hub.asked if "safetensors" in path]
+
+
+def test_another_persons_model_of_that_name_is_his_own(hub, folder):
+    (folder / "htdemucs.yaml").write_text(f"models: ['{members(folder)[0].stem}']")
+    assert len(checkpoints.fetch("hf://someone/htdemucs").members) == 1
+
+
+def test_a_published_pickle_must_have_the_checksum_that_demucs_states(tmp_path):
+    (tmp_path / "955717e8.th").write_bytes(b"\x80\x02 other weights")
+    found = checkpoints.find("955717e8", model_folder=tmp_path, trust_pickle=True)
+    assert found.members[0].expected_sha256 == "8726e21a"  # remote/files.txt: 955717e8-8726e21a.th
+    with pytest.raises(ModelError, match="damaged or another file"):
+        found.check()
 
 
 def test_the_list_says_what_is_here(folder, monkeypatch):
