@@ -205,6 +205,7 @@ def effects(sizes: Sizes, device: str) -> list[str]:
             lines.append(f"| {name} | {' | '.join(one_effect(effect, settings, noise, sizes, device))} |")
         except (RuntimeError, TypeError, ValueError) as error:
             lines.append(f"| {name} | fails: {type(error).__name__}: {str(error).splitlines()[0][:120]} | | | | | | |")
+        print(lines[-1], file=sys.stderr, flush=True)
     return lines
 
 
@@ -223,12 +224,13 @@ def one_effect(effect: Any, settings: Any, noise: torch.Tensor, sizes: Sizes, de
             effect.apply(leaf, RATE, settings).square().mean().backward()
             return leaf.grad
 
-        repeats = sizes.repeats if where == device else min(2, sizes.repeats)
         results[where] = []
         for function in (forward, backward):
-            result = function()
-            spent = statistics.median(waited(function, where)[1] for _ in range(repeats))
-            results[where].append((result.cpu(), spent))
+            function(audio[:2])  # compiles kernels
+            if where != "cpu":
+                function()  # takes the device's memory
+            runs = [waited(function, where) for _ in range(sizes.repeats if where != "cpu" else 1)]
+            results[where].append((runs[0][0].cpu(), statistics.median(spent for _, spent in runs)))
     (wet, wet_s), (grad, grad_s) = results[device]
     (exact, exact_s), (exact_grad, exact_grad_s) = results["cpu"]
     difference = float((wet - exact).abs().max())
@@ -276,7 +278,7 @@ def main() -> None:
     for name, table in (("separation", separation), ("effects", effects)):
         if given.only in (None, name):
             lines += ["", *table(sizes, device)]
-            print("\n".join(lines[-40:] if name == "effects" else lines), flush=True)
+    print("\n".join(lines), flush=True)
     if given.write:
         from results import publish
 
