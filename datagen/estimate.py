@@ -42,7 +42,7 @@ def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | N
     """Measures the stems of one track against their sum and, with a profile, estimates their effects. Raises Refused when nothing can be
     said.
     """
-    audio = {stem.name: load(corpus / stem.audio.path)[0] for stem in stems}
+    audio = {stem.name: _loaded(corpus, stem) for stem in stems}
     mixture = np.zeros_like(next(iter(audio.values())))
     for part in audio.values():
         mixture += part
@@ -53,6 +53,13 @@ def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | N
         raise Refused(str(error)) from error
     task = task_id(stems, profile)
     return [_row(stem, balances[stem.name], audio[stem.name], task, profile) for stem in stems]
+
+
+def _loaded(corpus: Path, stem: Stem) -> Audio:
+    try:
+        return load(corpus / stem.audio.path)[0]
+    except Refused as reason:
+        raise Refused(f"{stem.audio.path}: {reason}. Run stemwright separate to have it made again, then estimate") from reason
 
 
 def tempo_task_id(stems: Sequence[Stem]) -> str:

@@ -22,6 +22,7 @@ from datagen.config import Config, PairsBase
 from datagen.recipes import RECIPES
 from datagen.recipes.base import Draft, Material, RecipeConfig
 from datagen.recipes.others import Others
+from datagen.wording import below, counted
 from manifests.records import (
     Estimate,
     Normalisation,
@@ -158,13 +159,15 @@ class Planning:
                 notes.append(f"{kind}: not one track can give a pair; {_most_common(of_kind)}")
         if not self.given.total() and any(reason.startswith(SHORTER) for reason in reasons):
             longest_s = max(track.audio.num_frames / track.audio.sample_rate for track in self.tracks)
-            wanted = f"no track is as long as an excerpt of {self.config.pairs.duration_s:g} s; the longest lasts {longest_s:.2f} s"
+            wanted_s = self.config.pairs.duration_s
+            wanted = f"no track is as long as an excerpt of {wanted_s:g} s; the longest lasts {below(longest_s, wanted_s)} s"
             notes.append(f"{wanted}. Set pairs.duration_s to less")
         empty = [split for split in get_args(Split) if not any(track.split == split for track in self.tracks)]
         if empty and self.tracks:
             notes.append(f"no track is in the split {' or '.join(empty)}, which stays without pairs (songs.shares divides the artists)")
         if self.repeated:
-            notes.append(f"{self.repeated} pairs would have repeated another of their track and were left out")
+            left_out = counted(self.repeated, "pair was", "pairs were")
+            notes.append(f"{left_out} left out: another of the same track is equal")
         return notes
 
 
@@ -197,7 +200,7 @@ def _among_others(materials: Sequence[Material]) -> Iterator[Material]:
 
 def _most_common(reasons: Counter[str]) -> str:
     (reason, count), *rest = reasons.most_common(2)
-    return f"{reason} ({count} of {reasons.total()} tracks)" if rest else reason
+    return f"{reason} ({count} of {counted(reasons.total(), 'track')})" if rest else reason
 
 
 def redraw_pair(pair: Pair, attempt: int, material: Material, config: Config) -> Pair:
@@ -231,7 +234,7 @@ def material_of(
     )
     if material.track_frames < pairs.num_frames:
         lasts_s = material.track_frames / pairs.sample_rate
-        raise Refused(f"{SHORTER} ({lasts_s:.2f} s of {pairs.duration_s:g} s)")
+        raise Refused(f"{SHORTER} ({below(lasts_s, pairs.duration_s)} s of {pairs.duration_s:g} s)")
     return material
 
 

@@ -210,9 +210,12 @@ class Sources:
             raise Refused(f"no stem has the id {source_id}; was the table of stems replaced since the pairs were planned?")
         file = self.files[source_id]
         path = self.folder / file.path
-        if file.sample_rate == sample_rate:
-            return load(path, start_frame, num_frames, stream=file.stream)[0]
-        return self._resampled(path, file, start_frame, num_frames, sample_rate)
+        try:
+            if file.sample_rate == sample_rate:
+                return load(path, start_frame, num_frames, stream=file.stream)[0]
+            return self._resampled(path, file, start_frame, num_frames, sample_rate)
+        except Refused as reason:
+            raise Refused(f"{file.path}: {reason}. Run stemwright separate to have it made again, then render") from reason
 
     def _resampled(self, path: Path, file: AudioFile, start_frame: int, num_frames: int, sample_rate: int) -> Audio:
         common = math.gcd(sample_rate, file.sample_rate)

@@ -77,7 +77,7 @@ def test_a_folder_without_one_song_of_the_corpus_or_any_other_leaves_the_corpus_
     (tmp_path / "wrong").mkdir()
     (tmp_path / "wrong" / "broken.mp3").write_text("no music")
     said = failing("catalog", tmp_path / "wrong", corpus, code=2)
-    assert "the corpus has 1 tracks, and not one can be read from" in said
+    assert "the corpus has 1 track, and not one can be read from" in said
     assert "broken.mp3: not a readable sound file" in said
     assert {path.name: path.read_bytes() for path in corpus.iterdir() if path.is_file() and path.name != ".lock"} == before
 

@@ -242,7 +242,7 @@ def test_songs_whose_stems_are_gone_have_no_fingerprint_and_a_note_says_so(place
     shutil.rmtree(next((tmp_path / "corpus" / "stems").glob(f"*/{track.id}")))
     done = run("export", tmp_path / "corpus", tmp_path / "out", "--no-audio", "--json")
     assert done.exit_code == 0
-    assert "1 songs have no fingerprint, since their stems are not in the corpus" in json.loads(done.stdout)["notes"][0]
+    assert "1 song has no fingerprint, since their stems are not in the corpus" in json.loads(done.stdout)["notes"][0]
     assert len(table.read(tmp_path / "out" / "fingerprints.parquet", Fingerprint)) == 2
 
 

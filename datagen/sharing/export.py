@@ -37,6 +37,7 @@ from datagen.rights import RightsConfig, Uses, admitted, renders_everything, sum
 from datagen.runner import OnProgress, Task, Workers, shared
 from datagen.sharing.placing import clear, copy_synced, replaced
 from datagen.stages import separator_of
+from datagen.wording import counted
 from manifests import __version__, fingerprint, shards, sketch, table
 from manifests.audio import Audio, blocks, db_to_gain, file_sha256, resampled
 from manifests.durable import begin, make_folder, naming, put, remove, write_bytes
@@ -256,7 +257,8 @@ def _add_sound_marks(corpus: Corpus, rows: dict[str, list[Any]], workers: Worker
         for row in found.get(track.id, ()):
             rows["fingerprints" if isinstance(row, Fingerprint) else "sketches"].append(row)
     without = sum(not found.get(track.id) for track in rows["tracks"])
-    note = f"{without} songs have no fingerprint, since their stems are not in the corpus: only the same file will be known again"
+    songs = counted(without, "song has", "songs have")
+    note = f"{songs} no fingerprint, since their stems are not in the corpus: only the same file will be known again"
     return (note,) if without else ()
 
 

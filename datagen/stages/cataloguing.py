@@ -10,6 +10,7 @@ from datagen.corpus import Corpus, CorpusError
 from datagen.runner import Do, OnProgress, Outcome, Stage, Task, Workers, shared
 from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, finished
+from datagen.wording import counted
 from manifests import catalog
 from manifests.records import Refused, Rejected, Track, seal
 
@@ -92,7 +93,7 @@ def _copy_of(kept: Track, path: str, task_id: str) -> Rejected:
 def _ignored(patterns: Sequence[str], paths: Sequence[str]) -> tuple[str, ...]:
     """What a person should know about files that were passed over, and about patterns that nothing matches."""
     idle = [pattern for pattern in patterns if not any(catalog.matches(path, (pattern,)) for path in paths)]
-    notes = [f"{len(paths)} file{'' if len(paths) == 1 else 's'} ignored, as songs.ignore says"] if paths else []
+    notes = [f"{counted(len(paths), 'file')} ignored, as songs.ignore says"] if paths else []
     return (*notes, *(f"nothing matches the pattern {pattern!r} of songs.ignore" for pattern in idle))
 
 
@@ -115,7 +116,8 @@ def _refuse_to_forget(corpus: Corpus, refused: Sequence[tuple[str, str]]) -> Non
     corpus.journal("tracks").unlink(missing_ok=True)
     if corpus.table("tracks").exists() and (count := len(corpus.ids("tracks"))):
         songs, (subject, reason) = corpus.config.songs, refused[0]
+        there = counted(count, "track")
         raise CorpusError(
-            f"the corpus has {count} tracks, and not one can be read from {songs.folder} as kind {songs.kind!r} ({subject}: {reason}). "
+            f"the corpus has {there}, and not one can be read from {songs.folder} as kind {songs.kind!r} ({subject}: {reason}). "
             "The corpus stays as it was. Name the folder of its songs, or a new corpus for others"
         )

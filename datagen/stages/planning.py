@@ -13,6 +13,7 @@ from datagen.plan import Knowledge, Planning
 from datagen.recipes import wants
 from datagen.runner import OnProgress
 from datagen.stages.base import Summary
+from datagen.wording import counted
 from manifests import __version__, table
 from manifests.records import ROW_TYPES, Estimate, Pair, Rejected, Stem, Track, content_id
 
@@ -44,7 +45,7 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
         count = table.write(corpus.table("pairs"), _then_rejected(corpus, planning, excluded), Pair, made_from=made_from)
     notes = planning.notes()
     if waiting := len(tracks) - len({estimate.track_id for estimate in estimates} & {track.id for track in tracks}):
-        notes.append(f"{waiting} tracks have no stems or estimates yet and give no pairs: stemwright separate, then estimate")
+        notes.append(f"{counted(waiting, 'track has', 'tracks have')} no stems or estimates yet: stemwright separate, then estimate")
     return Summary("plan", count, 0, len(planning.rejected) + len(excluded), tuple(notes))
 
 

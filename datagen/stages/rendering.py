@@ -14,6 +14,7 @@ from datagen.rights import Uses, renders_everything
 from datagen.runner import OnProgress, Outcome, Stage, StoppedError, Task, Workers, shared
 from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, finished
+from datagen.wording import counted
 from datagen.writers import DatasetWriter, writer_of
 from datagen.writers.base import Present
 from datagen.writers.cleaning import forget_begun, is_begun, noting
@@ -46,23 +47,32 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)
     _check_folders(corpus.dataset, pairs)
+    songs = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
     work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers)), pairs
     while drawn:
-        tasks = [Task(writer.task_id(pair), f"{pair.kind} {pair.id}", pair.id, (pair, _sources(pair, files))) for pair in drawn]
+        tasks = [
+            Task(writer.task_id(pair), f"{pair.kind} {pair.id} of {songs[pair.track_id]}", pair.id, (pair, _sources(pair, files)))
+            for pair in drawn
+        ]
         done = run_tasks(stage, tasks, work, on_progress, present)
         outcome.done, outcome.skipped, outcome.rows = outcome.done + done.done, outcome.skipped + done.skipped, outcome.rows + done.rows
         outcome.fresh |= {pair.track_id for pair in drawn if pair.id in done.fresh}
         drawn = redraws.next_round(drawn, done.rejected)
     outcome.rejected = redraws.rejected
     if pairs and not outcome.rows:
-        raise StoppedError(f"not one of {len(pairs)} pairs could be rendered: {outcome.rejected[0].reason}")
+        raise StoppedError(f"not one of {counted(len(pairs), 'pair')} could be rendered: {outcome.rejected[0].reason}")
     redraws.finish()
     removed = writer.finish(corpus.folder, [*pairs, *redraws.rows], outcome.rows, made_from=made_from)
-    notes = (*note, *((f"{removed} files of examples that are no longer planned were removed",) if removed else ()))
+    notes = (*note, *((_removed(removed),) if removed else ()))
     notes += _of_redraws(outcome.rejected) + _of_others(corpus.dataset, outcome.rows)
     summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes)
     forget_begun(corpus.folder)
     return replace(summary, rejected=len(unreplaced(outcome.rejected)))
+
+
+def _removed(count: int) -> str:
+    planned = "of examples that are no longer planned"
+    return counted(count, f"file {planned} was removed", f"files {planned} were removed")
 
 
 def _check_folders(dataset: Path, pairs: Sequence[Pair]) -> None:
@@ -76,8 +86,9 @@ def _of_others(dataset: Path, examples: Sequence[Example]) -> tuple[str, ...]:
     """What a person should know about files in the dataset folder that are not of our making."""
     sounds = (shards.in_dataset(file.audio.path) for example in examples for file in example.signals)
     others = sorted(somebodys(dataset, shards.files(sounds, shards.read(dataset))))
-    what = f"{len(others)} files or links in {dataset.name}/ are not of stemwright's making and stay as they are; the first is"
-    return (f"{what} {others[0]}",) if others else ()
+    where, whose = f"in {dataset.name}/", "not of stemwright's making and"
+    one, many = f"file or link {where} is {whose} stays as it is", f"files or links {where} are {whose} stay as they are"
+    return (f"{counted(len(others), one, many)}; the first is {others[0]}",) if others else ()
 
 
 def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -87,7 +98,7 @@ def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
         return frozenset(), ()
     uses = Uses(policy, corpus.rows("tracks", Track), corpus.rows("stems", Stem))
     held = frozenset(pair.id for pair in corpus.rows("pairs", Pair) if uses.of_pair(pair) != "render")
-    note = f"{len(held)} pairs are written as recipes only, as [rights] says; no audio of theirs is made"
+    note = f"{counted(len(held), 'pair is', 'pairs are')} written as recipes only, as [rights] says; no audio of theirs is made"
     return held, (note,) if held else ()
 
 
@@ -99,7 +110,11 @@ def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
         (alike, "whose wet and dry sounded alike"),
         (len(replaced) - alike, "that named something that could not be heard"),
     )
-    return tuple(f"{count} pairs {which} were drawn again; rejected.parquet says which" for count, which in said if count)
+    return tuple(
+        f"{counted(count, f'pair {which} was', f'pairs {which} were')} drawn again; rejected.parquet says which"
+        for count, which in said
+        if count
+    )
 
 
 def _standing(corpus: Corpus, made_from: str) -> int | None:

@@ -28,6 +28,7 @@ from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, finished
 from datagen.stages.kept_stems import REFERENCE, STEMS, commit, folder_name, read, unused
 from datagen.stages.kept_stems import begin as begin_again
+from datagen.wording import counted
 from manifests import __version__, audio, catalog
 from manifests.records import Record, Refused, Stem, Track, content_id, seal
 from separation.engines import Precision
@@ -82,9 +83,11 @@ def _unused(corpus: Corpus, current: set[Path]) -> tuple[str, ...]:
     kept, old = unused(corpus.folder / STEMS, current)
     notes = []
     if kept:
-        notes.append(f"stems of {kept} tracks are kept for other settings or for songs that are away")
+        notes.append(f"stems of {counted(kept, 'track')} are kept for other settings or for songs that are away")
     if old:
-        notes.append(f"{old} folders in stems/ are in the layout of version 0.1 and are not used any more: delete them to free their space")
+        notes.append(
+            f"{counted(old, 'folder')} in stems/ of version 0.1, not used any more: delete what is called like a hash to free the space"
+        )
     return tuple(notes)
 
 

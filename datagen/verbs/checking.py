@@ -46,7 +46,8 @@ def check_folder(terminal: Terminal, place: Corpus, *, songs: Path | None = None
 
     ``songs`` is where the songs are, if not where the configuration says. ``alone`` says that the caller holds the corpus itself.
     """
-    from datagen.verbs.tables import counted, problems_table
+    from datagen.verbs.tables import problems_table
+    from datagen.wording import counted
     from manifests.check import errors
 
     with terminal.progress("check") as report:

@@ -113,7 +113,9 @@ def _stems_of(
 
         return ReferenceStems({name: (path, 0) for name, path in paths.items()}).separate(mixture, sample_rate)
     on_share(0.0)
-    separated = separator.separate(mixture, sample_rate, on_share=on_share)
+    from datagen.verbs.listening import finite_stems
+
+    separated = finite_stems(separator.separate(mixture, sample_rate, on_share=on_share), mixture, separator)
     return {name: _fitted(resample(audio, separator.sample_rate, sample_rate), mixture.shape[1]) for name, audio in separated.items()}
 
 

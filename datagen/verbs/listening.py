@@ -120,6 +120,19 @@ def separator_for(model: str, model_folder: Path | None, how: dict[str, str | No
     return separator
 
 
+def finite_stems(stems: dict[str, Any], mixture: Any, separator: Any) -> dict[str, Any]:
+    """The stems that a separator gave. Raises Refused, and says that it is the model, if they hold NaN though the mixture does not."""
+    import numpy as np
+
+    from manifests.records import Refused
+
+    wrong = [name for name, audio in stems.items() if not np.isfinite(audio).all()]
+    if wrong and np.isfinite(mixture).all():
+        way = "try --precision fp32" if separator.precision == "bf16" else "take another model: its weights may be damaged"
+        raise Refused(f"the model {separator.origin} gives NaN or infinite samples as {', '.join(wrong)} of this recording; {way}")
+    return stems
+
+
 def _tell_share(report: Callable[[int, int, str], None], done: int, total: int, subject: str, share: float) -> None:
     report(done, total, f"{subject} {share:.0%}")
 
@@ -133,7 +146,7 @@ def _measure(path: Path, stems: Path | None, separator: Any, on_share: Callable[
     if stems is not None:
         return measure_track(path.name, *load_stems(stems, path))
     mixture, sample_rate = load_song(path)
-    separated = separator.separate(mixture, sample_rate, on_share=on_share)
+    separated = finite_stems(separator.separate(mixture, sample_rate, on_share=on_share), mixture, separator)
     at_rate = resample(mixture, sample_rate, separator.sample_rate)
     return measure_track(path.name, at_rate, separated, separator.sample_rate, calibration=calibration_for(separator.origin))
 

@@ -30,6 +30,7 @@ def report(
     from datagen.corpus import Corpus, CorpusError
     from datagen.report.page import make_report
     from datagen.report.rows import duration, size
+    from datagen.wording import counted
     from manifests.durable import remove_earlier, write_bytes
 
     terminal, place = Terminal(as_json), Corpus(corpus)
@@ -50,5 +51,7 @@ def report(
         "audio_seconds": round(made.audio_seconds, 3),
         "notes": list(made.notes),
     }
-    terminal.say(f"report: {path} ({size(len(data))}, {made.num_players} pairs to hear, {duration(made.audio_seconds)} of audio)")
+    terminal.say(
+        f"report: {path} ({size(len(data))}, {counted(made.num_players, 'pair')} to hear, {duration(made.audio_seconds)} of audio)"
+    )
     terminal.finish(exit_code(1, len(made.notes)))

@@ -62,7 +62,8 @@ def line(name: str, counts: Summary | SongCounts) -> str:
 def close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Summary], wrong: int = 0) -> None:
     """Shows what was refused, prints the last line, and leaves with the exit code that says so."""
     from datagen.stages.counting import count_songs
-    from datagen.verbs.tables import counted, rejected_table
+    from datagen.verbs.tables import rejected_table
+    from datagen.wording import counted
 
     stages = {summary.stage for summary in summaries}
     every = [row for row in corpus.rejected() if row.stage in stages]
@@ -184,7 +185,7 @@ def working(terminal: Terminal, place: Corpus, config: Config, separating: Separ
 def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: Separating) -> None:
     from datagen.stages.again import why, would_separate
     from datagen.usage import UsageError
-    from datagen.verbs.tables import counted
+    from datagen.wording import counted
 
     if not place.config_path.exists():
         return

@@ -14,6 +14,7 @@ import typer
 from datagen.verbs.options import CorpusArgument, JobsOption, JsonOption, ModelFolderOption, OfflineOption, TrustPickleOption, absolute
 from datagen.verbs.running import exit_code
 from datagen.verbs.terminal import Terminal
+from datagen.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,7 +48,9 @@ def export(
     for note in done.notes:
         terminal.say(f"  {note}")
     what = "tables" if not audio else "tables and sound"
-    terminal.say(f"export: {done.examples} examples of {done.tracks} songs, {what}; {done.kb_per_song:.1f} kB of tables a song")
+    terminal.say(
+        f"export: {counted(done.examples, 'example')} of {counted(done.tracks, 'song')}, {what}; {done.kb_per_song:.1f} kB of tables a song"
+    )
     terminal.finish(0)
 
 
@@ -130,6 +133,8 @@ def _report(terminal: Terminal, result: Rebuilt, refused: list[tuple[str, str]])
         terminal.say(f"  {note}")
     if result.different:
         worst = f"{result.loudness_off_lu:.2f} LU in loudness and {result.peak_off_db:.2f} dB in peak"
-        terminal.say(f"  the files of {result.different} examples have other bytes than recorded: they differ by at most {worst}")
-    said = f"{result.identical} of {result.recorded} examples identical, {result.different} different, {result.missing} missing"
+        terminal.say(
+            f"  the files of {counted(result.different, 'example')} have other bytes than recorded: they differ by at most {worst}"
+        )
+    said = f"{result.identical} of {counted(result.recorded, 'example')} identical, {result.different} different, {result.missing} missing"
     terminal.say(f"rebuild: {said}")

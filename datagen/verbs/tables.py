@@ -176,13 +176,19 @@ def problems_table(problems: Sequence[Problem], limit: int = 20) -> Table:
     from rich.table import Table
 
     table = Table(title=f"problems ({len(problems)})", title_justify="left", title_style="bold")
-    for heading in ("", "table", "row", "file", "what"):
+    table.add_column("", no_wrap=True)
+    for heading in ("where", "what"):
         table.add_column(heading, overflow="fold")
     for problem in problems[:limit]:
-        table.add_row(problem.level, problem.table, problem.row_id, problem.file, problem.what)
+        table.add_row(problem.level, _where(problem), problem.what)
     if len(problems) > limit:
-        table.add_row("", "", "", "", f"... and {len(problems) - limit} more; --json lists all")
+        table.add_row("", "", f"... and {len(problems) - limit} more; --json lists all")
     return table
+
+
+def _where(problem: Problem) -> str:
+    """The file, and where there is none the table and its row."""
+    return problem.file or " ".join(filter(None, (problem.table, problem.row_id)))
 
 
 def effects_table(names: Sequence[str]) -> Table:
@@ -223,11 +229,6 @@ def effects_rows(names: Sequence[str]) -> list[dict[str, Any]]:
         for name in names
         for row in describe(EFFECTS[name].Settings)
     ]
-
-
-def counted(count: int, what: str) -> str:
-    """A number with its noun: 1 song, 2 songs, 1,000 songs."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _plain(value: Any) -> str:
