@@ -88,7 +88,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def rows(corpus: Corpus) -> Iterator[tuple[Pair, Example]]:
-    by_id = {pair.id: pair for pair in corpus.rows("pairs", Pair)}
+    drawn_again = corpus.rows("redraws", Pair) if corpus.table("redraws").exists() else []
+    by_id = {pair.id: pair for pair in (*corpus.rows("pairs", Pair), *drawn_again)}
     return ((by_id[example.pair_id], example) for example in corpus.rows("examples", Example))
 
 

@@ -6,11 +6,13 @@ Conventions
     Everything is counted from the tables; nothing is typed. The same rows give the same bytes: no date, no path, no machine.
     The card of the corpus says the same as that of its dataset, and what else lies in the folder; only the dataset's has the head that
     tells ``datasets`` which files to load.
-    Settings are counted once for each pair that uses them, whichever of its signals do.
+    Settings are counted once for each pair that uses them, whichever of its signals do, as the dataset's rows have them; one that is
+    neutral in every pair is left out.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -18,6 +20,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from datagen.effects import EFFECTS
+from datagen.effects.setting import fields
 from datagen.licences import normalise
 from manifests import table
 from manifests.audio import write_bytes
@@ -43,12 +47,28 @@ PLAIN_COLUMNS = {  # of Hugging Face's Parquet, beside the sound: column -> (typ
     "labels": ("string", "string"),
 }
 SUFFIXES = {"webdataset": "tar", "huggingface": "parquet"}
+ROWS = """## Rows
+
+`pairs.parquet` has a row for each example: kind, split, where the excerpt begins, text, seed, and its signals (`inputs`, `targets`). A
+signal is its `branches`, each a source through a chain of effects, summed, then through the chain `bus`. Each effect has all of its
+settings (as JSON text; infinity is the text "inf") and its role: `kept` on both sides, `removed` from the inputs, `added` in the targets,
+or none. `sources` says of every source which stem of which song it is, by which artist, with which rights, in which split, made by which
+model (`reference`: a multitrack's own) and how far the stems of its song are from their mixture (`closure_db`). `beats_s` are the beats
+inside the excerpt.
+
+`examples.parquet` has, by `pair_id`, the files: `path` inside this folder, loudness and peak as written, the gains that its effects
+`loudness` gave (`levelled_db`), and `changes`: what each removed or added effect does by itself. In the formats with shards the sound is
+inside them, and `shards.parquet` says where; the labels of an example there hold the same as both rows.
+
+Settings are true of the audio as it was written. Where a peak would have been above full scale, all signals of the example have one gain
+(`gain_db`), and thresholds, ceilings, drives and loudness targets are given on that scale: a source times the gain, through its recorded
+chain, is the written signal."""
 LOADING = {
     "folder": """from datagen.dataset import PairDataset
 
-data = PairDataset("dataset", kind="{kind}", split="{split}")
-inputs, targets, mask = data[0]  # [N, C, T], [M, C, T], [N]
-data.pair(0)  # the labels: every signal with its chain of effects and their settings""",
+data = PairDataset("dataset", kind="{kind}", split="{split}")  # without a split: train; "all" takes all of them
+inputs, targets, mask = data[0]  # [N, C, T], [M, C, T], [N]; a DataLoader's batches have the same fields
+data.pair(0)  # the labels: every signal with its chain of effects and their settings; as tensors with labels=True""",
     "webdataset": """import webdataset
 
 data = webdataset.WebDataset("dataset/{kind}/{split}-{{000000..{last:06d}}}.tar", shardshuffle=False)
@@ -57,7 +77,7 @@ example = next(iter(data))  # the bytes of each signal by role and name, "json" 
 from datagen.dataset import PairDataset
 
 inputs, targets, mask = PairDataset("dataset", kind="{kind}", split="{split}")[0]  # in any order, without reading what lies before""",
-    "huggingface": """import datasets
+    "huggingface": """import datasets  # 5.2 decodes audio with torchcodec 0.13 or newer: pip install "datasets[audio]"
 
 data = datasets.load_dataset("dataset", "{kind}", split="{split}")
 data[0]["{column}"].get_all_samples().data  # [C, T]; data[0]["labels"] is JSON: every signal with its chain""",
@@ -78,6 +98,7 @@ def write(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], form
     body = [
         *_contents(pairs, examples),
         *_loading(corpus / DATASET, pairs, examples, format_name),
+        *((ROWS, "") if pairs else ()),
         *_settings(pairs),
         *_origins(stems, corpus),
         *_rights(rights),
@@ -210,21 +231,23 @@ def _loading(dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example], 
 
 def _settings(pairs: Sequence[Pair]) -> list[str]:
     """Lowest, middle and highest value of each setting, and how often each choice was made."""
+    acting: set[tuple[str, str, str]] = set()
     numbers: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     choices: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
     for pair in pairs:
         for use in _uses(pair):
             for name, value in use.settings.items():
                 key = (pair.kind, use.effect, name)
+                acting |= set() if value == _neutral(use.effect, name) else {key}
                 number = float(value) if value in ("inf", "-inf") else value
                 if isinstance(number, (bool, str)):
                     choices[key][str(value).lower()] += 1
                 else:
                     numbers[key].append(float(number))
-    if not numbers and not choices:
+    if not acting:
         return []
     lines = ["## Settings", "", "| kind | setting | pairs | lowest | median | highest |", "|---|---|---:|---:|---:|---:|"]
-    for key in sorted({*numbers, *choices}):
+    for key in sorted(acting):
         kind, effect, name = key
         if key in numbers:
             found = numbers[key]
@@ -234,6 +257,12 @@ def _settings(pairs: Sequence[Pair]) -> list[str]:
             counted = ", ".join(f"{value}: {count:,}" for value, count in sorted(choices[key].items()))
             lines.append(f"| {kind} | {effect}.{name} | {choices[key].total():,} | {counted} | | |")
     return [*lines, ""]
+
+
+def _neutral(effect: str, name: str) -> object:
+    """The value of a setting with which the effect does nothing, as a row has it."""
+    neutral = fields(EFFECTS[effect].Settings)[name].neutral
+    return str(neutral) if neutral in (math.inf, -math.inf) else neutral
 
 
 def _uses(pair: Pair) -> Iterable[EffectUse]:
