@@ -400,7 +400,8 @@ class Rejected(Record):
     row_id: str = Field(description="the id of the refused row, or the path of a file that has none yet")
     subject: str = Field(description="what a person calls it: a path, a title")
     reason: str
-    replaced_by: Id | None = Field(None, description="the row that was made, or is kept, in its place")
+    replaced_by: Id | None = Field(None, description="the row that was made in its place")
+    same_as: Id | None = Field(None, description="the row that it is a copy of")
     task_id: Id | None = Field(None, description="of the work that need not be done again to find this out; None: it is tried again")
 
 

@@ -47,11 +47,11 @@ def _inspected(
 
     What was found to be a copy before is decoded again only if the file that was kept in its place is gone or no longer the better one.
     """
-    known = {row.task_id: row for row in corpus.rejected() if row.stage == "catalog" and row.task_id and row.replaced_by}
+    known = {row.task_id: row for row in corpus.rejected() if row.stage == "catalog" and row.task_id and row.same_as}
     outcome = run_tasks(stage, [task for task in tasks if task.id not in known], work, on_progress)
     kept, duplicates = catalog.drop_duplicates(outcome.rows)
     by_id = {row.id: row for row in kept}
-    copies = [(task, by_id.get(str(known[task.id].replaced_by))) for task in tasks if task.id in known]
+    copies = [(task, by_id.get(str(known[task.id].same_as))) for task in tasks if task.id in known]
     doubtful = [task for task, first in copies if not _is_still_a_copy(task, first)]
     if doubtful:
         more = run_tasks(stage, doubtful, work, on_progress)
@@ -86,7 +86,7 @@ def _is_still_a_copy(task: Task, kept: Track | None) -> bool:
 
 
 def _copy_of(kept: Track, path: str, task_id: str) -> Rejected:
-    facts = {"stage": "catalog", "row_id": path, "subject": path, "replaced_by": kept.id, "task_id": task_id}
+    facts = {"stage": "catalog", "row_id": path, "subject": path, "same_as": kept.id, "task_id": task_id}
     return seal(Rejected, reason=f"the same recording as {kept.audio.path}", **facts)
 
 
