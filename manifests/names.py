@@ -25,6 +25,7 @@ LOWEST_RATE, HIGHEST_RATE = 4_000, 768_000  # Hz: below any telephone; twice 384
 MOST_CHANNELS = 64
 MOST_FRAMES = 2**38  # four days at HIGHEST_RATE, a month at 96 kHz
 LONGEST_EXCERPT_S = 600.0  # of a pair
+MOST_PARTS = 1024  # signals of a pair, branches of a signal, effects of a chain: the largest multitracks have some hundred stems
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 

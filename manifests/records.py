@@ -24,7 +24,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator, model_validator
 from pydantic_core import to_json
 
-from manifests.names import LONGEST_EXCERPT_S, MOST_CHANNELS, MOST_FRAMES, Name, RelativePath, SampleRate, ShardPath
+from manifests.names import LONGEST_EXCERPT_S, MOST_CHANNELS, MOST_FRAMES, MOST_PARTS, Name, RelativePath, SampleRate, ShardPath
 
 Scalar = float | bool | str
 Split = Literal["train", "valid", "test"]
@@ -283,7 +283,7 @@ class Branch(Record):
     """A source through a chain of effects."""
 
     source_id: Id = Field(description="of a stem, or of a track for its mixture")
-    chain: tuple[EffectUse, ...] = ()
+    chain: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS)
     offset_frames: int = Field(0, ge=-MOST_FRAMES, le=MOST_FRAMES, description="added to the pair's start_frame for this source")
     channels: Literal["all", "mono", "left", "right"] = Field(
         "all", description="of the source, taken before the chain; mono: the mean of all, left and right: the first and the last"
@@ -294,8 +294,8 @@ class Signal(Record):
     """Branches, summed, then through a bus chain. Without branches it is silence, one channel of it."""
 
     name: Name
-    branches: tuple[Branch, ...]
-    bus: tuple[EffectUse, ...] = ()
+    branches: tuple[Branch, ...] = Field(max_length=MOST_PARTS)
+    bus: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS)
     view: Literal["audio", "gain", "unlimited"] = Field(
         "audio",
         description="gain: not the audio but the gain curve of the bus's limiter, per sample; unlimited: the audio over that curve",
@@ -313,8 +313,8 @@ class Pair(Record):
     start_frame: int = Field(ge=0, le=MOST_FRAMES, description="at sample_rate")
     num_frames: int = Field(gt=0)
     sample_rate: SampleRate
-    inputs: tuple[Signal, ...]
-    targets: tuple[Signal, ...]
+    inputs: tuple[Signal, ...] = Field(max_length=MOST_PARTS)
+    targets: tuple[Signal, ...] = Field(max_length=MOST_PARTS)
     text: str | None = None
     seed: int
     redraw_of: Id | None = Field(None, description="the pair in whose place this one was drawn, because its wet and dry sounded alike")

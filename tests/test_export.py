@@ -14,7 +14,8 @@ from datagen.cli import app
 from datagen.config import check, to_toml
 from datagen.corpus import Corpus, CorpusError
 from datagen.runner import Workers
-from datagen.sharing.export import MANIFEST, TYPES, Fingerprint, SketchRow, _nobodys, export, opened
+from datagen.sharing.export import MANIFEST, TYPES, Fingerprint, SketchRow, export, nobodys
+from datagen.sharing.recipes import opened
 from manifests import durable, table
 from manifests.records import Estimate, Example, Pair, Stem, Track
 
@@ -76,8 +77,8 @@ def test_nothing_says_where_anybody_keeps_songs(place, recipes):
 def test_a_configuration_loses_every_place(path):
     config = check({"songs": {"folder": path}, "separation": {"model_folder": path}, "seed": 3}, where="a test")
     assert "someone" in to_toml(config)
-    assert "someone" not in to_toml(_nobodys(config))
-    assert _nobodys(config).seed == 3
+    assert "someone" not in to_toml(nobodys(config))
+    assert nobodys(config).seed == 3
 
 
 def test_a_song_takes_kilobytes(place, recipes):
@@ -259,9 +260,9 @@ def damaged(recipes, folder, how):
     [
         (lambda folder: (folder / "pairs.parquet").unlink(), "is not whole: pairs.parquet is missing"),
         (lambda folder: (folder / "stems.parquet").write_bytes(b"x"), "is damaged: stems.parquet has another checksum"),
-        (lambda folder: (folder / MANIFEST).unlink(), "has no readable manifest.json; expected what `stemwright export` wrote"),
+        (lambda folder: (folder / MANIFEST).unlink(), "has no readable manifest.json; expected what `stemwright export"),
         (lambda folder: (folder / MANIFEST).write_text('{"format": 99, "files": {}}'), "in a later form than this version reads"),
-        (lambda folder: (folder / MANIFEST).write_text('{"format": 1, "files": {"../x": {}}}'), "is not whole"),
+        (lambda folder: (folder / MANIFEST).write_text('{"format": 1, "files": {"../x": {}}}'), "has no readable manifest.json"),
     ],
 )
 def test_a_damaged_export_is_refused(how, words, recipes, tmp_path):

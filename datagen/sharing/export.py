@@ -22,13 +22,13 @@ import tempfile
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from datagen import config as configuration
 from datagen.config import Config, ConfigError
@@ -41,6 +41,7 @@ from datagen.wording import counted
 from manifests import __version__, fingerprint, shards, sketch, table
 from manifests.audio import Audio, blocks, db_to_gain, file_sha256, resampled
 from manifests.durable import begin, make_folder, naming, put, remove, write_bytes
+from manifests.names import MOST_FRAMES, SampleRate
 from manifests.records import ROW_TYPES, AudioFile, Example, Id, Pair, Record, Stem, Track, canonical_json, content_id
 
 R = TypeVar("R", bound=Record)
@@ -58,9 +59,9 @@ class Fingerprint(Record):
     """By what a song is known again in any encoding, and by what a copy is laid on it to the sample."""
 
     id: Id
-    sample_rate: int
-    num_frames: int
-    num_channels: int
+    sample_rate: SampleRate
+    num_frames: int = Field(gt=0, le=MOST_FRAMES)
+    num_channels: int = Field(ge=1, le=2)
     words: str
     anchors: str
 
@@ -127,8 +128,15 @@ def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progr
             said = _write_tables(corpus, rows, folder)
             sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
             if audio and corpus.dataset.exists():
-                copy_synced(corpus.dataset, folder / "dataset")
+                copy_synced(corpus.dataset, folder / shards.DATASET, _dataset_files(corpus.dataset))
     return Exported(len(rows["tracks"]), len(rows["pairs"]), len(rows["examples"]), sizes, (*notes, *said))
+
+
+def _dataset_files(dataset: Path) -> set[str]:
+    """The files of a dataset that are ours: what somebody has put beside them, or behind a link, is not ours to give away."""
+    examples = table.read(dataset / "examples.parquet", Example) if (dataset / "examples.parquet").exists() else []
+    sounds = (file.audio.path for example in examples for file in example.signals)
+    return shards.files(sounds, shards.read(dataset))
 
 
 def _resolved(out: Path) -> Path:
@@ -140,7 +148,7 @@ def _resolved(out: Path) -> Path:
 
 def _write_tables(corpus: Corpus, rows: dict[str, list[Any]], folder: Path) -> tuple[str, ...]:
     """Writes everything without sound; returns what there is to say about the model."""
-    write_bytes(folder / "config.toml", configuration.to_toml(_nobodys(corpus.config)).encode())
+    write_bytes(folder / "config.toml", configuration.to_toml(nobodys(corpus.config)).encode())
     for name, found in rows.items():
         table.write(folder / f"{name}.parquet", found, TYPES[name], made_from=table.made_from(corpus.table(name)) or "")
     identity, said = _model(corpus, rows["tracks"], rows["stems"])
@@ -155,10 +163,7 @@ def _names_of(out: Path) -> set[str]:
         named = {MANIFEST, *json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"]}
         dataset = out / shards.DATASET
         if dataset.is_dir():
-            paths = {"README.md", "pairs.parquet", "examples.parquet", shards.TABLE}
-            paths |= {shard.path for shard in shards.read(dataset)}
-            paths |= {file.audio.path for example in table.read(dataset / "examples.parquet", Example) for file in example.signals}
-            named |= {f"{shards.DATASET}/{path}" for path in paths}
+            named |= {f"{shards.DATASET}/{path}" for path in _dataset_files(dataset)}
     except (OSError, ValueError, KeyError, TypeError):
         return {MANIFEST, README, "config.toml", *(f"{name}.parquet" for name in TYPES)}
     return named
@@ -172,11 +177,11 @@ def _check_place(corpus: Corpus, out: Path, *, audio: bool) -> None:
         raise CorpusError(f"{out}: a dataset with its sound is exported into a folder; name one without .zip, or add --no-audio")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
         raise CorpusError(f"{out} holds other files and is no earlier export; give an empty or a new folder")
-    if out.is_file() and not zipfile.is_zipfile(out):
+    if out.exists() and not out.is_dir() and (not out.is_file() or not zipfile.is_zipfile(out)):
         raise CorpusError(f"{out} is another file; give a new name")
 
 
-def _nobodys(config: Config) -> Config:
+def nobodys(config: Config) -> Config:
     """The configuration without places on somebody's disk: those of songs, models and profiles, whichever keys name them."""
     values = configuration.plain(config)
     values["songs"]["folder"] = "."
@@ -369,74 +374,3 @@ def _zip(folder: Path, path: Path) -> None:
             info.external_attr = 0o644 << 16
             info.compress_type = zipfile.ZIP_DEFLATED if file.suffix != ".parquet" else zipfile.ZIP_STORED
             archive.writestr(info, file.read_bytes())
-
-
-@dataclass(frozen=True)
-class Recipes:
-    """An export as it is read back."""
-
-    folder: Path
-    manifest: dict[str, Any]
-
-    @property
-    def id(self) -> str:
-        """What tells this export from others."""
-        return str(self.manifest["id"])
-
-    @property
-    def config(self) -> Config:
-        """The configuration; its songs folder is nobody's."""
-        return configuration.read(self.folder / "config.toml")
-
-    def rows(self, name: str, record_type: type[R]) -> list[R]:
-        """The rows of one of its tables."""
-        return table.read(self.folder / f"{name}.parquet", record_type)
-
-    @property
-    def rendered_from(self) -> str:
-        """What the table of examples says that it was made from."""
-        return table.made_from(self.folder / "examples.parquet") or ""
-
-    def pairs_by_id(self) -> dict[str, Pair]:
-        """All pairs, those drawn while rendering among them."""
-        return {pair.id: pair for name in ("pairs", "redraws") for pair in self.rows(name, Pair)}
-
-    def examples(self) -> list[Example]:
-        """Every example that was rendered."""
-        return self.rows("examples", Example)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Recipes]:
-    """Opens an export, a folder or a zip. Raises CorpusError if it is none, is damaged, or was written by a later version."""
-    if not path.exists():
-        raise CorpusError(f"{path} does not exist; expected what `stemwright export CORPUS OUT --no-audio` wrote")
-    if path.is_dir():
-        yield _checked(path, path)
-        return
-    if not zipfile.is_zipfile(path):
-        raise CorpusError(f"{path} is neither a folder nor a zip; expected what `stemwright export CORPUS OUT --no-audio` wrote")
-    with tempfile.TemporaryDirectory(prefix="stemwright-") as unpacked:
-        known = {MANIFEST, README, "config.toml", *(f"{name}.parquet" for name in TYPES)}
-        with zipfile.ZipFile(path) as archive:
-            for name in known.intersection(archive.namelist()):
-                Path(unpacked, name).write_bytes(archive.read(name))
-        yield _checked(Path(unpacked), path)
-
-
-def _checked(folder: Path, path: Path) -> Recipes:
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError) as error:
-        raise CorpusError(f"{path} has no readable {MANIFEST}; expected what `stemwright export` wrote ({error})") from error
-    if manifest.get("format", 0) > FORMAT:
-        raise CorpusError(
-            f"{path} was exported by stemwright {manifest.get('stemwright')}, in a later form than this version reads; update"
-        )
-    for name, facts in files.items():
-        if Path(name).name != name or not (folder / name).is_file():
-            raise CorpusError(f"{path} is not whole: {name} is missing; export it again")
-        if file_sha256(folder / name) != facts["sha256"]:
-            raise CorpusError(f"{path} is damaged: {name} has another checksum than {MANIFEST} says; export it again")
-    return Recipes(folder, manifest)

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from datagen.usage import UsageError
-from manifests import durable
+from manifests import durable, removal
 
 NEW, OLD = "new", "old"
 
@@ -81,15 +81,17 @@ def files_in(folder: Path) -> Iterator[Path]:
         yield from (Path(where, name) for name in folders if Path(where, name).is_symlink())
 
 
-def copy_synced(source: Path, target: Path) -> None:
-    """Copies the files below a folder, hidden ones left out, so that all of them are on the disk at the end."""
-    for where, folders, names in os.walk(source, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        into = target / Path(where).relative_to(source)
-        durable.make_folder(into)
-        for name in sorted(names):
-            if not name.startswith("."):
-                with durable.naming(into / name):
-                    shutil.copyfile(Path(where, name), into / name)
-                    durable.sync_file(into / name)
-        durable.sync_folder(into)
+def copy_synced(source: Path, target: Path, paths: Collection[str]) -> None:
+    """Copies files below a folder, as far as they are there, so that all of them are on the disk at the end; none through a link."""
+    folders = {target}
+    for path in sorted(paths):
+        if removal.link_on_the_way(source, source / path) or not (source / path).is_file():
+            continue
+        folders.add((target / path).parent)
+        durable.make_folder((target / path).parent)
+        with durable.naming(target / path):
+            shutil.copyfile(source / path, target / path)
+            durable.sync_file(target / path)
+    for folder in sorted(folders):
+        durable.make_folder(folder)
+        durable.sync_folder(folder)

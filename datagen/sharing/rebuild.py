@@ -32,16 +32,19 @@ from datagen.render import Sources, render
 from datagen.rights import sources_of
 from datagen.runner import OnProgress, Stage, Task, Workers, finish, shared
 from datagen.runner import run as run_tasks
-from datagen.sharing.export import BLOCK_FRAMES, OF_SEPARATION, TYPES, Fingerprint, Recipes, SketchRow
+from datagen.sharing.export import BLOCK_FRAMES, OF_SEPARATION, TYPES, Fingerprint, SketchRow
 from datagen.sharing.known_songs import Copy, Source, aligned, decibels, find_sources
+from datagen.sharing.recipes import Recipes
 from datagen.stages import run_separate, separator_of
 from datagen.stages.rendering import unrendered
 from datagen.writers import DatasetWriter, writer_of
 from datagen.writers.base import Present
 from datagen.writers.cleaning import forget_begun, noting
 from manifests import __version__, identity, sketch, table
-from manifests.audio import Writer, blocks, remove_leftovers, write_bytes
-from manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, seal, track_id
+from manifests.audio import Writer, blocks, file_sha256, remove_leftovers, write_bytes
+from manifests.durable import make_folder
+from manifests.records import AudioFile, Example, Pair, Refused, Rejected, Stem, Track, seal, track_id
+from manifests.removal import check_way
 from separation.checkpoints import ModelError
 from separation.engines import Precision, has_openvino
 
@@ -93,6 +96,7 @@ class Rebuild:
         """Makes the corpus folder and compares the model. Raises CorpusError if the folder is in use for other things, ModelError if the
         model is missing or is not the one of the recipes.
         """
+        self.recipes.check_rows()
         config = self._config()
         self._check_model(config)
         self.corpus.create(config)
@@ -154,7 +158,7 @@ class Rebuild:
                 self._tracks[recorded.id] = self._place_copy(recorded, source.copy, marks[recorded.id])
             else:
                 for path, file in source.files.items():
-                    _link(self.corpus.folder / SONGS / path, file.resolve())
+                    _link(self.corpus.folder / SONGS, path, file.resolve())
                 self._tracks[recorded.id] = recorded
         if not self._tracks:
             raise CorpusError(f"not one of {len(self._sources)} songs was found in {self.songs}: {self._sources[0].reason}")
@@ -165,8 +169,9 @@ class Rebuild:
 
     def _place_copy(self, recorded: Track, copy: Copy, mark: Fingerprint) -> Track:
         """Writes another encoding as the song: at its rate and length, in its place. Its bytes are others, so it is a track of its own."""
-        path = f"{recorded.id}/aligned.wav"
-        with Writer(self.corpus.folder / SONGS / path, mark.sample_rate, mark.num_channels, encoding="wav32f") as writer:
+        path, songs = f"{recorded.id}/aligned.wav", self.corpus.folder / SONGS
+        check_way(songs, songs / path)
+        with Writer(songs / path, mark.sample_rate, mark.num_channels, encoding="wav32f") as writer:
             for block in aligned(copy.path, mark, copy.offset_frames, copy.gain):
                 writer.write(block)
         facts = {"sample_rate": mark.sample_rate, "num_channels": mark.num_channels, "num_frames": mark.num_frames}
@@ -320,16 +325,29 @@ def _sealed(columns: Mapping[str, Any]) -> Pair:
     return checked.model_copy(update={"id": checked.seal_id()})
 
 
-def _link(place: Path, file: Path) -> None:
-    """Makes ``place`` the file: by a link, or where the system has none, by a copy."""
-    if place.is_symlink() and place.resolve() == file:
-        return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.unlink(missing_ok=True)
+def _link(songs: Path, path: str, file: Path) -> None:
+    """Makes a place below the songs of a rebuild the file: by a link, or where the system has none, by a copy.
+
+    Raises CorpusError if something else is there: an earlier rebuild leaves links, or files with the same bytes.
+    """
+    place = songs / path
     try:
-        place.symlink_to(file)
-    except OSError:
-        shutil.copyfile(file, place)
+        check_way(songs, place)
+        if place.is_symlink():
+            if place.resolve() == file:
+                return
+            place.unlink()  # of an earlier run, to a file that has moved since
+        elif place.exists():
+            if place.is_file() and file_sha256(place) == file_sha256(file):
+                return
+            raise CorpusError(f"{place} is in the way of the song {file}; move it away")
+        make_folder(place.parent)
+        try:
+            place.symlink_to(file)
+        except (OSError, NotImplementedError):
+            shutil.copyfile(file, place)
+    except (Refused, OSError) as error:
+        raise CorpusError(f"{place} cannot be made the song {file}: {error}") from error
 
 
 def _task(pair: Pair, writer: DatasetWriter, files: Mapping[str, AudioFile]) -> Task:
