@@ -492,7 +492,7 @@ def tags(path: Path | str) -> dict[str, str]:
     import av
 
     try:
-        with _av_open(Path(path)) as container:
+        with av_open(Path(path)) as container:
             # OGG keeps its tags in the stream; elsewhere a stream's title is that of the stream ("drums"), not of the recording.
             found = dict(container.streams.audio[0].metadata) if container.streams.audio else {}
             found.update(container.metadata)
@@ -527,7 +527,7 @@ def _open(path: Path) -> Any:
         raise Refused(f"not a readable sound file ({said})") from error
 
 
-def _av_open(path: Path) -> Any:
+def av_open(path: Path) -> Any:
     """A file as ffmpeg opens it: this file and no other, whatever its name or its text say. Raises what PyAV does, OSError for a pipe."""
     import av
 
@@ -558,7 +558,7 @@ class _AvReader:
 
         _check_readable(path)
         try:
-            self._container = _av_open(path)
+            self._container = av_open(path)
         except (av.FFmpegError, ValueError) as error:
             said = getattr(error, "strerror", None) or error
             if getattr(error, "errno", None) == errno.EINVAL:  # what ffmpeg says of a format that it may not read

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from manifests.audio import Audio, AudioInfo, blocks, probe
+from manifests.audio import Audio, AudioInfo, av_open, blocks, probe
 from manifests.records import canonical_json
 
 EXACT = ("pcm_", "flac", "alac", "adpcm_", "wavpack", "tta")  # how the names of codecs begin whose decoding is exact
@@ -77,7 +77,7 @@ def _codec(path: Path, stream: int) -> str:
     import av
 
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av_open(path) as container:
             context = container.streams.audio[stream].codec_context
             return context.name if context is not None else ""
     except (av.FFmpegError, OSError, ValueError, IndexError):
@@ -93,10 +93,8 @@ def _packets_sha256(path: Path, stream: int, codec: str) -> str:
 
 def _packets(path: Path, stream: int, codec: str) -> Iterator[bytes]:
     """The coded packets of a stream, without tags and container."""
-    import av
-
     is_mp3, first = codec.startswith("mp3"), True
-    with av.open(str(path), metadata_errors="replace") as container:
+    with av_open(path) as container:
         wanted = container.streams.audio[stream]
         header = wanted.codec_context.extradata if wanted.codec_context is not None else None
         if header and header.startswith(b"OpusHead"):

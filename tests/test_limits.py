@@ -201,3 +201,15 @@ def test_a_header_of_a_thousand_channels_is_refused_before_it_is_read(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros((10, 1000), np.float32), RATE)
     with pytest.raises(Refused, match="1000 channels; expected at most 64"):
         audio.load(tmp_path / "a.wav")
+
+
+def test_ffmpeg_is_asked_to_open_a_file_in_one_place_only():
+    """Whatever else called it would have to forbid playlists and addresses again."""
+    root = Path(audio.__file__).parent.parent
+    calls = {
+        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8").count("av.open(")
+        for room in ("manifests", "separation", "datagen")
+        for path in (root / room).rglob("*.py")
+        if "av.open(" in path.read_text(encoding="utf-8")
+    }
+    assert calls == {"manifests/audio.py": 1}
