@@ -42,7 +42,7 @@ from datagen.verbs.options import (
 )
 from datagen.verbs.running import Asked, Separating, close, corpus_of, one_stage, run_stages, shared_out
 from datagen.verbs.terminal import Terminal, heed_termination, was_stopped
-from datagen.verbs.visible import visible
+from datagen.visible import visible
 from manifests.durable import sentence
 
 app = typer.Typer(

@@ -1,6 +1,7 @@
 """The report: what it counts, that it stands alone, that nothing in a table can act on the page, and that a real browser plays it."""
 
 import base64
+import dataclasses
 import json
 import re
 import shutil
@@ -21,7 +22,7 @@ from manifests import table
 from manifests.audio import load
 from manifests.records import EffectUse, Example, Pair, Rejected, Stem, Track, TrackEstimate, content_id, seal
 
-EVIL = '</script><script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'">'
+EVIL = '</script><script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'">\u202e\x1b[31m\u2066'
 PAIRS = {
     "duration_s": 1.0,
     "mix": {"per_track": 1},
@@ -120,6 +121,14 @@ def test_text_from_tables_is_escaped(html):
     assert EVIL not in html
     assert "&lt;/script&gt;&lt;script&gt;" in html
     assert html.count("<script") == 2  # the data of the players, and the script itself
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", html)
+    assert "\\u202e\\x1b[31m\\u2066" in html
+
+
+def test_the_headline_counts_the_artists_that_the_table_counts(corpus, found):
+    unknown = [track.model_copy(update={"artist": None}) for track in found.tracks[:2]] + list(found.tracks[2:])
+    table_says = rows.split_table(dataclasses.replace(found, tracks=unknown))[-1]["artists"]
+    assert table_says == 1
 
 
 def test_splits_add_up_to_all_and_to_the_tables(found):

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from datagen.verbs.cells import as_text, breaks
 from datagen.verbs.terminal import EVERY_S, Terminal
-from datagen.verbs.visible import LONGEST, visible
+from datagen.visible import LONGEST, visible
 
 HOSTILE = "live[/b] [red]x[/red] \x1b]0;owned\x07 \x9b31m \u202ecod.exe\u2066 a\nb\r\t\x7f :smile: \udce9.wav"
 STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

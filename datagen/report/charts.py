@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
+from datagen.visible import visible
+
 WIDTH = 440.0
 LEFT, RIGHT = 66.0, 52.0  # for the names of rows and for their medians
 ROW = 34.0
@@ -121,7 +123,7 @@ def strips(title: str, rows: Sequence[Strip], axis: Axis, *, digits: int = 1, ze
 
 def _strip(row: Strip, axis: Axis, middle: float, digits: int) -> str:
     left, width = LEFT, WIDTH - LEFT - RIGHT
-    name = f'<text x="{LEFT - 8:.0f}" y="{middle + 4:.1f}" text-anchor="end">{escape(_short(row.name, 11))}</text>'
+    name = f'<text x="{LEFT - 8:.0f}" y="{middle + 4:.1f}" text-anchor="end">{_text(_short(row.name, 11))}</text>'
     if not len(row.values):
         return f'{name}<text class="muted" x="{LEFT + 4:.0f}" y="{middle + 4:.1f}">none</text>'
     values = np.asarray(row.values, float)
@@ -135,7 +137,7 @@ def _strip(row: Strip, axis: Axis, middle: float, digits: int) -> str:
         bars += f'<line class="median" x1="{at[2]:.1f}" x2="{at[2]:.1f}" y1="{middle + 3.5:.1f}" y2="{middle + 14.5:.1f}"/>'
     median = fixed(float(np.median(values)), digits)
     value = f'<text x="{WIDTH:.0f}" y="{middle + 4:.1f}" text-anchor="end" class="value">{median}</text>'
-    return f'{name}<g class="{escape(row.colour)}">{shape}{bars}</g>{value}'
+    return f'{name}<g class="{_text(row.colour)}">{shape}{bars}</g>{value}'
 
 
 def _dots(values: np.ndarray, axis: Axis, middle: float) -> str:
@@ -181,7 +183,7 @@ def histogram(title: str, first: Sequence[float], axis: Axis, *, second: Sequenc
         parts.append(f'<g class="{colour}">{"".join(bars)}</g>')
         base = base + counts
     parts.append(
-        f'<text class="muted" transform="translate(9 {top + height / 2:.0f}) rotate(-90)" text-anchor="middle">{escape(what)}</text>'
+        f'<text class="muted" transform="translate(9 {top + height / 2:.0f}) rotate(-90)" text-anchor="middle">{_text(what)}</text>'
     )
     values = [*first, *second]
     said = f"{len(values)} {what}" + (f", from {number(min(values))} to {number(max(values))}" if values else "")
@@ -207,7 +209,7 @@ def bars(
     parts = []
     for index, (name, first, second) in enumerate(rows):
         y = 4.0 + 24.0 * index
-        parts.append(f'<text x="{room - 8:.0f}" y="{y + 13:.1f}" text-anchor="end">{escape(_short(name, int(room / 6.4)))}</text>')
+        parts.append(f'<text x="{room - 8:.0f}" y="{y + 13:.1f}" text-anchor="end">{_text(_short(name, int(room / 6.4)))}</text>')
         parts.append(f'<rect class="{colours[0]}" x="{room:.1f}" y="{y:.1f}" width="{first * scale:.1f}" height="18"/>')
         parts.append(f'<rect class="{colours[1]}" x="{room + first * scale:.1f}" y="{y:.1f}" width="{second * scale:.1f}" height="18"/>')
         end = room + (first + second) * scale
@@ -237,14 +239,18 @@ def _grid(axis: Axis, left: float, width: float, top: float, height: float) -> s
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top:.0f}" y2="{top + height:.0f}"/>')
         parts.append(f'<text class="muted" x="{x:.1f}" y="{top + height + 14:.0f}" text-anchor="middle">{number(tick)}</text>')
     middle = left + width / 2
-    parts.append(f'<text class="muted" x="{middle:.0f}" y="{top + height + 30:.0f}" text-anchor="middle">{escape(axis.label)}</text>')
+    parts.append(f'<text class="muted" x="{middle:.0f}" y="{top + height + 30:.0f}" text-anchor="middle">{_text(axis.label)}</text>')
     return "".join(parts)
 
 
 def _svg(title: str, said: str, height: float, parts: Sequence[str], *, width: float = WIDTH) -> Markup:
-    label = escape(f"{title}. {said}")
+    label = _text(f"{title}. {said}")
     return Markup(f'<svg class="chart" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>')
 
 
 def _short(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def _text(text: str) -> Markup:
+    return escape(visible(text, longest=None))

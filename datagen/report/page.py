@@ -27,6 +27,7 @@ from datagen.report import charts, rows, settings
 from datagen.report.charts import Strip
 from datagen.report.players import Player, players
 from datagen.report.rows import Rows
+from datagen.visible import visible
 
 PLAYERS = 12
 MAX_LISTED = 2000  # rows of a table on the page; the Parquet file has them all
@@ -71,7 +72,12 @@ def make_report(
     found = rows.read_rows(corpus)
     heard = players(found, num_players, seed, on_progress)
     environment = Environment(
-        loader=PackageLoader("datagen.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("datagen.report", "."),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(number=charts.number, signed=_signed, percent=lambda value: f"{100 * value:.0f} %")
     script = _resource("script.js")
@@ -91,6 +97,11 @@ def make_report(
 
 def _resource(name: str) -> str:
     return files("datagen.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _shown(value: Any) -> Any:
+    """Text of the tables as a page may show it: marks of direction in a title could turn the text around it."""
+    return visible(value, longest=None) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _json_in_html(value: Any) -> Markup:

@@ -142,7 +142,7 @@ def disk_bytes(folder: Path) -> dict[str, int]:
 
 
 def split_table(rows: Rows) -> list[dict[str, Any]]:
-    """For each split and for all: tracks, artists, seconds, stems, pairs of each kind, rendered pairs and their seconds."""
+    """For each split and for all: tracks, known artists, seconds, stems, pairs of each kind, rendered pairs and their seconds."""
     split_of = {track.id: track.split for track in rows.tracks}
     found = []
     for split in (*SPLITS, "all"):
@@ -154,7 +154,7 @@ def split_table(rows: Rows) -> list[dict[str, Any]]:
             {
                 "split": split,
                 "tracks": len(tracks),
-                "artists": len({track.artist or track.id for track in tracks}),
+                "artists": len({track.artist for track in tracks if track.artist}),
                 "music": duration(sum(map(seconds, tracks))),
                 "stems": sum(stem.name != RESIDUAL and split in (split_of.get(stem.track_id), "all") for stem in rows.stems),
                 "kinds": [kinds[kind] for kind in rows.kinds],

@@ -13,7 +13,7 @@ from rich.containers import Lines
 from rich.table import Table
 from rich.text import Text
 
-from datagen.verbs.visible import visible
+from datagen.visible import visible
 
 SEPARATORS = ("/\\", " _-.,:;=&+")  # behind which a long word may end a line, the best ones first
 

@@ -71,14 +71,15 @@ def close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Sum
     if rejected or terminal.as_json:
         terminal.show("rejected", rejected_table(rejected), [row.model_dump(mode="json") for row in every])
     terminal.collected["stages"] = [_plain(summary) for summary in summaries]
+    counts: Summary | SongCounts
     if len(summaries) == 1:
         (counts,) = summaries
         terminal.say(line(verb, counts))
     else:
-        songs, rendered = count_songs(corpus, summaries), summaries[-1].done + summaries[-1].skipped
-        terminal.collected["songs"] = asdict(songs)
-        terminal.say(f"{line(verb, songs)}, of {counted(songs.total, 'song')}; {counted(rendered, 'pair')} in the dataset")
-    terminal.finish(exit_code(sum(summary.done + summary.skipped for summary in summaries), len(rejected), wrong))
+        counts, rendered = count_songs(corpus, summaries), summaries[-1].done + summaries[-1].skipped
+        terminal.collected["songs"] = asdict(counts)
+        terminal.say(f"{line(verb, counts)}, of {counted(counts.total, 'song')}; {counted(rendered, 'pair')} in the dataset")
+    terminal.finish(exit_code(counts.done + counts.skipped, len(rejected), wrong))
 
 
 def _plain(summary: Summary) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from datagen.verbs.visible import visible
+from datagen.visible import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
