@@ -10,6 +10,7 @@ References
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from manifests.durable import remove_earlier, write_bytes
 from manifests.folders import can_write, private_folder, user_folder
 from separation.panorama import in_words
 
@@ -80,8 +82,16 @@ def plot_balance(results: TrackBalance | Sequence[TrackBalance], path: Path | st
         _draw_courses(right, track, palette)
     if len(tracks) > len(drawn):
         figure.suptitle(f"{len(drawn)} of {len(tracks)} tracks", fontsize=10)
-    figure.savefig(path, dpi=130)
+    _save(figure, Path(path))
     pyplot.close(figure)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Writes a picture in the form that its name says, PNG where it says none, whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, format=path.suffix[1:] or "png")
+    remove_earlier(path)
+    write_bytes(path, buffer.getvalue())
 
 
 def _style(axes: Axes) -> None:
@@ -199,7 +209,7 @@ def plot_console(found: Console, sample_rate: int, path: Path | str) -> None:
     for axes in (left, right):
         axes.grid(color="0.92")
         _style(axes)
-    figure.savefig(path, dpi=130)
+    _save(figure, Path(path))
     pyplot.close(figure)
 
 

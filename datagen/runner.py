@@ -207,12 +207,17 @@ def attempt(work: Work, task: Task) -> Result:
 
 def failed(task: Task, error: Exception) -> Result:
     """The result of a task that ended in an exception."""
-    if isinstance(error, Refused):
-        return Result(task, reason=str(error))
     if isinstance(error, OSError) and durable.is_full(error):
         return Result(task, fatal=durable.sentence(error, "what was finished is kept"))
+    return Result(task, reason=said(error))
+
+
+def said(error: Exception) -> str:
+    """Why a task was refused or failed, for a person."""
+    if isinstance(error, Refused):
+        return str(error)
     if isinstance(error, OSError):
-        return Result(task, reason=f"{type(error).__name__}: {error.strerror or error}")
+        return f"{type(error).__name__}: {error.strerror or error}"
     if isinstance(error, MemoryError):
-        return Result(task, reason="not enough memory")
-    return Result(task, reason=f"unexpected {type(error).__name__}: {error}")
+        return "not enough memory"
+    return f"unexpected {type(error).__name__}: {error}"

@@ -47,6 +47,7 @@ def fit(
     """
     from datagen.console import fit_console
     from manifests.audio import save
+    from manifests.durable import remove_earlier
 
     terminal = Terminal(as_json)
     audio, dry, sample_rate = load_multitrack(mixture, stems)
@@ -65,6 +66,7 @@ def fit(
     if render:
         mix = found.mix(dry, sample_rate).numpy().astype(np.float32)
         peak = float(np.abs(mix).max(initial=0.0))
+        remove_earlier(render)
         save(render, mix, sample_rate, encoding="flac24" if render.suffix == ".flac" and peak <= 1.0 else "wav32f")
         terminal.say(f"mix of the console: {render}")
     if plot:

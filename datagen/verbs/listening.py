@@ -58,10 +58,10 @@ def balance(
 
     Example: stemwright balance song.mp3 --plot balance.png
     """
+    from datagen.runner import said
     from datagen.usage import UsageError
     from datagen.verbs import tables
-    from manifests.audio import write_bytes
-    from manifests.records import Refused
+    from manifests.durable import remove_earlier, write_bytes
     from separation import track_balance
 
     terminal = Terminal(as_json)
@@ -77,9 +77,9 @@ def balance(
             try:
                 within = partial(_tell_share, report, number, len(files), path.name)
                 measured.append(_measure(path, stems, separator, within))
-            except (Refused, ValueError) as reason:
+            except Exception as error:  # of whatever library, on this recording: the others are still listened to
                 refused += 1
-                terminal.warn(f"{path}: {reason}")
+                terminal.warn(f"{path}: {error if isinstance(error, ValueError) else said(error)}")
     for track in measured:
         terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
     if len(measured) > 1:
@@ -91,6 +91,7 @@ def balance(
             rows = [row for row in every if row["track"] == track.title]
             terminal.show("against", tables.percentile_table(str(against), rows), track_balance.percentile_rows(measured, corpus))
     if csv and measured:
+        remove_earlier(csv)
         write_bytes(csv, track_balance.as_csv(track_balance.table_rows(measured)).encode())
         terminal.say(f"rows: {csv}")
     if plot and measured:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datagen.runner import Begin, Do, Result, Task
-from manifests import removal, shards
+from manifests import durable, removal, shards
 from manifests.audio import SUFFIXES
 from manifests.names import inside
 from manifests.records import Pair, Refused
@@ -52,7 +52,7 @@ def note_begun(corpus: Path, paths: Iterable[str]) -> None:
     with (corpus / BEGUN).open("a", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(path)}\n" for path in paths)
         file.flush()
-        os.fsync(file.fileno())
+        durable.sync(file.fileno())
 
 
 def claim(corpus: Path, paths: Sequence[str]) -> None:
