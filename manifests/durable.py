@@ -32,6 +32,7 @@ SUFFIX = ".part"
 LEFTOVER = re.compile(r"\..+\.\d+\.part")  # what ``hidden`` makes
 CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EROFS}
 CANNOT_OPEN = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.EINVAL}  # folders, on systems that open none
+HIDDEN = re.compile(r"\.([^/]+)\.(?:\d+|export)\.part(?:/new)?")  # what a person need not see of a path
 RENAME_EXCHANGE = 2  # linux/fs.h; RENAME_SWAP of macOS is the same number
 AT_FDCWD = {"linux": -100, "darwin": -2}.get(sys.platform, 0)
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -213,10 +214,14 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in FULL
 
 
+def _shown(hidden_name: re.Match[str]) -> str:
+    return hidden_name[1]
+
+
 def sentence(error: OSError, kept: str = "") -> str:
     """What went wrong with a file, for a person: which one, why, what of the work remains, and what to do."""
     name = error.filename2 or error.filename
-    place = f" (writing {os.fsdecode(name)})" if isinstance(name, str | bytes | os.PathLike) else ""
+    place = f" (writing {HIDDEN.sub(_shown, os.fsdecode(name))})" if isinstance(name, str | bytes | os.PathLike) else ""
     kept = kept or "what was there before is unchanged"
     why = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in FULL:

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from manifests.audio import FULL_SCALE, Audio, Writer, db_to_gain
-from manifests.durable import make_folder, remove, sync_folder
+from manifests.durable import make_folder, naming, remove, sync_folder
 from manifests.names import checked_name
 from manifests.records import RESIDUAL, AudioFile, Refused
 from separation.quality import Tally
@@ -96,8 +96,9 @@ class RawAudio:
 
     def append(self, audio: Audio) -> None:
         """Adds [C, t] at the end."""
-        self._file.seek(0, 2)
-        self._file.write(np.ascontiguousarray(audio.T, dtype="<f4").tobytes())
+        with naming(self.path):
+            self._file.seek(0, 2)
+            self._file.write(np.ascontiguousarray(audio.T, dtype="<f4").tobytes())
         self.num_frames += audio.shape[1]
 
     def read(self, start_frame: int, stop_frame: int) -> Audio:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +17,12 @@ from datagen.verbs.options import CorpusArgument, JobsOption, JsonOption, ModelF
 from datagen.verbs.running import exit_code
 from datagen.verbs.terminal import Terminal
 from datagen.wording import counted
+from manifests.durable import NO_WAY_IN
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from datagen.corpus import Corpus
     from datagen.sharing.export import Exported
     from datagen.sharing.rebuild import Rebuild, Rebuilt
 
@@ -40,7 +44,7 @@ def export(
 
     terminal, place = Terminal(as_json), Corpus(corpus)
     _ = place.config  # says so when the folder is no corpus
-    with place.locked(), terminal.progress("export") as report:
+    with _held(place), terminal.progress("export") as report:
         done = export_corpus(place, out, audio=audio, workers=Workers(jobs), on_progress=report)
     plain = {"tracks": done.tracks, "pairs": done.pairs, "examples": done.examples, "bytes": done.total_bytes}
     terminal.show("export", _sizes(done), {**plain, "kb_per_song": round(done.kb_per_song, 2), "files": done.bytes_by_file})
@@ -52,6 +56,18 @@ def export(
         f"export: {counted(done.examples, 'example')} of {counted(done.tracks, 'song')}, {what}; {done.kb_per_song:.1f} kB of tables a song"
     )
     terminal.finish(0)
+
+
+@contextmanager
+def _held(place: Corpus) -> Iterator[None]:
+    """Holds a corpus that is only read; one that cannot be written to is changed by nobody, and needs no lock."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(place.locked())
+        except OSError as error:
+            if error.errno not in NO_WAY_IN:
+                raise
+        yield
 
 
 def _sizes(done: Exported) -> Table:
