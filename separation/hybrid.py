@@ -10,6 +10,8 @@ Conventions
     and imaginary parts as channels; its results are [B, S, C, 2, N, F] (frames before frequencies, as the inverse wants them) and [B, S,
     C, T].
     At a hop of a quarter window the squared Hann window sums to 3/2 everywhere, so the inverse needs no envelope.
+    A real signal has no imaginary part at 0 Hz; a network gives one. Inverse transforms on a processor leave it out, as the mathematics
+    has it. cuFFT in float32 does not (errors of -34 dB against its own float64 with random weights), so it is set to zero before.
 
 References
     Rouard, Massa, Defossez (2023), figure 1. Tests compare with ``HTDemucs.forward``.
@@ -79,6 +81,7 @@ def _inverse(network: Any, level: tuple[torch.Tensor, torch.Tensor], spectrum: t
 
     mean, std = (one[:, None] for one in level)
     spectrum = spectrum * std + mean
+    spectrum[:, :, 1, :, 0] = 0.0  # what a network says of the imaginary part at 0 Hz, which a real signal does not have; see the head
     window = torch.hann_window(network.nfft, device=spectrum.device) * (network.nfft**0.5 / HANN_SQUARED_SUM)
     bins = torch.complex(spectrum[:, :, 0], spectrum[:, :, 1])
     frames = torch.fft.irfft(bins, n=network.nfft) * window  # the bin at half the sample rate is zero: irfft pads it
@@ -89,6 +92,23 @@ def _inverse(network: Any, level: tuple[torch.Tensor, torch.Tensor], spectrum: t
         sums[..., quarter : quarter + count, :] += parts[..., quarter, :]
     start = hop // 2 * 3
     return sums.flatten(-2)[..., start : start + length]
+
+
+def heed_real_signals(network: Any) -> None:
+    """Makes the network's own inverse spectrogram leave out what no real signal has, as ours does; one without spectra stays as it is."""
+    import torch
+
+    inverse = getattr(network, "_ispec", None)
+    if inverse is None or "_ispec" in vars(network):  # there are no spectra, or it is done
+        return
+
+    def without(spectrum: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        parts = torch.view_as_real(spectrum).clone()  # [..., F, N, 2]
+        parts[..., 0, :, 1] = 0.0
+        result: torch.Tensor = inverse(torch.view_as_complex(parts), *arguments, **options)
+        return result
+
+    network._ispec = without
 
 
 def build_core(network: Any, kept: Sequence[int]) -> torch.nn.Module:
