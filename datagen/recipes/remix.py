@@ -14,8 +14,11 @@ Conventions
     the same level first, then what was drawn. All of it stands in the row: the chains of the target's branches, and its bus. Every effect
     of the console is ``added``; one that does nothing has its pair drawn again (``datagen.redraw``).
     The faders of the strips are a balance: each is drawn in its range, and all are moved by one gain that brings the sum of the powers to
-    ``mix_lufs``, so that a mix has the level of a mix however many stems it has. A range that is given for them is taken as it is.
+    ``loudness_lufs``, so that the bus has the same to do however many stems there are. A range that is given for them is taken as it is.
+    The bus brings the excerpt to a loudness that is drawn, since what equalisers and compressors add is known when they have run: a mix has
+    the level of a mix. Its gain is in the example's row (``levelled_db``).
     A mono track has no pan, nor has the bus.
+    A stem that does not sound in the excerpt is in the mix as it is: nothing could be learnt from its strip.
     A stem that would have to be lifted by more than 40 dB is silence: an input without branches, and no part of the mix.
 
 References
@@ -27,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -42,7 +45,8 @@ if TYPE_CHECKING:
     from manifests.records import TrackEstimate
 
 STRIP = ("eq", "compressor", "fader")  # of one stem, in this order
-BUS = ("eq", "compressor", "fader")  # of the sum, which is not panned
+HIGHEST_DRY_DBFS = -1.0  # a stem of sharp peaks is brought to less than its loudness, so that its dry side needs no joint gain
+BUS = ("eq", "compressor")  # of the sum, before its loudness
 
 
 class Config(RecipeConfig):
@@ -52,12 +56,7 @@ class Config(RecipeConfig):
     mode: Literal["songs", "console", "both"] = "songs"
     stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track")
     loudness_lufs: float = Field(-20.0, ge=-70.0, le=0.0, description="songs: of the remix, by one joint gain; console: of each dry stem")
-    mix_lufs: float = Field(
-        -23.0,
-        ge=-70.0,
-        le=0.0,
-        description="console: to which the faders bring the sum of the dry stems",
-    )
+    mix_lufs: tuple[float, float] = Field((-26.0, -18.0), description="console: loudness of the mix; from, to")
     min_change_db: float = min_change_field()
     tempo_share: float = Field(0.15, ge=0.0, le=1.0, description="how much faster the fastest song may be than the slowest")
     semitones: int = Field(3, ge=0, le=6, description="how far keys may lie apart; a minor key counts as its relative major")
@@ -73,6 +72,13 @@ class Config(RecipeConfig):
                 raise ValueError(f"a console has {', '.join(STRIP)}; got ranges for {effect!r}")
             known = {**EFFECTS[effect].TYPICAL, **ranges}
             draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), known)  # raises for a wrong name or range
+        return self
+
+    @model_validator(mode="after")
+    def _sensible_loudness(self) -> Config:
+        low, high = self.mix_lufs
+        if not -70.0 <= low <= high <= 0.0:
+            raise ValueError(f"mix_lufs must be [from, to] within -70 and 0 LUFS; got {[low, high]}")
         return self
 
     @property
@@ -160,37 +166,41 @@ def _console(material: Material, config: Config, rng: np.random.Generator) -> Dr
     if not material.held:
         material.held["inputs"] = tuple(_dry(material, name, config) for name in names)
     inputs = material.held["inputs"]
-    heard = {signal.name: material.channels_of(signal.name) for signal in inputs if signal.branches}
+    sounding = [signal.name for signal in inputs if signal.branches and material.sounds_in(signal.name, start_frame)]
+    heard = {name: material.channels_of(name) for name in sounding}
     strips = {name: _drawn(STRIP, config, material, rng, channels=channels) for name, channels in heard.items()}
     if not strips:
         raise Refused("none of its stems can be heard")
-    offset_db = 0.0 if "gain_db" in config.ranges.get("fader", {}) else _offset_db(list(strips.values()), config)
+    offset_db = 0.0 if "gain_db" in config.ranges.get("fader", {}) else _offset_db(list(strips.values()))
     branches = tuple(
-        branch.model_copy(update={"chain": (*branch.chain, *_moved(strips[signal.name], offset_db))})
+        branch.model_copy(update={"chain": (*branch.chain, *_moved(strips.get(signal.name, ()), offset_db))})
         for signal in inputs
         for branch in signal.branches
     )
-    one = material.stems[0].audio.num_channels == 1
-    mix = Signal(name="mix", branches=branches, bus=_drawn(BUS, config, material, rng, channels="one" if one else "different", pan=False))
+    bus = _drawn(BUS, config, material, rng, channels="one" if material.stems[0].audio.num_channels == 1 else "different")
+    low, high = config.mix_lufs
+    level = EffectUse(effect="loudness", settings={"target_db": round(low + rng.random() * (high - low), 2), "measure": "lufs"})
+    mix = Signal(name="mix", branches=branches, bus=(*bus, level))
     return Draft(start_frame, inputs, (mix,), min_change_db=config.min_change_db)
 
 
 def _dry(material: Material, name: str, config: Config) -> Signal:
     if material.is_silent(name, config.loudness_lufs):
         return Signal(name=name, branches=())
-    chain = (material.fader_to(name, config.loudness_lufs),)
+    gain_db = float(material.fader_to(name, config.loudness_lufs).settings["gain_db"])
+    chain = (fader(min(gain_db, HIGHEST_DRY_DBFS - material.peak_dbfs(name))),)
     return Signal(name=name, branches=(Branch(source_id=material.named[name].id, chain=chain),))
 
 
-def _offset_db(strips: Sequence[tuple[EffectUse, ...]], config: Config) -> float:
-    """The gain for all faders that brings the sum of the stems' powers, each times its fader, to ``mix_lufs``."""
+def _offset_db(strips: Sequence[tuple[EffectUse, ...]]) -> float:
+    """The gain for all faders that brings the sum of the stems' powers, each times its fader, to that of one stem."""
     powers = [10.0 ** (float(use.settings["gain_db"]) / 10.0) for strip in strips for use in strip if use.effect == "fader"]
-    return config.mix_lufs - config.loudness_lufs - 10.0 * math.log10(sum(powers))
+    return -10.0 * math.log10(sum(powers))
 
 
 def _moved(strip: tuple[EffectUse, ...], offset_db: float) -> tuple[EffectUse, ...]:
     """A strip with so much more gain on its fader, as far as a fader goes."""
-    if not offset_db:
+    if not offset_db or not strip:
         return strip
     *before, last = strip
     gain_db = fader(float(last.settings["gain_db"]) + offset_db).settings["gain_db"]
@@ -198,13 +208,8 @@ def _moved(strip: tuple[EffectUse, ...], offset_db: float) -> tuple[EffectUse, .
 
 
 def _drawn(
-    effects: Sequence[str], config: Config, material: Material, rng: np.random.Generator, *, channels: Channels, pan: bool = True
+    effects: Sequence[str], config: Config, material: Material, rng: np.random.Generator, *, channels: Channels
 ) -> tuple[EffectUse, ...]:
     """The effects of a strip or a bus with settings that are drawn."""
-    uses = []
-    for effect in effects:
-        wanted: Mapping[str, Any] = config.ranges.get(effect, {})
-        if effect == "fader" and not pan:
-            wanted = {**wanted, "pan": 0.0}
-        uses.append(draw_use(effect, that_matter(effect, wanted, channels), material.sample_rate, rng, role="added"))
-    return tuple(uses)
+    wanted = {effect: that_matter(effect, config.ranges.get(effect, {}), channels) for effect in effects}
+    return tuple(draw_use(effect, wanted[effect], material.sample_rate, rng, role="added") for effect in effects)
