@@ -145,7 +145,7 @@ def test_a_track_of_dither_is_an_input_without_branches_and_never_lifted(kind, s
             assert len(pair.targets[0].branches) == 2
 
 
-def test_a_console_has_a_balance_whose_powers_sum_to_one_stem_and_a_mix_at_a_loudness_of_its_range():
+def test_a_console_has_a_balance_whose_powers_sum_to_one_stem_and_a_mix_at_a_peak_of_its_range():
     for names in (["drums", "bass"], ["drums", "bass", "other", "vocals"]):
         balances = []
         for pair in planned("remix", rows_with(), mode="console", stems=names):
@@ -153,7 +153,8 @@ def test_a_console_has_a_balance_whose_powers_sum_to_one_stem_and_a_mix_at_a_lou
             assert 10.0 * math.log10(sum(10.0 ** (gain / 10.0) for gain in gains)) == pytest.approx(0.0, abs=1e-2)
             level = pair.targets[0].bus[-1]
             assert level.effect == "loudness"
-            assert -26.0 <= level.settings["target_db"] <= -18.0
+            assert level.settings["measure"] == "peak"
+            assert -9.0 <= level.settings["target_db"] <= -1.0
             balances.append(gains[0] - gains[1])
         assert max(balances) - min(balances) > 15.0  # the balance is drawn as widely as before
     given = planned("remix", rows_with(), mode="console", ranges={"fader": {"gain_db": [3.0, 4.0]}})

@@ -117,7 +117,7 @@ def test_a_distortion_is_the_difference_of_two_hyperbolic_tangents(song: torch.T
 
 
 def test_a_loudness_meter_with_a_lower_gate_hears_what_a_gain_took_below_it(song: torch.Tensor) -> None:
-    quiet = song * 10.0 ** (-45.0 / 20.0)
+    quiet = song * 10.0 ** (-40.0 / 20.0)
     moved = written(EffectUse(effect="loudness", settings={"target_db": -20.0}), -40.0)
     found = apply_chain(quiet * 10.0 ** (-40.0 / 20.0), SAMPLE_RATE, (moved,))
     expected = apply_chain(quiet, SAMPLE_RATE, (EffectUse(effect="loudness", settings={"target_db": -20.0}),))

@@ -15,8 +15,9 @@ Conventions
     of the console is ``added``; one that does nothing has its pair drawn again (``datagen.redraw``).
     The faders of the strips are a balance: each is drawn in its range, and all are moved by one gain that brings the sum of the powers to
     ``loudness_lufs``, so that the bus has the same to do however many stems there are. A range that is given for them is taken as it is.
-    The bus brings the excerpt to a loudness that is drawn, since what equalisers and compressors add is known when they have run: a mix has
-    the level of a mix. Its gain is in the example's row (``levelled_db``).
+    The bus brings the highest sample of the excerpt to a level that is drawn, as an engineer leaves headroom: what equalisers, and the
+    onsets that a slow compressor lets through, add to a peak is known only when they have run. Its gain is in the example's row
+    (``levelled_db``).
     A mono track has no pan, nor has the bus.
     A stem that does not sound in the excerpt is in the mix as it is: nothing could be learnt from its strip.
     A stem that would have to be lifted by more than 40 dB is silence: an input without branches, and no part of the mix.
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 STRIP = ("eq", "compressor", "fader")  # of one stem, in this order
 HIGHEST_DRY_DBFS = -1.0  # a stem of sharp peaks is brought to less than its loudness, so that its dry side needs no joint gain
-BUS = ("eq", "compressor")  # of the sum, before its loudness
+BUS = ("eq", "compressor")  # of the sum, before its level
 
 
 class Config(RecipeConfig):
@@ -56,7 +57,7 @@ class Config(RecipeConfig):
     mode: Literal["songs", "console", "both"] = "songs"
     stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track")
     loudness_lufs: float = Field(-20.0, ge=-70.0, le=0.0, description="songs: of the remix, by one joint gain; console: of each dry stem")
-    mix_lufs: tuple[float, float] = Field((-26.0, -18.0), description="console: loudness of the mix; from, to")
+    mix_peak_dbfs: tuple[float, float] = Field((-9.0, -1.0), description="console: highest sample of the mix; from, to")
     min_change_db: float = min_change_field()
     tempo_share: float = Field(0.15, ge=0.0, le=1.0, description="how much faster the fastest song may be than the slowest")
     semitones: int = Field(3, ge=0, le=6, description="how far keys may lie apart; a minor key counts as its relative major")
@@ -75,10 +76,10 @@ class Config(RecipeConfig):
         return self
 
     @model_validator(mode="after")
-    def _sensible_loudness(self) -> Config:
-        low, high = self.mix_lufs
-        if not -70.0 <= low <= high <= 0.0:
-            raise ValueError(f"mix_lufs must be [from, to] within -70 and 0 LUFS; got {[low, high]}")
+    def _sensible_peak(self) -> Config:
+        low, high = self.mix_peak_dbfs
+        if not -60.0 <= low <= high <= 0.0:
+            raise ValueError(f"mix_peak_dbfs must be [from, to] within -60 and 0 dBFS; got {[low, high]}")
         return self
 
     @property
@@ -178,8 +179,8 @@ def _console(material: Material, config: Config, rng: np.random.Generator) -> Dr
         for branch in signal.branches
     )
     bus = _drawn(BUS, config, material, rng, channels="one" if material.stems[0].audio.num_channels == 1 else "different")
-    low, high = config.mix_lufs
-    level = EffectUse(effect="loudness", settings={"target_db": round(low + rng.random() * (high - low), 2), "measure": "lufs"})
+    low, high = config.mix_peak_dbfs
+    level = EffectUse(effect="loudness", settings={"target_db": round(low + rng.random() * (high - low), 2), "measure": "peak"})
     mix = Signal(name="mix", branches=branches, bus=(*bus, level))
     return Draft(start_frame, inputs, (mix,), min_change_db=config.min_change_db)
 
