@@ -168,8 +168,10 @@ def read(path: Path | str, record_type: type[R]) -> list[R]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        other = not pq.read_schema(path).equals(arrow_schema(record_type))
         raise ValueError(
             f"{path}: row {where}: {first['msg']}; got {_shortened(first['input'])}. Was the table edited, or written by another version?"
+            + (" Its columns are others than this version's: build the corpus again, into a new folder" if other else "")
         ) from error
 
 

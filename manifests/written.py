@@ -110,7 +110,8 @@ class Facts:
     def provenance(self, pair: Pair) -> tuple[Provenance, ...]:
         """What is known of each source of a pair."""
         ids = dict.fromkeys(branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches)
-        return tuple(self._provenance(self.stems[source_id], pair) for source_id in ids if source_id in self.stems)
+        known = (self.stems[source_id] for source_id in ids if source_id in self.stems)
+        return tuple(self._provenance(stem, pair) for stem in known if stem.track_id in self.tracks)
 
     def _provenance(self, stem: Stem, pair: Pair) -> Provenance:
         track = self.tracks[stem.track_id]

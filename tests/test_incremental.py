@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -369,6 +370,16 @@ def test_stems_of_the_first_layout_are_named_once(place):
     assert note.startswith("1 folders in stems/ are in the layout of version 0.1")
     (problem,) = [problem for problem in check_corpus(corpus.folder, place / "songs") if problem.table == ""]
     assert (problem.level, problem.what.partition(" are ")[0]) == ("warning", "stems in 1 folders")
+
+
+def test_corpus_with_the_tables_of_another_version_is_refused_with_what_to_do(place):
+    built(place)
+    path = place / "corpus" / "tracks.parquet"
+    found = pq.read_table(path)
+    pq.write_table(found.drop_columns(["sound"]), path)
+    with pytest.raises(ValueError, match=r"tracks.parquet: row 0.sound: Field required.*build the corpus again, into a new folder"):
+        built(place)
+    assert any("into a new folder" in problem.what for problem in check_corpus(place / "corpus", place / "songs"))
 
 
 def live(examples: int, steps_each: int, **options: Any) -> str:

@@ -119,7 +119,7 @@ def _own_stems(track: Track, config: Config, songs: Path) -> ReferenceStems | No
 def _identity(track: Track, own: ReferenceStems | None, separator: DemucsSeparator, config: Config) -> object:
     """What determines the stems of a track, as far as the track itself does not."""
     if own is not None:
-        return {"reference": {stem.name: [stem.audio.sha256, stem.audio.stream] for stem in track.references}}
+        return {"reference": {stem.name: stem.sound for stem in track.references}}
     return None if config.separation.separator == "reference" else separator.identity
 
 
