@@ -340,6 +340,27 @@ def test_tables_of_the_dataset_that_differ_are_found(corpus, songs, name):
     assert problem.what == "is missing; run render again"
 
 
+def retitled(pair: WrittenPair) -> WrittenPair:
+    return pair.model_copy(update={"sources": tuple(source.model_copy(update={"title": "Other"}) for source in pair.sources)})
+
+
+def turned_up(pair: WrittenPair) -> WrittenPair:
+    (use,) = pair.inputs[0].branches[0].chain
+    louder = use.model_copy(update={"settings": {**use.settings, "gain_db": 3.0}})
+    branch = pair.inputs[0].branches[0].model_copy(update={"chain": (louder,)})
+    return pair.model_copy(update={"inputs": (pair.inputs[0].model_copy(update={"branches": (branch,)}), *pair.inputs[1:])})
+
+
+@pytest.mark.parametrize("change", [retitled, turned_up, lambda pair: pair.model_copy(update={"beats_s": (0.5,)})])
+def test_a_row_of_the_dataset_that_says_otherwise_than_the_corpus_is_found(corpus, songs, change):
+    path = corpus / "dataset" / "pairs.parquet"
+    first, *others = table.read(path, WrittenPair)
+    table.write(path, [change(first), *others], WrittenPair)
+    (problem,) = check_corpus(corpus, songs)
+    assert (problem.table, problem.file) == ("pairs", "dataset/pairs.parquet")
+    assert problem.what == "holds other rows than the corpus's pairs.parquet; run render again"
+
+
 def test_interrupted_stage_and_its_leftovers_are_found(corpus, songs):
     (corpus / "examples.jsonl.part").touch()
     leftover = a_file(corpus, "dataset/*/*/*/input_drums.flac").with_name(".target_mix.flac.77.part")

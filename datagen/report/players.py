@@ -24,9 +24,11 @@ from datagen.render import Sources, render
 from datagen.report.charts import fixed, number, waveform
 from datagen.report.rows import Rows, duration, ordered, signals
 from datagen.report.settings import BUS, uses, written
+from datagen.writers.rows import written_pair
 from manifests.audio import Audio, db_to_gain, encode_mp3, gain_to_db
 from manifests.records import Example, Pair, Refused
 from manifests.shards import Places, in_dataset
+from manifests.written import Facts
 from separation.loudness import integrated_loudness
 
 SECONDS = 5.0
@@ -114,7 +116,7 @@ def _player(rows: Rows, places: Places, pair: Pair, example: Example) -> Player:
     by = f" by {track.artist}" if track and track.artist else ""
     start_s = pair.start_frame / pair.sample_rate
     player = Player(pair, f"{title}{by}", f"from {int(start_s // 60)}:{start_s % 60:04.1f}, {duration(pair.num_frames / pair.sample_rate)}")
-    player.settings = _settings(rows, pair)
+    player.settings = _settings(rows, written_pair(pair, example.gain_db, Facts()))  # on the scale of what is heard
     try:
         audio = _audio(rows, places, pair, example)
     except (Refused, OSError, ValueError) as reason:

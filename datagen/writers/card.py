@@ -83,7 +83,7 @@ data = datasets.load_dataset("dataset", "{kind}", split="{split}")
 data[0]["{column}"].get_all_samples().data  # [C, T]; data[0]["labels"] is JSON: every signal with its chain""",
     "musdb": """import musdb
 
-data = musdb.DB("dataset", is_wav=True, subsets="{split}")  # train, valid or test: excerpts are tracks of their own
+data = musdb.DB("dataset", is_wav=True, subsets="{split}")  # train, valid or test: each excerpt is a track, its title ends in [pair id]
 data[0].audio, data[0].sources["drums"].audio  # [T, C]""",
 }
 
