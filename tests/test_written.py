@@ -123,7 +123,7 @@ def test_sources_at_the_gain_through_the_recorded_chains_are_what_was_written(na
             assert_same(made[signal_name], audio, (pair.kind, signal_name, example.gain_db, pair.inputs[0]))
         reduced |= {pair.kind} if example.gain_db < 0.0 else set()
     if encoding == "flac24":
-        assert reduced == set(KINDS)  # every kind had a peak that needed the joint gain
+        assert reduced == set(KINDS) - {"remix"}  # every kind had a peak that needed the joint gain, but a console leaves headroom
     else:
         assert reduced == ({"mix"} if name == "musdb" else set())
 
