@@ -78,7 +78,8 @@ def close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Sum
     else:
         counts, rendered = count_songs(corpus, summaries), summaries[-1].done + summaries[-1].skipped
         terminal.collected["songs"] = asdict(counts)
-        terminal.say(f"{line(verb, counts)}, of {counted(counts.total, 'song')}; {counted(rendered, 'pair')} in the dataset")
+        terminal.say(f"{counted(rendered, 'pair')} in the dataset. Of {counted(counts.total, 'song')}:")
+        terminal.say(line(verb, counts))
     terminal.finish(exit_code(counts.done + counts.skipped, len(rejected), wrong))
 
 
