@@ -275,15 +275,14 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     sizes = Sizes(4.0, 2.0, 2, 0.5, 1, tiny=True) if given.small else Sizes(repeats=given.repeats)
     where = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
-    lines = [f"{where}PyTorch {torch.__version__}."]
     for name, table in (("separation", separation), ("effects", effects)):
         if given.only in (None, name):
-            lines += ["", *table(sizes, device)]
-    print("\n".join(lines), flush=True)
-    if given.write:
-        from results import publish
+            text = "\n".join([f"{where}PyTorch {torch.__version__}.", "", *table(sizes, device)])
+            print(f"{text}\n", flush=True)
+            if given.write:
+                from results import publish
 
-        publish(NAME, "python benchmarks/gpu.py --write", "\n".join(lines))
+                publish(f"{NAME}: {name}", f"python benchmarks/gpu.py --only {name} --write", text)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ What was tried, what was expected, what came (full architecture, processor secon
 | one heap for all threads | some memory | PyTorch -0.15 GB of 1.68 GB, no change in time beyond the noise |
 | OpenVINO requests from two threads at once | works | a deadlock in its Python binding when the first two arrays meet it together: arrays are handed over one thread at a time |
 
-The paths for a GPU (segments of several tracks in one batch, autocast, pinned memory, halving of the batch) were not measured: no GPU was at hand.
+The paths for a GPU are measured by `benchmarks/gpu.py`.
 """
 
 
