@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.audio import file_sha256
+from manifests.durable import begin, put, remove
 from manifests.names import HIGHEST_RATE, LOWEST_RATE, checked_name
 from manifests.records import RESIDUAL
 from separation import hub
@@ -394,9 +395,12 @@ def fetch(name: str, *, model_folder: Path | str | None = None) -> Checkpoint:
     remember(folder / SUMS_FILE, weights, where=f"{cache}")
     sums = read_sums(folder / SUMS_FILE)
     for path in [cache / f"{found.name}.yaml", *weights]:
-        temporary = folder / f".{path.name}.part"
-        shutil.copyfile(path, temporary)
-        temporary.replace(folder / path.name)
+        temporary = begin(folder / path.name)
+        try:
+            shutil.copyfile(path, temporary)
+            put(temporary, folder / path.name)
+        finally:
+            remove([temporary])
         sums[path.name] = file_sha256(folder / path.name)
     write_sums(folder / SUMS_FILE, sums)
     copied = read_folder(folder, found.name)

@@ -361,3 +361,20 @@ def test_a_dataset_or_stems_folder_that_leads_into_the_songs_is_refused(listened
         corpus.check_free(check(configuration(songs, "folder", 1), where="test"))
     assert table.column(corpus.table("tracks"), "id") == []
     assert Track.model_fields["audio"].is_required()
+
+
+@pytest.mark.parametrize("linked", ["reference", "reference/*"])
+def test_stems_are_not_written_through_a_link_below_the_folder_of_stems(linked, listened, tmp_path):
+    corpus, home = Corpus(shutil.copytree(listened[1], tmp_path / "corpus")), tmp_path / "home"
+    folder = next((corpus.folder / "stems").glob(linked))
+    shutil.copytree(folder, home)
+    shutil.rmtree(folder)
+    folder.symlink_to(home)
+    for path in sorted(home.rglob("stems.json")):
+        path.unlink()  # so that stems are to be written again
+    corpus.table("stems").unlink()
+    before = contents(home)
+    summary = stages.run_separate(corpus)
+    assert summary.rejected == (SONGS if linked == "reference" else 1)
+    assert all("is a link: nothing is written or deleted through it" in row.reason for row in corpus.rejected() if row.stage == "separate")
+    assert contents(home) == before

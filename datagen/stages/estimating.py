@@ -18,6 +18,7 @@ from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, by_track_of
 from manifests import table
 from manifests.records import Estimate, Normalisation, Stem, StemFeatures, Track, TrackEstimate
+from manifests.removal import check_way
 
 if TYPE_CHECKING:
     from datagen.blind import ProfileFile
@@ -60,6 +61,7 @@ def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
         if name == "profile":  # made of the features at once
             corpus.table(name).unlink(missing_ok=True)
         elif corpus.table(name).exists():
+            check_way(corpus.folder, corpus.unused(name))
             corpus.unused(name).parent.mkdir(exist_ok=True)
             corpus.table(name).replace(corpus.unused(name))
 

@@ -30,7 +30,9 @@ from datagen.stages.kept_stems import REFERENCE, STEMS, commit, folder_name, rea
 from datagen.stages.kept_stems import begin as begin_again
 from datagen.wording import counted
 from manifests import __version__, audio, catalog
+from manifests.check import KEPT_STEMS
 from manifests.records import Record, Refused, Stem, Track, content_id, seal
+from manifests.removal import check_way
 from separation.engines import Precision
 from separation.pipeline import Job, OnShare, Outcome
 from separation.quality import Limits, judge
@@ -51,7 +53,7 @@ def run_separate(
     Stems that are kept from an earlier run are taken up again. ``auto_precision`` is what precision "auto" means, instead of a trial.
     """
     config = corpus.config
-    audio.remove_leftovers(corpus.folder / STEMS)
+    audio.remove_leftovers((corpus.folder / STEMS).resolve())  # which may be a link to another disk
     clear_all_work(corpus.folder / STEMS)
     separator = separator_of(config, offline=offline, trust_pickle=trust_pickle, auto_precision=auto_precision)
     separation = Separation(corpus, separator, config)
@@ -228,6 +230,7 @@ class Separation:
         for file in (track.audio, *(stem.audio for stem in track.references)):
             if changed := catalog.source_changed(self.songs, file):
                 raise Refused(changed)
+        check_way(self.folder / STEMS, self.place(track) / KEPT_STEMS)
 
     def _rows(self, task: Task, origin: str, separated: SeparatedFile) -> list[Stem]:
         track, own = task.payload
