@@ -1,6 +1,8 @@
 """Rendering: a pair -> its signals. Deterministic; draws nothing, opens nothing but what ``read`` opens.
 
 Conventions
+    The same pair gives the same bytes on one kind of processor, with the same versions; others add up in another order and differ in
+    the last bits.
     A signal is its branches, each a source through its chain, summed, then through the bus chain. Audio is float32 [C, T].
     A signal's view shows what its bus did: "gain" is the gain of the bus's limiter for every sample, [1, T] or [C, T]; "unlimited" is the
     audio with every gain of the bus but that one, those that bring to a loudness included, so that audio = unlimited x gain.

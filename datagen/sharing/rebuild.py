@@ -1,4 +1,4 @@
-"""Rebuilding: an export and one's own copies of the songs -> the same corpus, byte for byte; nothing is drawn.
+"""Rebuilding: an export and one's own copies of the songs -> the same corpus, on the same kind of machine byte for byte; nothing is drawn.
 
 The songs are found by content and linked, or, from another encoding, laid into place, in ``OUT/songs``; they are separated with the model
 of the recipes (a model with other checksums is refused); exactly the recorded pairs are rendered, and every file's checksum is held
