@@ -410,6 +410,12 @@ def fetch(name: str, *, model_folder: Path | str | None = None) -> Checkpoint:
     return copied
 
 
+def first_sums(found: Checkpoint) -> Path | None:
+    """The file with the checksums of a model that was fetched, which hold for what is fetched later; None if there is no such file."""
+    path = hub.sums_of(found.folder) or found.folder / SUMS_FILE
+    return path if found.name != BUNDLED and path.is_file() else None
+
+
 def verify(name: str, *, model_folder: Path | str | None = None) -> list[Verified]:
     """Compares the checksum of every file of a model that is on this machine. Never asks the network."""
     found = find(name, model_folder=model_folder, offline=True, trust_pickle=True)

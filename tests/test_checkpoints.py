@@ -350,7 +350,8 @@ def test_the_first_file_that_the_hub_gave_counts(hub, folder, own_cache):
     checkpoints.fetch("tiny")
     sums = own_cache / "models--adefossez--Demucs-tiny" / "SHA256SUMS"
     assert sorted(weights.read_sums(sums)) == [path.name for path in members(folder)]
-    checkpoints.fetch("tiny")
+    assert checkpoints.first_sums(checkpoints.fetch("tiny")) == sums
+    assert checkpoints.first_sums(checkpoints.find("bundled")) is None
     exchange_a_weight(folder)
     hub.commit = "b" * 40
     for _ in range(2):  # it is not written down by being refused

@@ -190,6 +190,8 @@ def fetch(
     found = checkpoints.fetch(name, model_folder=model_folder)
     terminal.collected["fetched"] = {"name": name, "files": [str(member.path) for member in found.members]}
     terminal.say(f"fetched {name}: {len(found.members)} networks in {found.folder}")
+    if sums := checkpoints.first_sums(found):
+        terminal.say(f"their checksums are in {sums}; their author states none, so these count from now on")
     terminal.finish(0)
 
 
