@@ -22,11 +22,12 @@ from datagen.effects import EFFECTS, apply_chain
 from datagen.effects.setting import fields
 from datagen.render import Sources, render
 from datagen.runner import Workers
+from datagen.writers.rows import written_pair
 from manifests import shards, table
 from manifests.audio import db_to_gain
 from manifests.check import check_corpus, check_dataset
-from manifests.records import Example, Stem, Track
-from manifests.written import WrittenPair
+from manifests.records import Example, Pair, Stem, Track
+from manifests.written import Facts, WrittenPair
 
 LEAST_SDR_DB = 90.0
 ROUNDING = 2.0**-24  # of 24 bits, root mean square at most: what is written cannot be nearer
@@ -126,6 +127,21 @@ def test_sources_at_the_gain_through_the_recorded_chains_are_what_was_written(na
         assert reduced == set(KINDS) - {"remix"}  # every kind had a peak that needed the joint gain, but a console leaves headroom
     else:
         assert reduced == ({"mix"} if name == "musdb" else set())
+
+
+@pytest.mark.parametrize("gain_db", [-0.01, -18.37, -60.0])
+def test_a_joint_gain_of_any_size_moves_what_depends_on_level_in_every_kind(gain_db, rendered):
+    corpus = rendered("folder", "wav32f")
+    read = Sources(corpus.folder, {stem.id: stem.audio for stem in corpus.rows("stems", Stem)})
+    gain, seen = np.float32(db_to_gain(gain_db)), set()
+    for pair in corpus.rows("pairs", Pair):
+        planned, made = render(pair, read), render(written_pair(pair, gain_db, Facts()), lambda *which: read(*which) * gain)
+        for signal in (*pair.inputs, *pair.targets):
+            expected = planned[signal.name] * (gain if signal.view != "gain" else np.float32(1))
+            error, level = (float(np.linalg.norm(each.astype(np.float64))) for each in (made[signal.name] - expected, expected))
+            assert error <= level * db_to_gain(-LEAST_SDR_DB), (pair.kind, signal, 20 * np.log10(level / error))
+        seen.add(pair.kind)
+    assert seen == set(KINDS)
 
 
 @pytest.mark.parametrize("encoding", ["flac24", "wav32f"])
