@@ -49,6 +49,7 @@ SEEKABLE_AV_SUFFIXES = {".m4a", ".mp4", ".m4b"}  # other containers round their 
 AV_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,loas,latm,asf,ac3,eac3,ogg,flac,mp3,wav,w64,aiff,caf"
 LONGEST_S = 3 * 3600.0  # of a song, by default, and of what a verb reads into memory as a whole: in stereo 4 GB
 PEAK_LIMIT_DBFS = 40.0  # 32-bit float recorders reach about +30; a flipped bit of the exponent, or integers as float (+90), far more
+LONGEST_TAG = 10_000  # characters: the longest licence that somebody copies into a comment, but no picture or book
 SEEK_PREROLL = 8192  # frames decoded and dropped before an excerpt, so that transform codecs have settled (AAC needs two packets of 1024)
 
 
@@ -498,7 +499,11 @@ def tags(path: Path | str) -> dict[str, str]:
             found.update(container.metadata)
     except (av.FFmpegError, OSError, ValueError):
         return {}
-    return {key.lower(): value.strip() for key, value in found.items() if value.strip()}
+    return {key.lower(): _shortened(value.strip()) for key, value in found.items() if value.strip()}
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_TAG else f"{text[:LONGEST_TAG]}..."
 
 
 def num_streams(path: Path | str) -> int:

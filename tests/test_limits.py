@@ -213,3 +213,10 @@ def test_ffmpeg_is_asked_to_open_a_file_in_one_place_only():
         if "av.open(" in path.read_text(encoding="utf-8")
     }
     assert calls == {"manifests/audio.py": 1}
+
+
+def test_a_tag_of_a_million_letters_is_cut_in_the_row(tmp_path):
+    path = write_song_file(tmp_path / "a.flac", make_song(1, 0.5)["mixture"], title="long " * 200_000, artist="Band")
+    track = cataloged(tmp_path, path.name)
+    assert track.title == f"{('long ' * 2_000)}..."
+    assert track.artist == "Band"
