@@ -46,6 +46,10 @@ RIGHTS = ("CC-BY-4.0", "CC0-1.0", "all rights reserved")
 CONFIGS: dict[str, tuple[dict[str, Any], ...]] = {
     "seed": ({"seed": 1}, {"seed": 2}),
     "model": tuple({"separation": {"model": name}} for name in ("one", "two")),
+    "precision": tuple({"separation": {"precision": name}} for name in ("auto", "fp32")),
+    "separator": tuple({"separation": {"separator": name}} for name in ("auto", "demucs", "reference")),
+    "ignore": tuple({"songs": {"ignore": patterns}} for patterns in ([], ["*Copy*", "b.*"])),
+    "longest": tuple({"songs": {"longest_s": length_s}} for length_s in (60.0, 1.0)),
     "limits": tuple({"separation": {"limits": {"closure_db": limit, "bleed": 1.1}}} for limit in (60.0, -6.0)),
     "pairs": (
         {"pairs": {"mix": {"per_track": 1}, "removal": {"per_track": 1}}},
