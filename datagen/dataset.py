@@ -1,8 +1,9 @@
 """Reading a dataset back: a torch ``Dataset`` of (inputs, targets, mask), ready for a ``DataLoader``.
 
 Conventions
-    inputs is [N, C, T], targets [M, C, T], float32; mask [N] is True where an input has a source and False where it pads. N and M are the
-    largest numbers of inputs and targets of the selection, so examples stack; a missing input is silence.
+    inputs is [N, C, T], targets [M, C, T], float32; mask [N] is True where an input has a source and False where it pads, or where its
+    excerpt was too soft to be brought to its level (``datagen.effects.loudness``). N and M are the largest numbers of inputs and targets
+    of the selection, so examples stack; a missing input is silence.
     A mono signal is repeated on both channels unless ``num_channels=1``, which averages stereo ones.
     The dataset folder stands alone: it can be moved or mounted elsewhere. Opening it reads tables only; sound is read per item, and of a
     shard only the bytes of the item's files (see ``manifests.shards``): any order is as fast as any other. The folders ``folder``,
@@ -37,6 +38,8 @@ from manifests.audio import Audio
 from manifests.records import EffectUse, Example, Signal, SignalFile, Split
 from manifests.shards import Places
 from manifests.written import WrittenPair
+
+REACHED_DB = 20.0  # what was left as it is lies 40 dB below the level that was asked for
 
 
 class Item(NamedTuple):
@@ -187,10 +190,11 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         """One example, its sound read into the given tensors [N, C, T] and [M, C, T]."""
         pair, example = self._rows[index]
         start = self._start_of(pair)
-        self._read([file for file in example.signals if file.role == "input"], inputs, start, scratch)
+        files = [file for file in example.signals if file.role == "input"]
+        self._read(files, inputs, start, scratch)
         self._read([file for file in example.signals if file.role == "target"], targets, start, scratch)
         mask = torch.zeros(self.num_inputs, dtype=torch.bool)
-        mask[: len(pair.inputs)] = torch.tensor([bool(signal.branches) for signal in pair.inputs])
+        mask[: len(pair.inputs)] = torch.tensor([_is_heard(*each) for each in zip(pair.inputs, files, strict=True)])
         if self._labels is not None:
             return LabelledItem(inputs, targets, mask, index % len(self), self._labels[index % len(self)])
         return IndexedItem(inputs, targets, mask, index % len(self)) if self.with_index else Item(inputs, targets, mask)
@@ -281,6 +285,16 @@ def _vocabulary(labels: bool | Sequence[str] | Vocabulary, pairs: Sequence[Writt
 def _chains(signal: Signal) -> Iterator[tuple[EffectUse, ...]]:
     yield from (branch.chain for branch in signal.branches)
     yield signal.bus
+
+
+def _is_heard(signal: Signal, file: SignalFile) -> bool:
+    """Whether an input has a source, and reached its level if it was to be brought to one."""
+    levels = [use.settings for branch in signal.branches for use in branch.chain if use.effect == "loudness"]
+    if not levels:
+        return bool(signal.branches)
+    by_peak = levels[-1]["measure"] == "peak" or file.loudness_lufs is None  # an excerpt may be too short for a loudness
+    reached = file.peak_dbfs if by_peak else file.loudness_lufs
+    return reached is not None and reached > float(levels[-1]["target_db"]) - REACHED_DB
 
 
 def _room(shape: tuple[int, ...]) -> torch.Tensor:

@@ -5,12 +5,17 @@ import math
 
 import numpy as np
 import pytest
+from conftest import make_song, write_song_file
 from rows import corpus_rows, estimate_of, stems_of, track
 from scipy.stats import kstest
 
+from datagen import stages
 from datagen.config import ConfigError, check, parse, to_toml
+from datagen.corpus import Corpus
+from datagen.dataset import PairDataset
 from datagen.labels import Vocabulary
 from datagen.plan import generator, material_of, plan_pairs
+from datagen.runner import Workers
 from manifests import table
 from manifests.records import Pair
 
@@ -174,3 +179,35 @@ def test_an_edit_names_stems_that_sound_in_its_excerpt():
         assert "vocals" not in words or last_s > 10.0
     assert any("drums" in pair.text for pair in pairs)
     assert any("vocals" in pair.text for pair in pairs)
+
+
+def test_an_excerpt_of_dither_is_not_lifted_and_masked_though_its_track_sounds_elsewhere(tmp_path):
+    for number in range(2):
+        song = {name: audio.copy() for name, audio in make_song(number, 4.0).items()}
+        dither = np.random.default_rng(number).integers(-1, 2, song["other"].shape).astype(np.float32) / 2.0**15
+        song["mixture"] -= song["other"]
+        song["other"] = np.where(np.arange(song["other"].shape[1]) < 44_100, song["other"], dither)
+        song["mixture"] += song["other"]
+        for stem, audio in song.items():
+            write_song_file(tmp_path / "songs" / "train" / f"Artist {number} - Title" / f"{stem}.wav", audio)
+    (tmp_path / "songs" / "test").mkdir()
+    corpus = Corpus(tmp_path / "corpus")
+    pairs = {"duration_s": 0.6, "mix": {"per_track": 12, "preset": "console"}, "removal": {"per_track": 0}}
+    corpus.create(check({"seed": 2, "songs": {"folder": str(tmp_path / "songs")}, "pairs": pairs}, where="test"))
+    stages.run_catalog(corpus, Workers(1))
+    stages.run_separate(corpus)
+    stages.run_estimate(corpus, Workers(1))
+    stages.run_plan(corpus)
+    stages.run_render(corpus, Workers(1))
+    data, seen = PairDataset(corpus.dataset, kind="mix", split="train"), set()
+    for number in range(len(data)):
+        names = [signal.name for signal in data.pair(number).inputs]
+        at, files = names.index("other"), {file.name: file for file in data.example(number).signals}
+        dithered = data.pair(number).start_frame >= 44_100
+        seen.add(dithered)
+        if dithered:
+            assert files["other"].levelled_db == (0.0,)
+            assert files["other"].peak_dbfs < -80.0
+        assert bool(data[number].mask[at]) is not dithered
+        assert bool(data[number].mask[names.index("drums")])
+    assert seen == {True, False}
