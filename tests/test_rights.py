@@ -161,7 +161,7 @@ def corpus(tmp_path_factory):
     text = "[pairs]\nduration_s = 0.5\n[pairs.mix]\nper_track = 2\n[pairs.removal]\nper_track = 2\n"
     (place / "all.toml").write_text(text)
     (place / "some.toml").write_text(f"{text}[rights]\nrender = ['CC-*']\nrecipes_only = ['all rights reserved']\n")
-    (place / "none.toml").write_text(f"{text}[rights]\nrender = ['CC0*']\n")
+    (place / "none.toml").write_text(f"{text}[rights]\nrender = ['CC0*']\nrecipes_only = []\n")
     (place / "built").mkdir()
     return place
 

@@ -1,0 +1,132 @@
+"""Checking a corpus, or a dataset that stands alone, against the disk and against itself.
+
+Tables first (readable, not edited, every id known, no artist in two splits), then files (there, with the bytes, length, rate and channels
+of their rows, samples finite, none that no row names), whether they stand alone or in shards, which are held against their own rows, then
+sound: the stems of each track sum to its mixture, measured on the written files.
+
+Conventions
+    What is wrong is a ``Problem`` of level "error". What could not be measured, or is a published data set's own doing, is a "warning".
+    Every file is read once for its checksum and, where the format can hold NaN or the sum is measured, once as sound, in blocks.
+    Of a shard that is missing or cut off one problem is told, not one for each sound file that is lost with it.
+    A dataset's own tables are held against those of its corpus column by column (``manifests.written``), and where it was moved out of
+    its corpus against themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from manifests import audio, table, written
+from manifests.check.files import KEPT_STEMS, Claim, check_files, check_shards, example_claims, others_files, unnamed
+from manifests.check.problems import OnProgress, Problem, errors
+from manifests.check.sums import CLOSURE_LIMIT_DBFS, check_sources
+from manifests.check.tables import (
+    copies,
+    dangling,
+    examples_fit_pairs,
+    mixed_splits,
+    one_split_a_track,
+    read_tables,
+    unknown_ids,
+    unsettled,
+)
+from manifests.records import ROW_TYPES, Shard
+from manifests.shards import DATASET, JOURNAL, Places, in_dataset
+
+__all__ = ["CLOSURE_LIMIT_DBFS", "KEPT_STEMS", "UNDER_WAY", "Problem", "check_corpus", "check_dataset", "check_meanwhile", "errors"]
+
+
+def check_corpus(
+    corpus: Path, songs: Path | None = None, *, unrendered: Collection[str] = (), progress: OnProgress | None = None
+) -> list[Problem]:
+    """What is wrong in a corpus folder; empty if all is well.
+
+    ``songs`` is the folder that the tracks' paths are relative to; without it the sources and the sums of stems are not checked, and a
+    warning says so. ``unrendered`` are the ids of pairs that are meant to have no example.
+    """
+    corpus = Path(corpus)
+    rows, problems = read_tables(corpus, ROW_TYPES)
+    if not any((corpus / f"{name}.parquet").exists() for name in ROW_TYPES):
+        return [Problem(file=str(corpus), what="no tables here; expected a corpus folder with tracks.parquet")]
+    problems += unknown_ids(rows, "redraws", "redraw_of", ("pairs", "redraws"))
+    rows["pairs"] += rows["redraws"]  # from here on they are pairs like the others
+    problems += [
+        Problem(file=path.name, what="a stage was interrupted; run the same command again, it goes on where it was")
+        for path in sorted(corpus.glob("*.jsonl.part"))
+    ]
+    problems += [*dangling(rows), *mixed_splits(rows), *examples_fit_pairs(rows), *unsettled(rows, unrendered), *copies(corpus, rows)]
+    claims = [Claim("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
+    problems += _card(corpus / DATASET, DATASET)
+    places, found = check_shards(corpus / DATASET, progress)
+    claims += example_claims(rows["examples"], places, in_dataset)
+    sound = check_files(claims, progress)
+    problems += [*found, *sound, *unnamed(corpus, ("stems", DATASET), claims, places)]
+    sounds = [in_dataset(file.audio.path) for example in rows["examples"] for file in example.signals]
+    problems += others_files(corpus, corpus / DATASET, sounds, places)
+    damaged = {problem.row_id for problem in sound}
+    broken = {stem.track_id for stem in rows["stems"] if stem.id in damaged}  # said already, so their sums are not measured
+    whole = [stem for stem in rows["stems"] if stem.track_id not in broken]
+    return problems + check_sources(corpus, songs, rows["tracks"], whole, progress)
+
+
+def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProgress | None = None) -> list[Problem]:
+    """What is wrong in a corpus that another process is working on, and a warning that it is.
+
+    Judged are the tables by themselves and the files that their rows name. What is under way is not: journals, work folders, files that no
+    row names yet, tables that have a journal, and whether tables fit one another.
+    """
+    corpus, dataset = Path(corpus), Path(corpus) / DATASET
+    rows, problems = read_tables(corpus, ROW_TYPES)
+    shards, _ = read_tables(dataset, {"shards": Shard})
+    claims = [Claim("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
+    if not (dataset / JOURNAL).exists():
+        claims += example_claims(rows["examples"], Places(dataset, shards["shards"]), in_dataset)
+    claims = [claim for claim in claims if not _is_under_way(corpus, claim.table)]
+    problems += check_files(claims, progress)
+    if not any(_is_under_way(corpus, name) for name in ("tracks", "stems")):
+        damaged = {problem.row_id for problem in problems}
+        broken = {stem.track_id for stem in rows["stems"] if stem.id in damaged}
+        whole = [stem for stem in rows["stems"] if stem.track_id not in broken]
+        problems += check_sources(corpus, songs, rows["tracks"], whole, progress)
+    problems = [problem for problem in problems if not _is_under_way(corpus, problem.table)]  # one may have begun since
+    return [Problem(level="warning", what=UNDER_WAY), *problems]
+
+
+UNDER_WAY = "another stemwright is working on it; what is under way was not judged"
+
+
+def _is_under_way(corpus: Path, name: str) -> bool:
+    return (corpus / f"{name}.jsonl.part").exists()
+
+
+def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[Problem]:
+    """What is wrong in a dataset folder that stands alone; empty if all is well."""
+    dataset = Path(dataset)
+    rows, problems = read_tables(dataset, {name: written.ROW_TYPES[name] for name in ("pairs", "examples")})
+    missing = [f"{name}.parquet" for name in ("pairs", "examples") if not (dataset / f"{name}.parquet").exists()]
+    problems += [Problem(file=name, what="is missing; a dataset folder cannot be read without it") for name in missing]
+    problems += [*unknown_ids(rows, "examples", "pair_id", ("pairs",)), *one_split_a_track(rows["pairs"]), *examples_fit_pairs(rows)]
+    problems += _card(dataset)
+    places, found = check_shards(dataset, progress)
+    claims = example_claims(rows["examples"], places, str)
+    problems += [*found, *check_files(claims, progress), *unnamed(dataset, (".",), claims, places)]
+    sounds = [file.audio.path for example in rows["examples"] for file in example.signals]
+    return [*problems, *others_files(dataset, dataset, sounds, places)]
+
+
+def _card(dataset: Path, part: str = "") -> Iterator[Problem]:
+    """A dataset card that is not the one that was written with the table of examples; a table of an earlier version does not say."""
+    examples, card = dataset / "examples.parquet", dataset / table.CARD_FILE
+    try:
+        expected = table.card_sha256(examples)
+    except (ValueError, OSError):
+        return  # the table cannot be read: said already
+    if not expected:
+        return
+    file = f"{part}/{table.CARD_FILE}".lstrip("/")
+    again = "to have it written again, delete it and run render"
+    if not card.exists():
+        yield Problem(level="warning", file=file, what="the dataset card is missing; run render again")
+    elif audio.file_sha256(card) != expected:
+        yield Problem(level="warning", file=file, what=f"the dataset card is not as it was written; {again}")

@@ -1,0 +1,151 @@
+"""The files that rows name, alone or in shards, and those that none names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from manifests import audio
+from manifests.check.problems import OnProgress, Problem, in_threads
+from manifests.check.tables import read_tables
+from manifests.records import AudioFile, Example, Refused, Shard
+from manifests.removal import somebodys
+from manifests.shards import JOURNAL, Place, Places, files
+
+BLOCK_FRAMES = 1 << 17
+KEPT_STEMS = "stems.json"  # beside the stems of a track that are whole, whether or not the table names them
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A file that a row says exists, and where it should be."""
+
+    table: str
+    row_id: str
+    audio: AudioFile
+    place: Path
+    inside: Place | None = None  # where in a shard, which is ``place``, if it does not stand alone
+
+    def problem(self, what: str) -> Problem:
+        """That something is wrong with the file."""
+        return Problem(table=self.table, row_id=self.row_id, file=self.audio.path, what=what)
+
+
+def check_shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, list[Problem]]:
+    """Where the sound files of a dataset stand, and what is wrong with its shards as files."""
+    rows, problems = read_tables(dataset, {"shards": Shard})
+    if (dataset / JOURNAL).exists():
+        problems.append(Problem(file=JOURNAL, what="packing was interrupted; run the same command again, it goes on where it was"))
+    places = Places(dataset, rows["shards"])
+
+    def work(shard: Shard) -> Problem | None:
+        told = {"table": "shards", "row_id": shard.id, "file": shard.path}
+        if what := places.damaged.get(shard.path):
+            return Problem(**told, what=f"{what}; {len(shard.members)} sound files are lost with it. Delete it and run render again")
+        if audio.file_sha256(dataset / shard.path) != shard.sha256:
+            return Problem(**told, what="its bytes are not those that were written (other SHA-256). Delete it and run render again")
+        return None
+
+    return places, problems + [problem for problem in in_threads("shards", work, places.shards, progress) if problem]
+
+
+def example_claims(examples: Iterable[Example], places: Places, called: Callable[[str], str]) -> list[Claim]:
+    """The files that examples name, but for those that are lost with their shards. ``called`` gives what the dataset calls a file."""
+    claims = []
+    for example in examples:
+        for file in example.signals:
+            path = called(file.audio.path)
+            place = places.find(path)
+            if places.inside(path):
+                claims.append(Claim("examples", example.id, file.audio, place.file, place))
+            elif place.file.exists() or not places.lost_with(path):
+                claims.append(Claim("examples", example.id, file.audio, place.file))
+    return claims
+
+
+def check_files(claims: Sequence[Claim], progress: OnProgress | None) -> list[Problem]:
+    """What is wrong with the files that rows name. Hashing and decoding release the interpreter, so threads share them out."""
+    first: dict[tuple[Path, Place | None], Claim] = {}
+    shared = [claim for claim in claims if first.setdefault((claim.place, claim.inside), claim) is not claim]
+    problems = [claim.problem(f"row {first[claim.place, claim.inside].row_id} names the same file") for claim in shared]
+    return problems + [problem for problem in in_threads("files", _check_file, claims, progress) if problem]
+
+
+def _check_file(claim: Claim) -> Problem | None:
+    """The first thing that is wrong with one file: it stands for the others."""
+    row = claim.audio
+    if claim.inside is not None:
+        return _check_inside(claim, claim.inside)
+    try:
+        if audio.file_sha256(claim.place) != row.sha256:
+            return claim.problem("its bytes are not those that were written (other SHA-256)")
+        info = audio.probe(claim.place, stream=row.stream)
+        found = (info.num_frames, info.sample_rate, info.num_channels)
+        if found != (row.num_frames, row.sample_rate, row.num_channels):
+            return claim.problem(_differs(found, (row.num_frames, row.sample_rate, row.num_channels)))
+        if claim.place.suffix != ".flac" and not all(np.isfinite(block).all() for block in audio.blocks(claim.place, BLOCK_FRAMES)):
+            return claim.problem("holds NaN or infinite samples")
+    except FileNotFoundError:
+        return claim.problem("is missing")
+    except (Refused, OSError) as error:
+        return claim.problem(f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    return None
+
+
+def _check_inside(claim: Claim, inside: Place) -> Problem | None:
+    """The first thing that is wrong with a sound file inside a shard."""
+    row = claim.audio
+    try:
+        data = inside.read()
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            return claim.problem(f"its bytes in {claim.place.name} are not those that were written (other SHA-256)")
+        info = audio.probe_bytes(data)
+        found = (info.num_frames, info.sample_rate, info.num_channels)
+        if found != (row.num_frames, row.sample_rate, row.num_channels):
+            return claim.problem(_differs(found, (row.num_frames, row.sample_rate, row.num_channels)))
+        if not row.path.endswith(".flac") and not np.isfinite(audio.decode(data)[0]).all():
+            return claim.problem("holds NaN or infinite samples")
+    except (Refused, OSError) as error:
+        return claim.problem(f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    return None
+
+
+def _differs(found: tuple[int, int, int], stated: tuple[int, int, int]) -> str:
+    names = ("frames", "Hz", "channels")
+    return "has " + ", ".join(f"{a} {name}; its row says {b}" for a, b, name in zip(found, stated, names, strict=True) if a != b)
+
+
+def unnamed(folder: Path, parts: Sequence[str], claims: Iterable[Claim], places: Places) -> Iterator[Problem]:
+    """Leftovers of a killed process, and stems that no row names."""
+    named = {claim.place for claim in claims} | {places.dataset / shard.path for shard in places.shards}
+    folders, spare = {place.parent for place in named}, dict[Path, str]()
+    for part in parts:
+        for path in sorted((folder / part).rglob("*")):
+            if path in named or path.is_dir():
+                continue
+            file = path.relative_to(folder).as_posix()
+            in_hidden_folder = any(name.startswith(".") for name in PurePosixPath(file).parts[:-1])
+            if in_hidden_folder or (path.name.startswith(".") and path.suffix == ".part"):
+                yield Problem(file=file, what="was left half written by a process that was killed; delete it")
+            elif part == "stems" and path.suffix.lower() in audio.READABLE_SUFFIXES and not path.name.startswith("."):
+                if path.parent not in folders and file.count("/") > 1:
+                    spare[path.parent] = file
+                else:
+                    yield Problem(file=file, what="no row names this file; delete it, or run separate again")
+    # What is whole is kept on purpose, for a song that is away or for another model.
+    if left := [file for parent, file in spare.items() if not (parent / KEPT_STEMS).exists()]:
+        what = f"stems in {len(left)} folders are of no use to this version, nor is any row about them; delete them to free their space"
+        yield Problem(level="warning", file=left[0], what=what)
+
+
+def others_files(corpus: Path, dataset: Path, sounds: Iterable[str], places: Places) -> Iterator[Problem]:
+    """What lies in the dataset folder and is none of ours: no stage touches it, but whoever reads the folder may."""
+    for name in sorted(somebodys(dataset, files(sounds, places.shards))):
+        what = "no row names this file; it is somebody's, and no stage touches it. Move it away if programs are to read the dataset"
+        if (dataset / name).is_symlink():
+            what = "is a link, and no row names it: nothing is written or deleted through it. Only the dataset itself may be a link"
+        yield Problem(level="warning", file=(dataset / name).relative_to(corpus).as_posix(), what=what)

@@ -1,0 +1,39 @@
+"""What a check finds, and how it goes through many things at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, TypeVar
+
+from manifests.records import Record
+
+OnProgress = Callable[[str, int, int], None]  # (what is checked, done, of how many)
+R = TypeVar("R", bound=Record)
+
+
+class Problem(Record):
+    """One thing that is not as it should be: in which table, about which row, which file, and what."""
+
+    level: Literal["error", "warning"] = "error"
+    table: str = ""
+    row_id: str = ""
+    file: str = ""
+    what: str
+
+
+def in_threads(what: str, work: Callable[[Any], Any], items: Sequence[Any], progress: OnProgress | None) -> list[Any]:
+    """The results of work on many things, in their order. Hashing and decoding release the interpreter, so threads share them out."""
+    results = []
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for done, result in enumerate(pool.map(work, items), 1):
+            results.append(result)
+            if progress:
+                progress(what, done, len(items))
+    return results
+
+
+def errors(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems that are more than warnings."""
+    return [problem for problem in problems if problem.level == "error"]

@@ -1,0 +1,118 @@
+"""The songs, and the sums of the stems against them, measured on the written files.
+
+The limit of the sum
+    Each file is rounded to 24 bits, at most 2^-24 off. The residual is taken after rounding, so the sum should be off by 2^-24, which is
+    -144 dBFS, over the joint gain; five files rounded independently would reach -130. Decoders of mp3 and AAC differ by up to about
+    -120 dBFS between processors and versions. The smallest mistake worth finding, a gain that is wrong by 0.01 dB, is one of -59 dBFS
+    where the mixture is at full scale. CLOSURE_LIMIT_DBFS lies between.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from manifests import audio
+from manifests.catalog import resolve, source_changed
+from manifests.check.problems import OnProgress, Problem, in_threads
+from manifests.records import AudioFile, Refused, Stem, Track
+
+CLOSURE_LIMIT_DBFS = -100.0
+BLOCK_FRAMES = 1 << 17
+
+
+def check_sources(
+    corpus: Path, songs: Path | None, tracks: Sequence[Track], stems: Sequence[Stem], progress: OnProgress | None
+) -> list[Problem]:
+    """What is wrong with the songs, and with the sums of the stems against them."""
+    if not tracks:
+        return []
+    if songs is None or not Path(songs).is_dir():
+        why = "no songs folder was given" if songs is None else f"the songs folder {songs} is gone; give it with --songs"
+        count = f"{len(tracks)} track{'' if len(tracks) == 1 else 's'}"
+        return [Problem(level="warning", table="tracks", what=f"{why}: sources and sums of stems were not checked ({count})")]
+    grouped: dict[str, list[Stem]] = defaultdict(list)
+    for stem in stems:
+        grouped[stem.track_id].append(stem)
+
+    def work(track: Track) -> list[Problem]:
+        files = {file.path: file for file in (track.audio, *(stem.audio for stem in track.references))}
+        changed = [
+            Problem(table="tracks", row_id=track.id, file=file.path, what=reason)
+            for file in files.values()
+            if (reason := _changed(Path(songs), file))
+        ]
+        return changed or list(_sums(corpus, Path(songs), track, grouped[track.id]))
+
+    return [problem for found in in_threads("tracks", work, tracks, progress) for problem in found]
+
+
+def _changed(songs: Path, file: AudioFile) -> str | None:
+    try:
+        return source_changed(songs, file)
+    except Refused as reason:
+        return str(reason)
+
+
+def _sums(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> Iterator[Problem]:
+    by_origin: dict[tuple[str, float], list[Stem]] = defaultdict(list)
+    for stem in stems:
+        by_origin[(stem.origin, stem.gain_db)].append(stem)
+    for group in by_origin.values():
+        try:
+            what = _sum_differs(corpus, songs, track, group)
+        except (Refused, OSError) as error:
+            what = f"the sum of its stems cannot be measured: {error}"
+        if what:
+            yield Problem(table="stems", row_id=track.id, file=track.audio.path, what=what)
+
+
+def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> str | None:
+    """How the stems of a track fail to sum to its mixture, or None if they do. Streams all of them side by side."""
+    if len({(stem.audio.sample_rate, stem.audio.num_frames) for stem in stems}) > 1:
+        return "its stems differ in length or rate"
+    rate, gain = stems[0].audio.sample_rate, audio.db_to_gain(stems[0].gain_db)
+    mixture = _Rechunked(audio.blocks(resolve(songs, track.audio.path), BLOCK_FRAMES, sample_rate=rate, stream=track.audio.stream))
+    readers = [_Rechunked(audio.blocks(resolve(corpus, stem.audio.path), BLOCK_FRAMES)) for stem in stems]
+    at, worst, worst_at = 0, 0.0, 0
+    while True:
+        parts = [reader.take(BLOCK_FRAMES) for reader in readers]
+        wanted = mixture.take(BLOCK_FRAMES)
+        if any(part.shape[1] != wanted.shape[1] for part in parts):
+            reached = f"{at + parts[0].shape[1]} and {at + wanted.shape[1]}"
+            return f"its stems and its mixture differ in length: they reach frames {reached} at {rate} Hz"
+        if wanted.shape[1] == 0:
+            break
+        total = np.sum(parts, axis=0, dtype=np.float64) / gain
+        error = np.abs(total - wanted).max(axis=0)
+        if not float(error.max()) <= worst:
+            worst, worst_at = float(error.max()), at + int(error.argmax())
+        at += wanted.shape[1]
+    if worst <= audio.db_to_gain(CLOSURE_LIMIT_DBFS):
+        return None
+    names = ", ".join(stem.name for stem in stems)
+    return (
+        f"{names} miss the mixture by {audio.gain_to_db(worst):.1f} dBFS at {worst_at / rate:.2f} s; "
+        f"expected at most {CLOSURE_LIMIT_DBFS:.0f} dBFS. Is a stem missing, or rescaled?"
+    )
+
+
+class _Rechunked:
+    """A stream of blocks, taken in pieces of a wanted length."""
+
+    def __init__(self, blocks: Iterator[audio.Audio]) -> None:
+        self._blocks = blocks
+        self._held: list[audio.Audio] = []
+
+    def take(self, num_frames: int) -> audio.Audio:
+        """The next [C, num_frames]; shorter only at the end, [1, 0] after it."""
+        while sum(block.shape[1] for block in self._held) < num_frames and (block := next(self._blocks, None)) is not None:
+            self._held.append(block)
+        if not self._held:
+            return np.zeros((1, 0), np.float32)
+        whole = np.concatenate(self._held, axis=1)
+        self._held = [whole[:, num_frames:]] if whole.shape[1] > num_frames else []
+        return whole[:, :num_frames]

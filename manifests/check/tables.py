@@ -1,0 +1,169 @@
+"""Tables by themselves and against one another: readable, not edited, every id known, no artist in two splits, and so on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from manifests import table, written
+from manifests.catalog import artist_key
+from manifests.check.problems import Problem
+from manifests.records import ROW_TYPES, Example, Pair, Record, Track, profile_id, track_id
+from manifests.shards import DATASET
+from manifests.written import Facts
+
+PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
+Rows = dict[str, list[Any]]
+
+
+def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Rows, list[Problem]]:
+    """The rows of the tables that are there, and what is wrong with them as they stand."""
+    rows: Rows = {name: [] for name in ROW_TYPES}
+    problems = []
+    for name, row_type in types.items():
+        path = folder / f"{name}.parquet"
+        if not path.exists():
+            continue
+        try:
+            rows[name] = table.read(path, row_type)
+            as_written = table.is_as_written(path, row_type, rows[name])
+        except (ValueError, OSError) as error:
+            problems.append(Problem(table=name, file=path.name, what=str(error)))
+            continue
+        edited = [row for row in rows[name] if _identity(row) not in (row.id, None)]
+        problems += [
+            Problem(table=name, row_id=row.id, file=path.name, what="the row was edited: its id is not its content's") for row in edited
+        ]
+        if not as_written and not edited:
+            problems.append(Problem(table=name, file=path.name, what="rows were edited, added or removed since the table was written"))
+        seen: set[str] = set()
+        twice = [row.id for row in rows[name] if row.id in seen or seen.add(row.id)]  # type: ignore[func-returns-value]
+        problems += [Problem(table=name, row_id=row_id, file=path.name, what="the same id stands in two rows") for row_id in twice]
+    return rows, problems
+
+
+def _identity(row: Any) -> str | None:
+    """The id that a row's content gives it, or None where the id is another row's: a pair in a dataset has that of its plan."""
+    if isinstance(row, written.WrittenPair):
+        return None
+    return track_id(row.sound, row.references) if isinstance(row, Track) else row.seal_id()
+
+
+def dangling(rows: Rows) -> Iterator[Problem]:
+    """Ids of rows that are in no table."""
+    yield from unknown_ids(rows, "stems", "track_id", ("tracks",))
+    yield from unknown_ids(rows, "estimates", "track_id", ("tracks",))
+    yield from unknown_ids(rows, "estimates", "stem_id", ("stems",))
+    yield from unknown_ids(rows, "features", "track_id", ("tracks",))  # the rows of the profile may be those of another corpus
+    yield from unknown_ids(rows, "features", "stem_id", ("stems",))
+    profile = profile_id(rows["profile"])
+    for row in rows["normalisations"]:
+        if row.profile != profile:
+            yield Problem(table="normalisations", row_id=row.id, what=f"profile {row.profile} is not that of the table profile")
+    yield from unknown_ids(rows, "track_estimates", "track_id", ("tracks",))
+    yield from unknown_ids(rows, "normalisations", "track_id", ("tracks",))
+    yield from unknown_ids(rows, "normalisations", "stem_id", ("stems",))
+    yield from unknown_ids(rows, "pairs", "track_id", ("tracks",))
+    yield from unknown_ids(rows, "examples", "pair_id", ("pairs",))
+    known = {row.id for name in ("tracks", "stems") for row in rows[name]}
+    for pair in rows["pairs"]:
+        sources = {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
+        for source_id in sorted(sources - known):
+            yield Problem(table="pairs", row_id=pair.id, what=f"source {source_id} is neither a stem nor a track")
+
+
+def unknown_ids(rows: Rows, name: str, column: str, tables: Sequence[str]) -> Iterator[Problem]:
+    """Rows of a table whose column names an id that is in none of some tables."""
+    known = {row.id for other in tables for row in rows[other]}
+    for row in rows[name]:
+        if (wanted := getattr(row, column)) not in known:
+            yield Problem(table=name, row_id=row.id, what=f"{column} {wanted} is not in {' or '.join(tables)}")
+
+
+def mixed_splits(rows: Rows) -> Iterator[Problem]:
+    """Artists, and tracks, that are in two splits; sources of a pair that are of another split than it."""
+    splits = {track.id: track.split for track in rows["tracks"]}
+    track_of = {stem.id: stem.track_id for stem in rows["stems"]} | {track.id: track.id for track in rows["tracks"]}
+    for pair in rows["pairs"]:
+        if pair.split != splits.get(pair.track_id, pair.split):
+            yield Problem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its track in {splits[pair.track_id]}")
+        for source_id in dict.fromkeys(branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches):
+            song = track_of.get(source_id, pair.track_id)
+            if song != pair.track_id and pair.split != splits.get(song, pair.split):
+                yield Problem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its source {source_id} in {splits[song]}")
+    artists: dict[str, list[Track]] = defaultdict(list)
+    for track in rows["tracks"]:
+        if track.artist:
+            artists[artist_key(track.artist)].append(track)
+    for tracks in artists.values():
+        if len(found := sorted({track.split for track in tracks})) > 1:
+            published = all(track.source in PUBLISHED_SPLITS for track in tracks)
+            what = f"artist {tracks[0].artist!r} is in {' and '.join(found)}" + (", as the data set was published" if published else "")
+            yield Problem(
+                level="warning" if published else "error", table="tracks", row_id=tracks[0].id, file=tracks[0].audio.path, what=what
+            )
+
+
+def one_split_a_track(pairs: Sequence[Pair]) -> Iterator[Problem]:
+    """Tracks whose pairs are in several splits."""
+    splits: dict[str, str] = {}
+    for pair in pairs:
+        if splits.setdefault(pair.track_id, pair.split) != pair.split:
+            yield Problem(table="pairs", row_id=pair.id, what=f"track {pair.track_id} is in {splits[pair.track_id]} and in {pair.split}")
+
+
+def examples_fit_pairs(rows: Rows) -> Iterator[Problem]:
+    """Signals that are other ones, longer, shorter or at another rate than planned."""
+    pairs = {pair.id: pair for pair in rows["pairs"]}
+    for example in rows["examples"]:
+        if (pair := pairs.get(example.pair_id)) is None:
+            continue
+        planned = [("input", signal.name) for signal in pair.inputs] + [("target", signal.name) for signal in pair.targets]
+        written = [(file.role, file.name) for file in example.signals]
+        if planned != written:
+            yield Problem(table="examples", row_id=example.id, what=f"has the signals {written}; its pair plans {planned}")
+        for file in example.signals:
+            found, wanted = (file.audio.num_frames, file.audio.sample_rate), (pair.num_frames, pair.sample_rate)
+            if found != wanted:
+                what = f"has {found[0]} frames at {found[1]} Hz; its pair plans {wanted[0]} at {wanted[1]} Hz"
+                yield Problem(table="examples", row_id=example.id, file=file.audio.path, what=what)
+
+
+def unsettled(rows: Rows, unrendered: Collection[str] = ()) -> Iterator[Problem]:
+    """Rows of which a later table neither has the result nor says why there is none."""
+    rejected = {row.row_id for row in rows["rejected"]}.union(unrendered)
+    for name, later, column, what in (("tracks", "stems", "track_id", "separated"), ("pairs", "examples", "pair_id", "rendered")):
+        settled = {getattr(row, column) for row in rows[later]} | rejected
+        for row in rows[name] if rows[later] else ():
+            if row.id not in settled:
+                yield Problem(level="warning", table=name, row_id=row.id, what=f"was neither {what} nor rejected; run the build again")
+
+
+def copies(corpus: Path, rows: Rows) -> Iterator[Problem]:
+    """Rows of the dataset's own tables that say otherwise than those of the corpus (its pairs are those that were rendered)."""
+    if not rows["examples"]:
+        return
+    gains_db = {example.pair_id: example.gain_db for example in rows["examples"]}
+    facts = Facts.of(rows["tracks"], rows["stems"], rows["track_estimates"])
+
+    def as_planned(pair: Pair, found: written.WrittenPair) -> bool:
+        return not any(written.differences(pair, gains_db[pair.id], found, facts))
+
+    def as_rendered(example: Example, found: Example) -> bool:
+        return written.of_dataset(example) == found
+
+    planned = [pair for pair in rows["pairs"] if pair.id in gains_db]
+    expected: tuple[tuple[str, list[Any], Callable[[Any, Any], bool]], ...]
+    expected = (("pairs", planned, as_planned), ("examples", rows["examples"], as_rendered))
+    for name, wanted, same in expected:
+        file = f"{DATASET}/{name}.parquet"
+        try:
+            found = table.read(corpus / file, written.ROW_TYPES[name])
+        except (ValueError, OSError) as error:
+            missing = isinstance(error, FileNotFoundError)
+            yield Problem(table=name, file=file, what="is missing; run render again" if missing else str(error))
+            continue
+        if len(found) != len(wanted) or not all(map(same, wanted, found)):
+            yield Problem(table=name, file=file, what=f"holds other rows than the corpus's {name}.parquet; run render again")
