@@ -499,7 +499,8 @@ def tags(path: Path | str) -> dict[str, str]:
             found.update(container.metadata)
     except (av.FFmpegError, OSError, ValueError):
         return {}
-    return {key.lower(): _shortened(value.strip()) for key, value in found.items() if value.strip()}
+    plain = {key: value.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip() for key, value in found.items()}
+    return {key.lower(): _shortened(value) for key, value in plain.items() if value}
 
 
 def _shortened(text: str) -> str:
@@ -539,7 +540,9 @@ def av_open(path: Path) -> Any:
     if what := not_a_file(path):
         raise OSError(errno.EINVAL, f"{what}, not a file", str(path))
     allowed = {"protocol_whitelist": "file", "format_whitelist": AV_FORMATS}
-    return av.open(f"file:{path}", metadata_errors="replace", options=allowed)  # a name may look like an address: "concat:a|b.m4a"
+    # PyAV from version 19 on gives bytes that are no UTF-8 as lone surrogates, which ``tags`` replaces; before it has to be asked.
+    decoding = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    return av.open(f"file:{path}", options=allowed, **decoding)  # a name may look like an address: "concat:a|b.m4a"
 
 
 def _check_readable(path: Path) -> None:

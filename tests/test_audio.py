@@ -317,3 +317,15 @@ def test_mp3_for_browsers_keeps_length_and_sound_and_gives_the_same_bytes(tmp_pa
     assert np.corrcoef(back.ravel(), audio.resample(song, sample_rate, written_rate).ravel())[0, 1] > 0.98
     with pytest.raises(ValueError, match=r"peaks at 1\.5; expected at most full scale"):
         audio.encode_mp3(np.full((1, 100), 1.5, np.float32), 44_100)
+
+
+def test_tags_that_are_no_utf_8_are_text_that_can_be_written(tmp_path):
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs the ffmpeg program")
+    path = tmp_path / "a.m4a"
+    made = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=d=0.2", "-metadata", "title=ABCDEF", str(path)]
+    subprocess.run(made, check=True)
+    path.write_bytes(path.read_bytes().replace(b"ABCDEF", b"A\xe9\xffDEF"))
+    title = audio.tags(path)["title"]
+    assert title.encode("utf-8").decode("utf-8") == title
+    assert (title[0], title[-3:]) == ("A", "DEF")
