@@ -541,7 +541,7 @@ def av_open(path: Path) -> Any:
         raise OSError(errno.EINVAL, f"{what}, not a file", str(path))
     allowed = {"protocol_whitelist": "file", "format_whitelist": AV_FORMATS}
     # PyAV from version 19 on gives bytes that are no UTF-8 as lone surrogates, which ``tags`` replaces; before it has to be asked.
-    decoding = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    decoding: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     return av.open(f"file:{path}", options=allowed, **decoding)  # a name may look like an address: "concat:a|b.m4a"
 
 
