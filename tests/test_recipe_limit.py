@@ -42,7 +42,7 @@ def read(synthetic_song):
 
 
 def test_limited_is_mix_times_gain_and_mix_is_limited_over_gain(read):
-    for one in planned(ceiling_db=-3.0):
+    for one in planned(ceiling_db=-6.0, drive_lufs=[-6.0, 0.0]):
         out = render(one, read)
         assert list(out) == ["limited", "mix", "gain"]
         assert out["gain"].shape == (1, one.num_frames)
