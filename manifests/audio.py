@@ -211,14 +211,19 @@ def load_range(
     to hold them, they may lie in it, until it is used again: new memory for each file costs more than reading it.
     """
     path = Path(path)
-    with path.open("rb", buffering=0) as file:
-        descriptor = file.fileno()
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # without it, to open a pipe is to wait for a writer
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused(f"{path.name} is {not_a_file(path)}, not a sound file")
         head = os.pread(descriptor, len(_wav_header(1, 1, 0)), start_byte)
         if plain := _plain_wav(head):
             found = _plain_frames(descriptor, plain, start_byte + len(head), (start_frame, num_frames), scratch)
         else:
-            wanted = os.fstat(descriptor).st_size - start_byte if num_bytes is None else num_bytes
+            wanted = status.st_size - start_byte if num_bytes is None else num_bytes
             found = _decoded(os.pread(descriptor, wanted, start_byte), path, start_frame, num_frames)
+    finally:
+        os.close(descriptor)
     _check_length(path, found[0], start_frame, num_frames)
     return found
 
