@@ -219,7 +219,7 @@ def test_a_changed_plan_takes_the_examples_it_keeps_from_where_they_are(name, re
     stages.run_plan(corpus)
     summary = stages.run_render(corpus, Workers(1))
     assert summary.done == 0
-    assert summary.notes == ("15 files of examples that are no longer planned were removed",)  # three songs, five signals each
+    assert summary.notes[0] == "15 files of examples that are no longer planned were removed"  # three songs, five signals each
     assert errors(check_corpus(corpus.folder)) == []
     stages.run_plan(corpus)
     before = contents(corpus.dataset)
