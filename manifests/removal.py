@@ -57,14 +57,20 @@ def check_plain(path: Path) -> None:
 
 
 def remove(root: Path, path: Path) -> bool:
-    """Deletes a regular file below a root, and the folders that this empties; False if it is not there, or is reached through a link."""
+    """Deletes a regular file below a root, and the folders that this empties; False if it is not there, or is reached through a link.
+
+    Of a file that is not there the empty folders go, too: a process may have been killed before it came to them.
+    """
     if link_on_the_way(root, path) is not None:
         return False
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return False
         path.unlink()
-    except (FileNotFoundError, NotADirectoryError):
+    except NotADirectoryError:
+        return False
+    except FileNotFoundError:
+        remove_empty(root, path.parent)
         return False
     remove_empty(root, path.parent)
     return True
@@ -75,6 +81,8 @@ def remove_empty(root: Path, folder: Path) -> None:
     while folder != root and folder.is_relative_to(root):
         try:
             folder.rmdir()  # of a link, or of what is not empty, the system refuses it
+        except FileNotFoundError:
+            pass  # those above it may be there
         except OSError:
             return
         folder = folder.parent

@@ -378,3 +378,11 @@ def test_stems_are_not_written_through_a_link_below_the_folder_of_stems(linked, 
     assert summary.rejected == (SONGS if linked == "reference" else 1)
     assert all("is a link: nothing is written or deleted through it" in row.reason for row in corpus.rejected() if row.stage == "separate")
     assert contents(home) == before
+
+
+@pytest.mark.parametrize("left", ["a/b", "a", "a/b/c"])
+def test_the_empty_folders_of_a_file_that_a_killed_process_removed_go_as_well(tmp_path, left):
+    (tmp_path / "root" / left).mkdir(parents=True)
+    (tmp_path / "root" / "other").mkdir()
+    assert not remove(tmp_path / "root", tmp_path / "root" / "a" / "b" / "c" / "x.flac")
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["other"]
