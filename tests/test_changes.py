@@ -15,6 +15,7 @@ ignore = ["*.txt.mp3"]
 model = "bundled"
 input_lufs = -14.0
 [pairs]
+sample_rate = 32_000
 duration_s = 2.0
 [pairs.mix]
 per_track = 3
