@@ -328,6 +328,17 @@ def test_other_tags_names_and_containers_separate_nothing_again(place):
     assert built(place) == 0
 
 
+def test_a_list_that_names_stems_in_another_order_gives_the_rows_in_that_order(place):
+    write_multitrack(place / "songs" / "M", 5)
+    built(place)
+    (place / "songs" / "songs.csv").write_text("path\nM\n")  # stems in the order of their files
+    values = over(VALUES, {"songs": {"folder": str(place / "songs" / "songs.csv")}, "separation": {"model": "one"}})
+    for folder in ("corpus", "fresh"):
+        build(place / folder, values)
+    assert [row.name for row in table.read(place / "corpus" / "stems.parquet", Stem)] == ["bass", "drums", "other", "vocals", "residual"]
+    assert differences(contents(place / "corpus"), contents(place / "fresh")) == []
+
+
 def test_stems_that_are_damaged_are_made_again_and_no_others(place):
     assert built(place) == 3
     first, second, _ = sorted((place / "corpus" / "stems").glob("*/*/drums.flac"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from datagen.config import Config
 from datagen.corpus import Corpus
@@ -31,7 +32,7 @@ from datagen.stages.kept_stems import begin as begin_again
 from datagen.wording import counted
 from manifests import __version__, audio, catalog
 from manifests.check import KEPT_STEMS
-from manifests.records import Record, Refused, Stem, Track, content_id, seal
+from manifests.records import Refused, Stem, Track, content_id, seal
 from manifests.removal import check_way
 from separation.engines import Precision
 from separation.pipeline import Job, OnShare, Outcome
@@ -61,13 +62,20 @@ def run_separate(
     settled = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
     stage = Stage("separate", corpus.folder, "stems", Stem)
     outcome = run_tasks(stage, [task for task in tasks if task.id not in settled], separation.do, separation.tracked(on_progress))
-    made: dict[str, list[Record]] = {task.id: list(settled[task.id].rows) if task.id in settled else [] for task in tasks}
+    made: dict[str, list[Any]] = {task.id: list(settled[task.id].rows) if task.id in settled else [] for task in tasks}
     for row in outcome.rows:
         made[row.task_id].append(row)
-    outcome.rows = [row for rows in made.values() for row in rows]
+    outcome.rows = [row for task in tasks for row in _in_order(task, made[task.id])]
     outcome.rejected += [reject(stage.name, found.task, found.reason) for found in settled.values() if found.reason is not None]
     outcome.skipped += sum(found.reason is None for found in settled.values())
     return finished(corpus, stage, outcome, notes=_unused(corpus, {separation.place(task.payload[0]) for task in tasks}))
+
+
+def _in_order(task: Task, rows: list[Stem]) -> list[Stem]:
+    """The rows of a track's own stems in the order that its row names them in now: a list of songs and a folder may differ in it."""
+    _, own = task.payload
+    order = {name: number for number, name in enumerate(own.stem_names)} if own else {}
+    return sorted(rows, key=lambda row: order.get(row.name, len(order)))
 
 
 def tasks_of(corpus: Corpus, separator: DemucsSeparator, config: Config) -> list[Task]:
