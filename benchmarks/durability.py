@@ -27,8 +27,8 @@ from manifests import durable, table
 from manifests.records import Branch, Example, Pair, Signal, content_id, seal
 
 RATE = 44_100
-RUNS = 5
-EXAMPLES = 100
+RUNS = 3
+EXAMPLES = 60
 SECONDS = 5
 
 
