@@ -94,9 +94,10 @@ class Corpus:
             write_bytes(self.config_path, text.encode())
 
     def restore(self, config: bytes | None) -> None:
-        """Puts the configuration back that was there before, if there was one."""
+        """Puts the configuration back that was there before. If there was none, it goes only where no stage has finished a table."""
         if config is None:
-            self.config_path.unlink(missing_ok=True)
+            if not any(self.folder.glob("*.parquet")):
+                self.config_path.unlink(missing_ok=True)
         else:
             write_bytes(self.config_path, config)
 

@@ -128,3 +128,10 @@ def test_the_version_is_that_of_the_installed_package():
     from importlib.metadata import version
 
     assert stemwright("--version").stdout == f"stemwright {version('stemwright')}\n"
+
+
+def test_a_first_build_that_fails_after_the_catalog_can_be_gone_on_with(tmp_path, songs_folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    corpus = tmp_path / "corpus"
+    failing("build", songs_folder(1), corpus, "--offline", code=1)  # no weights of htdemucs
+    assert "0 done" in stemwright("catalog", songs_folder(1), corpus).stdout
