@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model, model_vali
 from datagen.recipes import RECIPES
 from datagen.rights import RightsConfig
 from datagen.section import ConfigError, Section
-from manifests.audio import LONGEST_S
+from manifests.audio import LONGEST_S, Encoding
 from manifests.catalog import SplitShares
 from separation.quality import Limits
 
@@ -85,7 +85,9 @@ class DatasetConfig(Section):
 
     format: Literal["folder", "webdataset", "huggingface", "musdb"] = "folder"
     encoding: Literal["auto", "flac24", "wav32f"] = Field(
-        "auto", description="auto: flac24, but wav32f for musdb. Float WAV is larger and much faster to read"
+        "auto",
+        description="auto: flac24, but wav32f for musdb and for presets that were published as float (remfx). Float WAV takes peaks above "
+        "full scale without a gain; it is larger and much faster to read",
     )
     shard_mb: float = Field(256.0, gt=0, description="size of a shard of webdataset or huggingface, in 10^6 bytes of sound files")
     shard_examples: int | None = Field(None, gt=0, description="most examples in a shard, whatever their size")
@@ -140,6 +142,15 @@ class Config(Section):
     pairs: PairsConfig = Field(default_factory=PairsConfig)
     rights: RightsConfig = Field(default_factory=RightsConfig)
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the sound files of the dataset are encoded, with "auto" decided."""
+        if self.dataset.encoding != "auto":
+            return self.dataset.encoding
+        sections = [getattr(self.pairs, kind) for kind in RECIPES]
+        as_float = self.dataset.format == "musdb" or any(section.per_track and section.is_float for section in sections)
+        return "wav32f" if as_float else "flac24"
 
     @model_validator(mode="after")
     def _format_suits_the_pairs(self) -> Config:

@@ -81,3 +81,18 @@ def test_every_form_of_a_range_is_kept_as_it_was_written():
 def test_a_relative_model_folder_is_relative_to_its_file(tmp_path):
     (tmp_path / "corpus.toml").write_text("[separation]\nmodel_folder = 'models'\n")
     assert read(tmp_path / "corpus.toml").separation.model_folder == str(tmp_path / "models")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("", "flac24"),
+        ('[pairs.removal]\npreset = "remfx-5-1"', "wav32f"),
+        ('[pairs.removal]\npreset = "remfx"\nper_track = 0', "flac24"),
+        ('[pairs.removal]\npreset = "remfx"\n[dataset]\nencoding = "flac24"', "flac24"),
+        ('[pairs.removal]\npreset = "wide"', "flac24"),
+        ('[pairs.mix]\ntarget = "sum"\n[pairs.removal]\nper_track = 0\n[dataset]\nformat = "musdb"', "wav32f"),
+    ],
+)
+def test_what_was_published_as_float_is_written_as_float_unless_the_encoding_is_given(text: str, encoding: str) -> None:
+    assert parse(text).encoding == encoding

@@ -53,6 +53,11 @@ class RecipeConfig(Section):
         return None
 
     @property
+    def is_float(self) -> bool:
+        """Whether the section's preset was published as float files, in which no peak is too high and no example needs a gain."""
+        return False
+
+    @property
     def needs_normalisations(self) -> bool:
         """Whether the recipe, so configured, reads ``Material.normalisations``: then the estimate stage writes that table."""
         return False

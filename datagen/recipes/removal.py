@@ -114,6 +114,11 @@ class Config(RecipeConfig):
         """The excerpts that the preset was published with."""
         return remfx.SHAPE if self.preset in remfx.PRESETS else None
 
+    @property
+    def is_float(self) -> bool:
+        """Whether the preset is RemFX's, whose files are 32-bit float."""
+        return self.preset in remfx.PRESETS
+
     @model_validator(mode="after")
     def _known_effects(self) -> Config:
         for effect in self.all_effects:

@@ -42,7 +42,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
     pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
     audio.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
-    writer = writer_of(config.dataset, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
+    writer = writer_of(config, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
     present = Present(corpus.folder)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)

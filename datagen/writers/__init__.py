@@ -13,7 +13,7 @@ Conventions
     The row of an example calls each signal ``dataset/<split>/<kind>/<pair id>/<role>_<name>.flac``. A format with shards packs these files
     in ``finish`` and removes them; ``manifests.shards`` finds them again. So a changed format packs anew and renders nothing anew.
     A peak that 24 bits cannot hold takes one gain for all signals of the example, a whole number of hundredths of a dB, kept in its row.
-    A signal that is a gain curve is always 32-bit float, and takes no gain.
+    A signal that is a gain curve is always 32-bit float, and takes no gain. Float files take peaks as they are: no gain there.
     Under a final name stands a whole file or none: each is written beside it and renamed.
 """
 
@@ -29,7 +29,7 @@ from datagen.writers.musdb import MusdbWriter, title_of
 from datagen.writers.webdataset import WebDatasetWriter
 
 if TYPE_CHECKING:
-    from datagen.config import DatasetConfig
+    from datagen.config import Config
     from manifests.records import Track
 
 __all__ = ["DATASET", "WRITERS", "DatasetWriter", "FolderWriter", "HuggingFaceWriter", "MusdbWriter", "WebDatasetWriter", "writer_of"]
@@ -42,11 +42,11 @@ WRITERS: dict[str, Callable[..., DatasetWriter]] = {
 }
 
 
-def writer_of(section: DatasetConfig, tracks: Iterable[Track] = ()) -> DatasetWriter:
-    """The writer that a section ``[dataset]`` asks for. ``tracks`` give the folders of the MUSDB layout their names."""
+def writer_of(config: Config, tracks: Iterable[Track] = ()) -> DatasetWriter:
+    """The writer that a configuration asks for. ``tracks`` give the folders of the MUSDB layout their names."""
+    section, encoding = config.dataset, config.encoding
     if section.format == "musdb":
-        return MusdbWriter("wav32f", {track.id: title_of(track) for track in tracks})
-    encoding = "flac24" if section.encoding == "auto" else section.encoding
+        return MusdbWriter(encoding, {track.id: title_of(track) for track in tracks})
     if section.format == "folder":
         return FolderWriter(encoding)
     return WRITERS[section.format](encoding, shard_mb=section.shard_mb, shard_examples=section.shard_examples)
