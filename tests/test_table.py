@@ -107,12 +107,14 @@ stem_features = st.builds(
     features=st.none() | features,
     simulated=st.lists(st.builds(Simulated, use=uses, amount=numbers, dynamics=st.lists(numbers, max_size=3)), max_size=2),
 )
+sounds = st.just("c" * 64)
 rows = {
     "tracks": st.builds(
         Track,
         id=st.just(ID),
         task_id=st.just(ID),
         audio=audio_files,
+        sound=sounds,
         title=texts,
         artist=st.none() | texts,
         album=st.none() | texts,
@@ -120,7 +122,7 @@ rows = {
         source=st.just("folder"),
         split=st.sampled_from(["train", "valid", "test"]),
         peak_dbfs=numbers,
-        references=st.lists(st.builds(ReferenceStem, name=names, audio=audio_files), max_size=2),
+        references=st.lists(st.builds(ReferenceStem, name=names, audio=audio_files, sound=sounds), max_size=2),
         notes=st.lists(texts, max_size=2),
     ),
     "stems": st.builds(
