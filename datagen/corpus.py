@@ -12,7 +12,6 @@ from datagen.config import Config
 from datagen.runner import UNUSED
 from datagen.usage import UsageError
 from manifests import durable, table
-from manifests.audio import write_bytes
 from manifests.catalog import songs_root
 from manifests.locks import LockedError, NoLocksError, locked
 from manifests.records import Record, Refused, Rejected
@@ -91,7 +90,7 @@ class Corpus:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = configuration.to_toml(config)
         if not self.config_path.exists() or self.config_path.read_text(encoding="utf-8") != text:
-            write_bytes(self.config_path, text.encode())
+            durable.write_bytes(self.config_path, text.encode())
 
     def restore(self, config: bytes | None) -> None:
         """Puts the configuration back that was there before. If there was none, it goes only where no stage has finished a table."""
@@ -99,7 +98,7 @@ class Corpus:
             if not any(self.folder.glob("*.parquet")):
                 self.config_path.unlink(missing_ok=True)
         else:
-            write_bytes(self.config_path, config)
+            durable.write_bytes(self.config_path, config)
 
     def table(self, name: str) -> Path:
         """Path of a finished table, by the name it has in ``ROW_TYPES``."""

@@ -172,7 +172,7 @@ def nearly_known(name: str, *, model_folder: Path | str | None = None) -> str | 
         return None
     known = [path.stem for folder in _folders(BUNDLED, model_folder) for path in sorted(folder.glob("*.yaml"))]
     known += [] if model_folder is not None else [BUNDLED, *PUBLISHED]
-    if name in known or (model_folder is None and _cached_folder(name) is not None):
+    if name in known or (model_folder is None and hub.cached_folder(name) is not None):
         return None
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
     return nearest[0] if nearest else None
@@ -432,7 +432,7 @@ def available(*, model_folder: Path | str | None = None) -> list[Listed]:
 
 def _listed(name: str, model_folder: Path | str | None) -> Listed:
     found = None
-    for folder in [*_folders(name, model_folder), _cached_folder(name)]:
+    for folder in [*_folders(name, model_folder), hub.cached_folder(name)]:
         try:
             found = found or (read_folder(folder, name, trust_pickle=True) if folder else None)
         except ModelError:
@@ -442,11 +442,3 @@ def _listed(name: str, model_folder: Path | str | None) -> Listed:
         return Listed(name, found.header.stem_names if found.header else (), len(found.members), round(size, 1), found.folder)
     stems, count, size_mb = PUBLISHED.get(name, ((), 0, None))
     return Listed(name, stems, count, size_mb, None)
-
-
-def _cached_folder(name: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    repo, plain = hub.repository(name)
-    path = try_to_load_from_cache(repo, f"{plain}.yaml")
-    return Path(path).parent if isinstance(path, str) else None

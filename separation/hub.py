@@ -75,6 +75,15 @@ def download(name: str, tried: list[str], *, offline: bool, read: Callable[[Path
     return definition.parent
 
 
+def cached_folder(name: str) -> Path | None:
+    """The folder of the hub's cache that holds a model's definition; None if it was never fetched. Sends no request."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repo, plain = repository(name)
+    path = try_to_load_from_cache(repo, f"{plain}.yaml")
+    return Path(path).parent if isinstance(path, str) else None
+
+
 def sums_of(folder: Path) -> Path | None:
     """Where the first checksums of a folder of the hub's cache are written down: beside ``snapshots/REVISION``. None of other folders."""
     return folder.parents[1] / SUMS_FILE if folder.parent.name == "snapshots" else None

@@ -41,8 +41,8 @@ from datagen.writers import DatasetWriter, writer_of
 from datagen.writers.base import Present
 from datagen.writers.cleaning import forget_begun, noting
 from manifests import __version__, identity, sketch, table
-from manifests.audio import Writer, blocks, file_sha256, remove_leftovers, write_bytes
-from manifests.durable import make_folder
+from manifests.audio import Writer, blocks, file_sha256, remove_leftovers
+from manifests.durable import make_folder, write_bytes
 from manifests.records import AudioFile, Example, Pair, Refused, Rejected, Stem, Track, seal, track_id
 from manifests.removal import check_way
 from separation.checkpoints import ModelError

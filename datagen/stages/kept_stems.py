@@ -21,9 +21,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from manifests.audio import write_bytes
 from manifests.check import KEPT_STEMS
-from manifests.durable import sync_folder
+from manifests.durable import sync_folder, write_bytes
 from manifests.records import Id, Record, Stem, content_id
 from separation.quality import Figures
 

@@ -24,7 +24,7 @@ from datagen.effects import EFFECTS
 from datagen.effects.setting import fields
 from datagen.licences import normalise
 from manifests import table
-from manifests.audio import write_bytes
+from manifests.durable import write_bytes
 from manifests.records import EffectUse, Example, Pair, Split, Stem, Track
 from manifests.shards import DATASET
 
