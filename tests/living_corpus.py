@@ -102,8 +102,8 @@ def song_parts(seed: int, num_channels: int = 2) -> dict[str, np.ndarray]:
 
 
 def write_song(path: Path, seed: int, tags: dict[str, str]) -> None:
-    """Writes a song's mixture; the odd ones are mono. The same arguments give the same bytes."""
-    write_sound(path, song_parts(seed, 1 + seed % 2)["mixture"], tags)
+    """Writes a song's mixture; the odd ones are mono, those from 3 on are shorter. The same arguments give the same bytes."""
+    write_sound(path, song_parts(seed, 1 + seed % 2)["mixture"][:, : RATE * 9 // 10 if seed >= 3 else None], tags)
 
 
 def write_multitrack(folder: Path, seed: int) -> None:

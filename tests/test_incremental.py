@@ -267,12 +267,22 @@ class LivingCorpus(RuleBasedStateMachine):
             LivingCorpus.refused += 1
             self.refusal = str(expected)
         else:
-            build(self.corpus, values)
-            found = differences(contents(self.corpus), contents(fresh))
-            assert found == [], f"these differ: {found}"
-            LivingCorpus.builds += 1
+            if self.would_lose_every_track(fresh):
+                with pytest.raises(UsageError, match="The corpus stays as it was"):
+                    build(self.corpus, values)
+                LivingCorpus.refused += 1
+            else:
+                build(self.corpus, values)
+                found = differences(contents(self.corpus), contents(fresh))
+                assert found == [], f"these differ: {found}"
+                LivingCorpus.builds += 1
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+
+    def would_lose_every_track(self, fresh: Path) -> bool:
+        """Whether a corpus that has tracks would be left with none: it asks to be shown the right folder, and stays as it is."""
+        here, there = (table.column(folder / "tracks.parquet", "id") for folder in (self.corpus, fresh))
+        return bool(here) and not there
 
     def check_invariants(self, *arguments: Any, **options: Any) -> None:  # called after every step
         LivingCorpus.steps += 1
@@ -382,7 +392,7 @@ def test_stems_of_the_first_layout_are_named_once(place):
     (place / "corpus" / "stems" / track / KEPT_STEMS).unlink()
     corpus = Corpus(place / "corpus")
     (note,) = run_separate(corpus).notes
-    assert note.startswith("1 folders in stems/ are in the layout of version 0.1")
+    assert note.startswith("1 folder in stems/ of version 0.1, not used any more")
     (problem,) = [problem for problem in check_corpus(corpus.folder, place / "songs") if problem.table == ""]
     assert (problem.level, problem.what.partition(" are ")[0]) == ("warning", "stems in 1 folders")
 
