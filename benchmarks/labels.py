@@ -38,8 +38,8 @@ from datagen.render import Sources, render
 from datagen.runner import Workers
 from manifests import audio, shards, table
 from manifests.audio import db_to_gain
+from manifests.dataset_rows import WrittenPair
 from manifests.records import Example, Stem
-from manifests.written import WrittenPair
 
 RATE = 44_100
 HOT = 2.0  # songs above full scale, as float WAV may be

@@ -35,8 +35,8 @@ from datagen.corpus import Corpus
 from datagen.runner import Workers
 from datagen.sharing.export import Exported, Fingerprint, SketchRow, export
 from datagen.sharing.known_songs import aligned, measure_copy
+from datagen.sharing.reading import opened
 from datagen.sharing.rebuild import Options, Rebuild, Rebuilt
-from datagen.sharing.recipes import opened
 from datagen.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
 from manifests import audio, fingerprint
 from manifests.records import Track

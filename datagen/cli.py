@@ -41,7 +41,7 @@ from datagen.verbs.options import (
     absolute,
 )
 from datagen.verbs.running import Asked, Separating, close, corpus_of, one_stage, run_stages, shared_out
-from datagen.verbs.terminal import Terminal, heed_termination, was_stopped
+from datagen.verbs.terminal import Terminal, handle_termination, was_stopped
 from datagen.visible import visible
 from manifests.durable import sentence
 
@@ -246,7 +246,7 @@ app.add_typer(listening.models_app, name="models")
 
 def main() -> None:
     """Runs the command line; turns what went wrong, and what stopped it, into a line and an exit code."""
-    heed_termination()
+    handle_termination()
     try:
         app()
     except SystemExit as left:

@@ -13,9 +13,9 @@ from datagen.runner import UNUSED
 from datagen.usage import UsageError
 from manifests import durable, table
 from manifests.catalog import songs_root
+from manifests.deletion import check_plain
 from manifests.locks import LockedError, NoLocksError, locked
 from manifests.records import Record, Refused, Rejected
-from manifests.removal import check_plain
 from manifests.shards import DATASET
 
 R = TypeVar("R", bound=Record)

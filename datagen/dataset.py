@@ -35,9 +35,9 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from datagen.labels import Vocabulary
 from manifests import table
 from manifests.audio import Audio
+from manifests.dataset_rows import WrittenPair
 from manifests.records import EffectUse, Example, Signal, SignalFile, Split
 from manifests.shards import Places
-from manifests.written import WrittenPair
 
 REACHED_DB = 20.0  # what was left as it is lies 40 dB below the level that was asked for
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.processes import Lost, in_processes
-from manifests import durable, removal, table
+from manifests import deletion, durable, table
 from manifests.audio import has_size
 from manifests.records import AudioFile, Record, Refused, Rejected, seal
 
@@ -142,7 +142,7 @@ def finish(stage: Stage, rows: Sequence[Record], *, made_from: str = "") -> None
     """Writes the finished table, unless it already holds these rows, and removes the journal."""
     table.replace(stage.folder / f"{stage.table}.parquet", rows, stage.record_type, made_from=made_from)
     (stage.folder / f"{stage.table}.jsonl.part").unlink(missing_ok=True)
-    removal.remove(stage.folder, stage.folder / UNUSED / f"{stage.table}.parquet")
+    deletion.remove(stage.folder, stage.folder / UNUSED / f"{stage.table}.parquet")
 
 
 def reject(stage: str, task: Task, reason: str) -> Rejected:

@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from manifests import audio
-from manifests.identity import Listener
+from manifests.identity import IdentityHash
 from manifests.listing import KINDS, Candidate, Found, artist_and_title, find, matches, songs_root
 from manifests.names import inside
 from manifests.records import AudioFile, Record, ReferenceStem, Refused, Split, Track, content_id, track_id
@@ -173,13 +173,13 @@ def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSu
     if info.num_channels > 2:
         raise Refused(f"{info.num_channels} channels; expected mono or stereo. Fold it down to stereo first")
     audio.check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
-    num_frames, peak, listener = 0, 0.0, Listener(place, stream, info)
+    num_frames, peak, hasher = 0, 0.0, IdentityHash(place, stream, info)
     for block in audio.blocks(place, BLOCK_FRAMES, stream=stream):
         block_peak = float(np.abs(block).max(initial=0.0))
         if not np.isfinite(block_peak):
             first = num_frames + int(np.argmin(np.isfinite(block).all(axis=0)))
             raise Refused(f"holds NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")
-        listener.add(block)
+        hasher.add(block)
         num_frames, peak = num_frames + block.shape[1], max(peak, block_peak)
         audio.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may not know, or say less
     if missing := missing_frames(place, info, num_frames):
@@ -197,7 +197,7 @@ def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSu
         sha256=audio.file_sha256(place) if sums[path].startswith(UNREADABLE) else sums[path],
         stream=stream,
     )
-    return measured, listener.identity(), audio.gain_to_db(peak), _notes(info, audio.gain_to_db(peak))
+    return measured, hasher.identity(), audio.gain_to_db(peak), _notes(info, audio.gain_to_db(peak))
 
 
 def _notes(info: audio.AudioInfo, peak_dbfs: float) -> list[str]:

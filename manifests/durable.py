@@ -141,11 +141,11 @@ def put(temporary: Path, path: Path) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file by rename, so that a full disk or a kill leaves no half file under its name."""
-    with Together() as files:
+    with FileGroup() as files:
         files.write(path, data)
 
 
-class Together:
+class FileGroup:
     """Files that are finished together: a context manager at whose end all of them are in their places, each folder synced once.
 
     An error before the end leaves none of them. A kill at the end can leave some: whoever counts them as one commits them by a row.
@@ -154,7 +154,7 @@ class Together:
     def __init__(self) -> None:
         self._written: list[tuple[Path, Path]] = []
 
-    def __enter__(self) -> Together:
+    def __enter__(self) -> FileGroup:
         return self
 
     def write(self, path: Path, data: bytes) -> None:

@@ -34,7 +34,7 @@ MP3_MARK_WITHIN = 64  # bytes from the start of a frame: side information is at 
 OPUS_GAIN = slice(16, 18)  # of the header OpusHead, Q7.8 dB
 
 
-class Listener:
+class IdentityHash:
     """Takes a stream's blocks as they are decoded, [C, t] each, and gives its identity at the end."""
 
     def __init__(self, path: Path, stream: int, info: AudioInfo) -> None:
@@ -66,10 +66,10 @@ class Listener:
 
 def of_file(path: Path, *, stream: int = 0) -> str:
     """The identity of a sound file; decodes it. Raises Refused as ``audio.blocks`` does."""
-    listener = Listener(path, stream, probe(path, stream=stream))
+    hasher = IdentityHash(path, stream, probe(path, stream=stream))
     for block in blocks(path, BLOCK_FRAMES, stream=stream):
-        listener.add(block)
-    return listener.identity()
+        hasher.add(block)
+    return hasher.identity()
 
 
 def _codec(path: Path, stream: int) -> str:

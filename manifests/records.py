@@ -9,7 +9,7 @@ Conventions
     ``id`` is over the row as it came out (``seal``), so that an edited row gives itself away. A track's is over its sound alone:
     a renamed, retagged or re-wrapped file keeps its id, and two copies of one recording share it.
     Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder; in the tables of
-    a dataset, which has to be complete by itself (``manifests.written``), to the dataset folder.
+    a dataset, which has to be complete by itself (``manifests.dataset_rows``), to the dataset folder.
     A level that does not exist (silence) is ``None``, never a very low number.
 """
 

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 from pydantic import TypeAdapter, ValidationError
 
 from manifests import durable
+from manifests.deletion import check_plain
 from manifests.records import Record
-from manifests.removal import check_plain
 
 if TYPE_CHECKING:
     import pandas

@@ -116,7 +116,7 @@ class TorchEngine:
 
     def __init__(self, network: torch.nn.Module, kept: Sequence[int], *, device: str = "cpu", precision: Precision = "fp32") -> None:
         self._network = network.to(device).eval()
-        hybrid.heed_real_signals(network)
+        hybrid.zero_imaginary_dc(network)
         self._kept = list(kept)
         # Other devices lack complex numbers or part of the transforms; Demucs's own forward pass knows how to go around that.
         split = device.split(":")[0] in ("cpu", "cuda") and hybrid.can_be_split(network)

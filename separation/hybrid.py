@@ -94,7 +94,7 @@ def _inverse(network: Any, level: tuple[torch.Tensor, torch.Tensor], spectrum: t
     return sums.flatten(-2)[..., start : start + length]
 
 
-def heed_real_signals(network: Any) -> None:
+def zero_imaginary_dc(network: Any) -> None:
     """Makes the network's own inverse spectrogram leave out what no real signal has, as ours does; one without spectra stays as it is."""
     import torch
 

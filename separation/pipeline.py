@@ -161,14 +161,14 @@ class _Passage:
     done_frames: int = 0
 
 
-Outcome = SeparatedFile | Exception  # of one job: its files, or what went wrong with it
+JobOutcome = SeparatedFile | Exception  # of one job: its files, or what went wrong with it
 
 
 class _NetworksFailedError(Exception):
     """The networks failed on a batch; the cause says how."""
 
 
-def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, Outcome]]:
+def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, JobOutcome]]:
     """Separates files in a pipeline and yields each as it comes to its end."""
     separator.load()  # before a job is taken: a model that cannot be loaded must leave what was there
     with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(2) as encoder:
@@ -190,7 +190,7 @@ class _Pipeline:
         self._finishing: list[tuple[_Passage, Future[SeparatedFile]]] = []
         self._failed: list[tuple[Job, Exception]] = []
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, JobOutcome]]:
         """Drives all jobs to their ends."""
         self._jobs = iter(jobs)
         again: list[Job] = []
@@ -219,7 +219,7 @@ class _Pipeline:
         self._open.clear()
         return jobs
 
-    def _stream(self) -> Iterator[tuple[Job, Outcome]]:
+    def _stream(self) -> Iterator[tuple[Job, JobOutcome]]:
         batch_size = self._separator.batch_size
         for session, stems in schedule.run(self._sessions(), self._forward, batch_size=batch_size):
             passage = next(passage for passage in self._open if passage.session is session)
@@ -310,7 +310,7 @@ class _Pipeline:
             return
         self._finishing.append((passage, self._encoder.submit(passage.folder.finish)))
 
-    def _ended(self, allowed: int) -> Iterator[tuple[Job, Outcome]]:
+    def _ended(self, allowed: int) -> Iterator[tuple[Job, JobOutcome]]:
         """Yields what has ended; waits until at most ``allowed`` tracks are still being encoded."""
         yield from self._failed
         self._failed.clear()

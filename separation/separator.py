@@ -29,7 +29,7 @@ from manifests.folders import cache_folder
 from manifests.records import Refused
 from separation import checkpoints, schedule
 from separation.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
-from separation.pipeline import BLOCK_FRAMES, Held, Job, Mixture, OnShare, Outcome, checked_blocks, run_jobs
+from separation.pipeline import BLOCK_FRAMES, Held, Job, JobOutcome, Mixture, OnShare, checked_blocks, run_jobs
 from separation.precision import Trial, bf16_is_better, error_db, probe_signal, processor_has_bf16
 from separation.stem_files import SeparatedFile, StemFolder
 
@@ -291,7 +291,7 @@ class DemucsSeparator:
             raise result
         return result
 
-    def separate_files(self, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, Outcome]]:
+    def separate_files(self, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, JobOutcome]]:
         """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
         track share a batch with the first of the next. A file that cannot be separated is yielded with the error that says why; all in the
         order in which they come to an end. ``on_share(job, share)`` is told after each segment how much of a file is done."""

@@ -215,7 +215,7 @@ def clear_work(out_folder: Path) -> None:
 
 
 def clear_all_work(stems: Path) -> None:
-    """Removes what killed processes left below the folder of all stems; links below it are not followed (``manifests.removal``)."""
+    """Removes what killed processes left below the folder of all stems; links below it are not followed (``manifests.deletion``)."""
     for place, folders, _ in os.walk(stems):
         if WORK_FOLDER in folders:
             clear_work(Path(place))

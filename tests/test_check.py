@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import STEM_NAMES, make_song, write_song_file
 
-from datagen.writers.rows import written_pair
+from datagen.writers.as_written import written_pair
 from manifests import audio, catalog, table
 from manifests.check import CLOSURE_LIMIT_DBFS, Problem, check_corpus, check_dataset, errors
+from manifests.dataset_rows import Facts, WrittenPair, of_dataset
 from manifests.records import (
     RESIDUAL,
     ROW_TYPES,
@@ -30,7 +31,6 @@ from manifests.records import (
     content_id,
     seal,
 )
-from manifests.written import Facts, WrittenPair, of_dataset
 
 TASK = content_id("task")
 FRAMES = 22_050

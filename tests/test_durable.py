@@ -51,7 +51,7 @@ def test_a_sound_file_written_in_blocks_is_synced_before_its_rename_and_its_fold
 
 @on_linux
 def test_files_that_belong_together_sync_their_folder_once_and_after_all_renames(tmp_path, events):
-    with durable.Together() as files:
+    with durable.FileGroup() as files:
         for name in "abc":
             files.write(tmp_path / name, name.encode())
     assert [what for what, _ in events] == ["sync"] * 3 + ["rename"] * 3 + ["sync"]
@@ -60,7 +60,7 @@ def test_files_that_belong_together_sync_their_folder_once_and_after_all_renames
 
 def test_of_files_that_belong_together_an_error_leaves_none(tmp_path):
     def fails():
-        with durable.Together() as files:
+        with durable.FileGroup() as files:
             files.write(tmp_path / "a", b"a")
             raise KeyboardInterrupt
 

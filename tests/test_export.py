@@ -14,8 +14,8 @@ from datagen.cli import app
 from datagen.config import check, to_toml
 from datagen.corpus import Corpus, CorpusError
 from datagen.runner import Workers
-from datagen.sharing.export import MANIFEST, TYPES, Fingerprint, SketchRow, export, nobodys
-from datagen.sharing.recipes import opened
+from datagen.sharing.export import MANIFEST, TYPES, Fingerprint, SketchRow, export, without_local_paths
+from datagen.sharing.reading import opened
 from manifests import durable, table
 from manifests.records import Estimate, Example, Pair, Stem, Track
 
@@ -77,8 +77,8 @@ def test_nothing_says_where_anybody_keeps_songs(place, recipes):
 def test_a_configuration_loses_every_place(path):
     config = check({"songs": {"folder": path}, "separation": {"model_folder": path}, "seed": 3}, where="a test")
     assert "someone" in to_toml(config)
-    assert "someone" not in to_toml(nobodys(config))
-    assert nobodys(config).seed == 3
+    assert "someone" not in to_toml(without_local_paths(config))
+    assert without_local_paths(config).seed == 3
 
 
 def test_a_song_takes_kilobytes(place, recipes):

@@ -79,7 +79,7 @@ def test_it_does_not_matter_in_which_blocks_a_file_is_read(tmp_path_factory, len
     path = tmp_path_factory.mktemp("blocks") / "a.wav"
     sound = np.random.default_rng(sum(lengths)).integers(-999, 999, (2, sum(lengths))).astype(np.float32) / 2**15
     written(path, sound, "PCM_16")
-    listener = identity.Listener(path, 0, audio.probe(path))
+    listener = identity.IdentityHash(path, 0, audio.probe(path))
     for stop in np.cumsum(lengths):
         listener.add(sound[:, :stop][:, listener._num_frames :])
     assert listener.identity() == identity.of_file(path)

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from datagen.cli import app
 from datagen.corpus import Corpus
+from datagen.sharing.reading import opened
 from datagen.sharing.rebuild import Options, Rebuild
-from datagen.sharing.recipes import opened
 from manifests import table
 from manifests.audio import load
 from manifests.records import Example, Pair, Rejected, Stem, Track

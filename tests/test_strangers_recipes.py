@@ -17,10 +17,10 @@ from datagen import stages
 from datagen.config import check
 from datagen.corpus import Corpus, CorpusError
 from datagen.runner import Workers
-from datagen.sharing import recipes as reading
+from datagen.sharing import reading
 from datagen.sharing.export import export
+from datagen.sharing.reading import KNOWN, opened
 from datagen.sharing.rebuild import Options, Rebuild
-from datagen.sharing.recipes import KNOWN, opened
 from manifests import table
 from manifests.records import Example, Pair
 

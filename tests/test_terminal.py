@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from datagen.verbs.terminal import STOPPING, Terminal, heed_termination
+from datagen.verbs.terminal import STOPPING, Terminal, handle_termination
 
 
 def swallowed_ctrl_c():
@@ -51,7 +51,7 @@ def test_termination_stops_as_ctrl_c_does_unless_it_is_ignored():
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
-        heed_termination()
+        handle_termination()
         with pytest.raises(KeyboardInterrupt), Terminal(as_json=True).progress("stage"):
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGHUP)

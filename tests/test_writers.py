@@ -25,8 +25,8 @@ from datagen.writers.packing import Loose
 from manifests import shards, table
 from manifests.audio import load
 from manifests.check import check_corpus, check_dataset, errors
+from manifests.dataset_rows import WrittenPair
 from manifests.records import Example, Pair, Refused, Shard, Signal, Stem, Track
-from manifests.written import WrittenPair
 
 ONE = "0" * 16
 SHARDED = ("webdataset", "huggingface")

@@ -24,11 +24,11 @@ from datagen.render import Sources, render
 from datagen.report.charts import fixed, number, waveform
 from datagen.report.rows import Rows, duration, ordered, signals
 from datagen.report.settings import BUS, uses, written
-from datagen.writers.rows import written_pair
+from datagen.writers.as_written import written_pair
 from manifests.audio import Audio, db_to_gain, encode_mp3, gain_to_db
+from manifests.dataset_rows import Facts
 from manifests.records import Example, Pair, Refused
 from manifests.shards import Places, in_dataset
-from manifests.written import Facts
 from separation.loudness import integrated_loudness
 
 SECONDS = 5.0

@@ -148,7 +148,7 @@ def _resolved(out: Path) -> Path:
 
 def _write_tables(corpus: Corpus, rows: dict[str, list[Any]], folder: Path) -> tuple[str, ...]:
     """Writes everything without sound; returns what there is to say about the model."""
-    write_bytes(folder / "config.toml", configuration.to_toml(nobodys(corpus.config)).encode())
+    write_bytes(folder / "config.toml", configuration.to_toml(without_local_paths(corpus.config)).encode())
     for name, found in rows.items():
         table.write(folder / f"{name}.parquet", found, TYPES[name], made_from=table.made_from(corpus.table(name)) or "")
     identity, said = _model(corpus, rows["tracks"], rows["stems"])
@@ -181,7 +181,7 @@ def _check_place(corpus: Corpus, out: Path, *, audio: bool) -> None:
         raise CorpusError(f"{out} is another file; give a new name")
 
 
-def nobodys(config: Config) -> Config:
+def without_local_paths(config: Config) -> Config:
     """The configuration without places on somebody's disk: those of songs, models and profiles, whichever keys name them."""
     values = configuration.plain(config)
     values["songs"]["folder"] = "."

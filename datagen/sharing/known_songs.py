@@ -20,7 +20,7 @@ import numpy as np
 
 from datagen.corpus import CorpusError
 from datagen.sharing.export import Fingerprint, SketchRow
-from datagen.sharing.recipes import Recipes
+from datagen.sharing.reading import Recipes
 from manifests import fingerprint, sketch
 from manifests.audio import Audio, blocks, file_sha256, gain_to_db, probe, tags
 from manifests.catalog import find, songs_root

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from datagen.usage import UsageError
-from manifests import durable, removal
+from manifests import deletion, durable
 
 NEW, OLD = "new", "old"
 
@@ -85,7 +85,7 @@ def copy_synced(source: Path, target: Path, paths: Collection[str]) -> None:
     """Copies files below a folder, as far as they are there, so that all of them are on the disk at the end; none through a link."""
     folders = {target}
     for path in sorted(paths):
-        if removal.link_on_the_way(source, source / path) or not (source / path).is_file():
+        if deletion.link_on_the_way(source, source / path) or not (source / path).is_file():
             continue
         folders.add((target / path).parent)
         durable.make_folder((target / path).parent)

@@ -34,7 +34,7 @@ from datagen.runner import OnProgress, Stage, Task, Workers, finish, shared
 from datagen.runner import run as run_tasks
 from datagen.sharing.export import BLOCK_FRAMES, OF_SEPARATION, TYPES, Fingerprint, SketchRow
 from datagen.sharing.known_songs import Copy, Source, aligned, decibels, find_sources
-from datagen.sharing.recipes import Recipes
+from datagen.sharing.reading import Recipes
 from datagen.stages import run_separate, separator_of
 from datagen.stages.rendering import unrendered
 from datagen.writers import DatasetWriter, writer_of
@@ -42,9 +42,9 @@ from datagen.writers.base import Present
 from datagen.writers.cleaning import forget_begun, noting
 from manifests import __version__, identity, sketch, table
 from manifests.audio import Writer, blocks, file_sha256, remove_leftovers
+from manifests.deletion import check_way
 from manifests.durable import make_folder, write_bytes
 from manifests.records import AudioFile, Example, Pair, Refused, Rejected, Stem, Track, seal, track_id
-from manifests.removal import check_way
 from separation.checkpoints import ModelError
 from separation.engines import Precision, has_openvino
 

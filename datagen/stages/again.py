@@ -7,8 +7,8 @@ Conventions
 
 from __future__ import annotations
 
-from datagen.changes import differences
 from datagen.config import Config
+from datagen.config_changes import differences
 from datagen.corpus import Corpus
 from datagen.stages.kept_stems import STEMS
 from datagen.stages.separating import Separation, separator_of, tasks_of

@@ -17,8 +17,8 @@ from datagen.runner import OnProgress, Outcome, Stage, Task, Workers, finish, sh
 from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, by_track_of
 from manifests import table
+from manifests.deletion import check_way
 from manifests.records import Estimate, Normalisation, Stem, StemFeatures, Track, TrackEstimate
-from manifests.removal import check_way
 
 if TYPE_CHECKING:
     from datagen.blind import ProfileFile

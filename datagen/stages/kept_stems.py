@@ -56,8 +56,8 @@ def read(place: Path, task_id: str) -> Kept | None:
     return kept if kept.task_id == task_id else None
 
 
-def begin(place: Path) -> None:
-    """To be called before the stems in a track's folder are written again."""
+def invalidate(place: Path) -> None:
+    """Removes the row file of a track's stems, before they are written again."""
     if (place / KEPT_STEMS).exists():
         (place / KEPT_STEMS).unlink()
         sync_folder(place)

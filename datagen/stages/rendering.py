@@ -19,8 +19,8 @@ from datagen.writers import DatasetWriter, writer_of
 from datagen.writers.base import Present
 from datagen.writers.cleaning import forget_begun, is_begun, noting
 from manifests import __version__, audio, shards, table
+from manifests.deletion import check_way, foreign_files
 from manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, content_id
-from manifests.removal import check_way, somebodys
 
 
 def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
@@ -85,7 +85,7 @@ def _check_folders(dataset: Path, pairs: Sequence[Pair]) -> None:
 def _of_others(dataset: Path, examples: Sequence[Example]) -> tuple[str, ...]:
     """What a person should know about files in the dataset folder that are not of our making."""
     sounds = (shards.in_dataset(file.audio.path) for example in examples for file in example.signals)
-    others = sorted(somebodys(dataset, shards.files(sounds, shards.read(dataset))))
+    others = sorted(foreign_files(dataset, shards.files(sounds, shards.read(dataset))))
     where, whose = f"in {dataset.name}/", "not of stemwright's making and"
     one, many = f"file or link {where} is {whose} stays as it is", f"files or links {where} are {whose} stay as they are"
     return (f"{counted(len(others), one, many)}; the first is {others[0]}",) if others else ()

@@ -27,15 +27,14 @@ from datagen.runner import (
 )
 from datagen.runner import run as run_tasks
 from datagen.stages.base import Summary, finished
-from datagen.stages.kept_stems import REFERENCE, STEMS, commit, folder_name, read, unused
-from datagen.stages.kept_stems import begin as begin_again
+from datagen.stages.kept_stems import REFERENCE, STEMS, commit, folder_name, invalidate, read, unused
 from datagen.wording import counted
 from manifests import __version__, audio, catalog
 from manifests.check import KEPT_STEMS
+from manifests.deletion import check_way
 from manifests.records import Refused, Stem, Track, content_id, seal
-from manifests.removal import check_way
 from separation.engines import Precision
-from separation.pipeline import Job, OnShare, Outcome
+from separation.pipeline import Job, JobOutcome, OnShare
 from separation.quality import Limits, judge
 from separation.separator import DemucsSeparator, ReferenceStems
 from separation.stem_files import SeparatedFile, clear_all_work
@@ -195,7 +194,7 @@ class Separation:
         if own is None:
             raise Refused("no reference stems; the configuration asks for separator = 'reference'")
         self._check_sources(track)
-        begin_again(self.place(track))
+        invalidate(self.place(track))
         separated = own.separate_file(self.songs / track.audio.path, self.place(track), stream=track.audio.stream)
         return self._rows(task, own.origin, separated)
 
@@ -212,7 +211,7 @@ class Separation:
                     refused.append(failed(task, reason))
                 else:
                     begin(task)
-                    begin_again(place)
+                    invalidate(place)
                     yield Job(self.songs / track.audio.path, place, track.audio.stream)
 
         try:
@@ -226,7 +225,7 @@ class Separation:
             raise StoppedError(stopped.fatal or f"separation ended early: {stopped.reason}") from error
         yield from refused
 
-    def _result(self, task: Task, separated: Outcome) -> Result:
+    def _result(self, task: Task, separated: JobOutcome) -> Result:
         try:
             if isinstance(separated, Exception):
                 raise separated

@@ -98,7 +98,7 @@ def exit_code(done: int, rejected: int, wrong: int = 0) -> int:
 def _configured(corpus: Corpus, asked: Asked) -> Config:
     """The configuration to run with: the corpus's own, else the defaults, with what the command asks to change."""
     from datagen import config as configuration
-    from datagen.changes import changed
+    from datagen.config_changes import changed
 
     there = corpus.config_path.exists()
     kept = corpus.config if there else configuration.Config()

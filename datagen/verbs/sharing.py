@@ -99,8 +99,8 @@ def rebuild(
     """
     from datagen.corpus import Corpus
     from datagen.runner import Workers
+    from datagen.sharing.reading import opened
     from datagen.sharing.rebuild import Options, Rebuild, check_place
-    from datagen.sharing.recipes import opened
 
     terminal, place = Terminal(as_json), Corpus(out)
     options = Options(Workers(jobs), absolute(model_folder), offline, trust_pickle)

@@ -119,7 +119,7 @@ class Terminal:
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-def heed_termination() -> None:
+def handle_termination() -> None:
     """Lets a termination (of a batch system, a container, a closed terminal) stop the program as Ctrl-C does: files whole, a sentence."""
     for number in STOPPING:
         if signal.getsignal(number) is signal.SIG_DFL:  # and not ignored, as by nohup

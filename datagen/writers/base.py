@@ -14,14 +14,14 @@ import numpy as np
 from datagen.effects.setting import LEVEL_ROOM_DB
 from datagen.render import Rendered
 from datagen.writers import card
-from datagen.writers.rows import written_pair
+from datagen.writers.as_written import written_pair
 from manifests import __version__, shards, table
 from manifests.audio import SUFFIXES, Audio, Encoding, as_stored, db_to_gain, encode, file_sha256, gain_to_db
-from manifests.durable import Together
+from manifests.dataset_rows import Facts, WrittenPair, of_dataset
+from manifests.deletion import check_way
+from manifests.durable import FileGroup
 from manifests.records import AudioFile, Example, Pair, Record, Refused, Signal, SignalFile, content_id, seal
-from manifests.removal import check_way
 from manifests.shards import DATASET
-from manifests.written import Facts, WrittenPair, of_dataset
 
 
 class DatasetWriter(Protocol):
@@ -107,7 +107,7 @@ def write_signals(
     gain_db = gain_db if storage.full_scale else 0.0
     gain = np.float32(db_to_gain(gain_db))
     files = []
-    with Together() as written:
+    with FileGroup() as written:
         for role, planned in (("input", pair.inputs), ("target", pair.targets)):
             for signal in planned:
                 audio = signals[signal.name] * gain if gain_db and signal.view != "gain" else signals[signal.name]

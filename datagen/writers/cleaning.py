@@ -5,7 +5,7 @@ Conventions
     process wrote but did not journal is known as ours even when the plan has changed since. It goes when the stage has come to its end.
     Paths are those inside the dataset folder, as its own rows call them.
     Names are read without checking the rows they stand in, which may be of another version; each is checked before it is used.
-    ``manifests.removal`` says what is deleted at all, and what a link is to it.
+    ``manifests.deletion`` says what is deleted at all, and what a link is to it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datagen.runner import Begin, Do, Result, Task
-from manifests import durable, removal, shards
+from manifests import deletion, durable, shards
 from manifests.audio import SUFFIXES
 from manifests.names import inside
 from manifests.records import Pair, Refused
@@ -48,7 +48,7 @@ def noting(corpus: Path, names: Names, do: Do) -> Do:
 
 def note_begun(corpus: Path, paths: Iterable[str]) -> None:
     """Notes, on the disk, that files are about to be written under these paths."""
-    removal.check_plain(corpus / BEGUN)
+    deletion.check_plain(corpus / BEGUN)
     with (corpus / BEGUN).open("a", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(path)}\n" for path in paths)
         file.flush()
@@ -62,7 +62,7 @@ def claim(corpus: Path, paths: Sequence[str]) -> None:
     """
     dataset = corpus / DATASET
     for path in paths:
-        removal.check_way(dataset, dataset / path)
+        deletion.check_way(dataset, dataset / path)
     taken = {path for path in paths if os.path.lexists(dataset / path)}
     if taken and (others := sorted(taken - _named_before(corpus))):
         raise Refused(f"{dataset / others[0]} is not a file of this corpus, and one of that name is to be written; move it away")
@@ -83,7 +83,7 @@ def remove_stale(corpus: Path, wanted: set[str]) -> int:
     """Removes the files that were named before and are not wanted now; returns how many were there."""
     dataset = corpus / DATASET
     stale = sorted(path for path in _named_before(corpus) - wanted if path.endswith(OURS) and _is_inside(path))
-    return sum(removal.remove(dataset, dataset / path) for path in stale)
+    return sum(deletion.remove(dataset, dataset / path) for path in stale)
 
 
 def _is_inside(path: str) -> bool:

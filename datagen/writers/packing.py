@@ -19,15 +19,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from datagen.writers.as_written import labels_text
 from datagen.writers.base import DATASET, complete, loose_paths, loose_task_id, write_loose
 from datagen.writers.cleaning import claim, remove_stale
-from datagen.writers.rows import labels_text
-from manifests import removal, table
+from manifests import deletion, table
 from manifests.audio import Audio, Encoding, file_sha256
+from manifests.dataset_rows import Facts
 from manifests.durable import begin, naming, put, remove, write_bytes
 from manifests.records import Example, Member, Pair, Shard, SignalFile, content_id, seal
 from manifests.shards import JOURNAL, TABLE, Place, Places, in_dataset
-from manifests.written import Facts
 
 
 class Assembler(Protocol):
@@ -97,7 +97,7 @@ class ShardContent:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ShardLimits:
     """When a shard is full: in 10^6 bytes of sound files, and in examples."""
 
     shard_mb: float
@@ -129,13 +129,13 @@ class ShardWriter:
 
     def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
         """Packs the examples into shards and completes the dataset."""
-        contents = plan(corpus, pairs, examples, Limits(self.shard_mb, self.shard_examples), self.assembler.suffix)
+        contents = plan(corpus, pairs, examples, ShardLimits(self.shard_mb, self.shard_examples), self.assembler.suffix)
         removed = pack(corpus, contents, self.assembler) + remove_stale(corpus, {content.path for content in contents})
         complete(corpus, pairs, examples, self.format_name, made_from=made_from)
         return removed
 
 
-def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limits: Limits, suffix: str) -> list[ShardContent]:
+def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limits: ShardLimits, suffix: str) -> list[ShardContent]:
     """Says which examples go into which shard."""
     loose, by_id, facts = Loose(corpus), {pair.id: pair for pair in pairs}, Facts.read(corpus)
     grouped: dict[tuple[str, str], list[tuple[Pair, Example]]] = defaultdict(list)
@@ -153,7 +153,7 @@ def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limit
     ]
 
 
-def _parts(found: Sequence[tuple[Pair, Example]], limits: Limits, loose: Loose) -> Iterator[list[tuple[Pair, Example]]]:
+def _parts(found: Sequence[tuple[Pair, Example]], limits: ShardLimits, loose: Loose) -> Iterator[list[tuple[Pair, Example]]]:
     part: list[tuple[Pair, Example]] = []
     held = 0
     for pair, example in found:
@@ -208,7 +208,7 @@ def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
                 if member.path in wanted and places.inside(member.path) and not (dataset / member.path).exists():
                     write_bytes(dataset / member.path, places.find(member.path).read())
             journal.append(shard.path, ())
-            removal.remove(dataset, dataset / shard.path)
+            deletion.remove(dataset, dataset / shard.path)
     if keep is None:
         (dataset / TABLE).unlink(missing_ok=True)
         (dataset / JOURNAL).unlink()
@@ -241,4 +241,4 @@ def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Sha
 
 def _remove_loose(corpus: Path, paths: Sequence[str]) -> None:
     for path in paths:
-        removal.remove(corpus / DATASET, corpus / DATASET / path)
+        deletion.remove(corpus / DATASET, corpus / DATASET / path)

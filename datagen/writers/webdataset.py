@@ -2,7 +2,7 @@
 
 Conventions
     ``dataset/<kind>/<split>-000000.tar``. An example's members follow one another: ``<pair id>.input_drums.flac`` ..., ``<pair id>.json``
-    with its labels (``datagen.writers.rows``: the pair's row, the joint gain, what was measured), in the order of their names.
+    with its labels (``datagen.writers.as_written``: the pair's row, the joint gain, what was measured), in the order of their names.
     Times, owners and modes are fixed (1970, root, 0644), so the same examples give the same bytes.
 
 References

@@ -8,7 +8,7 @@ Conventions
     What is wrong is a ``Problem`` of level "error". What could not be measured, or is a published data set's own doing, is a "warning".
     Every file is read once for its checksum and, where the format can hold NaN or the sum is measured, once as sound, in blocks.
     Of a shard that is missing or cut off one problem is told, not one for each sound file that is lost with it.
-    A dataset's own tables are held against those of its corpus column by column (``manifests.written``), and where it was moved out of
+    A dataset's own tables are held against those of its corpus column by column (``manifests.dataset_rows``), and where it was moved out of
     its corpus against themselves.
 """
 
@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from manifests import audio, table, written
-from manifests.check.files import KEPT_STEMS, Claim, check_files, check_shards, example_claims, others_files, unnamed
+from manifests import audio, dataset_rows, table
+from manifests.check.files import KEPT_STEMS, Claim, check_files, check_shards, example_claims, foreign, unnamed
 from manifests.check.problems import OnProgress, Problem, errors
 from manifests.check.sums import CLOSURE_LIMIT_DBFS, check_sources
 from manifests.check.tables import (
@@ -63,7 +63,7 @@ def check_corpus(
     sound = check_files(claims, progress)
     problems += [*found, *sound, *unnamed(corpus, ("stems", DATASET), claims, places)]
     sounds = [in_dataset(file.audio.path) for example in rows["examples"] for file in example.signals]
-    problems += others_files(corpus, corpus / DATASET, sounds, places)
+    problems += foreign(corpus, corpus / DATASET, sounds, places)
     damaged = {problem.row_id for problem in sound}
     broken = {stem.track_id for stem in rows["stems"] if stem.id in damaged}  # said already, so their sums are not measured
     whole = [stem for stem in rows["stems"] if stem.track_id not in broken]
@@ -103,7 +103,7 @@ def _is_under_way(corpus: Path, name: str) -> bool:
 def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[Problem]:
     """What is wrong in a dataset folder that stands alone; empty if all is well."""
     dataset = Path(dataset)
-    rows, problems = read_tables(dataset, {name: written.ROW_TYPES[name] for name in ("pairs", "examples")})
+    rows, problems = read_tables(dataset, {name: dataset_rows.ROW_TYPES[name] for name in ("pairs", "examples")})
     missing = [f"{name}.parquet" for name in ("pairs", "examples") if not (dataset / f"{name}.parquet").exists()]
     problems += [Problem(file=name, what="is missing; a dataset folder cannot be read without it") for name in missing]
     problems += [*unknown_ids(rows, "examples", "pair_id", ("pairs",)), *one_split_a_track(rows["pairs"]), *examples_fit_pairs(rows)]
@@ -112,7 +112,7 @@ def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[
     claims = example_claims(rows["examples"], places, str)
     problems += [*found, *check_files(claims, progress), *unnamed(dataset, (".",), claims, places)]
     sounds = [file.audio.path for example in rows["examples"] for file in example.signals]
-    return [*problems, *others_files(dataset, dataset, sounds, places)]
+    return [*problems, *foreign(dataset, dataset, sounds, places)]
 
 
 def _card(dataset: Path, part: str = "") -> Iterator[Problem]:

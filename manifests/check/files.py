@@ -12,8 +12,8 @@ import numpy as np
 from manifests import audio
 from manifests.check.problems import OnProgress, Problem, in_threads
 from manifests.check.tables import read_tables
+from manifests.deletion import foreign_files
 from manifests.records import AudioFile, Example, Refused, Shard
-from manifests.removal import somebodys
 from manifests.shards import JOURNAL, Place, Places, files
 
 BLOCK_FRAMES = 1 << 17
@@ -142,9 +142,9 @@ def unnamed(folder: Path, parts: Sequence[str], claims: Iterable[Claim], places:
         yield Problem(level="warning", file=left[0], what=what)
 
 
-def others_files(corpus: Path, dataset: Path, sounds: Iterable[str], places: Places) -> Iterator[Problem]:
+def foreign(corpus: Path, dataset: Path, sounds: Iterable[str], places: Places) -> Iterator[Problem]:
     """What lies in the dataset folder and is none of ours: no stage touches it, but whoever reads the folder may."""
-    for name in sorted(somebodys(dataset, files(sounds, places.shards))):
+    for name in sorted(foreign_files(dataset, files(sounds, places.shards))):
         what = "no row names this file; it is somebody's, and no stage touches it. Move it away if programs are to read the dataset"
         if (dataset / name).is_symlink():
             what = "is a link, and no row names it: nothing is written or deleted through it. Only the dataset itself may be a link"

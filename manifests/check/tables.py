@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manifests import table, written
+from manifests import dataset_rows, table
 from manifests.catalog import artist_key
 from manifests.check.problems import Problem
+from manifests.dataset_rows import Facts
 from manifests.records import ROW_TYPES, Example, Pair, Record, Track, profile_id, track_id
 from manifests.shards import DATASET
-from manifests.written import Facts
 
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
 Rows = dict[str, list[Any]]
@@ -46,7 +46,7 @@ def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Rows, 
 
 def _identity(row: Any) -> str | None:
     """The id that a row's content gives it, or None where the id is another row's: a pair in a dataset has that of its plan."""
-    if isinstance(row, written.WrittenPair):
+    if isinstance(row, dataset_rows.WrittenPair):
         return None
     return track_id(row.sound, row.references) if isinstance(row, Track) else row.seal_id()
 
@@ -148,11 +148,11 @@ def copies(corpus: Path, rows: Rows) -> Iterator[Problem]:
     gains_db = {example.pair_id: example.gain_db for example in rows["examples"]}
     facts = Facts.of(rows["tracks"], rows["stems"], rows["track_estimates"])
 
-    def as_planned(pair: Pair, found: written.WrittenPair) -> bool:
-        return not any(written.differences(pair, gains_db[pair.id], found, facts))
+    def as_planned(pair: Pair, found: dataset_rows.WrittenPair) -> bool:
+        return not any(dataset_rows.differences(pair, gains_db[pair.id], found, facts))
 
     def as_rendered(example: Example, found: Example) -> bool:
-        return written.of_dataset(example) == found
+        return dataset_rows.of_dataset(example) == found
 
     planned = [pair for pair in rows["pairs"] if pair.id in gains_db]
     expected: tuple[tuple[str, list[Any], Callable[[Any, Any], bool]], ...]
@@ -160,7 +160,7 @@ def copies(corpus: Path, rows: Rows) -> Iterator[Problem]:
     for name, wanted, same in expected:
         file = f"{DATASET}/{name}.parquet"
         try:
-            found = table.read(corpus / file, written.ROW_TYPES[name])
+            found = table.read(corpus / file, dataset_rows.ROW_TYPES[name])
         except (ValueError, OSError) as error:
             missing = isinstance(error, FileNotFoundError)
             yield Problem(table=name, file=file, what="is missing; run render again" if missing else str(error))

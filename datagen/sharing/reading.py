@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from datagen import config as configuration
 from datagen.config import Config
 from datagen.corpus import CorpusError
-from datagen.sharing.export import FORMAT, MANIFEST, README, TYPES, nobodys
+from datagen.sharing.export import FORMAT, MANIFEST, README, TYPES, without_local_paths
 from manifests import audio, table
 from manifests.records import Example, Pair, Record
 
@@ -99,7 +99,7 @@ class Recipes:
     @property
     def config(self) -> Config:
         """The configuration; it names no place on anybody's disk."""
-        return nobodys(configuration.read(self.folder / CONFIG))
+        return without_local_paths(configuration.read(self.folder / CONFIG))
 
     def rows(self, name: str, record_type: type[R]) -> list[R]:
         """The rows of one of its tables. Raises CorpusError if one of them cannot be a row."""

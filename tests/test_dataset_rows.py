@@ -22,12 +22,12 @@ from datagen.effects import EFFECTS, apply_chain
 from datagen.effects.setting import fields
 from datagen.render import Sources, render
 from datagen.runner import Workers
-from datagen.writers.rows import written_pair
+from datagen.writers.as_written import written_pair
 from manifests import shards, table
 from manifests.audio import db_to_gain
 from manifests.check import check_corpus, check_dataset
+from manifests.dataset_rows import Facts, WrittenPair
 from manifests.records import Example, Pair, Stem, Track
-from manifests.written import Facts, WrittenPair
 
 LEAST_SDR_DB = 90.0
 ROUNDING = 2.0**-24  # of 24 bits, root mean square at most: what is written cannot be nearer

@@ -88,7 +88,7 @@ def remove_empty(root: Path, folder: Path) -> None:
         folder = folder.parent
 
 
-def somebodys(root: Path, ours: Iterable[str]) -> Iterator[str]:
+def foreign_files(root: Path, ours: Iterable[str]) -> Iterator[str]:
     """The files and links below a root that are none of ours, as paths relative to it; links are not followed, hidden names not counted."""
     known = set(ours)
     for place, folders, files in os.walk(root):

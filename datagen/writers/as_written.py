@@ -1,4 +1,4 @@
-"""The rows that a dataset says of itself (``manifests.written``): plans and examples of a corpus, true of the audio as it was written.
+"""The rows that a dataset says of itself (``manifests.dataset_rows``): plans and examples of a corpus, true of the audio as it was written.
 
 Conventions
     A level that depends on the audio's own (a threshold, a ceiling, a drive) is moved by the example's joint gain, as each effect states
@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import Any
 
 from datagen.effects import level
+from manifests.dataset_rows import Facts, WrittenBranch, WrittenPair, WrittenSignal
 from manifests.records import Branch, EffectUse, Example, Pair, Signal, canonical_json
-from manifests.written import Facts, WrittenBranch, WrittenPair, WrittenSignal
 
 
 def written_pair(pair: Pair, gain_db: float, facts: Facts) -> WrittenPair:

@@ -15,10 +15,10 @@ from datagen.config import check
 from datagen.corpus import Corpus, CorpusError
 from datagen.runner import Workers
 from datagen.writers import WRITERS, cleaning
-from manifests import removal, table
+from manifests import deletion, table
 from manifests.check import check_corpus, check_dataset, errors
+from manifests.deletion import check_plain, check_way, foreign_files, link_on_the_way, remove
 from manifests.records import Example, Pair, Refused, Shard, Track
-from manifests.removal import check_plain, check_way, link_on_the_way, remove, somebodys
 from separation.separator import ReferenceStems
 
 SONGS = 2
@@ -77,7 +77,7 @@ every_format = pytest.mark.parametrize("name", WRITERS)
 
 
 @every_format
-def test_somebodys_files_in_a_dataset_stay_and_are_said(name, listened, tmp_path):
+def test_foreign_files_in_a_dataset_stay_and_are_reported(name, listened, tmp_path):
     corpus = planned(listened, tmp_path, name)
     stages.run_render(corpus, Workers(1))
     split = split_of(corpus)
@@ -207,7 +207,7 @@ def test_files_that_a_killed_process_did_not_journal_go_when_the_plan_has_change
     assert check_dataset(corpus.dataset) == []
 
 
-def test_a_shard_is_not_written_over_a_file_of_that_name_that_is_somebodys(listened, tmp_path):
+def test_a_shard_is_not_written_over_a_file_of_that_name_that_is_not_ours(listened, tmp_path):
     corpus = planned(listened, tmp_path, "webdataset")
     mine = corpus.dataset / "mix" / f"{split_of(corpus)}-000000.tar"
     mine.parent.mkdir(parents=True)
@@ -300,7 +300,7 @@ def test_a_link_on_the_way_is_found_wherever_it_is(tmp_path):
     with pytest.raises(Refused, match="not a regular file"):
         check_plain(tmp_path / "root")
     check_plain(tmp_path / "nothing")
-    assert list(somebodys(tmp_path / "root", {"file"})) == ["a/b"]
+    assert list(foreign_files(tmp_path / "root", {"file"})) == ["a/b"]
 
 
 def test_emptied_folders_go_up_to_the_root_and_others_stay(tmp_path):
@@ -313,7 +313,7 @@ def test_emptied_folders_go_up_to_the_root_and_others_stay(tmp_path):
     assert remove(root, root / "d/ours.flac")
     assert not remove(root, root / "d/ours.flac")
     assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*")) == ["a", "a/b", "a/b/theirs.txt", "e", "e/empty"]
-    removal.remove_empty(root, root)
+    deletion.remove_empty(root, root)
     assert root.exists()
 
 

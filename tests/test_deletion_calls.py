@@ -11,7 +11,7 @@ import pytest
 from test_house import FILES, name_of
 
 ALWAYS = {"unlink", "rmtree", "rmdir", "removedirs", "truncate", "rename", "renames", "move", "swap"}
-OF_MODULES = {"remove": ("os", "durable", "removal"), "replace": ()}  # lists have the one, texts the other
+OF_MODULES = {"remove": ("os", "durable", "deletion"), "replace": ()}  # lists have the one, texts the other
 
 OURS = "a name that only we give, in a folder of ours, directly below the corpus: no link is on the way, and a link there goes itself"
 CHECKED = "reached through no link: the way is checked before"
@@ -20,7 +20,7 @@ REVIEWED = {
     ("datagen/sharing/export.py", "export", "remove"): HIDDEN,
     ("manifests/audio.py", "Writer.__exit__", "remove"): HIDDEN,
     ("manifests/audio.py", "remove_leftovers", "remove"): HIDDEN,
-    ("manifests/durable.py", "Together.__exit__", "remove"): HIDDEN,
+    ("manifests/durable.py", "FileGroup.__exit__", "remove"): HIDDEN,
     ("manifests/durable.py", "remove_earlier", "remove"): HIDDEN,
     ("separation/checkpoints.py", "fetch", "remove"): HIDDEN,
     ("separation/stem_files.py", "StemFolder._place", "remove"): "the stems that were put there a moment ago",
@@ -39,7 +39,7 @@ REVIEWED = {
     ("datagen/stages/estimating.py", "_set_aside", "unlink"): OURS,
     ("datagen/stages/estimating.py", "_set_aside", "replace"): CHECKED,
     ("datagen/stages/estimating.py", "_finished_together", "unlink"): OURS,
-    ("datagen/stages/kept_stems.py", "begin", "unlink"): CHECKED,
+    ("datagen/stages/kept_stems.py", "invalidate", "unlink"): CHECKED,
     ("datagen/stages/separating.py", "Separation._rows", "unlink"): "the stems that were written a moment ago, " + CHECKED,
     ("datagen/writers/cleaning.py", "forget_begun", "unlink"): OURS,
     ("datagen/writers/cleaning.py", "remove_stale", "remove"): "named by an earlier table or journal; " + CHECKED,
@@ -54,10 +54,10 @@ REVIEWED = {
         "put",
         "replace",
     ): "what is replaced was ours, or is a link, which goes itself",
-    ("manifests/durable.py", "Together.__exit__", "replace"): "as put",
+    ("manifests/durable.py", "FileGroup.__exit__", "replace"): "as put",
     ("manifests/durable.py", "remove", "unlink"): HIDDEN,
-    ("manifests/removal.py", "remove", "unlink"): "regular files only, and no link on the way",
-    ("manifests/removal.py", "remove_empty", "rmdir"): "empty folders only, which a file of ours was in",
+    ("manifests/deletion.py", "remove", "unlink"): "regular files only, and no link on the way",
+    ("manifests/deletion.py", "remove_empty", "rmdir"): "empty folders only, which a file of ours was in",
     ("manifests/table.py", "write", "remove"): HIDDEN,
     ("separation/engines.py", "translation", "replace"): "in our cache, under a name that is a hash",
     ("separation/engines.py", "translation", "unlink"): HIDDEN,
@@ -93,7 +93,7 @@ def test_every_call_that_may_take_a_file_away_has_been_looked_at():
         for function, verb, text in taking(ast.parse(path.read_text(encoding="utf-8")))
     }
     new = {key: found[key] for key in found.keys() - REVIEWED.keys()}
-    assert not new, "look at manifests/removal.py: does it take only what is ours, and nothing through a link? Then write down why"
+    assert not new, "look at manifests/deletion.py: does it take only what is ours, and nothing through a link? Then write down why"
     assert not REVIEWED.keys() - found.keys(), "these calls are gone; strike them out"
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.changes import asked, changed, differences
 from datagen.config import ConfigError, parse, plain
+from datagen.config_changes import asked, changed, differences
 
 KEPT = """
 seed = 7
