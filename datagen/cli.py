@@ -4,7 +4,7 @@ Conventions
     Tables and the last line go to standard output, progress and errors to standard error. ``--json`` prints one JSON object instead.
     Exit 0: done. 1: failed, or a check found something wrong. 2: wrong usage. 3: done, but something was rejected. 130: stopped by Ctrl-C;
     the same command goes on from there.
-    Heavy imports stand inside the verbs, so that ``--help`` answers at once.
+    Heavy imports are inside the verbs, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def render(
 ) -> None:
     """Render every planned pair into the dataset.
 
-    In another format it is packed anew, and nothing is rendered twice.
+    In another format it is packed again, and nothing is rendered twice.
 
     Example: stemwright render corpus --jobs 2 --format webdataset
     """

@@ -1,4 +1,4 @@
-"""Tasks on a dask cluster: handed out by this process, done by its workers, never waited for in vain.
+"""Tasks on a dask cluster: submitted by this process, done by its workers, with a limit to every wait.
 
 Conventions
     A task is handed to few workers at a time, so that memory here does not grow with their number.

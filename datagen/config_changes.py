@@ -3,7 +3,7 @@
 Conventions
     A corpus keeps its whole configuration, defaults filled in. An option, or a file, changes the keys that it names and no other, table
     within table. ``reset`` gives a key, or a whole section, its default again.
-    What has the value that the defaults and presets give it, was not asked for: it goes along when a file names another preset.
+    A key with the value of its default or preset counts as not set: it follows when a file names another preset.
 """
 
 from __future__ import annotations

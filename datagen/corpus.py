@@ -1,4 +1,4 @@
-"""A corpus folder: where its tables lie, its configuration, and that only one process at a time works on it."""
+"""A corpus folder: where its tables are, its configuration, and that only one process at a time works on it."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Corpus:
         return table.read(self.table(name), record_type)
 
     def digest(self, name: str) -> str:
-        """What tells the rows of a table from any others. Raises CorpusError as ``rows`` does."""
+        """The digest of the rows of a table. Raises CorpusError as ``rows`` does."""
         self._finished(name)
         return table.digest(self.table(name))
 
@@ -160,6 +160,6 @@ class Corpus:
                 raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it{left}") from error
             except (NoLocksError, Refused) as error:
                 raise CorpusError(str(error)) from error
-            # Of a killed process: nobody else is at work here now.
+            # Left by a killed process: this one holds the lock.
             durable.remove(path for path in self.folder.glob(f".*{durable.SUFFIX}") if durable.LEFTOVER.fullmatch(path.name))
             yield

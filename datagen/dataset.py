@@ -39,7 +39,7 @@ from manifests.dataset_rows import WrittenPair
 from manifests.records import EffectUse, Example, Signal, SignalFile, Split
 from manifests.shards import Places
 
-REACHED_DB = 20.0  # what was left as it is lies 40 dB below the level that was asked for
+REACHED_DB = 20.0  # a signal that was left as it is has 40 dB less than the level that was asked for
 
 
 class Item(NamedTuple):

@@ -1,12 +1,12 @@
 """Tasks in processes of their own: when the system kills one of them, the task that it was in is found, and the rest goes on.
 
 Conventions
-    A killed process breaks the whole pool, and nobody can say which of the tasks under way it had. Each of them is done once more, alone
-    in a fresh process; one that ends that process too is the culprit, and comes back as ``Lost``. The others come back with their results.
+    A killed process breaks the whole pool, which does not say which of the tasks under way it had. Each of them is done once more, alone
+    in a fresh process; one that ends that process too is the cause, and is returned as ``Lost``. The others give results.
     Every process computes with one thread: there are as many processes as there is work for.
 
 References
-    joblib ships loky, whose pool of processes survives between stages and tells how a process ended.
+    joblib ships loky, whose pool of processes survives between stages and reports how a process ended.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text from outside as a person may be shown it: file names, tags, cells and reasons, by strangers.
+"""Untrusted text, made safe to show: file names, tags, cells and reasons.
 
 Conventions
     Control characters (C0, DEL and C1, among them ESC and line ends) could steer the terminal or forge a line, marks of direction could

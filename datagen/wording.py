@@ -6,7 +6,7 @@ MOST_DIGITS = 9
 
 
 def counted(count: int, one: str, many: str = "") -> str:
-    """A number with its noun: 1 song, 2 songs, 1,000 songs; ``many`` is for what takes no s, or brings its verb along."""
+    """A number with its noun: 1 song, 2 songs, 1,000 songs; ``many`` is the plural, or noun and verb, where an s is not enough."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 

@@ -7,7 +7,7 @@ Conventions
     noise of its own.
     24-bit FLAC holds round(x * 2^23), so what was read from 24 bits is written back bit for bit; a peak above full scale is refused,
     never clipped.
-    Writing is by rename (``durable``): under the final name stands a whole file or none. The same audio gives the same bytes
+    Writing is by rename (``durable``): a file under its final name is complete. The same audio gives the same bytes
     (hence our own WAV header: libsndfile's float WAV carries the time of day).
 """
 
@@ -73,7 +73,7 @@ def gain_to_db(gain: float) -> float:
 
 
 def not_a_file(path: Path) -> str | None:
-    """What stands at a place that is neither a regular file nor nothing, in words; None if it is one. A pipe must not even be opened.
+    """What a path is that is not a regular file ("a pipe"); None for a regular file. Asks without opening: a pipe would block.
 
     Raises OSError as ``stat`` does.
     """
@@ -124,11 +124,11 @@ def _info(file: Any) -> AudioInfo:
 def _checked(info: AudioInfo) -> AudioInfo:
     if not LOWEST_RATE <= info.sample_rate <= HIGHEST_RATE:
         raise Refused(
-            f"its header says {info.sample_rate} Hz; expected {LOWEST_RATE} to {HIGHEST_RATE} Hz. The header is damaged, or it is no music"
+            f"its header says {info.sample_rate} Hz; expected {LOWEST_RATE} to {HIGHEST_RATE} Hz. The header is damaged, or it is not music"
         )
     if not 1 <= info.num_channels <= MOST_CHANNELS:
         raise Refused(
-            f"its header says {info.num_channels} channels; expected at most {MOST_CHANNELS}. The header is damaged, or it is no music"
+            f"its header says {info.num_channels} channels; expected at most {MOST_CHANNELS}. The header is damaged, or it is not music"
         )
     return info
 
@@ -153,7 +153,7 @@ def check_peak(peak_dbfs: float) -> None:
 
 
 def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, *, stream: int = 0) -> tuple[Audio, int]:
-    """Reads a sound file, or an excerpt of it without decoding what lies far before it, as (float32 [C, T], sample rate).
+    """Reads a sound file, or an excerpt of it without decoding what is far before it, as (float32 [C, T], sample rate).
 
     Raises Refused if the file is unreadable or holds fewer frames than were asked for.
     """
@@ -204,11 +204,11 @@ def load_range(
     num_frames: int | None = None,
     scratch: bytearray | None = None,
 ) -> tuple[Audio, int]:
-    """Reads a WAV or FLAC file that stands inside another file, or an excerpt of it: as ``load`` does, and with what it raises.
+    """Reads a WAV or FLAC file that is embedded in another file, or an excerpt of it, as ``load`` does; raises what ``load`` raises.
 
     Of our own float WAV only the wanted frames are read. Of FLAC, which has to be sought in, the whole is read (but not decoded).
-    The samples may lie as they do in the file, frame by frame, so that who copies them elsewhere does so once. With ``scratch``, which has
-    to hold them, they may lie in it, until it is used again: new memory for each file costs more than reading it.
+    The result may be a view in the file's own order, frame by frame, so that a caller who copies it copies once. With a large enough
+    ``scratch`` it may be a view of that buffer, valid until the next call: new memory for each file costs more than reading it.
     """
     path = Path(path)
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # without it, to open a pipe is to wait for a writer
@@ -396,7 +396,7 @@ def save(path: Path | str, audio: Audio, sample_rate: int, *, encoding: Encoding
 class Writer:
     """Writes a sound file block by block: a context manager that renames into place on success and leaves nothing on failure.
 
-    ``write(block)`` takes float32 [C, t]. ``sha256`` and ``num_bytes`` are set once the file stands.
+    ``write(block)`` takes float32 [C, t]. ``sha256`` and ``num_bytes`` are set once the file is in place.
     """
 
     def __init__(self, path: Path | str, sample_rate: int, num_channels: int, *, encoding: Encoding = "flac24") -> None:

@@ -1,4 +1,4 @@
-"""The catalog: what each recording is before anyone listens to it, which split it belongs to, and which are the same.
+"""The catalog: what each recording is before separation, which split it belongs to, and which are the same.
 
 ``find`` lists the recordings of a place without decoding; ``inspect`` decodes each once and makes its row, or refuses it with a reason.
 

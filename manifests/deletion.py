@@ -1,14 +1,14 @@
-"""Deleting, and where links end what is ours.
+"""Deleting files of a corpus: only its own, and never through a link.
 
-Where the line is
+Conventions
     The folder of a corpus, its ``stems`` and its ``dataset`` may themselves be links: that is how people put them on another disk, and
     whoever made the link wants what is behind it to be written. Below these we make every folder ourselves, and never as a link: one
-    that is found there leads to somebody's other files. So nothing is written to, or deleted from, a place that is reached through such
+    that is found there leads to files of others. So nothing is written to, or deleted from, a place that is reached through such
     a link; the stage says so, and the link stays.
     A file that is replaced by rename may be a link: the link goes, what it leads to stays. A file that is appended to (a journal, a lock)
     may not: it is refused.
     What is deleted was named by an earlier table or journal of ours, is a regular file, and has a suffix that we give. Whatever else is
-    found in a folder of ours is somebody's: it stays, the stage counts it, and ``check`` names it.
+    found in a folder of ours is foreign: it stays, the stage counts it, and ``check`` names it.
     A link that is made between the look and the act is not seen: whoever can make it can also delete what it leads to.
 """
 
@@ -59,7 +59,7 @@ def check_plain(path: Path) -> None:
 def remove(root: Path, path: Path) -> bool:
     """Deletes a regular file below a root, and the folders that this empties; False if it is not there, or is reached through a link.
 
-    Of a file that is not there the empty folders go, too: a process may have been killed before it came to them.
+    Where the file is missing its empty folders are removed, too: a process may have been killed before it removed them.
     """
     if link_on_the_way(root, path) is not None:
         return False
@@ -89,7 +89,7 @@ def remove_empty(root: Path, folder: Path) -> None:
 
 
 def foreign_files(root: Path, ours: Iterable[str]) -> Iterator[str]:
-    """The files and links below a root that are none of ours, as paths relative to it; links are not followed, hidden names not counted."""
+    """Files and links below a root that are not among ours, as paths relative to it; not behind links, and without hidden names."""
     known = set(ours)
     for place, folders, files in os.walk(root):
         where = os.path.relpath(place, root)

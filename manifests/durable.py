@@ -1,4 +1,4 @@
-"""Writing to disk: under a final name stands a whole file or none, and what is called finished has reached the disk.
+"""Writing to disk: a file under its final name is complete, and what is reported as finished has reached the disk.
 
 A file is written under a hidden name beside its place, synced, renamed, and then its folder is synced: after a kill the name is that of
 the old file or of the new one, and after a power cut as well. Only then may a journal or a table say that the file is there.
@@ -45,15 +45,15 @@ def hidden(path: Path) -> Path:
 
 
 def begin(path: Path) -> Path:
-    """The hidden name to write a file under that will stand at ``path``; its folder is made, and nothing stands under it."""
+    """The hidden name to write under before ``put`` moves the file to ``path``. Makes the folder; nothing has the hidden name yet."""
     make_folder(path.parent)
     temporary = hidden(path)
-    temporary.unlink(missing_ok=True)  # of a process of the same number, or a link that somebody laid there
+    temporary.unlink(missing_ok=True)  # left by a process with the same number, or a link that was planted
     return temporary
 
 
 def remove_earlier(path: Path) -> None:
-    """Removes what killed processes left of a file that is about to be written again; a living one's is left to it."""
+    """Removes what killed processes left of a file that is about to be written again, but not what a running process is writing."""
     for other in path.parent.glob(f".{glob.escape(path.name)}.*{SUFFIX}"):
         if LEFTOVER.fullmatch(other.name) and not _is_alive(int(other.name.split(".")[-2])):
             remove([other])
@@ -148,7 +148,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 class FileGroup:
     """Files that are finished together: a context manager at whose end all of them are in their places, each folder synced once.
 
-    An error before the end leaves none of them. A kill at the end can leave some: whoever counts them as one commits them by a row.
+    An error before the end leaves none of them. A kill at the end can leave some: a caller that needs all or none writes a row after it.
     """
 
     def __init__(self) -> None:

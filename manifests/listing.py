@@ -2,7 +2,7 @@
 
 Conventions
     Paths are relative to the songs folder, with forward slashes. Hidden files, folders that are themselves a corpus, and files of other
-    suffixes are passed over. Links are followed; each real folder is read once, so a loop of links comes to an end.
+    suffixes are passed over. Links are followed; each real folder is read once, so a loop of links ends.
     A STEM file (``*.stem.mp4``, or any mp4 with five audio streams) holds mixture, drums, bass, other, vocals, in that order; so does a
     folder with a file of each of these names. Both are multitracks wherever they are found.
     A multitrack with stems of other names (kick, snare, ...) is a folder with a file named mixture or mix and any others: all folders with
@@ -36,7 +36,7 @@ TABLES = ("tracks.parquet", "tracks.jsonl.part", "examples.parquet")  # a folder
 
 
 class Candidate(Record):
-    """A recording that was found but not read: where it lies, and what is known from beside it."""
+    """A recording that was found but not read: where it is, and what is known from beside it."""
 
     path: RelativePath
     stream: int = 0
@@ -81,7 +81,7 @@ class _Listing:
 
 
 def songs_root(songs: Path) -> Path:
-    """The folder that the paths of tracks are relative to: the songs folder, or the one that a CSV lies in."""
+    """The folder that the paths of tracks are relative to: the songs folder, or the one that holds a CSV."""
     return songs.parent if songs.suffix.lower() == ".csv" and not songs.is_dir() else songs
 
 

@@ -1,9 +1,9 @@
-"""One process at a time: a lock on a file, which the system lets go of when its holder dies, however it dies.
+"""One process at a time: a lock on a file, which the system releases when its holder ends, however it ends.
 
 Some file systems give no such locks (NFS without its lock service, some of FUSE's): a lock that is not there protects nothing, and a file
 in its place (a soft lock) protects only among those who look for it and stays after a kill. Since one machine may have locks on a file
-system where another has none, the two kinds are never mixed unasked: without locks the work is refused in words, and
-``STEMWRIGHT_LOCKS=soft`` asks for soft locks. Whoever can lock holds both kinds then, and everybody looks for a soft lock.
+system where another has none, the two kinds are never mixed unasked: without locks the work is refused with a message, and
+``STEMWRIGHT_LOCKS=soft`` asks for soft locks. A process that can lock then holds both kinds, and every process checks for a soft lock.
 
 References
     flock(2): ENOLCK, EOPNOTSUPP, ENOSYS; filelock's ``FileLock`` and ``SoftFileLock``.
@@ -46,9 +46,9 @@ class NoLocksError(RuntimeError):
 
 @contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Holds the lock ``path``. Raises LockedError if another process has it, unless it shall ``wait``; NoLocksError if there are no locks.
+    """Holds the lock ``path``. Raises LockedError if another process has it and ``wait`` is false; NoLocksError if there are no locks.
 
-    Who may write to the lock's folder may take the lock, and nobody else.
+    A user may take the lock if they may write to its folder.
     Other errors of the file system (no permission, a full disk) are raised as they are.
     """
     soft = path.with_name(path.name + SOFT_SUFFIX)
@@ -63,7 +63,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
                 raise
         if asked == "soft":
             held.enter_context(_soft(path, soft, wait=wait))
-        elif soft.exists():  # looked for with the lock in hand: whoever takes a soft one where locks work takes the lock first
+        elif soft.exists():  # checked while holding the lock: a process that takes a soft one where locks work takes the lock first
             raise LockedError(path, soft)
         yield
 
@@ -101,7 +101,7 @@ def _native(path: Path, *, wait: bool) -> Iterator[None]:
 
 @contextmanager
 def _soft(path: Path, soft: Path, *, wait: bool) -> Iterator[None]:
-    """A file that is there while the lock is held: made by one, removed by the same. One of this machine that is dead does not count."""
+    """A file that exists while the lock is held: its holder creates and removes it. That of a dead process of this machine is ignored."""
     from filelock import SoftFileLock, Timeout
 
     lock = SoftFileLock(soft, timeout=-1 if wait else 0, poll_interval=WAIT_S)

@@ -6,7 +6,7 @@ therefore a ``Name``; a path is a ``RelativePath``; what decides about memory or
 Conventions
     A ``Name`` is lower-case letters, digits, ``_`` and ``-``, begins with a letter or a digit, and has at most LONGEST_NAME characters: it
     is one file name on every system, never a path, never hidden, and no two names differ in case only.
-    A name that is not one is refused, not changed: a stem under another name than its model's documentation gives would be found by nobody.
+    A name that is not one is refused, not changed: a stem under another name than its model's documentation gives would not be found.
     Only names that are made from file names ("Kick In.wav") are changed, by the one rule of ``name_from``.
     The limits are far from anything that is recorded or released, so that they refuse damage and malice only.
 """

@@ -6,7 +6,7 @@ Conventions
     ``task_id`` is over everything that determines a row before it is made (sources, settings, model, versions): a start skips the tasks
     whose rows it finds, and a changed setting cannot be mistaken for finished work.
     What was asked makes ids; what a machine used for it stands in columns that no id is over (``Record.USED``).
-    ``id`` is over the row as it came out (``seal``), so that an edited row gives itself away. A track's is over its sound alone:
+    ``id`` is over the finished row (``seal``), so that an edit is detected. A track's is over its sound alone:
     a renamed, retagged or re-wrapped file keeps its id, and two copies of one recording share it.
     Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder; in the tables of
     a dataset, which has to be complete by itself (``manifests.dataset_rows``), to the dataset folder.
@@ -65,7 +65,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    USED: ClassVar[frozenset[str]] = frozenset()  # columns that say on what machine the row came to be: no id depends on them
+    USED: ClassVar[frozenset[str]] = frozenset()  # columns that say on what machine the row was made: no id depends on them
 
     def content(self) -> dict[str, Any]:
         """The row as plain JSON values, without its id."""
@@ -79,7 +79,7 @@ class Record(BaseModel):
 def seal(record_type: type[R], **columns: Any) -> R:
     """A record whose id is over all its other columns."""
     row = record_type(id="0" * 16, **columns)  # type: ignore[call-arg]
-    row.__dict__["id"] = row.seal_id()  # nobody has seen the row yet; a copy would cost a third of planning
+    row.__dict__["id"] = row.seal_id()  # the row is not shared yet; a copy would cost a third of planning
     return row
 
 
@@ -116,7 +116,7 @@ def track_id(sound: str, references: tuple[ReferenceStem, ...] = ()) -> str:
 
 
 class Track(Record):
-    """A recording in the songs folder, with what is known about it before anyone listens."""
+    """A recording in the songs folder, with what is known about it before separation."""
 
     id: Id
     task_id: Id
@@ -374,7 +374,7 @@ class Example(Record):
 
 
 class Member(Record):
-    """A sound file that stands, byte for byte, inside a shard."""
+    """A sound file that is embedded, byte for byte, in a shard."""
 
     path: RelativePath = Field(description="what the example's row in the dataset calls it, as if it were a file of its own")
     start_byte: int = Field(ge=0)

@@ -24,7 +24,7 @@ from manifests.records import Refused, Shard
 DATASET = "dataset"  # the folder of a corpus that a training job reads
 TABLE = "shards.parquet"
 JOURNAL = "shards.jsonl.part"
-TABLES = ("README.md", "pairs.parquet", "examples.parquet", TABLE, JOURNAL)  # what stands in a dataset folder beside sound
+TABLES = ("README.md", "pairs.parquet", "examples.parquet", TABLE, JOURNAL)  # what a dataset folder holds beside sound
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def read(dataset: Path) -> list[Shard]:
 def files(sounds: Iterable[str], shards: Sequence[Shard]) -> set[str]:
     """Every file of a dataset, as a path relative to its folder: tables and card, sound files (as its rows call them), shards.
 
-    What else is there is somebody's.
+    Anything else there is foreign (``deletion.foreign_files``).
     """
     inside = {member.path for shard in shards for member in shard.members}
     return {*TABLES, *(set(sounds) - inside), *(shard.path for shard in shards)}

@@ -1,4 +1,4 @@
-"""A CSV that lists songs, as somebody's spreadsheet, script or editor wrote it: read line by line, so that one bad line costs one song.
+"""A CSV that lists songs, as a spreadsheet, a script or an editor writes it: read line by line, so that one bad line costs one song.
 
 Conventions
     UTF-8, with or without a byte order mark; separated by commas, semicolons or tabs, whichever the first line has most of.
@@ -52,7 +52,7 @@ class Line:
 
 
 def shown(text: str) -> str:
-    """A text as a sentence can hold it."""
+    """A text shortened for an error message."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 

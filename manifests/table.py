@@ -1,8 +1,7 @@
 """Tables: the rows of one record type, on disk.
 
 While a stage runs, one process appends its rows to a journal, a text file of JSON lines that survives a kill at any moment. When the
-stage ends, the journal
-becomes a Parquet file by rename. The Parquet schema is derived from the record's own fields, so there is one definition.
+stage ends, the journal becomes a Parquet file by rename. The schema is derived from the record's own fields: one definition.
 
 Conventions
     ``NAME.parquet`` is a finished table, ``NAME.jsonl.part`` its journal.
@@ -10,7 +9,7 @@ Conventions
     A line is on the disk within a second (``SYNC_S``), one without rows, which voids earlier work whose files are about to go, at once.
     A line that is torn, or is NULs after a power cut, was not yet called finished: it is dropped, its task is done again, and the lines
     before and after it stay.
-    Settings of effects differ from row to row and stand in Parquet as JSON text.
+    Settings of effects differ from row to row and are JSON text in Parquet.
     A Parquet file carries in its metadata a digest of its rows (``is_as_written`` tells whether they were edited since)
     and the id of what it was made from (``made_from``).
 """
@@ -291,10 +290,10 @@ class Journal:
             return None
 
     def append(self, task_id: str, rows: Iterable[Record], *, at_once: bool = False) -> None:
-        """Adds one finished task, whose audio must already stand under its final name, synced.
+        """Adds one finished task, whose audio must already be under its final name, synced.
 
-        The line is on the disk within ``SYNC_S``; at once if it has no rows, or if ``at_once`` says that something is about to go that
-        this line replaces.
+        The line is on the disk within ``SYNC_S``; at once if it has no rows, or if ``at_once`` says that something is about to be
+        removed that this line replaces.
         """
         rows = tuple(rows)
         line = json.dumps({"task": task_id, "rows": [row.model_dump(mode="json") for row in rows]}, separators=(",", ":"), allow_nan=False)

@@ -1,4 +1,4 @@
-"""Fetching published weights from the hub: by an encrypted way only, unless the user consents to another, into the hub's own cache.
+"""Fetching published weights from the hub: over an encrypted connection unless the user consents to another, into the hub's own cache.
 
 Conventions
     ``HF_ENDPOINT`` names another hub. A request to an ``http://`` address, as the endpoint or by a redirect, is not sent unless
@@ -23,7 +23,7 @@ from separation.weights import SUMS_FILE, ModelError, WeightsUnavailable, check_
 HUB = "https://huggingface.co"
 NAMESPACE = "adefossez"  # of Demucs's author on the hub
 HTTP_VARIABLE = "STEMWRIGHT_ALLOW_HTTP"
-ANSWER_S = 10.0  # how long a server may take to open the door
+ANSWER_S = 10.0  # how long a server may take to accept a connection
 
 
 def repository(name: str) -> tuple[str, str]:
@@ -52,7 +52,7 @@ def download(name: str, tried: list[str], *, offline: bool, read: Callable[[Path
     tried.append(f"the hub's cache {constants.HF_HUB_CACHE}")
     if not offline:
         tried.append(f"the address {endpoint}/{repo}/resolve/main/{plain}.yaml")
-    # The client would knock five times, half a minute long, where there is no network at all.
+    # The client would try five times, for half a minute, where there is no network at all.
     unasked = "the network was not asked, because of --offline" if offline else _unencrypted(endpoint) or _no_answer(endpoint)
 
     def get(file: str) -> Path:
@@ -94,7 +94,7 @@ def _consent() -> bool:
 
 
 def _unencrypted(address: str) -> str | None:
-    """Why an address is not asked, in words; None if it is encrypted, or if the user consents."""
+    """Why an address is not asked, as a message; None if it is encrypted, or if the user consents."""
     if urlsplit(address).scheme == "https" or _consent():
         return None
     return (
@@ -141,7 +141,7 @@ def _check_links(response: Any) -> None:
 
 
 def _no_answer(endpoint: str) -> str | None:
-    """Why nobody opens at an address, in words; None if somebody does, or if a proxy is to be asked instead of it."""
+    """Why a server cannot be reached, as a message; None if it accepts a connection, or if a proxy is to be asked instead."""
     import socket
     from urllib.request import getproxies, proxy_bypass
 

@@ -44,7 +44,7 @@ def njit(*, nogil: bool = False, fastmath: bool | set[str] = False) -> Callable[
 
 @cache
 def prepare(folder: Path) -> None:
-    """Sees to it that the functions of a folder's sources, ours or a library's, can be compiled and, if at all possible, kept."""
+    """Makes the functions of a folder's sources, ours or a library's, compilable and, if possible, cached."""
     source = next(iter(sorted(folder.glob("*.py"))), None)
     if source is None or _can_keep(source):
         return

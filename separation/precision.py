@@ -105,7 +105,7 @@ def _first(path: Path, measured: Trial) -> Trial:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # a link that somebody laid there
+        temporary.unlink(missing_ok=True)  # a link that was planted
         temporary.write_text(json.dumps(measured._asdict()), encoding="utf-8")
         os.link(temporary, path)
     except FileExistsError:

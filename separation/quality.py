@@ -101,7 +101,7 @@ class Tally:
 
 
 class Figures(Record):
-    """What is judged of the stems of a track: kept beside them, so that other limits can be held against them later."""
+    """What is judged of the stems of a track: kept beside them, so that they can be judged by other limits later."""
 
     silent: Literal["mixture", "stems"] | None
     closure_db: float | None
@@ -146,6 +146,6 @@ def judge(figures: Figures, limits: Limits | None = None) -> Verdict:
     if figures.clipped_share > limits.clipped_share:
         return Verdict(
             False,
-            f"{figures.clipped_share:.1%} of the mixture's samples are clipped; at most {limits.clipped_share:.1%} can be told from music",
+            f"{figures.clipped_share:.1%} of the mixture's samples are clipped; expected at most {limits.clipped_share:.1%}",
         )
     return Verdict(True)

@@ -141,7 +141,7 @@ def _librosa() -> ModuleType:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Locks the place where librosa's kernels are kept: who shares it waits. Where there are no locks, kernels are not shared."""
+    """Locks the place where librosa's kernels are kept: another process waits. Without locks, kernels are not shared."""
     from separation import kernels
 
     spec = find_spec("librosa")

@@ -127,7 +127,7 @@ def table_rows(tracks: Iterable[TrackBalance]) -> list[Row]:
 def summary_rows(tracks: Sequence[TrackBalance], *, exact: bool = False) -> list[Row]:
     """One row per stem name over several tracks: median, quartiles and range of its level, and in how many tracks it is present.
 
-    ``exact`` leaves the numbers as they are, for whoever rounds them to show them.
+    ``exact`` leaves the numbers unrounded, for a caller that rounds them for display.
     """
     number = _exact if exact else _plain
     names = list(dict.fromkeys(name for track in tracks for name in track.stems))
@@ -213,7 +213,7 @@ def percentile(level_lu: float, levels: Array) -> float | None:
 def percentile_rows(tracks: Iterable[TrackBalance], corpus: Mapping[str, Array], *, exact: bool = False) -> list[Row]:
     """One row per track and stem: its level, its percentile among the corpus's stems of that name, and how many those are.
 
-    ``exact`` leaves the numbers as they are, for whoever rounds them to show them.
+    ``exact`` leaves the numbers unrounded, for a caller that rounds them for display.
     """
     number = _exact if exact else _plain
     return [

@@ -1,4 +1,4 @@
-"""What is known of the files of model weights: their checksums, who states them, and what a model is made of.
+"""Checksums of model weights and definitions of published models: what Demucs states, and what a first download recorded.
 
 Demucs states the first eight digits of the SHA-256 of its pickles (``remote/files.txt`` in its package) and which networks, with which
 weights, each published model is made of (``remote/NAME.yaml``). Both are compared. Of the safetensors files on the hub it states nothing:
@@ -89,7 +89,7 @@ def check_definition(name: str, definition: Mapping[str, Any], source: str) -> N
 
 
 def remember(sums: Path, files: Iterable[Path], *, where: str) -> None:
-    """Writes down the checksums of weights that were not seen before. Raises ModelError for another file than the first of its name."""
+    """Records the checksums of weights that were not seen before. Raises ModelError for another file than the first of its name."""
     before = read_sums(sums)
     found = {path.name: (blob_checksum(path) if path.name in before else None) or file_sha256(path) for path in files}
     for name, checksum in found.items():
@@ -100,5 +100,5 @@ def remember(sums: Path, files: Iterable[Path], *, where: str) -> None:
                 f"If its author has published another one, delete the file and its line in {sums.name}, and fetch the model again."
             )
     if found.items() - before.items():
-        with suppress(OSError):  # a cache that is only read: what is there was fetched by somebody else
+        with suppress(OSError):  # a read-only cache, which another user filled
             write_sums(sums, {**before, **found})

@@ -133,7 +133,7 @@ def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progr
 
 
 def _dataset_files(dataset: Path) -> set[str]:
-    """The files of a dataset that are ours: what somebody has put beside them, or behind a link, is not ours to give away."""
+    """The files of a dataset that are ours: what a user has put beside them, or behind a link, is not exported."""
     examples = table.read(dataset / "examples.parquet", Example) if (dataset / "examples.parquet").exists() else []
     sounds = (file.audio.path for example in examples for file in example.signals)
     return shards.files(sounds, shards.read(dataset))
@@ -182,7 +182,7 @@ def _check_place(corpus: Corpus, out: Path, *, audio: bool) -> None:
 
 
 def without_local_paths(config: Config) -> Config:
-    """The configuration without places on somebody's disk: those of songs, models and profiles, whichever keys name them."""
+    """The configuration without paths of this machine: those of songs, models and profiles, whichever keys name them."""
     values = configuration.plain(config)
     values["songs"]["folder"] = "."
     return configuration.check(_without_places(values), where="the configuration")

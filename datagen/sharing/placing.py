@@ -1,6 +1,6 @@
-"""A folder that takes the place of an earlier one, whole and at one stroke.
+"""Replacing a folder by a new one, atomically.
 
-It is built in a hidden folder beside its place and then exchanged with what stands there, so at no instant is the place empty, and a kill
+It is built in a hidden folder beside its place and then exchanged with what is there, so the place is never empty, and a kill
 at any moment leaves the earlier folder or the new one. What else a person has put into the earlier folder goes along.
 
 Conventions
@@ -27,7 +27,7 @@ NEW, OLD = "new", "old"
 
 @contextmanager
 def replaced(place: Path, ours: Collection[str]) -> Iterator[Path]:
-    """An empty folder to build in; at the end it stands at ``place``. After an error what stood there is as it was.
+    """An empty folder to build in; at the end it is at ``place``. After an error what was there is as it was.
 
     ``ours`` are the paths in an earlier folder at ``place`` that are not to be taken over.
     """

@@ -3,8 +3,8 @@
 Conventions
     Only the files that an export writes are looked at, under their own names; a zip is unpacked to a temporary folder, and what else is in
     it stays there. Sizes are checked before anything is unpacked or read, and again while it is.
-    The manifest is checked as a whole (``Manifest``), each row of a table by its record, the configuration as any other. A configuration's
-    places on somebody's disk are left out: they would be read here.
+    The manifest is checked as a whole (``Manifest``), each row of a table by its record, the configuration as any other. Paths of
+    another machine in the configuration are left out: they would be read here.
     An id is half of a SHA-256 and cannot be compressed, so a table has at least eight bytes a row: one with fewer unfolds to more rows than
     a person can have planned.
 """
@@ -93,12 +93,12 @@ class Recipes:
 
     @property
     def id(self) -> str:
-        """What tells this export from others."""
+        """The id of this export, which its manifest states."""
         return str(self.manifest["id"])
 
     @property
     def config(self) -> Config:
-        """The configuration; it names no place on anybody's disk."""
+        """The configuration; without paths of the machine that exported it."""
         return without_local_paths(configuration.read(self.folder / CONFIG))
 
     def rows(self, name: str, record_type: type[R]) -> list[R]:

@@ -1,4 +1,4 @@
-"""What a configuration would separate again: stems are the dearest thing in a corpus, so nobody may lose them by a slip.
+"""What a configuration would separate again: stems are the most expensive part of a corpus, so a typo must not replace them.
 
 Conventions
     A track is separated again if the corpus has stems of it, and none that were made as the configuration says. New songs, and songs

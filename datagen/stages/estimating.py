@@ -27,17 +27,12 @@ if TYPE_CHECKING:
 ON_DEMAND = ("features", "track_estimates", "normalisations")  # tables that are not made for every configuration
 
 Step = tuple[Stage, Outcome]
-
 ByTrack = dict[str, list[Stem]]
-
 Titles = dict[str, str]  # track id -> what a person calls it
 
 
 def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
-    """Measures the balance of every track from its stems, then whatever else the recipes of the configuration need.
-
-    Each table is a step of its own with its own journal; the tables are finished together, once all steps are done.
-    """
+    """Measures the balance of every track from its stems, then whatever else the recipes of the configuration need."""
     titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
     by_track, pairs = by_track_of(corpus.rows("stems", Stem)), corpus.config.pairs
     normalising = wants(pairs, "normalisations")
@@ -55,7 +50,7 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
 
 
 def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
-    """Takes away the tables that this configuration does not ask for; what stands in them is found again when one does."""
+    """Takes away the tables that this configuration does not ask for; their rows are found again when one does."""
     for name in (name for name, asked in wanted.items() if not asked):
         corpus.journal(name).unlink(missing_ok=True)
         if name == "profile":  # made of the features at once
@@ -123,9 +118,7 @@ def _estimate_balance(
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
 
 
-def _estimate_tempo(
-    corpus: Corpus, by_track: dict[str, list[Stem]], titles: dict[str, str], workers: Workers, on_progress: OnProgress | None
-) -> Step:
+def _estimate_tempo(corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None) -> Step:
     """The table of what was estimated about whole tracks: tempo, beats and key."""
     from datagen import estimate as estimating
 

@@ -64,7 +64,7 @@ def invalidate(place: Path) -> None:
 
 
 def commit(place: Path, task_id: str, figures: Figures, stems: Sequence[Stem]) -> None:
-    """Writes down that the stems in a track's folder are whole."""
+    """Writes the row file of a track: its stems are whole."""
     kept = Kept(task_id=task_id, figures=figures, stems=tuple(stems))
     write_bytes(place / KEPT_STEMS, kept.model_dump_json(indent=1).encode() + b"\n")
 

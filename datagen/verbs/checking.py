@@ -24,7 +24,7 @@ def check(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold every table against the files and against itself; leaves with 1 and names the file if anything is wrong.
+    """Check every table against the files and against itself; exits with 1 and names the file if anything is wrong.
 
     While a stage runs, what is under way is not judged.
 

@@ -33,7 +33,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Separating:
-    """What a verb that separates was told about it: whether stems may be made again, and how weights may be had."""
+    """The options of a verb that separates: whether stems may be made again, and how weights may be fetched."""
 
     again: bool = False
     offline: bool = False
@@ -106,7 +106,7 @@ def _configured(corpus: Corpus, asked: Asked) -> Config:
     named = configuration.read_values(asked.file).get("songs", {}) if asked.file else {}
     if folder and isinstance(named, dict) and "folder" in named and Path(str(named["folder"])).resolve() != Path(folder):
         raise configuration.ConfigError(
-            f"{asked.file}: songs.folder is {named['folder']!r}, but the command says {folder}; strike one of them"
+            f"{asked.file}: songs.folder is {named['folder']!r}, but the command says {folder}; remove one of them"
         )
     config = changed(kept, file=asked.file, options=asked.options, reset=asked.reset)
     if (config.separation.model, config.separation.model_folder) != (kept.separation.model, kept.separation.model_folder) or not there:
@@ -115,7 +115,7 @@ def _configured(corpus: Corpus, asked: Asked) -> Config:
 
 
 def check_model(name: str, model_folder: Path | str | None) -> None:
-    """Raises ConfigError if a model's name is nearly that of a known one: nothing is downloaded, or looked for, for a slip of the pen."""
+    """Raises ConfigError if a model's name is nearly that of a known one: nothing is downloaded, or searched for, because of a typo."""
     from datagen.config import ConfigError
     from separation.checkpoints import nearly_known
 
@@ -124,7 +124,7 @@ def check_model(name: str, model_folder: Path | str | None) -> None:
 
 
 def _check_only(kept: Config, config: Config, asked: Asked, stage: str) -> None:
-    """Raises ConfigError if a stage would keep a change of what only earlier stages heed."""
+    """Raises ConfigError if a stage would keep a change of what only earlier stages use."""
     from datagen.config import ConfigError
 
     for section in ("songs", "separation"):

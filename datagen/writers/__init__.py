@@ -5,16 +5,16 @@
     huggingface   Parquet files with the sound in their cells, as ``datasets.load_dataset`` reads them
     musdb         a tree of the shape of MUSDB18-HQ, as ``musdb.DB(root, is_wav=True)`` reads it
 
-A writer has two duties: ``write`` puts the signals of one pair into files and returns the example's row (in a worker, for many pairs at
-once); ``finish`` makes of them what the format wants and puts beside it what makes the dataset stand alone (in one process, when all
-examples are there).
+A writer has two duties: ``write`` puts the signals of one pair into the files that ``paths`` names and returns the example's row (in a
+worker, for many pairs at once); ``finish`` makes of them what the format wants and adds what makes the
+dataset complete by itself (in one process, when all examples are there).
 
 Conventions
     The row of an example calls each signal ``dataset/<split>/<kind>/<pair id>/<role>_<name>.flac``. A format with shards packs these files
-    in ``finish`` and removes them; ``manifests.shards`` finds them again. So a changed format packs anew and renders nothing anew.
+    in ``finish`` and removes them; ``manifests.shards`` finds them again. So a changed format is packed again, but not rendered again.
     A peak that 24 bits cannot hold takes one gain for all signals of the example, a whole number of hundredths of a dB, kept in its row.
     A signal that is a gain curve is always 32-bit float, and takes no gain. Float files take peaks as they are: no gain there.
-    Under a final name stands a whole file or none: each is written beside it and renamed.
+    A file under its final name is complete: each is written under a hidden name beside it and renamed.
 """
 
 from __future__ import annotations

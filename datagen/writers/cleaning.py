@@ -1,4 +1,4 @@
-"""Taking away the files of examples that are no longer planned: those that an earlier table or journal of ours names, and no others.
+"""Removing the files of examples that are no longer planned: those that an earlier table or journal of ours names, and no others.
 
 Conventions
     Before rendering writes a file, ``begun.jsonl.part`` in the corpus folder names it, one JSON text a line: so a file that a killed
@@ -56,7 +56,7 @@ def note_begun(corpus: Path, paths: Iterable[str]) -> None:
 
 
 def claim(corpus: Path, paths: Sequence[str]) -> None:
-    """Notes that files are about to be written under names that somebody could have given as well.
+    """Notes that files are about to be written under names that a user's files could have as well.
 
     Raises Refused if a link leads there, or if a file has such a name already that no earlier run of ours wrote.
     """

@@ -52,7 +52,7 @@ def check(dataset: Any, pairs: Any) -> None:
     if getattr(mix, "target", "sum") != "sum":
         raise ValueError(f"the format 'musdb' holds the sum of its stems: set pairs.mix.target = 'sum'; got {mix.target!r}")
     if getattr(mix, "preset", None) or getattr(mix, "channels", "all") != "all":
-        raise ValueError("the format 'musdb' holds stems as they are: strike pairs.mix.preset, and set pairs.mix.channels = 'all'")
+        raise ValueError("the format 'musdb' holds stems as they are: remove pairs.mix.preset, and set pairs.mix.channels = 'all'")
     if getattr(mix, "stems", ()) and sorted(mix.stems) != sorted(STEMS):
         raise ValueError(f"the format 'musdb' holds {', '.join(STEMS)}; got pairs.mix.stems = {list(mix.stems)}")
 

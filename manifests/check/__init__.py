@@ -1,15 +1,15 @@
 """Checking a corpus, or a dataset that stands alone, against the disk and against itself.
 
 Tables first (readable, not edited, every id known, no artist in two splits), then files (there, with the bytes, length, rate and channels
-of their rows, samples finite, none that no row names), whether they stand alone or in shards, which are held against their own rows, then
+of their rows, samples finite, none that no row names), by themselves or in shards, which are compared with their own rows, then
 sound: the stems of each track sum to its mixture, measured on the written files.
 
 Conventions
     What is wrong is a ``Problem`` of level "error". What could not be measured, or is a published data set's own doing, is a "warning".
     Every file is read once for its checksum and, where the format can hold NaN or the sum is measured, once as sound, in blocks.
-    Of a shard that is missing or cut off one problem is told, not one for each sound file that is lost with it.
-    A dataset's own tables are held against those of its corpus column by column (``manifests.dataset_rows``), and where it was moved out of
-    its corpus against themselves.
+    Of a shard that is missing or cut off one problem is reported, not one for each sound file that is lost with it.
+    A dataset's own tables are compared with those of its corpus column by column (``manifests.dataset_rows``), and, where it was moved
+    out of its corpus, only with one another.
 """
 
 from __future__ import annotations

@@ -43,11 +43,11 @@ def check_shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, li
     places = Places(dataset, rows["shards"])
 
     def work(shard: Shard) -> Problem | None:
-        told = {"table": "shards", "row_id": shard.id, "file": shard.path}
+        facts = {"table": "shards", "row_id": shard.id, "file": shard.path}
         if what := places.damaged.get(shard.path):
-            return Problem(**told, what=f"{what}; {len(shard.members)} sound files are lost with it. Delete it and run render again")
+            return Problem(**facts, what=f"{what}; {len(shard.members)} sound files are lost with it. Delete it and run render again")
         if audio.file_sha256(dataset / shard.path) != shard.sha256:
-            return Problem(**told, what="its bytes are not those that were written (other SHA-256). Delete it and run render again")
+            return Problem(**facts, what="its bytes are not those that were written (other SHA-256). Delete it and run render again")
         return None
 
     return places, problems + [problem for problem in in_threads("shards", work, places.shards, progress) if problem]
@@ -143,9 +143,9 @@ def unnamed(folder: Path, parts: Sequence[str], claims: Iterable[Claim], places:
 
 
 def foreign(corpus: Path, dataset: Path, sounds: Iterable[str], places: Places) -> Iterator[Problem]:
-    """What lies in the dataset folder and is none of ours: no stage touches it, but whoever reads the folder may."""
+    """Files in the dataset folder that do not belong to it: no stage touches them, but a program that reads the folder may."""
     for name in sorted(foreign_files(dataset, files(sounds, places.shards))):
-        what = "no row names this file; it is somebody's, and no stage touches it. Move it away if programs are to read the dataset"
+        what = "no row names this file, and no stage touches it. Move it away if programs are to read the dataset"
         if (dataset / name).is_symlink():
             what = "is a link, and no row names it: nothing is written or deleted through it. Only the dataset itself may be a link"
         yield Problem(level="warning", file=(dataset / name).relative_to(corpus).as_posix(), what=what)
