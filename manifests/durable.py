@@ -36,7 +36,7 @@ HIDDEN = re.compile(r"\.([^/]+)\.(?:\d+|export)\.part(?:/new)?")  # what a perso
 RENAME_EXCHANGE = 2  # linux/fs.h; RENAME_SWAP of macOS is the same number
 AT_FDCWD = {"linux": -100, "darwin": -2}.get(sys.platform, 0)
 FULL = {errno.ENOSPC, errno.EDQUOT}
-NO_WAY_IN = {errno.EROFS, errno.EACCES, errno.EPERM}
+NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def hidden(path: Path) -> Path:
@@ -227,6 +227,6 @@ def sentence(error: OSError, kept: str = "") -> str:
     why = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in FULL:
         return f"the disk is full{place}: {kept}. Free some space and run the same command again"
-    if error.errno in NO_WAY_IN:
+    if error.errno in NOT_ALLOWED:
         return f"not allowed{place}: {why}; {kept}. Choose a place that you may write to, or change its permissions"
     return f"{why}{place}: {kept}"

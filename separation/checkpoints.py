@@ -319,7 +319,7 @@ def read_header(path: Path) -> Header:
         )
     if path.stat().st_size != offset + end:
         raise ModelError(f"{path} has {path.stat().st_size} bytes, its header says {offset + end}: it is truncated. Fetch it again.")
-    if any(name in metadata.get("structure", "") for name in ('"_class"',)):
+    if '"_class"' in metadata.get("structure", ""):
         raise ModelError(f"{path} holds quantised weights that name classes to import; this is not supported. Use the model without _q.")
     try:
         args, kwargs = json.loads(metadata["args"]), json.loads(metadata["kwargs"])

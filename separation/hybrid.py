@@ -67,7 +67,6 @@ def analyse(network: Any, batch: torch.Tensor) -> Analysed:
 
 def synthesise(network: Any, analysed: Analysed, spectrum: torch.Tensor, waveform: torch.Tensor) -> torch.Tensor:
     """Stems [B, S, C, T] from the core's two results, one stem after the other: that keeps memory low."""
-
     mean, std = (level[:, None] for level in analysed.waveform_level)
     stems = waveform * std + mean
     for number in range(stems.shape[1]):

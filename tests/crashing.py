@@ -251,7 +251,7 @@ class Campaign:
             os.chdir(here)
 
     def ready(self, case: Case) -> None:
-        """Makes what a case begins with, the undisturbed end of it, and counts its changes."""
+        """Makes what a case begins with and the result of an undisturbed run, and counts that run's changes."""
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.mkdir(parents=True)
         prepare(self.place)
@@ -307,7 +307,7 @@ class Campaign:
 
 
 def main() -> None:
-    """Runs a campaign and prints what came of it."""
+    """Runs a campaign and prints its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--points", type=int, default=14)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the deaths are 
 
 
 def campaign(folder: Path, *options: str) -> dict:
-    """What came of a campaign of deaths (``crashing.py``), in a process of its own."""
+    """The results of a campaign of kills (``crashing.py``), run in a process of its own."""
     command = [sys.executable, str(Path(__file__).with_name("crashing.py")), str(folder), *options]
     paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})

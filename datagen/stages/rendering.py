@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,11 +50,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     songs = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
     work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers)), pairs
     while drawn:
-        tasks = [
-            Task(writer.task_id(pair), f"{pair.kind} {pair.id} of {songs[pair.track_id]}", pair.id, (pair, _sources(pair, files)))
-            for pair in drawn
-        ]
-        done = run_tasks(stage, tasks, work, on_progress, present)
+        done = run_tasks(stage, [_task(writer, pair, songs, files) for pair in drawn], work, on_progress, present)
         outcome.done, outcome.skipped, outcome.rows = outcome.done + done.done, outcome.skipped + done.skipped, outcome.rows + done.rows
         outcome.fresh |= {pair.track_id for pair in drawn if pair.id in done.fresh}
         drawn = redraws.next_round(drawn, done.rejected)
@@ -131,6 +127,11 @@ def _standing(corpus: Corpus, made_from: str) -> int | None:
     if any(example.pair_id not in known for example in examples):
         return None
     return len(examples) if Present(corpus.folder)(examples) else None
+
+
+def _task(writer: DatasetWriter, pair: Pair, songs: Mapping[str, str], files: dict[str, AudioFile]) -> Task:
+    """The task of rendering a pair; its payload is the pair and the files of its sources."""
+    return Task(writer.task_id(pair), f"{pair.kind} {pair.id} of {songs[pair.track_id]}", pair.id, (pair, _sources(pair, files)))
 
 
 def _sources(pair: Pair, files: dict[str, AudioFile]) -> dict[str, AudioFile]:

@@ -31,7 +31,7 @@ def report(
     from datagen.report.page import make_report
     from datagen.report.rows import duration, size
     from datagen.wording import counted
-    from manifests.durable import NO_WAY_IN, remove_earlier, write_bytes
+    from manifests.durable import NOT_ALLOWED, remove_earlier, write_bytes
 
     terminal, place = Terminal(as_json), Corpus(corpus)
     path = out or corpus / REPORT
@@ -44,7 +44,7 @@ def report(
     try:
         write_bytes(path, data)
     except OSError as error:
-        if out is None and error.errno in NO_WAY_IN:
+        if out is None and error.errno in NOT_ALLOWED:
             raise CorpusError(f"{path}: {error.strerror}; name another file: stemwright report {corpus} OUT.html") from error
         raise
     for note in made.notes:

@@ -17,7 +17,7 @@ from datagen.verbs.options import CorpusArgument, JobsOption, JsonOption, ModelF
 from datagen.verbs.running import exit_code
 from datagen.verbs.terminal import Terminal
 from datagen.wording import counted
-from manifests.durable import NO_WAY_IN
+from manifests.durable import NOT_ALLOWED
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,7 +65,7 @@ def _held(place: Corpus) -> Iterator[None]:
         try:
             held.enter_context(place.locked())
         except OSError as error:
-            if error.errno not in NO_WAY_IN:
+            if error.errno not in NOT_ALLOWED:
                 raise
         yield
 

@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datagen.writers.base import DATASET, complete, loose_paths, loose_task_id, paths_of, write_loose
-from datagen.writers.cleaning import remove_stale
-from datagen.writers.packing import unpack
+from datagen.writers.base import loose_paths, loose_task_id, write_loose
+from datagen.writers.packing import finish_loose
 from manifests.audio import Audio, Encoding
 from manifests.records import Example, Pair
-from manifests.shards import in_dataset
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,4 @@ class FolderWriter:
 
     def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
         """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
-        (corpus / DATASET).mkdir(parents=True, exist_ok=True)
-        wanted = paths_of(examples)
-        removed = unpack(corpus, set(map(in_dataset, wanted))) + remove_stale(corpus, set(map(in_dataset, wanted)))
-        complete(corpus, pairs, examples, "folder", made_from=made_from)
-        return removed
+        return finish_loose(corpus, pairs, examples, "folder", made_from=made_from)

@@ -19,13 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from datagen.writers.base import DATASET, Storage, complete, paths_of, write_signals
-from datagen.writers.cleaning import remove_stale
-from datagen.writers.packing import unpack
+from datagen.writers.base import DATASET, Storage, write_signals
+from datagen.writers.packing import finish_loose
 from manifests import __version__
 from manifests.audio import Audio, Encoding, gain_to_db
 from manifests.records import Example, Pair, Refused, Track, content_id
-from manifests.shards import in_dataset
 
 STEMS = ("drums", "bass", "other", "vocals")
 SUM_LIMIT = 2.0**-22  # rounding of sums in float32 around full scale
@@ -87,11 +85,7 @@ class MusdbWriter:
 
     def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
         """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
-        (corpus / DATASET).mkdir(parents=True, exist_ok=True)
-        wanted = paths_of(examples)
-        removed = unpack(corpus, set(map(in_dataset, wanted))) + remove_stale(corpus, set(map(in_dataset, wanted)))
-        complete(corpus, pairs, examples, "musdb", made_from=made_from)
-        return removed
+        return finish_loose(corpus, pairs, examples, "musdb", made_from=made_from)
 
     def _folder(self, pair: Pair) -> str:
         return f"{DATASET}/{pair.split}/{self.titles.get(pair.track_id, pair.track_id)} [{pair.id}]"

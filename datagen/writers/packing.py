@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from datagen.writers.as_written import labels_text
-from datagen.writers.base import DATASET, complete, loose_paths, loose_task_id, write_loose
+from datagen.writers.base import DATASET, complete, loose_paths, loose_task_id, paths_of, write_loose
 from datagen.writers.cleaning import claim, remove_stale
 from manifests import deletion, table
 from manifests.audio import Audio, Encoding, file_sha256
@@ -213,6 +213,15 @@ def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
         (dataset / TABLE).unlink(missing_ok=True)
         (dataset / JOURNAL).unlink()
     return unwanted
+
+
+def finish_loose(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, *, made_from: str) -> int:
+    """Completes a dataset whose sound files stay by themselves; returns how many files of examples no longer planned were removed."""
+    (corpus / DATASET).mkdir(parents=True, exist_ok=True)
+    wanted = set(map(in_dataset, paths_of(examples)))
+    removed = unpack(corpus, wanted) + remove_stale(corpus, wanted)
+    complete(corpus, pairs, examples, format_name, made_from=made_from)
+    return removed
 
 
 def _stands(corpus: Path, content: ShardContent, assembler: Assembler) -> bool:

@@ -14,7 +14,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from manifests import audio, dataset_rows, table
@@ -31,10 +31,12 @@ from manifests.check.tables import (
     unknown_ids,
     unsettled,
 )
-from manifests.records import ROW_TYPES, Shard
+from manifests.records import ROW_TYPES, Shard, Stem
 from manifests.shards import DATASET, JOURNAL, Places, in_dataset
 
 __all__ = ["CLOSURE_LIMIT_DBFS", "KEPT_STEMS", "UNDER_WAY", "Problem", "check_corpus", "check_dataset", "check_meanwhile", "errors"]
+
+UNDER_WAY = "another stemwright is working on it; what is under way was not judged"
 
 
 def check_corpus(
@@ -64,10 +66,7 @@ def check_corpus(
     problems += [*found, *sound, *unnamed(corpus, ("stems", DATASET), claims, places)]
     sounds = [in_dataset(file.audio.path) for example in rows["examples"] for file in example.signals]
     problems += foreign(corpus, corpus / DATASET, sounds, places)
-    damaged = {problem.row_id for problem in sound}
-    broken = {stem.track_id for stem in rows["stems"] if stem.id in damaged}  # said already, so their sums are not measured
-    whole = [stem for stem in rows["stems"] if stem.track_id not in broken]
-    return problems + check_sources(corpus, songs, rows["tracks"], whole, progress)
+    return problems + check_sources(corpus, songs, rows["tracks"], _undamaged(rows["stems"], sound), progress)
 
 
 def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProgress | None = None) -> list[Problem]:
@@ -85,15 +84,16 @@ def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProg
     claims = [claim for claim in claims if not _is_under_way(corpus, claim.table)]
     problems += check_files(claims, progress)
     if not any(_is_under_way(corpus, name) for name in ("tracks", "stems")):
-        damaged = {problem.row_id for problem in problems}
-        broken = {stem.track_id for stem in rows["stems"] if stem.id in damaged}
-        whole = [stem for stem in rows["stems"] if stem.track_id not in broken]
-        problems += check_sources(corpus, songs, rows["tracks"], whole, progress)
+        problems += check_sources(corpus, songs, rows["tracks"], _undamaged(rows["stems"], problems), progress)
     problems = [problem for problem in problems if not _is_under_way(corpus, problem.table)]  # one may have begun since
     return [Problem(level="warning", what=UNDER_WAY), *problems]
 
 
-UNDER_WAY = "another stemwright is working on it; what is under way was not judged"
+def _undamaged(stems: Sequence[Stem], problems: Iterable[Problem]) -> list[Stem]:
+    """The stems of tracks none of whose stems has a problem: of the others the sums need not be measured."""
+    damaged = {problem.row_id for problem in problems}
+    broken = {stem.track_id for stem in stems if stem.id in damaged}
+    return [stem for stem in stems if stem.track_id not in broken]
 
 
 def _is_under_way(corpus: Path, name: str) -> bool:
