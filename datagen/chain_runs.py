@@ -8,7 +8,7 @@ Conventions
     A run starts from a root, which names the audio that enters: the same root and the same chain give the same audio.
     Differences are energies in dB against the output, after the best one gain, since a level by itself is no effect; but for a fader,
     whose gain is its effect. An effect must besides change what enters it: what counts is the smaller of the two changes.
-    Where an effect is followed by the very ``loudness`` that stands before it, that one is left out with it: it would change nothing.
+    Where the same ``loudness`` is before and after an effect, the second is left out with the effect: it would change nothing.
     Runs are kept up to KEPT_BYTES; beyond that they are computed again where they are needed.
 """
 
@@ -134,7 +134,7 @@ def difference_db(without: Audio, whole: Audio, *, any_gain: bool) -> float:
 
 
 def _without(chain: Sequence[EffectUse], position: int) -> list[EffectUse]:
-    """A chain without one effect, and without the ``loudness`` after it if the same stands before it."""
+    """A chain without one effect, and without the ``loudness`` after it if the same is before it."""
     last = position + 1
     around = [_key(chain[place]) for place in (position - 1, position + 1) if 0 <= place < len(chain)]
     if len(around) == 2 and around[0] == around[1] and chain[position + 1].effect == "loudness":

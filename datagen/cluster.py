@@ -3,7 +3,7 @@
 Conventions
     A task is handed to few workers at a time, so that memory here does not grow with their number.
     dask gives a task whose worker was killed to another one, several times; what then still has no result is done once more when nothing
-    else is under way, since a neighbour may have been to blame. If that fails too it comes back as ``Lost``.
+    else is under way, since a neighbour may have been to blame. If that fails too it is returned as ``Lost``.
     A scheduler that cannot be reached or goes away, and a cluster that is long without workers, end the stage with a sentence; what was
     finished is kept.
 """
@@ -31,7 +31,7 @@ KEPT = "What was finished is kept; run the same command again, with the address 
 
 
 def on_cluster(work: Callable[[T], R], tasks: Iterable[T], address: str) -> Iterator[R | Lost[T]]:
-    """The results of independent tasks, in the order in which they come to an end. Raises StoppedError where the cluster is gone."""
+    """The results of independent tasks, in the order in which they finish. Raises StoppedError where the cluster is gone."""
     coming, suspects = iter(tasks), list[T]()
     with _connected(address) as client:
         for task, result in _results(client, work, coming, UNDER_WAY * max(1, sum(client.nthreads().values()))):

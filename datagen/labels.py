@@ -2,7 +2,7 @@
 
 Conventions
     A vocabulary is a fixed list of slots. A number has the slot ``effect.setting``, where its value is along the setting's own scale, 0 at
-    the low end of its range and 1 at the high end; a level that moved with the joint gain of an example may lie beyond. One that may be
+    the low end of its range and 1 at the high end; a level that moved with the joint gain of an example may be beyond. One that may be
     switched off besides has a slot ``effect.setting=off``, 0 or 1. A choice has a slot ``effect.setting=option`` for each option, one of
     them 1.
     Where an effect is used several times in one chain, each use has slots of its own: ``loudness.target_db`` is that of the first,

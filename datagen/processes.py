@@ -36,7 +36,7 @@ class Lost(Generic[T]):
 
 
 def in_processes(work: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Iterator[R | Lost[T]]:
-    """The results of independent tasks, in the order in which they come to an end. ``work`` raises nothing that is its own."""
+    """The results of independent tasks, in the order in which they finish. ``work`` raises nothing that is its own."""
     coming = iter(tasks)
     while True:
         suspects = yield from _in_pool(work, coming, jobs)

@@ -1,4 +1,4 @@
-"""The rows of a dataset that stands alone: what a corpus's rows say of its pairs and examples, as it is true of the audio that was written.
+"""The rows of a dataset's own tables: pairs and examples as a corpus's rows say, on the scale of the audio that was written.
 
 Conventions
     ``dataset/pairs.parquet`` holds a ``WrittenPair`` for each rendered pair, ``dataset/examples.parquet`` an ``Example``; the tables of the
@@ -157,7 +157,7 @@ def _moved(file: SignalFile) -> SignalFile:
 
 
 def differences(planned: Pair, gain_db: float, written: WrittenPair, facts: Facts) -> Iterator[str]:
-    """What the dataset's row of a pair says otherwise than the corpus: which columns, sources, effects or settings.
+    """The columns in which the dataset's row of a pair differs from the corpus's; "signals" for sources, effects or settings.
 
     Settings that depend on level are compared where the example has no gain.
     """

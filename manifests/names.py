@@ -74,7 +74,7 @@ Name = Annotated[
     str, Field(pattern=f"^{NAME.pattern}$", max_length=LONGEST_NAME)
 ]  # in Rust, where no Python runs for each of a million rows
 RelativePath = Annotated[str, AfterValidator(inside)]
-ShardPath = Annotated[  # of a shard: its kind's folder, its split, its number; a folder of a dataset may stand before them
+ShardPath = Annotated[  # of a shard: its kind's folder, its split, its number; a folder of a dataset may precede them
     str, Field(pattern=rf"^([^/]+/)?{NAME.pattern}/(train|valid|test)-[0-9]{{6}}\.(tar|parquet)$"), AfterValidator(inside)
 ]
 SampleRate = Annotated[int, Field(ge=LOWEST_RATE, le=HIGHEST_RATE)]

@@ -5,7 +5,7 @@ Conventions
     An id is 16 hex digits of a SHA-256 over canonical JSON (``content_id``). There are two, with different duties.
     ``task_id`` is over everything that determines a row before it is made (sources, settings, model, versions): a start skips the tasks
     whose rows it finds, and a changed setting cannot be mistaken for finished work.
-    What was asked makes ids; what a machine used for it stands in columns that no id is over (``Record.USED``).
+    What was asked makes ids; what a machine used for it is in columns that no id is over (``Record.USED``).
     ``id`` is over the finished row (``seal``), so that an edit is detected. A track's is over its sound alone:
     a renamed, retagged or re-wrapped file keeps its id, and two copies of one recording share it.
     Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder; in the tables of

@@ -3,7 +3,7 @@
 Conventions
     UTF-8, with or without a byte order mark; separated by commas, semicolons or tabs, whichever the first line has most of.
     The first line names the columns; their order, case and the space around them do not matter.
-    A field may stand in quotes, and may not go on over a line's end: no title does, and a quote that was left open would swallow the songs
+    A field may be in quotes, and may not contain a line end: no title does, and a quote that was left open would swallow the songs
     after it.
     Where no file has a path as it is written, one is taken that differs only in how accents are composed (macOS decomposes them), in
     backslashes (Windows), or in case; its row has a note.

@@ -116,8 +116,8 @@ def replace(path: Path, rows: Sequence[Record], record_type: type[Record], *, ma
 
     ``card`` is the checksum of the dataset card that goes with it (see ``card_sha256``).
     """
-    standing = _metadata(path) if path.exists() else {}
-    if standing.get("made_from") != made_from or standing.get("card", "") != card or standing.get("digest") != _digest(rows, record_type):
+    there = _metadata(path) if path.exists() else {}
+    if there.get("made_from") != made_from or there.get("card", "") != card or there.get("digest") != _digest(rows, record_type):
         write(path, rows, record_type, made_from=made_from, card=card)
 
 
@@ -273,7 +273,7 @@ class Journal:
         kept = []
         with self.path.open("rb") as lines:
             for line in lines:
-                whole = line.lstrip(b"\0")  # NULs stand where what was written before never reached the disk
+                whole = line.lstrip(b"\0")  # NULs are where earlier writes never reached the disk
                 if (entry := self._entry(whole)) is not None:
                     self.tasks[entry[0]] = entry[1]
                     kept.append(whole)

@@ -27,7 +27,7 @@ ANSWER_S = 10.0  # how long a server may take to accept a connection
 
 
 def repository(name: str) -> tuple[str, str]:
-    """The hub repository of a model name (``hf://`` and a namespace may stand before it), and the plain name."""
+    """The hub repository of a model name (``hf://`` and a namespace may precede it), and the plain name."""
     plain = name.removeprefix("hf://")
     namespace, _, plain = plain.rpartition("/")
     if plain == "htdemucs":

@@ -294,7 +294,7 @@ class DemucsSeparator:
     def separate_files(self, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, JobOutcome]]:
         """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
         track share a batch with the first of the next. A file that cannot be separated is yielded with the error that says why; all in the
-        order in which they come to an end. ``on_share(job, share)`` gets, after each segment, the share of a file that is done."""
+        order in which they finish. ``on_share(job, share)`` gets, after each segment, the share of a file that is done."""
         yield from run_jobs(self, jobs, on_share)
 
 

@@ -87,7 +87,7 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
 
 
 def _least_drive(material: Material, config: Config) -> float:
-    """The loudness at which the song's highest peak lies DRIVEN_DB above the ceiling; -inf where its loudness is not known."""
+    """The loudness at which the song's highest peak is DRIVEN_DB above the ceiling; -inf where its loudness is not known."""
     known = [each for each in material.estimates.values() if each.loudness_lufs is not None and each.level_lu is not None]
     if not known:
         return -math.inf

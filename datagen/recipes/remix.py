@@ -11,7 +11,7 @@ Conventions
     only the track's own. Stems keep the level of their files; the joint gain brings the sum of their powers to ``loudness_lufs``.
     A stem's source says which song it is of. The first stem is always the track's own.
     console: inputs are the dry stems, levelled to ``loudness_lufs`` each so that a threshold means the same on every song; the target has
-    the same level first, then what was drawn. All of it stands in the row: the chains of the target's branches, and its bus. Every effect
+    the same level first, then what was drawn. All of it is in the row: the chains of the target's branches, and its bus. Every effect
     of the console is ``added``; one that does nothing has its pair drawn again (``datagen.redraw``).
     The faders of the strips are a balance: each is drawn in its range, and all are moved by one gain that brings the sum of the powers to
     ``loudness_lufs``, so that the bus has the same to do however many stems there are. A range that is given for them is taken as it is.

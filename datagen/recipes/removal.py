@@ -3,7 +3,7 @@
 Conventions
     The stem is first brought to one loudness, so that a threshold in dB means the same on every song: by a fader that planning knows, or,
     with ``level_after_each``, by the effect ``loudness`` on the excerpt itself, there and after every effect.
-    The effects that are kept on both sides and those that are removed are drawn without repetition and stand in random order, or the kept
+    The effects that are kept on both sides and those that are removed are drawn without repetition and are in random order, or the kept
     ones first; the target keeps that order. Each use says which it is (``EffectUse.role``).
     Settings are drawn uniformly on each setting's own scale, within the effect's ``TYPICAL`` ranges or those of the configuration. A
     setting may also follow from another: ``dry = "2 - 2 wet"``. A typical threshold that the stem would not reach is drawn lower.
@@ -49,7 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 THRESHOLDS = {"compressor": "threshold_db", "limiter": "ceiling_db", "clip": "ceiling_db"}
-REACHED_DB = 6.0  # how far below the peak that is expected a threshold lies at least
+REACHED_DB = 6.0  # how far below the peak that is expected a threshold is at least
 LEAST_RANGE_DB = 6.0  # what is left of a threshold's typical range at least
 FLATTENS = ("compressor", "limiter", "clip", "distortion")  # after one of these the crest is FLAT_CREST_DB at most
 FLAT_CREST_DB = 8.0
@@ -62,7 +62,7 @@ class Config(RecipeConfig):
     stems: tuple[str, ...] = Field((), description="stems to draw from; none: all stems of the track")
     effects: tuple[str, ...] = Field(("eq", "compressor", "reverb"), min_length=1, description="effects to draw from")
     kept_effects: tuple[str, ...] = Field((), description="effects to draw those from that are kept; none: from effects as well")
-    kept_first: bool = Field(False, description="those that are kept stand before those that are removed; otherwise in random order")
+    kept_first: bool = Field(False, description="those that are kept are before those that are removed; otherwise in random order")
     counts: Literal["uniform", "rounded"] = Field(
         "uniform",
         description="rounded: a uniform number is, so fewest and most are half as likely; where none would be removed, again",

@@ -1,7 +1,7 @@
 """Replacing a folder by a new one, atomically.
 
 It is built in a hidden folder beside its place and then exchanged with what is there, so the place is never empty, and a kill
-at any moment leaves the earlier folder or the new one. What else a person has put into the earlier folder goes along.
+at any moment leaves the earlier folder or the new one. What else a person has put into the earlier folder is kept.
 
 Conventions
     The hidden folder is ``.NAME.export.part``. It holds ``new``, which is being built and after the exchange is the earlier folder; where

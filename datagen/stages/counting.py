@@ -1,4 +1,4 @@
-"""What became of the songs of a run of several stages: each counted once, whatever happened to it in how many stages."""
+"""Counts of the songs of a run of several stages: each song once, however many stages did something for it."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
 
 
 def _standing(corpus: Corpus, made_from: str) -> int | None:
-    """How many examples stand finished, if they are all that was planned, every file is there, and no killed process left a journal."""
+    """How many examples are finished, if they are all that was planned, every file is there, and no killed process left a journal."""
     if is_begun(corpus.folder) or corpus.journal("examples").exists() or (corpus.dataset / shards.JOURNAL).exists():
         return None  # a killed process may have left files that no table names
     tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")

@@ -159,7 +159,7 @@ def corpus_of(terminal: Terminal, place: Corpus, songs: Path, asked: Asked, sepa
 
 @contextmanager
 def working(terminal: Terminal, place: Corpus, config: Config, separating: Separating | None = None) -> Iterator[None]:
-    """Holds a corpus and keeps the configuration in it, unless it turns out that it could not be used: then the one before comes back.
+    """Holds a corpus and keeps the configuration in it, unless it turns out that it could not be used: then the earlier one is restored.
 
     Raises UsageError, before anything was changed, if a verb that separates would make stems again and was not allowed to.
     """

@@ -4,7 +4,7 @@ Conventions
     Before rendering writes a file, ``begun.jsonl.part`` in the corpus folder names it, one JSON text a line: so a file that a killed
     process wrote but did not journal is known as ours even when the plan has changed since. It goes when the stage has come to its end.
     Paths are those inside the dataset folder, as its own rows call them.
-    Names are read without checking the rows they stand in, which may be of another version; each is checked before it is used.
+    Names are read without checking the rows they are in, which may be of another version; each is checked before it is used.
     ``manifests.deletion`` says what is deleted at all, and what a link is to it.
 """
 

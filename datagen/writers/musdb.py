@@ -4,7 +4,7 @@ Conventions
     ``dataset/<split>/<Artist - Title [pair id]>/{mixture,drums,bass,other,vocals}.wav``, 32-bit float; an excerpt is a track of its own.
     The mixture is the sum of the four stems, sample by sample and up to rounding, as musdb's ``linear_mixture`` is. So only ``mix`` pairs
     suit whose inputs are the four stems as separated and whose target is their sum; the configuration refuses all others.
-    musdb reads through 16 bits and clips what lies above full scale: a peak there takes one gain for mixture and stems, kept in the row.
+    musdb reads through 16 bits and clips what is above full scale: a peak there takes one gain for mixture and stems, kept in the row.
     musdb knows two folders, ``train`` and ``test``, and calls validation what its own list names in ``train``. Ours has a folder of its
     own, so that nobody trains on it by oversight: ``musdb.DB(root, is_wav=True, subsets="valid")``.
 """

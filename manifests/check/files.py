@@ -36,7 +36,7 @@ class Claim:
 
 
 def check_shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, list[Problem]]:
-    """Where the sound files of a dataset stand, and what is wrong with its shards as files."""
+    """Where the sound files of a dataset are, and what is wrong with its shards as files."""
     rows, problems = read_tables(dataset, {"shards": Shard})
     if (dataset / JOURNAL).exists():
         problems.append(Problem(file=JOURNAL, what="packing was interrupted; run the same command again, it goes on where it was"))
@@ -76,7 +76,7 @@ def check_files(claims: Sequence[Claim], progress: OnProgress | None) -> list[Pr
 
 
 def _check_file(claim: Claim) -> Problem | None:
-    """The first thing that is wrong with one file: it stands for the others."""
+    """The first thing that is wrong with one file; others may follow from it."""
     row = claim.audio
     if claim.inside is not None:
         return _check_inside(claim, claim.inside)
@@ -145,7 +145,7 @@ def unnamed(folder: Path, parts: Sequence[str], claims: Iterable[Claim], places:
 def foreign(corpus: Path, dataset: Path, sounds: Iterable[str], places: Places) -> Iterator[Problem]:
     """Files in the dataset folder that do not belong to it: no stage touches them, but a program that reads the folder may."""
     for name in sorted(foreign_files(dataset, files(sounds, places.shards))):
-        what = "no row names this file, and no stage touches it. Move it away if programs are to read the dataset"
+        what = "no row names this file; no stage touches it. Move it away if programs are to read the dataset"
         if (dataset / name).is_symlink():
             what = "is a link, and no row names it: nothing is written or deleted through it. Only the dataset itself may be a link"
         yield Problem(level="warning", file=(dataset / name).relative_to(corpus).as_posix(), what=what)

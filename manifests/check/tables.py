@@ -19,7 +19,7 @@ Rows = dict[str, list[Any]]
 
 
 def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Rows, list[Problem]]:
-    """The rows of the tables that are there, and what is wrong with them as they stand."""
+    """The rows of the tables that are there, and what is wrong with each by itself."""
     rows: Rows = {name: [] for name in ROW_TYPES}
     problems = []
     for name, row_type in types.items():
