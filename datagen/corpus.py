@@ -16,6 +16,7 @@ from manifests.catalog import songs_root
 from manifests.deletion import check_plain
 from manifests.locks import LockedError, NoLocksError, locked
 from manifests.records import Record, Refused, Rejected
+from manifests.regular import regular
 from manifests.shards import DATASET
 
 R = TypeVar("R", bound=Record)
@@ -61,7 +62,7 @@ class Corpus:
             raise CorpusError(
                 f"{self.folder} is not a corpus: it has no config.toml. Make one with: stemwright catalog SONGS {self.folder}"
             )
-        return configuration.read(self.config_path)
+        return configuration.read(regular(self.config_path))
 
     @property
     def songs(self) -> Path:
@@ -89,7 +90,7 @@ class Corpus:
         """Makes the folder and keeps the configuration in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = configuration.to_toml(config)
-        if not self.config_path.exists() or self.config_path.read_text(encoding="utf-8") != text:
+        if not self.config_path.exists() or regular(self.config_path).read_text(encoding="utf-8") != text:
             durable.write_bytes(self.config_path, text.encode())
 
     def restore(self, config: bytes | None) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from manifests import table
 from manifests.audio import Audio, has_size, load_range
 from manifests.records import Refused, Shard
+from manifests.regular import regular
 
 DATASET = "dataset"  # the folder of a corpus that a training job reads
 TABLE = "shards.parquet"
@@ -38,8 +39,8 @@ class Place:
     def read(self) -> bytes:
         """The bytes of the sound file. Raises Refused naming the shard if it ends before them."""
         if self.num_bytes is None:
-            return self.file.read_bytes()
-        with self.file.open("rb", buffering=0) as file:
+            return regular(self.file).read_bytes()
+        with regular(self.file).open("rb", buffering=0) as file:
             data = os.pread(file.fileno(), self.num_bytes, self.start_byte)
         if len(data) < self.num_bytes:
             raise Refused(f"{self.file.name} is cut off: it ends {self.num_bytes - len(data)} bytes before a sound file in it does")

@@ -32,6 +32,7 @@ from pydantic import TypeAdapter, ValidationError
 from manifests import durable
 from manifests.deletion import check_plain
 from manifests.records import Record
+from manifests.regular import regular
 
 if TYPE_CHECKING:
     import pandas
@@ -160,7 +161,7 @@ def read(path: Path | str, record_type: type[R]) -> list[R]:
 
     path = Path(path)
     try:
-        rows = pq.ParquetFile(path).read().to_pylist()
+        rows = pq.ParquetFile(regular(path)).read().to_pylist()
         return list(TypeAdapter(list[record_type]).validate_python(rows))  # type: ignore[valid-type]
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is not a readable Parquet table: {error}") from error
@@ -183,14 +184,14 @@ def frame(path: Path | str) -> pandas.DataFrame:
     """A finished table as pandas reads it: nested columns hold dicts and arrays, settings hold JSON text."""
     import pandas
 
-    return pandas.read_parquet(path)
+    return pandas.read_parquet(regular(Path(path)))
 
 
 def column(path: Path, name: str) -> list[Any]:
     """One column of a finished table, without reading the others; empty if the table does not exist."""
     import pyarrow.parquet as pq
 
-    return list(pq.ParquetFile(path).read(columns=[name])[name].to_pylist()) if path.exists() else []
+    return list(pq.ParquetFile(regular(path)).read(columns=[name])[name].to_pylist()) if path.exists() else []
 
 
 def made_from(path: Path) -> str | None:
@@ -227,7 +228,7 @@ def _versions() -> str:
 def _metadata(path: Path) -> dict[str, str]:
     import pyarrow.parquet as pq
 
-    return {key.decode(): value.decode() for key, value in (pq.read_metadata(path).metadata or {}).items()}
+    return {key.decode(): value.decode() for key, value in (pq.read_metadata(regular(path)).metadata or {}).items()}
 
 
 def journalled(path: Path, record_type: type[R]) -> dict[str, tuple[R, ...]]:
@@ -271,7 +272,7 @@ class Journal:
     def _read_back(self) -> bytes:
         """Reads the finished tasks; returns the lines that hold them."""
         kept = []
-        with self.path.open("rb") as lines:
+        with regular(self.path).open("rb") as lines:
             for line in lines:
                 whole = line.lstrip(b"\0")  # NULs are where earlier writes never reached the disk
                 if (entry := self._entry(whole)) is not None:

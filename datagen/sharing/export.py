@@ -43,6 +43,7 @@ from manifests.audio import Audio, blocks, db_to_gain, file_sha256, resampled
 from manifests.durable import begin, make_folder, naming, put, remove, write_bytes
 from manifests.names import MOST_FRAMES, SampleRate
 from manifests.records import ROW_TYPES, AudioFile, Example, Id, Pair, Record, Stem, Track, canonical_json, content_id
+from manifests.regular import regular
 
 R = TypeVar("R", bound=Record)
 
@@ -160,7 +161,7 @@ def _write_tables(corpus: Corpus, rows: dict[str, list[Any]], folder: Path) -> t
 def _names_of(out: Path) -> set[str]:
     """The paths in an earlier export that it wrote itself, as far as its own tables name them; whatever else is there stays there."""
     try:
-        named = {MANIFEST, *json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"]}
+        named = {MANIFEST, *json.loads(regular(out / MANIFEST).read_text(encoding="utf-8"))["files"]}
         dataset = out / shards.DATASET
         if dataset.is_dir():
             named |= {f"{shards.DATASET}/{path}" for path in _dataset_files(dataset)}

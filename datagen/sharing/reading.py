@@ -30,6 +30,7 @@ from datagen.corpus import CorpusError
 from datagen.sharing.export import FORMAT, MANIFEST, README, TYPES, without_local_paths
 from manifests import audio, table
 from manifests.records import Example, Pair, Record
+from manifests.regular import regular
 
 R = TypeVar("R", bound=Record)
 CONFIG = "config.toml"
@@ -99,7 +100,7 @@ class Recipes:
     @property
     def config(self) -> Config:
         """The configuration; without paths of the machine that exported it."""
-        return without_local_paths(configuration.read(self.folder / CONFIG))
+        return without_local_paths(configuration.read(regular(self.folder / CONFIG)))
 
     def rows(self, name: str, record_type: type[R]) -> list[R]:
         """The rows of one of its tables. Raises CorpusError if one of them cannot be a row."""
@@ -197,7 +198,7 @@ def _checked(folder: Path, path: Path) -> Recipes:
 
 def _manifest(file: Path, path: Path) -> Manifest:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(regular(file).read_text(encoding="utf-8"))
         later = values.get("format", 0) if isinstance(values, dict) else 0
         if isinstance(later, int) and later > FORMAT:
             raise CorpusError(

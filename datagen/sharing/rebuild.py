@@ -45,6 +45,7 @@ from manifests.audio import Writer, blocks, file_sha256, remove_leftovers
 from manifests.deletion import check_way
 from manifests.durable import make_folder, write_bytes
 from manifests.records import AudioFile, Example, Pair, Refused, Rejected, Stem, Track, seal, track_id
+from manifests.regular import regular
 from separation.checkpoints import ModelError
 from separation.engines import Precision, has_openvino
 
@@ -313,7 +314,7 @@ def check_place(recipes: Recipes, songs: Path, out: Path) -> None:
     if not out.is_dir():
         raise CorpusError(f"{out} is a file; expected a folder for the rebuilt corpus")
     marker = out / MARKER
-    made_from = json.loads(marker.read_text(encoding="utf-8"))["recipes"] if marker.exists() else None
+    made_from = json.loads(regular(marker).read_text(encoding="utf-8"))["recipes"] if marker.exists() else None
     if made_from is None and any(not item.name.startswith(".") and item.name != "config.toml" for item in out.iterdir()):
         raise CorpusError(f"{out} holds other files and is no rebuilt corpus; give an empty or a new folder")
     if made_from not in (None, recipes.id):

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from manifests.check import KEPT_STEMS
 from manifests.durable import sync_folder, write_bytes
 from manifests.records import Id, Record, Stem, content_id
+from manifests.regular import regular
 from separation.quality import Figures
 
 STEMS = "stems"
@@ -50,7 +51,7 @@ def folder_name(model: str, identity: Mapping[str, Any], *, own_weights: bool) -
 def read(place: Path, task_id: str) -> Kept | None:
     """What is kept in a track's folder, if it was made by the work of this id."""
     try:
-        kept = Kept.model_validate_json((place / KEPT_STEMS).read_bytes())
+        kept = Kept.model_validate_json(regular(place / KEPT_STEMS).read_bytes())
     except (OSError, ValidationError):
         return None
     return kept if kept.task_id == task_id else None

@@ -14,6 +14,7 @@ import typer
 
 from datagen.verbs.terminal import Terminal
 from manifests.durable import is_full, sentence
+from manifests.regular import regular
 
 if TYPE_CHECKING:
     from datagen.config import Config
@@ -168,7 +169,7 @@ def working(terminal: Terminal, place: Corpus, config: Config, separating: Separ
     with place.locked():
         if separating is not None:
             _check_again(terminal, place, config, separating)
-        before = place.config_path.read_bytes() if place.config_path.exists() else None
+        before = regular(place.config_path).read_bytes() if place.config_path.exists() else None
         place.create(config)
         try:
             yield

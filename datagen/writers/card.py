@@ -26,6 +26,7 @@ from datagen.licences import normalise
 from manifests import table
 from manifests.durable import write_bytes
 from manifests.records import EffectUse, Example, Pair, Split, Stem, Track
+from manifests.regular import regular
 from manifests.shards import DATASET
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
@@ -119,7 +120,7 @@ def _tracks_of(pairs: Sequence[Pair], stems: Sequence[Stem]) -> list[str]:
 
 def _replace(path: Path, lines: Sequence[str]) -> None:
     data = ("\n".join(lines).rstrip() + "\n").encode()
-    if not path.exists() or path.read_bytes() != data:
+    if not path.exists() or regular(path).read_bytes() != data:
         write_bytes(path, data)
 
 

@@ -22,6 +22,7 @@ from manifests import deletion, durable, shards
 from manifests.audio import SUFFIXES
 from manifests.names import inside
 from manifests.records import Pair, Refused
+from manifests.regular import regular
 from manifests.shards import DATASET, in_dataset
 
 BEGUN = "begun.jsonl.part"
@@ -130,7 +131,7 @@ def _column(path: Path, name: str, *fields: str) -> set[str]:
     import pyarrow.parquet as pq
 
     try:
-        values = pq.read_table(path, columns=[name], partitioning=None)[name]
+        values = pq.read_table(regular(path), columns=[name], partitioning=None)[name]
         if fields:
             values = pc.struct_field(pc.list_flatten(values), list(fields))
         return set(values.drop_null().to_pylist())

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from datagen.writers.card import PLAIN_COLUMNS
 from datagen.writers.packing import ShardContent, ShardWriter
 from manifests.records import Member
+from manifests.regular import regular
 from manifests.shards import in_dataset
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class ParquetShard:
         """All files of a kind must have the same columns."""
         import pyarrow.parquet as pq
 
-        return list(pq.read_schema(file).names) == list(features(content.signals))
+        return list(pq.read_schema(regular(file)).names) == list(features(content.signals))
 
     def assemble(self, file: Path, content: ShardContent) -> list[Member]:
         """Writes the file, one group of rows after another."""
