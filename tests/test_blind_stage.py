@@ -157,6 +157,7 @@ def test_tables_that_are_not_asked_for_are_set_aside_and_found_again(made, tmp_p
     corpus, _ = made
     shutil.copytree(corpus.folder, tmp_path / "copy")
     copy, asked = Corpus(tmp_path / "copy"), corpus.config
+    run_estimate(copy, Workers())  # the test before asks for another profile
     features = copy.table("features").read_bytes()
     plain = asked.model_copy(update={"estimate": asked.estimate.model_copy(update={"effects": False}), "pairs": check({}, where="").pairs})
     monkeypatch.setattr(Corpus, "config", plain)
