@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from manifests import durable, table
 from manifests.catalog import songs_root
 from manifests.deletion import check_plain
 from manifests.locks import LockedError, NoLocksError, locked
-from manifests.records import Record, Refused, Rejected
+from manifests.records import Pair, Record, Refused, Rejected
 from manifests.regular import regular
 from manifests.shards import DATASET
 
@@ -145,7 +145,12 @@ class Corpus:
         before = self.rejected()
         after = [row for row in before if row.stage != stage] + rows
         after.sort(key=lambda row: (STAGES.index(row.stage), row.subject))
-        if after != before or not self.table("rejected").exists():
+        lost = not self.table("rejected").exists()
+        if lost and stage != "plan" and self.table("pairs").exists():
+            # What planning refused is lost with the table: the pairs no longer say what they were made from, so they are planned again.
+            with suppress(ValueError, UsageError):  # of another version: they are planned again anyway
+                table.write(self.table("pairs"), self.rows("pairs", Pair), Pair)
+        if after != before or lost:
             table.write(self.table("rejected"), after, Rejected)
 
     @contextmanager

@@ -434,3 +434,20 @@ def test_a_corpus_that_lived_long_is_the_same_as_one_made_today(record_property)
     said = live(100, 55, phases=(Phase.generate, Phase.shrink))
     record_property("lived", said)
     assert LivingCorpus.steps >= LONG, said
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [CONFIGS["pairs"][3], {"pairs": {"mix": {"per_track": 0}, "removal": {"per_track": 4, "redraw_below": 1.0}}}],
+    ids=("refused by plan", "drawn again by render"),
+)
+def test_a_lost_table_of_what_was_refused_is_made_again_whole(pairs):
+    lived = LivingCorpus()
+    try:
+        lived.asked["pairs"] = pairs
+        lived.build_as_if_fresh()
+        assert {row.stage for row in table.read(lived.corpus / "rejected.parquet", Rejected)} & {"plan", "render"}
+        (lived.corpus / "rejected.parquet").unlink()
+        lived.build_as_if_fresh()
+    finally:
+        lived.teardown()

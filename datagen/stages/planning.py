@@ -33,7 +33,7 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
             "version": __version__,
         }
     )
-    if table.made_from(corpus.table("pairs")) == made_from:
+    if table.made_from(corpus.table("pairs")) == made_from and corpus.table("rejected").exists():
         refused = sum(row.stage == "plan" for row in corpus.rejected())
         return Summary("plan", 0, len(table.column(corpus.table("pairs"), "id")), refused)
     tracks, stems, estimates = corpus.rows("tracks", Track), corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)

@@ -37,7 +37,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
             "version": __version__,
         }
     )
-    if (standing := _standing(corpus, made_from)) is not None:
+    if (standing := _standing(corpus, made_from, held)) is not None:
         refused = [row for row in corpus.rejected() if row.stage == "render"]
         return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
     pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
@@ -113,18 +113,21 @@ def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
     )
 
 
-def _standing(corpus: Corpus, made_from: str) -> int | None:
+def _standing(corpus: Corpus, made_from: str, held: frozenset[str]) -> int | None:
     """How many examples are finished, if they are all that was planned, every file is there, and no killed process left a journal."""
     if is_begun(corpus.folder) or corpus.journal("examples").exists() or (corpus.dataset / shards.JOURNAL).exists():
         return None  # a killed process may have left files that no table names
     tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
     if any(table.made_from(path) != made_from for path in tables) or not (corpus.dataset / table.CARD_FILE).exists():
         return None
-    if any(row.stage == "render" and not is_settled(row) for row in corpus.rejected()):
+    refused = [row for row in corpus.rejected() if row.stage == "render"]
+    if not all(is_settled(row) for row in refused):
         return None  # what failed for another reason is tried again
     examples = corpus.rows("examples", Example)
-    known = {*corpus.ids("pairs"), *table.column(corpus.table("redraws"), "id")}
-    if any(example.pair_id not in known for example in examples):
+    planned = set(corpus.ids("pairs"))
+    known = {*planned, *table.column(corpus.table("redraws"), "id")}
+    settled = {*(example.pair_id for example in examples), *(row.row_id for row in refused)}
+    if not settled <= known or not planned - held <= settled:
         return None
     return len(examples) if Present(corpus.folder)(examples) else None
 
