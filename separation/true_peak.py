@@ -25,7 +25,6 @@ from separation.kweighting import check_audio, check_sample_rate
 
 Array = NDArray[np.floating]
 
-OVERSAMPLING = 4
 HALF_TAPS = 12  # taps on either side of the interpolated instant
 KAISER_BETA = 6.0
 BLOCK = 256

@@ -1,6 +1,7 @@
 """The verb check: beside a running stage, with songs that were moved, a card that was edited, a configuration that cannot be read."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -115,3 +116,11 @@ def test_a_configuration_that_cannot_be_read_is_one_problem_and_the_rest_is_chec
     assert found[0][:2] == ("error", "config.toml")
     assert "is not TOML" in found[0][2]
     assert ("error", victim.relative_to(corpus).as_posix(), "is missing") in found
+
+
+def test_a_configuration_that_is_a_pipe_is_a_problem(corpus):
+    (corpus / "config.toml").unlink()
+    os.mkfifo(corpus / "config.toml")
+    done = run("check", corpus, "--json")
+    assert done.exit_code == 1
+    assert any("is a pipe or a device" in problem["what"] for problem in json.loads(done.stdout)["problems"])

@@ -29,7 +29,7 @@ from datagen.config import Config
 from datagen.corpus import CorpusError
 from datagen.sharing.export import FORMAT, MANIFEST, README, TYPES, without_local_paths
 from manifests import audio, table
-from manifests.records import Example, Pair, Record
+from manifests.records import Example, Record
 from manifests.regular import regular
 
 R = TypeVar("R", bound=Record)
@@ -118,10 +118,6 @@ class Recipes:
     def rendered_from(self) -> str:
         """What the table of examples says that it was made from."""
         return table.made_from(self.folder / "examples.parquet") or ""
-
-    def pairs_by_id(self) -> dict[str, Pair]:
-        """All pairs, those drawn while rendering among them."""
-        return {pair.id: pair for name in ("pairs", "redraws") for pair in self.rows(name, Pair)}
 
     def examples(self) -> list[Example]:
         """Every example that was rendered."""

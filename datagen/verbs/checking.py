@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,11 +78,11 @@ def _problems(place: Corpus, songs: Path | None, tell: Callable[[str, int, int],
     unusable, held = [], frozenset[str]()
     try:
         songs = songs or place.songs
-        held, _ = unrendered(place)
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         unusable = [Problem(file=place.config_path.name, what=str(error))]
-    except (ValueError, OSError):
-        pass  # a table that cannot be read: the check says so itself
+    if not unusable:
+        with suppress(ValueError, OSError):  # a table that cannot be read: the check says so itself
+            held, _ = unrendered(place)
     lock = place.folder / ".lock"
     if alone or not is_held(lock):
         found = [*unusable, *check_corpus(place.folder, songs, unrendered=held, progress=tell)]
