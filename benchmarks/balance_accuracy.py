@@ -8,7 +8,7 @@ Conventions
     Part (a): synthetic songs, separated by benchmarks/oracle.py at 4, 8 and 12 dB; once as they are, once with bleed: every stem carries
     each of the others at a gain between 0 and 0.05, which makes their correlation about five times that of the real excerpt. Part (b):
     synthetic songs and the real excerpt in stempeg, separated by the bundled model. Part (c): MUSDB18's 7 s excerpts, with ``--musdb``.
-    Songs of TRAIN_SEEDS fitted the constants in separation/level.py (``--fit`` prints them); songs of TEST_SEEDS are measured.
+    Songs of TRAIN_SEEDS fitted the constants in separation/balance/estimators.py (``--fit`` prints them); songs of TEST_SEEDS are measured.
 
 References
     Ward, Wierstorf, Mason, Plumbley, Hummersone 2017 (the quantity; 1.2 LU RMSE for the best of twelve systems on 100 mixes).
@@ -28,10 +28,18 @@ from joblib import Parallel, delayed
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
-from separation.balance import closing_factor, measure_balance
-from separation.kweighting import channel_weights, hop_edges, hop_products
-from separation.level import ABSENT_LU, BUNDLED, REFERENCE, SEPARATED, Calibration, interval_around, point_between
-from separation.loudness import BLOCK_STEP_HOPS, MOMENTARY_HOPS, SHORT_TERM_HOPS, gate, gated_loudness, to_lufs, window_means
+from stemwright.separation.balance.estimators import ABSENT_LU, BUNDLED, REFERENCE, SEPARATED, Calibration, interval_around, point_between
+from stemwright.separation.balance.measure import closing_factor, measure_balance
+from stemwright.separation.loudness.kweighting import channel_weights, hop_edges, hop_products
+from stemwright.separation.loudness.meter import (
+    BLOCK_STEP_HOPS,
+    MOMENTARY_HOPS,
+    SHORT_TERM_HOPS,
+    gate,
+    gated_loudness,
+    to_lufs,
+    window_means,
+)
 
 SAMPLE_RATE = 44_100
 DURATION_S = 20.0
@@ -157,7 +165,7 @@ def excerpt() -> tuple[str, Stems]:
     """The real multitrack excerpt that stempeg carries: its name and stems. The mixture measured against is their sum."""
     import stempeg
 
-    from manifests.audio import load
+    from stemwright.manifests.sound.audio import load
 
     path = next((Path(stempeg.__file__).parent / "data").glob("*.stem.mp4"))
     names = ("drums", "bass", "other", "vocals")  # streams 1 to 4; stream 0 is the mastered mixture
@@ -166,7 +174,7 @@ def excerpt() -> tuple[str, Stems]:
 
 def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str, calibration: Calibration) -> list[dict]:
     """Parts (b) and (c): songs as (name, condition, stems), separated by a model."""
-    from separation.separator import DemucsSeparator
+    from stemwright.separation.separator import DemucsSeparator
 
     separator = DemucsSeparator(model=model)
     rows: list[dict] = []
@@ -178,7 +186,7 @@ def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str, calibrat
 
 def musdb_songs(root: Path) -> Iterator[tuple[str, str, Stems]]:
     """The test tracks of MUSDB18, or its 7 s excerpts, as STEM files below ``root``."""
-    from manifests.audio import load
+    from stemwright.manifests.sound.audio import load
 
     paths = sorted(root.glob("test/*.stem.mp4")) or sorted(root.rglob("*.stem.mp4"))
     if not paths:

@@ -35,13 +35,14 @@ import torch
 from scipy.signal import savgol_filter, stft
 from scipy.stats import spearmanr
 
-from datagen.effects import blind, compressor, eq, width
-from datagen.effects.biquads import response
-from datagen.effects.setting import draw
-from datagen.features import SPECTRUM_HZ, measure_features, onset_height, whole_side
-from datagen.normalise import normalise
-from datagen.profile import Profile, mean_gain_reduction, profile_of
-from manifests.records import Features, Refused
+from stemwright.datagen.effects import compressor, eq, width
+from stemwright.datagen.effects.dsp.biquads import response
+from stemwright.datagen.effects.settings import draw
+from stemwright.datagen.inverse.blind import estimators as blind
+from stemwright.datagen.inverse.blind.features import SPECTRUM_HZ, measure_features, onset_height, whole_side
+from stemwright.datagen.inverse.blind.normalise import normalise
+from stemwright.datagen.inverse.blind.profile import Profile, mean_gain_reduction, profile_of
+from stemwright.manifests.records import Features, Refused
 
 SAMPLE_RATE = 44_100
 DURATION_S = 10.0

@@ -29,12 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from results import publish
 from songs import render_song
 
-from datagen.console import fit_console
-from datagen.demo import excerpt_folder
-from datagen.effects import EFFECTS, apply_chain
-from datagen.effects.setting import draw
-from datagen.spectral_loss import multi_resolution_loss
-from manifests.audio import load
+from stemwright.datagen.cli.demo_corpus import excerpt_folder
+from stemwright.datagen.effects import EFFECTS, apply_chain
+from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
+from stemwright.datagen.effects.settings import draw
+from stemwright.datagen.inverse.console import fit_console
+from stemwright.manifests.sound.audio import load
 
 ROOT = Path(__file__).resolve().parent.parent
 STEMS = ("drums", "bass", "other", "vocals")
@@ -77,7 +77,7 @@ def random_chain(names: tuple[str, ...], rng: np.random.Generator) -> list[tuple
 
 def separated(stems: dict[str, torch.Tensor], sample_rate: int) -> dict[str, torch.Tensor]:
     """The stems of the dry mix as the bundled model hears them: what stands for dry where nobody has the multitrack."""
-    from separation.separator import DemucsSeparator
+    from stemwright.separation.separator import DemucsSeparator
 
     mix = torch.stack(list(stems.values())).sum(0).float().numpy()
     found = DemucsSeparator("bundled").separate(mix, sample_rate)

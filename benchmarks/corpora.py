@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 import numpy as np
 from songs import mixture_of, render_song
 
-from datagen.config import check
-from datagen.corpus import Corpus
-from datagen.runner import Workers
-from datagen.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
-from manifests import audio
-from separation.loudness import integrated_loudness
+from stemwright.datagen.run.config import check
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.runner import Workers
+from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
+from stemwright.manifests.sound import audio
+from stemwright.separation.loudness.meter import integrated_loudness
 
 RATE = 44_100
 HABIT_LU = {"drums": -7.0, "bass": -9.5, "other": -11.0, "vocals": -4.5}

@@ -22,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 from results import publish
 from songs import render_song
 
-from datagen.writers.folder import FolderWriter
-from manifests import durable, table
-from manifests.records import Branch, Example, Pair, Signal, content_id, seal
+from stemwright.datagen.dataset.writers.folder import FolderWriter
+from stemwright.manifests import table
+from stemwright.manifests.disk import durable
+from stemwright.manifests.records import Branch, Example, Pair, Signal, content_id, seal
 
 RATE = 44_100
 RUNS = 3

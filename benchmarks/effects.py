@@ -28,7 +28,7 @@ import pedalboard
 import torch
 from effect_settings import SETTINGS
 
-from datagen.effects import EFFECTS
+from stemwright.datagen.effects import EFFECTS
 
 SAMPLE_RATE = 44_100
 DURATION_S = 10

@@ -27,11 +27,11 @@ import torch
 from inversion import stems
 from songs import render_song
 
-from datagen.effects import EFFECTS, apply_chain, compressor, eq, room
-from datagen.effects.biquads import response
-from datagen.effects.compression import fit_compression
-from datagen.effects.setting import draw
-from datagen.fit import fit_chain
+from stemwright.datagen.effects import EFFECTS, apply_chain, compressor, eq, room
+from stemwright.datagen.effects.dsp.biquads import response
+from stemwright.datagen.effects.settings import draw
+from stemwright.datagen.inverse.chain import fit_chain
+from stemwright.datagen.inverse.known_dry.compressor import fit_compression
 
 SECONDS = 6.0
 SONGS = (501, 502)

@@ -37,8 +37,8 @@ import numpy as np
 import torch
 from effect_settings import SETTINGS
 
-from datagen.effects import EFFECTS
-from separation.separator import DemucsSeparator
+from stemwright.datagen.effects import EFFECTS
+from stemwright.separation.separator import DemucsSeparator
 
 RATE = 44_100
 STEMS = ["drums", "bass", "other", "vocals"]

@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 import numpy as np
 import torch
 
-from datagen.effects import compressor
-from datagen.effects.compression import fit_compression
-from datagen.effects.setting import draw
-from manifests.audio import load
+from stemwright.datagen.effects import compressor
+from stemwright.datagen.effects.settings import draw
+from stemwright.datagen.inverse.known_dry.compressor import fit_compression
+from stemwright.manifests.sound.audio import load
 
 PRESETS = {
     "A": (-32.0, 3.0, 13.0, 435.0),

@@ -30,16 +30,17 @@ import torch
 from results import publish
 from songs import mixture_of, render_song
 
-from datagen import stages
-from datagen.config import check
-from datagen.corpus import Corpus
-from datagen.effects import apply_chain
-from datagen.render import Sources, render
-from datagen.runner import Workers
-from manifests import audio, shards, table
-from manifests.audio import db_to_gain
-from manifests.dataset_rows import WrittenPair
-from manifests.records import Example, Stem
+from stemwright.datagen.effects import apply_chain
+from stemwright.datagen.pairs.render import Sources, render
+from stemwright.datagen.run import stages
+from stemwright.datagen.run.config import check
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.runner import Workers
+from stemwright.manifests import shards, table
+from stemwright.manifests.dataset_rows import WrittenPair
+from stemwright.manifests.records import Example, Stem
+from stemwright.manifests.sound import audio
+from stemwright.manifests.sound.audio import db_to_gain
 
 RATE = 44_100
 HOT = 2.0  # songs above full scale, as float WAV may be

@@ -36,9 +36,9 @@ import torch
 from results import publish
 from songs import render_song
 
-from datagen.dataset import PairDataset, _room
-from datagen.writers import WRITERS
-from manifests.records import Branch, Pair, Signal, content_id, seal
+from stemwright.datagen.dataset.loader import PairDataset, _room
+from stemwright.datagen.dataset.writers import WRITERS
+from stemwright.manifests.records import Branch, Pair, Signal, content_id, seal
 
 RATE, DURATION_S, STEMS = 44_100, 5.0, ("drums", "bass", "other", "vocals")
 NUM_FRAMES = round(RATE * DURATION_S)

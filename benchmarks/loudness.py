@@ -6,7 +6,7 @@ Conventions
     where every block could hold the peak.
 
 References
-    libebur128 through pyebur128 (C); pyloudnorm (NumPy and SciPy). Conformance cases: separation/conformance.py.
+    libebur128 through pyebur128 (C); pyloudnorm (NumPy and SciPy). Conformance cases: tests/conformance.py.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
-from separation.balance import measure_balance
-from separation.conformance import Case, cases
-from separation.loudness import integrated_loudness, loudness_range, measure_loudness, true_peak
+from conformance import Case, cases
+
+from stemwright.separation.balance.measure import measure_balance
+from stemwright.separation.loudness.meter import integrated_loudness, loudness_range, measure_loudness, true_peak
 
 SAMPLE_RATE = 48_000
 DURATION_S = 240

@@ -10,7 +10,7 @@ What is measured
     otherwise idle machine (wall time; each includes starting its workers).
     starting again: `stemwright render` as a process of its own over 10,000 finished examples.
     All other times are processor seconds (user and system), the best of several runs: what one core needs when nobody else wants it.
-    answering: `stemwright --help` as a process; and which heavy libraries `import datagen` loads.
+    answering: `stemwright --help` as a process; and which heavy libraries `import stemwright` loads.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ import numpy as np
 from results import publish
 from songs import render_song
 
-from datagen.config import check
-from datagen.corpus import Corpus
-from datagen.plan import plan_pairs
-from datagen.render import Sources, render
-from datagen.runner import Workers
-from datagen.stages import run_plan, run_render
-from datagen.writers import FolderWriter
-from manifests import audio, table
-from manifests.records import AudioFile, Estimate, Example, Pair, SignalFile, Stem, Track, content_id, seal, track_id
+from stemwright.datagen.dataset.writers import FolderWriter
+from stemwright.datagen.pairs.plan import plan_pairs
+from stemwright.datagen.pairs.render import Sources, render
+from stemwright.datagen.run.config import check
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.runner import Workers
+from stemwright.datagen.run.stages import run_plan, run_render
+from stemwright.manifests import table
+from stemwright.manifests.records import AudioFile, Estimate, Example, Pair, SignalFile, Stem, Track, content_id, seal, track_id
+from stemwright.manifests.sound import audio
 
 RATE = 44_100
 RUNS = 5
@@ -60,7 +61,7 @@ def corpus_of(folder: Path, songs: int, *, duration_s: float, per_track: int, re
         tracks.append(
             Track(
                 id=key,
-                task_id=key,
+                cache_key=key,
                 audio=source,
                 sound=source.sha256,
                 title=f"Song {number}",
@@ -78,7 +79,7 @@ def corpus_of(folder: Path, songs: int, *, duration_s: float, per_track: int, re
                 silence = np.zeros((2, round(duration_s * RATE)), np.float32)
                 sha256 = audio.save(folder / path, made.get(name, silence) * np.float32(0.5), RATE)
             file = audio_file(path, duration_s, sha256)
-            stem = seal(Stem, task_id=key, track_id=key, name=name, audio=file, origin="synthetic", gain_db=0.0, closure_db=-20.0)
+            stem = seal(Stem, cache_key=key, track_id=key, name=name, audio=file, origin="synthetic", gain_db=0.0, closure_db=-20.0)
             stems.append(stem)
             facts = {
                 "level_lu": -6.0,
@@ -88,7 +89,7 @@ def corpus_of(folder: Path, songs: int, *, duration_s: float, per_track: int, re
                 "width": 0.2,
                 "active": (True,) * int(duration_s),
             }
-            estimates.append(seal(Estimate, task_id=key, stem_id=stem.id, track_id=key, name=name, loudness_lufs=-24.0, **facts))
+            estimates.append(seal(Estimate, cache_key=key, stem_id=stem.id, track_id=key, name=name, loudness_lufs=-24.0, **facts))
     table.write(corpus.table("tracks"), tracks, Track)
     table.write(corpus.table("stems"), stems, Stem)
     table.write(corpus.table("estimates"), estimates, Estimate)
@@ -124,7 +125,8 @@ def scale(folder: Path) -> list[str]:
     """100,000 pairs in one process, with its peak memory; two processes that render against one."""
     corpus_of(folder / "rows", 5000, duration_s=240.0, per_track=10, real=False)
     code = (
-        "import sys, time; from pathlib import Path; from datagen.corpus import Corpus; from datagen.stages import run_plan; "
+        "import sys, time; from pathlib import Path; from stemwright.datagen.run.corpus import Corpus; "
+        "from stemwright.datagen.run.stages import run_plan; "
         "began = time.process_time(); done = run_plan(Corpus(sys.argv[1])).done; took = time.process_time() - began; "
         "peak = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM')); "
         "print(done, took, peak.split()[1])"
@@ -208,7 +210,7 @@ def starting_again(folder: Path) -> list[str]:
                 signals.append(
                     SignalFile(role=role, name=signal.name, audio=audio_file(path, 5.0, "0" * 64), loudness_lufs=-20.0, peak_dbfs=-1.0)
                 )
-        examples.append(seal(Example, task_id=writer.task_id(pair), pair_id=pair.id, gain_db=0.0, signals=tuple(signals)))
+        examples.append(seal(Example, cache_key=writer.cache_key(pair), pair_id=pair.id, gain_db=0.0, signals=tuple(signals)))
     table.write(corpus.table("examples"), examples, Example)
     run_render(corpus, Workers(1))
     took = best([process_time([STEMWRIGHT, "render", str(corpus.folder)], f"0 done, {len(pairs)} skipped") for _ in range(3)])
@@ -236,7 +238,7 @@ def answering() -> list[str]:
     process_time([sys.executable, "-c", code], "[]")
     return [
         f"| `stemwright --help` | {took:.2f} s | 0.5 s | {0.5 / took:.2f} |",
-        "| `import datagen` loads torch, demucs, musdb, pandas | none | none | - |",
+        "| `import stemwright` loads torch, demucs, musdb, pandas | none | none | - |",
     ]
 
 

@@ -30,17 +30,17 @@ import numpy as np
 from results import publish
 from songs import mixture_of, render_song
 
-from datagen.config import check
-from datagen.corpus import Corpus
-from datagen.runner import Workers
-from datagen.sharing.export import Exported, Fingerprint, SketchRow, export
-from datagen.sharing.known_songs import aligned, measure_copy
-from datagen.sharing.reading import opened
-from datagen.sharing.rebuild import Options, Rebuild, Rebuilt
-from datagen.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
-from manifests import audio, fingerprint
-from manifests.records import Track
-from separation.stem_files import joint_gain_db
+from stemwright.datagen.run.config import check
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.runner import Workers
+from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
+from stemwright.datagen.share.export import Exported, Fingerprint, SketchRow, export
+from stemwright.datagen.share.known_songs import aligned, measure_copy
+from stemwright.datagen.share.reading import opened
+from stemwright.datagen.share.rebuild import Options, Rebuild, Rebuilt
+from stemwright.manifests.records import Track
+from stemwright.manifests.sound import audio, fingerprint
+from stemwright.separation.stem_files import joint_gain_db
 
 RATE = 44_100
 FIRST_SEED = 6_000

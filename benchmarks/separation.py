@@ -32,7 +32,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from separation.precision import processor
+from stemwright.separation.demucs.precision import processor
 
 RATE = 44_100
 SEGMENT_S = 7.8
@@ -106,7 +106,7 @@ def write_models(folder: Path) -> int:
 
 def write_song(path: Path, duration_s: float) -> None:
     """Noise under chords, block by block, so that hours need no memory."""
-    from manifests.audio import Writer
+    from stemwright.manifests.sound.audio import Writer
 
     rng = np.random.default_rng(0)
     with Writer(path, RATE, 2) as writer:
@@ -148,7 +148,7 @@ PASS_BY = "DemucsSeparator.forward = lambda self, network, batch: np.stack([0.25
 def ours(song: Path, out: Path, models: Path, engine: str, precision: str, *, patch: str = "") -> list[str]:
     program = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).resolve().parent.parent)!r})\n"
-        f"import numpy as np\nfrom separation.separator import DemucsSeparator\n{patch}"
+        f"import numpy as np\nfrom stemwright.separation.separator import DemucsSeparator\n{patch}"
         f"DemucsSeparator('full', {str(models)!r}, 'cpu', {precision!r}, {engine!r}).separate_file({str(song)!r}, {str(out)!r})\n"
     )
     return [sys.executable, "-W", "ignore", "-c", program]
@@ -205,7 +205,7 @@ def measure_speed(work: Path, rounds: int, segments: int) -> str:
 def auto_choice(work: Path, cache: str) -> tuple[str, str]:
     """Engine and precision that ``auto`` takes on this machine, as it was measured while it was warmed."""
     os.environ["STEMWRIGHT_CACHE"] = cache
-    from separation.separator import DemucsSeparator
+    from stemwright.separation.separator import DemucsSeparator
 
     separator = DemucsSeparator("full", str(work), "cpu")
     return separator.engine, separator.precision
@@ -277,7 +277,7 @@ def measure_long(work: Path, lengths: list[float], patch: str) -> str:
 
 def measure_bundled(duration_s: float = 60.0) -> str:
     """Seconds of audio a second that the bundled model separates, from memory to memory, once its network stands ready."""
-    from separation.separator import DemucsSeparator
+    from stemwright.separation.separator import DemucsSeparator
 
     mixture = (0.1 * np.random.default_rng(0).standard_normal((2, round(RATE * duration_s)))).astype(np.float32)
     head = "| engine, fp32 | times real time (wall) | times real time on one core (processor time) | aim of 10 on two cores |"

@@ -2,7 +2,7 @@
 
     python benchmarks/train_bundled.py pool WORK                     renders the songs into WORK (some minutes, several GB)
     python benchmarks/train_bundled.py train WORK --minutes 90       trains in WORK, goes on from the last checkpoint if there is one
-    python benchmarks/train_bundled.py export WORK                   writes separation/models/bundled.yaml and SIG.safetensors
+    python benchmarks/train_bundled.py export WORK                   writes separation/demucs/models/bundled.yaml and SIG.safetensors
     python benchmarks/train_bundled.py score [WORK]                  prints the scores of the exported model
 
 Conventions
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SAMPLE_RATE = 44_100
-MODELS = Path(__file__).resolve().parent.parent / "separation" / "models"
+MODELS = Path(__file__).resolve().parent.parent / "separation" / "demucs" / "models"
 SCALE = 16_384.0
 TRAIN_SEEDS, HELD_OUT_SEEDS = range(1000, 1440), range(9000, 9016)
 MAX_BYTES = 8_000_000

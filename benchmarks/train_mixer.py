@@ -29,7 +29,7 @@ from results import publish
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from datagen.dataset import PairDataset
+from stemwright.datagen.dataset.loader import PairDataset
 
 NAMES = ("drums", "bass", "other", "vocals")
 PAIRS = {

@@ -28,7 +28,7 @@ from results import publish
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from datagen.dataset import PairDataset
+from stemwright.datagen.dataset.loader import PairDataset
 
 EFFECTS = ("distortion", "compressor", "reverb")
 RATE = 22_050

@@ -17,9 +17,9 @@ from typing import Any
 
 from pydantic import Field
 
-from manifests import table
-from manifests.names import Name, SampleRate
-from manifests.records import (
+from stemwright.manifests import table
+from stemwright.manifests.names import Name, SampleRate
+from stemwright.manifests.records import (
     Branch,
     Db,
     EffectUse,
@@ -36,7 +36,7 @@ from manifests.records import (
     TrackEstimate,
     seal,
 )
-from manifests.shards import in_dataset
+from stemwright.manifests.shards import in_dataset
 
 
 class Provenance(Record):

@@ -3,13 +3,13 @@
 Conventions
     Records are frozen. A stage never edits one: a new fact is a new row that carries the id of the old one.
     An id is 16 hex digits of a SHA-256 over canonical JSON (``content_id``). There are two, with different duties.
-    ``task_id`` is over everything that determines a row before it is made (sources, settings, model, versions): a start skips the tasks
+    ``cache_key`` is over everything that determines a row before it is made (sources, settings, model, versions): a start skips the tasks
     whose rows it finds, and a changed setting cannot be mistaken for finished work.
     What was asked makes ids; what a machine used for it is in columns that no id is over (``Record.USED``).
     ``id`` is over the finished row (``seal``), so that an edit is detected. A track's is over its sound alone:
     a renamed, retagged or re-wrapped file keeps its id, and two copies of one recording share it.
     Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder; in the tables of
-    a dataset, which has to be complete by itself (``manifests.dataset_rows``), to the dataset folder.
+    a dataset, which has to be complete by itself (``stemwright.manifests.dataset_rows``), to the dataset folder.
     A level that does not exist (silence) is ``None``, never a very low number.
 """
 
@@ -21,10 +21,10 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator, model_validator
 from pydantic_core import to_json
 
-from manifests.names import LONGEST_EXCERPT_S, MOST_CHANNELS, MOST_FRAMES, MOST_PARTS, Name, RelativePath, SampleRate, ShardPath
+from stemwright.manifests.names import LONGEST_EXCERPT_S, MOST_CHANNELS, MOST_FRAMES, MOST_PARTS, Name, RelativePath, SampleRate, ShardPath
 
 Scalar = float | bool | str
 Split = Literal["train", "valid", "test"]
@@ -55,6 +55,9 @@ def finite(value: Any) -> Any:
 
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Db = Annotated[float, Field(allow_inf_nan=False)]
+# Tables of version 0.1 call this column task_id; ids are still over that name, so that they stay what they were.
+KEY_NAMES: dict[str, Any] = {"validation_alias": AliasChoices("cache_key", "task_id"), "serialization_alias": "task_id"}
+CacheKey = Annotated[Id, Field(**KEY_NAMES)]
 
 
 R = TypeVar("R", bound="Record")
@@ -73,7 +76,7 @@ class Record(BaseModel):
 
     def seal_id(self) -> str:
         """The id over all other columns but ``USED``: of their JSON in the order of the columns, which is one text for equal rows."""
-        return hashlib.sha256(self.model_dump_json(exclude={"id", *self.USED}).encode()).hexdigest()[:16]
+        return hashlib.sha256(self.model_dump_json(exclude={"id", *self.USED}, by_alias=True).encode()).hexdigest()[:16]
 
 
 def seal(record_type: type[R], **columns: Any) -> R:
@@ -98,7 +101,11 @@ class AudioFile(Record):
 
 
 Sound = Annotated[
-    str, Field(pattern=r"^[0-9a-f]{64}$", description="identity of what sounds (manifests.identity), whatever its file holds besides")
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{64}$",
+        description="identity of what sounds (stemwright.manifests.sound.identity), whatever its file holds besides",
+    ),
 ]
 
 
@@ -119,7 +126,7 @@ class Track(Record):
     """A recording in the songs folder, with what is known about it before separation."""
 
     id: Id
-    task_id: Id
+    cache_key: CacheKey
     audio: AudioFile
     sound: Sound
     title: str
@@ -139,7 +146,7 @@ class Stem(Record):
     USED = frozenset({"engine", "precision", "device"})
 
     id: Id
-    task_id: Id
+    cache_key: CacheKey
     track_id: Id
     name: Name
     audio: AudioFile
@@ -192,7 +199,7 @@ class Estimate(Record):
     """What was measured or estimated about one stem."""
 
     id: Id
-    task_id: Id
+    cache_key: CacheKey
     stem_id: Id
     track_id: Id
     name: Name
@@ -214,7 +221,7 @@ class Normalisation(Record):
     """The chain that brings one stem to what is typical of its name: its effects undone as far as a blind estimate can."""
 
     id: Id
-    task_id: Id
+    cache_key: CacheKey
     stem_id: Id
     track_id: Id
     name: Name
@@ -223,7 +230,8 @@ class Normalisation(Record):
 
 
 class Features(Record):
-    """What is measured of the sound of one stem (``datagen.features``); all but the loudness are independent of its level."""
+    """What is measured of the sound of one stem (``stemwright.datagen.inverse.blind.features``); all but the loudness are independent of
+    its level."""
 
     loudness_lufs: Db
     range_lu: Db
@@ -239,7 +247,9 @@ class Features(Record):
     similarity: tuple[float | None, ...] = Field(description="of left and right per octave from 63 Hz, 1: alike; None: mono, or empty")
     whole_side_db: Db | None = Field(description="side over mid energy of the whole; None: mono")
     decay_s: float | None = Field(description="time of a fall by 60 dB at the rate of the slower free decays; None: too few of them")
-    dynamics: tuple[float, ...] = Field(description="what a compressor changes, named by datagen.features.DYNAMICS")
+    dynamics: tuple[float, ...] = Field(
+        description="what a compressor changes, named by stemwright.datagen.inverse.blind.features.DYNAMICS"
+    )
 
 
 class Simulated(Record):
@@ -254,7 +264,7 @@ class StemFeatures(Record):
     """One stem as it sounds; the rows of many songs are a profile, which says what is typical of stems of a name."""
 
     id: Id
-    task_id: Id
+    cache_key: CacheKey
     stem_id: Id
     track_id: Id
     name: Name
@@ -271,7 +281,7 @@ class TrackEstimate(Record):
     """What was estimated about a whole track: its tempo, its beats, its key."""
 
     id: Id
-    task_id: Id
+    cache_key: CacheKey
     track_id: Id
     tempo_bpm: float | None = Field(description="beats per minute; None: no beat was found")
     beats_s: tuple[float, ...] = Field((), description="times of the beats, seconds from the start of the track")
@@ -366,7 +376,7 @@ class Example(Record):
     """A rendered pair: its files, and the values that only rendering can know."""
 
     id: Id
-    task_id: Id
+    cache_key: CacheKey
     pair_id: Id
     gain_db: Db = Field(description="one gain for all signals of the example, applied before writing; 0 unless a peak needed it")
     signals: tuple[SignalFile, ...]
@@ -402,7 +412,9 @@ class Rejected(Record):
     reason: str
     replaced_by: Id | None = Field(None, description="the row that was made in its place")
     same_as: Id | None = Field(None, description="the row that it is a copy of")
-    task_id: Id | None = Field(None, description="of the work that need not be done again to find this out; None: it is tried again")
+    cache_key: Id | None = Field(
+        None, **KEY_NAMES, description="of the work that need not be done again to find this out; None: it is tried again"
+    )
 
 
 ROW_TYPES: dict[str, type[Record]] = {

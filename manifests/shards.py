@@ -17,10 +17,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests import table
-from manifests.audio import Audio, has_size, load_range
-from manifests.records import Refused, Shard
-from manifests.regular import regular
+from stemwright.manifests import table
+from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.records import Refused, Shard
+from stemwright.manifests.sound.audio import Audio, has_size, load_range
 
 DATASET = "dataset"  # the folder of a corpus that a training job reads
 TABLE = "shards.parquet"

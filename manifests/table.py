@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 from pydantic import TypeAdapter, ValidationError
 
-from manifests import durable
-from manifests.deletion import check_plain
-from manifests.records import Record
-from manifests.regular import regular
+from stemwright.manifests.disk import durable
+from stemwright.manifests.disk.deletion import check_plain
+from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.records import Record
 
 if TYPE_CHECKING:
     import pandas
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 SYNC_S = 1.0  # a power cut costs the work of a second: the files of a lost line are there, but are made again
 CARD_FILE = "README.md"  # of a dataset
+FORMER_NAMES = {"cache_key": "task_id"}  # of columns, in tables of version 0.1
 CHUNK_ROWS = 4096  # converted and written at a time: a row as Python objects takes a hundred times its place in Parquet
 
 
@@ -130,7 +131,7 @@ class _Digest:
         self._hash, self._joint = hashlib.sha256(b"["), b""
 
     def add(self, rows: tuple[Record, ...]) -> None:
-        self._hash.update(self._joint + self._adapter.dump_json(rows)[1:-1])
+        self._hash.update(self._joint + self._adapter.dump_json(rows, by_alias=True)[1:-1])
         self._joint = b","
 
     def hexdigest(self) -> str:
@@ -191,7 +192,11 @@ def column(path: Path, name: str) -> list[Any]:
     """One column of a finished table, without reading the others; empty if the table does not exist."""
     import pyarrow.parquet as pq
 
-    return list(pq.ParquetFile(regular(path)).read(columns=[name])[name].to_pylist()) if path.exists() else []
+    if not path.exists():
+        return []
+    file = pq.ParquetFile(regular(path))
+    name = FORMER_NAMES.get(name, name) if name not in file.schema_arrow.names else name
+    return list(file.read(columns=[name])[name].to_pylist())
 
 
 def made_from(path: Path) -> str | None:
@@ -290,18 +295,20 @@ class Journal:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def append(self, task_id: str, rows: Iterable[Record], *, at_once: bool = False) -> None:
+    def append(self, cache_key: str, rows: Iterable[Record], *, at_once: bool = False) -> None:
         """Adds one finished task, whose audio must already be under its final name, synced.
 
         The line is on the disk within ``SYNC_S``; at once if it has no rows, or if ``at_once`` says that something is about to be
         removed that this line replaces.
         """
         rows = tuple(rows)
-        line = json.dumps({"task": task_id, "rows": [row.model_dump(mode="json") for row in rows]}, separators=(",", ":"), allow_nan=False)
+        line = json.dumps(
+            {"task": cache_key, "rows": [row.model_dump(mode="json") for row in rows]}, separators=(",", ":"), allow_nan=False
+        )
         with durable.naming(self.path):
             self._file.write(line.encode() + b"\n")
             self._file.flush()
         if at_once or not rows or time.monotonic() - self._synced >= SYNC_S:
             durable.sync(self._file.fileno())
             self._synced = time.monotonic()
-        self.tasks[task_id] = rows
+        self.tasks[cache_key] = rows

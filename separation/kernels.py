@@ -26,7 +26,7 @@ from typing import Any
 
 import numba
 
-from manifests.folders import private_folder
+from stemwright.manifests.disk.folders import private_folder
 
 _config: Any = numba.config
 _without = False  # nothing is kept: numba is not asked to

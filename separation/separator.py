@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from manifests.audio import Audio, file_sha256, probe, resample
-from manifests.folders import cache_folder
-from manifests.records import Refused
-from separation import checkpoints, schedule
-from separation.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
-from separation.pipeline import BLOCK_FRAMES, Held, Job, JobOutcome, Mixture, OnShare, checked_blocks, run_jobs
-from separation.precision import Trial, bf16_is_better, error_db, probe_signal, processor_has_bf16
-from separation.stem_files import SeparatedFile, StemFolder
+from stemwright.manifests.disk.folders import cache_folder
+from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.audio import Audio, file_sha256, probe, resample
+from stemwright.separation.demucs import checkpoints, schedule
+from stemwright.separation.demucs.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
+from stemwright.separation.demucs.pipeline import BLOCK_FRAMES, Held, Job, JobOutcome, Mixture, OnShare, checked_blocks, run_jobs
+from stemwright.separation.demucs.precision import Trial, bf16_is_better, error_db, probe_signal, processor_has_bf16
+from stemwright.separation.stem_files import SeparatedFile, StemFolder
 
 if TYPE_CHECKING:
     import torch
@@ -171,7 +171,8 @@ class DemucsSeparator:
 
     @cached_property
     def precision(self) -> Precision:
-        """What the networks are computed in. ``auto`` is measured once for a model on a machine; see `separation.precision`."""
+        """What the networks are computed in. ``auto`` is measured once for a model on a machine; see
+        `stemwright.separation.demucs.precision`."""
         if self._precision != "auto":
             return self._precision
         if self._auto_precision is not None:

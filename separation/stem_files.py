@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from manifests.audio import FULL_SCALE, Audio, Writer, db_to_gain
-from manifests.durable import make_folder, naming, remove, sync_folder
-from manifests.names import checked_name
-from manifests.records import RESIDUAL, AudioFile, Refused
-from separation.quality import Tally
+from stemwright.manifests.disk.durable import make_folder, naming, remove, sync_folder
+from stemwright.manifests.names import checked_name
+from stemwright.manifests.records import RESIDUAL, AudioFile, Refused
+from stemwright.manifests.sound.audio import FULL_SCALE, Audio, Writer, db_to_gain
+from stemwright.separation.quality import Tally
 
 WORK_FOLDER = ".separating"
 MADE_IN_WORK = re.compile(r"(mixture|\d+)\.raw|[a-z0-9_-]+\.flac|\.[a-z0-9_-]+\.flac\.\d+\.part", re.IGNORECASE)
@@ -70,7 +70,8 @@ class SeparatedFile(dict[str, Path]):
     """{stem name: path}, the residual among them, and what is true of all stems of the track.
 
     ``gain_db`` was applied to all of them before writing. ``closure_db`` is the energy of mixture - sum(stems, without the residual) over
-    the energy of the mixture; None if they sum exactly. ``tally`` holds peaks, energies and correlations for `separation.quality.judge`.
+    the energy of the mixture; None if they sum exactly. ``tally`` holds peaks, energies and correlations for
+    `stemwright.separation.quality.judge`.
     """
 
     def __init__(self, files: Mapping[str, StemFile], gain_db: float, tally: Tally) -> None:
@@ -215,7 +216,8 @@ def clear_work(out_folder: Path) -> None:
 
 
 def clear_all_work(stems: Path) -> None:
-    """Removes what killed processes left below the folder of all stems; links below it are not followed (``manifests.deletion``)."""
+    """Removes what killed processes left below the folder of all stems; links below it are not followed
+    (``stemwright.manifests.disk.deletion``)."""
     for place, folders, _ in os.walk(stems):
         if WORK_FOLDER in folders:
             clear_work(Path(place))

@@ -33,13 +33,13 @@ from typing import Any
 
 import numpy as np
 
-from manifests.audio import Audio, resample
-from manifests.folders import cache_folder, can_write, private_folder
-from manifests.locks import LockedError, NoLocksError, locked
+from stemwright.manifests.disk.folders import cache_folder, can_write, private_folder
+from stemwright.manifests.disk.locks import LockedError, NoLocksError, locked
+from stemwright.manifests.sound.audio import Audio, resample
 
 ANALYSIS_RATE = 22_050  # Hz; beats and chroma need no more
 HOP_FRAMES = 256  # 11.6 ms
-LATENESS_S = 0.017  # of librosa's onset strength against the onset itself, measured on clicks; tests/test_tempo.py holds it
+LATENESS_S = 0.017  # of librosa's onset strength against the onset itself, measured on clicks; tests/separation/test_tempo.py holds it
 MIN_BEATS = 4
 MIN_CLARITY = 0.1  # of the pulse, see ``_clarity``; noise stays below 0.07; a few irregular clicks may not
 SILENCE = 1e-5  # -100 dBFS
@@ -142,7 +142,7 @@ def _librosa() -> ModuleType:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Locks the place where librosa's kernels are kept: another process waits. Without locks, kernels are not shared."""
-    from separation import kernels
+    from stemwright.separation import kernels
 
     spec = find_spec("librosa")
     package = Path(spec.origin).parent if spec and spec.origin else None

@@ -68,7 +68,7 @@ class Death:
 
     def install(self) -> None:
         """Watches this process from now on."""
-        from manifests import durable
+        from stemwright.manifests.disk import durable
 
         fsync, swap = os.fsync, durable.swap
         for path in files_below(Path(self.root)):
@@ -146,7 +146,7 @@ def run(arguments: list[str], death: Death) -> tuple[int, int, float]:
 
 
 def _in_child(arguments: list[str], death: Death, write: int) -> int:
-    from datagen import cli
+    from stemwright.datagen.cli import app as cli
 
     quiet = os.open(f"{death.root}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(quiet, 1)
@@ -337,7 +337,7 @@ def load_everything(command: list[str]) -> None:
 
     import torch
 
-    from datagen import cli
+    from stemwright.datagen.cli import app as cli
 
     torch.set_num_threads(1)
     argv, sys.argv = sys.argv, ["stemwright", *command]

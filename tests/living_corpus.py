@@ -20,16 +20,16 @@ import numpy as np
 import soundfile
 from conftest import STEM_NAMES, make_song
 
-from datagen import config as configuration
-from datagen.corpus import Corpus
-from datagen.runner import Workers
-from datagen.stages import run_catalog, run_estimate, run_plan, run_render, run_separate, separating
-from manifests import table
-from manifests.audio import Audio, load
-from manifests.records import Refused, Stem
-from separation.pipeline import Job
-from separation.separator import Used
-from separation.stem_files import SeparatedFile, StemFolder
+from stemwright.datagen.run import config as configuration
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.runner import Workers
+from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate, separating
+from stemwright.manifests import table
+from stemwright.manifests.records import Refused, Stem
+from stemwright.manifests.sound.audio import Audio, load
+from stemwright.separation.demucs.pipeline import Job
+from stemwright.separation.separator import Used
+from stemwright.separation.stem_files import SeparatedFile, StemFolder
 
 RATE = 8_000
 DURATION_S = 1.3

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datagen.plan import Knowledge
-from manifests.records import (
+from stemwright.datagen.pairs.plan import Knowledge
+from stemwright.manifests.records import (
     AudioFile,
     EffectUse,
     Estimate,
@@ -35,7 +35,7 @@ def track(number: int = 0, *, split: str = "train", duration_s: float = 20.0, re
     audio = audio_file(f"song{number}", duration_s=duration_s)
     return Track(
         id=track_id(audio.sha256, references),
-        task_id=content_id(number),
+        cache_key=content_id(number),
         audio=audio,
         sound=audio.sha256,
         title=f"Song {number}",
@@ -52,7 +52,7 @@ def stems_of(row: Track, *, names: tuple[str, ...] = NAMES, sample_rate: int = 4
     return [
         seal(
             Stem,
-            task_id=content_id(row.id),
+            cache_key=content_id(row.id),
             track_id=row.id,
             name=name,
             audio=audio_file(f"stems/{row.id}/{name}", duration_s=duration_s, sample_rate=sample_rate),
@@ -68,7 +68,7 @@ def estimate_of(stem: Stem, *, loudness_lufs: float | None = -25.0, active: tupl
     seconds = stem.audio.num_frames // stem.audio.sample_rate
     return seal(
         Estimate,
-        task_id=content_id(stem.id),
+        cache_key=content_id(stem.id),
         stem_id=stem.id,
         track_id=stem.track_id,
         name=stem.name,
@@ -94,7 +94,7 @@ def tempo_of(row: Track, *, tempo_bpm: float | None = 120.0, key: str | None = "
     count = 0 if tempo_bpm is None else int((duration_s - first_s) * tempo_bpm / 60.0)
     return seal(
         TrackEstimate,
-        task_id=content_id([row.id, "tempo"]),
+        cache_key=content_id([row.id, "tempo"]),
         track_id=row.id,
         tempo_bpm=tempo_bpm,
         beats_s=tuple(round(first_s + beat * 60.0 / (tempo_bpm or 1.0), 4) for beat in range(count)),
@@ -106,7 +106,7 @@ def tempo_of(row: Track, *, tempo_bpm: float | None = 120.0, key: str | None = "
 def normalisation_of(stem: Stem, *, gain_db: float = -3.0) -> Normalisation:
     return seal(
         Normalisation,
-        task_id=content_id([stem.id, "normalisation"]),
+        cache_key=content_id([stem.id, "normalisation"]),
         stem_id=stem.id,
         track_id=stem.track_id,
         name=stem.name,

@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMAND = [sys.executable, "-c", "from datagen.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from stemwright.datagen.cli.app import main; main()"]
 
 
 def blocks(language: str) -> list[str]:
@@ -22,7 +22,7 @@ def blocks(language: str) -> list[str]:
 
 
 def verbs() -> list[str]:
-    from datagen.cli import app
+    from stemwright.datagen.cli.app import app
 
     group = typer.main.get_command(app)
     return sorted(group.commands)
@@ -53,7 +53,7 @@ def test_the_demo_says_what_it_found_and_what_to_look_at(demo_folder):
 
 
 def test_every_verb_stands_in_the_readme_and_has_help_with_an_example():
-    from datagen.cli import app
+    from stemwright.datagen.cli.app import app
 
     group = typer.main.get_command(app)
     for verb in verbs():

@@ -13,19 +13,23 @@ ROOMS = ("manifests", "separation", "datagen")  # each imports only itself and t
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 HEAVY = {"torch", "demucs", "musdb"}
 # Effects are torch, and so are an equaliser without bands and consoles of them; a torch Dataset is a class of torch's.
-MADE_OF_TORCH = ("datagen/effects/", "datagen/chain/free_equaliser.py", "datagen/dataset.py", "datagen/console", "datagen/spectral_loss.py")
+MADE_OF_TORCH = (
+    "datagen/effects/",
+    "datagen/inverse/",
+    "datagen/dataset/loader.py",
+)
 DOORS = {  # what only these files may import
-    "soundfile": {"manifests/audio.py"},
-    "av": {"manifests/audio.py", "manifests/identity.py"},
-    "soxr": {"manifests/audio.py"},
+    "soundfile": {"manifests/sound/audio.py"},
+    "av": {"manifests/sound/audio.py", "manifests/sound/identity.py"},
+    "soxr": {"manifests/sound/audio.py"},
     "musdb": set(),
     "demucs": {"separation/separator.py"},
     "numba": {"separation/kernels.py"},
-    "filelock": {"manifests/locks.py"},
-    "huggingface_hub": {"separation/hub.py"},
-    "joblib": {"datagen/processes.py"},
+    "filelock": {"manifests/disk/locks.py"},
+    "huggingface_hub": {"separation/demucs/hub.py"},
+    "joblib": {"datagen/run/processes.py"},
     "dask": set(),
-    "distributed": {"datagen/cluster.py"},
+    "distributed": {"datagen/run/cluster.py"},
 }
 NEVER = {"pedalboard", "pyloudnorm", "pyebur128", "museval", "stempeg", "random"}  # peers to measure against; global random state
 SPEAKS = {"print", "input", "exit", "quit", "breakpoint"}
@@ -86,7 +90,7 @@ def test_each_outside_thing_has_one_door(file):
 
 
 @pytest.mark.parametrize(
-    "file", [path for path in FILES if name_of(path) not in ("datagen/cli.py", "datagen/verbs/terminal.py")], ids=name_of
+    "file", [path for path in FILES if name_of(path) not in ("datagen/cli/app.py", "datagen/cli/terminal.py")], ids=name_of
 )
 def test_only_the_command_line_speaks(file):
     found = [(call, line) for call, line in calls(parse(file)) if call in SPEAKS or call in ("sys.exit", "os._exit", "sys.stdout.write")]
@@ -123,17 +127,19 @@ def loaded_after(program: str) -> set[str]:
 
 
 def test_importing_the_packages_loads_nothing_heavy():
-    assert loaded_after("import manifests, separation, datagen") & HEAVY == set()
+    assert loaded_after("import stemwright.manifests, stemwright.separation, stemwright.datagen") & HEAVY == set()
 
 
 def test_no_module_of_the_lower_rooms_loads_torch_when_imported():
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES if not name_of(path).startswith("datagen")]
-    assert "manifests.audio" in names
+    names = [
+        "stemwright." + ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES if not name_of(path).startswith("datagen")
+    ]
+    assert "stemwright.manifests.sound.audio" in names
     assert loaded_after("import " + ", ".join(name.removesuffix(".__init__") for name in names)) & HEAVY == set()
 
 
 def test_command_line_loads_nothing_heavy():
-    assert loaded_after("import datagen.cli") & HEAVY == set()
+    assert loaded_after("import stemwright.datagen.cli.app") & HEAVY == set()
 
 
 @pytest.mark.parametrize(

@@ -16,31 +16,31 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
-from datagen.effects.setting import EffectSettings
-from datagen.usage import UsageError
+from stemwright.datagen.effects.settings import EffectSettings
+from stemwright.manifests.usage import UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from manifests.records import EffectUse
+    from stemwright.manifests.records import EffectUse
 
     Chain: TypeAlias = Sequence[EffectUse | tuple[str, EffectSettings]]
 
 MODULES = {
-    "fader": "datagen.effects.fader",
-    "width": "datagen.effects.width",
-    "eq": "datagen.effects.eq",
-    "lowpass": "datagen.effects.lowpass",
-    "highpass": "datagen.effects.highpass",
-    "compressor": "datagen.effects.compressor",
-    "limiter": "datagen.effects.limiter",
-    "clip": "datagen.effects.clip",
-    "distortion": "datagen.effects.distortion",
-    "reverb": "datagen.effects.reverb",
-    "room": "datagen.effects.room",
-    "delay": "datagen.effects.delay",
-    "chorus": "datagen.effects.chorus",
-    "loudness": "datagen.effects.loudness",
+    "fader": "stemwright.datagen.effects.fader",
+    "width": "stemwright.datagen.effects.width",
+    "eq": "stemwright.datagen.effects.eq",
+    "lowpass": "stemwright.datagen.effects.lowpass",
+    "highpass": "stemwright.datagen.effects.highpass",
+    "compressor": "stemwright.datagen.effects.compressor",
+    "limiter": "stemwright.datagen.effects.limiter",
+    "clip": "stemwright.datagen.effects.clip",
+    "distortion": "stemwright.datagen.effects.distortion",
+    "reverb": "stemwright.datagen.effects.reverb",
+    "room": "stemwright.datagen.effects.room",
+    "delay": "stemwright.datagen.effects.delay",
+    "chorus": "stemwright.datagen.effects.chorus",
+    "loudness": "stemwright.datagen.effects.loudness",
 }
 
 
@@ -51,8 +51,8 @@ class Effect(Protocol):
     signal ``fit(wet, dry, sample_rate)``.
 
     Effects that leave a trace in a signal alone have ``estimate(stem, sample_rate, profile)``: a stem [C, T] and what is typical of its
-    name (``datagen.profile.StemProfile``) -> ``datagen.effects.blind.Blind``, settings relative to the profile with a confidence, or
-    none and the reason. An effect whose trace could as well be the music has no ``estimate``.
+    name (``stemwright.datagen.inverse.blind.profile.StemProfile``) -> ``stemwright.datagen.inverse.blind.estimators.Blind``, settings
+    relative to the profile with a confidence, or none and the reason. An effect whose trace could as well be the music has no ``estimate``.
     """
 
     NAME: str

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from datagen.effects.setting import EffectSettings, setting
-from datagen.effects.signal import checked, column, is_off
-from separation.kernels import njit
+from stemwright.datagen.effects.settings import EffectSettings, setting
+from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.separation.kernels import njit
 
 NAME = "chorus"
 

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from datagen.effects.dynamics import Compress, expand
-from datagen.effects.dynamics import gain_curve as _gain_curve
-from datagen.effects.setting import EffectSettings, choice, setting
-from datagen.effects.signal import checked, column
+from stemwright.datagen.effects.dsp.dynamics import Compress, expand
+from stemwright.datagen.effects.dsp.dynamics import gain_curve as _gain_curve
+from stemwright.datagen.effects.settings import EffectSettings, choice, setting
+from stemwright.datagen.effects.signal import checked, column
 
 if TYPE_CHECKING:
-    from datagen.effects.blind import Blind
-    from datagen.profile import StemProfile
+    from stemwright.datagen.inverse.blind.estimators import Blind
+    from stemwright.datagen.inverse.blind.profile import StemProfile
 
 NAME = "compressor"
 
@@ -92,15 +92,16 @@ def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
 
 
 def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """The settings that turn dry into wet, both [C, T]: see ``datagen.effects.compression``."""
-    from datagen.effects.compression import fit_compressor  # it imports this module
+    """The settings that turn dry into wet, both [C, T]: see ``stemwright.datagen.inverse.known_dry.compressor``."""
+    from stemwright.datagen.inverse.known_dry.compressor import fit_compressor  # it imports this module
 
     return fit_compressor(wet, dry, sample_rate)
 
 
 def estimate(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
-    """The compressor that a stem [C, T] seems to have gone through, relative to a profile: see ``datagen.effects.blind``."""
-    from datagen.effects.blind import estimate_compressor  # it imports this module
+    """The compressor that a stem [C, T] seems to have gone through, relative to a profile: see
+    ``stemwright.datagen.inverse.blind.estimators``."""
+    from stemwright.datagen.inverse.blind.estimators import estimate_compressor  # it imports this module
 
     return estimate_compressor(stem, sample_rate, profile)
 
@@ -121,7 +122,7 @@ def _grouped(audio: torch.Tensor, settings: Settings) -> torch.Tensor:
 
 
 def _coefficients(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
-    """What the recursion needs, float64 [G, 6]; see ``datagen.effects.dynamics``."""
+    """What the recursion needs, float64 [G, 6]; see ``stemwright.datagen.effects.dsp.dynamics``."""
 
     def number(value: Any) -> torch.Tensor:
         return torch.as_tensor(value, dtype=torch.float64, device=audio.device)

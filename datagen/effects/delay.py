@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from datagen.effects.setting import EffectSettings, setting
-from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
-from separation.kernels import njit
+from stemwright.datagen.effects.settings import EffectSettings, setting
+from stemwright.datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+from stemwright.separation.kernels import njit
 
 NAME = "delay"
 

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from scipy.optimize import least_squares
 
-from datagen.effects.setting import EffectSettings, setting
-from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+from stemwright.datagen.effects.settings import EffectSettings, setting
+from stemwright.datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
 
 NAME = "distortion"
 

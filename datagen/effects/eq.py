@@ -6,7 +6,7 @@ Conventions
     a bump. All bands are minimum-phase: the inverse is the same equaliser with its gains negated, exactly.
 
 References
-    The filters of ``datagen.effects.biquads``. ``TYPICAL``: Steinmetz et al. 2024, Diff-MST, the ranges of its equaliser.
+    The filters of ``stemwright.datagen.effects.dsp.biquads``. ``TYPICAL``: Steinmetz et al. 2024, Diff-MST, the ranges of its equaliser.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from datagen.effects.biquads import cascade, check_below_nyquist, peak, shelf
-from datagen.effects.setting import EffectSettings, setting
-from datagen.effects.signal import checked, is_off
+from stemwright.datagen.effects.dsp.biquads import cascade, check_below_nyquist, peak, shelf
+from stemwright.datagen.effects.settings import EffectSettings, setting
+from stemwright.datagen.effects.signal import checked, is_off
 
 if TYPE_CHECKING:
-    from datagen.effects.blind import Blind
-    from datagen.profile import StemProfile
+    from stemwright.datagen.inverse.blind.estimators import Blind
+    from stemwright.datagen.inverse.blind.profile import StemProfile
 
 NAME = "eq"
 BANDS = ("low_shelf", "peak1", "peak2", "peak3", "peak4", "high_shelf")
@@ -94,15 +94,16 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
 
 
 def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """Six bands that turn dry into wet, both [C, T]: see ``datagen.effects.equalisation``."""
-    from datagen.effects.equalisation import fit_equaliser  # it imports this module
+    """Six bands that turn dry into wet, both [C, T]: see ``stemwright.datagen.inverse.known_dry.eq``."""
+    from stemwright.datagen.inverse.known_dry.eq import fit_equaliser  # it imports this module
 
     return fit_equaliser(wet, dry, sample_rate)
 
 
 def estimate(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
-    """The bands that a stem [C, T] seems to have gone through, relative to a profile: see ``datagen.effects.blind``."""
-    from datagen.effects.blind import estimate_equaliser  # it imports this module
+    """The bands that a stem [C, T] seems to have gone through, relative to a profile: see
+    ``stemwright.datagen.inverse.blind.estimators``."""
+    from stemwright.datagen.inverse.blind.estimators import estimate_equaliser  # it imports this module
 
     return estimate_equaliser(stem, sample_rate, profile)
 

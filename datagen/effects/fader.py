@@ -16,8 +16,8 @@ import math
 
 import torch
 
-from datagen.effects.setting import EffectSettings, setting
-from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+from stemwright.datagen.effects.settings import EffectSettings, setting
+from stemwright.datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
 
 NAME = "fader"
 

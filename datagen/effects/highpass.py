@@ -5,18 +5,18 @@ Conventions
     A high-pass has zeros at 0 Hz, so what it removed cannot be recovered: it has no ``invert``.
 
 References
-    Butterworth 1930; sections as in ``datagen.effects.biquads``, by the bilinear transform with the cutoff exact.
+    Butterworth 1930; sections as in ``stemwright.datagen.effects.dsp.biquads``, by the bilinear transform with the cutoff exact.
 """
 
 from __future__ import annotations
 
 import torch
 
-from datagen.effects.biquads import butterworth, cascade, check_below_nyquist
-from datagen.effects.response import fit_cutoff
-from datagen.effects.setting import EffectSettings, setting
-from datagen.effects.signal import checked, is_off, pair
-from datagen.effects.waveform import fit_waveform
+from stemwright.datagen.effects.dsp.biquads import butterworth, cascade, check_below_nyquist
+from stemwright.datagen.effects.settings import EffectSettings, setting
+from stemwright.datagen.effects.signal import checked, is_off, pair
+from stemwright.datagen.inverse.known_dry.response import fit_cutoff
+from stemwright.datagen.inverse.known_dry.waveform import fit_waveform
 
 NAME = "highpass"
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from datagen.effects.setting import EffectSettings, choice, setting
-from datagen.effects.signal import checked, is_off
-from separation.kernels import njit
+from stemwright.datagen.effects.settings import EffectSettings, choice, setting
+from stemwright.datagen.effects.signal import checked, is_off
+from stemwright.separation.kernels import njit
 
 NAME = "limiter"
 
@@ -61,8 +61,8 @@ def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
 
 
 def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """The settings that turn dry into wet, both [C, T]: see ``datagen.effects.limiting``."""
-    from datagen.effects.limiting import fit_limiter  # it imports this module
+    """The settings that turn dry into wet, both [C, T]: see ``stemwright.datagen.inverse.known_dry.limiter``."""
+    from stemwright.datagen.inverse.known_dry.limiter import fit_limiter  # it imports this module
 
     return fit_limiter(wet, dry, sample_rate)
 

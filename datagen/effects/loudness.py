@@ -11,7 +11,7 @@ Conventions
     the audio that it multiplies, not through the measurement.
 
 References
-    ``separation.loudness`` for the measurement. RemFX 2023 lifts by 40 dB at most.
+    ``stemwright.separation.loudness.meter`` for the measurement. RemFX 2023 lifts by 40 dB at most.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from datagen.effects.setting import EffectSettings, choice, setting
-from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
-from separation.loudness import ABSOLUTE_GATE_LUFS, integrated_loudness
+from stemwright.datagen.effects.settings import EffectSettings, choice, setting
+from stemwright.datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+from stemwright.separation.loudness.meter import ABSOLUTE_GATE_LUFS, integrated_loudness
 
 NAME = "loudness"
 

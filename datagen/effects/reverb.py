@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from datagen.effects.setting import EffectSettings, setting
-from datagen.effects.signal import checked, column, is_off, pair
-from datagen.effects.waveform import fit_waveform
-from separation.kernels import njit
+from stemwright.datagen.effects.settings import EffectSettings, setting
+from stemwright.datagen.effects.signal import checked, column, is_off, pair
+from stemwright.datagen.inverse.known_dry.waveform import fit_waveform
+from stemwright.separation.kernels import njit
 
 NAME = "reverb"
 

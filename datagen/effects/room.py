@@ -24,8 +24,8 @@ import torch
 from scipy.fft import next_fast_len
 from scipy.signal import firwin
 
-from datagen.effects.setting import EffectSettings, setting
-from datagen.effects.signal import checked, is_off
+from stemwright.datagen.effects.settings import EffectSettings, setting
+from stemwright.datagen.effects.signal import checked, is_off
 
 NAME = "room"
 
@@ -60,8 +60,9 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
 
 
 def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """The room that turns dry into wet, both [C, T], but for the noise of its response: see ``datagen.effects.deconvolution``."""
-    from datagen.effects.deconvolution import fit_room  # it imports this module
+    """The room that turns dry into wet, both [C, T], but for the noise of its response: see
+    ``stemwright.datagen.inverse.known_dry.room``."""
+    from stemwright.datagen.inverse.known_dry.room import fit_room  # it imports this module
 
     return fit_room(wet, dry, sample_rate)
 

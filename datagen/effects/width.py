@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from datagen.effects.setting import EffectSettings, setting
-from datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+from stemwright.datagen.effects.settings import EffectSettings, setting
+from stemwright.datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
 
 if TYPE_CHECKING:
-    from datagen.effects.blind import Blind
-    from datagen.profile import StemProfile
+    from stemwright.datagen.inverse.blind.estimators import Blind
+    from stemwright.datagen.inverse.blind.profile import StemProfile
 
 NAME = "width"
 
@@ -62,8 +62,8 @@ def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
 
 
 def estimate(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
-    """The width that a stem [2, T] seems to have been given, relative to a profile: see ``datagen.effects.blind``."""
-    from datagen.effects.blind import estimate_width  # it imports this module
+    """The width that a stem [2, T] seems to have been given, relative to a profile: see ``stemwright.datagen.inverse.blind.estimators``."""
+    from stemwright.datagen.inverse.blind.estimators import estimate_width  # it imports this module
 
     return estimate_width(stem, sample_rate, profile)
 

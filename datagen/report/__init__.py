@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from datagen.report.page import report_html
+from stemwright.datagen.report.page import report_html
 
 __all__ = ["report_html"]

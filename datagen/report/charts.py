@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
-from datagen.visible import visible
+from stemwright.manifests.visible import visible
 
 WIDTH = 440.0
 LEFT, RIGHT = 66.0, 52.0  # for the names of rows and for their medians

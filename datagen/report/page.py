@@ -21,13 +21,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from datagen import config as configuration
-from datagen.corpus import Corpus
-from datagen.report import charts, rows, settings
-from datagen.report.charts import Strip
-from datagen.report.players import Player, players
-from datagen.report.rows import Rows
-from datagen.visible import visible
+from stemwright.datagen.report import charts, rows, settings
+from stemwright.datagen.report.charts import Strip
+from stemwright.datagen.report.players import Player, players
+from stemwright.datagen.report.rows import Rows
+from stemwright.datagen.run import config as configuration
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.manifests.visible import visible
 
 PLAYERS = 12
 MAX_LISTED = 2000  # rows of a table on the page; the Parquet file has them all
@@ -72,7 +72,7 @@ def make_report(
     found = rows.read_rows(corpus)
     heard = players(found, num_players, seed, on_progress)
     environment = Environment(
-        loader=PackageLoader("datagen.report", "."),
+        loader=PackageLoader("stemwright.datagen.report", "."),
         autoescape=True,
         finalize=_shown,
         undefined=StrictUndefined,
@@ -96,7 +96,7 @@ def make_report(
 
 
 def _resource(name: str) -> str:
-    return files("datagen.report").joinpath(name).read_text(encoding="utf-8")
+    return files("stemwright.datagen.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _shown(value: Any) -> Any:

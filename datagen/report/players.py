@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from datagen.render import Sources, render
-from datagen.report.charts import fixed, number, waveform
-from datagen.report.rows import Rows, duration, ordered, signals
-from datagen.report.settings import BUS, uses, written
-from datagen.writers.as_written import written_pair
-from manifests.audio import Audio, db_to_gain, encode_mp3, gain_to_db
-from manifests.dataset_rows import Facts
-from manifests.records import Example, Pair, Refused
-from manifests.shards import Places, in_dataset
-from separation.loudness import integrated_loudness
+from stemwright.datagen.dataset.writers.as_written import written_pair
+from stemwright.datagen.pairs.render import Sources, render
+from stemwright.datagen.report.charts import fixed, number, waveform
+from stemwright.datagen.report.rows import Rows, duration, ordered, signals
+from stemwright.datagen.report.settings import BUS, uses, written
+from stemwright.manifests.dataset_rows import Facts
+from stemwright.manifests.records import Example, Pair, Refused
+from stemwright.manifests.shards import Places, in_dataset
+from stemwright.manifests.sound.audio import Audio, db_to_gain, encode_mp3, gain_to_db
+from stemwright.separation.loudness.meter import integrated_loudness
 
 SECONDS = 5.0
 MAX_SIGNALS = 9  # a drum pair has eight inputs and a target

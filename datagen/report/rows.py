@@ -17,12 +17,12 @@ from typing import Any, TypeVar, get_args
 
 import numpy as np
 
-from datagen.config import Config
-from datagen.corpus import VERBS, Corpus
-from datagen.licences import normalise
-from datagen.rights import use_of
-from manifests import table
-from manifests.records import RESIDUAL, Estimate, Example, Pair, Record, Rejected, Signal, Split, Stem, Track, TrackEstimate
+from stemwright.datagen.pairs.licences import normalise
+from stemwright.datagen.pairs.rights import use_of
+from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.corpus import VERBS, Corpus
+from stemwright.manifests import table
+from stemwright.manifests.records import RESIDUAL, Estimate, Example, Pair, Record, Rejected, Signal, Split, Stem, Track, TrackEstimate
 
 R = TypeVar("R", bound=Record)
 SPLITS: tuple[str, ...] = get_args(Split)

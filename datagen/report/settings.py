@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from datagen.effects import EFFECTS
-from datagen.effects.setting import Choice, Range, fields
-from datagen.report.charts import Axis, around, log_ticks, nice_ticks, number, rounded
-from manifests.records import EffectUse, Pair, Scalar, Signal
+from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.effects.settings import Choice, Range, fields
+from stemwright.datagen.report.charts import Axis, around, log_ticks, nice_ticks, number, rounded
+from stemwright.manifests.records import EffectUse, Pair, Scalar, Signal
 
 ROLES = ("removed", "kept", "added")
 ROLE_WORDS = {"removed": "in the input only", "kept": "on both sides", "added": "in the target only"}

@@ -8,8 +8,8 @@ Conventions
     What is wrong is a ``Problem`` of level "error". What could not be measured, or is a published data set's own doing, is a "warning".
     Every file is read once for its checksum and, where the format can hold NaN or the sum is measured, once as sound, in blocks.
     Of a shard that is missing or cut off one problem is reported, not one for each sound file that is lost with it.
-    A dataset's own tables are compared with those of its corpus column by column (``manifests.dataset_rows``), and, where it was moved
-    out of its corpus, only with one another.
+    A dataset's own tables are compared with those of its corpus column by column (``stemwright.manifests.dataset_rows``), and, where it
+    was moved out of its corpus, only with one another.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from manifests import audio, dataset_rows, table
-from manifests.check.files import KEPT_STEMS, Claim, check_files, check_shards, example_claims, foreign, unnamed
-from manifests.check.problems import OnProgress, Problem, errors
-from manifests.check.sums import CLOSURE_LIMIT_DBFS, check_sources
-from manifests.check.tables import (
+from stemwright.manifests import dataset_rows, table
+from stemwright.manifests.check.files import KEPT_STEMS, Claim, check_files, check_shards, example_claims, foreign, unnamed
+from stemwright.manifests.check.problems import OnProgress, Problem, errors
+from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, check_sources
+from stemwright.manifests.check.tables import (
     copies,
     dangling,
     examples_fit_pairs,
@@ -31,8 +31,9 @@ from manifests.check.tables import (
     unknown_ids,
     unsettled,
 )
-from manifests.records import ROW_TYPES, Shard, Stem
-from manifests.shards import DATASET, JOURNAL, Places, in_dataset
+from stemwright.manifests.records import ROW_TYPES, Shard, Stem
+from stemwright.manifests.shards import DATASET, JOURNAL, Places, in_dataset
+from stemwright.manifests.sound import audio
 
 __all__ = ["CLOSURE_LIMIT_DBFS", "KEPT_STEMS", "UNDER_WAY", "Problem", "check_corpus", "check_dataset", "check_meanwhile", "errors"]
 

@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from manifests import audio
-from manifests.check.problems import OnProgress, Problem, in_threads
-from manifests.check.tables import read_tables
-from manifests.deletion import foreign_files
-from manifests.records import AudioFile, Example, Refused, Shard
-from manifests.shards import JOURNAL, Place, Places, files
+from stemwright.manifests.check.problems import OnProgress, Problem, in_threads
+from stemwright.manifests.check.tables import read_tables
+from stemwright.manifests.disk.deletion import foreign_files
+from stemwright.manifests.records import AudioFile, Example, Refused, Shard
+from stemwright.manifests.shards import JOURNAL, Place, Places, files
+from stemwright.manifests.sound import audio
 
 BLOCK_FRAMES = 1 << 17
 KEPT_STEMS = "stems.json"  # beside the stems of a track that are whole, whether or not the table names them

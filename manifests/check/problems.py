@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
-from manifests.records import Record
+from stemwright.manifests.records import Record
 
 OnProgress = Callable[[str, int, int], None]  # (what is checked, done, of how many)
 R = TypeVar("R", bound=Record)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from manifests import audio
-from manifests.catalog import resolve, source_changed
-from manifests.check.problems import OnProgress, Problem, in_threads
-from manifests.records import AudioFile, Refused, Stem, Track
+from stemwright.manifests.catalog.tracks import resolve, source_changed
+from stemwright.manifests.check.problems import OnProgress, Problem, in_threads
+from stemwright.manifests.records import AudioFile, Refused, Stem, Track
+from stemwright.manifests.sound import audio
 
 CLOSURE_LIMIT_DBFS = -100.0
 BLOCK_FRAMES = 1 << 17

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manifests import dataset_rows, table
-from manifests.catalog import artist_key
-from manifests.check.problems import Problem
-from manifests.dataset_rows import Facts
-from manifests.records import ROW_TYPES, Example, Pair, Record, Track, profile_id, track_id
-from manifests.shards import DATASET
+from stemwright.manifests import dataset_rows, table
+from stemwright.manifests.catalog.tracks import artist_key
+from stemwright.manifests.check.problems import Problem
+from stemwright.manifests.dataset_rows import Facts
+from stemwright.manifests.records import ROW_TYPES, Example, Pair, Record, Track, profile_id, track_id
+from stemwright.manifests.shards import DATASET
 
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
 Rows = dict[str, list[Any]]

@@ -1,0 +1,267 @@
+"""The command line: a verb is a stage.
+
+Conventions
+    Tables and the last line go to standard output, progress and errors to standard error. ``--json`` prints one JSON object instead.
+    Exit 0: done. 1: failed, or a check found something wrong. 2: wrong usage. 3: done, but something was rejected. 130: stopped by Ctrl-C;
+    the same command goes on from there.
+    Heavy imports are inside the verbs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Any
+
+import typer
+
+from stemwright.datagen.cli import checking, demonstration, editing, fitting, listening, reporting, sharing
+from stemwright.datagen.cli.options import (
+    AgainOption,
+    ConfigOption,
+    CorpusArgument,
+    DaskOption,
+    DeviceOption,
+    EngineOption,
+    FormatOption,
+    InputLufsOption,
+    JobsOption,
+    JsonOption,
+    KindOption,
+    ModelFolderOption,
+    ModelOption,
+    OfflineOption,
+    PrecisionOption,
+    ResetOption,
+    SeedOption,
+    SeparatorOption,
+    SongsArgument,
+    TrustPickleOption,
+    absolute,
+)
+from stemwright.datagen.cli.running import Asked, Separating, close, corpus_of, one_stage, run_stages, shared_out
+from stemwright.datagen.cli.terminal import Terminal, handle_termination, was_stopped
+from stemwright.manifests.disk.durable import sentence
+from stemwright.manifests.usage import UsageError
+from stemwright.manifests.visible import visible
+
+app = typer.Typer(
+    name="stemwright",
+    help="Turns released mixtures into verified training data for music mixing models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"stemwright {version('stemwright')}")
+        raise typer.Exit
+
+
+@app.callback()
+def stemwright(
+    version: bool = typer.Option(False, "--version", callback=_say_version, is_eager=True, help="Show the version and leave."),
+) -> None:
+    """Turns released mixtures into verified training data for music mixing models."""
+
+
+@app.command()
+def build(
+    songs: SongsArgument,
+    corpus: CorpusArgument,
+    config: ConfigOption = None,
+    reset: ResetOption = None,
+    again: AgainOption = False,
+    jobs: JobsOption = 1,
+    dask: DaskOption = None,
+    kind: KindOption = None,
+    model: ModelOption = None,
+    model_folder: ModelFolderOption = None,
+    separator: SeparatorOption = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
+    input_lufs: InputLufsOption = None,
+    offline: OfflineOption = False,
+    trust_pickle: TrustPickleOption = False,
+    seed: SeedOption = None,
+    dataset_format: FormatOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Songs in, verified pairs out: catalog, separate, estimate, plan, render and check, one after another.
+
+    Run it again to go on after an interruption, or after adding songs: what is finished is skipped.
+
+    Example: stemwright build ~/music corpus --model htdemucs_ft --jobs 4
+    """
+    from stemwright.datagen.run import stages
+    from stemwright.datagen.run.corpus import Corpus
+
+    terminal, place = Terminal(as_json), Corpus(corpus)
+    separation: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
+    separation |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
+    changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind}, "separation": separation}
+    changes["dataset"] = {"format": dataset_format}
+    with corpus_of(terminal, place, songs, Asked(changes, config, reset or ()), Separating(again, offline, trust_pickle)):
+        run = run_stages(
+            terminal,
+            place,
+            [
+                ("catalog", shared_out(stages.run_catalog, jobs, dask)),
+                ("separate", partial(stages.run_separate, offline=offline, trust_pickle=trust_pickle)),
+                ("estimate", shared_out(stages.run_estimate, jobs, dask)),
+                ("plan", stages.run_plan),
+                ("render", shared_out(stages.run_render, jobs, dask)),
+            ],
+        )
+        wrong = checking.check_folder(terminal, place)
+    close(terminal, place, "build", run, wrong)
+
+
+@app.command()
+def catalog(
+    songs: SongsArgument,
+    corpus: CorpusArgument,
+    config: ConfigOption = None,
+    reset: ResetOption = None,
+    jobs: JobsOption = 1,
+    kind: KindOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the songs, decode each once, and write the table of tracks.
+
+    Example: stemwright catalog ~/music corpus --jobs 2
+    """
+    from stemwright.datagen.run import stages
+    from stemwright.datagen.run.corpus import Corpus
+
+    terminal, place = Terminal(as_json), Corpus(corpus)
+    with corpus_of(terminal, place, songs, Asked({"songs": {"kind": kind}}, config, reset or ())):
+        summaries = run_stages(terminal, place, [("catalog", shared_out(stages.run_catalog, jobs, None))])
+    close(terminal, place, "catalog", summaries)
+
+
+@app.command()
+def separate(
+    corpus: CorpusArgument,
+    model: ModelOption = None,
+    model_folder: ModelFolderOption = None,
+    separator: SeparatorOption = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
+    input_lufs: InputLufsOption = None,
+    reset: ResetOption = None,
+    again: AgainOption = False,
+    offline: OfflineOption = False,
+    trust_pickle: TrustPickleOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Separate every track into stems and a residual that sum to it.
+
+    Example: stemwright separate corpus --model htdemucs_ft
+    """
+    from stemwright.datagen.run import stages
+
+    options: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
+    options |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
+    one_stage(
+        corpus,
+        "separate",
+        partial(stages.run_separate, offline=offline, trust_pickle=trust_pickle),
+        as_json,
+        Asked({"separation": options}, reset=reset or ()),
+        Separating(again, offline, trust_pickle),
+    )
+
+
+@app.command()
+def estimate(
+    corpus: CorpusArgument,
+    config: ConfigOption = None,
+    reset: ResetOption = None,
+    jobs: JobsOption = 1,
+    dask: DaskOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the balance, place and activity of every stem, and what else the recipes of the configuration need (tempo and key, say).
+
+    Example: stemwright estimate corpus --jobs 2
+    """
+    from stemwright.datagen.run import stages
+
+    one_stage(corpus, "estimate", shared_out(stages.run_estimate, jobs, dask), as_json, Asked(file=config, reset=reset or ()))
+
+
+@app.command()
+def plan(
+    corpus: CorpusArgument, config: ConfigOption = None, reset: ResetOption = None, seed: SeedOption = None, as_json: JsonOption = False
+) -> None:
+    """Draw every pair and write it down; touches no audio.
+
+    Example: stemwright plan corpus --seed 7
+    """
+    from stemwright.datagen.run import stages
+
+    one_stage(corpus, "plan", stages.run_plan, as_json, Asked({"": {"seed": seed}}, config, reset or ()))
+
+
+@app.command()
+def render(
+    corpus: CorpusArgument,
+    jobs: JobsOption = 1,
+    dask: DaskOption = None,
+    dataset_format: FormatOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Render every planned pair into the dataset.
+
+    In another format it is packed again, and nothing is rendered twice.
+
+    Example: stemwright render corpus --jobs 2 --format webdataset
+    """
+    from stemwright.datagen.run import stages
+
+    changes = {"dataset": {"format": dataset_format}}
+    one_stage(corpus, "render", shared_out(stages.run_render, jobs, dask), as_json, Asked(changes))
+
+
+app.command()(checking.check)
+app.command()(demonstration.demo)
+app.command()(reporting.report)
+app.command()(listening.balance)
+app.command()(fitting.fit)
+app.command()(listening.effects)
+app.command()(editing.edit)
+app.command()(sharing.export)
+app.command()(sharing.rebuild)
+app.add_typer(listening.models_app, name="models")
+
+
+def main() -> None:
+    """Runs the command line; turns what went wrong, and what stopped it, into a line and an exit code."""
+    handle_termination()
+    try:
+        app()
+    except SystemExit as left:
+        if was_stopped(left):
+            _fail("stopped; what was there before is unchanged", 130)
+        raise
+    except Exception as error:  # a person at a terminal is helped by a sentence; STEMWRIGHT_TRACEBACK=1 gives the rest
+        import os
+
+        if os.environ.get("STEMWRIGHT_TRACEBACK"):
+            raise
+        said = sentence(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+        _fail(said, 2 if isinstance(error, UsageError) else 1)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    sys.stderr.write(visible(f"stemwright: {message}") + "\n")
+    sys.exit(exit_code)

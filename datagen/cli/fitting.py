@@ -1,0 +1,236 @@
+"""The verb ``fit``: the console that made a mixture, from the mixture and its dry stems. ``datagen/cli/app.py`` puts it on the command
+line.
+
+Conventions
+    MIXTURE is a recording beside --stems FOLDER, a STEM file that holds its own stems, or a folder with mixture.wav and the stems.
+    Stems may be mono, and up to a second longer or shorter than the mixture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from stemwright.datagen.cli.options import JsonOption
+from stemwright.datagen.cli.terminal import Terminal
+from stemwright.manifests.usage import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stemwright.datagen.inverse.console import Console
+
+Audio = np.ndarray
+UNEQUAL_S = 1.0
+
+
+def fit(
+    mixture: Annotated[Path, typer.Argument(help="A mixture, a STEM file, or a folder with mixture.wav and stems.", show_default=False)],
+    stems: Annotated[Path | None, typer.Option("--stems", help="Folder with the dry stems (vocals.wav ...).")] = None,
+    chain: Annotated[str, typer.Option(help="Effects of every stem, in their order.")] = "eq,compressor,fader",
+    bus: Annotated[str, typer.Option(help="Effects of the mix bus, in their order; none by default.")] = "",
+    console: Annotated[Path | None, typer.Option(help='TOML file instead: [stems] vocals = ["eq", "fader"], bus = [...].')] = None,
+    excerpt: Annotated[str | None, typer.Option(help="START:END in seconds; by default the part that says most.")] = None,
+    render: Annotated[Path | None, typer.Option(help="Write the mix of the found console to this file (.wav or .flac).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw levels and equalisers to this PNG file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The console behind a mix: effects and settings of every stem, from the mixture and its dry stems.
+
+    Each setting has a confidence; what the audio does not determine is marked.
+
+    Example: stemwright fit mix.wav --stems dry --chain eq,compressor,fader --render again.wav
+    """
+    from stemwright.datagen.inverse.console import fit_console
+    from stemwright.manifests.disk.durable import remove_earlier
+    from stemwright.manifests.sound.audio import save
+
+    terminal = Terminal(as_json)
+    audio, dry, sample_rate = load_multitrack(mixture, stems)
+    chains, bus_chain = read_console(console, list(dry)) if console else (_names(chain), _names(bus))
+    span = _span(excerpt, sample_rate, audio.shape[1])
+    part = {name: stem[:, span] for name, stem in dry.items()}
+    with terminal.progress("fit") as report:
+        found = fit_console(audio[:, span], part, sample_rate, chains, bus=bus_chain, on_progress=report)
+    for name, reason in found.left_out.items():
+        terminal.warn(f"{name}: {reason}; it has no chain")
+    terminal.show("console", console_table(found), found.rows())
+    offset = span.start or 0
+    terminal.collected |= summary(found, sample_rate, offset)
+    for line in lines(found, sample_rate, offset):
+        terminal.say(line)
+    if render:
+        mix = found.mix(dry, sample_rate).numpy().astype(np.float32)
+        peak = float(np.abs(mix).max(initial=0.0))
+        remove_earlier(render)
+        save(render, mix, sample_rate, encoding="flac24" if render.suffix == ".flac" and peak <= 1.0 else "wav32f")
+        terminal.say(f"mix of the console: {render}")
+    if plot:
+        from stemwright.datagen.report.plots import plot_console
+
+        plot_console(found, sample_rate, plot)
+        terminal.say(f"picture: {plot}")
+    terminal.finish(0)
+
+
+def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Audio], int]:
+    """A mixture [C, T], its stems by name in the same shape, and their sample rate. Raises UsageError where there are none."""
+    from stemwright.manifests.catalog.listing import STEM_ORDER
+    from stemwright.manifests.sound import audio
+    from stemwright.separation.balance.tracks import load_stems, stem_paths
+
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; expected a mixture, a STEM file or a folder with mixture.wav and stems")
+    if path.is_dir():
+        mixes = sorted(each for each in path.iterdir() if each.stem.lower() in ("mixture", "mix"))
+        if not mixes:
+            raise UsageError(f"expected mixture.wav in {path}, came none; name the mixture and give --stems {path}")
+        path, stems = mixes[0], stems or path
+    if stems is not None:
+        try:
+            stem_paths(stems, path)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        mixture, dry, sample_rate = load_stems(stems, path)
+    elif path.suffix.lower() in (".mp4", ".m4a") and audio.num_streams(path) == len(STEM_ORDER):
+        mixture, sample_rate = audio.load_song(path)
+        dry = {name: audio.load_song(path, stream=stream)[0] for stream, name in enumerate(STEM_ORDER) if stream}
+    else:
+        raise UsageError(f"{path} has no stems of its own; give the folder with the dry stems: --stems FOLDER")
+    return mixture, {name: _shaped(name, stem, mixture, sample_rate) for name, stem in dry.items()}, sample_rate
+
+
+def _shaped(name: str, stem: Audio, mixture: Audio, sample_rate: int) -> Audio:
+    """The stem with the channels and the length of the mixture."""
+    missing = mixture.shape[1] - stem.shape[1]
+    if abs(missing) > UNEQUAL_S * sample_rate or stem.shape[0] not in (1, mixture.shape[0]):
+        raise UsageError(
+            f"expected stem {name!r} as [1 or {mixture.shape[0]}, {mixture.shape[1]}] within a second, came {list(stem.shape)}; "
+            "are they of one recording and one sample rate?"
+        )
+    stem = np.repeat(stem, mixture.shape[0], axis=0) if stem.shape[0] != mixture.shape[0] else stem
+    return np.pad(stem, ((0, 0), (0, missing))) if missing > 0 else stem[:, : mixture.shape[1]]
+
+
+def read_console(path: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Chains by stem and that of the bus from a TOML file; ``default`` stands for the stems that it does not name."""
+    import tomllib
+
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and TOMLDecodeError among them
+        raise UsageError(f"--console {path} cannot be read: {error}") from error
+    if unknown := set(table) - {"stems", "bus", "default"}:
+        raise UsageError(f"{path}: expected stems, default and bus, came {', '.join(sorted(unknown))}")
+    default = tuple(table.get("default", ("eq", "compressor", "fader")))
+    if unknown := set(table.get("stems", {})) - set(names):
+        raise UsageError(f"{path}: there is no stem {', '.join(sorted(unknown))}; the stems are {', '.join(names)}")
+    return {name: tuple(table.get("stems", {}).get(name, default)) for name in names}, tuple(table.get("bus", ()))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _span(text: str | None, sample_rate: int, frames: int) -> slice:
+    if text is None:
+        return slice(0, frames)
+    try:
+        start_s, end_s = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise UsageError(f"expected --excerpt START:END in seconds such as 30:36, came {text!r}") from None
+    start, stop = round(start_s * sample_rate), round(end_s * sample_rate)
+    if start < 0 or min(stop, frames) - start < sample_rate:
+        raise UsageError(f"expected an excerpt of at least a second within 0:{frames / sample_rate:.1f}, came {text}")
+    return slice(start, min(stop, frames))
+
+
+def console_table(found: Console) -> Table:
+    """One line for each effect: its settings with units, what is undetermined in brackets, and how sure it is that it is there."""
+    from rich.table import Table
+
+    table = Table(title="The console", title_justify="left", title_style="bold")
+    for heading in ("stem", "effect", "settings"):
+        table.add_column(heading, no_wrap=heading != "settings")
+    table.add_column("sure", justify="right", no_wrap=True)
+    rows = found.rows()
+    for place in dict.fromkeys(row["stem"] for row in rows):
+        mine = [row for row in rows if row["stem"] == place]
+        for number, effect in enumerate(dict.fromkeys(row["effect"] for row in mine)):
+            settings = [row for row in mine if row["effect"] == effect]
+            sure = settings[0]["effect_confidence"]
+            name = (place or "mix bus") if number == 0 else ""
+            table.add_row(name, effect, described(settings), "" if sure is None else f"{100.0 * sure:.0f} %")
+    return table
+
+
+def described(settings: Sequence[Mapping[str, Any]]) -> str:
+    """The settings of one effect in words: an equaliser by its bands, others by name; undetermined ones in brackets."""
+    if settings[0]["effect"] == "eq":
+        values = {row["setting"]: row for row in settings}
+        bands = [name.removesuffix("_gain_db") for name in values if name.endswith("_gain_db")]
+        heard = [band for band in bands if abs(values[f"{band}_gain_db"]["value"]) >= 0.1]
+        return ", ".join(_band(band, values) for band in heard) or "flat"
+    shown = [row for row in settings if not (row["setting"] == "makeup_db" and row["value"] == 0.0) and row["setting"] != "seed"]
+    return ", ".join(_bracketed(f"{_spoken(row['setting'])} {_valued(row)}", row["determined"]) for row in shown)
+
+
+def _band(band: str, values: Mapping[str, Mapping[str, Any]]) -> str:
+    gain, hz, q = (values[f"{band}_{name}"] for name in ("gain_db", "hz", "q"))
+    text = f"{band.replace('_', ' ')} {gain['value']:+.1f} dB at {hz['value']:.0f} Hz q {q['value']:.2f}"
+    return _bracketed(text, gain["determined"] and hz["determined"])
+
+
+def _bracketed(text: str, determined: bool) -> str:
+    return text if determined else f"({text})"
+
+
+def _spoken(name: str) -> str:
+    for suffix in ("_db", "_ms", "_s", "_hz"):
+        name = name.removesuffix(suffix)
+    return name.replace("_", " ")
+
+
+def _valued(row: Mapping[str, Any]) -> str:
+    value = row["value"]
+    if isinstance(value, (bool, str)):
+        return str(value).lower()
+    unit = row["unit"] if row["unit"] in ("dB", "dBFS", "ms", "s", "Hz") else ""
+    return f"{value:.3g} {unit}".rstrip() if math.isfinite(value) else str(value)
+
+
+def summary(found: Console, sample_rate: int, offset: int = 0) -> dict[str, Any]:
+    """What there is beside the settings, as JSON holds it."""
+    chains = {**found.chains, **({"mix bus": found.bus} if len(found.bus) or found.bus.pruned else {})}
+    return {
+        "loss": found.loss,
+        "gain_and_pan_loss": found.gain_and_pan_loss,
+        "error_db": found.error_db,
+        "gain_and_pan_error_db": found.gain_and_pan_error_db,
+        "excerpt_s": [(frame + offset) / sample_rate for frame in found.span],
+        "lags_ms": {name: 1000.0 * lag / sample_rate for name, lag in found.lags.items()},
+        "left_out": found.left_out,
+        "pruned": {name: list(chain.pruned) for name, chain in chains.items() if chain.pruned},
+        "undetermined": {name: list(chain.undetermined) for name, chain in chains.items() if chain.undetermined},
+        "gain_and_pan": {name: settings.plain() for name, settings in found.faders.items()},
+    }
+
+
+def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
+    """What is said below the table."""
+    start_s, end_s = ((frame + offset) / sample_rate for frame in found.span)
+    said = [f"fitted from {start_s:.1f} to {end_s:.1f} s; settings in brackets are not determined by the audio"]
+    said += [f"{name}: {1000.0 * lag / sample_rate:+.1f} ms against the mixture" for name, lag in found.lags.items()]
+    chains = {**found.chains, "mix bus": found.bus}
+    said += [f"{name}: no better with {', '.join(chain.pruned)}, left out" for name, chain in chains.items() if chain.pruned]
+    ratio = found.loss / found.gain_and_pan_loss if found.gain_and_pan_loss > 0.0 else math.nan
+    said.append(
+        f"spectral loss {found.loss:.3f}, with gain and pan only {found.gain_and_pan_loss:.3f}: {ratio:.2f} of it; "
+        f"residual {found.error_db:.1f} dB, with gain and pan only {found.gain_and_pan_error_db:.1f} dB"
+    )
+    return said

@@ -1,0 +1,216 @@
+"""The verbs that need no corpus: ``balance``, ``effects``, ``models``. ``datagen/cli/app.py`` puts them on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stemwright.datagen.cli.options import (
+    DeviceOption,
+    EngineOption,
+    JsonOption,
+    ModelFolderOption,
+    OfflineOption,
+    PrecisionOption,
+    TrustPickleOption,
+)
+from stemwright.datagen.cli.running import check_model, exit_code
+from stemwright.datagen.cli.terminal import Terminal
+
+
+def effects(
+    names: Annotated[list[str] | None, typer.Argument(help="Effects to show; none: all.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List every effect with its settings, their ranges and units.
+
+    Example: stemwright effects compressor
+    """
+    from stemwright.datagen.cli.tables import effects_rows, effects_table
+    from stemwright.datagen.effects import EFFECTS
+
+    terminal = Terminal(as_json)
+    chosen = names or list(EFFECTS)
+    terminal.show("effects", effects_table(chosen), effects_rows(chosen))
+    terminal.finish(0)
+
+
+def balance(
+    files: Annotated[list[Path], typer.Argument(help="Recordings to listen to.", show_default=False)],
+    stems: Annotated[Path | None, typer.Option("--stems", help="Folder with the stems (vocals.wav ...), instead of separating.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Model that separates.")] = "htdemucs",
+    model_folder: ModelFolderOption = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
+    offline: OfflineOption = False,
+    trust_pickle: TrustPickleOption = False,
+    against: Annotated[Path | None, typer.Option(help="Corpus to compare with: which percentile is this vocal?")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw levels and their course in time to this PNG file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How loud each stem is in existing recordings, with an 80 % interval; pan, width and when it plays.
+
+    Example: stemwright balance song.mp3 --plot balance.png
+    """
+    from stemwright.datagen.cli import tables
+    from stemwright.datagen.run.runner import said
+    from stemwright.manifests.disk.durable import remove_earlier, write_bytes
+    from stemwright.manifests.usage import UsageError
+    from stemwright.separation.balance import tracks as track_balance
+
+    terminal = Terminal(as_json)
+    corpus = track_balance.corpus_levels(against) if against else {}
+    if not any(path.is_file() for path in files):  # before a model is looked for, which may take long
+        raise UsageError(f"{', '.join(map(str, files))}: no such file; expected recordings to listen to")
+    how = {"device": device, "engine": engine, "precision": precision}
+    separator = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
+    measured, refused = [], 0
+    with terminal.progress("balance") as report:
+        for number, path in enumerate(files):
+            report(number, len(files), path.name)
+            try:
+                within = partial(_tell_share, report, number, len(files), path.name)
+                measured.append(_measure(path, stems, separator, within))
+            except Exception as error:  # of whatever library, on this recording: the others are still listened to
+                refused += 1
+                terminal.warn(f"{path}: {error if isinstance(error, ValueError) else said(error)}")
+    for track in measured:
+        terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
+    if len(measured) > 1:
+        exact = track_balance.summary_rows(measured, exact=True)
+        terminal.show("summary", tables.summary_table(exact), track_balance.summary_rows(measured))
+    if against:
+        every = track_balance.percentile_rows(measured, corpus, exact=True)
+        for track in measured:
+            rows = [row for row in every if row["track"] == track.title]
+            terminal.show("against", tables.percentile_table(str(against), rows), track_balance.percentile_rows(measured, corpus))
+    if csv and measured:
+        remove_earlier(csv)
+        write_bytes(csv, track_balance.as_csv(track_balance.table_rows(measured)).encode())
+        terminal.say(f"rows: {csv}")
+    if plot and measured:
+        from stemwright.datagen.report.plots import plot_balance
+
+        plot_balance(measured, plot)
+        terminal.say(f"picture: {plot}")
+    terminal.say(f"balance: {len(measured)} done, {refused} rejected")
+    terminal.finish(exit_code(len(measured), refused))
+
+
+def separator_for(model: str, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:
+    """The separator that the options of a verb ask for; ``how`` holds device, engine and precision, None for automatic.
+
+    Raises ConfigError for a word that is none of theirs, ModelError if the weights cannot be had.
+    """
+    from stemwright.datagen.run.config import check
+    from stemwright.separation.separator import DemucsSeparator
+
+    given = {key: value for key, value in how.items() if value is not None}
+    section = check({"separation": given}, where="the options").separation
+    check_model(model, model_folder)
+    separator = DemucsSeparator(
+        model, model_folder, section.device, section.precision, section.engine, offline=offline, trust_pickle=trust_pickle
+    )
+    _ = separator.checkpoint  # a model that cannot be had is said once, not once for each file
+    return separator
+
+
+def finite_stems(stems: dict[str, Any], mixture: Any, separator: Any) -> dict[str, Any]:
+    """The stems that a separator gave. Raises Refused, and says that it is the model, if they hold NaN though the mixture does not."""
+    import numpy as np
+
+    from stemwright.manifests.records import Refused
+
+    wrong = [name for name, audio in stems.items() if not np.isfinite(audio).all()]
+    if wrong and np.isfinite(mixture).all():
+        way = "try --precision fp32" if separator.precision == "bf16" else "take another model: its weights may be damaged"
+        raise Refused(f"the model {separator.origin} gives NaN or infinite samples as {', '.join(wrong)} of this recording; {way}")
+    return stems
+
+
+def _tell_share(report: Callable[[int, int, str], None], done: int, total: int, subject: str, share: float) -> None:
+    report(done, total, f"{subject} {share:.0%}")
+
+
+def _measure(path: Path, stems: Path | None, separator: Any, on_share: Callable[[float], None]) -> Any:
+    """The balance of one recording, from stems that are there or by separating it."""
+    from stemwright.manifests.sound.audio import load_song, resample
+    from stemwright.separation.balance.estimators import calibration_for
+    from stemwright.separation.balance.tracks import load_stems, measure_track
+
+    if stems is not None:
+        return measure_track(path.name, *load_stems(stems, path))
+    mixture, sample_rate = load_song(path)
+    separated = finite_stems(separator.separate(mixture, sample_rate, on_share=on_share), mixture, separator)
+    at_rate = resample(mixture, sample_rate, separator.sample_rate)
+    return measure_track(path.name, at_rate, separated, separator.sample_rate, calibration=calibration_for(separator.origin))
+
+
+models_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
+
+
+@models_app.callback()
+def models(context: typer.Context, model_folder: ModelFolderOption = None, as_json: JsonOption = False) -> None:
+    """List the separation models with their stems and size, and whether they are on this machine; fetch and verify them.
+
+    Example: stemwright models
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from dataclasses import asdict
+
+    from stemwright.datagen.cli.tables import models_table
+    from stemwright.separation.demucs.checkpoints import available
+
+    terminal, listed = Terminal(as_json), available(model_folder=model_folder)
+    plain = [{**asdict(model), "folder": model.folder and str(model.folder)} for model in listed]
+    terminal.show("models", models_table(listed), plain)
+    terminal.finish(0)
+
+
+@models_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="htdemucs, htdemucs_ft, hf://OWNER/NAME, ...")],
+    model_folder: ModelFolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download a model into the hub's cache, or into --model-folder with its checksums.
+
+    Example: stemwright models fetch htdemucs_ft --model-folder models
+    """
+    from stemwright.separation.demucs import checkpoints
+
+    terminal = Terminal(as_json)
+    found = checkpoints.fetch(name, model_folder=model_folder)
+    terminal.collected["fetched"] = {"name": name, "files": [str(member.path) for member in found.members]}
+    terminal.say(f"fetched {name}: {len(found.members)} networks in {found.folder}")
+    if sums := checkpoints.first_sums(found):
+        terminal.say(f"their checksums are in {sums}; their author states none, so these count from now on")
+    terminal.finish(0)
+
+
+@models_app.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="A model that is on this machine.")],
+    model_folder: ModelFolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the checksums of a model's files; never asks the network.
+
+    Example: stemwright models verify bundled
+    """
+    from stemwright.datagen.cli.tables import verified_table
+    from stemwright.separation.demucs import checkpoints
+
+    terminal, files = Terminal(as_json), checkpoints.verify(name, model_folder=model_folder)
+    wrong = [file for file in files if not file.ok]
+    plain = [{"path": str(file.path), "sha256": file.sha256, "expected": file.expected, "ok": file.ok} for file in files]
+    terminal.show("files", verified_table(files), plain)
+    terminal.say(f"verify: {len(files) - len(wrong)} as they should be, {len(wrong)} not")
+    terminal.finish(1 if wrong else 0)

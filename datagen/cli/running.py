@@ -1,0 +1,220 @@
+"""How the verbs run stages: the configuration to run with, the lock, the bars, the last line and the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from stemwright.datagen.cli.terminal import Terminal
+from stemwright.manifests.disk.durable import is_full, sentence
+from stemwright.manifests.disk.regular import regular
+
+if TYPE_CHECKING:
+    from stemwright.datagen.run.config import Config
+    from stemwright.datagen.run.corpus import Corpus
+    from stemwright.datagen.run.stages import Summary
+    from stemwright.datagen.run.stages.counting import SongCounts
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command asks to change in the configuration: keys by section (None: not given), those of a file, and keys to set back."""
+
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    file: Path | None = None
+    reset: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Separating:
+    """The options of a verb that separates: whether stems may be made again, and how weights may be fetched."""
+
+    again: bool = False
+    offline: bool = False
+    trust_pickle: bool = False
+
+
+def run_stages(terminal: Terminal, corpus: Corpus, stages: Sequence[tuple[str, Callable[..., Summary]]]) -> list[Summary]:
+    """Runs stages one after another, each with its bar and its line."""
+    summaries = []
+    for name, stage in stages:
+        with terminal.progress(name) as report:
+            summary = stage(corpus, on_progress=report)
+        summaries.append(summary)
+        if len(stages) > 1:
+            terminal.say(line(summary.stage, summary))
+        for note in summary.notes:
+            terminal.say(f"  {note}")
+    return summaries
+
+
+def line(name: str, counts: Summary | SongCounts) -> str:
+    """The line that says what became of everything that was looked at."""
+    return f"{name}: {counts.done} done, {counts.skipped} skipped, {counts.rejected} rejected"
+
+
+def close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Summary], wrong: int = 0) -> None:
+    """Shows what was refused, prints the last line, and leaves with the exit code that says so."""
+    from stemwright.datagen.cli.tables import rejected_table
+    from stemwright.datagen.run.stages.counting import count_songs
+    from stemwright.manifests.wording import counted
+
+    stages = {summary.stage for summary in summaries}
+    every = [row for row in corpus.rejected() if row.stage in stages]
+    rejected = [row for row in every if row.replaced_by is None]  # what is missing in the end; a note counts what was replaced
+    if rejected or terminal.as_json:
+        terminal.show("rejected", rejected_table(rejected), [row.model_dump(mode="json") for row in every])
+    terminal.collected["stages"] = [_plain(summary) for summary in summaries]
+    counts: Summary | SongCounts
+    if len(summaries) == 1:
+        (counts,) = summaries
+        terminal.say(line(verb, counts))
+    else:
+        counts, rendered = count_songs(corpus, summaries), summaries[-1].done + summaries[-1].skipped
+        terminal.collected["songs"] = asdict(counts)
+        terminal.say(f"{counted(rendered, 'pair')} in the dataset. Of {counted(counts.total, 'song')}:")
+        terminal.say(line(verb, counts))
+    terminal.finish(exit_code(counts.done + counts.skipped, len(rejected), wrong))
+
+
+def _plain(summary: Summary) -> dict[str, Any]:
+    """A summary as JSON has it: counts and notes."""
+    return {name: value for name, value in asdict(summary).items() if name != "songs"}
+
+
+def exit_code(done: int, rejected: int, wrong: int = 0) -> int:
+    """0: done. 1: a check found something wrong, or nothing could be done at all. 3: done, but something was rejected."""
+    if wrong or (rejected and not done):
+        return 1
+    return 3 if rejected else 0
+
+
+def _configured(corpus: Corpus, asked: Asked) -> Config:
+    """The configuration to run with: the corpus's own, else the defaults, with what the command asks to change."""
+    from stemwright.datagen.run import config as configuration
+    from stemwright.datagen.run.config_changes import changed
+
+    there = corpus.config_path.exists()
+    kept = corpus.config if there else configuration.Config()
+    folder = asked.options.get("songs", {}).get("folder")
+    named = configuration.read_values(asked.file).get("songs", {}) if asked.file else {}
+    if folder and isinstance(named, dict) and "folder" in named and Path(str(named["folder"])).resolve() != Path(folder):
+        raise configuration.ConfigError(
+            f"{asked.file}: songs.folder is {named['folder']!r}, but the command says {folder}; remove one of them"
+        )
+    config = changed(kept, file=asked.file, options=asked.options, reset=asked.reset)
+    if (config.separation.model, config.separation.model_folder) != (kept.separation.model, kept.separation.model_folder) or not there:
+        check_model(config.separation.model, config.separation.model_folder)
+    return config
+
+
+def check_model(name: str, model_folder: Path | str | None) -> None:
+    """Raises ConfigError if a model's name is nearly that of a known one: nothing is downloaded, or searched for, because of a typo."""
+    from stemwright.datagen.run.config import ConfigError
+    from stemwright.separation.demucs.checkpoints import nearly_known
+
+    if (meant := nearly_known(name, model_folder=model_folder)) is not None:
+        raise ConfigError(f"there is no model {name!r}; did you mean {meant!r}? `stemwright models` lists them")
+
+
+def _check_only(kept: Config, config: Config, asked: Asked, stage: str) -> None:
+    """Raises ConfigError if a stage would keep a change of what only earlier stages use."""
+    from stemwright.datagen.run.config import ConfigError
+
+    for section in ("songs", "separation"):
+        if getattr(kept, section) != getattr(config, section):
+            raise ConfigError(
+                f"{asked.file or '--reset'}: [{section}] differs from the corpus's, and {stage} changes nothing there. "
+                "Run `stemwright build` with the file"
+            )
+
+
+def shared_out(stage: Callable[..., Summary], jobs: int, dask: str | None) -> Callable[..., Summary]:
+    """A stage with its workers filled in."""
+    from stemwright.datagen.run.runner import Workers
+
+    return partial(stage, workers=Workers(jobs, dask))
+
+
+@contextmanager
+def corpus_of(terminal: Terminal, place: Corpus, songs: Path, asked: Asked, separating: Separating | None = None) -> Iterator[None]:
+    """Makes or reopens the corpus of a songs folder and holds it."""
+    from stemwright.datagen.run.corpus import CorpusError
+
+    if not songs.exists():
+        raise CorpusError(f"{songs} does not exist; expected a folder of songs or a CSV file")
+    here = {"folder": str(songs.resolve())}
+    asked = replace(asked, options={**asked.options, "songs": {**asked.options.get("songs", {}), **here}})
+    checked = _configured(place, asked)
+    place.check_free(checked)
+    with working(terminal, place, checked, separating):
+        yield
+
+
+@contextmanager
+def working(terminal: Terminal, place: Corpus, config: Config, separating: Separating | None = None) -> Iterator[None]:
+    """Holds a corpus and keeps the configuration in it, unless it turns out that it could not be used: then the earlier one is restored.
+
+    Raises UsageError, before anything was changed, if a verb that separates would make stems again and was not allowed to.
+    """
+    from stemwright.datagen.run.runner import StoppedError
+
+    with place.locked():
+        if separating is not None:
+            _check_again(terminal, place, config, separating)
+        before = regular(place.config_path).read_bytes() if place.config_path.exists() else None
+        place.create(config)
+        try:
+            yield
+        except KeyboardInterrupt:
+            sys.stderr.write("stemwright: stopped; what was finished is kept, and the same command goes on from there\n")
+            raise typer.Exit(130) from None
+        except (typer.Exit, StoppedError):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and is_full(error):  # no fault of the configuration, and no room to put another back
+                raise StoppedError(sentence(error, "what was finished is kept")) from error
+            place.restore(before)
+            raise
+
+
+def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: Separating) -> None:
+    from stemwright.datagen.run.stages.again import why, would_separate
+    from stemwright.manifests.usage import UsageError
+    from stemwright.manifests.wording import counted
+
+    if not place.config_path.exists():
+        return
+    if count := would_separate(place, config, offline=separating.offline, trust_pickle=separating.trust_pickle):
+        said = f"{why(place, place.config, config)}: {counted(count, 'track')} would be separated again"
+        if not separating.again:
+            raise UsageError(f"{said}. Nothing was changed. Say --again to do it")
+        terminal.warn(f"{said}, as --again allows")
+
+
+def one_stage(
+    folder: Path,
+    verb: str,
+    stage: Callable[..., Summary],
+    as_json: bool,
+    asked: Asked,
+    separating: Separating | None = None,
+) -> None:
+    """Runs one stage of a corpus that is there, and leaves."""
+    from stemwright.datagen.run.corpus import Corpus
+
+    terminal, place = Terminal(as_json), Corpus(folder)
+    kept = place.config  # says so when the folder is no corpus
+    config = _configured(place, replace(asked, options={**asked.options, "songs": {"folder": kept.songs.folder}}))
+    if separating is None:
+        _check_only(kept, config, asked, verb)
+    with working(terminal, place, config, separating):
+        summaries = run_stages(terminal, place, [(verb, stage)])
+    close(terminal, place, verb, summaries)

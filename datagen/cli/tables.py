@@ -1,0 +1,248 @@
+"""What a person sees of rows: rich tables for a terminal, plain values for ``--json``. Prints nothing itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stemwright.manifests.records import RESIDUAL, Estimate, Rejected
+from stemwright.separation.balance.panorama import in_words
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stemwright.manifests.check import Problem
+    from stemwright.separation.balance.measure import StemBalance
+    from stemwright.separation.balance.tracks import TrackBalance
+    from stemwright.separation.demucs.checkpoints import Listed, Verified
+
+NOT_PRESENT = "not present"
+
+
+def balance_table(title: str, estimates: Sequence[Estimate]) -> Table:
+    """Levels of one track's stems with their intervals, loudness, place and width, and when they sound."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    ranged = any(row.level_low_lu != row.level_high_lu for row in estimates)
+    table.add_column("stem", no_wrap=True)
+    for heading in ("level LU", *(["80 % range"] if ranged else []), "LUFS", "pan", "width", "plays"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in estimates:
+        cells = [row.name, _number(row.level_lu, NOT_PRESENT), *([_interval(row)] if ranged else []), _number(row.loudness_lufs)]
+        cells += [in_words(row.pan), _number(row.width, digits=2), f"{100 * sum(row.active) / max(1, len(row.active)):.0f} %"]
+        table.add_row(*cells, style="dim" if row.name == RESIDUAL else None)
+    return table
+
+
+def comparison_table(title: str, reference: Sequence[Estimate], separated: Mapping[str, StemBalance]) -> Table:
+    """Levels from a multitrack's own stems beside those from separated ones, with their interval and error."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("stem", no_wrap=True)
+    for heading in ("reference LU", "separated LU", "80 % range", "error LU"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in reference:
+        if (other := separated.get(row.name)) is None:
+            continue
+        level = other.level_lu if other.present else None
+        error = None if level is None or row.level_lu is None else level - row.level_lu
+        span = f"{other.level_low_lu:.1f} to {other.level_high_lu:.1f}" if other.present else "-"
+        table.add_row(row.name, _number(row.level_lu, NOT_PRESENT), _number(level, NOT_PRESENT), span, _number(error, sign=True))
+    return table
+
+
+def track_balance_table(track: TrackBalance) -> Table:
+    """One recording's stems: level with its interval, against the rest, place, width, when it plays."""
+    from rich.table import Table
+
+    loudness = track.loudness
+    title = f"{track.title}  {loudness.integrated_lufs:.1f} LUFS, range {_finite(loudness.range_lu)} LU"
+    title += f", true peak {_finite(loudness.true_peak_dbtp, sign=True)} dBTP"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("stem", no_wrap=True)
+    for heading in ("level LU", "80 % range", "to rest LU", "pan", "width", "plays"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    notes = [f"{name} {stem.note}" for name, stem in track.stems.items() if not stem.present]
+    for name, stem in track.stems.items():
+        if not stem.present:
+            table.add_row(name, NOT_PRESENT, "-", "-", "-", "-", "-", style="dim")
+            continue
+        span = f"{stem.level_low_lu:.1f} to {stem.level_high_lu:.1f}"
+        cells = [f"{stem.level_lu:.1f}", span, _finite(stem.against_rest_lu, sign=True), in_words(stem.pan), _number(stem.width, digits=2)]
+        table.add_row(name, *cells, f"{stem.active_fraction:.0%}")
+    if any(stem.pan is None and stem.present for stem in track.stems.values()):
+        notes.append("mono: pan and width are not defined")
+    table.caption, table.caption_justify = "\n".join(notes) or None, "left"  # a reason would be wider than the table
+    return table
+
+
+def _finite(value: float | None, *, sign: bool = False) -> str:
+    return _number(value if value is not None and math.isfinite(value) else None, sign=sign)
+
+
+def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Levels of several recordings: median, middle half and range for each stem."""
+    from rich.table import Table
+
+    table = Table(title="all tracks: level LU", title_justify="left", title_style="bold")
+    table.add_column("stem", no_wrap=True)
+    for heading in ("median", "middle half", "lowest, highest", "to rest", "found in"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        half, ends = (f"{_number(row[low])} to {_number(row[high])}" for low, high in SPREADS)
+        table.add_row(
+            row["stem"],
+            _number(row["median_lu"]),
+            half,
+            ends,
+            _number(row["against_rest_lu"]),
+            f"{row['present']} of {row['tracks']}",
+        )
+    return table
+
+
+SPREADS = (("q25_lu", "q75_lu"), ("min_lu", "max_lu"))
+
+
+def percentile_table(corpus: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Where each stem stands among those of a corpus: 0, quieter than all of them, to 100."""
+    from rich.table import Table
+
+    table = Table(title=f"{rows[0]['track']} against {corpus}", title_justify="left", title_style="bold")
+    table.add_column("stem", no_wrap=True)
+    for heading in ("level LU", "percentile", "its range", "median LU", "stems"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        span = f"{_number(row['percentile_low'], digits=0)} to {_number(row['percentile_high'], digits=0)}"
+        cells = [_number(row["level_lu"], NOT_PRESENT), _number(row["percentile"], digits=0), span, _number(row["corpus_median_lu"])]
+        table.add_row(row["stem"], *cells, str(row["corpus_stems"]))
+    return table
+
+
+def models_table(models: Sequence[Listed]) -> Table:
+    """The models: stems, networks, size, and where they are."""
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("model", "stems", "networks", "MB", "here"):
+        table.add_column(heading, justify="right" if heading in ("networks", "MB") else "left", overflow="fold")
+    for model in models:
+        table.add_row(model.name, ", ".join(model.stem_names), str(model.num_networks), _number(model.size_mb), str(model.folder or "no"))
+    return table
+
+
+def verified_table(files: Sequence[Verified]) -> Table:
+    """The files of a model and whether their checksums are right."""
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("file", "sha256", "verdict"):
+        table.add_column(heading, overflow="fold")
+    for file in files:
+        verdict = "no checksum known" if file.expected is None else "as it should be" if file.ok else f"WRONG, expected {file.expected}"
+        table.add_row(file.path.name, file.sha256[:16], verdict)
+    return table
+
+
+def balance_plain(estimates: Sequence[Estimate], compared: Mapping[str, StemBalance] | None = None) -> list[dict[str, Any]]:
+    """The same as plain values."""
+    rows = [row.model_dump(mode="json", exclude={"id", "cache_key", "active", "effects", "profile"}) for row in estimates]
+    for row in rows:
+        if compared is not None and row["name"] in compared:
+            other = compared[row["name"]]
+            row["separated_level_lu"] = round(other.level_lu, 3) if other.present else None
+    return rows
+
+
+def rejected_table(rejected: Sequence[Rejected], limit: int = 10) -> Table:
+    """The first rejected rows with their reasons."""
+    from rich.table import Table
+
+    table = Table(title=f"rejected ({len(rejected)})", title_justify="left", title_style="bold")
+    for heading in ("stage", "what", "reason"):
+        table.add_column(heading, overflow="fold")
+    for row in rejected[:limit]:
+        table.add_row(row.stage, row.subject, row.reason)
+    if len(rejected) > limit:
+        table.add_row("", f"... and {len(rejected) - limit} more", "see rejected.parquet")
+    return table
+
+
+def problems_table(problems: Sequence[Problem], limit: int = 20) -> Table:
+    """What a check found."""
+    from rich.table import Table
+
+    table = Table(title=f"problems ({len(problems)})", title_justify="left", title_style="bold")
+    table.add_column("", no_wrap=True)
+    for heading in ("where", "what"):
+        table.add_column(heading, overflow="fold")
+    for problem in problems[:limit]:
+        table.add_row(problem.level, _where(problem), problem.what)
+    if len(problems) > limit:
+        table.add_row("", "", f"... and {len(problems) - limit} more; --json lists all")
+    return table
+
+
+def _where(problem: Problem) -> str:
+    """The file, and where there is none the table and its row."""
+    return problem.file or " ".join(filter(None, (problem.table, problem.row_id)))
+
+
+def effects_table(names: Sequence[str]) -> Table:
+    """Every effect with its settings: range, unit, neutral value and meaning."""
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("setting", no_wrap=True)
+    table.add_column("range", no_wrap=True)
+    table.add_column("neutral", justify="right", no_wrap=True)
+    table.add_column("meaning", overflow="fold")
+    for name in names:
+        table.add_section()
+        table.add_row(name, style="bold")
+        for row in effects_rows([name]):
+            span = row["unit"] if row["low"] is None else f"{row['low']:g} to {row['high']:g} {row['unit']}"
+            table.add_row(f"  {row['setting']}", span.strip(), _plain(row["neutral"]), row["description"])
+    return table
+
+
+def effects_rows(names: Sequence[str]) -> list[dict[str, Any]]:
+    """The same as plain values."""
+    from stemwright.datagen.effects import EFFECTS
+    from stemwright.datagen.effects.settings import describe
+
+    return [
+        {
+            "effect": name,
+            "setting": row.name,
+            "low": row.low,
+            "high": row.high,
+            "unit": row.unit,
+            "neutral": row.neutral,
+            "off": row.off,
+            "scale": row.scale,
+            "description": row.description,
+        }
+        for name in names
+        for row in describe(EFFECTS[name].Settings)
+    ]
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+def _number(value: float | None, missing: str = "-", *, digits: int = 1, sign: bool = False) -> str:
+    if value is None:
+        return missing
+    shown = round(value, digits) + 0.0  # no -0.0
+    return f"{shown:+.{digits}f}" if sign and shown else f"{shown:.{digits}f}"
+
+
+def _interval(row: Estimate) -> str:
+    if row.level_low_lu is None or row.level_high_lu is None:
+        return "-"
+    return f"{row.level_low_lu:.1f} to {row.level_high_lu:.1f}"

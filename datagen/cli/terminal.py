@@ -1,0 +1,185 @@
+"""What a person at a terminal sees: tables and lines on standard output, progress on standard error, or one JSON object.
+
+The only place of the library that writes to a terminal; the verbs decide what. (The plan had both in one file; apart, each holds one idea.)
+
+Conventions
+    Whatever is shown is text, never markup: file names, tags and reasons are shown as they are, by ``visible``. Tables are made so
+    here, whatever they were made of, so that no verb can forget it.
+    Where standard error is no terminal, progress is a line at the start of a stage, at each quarter, at its end, and every half minute.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import typer
+
+from stemwright.manifests.visible import visible
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EVERY_S = 30.0  # between two lines of progress in a log
+QUARTERS = 4
+
+
+class Terminal:
+    """Prints summaries and tables for a person, or collects them for ``--json``."""
+
+    def __init__(self, as_json: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        from rich.console import Console
+
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding cannot say is no reason to stop
+                stream.reconfigure(errors="backslashreplace")
+        self.as_json = as_json
+        self.out = Console(highlight=False, soft_wrap=False)
+        self.err = Console(stderr=True, highlight=False)
+        self.collected: dict[str, Any] = {}
+        self._clock = clock
+
+    def show(self, key: str, table: Table, plain: Any) -> None:
+        """A table for a person, or its plain values under a key."""
+        if self.as_json:
+            self.collected[key] = plain
+        else:
+            from stemwright.datagen.cli.cells import as_text
+
+            self.out.print(as_text(table))
+
+    def say(self, text: str) -> None:
+        """A line for a person; nothing with ``--json``."""
+        if not self.as_json:
+            self.out.print(visible(text), markup=False, emoji=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """A line on standard error, above the bar if one is shown."""
+        self.err.print(visible(f"stemwright: {text}"), markup=False, emoji=False, soft_wrap=True)
+
+    def finish(self, exit_code: int) -> None:
+        """Prints what was collected, and leaves with the exit code."""
+        if self.as_json:
+            sys.stdout.write(as_json(self.collected) + "\n")
+        raise typer.Exit(exit_code)
+
+    @contextmanager
+    def progress(self, stage: str) -> Iterator[Callable[[int, int, str], None]]:
+        """Progress on standard error, what is done, of how much: a bar with the time that is left, or where there is no terminal, lines."""
+        with _Interrupts() as interrupts, self._bar(stage) if self.err.is_terminal else self._log(stage) as update:
+
+            def report(done: int, total: int, subject: str) -> None:
+                interrupts.check()
+                update(done, total, subject)
+
+            yield report
+            interrupts.check()
+
+    @contextmanager
+    def _bar(self, stage: str) -> Iterator[Callable[[int, int, str], None]]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description:<9}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[subject]}", style="dim", markup=False),
+        )
+        with Progress(*columns, console=self.err, disable=self.as_json, transient=True) as bar:
+            task = bar.add_task(stage, total=None, subject="")
+            yield lambda done, total, subject: bar.update(task, completed=done, total=total, subject=visible(subject))
+
+    @contextmanager
+    def _log(self, stage: str) -> Iterator[Callable[[int, int, str], None]]:
+        last: tuple[int, int] | None = None  # (of how much, which quarter) the last line said
+        said_at = 0.0
+
+        def update(done: int, total: int, subject: str) -> None:
+            nonlocal last, said_at
+            if self.as_json or not total:
+                return
+            reached, now = (total, done * QUARTERS // total), self._clock()
+            if reached != last or now - said_at >= EVERY_S:
+                last, said_at = reached, now
+                self.err.print(visible(f"{stage}: {done} of {total} {subject}".rstrip()), markup=False, emoji=False, soft_wrap=True)
+
+        yield update
+
+
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+def handle_termination() -> None:
+    """Lets a termination (of a batch system, a container, a closed terminal) stop the program as Ctrl-C does: files whole, a sentence."""
+    for number in STOPPING:
+        if signal.getsignal(number) is signal.SIG_DFL:  # and not ignored, as by nohup
+            signal.signal(number, signal.default_int_handler)
+
+
+def was_stopped(left: SystemExit) -> bool:
+    """Whether the program leaves because of a Ctrl-C or a termination of which nothing has been said yet."""
+    return left.code == 130 and isinstance(getattr(left.__context__, "__cause__", None), KeyboardInterrupt)  # as typer raises it
+
+
+class _Interrupts:
+    """Remembers a Ctrl-C until somebody acts on it: libraries with a bare ``except`` at their import swallow it otherwise."""
+
+    def __init__(self) -> None:
+        self._heard = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                if signal.getsignal(number) is signal.default_int_handler:  # and not ignored, as by a job in the background
+                    self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _hear(self, *_: object) -> None:
+        self._heard = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if there was one."""
+        if self._heard:
+            raise KeyboardInterrupt
+
+
+def as_json(value: Any) -> str:
+    """Plain values as a JSON text that a terminal may be given: exact, with what would steer a terminal in JSON's own escapes."""
+    text = json.dumps(finite(value), indent=2, ensure_ascii=not is_unicode(sys.stdout), allow_nan=False)
+    return "\n".join(visible(line, escape=_json_escape, longest=None) for line in text.split("\n"))
+
+
+def is_unicode(stream: Any) -> bool:
+    """Whether a stream can be given any character."""
+    return (getattr(stream, "encoding", None) or "").lower().replace("-", "").startswith("utf")
+
+
+def _json_escape(character: str) -> str:
+    return json.dumps(character)[1:-1]
+
+
+def finite(value: Any) -> Any:
+    """Plain values as JSON can hold them: infinity is the text "inf" or "-inf", as in the rows, and what is no number is null."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value

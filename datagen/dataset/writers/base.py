@@ -1,0 +1,170 @@
+"""What all formats share: the protocol, the files of one example, the tables and the card that make a dataset stand alone."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from stemwright.datagen.dataset.writers import card
+from stemwright.datagen.dataset.writers.as_written import written_pair
+from stemwright.datagen.effects.settings import LEVEL_ROOM_DB
+from stemwright.datagen.pairs.render import Rendered
+from stemwright.manifests import __version__, shards, table
+from stemwright.manifests.dataset_rows import Facts, WrittenPair, of_dataset
+from stemwright.manifests.disk.deletion import check_way
+from stemwright.manifests.disk.durable import FileGroup
+from stemwright.manifests.records import AudioFile, Example, Pair, Record, Refused, Signal, SignalFile, content_id, seal
+from stemwright.manifests.shards import DATASET
+from stemwright.manifests.sound.audio import SUFFIXES, Audio, Encoding, as_stored, db_to_gain, encode, file_sha256, gain_to_db
+
+
+class DatasetWriter(Protocol):
+    """What a format of dataset offers."""
+
+    def cache_key(self, pair: Pair) -> str:
+        """The id of the work of writing one pair in this format."""
+        ...
+
+    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
+        """Under which paths ``write`` writes the signals of a pair, keyed by role and name."""
+        ...
+
+    def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
+        """Writes the signals of one pair and returns its row."""
+        ...
+
+    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+        """Completes the dataset; returns how many files of examples that are no longer planned were removed.
+
+        The dataset's table of examples is written last and carries ``made_from``: once it stands, the dataset is whole.
+        """
+        ...
+
+
+class Present:
+    """Says of rows whether their sound files are there and whole, by themselves or in whole shards: what a start may skip."""
+
+    def __init__(self, corpus: Path) -> None:
+        self._places = shards.Places(corpus / DATASET)
+
+    def __call__(self, rows: Sequence[Record]) -> bool:
+        """Whether every sound file of these examples is there, with as many bytes as its row says."""
+        return all(
+            self._places.exists(shards.in_dataset(file.audio.path), file.audio.num_bytes)
+            for row in rows
+            if isinstance(row, Example)
+            for file in row.signals
+        )
+
+
+def loose_cache_key(pair: Pair, encoding: Encoding) -> str:
+    """The id of the work of writing a pair's signals as files: the same for all formats that begin with these files."""
+    return content_id({"pair": pair.id, "format": "folder", "encoding": encoding, "version": __version__})
+
+
+def write_loose(corpus: Path, pair: Pair, signals: Mapping[str, Audio], encoding: Encoding) -> Example:
+    """Encodes the signals and writes one file for each. The same pair gives the same bytes."""
+    storage = Storage(encoding, loose_cache_key(pair, encoding), full_scale=encoding == "flac24")
+    return write_signals(corpus, pair, signals, loose_paths(pair, encoding), storage)
+
+
+def loose_paths(pair: Pair, encoding: Encoding) -> dict[tuple[str, str], str]:
+    """The paths of a pair's signals as files that stand by themselves, keyed by role and name."""
+    folder = f"{DATASET}/{pair.split}/{pair.kind}/{pair.id}"
+    return {
+        (role, signal.name): f"{folder}/{role}_{signal.name}{SUFFIXES[encoding_of(signal, encoding)]}"
+        for role, planned in (("input", pair.inputs), ("target", pair.targets))
+        for signal in planned
+    }
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How the signals of a pair are stored: in which encoding, by which task, and whether a peak may be no higher than full scale."""
+
+    encoding: Encoding
+    cache_key: str
+    full_scale: bool
+
+
+def write_signals(
+    corpus: Path, pair: Pair, signals: Mapping[str, Audio], paths: Mapping[tuple[str, str], str], storage: Storage
+) -> Example:
+    """Writes each signal under its path, keyed by role and name, and makes the example's row. Raises Refused for an absurd peak, and if a
+    link leads there.
+    """
+    for path in paths.values():
+        check_way(corpus / DATASET, corpus / path)
+    gain_db = joint_gain_db([signals[signal.name] for signal in (*pair.inputs, *pair.targets) if signal.view != "gain"])
+    if gain_db < -LEVEL_ROOM_DB:
+        raise Refused(f"a signal peaks at {-gain_db:+.1f} dBFS; expected at most {LEVEL_ROOM_DB:+.0f} dBFS, which no sound reaches")
+    gain_db = gain_db if storage.full_scale else 0.0
+    gain = np.float32(db_to_gain(gain_db))
+    files = []
+    with FileGroup() as written:
+        for role, planned in (("input", pair.inputs), ("target", pair.targets)):
+            for signal in planned:
+                audio = signals[signal.name] * gain if gain_db and signal.view != "gain" else signals[signal.name]
+                stored = encoding_of(signal, storage.encoding)
+                data = encode(audio, pair.sample_rate, stored)
+                written.write(corpus / paths[role, signal.name], data)
+                file = AudioFile(
+                    path=paths[role, signal.name],
+                    sample_rate=pair.sample_rate,
+                    num_channels=audio.shape[0],
+                    num_frames=audio.shape[1],
+                    num_bytes=len(data),
+                    sha256=hashlib.sha256(data).hexdigest(),
+                )
+                levelled_db = signals.levelled_db[signal.name] if isinstance(signals, Rendered) else ()
+                files.append(_signal_file(role, signal, file, as_stored(audio, stored), levelled_db))
+    changes = signals.changes if isinstance(signals, Rendered) else ()
+    return seal(Example, cache_key=storage.cache_key, pair_id=pair.id, gain_db=gain_db, signals=tuple(files), changes=changes)
+
+
+def encoding_of(signal: Signal, encoding: Encoding) -> Encoding:
+    """How a signal is stored: a gain curve always as 32-bit float, since it is no sound and may rise above 1."""
+    return "wav32f" if signal.view == "gain" else encoding
+
+
+def _signal_file(role: str, signal: Signal, file: AudioFile, audio: Audio, levelled_db: tuple[float, ...]) -> SignalFile:
+    from stemwright.separation.loudness.meter import integrated_loudness
+
+    peak = float(np.abs(audio).max(initial=0.0))
+    loudness = integrated_loudness(audio, file.sample_rate) if signal.view != "gain" else -math.inf
+    return SignalFile(
+        role="input" if role == "input" else "target",
+        name=signal.name,
+        audio=file,
+        loudness_lufs=round(loudness, 3) if math.isfinite(loudness) else None,
+        peak_dbfs=round(gain_to_db(peak), 3) if peak else None,
+        levelled_db=levelled_db,
+    )
+
+
+def joint_gain_db(signals: Sequence[Audio]) -> float:
+    """0, or the smallest reduction in hundredths of a dB that brings the largest peak to full scale."""
+    peak = max((float(np.abs(audio).max(initial=0.0)) for audio in signals), default=0.0)
+    return -math.ceil(100.0 * gain_to_db(peak)) / 100.0 if peak > 1.0 else 0.0
+
+
+def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, *, made_from: str) -> None:
+    """Writes what makes the dataset stand alone: its card, the pairs that were rendered and, last, the examples."""
+    gains_db = {example.pair_id: example.gain_db for example in examples}
+    facts = Facts.read(corpus)
+    written = [written_pair(pair, gains_db[pair.id], facts) for pair in pairs if pair.id in gains_db]
+    card.write(corpus, written, examples, format_name)
+    table.replace(corpus / DATASET / "pairs.parquet", written, WrittenPair, made_from=made_from)
+    rows, kept = [of_dataset(example) for example in examples], file_sha256(corpus / DATASET / table.CARD_FILE)
+    table.replace(corpus / DATASET / "examples.parquet", rows, Example, made_from=made_from, card=kept)
+
+
+def paths_of(examples: Sequence[Example]) -> set[str]:
+    """What the rows call their sound files."""
+    return {file.audio.path for example in examples for file in example.signals}

@@ -1,0 +1,297 @@
+"""The card of a dataset: what is in it, from which songs, with which settings, by which models, with which rights, and how to load it.
+
+Written as ``README.md`` in the form of the Hugging Face Hub: a head in YAML that ``datasets`` reads, then Markdown for people.
+
+Conventions
+    Everything is counted from the tables; nothing is typed. The same rows give the same bytes: no date, no path, no machine.
+    The card of the corpus says the same as that of its dataset, and what else lies in the folder; only the dataset's has the head that
+    tells ``datasets`` which files to load.
+    Settings are counted once for each pair that uses them, whichever of its signals do, as the dataset's rows have them; one that is
+    neutral in every pair is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.effects.settings import fields
+from stemwright.datagen.pairs.licences import normalise
+from stemwright.manifests import table
+from stemwright.manifests.disk.durable import write_bytes
+from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.records import EffectUse, Example, Pair, Split, Stem, Track
+from stemwright.manifests.shards import DATASET
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+HUB_NAMES = {  # licences by licences.normalise -> the Hub's names; Creative Commons' are the same in small letters
+    "public domain": "cc0-1.0",
+    "MIT": "mit",
+    "ODbL-1.0": "odbl",
+    "Unlicense": "unlicense",
+    "unknown": "unknown",
+}
+PLAIN_COLUMNS = {  # of Hugging Face's Parquet, beside the sound: column -> (type in Arrow, type in datasets)
+    "id": ("string", "string"),
+    "track_id": ("string", "string"),
+    "text": ("string", "string"),
+    "start_frame": ("int64", "int64"),
+    "num_frames": ("int64", "int64"),
+    "sample_rate": ("int64", "int64"),
+    "gain_db": ("float64", "float64"),
+    "labels": ("string", "string"),
+}
+SUFFIXES = {"webdataset": "tar", "huggingface": "parquet"}
+ROWS = """## Rows
+
+`pairs.parquet` has a row for each example: kind, split, where the excerpt begins, text, seed, and its signals (`inputs`, `targets`). A
+signal is its `branches`, each a source through a chain of effects, summed, then through the chain `bus`. Each effect has all of its
+settings (as JSON text; infinity is the text "inf") and its role: `kept` on both sides, `removed` from the inputs, `added` in the targets,
+or none. `sources` says of every source which stem of which song it is, by which artist, with which rights, in which split, made by which
+model (`reference`: a multitrack's own) and how far the stems of its song are from their mixture (`closure_db`). `beats_s` are the beats
+inside the excerpt.
+
+`examples.parquet` has, by `pair_id`, the files: `path` inside this folder, loudness and peak as written, the gains that its effects
+`loudness` gave (`levelled_db`), and `changes`: what each removed or added effect does by itself. In the formats with shards the sound is
+inside them, and `shards.parquet` says where; the labels of an example there hold the same as both rows.
+
+Settings are true of the audio as it was written. Where a peak would have been above full scale, all signals of the example have one gain
+(`gain_db`), and thresholds, ceilings, drives and loudness targets are given on that scale: a source times the gain, through its recorded
+chain, is the written signal."""
+LOADING = {
+    "folder": """from stemwright.datagen.dataset.loader import PairDataset
+
+data = PairDataset("dataset", kind="{kind}", split="{split}")  # without a split: train; "all" takes all of them
+inputs, targets, mask = data[0]  # [N, C, T], [M, C, T], [N]; a DataLoader's batches have the same fields
+data.pair(0)  # the labels: every signal with its chain of effects and their settings; as tensors with labels=True""",
+    "webdataset": """import webdataset
+
+data = webdataset.WebDataset("dataset/{kind}/{split}-{{000000..{last:06d}}}.tar", shardshuffle=False)
+example = next(iter(data))  # the bytes of each signal by role and name, "json" with the labels; .decode(...) as you like
+
+from stemwright.datagen.dataset.loader import PairDataset
+
+inputs, targets, mask = PairDataset("dataset", kind="{kind}", split="{split}")[0]  # in any order, without reading what lies before""",
+    "huggingface": """import datasets  # 5.2 decodes audio with torchcodec 0.13 or newer: pip install "datasets[audio]"
+
+data = datasets.load_dataset("dataset", "{kind}", split="{split}")
+data[0]["{column}"].get_all_samples().data  # [C, T]; data[0]["labels"] is JSON: every signal with its chain""",
+    "musdb": """import musdb
+
+data = musdb.DB("dataset", is_wav=True, subsets="{split}")  # train, valid or test: each excerpt is a track, its title ends in [pair id]
+data[0].audio, data[0].sources["drums"].audio  # [T, C]""",
+}
+
+
+def write(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str) -> None:
+    """Writes the cards of the dataset in a corpus and of the corpus itself, where they are not yet as they should be."""
+    tracks = {track.id: track for track in _rows(corpus / "tracks.parquet", Track)}
+    used = {branch.source_id for pair in pairs for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
+    stems = [stem for stem in _rows(corpus / "stems.parquet", Stem) if stem.id in used]
+    rights = Counter(tracks[track_id].rights if track_id in tracks else "unknown" for track_id in _tracks_of(pairs, stems))
+    head = _head(corpus / DATASET, pairs, examples, format_name, rights)
+    body = [
+        *_contents(pairs, examples),
+        *_loading(corpus / DATASET, pairs, examples, format_name),
+        *((ROWS, "") if pairs else ()),
+        *_settings(pairs),
+        *_origins(stems, corpus),
+        *_rights(rights),
+    ]
+    _replace(corpus / DATASET / table.CARD_FILE, [*_yaml(head), "", *_title("dataset", format_name), *body])
+    kept = {key: value for key, value in head.items() if key not in ("configs", "dataset_info")}
+    _replace(corpus / "README.md", [*_yaml(kept), "", *_title("corpus", format_name), *body])
+
+
+def _rows(path: Path, record_type: Any) -> list[Any]:
+    return table.read(path, record_type) if path.exists() else []
+
+
+def _tracks_of(pairs: Sequence[Pair], stems: Sequence[Stem]) -> list[str]:
+    """The tracks that sound in the pairs: a remix has stems of several."""
+    return sorted({pair.track_id for pair in pairs} | {stem.track_id for stem in stems})
+
+
+def _replace(path: Path, lines: Sequence[str]) -> None:
+    data = ("\n".join(lines).rstrip() + "\n").encode()
+    if not path.exists() or regular(path).read_bytes() != data:
+        write_bytes(path, data)
+
+
+def _yaml(head: dict[str, Any]) -> list[str]:
+    import yaml
+
+    return ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120).rstrip(), "---"]
+
+
+def _head(dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, rights: Counter[str]) -> dict[str, Any]:
+    """What the Hub and ``datasets`` read."""
+    head: dict[str, Any] = {"pretty_name": "Training pairs for music mixing", **_licence(rights)}
+    head["task_categories"] = ["audio-to-audio"]
+    head["tags"] = ["audio", "music", "automatic-mixing", "audio-effects", *sorted({pair.kind for pair in pairs})]
+    head["size_categories"] = [next((name for limit, name in SIZES if len(examples) < limit), "n>10M")]
+    if format_name in SUFFIXES and pairs:
+        kinds = _split_counts(pairs)
+        suffix = SUFFIXES[format_name]
+        head["configs"] = [
+            {
+                "config_name": kind,
+                "data_files": [{"split": split, "path": f"{kind}/{split}-*.{suffix}"} for split in splits],
+                **({"default": True} if number == 0 else {}),
+            }
+            for number, (kind, splits) in enumerate(kinds.items())
+        ]
+        if format_name == "huggingface":
+            infos = [_info(kind, pairs, examples) for kind in kinds]
+            head["dataset_info"] = [{**info, **_sizes(dataset / info["config_name"], kinds[info["config_name"]])} for info in infos]
+    return head
+
+
+def _split_counts(pairs: Sequence[Pair]) -> dict[str, dict[str, int]]:
+    """kind -> split -> pairs, in a fixed order."""
+    counts = Counter((pair.kind, pair.split) for pair in pairs)
+    kinds = sorted({pair.kind for pair in pairs})
+    return {kind: {split: counts[kind, split] for split in get_args(Split) if counts[kind, split]} for kind in kinds}
+
+
+def _info(kind: str, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
+    of_kind = {pair.id for pair in pairs if pair.kind == kind}
+    signals = sorted({(file.role, file.name) for example in examples if example.pair_id in of_kind for file in example.signals})
+    columns = [{"name": name, "dtype": dtype} for name, (_, dtype) in PLAIN_COLUMNS.items()]
+    columns += [{"name": f"{role}_{name}", "dtype": "audio"} for role, name in signals]
+    return {"config_name": kind, "features": columns}
+
+
+def _sizes(folder: Path, splits: dict[str, int]) -> dict[str, Any]:
+    """How large the splits of a kind are; ``datasets`` ignores an entry that lacks one of these."""
+    num_bytes = {name: sum(file.stat().st_size for file in folder.glob(f"{name}-*.parquet")) for name in splits}
+    listed = [{"name": name, "num_bytes": num_bytes[name], "num_examples": count} for name, count in splits.items()]
+    return {"splits": listed, "download_size": sum(num_bytes.values()), "dataset_size": sum(num_bytes.values())}
+
+
+def _licence(rights: Counter[str]) -> dict[str, str]:
+    """The Hub's name of the licence, if all songs have one that it knows."""
+    found = {_hub_name(text) for text in rights} or {"unknown"}
+    if len(found) == 1 and (name := found.pop()):
+        return {"license": name}
+    return {"license": "other", "license_name": "as-each-song", "license_link": "README.md"}
+
+
+def _hub_name(text: str) -> str | None:
+    name = normalise(text)
+    return name.lower() if re.fullmatch(r"CC0-1\.0|CC-BY(-[A-Z]{2})*-\d\.\d", name) else HUB_NAMES.get(name)
+
+
+def _title(what: str, format_name: str) -> list[str]:
+    if what == "dataset":
+        return ["# Training pairs for music mixing", "", f"Made by stemwright; its format is `{format_name}`.", ""]
+    return [
+        "# A corpus of stemwright",
+        "",
+        "`dataset/` is what a training job reads; it stands alone and has a card of its own. Beside it: `config.toml`, as it was run; the",
+        "tables (`*.parquet`) from the songs to every rendered file; `stems/`, which sum to their mixtures.",
+        "",
+    ]
+
+
+def _contents(pairs: Sequence[Pair], examples: Sequence[Example]) -> list[str]:
+    by_id = {pair.id: pair for pair in pairs}
+    rows: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0.0, 0])
+    for example in examples:
+        pair = by_id[example.pair_id]
+        row = rows[pair.kind, pair.split]
+        row[0] += 1
+        row[1] += pair.num_frames / pair.sample_rate
+        row[2] += len(example.signals)
+    songs = {key: len({pair.track_id for pair in pairs if (pair.kind, pair.split) == key}) for key in rows}
+    lines = []
+    for kind, split in sorted(rows, key=lambda key: (key[0], get_args(Split).index(key[1]))):
+        count, seconds, signals = rows[kind, split]
+        lines.append(f"| {kind} | {split} | {count:,} | {songs[kind, split]:,} | {signals:,} | {seconds / 3600:.2f} |")
+    table_head = ["| kind | split | examples | songs | signals | hours |", "|---|---|---:|---:|---:|---:|"]
+    return ["## Contents", "", *table_head, *lines, ""]
+
+
+def _loading(dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str) -> list[str]:
+    if not pairs:
+        return []
+    kind, splits = next(iter(_split_counts(pairs).items()))
+    split = next(iter(splits))
+    ids = {pair.id for pair in pairs if pair.kind == kind}
+    first = next(example for example in examples if example.pair_id in ids).signals[0]
+    last = len(list((dataset / kind).glob(f"{split}-*.tar"))) - 1
+    code = LOADING[format_name].format(kind=kind, split=split, column=f"{first.role}_{first.name}", last=max(0, last))
+    return ["## Loading", "", "```python", code, "```", ""]
+
+
+def _settings(pairs: Sequence[Pair]) -> list[str]:
+    """Lowest, middle and highest value of each setting, and how often each choice was made."""
+    acting: set[tuple[str, str, str]] = set()
+    numbers: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    choices: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    for pair in pairs:
+        for use in _uses(pair):
+            for name, value in use.settings.items():
+                key = (pair.kind, use.effect, name)
+                acting |= set() if value == _neutral(use.effect, name) else {key}
+                number = float(value) if value in ("inf", "-inf") else value
+                if isinstance(number, (bool, str)):
+                    choices[key][str(value).lower()] += 1
+                else:
+                    numbers[key].append(float(number))
+    if not acting:
+        return []
+    lines = ["## Settings", "", "| kind | setting | pairs | lowest | median | highest |", "|---|---|---:|---:|---:|---:|"]
+    for key in sorted(acting):
+        kind, effect, name = key
+        if key in numbers:
+            found = numbers[key]
+            shown = f"{min(found):.4g} | {statistics.median(found):.4g} | {max(found):.4g}"
+            lines.append(f"| {kind} | {effect}.{name} | {len(found):,} | {shown} |")
+        else:
+            counted = ", ".join(f"{value}: {count:,}" for value, count in sorted(choices[key].items()))
+            lines.append(f"| {kind} | {effect}.{name} | {choices[key].total():,} | {counted} | | |")
+    return [*lines, ""]
+
+
+def _neutral(effect: str, name: str) -> object:
+    """The value of a setting with which the effect does nothing, as a row has it."""
+    neutral = fields(EFFECTS[effect].Settings)[name].neutral
+    return str(neutral) if neutral in (math.inf, -math.inf) else neutral
+
+
+def _uses(pair: Pair) -> Iterable[EffectUse]:
+    """The effects of a pair, each once with the settings it has."""
+    seen: dict[str, EffectUse] = {}
+    for signal in (*pair.inputs, *pair.targets):
+        for chain in (*(branch.chain for branch in signal.branches), signal.bus):
+            seen.update({f"{use.effect} {sorted(use.settings.items())}": use for use in chain})
+    return seen.values()
+
+
+def _origins(stems: Sequence[Stem], corpus: Path) -> list[str]:
+    """Who made the stems, and what was installed when they were."""
+    if not stems:
+        return []
+    origins = Counter(stem.origin for stem in stems)
+    lines = [f"| {_cell(origin)} | {count:,} |" for origin, count in sorted(origins.items())]
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(table.versions(corpus / "stems.parquet").items()))
+    head = ["| stems by | stems |", "|---|---:|"]
+    return ["## Models and versions", "", *head, *lines, "", f"`reference`: a multitrack's own. Installed then: {versions}.", ""]
+
+
+def _rights(rights: Counter[str]) -> list[str]:
+    lines = [f"| {_cell(text)} | {count:,} |" for text, count in sorted(rights.items())]
+    said = "As the songs' tags, list or data set state them. What is made from a song is its owner's as well as the maker's."
+    return ["## Rights", "", said, "", "| rights | songs |", "|---|---:|", *lines, ""]
+
+
+def _cell(text: str) -> str:
+    """Text from a table of ours, as a cell: it may hold anything."""
+    return re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") or "unknown"

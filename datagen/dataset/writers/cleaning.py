@@ -1,0 +1,140 @@
+"""Removing the files of examples that are no longer planned: those that an earlier table or journal of ours names, and no others.
+
+Conventions
+    Before rendering writes a file, ``begun.jsonl.part`` in the corpus folder names it, one JSON text a line: so a file that a killed
+    process wrote but did not journal is known as ours even when the plan has changed since. It goes when the stage has come to its end.
+    Paths are those inside the dataset folder, as its own rows call them.
+    Names are read without checking the rows they are in, which may be of another version; each is checked before it is used.
+    ``stemwright.manifests.disk.deletion`` says what is deleted at all, and what a link is to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from stemwright.datagen.run.runner import Begin, Do, Result, Task
+from stemwright.manifests import shards
+from stemwright.manifests.disk import deletion, durable
+from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.names import inside
+from stemwright.manifests.records import Pair, Refused
+from stemwright.manifests.shards import DATASET, in_dataset
+from stemwright.manifests.sound.audio import SUFFIXES
+
+BEGUN = "begun.jsonl.part"
+OURS = (*SUFFIXES.values(), ".tar", ".parquet")  # the suffixes that we give
+
+
+class Names(Protocol):
+    """Whatever can say how the files of a pair will be called."""
+
+    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
+        """The paths of a pair's signals, keyed by role and name, as the example's row will call them."""
+        ...
+
+
+def noting(corpus: Path, names: Names, do: Do) -> Do:
+    """Work on tasks whose payloads begin with a pair, with the names of what it will write noted before it begins."""
+
+    def noted(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
+        note_begun(corpus, (in_dataset(path) for task in tasks for path in names.paths(task.payload[0]).values()))
+        yield from do(tasks, begin)
+
+    return noted
+
+
+def note_begun(corpus: Path, paths: Iterable[str]) -> None:
+    """Notes, on the disk, that files are about to be written under these paths."""
+    deletion.check_plain(corpus / BEGUN)
+    with (corpus / BEGUN).open("a", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(path)}\n" for path in paths)
+        file.flush()
+        durable.sync(file.fileno())
+
+
+def claim(corpus: Path, paths: Sequence[str]) -> None:
+    """Notes that files are about to be written under names that a user's files could have as well.
+
+    Raises Refused if a link leads there, or if a file has such a name already that no earlier run of ours wrote.
+    """
+    dataset = corpus / DATASET
+    for path in paths:
+        deletion.check_way(dataset, dataset / path)
+    taken = {path for path in paths if os.path.lexists(dataset / path)}
+    if taken and (others := sorted(taken - _named_before(corpus))):
+        raise Refused(f"{dataset / others[0]} is not a file of this corpus, and one of that name is to be written; move it away")
+    note_begun(corpus, paths)
+
+
+def forget_begun(corpus: Path) -> None:
+    """Removes the notes: the tables now name all that was written."""
+    (corpus / BEGUN).unlink(missing_ok=True)
+
+
+def is_begun(corpus: Path) -> bool:
+    """Whether a process was killed that may have written files which no table names."""
+    return (corpus / BEGUN).exists()
+
+
+def remove_stale(corpus: Path, wanted: set[str]) -> int:
+    """Removes the files that were named before and are not wanted now; returns how many were there."""
+    dataset = corpus / DATASET
+    stale = sorted(path for path in _named_before(corpus) - wanted if path.endswith(OURS) and _is_inside(path))
+    return sum(deletion.remove(dataset, dataset / path) for path in stale)
+
+
+def _is_inside(path: str) -> bool:
+    with suppress(ValueError):
+        return bool(inside(path))
+    return False
+
+
+def _named_before(corpus: Path) -> set[str]:
+    """Every path that the tables, journals and notes of earlier runs give to a file of the dataset."""
+    dataset = corpus / DATASET
+    found = {path for path in _lines(corpus / BEGUN) if isinstance(path, str)}
+    found |= set(map(in_dataset, _column(corpus / "examples.parquet", "signals", "audio", "path")))
+    found |= _column(dataset / "examples.parquet", "signals", "audio", "path")
+    found |= _column(dataset / shards.TABLE, "path") | _column(dataset / shards.TABLE, "members", "path")
+    found |= set(
+        map(in_dataset, _journalled(corpus / "examples.jsonl.part", lambda row: [file["audio"]["path"] for file in row["signals"]]))
+    )
+    return found | _journalled(dataset / shards.JOURNAL, lambda row: [row["path"], *(member["path"] for member in row["members"])])
+
+
+def _journalled(journal: Path, paths_in: Callable[[Any], list[str]]) -> set[str]:
+    """The paths in all whole lines of a journal, in those too that a later line voids."""
+    found: set[str] = set()
+    for entry in _lines(journal):
+        with suppress(KeyError, TypeError):  # not one of ours
+            found.update(path for row in entry["rows"] for path in paths_in(row) if isinstance(path, str))
+    return found
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    """The values of a file of JSON lines; a line that is not whole is passed over."""
+    if path.is_file():
+        with path.open("rb") as file:
+            for line in file:
+                with suppress(ValueError):
+                    yield json.loads(line.lstrip(b"\0"))
+
+
+def _column(path: Path, name: str, *fields: str) -> set[str]:
+    """The texts of a column, or of a field of the records in its lists; none if there is no such table."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        values = pq.read_table(regular(path), columns=[name], partitioning=None)[name]
+        if fields:
+            values = pc.struct_field(pc.list_flatten(values), list(fields))
+        return set(values.drop_null().to_pylist())
+    except (OSError, KeyError, pa.ArrowInvalid, pa.ArrowTypeError):  # pyarrow's FileNotFoundError is an OSError
+        return set()

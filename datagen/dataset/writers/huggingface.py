@@ -1,0 +1,128 @@
+"""``huggingface``: Parquet files with the sound in their cells and a card that names them: ``datasets.load_dataset(folder, kind)``.
+
+Conventions
+    ``dataset/<kind>/<split>-000000.parquet``; one row an example: id, track_id, text, what places and scales it, ``labels`` (the JSON text
+    that ``webdataset`` has as a member), and a column ``<role>_<name>`` for each signal, ``{"bytes", "path"}``, empty where an example has
+    no such signal.
+    The kinds are configurations of the card, since they have different columns.
+    Sound is stored neither compressed nor as a dictionary, so that it stands in the file byte for byte; it would not get smaller.
+    A group of rows holds at most 100 rows and, unless a single row is larger, 32 * 10^6 bytes of sound.
+
+References
+    The ``huggingface`` entry of the schema's metadata names the features, as ``datasets`` itself writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from stemwright.datagen.dataset.writers.card import PLAIN_COLUMNS
+from stemwright.datagen.dataset.writers.packing import ShardContent, ShardWriter
+from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.records import Member
+from stemwright.manifests.shards import in_dataset
+
+if TYPE_CHECKING:
+    import pyarrow
+
+GROUP_ROWS = 100
+GROUP_BYTES = 32e6
+
+
+def features(signals: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    """The columns of a kind as ``datasets`` calls them. ``signals`` are (role, name)."""
+    plain = {name: {"dtype": dtype, "_type": "Value"} for name, (_, dtype) in PLAIN_COLUMNS.items()}
+    return {**plain, **{f"{role}_{name}": {"_type": "Audio"} for role, name in signals}}
+
+
+class ParquetShard:
+    """One Parquet file of examples."""
+
+    suffix = ".parquet"
+
+    def suits(self, file: Path, content: ShardContent) -> bool:
+        """All files of a kind must have the same columns."""
+        import pyarrow.parquet as pq
+
+        return list(pq.read_schema(regular(file)).names) == list(features(content.signals))
+
+    def assemble(self, file: Path, content: ShardContent) -> list[Member]:
+        """Writes the file, one group of rows after another."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = _schema(content.signals)
+        sounds = [name for name in schema.names if name not in PLAIN_COLUMNS]
+        compression = dict.fromkeys(PLAIN_COLUMNS, "zstd") | {f"{name}.{part}": "none" for name in sounds for part in ("bytes", "path")}
+        members: list[Member] = []
+        with pa.OSFile(str(file), "wb") as sink:
+            options: dict[str, Any] = {"compression": compression, "use_dictionary": False, "write_statistics": list(PLAIN_COLUMNS)}
+            with pq.ParquetWriter(sink, schema, **options) as writer:
+                for rows, paths in _groups(content):
+                    start = sink.tell()
+                    writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=len(rows))
+                    sink.flush()
+                    members += _found(file, start, sounds, rows, paths)
+        return members
+
+
+class HuggingFaceWriter(ShardWriter):
+    """Parquet shards."""
+
+    format_name = "huggingface"
+    assembler = ParquetShard()
+
+
+def _groups(content: ShardContent) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, str]]]]:
+    """Rows of the file, and for each row what the examples' table calls its sound files, by column; so many as make one group."""
+    rows: list[dict[str, Any]] = []
+    paths: list[dict[str, str]] = []
+    held = 0
+    for pair, example in content.examples:
+        row: dict[str, Any] = {name: getattr(pair, name) for name in PLAIN_COLUMNS if hasattr(pair, name)}
+        row |= {"gain_db": example.gain_db, "labels": content.labels(pair, example)}
+        files = {f"{file.role}_{file.name}": file for file in example.signals}
+        sound = {name: {"bytes": content.loose.read(file), "path": PurePosixPath(file.audio.path).name} for name, file in files.items()}
+        size = sum(len(cell["bytes"]) for cell in sound.values())
+        if rows and (len(rows) == GROUP_ROWS or held + size > GROUP_BYTES):
+            yield rows, paths
+            rows, paths, held = [], [], 0
+        rows.append(row | sound)
+        paths.append({name: in_dataset(file.audio.path) for name, file in files.items()})
+        held += size
+    if rows:
+        yield rows, paths
+
+
+def _found(
+    file: Path, start: int, sounds: Sequence[str], rows: Sequence[dict[str, Any]], paths: Sequence[dict[str, str]]
+) -> Iterator[Member]:
+    """Where in the file the sounds of the group stand that was just written from ``start`` on: column by column, row by row."""
+    with file.open("rb") as parquet:
+        parquet.seek(start)
+        group = parquet.read()
+    at = 0
+    for name in sounds:
+        for row, named in zip(rows, paths, strict=True):
+            if name not in named:
+                continue
+            data = row[name]["bytes"]
+            head = struct.pack("<I", len(data)) + data[:64]  # PLAIN: the length, then the bytes
+            at = group.index(head, at)
+            while group[at + 4 : at + 4 + len(data)] != data:
+                at = group.index(head, at + 1)
+            yield Member(path=named[name], start_byte=start + at + 4, num_bytes=len(data))
+            at += 4 + len(data)
+
+
+def _schema(signals: Sequence[tuple[str, str]]) -> pyarrow.Schema:
+    import pyarrow as pa
+
+    sound = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+    fields = [pa.field(name, getattr(pa, kind)()) for name, (kind, _) in PLAIN_COLUMNS.items()]
+    fields += [pa.field(f"{role}_{name}", sound) for role, name in signals]
+    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features(signals)}})})

@@ -1,0 +1,91 @@
+"""``musdb``: a tree of the shape of MUSDB18-HQ, which ``musdb.DB(root, is_wav=True)`` opens.
+
+Conventions
+    ``dataset/<split>/<Artist - Title [pair id]>/{mixture,drums,bass,other,vocals}.wav``, 32-bit float; an excerpt is a track of its own.
+    The mixture is the sum of the four stems, sample by sample and up to rounding, as musdb's ``linear_mixture`` is. So only ``mix`` pairs
+    suit whose inputs are the four stems as separated and whose target is their sum; the configuration refuses all others.
+    musdb reads through 16 bits and clips what is above full scale: a peak there takes one gain for mixture and stems, kept in the row.
+    musdb knows two folders, ``train`` and ``test``, and calls validation what its own list names in ``train``. Ours has a folder of its
+    own, so that nobody trains on it by oversight: ``musdb.DB(root, is_wav=True, subsets="valid")``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemwright.datagen.dataset.writers.base import DATASET, Storage, write_signals
+from stemwright.datagen.dataset.writers.packing import finish_loose
+from stemwright.manifests import __version__
+from stemwright.manifests.records import Example, Pair, Refused, Track, content_id
+from stemwright.manifests.sound.audio import Audio, Encoding, gain_to_db
+
+STEMS = ("drums", "bass", "other", "vocals")
+SUM_LIMIT = 2.0**-22  # rounding of sums in float32 around full scale
+LONGEST_NAME = 180  # bytes; file systems take 255, and the pair's id comes after
+
+
+def title_of(track: Track) -> str:
+    """ "Artist - Title" as a folder can be called."""
+    name = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", f"{track.artist or 'Unknown'} - {track.title}").strip(" .")
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore")
+
+
+def check(dataset: Any, pairs: Any) -> None:
+    """Raises ValueError, saying what to change, if the sections ``[dataset]`` and ``[pairs]`` plan what the layout cannot hold."""
+    if dataset.encoding == "flac24":
+        raise ValueError("the format 'musdb' is float WAV: set dataset.encoding = 'auto' or 'wav32f'")
+    sections = {name: section for name in type(pairs).model_fields if hasattr(section := getattr(pairs, name), "per_track")}
+    for name, section in sections.items():
+        if name != "mix" and section.per_track:
+            raise ValueError(f"the format 'musdb' holds stems and their mix, no {name!r} pairs: set pairs.{name}.per_track = 0")
+    mix = sections["mix"]
+    if getattr(mix, "inputs", "separated") != "separated":
+        raise ValueError(f"the format 'musdb' holds stems that sum to the mixture: set pairs.mix.inputs = 'separated'; got {mix.inputs!r}")
+    if getattr(mix, "target", "sum") != "sum":
+        raise ValueError(f"the format 'musdb' holds the sum of its stems: set pairs.mix.target = 'sum'; got {mix.target!r}")
+    if getattr(mix, "preset", None) or getattr(mix, "channels", "all") != "all":
+        raise ValueError("the format 'musdb' holds stems as they are: remove pairs.mix.preset, and set pairs.mix.channels = 'all'")
+    if getattr(mix, "stems", ()) and sorted(mix.stems) != sorted(STEMS):
+        raise ValueError(f"the format 'musdb' holds {', '.join(STEMS)}; got pairs.mix.stems = {list(mix.stems)}")
+
+
+@dataclass(frozen=True)
+class MusdbWriter:
+    """One folder for each excerpt, as MUSDB18-HQ has one for each track. ``titles`` are the names of tracks by their ids."""
+
+    encoding: Encoding = "wav32f"
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+    def cache_key(self, pair: Pair) -> str:
+        """The id of the work: of the pair, the format, the folder's name and this version."""
+        return content_id({"pair": pair.id, "format": "musdb", "folder": self._folder(pair), "version": __version__})
+
+    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
+        """One file for each stem, and one for their mixture."""
+        folder = self._folder(pair)
+        inputs = {("input", signal.name): f"{folder}/{signal.name}.wav" for signal in pair.inputs}
+        return inputs | {("target", signal.name): f"{folder}/mixture.wav" for signal in pair.targets}
+
+    def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
+        """Writes the stems and their mixture. Raises Refused if the pair has other stems, or if they do not sum to it."""
+        names = [signal.name for signal in pair.inputs]
+        if pair.kind != "mix" or sorted(names) != sorted(STEMS) or len(pair.targets) != 1:
+            raise Refused(f"the MUSDB layout holds {', '.join(STEMS)} and their mix; this {pair.kind!r} pair has {', '.join(names)}")
+        mixture = signals[pair.targets[0].name]
+        error = float(np.abs(sum(signals[name] for name in names) - mixture).max(initial=0.0))
+        if error > SUM_LIMIT * max(1.0, float(np.abs(mixture).max(initial=0.0))):
+            raise Refused(f"the stems miss the mixture by {gain_to_db(error):.1f} dBFS; the MUSDB layout holds their sum (target = 'sum')")
+        return write_signals(corpus, pair, signals, self.paths(pair), Storage("wav32f", self.cache_key(pair), full_scale=True))
+
+    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+        """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
+        return finish_loose(corpus, pairs, examples, "musdb", made_from=made_from)
+
+    def _folder(self, pair: Pair) -> str:
+        return f"{DATASET}/{pair.split}/{self.titles.get(pair.track_id, pair.track_id)} [{pair.id}]"

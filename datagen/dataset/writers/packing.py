@@ -1,0 +1,254 @@
+"""Packing the sound files of examples into shards, so that a kill at any moment loses nothing.
+
+Conventions
+    Shards stand in ``dataset/<kind>/<split>-000000.tar`` (or .parquet). Examples are in the order of their pairs' ids, which are hashes:
+    neighbours in a shard come from all over the corpus, and the order is the same however the work was done.
+    A shard is full when the next example would take its sound files beyond ``shard_mb`` (10^6 bytes), or at ``shard_examples``.
+    At any moment every sound file stands by itself or in a shard that the journal names: a shard is written and journalled before its
+    files are removed; one that is no longer as planned is first unpacked, then struck out, then removed.
+    Memory holds one example at a time (a tar), or one group of rows (Parquet).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from stemwright.datagen.dataset.writers.as_written import labels_text
+from stemwright.datagen.dataset.writers.base import DATASET, complete, loose_cache_key, loose_paths, paths_of, write_loose
+from stemwright.datagen.dataset.writers.cleaning import claim, remove_stale
+from stemwright.manifests import table
+from stemwright.manifests.dataset_rows import Facts
+from stemwright.manifests.disk import deletion
+from stemwright.manifests.disk.durable import begin, naming, put, remove, write_bytes
+from stemwright.manifests.records import Example, Member, Pair, Shard, SignalFile, content_id, seal
+from stemwright.manifests.shards import JOURNAL, TABLE, Place, Places, in_dataset
+from stemwright.manifests.sound.audio import Audio, Encoding, file_sha256
+
+
+class Assembler(Protocol):
+    """What a format with shards brings: how one shard is written."""
+
+    suffix: str
+
+    def assemble(self, file: Path, content: ShardContent) -> list[Member]:
+        """Writes a shard and says where in it each sound file stands."""
+        ...
+
+    def suits(self, file: Path, content: ShardContent) -> bool:
+        """Whether a shard that holds these examples is also otherwise as it would be written now."""
+        ...
+
+
+class Loose:
+    """The sound files that are to be packed: those that stand by themselves before those in earlier shards, which may be older."""
+
+    def __init__(self, corpus: Path) -> None:
+        self.dataset = corpus / DATASET
+        self.places = Places(self.dataset)
+
+    def place(self, path: str) -> Place:
+        """Where the sound file stands now."""
+        alone = self.dataset / path
+        return Place(alone) if alone.exists() else self.places.find(path)
+
+    def num_bytes(self, path: str) -> int:
+        """The size of the sound file."""
+        place = self.place(path)
+        return place.file.stat().st_size if place.num_bytes is None else place.num_bytes
+
+    def read(self, file: SignalFile) -> bytes:
+        """The bytes of a signal's sound file. Raises ValueError if they are not those that were rendered."""
+        place = self.place(in_dataset(file.audio.path))
+        data = place.read()
+        if hashlib.sha256(data).hexdigest() != file.audio.sha256:
+            raise ValueError(f"{file.audio.path} has changed since it was rendered; delete {place.file} and run the same command again")
+        return data
+
+
+@dataclass(frozen=True)
+class ShardContent:
+    """What goes into one shard: its path in the dataset, its examples, the signals (role, name) that any example of its kind has, and what
+    is known of the sources.
+    """
+
+    path: str
+    examples: tuple[tuple[Pair, Example], ...]
+    signals: tuple[tuple[str, str], ...]
+    loose: Loose
+    facts: Facts
+
+    def labels(self, pair: Pair, example: Example) -> str:
+        """All that is known about an example, as one JSON text."""
+        return labels_text(pair, example, self.facts)
+
+    @cached_property
+    def labels_id(self) -> str:
+        """The id of all labels."""
+        return content_id([self.labels(pair, example) for pair, example in self.examples])
+
+    def members(self) -> list[str]:
+        """What the dataset's rows call the sound files in it, in the order of the examples."""
+        return [in_dataset(file.audio.path) for _, example in self.examples for file in example.signals]
+
+
+@dataclass(frozen=True)
+class ShardLimits:
+    """When a shard is full: in 10^6 bytes of sound files, and in examples."""
+
+    shard_mb: float
+    shard_examples: int | None = None
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """A format with shards, for each kind and split: a subclass says its name and what assembles one shard."""
+
+    format_name: ClassVar[str]
+    assembler: ClassVar[Assembler]
+
+    encoding: Encoding = "flac24"
+    shard_mb: float = 256.0
+    shard_examples: int | None = None
+
+    def cache_key(self, pair: Pair) -> str:
+        """The id of the work: of the pair, the encoding and this version."""
+        return loose_cache_key(pair, self.encoding)
+
+    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
+        """The files that ``finish`` packs."""
+        return loose_paths(pair, self.encoding)
+
+    def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
+        """Writes the signals as files, which ``finish`` packs."""
+        return write_loose(corpus, pair, signals, self.encoding)
+
+    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+        """Packs the examples into shards and completes the dataset."""
+        contents = plan(corpus, pairs, examples, ShardLimits(self.shard_mb, self.shard_examples), self.assembler.suffix)
+        removed = pack(corpus, contents, self.assembler) + remove_stale(corpus, {content.path for content in contents})
+        complete(corpus, pairs, examples, self.format_name, made_from=made_from)
+        return removed
+
+
+def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limits: ShardLimits, suffix: str) -> list[ShardContent]:
+    """Says which examples go into which shard."""
+    loose, by_id, facts = Loose(corpus), {pair.id: pair for pair in pairs}, Facts.read(corpus)
+    grouped: dict[tuple[str, str], list[tuple[Pair, Example]]] = defaultdict(list)
+    for example in sorted(examples, key=lambda example: example.pair_id):
+        pair = by_id[example.pair_id]
+        grouped[pair.kind, pair.split].append((pair, example))
+    signals: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
+    for (kind, _), found in sorted(grouped.items()):
+        for _, example in found:
+            signals[kind].update(dict.fromkeys((file.role, file.name) for file in example.signals))
+    return [
+        ShardContent(f"{kind}/{split}-{number:06d}{suffix}", tuple(part), tuple(sorted(signals[kind])), loose, facts)
+        for (kind, split), found in sorted(grouped.items())
+        for number, part in enumerate(_parts(found, limits, loose))
+    ]
+
+
+def _parts(found: Sequence[tuple[Pair, Example]], limits: ShardLimits, loose: Loose) -> Iterator[list[tuple[Pair, Example]]]:
+    part: list[tuple[Pair, Example]] = []
+    held = 0
+    for pair, example in found:
+        size = sum(loose.num_bytes(in_dataset(file.audio.path)) for file in example.signals)
+        if part and (held + size > limits.shard_mb * 1e6 or len(part) == limits.shard_examples):
+            yield part
+            part, held = [], 0
+        part.append((pair, example))
+        held += size
+    if part:
+        yield part
+
+
+def pack(corpus: Path, contents: Sequence[ShardContent], assembler: Assembler) -> int:
+    """Brings the shards on disk to what is planned and removes the files that they now hold.
+
+    Returns how many sound files of earlier shards are no longer planned. A shard that already is as planned is left as it is.
+    """
+    dataset = corpus / DATASET
+    dataset.mkdir(parents=True, exist_ok=True)
+    planned = {content.path: content for content in contents}
+    wanted = {path for content in contents for path in content.members()}
+    removed = unpack(corpus, wanted, keep={path for path, content in planned.items() if _stands(corpus, content, assembler)})
+    standing = {shard.path: shard for shard in Places(dataset).shards}
+    claim(corpus, [path for path in planned if path not in standing])
+    with table.Journal(dataset / JOURNAL, Shard) as journal:
+        for path, content in planned.items():
+            if path not in standing:
+                standing[path] = _assembled(corpus, content, assembler)
+                journal.append(path, [standing[path]], at_once=True)
+            _remove_loose(corpus, content.members())
+    table.replace(dataset / TABLE, [standing[path] for path in sorted(standing)], Shard)
+    (dataset / JOURNAL).unlink()
+    return removed
+
+
+def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
+    """Takes the wanted sound files, as the dataset's rows call them, out of all shards but those to keep, and removes these shards.
+
+    Returns how many sound files in them nobody wants. Without ``keep`` the table of shards goes as well.
+    """
+    dataset = corpus / DATASET
+    places, unwanted = Places(dataset), 0
+    if not places.shards and not (dataset / TABLE).exists():
+        return 0
+    with table.Journal(dataset / JOURNAL, Shard) as journal:
+        for shard in places.shards:
+            if shard.path in (keep or ()):
+                continue
+            for member in shard.members:
+                unwanted += member.path not in wanted
+                if member.path in wanted and places.inside(member.path) and not (dataset / member.path).exists():
+                    write_bytes(dataset / member.path, places.find(member.path).read())
+            journal.append(shard.path, ())
+            deletion.remove(dataset, dataset / shard.path)
+    if keep is None:
+        (dataset / TABLE).unlink(missing_ok=True)
+        (dataset / JOURNAL).unlink()
+    return unwanted
+
+
+def finish_loose(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, *, made_from: str) -> int:
+    """Completes a dataset whose sound files stay by themselves; returns how many files of examples no longer planned were removed."""
+    (corpus / DATASET).mkdir(parents=True, exist_ok=True)
+    wanted = set(map(in_dataset, paths_of(examples)))
+    removed = unpack(corpus, wanted) + remove_stale(corpus, wanted)
+    complete(corpus, pairs, examples, format_name, made_from=made_from)
+    return removed
+
+
+def _stands(corpus: Path, content: ShardContent, assembler: Assembler) -> bool:
+    """Whether the planned shard is there, whole, and holds what was rendered last."""
+    places = content.loose.places
+    found = next((shard for shard in places.shards if shard.path == content.path), None)
+    if found is None or found.path in places.damaged or {member.path for member in found.members} != set(content.members()):
+        return False
+    if found.labels != content.labels_id or any((corpus / DATASET / path).exists() for path in content.members()):
+        return False
+    return assembler.suits(corpus / DATASET / content.path, content)
+
+
+def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Shard:
+    file = corpus / DATASET / content.path
+    temporary = begin(file)
+    try:
+        with naming(file):
+            members = assembler.assemble(temporary, content)
+        facts = {"num_bytes": temporary.stat().st_size, "sha256": file_sha256(temporary)}
+        put(temporary, file)
+    finally:
+        remove([temporary])
+    return seal(Shard, path=content.path, labels=content.labels_id, members=tuple(members), **facts)
+
+
+def _remove_loose(corpus: Path, paths: Sequence[str]) -> None:
+    for path in paths:
+        deletion.remove(corpus / DATASET, corpus / DATASET / path)

@@ -1,0 +1,1 @@
+"""Edits in words: the grammar, and what it does to a recording."""

@@ -1,0 +1,106 @@
+"""Edits in words on a real recording. The verb ``edit`` is in ``datagen/cli/editing.py``.
+
+    out = mixture + Σ over the stems that are named (processed - stem)
+
+Conventions
+    The stems change the mixture only by what the edit does to them: what is not named, and what is in no stem, stays as it was. An edit
+    that changes nothing gives back the samples of the mixture, bit for bit. The sum is taken in float64 and rounded once.
+    "isolate" alone leaves out what is in no stem, since it leaves out all that is not named.
+    Several edits act one after another, each on what the one before has left of the stems.
+    One gain lowers the whole where a peak demands it, and is told: FLAC holds nothing above full scale; a float WAV holds it, but players
+    do not, so it is allowed to peak as high as the song did and no higher.
+    The reverberation of a real recording has no dry version to put back: "remove reverb" is refused here. The recipe ``edit`` makes pairs
+    that a model can learn it from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemwright.datagen.edit import grammar
+from stemwright.datagen.edit.grammar import Edit, EditError
+from stemwright.manifests.sound.audio import Audio, Encoding, db_to_gain, gain_to_db
+
+
+@dataclass(frozen=True)
+class Edited:
+    """An edited recording: audio [C, T], the gain that is already in it, and the energy of what is in no stem against the mixture's."""
+
+    audio: Audio
+    gain_db: float
+    closure_db: float | None
+
+
+def understood(texts: Sequence[str], names: Mapping[str, object] | Sequence[str] = ()) -> list[Edit]:
+    """The edits that texts ask for. Raises EditError for a text that is none, and for one that no real recording can be given.
+
+    ``names`` are stems beside those of the grammar.
+    """
+    possible = [operation for operation in grammar.OPERATIONS if operation != "dereverb"]
+    edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*grammar.STEMS, *names))), possible=possible)
+    if any(each.operation == "dereverb" for each in edits):
+        raise EditError(
+            "the reverberation of a recording cannot be taken off: its stems have no dry version, and this tool guesses none. "
+            "For pairs that teach it to a model, set [pairs.edit] operations = ['dereverb'] and build a corpus"
+        )
+    return edits
+
+
+def check_named(edits: Sequence[Edit], names: Sequence[str], source: str) -> None:
+    """Raises EditError if an edit names a stem that there is not."""
+    for each in edits:
+        for name in each.stems:
+            if name not in names:
+                hint = "; try --model htdemucs_6s" if name in ("guitar", "piano") and source.startswith("model") else ""
+                raise EditError(f"there is no stem {name!r}: {source} gives {', '.join(names)}{hint}")
+
+
+def apply_edits(
+    mixture: Audio, stems: Mapping[str, Audio], sample_rate: int, edits: Sequence[Edit], *, encoding: Encoding = "wav32f"
+) -> Edited:
+    """Edits a mixture [C, T] with its stems {name: [C, T]}. Raises EditError where an effect cannot be had on this audio."""
+    processed, isolated = dict(stems), False
+    for each in edits:
+        isolated |= each.operation == "isolate"
+        processed = {name: _processed(audio, sample_rate, each, name) for name, audio in processed.items()}
+    residual = mixture.astype(np.float64)
+    for audio in stems.values():
+        residual -= audio
+    change = -residual if isolated else np.zeros_like(residual)
+    for name, audio in stems.items():
+        if processed[name] is not audio:
+            change += processed[name].astype(np.float64) - audio
+    out = mixture + change
+    energy = float((mixture.astype(np.float64) ** 2).sum())
+    left = float((residual**2).sum())
+    closure_db = round(10.0 * math.log10(left / energy), 2) if left and energy else None
+    gain_db = _gain_db(float(np.abs(out).max(initial=0.0)), float(np.abs(mixture).max(initial=0.0)), encoding)
+    return Edited((out * db_to_gain(gain_db)).astype(np.float32) if gain_db else out.astype(np.float32), gain_db, closure_db)
+
+
+def _processed(audio: Audio, sample_rate: int, each: Edit, name: str) -> Audio:
+    """A stem [C, T] after one edit; the very same array if the edit is not about it."""
+    chains = grammar.chains(each, name)
+    if chains == ((),):
+        return audio
+    if not chains:
+        return np.zeros_like(audio)
+    import torch
+
+    from stemwright.datagen.effects import apply_chain
+
+    try:
+        with torch.inference_mode():
+            return np.asarray(apply_chain(torch.from_numpy(np.array(audio)), sample_rate, chains[0]).numpy())
+    except ValueError as error:  # a pan of a mono song, a cutoff beyond half of its sample rate
+        raise EditError(f"{each.operation} of {name} cannot be done on this recording: {error}") from error
+
+
+def _gain_db(peak: float, before: float, encoding: Encoding) -> float:
+    """0, or the gain in hundredths of a dB that brings a peak to what the file holds, or to what the song had."""
+    limit = 1.0 if encoding == "flac24" else max(1.0, before)
+    return -math.ceil(100.0 * gain_to_db(peak / limit)) / 100.0 if peak > limit else 0.0

@@ -1,0 +1,1 @@
+"""Signal processing that several effects share: filters, sample recursions, spectral distances."""

@@ -1,0 +1,113 @@
+"""Estimating effects in a corpus, in two passes: the features of all stems -> a profile -> settings and normalisations relative to it.
+
+    features         one row a stem; those of the profile's songs also hold what simulated compressors did to them
+    profile          the rows of the training tracks, or those of another corpus's profile
+    estimates        the settings of eq, compressor and width with their confidence; those that abstain are left out
+    normalisations   one chain a stem (``stemwright.datagen.inverse.blind.normalise``)
+
+Conventions
+    A task is one track; one stem is held at a time. The residual has no effects. The profile is read by each worker from its file, once.
+    The ids of the second pass cover the id of the profile: another profile, or another song in it, and all is estimated anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from stemwright.datagen.inverse.blind.features import DYNAMICS
+from stemwright.datagen.inverse.blind.profile import MOST_LEARNT, Profile, features_row
+from stemwright.manifests import __version__
+from stemwright.manifests.records import RESIDUAL, EffectEstimate, Normalisation, Refused, Stem, StemFeatures, Track, content_id, seal
+from stemwright.manifests.sound.audio import Audio, load
+
+ESTIMATED = ("eq", "compressor", "width")  # the effects that have an ``estimate``
+
+
+@dataclass(frozen=True)
+class ProfileFile:
+    """Where a profile lies and its id: what a worker is told."""
+
+    path: str
+    id: str
+
+    def read(self) -> Profile:
+        """The profile; kept for the next call."""
+        return _read(self.path, self.id)
+
+
+@lru_cache(maxsize=1)
+def _read(path: str, profile_id: str) -> Profile:
+    profile = Profile.load(path)
+    if profile.id != profile_id:
+        raise ValueError(f"{path} holds the profile {profile.id}, not {profile_id}; was it written anew while a stage ran?")
+    return profile
+
+
+def learnt_from(tracks: Sequence[Track]) -> set[str]:
+    """The ids of the tracks whose stems simulations are made of: the first of the training tracks."""
+    return set(sorted(track.id for track in tracks if track.split == "train")[:MOST_LEARNT])
+
+
+def features_cache_key(stems: Sequence[Stem], simulate: bool) -> str:
+    """The id of measuring the stems of one track; it covers what is measured of their dynamics."""
+    return content_id({"stems": [stem.id for stem in stems], "features": simulate, "dynamics": DYNAMICS, "version": __version__})
+
+
+def measure_track(payload: tuple[Sequence[Stem], bool], corpus: Path) -> list[StemFeatures]:
+    """The features of the stems of one track; the payload says whether simulations are wanted."""
+    stems, simulate = payload
+    task = features_cache_key(stems, simulate)
+    return [
+        features_row(
+            audio,
+            stem.audio.sample_rate,
+            name=stem.name,
+            ids={"cache_key": task, "stem_id": stem.id, "track_id": stem.track_id},
+            simulate=simulate,
+        )
+        for stem, audio in _audio_of(stems, corpus)
+    ]
+
+
+def estimate_effects(name: str, audio: Audio, sample_rate: int, profile: Profile) -> tuple[EffectEstimate, ...]:
+    """The effects that one stem [C, T] seems to have gone through; those that abstain are left out."""
+    import torch
+
+    from stemwright.datagen.effects import EFFECTS
+
+    found = []
+    for effect in ESTIMATED:
+        module: Any = EFFECTS[effect]
+        answer = module.estimate(torch.from_numpy(audio), sample_rate, profile[name])
+        if answer.settings is not None:
+            found.append(EffectEstimate(effect=effect, settings=answer.settings.plain(), confidence=answer.confidence))
+    return tuple(found)
+
+
+def normalise_cache_key(stems: Sequence[Stem], profile_id: str) -> str:
+    """The id of normalising the stems of one track."""
+    return content_id({"stems": [stem.id for stem in stems], "normalisations": profile_id, "version": __version__})
+
+
+def normalise_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile) -> list[Normalisation]:
+    """The chains of the stems of one track. Raises Refused, naming the stem, if one of them cannot be normalised."""
+    from stemwright.datagen.inverse.blind.normalise import normalise
+
+    rows, task = [], normalise_cache_key(stems, profile.id)
+    for stem, audio in _audio_of(stems, corpus):
+        chain, _ = normalise(audio, stem.audio.sample_rate, profile.read()[stem.name])
+        facts = {"cache_key": task, "stem_id": stem.id, "track_id": stem.track_id, "name": stem.name}
+        rows.append(seal(Normalisation, profile=profile.id, chain=chain, **facts))
+    if not rows:
+        raise Refused("the track has no stems but a residual; there is nothing to normalise")
+    return rows
+
+
+def _audio_of(stems: Sequence[Stem], corpus: Path) -> Iterator[tuple[Stem, Audio]]:
+    for stem in stems:
+        if stem.name != RESIDUAL:
+            yield stem, load(corpus / stem.audio.path)[0]

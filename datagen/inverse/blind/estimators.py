@@ -1,0 +1,361 @@
+"""Estimating settings without a dry signal: a stem against what is typical of stems of its name.
+
+    eq          six bands, spread over where stems of the name sound, nearest in dB to the stem's spectrum over the typical one
+    compressor  mean gain reduction, learnt from simulated compressors on the profile's songs; threshold and ratio that give it
+    width       the stem's side over mid energy against the typical one
+
+Each is the most probable answer given how far songs differ by themselves: where songs differ much, the answer stays near "nothing was
+done". Other effects leave no trace that could be told from the music: they have no estimate.
+
+Conventions
+    stem is torch float [C, T]; profile is a ``stemwright.datagen.inverse.blind.profile.StemProfile``. The answer is relative to the
+    profile: a habit that all its songs share is not seen. ``confidence`` is the probability that the leading quantity is right within the
+    effect's tolerance (``TOLERANCE``): the mean response of the eq within 3 dB, the mean gain reduction within 1.5 dB, the side level
+    within 3 dB. The profile's own songs, each left out in turn, say what is to be trusted: a compressor is told only where those told as
+    surely were within the tolerance on average (a standard error added; the tolerance is meant at ``COMPRESSED_DB`` and grows with the
+    reduction, or only small reductions would be told), a width only if the answers are nearer than saying nothing.
+    Ballistics leave too little trace: those that are usual for the name of the stem are given (``USUAL``).
+
+References
+    Martinez Ramirez et al. 2022 (FxNorm-automix): comparing a stem with its class; the usual ballistics. Rasmussen and Williams 2006 for
+    the regression (``stemwright.datagen.inverse.blind.regression``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from stemwright.datagen.effects import compressor, eq, width
+from stemwright.datagen.effects.dsp.biquads import response
+from stemwright.datagen.effects.settings import EffectSettings, draw
+from stemwright.datagen.effects.signal import checked
+from stemwright.datagen.inverse.blind.features import (
+    SPECTRUM_HZ,
+    blocks,
+    level_of,
+    loudest,
+    measure_dynamics,
+    measure_spectrum,
+    sounding,
+    whole_side,
+)
+from stemwright.datagen.inverse.blind.profile import FEWEST_SONGS, summarise
+from stemwright.separation.loudness.meter import integrated_loudness
+
+if TYPE_CHECKING:
+    from stemwright.datagen.inverse.blind.profile import StemProfile
+
+Array = NDArray[np.floating]
+
+TOLERANCE = {"eq": 3.0, "compressor": 1.5, "width": 3.0}  # dB
+LEAST_CONFIDENCE = 0.2  # below, nothing is said
+SOUNDING_DB = 50.0  # bands of the typical spectrum this far below its strongest are left alone
+EQ_DEVIATION_DB = 6.9  # of the gain of a band: that of a uniform draw from ±12 dB (Diff-MST)
+ALIKE_BANDS = 6.0  # neighbouring bands of a spectrum deviate together: so many count as one
+WIDTHS = 161
+WIDTH_TAILS = ((0.8, 1.06), (0.2, 2.5))  # share and width of kernels: Silverman's, and one for songs unlike the others
+MOST_OF_SILENCE = 0.9  # of the error of saying nothing that an answer about a width may have, left out
+LEAST_SPREAD_DB = 1.0
+COMPRESSED_DB = 5.0  # gain reduction at which the tolerance is meant when it is asked what to trust; a larger one may err by more
+SIMULATED_EQS, MOST_SONGS = 3, 32
+MOST_GAIN_DB = 23.0  # of a band of the eq; a step for differences stays within the effect's range
+STEPS = 8
+
+
+class Ballistics(NamedTuple):
+    """Attack, release and ratio that are usual for stems of a name."""
+
+    attack_ms: float
+    release_ms: float
+    ratio: float
+
+
+USUAL = {  # FxNorm-automix
+    "vocals": Ballistics(7.5, 400.0, 4.0),
+    "drums": Ballistics(10.0, 180.0, 6.0),
+    "bass": Ballistics(10.0, 500.0, 5.0),
+    "other": Ballistics(15.0, 666.0, 4.0),
+}
+
+
+@dataclass(frozen=True)
+class Blind:
+    """An estimate, or an abstention: then ``settings`` is None, ``confidence`` 0, and ``reason`` says why.
+
+    ``amount`` is the leading quantity in dB: the mean absolute response of an eq, the mean gain reduction of a compressor, what a width
+    did to the level of the side.
+    """
+
+    settings: EffectSettings | None
+    confidence: float = 0.0
+    amount: float = 0.0
+    reason: str = ""
+
+
+class Abstained(ValueError):  # noqa: N818  # a verdict on a stem, not a failure
+    """Why nothing can be said about an effect of a stem."""
+
+
+@dataclass(frozen=True)
+class EqBands:
+    """Where the six bands stand for stems of a name, and how much each frequency of the spectrum counts: weights [B] that sum to 1."""
+
+    hz: Array
+    q: Array
+    weight: Array
+    spread_db: Array
+    middle_db: Array
+
+    def settings(self, gains_db: Array) -> eq.Settings:
+        """The equaliser with these gains [6], each within the effect's range."""
+        values: dict[str, float] = {}
+        for band, gain_db, hz, q in zip(eq.BANDS, np.clip(gains_db, -24.0, 24.0), self.hz, self.q, strict=True):
+            values |= {f"{band}_gain_db": round(float(gain_db), 3), f"{band}_hz": round(float(hz), 2), f"{band}_q": round(float(q), 3)}
+        return eq.Settings(**values)
+
+    def response_db(self, gains_db: Array, sample_rate: int) -> Array:
+        """The response [B] at ``SPECTRUM_HZ`` below half the sample rate; 0 above."""
+        hz = np.array(SPECTRUM_HZ)
+        found, below = np.zeros(len(hz)), hz < 0.49 * sample_rate
+        sections = eq.sections(self.settings(gains_db), sample_rate)
+        if sections:
+            found[below] = 20.0 * np.log10(np.abs(response(sections, hz[below], sample_rate)) + 1e-9)
+        return found
+
+    def fit(self, target_db: Array, sample_rate: int, *, prior: bool, near: Array | None = None) -> tuple[Array, Array]:
+        """Gains [6] nearest to a wanted response [B], its level aside (NaN: no matter), and what is left of it [B].
+
+        With a ``prior`` the most probable gains, given that songs differ by ``spread_db``; else plain least squares.
+        """
+        counts = np.isfinite(target_db) & (self.weight > 0.0)
+        if counts.sum() < 8:
+            raise Abstained("the stem sounds in too few of the frequencies that are typical of its name")
+        root = np.sqrt(np.where(counts, self.weight, 0.0) / self.weight[counts].sum())
+        target = np.where(counts, target_db, 0.0)
+        pull = self._pull() if prior else 1e-4
+
+        gains = np.zeros(6) if near is None else np.array(near, float)
+        for _ in range(STEPS):
+            found = self.response_db(gains, sample_rate)
+            slopes = np.stack([self.response_db(gains + 0.5 * unit, sample_rate) - found for unit in np.eye(6)], -1) / 0.5
+            left = found - target
+            left, slopes = root * (left - root**2 @ left), root[:, None] * (slopes - root**2 @ slopes)
+            step = np.linalg.solve(slopes.T @ slopes + pull**2 * np.eye(6), slopes.T @ left + pull**2 * gains)
+            gains = np.clip(gains - step, -MOST_GAIN_DB, MOST_GAIN_DB)
+            if np.abs(step).max() < 0.01:
+                break
+        return gains, np.where(counts, self.response_db(gains, sample_rate) - target, np.nan)
+
+    def mean_size(self, response_db: Array) -> float:
+        """Mean absolute value in dB of a response [B] over where stems of the name sound, its mean level aside; NaN does not count."""
+        there = np.isfinite(response_db) & (self.weight > 0.0)
+        return float(np.abs(response_db[there] - response_db[there].mean()).mean())
+
+    def _pull(self) -> float:
+        """The weight of the prior against the mean weighted square of what is left."""
+        precision = (1.0 / self.spread_db[self.weight > 0.0] ** 2).sum() / ALIKE_BANDS
+        return float(1.0 / (EQ_DEVIATION_DB * math.sqrt(precision)))
+
+
+def check_profile(profile: StemProfile) -> None:
+    """Raises Abstained for a profile of too few songs."""
+    if profile.songs < FEWEST_SONGS:
+        raise Abstained(
+            f"the profile has {profile.songs} songs with a stem {profile.name!r}; at least {FEWEST_SONGS} are needed to say what is typical"
+        )
+
+
+def eq_bands(profile: StemProfile) -> EqBands:
+    """Six bands over the frequencies in which stems of the profile sound."""
+    check_profile(profile)
+    typical = profile.typical("spectrum_db")
+    hz = np.array(SPECTRUM_HZ)
+    there = np.isfinite(typical.middle) & (typical.songs >= 0.8 * profile.songs)
+    if not there.any():
+        raise Abstained(f"the songs of the profile share no frequencies in the stem {profile.name!r}")
+    sounds = there & (typical.middle > np.nanmax(np.where(there, typical.middle, -np.inf)) - SOUNDING_DB)
+    low, high = hz[sounds][0], hz[sounds][-1]
+    inside = (hz >= low) & (hz <= high) & there
+    spread = np.where(inside, np.maximum(np.nan_to_num(typical.spread), LEAST_SPREAD_DB), np.inf)
+    weight = 1.0 / spread**2
+    octaves = max(math.log2(high / low) / 6.0, 0.2)
+    places = low * 2.0 ** (octaves * (np.arange(6) + 0.5))
+    bell = float(np.clip(1.0 / (2.0 * math.sinh(0.5 * math.log(2.0) * octaves)), 0.3, 6.0))
+    return EqBands(places, np.array([0.71, bell, bell, bell, bell, 0.71]), weight / weight.sum(), spread, typical.middle)
+
+
+def spectrum_of(stem: Array, sample_rate: int) -> Array:
+    """The spectrum [B] of a stem [C, T] in dB, NaN where there is none. Raises Abstained for silence."""
+    loudness = integrated_loudness(stem, sample_rate)
+    if not math.isfinite(loudness):
+        raise Abstained("the stem is silent")
+    return np.array([np.nan if level is None else level for level in measure_spectrum(stem, sample_rate, loudness)])
+
+
+def estimate_equaliser(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
+    """The equaliser that a stem seems to have gone through."""
+    try:
+        bands = eq_bands(profile)
+        difference = spectrum_of(_array(stem, sample_rate), sample_rate) - bands.middle_db
+        gains, left = bands.fit(difference, sample_rate, prior=True)
+    except Abstained as reason:
+        return Blind(None, reason=str(reason))
+    amount = bands.mean_size(bands.response_db(gains, sample_rate))
+    expected = float(_eq_error(profile, bands, sample_rate) @ [1.0, bands.mean_size(left), amount])
+    return _answer("eq", bands.settings(gains), 1.0 - math.exp(-TOLERANCE["eq"] / max(expected, 1e-9)), amount)
+
+
+def _eq_error(profile: StemProfile, bands: EqBands, sample_rate: int) -> Array:
+    """How the mean error in dB of the estimate grows: [constant, per dB of what is left, per dB of the estimated response].
+
+    Found by equalising the profile's own songs with drawn settings. In this the bands' responses are taken to grow with their gains.
+    """
+    if (bands_key := ("eq error", sample_rate)) in profile.learnt:
+        return profile.learnt[bands_key]
+    basis = np.stack([bands.response_db(6.0 * unit, sample_rate) / 6.0 for unit in np.eye(6)], -1)
+    centred = basis - bands.weight @ basis
+    solve = np.linalg.solve((centred.T * bands.weight) @ centred + bands._pull() ** 2 * np.eye(6), centred.T * bands.weight)
+    rng = np.random.default_rng(0)
+    spectra = profile.values("spectrum_db")
+    rows, errors = [], []
+    for number, spectrum in enumerate(spectra[:MOST_SONGS]):
+        own = spectrum - summarise(np.delete(spectra, number, axis=0)).middle
+        for _ in range(SIMULATED_EQS):
+            done = _drawn_response(rng, sample_rate)
+            seen = np.where(np.isfinite(own), own, 0.0) + done
+            found = basis @ (solve @ (seen - bands.weight @ seen))
+            rows.append([1.0, bands.mean_size(seen - found), bands.mean_size(found)])
+            errors.append(bands.mean_size(found - done))
+    profile.learnt[bands_key] = nnls(np.array(rows), np.array(errors))[0]
+    return profile.learnt[bands_key]
+
+
+def _drawn_response(rng: np.random.Generator, sample_rate: int) -> Array:
+    """The response [B] of an equaliser drawn from its typical ranges."""
+    hz = np.array(SPECTRUM_HZ)
+    ranges = {
+        name: (low, min(high, 0.45 * sample_rate)) if name.endswith("_hz") else (low, high) for name, (low, high) in eq.TYPICAL.items()
+    }
+    ranges = {name: (min(low, high), high) for name, (low, high) in ranges.items()}
+    sections = eq.sections(draw(eq.Settings, rng, ranges), sample_rate)
+    below = hz < 0.49 * sample_rate
+    found = np.zeros(len(hz))
+    found[below] = 20.0 * np.log10(np.abs(response(sections, hz[below], sample_rate)) + 1e-9)
+    return found
+
+
+def estimate_compressor(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
+    """The compressor that a stem seems to have gone through; ``amount`` is its mean gain reduction where the stem sounds."""
+    audio = _array(stem, sample_rate)
+    try:
+        check_profile(profile)
+        if sum(bool(row.simulated) for row in profile.rows) < FEWEST_SONGS:
+            raise Abstained("the profile holds no simulated compressors to learn from")
+        excerpt = loudest(audio, sample_rate)
+        dynamics = measure_dynamics(excerpt, sample_rate)
+        if dynamics is None:
+            raise Abstained("the stem is silent, or sounds for less than half a second")
+    except Abstained as reason:
+        return Blind(None, reason=str(reason))
+    answer = profile.gain_reduction(dynamics)
+    allowed = profile.gain_reduction.most_doubt(TOLERANCE["compressor"], at=COMPRESSED_DB)
+    if not allowed > 0.0:
+        return Blind(None, reason="too few answers about songs of the profile, left out in turn, were right to trust one about this stem")
+    if answer.doubt > allowed:
+        return Blind(None, reason=f"songs of the profile were not told rightly where in as much doubt ({answer.expected_error:.1f} dB)")
+    slope = min(max(profile.slope(dynamics).value, 0.2), 0.9)
+    reduction_db = max(answer.value, 0.0)
+    usual = USUAL.get(profile.name, USUAL["other"])
+    settings = compressor.Settings(
+        threshold_db=round(threshold_of(excerpt, sample_rate, reduction_db, 1.0 / (1.0 - slope)), 2),
+        ratio=round(1.0 / (1.0 - slope), 3),
+        detector="rms",
+        attack_ms=usual.attack_ms,
+        release_ms=usual.release_ms,
+    )
+    return _answer("compressor", settings, answer.confidence(TOLERANCE["compressor"]), reduction_db)
+
+
+def threshold_of(wet: Array, sample_rate: int, reduction_db: float, ratio: float) -> float:
+    """The threshold in dBFS with which a compressor of that ratio would have given its output [C, T] a mean gain reduction.
+
+    By the static curve: an output level l above the threshold t had a gain reduction of (l - t)(ratio - 1).
+    """
+    energy, _ = blocks(wet, sample_rate)
+    level = level_of(energy, 2)
+    level = level[sounding(level)[0]]
+    low, high = -80.0, 0.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if np.maximum(level - middle, 0.0).mean() * (ratio - 1.0) > reduction_db else (low, middle)
+    return 0.5 * (low + high)
+
+
+def estimate_width(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
+    """The width that a stem seems to have been given."""
+    audio = _array(stem, sample_rate)
+    try:
+        check_profile(profile)
+        typical, side_db = profile.typical("whole_side_db"), whole_side(audio)
+        if side_db is None:
+            raise Abstained("the stem is mono: it has no width to compare")
+        if not np.isfinite(typical.middle):
+            raise Abstained(f"fewer than {FEWEST_SONGS} songs of the profile have a stereo stem {profile.name!r}")
+    except Abstained as reason:
+        return Blind(None, reason=str(reason))
+    sides = profile.values("whole_side_db")
+    sides = sides[np.isfinite(sides)]
+    if not _width_pays(profile, sides):
+        return Blind(None, reason=f"songs differ so much in the width of the stem {profile.name!r} that saying nothing is nearer")
+    done_db, confidence = _width_done(side_db, sides)
+    settings = width.Settings(width=round(min(10.0 ** (done_db / 20.0), 4.0), 4))
+    return _answer("width", settings, confidence, done_db)
+
+
+def _width_done(side_db: float, sides_db: Array) -> tuple[float, float]:
+    """What a width most probably did to the level of a side that is now so high, given those of songs [N], and how sure that is.
+
+    Bayes' rule with the songs as they are, each widened by a kernel (``WIDTH_TAILS``), and widths drawn from the typical range: the
+    answer with the least expected error, which is the median, and the probability that it is right within the tolerance.
+    """
+    done = 20.0 * np.log10(np.linspace(*width.TYPICAL["width"], WIDTHS))
+    spread = max(float(np.std(sides_db, ddof=1)), LEAST_SPREAD_DB)
+    away = (side_db - done)[:, None] - sides_db
+    likely = np.zeros(len(done))
+    for share, factor in WIDTH_TAILS:
+        scale = factor * spread * len(sides_db) ** -0.2
+        likely += share / scale * np.exp(-0.5 * (away / scale) ** 2).sum(1)
+    likely = (likely + 1e-12) / (likely + 1e-12).sum()
+    found = float(np.interp(0.5, np.cumsum(likely) - 0.5 * likely, done))
+    return found, float(likely[np.abs(done - found) <= TOLERANCE["width"]].sum())
+
+
+def _width_pays(profile: StemProfile, sides_db: Array) -> bool:
+    """Whether widths told of the profile's own songs [N], each left out in turn, are nearer than saying that nothing was done."""
+    if ("width", 0) not in profile.learnt:
+        done = 20.0 * np.log10(np.linspace(*width.TYPICAL["width"], 9))
+        errors = [
+            abs(_width_done(own + more, np.delete(sides_db, number))[0] - more) for number, own in enumerate(sides_db) for more in done
+        ]
+        profile.learnt["width", 0] = np.array([np.mean(errors), np.abs(done).mean()])
+    told, untold = profile.learnt["width", 0]
+    return bool(told < MOST_OF_SILENCE * untold)
+
+
+def _answer(effect: str, settings: EffectSettings, confidence: float, amount: float) -> Blind:
+    if confidence < LEAST_CONFIDENCE:
+        return Blind(None, reason=f"songs of the profile differ too much by themselves for the {effect} to be told")
+    return Blind(settings, round(confidence, 4), amount)
+
+
+def _array(stem: torch.Tensor, sample_rate: int) -> Array:
+    if stem.ndim != 2:
+        raise ValueError(f"an estimate takes one stem of shape [channels, time]; got {list(stem.shape)}")
+    return checked(stem, sample_rate).detach().cpu().numpy()

@@ -1,0 +1,193 @@
+"""Settings of a whole chain from dry and wet audio.
+
+Each effect of a chain gets a start: what lies before it is applied to dry, what lies after it is taken off wet, and its own ``fit``
+does the rest (``stemwright.datagen.inverse.known_dry.chain_start``). Then all settings of the chain are refined together on the waveform
+(``stemwright.datagen.inverse.known_dry.chain_search``), and both take turns. A level that an equaliser shares with what stands beside it
+is found last (``stemwright.datagen.inverse.known_dry.shared_level``). For a whole console see ``stemwright.datagen.inverse.console``.
+
+Conventions
+    Audio is [C, T], numpy or torch, float. The residual is whitened by the spectrum of wet, so that treble counts like bass.
+    A gain that two effects share (make-up and fader) is left to the fader. Whole numbers, delays and other steps keep their start.
+    Wet that is late or early by up to a second is aligned first. An effect that does not help is pruned.
+
+References
+    Lee et al. 2024 for pruning; ``stemwright.datagen.inverse.solver`` for the search.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
+
+from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db
+from stemwright.datagen.inverse.known_dry.chain_start import Use, again
+from stemwright.datagen.inverse.known_dry.chain_start import start as _start
+from stemwright.datagen.inverse.known_dry.fitted import FittedChain
+from stemwright.datagen.inverse.known_dry.shared_level import shares_level, with_level
+
+if TYPE_CHECKING:
+    import torch
+
+    from stemwright.datagen.inverse.console import Console
+
+EXCERPT_S = 3.0
+ORDER_S = 1.5
+MOST_ORDERED = 4
+COMMUTING = ("eq", "lowpass", "highpass", "fader")
+LATEST_S = 1.0
+FAR = 4.0  # a correlation beyond that second, against the highest within it, that is no accident
+UNRELATED_DB = -1.0  # a residual above which nothing of wet follows from dry
+SETTLED_DB = -80.0
+NEAR_DB = -40.0
+HOPELESS_DB = -10.0  # a residual above which no response is known well enough to find a level
+LOST_DB = -30.0  # a residual above which a compressor may stand in a wrong valley
+HELPS_DB = 0.2  # an effect whose removal costs less is pruned
+
+
+def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use], *, any_order: bool = False) -> FittedChain:
+    """The settings with which the named effects, in their order, turn dry into wet.
+
+    ``any_order`` tries every order of up to four effects on a short excerpt and goes on with the one that leaves least. Raises ValueError
+    where the signals differ in shape, hold NaN, are silent or lie more than a second apart, and for an unknown effect;
+    NotIdentifiableError where nothing of wet follows from dry.
+    """
+    wet, dry = _aligned(_tensor(wet), _tensor(dry), sample_rate)
+    names = [use if isinstance(use, str) else use[0] for use in chain]
+    for name in names:
+        EFFECTS[name]
+    limit = round(EXCERPT_S * sample_rate)
+    wet, dry = wet[:, :limit], dry[:, :limit]
+    if any_order:
+        names = _best_order(wet, dry, sample_rate, names)
+    uses, errors = _searched(wet, dry, sample_rate, names)
+    kept, pruned = _pruned(wet, dry, sample_rate, uses)
+    error_db = residual_db(wet, dry, sample_rate, kept)
+    if error_db > UNRELATED_DB and not {"room", "reverb", "chorus", "delay"} & set(names):
+        raise _unrelated(error_db)
+    undetermined = tuple(name for name, error in errors.items() if error > _undetermined())
+    confidence = {name: max(0.0, 1.0 - error / _undetermined()) for name, error in errors.items()}
+    return FittedChain(tuple(kept), error_db, undetermined, tuple(pruned), confidence)
+
+
+def fit_console(
+    mixture: Any,
+    stems: Mapping[str, Any],
+    sample_rate: int,
+    console: Sequence[str] | Mapping[str, Sequence[str]],
+    *,
+    bus: Sequence[str] = (),
+) -> Console:
+    """A chain for each stem, and one for the sum, such that it is nearest to the mixture: see ``stemwright.datagen.inverse.console``."""
+    from stemwright.datagen.inverse import console as consoles  # brings torch
+
+    return consoles.fit_console(mixture, stems, sample_rate, console, bus=bus)
+
+
+def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: list[str]) -> list[str]:
+    """The order of the effects that leaves least after one turn on a short excerpt. Filters and a fader side by side commute."""
+    if len(names) > MOST_ORDERED:
+        raise ValueError(f"every order is tried of at most {MOST_ORDERED} effects; got {len(names)}. Give their order")
+    orders: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+    for order in itertools.permutations(names):
+        runs = (tuple(sorted(run)) if swap else tuple(run) for swap, run in itertools.groupby(order, key=lambda name: name in COMMUTING))
+        orders.setdefault(tuple(runs), list(order))
+    limit = round(ORDER_S * sample_rate)
+
+    def left_db(order: list[str]) -> float:
+        uses, _ = _searched(wet[:, :limit], dry[:, :limit], sample_rate, order, turns=1)
+        return residual_db(wet[:, :limit], dry[:, :limit], sample_rate, uses)
+
+    return min(orders.values(), key=left_db)
+
+
+def _searched(
+    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str], *, turns: int = 4
+) -> tuple[list[Use], dict[str, float]]:
+    """Effect by effect and all together, in turns, until the waveform is explained or nothing helps any more.
+
+    Returns the chain, and the standard error of each setting as a part of its range.
+    """
+    best = _start(wet, dry, sample_rate, names)
+    best_db, errors = residual_db(wet, dry, sample_rate, best), dict[str, float]()
+    shared = shares_level(names)
+    for turn in range(turns):
+        uses = again(wet, dry, sample_rate, best, starts=1 + turn if best_db > LOST_DB else 0)
+        uses = min((uses, best), key=lambda found: residual_db(wet, dry, sample_rate, found))
+        uses, unsure = refined(wet, dry, sample_rate, uses, 8)
+        error_db = residual_db(wet, dry, sample_rate, uses)
+        gained = best_db - error_db
+        if error_db < best_db or not errors:
+            best, best_db, errors = uses if error_db < best_db else best, min(error_db, best_db), unsure
+        if best_db < (LOST_DB if shared else SETTLED_DB) or (turn > 0 and gained < 1.0):
+            break
+    if shared and turns > 1 and best_db < HOPELESS_DB:
+        best, errors = with_level(wet, dry, sample_rate, best, errors)
+        best_db = residual_db(wet, dry, sample_rate, best)
+    if NEAR_DB > best_db > SETTLED_DB and turns > 1:
+        # In the right valley, along which level and threshold move together: it takes many small steps.
+        best, errors = refined(wet, dry, sample_rate, best, 25)
+    return best, errors
+
+
+def _pruned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use]) -> tuple[list[Use], list[str]]:
+    """The chain without the effects whose removal hardly changes the error, the least useful first."""
+    kept, pruned = list(uses), list[str]()
+    while len(kept) > 1:
+        now = residual_db(wet, dry, sample_rate, kept)
+        without = [residual_db(wet, dry, sample_rate, kept[:index] + kept[index + 1 :]) for index in range(len(kept))]
+        least = int(np.argmin(without))
+        if without[least] > now + HELPS_DB:
+            break
+        pruned.append(kept.pop(least)[0])
+    return kept, pruned
+
+
+def _aligned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both signals without a delay between them. Raises ValueError where they differ in shape, or no delay within a second fits."""
+    if wet.shape != dry.shape:
+        raise ValueError(f"wet and dry must have one shape [channels, time]; got {list(wet.shape)} and {list(dry.shape)}")
+    if not (bool(dry.isfinite().all()) and bool(wet.isfinite().all())):
+        raise ValueError("wet or dry holds NaN or infinite samples; repair or reject them before a fit")
+    if not float(dry.abs().max()) > 0.0 or not float(wet.abs().max()) > 0.0:
+        raise ValueError("a silent signal says nothing about any effect")
+    size = next_fast_len(2 * dry.shape[-1], real=True)
+    cross = rfft(wet.sum(0).numpy(), size) * np.conj(rfft(dry.sum(0).numpy(), size))
+    # Only the phase counts: the delay stands out whatever filter lies between the signals.
+    correlation = np.abs(irfft(cross / np.maximum(np.abs(cross), 1e-6 * np.abs(cross).max()), size))
+    latest = min(round(LATEST_S * sample_rate), dry.shape[-1] - 1)
+    near = np.concatenate([correlation[-latest:], correlation[: latest + 1]])
+    lag = int(np.argmax(near)) - latest
+    if correlation.max() > FAR * near.max():
+        place = int(np.argmax(correlation))
+        late_s = (place if place < size // 2 else place - size) / sample_rate
+        raise ValueError(f"wet lies {late_s:+.2f} s from dry; at most {LATEST_S:g} s can be aligned. Cut them to the same place first")
+    if lag == 0 or near.max() < 2.0 * near[latest]:
+        return wet, dry
+    if lag > 0:
+        return wet[:, lag:], dry[:, :-lag]
+    return wet[:, :lag], dry[:, -lag:]
+
+
+def _undetermined() -> float:
+    from stemwright.datagen.inverse.known_dry.waveform import UNDETERMINED
+
+    return UNDETERMINED
+
+
+def _unrelated(error_db: float) -> ValueError:
+    from stemwright.datagen.effects.signal import NotIdentifiableError
+
+    return NotIdentifiableError(
+        f"the chain leaves {error_db:.1f} dB of wet: nothing in it follows from dry. Are they the same music, in the same place?"
+    )
+
+
+def _tensor(audio: Any) -> torch.Tensor:
+    import torch
+
+    return torch.as_tensor(np.array(audio) if isinstance(audio, np.ndarray) else audio).detach().cpu().double()

@@ -1,0 +1,410 @@
+"""Settings of a whole console from a mixture and its dry stems: the reverse engineering of a mix.
+
+Every stem goes through a chain of its own, the sum through that of the mix bus. Stems are aligned, then gain and pan alone are fitted; that
+fit stays beside the result for comparison. The response of each stem in the mixture starts its equaliser, a grid its compressor; then all
+settings are searched together (``stemwright.datagen.inverse.console.search``). Between searches each equaliser is begun anew from the
+response that the residual asks of it: that leads out of valleys where the bands share their work wrongly. Rooms are fitted to what is left
+(``stemwright.datagen.inverse.console.rooms``). In the end an effect without which the mix is as near is pruned, and all of them
+where gain and pan alone have the smaller spectral loss.
+
+Conventions
+    Audio is [C, T], numpy or torch, float; stems and mixture have one shape. A stem may be late or early by up to a second.
+    The best excerpt of a long mixture is fitted; the settings hold for all of it. Make-up stays 0 where a fader shares it.
+    Confidence of a setting: 1 / (1 + (error / 0.05)²), its standard error as a part of its range; an effect's: the part of the residual's
+    energy that would come with its removal. Below 0.5 a setting is undetermined.
+
+References
+    Barchiesi and Reiss 2010; Colonel and Reiss 2021: gradient descent through a console. Lee et al. 2024: pruning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from stemwright.datagen.effects import EFFECTS, apply_chain, fader
+from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
+from stemwright.datagen.effects.settings import EffectSettings, Range, fields
+from stemwright.datagen.inverse.console import rooms as room
+from stemwright.datagen.inverse.console import start
+from stemwright.datagen.inverse.console.search import BUS, Desk, Found, Problem, Unknown, Use, search, unknowns_of
+from stemwright.datagen.inverse.known_dry.fitted import FittedChain
+from stemwright.datagen.inverse.known_dry.response import Response
+from stemwright.datagen.inverse.known_dry.waveform import UNDETERMINED
+
+EXCERPT_S, SHORT_S, WARM_UP_S = 5.0, 2.5, 0.5
+TURNS = 3
+NEAR_DB = -60.0  # whitened residual at which no other valley is looked for
+HELPS_DB = 0.2  # an effect whose removal costs less is pruned
+FLOOR = 1e-6  # of the mixture's energy, whitened: what is nearer is near enough to prune by
+CLOSED_DB = -48.0  # a fader that is best here or lower, its lowest: the stem is not in the mixture
+DEFAULT = ("eq", "compressor", "fader")
+
+Progress = Callable[[int, int, str], Any]
+
+
+@dataclass(frozen=True)
+class Console:
+    """A chain for each stem and one for the mix bus, whose mix is nearest to the mixture; and how sure that is.
+
+    ``error_db`` is the residual's energy against the mixture's, ``loss`` the multi-resolution spectral loss; both also of the best gains
+    and pans alone. ``lags`` are frames by which a stem is late in the mixture; ``left_out`` says why a stem has no chain. ``sureness``
+    and ``value`` are the confidences of settings (place, index, name) and of effects (place, index); the place of the bus is "".
+    """
+
+    chains: dict[str, FittedChain]
+    error_db: float
+    gain_and_pan_error_db: float
+    loss: float = math.nan
+    gain_and_pan_loss: float = math.nan
+    bus: FittedChain = field(default_factory=lambda: FittedChain((), 0.0))
+    faders: dict[str, EffectSettings] = field(default_factory=dict)
+    lags: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    span: tuple[int, int] = (0, 0)
+    sureness: dict[tuple[str, int, str], float] = field(default_factory=dict)
+    value: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def mix(self, stems: Mapping[str, Any], sample_rate: int) -> torch.Tensor:
+        """Renders the console's mix of the stems, float64 [C, T]."""
+        return _mixed(stems, sample_rate, {name: list(chain) for name, chain in self.chains.items()}, self.lags, list(self.bus))
+
+    def gain_and_pan_mix(self, stems: Mapping[str, Any], sample_rate: int) -> torch.Tensor:
+        """Renders the mix of the stems with the best gains and pans alone, float64 [C, T]."""
+        return _mixed(stems, sample_rate, {name: [("fader", settings)] for name, settings in self.faders.items()}, self.lags, [])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each setting: stem ("" for the mix bus), effect, setting, value, unit, confidence, determined."""
+        rows = []
+        for place, chain in (*self.chains.items(), (BUS, self.bus)):
+            for index, (name, settings) in enumerate(chain):
+                for each in fields(type(settings)).values():
+                    sure = self.sureness.get((place, index, each.name))
+                    rows.append(
+                        {
+                            "stem": place,
+                            "effect": name,
+                            "effect_confidence": self.value.get((place, index)),
+                            "setting": each.name,
+                            "value": settings.plain()[each.name],
+                            "unit": each.unit if isinstance(each, Range) else "",
+                            "confidence": sure,
+                            "determined": sure is None or sure >= 0.5,
+                        }
+                    )
+        return rows
+
+
+def fit_console(
+    mixture: Any,
+    stems: Mapping[str, Any],
+    sample_rate: int,
+    console: Sequence[str] | Mapping[str, Sequence[str]] = DEFAULT,
+    *,
+    bus: Sequence[str] = (),
+    on_progress: Progress | None = None,
+) -> Console:
+    """The console whose mix of the stems is nearest to the mixture.
+
+    ``console`` names the effects in their order: one list for all stems, or one for each; ``bus`` those of the mix bus. A fader belongs
+    into each chain and is put at its end where it is missing. ``on_progress`` hears (done, total, what).
+    Raises ValueError for shapes that differ, a silent mixture, no stem that sounds, NaN, and unknown effects.
+    """
+    target, dry = _checked(mixture, stems)
+    names = {name: _with_fader(console[name] if isinstance(console, Mapping) else console) for name in dry}
+    for effect in {effect for chain in (*names.values(), bus) for effect in chain}:
+        EFFECTS[effect]
+    report = _Report(on_progress, 4 + 2 * TURNS + bool(bus))
+    report("alignment")
+    problem, facts = _prepared(target, dry, sample_rate)
+    report("gain and pan")
+    problem, plain = _with_those_that_sound(problem, facts.left_out)
+    found = _searched(problem, plain, {name: names[name] for name in plain.chains}, bus, report)
+    report("pruning")
+    desk, pruned, helps_db = _pruned(_short(problem), found.desk)
+    found = search(problem, desk, unknowns_of(desk, len(target)), iterations=3)
+    desk = room.fitted(problem, found.desk)
+    if _loss(problem, desk) > _loss(problem, plain):  # the waveform is nearer, the sound is not: nothing but the faders holds
+        desk, helps_db = plain, {}
+        pruned = {place: [name for name in names.get(place, bus) if name != "fader"] for place in pruned}
+        found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0)
+    report("done")
+    return _result(problem, desk, plain, found.error, pruned, replace(facts, helps_db=helps_db))
+
+
+def _prepared(target: torch.Tensor, dry: Mapping[str, torch.Tensor], sample_rate: int) -> tuple[Problem, _Facts]:
+    """The excerpt to be fitted, stems aligned and silent ones left out, and what is known of them."""
+    left_out = {name: "silent" for name, audio in dry.items() if not float(audio.abs().max()) > 1e-5}
+    dry = {name: audio for name, audio in dry.items() if name not in left_out}
+    if not dry:
+        raise _nothing(left_out)
+    lags = {name: lag for name, audio in dry.items() if (lag := start.lag(target, audio, sample_rate))}
+    dry = {name: shifted(audio, lags.get(name, 0)) for name, audio in dry.items()}
+    first, last = excerpt(target, dry, sample_rate)
+    warm_up = min(first, round(WARM_UP_S * sample_rate))
+    span = slice(first - warm_up, last)
+    problem = Problem(target[:, span], {name: audio[:, span] for name, audio in dry.items()}, sample_rate, warm_up)
+    return problem, _Facts(lags, left_out, (first, last))
+
+
+def _with_those_that_sound(problem: Problem, left_out: dict[str, str]) -> tuple[Problem, Desk]:
+    """The problem and the best faders without the stems that are not in the mixture, which are put down among those left out."""
+    plain = _gain_and_pan(problem)
+    for name, chain in plain.chains.items():
+        closed: Any = chain[0][1]
+        if closed.gain_db == CLOSED_DB:
+            left_out[name] = "not in the mixture"
+    kept = {name: audio for name, audio in problem.stems.items() if name not in left_out}
+    if not kept:
+        raise _nothing(left_out)
+    return replace(problem, stems=kept), Desk({name: plain.chains[name] for name in kept})
+
+
+def _loss(problem: Problem, desk: Desk) -> float:
+    return float(multi_resolution_loss(problem.mix(desk)[:, problem.warm_up :], problem.mixture[:, problem.warm_up :]))
+
+
+def _nothing(left_out: Mapping[str, str]) -> ValueError:
+    reasons = ", ".join(f"{name}: {reason}" for name, reason in left_out.items())
+    return ValueError(f"expected stems of which at least one is in the mixture; came {reasons}")
+
+
+@dataclass(frozen=True)
+class _Facts:
+    lags: dict[str, int]
+    left_out: dict[str, str]
+    span: tuple[int, int]
+    helps_db: dict[tuple[str, int], float] = field(default_factory=dict)
+
+
+class _Report:
+    """Counts the steps of a fit."""
+
+    def __init__(self, hear: Progress | None, total: int) -> None:
+        self.hear, self.total, self.done = hear, total, 0
+
+    def __call__(self, what: str) -> None:
+        if self.hear is not None:
+            self.hear(min(self.done, self.total), self.total, what)
+        self.done += 1
+
+
+def _searched(problem: Problem, plain: Desk, names: Mapping[str, Sequence[str]], bus: Sequence[str], report: _Report) -> Found:
+    """From the faders to the whole console: starts, then searches with fresh starts between them, on a short excerpt first."""
+    channels = len(problem.mixture)
+    report("starts")
+    short = _short(problem)
+    desk = start.desk(problem, short, plain, names)
+    desk = search(short, desk, unknowns_of(desk, channels, only=("compressor", "fader")), iterations=4).desk
+    if bus:
+        report("mix bus")
+        desk = search(short, desk, unknowns_of(desk, channels), iterations=4).desk
+        desk = start.with_bus(short, desk, bus)
+    best = Found(desk, 0.0, {})
+    for turn in range(TURNS):
+        report("search")
+        found = search(short, best.desk, unknowns_of(best.desk, channels), iterations=5)
+        found = _flipped(short, found) if turn else found
+        report("other valleys")
+        if found.residual_db < NEAR_DB:
+            best = found
+            break
+        again = _begun_anew(short, found.desk)
+        again_found = search(short, again, unknowns_of(again, channels), iterations=5)
+        best = min(found, again_found, key=lambda each: each.residual_db)
+    return best
+
+
+def _begun_anew(problem: Problem, desk: Desk) -> Desk:
+    """The desk with its equalisers fitted afresh to the responses that they should have, judging by the residual."""
+    measured = start.responses(problem, {name: problem.wet(name, chain) for name, chain in desk.chains.items()})
+    for name, chain in desk.chains.items():
+        places = [index for index, (effect, _) in enumerate(chain) if effect == "eq"]
+        if len(places) != 1:
+            continue
+        old: Any = chain[places[0]][1]
+        correction = measured[name]
+        gain = correction.gain * 10.0 ** (start.bands_db(old, correction.hz, problem.sample_rate) / 20.0)
+        wanted = Response(correction.hz, gain, correction.weight, np.hypot(correction.error_db, 0.05))
+        bands, level_db = start.bands(wanted, problem.sample_rate, near=old)
+        desk = desk.with_chain(name, start.with_level([*chain[: places[0]], ("eq", bands), *chain[places[0] + 1 :]], places[0], level_db))
+    return desk
+
+
+def _flipped(problem: Problem, found: Found) -> Found:
+    """The other detector and the other link for each compressor, where that comes nearer."""
+    desk, best_db = found.desk, found.residual_db
+    for place in (*desk.chains, BUS):
+        for index, (effect, settings) in enumerate(desk.chain(place)):
+            if effect != "compressor":
+                continue
+            kinds: list[dict[str, Any]] = [{"detector": "rms" if settings.detector == "peak" else "peak"}]  # type: ignore[attr-defined]
+            kinds += [{"linked": not settings.linked}] if len(problem.mixture) == 2 else []  # type: ignore[attr-defined]
+            for kind in kinds:
+                chain = list(desk.chain(place))
+                chain[index] = (effect, chain[index][1].model_copy(update=kind))
+                trial = desk.with_chain(place, chain)
+                some = [each for each in unknowns_of(trial, len(problem.mixture), only=("compressor", "fader")) if each.place == place]
+                result = search(problem, trial, some, iterations=3)
+                if result.residual_db < best_db - 0.05:
+                    desk, best_db = result.desk, result.residual_db
+    return Found(desk, best_db, found.error)
+
+
+def _short(problem: Problem) -> Problem:
+    """The beginning of a problem, on which most of the work is done."""
+    return problem.cut(min(round(SHORT_S * problem.sample_rate), problem.mixture.shape[-1] - problem.warm_up))
+
+
+def _pruned(problem: Problem, desk: Desk) -> tuple[Desk, dict[str, list[str]], dict[tuple[str, int], float]]:
+    """The desk without the effects that hardly help, the least useful first; their names by place; what each other effect helps in dB."""
+    pruned: dict[str, list[str]] = {place: [] for place in (*desk.chains, BUS)}
+    while True:
+        now = problem.cost(desk)
+        trials = [(_helps_db(problem, trial, now), place, index, trial) for place, index, trial in _without_one(problem, desk)]
+        if not trials or min(trials, key=lambda trial: trial[0])[0] > HELPS_DB:
+            return desk, pruned, {(place, index): helps_db for helps_db, place, index, _ in trials}
+        _, place, index, trial = min(trials, key=lambda trial: trial[0])
+        pruned[place].append(desk.chain(place)[index][0])
+        desk = trial
+
+
+def _without_one(problem: Problem, desk: Desk) -> list[tuple[str, int, Desk]]:
+    """Every desk with one effect less, faders and rooms aside, the fader of that stem set anew."""
+    desks = []
+    for place in (*desk.chains, BUS):
+        for index, (effect, _) in enumerate(desk.chain(place)):
+            if effect in ("fader", "room"):
+                continue
+            chain = desk.chain(place)
+            less = desk.with_chain(place, (*chain[:index], *chain[index + 1 :]))
+            some = [each for each in unknowns_of(less, len(problem.mixture), only=("fader",)) if place in (BUS, each.place)]
+            desks.append((place, index, search(problem, less, some, iterations=1).desk))
+    return desks
+
+
+def _helps_db(problem: Problem, without: Desk, cost: float) -> float:
+    return 10.0 * math.log10((problem.cost(without) + FLOOR) / (cost + FLOOR))
+
+
+def _result(
+    problem: Problem, desk: Desk, plain: Desk, error: Mapping[Unknown, float], pruned: Mapping[str, Sequence[str]], facts: _Facts
+) -> Console:
+    """The console with its losses and confidences."""
+    target = problem.mixture[:, problem.warm_up :]
+    mixes = [problem.mix(each)[:, problem.warm_up :] for each in (desk, plain)]
+    errors_db = [10.0 * math.log10(float((mix - target).square().sum()) / float(target.square().sum()) + 1e-40) for mix in mixes]
+    losses = [_loss(problem, each) for each in (desk, plain)]
+    sureness = {
+        (unknown.place, unknown.index, unknown.setting.name): 1.0 / (1.0 + (value / UNDETERMINED) ** 2) for unknown, value in error.items()
+    }
+
+    def fitted(place: str) -> FittedChain:
+        chain = desk.chain(place)
+        unknown = tuple(f"{chain[index][0]}.{name}" for (where, index, name), sure in sureness.items() if where == place and sure < 0.5) + (
+            ("room.seed",) if any(effect == "room" for effect, _ in chain) else ()
+        )
+        return FittedChain(tuple(chain), errors_db[0], unknown, tuple(pruned.get(place, ())))
+
+    return Console(
+        chains={name: fitted(name) for name in desk.chains},
+        error_db=errors_db[0],
+        gain_and_pan_error_db=errors_db[1],
+        loss=losses[0],
+        gain_and_pan_loss=losses[1],
+        bus=fitted(BUS),
+        faders={name: chain[0][1] for name, chain in plain.chains.items()},
+        lags=facts.lags,
+        left_out=facts.left_out,
+        span=facts.span,
+        sureness=sureness,
+        value={place: 1.0 - 10.0 ** (-max(db, 0.0) / 10.0) for place, db in facts.helps_db.items()},
+    )
+
+
+def excerpt(mixture: torch.Tensor, stems: Mapping[str, torch.Tensor], sample_rate: int) -> tuple[int, int]:
+    """First and last frame of the excerpt that says most: where the stem that is heard least is heard most, and levels move."""
+    length = round(EXCERPT_S * sample_rate)
+    total = mixture.shape[-1]
+    if total <= 1.25 * length:
+        return 0, total
+    hop = sample_rate // 2
+    power = np.stack([_means(audio.square().mean(0).numpy(), hop) for audio in stems.values()])
+    share = np.log10(power / np.maximum(power.max(1, keepdims=True), 1e-30) + 1e-4)
+    width = max(round(length / hop), 1)
+    inside = np.stack([np.convolve(row, np.ones(width) / width, "valid") for row in share])
+    moving = np.stack([[row[k : k + width].std() for k in range(len(row) - width + 1)] for row in share])
+    best = int(np.argmax(inside.min(0) + inside.mean(0) + 0.5 * moving.mean(0)))
+    start = min(best * hop, total - length)
+    return start, start + length
+
+
+def _means(values: np.ndarray, hop: int) -> np.ndarray:
+    count = len(values) // hop
+    return np.asarray(values[: count * hop].reshape(count, hop).mean(1))
+
+
+def shifted(audio: torch.Tensor, lag: int) -> torch.Tensor:
+    """The audio [C, T] later by ``lag`` frames, earlier if it is negative, with silence where nothing came."""
+    if lag == 0:
+        return audio
+    moved = torch.zeros_like(audio)
+    if lag > 0:
+        moved[:, lag:] = audio[:, :-lag]
+    else:
+        moved[:, :lag] = audio[:, -lag:]
+    return moved
+
+
+def _gain_and_pan(problem: Problem) -> Desk:
+    """The best fader for each stem, by non-negative least squares."""
+    from stemwright.separation.balance.console_levels import fit_console_levels
+
+    seconds = problem.mixture.shape[-1] / problem.sample_rate
+    stems = {name: audio.numpy() for name, audio in problem.stems.items()}
+    levels = fit_console_levels(problem.mixture.numpy(), stems, problem.sample_rate, window_s=2.0 * seconds)
+    chains: dict[str, tuple[Use, ...]] = {}
+    for name in stems:
+        gain_db = float(np.nan_to_num(levels.gain_db[name][0], nan=CLOSED_DB, neginf=CLOSED_DB))
+        pan = 0.0 if levels.pan is None else float(np.nan_to_num(levels.pan[name][0]))
+        settings = fader.Settings(gain_db=min(max(gain_db, CLOSED_DB), 24.0), pan=min(max(pan, -1.0), 1.0))
+        chains[name] = (("fader", settings),)
+    return Desk(chains)
+
+
+def _with_fader(chain: Sequence[str]) -> tuple[str, ...]:
+    return tuple(chain) if "fader" in chain else (*chain, "fader")
+
+
+def _checked(mixture: Any, stems: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    target, dry = _tensor(mixture), {name: _tensor(audio) for name, audio in stems.items()}
+    if target.ndim != 2 or len(target) not in (1, 2):
+        raise ValueError(f"expected a mixture [1 or 2, T], came {list(target.shape)}")
+    if not dry:
+        raise ValueError("expected at least one dry stem, came none")
+    for name, audio in {"mixture": target, **dry}.items():
+        if not bool(torch.isfinite(audio).all()):
+            raise ValueError(f"{name!r} holds NaN or infinite samples; repair it first")
+        if audio.shape != target.shape:
+            raise ValueError(
+                f"stem {name!r} has the shape {list(audio.shape)}, the mixture {list(target.shape)}; they must be alike and aligned"
+            )
+    if not float(target.abs().max()) > 1e-5:
+        raise ValueError("expected a mixture that can be heard, came silence; no console can be read from it")
+    return target, dry
+
+
+def _mixed(
+    stems: Mapping[str, Any], sample_rate: int, chains: Mapping[str, Sequence[Use]], lags: Mapping[str, int], bus: Sequence[Use]
+) -> torch.Tensor:
+    parts = [apply_chain(shifted(_tensor(stems[name]), lags.get(name, 0)), sample_rate, chain) for name, chain in chains.items()]
+    return apply_chain(torch.stack(parts).sum(0), sample_rate, bus)
+
+
+def _tensor(audio: Any) -> torch.Tensor:
+    return torch.as_tensor(np.array(audio) if isinstance(audio, np.ndarray) else audio).detach().cpu().double()

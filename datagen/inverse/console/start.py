@@ -1,0 +1,255 @@
+"""Where the search of a console begins: alignment, faders, the response of each stem in the mixture, and its compression.
+
+    y_c(f) = Σ_s H_sc(f) x_sc(f)            the best time-invariant console, by least squares on cross-spectra in each band
+    |H_s|  -> the bands of an equaliser and a level that the fader keeps
+    y      = Σ_s f_sc g_s(t) (eq_s x_s)_c   gains of a grid of compressors, each stem against the mixture without the others
+
+Conventions
+    Audio is float64 [C, T]. A response is one for all channels of a stem, whose pan is divided out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.signal import freqz
+
+from stemwright.datagen.effects import EFFECTS, apply_chain, compressor, eq
+from stemwright.datagen.effects import fader as fader_effect
+from stemwright.datagen.effects.dsp.biquads import response
+from stemwright.datagen.effects.settings import Range, fields
+from stemwright.datagen.inverse.console.search import BUS, Desk, Problem, Use, Vector, search, unknowns_of
+from stemwright.datagen.inverse.known_dry.eq import fit_response
+from stemwright.datagen.inverse.known_dry.response import Response
+
+WINDOW = 16_384
+BANDS = 200
+LATEST_S, LEAST_LAG = 1.0, 8
+QUIET = 1e-3  # of a stem's power within a third of an octave: below, the stem holds nothing
+BLUR_DB = 0.5  # what a response is taken to be wrong at best
+ROUNDS = 2  # of the search for bands
+
+
+def responses(problem: Problem, sources_of: Mapping[str, torch.Tensor]) -> dict[str, Response]:
+    """The response in the mixture of each of several sources [C, T] (stems, dry or as a desk renders them), found all at once."""
+    size = min(WINDOW, problem.mixture.shape[-1])
+    window = torch.hann_window(size, dtype=torch.float64)
+
+    def spectra(audio: torch.Tensor) -> np.ndarray:
+        white = torch.from_numpy(problem.white(audio))
+        # No window reaches over an edge, where the cut would fill every frequency.
+        return np.asarray(torch.stft(white, size, size // 4, window=window, center=False, return_complex=True).numpy())  # [C, F, K]
+
+    target, sources = spectra(problem.mixture), np.stack([spectra(audio) for audio in sources_of.values()])
+    edges = np.unique(np.round(np.geomspace(20.0, 0.49 * problem.sample_rate, BANDS) * size / problem.sample_rate).astype(int))
+    starts = list(itertools.pairwise(edges))
+    hz = np.array([(start + stop - 1) / 2.0 * problem.sample_rate / size for start, stop in starts])
+    floors = _floors(problem, sources, starts, hz)
+    gains, errors = [], []
+    for (start, stop), floor in zip(starts, floors, strict=True):
+        found = [
+            _band(target[c, start:stop].ravel(), sources[:, c, start:stop].reshape(len(sources), -1), floor) for c in range(len(target))
+        ]
+        gains.append([gain for gain, _ in found])
+        errors.append([error for _, error in found])
+    table, error = np.array(gains), np.array(errors)  # [B, C, S]
+    result = {}
+    for index, name in enumerate(sources_of):
+        gain, sigma = table[:, :, index], error[:, :, index]
+        pan = _pan_factors(gain, sigma)
+        weight = (pan / sigma) ** 2
+        level = (np.abs(gain) * pan / sigma**2).sum(1) / np.maximum(weight.sum(1), 1e-300)
+        error_db = 8.7 / np.sqrt(np.maximum(weight.sum(1), 1e-300)) / np.maximum(level, 1e-9)
+        result[name] = Response(hz, level.astype(complex), 1.0 / np.hypot(error_db, BLUR_DB) * BLUR_DB, error_db)
+    return result
+
+
+def _floors(problem: Problem, sources: np.ndarray, bands: Sequence[tuple[int, int]], hz: Vector) -> Vector:
+    """The whitened power [B, S] below which a stem holds nothing in a band."""
+    whitening = np.abs(freqz(problem.taps, worN=hz, fs=problem.sample_rate)[1]) ** 2
+    power = np.stack([(np.abs(sources[:, :, start:stop]) ** 2).mean((1, 2, 3)) for start, stop in bands]) / whitening[:, None]
+    near = np.abs(np.log2(hz[:, None] / hz[None])) < 1.0 / 3.0
+    return np.asarray(QUIET * np.where(near[..., None], power[None], 0.0).max(1) * whitening[:, None])
+
+
+def _band(target: np.ndarray, sources: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gains [S] of the sources [S, N] in the target [N], and their standard errors."""
+    gram = sources.conj() @ sources.T
+    power = np.diag(gram).real
+    ridge = gram + np.diag(1e-6 * power + 1e-9 * power.max() + 1e-300)
+    inverse = np.linalg.inv(ridge)
+    gain = inverse @ (sources.conj() @ target)
+    left = float((np.abs(target - gain @ sources) ** 2).sum()) / max(len(target) / 3.0, 1.0)  # windows overlap: fewer are independent
+    variance = np.diag(inverse).real * (left + 1e-12 * float((np.abs(target) ** 2).sum()))
+    # Where a stem holds nothing, what the compressors of the others spread there would be taken for it.
+    quiet = power / sources.shape[1] < floors
+    return np.where(quiet, 1e-6, gain), np.where(quiet, 1.0, np.sqrt(np.maximum(variance, 1e-300)))
+
+
+def _pan_factors(gain: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """How the channels share a stem: [C], mean square 1, from its gains and errors [B, C] in all bands."""
+    weight = 1.0 / (sigma**2).sum(1)
+    power = (np.abs(gain) ** 2 * weight[:, None] / np.maximum((np.abs(gain) ** 2).sum(1), 1e-300)[:, None]).sum(0)
+    return np.sqrt(power / max(float(power.mean()), 1e-300))
+
+
+def bands(measured: Response, sample_rate: int, *, near: Any = None) -> tuple[eq.Settings, float]:
+    """Six bands of a shape nearest to a response, and the level in dB that is left to a fader."""
+    settings = fit_response(measured, sample_rate, near=near, rounds=ROUNDS, level_free=True)
+    level_db = 20.0 * np.log10(np.abs(measured.gain) + 1e-9) - bands_db(settings, measured.hz, sample_rate)
+    return settings, float(np.average(level_db, weights=1.0 / (measured.error_db**2 + BLUR_DB**2)))
+
+
+def bands_db(settings: eq.Settings, hz: Vector, sample_rate: int) -> Vector:
+    """The response of an equaliser in dB at frequencies in Hz."""
+    return np.asarray(20.0 * np.log10(np.abs(response(eq.sections(settings, sample_rate), hz, sample_rate)) + 1e-9))
+
+
+GRID = {
+    "ratio": (1.6, 4.0),
+    "detector_attack_ms": (1.5, 12.0),
+    "attack_ms": (3.0, 25.0),
+    "release_ms": (30.0, 150.0),
+}
+
+
+def compression(problem: Problem, desk: Desk, name: str, index: int) -> tuple[Use, ...]:
+    """The chain of a stem with the compressor of a grid that, with a fader, comes nearest to the mixture without the other stems."""
+    chain = list(desk.chains[name])
+    others = [problem.wet(other, uses) for other, uses in desk.chains.items() if other != name]
+    rest = problem.goal - (problem.white(torch.stack(others).sum(0)) if others else 0.0)
+    source = apply_chain(problem.stems[name], problem.sample_rate, chain[:index])
+    level_db = 20.0 * np.log10(np.abs(source.numpy()).max(0) + 1e-9)
+    thresholds = np.unique(np.clip(np.quantile(level_db[level_db > level_db.max() - 60.0], (0.1, 0.4, 0.7, 0.9)), -79.0, -1.0))
+    best: tuple[float, Any] | None = None
+    for threshold_db, *values in itertools.product(thresholds, *GRID.values()):
+        settings = dict(zip(GRID, values, strict=True), threshold_db=float(threshold_db))
+        settings["detector_release_ms"] = settings["detector_attack_ms"]
+        use = ("compressor", compressor.Settings(**settings))
+        wet = problem.white(apply_chain(source, problem.sample_rate, [use]))
+        factor = (wet * rest).sum(-1) / np.maximum((wet**2).sum(-1), 1e-300)
+        miss = float(((factor[:, None] * wet - rest) ** 2).sum())
+        if best is None or miss < best[0]:
+            best = (miss, (use, np.maximum(factor, 1e-4)))
+    assert best is not None
+    use, factor = best[1]
+    chain[index] = use
+    for place, (effect, _) in enumerate(chain):
+        if effect == "fader":
+            chain[place] = fader(factor)
+    return tuple(chain)
+
+
+def fader(factor: np.ndarray) -> Use:
+    """The fader whose factors for the channels are these, [C]."""
+    gain_db = min(max(10.0 * math.log10(float((factor**2).mean())), -48.0), 24.0)
+    pan = 4.0 / math.pi * math.atan2(factor[1], factor[0]) - 1.0 if len(factor) == 2 else 0.0
+    return "fader", fader_effect.Settings(gain_db=gain_db, pan=min(max(pan, -1.0), 1.0))
+
+
+def desk(problem: Problem, short: Problem, faders: Desk, names: Mapping[str, Sequence[str]]) -> Desk:
+    """A start for every stem's chain of named effects, the stems' gains and pans known; compressors are tried on the short problem."""
+    measured = responses(problem, problem.stems)
+    start = Desk({})
+    for name, chain in names.items():
+        uses: list[Use] = []
+        for effect in chain:
+            if effect == "fader":
+                uses.append(faders.chains[name][0])
+            elif effect == "eq" and "eq" not in [use[0] for use in uses]:
+                settings, level_db = bands(measured[name], problem.sample_rate)
+                uses.append((effect, settings))
+            else:
+                uses.append((effect, EFFECTS[effect].Settings()))
+        start = start.with_chain(name, uses)
+        if "eq" in chain:
+            start = start.with_chain(name, _with_gain(uses, level_db))
+    start = search(short, start, unknowns_of(start, len(problem.mixture), only=("fader",)), iterations=3).desk
+    for name, chain in names.items():
+        for index, effect in enumerate(chain):
+            if effect == "compressor":
+                start = start.with_chain(name, compression(short, start, name, index))
+            elif effect not in ("eq", "fader", "room"):
+                start = start.with_chain(name, _other(problem, start, name, index))
+    return start
+
+
+def _with_gain(uses: Sequence[Use], gain_db: float) -> list[Use]:
+    """The chain with its fader at a gain."""
+    return [
+        (effect, settings.model_copy(update={"gain_db": min(max(gain_db, -48.0), 24.0)}) if effect == "fader" else settings)
+        for effect, settings in uses
+    ]
+
+
+def with_level(uses: Sequence[Use], index: int, level_db: float) -> tuple[Use, ...]:
+    """The chain sounding the same though its effect at ``index`` gives ``level_db`` less: thresholds behind it fall, the fader rises."""
+    moved = []
+    for place, (effect, settings) in enumerate(uses):
+        values: dict[str, float] = {}
+        if place > index and effect == "compressor":
+            values["threshold_db"] = min(max(settings.threshold_db - level_db, -80.0), 0.0)  # type: ignore[attr-defined]
+        if effect == "fader":
+            values["gain_db"] = min(max(settings.gain_db + level_db, -48.0), 24.0)  # type: ignore[attr-defined]
+        moved.append((effect, settings.model_copy(update=values)))
+    return tuple(moved)
+
+
+def with_bus(problem: Problem, desk: Desk, names: Sequence[str]) -> Desk:
+    """The desk with a mix bus: gentle starts, and the ceiling of a limiter or clipper where the mixture's peak is."""
+    peak_db = 20.0 * math.log10(float(problem.mixture.abs().max()))
+    total = problem.mix(desk)
+    level_db = float(np.quantile(20.0 * np.log10(np.abs(total.numpy()).max(0) + 1e-9), 0.6))
+    uses: list[Use] = []
+    for effect in names:
+        settings = EFFECTS[effect].Settings()
+        if effect == "compressor":
+            settings = compressor.Settings(threshold_db=min(max(level_db, -79.0), -1.0), ratio=1.5)
+        elif effect in ("limiter", "clip"):
+            settings = settings.model_copy(update={"ceiling_db": min(max(peak_db, -48.0), 0.0)})
+        elif effect != "eq":
+            settings = _usual(effect)
+        uses.append((effect, settings))
+    return desk.with_chain(BUS, uses)
+
+
+def _other(problem: Problem, desk: Desk, name: str, index: int) -> tuple[Use, ...]:
+    """The chain of a stem with one more effect begun: by its own fit against the mixture without the other stems, else in the middle."""
+    chain = list(desk.chains[name])
+    effect: Any = EFFECTS[chain[index][0]]
+    others = [problem.wet(other, uses) for other, uses in desk.chains.items() if other != name]
+    rest = problem.mixture - (torch.stack(others).sum(0) if others else 0.0)
+    try:
+        settings = effect.fit(rest, problem.wet(name, chain), problem.sample_rate)
+    except (ValueError, AttributeError):
+        settings = _usual(chain[index][0])
+    chain[index] = (chain[index][0], settings)
+    return tuple(chain)
+
+
+def _usual(name: str) -> Any:
+    """An effect in the middle of what is typical of it."""
+    values = {}
+    for each in fields(EFFECTS[name].Settings).values():
+        typical = EFFECTS[name].TYPICAL.get(each.name)
+        if isinstance(each, Range) and isinstance(typical, tuple):
+            values[each.name] = each.from_unit(0.5 * sum(each.to_unit(float(value)) for value in typical))
+    return EFFECTS[name].Settings(**values)
+
+
+def lag(mixture: torch.Tensor, stem: torch.Tensor, sample_rate: int) -> int:
+    """Frames by which a stem is late in the mixture, within a second; 0 where none stands out, or it is less than a filter may make."""
+    size = next_fast_len(2 * stem.shape[-1], real=True)
+    cross = rfft(mixture.sum(0).numpy(), size) * np.conj(rfft(stem.sum(0).numpy(), size))
+    correlation = np.abs(irfft(cross / np.maximum(np.abs(cross), 1e-4 * np.abs(cross).max()), size))
+    latest = min(round(LATEST_S * sample_rate), stem.shape[-1] - 1)
+    near = np.concatenate([correlation[-latest:], correlation[: latest + 1]])
+    found = int(np.argmax(near)) - latest
+    nearby = near[max(latest - LEAST_LAG, 0) : latest + LEAST_LAG + 1].max()
+    return 0 if abs(found) <= LEAST_LAG or near.max() < max(2.0 * nearby, 8.0 * float(np.median(near))) else found

@@ -1,0 +1,92 @@
+"""All settings of a chain together, by least squares on the waveform.
+
+Conventions
+    Audio is a torch tensor, float64 [C, T]. The residual is whitened by the spectrum of wet, so that treble counts like bass.
+    A gain that two effects share (make-up and fader) is left to the fader. Whole numbers, delays and other steps keep their start.
+
+References
+    ``stemwright.datagen.inverse.solver`` for the search.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.signal import lfilter
+
+from stemwright.datagen.effects import apply_chain
+from stemwright.datagen.effects.settings import Range, fields
+from stemwright.datagen.inverse.known_dry.chain_start import Use
+
+if TYPE_CHECKING:
+    import torch
+
+    from stemwright.datagen.inverse.solver import Vector
+
+# Settings that move the audio in steps, so that a small change of them says nothing.
+STEPPED = {("delay", "delay_ms"), ("room", "pre_delay_ms"), ("limiter", "lookahead_ms")}
+
+
+def refined(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], iterations: int) -> tuple[list[Use], dict[str, float]]:
+    """All settings of a chain together, by least squares on the whitened waveform; and the standard error of each in parts of its range."""
+    from stemwright.datagen.inverse.solver import refine
+
+    unknown = unknowns(uses, dry.shape[0])
+    if not unknown:
+        return uses, {}
+    taps = whitener(wet)
+    goal = lfilter(taps, [1.0], wet.numpy())
+
+    def residual(unit: Vector) -> Vector:
+        return np.asarray(lfilter(taps, [1.0], apply_chain(dry, sample_rate, moved(uses, unknown, unit)).numpy()) - goal).ravel()
+
+    found = refine(residual, units(uses, unknown), iterations=iterations)
+    names = [f"{uses[index][0]}.{field.name}" for index, field in unknown]
+    return moved(uses, unknown, found.unit), dict(zip(names, found.error.tolist(), strict=True))
+
+
+def moved(uses: Sequence[Use], unknown: Sequence[tuple[int, Range]], unit: Vector) -> list[Use]:
+    """The chain with its unknown settings at a point of the unit box."""
+    changes: dict[int, dict[str, float]] = {}
+    for (index, field), value in zip(unknown, unit, strict=True):
+        changes.setdefault(index, {})[field.name] = field.from_unit(float(value))
+    return [(name, settings.model_copy(update=changes.get(index, {}))) for index, (name, settings) in enumerate(uses)]
+
+
+def units(uses: Sequence[Use], unknown: Sequence[tuple[int, Range]]) -> Vector:
+    """Where in the unit box the unknown settings of a chain lie."""
+    return np.array([min(max(field.to_unit(getattr(uses[index][1], field.name)), 0.0), 1.0) for index, field in unknown])
+
+
+def unknowns(uses: Sequence[Use], channels: int) -> list[tuple[int, Range]]:
+    """The settings that can be sought, each with the place of its effect in the chain."""
+    has_fader = any(name == "fader" for name, _ in uses)
+    unknown = []
+    for index, (name, settings) in enumerate(uses):
+        for field in fields(type(settings)).values():
+            if not isinstance(field, Range) or field.scale == "integer" or (name, field.name) in STEPPED:
+                continue
+            shared = (name, field.name) == ("compressor", "makeup_db") and has_fader
+            flat = (name, field.name) == ("fader", "pan") and channels != 2
+            if not (shared or flat) and getattr(settings, field.name) != field.off:
+                unknown.append((index, field))
+    return unknown
+
+
+def residual_db(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use]) -> float:
+    """What a chain leaves of wet, against wet."""
+    return _level_db(apply_chain(dry, sample_rate, uses) - wet, wet)
+
+
+def _level_db(error: torch.Tensor, reference: torch.Tensor) -> float:
+    return 10.0 * math.log10(float(error.square().sum()) / max(float(reference.square().sum()), 1e-30) + 1e-40)
+
+
+def whitener(signal: torch.Tensor) -> np.ndarray:
+    """A short linear predictor of the signal: its residual has a flat spectrum."""
+    from stemwright.datagen.inverse.known_dry.response import predictor
+
+    return predictor(signal, order=12, floor_db=-60.0)

@@ -1,0 +1,106 @@
+"""The settings of a chain in which an equaliser and a compressor or fader share a level.
+
+A level that all bands of an equaliser share, the threshold of a compressor behind it and the gain after both sound alike when they move
+together. Six bands cannot give an exactly flat gain, but eighteen numbers imitate one within hundredths of a dB: a search ends in one of
+many valleys that leave -50 to -80 dB, each with another level. Only the bands that were there leave nothing. The response itself, up to
+that level, and all other settings are the same in every valley, and known far more precisely once the response needs no bands
+(``stemwright.datagen.inverse.known_dry.free_equaliser``). So bands are sought in the frequency domain from many starts, whatever their
+level, the best are refined on the waveform, and the response is measured again from there.
+
+Conventions
+    Audio is a torch tensor, float64 [C, T]. Of settings that sound alike to the last bit, bands within their typical ranges are preferred:
+    a high shelf at the lowest frequency is an exact gain, too, and nothing in the audio says that it was not used as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stemwright.datagen.effects import apply_chain
+from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db
+from stemwright.datagen.inverse.known_dry.chain_start import LEVELS, Use, undone, with_one_gain
+
+if TYPE_CHECKING:
+    import torch
+
+    from stemwright.datagen.inverse.known_dry.free_equaliser import Freed
+
+TURNS = 4
+TRIED = 2  # candidates that are refined on the waveform in each turn
+FOUND_DB = -120.0  # no imitation leaves as little; one of -112 dB was 0.1 dB off
+DOUBTFUL = 1e-7  # squared residual of a free response that the compressor beside it may have caused
+LEAST_GAIN_DB = 1.0  # of a turn: with less, bands leave what no bands could explain; and of bands that are not typical against others
+
+
+def shares_level(names: Sequence[str]) -> bool:
+    """Whether one equaliser and another gain are in a chain, so that they may share a level that can be told.
+
+    Beside a room, whose noise is unknown, far more is left than tells one valley from another.
+    """
+    return list(names).count("eq") == 1 and any(name in LEVELS for name in names) and "room" not in names
+
+
+def with_level(
+    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use], errors: dict[str, float]
+) -> tuple[list[Use], dict[str, float]]:
+    """The chain, whose rest is nearly known, with its equaliser in the right valley; as it was, with its ``errors``, where none is better.
+
+    Returns the standard error of each setting, too.
+    """
+    from stemwright.datagen.inverse.known_dry.eq import search, settings_at
+    from stemwright.datagen.inverse.known_dry.free_equaliser import FreedBands, freed, with_bands
+
+    best, best_db = list(uses), residual_db(wet, dry, sample_rate, uses)
+    if best_db < FOUND_DB:
+        return best, errors
+    rng = np.random.default_rng(0)
+    for turn in range(TURNS):
+        before_db, typical = best_db, turn % 2 == 0
+        free = freed(wet, dry, sample_rate, best)
+        if turn == 0 and free.cost > DOUBTFUL:
+            free = min((free, *other_compressors(wet, dry, sample_rate, free)), key=lambda one: one.cost)
+        points, _ = search(FreedBands(free, sample_rate, typical=typical), rng, near=free.uses[free.place][1])  # type: ignore[arg-type]
+        for point in points[:TRIED]:
+            trial = with_bands(free, settings_at(point, sample_rate), sample_rate, dry.shape[0])
+            trial, unsure = refined(wet, dry, sample_rate, trial, 8)
+            trial_db = residual_db(wet, dry, sample_rate, trial)
+            if trial_db < best_db - (0.0 if typical else LEAST_GAIN_DB):
+                best, best_db, errors = trial, trial_db, unsure
+            if best_db < FOUND_DB:
+                return best, errors
+        if turn and before_db - best_db < LEAST_GAIN_DB:
+            break
+    return best, errors
+
+
+def other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, free: Freed) -> Iterator[Freed]:
+    """The chain with its compressor sought anew beside the free response, for each kind of detector.
+
+    A detector of the wrong kind can do almost as well: what the right one hears must be known better than bands in a wrong valley tell.
+    """
+    from stemwright.datagen.inverse.known_dry.compressor import DETECTORS, Effort, fit_compression
+    from stemwright.datagen.inverse.known_dry.free_equaliser import filtered, freed
+
+    at = [index for index, (name, _) in enumerate(free.uses) if name == "compressor"]
+    if len(at) != 1:
+        return
+    inputs = [dry]
+    for place, use in enumerate(free.uses):
+        heard = inputs[-1]
+        inputs.append(filtered(free, heard, sample_rate) if place == free.place else apply_chain(heard, sample_rate, [use]))
+    given = wet
+    for place in range(len(free.uses) - 1, at[0], -1):
+        if place == free.place:
+            given = filtered(free, given, sample_rate, undo=True)
+        else:
+            given = undone(given, sample_rate, [free.uses[place]], [inputs[place]], 0)
+    for detector in DETECTORS:
+        try:
+            found = fit_compression(given, inputs[at[0]], sample_rate, Effort(3, 12, detectors=(detector,)))
+        except ValueError:  # its gain never moves
+            return
+        uses: list[Use] = [*free.uses[: at[0]], ("compressor", found.settings), *free.uses[at[0] + 1 :]]
+        yield freed(wet, dry, sample_rate, with_one_gain(uses))

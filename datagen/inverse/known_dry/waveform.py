@@ -1,0 +1,60 @@
+"""Fitting any effect's settings to a waveform: the start comes from the effect, the end from least squares through its ``apply``.
+
+Conventions
+    wet and dry are [C, T], float64, aligned. A name belongs to a numeric setting; the others stay as the start has them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+import numpy as np
+import torch
+
+from stemwright.datagen.effects.settings import EffectSettings, Range, fields
+from stemwright.datagen.inverse.solver import Vector, refine
+
+S = TypeVar("S", bound=EffectSettings)
+
+EXCERPT_S = 10.0
+UNDETERMINED = 0.05  # standard error of a setting, as a part of its whole range
+
+
+@dataclass(frozen=True)
+class Fit(Generic[S]):
+    """Settings, the residual against wet in dB, and the names of settings that the audio does not determine."""
+
+    settings: S
+    error_db: float
+    undetermined: tuple[str, ...]
+
+
+def fit_waveform(
+    apply: Callable[[torch.Tensor, int, Any], torch.Tensor],
+    wet: torch.Tensor,
+    dry: torch.Tensor,
+    sample_rate: int,
+    start: S,
+    names: Sequence[str],
+    *,
+    iterations: int = 30,
+) -> Fit[S]:
+    """Refines the named settings so that ``apply`` turns dry into wet, on the first ten seconds."""
+    wet, dry = (audio[:, : round(EXCERPT_S * sample_rate)] for audio in (wet, dry))
+    ranges = [cast("Range", fields(type(start))[name]) for name in names]
+    target = wet.numpy().ravel()
+
+    def settings(unit: Vector) -> S:
+        return start.model_copy(update={field.name: field.from_unit(float(value)) for field, value in zip(ranges, unit, strict=True)})
+
+    def residual(unit: Vector) -> Vector:
+        return np.asarray(apply(dry, sample_rate, settings(unit)).numpy().ravel() - target)
+
+    first = np.array([field.to_unit(min(max(getattr(start, field.name), field.low), field.high)) for field in ranges])
+    found = refine(residual, first, iterations=iterations)
+    undetermined = tuple(name for name, error in zip(names, found.error, strict=True) if error > UNDETERMINED)
+    error_db = 10.0 * math.log10(2.0 * found.cost / max(float(target @ target), 1e-30) + 1e-40)
+    return Fit(settings(found.unit), error_db, undetermined)

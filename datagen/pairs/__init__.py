@@ -1,0 +1,1 @@
+"""Pairs: recipes, their plan, and rendering."""

@@ -1,0 +1,159 @@
+"""Drawing an effect's settings for a row: within the ranges of a configuration, and within what the sample rate can hold.
+
+Conventions
+    Settings are drawn uniformly on each setting's own scale, or on one that is given (``ratio = [1.5, 6.0, "linear"]``), within the
+    effect's ``TYPICAL`` ranges or those that are given. A range may end at infinity where the setting may (``ratio = [2.0, inf]``).
+    What cannot matter is not drawn but left neutral: the link of one channel or of two equal ones, the width of a reverberation and the
+    pan of one channel. Nor is a width for a stem whose channels are equal.
+    A setting may also follow from another: ``mix = "1 - feedback"``, ``dry = "2 - 2 wet"``.
+    Frequencies stay below HIGHEST_SHARE of the sample rate; a range that was asked for and lies beyond is refused by name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.effects.settings import EffectSettings, Scale, drawer, fields
+from stemwright.datagen.effects.settings import Range as Bounds
+from stemwright.manifests.records import EffectUse, Refused, finite
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=True)]  # strict, or true and false would be 1 and 0; a ratio may be infinite
+Range = (  # one value, from .. to, from .. to on a scale, or some of the options
+    Number | bool | str | tuple[Number, Number] | tuple[Number, Number, Scale] | tuple[bool | str, ...]
+)
+
+
+def _with_numbers(value: Any) -> Any:
+    """Infinity as the number that it is, wherever a configuration that went through JSON has it as text."""
+    if isinstance(value, dict):
+        return {name: _with_numbers(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_with_numbers(item) for item in value)
+    return float(value) if isinstance(value, str) and value in ("inf", "-inf") else value
+
+
+def _as_json(value: Any) -> Any:
+    """Ranges as plain JSON, infinity as text."""
+    if isinstance(value, dict):
+        return {name: _as_json(item) for name, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, tuple) else finite(value)
+
+
+Ranges = Annotated[  # effect -> setting -> range
+    dict[str, dict[str, Range]], BeforeValidator(_with_numbers), PlainSerializer(_as_json, when_used="json")
+]
+Channels = Literal["one", "equal", "different"]  # what is known of the sound that an effect is drawn for
+Role = Literal["kept", "removed", "added"]
+CANNOT_MATTER: dict[Channels, dict[str, dict[str, Any]]] = {  # and what such a setting is left at
+    "one": {"compressor": {"linked": True}, "limiter": {"linked": True}, "fader": {"pan": 0.0}},
+    "equal": {"compressor": {"linked": True}, "limiter": {"linked": True}},
+    "different": {},
+}
+OF_ONE_CHANNEL: dict[str, dict[str, Any]] = {"reverb": {"width": 1.0}}  # there but a second factor of the tail: drawn if it is asked for
+NEEDS_DIFFERENCE = ("width",)  # effects that do nothing where the channels are equal
+NUMBER = r"(\d+(?:\.\d+)?)"
+REST = re.compile(rf"{NUMBER} - (?:{NUMBER} )?([a-z]\w*)")  # a whole, how often the other is taken from it (once), the other
+HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, since an effect refuses one beyond half of it
+
+
+def draw_use(
+    effect: str, wanted: Mapping[str, Range], sample_rate: int, rng: np.random.Generator, *, role: Role | None = None
+) -> EffectUse:
+    """An effect with settings drawn in the ranges that are wanted of it. Raises Refused where the rate cannot hold one."""
+    values = _drawer(effect, tuple(wanted.items()), sample_rate)(rng)
+    # Every value lies in its range by construction: validation would cost as much as the drawing.
+    return EffectUse.model_construct(effect=effect, settings=values, role=role)
+
+
+def that_matter(effect: str, wanted: Mapping[str, Range], channels: Channels) -> Mapping[str, Range]:
+    """The ranges with what cannot matter at its neutral value; a value that was given for it, no range, stays where the effect takes it."""
+    still = CANNOT_MATTER[channels].get(effect)
+    if channels == "one" and effect in OF_ONE_CHANNEL:
+        return {**OF_ONE_CHANNEL[effect], **wanted}
+    if not still:
+        return wanted
+    kept = {name: value for name, value in still.items() if name == "pan" or isinstance(wanted.get(name, ()), tuple)}
+    return {**wanted, **kept}
+
+
+@lru_cache(maxsize=1024)
+def _drawer(effect: str, asked: tuple[tuple[str, Range], ...], sample_rate: int) -> Callable[[np.random.Generator], dict[str, Any]]:
+    settings_type, wanted = EFFECTS[effect].Settings, dict(asked)
+    ranges: dict[str, Range] = {**EFFECTS[effect].TYPICAL, **wanted}
+    limit = HIGHEST_SHARE * sample_rate
+    for name, field in fields(settings_type).items():
+        if not name.endswith("_hz") or not isinstance(field, Bounds) or field.low >= limit:
+            continue
+        low, high = _ends(ranges.get(name, (field.low, field.high)))
+        if high <= limit:
+            continue
+        if name in wanted:
+            raise Refused(f"{effect}.{name} up to {high:g} Hz cannot be held at {sample_rate} Hz; expected at most {limit:g} Hz")
+        ranges[name] = (min(low, limit), limit)
+        if low >= limit and (gain := name.replace("_hz", "_gain_db")) in fields(settings_type):
+            ranges[gain] = 0.0  # the whole band lies beyond what the rate can hold: it does nothing
+    return _in_order(_with_rests(settings_type, ranges), settings_type)
+
+
+def _in_order(draw: Callable[[np.random.Generator], dict[str, Any]], settings_type: type[EffectSettings]) -> Callable[..., dict[str, Any]]:
+    """The drawn values as a row has them: in the order of their names, infinity as text."""
+    names = sorted(fields(settings_type))
+    unbounded = {name for name, field in fields(settings_type).items() if isinstance(field, Bounds) and _may_be_infinite(field)}
+
+    def drawn(rng: np.random.Generator) -> dict[str, Any]:
+        values = draw(rng)
+        return {name: finite(values[name]) if name in unbounded else values[name] for name in names}
+
+    return drawn
+
+
+def _may_be_infinite(field: Bounds) -> bool:
+    return math.isinf(field.high) or (field.off is not None and math.isinf(field.off))
+
+
+def draw_settings(settings_type: type[EffectSettings], rng: np.random.Generator, ranges: Mapping[str, Any]) -> dict[str, Any]:
+    """Draws settings; one whose range reads "1 - OTHER" or "2 - 2 OTHER" is what the other leaves of that."""
+    return _with_rests(settings_type, ranges)(rng)
+
+
+def _with_rests(settings_type: type[EffectSettings], ranges: Mapping[str, Any]) -> Callable[[np.random.Generator], dict[str, Any]]:
+    rests = {name: found for name, wanted in ranges.items() if isinstance(wanted, str) and (found := REST.fullmatch(wanted))}
+    draw = drawer(settings_type, {name: wanted for name, wanted in ranges.items() if name not in rests})
+    for name, rest in rests.items():
+        _check_rest(settings_type, ranges, name, rest)
+
+    def drawn(rng: np.random.Generator) -> dict[str, Any]:
+        values: dict[str, Any] = draw(rng)
+        for name, rest in rests.items():
+            values[name] = _left(rest, float(values[rest[3]]))
+        return values
+
+    return drawn
+
+
+def _check_rest(settings_type: type[EffectSettings], ranges: Mapping[str, Range], name: str, rest: re.Match[str]) -> None:
+    """Raises ValueError where a setting cannot follow from another, whichever value that takes."""
+    known = fields(settings_type)
+    field, other, wanted = known.get(name), known.get(rest[3]), ranges.get(rest[3])
+    if not isinstance(field, Bounds) or not isinstance(other, Bounds) or isinstance(wanted, str):
+        raise ValueError(f"{name} = {rest[0]!r} needs two settings that are numbers; the settings are {', '.join(known)}")
+    for end in _ends((other.low, other.high) if wanted is None else wanted):
+        if not field.low <= (value := _left(rest, end)) <= field.high:
+            raise ValueError(f"{name} = {rest[0]!r} is {value:g} where {rest[3]} is {end:g}; expected {field.low:g} to {field.high:g}")
+
+
+def _left(rest: re.Match[str], taken: float) -> float:
+    return float(rest[1]) - float(rest[2] or 1.0) * taken
+
+
+def _ends(wanted: Range) -> tuple[float, float]:
+    """From and to of a range of numbers; of a single value, twice the value."""
+    return (float(wanted[0]), float(wanted[1])) if isinstance(wanted, tuple) else (float(wanted), float(wanted))

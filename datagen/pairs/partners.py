@@ -1,0 +1,84 @@
+"""The tracks of one split as partners of one another: which of them match in tempo and key, and a draw among them.
+
+Conventions
+    Tempos match when the faster is at most so much faster than the slower; half and double tempo do not match. Keys match when their pitch
+    sets are at most so many semitones apart, on the circle of twelve; a minor key has the pitch set of its relative major, so A minor
+    and C major are no semitone apart.
+    Tracks without a tempo or without a key match nothing. Masks are bool [N] over the tracks in the order of their ids.
+    A draw gives every track a score by a hash of its id and a random number, and takes the highest: whoever joins the corpus changes only
+    the draws that it wins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from stemwright.separation.tempo import pitch_set
+
+if TYPE_CHECKING:
+    from stemwright.datagen.pairs.recipes.base import Material
+    from stemwright.manifests.records import TrackEstimate
+
+HELD_ROWS = 4096  # how many masks are kept before they are made anew: each has a byte for every track
+
+
+class Others:
+    """The tracks of one split that have a tempo and a key."""
+
+    def __init__(self, materials: Sequence[Material]) -> None:
+        usable = (material for material in materials if material.tempo and material.tempo.tempo_bpm and material.tempo.key)
+        self.materials = sorted(usable, key=lambda material: material.track.id)
+        self._number = {material.track.id: number for number, material in enumerate(self.materials)}
+        tempos = [cast("TrackEstimate", material.tempo) for material in self.materials]
+        self._log_tempo = np.log([cast("float", tempo.tempo_bpm) for tempo in tempos])
+        self._pitch_set = np.array([pitch_set(cast("str", tempo.key)) for tempo in tempos], dtype=np.int64)
+        self._hashed_id = np.array([int(material.track.id, 16) for material in self.materials], dtype=np.uint64)
+        self._masks: dict[Any, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self.materials)
+
+    def matching(self, track_id: str, tempo_share: float, semitones: int) -> np.ndarray:
+        """The tracks that match the given one in tempo and key, itself left out."""
+        key = (track_id, tempo_share, semitones)
+        if key not in self._masks:
+            if len(self._masks) >= HELD_ROWS:
+                self._masks.clear()
+            self._masks[key] = self._match(self._number[track_id], tempo_share, semitones)
+        return self._masks[key]
+
+    def _match(self, number: int, tempo_share: float, semitones: int) -> np.ndarray:
+        apart = np.abs(self._pitch_set - self._pitch_set[number])
+        found = np.abs(self._log_tempo - self._log_tempo[number]) <= math.log1p(tempo_share) + 1e-12
+        found &= np.minimum(apart, 12 - apart) <= semitones
+        found[number] = False
+        return np.asarray(found)
+
+    def holding(self, name: str) -> np.ndarray:
+        """The tracks whose stem of that name sounds at a beat."""
+        if name not in self._masks:
+            self._masks[name] = np.array([name in material.on_beat for material in self.materials], dtype=bool)
+        return self._masks[name]
+
+    def only(self, track_ids: Sequence[str]) -> np.ndarray:
+        """The tracks of the given ids."""
+        mask = np.zeros(len(self), dtype=bool)
+        mask[[self._number[track_id] for track_id in track_ids]] = True
+        return mask
+
+    def draw(self, mask: np.ndarray, rng: np.random.Generator) -> Material:
+        """One of the tracks of a mask that is not empty."""
+        numbers = np.flatnonzero(mask)
+        return self.materials[numbers[_scores(self._hashed_id[numbers], int(rng.integers(2**63))).argmax()]]
+
+
+def _scores(values: np.ndarray, salt: int) -> np.ndarray:
+    """A hash of each value and the salt: the finaliser of splitmix64 (Steele, Lea, Flood 2014), which mixes all bits."""
+    mixed = values ^ np.uint64(salt)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))

@@ -1,0 +1,258 @@
+"""Planning: everything that is random about a corpus, drawn and written down before any audio is touched.
+
+Conventions
+    The random generator of a pair is keyed by (seed, track id, kind, number), so neither the order of the tracks, nor the number of
+    workers, nor a resume changes a pair. Nor does an added song, but where a recipe takes stems of other songs: there it may be drawn.
+    A pair takes sources of the tracks of one split only.
+    What a track cannot give becomes a ``Rejected`` row with the reason, once for each kind; what no track can give is a note besides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast, get_args
+
+import numpy as np
+
+from stemwright.datagen.pairs.partners import Others
+from stemwright.datagen.pairs.recipes import RECIPES
+from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig
+from stemwright.datagen.run.config import Config, PairsBase
+from stemwright.manifests.records import (
+    Estimate,
+    Normalisation,
+    Pair,
+    Refused,
+    Rejected,
+    Split,
+    Stem,
+    Track,
+    TrackEstimate,
+    canonical_json,
+    seal,
+)
+from stemwright.manifests.wording import below, counted
+
+STAGE = "plan"
+SHORTER = "shorter than one excerpt"
+
+
+def generator(seed: int, track_id: str, kind: str, number: int, attempt: int = 0) -> np.random.Generator:
+    """The random generator of one pair; ``attempt`` counts how often it was drawn again."""
+    named = [seed, track_id, kind, number] + ([attempt] if attempt else [])
+    key = _Key(hashlib.sha256(canonical_json(named).encode()).digest())
+    return np.random.Generator(np.random.PCG64(key))  # type: ignore[arg-type]  # the stubs leave out the interface that it asks for
+
+
+class _Key(np.random.bit_generator.ISeedSequence):
+    """A digest as the state of a bit generator: it is as well mixed as what numpy would make of it, in a sixth of the time."""
+
+    def __init__(self, digest: bytes) -> None:
+        self._digest = digest
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        """The first words of the digest, the same on every machine. Raises ValueError if more are asked for than there are."""
+        words = np.frombuffer(self._digest, np.dtype(dtype).newbyteorder("<"))
+        if n_words > len(words):
+            raise ValueError(f"a digest of {len(self._digest)} bytes has {len(words)} words of {np.dtype(dtype)}; asked for {n_words}")
+        return words[:n_words].astype(dtype)
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """The rows that some recipes need besides stems and estimates; the tables of what no recipe asks for are not made."""
+
+    normalisations: Sequence[Normalisation] = ()
+    track_estimates: Sequence[TrackEstimate] = ()
+
+    @cached_property
+    def tempo_by_track(self) -> dict[str, TrackEstimate]:
+        """Track id -> tempo, beats and key."""
+        return {row.track_id: row for row in self.track_estimates}
+
+    @cached_property
+    def _normalisation_by_stem(self) -> dict[str, Normalisation]:
+        return {row.stem_id: row for row in self.normalisations}
+
+    def chains_of(self, stems: Sequence[Stem]) -> dict[str, Normalisation]:
+        """Stem name -> normalisation, for those stems of a track that have one."""
+        return {stem.name: self._normalisation_by_stem[stem.id] for stem in stems if stem.id in self._normalisation_by_stem}
+
+
+class Planning:
+    """The pairs of all tracks that have stems and estimates, in the order of the tracks: iterate over it, once.
+
+    Pairs are made as they are asked for, so that no more of them are in memory than the caller keeps. Once all are made, ``rejected`` holds
+    what was refused, ``given`` how many pairs of each kind there are, and ``repeated`` how many drafts were left out as equal to another of
+    their track.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        tracks: Sequence[Track],
+        stems: Sequence[Stem],
+        estimates: Sequence[Estimate],
+        *,
+        besides: Knowledge = Knowledge(),
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.config, self.tracks, self._on_progress = config, tracks, on_progress
+        self.rejected: list[Rejected] = []
+        self.given: Counter[str] = Counter()
+        self.repeated = 0
+        self._materials = self._all_materials(stems, estimates, besides)
+
+    def __iter__(self) -> Iterator[Pair]:
+        for done, material in enumerate(_among_others(self._materials), 1):
+            for kind in RECIPES:
+                for pair in self._of_kind(kind, material):
+                    self.given[kind] += 1
+                    yield pair
+            if self._on_progress:
+                self._on_progress(done, len(self._materials))
+
+    def _all_materials(self, stems: Sequence[Stem], estimates: Sequence[Estimate], besides: Knowledge) -> list[Material]:
+        by_track: dict[str, list[Stem]] = defaultdict(list)
+        for stem in stems:
+            by_track[stem.track_id].append(stem)
+        by_stem = {estimate.stem_id: estimate for estimate in estimates}
+        materials: list[Material] = []
+        for track in self.tracks:
+            own = by_track[track.id]
+            if not own or any(stem.id not in by_stem for stem in own):
+                continue
+            try:
+                materials.append(material_of(track, own, by_stem, self.config.pairs, besides=besides))
+            except Refused as reason:
+                self.rejected.append(_rejected(track, str(reason)))
+        return materials
+
+    def _of_kind(self, kind: str, material: Material) -> list[Pair]:
+        """The pairs of one kind of one track: all of them, or none and the reason why."""
+        recipe, section, track = RECIPES[kind], cast("RecipeConfig", getattr(self.config.pairs, kind)), material.track
+        material = replace(material)  # what a recipe holds for its own pairs is not another's
+        drafts: list[tuple[int, Draft]] = []
+        try:
+            for number in range(section.per_track):
+                draft = recipe.draft(material, section, generator(self.config.seed, track.id, kind, number))
+                if any(draft == earlier for _, earlier in drafts):
+                    self.repeated += 1
+                else:
+                    drafts.append((number, draft))
+        except Refused as reason:
+            self.rejected.append(_rejected(track, f"{kind}: {reason}"))
+            return []
+        return [_pair(kind, number, self.config, track, draft) for number, draft in drafts]
+
+    def notes(self) -> list[str]:
+        """What a person should be told, once all pairs are made: who gives no pairs, and why. One sentence each."""
+        notes = []
+        reasons = [row.reason for row in self.rejected]
+        for kind in RECIPES:
+            of_kind = Counter(reason.removeprefix(f"{kind}: ") for reason in reasons if reason.startswith(f"{kind}: "))
+            if of_kind and not self.given[kind]:
+                notes.append(f"{kind}: not one track can give a pair; {_most_common(of_kind)}")
+        if not self.given.total() and any(reason.startswith(SHORTER) for reason in reasons):
+            longest_s = max(track.audio.num_frames / track.audio.sample_rate for track in self.tracks)
+            wanted_s = self.config.pairs.duration_s
+            wanted = f"no track is as long as an excerpt of {wanted_s:g} s; the longest lasts {below(longest_s, wanted_s)} s"
+            notes.append(f"{wanted}. Set pairs.duration_s to less")
+        empty = [split for split in get_args(Split) if not any(track.split == split for track in self.tracks)]
+        if empty and self.tracks:
+            notes.append(f"no track is in the split {' or '.join(empty)}, which stays without pairs (songs.shares divides the artists)")
+        if self.repeated:
+            left_out = counted(self.repeated, "pair was", "pairs were")
+            notes.append(f"{left_out} left out: another of the same track is equal")
+        return notes
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a planning gave, all at once."""
+
+    pairs: list[Pair]
+    rejected: list[Rejected]
+    repeated: int
+    notes: list[str]
+
+
+def plan_pairs(
+    config: Config, tracks: Sequence[Track], stems: Sequence[Stem], estimates: Sequence[Estimate], *, besides: Knowledge = Knowledge()
+) -> Planned:
+    """Plans the pairs of all tracks that have stems and estimates, and keeps them in memory."""
+    planning = Planning(config, tracks, stems, estimates, besides=besides)
+    return Planned(list(planning), planning.rejected, planning.repeated, planning.notes())
+
+
+def _among_others(materials: Sequence[Material]) -> Iterator[Material]:
+    """The materials in their order, each with the index of its split."""
+    by_split: dict[str, list[Material]] = defaultdict(list)
+    for material in materials:
+        by_split[material.track.split].append(material)
+    others = {split: Others(members) for split, members in by_split.items()}
+    return (replace(material, others=others[material.track.split]) for material in materials)
+
+
+def _most_common(reasons: Counter[str]) -> str:
+    (reason, count), *rest = reasons.most_common(2)
+    return f"{reason} ({count} of {counted(reasons.total(), 'track')})" if rest else reason
+
+
+def redraw_pair(pair: Pair, attempt: int, material: Material, config: Config) -> Pair:
+    """The pair that is drawn in the place of one that rendering refused. Raises Refused as the recipe does."""
+    section = cast("RecipeConfig", getattr(config.pairs, pair.kind))
+    draft = RECIPES[pair.kind].draft(replace(material), section, generator(config.seed, pair.track_id, pair.kind, pair.number, attempt))
+    return _pair(pair.kind, pair.number, config, material.track, draft, redraw_of=pair.id)
+
+
+def _rejected(track: Track, reason: str) -> Rejected:
+    return seal(Rejected, stage=STAGE, row_id=track.id, subject=track.audio.path, reason=reason)
+
+
+def material_of(
+    track: Track,
+    stems: Sequence[Stem],
+    by_stem: Mapping[str, Estimate],
+    pairs: PairsBase,
+    *,
+    besides: Knowledge = Knowledge(),
+) -> Material:
+    """What is known about a track. Raises Refused when it is shorter than an excerpt."""
+    material = Material(
+        track,
+        tuple(stems),
+        {stem.name: by_stem[stem.id] for stem in stems},
+        pairs.sample_rate,
+        pairs.num_frames,
+        besides.chains_of(stems),
+        besides.tempo_by_track.get(track.id),
+    )
+    if material.track_frames < pairs.num_frames:
+        lasts_s = material.track_frames / pairs.sample_rate
+        raise Refused(f"{SHORTER} ({below(lasts_s, pairs.duration_s)} s of {pairs.duration_s:g} s)")
+    return material
+
+
+def _pair(kind: str, number: int, config: Config, track: Track, draft: Draft, *, redraw_of: str | None = None) -> Pair:
+    return seal(
+        Pair,
+        kind=kind,
+        number=number,
+        track_id=track.id,
+        split=track.split,
+        start_frame=draft.start_frame,
+        num_frames=config.pairs.num_frames,
+        sample_rate=config.pairs.sample_rate,
+        inputs=draft.inputs,
+        targets=draft.targets,
+        text=draft.text,
+        seed=config.seed,
+        redraw_of=redraw_of,
+        redraw_below=draft.redraw_below,
+        min_change_db=draft.min_change_db,
+    )

@@ -1,0 +1,129 @@
+"""``edit``: (text, before, after). A mix, a sentence that says what to change, and the mix so changed; for text-driven editors.
+
+Conventions
+    before is the sum of the stems, after the same sum with the named stems processed; the text is ``Pair.text``, and
+    ``stemwright.datagen.edit.grammar.parse`` gives its label back. "remove reverb" swaps the sides: before has the reverberation.
+    The row's branches are the label once more, as effects: a muted stem has no branch, a reverberated one has two.
+    An edit names stems that sound in the excerpt, and never all stems of the track. One that still cannot be heard is drawn again.
+    The effect that an edit is about is ``added``, that of "remove reverb" ``removed``; what only prepares for it has no role.
+    Pairs of the train split are said in wordings that are not held out; those of valid and test in any.
+    Where the sum exceeds full scale, the writer gives both sides one gain and records it, as for every example.
+
+References
+    AMSS-Net (Choi et al. 2021); see ``stemwright.datagen.edit.grammar`` for the values.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from stemwright.datagen.edit import grammar
+from stemwright.datagen.edit.grammar import Amount, Edit, Operation
+from stemwright.datagen.pairs.drawing import HIGHEST_SHARE, Role
+from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, min_change_field
+from stemwright.manifests.records import Branch, EffectUse, Refused, Signal, Stem
+
+NEED_OTHERS = ("mute", "isolate")  # they make no sense for the only stem
+
+
+class Config(RecipeConfig):
+    """The section ``[pairs.edit]``."""
+
+    per_track: int = Field(0, ge=0, description="how many pairs of this kind each track gives; 0 unless asked for")
+    stems: tuple[str, ...] = Field((), description="stems that edits may name; none: all that the track has and the grammar knows")
+    operations: tuple[Operation, ...] = Field(grammar.OPERATIONS, min_length=1, description="what is drawn from")
+    most_stems: int = Field(3, ge=1, description="how many stems one edit names at most")
+    min_change_db: float = min_change_field()
+    mixture: Literal["sum", "released"] = Field("sum", description="the sum of the stems, or with their residual on both sides")
+
+    @field_validator("stems")
+    @classmethod
+    def _known(cls, stems: tuple[str, ...]) -> tuple[str, ...]:
+        for name in stems:
+            if name not in grammar.STEMS:
+                near = difflib.get_close_matches(name, grammar.STEMS, n=1, cutoff=0.0)[0]
+                raise ValueError(f"no sentence names a stem {name!r}; did you mean {near!r}? The grammar has {', '.join(grammar.STEMS)}")
+        return stems
+
+
+def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+    """Plans one edit of a stem that sounds."""
+    names = _nameable(material, config)
+    sounding = [name for name in names if name in material.sounding] or names[:1]
+    first = sounding[_below(len(sounding), rng)]
+    start_frame = material.excerpt(first, rng)
+    names = [name for name in names if name == first or material.sounds_in(name, start_frame)]
+    edit, in_words = _label(material, config, _selection(first, names, material, config, rng), rng)
+    held_out = False if material.track.split == "train" else None
+    said = grammar.wordings(edit.operation, amount=edit.amount, held_out=held_out)
+    text = grammar.say(edit, said[_below(len(said), rng)], in_words=in_words)
+    stems = material.stems if config.mixture == "released" else tuple(material.named.values())
+    if "plain" not in material.held:
+        material.held["plain"] = (material.sum_of("before", stems), material.sum_of("after", stems))
+    before, after = material.held["plain"]
+    if edit.operation == "dereverb":
+        return Draft(start_frame, (_edited("before", stems, edit, "removed"),), (after,), text, min_change_db=config.min_change_db)
+    return Draft(start_frame, (before,), (_edited("after", stems, edit, "added"),), text, min_change_db=config.min_change_db)
+
+
+def _nameable(material: Material, config: Config) -> list[str]:
+    """The stems of the track that an edit may name. Raises Refused if there is none."""
+    names = [name for name in material.choose(config.stems) if name in grammar.STEMS]
+    if not names:
+        raise Refused(f"none of {', '.join(material.named)} can be named in an edit; the grammar has {', '.join(grammar.STEMS)}")
+    return names
+
+
+def _selection(first: str, names: Sequence[str], material: Material, config: Config, rng: np.random.Generator) -> tuple[str, ...]:
+    """An ordered selection that holds ``first``, but not every stem of the track."""
+    most = max(1, min(config.most_stems, len(names), len(material.named) - 1))
+    others = [name for name in names if name != first]
+    keys = rng.random(len(others)).tolist()
+    chosen = [others[index] for index in sorted(range(len(others)), key=keys.__getitem__)][: _below(most, rng)]
+    chosen.insert(_below(len(chosen) + 1, rng), first)
+    return tuple(chosen)
+
+
+def _label(material: Material, config: Config, chosen: tuple[str, ...], rng: np.random.Generator) -> tuple[Edit, bool]:
+    """Operation and amount for the stems chosen, and whether the amount is said in words. Raises Refused if no operation is possible."""
+    possible = {operation: amounts for operation in config.operations if (amounts := _amounts(operation, chosen, material))}
+    if not possible:
+        raise Refused(f"none of {', '.join(config.operations)} is possible with {', '.join(material.named)} at {material.sample_rate} Hz")
+    operation = tuple(possible)[_below(len(possible), rng)]
+    in_words, amounts = rng.random() < 0.5, possible[operation]
+    if operation == "volume":
+        sizes = tuple(grammar.VOLUME_WORDS.values()) if in_words else grammar.VOLUME_DB
+        amounts = tuple(sign * size for size in sizes for sign in (1.0, -1.0))
+    return Edit(operation, chosen, amounts[_below(len(amounts), rng)]), in_words
+
+
+def _amounts(operation: Operation, chosen: tuple[str, ...], material: Material) -> tuple[Amount, ...]:
+    """The amounts that are possible: none for the only stem to be muted, a mono one to be panned, a cutoff that the rate cannot hold."""
+    if operation in NEED_OTHERS and len(material.named) == 1:
+        return ()
+    if operation == "pan" and any(material.named[name].audio.num_channels != 2 for name in chosen):
+        return ()
+    amounts = grammar.amounts(operation)
+    if operation not in grammar.CUTOFFS_HZ:
+        return amounts
+    limit = HIGHEST_SHARE * material.sample_rate
+    return tuple(amount for amount in amounts if all(grammar.cutoff_hz(Edit(operation, chosen, amount), name) <= limit for name in chosen))
+
+
+def _edited(name: str, stems: Sequence[Stem], edit: Edit, role: Role) -> Signal:
+    chains = ((stem.id, chain) for stem in stems for chain in grammar.chains(edit, stem.name))
+    branches = (Branch(source_id=stem_id, chain=(*chain[:-1], *_with_role(chain[-1:], role))) for stem_id, chain in chains)
+    return Signal(name=name, branches=tuple(branches))
+
+
+def _with_role(uses: Sequence[EffectUse], role: Role) -> tuple[EffectUse, ...]:
+    return tuple(use.model_copy(update={"role": role}) for use in uses)
+
+
+def _below(count: int, rng: np.random.Generator) -> int:
+    return int(rng.random() * count)

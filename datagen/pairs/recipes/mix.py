@@ -1,0 +1,192 @@
+"""``mix``: the stems of an excerpt -> its mix. The pair that mixing consoles and drum-mixing networks train on.
+
+Conventions
+    Inputs are the stems as separated; levelled, that is brought to one loudness or peak; or effect-normalised, through the chain of their
+    row in the table ``normalisations``. A stem that is levelled over its track has a fader whose gain is the label (minus that gain is what
+    a mixing model has to give back); levelled over the excerpt it has the effect ``loudness``, whose gain only rendering knows.
+    The target is the released mixture, rebuilt from the stems and their residual, which sum to it, or the sum of the stems alone.
+    A name of the preset ``drums`` that the track lacks is an input without branches: silence, and masked by the loader. So is a stem that
+    would have to be lifted by more than 40 dB to its level (``stemwright.datagen.effects.loudness``): it is dither or what a separator
+    left over.
+
+Presets (what is given besides wins)
+    console   up to 16 mono tracks, each with its excerpt's peak at -12 dBFS, to the released mixture; 262,144 samples at 44.1 kHz.
+              The loader pads: ``PairDataset(..., num_inputs=16)`` stacks examples of fewer tracks, with a mask. A track of more is refused.
+              The published drum variant has ``num_inputs = 8``.
+    drums     the eight microphones of DRUM_STEMS by these names, mono, each with the peak of its track at full scale; 88,200 samples.
+              The target is dry, the sum of these microphones; ``target = "released"`` is the wet one, for multitracks of drums alone.
+              It is on the scale on which the released mixture's peak is at full scale; a dry sum may exceed it a little.
+
+References
+    Steinmetz et al. 2021 (differentiable mixing console) and Martinez Ramirez, Stoller and Moffat 2021 (Mix-Wave-U-Net, on ENST-Drums) for
+    the shapes. FxNorm-automix (Martinez Ramirez et al. 2022) for effect-normalised inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, Shape, fader, filled_in
+from stemwright.manifests.records import RESIDUAL, Branch, EffectUse, Refused, Signal
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "console": {
+        "inputs": "levelled",
+        "level": "peak",
+        "level_over": "excerpt",
+        "peak_dbfs": -12.0,
+        "channels": "mono",
+        "num_inputs": 16,
+    },
+    "drums": {
+        "inputs": "levelled",
+        "level": "peak",
+        "level_over": "track",
+        "peak_dbfs": 0.0,
+        "channels": "mono",
+        "target": "sum",
+        "target_peak_dbfs": 0.0,
+    },
+}
+SHAPES = {"console": Shape(44_100, 262_144), "drums": Shape(44_100, 88_200)}
+DRUM_STEMS: dict[str, tuple[str, ...]] = {  # input -> the names under which a multitrack may have it, first come first served
+    "hihat": ("hihat", "hi_hat", "hh", "hat"),
+    "kick": ("kick", "kick_in", "bass_drum", "bd", "kick_drum"),
+    "overhead_l": ("overhead_l", "overhead_left", "oh_l", "ohl"),
+    "overhead_r": ("overhead_r", "overhead_right", "oh_r", "ohr"),
+    "snare": ("snare", "snare_top", "snare_up", "sd", "snare_drum"),
+    "tom1": ("tom1", "tom_1", "rack_tom", "tom_high", "high_tom"),
+    "tom2": ("tom2", "tom_2", "tom_mid", "mid_tom"),
+    "tom3": ("tom3", "tom_3", "floor_tom", "tom_floor", "tom_low", "low_tom"),
+}
+OVERHEADS = ("overheads", "overhead", "oh")  # in stereo: left and right are taken from it
+MIN_DRUMS = 2  # microphones: a mix of one is none
+
+
+class Config(RecipeConfig):
+    """The section ``[pairs.mix]``."""
+
+    preset: Literal["console", "drums"] | None = Field(None, description="a published shape; a key that is given wins")
+    stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track")
+    inputs: Literal["separated", "levelled", "normalised"] = "separated"
+    level: Literal["loudness", "peak"] = Field("loudness", description="what is brought to one value when levelled")
+    level_over: Literal["track", "excerpt"] = Field(
+        "track", description="where it is measured; only rendering knows the gain of an excerpt"
+    )
+    loudness_lufs: float = Field(-23.0, ge=-70.0, le=0.0, description="of each input when levelled to a loudness")
+    peak_dbfs: float = Field(-12.0, ge=-60.0, le=0.0, description="of each input when levelled to a peak")
+    channels: Literal["all", "mono"] = Field("all", description="of each input; mono: the mean of its channels")
+    num_inputs: int = Field(0, ge=0, le=256, description="a track with more inputs is refused; 0: any number")
+    target: Literal["released", "sum"] = "released"
+    target_peak_dbfs: float | None = Field(None, ge=-60.0, le=0.0, description="of the released mixture over its track; none: as it is")
+    align: Literal["none", "beats"] = Field("none", description="beats: the excerpt starts on a beat")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, values: Any) -> Any:
+        return filled_in(values, PRESETS)
+
+    @model_validator(mode="after")
+    def _known_drums(self) -> Config:
+        unknown = [name for name in self.stems if self.preset == "drums" and name not in DRUM_STEMS]
+        if unknown:
+            raise ValueError(f"the preset 'drums' has the inputs {', '.join(DRUM_STEMS)}; got {unknown[0]!r}")
+        return self
+
+    @property
+    def target_db(self) -> float:
+        """What each input is brought to when levelled, LUFS or dBFS."""
+        return self.loudness_lufs if self.level == "loudness" else self.peak_dbfs
+
+    @property
+    def needs_tempo(self) -> bool:
+        """Beats are read from the table of track estimates."""
+        return self.align == "beats"
+
+    @property
+    def needs_normalisations(self) -> bool:
+        """Chains are read from the table of normalisations."""
+        return self.inputs == "normalised"
+
+    @property
+    def shape(self) -> Shape | None:
+        """The excerpts that the preset was published with."""
+        return SHAPES[self.preset] if self.preset else None
+
+
+def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+    """Plans one stem/mix pair, in an excerpt where a stem drawn at random sounds."""
+    if not material.held:
+        sources = _drums(material, config) if config.preset == "drums" else {name: (name, "all") for name in material.choose(config.stems)}
+        if config.num_inputs and len(sources) > config.num_inputs:
+            raise Refused(f"has {len(sources)} stems, more than num_inputs = {config.num_inputs}; name those to take in pairs.mix.stems")
+        material.held["inputs"] = tuple(_input(material, name, source, config) for name, source in sources.items())
+        material.held["targets"] = (_target(material, [source[0] for source in sources.values() if source], config),)
+    inputs = material.held["inputs"]
+    return Draft(material.draw_excerpt(_names(material, inputs), rng, align=config.align), inputs, material.held["targets"])
+
+
+def _names(material: Material, inputs: tuple[Signal, ...]) -> tuple[str, ...]:
+    """Names of the stems that the inputs are made of."""
+    taken = {branch.source_id for signal in inputs for branch in signal.branches}
+    return tuple(name for name, stem in material.named.items() if stem.id in taken)
+
+
+Source = tuple[str, Literal["all", "mono", "left", "right"]]  # a stem's name, and the channels that are taken of it
+
+
+def _input(material: Material, name: str, source: Source | None, config: Config) -> Signal:
+    if source is None:
+        return Signal(name=name, branches=())
+    stem, channels = source
+    if config.inputs == "levelled" and material.is_silent(stem, config.target_db, config.level):
+        return Signal(name=name, branches=())
+    taken = config.channels if channels == "all" else channels
+    branch = Branch(source_id=material.named[stem].id, channels=taken, chain=_chain(material, stem, config))
+    return Signal(name=name, branches=(branch,))
+
+
+def _chain(material: Material, name: str, config: Config) -> tuple[EffectUse, ...]:
+    if config.inputs == "separated" or material.estimates[name].loudness_lufs is None:
+        return ()
+    if config.inputs == "normalised":
+        return material.normalising(name)
+    by_loudness = config.level == "loudness"
+    if config.level_over == "track":
+        return (material.fader_to(name, config.target_db) if by_loudness else material.fader_to_peak(name, config.target_db),)
+    return (EffectUse(effect="loudness", settings={"target_db": config.target_db, "measure": "lufs" if by_loudness else "peak"}),)
+
+
+def _target(material: Material, names: list[str], config: Config) -> Signal:
+    released = config.target == "released"
+    if released and config.preset == "drums" and (more := sorted(set(material.named) - set(names) - set(OVERHEADS))):
+        raise Refused(f"its released mixture holds more than drums ({', '.join(more)}), so it is no wet drum mix; take target = 'sum'")
+    stems = material.stems if released else [material.named[name] for name in dict.fromkeys(names)]
+    signal = material.sum_of("mixture" if released else "mix", stems)
+    if config.target_peak_dbfs is None:
+        return signal
+    peak_dbfs = material.track.peak_dbfs + material.stems[0].gain_db  # stems are files on the mixture's scale times the joint gain
+    return signal.model_copy(update={"bus": (fader(config.target_peak_dbfs - peak_dbfs),)})
+
+
+def _drums(material: Material, config: Config) -> Mapping[str, Source | None]:
+    """Where each of the eight inputs comes from; None if the track lacks it. Raises Refused if it has hardly any."""
+    found: dict[str, Source | None] = {}
+    for name in config.stems or tuple(DRUM_STEMS):
+        stem = next((each for each in DRUM_STEMS[name] if each in material.named), None)
+        found[name] = (stem, "mono") if stem else None
+    both = next((each for each in OVERHEADS if each in material.named), None)
+    for name, side in (("overhead_l", "left"), ("overhead_r", "right")):
+        if both and name in found and found[name] is None:
+            found[name] = (both, side)  # type: ignore[assignment]  # side is one of the two literals
+    if sum(source is not None for source in found.values()) < MIN_DRUMS:
+        there = ", ".join(name for name in material.named if name != RESIDUAL)
+        raise Refused(
+            f"the preset 'drums' needs the microphones of a drum kit, two or more of {', '.join(DRUM_STEMS)}; the track has {there}. "
+            "Multitracks whose stems are named after their files are read with songs.kind = 'multitracks'"
+        )
+    return found

@@ -1,0 +1,216 @@
+"""``remix``: mixes that were never released. Stems of several songs together, or one song through a console of random settings.
+
+    songs     the stems of different songs of one split whose tempo and key match, each from a beat on, under one joint gain
+    console   every stem of the track through its own equaliser, compressor and fader, and the sum through a bus of the same
+    both      each pair is one or the other, by a draw
+
+Conventions
+    songs: the excerpt starts on a beat of the track, and each stem from elsewhere on a beat of its own song, so the first beats fall
+    together; ``Branch.offset_frames`` says how far the songs lie apart. Nothing is stretched in time or shifted in pitch: beats drift apart
+    over the excerpt by as much as the tempos differ. All songs of a pair match one another (``stemwright.datagen.pairs.partners`` says
+    when), not only the track's own. Stems keep the level of their files; the joint gain brings the sum of their powers to
+    ``loudness_lufs``. A stem's source says which song it is of. The first stem is always the track's own.
+    console: inputs are the dry stems, levelled to ``loudness_lufs`` each so that a threshold means the same on every song; the target has
+    the same level first, then what was drawn. All of it is in the row: the chains of the target's branches, and its bus. Every effect
+    of the console is ``added``; one that does nothing has its pair drawn again (``stemwright.datagen.pairs.redraw``).
+    The faders of the strips are a balance: each is drawn in its range, and all are moved by one gain that brings the sum of the powers to
+    ``loudness_lufs``, so that the bus has the same to do however many stems there are. A range that is given for them is taken as it is.
+    The bus brings the highest sample of the excerpt to a level that is drawn, as an engineer leaves headroom: what equalisers, and the
+    onsets that a slow compressor lets through, add to a peak is known only when they have run. Its gain is in the example's row
+    (``levelled_db``).
+    A mono track has no pan, nor has the bus.
+    A stem that does not sound in the excerpt is in the mix as it is: nothing could be learnt from its strip.
+    A stem that would have to be lifted by more than 40 dB is silence: an input without branches, and no part of the mix.
+
+References
+    Uhlich et al. 2017 for mixing stems of different songs as training data; Steinmetz et al. 2021 for what a console consists of.
+    15 % of tempo and 3 semitones are this project's limits for stems that can stand together without being changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.pairs.drawing import Channels, Ranges, draw_settings, draw_use, that_matter
+from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, fader, min_change_field
+from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
+
+if TYPE_CHECKING:
+    from stemwright.datagen.pairs.partners import Others
+    from stemwright.manifests.records import TrackEstimate
+
+STRIP = ("eq", "compressor", "fader")  # of one stem, in this order
+HIGHEST_DRY_DBFS = -1.0  # a stem of sharp peaks is brought to less than its loudness, so that its dry side needs no joint gain
+BUS = ("eq", "compressor")  # of the sum, before its level
+
+
+class Config(RecipeConfig):
+    """The section ``[pairs.remix]``."""
+
+    per_track: int = Field(0, ge=0, description="how many pairs of this kind each track gives; 0 unless asked for")
+    mode: Literal["songs", "console", "both"] = "songs"
+    stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track")
+    loudness_lufs: float = Field(-20.0, ge=-70.0, le=0.0, description="songs: of the remix, by one joint gain; console: of each dry stem")
+    mix_peak_dbfs: tuple[float, float] = Field((-9.0, -1.0), description="console: highest sample of the mix; from, to")
+    min_change_db: float = min_change_field()
+    tempo_share: float = Field(0.15, ge=0.0, le=1.0, description="how much faster the fastest song may be than the slowest")
+    semitones: int = Field(3, ge=0, le=6, description="how far keys may lie apart; a minor key counts as its relative major")
+    num_songs: int = Field(4, ge=2, description="most songs in one remix")
+    ranges: Ranges = Field(
+        default_factory=dict, description="[pairs.remix.ranges.EFFECT] setting = [low, high]: instead of the effect's typical range"
+    )
+
+    @model_validator(mode="after")
+    def _known_ranges(self) -> Config:
+        for effect, ranges in self.ranges.items():
+            if effect not in STRIP:
+                raise ValueError(f"a console has {', '.join(STRIP)}; got ranges for {effect!r}")
+            known = {**EFFECTS[effect].TYPICAL, **ranges}
+            draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), known)  # raises for a wrong name or range
+        return self
+
+    @model_validator(mode="after")
+    def _sensible_peak(self) -> Config:
+        low, high = self.mix_peak_dbfs
+        if not -60.0 <= low <= high <= 0.0:
+            raise ValueError(f"mix_peak_dbfs must be [from, to] within -60 and 0 dBFS; got {[low, high]}")
+        return self
+
+    @property
+    def needs_tempo(self) -> bool:
+        """Songs are matched by tempo and key."""
+        return self.mode != "console"
+
+
+def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+    """Plans one remix. Raises Refused if no other song matches, or a stem is not there."""
+    by_songs = config.mode == "songs" or (config.mode == "both" and rng.random() < 0.5)
+    return _songs(material, config, rng) if by_songs else _console(material, config, rng)
+
+
+def _songs(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+    """Stems of different songs, the first of them the track's own."""
+    names = material.choose(config.stems)
+    material.check_beats()
+    kept = [name for name in names if name in material.on_beat]
+    if not kept:
+        raise Refused(f"none of its stems {', '.join(names)} sounds at a beat from which an excerpt fits")
+    own = kept[int(rng.random() * len(kept))]
+    start_frame = material.excerpt_on_beat(own, rng)
+    songs = _cast(material, [name for name in names if name != own], config, rng)
+    starts = {name: song.excerpt_on_beat(name, rng) for name, song in songs.items() if song is not material}
+    songs[own] = material
+    gain = _joint_gain(songs, config)
+    branches = {
+        name: Branch(source_id=songs[name].named[name].id, chain=(gain,), offset_frames=starts.get(name, start_frame) - start_frame)
+        for name in names
+        if not songs[name].is_silent(name, config.loudness_lufs)
+    }
+    inputs = tuple(Signal(name=name, branches=(branches[name],) if name in branches else ()) for name in names)
+    return Draft(start_frame, inputs, (Signal(name="mix", branches=tuple(branches.values())),))
+
+
+def _matching(material: Material, config: Config) -> tuple[Others, np.ndarray]:
+    """The tracks of the split, and which of them match. Raises Refused if none does."""
+    tempo, others = cast("TrackEstimate", material.tempo), material.others
+    if tempo.key is None:
+        raise Refused("no key stands out in it; stems of other songs are matched by tempo and key")
+    fits = others.matching(material.track.id, config.tempo_share, config.semitones) if others else np.zeros(0, bool)
+    if others is None or not fits.any():
+        raise Refused(
+            f"no other song of the split {material.track.split!r} has a tempo within {config.tempo_share:.0%} of "
+            f"{tempo.tempo_bpm:g} per minute and a key within {config.semitones} semitones of {tempo.key} "
+            f"({max(0, len(fits) - 1)} compared); mode = 'console' needs none"
+        )
+    return others, fits
+
+
+def _cast(material: Material, names: Sequence[str], config: Config, rng: np.random.Generator) -> dict[str, Material]:
+    """For each name the song whose stem is taken: another one wherever one matches all songs taken so far, else the track itself."""
+    others, fits = _matching(material, config)
+    songs: dict[str, Material] = {}
+    taken: list[str] = []
+    for name in names:
+        possible = fits & others.holding(name)
+        if len(taken) == config.num_songs - 1:
+            possible = possible & others.only(taken)
+        if not possible.any():
+            songs[name] = material
+            continue
+        song = others.draw(possible, rng)
+        songs[name] = song
+        if song.track.id not in taken:
+            taken.append(song.track.id)
+            fits = fits & (others.matching(song.track.id, config.tempo_share, config.semitones) | others.only([song.track.id]))
+    if not taken:
+        raise Refused(f"no song that matches it has one of the stems {', '.join(names) or 'that are asked for besides its own'}")
+    return songs
+
+
+def _joint_gain(songs: Mapping[str, Material], config: Config) -> EffectUse:
+    """One fader for all stems, by the sum of their powers over their songs."""
+    levels = [song.loudness_lufs(name) for name, song in songs.items() if song.estimates[name].loudness_lufs is not None]
+    loudness_lufs = 10.0 * math.log10(sum(10.0 ** (level / 10.0) for level in levels)) if levels else config.loudness_lufs
+    return fader(config.loudness_lufs - loudness_lufs)
+
+
+def _console(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+    """One song through a console of random settings."""
+    names = material.choose(config.stems)
+    start_frame = material.draw_excerpt(names, rng)
+    if not material.held:
+        material.held["inputs"] = tuple(_dry(material, name, config) for name in names)
+    inputs = material.held["inputs"]
+    sounding = [signal.name for signal in inputs if signal.branches and material.sounds_in(signal.name, start_frame)]
+    heard = {name: material.channels_of(name) for name in sounding}
+    strips = {name: _drawn(STRIP, config, material, rng, channels=channels) for name, channels in heard.items()}
+    if not strips:
+        raise Refused("none of its stems can be heard")
+    offset_db = 0.0 if "gain_db" in config.ranges.get("fader", {}) else _offset_db(list(strips.values()))
+    branches = tuple(
+        branch.model_copy(update={"chain": (*branch.chain, *_moved(strips.get(signal.name, ()), offset_db))})
+        for signal in inputs
+        for branch in signal.branches
+    )
+    bus = _drawn(BUS, config, material, rng, channels="one" if material.stems[0].audio.num_channels == 1 else "different")
+    low, high = config.mix_peak_dbfs
+    level = EffectUse(effect="loudness", settings={"target_db": round(low + rng.random() * (high - low), 2), "measure": "peak"})
+    mix = Signal(name="mix", branches=branches, bus=(*bus, level))
+    return Draft(start_frame, inputs, (mix,), min_change_db=config.min_change_db)
+
+
+def _dry(material: Material, name: str, config: Config) -> Signal:
+    if material.is_silent(name, config.loudness_lufs):
+        return Signal(name=name, branches=())
+    gain_db = float(material.fader_to(name, config.loudness_lufs).settings["gain_db"])
+    chain = (fader(min(gain_db, HIGHEST_DRY_DBFS - material.peak_dbfs(name))),)
+    return Signal(name=name, branches=(Branch(source_id=material.named[name].id, chain=chain),))
+
+
+def _offset_db(strips: Sequence[tuple[EffectUse, ...]]) -> float:
+    """The gain for all faders that brings the sum of the stems' powers, each times its fader, to that of one stem."""
+    powers = [10.0 ** (float(use.settings["gain_db"]) / 10.0) for strip in strips for use in strip if use.effect == "fader"]
+    return -10.0 * math.log10(sum(powers))
+
+
+def _moved(strip: tuple[EffectUse, ...], offset_db: float) -> tuple[EffectUse, ...]:
+    """A strip with so much more gain on its fader, as far as a fader goes."""
+    if not offset_db or not strip:
+        return strip
+    *before, last = strip
+    gain_db = fader(float(last.settings["gain_db"]) + offset_db).settings["gain_db"]
+    return (*before, last.model_copy(update={"settings": {**last.settings, "gain_db": gain_db}}))
+
+
+def _drawn(
+    effects: Sequence[str], config: Config, material: Material, rng: np.random.Generator, *, channels: Channels
+) -> tuple[EffectUse, ...]:
+    """The effects of a strip or a bus with settings that are drawn."""
+    wanted = {effect: that_matter(effect, config.ranges.get(effect, {}), channels) for effect in effects}
+    return tuple(draw_use(effect, wanted[effect], material.sample_rate, rng, role="added") for effect in effects)

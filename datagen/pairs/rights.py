@@ -1,0 +1,118 @@
+"""Rights: what each track's owner allows, and what a corpus therefore does with it.
+
+A track's row keeps its rights as its tags, the CSV or the data set state them, since a name that must be credited often stands there too.
+A policy in the configuration, ``[rights]``, decides by that text, or by the licence that it names (``stemwright.datagen.pairs.licences``):
+
+    render        pairs are planned and rendered to audio
+    recipes       pairs are planned, so that whoever has the song can render them, but no audio of theirs is written
+    excluded      no pair is planned, and nothing of the track is exported
+
+Conventions
+    A pattern is a shell pattern, whatever its case: "CC-BY-*", "*all rights reserved*", "unknown". The pattern with the most letters that
+    are not wildcards decides; at a tie the stricter use does. What matches no pattern is excluded.
+    A pair made of several tracks is treated as the strictest of them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from stemwright.datagen.pairs.licences import normalise
+from stemwright.datagen.pairs.section import ConfigError, Section
+from stemwright.manifests.records import Pair, Rejected, Stem, Track, seal
+
+Use = Literal["render", "recipes", "excluded"]
+STRICTNESS: tuple[Use, ...] = ("render", "recipes", "excluded")
+
+
+class RightsConfig(Section):
+    """The section ``[rights]``: what is done with tracks of which rights."""
+
+    render: tuple[str, ...] = Field(("*",), description="patterns of rights whose pairs are rendered to audio")
+    recipes_only: tuple[str, ...] = Field((), description="patterns of rights whose pairs are only written down")
+
+
+def use_of(policy: RightsConfig, rights: str) -> Use:
+    """What a policy does with a track of some rights."""
+    best: tuple[int, int] = (-1, 0)
+    for strictness, patterns in enumerate((policy.render, policy.recipes_only)):
+        for pattern in patterns:
+            if _matches(pattern, rights):
+                best = max(best, (len(re.sub(r"[*?]", "", pattern)), strictness))
+    return "excluded" if best[0] < 0 else STRICTNESS[best[1]]
+
+
+def _matches(pattern: str, rights: str) -> bool:
+    wanted = pattern.casefold()
+    return any(fnmatch.fnmatchcase(name.casefold(), wanted) for name in (rights, normalise(rights)))
+
+
+def admitted(policy: RightsConfig, tracks: Sequence[Track]) -> tuple[list[Track], list[Rejected]]:
+    """The tracks that may be planned, and rows that say why the others may not.
+
+    Raises ConfigError if the policy leaves not one.
+    """
+    kept, refused = [], []
+    for track in tracks:
+        if use_of(policy, track.rights) == "excluded":
+            refused.append(seal(Rejected, stage="plan", row_id=track.id, subject=track.audio.path, reason=_excluded(policy, track)))
+        else:
+            kept.append(track)
+    if tracks and not kept:
+        there = ", ".join(f"{name!r} ({count})" for name, count in summary(tracks).items())
+        raise ConfigError(
+            f"[rights] leaves not one of {len(tracks)} tracks: their rights are {there}; the policy takes {_patterns(policy)}. "
+            'Add a pattern to render or recipes_only ("*" takes all), or state the rights in the tags or the CSV'
+        )
+    return kept, refused
+
+
+def _excluded(policy: RightsConfig, track: Track) -> str:
+    return f"its rights are {normalise(track.rights)!r}, which [rights] excludes: it takes {_patterns(policy)}"
+
+
+def _patterns(policy: RightsConfig) -> str:
+    named = [
+        f"{key} = {list(patterns)}" for key, patterns in (("render", policy.render), ("recipes_only", policy.recipes_only)) if patterns
+    ]
+    return " and ".join(named) or "nothing"
+
+
+def summary(tracks: Iterable[Track]) -> dict[str, int]:
+    """How many tracks have which rights, normalised; the most frequent first."""
+    counts = Counter(normalise(track.rights) for track in tracks)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+class Uses:
+    """What a policy does with pairs: the strictest of what it does with their tracks."""
+
+    def __init__(self, policy: RightsConfig, tracks: Iterable[Track], stems: Iterable[Stem]) -> None:
+        self.of_track: dict[str, Use] = {}
+        known: dict[str, Use] = {}  # few rights, many tracks
+        for track in tracks:
+            if track.rights not in known:
+                known[track.rights] = use_of(policy, track.rights)
+            self.of_track[track.id] = known[track.rights]
+        self._track_of = {stem.id: stem.track_id for stem in stems}
+
+    def of_pair(self, pair: Pair) -> Use:
+        """What is done with a pair. A source that is in no table counts as excluded."""
+        tracks = {pair.track_id, *(self._track_of.get(source, source) for source in sources_of(pair))}
+        return max((self.of_track.get(track, "excluded") for track in tracks), key=STRICTNESS.index)
+
+
+def sources_of(pair: Pair) -> set[str]:
+    """The ids of the stems and tracks that a pair is made of."""
+    return {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
+
+
+def renders_everything(policy: RightsConfig) -> bool:
+    """Whether a policy keeps nothing back, so that no row need be asked."""
+    return "*" in policy.render and not policy.recipes_only

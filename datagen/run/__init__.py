@@ -1,0 +1,1 @@
+"""Running: the configuration, the corpus, the stages, and where they run."""

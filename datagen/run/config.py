@@ -1,0 +1,244 @@
+"""The configuration of a corpus: TOML in, checked records out.
+
+Conventions
+    Every key has a default, so an empty file is a whole configuration. An unknown key is an error that names the nearest known one.
+    A recipe brings its own section (its ``Config``), so a new kind of pair needs no line here.
+    How a run is carried out (workers, progress) is no part of it: it changes nothing in the result.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+
+from stemwright.datagen.pairs.recipes import RECIPES
+from stemwright.datagen.pairs.rights import RightsConfig
+from stemwright.datagen.pairs.section import ConfigError, Section
+from stemwright.manifests.catalog.tracks import SplitShares
+from stemwright.manifests.sound.audio import LONGEST_S, Encoding
+from stemwright.separation.quality import Limits
+
+
+class SongsConfig(Section):
+    """Where the songs are, and how they are split."""
+
+    folder: str = Field(".", description="the songs folder, or a CSV file; absolute, or relative to where the command is run")
+    kind: Literal["auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq"] = "auto"
+    ignore: tuple[str, ...] = Field(
+        (),
+        description='files that are no songs: patterns of their paths in the songs folder, such as "*.txt.mp3" or "demo/*", or names of '
+        "folders. They are counted in a note, and are no rejected songs",
+    )
+    shares: SplitShares = Field(
+        default_factory=SplitShares, description="how the artists are divided where the data set has no split of its own"
+    )
+    longest_s: float = Field(
+        LONGEST_S,
+        gt=0,
+        le=7 * 86_400,
+        description="a longer recording is refused, by its header where that says how long it is: no song lasts three hours, and "
+        "separating takes 6 GB of disk an hour. Raise it for operas, sets and field recordings",
+    )
+
+
+class LimitsConfig(Section):
+    """What stems are still accepted, separated or a multitrack's own; the defaults refuse only what cannot be right.
+
+    Asked once, when the stems of a track are made: tracks that are finished are not judged again.
+    """
+
+    closure_db: float = Field(Limits().closure_db, description="energy that the stems leave, against the mixture's")
+    bleed: float = Field(Limits().bleed, description="correlation of two stems")
+    clipped_share: float = Field(Limits().clipped_share, description="of the mixture's samples")
+
+
+class SeparationConfig(Section):
+    """How mixtures become stems. ``auto`` takes a multitrack's own stems and separates every other track."""
+
+    separator: Literal["auto", "demucs", "reference"] = "auto"
+    model: str = "htdemucs"
+    model_folder: str | None = None
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    input_lufs: float | None = None
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+
+
+class EstimateConfig(Section):
+    """What is estimated of the stems besides their balance. Recipes that want normalised inputs have them normalised in any case."""
+
+    effects: bool = Field(
+        False, description="settings of eq, compressor and width of each stem, relative to a profile, with their confidence"
+    )
+    profile: str | None = Field(
+        None, description="the profile.parquet of a corpus that says what is typical; without it that of this corpus's training tracks"
+    )
+
+
+class DatasetConfig(Section):
+    """What the dataset looks like on disk."""
+
+    format: Literal["folder", "webdataset", "huggingface", "musdb"] = "folder"
+    encoding: Literal["auto", "flac24", "wav32f"] = Field(
+        "auto",
+        description="auto: flac24, but wav32f for musdb and for presets that were published as float (remfx). Float WAV takes peaks above "
+        "full scale without a gain; it is larger and much faster to read",
+    )
+    shard_mb: float = Field(256.0, gt=0, description="size of a shard of webdataset or huggingface, in 10^6 bytes of sound files")
+    shard_examples: int | None = Field(None, gt=0, description="most examples in a shard, whatever their size")
+
+
+class PairsBase(Section):
+    """What all pairs share: excerpts of one length at one rate."""
+
+    sample_rate: int = Field(44_100, ge=8_000, le=192_000, description="Hz")
+    duration_s: float = Field(5.0, gt=0.05, le=600.0, description="length of an excerpt")
+
+    @property
+    def num_frames(self) -> int:
+        """Length of an excerpt in frames."""
+        return round(self.duration_s * self.sample_rate)
+
+    @model_validator(mode="after")
+    def _shape_of_presets(self) -> PairsBase:
+        """Where the section gives no rate or no length, those that the presets of its recipes were published with."""
+        sections = [getattr(self, kind) for kind in RECIPES if hasattr(self, kind)]
+        shapes = {section.shape for section in sections if section.per_track and section.shape}
+        if shapes and not {"sample_rate", "duration_s"} <= self.model_fields_set:
+            if len(shapes) > 1:
+                wanted = " and ".join(f"{shape.num_frames} frames at {shape.sample_rate} Hz" for shape in sorted(shapes))
+                raise ValueError(
+                    f"the presets of several recipes were published with {wanted}; give pairs.sample_rate and pairs.duration_s"
+                )
+            (shape,) = shapes
+            asked = {name: getattr(self, name) for name in self.model_fields_set}
+            self.__dict__["sample_rate"] = asked.get("sample_rate", shape.sample_rate)
+            self.__dict__["duration_s"] = asked.get("duration_s", shape.num_frames / self.sample_rate)
+        return self
+
+
+if TYPE_CHECKING:
+    PairsConfig = PairsBase
+else:  # one section for each recipe, whichever there are
+    PairsConfig = create_model(
+        "PairsConfig",
+        __base__=PairsBase,
+        **{name: (recipe.Config, Field(default_factory=recipe.Config)) for name, recipe in RECIPES.items()},
+    )
+
+
+class Config(Section):
+    """The whole configuration of a corpus."""
+
+    seed: int = Field(0, ge=0, lt=2**63)
+    songs: SongsConfig = Field(default_factory=SongsConfig)
+    separation: SeparationConfig = Field(default_factory=SeparationConfig)
+    estimate: EstimateConfig = Field(default_factory=EstimateConfig)
+    pairs: PairsConfig = Field(default_factory=PairsConfig)
+    rights: RightsConfig = Field(default_factory=RightsConfig)
+    dataset: DatasetConfig = Field(default_factory=DatasetConfig)
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the sound files of the dataset are encoded, with "auto" decided."""
+        if self.dataset.encoding != "auto":
+            return self.dataset.encoding
+        sections = [getattr(self.pairs, kind) for kind in RECIPES]
+        as_float = self.dataset.format == "musdb" or any(section.per_track and section.is_float for section in sections)
+        return "wav32f" if as_float else "flac24"
+
+    @model_validator(mode="after")
+    def _format_suits_the_pairs(self) -> Config:
+        if self.dataset.format == "musdb":
+            from stemwright.datagen.dataset.writers.musdb import check as check_musdb
+
+            check_musdb(self.dataset, self.pairs)
+        return self
+
+
+def parse(text: str, *, where: str = "the configuration") -> Config:
+    """Reads a TOML text. Raises ConfigError as ``check`` does."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where} is not TOML: {error}") from error
+    return check(values, where=where)
+
+
+def check(values: dict[str, Any], *, where: str) -> Config:
+    """Checks plain values. Raises ConfigError naming the key, what it takes, and the nearest right key."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(f"{where}: {_explain(problem)}" for problem in error.errors())) from error
+
+
+def read(path: Path) -> Config:
+    """Reads and checks a TOML file. A relative model folder or profile is relative to the file."""
+    return check(read_values(path), where=str(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The keys that a TOML file names, not checked yet; a relative model folder or profile is made relative to the file."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error.reason}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    for section, key in (("separation", "model_folder"), ("estimate", "profile")):
+        part = values.get(section)
+        if isinstance(part, dict) and isinstance(part.get(key), str):
+            values[section] = {**part, key: str((path.parent / Path(part[key]).expanduser()).resolve())}
+    return values
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as TOML with every default filled in; ``parse`` gives it back."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(plain(config)))
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The configuration as plain values."""
+    return config.model_dump(mode="json")
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null: a key that is None is left out."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "value_error":  # one of ours: it says what came
+        message = str(problem["ctx"]["error"])
+        return f"{key}: {message}" if key else message
+    if problem["type"] != "extra_forbidden":
+        return f"{key}: {problem['msg']}; got {problem['input']!r}"
+    known = keys(Config)
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
+        name for name in known if name.split(".")[-1] == key.split(".")[-1]
+    ]
+    return f"unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+
+
+def keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """The keys and sections that a section may have, each with its path."""
+    found = []
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        found.append(prefix + name)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += keys(kind, f"{prefix}{name}.")
+    return found

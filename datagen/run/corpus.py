@@ -1,0 +1,172 @@
+"""A corpus folder: where its tables are, its configuration, and that only one process at a time works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from stemwright.datagen.run import config as configuration
+from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.runner import UNUSED
+from stemwright.manifests import table
+from stemwright.manifests.catalog.tracks import songs_root
+from stemwright.manifests.disk import durable
+from stemwright.manifests.disk.deletion import check_plain
+from stemwright.manifests.disk.locks import LockedError, NoLocksError, locked
+from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.records import Pair, Record, Refused, Rejected
+from stemwright.manifests.shards import DATASET
+from stemwright.manifests.usage import UsageError
+
+R = TypeVar("R", bound=Record)
+STAGES = ("catalog", "separate", "estimate", "plan", "render")
+VERBS = {  # table -> the verb that writes it
+    "tracks": "catalog",
+    "stems": "separate",
+    "estimates": "estimate",
+    "track_estimates": "estimate",
+    "features": "estimate",
+    "profile": "estimate",
+    "normalisations": "estimate",
+    "pairs": "plan",
+    "redraws": "render",
+    "examples": "render",
+}
+
+
+class CorpusError(UsageError):
+    """A corpus folder that cannot be worked on, and what to do."""
+
+
+class Corpus:
+    """Paths and tables of one corpus folder. Opening one reads nothing and creates nothing."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder).absolute()  # a worker elsewhere has another working directory
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration as it was run, with every default filled in."""
+        return self.folder / "config.toml"
+
+    @property
+    def dataset(self) -> Path:
+        """What a training job reads; stands alone and can be moved."""
+        return self.folder / DATASET
+
+    @property
+    def config(self) -> Config:
+        """The configuration that is kept in the folder. Raises CorpusError if the folder is no corpus yet."""
+        if not self.config_path.exists():
+            raise CorpusError(
+                f"{self.folder} is not a corpus: it has no config.toml. Make one with: stemwright catalog SONGS {self.folder}"
+            )
+        return configuration.read(regular(self.config_path))
+
+    @property
+    def songs(self) -> Path:
+        """The folder that the paths of tracks are relative to."""
+        return songs_root(Path(self.config.songs.folder))
+
+    def check_free(self, config: Config) -> None:
+        """Raises CorpusError if the folder cannot become, or go on as, the corpus of these songs."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CorpusError(f"{self.folder} is a file; expected a folder for the corpus")
+        if self.folder.exists() and not self.config_path.exists() and any(not item.name.startswith(".") for item in self.folder.iterdir()):
+            raise CorpusError(f"{self.folder} holds other files and is no corpus; give an empty or a new folder")
+        songs = songs_root(Path(config.songs.folder)).resolve()
+        for part in (self.folder, self.folder / "stems", self.dataset):  # the latter two may be links to another disk
+            if songs.is_relative_to(part.resolve()):
+                raise CorpusError(
+                    f"the songs in {config.songs.folder} lie inside the corpus {self.folder}; give the corpus a folder of its own"
+                )
+            if part.is_symlink() and part != self.folder and part.resolve().is_relative_to(songs):
+                raise CorpusError(
+                    f"{part} leads into the songs in {config.songs.folder}, where its files would be taken for songs; link it elsewhere"
+                )
+
+    def create(self, config: Config) -> None:
+        """Makes the folder and keeps the configuration in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = configuration.to_toml(config)
+        if not self.config_path.exists() or regular(self.config_path).read_text(encoding="utf-8") != text:
+            durable.write_bytes(self.config_path, text.encode())
+
+    def restore(self, config: bytes | None) -> None:
+        """Puts the configuration back that was there before. If there was none, it goes only where no stage has finished a table."""
+        if config is None:
+            if not any(self.folder.glob("*.parquet")):
+                self.config_path.unlink(missing_ok=True)
+        else:
+            durable.write_bytes(self.config_path, config)
+
+    def table(self, name: str) -> Path:
+        """Path of a finished table, by the name it has in ``ROW_TYPES``."""
+        return self.folder / f"{name}.parquet"
+
+    def unused(self, name: str) -> Path:
+        """Where a table is kept that the configuration does not ask for."""
+        return self.folder / UNUSED / f"{name}.parquet"
+
+    def journal(self, name: str) -> Path:
+        """Path of the journal that becomes the table."""
+        return self.folder / f"{name}.jsonl.part"
+
+    def ids(self, name: str) -> list[str]:
+        """The ids of a table, without its other columns. Raises CorpusError as ``rows`` does."""
+        self._finished(name)
+        return table.column(self.table(name), "id")
+
+    def rows(self, name: str, record_type: type[R]) -> list[R]:
+        """The rows of a table. Raises CorpusError naming the verb that writes it if it is not there."""
+        self._finished(name)
+        return table.read(self.table(name), record_type)
+
+    def digest(self, name: str) -> str:
+        """The digest of the rows of a table. Raises CorpusError as ``rows`` does."""
+        self._finished(name)
+        return table.digest(self.table(name))
+
+    def _finished(self, name: str) -> None:
+        path = self.table(name)
+        if not path.exists():
+            verb = VERBS[name]
+            started = " was not finished; go on" if self.journal(name).exists() else " is missing; make it"
+            raise CorpusError(f"{path}{started} with: stemwright {verb} {'SONGS ' if verb == 'catalog' else ''}{self.folder}")
+
+    def rejected(self) -> list[Rejected]:
+        """What all stages so far refused."""
+        path = self.table("rejected")
+        return table.read(path, Rejected) if path.exists() else []
+
+    def replace_rejected(self, stage: str, rows: list[Rejected]) -> None:
+        """Puts the rows that a stage refused in place of those it refused in its run before."""
+        before = self.rejected()
+        after = [row for row in before if row.stage != stage] + rows
+        after.sort(key=lambda row: (STAGES.index(row.stage), row.subject))
+        lost = not self.table("rejected").exists()
+        if lost and stage != "plan" and self.table("pairs").exists():
+            # What planning refused is lost with the table: the pairs no longer say what they were made from, so they are planned again.
+            with suppress(ValueError, UsageError):  # of another version: they are planned again anyway
+                table.write(self.table("pairs"), self.rows("pairs", Pair), Pair)
+        if after != before or lost:
+            table.write(self.table("rejected"), after, Rejected)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for one process. Raises CorpusError if another one works on it; a killed process holds nothing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            try:
+                check_plain(self.folder / ".lock")  # a lock file is truncated when it is taken
+                held.enter_context(locked(self.folder / ".lock"))
+            except LockedError as error:
+                left = f" (if it was killed, delete {error.soft})" if error.soft else ""
+                raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it{left}") from error
+            except (NoLocksError, Refused) as error:
+                raise CorpusError(str(error)) from error
+            # Left by a killed process: this one holds the lock.
+            durable.remove(path for path in self.folder.glob(f".*{durable.SUFFIX}") if durable.LEFTOVER.fullmatch(path.name))
+            yield

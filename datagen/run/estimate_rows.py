@@ -1,0 +1,143 @@
+"""Estimating: the stems of a track -> one row for each stem, with its balance, its place, and when it sounds; and, where a recipe asks
+for it, one row for the track, with its tempo, beats and key.
+
+Conventions
+    The mixture is taken as the sum of the stems and their residual, which is what it is; the songs folder is not needed.
+    ``loudness_lufs`` is on the mixture's own scale: the joint gain of the stems is taken out again.
+    What is not present has no level: None, never a low number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stemwright.manifests import __version__
+from stemwright.manifests.records import RESIDUAL, Estimate, Refused, Stem, TrackEstimate, content_id, seal
+from stemwright.manifests.sound.audio import Audio, blocks, gain_to_db, load
+from stemwright.separation.balance.estimators import calibration_for
+from stemwright.separation.balance.measure import StemBalance, measure_balance
+from stemwright.separation.loudness.meter import integrated_loudness, momentary_loudness
+
+if TYPE_CHECKING:
+    from stemwright.datagen.inverse.blind.corpus_passes import ProfileFile
+
+SOUNDING_SHARE = 0.5  # of a second
+SOUNDING_RANGE_LU = 20.0  # below the stem's own integrated loudness
+BLOCK_FRAMES = 1 << 18
+MOMENTARY_S = 0.4  # BS.1770-5: the window of the momentary loudness
+
+
+def cache_key(stems: Sequence[Stem], profile: ProfileFile | None = None) -> str:
+    """The id of estimating one track: of its stems, this version and, where effects are estimated, the profile."""
+    effects = {} if profile is None else {"profile": profile.id}
+    return content_id({"stems": [stem.id for stem in stems], "estimate": "balance and peak", "version": __version__, **effects})
+
+
+def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | None = None) -> list[Estimate]:
+    """Measures the stems of one track against their sum and, with a profile, estimates their effects. Raises Refused when nothing can be
+    said.
+    """
+    audio = {stem.name: _loaded(corpus, stem) for stem in stems}
+    mixture = np.zeros_like(next(iter(audio.values())))
+    for part in audio.values():
+        mixture += part
+    calibration = calibration_for(stems[0].origin)
+    try:
+        balances = measure_balance(mixture, audio, stems[0].audio.sample_rate, calibration=calibration)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    task = cache_key(stems, profile)
+    return [_row(stem, balances[stem.name], audio[stem.name], task, profile) for stem in stems]
+
+
+def _loaded(corpus: Path, stem: Stem) -> Audio:
+    try:
+        return load(corpus / stem.audio.path)[0]
+    except Refused as reason:
+        raise Refused(f"{stem.audio.path}: {reason}. Run stemwright separate to have it made again, then estimate") from reason
+
+
+def tempo_cache_key(stems: Sequence[Stem]) -> str:
+    """The id of estimating tempo, beats and key of one track: of its stems and this version."""
+    return content_id({"stems": [stem.id for stem in stems], "estimate": "tempo and key", "version": __version__})
+
+
+def estimate_tempo(stems: Sequence[Stem], corpus: Path) -> list[TrackEstimate]:
+    """Tempo, beats and key of one track, from the sum of its stems. What cannot be said is None; nothing is refused."""
+    from stemwright.separation.tempo import ANALYSIS_RATE, find_beats, find_key
+
+    mixture = mixture_at(stems, corpus, ANALYSIS_RATE)
+    beats, key = find_beats(mixture, ANALYSIS_RATE), find_key(mixture, ANALYSIS_RATE)
+    row = seal(
+        TrackEstimate,
+        cache_key=tempo_cache_key(stems),
+        track_id=stems[0].track_id,
+        tempo_bpm=None if beats.tempo_bpm is None else round(beats.tempo_bpm, 2),
+        beats_s=tuple(round(time_s, 4) for time_s in beats.times_s),
+        key=key.name,
+        key_confidence=round(key.confidence, 3),
+    )
+    return [row]
+
+
+def mixture_at(stems: Sequence[Stem], corpus: Path, sample_rate: int) -> Audio:
+    """The sum of a track's stems, mono [1, T] at a rate; read as a stream, so that a long track takes little memory."""
+    total: Audio | None = None
+    for stem in stems:
+        parts = [block.mean(axis=0, dtype=np.float32) for block in blocks(corpus / stem.audio.path, BLOCK_FRAMES, sample_rate=sample_rate)]
+        one = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        total = one if total is None else total + one
+    return np.zeros((1, 0), np.float32) if total is None else total[None]
+
+
+def _row(stem: Stem, balance: StemBalance, audio: Audio, task: str, profile: ProfileFile | None) -> Estimate:
+    loudness, peak = _finite(balance.loudness_lufs), float(np.abs(audio).max(initial=0.0))
+    blind: dict[str, Any] = {}
+    if profile is not None and stem.name != RESIDUAL:
+        from stemwright.datagen.inverse.blind.corpus_passes import (
+            estimate_effects,  # brings scipy's filters and regression, which a balance does without
+        )
+
+        blind = {"effects": estimate_effects(stem.name, audio, stem.audio.sample_rate, profile.read()), "profile": profile.id}
+    return seal(
+        Estimate,
+        cache_key=task,
+        stem_id=stem.id,
+        track_id=stem.track_id,
+        name=stem.name,
+        loudness_lufs=None if loudness is None else round(loudness - stem.gain_db, 3),
+        peak_dbfs=None if peak == 0.0 else round(gain_to_db(peak) - stem.gain_db, 3),
+        level_lu=_finite(balance.level_lu),
+        level_low_lu=_finite(balance.level_low_lu),
+        level_high_lu=_finite(balance.level_high_lu),
+        pan=None if balance.pan is None or stem.name == RESIDUAL else round(balance.pan, 4),
+        width=None if balance.width is None or stem.name == RESIDUAL else round(balance.width, 4),
+        active=sounding_seconds(audio, stem.audio.sample_rate),
+        **blind,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 3) if math.isfinite(value) else None
+
+
+def sounding_seconds(audio: Audio, sample_rate: int) -> tuple[bool, ...]:
+    """For each second of [C, T], whether the signal sounds in at least half of it: momentary loudness less than 20 LU below its integrated
+    one.
+
+    Of the signal alone, whether or not it is found in the mixture. Less than half a second at the end is not counted.
+    """
+    loudness = integrated_loudness(audio, sample_rate)
+    momentary, end_s = momentary_loudness(audio, sample_rate)
+    sounds = momentary > loudness - SOUNDING_RANGE_LU if math.isfinite(loudness) else np.zeros(len(momentary), bool)
+    middle_s = end_s - MOMENTARY_S / 2
+    flags = []
+    for second in range(max(1, round(audio.shape[1] / sample_rate))):
+        within = sounds[(middle_s >= second) & (middle_s < second + 1)]
+        flags.append(bool(within.mean() >= SOUNDING_SHARE) if len(within) else False)
+    return tuple(flags)

@@ -1,0 +1,224 @@
+"""Running a stage over its tasks: here, on several cores, or on a cluster; resuming; collecting what was refused.
+
+Conventions
+    A task is one unit of work with an id that covers everything its result depends on. Its rows are appended to the stage's journal by this
+    process alone, after the worker has closed and renamed the audio; a start skips the tasks whose rows and files it finds.
+    The work is done in this process (one job), in processes of one thread each (``processes``), or on a dask cluster (``cluster``).
+    A refused task, one that fails, or one whose process the system kills twice, becomes a ``Rejected`` row and the rest goes on. A full
+    disk and Ctrl-C end the stage; what was finished is kept, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stemwright.datagen.run.processes import Lost, in_processes
+from stemwright.manifests import table
+from stemwright.manifests.disk import deletion, durable
+from stemwright.manifests.records import AudioFile, Record, Refused, Rejected, seal
+from stemwright.manifests.sound.audio import has_size
+
+UNUSED = ".unused"  # folder of a corpus for tables that its configuration does not ask for
+
+Work = Callable[[Any], Sequence[Record]]  # the payload of a task -> its rows; raises Refused
+Begin = Callable[["Task"], None]  # to be called before a task touches its files
+Do = Callable[[Sequence["Task"], Begin], Iterator["Result"]]  # tasks -> their results, in the order in which they come to an end
+OnProgress = Callable[[int, int, str], None]  # (finished, of how many, what)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work: its id, what a person calls it, which row it is about, and what the work function is given."""
+
+    id: str
+    subject: str
+    row_id: str
+    payload: Any
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the work is done: ``jobs`` processes here, or the dask cluster whose scheduler has an address."""
+
+    jobs: int = 1
+    dask: str | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's name, the table it writes with its record type, and the corpus folder."""
+
+    name: str
+    folder: Path
+    table: str
+    record_type: type[Record]
+
+
+@dataclass
+class Outcome:
+    """What became of the tasks of a stage. ``rows`` are all rows of its table, in the order of the tasks; ``fresh`` are the ids of those
+    rows that the tasks done now are about.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    fresh: set[str] = field(default_factory=set)
+    rows: list[Any] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class StoppedError(RuntimeError):
+    """The stage cannot go on (a full disk); what was finished is kept."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one task: its rows, or the reason why it was refused, or why nothing can go on."""
+
+    task: Task
+    rows: tuple[Record, ...] = ()
+    reason: str | None = None
+    fatal: str | None = None
+
+
+def run(
+    stage: Stage,
+    tasks: Sequence[Task],
+    do: Do,
+    on_progress: OnProgress | None = None,
+    present: Callable[[Sequence[Record]], bool] | None = None,
+) -> Outcome:
+    """Has the tasks done that are not done yet, and journals each as it comes. Raises StoppedError on a full disk.
+
+    ``present`` says of rows whether what they name is there; unless it is given, they name files in the stage's folder.
+    """
+    there = present or partial(files_exist, stage.folder)
+    finished = _finished(stage)
+    outcome = Outcome()
+    with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type) as journal:
+        known = {cache_key: rows for cache_key, rows in {**finished, **journal.tasks}.items() if rows}
+        settled = {task.id for task in tasks if task.id in known and there(known[task.id])}
+        open_tasks = [task for task in tasks if task.id not in settled]
+        outcome.skipped = len(tasks) - len(open_tasks)
+        if on_progress:
+            on_progress(0, len(open_tasks), "")
+        begin = _voiding(known, {task.id for task in tasks}, journal)
+        for count, result in enumerate(do(open_tasks, begin), 1):
+            if result.fatal:
+                raise StoppedError(f"{result.task.subject}: {result.fatal}")
+            if result.reason is None:
+                journal.append(result.task.id, result.rows)
+                known[result.task.id] = result.rows
+                outcome.done += 1
+                outcome.fresh.add(result.task.row_id)
+            else:
+                outcome.rejected.append(reject(stage.name, result.task, result.reason))
+            if on_progress:
+                on_progress(count, len(open_tasks), result.task.subject)
+    refused = {row.row_id for row in outcome.rejected}
+    outcome.rows = [row for task in tasks if task.id in known and task.row_id not in refused for row in known[task.id]]
+    return outcome
+
+
+def _voiding(known: Mapping[str, Sequence[Record]], wanted: set[str], journal: table.Journal) -> Begin:
+    """What is done before a task begins: earlier work about the same row (by another model, say) is void, since its files go."""
+    others: dict[str, list[str]] = {}
+    for cache_key, rows in known.items():
+        if cache_key not in wanted:
+            about = getattr(rows[0], "track_id", "") or getattr(rows[0], "pair_id", "")
+            others.setdefault(str(about), []).append(cache_key)
+
+    def begin(task: Task) -> None:
+        for cache_key in others.pop(task.row_id, ()):
+            journal.append(cache_key, ())
+
+    return begin
+
+
+def finish(stage: Stage, rows: Sequence[Record], *, made_from: str = "") -> None:
+    """Writes the finished table, unless it already holds these rows, and removes the journal."""
+    table.replace(stage.folder / f"{stage.table}.parquet", rows, stage.record_type, made_from=made_from)
+    (stage.folder / f"{stage.table}.jsonl.part").unlink(missing_ok=True)
+    deletion.remove(stage.folder, stage.folder / UNUSED / f"{stage.table}.parquet")
+
+
+def reject(stage: str, task: Task, reason: str) -> Rejected:
+    """The row that says why a task was refused."""
+    return seal(Rejected, stage=stage, row_id=task.row_id, subject=task.subject, reason=reason)
+
+
+def files_of(row: object) -> Iterator[AudioFile]:
+    """The files that a row says exist in the corpus folder."""
+    audio = getattr(row, "audio", None)
+    if isinstance(audio, AudioFile):
+        yield audio
+    for signal in getattr(row, "signals", ()):
+        yield signal.audio
+
+
+def files_exist(folder: Path, rows: Iterable[Record]) -> bool:
+    """Whether every file that the rows name is there and whole. Rows about the songs folder name none in the corpus."""
+    root = str(folder)
+    named = (file for row in rows if not hasattr(row, "source") for file in files_of(row))
+    return all(has_size(f"{root}/{file.path}", file.num_bytes) for file in named)  # a start over a finished corpus is mostly this
+
+
+def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:
+    """Task id -> rows of the finished table, and of the one that was set aside while the configuration did not ask for it."""
+    found: dict[str, list[Record]] = {}
+    for path in (folder / f"{stage.table}.parquet" for folder in (stage.folder / UNUSED, stage.folder)):
+        for row in table.read(path, stage.record_type) if path.exists() else ():
+            found.setdefault(row.cache_key, []).append(row)  # type: ignore[attr-defined]
+    return {cache_key: tuple(rows) for cache_key, rows in found.items()}
+
+
+def shared(work: Work, workers: Workers) -> Do:
+    """Tasks that are independent of one another, shared out to workers."""
+
+    def do(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
+        def begun() -> Iterator[Task]:
+            for task in tasks:
+                begin(task)
+                yield task
+
+        each, jobs = partial(attempt, work), min(workers.jobs, len(tasks))
+        if workers.dask and tasks:
+            from stemwright.datagen.run.cluster import on_cluster
+
+            results: Iterable[Result | Lost[Task]] = on_cluster(each, begun(), workers.dask)
+        else:
+            results = in_processes(each, begun(), jobs) if jobs > 1 else map(each, begun())
+        for result in results:
+            yield Result(result.task, reason=result.reason) if isinstance(result, Lost) else result
+
+    return do
+
+
+def attempt(work: Work, task: Task) -> Result:
+    """Does one task. Whatever goes wrong comes back as words: an exception of a library may not survive the way from a worker."""
+    try:
+        return Result(task, rows=tuple(work(task.payload)))
+    except Exception as error:  # one bad file among thousands must not end the run; its row says what happened
+        return failed(task, error)
+
+
+def failed(task: Task, error: Exception) -> Result:
+    """The result of a task that ended in an exception."""
+    if isinstance(error, OSError) and durable.is_full(error):
+        return Result(task, fatal=durable.sentence(error, "what was finished is kept"))
+    return Result(task, reason=said(error))
+
+
+def said(error: Exception) -> str:
+    """Why a task was refused or failed, for a person."""
+    if isinstance(error, Refused):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{type(error).__name__}: {error.strerror or error}"
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return f"unexpected {type(error).__name__}: {error}"

@@ -1,0 +1,42 @@
+"""What all stages share: their summary, and how they end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.runner import Outcome, Stage, finish
+from stemwright.manifests.records import Stem
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a stage did with what it looked at, each counted once: ``done`` is new or other than before, ``skipped`` is as it was, and
+    ``rejected`` is missing now. ``songs`` are the ids of the tracks for which something was done; ``notes`` what else a person should know.
+
+    It counts songs, but for ``plan`` and ``render``, which count pairs.
+    """
+
+    stage: str
+    done: int
+    skipped: int
+    rejected: int
+    notes: tuple[str, ...] = ()
+    songs: frozenset[str] = frozenset()
+
+
+def by_track_of(stems: Sequence[Stem]) -> dict[str, list[Stem]]:
+    """Track id -> its stems, in the order of the table."""
+    grouped: dict[str, list[Stem]] = defaultdict(list)
+    for stem in stems:
+        grouped[stem.track_id].append(stem)
+    return grouped
+
+
+def finished(corpus: Corpus, stage: Stage, outcome: Outcome, *, made_from: str = "", notes: tuple[str, ...] = ()) -> Summary:
+    """Writes the table of a stage that has come to its end, with what it refused."""
+    corpus.replace_rejected(stage.name, outcome.rejected)  # first: once the table stands, the stage counts as done
+    finish(stage, outcome.rows, made_from=made_from)
+    return Summary(stage.name, outcome.done, outcome.skipped, len(outcome.rejected), notes, frozenset(outcome.fresh))

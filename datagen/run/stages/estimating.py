@@ -1,0 +1,144 @@
+"""The stage ``estimate``: stems -> estimates, and whatever else the recipes of the configuration need.
+
+Conventions
+    Each table is a step of its own with its own journal; the tables are finished together, once all steps are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from stemwright.datagen.pairs.recipes import wants
+from stemwright.datagen.run.corpus import Corpus, CorpusError
+from stemwright.datagen.run.runner import OnProgress, Outcome, Stage, Task, Workers, finish, shared
+from stemwright.datagen.run.runner import run as run_tasks
+from stemwright.datagen.run.stages.base import Summary, by_track_of
+from stemwright.manifests import table
+from stemwright.manifests.disk.deletion import check_way
+from stemwright.manifests.records import Estimate, Normalisation, Stem, StemFeatures, Track, TrackEstimate
+
+if TYPE_CHECKING:
+    from stemwright.datagen.inverse.blind.corpus_passes import ProfileFile
+
+
+ON_DEMAND = ("features", "track_estimates", "normalisations")  # tables that are not made for every configuration
+
+Step = tuple[Stage, Outcome]
+ByTrack = dict[str, list[Stem]]
+Titles = dict[str, str]  # track id -> what a person calls it
+
+
+def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
+    """Measures the balance of every track from its stems, then whatever else the recipes of the configuration need."""
+    titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
+    by_track, pairs = by_track_of(corpus.rows("stems", Stem)), corpus.config.pairs
+    normalising = wants(pairs, "normalisations")
+    profiled, timed = normalising or corpus.config.estimate.effects, wants(pairs, "tempo")
+    own_profile = profiled and corpus.config.estimate.profile is None
+    _set_aside(corpus, {"features": own_profile, "profile": profiled, "normalisations": normalising, "track_estimates": timed})
+    steps, profile, notes = _measure_profile(corpus, by_track, titles, workers, on_progress, normalising=normalising)
+    effects = profile if corpus.config.estimate.effects else None
+    steps.append(_estimate_balance(corpus, by_track, titles, workers, on_progress, effects))
+    if timed:
+        steps.append(_estimate_tempo(corpus, by_track, titles, workers, on_progress))
+    if normalising and profile is not None:
+        steps.append(_normalise(corpus, by_track, titles, workers, on_progress, profile))
+    return replace(_finished_together(corpus, "estimate", steps, set(by_track)), notes=notes)
+
+
+def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
+    """Takes away the tables that this configuration does not ask for; their rows are found again when one does."""
+    for name in (name for name, asked in wanted.items() if not asked):
+        corpus.journal(name).unlink(missing_ok=True)
+        if name == "profile":  # made of the features at once
+            corpus.table(name).unlink(missing_ok=True)
+        elif corpus.table(name).exists():
+            check_way(corpus.folder, corpus.unused(name))
+            corpus.unused(name).parent.mkdir(exist_ok=True)
+            corpus.table(name).replace(corpus.unused(name))
+
+
+def _measure_profile(
+    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, *, normalising: bool
+) -> tuple[list[Step], ProfileFile | None, tuple[str, ...]]:
+    """What effects are estimated against, where the configuration wants any: the features of all stems, and a profile of them."""
+    section = corpus.config.estimate
+    if not section.effects and not normalising:
+        return [], None, ()
+    from stemwright.datagen.inverse.blind import corpus_passes as blind
+    from stemwright.datagen.inverse.blind.profile import FEWEST_SONGS, Profile
+
+    steps: list[Step] = []
+    tracks = corpus.rows("tracks", Track)
+    if section.profile is None:
+        learnt = blind.learnt_from(tracks)
+        tasks = [
+            Task(blind.features_cache_key(stems, key in learnt), titles.get(key, key), key, (stems, key in learnt))
+            for key, stems in by_track.items()
+        ]
+        stage = Stage("estimate", corpus.folder, "features", StemFeatures)
+        steps.append((stage, run_tasks(stage, tasks, shared(partial(blind.measure_track, corpus=corpus.folder), workers), on_progress)))
+        train = {track.id for track in tracks if track.split == "train"}
+        profile = Profile(row for row in steps[0][1].rows if row.track_id in train)
+    else:
+        try:
+            profile = Profile.load(section.profile)
+        except (ValueError, OSError) as error:
+            raise CorpusError(f"the profile {section.profile} cannot be read: {error}. Give the profile.parquet of a corpus") from error
+    table.replace(corpus.table("profile"), profile.rows, StemFeatures)
+    few = [name for name in profile if profile[name].songs < FEWEST_SONGS] if profile else ["of any name"]
+    note = f"the profile has fewer than {FEWEST_SONGS} songs with the stem {', '.join(few)}: no effects are estimated for it"
+    return steps, blind.ProfileFile(str(corpus.table("profile")), profile.id), (note,) if few else ()
+
+
+def _normalise(
+    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile
+) -> Step:
+    """The table of normalisations: one chain for each stem."""
+    from stemwright.datagen.inverse.blind import corpus_passes as blind
+
+    tasks = [Task(blind.normalise_cache_key(stems, profile.id), titles.get(key, key), key, stems) for key, stems in by_track.items()]
+    stage = Stage("estimate", corpus.folder, "normalisations", Normalisation)
+    work = partial(blind.normalise_track, corpus=corpus.folder, profile=profile)
+    return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
+
+
+def _estimate_balance(
+    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile | None
+) -> Step:
+    """The table of estimates: one row for each stem, with its effects if there is a profile."""
+    from stemwright.datagen.run import (
+        estimate_rows as estimating,  # brings numba, a third of a second that a start over finished work need not wait
+    )
+
+    tasks = [Task(estimating.cache_key(stems, profile), titles.get(key, key), key, stems) for key, stems in by_track.items()]
+    stage = Stage("estimate", corpus.folder, "estimates", Estimate)
+    work = partial(estimating.estimate_track, corpus=corpus.folder, profile=profile)
+    return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
+
+
+def _estimate_tempo(corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None) -> Step:
+    """The table of what was estimated about whole tracks: tempo, beats and key."""
+    from stemwright.datagen.run import estimate_rows as estimating
+
+    tasks = [
+        Task(estimating.tempo_cache_key(stems), titles.get(track_id, track_id), track_id, stems) for track_id, stems in by_track.items()
+    ]
+    stage = Stage("estimate", corpus.folder, "track_estimates", TrackEstimate)
+    return stage, run_tasks(stage, tasks, shared(partial(estimating.estimate_tempo, corpus=corpus.folder), workers), on_progress)
+
+
+def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step], tracks: set[str]) -> Summary:
+    """Finishes the tables of a stage that writes several. A track counts once, however many tables it is in."""
+    rejected = [row for _, outcome in steps for row in outcome.rejected]
+    corpus.replace_rejected(name, rejected)  # first: once the tables stand, the stage counts as done
+    for stage, outcome in steps:
+        finish(stage, outcome.rows)
+    for table_name in ON_DEMAND:  # of a killed process, when the configuration still wanted them
+        corpus.journal(table_name).unlink(missing_ok=True)
+    refused = {row.row_id for row in rejected}
+    done = frozenset(row_id for _, outcome in steps for row_id in outcome.fresh) - refused
+    return Summary(name, len(done), len(tracks - done - refused), len(refused), songs=done)

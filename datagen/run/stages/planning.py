@@ -1,0 +1,79 @@
+"""The stage ``plan``: stems and estimates -> pairs; touches no audio."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from stemwright.datagen.pairs import rights
+from stemwright.datagen.pairs.plan import Knowledge, Planning
+from stemwright.datagen.pairs.recipes import wants
+from stemwright.datagen.run.corpus import Corpus, CorpusError
+from stemwright.datagen.run.runner import OnProgress
+from stemwright.datagen.run.stages.base import Summary
+from stemwright.manifests import __version__, table
+from stemwright.manifests.records import ROW_TYPES, Estimate, Pair, Rejected, Stem, Track, content_id
+from stemwright.manifests.wording import counted
+
+ON_DEMAND: dict[str, Literal["tempo", "normalisations"]] = {"track_estimates": "tempo", "normalisations": "normalisations"}  # table -> need
+
+
+def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
+    """Draws and writes down every pair. Skipped as a whole when nothing it depends on has changed."""
+    config = corpus.config
+    needed = _made_on_demand(corpus)
+    made_from = content_id(
+        {
+            "pairs": config.pairs.model_dump(mode="json"),
+            "rights": config.rights.model_dump(mode="json"),
+            "seed": config.seed,
+            "tables": {name: corpus.digest(name) for name in ("tracks", "stems", "estimates", *needed)},
+            "version": __version__,
+        }
+    )
+    if table.made_from(corpus.table("pairs")) == made_from and corpus.table("rejected").exists():
+        refused = sum(row.stage == "plan" for row in corpus.rejected())
+        return Summary("plan", 0, len(table.column(corpus.table("pairs"), "id")), refused)
+    tracks, stems, estimates = corpus.rows("tracks", Track), corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
+    tracks, excluded = rights.admitted(config.rights, tracks)
+    report = (lambda done, total: on_progress(done, total, "")) if on_progress else None
+    besides = Knowledge(**{name: corpus.rows(name, ROW_TYPES[name]) for name in needed})  # type: ignore[arg-type]  # fields have the tables' names
+    planning = Planning(config, tracks, stems, estimates, besides=besides, on_progress=report)
+    with _without_collector():
+        count = table.write(corpus.table("pairs"), _then_rejected(corpus, planning, excluded), Pair, made_from=made_from)
+    notes = planning.notes()
+    if waiting := len(tracks) - len({estimate.track_id for estimate in estimates} & {track.id for track in tracks}):
+        notes.append(f"{counted(waiting, 'track has', 'tracks have')} no stems or estimates yet: stemwright separate, then estimate")
+    return Summary("plan", count, 0, len(planning.rejected) + len(excluded), tuple(notes))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keeps Python's cycle collector from walking over all rows again and again: a third of the time, and rows have no cycles."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _then_rejected(corpus: Corpus, planning: Planning, excluded: Sequence[Rejected]) -> Iterator[Pair]:
+    """The pairs, and after the last of them the table of what was refused: it has to stand before the table of pairs does."""
+    yield from planning
+    corpus.replace_rejected("plan", [*planning.rejected, *excluded])
+
+
+def _made_on_demand(corpus: Corpus) -> list[str]:
+    """The tables that recipes of the configuration need besides estimates. Raises CorpusError if one was not made."""
+    needed = [name for name, need in ON_DEMAND.items() if wants(corpus.config.pairs, need)]
+    for name in needed:
+        if not corpus.table(name).exists():
+            raise CorpusError(
+                f"{corpus.table(name)} is missing, and the recipes of this configuration need it; make it with: "
+                f"stemwright estimate {corpus.folder} --config FILE, with the file that asks for it"
+            )
+    return needed

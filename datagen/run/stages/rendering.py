@@ -1,0 +1,150 @@
+"""The stage ``render``: pairs -> the dataset and its examples, with what is drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from stemwright.datagen.dataset.writers import DatasetWriter, writer_of
+from stemwright.datagen.dataset.writers.base import Present
+from stemwright.datagen.dataset.writers.cleaning import forget_begun, is_begun, noting
+from stemwright.datagen.pairs.redraw import ALIKE, Redraws, check_audible, is_settled, unreplaced
+from stemwright.datagen.pairs.render import Sources, render
+from stemwright.datagen.pairs.rights import Uses, renders_everything
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.runner import OnProgress, Outcome, Stage, StoppedError, Task, Workers, shared
+from stemwright.datagen.run.runner import run as run_tasks
+from stemwright.datagen.run.stages.base import Summary, finished
+from stemwright.manifests import __version__, shards, table
+from stemwright.manifests.disk.deletion import check_way, foreign_files
+from stemwright.manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, content_id
+from stemwright.manifests.sound import audio
+from stemwright.manifests.wording import counted
+
+
+def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
+    """Renders every pair into the dataset. When all of it stands already, the pairs are not even read."""
+    config = corpus.config
+    held, note = unrendered(corpus)
+    made_from = content_id(
+        {
+            "dataset": config.dataset.model_dump(mode="json"),
+            "rights": config.rights.model_dump(mode="json"),
+            "tables": {name: corpus.digest(name) for name in ("tracks", "stems", "pairs")},  # labels and card repeat what they say
+            "beats": table.digest(corpus.table("track_estimates")),
+            "planned_from": table.made_from(corpus.table("pairs")),  # what is drawn again is drawn from the same
+            "version": __version__,
+        }
+    )
+    if (standing := _standing(corpus, made_from, held)) is not None:
+        refused = [row for row in corpus.rejected() if row.stage == "render"]
+        return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
+    pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
+    audio.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
+    writer = writer_of(config, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
+    present = Present(corpus.folder)
+    files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
+    stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)
+    _check_folders(corpus.dataset, pairs)
+    songs = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
+    work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers)), pairs
+    while drawn:
+        done = run_tasks(stage, [_task(writer, pair, songs, files) for pair in drawn], work, on_progress, present)
+        outcome.done, outcome.skipped, outcome.rows = outcome.done + done.done, outcome.skipped + done.skipped, outcome.rows + done.rows
+        outcome.fresh |= {pair.track_id for pair in drawn if pair.id in done.fresh}
+        drawn = redraws.next_round(drawn, done.rejected)
+    outcome.rejected = redraws.rejected
+    if pairs and not outcome.rows:
+        raise StoppedError(f"not one of {counted(len(pairs), 'pair')} could be rendered: {outcome.rejected[0].reason}")
+    redraws.finish()
+    removed = writer.finish(corpus.folder, [*pairs, *redraws.rows], outcome.rows, made_from=made_from)
+    notes = (*note, *((_removed(removed),) if removed else ()))
+    notes += _of_redraws(outcome.rejected) + _of_others(corpus.dataset, outcome.rows)
+    summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes)
+    forget_begun(corpus.folder)
+    return replace(summary, rejected=len(unreplaced(outcome.rejected)))
+
+
+def _removed(count: int) -> str:
+    planned = "of examples that are no longer planned"
+    return counted(count, f"file {planned} was removed", f"files {planned} were removed")
+
+
+def _check_folders(dataset: Path, pairs: Sequence[Pair]) -> None:
+    """Raises Refused if a folder that the examples go into is a link: before the work, not once for each of them."""
+    for split, kind in sorted({(pair.split, pair.kind) for pair in pairs}):
+        check_way(dataset, dataset / split / kind / "pair")
+        check_way(dataset, dataset / kind / "shard")
+
+
+def _of_others(dataset: Path, examples: Sequence[Example]) -> tuple[str, ...]:
+    """What a person should know about files in the dataset folder that are not of our making."""
+    sounds = (shards.in_dataset(file.audio.path) for example in examples for file in example.signals)
+    others = sorted(foreign_files(dataset, shards.files(sounds, shards.read(dataset))))
+    where, whose = f"in {dataset.name}/", "not of stemwright's making and"
+    one, many = f"file or link {where} is {whose} stays as it is", f"files or links {where} are {whose} stay as they are"
+    return (f"{counted(len(others), one, many)}; the first is {others[0]}",) if others else ()
+
+
+def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The ids of the pairs that the policy of a corpus keeps from being rendered, and a note that counts them, if there are any."""
+    policy = corpus.config.rights
+    if renders_everything(policy) or not corpus.table("pairs").exists():
+        return frozenset(), ()
+    uses = Uses(policy, corpus.rows("tracks", Track), corpus.rows("stems", Stem))
+    held = frozenset(pair.id for pair in corpus.rows("pairs", Pair) if uses.of_pair(pair) != "render")
+    note = f"{counted(len(held), 'pair is', 'pairs are')} written as recipes only, as [rights] says; no audio of theirs is made"
+    return held, (note,) if held else ()
+
+
+def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
+    """What a person should know about pairs that others took the place of: nothing is missing, so they are not counted as rejected."""
+    replaced = [row for row in rejected if row.replaced_by is not None]
+    alike = sum(row.reason.startswith(ALIKE) for row in replaced)
+    said = (
+        (alike, "whose wet and dry sounded alike"),
+        (len(replaced) - alike, "that named something that could not be heard"),
+    )
+    return tuple(
+        f"{counted(count, f'pair {which} was', f'pairs {which} were')} drawn again; rejected.parquet says which"
+        for count, which in said
+        if count
+    )
+
+
+def _standing(corpus: Corpus, made_from: str, held: frozenset[str]) -> int | None:
+    """How many examples are finished, if they are all that was planned, every file is there, and no killed process left a journal."""
+    if is_begun(corpus.folder) or corpus.journal("examples").exists() or (corpus.dataset / shards.JOURNAL).exists():
+        return None  # a killed process may have left files that no table names
+    tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
+    if any(table.made_from(path) != made_from for path in tables) or not (corpus.dataset / table.CARD_FILE).exists():
+        return None
+    refused = [row for row in corpus.rejected() if row.stage == "render"]
+    if not all(is_settled(row) for row in refused):
+        return None  # what failed for another reason is tried again
+    examples = corpus.rows("examples", Example)
+    planned = set(corpus.ids("pairs"))
+    known = {*planned, *table.column(corpus.table("redraws"), "id")}
+    settled = {*(example.pair_id for example in examples), *(row.row_id for row in refused)}
+    if not settled <= known or not planned - held <= settled:
+        return None
+    return len(examples) if Present(corpus.folder)(examples) else None
+
+
+def _task(writer: DatasetWriter, pair: Pair, songs: Mapping[str, str], files: dict[str, AudioFile]) -> Task:
+    """The task of rendering a pair; its payload is the pair and the files of its sources."""
+    return Task(writer.cache_key(pair), f"{pair.kind} {pair.id} of {songs[pair.track_id]}", pair.id, (pair, _sources(pair, files)))
+
+
+def _sources(pair: Pair, files: dict[str, AudioFile]) -> dict[str, AudioFile]:
+    wanted = {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
+    return {source_id: files[source_id] for source_id in wanted if source_id in files}
+
+
+def _render(corpus: Path, writer: DatasetWriter, payload: tuple[Pair, dict[str, AudioFile]]) -> list[Example]:
+    pair, files = payload
+    signals = render(pair, Sources(corpus, files))
+    check_audible(pair, signals)
+    return [writer.write(corpus, pair, signals)]

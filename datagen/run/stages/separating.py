@@ -1,0 +1,246 @@
+"""The stage ``separate``: tracks -> stems.
+
+Conventions
+    It runs in this process, one track after another: the model uses all cores or the GPU by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.runner import Begin, OnProgress, Result, Stage, StoppedError, Task, attempt, failed, files_exist, reject
+from stemwright.datagen.run.runner import run as run_tasks
+from stemwright.datagen.run.stages.base import Summary, finished
+from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, commit, folder_name, invalidate, read, unused
+from stemwright.manifests import __version__
+from stemwright.manifests.catalog import tracks as catalog
+from stemwright.manifests.check import KEPT_STEMS
+from stemwright.manifests.disk.deletion import check_way
+from stemwright.manifests.records import Refused, Stem, Track, content_id, seal
+from stemwright.manifests.sound import audio
+from stemwright.manifests.wording import counted
+from stemwright.separation.demucs.engines import Precision
+from stemwright.separation.demucs.pipeline import Job, JobOutcome, OnShare
+from stemwright.separation.quality import Limits, judge
+from stemwright.separation.separator import DemucsSeparator, ReferenceStems
+from stemwright.separation.stem_files import SeparatedFile, clear_all_work
+
+
+def run_separate(
+    corpus: Corpus,
+    on_progress: OnProgress | None = None,
+    *,
+    offline: bool = False,
+    trust_pickle: bool = False,
+    auto_precision: Precision | None = None,
+) -> Summary:
+    """Separates every track, or takes its own stems, and writes stems and residual on the mixture's scale.
+
+    Stems that are kept from an earlier run are taken up again. ``auto_precision`` is what precision "auto" means, instead of a trial.
+    """
+    config = corpus.config
+    audio.remove_leftovers((corpus.folder / STEMS).resolve())  # which may be a link to another disk
+    clear_all_work(corpus.folder / STEMS)
+    separator = separator_of(config, offline=offline, trust_pickle=trust_pickle, auto_precision=auto_precision)
+    separation = Separation(corpus, separator, config)
+    tasks = tasks_of(corpus, separator, config)
+    settled = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
+    stage = Stage("separate", corpus.folder, "stems", Stem)
+    outcome = run_tasks(stage, [task for task in tasks if task.id not in settled], separation.do, separation.tracked(on_progress))
+    made: dict[str, list[Any]] = {task.id: list(settled[task.id].rows) if task.id in settled else [] for task in tasks}
+    for row in outcome.rows:
+        made[row.cache_key].append(row)
+    outcome.rows = [row for task in tasks for row in _in_order(task, made[task.id])]
+    outcome.rejected += [reject(stage.name, found.task, found.reason) for found in settled.values() if found.reason is not None]
+    outcome.skipped += sum(found.reason is None for found in settled.values())
+    return finished(corpus, stage, outcome, notes=_unused(corpus, {separation.place(task.payload[0]) for task in tasks}))
+
+
+def _in_order(task: Task, rows: list[Stem]) -> list[Stem]:
+    """The rows of a track's own stems in the order that its row names them in now: a list of songs and a folder may differ in it."""
+    _, own = task.payload
+    order = {name: number for number, name in enumerate(own.stem_names)} if own else {}
+    return sorted(rows, key=lambda row: order.get(row.name, len(order)))
+
+
+def tasks_of(corpus: Corpus, separator: DemucsSeparator, config: Config) -> list[Task]:
+    """One task for each track; its payload is (the track, its own stems or None). Its id is over what was asked, not over a machine."""
+    tasks = []
+    for track in corpus.rows("tracks", Track):
+        own = _own_stems(track, config, corpus.songs)
+        cache_key = content_id({"track": track.id, "separator": _identity(track, own, separator, config), "version": __version__})
+        tasks.append(Task(cache_key, track.audio.path, track.id, (track, own)))
+    return tasks
+
+
+def _unused(corpus: Corpus, current: set[Path]) -> tuple[str, ...]:
+    """What a person should know about stems that no row names: they are never removed here."""
+    kept, old = unused(corpus.folder / STEMS, current)
+    notes = []
+    if kept:
+        notes.append(f"stems of {counted(kept, 'track')} are kept for other settings or for songs that are away")
+    if old:
+        notes.append(
+            f"{counted(old, 'folder')} in stems/ of version 0.1, not used any more: delete what is called like a hash to free the space"
+        )
+    return tuple(notes)
+
+
+def separator_of(
+    config: Config, *, offline: bool = False, trust_pickle: bool = False, auto_precision: Precision | None = None
+) -> DemucsSeparator:
+    """The separator that a configuration names; nothing is loaded yet."""
+    section = config.separation
+    return DemucsSeparator(
+        section.model,
+        section.model_folder,
+        section.device,
+        section.precision,
+        section.engine,
+        input_lufs=section.input_lufs,
+        offline=offline,
+        trust_pickle=trust_pickle,
+        auto_precision=auto_precision,
+    )
+
+
+def _own_stems(track: Track, config: Config, songs: Path) -> ReferenceStems | None:
+    """The track's own stems, if it has any and the configuration lets them stand for separated ones."""
+    if not track.references or config.separation.separator == "demucs":
+        return None
+    return ReferenceStems({stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in track.references})
+
+
+def _identity(track: Track, own: ReferenceStems | None, separator: DemucsSeparator, config: Config) -> object:
+    """What determines the stems of a track, as far as the track itself does not."""
+    if own is not None:
+        return {"reference": {stem.name: stem.sound for stem in track.references}}
+    return None if config.separation.separator == "reference" else separator.identity
+
+
+class Separation:
+    """The work of separating: multitracks give their own stems, all other tracks go through the networks as one stream."""
+
+    def __init__(self, corpus: Corpus, separator: DemucsSeparator, config: Config) -> None:
+        self.folder, self.songs, self.separator, self.config = corpus.folder, corpus.songs, separator, config
+        self.needs_own = config.separation.separator == "reference"
+        self.limits = Limits(**config.separation.limits.model_dump())
+        self._on_share: OnShare | None = None
+
+    def tracked(self, on_progress: OnProgress | None) -> OnProgress | None:
+        """Progress that also tells how far the track under way is: a single song can take many minutes."""
+        if on_progress is None:
+            return None
+        counts = (0, 0)
+
+        def report(done: int, total: int, subject: str) -> None:
+            nonlocal counts
+            counts = (done, total)
+            on_progress(done, total, subject)
+
+        self._on_share = lambda job, share: on_progress(*counts, f"{Path(job.path).name} {share:.0%}")
+        return report
+
+    @cached_property
+    def _of_model(self) -> Path:
+        """The folder of the stems that the separator gives."""
+        section = self.config.separation
+        own_weights = section.model_folder is not None
+        return self.folder / STEMS / folder_name(section.model, self.separator.identity, own_weights=own_weights)
+
+    def place(self, track: Track) -> Path:
+        """The folder of a track's stems."""
+        own = self.needs_own or _own_stems(track, self.config, self.songs) is not None
+        return (self.folder / STEMS / REFERENCE if own else self._of_model) / track.id
+
+    def kept(self, task: Task) -> Result | None:
+        """What an earlier run settled about a task, judged by the current limits; None if there is something to do."""
+        found = read(self.place(task.payload[0]), task.id)
+        if found is None:
+            return None
+        verdict = judge(found.figures, self.limits)
+        if not verdict.accepted:
+            return Result(task, reason=verdict.reason)
+        return Result(task, found.stems) if found.stems and files_exist(self.folder, found.stems) else None
+
+    def do(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
+        """The results of tasks whose payload is (track, its own stems or None)."""
+        mixtures = []
+        for task in tasks:
+            _, own = task.payload
+            if own is None and not self.needs_own:
+                mixtures.append(task)
+            else:
+                begin(task)
+                yield attempt(partial(self._take, task, own), task)
+        yield from self._separate(mixtures, begin)
+
+    def _take(self, task: Task, own: ReferenceStems | None, payload: tuple[Track, object]) -> list[Stem]:
+        track, _ = payload
+        if own is None:
+            raise Refused("no reference stems; the configuration asks for separator = 'reference'")
+        self._check_sources(track)
+        invalidate(self.place(track))
+        separated = own.separate_file(self.songs / track.audio.path, self.place(track), stream=track.audio.stream)
+        return self._rows(task, own.origin, separated)
+
+    def _separate(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
+        by_place = {self.place(task.payload[0]): task for task in tasks}
+        refused: list[Result] = []
+
+        def jobs() -> Iterator[Job]:
+            for place, task in by_place.items():
+                track = task.payload[0]
+                try:
+                    self._check_sources(track)
+                except Refused as reason:
+                    refused.append(failed(task, reason))
+                else:
+                    begin(task)
+                    invalidate(place)
+                    yield Job(self.songs / track.audio.path, place, track.audio.stream)
+
+        try:
+            for job, separated in self.separator.separate_files(jobs(), self._on_share) if tasks else ():
+                yield self._result(by_place[Path(job.out_folder)], separated)
+                while refused:
+                    yield refused.pop()
+        except OSError as error:
+            # The stream of tracks has ended early: every track after it stays undone, and the command has to say so.
+            stopped = failed(tasks[0], error)
+            raise StoppedError(stopped.fatal or f"separation ended early: {stopped.reason}") from error
+        yield from refused
+
+    def _result(self, task: Task, separated: JobOutcome) -> Result:
+        try:
+            if isinstance(separated, Exception):
+                raise separated
+            return Result(task, tuple(self._rows(task, self.separator.origin, separated)))
+        except Exception as error:  # of whatever library, on this track: the others go on
+            return failed(task, error)
+
+    def _check_sources(self, track: Track) -> None:
+        for file in (track.audio, *(stem.audio for stem in track.references)):
+            if changed := catalog.source_changed(self.songs, file):
+                raise Refused(changed)
+        check_way(self.folder / STEMS, self.place(track) / KEPT_STEMS)
+
+    def _rows(self, task: Task, origin: str, separated: SeparatedFile) -> list[Stem]:
+        track, own = task.payload
+        verdict, place = judge(separated.tally.figures, self.limits), self.place(track)
+        facts = {"cache_key": task.id, "track_id": track.id, "origin": origin}
+        facts |= {"gain_db": separated.gain_db, "closure_db": separated.closure_db}
+        facts |= {} if own else self.separator.used._asdict()
+        rows = [seal(Stem, name=name, audio=file.record(self.folder), **facts) for name, file in separated.files.items()]
+        if not verdict.accepted:
+            for path in separated.values():
+                path.unlink()
+            commit(place, task.id, separated.tally.figures, ())
+            raise Refused(verdict.reason)
+        commit(place, task.id, separated.tally.figures, rows)
+        return rows

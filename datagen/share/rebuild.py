@@ -1,0 +1,371 @@
+"""Rebuilding: an export and one's own copies of the songs -> the same corpus, on the same kind of machine byte for byte; nothing is drawn.
+
+The songs are found by content and linked, or, from another encoding, laid into place, in ``OUT/songs``; they are separated with the model
+of the recipes (a model with other checksums is refused); exactly the recorded pairs are rendered, and every file's checksum is held
+against the recorded one.
+
+Conventions
+    OUT is a corpus like any other: the same checks and stages work on it. ``OUT/rebuild.json`` says which recipes it is made from.
+    Stems that come out otherwise (another machine's arithmetic, another encoding) have other checksums and so other ids; their pairs
+    are the recorded ones with these ids put in, and so have new ids themselves. How much they differ is measured on sketches.
+    What was measured about stems (estimates, normalisations) is taken over only where the stems are the same; `stemwright estimate`
+    measures the others.
+    What is finished is kept: the same command goes on after a kill.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from stemwright.datagen.dataset.writers import DatasetWriter, writer_of
+from stemwright.datagen.dataset.writers.base import Present
+from stemwright.datagen.dataset.writers.cleaning import forget_begun, noting
+from stemwright.datagen.pairs.render import Sources, render
+from stemwright.datagen.pairs.rights import sources_of
+from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.corpus import Corpus, CorpusError
+from stemwright.datagen.run.runner import OnProgress, Stage, Task, Workers, finish, shared
+from stemwright.datagen.run.runner import run as run_tasks
+from stemwright.datagen.run.stages import run_separate, separator_of
+from stemwright.datagen.run.stages.rendering import unrendered
+from stemwright.datagen.share.export import BLOCK_FRAMES, OF_SEPARATION, TYPES, Fingerprint, SketchRow
+from stemwright.datagen.share.known_songs import Copy, Source, aligned, decibels, find_sources
+from stemwright.datagen.share.reading import Recipes
+from stemwright.manifests import __version__, table
+from stemwright.manifests.disk.deletion import check_way
+from stemwright.manifests.disk.durable import make_folder, write_bytes
+from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Rejected, Stem, Track, seal, track_id
+from stemwright.manifests.sound import identity, sketch
+from stemwright.manifests.sound.audio import Writer, blocks, file_sha256, remove_leftovers
+from stemwright.separation.demucs.checkpoints import ModelError
+from stemwright.separation.demucs.engines import Precision, has_openvino
+
+SONGS = "songs"
+MARKER = "rebuild.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a rebuild is carried out; it changes nothing in the result."""
+
+    workers: Workers = field(default_factory=Workers)
+    model_folder: Path | None = None
+    offline: bool = False
+    trust_pickle: bool = False
+
+
+@dataclass
+class Rebuilt:
+    """What came of it: of all recorded examples, how many are the same, differ, and are missing; and what to know about each song."""
+
+    recorded: int
+    identical: int = 0
+    different: int = 0
+    loudness_off_lu: float = 0.0
+    peak_off_db: float = 0.0
+    songs: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    rejected: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Examples that could not be made."""
+        return self.recorded - self.identical - self.different
+
+
+class Rebuild:
+    """The steps of one rebuild, in order: ``begin``, ``find``, ``separate``, ``render``. The corpus is to be held by the caller."""
+
+    def __init__(self, recipes: Recipes, songs: Path, corpus: Corpus, options: Options) -> None:
+        self.recipes, self.songs, self.corpus, self.options = recipes, songs, corpus, options
+        self.result = Rebuilt(len(recipes.examples()))
+        self._precision: Precision | None = None  # what "auto" meant where the recipes were made
+        self._sources: list[Source] = []
+        self._tracks: dict[str, Track] = {}  # recorded id -> the track as it is here
+        self._renamed: dict[str, str] = {}  # recorded id of a stem or a track -> its id here
+
+    def begin(self) -> None:
+        """Makes the corpus folder and compares the model. Raises CorpusError if the folder is in use for other things, ModelError if the
+        model is missing or is not the one of the recipes.
+        """
+        self.recipes.check_rows()
+        config = self._config()
+        self._check_model(config)
+        self.corpus.create(config)
+        write_bytes(self.corpus.folder / MARKER, (json.dumps({"recipes": self.recipes.id}) + "\n").encode())
+
+    def _config(self) -> Config:
+        recorded = self.recipes.config
+        folder = self.options.model_folder
+        model = self.recipes.manifest.get("model") or {}
+        changes: dict[str, Any] = {"model_folder": None if folder is None else str(folder)}
+        used = model.get("used", {})
+        if used.get("engine") == "openvino" and not has_openvino():
+            self.result.notes.append("the recipes were made with OpenVINO, which is not installed here: stems will differ a little")
+        elif used:
+            changes["engine"] = used["engine"]
+            self._precision = used["precision"]
+        separation = recorded.separation.model_copy(update=changes)
+        songs = recorded.songs.model_copy(update={"folder": str(self.corpus.folder / SONGS)})
+        return recorded.model_copy(update={"separation": separation, "songs": songs})
+
+    def _check_model(self, config: Config) -> None:
+        origins = [origin for origin in self.recipes.manifest["origins"] if origin != "reference"]
+        if self.recipes.manifest["stemwright"] != __version__:
+            self.result.notes.append(
+                f"the recipes were made by stemwright {self.recipes.manifest['stemwright']}, this is {__version__}: bytes may differ"
+            )
+        if not origins:
+            return
+        options = {"offline": self.options.offline, "trust_pickle": self.options.trust_pickle}
+        separator = separator_of(config, **options, auto_precision=self._precision)
+        recorded, here = self.recipes.manifest.get("model"), separator.identity
+        if recorded is None:
+            self.result.notes.append(f"the recipes name the model ({', '.join(origins)}) but not its checksums: it could not be compared")
+            return
+        for what in ("weights", "bag", "segment_s"):
+            if recorded[what] != here[what]:
+                raise ModelError(
+                    f"model {config.separation.model!r} here is not the one of the recipes: its {what} are {_short(here[what])}, "
+                    f"theirs {_short(recorded[what])}. Name the folder with theirs by --model-folder"
+                )
+        there = {"schedule": recorded["schedule"], **recorded["used"]}
+        now = {"schedule": here["schedule"], **separator.used._asdict(), "versions": {name: version(name) for name in OF_SEPARATION}}
+        for what in ("versions", "engine", "precision", "device", "schedule"):
+            if there[what] != now[what]:
+                self.result.notes.append(f"{what} of the separation: {now[what]} here, {there[what]} there; stems may differ a little")
+
+    def find(self, on_progress: OnProgress | None = None) -> None:
+        """Finds the songs, puts them into place, and writes the table of tracks and a row for every song that is not there."""
+        self._sources = find_sources(self.recipes, self.songs, on_progress)
+        marks = {row.id: row for row in self.recipes.rows("fingerprints", Fingerprint)}
+        rejected = []
+        for source in self._sources:
+            recorded = source.track
+            if source.reason:
+                subject = " - ".join(filter(None, (recorded.artist, recorded.title)))
+                rejected.append(seal(Rejected, stage="catalog", row_id=recorded.id, subject=subject, reason=source.reason))
+                self._say(recorded, "missing", source.reason)
+            elif source.copy is not None:
+                self._tracks[recorded.id] = self._place_copy(recorded, source.copy, marks[recorded.id])
+            else:
+                for path, file in source.files.items():
+                    _link(self.corpus.folder / SONGS, path, file.resolve())
+                self._tracks[recorded.id] = recorded
+        if not self._tracks:
+            raise CorpusError(f"not one of {len(self._sources)} songs was found in {self.songs}: {self._sources[0].reason}")
+        self._renamed = {before: track.id for before, track in self._tracks.items()}
+        self.corpus.replace_rejected("catalog", rejected)
+        self.result.rejected += len(rejected)
+        table.replace(self.corpus.table("tracks"), list(self._tracks.values()), Track)
+
+    def _place_copy(self, recorded: Track, copy: Copy, mark: Fingerprint) -> Track:
+        """Writes another encoding as the song: at its rate and length, in its place. Its bytes are others, so it is a track of its own."""
+        path, songs = f"{recorded.id}/aligned.wav", self.corpus.folder / SONGS
+        check_way(songs, songs / path)
+        with Writer(songs / path, mark.sample_rate, mark.num_channels, encoding="wav32f") as writer:
+            for block in aligned(copy.path, mark, copy.offset_frames, copy.gain):
+                writer.write(block)
+        facts = {"sample_rate": mark.sample_rate, "num_channels": mark.num_channels, "num_frames": mark.num_frames}
+        file = AudioFile(path=path, sha256=writer.sha256, num_bytes=writer.num_bytes, **facts)
+        self._say(recorded, "another encoding", copy.said, offset_frames=copy.offset_frames, distortion_db=copy.distortion_db)
+        notes = (*recorded.notes, copy.said)
+        sound = identity.of_file(self.corpus.folder / SONGS / path)
+        return recorded.model_copy(update={"id": track_id(sound), "sound": sound, "audio": file, "references": (), "notes": notes})
+
+    def _say(self, track: Track, status: str, what: str, *, offset_frames: int | None = None, distortion_db: float | None = None) -> None:
+        named = {"id": track.id, "title": track.title, "artist": track.artist, "status": status, "what": what}
+        measurable = distortion_db is not None and math.isfinite(distortion_db)
+        self.result.songs.append({**named, "offset_frames": offset_frames, "distortion_db": distortion_db if measurable else None})
+
+    def separate(self, on_progress: OnProgress | None = None) -> None:
+        """Separates what is not separated yet, compares the stems, and writes the tables of what is known about them and of the pairs."""
+        options = {"offline": self.options.offline, "trust_pickle": self.options.trust_pickle}
+        done = run_separate(self.corpus, on_progress, **options, auto_precision=self._precision)
+        self.result.rejected += done.rejected
+        stems: dict[str, dict[str, Stem]] = defaultdict(dict)
+        for stem in self.corpus.rows("stems", Stem):
+            stems[stem.track_id][stem.name] = stem
+        sketches = {row.id: row for row in self.recipes.rows("sketches", SketchRow)}
+        differ: dict[str, list[float | None]] = defaultdict(list)
+        for recorded in self.recipes.rows("stems", Stem):
+            track = self._tracks.get(recorded.track_id)
+            here = stems[track.id].get(recorded.name) if track else None
+            if here is None:
+                continue
+            self._renamed[recorded.id] = here.id
+            if here.id != recorded.id:
+                differ[recorded.track_id].append(self._difference_db(here, sketches.get(recorded.id)))
+        for before, found_db in differ.items():
+            if self._tracks[before].id == before:
+                worst = min((found for found in found_db if found is not None), default=None)
+                how_much = "by how much is not known" if worst is None else f"the one that differs most by {decibels(worst)}"
+                what = f"the same file, but its stems come out otherwise here, {how_much}"
+                self._say(self._tracks[before], "other stems", what, distortion_db=worst)
+        self._write_tables({track for track in self._tracks if track not in differ})
+
+    def _difference_db(self, stem: Stem, kept: SketchRow | None) -> float | None:
+        if kept is None:
+            return None
+        here = sketch.sketch_of(blocks(self.corpus.folder / stem.audio.path, BLOCK_FRAMES), stem.audio.num_channels)
+        return sketch.distortion_db(sketch.unpack(kept.values), kept.energy, here.values)
+
+    def _write_tables(self, same: set[str]) -> None:
+        """Writes the pairs with the ids that their sources have here, and what was measured on stems that are the same."""
+        for name in ("estimates", "track_estimates", "normalisations"):
+            rows: list[Any] = [row for row in self.recipes.rows(name, TYPES[name]) if getattr(row, "track_id", None) in same]
+            if rows or self.corpus.table(name).exists():
+                table.replace(self.corpus.table(name), rows, TYPES[name])
+        for name in ("pairs", "redraws"):
+            kept = [self._pair_here(pair) for pair in self.recipes.rows(name, Pair) if self._has_sources(pair)]
+            whole = len(same) == len(self._sources)
+            before = table.made_from(self.recipes.folder / f"{name}.parquet") or ""
+            if kept or name == "pairs" or self.corpus.table(name).exists():
+                table.replace(self.corpus.table(name), kept, Pair, made_from=before if whole else "")
+
+    def _has_sources(self, pair: Pair) -> bool:
+        return {pair.track_id, *sources_of(pair)} <= self._renamed.keys()
+
+    def _pair_here(self, pair: Pair) -> Pair:
+        """The recorded pair with the ids of this corpus; the pair itself where these are the recorded ones."""
+        redraw_of = pair.redraw_of and self._renamed.get(pair.redraw_of, pair.redraw_of)
+        if redraw_of == pair.redraw_of and all(self._renamed[old] == old for old in (pair.track_id, *sources_of(pair))):
+            self._renamed[pair.id] = pair.id
+            return pair
+        columns = pair.model_dump(exclude={"id"})
+        for signal in (*columns["inputs"], *columns["targets"]):
+            for branch in signal["branches"]:
+                branch["source_id"] = self._renamed[branch["source_id"]]
+        columns["track_id"] = self._renamed[pair.track_id]
+        columns["redraw_of"] = redraw_of
+        here = _sealed(columns)
+        self._renamed[pair.id] = here.id
+        return here
+
+    def render(self, on_progress: OnProgress | None = None) -> Rebuilt:
+        """Renders every recorded example whose sources are there, and compares it with the record."""
+        corpus, config = self.corpus, self.corpus.config
+        remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
+        pairs = {pair.id: pair for name in ("pairs", "redraws") if corpus.table(name).exists() for pair in corpus.rows(name, Pair)}
+        writer = writer_of(config, corpus.rows("tracks", Track))
+        files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
+        wanted = {self._renamed[row.pair_id]: row for row in self.recipes.examples() if self._renamed.get(row.pair_id) in pairs}
+        tasks = [_task(pairs[pair_id], writer, files) for pair_id in wanted]
+        stage = Stage("render", corpus.folder, "examples", Example)
+        work = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), self.options.workers))
+        outcome = run_tasks(stage, tasks, work, on_progress, Present(corpus.folder))
+        self._compare(wanted, outcome.rows)
+        whole = [row.id for row in outcome.rows] == [row.id for row in self.recipes.examples()]
+        made_from = self.recipes.rendered_from if whole else ""
+        writer.finish(corpus.folder, list(pairs.values()), outcome.rows, made_from=made_from)
+        unmade = self._unmade(pairs, {row.pair_id for row in outcome.rows} | {row.row_id for row in outcome.rejected})
+        corpus.replace_rejected("render", [*outcome.rejected, *unmade])
+        finish(stage, outcome.rows, made_from=made_from)
+        forget_begun(corpus.folder)
+        self.result.rejected += len(outcome.rejected)
+        return self.result
+
+    def _unmade(self, pairs: Mapping[str, Pair], settled: set[str]) -> list[Rejected]:
+        """Rows for the pairs that were not rendered where the recipes were made either, and so are not here."""
+        held, _ = unrendered(self.corpus)
+        instead = {pair.redraw_of: pair.id for pair in pairs.values() if pair.redraw_of}
+        return [
+            seal(
+                Rejected,
+                stage="render",
+                row_id=pair.id,
+                subject=f"{pair.kind} {pair.id}",
+                reason="was not rendered where the recipes were made" + (f"; replaced by {instead[pair.id]}" if pair.id in instead else ""),
+                replaced_by=instead.get(pair.id),
+            )
+            for pair in pairs.values()
+            if pair.id not in settled and pair.id not in held
+        ]
+
+    def _compare(self, recorded: Mapping[str, Example], rows: Iterable[Example]) -> None:
+        result = self.result
+        for row in rows:
+            before = recorded[row.pair_id]
+            if [file.audio.sha256 for file in row.signals] == [file.audio.sha256 for file in before.signals]:
+                result.identical += 1
+                continue
+            result.different += 1
+            for file, was in zip(row.signals, before.signals, strict=True):
+                result.loudness_off_lu = max(result.loudness_off_lu, _apart(file.loudness_lufs, was.loudness_lufs))
+                result.peak_off_db = max(result.peak_off_db, _apart(file.peak_dbfs, was.peak_dbfs))
+
+
+def check_place(recipes: Recipes, songs: Path, out: Path) -> None:
+    """Raises CorpusError if the folder holds something else than a rebuild of these recipes."""
+    for inner, outer in ((out, songs), (songs, out)):
+        if songs.is_dir() and inner.resolve().is_relative_to(outer.resolve()):
+            raise CorpusError(f"{inner} lies inside {outer}; give the rebuilt corpus a folder of its own")
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise CorpusError(f"{out} is a file; expected a folder for the rebuilt corpus")
+    marker = out / MARKER
+    made_from = json.loads(regular(marker).read_text(encoding="utf-8"))["recipes"] if marker.exists() else None
+    if made_from is None and any(not item.name.startswith(".") and item.name != "config.toml" for item in out.iterdir()):
+        raise CorpusError(f"{out} holds other files and is no rebuilt corpus; give an empty or a new folder")
+    if made_from not in (None, recipes.id):
+        raise CorpusError(f"{out} is being rebuilt from other recipes ({made_from}, these are {recipes.id}); give another folder")
+
+
+def _sealed(columns: Mapping[str, Any]) -> Pair:
+    checked = Pair.model_validate({"id": "0" * 16, **columns})
+    return checked.model_copy(update={"id": checked.seal_id()})
+
+
+def _link(songs: Path, path: str, file: Path) -> None:
+    """Makes a place below the songs of a rebuild the file: by a link, or where the system has none, by a copy.
+
+    Raises CorpusError if something else is there: an earlier rebuild leaves links, or files with the same bytes.
+    """
+    place = songs / path
+    try:
+        check_way(songs, place)
+        if place.is_symlink():
+            if place.resolve() == file:
+                return
+            place.unlink()  # of an earlier run, to a file that has moved since
+        elif place.exists():
+            if place.is_file() and file_sha256(place) == file_sha256(file):
+                return
+            raise CorpusError(f"{place} is in the way of the song {file}; move it away")
+        make_folder(place.parent)
+        try:
+            place.symlink_to(file)
+        except (OSError, NotImplementedError):
+            shutil.copyfile(file, place)
+    except (Refused, OSError) as error:
+        raise CorpusError(f"{place} cannot be made the song {file}: {error}") from error
+
+
+def _task(pair: Pair, writer: DatasetWriter, files: Mapping[str, AudioFile]) -> Task:
+    payload = (pair, {source: files[source] for source in sources_of(pair) if source in files})
+    return Task(writer.cache_key(pair), f"{pair.kind} {pair.id}", pair.id, payload)
+
+
+def _render(corpus: Path, writer: DatasetWriter, payload: tuple[Pair, dict[str, AudioFile]]) -> list[Example]:
+    pair, files = payload
+    return [writer.write(corpus, pair, render(pair, Sources(corpus, files)))]
+
+
+def _apart(one: float | None, other: float | None) -> float:
+    return 0.0 if one is None or other is None else abs(one - other)
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

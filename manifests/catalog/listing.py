@@ -1,0 +1,355 @@
+"""Which recordings a place holds: a folder, a CSV, STEM files, MUSDB18, MUSDB18-HQ. Listed, not decoded.
+
+Conventions
+    Paths are relative to the songs folder, with forward slashes. Hidden files, folders that are themselves a corpus, and files of other
+    suffixes are passed over. Links are followed; each real folder is read once, so a loop of links ends.
+    A STEM file (``*.stem.mp4``, or any mp4 with five audio streams) holds mixture, drums, bass, other, vocals, in that order; so does a
+    folder with a file of each of these names. Both are multitracks wherever they are found.
+    A multitrack with stems of other names (kick, snare, ...) is a folder with a file named mixture or mix and any others: all folders with
+    the kind ``multitracks``, single ones as a line of a CSV whose path is a folder. Its stems are named after their files.
+    MUSDB's splits are read from musdb's configuration file. The package itself is not imported: it needs the ffmpeg program, asks it
+    five times about every song, reads WAV as 16 bit, and stops at the first damaged file. A test compares the two listings.
+
+References
+    Rafii et al., MUSDB18 (2017) and MUSDB18-HQ (2019). Native Instruments, Stem file specification (2015).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from pydantic import Field, ValidationError
+
+from stemwright.manifests.catalog import song_list
+from stemwright.manifests.catalog.musdb_terms import terms_of
+from stemwright.manifests.names import LONGEST_NAME, Name, RelativePath, is_name, name_from
+from stemwright.manifests.records import RESIDUAL, Record, Refused, Split
+from stemwright.manifests.sound import audio
+
+KINDS = ("auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq")
+STEM_ORDER = ("mixture", "drums", "bass", "other", "vocals")
+MIXTURES = ("mixture", "mix")  # what the file of a multitrack folder is called that is none of its stems
+TABLES = ("tracks.parquet", "tracks.jsonl.part", "examples.parquet")  # a folder with one of them is a corpus or a dataset, not songs
+
+
+class Candidate(Record):
+    """A recording that was found but not read: where it is, and what is known from beside it."""
+
+    path: RelativePath
+    stream: int = 0
+    references: tuple[tuple[Name, RelativePath, int], ...] = ()
+    title: str | None = None
+    artist: str | None = None
+    album: str | None = None
+    rights: str | None = None
+    split: Split | None = None
+    note: str = Field("", description="what is unusual about how it was found")
+    source: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What ``find`` found: the folder that paths are relative to, the recordings, (path, reason) of what cannot be one, and the paths of
+    what was to be ignored.
+    """
+
+    songs: Path
+    candidates: tuple[Candidate, ...]
+    refused: tuple[tuple[str, str], ...]
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass
+class _Listing:
+    candidates: list[Candidate] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    ignore: tuple[str, ...] = ()
+    ignored: set[str] = field(default_factory=set)
+
+    def ignores(self, path: str) -> bool:
+        """Whether a file, by its path in the songs folder, is to be passed over; remembers it."""
+        if not matches(path, self.ignore):
+            return False
+        self.ignored.add(_printable(path))
+        return True
+
+    def refuse(self, path: str, reason: str) -> None:
+        self.refused.append((_printable(path), reason))
+
+
+def songs_root(songs: Path) -> Path:
+    """The folder that the paths of tracks are relative to: the songs folder, or the one that holds a CSV."""
+    return songs.parent if songs.suffix.lower() == ".csv" and not songs.is_dir() else songs
+
+
+def matches(path: str, patterns: Iterable[str]) -> bool:
+    """Whether a path, its name, or a folder on its way matches a shell pattern, whatever its case; ``*`` also stands for slashes."""
+    place = PurePosixPath(path.casefold())
+    names = (str(place), place.name, *(str(parent) for parent in place.parents), *(parent.name for parent in place.parents))
+    wanted = [pattern.casefold().rstrip("/") for pattern in patterns]
+    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in wanted for name in names if name not in ("", "."))
+
+
+def find(songs: Path, *, kind: str = "auto", csv: Path | None = None, ignore: Sequence[str] = ()) -> Found:
+    """Lists the recordings of a folder, or of a CSV (``songs`` itself, or ``csv`` with paths below ``songs``), sorted by path.
+
+    Files that match a pattern of ``ignore`` (see ``matches``) are passed over, as mixtures and as stems.
+    Nothing is decoded. Raises ValueError if the place does not exist, the kind is unknown, or the CSV has no such columns.
+    """
+    songs = Path(songs)
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{song_list.nearest(kind, KINDS)}")
+    if csv is None and songs_root(songs) != songs:
+        csv = songs
+    root = songs_root(songs)
+    for place in (root, *([csv] if csv else [])):
+        if not place.exists():
+            raise ValueError(f"{place} does not exist; expected a folder of songs or a CSV file that lists them")
+    if not root.is_dir():
+        raise ValueError(f"{root} is a file; expected a folder of songs or a CSV file that lists them")
+    if (kind == "csv") != (csv is not None) and kind != "auto":
+        raise ValueError(f"kind {kind!r} {'needs a CSV file' if csv is None else 'takes a folder'}; got {csv or songs}")
+    listing = _Listing(ignore=tuple(ignore))
+    if csv is not None:
+        _from_csv(root, csv, listing)
+    else:
+        listers = {
+            "folder": _from_folder,
+            "stems": _from_stems,
+            "multitracks": _from_multitracks,
+            "musdb18": _from_musdb18,
+            "musdb18hq": _from_musdb18hq,
+        }
+        listers[_kind_of(root) if kind == "auto" else kind](root, listing)
+    candidates = [found for found in listing.candidates if not listing.ignores(found.path)]
+    refused = [found for found in listing.refused if not listing.ignores(found[0])]
+    return Found(root, tuple(sorted(candidates, key=lambda found: found.path)), tuple(sorted(refused)), tuple(sorted(listing.ignored)))
+
+
+def _kind_of(root: Path) -> str:
+    parts = [root / name for name in ("train", "test")]
+    if any(next(part.glob("*.stem.mp4"), None) for part in parts):
+        return "musdb18"
+    return "musdb18hq" if any(next(part.glob("*/mixture.wav"), None) for part in parts) else "folder"
+
+
+def _from_folder(root: Path, listing: _Listing) -> None:
+    for folder, names in _walk(root, listing):
+        stems = {PurePosixPath(name).stem.lower(): name for name in names}
+        used = set()
+        if all(name in stems for name in STEM_ORDER):
+            used = {stems[name] for name in STEM_ORDER}
+            _add(listing, root, "folder", [_below(root, folder, stems[name]) for name in STEM_ORDER])
+        for name in names:
+            if name not in used:
+                _add(listing, root, "folder", [_below(root, folder, name)])
+
+
+def _from_stems(root: Path, listing: _Listing) -> None:
+    for folder, names in _walk(root, listing):
+        for name in names:
+            if _is_stem_file(folder / name):
+                _add(listing, root, "stems", [_below(root, folder, name)])
+
+
+def _from_multitracks(root: Path, listing: _Listing) -> None:
+    for folder, names in _walk(root, listing):
+        if names:
+            _add_multitrack(listing, root, "multitracks", folder, names)
+
+
+def _add_multitrack(
+    listing: _Listing, root: Path, source: str, folder: Path, names: Sequence[str], columns: Mapping[str, str | None] | None = None
+) -> None:
+    """Adds a folder that holds a mixture and stems of any names; refuses it where it does not."""
+    where = _below(root, folder, "")
+    mixture = next((name for wanted in MIXTURES for name in names if PurePosixPath(name).stem.lower() == wanted), None)
+    stems = {name: stem_name(name) for name in names if name != mixture}
+    if mixture is None or not stems:
+        listing.refuse(where, "a multitrack is a folder of a file named mixture (or mix) and its stems; " + _lacks(mixture, stems))
+    elif len(set(stems.values())) < len(stems) or not all(map(is_name, stems.values())) or RESIDUAL in stems.values():
+        expected = f"different names of Latin letters and digits, at most {LONGEST_NAME} characters, none empty or {RESIDUAL!r}"
+        listing.refuse(where, f"stems would be called {', '.join(stems.values())}; expected {expected}. Rename the files")
+    else:
+        files = [_below(root, folder, name) for name in (mixture, *stems)]
+        _add(listing, root, source, files, columns, stem_names=tuple(stems.values()))
+
+
+def _lacks(mixture: str | None, stems: Mapping[str, str]) -> str:
+    return f"there are {len(stems)} files and none of that name" if mixture is None else f"there is only {mixture}"
+
+
+def stem_name(file: str) -> str:
+    """The name of a stem after its file: lower case, with underscores for all but letters and digits ("Hi-Hat.wav" is hi_hat)."""
+    return name_from(PurePosixPath(file).stem)
+
+
+def _from_musdb18(root: Path, listing: _Listing) -> None:
+    valid = _musdb_validation_tracks()
+    for split, path in _musdb_tracks(root, "*.stem.mp4"):
+        name = path.name.removesuffix(".stem.mp4")
+        _add(listing, root, "musdb18", [_below(root, path.parent, path.name)], _musdb_columns(name, split, valid))
+
+
+def _from_musdb18hq(root: Path, listing: _Listing) -> None:
+    valid = _musdb_validation_tracks()
+    for split, path in _musdb_tracks(root, "*/"):
+        if missing := [name for name in STEM_ORDER if not (path / f"{name}.wav").is_file()]:
+            listing.refuse(_below(root, path.parent, path.name), f"lacks {', '.join(f'{name}.wav' for name in missing)}")
+            continue
+        files = [_below(root, path, f"{name}.wav") for name in STEM_ORDER]
+        _add(listing, root, "musdb18hq", files, _musdb_columns(path.name, split, valid))
+
+
+def _musdb_tracks(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
+    for split in ("train", "test"):
+        for path in sorted((root / split).glob(pattern)):
+            if not path.name.startswith("."):
+                yield split, path
+
+
+def _musdb_columns(name: str, split: str, valid: frozenset[str]) -> dict[str, str | None]:
+    artist, title = artist_and_title(name)
+    split = "valid" if split == "train" and name in valid else split
+    return {"artist": artist, "title": title, "rights": terms_of(artist, title), "split": split}
+
+
+def _musdb_validation_tracks() -> frozenset[str]:
+    import importlib.util
+
+    import yaml
+
+    spec = importlib.util.find_spec("musdb")
+    if spec is None or spec.origin is None:
+        raise ValueError("MUSDB18's list of validation tracks comes with the musdb package; install it with: pip install musdb")
+    settings = yaml.safe_load((Path(spec.origin).parent / "configs" / "mus.yaml").read_text(encoding="utf-8"))
+    return frozenset(settings["validation_tracks"])
+
+
+def _from_csv(root: Path, path: Path, listing: _Listing) -> None:
+    finder = song_list.Finder((path.parent, root))
+    for line in song_list.read(path):
+        values = dict(line.values)
+        song = values.pop("path", None)
+        if line.wrong:
+            listing.refuse(song_list.shown(song) if song else line.where, f"{line.where}: {line.wrong}" if song else line.wrong)
+        elif song is not None:
+            _add_listed(root, finder, song, line.where, values, listing)
+
+
+def _add_listed(root: Path, finder: song_list.Finder, song: str, where: str, values: dict[str, str | None], listing: _Listing) -> None:
+    """Adds the song of one line of a CSV, whose path is relative to the CSV's folder or the songs folder, or absolute."""
+    called = song_list.shown(song)
+    try:
+        place, note = finder.find(song)
+        what = audio.not_a_file(place)
+    except (ValueError, OSError) as error:
+        listing.refuse(called, f"{where}: {getattr(error, 'strerror', None) or error}")
+        return
+    relative = os.path.relpath(place.absolute(), root.absolute())
+    if Path(relative).parts[0] == "..":
+        listing.refuse(called, f"{where}: lies outside the songs folder {root}")
+    elif place.is_dir():
+        names = sorted(entry.name for entry in os.scandir(place) if entry.name[0] != "." and _is_sound(root, place, entry, listing))
+        _add_multitrack(listing, root, "csv", place, names, values | {"note": note})
+    elif what:
+        listing.refuse(called, f"{where}: {what}, not a sound file")
+    else:
+        _add(listing, root, "csv", [PurePosixPath(Path(relative)).as_posix()], values | {"note": note})
+
+
+def _walk(root: Path, listing: _Listing) -> Iterator[tuple[Path, list[str]]]:
+    """Each real folder below ``root`` once, real ones before linked ones, with the sorted names of its sound files."""
+    seen: set[tuple[int, int]] = set()
+    folders, links = [root], list[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        try:
+            status = folder.stat()
+            entries = sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        except OSError as error:
+            listing.refuse(_below(root, folder, ""), f"folder cannot be listed: {error.strerror}")
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        if any(entry.name in TABLES for entry in entries):
+            entries = [entry for entry in entries if folder == root and entry.name not in ("stems", "dataset")]
+        yield folder, [entry.name for entry in entries if _is_sound(root, folder, entry, listing)]
+        for entry in entries:
+            if _is(entry.is_dir):
+                (links if entry.is_symlink() else folders).append(folder / entry.name)
+
+
+def _is_sound(root: Path, folder: Path, entry: os.DirEntry[str], listing: _Listing) -> bool:
+    """Whether an entry of a folder is a sound file by its suffix; refused with the reason if it is called one and cannot be."""
+    if Path(entry.name).suffix.lower() not in audio.READABLE_SUFFIXES:
+        return False
+    path = _below(root, folder, entry.name)
+    if listing.ignores(path):
+        return False
+    if _is(entry.is_dir):
+        reason = "a folder, not a sound file (what lies in it is read)"
+    elif not _is(entry.is_file):
+        reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
+    else:
+        return True
+    listing.refuse(path, reason)
+    return False
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """The answer about an entry of a folder; no, where a link leads to itself or to a place that may not be seen."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def _add(
+    listing: _Listing,
+    root: Path,
+    source: str,
+    files: Sequence[str],
+    columns: Mapping[str, str | None] | None = None,
+    *,
+    stem_names: Sequence[str] = STEM_ORDER[1:],
+) -> None:
+    """Adds a recording: its mixture's path, then those of its stems if it has files for them."""
+    if _printable(files[0]) != files[0]:
+        listing.refuse(files[0], "its name is not UTF-8; rename it")
+        return
+    references = tuple((name, stem, 0) for name, stem in zip(stem_names, files[1:], strict=False))
+    if not references and _is_stem_file(root / files[0]):
+        references = tuple((name, files[0], stream) for stream, name in enumerate(STEM_ORDER) if stream)
+    try:
+        listing.candidates.append(Candidate(path=files[0], references=references, source=source, **(columns or {})))
+    except ValidationError:
+        listing.refuse(files[0], "other systems would read its name as a drive; rename it")  # "C: song.wav", see `inside`
+
+
+def _is_stem_file(path: Path) -> bool:
+    if path.name.lower().endswith(".stem.mp4"):
+        return True
+    try:
+        return path.suffix.lower() == ".mp4" and audio.num_streams(path) == len(STEM_ORDER)
+    except Refused:
+        return False
+
+
+def _below(root: Path, folder: Path, name: str) -> str:
+    return PurePosixPath(os.path.relpath(folder / name, root)).as_posix()
+
+
+def _printable(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def artist_and_title(name: str) -> tuple[str | None, str]:
+    """The two halves of "Artist - Title"; a name without the dash is a title."""
+    artist, dash, title = name.partition(" - ")
+    return (artist.strip() or None, title.strip() or name) if dash else (None, name)

@@ -1,0 +1,277 @@
+"""The catalog: what each recording is before separation, which split it belongs to, and which are the same.
+
+``find`` lists the recordings of a place without decoding; ``inspect`` decodes each once and makes its row, or refuses it with a reason.
+
+Conventions
+    What a CSV or a data set says goes before tags, and tags before names. "Artist - Title" is read from the names of multitracks only,
+    which are called so by custom: a plain folder may hold "01 - Title", and a wrong artist would move songs between splits.
+    The split is a hash of the artist, so that adding songs never moves others and no artist is in two splits; where the artist is unknown,
+    of the recording. A CSV's or data set's own split goes before that.
+    Mono, other rates than 44.1 kHz and peaks above full scale are no errors: the row's ``notes`` say how they are handled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from stemwright.manifests.catalog.listing import KINDS, Candidate, Found, artist_and_title, find, matches, songs_root
+from stemwright.manifests.names import inside
+from stemwright.manifests.records import AudioFile, Record, ReferenceStem, Refused, Split, Track, content_id, track_id
+from stemwright.manifests.sound import audio
+from stemwright.manifests.sound.identity import IdentityHash
+from stemwright.manifests.sound.truncation import missing_frames
+
+__all__ = [
+    "KINDS",
+    "Candidate",
+    "Found",
+    "SplitShares",
+    "artist_key",
+    "cache_key",
+    "drop_duplicates",
+    "file_sums",
+    "find",
+    "inspect",
+    "matches",
+    "preference",
+    "resolve",
+    "songs_root",
+    "source_changed",
+    "split_of",
+]
+
+SILENCE_DBFS = -80.0  # below the noise of any tape or room; 16-bit dither peaks near -90
+USUAL_RATE = 44_100
+BLOCK_FRAMES = 1 << 17
+# Vorbis comments, ID3 (TCOP, WCOP and free texts), MP4 and RIFF as ffmpeg names them, and what players and shops add.
+RIGHTS_TAGS = (
+    "copyright",
+    "license",
+    "licence",
+    "rights",
+    "copyrighturl",
+    "copyright_url",
+    "licenseurl",
+    "license_url",
+    "usageterms",
+    "webstatement",
+)
+LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
+TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
+RULES = 4  # raised when ``inspect`` decides anything differently, so that tracks are read again
+# What systems call a copy: "x (1)", "Copy of x", "x copy 2", "x - Copy (2)", and the same in German, French, Spanish and Italian.
+COPY = re.compile(
+    r"^(copy|kopie|copie|copia)( \(?\d+\)?)? (of|von|de|di) |[ _.-](copy|kopie|copie|copia)([ _]?\(?\d+\)?)?$| ?\(\d{1,2}\)$", re.IGNORECASE
+)
+
+FileSums = dict[str, str]  # path of a file -> its SHA-256, or why it cannot be read
+UNREADABLE = "unreadable"
+
+
+class SplitShares(Record):
+    """How the artists are divided over the splits; the three sum to 1."""
+
+    train: float = Field(0.8, ge=0, le=1)
+    valid: float = Field(0.1, ge=0, le=1)
+    test: float = Field(0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitShares:
+        total = self.train + self.valid + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train, valid and test must sum to 1; they sum to {total:g}")
+        return self
+
+
+def file_sums(songs: Path, candidate: Candidate) -> FileSums:
+    """The SHA-256 of each file of a candidate, by path. Of a file that cannot be read, the reason: it has a task too, which ``inspect``
+    refuses.
+    """
+    sums = {}
+    for path in sorted({candidate.path, *(path for _, path, _ in candidate.references)}):
+        try:
+            sums[path] = audio.file_sha256(songs / path)
+        except OSError as error:
+            sums[path] = f"{UNREADABLE}: {error.strerror}"
+    return sums
+
+
+def cache_key(
+    songs: Path, candidate: Candidate, splits: SplitShares, longest_s: float = audio.LONGEST_S, sums: FileSums | None = None
+) -> str:
+    """The id of the work of inspecting one candidate: over where it is, what a CSV says of it, the bytes of its files (tags are among
+    them), what is asked of it and the rules here. ``sums`` saves reading the files again.
+    """
+    sums = file_sums(songs, candidate) if sums is None else sums
+    asked = {"splits": splits.content(), "longest_s": longest_s}
+    return content_id({"candidate": candidate.content(), "files": sums, **asked, "rules": RULES})
+
+
+def inspect(
+    songs: Path, candidate: Candidate, shares: SplitShares, longest_s: float = audio.LONGEST_S, sums: FileSums | None = None
+) -> Track:
+    """Decodes a recording and its reference stems once, in blocks, and makes its row. Raises Refused with the reason."""
+    sums = file_sums(songs, candidate) if sums is None else sums
+    measured, sound, peak_dbfs, notes = _measure(songs, candidate.path, candidate.stream, longest_s, sums)
+    if peak_dbfs < SILENCE_DBFS:
+        level = "all samples are zero" if peak_dbfs == float("-inf") else f"peaks at {peak_dbfs:.1f} dBFS"
+        raise Refused(f"silent: {level}; expected above {SILENCE_DBFS:.0f} dBFS")
+    references = []
+    for name, path, stream in candidate.references:
+        try:
+            stem, stem_sound, stem_peak_dbfs, _ = _measure(songs, path, stream, longest_s, sums)
+        except Refused as reason:
+            raise Refused(f"reference stem {name}: {reason}") from reason
+        if stem_peak_dbfs > 0:
+            notes.append(f"reference stem {name} peaks at {stem_peak_dbfs:+.2f} dBFS: all stems get one joint gain")
+        references.append(ReferenceStem(name=name, audio=stem, sound=stem_sound))
+    identity = track_id(sound, tuple(references))
+    described = _described(songs, candidate)
+    notes += [candidate.note] if candidate.note else []
+    if described["artist"] is None and candidate.split is None:
+        notes.append("artist unknown: its split is drawn for this recording alone")
+    return Track(
+        id=identity,
+        cache_key=cache_key(songs, candidate, shares, longest_s, sums),
+        audio=measured,
+        sound=sound,
+        source=candidate.source,
+        split=candidate.split or split_of(described["artist"], identity, shares),
+        peak_dbfs=round(peak_dbfs, 3),
+        references=tuple(references),
+        notes=tuple(notes),
+        **described,
+    )
+
+
+def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
+    """Title, artist, album and rights: of the CSV or data set, else of the tags, else of the name."""
+    tags = audio.tags(songs / candidate.path)
+    artist, title = _called(candidate)
+    rights = [tags[name] for name in RIGHTS_TAGS if name in tags]
+    rights += [tags[name] for name in ("comment", "description") if LICENCE_ADDRESS in tags.get(name, "").lower()]
+    return {
+        "title": candidate.title or tags.get("title") or title,
+        "artist": candidate.artist or tags.get("artist") or tags.get("album_artist") or artist,
+        "album": candidate.album or tags.get("album"),
+        "rights": candidate.rights or "; ".join(dict.fromkeys(rights)) or "unknown",
+    }
+
+
+def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSums) -> tuple[AudioFile, str, float, list[str]]:
+    """Decodes one stream of a file: its row, its identity by sound, its peak in dBFS (-inf: all zero), and what is unusual about it."""
+    place = resolve(songs, path)
+    info = audio.probe(place, stream=stream)
+    if info.num_channels > 2:
+        raise Refused(f"{info.num_channels} channels; expected mono or stereo. Fold it down to stereo first")
+    audio.check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
+    num_frames, peak, hasher = 0, 0.0, IdentityHash(place, stream, info)
+    for block in audio.blocks(place, BLOCK_FRAMES, stream=stream):
+        block_peak = float(np.abs(block).max(initial=0.0))
+        if not np.isfinite(block_peak):
+            first = num_frames + int(np.argmin(np.isfinite(block).all(axis=0)))
+            raise Refused(f"holds NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")
+        hasher.add(block)
+        num_frames, peak = num_frames + block.shape[1], max(peak, block_peak)
+        audio.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may not know, or say less
+    if missing := missing_frames(place, info, num_frames):
+        ends = f"truncated: ends at {num_frames / info.sample_rate:.2f} s"
+        raise Refused(ends + (f", {missing / info.sample_rate:.2f} s before its header says" if missing > 1 else ", within a page of data"))
+    if num_frames == 0:
+        raise Refused("holds no samples")
+    audio.check_peak(audio.gain_to_db(peak))
+    measured = AudioFile(
+        path=path,
+        sample_rate=info.sample_rate,
+        num_channels=info.num_channels,
+        num_frames=num_frames,
+        num_bytes=place.stat().st_size,
+        sha256=audio.file_sha256(place) if sums[path].startswith(UNREADABLE) else sums[path],
+        stream=stream,
+    )
+    return measured, hasher.identity(), audio.gain_to_db(peak), _notes(info, audio.gain_to_db(peak))
+
+
+def _notes(info: audio.AudioInfo, peak_dbfs: float) -> list[str]:
+    notes = []
+    if info.num_channels == 1:
+        notes.append("mono: its stems are mono, without pan and width")
+    if info.sample_rate != USUAL_RATE:
+        band = f", nothing above {info.sample_rate / 2:g} Hz" if info.sample_rate < USUAL_RATE else ""
+        notes.append(f"{info.sample_rate} Hz{band}: kept as it is, resampled where a model or an excerpt has another rate")
+    if peak_dbfs > 0:
+        notes.append(f"peaks at {peak_dbfs:+.2f} dBFS: stems and examples get one joint gain")
+    return notes
+
+
+def _called(candidate: Candidate) -> tuple[str | None, str]:
+    """Artist and title as the names of multitracks give them; for other files the name without suffix is the title."""
+    path = PurePosixPath(candidate.path)
+    if not candidate.references:
+        return None, path.stem
+    in_folder = candidate.references[0][1] != candidate.path and path.parent.name
+    return artist_and_title(path.parent.name if in_folder else path.stem.removesuffix(".stem"))
+
+
+def artist_key(artist: str) -> str:
+    """What two spellings of an artist have in common: without case, spacing, and whoever is featured."""
+    plain = re.split(r"\s[(\[]?(?:feat|ft|featuring)\b", unicodedata.normalize("NFKC", artist).casefold())[0]
+    return " ".join(plain.split())
+
+
+def split_of(artist: str | None, recording: str, shares: SplitShares) -> Split:
+    """The split of an artist, or where the artist is unknown of a recording (its id): a hash against the shares."""
+    key = f"artist {artist_key(artist)}" if artist and artist_key(artist) else f"recording {recording}"
+    draw = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    if draw < shares.test:
+        return "test"
+    return "valid" if draw < shares.test + shares.valid else "train"
+
+
+def preference(path: str) -> tuple[bool, str]:
+    """By what one of several files with the same sound is kept, the least: names that do not look like a copy before those that do
+    ("x (1).wav", "Copy of x.wav", "x copy 2.wav", "x - Kopie.wav", or a folder that is called so), then the order of paths. It does not
+    depend on which was there first.
+    """
+    return any(COPY.search(PurePosixPath(part).stem) for part in PurePosixPath(path).parts), path
+
+
+def drop_duplicates(tracks: Sequence[Track]) -> tuple[list[Track], list[tuple[Track, Track]]]:
+    """Keeps one of all tracks whose mixture sounds the same: one with stems of its own before one without, then by ``preference``.
+
+    Returns the kept tracks, sorted by path, and (the other, the one that is kept).
+    """
+    kept: dict[str, Track] = {}
+    dropped = []
+    for track in sorted(tracks, key=lambda track: (not track.references, preference(track.audio.path))):
+        first = kept.setdefault(track.sound, track)
+        if first is not track:
+            dropped.append((track, first))
+    return sorted(kept.values(), key=lambda track: track.audio.path), dropped
+
+
+def resolve(folder: Path, path: str) -> Path:
+    """The place of a row's path in its folder. Raises Refused if it leaves the folder."""
+    try:
+        return folder / inside(path)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
+def source_changed(songs: Path, file: AudioFile) -> str | None:
+    """Why a source is no longer what its row says, or None if it is: missing, unreadable, or other bytes."""
+    try:
+        sha256 = audio.file_sha256(resolve(songs, file.path))
+    except FileNotFoundError:
+        return f"{file.path} is no longer in {songs}"
+    except OSError as error:
+        return f"{file.path} cannot be read: {error.strerror}"
+    return None if sha256 == file.sha256 else f"{file.path} changed since it was cataloged; run the catalog again"

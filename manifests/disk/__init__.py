@@ -1,0 +1,1 @@
+"""Files and folders on disk: durable writing, locks, deletion of our own files only."""

@@ -1,0 +1,1 @@
+"""Sound files: read, write, containers, identity. The only room that opens them."""

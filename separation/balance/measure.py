@@ -1,0 +1,273 @@
+"""The mix balance of a recording: each stem's level with an interval, when it plays, its course in time, pan and width.
+
+Conventions
+    mixture and stems are float32 [C, T] of one shape. Levels are in LU against the loudness of the mixture: the integrated level against
+    the integrated loudness, the trajectory against the mixture in the same three seconds. A stem that is silent or whose energy does not
+    occur in the mixture is not present: its level is -inf and ``note`` says why. A mono mixture has no pan and no width: None.
+
+References
+    ITU-R BS.1770-5; EBU Tech 3341. The estimators are described in separation/balance/estimators.py, pan and width in
+    separation/balance/panorama.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemwright.manifests.records import RESIDUAL
+from stemwright.separation.balance.estimators import (
+    ALL_STEMS,
+    SEPARATED,
+    Calibration,
+    Level,
+    estimate_level,
+    interval_around,
+    point_between,
+    suited,
+)
+from stemwright.separation.balance.panorama import BandImage, Image, band_images, image_of
+from stemwright.separation.loudness.kweighting import HOPS_PER_S, hop_edges, hop_products
+from stemwright.separation.loudness.meter import (
+    BLOCK_STEP_HOPS,
+    MOMENTARY_HOPS,
+    SHORT_TERM_HOPS,
+    channel_weights,
+    gate,
+    gated_loudness,
+    to_lufs,
+    window_means,
+)
+
+Array = NDArray[np.floating]
+
+ACTIVE_RANGE_LU = 20.0  # a stem plays where it is less than this below its own loudness
+FOREIGN_SHARE = 0.1  # of a stem's own energy: one that shares less with the mixture is not in it
+CHANCE, CHANCE_CORRELATION, FEWEST_BLOCKS = 3.0, 0.05, 8
+SILENT = "not present: silent"
+NOT_FOUND = "not present: its energy does not occur in the mixture at this level (was the stem rescaled, or is it from another song?)"
+TOO_SOFT = "not present: the stem is softer than {:.0f} LU"
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Level against the mixture in the three seconds that end at each time; -inf where the stem or the mixture is silent. All [N]."""
+
+    end_s: Array
+    level_lu: Array
+    low_lu: Array
+    high_lu: Array
+
+
+@dataclass(frozen=True)
+class StemBalance:
+    """What can be said of one stem in its mixture.
+
+    ``loudness_lufs`` is the loudness of the stem as given; ``level_lu`` the estimate of its level in the mixture, with an 80 % interval;
+    ``against_rest_lu`` its level against everything else (for vocals: the vocal-to-accompaniment level), inf where there is nothing else;
+    ``active_spans_s`` the times at which it plays.
+    """
+
+    loudness_lufs: float
+    level_lu: float
+    level_low_lu: float
+    level_high_lu: float
+    against_rest_lu: float
+    against_rest_low_lu: float
+    against_rest_high_lu: float
+    pan: float | None
+    width: float | None
+    correlation: float | None
+    naive_lu: float
+    cross_lu: float
+    present: bool
+    note: str
+    active_fraction: float
+    active_spans_s: tuple[tuple[float, float], ...]
+    trajectory: Trajectory
+    bands: tuple[BandImage, ...]
+
+
+def check_stems(mixture: Array, stems: Mapping[str, Array]) -> None:
+    """Refuses what cannot be compared: no stems, or a stem of another shape; ValueError names the stem and what came."""
+    if mixture.ndim != 2 or mixture.shape[1] == 0:
+        raise ValueError(f"expected a mixture [C, T] with at least one frame, came shape {mixture.shape}; a mono signal is audio[None]")
+    channel_weights(mixture.shape[0])
+    if not stems:
+        raise ValueError("expected at least one stem, came an empty dictionary; separate the mixture first")
+    for name, signal in {"the mixture": mixture, **stems}.items():
+        if not np.issubdtype(signal.dtype, np.floating):
+            raise ValueError(
+                f"expected float audio with full scale 1.0, came {name!r} as {signal.dtype}; divide integers by their full scale"
+            )
+    for name, stem in stems.items():
+        if stem.shape != mixture.shape:
+            raise ValueError(
+                f"expected stem {name!r} in the shape of its mixture {mixture.shape} [C, T], came {stem.shape}; "
+                "cut or pad it, or resample it to the mixture's rate"
+            )
+
+
+@dataclass(frozen=True)
+class _Energies:
+    """Sums per hop: of the mixture [K], and per stem of itself [S, K], with the mixture [S, K], and of left, right and their product [S,
+    3, K]."""
+
+    edges: NDArray[np.int64]
+    mixture: Array
+    own: Array
+    cross: Array
+    image: Array | None
+
+
+def _energies(mixture: Array, stems: Mapping[str, Array], sample_rate: int) -> _Energies:
+    weights, channels = channel_weights(mixture.shape[0]), range(mixture.shape[0])
+    rows = [channel for signal in (mixture, *stems.values()) for channel in signal]
+    row = np.arange(len(rows)).reshape(-1, len(channels))
+    pairs = [(row[0, c], row[0, c]) for c in channels]
+    for s in range(1, len(row)):
+        pairs += [(row[s, c], row[s, c]) for c in channels] + [(row[s, c], row[0, c]) for c in channels]
+    stereo = len(channels) == 2
+    if stereo:
+        pairs += [(row[s, 0], row[s, 1]) for s in range(1, len(row))]
+    sums = hop_products(rows, pairs, sample_rate)
+    by_signal = sums[len(channels) : len(channels) * (2 * len(stems) + 1)].reshape(len(stems), 2, len(channels), -1)
+    image = np.stack([by_signal[:, 0, 0], by_signal[:, 0, 1], sums[-len(stems) :]], axis=1) if stereo else None
+    return _Energies(
+        edges=hop_edges(mixture.shape[1], sample_rate),
+        mixture=weights @ sums[: len(channels)],
+        own=np.einsum("c,sck->sk", weights, by_signal[:, 0]),
+        cross=np.einsum("c,sck->sk", weights, by_signal[:, 1]),
+        image=image,
+    )
+
+
+def _spans(active: NDArray[np.bool_], end_s: Array, window_s: float) -> tuple[tuple[float, float], ...]:
+    """Joins active windows that touch or overlap into spans of seconds."""
+    spans: list[tuple[float, float]] = []
+    for end in end_s[active]:
+        start = max(0.0, end - window_s)
+        if spans and start <= spans[-1][1] + 1e-9:
+            spans[-1] = (spans[-1][0], float(end))
+        else:
+            spans.append((float(start), float(end)))
+    return tuple(spans)
+
+
+def _trajectory(own: Array, cross: Array, mixture: Array, end_s: Array, calibration: Calibration) -> Trajectory:
+    """Applies the estimator to every three-second window; each argument is a mean square per window, [N]."""
+    levels = to_lufs(np.stack([mixture, own, np.maximum(cross, 0.0)]))
+    said = np.isfinite(levels).all(0)
+    reference, naive, cross_lufs = np.where(said, levels, 0.0)
+    point = point_between(naive - reference, cross_lufs - reference, calibration)
+    low, high = interval_around(point, cross_lufs - naive, calibration.window_low, calibration.window_high)
+    return Trajectory(end_s, *(np.where(said, values, -np.inf) for values in (point, low, high)))
+
+
+def closing_factor(mixture: Array, cross: Array) -> float:
+    """What raises the cross-energies of stems that make up the mixture, [S, K], to the mixture's energy, [K]; 1 where there is none."""
+    shared = float(np.maximum(cross.sum(-1), 0.0).sum())
+    return float(mixture.sum()) / shared if shared > 0 else 1.0
+
+
+def measure_balance(
+    mixture: Array, stems: Mapping[str, Array], sample_rate: int, *, calibration: Calibration = SEPARATED
+) -> dict[str, StemBalance]:
+    """Measures every stem against its mixture; ``stems`` maps names to arrays [C, T] in the mixture's shape and rate.
+
+    ``calibration`` says what the stems are: separated ones, or the multitrack's own
+    (``stemwright.separation.balance.estimators.REFERENCE``), whose level is simply their loudness. Separated drums, bass, other and vocals
+    that leave more than a tenth of the mixture to no stem are measured with the wide intervals of the bundled model. Raises ValueError for
+    an empty dictionary, other shapes, NaN, and a silent mixture, against which nothing has a level.
+    """
+    check_stems(mixture, stems)
+    if missing := [name for name in calibration.together if name not in stems]:
+        raise ValueError(
+            f"expected all of {', '.join(calibration.together)} for this calibration, came none of {', '.join(missing)}; "
+            "give every stem of the separator, or another calibration"
+        )
+    energies = _energies(mixture, stems, sample_rate)
+    raised = np.ones(len(stems))
+    together = [name != RESIDUAL for name in stems]
+    if set(ALL_STEMS) <= set(stems):
+        factor = closing_factor(energies.mixture, energies.cross[together])
+        calibration = suited(calibration, factor)
+        raised[together] = factor if calibration.together else 1.0
+    mixture_lufs = gated_loudness(window_means(energies.mixture, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0])
+    if not math.isfinite(mixture_lufs):
+        raise ValueError("expected a mixture that can be heard, came silence (nothing above -70 LUFS); no level can be said against it")
+    return {
+        name: _measure_stem(stem, replace(energies, cross=energies.cross * raised[:, None]), number, mixture_lufs, sample_rate, calibration)
+        for number, (name, stem) in enumerate(stems.items())
+    }
+
+
+def _measure_stem(
+    stem: Array, energies: _Energies, number: int, mixture_lufs: float, sample_rate: int, calibration: Calibration
+) -> StemBalance:
+    own, cross, mixture, edges = energies.own[number], energies.cross[number], energies.mixture, energies.edges
+    (blocks, ends), (cross_blocks, _), (mixture_blocks, _) = (
+        window_means(sums, edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS) for sums in (own, cross, mixture)
+    )
+    level = estimate_level(blocks, cross_blocks, mixture_lufs, calibration)
+    rest_blocks = np.maximum(mixture_blocks - 2 * cross_blocks + blocks, 0.0)  # |x - s|² = |x|² - 2<s, x> + |s|²
+    rest = estimate_level(rest_blocks, mixture_blocks - cross_blocks, mixture_lufs, calibration)
+    note = _absence(level, own, cross, mixture, calibration.absent_lu)
+    loudness_lufs = level.naive_lu + mixture_lufs
+    active = (to_lufs(blocks) > loudness_lufs - ACTIVE_RANGE_LU) & bool(not note)
+    image = _image(energies, number, gate(blocks)) if not note else None
+    (short_own, short_ends), (short_cross, _), (short_mixture, _) = (
+        window_means(sums, edges, SHORT_TERM_HOPS, BLOCK_STEP_HOPS) for sums in (own, cross, mixture)
+    )
+    said = (level.point_lu, level.low_lu, level.high_lu) if not note else (-math.inf,) * 3
+    return StemBalance(
+        loudness_lufs=loudness_lufs,
+        level_lu=said[0],
+        level_low_lu=said[1],
+        level_high_lu=said[2],
+        against_rest_lu=said[0] - rest.point_lu,
+        against_rest_low_lu=said[1] - rest.high_lu,
+        against_rest_high_lu=said[2] - rest.low_lu,
+        pan=image.pan if image else None,
+        width=image.width if image else None,
+        correlation=image.correlation if image else None,
+        naive_lu=level.naive_lu,
+        cross_lu=level.cross_lu,
+        present=not note,
+        note=note,
+        active_fraction=float(active.mean()),
+        active_spans_s=_spans(active, ends / sample_rate, MOMENTARY_HOPS / HOPS_PER_S),
+        trajectory=_trajectory(short_own, short_cross, short_mixture, short_ends / sample_rate, calibration),
+        bands=band_images(stem, sample_rate) if image else (),
+    )
+
+
+def _absence(level: Level, own: Array, cross: Array, mixture: Array, absent_lu: float) -> str:
+    """Why a stem has no level, or an empty string if it has one; sums per hop, [K].
+
+    A stem that is in the mixture shares its own energy with it. One that is not shares only what chance gives: less than FOREIGN_SHARE of
+    its energy, or a sum that lies within CHANCE standard errors of nothing.
+    """
+    if not math.isfinite(level.naive_lu):
+        return SILENT
+    if level.naive_lu < absent_lu:
+        return TOO_SOFT.format(absent_lu)
+    if not math.isfinite(level.cross_lu) or cross.sum() < FOREIGN_SHARE * own.sum():
+        return NOT_FOUND
+    blocks = cross[: cross.size // MOMENTARY_HOPS * MOMENTARY_HOPS].reshape(-1, MOMENTARY_HOPS).sum(1)
+    noise = np.sqrt(np.sum((blocks - blocks.mean()) ** 2)) if blocks.size >= FEWEST_BLOCKS else 0.0
+    correlation = cross.sum() / math.sqrt(own.sum() * mixture.sum())
+    return NOT_FOUND if blocks.sum() < CHANCE * noise and correlation < CHANCE_CORRELATION else ""
+
+
+def _image(energies: _Energies, number: int, passing: NDArray[np.bool_]) -> Image | None:
+    """Image of a stem over its gated blocks, or None for a signal that is not stereo."""
+    if energies.image is None:
+        return None
+    blocks = window_means(energies.image[number], energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0]
+    left, right, cross = blocks[:, passing].sum(-1)
+    return image_of(float(left), float(right), float(cross))

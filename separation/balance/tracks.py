@@ -1,0 +1,233 @@
+"""The balance of whole tracks as rows: one track, several with medians and spread, and where a level stands in a corpus.
+
+Conventions
+    Rows are dicts of plain values, the same for a table, JSON and CSV. What cannot be said is None: a level of a stem that is not
+    present, the pan of a mono mixture. Levels are in LU against the mixture, rounded to 0.01; a percentile is 0 to 100, a level equal to
+    others counting half.
+
+References
+    Percentile rank with mid-ranks, as in any textbook. Everything else is measured by separation/balance/measure.py and
+    separation/loudness/meter.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemwright.manifests.records import RESIDUAL, Estimate
+from stemwright.manifests.sound.audio import READABLE_SUFFIXES, load_song
+from stemwright.manifests.spreadsheet import csv_text
+from stemwright.separation.balance.estimators import SEPARATED, Calibration
+from stemwright.separation.balance.measure import StemBalance, measure_balance
+from stemwright.separation.loudness.meter import LoudnessReport, measure_loudness
+
+Array = NDArray[np.floating]
+Row = dict[str, Any]
+
+MIXTURE_NAMES = ("mixture", "mix")
+TRAJECTORY_STEP_S = 1.0
+LEVEL_FIELDS = (
+    "level_lu", "level_low_lu", "level_high_lu", "naive_lu", "cross_lu", "loudness_lufs",
+    "against_rest_lu", "against_rest_low_lu", "against_rest_high_lu",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrackBalance:
+    """A mixture's loudness and its stems' balance."""
+
+    title: str
+    duration_s: float
+    loudness: LoudnessReport
+    stems: dict[str, StemBalance]
+
+
+def measure_track(
+    title: str, mixture: Array, stems: Mapping[str, Array], sample_rate: int, *, calibration: Calibration = SEPARATED
+) -> TrackBalance:
+    """Measures one track; ``calibration`` and errors as in ``measure_balance``."""
+    balances = measure_balance(mixture, stems, sample_rate, calibration=calibration)
+    return TrackBalance(title, mixture.shape[1] / sample_rate, measure_loudness(mixture, sample_rate), balances)
+
+
+def load_stems(folder: Path | str, mixture_path: Path | str) -> tuple[Array, dict[str, Array], int]:
+    """Reads a mixture and its stems: mixture [C, T], name -> [C, T], sample rate.
+
+    The stems are those that ``stem_paths`` finds. Raises ValueError when there is none, or when a rate differs.
+    """
+    mixture_path = Path(mixture_path)
+    mixture, sample_rate = load_song(mixture_path)
+    stems = {}
+    for name, path in stem_paths(folder, mixture_path).items():
+        stems[name], rate = load_song(path)
+        if rate != sample_rate:
+            raise ValueError(f"expected {path} at the mixture's {sample_rate} Hz, came {rate} Hz; resample it")
+    return mixture, stems, sample_rate
+
+
+def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
+    """The stems of a mixture in a folder by their names: the sound files in it, or in its sub-folder that is named like the mixture.
+
+    The mixture itself, a file called mixture or mix, and a residual are left out. Raises ValueError when there is none.
+    """
+    mixture_path, folder = Path(mixture_path), Path(folder)
+    place = folder / mixture_path.stem if (folder / mixture_path.stem).is_dir() else folder
+    if not place.is_dir():
+        raise ValueError(f"expected a folder of stems, came {folder}, which is none")
+    left_out = {*MIXTURE_NAMES, RESIDUAL}
+    paths = [
+        path
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() in READABLE_SUFFIXES and path.stem.lower() not in left_out and path.resolve() != mixture_path.resolve()
+    ]
+    if not paths:
+        raise ValueError(
+            f"expected stems such as vocals.wav in {place}, came no sound file; without --stems {mixture_path.name} is separated"
+        )
+    return {path.stem: path for path in paths}
+
+
+def _plain(value: float | None, digits: int = 2) -> float | None:
+    return round(float(value), digits) + 0.0 if value is not None and math.isfinite(value) else None  # no -0.0
+
+
+def _exact(value: float | None, digits: int = 2) -> float | None:  # noqa: ARG001  # takes what ``_plain`` takes
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def table_rows(tracks: Iterable[TrackBalance]) -> list[Row]:
+    """One row per track and stem: what a table prints and a CSV file holds."""
+    return [
+        {
+            "track": track.title,
+            "stem": name,
+            "level_lu": _plain(stem.level_lu),
+            "level_low_lu": _plain(stem.level_low_lu),
+            "level_high_lu": _plain(stem.level_high_lu),
+            "against_rest_lu": _plain(stem.against_rest_lu),
+            "naive_lu": _plain(stem.naive_lu),
+            "cross_lu": _plain(stem.cross_lu),
+            "loudness_lufs": _plain(stem.loudness_lufs),
+            "pan": _plain(stem.pan),
+            "width": _plain(stem.width),
+            "active_share": _plain(stem.active_fraction),
+            "note": stem.note,
+        }
+        for track in tracks
+        for name, stem in track.stems.items()
+    ]
+
+
+def summary_rows(tracks: Sequence[TrackBalance], *, exact: bool = False) -> list[Row]:
+    """One row per stem name over several tracks: median, quartiles and range of its level, and in how many tracks it is present.
+
+    ``exact`` leaves the numbers unrounded, for a caller that rounds them for display.
+    """
+    number = _exact if exact else _plain
+    names = list(dict.fromkeys(name for track in tracks for name in track.stems))
+    rows = []
+    for name in names:
+        stems = [track.stems[name] for track in tracks if name in track.stems]
+        levels = np.array([stem.level_lu for stem in stems if stem.present])
+        against = np.array([stem.against_rest_lu for stem in stems if stem.present and math.isfinite(stem.against_rest_lu)])
+        low, middle, high = np.percentile(levels, [25, 50, 75]) if levels.size else (None, None, None)
+        rows.append(
+            {
+                "stem": name,
+                "tracks": len(stems),
+                "present": int(levels.size),
+                "median_lu": number(middle),
+                "q25_lu": number(low),
+                "q75_lu": number(high),
+                "min_lu": number(levels.min()) if levels.size else None,
+                "max_lu": number(levels.max()) if levels.size else None,
+                "against_rest_lu": number(float(np.median(against))) if against.size else None,
+            }
+        )
+    return rows
+
+
+def as_json(track: TrackBalance) -> Row:
+    """Everything about one track as plain values, the trajectories at one point a second."""
+    return {
+        "track": track.title,
+        "duration_s": _plain(track.duration_s, 3),
+        "mixture": {name: _plain(value) for name, value in track.loudness._asdict().items()},
+        "stems": {name: _stem_json(stem) for name, stem in track.stems.items()},
+    }
+
+
+def _stem_json(stem: StemBalance) -> Row:
+    row: Row = {name: _plain(getattr(stem, name)) for name in LEVEL_FIELDS}
+    row |= {name: _plain(getattr(stem, name), 3) for name in ("pan", "width", "correlation", "active_fraction")}
+    course = stem.trajectory
+    step = max(1, round(TRAJECTORY_STEP_S / (course.end_s[1] - course.end_s[0]))) if course.end_s.size > 1 else 1
+    row["present"], row["note"] = stem.present, stem.note
+    row["active_spans_s"] = [[round(start, 2), round(end, 2)] for start, end in stem.active_spans_s]
+    row["trajectory"] = {
+        name: [_plain(value) for value in getattr(course, name)[::step]] for name in ("end_s", "level_lu", "low_lu", "high_lu")
+    }
+    row["octave_bands"] = [
+        {
+            "centre_hz": round(band.centre_hz),
+            "pan": _plain(band.image.pan, 3) if band.image else None,
+            "width": _plain(band.image.width, 3) if band.image else None,
+        }
+        for band in stem.bands
+    ]
+    return row
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV text with a head; None is an empty field."""
+    return csv_text(rows)
+
+
+def corpus_levels(corpus: Path | str) -> dict[str, Array]:
+    """Levels in LU of every stem name in a corpus's estimates table, sorted; stems that are not present are left out."""
+    from stemwright.manifests.table import read
+
+    path = Path(corpus) / "estimates.parquet"
+    if not path.exists():
+        raise ValueError(f"expected a corpus with estimates.parquet, came {corpus} without it; run 'stemwright estimate' on it first")
+    levels: dict[str, list[float]] = {}
+    for row in read(path, Estimate):
+        if row.level_lu is not None:
+            levels.setdefault(row.name, []).append(row.level_lu)
+    return {name: np.sort(values) for name, values in levels.items()}
+
+
+def percentile(level_lu: float, levels: Array) -> float | None:
+    """Share of ``levels`` below ``level_lu``, 0 to 100; None when nothing can be compared."""
+    if not np.size(levels) or not math.isfinite(level_lu):
+        return None
+    return float(100 * (np.mean(levels < level_lu) + np.mean(levels <= level_lu)) / 2)
+
+
+def percentile_rows(tracks: Iterable[TrackBalance], corpus: Mapping[str, Array], *, exact: bool = False) -> list[Row]:
+    """One row per track and stem: its level, its percentile among the corpus's stems of that name, and how many those are.
+
+    ``exact`` leaves the numbers unrounded, for a caller that rounds them for display.
+    """
+    number = _exact if exact else _plain
+    return [
+        {
+            "track": track.title,
+            "stem": name,
+            "level_lu": number(stem.level_lu),
+            "percentile": number(percentile(stem.level_lu, corpus.get(name, np.array([]))), 1),
+            "percentile_low": number(percentile(stem.level_low_lu, corpus.get(name, np.array([]))), 1),
+            "percentile_high": number(percentile(stem.level_high_lu, corpus.get(name, np.array([]))), 1),
+            "corpus_median_lu": number(float(np.median(corpus[name]))) if name in corpus else None,
+            "corpus_stems": int(np.size(corpus.get(name, []))),
+        }
+        for track in tracks
+        for name, stem in track.stems.items()
+    ]

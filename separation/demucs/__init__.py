@@ -1,0 +1,1 @@
+"""Demucs: weights, networks, engines, and the schedule of segments."""

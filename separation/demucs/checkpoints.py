@@ -1,0 +1,453 @@
+"""Model weights: where they are, how they get here, whether they are what they should be. Nothing here loads a network.
+
+A model is ``NAME.yaml`` (members, their weights per stem, a segment length) and one ``SIG.safetensors`` per member: the layout of Demucs's
+hub repositories, in a folder of the user's, in the package (``bundled``) or in the hub's cache. What a network is (class, stems, sample
+rate) stands in the header of its file, so a model can be described without torch.
+
+A safetensors header names the class to build and its arguments, and Demucs imports whatever it finds there: so headers are checked against
+Demucs's own classes first. A pickle (``.th``) runs code when it is read: it is refused unless the user trusts it. No model is ever
+replaced by another.
+
+Conventions
+    Search order: the folder that was given, and then nothing else; otherwise the folder in ``STEMWRIGHT_MODELS``, the package (for
+    ``bundled``), the hub's cache, the network (unless ``offline``). ``HF_ENDPOINT`` names another hub; see
+    `stemwright.separation.demucs.hub`. Checksums are SHA-256. They are known from ``SHA256SUMS`` in the folder, from a file name
+    ``SIG-CHECKSUM.th``, from the hub's cache, or from Demucs; see `stemwright.separation.demucs.weights`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stemwright.manifests.disk.durable import begin, put, remove
+from stemwright.manifests.names import HIGHEST_RATE, LOWEST_RATE, checked_name
+from stemwright.manifests.records import RESIDUAL
+from stemwright.manifests.sound.audio import file_sha256
+from stemwright.separation.demucs import hub
+from stemwright.separation.demucs.weights import (
+    SUMS_FILE,
+    ModelError,
+    WeightsUnavailable,
+    blob_checksum,
+    read_sums,
+    remember,
+    stated_checksum,
+    write_sums,
+)
+
+_SUFFIXES = (".yaml", ".safetensors", ".th")  # of the files that a model's name may be that of
+MODELS_VARIABLE = "STEMWRIGHT_MODELS"
+PACKAGE_FOLDER = Path(__file__).resolve().parent / "models"
+BUNDLED = "bundled"
+KNOWN_CLASSES = {"demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs", "demucs.demucs.Demucs"}
+HEADER_LIMIT = 100 * 2**20  # safetensors' own limit
+MOST_STEMS = 64
+LONGEST_SEGMENT_S = 600.0
+FOUR = ("drums", "bass", "other", "vocals")
+SIX = (*FOUR, "guitar", "piano")
+# Published models: stems, members, and their size as Demucs publishes them (half precision; mdx ones as recalled), MB.
+PUBLISHED: dict[str, tuple[tuple[str, ...], int, int]] = {
+    "htdemucs": (FOUR, 1, 84),
+    "htdemucs_ft": (FOUR, 4, 336),
+    "htdemucs_6s": (SIX, 1, 55),
+    "hdemucs_mmi": (FOUR, 1, 167),
+    "mdx": (FOUR, 4, 1400),
+    "mdx_extra": (FOUR, 4, 670),
+}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network's file. ``header`` is None for a pickle, which says nothing before it is run."""
+
+    signature: str
+    path: Path
+    expected_sha256: str | None
+    header: Header | None
+
+    @cached_property
+    def sha256(self) -> str:
+        """The file's checksum as it is."""
+        return file_sha256(self.path)
+
+    def check(self) -> None:
+        """Raises ModelError if the file is not the one whose checksum is known."""
+        if self.expected_sha256 is not None and not self.sha256.startswith(self.expected_sha256):
+            raise ModelError(
+                f"{self.path} has checksum {self.sha256[:16]}..., expected {self.expected_sha256[:16]}...: it is damaged or another file. "
+                "Delete it and fetch the model again."
+            )
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the head of a safetensors file says about its network."""
+
+    network: str
+    stem_names: tuple[str, ...]
+    sample_rate: int
+    num_channels: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model on this machine: its members, their weights per stem, and the segment length in seconds where the model sets one."""
+
+    name: str
+    folder: Path
+    members: tuple[Member, ...]
+    weights: tuple[tuple[float, ...], ...] | None
+    segment_s: float | None
+
+    @property
+    def header(self) -> Header | None:
+        """The first member's header; all members agree."""
+        return self.members[0].header
+
+    def check(self) -> None:
+        """Raises ModelError if a member's checksum is known and another."""
+        for member in self.members:
+            member.check()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything about the weights that determines the stems."""
+        return {
+            "model": self.name,
+            "weights": {member.signature: member.sha256 for member in self.members},
+            "bag": None if self.weights is None else [list(row) for row in self.weights],
+            "segment_s": self.segment_s,
+        }
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of the list of models. ``size_mb`` is the size on disk where the model is here, else the published size; None: unknown."""
+
+    name: str
+    stem_names: tuple[str, ...]
+    num_networks: int
+    size_mb: float | None
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Verified:
+    """The outcome for one file of a model: ``expected`` is None where no checksum was published with it."""
+
+    path: Path
+    sha256: str
+    expected: str | None
+
+    @property
+    def ok(self) -> bool:
+        """False only where a known checksum differs."""
+        return self.expected is None or self.sha256.startswith(self.expected)
+
+
+def find(name: str, *, model_folder: Path | str | None = None, offline: bool = False, trust_pickle: bool = False) -> Checkpoint:
+    """Finds a model by the search order above, fetching it if it must and may. Raises ModelError, WeightsUnavailable among them."""
+    tried: list[str] = []
+    for folder in _folders(name, model_folder):
+        tried.append(f"the folder {folder}")
+        if model_folder is not None and not folder.is_dir():
+            raise WeightsUnavailable(f"model folder {folder} does not exist. {_ways_out(name)}")
+        if (found := read_folder(folder, name, trust_pickle=trust_pickle)) is not None:
+            return found
+    if model_folder is None and name != BUNDLED:
+        folder = _hub_folder(name, tried, offline=offline)
+        if (found := read_folder(folder, name.split("/")[-1], trust_pickle=trust_pickle)) is not None:
+            return found
+    raise WeightsUnavailable(f"no weights of model {name!r}: looked in {', then '.join(tried)}. {_ways_out(name)}")
+
+
+def nearly_known(name: str, *, model_folder: Path | str | None = None) -> str | None:
+    """The known model that a name is nearly that of, though no model is called so; None for a name that may well be one.
+
+    Asks no network: known are the published models and those in the folders. ``hf://OWNER/NAME`` is always taken as it is.
+    """
+    import difflib
+
+    if "/" in name or any((folder / f"{name}{suffix}").exists() for folder in _folders(name, model_folder) for suffix in _SUFFIXES):
+        return None
+    known = [path.stem for folder in _folders(BUNDLED, model_folder) for path in sorted(folder.glob("*.yaml"))]
+    known += [] if model_folder is not None else [BUNDLED, *PUBLISHED]
+    if name in known or (model_folder is None and hub.cached_folder(name) is not None):
+        return None
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return nearest[0] if nearest else None
+
+
+def _folders(name: str, model_folder: Path | str | None) -> list[Path]:
+    if model_folder is not None:
+        return [Path(model_folder).expanduser()]
+    folders = [Path(value).expanduser() for value in [os.environ.get(MODELS_VARIABLE, "")] if value]
+    return [*folders, PACKAGE_FOLDER] if name == BUNDLED else folders
+
+
+def _ways_out(name: str) -> str:
+    plain = name.removeprefix("hf://")
+    return (
+        f"Two ways out: (1) where the network can be reached, run `stemwright models fetch {plain} --model-folder DIR`, bring DIR here "
+        f"and pass `--model-folder DIR` (or set {MODELS_VARIABLE}=DIR); (2) use a model that is here: `stemwright models` lists them "
+        f"(`--model {BUNDLED}` comes with the package; it is small, for demonstration)."
+    )
+
+
+def read_folder(folder: Path, name: str, *, trust_pickle: bool = False) -> Checkpoint | None:
+    """Reads a model in the hub's layout from a folder; None if neither ``NAME.yaml`` nor ``NAME.safetensors`` is there."""
+    name = name.removeprefix("hf://").split("/")[-1]
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or not folder.is_dir():
+        return None
+    definition = folder / f"{name}.yaml"
+    if not definition.is_file():
+        if _member_file(folder, name) is None:
+            return None
+        bag: dict[str, Any] = {"models": [name]}
+    else:
+        bag = _read_definition(definition)
+    sums = read_sums(hub.sums_of(folder) or folder / SUMS_FILE)
+    members = tuple(_read_member(folder, signature, sums, trust_pickle=trust_pickle) for signature in bag["models"])
+    headers = [member.header for member in members if member.header is not None]
+    for header, member in zip(headers, members, strict=False):
+        if (header.stem_names, header.sample_rate, header.num_channels) != (
+            headers[0].stem_names,
+            headers[0].sample_rate,
+            headers[0].num_channels,
+        ):
+            raise ModelError(
+                f"the members of {name} differ: {member.path.name} is {_describe(header)}, {members[0].path.name} {_describe(headers[0])}"
+            )
+    weights = bag.get("weights")
+    checkpoint = Checkpoint(
+        name,
+        folder,
+        members,
+        None if weights is None else tuple(tuple(float(value) for value in row) for row in weights),
+        bag.get("segment"),
+    )
+    _check_weights(checkpoint)
+    return checkpoint
+
+
+def _describe(header: Header) -> str:
+    return f"{', '.join(header.stem_names)} at {header.sample_rate} Hz with {header.num_channels} channels"
+
+
+def _read_definition(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        bag = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is no model definition: {str(error).splitlines()[0]}") from error
+    models = bag.get("models") if isinstance(bag, dict) else None
+    if (
+        not isinstance(models, list)
+        or not models
+        or not all(isinstance(one, str) and re.fullmatch(r"[A-Za-z0-9_-]+", one) for one in models)
+    ):
+        raise ModelError(f"{path} is no model definition: expected a line like models: ['955717e8'] with one signature per member")
+    weights, segment_s = bag.get("weights"), bag.get("segment")
+    if weights is not None and not (
+        isinstance(weights, list) and all(isinstance(row, list) and all(map(_is_number, row)) for row in weights)
+    ):
+        raise ModelError(f"{path}: weights must be rows of numbers, one row per member, one value per stem")
+    if segment_s is not None and not (_is_number(segment_s) and 0 < segment_s <= LONGEST_SEGMENT_S):
+        raise ModelError(f"{path}: segment must be more than 0 and at most {LONGEST_SEGMENT_S:g} seconds; got {str(segment_s)[:40]}")
+    return bag
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_weights(checkpoint: Checkpoint) -> None:
+    weights, header = checkpoint.weights, checkpoint.header
+    if weights is None:
+        return
+    stems = len(header.stem_names) if header else len(weights[0])
+    if len(weights) != len(checkpoint.members) or any(len(row) != stems for row in weights):
+        raise ModelError(
+            f"{checkpoint.name}.yaml: weights must be {len(checkpoint.members)} rows of {stems}, one row per member, one value per stem"
+        )
+    if any(sum(row[stem] for row in weights) <= 0 for stem in range(stems)):
+        raise ModelError(f"{checkpoint.name}.yaml: every stem needs a positive sum of weights over the members")
+
+
+def _member_file(folder: Path, signature: str) -> tuple[Path, str | None] | None:
+    """The file of a signature and the checksum in its name: safetensors before pickle."""
+    for suffix in (".safetensors", ".th"):
+        if (plain := folder / f"{signature}{suffix}").is_file():
+            return plain, None
+        for path in sorted(folder.glob(f"{signature}-*{suffix}")):
+            checksum = path.stem.rsplit("-", 1)[1]
+            if re.fullmatch(r"[0-9a-f]{8,64}", checksum):
+                return path, checksum
+    return None
+
+
+def _read_member(folder: Path, signature: str, sums: Mapping[str, str], *, trust_pickle: bool) -> Member:
+    found = _member_file(folder, signature)
+    if found is None:
+        raise ModelError(
+            f"member {signature} is missing: expected {signature}.safetensors in {folder}. Copy it there, or fetch the model again."
+        )
+    path, named = found
+    if path.suffix == ".th" and not trust_pickle:
+        raise ModelError(
+            f"{path} is a pickle, which can run any program when it is read. Expected {signature}.safetensors. "
+            "If you know where it comes from, say --trust-pickle; fetching the model again gets safetensors."
+        )
+    expected = sums.get(path.name, named) or blob_checksum(path) or stated_checksum(path)
+    return Member(signature, path, expected, read_header(path) if path.suffix == ".safetensors" else None)
+
+
+def read_header(path: Path) -> Header:
+    """Reads what a safetensors file says about its network, without loading it. Raises ModelError on anything else."""
+    header, offset = _json_header(path)
+    try:
+        metadata = {str(key): str(value) for key, value in header.pop("__metadata__", {}).items()}
+        end = max((int(value["data_offsets"][1]) for value in header.values()), default=0)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is no safetensors file, or is damaged. Fetch it again.") from error
+    network = metadata.get("klass", "")
+    if network not in KNOWN_CLASSES:
+        raise ModelError(
+            f"{path} asks for a network of class {network or 'unknown'!r}; known are Demucs's {', '.join(sorted(KNOWN_CLASSES))}. "
+            "Is it Demucs's own format?"
+        )
+    if path.stat().st_size != offset + end:
+        raise ModelError(f"{path} has {path.stat().st_size} bytes, its header says {offset + end}: it is truncated. Fetch it again.")
+    if '"_class"' in metadata.get("structure", ""):
+        raise ModelError(f"{path} holds quantised weights that name classes to import; this is not supported. Use the model without _q.")
+    try:
+        args, kwargs = json.loads(metadata["args"]), json.loads(metadata["kwargs"])
+        sources = kwargs["sources"] if "sources" in kwargs else args[0]
+        stem_names = checked_stem_names(sources, str(path))
+        rate, channels = int(kwargs.get("samplerate", 44_100)), int(kwargs.get("audio_channels", 2))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise ModelError(f"{path} does not say which stems its network gives ({error}). Is it Demucs's own format?") from error
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE or channels not in (1, 2):
+        raise ModelError(
+            f"{path} says {rate} Hz and {channels} channels; expected {LOWEST_RATE} to {HIGHEST_RATE} Hz, mono or stereo. It is damaged, "
+            "or no model of music."
+        )
+    return Header(network, stem_names, rate, channels)
+
+
+def checked_stem_names(names: Any, where: str) -> tuple[str, ...]:
+    """The stems that a model says it gives, each of which becomes a file name. Raises ModelError naming the model if one cannot be.
+
+    They are not changed into names that could: rows, recipes and sentences would then call a stem what its model's makers do not.
+    """
+    if not isinstance(names, list | tuple) or not 1 <= len(names) <= MOST_STEMS or len(set(map(str, names))) < len(names):
+        raise ModelError(f"{where} gives {str(names)[:200]}; expected a list of 1 to {MOST_STEMS} different names of stems")
+    for name in names:
+        try:
+            checked_name(str(name))
+        except ValueError as error:
+            raise ModelError(
+                f"{where} has a stem that stems cannot be called: {error}. Rename it in the model's own list of sources"
+            ) from error
+        if name == RESIDUAL:
+            raise ModelError(
+                f"{where} has a stem {RESIDUAL!r}, which is what the stems leave of the mixture. Rename it in its list of sources"
+            )
+    return tuple(map(str, names))
+
+
+def _json_header(path: Path) -> tuple[dict[str, Any], int]:
+    with path.open("rb") as file:
+        start = file.read(8)
+        size = int.from_bytes(start, "little")
+        if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
+            raise ModelError(f"{path} is a pickle under another name; it was not opened. Expected safetensors.")
+        if len(start) < 8 or not 2 <= size <= min(HEADER_LIMIT, path.stat().st_size):
+            raise ModelError(f"{path} is no safetensors file, or is truncated. Fetch it again.")
+        try:
+            header = json.loads(file.read(size))
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{path} is no safetensors file, or is damaged. Fetch it again.") from error
+    if not isinstance(header, dict):
+        raise ModelError(f"{path} is no safetensors file, or is damaged. Fetch it again.")
+    return header, 8 + size
+
+
+def _hub_folder(name: str, tried: list[str], *, offline: bool) -> Path:
+    return hub.download(name, tried, offline=offline, read=_read_definition, ways_out=_ways_out(name))
+
+
+def fetch(name: str, *, model_folder: Path | str | None = None) -> Checkpoint:
+    """Downloads a model into the hub's cache, or into ``model_folder`` with its checksums in ``SHA256SUMS``, and checks it."""
+    if name == BUNDLED:
+        return find(name)
+    cache = _hub_folder(name, [], offline=False)
+    found = read_folder(cache, name)
+    if found is None:
+        raise WeightsUnavailable(f"{hub.repository(name)[0]} holds no {hub.repository(name)[1]}.yaml")
+    found.check()
+    if model_folder is None:
+        return found
+    folder = Path(model_folder).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = [member.path for member in found.members]
+    remember(folder / SUMS_FILE, weights, where=f"{cache}")
+    sums = read_sums(folder / SUMS_FILE)
+    for path in [cache / f"{found.name}.yaml", *weights]:
+        temporary = begin(folder / path.name)
+        try:
+            shutil.copyfile(path, temporary)
+            put(temporary, folder / path.name)
+        finally:
+            remove([temporary])
+        sums[path.name] = file_sha256(folder / path.name)
+    write_sums(folder / SUMS_FILE, sums)
+    copied = read_folder(folder, found.name)
+    if copied is None:
+        raise ModelError(f"{folder} was changed while {name} was being copied there")
+    copied.check()
+    return copied
+
+
+def first_sums(found: Checkpoint) -> Path | None:
+    """The file with the checksums of a model that was fetched, which hold for what is fetched later; None if there is no such file."""
+    path = hub.sums_of(found.folder) or found.folder / SUMS_FILE
+    return path if found.name != BUNDLED and path.is_file() else None
+
+
+def verify(name: str, *, model_folder: Path | str | None = None) -> list[Verified]:
+    """Compares the checksum of every file of a model that is on this machine. Never asks the network."""
+    found = find(name, model_folder=model_folder, offline=True, trust_pickle=True)
+    return [Verified(member.path, member.sha256, member.expected_sha256) for member in found.members]
+
+
+def available(*, model_folder: Path | str | None = None) -> list[Listed]:
+    """Lists the models: the published ones, the bundled one, and those in the given or environment's folder."""
+    names = [BUNDLED, *PUBLISHED]
+    for folder in _folders(BUNDLED, model_folder):
+        names += [path.stem for path in sorted(folder.glob("*.yaml")) if path.stem not in names]
+    return [_listed(name, model_folder) for name in names]
+
+
+def _listed(name: str, model_folder: Path | str | None) -> Listed:
+    found = None
+    for folder in [*_folders(name, model_folder), hub.cached_folder(name)]:
+        try:
+            found = found or (read_folder(folder, name, trust_pickle=True) if folder else None)
+        except ModelError:
+            continue
+    if found is not None:
+        size = sum(member.path.stat().st_size for member in found.members) / 1e6
+        return Listed(name, found.header.stem_names if found.header else (), len(found.members), round(size, 1), found.folder)
+    stems, count, size_mb = PUBLISHED.get(name, ((), 0, None))
+    return Listed(name, stems, count, size_mb, None)

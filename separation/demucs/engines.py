@@ -1,0 +1,292 @@
+"""What runs a Demucs network: PyTorch on a processor or a GPU, or OpenVINO on a processor.
+
+Conventions
+    An engine holds one network and maps a batch of normalised segments, float32 [B, C, T], to the stems it was asked to keep, float32
+    [B, S, C, T].
+    On a processor the segments of a batch are computed side by side, each by one thread (by more where there are more threads than
+    ``MAX_LANES``): threads do not wait for one another, and the same segment gives the same bits on one thread as on four. Sharing one
+    segment among threads does not: runtimes then split sums differently.
+    ``precision`` is fp32 or bf16: what the matrix products and convolutions are computed in. Spectra and sums stay in float32.
+    OpenVINO needs a network translated once (half a minute of work for htdemucs); the translation is kept in the cache folder, which
+    ``STEMWRIGHT_CACHE`` names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import queue
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from stemwright.manifests.disk.folders import CACHE_VARIABLE, cache_folder
+from stemwright.manifests.sound.audio import Audio
+from stemwright.separation.demucs import hybrid
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, Precision] = ("fp32", "bf16")
+MAX_LANES = 4  # segments at once on a processor; each holds the activations of a whole network
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # glibc's malloc.h
+TRANSLATION = 1  # changes when ``hybrid`` would be translated to another graph
+
+
+class Engine(Protocol):
+    """A network ready to run."""
+
+    def forward(self, batch: Audio) -> Audio:
+        """[B, C, T] -> [B, S, C, T] with the kept stems."""
+
+
+def has_openvino() -> bool:
+    """Whether the extra is installed; nothing is imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+@cache
+def _openvino() -> Any:
+    """OpenVINO without its telemetry: left alone it reports each import to an analytics service, unasked, and warns where it has no home.
+
+    Its own stub takes the place of the package that does so, as where that is not installed.
+    """
+    telemetry = "openvino_telemetry"
+    before = sys.modules.get(telemetry)
+    sys.modules[telemetry] = None  # type: ignore[assignment]  # importing it raises ImportError
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[telemetry]
+        if before is not None:
+            sys.modules[telemetry] = before
+
+
+def processor_threads() -> tuple[int, int]:
+    """(segments at once, threads for each) on the processor, from the number of threads that torch was given."""
+    import torch
+
+    threads = torch.get_num_threads()
+    lanes = min(threads, MAX_LANES)
+    return lanes, threads // lanes
+
+
+class _Lanes:
+    """Runs a function over segments side by side, with a fixed number of threads for each."""
+
+    def __init__(self) -> None:
+        _mallopt(M_ARENA_MAX, 1)  # one heap for all threads: what one frees the other takes; 0.15 GB of 1.7 for htdemucs on two threads
+        self.lanes, self.threads = processor_threads()
+        self._pool = ThreadPoolExecutor(self.lanes)
+
+    def map(self, function: Any, batch: Audio) -> Audio:
+        """``function`` of every segment [1, C, T] of the batch, stacked."""
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            return np.concatenate(list(self._pool.map(lambda segment: self._call(function, segment), batch)))
+        finally:
+            torch.set_num_threads(before)
+
+    def _call(self, function: Any, segment: Audio) -> Audio:
+        import torch
+
+        torch.set_num_threads(self.threads)  # OpenMP counts them per calling thread
+        result: Audio = function(segment[None])
+        return result
+
+
+class TorchEngine:
+    """A network run by PyTorch. On a GPU the batch goes through together and is halved, for good, when memory runs out."""
+
+    def __init__(self, network: torch.nn.Module, kept: Sequence[int], *, device: str = "cpu", precision: Precision = "fp32") -> None:
+        self._network = network.to(device).eval()
+        hybrid.zero_imaginary_dc(network)
+        self._kept = list(kept)
+        # Other devices lack complex numbers or part of the transforms; Demucs's own forward pass knows how to go around that.
+        split = device.split(":")[0] in ("cpu", "cuda") and hybrid.can_be_split(network)
+        self._core = hybrid.build_core(network, kept) if split else None
+        self._device, self._precision = device, precision
+        self._lanes = _Lanes() if device == "cpu" else None
+        self._largest: int | None = None
+
+    def forward(self, batch: Audio) -> Audio:
+        """Runs the network on all segments."""
+        with _flash_attention():
+            return self._lanes.map(self._run, batch) if self._lanes else self._run_in_parts(batch)
+
+    def _run_in_parts(self, batch: Audio) -> Audio:
+        import torch
+
+        outputs: list[Audio] = []
+        done = 0
+        while done < len(batch):
+            part = batch[done : done + (self._largest or len(batch))]
+            try:
+                outputs.append(self._run(part))
+                done += len(part)
+            except torch.OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+                self._largest = len(part) // 2
+                if self._device.startswith("cuda"):
+                    torch.cuda.empty_cache()
+        return np.concatenate(outputs)
+
+    def _run(self, batch: Audio) -> Audio:
+        import torch
+
+        tensor = torch.from_numpy(np.ascontiguousarray(batch))
+        if self._device.startswith("cuda"):
+            tensor = tensor.pin_memory()
+        tensor = tensor.to(self._device, non_blocking=True)
+        with torch.inference_mode():
+            if self._core is None:
+                with self._arithmetic():
+                    output = self._network(tensor)[:, self._kept].float()
+            else:
+                analysed = hybrid.analyse(self._network, tensor)
+                with self._arithmetic():
+                    spectrum, waveform = self._core(analysed.spectrum, analysed.waveform)
+                output = hybrid.synthesise(self._network, analysed, spectrum.float(), waveform.float())
+        return output.cpu().numpy()
+
+    def _arithmetic(self) -> Any:
+        """What the network is computed in. On a GPU PyTorch would let convolutions in fp32 round to TF32, ten bits of mantissa."""
+        import torch
+
+        if self._precision == "bf16":
+            return torch.autocast(self._device.split(":")[0], dtype=torch.bfloat16)
+        if not self._device.startswith("cuda"):
+            return contextlib.nullcontext()
+        cudnn = torch.backends.cudnn
+        return cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False)
+
+
+@contextlib.contextmanager
+def _flash_attention() -> Iterator[None]:
+    """Self-attention by the blocked kernel: PyTorch's older fast path for encoder layers writes out every score."""
+    import torch
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+class OpenVinoEngine:
+    """An HTDemucs network whose core is run by OpenVINO on a processor, one stream for each segment at a time.
+
+    ``sha256`` is that of the network's file: it names the kept translation, from which a second engine for the same network is built. The
+    network given loses its weights, which would only fill memory.
+    """
+
+    def __init__(self, network: torch.nn.Module, kept: Sequence[int], *, sha256: str, precision: Precision = "fp32") -> None:
+        openvino = _openvino()
+        if not hybrid.can_be_split(network):
+            raise ValueError(f"engine openvino runs HTDemucs networks; this is {type(network).__name__}. Use engine torch.")
+        core = openvino.Core()
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ValueError("this processor does not compute in bf16; use precision fp32")
+        # Arrays from 1 MiB on go back to the system when freed: 0.2 GB of 1.6 for htdemucs on two threads. PyTorch would be slowed by it.
+        _mallopt(M_MMAP_THRESHOLD, 1 << 20)
+        self._lanes = _Lanes()
+        settings = {
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+            "NUM_STREAMS": self._lanes.lanes,
+            "INFERENCE_NUM_THREADS": self._lanes.lanes * self._lanes.threads,
+        }
+        translated = translation(network, kept, sha256)
+        compiled = core.compile_model(core.read_model(translated, translated.with_suffix(".bin")), "CPU", settings)
+        # OpenVINO's binding looks numpy up when it first meets an array, and stops for ever if two threads make it do so at once.
+        self._exchange = threading.Lock()
+        _ = openvino.Tensor(np.zeros(1, np.float32)).data
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(self._lanes.lanes):
+            self._requests.put(compiled.create_infer_request())
+        self._network = network.to("meta")
+
+    def forward(self, batch: Audio) -> Audio:
+        """Runs the network on all segments."""
+        return self._lanes.map(self._run, batch)
+
+    def _run(self, segment: Audio) -> Audio:
+        import torch
+
+        openvino = _openvino()
+        request = self._requests.get()
+        try:
+            with torch.inference_mode():
+                analysed = hybrid.analyse(self._network, torch.from_numpy(np.ascontiguousarray(segment)))
+                with self._exchange:
+                    for number, part in enumerate((analysed.spectrum, analysed.waveform)):
+                        request.set_input_tensor(number, openvino.Tensor(part.contiguous().numpy(), shared_memory=True))
+                request.infer()
+                with self._exchange:
+                    spectrum, waveform = (torch.from_numpy(request.get_output_tensor(number).data) for number in range(2))
+                return hybrid.synthesise(self._network, analysed, spectrum, waveform).numpy()
+        finally:
+            self._requests.put(request)
+
+
+def _mallopt(option: int, value: int) -> None:
+    """Sets how glibc keeps freed memory; does nothing on other systems."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(option, value)
+
+
+def translation(network: torch.nn.Module, kept: Sequence[int], sha256: str) -> Path:
+    """The network's core in OpenVINO's format: from the cache folder, or made now and put there by rename."""
+    versions = [importlib.metadata.version(name) for name in ("openvino", "torch", "demucs")]
+    key = hashlib.sha256(repr((sha256, list(kept), versions, TRANSLATION)).encode()).hexdigest()[:24]
+    path = cache_folder() / "openvino" / f"{key}.xml"
+    if not (path.is_file() and path.with_suffix(".bin").is_file()):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"cannot keep translated networks here ({error.strerror}); set {CACHE_VARIABLE} to another folder",
+                str(path.parent),
+            ) from error
+        temporary = path.with_name(f".{key}-{os.getpid()}.xml")
+        try:
+            _translate(network, kept, temporary)
+            temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
+            temporary.replace(path)
+        finally:
+            for left in (temporary, temporary.with_suffix(".bin")):
+                left.unlink(missing_ok=True)
+    return path
+
+
+def _translate(network: Any, kept: Sequence[int], path: Path) -> None:
+    import torch
+
+    openvino = _openvino()
+    with torch.no_grad(), _flash_attention(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of every Python branch; all of them depend on shapes, which are fixed
+        length = network.valid_length(1)
+        analysed = hybrid.analyse(network, torch.zeros(1, network.audio_channels, length))
+        example = (analysed.spectrum, analysed.waveform)
+        # Checking the trace would run the network twice more; a test compares the engines instead.
+        traced = torch.jit.trace(hybrid.build_core(network, kept), example, check_trace=False)
+        model = openvino.convert_model(traced, example_input=example, input=[list(one.shape) for one in example])
+    openvino.save_model(model, path, compress_to_fp16=False)

@@ -1,0 +1,156 @@
+"""Fetching published weights from the hub: over an encrypted connection unless the user consents to another, into the hub's own cache.
+
+Conventions
+    ``HF_ENDPOINT`` names another hub. A request to an ``http://`` address, as the endpoint or by a redirect, is not sent unless
+    ``STEMWRIGHT_ALLOW_HTTP=1``: anybody on the way could exchange the weights. Models that are in the cache need no request.
+
+References
+    huggingface_hub, ``hf_hub_download`` and ``set_client_factory``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from stemwright.separation.demucs.weights import SUMS_FILE, ModelError, WeightsUnavailable, check_definition, remember
+
+HUB = "https://huggingface.co"
+NAMESPACE = "adefossez"  # of Demucs's author on the hub
+HTTP_VARIABLE = "STEMWRIGHT_ALLOW_HTTP"
+ANSWER_S = 10.0  # how long a server may take to accept a connection
+
+
+def repository(name: str) -> tuple[str, str]:
+    """The hub repository of a model name (``hf://`` and a namespace may precede it), and the plain name."""
+    plain = name.removeprefix("hf://")
+    namespace, _, plain = plain.rpartition("/")
+    if plain == "htdemucs":
+        folder = "HTDemucs"
+    elif plain.startswith("htdemucs_"):
+        folder = "HTDemucs-" + plain.removeprefix("htdemucs_")
+    else:
+        folder = "Demucs-" + plain
+    return f"{namespace or NAMESPACE}/{folder}", plain
+
+
+def download(name: str, tried: list[str], *, offline: bool, read: Callable[[Path], dict[str, Any]], ways_out: str) -> Path:
+    """The folder of the hub's cache that holds a model, fetched if need be; ``read`` reads its definition.
+
+    ``tried`` grows by what was searched. Raises WeightsUnavailable, ending with ``ways_out``, or ModelError if the files are not what they
+    should be.
+    """
+    from huggingface_hub import constants, hf_hub_download
+
+    repo, plain = repository(name)
+    endpoint = os.environ.get("HF_ENDPOINT", HUB)
+    tried.append(f"the hub's cache {constants.HF_HUB_CACHE}")
+    if not offline:
+        tried.append(f"the address {endpoint}/{repo}/resolve/main/{plain}.yaml")
+    # The client would try five times, for half a minute, where there is no network at all.
+    unasked = "the network was not asked, because of --offline" if offline else _unencrypted(endpoint) or _no_answer(endpoint)
+
+    def get(file: str) -> Path:
+        return Path(hf_hub_download(repo, file, endpoint=endpoint, local_files_only=unasked is not None))
+
+    try:
+        with _encrypted_only():
+            definition = get(f"{plain}.yaml")
+            bag = read(definition)
+            if repo.startswith(f"{NAMESPACE}/"):
+                check_definition(plain, bag, f"{definition.name} from {endpoint}")
+            members = [get(f"{signature}.safetensors") for signature in bag["models"]]
+    except ModelError:
+        raise
+    except Exception as error:  # the client raises errors of several libraries; all mean that the weights are out of reach
+        why = unasked or f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        raise WeightsUnavailable(f"no weights of model {name!r}: looked in {', then '.join(tried)} ({why}). {ways_out}") from error
+    if (sums := sums_of(definition.parent)) is not None:
+        remember(sums, members, where=endpoint)
+    return definition.parent
+
+
+def cached_folder(name: str) -> Path | None:
+    """The folder of the hub's cache that holds a model's definition; None if it was never fetched. Sends no request."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repo, plain = repository(name)
+    path = try_to_load_from_cache(repo, f"{plain}.yaml")
+    return Path(path).parent if isinstance(path, str) else None
+
+
+def sums_of(folder: Path) -> Path | None:
+    """Where the first checksums of a folder of the hub's cache are written down: beside ``snapshots/REVISION``. None of other folders."""
+    return folder.parents[1] / SUMS_FILE if folder.parent.name == "snapshots" else None
+
+
+def _consent() -> bool:
+    return os.environ.get(HTTP_VARIABLE, "") == "1"
+
+
+def _unencrypted(address: str) -> str | None:
+    """Why an address is not asked, as a message; None if it is encrypted, or if the user consents."""
+    if urlsplit(address).scheme == "https" or _consent():
+        return None
+    return (
+        f"{address} was not asked: the way there is not encrypted, and anybody on it can exchange the weights. Use an https:// address, or "
+        f"set {HTTP_VARIABLE}=1 if you trust the network"
+    )
+
+
+@contextmanager
+def _encrypted_only() -> Iterator[None]:
+    """Lets the hub's client send no request to an unencrypted address, wherever it is redirected to."""
+    from huggingface_hub.utils import _http
+
+    before = _http._GLOBAL_CLIENT_FACTORY
+
+    def guarded() -> Any:
+        client = before()
+        hooks = client.event_hooks
+        client.event_hooks = {
+            "request": [_check_request, *hooks.get("request", [])],
+            "response": [_check_links, *hooks.get("response", [])],
+        }
+        return client
+
+    _http.set_client_factory(guarded)
+    try:
+        yield
+    finally:
+        _http.set_client_factory(before)
+
+
+def _check_request(request: Any) -> None:
+    if said := _unencrypted(str(request.url)):
+        raise ModelError(said)
+
+
+def _check_links(response: Any) -> None:
+    """Refuses a server that sends large files by another protocol (Xet) from an unencrypted address: that is not asked by this client."""
+    for name, value in response.headers.items():
+        if name.lower().startswith("x-xet") or name.lower() == "link":
+            for address in re.findall(r"http://[^\s>;,\"]+", value):
+                if said := _unencrypted(address):
+                    raise ModelError(said)
+
+
+def _no_answer(endpoint: str) -> str | None:
+    """Why a server cannot be reached, as a message; None if it accepts a connection, or if a proxy is to be asked instead."""
+    import socket
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(endpoint)
+    host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    if parts.scheme in getproxies() and not proxy_bypass(host):
+        return None
+    try:
+        socket.create_connection((host, port), timeout=ANSWER_S).close()
+    except OSError as error:
+        return f"no answer from {endpoint}: {error.strerror or error}"
+    return None

@@ -1,0 +1,322 @@
+"""Many tracks at once: the next is decoded and the last is encoded while the networks work on this one.
+
+Conventions
+    A mixture is decoded once, into a raw file at the networks' rate: its length, mean and deviation are known before the first segment,
+    and every segment can be read from there. Audio is float32 [C, T], stems are [S, C, T].
+    What goes wrong with one track, a Refused or an error of any library, is that track's outcome, and the others go on. Where the networks
+    fail, each track whose segments were under way is separated once more by itself, so that none is blamed for another.
+    A model that cannot be loaded and a full disk end the run. Whatever happens, no track that was under way leaves a file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from stemwright.manifests.disk.durable import is_full
+from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.audio import Audio, blocks, check_peak, db_to_gain, gain_to_db, probe
+from stemwright.separation.demucs import schedule
+from stemwright.separation.loudness.kweighting import CHUNK_S, HOPS_PER_S, hop_edges
+from stemwright.separation.loudness.meter import BLOCK_STEP_HOPS, MOMENTARY_HOPS, gated_loudness, hop_energies, window_means
+from stemwright.separation.stem_files import SeparatedFile, StemFolder
+
+if TYPE_CHECKING:
+    from stemwright.separation.separator import DemucsSeparator
+
+BLOCK_FRAMES = 1 << 18
+MAX_FINISHING = 3  # tracks whose stems wait to be encoded; beyond it the networks wait
+
+
+class Job(NamedTuple):
+    """A file to separate, and the folder for its stems."""
+
+    path: Path | str
+    out_folder: Path | str
+    stream: int = 0
+
+
+OnShare = Callable[[Job, float], None]  # which file, how much of it has gone through the networks (0 to 1)
+
+
+class Frames(Protocol):
+    """Frames kept somewhere: in memory or on disk."""
+
+    num_channels: int
+    num_frames: int
+
+    def read(self, start_frame: int, stop_frame: int) -> Audio:
+        """Frames as [C, t]."""
+
+
+class Held:
+    """Frames in memory."""
+
+    def __init__(self, audio: Audio) -> None:
+        self._audio = audio
+        self.num_channels, self.num_frames = audio.shape
+
+    def read(self, start_frame: int, stop_frame: int) -> Audio:
+        """Frames as [C, t]."""
+        return self._audio[:, start_frame:stop_frame]
+
+
+class Mixture:
+    """A mixture as the networks want it, with its mean and deviation as Demucs takes them: of the mean over channels, unbiased."""
+
+    def __init__(self, frames: Frames, wanted_channels: int) -> None:
+        if frames.num_channels > wanted_channels:
+            raise Refused(f"{frames.num_channels} channels; the model takes {wanted_channels}")
+        self._frames, self._wanted_channels = frames, wanted_channels
+        self._sum, self._squares = 0.0, 0.0
+        self._low, self._high = np.full(frames.num_channels, np.inf), np.full(frames.num_channels, -np.inf)
+
+    def take(self, block: Audio) -> None:
+        """Counts a block [C, t] into mean and deviation."""
+        middle = block.mean(axis=0, dtype=np.float64)
+        self._sum += float(middle.sum())
+        self._squares += float(np.square(middle).sum())
+        self._low = np.minimum(self._low, block.min(axis=1, initial=np.inf))
+        self._high = np.maximum(self._high, block.max(axis=1, initial=-np.inf))
+
+    @property
+    def num_frames(self) -> int:
+        """Length at the networks' rate."""
+        return self._frames.num_frames
+
+    @property
+    def constant(self) -> bool:
+        """Whether nothing in it varies: silence, or a single sample."""
+        return bool(np.all(self._low >= self._high))
+
+    def level(self) -> schedule.Level:
+        """What Demucs normalises a track by."""
+        count = self.num_frames
+        mean = self._sum / count
+        variance = max(0.0, self._squares - count * mean * mean) / max(1, count - 1)
+        return schedule.Level(mean, math.sqrt(variance) + schedule.EPSILON)
+
+    def level_at(self, input_lufs: float, sample_rate: int) -> schedule.Level:
+        """What brings the mixture to a loudness; Demucs's own level where it has none (silence, or below -70 LUFS)."""
+        loudness = integrated_loudness_of(self._frames, sample_rate)
+        return schedule.Level(0.0, db_to_gain(loudness - input_lufs)) if math.isfinite(loudness) else self.level()
+
+    def read(self, start_frame: int, stop_frame: int) -> Audio:
+        """Frames with the channels that the networks want."""
+        audio = self._frames.read(start_frame, stop_frame)
+        return np.broadcast_to(audio, (self._wanted_channels, audio.shape[1])) if audio.shape[0] < self._wanted_channels else audio
+
+    def narrow(self, stems: Audio) -> Audio:
+        """Stems with the mixture's own channels."""
+        if stems.shape[1] == self._frames.num_channels:
+            return stems
+        return stems.mean(axis=1, keepdims=True, dtype=np.float32)
+
+
+def integrated_loudness_of(frames: Frames, sample_rate: int) -> float:
+    """Integrated loudness in LUFS of frames that are read minute by minute, each with a second of lead-in for the filters."""
+    energies = []
+    for start in range(0, frames.num_frames, CHUNK_S * sample_rate):
+        lead = min(start, sample_rate)
+        stop = min(frames.num_frames, start + CHUNK_S * sample_rate)
+        found, _ = hop_energies(frames.read(start - lead, stop), sample_rate)
+        energies.append(found[lead * HOPS_PER_S // sample_rate :])
+    means, _ = window_means(np.concatenate(energies), hop_edges(frames.num_frames, sample_rate), MOMENTARY_HOPS, BLOCK_STEP_HOPS)
+    return gated_loudness(means)
+
+
+def checked_blocks(path: Path | str, sample_rate: int, stream: int, max_channels: int) -> Iterator[Audio]:
+    """Decodes a file as [C, t]. Raises Refused on no frames, too many channels, or samples that are not finite."""
+    found = 0
+    for block in blocks(path, BLOCK_FRAMES, sample_rate=sample_rate, stream=stream):
+        if block.shape[0] > max_channels:
+            raise Refused(f"{block.shape[0]} channels; at most {max_channels} are handled")
+        if not np.isfinite(block).all():
+            raise Refused("holds NaN or infinite samples")
+        check_peak(gain_to_db(float(np.abs(block).max(initial=0.0))))
+        found += block.shape[1]
+        yield block
+    if found == 0:
+        raise Refused("holds no audio")
+
+
+@dataclass
+class _Passage:
+    """One track under way. ``session`` is None where the mixture is constant and the networks are not asked.
+
+    ``failure`` is set where its stems turn out not to be usable; the rest of them is then dropped.
+    """
+
+    job: Job
+    folder: StemFolder
+    mixture: Mixture
+    session: schedule.Session | None
+    failure: Exception | None = None
+    done_frames: int = 0
+
+
+JobOutcome = SeparatedFile | Exception  # of one job: its files, or what went wrong with it
+
+
+class _NetworksFailedError(Exception):
+    """The networks failed on a batch; the cause says how."""
+
+
+def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, JobOutcome]]:
+    """Separates files in a pipeline and yields each as it comes to its end."""
+    separator.load()  # before a job is taken: a model that cannot be loaded must leave what was there
+    with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(2) as encoder:
+        pipeline = _Pipeline(separator, decoder, encoder)
+        pipeline.on_share = on_share
+        try:
+            yield from pipeline.run(jobs)
+        finally:
+            pipeline.close()
+
+
+class _Pipeline:
+    def __init__(self, separator: DemucsSeparator, decoder: ThreadPoolExecutor, encoder: ThreadPoolExecutor) -> None:
+        self._separator, self._decoder, self._encoder = separator, decoder, encoder
+        self.on_share: OnShare | None = None
+        self._jobs: Iterator[Job] = iter(())
+        self._open: list[_Passage] = []
+        self._decoding: Future[_Passage | tuple[Job, Exception]] | None = None
+        self._finishing: list[tuple[_Passage, Future[SeparatedFile]]] = []
+        self._failed: list[tuple[Job, Exception]] = []
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, JobOutcome]]:
+        """Drives all jobs to their ends."""
+        self._jobs = iter(jobs)
+        again: list[Job] = []
+        self._decode_next()
+        while self._decoding is not None:
+            try:
+                yield from self._stream()
+            except _NetworksFailedError:
+                again += self._give_up_open()
+        for job in again:
+            self._jobs = iter([job])
+            self._decode_next()
+            try:
+                yield from self._stream()
+            except _NetworksFailedError as error:
+                self._give_up_open()
+                cause = error.__cause__
+                yield job, cause if isinstance(cause, Exception) else error
+        yield from self._ended(0)
+
+    def _give_up_open(self) -> list[Job]:
+        """Drops the tracks whose segments are under way; returns their jobs."""
+        jobs = [passage.job for passage in self._open]
+        for passage in self._open:
+            passage.folder.close()
+        self._open.clear()
+        return jobs
+
+    def _stream(self) -> Iterator[tuple[Job, JobOutcome]]:
+        batch_size = self._separator.batch_size
+        for session, stems in schedule.run(self._sessions(), self._forward, batch_size=batch_size):
+            passage = next(passage for passage in self._open if passage.session is session)
+            self._add(passage, passage.mixture.narrow(stems))
+            passage.done_frames += stems.shape[-1]
+            if self.on_share:
+                self.on_share(passage.job, passage.done_frames / passage.mixture.num_frames)
+            if session.finished:
+                self._finish(passage)
+            yield from self._ended(MAX_FINISHING)
+        yield from self._ended(0)
+
+    def _forward(self, network: int, batch: Audio) -> Audio:
+        try:
+            return self._separator.forward(network, batch)
+        except Exception as error:
+            raise _NetworksFailedError from error
+
+    def _add(self, passage: _Passage, stems: Audio) -> None:
+        if passage.failure is not None:
+            return
+        try:
+            passage.folder.add(stems)
+        except Exception as error:
+            if is_full(error):
+                raise
+            passage.failure = error
+
+    def close(self) -> None:
+        """Ends what is still under way and removes its files."""
+        if self._decoding is not None and not self._decoding.cancel() and self._decoding.exception() is None:
+            outcome = self._decoding.result()
+            if isinstance(outcome, _Passage):
+                outcome.folder.close()
+        for passage, future in self._finishing:
+            if not future.cancel():
+                future.exception()
+            passage.folder.close()
+        self._give_up_open()
+
+    def _sessions(self) -> Iterator[schedule.Session]:
+        while self._decoding is not None:
+            outcome = self._decoding.result()
+            self._decode_next()
+            if not isinstance(outcome, _Passage):
+                self._failed.append(outcome)
+                continue
+            self._open.append(outcome)
+            if outcome.session is None:
+                self._write_silence(outcome)
+            else:
+                yield outcome.session
+
+    def _decode_next(self) -> None:
+        job = next(self._jobs, None)
+        self._decoding = None if job is None else self._decoder.submit(self._decode, Job(*job))
+
+    def _decode(self, job: Job) -> _Passage | tuple[Job, Exception]:
+        separator = self._separator
+        folder: StemFolder | None = None
+        try:
+            folder = StemFolder(
+                job.out_folder, separator.stem_names, separator.sample_rate, probe(job.path, stream=job.stream).num_channels
+            )
+            mixture = Mixture(folder.mixture, separator.num_channels)
+            for block in checked_blocks(job.path, separator.sample_rate, job.stream, separator.num_channels):
+                folder.mixture.append(block)
+                mixture.take(block)
+            return _Passage(job, folder, mixture, None if mixture.constant else separator.session(mixture))
+        except BaseException as error:
+            if folder is not None:
+                folder.close()
+            if isinstance(error, Exception):
+                return job, error
+            raise
+
+    def _write_silence(self, passage: _Passage) -> None:
+        for start in range(0, passage.mixture.num_frames, BLOCK_FRAMES):
+            count = min(BLOCK_FRAMES, passage.mixture.num_frames - start)
+            self._add(passage, np.zeros((len(self._separator.stem_names), passage.folder.num_channels, count), np.float32))
+        self._finish(passage)
+
+    def _finish(self, passage: _Passage) -> None:
+        self._open.remove(passage)
+        if passage.failure is not None:
+            passage.folder.close()
+            self._failed.append((passage.job, passage.failure))
+            return
+        self._finishing.append((passage, self._encoder.submit(passage.folder.finish)))
+
+    def _ended(self, allowed: int) -> Iterator[tuple[Job, JobOutcome]]:
+        """Yields what has ended; waits until at most ``allowed`` tracks are still being encoded."""
+        yield from self._failed
+        self._failed.clear()
+        while self._finishing and (len(self._finishing) > allowed or self._finishing[0][1].done()):
+            passage, future = self._finishing[0]
+            error = future.exception()
+            self._finishing.pop(0)
+            passage.folder.close()
+            yield passage.job, error if isinstance(error, Exception) else future.result()

@@ -1,0 +1,122 @@
+"""Whether bf16 is good enough for a model on this machine, and faster: measured once, on a test signal, and remembered.
+
+Halving the bits of matrix products about doubles the speed of some processors and GPUs; others have the instructions and are slower with
+them. Whether the stems suffer depends on the weights. So both are asked: both precisions separate the same made-up segment, and bf16 is
+taken if it takes clearly less time and no stem is further than -45 dB from its fp32 self.
+
+Conventions
+    The error of a stem is its energy against that of the fp32 stem, or against a hundredth of the mixture's where the stem is quieter than
+    that. On a processor time is processor time, which a busy machine disturbs less than the clock.
+    Verdicts are kept in the cache folder by weights, versions and processor. ``precision="fp32"`` never asks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stemwright.manifests.records import content_id
+from stemwright.manifests.sound.audio import Audio
+
+LIMIT_DB = -45.0
+LEAST_SPEEDUP = 1.2  # where bf16 gains less than that, exact stems are worth more
+QUIET = 0.01  # of the mixture's energy
+
+
+class Trial(NamedTuple):
+    """What bf16 was against fp32: the error of the worst stem in dB, and how many times as fast."""
+
+    error_db: float
+    speedup: float
+
+
+def processor() -> str:
+    """The processor's name as the operating system reports it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def processor_has_bf16() -> bool:
+    """Whether the processor computes in bf16 natively, as far as the operating system says (Linux)."""
+    flags = _cpuinfo("flags").split() + _cpuinfo("Features").split()
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+
+
+def _cpuinfo(field: str) -> str:
+    path = Path("/proc/cpuinfo")
+    found = re.search(rf"^{field}\s*:\s*(.+)$", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE) if path.exists() else None
+    return found.group(1).strip() if found else ""
+
+
+def probe_signal(num_frames: int, num_channels: int, sample_rate: int) -> Audio:
+    """A made-up segment [C, T] of deviation 1: decaying chords over a bass, and bursts of noise, placed differently in the channels."""
+    rng = np.random.Generator(np.random.PCG64(7))
+    time = np.arange(num_frames) / sample_rate
+    audio = 0.01 * rng.standard_normal((num_channels, num_frames))
+    for beat in np.arange(0.0, num_frames / sample_rate, 0.25):
+        since = np.clip(time - beat, 0.0, None)
+        sounding = time >= beat
+        side = rng.uniform(0.3, 1.0, size=(num_channels, 1))
+        pitch = 55.0 * 2 ** (rng.integers(0, 36) / 12)
+        for harmonic in range(1, 9):
+            audio += side * sounding * np.exp(-4.0 * since) * np.sin(2 * np.pi * pitch * harmonic * since) / harmonic
+        audio += side[::-1] * sounding * np.exp(-40.0 * since) * rng.standard_normal(num_frames)
+    return np.asarray(audio / audio.std(), dtype=np.float32)
+
+
+def error_db(stems: Audio, exact: Audio, mixture: Audio) -> float:
+    """The worst stem's error in dB, for stems [S, C, T] against exact ones."""
+    floor = QUIET * float(np.sum(np.square(mixture, dtype=np.float64)))
+    errors = np.sum(np.square(stems.astype(np.float64) - exact), axis=(1, 2))
+    energies = np.maximum(np.sum(np.square(exact, dtype=np.float64), axis=(1, 2)), floor)
+    worst = float(np.max(errors / energies))
+    return 10.0 * math.log10(worst) if worst > 0 else -math.inf
+
+
+def bf16_is_better(key: object, cache: Path, measure: Callable[[], Trial]) -> bool:
+    """Whether bf16 stays within the limit and is faster: remembered under ``key``, or measured now."""
+    path = cache / "precision" / f"{content_id([key, processor()])}.json"
+    try:
+        found = _kept(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        found = _first(path, measure())
+    return found.error_db <= LIMIT_DB and found.speedup >= LEAST_SPEEDUP
+
+
+def _kept(path: Path) -> Trial:
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return Trial(float(kept["error_db"]), float(kept["speedup"]))
+
+
+def _first(path: Path, measured: Trial) -> Trial:
+    """Keeps a trial, unless another process was first: times differ between measurements, and stems are named by the verdict.
+
+    Where nothing can be written the trial is good for this process alone.
+    """
+    measured = measured._replace(error_db=max(measured.error_db, -400.0))  # JSON has no infinity
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # a link that was planted
+        temporary.write_text(json.dumps(measured._asdict()), encoding="utf-8")
+        os.link(temporary, path)
+    except FileExistsError:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return _kept(path)
+        with suppress(OSError):
+            temporary.replace(path)  # what is there cannot be read
+    except OSError:  # a file system without links, or one that cannot be written
+        with suppress(OSError):
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return measured

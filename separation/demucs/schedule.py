@@ -1,0 +1,228 @@
+"""Segments of a track: cut, overlapped and cross-faded as Demucs does it, in memory that does not grow with the track's length.
+
+Demucs gives a network segments that overlap by a quarter and adds the results under a triangle. Its own scheduler holds the whole track
+and every stem of every network of a bag; this one holds the segments that still overlap, reads the mixture where it is needed and hands
+finished frames on.
+
+Conventions
+    Audio is float32 [C, T]; stems are [S, C, T]; a batch of network inputs is [B, C, T]. Positions are frames at the networks' sample rate.
+    The networks see (mixture - mean) / scale with zeros outside the track; stems are scaled back by scale and mean, as Demucs does.
+    Results do not depend on how windows are gathered into batches, as far as the networks' own results do not.
+
+References
+    Defossez, Hybrid spectrogram and waveform source separation (2021); equality with demucs.apply.apply_model(shifts=0) is tested.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from stemwright.manifests.sound.audio import Audio
+
+OVERLAP = 0.25  # Demucs's default; its published scores are taken with it
+EPSILON = 1e-8  # what Demucs adds to the standard deviation
+MAX_ACTIVE = 4  # tracks under way at once, when their last segments are gathered into common batches
+VERSION = 1  # changes when the same networks would give other stems
+
+Forward = Callable[[int, Audio], Audio]  # (network, [B, C, T]) -> [B, S, C, T] with the network's kept stems
+
+
+class Source(Protocol):
+    """A mixture that can be read anywhere: channels as the networks want them."""
+
+    @property
+    def num_frames(self) -> int:
+        """Length of the mixture."""
+
+    def read(self, start_frame: int, stop_frame: int) -> Audio:
+        """Frames of the mixture as [C, T]."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a mixture is shifted and scaled by before the networks see it."""
+
+    mean: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the schedule must know of one network of a bag.
+
+    ``input_frames`` gives how many frames the network wants for a segment of so many; ``weights`` has one weight per stem of the bag.
+    """
+
+    segment_frames: int
+    input_frames: Callable[[int], int]
+    weights: tuple[float, ...]
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The stems for which the network counts."""
+        return tuple(number for number, weight in enumerate(self.weights) if weight != 0)
+
+
+@dataclass(frozen=True)
+class Window:
+    """One segment for one network: frames ``offset`` to ``offset + length`` of the track, with context up to ``input_frames``."""
+
+    network: int
+    offset: int
+    length: int
+    input_frames: int
+
+    @property
+    def start(self) -> int:
+        """Position of the first input frame; negative where the track has not begun."""
+        return self.offset - (self.input_frames - self.length) // 2
+
+
+def windows_of(network: Network, number: int, num_frames: int) -> Iterator[Window]:
+    """The windows of one network over a track, in order."""
+    stride = int((1 - OVERLAP) * network.segment_frames)
+    for offset in range(0, num_frames, stride):
+        length = min(num_frames - offset, network.segment_frames)
+        yield Window(number, offset, length, network.input_frames(length))
+
+
+def triangle(segment_frames: int) -> Audio:
+    """The cross-fade [T]: rises to 1 in the middle of the segment and falls again, never 0."""
+    rise = np.arange(1, segment_frames // 2 + 1, dtype=np.float32)
+    fall = np.arange(segment_frames - segment_frames // 2, 0, -1, dtype=np.float32)
+    both = np.concatenate([rise, fall])
+    return (both / both.max()).astype(np.float32)
+
+
+class _Fade:
+    """Adds one network's segments under the triangle and gives back the frames that no later segment reaches."""
+
+    def __init__(self, network: Network, num_channels: int) -> None:
+        self._triangle = triangle(network.segment_frames)
+        self._shape = (len(network.kept), num_channels)
+        self._start = 0
+        self._sum = np.zeros((*self._shape, 0), np.float32)
+        self._weight = np.zeros(0, np.float32)
+
+    def add(self, window: Window, output: Audio) -> None:
+        excess = output.shape[-1] - window.length
+        output = output[..., excess // 2 : excess // 2 + window.length]
+        begin = window.offset - self._start
+        missing = begin + window.length - self._weight.size
+        if missing > 0:
+            self._sum = np.concatenate([self._sum, np.zeros((*self._shape, missing), np.float32)], axis=-1)
+            self._weight = np.concatenate([self._weight, np.zeros(missing, np.float32)])
+        weight = self._triangle[: window.length]
+        self._sum[..., begin : begin + window.length] += weight * output
+        self._weight[begin : begin + window.length] += weight
+
+    def take(self, stop_frame: int) -> Audio:
+        count = stop_frame - self._start
+        done = self._sum[..., :count] / self._weight[:count]
+        self._sum, self._weight = self._sum[..., count:].copy(), self._weight[count:].copy()
+        self._start = stop_frame
+        return done
+
+
+class Session:
+    """One track on its way through a bag: gives windows out, takes the networks' results in, hands finished stems on."""
+
+    def __init__(self, source: Source, level: Level, networks: Sequence[Network], num_channels: int) -> None:
+        self._source, self._level, self._networks = source, level, networks
+        used = [number for number, network in enumerate(networks) if network.kept]
+        self._waiting = {number: deque(windows_of(networks[number], number, source.num_frames)) for number in used}
+        self._out: list[Window] = []
+        self._fades = {number: _Fade(networks[number], num_channels) for number in used}
+        self._num_channels = num_channels
+        self._done = 0
+        self._totals = np.asarray(np.sum([networks[number].weights for number in used], axis=0), np.float32)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every frame has been handed on."""
+        return self._done >= self._source.num_frames
+
+    def next_window(self, like: Window | None = None) -> Window | None:
+        """Takes the next window to compute: of the network that lags most, or of the network and size of ``like``; None if none is left."""
+        heads = [windows[0] for windows in self._waiting.values() if windows]
+        if like is not None:
+            heads = [head for head in heads if (head.network, head.input_frames) == (like.network, like.input_frames)]
+        if not heads:
+            return None
+        first = min(heads, key=lambda window: (window.offset, window.network))
+        self._out.append(self._waiting[first.network].popleft())
+        return first
+
+    def read(self, window: Window) -> Audio:
+        """The network's input [C, T] for a window."""
+        begin, end = max(0, window.start), min(self._source.num_frames, window.start + window.input_frames)
+        audio = np.zeros((self._num_channels, window.input_frames), np.float32)
+        audio[:, begin - window.start : end - window.start] = (self._source.read(begin, end) - np.float32(self._level.mean)) / np.float32(
+            self._level.scale
+        )
+        return audio
+
+    def accept(self, window: Window, output: Audio) -> None:
+        """Takes a network's result [S, C, T] for a window that was given out."""
+        self._out.remove(window)
+        self._fades[window.network].add(window, output)
+
+    def ready(self) -> Audio | None:
+        """The frames that have become final since the last call, as stems [S, C, T] on the mixture's scale; None if there are none."""
+        pending = [window.offset for window in self._out] + [windows[0].offset for windows in self._waiting.values() if windows]
+        stop = min(pending, default=self._source.num_frames)
+        if stop <= self._done:
+            return None
+        stems = np.zeros((len(self._totals), self._num_channels, stop - self._done), np.float32)
+        for number, fade in self._fades.items():
+            network = self._networks[number]
+            for stem, audio in zip(network.kept, fade.take(stop), strict=True):
+                stems[stem] += audio * np.float32(network.weights[stem])
+        stems /= self._totals[:, None, None]
+        self._done = stop
+        return stems * np.float32(self._level.scale) + np.float32(self._level.mean)
+
+
+def run(sessions: Iterable[Session], forward: Forward, *, batch_size: int) -> Iterator[tuple[Session, Audio]]:
+    """Drives sessions to their end and yields their finished stems [S, C, T], in order within a session.
+
+    A batch is filled from the first session and, when that has no more windows of the same kind to give, from the next ones
+    """
+    coming = iter(sessions)
+    active: deque[Session] = deque()
+    while True:
+        batch = _gather(active, coming, batch_size)
+        if not batch:
+            return
+        outputs = forward(batch[0][1].network, np.stack([session.read(window) for session, window in batch]))
+        for (session, window), output in zip(batch, outputs, strict=True):
+            session.accept(window, output)
+        for session in list(active):
+            if (stems := session.ready()) is not None:
+                yield session, stems
+            if session.finished:
+                active.remove(session)
+
+
+def _gather(active: deque[Session], coming: Iterator[Session], batch_size: int) -> list[tuple[Session, Window]]:
+    """Windows for one call of one network: all of one length, from as few sessions as fill the batch."""
+    batch: list[tuple[Session, Window]] = []
+    visited = 0
+    while len(batch) < batch_size:
+        if visited == len(active):
+            session = next(coming, None) if len(active) < MAX_ACTIVE else None
+            if session is None:
+                break
+            active.append(session)
+        session = active[visited]
+        window = session.next_window(batch[0][1] if batch else None)
+        if window is None:
+            visited += 1
+            continue
+        batch.append((session, window))
+    return batch

@@ -1,0 +1,240 @@
+"""K-weighting at any sample rate, and mean products of K-weighted signals per 10 ms: what every loudness figure here is a sum of.
+
+The recommendation gives the two filter sections at 48 kHz only and asks for the same response at other rates. The usual bilinear mapping
+misses that by 0.28 dB at 8 kHz; the shelf here is fitted to the published magnitude instead (within 0.03 dB at 8 kHz, 0.001 dB from 22.05
+kHz on), and at 48 kHz it is the published filter again, to rounding.
+
+A recursion is bound by the latency of one step, so eight stretches of the signal are filtered side by side. A stretch in the middle of the
+signal starts a quarter of a second early: by then the high-pass, whose double pole decays as exp(-239.6 t), has forgotten its start to
+1e-24, which is far below the rounding of float64. So the result is the sequential filter's.
+
+Conventions
+    Signals are float32 [C, T], full scale 1.0; filtering and sums are float64. A hop is 10 ms; hop k ends before frame floor((k + 1) *
+    rate / 100), so hops of 11,025 Hz take turns between 110 and 111 frames and never drift.
+
+References
+    Recommendation ITU-R BS.1770-5 (2023), annex 1, tables 1 and 2 (filter values), equations 1 and 2 (mean square). M. Vicanek, "Matched
+    second order digital filters" (2016): zeros from squared magnitudes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemwright.separation.kernels import njit
+
+Array = NDArray[np.floating]
+
+HOPS_PER_S = 100
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
+# BS.1770-5, tables 1 and 2: b0 b1 b2, a1 a2, at 48 kHz.
+SHELF_48K = (1.53512485958697, -2.69169618940638, 1.19839281085285, -1.69065929318241, 0.73248077421585)
+HIGHPASS_48K = (1.0, -2.0, 1.0, -1.99004745483398, 0.99007225036621)
+SURROUND_WEIGHT = 1.41  # BS.1770-5, table 3: Ls and Rs
+_WEIGHTS = {
+    1: (1.0,),
+    2: (1.0, 1.0),
+    3: (1.0, 1.0, 1.0),
+    4: (1.0, 1.0, SURROUND_WEIGHT, SURROUND_WEIGHT),
+    5: (1.0, 1.0, 1.0, SURROUND_WEIGHT, SURROUND_WEIGHT),
+}
+LANES = 8  # stretches filtered side by side: one AVX-512 register of float64
+TILE = 64  # frames a tile; ten signals of it stay in the first-level cache
+WARM_UP_S = 0.25
+CHUNK_S = 60  # signals are stacked a minute at a time, so that memory does not grow with length
+_ROUNDING = {"contract", "reassoc", "nsz"}  # lets the compiler fuse and reorder; NaN and infinity keep their meaning
+
+
+def check_sample_rate(sample_rate: int) -> None:
+    """Refuses a rate at which K-weighting is not defined here; ValueError names the range."""
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise ValueError(f"expected a sample rate from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, came {sample_rate}; resample first")
+
+
+def channel_weights(num_channels: int) -> Array:
+    """Weights G of BS.1770 for one to five channels, [C]."""
+    if num_channels not in _WEIGHTS:
+        raise ValueError(
+            f"expected 1 to 5 channels (audio is [C, T], without LFE), came {num_channels}; transpose the array or leave out channels"
+        )
+    return np.array(_WEIGHTS[num_channels])
+
+
+def check_audio(audio: Array) -> Array:
+    """Checks the shape and returns float32 [C, T]; ValueError says what came instead."""
+    audio = np.asarray(audio)
+    if audio.ndim != 2 or audio.shape[1] == 0:
+        raise ValueError(f"expected audio [C, T] with at least one frame, came shape {audio.shape}; a mono signal is audio[None]")
+    if not np.issubdtype(audio.dtype, np.floating):
+        raise ValueError(f"expected float audio with full scale 1.0, came {audio.dtype}; divide integers by their full scale")
+    channel_weights(audio.shape[0])
+    return np.ascontiguousarray(audio, dtype=np.float32)
+
+
+def shelf_at(sample_rate: int) -> tuple[float, float, float, float, float]:
+    """The shelf (b0, b1, b2, a1, a2) at another rate, with the magnitude that it has at 48 kHz.
+
+    Its poles are the published ones, raised to the ratio of the rates. With poles given, |b0 + b1/z + b2/z²|² is linear in cos²(w/2),
+    sin²(w/2) and their product, so the zeros follow from linear least squares on the relative error of the squared magnitude and a
+    factorisation.
+    """
+    b0, b1, b2, a1, a2 = SHELF_48K
+    poles = np.roots([1.0, a1, a2]).astype(complex) ** (48_000 / sample_rate)
+    d1, d2 = -float(poles.sum().real), float(poles.prod().real)
+    frequencies_hz = np.linspace(0, min(sample_rate, 48_000) / 2, 257)
+    z48, z = (np.exp(-2j * np.pi * frequencies_hz / rate) for rate in (48_000, sample_rate))
+    wanted = np.abs((b0 + b1 * z48 + b2 * z48**2) / (1 + a1 * z48 + a2 * z48**2) * (1 + d1 * z + d2 * z**2)) ** 2
+    sine = np.sin(np.pi * frequencies_hz / sample_rate) ** 2
+    basis = np.stack([1 - sine, sine, 4 * sine * (1 - sine)], axis=1)
+    at_zero, at_half, between = np.linalg.lstsq(basis / wanted[:, None], np.ones(257), rcond=None)[0]
+    mean = (math.sqrt(at_zero) + math.sqrt(at_half)) / 2
+    c0 = (mean + math.sqrt(mean**2 + between)) / 2
+    return float(c0), (math.sqrt(at_zero) - math.sqrt(at_half)) / 2, float(-between / (4 * c0)), d1, d2
+
+
+def highpass_at(sample_rate: int) -> tuple[float, float, float, float, float]:
+    """The high-pass at another rate, by way of its analogue prototype.
+
+    With p = (1 - 1/z) / (1 + 1/z) the section is a ratio of quadratics in p, and p = j tan(pi f / rate). Scaling p by the ratio of the two
+    tangents at 38 Hz keeps the corner in place; so far below half the rate nothing else moves.
+    """
+    _, _, _, a1, a2 = HIGHPASS_48K
+    d2, d1, d0 = 1 - a1 + a2, 2 * (1 - a2), 1 + a1 + a2  # of p², p, 1; the numerator is 4 p²
+    tangent_48k = math.sqrt(d0 / d2)
+    scale = tangent_48k / math.tan(math.atan(tangent_48k) * 48_000 / sample_rate)
+    d2, d1 = d2 * scale**2, d1 * scale
+    gain, whole = 4 * scale**2, d2 + d1 + d0
+    return gain / whole, -2 * gain / whole, gain / whole, 2 * (d0 - d2) / whole, (d2 - d1 + d0) / whole
+
+
+def k_weighting(sample_rate: int) -> Array:
+    """The two sections of the K-weighting as rows of scipy's second-order form, [2, 6]: b0 b1 b2 1 a1 a2."""
+    check_sample_rate(sample_rate)
+    return np.array([[*row[:3], 1.0, *row[3:]] for row in (shelf_at(sample_rate), highpass_at(sample_rate))])
+
+
+def hop_edges(num_frames: int, sample_rate: int) -> NDArray[np.int64]:
+    """First frame of every whole hop and the end of the last, [K + 1]. A rest shorter than a hop is left out, unless it is all there is."""
+    num_hops = (num_frames * HOPS_PER_S + HOPS_PER_S - 1) // sample_rate
+    while num_hops * sample_rate // HOPS_PER_S > num_frames:
+        num_hops -= 1
+    if num_hops == 0:
+        return np.array([0, num_frames])
+    return np.arange(num_hops + 1) * sample_rate // HOPS_PER_S
+
+
+@njit(fastmath=_ROUNDING)
+def _filter_tile(signal, starts, num_frames, sos, state, tile):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    b0, b1, b2, a1, a2 = sos[0, 0], sos[0, 1], sos[0, 2], sos[0, 4], sos[0, 5]
+    c0, c1, c2, d1, d2 = sos[1, 0], sos[1, 1], sos[1, 2], sos[1, 4], sos[1, 5]
+    for i in range(num_frames):
+        for lane in range(LANES):
+            value = np.float64(signal[starts[lane] + i])
+            shelved = b0 * value + state[0, lane]
+            state[0, lane] = b1 * value - a1 * shelved + state[1, lane]
+            state[1, lane] = b2 * value - a2 * shelved
+            weighted = c0 * shelved + state[2, lane]
+            state[2, lane] = c1 * shelved - d1 * weighted + state[3, lane]
+            state[3, lane] = c2 * shelved - d2 * weighted
+            tile[i, lane] = weighted
+
+
+@njit(fastmath=_ROUNDING)
+def _filter_rows(signals, starts, num_frames, sos, state, tiles, scratch):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Filters one tile of every row; frames outside the signal count as silence."""
+    total = signals.shape[1]
+    inside = True
+    for lane in range(LANES):
+        inside = inside and starts[lane] >= 0 and starts[lane] + num_frames <= total
+    local = np.arange(LANES) * TILE
+    for row in range(signals.shape[0]):
+        if inside:
+            _filter_tile(signals[row], starts, num_frames, sos, state[row], tiles[row])
+            continue
+        for lane in range(LANES):
+            for i in range(num_frames):
+                frame = starts[lane] + i
+                scratch[lane * TILE + i] = signals[row, frame] if 0 <= frame < total else np.float32(0.0)
+        _filter_tile(scratch, local, num_frames, sos, state[row], tiles[row])
+
+
+@njit(fastmath=_ROUNDING)
+def _add_products(tiles, num_frames, pairs, sums):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    for p in range(pairs.shape[0]):
+        left, right, total = tiles[pairs[p, 0]], tiles[pairs[p, 1]], sums[p]
+        for i in range(num_frames):
+            for lane in range(LANES):
+                total[lane] += left[i, lane] * right[i, lane]
+
+
+@njit(fastmath=_ROUNDING)
+def _hop_products(signals, lead, edges, lane_hops, warm_up, sos, pairs, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Sums of products per hop of ``edges`` into ``out`` [P, K]; frame 0 of the edges is frame ``lead`` of the signals."""
+    num_hops = edges.size - 1
+    starts = np.empty(LANES, np.int64)
+    tiles = np.zeros((signals.shape[0], TILE, LANES))
+    state = np.zeros((signals.shape[0], 4, LANES))
+    sums = np.zeros((pairs.shape[0], LANES))
+    scratch = np.zeros(LANES * TILE, np.float32)
+    lane_frames = edges[min(lane_hops, num_hops)]
+    for lane in range(LANES):
+        starts[lane] = lead + lane * lane_frames - warm_up
+    done = 0
+    while done < warm_up:
+        count = min(TILE, warm_up - done)
+        _filter_rows(signals, starts, count, sos, state, tiles, scratch)
+        starts += count
+        done += count
+    for hop in range(min(lane_hops, num_hops)):
+        sums[:] = 0.0
+        left = edges[hop + 1] - edges[hop]
+        while left > 0:
+            count = min(TILE, left)
+            _filter_rows(signals, starts, count, sos, state, tiles, scratch)
+            _add_products(tiles, count, pairs, sums)
+            starts += count
+            left -= count
+        for lane in range(LANES):
+            if lane * lane_hops + hop < num_hops:
+                out[:, lane * lane_hops + hop] = sums[:, lane]
+
+
+def hop_products(rows: Sequence[Array] | Array, pairs: Sequence[tuple[int, int]], sample_rate: int) -> Array:
+    """Sums over each 10 ms hop of the products of K-weighted signals, [P, K] for P pairs of rows.
+
+    ``rows`` are signals [T] of one length; the pair (i, i) gives an energy, (i, j) a cross-energy. A last hop that the signal does not
+    fill is left out, except when it is the only one. Raises ValueError when a value is NaN or infinite.
+    """
+    check_sample_rate(sample_rate)
+    num_frames = rows[0].shape[-1]
+    edges = hop_edges(num_frames, sample_rate)
+    out = np.zeros((len(pairs), edges.size - 1))
+    pair_array = np.asarray(pairs, np.int64).reshape(-1, 2)
+    sos = k_weighting(sample_rate)
+    warm_up = math.ceil(WARM_UP_S * sample_rate)
+    unit = HOPS_PER_S // math.gcd(sample_rate, HOPS_PER_S)  # fewest hops that are a whole number of frames
+    whole = isinstance(rows, np.ndarray)
+    chunk_hops = edges.size - 1 if whole else CHUNK_S * HOPS_PER_S
+    for first in range(0, edges.size - 1, max(chunk_hops, 1)):
+        last = min(first + chunk_hops, edges.size - 1)
+        begin = max(0, int(edges[first]) - warm_up)
+        chunk = [row[begin : edges[last]] for row in rows]
+        stacked = np.ascontiguousarray(rows if whole else np.stack(chunk), dtype=np.float32)
+        lane_hops = -(-(last - first) // (LANES * unit)) * unit
+        _hop_products(
+            stacked,
+            int(edges[first]) - begin,
+            edges[first : last + 1] - edges[first],
+            lane_hops,
+            warm_up,
+            sos,
+            pair_array,
+            out[:, first:last],
+        )
+    if not (np.isfinite(out).all() and all(np.isfinite(row[edges[-1] :]).all() for row in rows)):
+        raise ValueError("expected finite audio, came NaN or infinity (or values beyond 1e150); repair or leave out the file it came from")
+    return out

@@ -1,0 +1,137 @@
+"""What the command line says when it is used wrongly, and in JSON."""
+
+import json
+import re
+
+import pytest
+from test_build import CONFIG, stemwright
+
+
+def failing(*arguments, code):
+    done = stemwright(*arguments, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_wrong_key_names_the_right_one_and_leaves_with_2(tmp_path, songs_folder):
+    (tmp_path / "config.toml").write_text("[pairs.removal]\nper_trak = 3\n")
+    said = failing("build", songs_folder(1), tmp_path / "corpus", "--config", tmp_path / "config.toml", code=2)
+    assert "did you mean 'pairs.removal.per_track'?" in said
+    assert not (tmp_path / "corpus").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("build", "{tmp}/none", "{tmp}/corpus"), "does not exist"),
+        (("render", "{tmp}/none"), "is not a corpus"),
+        (("effects", "compresser"), "did you mean 'compressor'"),
+        (("separate", "{tmp}/busy"), "holds other files|is not a corpus"),
+        (("build", "{tmp}/busy", "{tmp}/busy"), "lie inside the corpus|holds other files"),
+        (("balance", "{tmp}/none.wav"), "none.wav: no such file; expected recordings"),
+        (("balance", "{tmp}/busy/notes.txt", "--engine", "onnx"), "engine: .*'torch' or 'openvino'; got 'onnx'"),
+        (("separate", "{tmp}/busy", "--precision", "fp8"), "is not a corpus"),
+        (("edit", "{tmp}/none.wav", "mute drums", "{tmp}/out.wav"), "none.wav: no such file; expected a recording"),
+        (("fit", "{tmp}/none.wav"), "none.wav does not exist; expected a mixture"),
+        (("edit", "{tmp}/busy/notes.txt", "mute drums", "{tmp}/out.wav", "--stems", "{tmp}/none"), "expected a folder of stems"),
+        (("fit", "{tmp}/busy/notes.txt", "--stems", "{tmp}/none"), "expected a folder of stems, came .*none"),
+        (("fit", "{tmp}/busy/notes.txt", "--stems", "{tmp}/busy"), "came no sound file"),
+        (("fit", "{tmp}/busy"), "expected mixture.wav in"),
+        (("fit", "{tmp}/busy/notes.txt"), "has no stems of its own; .*--stems FOLDER"),
+        (("frobnicate",), "No such command"),
+        (("build",), "Missing argument"),
+    ],
+)
+def test_wrong_usage_is_a_sentence_and_leaves_with_2(tmp_path, arguments, words):
+    (tmp_path / "busy").mkdir()
+    (tmp_path / "busy" / "notes.txt").write_text("x")
+    said = failing(*(argument.format(tmp=tmp_path) for argument in arguments), code=2)
+    assert re.search(words, said)
+
+
+def test_a_stage_before_its_table_names_the_verb_that_makes_it(tmp_path, songs_folder):
+    stemwright("catalog", songs_folder(1), tmp_path / "corpus")
+    assert f"stemwright separate {tmp_path / 'corpus'}" in failing("estimate", tmp_path / "corpus", code=2)
+
+
+def test_a_model_that_cannot_be_had_names_the_folder_and_the_ways_out(tmp_path, songs_folder):
+    (tmp_path / "models").mkdir()
+    said = failing("build", songs_folder(1), tmp_path / "corpus", "--model", "nothing", "--model-folder", tmp_path / "models", code=1)
+    assert str(tmp_path / "models") in said
+    assert "--model-folder" in said
+
+
+def test_two_at_once_are_told_apart(tmp_path, songs_folder):
+    from stemwright.datagen.run.corpus import Corpus
+
+    stemwright("catalog", songs_folder(1), tmp_path / "corpus")
+    with Corpus(tmp_path / "corpus").locked():
+        assert "another stemwright is working" in failing("estimate", tmp_path / "corpus", code=2)
+
+
+def test_a_folder_without_one_song_of_the_corpus_or_any_other_leaves_the_corpus_as_it_was(tmp_path, songs_folder):
+    corpus, songs = tmp_path / "corpus", songs_folder(1)
+    stemwright("catalog", songs, corpus)
+    before = {path.name: path.read_bytes() for path in corpus.iterdir() if path.is_file() and path.name != ".lock"}
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / "broken.mp3").write_text("no music")
+    said = failing("catalog", tmp_path / "wrong", corpus, code=2)
+    assert "the corpus has 1 track, and not one can be read from" in said
+    assert "broken.mp3: not a readable sound file" in said
+    assert {path.name: path.read_bytes() for path in corpus.iterdir() if path.is_file() and path.name != ".lock"} == before
+
+
+def test_json_is_one_object_with_the_counts(tmp_path, multitrack_folder):
+    (tmp_path / "config.toml").write_text(CONFIG)
+    done = stemwright("build", multitrack_folder(1, 0), tmp_path / "corpus", "--config", tmp_path / "config.toml", "--json")
+    said = json.loads(done.stdout)
+    assert {stage["stage"]: stage["done"] for stage in said["stages"]} == {
+        "catalog": 1,
+        "separate": 1,
+        "estimate": 1,
+        "plan": 8,
+        "render": 8,
+    }
+    assert said["problems"] == []
+    effects = json.loads(stemwright("effects", "--json").stdout, parse_constant=pytest.fail)["effects"]  # JSON has no Infinity
+    assert effects[0]["effect"] == "fader"
+    assert next(row for row in effects if row["setting"] == "ratio")["high"] == "inf"
+    assert {"name", "stem_names", "size_mb"} <= set(json.loads(stemwright("models", "--json").stdout)["models"][0])
+
+
+def test_balance_of_a_file_with_its_stems_in_every_form(tmp_path, multitrack_folder):
+    song = next(multitrack_folder(1, 0, duration_s=4.0).glob("train/*"))
+    options = ["--stems", song, "--csv", tmp_path / "rows.csv", "--plot", tmp_path / "picture.png"]
+    said = json.loads(stemwright("balance", song / "mixture.wav", *options, "--json").stdout)
+    stems = said["tracks"][0]["stems"]
+    assert set(stems) == {"drums", "bass", "other", "vocals"}
+    assert all(-40 < stem["level_lu"] < 3 for stem in stems.values())
+    assert (tmp_path / "rows.csv").read_text().startswith("track,stem,level_lu")
+    assert (tmp_path / "picture.png").read_bytes()[:4] == b"\x89PNG"
+    table = stemwright("balance", song / "mixture.wav", song / "mixture.wav", "--stems", song).stdout
+    assert "all tracks" in table
+    assert "balance: 2 done, 0 rejected" in table
+
+
+def test_balance_says_what_it_cannot_read_and_goes_on(tmp_path, multitrack_folder):
+    song = next(multitrack_folder(1, 0, duration_s=4.0).glob("train/*"))
+    (tmp_path / "text.mp3").write_text("not music")
+    done = stemwright("balance", tmp_path / "text.mp3", song / "mixture.wav", "--stems", song, check=False)
+    assert done.returncode == 3
+    assert "text.mp3: " in done.stderr
+    assert "balance: 1 done, 1 rejected" in done.stdout
+    assert stemwright("balance", tmp_path / "text.mp3", "--stems", song, check=False).returncode == 1
+
+
+def test_the_version_is_that_of_the_installed_package():
+    from importlib.metadata import version
+
+    assert stemwright("--version").stdout == f"stemwright {version('stemwright')}\n"
+
+
+def test_a_first_build_that_fails_after_the_catalog_can_be_gone_on_with(tmp_path, songs_folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    corpus = tmp_path / "corpus"
+    failing("build", songs_folder(1), corpus, "--offline", code=1)  # no weights of htdemucs
+    assert "0 done" in stemwright("catalog", songs_folder(1), corpus).stdout

@@ -1,0 +1,224 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import make_song, write_song_file
+from tiny_model import write_tiny_model
+from typer.testing import CliRunner
+
+from stemwright.datagen.cli.app import app
+from stemwright.datagen.edit.grammar import EditError, chains, parse
+from stemwright.datagen.edit.recording import apply_edits, understood
+from stemwright.datagen.effects import apply_chain
+from stemwright.manifests.sound.audio import db_to_gain, load, save
+
+RATE = 44_100
+STEMS = ("drums", "bass", "other", "vocals")
+
+
+@pytest.fixture(scope="module")
+def song():
+    return make_song(0, 2.0)
+
+
+@pytest.fixture(scope="module")
+def stems(song):
+    return {name: song[name] for name in STEMS}
+
+
+@pytest.fixture(scope="module")
+def folder(song, tmp_path_factory):
+    place = tmp_path_factory.mktemp("song")
+    for name, audio in song.items():
+        write_song_file(place / f"{name}.wav", audio)
+    return place
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["edit", *map(str, arguments)])
+
+
+def edited(*texts, mixture, stems, **options):
+    return apply_edits(mixture, stems, RATE, understood(texts), **options)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("increase the volume of vocals by 0 dB",),
+        ("lower drums, bass, other and vocals by 0 dB",),
+        ("raise bass by 0 dB", "lower bass by 0 dB; raise other by 0 dB"),
+    ],
+)
+def test_an_edit_that_changes_nothing_gives_back_the_mixture_bit_for_bit(song, texts):
+    rng = np.random.default_rng(0)
+    poor = {name: (song[name] + 0.01 * rng.standard_normal(song[name].shape)).astype(np.float32) for name in STEMS}  # as separated
+    made = edited(*texts, mixture=song["mixture"], stems=poor)
+    assert made.audio.tobytes() == song["mixture"].tobytes()
+    assert made.gain_db == 0.0
+    assert made.closure_db < -10.0
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+@pytest.mark.parametrize("suffix", [".flac", ".wav"])
+def test_the_file_of_an_edit_that_changes_nothing_holds_the_samples_of_the_song(folder, song, tmp_path, subtype, suffix):
+    soundfile.write(tmp_path / "song.wav", song["mixture"].T, RATE, subtype=subtype)
+    done = invoke(tmp_path / "song.wav", "raise vocals by 0 dB", tmp_path / f"out{suffix}", "--stems", folder)
+    assert done.exit_code == 0, done.output
+    assert "holds the samples of the song exactly" in done.stdout.replace("\n", " ")
+    np.testing.assert_array_equal(load(tmp_path / f"out{suffix}")[0], load(tmp_path / "song.wav")[0])
+
+
+@pytest.mark.parametrize(
+    "text", ["mute drums", "raise vocals and bass by 6 dB", "pan other to the left side", "apply heavy lowpass to drums"]
+)
+def test_the_change_is_what_the_effect_did_to_the_named_stems(song, stems, text):
+    made, label = edited(text, mixture=song["mixture"], stems=stems), parse(text)
+    expected = np.zeros_like(song["mixture"])
+    for name in label.stems:
+        parts = [apply_chain(torch.from_numpy(stems[name].copy()), RATE, chain).numpy() for chain in chains(label, name)]
+        expected += sum(parts, np.zeros_like(expected)) - stems[name]
+    np.testing.assert_allclose(made.audio - song["mixture"], expected, atol=3e-7)
+
+
+def test_a_song_that_24_bits_cannot_hold_is_said_to_be_rounded_in_flac_and_is_exact_in_wav(folder, song, tmp_path):
+    fine = song["mixture"] * np.float32(0.999)
+    save(tmp_path / "song.wav", fine, RATE, encoding="wav32f")
+    rounded, exact = (
+        invoke(tmp_path / "song.wav", "raise vocals by 0 dB", tmp_path / name, "--stems", folder) for name in ("o.flac", "o.wav")
+    )
+    assert "rounded to 24 bit" in rounded.stdout.replace("\n", " ")
+    assert "exactly" in exact.stdout
+    np.testing.assert_array_equal(load(tmp_path / "o.wav")[0], fine)
+
+
+def test_what_is_in_no_stem_stays_but_for_isolation(song, stems):
+    some = {name: audio for name, audio in stems.items() if name != "other"}
+    muted = edited("mute vocals", mixture=song["mixture"], stems=some)
+    np.testing.assert_allclose(muted.audio, song["drums"] + song["bass"] + song["other"], atol=3e-7)
+    alone = edited("isolate vocals and drums", mixture=song["mixture"], stems=some)
+    np.testing.assert_allclose(alone.audio, song["vocals"] + song["drums"], atol=3e-7)
+    energy = [float((audio.astype(np.float64) ** 2).sum()) for audio in (song["other"], song["mixture"])]
+    assert muted.closure_db == pytest.approx(10 * np.log10(energy[0] / energy[1]), abs=0.01)
+
+
+def test_edits_act_one_after_another(song, stems):
+    at_once = edited("raise vocals by 6 dB; mute drums", "lower vocals by 6 dB", mixture=song["mixture"], stems=stems)
+    np.testing.assert_allclose(at_once.audio, edited("mute drums", mixture=song["mixture"], stems=stems).audio, atol=3e-7)
+    gone = edited("mute drums; raise drums by 6 dB", mixture=song["mixture"], stems=stems)
+    np.testing.assert_allclose(gone.audio, at_once.audio, atol=3e-7)
+
+
+def test_one_gain_lowers_all_where_the_peak_demands_it(song, stems):
+    made = edited("raise drums, bass, other and vocals by 12 dB", mixture=song["mixture"], stems=stems, encoding="flac24")
+    assert made.gain_db < -1.0
+    assert round(100 * made.gain_db) == pytest.approx(100 * made.gain_db)
+    assert 0.998 < np.abs(made.audio).max() <= 1.0
+    np.testing.assert_allclose(made.audio, song["mixture"] * db_to_gain(12.0 + made.gain_db), atol=1e-5)
+
+
+def test_a_song_beyond_full_scale_stays_so_in_float_and_is_lowered_in_flac(song, stems):
+    loud = np.asarray(song["mixture"] * np.float32(1.5 / np.abs(song["mixture"]).max()))
+    unchanged = edited("raise vocals by 0 dB", mixture=loud, stems=stems)
+    assert unchanged.audio.tobytes() == loud.tobytes()
+    lowered = edited("raise vocals by 0 dB", mixture=loud, stems=stems, encoding="flac24")
+    assert lowered.gain_db == pytest.approx(-20 * np.log10(1.5), abs=0.011)
+
+
+def test_the_command_separates_edits_and_says_what_it_did(folder, tmp_path):
+    models = write_tiny_model(tmp_path / "models", "tiny", seed=0)
+    words = [folder / "mixture.wav", "mute drums; raise vocals by 3 dB", "pan bass to the left side", tmp_path / "out.flac"]
+    done = invoke(*words, "--model", "tiny", "--model-folder", models, "--json")
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["edits"] == [
+        {"operation": "mute", "stems": ["drums"], "amount": None},
+        {"operation": "volume", "stems": ["vocals"], "amount": 3.0},
+        {"operation": "pan", "stems": ["bass"], "amount": "left"},
+    ]
+    assert said["changed"] is True
+    assert said["gain_db"] <= 0.0
+    audio, rate = load(tmp_path / "out.flac")
+    assert (audio.shape, rate) == (load(folder / "mixture.wav")[0].shape, RATE)
+    assert 20 * np.log10(np.abs(audio).max()) == pytest.approx(said["peak_dbfs"], abs=0.01)
+
+
+def test_a_separated_song_at_another_rate_is_untouched_by_an_edit_of_nothing(tmp_path, song):
+    models = write_tiny_model(tmp_path / "models", "tiny", seed=0)
+    write_song_file(tmp_path / "song.wav", song["mixture"], 48_000)
+    done = invoke(tmp_path / "song.wav", "raise vocals by 0 dB", tmp_path / "out.wav", "--model", "tiny", "--model-folder", models)
+    assert done.exit_code == 0, done.output
+    audio, rate = load(tmp_path / "out.wav")
+    assert rate == 48_000
+    np.testing.assert_array_equal(audio, song["mixture"])
+
+
+def test_stems_at_another_rate_and_in_mono_are_brought_to_the_song(folder, song, tmp_path):
+    from stemwright.manifests.sound.audio import resample
+
+    save(tmp_path / "stems" / "vocals.flac", resample(np.ascontiguousarray(song["vocals"]), RATE, 48_000), 48_000)
+    done = invoke(folder / "mixture.wav", "mute vocals", tmp_path / "out.wav", "--stems", tmp_path / "stems")
+    assert done.exit_code == 0, done.output
+    error = load(tmp_path / "out.wav")[0] - (song["mixture"] - song["vocals"])
+    assert float((error**2).sum()) < 1e-4 * float((song["vocals"] ** 2).sum())  # what lies at half the sample rate is lost on the way
+    save(tmp_path / "mono" / "drums.flac", song["drums"][:1], RATE)
+    assert invoke(folder / "mixture.wav", "mute drums", tmp_path / "out.wav", "--stems", tmp_path / "mono").exit_code == 0
+    np.testing.assert_allclose(load(tmp_path / "out.wav")[0], song["mixture"] - song["drums"], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        (
+            ["make the vocals pop", "out.flac"],
+            r"'make the vocals pop' is no edit that is understood; the nearest is 'make vocals \w+'",
+            EditError,
+        ),
+        ([";", "out.flac"], "an edit is missing; expected a sentence such as 'mute vocals'", EditError),
+        (["mute guitar", "out.flac"], r"there is no stem 'guitar': .* gives bass, drums, other, vocals", EditError),
+        (["remove reverb from vocals", "out.flac"], "the reverberation of a recording cannot be taken off", EditError),
+        (["mute drums", "out.mp3"], r"expected an output file that ends in \.flac or \.wav; got 'out.mp3'", EditError),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_written(folder, tmp_path, monkeypatch, arguments, said, code):
+    monkeypatch.chdir(tmp_path)
+    done = invoke(folder / "mixture.wav", *arguments, "--stems", folder)
+    assert isinstance(done.exception, code)
+    assert re.search(said, str(done.exception))
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_suggestion_is_itself_refused():
+    with pytest.raises(EditError) as refused:
+        understood(["make the vocals pop"])
+    understood([re.search(r"nearest is '(.*)'", str(refused.value))[1]])
+
+
+def test_a_model_without_the_stem_is_told_before_anything_is_separated(folder, tmp_path):
+    done = invoke(folder / "mixture.wav", "mute piano", tmp_path / "out.flac", "--model", "bundled")
+    assert "model bundled gives" in str(done.exception)
+    assert "try --model htdemucs_6s" in str(done.exception)
+
+
+def test_stems_of_another_song_are_refused(folder, tmp_path):
+    for name in STEMS:
+        write_song_file(tmp_path / "stems" / f"{name}.wav", make_song(7, 2.0)[name])
+    done = invoke(folder / "mixture.wav", "mute vocals", tmp_path / "out.flac", "--stems", tmp_path / "stems")
+    assert "they are of another recording, or not aligned" in str(done.exception)
+    assert not (tmp_path / "out.flac").exists()
+
+
+def test_the_song_is_never_written_over(folder):
+    before = (folder / "mixture.wav").read_bytes()
+    done = invoke(folder / "mixture.wav", "mute vocals", folder / "mixture.wav", "--stems", folder)
+    assert "is the song itself" in str(done.exception)
+    assert (folder / "mixture.wav").read_bytes() == before
+
+
+def test_a_mono_song_cannot_be_panned_and_is_told_so():
+    song = make_song(0, 1.0, num_channels=1)
+    with pytest.raises(EditError, match=r"pan of vocals cannot be done on this recording: .*two channels"):
+        edited("pan vocals to the left side", mixture=song["mixture"], stems={name: song[name] for name in STEMS})

@@ -1,0 +1,135 @@
+"""Names of strangers on a screen: shown as they are, steering nothing, in tables that fit."""
+
+import io
+import json
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+from stemwright.datagen.cli.cells import as_text, breaks
+from stemwright.datagen.cli.terminal import EVERY_S, Terminal
+from stemwright.manifests.visible import LONGEST, visible
+
+HOSTILE = "live[/b] [red]x[/red] \x1b]0;owned\x07 \x9b31m \u202ecod.exe\u2066 a\nb\r\t\x7f :smile: \udce9.wav"
+STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(table, width=80):
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(as_text(table))
+    return console.file.getvalue()
+
+
+@given(st.text())
+def test_what_is_shown_steers_nothing_and_is_one_line(text):
+    assert not STEERING.search(visible(text))
+    assert "\n" not in visible(text)
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=LONGEST))
+def test_what_steers_nothing_is_shown_as_it_is(text):
+    assert visible(text) == text
+
+
+def test_a_text_that_is_too_long_is_cut_in_the_middle_and_says_so():
+    cut = visible("a" * 50_000 + "z" * 50_000)
+    assert len(cut) < LONGEST
+    assert cut.startswith("aaa")
+    assert cut.endswith("zzz")
+    assert "99,200 characters left out" in cut
+
+
+def test_every_string_of_a_table_is_text_and_no_markup():
+    table = Table(title=HOSTILE, caption=HOSTILE, title_style="bold")
+    table.add_column(HOSTILE, footer=HOSTILE)
+    table.show_footer = True
+    table.add_row(HOSTILE, style="dim")
+    said = shown(table, 400)
+    assert said.count("live[/b] [red]x[/red] \\x1b]0;owned\\x07 \\x9b31m \\u202ecod.exe\\u2066 a") == 5
+    assert not STEERING.search(said.replace("\n", ""))
+    assert ":smile:" in said
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Zl", "Zp", "M"])), st.integers(4, 90))
+def test_a_cell_is_broken_into_pieces_that_fit_and_lose_nothing(text, width):
+    offsets = breaks(text, width)
+    pieces = [text[a:b] for a, b in zip([0, *offsets], [*offsets, len(text)], strict=True)]
+    assert "".join(pieces) == text
+    assert all(cell_len(piece.rstrip()) <= width for piece in pieces)
+
+
+def test_a_path_is_broken_behind_its_separators():
+    table = Table("file")
+    table.add_row("dataset/train/removal/0123456789abcdef/input_wet_of_the_left_channel.flac")
+    lines = [line.strip("│ ") for line in shown(table, 44).splitlines()[3:-1]]
+    assert lines == ["dataset/train/removal/0123456789abcdef/", "input_wet_of_the_left_channel.flac"]
+
+
+@pytest.mark.parametrize("way", ["say", "warn", "table", "progress", "json"])
+def test_a_hostile_name_comes_out_of_every_door_as_text(way, monkeypatch, capsys):
+    terminal = Terminal(as_json=way == "json")
+    if way == "table":
+        table = Table("what")
+        table.add_row(HOSTILE)
+        terminal.show("rows", table, [])
+    elif way == "progress":
+        with terminal.progress("stage") as report:
+            report(0, 1, HOSTILE)
+    elif way == "json":
+        terminal.show("rows", Table(), HOSTILE)
+        with pytest.raises(BaseException, match="0"):
+            terminal.finish(0)
+    else:
+        getattr(terminal, way)(HOSTILE)
+    out, err = capsys.readouterr()
+    assert not STEERING.search((out + err).replace("\n", ""))
+    if way == "json":
+        assert json.loads(out)["rows"] == HOSTILE
+    else:
+        assert "live[/b]" in out + err
+
+
+def test_json_is_exact_where_the_terminal_knows_few_letters(monkeypatch):
+    kept = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", kept)
+    terminal = Terminal(as_json=True)
+    terminal.show("rows", Table(), "Bj\u00f6rk \U0001f600 \u65e5")
+    with pytest.raises(BaseException, match="0"):
+        terminal.finish(0)
+    kept.flush()
+    assert json.loads(kept.buffer.getvalue().decode("latin-1"))["rows"] == "Bj\u00f6rk \U0001f600 \u65e5"
+
+
+def test_progress_in_a_log_is_said_at_the_start_each_quarter_every_half_minute_and_at_the_end(capsys):
+    clock = SimpleNamespace(now=0.0)
+    with Terminal(as_json=False, clock=lambda: clock.now).progress("separate") as report:
+        report(0, 2, "")
+        for share in range(100):
+            clock.now += EVERY_S / 10
+            report(0, 2, f"song.wav {share} %")
+        report(1, 2, "song.wav")
+        report(2, 2, "other.wav")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "separate: 0 of 2"
+    assert lines[1:-2] == [f"separate: 0 of 2 song.wav {share} %" for share in range(9, 100, 10)]
+    assert lines[-2:] == ["separate: 1 of 2 song.wav", "separate: 2 of 2 other.wav"]
+
+
+def test_a_log_of_ten_thousand_quick_tasks_has_five_lines(capsys):
+    with Terminal(as_json=False, clock=lambda: 0.0).progress("render") as report:
+        for done in range(10_001):
+            report(done, 10_000, "a pair")
+    assert len(capsys.readouterr().err.splitlines()) == 5
+
+
+def test_with_json_a_log_stays_empty(capsys):
+    with Terminal(as_json=True, clock=lambda: 0.0).progress("render") as report:
+        report(0, 2, "a pair")
+    assert capsys.readouterr().err == ""

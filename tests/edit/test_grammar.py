@@ -1,0 +1,165 @@
+import itertools
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from stemwright.datagen.edit.grammar import (
+    BASS_CUTOFFS_HZ,
+    CUTOFFS_HZ,
+    MOST_DB,
+    SIDES,
+    STEMS,
+    STRENGTHS,
+    TWICE_DB,
+    WORDINGS,
+    Edit,
+    EditError,
+    amounts,
+    chains,
+    labelled_sentences,
+    nearest,
+    parse,
+    parse_all,
+    say,
+    selections,
+    sentence,
+    wordings,
+)
+from stemwright.datagen.effects import EFFECTS
+
+FOUR = ("vocals", "drums", "bass", "other")
+
+
+def test_every_sentence_of_the_grammar_gives_back_its_label():
+    count = 0
+    for text, edit, wording in labelled_sentences(FOUR):
+        assert parse(text) == edit, text
+        assert parse(text.upper() + ". ") == edit
+        assert say(edit, wording) == text or say(edit, wording, in_words=False) == text
+        count += 1
+    assert count > 20_000
+
+
+def test_every_selection_of_six_stems_is_understood_in_its_order():
+    for chosen in selections(STEMS, 3):
+        assert parse(sentence(WORDINGS[0], Edit("mute", chosen))).stems == chosen
+    assert sum(1 for _ in selections(("vocals", "drums", "bass"))) == 15  # as many as the reference has
+    assert sum(1 for _ in selections(FOUR)) == 64
+
+
+def test_no_sentence_has_two_labels():
+    labels = {}
+    for text, edit, _ in labelled_sentences(FOUR, 2):
+        assert labels.setdefault(text, edit) == edit
+
+
+@given(st.floats(0.0, 24.0), st.sampled_from(FOUR))
+def test_any_number_of_db_that_a_fader_can_do_is_understood(size, stem):
+    text = f"{size:.4f}"
+    assert parse(f"raise the {stem} by {text} dB") == Edit("volume", (stem,), float(text))
+    assert parse(f"lower {stem} by {text}db").amount == -float(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "edit"),
+    [
+        ("raise the vocals by 3 dB", Edit("volume", ("vocals",), 3.0)),
+        ("increase the volume of vocals", Edit("volume", ("vocals",), TWICE_DB)),
+        ("decrease the volume of drums, bass and vocals", Edit("volume", ("drums", "bass", "vocals"), -TWICE_DB)),
+        ("Pan the other to the left side.", Edit("pan", ("other",), "left")),
+        ("pan drums and bass completely to the right side", Edit("pan", ("drums", "bass"), "completely right")),
+        ("apply heavy lowpass to bass", Edit("lowpass", ("bass",), "heavy")),
+        ("apply highpass to bass", Edit("highpass", ("bass",), "medium")),
+        ("get rid of drums", Edit("mute", ("drums",))),
+        ("extract  vocals,bass", Edit("isolate", ("vocals", "bass"))),
+        ("remove reverb from the vocals", Edit("dereverb", ("vocals",))),
+        ("increase the volume of vocals by 0 dB", Edit("volume", ("vocals",), 0.0)),
+        ("lower vocals by 0 dB", Edit("volume", ("vocals",), 0.0)),
+    ],
+)
+def test_what_a_sentence_means(text, edit):
+    assert parse(text) == edit
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("increse the volume of vocal", "increase the volume of vocals"),
+        ("raise the vocls by 3 dB please", "raise vocals by 3 dB"),
+        ("pan drums left", "pan drums to the left side"),
+        ("apply heavy low pass to bass", "apply heavy lowpass to bass"),
+        ("remove reverb", "remove reverb from vocals"),
+        ("increase the volume of guitars by 4 decibel", "increase the volume of guitar by 4 dB"),
+        ("mute drum & bass", "mute drums and bass"),
+        ("", "mute vocals"),
+    ],
+)
+def test_a_text_outside_the_grammar_is_refused_with_the_nearest_sentence(text, said):
+    with pytest.raises(EditError) as refused:
+        parse(text)
+    assert str(refused.value) == f"{text!r} is no edit that is understood; the nearest is {said!r}" or not text
+    parse(nearest(text))
+
+
+@given(st.text(max_size=40))
+def test_the_nearest_sentence_of_any_text_is_a_sentence(text):
+    parse(nearest(text))
+
+
+def test_impossible_amounts_and_names_said_twice_are_refused():
+    with pytest.raises(EditError, match="asks for 30 dB; a fader goes 24 dB up and 48 dB down"):
+        parse("raise drums by 30 dB")
+    assert parse("lower drums by 30 dB").amount == -30.0
+    with pytest.raises(EditError, match="'vocals' is named twice"):
+        parse("mute vocals and vocals")
+    with pytest.raises(ValueError, match="cannot say"):
+        say(Edit("volume", ("drums",), -3.0), wordings("volume")[0])
+
+
+def test_several_edits_are_separated_by_semicolons_or_given_one_by_one():
+    once = parse_all(["mute drums; raise vocals by 3 dB", "pan bass to the left side;"])
+    assert [edit.operation for edit in once] == ["mute", "volume", "pan"]
+    with pytest.raises(EditError, match="an edit is missing; expected a sentence such as 'mute vocals'"):
+        parse_all([" ; "])
+
+
+def test_other_names_of_stems_are_understood_when_asked_for():
+    assert parse("mute the kick drum", stems=("kick drum", "snare")).stems == ("kick drum",)
+    with pytest.raises(EditError, match="nearest is 'mute snare'"):
+        parse("mute snares", stems=("kick drum", "snare"))
+
+
+def test_every_operation_has_wordings_to_learn_and_wordings_held_out():
+    for operation in {wording.operation for wording in WORDINGS}:
+        for amount in amounts(operation):
+            shown, held_out = (wordings(operation, amount=amount, held_out=flag) for flag in (False, True))
+            assert shown
+            assert held_out
+            assert {wording.text for wording in shown}.isdisjoint(wording.text for wording in held_out)
+
+
+def test_every_chain_is_one_that_the_effects_take():
+    for _, edit, _ in labelled_sentences(FOUR, 2):
+        for stem in FOUR:
+            for use in itertools.chain(*chains(edit, stem)):
+                EFFECTS[use.effect].Settings(**use.settings)  # raises for a setting out of its range
+
+
+def test_bass_has_cutoffs_of_its_own():
+    for operation, table in (("lowpass", BASS_CUTOFFS_HZ), ("highpass", BASS_CUTOFFS_HZ)):
+        for strength, bass, others in zip(STRENGTHS, table[operation], CUTOFFS_HZ[operation], strict=True):
+            edit = Edit(operation, ("bass", "drums"), strength)
+            assert chains(edit, "bass")[0][0].settings["cutoff_hz"] == bass
+            assert chains(edit, "drums")[0][0].settings["cutoff_hz"] == others
+            assert chains(edit, "vocals") == ((),)
+
+
+def test_what_is_not_named_stays_and_what_is_muted_is_gone():
+    assert chains(Edit("mute", ("drums",)), "drums") == ()
+    assert chains(Edit("mute", ("drums",)), "bass") == ((),)
+    assert chains(Edit("isolate", ("drums",)), "bass") == ()
+    assert chains(Edit("isolate", ("drums",)), "drums") == ((),)
+    assert len(chains(Edit("dereverb", ("drums",)), "drums")) == 2
+    assert MOST_DB == {1.0: 24.0, -1.0: 48.0}
+    assert len(SIDES) == 4

@@ -1,0 +1,312 @@
+"""The contract of every effect, the settings they share, and chains."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stemwright.datagen.effects import EFFECTS, MODULES, apply_chain
+from stemwright.datagen.effects.settings import EffectSettings, Range, choice, describe, draw, draw_values, fields, setting
+from stemwright.datagen.effects.signal import NotIdentifiableError
+
+SAMPLE_RATE = 44_100
+EVERY = pytest.mark.parametrize("effect", EFFECTS.values(), ids=EFFECTS)
+# The gain of ``loudness`` is a measured number that carries no gradient.
+DIFFERENTIABLE = [effect for effect in EFFECTS.values() if effect.NAME != "loudness"]
+INVERTIBLE = [effect for effect in EFFECTS.values() if hasattr(effect, "invert")]
+FITTED = [effect for effect in EFFECTS.values() if hasattr(effect, "fit")]
+EVERY_FIT = pytest.mark.parametrize("effect", FITTED, ids=[effect.NAME for effect in FITTED])
+
+
+def drawn(effect: Any, seed: int = 0) -> Any:
+    return draw(effect.Settings, np.random.default_rng(seed), getattr(effect, "TYPICAL", None))
+
+
+# Every effect
+
+
+@EVERY
+def test_neutral_settings_change_nothing(effect: Any, song: torch.Tensor) -> None:
+    torch.testing.assert_close(effect.apply(song, SAMPLE_RATE, effect.Settings()), song, atol=1e-6, rtol=0)
+
+
+@EVERY
+@pytest.mark.parametrize("sample_rate", [8000, 96_000])
+def test_neutral_settings_change_nothing_at_any_rate(effect: Any, sample_rate: int) -> None:
+    noise = 0.1 * torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(effect.apply(noise, sample_rate, effect.Settings()), noise, atol=1e-6, rtol=0)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_output_has_shape_and_type_of_input_and_differs(effect: Any, dtype: torch.dtype, song: torch.Tensor) -> None:
+    audio = 2.0 * song[:, :20_000].to(dtype)
+    wet = effect.apply(audio, SAMPLE_RATE, drawn(effect))
+    assert wet.shape == audio.shape
+    assert wet.dtype == dtype
+    assert float((wet - audio).abs().max()) > 1e-4
+
+
+@EVERY
+def test_input_is_left_as_it_was(effect: Any, song: torch.Tensor) -> None:
+    audio = song[:, :20_000].clone()
+    effect.apply(audio, SAMPLE_RATE, drawn(effect))
+    torch.testing.assert_close(audio, song[:, :20_000], atol=0, rtol=0)
+
+
+@EVERY
+def test_batch_equals_its_items_one_by_one(effect: Any, song: torch.Tensor) -> None:
+    batch = song[:, :60_000].reshape(2, 3, 20_000).transpose(0, 1).contiguous()
+    settings = drawn(effect)
+    together = effect.apply(batch, SAMPLE_RATE, settings)
+    alone = torch.stack([effect.apply(item, SAMPLE_RATE, settings) for item in batch])
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+
+
+@EVERY
+def test_settings_of_a_batch_act_each_on_its_item(effect: Any, song: torch.Tensor) -> None:
+    batch = song[:, :30_000].reshape(2, 2, 15_000).transpose(0, 1).double().contiguous()
+    first, second = drawn(effect, 1), drawn(effect, 2)
+    numeric = [name for name, field in fields(effect.Settings).items() if isinstance(field, Range) and field.scale != "integer"]
+    same = {name: getattr(first, name) for name in fields(effect.Settings) if name not in numeric}
+    both = {name: torch.tensor([getattr(first, name), getattr(second, name)], dtype=torch.float64) for name in numeric}
+    together = effect.apply(batch, SAMPLE_RATE, effect.Settings(**same, **both))
+    alone = [
+        effect.apply(item, SAMPLE_RATE, effect.Settings(**same, **{name: getattr(settings, name) for name in numeric}))
+        for item, settings in zip(batch, (first, second), strict=True)
+    ]
+    torch.testing.assert_close(together, torch.stack(alone), atol=1e-6, rtol=0)
+
+
+@EVERY
+def test_float64_equals_float32(effect: Any, song: torch.Tensor) -> None:
+    settings = drawn(effect, 3)
+    single, double = (effect.apply(song.to(dtype), SAMPLE_RATE, settings).double() for dtype in (torch.float32, torch.float64))
+    torch.testing.assert_close(single, double, atol=2e-5, rtol=0)
+
+
+@EVERY
+def test_same_input_gives_same_bits(effect: Any, song: torch.Tensor) -> None:
+    settings = drawn(effect, 4)
+    assert torch.equal(effect.apply(song, SAMPLE_RATE, settings), effect.apply(song, SAMPLE_RATE, settings))
+
+
+@EVERY
+def test_silence_stays_finite_and_silent(effect: Any) -> None:
+    silence = torch.zeros(2, 5000)
+    assert torch.equal(effect.apply(silence, SAMPLE_RATE, drawn(effect)), silence)
+
+
+@EVERY
+def test_audio_that_is_not_finite_is_refused(effect: Any) -> None:
+    audio = torch.zeros(2, 100)
+    audio[1, 50] = float("nan")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        effect.apply(audio, SAMPLE_RATE, drawn(effect))
+
+
+@pytest.mark.parametrize("effect", DIFFERENTIABLE, ids=[effect.NAME for effect in DIFFERENTIABLE])
+def test_gradient_of_the_audio_is_that_of_a_finite_difference(effect: Any, song: torch.Tensor) -> None:
+    audio = song[:, 30_000:33_000].double().requires_grad_()
+    settings = drawn(effect, 5)
+    rng = torch.Generator().manual_seed(0)
+    direction, weight = (torch.randn(audio.shape, generator=rng, dtype=torch.float64) for _ in range(2))
+    (gradient,) = torch.autograd.grad((weight * effect.apply(audio, SAMPLE_RATE, settings)).sum(), audio)
+    step = 1e-7
+    with torch.no_grad():
+        ahead, behind = (effect.apply(audio + sign * step * direction, SAMPLE_RATE, settings) for sign in (1, -1))
+    difference = float((weight * (ahead - behind)).sum()) / (2 * step)
+    assert float((gradient * direction).sum()) == pytest.approx(difference, rel=1e-4)
+
+
+@EVERY
+def test_settings_survive_json(effect: Any) -> None:
+    settings = drawn(effect, 6)
+    assert effect.Settings(**settings.plain()) == settings
+    assert effect.Settings(**effect.Settings().plain()) == effect.Settings()
+
+
+@EVERY
+def test_typical_ranges_lie_within_the_ranges(effect: Any) -> None:
+    for seed in range(20):
+        settings = drawn(effect, seed)
+        assert effect.Settings(**settings.plain()) == settings
+
+
+@EVERY
+def test_name_is_the_key(effect: Any) -> None:
+    assert EFFECTS[effect.NAME] is effect
+
+
+@EVERY
+def test_every_setting_says_what_it_means(effect: Any) -> None:
+    for row in describe(effect.Settings):
+        assert row.description, row.name
+
+
+@pytest.mark.parametrize("effect", INVERTIBLE, ids=[effect.NAME for effect in INVERTIBLE])
+@pytest.mark.parametrize("seed", [7, 8])
+def test_invert_undoes_apply(effect: Any, seed: int, song: torch.Tensor) -> None:
+    settings = drawn(effect, seed)
+    audio = song[:, :40_000].double()
+    torch.testing.assert_close(effect.invert(effect.apply(audio, SAMPLE_RATE, settings), SAMPLE_RATE, settings), audio, atol=1e-8, rtol=0)
+
+
+@EVERY_FIT
+def test_fit_undoes_apply(effect: Any, song: torch.Tensor) -> None:
+    audio = 2.0 * song[:, : 3 * SAMPLE_RATE // 2].double()
+    wet = effect.apply(audio, SAMPLE_RATE, drawn(effect, 9))
+    again = effect.apply(audio, SAMPLE_RATE, effect.fit(wet, audio, SAMPLE_RATE))
+    if effect.NAME == "room":
+        # Another room of the same kind: its noise has no name, and few tones share a level only within a decibel or two.
+        assert float((again - audio).square().sum() / (wet - audio).square().sum()) == pytest.approx(1.0, abs=0.6)
+        return
+    assert float((again - wet).square().sum()) < 1e-5 * float(wet.square().sum())
+
+
+@EVERY_FIT
+def test_fit_refuses_signals_that_cannot_be_compared(effect: Any, song: torch.Tensor) -> None:
+    audio = song[:, :20_000].double()
+    with pytest.raises(ValueError, match="one shape"):
+        effect.fit(audio[:, 1:], audio, SAMPLE_RATE)
+    with pytest.raises(NotIdentifiableError, match="silent"):
+        effect.fit(audio, torch.zeros_like(audio), SAMPLE_RATE)
+    broken = audio.clone()
+    broken[0, 5] = float("nan")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        effect.fit(broken, audio, SAMPLE_RATE)
+
+
+def test_every_effect_but_chorus_can_be_fitted() -> None:
+    assert set(EFFECTS) - {effect.NAME for effect in FITTED} == {"chorus"}
+
+
+# The table of effects and chains
+
+
+def test_looking_at_the_names_loads_no_torch() -> None:
+    code = (
+        "import sys, stemwright.datagen.effects as e; list(e.EFFECTS), 'eq' in e.EFFECTS, len(e.EFFECTS); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_effect_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'compressor'"):
+        EFFECTS["compresor"]
+
+
+def test_chain_is_its_effects_one_after_another(song: torch.Tensor) -> None:
+    eq, fader = EFFECTS["eq"], EFFECTS["fader"]
+    chain = [("eq", eq.Settings(peak1_gain_db=6.0)), ("fader", fader.Settings(gain_db=-3.0))]
+    expected = fader.apply(eq.apply(song, SAMPLE_RATE, chain[0][1]), SAMPLE_RATE, chain[1][1])
+    assert torch.equal(apply_chain(song, SAMPLE_RATE, chain), expected)
+    rows: Any = [SimpleNamespace(effect=name, settings=settings.plain()) for name, settings in chain]
+    assert torch.equal(apply_chain(song, SAMPLE_RATE, rows), expected)
+
+
+def test_two_gains_add(song: torch.Tensor) -> None:
+    fader = EFFECTS["fader"].Settings
+    twice = apply_chain(song, SAMPLE_RATE, [("fader", fader(gain_db=-4.0)), ("fader", fader(gain_db=1.5))])
+    torch.testing.assert_close(twice, apply_chain(song, SAMPLE_RATE, [("fader", fader(gain_db=-2.5))]))
+
+
+def test_setting_of_a_chain_outside_its_range_is_refused(song: torch.Tensor) -> None:
+    row: Any = SimpleNamespace(effect="fader", settings={"gain_db": 99.0})
+    with pytest.raises(ValueError, match="gain_db must lie between -48 and 24 dB; got 99"):
+        apply_chain(song, SAMPLE_RATE, [row])
+
+
+def test_modules_of_the_table_are_in_the_folder() -> None:
+    assert set(MODULES.values()) == {effect.__name__ for effect in EFFECTS.values()}  # type: ignore[attr-defined]
+
+
+# Settings
+
+
+class Example(EffectSettings):
+    level_db: float = setting(0.0, low=-10.0, high=10.0, unit="dB", description="level")
+    hz: float = setting(100.0, low=20.0, high=2000.0, unit="Hz", scale="log", off=0.0, description="frequency")
+    ratio: float = setting(1.0, low=1.0, high=math.inf, scale="reciprocal", description="ratio")
+    seed: float = setting(0.0, low=0.0, high=9.0, scale="integer", description="seed")
+    mode: str = choice("soft", ("soft", "hard"), description="mode")
+    linked: bool = choice(True, (True, False), description="link")
+
+
+@pytest.mark.parametrize("value", [10.1, -math.inf, math.nan, True, "3", None])
+def test_number_outside_its_range_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"level_db must .* between -10 and 10 dB.*got"):
+        Example(level_db=value)
+
+
+def test_unknown_setting_is_refused() -> None:
+    with pytest.raises(ValueError, match="levl_db"):
+        Example(levl_db=1.0)
+
+
+def test_off_is_accepted_outside_the_range() -> None:
+    assert Example(hz=0.0).hz == 0.0
+    with pytest.raises(ValueError, match="between 20 and 2000 Hz, or 0 for none"):
+        Example(hz=1.0)
+
+
+def test_infinity_is_written_as_json_can() -> None:
+    assert Example(ratio=math.inf).plain()["ratio"] == "inf"
+    assert Example(**{"ratio": "inf"}).ratio == math.inf
+
+
+def test_tensor_passes_through_with_its_gradient() -> None:
+    level = torch.tensor([1.0, 99.0], requires_grad=True)
+    assert Example(level_db=level).level_db is level
+
+
+@pytest.mark.parametrize("name", ["level_db", "hz", "ratio"])
+def test_unit_interval_maps_there_and_back(name: str) -> None:
+    field = fields(Example)[name]
+    assert isinstance(field, Range)
+    for unit in (0.0, 0.2, 0.9):
+        assert field.to_unit(field.from_unit(unit)) == pytest.approx(unit, abs=1e-12)
+        tensor = torch.tensor(unit, dtype=torch.float64)
+        assert float(field.from_unit(tensor)) == pytest.approx(field.from_unit(unit))
+        assert float(field.to_unit(field.from_unit(tensor))) == pytest.approx(unit, abs=1e-12)
+    assert field.from_unit(0.0) == field.low
+    assert field.from_unit(1.0) == pytest.approx(field.high)
+
+
+def test_draws_fill_the_range_along_the_scale() -> None:
+    rng = np.random.default_rng(0)
+    rows = [draw_values(Example, rng) for _ in range(4000)]
+    assert np.mean([row["level_db"] for row in rows]) == pytest.approx(0.0, abs=0.3)  # type: ignore[arg-type]
+    assert np.median([row["hz"] for row in rows]) == pytest.approx(200.0, rel=0.1)  # type: ignore[arg-type]
+    assert np.median([row["ratio"] for row in rows]) == pytest.approx(2.0, rel=0.1)  # type: ignore[arg-type]
+    assert {row["seed"] for row in rows} == set(map(float, range(10)))
+    assert {row["mode"] for row in rows} == {"soft", "hard"}
+    assert Example(**rows[0]) == draw(Example, np.random.default_rng(0))  # type: ignore[arg-type]
+
+
+def test_narrowing_one_setting_leaves_the_others_as_drawn() -> None:
+    whole = draw(Example, np.random.default_rng(5))
+    part = draw(Example, np.random.default_rng(5), {"level_db": (1, 2), "mode": ("hard",), "ratio": 4.0})
+    assert 1.0 <= part.level_db <= 2.0
+    assert (part.mode, part.ratio) == ("hard", 4.0)
+    assert (part.hz, part.seed, part.linked) == (whole.hz, whole.seed, whole.linked)
+
+
+@pytest.mark.parametrize("ranges", [{"levl_db": (0, 1)}, {"level_db": (0, 11)}, {"level_db": (2, 1)}, {"level_db": 11.0}])
+def test_range_that_is_none_is_refused(ranges: Any) -> None:
+    with pytest.raises(ValueError, match=r"levl_db|level_db"):
+        draw(Example, np.random.default_rng(0), ranges)
+
+
+def test_description_has_a_row_a_setting() -> None:
+    rows = {row.name: row for row in describe(Example)}
+    assert (rows["hz"].low, rows["hz"].high, rows["hz"].unit, rows["hz"].scale, rows["hz"].off) == (20.0, 2000.0, "Hz", "log", 0.0)
+    assert rows["mode"].unit == "soft | hard"
+    assert rows["linked"].unit == "true | false"

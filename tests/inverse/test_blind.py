@@ -1,0 +1,145 @@
+"""Estimates without a dry signal, and effect normalisation, against a small profile."""
+
+import numpy as np
+import pytest
+import torch
+
+from stemwright.datagen.effects import EFFECTS, apply_chain, compressor, eq, width
+from stemwright.datagen.effects.settings import draw
+from stemwright.datagen.inverse.blind import estimators as blind
+from stemwright.datagen.inverse.blind.profile import Profile, mean_gain_reduction, profile_of
+
+RATE = 44_100
+SONGS = 5
+
+
+def stem(seed, name="other"):
+    """A stereo stem: noise of a song's own colour, in bursts of its own height."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(3 * RATE) / RATE
+    bursts = 10.0 ** (-rng.uniform(1.0, 1.4) * ((time_s * 2.5) % 1.0)) + rng.uniform(0.02, 0.05)
+    mid, side = rng.standard_normal((2, len(time_s))) * bursts
+    audio = 0.1 * np.stack([mid + 0.3 * side, mid - 0.3 * side])
+    tint = eq.Settings(low_shelf_gain_db=rng.uniform(-2, 2), high_shelf_gain_db=rng.uniform(-2, 2), peak2_gain_db=rng.uniform(-2, 2))
+    return eq.apply(torch.from_numpy(audio.astype(np.float32)), RATE, tint)
+
+
+@pytest.fixture(scope="module")
+def profile():
+    return profile_of(({"other": stem(seed).numpy()} for seed in range(SONGS)), RATE)
+
+
+def test_only_effects_that_leave_a_trace_have_an_estimate():
+    from stemwright.datagen.inverse.blind.corpus_passes import ESTIMATED
+
+    assert {name for name, effect in EFFECTS.items() if hasattr(effect, "estimate")} == set(ESTIMATED)
+
+
+def test_an_equaliser_is_found_again(profile):
+    done = eq.Settings(low_shelf_gain_db=9.0, low_shelf_hz=200.0, high_shelf_gain_db=-8.0, high_shelf_hz=5000.0)
+    answer = eq.estimate(eq.apply(stem(100), RATE, done), RATE, profile["other"])
+    bands = blind.eq_bands(profile["other"])
+    hz = np.array(blind.SPECTRUM_HZ)
+    wanted, found = (20 * np.log10(np.abs(blind.response(eq.sections(settings, RATE), hz, RATE))) for settings in (done, answer.settings))
+    assert bands.mean_size(found - wanted) < 0.35 * bands.mean_size(wanted)
+    assert answer.confidence > 0.5
+
+
+def test_a_width_is_found_again_and_a_mono_stem_has_none(profile):
+    answer = width.estimate(width.apply(stem(101), RATE, width.Settings(width=1.8)), RATE, profile["other"])
+    assert answer.settings.width == pytest.approx(1.8, rel=0.15)
+    mono = stem(101).mean(0, keepdim=True).expand(2, -1).contiguous()
+    assert (width.estimate(mono, RATE, profile["other"]).settings, width.estimate(mono, RATE, profile["other"]).confidence) == (None, 0.0)
+    assert "mono" in width.estimate(mono, RATE, profile["other"]).reason
+
+
+def test_a_width_is_the_surer_the_more_songs_are_alike():
+    rng = np.random.default_rng(0)
+    alike, unlike = (-12.0 + deviation_db * rng.standard_normal(20) for deviation_db in (1.0, 8.0))
+    (sure_db, sure), (unsure_db, unsure) = (blind._width_done(-8.0, sides) for sides in (alike, unlike))
+    assert sure_db == pytest.approx(4.0, abs=0.7)
+    assert abs(unsure_db) < sure_db
+    assert unsure < sure - 0.1
+
+
+def test_nothing_is_said_of_widths_where_songs_left_out_gain_nothing_by_it(profile):
+    from dataclasses import replace
+
+    rows = [
+        row.model_copy(update={"features": row.features.model_copy(update={"whole_side_db": side_db})})
+        for row, side_db in zip(profile.rows, (-40.0, -25.0, -12.0, 0.0, 12.0), strict=True)
+    ]
+    answer = width.estimate(stem(101), RATE, replace(profile["other"], rows=tuple(rows), learnt={}))
+    assert answer.settings is None
+    assert answer.reason == "songs differ so much in the width of the stem 'other' that saying nothing is nearer"
+
+
+def test_more_compression_is_estimated_as_more(profile):
+    audio = stem(102)
+    audio = audio * (10.0**-0.5 / float(audio.abs().max()))
+    found = []
+    for threshold_db in (-10.0, -22.0, -34.0):
+        settings = compressor.Settings(threshold_db=threshold_db, ratio=5.0, attack_ms=5.0, release_ms=60.0)
+        found.append(compressor.estimate(compressor.apply(audio, RATE, settings), RATE, profile["other"]))
+    said = [answer.amount for answer in found if answer.settings is not None]
+    assert len(said) >= 2
+    assert said == sorted(said)
+
+
+def test_what_is_told_of_compressors_on_other_songs_is_within_the_tolerance_on_average():
+    songs = profile_of(({"other": stem(seed).numpy()} for seed in range(200, 212)), RATE)
+    rng, errors, tried = np.random.default_rng(6), [], 0
+    for seed in range(300, 306):
+        audio = stem(seed)
+        audio = audio * (10.0**-0.5 / float(audio.abs().max()))
+        for _ in range(3):
+            tried += 1
+            settings = draw(compressor.Settings, rng, {**compressor.TYPICAL, "linked": True})
+            gain = compressor.gain_curve(audio, RATE, settings).numpy()[0]
+            wet = compressor.apply(audio, RATE, settings)
+            answer = compressor.estimate(wet, RATE, songs["other"])
+            if answer.settings is not None:
+                errors.append(abs(answer.amount - mean_gain_reduction(wet.numpy(), gain, RATE)))
+    assert len(errors) >= tried / 2
+    assert np.mean(errors) <= blind.TOLERANCE["compressor"]
+
+
+def test_the_threshold_gives_the_gain_reduction_that_was_asked_for():
+    wet = stem(103).numpy()
+    threshold_db = blind.threshold_of(wet, RATE, 4.0, 3.0)
+    energy, _ = blind.blocks(wet, RATE)
+    level = blind.level_of(energy, 2)
+    level = level[blind.sounding(level)[0]]
+    assert np.mean(np.maximum(level - threshold_db, 0.0) * 2.0) == pytest.approx(4.0, abs=0.01)
+
+
+@pytest.mark.parametrize("effect", ["eq", "compressor", "width"])
+def test_a_profile_of_two_songs_and_silence_are_abstained_from(profile, effect):
+    few = Profile(profile.rows[:2])
+    answer = EFFECTS[effect].estimate(stem(104), RATE, few["other"])
+    assert answer.settings is None
+    assert answer.reason == "the profile has 2 songs with a stem 'other'; at least 3 are needed to say what is typical"
+    silence = EFFECTS[effect].estimate(torch.zeros(2, RATE), RATE, profile["other"])
+    assert silence.settings is None
+    assert silence.confidence == 0.0
+
+
+def test_nan_and_batches_are_refused(profile):
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        eq.estimate(torch.full((2, RATE), torch.nan), RATE, profile["other"])
+    with pytest.raises(ValueError, match=r"one stem of shape \[channels, time\]; got \[1, 2, 44100\]"):
+        width.estimate(torch.zeros(1, 2, RATE), RATE, profile["other"])
+
+
+def test_estimates_are_settings_that_the_effect_takes(profile):
+    audio = stem(105)
+    for effect in ("eq", "compressor", "width"):
+        answer = EFFECTS[effect].estimate(audio, RATE, profile["other"])
+        if answer.settings is not None:
+            assert EFFECTS[effect].apply(audio, RATE, answer.settings).shape == audio.shape
+
+
+def test_what_is_applied_is_applied_by_the_chain(profile):
+    answer = width.estimate(stem(106), RATE, profile["other"])
+    chain = [("width", answer.settings)]
+    torch.testing.assert_close(apply_chain(stem(106), RATE, chain), width.apply(stem(106), RATE, answer.settings))

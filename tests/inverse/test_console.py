@@ -1,0 +1,134 @@
+"""Fitting a whole console: what mixed the stems is found again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stemwright.datagen.effects import EFFECTS, apply_chain
+from stemwright.datagen.inverse.console.fit import excerpt, fit_console, shifted
+from stemwright.datagen.inverse.console.rooms import fitted
+from stemwright.datagen.inverse.console.search import BUS, STEP, Desk, Problem, unknowns_of
+
+SAMPLE_RATE = 44_100
+FRAMES = 2 * SAMPLE_RATE
+
+Stems = dict[str, torch.Tensor]
+
+
+def use(name: str, **settings: Any) -> tuple[str, Any]:
+    return name, EFFECTS[name].Settings(**settings)
+
+
+@pytest.fixture(scope="module")
+def stems(synthetic_song: dict[str, np.ndarray]) -> Stems:
+    return {name: torch.from_numpy(synthetic_song[name][:, :FRAMES].copy()).double() for name in ("drums", "vocals")}
+
+
+def mixed(stems: Stems, chains: dict[str, list[tuple[str, Any]]], bus: list[tuple[str, Any]] | None = None) -> torch.Tensor:
+    total = torch.stack([apply_chain(stems[name], SAMPLE_RATE, chain) for name, chain in chains.items()]).sum(0)
+    return apply_chain(total, SAMPLE_RATE, bus or [])
+
+
+FADERS = {"drums": [use("fader", gain_db=-4.0, pan=0.3)], "vocals": [use("fader", gain_db=2.0, pan=-0.5)]}
+
+
+def test_equalisers_and_faders_of_two_stems_are_found_together(stems: Stems) -> None:
+    bands = {"drums": {"peak2_gain_db": 6.0, "peak2_hz": 900.0}, "vocals": {"high_shelf_gain_db": -8.0, "high_shelf_hz": 5000.0}}
+    mixture = mixed(stems, {name: [use("eq", **bands[name]), *chain] for name, chain in FADERS.items()})
+    heard: list[tuple[int, int]] = []
+    found = fit_console(mixture, stems, SAMPLE_RATE, ["eq", "fader"], on_progress=lambda done, total, _: heard.append((done, total)))
+    assert found.loss < 0.1 * found.gain_and_pan_loss
+    assert found.error_db < found.gain_and_pan_error_db - 30.0
+    for name, chain in FADERS.items():
+        wanted = apply_chain(stems[name], SAMPLE_RATE, [use("eq", **bands[name]), *chain]).square().mean()
+        level = apply_chain(stems[name], SAMPLE_RATE, found.chains[name]).square().mean()
+        assert float(10.0 * (level / wanted).log10()) == pytest.approx(0.0, abs=0.1)
+    torch.testing.assert_close(found.mix(stems, SAMPLE_RATE), mixture, atol=3e-3, rtol=0)
+    assert [done for done, _ in heard] == sorted(done for done, _ in heard)
+    assert heard[-1][0] <= heard[-1][1]
+    rows = {(row["stem"], row["setting"]): row for row in found.rows()}
+    assert rows["drums", "gain_db"]["unit"] == "dB"
+    assert 0.0 <= rows["drums", "pan"]["confidence"] <= 1.0
+
+
+def test_effect_that_is_not_there_is_pruned_and_late_stem_is_aligned(stems: Stems) -> None:
+    late = {**stems, "vocals": shifted(stems["vocals"], -441)}
+    found = fit_console(mixed(stems, FADERS), late, SAMPLE_RATE, {"drums": ["width", "fader"], "vocals": ["fader"]})
+    assert found.lags == {"vocals": 441}
+    assert found.chains["drums"].pruned == ("width",)
+    for name, chain in FADERS.items():
+        fader: Any = dict(found.chains[name])["fader"]
+        assert (fader.gain_db, fader.pan) == pytest.approx((chain[0][1].gain_db, chain[0][1].pan), abs=0.02)
+
+
+def test_silent_stem_and_stem_that_is_not_in_the_mixture_are_left_out(stems: Stems) -> None:
+    rng = np.random.default_rng(1)
+    more = {**stems, "piano": torch.zeros_like(stems["drums"]), "guitar": torch.from_numpy(0.1 * rng.standard_normal((2, FRAMES)))}
+    found = fit_console(mixed(stems, FADERS), more, SAMPLE_RATE, ["fader"])
+    assert found.left_out == {"piano": "silent", "guitar": "not in the mixture"}
+    assert set(found.chains) == {"drums", "vocals"}
+
+
+def test_bus_compressor_is_found_behind_the_faders(stems: Stems) -> None:
+    bus = [use("compressor", threshold_db=-24.0, ratio=3.0, attack_ms=8.0, release_ms=90.0)]
+    found = fit_console(mixed(stems, FADERS, bus), stems, SAMPLE_RATE, ["fader"], bus=["compressor"])
+    compressor: Any = found.bus[0][1]
+    assert found.error_db < -50.0
+    assert compressor.threshold_db == pytest.approx(-24.0, abs=0.5)
+    assert compressor.ratio == pytest.approx(3.0, rel=0.05)
+
+
+def test_rooms_are_found_though_their_noise_is_not(stems: Stems) -> None:
+    rooms = {"drums": use("room", rt60_s=0.6, pre_delay_ms=10.0, wet_db=-8.0, seed=7.0)}
+    desk = Desk({name: (use("room"), *chain) for name, chain in FADERS.items() if name in rooms})
+    true = Desk({name: (rooms[name], *FADERS[name]) for name in rooms})
+    dry = {name: stems[name] for name in rooms}
+    problem = Problem(Problem(dry["drums"], dry, SAMPLE_RATE).mix(true), dry, SAMPLE_RATE)
+    room: Any = fitted(problem, desk).chains["drums"][0][1]
+    assert room.rt60_s == pytest.approx(0.6, rel=0.25)
+    assert room.wet_db == pytest.approx(-8.0, abs=2.0)
+
+
+def test_columns_are_what_the_mix_changes_by(stems: Stems) -> None:
+    desk = Desk({name: tuple(chain) for name, chain in FADERS.items()}, (use("compressor", threshold_db=-24.0, ratio=3.0),))
+    problem = Problem(mixed(stems, FADERS), stems, SAMPLE_RATE)
+    unknowns = unknowns_of(desk, 2)
+    assert {unknown.place for unknown in unknowns} == {"drums", "vocals", BUS}
+    table, miss = problem.columns(desk, unknowns)
+    unit = desk.unit(unknowns)
+    for row in (0, 2, len(unknowns) - 1):
+        step = STEP if unit[row] < 0.5 else -STEP
+        moved = problem.mix(desk.with_values([unknowns[row]], np.array([unit[row] + step])))
+        np.testing.assert_allclose(table[row], (problem.white(moved - problem.mix(desk)) / step).ravel(), atol=1e-4)
+    assert float(miss @ miss) / problem.energy == pytest.approx(problem.cost(desk))
+
+
+def test_the_excerpt_is_where_every_stem_plays() -> None:
+    rng = np.random.default_rng(0)
+    rate = 8000
+    stems = {name: torch.zeros(1, 30 * rate) for name in ("early", "late")}
+    stems["early"][:, : 16 * rate] = torch.from_numpy(rng.standard_normal((1, 16 * rate)))
+    stems["late"][:, 11 * rate :] = torch.from_numpy(rng.standard_normal((1, 19 * rate)))
+    start, stop = excerpt(stems["early"] + stems["late"], stems, rate)
+    assert 9 * rate <= start < stop <= 18 * rate
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m, s: (m[:, 1:], s), r"stem 'drums' has the shape \[2, 88200\], the mixture \[2, 88199\]"),
+        (lambda m, s: (0.0 * m, s), "mixture that can be heard, came silence"),
+        (lambda m, s: (m * float("nan"), s), "'mixture' holds NaN"),
+        (lambda m, _: (m, {}), "at least one dry stem"),
+        (lambda m, s: (m, {name: 0.0 * stem for name, stem in s.items()}), "drums: silent, vocals: silent"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(stems: Stems, change: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_console(*change(mixed(stems, FADERS), stems), SAMPLE_RATE, ["fader"])
+    with pytest.raises(ValueError, match="did you mean 'fader'"):
+        fit_console(mixed(stems, FADERS), stems, SAMPLE_RATE, ["fadr"])

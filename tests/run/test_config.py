@@ -1,0 +1,98 @@
+import re
+
+import pytest
+
+from stemwright.datagen.run.config import Config, ConfigError, check, parse, plain, read, to_toml
+
+
+def test_empty_text_is_a_whole_configuration():
+    assert parse("") == Config()
+
+
+def test_written_configuration_reads_back_equal():
+    config = parse(
+        'seed = 7\n[songs]\nfolder = "a b"\n[pairs]\nduration_s = 2.5\n[pairs.removal]\neffects = ["eq"]\nremoved = [1, 1]\n'
+        "[pairs.removal.ranges.eq]\nlow_shelf_gain_db = [-6, 6]\n"
+    )
+    assert parse(to_toml(config)) == config
+    assert check(plain(config), where="here") == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sed = 1", "unknown key 'sed'; did you mean 'seed'"),
+        ("[separation]\nmodell = 'x'", "unknown key 'separation.modell'; did you mean 'separation.model'"),
+        ("[pairs.mix]\nper_trck = 3", "did you mean 'pairs.mix.per_track'"),
+        ("[pairs]\nsamplerate = 44100", "did you mean 'pairs.sample_rate'"),
+        ("[pairs.remval]\nper_track = 3", "did you mean 'pairs.removal'"),
+        ("seed = -1", "seed: "),
+        ("seed = ", "is not TOML"),
+        ("[dataset]\nencoding = 'mp3'", "dataset.encoding"),
+        ("[pairs.removal]\neffects = ['eq', 'eq']", "twice"),
+        ("[pairs.removal]\nkept = [2, 1]", "pairs.removal: "),
+        ("[pairs.removal]\nremoved = [0, 1]", "at least 1"),
+        ("[pairs.removal]\neffects = ['compresser']", "did you mean 'compressor'"),
+        ("[pairs.removal.ranges.delay]\nmix = [0.1, 0.2]", "not among the effects drawn"),
+        ("[pairs.removal.ranges.eq]\nnonsense = [0.1, 0.2]", "no setting 'nonsense'"),
+        ("[pairs.removal.ranges.compressor]\nratio = [0.1, 0.2]", "must lie within 1 to"),
+        ("[pairs]\nduration_s = 0", "pairs.duration_s: "),
+        ("[pairs]\nduration_s = nan", "pairs.duration_s: Input should be a finite number"),
+        ("[separation]\ninput_lufs = inf", "separation.input_lufs: Input should be a finite number"),
+        ("[separation.limits]\nclosure_db = nan", "separation.limits.closure_db: Input should be a finite number"),
+        ("[pairs.removal.ranges.compressor]\nratio = [nan, 2.0]", "must lie within 1 to"),
+        ("[pairs.limit]\nrelease_ms = [2.0, 1.0]", "here: pairs.limit: release_ms must be [from, to]"),
+        ("seed = 18446744073709551616", "seed: "),
+    ],
+)
+def test_wrong_configuration_names_the_key_and_the_right_one(text, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse(text, where="here")
+
+
+def test_a_ratio_may_be_infinite():
+    assert parse("[pairs.removal.ranges.compressor]\nratio = [2.0, inf]").pairs.removal.ranges["compressor"]["ratio"] == (2.0, float("inf"))
+
+
+def test_what_a_section_says_about_itself_is_said_once():
+    with pytest.raises(ConfigError) as error:
+        parse("[songs.shares]\ntrain = 0.5", where="here")
+    assert str(error.value) == "here: songs.shares: train, valid and test must sum to 1; they sum to 0.7"
+
+
+def test_missing_file_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read(tmp_path / "none.toml")
+
+
+def test_shares_of_the_splits_must_be_shares():
+    with pytest.raises(ConfigError, match=r"songs\.shares"):
+        parse("[songs.shares]\ntrain = 2.0")
+
+
+def test_every_form_of_a_range_is_kept_as_it_was_written():
+    ranges = parse(
+        "[pairs.removal.ranges.compressor]\ndetector = 'rms'\nlinked = [true, false]\nratio = 4\nattack_ms = [1, 5]"
+    ).pairs.removal.ranges
+    assert ranges == {"compressor": {"detector": "rms", "linked": (True, False), "ratio": 4.0, "attack_ms": (1.0, 5.0)}}
+    assert [type(value) for value in ranges["compressor"]["linked"]] == [bool, bool]
+
+
+def test_a_relative_model_folder_is_relative_to_its_file(tmp_path):
+    (tmp_path / "corpus.toml").write_text("[separation]\nmodel_folder = 'models'\n")
+    assert read(tmp_path / "corpus.toml").separation.model_folder == str(tmp_path / "models")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("", "flac24"),
+        ('[pairs.removal]\npreset = "remfx-5-1"', "wav32f"),
+        ('[pairs.removal]\npreset = "remfx"\nper_track = 0', "flac24"),
+        ('[pairs.removal]\npreset = "remfx"\n[dataset]\nencoding = "flac24"', "flac24"),
+        ('[pairs.removal]\npreset = "wide"', "flac24"),
+        ('[pairs.mix]\ntarget = "sum"\n[pairs.removal]\nper_track = 0\n[dataset]\nformat = "musdb"', "wav32f"),
+    ],
+)
+def test_what_was_published_as_float_is_written_as_float_unless_the_encoding_is_given(text: str, encoding: str) -> None:
+    assert parse(text).encoding == encoding
