@@ -24,7 +24,7 @@ from typing import Literal
 from pydantic import Field
 
 from stemwright.datagen.pairs.licences import normalise
-from stemwright.datagen.pairs.section import ConfigError, Section
+from stemwright.datagen.pairs.section import ConfigError, Section, since
 from stemwright.manifests.records import Pair, Rejected, Stem, Track, seal
 
 Use = Literal["render", "recipes", "excluded"]
@@ -34,8 +34,12 @@ STRICTNESS: tuple[Use, ...] = ("render", "recipes", "excluded")
 class RightsConfig(Section):
     """The section ``[rights]``: what is done with tracks of which rights."""
 
-    render: tuple[str, ...] = Field(("*",), description="patterns of rights whose pairs are rendered to audio")
-    recipes_only: tuple[str, ...] = Field((), description="patterns of rights whose pairs are only written down")
+    render: tuple[str, ...] = Field(
+        ("*",), description="patterns of rights whose pairs are rendered to audio", json_schema_extra=since("0.1")
+    )
+    recipes_only: tuple[str, ...] = Field(
+        (), description="patterns of rights whose pairs are only written down", json_schema_extra=since("0.1")
+    )
 
 
 def use_of(policy: RightsConfig, rights: str) -> Use:

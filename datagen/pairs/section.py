@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from stemwright.manifests.usage import UsageError
@@ -9,6 +11,11 @@ from stemwright.manifests.usage import UsageError
 
 class ConfigError(UsageError):
     """A configuration that cannot be used, with the key and the nearest right one."""
+
+
+def since(version: str, *, unit: str = "") -> dict[str, Any]:
+    """What the reference says of a key besides its description, type, range and default: its first version, and the unit of a number."""
+    return {"since": version, "unit": unit}
 
 
 class Section(BaseModel):

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model, model_vali
 
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.rights import RightsConfig
-from stemwright.datagen.pairs.section import ConfigError, Section
+from stemwright.datagen.pairs.section import ConfigError, Section, since
 from stemwright.manifests.catalog.tracks import SplitShares
 from stemwright.manifests.sound.audio import LONGEST_S, Encoding
 from stemwright.separation.quality import Limits
@@ -26,15 +26,26 @@ from stemwright.separation.quality import Limits
 class SongsConfig(Section):
     """Where the songs are, and how they are split."""
 
-    folder: str = Field(".", description="the songs folder, or a CSV file; absolute, or relative to where the command is run")
-    kind: Literal["auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq"] = "auto"
+    folder: str = Field(
+        ".",
+        description="the songs folder, or a CSV file; absolute, or relative to where the command is run",
+        json_schema_extra=since("0.1"),
+    )
+    kind: Literal["auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq"] = Field(
+        "auto",
+        description="layout of the songs: a folder of recordings, a CSV, STEM files, one folder per multitrack, MUSDB18 or MUSDB18-HQ; "
+        "auto: by what is found there",
+        json_schema_extra=since("0.1"),
+    )
     ignore: tuple[str, ...] = Field(
         (),
         description='files that are no songs: patterns of their paths in the songs folder, such as "*.txt.mp3" or "demo/*", or names of '
         "folders. They are counted in a note, and are no rejected songs",
+        json_schema_extra=since("0.1"),
     )
     shares: SplitShares = Field(
-        default_factory=SplitShares, description="how the artists are divided where the data set has no split of its own"
+        default_factory=SplitShares,
+        description="how the artists are divided over the splits where the data set has no split of its own; the three sum to 1",
     )
     longest_s: float = Field(
         LONGEST_S,
@@ -42,6 +53,7 @@ class SongsConfig(Section):
         le=7 * 86_400,
         description="a longer recording is refused, by its header where that says how long it is: no song lasts three hours, and "
         "separating takes 6 GB of disk an hour. Raise it for operas, sets and field recordings",
+        json_schema_extra=since("0.1", unit="s"),
     )
 
 
@@ -51,21 +63,59 @@ class LimitsConfig(Section):
     Asked once, when the stems of a track are made: tracks that are finished are not judged again.
     """
 
-    closure_db: float = Field(Limits().closure_db, description="energy that the stems leave, against the mixture's")
-    bleed: float = Field(Limits().bleed, description="correlation of two stems")
-    clipped_share: float = Field(Limits().clipped_share, description="of the mixture's samples")
+    closure_db: float = Field(
+        Limits().closure_db,
+        description="a track is refused if the energy that its stems leave of the mixture, against the mixture's energy, is higher",
+        json_schema_extra=since("0.1", unit="dB"),
+    )
+    bleed: float = Field(
+        Limits().bleed,
+        description="a track is refused if the samples of two of its stems correlate more; good stems rarely exceed 0.5, copies reach 1",
+        json_schema_extra=since("0.1", unit="correlation, 0 to 1"),
+    )
+    clipped_share: float = Field(
+        Limits().clipped_share,
+        description="a track is refused if more of its mixture's samples are at full scale, two or more in a row",
+        json_schema_extra=since("0.1", unit="share of 1"),
+    )
 
 
 class SeparationConfig(Section):
     """How mixtures become stems. ``auto`` takes a multitrack's own stems and separates every other track."""
 
-    separator: Literal["auto", "demucs", "reference"] = "auto"
-    model: str = "htdemucs"
-    model_folder: str | None = None
-    device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    engine: Literal["auto", "torch", "openvino"] = "auto"
-    input_lufs: float | None = None
+    separator: Literal["auto", "demucs", "reference"] = Field(
+        "auto",
+        description="auto: a multitrack's own stems where there are some, Demucs for every other track; demucs separates every track; "
+        "reference takes multitracks only",
+        json_schema_extra=since("0.1"),
+    )
+    model: str = Field(
+        "htdemucs", description="name of a model or bag of models; `stemwright models` lists them", json_schema_extra=since("0.1")
+    )
+    model_folder: str | None = Field(
+        None,
+        description="folder with NAME.yaml and its SIG.safetensors, for a machine without a network; relative to the configuration file",
+        json_schema_extra=since("0.1"),
+    )
+    device: str = Field(
+        "auto", description="what runs the networks: cpu, cuda, cuda:1, mps; auto: a GPU where there is one", json_schema_extra=since("0.1")
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="fp32 is exact; auto takes bf16 where it is measured to be faster on this machine and to leave every stem within "
+        "-45 dB of its exact self",
+        json_schema_extra=since("0.1"),
+    )
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        "auto",
+        description="what computes the networks; auto: OpenVINO on a CPU where it is installed, else PyTorch",
+        json_schema_extra=since("0.1"),
+    )
+    input_lufs: float | None = Field(
+        None,
+        description="loudness that each mixture is brought to before it is separated, undone afterwards; none: as it is",
+        json_schema_extra=since("0.1", unit="LUFS"),
+    )
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
 
 
@@ -73,31 +123,63 @@ class EstimateConfig(Section):
     """What is estimated of the stems besides their balance. Recipes that want normalised inputs have them normalised in any case."""
 
     effects: bool = Field(
-        False, description="settings of eq, compressor and width of each stem, relative to a profile, with their confidence"
+        False,
+        description="whether settings of eq, compressor and width of each stem are estimated, relative to a profile, with their confidence",
+        json_schema_extra=since("0.1"),
     )
     profile: str | None = Field(
-        None, description="the profile.parquet of a corpus that says what is typical; without it that of this corpus's training tracks"
+        None,
+        description="the profile.parquet of a corpus that says what is typical; none: that of this corpus's training tracks. Relative to "
+        "the configuration file",
+        json_schema_extra=since("0.1"),
     )
 
 
 class DatasetConfig(Section):
     """What the dataset looks like on disk."""
 
-    format: Literal["folder", "webdataset", "huggingface", "musdb"] = "folder"
+    format: Literal["folder", "webdataset", "huggingface", "musdb"] = Field(
+        "folder",
+        description="layout of dataset/; another one packs the rendered files again and renders nothing",
+        json_schema_extra=since("0.1"),
+    )
     encoding: Literal["auto", "flac24", "wav32f"] = Field(
         "auto",
         description="auto: flac24, but wav32f for musdb and for presets that were published as float (remfx). Float WAV takes peaks above "
         "full scale without a gain; it is larger and much faster to read",
+        json_schema_extra=since("0.1"),
     )
-    shard_mb: float = Field(256.0, gt=0, description="size of a shard of webdataset or huggingface, in 10^6 bytes of sound files")
-    shard_examples: int | None = Field(None, gt=0, description="most examples in a shard, whatever their size")
+    shard_mb: float = Field(
+        256.0,
+        gt=0,
+        description="size of a shard of webdataset or huggingface, counted in sound files",
+        json_schema_extra=since("0.1", unit="MB (10^6 bytes)"),
+    )
+    shard_examples: int | None = Field(
+        None,
+        gt=0,
+        description="most examples in a shard, whatever their size; none: shard_mb decides",
+        json_schema_extra=since("0.1", unit="examples"),
+    )
 
 
 class PairsBase(Section):
     """What all pairs share: excerpts of one length at one rate."""
 
-    sample_rate: int = Field(44_100, ge=8_000, le=192_000, description="Hz")
-    duration_s: float = Field(5.0, gt=0.05, le=600.0, description="length of an excerpt")
+    sample_rate: int = Field(
+        44_100,
+        ge=8_000,
+        le=192_000,
+        description="sample rate of every pair; not given: that of the preset, where one was published with its own",
+        json_schema_extra=since("0.1", unit="Hz"),
+    )
+    duration_s: float = Field(
+        5.0,
+        gt=0.05,
+        le=600.0,
+        description="length of every pair; not given: that of the preset, where one has its own",
+        json_schema_extra=since("0.1", unit="s"),
+    )
 
     @property
     def num_frames(self) -> int:
@@ -135,11 +217,17 @@ else:  # one section for each recipe, whichever there are
 class Config(Section):
     """The whole configuration of a corpus."""
 
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**63,
+        description="what every random number of the plan follows from",
+        json_schema_extra=since("0.1", unit="whole number"),
+    )
     songs: SongsConfig = Field(default_factory=SongsConfig)
     separation: SeparationConfig = Field(default_factory=SeparationConfig)
     estimate: EstimateConfig = Field(default_factory=EstimateConfig)
-    pairs: PairsConfig = Field(default_factory=PairsConfig)
+    pairs: PairsConfig = Field(default_factory=PairsConfig, description="what all pairs share; each kind of pair has a section below")
     rights: RightsConfig = Field(default_factory=RightsConfig)
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)
 

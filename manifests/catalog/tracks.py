@@ -76,12 +76,15 @@ FileSums = dict[str, str]  # path of a file -> its SHA-256, or why it cannot be 
 UNREADABLE = "unreadable"
 
 
+SHARE: dict[str, Any] = {"since": "0.1", "unit": "share of 1"}  # what the reference of the configuration says of a share
+
+
 class SplitShares(Record):
     """How the artists are divided over the splits; the three sum to 1."""
 
-    train: float = Field(0.8, ge=0, le=1)
-    valid: float = Field(0.1, ge=0, le=1)
-    test: float = Field(0.1, ge=0, le=1)
+    train: float = Field(0.8, ge=0, le=1, description="share of the artists to train with", json_schema_extra=SHARE)
+    valid: float = Field(0.1, ge=0, le=1, description="share of the artists to validate with", json_schema_extra=SHARE)
+    test: float = Field(0.1, ge=0, le=1, description="share of the artists to test with", json_schema_extra=SHARE)
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitShares:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from stemwright.datagen.pairs.section import Section
+from stemwright.datagen.pairs.section import Section, since
 from stemwright.manifests.records import RESIDUAL, Branch, EffectUse, Estimate, Normalisation, Refused, Signal, Stem, Track, TrackEstimate
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class Shape(NamedTuple):
 class RecipeConfig(Section):
     """Base of a recipe's section."""
 
-    per_track: int = Field(4, ge=0, description="how many pairs of this kind each track gives")
+    per_track: int = Field(
+        4, ge=0, description="how many pairs of this kind each track gives", json_schema_extra=since("0.1", unit="pairs a track")
+    )
 
     @property
     def needs_tempo(self) -> bool:
@@ -95,6 +97,7 @@ def min_change_field(default: float = MIN_CHANGE_DB) -> Any:
         ge=-120.0,
         le=0.0,
         description="a pair in which leaving out one removed or added effect changes the signal by less is drawn again; -120: nearly never",
+        json_schema_extra=since("0.1", unit="dB of the signal's energy"),
     )
 
 

@@ -26,20 +26,32 @@ from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.grammar import Amount, Edit, Operation
 from stemwright.datagen.pairs.drawing import HIGHEST_SHARE, Role
 from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, min_change_field
+from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal, Stem
 
 NEED_OTHERS = ("mute", "isolate")  # they make no sense for the only stem
 
 
 class Config(RecipeConfig):
-    """The section ``[pairs.edit]``."""
+    """The section ``[pairs.edit]``: a mix, a sentence that says what to change, and the changed mix."""
 
-    per_track: int = Field(0, ge=0, description="how many pairs of this kind each track gives; 0 unless asked for")
-    stems: tuple[str, ...] = Field((), description="stems that edits may name; none: all that the track has and the grammar knows")
-    operations: tuple[Operation, ...] = Field(grammar.OPERATIONS, min_length=1, description="what is drawn from")
-    most_stems: int = Field(3, ge=1, description="how many stems one edit names at most")
+    per_track: int = Field(
+        0,
+        ge=0,
+        description="how many pairs of this kind each track gives; 0 unless asked for",
+        json_schema_extra=since("0.1", unit="pairs a track"),
+    )
+    stems: tuple[str, ...] = Field(
+        (), description="stems that edits may name; none: all that the track has and the grammar knows", json_schema_extra=since("0.1")
+    )
+    operations: tuple[Operation, ...] = Field(
+        grammar.OPERATIONS, min_length=1, description="operations that are drawn from", json_schema_extra=since("0.1")
+    )
+    most_stems: int = Field(3, ge=1, description="how many stems one edit names at most", json_schema_extra=since("0.1", unit="stems"))
     min_change_db: float = min_change_field()
-    mixture: Literal["sum", "released"] = Field("sum", description="the sum of the stems, or with their residual on both sides")
+    mixture: Literal["sum", "released"] = Field(
+        "sum", description="the sum of the stems, or with their residual on both sides", json_schema_extra=since("0.1")
+    )
 
     @field_validator("stems")
     @classmethod

@@ -29,6 +29,7 @@ from pydantic import Field, model_validator
 
 from stemwright.datagen.effects.settings import draw_values
 from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, filled_in, min_change_field
+from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Signal
 
 PRESETS: dict[str, dict[str, Any]] = {"XL": {"drive_lufs": (-8.6, 1.17)}, "L": {"drive_lufs": (-10.9, 1.19)}}
@@ -37,16 +38,37 @@ QUIETEST_LUFS, LOUDEST_LUFS = -70.0, 0.0  # what the effect ``loudness`` takes: 
 
 
 class Config(RecipeConfig):
-    """The section ``[pairs.limit]``."""
+    """The section ``[pairs.limit]``: a limited mix, the mix before the limiter, and the gain between them."""
 
-    per_track: int = Field(0, ge=0, description="how many pairs of this kind each track gives; 0 unless asked for")
-    preset: Literal["XL", "L"] = Field("XL", description="the loudness distributions of musdb-XL; a key that is given wins")
-    mixture: Literal["released", "sum"] = Field("released", description="the sum of all stems with their residual, or without it")
-    drive_lufs: tuple[float, float] = Field((-8.6, 1.17), description="loudness into the limiter: mean and standard deviation")
-    ceiling_db: float = Field(0.0, ge=-48.0, le=0.0, description="dBFS that no sample exceeds after the limiter")
-    release_ms: tuple[float, float] = Field((30.0, 200.0), description="from, to")
-    lookahead_ms: float = Field(1.5, ge=0.0, le=20.0)
-    loudness_lufs: float = Field(-14.0, ge=-70.0, le=0.0, description="after the limiter")
+    per_track: int = Field(
+        0,
+        ge=0,
+        description="how many pairs of this kind each track gives; 0 unless asked for",
+        json_schema_extra=since("0.1", unit="pairs a track"),
+    )
+    preset: Literal["XL", "L"] = Field(
+        "XL", description="the loudness distributions of musdb-XL; a key that is given wins", json_schema_extra=since("0.1")
+    )
+    mixture: Literal["released", "sum"] = Field(
+        "released", description="the sum of all stems with their residual, or without it", json_schema_extra=since("0.1")
+    )
+    drive_lufs: tuple[float, float] = Field(
+        (-8.6, 1.17), description="loudness into the limiter: mean and standard deviation", json_schema_extra=since("0.1", unit="LUFS")
+    )
+    ceiling_db: float = Field(
+        0.0, ge=-48.0, le=0.0, description="level that no sample exceeds after the limiter", json_schema_extra=since("0.1", unit="dBFS")
+    )
+    release_ms: tuple[float, float] = Field(
+        (30.0, 200.0),
+        description="time in which the gain recovers: from, to; drawn on a logarithmic scale",
+        json_schema_extra=since("0.1", unit="ms"),
+    )
+    lookahead_ms: float = Field(
+        1.5, ge=0.0, le=20.0, description="time in which the gain falls, before a peak", json_schema_extra=since("0.1", unit="ms")
+    )
+    loudness_lufs: float = Field(
+        -14.0, ge=-70.0, le=0.0, description="loudness after the limiter", json_schema_extra=since("0.1", unit="LUFS")
+    )
     min_change_db: float = min_change_field(-50.0)  # the published data has mixes of which a few peaks are limited
 
     @model_validator(mode="before")

@@ -31,6 +31,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, Shape, fader, filled_in
+from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import RESIDUAL, Branch, EffectUse, Refused, Signal
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -68,22 +69,48 @@ MIN_DRUMS = 2  # microphones: a mix of one is none
 
 
 class Config(RecipeConfig):
-    """The section ``[pairs.mix]``."""
+    """The section ``[pairs.mix]``: the stems of an excerpt and its mix."""
 
-    preset: Literal["console", "drums"] | None = Field(None, description="a published shape; a key that is given wins")
-    stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track")
-    inputs: Literal["separated", "levelled", "normalised"] = "separated"
-    level: Literal["loudness", "peak"] = Field("loudness", description="what is brought to one value when levelled")
-    level_over: Literal["track", "excerpt"] = Field(
-        "track", description="where it is measured; only rendering knows the gain of an excerpt"
+    preset: Literal["console", "drums"] | None = Field(
+        None, description="a published shape; a key that is given wins", json_schema_extra=since("0.1")
     )
-    loudness_lufs: float = Field(-23.0, ge=-70.0, le=0.0, description="of each input when levelled to a loudness")
-    peak_dbfs: float = Field(-12.0, ge=-60.0, le=0.0, description="of each input when levelled to a peak")
-    channels: Literal["all", "mono"] = Field("all", description="of each input; mono: the mean of its channels")
-    num_inputs: int = Field(0, ge=0, le=256, description="a track with more inputs is refused; 0: any number")
-    target: Literal["released", "sum"] = "released"
-    target_peak_dbfs: float | None = Field(None, ge=-60.0, le=0.0, description="of the released mixture over its track; none: as it is")
-    align: Literal["none", "beats"] = Field("none", description="beats: the excerpt starts on a beat")
+    stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track", json_schema_extra=since("0.1"))
+    inputs: Literal["separated", "levelled", "normalised"] = Field(
+        "separated",
+        description="the stems as they were separated; brought to one loudness or peak; or brought to the effects that are typical of them",
+        json_schema_extra=since("0.1"),
+    )
+    level: Literal["loudness", "peak"] = Field(
+        "loudness", description="what is brought to one value when levelled", json_schema_extra=since("0.1")
+    )
+    level_over: Literal["track", "excerpt"] = Field(
+        "track", description="where it is measured; only rendering knows the gain of an excerpt", json_schema_extra=since("0.1")
+    )
+    loudness_lufs: float = Field(
+        -23.0,
+        ge=-70.0,
+        le=0.0,
+        description="loudness of each input when levelled to a loudness",
+        json_schema_extra=since("0.1", unit="LUFS"),
+    )
+    peak_dbfs: float = Field(
+        -12.0, ge=-60.0, le=0.0, description="peak of each input when levelled to a peak", json_schema_extra=since("0.1", unit="dBFS")
+    )
+    channels: Literal["all", "mono"] = Field("all", description="channels of each input; mono: their mean", json_schema_extra=since("0.1"))
+    num_inputs: int = Field(
+        0, ge=0, le=256, description="a track with more inputs is refused; 0: any number", json_schema_extra=since("0.1", unit="inputs")
+    )
+    target: Literal["released", "sum"] = Field(
+        "released", description="released: the mixture, stems and residual; sum: the stems alone", json_schema_extra=since("0.1")
+    )
+    target_peak_dbfs: float | None = Field(
+        None,
+        ge=-60.0,
+        le=0.0,
+        description="peak that the released mixture has over its track; none: as it is",
+        json_schema_extra=since("0.1", unit="dBFS"),
+    )
+    align: Literal["none", "beats"] = Field("none", description="beats: the excerpt starts on a beat", json_schema_extra=since("0.1"))
 
     @model_validator(mode="before")
     @classmethod

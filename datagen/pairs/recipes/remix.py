@@ -39,6 +39,7 @@ from pydantic import Field, model_validator
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.pairs.drawing import Channels, Ranges, draw_settings, draw_use, that_matter
 from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, fader, min_change_field
+from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
 
 if TYPE_CHECKING:
@@ -51,19 +52,50 @@ BUS = ("eq", "compressor")  # of the sum, before its level
 
 
 class Config(RecipeConfig):
-    """The section ``[pairs.remix]``."""
+    """The section ``[pairs.remix]``: mixes that were never released."""
 
-    per_track: int = Field(0, ge=0, description="how many pairs of this kind each track gives; 0 unless asked for")
-    mode: Literal["songs", "console", "both"] = "songs"
-    stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track")
-    loudness_lufs: float = Field(-20.0, ge=-70.0, le=0.0, description="songs: of the remix, by one joint gain; console: of each dry stem")
-    mix_peak_dbfs: tuple[float, float] = Field((-9.0, -1.0), description="console: highest sample of the mix; from, to")
+    per_track: int = Field(
+        0,
+        ge=0,
+        description="how many pairs of this kind each track gives; 0 unless asked for",
+        json_schema_extra=since("0.1", unit="pairs a track"),
+    )
+    mode: Literal["songs", "console", "both"] = Field(
+        "songs",
+        description="stems of several songs that match; one song through a console of random settings; or by a draw",
+        json_schema_extra=since("0.1"),
+    )
+    stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track", json_schema_extra=since("0.1"))
+    loudness_lufs: float = Field(
+        -20.0,
+        ge=-70.0,
+        le=0.0,
+        description="songs: loudness of the remix, by one joint gain; console: loudness of each dry stem",
+        json_schema_extra=since("0.1", unit="LUFS"),
+    )
+    mix_peak_dbfs: tuple[float, float] = Field(
+        (-9.0, -1.0), description="console: highest sample of the mix; from, to", json_schema_extra=since("0.1", unit="dBFS")
+    )
     min_change_db: float = min_change_field()
-    tempo_share: float = Field(0.15, ge=0.0, le=1.0, description="how much faster the fastest song may be than the slowest")
-    semitones: int = Field(3, ge=0, le=6, description="how far keys may lie apart; a minor key counts as its relative major")
-    num_songs: int = Field(4, ge=2, description="most songs in one remix")
+    tempo_share: float = Field(
+        0.15,
+        ge=0.0,
+        le=1.0,
+        description="how much faster the fastest song may be than the slowest",
+        json_schema_extra=since("0.1", unit="share of the tempo"),
+    )
+    semitones: int = Field(
+        3,
+        ge=0,
+        le=6,
+        description="how far keys may lie apart; a minor key counts as its relative major",
+        json_schema_extra=since("0.1", unit="semitones"),
+    )
+    num_songs: int = Field(4, ge=2, description="most songs in one remix", json_schema_extra=since("0.1", unit="songs"))
     ranges: Ranges = Field(
-        default_factory=dict, description="[pairs.remix.ranges.EFFECT] setting = [low, high]: instead of the effect's typical range"
+        default_factory=dict,
+        description="[pairs.remix.ranges.EFFECT] setting = [low, high]: instead of the effect's typical range",
+        json_schema_extra=since("0.1"),
     )
 
     @model_validator(mode="after")

@@ -33,6 +33,7 @@ from stemwright.datagen.effects.settings import fields
 from stemwright.datagen.pairs.drawing import NEEDS_DIFFERENCE, Channels, Range, Ranges, Role, draw_settings, draw_use, that_matter
 from stemwright.datagen.pairs.recipes import remfx
 from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, Shape, filled_in, min_change_field
+from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -56,26 +57,52 @@ FLAT_CREST_DB = 8.0
 
 
 class Config(RecipeConfig):
-    """The section ``[pairs.removal]``."""
+    """The section ``[pairs.removal]``: a stem with effects and the same stem without them."""
 
-    preset: str | None = Field(None, description="fills in the keys that are not given: " + ", ".join(PRESETS))
-    stems: tuple[str, ...] = Field((), description="stems to draw from; none: all stems of the track")
-    effects: tuple[str, ...] = Field(("eq", "compressor", "reverb"), min_length=1, description="effects to draw from")
-    kept_effects: tuple[str, ...] = Field((), description="effects to draw those from that are kept; none: from effects as well")
-    kept_first: bool = Field(False, description="those that are kept are before those that are removed; otherwise in random order")
+    preset: str | None = Field(
+        None, description="fills in the keys that are not given: " + ", ".join(PRESETS), json_schema_extra=since("0.1")
+    )
+    stems: tuple[str, ...] = Field((), description="stems to draw from; none: all stems of the track", json_schema_extra=since("0.1"))
+    effects: tuple[str, ...] = Field(
+        ("eq", "compressor", "reverb"), min_length=1, description="effects to draw from", json_schema_extra=since("0.1")
+    )
+    kept_effects: tuple[str, ...] = Field(
+        (), description="effects to draw those from that are kept; none: from effects as well", json_schema_extra=since("0.1")
+    )
+    kept_first: bool = Field(
+        False,
+        description="those that are kept are before those that are removed; otherwise in random order",
+        json_schema_extra=since("0.1"),
+    )
     counts: Literal["uniform", "rounded"] = Field(
         "uniform",
         description="rounded: a uniform number is, so fewest and most are half as likely; where none would be removed, again",
+        json_schema_extra=since("0.1"),
     )
-    kept: tuple[int, int] = Field((0, 1), description="fewest and most effects on both sides")
-    removed: tuple[int, int] = Field((1, 2), description="fewest and most effects on the wet side only")
-    loudness_lufs: float = Field(-20.0, ge=-70.0, le=0.0, description="of the stem before its effects")
-    level_after_each: bool = Field(False, description="bring the excerpt to loudness_lufs again after every effect")
-    mono: bool = Field(False, description="the mean of a stem's channels is taken, as one channel")
+    kept: tuple[int, int] = Field(
+        (0, 1), description="fewest and most effects on both sides", json_schema_extra=since("0.1", unit="effects")
+    )
+    removed: tuple[int, int] = Field(
+        (1, 2), description="fewest and most effects on the wet side only", json_schema_extra=since("0.1", unit="effects")
+    )
+    loudness_lufs: float = Field(
+        -20.0, ge=-70.0, le=0.0, description="loudness of the stem before its effects", json_schema_extra=since("0.1", unit="LUFS")
+    )
+    level_after_each: bool = Field(
+        False, description="bring the excerpt to loudness_lufs again after every effect", json_schema_extra=since("0.1")
+    )
+    mono: bool = Field(False, description="the mean of a stem's channels is taken, as one channel", json_schema_extra=since("0.1"))
     min_change_db: float = min_change_field()
-    redraw_below: float = Field(1e-3, ge=0.0, description="MR-STFT distance of wet and dry below which a pair is drawn again; 0: never")
+    redraw_below: float = Field(
+        1e-3,
+        ge=0.0,
+        description="MR-STFT distance of wet and dry below which a pair is drawn again; 0: never",
+        json_schema_extra=since("0.1", unit="MR-STFT distance"),
+    )
     ranges: Ranges = Field(
-        default_factory=dict, description="[pairs.removal.ranges.EFFECT] setting = [low, high]: instead of the effect's typical range"
+        default_factory=dict,
+        description="[pairs.removal.ranges.EFFECT] setting = [low, high]: instead of the effect's typical range",
+        json_schema_extra=since("0.1"),
     )
 
     @model_validator(mode="before")

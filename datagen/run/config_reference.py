@@ -1,0 +1,125 @@
+"""Every key of the configuration with what it means, read from the models that check it: for the reference and the command line.
+
+Conventions
+    A key is described where it is declared: ``Field(default, ge=0, description="...", json_schema_extra=since("0.1", unit="dB"))``. Type,
+    range and default are read from the field itself, so nothing is written twice.
+    Texts are written as TOML writes the value; a default that is none reads "not given", since TOML has no null.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from stemwright.datagen.run.config import Config
+
+NOT_GIVEN = "not given"
+NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: ``section`` is its table ("" at the top), ``kind`` its type, ``choices`` the values that a choice takes."""
+
+    section: str
+    name: str
+    description: str
+    kind: str
+    choices: tuple[str, ...]
+    unit: str
+    range: str
+    default: str
+    since: str
+
+    @property
+    def path(self) -> str:
+        """The key with its section: ``pairs.mix.per_track``."""
+        return f"{self.section}.{self.name}" if self.section else self.name
+
+
+@dataclass(frozen=True)
+class SectionOfKeys:
+    """One table of the configuration: its path ("" is the top), what it is for, and its keys in the order of declaration."""
+
+    path: str
+    description: str
+    keys: tuple[Key, ...]
+
+
+@cache
+def sections() -> tuple[SectionOfKeys, ...]:
+    """All tables of the configuration, the top first, each before those below it."""
+    return tuple(_sections(Config, "", ""))
+
+
+def _sections(model: type[BaseModel], path: str, description: str) -> Iterator[SectionOfKeys]:
+    own = [(name, field) for name, field in model.model_fields.items() if not _is_section(field.annotation)]
+    yield SectionOfKeys(path, description or (model.__doc__ or "").strip(), tuple(_key(path, name, field) for name, field in own))
+    for name, field in model.model_fields.items():
+        if _is_section(field.annotation):
+            yield from _sections(field.annotation, f"{path}.{name}".lstrip("."), field.description or "")  # type: ignore[arg-type]
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _key(section: str, name: str, field: FieldInfo) -> Key:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    kind = _kind(field.annotation)
+    return Key(
+        section=section,
+        name=name,
+        description=field.description or "",
+        kind=kind,
+        choices=_choices(field.annotation) if "choice" in kind else (),
+        unit=str(extra.get("unit", "")),
+        range=_range(field),
+        default=_toml(field.get_default(call_default_factory=True)),
+        since=str(extra.get("since", "")),
+    )
+
+
+def _kind(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return _kind(next(each for each in arguments if each is not type(None)))
+    if origin is Literal:
+        return "choice"
+    if origin is tuple:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return f"list of {'choices' if get_origin(arguments[0]) is Literal else NAMES[arguments[0]] + 's'}"
+        return f"list of {len(arguments)} {NAMES[arguments[0]]}s"
+    if origin is dict:
+        return "tables"
+    return NAMES[annotation]
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    if get_origin(annotation) is Literal:
+        return tuple(_toml(value) for value in get_args(annotation))
+    return tuple(choice for part in get_args(annotation) for choice in _choices(part))
+
+
+def _range(field: FieldInfo) -> str:
+    bounds = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)}
+    low = f"from {bounds['ge']:,g}" if "ge" in bounds else f"above {bounds['gt']:,g}" if "gt" in bounds else ""
+    high = f"to {bounds['le']:,g}" if "le" in bounds else f"below {bounds['lt']:.4g}" if "lt" in bounds else ""
+    return " ".join(part for part in (low, high) if part) + (" up" if "ge" in bounds and not high else "")
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return NOT_GIVEN
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)

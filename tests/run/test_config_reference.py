@@ -1,0 +1,46 @@
+"""Every key of the configuration is described where it is declared."""
+
+import tomllib
+
+import pytest
+
+from stemwright.datagen.run.config import Config, keys, parse, to_toml
+from stemwright.datagen.run.config_reference import NOT_GIVEN, sections
+
+KEYS = [key for section in sections() for key in section.keys]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.path)
+def test_a_key_says_what_it_means_its_unit_and_since_when_it_exists(key):
+    assert len(key.description.split()) >= 2, "give the field a description"
+    assert key.since, 'give the field json_schema_extra=since("VERSION", unit="...")'
+    assert key.unit or "number" not in key.kind, "a number needs a unit"
+
+
+@pytest.mark.parametrize("section", sections(), ids=lambda section: section.path or "top")
+def test_a_section_says_what_it_is_for(section):
+    assert section.description
+
+
+def test_the_reference_has_every_key_and_no_other():
+    found = [key.path for key in KEYS] + [section.path for section in sections() if section.path]
+    assert sorted(found) == sorted(keys(Config))
+
+
+def test_defaults_are_written_as_toml_and_mean_the_default():
+    lines = []
+    for section in sections():
+        lines += [f"[{section.path}]" if section.path else ""]
+        lines += [f"{key.name} = {key.default}" for key in section.keys if key.default != NOT_GIVEN]
+    written = parse("\n".join(lines))
+    assert written == Config()
+    assert tomllib.loads(to_toml(written)) == tomllib.loads(to_toml(Config()))
+
+
+def test_a_range_and_the_choices_are_those_of_the_field():
+    found = {key.path: key for key in KEYS}
+    assert found["songs.longest_s"].range == "above 0 to 604,800"
+    assert found["pairs.mix.per_track"].range == "from 0 up"
+    assert found["separation.precision"].choices == ('"auto"', '"fp32"', '"bf16"')
+    assert found["separation.input_lufs"].default == NOT_GIVEN
+    assert found["pairs.edit.operations"].kind == "list of choices"
