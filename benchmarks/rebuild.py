@@ -34,7 +34,7 @@ from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Workers
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
-from stemwright.datagen.share.export import Exported, Fingerprint, SketchRow, export
+from stemwright.datagen.share.export import Exported, FingerprintRow, SketchRow, export
 from stemwright.datagen.share.known_songs import aligned, measure_copy
 from stemwright.datagen.share.reading import opened
 from stemwright.datagen.share.rebuild import Options, Rebuild, Rebuilt
@@ -117,7 +117,7 @@ def same_files(one: Path, other: Path) -> tuple[int, int]:
 def recognition(folder: Path, recipes: Path, songs: Path) -> list[str]:
     """A line for each encoding, and one for different songs."""
     with opened(recipes) as read:
-        marks = {row.id: row for row in read.rows("fingerprints", Fingerprint)}
+        marks = {row.id: row for row in read.rows("fingerprints", FingerprintRow)}
         sketches = {row.id: row for row in read.rows("sketches", SketchRow)}
         tracks = read.rows("tracks", Track)
     by_sha = {audio.file_sha256(path): path for path in songs.rglob("*.flac")}

@@ -85,7 +85,7 @@ ROW_TYPES: dict[str, type[Record]] = {"pairs": WrittenPair, "examples": Example,
 
 
 @dataclass(frozen=True)
-class Facts:
+class SourceRows:
     """What a corpus knows of the sources of its pairs."""
 
     tracks: Mapping[str, Track] = field(default_factory=dict)
@@ -93,19 +93,19 @@ class Facts:
     tempos: Mapping[str, TrackEstimate] = field(default_factory=dict)  # by track
 
     @staticmethod
-    def of(tracks: Sequence[Track], stems: Sequence[Stem], tempos: Sequence[TrackEstimate] = ()) -> Facts:
+    def of(tracks: Sequence[Track], stems: Sequence[Stem], tempos: Sequence[TrackEstimate] = ()) -> SourceRows:
         """The facts of these rows."""
-        return Facts({row.id: row for row in tracks}, {row.id: row for row in stems}, {row.track_id: row for row in tempos})
+        return SourceRows({row.id: row for row in tracks}, {row.id: row for row in stems}, {row.track_id: row for row in tempos})
 
     @staticmethod
-    def read(corpus: Path) -> Facts:
+    def read(corpus: Path) -> SourceRows:
         """The facts of a corpus folder; a table that is not there states none."""
 
         def rows(name: str, record_type: Any) -> list[Any]:
             path = corpus / f"{name}.parquet"
             return table.read(path, record_type) if path.exists() else []
 
-        return Facts.of(rows("tracks", Track), rows("stems", Stem), rows("track_estimates", TrackEstimate))
+        return SourceRows.of(rows("tracks", Track), rows("stems", Stem), rows("track_estimates", TrackEstimate))
 
     def provenance(self, pair: Pair) -> tuple[Provenance, ...]:
         """What is known of each source of a pair."""
@@ -156,7 +156,7 @@ def _moved(file: SignalFile) -> SignalFile:
     return file.model_copy(update={"audio": file.audio.model_copy(update={"path": in_dataset(file.audio.path)})})
 
 
-def differences(planned: Pair, gain_db: float, written: WrittenPair, facts: Facts) -> Iterator[str]:
+def differences(planned: Pair, gain_db: float, written: WrittenPair, facts: SourceRows) -> Iterator[str]:
     """The columns in which the dataset's row of a pair differs from the corpus's; "signals" for sources, effects or settings.
 
     Settings that depend on level are compared where the example has no gain.

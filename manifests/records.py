@@ -160,7 +160,7 @@ class Stem(Record):
     device: str | None = Field(None, description="on what kind of device: cpu, cuda, mps; None: a reference stem")
 
 
-class Configured(Record):
+class EffectSettingsRow(Record):
     """An effect and its settings. Infinity, which strict JSON has no number for, is the text "inf" or "-inf"; the effects read it back."""
 
     effect: str
@@ -179,7 +179,7 @@ class Configured(Record):
         return to_json(value).decode() if info.context == "arrow" else value  # in order already; json would take five times as long
 
 
-class EffectUse(Configured):
+class EffectUse(EffectSettingsRow):
     """An effect with the settings it is used with, and what it is to the pair."""
 
     role: Literal["kept", "removed", "added"] | None = Field(
@@ -189,7 +189,7 @@ class EffectUse(Configured):
     )
 
 
-class EffectEstimate(Configured):
+class EffectEstimate(EffectSettingsRow):
     """An effect whose settings were estimated from the audio, with how far to trust them."""
 
     confidence: float = Field(ge=0, le=1)

@@ -29,7 +29,16 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.audio import Audio, file_sha256, probe, resample
 from stemwright.separation.demucs import checkpoints, schedule
 from stemwright.separation.demucs.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
-from stemwright.separation.demucs.pipeline import BLOCK_FRAMES, Held, Job, JobOutcome, Mixture, OnShare, checked_blocks, run_jobs
+from stemwright.separation.demucs.pipeline import (
+    BLOCK_FRAMES,
+    Job,
+    JobOutcome,
+    Mixture,
+    MixtureInMemory,
+    OnFileProgress,
+    checked_blocks,
+    run_jobs,
+)
 from stemwright.separation.demucs.precision import Trial, bf16_is_better, error_db, probe_signal, processor_has_bf16
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
 
@@ -271,7 +280,7 @@ class DemucsSeparator:
         ``on_share`` is told after each segment how much is done, 0 to 1.
         """
         mixture = resample(np.asarray(mixture, dtype=np.float32), sample_rate, self.sample_rate)
-        source = Mixture(Held(mixture), self.num_channels)
+        source = Mixture(MixtureInMemory(mixture), self.num_channels)
         source.take(mixture)
         if source.constant:
             return {name: np.zeros_like(mixture) for name in self.stem_names}
@@ -292,7 +301,7 @@ class DemucsSeparator:
             raise result
         return result
 
-    def separate_files(self, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, JobOutcome]]:
+    def separate_files(self, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
         """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
         track share a batch with the first of the next. A file that cannot be separated is yielded with the error that says why; all in the
         order in which they finish. ``on_share(job, share)`` gets, after each segment, the share of a file that is done."""

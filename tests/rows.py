@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stemwright.datagen.pairs.plan import Knowledge
+from stemwright.datagen.pairs.plan import RecipeRows
 from stemwright.manifests.records import (
     AudioFile,
     EffectUse,
@@ -115,8 +115,8 @@ def normalisation_of(stem: Stem, *, gain_db: float = -3.0) -> Normalisation:
     )
 
 
-def knowledge_of(tracks: list[Track], stems: list[Stem]) -> Knowledge:
+def knowledge_of(tracks: list[Track], stems: list[Stem]) -> RecipeRows:
     """What recipes may need besides stems and estimates: tempos from 100 to 125 per minute, keys a semitone apart."""
     keys = ("C major", "C# major", "A# minor", "D major")
     tempos = [tempo_of(row, tempo_bpm=100.0 + 5.0 * (number % 6), key=keys[number % 4]) for number, row in enumerate(tracks)]
-    return Knowledge(tuple(normalisation_of(stem) for stem in stems if stem.name != "residual"), tuple(tempos))
+    return RecipeRows(tuple(normalisation_of(stem) for stem in stems if stem.name != "residual"), tuple(tempos))

@@ -39,7 +39,7 @@ from stemwright.datagen.cli.options import (
     TrustPickleOption,
     absolute,
 )
-from stemwright.datagen.cli.running import Asked, Separating, close, corpus_of, one_stage, run_stages, shared_out
+from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages, shared_out
 from stemwright.datagen.cli.terminal import Terminal, handle_termination, was_stopped
 from stemwright.manifests.disk.durable import sentence
 from stemwright.manifests.usage import UsageError
@@ -108,7 +108,7 @@ def build(
     separation |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
     changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind}, "separation": separation}
     changes["dataset"] = {"format": dataset_format}
-    with corpus_of(terminal, place, songs, Asked(changes, config, reset or ()), Separating(again, offline, trust_pickle)):
+    with corpus_of(terminal, place, songs, RequestedChanges(changes, config, reset or ()), SeparationOptions(again, offline, trust_pickle)):
         run = run_stages(
             terminal,
             place,
@@ -142,7 +142,7 @@ def catalog(
     from stemwright.datagen.run.corpus import Corpus
 
     terminal, place = Terminal(as_json), Corpus(corpus)
-    with corpus_of(terminal, place, songs, Asked({"songs": {"kind": kind}}, config, reset or ())):
+    with corpus_of(terminal, place, songs, RequestedChanges({"songs": {"kind": kind}}, config, reset or ())):
         summaries = run_stages(terminal, place, [("catalog", shared_out(stages.run_catalog, jobs, None))])
     close(terminal, place, "catalog", summaries)
 
@@ -176,8 +176,8 @@ def separate(
         "separate",
         partial(stages.run_separate, offline=offline, trust_pickle=trust_pickle),
         as_json,
-        Asked({"separation": options}, reset=reset or ()),
-        Separating(again, offline, trust_pickle),
+        RequestedChanges({"separation": options}, reset=reset or ()),
+        SeparationOptions(again, offline, trust_pickle),
     )
 
 
@@ -196,7 +196,7 @@ def estimate(
     """
     from stemwright.datagen.run import stages
 
-    one_stage(corpus, "estimate", shared_out(stages.run_estimate, jobs, dask), as_json, Asked(file=config, reset=reset or ()))
+    one_stage(corpus, "estimate", shared_out(stages.run_estimate, jobs, dask), as_json, RequestedChanges(file=config, reset=reset or ()))
 
 
 @app.command()
@@ -209,7 +209,7 @@ def plan(
     """
     from stemwright.datagen.run import stages
 
-    one_stage(corpus, "plan", stages.run_plan, as_json, Asked({"": {"seed": seed}}, config, reset or ()))
+    one_stage(corpus, "plan", stages.run_plan, as_json, RequestedChanges({"": {"seed": seed}}, config, reset or ()))
 
 
 @app.command()
@@ -229,7 +229,7 @@ def render(
     from stemwright.datagen.run import stages
 
     changes = {"dataset": {"format": dataset_format}}
-    one_stage(corpus, "render", shared_out(stages.run_render, jobs, dask), as_json, Asked(changes))
+    one_stage(corpus, "render", shared_out(stages.run_render, jobs, dask), as_json, RequestedChanges(changes))
 
 
 app.command()(checking.check)

@@ -15,7 +15,7 @@ from stemwright.manifests.shards import DATASET
 
 if TYPE_CHECKING:
     from stemwright.datagen.run.corpus import Corpus
-    from stemwright.manifests.check import Problem
+    from stemwright.manifests.check import CheckProblem
 
 
 def check(
@@ -62,11 +62,11 @@ def check_folder(terminal: Terminal, place: Corpus, *, songs: Path | None = None
     return wrong
 
 
-def _problems(place: Corpus, songs: Path | None, tell: Callable[[str, int, int], None], alone: bool) -> list[Problem]:
+def _problems(place: Corpus, songs: Path | None, tell: Callable[[str, int, int], None], alone: bool) -> list[CheckProblem]:
     """What is wrong. Where another process works on the corpus, or has begun to since, only what it does not touch is judged."""
     from stemwright.datagen.run.config import ConfigError
     from stemwright.datagen.run.stages.rendering import unrendered
-    from stemwright.manifests.check import Problem, check_corpus, check_dataset, check_meanwhile
+    from stemwright.manifests.check import CheckProblem, check_corpus, check_dataset, check_meanwhile
     from stemwright.manifests.disk.locks import is_held
 
     if not place.config_path.exists():
@@ -79,7 +79,7 @@ def _problems(place: Corpus, songs: Path | None, tell: Callable[[str, int, int],
     try:
         songs = songs or place.songs
     except (ConfigError, OSError) as error:
-        unusable = [Problem(file=place.config_path.name, what=str(error))]
+        unusable = [CheckProblem(file=place.config_path.name, what=str(error))]
     if not unusable:
         with suppress(ValueError, OSError):  # a table that cannot be read: the check says so itself
             held, _ = unrendered(place)

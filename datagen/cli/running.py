@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedChanges:
     """What a command asks to change in the configuration: keys by section (None: not given), those of a file, and keys to set back."""
 
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Separating:
+class SeparationOptions:
     """The options of a verb that separates: whether stems may be made again, and how weights may be fetched."""
 
     again: bool = False
@@ -96,7 +96,7 @@ def exit_code(done: int, rejected: int, wrong: int = 0) -> int:
     return 3 if rejected else 0
 
 
-def _configured(corpus: Corpus, asked: Asked) -> Config:
+def _configured(corpus: Corpus, asked: RequestedChanges) -> Config:
     """The configuration to run with: the corpus's own, else the defaults, with what the command asks to change."""
     from stemwright.datagen.run import config as configuration
     from stemwright.datagen.run.config_changes import changed
@@ -124,7 +124,7 @@ def check_model(name: str, model_folder: Path | str | None) -> None:
         raise ConfigError(f"there is no model {name!r}; did you mean {meant!r}? `stemwright models` lists them")
 
 
-def _check_only(kept: Config, config: Config, asked: Asked, stage: str) -> None:
+def _check_only(kept: Config, config: Config, asked: RequestedChanges, stage: str) -> None:
     """Raises ConfigError if a stage would keep a change of what only earlier stages use."""
     from stemwright.datagen.run.config import ConfigError
 
@@ -144,7 +144,9 @@ def shared_out(stage: Callable[..., Summary], jobs: int, dask: str | None) -> Ca
 
 
 @contextmanager
-def corpus_of(terminal: Terminal, place: Corpus, songs: Path, asked: Asked, separating: Separating | None = None) -> Iterator[None]:
+def corpus_of(
+    terminal: Terminal, place: Corpus, songs: Path, asked: RequestedChanges, separating: SeparationOptions | None = None
+) -> Iterator[None]:
     """Makes or reopens the corpus of a songs folder and holds it."""
     from stemwright.datagen.run.corpus import CorpusError
 
@@ -159,7 +161,7 @@ def corpus_of(terminal: Terminal, place: Corpus, songs: Path, asked: Asked, sepa
 
 
 @contextmanager
-def working(terminal: Terminal, place: Corpus, config: Config, separating: Separating | None = None) -> Iterator[None]:
+def working(terminal: Terminal, place: Corpus, config: Config, separating: SeparationOptions | None = None) -> Iterator[None]:
     """Holds a corpus and keeps the configuration in it, unless it turns out that it could not be used: then the earlier one is restored.
 
     Raises UsageError, before anything was changed, if a verb that separates would make stems again and was not allowed to.
@@ -185,7 +187,7 @@ def working(terminal: Terminal, place: Corpus, config: Config, separating: Separ
             raise
 
 
-def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: Separating) -> None:
+def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: SeparationOptions) -> None:
     from stemwright.datagen.run.stages.again import why, would_separate
     from stemwright.manifests.usage import UsageError
     from stemwright.manifests.wording import counted
@@ -204,8 +206,8 @@ def one_stage(
     verb: str,
     stage: Callable[..., Summary],
     as_json: bool,
-    asked: Asked,
-    separating: Separating | None = None,
+    asked: RequestedChanges,
+    separating: SeparationOptions | None = None,
 ) -> None:
     """Runs one stage of a corpus that is there, and leaves."""
     from stemwright.datagen.run.corpus import Corpus

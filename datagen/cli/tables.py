@@ -12,10 +12,10 @@ from stemwright.separation.balance.panorama import in_words
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from stemwright.manifests.check import Problem
+    from stemwright.manifests.check import CheckProblem
     from stemwright.separation.balance.measure import StemBalance
     from stemwright.separation.balance.tracks import TrackBalance
-    from stemwright.separation.demucs.checkpoints import Listed, Verified
+    from stemwright.separation.demucs.checkpoints import ListedModel, Verified
 
 NOT_PRESENT = "not present"
 
@@ -122,7 +122,7 @@ def percentile_table(corpus: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def models_table(models: Sequence[Listed]) -> Table:
+def models_table(models: Sequence[ListedModel]) -> Table:
     """The models: stems, networks, size, and where they are."""
     from rich.table import Table
 
@@ -171,7 +171,7 @@ def rejected_table(rejected: Sequence[Rejected], limit: int = 10) -> Table:
     return table
 
 
-def problems_table(problems: Sequence[Problem], limit: int = 20) -> Table:
+def problems_table(problems: Sequence[CheckProblem], limit: int = 20) -> Table:
     """What a check found."""
     from rich.table import Table
 
@@ -186,7 +186,7 @@ def problems_table(problems: Sequence[Problem], limit: int = 20) -> Table:
     return table
 
 
-def _where(problem: Problem) -> str:
+def _where(problem: CheckProblem) -> str:
     """The file, and where there is none the table and its row."""
     return problem.file or " ".join(filter(None, (problem.table, problem.row_id)))
 

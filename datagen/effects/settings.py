@@ -114,7 +114,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Row:
+class SettingRow:
     """One line of the table of effects. A choice has no low and high; its unit lists the options."""
 
     name: str
@@ -204,15 +204,15 @@ def fields(settings_type: type[EffectSettings]) -> Mapping[str, Range | Choice]:
     return table
 
 
-def describe(settings_type: type[EffectSettings]) -> list[Row]:
+def describe(settings_type: type[EffectSettings]) -> list[SettingRow]:
     """The rows of the table of effects: name, range, unit, neutral value, the value that switches it off, scale and meaning."""
     rows = []
     for field in fields(settings_type).values():
         if isinstance(field, Range):
-            rows.append(Row(field.name, field.low, field.high, field.unit, field.neutral, field.off, field.scale, field.description))
+            rows.append(SettingRow(field.name, field.low, field.high, field.unit, field.neutral, field.off, field.scale, field.description))
         else:
             options = " | ".join(str(option).lower() if isinstance(option, bool) else str(option) for option in field.options)
-            rows.append(Row(field.name, None, None, options, field.neutral, None, "choice", field.description))
+            rows.append(SettingRow(field.name, None, None, options, field.neutral, None, "choice", field.description))
     return rows
 
 

@@ -36,7 +36,7 @@ SILENT = 1e-24  # energy below which there is no signal to compare with
 
 
 @dataclass(frozen=True)
-class Run:
+class ChainRun:
     """What a chain made of its root: the audio, and the gains of its effects ``loudness`` in dB."""
 
     audio: torch.Tensor
@@ -44,7 +44,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredChange:
     """What one effect does, and the smaller of the changes that it makes to its chain's output and to what enters it."""
 
     change: Change
@@ -58,16 +58,16 @@ class ChainRuns:
     def __init__(self, sample_rate: int) -> None:
         self.sample_rate = sample_rate
         self.too_soft = False
-        self._kept: dict[Hashable, Run] = {}
+        self._kept: dict[Hashable, ChainRun] = {}
         self._bytes = 0
 
-    def run(self, root: Hashable, audio: Audio, chain: Sequence[EffectUse]) -> Run:
+    def run(self, root: Hashable, audio: Audio, chain: Sequence[EffectUse]) -> ChainRun:
         """The audio [C, T] of a root through a chain. Raises Refused where that gives samples that are not finite."""
         import torch
 
         keys = [_key(use) for use in chain]
         start = next((count for count in range(len(keys), 0, -1) if (root, *keys[:count]) in self._kept), 0)
-        state = self._kept[root, *keys[:start]] if start else Run(torch.from_numpy(audio), ())
+        state = self._kept[root, *keys[:start]] if start else ChainRun(torch.from_numpy(audio), ())
         for position in range(start, len(chain)):
             state = self._step(state, chain[position])
             self._keep((root, *keys[: position + 1]), state)
@@ -75,23 +75,23 @@ class ChainRuns:
             raise Refused(f"the chain {' > '.join(use.effect for use in chain)} gave samples that are not finite")
         return state
 
-    def _step(self, state: Run, use: EffectUse) -> Run:
+    def _step(self, state: ChainRun, use: EffectUse) -> ChainRun:
         from stemwright.datagen.effects import apply_chain, loudness
 
         if use.effect != loudness.NAME:
-            return Run(apply_chain(state.audio, self.sample_rate, (use,)), state.gains_db)
+            return ChainRun(apply_chain(state.audio, self.sample_rate, (use,)), state.gains_db)
         settings = loudness.Settings(**cast("dict[str, Any]", use.settings))
         out, gain_db = loudness.levelled(state.audio, self.sample_rate, settings)
         self.too_soft |= bool(gain_db == 0.0) and loudness.is_too_soft(state.audio, self.sample_rate, settings)
-        return Run(out, (*state.gains_db, float(gain_db)))
+        return ChainRun(out, (*state.gains_db, float(gain_db)))
 
-    def _keep(self, key: Hashable, state: Run) -> None:
+    def _keep(self, key: Hashable, state: ChainRun) -> None:
         size = state.audio.numel() * state.audio.element_size()
         if self._bytes + size <= KEPT_BYTES:
             self._kept[key] = state
             self._bytes += size
 
-    def measure(self, root: Hashable, audio: Audio, chain: Sequence[EffectUse], *, signal: str, branch: int | None) -> list[Measured]:
+    def measure(self, root: Hashable, audio: Audio, chain: Sequence[EffectUse], *, signal: str, branch: int | None) -> list[MeasuredChange]:
         """What each removed or added effect of a chain does by itself."""
         found = []
         for position, use in enumerate(chain):
@@ -112,7 +112,7 @@ class ChainRuns:
                 mean_reduction_db=reduction[0],
                 most_reduction_db=reduction[1],
             )
-            found.append(Measured(change, str(use.role), min(change_db, difference_db(before, after, any_gain=any_gain))))
+            found.append(MeasuredChange(change, str(use.role), min(change_db, difference_db(before, after, any_gain=any_gain))))
         return found
 
 

@@ -20,16 +20,16 @@ import numpy as np
 from stemwright.separation.tempo import pitch_set
 
 if TYPE_CHECKING:
-    from stemwright.datagen.pairs.recipes.base import Material
+    from stemwright.datagen.pairs.recipes.base import TrackMaterial
     from stemwright.manifests.records import TrackEstimate
 
 HELD_ROWS = 4096  # how many masks are kept before they are made anew: each has a byte for every track
 
 
-class Others:
+class PartnerTracks:
     """The tracks of one split that have a tempo and a key."""
 
-    def __init__(self, materials: Sequence[Material]) -> None:
+    def __init__(self, materials: Sequence[TrackMaterial]) -> None:
         usable = (material for material in materials if material.tempo and material.tempo.tempo_bpm and material.tempo.key)
         self.materials = sorted(usable, key=lambda material: material.track.id)
         self._number = {material.track.id: number for number, material in enumerate(self.materials)}
@@ -70,7 +70,7 @@ class Others:
         mask[[self._number[track_id] for track_id in track_ids]] = True
         return mask
 
-    def draw(self, mask: np.ndarray, rng: np.random.Generator) -> Material:
+    def draw(self, mask: np.ndarray, rng: np.random.Generator) -> TrackMaterial:
         """One of the tracks of a mask that is not empty."""
         numbers = np.flatnonzero(mask)
         return self.materials[numbers[_scores(self._hashed_id[numbers], int(rng.integers(2**63))).argmax()]]

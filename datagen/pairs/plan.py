@@ -18,9 +18,9 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from stemwright.datagen.pairs.partners import Others
+from stemwright.datagen.pairs.partners import PartnerTracks
 from stemwright.datagen.pairs.recipes import RECIPES
-from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig
+from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial
 from stemwright.datagen.run.config import Config, PairsBase
 from stemwright.manifests.records import (
     Estimate,
@@ -63,7 +63,7 @@ class _Key(np.random.bit_generator.ISeedSequence):
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class RecipeRows:
     """The rows that some recipes need besides stems and estimates; the tables of what no recipe asks for are not made."""
 
     normalisations: Sequence[Normalisation] = ()
@@ -83,7 +83,7 @@ class Knowledge:
         return {stem.name: self._normalisation_by_stem[stem.id] for stem in stems if stem.id in self._normalisation_by_stem}
 
 
-class Planning:
+class PlannedPairs:
     """The pairs of all tracks that have stems and estimates, in the order of the tracks: iterate over it, once.
 
     Pairs are made as they are asked for, so that no more of them are in memory than the caller keeps. Once all are made, ``rejected`` holds
@@ -98,7 +98,7 @@ class Planning:
         stems: Sequence[Stem],
         estimates: Sequence[Estimate],
         *,
-        besides: Knowledge = Knowledge(),
+        besides: RecipeRows = RecipeRows(),
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.config, self.tracks, self._on_progress = config, tracks, on_progress
@@ -116,12 +116,12 @@ class Planning:
             if self._on_progress:
                 self._on_progress(done, len(self._materials))
 
-    def _all_materials(self, stems: Sequence[Stem], estimates: Sequence[Estimate], besides: Knowledge) -> list[Material]:
+    def _all_materials(self, stems: Sequence[Stem], estimates: Sequence[Estimate], besides: RecipeRows) -> list[TrackMaterial]:
         by_track: dict[str, list[Stem]] = defaultdict(list)
         for stem in stems:
             by_track[stem.track_id].append(stem)
         by_stem = {estimate.stem_id: estimate for estimate in estimates}
-        materials: list[Material] = []
+        materials: list[TrackMaterial] = []
         for track in self.tracks:
             own = by_track[track.id]
             if not own or any(stem.id not in by_stem for stem in own):
@@ -132,7 +132,7 @@ class Planning:
                 self.rejected.append(_rejected(track, str(reason)))
         return materials
 
-    def _of_kind(self, kind: str, material: Material) -> list[Pair]:
+    def _of_kind(self, kind: str, material: TrackMaterial) -> list[Pair]:
         """The pairs of one kind of one track: all of them, or none and the reason why."""
         recipe, section, track = RECIPES[kind], cast("RecipeConfig", getattr(self.config.pairs, kind)), material.track
         material = replace(material)  # what a recipe holds for its own pairs is not another's
@@ -182,19 +182,19 @@ class Planned:
 
 
 def plan_pairs(
-    config: Config, tracks: Sequence[Track], stems: Sequence[Stem], estimates: Sequence[Estimate], *, besides: Knowledge = Knowledge()
+    config: Config, tracks: Sequence[Track], stems: Sequence[Stem], estimates: Sequence[Estimate], *, besides: RecipeRows = RecipeRows()
 ) -> Planned:
     """Plans the pairs of all tracks that have stems and estimates, and keeps them in memory."""
-    planning = Planning(config, tracks, stems, estimates, besides=besides)
+    planning = PlannedPairs(config, tracks, stems, estimates, besides=besides)
     return Planned(list(planning), planning.rejected, planning.repeated, planning.notes())
 
 
-def _among_others(materials: Sequence[Material]) -> Iterator[Material]:
+def _among_others(materials: Sequence[TrackMaterial]) -> Iterator[TrackMaterial]:
     """The materials in their order, each with the index of its split."""
-    by_split: dict[str, list[Material]] = defaultdict(list)
+    by_split: dict[str, list[TrackMaterial]] = defaultdict(list)
     for material in materials:
         by_split[material.track.split].append(material)
-    others = {split: Others(members) for split, members in by_split.items()}
+    others = {split: PartnerTracks(members) for split, members in by_split.items()}
     return (replace(material, others=others[material.track.split]) for material in materials)
 
 
@@ -203,7 +203,7 @@ def _most_common(reasons: Counter[str]) -> str:
     return f"{reason} ({count} of {counted(reasons.total(), 'track')})" if rest else reason
 
 
-def redraw_pair(pair: Pair, attempt: int, material: Material, config: Config) -> Pair:
+def redraw_pair(pair: Pair, attempt: int, material: TrackMaterial, config: Config) -> Pair:
     """The pair that is drawn in the place of one that rendering refused. Raises Refused as the recipe does."""
     section = cast("RecipeConfig", getattr(config.pairs, pair.kind))
     draft = RECIPES[pair.kind].draft(replace(material), section, generator(config.seed, pair.track_id, pair.kind, pair.number, attempt))
@@ -220,10 +220,10 @@ def material_of(
     by_stem: Mapping[str, Estimate],
     pairs: PairsBase,
     *,
-    besides: Knowledge = Knowledge(),
-) -> Material:
+    besides: RecipeRows = RecipeRows(),
+) -> TrackMaterial:
     """What is known about a track. Raises Refused when it is shorter than an excerpt."""
-    material = Material(
+    material = TrackMaterial(
         track,
         tuple(stems),
         {stem.name: by_stem[stem.id] for stem in stems},

@@ -23,7 +23,7 @@ from typing import cast
 
 import numpy as np
 
-from stemwright.datagen.pairs.chain_runs import MEASURED, ChainRuns, Measured
+from stemwright.datagen.pairs.chain_runs import MEASURED, ChainRuns, MeasuredChange
 from stemwright.manifests.records import AudioFile, Branch, Change, EffectUse, Pair, Refused, Signal
 from stemwright.manifests.sound.audio import Audio, load, resample
 
@@ -67,7 +67,7 @@ class _Rendering:
 
     def __init__(self, pair: Pair, read: Read) -> None:
         self.pair, self.read = pair, read
-        self.measured: list[Measured] = []
+        self.measured: list[MeasuredChange] = []
         self._runs = ChainRuns(pair.sample_rate)
 
     def signal(self, signal: Signal, gains_db: list[float]) -> Audio:

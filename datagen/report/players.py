@@ -25,7 +25,7 @@ from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.report.charts import fixed, number, waveform
 from stemwright.datagen.report.rows import Rows, duration, ordered, signals
 from stemwright.datagen.report.settings import BUS, uses, written
-from stemwright.manifests.dataset_rows import Facts
+from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.records import Example, Pair, Refused
 from stemwright.manifests.shards import Places, in_dataset
 from stemwright.manifests.sound.audio import Audio, db_to_gain, encode_mp3, gain_to_db
@@ -40,7 +40,7 @@ Chosen = tuple[Pair, Example]
 
 
 @dataclass
-class Heard:
+class PlayedSignal:
     """One signal of a player: a name, a role, its outline and, unless it is a gain curve, its audio."""
 
     name: str
@@ -59,8 +59,8 @@ class Player:
     pair: Pair
     title: str
     where: str
-    signals: list[Heard] = field(default_factory=list)
-    curves: list[Heard] = field(default_factory=list)
+    signals: list[PlayedSignal] = field(default_factory=list)
+    curves: list[PlayedSignal] = field(default_factory=list)
     settings: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     num_seconds: float = 0.0
@@ -116,7 +116,7 @@ def _player(rows: Rows, places: Places, pair: Pair, example: Example) -> Player:
     by = f" by {track.artist}" if track and track.artist else ""
     start_s = pair.start_frame / pair.sample_rate
     player = Player(pair, f"{title}{by}", f"from {int(start_s // 60)}:{start_s % 60:04.1f}, {duration(pair.num_frames / pair.sample_rate)}")
-    player.settings = _settings(rows, written_pair(pair, example.gain_db, Facts()))  # on the scale of what is heard
+    player.settings = _settings(rows, written_pair(pair, example.gain_db, SourceRows()))  # on the scale of what is heard
     try:
         audio = _audio(rows, places, pair, example)
     except (Refused, OSError, ValueError) as reason:
@@ -161,10 +161,10 @@ def _fill(player: Player, pair: Pair, example: Example, audio: dict[str, Audio])
     if total is not None:
         loudness = integrated_loudness(total, pair.sample_rate)
         said = _lufs(loudness if math.isfinite(loudness) else None)
-        player.signals.append(Heard("all inputs", "sum", _outline(total, peak), said, "", [index + 1 for index in inputs]))
+        player.signals.append(PlayedSignal("all inputs", "sum", _outline(total, peak), said, "", [index + 1 for index in inputs]))
     for role, name, part in parts:
         mp3 = base64.b64encode(encode_mp3(part * np.float32(gain), pair.sample_rate)).decode()
-        player.signals.append(Heard(name, role, _outline(part, peak), _lufs(lufs.get(name)), mp3))
+        player.signals.append(PlayedSignal(name, role, _outline(part, peak), _lufs(lufs.get(name)), mp3))
     _match(player, every, pair.sample_rate)
     player.curves = [_curve(role, signal.name, audio[signal.name]) for role, signal in signals(pair) if signal.view == "gain"]
 
@@ -213,14 +213,14 @@ def _outline(audio: Audio, peak: float) -> Markup:
     return waveform(lows.tolist(), highs.tolist())
 
 
-def _curve(role: str, name: str, gain: Audio) -> Heard:
+def _curve(role: str, name: str, gain: Audio) -> PlayedSignal:
     """A gain curve as a line: the lowest gain of each column, from 0 dB at the top to its deepest reduction at the bottom."""
     edges = np.linspace(0, gain.shape[1], COLUMNS + 1).astype(int)[:-1]
     lowest = np.minimum.reduceat(np.maximum(gain.min(axis=0), 1e-6), edges)
     reduction_db = np.minimum(20.0 * np.log10(lowest), 0.0)
     depth = max(1.0, -float(reduction_db.min()))
     points = " ".join(f"{x},{round(2 - 58 * float(value) / depth)}" for x, value in enumerate(reduction_db))
-    return Heard(name, role, Markup(f"M{points}"), f"at most {fixed(-float(reduction_db.min()))} dB")
+    return PlayedSignal(name, role, Markup(f"M{points}"), f"at most {fixed(-float(reduction_db.min()))} dB")
 
 
 def _settings(rows: Rows, pair: Pair) -> list[dict[str, Any]]:

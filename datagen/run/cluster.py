@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from stemwright.datagen.run.processes import UNDER_WAY, Lost
+from stemwright.datagen.run.processes import UNDER_WAY, FailedTask
 from stemwright.datagen.run.runner import StoppedError
 
 T = TypeVar("T")
@@ -30,12 +30,12 @@ POLL_S = 5.0
 KEPT = "What was finished is kept; run the same command again, with the address of a cluster that is up"
 
 
-def on_cluster(work: Callable[[T], R], tasks: Iterable[T], address: str) -> Iterator[R | Lost[T]]:
+def on_cluster(work: Callable[[T], R], tasks: Iterable[T], address: str) -> Iterator[R | FailedTask[T]]:
     """The results of independent tasks, in the order in which they finish. Raises StoppedError where the cluster is gone."""
     coming, suspects = iter(tasks), list[T]()
     with _connected(address) as client:
         for task, result in _results(client, work, coming, UNDER_WAY * max(1, sum(client.nthreads().values()))):
-            if isinstance(result, Lost):
+            if isinstance(result, FailedTask):
                 suspects.append(task)
             else:
                 yield result
@@ -62,7 +62,7 @@ def _connected(address: str) -> Iterator[Any]:
         client.close(timeout=POLL_S)
 
 
-def _results(client: Any, work: Callable[[T], R], coming: Iterator[T], limit: int) -> Iterator[tuple[T, R | Lost[T]]]:
+def _results(client: Any, work: Callable[[T], R], coming: Iterator[T], limit: int) -> Iterator[tuple[T, R | FailedTask[T]]]:
     from distributed import KilledWorker, wait
 
     under_way: dict[Any, T] = {}
@@ -81,9 +81,11 @@ def _results(client: Any, work: Callable[[T], R], coming: Iterator[T], limit: in
             for future in done:
                 task = under_way.pop(future)
                 try:
-                    result: R | Lost[T] = future.result(timeout=WORKERS_S)
+                    result: R | FailedTask[T] = future.result(timeout=WORKERS_S)
                 except KilledWorker:
-                    result = Lost(task, "the workers of the cluster that had it were killed: most likely there is too little memory for it")
+                    result = FailedTask(
+                        task, "the workers of the cluster that had it were killed: most likely there is too little memory for it"
+                    )
                 seen_at = time.monotonic()
                 yield task, result
     except StoppedError:

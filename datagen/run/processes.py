@@ -2,7 +2,7 @@
 
 Conventions
     A killed process breaks the whole pool, which does not say which of the tasks under way it had. Each of them is done once more, alone
-    in a fresh process; one that ends that process too is the cause, and is returned as ``Lost``. The others give results.
+    in a fresh process; one that ends that process too is the cause, and is returned as ``FailedTask``. The others give results.
     Every process computes with one thread: there are as many processes as there is work for.
 
 References
@@ -28,14 +28,14 @@ UNDER_WAY = 2  # tasks a process that are handed out: one in work, one that wait
 
 
 @dataclass(frozen=True)
-class Lost(Generic[T]):
+class FailedTask(Generic[T]):
     """A task without a result, and why."""
 
     task: T
     reason: str
 
 
-def in_processes(work: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Iterator[R | Lost[T]]:
+def in_processes(work: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Iterator[R | FailedTask[T]]:
     """The results of independent tasks, in the order in which they finish. ``work`` raises nothing that is its own."""
     coming = iter(tasks)
     while True:
@@ -46,7 +46,7 @@ def in_processes(work: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Itera
             yield _alone(work, task)
 
 
-def _in_pool(work: Callable[[T], R], coming: Iterator[T], jobs: int) -> Generator[R | Lost[T], None, list[T] | None]:
+def _in_pool(work: Callable[[T], R], coming: Iterator[T], jobs: int) -> Generator[R | FailedTask[T], None, list[T] | None]:
     """Results as long as the pool holds; returns the tasks that were under way when it broke, or None at the end."""
     from joblib.externals.loky import get_reusable_executor
 
@@ -66,11 +66,11 @@ def _in_pool(work: Callable[[T], R], coming: Iterator[T], jobs: int) -> Generato
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                 task = under_way.pop(future)
                 try:
-                    result: R | Lost[T] = future.result()
+                    result: R | FailedTask[T] = future.result()
                 except BrokenProcessPool:
                     broken.append(task)
                 except Exception as error:  # what it gives cannot be sent between processes
-                    yield Lost(task, f"unexpected {type(error).__name__}: {error}")
+                    yield FailedTask(task, f"unexpected {type(error).__name__}: {error}")
                 else:
                     yield result
         if not broken:
@@ -90,16 +90,16 @@ def _in_pool(work: Callable[[T], R], coming: Iterator[T], jobs: int) -> Generato
 _END: Any = object()
 
 
-def _alone(work: Callable[[T], R], task: T) -> R | Lost[T]:
+def _alone(work: Callable[[T], R], task: T) -> R | FailedTask[T]:
     from joblib.externals.loky import ProcessPoolExecutor
 
     with ProcessPoolExecutor(max_workers=1, env=ONE_THREAD) as fresh:
         try:
             return fresh.submit(work, task).result()
         except BrokenProcessPool as error:
-            return Lost(task, _how(error))
+            return FailedTask(task, _how(error))
         except Exception as error:
-            return Lost(task, f"unexpected {type(error).__name__}: {error}")
+            return FailedTask(task, f"unexpected {type(error).__name__}: {error}")
 
 
 def _how(error: BrokenProcessPool) -> str:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stemwright.datagen.run.processes import Lost, in_processes
+from stemwright.datagen.run.processes import FailedTask, in_processes
 from stemwright.manifests import table
 from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.records import AudioFile, Record, Refused, Rejected, seal
@@ -189,11 +189,11 @@ def shared(work: Work, workers: Workers) -> Do:
         if workers.dask and tasks:
             from stemwright.datagen.run.cluster import on_cluster
 
-            results: Iterable[Result | Lost[Task]] = on_cluster(each, begun(), workers.dask)
+            results: Iterable[Result | FailedTask[Task]] = on_cluster(each, begun(), workers.dask)
         else:
             results = in_processes(each, begun(), jobs) if jobs > 1 else map(each, begun())
         for result in results:
-            yield Result(result.task, reason=result.reason) if isinstance(result, Lost) else result
+            yield Result(result.task, reason=result.reason) if isinstance(result, FailedTask) else result
 
     return do
 

@@ -57,7 +57,7 @@ OF_TRACKS = ("stems", "estimates", "track_estimates", "normalisations", "pairs",
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the same bytes at any time of day
 
 
-class Fingerprint(Record):
+class FingerprintRow(Record):
     """By what a song is known again in any encoding, and by what a copy is laid on it to the sample."""
 
     id: Id
@@ -78,7 +78,7 @@ class SketchRow(Record):
 
 TYPES: dict[str, type[Record]] = {
     **{name: kind for name, kind in ROW_TYPES.items() if name in ("tracks", "examples", *OF_TRACKS)},
-    "fingerprints": Fingerprint,
+    "fingerprints": FingerprintRow,
     "sketches": SketchRow,
 }
 
@@ -262,7 +262,7 @@ def _add_sound_marks(corpus: Corpus, rows: dict[str, list[Any]], workers: Worker
             on_progress(count, len(tasks), result.task.subject)
     for track in rows["tracks"]:
         for row in found.get(track.id, ()):
-            rows["fingerprints" if isinstance(row, Fingerprint) else "sketches"].append(row)
+            rows["fingerprints" if isinstance(row, FingerprintRow) else "sketches"].append(row)
     without = sum(not found.get(track.id) for track in rows["tracks"])
     songs = counted(without, "song has", "songs have")
     note = f"{songs} no fingerprint, since their stems are not in the corpus: only the same file will be known again"
@@ -292,7 +292,7 @@ def sound_marks(folder: Path, stems: Sequence[Stem]) -> list[Record]:
     words = fingerprint.words_of(fingerprint.mono_of(low))
     facts = {"sample_rate": first.sample_rate, "num_frames": first.num_frames, "num_channels": first.num_channels}
     anchors = sketch.pack(sketch.project(windows.values))
-    marks: list[Record] = [Fingerprint(id=stems[0].track_id, words=fingerprint.pack(words), anchors=anchors, **facts)]
+    marks: list[Record] = [FingerprintRow(id=stems[0].track_id, words=fingerprint.pack(words), anchors=anchors, **facts)]
     made = {stems[0].track_id: whole, **sketches}
     return marks + [SketchRow(id=name, energy=one.energy, values=sketch.pack(one.values)) for name, one in made.items()]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.datagen.run.corpus import CorpusError
-from stemwright.datagen.share.export import Fingerprint, SketchRow
+from stemwright.datagen.share.export import FingerprintRow, SketchRow
 from stemwright.datagen.share.reading import Recipes
 from stemwright.manifests.catalog.tracks import find, songs_root
 from stemwright.manifests.records import AudioFile, Refused, Track
@@ -56,7 +56,7 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Source:
+class LocatedSong:
     """What was found for one song: the files of its row, or a copy in another encoding, or the reason why there is neither."""
 
     track: Track
@@ -70,7 +70,7 @@ def decibels(distortion_db: float) -> str:
     return f"{distortion_db:.1f} dB SDR" if distortion_db < SAME_DB else f"over {SAME_DB:.0f} dB SDR"
 
 
-class Shelf:
+class SongIndex:
     """Somebody's songs: every sound file below a folder (or in a CSV), by checksum, and by sound where that is asked."""
 
     def __init__(self, songs: Path, on_progress: OnProgress | None = None) -> None:
@@ -123,10 +123,10 @@ def _sha256(path: Path) -> str | None:
         return None
 
 
-def find_sources(recipes: Recipes, songs: Path, on_progress: OnProgress | None = None) -> list[Source]:
+def find_sources(recipes: Recipes, songs: Path, on_progress: OnProgress | None = None) -> list[LocatedSong]:
     """What there is for each song of an export, in its order. Raises CorpusError if the folder is missing or holds no sound."""
-    shelf, tracks = Shelf(songs, on_progress), recipes.rows("tracks", Track)
-    marks = {row.id: row for row in recipes.rows("fingerprints", Fingerprint)}
+    shelf, tracks = SongIndex(songs, on_progress), recipes.rows("tracks", Track)
+    marks = {row.id: row for row in recipes.rows("fingerprints", FingerprintRow)}
     sketches = {row.id: row for row in recipes.rows("sketches", SketchRow)}
     taken = {shelf.by_sha256.get(file.sha256) for track in tracks for file in _files(track)}
     free = [path for path in shelf.paths if path not in taken]
@@ -137,16 +137,18 @@ def _files(track: Track) -> Sequence[AudioFile]:
     return [track.audio, *(stem.audio for stem in track.references)]
 
 
-def _source(track: Track, shelf: Shelf, free: Sequence[Path], mark: Fingerprint | None, whole: SketchRow | None) -> Source:
+def _source(track: Track, shelf: SongIndex, free: Sequence[Path], mark: FingerprintRow | None, whole: SketchRow | None) -> LocatedSong:
     wanted = _files(track)
     files = {file.path: shelf.by_sha256[file.sha256] for file in wanted if file.sha256 in shelf.by_sha256}
     if all(file.path in files for file in wanted):
-        return Source(track, files)
+        return LocatedSong(track, files)
     if track.references:
         missing = sorted({file.path.rpartition("/")[2] for file in wanted if file.path not in files})
-        return Source(track, reason=f"no file in {shelf.root} is its {', '.join(missing)}; a multitrack is known by the bytes of its files")
+        return LocatedSong(
+            track, reason=f"no file in {shelf.root} is its {', '.join(missing)}; a multitrack is known by the bytes of its files"
+        )
     if mark is None or whole is None:
-        return Source(track, reason=f"no file in {shelf.root} has its checksum, and the recipes hold no fingerprint of it")
+        return LocatedSong(track, reason=f"no file in {shelf.root} has its checksum, and the recipes hold no fingerprint of it")
     lasts_s = mark.num_frames / mark.sample_rate
     candidates = [path for path in free if abs(shelf.lengths_s.get(path, -1e9) - lasts_s) <= fingerprint.SEARCH_S]
     kept = fingerprint.unpack(mark.words)
@@ -157,12 +159,12 @@ def _source(track: Track, shelf: Shelf, free: Sequence[Path], mark: Fingerprint 
             break
         copy = measure_copy(path, mark, whole, found.offset_s)
         if copy.distortion_db >= LEAST_DB:
-            return Source(track, copy=copy)
+            return LocatedSong(track, copy=copy)
         refused = refused or f"{path.name} sounds like it but is another version: {copy.distortion_db:.1f} dB SDR, expected {LEAST_DB:.0f}"
-    return Source(track, reason=refused or _nowhere(track, shelf, matches))
+    return LocatedSong(track, reason=refused or _nowhere(track, shelf, matches))
 
 
-def _nowhere(track: Track, shelf: Shelf, matches: Sequence[tuple[fingerprint.Match, Path]]) -> str:
+def _nowhere(track: Track, shelf: SongIndex, matches: Sequence[tuple[fingerprint.Match, Path]]) -> str:
     """Why a song was not found, with the file that claims to be it, or else the nearest one."""
     said = f"no file in {shelf.root} has its checksum"
     for found, path in matches:
@@ -174,7 +176,7 @@ def _nowhere(track: Track, shelf: Shelf, matches: Sequence[tuple[fingerprint.Mat
     return f"{said} or sounds like it (the nearest, {path.name}, differs in {found.error_rate:.0%} of its fingerprint)"
 
 
-def measure_copy(path: Path, mark: Fingerprint, whole: SketchRow, offset_s: float) -> Copy:
+def measure_copy(path: Path, mark: FingerprintRow, whole: SketchRow, offset_s: float) -> Copy:
     """Lays a copy on its song to the sample, and measures its level and how far it differs."""
     starts, length = sketch.anchor_starts(mark.num_frames, mark.sample_rate)
     anchors = sketch.Anchors(starts, length, sketch.unpack(mark.anchors, len(starts), sketch.PROJECTIONS))
@@ -191,7 +193,7 @@ def measure_copy(path: Path, mark: Fingerprint, whole: SketchRow, offset_s: floa
     return Copy(path, offset, gain, sketch.distortion_db(original, whole.energy, heard * np.float32(gain)), mark.sample_rate)
 
 
-def aligned(path: Path, mark: Fingerprint, offset_frames: int, gain: float = 1.0) -> Iterator[Audio]:
+def aligned(path: Path, mark: FingerprintRow, offset_frames: int, gain: float = 1.0) -> Iterator[Audio]:
     """A copy as the song: its rate, channels and length, moved into place; silence where the copy has nothing."""
     left = mark.num_frames
     for block in _moved(blocks(path, BLOCK_FRAMES, sample_rate=mark.sample_rate), offset_frames):

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from stemwright.datagen.dataset.writers import DatasetWriter, writer_of
-from stemwright.datagen.dataset.writers.base import Present
+from stemwright.datagen.dataset.writers.base import PresentFiles
 from stemwright.datagen.dataset.writers.cleaning import forget_begun, noting
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import sources_of
@@ -37,8 +37,8 @@ from stemwright.datagen.run.runner import OnProgress, Stage, Task, Workers, fini
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages import run_separate, separator_of
 from stemwright.datagen.run.stages.rendering import unrendered
-from stemwright.datagen.share.export import BLOCK_FRAMES, OF_SEPARATION, TYPES, Fingerprint, SketchRow
-from stemwright.datagen.share.known_songs import Copy, Source, aligned, decibels, find_sources
+from stemwright.datagen.share.export import BLOCK_FRAMES, OF_SEPARATION, TYPES, FingerprintRow, SketchRow
+from stemwright.datagen.share.known_songs import Copy, LocatedSong, aligned, decibels, find_sources
 from stemwright.datagen.share.reading import Recipes
 from stemwright.manifests import __version__, table
 from stemwright.manifests.disk.deletion import check_way
@@ -90,7 +90,7 @@ class Rebuild:
         self.recipes, self.songs, self.corpus, self.options = recipes, songs, corpus, options
         self.result = Rebuilt(len(recipes.examples()))
         self._precision: Precision | None = None  # what "auto" meant where the recipes were made
-        self._sources: list[Source] = []
+        self._sources: list[LocatedSong] = []
         self._tracks: dict[str, Track] = {}  # recorded id -> the track as it is here
         self._renamed: dict[str, str] = {}  # recorded id of a stem or a track -> its id here
 
@@ -148,7 +148,7 @@ class Rebuild:
     def find(self, on_progress: OnProgress | None = None) -> None:
         """Finds the songs, puts them into place, and writes the table of tracks and a row for every song that is not there."""
         self._sources = find_sources(self.recipes, self.songs, on_progress)
-        marks = {row.id: row for row in self.recipes.rows("fingerprints", Fingerprint)}
+        marks = {row.id: row for row in self.recipes.rows("fingerprints", FingerprintRow)}
         rejected = []
         for source in self._sources:
             recorded = source.track
@@ -169,7 +169,7 @@ class Rebuild:
         self.result.rejected += len(rejected)
         table.replace(self.corpus.table("tracks"), list(self._tracks.values()), Track)
 
-    def _place_copy(self, recorded: Track, copy: Copy, mark: Fingerprint) -> Track:
+    def _place_copy(self, recorded: Track, copy: Copy, mark: FingerprintRow) -> Track:
         """Writes another encoding as the song: at its rate and length, in its place. Its bytes are others, so it is a track of its own."""
         path, songs = f"{recorded.id}/aligned.wav", self.corpus.folder / SONGS
         check_way(songs, songs / path)
@@ -263,7 +263,7 @@ class Rebuild:
         tasks = [_task(pairs[pair_id], writer, files) for pair_id in wanted]
         stage = Stage("render", corpus.folder, "examples", Example)
         work = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), self.options.workers))
-        outcome = run_tasks(stage, tasks, work, on_progress, Present(corpus.folder))
+        outcome = run_tasks(stage, tasks, work, on_progress, PresentFiles(corpus.folder))
         self._compare(wanted, outcome.rows)
         whole = [row.id for row in outcome.rows] == [row.id for row in self.recipes.examples()]
         made_from = self.recipes.rendered_from if whole else ""

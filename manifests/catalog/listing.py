@@ -52,7 +52,7 @@ class Candidate(Record):
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundSongs:
     """What ``find`` found: the folder that paths are relative to, the recordings, (path, reason) of what cannot be one, and the paths of
     what was to be ignored.
     """
@@ -94,7 +94,7 @@ def matches(path: str, patterns: Iterable[str]) -> bool:
     return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in wanted for name in names if name not in ("", "."))
 
 
-def find(songs: Path, *, kind: str = "auto", csv: Path | None = None, ignore: Sequence[str] = ()) -> Found:
+def find(songs: Path, *, kind: str = "auto", csv: Path | None = None, ignore: Sequence[str] = ()) -> FoundSongs:
     """Lists the recordings of a folder, or of a CSV (``songs`` itself, or ``csv`` with paths below ``songs``), sorted by path.
 
     Files that match a pattern of ``ignore`` (see ``matches``) are passed over, as mixtures and as stems.
@@ -127,7 +127,7 @@ def find(songs: Path, *, kind: str = "auto", csv: Path | None = None, ignore: Se
         listers[_kind_of(root) if kind == "auto" else kind](root, listing)
     candidates = [found for found in listing.candidates if not listing.ignores(found.path)]
     refused = [found for found in listing.refused if not listing.ignores(found[0])]
-    return Found(root, tuple(sorted(candidates, key=lambda found: found.path)), tuple(sorted(refused)), tuple(sorted(listing.ignored)))
+    return FoundSongs(root, tuple(sorted(candidates, key=lambda found: found.path)), tuple(sorted(refused)), tuple(sorted(listing.ignored)))
 
 
 def _kind_of(root: Path) -> str:

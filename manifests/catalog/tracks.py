@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from stemwright.manifests.catalog.listing import KINDS, Candidate, Found, artist_and_title, find, matches, songs_root
+from stemwright.manifests.catalog.listing import KINDS, Candidate, FoundSongs, artist_and_title, find, matches, songs_root
 from stemwright.manifests.names import inside
 from stemwright.manifests.records import AudioFile, Record, ReferenceStem, Refused, Split, Track, content_id, track_id
 from stemwright.manifests.sound import audio
@@ -32,7 +32,7 @@ from stemwright.manifests.sound.truncation import missing_frames
 __all__ = [
     "KINDS",
     "Candidate",
-    "Found",
+    "FoundSongs",
     "SplitShares",
     "artist_key",
     "cache_key",

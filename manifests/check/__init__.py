@@ -5,7 +5,7 @@ of their rows, samples finite, none that no row names), by themselves or in shar
 sound: the stems of each track sum to its mixture, measured on the written files.
 
 Conventions
-    What is wrong is a ``Problem`` of level "error". What could not be measured, or is a published data set's own doing, is a "warning".
+    What is wrong is a ``CheckProblem`` of level "error". What could not be measured, or is a published data set's fault, is a "warning".
     Every file is read once for its checksum and, where the format can hold NaN or the sum is measured, once as sound, in blocks.
     Of a shard that is missing or cut off one problem is reported, not one for each sound file that is lost with it.
     A dataset's own tables are compared with those of its corpus column by column (``stemwright.manifests.dataset_rows``), and, where it
@@ -18,8 +18,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from stemwright.manifests import dataset_rows, table
-from stemwright.manifests.check.files import KEPT_STEMS, Claim, check_files, check_shards, example_claims, foreign, unnamed
-from stemwright.manifests.check.problems import OnProgress, Problem, errors
+from stemwright.manifests.check.files import KEPT_STEMS, ClaimedFile, check_files, check_shards, example_claims, foreign, unnamed
+from stemwright.manifests.check.problems import CheckProblem, OnProgress, errors
 from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, check_sources
 from stemwright.manifests.check.tables import (
     copies,
@@ -35,14 +35,14 @@ from stemwright.manifests.records import ROW_TYPES, Shard, Stem
 from stemwright.manifests.shards import DATASET, JOURNAL, Places, in_dataset
 from stemwright.manifests.sound import audio
 
-__all__ = ["CLOSURE_LIMIT_DBFS", "KEPT_STEMS", "UNDER_WAY", "Problem", "check_corpus", "check_dataset", "check_meanwhile", "errors"]
+__all__ = ["CLOSURE_LIMIT_DBFS", "KEPT_STEMS", "UNDER_WAY", "CheckProblem", "check_corpus", "check_dataset", "check_meanwhile", "errors"]
 
 UNDER_WAY = "another stemwright is working on it; what is under way was not judged"
 
 
 def check_corpus(
     corpus: Path, songs: Path | None = None, *, unrendered: Collection[str] = (), progress: OnProgress | None = None
-) -> list[Problem]:
+) -> list[CheckProblem]:
     """What is wrong in a corpus folder; empty if all is well.
 
     ``songs`` is the folder that the tracks' paths are relative to; without it the sources and the sums of stems are not checked, and a
@@ -51,15 +51,15 @@ def check_corpus(
     corpus = Path(corpus)
     rows, problems = read_tables(corpus, ROW_TYPES)
     if not any((corpus / f"{name}.parquet").exists() for name in ROW_TYPES):
-        return [Problem(file=str(corpus), what="no tables here; expected a corpus folder with tracks.parquet")]
+        return [CheckProblem(file=str(corpus), what="no tables here; expected a corpus folder with tracks.parquet")]
     problems += unknown_ids(rows, "redraws", "redraw_of", ("pairs", "redraws"))
     rows["pairs"] += rows["redraws"]  # from here on they are pairs like the others
     problems += [
-        Problem(file=path.name, what="a stage was interrupted; run the same command again, it goes on where it was")
+        CheckProblem(file=path.name, what="a stage was interrupted; run the same command again, it goes on where it was")
         for path in sorted(corpus.glob("*.jsonl.part"))
     ]
     problems += [*dangling(rows), *mixed_splits(rows), *examples_fit_pairs(rows), *unsettled(rows, unrendered), *copies(corpus, rows)]
-    claims = [Claim("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
+    claims = [ClaimedFile("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
     problems += _card(corpus / DATASET, DATASET)
     places, found = check_shards(corpus / DATASET, progress)
     claims += example_claims(rows["examples"], places, in_dataset)
@@ -70,7 +70,7 @@ def check_corpus(
     return problems + check_sources(corpus, songs, rows["tracks"], _undamaged(rows["stems"], sound), progress)
 
 
-def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProgress | None = None) -> list[Problem]:
+def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProgress | None = None) -> list[CheckProblem]:
     """What is wrong in a corpus that another process is working on, and a warning that it is.
 
     Judged are the tables by themselves and the files that their rows name. What is under way is not: journals, work folders, files that no
@@ -79,7 +79,7 @@ def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProg
     corpus, dataset = Path(corpus), Path(corpus) / DATASET
     rows, problems = read_tables(corpus, ROW_TYPES)
     shards, _ = read_tables(dataset, {"shards": Shard})
-    claims = [Claim("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
+    claims = [ClaimedFile("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
     if not (dataset / JOURNAL).exists():
         claims += example_claims(rows["examples"], Places(dataset, shards["shards"]), in_dataset)
     claims = [claim for claim in claims if not _is_under_way(corpus, claim.table)]
@@ -87,10 +87,10 @@ def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProg
     if not any(_is_under_way(corpus, name) for name in ("tracks", "stems")):
         problems += check_sources(corpus, songs, rows["tracks"], _undamaged(rows["stems"], problems), progress)
     problems = [problem for problem in problems if not _is_under_way(corpus, problem.table)]  # one may have begun since
-    return [Problem(level="warning", what=UNDER_WAY), *problems]
+    return [CheckProblem(level="warning", what=UNDER_WAY), *problems]
 
 
-def _undamaged(stems: Sequence[Stem], problems: Iterable[Problem]) -> list[Stem]:
+def _undamaged(stems: Sequence[Stem], problems: Iterable[CheckProblem]) -> list[Stem]:
     """The stems of tracks none of whose stems has a problem: of the others the sums need not be measured."""
     damaged = {problem.row_id for problem in problems}
     broken = {stem.track_id for stem in stems if stem.id in damaged}
@@ -101,12 +101,12 @@ def _is_under_way(corpus: Path, name: str) -> bool:
     return (corpus / f"{name}.jsonl.part").exists()
 
 
-def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[Problem]:
+def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[CheckProblem]:
     """What is wrong in a dataset folder that stands alone; empty if all is well."""
     dataset = Path(dataset)
     rows, problems = read_tables(dataset, {name: dataset_rows.ROW_TYPES[name] for name in ("pairs", "examples")})
     missing = [f"{name}.parquet" for name in ("pairs", "examples") if not (dataset / f"{name}.parquet").exists()]
-    problems += [Problem(file=name, what="is missing; a dataset folder cannot be read without it") for name in missing]
+    problems += [CheckProblem(file=name, what="is missing; a dataset folder cannot be read without it") for name in missing]
     problems += [*unknown_ids(rows, "examples", "pair_id", ("pairs",)), *one_split_a_track(rows["pairs"]), *examples_fit_pairs(rows)]
     problems += _card(dataset)
     places, found = check_shards(dataset, progress)
@@ -116,7 +116,7 @@ def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[
     return [*problems, *foreign(dataset, dataset, sounds, places)]
 
 
-def _card(dataset: Path, part: str = "") -> Iterator[Problem]:
+def _card(dataset: Path, part: str = "") -> Iterator[CheckProblem]:
     """A dataset card that is not the one that was written with the table of examples; a table of an earlier version does not say."""
     examples, card = dataset / "examples.parquet", dataset / table.CARD_FILE
     try:
@@ -128,6 +128,6 @@ def _card(dataset: Path, part: str = "") -> Iterator[Problem]:
     file = f"{part}/{table.CARD_FILE}".lstrip("/")
     again = "to have it written again, delete it and run render"
     if not card.exists():
-        yield Problem(level="warning", file=file, what="the dataset card is missing; run render again")
+        yield CheckProblem(level="warning", file=file, what="the dataset card is missing; run render again")
     elif audio.file_sha256(card) != expected:
-        yield Problem(level="warning", file=file, what=f"the dataset card is not as it was written; {again}")
+        yield CheckProblem(level="warning", file=file, what=f"the dataset card is not as it was written; {again}")

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from stemwright.manifests.check.problems import OnProgress, Problem, in_threads
+from stemwright.manifests.check.problems import CheckProblem, OnProgress, in_threads
 from stemwright.manifests.check.tables import read_tables
 from stemwright.manifests.disk.deletion import foreign_files
 from stemwright.manifests.records import AudioFile, Example, Refused, Shard
@@ -21,7 +21,7 @@ KEPT_STEMS = "stems.json"  # beside the stems of a track that are whole, whether
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimedFile:
     """A file that a row says exists, and where it should be."""
 
     table: str
@@ -30,30 +30,30 @@ class Claim:
     place: Path
     inside: Place | None = None  # where in a shard, which is ``place``, if it does not stand alone
 
-    def problem(self, what: str) -> Problem:
+    def problem(self, what: str) -> CheckProblem:
         """That something is wrong with the file."""
-        return Problem(table=self.table, row_id=self.row_id, file=self.audio.path, what=what)
+        return CheckProblem(table=self.table, row_id=self.row_id, file=self.audio.path, what=what)
 
 
-def check_shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, list[Problem]]:
+def check_shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, list[CheckProblem]]:
     """Where the sound files of a dataset are, and what is wrong with its shards as files."""
     rows, problems = read_tables(dataset, {"shards": Shard})
     if (dataset / JOURNAL).exists():
-        problems.append(Problem(file=JOURNAL, what="packing was interrupted; run the same command again, it goes on where it was"))
+        problems.append(CheckProblem(file=JOURNAL, what="packing was interrupted; run the same command again, it goes on where it was"))
     places = Places(dataset, rows["shards"])
 
-    def work(shard: Shard) -> Problem | None:
+    def work(shard: Shard) -> CheckProblem | None:
         facts = {"table": "shards", "row_id": shard.id, "file": shard.path}
         if what := places.damaged.get(shard.path):
-            return Problem(**facts, what=f"{what}; {len(shard.members)} sound files are lost with it. Delete it and run render again")
+            return CheckProblem(**facts, what=f"{what}; {len(shard.members)} sound files are lost with it. Delete it and run render again")
         if audio.file_sha256(dataset / shard.path) != shard.sha256:
-            return Problem(**facts, what="its bytes are not those that were written (other SHA-256). Delete it and run render again")
+            return CheckProblem(**facts, what="its bytes are not those that were written (other SHA-256). Delete it and run render again")
         return None
 
     return places, problems + [problem for problem in in_threads("shards", work, places.shards, progress) if problem]
 
 
-def example_claims(examples: Iterable[Example], places: Places, called: Callable[[str], str]) -> list[Claim]:
+def example_claims(examples: Iterable[Example], places: Places, called: Callable[[str], str]) -> list[ClaimedFile]:
     """The files that examples name, but for those that are lost with their shards. ``called`` gives what the dataset calls a file."""
     claims = []
     for example in examples:
@@ -61,21 +61,21 @@ def example_claims(examples: Iterable[Example], places: Places, called: Callable
             path = called(file.audio.path)
             place = places.find(path)
             if places.inside(path):
-                claims.append(Claim("examples", example.id, file.audio, place.file, place))
+                claims.append(ClaimedFile("examples", example.id, file.audio, place.file, place))
             elif place.file.exists() or not places.lost_with(path):
-                claims.append(Claim("examples", example.id, file.audio, place.file))
+                claims.append(ClaimedFile("examples", example.id, file.audio, place.file))
     return claims
 
 
-def check_files(claims: Sequence[Claim], progress: OnProgress | None) -> list[Problem]:
+def check_files(claims: Sequence[ClaimedFile], progress: OnProgress | None) -> list[CheckProblem]:
     """What is wrong with the files that rows name. Hashing and decoding release the interpreter, so threads share them out."""
-    first: dict[tuple[Path, Place | None], Claim] = {}
+    first: dict[tuple[Path, Place | None], ClaimedFile] = {}
     shared = [claim for claim in claims if first.setdefault((claim.place, claim.inside), claim) is not claim]
     problems = [claim.problem(f"row {first[claim.place, claim.inside].row_id} names the same file") for claim in shared]
     return problems + [problem for problem in in_threads("files", _check_file, claims, progress) if problem]
 
 
-def _check_file(claim: Claim) -> Problem | None:
+def _check_file(claim: ClaimedFile) -> CheckProblem | None:
     """The first thing that is wrong with one file; others may follow from it."""
     row = claim.audio
     if claim.inside is not None:
@@ -96,7 +96,7 @@ def _check_file(claim: Claim) -> Problem | None:
     return None
 
 
-def _check_inside(claim: Claim, inside: Place) -> Problem | None:
+def _check_inside(claim: ClaimedFile, inside: Place) -> CheckProblem | None:
     """The first thing that is wrong with a sound file inside a shard."""
     row = claim.audio
     try:
@@ -119,7 +119,7 @@ def _differs(found: tuple[int, int, int], stated: tuple[int, int, int]) -> str:
     return "has " + ", ".join(f"{a} {name}; its row says {b}" for a, b, name in zip(found, stated, names, strict=True) if a != b)
 
 
-def unnamed(folder: Path, parts: Sequence[str], claims: Iterable[Claim], places: Places) -> Iterator[Problem]:
+def unnamed(folder: Path, parts: Sequence[str], claims: Iterable[ClaimedFile], places: Places) -> Iterator[CheckProblem]:
     """Leftovers of a killed process, and stems that no row names."""
     named = {claim.place for claim in claims} | {places.dataset / shard.path for shard in places.shards}
     folders, spare = {place.parent for place in named}, dict[Path, str]()
@@ -130,22 +130,22 @@ def unnamed(folder: Path, parts: Sequence[str], claims: Iterable[Claim], places:
             file = path.relative_to(folder).as_posix()
             in_hidden_folder = any(name.startswith(".") for name in PurePosixPath(file).parts[:-1])
             if in_hidden_folder or (path.name.startswith(".") and path.suffix == ".part"):
-                yield Problem(file=file, what="was left half written by a process that was killed; delete it")
+                yield CheckProblem(file=file, what="was left half written by a process that was killed; delete it")
             elif part == "stems" and path.suffix.lower() in audio.READABLE_SUFFIXES and not path.name.startswith("."):
                 if path.parent not in folders and file.count("/") > 1:
                     spare[path.parent] = file
                 else:
-                    yield Problem(file=file, what="no row names this file; delete it, or run separate again")
+                    yield CheckProblem(file=file, what="no row names this file; delete it, or run separate again")
     # What is whole is kept on purpose, for a song that is away or for another model.
     if left := [file for parent, file in spare.items() if not (parent / KEPT_STEMS).exists()]:
         what = f"stems in {len(left)} folders are of no use to this version, nor is any row about them; delete them to free their space"
-        yield Problem(level="warning", file=left[0], what=what)
+        yield CheckProblem(level="warning", file=left[0], what=what)
 
 
-def foreign(corpus: Path, dataset: Path, sounds: Iterable[str], places: Places) -> Iterator[Problem]:
+def foreign(corpus: Path, dataset: Path, sounds: Iterable[str], places: Places) -> Iterator[CheckProblem]:
     """Files in the dataset folder that do not belong to it: no stage touches them, but a program that reads the folder may."""
     for name in sorted(foreign_files(dataset, files(sounds, places.shards))):
         what = "no row names this file; no stage touches it. Move it away if programs are to read the dataset"
         if (dataset / name).is_symlink():
             what = "is a link, and no row names it: nothing is written or deleted through it. Only the dataset itself may be a link"
-        yield Problem(level="warning", file=(dataset / name).relative_to(corpus).as_posix(), what=what)
+        yield CheckProblem(level="warning", file=(dataset / name).relative_to(corpus).as_posix(), what=what)

@@ -13,7 +13,7 @@ OnProgress = Callable[[str, int, int], None]  # (what is checked, done, of how m
 R = TypeVar("R", bound=Record)
 
 
-class Problem(Record):
+class CheckProblem(Record):
     """One thing that is not as it should be: in which table, about which row, which file, and what."""
 
     level: Literal["error", "warning"] = "error"
@@ -34,6 +34,6 @@ def in_threads(what: str, work: Callable[[Any], Any], items: Sequence[Any], prog
     return results
 
 
-def errors(problems: Iterable[Problem]) -> list[Problem]:
+def errors(problems: Iterable[CheckProblem]) -> list[CheckProblem]:
     """The problems that are more than warnings."""
     return [problem for problem in problems if problem.level == "error"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.manifests.catalog.tracks import resolve, source_changed
-from stemwright.manifests.check.problems import OnProgress, Problem, in_threads
+from stemwright.manifests.check.problems import CheckProblem, OnProgress, in_threads
 from stemwright.manifests.records import AudioFile, Refused, Stem, Track
 from stemwright.manifests.sound import audio
 
@@ -26,22 +26,22 @@ BLOCK_FRAMES = 1 << 17
 
 def check_sources(
     corpus: Path, songs: Path | None, tracks: Sequence[Track], stems: Sequence[Stem], progress: OnProgress | None
-) -> list[Problem]:
+) -> list[CheckProblem]:
     """What is wrong with the songs, and with the sums of the stems against them."""
     if not tracks:
         return []
     if songs is None or not Path(songs).is_dir():
         why = "no songs folder was given" if songs is None else f"the songs folder {songs} is gone; give it with --songs"
         count = f"{len(tracks)} track{'' if len(tracks) == 1 else 's'}"
-        return [Problem(level="warning", table="tracks", what=f"{why}: sources and sums of stems were not checked ({count})")]
+        return [CheckProblem(level="warning", table="tracks", what=f"{why}: sources and sums of stems were not checked ({count})")]
     grouped: dict[str, list[Stem]] = defaultdict(list)
     for stem in stems:
         grouped[stem.track_id].append(stem)
 
-    def work(track: Track) -> list[Problem]:
+    def work(track: Track) -> list[CheckProblem]:
         files = {file.path: file for file in (track.audio, *(stem.audio for stem in track.references))}
         changed = [
-            Problem(table="tracks", row_id=track.id, file=file.path, what=reason)
+            CheckProblem(table="tracks", row_id=track.id, file=file.path, what=reason)
             for file in files.values()
             if (reason := _changed(Path(songs), file))
         ]
@@ -57,7 +57,7 @@ def _changed(songs: Path, file: AudioFile) -> str | None:
         return str(reason)
 
 
-def _sums(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> Iterator[Problem]:
+def _sums(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> Iterator[CheckProblem]:
     by_origin: dict[tuple[str, float], list[Stem]] = defaultdict(list)
     for stem in stems:
         by_origin[(stem.origin, stem.gain_db)].append(stem)
@@ -67,7 +67,7 @@ def _sums(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> Ite
         except (Refused, OSError) as error:
             what = f"the sum of its stems cannot be measured: {error}"
         if what:
-            yield Problem(table="stems", row_id=track.id, file=track.audio.path, what=what)
+            yield CheckProblem(table="stems", row_id=track.id, file=track.audio.path, what=what)
 
 
 def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> str | None:

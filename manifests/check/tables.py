@@ -9,8 +9,8 @@ from typing import Any
 
 from stemwright.manifests import dataset_rows, table
 from stemwright.manifests.catalog.tracks import artist_key
-from stemwright.manifests.check.problems import Problem
-from stemwright.manifests.dataset_rows import Facts
+from stemwright.manifests.check.problems import CheckProblem
+from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.records import ROW_TYPES, Example, Pair, Record, Track, profile_id, track_id
 from stemwright.manifests.shards import DATASET
 
@@ -18,7 +18,7 @@ PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share art
 Rows = dict[str, list[Any]]
 
 
-def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Rows, list[Problem]]:
+def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Rows, list[CheckProblem]]:
     """The rows of the tables that are there, and what is wrong with each by itself."""
     rows: Rows = {name: [] for name in ROW_TYPES}
     problems = []
@@ -30,17 +30,18 @@ def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Rows, 
             rows[name] = table.read(path, row_type)
             as_written = table.is_as_written(path, row_type, rows[name])
         except (ValueError, OSError) as error:
-            problems.append(Problem(table=name, file=path.name, what=str(error)))
+            problems.append(CheckProblem(table=name, file=path.name, what=str(error)))
             continue
         edited = [row for row in rows[name] if _identity(row) not in (row.id, None)]
         problems += [
-            Problem(table=name, row_id=row.id, file=path.name, what="the row was edited: its id is not its content's") for row in edited
+            CheckProblem(table=name, row_id=row.id, file=path.name, what="the row was edited: its id is not its content's")
+            for row in edited
         ]
         if not as_written and not edited:
-            problems.append(Problem(table=name, file=path.name, what="rows were edited, added or removed since the table was written"))
+            problems.append(CheckProblem(table=name, file=path.name, what="rows were edited, added or removed since the table was written"))
         seen: set[str] = set()
         twice = [row.id for row in rows[name] if row.id in seen or seen.add(row.id)]  # type: ignore[func-returns-value]
-        problems += [Problem(table=name, row_id=row_id, file=path.name, what="the same id stands in two rows") for row_id in twice]
+        problems += [CheckProblem(table=name, row_id=row_id, file=path.name, what="the same id stands in two rows") for row_id in twice]
     return rows, problems
 
 
@@ -51,7 +52,7 @@ def _identity(row: Any) -> str | None:
     return track_id(row.sound, row.references) if isinstance(row, Track) else row.seal_id()
 
 
-def dangling(rows: Rows) -> Iterator[Problem]:
+def dangling(rows: Rows) -> Iterator[CheckProblem]:
     """Ids of rows that are in no table."""
     yield from unknown_ids(rows, "stems", "track_id", ("tracks",))
     yield from unknown_ids(rows, "estimates", "track_id", ("tracks",))
@@ -61,7 +62,7 @@ def dangling(rows: Rows) -> Iterator[Problem]:
     profile = profile_id(rows["profile"])
     for row in rows["normalisations"]:
         if row.profile != profile:
-            yield Problem(table="normalisations", row_id=row.id, what=f"profile {row.profile} is not that of the table profile")
+            yield CheckProblem(table="normalisations", row_id=row.id, what=f"profile {row.profile} is not that of the table profile")
     yield from unknown_ids(rows, "track_estimates", "track_id", ("tracks",))
     yield from unknown_ids(rows, "normalisations", "track_id", ("tracks",))
     yield from unknown_ids(rows, "normalisations", "stem_id", ("stems",))
@@ -71,28 +72,28 @@ def dangling(rows: Rows) -> Iterator[Problem]:
     for pair in rows["pairs"]:
         sources = {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
         for source_id in sorted(sources - known):
-            yield Problem(table="pairs", row_id=pair.id, what=f"source {source_id} is neither a stem nor a track")
+            yield CheckProblem(table="pairs", row_id=pair.id, what=f"source {source_id} is neither a stem nor a track")
 
 
-def unknown_ids(rows: Rows, name: str, column: str, tables: Sequence[str]) -> Iterator[Problem]:
+def unknown_ids(rows: Rows, name: str, column: str, tables: Sequence[str]) -> Iterator[CheckProblem]:
     """Rows of a table whose column names an id that is in none of some tables."""
     known = {row.id for other in tables for row in rows[other]}
     for row in rows[name]:
         if (wanted := getattr(row, column)) not in known:
-            yield Problem(table=name, row_id=row.id, what=f"{column} {wanted} is not in {' or '.join(tables)}")
+            yield CheckProblem(table=name, row_id=row.id, what=f"{column} {wanted} is not in {' or '.join(tables)}")
 
 
-def mixed_splits(rows: Rows) -> Iterator[Problem]:
+def mixed_splits(rows: Rows) -> Iterator[CheckProblem]:
     """Artists, and tracks, that are in two splits; sources of a pair that are of another split than it."""
     splits = {track.id: track.split for track in rows["tracks"]}
     track_of = {stem.id: stem.track_id for stem in rows["stems"]} | {track.id: track.id for track in rows["tracks"]}
     for pair in rows["pairs"]:
         if pair.split != splits.get(pair.track_id, pair.split):
-            yield Problem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its track in {splits[pair.track_id]}")
+            yield CheckProblem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its track in {splits[pair.track_id]}")
         for source_id in dict.fromkeys(branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches):
             song = track_of.get(source_id, pair.track_id)
             if song != pair.track_id and pair.split != splits.get(song, pair.split):
-                yield Problem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its source {source_id} in {splits[song]}")
+                yield CheckProblem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its source {source_id} in {splits[song]}")
     artists: dict[str, list[Track]] = defaultdict(list)
     for track in rows["tracks"]:
         if track.artist:
@@ -101,20 +102,22 @@ def mixed_splits(rows: Rows) -> Iterator[Problem]:
         if len(found := sorted({track.split for track in tracks})) > 1:
             published = all(track.source in PUBLISHED_SPLITS for track in tracks)
             what = f"artist {tracks[0].artist!r} is in {' and '.join(found)}" + (", as the data set was published" if published else "")
-            yield Problem(
+            yield CheckProblem(
                 level="warning" if published else "error", table="tracks", row_id=tracks[0].id, file=tracks[0].audio.path, what=what
             )
 
 
-def one_split_a_track(pairs: Sequence[Pair]) -> Iterator[Problem]:
+def one_split_a_track(pairs: Sequence[Pair]) -> Iterator[CheckProblem]:
     """Tracks whose pairs are in several splits."""
     splits: dict[str, str] = {}
     for pair in pairs:
         if splits.setdefault(pair.track_id, pair.split) != pair.split:
-            yield Problem(table="pairs", row_id=pair.id, what=f"track {pair.track_id} is in {splits[pair.track_id]} and in {pair.split}")
+            yield CheckProblem(
+                table="pairs", row_id=pair.id, what=f"track {pair.track_id} is in {splits[pair.track_id]} and in {pair.split}"
+            )
 
 
-def examples_fit_pairs(rows: Rows) -> Iterator[Problem]:
+def examples_fit_pairs(rows: Rows) -> Iterator[CheckProblem]:
     """Signals that are other ones, longer, shorter or at another rate than planned."""
     pairs = {pair.id: pair for pair in rows["pairs"]}
     for example in rows["examples"]:
@@ -123,30 +126,30 @@ def examples_fit_pairs(rows: Rows) -> Iterator[Problem]:
         planned = [("input", signal.name) for signal in pair.inputs] + [("target", signal.name) for signal in pair.targets]
         written = [(file.role, file.name) for file in example.signals]
         if planned != written:
-            yield Problem(table="examples", row_id=example.id, what=f"has the signals {written}; its pair plans {planned}")
+            yield CheckProblem(table="examples", row_id=example.id, what=f"has the signals {written}; its pair plans {planned}")
         for file in example.signals:
             found, wanted = (file.audio.num_frames, file.audio.sample_rate), (pair.num_frames, pair.sample_rate)
             if found != wanted:
                 what = f"has {found[0]} frames at {found[1]} Hz; its pair plans {wanted[0]} at {wanted[1]} Hz"
-                yield Problem(table="examples", row_id=example.id, file=file.audio.path, what=what)
+                yield CheckProblem(table="examples", row_id=example.id, file=file.audio.path, what=what)
 
 
-def unsettled(rows: Rows, unrendered: Collection[str] = ()) -> Iterator[Problem]:
+def unsettled(rows: Rows, unrendered: Collection[str] = ()) -> Iterator[CheckProblem]:
     """Rows of which a later table neither has the result nor says why there is none."""
     rejected = {row.row_id for row in rows["rejected"]}.union(unrendered)
     for name, later, column, what in (("tracks", "stems", "track_id", "separated"), ("pairs", "examples", "pair_id", "rendered")):
         settled = {getattr(row, column) for row in rows[later]} | rejected
         for row in rows[name] if rows[later] else ():
             if row.id not in settled:
-                yield Problem(level="warning", table=name, row_id=row.id, what=f"was neither {what} nor rejected; run the build again")
+                yield CheckProblem(level="warning", table=name, row_id=row.id, what=f"was neither {what} nor rejected; run the build again")
 
 
-def copies(corpus: Path, rows: Rows) -> Iterator[Problem]:
+def copies(corpus: Path, rows: Rows) -> Iterator[CheckProblem]:
     """Rows of the dataset's own tables that say otherwise than those of the corpus (its pairs are those that were rendered)."""
     if not rows["examples"]:
         return
     gains_db = {example.pair_id: example.gain_db for example in rows["examples"]}
-    facts = Facts.of(rows["tracks"], rows["stems"], rows["track_estimates"])
+    facts = SourceRows.of(rows["tracks"], rows["stems"], rows["track_estimates"])
 
     def as_planned(pair: Pair, found: dataset_rows.WrittenPair) -> bool:
         return not any(dataset_rows.differences(pair, gains_db[pair.id], found, facts))
@@ -163,7 +166,7 @@ def copies(corpus: Path, rows: Rows) -> Iterator[Problem]:
             found = table.read(corpus / file, dataset_rows.ROW_TYPES[name])
         except (ValueError, OSError) as error:
             missing = isinstance(error, FileNotFoundError)
-            yield Problem(table=name, file=file, what="is missing; run render again" if missing else str(error))
+            yield CheckProblem(table=name, file=file, what="is missing; run render again" if missing else str(error))
             continue
         if len(found) != len(wanted) or not all(map(same, wanted, found)):
-            yield Problem(table=name, file=file, what=f"holds other rows than the corpus's {name}.parquet; run render again")
+            yield CheckProblem(table=name, file=file, what=f"holds other rows than the corpus's {name}.parquet; run render again")

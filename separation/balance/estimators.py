@@ -106,7 +106,7 @@ def calibration_for(origin: str) -> Calibration:
 
 
 @dataclass(frozen=True)
-class Level:
+class LevelEstimate:
     """The estimators for one stem, in LU against the mixture."""
 
     naive_lu: float
@@ -129,7 +129,7 @@ def interval_around(point_lu: Array, gap_lu: Array, low: Margin, high: Margin) -
     return point_lu - low.at(gap_lu), point_lu + high.at(gap_lu)
 
 
-def estimate_level(stem_blocks: Array, cross_blocks: Array, mixture_lufs: float, calibration: Calibration) -> Level:
+def estimate_level(stem_blocks: Array, cross_blocks: Array, mixture_lufs: float, calibration: Calibration) -> LevelEstimate:
     """Level of a stem from its block energies and its block cross-energies with the mixture; negative cross-energies count as none.
 
     Where naive or cross is -inf, so are the point and its interval.
@@ -137,7 +137,7 @@ def estimate_level(stem_blocks: Array, cross_blocks: Array, mixture_lufs: float,
     naive = gated_loudness(stem_blocks) - mixture_lufs
     cross = gated_loudness(np.maximum(cross_blocks, 0.0)) - mixture_lufs
     if not (math.isfinite(naive) and math.isfinite(cross)):
-        return Level(naive, cross, -math.inf, -math.inf, -math.inf)
+        return LevelEstimate(naive, cross, -math.inf, -math.inf, -math.inf)
     point = point_between(np.array(naive), np.array(cross), calibration)
     low, high = interval_around(point, np.array(cross - naive), calibration.low, calibration.high)
-    return Level(naive, cross, float(point), float(low), float(high))
+    return LevelEstimate(naive, cross, float(point), float(low), float(high))

@@ -24,7 +24,7 @@ from stemwright.separation.balance.estimators import (
     ALL_STEMS,
     SEPARATED,
     Calibration,
-    Level,
+    LevelEstimate,
     estimate_level,
     interval_around,
     point_between,
@@ -246,7 +246,7 @@ def _measure_stem(
     )
 
 
-def _absence(level: Level, own: Array, cross: Array, mixture: Array, absent_lu: float) -> str:
+def _absence(level: LevelEstimate, own: Array, cross: Array, mixture: Array, absent_lu: float) -> str:
     """Why a stem has no level, or an empty string if it has one; sums per hop, [K].
 
     A stem that is in the mixture shares its own energy with it. One that is not shares only what chance gives: less than FOREIGN_SHARE of

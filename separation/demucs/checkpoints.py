@@ -66,7 +66,7 @@ PUBLISHED: dict[str, tuple[tuple[str, ...], int, int]] = {
 
 
 @dataclass(frozen=True)
-class Member:
+class BagMember:
     """One network's file. ``header`` is None for a pickle, which says nothing before it is run."""
 
     signature: str
@@ -104,7 +104,7 @@ class Checkpoint:
 
     name: str
     folder: Path
-    members: tuple[Member, ...]
+    members: tuple[BagMember, ...]
     weights: tuple[tuple[float, ...], ...] | None
     segment_s: float | None
 
@@ -130,7 +130,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedModel:
     """One line of the list of models. ``size_mb`` is the size on disk where the model is here, else the published size; None: unknown."""
 
     name: str
@@ -296,7 +296,7 @@ def _member_file(folder: Path, signature: str) -> tuple[Path, str | None] | None
     return None
 
 
-def _read_member(folder: Path, signature: str, sums: Mapping[str, str], *, trust_pickle: bool) -> Member:
+def _read_member(folder: Path, signature: str, sums: Mapping[str, str], *, trust_pickle: bool) -> BagMember:
     found = _member_file(folder, signature)
     if found is None:
         raise ModelError(
@@ -309,7 +309,7 @@ def _read_member(folder: Path, signature: str, sums: Mapping[str, str], *, trust
             "If you know where it comes from, say --trust-pickle; fetching the model again gets safetensors."
         )
     expected = sums.get(path.name, named) or blob_checksum(path) or stated_checksum(path)
-    return Member(signature, path, expected, read_header(path) if path.suffix == ".safetensors" else None)
+    return BagMember(signature, path, expected, read_header(path) if path.suffix == ".safetensors" else None)
 
 
 def read_header(path: Path) -> Header:
@@ -431,7 +431,7 @@ def verify(name: str, *, model_folder: Path | str | None = None) -> list[Verifie
     return [Verified(member.path, member.sha256, member.expected_sha256) for member in found.members]
 
 
-def available(*, model_folder: Path | str | None = None) -> list[Listed]:
+def available(*, model_folder: Path | str | None = None) -> list[ListedModel]:
     """Lists the models: the published ones, the bundled one, and those in the given or environment's folder."""
     names = [BUNDLED, *PUBLISHED]
     for folder in _folders(BUNDLED, model_folder):
@@ -439,7 +439,7 @@ def available(*, model_folder: Path | str | None = None) -> list[Listed]:
     return [_listed(name, model_folder) for name in names]
 
 
-def _listed(name: str, model_folder: Path | str | None) -> Listed:
+def _listed(name: str, model_folder: Path | str | None) -> ListedModel:
     found = None
     for folder in [*_folders(name, model_folder), hub.cached_folder(name)]:
         try:
@@ -448,6 +448,6 @@ def _listed(name: str, model_folder: Path | str | None) -> Listed:
             continue
     if found is not None:
         size = sum(member.path.stat().st_size for member in found.members) / 1e6
-        return Listed(name, found.header.stem_names if found.header else (), len(found.members), round(size, 1), found.folder)
+        return ListedModel(name, found.header.stem_names if found.header else (), len(found.members), round(size, 1), found.folder)
     stems, count, size_mb = PUBLISHED.get(name, ((), 0, None))
-    return Listed(name, stems, count, size_mb, None)
+    return ListedModel(name, stems, count, size_mb, None)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HANN_SQUARED_SUM = 1.5  # of four periodic Hann windows a quarter apart
 
 
-class Analysed(NamedTuple):
+class CoreInputs(NamedTuple):
     """What the core gets, and the means and deviations that its results are scaled back by."""
 
     spectrum: torch.Tensor
@@ -52,12 +52,12 @@ def _sparse(encoder: Any) -> bool:
     return any(getattr(layer, "sparse", False) for layer in (*encoder.layers, *encoder.layers_t))
 
 
-def analyse(network: Any, batch: torch.Tensor) -> Analysed:
+def analyse(network: Any, batch: torch.Tensor) -> CoreInputs:
     """Spectrogram and waveform of segments, each shifted and scaled to mean 0 and deviation 1."""
     spectrum = network._magnitude(network._spec(batch))
     spectrum_level = (spectrum.mean(dim=(1, 2, 3), keepdim=True), spectrum.std(dim=(1, 2, 3), keepdim=True))
     waveform_level = (batch.mean(dim=(1, 2), keepdim=True), batch.std(dim=(1, 2), keepdim=True))
-    return Analysed(
+    return CoreInputs(
         (spectrum - spectrum_level[0]) / (1e-5 + spectrum_level[1]),
         (batch - waveform_level[0]) / (1e-5 + waveform_level[1]),
         spectrum_level,
@@ -65,7 +65,7 @@ def analyse(network: Any, batch: torch.Tensor) -> Analysed:
     )
 
 
-def synthesise(network: Any, analysed: Analysed, spectrum: torch.Tensor, waveform: torch.Tensor) -> torch.Tensor:
+def synthesise(network: Any, analysed: CoreInputs, spectrum: torch.Tensor, waveform: torch.Tensor) -> torch.Tensor:
     """Stems [B, S, C, T] from the core's two results, one stem after the other: that keeps memory low."""
     mean, std = (level[:, None] for level in analysed.waveform_level)
     stems = waveform * std + mean

@@ -42,7 +42,7 @@ class Job(NamedTuple):
     stream: int = 0
 
 
-OnShare = Callable[[Job, float], None]  # which file, how much of it has gone through the networks (0 to 1)
+OnFileProgress = Callable[[Job, float], None]  # which file, how much of it has gone through the networks (0 to 1)
 
 
 class Frames(Protocol):
@@ -55,7 +55,7 @@ class Frames(Protocol):
         """Frames as [C, t]."""
 
 
-class Held:
+class MixtureInMemory:
     """Frames in memory."""
 
     def __init__(self, audio: Audio) -> None:
@@ -95,17 +95,17 @@ class Mixture:
         """Whether nothing in it varies: silence, or a single sample."""
         return bool(np.all(self._low >= self._high))
 
-    def level(self) -> schedule.Level:
+    def level(self) -> schedule.Standardisation:
         """What Demucs normalises a track by."""
         count = self.num_frames
         mean = self._sum / count
         variance = max(0.0, self._squares - count * mean * mean) / max(1, count - 1)
-        return schedule.Level(mean, math.sqrt(variance) + schedule.EPSILON)
+        return schedule.Standardisation(mean, math.sqrt(variance) + schedule.EPSILON)
 
-    def level_at(self, input_lufs: float, sample_rate: int) -> schedule.Level:
+    def level_at(self, input_lufs: float, sample_rate: int) -> schedule.Standardisation:
         """What brings the mixture to a loudness; Demucs's own level where it has none (silence, or below -70 LUFS)."""
         loudness = integrated_loudness_of(self._frames, sample_rate)
-        return schedule.Level(0.0, db_to_gain(loudness - input_lufs)) if math.isfinite(loudness) else self.level()
+        return schedule.Standardisation(0.0, db_to_gain(loudness - input_lufs)) if math.isfinite(loudness) else self.level()
 
     def read(self, start_frame: int, stop_frame: int) -> Audio:
         """Frames with the channels that the networks want."""
@@ -147,7 +147,7 @@ def checked_blocks(path: Path | str, sample_rate: int, stream: int, max_channels
 
 
 @dataclass
-class _Passage:
+class _MixtureInFlight:
     """One track under way. ``session`` is None where the mixture is constant and the networks are not asked.
 
     ``failure`` is set where its stems turn out not to be usable; the rest of them is then dropped.
@@ -168,7 +168,7 @@ class _NetworksFailedError(Exception):
     """The networks failed on a batch; the cause says how."""
 
 
-def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job], on_share: OnShare | None = None) -> Iterator[tuple[Job, JobOutcome]]:
+def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
     """Separates files in a pipeline and yields each as it comes to its end."""
     separator.load()  # before a job is taken: a model that cannot be loaded must leave what was there
     with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(2) as encoder:
@@ -183,11 +183,11 @@ def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job], on_share: OnShare 
 class _Pipeline:
     def __init__(self, separator: DemucsSeparator, decoder: ThreadPoolExecutor, encoder: ThreadPoolExecutor) -> None:
         self._separator, self._decoder, self._encoder = separator, decoder, encoder
-        self.on_share: OnShare | None = None
+        self.on_share: OnFileProgress | None = None
         self._jobs: Iterator[Job] = iter(())
-        self._open: list[_Passage] = []
-        self._decoding: Future[_Passage | tuple[Job, Exception]] | None = None
-        self._finishing: list[tuple[_Passage, Future[SeparatedFile]]] = []
+        self._open: list[_MixtureInFlight] = []
+        self._decoding: Future[_MixtureInFlight | tuple[Job, Exception]] | None = None
+        self._finishing: list[tuple[_MixtureInFlight, Future[SeparatedFile]]] = []
         self._failed: list[tuple[Job, Exception]] = []
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, JobOutcome]]:
@@ -238,7 +238,7 @@ class _Pipeline:
         except Exception as error:
             raise _NetworksFailedError from error
 
-    def _add(self, passage: _Passage, stems: Audio) -> None:
+    def _add(self, passage: _MixtureInFlight, stems: Audio) -> None:
         if passage.failure is not None:
             return
         try:
@@ -252,7 +252,7 @@ class _Pipeline:
         """Ends what is still under way and removes its files."""
         if self._decoding is not None and not self._decoding.cancel() and self._decoding.exception() is None:
             outcome = self._decoding.result()
-            if isinstance(outcome, _Passage):
+            if isinstance(outcome, _MixtureInFlight):
                 outcome.folder.close()
         for passage, future in self._finishing:
             if not future.cancel():
@@ -264,7 +264,7 @@ class _Pipeline:
         while self._decoding is not None:
             outcome = self._decoding.result()
             self._decode_next()
-            if not isinstance(outcome, _Passage):
+            if not isinstance(outcome, _MixtureInFlight):
                 self._failed.append(outcome)
                 continue
             self._open.append(outcome)
@@ -277,7 +277,7 @@ class _Pipeline:
         job = next(self._jobs, None)
         self._decoding = None if job is None else self._decoder.submit(self._decode, Job(*job))
 
-    def _decode(self, job: Job) -> _Passage | tuple[Job, Exception]:
+    def _decode(self, job: Job) -> _MixtureInFlight | tuple[Job, Exception]:
         separator = self._separator
         folder: StemFolder | None = None
         try:
@@ -288,7 +288,7 @@ class _Pipeline:
             for block in checked_blocks(job.path, separator.sample_rate, job.stream, separator.num_channels):
                 folder.mixture.append(block)
                 mixture.take(block)
-            return _Passage(job, folder, mixture, None if mixture.constant else separator.session(mixture))
+            return _MixtureInFlight(job, folder, mixture, None if mixture.constant else separator.session(mixture))
         except BaseException as error:
             if folder is not None:
                 folder.close()
@@ -296,13 +296,13 @@ class _Pipeline:
                 return job, error
             raise
 
-    def _write_silence(self, passage: _Passage) -> None:
+    def _write_silence(self, passage: _MixtureInFlight) -> None:
         for start in range(0, passage.mixture.num_frames, BLOCK_FRAMES):
             count = min(BLOCK_FRAMES, passage.mixture.num_frames - start)
             self._add(passage, np.zeros((len(self._separator.stem_names), passage.folder.num_channels, count), np.float32))
         self._finish(passage)
 
-    def _finish(self, passage: _Passage) -> None:
+    def _finish(self, passage: _MixtureInFlight) -> None:
         self._open.remove(passage)
         if passage.failure is not None:
             passage.folder.close()

@@ -32,7 +32,7 @@ VERSION = 1  # changes when the same networks would give other stems
 Forward = Callable[[int, Audio], Audio]  # (network, [B, C, T]) -> [B, S, C, T] with the network's kept stems
 
 
-class Source(Protocol):
+class MixtureReader(Protocol):
     """A mixture that can be read anywhere: channels as the networks want them."""
 
     @property
@@ -44,7 +44,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Level:
+class Standardisation:
     """What a mixture is shifted and scaled by before the networks see it."""
 
     mean: float
@@ -132,7 +132,7 @@ class _Fade:
 class Session:
     """One track on its way through a bag: gives windows out, takes the networks' results in, hands finished stems on."""
 
-    def __init__(self, source: Source, level: Level, networks: Sequence[Network], num_channels: int) -> None:
+    def __init__(self, source: MixtureReader, level: Standardisation, networks: Sequence[Network], num_channels: int) -> None:
         self._source, self._level, self._networks = source, level, networks
         used = [number for number, network in enumerate(networks) if network.kept]
         self._waiting = {number: deque(windows_of(networks[number], number, source.num_frames)) for number in used}

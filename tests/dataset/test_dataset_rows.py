@@ -25,7 +25,7 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Workers
 from stemwright.manifests import shards, table
 from stemwright.manifests.check import check_corpus, check_dataset
-from stemwright.manifests.dataset_rows import Facts, WrittenPair
+from stemwright.manifests.dataset_rows import SourceRows, WrittenPair
 from stemwright.manifests.records import Example, Pair, Stem, Track
 from stemwright.manifests.sound.audio import db_to_gain
 
@@ -135,7 +135,7 @@ def test_a_joint_gain_of_any_size_moves_what_depends_on_level_in_every_kind(gain
     read = Sources(corpus.folder, {stem.id: stem.audio for stem in corpus.rows("stems", Stem)})
     gain, seen = np.float32(db_to_gain(gain_db)), set()
     for pair in corpus.rows("pairs", Pair):
-        planned, made = render(pair, read), render(written_pair(pair, gain_db, Facts()), lambda *which: read(*which) * gain)
+        planned, made = render(pair, read), render(written_pair(pair, gain_db, SourceRows()), lambda *which: read(*which) * gain)
         for signal in (*pair.inputs, *pair.targets):
             expected = planned[signal.name] * (gain if signal.view != "gain" else np.float32(1))
             error, level = (float(np.linalg.norm(each.astype(np.float64))) for each in (made[signal.name] - expected, expected))

@@ -16,7 +16,7 @@ from test_render import pair, signal
 
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.dataset.writers import WRITERS, FolderWriter, MusdbWriter, card
-from stemwright.datagen.dataset.writers.packing import Loose
+from stemwright.datagen.dataset.writers.packing import RenderedFiles
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.config import ConfigError, check
@@ -138,8 +138,8 @@ def test_two_processes_and_a_kill_change_no_byte(name, planned, rendered, tmp_pa
         stages.run_render(killed, Workers(1), on_progress=stop_after(4))
     assert not list(killed.dataset.rglob("*.parquet"))
     if name in SHARDED:  # and once more, while the second shard is being packed
-        read, reads = Loose.read, iter(range(10**6))
-        monkeypatch.setattr(Loose, "read", lambda self, file: stop(read(self, file), next(reads) > 25))
+        read, reads = RenderedFiles.read, iter(range(10**6))
+        monkeypatch.setattr(RenderedFiles, "read", lambda self, file: stop(read(self, file), next(reads) > 25))
         with pytest.raises(KeyboardInterrupt):
             stages.run_render(killed, Workers(1))
         monkeypatch.undo()

@@ -12,8 +12,8 @@ from conftest import STEM_NAMES, make_song, write_song_file
 from stemwright.datagen.dataset.writers.as_written import written_pair
 from stemwright.manifests import table
 from stemwright.manifests.catalog import tracks as catalog
-from stemwright.manifests.check import CLOSURE_LIMIT_DBFS, Problem, check_corpus, check_dataset, errors
-from stemwright.manifests.dataset_rows import Facts, WrittenPair, of_dataset
+from stemwright.manifests.check import CLOSURE_LIMIT_DBFS, CheckProblem, check_corpus, check_dataset, errors
+from stemwright.manifests.dataset_rows import SourceRows, WrittenPair, of_dataset
 from stemwright.manifests.records import (
     RESIDUAL,
     ROW_TYPES,
@@ -86,7 +86,7 @@ def example_of(corpus: Path, pair: Pair, encoding: str) -> Example:
 
 def write_dataset_tables(corpus: Path) -> None:
     """The dataset's own tables, as its writer makes them of the corpus's."""
-    examples, facts = {row.pair_id: row for row in rows_of(corpus, "examples")}, Facts.read(corpus)
+    examples, facts = {row.pair_id: row for row in rows_of(corpus, "examples")}, SourceRows.read(corpus)
     rendered = [pair for pair in rows_of(corpus, "pairs") if pair.id in examples]
     pairs = [written_pair(pair, examples[pair.id].gain_db, facts) for pair in rendered]
     table.write(corpus / "dataset" / "pairs.parquet", pairs, WrittenPair)
@@ -286,7 +286,7 @@ def test_artist_in_two_splits_is_an_error_unless_so_published(corpus, songs, sou
     tracks[1] = tracks[1].model_copy(update={"artist": f"{tracks[0].artist.upper()} feat. X", "split": "test"})
     replace(corpus, "tracks", tracks)
     pair_problem, artist_problem = check_corpus(corpus, songs)
-    assert pair_problem == Problem(table="pairs", row_id=rows_of(corpus, "pairs")[1].id, what="is in train, its track in test")
+    assert pair_problem == CheckProblem(table="pairs", row_id=rows_of(corpus, "pairs")[1].id, what="is in train, its track in test")
     assert artist_problem.level == level
     assert artist_problem.what.startswith(f"artist {tracks[0].artist!r} is in test and train")
 

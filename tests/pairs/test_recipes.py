@@ -7,7 +7,7 @@ import pytest
 from rows import corpus_rows, estimate_of, knowledge_of, normalisation_of, stems_of, tempo_of, track
 
 from stemwright.datagen.effects import EFFECTS
-from stemwright.datagen.pairs.plan import Knowledge, plan_pairs
+from stemwright.datagen.pairs.plan import RecipeRows, plan_pairs
 from stemwright.datagen.pairs.recipes import RECIPES, wants
 from stemwright.datagen.pairs.recipes.mix import DRUM_STEMS
 from stemwright.datagen.pairs.render import render
@@ -208,7 +208,7 @@ def test_effect_normalised_inputs_go_through_the_chain_of_their_row():
 
 def test_a_stem_without_a_normalisation_is_refused_with_what_to_do():
     stems = stems_of(track(0))
-    besides = Knowledge(normalisations=[normalisation_of(stem) for stem in stems if stem.name != "vocals"])
+    besides = RecipeRows(normalisations=[normalisation_of(stem) for stem in stems if stem.name != "vocals"])
     pairs, reasons, _ = mixes({"inputs": "normalised"}, besides=besides)
     assert not pairs
     assert reasons == ["mix: the stem 'vocals' has no normalisation; run stemwright estimate with this configuration, or take other inputs"]
@@ -224,7 +224,7 @@ def test_levels_over_the_track_are_in_the_row_and_over_the_excerpt_left_to_rende
 
 
 def test_excerpts_on_beats_start_on_beats():
-    besides = Knowledge(track_estimates=[tempo_of(track(0), tempo_bpm=97.0, first_s=0.4)])
+    besides = RecipeRows(track_estimates=[tempo_of(track(0), tempo_bpm=97.0, first_s=0.4)])
     pairs, _, _ = mixes({"align": "beats"}, besides=besides, per_track=20)
     beats = {round(time_s * RATE) for time_s in besides.track_estimates[0].beats_s}
     assert len({pair.start_frame for pair in pairs}) > 10
@@ -236,20 +236,20 @@ def test_on_beats_a_stem_still_sounds_and_a_track_without_such_a_beat_is_refused
     stems = stems_of(row)
     active = (False,) * 10 + (True,) * 6 + (False,) * 4
     estimates = [estimate_of(stem, active=active) for stem in stems]
-    besides = Knowledge(track_estimates=[tempo_of(row)])
+    besides = RecipeRows(track_estimates=[tempo_of(row)])
     for pair in plan_pairs(only("mix", {"align": "beats"}, per_track=20), [row], stems, estimates, besides=besides).pairs:
         start_s = int(pair.start_frame / RATE)
         assert sum(active[start_s : start_s + 4]) >= 2
     early = tempo_of(row).model_copy(update={"beats_s": (0.0, 0.5, 1.0, 1.5)})
-    result = plan_pairs(only("mix", {"align": "beats"}), [row], stems, estimates, besides=Knowledge(track_estimates=[early]))
+    result = plan_pairs(only("mix", {"align": "beats"}), [row], stems, estimates, besides=RecipeRows(track_estimates=[early]))
     assert result.rejected[0].reason == "mix: the stem 'drums' sounds at no beat from which an excerpt of 4 s fits"
 
 
 def test_a_track_without_a_beat_and_one_that_was_not_estimated_are_refused_as_such():
-    none = Knowledge(track_estimates=[tempo_of(track(0), tempo_bpm=None)])
+    none = RecipeRows(track_estimates=[tempo_of(track(0), tempo_bpm=None)])
     _, reasons, _ = mixes({"align": "beats"}, besides=none)
     assert reasons == ["mix: no beat was found in it; what is aligned to beats needs one"]
-    _, reasons, _ = mixes({"align": "beats"}, besides=Knowledge())
+    _, reasons, _ = mixes({"align": "beats"}, besides=RecipeRows())
     assert reasons == ["mix: its tempo and beats were not estimated; run stemwright estimate with this configuration"]
 
 
@@ -359,7 +359,7 @@ def songs_of(pair, stems):
 def test_a_remix_joins_songs_that_match_one_another_in_tempo_and_key():
     tracks, stems, estimates = corpus_rows(12)
     keys = ("C major", "A minor", "D# major", "F# major", "E minor")
-    besides = Knowledge(
+    besides = RecipeRows(
         track_estimates=[tempo_of(row, tempo_bpm=80.0 + 5.0 * number, key=keys[number % 5]) for number, row in enumerate(tracks)]
     )
     pitch = {"C major": 0, "A minor": 0, "D# major": 3, "F# major": 6, "E minor": 7}
@@ -410,7 +410,7 @@ def test_most_songs_in_a_remix_are_bounded():
 
 def test_an_added_song_changes_only_the_remixes_that_draw_it():
     tracks, stems, estimates = corpus_rows(30)
-    besides = Knowledge(track_estimates=[tempo_of(row) for row in tracks])
+    besides = RecipeRows(track_estimates=[tempo_of(row) for row in tracks])
     config = check({"pairs": {"duration_s": 4.0, "remix": {"per_track": 4}}}, where="test")
     before = plan_pairs(config, tracks[:29], stems, estimates, besides=besides).pairs
     after = plan_pairs(config, tracks, stems, estimates, besides=besides).pairs
@@ -425,7 +425,7 @@ def test_an_added_song_changes_only_the_remixes_that_draw_it():
 
 def test_a_song_without_a_match_is_refused_with_what_was_asked_and_how_many_were_compared():
     tracks, stems, estimates = corpus_rows(3)
-    besides = Knowledge(track_estimates=[tempo_of(row, tempo_bpm=tempo) for row, tempo in zip(tracks, (90.0, 92.0, 170.0), strict=True)])
+    besides = RecipeRows(track_estimates=[tempo_of(row, tempo_bpm=tempo) for row, tempo in zip(tracks, (90.0, 92.0, 170.0), strict=True)])
     result = plan_pairs(only("remix"), tracks, stems, estimates, besides=besides)
     assert {pair.track_id for pair in result.pairs} == {tracks[0].id, tracks[1].id}
     assert [row.reason for row in result.rejected] == [
@@ -440,7 +440,7 @@ def test_a_song_alone_in_its_split_is_refused_and_one_without_a_key_too():
     assert len(reasons) == 1
     assert "no other song of the split 'valid'" in reasons[0]
     assert "(0 compared)" in reasons[0]
-    besides = Knowledge(track_estimates=[tempo_of(row, key=None) for row in tracks])
+    besides = RecipeRows(track_estimates=[tempo_of(row, key=None) for row in tracks])
     assert {row.reason for row in planned(only("remix"), tracks, stems, estimates, besides).rejected} == {
         "remix: no key stands out in it; stems of other songs are matched by tempo and key"
     }

@@ -108,7 +108,7 @@ def test_networks_that_pass_the_mixture_on_give_it_back(num_frames, segment_fram
     def forward(network, batch):
         return np.stack([batch] * len(networks[network].kept), axis=1)
 
-    sessions = [schedule.Session(Source(), schedule.Level(0.1, 2.0), networks, 2) for _ in range(2)]
+    sessions = [schedule.Session(Source(), schedule.Standardisation(0.1, 2.0), networks, 2) for _ in range(2)]
     parts = {id(session): [] for session in sessions}
     for session, stems in schedule.run(sessions, forward, batch_size=batch_size):
         parts[id(session)].append(stems)
@@ -128,7 +128,7 @@ def peak_of_schedule(num_frames):
     networks = [schedule.Network(1000, int, (1.0, 1.0))]
     tracemalloc.start()
     for _ in schedule.run(
-        [schedule.Session(Source(), schedule.Level(0, 1), networks, 2)], lambda _, b: np.stack([b, b], axis=1), batch_size=1
+        [schedule.Session(Source(), schedule.Standardisation(0, 1), networks, 2)], lambda _, b: np.stack([b, b], axis=1), batch_size=1
     ):
         pass
     peak = tracemalloc.get_traced_memory()[1]
@@ -578,12 +578,12 @@ def test_an_engine_that_cannot_be_used_says_what_to_do(models, monkeypatch):
 
 
 def test_loudness_of_a_stream_is_that_of_the_whole(noise):
-    from stemwright.separation.demucs.pipeline import Held, integrated_loudness_of
+    from stemwright.separation.demucs.pipeline import MixtureInMemory, integrated_loudness_of
     from stemwright.separation.loudness.meter import integrated_loudness
 
     for rate, seconds in [(8_000, 130.37), (11_025, 61.0), (44_100, 0.2)]:
         mixture = noise(2, round(rate * seconds))
-        assert integrated_loudness_of(Held(mixture), rate) == pytest.approx(integrated_loudness(mixture, rate), abs=1e-6)
+        assert integrated_loudness_of(MixtureInMemory(mixture), rate) == pytest.approx(integrated_loudness(mixture, rate), abs=1e-6)
 
 
 def test_input_loudness_is_used_and_scaled_back(models, noise, monkeypatch):

@@ -14,7 +14,7 @@ from stemwright.datagen.cli.app import app
 from stemwright.datagen.run.config import check, to_toml
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Workers
-from stemwright.datagen.share.export import MANIFEST, TYPES, Fingerprint, SketchRow, export, without_local_paths
+from stemwright.datagen.share.export import MANIFEST, TYPES, FingerprintRow, SketchRow, export, without_local_paths
 from stemwright.datagen.share.reading import opened
 from stemwright.manifests import table
 from stemwright.manifests.disk import durable
@@ -56,7 +56,7 @@ def test_every_row_that_a_rebuild_needs_is_there_as_it_was(place, recipes):
     assert [track.audio.sha256 for track in after] == [track.audio.sha256 for track in before]
     tracks = {track.id for track in after}
     stems = {stem.id for stem in table.read(recipes / "stems.parquet", Stem)}
-    assert {row.id for row in table.read(recipes / "fingerprints.parquet", Fingerprint)} == tracks
+    assert {row.id for row in table.read(recipes / "fingerprints.parquet", FingerprintRow)} == tracks
     assert {row.id for row in table.read(recipes / "sketches.parquet", SketchRow)} == tracks | stems
 
 
@@ -245,7 +245,7 @@ def test_songs_whose_stems_are_gone_have_no_fingerprint_and_a_note_says_so(place
     done = run("export", tmp_path / "corpus", tmp_path / "out", "--no-audio", "--json")
     assert done.exit_code == 0
     assert "1 song has no fingerprint, since their stems are not in the corpus" in json.loads(done.stdout)["notes"][0]
-    assert len(table.read(tmp_path / "out" / "fingerprints.parquet", Fingerprint)) == 2
+    assert len(table.read(tmp_path / "out" / "fingerprints.parquet", FingerprintRow)) == 2
 
 
 def damaged(recipes, folder, how):

@@ -15,11 +15,11 @@ from functools import lru_cache
 from typing import Any
 
 from stemwright.datagen.effects import scaling as level
-from stemwright.manifests.dataset_rows import Facts, WrittenBranch, WrittenPair, WrittenSignal
+from stemwright.manifests.dataset_rows import SourceRows, WrittenBranch, WrittenPair, WrittenSignal
 from stemwright.manifests.records import Branch, EffectUse, Example, Pair, Signal, canonical_json
 
 
-def written_pair(pair: Pair, gain_db: float, facts: Facts) -> WrittenPair:
+def written_pair(pair: Pair, gain_db: float, facts: SourceRows) -> WrittenPair:
     """The dataset's row of a pair that was written with a joint gain."""
     columns: dict[str, Any] = {name: getattr(pair, name) for name in Pair.model_fields}
     for side in ("inputs", "targets"):
@@ -28,12 +28,12 @@ def written_pair(pair: Pair, gain_db: float, facts: Facts) -> WrittenPair:
     return WrittenPair.model_construct(**columns)  # its parts were checked when they were made
 
 
-def _signal(signal: Signal, pair: Pair, gain_db: float, facts: Facts) -> WrittenSignal:
+def _signal(signal: Signal, pair: Pair, gain_db: float, facts: SourceRows) -> WrittenSignal:
     branches = tuple(_branch(branch, pair, gain_db, facts) for branch in signal.branches)
     return WrittenSignal.model_construct(name=signal.name, branches=branches, bus=_chain(signal.bus, gain_db), view=signal.view)
 
 
-def _branch(branch: Branch, pair: Pair, gain_db: float, facts: Facts) -> WrittenBranch:
+def _branch(branch: Branch, pair: Pair, gain_db: float, facts: SourceRows) -> WrittenBranch:
     return WrittenBranch.model_construct(
         source_id=branch.source_id,
         chain=_chain(branch.chain, gain_db),
@@ -64,6 +64,6 @@ def labels(pair: WrittenPair, example: Example) -> dict[str, Any]:
     return {**pair.model_dump(mode="json"), "gain_db": example.gain_db, "changes": changes, "files": files}
 
 
-def labels_text(pair: Pair, example: Example, facts: Facts) -> str:
+def labels_text(pair: Pair, example: Example, facts: SourceRows) -> str:
     """The labels as one JSON text: equal labels give equal text."""
     return canonical_json(labels(written_pair(pair, example.gain_db, facts), example))

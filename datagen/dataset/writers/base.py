@@ -16,7 +16,7 @@ from stemwright.datagen.dataset.writers.as_written import written_pair
 from stemwright.datagen.effects.settings import LEVEL_ROOM_DB
 from stemwright.datagen.pairs.render import Rendered
 from stemwright.manifests import __version__, shards, table
-from stemwright.manifests.dataset_rows import Facts, WrittenPair, of_dataset
+from stemwright.manifests.dataset_rows import SourceRows, WrittenPair, of_dataset
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import FileGroup
 from stemwright.manifests.records import AudioFile, Example, Pair, Record, Refused, Signal, SignalFile, content_id, seal
@@ -47,7 +47,7 @@ class DatasetWriter(Protocol):
         ...
 
 
-class Present:
+class PresentFiles:
     """Says of rows whether their sound files are there and whole, by themselves or in whole shards: what a start may skip."""
 
     def __init__(self, corpus: Path) -> None:
@@ -157,7 +157,7 @@ def joint_gain_db(signals: Sequence[Audio]) -> float:
 def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, *, made_from: str) -> None:
     """Writes what makes the dataset stand alone: its card, the pairs that were rendered and, last, the examples."""
     gains_db = {example.pair_id: example.gain_db for example in examples}
-    facts = Facts.read(corpus)
+    facts = SourceRows.read(corpus)
     written = [written_pair(pair, gains_db[pair.id], facts) for pair in pairs if pair.id in gains_db]
     card.write(corpus, written, examples, format_name)
     table.replace(corpus / DATASET / "pairs.parquet", written, WrittenPair, made_from=made_from)

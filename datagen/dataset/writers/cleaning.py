@@ -30,7 +30,7 @@ BEGUN = "begun.jsonl.part"
 OURS = (*SUFFIXES.values(), ".tar", ".parquet")  # the suffixes that we give
 
 
-class Names(Protocol):
+class NamesFiles(Protocol):
     """Whatever can say how the files of a pair will be called."""
 
     def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
@@ -38,7 +38,7 @@ class Names(Protocol):
         ...
 
 
-def noting(corpus: Path, names: Names, do: Do) -> Do:
+def noting(corpus: Path, names: NamesFiles, do: Do) -> Do:
     """Work on tasks whose payloads begin with a pair, with the names of what it will write noted before it begins."""
 
     def noted(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:

@@ -23,7 +23,7 @@ from stemwright.datagen.dataset.writers.as_written import labels_text
 from stemwright.datagen.dataset.writers.base import DATASET, complete, loose_cache_key, loose_paths, paths_of, write_loose
 from stemwright.datagen.dataset.writers.cleaning import claim, remove_stale
 from stemwright.manifests import table
-from stemwright.manifests.dataset_rows import Facts
+from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.disk import deletion
 from stemwright.manifests.disk.durable import begin, naming, put, remove, write_bytes
 from stemwright.manifests.records import Example, Member, Pair, Shard, SignalFile, content_id, seal
@@ -45,7 +45,7 @@ class Assembler(Protocol):
         ...
 
 
-class Loose:
+class RenderedFiles:
     """The sound files that are to be packed: those that stand by themselves before those in earlier shards, which may be older."""
 
     def __init__(self, corpus: Path) -> None:
@@ -80,8 +80,8 @@ class ShardContent:
     path: str
     examples: tuple[tuple[Pair, Example], ...]
     signals: tuple[tuple[str, str], ...]
-    loose: Loose
-    facts: Facts
+    loose: RenderedFiles
+    facts: SourceRows
 
     def labels(self, pair: Pair, example: Example) -> str:
         """All that is known about an example, as one JSON text."""
@@ -138,7 +138,7 @@ class ShardWriter:
 
 def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limits: ShardLimits, suffix: str) -> list[ShardContent]:
     """Says which examples go into which shard."""
-    loose, by_id, facts = Loose(corpus), {pair.id: pair for pair in pairs}, Facts.read(corpus)
+    loose, by_id, facts = RenderedFiles(corpus), {pair.id: pair for pair in pairs}, SourceRows.read(corpus)
     grouped: dict[tuple[str, str], list[tuple[Pair, Example]]] = defaultdict(list)
     for example in sorted(examples, key=lambda example: example.pair_id):
         pair = by_id[example.pair_id]
@@ -154,7 +154,7 @@ def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limit
     ]
 
 
-def _parts(found: Sequence[tuple[Pair, Example]], limits: ShardLimits, loose: Loose) -> Iterator[list[tuple[Pair, Example]]]:
+def _parts(found: Sequence[tuple[Pair, Example]], limits: ShardLimits, loose: RenderedFiles) -> Iterator[list[tuple[Pair, Example]]]:
     part: list[tuple[Pair, Example]] = []
     held = 0
     for pair, example in found:

@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from stemwright.datagen.pairs.recipes import edit, limit, mix, remix, removal
-from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig
+from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial
 
 
 class Recipe(Protocol):
@@ -26,7 +26,7 @@ class Recipe(Protocol):
 
     Config: type[RecipeConfig]
 
-    def draft(self, material: Material, config: RecipeConfig, rng: np.random.Generator) -> Draft:
+    def draft(self, material: TrackMaterial, config: RecipeConfig, rng: np.random.Generator) -> Draft:
         """Plans one pair. Raises Refused when the track has not what the recipe needs."""
         ...
 

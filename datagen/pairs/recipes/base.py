@@ -22,7 +22,7 @@ from stemwright.manifests.records import RESIDUAL, Branch, EffectUse, Estimate, 
 
 if TYPE_CHECKING:
     from stemwright.datagen.pairs.drawing import Channels
-    from stemwright.datagen.pairs.partners import Others
+    from stemwright.datagen.pairs.partners import PartnerTracks
 
 MIN_ACTIVE_SHARE = 0.5  # of an excerpt's seconds in which the stem it was chosen for must sound
 FADER_DB = (-48.0, 24.0)  # how far stemwright.datagen.effects.fader goes
@@ -46,7 +46,7 @@ class RecipeConfig(Section):
 
     @property
     def needs_tempo(self) -> bool:
-        """Whether the recipe, so configured, reads ``Material.tempo``: then the estimate stage writes the table ``track_estimates``."""
+        """Whether the recipe, so configured, reads ``TrackMaterial.tempo``: then the stage ``estimate`` writes ``track_estimates``."""
         return False
 
     @property
@@ -61,7 +61,7 @@ class RecipeConfig(Section):
 
     @property
     def needs_normalisations(self) -> bool:
-        """Whether the recipe, so configured, reads ``Material.normalisations``: then the estimate stage writes that table."""
+        """Whether the recipe, so configured, reads ``TrackMaterial.normalisations``: then the estimate stage writes that table."""
         return False
 
 
@@ -102,7 +102,7 @@ def min_change_field(default: float = MIN_CHANGE_DB) -> Any:
 
 
 @dataclass(frozen=True)
-class Material:
+class TrackMaterial:
     """All that is known about one track when its pairs are planned."""
 
     track: Track
@@ -112,7 +112,7 @@ class Material:
     num_frames: int
     normalisations: Mapping[str, Normalisation] = field(default_factory=dict, repr=False)
     tempo: TrackEstimate | None = field(default=None, repr=False)
-    others: Others | None = field(default=None, repr=False)
+    others: PartnerTracks | None = field(default=None, repr=False)
     _found: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False, compare=False)  # shared by its copies
 
     @cached_property

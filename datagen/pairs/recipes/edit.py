@@ -25,7 +25,7 @@ from pydantic import Field, field_validator
 from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.grammar import Amount, Edit, Operation
 from stemwright.datagen.pairs.drawing import HIGHEST_SHARE, Role
-from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, min_change_field
+from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial, min_change_field
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal, Stem
 
@@ -63,7 +63,7 @@ class Config(RecipeConfig):
         return stems
 
 
-def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """Plans one edit of a stem that sounds."""
     names = _nameable(material, config)
     sounding = [name for name in names if name in material.sounding] or names[:1]
@@ -83,7 +83,7 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
     return Draft(start_frame, (before,), (_edited("after", stems, edit, "added"),), text, min_change_db=config.min_change_db)
 
 
-def _nameable(material: Material, config: Config) -> list[str]:
+def _nameable(material: TrackMaterial, config: Config) -> list[str]:
     """The stems of the track that an edit may name. Raises Refused if there is none."""
     names = [name for name in material.choose(config.stems) if name in grammar.STEMS]
     if not names:
@@ -91,7 +91,7 @@ def _nameable(material: Material, config: Config) -> list[str]:
     return names
 
 
-def _selection(first: str, names: Sequence[str], material: Material, config: Config, rng: np.random.Generator) -> tuple[str, ...]:
+def _selection(first: str, names: Sequence[str], material: TrackMaterial, config: Config, rng: np.random.Generator) -> tuple[str, ...]:
     """An ordered selection that holds ``first``, but not every stem of the track."""
     most = max(1, min(config.most_stems, len(names), len(material.named) - 1))
     others = [name for name in names if name != first]
@@ -101,7 +101,7 @@ def _selection(first: str, names: Sequence[str], material: Material, config: Con
     return tuple(chosen)
 
 
-def _label(material: Material, config: Config, chosen: tuple[str, ...], rng: np.random.Generator) -> tuple[Edit, bool]:
+def _label(material: TrackMaterial, config: Config, chosen: tuple[str, ...], rng: np.random.Generator) -> tuple[Edit, bool]:
     """Operation and amount for the stems chosen, and whether the amount is said in words. Raises Refused if no operation is possible."""
     possible = {operation: amounts for operation in config.operations if (amounts := _amounts(operation, chosen, material))}
     if not possible:
@@ -114,7 +114,7 @@ def _label(material: Material, config: Config, chosen: tuple[str, ...], rng: np.
     return Edit(operation, chosen, amounts[_below(len(amounts), rng)]), in_words
 
 
-def _amounts(operation: Operation, chosen: tuple[str, ...], material: Material) -> tuple[Amount, ...]:
+def _amounts(operation: Operation, chosen: tuple[str, ...], material: TrackMaterial) -> tuple[Amount, ...]:
     """The amounts that are possible: none for the only stem to be muted, a mono one to be panned, a cutoff that the rate cannot hold."""
     if operation in NEED_OTHERS and len(material.named) == 1:
         return ()

@@ -28,7 +28,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stemwright.datagen.effects.settings import draw_values
-from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, filled_in, min_change_field
+from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial, filled_in, min_change_field
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Signal
 
@@ -87,7 +87,7 @@ class Config(RecipeConfig):
         return self
 
 
-def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """Plans one limited mix, in an excerpt where a stem drawn at random sounds."""
     names = [name for name in material.named if name in material.sounding] or list(material.named)[:1]
     start_frame = material.excerpt(names[int(rng.random() * len(names))], rng)
@@ -109,7 +109,7 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
     )
 
 
-def _least_drive(material: Material, config: Config) -> float:
+def _least_drive(material: TrackMaterial, config: Config) -> float:
     """The loudness at which the song's highest peak is DRIVEN_DB above the ceiling; -inf where its loudness is not known."""
     known = [each for each in material.estimates.values() if each.loudness_lufs is not None and each.level_lu is not None]
     if not known:

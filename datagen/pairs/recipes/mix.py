@@ -30,7 +30,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, Shape, fader, filled_in
+from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, Shape, TrackMaterial, fader, filled_in
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import RESIDUAL, Branch, EffectUse, Refused, Signal
 
@@ -145,7 +145,7 @@ class Config(RecipeConfig):
         return SHAPES[self.preset] if self.preset else None
 
 
-def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """Plans one stem/mix pair, in an excerpt where a stem drawn at random sounds."""
     if not material.held:
         sources = _drums(material, config) if config.preset == "drums" else {name: (name, "all") for name in material.choose(config.stems)}
@@ -157,7 +157,7 @@ def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft
     return Draft(material.draw_excerpt(_names(material, inputs), rng, align=config.align), inputs, material.held["targets"])
 
 
-def _names(material: Material, inputs: tuple[Signal, ...]) -> tuple[str, ...]:
+def _names(material: TrackMaterial, inputs: tuple[Signal, ...]) -> tuple[str, ...]:
     """Names of the stems that the inputs are made of."""
     taken = {branch.source_id for signal in inputs for branch in signal.branches}
     return tuple(name for name, stem in material.named.items() if stem.id in taken)
@@ -166,7 +166,7 @@ def _names(material: Material, inputs: tuple[Signal, ...]) -> tuple[str, ...]:
 Source = tuple[str, Literal["all", "mono", "left", "right"]]  # a stem's name, and the channels that are taken of it
 
 
-def _input(material: Material, name: str, source: Source | None, config: Config) -> Signal:
+def _input(material: TrackMaterial, name: str, source: Source | None, config: Config) -> Signal:
     if source is None:
         return Signal(name=name, branches=())
     stem, channels = source
@@ -177,7 +177,7 @@ def _input(material: Material, name: str, source: Source | None, config: Config)
     return Signal(name=name, branches=(branch,))
 
 
-def _chain(material: Material, name: str, config: Config) -> tuple[EffectUse, ...]:
+def _chain(material: TrackMaterial, name: str, config: Config) -> tuple[EffectUse, ...]:
     if config.inputs == "separated" or material.estimates[name].loudness_lufs is None:
         return ()
     if config.inputs == "normalised":
@@ -188,7 +188,7 @@ def _chain(material: Material, name: str, config: Config) -> tuple[EffectUse, ..
     return (EffectUse(effect="loudness", settings={"target_db": config.target_db, "measure": "lufs" if by_loudness else "peak"}),)
 
 
-def _target(material: Material, names: list[str], config: Config) -> Signal:
+def _target(material: TrackMaterial, names: list[str], config: Config) -> Signal:
     released = config.target == "released"
     if released and config.preset == "drums" and (more := sorted(set(material.named) - set(names) - set(OVERHEADS))):
         raise Refused(f"its released mixture holds more than drums ({', '.join(more)}), so it is no wet drum mix; take target = 'sum'")
@@ -200,7 +200,7 @@ def _target(material: Material, names: list[str], config: Config) -> Signal:
     return signal.model_copy(update={"bus": (fader(config.target_peak_dbfs - peak_dbfs),)})
 
 
-def _drums(material: Material, config: Config) -> Mapping[str, Source | None]:
+def _drums(material: TrackMaterial, config: Config) -> Mapping[str, Source | None]:
     """Where each of the eight inputs comes from; None if the track lacks it. Raises Refused if it has hardly any."""
     found: dict[str, Source | None] = {}
     for name in config.stems or tuple(DRUM_STEMS):

@@ -38,12 +38,12 @@ from pydantic import Field, model_validator
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.pairs.drawing import Channels, Ranges, draw_settings, draw_use, that_matter
-from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, fader, min_change_field
+from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial, fader, min_change_field
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
 
 if TYPE_CHECKING:
-    from stemwright.datagen.pairs.partners import Others
+    from stemwright.datagen.pairs.partners import PartnerTracks
     from stemwright.manifests.records import TrackEstimate
 
 STRIP = ("eq", "compressor", "fader")  # of one stem, in this order
@@ -120,13 +120,13 @@ class Config(RecipeConfig):
         return self.mode != "console"
 
 
-def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """Plans one remix. Raises Refused if no other song matches, or a stem is not there."""
     by_songs = config.mode == "songs" or (config.mode == "both" and rng.random() < 0.5)
     return _songs(material, config, rng) if by_songs else _console(material, config, rng)
 
 
-def _songs(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+def _songs(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """Stems of different songs, the first of them the track's own."""
     names = material.choose(config.stems)
     material.check_beats()
@@ -148,7 +148,7 @@ def _songs(material: Material, config: Config, rng: np.random.Generator) -> Draf
     return Draft(start_frame, inputs, (Signal(name="mix", branches=tuple(branches.values())),))
 
 
-def _matching(material: Material, config: Config) -> tuple[Others, np.ndarray]:
+def _matching(material: TrackMaterial, config: Config) -> tuple[PartnerTracks, np.ndarray]:
     """The tracks of the split, and which of them match. Raises Refused if none does."""
     tempo, others = cast("TrackEstimate", material.tempo), material.others
     if tempo.key is None:
@@ -163,10 +163,10 @@ def _matching(material: Material, config: Config) -> tuple[Others, np.ndarray]:
     return others, fits
 
 
-def _cast(material: Material, names: Sequence[str], config: Config, rng: np.random.Generator) -> dict[str, Material]:
+def _cast(material: TrackMaterial, names: Sequence[str], config: Config, rng: np.random.Generator) -> dict[str, TrackMaterial]:
     """For each name the song whose stem is taken: another one wherever one matches all songs taken so far, else the track itself."""
     others, fits = _matching(material, config)
-    songs: dict[str, Material] = {}
+    songs: dict[str, TrackMaterial] = {}
     taken: list[str] = []
     for name in names:
         possible = fits & others.holding(name)
@@ -185,14 +185,14 @@ def _cast(material: Material, names: Sequence[str], config: Config, rng: np.rand
     return songs
 
 
-def _joint_gain(songs: Mapping[str, Material], config: Config) -> EffectUse:
+def _joint_gain(songs: Mapping[str, TrackMaterial], config: Config) -> EffectUse:
     """One fader for all stems, by the sum of their powers over their songs."""
     levels = [song.loudness_lufs(name) for name, song in songs.items() if song.estimates[name].loudness_lufs is not None]
     loudness_lufs = 10.0 * math.log10(sum(10.0 ** (level / 10.0) for level in levels)) if levels else config.loudness_lufs
     return fader(config.loudness_lufs - loudness_lufs)
 
 
-def _console(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+def _console(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """One song through a console of random settings."""
     names = material.choose(config.stems)
     start_frame = material.draw_excerpt(names, rng)
@@ -217,7 +217,7 @@ def _console(material: Material, config: Config, rng: np.random.Generator) -> Dr
     return Draft(start_frame, inputs, (mix,), min_change_db=config.min_change_db)
 
 
-def _dry(material: Material, name: str, config: Config) -> Signal:
+def _dry(material: TrackMaterial, name: str, config: Config) -> Signal:
     if material.is_silent(name, config.loudness_lufs):
         return Signal(name=name, branches=())
     gain_db = float(material.fader_to(name, config.loudness_lufs).settings["gain_db"])
@@ -241,7 +241,7 @@ def _moved(strip: tuple[EffectUse, ...], offset_db: float) -> tuple[EffectUse, .
 
 
 def _drawn(
-    effects: Sequence[str], config: Config, material: Material, rng: np.random.Generator, *, channels: Channels
+    effects: Sequence[str], config: Config, material: TrackMaterial, rng: np.random.Generator, *, channels: Channels
 ) -> tuple[EffectUse, ...]:
     """The effects of a strip or a bus with settings that are drawn."""
     wanted = {effect: that_matter(effect, config.ranges.get(effect, {}), channels) for effect in effects}

@@ -32,7 +32,7 @@ from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import fields
 from stemwright.datagen.pairs.drawing import NEEDS_DIFFERENCE, Channels, Range, Ranges, Role, draw_settings, draw_use, that_matter
 from stemwright.datagen.pairs.recipes import remfx
-from stemwright.datagen.pairs.recipes.base import Draft, Material, RecipeConfig, Shape, filled_in, min_change_field
+from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, Shape, TrackMaterial, filled_in, min_change_field
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
 
@@ -159,7 +159,7 @@ class Config(RecipeConfig):
         return self
 
 
-def draft(material: Material, config: Config, rng: np.random.Generator) -> Draft:
+def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """Plans one wet/dry pair of a stem that sounds."""
     candidates = [name for name in material.choose(config.stems) if name in material.sounding] or list(material.choose(config.stems)[:1])
     name = candidates[_between(0, len(candidates) - 1, rng)]
@@ -208,7 +208,9 @@ def _order(config: Config, effects: Sequence[str], channels: Channels, rng: np.r
     return order if config.kept_first else [order[index] for index in _shuffled(len(order), rng)]
 
 
-def _uses(material: Material, config: Config, name: str, order: Sequence[tuple[str, Role]], rng: np.random.Generator) -> list[EffectUse]:
+def _uses(
+    material: TrackMaterial, config: Config, name: str, order: Sequence[tuple[str, Role]], rng: np.random.Generator
+) -> list[EffectUse]:
     """The effects with their settings."""
     channels, uses, flat = material.channels_of(name, mono=config.mono), [], False
     for effect, role in order:
@@ -221,7 +223,7 @@ def _uses(material: Material, config: Config, name: str, order: Sequence[tuple[s
     return uses
 
 
-def _reached(effect: str, material: Material, config: Config, name: str, *, flat: bool) -> dict[str, Range]:
+def _reached(effect: str, material: TrackMaterial, config: Config, name: str, *, flat: bool) -> dict[str, Range]:
     """The typical range of a threshold, lowered to where the stem reaches it at the level that it is brought to; {} of another setting.
 
     The excerpt's own crest only rendering knows; that of the track says which thresholds no excerpt of it will reach.

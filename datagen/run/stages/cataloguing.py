@@ -67,7 +67,9 @@ def _inspected(
     return outcome, rows + [_copy_of(by_sound[first.sound], task.subject, task.id) for task, first in untouched]
 
 
-def _tasks(root: Path, found: catalog.Found, shares: catalog.SplitShares, longest_s: float) -> tuple[list[Task], list[tuple[str, str]]]:
+def _tasks(
+    root: Path, found: catalog.FoundSongs, shares: catalog.SplitShares, longest_s: float
+) -> tuple[list[Task], list[tuple[str, str]]]:
     """One task for each candidate, and (path, reason) of what cannot be one."""
     tasks, unreadable = [], list(found.refused)
     for candidate in found.candidates:

@@ -33,7 +33,7 @@ USUAL = {"precision": "auto", "input_lufs": None}
 OLD = re.compile(r"[0-9a-f]{16}")  # folders of version 0.1: stems/<track id>/
 
 
-class Kept(Record):
+class KeptStems(Record):
     """What is kept of one track beside its stems: what they were made from, what was judged, and their rows (none if refused)."""
 
     cache_key: CacheKey
@@ -48,10 +48,10 @@ def folder_name(model: str, identity: Mapping[str, Any], *, own_weights: bool) -
     return plain if usual and plain == model and plain != REFERENCE and not OLD.fullmatch(plain) else f"{plain}-{content_id(identity)[:8]}"
 
 
-def read(place: Path, cache_key: str) -> Kept | None:
+def read(place: Path, cache_key: str) -> KeptStems | None:
     """What is kept in a track's folder, if it was made by the work of this id."""
     try:
-        kept = Kept.model_validate_json(regular(place / KEPT_STEMS).read_bytes())
+        kept = KeptStems.model_validate_json(regular(place / KEPT_STEMS).read_bytes())
     except (OSError, ValidationError):
         return None
     return kept if kept.cache_key == cache_key else None
@@ -66,7 +66,7 @@ def invalidate(place: Path) -> None:
 
 def commit(place: Path, cache_key: str, figures: Figures, stems: Sequence[Stem]) -> None:
     """Writes the row file of a track: its stems are whole."""
-    kept = Kept(cache_key=cache_key, figures=figures, stems=tuple(stems))
+    kept = KeptStems(cache_key=cache_key, figures=figures, stems=tuple(stems))
     write_bytes(place / KEPT_STEMS, kept.model_dump_json(indent=1).encode() + b"\n")
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from stemwright.datagen.pairs import rights
-from stemwright.datagen.pairs.plan import Knowledge, Planning
+from stemwright.datagen.pairs.plan import PlannedPairs, RecipeRows
 from stemwright.datagen.pairs.recipes import wants
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import OnProgress
@@ -39,8 +39,8 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
     tracks, stems, estimates = corpus.rows("tracks", Track), corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
     tracks, excluded = rights.admitted(config.rights, tracks)
     report = (lambda done, total: on_progress(done, total, "")) if on_progress else None
-    besides = Knowledge(**{name: corpus.rows(name, ROW_TYPES[name]) for name in needed})  # type: ignore[arg-type]  # fields have the tables' names
-    planning = Planning(config, tracks, stems, estimates, besides=besides, on_progress=report)
+    besides = RecipeRows(**{name: corpus.rows(name, ROW_TYPES[name]) for name in needed})  # type: ignore[arg-type]  # fields have the tables' names
+    planning = PlannedPairs(config, tracks, stems, estimates, besides=besides, on_progress=report)
     with _without_collector():
         count = table.write(corpus.table("pairs"), _then_rejected(corpus, planning, excluded), Pair, made_from=made_from)
     notes = planning.notes()
@@ -61,7 +61,7 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _then_rejected(corpus: Corpus, planning: Planning, excluded: Sequence[Rejected]) -> Iterator[Pair]:
+def _then_rejected(corpus: Corpus, planning: PlannedPairs, excluded: Sequence[Rejected]) -> Iterator[Pair]:
     """The pairs, and after the last of them the table of what was refused: it has to stand before the table of pairs does."""
     yield from planning
     corpus.replace_rejected("plan", [*planning.rejected, *excluded])

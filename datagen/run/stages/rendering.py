@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from stemwright.datagen.dataset.writers import DatasetWriter, writer_of
-from stemwright.datagen.dataset.writers.base import Present
+from stemwright.datagen.dataset.writers.base import PresentFiles
 from stemwright.datagen.dataset.writers.cleaning import forget_begun, is_begun, noting
 from stemwright.datagen.pairs.redraw import ALIKE, Redraws, check_audible, is_settled, unreplaced
 from stemwright.datagen.pairs.render import Sources, render
@@ -44,7 +44,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
     audio.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
     writer = writer_of(config, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
-    present = Present(corpus.folder)
+    present = PresentFiles(corpus.folder)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)
     _check_folders(corpus.dataset, pairs)
@@ -130,7 +130,7 @@ def _standing(corpus: Corpus, made_from: str, held: frozenset[str]) -> int | Non
     settled = {*(example.pair_id for example in examples), *(row.row_id for row in refused)}
     if not settled <= known or not planned - held <= settled:
         return None
-    return len(examples) if Present(corpus.folder)(examples) else None
+    return len(examples) if PresentFiles(corpus.folder)(examples) else None
 
 
 def _task(writer: DatasetWriter, pair: Pair, songs: Mapping[str, str], files: dict[str, AudioFile]) -> Task:

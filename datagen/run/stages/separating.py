@@ -25,7 +25,7 @@ from stemwright.manifests.records import Refused, Stem, Track, content_id, seal
 from stemwright.manifests.sound import audio
 from stemwright.manifests.wording import counted
 from stemwright.separation.demucs.engines import Precision
-from stemwright.separation.demucs.pipeline import Job, JobOutcome, OnShare
+from stemwright.separation.demucs.pipeline import Job, JobOutcome, OnFileProgress
 from stemwright.separation.quality import Limits, judge
 from stemwright.separation.separator import DemucsSeparator, ReferenceStems
 from stemwright.separation.stem_files import SeparatedFile, clear_all_work
@@ -130,7 +130,7 @@ class Separation:
         self.folder, self.songs, self.separator, self.config = corpus.folder, corpus.songs, separator, config
         self.needs_own = config.separation.separator == "reference"
         self.limits = Limits(**config.separation.limits.model_dump())
-        self._on_share: OnShare | None = None
+        self._on_share: OnFileProgress | None = None
 
     def tracked(self, on_progress: OnProgress | None) -> OnProgress | None:
         """Progress that also tells how far the track under way is: a single song can take many minutes."""
