@@ -43,13 +43,13 @@ class Provenance(Record):
     """Where a source of a pair is from: which stem of which song, made by whom, and what is known about it."""
 
     id: Id = Field(description="of the source, as branches name it")
-    stem: Name
-    track_id: Id
-    title: str
-    artist: str | None
-    album: str | None
-    rights: str
-    split: Split
+    stem: Name = Field(description="name of the stem")
+    track_id: Id = Field(description="the recording")
+    title: str = Field(description="its title")
+    artist: str | None = Field(description="its artist; None: not known")
+    album: str | None = Field(description="its album; None: not known")
+    rights: str = Field(description="as the tags, the CSV or the data set state them")
+    split: Split = Field(description="train, valid or test")
     origin: str = Field(description='who made the stem: "htdemucs_ft@demucs-4.1.0", or "reference" for a multitrack\'s own')
     closure_db: Db | None = Field(description="energy of mixture - sum(stems) over energy of the mixture, dB; None if they sum exactly")
     gain_db: Db = Field(description="gain of all stems of the song, against their mixture")
@@ -67,14 +67,14 @@ class WrittenBranch(Branch):
 class WrittenSignal(Signal):
     """Branches, summed, then through a bus chain. Without branches it is silence, one channel of it."""
 
-    branches: tuple[WrittenBranch, ...]
+    branches: tuple[WrittenBranch, ...] = Field(description="what is summed")
 
 
 class WrittenPair(Pair):
     """A pair as it was rendered and written."""
 
-    inputs: tuple[WrittenSignal, ...]
-    targets: tuple[WrittenSignal, ...]
+    inputs: tuple[WrittenSignal, ...] = Field(description="what a model gets")
+    targets: tuple[WrittenSignal, ...] = Field(description="what it should give")
     sources: tuple[Provenance, ...] = Field(description="of all branches, each once, in their order")
     beats_s: tuple[Db, ...] | None = Field(
         description="beats of the pair's track inside the excerpt, in seconds from its start; None: not estimated"

@@ -57,7 +57,8 @@ Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Db = Annotated[float, Field(allow_inf_nan=False)]
 # Tables of version 0.1 call this column task_id; ids are still over that name, so that they stay what they were.
 KEY_NAMES: dict[str, Any] = {"validation_alias": AliasChoices("cache_key", "task_id"), "serialization_alias": "task_id"}
-CacheKey = Annotated[Id, Field(**KEY_NAMES)]
+KEY_MEANING = "hash of all that determined the row before it was made: a start skips the tasks whose keys it finds"
+CacheKey = Annotated[Id, Field(description=KEY_MEANING, **KEY_NAMES)]
 
 
 R = TypeVar("R", bound="Record")
@@ -93,8 +94,8 @@ class AudioFile(Record):
         description="relative to the songs folder (sources), the dataset folder (its own tables) or the corpus folder"
     )
     sample_rate: SampleRate = Field(description="Hz")
-    num_channels: int = Field(ge=1, le=MOST_CHANNELS)
-    num_frames: int = Field(ge=0, le=MOST_FRAMES)
+    num_channels: int = Field(ge=1, le=MOST_CHANNELS, description="channels")
+    num_frames: int = Field(ge=0, le=MOST_FRAMES, description="samples per channel")
     num_bytes: int = Field(ge=0, description="size of the whole file: a start that finds another size makes the file again")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the whole file")
     stream: int = Field(0, ge=0, le=MOST_CHANNELS, description="which audio stream of the file (STEM mp4 holds five)")
@@ -112,8 +113,8 @@ Sound = Annotated[
 class ReferenceStem(Record):
     """One of a multitrack's own stems."""
 
-    name: Name
-    audio: AudioFile
+    name: Name = Field(description="name of the stem")
+    audio: AudioFile = Field(description="its file")
     sound: Sound
 
 
@@ -127,16 +128,16 @@ class Track(Record):
 
     id: Id
     cache_key: CacheKey
-    audio: AudioFile
+    audio: AudioFile = Field(description="the file of the mixture")
     sound: Sound
-    title: str
-    artist: str | None = None
-    album: str | None = None
+    title: str = Field(description="title, from the CSV, the tags or the name of the file")
+    artist: str | None = Field(None, description="artist; None: not known")
+    album: str | None = Field(None, description="album; None: not known")
     rights: str = Field("unknown", description="as the tags, the CSV or the dataset state them")
     source: str = Field(description="the kind of catalog that found it: folder, csv, stems, musdb18, musdb18hq, moisesdb")
-    split: Split
+    split: Split = Field(description="train, valid or test")
     peak_dbfs: Db = Field(description="largest absolute sample, dB relative to full scale")
-    references: tuple[ReferenceStem, ...] = ()
+    references: tuple[ReferenceStem, ...] = Field((), description="the multitrack's own stems, if it is one")
     notes: tuple[str, ...] = Field((), description="what is unusual about the file and how it is handled")
 
 
@@ -147,9 +148,9 @@ class Stem(Record):
 
     id: Id
     cache_key: CacheKey
-    track_id: Id
-    name: Name
-    audio: AudioFile
+    track_id: Id = Field(description="the recording it is a stem of")
+    name: Name = Field(description="drums, bass, other, vocals, ... or residual, what the others leave of the mixture")
+    audio: AudioFile = Field(description="its file in the corpus folder")
     origin: str = Field(description='"htdemucs_ft@demucs-4.1.0" or "reference"')
     gain_db: Db = Field(description="one gain for all stems of the track, applied before writing; 0 unless a peak needed it")
     closure_db: float | None = Field(
@@ -163,8 +164,8 @@ class Stem(Record):
 class EffectSettingsRow(Record):
     """An effect and its settings. Infinity, which strict JSON has no number for, is the text "inf" or "-inf"; the effects read it back."""
 
-    effect: str
-    settings: dict[str, Scalar] = Field(default_factory=dict)
+    effect: str = Field(description="name of the effect")
+    settings: dict[str, Scalar] = Field(default_factory=dict, description="its settings by name")
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -192,7 +193,7 @@ class EffectUse(EffectSettingsRow):
 class EffectEstimate(EffectSettingsRow):
     """An effect whose settings were estimated from the audio, with how far to trust them."""
 
-    confidence: float = Field(ge=0, le=1)
+    confidence: float = Field(ge=0, le=1, description="probability that the settings are right within the stated tolerance")
 
 
 class Estimate(Record):
@@ -200,20 +201,20 @@ class Estimate(Record):
 
     id: Id
     cache_key: CacheKey
-    stem_id: Id
-    track_id: Id
-    name: Name
+    stem_id: Id = Field(description="the stem")
+    track_id: Id = Field(description="its recording")
+    name: Name = Field(description="name of the stem")
     loudness_lufs: Db | None = Field(description="integrated loudness of the stem on the mixture's scale (BS.1770-5); None: silent")
     peak_dbfs: Db | None = Field(None, description="largest absolute sample on the mixture's scale; None: silent")
     level_lu: Db | None = Field(description="level against the mixture; None: not present")
-    level_low_lu: Db | None
-    level_high_lu: Db | None
+    level_low_lu: Db | None = Field(description="lower end of the 80 % interval of the level")
+    level_high_lu: Db | None = Field(description="upper end of that interval")
     pan: float | None = Field(description="-1 left, 1 right; None for a mono mixture or a silent stem")
     width: float | None = Field(
         description="0 a point wherever it is panned, 1 two unrelated channels of equal energy; None: mono or silent"
     )
     active: tuple[bool, ...] = Field(description="for each second of the track, whether the stem sounds")
-    effects: tuple[EffectEstimate, ...] = ()
+    effects: tuple[EffectEstimate, ...] = Field((), description="effects that were estimated blind, where asked for")
     profile: str | None = Field(None, description="the corpus profile that the effect settings are relative to")
 
 
@@ -222,24 +223,24 @@ class Normalisation(Record):
 
     id: Id
     cache_key: CacheKey
-    stem_id: Id
-    track_id: Id
-    name: Name
+    stem_id: Id = Field(description="the stem")
+    track_id: Id = Field(description="its recording")
+    name: Name = Field(description="name of the stem")
     profile: Id = Field(description="the profile that says what is typical")
-    chain: tuple[EffectUse, ...]
+    chain: tuple[EffectUse, ...] = Field(description="the effects that normalise it, in order")
 
 
 class Features(Record):
     """What is measured of the sound of one stem (``stemwright.datagen.inverse.blind.features``); all but the loudness are independent of
     its level."""
 
-    loudness_lufs: Db
-    range_lu: Db
+    loudness_lufs: Db = Field(description="integrated loudness of the stem")
+    range_lu: Db = Field(description="loudness range")
     crest_db: Db = Field(description="highest sample over the mean square where the stem sounds")
     onset_peak_db: Db | None = Field(
         description="mean of the onset peaks above their 75th percentile, the stem's peak at -10 dBFS; None: no onsets"
     )
-    onset_deviation_db: Db | None
+    onset_deviation_db: Db | None = Field(description="standard deviation of those onset peaks; None: no onsets")
     spectrum_db: tuple[float | None, ...] = Field(
         description="mean power in sixths of an octave from 40 Hz, the stem at -30 LUFS; None: empty"
     )
@@ -255,7 +256,7 @@ class Features(Record):
 class Simulated(Record):
     """What an effect with known settings did to the dynamics of a stem: an example for estimating its settings blind."""
 
-    use: EffectUse
+    use: EffectUse = Field(description="the effect and its settings")
     amount: Db = Field(description="what is to be estimated: the mean gain reduction of a compressor, in dB")
     dynamics: tuple[float, ...] = Field(description="of the stem with the effect")
 
@@ -265,11 +266,11 @@ class StemFeatures(Record):
 
     id: Id
     cache_key: CacheKey
-    stem_id: Id
-    track_id: Id
-    name: Name
+    stem_id: Id = Field(description="the stem")
+    track_id: Id = Field(description="its recording")
+    name: Name = Field(description="name of the stem")
     features: Features | None = Field(description="None: silent")
-    simulated: tuple[Simulated, ...] = ()
+    simulated: tuple[Simulated, ...] = Field((), description="the stem with known compressors: examples to learn an estimate from")
 
 
 def profile_id(rows: Sequence[StemFeatures]) -> str:
@@ -282,7 +283,7 @@ class TrackEstimate(Record):
 
     id: Id
     cache_key: CacheKey
-    track_id: Id
+    track_id: Id = Field(description="the recording")
     tempo_bpm: float | None = Field(description="beats per minute; None: no beat was found")
     beats_s: tuple[float, ...] = Field((), description="times of the beats, seconds from the start of the track")
     key: str | None = Field(description="tonic and mode, such as 'A minor' or 'C# major'; None: no key stands out")
@@ -293,7 +294,7 @@ class Branch(Record):
     """A source through a chain of effects."""
 
     source_id: Id = Field(description="of a stem, or of a track for its mixture")
-    chain: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS)
+    chain: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS, description="effects of the branch, in order")
     offset_frames: int = Field(0, ge=-MOST_FRAMES, le=MOST_FRAMES, description="added to the pair's start_frame for this source")
     channels: Literal["all", "mono", "left", "right"] = Field(
         "all", description="of the source, taken before the chain; mono: the mean of all, left and right: the first and the last"
@@ -303,9 +304,9 @@ class Branch(Record):
 class Signal(Record):
     """Branches, summed, then through a bus chain. Without branches it is silence, one channel of it."""
 
-    name: Name
-    branches: tuple[Branch, ...] = Field(max_length=MOST_PARTS)
-    bus: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS)
+    name: Name = Field(description="name of the signal; the file's name begins with input_ or target_")
+    branches: tuple[Branch, ...] = Field(max_length=MOST_PARTS, description="what is summed")
+    bus: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS, description="effects of the sum, in order")
     view: Literal["audio", "gain", "unlimited"] = Field(
         "audio",
         description="gain: not the audio but the gain curve of the bus's limiter, per sample; unlimited: the audio over that curve",
@@ -318,15 +319,15 @@ class Pair(Record):
     id: Id
     kind: Name = Field(description="the recipe that planned it")
     number: int = Field(ge=0, description="which of the track's pairs of this kind")
-    track_id: Id
-    split: Split
+    track_id: Id = Field(description="the recording it is planned for")
+    split: Split = Field(description="train, valid or test")
     start_frame: int = Field(ge=0, le=MOST_FRAMES, description="at sample_rate")
-    num_frames: int = Field(gt=0)
-    sample_rate: SampleRate
-    inputs: tuple[Signal, ...] = Field(max_length=MOST_PARTS)
-    targets: tuple[Signal, ...] = Field(max_length=MOST_PARTS)
-    text: str | None = None
-    seed: int
+    num_frames: int = Field(gt=0, description="length of the excerpt")
+    sample_rate: SampleRate = Field(description="Hz, of all signals of the pair")
+    inputs: tuple[Signal, ...] = Field(max_length=MOST_PARTS, description="what a model gets")
+    targets: tuple[Signal, ...] = Field(max_length=MOST_PARTS, description="what it should give")
+    text: str | None = Field(None, description="the sentence of an edit; None: another kind of pair")
+    seed: int = Field(description="seed of the configuration")
     redraw_of: Id | None = Field(None, description="the pair in whose place this one was drawn, because its wet and dry sounded alike")
     redraw_below: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="refused if the MR-STFT distance of first input and target is smaller; 0: never"
@@ -345,9 +346,9 @@ class Pair(Record):
 class SignalFile(Record):
     """One rendered signal of an example."""
 
-    role: Literal["input", "target"]
-    name: Name
-    audio: AudioFile
+    role: Literal["input", "target"] = Field(description="input or target")
+    name: Name = Field(description="name of the signal")
+    audio: AudioFile = Field(description="its file")
     loudness_lufs: Db | None = Field(description="integrated, as written; None: silent, or shorter than a gating block")
     peak_dbfs: Db | None = Field(description="largest absolute sample as written; None: silent")
     levelled_db: tuple[Db, ...] = Field(
@@ -361,7 +362,7 @@ class Change(Record):
     signal: Name = Field(description="the signal that it was measured in")
     branch: int | None = Field(description="number of the branch whose chain holds the effect; None: the signal's bus")
     position: int = Field(ge=0, description="of the effect in that chain")
-    effect: str
+    effect: str = Field(description="name of the effect")
     change_db: Db | None = Field(
         description="energy of the difference that leaving it out makes to the output of that chain, over the energy of the output, in dB; "
         "up to the best one gain, but for a fader, whose gain is its effect. None: it changes nothing"
@@ -377,9 +378,9 @@ class Example(Record):
 
     id: Id
     cache_key: CacheKey
-    pair_id: Id
+    pair_id: Id = Field(description="the pair that was rendered")
     gain_db: Db = Field(description="one gain for all signals of the example, applied before writing; 0 unless a peak needed it")
-    signals: tuple[SignalFile, ...]
+    signals: tuple[SignalFile, ...] = Field(description="its files")
     changes: tuple[Change, ...] = Field((), description="one for each removed or added effect, signal by signal in the order of the chains")
 
 
@@ -387,29 +388,29 @@ class Member(Record):
     """A sound file that is embedded, byte for byte, in a shard."""
 
     path: RelativePath = Field(description="what the example's row in the dataset calls it, as if it were a file of its own")
-    start_byte: int = Field(ge=0)
-    num_bytes: int = Field(gt=0)
+    start_byte: int = Field(ge=0, description="where it begins in the shard")
+    num_bytes: int = Field(gt=0, description="its length")
 
 
 class Shard(Record):
     """A file that holds the sound files of many examples: a tar, or a Parquet file with the sound in its cells."""
 
     id: Id
-    path: ShardPath
-    num_bytes: int = Field(ge=0)
+    path: ShardPath = Field(description="file of the shard")
+    num_bytes: int = Field(ge=0, description="its size")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the whole file")
     labels: Id = Field(description="of the labels in it: they may change where no sound does")
-    members: tuple[Member, ...]
+    members: tuple[Member, ...] = Field(description="the sound files in it")
 
 
 class Rejected(Record):
     """What a stage refused, and why."""
 
     id: Id
-    stage: str
+    stage: str = Field(description="the stage that refused it")
     row_id: str = Field(description="the id of the refused row, or the path of a file that has none yet")
     subject: str = Field(description="what a person calls it: a path, a title")
-    reason: str
+    reason: str = Field(description="why, for a person")
     replaced_by: Id | None = Field(None, description="the row that was made in its place")
     same_as: Id | None = Field(None, description="the row that it is a copy of")
     cache_key: Id | None = Field(

@@ -47,7 +47,7 @@ def changes(before, after):
     [
         ("", {}),
         ("[pairs.mix]\nper_track = 9\n", {"pairs.mix.per_track": 9}),
-        ("[separation]\nprecision = 'fp32'\n", {"stemwright.separation.demucs.precision": "fp32"}),
+        ("[separation]\nprecision = 'fp32'\n", {"separation.precision": "fp32"}),
         ("[songs.shares]\ntrain = 0.7\nvalid = 0.2\n", {"songs.shares.train": 0.7, "songs.shares.valid": 0.2}),
         ("seed = 8\n[dataset]\nformat = 'webdataset'\n", {"seed": 8, "dataset.format": "webdataset"}),
     ],
