@@ -174,7 +174,7 @@ def excerpt() -> tuple[str, Stems]:
 
 def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str, calibration: Calibration) -> list[dict]:
     """Parts (b) and (c): songs as (name, condition, stems), separated by a model."""
-    from stemwright.separation.separator import DemucsSeparator
+    from stemwright.separation.demucs.separator import DemucsSeparator
 
     separator = DemucsSeparator(model=model)
     rows: list[dict] = []

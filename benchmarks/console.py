@@ -77,7 +77,7 @@ def random_chain(names: tuple[str, ...], rng: np.random.Generator) -> list[tuple
 
 def separated(stems: dict[str, torch.Tensor], sample_rate: int) -> dict[str, torch.Tensor]:
     """The stems of the dry mix as the bundled model hears them: what stands for dry where nobody has the multitrack."""
-    from stemwright.separation.separator import DemucsSeparator
+    from stemwright.separation.demucs.separator import DemucsSeparator
 
     mix = torch.stack(list(stems.values())).sum(0).float().numpy()
     found = DemucsSeparator("bundled").separate(mix, sample_rate)

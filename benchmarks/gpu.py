@@ -38,7 +38,7 @@ import torch
 from effect_settings import SETTINGS
 
 from stemwright.datagen.effects import EFFECTS
-from stemwright.separation.separator import DemucsSeparator
+from stemwright.separation.demucs.separator import DemucsSeparator
 
 RATE = 44_100
 STEMS = ["drums", "bass", "other", "vocals"]

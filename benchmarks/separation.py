@@ -148,7 +148,7 @@ PASS_BY = "DemucsSeparator.forward = lambda self, network, batch: np.stack([0.25
 def ours(song: Path, out: Path, models: Path, engine: str, precision: str, *, patch: str = "") -> list[str]:
     program = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).resolve().parent.parent)!r})\n"
-        f"import numpy as np\nfrom stemwright.separation.separator import DemucsSeparator\n{patch}"
+        f"import numpy as np\nfrom stemwright.separation.demucs.separator import DemucsSeparator\n{patch}"
         f"DemucsSeparator('full', {str(models)!r}, 'cpu', {precision!r}, {engine!r}).separate_file({str(song)!r}, {str(out)!r})\n"
     )
     return [sys.executable, "-W", "ignore", "-c", program]
@@ -205,7 +205,7 @@ def measure_speed(work: Path, rounds: int, segments: int) -> str:
 def auto_choice(work: Path, cache: str) -> tuple[str, str]:
     """Engine and precision that ``auto`` takes on this machine, as it was measured while it was warmed."""
     os.environ["STEMWRIGHT_CACHE"] = cache
-    from stemwright.separation.separator import DemucsSeparator
+    from stemwright.separation.demucs.separator import DemucsSeparator
 
     separator = DemucsSeparator("full", str(work), "cpu")
     return separator.engine, separator.precision
@@ -277,7 +277,7 @@ def measure_long(work: Path, lengths: list[float], patch: str) -> str:
 
 def measure_bundled(duration_s: float = 60.0) -> str:
     """Seconds of audio a second that the bundled model separates, from memory to memory, once its network stands ready."""
-    from stemwright.separation.separator import DemucsSeparator
+    from stemwright.separation.demucs.separator import DemucsSeparator
 
     mixture = (0.1 * np.random.default_rng(0).standard_normal((2, round(RATE * duration_s)))).astype(np.float32)
     head = "| engine, fp32 | times real time (wall) | times real time on one core (processor time) | aim of 10 on two cores |"

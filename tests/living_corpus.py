@@ -27,7 +27,7 @@ from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, r
 from stemwright.manifests import table
 from stemwright.manifests.records import Refused, Stem
 from stemwright.manifests.sound.audio import Audio, load
-from stemwright.separation.demucs.pipeline import Job
+from stemwright.separation.jobs import Job
 from stemwright.separation.separator import Used
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
 

@@ -15,7 +15,7 @@ from stemwright.manifests.records import Track
 from stemwright.manifests.sound.audio import load, resample
 from stemwright.separation.balance.estimators import calibration_for
 from stemwright.separation.balance.measure import StemBalance, measure_balance
-from stemwright.separation.separator import DemucsSeparator
+from stemwright.separation.demucs.separator import DemucsSeparator
 
 
 def excerpt_folder() -> Path:

@@ -109,7 +109,7 @@ def separator_for(model: str, model_folder: Path | None, how: dict[str, str | No
     Raises ConfigError for a word that is none of theirs, ModelError if the weights cannot be had.
     """
     from stemwright.datagen.run.config import check
-    from stemwright.separation.separator import DemucsSeparator
+    from stemwright.separation.demucs.separator import DemucsSeparator
 
     given = {key: value for key, value in how.items() if value is not None}
     section = check({"separation": given}, where="the options").separation

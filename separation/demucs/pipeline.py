@@ -11,38 +11,23 @@ Conventions
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from stemwright.manifests.disk.durable import is_full
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.audio import Audio, blocks, check_peak, db_to_gain, gain_to_db, probe
+from stemwright.manifests.sound.audio import Audio, db_to_gain, probe
 from stemwright.separation.demucs import schedule
+from stemwright.separation.jobs import BLOCK_FRAMES, Job, JobOutcome, OnFileProgress, checked_blocks
 from stemwright.separation.loudness.kweighting import CHUNK_S, HOPS_PER_S, hop_edges
 from stemwright.separation.loudness.meter import BLOCK_STEP_HOPS, MOMENTARY_HOPS, gated_loudness, hop_energies, window_means
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
 
-if TYPE_CHECKING:
-    from stemwright.separation.separator import DemucsSeparator
-
-BLOCK_FRAMES = 1 << 18
 MAX_FINISHING = 3  # tracks whose stems wait to be encoded; beyond it the networks wait
-
-
-class Job(NamedTuple):
-    """A file to separate, and the folder for its stems."""
-
-    path: Path | str
-    out_folder: Path | str
-    stream: int = 0
-
-
-OnFileProgress = Callable[[Job, float], None]  # which file, how much of it has gone through the networks (0 to 1)
 
 
 class Frames(Protocol):
@@ -131,19 +116,33 @@ def integrated_loudness_of(frames: Frames, sample_rate: int) -> float:
     return gated_loudness(means)
 
 
-def checked_blocks(path: Path | str, sample_rate: int, stream: int, max_channels: int) -> Iterator[Audio]:
-    """Decodes a file as [C, t]. Raises Refused on no frames, too many channels, or samples that are not finite."""
-    found = 0
-    for block in blocks(path, BLOCK_FRAMES, sample_rate=sample_rate, stream=stream):
-        if block.shape[0] > max_channels:
-            raise Refused(f"{block.shape[0]} channels; at most {max_channels} are handled")
-        if not np.isfinite(block).all():
-            raise Refused("holds NaN or infinite samples")
-        check_peak(gain_to_db(float(np.abs(block).max(initial=0.0))))
-        found += block.shape[1]
-        yield block
-    if found == 0:
-        raise Refused("holds no audio")
+class Networks(Protocol):
+    """What goes through the pipeline: networks that see a mixture segment by segment."""
+
+    @property
+    def stem_names(self) -> Sequence[str]:
+        """The stems that all networks together give."""
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate that they want, in Hz."""
+
+    @property
+    def num_channels(self) -> int:
+        """How many channels they take."""
+
+    @property
+    def batch_size(self) -> int:
+        """Segments per call of a network."""
+
+    def load(self) -> None:
+        """Loads them now; raises an error if they cannot be."""
+
+    def session(self, source: Mixture) -> schedule.Session:
+        """A mixture's way through them."""
+
+    def forward(self, network: int, batch: Audio) -> Audio:
+        """Runs one of them on [B, C, T] -> [B, S, C, T] with the stems for which it counts."""
 
 
 @dataclass
@@ -161,14 +160,11 @@ class _MixtureInFlight:
     done_frames: int = 0
 
 
-JobOutcome = SeparatedFile | Exception  # of one job: its files, or what went wrong with it
-
-
 class _NetworksFailedError(Exception):
     """The networks failed on a batch; the cause says how."""
 
 
-def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
+def run_jobs(separator: Networks, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
     """Separates files in a pipeline and yields each as it comes to its end."""
     separator.load()  # before a job is taken: a model that cannot be loaded must leave what was there
     with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(2) as encoder:
@@ -181,7 +177,7 @@ def run_jobs(separator: DemucsSeparator, jobs: Iterable[Job], on_share: OnFilePr
 
 
 class _Pipeline:
-    def __init__(self, separator: DemucsSeparator, decoder: ThreadPoolExecutor, encoder: ThreadPoolExecutor) -> None:
+    def __init__(self, separator: Networks, decoder: ThreadPoolExecutor, encoder: ThreadPoolExecutor) -> None:
         self._separator, self._decoder, self._encoder = separator, decoder, encoder
         self.on_share: OnFileProgress | None = None
         self._jobs: Iterator[Job] = iter(())

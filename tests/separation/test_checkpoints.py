@@ -116,7 +116,7 @@ def test_a_trusted_pickle_gives_the_same_stems(tmp_path):
     import numpy as np
     import torch
 
-    from stemwright.separation.separator import DemucsSeparator
+    from stemwright.separation.demucs.separator import DemucsSeparator
 
     network = build_tiny("hdemucs", 4)
     safe, pickled = tmp_path / "safe", tmp_path / "pickled"

@@ -17,7 +17,7 @@ from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
 from stemwright.manifests.catalog.tracks import cache_key as catalog_task
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound import audio
-from stemwright.separation.demucs.pipeline import checked_blocks
+from stemwright.separation.jobs import checked_blocks
 
 RATE = 44_100
 

@@ -23,7 +23,9 @@ from stemwright.separation import stem_files
 from stemwright.separation.demucs import engines, hybrid, pipeline, precision, schedule
 from stemwright.separation.demucs.checkpoints import ModelError
 from stemwright.separation.demucs.engines import TorchEngine
-from stemwright.separation.separator import DemucsSeparator, Job, ReferenceStems, load_networks
+from stemwright.separation.demucs.separator import DemucsSeparator, load_networks
+from stemwright.separation.jobs import Job
+from stemwright.separation.separator import ReferenceStems
 
 RATE = 44_100
 SEGMENT = RATE  # of the tiny models
@@ -343,7 +345,7 @@ def test_a_full_disk_leaves_no_file_of_a_track_under_way(separator, three, tmp_p
 
 def test_a_model_that_cannot_be_loaded_takes_no_job(models, three, monkeypatch):
     separator, taken = DemucsSeparator("htdemucs", models, device="cpu"), []
-    monkeypatch.setattr("stemwright.separation.separator.load_networks", lambda _: (_ for _ in ()).throw(ModelError("damaged")))
+    monkeypatch.setattr("stemwright.separation.demucs.separator.load_networks", lambda _: (_ for _ in ()).throw(ModelError("damaged")))
     with pytest.raises(ModelError, match="damaged"):
         list(separator.separate_files(taken.append(job) or job for job in three))
     assert taken == []
@@ -376,7 +378,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(separator, noise, tmp_pat
 
 def test_describing_a_separator_needs_no_torch(models):
     program = (
-        "import sys; from stemwright.separation.separator import DemucsSeparator\n"
+        "import sys; from stemwright.separation.demucs.separator import DemucsSeparator\n"
         f"s = DemucsSeparator('htdemucs', {str(models)!r})\n"
         "print(s.stem_names, s.sample_rate, s.origin, s.identity)\n"
         "assert not {'torch', 'demucs', 'openvino'} & set(sys.modules)"
@@ -488,7 +490,7 @@ def test_of_two_processes_that_try_bf16_the_first_decides_for_both(tmp_path):
 
 
 def test_the_trial_of_bf16_compares_stems_and_times_of_both_precisions(models, monkeypatch):
-    from stemwright.separation import separator as module
+    from stemwright.separation.demucs import separator as module
 
     now_s = [0.0]
 
@@ -517,7 +519,7 @@ def test_error_is_that_of_the_worst_stem_with_a_floor_for_quiet_ones():
 
 
 def test_auto_takes_bf16_for_a_large_model_only_where_it_is_measured_better(models, monkeypatch):
-    from stemwright.separation import separator as module
+    from stemwright.separation.demucs import separator as module
 
     monkeypatch.setattr(module, "LARGE_BYTES", 1)
     monkeypatch.setattr(module, "processor_has_bf16", lambda: True)
@@ -531,7 +533,7 @@ def test_auto_takes_bf16_for_a_large_model_only_where_it_is_measured_better(mode
 
 
 def test_what_a_machine_uses_changes_no_id(models, monkeypatch):
-    from stemwright.separation import separator as module
+    from stemwright.separation.demucs import separator as module
 
     monkeypatch.setattr(module, "LARGE_BYTES", 1)
     monkeypatch.setattr(module, "processor_has_bf16", lambda: True)
@@ -570,7 +572,7 @@ def test_openvino_gives_the_stems_of_torch_whatever_the_threads(models, noise, t
 
 
 def test_an_engine_that_cannot_be_used_says_what_to_do(models, monkeypatch):
-    from stemwright.separation import separator as module
+    from stemwright.separation.demucs import separator as module
 
     monkeypatch.setattr(module, "has_openvino", lambda: False)
     with pytest.raises(ValueError, match=r"pip install 'stemwright\[openvino\]'"):

@@ -25,9 +25,10 @@ from stemwright.manifests.records import Refused, Stem, Track, content_id, seal
 from stemwright.manifests.sound import audio
 from stemwright.manifests.wording import counted
 from stemwright.separation.demucs.engines import Precision
-from stemwright.separation.demucs.pipeline import Job, JobOutcome, OnFileProgress
+from stemwright.separation.demucs.separator import DemucsSeparator
+from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
 from stemwright.separation.quality import Limits, judge
-from stemwright.separation.separator import DemucsSeparator, ReferenceStems
+from stemwright.separation.separator import ReferenceStems
 from stemwright.separation.stem_files import SeparatedFile, clear_all_work
 
 

@@ -1,0 +1,307 @@
+"""Demucs's networks as a separator: any of its models or bags, and what this machine runs it with. The one module that imports demucs.
+
+Conventions
+    Audio is float32 [C, T], full scale 1.0. Stems have the mixture's channels (a mono mixture gives mono stems) and the model's sample
+    rate; their length is that of the mixture at that rate.
+    A mixture that does not vary (silence, one sample) has silent stems; all of it is residual.
+    Networks run at ``shifts=0`` and overlap 0.25. A stereo network sees a mono mixture twice; the two channels it gives are averaged.
+
+References
+    Rouard, Massa, Defossez, Hybrid transformers for music source separation (2023).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from stemwright.manifests.disk.folders import cache_folder
+from stemwright.manifests.sound.audio import Audio, resample
+from stemwright.separation.demucs import checkpoints, schedule
+from stemwright.separation.demucs.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
+from stemwright.separation.demucs.pipeline import Mixture, MixtureInMemory, run_jobs
+from stemwright.separation.demucs.precision import Trial, bf16_is_better, error_db, probe_signal, processor_has_bf16
+from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
+from stemwright.separation.separator import Used
+from stemwright.separation.stem_files import SeparatedFile
+
+if TYPE_CHECKING:
+    import torch
+
+LARGE_BYTES = 16 << 20  # of one network's file: htdemucs has 84 MB, the bundled model at most 8
+
+
+class DemucsSeparator:
+    """Any Demucs model or bag: a name, ``hf://NAMESPACE/NAME``, or a name in ``model_folder``.
+
+    ``device`` is auto, cpu, cuda, cuda:N or mps; ``precision`` auto, fp32 or bf16; ``engine`` auto, torch or openvino.
+    ``input_lufs`` gives the networks the mixture at that loudness instead of at Demucs's level (deviation 1), and scales the stems back;
+    Demucs's networks normalise every segment again, so it changes little. ``auto_precision`` is what precision "auto" means, as it was
+    found on another machine, say.
+    ``stem_names`` and ``sample_rate``, if given, are what the model must have. Weights are looked for when they are first needed, torch is
+    imported when something is separated. Instances can be pickled; each process loads its own networks.
+    """
+
+    def __init__(
+        self,
+        model: str = "htdemucs",
+        model_folder: Path | str | None = None,
+        device: str = "auto",
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        engine: Literal["auto", "torch", "openvino"] = "auto",
+        *,
+        input_lufs: float | None = None,
+        batch_size: int | None = None,
+        offline: bool = False,
+        trust_pickle: bool = False,
+        stem_names: Sequence[str] | None = None,
+        sample_rate: int | None = None,
+        auto_precision: Precision | None = None,
+    ) -> None:
+        self.model, self.model_folder = model, model_folder
+        self._device, self._precision, self._engine, self._batch_size = device, precision, engine, batch_size
+        self._input_lufs, self._auto_precision = input_lufs, auto_precision
+        self._offline, self._trust_pickle = offline, trust_pickle
+        self._asked = (None if stem_names is None else tuple(stem_names), sample_rate)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_networks", "_engines")}
+
+    @cached_property
+    def checkpoint(self) -> checkpoints.Checkpoint:
+        """The weights on this machine, fetched if need be, with their checksums compared."""
+        found = checkpoints.find(self.model, model_folder=self.model_folder, offline=self._offline, trust_pickle=self._trust_pickle)
+        found.check()
+        names, rate = self._asked
+        header = found.header
+        if header and ((names is not None and set(names) != set(header.stem_names)) or rate not in (None, header.sample_rate)):
+            raise checkpoints.ModelError(
+                f"model {self.model} gives {', '.join(header.stem_names)} at {header.sample_rate} Hz; asked for "
+                f"{', '.join(names or header.stem_names)} at {rate or header.sample_rate} Hz. Choose another model or change what is asked."
+            )
+        return found
+
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        """The model's stems, in its order."""
+        header = self.checkpoint.header
+        return header.stem_names if header else checkpoints.checked_stem_names(self._networks[0].sources, f"model {self.model}")
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate of the stems in Hz."""
+        header = self.checkpoint.header
+        return header.sample_rate if header else int(self._networks[0].samplerate)
+
+    @property
+    def num_channels(self) -> int:
+        """How many channels the networks take."""
+        header = self.checkpoint.header
+        return header.num_channels if header else int(self._networks[0].audio_channels)
+
+    @property
+    def origin(self) -> str:
+        """What stem rows call it."""
+        return f"{self.model}@demucs-{importlib.metadata.version('demucs')}"
+
+    @cached_property
+    def device(self) -> str:
+        """Where the networks run."""
+        return _best_device() if self._device == "auto" else self._device
+
+    @cached_property
+    def engine(self) -> str:
+        """What runs the networks: OpenVINO if it is installed, runs this kind of network on this device and is worth its translation."""
+        if self._engine != "auto":
+            if self._engine == "openvino" and not has_openvino():
+                raise ValueError("engine openvino is not installed: pip install 'stemwright[openvino]', or use engine torch")
+            if self._engine == "openvino" and self.device != "cpu":
+                raise ValueError(f"engine openvino runs on the processor; the device is {self.device}. Use engine torch.")
+            return self._engine
+        header = self.checkpoint.header
+        split = header is not None and header.network.endswith(".HTDemucs")
+        return "openvino" if split and self.device == "cpu" and self._is_large and has_openvino() else "torch"
+
+    @cached_property
+    def precision(self) -> Precision:
+        """What the networks are computed in. ``auto`` is measured once for a model on a machine; see
+        `stemwright.separation.demucs.precision`."""
+        if self._precision != "auto":
+            return self._precision
+        if self._auto_precision is not None:
+            return self._auto_precision
+        if not self._is_large or not (processor_has_bf16() if self.device == "cpu" else _gpu_has_bf16(self.device)):
+            return "fp32"
+        key = [self.checkpoint.identity, self._versions, self.device, _gpu_name(self.device), self.engine]
+        return "bf16" if bf16_is_better(key, cache_folder(), self._try_bf16) else "fp32"
+
+    @property
+    def _is_large(self) -> bool:
+        """Whether a network is so large that speed is worth preparation: translation, and a measurement of bf16."""
+        return max(member.path.stat().st_size for member in self.checkpoint.members) >= LARGE_BYTES
+
+    @property
+    def _versions(self) -> dict[str, str]:
+        names = ("demucs", "torch", "openvino") if self.engine == "openvino" else ("demucs", "torch")
+        return {name: importlib.metadata.version(name) for name in names}
+
+    def _try_bf16(self) -> Trial:
+        """How far the stems of a made-up segment are from fp32, for the worst network of the bag, and how much sooner they are there."""
+        described = [describe_network(network, row) for network, row in zip(self._networks, self._weights(), strict=True)]
+        clock = time.process_time if self.device == "cpu" else time.perf_counter
+        worst, spent_s = -math.inf, dict.fromkeys(PRECISIONS, 0.0)
+        for number, known in enumerate(described):
+            frames = known.input_frames(min(known.segment_frames, 8 * self.sample_rate))
+            mixture = probe_signal(frames, self.num_channels, self.sample_rate)
+            stems = []
+            for precision in PRECISIONS:
+                engine = self._build(number, known, precision)
+                engine.forward(mixture[None])  # the first time prepares kernels and memory
+                began = clock()
+                stems.append(engine.forward(mixture[None])[0])
+                spent_s[precision] += clock() - began
+            worst = max(worst, error_db(stems[1], stems[0], mixture))
+        return Trial(worst, spent_s["fp32"] / max(spent_s["bf16"], 1e-9))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What was asked: weights, precision as it was asked, loudness, our schedule. Needs the weights' files, not torch.
+
+        Engine, device, the verdict of "auto" and the versions of libraries are a matter of the machine: ``used`` says them.
+        """
+        return {
+            **self.checkpoint.identity,
+            "precision": self._precision,
+            "input_lufs": self._input_lufs,
+            "schedule": schedule.VERSION,
+        }
+
+    @property
+    def used(self) -> Used:
+        """What this machine does it with."""
+        return Used(self.engine, self.precision, self.device.partition(":")[0])
+
+    @cached_property
+    def _networks(self) -> list[Any]:
+        return load_networks(self.checkpoint)
+
+    @cached_property
+    def _engines(self) -> tuple[list[schedule.Network], list[Engine]]:
+        precision = self.precision
+        described = [describe_network(network, row) for network, row in zip(self._networks, self._weights(), strict=True)]
+        return described, [self._build(number, known, precision) for number, known in enumerate(described)]
+
+    def _build(self, number: int, known: schedule.Network, precision: Precision) -> Engine:
+        if self.engine == "openvino":
+            return OpenVinoEngine(self._networks[number], known.kept, sha256=self.checkpoint.members[number].sha256, precision=precision)
+        return TorchEngine(self._networks[number], known.kept, device=self.device, precision=precision)
+
+    def _weights(self) -> tuple[tuple[float, ...], ...]:
+        count = len(self.stem_names)
+        return self.checkpoint.weights or ((1.0,) * count,) * len(self.checkpoint.members)
+
+    def load(self) -> None:
+        """Loads the networks now. Raises ModelError if they cannot be."""
+        _ = self._engines
+
+    def forward(self, network: int, batch: Audio) -> Audio:
+        """Runs one network of the bag on [B, C, T] -> [B, S, C, T] with the stems for which it counts."""
+        return self._engines[1][network].forward(batch)
+
+    def session(self, source: Mixture) -> schedule.Session:
+        """A mixture's way through the bag."""
+        level = source.level() if self._input_lufs is None else source.level_at(self._input_lufs, self.sample_rate)
+        return schedule.Session(source, level, self._engines[0], self.num_channels)
+
+    @property
+    def batch_size(self) -> int:
+        """Segments per call of a network: on a processor as many as run side by side. It does not change the stems."""
+        return self._batch_size or (processor_threads()[0] if self.device == "cpu" else 8)
+
+    def separate(self, mixture: Audio, sample_rate: int, *, on_share: Callable[[float], None] | None = None) -> dict[str, Audio]:
+        """Stems {name: [C, T]} of a mixture [C, T], at ``self.sample_rate`` (T is that of the resampled mixture), without the residual.
+
+        ``on_share`` is told after each segment how much is done, 0 to 1.
+        """
+        mixture = resample(np.asarray(mixture, dtype=np.float32), sample_rate, self.sample_rate)
+        source = Mixture(MixtureInMemory(mixture), self.num_channels)
+        source.take(mixture)
+        if source.constant:
+            return {name: np.zeros_like(mixture) for name in self.stem_names}
+        parts: list[Audio] = []
+        for _, stems in schedule.run([self.session(source)], self.forward, batch_size=self.batch_size):
+            parts.append(source.narrow(stems))
+            if on_share:
+                on_share(sum(part.shape[-1] for part in parts) / source.num_frames)
+        return dict(zip(self.stem_names, np.concatenate(parts, axis=-1), strict=True))
+
+    def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
+        """Writes ``STEM.flac`` for every stem and the residual into ``out_folder``: all or none.
+
+        Raises Refused if the file cannot be used.
+        """
+        [(_, result)] = self.separate_files([Job(path, out_folder, stream)])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def separate_files(self, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
+        """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
+        track share a batch with the first of the next. A file that cannot be separated is yielded with the error that says why; all in the
+        order in which they finish. ``on_share(job, share)`` gets, after each segment, the share of a file that is done."""
+        yield from run_jobs(self, jobs, on_share)
+
+
+def load_networks(checkpoint: checkpoints.Checkpoint) -> list[Any]:
+    """Builds the networks of a checkpoint with Demucs's own loaders. A pickle gets here only if the user trusted it."""
+    from demucs.apply import BagOfModels
+    from demucs.hf import load_safetensors_model
+    from demucs.states import load_model
+
+    networks = []
+    for member in checkpoint.members:
+        try:
+            networks.append(load_safetensors_model(member.path) if member.header else load_model(member.path))
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise checkpoints.ModelError(f"{member.path} does not hold the network that it names: {str(error).splitlines()[0]}") from error
+    return list(BagOfModels(networks, segment=checkpoint.segment_s).eval().models)  # a bag may set its members' segment length
+
+
+def describe_network(network: torch.nn.Module, weights: tuple[float, ...]) -> schedule.Network:
+    """What the schedule must know of a Demucs network."""
+    segment_frames = int(network.samplerate * network.segment)  # type: ignore[operator]
+    return schedule.Network(segment_frames, getattr(network, "valid_length", int), weights)
+
+
+def _gpu_has_bf16(device: str) -> bool:
+    import torch
+
+    return device.startswith("cuda") and torch.cuda.is_bf16_supported()
+
+
+def _gpu_name(device: str) -> str:
+    """What a verdict about a GPU is about; "" for a processor, whose name belongs to every verdict."""
+    if not device.startswith("cuda"):
+        return ""
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def _best_device() -> str:
+    """A GPU if there is one. Torch is asked only where a driver is installed."""
+    if not (Path("/proc/driver/nvidia").exists() or Path("/dev/kfd").exists() or sys.platform in ("darwin", "win32")):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
