@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from stemwright.datagen.cli import checking, demonstration, editing, fitting, listening, reporting, sharing
+from stemwright.datagen.cli import checking, configuring, demonstration, editing, fitting, listening, reporting, sharing
 from stemwright.datagen.cli.options import (
     AgainOption,
     ConfigOption,
@@ -49,7 +49,6 @@ app = typer.Typer(
     name="stemwright",
     help="Turns released mixtures into verified training data for music mixing models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
@@ -239,6 +238,8 @@ app.command()(listening.balance)
 app.command()(fitting.fit)
 app.command()(listening.effects)
 app.command()(editing.edit)
+app.command()(configuring.init)
+app.command()(configuring.config)
 app.command()(sharing.export)
 app.command()(sharing.rebuild)
 app.add_typer(listening.models_app, name="models")
@@ -248,7 +249,7 @@ def main() -> None:
     """Runs the command line; turns what went wrong, and what stopped it, into a line and an exit code."""
     handle_termination()
     try:
-        app()
+        app(prog_name="stemwright")
     except SystemExit as left:
         if was_stopped(left):
             _fail("stopped; what was there before is unchanged", 130)

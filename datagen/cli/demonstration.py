@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stemwright.datagen.cli import completion
 from stemwright.datagen.cli.checking import check_folder
 from stemwright.datagen.cli.options import JobsOption, JsonOption, ModelFolderOption, absolute
 from stemwright.datagen.cli.running import close, run_stages, shared_out, working
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 def demo(
     corpus: Annotated[Path, typer.Argument(help="Folder for the corpus it makes.")] = Path("demo-corpus"),
     jobs: JobsOption = 1,
-    model: Annotated[str, typer.Option("--model", "-m", help="Model that separates the excerpt for comparison.")] = "bundled",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Model that separates the excerpt, to compare.", autocompletion=completion.models)
+    ] = "bundled",
     model_folder: ModelFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from stemwright.datagen.cli import completion
 from stemwright.datagen.cli.options import (
     DeviceOption,
     EngineOption,
@@ -42,7 +43,7 @@ def edit(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help='Edits in words, one by one or joined by ";".', show_default=False)],
     out: Annotated[Path, typer.Argument(help="File to write, .flac or .wav.", show_default=False)],
     stems: Annotated[Path | None, typer.Option("--stems", help="Folder with the stems (vocals.wav ...), instead of separating.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Model that separates.")] = "htdemucs",
+    model: Annotated[str, typer.Option("--model", "-m", help="Model that separates.", autocompletion=completion.models)] = "htdemucs",
     model_folder: ModelFolderOption = None,
     device: DeviceOption = None,
     engine: EngineOption = None,

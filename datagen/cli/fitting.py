@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from stemwright.datagen.cli import completion
 from stemwright.datagen.cli.options import JsonOption
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.manifests.usage import UsageError
@@ -32,8 +33,8 @@ UNEQUAL_S = 1.0
 def fit(
     mixture: Annotated[Path, typer.Argument(help="A mixture, a STEM file, or a folder with mixture.wav and stems.", show_default=False)],
     stems: Annotated[Path | None, typer.Option("--stems", help="Folder with the dry stems (vocals.wav ...).")] = None,
-    chain: Annotated[str, typer.Option(help="Effects of every stem, in their order.")] = "eq,compressor,fader",
-    bus: Annotated[str, typer.Option(help="Effects of the mix bus, in their order; none by default.")] = "",
+    chain: Annotated[str, typer.Option(help="Effects of every stem, in order.", autocompletion=completion.chain)] = "eq,compressor,fader",
+    bus: Annotated[str, typer.Option(help="Effects of the mix bus, in order; none by default.", autocompletion=completion.chain)] = "",
     console: Annotated[Path | None, typer.Option(help='TOML file instead: [stems] vocals = ["eq", "fader"], bus = [...].')] = None,
     excerpt: Annotated[str | None, typer.Option(help="START:END in seconds; by default the part that says most.")] = None,
     render: Annotated[Path | None, typer.Option(help="Write the mix of the found console to this file (.wav or .flac).")] = None,

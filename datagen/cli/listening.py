@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stemwright.datagen.cli import completion
 from stemwright.datagen.cli.options import (
     DeviceOption,
     EngineOption,
@@ -23,7 +24,9 @@ from stemwright.datagen.cli.terminal import Terminal
 
 
 def effects(
-    names: Annotated[list[str] | None, typer.Argument(help="Effects to show; none: all.", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Effects to show; none: all.", show_default=False, autocompletion=completion.effects)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List every effect with its settings, their ranges and units.
@@ -42,7 +45,7 @@ def effects(
 def balance(
     files: Annotated[list[Path], typer.Argument(help="Recordings to listen to.", show_default=False)],
     stems: Annotated[Path | None, typer.Option("--stems", help="Folder with the stems (vocals.wav ...), instead of separating.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Model that separates.")] = "htdemucs",
+    model: Annotated[str, typer.Option("--model", "-m", help="Model that separates.", autocompletion=completion.models)] = "htdemucs",
     model_folder: ModelFolderOption = None,
     device: DeviceOption = None,
     engine: EngineOption = None,
@@ -176,7 +179,7 @@ def models(context: typer.Context, model_folder: ModelFolderOption = None, as_js
 
 @models_app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="htdemucs, htdemucs_ft, hf://OWNER/NAME, ...")],
+    name: Annotated[str, typer.Argument(help="htdemucs, htdemucs_ft, hf://OWNER/NAME, ...", autocompletion=completion.models)],
     model_folder: ModelFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -197,7 +200,7 @@ def fetch(
 
 @models_app.command()
 def verify(
-    name: Annotated[str, typer.Argument(help="A model that is on this machine.")],
+    name: Annotated[str, typer.Argument(help="A model that is on this machine.", autocompletion=completion.models)],
     model_folder: ModelFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -85,8 +85,8 @@ class SeparationConfig(Section):
 
     separator: Literal["auto", "demucs", "reference"] = Field(
         "auto",
-        description="auto: a multitrack's own stems where there are some, Demucs for every other track; demucs separates every track; "
-        "reference takes multitracks only",
+        description="where stems come from; auto: a multitrack's own where there are some, Demucs for every other track; demucs separates "
+        "every track; reference takes multitracks only",
         json_schema_extra=since("0.1"),
     )
     model: str = Field(
@@ -102,8 +102,8 @@ class SeparationConfig(Section):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="fp32 is exact; auto takes bf16 where it is measured to be faster on this machine and to leave every stem within "
-        "-45 dB of its exact self",
+        description="how the networks compute; fp32 is exact; auto takes bf16 where it is measured to be faster on this machine and to "
+        "leave every stem within -45 dB of its exact self",
         json_schema_extra=since("0.1"),
     )
     engine: Literal["auto", "torch", "openvino"] = Field(
