@@ -109,8 +109,8 @@ def test_the_constraints_install_cpu_torch_and_the_packages_are_named():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text()
-    folders = {
-        str(path.parent.relative_to(ROOT)).replace("/", ".")
+    folders = {"stemwright"} | {
+        "stemwright." + str(path.parent.relative_to(ROOT)).replace("/", ".")
         for room in ("manifests", "separation", "datagen")
         for path in (ROOT / room).rglob("__init__.py")
     }

@@ -74,7 +74,7 @@ def test_what_would_separate_again_is_said_first_and_changes_nothing(separated, 
         "separate": ["separate", corpus, "--model", "other"],
         "build": ["build", songs, corpus, "--model", "other", "--seed", 9],
         "file": ["build", songs, corpus, "--config", place / "other.toml"],
-        "reset": ["separate", corpus, "--reset", "stemwright.separation.demucs.precision", "--model", "other"],
+        "reset": ["separate", corpus, "--reset", "separation.precision", "--model", "other"],
     }
     done = run(*commands[way])
     assert isinstance(done.exception, UsageError)  # leaves with 2

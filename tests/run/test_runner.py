@@ -129,7 +129,7 @@ def test_a_dask_cluster_does_the_same_work(stage):
 
 def test_ctrl_c_leaves_the_finished_tasks_in_the_journal(tmp_path):
     script = f"""
-import sys, time; sys.path.insert(0, {str(__file__.rsplit("/", 1)[0])!r})
+import sys, time; sys.path[:0] = {sys.path!r}
 from pathlib import Path; from stemwright.datagen.run.runner import *; from stemwright.manifests.records import Track
 from test_runner import tasks, work
 def slow(number):

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-MODELS = ROOT / "separation" / "models"
+MODELS = ROOT / "separation" / "demucs" / "models"
 STEMS = ["drums", "bass", "other", "vocals"]
 SAMPLE_RATE = 44_100
 
