@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := MPLBACKEND=Agg $(BIN)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup programs demo check test test-all bench clean
+.PHONY: help setup programs demo check test test-all docs bench clean
 
 help:  ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -43,6 +43,9 @@ test: programs check  ## Format, lint, types and tests; what needs a network, a 
 
 test-all: programs check  ## The slow tests as well
 	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2} --run slow
+
+docs: setup  ## The documentation site, in build/docs/html; needs no network once the environment is there
+	$(RUN)python docs/build.py
 
 bench: programs setup  ## Every benchmark; writes docs/results.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,openvino]'

@@ -1,0 +1,52 @@
+"""The reference of the configuration: every key of every section, from the models that check them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from generate.tables import cell, code, table
+from stemwright.datagen.run.config_reference import Key, SectionOfKeys, sections
+
+HEAD = """# Configuration
+
+A corpus keeps its configuration in `CORPUS/config.toml`, with every default filled in. Another one is given with `--config FILE`: it
+changes the keys that it names and no others; `--reset KEY` gives a key (`separation.input_lufs`) or a section (`pairs`) its default again.
+An empty file is a whole configuration, and an unknown key is an error that names the nearest known one.
+
+This page is generated from the models that check the configuration.
+
+"""
+
+
+def write(path: Path) -> None:
+    """Writes the page."""
+    path.write_text(HEAD + "\n".join(_section(section) for section in sections()), encoding="utf-8")
+
+
+def _section(section: SectionOfKeys) -> str:
+    title = f"`[{section.path}]`" if section.path else "Top level"
+    anchor = f"config-{section.path.replace('.', '-').replace('_', '-') or 'top'}"
+    text = f"({anchor})=\n## {title}\n\n{_sentence(section.description)}\n"
+    if section.keys:
+        text += "\n" + table(["key", "meaning", "takes", "default", "since"], [_row(key) for key in section.keys])
+    return text
+
+
+def _row(key: Key) -> list[str]:
+    return [code(key.name), cell(_sentence(key.description)), _takes(key), _default(key), cell(key.since)]
+
+
+def _takes(key: Key) -> str:
+    if key.choices:
+        return ("several of " if key.kind.startswith("list") else "") + ", ".join(code(choice) for choice in key.choices)
+    unit = f"; {key.unit}" if key.unit and key.unit != key.kind else ""
+    return cell(f"{key.kind} {key.range}".strip().replace("number from", "number, from").replace("number above", "number, above") + unit)
+
+
+def _default(key: Key) -> str:
+    return code(key.default) if key.default != "not given" else "not given"
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
