@@ -20,8 +20,8 @@ from songs import mixture_of, render_song
 
 from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import Workers
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests.sound import audio
 from stemwright.separation.loudness.meter import integrated_loudness
 

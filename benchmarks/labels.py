@@ -35,7 +35,7 @@ from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import Workers
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import shards, table
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.records import Example, Stem

@@ -38,8 +38,8 @@ from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import Workers
 from stemwright.datagen.run.stages import run_plan, run_render
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.records import AudioFile, Estimate, Example, Pair, SignalFile, Stem, Track, content_id, seal, track_id
 from stemwright.manifests.sound import audio

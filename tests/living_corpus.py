@@ -22,8 +22,8 @@ from conftest import STEM_NAMES, make_song
 
 from stemwright.datagen.run import config as configuration
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import Workers
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate, separating
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.records import Refused, Stem
 from stemwright.manifests.sound.audio import Audio, load

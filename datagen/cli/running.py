@@ -138,7 +138,7 @@ def _check_only(kept: Config, config: Config, asked: RequestedChanges, stage: st
 
 def shared_out(stage: Callable[..., Summary], jobs: int, dask: str | None) -> Callable[..., Summary]:
     """A stage with its workers filled in."""
-    from stemwright.datagen.run.runner import Workers
+    from stemwright.datagen.run.tasks import Workers
 
     return partial(stage, workers=Workers(jobs, dask))
 
@@ -166,7 +166,7 @@ def working(terminal: Terminal, place: Corpus, config: Config, separating: Separ
 
     Raises UsageError, before anything was changed, if a verb that separates would make stems again and was not allowed to.
     """
-    from stemwright.datagen.run.runner import StoppedError
+    from stemwright.datagen.run.tasks import StoppedError
 
     with place.locked():
         if separating is not None:

@@ -47,7 +47,7 @@ def export(
     Example: stemwright export corpus recipes --no-audio
     """
     from stemwright.datagen.run.corpus import Corpus
-    from stemwright.datagen.run.runner import Workers
+    from stemwright.datagen.run.tasks import Workers
     from stemwright.datagen.share.export import export as export_corpus
 
     terminal, place = Terminal(as_json), Corpus(corpus)
@@ -106,7 +106,7 @@ def rebuild(
     Example: stemwright rebuild recipes SONGS corpus
     """
     from stemwright.datagen.run.corpus import Corpus
-    from stemwright.datagen.run.runner import Workers
+    from stemwright.datagen.run.tasks import Workers
     from stemwright.datagen.share.reading import opened
     from stemwright.datagen.share.rebuild import Options, Rebuild, check_place
 

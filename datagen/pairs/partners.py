@@ -13,23 +13,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
 from stemwright.separation.tempo import pitch_set
 
 if TYPE_CHECKING:
-    from stemwright.datagen.pairs.recipes.base import TrackMaterial
-    from stemwright.manifests.records import TrackEstimate
+    from stemwright.manifests.records import Track, TrackEstimate
 
 HELD_ROWS = 4096  # how many masks are kept before they are made anew: each has a byte for every track
 
 
-class PartnerTracks:
+class Candidate(Protocol):
+    """What has to be known about a track that others can be matched with."""
+
+    @property
+    def track(self) -> Track:
+        """The recording."""
+        ...
+
+    @property
+    def tempo(self) -> TrackEstimate | None:
+        """Its tempo, beats and key, where they are known."""
+        ...
+
+    @property
+    def on_beat(self) -> tuple[str, ...]:
+        """Names of its stems that sound at a beat."""
+        ...
+
+
+M = TypeVar("M", bound=Candidate)
+
+
+class PartnerTracks(Generic[M]):
     """The tracks of one split that have a tempo and a key."""
 
-    def __init__(self, materials: Sequence[TrackMaterial]) -> None:
+    def __init__(self, materials: Sequence[M]) -> None:
         usable = (material for material in materials if material.tempo and material.tempo.tempo_bpm and material.tempo.key)
         self.materials = sorted(usable, key=lambda material: material.track.id)
         self._number = {material.track.id: number for number, material in enumerate(self.materials)}
@@ -70,7 +91,7 @@ class PartnerTracks:
         mask[[self._number[track_id] for track_id in track_ids]] = True
         return mask
 
-    def draw(self, mask: np.ndarray, rng: np.random.Generator) -> TrackMaterial:
+    def draw(self, mask: np.ndarray, rng: np.random.Generator) -> M:
         """One of the tracks of a mask that is not empty."""
         numbers = np.flatnonzero(mask)
         return self.materials[numbers[_scores(self._hashed_id[numbers], int(rng.integers(2**63))).argmax()]]

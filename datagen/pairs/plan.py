@@ -14,14 +14,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast, get_args
+from typing import Any, Protocol, cast, get_args
 
 import numpy as np
 
+from stemwright.datagen.pairs.pairs_config import PairsConfig
 from stemwright.datagen.pairs.partners import PartnerTracks
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial
-from stemwright.datagen.run.config import Config, PairsBase
 from stemwright.manifests.records import (
     Estimate,
     Normalisation,
@@ -39,6 +39,20 @@ from stemwright.manifests.wording import below, counted
 
 STAGE = "plan"
 SHORTER = "shorter than one excerpt"
+
+
+class PlanConfig(Protocol):
+    """What of a configuration planning reads."""
+
+    @property
+    def seed(self) -> int:
+        """What all random numbers are drawn from."""
+        ...
+
+    @property
+    def pairs(self) -> PairsConfig:
+        """The section ``[pairs]``."""
+        ...
 
 
 def generator(seed: int, track_id: str, kind: str, number: int, attempt: int = 0) -> np.random.Generator:
@@ -93,7 +107,7 @@ class PlannedPairs:
 
     def __init__(
         self,
-        config: Config,
+        config: PlanConfig,
         tracks: Sequence[Track],
         stems: Sequence[Stem],
         estimates: Sequence[Estimate],
@@ -182,7 +196,7 @@ class Planned:
 
 
 def plan_pairs(
-    config: Config, tracks: Sequence[Track], stems: Sequence[Stem], estimates: Sequence[Estimate], *, besides: RecipeRows = RecipeRows()
+    config: PlanConfig, tracks: Sequence[Track], stems: Sequence[Stem], estimates: Sequence[Estimate], *, besides: RecipeRows = RecipeRows()
 ) -> Planned:
     """Plans the pairs of all tracks that have stems and estimates, and keeps them in memory."""
     planning = PlannedPairs(config, tracks, stems, estimates, besides=besides)
@@ -203,7 +217,7 @@ def _most_common(reasons: Counter[str]) -> str:
     return f"{reason} ({count} of {counted(reasons.total(), 'track')})" if rest else reason
 
 
-def redraw_pair(pair: Pair, attempt: int, material: TrackMaterial, config: Config) -> Pair:
+def redraw_pair(pair: Pair, attempt: int, material: TrackMaterial, config: PlanConfig) -> Pair:
     """The pair that is drawn in the place of one that rendering refused. Raises Refused as the recipe does."""
     section = cast("RecipeConfig", getattr(config.pairs, pair.kind))
     draft = RECIPES[pair.kind].draft(replace(material), section, generator(config.seed, pair.track_id, pair.kind, pair.number, attempt))
@@ -218,7 +232,7 @@ def material_of(
     track: Track,
     stems: Sequence[Stem],
     by_stem: Mapping[str, Estimate],
-    pairs: PairsBase,
+    pairs: PairsConfig,
     *,
     besides: RecipeRows = RecipeRows(),
 ) -> TrackMaterial:
@@ -238,7 +252,7 @@ def material_of(
     return material
 
 
-def _pair(kind: str, number: int, config: Config, track: Track, draft: Draft, *, redraw_of: str | None = None) -> Pair:
+def _pair(kind: str, number: int, config: PlanConfig, track: Track, draft: Draft, *, redraw_of: str | None = None) -> Pair:
     return seal(
         Pair,
         kind=kind,

@@ -3,7 +3,7 @@
 Conventions
     A task is handed to few workers at a time, so that memory here does not grow with their number.
     dask gives a task whose worker was killed to another one, several times; what then still has no result is done once more when nothing
-    else is under way, since a neighbour may have been to blame. If that fails too it is returned as ``Lost``.
+    else is under way, since a neighbour may have been to blame. If that fails too it is returned as ``FailedTask``.
     A scheduler that cannot be reached or goes away, and a cluster that is long without workers, end the stage with a sentence; what was
     finished is kept.
 """
@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from stemwright.datagen.run.processes import UNDER_WAY, FailedTask
-from stemwright.datagen.run.runner import StoppedError
+from stemwright.datagen.run.processes import UNDER_WAY
+from stemwright.datagen.run.tasks import FailedTask, StoppedError
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -11,10 +11,12 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from stemwright.datagen.dataset.dataset_config import DatasetConfig
+from stemwright.datagen.pairs.pairs_config import PairsConfig
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.rights import RightsConfig
 from stemwright.datagen.pairs.section import ConfigError, Section, since
@@ -132,85 +134,6 @@ class EstimateConfig(Section):
         description="the profile.parquet of a corpus that says what is typical; none: that of this corpus's training tracks. Relative to "
         "the configuration file",
         json_schema_extra=since("0.1"),
-    )
-
-
-class DatasetConfig(Section):
-    """What the dataset looks like on disk."""
-
-    format: Literal["folder", "webdataset", "huggingface", "musdb"] = Field(
-        "folder",
-        description="layout of dataset/; another one packs the rendered files again and renders nothing",
-        json_schema_extra=since("0.1"),
-    )
-    encoding: Literal["auto", "flac24", "wav32f"] = Field(
-        "auto",
-        description="auto: flac24, but wav32f for musdb and for presets that were published as float (remfx). Float WAV takes peaks above "
-        "full scale without a gain; it is larger and much faster to read",
-        json_schema_extra=since("0.1"),
-    )
-    shard_mb: float = Field(
-        256.0,
-        gt=0,
-        description="size of a shard of webdataset or huggingface, counted in sound files",
-        json_schema_extra=since("0.1", unit="MB (10^6 bytes)"),
-    )
-    shard_examples: int | None = Field(
-        None,
-        gt=0,
-        description="most examples in a shard, whatever their size; none: shard_mb decides",
-        json_schema_extra=since("0.1", unit="examples"),
-    )
-
-
-class PairsBase(Section):
-    """What all pairs share: excerpts of one length at one rate."""
-
-    sample_rate: int = Field(
-        44_100,
-        ge=8_000,
-        le=192_000,
-        description="sample rate of every pair; not given: that of the preset, where one was published with its own",
-        json_schema_extra=since("0.1", unit="Hz"),
-    )
-    duration_s: float = Field(
-        5.0,
-        gt=0.05,
-        le=600.0,
-        description="length of every pair; not given: that of the preset, where one has its own",
-        json_schema_extra=since("0.1", unit="s"),
-    )
-
-    @property
-    def num_frames(self) -> int:
-        """Length of an excerpt in frames."""
-        return round(self.duration_s * self.sample_rate)
-
-    @model_validator(mode="after")
-    def _shape_of_presets(self) -> PairsBase:
-        """Where the section gives no rate or no length, those that the presets of its recipes were published with."""
-        sections = [getattr(self, kind) for kind in RECIPES if hasattr(self, kind)]
-        shapes = {section.shape for section in sections if section.per_track and section.shape}
-        if shapes and not {"sample_rate", "duration_s"} <= self.model_fields_set:
-            if len(shapes) > 1:
-                wanted = " and ".join(f"{shape.num_frames} frames at {shape.sample_rate} Hz" for shape in sorted(shapes))
-                raise ValueError(
-                    f"the presets of several recipes were published with {wanted}; give pairs.sample_rate and pairs.duration_s"
-                )
-            (shape,) = shapes
-            asked = {name: getattr(self, name) for name in self.model_fields_set}
-            self.__dict__["sample_rate"] = asked.get("sample_rate", shape.sample_rate)
-            self.__dict__["duration_s"] = asked.get("duration_s", shape.num_frames / self.sample_rate)
-        return self
-
-
-if TYPE_CHECKING:
-    PairsConfig = PairsBase
-else:  # one section for each recipe, whichever there are
-    PairsConfig = create_model(
-        "PairsConfig",
-        __base__=PairsBase,
-        **{name: (recipe.Config, Field(default_factory=recipe.Config)) for name, recipe in RECIPES.items()},
     )
 
 

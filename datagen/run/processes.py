@@ -15,8 +15,9 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
+
+from stemwright.datagen.run.tasks import FailedTask
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,14 +26,6 @@ THREADS = ("OMP", "OPENBLAS", "MKL", "BLIS", "VECLIB_MAXIMUM", "NUMBA", "NUMEXPR
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in THREADS}
 IDLE_S = 300  # a process that has nothing to do for so long ends
 UNDER_WAY = 2  # tasks a process that are handed out: one in work, one that waits
-
-
-@dataclass(frozen=True)
-class FailedTask(Generic[T]):
-    """A task without a result, and why."""
-
-    task: T
-    reason: str
 
 
 def in_processes(work: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Iterator[R | FailedTask[T]]:

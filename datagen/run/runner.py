@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stemwright.datagen.run.processes import FailedTask, in_processes
+from stemwright.datagen.run.processes import in_processes
+from stemwright.datagen.run.tasks import Begin, Do, FailedTask, Result, StoppedError, Task, Work, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.records import AudioFile, Record, Refused, Rejected, seal
@@ -24,28 +25,7 @@ from stemwright.manifests.sound.audio import has_size
 
 UNUSED = ".unused"  # folder of a corpus for tables that its configuration does not ask for
 
-Work = Callable[[Any], Sequence[Record]]  # the payload of a task -> its rows; raises Refused
-Begin = Callable[["Task"], None]  # to be called before a task touches its files
-Do = Callable[[Sequence["Task"], Begin], Iterator["Result"]]  # tasks -> their results, in the order in which they come to an end
 OnProgress = Callable[[int, int, str], None]  # (finished, of how many, what)
-
-
-@dataclass(frozen=True)
-class Task:
-    """One unit of work: its id, what a person calls it, which row it is about, and what the work function is given."""
-
-    id: str
-    subject: str
-    row_id: str
-    payload: Any
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Where the work is done: ``jobs`` processes here, or the dask cluster whose scheduler has an address."""
-
-    jobs: int = 1
-    dask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,20 +49,6 @@ class Outcome:
     fresh: set[str] = field(default_factory=set)
     rows: list[Any] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
-
-
-class StoppedError(RuntimeError):
-    """The stage cannot go on (a full disk); what was finished is kept."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one task: its rows, or the reason why it was refused, or why nothing can go on."""
-
-    task: Task
-    rows: tuple[Record, ...] = ()
-    reason: str | None = None
-    fatal: str | None = None
 
 
 def run(

@@ -34,8 +34,9 @@ from stemwright.datagen.pairs.rights import RightsConfig, Uses, admitted, render
 from stemwright.datagen.run import config as configuration
 from stemwright.datagen.run.config import Config, ConfigError
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import OnProgress, Task, Workers, shared
+from stemwright.datagen.run.runner import OnProgress, shared
 from stemwright.datagen.run.stages import separator_of
+from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.datagen.share.placing import clear, copy_synced, replaced
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.durable import begin, make_folder, naming, put, remove, write_bytes

@@ -28,15 +28,16 @@ from typing import Any
 
 from stemwright.datagen.dataset.writers import DatasetWriter, writer_of
 from stemwright.datagen.dataset.writers.base import PresentFiles
-from stemwright.datagen.dataset.writers.cleaning import forget_begun, noting
+from stemwright.datagen.dataset.writers.cleaning import forget_begun
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import sources_of
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import OnProgress, Stage, Task, Workers, finish, shared
+from stemwright.datagen.run.runner import OnProgress, Stage, finish, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages import run_separate, separator_of
-from stemwright.datagen.run.stages.rendering import unrendered
+from stemwright.datagen.run.stages.rendering import noting, unrendered
+from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.datagen.share.export import BLOCK_FRAMES, OF_SEPARATION, TYPES, FingerprintRow, SketchRow
 from stemwright.datagen.share.known_songs import Copy, LocatedSong, aligned, decibels, find_sources
 from stemwright.datagen.share.reading import Recipes
@@ -257,7 +258,7 @@ class Rebuild:
         corpus, config = self.corpus, self.corpus.config
         remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
         pairs = {pair.id: pair for name in ("pairs", "redraws") if corpus.table(name).exists() for pair in corpus.rows(name, Pair)}
-        writer = writer_of(config, corpus.rows("tracks", Track))
+        writer = writer_of(config.dataset, config.encoding, corpus.rows("tracks", Track))
         files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
         wanted = {self._renamed[row.pair_id]: row for row in self.recipes.examples() if self._renamed.get(row.pair_id) in pairs}
         tasks = [_task(pairs[pair_id], writer, files) for pair_id in wanted]

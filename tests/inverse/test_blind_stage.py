@@ -9,8 +9,8 @@ from stemwright.datagen.inverse.blind.corpus_passes import ProfileFile
 from stemwright.datagen.inverse.blind.profile import Profile
 from stemwright.datagen.run.config import EstimateConfig, check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import Workers
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_separate
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus, errors
 from stemwright.manifests.records import Estimate, Normalisation, StemFeatures

@@ -14,7 +14,7 @@ from stemwright.datagen.dataset.writers import WRITERS, cleaning
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import Workers
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus, check_dataset, errors
 from stemwright.manifests.disk import deletion

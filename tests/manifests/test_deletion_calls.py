@@ -27,7 +27,7 @@ REVIEWED = {
     ("separation/stem_files.py", "clear_work", "remove"): "names that only we give, in our hidden folder, which is no link",
     ("datagen/run/corpus.py", "Corpus.restore", "unlink"): OURS,
     ("datagen/run/corpus.py", "Corpus.locked", "remove"): HIDDEN,
-    ("datagen/pairs/redraw.py", "Redraws.finish", "unlink"): OURS,
+    ("datagen/run/stages/redrawing.py", "Redraws.finish", "unlink"): OURS,
     ("datagen/run/runner.py", "finish", "unlink"): OURS,
     ("datagen/run/runner.py", "finish", "remove"): CHECKED,
     ("datagen/share/placing.py", "replaced", "replace"): "exchanges an export with an earlier one; what is somebody's was linked into it",

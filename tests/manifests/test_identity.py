@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from stemwright.datagen.run import config as configuration
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import Workers
 from stemwright.datagen.run.stages import run_catalog
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.records import Rejected, Track

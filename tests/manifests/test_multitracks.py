@@ -8,8 +8,8 @@ from test_tempo import MAJOR, cadence, clicks
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import Workers
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.catalog.listing import find, stem_name
 from stemwright.manifests.check import check_corpus

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from stemwright.datagen.run import config, stages
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import Workers
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests.catalog import song_list
 from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
 

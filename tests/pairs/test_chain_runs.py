@@ -9,9 +9,9 @@ from rows import corpus_rows
 from test_render import RATE, pair, sources  # noqa: F401  # the fixture
 
 from stemwright.datagen.effects import apply_chain
+from stemwright.datagen.pairs.audibility import INAUDIBLE, check_audible
 from stemwright.datagen.pairs.chain_runs import ChainRuns, difference_db
 from stemwright.datagen.pairs.plan import plan_pairs
-from stemwright.datagen.pairs.redraw import INAUDIBLE, check_audible
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.run.config import check
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal

@@ -10,14 +10,15 @@ from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.dataset.loader import PairDataset
+from stemwright.datagen.pairs.audibility import ALIKE, distance_below
 from stemwright.datagen.pairs.plan import generator, material_of
 from stemwright.datagen.pairs.recipes import RECIPES
-from stemwright.datagen.pairs.redraw import ALIKE, ATTEMPTS, Redraws, distance_below
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import Workers
 from stemwright.datagen.run.stages import rendering
+from stemwright.datagen.run.stages.redrawing import ATTEMPTS, Redraws
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus
 from stemwright.manifests.records import Estimate, Example, Pair, Rejected, Stem, Track, seal
@@ -99,7 +100,7 @@ def test_the_distance_is_that_of_auraloss_up_to_the_limit(synthetic_song):
 def test_a_part_of_the_frames_never_counts_for_more_than_the_whole(synthetic_song):
     from auraloss.freq import MultiResolutionSTFTLoss
 
-    from stemwright.datagen.pairs.redraw import _share
+    from stemwright.datagen.pairs.audibility import share_of_middle
 
     loss = MultiResolutionSTFTLoss().stft_losses[1]
     rng = np.random.default_rng(0)
@@ -110,8 +111,8 @@ def test_a_part_of_the_frames_never_counts_for_more_than_the_whole(synthetic_son
         for wet in (dry * np.float32(0.99), quiet, (dry + 1e-4 * rng.standard_normal(dry.shape)).astype(np.float32)):
             one, other = torch.from_numpy(wet), torch.from_numpy(dry)
             logs = [loss.stft(signal)[0].log() for signal in (one, other)]
-            assert 0.0 <= _share(loss, one, other) <= float((logs[0] - logs[1]).abs().mean())
-        assert (_share(loss, one, other) > 0.0) == (length > 5_000)
+            assert 0.0 <= share_of_middle(loss, one, other) <= float((logs[0] - logs[1]).abs().mean())
+        assert (share_of_middle(loss, one, other) > 0.0) == (length > 5_000)
 
 
 def test_excerpts_shorter_than_a_window_have_a_distance(synthetic_song):

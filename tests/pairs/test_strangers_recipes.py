@@ -16,7 +16,7 @@ from conftest import make_song, write_song_file
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import Workers
+from stemwright.datagen.run.tasks import Workers
 from stemwright.datagen.share import reading
 from stemwright.datagen.share.export import export
 from stemwright.datagen.share.reading import KNOWN, opened

@@ -17,7 +17,7 @@ from stemwright.datagen.report import charts, page, players, report_html, rows, 
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import Workers
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.records import EffectUse, Example, Pair, Rejected, Stem, Track, TrackEstimate, content_id, seal
 from stemwright.manifests.sound.audio import load

@@ -30,9 +30,9 @@ from living_corpus import (
 )
 
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import StoppedError
 from stemwright.datagen.run.stages import run_separate
 from stemwright.datagen.run.stages.kept_stems import folder_name
+from stemwright.datagen.run.tasks import StoppedError
 from stemwright.manifests import table
 from stemwright.manifests.check import KEPT_STEMS, check_corpus
 from stemwright.manifests.records import Rejected, Stem

@@ -11,7 +11,8 @@ from functools import partial
 import pytest
 from rows import stems_of, track
 
-from stemwright.datagen.run.runner import Stage, StoppedError, Task, Workers, finish, run, shared
+from stemwright.datagen.run.runner import Stage, finish, run, shared
+from stemwright.datagen.run.tasks import StoppedError, Task, Workers
 from stemwright.manifests import table
 from stemwright.manifests.records import Refused, Stem, Track, content_id
 
@@ -130,7 +131,8 @@ def test_a_dask_cluster_does_the_same_work(stage):
 def test_ctrl_c_leaves_the_finished_tasks_in_the_journal(tmp_path):
     script = f"""
 import sys, time; sys.path[:0] = {sys.path!r}
-from pathlib import Path; from stemwright.datagen.run.runner import *; from stemwright.manifests.records import Track
+from pathlib import Path; from stemwright.datagen.run.runner import Stage, run, shared
+from stemwright.datagen.run.tasks import Workers; from stemwright.manifests.records import Track
 from test_runner import tasks, work
 def slow(number):
     if number == 2:

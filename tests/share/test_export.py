@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.run.config import check, to_toml
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import Workers
+from stemwright.datagen.run.tasks import Workers
 from stemwright.datagen.share.export import MANIFEST, TYPES, FingerprintRow, SketchRow, export, without_local_paths
 from stemwright.datagen.share.reading import opened
 from stemwright.manifests import table

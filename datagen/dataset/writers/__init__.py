@@ -29,8 +29,9 @@ from stemwright.datagen.dataset.writers.musdb import MusdbWriter, title_of
 from stemwright.datagen.dataset.writers.webdataset import WebDatasetWriter
 
 if TYPE_CHECKING:
-    from stemwright.datagen.run.config import Config
+    from stemwright.datagen.dataset.dataset_config import DatasetConfig
     from stemwright.manifests.records import Track
+    from stemwright.manifests.sound.audio import Encoding
 
 __all__ = ["DATASET", "WRITERS", "DatasetWriter", "FolderWriter", "HuggingFaceWriter", "MusdbWriter", "WebDatasetWriter", "writer_of"]
 
@@ -42,9 +43,8 @@ WRITERS: dict[str, Callable[..., DatasetWriter]] = {
 }
 
 
-def writer_of(config: Config, tracks: Iterable[Track] = ()) -> DatasetWriter:
+def writer_of(section: DatasetConfig, encoding: Encoding, tracks: Iterable[Track] = ()) -> DatasetWriter:
     """The writer that a configuration asks for. ``tracks`` give the folders of the MUSDB layout their names."""
-    section, encoding = config.dataset, config.encoding
     if section.format == "musdb":
         return MusdbWriter(encoding, {track.id: title_of(track) for track in tracks})
     if section.format == "folder":

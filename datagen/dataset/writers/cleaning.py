@@ -15,37 +15,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from stemwright.datagen.run.runner import Begin, Do, Result, Task
 from stemwright.manifests import shards
 from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.names import inside
-from stemwright.manifests.records import Pair, Refused
+from stemwright.manifests.records import Refused
 from stemwright.manifests.shards import DATASET, in_dataset
 from stemwright.manifests.sound.audio import SUFFIXES
 
 BEGUN = "begun.jsonl.part"
 OURS = (*SUFFIXES.values(), ".tar", ".parquet")  # the suffixes that we give
-
-
-class NamesFiles(Protocol):
-    """Whatever can say how the files of a pair will be called."""
-
-    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
-        """The paths of a pair's signals, keyed by role and name, as the example's row will call them."""
-        ...
-
-
-def noting(corpus: Path, names: NamesFiles, do: Do) -> Do:
-    """Work on tasks whose payloads begin with a pair, with the names of what it will write noted before it begins."""
-
-    def noted(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
-        note_begun(corpus, (in_dataset(path) for task in tasks for path in names.paths(task.payload[0]).values()))
-        yield from do(tasks, begin)
-
-    return noted
 
 
 def note_begun(corpus: Path, paths: Iterable[str]) -> None:

@@ -112,7 +112,7 @@ class TrackMaterial:
     num_frames: int
     normalisations: Mapping[str, Normalisation] = field(default_factory=dict, repr=False)
     tempo: TrackEstimate | None = field(default=None, repr=False)
-    others: PartnerTracks | None = field(default=None, repr=False)
+    others: PartnerTracks[TrackMaterial] | None = field(default=None, repr=False)
     _found: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False, compare=False)  # shared by its copies
 
     @cached_property

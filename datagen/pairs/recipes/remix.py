@@ -12,7 +12,7 @@ Conventions
     ``loudness_lufs``. A stem's source says which song it is of. The first stem is always the track's own.
     console: inputs are the dry stems, levelled to ``loudness_lufs`` each so that a threshold means the same on every song; the target has
     the same level first, then what was drawn. All of it is in the row: the chains of the target's branches, and its bus. Every effect
-    of the console is ``added``; one that does nothing has its pair drawn again (``stemwright.datagen.pairs.redraw``).
+    of the console is ``added``; one that does nothing has its pair drawn again (``stemwright.datagen.pairs.audibility``).
     The faders of the strips are a balance: each is drawn in its range, and all are moved by one gain that brings the sum of the powers to
     ``loudness_lufs``, so that the bus has the same to do however many stems there are. A range that is given for them is taken as it is.
     The bus brings the highest sample of the excerpt to a level that is drawn, as an engineer leaves headroom: what equalisers, and the
@@ -148,7 +148,7 @@ def _songs(material: TrackMaterial, config: Config, rng: np.random.Generator) ->
     return Draft(start_frame, inputs, (Signal(name="mix", branches=tuple(branches.values())),))
 
 
-def _matching(material: TrackMaterial, config: Config) -> tuple[PartnerTracks, np.ndarray]:
+def _matching(material: TrackMaterial, config: Config) -> tuple[PartnerTracks[TrackMaterial], np.ndarray]:
     """The tracks of the split, and which of them match. Raises Refused if none does."""
     tempo, others = cast("TrackEstimate", material.tempo), material.others
     if tempo.key is None:

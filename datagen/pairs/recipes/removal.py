@@ -8,7 +8,7 @@ Conventions
     Settings are drawn uniformly on each setting's own scale, within the effect's ``TYPICAL`` ranges or those of the configuration. A
     setting may also follow from another: ``dry = "2 - 2 wet"``. A typical threshold that the stem would not reach is drawn lower.
     A pair whose sides sound alike when they are rendered, or in which a removed effect does nothing by itself, is drawn again
-    (``stemwright.datagen.pairs.redraw``).
+    (``stemwright.datagen.pairs.audibility``).
     A preset fills in what the section leaves out. ``remfx`` and those that begin with it are the published data (``recipes.remfx``); their
     excerpts of 262,144 samples at 48 kHz are taken for all kinds of pairs unless others are given. ``wide`` draws from every effect that
     can be heard in one stem, at least as strongly.

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from stemwright.datagen.pairs.recipes import wants
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import OnProgress, Outcome, Stage, Task, Workers, finish, shared
+from stemwright.datagen.run.runner import OnProgress, Outcome, Stage, finish, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.base import Summary, by_track_of
+from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.records import Estimate, Normalisation, Stem, StemFeatures, Track, TrackEstimate

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from stemwright.datagen.dataset.writers import DatasetWriter, writer_of
 from stemwright.datagen.dataset.writers.base import PresentFiles
-from stemwright.datagen.dataset.writers.cleaning import forget_begun, is_begun, noting
-from stemwright.datagen.pairs.redraw import ALIKE, Redraws, check_audible, is_settled, unreplaced
+from stemwright.datagen.dataset.writers.cleaning import forget_begun, is_begun, note_begun
+from stemwright.datagen.pairs.audibility import ALIKE, check_audible
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import Uses, renders_everything
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import OnProgress, Outcome, Stage, StoppedError, Task, Workers, shared
+from stemwright.datagen.run.runner import OnProgress, Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.base import Summary, finished
+from stemwright.datagen.run.stages.redrawing import Redraws, is_settled, unreplaced
+from stemwright.datagen.run.tasks import Begin, Do, Result, StoppedError, Task, Workers
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.deletion import check_way, foreign_files
 from stemwright.manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, content_id
@@ -43,7 +45,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
     pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
     audio.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
-    writer = writer_of(config, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
+    writer = writer_of(config.dataset, config.encoding, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
     present = PresentFiles(corpus.folder)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)
@@ -65,6 +67,16 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes)
     forget_begun(corpus.folder)
     return replace(summary, rejected=len(unreplaced(outcome.rejected)))
+
+
+def noting(corpus: Path, writer: DatasetWriter, do: Do) -> Do:
+    """Work on tasks whose payloads begin with a pair, with the names of what it will write noted before it begins."""
+
+    def noted(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
+        note_begun(corpus, (shards.in_dataset(path) for task in tasks for path in writer.paths(task.payload[0]).values()))
+        yield from do(tasks, begin)
+
+    return noted
 
 
 def _removed(count: int) -> str:

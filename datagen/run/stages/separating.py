@@ -13,10 +13,11 @@ from typing import Any
 
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import Begin, OnProgress, Result, Stage, StoppedError, Task, attempt, failed, files_exist, reject
+from stemwright.datagen.run.runner import OnProgress, Stage, attempt, failed, files_exist, reject
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.base import Summary, finished
 from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, commit, folder_name, invalidate, read, unused
+from stemwright.datagen.run.tasks import Begin, Result, StoppedError, Task
 from stemwright.manifests import __version__
 from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.check import KEPT_STEMS

@@ -5,86 +5,26 @@ Rule 2 of the house holds: what is drawn in place of a refused pair is written t
 renders what is planned, refuses what cannot be heard, draws and writes the replacements; the next round renders those.
 
 Conventions
-    Alike: the multi-resolution STFT distance of the first input (wet) and the first target (dry) is smaller than the pair's
-    ``redraw_below``. The distance is auraloss's ``MultiResolutionSTFTLoss`` with its defaults: for three resolutions the spectral
-    convergence plus the mean difference of the log magnitudes, averaged.
-    Inaudible: leaving out one removed or added effect changes its signal by less than the pair's ``min_change_db``
-    (``stemwright.datagen.pairs.chain_runs``), what an edit names cannot be heard in the excerpt, or a signal is too soft to be brought to
-    its loudness. A replacement is drawn with the generator of [seed, track, kind, number, attempt]: neither processes nor a resume change
-    it. A refused pair's row names its replacement (``Rejected.replaced_by``), the replacement's row the pair (``Pair.redraw_of``).
-
-References
-    RemFX (Rice et al. 2023): a pair is drawn again while its distance is below 1e-3. Yamamoto et al. 2020 for the distance.
+    ``stemwright.datagen.pairs.audibility`` says which pairs are refused. A replacement is drawn with the generator of [seed, track, kind,
+    number, attempt]: neither processes nor a resume change it. A refused pair's row names its replacement (``Rejected.replaced_by``), the
+    replacement's row the pair (``Pair.redraw_of``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
+from stemwright.datagen.pairs.audibility import ALIKE, INAUDIBLE
 from stemwright.datagen.pairs.plan import material_of, redraw_pair
-from stemwright.datagen.pairs.render import Rendered, one_thread
-from stemwright.manifests.records import Pair, Refused, Rejected, Stem, Track, seal
-from stemwright.manifests.sound.audio import Audio
-
-if TYPE_CHECKING:
-    import torch
-
-    from stemwright.datagen.run.config import Config
-    from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.manifests import table
+from stemwright.manifests.records import Estimate, Pair, Refused, Rejected, Stem, Track, seal
 
 ATTEMPTS = 5  # how often one pair is drawn again before it is given up
-ALIKE = "wet and dry sound alike"
-INAUDIBLE = "not all that the pair is about can be heard"
 GIVEN_UP = f"given up after {ATTEMPTS} attempts"
 PLANNED = ("seed", "split", "num_frames", "sample_rate", "redraw_below", "min_change_db")  # what a replacement has from the pair
-MOST_TELLING = (1, 0, 2)  # the resolutions, the one with the fewest frames first
-
-
-def check_audible(pair: Pair, signals: Mapping[str, Audio]) -> None:
-    """Raises Refused with what was measured if the wet and the dry of a pair sound alike, or an effect does nothing by itself."""
-    if pair.redraw_below and pair.inputs and pair.targets:
-        distance = distance_below(signals[pair.inputs[0].name], signals[pair.targets[0].name], pair.redraw_below)
-        if distance is not None:
-            raise Refused(f"{ALIKE}: their MR-STFT distance is {distance:.3g}, expected at least {pair.redraw_below:g}")
-    if isinstance(signals, Rendered) and signals.inaudible:
-        raise Refused(f"{INAUDIBLE}: {signals.inaudible}")
-
-
-def distance_below(wet: Audio, dry: Audio, limit: float) -> float | None:
-    """The MR-STFT distance of wet and dry, both [C, T], if it is below a limit; otherwise None.
-
-    Every resolution, and in it every frame, adds something positive: once a part has reached the limit the rest need not be measured. A
-    tenth of the frames of one resolution nearly always has.
-    """
-    import torch
-    from auraloss.freq import MultiResolutionSTFTLoss
-
-    loss = MultiResolutionSTFTLoss()
-    one, other = torch.from_numpy(wet)[None], torch.from_numpy(dry)[None]
-    if one.shape[1] != other.shape[1]:  # a chain may have made stereo of mono
-        one, other = torch.broadcast_tensors(one, other)
-    missing = max(0, max(loss.fft_sizes) - one.shape[-1])  # shorter than one window: silence follows
-    one, other = (torch.nn.functional.pad(signal, (0, missing)) for signal in (one, other))
-    total = 0.0
-    with one_thread():
-        if _share(loss.stft_losses[MOST_TELLING[0]], one[0], other[0]) / len(MOST_TELLING) >= limit:
-            return None
-        for index in MOST_TELLING:
-            total += float(loss.stft_losses[index](one, other)) / len(MOST_TELLING)
-            if total >= limit:
-                return None
-    return total
-
-
-def _share(loss: Any, wet: torch.Tensor, dry: torch.Tensor) -> float:
-    """What the middle tenth of the frames of [C, T] adds to one resolution's mean difference of log magnitudes: less than the whole."""
-    frames = wet.shape[-1]
-    start = int(0.45 * frames) // loss.hop_size * loss.hop_size  # on the grid of the whole signal's frames
-    part = slice(start, start + max(frames // 10, 2 * loss.fft_size))
-    edge = -(-loss.fft_size // 2 // loss.hop_size) + 1  # frames that reach beyond the part
-    logs = [loss.stft(signal[:, part])[0][..., edge:-edge].log() for signal in (wet, dry)]
-    return float((logs[0] - logs[1]).abs().sum()) / (logs[0].shape[0] * logs[0].shape[1] * (1 + frames // loss.hop_size))
 
 
 def unreplaced(rejected: Sequence[Rejected]) -> list[Rejected]:
@@ -154,14 +94,10 @@ class Redraws:
             self.corpus.table("redraws").unlink(missing_ok=True)
 
     def _write(self) -> None:
-        from stemwright.manifests import table
-
         table.replace(self.corpus.table("redraws"), self.rows, Pair)
 
     def _of_track(self, track_id: str) -> tuple[Track, list[Stem], dict[str, Any]]:
         """Track, stems and estimates by stem id; the tables are read when the first pair is drawn again."""
-        from stemwright.manifests.records import Estimate
-
         if self._known is None:
             estimates = {row.stem_id: row for row in self.corpus.rows("estimates", Estimate)}
             self._known = {track.id: (track, [], estimates) for track in self.corpus.rows("tracks", Track)}

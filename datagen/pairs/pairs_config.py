@@ -1,0 +1,61 @@
+"""The section ``[pairs]`` of the configuration: what all pairs share, and one section for each recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field, create_model, model_validator
+
+from stemwright.datagen.pairs.recipes import RECIPES
+from stemwright.datagen.pairs.section import Section, since
+
+
+class PairsBase(Section):
+    """What all pairs share: excerpts of one length at one rate."""
+
+    sample_rate: int = Field(
+        44_100,
+        ge=8_000,
+        le=192_000,
+        description="sample rate of every pair; not given: that of the preset, where one was published with its own",
+        json_schema_extra=since("0.1", unit="Hz"),
+    )
+    duration_s: float = Field(
+        5.0,
+        gt=0.05,
+        le=600.0,
+        description="length of every pair; not given: that of the preset, where one has its own",
+        json_schema_extra=since("0.1", unit="s"),
+    )
+
+    @property
+    def num_frames(self) -> int:
+        """Length of an excerpt in frames."""
+        return round(self.duration_s * self.sample_rate)
+
+    @model_validator(mode="after")
+    def _shape_of_presets(self) -> PairsBase:
+        """Where the section gives no rate or no length, those that the presets of its recipes were published with."""
+        sections = [getattr(self, kind) for kind in RECIPES if hasattr(self, kind)]
+        shapes = {section.shape for section in sections if section.per_track and section.shape}
+        if shapes and not {"sample_rate", "duration_s"} <= self.model_fields_set:
+            if len(shapes) > 1:
+                wanted = " and ".join(f"{shape.num_frames} frames at {shape.sample_rate} Hz" for shape in sorted(shapes))
+                raise ValueError(
+                    f"the presets of several recipes were published with {wanted}; give pairs.sample_rate and pairs.duration_s"
+                )
+            (shape,) = shapes
+            asked = {name: getattr(self, name) for name in self.model_fields_set}
+            self.__dict__["sample_rate"] = asked.get("sample_rate", shape.sample_rate)
+            self.__dict__["duration_s"] = asked.get("duration_s", shape.num_frames / self.sample_rate)
+        return self
+
+
+if TYPE_CHECKING:
+    PairsConfig = PairsBase
+else:  # one section for each recipe, whichever there are
+    PairsConfig = create_model(
+        "PairsConfig",
+        __base__=PairsBase,
+        **{name: (recipe.Config, Field(default_factory=recipe.Config)) for name, recipe in RECIPES.items()},
+    )

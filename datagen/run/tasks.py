@@ -1,0 +1,55 @@
+"""What a runner and the processes that it uses say to one another: a task, its result, and why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from stemwright.manifests.records import Record
+
+T = TypeVar("T")
+
+Work = Callable[[Any], Sequence[Record]]  # the payload of a task -> its rows; raises Refused
+Begin = Callable[["Task"], None]  # to be called before a task touches its files
+Do = Callable[[Sequence["Task"], Begin], Iterator["Result"]]  # tasks -> their results, in the order in which they come to an end
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work: its id, what a person calls it, which row it is about, and what the work function is given."""
+
+    id: str
+    subject: str
+    row_id: str
+    payload: Any
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the work is done: ``jobs`` processes here, or the dask cluster whose scheduler has an address."""
+
+    jobs: int = 1
+    dask: str | None = None
+
+
+class StoppedError(RuntimeError):
+    """The stage cannot go on (a full disk); what was finished is kept."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one task: its rows, or the reason why it was refused, or why nothing can go on."""
+
+    task: Task
+    rows: tuple[Record, ...] = ()
+    reason: str | None = None
+    fatal: str | None = None
+
+
+@dataclass(frozen=True)
+class FailedTask(Generic[T]):
+    """A task without a result, and why."""
+
+    task: T
+    reason: str
