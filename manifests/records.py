@@ -100,6 +100,11 @@ class AudioFile(Record):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the whole file")
     stream: int = Field(0, ge=0, le=MOST_CHANNELS, description="which audio stream of the file (STEM mp4 holds five)")
 
+    @property
+    def duration_s(self) -> float:
+        """How long it lasts."""
+        return self.num_frames / self.sample_rate
+
 
 Sound = Annotated[
     str,

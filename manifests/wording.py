@@ -1,4 +1,4 @@
-"""Numbers in sentences: one song, two songs, and figures that differ where the numbers do."""
+"""Numbers in sentences: one song, two songs, durations, sizes, and figures that differ where the numbers do."""
 
 from __future__ import annotations
 
@@ -16,3 +16,20 @@ def below(value: float, limit: float, digits: int = 2) -> str:
         if float(shown := f"{value:.{more}f}") < limit:
             return shown
     return repr(value)
+
+
+def duration(value_s: float) -> str:
+    """A duration for a person: 6.4 s, 3 min 20 s, 12.4 h."""
+    if value_s < 59.95:
+        return f"{value_s:.1f} s"
+    whole = round(value_s)
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{value_s / 3600:.1f} h"
+
+
+def size(value: float) -> str:
+    """A number of bytes for a person, in powers of 1000."""
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" or value >= 10 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ from stemwright.manifests.shards import DATASET
 if TYPE_CHECKING:
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.manifests.check import CheckProblem
+    from stemwright.manifests.progress import OnProgress
 
 
 def check(
@@ -52,7 +52,7 @@ def check_folder(terminal: Terminal, place: Corpus, *, songs: Path | None = None
     from stemwright.manifests.wording import counted
 
     with terminal.progress("check") as report:
-        problems = _problems(place, songs, lambda what, done, total: report(done, total, what), alone)
+        problems = _problems(place, songs, report, alone)
     if problems or terminal.as_json:
         terminal.show("problems", problems_table(problems), [problem.model_dump(mode="json") for problem in problems])
     wrong = len(errors(problems))
@@ -62,7 +62,7 @@ def check_folder(terminal: Terminal, place: Corpus, *, songs: Path | None = None
     return wrong
 
 
-def _problems(place: Corpus, songs: Path | None, tell: Callable[[str, int, int], None], alone: bool) -> list[CheckProblem]:
+def _problems(place: Corpus, songs: Path | None, tell: OnProgress, alone: bool) -> list[CheckProblem]:
     """What is wrong. Where another process works on the corpus, or has begun to since, only what it does not touch is judged."""
     from stemwright.datagen.run.config import ConfigError
     from stemwright.datagen.run.stages.rendering import unrendered

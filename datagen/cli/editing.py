@@ -68,8 +68,8 @@ def edit(
             edits, tuple(paths) if separator is None else separator.stem_names, str(stems) if separator is None else f"model {model}"
         )
         mixture, sample_rate = load_song(song)
-        parts = _stems_of(mixture, sample_rate, paths, separator, lambda share: report(0, 2, f"separating {song.name} {share:.0%}"))
-        report(1, 2, "editing")
+        parts = _stems_of(mixture, sample_rate, paths, separator, lambda share: report(2 * share, 3, f"separating {song.name}"))
+        report(2, 3, "editing")
         made = apply_edits(mixture, parts, sample_rate, edits, encoding=encoding)
         if separator is None and made.closure_db is not None and made.closure_db > FOREIGN_DB:
             raise Refused(
@@ -78,7 +78,7 @@ def edit(
             )
         remove_earlier(out)
         save(out, made.audio, sample_rate, encoding=encoding)
-        report(2, 2, "")
+        report(3, 3, "")
     same = "" if not np.array_equal(made.audio, mixture) else "exactly" if np.array_equal(load(out)[0], mixture) else "rounded to 24 bit"
     _tell(terminal, song, out, edits, made, same)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from stemwright.datagen.cli.options import (
 )
 from stemwright.datagen.cli.running import check_model, exit_code
 from stemwright.datagen.cli.terminal import Terminal
+from stemwright.manifests.progress import AudioDone, OnProgress
 
 
 def effects(
@@ -75,14 +76,16 @@ def balance(
     separator = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     measured, refused = [], 0
     with terminal.progress("balance") as report:
+        lengths_s = [_length_s(path) for path in files]
         for number, path in enumerate(files):
-            report(number, len(files), path.name)
             try:
-                within = partial(_tell_share, report, number, len(files), path.name)
+                within = partial(_tell_share, report, lengths_s, number, path.name)
+                within(0.0)
                 measured.append(_measure(path, stems, separator, within))
             except Exception as error:  # of whatever library, on this recording: the others are still listened to
                 refused += 1
                 terminal.warn(f"{path}: {error if isinstance(error, ValueError) else said(error)}")
+            within(1.0)
     for track in measured:
         terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
     if len(measured) > 1:
@@ -137,8 +140,23 @@ def finite_stems(stems: dict[str, Any], mixture: Any, separator: Any) -> dict[st
     return stems
 
 
-def _tell_share(report: Callable[[int, int, str], None], done: int, total: int, subject: str, share: float) -> None:
-    report(done, total, f"{subject} {share:.0%}")
+def _length_s(path: Path) -> float:
+    """How long a recording lasts by its header; 0 where that does not say, or cannot be read, which its own turn will say."""
+    from stemwright.manifests.records import Refused
+    from stemwright.manifests.sound.audio import LONGEST_S, probe
+
+    try:
+        info = probe(path) if path.is_file() else None
+    except (Refused, OSError):
+        return 0.0
+    length_s = info.num_frames / info.sample_rate if info else 0.0
+    return length_s if length_s <= LONGEST_S else 0.0  # a header of unknown length may say anything
+
+
+def _tell_share(report: OnProgress, lengths_s: Sequence[float], number: int, subject: str, share: float) -> None:
+    """Reports a share of one recording, after all of those before it."""
+    audio = AudioDone(sum(lengths_s[:number]) + share * lengths_s[number], sum(lengths_s))
+    report(number + share, len(lengths_s), subject, audio if all(lengths_s) else None)
 
 
 def _measure(path: Path, stems: Path | None, separator: Any, on_share: Callable[[float], None]) -> Any:

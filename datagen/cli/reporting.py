@@ -28,10 +28,9 @@ def report(
     Example: stemwright report corpus report.html --players 6
     """
     from stemwright.datagen.report.page import make_report
-    from stemwright.datagen.report.rows import duration, size
     from stemwright.datagen.run.corpus import Corpus, CorpusError
     from stemwright.manifests.disk.durable import NOT_ALLOWED, remove_earlier, write_bytes
-    from stemwright.manifests.wording import counted
+    from stemwright.manifests.wording import counted, duration, size
 
     terminal, place = Terminal(as_json), Corpus(corpus)
     path = out or corpus / REPORT

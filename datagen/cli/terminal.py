@@ -5,7 +5,7 @@ The only place of the library that writes to a terminal; the verbs decide what. 
 Conventions
     Whatever is shown is text, never markup: file names, tags and reasons are shown as they are, by ``visible``. Tables are made so
     here, whatever they were made of, so that no verb can forget it.
-    Where standard error is no terminal, progress is a line at the start of a stage, at each quarter, at its end, and every half minute.
+    Progress goes to standard error, also with ``--json``: a bar at a terminal, plain lines elsewhere (``datagen/cli/progress.py``).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
+from stemwright.datagen.cli.progress import Lines, Pace
+from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.visible import visible
+from stemwright.manifests.wording import duration
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-EVERY_S = 30.0  # between two lines of progress in a log
-QUARTERS = 4
 
 
 class Terminal:
@@ -71,49 +71,49 @@ class Terminal:
         raise typer.Exit(exit_code)
 
     @contextmanager
-    def progress(self, stage: str) -> Iterator[Callable[[int, int, str], None]]:
+    def progress(self, stage: str) -> Iterator[OnProgress]:
         """Progress on standard error, what is done, of how much: a bar with the time that is left, or where there is no terminal, lines."""
-        with _Interrupts() as interrupts, self._bar(stage) if self.err.is_terminal else self._log(stage) as update:
+        with _Interrupts() as interrupts, self._bar(stage) if self.err.is_terminal else self._lines(stage) as update:
 
-            def report(done: int, total: int, subject: str) -> None:
+            def report(done: float, total: int, subject: str, audio: AudioDone | None = None, /) -> None:
                 interrupts.check()
-                update(done, total, subject)
+                update(done, total, subject, audio)
 
             yield report
             interrupts.check()
 
     @contextmanager
-    def _bar(self, stage: str) -> Iterator[Callable[[int, int, str], None]]:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    def _bar(self, stage: str) -> Iterator[OnProgress]:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (
             TextColumn("{task.description:<9}", markup=False),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             TextColumn("{task.fields[subject]}", style="dim", markup=False),
         )
-        with Progress(*columns, console=self.err, disable=self.as_json, transient=True) as bar:
-            task = bar.add_task(stage, total=None, subject="")
-            yield lambda done, total, subject: bar.update(task, completed=done, total=total, subject=visible(subject))
+        pace = Pace(self._clock)
+        with Progress(*columns, console=self.err, transient=True) as bar:
+            task = bar.add_task(stage, total=None, count="", left="", subject="")
+
+            def update(done: float, total: int, subject: str, audio: AudioDone | None = None, /) -> None:
+                pace.update(done, total, subject, audio)
+                left = "" if pace.left_s is None else f"{duration(pace.left_s)} left"
+                bar.update(task, completed=pace.share, total=1.0, count=pace.count, left=left, subject=visible(subject))
+
+            yield update
 
     @contextmanager
-    def _log(self, stage: str) -> Iterator[Callable[[int, int, str], None]]:
-        last: tuple[int, int] | None = None  # (of how much, which quarter) the last line said
-        said_at = 0.0
+    def _lines(self, stage: str) -> Iterator[OnProgress]:
+        lines = Lines(stage, self._line, self._clock)
+        lines.begin()
+        yield lines.update
+        lines.end()
 
-        def update(done: int, total: int, subject: str) -> None:
-            nonlocal last, said_at
-            if self.as_json or not total:
-                return
-            reached, now = (total, done * QUARTERS // total), self._clock()
-            if reached != last or now - said_at >= EVERY_S:
-                last, said_at = reached, now
-                self.err.print(visible(f"{stage}: {done} of {total} {subject}".rstrip()), markup=False, emoji=False, soft_wrap=True)
-
-        yield update
+    def _line(self, text: str) -> None:
+        self.err.print(text, markup=False, emoji=False, soft_wrap=True)
 
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -27,7 +27,9 @@ from stemwright.datagen.report.players import Player, players
 from stemwright.datagen.report.rows import Rows
 from stemwright.datagen.run import config as configuration
 from stemwright.datagen.run.corpus import Corpus
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.visible import visible
+from stemwright.manifests.wording import duration, size
 
 PLAYERS = 12
 MAX_LISTED = 2000  # rows of a table on the page; the Parquet file has them all
@@ -61,9 +63,7 @@ def report_html(corpus: Corpus | Path | str, *, num_players: int = PLAYERS, seed
     return make_report(corpus if isinstance(corpus, Corpus) else Corpus(corpus), num_players=num_players, seed=seed).html
 
 
-def make_report(
-    corpus: Corpus, *, num_players: int = PLAYERS, seed: int = 0, on_progress: Callable[[int, int, str], None] | None = None
-) -> Report:
+def make_report(corpus: Corpus, *, num_players: int = PLAYERS, seed: int = 0, on_progress: OnProgress | None = None) -> Report:
     """As ``report_html``, with progress, and what there is to say about the page. Raises ValueError for a negative number of players."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -178,11 +178,11 @@ def _tiles(found: Rows) -> list[tuple[str, str, str]]:
     rendered = sum(pair.num_frames / pair.sample_rate for pair in found.pairs if pair.id in found.rendered)
     return [
         (_grouped(len(found.tracks)), "track" if len(found.tracks) == 1 else "tracks", _shares(splits)),
-        (rows.duration(sum(map(rows.seconds, found.tracks))), "music", f"{rows.duration(rendered)} of rendered pairs"),
+        (duration(sum(map(rows.seconds, found.tracks))), "music", f"{duration(rendered)} of rendered pairs"),
         (_grouped(len(stems)), "stems", ", ".join(found.stem_names)),
         (_grouped(len(found.pairs)), "pair" if len(found.pairs) == 1 else "pairs", _shares(pairs)),
         (_grouped(len(found.rejected)), "rejected", _refused_words(found)),
-        (rows.size(sum(disk.values())), "audio", f"{rows.size(disk['stems'])} stems, {rows.size(disk['dataset'])} dataset"),
+        (size(sum(disk.values())), "audio", f"{size(disk['stems'])} stems, {size(disk['dataset'])} dataset"),
     ]
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +23,14 @@ from markupsafe import Markup
 from stemwright.datagen.dataset.writers.as_written import written_pair
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.report.charts import fixed, number, waveform
-from stemwright.datagen.report.rows import Rows, duration, ordered, signals
+from stemwright.datagen.report.rows import Rows, ordered, signals
 from stemwright.datagen.report.settings import BUS, uses, written
 from stemwright.manifests.dataset_rows import SourceRows
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Example, Pair, Refused
 from stemwright.manifests.shards import Places, in_dataset
 from stemwright.manifests.sound.audio import Audio, db_to_gain, encode_mp3, gain_to_db
+from stemwright.manifests.wording import duration
 from stemwright.separation.loudness.meter import integrated_loudness
 
 SECONDS = 5.0
@@ -99,7 +101,7 @@ def _tracks_in_turn(found: Sequence[Chosen], rng: np.random.Generator) -> list[C
     return [chosen for _, _, chosen in sorted(order, key=lambda each: each[:2])]
 
 
-def players(rows: Rows, count: int, seed: int, on_progress: Callable[[int, int, str], None] | None = None) -> list[Player]:
+def players(rows: Rows, count: int, seed: int, on_progress: OnProgress | None = None) -> list[Player]:
     """The players of a sample of pairs. A pair whose audio cannot be read is there with the reason in its notes."""
     chosen, places = choose(rows, count, seed), Places(rows.folder / DATASET)
     made = []

@@ -23,6 +23,7 @@ from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import VERBS, Corpus
 from stemwright.manifests import table
 from stemwright.manifests.records import RESIDUAL, Estimate, Example, Pair, Record, Rejected, Signal, Split, Stem, Track, TrackEstimate
+from stemwright.manifests.wording import duration
 
 R = TypeVar("R", bound=Record)
 SPLITS: tuple[str, ...] = get_args(Split)
@@ -114,22 +115,6 @@ def ordered(names: Iterable[str]) -> list[str]:
 def seconds(track: Track) -> float:
     """How long a track lasts."""
     return track.audio.num_frames / track.audio.sample_rate
-
-
-def duration(value: float) -> str:
-    """A duration for a person: 6.4 s, 3 min 20 s, 12.4 h."""
-    if value < 60:
-        return f"{value:.1f} s"
-    return f"{int(value // 60)} min {value % 60:.0f} s" if value < 3600 else f"{value / 3600:.1f} h"
-
-
-def size(value: float) -> str:
-    """A number of bytes for a person, in powers of 1000."""
-    for unit in ("bytes", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" or value >= 10 else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
 
 
 def disk_bytes(folder: Path) -> dict[str, int]:

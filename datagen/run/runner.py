@@ -20,12 +20,11 @@ from stemwright.datagen.run.processes import in_processes
 from stemwright.datagen.run.tasks import Begin, Do, FailedTask, Result, StoppedError, Task, Work, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk import deletion, durable
+from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import AudioFile, Record, Refused, Rejected, seal
 from stemwright.manifests.sound.audio import has_size
 
 UNUSED = ".unused"  # folder of a corpus for tables that its configuration does not ask for
-
-OnProgress = Callable[[int, int, str], None]  # (finished, of how many, what)
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,9 @@ def run(
         settled = {task.id for task in tasks if task.id in known and there(known[task.id])}
         open_tasks = [task for task in tasks if task.id not in settled]
         outcome.skipped = len(tasks) - len(open_tasks)
+        total_s, done_s = sum(task.duration_s for task in open_tasks), 0.0
         if on_progress:
-            on_progress(0, len(open_tasks), "")
+            on_progress(0, len(open_tasks), "", AudioDone(0.0, total_s) if total_s else None)
         begin = _voiding(known, {task.id for task in tasks}, journal)
         for count, result in enumerate(do(open_tasks, begin), 1):
             if result.fatal:
@@ -83,8 +83,9 @@ def run(
                 outcome.fresh.add(result.task.row_id)
             else:
                 outcome.rejected.append(reject(stage.name, result.task, result.reason))
+            done_s += result.task.duration_s
             if on_progress:
-                on_progress(count, len(open_tasks), result.task.subject)
+                on_progress(count, len(open_tasks), result.task.subject, AudioDone(done_s, total_s) if total_s else None)
     refused = {row.row_id for row in outcome.rejected}
     outcome.rows = [row for task in tasks if task.id in known and task.row_id not in refused for row in known[task.id]]
     return outcome

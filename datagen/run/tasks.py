@@ -17,12 +17,13 @@ Do = Callable[[Sequence["Task"], Begin], Iterator["Result"]]  # tasks -> their r
 
 @dataclass(frozen=True)
 class Task:
-    """One unit of work: its id, what a person calls it, which row it is about, and what the work function is given."""
+    """One unit of work: its id, what a person calls it, which row it is about, what the work function is given, how much audio it is."""
 
     id: str
     subject: str
     row_id: str
     payload: Any
+    duration_s: float = 0.0
 
 
 @dataclass(frozen=True)

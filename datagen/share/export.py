@@ -34,7 +34,7 @@ from stemwright.datagen.pairs.rights import RightsConfig, Uses, admitted, render
 from stemwright.datagen.run import config as configuration
 from stemwright.datagen.run.config import Config, ConfigError
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import OnProgress, shared
+from stemwright.datagen.run.runner import shared
 from stemwright.datagen.run.stages import separator_of
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.datagen.share.placing import clear, copy_synced, replaced
@@ -42,6 +42,7 @@ from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.durable import begin, make_folder, naming, put, remove, write_bytes
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.names import MOST_FRAMES, SampleRate
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import ROW_TYPES, AudioFile, Example, Id, Pair, Record, Stem, Track, canonical_json, content_id
 from stemwright.manifests.sound import fingerprint, sketch
 from stemwright.manifests.sound.audio import Audio, blocks, db_to_gain, file_sha256, resampled
@@ -255,7 +256,7 @@ def _add_sound_marks(corpus: Corpus, rows: dict[str, list[Any]], workers: Worker
     stems: dict[str, list[Stem]] = defaultdict(list)
     for stem in rows["stems"]:
         stems[stem.track_id].append(stem)
-    tasks = [Task(track.id, track.title, track.id, stems[track.id]) for track in rows["tracks"] if stems[track.id]]
+    tasks = [Task(track.id, track.title, track.id, stems[track.id], track.audio.duration_s) for track in rows["tracks"] if stems[track.id]]
     found: dict[str, tuple[Record, ...]] = {}
     for count, result in enumerate(shared(partial(sound_marks, corpus.folder), workers)(tasks, lambda _: None), 1):
         found[result.task.id] = result.rows

@@ -10,7 +10,7 @@ Conventions
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +22,7 @@ from stemwright.datagen.run.corpus import CorpusError
 from stemwright.datagen.share.export import FingerprintRow, SketchRow
 from stemwright.datagen.share.reading import Recipes
 from stemwright.manifests.catalog.tracks import find, songs_root
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Refused, Track
 from stemwright.manifests.sound import fingerprint, sketch
 from stemwright.manifests.sound.audio import Audio, blocks, file_sha256, gain_to_db, probe, tags
@@ -31,8 +32,6 @@ LEAST_DB = 3.0  # below it, what sounds alike is another version
 SAME_DB = 110.0  # above it, nothing but the rounding of 24 bits
 GAIN_DB = 0.2  # a smaller difference of level is within the error of the sketch, and not undone
 BLOCK_FRAMES = 1 << 16
-
-OnProgress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import sources_of
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import OnProgress, Stage, finish, shared
+from stemwright.datagen.run.runner import Stage, finish, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages import run_separate, separator_of
 from stemwright.datagen.run.stages.rendering import noting, unrendered
@@ -45,6 +45,7 @@ from stemwright.manifests import __version__, table
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import make_folder, write_bytes
 from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Rejected, Stem, Track, seal, track_id
 from stemwright.manifests.sound import identity, sketch
 from stemwright.manifests.sound.audio import Writer, blocks, file_sha256, remove_leftovers
@@ -355,7 +356,7 @@ def _link(songs: Path, path: str, file: Path) -> None:
 
 def _task(pair: Pair, writer: DatasetWriter, files: Mapping[str, AudioFile]) -> Task:
     payload = (pair, {source: files[source] for source in sources_of(pair) if source in files})
-    return Task(writer.cache_key(pair), f"{pair.kind} {pair.id}", pair.id, payload)
+    return Task(writer.cache_key(pair), f"{pair.kind} {pair.id}", pair.id, payload, pair.num_frames / pair.sample_rate)
 
 
 def _render(corpus: Path, writer: DatasetWriter, payload: tuple[Pair, dict[str, AudioFile]]) -> list[Example]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from stemwright.manifests import dataset_rows, table
 from stemwright.manifests.check.files import KEPT_STEMS, ClaimedFile, check_files, check_shards, example_claims, foreign, unnamed
-from stemwright.manifests.check.problems import CheckProblem, OnProgress, errors
+from stemwright.manifests.check.problems import CheckProblem, errors
 from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, check_sources
 from stemwright.manifests.check.tables import (
     copies,
@@ -31,6 +31,7 @@ from stemwright.manifests.check.tables import (
     unknown_ids,
     unsettled,
 )
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import ROW_TYPES, Shard, Stem
 from stemwright.manifests.shards import DATASET, JOURNAL, Places, in_dataset
 from stemwright.manifests.sound import audio

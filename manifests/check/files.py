@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from stemwright.manifests.check.problems import CheckProblem, OnProgress, in_threads
+from stemwright.manifests.check.problems import CheckProblem, in_threads
 from stemwright.manifests.check.tables import read_tables
 from stemwright.manifests.disk.deletion import foreign_files
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Example, Refused, Shard
 from stemwright.manifests.shards import JOURNAL, Place, Places, files
 from stemwright.manifests.sound import audio

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Record
 
-OnProgress = Callable[[str, int, int], None]  # (what is checked, done, of how many)
 R = TypeVar("R", bound=Record)
 
 
@@ -30,7 +30,7 @@ def in_threads(what: str, work: Callable[[Any], Any], items: Sequence[Any], prog
         for done, result in enumerate(pool.map(work, items), 1):
             results.append(result)
             if progress:
-                progress(what, done, len(items))
+                progress(done, len(items), what)
     return results
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.manifests.catalog.tracks import resolve, source_changed
-from stemwright.manifests.check.problems import CheckProblem, OnProgress, in_threads
+from stemwright.manifests.check.problems import CheckProblem, in_threads
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Refused, Stem, Track
 from stemwright.manifests.sound import audio
 

@@ -4,7 +4,7 @@ import io
 import json
 import re
 import sys
-from types import SimpleNamespace
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stemwright.datagen.cli.cells import as_text, breaks
-from stemwright.datagen.cli.terminal import EVERY_S, Terminal
+from stemwright.datagen.cli.terminal import Terminal
 from stemwright.manifests.visible import LONGEST, visible
 
 HOSTILE = "live[/b] [red]x[/red] \x1b]0;owned\x07 \x9b31m \u202ecod.exe\u2066 a\nb\r\t\x7f :smile: \udce9.wav"
@@ -74,7 +74,7 @@ def test_a_path_is_broken_behind_its_separators():
 
 @pytest.mark.parametrize("way", ["say", "warn", "table", "progress", "json"])
 def test_a_hostile_name_comes_out_of_every_door_as_text(way, monkeypatch, capsys):
-    terminal = Terminal(as_json=way == "json")
+    terminal = Terminal(as_json=way == "json", clock=count(step=100.0).__next__)
     if way == "table":
         table = Table("what")
         table.add_row(HOSTILE)
@@ -105,31 +105,3 @@ def test_json_is_exact_where_the_terminal_knows_few_letters(monkeypatch):
         terminal.finish(0)
     kept.flush()
     assert json.loads(kept.buffer.getvalue().decode("latin-1"))["rows"] == "Bj\u00f6rk \U0001f600 \u65e5"
-
-
-def test_progress_in_a_log_is_said_at_the_start_each_quarter_every_half_minute_and_at_the_end(capsys):
-    clock = SimpleNamespace(now=0.0)
-    with Terminal(as_json=False, clock=lambda: clock.now).progress("separate") as report:
-        report(0, 2, "")
-        for share in range(100):
-            clock.now += EVERY_S / 10
-            report(0, 2, f"song.wav {share} %")
-        report(1, 2, "song.wav")
-        report(2, 2, "other.wav")
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "separate: 0 of 2"
-    assert lines[1:-2] == [f"separate: 0 of 2 song.wav {share} %" for share in range(9, 100, 10)]
-    assert lines[-2:] == ["separate: 1 of 2 song.wav", "separate: 2 of 2 other.wav"]
-
-
-def test_a_log_of_ten_thousand_quick_tasks_has_five_lines(capsys):
-    with Terminal(as_json=False, clock=lambda: 0.0).progress("render") as report:
-        for done in range(10_001):
-            report(done, 10_000, "a pair")
-    assert len(capsys.readouterr().err.splitlines()) == 5
-
-
-def test_with_json_a_log_stays_empty(capsys):
-    with Terminal(as_json=True, clock=lambda: 0.0).progress("render") as report:
-        report(0, 2, "a pair")
-    assert capsys.readouterr().err == ""

@@ -151,7 +151,7 @@ def test_two_processes_and_a_kill_change_no_byte(name, planned, rendered, tmp_pa
 
 
 def stop_after(count):
-    def progress(done, total, subject):
+    def progress(done, total, subject, audio=None):
         if done == count:
             raise KeyboardInterrupt
 

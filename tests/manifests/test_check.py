@@ -167,7 +167,7 @@ def test_whole_dataset_has_no_problem_wherever_it_is_moved(made, tmp_path):
 
 def test_progress_counts_every_file_and_track(made):
     seen: list[tuple[str, int, int]] = []
-    check_corpus(*made, progress=lambda what, done, total: seen.append((what, done, total)))
+    check_corpus(*made, progress=lambda done, total, what: seen.append((what, done, total)))
     assert seen == [("files", done, 16) for done in range(1, 17)] + [("tracks", 1, 2), ("tracks", 2, 2)]
 
 

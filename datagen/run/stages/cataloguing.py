@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import OnProgress, Outcome, Stage, shared
+from stemwright.datagen.run.runner import Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.base import Summary, finished
 from stemwright.datagen.run.tasks import Do, Task, Workers
 from stemwright.manifests.catalog import tracks as catalog
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Refused, Rejected, Track, seal
 from stemwright.manifests.wording import counted
 

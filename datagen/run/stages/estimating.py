@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from stemwright.datagen.pairs.recipes import wants
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import OnProgress, Outcome, Stage, finish, shared
+from stemwright.datagen.run.runner import Outcome, Stage, finish, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.base import Summary, by_track_of
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk.deletion import check_way
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Estimate, Normalisation, Stem, StemFeatures, Track, TrackEstimate
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     return replace(_finished_together(corpus, "estimate", steps, set(by_track)), notes=notes)
 
 
+def _task(cache_key: str, stems: list[Stem], titles: Titles) -> Task:
+    """A task about one track, whose payload is its stems."""
+    track_id, audio = stems[0].track_id, stems[0].audio
+    return Task(cache_key, titles.get(track_id, track_id), track_id, stems, audio.duration_s)
+
+
 def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
     """Takes away the tables that this configuration does not ask for; their rows are found again when one does."""
     for name in (name for name, asked in wanted.items() if not asked):
@@ -77,7 +84,7 @@ def _measure_profile(
     if section.profile is None:
         learnt = blind.learnt_from(tracks)
         tasks = [
-            Task(blind.features_cache_key(stems, key in learnt), titles.get(key, key), key, (stems, key in learnt))
+            replace(_task(blind.features_cache_key(stems, key in learnt), stems, titles), payload=(stems, key in learnt))
             for key, stems in by_track.items()
         ]
         stage = Stage("estimate", corpus.folder, "features", StemFeatures)
@@ -101,7 +108,7 @@ def _normalise(
     """The table of normalisations: one chain for each stem."""
     from stemwright.datagen.inverse.blind import corpus_passes as blind
 
-    tasks = [Task(blind.normalise_cache_key(stems, profile.id), titles.get(key, key), key, stems) for key, stems in by_track.items()]
+    tasks = [_task(blind.normalise_cache_key(stems, profile.id), stems, titles) for stems in by_track.values()]
     stage = Stage("estimate", corpus.folder, "normalisations", Normalisation)
     work = partial(blind.normalise_track, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
@@ -115,7 +122,7 @@ def _estimate_balance(
         estimate_rows as estimating,  # brings numba, a third of a second that a start over finished work need not wait
     )
 
-    tasks = [Task(estimating.cache_key(stems, profile), titles.get(key, key), key, stems) for key, stems in by_track.items()]
+    tasks = [_task(estimating.cache_key(stems, profile), stems, titles) for stems in by_track.values()]
     stage = Stage("estimate", corpus.folder, "estimates", Estimate)
     work = partial(estimating.estimate_track, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
@@ -125,9 +132,7 @@ def _estimate_tempo(corpus: Corpus, by_track: ByTrack, titles: Titles, workers: 
     """The table of what was estimated about whole tracks: tempo, beats and key."""
     from stemwright.datagen.run import estimate_rows as estimating
 
-    tasks = [
-        Task(estimating.tempo_cache_key(stems), titles.get(track_id, track_id), track_id, stems) for track_id, stems in by_track.items()
-    ]
+    tasks = [_task(estimating.tempo_cache_key(stems), stems, titles) for stems in by_track.values()]
     stage = Stage("estimate", corpus.folder, "track_estimates", TrackEstimate)
     return stage, run_tasks(stage, tasks, shared(partial(estimating.estimate_tempo, corpus=corpus.folder), workers), on_progress)
 

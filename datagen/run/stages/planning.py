@@ -11,9 +11,9 @@ from stemwright.datagen.pairs import rights
 from stemwright.datagen.pairs.plan import PlannedPairs, RecipeRows
 from stemwright.datagen.pairs.recipes import wants
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import OnProgress
 from stemwright.datagen.run.stages.base import Summary
 from stemwright.manifests import __version__, table
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import ROW_TYPES, Estimate, Pair, Rejected, Stem, Track, content_id
 from stemwright.manifests.wording import counted
 

@@ -14,13 +14,14 @@ from stemwright.datagen.pairs.audibility import ALIKE, check_audible
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import Uses, renders_everything
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import OnProgress, Outcome, Stage, shared
+from stemwright.datagen.run.runner import Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.base import Summary, finished
 from stemwright.datagen.run.stages.redrawing import Redraws, is_settled, unreplaced
 from stemwright.datagen.run.tasks import Begin, Do, Result, StoppedError, Task, Workers
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.deletion import check_way, foreign_files
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, content_id
 from stemwright.manifests.sound import audio
 from stemwright.manifests.wording import counted
@@ -147,7 +148,8 @@ def _standing(corpus: Corpus, made_from: str, held: frozenset[str]) -> int | Non
 
 def _task(writer: DatasetWriter, pair: Pair, songs: Mapping[str, str], files: dict[str, AudioFile]) -> Task:
     """The task of rendering a pair; its payload is the pair and the files of its sources."""
-    return Task(writer.cache_key(pair), f"{pair.kind} {pair.id} of {songs[pair.track_id]}", pair.id, (pair, _sources(pair, files)))
+    subject, duration_s = f"{pair.kind} {pair.id} of {songs[pair.track_id]}", pair.num_frames / pair.sample_rate
+    return Task(writer.cache_key(pair), subject, pair.id, (pair, _sources(pair, files)), duration_s)
 
 
 def _sources(pair: Pair, files: dict[str, AudioFile]) -> dict[str, AudioFile]:

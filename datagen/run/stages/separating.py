@@ -13,7 +13,7 @@ from typing import Any
 
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import OnProgress, Stage, attempt, failed, files_exist, reject
+from stemwright.datagen.run.runner import Stage, attempt, failed, files_exist, reject
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.base import Summary, finished
 from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, commit, folder_name, invalidate, read, unused
@@ -22,6 +22,7 @@ from stemwright.manifests import __version__
 from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk.deletion import check_way
+from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import Refused, Stem, Track, content_id, seal
 from stemwright.manifests.sound import audio
 from stemwright.manifests.wording import counted
@@ -53,7 +54,7 @@ def run_separate(
     tasks = tasks_of(corpus, separator, config)
     settled = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
     stage = Stage("separate", corpus.folder, "stems", Stem)
-    outcome = run_tasks(stage, [task for task in tasks if task.id not in settled], separation.do, separation.tracked(on_progress))
+    outcome = run_tasks(stage, [task for task in tasks if task.id not in settled], separation.do, separation.tracked(tasks, on_progress))
     made: dict[str, list[Any]] = {task.id: list(settled[task.id].rows) if task.id in settled else [] for task in tasks}
     for row in outcome.rows:
         made[row.cache_key].append(row)
@@ -71,12 +72,15 @@ def _in_order(task: Task, rows: list[Stem]) -> list[Stem]:
 
 
 def tasks_of(corpus: Corpus, separator: DemucsSeparator, config: Config) -> list[Task]:
-    """One task for each track; its payload is (the track, its own stems or None). Its id is over what was asked, not over a machine."""
+    """One task for each track; its payload is (the track, its own stems or None). Its id is over what was asked, not over a machine.
+
+    Its length is that of what goes through the networks: own stems are there in no time.
+    """
     tasks = []
     for track in corpus.rows("tracks", Track):
         own = _own_stems(track, config, corpus.songs)
         cache_key = content_id({"track": track.id, "separator": _identity(track, own, separator, config), "version": __version__})
-        tasks.append(Task(cache_key, track.audio.path, track.id, (track, own)))
+        tasks.append(Task(cache_key, track.audio.path, track.id, (track, own), 0.0 if own else track.audio.duration_s))
     return tasks
 
 
@@ -134,18 +138,35 @@ class Separation:
         self.limits = Limits(**config.separation.limits.model_dump())
         self._on_share: OnFileProgress | None = None
 
-    def tracked(self, on_progress: OnProgress | None) -> OnProgress | None:
-        """Progress that also tells how far the track under way is: a single song can take many minutes."""
+    def tracked(self, tasks: Sequence[Task], on_progress: OnProgress | None) -> OnProgress | None:
+        """Progress that also counts how far the tracks under way are: a single song can take many minutes."""
         if on_progress is None:
             return None
-        counts = (0, 0)
+        of_place = {self.place(task.payload[0]): task for task in tasks}
+        finished: tuple[float, int, AudioDone | None] = (0, 0, None)
+        shares: dict[str, float] = {}  # of tasks that are not finished, by id
 
-        def report(done: int, total: int, subject: str) -> None:
-            nonlocal counts
-            counts = (done, total)
-            on_progress(done, total, subject)
+        def tell(subject: str) -> None:
+            done, total, audio = finished
+            if audio is not None:
+                audio = audio._replace(done_s=audio.done_s + sum(of_id[key].duration_s * share for key, share in shares.items()))
+            on_progress(done + sum(shares.values()), total, subject, audio)
 
-        self._on_share = lambda job, share: on_progress(*counts, f"{Path(job.path).name} {share:.0%}")
+        of_id = {task.id: task for task in tasks}
+        by_subject = {task.subject: task.id for task in tasks}
+
+        def report(done: float, total: int, subject: str, audio: AudioDone | None = None, /) -> None:
+            nonlocal finished
+            finished = (done, total, audio)
+            shares.pop(by_subject.get(subject, ""), None)
+            tell(subject)
+
+        def on_share(job: Job, share: float) -> None:
+            task = of_place[Path(job.out_folder)]
+            shares[task.id] = max(share, shares.get(task.id, 0.0))  # less, where a track is separated once more
+            tell(task.subject)
+
+        self._on_share = on_share
         return report
 
     @cached_property
