@@ -149,7 +149,8 @@ class Separation:
         def tell(subject: str) -> None:
             done, total, audio = finished
             if audio is not None:
-                audio = audio._replace(done_s=audio.done_s + sum(of_id[key].duration_s * share for key, share in shares.items()))
+                under_way_s = sum(of_id[key].duration_s * share for key, share in shares.items())
+                audio = AudioDone(audio.done_s + under_way_s, audio.total_s)
             on_progress(done + sum(shares.values()), total, subject, audio)
 
         of_id = {task.id: task for task in tasks}
