@@ -182,7 +182,18 @@ def _shortened(value: object) -> str:
 
 
 def frame(path: Path | str) -> pandas.DataFrame:
-    """A finished table as pandas reads it: nested columns hold dicts and arrays, settings hold JSON text."""
+    """A table of a corpus or a dataset, such as ``CORPUS/estimates.parquet``, as a pandas DataFrame.
+
+    Nested columns hold dicts and arrays, settings JSON text, which ``apply_chain`` takes as it is. The columns and their units are those
+    of the row types in ``stemwright.manifests.records``. Raises FileNotFoundError if there is none, ValueError if it is no table.
+
+    >>> import stemwright as sw
+    >>> from pathlib import Path
+    >>> import numpy, pandas
+    >>> pandas.DataFrame({"name": ["vocals"], "level_lu": [-6.2]}).to_parquet("estimates.parquet")
+    >>> sw.read_table("estimates.parquet")["level_lu"].item()
+    -6.2
+    """
     import pandas
 
     return pandas.read_parquet(regular(Path(path)))

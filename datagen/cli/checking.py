@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +9,9 @@ import typer
 
 from stemwright.datagen.cli.options import JsonOption
 from stemwright.datagen.cli.terminal import Terminal
-from stemwright.manifests.shards import DATASET
 
 if TYPE_CHECKING:
     from stemwright.datagen.run.corpus import Corpus
-    from stemwright.manifests.check import CheckProblem
-    from stemwright.manifests.progress import OnProgress
 
 
 def check(
@@ -48,11 +44,12 @@ def check_folder(terminal: Terminal, place: Corpus, *, songs: Path | None = None
     ``songs`` is where the songs are, if not where the configuration says. ``alone`` says that the caller holds the corpus itself.
     """
     from stemwright.datagen.cli.tables import problems_table
+    from stemwright.datagen.run.corpus_check import problems_of
     from stemwright.manifests.check import errors
     from stemwright.manifests.wording import counted
 
     with terminal.progress("check") as report:
-        problems = _problems(place, songs, report, alone)
+        problems = problems_of(place, songs, on_progress=report, alone=alone)
     if problems or terminal.as_json:
         terminal.show("problems", problems_table(problems), [problem.model_dump(mode="json") for problem in problems])
     wrong = len(errors(problems))
@@ -60,32 +57,3 @@ def check_folder(terminal: Terminal, place: Corpus, *, songs: Path | None = None
         terminal.say("A damaged file is made again once it is deleted and the same command is run again.")
     terminal.say(f"check: {counted(wrong, 'problem')}, {counted(len(problems) - wrong, 'warning')}")
     return wrong
-
-
-def _problems(place: Corpus, songs: Path | None, tell: OnProgress, alone: bool) -> list[CheckProblem]:
-    """What is wrong. Where another process works on the corpus, or has begun to since, only what it does not touch is judged."""
-    from stemwright.datagen.run.config import ConfigError
-    from stemwright.datagen.run.stages.rendering import unrendered
-    from stemwright.manifests.check import CheckProblem, check_corpus, check_dataset, check_meanwhile
-    from stemwright.manifests.disk.locks import is_held
-
-    if not place.config_path.exists():
-        within = place.folder.parent
-        busy = place.folder.name == DATASET and (within / "config.toml").exists() and is_held(within / ".lock")
-        if busy:  # of a corpus, whose lock says so: judged with it
-            return _problems(type(place)(within), songs, tell, alone)
-        return check_dataset(place.folder, progress=tell)
-    unusable, held = [], frozenset[str]()
-    try:
-        songs = songs or place.songs
-    except (ConfigError, OSError) as error:
-        unusable = [CheckProblem(file=place.config_path.name, what=str(error))]
-    if not unusable:
-        with suppress(ValueError, OSError):  # a table that cannot be read: the check says so itself
-            held, _ = unrendered(place)
-    lock = place.folder / ".lock"
-    if alone or not is_held(lock):
-        found = [*unusable, *check_corpus(place.folder, songs, unrendered=held, progress=tell)]
-        if alone or not found or not is_held(lock):
-            return found
-    return [*unusable, *check_meanwhile(place.folder, songs, progress=tell)]

@@ -7,9 +7,9 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -25,17 +25,13 @@ from stemwright.datagen.cli.options import (
     TrustPickleOption,
 )
 from stemwright.datagen.cli.terminal import Terminal
-from stemwright.datagen.edit.grammar import Edit, EditError
-from stemwright.datagen.edit.recording import Edited, apply_edits, check_named, understood
-from stemwright.manifests.disk.durable import remove_earlier
-from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.audio import Audio, Encoding, gain_to_db, load, load_song, resample, save
+from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
+from stemwright.datagen.edit.grammar import Edit
+from stemwright.datagen.edit.recording import Edited, understood
+from stemwright.manifests.sound.audio import gain_to_db, load
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-ENCODINGS: dict[str, Encoding] = {".flac": "flac24", ".wav": "wav32f"}
-FOREIGN_DB = 0.1  # taking a stem out of its own mixture does not add energy; one of another recording does
 
 
 def edit(
@@ -59,70 +55,22 @@ def edit(
     from stemwright.datagen.cli.listening import separator_for
 
     terminal, how = Terminal(as_json), {"device": device, "engine": engine, "precision": precision}
-    encoding = _encoding(song, out)
-    paths = _stem_paths(stems, song)
+    output_encoding(song, out)  # before a model is looked for, which may take long
+    paths = stems_in(stems, song)
     edits = understood(texts, paths)
     with terminal.progress("edit") as report:
         separator = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
-        check_named(
-            edits, tuple(paths) if separator is None else separator.stem_names, str(stems) if separator is None else f"model {model}"
+        made, mixture = edit_file(
+            song,
+            edits,
+            out,
+            stems=paths,
+            separator=separator,
+            on_share=lambda share: report(share, 1, f"separating {song.name}"),
         )
-        mixture, sample_rate = load_song(song)
-        parts = _stems_of(mixture, sample_rate, paths, separator, lambda share: report(2 * share, 3, f"separating {song.name}"))
-        report(2, 3, "editing")
-        made = apply_edits(mixture, parts, sample_rate, edits, encoding=encoding)
-        if separator is None and made.closure_db is not None and made.closure_db > FOREIGN_DB:
-            raise Refused(
-                f"taking the stems in {stems} out of {song.name} raises its energy by {made.closure_db:.1f} dB; "
-                "they are of another recording, or not aligned"
-            )
-        remove_earlier(out)
-        save(out, made.audio, sample_rate, encoding=encoding)
-        report(3, 3, "")
+        report(1, 1, "")
     same = "" if not np.array_equal(made.audio, mixture) else "exactly" if np.array_equal(load(out)[0], mixture) else "rounded to 24 bit"
     _tell(terminal, song, out, edits, made, same)
-
-
-def _encoding(song: Path, out: Path) -> Encoding:
-    """How the file to write is encoded. Raises EditError if it cannot be written, or if there is no song."""
-    if not song.is_file():
-        raise EditError(f"{song}: no such file; expected a recording to edit")
-    if out.suffix.lower() not in ENCODINGS:
-        raise EditError(f"expected an output file that ends in {' or '.join(ENCODINGS)}; got {str(out)!r}")
-    if out.is_dir():
-        raise EditError(f"{out} is a folder; name a file in it")
-    if out.resolve() == song.resolve():
-        raise EditError(f"{out} is the song itself; name another file, the song is left as it is")
-    return ENCODINGS[out.suffix.lower()]
-
-
-def _stem_paths(folder: Path | None, song: Path) -> dict[str, Path]:
-    from stemwright.separation.balance.tracks import stem_paths
-
-    try:
-        return {} if folder is None else stem_paths(folder, song)
-    except ValueError as error:
-        raise EditError(str(error)) from error
-
-
-def _stems_of(
-    mixture: Audio, sample_rate: int, paths: Mapping[str, Path], separator: Any, on_share: Callable[[float], None]
-) -> dict[str, Audio]:
-    """The stems {name: [C, T]} at the mixture's rate and length, from files or from a separator."""
-    if separator is None:
-        from stemwright.separation.separator import ReferenceStems
-
-        return ReferenceStems({name: (path, 0) for name, path in paths.items()}).separate(mixture, sample_rate)
-    on_share(0.0)
-    from stemwright.datagen.cli.listening import finite_stems
-
-    separated = finite_stems(separator.separate(mixture, sample_rate, on_share=on_share), mixture, separator)
-    return {name: _fitted(resample(audio, separator.sample_rate, sample_rate), mixture.shape[1]) for name, audio in separated.items()}
-
-
-def _fitted(audio: Audio, num_frames: int) -> Audio:
-    """[C, T] cut or padded by the frame or two that resampling there and back may add or take."""
-    return np.pad(audio, ((0, 0), (0, max(0, num_frames - audio.shape[1]))))[:, :num_frames]
 
 
 def _tell(terminal: Terminal, song: Path, out: Path, edits: Sequence[Edit], made: Edited, same: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from stemwright.datagen.cli.options import (
     PrecisionOption,
     TrustPickleOption,
 )
-from stemwright.datagen.cli.running import check_model, exit_code
+from stemwright.datagen.cli.running import exit_code
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.manifests.progress import AudioDone, OnProgress
 
@@ -67,6 +67,7 @@ def balance(
     from stemwright.manifests.disk.durable import remove_earlier, write_bytes
     from stemwright.manifests.usage import UsageError
     from stemwright.separation.balance import tracks as track_balance
+    from stemwright.separation.balance.recordings import measure_recording
 
     terminal = Terminal(as_json)
     corpus = track_balance.corpus_levels(against) if against else {}
@@ -81,7 +82,7 @@ def balance(
             try:
                 within = partial(_tell_share, report, lengths_s, number, path.name)
                 within(0.0)
-                measured.append(_measure(path, stems, separator, within))
+                measured.append(measure_recording(path, separator, stems=stems, on_share=within))
             except Exception as error:  # of whatever library, on this recording: the others are still listened to
                 refused += 1
                 terminal.warn(f"{path}: {error if isinstance(error, ValueError) else said(error)}")
@@ -114,6 +115,7 @@ def separator_for(model: str, model_folder: Path | None, how: dict[str, str | No
 
     Raises ConfigError for a word that is none of theirs, ModelError if the weights cannot be had.
     """
+    from stemwright.datagen.run.building import check_model
     from stemwright.datagen.run.config import check
     from stemwright.separation.demucs.separator import DemucsSeparator
 
@@ -125,19 +127,6 @@ def separator_for(model: str, model_folder: Path | None, how: dict[str, str | No
     )
     _ = separator.checkpoint  # a model that cannot be had is said once, not once for each file
     return separator
-
-
-def finite_stems(stems: dict[str, Any], mixture: Any, separator: Any) -> dict[str, Any]:
-    """The stems that a separator gave. Raises Refused, and says that it is the model, if they hold NaN though the mixture does not."""
-    import numpy as np
-
-    from stemwright.manifests.records import Refused
-
-    wrong = [name for name, audio in stems.items() if not np.isfinite(audio).all()]
-    if wrong and np.isfinite(mixture).all():
-        way = "try --precision fp32" if separator.precision == "bf16" else "take another model: its weights may be damaged"
-        raise Refused(f"the model {separator.origin} gives NaN or infinite samples as {', '.join(wrong)} of this recording; {way}")
-    return stems
 
 
 def _length_s(path: Path) -> float:
@@ -157,20 +146,6 @@ def _tell_share(report: OnProgress, lengths_s: Sequence[float], number: int, sub
     """Reports a share of one recording, after all of those before it."""
     audio = AudioDone(sum(lengths_s[:number]) + share * lengths_s[number], sum(lengths_s))
     report(number + share, len(lengths_s), subject, audio if all(lengths_s) else None)
-
-
-def _measure(path: Path, stems: Path | None, separator: Any, on_share: Callable[[float], None]) -> Any:
-    """The balance of one recording, from stems that are there or by separating it."""
-    from stemwright.manifests.sound.audio import load_song, resample
-    from stemwright.separation.balance.estimators import calibration_for
-    from stemwright.separation.balance.tracks import load_stems, measure_track
-
-    if stems is not None:
-        return measure_track(path.name, *load_stems(stems, path))
-    mixture, sample_rate = load_song(path)
-    separated = finite_stems(separator.separate(mixture, sample_rate, on_share=on_share), mixture, separator)
-    at_rate = resample(mixture, sample_rate, separator.sample_rate)
-    return measure_track(path.name, at_rate, separated, separator.sample_rate, calibration=calibration_for(separator.origin))
 
 
 models_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from stemwright.datagen.cli.terminal import Terminal
-from stemwright.manifests.disk.durable import is_full, sentence
-from stemwright.manifests.disk.regular import regular
 
 if TYPE_CHECKING:
     from stemwright.datagen.run.config import Config
@@ -98,6 +96,7 @@ def exit_code(done: int, rejected: int, wrong: int = 0) -> int:
 
 def _configured(corpus: Corpus, asked: RequestedChanges) -> Config:
     """The configuration to run with: the corpus's own, else the defaults, with what the command asks to change."""
+    from stemwright.datagen.run import building
     from stemwright.datagen.run import config as configuration
     from stemwright.datagen.run.config_changes import changed
 
@@ -111,17 +110,8 @@ def _configured(corpus: Corpus, asked: RequestedChanges) -> Config:
         )
     config = changed(kept, file=asked.file, options=asked.options, reset=asked.reset)
     if (config.separation.model, config.separation.model_folder) != (kept.separation.model, kept.separation.model_folder) or not there:
-        check_model(config.separation.model, config.separation.model_folder)
+        building.check_model(config.separation.model, config.separation.model_folder)
     return config
-
-
-def check_model(name: str, model_folder: Path | str | None) -> None:
-    """Raises ConfigError if a model's name is nearly that of a known one: nothing is downloaded, or searched for, because of a typo."""
-    from stemwright.datagen.run.config import ConfigError
-    from stemwright.separation.demucs.checkpoints import nearly_known
-
-    if (meant := nearly_known(name, model_folder=model_folder)) is not None:
-        raise ConfigError(f"there is no model {name!r}; did you mean {meant!r}? `stemwright models` lists them")
 
 
 def _check_only(kept: Config, config: Config, asked: RequestedChanges, stage: str) -> None:
@@ -166,36 +156,24 @@ def working(terminal: Terminal, place: Corpus, config: Config, separating: Separ
 
     Raises UsageError, before anything was changed, if a verb that separates would make stems again and was not allowed to.
     """
-    from stemwright.datagen.run.tasks import StoppedError
+    from stemwright.datagen.run.building import keeping
 
     with place.locked():
         if separating is not None:
             _check_again(terminal, place, config, separating)
-        before = regular(place.config_path).read_bytes() if place.config_path.exists() else None
-        place.create(config)
         try:
-            yield
+            with keeping(place, config):
+                yield
         except KeyboardInterrupt:
             sys.stderr.write("stemwright: stopped; what was finished is kept, and the same command goes on from there\n")
             raise typer.Exit(130) from None
-        except (typer.Exit, StoppedError):
-            raise
-        except Exception as error:
-            if isinstance(error, OSError) and is_full(error):  # no fault of the configuration, and no room to put another back
-                raise StoppedError(sentence(error, "what was finished is kept")) from error
-            place.restore(before)
-            raise
 
 
 def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: SeparationOptions) -> None:
-    from stemwright.datagen.run.stages.again import why, would_separate
+    from stemwright.datagen.run.building import separated_again
     from stemwright.manifests.usage import UsageError
-    from stemwright.manifests.wording import counted
 
-    if not place.config_path.exists():
-        return
-    if count := would_separate(place, config, offline=separating.offline, trust_pickle=separating.trust_pickle):
-        said = f"{why(place, place.config, config)}: {counted(count, 'track')} would be separated again"
+    if said := separated_again(place, config, offline=separating.offline, trust_pickle=separating.trust_pickle):
         if not separating.again:
             raise UsageError(f"{said}. Nothing was changed. Say --again to do it")
         terminal.warn(f"{said}, as --again allows")

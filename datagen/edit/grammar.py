@@ -68,6 +68,11 @@ class Edit:
     stems: tuple[str, ...]
     amount: Amount = None
 
+    @property
+    def gain_db(self) -> float | None:
+        """The signed dB of a volume; None for the other operations."""
+        return self.amount if self.operation == "volume" and isinstance(self.amount, float) else None
+
 
 @dataclass(frozen=True)
 class Wording:

@@ -13,8 +13,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stemwright.datagen.effects.settings import EffectSettings
 from stemwright.manifests.usage import UsageError
@@ -24,7 +29,8 @@ if TYPE_CHECKING:
 
     from stemwright.manifests.records import EffectUse
 
-    Chain: TypeAlias = Sequence[EffectUse | tuple[str, EffectSettings]]
+    Use: TypeAlias = EffectUse | EffectSettings | tuple[str, EffectSettings | Mapping[str, Any]] | Mapping[str, Any]
+    Chain: TypeAlias = Iterable[Use]
 
 MODULES = {
     "fader": "stemwright.datagen.effects.fader",
@@ -94,18 +100,88 @@ EFFECTS: Mapping[str, Effect] = _Effects()
 
 
 def resolve_chain(chain: Chain) -> list[tuple[Effect, EffectSettings]]:
-    """Looks up each effect of a chain and checks its settings. Raises ValueError for an unknown effect or a setting out of its range."""
-    resolved = []
-    for use in chain:
-        name, values = use if isinstance(use, tuple) else (use.effect, use.settings)
-        effect = EFFECTS[name]
-        resolved.append((effect, values if isinstance(values, effect.Settings) else effect.Settings(**cast("dict[str, Any]", values))))
-    return resolved
+    """Looks up each effect of a chain and checks its settings.
+
+    A use is a name with settings, ``("eq", {"low_shelf_gain_db": 3.0})`` or ``("eq", Settings(...))``; settings alone, which know their
+    effect; or a row: an ``EffectUse``, or what a table makes of one, a mapping of ``effect`` and ``settings`` (JSON text as well).
+    Raises ValueError for an unknown effect, a setting out of its range, and anything else.
+    """
+    return [_resolved(*_named(use)) for use in chain]
 
 
-def apply_chain(audio: torch.Tensor, sample_rate: int, chain: Chain) -> torch.Tensor:
-    """Sends audio [..., C, T] through the effects of a chain, first to last. Neutral effects are passed over."""
-    for effect, settings in resolve_chain(chain):
-        if not settings.is_neutral():
-            audio = effect.apply(audio, sample_rate, settings)
-    return audio
+def _named(use: Any) -> tuple[str, Any]:
+    """The name of the effect that a use is of, and its settings in whatever form they have."""
+    if isinstance(use, EffectSettings):
+        return str(getattr(sys.modules.get(type(use).__module__), "NAME", type(use).__qualname__)), use
+    if isinstance(use, Mapping) and {"effect", "settings"} <= {*use}:
+        return use["effect"], use["settings"]
+    if hasattr(use, "effect") and hasattr(use, "settings"):
+        return use.effect, use.settings
+    if isinstance(use, tuple | list) and len(use) == 2:
+        return use[0], use[1]
+    raise UsageError(f'expected an effect with its settings, such as ("fader", {{"gain_db": -3.0}}); got {use!r}')
+
+
+def _resolved(name: str, values: Any) -> tuple[Effect, EffectSettings]:
+    effect = EFFECTS[name]
+    if isinstance(values, effect.Settings):
+        return effect, values
+    values = json.loads(values) if isinstance(values, str) else values
+    if not isinstance(values, Mapping):
+        raise UsageError(f"expected settings of the effect {name!r}, as {name}.Settings or as a mapping; got {values!r}")
+    return effect, effect.Settings(**values)
+
+
+@overload
+def apply_chain(audio: torch.Tensor, sample_rate: int, chain: Chain) -> torch.Tensor: ...
+@overload
+def apply_chain(audio: NDArray[np.floating], sample_rate: int, chain: Chain) -> NDArray[np.floating]: ...
+def apply_chain(audio: Any, sample_rate: int, chain: Chain) -> Any:
+    """Sends audio [..., C, T] through the effects of a chain, first to last, and returns it in its shape and type.
+
+    ``audio`` is float numpy or torch; gradients pass through torch. ``chain`` lists the effects with their settings: pairs
+    ``("eq", {...})``, settings objects, or the rows of a table; neutral effects are passed over. Nothing is delayed, and a tail beyond
+    the end is cut. Raises ValueError for an unknown effect, a setting out of its range, and audio that is not finite.
+
+    >>> import numpy, stemwright as sw
+    >>> dry = numpy.random.default_rng(0).normal(0, 0.1, (2, 4410)).astype("float32")
+    >>> wet = sw.apply_chain(dry, 44_100, [("fader", {"gain_db": 6.0}), ("lowpass", {"cutoff_hz": 8000.0})])
+    >>> wet.shape == dry.shape, wet.dtype == dry.dtype
+    (True, True)
+    """
+    return _through(audio, sample_rate, [(effect.apply, settings) for effect, settings in resolve_chain(chain)])
+
+
+@overload
+def invert_chain(audio: torch.Tensor, sample_rate: int, chain: Chain) -> torch.Tensor: ...
+@overload
+def invert_chain(audio: NDArray[np.floating], sample_rate: int, chain: Chain) -> NDArray[np.floating]: ...
+def invert_chain(audio: Any, sample_rate: int, chain: Chain) -> Any:
+    """Takes the effects of a chain off audio [..., C, T], last to first: the inverse of ``apply_chain`` where there is one.
+
+    ``audio`` is float numpy or torch, ``chain`` as for ``apply_chain``: the chain as it was applied. A neutral effect needs no inverse.
+    Raises ValueError, before anything is computed, naming each effect that has no inverse, and for settings that cannot be undone.
+
+    >>> import numpy, stemwright as sw
+    >>> dry = numpy.random.default_rng(0).normal(0, 0.1, (2, 4410))
+    >>> chain = [("eq", {"low_shelf_gain_db": 4.0}), ("fader", {"gain_db": -6.0, "pan": 0.3})]
+    >>> numpy.allclose(sw.invert_chain(sw.apply_chain(dry, 44_100, chain), 44_100, chain), dry)
+    True
+    """
+    uses = [(effect, settings) for effect, settings in resolve_chain(chain) if not settings.is_neutral()]
+    if lacking := dict.fromkeys(effect.NAME for effect, _ in uses if not hasattr(effect, "invert")):
+        able = ", ".join(name for name, effect in EFFECTS.items() if hasattr(effect, "invert"))
+        raise UsageError(f"the chain cannot be inverted: {', '.join(lacking)} has no inverse. Those that have one are {able}")
+    return _through(audio, sample_rate, [(cast("Any", effect).invert, settings) for effect, settings in reversed(uses)])
+
+
+def _through(audio: Any, sample_rate: int, steps: Iterable[tuple[Any, EffectSettings]]) -> Any:
+    """The audio after each step whose settings are not neutral; numpy in, numpy out."""
+    if not isinstance(audio, np.ndarray):
+        for step, settings in steps:
+            audio = audio if settings.is_neutral() else step(audio, sample_rate, settings)
+        return audio
+    import torch
+
+    with torch.inference_mode():
+        return _through(torch.from_numpy(np.array(audio)), sample_rate, steps).numpy()

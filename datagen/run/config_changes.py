@@ -20,22 +20,29 @@ SHAPE = ("sample_rate", "duration_s")  # of excerpts: presets of several recipes
 
 
 def changed(
-    kept: Config, *, file: Path | None = None, options: Mapping[str, Mapping[str, Any]] | None = None, reset: Sequence[str] = ()
+    kept: Config,
+    *,
+    file: Path | None = None,
+    values: Mapping[str, Any] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    reset: Sequence[str] = (),
 ) -> Config:
     """The kept configuration with some keys at their defaults again, then with what a file names, then with the options of a command.
 
-    ``options`` are keys by section, those of no section under ""; what is None was not given. Raises ConfigError.
+    ``values`` are named as a file names them, table within table. ``options`` are keys by section, those of no section under "";
+    what is None was not given. Raises ConfigError.
     """
-    values = asked(kept)
+    found = asked(kept)
     for key in reset:
-        values = _without(values, key)
+        found = _without(found, key)
     if file is not None:
-        values = over(values, read_values(file))
-    values = plain(check(values, where=str(file or "the configuration")))
+        found = over(found, read_values(file))
+    found = over(found, values or {})
+    found = plain(check(found, where=str(file or "the configuration")))
     for section, given in (options or {}).items():
         named = {key: str(value) if isinstance(value, Path) else value for key, value in given.items() if value is not None}
-        values = over(values, {section: named} if section else named)
-    return check(values, where="the options")
+        found = over(found, {section: named} if section else named)
+    return check(found, where="the options")
 
 
 def asked(config: Config) -> dict[str, Any]:

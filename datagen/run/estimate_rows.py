@@ -100,10 +100,10 @@ def _row(stem: Stem, balance: StemBalance, audio: Audio, task: str, profile: Pro
     blind: dict[str, Any] = {}
     if profile is not None and stem.name != RESIDUAL:
         from stemwright.datagen.inverse.blind.corpus_passes import (
-            estimate_effects,  # brings scipy's filters and regression, which a balance does without
+            effect_rows,  # brings scipy's filters and regression, which a balance does without
         )
 
-        blind = {"effects": estimate_effects(stem.name, audio, stem.audio.sample_rate, profile.read()), "profile": profile.id}
+        blind = {"effects": effect_rows(stem.name, audio, stem.audio.sample_rate, profile.read()), "profile": profile.id}
     return seal(
         Estimate,
         cache_key=task,

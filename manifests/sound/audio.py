@@ -155,7 +155,15 @@ def check_peak(peak_dbfs: float) -> None:
 def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, *, stream: int = 0) -> tuple[Audio, int]:
     """Reads a sound file, or an excerpt of it without decoding what is far before it, as (float32 [C, T], sample rate).
 
-    Raises Refused if the file is unreadable or holds fewer frames than were asked for.
+    Full scale is 1.0, the rate that of the file in Hz. ``start_frame`` and ``num_frames`` (None: all) are in frames at that rate.
+    WAV, FLAC, OGG, Opus, MP3, AIFF, m4a, aac and others are read; ``stream`` is the number of the stream in a STEM mp4. Raises
+    ``Refused`` (a ValueError) if the file is unreadable or holds fewer frames than were asked for.
+
+    >>> import numpy, stemwright as sw
+    >>> _ = sw.save("noise.wav", numpy.random.default_rng(0).normal(0, 0.1, (1, 8000)), 8000)
+    >>> audio, sample_rate = sw.load("noise.wav", start_frame=4000, num_frames=1000)
+    >>> audio.shape, audio.dtype.name, sample_rate
+    ((1, 1000), 'float32', 8000)
     """
     path = Path(path)
     if start_frame < 0:
@@ -289,12 +297,19 @@ def _check_length(path: Path, audio: Audio, start_frame: int, num_frames: int | 
         raise Refused(f"{path.name} ends {num_frames - audio.shape[1]} frames before frame {start_frame + num_frames}. Is it truncated?")
 
 
-def blocks(path: Path | str, block_frames: int, *, sample_rate: int | None = None, stream: int = 0) -> Iterator[Audio]:
-    """Decodes a sound file as a stream of [C, t] with t about ``block_frames``, resampled when ``sample_rate`` is another than the
-    file's.
+def blocks(path: Path | str, num_frames: int, *, sample_rate: int | None = None, stream: int = 0) -> Iterator[Audio]:
+    """Decodes a sound file as a stream of float32 [C, t] with t about ``num_frames``, so that a long one needs little memory.
+
+    It is resampled when ``sample_rate`` in Hz is another than the file's; ``stream`` is the number of the stream in a STEM mp4. Raises
+    ``Refused`` (a ValueError) if the file is unreadable.
+
+    >>> import numpy, stemwright as sw
+    >>> _ = sw.save("noise.flac", numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100)), 44_100)
+    >>> [block.shape for block in sw.blocks("noise.flac", 20_000)]
+    [(2, 20000), (2, 20000), (2, 4100)]
     """
     path = Path(path)
-    source = _raw_blocks(path, block_frames, stream)
+    source = _raw_blocks(path, num_frames, stream)
     file_rate = probe(path, stream=stream).sample_rate
     return source if sample_rate in (None, file_rate) else resampled(source, file_rate, int(sample_rate or file_rate))
 
@@ -386,10 +401,23 @@ def encode_mp3(audio: Audio, sample_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def save(path: Path | str, audio: Audio, sample_rate: int, *, encoding: Encoding = "flac24") -> str:
-    """Writes float32 [C, T] by rename and returns the SHA-256 of the file."""
-    data = encode(audio, sample_rate, encoding)
-    write_bytes(Path(path), data)
+def save(path: Path | str, audio: Audio, sample_rate: int, *, encoding: Encoding | None = None) -> str:
+    """Writes float [C, T], full scale 1.0, whole or not at all, and returns the SHA-256 of the file.
+
+    ``.flac`` is written in 24 bit and ``.wav`` in 32-bit float, unless ``encoding`` ("flac24" or "wav32f") says otherwise. Folders are
+    made. Raises ValueError for another suffix, NaN or infinity, and, in FLAC, a peak above full scale: nothing is clipped.
+
+    >>> import numpy, stemwright as sw
+    >>> _ = sw.save("noise.flac", numpy.random.default_rng(0).normal(0, 0.1, (2, 4410)), 44_100)
+    >>> sw.load("noise.flac")[0].shape
+    (2, 4410)
+    """
+    path = Path(path)
+    by_suffix = {suffix: name for name, suffix in SUFFIXES.items()}
+    if encoding is None and path.suffix.lower() not in by_suffix:
+        raise ValueError(f"expected a sound file that ends in {' or '.join(by_suffix)}; got {str(path)!r}")
+    data = encode(audio, sample_rate, encoding or by_suffix[path.suffix.lower()])
+    write_bytes(path, data)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -98,6 +98,16 @@ def suited(calibration: Calibration, closing_factor: float) -> Calibration:
     return BUNDLED if calibration is SEPARATED and closing_factor > 1 / LEAST_SHARED else calibration
 
 
+CALIBRATIONS = {"separated": SEPARATED, "bundled": BUNDLED, "reference": REFERENCE}
+
+
+def calibration_named(name: str) -> Calibration:
+    """A calibration by its name. Raises ValueError naming those that there are."""
+    if name not in CALIBRATIONS:
+        raise ValueError(f"expected a calibration of {', '.join(CALIBRATIONS)}; got {name!r}")
+    return CALIBRATIONS[name]
+
+
 def calibration_for(origin: str) -> Calibration:
     """The calibration for stems of an origin, as stem rows and separators give it: "reference", or a model's name and version."""
     if origin == "reference":

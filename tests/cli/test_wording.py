@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemwright.datagen.cli.listening import finite_stems
 from stemwright.datagen.pairs.render import Sources
 from stemwright.manifests.records import AudioFile, Refused
 from stemwright.manifests.wording import below, counted
+from stemwright.separation.balance.recordings import finite_stems
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 tracks"), (1, "1 track"), (2, "2 tracks"), (1000, "1,000 tracks")])

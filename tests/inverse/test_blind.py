@@ -30,7 +30,7 @@ def profile():
 
 
 def test_only_effects_that_leave_a_trace_have_an_estimate():
-    from stemwright.datagen.inverse.blind.corpus_passes import ESTIMATED
+    from stemwright.datagen.inverse.blind.stem_estimates import ESTIMATED
 
     assert {name for name, effect in EFFECTS.items() if hasattr(effect, "estimate")} == set(ESTIMATED)
 

@@ -16,15 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from stemwright.datagen.inverse.blind.features import DYNAMICS
 from stemwright.datagen.inverse.blind.profile import MOST_LEARNT, Profile, features_row
 from stemwright.manifests import __version__
 from stemwright.manifests.records import RESIDUAL, EffectEstimate, Normalisation, Refused, Stem, StemFeatures, Track, content_id, seal
 from stemwright.manifests.sound.audio import Audio, load
-
-ESTIMATED = ("eq", "compressor", "width")  # the effects that have an ``estimate``
 
 
 @dataclass(frozen=True)
@@ -73,19 +70,15 @@ def measure_track(payload: tuple[Sequence[Stem], bool], corpus: Path) -> list[St
     ]
 
 
-def estimate_effects(name: str, audio: Audio, sample_rate: int, profile: Profile) -> tuple[EffectEstimate, ...]:
+def effect_rows(name: str, audio: Audio, sample_rate: int, profile: Profile) -> tuple[EffectEstimate, ...]:
     """The effects that one stem [C, T] seems to have gone through; those that abstain are left out."""
-    import torch
+    from stemwright.datagen.inverse.blind.stem_estimates import estimate_effects  # brings torch
 
-    from stemwright.datagen.effects import EFFECTS
-
-    found = []
-    for effect in ESTIMATED:
-        module: Any = EFFECTS[effect]
-        answer = module.estimate(torch.from_numpy(audio), sample_rate, profile[name])
-        if answer.settings is not None:
-            found.append(EffectEstimate(effect=effect, settings=answer.settings.plain(), confidence=answer.confidence))
-    return tuple(found)
+    return tuple(
+        EffectEstimate(effect=effect, settings=answer.settings.plain(), confidence=answer.confidence)
+        for effect, answer in estimate_effects(audio, sample_rate, name, profile).items()
+        if answer.settings is not None
+    )
 
 
 def normalise_cache_key(stems: Sequence[Stem], profile_id: str) -> str:

@@ -1,0 +1,101 @@
+"""A recording edited from file to file: with stems that are there, or by separating it.
+
+Conventions
+    ``.flac`` is written in 24 bit, which holds 16- and 24-bit songs exactly; ``.wav`` in 32-bit float, which holds all.
+    The song is left as it is: the edited one is another file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemwright.datagen.edit.grammar import Edit, EditError
+from stemwright.datagen.edit.recording import Edited, apply_edits, check_named
+from stemwright.manifests.disk.durable import remove_earlier
+from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.audio import SUFFIXES, Audio, Encoding, load_song, resample, save
+from stemwright.separation.balance.recordings import finite_stems
+from stemwright.separation.balance.tracks import stem_paths
+
+ENCODINGS: dict[str, Encoding] = {suffix: encoding for encoding, suffix in SUFFIXES.items()}
+FOREIGN_DB = 0.1  # taking a stem out of its own mixture does not add energy; one of another recording does
+
+
+def output_encoding(song: Path, out: Path) -> Encoding:
+    """How the file to write is encoded. Raises EditError if it cannot be written, or if there is no song."""
+    if not song.is_file():
+        raise EditError(f"{song}: no such file; expected a recording to edit")
+    if out.suffix.lower() not in ENCODINGS:
+        raise EditError(f"expected an output file that ends in {' or '.join(ENCODINGS)}; got {str(out)!r}")
+    if out.is_dir():
+        raise EditError(f"{out} is a folder; name a file in it")
+    if out.resolve() == song.resolve():
+        raise EditError(f"{out} is the song itself; name another file, the song is left as it is")
+    return ENCODINGS[out.suffix.lower()]
+
+
+def stems_in(folder: Path | None, song: Path) -> dict[str, Path]:
+    """The stems of a song in a folder by their names, none without a folder. Raises EditError where the folder has none."""
+    try:
+        return {} if folder is None else stem_paths(folder, song)
+    except ValueError as error:
+        raise EditError(str(error)) from error
+
+
+def edit_file(
+    song: Path,
+    edits: Sequence[Edit],
+    out: Path,
+    *,
+    stems: Mapping[str, Path],
+    separator: Any = None,
+    on_share: Callable[[float], None] | None = None,
+) -> tuple[Edited, Audio]:
+    """Writes the edited song; returns it, and the song as it was, [C, T].
+
+    ``stems`` are the files of its own stems; the separator is used where there are none, and ``on_share`` hears how much of that is done.
+    Raises EditError for an edit that cannot be made, Refused for a song that cannot be read or stems of another one.
+    """
+    encoding = output_encoding(song, out)
+    names, source = (tuple(stems), "the folder of stems") if separator is None else (separator.stem_names, f"model {_called(separator)}")
+    check_named(edits, names, source)
+    mixture, sample_rate = load_song(song)
+    made = apply_edits(mixture, _parts(mixture, sample_rate, stems, separator, on_share), sample_rate, edits, encoding=encoding)
+    if separator is None and made.closure_db is not None and made.closure_db > FOREIGN_DB:
+        raise Refused(
+            f"taking the stems in {next(iter(stems.values())).parent} out of {song.name} raises its energy by {made.closure_db:.1f} dB; "
+            "they are of another recording, or not aligned"
+        )
+    remove_earlier(out)
+    save(out, made.audio, sample_rate, encoding=encoding)
+    return made, mixture
+
+
+def _called(separator: Any) -> str:
+    """What a message calls a separator: its model, else its origin."""
+    return str(getattr(separator, "model", separator.origin))
+
+
+def _parts(
+    mixture: Audio, sample_rate: int, stems: Mapping[str, Path], separator: Any, on_share: Callable[[float], None] | None
+) -> dict[str, Audio]:
+    """The stems {name: [C, T]} at the mixture's rate and length, from files or from a separator."""
+    if separator is None:
+        from stemwright.separation.separator import ReferenceStems
+
+        return ReferenceStems({name: (path, 0) for name, path in stems.items()}).separate(mixture, sample_rate)
+    if on_share:
+        on_share(0.0)
+    heard = {"on_share": on_share} if on_share else {}  # another's separator may know of none
+    separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
+    rate = separator.sample_rate or sample_rate
+    return {name: _fitted(resample(audio, rate, sample_rate), mixture.shape[1]) for name, audio in separated.items()}
+
+
+def _fitted(audio: Audio, num_frames: int) -> Audio:
+    """[C, T] cut or padded by the frame or two that resampling there and back may add or take."""
+    return np.pad(audio, ((0, 0), (0, max(0, num_frames - audio.shape[1]))))[:, :num_frames]

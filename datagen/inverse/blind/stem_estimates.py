@@ -1,0 +1,41 @@
+"""What effects a stem seems to have gone through, its dry signal unknown: every effect that has an estimate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.inverse.blind.estimators import Blind
+from stemwright.datagen.inverse.blind.profile import Profile, StemProfile
+
+ESTIMATED = ("eq", "compressor", "width")  # the effects that have an ``estimate``
+
+
+def estimate_effects(stem: Any, sample_rate: int, name: str, profile: Profile | StemProfile | Path | str) -> dict[str, Blind]:
+    """Estimates the effects that a stem seems to have gone through, against what is typical of stems of its name.
+
+    ``stem`` is float [C, T], numpy or torch; ``name`` says what it is, "vocals" say; ``profile`` is a ``Profile``, or the file of one,
+    such as ``CORPUS/profile.parquet``. Returns {effect: answer} for eq, compressor and width. An answer has ``settings`` (None if nothing
+    can be said; ``reason`` says why), ``confidence`` (0 to 1, the probability that ``amount`` is right within the tolerance of the
+    effect), and ``amount`` in dB. It is relative to the profile: a habit that all its songs share is not seen. Raises ValueError for
+    another shape or audio that is not finite, FileNotFoundError without the file.
+
+    >>> import numpy, stemwright as sw
+    >>> stem = numpy.random.default_rng(0).normal(0, 0.1, (2, 88_200))
+    >>> answers = sw.estimate_effects(stem, 44_100, "vocals", sw.Profile([]))
+    >>> answers["eq"].settings is None, answers["eq"].confidence  # a profile of no songs says nothing
+    (True, 0.0)
+    """
+    if isinstance(profile, str | Path):
+        profile = Profile.load(profile)
+    typical = profile if isinstance(profile, StemProfile) else profile[name]
+    audio = torch.as_tensor(np.array(stem) if isinstance(stem, np.ndarray) else stem)
+    found: dict[str, Blind] = {}
+    for effect in ESTIMATED:
+        module: Any = EFFECTS[effect]
+        found[effect] = module.estimate(audio, sample_rate, typical)
+    return found

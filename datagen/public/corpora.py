@@ -1,0 +1,152 @@
+"""A corpus from Python: make it, check it, write its report. The command line has a verb for each stage as well.
+
+Conventions
+    A corpus is a folder. ``build`` goes on where it was interrupted, skips what is finished, and makes the same bytes whatever ``jobs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stemwright.datagen.report.page import PLAYERS, make_report
+from stemwright.datagen.run import stages
+from stemwright.datagen.run.building import check_model, keeping, separated_again
+from stemwright.datagen.run.config import Config, plain
+from stemwright.datagen.run.config_changes import changed
+from stemwright.datagen.run.corpus import Corpus, CorpusError
+from stemwright.datagen.run.corpus_check import problems_of
+from stemwright.datagen.run.runner import Workers
+from stemwright.datagen.run.stages import Summary
+from stemwright.manifests.check import CheckProblem, errors
+from stemwright.manifests.disk.durable import remove_earlier, write_bytes
+from stemwright.manifests.progress import OnProgress
+from stemwright.manifests.records import Rejected
+from stemwright.manifests.usage import UsageError
+
+
+@dataclass(frozen=True)
+class Built:
+    """What ``build`` did: the folder, a summary of each stage, the songs and pairs that were refused with reasons, and what a check found.
+
+    A ``Summary`` has stage, done, skipped, rejected and notes; a ``Rejected`` stage, subject and reason; a ``CheckProblem`` level, file and
+    what.
+    """
+
+    corpus: Path
+    stages: tuple[Summary, ...]
+    rejected: tuple[Rejected, ...]
+    problems: tuple[CheckProblem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was refused and the check found no error."""
+        return not self.rejected and not errors(self.problems)
+
+    @property
+    def dataset(self) -> Path:
+        """The folder that ``PairDataset`` opens."""
+        return Corpus(self.corpus).dataset
+
+
+def build(
+    songs: Path | str,
+    corpus: Path | str,
+    config: Config | Mapping[str, Any] | Path | str | None = None,
+    *,
+    jobs: int = 1,
+    again: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Built:
+    """Makes a training corpus: catalog, separate, estimate, plan, render and check, one after another.
+
+    ``songs`` is a folder of recordings, MUSDB18, multitracks, or a CSV file; ``corpus`` a new folder, or a corpus that is to go on.
+    ``config`` names what is to differ from the defaults (or from what the corpus keeps): a mapping such as ``{"seed": 1, "pairs":
+    {"removal": {"per_track": 20}}}``, or a TOML file. ``jobs`` is the number of processes. Stems that exist are made again, where the
+    configuration asks for other ones, only if ``again``. ``on_progress`` hears (done, total, what). A song that is refused does not stop
+    the others: see ``Built.rejected``. Raises ``UsageError`` (a ValueError) for a configuration or folders that cannot be used,
+    ``ModelError`` where weights cannot be had.
+
+    >>> import numpy, stemwright as sw
+    >>> rng = numpy.random.default_rng(0)
+    >>> for song in ("one", "two"):
+    ...     stems = dict(zip(("drums", "vocals"), rng.normal(0, 0.1, (2, 2, 66_150)), strict=True))
+    ...     for name, audio in {**stems, "mixture": sum(stems.values())}.items():
+    ...         _ = sw.save(f"songs/{song}/{name}.wav", audio, 44_100)
+    >>> config = {"songs": {"kind": "multitracks"}, "pairs": {"duration_s": 1.0, "removal": {"per_track": 2}}}
+    >>> made = sw.build("songs", "corpus", config)
+    >>> [summary.stage for summary in made.stages], made.ok
+    (['catalog', 'separate', 'estimate', 'plan', 'render'], True)
+    """
+    place, source = Corpus(corpus), Path(songs)
+    if not source.exists():
+        raise CorpusError(f"{source} does not exist; expected a folder of songs or a CSV file")
+    wanted = _configured(place, config, source)
+    place.check_free(wanted)
+    workers = Workers(jobs, None)
+    with place.locked():
+        if (reason := separated_again(place, wanted)) and not again:
+            raise UsageError(f"{reason}. Nothing was changed; again=True allows it")
+        with keeping(place, wanted):
+            done = tuple(
+                stage(place, on_progress=on_progress)
+                for stage in (
+                    partial(stages.run_catalog, workers=workers),
+                    stages.run_separate,
+                    partial(stages.run_estimate, workers=workers),
+                    stages.run_plan,
+                    partial(stages.run_render, workers=workers),
+                )
+            )
+            problems = problems_of(place)
+    rejected = tuple(row for row in place.rejected() if row.replaced_by is None)
+    return Built(place.folder, done, rejected, tuple(problems))
+
+
+def check(corpus: Path | str, songs: Path | str | None = None) -> list[CheckProblem]:
+    """Compares every table of a corpus, or of a dataset folder that stands alone, with the files and with itself; reads every file once.
+
+    ``songs`` says where the songs are now, if they were moved: a folder, or the CSV file. Returns what is wrong: each ``CheckProblem`` has
+    a level ("error" or "warning"), the table, row_id and file that it is about, and what it is; an empty list if all is well.
+
+    >>> import stemwright as sw
+    >>> print(sw.check("no corpus")[0].level)
+    error
+    """
+    from stemwright.manifests.catalog.tracks import songs_root
+
+    if songs is not None and not Path(songs).exists():
+        raise CorpusError(f"{songs} does not exist; expected the folder of the corpus's songs, or the CSV file that lists them")
+    return problems_of(Corpus(corpus), None if songs is None else songs_root(Path(songs).absolute()), alone=False)
+
+
+def report(corpus: Path | str, path: Path | str | None = None, *, players: int = PLAYERS, seed: int = 0) -> Path:
+    """Writes one HTML page about a corpus: numbers, distributions, what was refused, and pairs to listen to. Returns its path.
+
+    ``path`` is the file to write, ``CORPUS/report.html`` by default. ``players`` pairs, drawn with ``seed``, can be listened to; 0 makes
+    a page without audio. The page needs no network. Raises ``CorpusError`` (a ValueError) if the folder is no corpus.
+    """
+    place = Corpus(corpus)
+    out = place.folder / "report.html" if path is None else Path(path)
+    if out.is_dir():
+        raise CorpusError(f"{out} is a folder; expected the HTML file to write, such as {out / 'report.html'}")
+    data = make_report(place, num_players=players, seed=seed).html.encode()
+    remove_earlier(out)
+    write_bytes(out, data)
+    return out
+
+
+def _configured(place: Corpus, config: Config | Mapping[str, Any] | Path | str | None, songs: Path) -> Config:
+    """The configuration to run with: what the corpus keeps, else the defaults, with what the caller names."""
+    there = place.config_path.exists()
+    kept = place.config if there else Config()
+    file = Path(config) if isinstance(config, str | Path) else None
+    values = plain(config) if isinstance(config, Config) else dict(config) if isinstance(config, Mapping) else {}
+    folder = {"songs": {"folder": str(songs.resolve())}}
+    wanted = changed(changed(kept, file=file, values=values), options=folder)
+    if not there or wanted.separation != kept.separation:
+        check_model(wanted.separation.model, wanted.separation.model_folder)
+    return wanted

@@ -1,0 +1,57 @@
+"""Edits of a recording in words: understood, and made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stemwright.datagen.edit import grammar
+from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
+from stemwright.datagen.edit.grammar import Edit
+from stemwright.datagen.edit.recording import Edited, understood
+from stemwright.datagen.public.song_stems import separator_from
+from stemwright.separation.separator import Separator
+
+
+def parse_edit(text: str) -> list[Edit]:
+    """What a text asks for, as a list of edits: sentences such as "mute drums", joined by ";".
+
+    Each has an ``operation`` (mute, isolate, volume, pan, lowpass, highpass or dereverb), ``stems`` in the order in which they are named,
+    ``amount``, and ``gain_db``: the signed dB of a volume, None for the others. Raises ``EditError`` (a ValueError) for a text that is
+    not understood, naming the nearest one that is.
+
+    >>> import stemwright as sw
+    >>> for edit in sw.parse_edit("increase the volume of vocals by 3 dB; mute drums and bass"):
+    ...     print(edit.operation, edit.stems, edit.gain_db)
+    volume ('vocals',) 3.0
+    mute ('drums', 'bass') None
+    """
+    return grammar.parse_all([text])
+
+
+def edit(
+    path: Path | str, text: str | Sequence[str], out: Path | str, stems: Path | str | None = None, model: str | Separator = "htdemucs"
+) -> Edited:
+    """Changes a recording as a text says and writes it to another file; what is not named stays as it was.
+
+    ``text`` is what ``parse_edit`` takes, or several such texts. ``out`` ends in ``.flac`` (24 bit) or ``.wav`` (32-bit float).
+    ``stems`` is a folder with the recording's own stems; without it the recording is separated by ``model``, a name or a
+    ``DemucsSeparator``. Returns an ``Edited``: ``audio`` [C, T], ``gain_db`` (0.0, or the gain that the whole got since it would have
+    peaked above full scale) and ``closure_db``, the energy of what is in no stem against the recording's. Raises ``EditError`` (a
+    ValueError) for an edit that cannot be made or a file that cannot be written, ``Refused`` for a recording that cannot be read.
+
+    >>> import numpy, stemwright as sw
+    >>> vocals, drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 44_100)).astype("float32")
+    >>> for name, audio in {"stems/vocals.wav": vocals, "stems/drums.wav": drums, "song.wav": vocals + drums}.items():
+    ...     _ = sw.save(name, audio, 44_100)
+    >>> made = sw.edit("song.wav", "mute drums", "edited.wav", stems="stems")
+    >>> numpy.allclose(sw.load("edited.wav")[0], vocals, atol=1e-6)
+    True
+    """
+    song, texts = Path(path), [text] if isinstance(text, str) else list(text)
+    output_encoding(song, Path(out))
+    paths = stems_in(None if stems is None else Path(stems), song)
+    edits = understood(texts, paths)
+    separator = None if stems is not None else separator_from(model)
+    made, _ = edit_file(song, edits, Path(out), stems=paths, separator=separator)
+    return made

@@ -1,0 +1,64 @@
+"""The stems of one recording: written as files, or as arrays.
+
+Conventions
+    Stems are float32 [C, T], full scale 1.0, on the mixture's own scale. Files sum to the mixture with their residual, times one joint
+    gain if a peak needs it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from stemwright.manifests.sound.audio import Audio, load_song
+from stemwright.manifests.usage import UsageError
+from stemwright.separation.demucs.separator import DemucsSeparator
+from stemwright.separation.separator import Separator
+
+if TYPE_CHECKING:
+    from stemwright.separation.stem_files import SeparatedFile
+
+
+def separator_from(model: str | Separator) -> Separator:
+    """The separator of a model's name, or the one that was given. Raises UsageError for a name that is nearly that of a known model."""
+    if not isinstance(model, str):
+        return model
+    from stemwright.separation.demucs.checkpoints import nearly_known
+
+    if (meant := nearly_known(model)) is not None:
+        raise UsageError(f"there is no model {model!r}; did you mean {meant!r}? `stemwright models` lists them")
+    return DemucsSeparator(model)
+
+
+@overload
+def separate(path: Path | str, out_folder: None = None, model: str | Separator = "htdemucs") -> tuple[dict[str, Audio], int]: ...
+@overload
+def separate(path: Path | str, out_folder: Path | str, model: str | Separator = "htdemucs") -> SeparatedFile: ...
+def separate(
+    path: Path | str, out_folder: Path | str | None = None, model: str | Separator = "htdemucs"
+) -> tuple[dict[str, Audio], int] | SeparatedFile:
+    """Separates a recording into stems: into files of ``out_folder``, or without one into memory.
+
+    ``model`` is a name (``stemwright models`` lists them; weights are downloaded when they are first needed), or a ``DemucsSeparator``,
+    which keeps its networks between songs. With ``out_folder``: writes ``STEM.flac`` (24 bit) for every stem and the residual, all or
+    none, and returns {stem name: path}, with ``gain_db``, the one gain in dB that all of them got (0.0 unless a peak needed less), and
+    ``closure_db``, the energy of the residual against the mixture's in dB. Without: returns ({stem name: float32 [C, T]}, sample rate
+    in Hz), at the model's rate and without the residual. Raises ``Refused`` (a ValueError) for a file that cannot be read or separated,
+    ``ModelError`` where the weights cannot be had.
+
+    >>> import numpy, stemwright as sw
+    >>> audio = numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100)).astype("float32")
+    >>> _ = sw.save("song.wav", audio, 44_100)
+    >>> stems, sample_rate = sw.separate("song.wav", model="bundled")  # a small model that needs no download
+    >>> sorted(stems), sample_rate
+    (['bass', 'drums', 'other', 'vocals'], 44100)
+    >>> files = sw.separate("song.wav", "stems", model="bundled")
+    >>> sorted(path.name for path in files.values())
+    ['bass.flac', 'drums.flac', 'other.flac', 'residual.flac', 'vocals.flac']
+    """
+    separator = separator_from(model)
+    if out_folder is not None:
+        return separator.separate_file(path, out_folder)
+    mixture, sample_rate = load_song(path)
+    stems = separator.separate(mixture, sample_rate)
+    return stems, separator.sample_rate or sample_rate

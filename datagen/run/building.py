@@ -1,0 +1,55 @@
+"""What a verb and a script do alike before and after stages run: the configuration to run with, and what is kept if it fails.
+
+Conventions
+    Raises errors and prints nothing. The lock is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stemwright.datagen.run.config import Config, ConfigError
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.stages.again import why, would_separate
+from stemwright.datagen.run.tasks import StoppedError
+from stemwright.manifests.disk.durable import is_full, sentence
+from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.wording import counted
+
+
+def check_model(name: str, model_folder: Path | str | None) -> None:
+    """Raises ConfigError if a model's name is nearly that of a known one: nothing is downloaded, or searched for, because of a typo."""
+    from stemwright.separation.demucs.checkpoints import nearly_known
+
+    if (meant := nearly_known(name, model_folder=model_folder)) is not None:
+        raise ConfigError(f"there is no model {name!r}; did you mean {meant!r}? `stemwright models` lists them")
+
+
+def separated_again(corpus: Corpus, config: Config, *, offline: bool = False, trust_pickle: bool = False) -> str:
+    """What would be separated again, and why, in words; empty if nothing is."""
+    if not corpus.config_path.exists():
+        return ""
+    if count := would_separate(corpus, config, offline=offline, trust_pickle=trust_pickle):
+        return f"{why(corpus, corpus.config, config)}: {counted(count, 'track')} would be separated again"
+    return ""
+
+
+@contextmanager
+def keeping(corpus: Corpus, config: Config) -> Iterator[None]:
+    """Keeps a configuration in the corpus, unless it turns out that it could not be used: then the earlier one is restored.
+
+    Raises StoppedError where the disk is full.
+    """
+    before = regular(corpus.config_path).read_bytes() if corpus.config_path.exists() else None
+    corpus.create(config)
+    try:
+        yield
+    except StoppedError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and is_full(error):  # no fault of the configuration, and no room to put another back
+            raise StoppedError(sentence(error, "what was finished is kept")) from error
+        corpus.restore(before)
+        raise

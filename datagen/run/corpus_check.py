@@ -1,0 +1,43 @@
+"""Checking a corpus, or a dataset that stands alone, while another process may be working on it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from stemwright.datagen.run.config import ConfigError
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.stages.rendering import unrendered
+from stemwright.manifests.check import CheckProblem, check_corpus, check_dataset, check_meanwhile
+from stemwright.manifests.disk.locks import is_held
+from stemwright.manifests.progress import OnProgress
+from stemwright.manifests.shards import DATASET
+
+
+def problems_of(
+    place: Corpus, songs: Path | None = None, *, on_progress: OnProgress | None = None, alone: bool = True
+) -> list[CheckProblem]:
+    """What is wrong. Where another process works on the corpus, or has begun to since, only what it does not touch is judged.
+
+    ``songs`` is where the songs are, if not where the configuration says. ``alone`` says that the caller holds the corpus itself.
+    """
+    if not place.config_path.exists():
+        within = place.folder.parent
+        busy = place.folder.name == DATASET and (within / "config.toml").exists() and is_held(within / ".lock")
+        if busy:  # of a corpus, whose lock says so: judged with it
+            return problems_of(Corpus(within), songs, on_progress=on_progress, alone=alone)
+        return check_dataset(place.folder, progress=on_progress)
+    unusable, held = [], frozenset[str]()
+    try:
+        songs = songs or place.songs
+    except (ConfigError, OSError) as error:
+        unusable = [CheckProblem(file=place.config_path.name, what=str(error))]
+    if not unusable:
+        with suppress(ValueError, OSError):  # a table that cannot be read: the check says so itself
+            held, _ = unrendered(place)
+    lock = place.folder / ".lock"
+    if alone or not is_held(lock):
+        found = [*unusable, *check_corpus(place.folder, songs, unrendered=held, progress=on_progress)]
+        if alone or not found or not is_held(lock):
+            return found
+    return [*unusable, *check_meanwhile(place.folder, songs, progress=on_progress)]

@@ -1,0 +1,47 @@
+"""The balance of a recording from its file: with stems that are there, or by separating it.
+
+Conventions
+    As in ``stemwright.separation.balance.tracks``. Separated stems have the separator's sample rate, and so has the mixture they are
+    compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.audio import Audio, load_song, resample
+from stemwright.separation.balance.estimators import calibration_for
+from stemwright.separation.balance.tracks import TrackBalance, load_stems, measure_track
+
+
+def measure_recording(
+    path: Path, separator: Any, *, stems: Path | None = None, on_share: Callable[[float], None] | None = None
+) -> TrackBalance:
+    """The balance of one recording: from the folder ``stems`` if it is given, else by the separator.
+
+    ``on_share`` hears, while it separates, how much is done, 0 to 1. Raises Refused for a recording that cannot be read or separated, and
+    ValueError as ``measure_track`` and ``load_stems`` do.
+    """
+    if stems is not None:
+        return measure_track(path.name, *load_stems(stems, path))
+    mixture, sample_rate = load_song(path)
+    heard = {"on_share": on_share} if on_share else {}  # another's separator may know of none
+    separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
+    rate = separator.sample_rate or sample_rate
+    at_rate = resample(mixture, sample_rate, rate)
+    return measure_track(path.name, at_rate, separated, rate, calibration=calibration_for(separator.origin))
+
+
+def finite_stems(stems: dict[str, Audio], mixture: Audio, separator: Any) -> dict[str, Audio]:
+    """The stems that a separator gave. Raises Refused, and says that it is the model, if they hold NaN though the mixture does not."""
+    wrong = [name for name, audio in stems.items() if not np.isfinite(audio).all()]
+    if wrong and np.isfinite(mixture).all():
+        bf16 = getattr(separator, "precision", None) == "bf16"
+        remedy = "try --precision fp32" if bf16 else "take another model: its weights may be damaged"
+        raise Refused(f"the model {separator.origin} gives NaN or infinite samples as {', '.join(wrong)} of this recording; {remedy}")
+    return stems
