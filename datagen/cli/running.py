@@ -139,6 +139,7 @@ def corpus_of(
 ) -> Iterator[None]:
     """Makes or reopens the corpus of a songs folder and holds it."""
     from stemwright.datagen.run.corpus import CorpusError
+    from stemwright.datagen.run.stages.readiness import check_separator
 
     if not songs.exists():
         raise CorpusError(f"{songs} does not exist; expected a folder of songs or a CSV file")
@@ -146,6 +147,8 @@ def corpus_of(
     asked = replace(asked, options={**asked.options, "songs": {**asked.options.get("songs", {}), **here}})
     checked = _configured(place, asked)
     place.check_free(checked)
+    if separating is not None:
+        check_separator(checked, offline=separating.offline, trust_pickle=separating.trust_pickle)
     with working(terminal, place, checked, separating):
         yield
 

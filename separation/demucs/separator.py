@@ -25,6 +25,7 @@ import numpy as np
 
 from stemwright.manifests.disk.folders import cache_folder
 from stemwright.manifests.sound.audio import Audio, resample
+from stemwright.manifests.usage import UsageError
 from stemwright.separation.demucs import checkpoints, schedule
 from stemwright.separation.demucs.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
 from stemwright.separation.demucs.pipeline import Mixture, MixtureInMemory, run_jobs
@@ -88,6 +89,19 @@ class DemucsSeparator:
                 f"{', '.join(names or header.stem_names)} at {rate or header.sample_rate} Hz. Choose another model or change what is asked."
             )
         return found
+
+    def check(self) -> None:
+        """Raises ModelError if the weights cannot be had or are damaged, or if this machine has not what is to run them; UsageError for a
+        device that is none.
+
+        Fetches the weights if it must and may, and loads no network.
+        """
+        check_device(self._device)
+        _ = self.checkpoint
+        try:
+            _ = self.engine
+        except ValueError as error:
+            raise checkpoints.ModelError(str(error)) from error
 
     @property
     def stem_names(self) -> tuple[str, ...]:
@@ -294,6 +308,24 @@ def _gpu_name(device: str) -> str:
     import torch
 
     return torch.cuda.get_device_name(device)
+
+
+def check_device(device: str) -> None:
+    """Raises UsageError for what is no device, ModelError for one that this machine does not have. ``auto`` and ``cpu`` always are."""
+    if device in ("auto", "cpu"):
+        return
+    kind, _, number = device.partition(":")
+    if kind not in ("cuda", "mps") or not (number.isdecimal() or device == kind):
+        raise UsageError(f"there is no device {device!r}; expected auto, cpu, cuda, cuda:N or mps")
+    import torch
+
+    count = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else int(torch.backends.mps.is_available())
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise checkpoints.ModelError(f"device {device!r} was asked for, and torch finds no GPU here; take --device auto, or cpu")
+    if int(number or 0) >= count:
+        raise checkpoints.ModelError(
+            f"device {device!r} was asked for, and this machine has {count} of that kind; take --device auto, or cpu"
+        )
 
 
 def _best_device() -> str:

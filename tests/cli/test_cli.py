@@ -130,8 +130,37 @@ def test_the_version_is_that_of_the_installed_package():
     assert stemwright("--version").stdout == f"stemwright {version('stemwright')}\n"
 
 
-def test_a_first_build_that_fails_after_the_catalog_can_be_gone_on_with(tmp_path, songs_folder, monkeypatch):
+def test_a_first_build_that_fails_after_the_catalog_can_be_gone_on_with(tmp_path, multitrack_folder):
+    corpus, songs = tmp_path / "corpus", multitrack_folder(1, 0, duration_s=4.0)
+    (tmp_path / "config.toml").write_text("[estimate]\neffects = true\nprofile = 'none.parquet'\n")
+    failing("build", songs, corpus, "--config", tmp_path / "config.toml", code=2)  # found by the stage that reads the profile
+    assert "0 done" in stemwright("catalog", songs, corpus).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--model", "htdemucs_fft"], 2, "there is no model 'htdemucs_fft'; did you mean 'htdemucs_ft'"),
+        (["--offline"], 1, "no weights of model 'htdemucs': .*--model-folder DIR"),
+        (["--model", "bundled", "--device", "gpu"], 2, "there is no device 'gpu'; expected auto, cpu, cuda"),
+        (["--model", "bundled", "--device", "cuda:7"], 1, "device 'cuda:7' was asked for, and .*take --device auto, or cpu"),
+        (["--model", "bundled", "--model-folder", "{tmp}/damaged"], 1, "is truncated|no safetensors file"),
+        (["--model", "bundled", "--model-folder", "{tmp}/none"], 1, "model folder .*none does not exist"),
+    ],
+    ids=["misspelt", "offline", "no device", "device not here", "damaged", "no folder"],
+)
+def test_a_problem_of_the_model_is_found_before_a_song_is_read(tmp_path, songs_folder, monkeypatch, options, code, words):
+    from stemwright.separation.demucs.checkpoints import PACKAGE_FOLDER
+
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    corpus = tmp_path / "corpus"
-    failing("build", songs_folder(1), corpus, "--offline", code=1)  # no weights of htdemucs
-    assert "0 done" in stemwright("catalog", songs_folder(1), corpus).stdout
+    (tmp_path / "damaged").mkdir()
+    for path in (path for path in PACKAGE_FOLDER.iterdir() if path.is_file()):
+        (tmp_path / "damaged" / path.name).write_bytes(path.read_bytes() if path.suffix != ".safetensors" else path.read_bytes()[:-100])
+    said = failing("build", songs_folder(1), tmp_path / "corpus", *(option.format(tmp=tmp_path) for option in options), code=code)
+    assert re.search(words, said)
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_multitracks_whose_own_stems_are_taken_need_no_model(tmp_path, multitrack_folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    stemwright("build", multitrack_folder(1, 0, duration_s=6.0), tmp_path / "corpus", "--offline")

@@ -116,7 +116,7 @@ def test_rows_of_tasks_that_are_no_longer_wanted_leave_the_table(stage):
 
 def test_progress_counts_every_task_that_was_open(stage):
     seen = []
-    run(stage, tasks(4), shared(partial(work, refuse=[2]), Workers()), lambda done, total, _: seen.append((done, total)))
+    run(stage, tasks(4), shared(partial(work, refuse=[2]), Workers()), lambda done, total, *_: seen.append((done, total)))
     assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 

@@ -1,0 +1,32 @@
+"""Whether this machine can separate as a configuration asks, before any song is read: cataloguing thousands of songs takes an hour, and
+a misspelt model or a missing file should not wait for the end of it.
+
+Conventions
+    Weights are looked for, fetched if they may be, and compared with their checksums; the network itself is loaded by the stage.
+    Songs that are multitracks, where their own stems are taken, need no model, and none is asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.stages.separating import separator_of
+from stemwright.manifests.catalog import tracks as catalog
+
+
+def check_separator(config: Config, *, offline: bool = False, trust_pickle: bool = False) -> None:
+    """Raises ModelError, or UsageError for a device that is none, if songs are to be separated and this machine cannot do it."""
+    if needs_separator(config):
+        separator_of(config, offline=offline, trust_pickle=trust_pickle).check()
+
+
+def needs_separator(config: Config) -> bool:
+    """Whether any of the songs has to be separated: all that have no stems of their own, or all, as the configuration says."""
+    if config.separation.separator == "reference":
+        return False
+    try:
+        found = catalog.find(Path(config.songs.folder), kind=config.songs.kind, ignore=config.songs.ignore)
+    except ValueError:  # of the place, the kind or the list: cataloguing says it
+        return False
+    return any(config.separation.separator == "demucs" or not song.references for song in found.candidates)
