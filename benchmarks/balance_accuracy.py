@@ -165,7 +165,7 @@ def excerpt() -> tuple[str, Stems]:
     """The real multitrack excerpt that stempeg carries: its name and stems. The mixture measured against is their sum."""
     import stempeg
 
-    from stemwright.manifests.sound.audio import load
+    from stemwright.manifests.sound.decoding import load
 
     path = next((Path(stempeg.__file__).parent / "data").glob("*.stem.mp4"))
     names = ("drums", "bass", "other", "vocals")  # streams 1 to 4; stream 0 is the mastered mixture
@@ -186,7 +186,7 @@ def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str, calibrat
 
 def musdb_songs(root: Path) -> Iterator[tuple[str, str, Stems]]:
     """The test tracks of MUSDB18, or its 7 s excerpts, as STEM files below ``root``."""
-    from stemwright.manifests.sound.audio import load
+    from stemwright.manifests.sound.decoding import load
 
     paths = sorted(root.glob("test/*.stem.mp4")) or sorted(root.rglob("*.stem.mp4"))
     if not paths:

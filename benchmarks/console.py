@@ -34,7 +34,7 @@ from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
 from stemwright.datagen.effects.settings import draw
 from stemwright.datagen.inverse.console import fit_console
-from stemwright.manifests.sound.audio import load
+from stemwright.manifests.sound.decoding import load
 
 ROOT = Path(__file__).resolve().parent.parent
 STEMS = ("drums", "bass", "other", "vocals")

@@ -22,7 +22,7 @@ from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
 from stemwright.datagen.run.tasks import Workers
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import writing
 from stemwright.separation.loudness.meter import integrated_loudness
 
 RATE = 44_100
@@ -43,7 +43,7 @@ def write_songs(folder: Path, train: int, test: int, duration_s: float, workers:
 def _write_song(place: Path, seed: int, duration_s: float) -> None:
     stems = balanced(render_song(seed, duration_s), seed)
     for name, stem in {**stems, "mixture": mixture_of(stems)}.items():
-        audio.save(place / f"{name}.wav", stem, RATE, encoding="wav32f")
+        writing.save(place / f"{name}.wav", stem, RATE, encoding="wav32f")
 
 
 def balanced(stems: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:

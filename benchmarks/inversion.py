@@ -27,7 +27,7 @@ import torch
 from stemwright.datagen.effects import compressor
 from stemwright.datagen.effects.settings import draw
 from stemwright.datagen.inverse.known_dry.compressor import fit_compression
-from stemwright.manifests.sound.audio import load
+from stemwright.manifests.sound.decoding import load
 
 PRESETS = {
     "A": (-32.0, 3.0, 13.0, 435.0),

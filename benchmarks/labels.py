@@ -38,9 +38,9 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import shards, table
 from stemwright.manifests.dataset_rows import WrittenPair
+from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.records import Example, Stem
-from stemwright.manifests.sound import audio
-from stemwright.manifests.sound.audio import db_to_gain
+from stemwright.manifests.sound import decoding, writing
 
 RATE = 44_100
 HOT = 2.0  # songs above full scale, as float WAV may be
@@ -65,12 +65,12 @@ def write_songs(folder: Path) -> None:
     real = stempeg.example_stem_path()
     names = ("drums", "bass", "other", "vocals")
     parts = [render_song(6000 + number, 6.0) for number in range(3)]
-    parts.append({name: audio.load(real, 0, 6 * RATE, stream=stream)[0] for stream, name in enumerate(names, 1)})
+    parts.append({name: decoding.load(real, 0, 6 * RATE, stream=stream)[0] for stream, name in enumerate(names, 1)})
     for number, (song, split) in enumerate(zip(parts, SPLITS, strict=True)):
         hot = np.float32(HOT if number % 2 == 0 else 1.0)
         stems = {name: np.asarray(song[name], np.float32) * hot for name in names}
         for name, sound in {**stems, "mixture": mixture_of(stems)}.items():
-            audio.save(folder / split / f"Artist {number} - Song" / f"{name}.wav", sound, RATE, encoding="wav32f")
+            writing.save(folder / split / f"Artist {number} - Song" / f"{name}.wav", sound, RATE, encoding="wav32f")
 
 
 def configuration(songs: Path, format_name: str, encoding: str) -> Any:

@@ -42,7 +42,7 @@ from stemwright.datagen.run.stages import run_plan, run_render
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.records import AudioFile, Estimate, Example, Pair, SignalFile, Stem, Track, content_id, seal, track_id
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import writing
 
 RATE = 44_100
 RUNS = 5
@@ -77,7 +77,7 @@ def corpus_of(folder: Path, songs: int, *, duration_s: float, per_track: int, re
             sha256 = content_id(path) * 4
             if real:
                 silence = np.zeros((2, round(duration_s * RATE)), np.float32)
-                sha256 = audio.save(folder / path, made.get(name, silence) * np.float32(0.5), RATE)
+                sha256 = writing.save(folder / path, made.get(name, silence) * np.float32(0.5), RATE)
             file = audio_file(path, duration_s, sha256)
             stem = seal(Stem, cache_key=key, track_id=key, name=name, audio=file, origin="synthetic", gain_db=0.0, closure_db=-20.0)
             stems.append(stem)
@@ -190,7 +190,7 @@ def codec_time(pairs: Sequence[Pair], read: Sources, encoding: str) -> float:
         started = time.process_time()
         decoded = [read(source, pair.start_frame, pair.num_frames, pair.sample_rate) for source in sources]
         for _ in (*pair.inputs, *pair.targets):
-            audio.encode(decoded[0], pair.sample_rate, encoding)  # type: ignore[arg-type]
+            writing.encode(decoded[0], pair.sample_rate, encoding)  # type: ignore[arg-type]
         spent += time.process_time() - started
     return spent
 

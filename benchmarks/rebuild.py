@@ -38,8 +38,10 @@ from stemwright.datagen.share.export import Exported, FingerprintRow, SketchRow,
 from stemwright.datagen.share.known_songs import aligned, measure_copy
 from stemwright.datagen.share.reading import opened
 from stemwright.datagen.share.rebuild import Options, Rebuild, Rebuilt
+from stemwright.manifests.decibels import db_to_gain
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import Track
-from stemwright.manifests.sound import audio, fingerprint
+from stemwright.manifests.sound import decoding, fingerprint, writing
 from stemwright.separation.stem_files import joint_gain_db
 
 RATE = 44_100
@@ -62,13 +64,13 @@ def write_songs(folder: Path, count: int, duration_s: float) -> None:
     for number in range(count):
         stems = render_song(FIRST_SEED + number, duration_s)
         parts = {"mixture": mixture_of(stems), **stems}
-        gain = audio.db_to_gain(joint_gain_db(max(float(np.abs(part).max()) for part in parts.values())))
+        gain = db_to_gain(joint_gain_db(max(float(np.abs(part).max()) for part in parts.values())))
         name = f"Artist {number} - Title {number}"
         if number % 2:
             for stem, part in parts.items():
-                audio.save(folder / name / f"{stem}.flac", part * np.float32(gain), RATE)
+                writing.save(folder / name / f"{stem}.flac", part * np.float32(gain), RATE)
         else:
-            audio.save(folder / f"{name}.flac", parts["mixture"] * np.float32(gain), RATE)
+            writing.save(folder / f"{name}.flac", parts["mixture"] * np.float32(gain), RATE)
 
 
 def build(corpus: Corpus, songs: Path, per_track: int, pair_s: float) -> float:
@@ -120,7 +122,7 @@ def recognition(folder: Path, recipes: Path, songs: Path) -> list[str]:
         marks = {row.id: row for row in read.rows("fingerprints", FingerprintRow)}
         sketches = {row.id: row for row in read.rows("sketches", SketchRow)}
         tracks = read.rows("tracks", Track)
-    by_sha = {audio.file_sha256(path): path for path in songs.rglob("*.flac")}
+    by_sha = {file_sha256(path): path for path in songs.rglob("*.flac")}
     originals = {track.id: by_sha[track.audio.sha256] for track in tracks}
     kept = {name: fingerprint.unpack(mark.words) for name, mark in marks.items()}
     heard = {name: fingerprint.listen(path) for name, path in originals.items()}
@@ -136,7 +138,7 @@ def recognition(folder: Path, recipes: Path, songs: Path) -> list[str]:
             if not match.same:
                 continue
             found = measure_copy(copy, marks[name], sketches[name], match.offset_s)
-            song, _ = audio.load(path)
+            song, _ = decoding.load(path)
             laid = np.concatenate(list(aligned(copy, marks[name], found.offset_frames, found.gain)), axis=1)
             right += best_lag(song, laid) == 0
             true_db = 10 * np.log10(np.square(song, dtype=float).sum() / max(np.square(song - laid, dtype=float).sum(), 1e-30))

@@ -106,7 +106,7 @@ def write_models(folder: Path) -> int:
 
 def write_song(path: Path, duration_s: float) -> None:
     """Noise under chords, block by block, so that hours need no memory."""
-    from stemwright.manifests.sound.audio import Writer
+    from stemwright.manifests.sound.writing import Writer
 
     rng = np.random.default_rng(0)
     with Writer(path, RATE, 2) as writer:

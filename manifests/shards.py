@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stemwright.manifests import table
-from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.disk.regular import has_size, regular
 from stemwright.manifests.records import Refused, Shard
-from stemwright.manifests.sound.audio import Audio, has_size, load_range
+from stemwright.manifests.sound.embedded import load_range
+from stemwright.manifests.sound.formats import Audio
 
 DATASET = "dataset"  # the folder of a corpus that a training job reads
 TABLE = "shards.parquet"

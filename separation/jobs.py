@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.audio import Audio, blocks, check_peak, gain_to_db
+from stemwright.manifests.sound.decoding import blocks
+from stemwright.manifests.sound.formats import Audio, check_peak
 from stemwright.separation.stem_files import SeparatedFile
 
 BLOCK_FRAMES = 1 << 18

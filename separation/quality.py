@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from stemwright.manifests.records import Record, Refused
-from stemwright.manifests.sound.audio import Audio
+from stemwright.manifests.sound.formats import Audio
 
 EXACT = 2.0**-24  # half a step of 24 bits: a smaller difference is none in the written files
 CLIP_LEVEL = 0.9999  # of the mixture's own full scale; lossless masters clip at 32,767 / 32,768

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.audio import Audio, file_sha256, probe
+from stemwright.manifests.sound.decoding import probe
+from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.jobs import BLOCK_FRAMES, checked_blocks
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
 

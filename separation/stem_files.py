@@ -24,10 +24,12 @@ from pathlib import Path
 
 import numpy as np
 
+from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.disk.durable import make_folder, naming, remove, sync_folder
 from stemwright.manifests.names import checked_name
 from stemwright.manifests.records import RESIDUAL, AudioFile, Refused
-from stemwright.manifests.sound.audio import FULL_SCALE, Audio, Writer, db_to_gain
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.sound.writing import FULL_SCALE, Writer
 from stemwright.separation.quality import Tally
 
 WORK_FOLDER = ".separating"

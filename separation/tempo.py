@@ -35,7 +35,8 @@ import numpy as np
 
 from stemwright.manifests.disk.folders import cache_folder, can_write, private_folder
 from stemwright.manifests.disk.locks import LockedError, NoLocksError, locked
-from stemwright.manifests.sound.audio import Audio, resample
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.sound.resampling import resample
 
 ANALYSIS_RATE = 22_050  # Hz; beats and chroma need no more
 HOP_FRAMES = 256  # 11.6 ms

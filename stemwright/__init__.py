@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from stemwright.datagen.public.mix_balance import balance
     from stemwright.datagen.public.song_edits import edit, parse_edit
     from stemwright.datagen.public.song_stems import separate
-    from stemwright.manifests.sound.audio import blocks, load, save
+    from stemwright.manifests.sound.decoding import blocks, load
+    from stemwright.manifests.sound.writing import save
     from stemwright.manifests.table import frame as read_table
     from stemwright.separation.balance.measure import measure_balance
     from stemwright.separation.demucs.separator import DemucsSeparator
@@ -57,7 +58,7 @@ PUBLIC = {
     "Vocabulary": "stemwright.datagen.dataset.labels:Vocabulary",
     "apply_chain": "stemwright.datagen.effects:apply_chain",
     "balance": "stemwright.datagen.public.mix_balance:balance",
-    "blocks": "stemwright.manifests.sound.audio:blocks",
+    "blocks": "stemwright.manifests.sound.decoding:blocks",
     "build": "stemwright.datagen.public.corpora:build",
     "check": "stemwright.datagen.public.corpora:check",
     "edit": "stemwright.datagen.public.song_edits:edit",
@@ -67,14 +68,14 @@ PUBLIC = {
     "fit_console": "stemwright.datagen.inverse.console:fit_console",
     "integrated_loudness": "stemwright.separation.loudness.meter:integrated_loudness",
     "invert_chain": "stemwright.datagen.effects:invert_chain",
-    "load": "stemwright.manifests.sound.audio:load",
+    "load": "stemwright.manifests.sound.decoding:load",
     "loudness_range": "stemwright.separation.loudness.meter:loudness_range",
     "measure_balance": "stemwright.separation.balance.measure:measure_balance",
     "momentary_loudness": "stemwright.separation.loudness.meter:momentary_loudness",
     "parse_edit": "stemwright.datagen.public.song_edits:parse_edit",
     "read_table": "stemwright.manifests.table:frame",
     "report": "stemwright.datagen.public.corpora:report",
-    "save": "stemwright.manifests.sound.audio:save",
+    "save": "stemwright.manifests.sound.writing:save",
     "separate": "stemwright.datagen.public.song_stems:separate",
     "short_term_loudness": "stemwright.separation.loudness.meter:short_term_loudness",
     "true_peak": "stemwright.separation.loudness.true_peak:true_peak",

@@ -26,7 +26,8 @@ from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, r
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.records import Refused, Stem
-from stemwright.manifests.sound.audio import Audio, load
+from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.jobs import Job
 from stemwright.separation.separator import Used
 from stemwright.separation.stem_files import SeparatedFile, StemFolder

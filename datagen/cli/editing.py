@@ -28,7 +28,8 @@ from stemwright.datagen.cli.terminal import Terminal
 from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
 from stemwright.datagen.edit.grammar import Edit
 from stemwright.datagen.edit.recording import Edited, understood
-from stemwright.manifests.sound.audio import gain_to_db, load
+from stemwright.manifests.decibels import gain_to_db
+from stemwright.manifests.sound.decoding import load
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -49,7 +49,7 @@ def fit(
     """
     from stemwright.datagen.inverse.console import fit_console
     from stemwright.manifests.disk.durable import remove_earlier
-    from stemwright.manifests.sound.audio import save
+    from stemwright.manifests.sound.writing import save
 
     terminal = Terminal(as_json)
     audio, dry, sample_rate = load_multitrack(mixture, stems)
@@ -82,7 +82,7 @@ def fit(
 def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Audio], int]:
     """A mixture [C, T], its stems by name in the same shape, and their sample rate. Raises UsageError where there are none."""
     from stemwright.manifests.catalog.listing import STEM_ORDER
-    from stemwright.manifests.sound import audio
+    from stemwright.manifests.sound import containers, decoding
     from stemwright.separation.balance.tracks import load_stems, stem_paths
 
     if not path.exists():
@@ -98,9 +98,9 @@ def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Au
         except ValueError as error:
             raise UsageError(str(error)) from error
         mixture, dry, sample_rate = load_stems(stems, path)
-    elif path.suffix.lower() in (".mp4", ".m4a") and audio.num_streams(path) == len(STEM_ORDER):
-        mixture, sample_rate = audio.load_song(path)
-        dry = {name: audio.load_song(path, stream=stream)[0] for stream, name in enumerate(STEM_ORDER) if stream}
+    elif path.suffix.lower() in (".mp4", ".m4a") and containers.num_streams(path) == len(STEM_ORDER):
+        mixture, sample_rate = decoding.load_song(path)
+        dry = {name: decoding.load_song(path, stream=stream)[0] for stream, name in enumerate(STEM_ORDER) if stream}
     else:
         raise UsageError(f"{path} has no stems of its own; give the folder with the dry stems: --stems FOLDER")
     return mixture, {name: _shaped(name, stem, mixture, sample_rate) for name, stem in dry.items()}, sample_rate

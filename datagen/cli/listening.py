@@ -132,7 +132,8 @@ def separator_for(model: str, model_folder: Path | None, how: dict[str, str | No
 def _length_s(path: Path) -> float:
     """How long a recording lasts by its header; 0 where that does not say, or cannot be read, which its own turn will say."""
     from stemwright.manifests.records import Refused
-    from stemwright.manifests.sound.audio import LONGEST_S, probe
+    from stemwright.manifests.sound.decoding import probe
+    from stemwright.manifests.sound.formats import LONGEST_S
 
     try:
         info = probe(path) if path.is_file() else None

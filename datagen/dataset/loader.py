@@ -37,7 +37,7 @@ from stemwright.manifests import table
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.records import EffectUse, Example, Signal, SignalFile, Split
 from stemwright.manifests.shards import Places
-from stemwright.manifests.sound.audio import Audio
+from stemwright.manifests.sound.formats import Audio
 
 REACHED_DB = 20.0  # a signal that was left as it is has 40 dB less than the level that was asked for
 

@@ -17,7 +17,10 @@ from stemwright.datagen.edit.grammar import Edit, EditError
 from stemwright.datagen.edit.recording import Edited, apply_edits, check_named
 from stemwright.manifests.disk.durable import remove_earlier
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.audio import SUFFIXES, Audio, Encoding, load_song, resample, save
+from stemwright.manifests.sound.decoding import load_song
+from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
+from stemwright.manifests.sound.resampling import resample
+from stemwright.manifests.sound.writing import save
 from stemwright.separation.balance.recordings import finite_stems
 from stemwright.separation.balance.tracks import stem_paths
 

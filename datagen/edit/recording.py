@@ -23,7 +23,8 @@ import numpy as np
 
 from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.grammar import Edit, EditError
-from stemwright.manifests.sound.audio import Audio, Encoding, db_to_gain, gain_to_db
+from stemwright.manifests.decibels import db_to_gain, gain_to_db
+from stemwright.manifests.sound.formats import Audio, Encoding
 
 
 @dataclass(frozen=True)

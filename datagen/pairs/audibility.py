@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.pairs.render import Rendered, one_thread
 from stemwright.manifests.records import Pair, Refused
-from stemwright.manifests.sound.audio import Audio
+from stemwright.manifests.sound.formats import Audio
 
 if TYPE_CHECKING:
     import torch

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from stemwright.manifests.records import Change, EffectUse, Refused
-from stemwright.manifests.sound.audio import Audio
+from stemwright.manifests.sound.formats import Audio
 
 if TYPE_CHECKING:
     import torch

@@ -25,7 +25,9 @@ import numpy as np
 
 from stemwright.datagen.pairs.chain_runs import MEASURED, ChainRuns, MeasuredChange
 from stemwright.manifests.records import AudioFile, Branch, Change, EffectUse, Pair, Refused, Signal
-from stemwright.manifests.sound.audio import Audio, load, resample
+from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.sound.resampling import resample
 
 Read = Callable[[str, int, int, int], Audio]  # (source id, start frame, number of frames, sample rate) -> [C, T]
 

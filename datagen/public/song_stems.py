@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from stemwright.manifests.sound.audio import Audio, load_song
+from stemwright.manifests.sound.decoding import load_song
+from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.demucs.separator import DemucsSeparator
 from stemwright.separation.separator import Separator

@@ -26,10 +26,12 @@ from stemwright.datagen.report.charts import fixed, number, waveform
 from stemwright.datagen.report.rows import Rows, ordered, signals
 from stemwright.datagen.report.settings import BUS, uses, written
 from stemwright.manifests.dataset_rows import SourceRows
+from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Example, Pair, Refused
 from stemwright.manifests.shards import Places, in_dataset
-from stemwright.manifests.sound.audio import Audio, db_to_gain, encode_mp3, gain_to_db
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.sound.writing import encode_mp3
 from stemwright.manifests.wording import duration
 from stemwright.separation.loudness.meter import integrated_loudness
 

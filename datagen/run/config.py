@@ -21,7 +21,7 @@ from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.rights import RightsConfig
 from stemwright.datagen.pairs.section import ConfigError, Section, since
 from stemwright.manifests.catalog.tracks import SplitShares
-from stemwright.manifests.sound.audio import LONGEST_S, Encoding
+from stemwright.manifests.sound.formats import LONGEST_S, Encoding
 from stemwright.separation.quality import Limits
 
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemwright.manifests import __version__
+from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.records import RESIDUAL, Estimate, Refused, Stem, TrackEstimate, content_id, seal
-from stemwright.manifests.sound.audio import Audio, blocks, gain_to_db, load
+from stemwright.manifests.sound.decoding import blocks, load
+from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.balance.estimators import calibration_for
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.loudness.meter import integrated_loudness, momentary_loudness

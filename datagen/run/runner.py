@@ -20,9 +20,9 @@ from stemwright.datagen.run.processes import in_processes
 from stemwright.datagen.run.tasks import Begin, Do, FailedTask, Result, StoppedError, Task, Work, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk import deletion, durable
+from stemwright.manifests.disk.regular import has_size
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import AudioFile, Record, Refused, Rejected, seal
-from stemwright.manifests.sound.audio import has_size
 
 UNUSED = ".unused"  # folder of a corpus for tables that its configuration does not ask for
 

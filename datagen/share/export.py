@@ -39,13 +39,16 @@ from stemwright.datagen.run.stages import separator_of
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.datagen.share.placing import clear, copy_synced, replaced
 from stemwright.manifests import __version__, shards, table
+from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.disk.durable import begin, make_folder, naming, put, remove, write_bytes
-from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.disk.regular import file_sha256, regular
 from stemwright.manifests.names import MOST_FRAMES, SampleRate
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import ROW_TYPES, AudioFile, Example, Id, Pair, Record, Stem, Track, canonical_json, content_id
 from stemwright.manifests.sound import fingerprint, sketch
-from stemwright.manifests.sound.audio import Audio, blocks, db_to_gain, file_sha256, resampled
+from stemwright.manifests.sound.decoding import blocks
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.sound.resampling import resampled
 from stemwright.manifests.wording import counted
 
 R = TypeVar("R", bound=Record)

@@ -22,10 +22,14 @@ from stemwright.datagen.run.corpus import CorpusError
 from stemwright.datagen.share.export import FingerprintRow, SketchRow
 from stemwright.datagen.share.reading import Recipes
 from stemwright.manifests.catalog.tracks import find, songs_root
+from stemwright.manifests.decibels import gain_to_db
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Refused, Track
 from stemwright.manifests.sound import fingerprint, sketch
-from stemwright.manifests.sound.audio import Audio, blocks, file_sha256, gain_to_db, probe, tags
+from stemwright.manifests.sound.containers import tags
+from stemwright.manifests.sound.decoding import blocks, probe
+from stemwright.manifests.sound.formats import Audio
 
 REACH_S = 0.03  # how far a fingerprint's offset may be off
 LEAST_DB = 3.0  # below it, what sounds alike is another version

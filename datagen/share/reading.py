@@ -29,9 +29,8 @@ from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import CorpusError
 from stemwright.datagen.share.export import FORMAT, MANIFEST, README, TYPES, without_local_paths
 from stemwright.manifests import table
-from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.disk.regular import file_sha256, not_a_file, regular
 from stemwright.manifests.records import Example, Record
-from stemwright.manifests.sound import audio
 
 R = TypeVar("R", bound=Record)
 CONFIG = "config.toml"
@@ -133,7 +132,7 @@ def opened(path: Path) -> Iterator[Recipes]:
     if path.is_dir():
         yield _checked(path, path)
         return
-    if (what := audio.not_a_file(path)) or not zipfile.is_zipfile(path):
+    if (what := not_a_file(path)) or not zipfile.is_zipfile(path):
         raise CorpusError(f"{path} is {what or 'neither a folder nor a zip'}; {EXPECTED}")
     with tempfile.TemporaryDirectory(prefix="stemwright-") as unpacked:
         try:
@@ -186,7 +185,7 @@ def _checked(folder: Path, path: Path) -> Recipes:
             raise CorpusError(f"{path} lists {name[:80]!r} in its {MANIFEST}, which is no file of an export; {EXPECTED}")
         if not (folder / name).is_file():
             raise CorpusError(f"{path} is not whole: {name} is missing; export it again")
-        if audio.file_sha256(folder / name) != facts.sha256:
+        if file_sha256(folder / name) != facts.sha256:
             raise CorpusError(f"{path} is damaged: {name} has another checksum than {MANIFEST} says; export it again")
         if name in TABLES:
             _check_unfolded(folder / name, path)

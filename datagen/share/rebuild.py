@@ -44,11 +44,12 @@ from stemwright.datagen.share.reading import Recipes
 from stemwright.manifests import __version__, table
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import make_folder, write_bytes
-from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.disk.regular import file_sha256, regular
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Rejected, Stem, Track, seal, track_id
 from stemwright.manifests.sound import identity, sketch
-from stemwright.manifests.sound.audio import Writer, blocks, file_sha256, remove_leftovers
+from stemwright.manifests.sound.decoding import blocks
+from stemwright.manifests.sound.writing import Writer, remove_leftovers
 from stemwright.separation.demucs.checkpoints import ModelError
 from stemwright.separation.demucs.engines import Precision, has_openvino
 

@@ -26,9 +26,10 @@ from pydantic import Field, ValidationError
 
 from stemwright.manifests.catalog import song_list
 from stemwright.manifests.catalog.musdb_terms import terms_of
+from stemwright.manifests.disk.regular import not_a_file
 from stemwright.manifests.names import LONGEST_NAME, Name, RelativePath, is_name, name_from
 from stemwright.manifests.records import RESIDUAL, Record, Refused, Split
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import containers, formats
 
 KINDS = ("auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq")
 STEM_ORDER = ("mixture", "drums", "bass", "other", "vocals")
@@ -246,7 +247,7 @@ def _add_listed(root: Path, finder: song_list.Finder, song: str, where: str, val
     called = song_list.shown(song)
     try:
         place, note = finder.find(song)
-        what = audio.not_a_file(place)
+        what = not_a_file(place)
     except (ValueError, OSError) as error:
         listing.refuse(called, f"{where}: {getattr(error, 'strerror', None) or error}")
         return
@@ -287,7 +288,7 @@ def _walk(root: Path, listing: _Listing) -> Iterator[tuple[Path, list[str]]]:
 
 def _is_sound(root: Path, folder: Path, entry: os.DirEntry[str], listing: _Listing) -> bool:
     """Whether an entry of a folder is a sound file by its suffix; refused with the reason if it is called one and cannot be."""
-    if Path(entry.name).suffix.lower() not in audio.READABLE_SUFFIXES:
+    if Path(entry.name).suffix.lower() not in formats.READABLE_SUFFIXES:
         return False
     path = _below(root, folder, entry.name)
     if listing.ignores(path):
@@ -336,7 +337,7 @@ def _is_stem_file(path: Path) -> bool:
     if path.name.lower().endswith(".stem.mp4"):
         return True
     try:
-        return path.suffix.lower() == ".mp4" and audio.num_streams(path) == len(STEM_ORDER)
+        return path.suffix.lower() == ".mp4" and containers.num_streams(path) == len(STEM_ORDER)
     except Refused:
         return False
 

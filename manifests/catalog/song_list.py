@@ -24,8 +24,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stemwright.manifests.disk.regular import not_a_file
 from stemwright.manifests.names import is_too_long
-from stemwright.manifests.sound import audio
 
 COLUMNS = ("path", "title", "artist", "album", "rights", "split")
 OTHER_NAMES = {  # what others call our columns
@@ -75,7 +75,7 @@ def read(path: Path) -> Iterator[Line]:
 
 
 def _text(path: Path) -> str:
-    if what := audio.not_a_file(path):
+    if what := not_a_file(path):
         raise ValueError(f"{path} is {what}; expected a CSV file that lists songs")
     if path.stat().st_size > LARGEST_BYTES:
         raise ValueError(f"{path} has {path.stat().st_size / 1e6:,.0f} MB; expected a list of songs, at most {LARGEST_BYTES / 1e6:,.0f} MB")

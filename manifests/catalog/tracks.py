@@ -23,9 +23,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stemwright.manifests.catalog.listing import KINDS, Candidate, FoundSongs, artist_and_title, find, matches, songs_root
+from stemwright.manifests.decibels import gain_to_db
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import inside
 from stemwright.manifests.records import AudioFile, Record, ReferenceStem, Refused, Split, Track, content_id, track_id
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import containers, decoding, formats
 from stemwright.manifests.sound.identity import IdentityHash
 from stemwright.manifests.sound.truncation import missing_frames
 
@@ -101,14 +103,14 @@ def file_sums(songs: Path, candidate: Candidate) -> FileSums:
     sums = {}
     for path in sorted({candidate.path, *(path for _, path, _ in candidate.references)}):
         try:
-            sums[path] = audio.file_sha256(songs / path)
+            sums[path] = file_sha256(songs / path)
         except OSError as error:
             sums[path] = f"{UNREADABLE}: {error.strerror}"
     return sums
 
 
 def cache_key(
-    songs: Path, candidate: Candidate, splits: SplitShares, longest_s: float = audio.LONGEST_S, sums: FileSums | None = None
+    songs: Path, candidate: Candidate, splits: SplitShares, longest_s: float = formats.LONGEST_S, sums: FileSums | None = None
 ) -> str:
     """The id of the work of inspecting one candidate: over where it is, what a CSV says of it, the bytes of its files (tags are among
     them), what is asked of it and the rules here. ``sums`` saves reading the files again.
@@ -119,7 +121,7 @@ def cache_key(
 
 
 def inspect(
-    songs: Path, candidate: Candidate, shares: SplitShares, longest_s: float = audio.LONGEST_S, sums: FileSums | None = None
+    songs: Path, candidate: Candidate, shares: SplitShares, longest_s: float = formats.LONGEST_S, sums: FileSums | None = None
 ) -> Track:
     """Decodes a recording and its reference stems once, in blocks, and makes its row. Raises Refused with the reason."""
     sums = file_sums(songs, candidate) if sums is None else sums
@@ -157,7 +159,7 @@ def inspect(
 
 def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
     """Title, artist, album and rights: of the CSV or data set, else of the tags, else of the name."""
-    tags = audio.tags(songs / candidate.path)
+    tags = containers.tags(songs / candidate.path)
     artist, title = _called(candidate)
     rights = [tags[name] for name in RIGHTS_TAGS if name in tags]
     rights += [tags[name] for name in ("comment", "description") if LICENCE_ADDRESS in tags.get(name, "").lower()]
@@ -172,38 +174,38 @@ def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
 def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSums) -> tuple[AudioFile, str, float, list[str]]:
     """Decodes one stream of a file: its row, its identity by sound, its peak in dBFS (-inf: all zero), and what is unusual about it."""
     place = resolve(songs, path)
-    info = audio.probe(place, stream=stream)
+    info = decoding.probe(place, stream=stream)
     if info.num_channels > 2:
         raise Refused(f"{info.num_channels} channels; expected mono or stereo. Fold it down to stereo first")
-    audio.check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
+    formats.check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
     num_frames, peak, hasher = 0, 0.0, IdentityHash(place, stream, info)
-    for block in audio.blocks(place, BLOCK_FRAMES, stream=stream):
+    for block in decoding.blocks(place, BLOCK_FRAMES, stream=stream):
         block_peak = float(np.abs(block).max(initial=0.0))
         if not np.isfinite(block_peak):
             first = num_frames + int(np.argmin(np.isfinite(block).all(axis=0)))
             raise Refused(f"holds NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")
         hasher.add(block)
         num_frames, peak = num_frames + block.shape[1], max(peak, block_peak)
-        audio.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may not know, or say less
+        formats.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may not know, or say less
     if missing := missing_frames(place, info, num_frames):
         ends = f"truncated: ends at {num_frames / info.sample_rate:.2f} s"
         raise Refused(ends + (f", {missing / info.sample_rate:.2f} s before its header says" if missing > 1 else ", within a page of data"))
     if num_frames == 0:
         raise Refused("holds no samples")
-    audio.check_peak(audio.gain_to_db(peak))
+    formats.check_peak(gain_to_db(peak))
     measured = AudioFile(
         path=path,
         sample_rate=info.sample_rate,
         num_channels=info.num_channels,
         num_frames=num_frames,
         num_bytes=place.stat().st_size,
-        sha256=audio.file_sha256(place) if sums[path].startswith(UNREADABLE) else sums[path],
+        sha256=file_sha256(place) if sums[path].startswith(UNREADABLE) else sums[path],
         stream=stream,
     )
-    return measured, hasher.identity(), audio.gain_to_db(peak), _notes(info, audio.gain_to_db(peak))
+    return measured, hasher.identity(), gain_to_db(peak), _notes(info, gain_to_db(peak))
 
 
-def _notes(info: audio.AudioInfo, peak_dbfs: float) -> list[str]:
+def _notes(info: formats.AudioInfo, peak_dbfs: float) -> list[str]:
     notes = []
     if info.num_channels == 1:
         notes.append("mono: its stems are mono, without pan and width")
@@ -272,7 +274,7 @@ def resolve(folder: Path, path: str) -> Path:
 def source_changed(songs: Path, file: AudioFile) -> str | None:
     """Why a source is no longer what its row says, or None if it is: missing, unreadable, or other bytes."""
     try:
-        sha256 = audio.file_sha256(resolve(songs, file.path))
+        sha256 = file_sha256(resolve(songs, file.path))
     except FileNotFoundError:
         return f"{file.path} is no longer in {songs}"
     except OSError as error:

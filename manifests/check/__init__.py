@@ -31,10 +31,10 @@ from stemwright.manifests.check.tables import (
     unknown_ids,
     unsettled,
 )
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import ROW_TYPES, Shard, Stem
 from stemwright.manifests.shards import DATASET, JOURNAL, Places, in_dataset
-from stemwright.manifests.sound import audio
 
 __all__ = ["CLOSURE_LIMIT_DBFS", "KEPT_STEMS", "UNDER_WAY", "CheckProblem", "check_corpus", "check_dataset", "check_meanwhile", "errors"]
 
@@ -130,5 +130,5 @@ def _card(dataset: Path, part: str = "") -> Iterator[CheckProblem]:
     again = "to have it written again, delete it and run render"
     if not card.exists():
         yield CheckProblem(level="warning", file=file, what="the dataset card is missing; run render again")
-    elif audio.file_sha256(card) != expected:
+    elif file_sha256(card) != expected:
         yield CheckProblem(level="warning", file=file, what=f"the dataset card is not as it was written; {again}")

@@ -12,10 +12,11 @@ import numpy as np
 from stemwright.manifests.check.problems import CheckProblem, in_threads
 from stemwright.manifests.check.tables import read_tables
 from stemwright.manifests.disk.deletion import foreign_files
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Example, Refused, Shard
 from stemwright.manifests.shards import JOURNAL, Place, Places, files
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import decoding, embedded, formats
 
 BLOCK_FRAMES = 1 << 17
 KEPT_STEMS = "stems.json"  # beside the stems of a track that are whole, whether or not the table names them
@@ -47,7 +48,7 @@ def check_shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, li
         facts = {"table": "shards", "row_id": shard.id, "file": shard.path}
         if what := places.damaged.get(shard.path):
             return CheckProblem(**facts, what=f"{what}; {len(shard.members)} sound files are lost with it. Delete it and run render again")
-        if audio.file_sha256(dataset / shard.path) != shard.sha256:
+        if file_sha256(dataset / shard.path) != shard.sha256:
             return CheckProblem(**facts, what="its bytes are not those that were written (other SHA-256). Delete it and run render again")
         return None
 
@@ -82,13 +83,13 @@ def _check_file(claim: ClaimedFile) -> CheckProblem | None:
     if claim.inside is not None:
         return _check_inside(claim, claim.inside)
     try:
-        if audio.file_sha256(claim.place) != row.sha256:
+        if file_sha256(claim.place) != row.sha256:
             return claim.problem("its bytes are not those that were written (other SHA-256)")
-        info = audio.probe(claim.place, stream=row.stream)
+        info = decoding.probe(claim.place, stream=row.stream)
         found = (info.num_frames, info.sample_rate, info.num_channels)
         if found != (row.num_frames, row.sample_rate, row.num_channels):
             return claim.problem(_differs(found, (row.num_frames, row.sample_rate, row.num_channels)))
-        if claim.place.suffix != ".flac" and not all(np.isfinite(block).all() for block in audio.blocks(claim.place, BLOCK_FRAMES)):
+        if claim.place.suffix != ".flac" and not all(np.isfinite(block).all() for block in decoding.blocks(claim.place, BLOCK_FRAMES)):
             return claim.problem("holds NaN or infinite samples")
     except FileNotFoundError:
         return claim.problem("is missing")
@@ -104,11 +105,11 @@ def _check_inside(claim: ClaimedFile, inside: Place) -> CheckProblem | None:
         data = inside.read()
         if hashlib.sha256(data).hexdigest() != row.sha256:
             return claim.problem(f"its bytes in {claim.place.name} are not those that were written (other SHA-256)")
-        info = audio.probe_bytes(data)
+        info = embedded.probe_bytes(data)
         found = (info.num_frames, info.sample_rate, info.num_channels)
         if found != (row.num_frames, row.sample_rate, row.num_channels):
             return claim.problem(_differs(found, (row.num_frames, row.sample_rate, row.num_channels)))
-        if not row.path.endswith(".flac") and not np.isfinite(audio.decode(data)[0]).all():
+        if not row.path.endswith(".flac") and not np.isfinite(embedded.decode(data)[0]).all():
             return claim.problem("holds NaN or infinite samples")
     except (Refused, OSError) as error:
         return claim.problem(f"cannot be read: {getattr(error, 'strerror', None) or error}")
@@ -132,7 +133,7 @@ def unnamed(folder: Path, parts: Sequence[str], claims: Iterable[ClaimedFile], p
             in_hidden_folder = any(name.startswith(".") for name in PurePosixPath(file).parts[:-1])
             if in_hidden_folder or (path.name.startswith(".") and path.suffix == ".part"):
                 yield CheckProblem(file=file, what="was left half written by a process that was killed; delete it")
-            elif part == "stems" and path.suffix.lower() in audio.READABLE_SUFFIXES and not path.name.startswith("."):
+            elif part == "stems" and path.suffix.lower() in formats.READABLE_SUFFIXES and not path.name.startswith("."):
                 if path.parent not in folders and file.count("/") > 1:
                     spare[path.parent] = file
                 else:

@@ -17,9 +17,10 @@ import numpy as np
 
 from stemwright.manifests.catalog.tracks import resolve, source_changed
 from stemwright.manifests.check.problems import CheckProblem, in_threads
+from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Refused, Stem, Track
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import decoding, formats
 
 CLOSURE_LIMIT_DBFS = -100.0
 BLOCK_FRAMES = 1 << 17
@@ -75,9 +76,9 @@ def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem])
     """How the stems of a track fail to sum to its mixture, or None if they do. Streams all of them side by side."""
     if len({(stem.audio.sample_rate, stem.audio.num_frames) for stem in stems}) > 1:
         return "its stems differ in length or rate"
-    rate, gain = stems[0].audio.sample_rate, audio.db_to_gain(stems[0].gain_db)
-    mixture = _Rechunked(audio.blocks(resolve(songs, track.audio.path), BLOCK_FRAMES, sample_rate=rate, stream=track.audio.stream))
-    readers = [_Rechunked(audio.blocks(resolve(corpus, stem.audio.path), BLOCK_FRAMES)) for stem in stems]
+    rate, gain = stems[0].audio.sample_rate, db_to_gain(stems[0].gain_db)
+    mixture = _Rechunked(decoding.blocks(resolve(songs, track.audio.path), BLOCK_FRAMES, sample_rate=rate, stream=track.audio.stream))
+    readers = [_Rechunked(decoding.blocks(resolve(corpus, stem.audio.path), BLOCK_FRAMES)) for stem in stems]
     at, worst, worst_at = 0, 0.0, 0
     while True:
         parts = [reader.take(BLOCK_FRAMES) for reader in readers]
@@ -92,11 +93,11 @@ def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem])
         if not float(error.max()) <= worst:
             worst, worst_at = float(error.max()), at + int(error.argmax())
         at += wanted.shape[1]
-    if worst <= audio.db_to_gain(CLOSURE_LIMIT_DBFS):
+    if worst <= db_to_gain(CLOSURE_LIMIT_DBFS):
         return None
     names = ", ".join(stem.name for stem in stems)
     return (
-        f"{names} miss the mixture by {audio.gain_to_db(worst):.1f} dBFS at {worst_at / rate:.2f} s; "
+        f"{names} miss the mixture by {gain_to_db(worst):.1f} dBFS at {worst_at / rate:.2f} s; "
         f"expected at most {CLOSURE_LIMIT_DBFS:.0f} dBFS. Is a stem missing, or rescaled?"
     )
 
@@ -104,11 +105,11 @@ def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem])
 class _Rechunked:
     """A stream of blocks, taken in pieces of a wanted length."""
 
-    def __init__(self, blocks: Iterator[audio.Audio]) -> None:
+    def __init__(self, blocks: Iterator[formats.Audio]) -> None:
         self._blocks = blocks
-        self._held: list[audio.Audio] = []
+        self._held: list[formats.Audio] = []
 
-    def take(self, num_frames: int) -> audio.Audio:
+    def take(self, num_frames: int) -> formats.Audio:
         """The next [C, num_frames]; shorter only at the end, [1, 0] after it."""
         while sum(block.shape[1] for block in self._held) < num_frames and (block := next(self._blocks, None)) is not None:
             self._held.append(block)

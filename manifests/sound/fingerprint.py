@@ -26,7 +26,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stemwright.manifests.sound.audio import Audio, blocks
+from stemwright.manifests.sound.decoding import blocks
+from stemwright.manifests.sound.formats import Audio
 
 Words = npt.NDArray[np.uint32]
 

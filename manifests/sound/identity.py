@@ -25,7 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.manifests.records import canonical_json
-from stemwright.manifests.sound.audio import Audio, AudioInfo, av_open, blocks, probe
+from stemwright.manifests.sound.containers import av_open
+from stemwright.manifests.sound.decoding import blocks, probe
+from stemwright.manifests.sound.formats import Audio, AudioInfo
 
 EXACT = ("pcm_", "flac", "alac", "adpcm_", "wavpack", "tta")  # how the names of codecs begin whose decoding is exact
 BLOCK_FRAMES = 1 << 17

@@ -18,7 +18,7 @@ import io
 import struct
 from pathlib import Path
 
-from stemwright.manifests.sound.audio import AudioInfo
+from stemwright.manifests.sound.formats import AudioInfo
 
 MP3_SLACK_FRAMES = 4096  # the Xing header counts encoder delay and padding, at most about three packets of 1152, which decoders may drop
 CONTAINER_SLACK_S = 0.5  # mp4, Matroska and ASF state a duration that is rounded, and counts or leaves out padding

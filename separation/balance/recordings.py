@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.audio import Audio, load_song, resample
+from stemwright.manifests.sound.decoding import load_song
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.sound.resampling import resample
 from stemwright.separation.balance.estimators import calibration_for
 from stemwright.separation.balance.tracks import TrackBalance, load_stems, measure_track
 

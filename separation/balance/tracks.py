@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.manifests.records import RESIDUAL, Estimate
-from stemwright.manifests.sound.audio import READABLE_SUFFIXES, load_song
+from stemwright.manifests.sound.decoding import load_song
+from stemwright.manifests.sound.formats import READABLE_SUFFIXES
 from stemwright.manifests.spreadsheet import csv_text
 from stemwright.separation.balance.estimators import SEPARATED, Calibration
 from stemwright.separation.balance.measure import StemBalance, measure_balance

@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from stemwright.manifests.disk.durable import begin, put, remove
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import HIGHEST_RATE, LOWEST_RATE, checked_name
 from stemwright.manifests.records import RESIDUAL
-from stemwright.manifests.sound.audio import file_sha256
 from stemwright.separation.demucs import hub
 from stemwright.separation.demucs.weights import (
     SUMS_FILE,

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from stemwright.manifests.disk.folders import CACHE_VARIABLE, cache_folder
-from stemwright.manifests.sound.audio import Audio
+from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.demucs import hybrid
 
 if TYPE_CHECKING:

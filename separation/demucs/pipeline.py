@@ -18,9 +18,11 @@ from typing import Protocol
 
 import numpy as np
 
+from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.disk.durable import is_full
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.audio import Audio, db_to_gain, probe
+from stemwright.manifests.sound.decoding import probe
+from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.demucs import schedule
 from stemwright.separation.jobs import BLOCK_FRAMES, Job, JobOutcome, OnFileProgress, checked_blocks
 from stemwright.separation.loudness.kweighting import CHUNK_S, HOPS_PER_S, hop_edges

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemwright.manifests.records import content_id
-from stemwright.manifests.sound.audio import Audio
+from stemwright.manifests.sound.formats import Audio
 
 LIMIT_DB = -45.0
 LEAST_SPEEDUP = 1.2  # where bf16 gains less than that, exact stems are worth more

@@ -22,7 +22,7 @@ from typing import Protocol
 
 import numpy as np
 
-from stemwright.manifests.sound.audio import Audio
+from stemwright.manifests.sound.formats import Audio
 
 OVERLAP = 0.25  # Demucs's default; its published scores are taken with it
 EPSILON = 1e-8  # what Demucs adds to the standard deviation

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from stemwright.manifests.disk.folders import cache_folder
-from stemwright.manifests.sound.audio import Audio, resample
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.demucs import checkpoints, schedule
 from stemwright.separation.demucs.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from stemwright.manifests.disk.durable import write_bytes
-from stemwright.manifests.sound.audio import file_sha256
+from stemwright.manifests.disk.regular import file_sha256
 
 SUMS_FILE = "SHA256SUMS"
 

@@ -13,7 +13,9 @@ from stemwright.datagen.cli.app import app
 from stemwright.datagen.edit.grammar import EditError, chains, parse
 from stemwright.datagen.edit.recording import apply_edits, understood
 from stemwright.datagen.effects import apply_chain
-from stemwright.manifests.sound.audio import db_to_gain, load, save
+from stemwright.manifests.decibels import db_to_gain
+from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.sound.writing import save
 
 RATE = 44_100
 STEMS = ("drums", "bass", "other", "vocals")
@@ -157,7 +159,7 @@ def test_a_separated_song_at_another_rate_is_untouched_by_an_edit_of_nothing(tmp
 
 
 def test_stems_at_another_rate_and_in_mono_are_brought_to_the_song(folder, song, tmp_path):
-    from stemwright.manifests.sound.audio import resample
+    from stemwright.manifests.sound.resampling import resample
 
     save(tmp_path / "stems" / "vocals.flac", resample(np.ascontiguousarray(song["vocals"]), RATE, 48_000), 48_000)
     done = invoke(folder / "mixture.wav", "mute vocals", tmp_path / "out.wav", "--stems", tmp_path / "stems")

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.cli.fitting import load_multitrack, read_console
 from stemwright.datagen.effects import EFFECTS, apply_chain
-from stemwright.manifests.sound.audio import load, save
+from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.sound.writing import save
 
 SAMPLE_RATE = 44_100
 FADERS = {"drums": (-4.0, 0.3), "vocals": (2.0, -0.5)}

@@ -26,8 +26,8 @@ from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import shards, table
 from stemwright.manifests.check import check_corpus, check_dataset
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair
+from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.records import Example, Pair, Stem, Track
-from stemwright.manifests.sound.audio import db_to_gain
 
 LEAST_SDR_DB = 90.0
 ROUNDING = 2.0**-24  # of 24 bits, root mean square at most: what is written cannot be nearer

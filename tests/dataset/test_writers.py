@@ -26,7 +26,7 @@ from stemwright.manifests import shards, table
 from stemwright.manifests.check import check_corpus, check_dataset, errors
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.records import Example, Pair, Refused, Shard, Signal, Stem, Track
-from stemwright.manifests.sound.audio import load
+from stemwright.manifests.sound.decoding import load
 
 ONE = "0" * 16
 SHARDED = ("webdataset", "huggingface")

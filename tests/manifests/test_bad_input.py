@@ -14,7 +14,7 @@ from conftest import make_song, write_song_file
 from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
 from stemwright.manifests.records import AudioFile, Refused
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import writing
 
 SHARES = SplitShares()
 SONG = make_song(3, 1.0)["mixture"]
@@ -190,5 +190,5 @@ def test_names_of_any_script_and_length_are_read(tmp_path):
 
 
 def test_song_of_one_frame_is_read(tmp_path):
-    audio.save(tmp_path / "a.flac", SONG[:, 5000:5001], 44_100)
+    writing.save(tmp_path / "a.flac", SONG[:, 5000:5001], 44_100)
     assert inspect(tmp_path, find(tmp_path).candidates[0], SHARES).audio.num_frames == 1

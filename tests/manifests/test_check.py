@@ -14,6 +14,8 @@ from stemwright.manifests import table
 from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.check import CLOSURE_LIMIT_DBFS, CheckProblem, check_corpus, check_dataset, errors
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair, of_dataset
+from stemwright.manifests.decibels import db_to_gain, gain_to_db
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import (
     RESIDUAL,
     ROW_TYPES,
@@ -32,7 +34,7 @@ from stemwright.manifests.records import (
     content_id,
     seal,
 )
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import decoding, formats, resampling, writing
 
 TASK = content_id("task")
 FRAMES = 22_050
@@ -40,17 +42,19 @@ GAIN_DB = -1.5
 
 
 def written(corpus: Path, path: str, samples: np.ndarray, sample_rate: int, encoding: str = "flac24") -> AudioFile:
-    sha256 = audio.save(corpus / path, samples, sample_rate, encoding=encoding)
+    sha256 = writing.save(corpus / path, samples, sample_rate, encoding=encoding)
     shape = {"num_channels": samples.shape[0], "num_frames": samples.shape[1], "num_bytes": (corpus / path).stat().st_size}
     return AudioFile(path=path, sample_rate=sample_rate, sha256=sha256, **shape)
 
 
 def stems_of(corpus: Path, songs: Path, track: Track, *, sample_rate: int, gain_db: float) -> list[Stem]:
     """The stems of one track at another rate and with a joint gain, and the residual that rounding leaves."""
-    gain = audio.db_to_gain(gain_db)
+    gain = db_to_gain(gain_db)
     files = {stem.name: songs / stem.audio.path for stem in track.references}
-    samples = {name: audio.resample(audio.load(path)[0], track.audio.sample_rate, sample_rate) * gain for name, path in files.items()}
-    mixture = audio.resample(audio.load(songs / track.audio.path)[0], track.audio.sample_rate, sample_rate)
+    samples = {
+        name: resampling.resample(decoding.load(path)[0], track.audio.sample_rate, sample_rate) * gain for name, path in files.items()
+    }
+    mixture = resampling.resample(decoding.load(songs / track.audio.path)[0], track.audio.sample_rate, sample_rate)
     rounded = sum(np.rint(stem * 2.0**23) / 2.0**23 for stem in samples.values())
     samples[RESIDUAL] = (mixture * gain - rounded).astype(np.float32)
     facts = {"cache_key": TASK, "track_id": track.id, "origin": "reference", "gain_db": gain_db, "closure_db": None}
@@ -77,8 +81,8 @@ def example_of(corpus: Path, pair: Pair, encoding: str) -> Example:
     files = []
     for role, signals in (("input", pair.inputs), ("target", pair.targets)):
         for signal in signals:
-            samples = sum(audio.load(corpus / SOURCES[branch.source_id], 0, FRAMES)[0] for branch in signal.branches)
-            path = f"dataset/{pair.split}/mix/{pair.id}/{role}_{signal.name}{audio.SUFFIXES[encoding]}"
+            samples = sum(decoding.load(corpus / SOURCES[branch.source_id], 0, FRAMES)[0] for branch in signal.branches)
+            path = f"dataset/{pair.split}/mix/{pair.id}/{role}_{signal.name}{formats.SUFFIXES[encoding]}"
             file = written(corpus, path, samples, pair.sample_rate, encoding)
             files.append(SignalFile(role=role, name=signal.name, audio=file, loudness_lufs=None, peak_dbfs=-3.0))
     return seal(Example, cache_key=TASK, pair_id=pair.id, gain_db=0.0, signals=tuple(files))
@@ -367,7 +371,7 @@ def test_interrupted_stage_and_its_leftovers_are_found(corpus, songs):
     (corpus / "examples.jsonl.part").touch()
     leftover = a_file(corpus, "dataset/*/*/*/input_drums.flac").with_name(".target_mix.flac.77.part")
     leftover.touch()
-    audio.save(corpus / "stems" / "x" / ".separating" / "drums.flac", np.zeros((1, 10), np.float32), 44_100)
+    writing.save(corpus / "stems" / "x" / ".separating" / "drums.flac", np.zeros((1, 10), np.float32), 44_100)
     (corpus / "dataset" / ".DS_Store").touch()
     (corpus / "dataset" / "._a.flac").touch()
     assert [problem.file for problem in check_corpus(corpus, songs)] == [
@@ -379,7 +383,7 @@ def test_interrupted_stage_and_its_leftovers_are_found(corpus, songs):
 
 @pytest.mark.parametrize("path", ["stems/more.flac", "dataset/train/mix/extra/input_drums.wav"])
 def test_file_that_no_row_names_is_found(corpus, songs, path):
-    audio.save(corpus / path, np.zeros((1, 10), np.float32), 44_100)
+    writing.save(corpus / path, np.zeros((1, 10), np.float32), 44_100)
     (problem,) = check_corpus(corpus, songs)
     assert (problem.file, problem.what.split(";")[0]) == (path, "no row names this file")
 
@@ -388,7 +392,7 @@ def remade(corpus: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) 
     """Changes one stem of the first track, and its row with it: everything fits but the sum."""
     stems = rows_of(corpus, "stems")
     index = next(index for index, stem in enumerate(stems) if stem.name == name)
-    samples, rate = audio.load(corpus / stems[index].audio.path)
+    samples, rate = decoding.load(corpus / stems[index].audio.path)
     stems[index] = resealed(stems[index], audio=written(corpus, stems[index].audio.path, change(samples), rate))
     for file in ("estimates", "pairs", "examples"):
         (corpus / f"{file}.parquet").unlink()
@@ -398,7 +402,7 @@ def remade(corpus: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) 
 
 @pytest.mark.parametrize("gain_error_db", [0.01, -3.0])
 def test_stem_on_another_scale_breaks_the_sum(corpus, songs, gain_error_db):
-    remade(corpus, "drums", lambda samples: samples * np.float32(audio.db_to_gain(gain_error_db)))
+    remade(corpus, "drums", lambda samples: samples * np.float32(db_to_gain(gain_error_db)))
     (problem,) = check_corpus(corpus, songs)
     assert problem.table == "stems"
     assert "drums, bass, other, vocals, residual miss the mixture by -" in problem.what
@@ -422,7 +426,7 @@ def test_missing_stem_breaks_the_sum(corpus, songs):
 
 def test_stems_of_other_length_are_found(corpus, songs):
     def shortened(stem: Stem) -> Stem:
-        samples, rate = audio.load(corpus / stem.audio.path)
+        samples, rate = decoding.load(corpus / stem.audio.path)
         return resealed(stem, audio=written(corpus, stem.audio.path, samples[:, :-10], rate))
 
     remade(corpus, "bass", lambda samples: samples)
@@ -436,10 +440,10 @@ def test_limit_of_the_sum_lies_far_above_rounding(made):
     corpus, songs = made
     for track in rows_of(corpus, "tracks"):
         stems = [stem for stem in rows_of(corpus, "stems") if stem.track_id == track.id]
-        total = sum(audio.load(corpus / stem.audio.path)[0].astype(np.float64) for stem in stems)
-        wanted = audio.resample(audio.load(songs / track.audio.path)[0], 44_100, stems[0].audio.sample_rate)
-        error = np.abs(total / audio.db_to_gain(stems[0].gain_db) - wanted).max()
-        assert audio.gain_to_db(float(error)) < CLOSURE_LIMIT_DBFS - 30
+        total = sum(decoding.load(corpus / stem.audio.path)[0].astype(np.float64) for stem in stems)
+        wanted = resampling.resample(decoding.load(songs / track.audio.path)[0], 44_100, stems[0].audio.sample_rate)
+        error = np.abs(total / db_to_gain(stems[0].gain_db) - wanted).max()
+        assert gain_to_db(float(error)) < CLOSURE_LIMIT_DBFS - 30
 
 
 def test_changed_song_is_found(corpus, songs):
@@ -481,7 +485,7 @@ def test_nan_in_a_float_file_is_found_although_its_row_fits(corpus, songs):
     data = bytearray(path.read_bytes())
     data[-4:] = np.float32("nan").tobytes()
     path.write_bytes(data)
-    fitting = file.model_copy(update={"audio": file.audio.model_copy(update={"sha256": audio.file_sha256(path)})})
+    fitting = file.model_copy(update={"audio": file.audio.model_copy(update={"sha256": file_sha256(path)})})
     examples[1] = resealed(examples[1], signals=tuple(fitting if other == file else other for other in examples[1].signals))
     replace(corpus, "examples", examples)
     (problem,) = check_corpus(corpus, songs)

@@ -18,8 +18,8 @@ CHECKED = "reached through no link: the way is checked before"
 HIDDEN = "a hidden name with our process in it, which we made in this function, or which a killed process of ours left"
 REVIEWED = {
     ("datagen/share/export.py", "export", "remove"): HIDDEN,
-    ("manifests/sound/audio.py", "Writer.__exit__", "remove"): HIDDEN,
-    ("manifests/sound/audio.py", "remove_leftovers", "remove"): HIDDEN,
+    ("manifests/sound/writing.py", "Writer.__exit__", "remove"): HIDDEN,
+    ("manifests/sound/writing.py", "remove_leftovers", "remove"): HIDDEN,
     ("manifests/disk/durable.py", "FileGroup.__exit__", "remove"): HIDDEN,
     ("manifests/disk/durable.py", "remove_earlier", "remove"): HIDDEN,
     ("separation/demucs/checkpoints.py", "fetch", "remove"): HIDDEN,

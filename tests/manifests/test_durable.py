@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stemwright.manifests.disk import durable
-from stemwright.manifests.sound.audio import Writer, remove_leftovers
+from stemwright.manifests.sound.writing import Writer, remove_leftovers
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks Linux what a descriptor is called")
 

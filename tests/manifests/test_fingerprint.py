@@ -8,8 +8,8 @@ import pytest
 import soundfile
 from conftest import SAMPLE_RATE, make_song
 
-from stemwright.manifests.sound import audio, fingerprint, sketch
-from stemwright.manifests.sound.audio import resample
+from stemwright.manifests.sound import decoding, fingerprint, sketch
+from stemwright.manifests.sound.resampling import resample
 
 DURATION_S = 4.0
 SONGS = 10
@@ -43,7 +43,7 @@ def songs():
 def through_soundfile(song, path, **options):
     with soundfile.SoundFile(path, "w", samplerate=SAMPLE_RATE, channels=2, **options) as file:
         file.write(song.T)
-    return audio.load(path)[0]
+    return decoding.load(path)[0]
 
 
 def copy_of(song, what, folder):
@@ -56,7 +56,7 @@ def copy_of(song, what, folder):
             pytest.skip("writing AAC needs the ffmpeg program")
         soundfile.write(folder / "song.wav", song.T, SAMPLE_RATE, subtype="PCM_24")
         subprocess.run(["ffmpeg", "-loglevel", "error", "-y", "-i", folder / "song.wav", "-b:a", "128k", folder / "song.m4a"], check=True)
-        return audio.load(folder / "song.m4a")[0]
+        return decoding.load(folder / "song.m4a")[0]
     noise = np.random.default_rng(0).uniform(-1, 1, song.shape).astype(np.float32) / 256
     return {
         "the file itself": lambda: song,

@@ -22,7 +22,7 @@ from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.records import Rejected, Track
-from stemwright.manifests.sound import audio, identity
+from stemwright.manifests.sound import decoding, identity
 
 RATE = 44_100
 ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="making these files needs the ffmpeg program")
@@ -81,7 +81,7 @@ def test_it_does_not_matter_in_which_blocks_a_file_is_read(tmp_path_factory, len
     path = tmp_path_factory.mktemp("blocks") / "a.wav"
     sound = np.random.default_rng(sum(lengths)).integers(-999, 999, (2, sum(lengths))).astype(np.float32) / 2**15
     written(path, sound, "PCM_16")
-    listener = identity.IdentityHash(path, 0, audio.probe(path))
+    listener = identity.IdentityHash(path, 0, decoding.probe(path))
     for stop in np.cumsum(lengths):
         listener.add(sound[:, :stop][:, listener._num_frames :])
     assert listener.identity() == identity.of_file(path)
@@ -121,7 +121,7 @@ def test_an_mp3_without_its_header_counts_as_it_is_decoded(tmp_path, sound):
     whole, bare = tmp_path / "a.mp3", tmp_path / "b.mp3"
     run_ffmpeg("-i", written(tmp_path / "s.wav", sound, "PCM_16"), "-b:a", "128k", whole)
     run_ffmpeg("-i", whole, "-c", "copy", "-write_xing", 0, bare)
-    same_frames = audio.load(whole)[0].shape == audio.load(bare)[0].shape
+    same_frames = decoding.load(whole)[0].shape == decoding.load(bare)[0].shape
     assert (identity.of_file(whole) == identity.of_file(bare)) == same_frames
 
 

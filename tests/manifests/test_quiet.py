@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemwright.manifests.sound import audio, quiet
+from stemwright.manifests.sound import decoding, quiet
 
 pytestmark = pytest.mark.skipif(quiet._streams() is None, reason="this system's C library has no standard error stream to exchange")
 
@@ -29,17 +29,17 @@ def test_damaged_mp3_is_read_in_silence(damaged, capfd):
     with soundfile.SoundFile(damaged) as file:
         whole = file.read(dtype="float32", always_2d=True).T
     assert "Note" in capfd.readouterr().err, "the file is one of which libmpg123 speaks"
-    np.testing.assert_array_equal(audio.load(damaged)[0], whole)
-    audio.load(damaged, 100_000, 5_000)
-    list(audio.blocks(damaged, 30_000))
-    audio.probe(damaged)
+    np.testing.assert_array_equal(decoding.load(damaged)[0], whole)
+    decoding.load(damaged, 100_000, 5_000)
+    list(decoding.blocks(damaged, 30_000))
+    decoding.probe(damaged)
     assert capfd.readouterr() == ("", "")
 
 
 def test_python_is_heard_while_several_threads_read(damaged, capfd):
     def read():
         for _ in range(5):
-            audio.load(damaged)
+            decoding.load(damaged)
 
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:

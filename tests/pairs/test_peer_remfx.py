@@ -12,7 +12,7 @@ from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.recipes.remfx import JUCE_TIME, RANGES
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.run.config import check
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import decoding, resampling
 
 pedalboard = pytest.importorskip("pedalboard")
 
@@ -35,8 +35,8 @@ def falcon():
     path = stempeg.example_stem_path()
     found = {}
     for stream, name in enumerate(("mixture", "drums", "bass", "other", "vocals")):
-        sound, rate = audio.load(path, stream=stream)
-        found[name] = audio.resample(sound, rate, RATE)
+        sound, rate = decoding.load(path, stream=stream)
+        found[name] = resampling.resample(sound, rate, RATE)
     return found
 
 

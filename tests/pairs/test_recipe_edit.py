@@ -9,7 +9,8 @@ from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.run.config import ConfigError, check
-from stemwright.manifests.sound.audio import db_to_gain, load
+from stemwright.manifests.decibels import db_to_gain
+from stemwright.manifests.sound.decoding import load
 
 RATE = 44_100
 STEP = 2.0**-23

@@ -8,7 +8,7 @@ from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.run.config import ConfigError, check
 from stemwright.manifests.records import EffectUse, Refused, Signal
-from stemwright.manifests.sound.audio import load
+from stemwright.manifests.sound.decoding import load
 from stemwright.separation.loudness.meter import integrated_loudness
 
 

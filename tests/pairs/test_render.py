@@ -7,7 +7,8 @@ from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run.config import check
 from stemwright.manifests.records import AudioFile, Branch, EffectUse, Pair, Refused, Signal, seal
-from stemwright.manifests.sound.audio import resample, save
+from stemwright.manifests.sound.resampling import resample
+from stemwright.manifests.sound.writing import save
 
 RATE = 44_100
 

@@ -18,7 +18,7 @@ from tiny_model import write_tiny_model
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.manifests import table
 from stemwright.manifests.records import Pair, Rejected, Stem, Track
-from stemwright.manifests.sound.audio import load
+from stemwright.manifests.sound.decoding import load
 
 COMMAND = [sys.executable, "-c", "from stemwright.datagen.cli.app import main; main()"]
 CONFIG = """

@@ -4,7 +4,7 @@ from rows import stems_of, track
 
 from stemwright.datagen.run.estimate_rows import estimate_track
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.audio import save
+from stemwright.manifests.sound.writing import save
 from stemwright.separation.loudness.meter import integrated_loudness
 
 RATE = 44_100

@@ -15,8 +15,9 @@ from conftest import make_song, write_song_file
 from stemwright.datagen.run.config import SongsConfig
 from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
 from stemwright.manifests.catalog.tracks import cache_key as catalog_task
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import containers, decoding, embedded, formats
 from stemwright.separation.jobs import checked_blocks
 
 RATE = 44_100
@@ -45,15 +46,15 @@ def with_rate(path: Path, rate: int) -> Path:
 def test_a_header_of_an_absurd_rate_is_refused_wherever_the_file_is_opened(rate, tmp_path):
     path = with_rate(a_wav(tmp_path / "a.wav"), rate)
     for opens in (
-        audio.probe,
-        audio.load,
-        audio.load_song,
-        lambda one: list(audio.blocks(one, 1 << 16)),
+        decoding.probe,
+        decoding.load,
+        decoding.load_song,
+        lambda one: list(decoding.blocks(one, 1 << 16)),
         lambda one: cataloged(tmp_path, one.name),
     ):
         with pytest.raises(Refused, match=rf"says {rate} Hz; expected 4000 to 768000 Hz"):
             opens(path)
-    for opens_bytes in (audio.probe_bytes, audio.decode):
+    for opens_bytes in (embedded.probe_bytes, embedded.decode):
         with pytest.raises(Refused, match=rf"says {rate} Hz"):
             opens_bytes(path.read_bytes())
 
@@ -61,7 +62,7 @@ def test_a_header_of_an_absurd_rate_is_refused_wherever_the_file_is_opened(rate,
 @pytest.mark.parametrize("rate", [4_000, 8_000, 384_000, 768_000])
 def test_the_lowest_and_the_highest_rate_are_read(rate, tmp_path):
     path = with_rate(a_wav(tmp_path / "a.wav"), rate)
-    assert audio.probe(path).sample_rate == rate
+    assert decoding.probe(path).sample_rate == rate
     assert cataloged(tmp_path, "a.wav").audio.sample_rate == rate
 
 
@@ -71,7 +72,7 @@ def test_a_peak_that_no_recording_has_is_refused_in_decibels(gain_db, tmp_path):
     sound = np.asarray(make_song(1, 0.5)["mixture"], np.float64)
     sound *= 10 ** (gain_db / 20) / np.abs(sound).max()
     soundfile.write(path, sound.T.astype(np.float32), RATE, subtype="FLOAT")
-    for opens in (lambda: cataloged(tmp_path, "a.wav"), lambda: audio.load_song(path), lambda: list(checked_blocks(path, RATE, 0, 2))):
+    for opens in (lambda: cataloged(tmp_path, "a.wav"), lambda: decoding.load_song(path), lambda: list(checked_blocks(path, RATE, 0, 2))):
         with pytest.raises(Refused, match=rf"peaks at \+{gain_db:.1f} dBFS; expected at most \+40 dBFS"):
             opens()
 
@@ -95,11 +96,11 @@ def test_a_recording_longer_than_allowed_is_refused_by_its_header(tmp_path, monk
         silence = np.zeros(8_000 * 600, np.int16)
         for _ in range(60):  # ten hours
             file.write(silence)
-    monkeypatch.setattr(audio, "blocks", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr(decoding, "blocks", lambda *_, **__: pytest.fail("it was decoded"))
     with pytest.raises(Refused, match=r"lasts 10\.0 h; expected at most 3\.0 h\. .*raise songs\.longest_s in the configuration"):
         cataloged(tmp_path, "long.flac")
     with pytest.raises(Refused, match=r"lasts 10\.0 h; expected at most 3\.0 h\. Cut it"):
-        audio.load_song(tmp_path / "long.flac")
+        decoding.load_song(tmp_path / "long.flac")
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".aac", ".mp3", ".ogg"])
@@ -113,8 +114,8 @@ def test_a_recording_whose_header_does_not_say_its_length_is_refused_while_it_is
     else:
         write_song_file(path, make_song(1, 4.0)["mixture"])
     assert cataloged(path.parent, path.name, longest_s=5.0)
-    info = audio.AudioInfo(RATE, 2, 2**62)  # what libsndfile says of a FLAC of unknown length
-    monkeypatch.setattr(audio, "probe", lambda *_, **__: info)
+    info = formats.AudioInfo(RATE, 2, 2**62)  # what libsndfile says of a FLAC of unknown length
+    monkeypatch.setattr(decoding, "probe", lambda *_, **__: info)
     with pytest.raises(Refused, match=r"lasts \d\.\d s; expected at most 2\.0 s"):
         cataloged(path.parent, path.name, longest_s=2.0)
 
@@ -124,7 +125,7 @@ def test_the_longest_length_is_part_of_what_was_asked(tmp_path):
     (candidate,) = find(tmp_path).candidates
     ids = {catalog_task(tmp_path, candidate, SplitShares(), longest_s) for longest_s in (1.0, 10_800.0)}
     assert len(ids) == 2
-    assert SongsConfig().longest_s == audio.LONGEST_S == 10_800.0
+    assert SongsConfig().longest_s == formats.LONGEST_S == 10_800.0
 
 
 FORGED = {
@@ -142,7 +143,7 @@ FORGED = {
 }
 
 
-@pytest.mark.parametrize("suffix", sorted(audio.READABLE_SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(formats.READABLE_SUFFIXES))
 @pytest.mark.parametrize("kind", FORGED)
 def test_a_text_that_names_other_files_is_no_song_whatever_it_is_called(kind, suffix, tmp_path):
     a_wav(tmp_path / "inner.wav")
@@ -151,8 +152,8 @@ def test_a_text_that_names_other_files_is_no_song_whatever_it_is_called(kind, su
     shutil.copy(tmp_path / "inner.wav", path.parent / "inner.wav")
     path.write_text(FORGED[kind].format(folder=tmp_path))
     with pytest.raises(Refused, match="not a readable sound file"):
-        audio.probe(path)
-    assert audio.tags(path) == {}
+        decoding.probe(path)
+    assert containers.tags(path) == {}
     with pytest.raises(Refused):
         cataloged(path.parent, path.name)
 
@@ -167,8 +168,8 @@ def test_a_name_that_looks_like_an_address_is_a_name(name, tmp_path, monkeypatch
     subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "inner.wav", tmp_path / "b.m4a"], check=True)
     (tmp_path / "b.m4a").rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    assert audio.probe(Path(name)).num_channels == 2  # relative, as it is given on a command line
-    assert audio.load(tmp_path / name)[0].shape[1] > RATE * 0.9
+    assert decoding.probe(Path(name)).num_channels == 2  # relative, as it is given on a command line
+    assert decoding.load(tmp_path / name)[0].shape[1] > RATE * 0.9
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "folder", "device"])
@@ -185,16 +186,22 @@ def test_what_is_no_regular_file_is_refused_at_once(kind, suffix, tmp_path):
         path.mkdir()
     else:
         path.symlink_to("/dev/zero")
-    for opens in (audio.probe, audio.load, audio.load_song, lambda one: list(audio.blocks(one, 1 << 16)), audio.num_streams):
-        if opens is audio.num_streams and suffix != ".m4a":
+    for opens in (
+        decoding.probe,
+        decoding.load,
+        decoding.load_song,
+        lambda one: list(decoding.blocks(one, 1 << 16)),
+        containers.num_streams,
+    ):
+        if opens is containers.num_streams and suffix != ".m4a":
             continue
         with pytest.raises(Refused, match=f"a {kind}, not a sound file"):
             opens(path)
     with pytest.raises((Refused, OSError), match=f"a {kind}, not a sound file|No such device"):
-        audio.load_range(path)
+        embedded.load_range(path)
     with pytest.raises(OSError, match=f"a {kind}, not a file"):
-        audio.file_sha256(path)
-    assert audio.tags(path) == {}
+        file_sha256(path)
+    assert containers.tags(path) == {}
     if held:
         held.close()
 
@@ -202,19 +209,19 @@ def test_what_is_no_regular_file_is_refused_at_once(kind, suffix, tmp_path):
 def test_a_header_of_a_thousand_channels_is_refused_before_it_is_read(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros((10, 1000), np.float32), RATE)
     with pytest.raises(Refused, match="1000 channels; expected at most 64"):
-        audio.load(tmp_path / "a.wav")
+        decoding.load(tmp_path / "a.wav")
 
 
 def test_ffmpeg_is_asked_to_open_a_file_in_one_place_only():
     """Whatever else called it would have to forbid playlists and addresses again."""
-    root = Path(audio.__file__).resolve().parents[2]
+    root = Path(formats.__file__).resolve().parents[2]
     calls = {
         path.relative_to(root).as_posix(): path.read_text(encoding="utf-8").count("av.open(")
         for room in ("manifests", "separation", "datagen")
         for path in (root / room).rglob("*.py")
         if "av.open(" in path.read_text(encoding="utf-8")
     }
-    assert calls == {"manifests/sound/audio.py": 1}
+    assert calls == {"manifests/sound/containers.py": 1}
 
 
 def test_a_tag_of_a_million_letters_is_cut_in_the_row(tmp_path):

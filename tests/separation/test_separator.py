@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import SIX, build_tiny, write_tiny_model
 
+from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import decoding, writing
 from stemwright.separation import stem_files
 from stemwright.separation.demucs import engines, hybrid, pipeline, precision, schedule
 from stemwright.separation.demucs.checkpoints import ModelError
@@ -165,7 +166,7 @@ def test_stems_do_not_depend_on_threads_or_batches(models, noise):
 def test_files_have_the_same_bytes_on_each_run_alone_or_among_others(models, noise, tmp_path):
     jobs = []
     for number, (channels, frames) in enumerate([(2, SEGMENT + 99), (1, 5000), (2, 2 * SEGMENT)]):
-        audio.save(tmp_path / f"{number}.flac", noise(channels, frames, seed=number), RATE)
+        writing.save(tmp_path / f"{number}.flac", noise(channels, frames, seed=number), RATE)
         jobs.append(Job(tmp_path / f"{number}.flac", tmp_path / "many" / str(number)))
     many = DemucsSeparator("bag", models, device="cpu", batch_size=3)
     results = {job.path.name: result for job, result in many.separate_files(jobs)}
@@ -180,14 +181,14 @@ def test_files_have_the_same_bytes_on_each_run_alone_or_among_others(models, noi
 @pytest.mark.parametrize(("peak", "loud"), [(0.3, False), (30.0, True)], ids=["quiet", "clipped square"])
 def test_files_sum_to_the_mixture_times_one_joint_gain(separator, noise, tmp_path, peak, loud):
     mixture = noise(2, SEGMENT + 1234, peak)
-    audio.save(tmp_path / "song.flac", mixture, RATE)
+    writing.save(tmp_path / "song.flac", mixture, RATE)
     result = separator.separate_file(tmp_path / "song.flac", tmp_path / "out")
     assert set(result) == {"drums", "bass", "other", "vocals", "residual"}
     assert (result.gain_db < 0) == loud
     assert round(result.gain_db * 100) == pytest.approx(result.gain_db * 100, abs=1e-9)
-    gain = audio.db_to_gain(result.gain_db)
-    written = {name: audio.load(path)[0].astype(np.float64) for name, path in result.items()}
-    mixture = audio.load(tmp_path / "song.flac")[0]
+    gain = db_to_gain(result.gain_db)
+    written = {name: decoding.load(path)[0].astype(np.float64) for name, path in result.items()}
+    mixture = decoding.load(tmp_path / "song.flac")[0]
     assert np.abs(sum(written.values()) - gain * mixture).max() <= 0.6 * LSB
     exact = separator.separate(mixture, RATE)
     for name, stem in exact.items():
@@ -198,13 +199,13 @@ def test_files_sum_to_the_mixture_times_one_joint_gain(separator, noise, tmp_pat
 
 
 def test_facts_of_the_files_are_those_of_a_row(separator, noise, tmp_path):
-    audio.save(tmp_path / "song.flac", noise(1, 48_000), 48_000)
+    writing.save(tmp_path / "song.flac", noise(1, 48_000), 48_000)
     result = separator.separate_file(tmp_path / "song.flac", tmp_path / "stems" / "id")
     for name, path in result.items():
         row = result.files[name].record(tmp_path)
         assert row.path == f"stems/id/{name}.flac"
         assert (row.sample_rate, row.num_channels, row.num_frames) == (RATE, 1, 44_100)
-        assert audio.probe(path).num_frames == row.num_frames
+        assert decoding.probe(path).num_frames == row.num_frames
         assert row.sha256 == digest(path)
 
 
@@ -212,11 +213,11 @@ def test_facts_of_the_files_are_those_of_a_row(separator, noise, tmp_path):
     "mixture", [np.zeros((2, 3000)), np.full((2, 1), 0.25), np.full((1, 700), -0.5)], ids=["silence", "one sample", "constant"]
 )
 def test_what_does_not_vary_has_silent_stems_and_is_all_residual(separator, tmp_path, mixture):
-    audio.save(tmp_path / "song.flac", mixture.astype(np.float32), RATE)
+    writing.save(tmp_path / "song.flac", mixture.astype(np.float32), RATE)
     result = separator.separate_file(tmp_path / "song.flac", tmp_path / "out")
     for name, path in result.items():
         expected = mixture if name == "residual" else np.zeros_like(mixture)
-        np.testing.assert_array_equal(audio.load(path)[0], expected.astype(np.float32))
+        np.testing.assert_array_equal(decoding.load(path)[0], expected.astype(np.float32))
 
 
 def test_opposite_channels_are_separated_and_finite(models, separator):
@@ -227,7 +228,7 @@ def test_opposite_channels_are_separated_and_finite(models, separator):
 
 
 def test_a_refused_file_leaves_nothing_and_the_others_go_on(separator, noise, tmp_path):
-    audio.save(tmp_path / "good.flac", noise(2, 9000), RATE)
+    writing.save(tmp_path / "good.flac", noise(2, 9000), RATE)
     (tmp_path / "text.mp3").write_text("these are words, not music " * 30)
     (tmp_path / "empty.wav").write_bytes(b"")
     import soundfile
@@ -249,7 +250,7 @@ def test_a_refused_file_leaves_nothing_and_the_others_go_on(separator, noise, tm
 
 def test_stems_that_are_not_finite_refuse_their_track_only(separator, noise, tmp_path, monkeypatch):
     for number in range(2):
-        audio.save(tmp_path / f"{number}.flac", noise(2, (number + 2) * SEGMENT), RATE)
+        writing.save(tmp_path / f"{number}.flac", noise(2, (number + 2) * SEGMENT), RATE)
     exact, calls = separator.forward, []
 
     def failing(network, batch):
@@ -268,7 +269,7 @@ def test_stems_that_are_not_finite_refuse_their_track_only(separator, noise, tmp
 def three(noise, tmp_path):
     """Jobs for three songs, the second of which is mono and twice as long."""
     for number in range(3):
-        audio.save(tmp_path / f"{number}.flac", noise(2 - number % 2, (1 + number % 2) * SEGMENT + 99, seed=number), RATE)
+        writing.save(tmp_path / f"{number}.flac", noise(2 - number % 2, (1 + number % 2) * SEGMENT + 99, seed=number), RATE)
     return [Job(tmp_path / f"{number}.flac", tmp_path / "out" / str(number)) for number in range(3)]
 
 
@@ -368,7 +369,7 @@ def test_what_killed_runs_left_of_songs_that_are_gone_is_removed_and_nothing_els
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(separator, noise, tmp_path):
-    audio.save(tmp_path / "song.flac", noise(2, 5000), RATE)
+    writing.save(tmp_path / "song.flac", noise(2, 5000), RATE)
     work = tmp_path / "out" / ".separating"
     work.mkdir(parents=True)
     (work / "0.raw").write_bytes(b"half")
@@ -602,7 +603,7 @@ def test_input_loudness_is_used_and_scaled_back(models, noise, monkeypatch):
     from stemwright.separation.loudness.meter import integrated_loudness
 
     first = seen[0][0]
-    gain = audio.db_to_gain(-20.0 - integrated_loudness(mixture, RATE))
+    gain = db_to_gain(-20.0 - integrated_loudness(mixture, RATE))
     np.testing.assert_allclose(first, gain * mixture[:, : first.shape[1]], rtol=1e-5)
     assert not any(stem.any() for stem in levelled.separate(np.zeros((2, 5000), np.float32), RATE).values())
 
@@ -617,8 +618,8 @@ def multitrack(noise, tmp_path):
     paths = {}
     for name, stem in stems.items():
         paths[name] = (tmp_path / f"{name}.flac", 0)
-        audio.save(paths[name][0], stem.astype(np.float32), RATE)
-    audio.save(tmp_path / "mixture.flac", mixture.astype(np.float32), RATE)
+        writing.save(paths[name][0], stem.astype(np.float32), RATE)
+    writing.save(tmp_path / "mixture.flac", mixture.astype(np.float32), RATE)
     return tmp_path / "mixture.flac", paths
 
 
@@ -627,27 +628,27 @@ def test_reference_stems_that_sum_exactly_leave_a_silent_residual(multitrack, tm
     result = ReferenceStems(paths).separate_file(mixture, tmp_path / "out")
     assert result.closure_db is None
     assert result.gain_db == 0
-    assert not audio.load(result["residual"])[0].any()
+    assert not decoding.load(result["residual"])[0].any()
     for name in paths:
-        np.testing.assert_array_equal(audio.load(result[name])[0], audio.load(paths[name][0])[0])
+        np.testing.assert_array_equal(decoding.load(result[name])[0], decoding.load(paths[name][0])[0])
 
 
 def test_what_reference_stems_do_not_explain_is_the_residual(multitrack, tmp_path):
     mixture, paths = multitrack
     result = ReferenceStems({"drums": paths["drums"]}).separate_file(mixture, tmp_path / "out")
-    np.testing.assert_array_equal(audio.load(result["residual"])[0], audio.load(paths["bass"][0])[0])
+    np.testing.assert_array_equal(decoding.load(result["residual"])[0], decoding.load(paths["bass"][0])[0])
 
 
 def test_reference_stems_take_the_mixtures_rate_length_and_channels(multitrack, noise, tmp_path):
     mixture, paths = multitrack
-    audio.save(tmp_path / "other.flac", noise(1, 48_000, seed=9), 48_000)
+    writing.save(tmp_path / "other.flac", noise(1, 48_000, seed=9), 48_000)
     stems = ReferenceStems({**paths, "other": (tmp_path / "other.flac", 0)})
     with pytest.raises(Refused, match=r"stem other lasts 1\.00 s, its mixture 1\.13 s"):
         stems.separate_file(mixture, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    audio.save(tmp_path / "other.flac", noise(1, 54_000, seed=9), 48_000)
+    writing.save(tmp_path / "other.flac", noise(1, 54_000, seed=9), 48_000)
     result = stems.separate_file(mixture, tmp_path / "out")
-    written, rate = audio.load(result["other"])
+    written, rate = decoding.load(result["other"])
     assert (written.shape, rate) == ((2, 50_000), RATE)
     np.testing.assert_array_equal(written[0], written[1])
     assert not written[:, 49_700:].any()
@@ -655,9 +656,9 @@ def test_reference_stems_take_the_mixtures_rate_length_and_channels(multitrack, 
 
 def test_reference_stems_in_memory_equal_those_on_disk(multitrack):
     mixture, paths = multitrack
-    stems = ReferenceStems(paths).separate(*audio.load(mixture))
+    stems = ReferenceStems(paths).separate(*decoding.load(mixture))
     for name, stem in stems.items():
-        np.testing.assert_array_equal(stem, audio.load(paths[name][0])[0])
+        np.testing.assert_array_equal(stem, decoding.load(paths[name][0])[0])
 
 
 def test_reference_stems_are_known_by_their_content(multitrack, tmp_path):
@@ -672,7 +673,7 @@ def test_progress_within_a_track_rises_to_the_whole(separator, noise, tmp_path):
     shares: list[tuple[str, float]] = []
     paths = [tmp_path / f"{number}.wav" for number in range(2)]
     for number, path in enumerate(paths):
-        audio.save(path, noise(2, 3 * SEGMENT, seed=number), RATE, encoding="wav32f")
+        writing.save(path, noise(2, 3 * SEGMENT, seed=number), RATE, encoding="wav32f")
     jobs = [Job(path, tmp_path / path.stem) for path in paths]
     for _ in separator.separate_files(jobs, lambda job, share: shares.append((str(job.path), share))):
         pass

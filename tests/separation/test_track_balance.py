@@ -12,7 +12,7 @@ from rich.console import Console
 
 from stemwright.datagen.cli.tables import track_balance_table
 from stemwright.manifests.records import Estimate, seal
-from stemwright.manifests.sound.audio import save
+from stemwright.manifests.sound.writing import save
 from stemwright.manifests.table import write
 from stemwright.separation.balance.estimators import REFERENCE
 from stemwright.separation.balance.tracks import (

@@ -22,7 +22,7 @@ from stemwright.datagen.share.reading import opened
 from stemwright.datagen.share.rebuild import Options, Rebuild
 from stemwright.manifests import table
 from stemwright.manifests.records import Example, Pair, Rejected, Stem, Track
-from stemwright.manifests.sound.audio import load
+from stemwright.manifests.sound.decoding import load
 
 CONFIG = """
 seed = 11

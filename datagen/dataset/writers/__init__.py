@@ -31,7 +31,7 @@ from stemwright.datagen.dataset.writers.webdataset import WebDatasetWriter
 if TYPE_CHECKING:
     from stemwright.datagen.dataset.dataset_config import DatasetConfig
     from stemwright.manifests.records import Track
-    from stemwright.manifests.sound.audio import Encoding
+    from stemwright.manifests.sound.formats import Encoding
 
 __all__ = ["DATASET", "WRITERS", "DatasetWriter", "FolderWriter", "HuggingFaceWriter", "MusdbWriter", "WebDatasetWriter", "writer_of"]
 

@@ -17,11 +17,14 @@ from stemwright.datagen.effects.settings import LEVEL_ROOM_DB
 from stemwright.datagen.pairs.render import Rendered
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair, of_dataset
+from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import FileGroup
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import AudioFile, Example, Pair, Record, Refused, Signal, SignalFile, content_id, seal
 from stemwright.manifests.shards import DATASET
-from stemwright.manifests.sound.audio import SUFFIXES, Audio, Encoding, as_stored, db_to_gain, encode, file_sha256, gain_to_db
+from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
+from stemwright.manifests.sound.writing import as_stored, encode
 
 
 class DatasetWriter(Protocol):

@@ -23,7 +23,7 @@ from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.names import inside
 from stemwright.manifests.records import Refused
 from stemwright.manifests.shards import DATASET, in_dataset
-from stemwright.manifests.sound.audio import SUFFIXES
+from stemwright.manifests.sound.formats import SUFFIXES
 
 BEGUN = "begun.jsonl.part"
 OURS = (*SUFFIXES.values(), ".tar", ".parquet")  # the suffixes that we give

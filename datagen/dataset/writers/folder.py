@@ -13,7 +13,7 @@ from pathlib import Path
 from stemwright.datagen.dataset.writers.base import loose_cache_key, loose_paths, write_loose
 from stemwright.datagen.dataset.writers.packing import finish_loose
 from stemwright.manifests.records import Example, Pair
-from stemwright.manifests.sound.audio import Audio, Encoding
+from stemwright.manifests.sound.formats import Audio, Encoding
 
 
 @dataclass(frozen=True)

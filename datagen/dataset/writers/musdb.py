@@ -22,8 +22,9 @@ import numpy as np
 from stemwright.datagen.dataset.writers.base import DATASET, Storage, write_signals
 from stemwright.datagen.dataset.writers.packing import finish_loose
 from stemwright.manifests import __version__
+from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.records import Example, Pair, Refused, Track, content_id
-from stemwright.manifests.sound.audio import Audio, Encoding, gain_to_db
+from stemwright.manifests.sound.formats import Audio, Encoding
 
 STEMS = ("drums", "bass", "other", "vocals")
 SUM_LIMIT = 2.0**-22  # rounding of sums in float32 around full scale

@@ -26,9 +26,10 @@ from stemwright.manifests import table
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.disk import deletion
 from stemwright.manifests.disk.durable import begin, naming, put, remove, write_bytes
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import Example, Member, Pair, Shard, SignalFile, content_id, seal
 from stemwright.manifests.shards import JOURNAL, TABLE, Place, Places, in_dataset
-from stemwright.manifests.sound.audio import Audio, Encoding, file_sha256
+from stemwright.manifests.sound.formats import Audio, Encoding
 
 
 class Assembler(Protocol):

@@ -21,7 +21,8 @@ from stemwright.datagen.inverse.blind.features import DYNAMICS
 from stemwright.datagen.inverse.blind.profile import MOST_LEARNT, Profile, features_row
 from stemwright.manifests import __version__
 from stemwright.manifests.records import RESIDUAL, EffectEstimate, Normalisation, Refused, Stem, StemFeatures, Track, content_id, seal
-from stemwright.manifests.sound.audio import Audio, load
+from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.sound.formats import Audio
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,9 @@ from stemwright.datagen.inverse.blind.estimators import USUAL, Abstained, check_
 from stemwright.datagen.inverse.blind.features import onset_height, onset_peaks, whole_side
 from stemwright.datagen.inverse.blind.normalise_bands import FAR_DB, Bands
 from stemwright.datagen.inverse.blind.profile import StemProfile, summarise
+from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.records import EffectUse, Refused
-from stemwright.manifests.sound.audio import Audio, db_to_gain
+from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.loudness.meter import integrated_loudness
 
 __all__ = ["FAR_DB", "Normalised", "Target", "normalise", "target_of"]

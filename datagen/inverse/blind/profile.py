@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from stemwright.datagen.inverse.blind.features import DYNAMICS, ONSET_PEAK_DBFS, loudest, measure_dynamics, measure_features
 from stemwright.datagen.inverse.blind.regression import Answer, Regression, fit_regression
 from stemwright.manifests import table
+from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.records import EffectUse, Features, Simulated, StemFeatures, content_id, profile_id, seal
-from stemwright.manifests.sound.audio import Audio, db_to_gain
+from stemwright.manifests.sound.formats import Audio
 
 Array = NDArray[np.float64]
 

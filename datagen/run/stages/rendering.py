@@ -23,7 +23,7 @@ from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.deletion import check_way, foreign_files
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, content_id
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import writing
 from stemwright.manifests.wording import counted
 
 
@@ -45,7 +45,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         refused = [row for row in corpus.rejected() if row.stage == "render"]
         return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
     pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
-    audio.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
+    writing.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
     writer = writer_of(config.dataset, config.encoding, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
     present = PresentFiles(corpus.folder)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}

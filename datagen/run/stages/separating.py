@@ -24,7 +24,7 @@ from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import Refused, Stem, Track, content_id, seal
-from stemwright.manifests.sound import audio
+from stemwright.manifests.sound import writing
 from stemwright.manifests.wording import counted
 from stemwright.separation.demucs.engines import Precision
 from stemwright.separation.demucs.separator import DemucsSeparator
@@ -47,7 +47,7 @@ def run_separate(
     Stems that are kept from an earlier run are taken up again. ``auto_precision`` is what precision "auto" means, instead of a trial.
     """
     config = corpus.config
-    audio.remove_leftovers((corpus.folder / STEMS).resolve())  # which may be a link to another disk
+    writing.remove_leftovers((corpus.folder / STEMS).resolve())  # which may be a link to another disk
     clear_all_work(corpus.folder / STEMS)
     separator = separator_of(config, offline=offline, trust_pickle=trust_pickle, auto_precision=auto_precision)
     separation = Separation(corpus, separator, config)
