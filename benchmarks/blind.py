@@ -35,7 +35,7 @@ import torch
 from scipy.signal import savgol_filter, stft
 from scipy.stats import spearmanr
 
-from stemwright.datagen.effects import compressor, eq, width
+from stemwright.datagen.effects import EFFECTS, compressor, eq, width
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.effects.settings import draw
 from stemwright.datagen.inverse.blind import estimators as blind
@@ -118,12 +118,12 @@ def trials_of(name: str, audio: np.ndarray, profile: Profile, rng: np.random.Gen
         gain = compressor.gain_curve(levelled, SAMPLE_RATE, settings).numpy()[0]
         wet = compressor.apply(levelled, SAMPLE_RATE, settings)
         true = mean_gain_reduction(wet.numpy(), gain, SAMPLE_RATE)
-        yield trial("compressor", name, true, compressor.estimate(wet, SAMPLE_RATE, own))
+        yield trial("compressor", name, true, EFFECTS["compressor"].estimate(wet, SAMPLE_RATE, own))
     bands = blind.eq_bands(own)
     floor = bands.mean_size(blind.spectrum_of(audio, SAMPLE_RATE) - bands.middle_db)
     for _ in range(SETTINGS_A_STEM["eq"]):
         settings = draw(eq.Settings, rng, eq.TYPICAL)
-        answer = eq.estimate(eq.apply(stem, SAMPLE_RATE, settings), SAMPLE_RATE, own)
+        answer = EFFECTS["eq"].estimate(eq.apply(stem, SAMPLE_RATE, settings), SAMPLE_RATE, own)
         if answer.settings is None:
             yield "eq"
             continue
@@ -135,7 +135,7 @@ def trials_of(name: str, audio: np.ndarray, profile: Profile, rng: np.random.Gen
         for _ in range(SETTINGS_A_STEM["width"]):
             settings = draw(width.Settings, rng, width.TYPICAL)
             true = 20.0 * float(np.log10(settings.width))
-            yield trial("width", name, true, width.estimate(width.apply(stem, SAMPLE_RATE, settings), SAMPLE_RATE, own))
+            yield trial("width", name, true, EFFECTS["width"].estimate(width.apply(stem, SAMPLE_RATE, settings), SAMPLE_RATE, own))
 
 
 def trial(effect: str, stem: str, true_db: float, answer: blind.Blind) -> Trial | str:

@@ -31,7 +31,7 @@ from stemwright.datagen.effects import EFFECTS, apply_chain, compressor, eq, roo
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.effects.settings import draw
 from stemwright.datagen.inverse.chain import fit_chain
-from stemwright.datagen.inverse.known_dry.compressor import fit_compression
+from stemwright.datagen.inverse.known_dry.fit_compressor import fit_compression
 
 SECONDS = 6.0
 SONGS = (501, 502)
@@ -168,7 +168,7 @@ def eq_alone(song: dict[str, torch.Tensor], stem: str, sample_rate: int, rng: np
     """One equaliser."""
     dry, truth = float32(level(song[stem])), drawn("eq", rng)
     wet = float32(eq.apply(dry, sample_rate, truth))
-    found, seconds = timed(lambda: eq.fit(wet, dry, sample_rate))
+    found, seconds = timed(lambda: EFFECTS["eq"].fit(wet, dry, sample_rate))
     return {"eq dB": response_error_db(found, truth, sample_rate)}, seconds
 
 
@@ -242,7 +242,7 @@ def room_alone(song: dict[str, torch.Tensor], stem: str, sample_rate: int, rng: 
     """One room whose noise is unknown."""
     dry, truth = float32(level(song[stem])), drawn("room", rng)
     wet = float32(room.apply(dry, sample_rate, truth))
-    found, seconds = timed(lambda: room.fit(wet, dry, sample_rate))
+    found, seconds = timed(lambda: EFFECTS["room"].fit(wet, dry, sample_rate))
     return room_figures(found, truth), seconds
 
 

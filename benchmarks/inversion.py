@@ -26,7 +26,7 @@ import torch
 
 from stemwright.datagen.effects import compressor
 from stemwright.datagen.effects.settings import draw
-from stemwright.datagen.inverse.known_dry.compressor import fit_compression
+from stemwright.datagen.inverse.known_dry.fit_compressor import fit_compression
 from stemwright.manifests.sound.decoding import load
 
 PRESETS = {

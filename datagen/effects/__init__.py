@@ -2,6 +2,7 @@
 
 Each effect is one file of this folder and the only implementation of that effect: it renders datasets, is fitted by gradient descent,
 and is inverted where the mathematics allows. To add one: write the file, add its line to ``MODULES``; the contract test finds it.
+Another package adds one by an entry point of the group ``stemwright.effects``.
 
 Conventions
     audio is a torch tensor, float32 or float64, [..., C, T], full scale 1.0. Output has its shape, type and device, no latency, and no
@@ -11,17 +12,16 @@ Conventions
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, overload
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.datagen.effects.settings import EffectSettings
+from stemwright.manifests.registry import Registry, UnknownNameError, load, requires
 from stemwright.manifests.usage import UsageError
 
 if TYPE_CHECKING:
@@ -50,53 +50,70 @@ MODULES = {
 }
 
 
-class Effect(Protocol):
-    """What every effect module has. ``TYPICAL`` narrows the settings to the ranges that are drawn unless somebody says otherwise.
+VERBS_OF_OTHERS = {  # where the tables (effect -> "module:function") of verbs are that a room above brings; nothing of it is imported here
+    "fit": "stemwright.datagen.inverse:FITS",
+    "estimate": "stemwright.datagen.inverse:ESTIMATES",
+}
 
-    Effects that can be undone also have ``invert(audio, sample_rate, settings)``, those that can be recovered from a dry and a wet
-    signal ``fit(wet, dry, sample_rate)``.
+
+class Effect:
+    """An effect by its name: all that its module has, and the verbs of other rooms. A verb that it has not raises AttributeError.
+
+    ``TYPICAL`` narrows the settings to the ranges that are drawn unless a range is given. Effects that can be undone also have
+    ``invert(audio, sample_rate, settings)``; those that can be recovered from a dry and a wet signal ``fit(wet, dry, sample_rate)``, which
+    an effect of another package may bring itself.
 
     Effects that leave a trace in a signal alone have ``estimate(stem, sample_rate, profile)``: a stem [C, T] and what is typical of its
-    name (``stemwright.datagen.inverse.blind.profile.StemProfile``) -> ``stemwright.datagen.inverse.blind.estimators.Blind``, settings
-    relative to the profile with a confidence, or none and the reason. An effect whose trace could as well be the music has no ``estimate``.
+    name -> settings relative to that profile with a confidence, or none and the reason. An effect whose trace could as well be the music
+    has no ``estimate``. Both verbs are in the tables of ``stemwright.datagen.inverse``.
     """
 
     NAME: str
     TYPICAL: Mapping[str, Any]
     Settings: type[EffectSettings]
+    apply: Callable[[torch.Tensor, int, Any], torch.Tensor]
 
-    @staticmethod
-    def apply(audio: torch.Tensor, sample_rate: int, settings: Any) -> torch.Tensor:
-        """Returns the audio with the effect."""
+    def __init__(self, module: Any) -> None:
+        self.module = module
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "module":  # not set yet: a copy is being made
+            raise AttributeError(name)
+        if hasattr(self.module, name):
+            return getattr(self.module, name)
+        if name in VERBS_OF_OTHERS:
+            table = load(VERBS_OF_OTHERS[name])
+            if self.NAME in table:
+                return load(table[self.NAME])
+            raise AttributeError(f"the effect {self.NAME!r} has no {name}; those of our own that have one are {', '.join(table)}")
+        raise AttributeError(f"the effect {self.NAME!r} has no {name}")
 
-class _Effects(Mapping[str, Effect]):
-    """Name -> module; a module is imported when it is first looked up."""
-
-    def __getitem__(self, name: str) -> Effect:
-        if name not in MODULES:
-            near = difflib.get_close_matches(name, MODULES, n=1, cutoff=0.0)[0] if isinstance(name, str) else "fader"
-            raise UnknownEffectError(f"there is no effect {name!r}; did you mean {near!r}? The effects are {', '.join(MODULES)}")
-        return cast("Effect", importlib.import_module(MODULES[name]))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(MODULES)
-
-    def __len__(self) -> int:
-        return len(MODULES)
-
-    def __contains__(self, name: object) -> bool:
-        return name in MODULES
+    def __repr__(self) -> str:
+        return f"<effect {self.NAME}>"
 
 
-class UnknownEffectError(KeyError, UsageError):
+class UnknownEffectError(UnknownNameError):
     """An effect's name that is not in ``EFFECTS``; the message names the nearest one."""
 
-    def __str__(self) -> str:
-        return str(self.args[0])
+
+class Effects(Registry[Effect]):
+    """Name -> effect, our own and those of other packages; a module is imported when it is first looked up."""
+
+    def __getitem__(self, name: str) -> Effect:
+        """The effect of this name. Raises UnknownEffectError, with the nearest name."""
+        found: Any = super().__getitem__(name)
+        if not isinstance(found, Effect):
+            found = self._loaded[name] = Effect(found)
+        return found
 
 
-EFFECTS: Mapping[str, Effect] = _Effects()
+EFFECTS = Effects(
+    "effect",
+    "stemwright.effects",
+    MODULES,
+    check=requires(NAME=str, TYPICAL=Mapping, Settings=lambda found: issubclass(found, EffectSettings), apply=callable),
+    unknown=UnknownEffectError,
+)
 
 
 def resolve_chain(chain: Chain) -> list[tuple[Effect, EffectSettings]]:

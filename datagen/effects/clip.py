@@ -16,7 +16,7 @@ import torch
 
 from stemwright.datagen.effects import compressor
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+from stemwright.datagen.effects.signal import checked, column, is_off
 
 NAME = "clip"
 
@@ -38,16 +38,6 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
         return audio
     ceiling = 10.0 ** (column(settings.ceiling_db, audio) / 20.0)
     return torch.minimum(torch.maximum(audio, -ceiling), ceiling)
-
-
-def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """The ceiling that turns dry into wet, both [C, T]: the level of the wet samples where the dry ones are louder."""
-    del sample_rate  # a ceiling has no time in it
-    wet, dry = pair(wet, dry)
-    changed = dry.abs() > wet.abs() * (1.0 + 1e-4) + 1e-5
-    if not bool(changed.any()):
-        raise NotIdentifiableError("no sample is lower than its dry one: the ceiling was never reached")
-    return Settings(ceiling_db=min(max(20.0 * math.log10(float(wet.abs()[changed].median()) + 1e-12), -48.0), 0.0))
 
 
 def clip_level(audio: torch.Tensor) -> float:

@@ -19,7 +19,7 @@ References
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -27,10 +27,6 @@ from stemwright.datagen.effects.dsp.dynamics import Compress, expand
 from stemwright.datagen.effects.dsp.dynamics import gain_curve as _gain_curve
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, column
-
-if TYPE_CHECKING:
-    from stemwright.datagen.inverse.blind.estimators import Blind
-    from stemwright.datagen.inverse.blind.profile import StemProfile
 
 NAME = "compressor"
 
@@ -89,21 +85,6 @@ def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
     checked(audio, sample_rate)
     gain = _gain_curve(_grouped(audio, settings), _coefficients(audio, sample_rate, settings), _power(settings))
     return torch.from_numpy(gain).reshape(*audio.shape[:-2], 1 if settings.linked else audio.shape[-2], audio.shape[-1])
-
-
-def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """The settings that turn dry into wet, both [C, T]: see ``stemwright.datagen.inverse.known_dry.compressor``."""
-    from stemwright.datagen.inverse.known_dry.compressor import fit_compressor  # it imports this module
-
-    return fit_compressor(wet, dry, sample_rate)
-
-
-def estimate(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
-    """The compressor that a stem [C, T] seems to have gone through, relative to a profile: see
-    ``stemwright.datagen.inverse.blind.estimators``."""
-    from stemwright.datagen.inverse.blind.estimators import estimate_compressor  # it imports this module
-
-    return estimate_compressor(stem, sample_rate, profile)
 
 
 def warm_up_frames(settings: Settings, sample_rate: int) -> int:

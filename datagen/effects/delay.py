@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.separation.kernels import njit
 
 NAME = "delay"
@@ -59,40 +59,6 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
     x = np.empty_like(items)
     _undo(items, mix, feedback, echo, _delays(audio, sample_rate, settings), x)
     return torch.from_numpy(x).to(audio).reshape(audio.shape)
-
-
-def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """Time, feedback and mix that turn dry into wet, both [C, T].
-
-    The time is the first strong echo of the deconvolved response; the rest is linear: wet[n] is a sum of dry[n], dry[n-D], wet[n-D].
-    """
-    wet, dry = pair(wet, dry)
-    frames = dry.shape[-1]
-    spectra = [torch.fft.rfft(audio, 2 * frames) for audio in (wet, dry)]
-    power = spectra[1].abs().square().sum(0)
-    response = torch.fft.irfft((spectra[0] * spectra[1].conj()).sum(0) / (power + 1e-6 * power.mean()))[:frames].abs()
-    first = max(round(0.001 * sample_rate), 1)
-    if frames <= first or float(response[first:].max()) < 1e-3 * float(response.max()):
-        raise NotIdentifiableError("wet holds no echo of dry")
-    candidates = (torch.topk(response[first:], min(8, frames - first)).indices + first).tolist()
-    trials = [_regress(wet, dry, delay) for delay in candidates]
-    error, delay, direct, echo, feedback = min(trials)
-    if error > 0.1 * float(wet.square().sum()):
-        raise NotIdentifiableError("wet is more than echoes of dry: another effect lies between them")
-    # direct = 1 - mix and echo = mix - (1 - mix) feedback, up to one common gain.
-    mix = (echo + direct * feedback) / (direct + echo + direct * feedback)
-    clip = [min(max(value, 0.0), limit) for value, limit in ((feedback, 0.95), (mix, 1.0))]
-    return Settings(delay_ms=min(max(1000.0 * delay / sample_rate, 1.0), 5000.0), feedback=clip[0], mix=clip[1])
-
-
-def _regress(wet: torch.Tensor, dry: torch.Tensor, delay: int) -> tuple[float, int, float, float, float]:
-    """Squared error, delay, and the weights of dry[n], dry[n - delay], wet[n - delay] that make wet[n]."""
-    late = [torch.nn.functional.pad(audio, (delay, 0))[:, : audio.shape[-1]].flatten() for audio in (dry, wet)]
-    table = torch.stack([dry.flatten(), *late], dim=1)
-    gram = table.T @ table
-    weights = torch.linalg.solve(gram + 1e-12 * gram.trace() * torch.eye(3, dtype=gram.dtype), table.T @ wet.flatten())
-    error = float((table @ weights - wet.flatten()).square().sum())
-    return error, delay, float(weights[0]), float(weights[1]), float(weights[2])
 
 
 class Echo(torch.autograd.Function):

@@ -11,17 +11,13 @@ References
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from stemwright.datagen.effects.dsp.biquads import cascade, check_below_nyquist, peak, shelf
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, is_off
-
-if TYPE_CHECKING:
-    from stemwright.datagen.inverse.blind.estimators import Blind
-    from stemwright.datagen.inverse.blind.profile import StemProfile
 
 NAME = "eq"
 BANDS = ("low_shelf", "peak1", "peak2", "peak3", "peak4", "high_shelf")
@@ -91,21 +87,6 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Undoes ``apply``."""
     return cascade(checked(audio, sample_rate), sections(settings, sample_rate, sign=-1.0))
-
-
-def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """Six bands that turn dry into wet, both [C, T]: see ``stemwright.datagen.inverse.known_dry.eq``."""
-    from stemwright.datagen.inverse.known_dry.eq import fit_equaliser  # it imports this module
-
-    return fit_equaliser(wet, dry, sample_rate)
-
-
-def estimate(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
-    """The bands that a stem [C, T] seems to have gone through, relative to a profile: see
-    ``stemwright.datagen.inverse.blind.estimators``."""
-    from stemwright.datagen.inverse.blind.estimators import estimate_equaliser  # it imports this module
-
-    return estimate_equaliser(stem, sample_rate, profile)
 
 
 def sections(settings: Settings, sample_rate: int, *, sign: float = 1.0) -> list[torch.Tensor]:

@@ -17,7 +17,7 @@ import math
 import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+from stemwright.datagen.effects.signal import checked, column, is_off
 
 NAME = "fader"
 
@@ -41,24 +41,6 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
     if not isinstance(settings.pan, torch.Tensor) and abs(settings.pan) == 1.0:
         raise ValueError(f"a pan of {settings.pan:g} silences one channel and cannot be undone; it can within (-1, 1)")
     return checked(audio, sample_rate) / _factors(audio, settings)
-
-
-def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """Gain and pan that turn dry into wet, both [C, T], by least squares on each channel."""
-    del sample_rate  # a level has no time in it
-    wet, dry = pair(wet, dry)
-    energy = (dry * dry).sum(-1)
-    if not bool((energy > 0.0).all()):
-        raise NotIdentifiableError("a channel of the dry signal is silent: gain and pan cannot be told apart")
-    factors = (wet * dry).sum(-1) / energy
-    if bool((factors < 0.0).any()) or float(factors.abs().max()) == 0.0:
-        raise NotIdentifiableError("the wet signal is silent or inverted against the dry one: no fader does that")
-    if len(factors) == 1:
-        return Settings(gain_db=20.0 * math.log10(float(factors[0])))
-    left, right = float(factors[0]), float(factors[1])
-    return Settings(
-        gain_db=10.0 * math.log10((left**2 + right**2) / 2.0), pan=min(max(4.0 / math.pi * math.atan2(right, left) - 1.0, -1.0), 1.0)
-    )
 
 
 def _factors(audio: torch.Tensor, settings: Settings) -> torch.Tensor:

@@ -14,9 +14,7 @@ import torch
 
 from stemwright.datagen.effects.dsp.biquads import butterworth, cascade, check_below_nyquist
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, is_off, pair
-from stemwright.datagen.inverse.known_dry.response import fit_cutoff
-from stemwright.datagen.inverse.known_dry.waveform import fit_waveform
+from stemwright.datagen.effects.signal import checked, is_off
 
 NAME = "highpass"
 
@@ -37,10 +35,3 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
         return audio
     check_below_nyquist("cutoff_hz", settings.cutoff_hz, sample_rate)
     return cascade(audio, butterworth(settings.cutoff_hz, int(settings.order), sample_rate, high=True))
-
-
-def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """Cutoff and order that turn dry into wet, both [C, T], from the ratio of their spectra and then the waveform."""
-    cutoff_hz, order = fit_cutoff(wet, dry, sample_rate, high=True)
-    wet, dry = pair(wet, dry)
-    return fit_waveform(apply, wet, dry, sample_rate, Settings(cutoff_hz=cutoff_hz, order=order), ["cutoff_hz"]).settings

@@ -60,13 +60,6 @@ def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
     return _gain(audio, sample_rate, settings).reshape(shape)
 
 
-def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """The settings that turn dry into wet, both [C, T]: see ``stemwright.datagen.inverse.known_dry.limiter``."""
-    from stemwright.datagen.inverse.known_dry.limiter import fit_limiter  # it imports this module
-
-    return fit_limiter(wet, dry, sample_rate)
-
-
 def restore(audio: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
     """Undoes ``apply`` by the gain curve that it used."""
     return audio / gain

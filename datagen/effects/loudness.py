@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
-from stemwright.datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
+from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.separation.loudness.meter import ABSOLUTE_GATE_LUFS, integrated_loudness
 
 NAME = "loudness"
@@ -56,22 +56,6 @@ def levelled(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tuple
         return audio, torch.zeros(audio.shape[:-2], dtype=torch.float64, device=audio.device)
     gain = gain_db(audio, sample_rate, settings)
     return audio * 10.0 ** (gain.to(audio)[..., None, None] / 20.0), gain
-
-
-def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """The target that turns dry into wet, both [C, T]: the loudness of dry plus the gain between the signals.
-
-    Whether loudness or peak was measured leaves no trace in one pair of signals: ``measure`` is "lufs", or "peak" where dry lies below
-    every gate of the meter. Raises NotIdentifiableError if more than one gain lies between them.
-    """
-    wet, dry = pair(wet, dry)
-    gain = float((wet * dry).sum() / dry.square().sum())
-    if gain <= 0.0 or float((wet - gain * dry).square().sum()) > 0.01 * float(wet.square().sum()):
-        raise NotIdentifiableError("wet is no copy of dry at another level: another effect lies between them")
-    level, measure = integrated_loudness(dry.numpy(), sample_rate), "lufs"
-    if not math.isfinite(level):
-        level, measure = 20.0 * math.log10(float(dry.abs().max())), "peak"
-    return Settings(target_db=min(max(level + 20.0 * math.log10(gain), -70.0), 0.0), measure=measure)
 
 
 def gain_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

@@ -23,8 +23,7 @@ import numpy as np
 import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, column, is_off, pair
-from stemwright.datagen.inverse.known_dry.waveform import fit_waveform
+from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.separation.kernels import njit
 
 NAME = "reverb"
@@ -63,20 +62,6 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
         return torch.addcmul(direct, wet, tail)
     width = column(settings.width, audio)
     return torch.addcmul(direct, wet * width, tail) + wet * (1.0 - width) * tail.mean(dim=-2, keepdim=True)
-
-
-def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """The settings that turn dry into wet, both [C, T]: the best of a small grid of rooms, refined on the waveform."""
-    wet, dry = pair(wet, dry)
-    names = [name for name in Settings.model_fields if name != "width" or len(dry) > 1]
-    starts = [Settings(room_size=size, damping=damping, wet=0.3, dry=0.7) for size in (0.2, 0.5, 0.8, 0.95) for damping in (0.2, 0.7)]
-    # Wet and dry enter linearly, so a few steps show which room is near.
-    tried = [
-        fit_waveform(apply, wet[:, : 3 * sample_rate], dry[:, : 3 * sample_rate], sample_rate, start, names, iterations=2)
-        for start in starts
-    ]
-    best = min(tried, key=lambda fit: fit.error_db)
-    return fit_waveform(apply, wet, dry, sample_rate, best.settings, names, iterations=15).settings
 
 
 class Tank(torch.autograd.Function):

@@ -59,14 +59,6 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
     return audio + torch.fft.irfft(spectrum, size)[..., :frames]
 
 
-def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """The room that turns dry into wet, both [C, T], but for the noise of its response: see
-    ``stemwright.datagen.inverse.known_dry.room``."""
-    from stemwright.datagen.inverse.known_dry.room import fit_room  # it imports this module
-
-    return fit_room(wet, dry, sample_rate)
-
-
 def impulse_response(settings: Settings, sample_rate: int, channels: int = 2) -> torch.Tensor:
     """What the room adds to an impulse: float64 [..., channels, length], with the leading dimensions of the settings."""
 

@@ -8,16 +8,10 @@ Conventions
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import NotIdentifiableError, checked, column, is_off, pair
-
-if TYPE_CHECKING:
-    from stemwright.datagen.inverse.blind.estimators import Blind
-    from stemwright.datagen.inverse.blind.profile import StemProfile
+from stemwright.datagen.effects.signal import checked, column, is_off
 
 NAME = "width"
 
@@ -35,7 +29,7 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
     checked(audio, sample_rate)
     if is_off(settings.width, 1.0):
         return audio
-    _check_stereo(audio)
+    check_stereo(audio)
     return _scaled(audio, column(settings.width, audio))
 
 
@@ -45,27 +39,8 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
     width = column(settings.width, audio)
     if bool((width == 0.0).any()):
         raise ValueError("a width of 0 removes the difference of the channels and cannot be undone")
-    _check_stereo(audio)
+    check_stereo(audio)
     return _scaled(audio, 1.0 / width)
-
-
-def fit(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Settings:
-    """The width that turns dry into wet, both [2, T], by least squares on the side signal."""
-    del sample_rate  # a width has no time in it
-    wet, dry = pair(wet, dry)
-    _check_stereo(dry)
-    side = dry[0] - dry[1]
-    energy = float((side * side).sum())
-    if energy <= 1e-14 * float((dry * dry).sum()):
-        raise NotIdentifiableError("the dry signal has no difference between its channels: any width leaves it as it is")
-    return Settings(width=min(max(float((side * (wet[0] - wet[1])).sum()) / energy, 0.0), 4.0))
-
-
-def estimate(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
-    """The width that a stem [2, T] seems to have been given, relative to a profile: see ``stemwright.datagen.inverse.blind.estimators``."""
-    from stemwright.datagen.inverse.blind.estimators import estimate_width  # it imports this module
-
-    return estimate_width(stem, sample_rate, profile)
 
 
 def _scaled(audio: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
@@ -73,6 +48,7 @@ def _scaled(audio: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
     return torch.cat([torch.cat([own, other], dim=-1), torch.cat([other, own], dim=-1)], dim=-2) @ audio
 
 
-def _check_stereo(audio: torch.Tensor) -> None:
+def check_stereo(audio: torch.Tensor) -> None:
+    """Raises ValueError unless audio [..., C, T] has two channels."""
     if audio.shape[-2] != 2:
         raise ValueError(f"a width needs two channels; got {audio.shape[-2]}")

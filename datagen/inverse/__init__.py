@@ -1,1 +1,61 @@
-"""Settings from audio: effects whose dry signal is known, whole consoles, and blind estimates."""
+"""Settings from audio: of effects whose dry signal is known, of whole chains and consoles, and estimates from a stem alone.
+
+fit         one effect, dry and wet known: the table ``FITS``, one module an effect in ``known_dry``
+chain       a chain of effects, dry and wet known
+console     a chain for each stem, and one for their sum, from the mixture and its dry stems
+estimate    one effect from the wet stem alone, relative to a profile of many songs: the table ``ESTIMATES``
+
+Conventions
+    Both tables say where the function of an effect is; it is imported when it is asked for. ``EFFECTS[name].fit`` and ``.estimate`` read
+    them. An effect of another package may bring a ``fit`` of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stemwright.datagen.effects import EFFECTS
+
+if TYPE_CHECKING:
+    import torch
+
+    from stemwright.datagen.effects.settings import EffectSettings
+
+FITS = {
+    "fader": "stemwright.datagen.inverse.known_dry.fit_fader:fit_fader",
+    "width": "stemwright.datagen.inverse.known_dry.fit_width:fit_width",
+    "eq": "stemwright.datagen.inverse.known_dry.fit_eq:fit_equaliser",
+    "lowpass": "stemwright.datagen.inverse.known_dry.fit_cutoff:fit_lowpass",
+    "highpass": "stemwright.datagen.inverse.known_dry.fit_cutoff:fit_highpass",
+    "compressor": "stemwright.datagen.inverse.known_dry.fit_compressor:fit_compressor",
+    "limiter": "stemwright.datagen.inverse.known_dry.fit_limiter:fit_limiter",
+    "clip": "stemwright.datagen.inverse.known_dry.fit_clip:fit_clip",
+    "distortion": "stemwright.datagen.inverse.known_dry.fit_distortion:fit_distortion",
+    "reverb": "stemwright.datagen.inverse.known_dry.fit_reverb:fit_reverb",
+    "room": "stemwright.datagen.inverse.known_dry.fit_room:fit_room",
+    "delay": "stemwright.datagen.inverse.known_dry.fit_delay:fit_delay",
+    "loudness": "stemwright.datagen.inverse.known_dry.fit_loudness:fit_loudness",
+}
+ESTIMATES = {
+    "eq": "stemwright.datagen.inverse.blind.estimators:estimate_equaliser",
+    "compressor": "stemwright.datagen.inverse.blind.estimators:estimate_compressor",
+    "width": "stemwright.datagen.inverse.blind.estimators:estimate_width",
+}
+
+
+def fit(name: str, wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> EffectSettings:
+    """The settings with which an effect turns dry into wet, both [C, T].
+
+    Raises UnknownEffectError for an unknown effect, AttributeError for one that cannot be fitted, NotIdentifiableError where its settings
+    left no trace, ValueError for signals that cannot be compared.
+    """
+    settings: EffectSettings = EFFECTS[name].fit(wet, dry, sample_rate)
+    return settings
+
+
+def estimate(name: str, stem: torch.Tensor, sample_rate: int, profile: Any) -> Any:
+    """What an effect seems to have done to a stem [C, T], relative to a profile of stems of its name; it may abstain.
+
+    Raises UnknownEffectError for an unknown effect, AttributeError for one that leaves no trace in a stem alone.
+    """
+    return EFFECTS[name].estimate(stem, sample_rate, profile)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from stemwright.datagen.effects import clip
+from stemwright.datagen.effects import EFFECTS, clip
 from stemwright.datagen.effects.clip import Settings
 from stemwright.datagen.effects.signal import NotIdentifiableError
 
@@ -34,13 +34,13 @@ def test_clipping_twice_is_clipping_once(song: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("ceiling_db", [-18.0, -10.0])
 def test_fit_finds_the_ceiling(song: torch.Tensor, ceiling_db: float) -> None:
-    fitted = clip.fit(clip.apply(song, SAMPLE_RATE, Settings(ceiling_db=ceiling_db)), song, SAMPLE_RATE)
+    fitted = EFFECTS["clip"].fit(clip.apply(song, SAMPLE_RATE, Settings(ceiling_db=ceiling_db)), song, SAMPLE_RATE)
     assert fitted.ceiling_db == pytest.approx(ceiling_db, abs=1e-4)
 
 
 def test_ceiling_that_was_never_reached_is_not_identifiable(song: torch.Tensor) -> None:
     with pytest.raises(NotIdentifiableError, match="never reached"):
-        clip.fit(song, song, SAMPLE_RATE)
+        EFFECTS["clip"].fit(song, song, SAMPLE_RATE)
 
 
 def test_clip_level_is_found_where_there_is_one(song: torch.Tensor) -> None:

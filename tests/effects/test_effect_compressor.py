@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from stemwright.datagen.effects import compressor
+from stemwright.datagen.effects import EFFECTS, compressor
 from stemwright.datagen.effects.compressor import Settings
 from stemwright.datagen.effects.signal import NotIdentifiableError
 
@@ -144,7 +144,7 @@ def test_fit_finds_every_setting_and_undoes_the_compression(synthetic_song: dict
         makeup_db=5.0,
     )
     wet = compressor.apply(dry, 44_100, truth)
-    found = compressor.fit(wet, dry, 44_100)
+    found = EFFECTS["compressor"].fit(wet, dry, 44_100)
     assert found.detector == "rms"
     assert found.threshold_db == pytest.approx(-26.0, abs=0.01)
     assert found.ratio == pytest.approx(3.2, rel=1e-3)
@@ -157,7 +157,7 @@ def test_fit_finds_every_setting_and_undoes_the_compression(synthetic_song: dict
 def test_compressor_that_never_reached_its_threshold_has_no_ratio(song: torch.Tensor) -> None:
     wet = compressor.apply(song, 44_100, Settings(threshold_db=0.0, ratio=4.0, makeup_db=3.0))
     with pytest.raises(NotIdentifiableError, match="it has no ratio"):
-        compressor.fit(wet, song, 44_100)
+        EFFECTS["compressor"].fit(wet, song, 44_100)
 
 
 def test_a_ratio_of_one_is_a_gain_of_makeup(song: torch.Tensor) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stemwright.datagen.effects import delay
+from stemwright.datagen.effects import EFFECTS, delay
 from stemwright.datagen.effects.delay import Settings
 from stemwright.datagen.effects.signal import NotIdentifiableError
 
@@ -38,7 +38,7 @@ def test_time_is_measured_back_by_correlation(delay_ms: float) -> None:
 @pytest.mark.parametrize(("delay_ms", "feedback", "mix"), [(125.0, 0.3, 0.35), (400.0, 0.0, 0.2), (20.0, 0.7, 0.5)])
 def test_fit_finds_every_setting(song: torch.Tensor, delay_ms: float, feedback: float, mix: float) -> None:
     wet = delay.apply(song, SAMPLE_RATE, Settings(delay_ms=delay_ms, feedback=feedback, mix=mix))
-    fitted = delay.fit(wet, song, SAMPLE_RATE)
+    fitted = EFFECTS["delay"].fit(wet, song, SAMPLE_RATE)
     assert fitted.delay_ms == pytest.approx(delay_ms, abs=500.0 / SAMPLE_RATE)
     assert (fitted.feedback, fitted.mix) == pytest.approx((feedback, mix), abs=0.01)
 
@@ -46,7 +46,7 @@ def test_fit_finds_every_setting(song: torch.Tensor, delay_ms: float, feedback: 
 def test_fit_without_an_echo_is_refused(song: torch.Tensor) -> None:
     noise = 0.1 * torch.randn(song.shape, generator=torch.Generator().manual_seed(0))
     with pytest.raises(NotIdentifiableError, match="another effect lies between them"):
-        delay.fit(noise, song, SAMPLE_RATE)
+        EFFECTS["delay"].fit(noise, song, SAMPLE_RATE)
 
 
 def test_echo_louder_than_the_direct_sound_cannot_be_undone() -> None:

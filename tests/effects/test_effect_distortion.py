@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from stemwright.datagen.effects import distortion
+from stemwright.datagen.effects import EFFECTS, distortion
 from stemwright.datagen.effects.distortion import Settings
 from stemwright.datagen.effects.signal import NotIdentifiableError
 
@@ -55,7 +55,7 @@ def test_symmetric_curve_makes_odd_harmonics_only() -> None:
 @pytest.mark.parametrize(("drive_db", "asymmetry"), [(10.0, 0.0), (20.0, 0.3), (3.0, -0.5)])
 def test_fit_finds_drive_and_asymmetry(song: torch.Tensor, drive_db: float, asymmetry: float) -> None:
     wet = distortion.apply(song, SAMPLE_RATE, Settings(drive_db=drive_db, asymmetry=asymmetry))
-    fitted = distortion.fit(wet, song, SAMPLE_RATE)
+    fitted = EFFECTS["distortion"].fit(wet, song, SAMPLE_RATE)
     assert fitted.drive_db == pytest.approx(drive_db, abs=0.01)
     assert fitted.asymmetry == pytest.approx(asymmetry, abs=0.01)
 
@@ -63,7 +63,7 @@ def test_fit_finds_drive_and_asymmetry(song: torch.Tensor, drive_db: float, asym
 def test_fit_of_unrelated_signals_is_refused(song: torch.Tensor) -> None:
     noise = 0.1 * torch.randn(song.shape, generator=torch.Generator().manual_seed(0))
     with pytest.raises(NotIdentifiableError, match="no function of dry"):
-        distortion.fit(noise, song, SAMPLE_RATE)
+        EFFECTS["distortion"].fit(noise, song, SAMPLE_RATE)
 
 
 def test_gradients_are_exact() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stemwright.datagen.effects import eq
+from stemwright.datagen.effects import EFFECTS, eq
 from stemwright.datagen.effects.eq import BANDS, TYPICAL, Settings
 from stemwright.datagen.effects.settings import draw, fields
 
@@ -86,14 +86,14 @@ def test_fit_finds_the_response() -> None:
     truth = Settings(
         low_shelf_gain_db=4.0, peak1_gain_db=-6.0, peak1_hz=300.0, peak2_gain_db=5.0, peak2_hz=1500.0, peak2_q=2.0, high_shelf_gain_db=-3.0
     )
-    found = eq.fit(eq.apply(coloured, SAMPLE_RATE, truth), coloured, SAMPLE_RATE)
+    found = EFFECTS["eq"].fit(eq.apply(coloured, SAMPLE_RATE, truth), coloured, SAMPLE_RATE)
     band = slice(bin_of(50.0), bin_of(16_000.0))
     assert np.abs(response_db(found) - response_db(truth))[band].mean() < 0.1
 
 
 def test_fit_of_an_unchanged_signal_is_flat() -> None:
     noise = 0.1 * torch.randn(1, SAMPLE_RATE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = eq.fit(noise, noise, SAMPLE_RATE)
+    found = EFFECTS["eq"].fit(noise, noise, SAMPLE_RATE)
     assert np.abs(response_db(found))[bin_of(50.0) : bin_of(16_000.0)].max() < 0.01
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from stemwright.datagen.effects import fader
+from stemwright.datagen.effects import EFFECTS, fader
 from stemwright.datagen.effects.fader import Settings
 from stemwright.datagen.effects.signal import NotIdentifiableError
 
@@ -49,18 +49,18 @@ def test_hard_left_is_three_db_louder_and_leaves_nothing_right(noise: torch.Tens
 @pytest.mark.parametrize(("gain_db", "pan"), [(-6.0, 0.3), (12.0, -0.9), (0.0, 0.0)])
 def test_fit_undoes_apply_even_with_noise(noise: torch.Tensor, gain_db: float, pan: float) -> None:
     wet = fader.apply(noise, SAMPLE_RATE, Settings(gain_db=gain_db, pan=pan))
-    fitted = fader.fit(wet, noise, SAMPLE_RATE)
+    fitted = EFFECTS["fader"].fit(wet, noise, SAMPLE_RATE)
     assert fitted.gain_db == pytest.approx(gain_db, abs=1e-9)
     assert fitted.pan == pytest.approx(pan, abs=1e-9)
     hiss = 1e-4 * torch.randn(wet.shape, generator=torch.Generator().manual_seed(1))
-    noisy = fader.fit(wet + hiss, noise, SAMPLE_RATE)
+    noisy = EFFECTS["fader"].fit(wet + hiss, noise, SAMPLE_RATE)
     assert noisy.gain_db == pytest.approx(gain_db, abs=0.01)
     assert noisy.pan == pytest.approx(pan, abs=1e-3)
 
 
 def test_mono_takes_a_gain_but_no_pan(noise: torch.Tensor) -> None:
     mono = noise[:1]
-    assert fader.fit(fader.apply(mono, SAMPLE_RATE, Settings(gain_db=-3.0)), mono, SAMPLE_RATE).gain_db == pytest.approx(-3.0)
+    assert EFFECTS["fader"].fit(fader.apply(mono, SAMPLE_RATE, Settings(gain_db=-3.0)), mono, SAMPLE_RATE).gain_db == pytest.approx(-3.0)
     with pytest.raises(ValueError, match="a pan needs two channels; got 1"):
         fader.apply(mono, SAMPLE_RATE, Settings(pan=0.1))
 
@@ -72,11 +72,11 @@ def test_hard_pan_cannot_be_undone(noise: torch.Tensor) -> None:
 
 def test_silence_identifies_no_fader(noise: torch.Tensor) -> None:
     with pytest.raises(NotIdentifiableError, match="dry signal is silent"):
-        fader.fit(noise, torch.zeros_like(noise), SAMPLE_RATE)
+        EFFECTS["fader"].fit(noise, torch.zeros_like(noise), SAMPLE_RATE)
     with pytest.raises(NotIdentifiableError, match="silent or inverted"):
-        fader.fit(-noise, noise, SAMPLE_RATE)
+        EFFECTS["fader"].fit(-noise, noise, SAMPLE_RATE)
     with pytest.raises(ValueError, match="one shape"):
-        fader.fit(noise[:, 1:], noise, SAMPLE_RATE)
+        EFFECTS["fader"].fit(noise[:, 1:], noise, SAMPLE_RATE)
 
 
 def test_gradients_are_exact() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as options
 from hypothesis import strategies as st
 
-from stemwright.datagen.effects import limiter
+from stemwright.datagen.effects import EFFECTS, limiter
 from stemwright.datagen.effects.limiter import Settings
 from stemwright.datagen.effects.signal import NotIdentifiableError
 
@@ -95,7 +95,7 @@ def test_gradients_are_exact(linked: bool) -> None:
 def test_fit_finds_every_setting(synthetic_song: Any, ceiling_db: float, release_ms: float, lookahead_ms: float, linked: bool) -> None:
     dry = torch.from_numpy(synthetic_song["drums"][:, :96_000].copy()).double() * torch.tensor([[1.0], [0.7]])
     truth = Settings(ceiling_db=ceiling_db, release_ms=release_ms, lookahead_ms=lookahead_ms, linked=linked)
-    found = limiter.fit(limiter.apply(dry, SAMPLE_RATE, truth), dry, SAMPLE_RATE)
+    found = EFFECTS["limiter"].fit(limiter.apply(dry, SAMPLE_RATE, truth), dry, SAMPLE_RATE)
     assert found.ceiling_db == pytest.approx(ceiling_db, abs=1e-3)
     assert found.release_ms == pytest.approx(release_ms, rel=1e-3)
     assert abs(found.lookahead_ms - lookahead_ms) * SAMPLE_RATE / 1000.0 < 0.6
@@ -104,4 +104,4 @@ def test_fit_finds_every_setting(synthetic_song: Any, ceiling_db: float, release
 
 def test_limiter_that_never_reached_its_ceiling_is_not_identifiable(song: torch.Tensor) -> None:
     with pytest.raises(NotIdentifiableError, match="never reached its ceiling"):
-        limiter.fit(song, song, SAMPLE_RATE)
+        EFFECTS["limiter"].fit(song, song, SAMPLE_RATE)

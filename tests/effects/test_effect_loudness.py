@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 import torch
 
-from stemwright.datagen.effects import loudness
+from stemwright.datagen.effects import EFFECTS, loudness
 from stemwright.datagen.effects.loudness import Settings
 from stemwright.datagen.effects.signal import NotIdentifiableError
 from stemwright.separation.loudness.meter import integrated_loudness
@@ -57,14 +57,14 @@ def test_silence_has_no_gain() -> None:
 @pytest.mark.parametrize("measure", ["lufs", "peak"])
 def test_fit_gives_the_same_signal_whatever_was_measured(song: torch.Tensor, measure: Literal["lufs", "peak"]) -> None:
     wet = loudness.apply(song, SAMPLE_RATE, Settings(target_db=-20.0, measure=measure))
-    found = loudness.fit(wet, song, SAMPLE_RATE)
+    found = EFFECTS["loudness"].fit(wet, song, SAMPLE_RATE)
     torch.testing.assert_close(loudness.apply(song, SAMPLE_RATE, found), wet, atol=1e-5, rtol=0)
     assert found.measure == "lufs"
 
 
 def test_fit_of_more_than_a_gain_is_refused(song: torch.Tensor) -> None:
     with pytest.raises(NotIdentifiableError, match="another effect"):
-        loudness.fit(song.flip(-1), song, SAMPLE_RATE)
+        EFFECTS["loudness"].fit(song.flip(-1), song, SAMPLE_RATE)
 
 
 @pytest.mark.parametrize("measure", ["lufs", "peak"])

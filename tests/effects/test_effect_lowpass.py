@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stemwright.datagen.effects import lowpass
+from stemwright.datagen.effects import EFFECTS, lowpass
 from stemwright.datagen.effects.lowpass import Settings
 from stemwright.datagen.effects.signal import NotIdentifiableError
 
@@ -53,7 +53,7 @@ def test_sine_at_the_cutoff_loses_three_db() -> None:
 
 @pytest.mark.parametrize(("cutoff_hz", "order"), [(700.0, 2.0), (2500.0, 3.0), (150.0, 1.0)])
 def test_fit_finds_cutoff_and_order(song: torch.Tensor, cutoff_hz: float, order: float) -> None:
-    fitted = lowpass.fit(lowpass.apply(song, 44_100, Settings(cutoff_hz=cutoff_hz, order=order)), song, 44_100)
+    fitted = EFFECTS["lowpass"].fit(lowpass.apply(song, 44_100, Settings(cutoff_hz=cutoff_hz, order=order)), song, 44_100)
     assert fitted.order == order
     assert fitted.cutoff_hz == pytest.approx(cutoff_hz, rel=1e-4)
 
@@ -61,7 +61,7 @@ def test_fit_finds_cutoff_and_order(song: torch.Tensor, cutoff_hz: float, order:
 def test_fit_of_unrelated_signals_is_refused(song: torch.Tensor) -> None:
     noise = 0.1 * torch.randn(song.shape, generator=torch.Generator().manual_seed(0))
     with pytest.raises(NotIdentifiableError, match="no Butterworth filter"):
-        lowpass.fit(noise, song, 44_100)
+        EFFECTS["lowpass"].fit(noise, song, 44_100)
 
 
 def test_cutoff_above_half_the_sample_rate_is_refused() -> None:

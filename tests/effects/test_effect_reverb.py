@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from stemwright.datagen.effects import reverb
+from stemwright.datagen.effects import EFFECTS, reverb
 from stemwright.datagen.effects.reverb import COMB_DELAYS, Settings
 
 SAMPLE_RATE = 44_100
@@ -105,7 +105,7 @@ def test_end_of_the_excerpt_cuts_the_tail_only(song: torch.Tensor) -> None:
 
 def test_fit_finds_every_setting(song: torch.Tensor) -> None:
     truth = Settings(room_size=0.65, damping=0.4, wet=0.35, dry=0.6, width=0.7)
-    found = reverb.fit(reverb.apply(song, SAMPLE_RATE, truth), song, SAMPLE_RATE)
+    found = EFFECTS["reverb"].fit(reverb.apply(song, SAMPLE_RATE, truth), song, SAMPLE_RATE)
     for name, value in truth.plain().items():
         assert getattr(found, name) == pytest.approx(value, abs=1e-3), name
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.signal import butter, sosfiltfilt
 
-from stemwright.datagen.effects import room
+from stemwright.datagen.effects import EFFECTS, room
 from stemwright.datagen.effects.room import Settings
 from stemwright.datagen.effects.signal import NotIdentifiableError
 from stemwright.datagen.inverse.known_dry.subbands import Decay, Narrow, terms
@@ -104,7 +104,7 @@ def bass(duration_s: float) -> torch.Tensor:
 def test_fit_finds_the_room_from_bursts_of_noise(rt60_s: float, pre_delay_ms: float, damping: float, wet_db: float) -> None:
     dry = bursts(2.0)
     truth = Settings(rt60_s=rt60_s, pre_delay_ms=pre_delay_ms, damping=damping, wet_db=wet_db, seed=5)
-    found = room.fit(room.apply(dry, SAMPLE_RATE, truth), dry, SAMPLE_RATE)
+    found = EFFECTS["room"].fit(room.apply(dry, SAMPLE_RATE, truth), dry, SAMPLE_RATE)
     assert found.rt60_s == pytest.approx(rt60_s, rel=0.02)
     assert found.pre_delay_ms == pytest.approx(pre_delay_ms, abs=0.5)
     assert found.damping == pytest.approx(damping, abs=0.05)
@@ -114,7 +114,7 @@ def test_fit_finds_the_room_from_bursts_of_noise(rt60_s: float, pre_delay_ms: fl
 def test_fit_finds_the_room_of_a_bass_though_its_beginning_is_late() -> None:
     dry = bass(3.0)
     truth = Settings(rt60_s=0.5, pre_delay_ms=60.0, damping=0.6, wet_db=-10.0, seed=3)
-    found = room.fit(room.apply(dry, SAMPLE_RATE, truth).float().double(), dry, SAMPLE_RATE)
+    found = EFFECTS["room"].fit(room.apply(dry, SAMPLE_RATE, truth).float().double(), dry, SAMPLE_RATE)
     assert found.rt60_s == pytest.approx(0.5, rel=0.05)
     assert found.pre_delay_ms == pytest.approx(60.0, abs=1.0)
     assert found.wet_db == pytest.approx(-10.0, abs=1.0)
@@ -125,7 +125,7 @@ def test_fit_finds_the_room_in_noise_40_db_below_it() -> None:
     truth = Settings(rt60_s=0.6, pre_delay_ms=8.0, damping=0.5, wet_db=-10.0, seed=4)
     wet = room.apply(dry, SAMPLE_RATE, truth)
     noise = torch.randn(wet.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = room.fit(wet + 0.01 * noise * (wet - dry).std(), dry, SAMPLE_RATE)
+    found = EFFECTS["room"].fit(wet + 0.01 * noise * (wet - dry).std(), dry, SAMPLE_RATE)
     assert found.rt60_s == pytest.approx(0.6, rel=0.05)
     assert found.pre_delay_ms == pytest.approx(8.0, abs=1.0)
     assert found.wet_db == pytest.approx(-10.0, abs=1.0)
@@ -136,7 +136,7 @@ def test_fit_uses_the_loudest_part_of_a_long_signal_and_what_came_before_it() ->
     dry = bursts(18.0, rate)
     dry[:, : 5 * rate] *= 0.3
     truth = Settings(rt60_s=0.8, pre_delay_ms=10.0, damping=0.5, wet_db=-10.0, seed=4)
-    found = room.fit(room.apply(dry, rate, truth), dry, rate)
+    found = EFFECTS["room"].fit(room.apply(dry, rate, truth), dry, rate)
     assert found.rt60_s == pytest.approx(0.8, rel=0.05)
     assert found.pre_delay_ms == pytest.approx(10.0, abs=1.0)
     assert found.wet_db == pytest.approx(-10.0, abs=1.0)
@@ -146,7 +146,7 @@ def test_fit_finds_the_latest_beginning_that_a_room_can_have() -> None:
     rate = 8000
     dry = bursts(2.0, rate)
     truth = Settings(rt60_s=0.4, pre_delay_ms=200.0, damping=0.5, wet_db=-10.0, seed=4)
-    found = room.fit(room.apply(dry, rate, truth), dry, rate)
+    found = EFFECTS["room"].fit(room.apply(dry, rate, truth), dry, rate)
     assert found.pre_delay_ms == pytest.approx(200.0, abs=1.0)
     assert found.rt60_s == pytest.approx(0.4, rel=0.1)
 
@@ -158,7 +158,7 @@ def test_what_was_added_while_dry_was_silent_is_no_room() -> None:
     wet = dry.clone()
     wet[:, 16 * rate :] += torch.randn((len(dry), 16 * rate), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     with pytest.raises(NotIdentifiableError, match="dry is silent where most was added"):
-        room.fit(wet, dry, rate)
+        EFFECTS["room"].fit(wet, dry, rate)
 
 
 def test_likelihood_is_that_of_the_whole_covariance() -> None:
@@ -182,18 +182,18 @@ def test_likelihood_is_that_of_the_whole_covariance() -> None:
 def test_a_level_is_no_room() -> None:
     dry = bursts(2.0)
     with pytest.raises(NotIdentifiableError, match="over at once"):
-        room.fit(0.7 * dry, dry, SAMPLE_RATE)
+        EFFECTS["room"].fit(0.7 * dry, dry, SAMPLE_RATE)
 
 
 def test_another_signal_is_no_room() -> None:
     dry = bursts(2.0)
     with pytest.raises(NotIdentifiableError, match="does not decay"):
-        room.fit(dry + torch.randn(dry.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64), dry, SAMPLE_RATE)
+        EFFECTS["room"].fit(dry + torch.randn(dry.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64), dry, SAMPLE_RATE)
 
 
 def test_signals_without_a_room_between_them_are_refused(song: torch.Tensor) -> None:
     with pytest.raises(NotIdentifiableError, match="no room between them"):
-        room.fit(song, song, SAMPLE_RATE)
+        EFFECTS["room"].fit(song, song, SAMPLE_RATE)
 
 
 def test_gradients_are_exact() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stemwright.datagen.effects import width
+from stemwright.datagen.effects import EFFECTS, width
 from stemwright.datagen.effects.signal import NotIdentifiableError
 from stemwright.datagen.effects.width import Settings
 
@@ -27,7 +27,7 @@ def test_difference_is_scaled_and_sum_is_kept(noise: torch.Tensor, value: float)
 
 def test_fit_undoes_apply(noise: torch.Tensor) -> None:
     for value in (0.0, 0.3, 1.6):
-        assert width.fit(width.apply(noise, SAMPLE_RATE, Settings(width=value)), noise, SAMPLE_RATE).width == pytest.approx(
+        assert EFFECTS["width"].fit(width.apply(noise, SAMPLE_RATE, Settings(width=value)), noise, SAMPLE_RATE).width == pytest.approx(
             value, abs=1e-12
         )
 
@@ -42,7 +42,7 @@ def test_mono_has_no_width() -> None:
     with pytest.raises(ValueError, match="needs two channels; got 1"):
         width.apply(mono, SAMPLE_RATE, Settings(width=0.5))
     with pytest.raises(NotIdentifiableError, match="no difference between its channels"):
-        width.fit(mono.expand(2, 10), mono.expand(2, 10), SAMPLE_RATE)
+        EFFECTS["width"].fit(mono.expand(2, 10), mono.expand(2, 10), SAMPLE_RATE)
 
 
 def test_width_of_nothing_cannot_be_undone(noise: torch.Tensor) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from stemwright.datagen.effects import EFFECTS, MODULES, apply_chain
+from stemwright.datagen.effects import EFFECTS, MODULES, Effect, apply_chain
 from stemwright.datagen.effects.settings import EffectSettings, Range, choice, describe, draw, draw_values, fields, setting
 from stemwright.datagen.effects.signal import NotIdentifiableError
+from stemwright.datagen.inverse import ESTIMATES, FITS
 
 SAMPLE_RATE = 44_100
 EVERY = pytest.mark.parametrize("effect", EFFECTS.values(), ids=EFFECTS)
@@ -184,8 +185,20 @@ def test_fit_refuses_signals_that_cannot_be_compared(effect: Any, song: torch.Te
         effect.fit(broken, audio, SAMPLE_RATE)
 
 
-def test_every_effect_but_chorus_can_be_fitted() -> None:
-    assert set(EFFECTS) - {effect.NAME for effect in FITTED} == {"chorus"}
+def test_fits_and_estimates_are_those_of_the_tables() -> None:
+    for verb, table in (("fit", FITS), ("estimate", ESTIMATES)):
+        assert {effect.NAME for effect in EFFECTS.values() if hasattr(effect, verb)} == set(table)
+    assert set(EFFECTS) - set(FITS) == {"chorus"}
+    with pytest.raises(AttributeError, match="the effect 'chorus' has no fit; those of our own that have one are fader, width"):
+        EFFECTS["chorus"].fit  # noqa: B018
+
+
+def test_an_effect_brings_a_fit_of_its_own() -> None:
+    module = SimpleNamespace(NAME="eq", fit=lambda *_: "own")
+    assert Effect(module).fit(None, None, 1) == "own"
+    assert Effect(SimpleNamespace(NAME="eq")).fit is EFFECTS["eq"].fit
+    assert not hasattr(Effect(SimpleNamespace(NAME="toy")), "fit")
+    assert not hasattr(Effect(module), "invert")
 
 
 # The table of effects and chains
@@ -225,7 +238,7 @@ def test_setting_of_a_chain_outside_its_range_is_refused(song: torch.Tensor) -> 
 
 
 def test_modules_of_the_table_are_in_the_folder() -> None:
-    assert set(MODULES.values()) == {effect.__name__ for effect in EFFECTS.values()}  # type: ignore[attr-defined]
+    assert set(MODULES.values()) == {effect.module.__name__ for effect in EFFECTS.values()}
 
 
 # Settings

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.inverse import ESTIMATES, estimate
 from stemwright.datagen.inverse.blind.estimators import Blind
 from stemwright.datagen.inverse.blind.profile import Profile, StemProfile
-
-ESTIMATED = ("eq", "compressor", "width")  # the effects that have an ``estimate``
 
 
 def estimate_effects(stem: Any, sample_rate: int, name: str, profile: Profile | StemProfile | Path | str) -> dict[str, Blind]:
@@ -34,8 +32,4 @@ def estimate_effects(stem: Any, sample_rate: int, name: str, profile: Profile | 
         profile = Profile.load(profile)
     typical = profile if isinstance(profile, StemProfile) else profile[name]
     audio = torch.as_tensor(np.array(stem) if isinstance(stem, np.ndarray) else stem)
-    found: dict[str, Blind] = {}
-    for effect in ESTIMATED:
-        module: Any = EFFECTS[effect]
-        found[effect] = module.estimate(audio, sample_rate, typical)
-    return found
+    return {effect: estimate(effect, audio, sample_rate, typical) for effect in ESTIMATES}

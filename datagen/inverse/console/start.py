@@ -25,7 +25,7 @@ from stemwright.datagen.effects import fader as fader_effect
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.effects.settings import Range, fields
 from stemwright.datagen.inverse.console.search import BUS, Desk, Problem, Use, Vector, search, unknowns_of
-from stemwright.datagen.inverse.known_dry.eq import fit_response
+from stemwright.datagen.inverse.known_dry.fit_eq import fit_response
 from stemwright.datagen.inverse.known_dry.response import Response
 
 WINDOW = 16_384

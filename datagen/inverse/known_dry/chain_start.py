@@ -111,7 +111,7 @@ def _fitted(
         if name == "eq":
             return _equalised(target, inputs[index], sample_rate, uses, index, rounds)
         if name == "compressor":
-            from stemwright.datagen.inverse.known_dry.compressor import Effort, fit_compression
+            from stemwright.datagen.inverse.known_dry.fit_compressor import Effort, fit_compression
 
             near = _known(settings)
             fit = fit_compression(target, inputs[index], sample_rate, Effort(starts if near else 1, 8, near))
@@ -130,7 +130,7 @@ def _equalised(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: lis
     """The chain with a new equaliser; a level that its bands do not have goes to what has one."""
     from stemwright.datagen.effects import eq
     from stemwright.datagen.effects.dsp.biquads import response
-    from stemwright.datagen.inverse.known_dry.eq import fit_response
+    from stemwright.datagen.inverse.known_dry.fit_eq import fit_response
     from stemwright.datagen.inverse.known_dry.response import measure_response, whiten
 
     settings: Any = uses[index][1]

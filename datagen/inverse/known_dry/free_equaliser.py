@@ -30,7 +30,7 @@ from stemwright.datagen.effects import apply_chain, eq
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.inverse.known_dry.chain_search import moved, units, unknowns, whitener
 from stemwright.datagen.inverse.known_dry.chain_start import Use
-from stemwright.datagen.inverse.known_dry.eq import NAMES, RANGES, Bands
+from stemwright.datagen.inverse.known_dry.fit_eq import NAMES, RANGES, Bands
 from stemwright.datagen.inverse.solver import Vector, refine
 
 KNOTS = 80

@@ -50,7 +50,7 @@ def with_level(
 
     Returns the standard error of each setting, too.
     """
-    from stemwright.datagen.inverse.known_dry.eq import search, settings_at
+    from stemwright.datagen.inverse.known_dry.fit_eq import search, settings_at
     from stemwright.datagen.inverse.known_dry.free_equaliser import FreedBands, freed, with_bands
 
     best, best_db = list(uses), residual_db(wet, dry, sample_rate, uses)
@@ -81,7 +81,7 @@ def other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, fr
 
     A detector of the wrong kind can do almost as well: what the right one hears must be known better than bands in a wrong valley tell.
     """
-    from stemwright.datagen.inverse.known_dry.compressor import DETECTORS, Effort, fit_compression
+    from stemwright.datagen.inverse.known_dry.fit_compressor import DETECTORS, Effort, fit_compression
     from stemwright.datagen.inverse.known_dry.free_equaliser import filtered, freed
 
     at = [index for index, (name, _) in enumerate(free.uses) if name == "compressor"]
