@@ -1,5 +1,9 @@
 """What a shell is given when it asks for completions, by the protocol of the shells."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -48,7 +52,7 @@ def test_every_effect_is_offered():
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_a_shell_asks_this_program(shell):
-    said = CliRunner().invoke(
-        app, ["--show-completion", shell], env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}, prog_name="stemwright"
-    )
-    assert "_STEMWRIGHT_COMPLETE=complete_" + shell in said.stdout
+    without_detection = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # the tests run in no shell
+    command = [sys.executable, "-m", "stemwright", "--show-completion", shell]
+    said = subprocess.run(command, capture_output=True, text=True, env=without_detection, check=True).stdout
+    assert f"_STEMWRIGHT_COMPLETE=complete_{shell}" in said
