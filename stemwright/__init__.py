@@ -22,6 +22,7 @@ pytest, mypy and editors see a new file at once. A strict editable install would
 
 import difflib
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from stemwright.manifests import __version__
@@ -113,6 +114,8 @@ __all__ = [
     "short_term_loudness",
     "true_peak",
 ]
+
+logging.getLogger("stemwright").addHandler(logging.NullHandler())  # as libraries do: whoever uses this one decides what is shown
 
 
 def __getattr__(name: str) -> Any:

@@ -219,7 +219,7 @@ def contents(folder: Path) -> dict[str, str]:
     for where, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(where, name)
-            if name == ".lock":
+            if name in (".lock", "stemwright.log"):
                 continue
             if path.is_symlink():
                 what = f"link to {path.readlink()}"

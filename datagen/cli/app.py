@@ -40,12 +40,13 @@ from stemwright.datagen.cli.options import (
     absolute,
 )
 from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages, shared_out
-from stemwright.datagen.cli.terminal import Terminal, handle_termination, was_stopped
+from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_asked, was_stopped
+from stemwright.datagen.cli.verbs import UNCHANGED, Stopped, Verbs
 from stemwright.manifests.disk.durable import sentence
 from stemwright.manifests.usage import UsageError
 from stemwright.manifests.visible import visible
 
-app = typer.Typer(
+app = Verbs(
     name="stemwright",
     help="Turns released mixtures into verified training data for music mixing models.",
     no_args_is_help=True,
@@ -249,20 +250,32 @@ def main() -> None:
     """Runs the command line; turns what went wrong, and what stopped it, into a line and an exit code."""
     handle_termination()
     try:
-        app(prog_name="stemwright")
-    except SystemExit as left:
-        if was_stopped(left):
-            _fail("stopped; what was there before is unchanged", 130)
+        left = app(prog_name="stemwright", standalone_mode=not json_asked())
+    except SystemExit as ended:
+        if was_stopped(ended):
+            _fail(UNCHANGED, 130)
         raise
-    except Exception as error:  # a person at a terminal is helped by a sentence; STEMWRIGHT_TRACEBACK=1 gives the rest
+    except Stopped as stopped:
+        _fail(str(stopped), 130)
+    except Exception as error:  # a person at a terminal is helped by a sentence; --verbose gives the rest
         import os
 
         if os.environ.get("STEMWRIGHT_TRACEBACK"):
             raise
-        said = sentence(error) if isinstance(error, OSError) else str(error) or type(error).__name__
-        _fail(said, 2 if isinstance(error, UsageError) else 1)
+        _fail(_said(error), getattr(error, "exit_code", 2 if isinstance(error, UsageError) else 1))
+    else:
+        sys.exit(left)  # with --json, typer returns the code
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, in a sentence. Wrong usage is typer's, which has one of its own."""
+    if hasattr(error, "format_message"):
+        return str(error.format_message())
+    return sentence(error) if isinstance(error, OSError) else str(error) or type(error).__name__
 
 
 def _fail(message: str, exit_code: int) -> None:
     sys.stderr.write(visible(f"stemwright: {message}") + "\n")
+    if json_asked():
+        sys.stdout.write(as_json_text({"error": message, "exit_code": exit_code}) + "\n")
     sys.exit(exit_code)

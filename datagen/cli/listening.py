@@ -21,6 +21,7 @@ from stemwright.datagen.cli.options import (
 )
 from stemwright.datagen.cli.running import exit_code
 from stemwright.datagen.cli.terminal import Terminal
+from stemwright.datagen.cli.verbs import Verbs
 from stemwright.manifests.progress import AudioDone, OnProgress
 
 
@@ -149,7 +150,7 @@ def _tell_share(report: OnProgress, lengths_s: Sequence[float], number: int, sub
     report(number + share, len(lengths_s), subject, audio if all(lengths_s) else None)
 
 
-models_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
+models_app = Verbs(invoke_without_command=True, rich_markup_mode="rich")
 
 
 @models_app.callback()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -10,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from stemwright.datagen.cli.logs import to_file
 from stemwright.datagen.cli.terminal import Terminal
+from stemwright.datagen.cli.verbs import KEPT, Stopped
 
 if TYPE_CHECKING:
     from stemwright.datagen.run.config import Config
@@ -162,14 +161,14 @@ def working(terminal: Terminal, place: Corpus, config: Config, separating: Separ
     from stemwright.datagen.run.building import keeping
 
     with place.locked():
+        to_file(place.log)
         if separating is not None:
             _check_again(terminal, place, config, separating)
         try:
             with keeping(place, config):
                 yield
         except KeyboardInterrupt:
-            sys.stderr.write("stemwright: stopped; what was finished is kept, and the same command goes on from there\n")
-            raise typer.Exit(130) from None
+            raise Stopped(KEPT) from None
 
 
 def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: SeparationOptions) -> None:

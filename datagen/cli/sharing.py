@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stemwright.datagen.cli.logs import to_file
 from stemwright.datagen.cli.options import (
     CorpusArgument,
     JobsOption,
@@ -24,6 +24,7 @@ from stemwright.datagen.cli.options import (
 )
 from stemwright.datagen.cli.running import exit_code
 from stemwright.datagen.cli.terminal import Terminal
+from stemwright.datagen.cli.verbs import KEPT, Stopped
 from stemwright.manifests.disk.durable import NOT_ALLOWED
 from stemwright.manifests.wording import counted
 
@@ -72,6 +73,7 @@ def _held(place: Corpus) -> Iterator[None]:
     with ExitStack() as held:
         try:
             held.enter_context(place.locked())
+            to_file(place.log)
         except OSError as error:
             if error.errno not in NOT_ALLOWED:
                 raise
@@ -115,11 +117,11 @@ def rebuild(
     with opened(recipes) as read:
         check_place(read, songs, place.folder)
         with place.locked():
+            to_file(place.log)
             try:
                 result = _steps(terminal, Rebuild(read, songs, place, options))
             except KeyboardInterrupt:
-                sys.stderr.write("stemwright: stopped; what was finished is kept, and the same command goes on from there\n")
-                raise typer.Exit(130) from None
+                raise Stopped(KEPT) from None
     _report(terminal, result, [(row.subject, row.reason) for row in place.rejected() if row.stage in ("separate", "render")])
     terminal.finish(exit_code(result.identical + result.different, result.rejected))
 

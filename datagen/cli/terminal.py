@@ -11,24 +11,29 @@ Conventions
 from __future__ import annotations
 
 import json
+import logging
 import math
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
+from stemwright.datagen.cli.logs import ALREADY_SHOWN
 from stemwright.datagen.cli.progress import Lines, Pace
+from stemwright.datagen.cli.verbs import NORMAL, QUIET, verbosity
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.visible import visible
 from stemwright.manifests.wording import duration
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+_log = logging.getLogger("stemwright.cli")
 
 
 class Terminal:
@@ -45,6 +50,7 @@ class Terminal:
         self.err = Console(stderr=True, highlight=False)
         self.collected: dict[str, Any] = {}
         self._clock = clock
+        self.verbosity = verbosity.get()
 
     def show(self, key: str, table: Table, plain: Any) -> None:
         """A table for a person, or its plain values under a key."""
@@ -56,31 +62,46 @@ class Terminal:
             self.out.print(as_text(table))
 
     def say(self, text: str) -> None:
-        """A line for a person; nothing with ``--json``."""
-        if not self.as_json:
+        """A line for a person; nothing with ``--json`` or ``--quiet``."""
+        _log.info("%s", text, extra=ALREADY_SHOWN)
+        if not self.as_json and self.verbosity > QUIET:
             self.out.print(visible(text), markup=False, emoji=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """A line on standard error, above the bar if one is shown."""
+        _log.warning("%s", text, extra=ALREADY_SHOWN)
         self.err.print(visible(f"stemwright: {text}"), markup=False, emoji=False, soft_wrap=True)
 
     def finish(self, exit_code: int) -> None:
         """Prints what was collected, and leaves with the exit code."""
         if self.as_json:
-            sys.stdout.write(as_json(self.collected) + "\n")
+            sys.stdout.write(as_json_text(self.collected) + "\n")
         raise typer.Exit(exit_code)
 
     @contextmanager
     def progress(self, stage: str) -> Iterator[OnProgress]:
         """Progress on standard error, what is done, of how much: a bar with the time that is left, or where there is no terminal, lines."""
-        with _Interrupts() as interrupts, self._bar(stage) if self.err.is_terminal else self._lines(stage) as update:
+        _log.info("%s begins", stage)
+        began, last = self._clock(), (0, 0)
+        with _Interrupts() as interrupts, self._shown(stage) as update:
 
             def report(done: float, total: int, subject: str, audio: AudioDone | None = None, /) -> None:
+                nonlocal last
                 interrupts.check()
+                if (now := (int(done), total)) != last:
+                    _log.debug("%s: %d of %d %s", stage, *now, subject)
+                last = now
                 update(done, total, subject, audio)
 
             yield report
             interrupts.check()
+        _log.info("%s took %.1f s", stage, self._clock() - began)
+
+    def _shown(self, stage: str) -> AbstractContextManager[OnProgress]:
+        """How progress is shown: with --verbose the log has a line for every step."""
+        if self.verbosity != NORMAL:
+            return nullcontext(lambda *_: None)
+        return self._bar(stage) if self.err.is_terminal else self._lines(stage)
 
     @contextmanager
     def _bar(self, stage: str) -> Iterator[OnProgress]:
@@ -159,10 +180,15 @@ class _Interrupts:
             raise KeyboardInterrupt
 
 
-def as_json(value: Any) -> str:
+def as_json_text(value: Any) -> str:
     """Plain values as a JSON text that a terminal may be given: exact, with what would steer a terminal in JSON's own escapes."""
     text = json.dumps(finite(value), indent=2, ensure_ascii=not is_unicode(sys.stdout), allow_nan=False)
     return "\n".join(visible(line, escape=_json_escape, longest=None) for line in text.split("\n"))
+
+
+def json_asked() -> bool:
+    """Whether the command that was typed asks for JSON: known even where the command could not be understood."""
+    return "--json" in sys.argv[1:]
 
 
 def is_unicode(stream: Any) -> bool:

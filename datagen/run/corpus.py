@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -36,6 +38,12 @@ VERBS = {  # table -> the verb that writes it
 }
 
 
+LOG = "stemwright.log"
+OWN = re.compile(r"\..*|stemwright\.toml|stemwright\.log(\.\d+)?")  # what may be in a folder that becomes a corpus
+
+_log = logging.getLogger(__name__)
+
+
 class CorpusError(UsageError):
     """A corpus folder that cannot be worked on, and what to do."""
 
@@ -50,6 +58,11 @@ class Corpus:
     def config_path(self) -> Path:
         """The configuration as it was run, with every default filled in."""
         return self.folder / "config.toml"
+
+    @property
+    def log(self) -> Path:
+        """What was run on this corpus, for people: nothing is read from it."""
+        return self.folder / LOG
 
     @property
     def dataset(self) -> Path:
@@ -74,7 +87,7 @@ class Corpus:
         """Raises CorpusError if the folder cannot become, or go on as, the corpus of these songs."""
         if self.folder.exists() and not self.folder.is_dir():
             raise CorpusError(f"{self.folder} is a file; expected a folder for the corpus")
-        if self.folder.exists() and not self.config_path.exists() and any(not item.name.startswith(".") for item in self.folder.iterdir()):
+        if self.folder.exists() and not self.config_path.exists() and any(map(_is_foreign, self.folder.iterdir())):
             raise CorpusError(f"{self.folder} holds other files and is no corpus; give an empty or a new folder")
         songs = songs_root(Path(config.songs.folder)).resolve()
         for part in (self.folder, self.folder / "stems", self.dataset):  # the latter two may be links to another disk
@@ -143,6 +156,8 @@ class Corpus:
 
     def replace_rejected(self, stage: str, rows: list[Rejected]) -> None:
         """Puts the rows that a stage refused in place of those it refused in its run before."""
+        for row in rows:
+            _log.warning("%s rejected %s: %s", stage, row.subject, row.reason)
         before = self.rejected()
         after = [row for row in before if row.stage != stage] + rows
         after.sort(key=lambda row: (STAGES.index(row.stage), row.subject))
@@ -170,3 +185,7 @@ class Corpus:
             # Left by a killed process: this one holds the lock.
             durable.remove(path for path in self.folder.glob(f".*{durable.SUFFIX}") if durable.LEFTOVER.fullmatch(path.name))
             yield
+
+
+def _is_foreign(path: Path) -> bool:
+    return not OWN.fullmatch(path.name)

@@ -10,6 +10,8 @@ Conventions
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +25,8 @@ from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.disk.regular import has_size
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import AudioFile, Record, Refused, Rejected, seal
+
+_log = logging.getLogger(__name__)
 
 UNUSED = ".unused"  # folder of a corpus for tables that its configuration does not ask for
 
@@ -82,6 +86,8 @@ def run(
                 outcome.done += 1
                 outcome.fresh.add(result.task.row_id)
             else:
+                if result.trace:
+                    _log.error("%s failed on %s: %s", stage.name, result.task.subject, result.reason, extra={"trace": result.trace})
                 outcome.rejected.append(reject(stage.name, result.task, result.reason))
             done_s += result.task.duration_s
             if on_progress:
@@ -177,7 +183,7 @@ def failed(task: Task, error: Exception) -> Result:
     """The result of a task that ended in an exception."""
     if isinstance(error, OSError) and durable.is_full(error):
         return Result(task, fatal=durable.sentence(error, "what was finished is kept"))
-    return Result(task, reason=said(error))
+    return Result(task, reason=said(error), trace="" if isinstance(error, Refused) else "".join(traceback.format_exception(error)))
 
 
 def said(error: Exception) -> str:

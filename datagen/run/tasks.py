@@ -46,6 +46,7 @@ class Result:
     rows: tuple[Record, ...] = ()
     reason: str | None = None
     fatal: str | None = None
+    trace: str = ""  # of an exception that was not expected, for the log
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,12 @@ def failing(*arguments, code):
     return done.stderr
 
 
+def kept_files(corpus):
+    """The files of a corpus that a verb which failed leaves as they were."""
+    passing = (".lock", "stemwright.log")
+    return {path.name: path.read_bytes() for path in corpus.iterdir() if path.is_file() and path.name not in passing}
+
+
 def test_a_wrong_key_names_the_right_one_and_leaves_with_2(tmp_path, songs_folder):
     (tmp_path / "config.toml").write_text("[pairs.removal]\nper_trak = 3\n")
     said = failing("build", songs_folder(1), tmp_path / "corpus", "--config", tmp_path / "config.toml", code=2)
@@ -73,13 +79,13 @@ def test_two_at_once_are_told_apart(tmp_path, songs_folder):
 def test_a_folder_without_one_song_of_the_corpus_or_any_other_leaves_the_corpus_as_it_was(tmp_path, songs_folder):
     corpus, songs = tmp_path / "corpus", songs_folder(1)
     stemwright("catalog", songs, corpus)
-    before = {path.name: path.read_bytes() for path in corpus.iterdir() if path.is_file() and path.name != ".lock"}
+    before = kept_files(corpus)
     (tmp_path / "wrong").mkdir()
     (tmp_path / "wrong" / "broken.mp3").write_text("no music")
     said = failing("catalog", tmp_path / "wrong", corpus, code=2)
     assert "the corpus has 1 track, and not one can be read from" in said
     assert "broken.mp3: not a readable sound file" in said
-    assert {path.name: path.read_bytes() for path in corpus.iterdir() if path.is_file() and path.name != ".lock"} == before
+    assert kept_files(corpus) == before
 
 
 def test_json_is_one_object_with_the_counts(tmp_path, multitrack_folder):

@@ -52,7 +52,11 @@ def place(separated, tmp_path):
 
 
 def state(corpus: Path) -> dict[str, tuple[int, int]]:
-    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(corpus.rglob("*")) if path.name != ".lock"}
+    return {
+        str(path): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in sorted(corpus.rglob("*"))
+        if path.name not in (".lock", "stemwright.log")
+    }
 
 
 def test_options_that_were_given_once_stay_when_a_file_asks_for_more_pairs(separated, place):

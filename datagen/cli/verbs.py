@@ -1,0 +1,76 @@
+"""What every verb has beside its own arguments: ``--verbose``, ``--quiet``, a log, and one way in which it is stopped.
+
+Conventions
+    Both options belong to the verb (``stemwright build songs corpus -q``), since that is where people type them and where ``--help``
+    shows them. ``--quiet`` leaves out progress and remarks: what remains are the tables that a verb is asked for, what was rejected,
+    warnings and errors. ``--verbose`` gives one line for everything that is finished, what the log gets, and the traceback of an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more: every step, and the traceback of an error.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say less: no progress and no remarks.")]
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+
+verbosity: ContextVar[int] = ContextVar("verbosity", default=NORMAL)
+
+
+class Stopped(Exception):  # noqa: N818  # no error: somebody wanted it
+    """The command was stopped by Ctrl-C or a termination; the message says what is kept."""
+
+
+UNCHANGED = "stopped; what was there before is unchanged"
+KEPT = "stopped; what was finished is kept, and the same command goes on from there"
+
+
+class Verbs(typer.Typer):
+    """A group of verbs, each of which has what every verb has."""
+
+    def command(self, name: str | None = None, *, rich_help_panel: str | None = None) -> Callable[[F], F]:  # type: ignore[override]
+        """Adds a verb; ``rich_help_panel`` is the heading that it is listed under."""
+        add = super().command(name, rich_help_panel=rich_help_panel)
+
+        def adding(function: F) -> F:
+            add(_with_manners(function))
+            return function
+
+        return adding
+
+
+def _with_manners(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with the two options more, run within its log."""
+    from stemwright.datagen.cli.logs import logging_of
+
+    signature = inspect.signature(function, eval_str=True)
+
+    @functools.wraps(function)
+    def verb(*arguments: Any, verbose: bool = False, quiet: bool = False, **options: Any) -> None:
+        if verbose and quiet:
+            raise typer.BadParameter("expected --verbose or --quiet, not both")
+        before = verbosity.set(VERBOSE if verbose else QUIET if quiet else NORMAL)
+        try:
+            with logging_of(function.__name__, verbose=verbose):
+                function(*arguments, **options)
+        except KeyboardInterrupt:
+            raise Stopped(UNCHANGED) from None
+        finally:
+            verbosity.reset(before)
+
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
+        for name, option in (("verbose", VerboseOption), ("quiet", QuietOption))
+    ]
+    parameters = [*signature.parameters.values(), *more]
+    verb.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what typer reads
+    verb.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return verb
