@@ -120,7 +120,7 @@ def write_sound(path: Path, audio: np.ndarray, tags: dict[str, str]) -> None:
         file.write(audio.T)
 
 
-def build(folder: Path, values: dict[str, Any]) -> None:
+def build(folder: Path, values: dict[str, Any], *, limit: int | None = None) -> None:
     """All stages, as the command runs them one after another, but for the check."""
     corpus, workers = Corpus(folder), Workers()
     config = configuration.check(values, where="the test")
@@ -130,7 +130,8 @@ def build(folder: Path, values: dict[str, Any]) -> None:
         corpus.create(config)
         try:
             for stage in BUILD:
-                stage(corpus) if stage in (run_separate, run_plan) else stage(corpus, workers)
+                options = {"limit": limit} if stage is run_catalog else {}
+                stage(corpus) if stage in (run_separate, run_plan) else stage(corpus, workers, **options)
         except Exception:
             corpus.restore(before)
             raise

@@ -28,6 +28,7 @@ from stemwright.datagen.cli.options import (
     JobsOption,
     JsonOption,
     KindOption,
+    LimitOption,
     ModelFolderOption,
     ModelOption,
     OfflineOption,
@@ -81,6 +82,7 @@ def build(
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     kind: KindOption = None,
+    limit: LimitOption = None,
     model: ModelOption = None,
     model_folder: ModelFolderOption = None,
     separator: SeparatorOption = None,
@@ -113,7 +115,7 @@ def build(
             terminal,
             place,
             [
-                ("catalog", shared_out(stages.run_catalog, jobs, dask)),
+                ("catalog", shared_out(partial(stages.run_catalog, limit=limit), jobs, dask)),
                 ("separate", partial(stages.run_separate, offline=offline, trust_pickle=trust_pickle)),
                 ("estimate", shared_out(stages.run_estimate, jobs, dask)),
                 ("plan", stages.run_plan),
@@ -132,6 +134,7 @@ def catalog(
     reset: ResetOption = None,
     jobs: JobsOption = 1,
     kind: KindOption = None,
+    limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the songs, decode each once, and write the table of tracks.
@@ -143,7 +146,7 @@ def catalog(
 
     terminal, place = Terminal(as_json), Corpus(corpus)
     with corpus_of(terminal, place, songs, RequestedChanges({"songs": {"kind": kind}}, config, reset or ())):
-        summaries = run_stages(terminal, place, [("catalog", shared_out(stages.run_catalog, jobs, None))])
+        summaries = run_stages(terminal, place, [("catalog", shared_out(partial(stages.run_catalog, limit=limit), jobs, None))])
     close(terminal, place, "catalog", summaries)
 
 

@@ -70,6 +70,14 @@ FormatOption = Annotated[
         autocompletion=completion.choices_of("dataset.format"),
     ),
 ]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Take no more than N songs, of various artists, for a first try; the same command without it goes on with all.",
+    ),
+]
 SeedOption = Annotated[int | None, typer.Option(help="Seed of everything that is drawn.")]
 
 

@@ -35,7 +35,7 @@ from stemwright.datagen.run.stages.kept_stems import folder_name
 from stemwright.datagen.run.tasks import StoppedError
 from stemwright.manifests import table
 from stemwright.manifests.check import KEPT_STEMS, check_corpus
-from stemwright.manifests.records import Rejected, Stem
+from stemwright.manifests.records import Rejected, Stem, Track
 from stemwright.manifests.usage import UsageError
 
 STEPS, LONG = 300, 5_000  # how many random steps `make test` takes at least, and the slow test
@@ -311,6 +311,34 @@ def built(place: Path, **separation: Any) -> int:
     assert differences(contents(place / "corpus"), contents(place / "fresh")) == []
     shutil.rmtree(place / "fresh")
     return separated
+
+
+def tracks(corpus: Path) -> list[str]:
+    return sorted(row.audio.path for row in table.read(corpus / "tracks.parquet", Track))
+
+
+def test_a_build_without_a_limit_goes_on_from_one_with_it_and_ends_with_the_same_bytes(place):
+    for seed in range(3, 9):
+        write_song(place / "songs" / "Album" / f"{seed}.flac", seed, described(seed))
+    values = over(VALUES, {"songs": {"folder": str(place / "songs")}, "separation": {"model": "one"}})
+    found: list[list[str]] = [[]]
+    for limit in (2, 5, 3):  # a smaller one takes nothing away
+        build(place / "corpus", values, limit=limit)
+        found.append(tracks(place / "corpus"))
+        assert set(found[-2]) <= set(found[-1])
+    assert [len(names) for names in found] == [0, 2, 5, 5]
+    assert built(place) == 9 - 5
+
+
+def test_a_limit_takes_the_same_songs_wherever_they_are_and_in_whatever_order_they_are_found(place, tmp_path):
+    values = over(VALUES, {"separation": {"model": "one"}})
+    names = [f"{FOLDERS[seed % 3]}{seed}.flac" for seed in range(8)]
+    for where, order in (("one", names), ("two", names[::-1])):
+        for name in order:
+            write_song(tmp_path / where / "songs" / name, names.index(name), described(names.index(name)))
+        build(tmp_path / where / "corpus", over(values, {"songs": {"folder": str(tmp_path / where / "songs")}}), limit=4)
+    assert len(tracks(tmp_path / "one" / "corpus")) == 4
+    assert tracks(tmp_path / "one" / "corpus") == tracks(tmp_path / "two" / "corpus") != sorted(names)[:4]
 
 
 def test_what_came_back_is_not_separated_again(place):

@@ -1,32 +1,38 @@
-"""The stage ``catalog``: songs -> tracks."""
+"""The stage ``catalog``: songs -> tracks.
+
+A limit, for a first try
+    Of a large collection only so many songs are taken: those that the corpus has already, then others in the order of the SHA-256 of their
+    paths in the songs folder. That order is the same on every machine, it mixes artists and so splits (the first ones by name would be
+    of one artist, in one split), and a larger limit adds to a smaller one. The limit is an option and no part of the configuration: it
+    takes nothing away, and the same command without it goes on with all songs and ends as if it had never been given.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.base import Summary, finished
 from stemwright.datagen.run.tasks import Do, Task, Workers
+from stemwright.manifests import table
 from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Refused, Rejected, Track, seal
 from stemwright.manifests.wording import counted
 
 
-def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
-    """Finds the songs, decodes each once, and writes the table of tracks."""
-    config, songs = corpus.config, Path(corpus.config.songs.folder)
-    try:
-        found = catalog.find(songs, kind=config.songs.kind, ignore=config.songs.ignore)
-    except ValueError as error:  # of the place, the kind or the list as a whole; one song that cannot be used is in ``found``
-        raise CorpusError(str(error)) from error
-    if not found.candidates and not found.refused:
-        ignored = f", and {len(found.ignored)} ignored as songs.ignore says" if found.ignored else ""
-        raise CorpusError(f"no recordings in {songs} (looked for kind {config.songs.kind!r}{ignored}). Is a drive not mounted?")
+def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None, *, limit: int | None = None) -> Summary:
+    """Finds the songs, decodes each once, and writes the table of tracks; with a limit, of no more than so many songs."""
+    config = corpus.config
+    every = found_songs(config)
+    found = limited(corpus, every, limit)
     root, shares, longest_s = corpus.songs, config.songs.shares, config.songs.longest_s
     tasks, unreadable = _tasks(root, found, shares, longest_s)
     stage = Stage("catalog", corpus.folder, "tracks", Track)
@@ -39,7 +45,35 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     outcome.done, outcome.skipped = len(outcome.fresh), len(kept) - len(outcome.fresh)
     outcome.rejected += [seal(Rejected, stage="catalog", row_id=path, subject=path, reason=reason) for path, reason in unreadable]
     outcome.rejected += copies
-    return finished(corpus, stage, outcome, notes=_ignored(config.songs.ignore, found.ignored))
+    notes = _ignored(config.songs.ignore, found.ignored)
+    if left := len(every.candidates) - len(found.candidates):
+        notes += (f"{counted(left, 'song')} left for later, as --limit says; the same command without it goes on with all",)
+    return finished(corpus, stage, outcome, notes=notes)
+
+
+def found_songs(config: Config) -> catalog.FoundSongs:
+    """What the songs folder of a configuration holds. Raises CorpusError if the place as a whole cannot be listed, or holds nothing."""
+    songs = Path(config.songs.folder)
+    try:
+        found = catalog.find(songs, kind=config.songs.kind, ignore=config.songs.ignore)
+    except ValueError as error:  # of the place, the kind or the list as a whole; one song that cannot be used is in ``found``
+        raise CorpusError(str(error)) from error
+    if not found.candidates and not found.refused:
+        ignored = f", and {len(found.ignored)} ignored as songs.ignore says" if found.ignored else ""
+        raise CorpusError(f"no recordings in {songs} (looked for kind {config.songs.kind!r}{ignored}). Is a drive not mounted?")
+    return found
+
+
+def limited(corpus: Corpus, found: catalog.FoundSongs, limit: int | None) -> catalog.FoundSongs:
+    """The songs of a corpus among those that were found, and others up to a limit in an order that mixes artists; all without one."""
+    if limit is None or len(found.candidates) <= limit:
+        return found
+    known = set(table.column(corpus.table("rejected"), "subject"))
+    if corpus.table("tracks").exists():
+        known |= {row.audio.path for row in corpus.rows("tracks", Track)}
+    order = sorted(found.candidates, key=lambda song: (song.path not in known, hashlib.sha256(song.path.encode()).digest()))
+    taken = {song.path for song in order[: max(limit, sum(song.path in known for song in order))]}
+    return replace(found, candidates=tuple(song for song in found.candidates if song.path in taken))
 
 
 def _inspected(

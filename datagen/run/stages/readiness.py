@@ -8,11 +8,9 @@ Conventions
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.stages.cataloguing import found_songs
 from stemwright.datagen.run.stages.separating import separator_of
-from stemwright.manifests.catalog import tracks as catalog
 
 
 def check_separator(config: Config, *, offline: bool = False, trust_pickle: bool = False) -> None:
@@ -25,8 +23,5 @@ def needs_separator(config: Config) -> bool:
     """Whether any of the songs has to be separated: all that have no stems of their own, or all, as the configuration says."""
     if config.separation.separator == "reference":
         return False
-    try:
-        found = catalog.find(Path(config.songs.folder), kind=config.songs.kind, ignore=config.songs.ignore)
-    except ValueError:  # of the place, the kind or the list: cataloguing says it
-        return False
-    return any(config.separation.separator == "demucs" or not song.references for song in found.candidates)
+    songs = found_songs(config).candidates
+    return any(config.separation.separator == "demucs" or not song.references for song in songs)
