@@ -33,7 +33,7 @@ import numpy as np
 from results import publish
 from songs import render_song
 
-from stemwright.datagen.dataset.writers import FolderWriter
+from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run.config import check

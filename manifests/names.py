@@ -75,6 +75,6 @@ Name = Annotated[
 ]  # in Rust, where no Python runs for each of a million rows
 RelativePath = Annotated[str, AfterValidator(inside)]
 ShardPath = Annotated[  # of a shard: its kind's folder, its split, its number; a folder of a dataset may precede them
-    str, Field(pattern=rf"^([^/]+/)?{NAME.pattern}/(train|valid|test)-[0-9]{{6}}\.(tar|parquet)$"), AfterValidator(inside)
+    str, Field(pattern=rf"^([^/]+/)?{NAME.pattern}/(train|valid|test)-[0-9]{{6}}\.[a-z0-9]{{1,16}}$"), AfterValidator(inside)
 ]
 SampleRate = Annotated[int, Field(ge=LOWEST_RATE, le=HIGHEST_RATE)]

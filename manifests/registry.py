@@ -97,6 +97,10 @@ class Registry(Mapping[str, T], Generic[T]):
     def __contains__(self, name: object) -> bool:
         return name in self.own or (isinstance(name, str) and name in self._points and self._works(name))
 
+    def others(self) -> dict[str, T]:
+        """What other packages bring and can be used, by name."""
+        return {name: self[name] for name in self if name not in self.own}
+
     def package(self, name: str) -> str | None:
         """The package and its version, ``their-package 1.2``, that brings a name; None for our own.
 

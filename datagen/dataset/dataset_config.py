@@ -1,21 +1,22 @@
-"""The section ``[dataset]`` of the configuration."""
+"""The section ``[dataset]`` of the configuration; a format that has ``Options`` brings a section ``[dataset.NAME]``."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from stemwright.datagen.pairs.section import Section, since
+from stemwright.datagen.dataset.writers import WRITERS
+from stemwright.datagen.pairs.section import ExtensibleSection, since, with_sections
 
 
-class DatasetConfig(Section):
+class DatasetBase(ExtensibleSection):
     """What the dataset looks like on disk."""
 
-    format: Literal["folder", "webdataset", "huggingface", "musdb"] = Field(
+    format: str = Field(
         "folder",
         description="layout of dataset/; another one packs the rendered files again and renders nothing",
-        json_schema_extra=since("0.1"),
+        json_schema_extra=since("0.1", choices=WRITERS),
     )
     encoding: Literal["auto", "flac24", "wav32f"] = Field(
         "auto",
@@ -34,4 +35,19 @@ class DatasetConfig(Section):
         gt=0,
         description="most examples in a shard, whatever their size; none: shard_mb decides",
         json_schema_extra=since("0.1", unit="examples"),
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _is_a_format(cls, name: str) -> str:
+        if name not in WRITERS:
+            WRITERS[name]  # raises, naming the nearest one or what is wrong with it
+        return name
+
+
+if TYPE_CHECKING:
+    DatasetConfig = DatasetBase
+else:
+    DatasetConfig = with_sections(
+        DatasetBase, "DatasetConfig", {}, {name: writer.Options() for name, writer in WRITERS.others().items() if writer.Options}
     )

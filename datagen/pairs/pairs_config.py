@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, model_validator
 
 from stemwright.datagen.pairs.recipes import RECIPES
-from stemwright.datagen.pairs.section import Section, since
+from stemwright.datagen.pairs.section import ExtensibleSection, since, with_sections
 
 
-class PairsBase(Section):
+class PairsBase(ExtensibleSection):
     """What all pairs share: excerpts of one length at one rate."""
 
     sample_rate: int = Field(
@@ -54,8 +54,9 @@ class PairsBase(Section):
 if TYPE_CHECKING:
     PairsConfig = PairsBase
 else:  # one section for each recipe, whichever there are
-    PairsConfig = create_model(
+    PairsConfig = with_sections(
+        PairsBase,
         "PairsConfig",
-        __base__=PairsBase,
-        **{name: (recipe.Config, Field(default_factory=recipe.Config)) for name, recipe in RECIPES.items()},
+        {name: RECIPES[name].Config() for name in RECIPES.own},
+        {name: recipe.Config(per_track=0) for name, recipe in RECIPES.others().items()},
     )

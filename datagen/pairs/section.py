@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, create_model, model_serializer
 
 from stemwright.manifests.usage import UsageError
 
@@ -13,12 +14,40 @@ class ConfigError(UsageError):
     """A configuration that cannot be used, with the key and the nearest right one."""
 
 
-def since(version: str, *, unit: str = "") -> dict[str, Any]:
-    """What the reference says of a key besides its description, type, range and default: its first version, and the unit of a number."""
-    return {"since": version, "unit": unit}
+def since(version: str, *, unit: str = "", choices: Iterable[str] = ()) -> dict[str, Any]:
+    """What the reference says of a key besides its description, type, range and default: its first version, the unit of a number, and the
+    names that a text may be.
+    """
+    return {"since": version, "unit": unit, **({"choices": list(choices)} if choices else {})}
 
 
 class Section(BaseModel):
     """Base of all configuration sections: frozen, and an unknown key, or a number that is infinite or none, is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ExtensibleSection(Section):
+    """A section with sections of other packages in it, which are written only where they are not at their default."""
+
+    extensions: ClassVar[Mapping[str, Section]] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if getattr(self, name) != self.extensions.get(name, ...)}
+
+
+def with_sections(
+    base: type[ExtensibleSection], name: str, own: Mapping[str, Section], extensions: Mapping[str, Section]
+) -> type[ExtensibleSection]:
+    """A section with further sections, each given by its default: our own, and those that other packages bring."""
+    defaults = {**own, **extensions}
+    fields: dict[str, Any] = {key: (type(default), Field(default_factory=_returning(default))) for key, default in defaults.items()}
+    made = create_model(name, __base__=base, __doc__=base.__doc__, **fields)
+    made.extensions = dict(extensions)
+    return made
+
+
+def _returning(value: Section) -> Callable[[], Section]:
+    return lambda: value

@@ -2,7 +2,9 @@
 
 Conventions
     Every key has a default, so an empty file is a whole configuration. An unknown key is an error that names the nearest known one.
-    A recipe brings its own section (its ``Config``), so a new kind of pair needs no line here.
+    A recipe brings its own section (its ``Config``), so a new kind of pair needs no line here; so does a format that has ``Options``.
+    A section that another package brings is written only where it is not at its default, and such a kind gives no pairs by default: what is
+    installed changes no corpus that does not ask for it.
     How a run is carried out (workers, progress) is no part of it: it changes nothing in the result.
 """
 
@@ -16,11 +18,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from stemwright.datagen.dataset.dataset_config import DatasetConfig
+from stemwright.datagen.dataset.writers import WRITERS
 from stemwright.datagen.pairs.pairs_config import PairsConfig
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.rights import RightsConfig
 from stemwright.datagen.pairs.section import ConfigError, Section, since
 from stemwright.manifests.catalog.tracks import SplitShares
+from stemwright.manifests.registry import BrokenExtensionError, Registry, UnknownNameError
 from stemwright.manifests.sound.formats import LONGEST_S, Encoding
 from stemwright.separation.quality import Limits
 
@@ -160,15 +164,18 @@ class Config(Section):
         if self.dataset.encoding != "auto":
             return self.dataset.encoding
         sections = [getattr(self.pairs, kind) for kind in RECIPES]
-        as_float = self.dataset.format == "musdb" or any(section.per_track and section.is_float for section in sections)
-        return "wav32f" if as_float else "flac24"
+        as_float = "flac24" not in WRITERS[self.dataset.format].encodings
+        return "wav32f" if as_float or any(section.per_track and section.is_float for section in sections) else "flac24"
 
     @model_validator(mode="after")
     def _format_suits_the_pairs(self) -> Config:
-        if self.dataset.format == "musdb":
-            from stemwright.datagen.dataset.writers.musdb import check as check_musdb
-
-            check_musdb(self.dataset, self.pairs)
+        name, asked = self.dataset.format, self.dataset.encoding
+        writer = WRITERS[name]
+        if asked != "auto" and asked not in writer.encodings:
+            holds = " or ".join(f"{encoding!r}" for encoding in writer.encodings)
+            what = {"wav32f": "float WAV", "flac24": "24-bit FLAC"}[writer.encodings[0]]
+            raise ValueError(f"the format {name!r} is {what}: set dataset.encoding = 'auto' or {holds}")
+        writer.check(self.dataset, self.pairs)
         return self
 
 
@@ -237,11 +244,27 @@ def _explain(problem: Any) -> str:
         return f"{key}: {message}" if key else message
     if problem["type"] != "extra_forbidden":
         return f"{key}: {problem['msg']}; got {problem['input']!r}"
+    if broken := _broken_extension(problem["loc"]):
+        return f"{key}: {broken}"
     known = keys(Config)
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
         name for name in known if name.split(".")[-1] == key.split(".")[-1]
     ]
     return f"unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+
+
+def _broken_extension(path: tuple[str | int, ...]) -> str | None:
+    """Why a section is not known: the package that brings it is there, and cannot be used."""
+    registries: dict[str | int, Registry[Any]] = {"pairs": RECIPES, "dataset": WRITERS}
+    if len(path) != 2 or path[0] not in registries:
+        return None
+    try:
+        _ = registries[path[0]][str(path[1])]
+    except BrokenExtensionError as error:
+        return str(error)
+    except UnknownNameError:
+        return None
+    return None
 
 
 def keys(section: type[BaseModel], prefix: str = "") -> list[str]:

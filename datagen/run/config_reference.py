@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -73,13 +73,14 @@ def _is_section(annotation: Any) -> bool:
 
 def _key(section: str, name: str, field: FieldInfo) -> Key:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    kind = _kind(field.annotation)
+    named = tuple(_toml(choice) for choice in cast("list[str]", extra.get("choices", [])))
+    kind = "choice" if named else _kind(field.annotation)
     return Key(
         section=section,
         name=name,
         description=field.description or "",
         kind=kind,
-        choices=_choices(field.annotation) if "choice" in kind else (),
+        choices=named or (_choices(field.annotation) if "choice" in kind else ()),
         unit=str(extra.get("unit", "")),
         range=_range(field),
         default=_toml(field.get_default(call_default_factory=True)),

@@ -260,7 +260,7 @@ class Rebuild:
         corpus, config = self.corpus, self.corpus.config
         remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
         pairs = {pair.id: pair for name in ("pairs", "redraws") if corpus.table(name).exists() for pair in corpus.rows(name, Pair)}
-        writer = writer_of(config.dataset, config.encoding, corpus.rows("tracks", Track))
+        writer = writer_of(config.dataset, config.encoding, partial(corpus.rows, "tracks", Track))
         files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
         wanted = {self._renamed[row.pair_id]: row for row in self.recipes.examples() if self._renamed.get(row.pair_id) in pairs}
         tasks = [_task(pairs[pair_id], writer, files) for pair_id in wanted]

@@ -8,7 +8,9 @@ from test_render import pair, signal
 
 from stemwright.datagen.dataset.labels import Vocabulary
 from stemwright.datagen.dataset.loader import PairDataset
-from stemwright.datagen.dataset.writers import WRITERS, FolderWriter, WebDatasetWriter
+from stemwright.datagen.dataset.writers import WRITERS
+from stemwright.datagen.dataset.writers.folder import FolderWriter
+from stemwright.datagen.dataset.writers.webdataset import WebDatasetWriter
 from stemwright.manifests.records import EffectUse
 
 ONE = "0" * 16

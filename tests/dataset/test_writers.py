@@ -15,7 +15,9 @@ from conftest import make_song, write_song_file
 from test_render import pair, signal
 
 from stemwright.datagen.dataset.loader import PairDataset
-from stemwright.datagen.dataset.writers import WRITERS, FolderWriter, MusdbWriter, card
+from stemwright.datagen.dataset.writers import WRITERS, card
+from stemwright.datagen.dataset.writers.folder import FolderWriter
+from stemwright.datagen.dataset.writers.musdb import MusdbWriter
 from stemwright.datagen.dataset.writers.packing import RenderedFiles
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run import stages

@@ -9,6 +9,10 @@ A writer has two duties: ``write`` puts the signals of one pair into the files t
 worker, for many pairs at once); ``finish`` makes of them what the format wants and adds what makes the
 dataset complete by itself (in one process, when all examples are there).
 
+To add a format: one file with a subclass of ``packing.LooseWriter`` (sound files by themselves) or ``packing.ShardWriter`` (packed), which
+states its name, its encodings, how it is opened and its options; and one line in ``WRITERS``, or an entry point of the group
+``stemwright.formats`` in another package.
+
 Conventions
     The row of an example calls each signal ``dataset/<split>/<kind>/<pair id>/<role>_<name>.flac``. A format with shards packs these files
     in ``finish`` and removes them; ``stemwright.manifests.shards`` finds them again. So a changed format is packed again, but not rendered
@@ -20,33 +24,40 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.dataset.writers.base import DATASET, DatasetWriter
-from stemwright.datagen.dataset.writers.folder import FolderWriter
-from stemwright.datagen.dataset.writers.huggingface import HuggingFaceWriter
-from stemwright.datagen.dataset.writers.musdb import MusdbWriter, title_of
-from stemwright.datagen.dataset.writers.webdataset import WebDatasetWriter
+from stemwright.manifests.registry import Registry, requires
 
 if TYPE_CHECKING:
-    from stemwright.datagen.dataset.dataset_config import DatasetConfig
     from stemwright.manifests.records import Track
     from stemwright.manifests.sound.formats import Encoding
 
-__all__ = ["DATASET", "WRITERS", "DatasetWriter", "FolderWriter", "HuggingFaceWriter", "MusdbWriter", "WebDatasetWriter", "writer_of"]
+__all__ = ["DATASET", "WRITERS", "DatasetWriter", "writer_of"]
 
-WRITERS: dict[str, Callable[..., DatasetWriter]] = {
-    "folder": FolderWriter,
-    "webdataset": WebDatasetWriter,
-    "huggingface": HuggingFaceWriter,
-    "musdb": MusdbWriter,
-}
+WRITERS: Registry[type[DatasetWriter]] = Registry(
+    "format",
+    "stemwright.formats",
+    {
+        "folder": "stemwright.datagen.dataset.writers.folder:FolderWriter",
+        "webdataset": "stemwright.datagen.dataset.writers.webdataset:WebDatasetWriter",
+        "huggingface": "stemwright.datagen.dataset.writers.huggingface:HuggingFaceWriter",
+        "musdb": "stemwright.datagen.dataset.writers.musdb:MusdbWriter",
+    },
+    check=requires(
+        format_name=str,
+        encodings=tuple,
+        loading=str,
+        from_section=callable,
+        check=callable,
+        cache_key=callable,
+        paths=callable,
+        write=callable,
+        finish=callable,
+    ),
+)
 
 
-def writer_of(section: DatasetConfig, encoding: Encoding, tracks: Iterable[Track] = ()) -> DatasetWriter:
-    """The writer that a configuration asks for. ``tracks`` give the folders of the MUSDB layout their names."""
-    if section.format == "musdb":
-        return MusdbWriter(encoding, {track.id: title_of(track) for track in tracks})
-    if section.format == "folder":
-        return FolderWriter(encoding)
-    return WRITERS[section.format](encoding, shard_mb=section.shard_mb, shard_examples=section.shard_examples)
+def writer_of(section: Any, encoding: Encoding, tracks: Callable[[], Iterable[Track]] = tuple) -> DatasetWriter:
+    """The writer that ``[dataset]`` asks for. ``tracks`` gives the rows of the tracks to a format that names its folders after them."""
+    return WRITERS[section.format].from_section(section, encoding, tracks)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -15,20 +15,47 @@ from stemwright.datagen.dataset.writers import card
 from stemwright.datagen.dataset.writers.as_written import written_pair
 from stemwright.datagen.effects.settings import LEVEL_ROOM_DB
 from stemwright.datagen.pairs.render import Rendered
+from stemwright.datagen.pairs.section import Section
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair, of_dataset
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import FileGroup
 from stemwright.manifests.disk.regular import file_sha256
-from stemwright.manifests.records import AudioFile, Example, Pair, Record, Refused, Signal, SignalFile, content_id, seal
+from stemwright.manifests.records import AudioFile, Example, Pair, Record, Refused, Signal, SignalFile, Track, content_id, seal
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
 from stemwright.manifests.sound.writing import as_stored, encode
 
 
 class DatasetWriter(Protocol):
-    """What a format of dataset offers."""
+    """What a format of dataset offers. The two bases in ``packing`` have all of it but the name, and what assembles a shard.
+
+    ``encodings`` are those that it can hold, the first of them by default. ``loading`` is the Python on the card that opens the dataset: a
+    template with the fields kind, split, column (of the first signal) and last (number of the split's last shard). ``shard_suffix`` is
+    that of its packed files, empty if there are none. ``Options``, a ``Section``, is what ``[dataset.NAME]`` may say, if anything.
+    """
+
+    format_name: ClassVar[str]
+    encodings: ClassVar[tuple[Encoding, ...]]
+    loading: ClassVar[str]
+    shard_suffix: ClassVar[str]
+    Options: ClassVar[type[Section] | None]
+
+    @classmethod
+    def from_section(cls, section: Any, encoding: Encoding, tracks: Callable[[], Iterable[Track]]) -> Self:
+        """The writer that ``[dataset]`` asks for; ``tracks`` gives the rows of all tracks."""
+        ...
+
+    @classmethod
+    def check(cls, dataset: Any, pairs: Any) -> None:
+        """Raises ValueError, saying what to change, if the sections ``[dataset]`` and ``[pairs]`` plan what the format cannot hold."""
+        ...
+
+    @classmethod
+    def card_head(cls, dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
+        """What the head of the card says besides, as the Hugging Face Hub reads it."""
+        ...
 
     def cache_key(self, pair: Pair) -> str:
         """The id of the work of writing one pair in this format."""
@@ -48,6 +75,27 @@ class DatasetWriter(Protocol):
         The dataset's table of examples is written last and carries ``made_from``: once it stands, the dataset is whole.
         """
         ...
+
+
+class FormatBase:
+    """What most formats are alike in: every encoding, no options, nothing that they cannot hold, opened with ``PairDataset``."""
+
+    format_name: ClassVar[str]
+    encodings: ClassVar[tuple[Encoding, ...]] = ("flac24", "wav32f")
+    loading: ClassVar[str] = card.LOADING
+    shard_suffix: ClassVar[str] = ""
+    Options: ClassVar[type[Section] | None] = None
+
+    @classmethod
+    def check(cls, dataset: Any, pairs: Any) -> None:
+        """Every plan suits."""
+        del dataset, pairs
+
+    @classmethod
+    def card_head(cls, dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
+        """Nothing besides."""
+        del dataset, pairs, examples
+        return {}
 
 
 class PresentFiles:
@@ -157,12 +205,12 @@ def joint_gain_db(signals: Sequence[Audio]) -> float:
     return -math.ceil(100.0 * gain_to_db(peak)) / 100.0 if peak > 1.0 else 0.0
 
 
-def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, *, made_from: str) -> None:
+def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[DatasetWriter], *, made_from: str) -> None:
     """Writes what makes the dataset stand alone: its card, the pairs that were rendered and, last, the examples."""
     gains_db = {example.pair_id: example.gain_db for example in examples}
     facts = SourceRows.read(corpus)
     written = [written_pair(pair, gains_db[pair.id], facts) for pair in pairs if pair.id in gains_db]
-    card.write(corpus, written, examples, format_name)
+    card.write(corpus, written, examples, format_)
     table.replace(corpus / DATASET / "pairs.parquet", written, WrittenPair, made_from=made_from)
     rows, kept = [of_dataset(example) for example in examples], file_sha256(corpus / DATASET / table.CARD_FILE)
     table.replace(corpus / DATASET / "examples.parquet", rows, Example, made_from=made_from, card=kept)

@@ -18,7 +18,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, Protocol, get_args
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import fields
@@ -37,17 +37,6 @@ HUB_NAMES = {  # licences by licences.normalise -> the Hub's names; Creative Com
     "Unlicense": "unlicense",
     "unknown": "unknown",
 }
-PLAIN_COLUMNS = {  # of Hugging Face's Parquet, beside the sound: column -> (type in Arrow, type in datasets)
-    "id": ("string", "string"),
-    "track_id": ("string", "string"),
-    "text": ("string", "string"),
-    "start_frame": ("int64", "int64"),
-    "num_frames": ("int64", "int64"),
-    "sample_rate": ("int64", "int64"),
-    "gain_db": ("float64", "float64"),
-    "labels": ("string", "string"),
-}
-SUFFIXES = {"webdataset": "tar", "huggingface": "parquet"}
 ROWS = """## Rows
 
 `pairs.parquet` has a row for each example: kind, split, where the excerpt begins, text, seed, and its signals (`inputs`, `targets`). A
@@ -64,49 +53,44 @@ inside them, and `shards.parquet` says where; the labels of an example there hol
 Settings are true of the audio as it was written. Where a peak would have been above full scale, all signals of the example have one gain
 (`gain_db`), and thresholds, ceilings, drives and loudness targets are given on that scale: a source times the gain, through its recorded
 chain, is the written signal."""
-LOADING = {
-    "folder": """from stemwright.datagen.dataset.loader import PairDataset
+LOADING = """from stemwright.datagen.dataset.loader import PairDataset
 
 data = PairDataset("dataset", kind="{kind}", split="{split}")  # without a split: train; "all" takes all of them
 inputs, targets, mask = data[0]  # [N, C, T], [M, C, T], [N]; a DataLoader's batches have the same fields
-data.pair(0)  # the labels: every signal with its chain of effects and their settings; as tensors with labels=True""",
-    "webdataset": """import webdataset
-
-data = webdataset.WebDataset("dataset/{kind}/{split}-{{000000..{last:06d}}}.tar", shardshuffle=False)
-example = next(iter(data))  # the bytes of each signal by role and name, "json" with the labels; .decode(...) as you like
-
-from stemwright.datagen.dataset.loader import PairDataset
-
-inputs, targets, mask = PairDataset("dataset", kind="{kind}", split="{split}")[0]  # in any order, without reading what lies before""",
-    "huggingface": """import datasets  # 5.2 decodes audio with torchcodec 0.13 or newer: pip install "datasets[audio]"
-
-data = datasets.load_dataset("dataset", "{kind}", split="{split}")
-data[0]["{column}"].get_all_samples().data  # [C, T]; data[0]["labels"] is JSON: every signal with its chain""",
-    "musdb": """import musdb
-
-data = musdb.DB("dataset", is_wav=True, subsets="{split}")  # train, valid or test: each excerpt is a track, its title ends in [pair id]
-data[0].audio, data[0].sources["drums"].audio  # [T, C]""",
-}
+data.pair(0)  # the labels: every signal with its chain of effects and their settings; as tensors with labels=True"""
 
 
-def write(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str) -> None:
+class Described(Protocol):
+    """What the card asks of a format; ``stemwright.datagen.dataset.writers.base.DatasetWriter`` says what each is."""
+
+    format_name: ClassVar[str]
+    loading: ClassVar[str]
+    shard_suffix: ClassVar[str]
+
+    @classmethod
+    def card_head(cls, dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
+        """What the head says besides."""
+        ...
+
+
+def write(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[Described]) -> None:
     """Writes the cards of the dataset in a corpus and of the corpus itself, where they are not yet as they should be."""
     tracks = {track.id: track for track in _rows(corpus / "tracks.parquet", Track)}
     used = {branch.source_id for pair in pairs for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
     stems = [stem for stem in _rows(corpus / "stems.parquet", Stem) if stem.id in used]
     rights = Counter(tracks[track_id].rights if track_id in tracks else "unknown" for track_id in _tracks_of(pairs, stems))
-    head = _head(corpus / DATASET, pairs, examples, format_name, rights)
+    head = {**_head(pairs, examples, rights), **(format_.card_head(corpus / DATASET, pairs, examples) if pairs else {})}
     body = [
         *_contents(pairs, examples),
-        *_loading(corpus / DATASET, pairs, examples, format_name),
+        *_loading(corpus / DATASET, pairs, examples, format_),
         *((ROWS, "") if pairs else ()),
         *_settings(pairs),
         *_origins(stems, corpus),
         *_rights(rights),
     ]
-    _replace(corpus / DATASET / table.CARD_FILE, [*_yaml(head), "", *_title("dataset", format_name), *body])
+    _replace(corpus / DATASET / table.CARD_FILE, [*_yaml(head), "", *_title("dataset", format_.format_name), *body])
     kept = {key: value for key, value in head.items() if key not in ("configs", "dataset_info")}
-    _replace(corpus / "README.md", [*_yaml(kept), "", *_title("corpus", format_name), *body])
+    _replace(corpus / "README.md", [*_yaml(kept), "", *_title("corpus", format_.format_name), *body])
 
 
 def _rows(path: Path, record_type: Any) -> list[Any]:
@@ -130,49 +114,32 @@ def _yaml(head: dict[str, Any]) -> list[str]:
     return ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120).rstrip(), "---"]
 
 
-def _head(dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, rights: Counter[str]) -> dict[str, Any]:
-    """What the Hub and ``datasets`` read."""
+def _head(pairs: Sequence[Pair], examples: Sequence[Example], rights: Counter[str]) -> dict[str, Any]:
+    """What the Hub and ``datasets`` read, whatever the format."""
     head: dict[str, Any] = {"pretty_name": "Training pairs for music mixing", **_licence(rights)}
     head["task_categories"] = ["audio-to-audio"]
     head["tags"] = ["audio", "music", "automatic-mixing", "audio-effects", *sorted({pair.kind for pair in pairs})]
     head["size_categories"] = [next((name for limit, name in SIZES if len(examples) < limit), "n>10M")]
-    if format_name in SUFFIXES and pairs:
-        kinds = _split_counts(pairs)
-        suffix = SUFFIXES[format_name]
-        head["configs"] = [
-            {
-                "config_name": kind,
-                "data_files": [{"split": split, "path": f"{kind}/{split}-*.{suffix}"} for split in splits],
-                **({"default": True} if number == 0 else {}),
-            }
-            for number, (kind, splits) in enumerate(kinds.items())
-        ]
-        if format_name == "huggingface":
-            infos = [_info(kind, pairs, examples) for kind in kinds]
-            head["dataset_info"] = [{**info, **_sizes(dataset / info["config_name"], kinds[info["config_name"]])} for info in infos]
     return head
 
 
-def _split_counts(pairs: Sequence[Pair]) -> dict[str, dict[str, int]]:
+def data_files(pairs: Sequence[Pair], suffix: str) -> list[dict[str, Any]]:
+    """The Hub's ``configs``: for each kind the shards of its splits; the first kind is the default."""
+    return [
+        {
+            "config_name": kind,
+            "data_files": [{"split": split, "path": f"{kind}/{split}-*{suffix}"} for split in splits],
+            **({"default": True} if number == 0 else {}),
+        }
+        for number, (kind, splits) in enumerate(split_counts(pairs).items())
+    ]
+
+
+def split_counts(pairs: Sequence[Pair]) -> dict[str, dict[str, int]]:
     """kind -> split -> pairs, in a fixed order."""
     counts = Counter((pair.kind, pair.split) for pair in pairs)
     kinds = sorted({pair.kind for pair in pairs})
     return {kind: {split: counts[kind, split] for split in get_args(Split) if counts[kind, split]} for kind in kinds}
-
-
-def _info(kind: str, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
-    of_kind = {pair.id for pair in pairs if pair.kind == kind}
-    signals = sorted({(file.role, file.name) for example in examples if example.pair_id in of_kind for file in example.signals})
-    columns = [{"name": name, "dtype": dtype} for name, (_, dtype) in PLAIN_COLUMNS.items()]
-    columns += [{"name": f"{role}_{name}", "dtype": "audio"} for role, name in signals]
-    return {"config_name": kind, "features": columns}
-
-
-def _sizes(folder: Path, splits: dict[str, int]) -> dict[str, Any]:
-    """How large the splits of a kind are; ``datasets`` ignores an entry that lacks one of these."""
-    num_bytes = {name: sum(file.stat().st_size for file in folder.glob(f"{name}-*.parquet")) for name in splits}
-    listed = [{"name": name, "num_bytes": num_bytes[name], "num_examples": count} for name, count in splits.items()]
-    return {"splits": listed, "download_size": sum(num_bytes.values()), "dataset_size": sum(num_bytes.values())}
 
 
 def _licence(rights: Counter[str]) -> dict[str, str]:
@@ -218,15 +185,15 @@ def _contents(pairs: Sequence[Pair], examples: Sequence[Example]) -> list[str]:
     return ["## Contents", "", *table_head, *lines, ""]
 
 
-def _loading(dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str) -> list[str]:
+def _loading(dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[Described]) -> list[str]:
     if not pairs:
         return []
-    kind, splits = next(iter(_split_counts(pairs).items()))
+    kind, splits = next(iter(split_counts(pairs).items()))
     split = next(iter(splits))
     ids = {pair.id for pair in pairs if pair.kind == kind}
     first = next(example for example in examples if example.pair_id in ids).signals[0]
-    last = len(list((dataset / kind).glob(f"{split}-*.tar"))) - 1
-    code = LOADING[format_name].format(kind=kind, split=split, column=f"{first.role}_{first.name}", last=max(0, last))
+    last = len(list((dataset / kind).glob(f"{split}-*{format_.shard_suffix}"))) - 1 if format_.shard_suffix else 0
+    code = format_.loading.format(kind=kind, split=split, column=f"{first.role}_{first.name}", last=max(0, last))
     return ["## Loading", "", "```python", code, "```", ""]
 
 

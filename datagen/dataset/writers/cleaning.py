@@ -26,7 +26,7 @@ from stemwright.manifests.shards import DATASET, in_dataset
 from stemwright.manifests.sound.formats import SUFFIXES
 
 BEGUN = "begun.jsonl.part"
-OURS = (*SUFFIXES.values(), ".tar", ".parquet")  # the suffixes that we give
+OURS = (*SUFFIXES.values(), ".tar", ".parquet")  # the suffixes that we give, besides those of other packages' shards
 
 
 def note_begun(corpus: Path, paths: Iterable[str]) -> None:
@@ -62,10 +62,10 @@ def is_begun(corpus: Path) -> bool:
     return (corpus / BEGUN).exists()
 
 
-def remove_stale(corpus: Path, wanted: set[str]) -> int:
-    """Removes the files that were named before and are not wanted now; returns how many were there."""
-    dataset = corpus / DATASET
-    stale = sorted(path for path in _named_before(corpus) - wanted if path.endswith(OURS) and _is_inside(path))
+def remove_stale(corpus: Path, wanted: set[str], shard_suffix: str = "") -> int:
+    """Removes the files that were named before and are not wanted now; returns how many were there. ``shard_suffix`` is the format's."""
+    dataset, ours = corpus / DATASET, (*OURS, *((shard_suffix,) if shard_suffix else ()))
+    stale = sorted(path for path in _named_before(corpus) - wanted if path.endswith(ours) and _is_inside(path))
     return sum(deletion.remove(dataset, dataset / path) for path in stale)
 
 

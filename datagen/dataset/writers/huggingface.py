@@ -20,10 +20,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from stemwright.datagen.dataset.writers.card import PLAIN_COLUMNS
+from stemwright.datagen.dataset.writers import card
 from stemwright.datagen.dataset.writers.packing import ShardContent, ShardWriter
 from stemwright.manifests.disk.regular import regular
-from stemwright.manifests.records import Member
+from stemwright.manifests.records import Example, Member, Pair
 from stemwright.manifests.shards import in_dataset
 
 if TYPE_CHECKING:
@@ -31,6 +31,16 @@ if TYPE_CHECKING:
 
 GROUP_ROWS = 100
 GROUP_BYTES = 32e6
+PLAIN_COLUMNS = {  # beside the sound: column -> (type in Arrow, type in datasets)
+    "id": ("string", "string"),
+    "track_id": ("string", "string"),
+    "text": ("string", "string"),
+    "start_frame": ("int64", "int64"),
+    "num_frames": ("int64", "int64"),
+    "sample_rate": ("int64", "int64"),
+    "gain_db": ("float64", "float64"),
+    "labels": ("string", "string"),
+}
 
 
 def features(signals: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
@@ -75,6 +85,33 @@ class HuggingFaceWriter(ShardWriter):
 
     format_name = "huggingface"
     assembler = ParquetShard()
+    loading = """import datasets  # 5.2 decodes audio with torchcodec 0.13 or newer: pip install "datasets[audio]"
+
+data = datasets.load_dataset("dataset", "{kind}", split="{split}")
+data[0]["{column}"].get_all_samples().data  # [C, T]; data[0]["labels"] is JSON: every signal with its chain"""
+
+    @classmethod
+    def card_head(cls, dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
+        """Which files hold which kind and split, and the columns and sizes of each kind."""
+        kinds = card.split_counts(pairs)
+        infos = [_info(kind, pairs, examples) for kind in kinds]
+        sized = [{**info, **_sizes(dataset / info["config_name"], kinds[info["config_name"]])} for info in infos]
+        return {**super().card_head(dataset, pairs, examples), "dataset_info": sized}
+
+
+def _info(kind: str, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
+    of_kind = {pair.id for pair in pairs if pair.kind == kind}
+    signals = sorted({(file.role, file.name) for example in examples if example.pair_id in of_kind for file in example.signals})
+    columns = [{"name": name, "dtype": dtype} for name, (_, dtype) in PLAIN_COLUMNS.items()]
+    columns += [{"name": f"{role}_{name}", "dtype": "audio"} for role, name in signals]
+    return {"config_name": kind, "features": columns}
+
+
+def _sizes(folder: Path, splits: dict[str, int]) -> dict[str, Any]:
+    """How large the splits of a kind are; ``datasets`` ignores an entry that lacks one of these."""
+    num_bytes = {name: sum(file.stat().st_size for file in folder.glob(f"{name}-*.parquet")) for name in splits}
+    listed = [{"name": name, "num_bytes": num_bytes[name], "num_examples": count} for name, count in splits.items()]
+    return {"splits": listed, "download_size": sum(num_bytes.values()), "dataset_size": sum(num_bytes.values())}
 
 
 def _groups(content: ShardContent) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, str]]]]:

@@ -12,14 +12,14 @@ Conventions
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from stemwright.datagen.dataset.writers.base import DATASET, Storage, write_signals
+from stemwright.datagen.dataset.writers.base import DATASET, FormatBase, Storage, write_signals
 from stemwright.datagen.dataset.writers.packing import finish_loose
 from stemwright.manifests import __version__
 from stemwright.manifests.decibels import gain_to_db
@@ -37,31 +37,45 @@ def title_of(track: Track) -> str:
     return name.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
-def check(dataset: Any, pairs: Any) -> None:
-    """Raises ValueError, saying what to change, if the sections ``[dataset]`` and ``[pairs]`` plan what the layout cannot hold."""
-    if dataset.encoding == "flac24":
-        raise ValueError("the format 'musdb' is float WAV: set dataset.encoding = 'auto' or 'wav32f'")
-    sections = {name: section for name in type(pairs).model_fields if hasattr(section := getattr(pairs, name), "per_track")}
-    for name, section in sections.items():
-        if name != "mix" and section.per_track:
-            raise ValueError(f"the format 'musdb' holds stems and their mix, no {name!r} pairs: set pairs.{name}.per_track = 0")
-    mix = sections["mix"]
-    if getattr(mix, "inputs", "separated") != "separated":
-        raise ValueError(f"the format 'musdb' holds stems that sum to the mixture: set pairs.mix.inputs = 'separated'; got {mix.inputs!r}")
-    if getattr(mix, "target", "sum") != "sum":
-        raise ValueError(f"the format 'musdb' holds the sum of its stems: set pairs.mix.target = 'sum'; got {mix.target!r}")
-    if getattr(mix, "preset", None) or getattr(mix, "channels", "all") != "all":
-        raise ValueError("the format 'musdb' holds stems as they are: remove pairs.mix.preset, and set pairs.mix.channels = 'all'")
-    if getattr(mix, "stems", ()) and sorted(mix.stems) != sorted(STEMS):
-        raise ValueError(f"the format 'musdb' holds {', '.join(STEMS)}; got pairs.mix.stems = {list(mix.stems)}")
-
-
 @dataclass(frozen=True)
-class MusdbWriter:
+class MusdbWriter(FormatBase):
     """One folder for each excerpt, as MUSDB18-HQ has one for each track. ``titles`` are the names of tracks by their ids."""
+
+    format_name = "musdb"
+    encodings: ClassVar[tuple[Encoding, ...]] = ("wav32f",)
+    loading = """import musdb
+
+data = musdb.DB("dataset", is_wav=True, subsets="{split}")  # train, valid or test: each excerpt is a track, its title ends in [pair id]
+data[0].audio, data[0].sources["drums"].audio  # [T, C]"""
 
     encoding: Encoding = "wav32f"
     titles: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_section(cls, section: Any, encoding: Encoding, tracks: Callable[[], Iterable[Track]]) -> Self:
+        """The writer, with the names of the tracks."""
+        del section
+        return cls(encoding, {track.id: title_of(track) for track in tracks()})
+
+    @classmethod
+    def check(cls, dataset: Any, pairs: Any) -> None:
+        """Raises ValueError, saying what to change, if the sections ``[dataset]`` and ``[pairs]`` plan what the layout cannot hold."""
+        del dataset
+        sections = {name: section for name in type(pairs).model_fields if hasattr(section := getattr(pairs, name), "per_track")}
+        for name, section in sections.items():
+            if name != "mix" and section.per_track:
+                raise ValueError(f"the format 'musdb' holds stems and their mix, no {name!r} pairs: set pairs.{name}.per_track = 0")
+        mix = sections["mix"]
+        if getattr(mix, "inputs", "separated") != "separated":
+            raise ValueError(
+                f"the format 'musdb' holds stems that sum to the mixture: set pairs.mix.inputs = 'separated'; got {mix.inputs!r}"
+            )
+        if getattr(mix, "target", "sum") != "sum":
+            raise ValueError(f"the format 'musdb' holds the sum of its stems: set pairs.mix.target = 'sum'; got {mix.target!r}")
+        if getattr(mix, "preset", None) or getattr(mix, "channels", "all") != "all":
+            raise ValueError("the format 'musdb' holds stems as they are: remove pairs.mix.preset, and set pairs.mix.channels = 'all'")
+        if getattr(mix, "stems", ()) and sorted(mix.stems) != sorted(STEMS):
+            raise ValueError(f"the format 'musdb' holds {', '.join(STEMS)}; got pairs.mix.stems = {list(mix.stems)}")
 
     def cache_key(self, pair: Pair) -> str:
         """The id of the work: of the pair, the format, the folder's name and this version."""
@@ -86,7 +100,7 @@ class MusdbWriter:
 
     def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
         """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
-        return finish_loose(corpus, pairs, examples, "musdb", made_from=made_from)
+        return finish_loose(corpus, pairs, examples, type(self), made_from=made_from)
 
     def _folder(self, pair: Pair) -> str:
         return f"{DATASET}/{pair.split}/{self.titles.get(pair.track_id, pair.track_id)} [{pair.id}]"

@@ -1,8 +1,8 @@
 """Packing the sound files of examples into shards, so that a kill at any moment loses nothing.
 
 Conventions
-    Shards stand in ``dataset/<kind>/<split>-000000.tar`` (or .parquet). Examples are in the order of their pairs' ids, which are hashes:
-    neighbours in a shard come from all over the corpus, and the order is the same however the work was done.
+    Shards stand in ``dataset/<kind>/<split>-000000.tar`` (or another format's suffix). Examples are in the order of their pairs' ids, which
+    are hashes: neighbours in a shard come from all over the corpus, and the order is the same however the work was done.
     A shard is full when the next example would take its sound files beyond ``shard_mb`` (10^6 bytes), or at ``shard_examples``.
     At any moment every sound file stands by itself or in a shard that the journal names: a shard is written and journalled before its
     files are removed; one that is no longer as planned is first unpacked, then struck out, then removed.
@@ -13,21 +13,31 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
+from stemwright.datagen.dataset.writers import card
 from stemwright.datagen.dataset.writers.as_written import labels_text
-from stemwright.datagen.dataset.writers.base import DATASET, complete, loose_cache_key, loose_paths, paths_of, write_loose
+from stemwright.datagen.dataset.writers.base import (
+    DATASET,
+    DatasetWriter,
+    FormatBase,
+    complete,
+    loose_cache_key,
+    loose_paths,
+    paths_of,
+    write_loose,
+)
 from stemwright.datagen.dataset.writers.cleaning import claim, remove_stale
 from stemwright.manifests import table
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.disk import deletion
 from stemwright.manifests.disk.durable import begin, naming, put, remove, write_bytes
 from stemwright.manifests.disk.regular import file_sha256
-from stemwright.manifests.records import Example, Member, Pair, Shard, SignalFile, content_id, seal
+from stemwright.manifests.records import Example, Member, Pair, Shard, SignalFile, Track, content_id, seal
 from stemwright.manifests.shards import JOURNAL, TABLE, Place, Places, in_dataset
 from stemwright.manifests.sound.formats import Audio, Encoding
 
@@ -107,15 +117,59 @@ class ShardLimits:
 
 
 @dataclass(frozen=True)
-class ShardWriter:
+class LooseWriter(FormatBase):
+    """A format whose sound files stay by themselves: a subclass says its name, and overrides ``paths`` for a layout of its own."""
+
+    encoding: Encoding = "flac24"
+
+    @classmethod
+    def from_section(cls, section: Any, encoding: Encoding, tracks: Callable[[], Iterable[Track]]) -> Self:
+        """The writer for an encoding."""
+        del section, tracks
+        return cls(encoding)
+
+    def cache_key(self, pair: Pair) -> str:
+        """The id of the work: of the pair, the encoding and this version."""
+        return loose_cache_key(pair, self.encoding)
+
+    def paths(self, pair: Pair) -> dict[tuple[str, str], str]:
+        """One file for each signal."""
+        return loose_paths(pair, self.encoding)
+
+    def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
+        """Encodes and writes the signals. The same pair gives the same bytes."""
+        return write_loose(corpus, pair, signals, self.encoding)
+
+    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+        """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
+        return finish_loose(corpus, pairs, examples, type(self), made_from=made_from)
+
+
+@dataclass(frozen=True)
+class ShardWriter(FormatBase):
     """A format with shards, for each kind and split: a subclass says its name and what assembles one shard."""
 
-    format_name: ClassVar[str]
     assembler: ClassVar[Assembler]
 
     encoding: Encoding = "flac24"
     shard_mb: float = 256.0
     shard_examples: int | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.shard_suffix = cls.assembler.suffix
+
+    @classmethod
+    def from_section(cls, section: Any, encoding: Encoding, tracks: Callable[[], Iterable[Track]]) -> Self:
+        """The writer for an encoding, with the sizes of shards that the section says."""
+        del tracks
+        return cls(encoding, section.shard_mb, section.shard_examples)
+
+    @classmethod
+    def card_head(cls, dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
+        """Which files hold which kind and split."""
+        del dataset, examples
+        return {"configs": card.data_files(pairs, cls.shard_suffix)}
 
     def cache_key(self, pair: Pair) -> str:
         """The id of the work: of the pair, the encoding and this version."""
@@ -131,9 +185,9 @@ class ShardWriter:
 
     def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
         """Packs the examples into shards and completes the dataset."""
-        contents = plan(corpus, pairs, examples, ShardLimits(self.shard_mb, self.shard_examples), self.assembler.suffix)
-        removed = pack(corpus, contents, self.assembler) + remove_stale(corpus, {content.path for content in contents})
-        complete(corpus, pairs, examples, self.format_name, made_from=made_from)
+        contents = plan(corpus, pairs, examples, ShardLimits(self.shard_mb, self.shard_examples), self.shard_suffix)
+        removed = pack(corpus, contents, self.assembler) + remove_stale(corpus, {content.path for content in contents}, self.shard_suffix)
+        complete(corpus, pairs, examples, type(self), made_from=made_from)
         return removed
 
 
@@ -217,12 +271,12 @@ def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
     return unwanted
 
 
-def finish_loose(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_name: str, *, made_from: str) -> int:
+def finish_loose(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[DatasetWriter], *, made_from: str) -> int:
     """Completes a dataset whose sound files stay by themselves; returns how many files of examples no longer planned were removed."""
     (corpus / DATASET).mkdir(parents=True, exist_ok=True)
     wanted = set(map(in_dataset, paths_of(examples)))
     removed = unpack(corpus, wanted) + remove_stale(corpus, wanted)
-    complete(corpus, pairs, examples, format_name, made_from=made_from)
+    complete(corpus, pairs, examples, format_, made_from=made_from)
     return removed
 
 

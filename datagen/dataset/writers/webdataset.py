@@ -49,6 +49,14 @@ class WebDatasetWriter(ShardWriter):
 
     format_name = "webdataset"
     assembler = Tar()
+    loading = """import webdataset
+
+data = webdataset.WebDataset("dataset/{kind}/{split}-{{000000..{last:06d}}}.tar", shardshuffle=False)
+example = next(iter(data))  # the bytes of each signal by role and name, "json" with the labels; .decode(...) as you like
+
+from stemwright.datagen.dataset.loader import PairDataset
+
+inputs, targets, mask = PairDataset("dataset", kind="{kind}", split="{split}")[0]  # in any order, without reading what lies before"""
 
 
 def _entries(content: ShardContent) -> Iterator[tuple[str, bytes, str | None]]:

@@ -8,17 +8,20 @@ A recipe is a module with
 A ``Config`` whose ``needs_tempo`` or ``needs_normalisations`` is true has the estimate stage make those tables, and finds them in the
 material; ``material.others`` holds the other tracks of the split.
 
-and one line in ``RECIPES``. Below ``plan`` nothing knows the kinds.
+and one line in ``RECIPES``, or an entry point of the group ``stemwright.recipes`` in another package; such a kind gives pairs where the
+configuration has its section, and none otherwise. Below ``plan`` nothing knows the kinds.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from stemwright.datagen.pairs.recipes import edit, limit, mix, remix, removal
 from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial
+from stemwright.manifests.registry import Registry, requires
+
+SHARED_KEYS = ("sample_rate", "duration_s")  # of [pairs] itself
 
 
 class Recipe(Protocol):
@@ -31,7 +34,26 @@ class Recipe(Protocol):
         ...
 
 
-RECIPES: dict[str, Recipe] = {"mix": mix, "remix": remix, "removal": removal, "limit": limit, "edit": edit}  # type: ignore[dict-item]  # modules stand for the protocol
+def _check(name: str, found: Any) -> None:
+    requires(Config=lambda config: isinstance(config, type) and issubclass(config, RecipeConfig), draft=callable)(name, found)
+    if name in SHARED_KEYS or hasattr(RecipeConfig, name):
+        raise ValueError(f"{name!r} is a key of the section [pairs] or of its recipes; take another name")
+    found.Config(per_track=0)  # every key needs a default
+
+
+RECIPES: Registry[Recipe] = Registry(
+    "kind of pair",
+    "stemwright.recipes",
+    {
+        "mix": "stemwright.datagen.pairs.recipes.mix",
+        "remix": "stemwright.datagen.pairs.recipes.remix",
+        "removal": "stemwright.datagen.pairs.recipes.removal",
+        "limit": "stemwright.datagen.pairs.recipes.limit",
+        "edit": "stemwright.datagen.pairs.recipes.edit",
+    },
+    plural="kinds of pair",
+    check=_check,
+)
 
 
 def wants(pairs: object, need: Literal["tempo", "normalisations"]) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from stemwright.datagen.pairs import rights
 from stemwright.datagen.pairs.plan import PlannedPairs, RecipeRows
-from stemwright.datagen.pairs.recipes import wants
+from stemwright.datagen.pairs.recipes import RECIPES, wants
+from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.base import Summary
 from stemwright.manifests import __version__, table
@@ -31,6 +32,7 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
             "seed": config.seed,
             "tables": {name: corpus.digest(name) for name in ("tracks", "stems", "estimates", *needed)},
             "version": __version__,
+            **_packages(config),
         }
     )
     if table.made_from(corpus.table("pairs")) == made_from and corpus.table("rejected").exists():
@@ -47,6 +49,12 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
     if waiting := len(tracks) - len({estimate.track_id for estimate in estimates} & {track.id for track in tracks}):
         notes.append(f"{counted(waiting, 'track has', 'tracks have')} no stems or estimates yet: stemwright separate, then estimate")
     return Summary("plan", count, 0, len(planning.rejected) + len(excluded), tuple(notes))
+
+
+def _packages(config: Config) -> dict[str, Any]:
+    """The packages of the kinds of pairs that are not our own: their other version may plan other pairs. Nothing where there are none."""
+    found = RECIPES.packages(kind for kind in RECIPES if getattr(config.pairs, kind).per_track)
+    return {"packages": found} if found else {}
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from stemwright.datagen.dataset.writers import DatasetWriter, writer_of
+from stemwright.datagen.dataset.writers import WRITERS, DatasetWriter, writer_of
 from stemwright.datagen.dataset.writers.base import PresentFiles
 from stemwright.datagen.dataset.writers.cleaning import forget_begun, is_begun, note_begun
 from stemwright.datagen.pairs.audibility import ALIKE, check_audible
@@ -39,6 +39,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
             "beats": table.digest(corpus.table("track_estimates")),
             "planned_from": table.made_from(corpus.table("pairs")),  # what is drawn again is drawn from the same
             "version": __version__,
+            **({"packages": found} if (found := WRITERS.packages([config.dataset.format])) else {}),
         }
     )
     if (standing := _standing(corpus, made_from, held)) is not None:
@@ -46,7 +47,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
     pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
     writing.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
-    writer = writer_of(config.dataset, config.encoding, corpus.rows("tracks", Track) if config.dataset.format == "musdb" else ())
+    writer = writer_of(config.dataset, config.encoding, partial(corpus.rows, "tracks", Track))
     present = PresentFiles(corpus.folder)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)
