@@ -1,4 +1,4 @@
-"""The rows of a dataset's own tables: pairs and examples as a corpus's rows say, on the scale of the audio that was written.
+"""The rows of a dataset's own tables: pairs and examples, with settings on the scale of the written audio.
 
 Conventions
     ``dataset/pairs.parquet`` holds a ``WrittenPair`` for each rendered pair, ``dataset/examples.parquet`` an ``Example``; the tables of the
@@ -40,7 +40,7 @@ from stemwright.manifests.shards import in_dataset
 
 
 class Provenance(Record):
-    """Where a source of a pair is from: which stem of which song, made by whom, and what is known about it."""
+    """Where a source of a pair is from: which stem of which song, from which model, and what is known about it."""
 
     id: Id = Field(description="of the source, as branches name it")
     stem: Name = Field(description="name of the stem")
@@ -71,7 +71,7 @@ class WrittenSignal(Signal):
 
 
 class WrittenPair(Pair):
-    """A pair as it was rendered and written."""
+    """A pair as rendered and written."""
 
     inputs: tuple[WrittenSignal, ...] = Field(description="what a model gets")
     targets: tuple[WrittenSignal, ...] = Field(description="what it should give")
@@ -86,7 +86,7 @@ ROW_TYPES: dict[str, type[Record]] = {"pairs": WrittenPair, "examples": Example,
 
 @dataclass(frozen=True)
 class SourceRows:
-    """What a corpus knows of the sources of its pairs."""
+    """What a corpus knows about the sources of its pairs."""
 
     tracks: Mapping[str, Track] = field(default_factory=dict)
     stems: Mapping[str, Stem] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class SourceRows:
 
     @staticmethod
     def read(corpus: Path) -> SourceRows:
-        """The facts of a corpus folder; a table that is not there states none."""
+        """The facts of a corpus folder; a missing table gives none."""
 
         def rows(name: str, record_type: Any) -> list[Any]:
             path = corpus / f"{name}.parquet"
@@ -139,7 +139,7 @@ class SourceRows:
         return tuple(round(beat_s - start_s, 6) for beat_s in tempo.beats_s if start_s <= beat_s < end_s)
 
     def stem_name(self, source_id: str) -> str | None:
-        """What the source is called."""
+        """The name of the source."""
         stem = self.stems.get(source_id)
         return stem.name if stem else None
 

@@ -1,6 +1,6 @@
 """Names, paths and numbers that come from outside: what each may be. Records use these types, so a row is checked when it is read.
 
-A table, a recipe, a tag, the header of a model or of a sound file may have been written by anybody. A name that becomes part of a path is
+A table, a recipe, a tag, the header of a model or of a sound file is untrusted input. A name that becomes part of a path is
 therefore a ``Name``; a path is a ``RelativePath``; what decides about memory or time (rates, lengths, channels) has a highest value.
 
 Conventions
@@ -8,7 +8,7 @@ Conventions
     is one file name on every system, never a path, never hidden, and no two names differ in case only.
     A name that is not one is refused, not changed: a stem under another name than its model's documentation gives would not be found.
     Only names that are made from file names ("Kick In.wav") are changed, by the one rule of ``name_from``.
-    The limits are far from anything that is recorded or released, so that they refuse damage and malice only.
+    The limits are far from anything that is recorded or released, so that they refuse only damaged or malicious input.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def checked_name(text: str) -> str:
     if not is_name(text):
         shown = text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
         raise ValueError(
-            f"{shown!r} cannot be a name; expected lower-case letters, digits, '_' and '-', a letter or digit first, "
+            f"{shown!r} is not a valid name; expected lower-case letters, digits, '_' and '-', a letter or digit first, "
             f"at most {LONGEST_NAME} characters"
         )
     return text
@@ -48,7 +48,7 @@ def checked_name(text: str) -> str:
 def name_from(text: str) -> str:
     """A name after any text: lower case, with one underscore for whatever is not a letter or a digit ("Hi-Hat 2" is hi_hat_2).
 
-    It is no ``Name`` if the text has no such letter (then it is empty) or is very long.
+    It is not a ``Name`` if the text has no such letter (then it is empty) or is very long.
     """
     return "_".join(re.findall(r"[a-z0-9]+", text.lower()))
 
@@ -60,12 +60,12 @@ def inside(path: str) -> str:
     if not path or plain[0] == "/" or "//" in plain or path[1:2] == ":" or "\0" in path or ".." in plain.split("/"):
         raise ValueError(f"path {path!r} leaves its folder; expected a relative path without '..' or '//'. Was the table edited by hand?")
     if len(path) > LONGEST_PART // 4 and is_too_long(path):
-        raise ValueError(f"path {path[:60]!r}... is longer than systems take ({LONGEST_PATH} bytes, {LONGEST_PART} in one part)")
+        raise ValueError(f"path {path[:60]!r}... is longer than file systems allow ({LONGEST_PATH} bytes, {LONGEST_PART} in one part)")
     return path
 
 
 def is_too_long(path: str) -> bool:
-    """Whether a path, or a part of it, is longer than systems take."""
+    """Whether a path, or a part of it, is longer than file systems allow."""
     parts = path.encode(errors="replace").split(b"/")
     return sum(map(len, parts)) + len(parts) > LONGEST_PATH or any(len(part) > LONGEST_PART for part in parts)
 

@@ -2,10 +2,10 @@
 
 Conventions
     Records are frozen. A stage never edits one: a new fact is a new row that carries the id of the old one.
-    An id is 16 hex digits of a SHA-256 over canonical JSON (``content_id``). There are two, with different duties.
+    An id is 16 hex digits of a SHA-256 over canonical JSON (``content_id``). Two columns use it.
     ``cache_key`` is over everything that determines a row before it is made (sources, settings, model, versions): a start skips the tasks
     whose rows it finds, and a changed setting cannot be mistaken for finished work.
-    What was asked makes ids; what a machine used for it is in columns that no id is over (``Record.USED``).
+    Ids are over what was requested; what a machine used for it is in columns that no id covers (``Record.USED``).
     ``id`` is over the finished row (``seal``), so that an edit is detected. A track's is over its sound alone:
     a renamed, retagged or re-wrapped file keeps its id, and two copies of one recording share it.
     Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder; in the tables of
@@ -35,7 +35,7 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 
 
 class Refused(ValueError):  # noqa: N818  # a verdict on a row, not a failure of the program
-    """A reason, for a person, why a stage will not take a row: becomes a ``Rejected`` row while the rest goes on."""
+    """A reason, in words, why a stage refuses a row: becomes a ``Rejected`` row while the rest goes on."""
 
 
 def canonical_json(value: Any) -> str:
@@ -55,7 +55,7 @@ def finite(value: Any) -> Any:
 
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Db = Annotated[float, Field(allow_inf_nan=False)]
-# Tables of version 0.1 call this column task_id; ids are still over that name, so that they stay what they were.
+# Tables of version 0.1 call this column task_id; ids are still over that name, so that they do not change.
 KEY_NAMES: dict[str, Any] = {"validation_alias": AliasChoices("cache_key", "task_id"), "serialization_alias": "task_id"}
 KEY_MEANING = "hash of all that determined the row before it was made: a start skips the tasks whose keys it finds"
 CacheKey = Annotated[Id, Field(description=KEY_MEANING, **KEY_NAMES)]
@@ -69,7 +69,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    USED: ClassVar[frozenset[str]] = frozenset()  # columns that say on what machine the row was made: no id depends on them
+    USED: ClassVar[frozenset[str]] = frozenset()  # columns that describe the machine that made the row: no id depends on them
 
     def content(self) -> dict[str, Any]:
         """The row as plain JSON values, without its id."""
@@ -88,7 +88,7 @@ def seal(record_type: type[R], **columns: Any) -> R:
 
 
 class AudioFile(Record):
-    """A sound file as it was when its row was written."""
+    """A sound file at the time its row was written."""
 
     path: RelativePath = Field(
         description="relative to the songs folder (sources), the dataset folder (its own tables) or the corpus folder"
@@ -124,7 +124,7 @@ class ReferenceStem(Record):
 
 
 def track_id(sound: str, references: tuple[ReferenceStem, ...] = ()) -> str:
-    """The id of a recording: of what sounds in its audio and in its reference stems, whatever files hold it."""
+    """The id of a recording: of the sound of its audio and of its reference stems, in whatever files."""
     return content_id({"sound": sound, "references": {stem.name: stem.sound for stem in references}})
 
 
@@ -167,7 +167,7 @@ class Stem(Record):
 
 
 class EffectSettingsRow(Record):
-    """An effect and its settings. Infinity, which strict JSON has no number for, is the text "inf" or "-inf"; the effects read it back."""
+    """An effect and its settings. Infinity, which strict JSON cannot express, is the text "inf" or "-inf"; the effects read it back."""
 
     effect: str = Field(description="name of the effect")
     settings: dict[str, Scalar] = Field(default_factory=dict, description="its settings by name")
@@ -175,7 +175,7 @@ class EffectSettingsRow(Record):
     @field_validator("settings", mode="before")
     @classmethod
     def _in_order(cls, value: Any) -> Any:
-        # In the order of their names: equal settings are then written alike, whoever drew them.
+        # In the order of their names, so that equal settings are written alike.
         settings = json.loads(value) if isinstance(value, str) else value
         return {name: finite(settings[name]) for name in sorted(settings)} if isinstance(settings, dict) else settings
 
@@ -186,7 +186,7 @@ class EffectSettingsRow(Record):
 
 
 class EffectUse(EffectSettingsRow):
-    """An effect with the settings it is used with, and what it is to the pair."""
+    """An effect with the settings it is used with, and its role in the pair."""
 
     role: Literal["kept", "removed", "added"] | None = Field(
         None,
@@ -196,7 +196,7 @@ class EffectUse(EffectSettingsRow):
 
 
 class EffectEstimate(EffectSettingsRow):
-    """An effect whose settings were estimated from the audio, with how far to trust them."""
+    """An effect whose settings were estimated from the audio, with a confidence."""
 
     confidence: float = Field(ge=0, le=1, description="probability that the settings are right within the stated tolerance")
 
@@ -224,7 +224,7 @@ class Estimate(Record):
 
 
 class Normalisation(Record):
-    """The chain that brings one stem to what is typical of its name: its effects undone as far as a blind estimate can."""
+    """The chain that brings one stem to what is typical of its name: its effects undone as far as a blind estimate allows."""
 
     id: Id
     cache_key: CacheKey
@@ -267,7 +267,7 @@ class Simulated(Record):
 
 
 class StemFeatures(Record):
-    """One stem as it sounds; the rows of many songs are a profile, which says what is typical of stems of a name."""
+    """Features of one stem; the rows of many songs are a profile, which says what is typical of stems of a name."""
 
     id: Id
     cache_key: CacheKey
@@ -319,7 +319,7 @@ class Signal(Record):
 
 
 class Pair(Record):
-    """A training example as it is planned: which signals, from which sources, with which settings."""
+    """A planned training example: which signals, from which sources, with which settings."""
 
     id: Id
     kind: Name = Field(description="the recipe that planned it")
@@ -379,7 +379,7 @@ class Change(Record):
 
 
 class Example(Record):
-    """A rendered pair: its files, and the values that only rendering can know."""
+    """A rendered pair: its files, and the values that are known only after rendering."""
 
     id: Id
     cache_key: CacheKey
@@ -409,7 +409,7 @@ class Shard(Record):
 
 
 class Rejected(Record):
-    """What a stage refused, and why."""
+    """What a stage rejected, and why."""
 
     id: Id
     stage: str = Field(description="the stage that refused it")

@@ -1,4 +1,4 @@
-"""Things by name: our own in a visible table, and those that other packages bring through entry points (``importlib.metadata``).
+"""Extensions by name: our own in a visible table, and those of other packages from entry points (``importlib.metadata``).
 
     RECIPES = Registry("kind of pair", "stemwright.recipes", {"mix": "stemwright.datagen.pairs.recipes.mix"}, plural="kinds of pair")
 
@@ -10,7 +10,7 @@ A table gives each name its module, or ``module:object``. Another package names 
 Conventions
     A registry is a mapping. Our own names come first, in the order of the table, then those of other packages, sorted. Nothing of ours is
     imported before it is looked up; the entry points are read once in a process.
-    Our own name wins over another package's, and a warning says so. A name that two packages give is given by neither.
+    Our own name wins over another package's, and a warning says so. A name that two packages provide is used from neither.
     An extension that cannot be imported, or lacks what is required of it, is left out where a registry is iterated over, with a warning
     that names package, entry point and error; asked for by its name, it raises ``BrokenExtensionError``, which says the same.
 
@@ -47,14 +47,14 @@ class BrokenExtensionError(UsageError):
 
 
 class ExtensionWarning(UserWarning):
-    """An extension of another package that was passed over."""
+    """An extension of another package that was left out."""
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Name -> object, for one kind of thing: ``what`` is its noun, ``own`` our table, ``group`` that of the entry points.
+    """Name -> object, for one kind of extension: ``what`` is its noun, ``own`` our table, ``group`` that of the entry points.
 
-    ``check(name, found)`` raises TypeError or ValueError, saying what is missing, for an object that is not what is required; it is asked
-    of other packages' objects only, since our own have their tests.
+    ``check(name, found)`` raises TypeError or ValueError, saying what is missing, for an object that is not what is required; only other
+    packages' objects are checked, since our own have tests.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._broken: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> T:
-        """What has this name. Raises UnknownNameError, with the nearest name, or BrokenExtensionError."""
+        """The object of this name. Raises UnknownNameError, with the nearest name, or BrokenExtensionError."""
         if name in self._loaded:
             return self._loaded[name]
         if name in self.own:
@@ -87,7 +87,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
-        """The names of what can be used: our own, then those of other packages."""
+        """The usable names: our own, then those of other packages."""
         yield from self.own
         yield from (name for name in self._points if self._works(name))
 
@@ -102,9 +102,9 @@ class Registry(Mapping[str, T], Generic[T]):
         return {name: self[name] for name in self if name not in self.own}
 
     def package(self, name: str) -> str | None:
-        """The package and its version, ``their-package 1.2``, that brings a name; None for our own.
+        """The package and its version, ``their-package 1.2``, that provides a name; None for our own.
 
-        It belongs into the ids of everything that is made with it, since another version may do something else.
+        It belongs into the ids of everything that is made with it, since another version may behave differently.
         """
         if name in self.own or name not in self._points:
             return None
@@ -120,8 +120,8 @@ class Registry(Mapping[str, T], Generic[T]):
         points: dict[str, list[metadata.EntryPoint]] = {}
         for point in sorted(metadata.entry_points(group=self.group), key=lambda point: (point.name, _package(point), point.value)):
             if point.name in self.own:
-                self._warn(f"{self._named(point)} is not used: {point.name!r} is a name of stemwright's own")
-            elif point not in points.setdefault(point.name, []):  # one that is found twice on the path is one
+                self._warn(f"{self._named(point)} is not used: {point.name!r} is one of stemwright's own names")
+            elif point not in points.setdefault(point.name, []):  # one found twice on the path counts once
                 points[point.name].append(point)
         return points
 
@@ -139,15 +139,15 @@ class Registry(Mapping[str, T], Generic[T]):
         point, *others = self._points[name]
         if others:
             both = " and ".join(_package(point) for point in self._points[name])
-            self._broken[name] = f"the {self.what} {name!r} is given by {both}; uninstall one of them"
+            self._broken[name] = f"the {self.what} {name!r} is provided by {both}; uninstall one of them"
             return
         try:
             if not NAME.fullmatch(name):
-                raise ValueError("a name has small letters, digits and _, at most 40, and begins with a letter")
+                raise ValueError("a name has lower-case letters, digits and _, at most 40 characters, and begins with a letter")
             found = point.load()
             if self._check is not None:
                 self._check(name, found)
-        except Exception as error:  # whatever another package's code does when it is imported
+        except Exception as error:  # another package's import may raise anything
             self._broken[name] = f"{self._named(point)} cannot be used: {type(error).__name__}: {error}"
         else:
             self._loaded[name] = found

@@ -1,13 +1,13 @@
-"""Where the sound files of a dataset stand: by themselves, or byte for byte inside larger files, the shards.
+"""Where the sound files of a dataset are: files by themselves, or byte for byte inside larger files, the shards.
 
 A tar holds its members as they are, and so does a Parquet file whose pages are neither compressed nor dictionaries. So one table,
-``shards.parquet``, says for every sound file in which shard and from which byte on it stands, whatever the format; reading one is a
+``shards.parquet``, says for every sound file its shard and its first byte there, whatever the format; reading one is a
 seek, and its checksum is that of the example's row.
 
 Conventions
     Paths are those of the dataset's own tables: relative to its folder. What a corpus's tables call them begins with ``dataset/``.
-    While a dataset is being packed, ``shards.jsonl.part`` beside the table goes before it: an entry without rows voids a shard.
-    A shard that is missing or has another length than its row says holds nothing.
+    While a dataset is being packed, ``shards.jsonl.part`` beside the table takes precedence: an entry without rows voids a shard.
+    A shard that is missing or whose length differs from its row counts as empty.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from stemwright.manifests.sound.formats import Audio
 DATASET = "dataset"  # the folder of a corpus that a training job reads
 TABLE = "shards.parquet"
 JOURNAL = "shards.jsonl.part"
-TABLES = ("README.md", "pairs.parquet", "examples.parquet", TABLE, JOURNAL)  # what a dataset folder holds beside sound
+TABLES = ("README.md", "pairs.parquet", "examples.parquet", TABLE, JOURNAL)  # files of a dataset folder besides sound
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the bytes of a sound file stand: the whole of a file, or ``num_bytes`` of it from ``start_byte`` on."""
+    """Where the bytes of a sound file are: a whole file, or ``num_bytes`` of it from ``start_byte`` on."""
 
     file: Path
     start_byte: int = 0
@@ -44,7 +44,7 @@ class Place:
         with regular(self.file).open("rb", buffering=0) as file:
             data = os.pread(file.fileno(), self.num_bytes, self.start_byte)
         if len(data) < self.num_bytes:
-            raise Refused(f"{self.file.name} is cut off: it ends {self.num_bytes - len(data)} bytes before a sound file in it does")
+            raise Refused(f"{self.file.name} is truncated: it ends {self.num_bytes - len(data)} bytes before the end of a sound file in it")
         return data
 
     def load(self, start_frame: int = 0, num_frames: int | None = None, *, scratch: bytearray | None = None) -> tuple[Audio, int]:
@@ -58,7 +58,7 @@ def in_dataset(path: str) -> str:
 
 
 def read(dataset: Path) -> list[Shard]:
-    """The shards that a dataset folder says it has, as the last packing left them; empty if its sound files stand by themselves."""
+    """The shards of a dataset folder after its last packing; empty if its sound files are not packed."""
     rows = {shard.path: shard for shard in table.read(dataset / TABLE, Shard)} if (dataset / TABLE).exists() else {}
     for path, entry in table.journalled(dataset / JOURNAL, Shard).items():
         rows.pop(path, None)
@@ -76,7 +76,7 @@ def files(sounds: Iterable[str], shards: Sequence[Shard]) -> set[str]:
 
 
 def damage(dataset: Path, shard: Shard) -> str | None:
-    """What is plainly wrong with a shard, or None: that it is missing, cut off, or longer than it was. Its bytes are not read."""
+    """What is obviously wrong with a shard, or None: missing, truncated or too long. Its bytes are not read."""
     try:
         found = (dataset / shard.path).stat().st_size
     except FileNotFoundError:
@@ -84,11 +84,11 @@ def damage(dataset: Path, shard: Shard) -> str | None:
     if found == shard.num_bytes:
         return None
     what = "is cut off" if found < shard.num_bytes else "is another file"
-    return f"{what}: it has {found:,} bytes and was written with {shard.num_bytes:,}"
+    return f"{what}: it has {found:,} bytes; expected {shard.num_bytes:,}"
 
 
 class Places:
-    """Finds the sound files of a dataset folder, in shards or by themselves. Damaged shards are in ``damaged`` and hold nothing."""
+    """Finds the sound files of a dataset folder, in shards or by themselves. Damaged shards are in ``damaged`` and count as empty."""
 
     def __init__(self, dataset: Path, shards: Sequence[Shard] | None = None) -> None:
         self.dataset = Path(dataset)
@@ -104,11 +104,11 @@ class Places:
             self._inside.update((member.path, Place(file, member.start_byte, member.num_bytes)) for member in shard.members)
 
     def find(self, path: str) -> Place:
-        """Where the sound file that a row calls ``path`` stands, or should stand."""
+        """Where the sound file that a row calls ``path`` is, or should be."""
         return self._inside.get(path) or Place(self.dataset / path)
 
     def inside(self, path: str) -> bool:
-        """Whether the sound file stands in a whole shard."""
+        """Whether the sound file is in an undamaged shard."""
         return path in self._inside
 
     def lost_with(self, path: str) -> str | None:
@@ -116,6 +116,6 @@ class Places:
         return self._lost.get(path)
 
     def exists(self, path: str, num_bytes: int) -> bool:
-        """Whether the sound file is there with this size, in a whole shard or by itself."""
+        """Whether the sound file is there with this size, in an undamaged shard or by itself."""
         inside = self._inside.get(path)
         return (inside is not None and inside.num_bytes == num_bytes) or has_size(f"{self.dataset}/{path}", num_bytes)

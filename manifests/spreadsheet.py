@@ -1,4 +1,4 @@
-"""Rows as CSV for pandas and for spreadsheets: exact, but for text that a spreadsheet would take for a formula.
+"""Rows as CSV for pandas and for spreadsheets: exact, except for text that a spreadsheet would take for a formula.
 
 Conventions
     A text cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line end, after spaces or not, gets an apostrophe before it, which
@@ -20,12 +20,12 @@ STARTS = "=+-@\t\r\n"  # of what a spreadsheet takes for a formula, or strips be
 
 
 def cell(value: Any) -> Any:
-    """A value as a cell holds it: text that would be taken for a formula is marked as text, and -0.0 is 0.0."""
+    """A value for a cell: text that would be taken for a formula is marked as text, and -0.0 is 0.0."""
     if isinstance(value, float):
         return value + 0.0  # IEEE 754: -0.0 + 0.0 is 0.0
     if not isinstance(value, str):
         return value
-    first = unicodedata.normalize("NFKC", value.lstrip(" \u00a0\ufeff")[:1])  # a full-width sign is a sign to some
+    first = unicodedata.normalize("NFKC", value.lstrip(" \u00a0\ufeff")[:1])  # some programs accept full-width signs
     return f"'{value}" if first and first[0] in STARTS else value
 
 

@@ -7,10 +7,10 @@ Conventions
     ``NAME.parquet`` is a finished table, ``NAME.jsonl.part`` its journal.
     A journal line is one finished task: ``{"task": id, "rows": [...]}``.
     A line is on the disk within a second (``SYNC_S``), one without rows, which voids earlier work whose files are about to go, at once.
-    A line that is torn, or is NULs after a power cut, was not yet called finished: it is dropped, its task is done again, and the lines
-    before and after it stay.
+    A line that is incomplete, or NULs after a power cut, was not yet reported as finished: it is dropped, its task is done again, and the
+    lines before and after it are kept.
     Settings of effects differ from row to row and are JSON text in Parquet.
-    A Parquet file carries in its metadata a digest of its rows (``is_as_written`` tells whether they were edited since)
+    A Parquet file carries in its metadata a digest of its rows (``is_as_written`` checks whether they were edited since)
     and the id of what it was made from (``made_from``).
 """
 
@@ -156,7 +156,7 @@ def is_as_written(path: Path, record_type: type[Record], rows: Sequence[Record] 
 
 
 def read(path: Path | str, record_type: type[R]) -> list[R]:
-    """All rows of a finished table, in order. Raises ValueError naming the file when it is no such table."""
+    """All rows of a finished table, in order. Raises ValueError naming the file if it is not such a table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -172,7 +172,7 @@ def read(path: Path | str, record_type: type[R]) -> list[R]:
         other = not pq.read_schema(path).equals(arrow_schema(record_type))
         raise ValueError(
             f"{path}: row {where}: {first['msg']}; got {_shortened(first['input'])}. Was the table edited, or written by another version?"
-            + (" Its columns are others than this version's: build the corpus again, into a new folder" if other else "")
+            + (" Its columns differ from this version's: build the corpus again, into a new folder" if other else "")
         ) from error
 
 
@@ -216,12 +216,14 @@ def made_from(path: Path) -> str | None:
 
 
 def digest(path: Path) -> str:
-    """What a finished table says of its rows: the digest of all their columns, in their order. "" if there is no such table."""
+    """What a finished table states about its rows: the digest of all their columns, in their order. "" if there is no such table."""
     return _metadata(path).get("digest", "") if path.exists() else ""
 
 
 def card_sha256(path: Path) -> str:
-    """The checksum of the card that was written with a dataset's table of examples; empty if the table does not say, or is not there."""
+    """The checksum of the card that was written with a dataset's table of examples; empty if the table does not state it, or does not
+    exist.
+    """
     return _metadata(path).get("card", "") if path.exists() else ""
 
 
@@ -297,7 +299,7 @@ class Journal:
         return b"".join(kept)
 
     def _entry(self, line: bytes) -> tuple[str, tuple[Record, ...]] | None:
-        """The task of a line with its rows, or None if the line is not whole."""
+        """The task of a line with its rows, or None if the line is incomplete."""
         if not line.endswith(b"\n"):
             return None
         try:

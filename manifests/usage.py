@@ -1,7 +1,7 @@
-"""What was asked for cannot be done as it was asked: the error that leaves the command line with 2."""
+"""A request that cannot be fulfilled as stated: the error with which the command line exits with 2."""
 
 from __future__ import annotations
 
 
 class UsageError(ValueError):
-    """A command, a configuration or a text that cannot be followed; the message says what to ask for instead."""
+    """A command, a configuration or a text that cannot be followed; the message says what to change."""

@@ -1,9 +1,9 @@
-"""Untrusted text, made safe to show: file names, tags, cells and reasons.
+"""Makes untrusted text safe to show: file names, tags, cells and reasons.
 
 Conventions
     Control characters (C0, DEL and C1, among them ESC and line ends) could steer the terminal or forge a line, marks of direction could
     turn a name around, and a lone surrogate (a name that is not UTF-8) cannot be printed: each is shown as its escape, such as ``\\x1b``.
-    A text that is too long to be read is cut in the middle, and says so.
+    An overlong text is shortened in the middle, visibly.
 
 References
     Unicode Standard Annex 9 (marks of direction); Boucher and Anderson, Trojan Source (2021).

@@ -11,7 +11,7 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 
 def below(value: float, limit: float, digits: int = 2) -> str:
-    """A value that is less than a limit, with as many digits as it takes to see that it is."""
+    """A value that is less than a limit, with enough digits to show that it is less."""
     for more in range(digits, MOST_DIGITS):
         if float(shown := f"{value:.{more}f}") < limit:
             return shown
@@ -19,7 +19,7 @@ def below(value: float, limit: float, digits: int = 2) -> str:
 
 
 def duration(value_s: float) -> str:
-    """A duration for a person: 6.4 s, 3 min 20 s, 12.4 h."""
+    """A readable duration: 6.4 s, 3 min 20 s, 12.4 h."""
     if value_s < 59.95:
         return f"{value_s:.1f} s"
     whole = round(value_s)
@@ -27,7 +27,7 @@ def duration(value_s: float) -> str:
 
 
 def size(value: float) -> str:
-    """A number of bytes for a person, in powers of 1000."""
+    """A readable number of bytes, in powers of 1000."""
     for unit in ("bytes", "kB", "MB"):
         if value < 1000:
             return f"{value:.0f} {unit}" if unit == "bytes" or value >= 10 else f"{value:.1f} {unit}"

@@ -38,11 +38,11 @@ def checked_blocks(path: Path | str, sample_rate: int, stream: int, max_channels
     found = 0
     for block in blocks(path, BLOCK_FRAMES, sample_rate=sample_rate, stream=stream):
         if block.shape[0] > max_channels:
-            raise Refused(f"{block.shape[0]} channels; at most {max_channels} are handled")
+            raise Refused(f"{block.shape[0]} channels; expected at most {max_channels}")
         if not np.isfinite(block).all():
-            raise Refused("holds NaN or infinite samples")
+            raise Refused("contains NaN or infinite samples")
         check_peak(gain_to_db(float(np.abs(block).max(initial=0.0))))
         found += block.shape[1]
         yield block
     if found == 0:
-        raise Refused("holds no audio")
+        raise Refused("contains no audio")

@@ -46,7 +46,7 @@ class Tally:
         flat = stems.reshape(len(self.stem_names), -1).astype(np.float64)
         peaks = np.abs(flat).max(axis=1, initial=0.0)
         if not (np.isfinite(peaks).all() and np.isfinite(residual).all()):
-            raise Refused("a stem holds NaN or infinite samples; if this was with precision bf16, try fp32")
+            raise Refused("a stem contains NaN or infinite samples; if the precision was bf16, try fp32")
         self.num_samples += mixture.size
         self.mixture_energy += float(np.sum(np.square(mixture, dtype=np.float64)))
         self.residual_energy += float(np.sum(np.square(residual, dtype=np.float64)))
@@ -133,11 +133,11 @@ def judge(figures: Figures, limits: Limits | None = None) -> Verdict:
     if figures.silent == "mixture":
         return Verdict(False, "the mixture is silent")
     if figures.silent == "stems":
-        return Verdict(False, "every stem is silent although the mixture is not")
+        return Verdict(False, "every stem is silent, but the mixture is not")
     if figures.closure_db is not None and figures.closure_db > limits.closure_db:
         return Verdict(
             False,
-            f"the stems leave {figures.closure_db:.1f} dB of the mixture; expected at most {limits.closure_db:.1f} dB. "
+            f"the stems leave a residual of {figures.closure_db:.1f} dB against the mixture; expected at most {limits.closure_db:.1f} dB. "
             "Are they stems of this mixture, in time with it?",
         )
     if figures.bleed > limits.bleed:

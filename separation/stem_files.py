@@ -134,7 +134,7 @@ class StemFolder:
         for name in self.stem_names:  # each becomes a file name
             checked_name(name)
         if RESIDUAL in self.stem_names or len(set(self.stem_names)) < len(self.stem_names):
-            raise ValueError(f"stem names must differ and none may be {RESIDUAL!r}, which is taken; got {', '.join(self.stem_names)}")
+            raise ValueError(f"stem names must differ and none may be {RESIDUAL!r}, which is reserved; got {', '.join(self.stem_names)}")
         self._work = self.out_folder / WORK_FOLDER
         self._tally = Tally(self.stem_names)
         if self._work.is_symlink():
@@ -171,7 +171,7 @@ class StemFolder:
     def finish(self) -> SeparatedFile:
         """Writes the stems and the residual with their joint gain. Raises ValueError if the stems are not as long as the mixture."""
         if any(raw.num_frames != self.mixture.num_frames for raw in self._stems):
-            raise ValueError(f"stems end at frame {self._stems[0].num_frames}, their mixture at {self.mixture.num_frames}")
+            raise ValueError(f"stems end at frame {self._stems[0].num_frames}, the mixture at frame {self.mixture.num_frames}")
         gain_db = joint_gain_db(self._tally.peak)
         names = (*self.stem_names, RESIDUAL)
         with ThreadPoolExecutor(max_workers=len(names)) as pool:

@@ -123,7 +123,7 @@ def pitch_set(key: str) -> int:
     """
     tonic, _, mode = key.partition(" ")
     if tonic not in TONICS or mode not in PROFILES:
-        raise ValueError(f"{key!r} is no key; expected a tonic ({', '.join(TONICS)}) and major or minor")
+        raise ValueError(f"{key!r} is not a key; expected a tonic ({', '.join(TONICS)}) and major or minor")
     return (TONICS.index(tonic) + (3 if mode == "minor" else 0)) % 12
 
 

@@ -111,7 +111,7 @@ def _shaped(name: str, stem: Audio, mixture: Audio, sample_rate: int) -> Audio:
     missing = mixture.shape[1] - stem.shape[1]
     if abs(missing) > UNEQUAL_S * sample_rate or stem.shape[0] not in (1, mixture.shape[0]):
         raise UsageError(
-            f"expected stem {name!r} as [1 or {mixture.shape[0]}, {mixture.shape[1]}] within a second, came {list(stem.shape)}; "
+            f"expected stem {name!r} as [1 or {mixture.shape[0]}, {mixture.shape[1]}] within a second, got {list(stem.shape)}; "
             "are they of one recording and one sample rate?"
         )
     stem = np.repeat(stem, mixture.shape[0], axis=0) if stem.shape[0] != mixture.shape[0] else stem
@@ -127,7 +127,7 @@ def read_console(path: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str,
     except (OSError, ValueError) as error:  # UnicodeDecodeError and TOMLDecodeError among them
         raise UsageError(f"--console {path} cannot be read: {error}") from error
     if unknown := set(table) - {"stems", "bus", "default"}:
-        raise UsageError(f"{path}: expected stems, default and bus, came {', '.join(sorted(unknown))}")
+        raise UsageError(f"{path}: expected stems, default and bus, got {', '.join(sorted(unknown))}")
     default = tuple(table.get("default", ("eq", "compressor", "fader")))
     if unknown := set(table.get("stems", {})) - set(names):
         raise UsageError(f"{path}: there is no stem {', '.join(sorted(unknown))}; the stems are {', '.join(names)}")
@@ -144,7 +144,7 @@ def _span(text: str | None, sample_rate: int, frames: int) -> slice:
     try:
         start_s, end_s = (float(part) for part in text.split(":"))
     except ValueError:
-        raise UsageError(f"expected --excerpt START:END in seconds such as 30:36, came {text!r}") from None
+        raise UsageError(f"expected --excerpt START:END in seconds such as 30:36, got {text!r}") from None
     start, stop = round(start_s * sample_rate), round(end_s * sample_rate)
     if start < 0 or min(stop, frames) - start < sample_rate:
         raise UsageError(f"expected an excerpt of at least a second within 0:{frames / sample_rate:.1f}, came {text}")

@@ -322,7 +322,7 @@ default_collate_fn_map.update(dict.fromkeys((Item, IndexedItem, LabelledItem), _
 def _check_folder(folder: Path) -> None:
     if not (folder / "examples.parquet").exists():
         raise FileNotFoundError(
-            f"{folder} is no dataset: it has no examples.parquet; expected CORPUS/dataset as `stemwright build` writes it"
+            f"{folder} is not a dataset: it has no examples.parquet; expected CORPUS/dataset as `stemwright build` writes it"
         )
     if (folder / "config.toml").exists():
         raise FileNotFoundError(f"{folder} is a corpus; the dataset is the folder inside it: {folder / 'dataset'}")
@@ -356,28 +356,28 @@ def _selected(folder: Path, kind: str | None, split: str) -> tuple[Rows, Rows]:
 def _length(selected: Sequence[tuple[WrittenPair, Example]]) -> tuple[int, int]:
     lengths = {(pair.num_frames, pair.sample_rate) for pair, _ in selected}
     if len(lengths) > 1:
-        raise ValueError(f"the examples differ in length and rate, {sorted(lengths)}; select one kind or split")
+        raise ValueError(f"the examples differ in length or sample rate, {sorted(lengths)}; select one kind or split")
     return lengths.pop()
 
 
 def _padded(selected: Sequence[tuple[WrittenPair, Example]], num_inputs: int | None) -> int:
     most = max(len(pair.inputs) for pair, _ in selected)
     if num_inputs is not None and num_inputs < most:
-        raise ValueError(f"num_inputs={num_inputs} cannot hold the {most} inputs of some examples")
+        raise ValueError(f"num_inputs={num_inputs} is too small for the {most} inputs of some examples")
     return num_inputs or most
 
 
 def _share(selected: Rows, rank: int | None, world_size: int | None, *, even: bool) -> Rows:
     """The examples of one rank."""
     if (rank is None) != (world_size is None):
-        raise ValueError(f"rank and world_size belong together; got rank={rank}, world_size={world_size}")
+        raise ValueError(f"give rank and world_size together; got rank={rank}, world_size={world_size}")
     if rank is None or world_size is None:
         joined = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank, world_size = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if joined else (0, 1)
     if not 0 <= rank < world_size:
-        raise ValueError(f"rank must lie in 0 to world_size - 1; got rank={rank}, world_size={world_size}")
+        raise ValueError(f"rank must be between 0 and world_size - 1; got rank={rank}, world_size={world_size}")
     if len(selected) < world_size:
-        raise ValueError(f"{len(selected)} examples cannot be shared out to {world_size} ranks")
+        raise ValueError(f"{len(selected)} examples cannot be divided over {world_size} ranks")
     shared = len(selected) - len(selected) % world_size if even else len(selected)
     return selected[rank:shared:world_size]
 

@@ -114,14 +114,14 @@ def parse(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operati
         if (found := pattern.fullmatch(plain)) is not None:
             named = tuple(re.sub(r"^the ", "", name) for name in re.split(r", and |, | and ", found["stems"]))
             return Edit(wording.operation, _once(named), _amount(wording, found.groupdict().get("amount"), text))
-    raise EditError(f"{text!r} is no edit that is understood; the nearest is {nearest(text, stems=stems, possible=possible)!r}")
+    raise EditError(f"{text!r} is not understood as an edit; the nearest is {nearest(text, stems=stems, possible=possible)!r}")
 
 
 def parse_all(texts: Sequence[str], *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> list[Edit]:
     """The labels of several sentences, some of them joined by ";". Raises EditError if there is none."""
     parts = [part for text in texts for part in text.split(";") if part.strip()]
     if not parts:
-        raise EditError(f"an edit is missing; expected a sentence such as {sentence(WORDINGS[0], Edit('mute', (stems[0],)))!r}")
+        raise EditError(f"expected an edit, such as {sentence(WORDINGS[0], Edit('mute', (stems[0],)))!r}")
     return [parse(part.strip(), stems=stems, possible=possible) for part in parts]
 
 

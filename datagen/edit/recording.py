@@ -45,8 +45,8 @@ def understood(texts: Sequence[str], names: Mapping[str, object] | Sequence[str]
     edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*grammar.STEMS, *names))), possible=possible)
     if any(each.operation == "dereverb" for each in edits):
         raise EditError(
-            "the reverberation of a recording cannot be taken off: its stems have no dry version, and this tool guesses none. "
-            "For pairs that teach it to a model, set [pairs.edit] operations = ['dereverb'] and build a corpus"
+            "the reverberation of a recording cannot be removed: its stems have no dry version. "
+            "To train a model for it, set [pairs.edit] operations = ['dereverb'] and build a corpus"
         )
     return edits
 
@@ -98,7 +98,7 @@ def _processed(audio: Audio, sample_rate: int, each: Edit, name: str) -> Audio:
         with torch.inference_mode():
             return np.asarray(apply_chain(torch.from_numpy(np.array(audio)), sample_rate, chains[0]).numpy())
     except ValueError as error:  # a pan of a mono song, a cutoff beyond half of its sample rate
-        raise EditError(f"{each.operation} of {name} cannot be done on this recording: {error}") from error
+        raise EditError(f"{each.operation} of {name} is not possible on this recording: {error}") from error
 
 
 def _gain_db(peak: float, before: float, encoding: Encoding) -> float:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 ALIKE = "wet and dry sound alike"
-INAUDIBLE = "not all that the pair is about can be heard"
+INAUDIBLE = "part of what the pair is about is inaudible"
 MOST_TELLING = (1, 0, 2)  # the resolutions, the one with the fewest frames first
 
 

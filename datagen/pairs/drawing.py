@@ -96,7 +96,7 @@ def _drawer(effect: str, asked: tuple[tuple[str, Range], ...], sample_rate: int)
         if high <= limit:
             continue
         if name in wanted:
-            raise Refused(f"{effect}.{name} up to {high:g} Hz cannot be held at {sample_rate} Hz; expected at most {limit:g} Hz")
+            raise Refused(f"{effect}.{name} up to {high:g} Hz is too high for {sample_rate} Hz; expected at most {limit:g} Hz")
         ranges[name] = (min(low, limit), limit)
         if low >= limit and (gain := name.replace("_hz", "_gain_db")) in fields(settings_type):
             ranges[gain] = 0.0  # the whole band lies beyond what the rate can hold: it does nothing

@@ -170,18 +170,18 @@ class PlannedPairs:
         for kind in RECIPES:
             of_kind = Counter(reason.removeprefix(f"{kind}: ") for reason in reasons if reason.startswith(f"{kind}: "))
             if of_kind and not self.given[kind]:
-                notes.append(f"{kind}: not one track can give a pair; {_most_common(of_kind)}")
+                notes.append(f"{kind}: no track can give a pair; {_most_common(of_kind)}")
         if not self.given.total() and any(reason.startswith(SHORTER) for reason in reasons):
             longest_s = max(track.audio.num_frames / track.audio.sample_rate for track in self.tracks)
             wanted_s = self.config.pairs.duration_s
             wanted = f"no track is as long as an excerpt of {wanted_s:g} s; the longest lasts {below(longest_s, wanted_s)} s"
-            notes.append(f"{wanted}. Set pairs.duration_s to less")
+            notes.append(f"{wanted}. Lower pairs.duration_s")
         empty = [split for split in get_args(Split) if not any(track.split == split for track in self.tracks)]
         if empty and self.tracks:
-            notes.append(f"no track is in the split {' or '.join(empty)}, which stays without pairs (songs.shares divides the artists)")
+            notes.append(f"no track is in the split {' or '.join(empty)}, so it gets no pairs (songs.shares divides the artists)")
         if self.repeated:
             left_out = counted(self.repeated, "pair was", "pairs were")
-            notes.append(f"{left_out} left out: another of the same track is equal")
+            notes.append(f"{left_out} left out: each equals another pair of the same track")
         return notes
 
 

@@ -107,7 +107,7 @@ class _Rendering:
     def inaudible(self, min_change_db: float) -> str | None:
         """What is said of the first thing that the pair is about and that cannot be heard: an effect, a source; None if all can."""
         if self._runs.too_soft:
-            return "a signal is too soft to be brought to its loudness"
+            return "a signal is too quiet to be brought to its loudness"
         for measured in self.measured:
             if measured.least_db < min_change_db:
                 return f"the {measured.role} {measured.change.effect} {_changes_by(measured.least_db, min_change_db)}"
@@ -172,7 +172,7 @@ def _opened(audio: Audio, sample_rate: int, bus: tuple[EffectUse, ...], gains_db
                 settings = fader.Settings.model_construct(gain_db=gains_db[-1], pan=0.0)
                 effect = EFFECTS["fader"]
             elif use.effect != "fader":
-                raise Refused(f"a bus with {use.effect} has no gain curve; expected limiter, loudness and fader only")
+                raise Refused(f"a bus with {use.effect} has no gain curve; expected only limiter, loudness and fader")
             limited, unlimited = (effect.apply(each, sample_rate, settings) for each in (limited, unlimited))
     return unlimited.numpy(), gain.numpy()
 
@@ -211,7 +211,7 @@ class Sources:
     def __call__(self, source_id: str, start_frame: int, num_frames: int, sample_rate: int) -> Audio:
         """Reads an excerpt of a source at the rate asked for, [C, T]."""
         if source_id not in self.files:
-            raise Refused(f"no stem has the id {source_id}; was the table of stems replaced since the pairs were planned?")
+            raise Refused(f"no stem has the id {source_id}; was stems.parquet replaced after the pairs were planned?")
         file = self.files[source_id]
         path = self.folder / file.path
         try:

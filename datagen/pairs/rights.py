@@ -71,7 +71,7 @@ def admitted(policy: RightsConfig, tracks: Sequence[Track]) -> tuple[list[Track]
     if tracks and not kept:
         there = ", ".join(f"{name!r} ({count})" for name, count in summary(tracks).items())
         raise ConfigError(
-            f"[rights] leaves not one of {len(tracks)} tracks: their rights are {there}; the policy takes {_patterns(policy)}. "
+            f"[rights] leaves none of {len(tracks)} tracks: their rights are {there}; the policy takes {_patterns(policy)}. "
             'Add a pattern to render or recipes_only ("*" takes all), or state the rights in the tags or the CSV'
         )
     return kept, refused

@@ -43,7 +43,7 @@ class Built:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was refused and the check found no error."""
+        """Whether nothing was rejected and the check found no error."""
         return not self.rejected and not errors(self.problems)
 
     @property

@@ -188,7 +188,7 @@ def _tiles(found: Rows) -> list[tuple[str, str, str]]:
 
 def _refused_words(found: Rows) -> str:
     stages = Counter(row.stage for row in found.rejected)
-    words = ", ".join(f"{count} in {stage}" for stage, count in stages.items()) or "nothing was refused"
+    words = ", ".join(f"{count} in {stage}" for stage, count in stages.items()) or "nothing was rejected"
     return words + (f"; {found.num_redrawn} drawn again" if found.num_redrawn else "")
 
 

@@ -128,7 +128,7 @@ def _player(rows: Rows, places: Places, pair: Pair, example: Example) -> Player:
         return player
     player.num_seconds = next(iter(audio.values())).shape[1] / pair.sample_rate
     if player.num_seconds < pair.num_frames / pair.sample_rate:
-        player.notes.append(f"The first {player.num_seconds:g} s are here.")
+        player.notes.append(f"The first {player.num_seconds:g} s are on this page.")
     _fill(player, pair, example, audio)
     return player
 
@@ -160,7 +160,7 @@ def _fill(player: Player, pair: Pair, example: Example, audio: dict[str, Audio])
     peak = max((float(np.abs(each).max(initial=0.0)) for each in every), default=0.0)
     gain = min(1.0, db_to_gain(CEILING_DBFS) / peak) if peak else 1.0
     if gain < 1.0:
-        player.notes.append(f"Turned down by {number(-gain_to_db(gain), 2)} dB for this page, all signals alike.")
+        player.notes.append(f"Turned down by {number(-gain_to_db(gain), 2)} dB on this page, all signals equally.")
     lufs = {file.name: file.loudness_lufs for file in example.signals}
     if total is not None:
         loudness = integrated_loudness(total, pair.sample_rate)
@@ -177,7 +177,7 @@ def _on_page(player: Player, sounding: list[tuple[str, str]]) -> list[tuple[str,
     """At most MAX_SIGNALS of a pair's signals: the first inputs and the first targets, with a note that says so."""
     if len(sounding) <= MAX_SIGNALS:
         return sounding
-    player.notes.append(f"{MAX_SIGNALS} of its {len(sounding)} signals are here.")
+    player.notes.append(f"{MAX_SIGNALS} of its {len(sounding)} signals are on this page.")
     targets = [each for each in sounding if each[0] == "target"][: MAX_SIGNALS // 2]
     return [each for each in sounding if each[0] == "input"][: MAX_SIGNALS - len(targets)] + targets
 

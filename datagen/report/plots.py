@@ -71,7 +71,7 @@ def plot_balance(results: TrackBalance | Sequence[TrackBalance], path: Path | st
     pyplot = _pyplot()
     tracks = list(results) if isinstance(results, Sequence) else [results]
     if not tracks:
-        raise ValueError("expected at least one measured track, came none; measure_track gives one")
+        raise ValueError("expected at least one measured track, got none; measure_track gives one")
     drawn = tracks[:MAX_TRACKS]
     figure, axes = pyplot.subplots(
         len(drawn), 2, figsize=(12.5, 4.6 * len(drawn)), squeeze=False, width_ratios=(1, 1.7), layout="constrained"

@@ -27,7 +27,7 @@ CONNECT_S = 20.0
 STARTED_S = 60.0  # for the first worker of a cluster to be there
 WORKERS_S = 300.0  # without a single worker, before the stage is ended: one that was killed is started again, which takes a while
 POLL_S = 5.0
-KEPT = "What was finished is kept; run the same command again, with the address of a cluster that is up"
+KEPT = "Finished work is kept; run the same command again with the address of a running cluster"
 
 
 def on_cluster(work: Callable[[T], R], tasks: Iterable[T], address: str) -> Iterator[R | FailedTask[T]]:
@@ -83,9 +83,7 @@ def _results(client: Any, work: Callable[[T], R], coming: Iterator[T], limit: in
                 try:
                     result: R | FailedTask[T] = future.result(timeout=WORKERS_S)
                 except KilledWorker:
-                    result = FailedTask(
-                        task, "the workers of the cluster that had it were killed: most likely there is too little memory for it"
-                    )
+                    result = FailedTask(task, "the cluster's workers that ran it were killed: most likely it needs more memory")
                 seen_at = time.monotonic()
                 yield task, result
     except StoppedError:
@@ -101,5 +99,5 @@ def _still_there(client: Any, seen_at: float) -> float:
     if client.nthreads():
         return time.monotonic()
     if time.monotonic() - seen_at > WORKERS_S:
-        raise StoppedError(f"the dask cluster has no workers any more. {KEPT}")
+        raise StoppedError(f"the dask cluster has no workers left. {KEPT}")
     return seen_at

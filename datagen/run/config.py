@@ -45,8 +45,8 @@ class SongsConfig(Section):
     )
     ignore: tuple[str, ...] = Field(
         (),
-        description='files that are no songs: patterns of their paths in the songs folder, such as "*.txt.mp3" or "demo/*", or names of '
-        "folders. They are counted in a note, and are no rejected songs",
+        description='files that are not songs: patterns of their paths in the songs folder, such as "*.txt.mp3" or "demo/*", or names of '
+        "folders. They are counted in a note and not rejected",
         json_schema_extra=since("0.1"),
     )
     shares: SplitShares = Field(
@@ -119,7 +119,7 @@ class SeparationConfig(Section):
     )
     input_lufs: float | None = Field(
         None,
-        description="loudness that each mixture is brought to before it is separated, undone afterwards; none: as it is",
+        description="loudness that each mixture is scaled to for separation; none: as it is",
         json_schema_extra=since("0.1", unit="LUFS"),
     )
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
@@ -148,13 +148,15 @@ class Config(Section):
         0,
         ge=0,
         lt=2**63,
-        description="what every random number of the plan follows from",
+        description="the seed of every random number of the plan",
         json_schema_extra=since("0.1", unit="whole number"),
     )
     songs: SongsConfig = Field(default_factory=SongsConfig)
     separation: SeparationConfig = Field(default_factory=SeparationConfig)
     estimate: EstimateConfig = Field(default_factory=EstimateConfig)
-    pairs: PairsConfig = Field(default_factory=PairsConfig, description="what all pairs share; each kind of pair has a section below")
+    pairs: PairsConfig = Field(
+        default_factory=PairsConfig, description="settings shared by all pairs; each kind of pair has a section below"
+    )
     rights: RightsConfig = Field(default_factory=RightsConfig)
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)
 

@@ -74,7 +74,7 @@ class Corpus:
         """The configuration that is kept in the folder. Raises CorpusError if the folder is no corpus yet."""
         if not self.config_path.exists():
             raise CorpusError(
-                f"{self.folder} is not a corpus: it has no config.toml. Make one with: stemwright catalog SONGS {self.folder}"
+                f"{self.folder} is not a corpus: it has no config.toml. Create one with: stemwright catalog SONGS {self.folder}"
             )
         return configuration.read(regular(self.config_path))
 
@@ -88,16 +88,16 @@ class Corpus:
         if self.folder.exists() and not self.folder.is_dir():
             raise CorpusError(f"{self.folder} is a file; expected a folder for the corpus")
         if self.folder.exists() and not self.config_path.exists() and any(map(_is_foreign, self.folder.iterdir())):
-            raise CorpusError(f"{self.folder} holds other files and is no corpus; give an empty or a new folder")
+            raise CorpusError(f"{self.folder} contains other files and is not a corpus; give an empty or a new folder")
         songs = songs_root(Path(config.songs.folder)).resolve()
         for part in (self.folder, self.folder / "stems", self.dataset):  # the latter two may be links to another disk
             if songs.is_relative_to(part.resolve()):
                 raise CorpusError(
-                    f"the songs in {config.songs.folder} lie inside the corpus {self.folder}; give the corpus a folder of its own"
+                    f"the songs in {config.songs.folder} are inside the corpus {self.folder}; give the corpus a separate folder"
                 )
             if part.is_symlink() and part != self.folder and part.resolve().is_relative_to(songs):
                 raise CorpusError(
-                    f"{part} leads into the songs in {config.songs.folder}, where its files would be taken for songs; link it elsewhere"
+                    f"{part} leads into the songs in {config.songs.folder}, where its files would be read as songs; link it elsewhere"
                 )
 
     def create(self, config: Config) -> None:
@@ -179,7 +179,7 @@ class Corpus:
                 held.enter_context(locked(self.folder / ".lock"))
             except LockedError as error:
                 left = f" (if it was killed, delete {error.soft})" if error.soft else ""
-                raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it{left}") from error
+                raise CorpusError(f"another stemwright process is working on {self.folder}; wait for it, or stop it{left}") from error
             except (NoLocksError, Refused) as error:
                 raise CorpusError(str(error)) from error
             # Left by a killed process: this one holds the lock.

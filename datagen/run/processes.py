@@ -99,7 +99,7 @@ def _how(error: BrokenProcessPool) -> str:
     """How a process ended that was alone with a task, and what that most likely means."""
     ended = re.search(r"\{([^}]*)\}", str(error))
     code = ended[1] if ended else "no exit code"
-    twice = f"its process ended ({code}), and so did a fresh one that did nothing else"
+    twice = f"its process ended ({code}), and so did a new process that did nothing else"
     if "SIGKILL" in code:
-        return f"{twice}: most likely there is too little memory for it. Free some, or take fewer --jobs, and run the same command again"
+        return f"{twice}: most likely it ran out of memory. Free some memory or use fewer --jobs, then run the same command again"
     return f"{twice}: a library most likely crashed on it"

@@ -5,7 +5,7 @@ Conventions
     process alone, after the worker has closed and renamed the audio; a start skips the tasks whose rows and files it finds.
     The work is done in this process (one job), in processes of one thread each (``processes``), or on a dask cluster (``cluster``).
     A refused task, one that fails, or one whose process the system kills twice, becomes a ``Rejected`` row and the rest goes on. A full
-    disk and Ctrl-C end the stage; what was finished is kept, and the same command goes on from there.
+    disk and Ctrl-C end the stage; finished work is kept, and the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def attempt(work: Work, task: Task) -> Result:
 def failed(task: Task, error: Exception) -> Result:
     """The result of a task that ended in an exception."""
     if isinstance(error, OSError) and durable.is_full(error):
-        return Result(task, fatal=durable.sentence(error, "what was finished is kept"))
+        return Result(task, fatal=durable.sentence(error, "finished work is kept"))
     return Result(task, reason=said(error), trace="" if isinstance(error, Refused) else "".join(traceback.format_exception(error)))
 
 

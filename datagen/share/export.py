@@ -179,11 +179,11 @@ def _names_of(out: Path) -> set[str]:
 def _check_place(corpus: Corpus, out: Path, *, audio: bool) -> None:
     _ = corpus.config  # says so when the folder is no corpus
     if out.resolve().is_relative_to(corpus.folder.resolve()):
-        raise CorpusError(f"{out} lies inside the corpus; export to a place of its own")
+        raise CorpusError(f"{out} is inside the corpus; export to a separate folder")
     if out.suffix == ".zip" and audio:
-        raise CorpusError(f"{out}: a dataset with its sound is exported into a folder; name one without .zip, or add --no-audio")
+        raise CorpusError(f"{out}: a dataset with audio is exported to a folder; give a name without .zip, or add --no-audio")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
-        raise CorpusError(f"{out} holds other files and is no earlier export; give an empty or a new folder")
+        raise CorpusError(f"{out} contains other files and is not an earlier export; give an empty or a new folder")
     if out.exists() and not out.is_dir() and (not out.is_file() or not zipfile.is_zipfile(out)):
         raise CorpusError(f"{out} is another file; give a new name")
 
@@ -223,7 +223,7 @@ def _allowed_rows(corpus: Corpus) -> dict[str, list[Any]]:
     policy = corpus.config.rights
     if wrong := [] if renders_everything(policy) else _forbidden(policy, rows):
         raise ConfigError(
-            f"[rights] does not allow {len(wrong)} of {len(rows['pairs'])} pairs as they stand in the corpus (the first is {wrong[0].id}); "
+            f"[rights] does not allow {len(wrong)} of {len(rows['pairs'])} pairs as they are in the corpus (the first is {wrong[0].id}); "
             f"bring it up to date with: stemwright plan {corpus.folder} and stemwright render {corpus.folder}"
         )
     kept = {track.id for track in admitted(policy, rows["tracks"])[0]}
@@ -270,7 +270,7 @@ def _add_sound_marks(corpus: Corpus, rows: dict[str, list[Any]], workers: Worker
             rows["fingerprints" if isinstance(row, FingerprintRow) else "sketches"].append(row)
     without = sum(not found.get(track.id) for track in rows["tracks"])
     songs = counted(without, "song has", "songs have")
-    note = f"{songs} no fingerprint, since their stems are not in the corpus: only the same file will be known again"
+    note = f"{songs} no fingerprint, since their stems are not in the corpus: only the identical file will be recognised"
     return (note,) if without else ()
 
 
@@ -322,7 +322,7 @@ def _model(corpus: Corpus, tracks: Sequence[Track], stems: Sequence[Stem]) -> tu
         versions = table.versions(corpus.table("stems"))
         used = {name: getattr(separated[0], name) for name in sorted(Stem.USED)}
         return {**identity, "used": {**used, "versions": {name: versions[name] for name in OF_SEPARATION}}}, ()
-    return None, (f"{said}: the stems were made by another version than is here now",)
+    return None, (f"{said}: the stems were made by another version than the one installed",)
 
 
 def task_of(track_id: str, identity: dict[str, Any]) -> str:
@@ -357,7 +357,7 @@ def _readme(rows: dict[str, list[Any]], identity: dict[str, Any] | None) -> str:
             "# Recipes of a stemwright corpus",
             "",
             f"{len(rows['pairs']):,} pairs ({counted}; {seconds / 3600:.2f} hours) from {len(rows['tracks']):,} songs, as tables:",
-            "no sound is in here. Whoever has the songs makes the dataset again, byte for byte, whatever the files are called:",
+            "it contains no audio. Whoever has the songs can rebuild the dataset byte for byte, whatever the files are called:",
             "",
             "```sh",
             "stemwright rebuild RECIPES SONGS OUT",

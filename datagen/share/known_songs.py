@@ -82,7 +82,7 @@ class SongIndex:
         listed = find(songs, kind="csv" if songs_root(songs) != songs else "folder")
         found = sorted({path for one in listed.candidates for path in (one.path, *(stem for _, stem, _ in one.references))})
         if not found:
-            raise CorpusError(f"no sound files in {songs}. Is a drive not mounted?")
+            raise CorpusError(f"no sound files in {songs}. Is its drive mounted?")
         self.root = listed.songs
         self.paths = [self.root / path for path in found]
         self.by_sha256: dict[str, Path] = {}
@@ -148,10 +148,10 @@ def _source(track: Track, shelf: SongIndex, free: Sequence[Path], mark: Fingerpr
     if track.references:
         missing = sorted({file.path.rpartition("/")[2] for file in wanted if file.path not in files})
         return LocatedSong(
-            track, reason=f"no file in {shelf.root} is its {', '.join(missing)}; a multitrack is known by the bytes of its files"
+            track, reason=f"no file in {shelf.root} is its {', '.join(missing)}; a multitrack is recognised by the bytes of its files"
         )
     if mark is None or whole is None:
-        return LocatedSong(track, reason=f"no file in {shelf.root} has its checksum, and the recipes hold no fingerprint of it")
+        return LocatedSong(track, reason=f"no file in {shelf.root} has its checksum, and the recipes contain no fingerprint of it")
     lasts_s = mark.num_frames / mark.sample_rate
     candidates = [path for path in free if abs(shelf.lengths_s.get(path, -1e9) - lasts_s) <= fingerprint.SEARCH_S]
     kept = fingerprint.unpack(mark.words)
@@ -163,7 +163,9 @@ def _source(track: Track, shelf: SongIndex, free: Sequence[Path], mark: Fingerpr
         copy = measure_copy(path, mark, whole, found.offset_s)
         if copy.distortion_db >= LEAST_DB:
             return LocatedSong(track, copy=copy)
-        refused = refused or f"{path.name} sounds like it but is another version: {copy.distortion_db:.1f} dB SDR, expected {LEAST_DB:.0f}"
+        refused = (
+            refused or f"{path.name} sounds like it but is a different version: {copy.distortion_db:.1f} dB SDR, expected {LEAST_DB:.0f}"
+        )
     return LocatedSong(track, reason=refused or _nowhere(track, shelf, matches))
 
 
@@ -172,9 +174,9 @@ def _nowhere(track: Track, shelf: SongIndex, matches: Sequence[tuple[fingerprint
     said = f"no file in {shelf.root} has its checksum"
     for found, path in matches:
         if tags(path).get("title", "").casefold() == track.title.casefold() or path.stem.casefold() == track.title.casefold():
-            return f"{said}; {path.name} is called like it but is another recording ({found.error_rate:.0%} of its fingerprint differs)"
+            return f"{said}; {path.name} has its name but is a different recording ({found.error_rate:.0%} of its fingerprint differs)"
     if not matches:
-        return f"{said}, and none is about as long"
+        return f"{said}, and none has about its length"
     found, path = matches[0]
     return f"{said} or sounds like it (the nearest, {path.name}, differs in {found.error_rate:.0%} of its fingerprint)"
 

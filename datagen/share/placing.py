@@ -54,7 +54,7 @@ def clear(place: Path) -> None:
     if not work.is_symlink() and not work.exists():
         return
     if work.is_symlink() or not work.is_dir() or not {path.name for path in work.iterdir()} <= {NEW, OLD}:
-        raise UsageError(f"{work} is needed while an export is written, and is something else; move it away")
+        raise UsageError(f"{work} is in the way of an export; move it away")
     if (work / OLD).exists() and not place.exists():
         (work / OLD).replace(place)
         durable.sync_folder(place.parent)

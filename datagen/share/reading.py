@@ -149,7 +149,7 @@ def _unpack(path: Path, folder: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if member.filename in KNOWN]
         if len({member.filename for member in members}) < len(members):
-            raise CorpusError(f"{path} has two members of one name; {EXPECTED}")
+            raise CorpusError(f"{path} has two members with the same name; {EXPECTED}")
         for member in members:
             size, name = member.file_size, member.filename
             most = max(LARGEST_TEXT, MOST_FOLDED * member.compress_size) if name in TABLES else LARGEST_TEXT
@@ -179,14 +179,14 @@ def _checked(folder: Path, path: Path) -> Recipes:
     manifest = _manifest(folder / MANIFEST, path)
     for name in (*TABLES, CONFIG):
         if name not in manifest.files:
-            raise CorpusError(f"{path} is not whole: its {MANIFEST} does not list {name}; export it again")
+            raise CorpusError(f"{path} is incomplete: its {MANIFEST} does not list {name}; export it again")
     for name, facts in manifest.files.items():
         if name not in KNOWN:
-            raise CorpusError(f"{path} lists {name[:80]!r} in its {MANIFEST}, which is no file of an export; {EXPECTED}")
+            raise CorpusError(f"{path} lists {name[:80]!r} in its {MANIFEST}, which is not a file of an export; {EXPECTED}")
         if not (folder / name).is_file():
-            raise CorpusError(f"{path} is not whole: {name} is missing; export it again")
+            raise CorpusError(f"{path} is incomplete: {name} is missing; export it again")
         if file_sha256(folder / name) != facts.sha256:
-            raise CorpusError(f"{path} is damaged: {name} has another checksum than {MANIFEST} says; export it again")
+            raise CorpusError(f"{path} is damaged: the checksum of {name} differs from {MANIFEST}; export it again")
         if name in TABLES:
             _check_unfolded(folder / name, path)
     return Recipes(folder, manifest.model_dump(mode="json"))
@@ -198,7 +198,7 @@ def _manifest(file: Path, path: Path) -> Manifest:
         later = values.get("format", 0) if isinstance(values, dict) else 0
         if isinstance(later, int) and later > FORMAT:
             raise CorpusError(
-                f"{path} was exported by stemwright {values.get('stemwright')}, in a later form than this version reads; update"
+                f"{path} was exported by stemwright {values.get('stemwright')}, in a newer format than this version reads; update"
             )
         return Manifest.model_validate(values)
     except ValidationError as error:
@@ -212,7 +212,7 @@ def _manifest(file: Path, path: Path) -> Manifest:
 
 
 def _check_unfolded(file: Path, path: Path) -> None:
-    """Raises CorpusError if a table would unfold to far more in memory than an export of its size holds."""
+    """Raises CorpusError if a table would unpack to far more in memory than an export of its size holds."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -225,5 +225,5 @@ def _check_unfolded(file: Path, path: Path) -> None:
     unfolded, values = sum(one.total_uncompressed_size for one in columns), max((one.num_values for one in columns), default=0)
     if facts.num_rows * ID_BYTES > size or unfolded > max(SMALL_BYTES, MOST_UNFOLDED * size) or values > 10_000_000 + MOST_VALUES * size:
         raise CorpusError(
-            f"{path}: {file.name} has {size:,} bytes and would unfold to {facts.num_rows:,} rows, {unfolded / 1e6:,.0f} MB; {EXPECTED}"
+            f"{path}: {file.name} has {size:,} bytes and would unpack to {facts.num_rows:,} rows, {unfolded / 1e6:,.0f} MB; {EXPECTED}"
         )

@@ -114,7 +114,7 @@ class Rebuild:
         changes: dict[str, Any] = {"model_folder": None if folder is None else str(folder)}
         used = model.get("used", {})
         if used.get("engine") == "openvino" and not has_openvino():
-            self.result.notes.append("the recipes were made with OpenVINO, which is not installed here: stems will differ a little")
+            self.result.notes.append("the recipes were made with OpenVINO, which is not installed here: stems will differ slightly")
         elif used:
             changes["engine"] = used["engine"]
             self._precision = used["precision"]
@@ -139,14 +139,14 @@ class Rebuild:
         for what in ("weights", "bag", "segment_s"):
             if recorded[what] != here[what]:
                 raise ModelError(
-                    f"model {config.separation.model!r} here is not the one of the recipes: its {what} are {_short(here[what])}, "
-                    f"theirs {_short(recorded[what])}. Name the folder with theirs by --model-folder"
+                    f"model {config.separation.model!r} here differs from the recipes' model: its {what} are {_short(here[what])}, "
+                    f"theirs {_short(recorded[what])}. Name the folder of the recipes' model with --model-folder"
                 )
         there = {"schedule": recorded["schedule"], **recorded["used"]}
         now = {"schedule": here["schedule"], **separator.used._asdict(), "versions": {name: version(name) for name in OF_SEPARATION}}
         for what in ("versions", "engine", "precision", "device", "schedule"):
             if there[what] != now[what]:
-                self.result.notes.append(f"{what} of the separation: {now[what]} here, {there[what]} there; stems may differ a little")
+                self.result.notes.append(f"{what} of the separation: {now[what]} here, {there[what]} there; stems may differ slightly")
 
     def find(self, on_progress: OnProgress | None = None) -> None:
         """Finds the songs, puts them into place, and writes the table of tracks and a row for every song that is not there."""
@@ -166,7 +166,7 @@ class Rebuild:
                     _link(self.corpus.folder / SONGS, path, file.resolve())
                 self._tracks[recorded.id] = recorded
         if not self._tracks:
-            raise CorpusError(f"not one of {len(self._sources)} songs was found in {self.songs}: {self._sources[0].reason}")
+            raise CorpusError(f"none of {len(self._sources)} songs was found in {self.songs}: {self._sources[0].reason}")
         self._renamed = {before: track.id for before, track in self._tracks.items()}
         self.corpus.replace_rejected("catalog", rejected)
         self.result.rejected += len(rejected)
@@ -212,8 +212,8 @@ class Rebuild:
         for before, found_db in differ.items():
             if self._tracks[before].id == before:
                 worst = min((found for found in found_db if found is not None), default=None)
-                how_much = "by how much is not known" if worst is None else f"the one that differs most by {decibels(worst)}"
-                what = f"the same file, but its stems come out otherwise here, {how_much}"
+                how_much = "by an unknown amount" if worst is None else f"by at most {decibels(worst)}"
+                what = f"the same file, but its stems differ here, {how_much}"
                 self._say(self._tracks[before], "other stems", what, distortion_db=worst)
         self._write_tables({track for track in self._tracks if track not in differ})
 
@@ -312,7 +312,7 @@ def check_place(recipes: Recipes, songs: Path, out: Path) -> None:
     """Raises CorpusError if the folder holds something else than a rebuild of these recipes."""
     for inner, outer in ((out, songs), (songs, out)):
         if songs.is_dir() and inner.resolve().is_relative_to(outer.resolve()):
-            raise CorpusError(f"{inner} lies inside {outer}; give the rebuilt corpus a folder of its own")
+            raise CorpusError(f"{inner} is inside {outer}; give the rebuilt corpus a separate folder")
     if not out.exists():
         return
     if not out.is_dir():
@@ -320,7 +320,7 @@ def check_place(recipes: Recipes, songs: Path, out: Path) -> None:
     marker = out / MARKER
     made_from = json.loads(regular(marker).read_text(encoding="utf-8"))["recipes"] if marker.exists() else None
     if made_from is None and any(not item.name.startswith(".") and item.name != "config.toml" for item in out.iterdir()):
-        raise CorpusError(f"{out} holds other files and is no rebuilt corpus; give an empty or a new folder")
+        raise CorpusError(f"{out} contains other files and is not a rebuilt corpus; give an empty or a new folder")
     if made_from not in (None, recipes.id):
         raise CorpusError(f"{out} is being rebuilt from other recipes ({made_from}, these are {recipes.id}); give another folder")
 

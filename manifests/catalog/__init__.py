@@ -1,1 +1,1 @@
-"""The catalog: listings of every layout of a songs folder, and the tracks that come of them."""
+"""The catalog: listings of every layout of a songs folder, and the tracks made from them."""

@@ -1,14 +1,14 @@
-"""Which recordings a place holds: a folder, a CSV, STEM files, MUSDB18, MUSDB18-HQ. Listed, not decoded.
+"""Lists the recordings of a folder, a CSV, STEM files, MUSDB18 or MUSDB18-HQ, without decoding them.
 
 Conventions
     Paths are relative to the songs folder, with forward slashes. Hidden files, folders that are themselves a corpus, and files of other
-    suffixes are passed over. Links are followed; each real folder is read once, so a loop of links ends.
-    A STEM file (``*.stem.mp4``, or any mp4 with five audio streams) holds mixture, drums, bass, other, vocals, in that order; so does a
+    suffixes are skipped. Links are followed; each real folder is read once, so a loop of links ends.
+    A STEM file (``*.stem.mp4``, or any mp4 with five audio streams) contains mixture, drums, bass, other, vocals, in that order; so does a
     folder with a file of each of these names. Both are multitracks wherever they are found.
     A multitrack with stems of other names (kick, snare, ...) is a folder with a file named mixture or mix and any others: all folders with
     the kind ``multitracks``, single ones as a line of a CSV whose path is a folder. Its stems are named after their files.
-    MUSDB's splits are read from musdb's configuration file. The package itself is not imported: it needs the ffmpeg program, asks it
-    five times about every song, reads WAV as 16 bit, and stops at the first damaged file. A test compares the two listings.
+    MUSDB's splits are read from musdb's configuration file. The package itself is not imported: it needs the ffmpeg program, runs it
+    five times for every song, reads WAV as 16 bit, and stops at the first damaged file. A test compares the two listings.
 
 References
     Rafii et al., MUSDB18 (2017) and MUSDB18-HQ (2019). Native Instruments, Stem file specification (2015).
@@ -33,12 +33,12 @@ from stemwright.manifests.sound import containers, formats
 
 KINDS = ("auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq")
 STEM_ORDER = ("mixture", "drums", "bass", "other", "vocals")
-MIXTURES = ("mixture", "mix")  # what the file of a multitrack folder is called that is none of its stems
+MIXTURES = ("mixture", "mix")  # names of the mixture's file in a multitrack folder
 TABLES = ("tracks.parquet", "tracks.jsonl.part", "examples.parquet")  # a folder with one of them is a corpus or a dataset, not songs
 
 
 class Candidate(Record):
-    """A recording that was found but not read: where it is, and what is known from beside it."""
+    """A recording that was found but not read: its path, and what the CSV or the data set says about it."""
 
     path: RelativePath
     stream: int = 0
@@ -48,14 +48,14 @@ class Candidate(Record):
     album: str | None = None
     rights: str | None = None
     split: Split | None = None
-    note: str = Field("", description="what is unusual about how it was found")
+    note: str = Field("", description="anything unusual about how the file was found")
     source: str
 
 
 @dataclass(frozen=True)
 class FoundSongs:
-    """What ``find`` found: the folder that paths are relative to, the recordings, (path, reason) of what cannot be one, and the paths of
-    what was to be ignored.
+    """What ``find`` found: the folder that paths are relative to, the recordings, (path, reason) of what was refused, and the paths of
+    what was ignored on request.
     """
 
     songs: Path
@@ -72,7 +72,7 @@ class _Listing:
     ignored: set[str] = field(default_factory=set)
 
     def ignores(self, path: str) -> bool:
-        """Whether a file, by its path in the songs folder, is to be passed over; remembers it."""
+        """Whether a file, by its path in the songs folder, is to be ignored; remembers it."""
         if not matches(path, self.ignore):
             return False
         self.ignored.add(_printable(path))
@@ -88,7 +88,7 @@ def songs_root(songs: Path) -> Path:
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
-    """Whether a path, its name, or a folder on its way matches a shell pattern, whatever its case; ``*`` also stands for slashes."""
+    """Whether a path, its name, or a folder on its way matches a shell pattern, whatever its case; ``*`` also matches slashes."""
     place = PurePosixPath(path.casefold())
     names = (str(place), place.name, *(str(parent) for parent in place.parents), *(parent.name for parent in place.parents))
     wanted = [pattern.casefold().rstrip("/") for pattern in patterns]
@@ -98,7 +98,7 @@ def matches(path: str, patterns: Iterable[str]) -> bool:
 def find(songs: Path, *, kind: str = "auto", csv: Path | None = None, ignore: Sequence[str] = ()) -> FoundSongs:
     """Lists the recordings of a folder, or of a CSV (``songs`` itself, or ``csv`` with paths below ``songs``), sorted by path.
 
-    Files that match a pattern of ``ignore`` (see ``matches``) are passed over, as mixtures and as stems.
+    Files that match a pattern of ``ignore`` (see ``matches``) are skipped, as mixtures and as stems.
     Nothing is decoded. Raises ValueError if the place does not exist, the kind is unknown, or the CSV has no such columns.
     """
     songs = Path(songs)
@@ -166,22 +166,22 @@ def _from_multitracks(root: Path, listing: _Listing) -> None:
 def _add_multitrack(
     listing: _Listing, root: Path, source: str, folder: Path, names: Sequence[str], columns: Mapping[str, str | None] | None = None
 ) -> None:
-    """Adds a folder that holds a mixture and stems of any names; refuses it where it does not."""
+    """Adds a folder with a mixture and stems of any names; refuses any other."""
     where = _below(root, folder, "")
     mixture = next((name for wanted in MIXTURES for name in names if PurePosixPath(name).stem.lower() == wanted), None)
     stems = {name: stem_name(name) for name in names if name != mixture}
     if mixture is None or not stems:
-        listing.refuse(where, "a multitrack is a folder of a file named mixture (or mix) and its stems; " + _lacks(mixture, stems))
+        listing.refuse(where, "expected a multitrack folder: a file named mixture (or mix) and its stems; " + _lacks(mixture, stems))
     elif len(set(stems.values())) < len(stems) or not all(map(is_name, stems.values())) or RESIDUAL in stems.values():
-        expected = f"different names of Latin letters and digits, at most {LONGEST_NAME} characters, none empty or {RESIDUAL!r}"
-        listing.refuse(where, f"stems would be called {', '.join(stems.values())}; expected {expected}. Rename the files")
+        expected = f"different names of Latin letters and digits, at most {LONGEST_NAME} characters, not empty and not {RESIDUAL!r}"
+        listing.refuse(where, f"its stems would be named {', '.join(stems.values())}; expected {expected}. Rename the files")
     else:
         files = [_below(root, folder, name) for name in (mixture, *stems)]
         _add(listing, root, source, files, columns, stem_names=tuple(stems.values()))
 
 
 def _lacks(mixture: str | None, stems: Mapping[str, str]) -> str:
-    return f"there are {len(stems)} files and none of that name" if mixture is None else f"there is only {mixture}"
+    return f"got {len(stems)} files, none of them named mixture or mix" if mixture is None else f"got only {mixture}"
 
 
 def stem_name(file: str) -> str:
@@ -200,7 +200,7 @@ def _from_musdb18hq(root: Path, listing: _Listing) -> None:
     valid = _musdb_validation_tracks()
     for split, path in _musdb_tracks(root, "*/"):
         if missing := [name for name in STEM_ORDER if not (path / f"{name}.wav").is_file()]:
-            listing.refuse(_below(root, path.parent, path.name), f"lacks {', '.join(f'{name}.wav' for name in missing)}")
+            listing.refuse(_below(root, path.parent, path.name), f"is missing {', '.join(f'{name}.wav' for name in missing)}")
             continue
         files = [_below(root, path, f"{name}.wav") for name in STEM_ORDER]
         _add(listing, root, "musdb18hq", files, _musdb_columns(path.name, split, valid))
@@ -253,7 +253,7 @@ def _add_listed(root: Path, finder: song_list.Finder, song: str, where: str, val
         return
     relative = os.path.relpath(place.absolute(), root.absolute())
     if Path(relative).parts[0] == "..":
-        listing.refuse(called, f"{where}: lies outside the songs folder {root}")
+        listing.refuse(called, f"{where}: outside the songs folder {root}")
     elif place.is_dir():
         names = sorted(entry.name for entry in os.scandir(place) if entry.name[0] != "." and _is_sound(root, place, entry, listing))
         _add_multitrack(listing, root, "csv", place, names, values | {"note": note})
@@ -287,16 +287,16 @@ def _walk(root: Path, listing: _Listing) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _is_sound(root: Path, folder: Path, entry: os.DirEntry[str], listing: _Listing) -> bool:
-    """Whether an entry of a folder is a sound file by its suffix; refused with the reason if it is called one and cannot be."""
+    """Whether an entry of a folder is a sound file by its suffix; refused with the reason if it has such a suffix but is none."""
     if Path(entry.name).suffix.lower() not in formats.READABLE_SUFFIXES:
         return False
     path = _below(root, folder, entry.name)
     if listing.ignores(path):
         return False
     if _is(entry.is_dir):
-        reason = "a folder, not a sound file (what lies in it is read)"
+        reason = "a folder, not a sound file (the files in it are read)"
     elif not _is(entry.is_file):
-        reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
+        reason = "a broken link" if entry.is_symlink() else "not a regular file"
     else:
         return True
     listing.refuse(path, reason)
@@ -304,7 +304,7 @@ def _is_sound(root: Path, folder: Path, entry: os.DirEntry[str], listing: _Listi
 
 
 def _is(question: Callable[[], bool]) -> bool:
-    """The answer about an entry of a folder; no, where a link leads to itself or to a place that may not be seen."""
+    """The answer about an entry of a folder; false where a link leads to itself or to a place that may not be read."""
     try:
         return question()
     except OSError:
@@ -330,7 +330,7 @@ def _add(
     try:
         listing.candidates.append(Candidate(path=files[0], references=references, source=source, **(columns or {})))
     except ValidationError:
-        listing.refuse(files[0], "other systems would read its name as a drive; rename it")  # "C: song.wav", see `inside`
+        listing.refuse(files[0], "other systems would read its name as a drive letter; rename it")  # "C: song.wav", see `inside`
 
 
 def _is_stem_file(path: Path) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 MEDLEYDB = "CC-BY-NC-SA-4.0 (MUSDB18, from MedleyDB)"
 REMIX_COMPETITION = "CC-BY-NC-SA-3.0 (MUSDB18, from a remix competition)"
-RESTRICTED = "MUSDB18: academic use; the terms of each track stand in the list of the data set"
+RESTRICTED = "MUSDB18: academic use; the terms of each track are in the data set's track list"
 
 OF_MEDLEYDB: dict[str, tuple[str, ...]] = {
     "A Classic Education": ("NightOwl",),

@@ -1,10 +1,10 @@
-"""A CSV that lists songs, as a spreadsheet, a script or an editor writes it: read line by line, so that one bad line costs one song.
+"""A CSV that lists songs, as a spreadsheet, a script or an editor writes it: read line by line, so that one bad line loses one song.
 
 Conventions
     UTF-8, with or without a byte order mark; separated by commas, semicolons or tabs, whichever the first line has most of.
     The first line names the columns; their order, case and the space around them do not matter.
-    A field may be in quotes, and may not contain a line end: no title does, and a quote that was left open would swallow the songs
-    after it.
+    A field may be in quotes, and may not contain a line end: no title does, and an unmatched quote would swallow the songs after
+    it.
     Where no file has a path as it is written, one is taken that differs only in how accents are composed (macOS decomposes them), in
     backslashes (Windows), or in case; its row has a note.
 
@@ -28,7 +28,7 @@ from stemwright.manifests.disk.regular import not_a_file
 from stemwright.manifests.names import is_too_long
 
 COLUMNS = ("path", "title", "artist", "album", "rights", "split")
-OTHER_NAMES = {  # what others call our columns
+OTHER_NAMES = {  # other programs' names for our columns
     **dict.fromkeys(
         ("file", "filename", "file_name", "filepath", "file_path", "audio", "audio_path", "location", "mixture", "uri"), "path"
     ),
@@ -57,13 +57,13 @@ def shown(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.4) -> str:
-    """The end of a sentence that refuses a name: what was meant, if that can be said."""
+    """A hint for an error about an unknown name: the nearest known one, if one is near."""
     found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=cutoff)
     return f"; did you mean {found[0]!r}?" if found else "."
 
 
 def read(path: Path) -> Iterator[Line]:
-    """The lines of a list below its first one, empty ones left out. Raises ValueError if it is no such list."""
+    """The lines of a list below its first one, empty ones left out. Raises ValueError if it is not such a list."""
     text = _text(path)
     lines = enumerate(io.StringIO(text, newline=None), 1)
     head = next((line for _, line in lines if line.strip()), "")
@@ -81,7 +81,7 @@ def _text(path: Path) -> str:
         raise ValueError(f"{path} has {path.stat().st_size / 1e6:,.0f} MB; expected a list of songs, at most {LARGEST_BYTES / 1e6:,.0f} MB")
     data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or 4 * data[:200].count(b"\0") > len(data[:200]):
-        raise ValueError(f"{path} is UTF-16 text, or no text at all; save it as CSV UTF-8")
+        raise ValueError(f"{path} is UTF-16 or not a text file; save it as CSV UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -112,13 +112,13 @@ def _fields(line: str, delimiter: str) -> list[str]:
 
 def _line(where: str, line: str, columns: Sequence[str], delimiter: str) -> Line:
     if len(line) > LONGEST_LINE:
-        return Line(where, wrong=f"has {len(line):,} characters; expected at most {LONGEST_LINE:,}. Is a quote or a line's end missing?")
+        return Line(where, wrong=f"has {len(line):,} characters; expected at most {LONGEST_LINE:,}. Is a quote or a line break missing?")
     if "\0" in line:
-        return Line(where, wrong="holds a NUL character; save the file as CSV UTF-8")
+        return Line(where, wrong="contains a NUL character; save the file as CSV UTF-8")
     try:
         fields = _fields(line, delimiter)
     except csv.Error:
-        return Line(where, wrong="a quote is opened and not closed, or stands inside a field; close it, or double it inside quotes")
+        return Line(where, wrong="an unmatched quote: close it, or double it inside a quoted field")
     values = {name: text.strip() or None for name, text in zip(columns, fields, strict=False)}
     if len(fields) > len(columns):
         return Line(where, values, f"has more fields than the first line; put fields with {delimiter!r} in quotes")
@@ -130,7 +130,7 @@ def _line(where: str, line: str, columns: Sequence[str], delimiter: str) -> Line
 
 
 class Finder:
-    """Finds what a list calls songs, below the first of some folders that has it."""
+    """Finds the songs that a list names, below the first of some folders that has them."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = list(dict.fromkeys(folders))
@@ -139,9 +139,9 @@ class Finder:
         ] = {}  # folder -> what names have in common -> names: read once, not once for each line
 
     def find(self, song: str) -> tuple[Path, str]:
-        """Where a file or folder is, and a note if it is called otherwise there. Raises ValueError if there is none, or several."""
+        """Where a file or folder is, and a note if its name differs there. Raises ValueError if there is none, or several."""
         if is_too_long(song):
-            raise ValueError(f"path {shown(song)!r} is longer than systems take")
+            raise ValueError(f"path {shown(song)!r} is longer than file systems allow")
         for folder in self.folders:
             if _exists(folder / song):
                 return folder / song, ""
@@ -160,9 +160,7 @@ class Finder:
                 continue
             names = self._below(place).get(_key(part), ())
             if len(names) > 1:
-                raise ValueError(
-                    f"file not found; {' and '.join(names)} differ from it in accents or case only: write the one that is meant"
-                )
+                raise ValueError(f"file not found; {' and '.join(names)} differ from it only in accents or case: write the exact name")
             if not names:
                 return None
             place = place / names[0]

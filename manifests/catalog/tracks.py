@@ -3,11 +3,11 @@
 ``find`` lists the recordings of a place without decoding; ``inspect`` decodes each once and makes its row, or refuses it with a reason.
 
 Conventions
-    What a CSV or a data set says goes before tags, and tags before names. "Artist - Title" is read from the names of multitracks only,
-    which are called so by custom: a plain folder may hold "01 - Title", and a wrong artist would move songs between splits.
+    A CSV or a data set takes precedence over tags, and tags over names. "Artist - Title" is read from the names of multitracks only,
+    where that is the custom: a plain folder may contain "01 - Title", and a wrong artist would move songs between splits.
     The split is a hash of the artist, so that adding songs never moves others and no artist is in two splits; where the artist is unknown,
-    of the recording. A CSV's or data set's own split goes before that.
-    Mono, other rates than 44.1 kHz and peaks above full scale are no errors: the row's ``notes`` say how they are handled.
+    of the recording. A CSV's or data set's own split takes precedence.
+    Mono, other rates than 44.1 kHz and peaks above full scale are not errors: the row's ``notes`` say how they are handled.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ RIGHTS_TAGS = (
 LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
 TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
 RULES = 4  # raised when ``inspect`` decides anything differently, so that tracks are read again
-# What systems call a copy: "x (1)", "Copy of x", "x copy 2", "x - Copy (2)", and the same in German, French, Spanish and Italian.
+# How systems name a copy: "x (1)", "Copy of x", "x copy 2", "x - Copy (2)", and the same in German, French, Spanish and Italian.
 COPY = re.compile(
     r"^(copy|kopie|copie|copia)( \(?\d+\)?)? (of|von|de|di) |[ _.-](copy|kopie|copie|copia)([ _]?\(?\d+\)?)?$| ?\(\d{1,2}\)$", re.IGNORECASE
 )
@@ -78,15 +78,15 @@ FileSums = dict[str, str]  # path of a file -> its SHA-256, or why it cannot be 
 UNREADABLE = "unreadable"
 
 
-SHARE: dict[str, Any] = {"since": "0.1", "unit": "share of 1"}  # what the reference of the configuration says of a share
+SHARE: dict[str, Any] = {"since": "0.1", "unit": "share of 1"}  # shown in the reference of the configuration
 
 
 class SplitShares(Record):
     """How the artists are divided over the splits; the three sum to 1."""
 
-    train: float = Field(0.8, ge=0, le=1, description="share of the artists to train with", json_schema_extra=SHARE)
-    valid: float = Field(0.1, ge=0, le=1, description="share of the artists to validate with", json_schema_extra=SHARE)
-    test: float = Field(0.1, ge=0, le=1, description="share of the artists to test with", json_schema_extra=SHARE)
+    train: float = Field(0.8, ge=0, le=1, description="share of the artists in the training split", json_schema_extra=SHARE)
+    valid: float = Field(0.1, ge=0, le=1, description="share of the artists in the validation split", json_schema_extra=SHARE)
+    test: float = Field(0.1, ge=0, le=1, description="share of the artists in the test split", json_schema_extra=SHARE)
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitShares:
@@ -97,8 +97,8 @@ class SplitShares(Record):
 
 
 def file_sums(songs: Path, candidate: Candidate) -> FileSums:
-    """The SHA-256 of each file of a candidate, by path. Of a file that cannot be read, the reason: it has a task too, which ``inspect``
-    refuses.
+    """The SHA-256 of each file of a candidate, by path. For a file that cannot be read, the reason: it gets a task too, which
+    ``inspect`` refuses.
     """
     sums = {}
     for path in sorted({candidate.path, *(path for _, path, _ in candidate.references)}):
@@ -112,8 +112,8 @@ def file_sums(songs: Path, candidate: Candidate) -> FileSums:
 def cache_key(
     songs: Path, candidate: Candidate, splits: SplitShares, longest_s: float = formats.LONGEST_S, sums: FileSums | None = None
 ) -> str:
-    """The id of the work of inspecting one candidate: over where it is, what a CSV says of it, the bytes of its files (tags are among
-    them), what is asked of it and the rules here. ``sums`` saves reading the files again.
+    """The cache key of inspecting one candidate: over its path, what a CSV says about it, the bytes of its files (tags
+    included), the configuration and the rules here. ``sums`` saves reading the files again.
     """
     sums = file_sums(songs, candidate) if sums is None else sums
     asked = {"splits": splits.content(), "longest_s": longest_s}
@@ -142,7 +142,7 @@ def inspect(
     described = _described(songs, candidate)
     notes += [candidate.note] if candidate.note else []
     if described["artist"] is None and candidate.split is None:
-        notes.append("artist unknown: its split is drawn for this recording alone")
+        notes.append("artist unknown: the split is drawn for this recording alone")
     return Track(
         id=identity,
         cache_key=cache_key(songs, candidate, shares, longest_s, sums),
@@ -158,7 +158,7 @@ def inspect(
 
 
 def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
-    """Title, artist, album and rights: of the CSV or data set, else of the tags, else of the name."""
+    """Title, artist, album and rights: from the CSV or data set, else the tags, else the name."""
     tags = containers.tags(songs / candidate.path)
     artist, title = _called(candidate)
     rights = [tags[name] for name in RIGHTS_TAGS if name in tags]
@@ -183,15 +183,22 @@ def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSu
         block_peak = float(np.abs(block).max(initial=0.0))
         if not np.isfinite(block_peak):
             first = num_frames + int(np.argmin(np.isfinite(block).all(axis=0)))
-            raise Refused(f"holds NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")
+            raise Refused(f"contains NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")
         hasher.add(block)
         num_frames, peak = num_frames + block.shape[1], max(peak, block_peak)
         formats.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may not know, or say less
     if missing := missing_frames(place, info, num_frames):
         ends = f"truncated: ends at {num_frames / info.sample_rate:.2f} s"
-        raise Refused(ends + (f", {missing / info.sample_rate:.2f} s before its header says" if missing > 1 else ", within a page of data"))
+        raise Refused(
+            ends
+            + (
+                f", {missing / info.sample_rate:.2f} s before the end that its header states"
+                if missing > 1
+                else ", within one page of data"
+            )
+        )
     if num_frames == 0:
-        raise Refused("holds no samples")
+        raise Refused("contains no samples")
     formats.check_peak(gain_to_db(peak))
     measured = AudioFile(
         path=path,
@@ -227,7 +234,7 @@ def _called(candidate: Candidate) -> tuple[str | None, str]:
 
 
 def artist_key(artist: str) -> str:
-    """What two spellings of an artist have in common: without case, spacing, and whoever is featured."""
+    """What two spellings of an artist have in common: without case, spacing, and featured artists."""
     plain = re.split(r"\s[(\[]?(?:feat|ft|featuring)\b", unicodedata.normalize("NFKC", artist).casefold())[0]
     return " ".join(plain.split())
 
@@ -242,15 +249,15 @@ def split_of(artist: str | None, recording: str, shares: SplitShares) -> Split:
 
 
 def preference(path: str) -> tuple[bool, str]:
-    """By what one of several files with the same sound is kept, the least: names that do not look like a copy before those that do
-    ("x (1).wav", "Copy of x.wav", "x copy 2.wav", "x - Kopie.wav", or a folder that is called so), then the order of paths. It does not
-    depend on which was there first.
+    """Sort key by which one of several files with the same sound is kept, the least: names that do not look like a copy before those that
+    do ("x (1).wav", "Copy of x.wav", "x copy 2.wav", "x - Kopie.wav", or such a folder name), then the order of paths. It does not
+    depend on which was found first.
     """
     return any(COPY.search(PurePosixPath(part).stem) for part in PurePosixPath(path).parts), path
 
 
 def drop_duplicates(tracks: Sequence[Track]) -> tuple[list[Track], list[tuple[Track, Track]]]:
-    """Keeps one of all tracks whose mixture sounds the same: one with stems of its own before one without, then by ``preference``.
+    """Keeps one of all tracks whose mixture sounds the same: one with its own stems before one without, then by ``preference``.
 
     Returns the kept tracks, sorted by path, and (the other, the one that is kept).
     """
@@ -272,7 +279,7 @@ def resolve(folder: Path, path: str) -> Path:
 
 
 def source_changed(songs: Path, file: AudioFile) -> str | None:
-    """Why a source is no longer what its row says, or None if it is: missing, unreadable, or other bytes."""
+    """Why a source no longer matches its row: missing, unreadable, or changed; None if it does."""
     try:
         sha256 = file_sha256(resolve(songs, file.path))
     except FileNotFoundError:

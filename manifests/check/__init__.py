@@ -1,13 +1,14 @@
-"""Checking a corpus, or a dataset that stands alone, against the disk and against itself.
+"""Checking a corpus, or a dataset that was moved out of its corpus, against the disk and for consistency.
 
 Tables first (readable, not edited, every id known, no artist in two splits), then files (there, with the bytes, length, rate and channels
 of their rows, samples finite, none that no row names), by themselves or in shards, which are compared with their own rows, then
 sound: the stems of each track sum to its mixture, measured on the written files.
 
 Conventions
-    What is wrong is a ``CheckProblem`` of level "error". What could not be measured, or is a published data set's fault, is a "warning".
-    Every file is read once for its checksum and, where the format can hold NaN or the sum is measured, once as sound, in blocks.
-    Of a shard that is missing or cut off one problem is reported, not one for each sound file that is lost with it.
+    Whatever is wrong is a ``CheckProblem`` of level "error". What could not be measured, or is a published data set's fault, is a
+    "warning". Every file is read once for its checksum and, where the format can contain NaN or the sum is measured, once as sound, in
+    blocks.
+    A missing or truncated shard is reported once, not once for each sound file that is lost with it.
     A dataset's own tables are compared with those of its corpus column by column (``stemwright.manifests.dataset_rows``), and, where it
     was moved out of its corpus, only with one another.
 """
@@ -38,7 +39,7 @@ from stemwright.manifests.shards import DATASET, JOURNAL, Places, in_dataset
 
 __all__ = ["CLOSURE_LIMIT_DBFS", "KEPT_STEMS", "UNDER_WAY", "CheckProblem", "check_corpus", "check_dataset", "check_meanwhile", "errors"]
 
-UNDER_WAY = "another stemwright is working on it; what is under way was not judged"
+UNDER_WAY = "another stemwright process is working on it; unfinished parts were not checked"
 
 
 def check_corpus(
@@ -52,11 +53,11 @@ def check_corpus(
     corpus = Path(corpus)
     rows, problems = read_tables(corpus, ROW_TYPES)
     if not any((corpus / f"{name}.parquet").exists() for name in ROW_TYPES):
-        return [CheckProblem(file=str(corpus), what="no tables here; expected a corpus folder with tracks.parquet")]
+        return [CheckProblem(file=str(corpus), what="no tables found; expected a corpus folder with tracks.parquet")]
     problems += unknown_ids(rows, "redraws", "redraw_of", ("pairs", "redraws"))
     rows["pairs"] += rows["redraws"]  # from here on they are pairs like the others
     problems += [
-        CheckProblem(file=path.name, what="a stage was interrupted; run the same command again, it goes on where it was")
+        CheckProblem(file=path.name, what="a stage was interrupted; run the same command again to resume it")
         for path in sorted(corpus.glob("*.jsonl.part"))
     ]
     problems += [*dangling(rows), *mixed_splits(rows), *examples_fit_pairs(rows), *unsettled(rows, unrendered), *copies(corpus, rows)]
@@ -74,7 +75,7 @@ def check_corpus(
 def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProgress | None = None) -> list[CheckProblem]:
     """What is wrong in a corpus that another process is working on, and a warning that it is.
 
-    Judged are the tables by themselves and the files that their rows name. What is under way is not: journals, work folders, files that no
+    Checked are the tables by themselves and the files that their rows name. Unfinished work is not: journals, work folders, files that no
     row names yet, tables that have a journal, and whether tables fit one another.
     """
     corpus, dataset = Path(corpus), Path(corpus) / DATASET
@@ -87,7 +88,7 @@ def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProg
     problems += check_files(claims, progress)
     if not any(_is_under_way(corpus, name) for name in ("tracks", "stems")):
         problems += check_sources(corpus, songs, rows["tracks"], _undamaged(rows["stems"], problems), progress)
-    problems = [problem for problem in problems if not _is_under_way(corpus, problem.table)]  # one may have begun since
+    problems = [problem for problem in problems if not _is_under_way(corpus, problem.table)]  # work may have started since
     return [CheckProblem(level="warning", what=UNDER_WAY), *problems]
 
 
@@ -103,11 +104,11 @@ def _is_under_way(corpus: Path, name: str) -> bool:
 
 
 def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[CheckProblem]:
-    """What is wrong in a dataset folder that stands alone; empty if all is well."""
+    """What is wrong in a dataset folder outside its corpus; empty if all is well."""
     dataset = Path(dataset)
     rows, problems = read_tables(dataset, {name: dataset_rows.ROW_TYPES[name] for name in ("pairs", "examples")})
     missing = [f"{name}.parquet" for name in ("pairs", "examples") if not (dataset / f"{name}.parquet").exists()]
-    problems += [CheckProblem(file=name, what="is missing; a dataset folder cannot be read without it") for name in missing]
+    problems += [CheckProblem(file=name, what="is missing; the dataset cannot be read without it") for name in missing]
     problems += [*unknown_ids(rows, "examples", "pair_id", ("pairs",)), *one_split_a_track(rows["pairs"]), *examples_fit_pairs(rows)]
     problems += _card(dataset)
     places, found = check_shards(dataset, progress)
@@ -127,8 +128,8 @@ def _card(dataset: Path, part: str = "") -> Iterator[CheckProblem]:
     if not expected:
         return
     file = f"{part}/{table.CARD_FILE}".lstrip("/")
-    again = "to have it written again, delete it and run render"
+    again = "to write it again, delete it and run render"
     if not card.exists():
         yield CheckProblem(level="warning", file=file, what="the dataset card is missing; run render again")
     elif file_sha256(card) != expected:
-        yield CheckProblem(level="warning", file=file, what=f"the dataset card is not as it was written; {again}")
+        yield CheckProblem(level="warning", file=file, what=f"the dataset card was changed after it was written; {again}")

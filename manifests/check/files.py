@@ -41,7 +41,7 @@ def check_shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, li
     """Where the sound files of a dataset are, and what is wrong with its shards as files."""
     rows, problems = read_tables(dataset, {"shards": Shard})
     if (dataset / JOURNAL).exists():
-        problems.append(CheckProblem(file=JOURNAL, what="packing was interrupted; run the same command again, it goes on where it was"))
+        problems.append(CheckProblem(file=JOURNAL, what="packing was interrupted; run the same command again to resume it"))
     places = Places(dataset, rows["shards"])
 
     def work(shard: Shard) -> CheckProblem | None:
@@ -49,14 +49,14 @@ def check_shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, li
         if what := places.damaged.get(shard.path):
             return CheckProblem(**facts, what=f"{what}; {len(shard.members)} sound files are lost with it. Delete it and run render again")
         if file_sha256(dataset / shard.path) != shard.sha256:
-            return CheckProblem(**facts, what="its bytes are not those that were written (other SHA-256). Delete it and run render again")
+            return CheckProblem(**facts, what="its content changed after it was written (SHA-256 differs). Delete it and run render again")
         return None
 
     return places, problems + [problem for problem in in_threads("shards", work, places.shards, progress) if problem]
 
 
 def example_claims(examples: Iterable[Example], places: Places, called: Callable[[str], str]) -> list[ClaimedFile]:
-    """The files that examples name, but for those that are lost with their shards. ``called`` gives what the dataset calls a file."""
+    """The files that examples name, except those that are lost with their shards. ``called`` gives what the dataset calls a file."""
     claims = []
     for example in examples:
         for file in example.signals:
@@ -70,7 +70,7 @@ def example_claims(examples: Iterable[Example], places: Places, called: Callable
 
 
 def check_files(claims: Sequence[ClaimedFile], progress: OnProgress | None) -> list[CheckProblem]:
-    """What is wrong with the files that rows name. Hashing and decoding release the interpreter, so threads share them out."""
+    """What is wrong with the files that rows name. Hashing and decoding release the interpreter, so they run in threads."""
     first: dict[tuple[Path, Place | None], ClaimedFile] = {}
     shared = [claim for claim in claims if first.setdefault((claim.place, claim.inside), claim) is not claim]
     problems = [claim.problem(f"row {first[claim.place, claim.inside].row_id} names the same file") for claim in shared]
@@ -84,13 +84,13 @@ def _check_file(claim: ClaimedFile) -> CheckProblem | None:
         return _check_inside(claim, claim.inside)
     try:
         if file_sha256(claim.place) != row.sha256:
-            return claim.problem("its bytes are not those that were written (other SHA-256)")
+            return claim.problem("its content changed after it was written (SHA-256 differs)")
         info = decoding.probe(claim.place, stream=row.stream)
         found = (info.num_frames, info.sample_rate, info.num_channels)
         if found != (row.num_frames, row.sample_rate, row.num_channels):
             return claim.problem(_differs(found, (row.num_frames, row.sample_rate, row.num_channels)))
         if claim.place.suffix != ".flac" and not all(np.isfinite(block).all() for block in decoding.blocks(claim.place, BLOCK_FRAMES)):
-            return claim.problem("holds NaN or infinite samples")
+            return claim.problem("contains NaN or infinite samples")
     except FileNotFoundError:
         return claim.problem("is missing")
     except (Refused, OSError) as error:
@@ -104,13 +104,13 @@ def _check_inside(claim: ClaimedFile, inside: Place) -> CheckProblem | None:
     try:
         data = inside.read()
         if hashlib.sha256(data).hexdigest() != row.sha256:
-            return claim.problem(f"its bytes in {claim.place.name} are not those that were written (other SHA-256)")
+            return claim.problem(f"its content in {claim.place.name} changed after it was written (SHA-256 differs)")
         info = embedded.probe_bytes(data)
         found = (info.num_frames, info.sample_rate, info.num_channels)
         if found != (row.num_frames, row.sample_rate, row.num_channels):
             return claim.problem(_differs(found, (row.num_frames, row.sample_rate, row.num_channels)))
         if not row.path.endswith(".flac") and not np.isfinite(embedded.decode(data)[0]).all():
-            return claim.problem("holds NaN or infinite samples")
+            return claim.problem("contains NaN or infinite samples")
     except (Refused, OSError) as error:
         return claim.problem(f"cannot be read: {getattr(error, 'strerror', None) or error}")
     return None
@@ -132,22 +132,22 @@ def unnamed(folder: Path, parts: Sequence[str], claims: Iterable[ClaimedFile], p
             file = path.relative_to(folder).as_posix()
             in_hidden_folder = any(name.startswith(".") for name in PurePosixPath(file).parts[:-1])
             if in_hidden_folder or (path.name.startswith(".") and path.suffix == ".part"):
-                yield CheckProblem(file=file, what="was left half written by a process that was killed; delete it")
+                yield CheckProblem(file=file, what="left incomplete by a killed process; delete it")
             elif part == "stems" and path.suffix.lower() in formats.READABLE_SUFFIXES and not path.name.startswith("."):
                 if path.parent not in folders and file.count("/") > 1:
                     spare[path.parent] = file
                 else:
                     yield CheckProblem(file=file, what="no row names this file; delete it, or run separate again")
-    # What is whole is kept on purpose, for a song that is away or for another model.
+    # Complete stems are kept on purpose, for a song that is absent or for another model.
     if left := [file for parent, file in spare.items() if not (parent / KEPT_STEMS).exists()]:
-        what = f"stems in {len(left)} folders are of no use to this version, nor is any row about them; delete them to free their space"
+        what = f"stems in {len(left)} folders are not used by this version and no row names them; delete them to free disk space"
         yield CheckProblem(level="warning", file=left[0], what=what)
 
 
 def foreign(corpus: Path, dataset: Path, sounds: Iterable[str], places: Places) -> Iterator[CheckProblem]:
     """Files in the dataset folder that do not belong to it: no stage touches them, but a program that reads the folder may."""
     for name in sorted(foreign_files(dataset, files(sounds, places.shards))):
-        what = "no row names this file; no stage touches it. Move it away if programs are to read the dataset"
+        what = "no row names this file and no stage touches it. Move it away if other programs read the dataset folder"
         if (dataset / name).is_symlink():
-            what = "is a link, and no row names it: nothing is written or deleted through it. Only the dataset itself may be a link"
+            what = "is a link that no row names: nothing is written or deleted through it. Only the dataset folder itself may be a link"
         yield CheckProblem(level="warning", file=(dataset / name).relative_to(corpus).as_posix(), what=what)

@@ -1,4 +1,4 @@
-"""What a check finds, and how it goes through many things at once."""
+"""What a check finds, and how it checks many files in parallel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R", bound=Record)
 
 
 class CheckProblem(Record):
-    """One thing that is not as it should be: in which table, about which row, which file, and what."""
+    """One problem: in which table, about which row, which file, and what."""
 
     level: Literal["error", "warning"] = "error"
     table: str = ""
@@ -24,7 +24,7 @@ class CheckProblem(Record):
 
 
 def in_threads(what: str, work: Callable[[Any], Any], items: Sequence[Any], progress: OnProgress | None) -> list[Any]:
-    """The results of work on many things, in their order. Hashing and decoding release the interpreter, so threads share them out."""
+    """The results of work on many items, in order, computed in threads: hashing and decoding release the interpreter's lock."""
     results = []
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for done, result in enumerate(pool.map(work, items), 1):

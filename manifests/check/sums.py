@@ -3,8 +3,8 @@
 The limit of the sum
     Each file is rounded to 24 bits, at most 2^-24 off. The residual is taken after rounding, so the sum should be off by 2^-24, which is
     -144 dBFS, over the joint gain; five files rounded independently would reach -130. Decoders of mp3 and AAC differ by up to about
-    -120 dBFS between processors and versions. The smallest mistake worth finding, a gain that is wrong by 0.01 dB, is one of -59 dBFS
-    where the mixture is at full scale. CLOSURE_LIMIT_DBFS lies between.
+    -120 dBFS between processors and versions. The smallest error worth finding, a gain that is wrong by 0.01 dB, is -59 dBFS
+    where the mixture is at full scale. CLOSURE_LIMIT_DBFS is between the two.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def check_sources(
     if not tracks:
         return []
     if songs is None or not Path(songs).is_dir():
-        why = "no songs folder was given" if songs is None else f"the songs folder {songs} is gone; give it with --songs"
+        why = "no songs folder was given" if songs is None else f"the songs folder {songs} does not exist; give its new place with --songs"
         count = f"{len(tracks)} track{'' if len(tracks) == 1 else 's'}"
         return [CheckProblem(level="warning", table="tracks", what=f"{why}: sources and sums of stems were not checked ({count})")]
     grouped: dict[str, list[Stem]] = defaultdict(list)
@@ -75,7 +75,7 @@ def _sums(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> Ite
 def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> str | None:
     """How the stems of a track fail to sum to its mixture, or None if they do. Streams all of them side by side."""
     if len({(stem.audio.sample_rate, stem.audio.num_frames) for stem in stems}) > 1:
-        return "its stems differ in length or rate"
+        return "its stems differ in length or sample rate"
     rate, gain = stems[0].audio.sample_rate, db_to_gain(stems[0].gain_db)
     mixture = _Rechunked(decoding.blocks(resolve(songs, track.audio.path), BLOCK_FRAMES, sample_rate=rate, stream=track.audio.stream))
     readers = [_Rechunked(decoding.blocks(resolve(corpus, stem.audio.path), BLOCK_FRAMES)) for stem in stems]
@@ -97,13 +97,13 @@ def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem])
         return None
     names = ", ".join(stem.name for stem in stems)
     return (
-        f"{names} miss the mixture by {gain_to_db(worst):.1f} dBFS at {worst_at / rate:.2f} s; "
+        f"{names} differ from the mixture by {gain_to_db(worst):.1f} dBFS at {worst_at / rate:.2f} s; "
         f"expected at most {CLOSURE_LIMIT_DBFS:.0f} dBFS. Is a stem missing, or rescaled?"
     )
 
 
 class _Rechunked:
-    """A stream of blocks, taken in pieces of a wanted length."""
+    """A stream of blocks, read in blocks of another length."""
 
     def __init__(self, blocks: Iterator[formats.Audio]) -> None:
         self._blocks = blocks

@@ -19,7 +19,7 @@ Rows = dict[str, list[Any]]
 
 
 def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Rows, list[CheckProblem]]:
-    """The rows of the tables that are there, and what is wrong with each by itself."""
+    """The rows of the existing tables, and what is wrong with each table by itself."""
     rows: Rows = {name: [] for name in ROW_TYPES}
     problems = []
     for name, row_type in types.items():
@@ -34,14 +34,14 @@ def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Rows, 
             continue
         edited = [row for row in rows[name] if _identity(row) not in (row.id, None)]
         problems += [
-            CheckProblem(table=name, row_id=row.id, file=path.name, what="the row was edited: its id is not its content's")
+            CheckProblem(table=name, row_id=row.id, file=path.name, what="the row was edited: its id does not match its content")
             for row in edited
         ]
         if not as_written and not edited:
             problems.append(CheckProblem(table=name, file=path.name, what="rows were edited, added or removed since the table was written"))
         seen: set[str] = set()
         twice = [row.id for row in rows[name] if row.id in seen or seen.add(row.id)]  # type: ignore[func-returns-value]
-        problems += [CheckProblem(table=name, row_id=row_id, file=path.name, what="the same id stands in two rows") for row_id in twice]
+        problems += [CheckProblem(table=name, row_id=row_id, file=path.name, what="two rows have the same id") for row_id in twice]
     return rows, problems
 
 
@@ -62,7 +62,7 @@ def dangling(rows: Rows) -> Iterator[CheckProblem]:
     profile = profile_id(rows["profile"])
     for row in rows["normalisations"]:
         if row.profile != profile:
-            yield CheckProblem(table="normalisations", row_id=row.id, what=f"profile {row.profile} is not that of the table profile")
+            yield CheckProblem(table="normalisations", row_id=row.id, what=f"profile {row.profile} is not the one in profile.parquet")
     yield from unknown_ids(rows, "track_estimates", "track_id", ("tracks",))
     yield from unknown_ids(rows, "normalisations", "track_id", ("tracks",))
     yield from unknown_ids(rows, "normalisations", "stem_id", ("stems",))
@@ -118,7 +118,7 @@ def one_split_a_track(pairs: Sequence[Pair]) -> Iterator[CheckProblem]:
 
 
 def examples_fit_pairs(rows: Rows) -> Iterator[CheckProblem]:
-    """Signals that are other ones, longer, shorter or at another rate than planned."""
+    """Signals that differ from the plan in name, length or sample rate."""
     pairs = {pair.id: pair for pair in rows["pairs"]}
     for example in rows["examples"]:
         if (pair := pairs.get(example.pair_id)) is None:
@@ -135,7 +135,7 @@ def examples_fit_pairs(rows: Rows) -> Iterator[CheckProblem]:
 
 
 def unsettled(rows: Rows, unrendered: Collection[str] = ()) -> Iterator[CheckProblem]:
-    """Rows of which a later table neither has the result nor says why there is none."""
+    """Rows for which a later table has neither a result nor a reason for its absence."""
     rejected = {row.row_id for row in rows["rejected"]}.union(unrendered)
     for name, later, column, what in (("tracks", "stems", "track_id", "separated"), ("pairs", "examples", "pair_id", "rendered")):
         settled = {getattr(row, column) for row in rows[later]} | rejected
@@ -145,7 +145,7 @@ def unsettled(rows: Rows, unrendered: Collection[str] = ()) -> Iterator[CheckPro
 
 
 def copies(corpus: Path, rows: Rows) -> Iterator[CheckProblem]:
-    """Rows of the dataset's own tables that say otherwise than those of the corpus (its pairs are those that were rendered)."""
+    """Rows of the dataset's own tables that differ from those of the corpus (its pairs are those that were rendered)."""
     if not rows["examples"]:
         return
     gains_db = {example.pair_id: example.gain_db for example in rows["examples"]}
@@ -169,4 +169,4 @@ def copies(corpus: Path, rows: Rows) -> Iterator[CheckProblem]:
             yield CheckProblem(table=name, file=file, what="is missing; run render again" if missing else str(error))
             continue
         if len(found) != len(wanted) or not all(map(same, wanted, found)):
-            yield CheckProblem(table=name, file=file, what=f"holds other rows than the corpus's {name}.parquet; run render again")
+            yield CheckProblem(table=name, file=file, what=f"differs from the corpus's {name}.parquet; run render again")

@@ -2,14 +2,14 @@
 
 Conventions
     The folder of a corpus, its ``stems`` and its ``dataset`` may themselves be links: that is how people put them on another disk, and
-    whoever made the link wants what is behind it to be written. Below these we make every folder ourselves, and never as a link: one
-    that is found there leads to files of others. So nothing is written to, or deleted from, a place that is reached through such
+    such a link is followed. Below these every folder is ours, and never a link: a link
+    found there leads to other people's files. So nothing is written to, or deleted from, a place that is reached through such
     a link; the stage says so, and the link stays.
-    A file that is replaced by rename may be a link: the link goes, what it leads to stays. A file that is appended to (a journal, a lock)
-    may not: it is refused.
-    What is deleted was named by an earlier table or journal of ours, is a regular file, and has a suffix that we give. Whatever else is
-    found in a folder of ours is foreign: it stays, the stage counts it, and ``check`` names it.
-    A link that is made between the look and the act is not seen: whoever can make it can also delete what it leads to.
+    A file that is replaced by rename may be a link: the link is replaced, its target is kept. A file that is appended to (a journal, a
+    lock) may not: it is refused.
+    What is deleted was named by an earlier table or journal of ours, is a regular file, and has a suffix that we give. Anything else
+    found in our folders is foreign: it is kept, the stage counts it, and ``check`` names it.
+    A link that is made between the check and the deletion is not seen: whoever can make it can also delete its target.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def check_way(root: Path, path: Path) -> None:
     """Raises Refused naming the link if a path below a root would be reached through one."""
     if (link := link_on_the_way(root, path)) is not None:
         what = "a link" if link.is_symlink() else "not a folder"
-        raise Refused(f"{link} is {what}: nothing is written or deleted through it. Move it away, or make {root} itself the link")
+        raise Refused(f"{link} is {what}: nothing is written or deleted through it. Move it away, or make {root} itself a link")
 
 
 def check_plain(path: Path) -> None:
@@ -80,9 +80,9 @@ def remove_empty(root: Path, folder: Path) -> None:
     """Removes a folder below a root, and those above it, as far as they are empty; never the root."""
     while folder != root and folder.is_relative_to(root):
         try:
-            folder.rmdir()  # of a link, or of what is not empty, the system refuses it
+            folder.rmdir()  # the system refuses links and folders that are not empty
         except FileNotFoundError:
-            pass  # those above it may be there
+            pass  # its parents may exist
         except OSError:
             return
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""Writing to disk: a file under its final name is complete, and what is reported as finished has reached the disk.
+"""Writing to disk: a file under its final name is complete, and work that is reported as finished has reached the disk.
 
 A file is written under a hidden name beside its place, synced, renamed, and then its folder is synced: after a kill the name is that of
 the old file or of the new one, and after a power cut as well. Only then may a journal or a table say that the file is there.
@@ -6,7 +6,7 @@ the old file or of the new one, and after a power cut as well. Only then may a j
 Conventions
     Every writer of the project goes through here: nothing else calls ``os.fsync`` or renames a file into its place.
     A hidden name is ``.NAME.PROCESS.part``; the next start removes what a killed process left under one.
-    A file system that cannot sync (some network and memory file systems) is taken as it is: the order of writing is then all there is.
+    A file system that cannot sync (some network and memory file systems) is accepted: only the order of writing then protects the files.
     A full disk or a failing one is always an error.
 
 References
@@ -31,8 +31,8 @@ from typing import Any
 SUFFIX = ".part"
 LEFTOVER = re.compile(r"\..+\.\d+\.part")  # what ``hidden`` makes
 CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EROFS}
-CANNOT_OPEN = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.EINVAL}  # folders, on systems that open none
-HIDDEN = re.compile(r"\.([^/]+)\.(?:\d+|export)\.part(?:/new)?")  # what a person need not see of a path
+CANNOT_OPEN = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.EINVAL}  # for folders, on systems that cannot open them
+HIDDEN = re.compile(r"\.([^/]+)\.(?:\d+|export)\.part(?:/new)?")  # parts of a path that messages leave out
 RENAME_EXCHANGE = 2  # linux/fs.h; RENAME_SWAP of macOS is the same number
 AT_FDCWD = {"linux": -100, "darwin": -2}.get(sys.platform, 0)
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -64,7 +64,7 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's
+    except OSError:  # another user's process
         return True
     return process != os.getpid()
 
@@ -77,7 +77,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def sync(descriptor: int) -> None:
-    """Waits until what was written to an open file (or folder) is on the disk, where its file system can say so."""
+    """Waits until what was written to an open file (or folder) is on the disk, where its file system supports that."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -95,7 +95,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Waits until the names in a folder are on the disk, where the system can do that."""
+    """Waits until the names in a folder are on the disk, where the system supports that."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
@@ -132,7 +132,7 @@ def make_folder(folder: Path) -> None:
 
 
 def put(temporary: Path, path: Path) -> None:
-    """Brings a file that was written and closed under another name to its place."""
+    """Renames a file that was written and closed under another name to its final name."""
     with naming(path):
         sync_file(temporary)
         temporary.replace(path)
@@ -140,7 +140,7 @@ def put(temporary: Path, path: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file by rename, so that a full disk or a kill leaves no half file under its name."""
+    """Writes a file by rename, so that a full disk or a kill leaves no incomplete file under its name."""
     with FileGroup() as files:
         files.write(path, data)
 
@@ -181,7 +181,7 @@ class FileGroup:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Removes unfinished files; a disk that fails here too does not hide the error before it."""
+    """Removes unfinished files; a disk error here does not hide the error before it."""
     for path in paths:
         try:
             path.unlink(missing_ok=True)
@@ -211,7 +211,7 @@ def _exchange() -> Any:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that a disk, or somebody's share of it, is full."""
+    """Whether an error says that a disk, or a user's quota, is full."""
     return isinstance(error, OSError) and error.errno in FULL
 
 
@@ -220,13 +220,13 @@ def _shown(hidden_name: re.Match[str]) -> str:
 
 
 def sentence(error: OSError, kept: str = "") -> str:
-    """What went wrong with a file, for a person: which one, why, what of the work remains, and what to do."""
+    """What went wrong with a file, as a sentence: which file, why, which work is kept, and what to do."""
     name = error.filename2 or error.filename
     place = f" (writing {HIDDEN.sub(_shown, os.fsdecode(name))})" if isinstance(name, str | bytes | os.PathLike) else ""
-    kept = kept or "what was there before is unchanged"
+    kept = kept or "the existing files are unchanged"
     why = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in FULL:
         return f"the disk is full{place}: {kept}. Free some space and run the same command again"
     if error.errno in NOT_ALLOWED:
-        return f"not allowed{place}: {why}; {kept}. Choose a place that you may write to, or change its permissions"
+        return f"not allowed{place}: {why}; {kept}. Choose a folder that you may write to, or change its permissions"
     return f"{why}{place}: {kept}"

@@ -1,12 +1,12 @@
-"""Folders of our own outside a corpus: the user's cache, and a private temporary one where there is no cache to write to.
+"""Folders of our own outside a corpus: the user's cache, and a private temporary one where the cache is not writable.
 
 A person may run an installation that another account owns, without a home (a container, a service, a cluster's batch job): what is
-computed once and kept (compiled kernels, translated networks, lists of fonts) then goes to the temporary folder, and everything works.
+computed once and kept (compiled kernels, translated networks, lists of fonts) then goes to the temporary folder.
 
 Conventions
     The private folder is `stemwright-UID` below the system's temporary folder: a real directory of this user's that only this user can
-    open. Anybody can create that name beforehand in a folder that all share, or link it elsewhere; what is there and is not that is not
-    used, and a new folder of this process's own, which is deleted at its end, takes its place.
+    open. Anybody can create that name beforehand in a folder that all share, or link it elsewhere; anything else of that name is not
+    used, and a new folder of this process, deleted at its end, replaces it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CACHE_VARIABLE = "STEMWRIGHT_CACHE"
 
 
 def cache_folder() -> Path:
-    """Where translations and measured verdicts are kept, safe to delete: ``STEMWRIGHT_CACHE``, or the user's cache.
+    """Where compiled networks and measured decisions are cached, safe to delete: ``STEMWRIGHT_CACHE``, or the user's cache.
 
     The private temporary folder where the user's cache cannot be written. A folder that was named is the one that is used.
     """
@@ -47,7 +47,7 @@ def user_folder(variable: str, name: str) -> Path:
 
 
 def can_write(folder: Path) -> bool:
-    """Whether a file can be created in a folder, which is made if need be."""
+    """Whether a file can be created in a folder, which is created if needed."""
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -57,7 +57,7 @@ def can_write(folder: Path) -> bool:
 
 @cache
 def private_folder() -> Path | None:
-    """A temporary folder that only this user can open; None if none can be made. It is one for all of the user's processes where safe."""
+    """A temporary folder that only this user can open; None if none can be made. It is shared by all of the user's processes where safe."""
     with suppress(OSError):
         shared = Path(tempfile.gettempdir())
         usual = shared / f"stemwright-{_user()}"

@@ -1,8 +1,8 @@
-"""One process at a time: a lock on a file, which the system releases when its holder ends, however it ends.
+"""One process at a time: a lock on a file, which the system releases when its holder exits, even by a kill.
 
-Some file systems give no such locks (NFS without its lock service, some of FUSE's): a lock that is not there protects nothing, and a file
-in its place (a soft lock) protects only among those who look for it and stays after a kill. Since one machine may have locks on a file
-system where another has none, the two kinds are never mixed unasked: without locks the work is refused with a message, and
+Some file systems give no such locks (NFS without its lock service, some of FUSE's): a missing lock protects nothing, and a file
+in its place (a soft lock) protects only against processes that look for it and remains after a kill. Since one machine may have locks on a
+file system where another has none, the two kinds are mixed only on request: without locks the work is refused with a message, and
 ``STEMWRIGHT_LOCKS=soft`` asks for soft locks. A process that can lock then holds both kinds, and every process checks for a soft lock.
 
 References
@@ -20,11 +20,11 @@ from pathlib import Path
 LOCKS_VARIABLE = "STEMWRIGHT_LOCKS"
 SOFT_SUFFIX = ".soft"
 _ABSENT = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
-WAIT_S = 0.5  # between looks at a soft lock
+WAIT_S = 0.5  # between polls of a soft lock
 
 
 class LockedError(RuntimeError):
-    """Another process holds the lock. ``soft`` is the file that says so, if it is one, which a killed process leaves behind."""
+    """Another process holds the lock. ``soft`` is the lock file, if the lock is a soft one, which a killed process leaves behind."""
 
     def __init__(self, path: Path, soft: Path | None = None) -> None:
         self.path, self.soft = path, soft
@@ -33,14 +33,14 @@ class LockedError(RuntimeError):
 
 
 class NoLocksError(RuntimeError):
-    """The file system gives no locks, and soft ones were not asked for."""
+    """The file system supports no locks, and soft ones were not requested."""
 
     def __init__(self, path: Path, error: OSError) -> None:
         said = error.strerror or str(error)
         super().__init__(
-            f"{path} cannot be locked ({said}): this file system gives no locks, and two processes at once would spoil each other's work. "
-            f"Two ways out: (1) work on another file system, such as a disk of this machine; (2) set {LOCKS_VARIABLE}=soft, for every "
-            f"process that works here: a file {path.name}{SOFT_SUFFIX} is the lock then, which you delete after a kill."
+            f"{path} cannot be locked ({said}): this file system supports no locks, and two processes would corrupt each other's files. "
+            f"Either (1) work on another file system, such as a local disk, or (2) set {LOCKS_VARIABLE}=soft, for every "
+            f"process that works here: a file {path.name}{SOFT_SUFFIX} is then the lock; delete it after a kill."
         )
 
 
@@ -69,7 +69,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock at this moment; no, where that cannot be known. Never makes a file."""
+    """Whether a process holds the lock at this moment; False where that cannot be known. Never creates a file."""
     if not path.exists() and not path.with_name(path.name + SOFT_SUFFIX).exists():
         return False
     try:

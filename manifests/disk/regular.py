@@ -1,8 +1,8 @@
 """Regular files, their size and their checksum: the only files that are opened by a name that a corpus or an export gives.
 
 Why
-    To open a named pipe is to wait for whoever writes to it, for ever if there is none, and a device has no end. A corpus may be a
-    stranger's. What a person names on the command line is opened as it is: ``--config <(...)`` is a pipe.
+    Opening a named pipe waits for a writer, possibly for ever, and a device has no end. A corpus may come from a
+    stranger. What a person names on the command line is opened as it is: ``--config <(...)`` is a pipe.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def regular(path: Path) -> Path:
     try:
         mode = path.stat().st_mode
     except OSError:
-        return path  # to open it says why
+        return path  # opening it gives the reason
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise OSError(f"{path} is a pipe or a device, expected a regular file; move it away")
+        raise OSError(f"{path} is a pipe or a device; expected a regular file. Move it away")
     return path
 
 
 def not_a_file(path: Path) -> str | None:
-    """What a path is that is not a regular file ("a pipe"); None for a regular file. Asks without opening: a pipe would block.
+    """What kind of thing a path is if not a regular file ("a pipe"); None for a regular file. Does not open it: a pipe would block.
 
     Raises OSError as ``stat`` does.
     """

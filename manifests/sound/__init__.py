@@ -1,1 +1,1 @@
-"""Sound files: read, write, containers, identity. The only room that opens them."""
+"""Sound files: read, write, containers, identity. The only package that opens them."""

@@ -21,10 +21,10 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.formats import AV_SUFFIXES, Audio, AudioInfo, check_readable, checked_info
 
 SEEKABLE_AV_SUFFIXES = {".m4a", ".mp4", ".m4b"}  # other containers round their time stamps: there an excerpt is decoded from the start
-# What ffmpeg may take a file for: containers of sound. Its playlists (ffconcat, HLS, DASH and others) would open other files and addresses.
+# Formats that ffmpeg may detect: containers of sound. Its playlists (ffconcat, HLS, DASH and others) would open other files and addresses.
 AV_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,loas,latm,asf,ac3,eac3,ogg,flac,mp3,wav,w64,aiff,caf"
-LONGEST_TAG = 10_000  # characters: the longest licence that somebody copies into a comment, but no picture or book
-SEEK_PREROLL = 8192  # frames decoded and dropped before an excerpt, so that transform codecs have settled (AAC needs two packets of 1024)
+LONGEST_TAG = 10_000  # characters: enough for a licence text in a comment, but not for a picture or a book
+SEEK_PREROLL = 8192  # frames decoded and dropped before an excerpt, so that transform codecs have converged (AAC needs two packets of 1024)
 
 
 def is_container(path: Path) -> bool:
@@ -68,7 +68,7 @@ def av_open(path: Path) -> Any:
     if what := not_a_file(path):
         raise OSError(errno.EINVAL, f"{what}, not a file", str(path))
     allowed = {"protocol_whitelist": "file", "format_whitelist": AV_FORMATS}
-    # PyAV from version 19 on gives bytes that are no UTF-8 as lone surrogates, which ``tags`` replaces; before it has to be asked.
+    # From version 19 on PyAV returns invalid UTF-8 as lone surrogates, which ``tags`` replaces; older versions need the option.
     decoding: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     return av.open(f"file:{path}", options=allowed, **decoding)  # a name may look like an address: "concat:a|b.m4a"
 
@@ -84,19 +84,19 @@ class ContainerReader:
             self._container = av_open(path)
         except (av.FFmpegError, ValueError) as error:
             said = getattr(error, "strerror", None) or error
-            if getattr(error, "errno", None) == errno.EINVAL:  # what ffmpeg says of a format that it may not read
-                said = "what it holds is no sound: text, a playlist, pictures"
+            if getattr(error, "errno", None) == errno.EINVAL:  # ffmpeg's error for a format that is not allowed
+                said = "its content is not audio: text, a playlist or pictures"
             raise Refused(f"not a readable sound file ({said})") from error
         self.num_streams = len(self._container.streams.audio)
         if stream >= self.num_streams:
             self._container.close()
-            raise Refused(f"{path.name} has {self.num_streams} audio streams; stream {stream} was asked for")
+            raise Refused(f"{path.name} has {self.num_streams} audio streams; stream {stream} does not exist")
         self._stream = self._container.streams.audio[stream]
         self._path = path
         context = self._stream.codec_context
         if context is None or not context.sample_rate or not context.channels:
             self._container.close()
-            raise Refused(f"not a readable sound file ({'its codec is not known' if context is None else 'no sound was found in it'})")
+            raise Refused(f"not a readable sound file ({'its codec is not known' if context is None else 'no audio was found in it'})")
         seconds = (
             self._stream.duration * self._stream.time_base
             if self._stream.duration and self._stream.time_base
@@ -115,7 +115,7 @@ class ContainerReader:
         self._container.close()
 
     def _frames(self) -> Iterator[tuple[int | None, Audio]]:
-        """Decoded frames with the position of their first sample, where the container knows it."""
+        """Decoded frames with the position of their first sample, where the container states it."""
         import av
 
         resampler = av.AudioResampler(format="fltp")
@@ -130,7 +130,7 @@ class ContainerReader:
             raise Refused(f"{self._path.name} cannot be decoded ({error.strerror or error}). Is it truncated?") from error
 
     def read(self, start_frame: int, num_frames: int | None) -> Audio:
-        """[C, T] from ``start_frame``; shorter than asked for only where the stream ends."""
+        """[C, T] from ``start_frame``; shorter than requested only where the stream ends."""
         sought = start_frame > SEEK_PREROLL and self._path.suffix.lower() in SEEKABLE_AV_SUFFIXES
         if sought:
             time_base = self._stream.time_base or Fraction(1, self.info.sample_rate)
@@ -140,7 +140,7 @@ class ContainerReader:
         at = 0
         wanted: float = np.inf if num_frames is None else start_frame + num_frames
         for number, (position, block) in enumerate(self._frames()):
-            if number == 0 and sought:  # frame 0 is the first that the decoder gives, whatever time stamp it has
+            if number == 0 and sought:  # frame 0 is the first that the decoder returns, whatever its time stamp
                 at = position or 0
             skip = max(0, start_frame - at)
             keep = int(min(block.shape[1], wanted - at))

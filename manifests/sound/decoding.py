@@ -32,7 +32,7 @@ from stemwright.manifests.sound.resampling import resampled
 
 
 def probe(path: Path | str, *, stream: int = 0) -> AudioInfo:
-    """Reads the header of a sound file. Raises Refused with a reason if it is none."""
+    """Reads the header of a sound file. Raises Refused with a reason if it is not one."""
     path = Path(path)
     if is_container(path):
         with ContainerReader(path, stream) as reader:
@@ -46,7 +46,7 @@ def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, 
 
     Full scale is 1.0, the rate that of the file in Hz. ``start_frame`` and ``num_frames`` (None: all) are in frames at that rate.
     WAV, FLAC, OGG, Opus, MP3, AIFF, m4a, aac and others are read; ``stream`` is the number of the stream in a STEM mp4. Raises
-    ``Refused`` (a ValueError) if the file is unreadable or holds fewer frames than were asked for.
+    ``Refused`` (a ValueError) if the file is unreadable or has fewer frames than requested.
 
     >>> import numpy, stemwright as sw
     >>> _ = sw.save("noise.wav", numpy.random.default_rng(0).normal(0, 0.1, (1, 8000)), 8000)
@@ -73,22 +73,22 @@ def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, 
 
 
 def load_song(path: Path | str, *, stream: int = 0) -> tuple[Audio, int]:
-    """Reads a whole recording that anybody may have made, as (float32 [C, T], sample rate).
+    """Reads a whole recording from an untrusted source, as (float32 [C, T], sample rate).
 
-    Raises Refused as ``load`` does, and where it is too long for the memory, or its samples cannot be what was recorded.
+    Raises Refused as ``load`` does, and where it is too long for the memory, or its samples must be damaged.
     """
-    path, way_out = Path(path), "Cut it, or make a corpus of it, which reads it in pieces"
+    path, way_out = Path(path), "Cut it, or build a corpus from it, which reads it in blocks"
     info = probe(path, stream=stream)
     check_length(info.num_frames, info.sample_rate, LONGEST_S, way_out)
     if is_container(path):
-        with ContainerReader(path, stream) as reader:  # its header may say less than there is
+        with ContainerReader(path, stream) as reader:  # its header may understate the length
             audio = reader.read(0, int(LONGEST_S * info.sample_rate) + 1)
         check_length(audio.shape[1], info.sample_rate, LONGEST_S, way_out)
     else:
         audio, _ = load(path)
     peak = float(np.abs(audio).max(initial=0.0))
     if not np.isfinite(peak):
-        raise Refused(f"{path.name} holds NaN or infinite samples; repair it, or leave it out")
+        raise Refused(f"{path.name} contains NaN or infinite samples; repair it, or leave it out")
     check_peak(gain_to_db(peak))
     return audio, info.sample_rate
 
@@ -142,6 +142,6 @@ def _open(path: Path) -> Any:
             return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
         said = str(error.error_string).rstrip(".")
-        if "does not exist" in said:  # what libsndfile says of text that is called .mp3; the file does exist here
-            said = f"what it holds is not {path.suffix[1:].upper()}"
+        if "does not exist" in said:  # libsndfile's error for a text file named .mp3; the file does exist here
+            said = f"its content is not {path.suffix[1:].upper()}"
         raise Refused(f"not a readable sound file ({said})") from error

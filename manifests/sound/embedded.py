@@ -29,12 +29,12 @@ def load_range(
 ) -> tuple[Audio, int]:
     """Reads a WAV or FLAC file that is embedded in another file, or an excerpt of it, as ``load`` does; raises what ``load`` raises.
 
-    Of our own float WAV only the wanted frames are read. Of FLAC, which has to be sought in, the whole is read (but not decoded).
+    Of our own float WAV only the wanted frames are read. FLAC has to be read as a whole to seek in it (but only the excerpt is decoded).
     The result may be a view in the file's own order, frame by frame, so that a caller who copies it copies once. With a large enough
     ``scratch`` it may be a view of that buffer, valid until the next call: new memory for each file costs more than reading it.
     """
     path = Path(path)
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # without it, to open a pipe is to wait for a writer
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # without it, opening a pipe waits for a writer
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -52,12 +52,12 @@ def load_range(
 
 
 def decode(data: bytes) -> tuple[Audio, int]:
-    """The sound of the bytes of a WAV or FLAC file, as (float32 [C, T], sample rate). Raises Refused if they are none."""
+    """The sound of the bytes of a WAV or FLAC file, as (float32 [C, T], sample rate). Raises Refused if they are not one."""
     return _decoded(data, Path("these bytes"), 0, None)
 
 
 def probe_bytes(data: bytes) -> AudioInfo:
-    """What the header of a WAV or FLAC file says, of its bytes. Raises Refused if they are none."""
+    """What the header of a WAV or FLAC file says, from the file's bytes. Raises Refused if they are not one."""
     import soundfile
 
     try:
@@ -78,7 +78,7 @@ def _decoded(data: bytes, path: Path, start_frame: int, num_frames: int | None) 
             samples = file.read(-1 if num_frames is None else num_frames, dtype="float32", always_2d=True)
             return samples.T, file.samplerate
     except soundfile.LibsndfileError as error:
-        raise Refused(f"{path.name} holds what cannot be decoded ({str(error.error_string).rstrip('.')}). Is it cut off?") from error
+        raise Refused(f"{path.name} cannot be decoded ({str(error.error_string).rstrip('.')}). Is it truncated?") from error
 
 
 def _plain_frames(

@@ -1,15 +1,15 @@
-"""Knowing a recording again by its sound: whatever the file is called, however it was encoded.
+"""Recognising a recording by its sound, whatever the file's name and encoding.
 
 A fingerprint is a string of 32-bit words, eight a second: how the differences of energy between neighbouring bands change in time, a bit
-for each of 32 pairs of bands. Encoders, gain and resampling turn few of the bits over; another recording agrees in half of them.
+for each of 32 pairs of bands. Encoding, gain and resampling flip few of the bits; another recording agrees in half of them.
 
-Two sides are treated differently. What is kept is sparse (31 bytes a second); what is compared with it is computed sixteen times as
+The stored fingerprint is sparse (31 bytes a second); the one compared with it is computed sixteen times as
 densely, so that a copy may begin at any moment and its place is known to some milliseconds. `stemwright.manifests.sound.sketch` refines
 that to a sample.
 
 Conventions
     Audio is float32 [C, T], here mono at RATE. An offset is the copy's time minus the original's: positive where the copy has more at its
-    start. Word 0 stands for silence (nothing above -60 dB of the loudest moment) and is never compared.
+    start. Word 0 means silence (nothing above -60 dB of the loudest moment) and is never compared.
     The error rate is the share of bits that differ, over the words that both sides have: 0 the same, 0.5 unrelated.
 
 References
@@ -33,21 +33,21 @@ Words = npt.NDArray[np.uint32]
 
 RATE = 8_000  # Hz; the bands end below 4 kHz
 FRAME = 3_000  # 0.375 s, as in the reference
-STEP = 64  # 8 ms: between the words of what is compared
-STRIDE = 16  # words of what is compared to one that is kept: 128 ms; also the distance in time over which energies are compared
+STEP = 64  # 8 ms: between the words of the dense fingerprint
+STRIDE = 16  # dense words to one stored word: 128 ms; also the distance in time over which energies are compared
 LOWEST_HZ, HIGHEST_HZ = 250.0, 3_400.0
 NUM_BITS = 32
 SILENCE = 1e-6  # of the energy of the loudest frame
 SEARCH_S = 10.0  # how far apart two copies may begin
 SAME_ERROR_RATE = 0.25  # see tests/manifests/test_fingerprint.py: copies of a few seconds stay below 0.2, other songs above
-SHARED_PART = 0.6  # of the words kept that a copy must have, too
+SHARED_PART = 0.6  # of the stored words that a copy must have as well
 FEWEST_WORDS = 6
 BLOCK_FRAMES = 1 << 17
 
 
 @dataclass(frozen=True)
 class Match:
-    """How well a recording fits a fingerprint: the best error rate, and the copy's offset in seconds at which it stands."""
+    """How well a recording fits a fingerprint: the best error rate, and the copy's offset in seconds at which it occurs."""
 
     error_rate: float
     offset_s: float
@@ -62,7 +62,7 @@ NOTHING = Match(0.5, 0.0)
 
 
 def words_of(mono: Audio, *, step: int = STEP * STRIDE) -> Words:
-    """The words of mono audio [T] at RATE, one every ``step`` samples; by default as sparse as they are kept.
+    """The words of mono audio [T] at RATE, one every ``step`` samples; by default as sparse as they are stored.
 
     Word n looks at the frames that begin at n * step and 128 ms later. Shorter than two frames: no words.
     """

@@ -25,7 +25,7 @@ def wav_header(sample_rate: int, num_channels: int, num_frames: int) -> bytes:
 
 
 def parse_wav_header(head: bytes) -> tuple[int, int, int] | None:
-    """(sample rate, channels, frames) if this is the header that ``encode`` gives a float WAV."""
+    """(sample rate, channels, frames) if this is the header that ``encode`` writes for float WAV."""
     if not head.startswith(b"RIFF"):
         return None
     num_channels, sample_rate = struct.unpack_from("<HI", head, 22)

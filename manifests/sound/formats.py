@@ -38,7 +38,7 @@ class AudioInfo:
 
 
 def info_of(file: Any) -> AudioInfo:
-    """What libsndfile found in a header. Raises Refused if no recording can have it."""
+    """What libsndfile found in a header. Raises Refused if it is implausible."""
     return checked_info(AudioInfo(file.samplerate, file.channels, file.frames))
 
 
@@ -56,7 +56,7 @@ def checked_info(info: AudioInfo) -> AudioInfo:
 
 
 def check_length(num_frames: int, sample_rate: int, longest_s: float, way_out: str) -> None:
-    """Raises Refused if a recording lasts longer than allowed, with the way out. A length that a header cannot know is none."""
+    """Raises Refused if a recording lasts longer than allowed, and says what to do. An unknown length passes."""
     if num_frames < MOST_FRAMES and num_frames > longest_s * sample_rate:
         raise Refused(f"lasts {_duration(num_frames / sample_rate)}; expected at most {_duration(longest_s)}. {way_out}")
 
@@ -66,7 +66,7 @@ def _duration(seconds: float) -> str:
 
 
 def check_peak(peak_dbfs: float) -> None:
-    """Raises Refused if a peak is so high that the samples cannot be what was recorded."""
+    """Raises Refused if a peak is so high that the samples must be damaged."""
     if peak_dbfs > PEAK_LIMIT_DBFS:
         raise Refused(
             f"peaks at {peak_dbfs:+.1f} dBFS; expected at most {PEAK_LIMIT_DBFS:+.0f} dBFS. A bit is wrong in it, or it holds integers "

@@ -1,13 +1,13 @@
-"""What a recording is, whatever file it is in: its identity by sound.
+"""The identity of a recording by its sound, whatever file it is in.
 
 Conventions
     Where decoding is exact (PCM, FLAC, ALAC, ADPCM), the identity is over the samples as ``audio`` reads them, float32, with rate and
     channels. So FLAC, WAV, AIFF and ALAC of the same samples are one recording, and 16 bits that were padded to 24 are, too. Samples of
-    64 bits that differ by less than float32 holds are equal here, since nothing in a corpus reads more.
+    64 bits that differ by less than float32 resolution are equal here, since nothing in a corpus reads more.
     Where a decoder may differ from another in its last bits (MP3, AAC, Vorbis, Opus), the identity is over the coded packets, with the
     codec, rate, channels and the number of frames that they decode to. So other tags, another cover, and another Ogg file around the same
     packets change nothing. What changes the decoded frames does: an MP3 that loses the header which says how much its encoder padded, or
-    AAC taken out of the m4a whose edit list cuts its start, is heard otherwise and is another recording.
+    AAC taken out of the m4a whose edit list cuts its start, sounds different and is another recording.
     Of MP3 only whole frames count: no ID3, APE or lyrics tag, and no Xing, Info or VBRI frame. Of Opus the gain in its header counts, since
     decoders apply it.
     Equal identities mean equal decoded frames. Different ones may still be one recording, in another encoding: that is for fingerprints.
@@ -29,15 +29,15 @@ from stemwright.manifests.sound.containers import av_open
 from stemwright.manifests.sound.decoding import blocks, probe
 from stemwright.manifests.sound.formats import Audio, AudioInfo
 
-EXACT = ("pcm_", "flac", "alac", "adpcm_", "wavpack", "tta")  # how the names of codecs begin whose decoding is exact
+EXACT = ("pcm_", "flac", "alac", "adpcm_", "wavpack", "tta")  # prefixes of the names of codecs whose decoding is exact
 BLOCK_FRAMES = 1 << 17
-MP3_MARKS = (b"Xing", b"Info", b"VBRI")  # of a first frame that holds no sound
+MP3_MARKS = (b"Xing", b"Info", b"VBRI")  # of a first frame that contains no sound
 MP3_MARK_WITHIN = 64  # bytes from the start of a frame: side information is at most 32 bytes long
 OPUS_GAIN = slice(16, 18)  # of the header OpusHead, Q7.8 dB
 
 
 class IdentityHash:
-    """Takes a stream's blocks as they are decoded, [C, t] each, and gives its identity at the end."""
+    """Takes a stream's blocks as they are decoded, [C, t] each, and returns its identity at the end."""
 
     def __init__(self, path: Path, stream: int, info: AudioInfo) -> None:
         self._path, self._stream, self._info = path, stream, info
@@ -57,7 +57,7 @@ class IdentityHash:
             samples.update(np.ascontiguousarray(channel, "<f4").data)
 
     def identity(self) -> str:
-        """The identity of what was heard, a SHA-256 in hex."""
+        """The identity of the decoded sound, a SHA-256 in hex."""
         facts = [self._info.sample_rate, self._info.num_channels, self._num_frames]
         if self._samples:
             content = ["samples", *(samples.hexdigest() for samples in self._samples)]

@@ -1,6 +1,7 @@
-"""C libraries that write to the standard error stream, kept from doing so: libmpg123, inside libsndfile, has no other way to be silent.
+"""Silences C libraries that write to the standard error stream: libmpg123, inside libsndfile, offers no other way.
 
-It says of damaged MP3 "Note: Trying to resync..." without the file's name, into the midst of progress and of ``--json``'s standard error.
+On a damaged MP3 it prints "Note: Trying to resync..." without the file's name, into the middle of progress and of ``--json``'s standard
+error.
 
 Conventions
     What is exchanged is C's ``FILE *stderr``, not the file descriptor: what Python writes, in any thread, is shown as always, and a crash

@@ -1,6 +1,6 @@
-"""What is kept of a recording so that a copy can be laid on it to the sample, and so that one can say by how many dB the two differ.
+"""A sketch of a recording, from which a copy can be aligned to the sample and its difference measured in dB.
 
-Both are sums of the samples with random signs. From a few of them nothing can be heard or made again, but the difference of two sketches
+Both are sums of the samples with random signs. The recording cannot be reconstructed from them, but the difference of two sketches
 has, on average, the energy of the difference of the two recordings (Johnson and Lindenstrauss; for the form here, Charikar and others).
 
 ``Sketch``: sample t goes with its sign into bucket t mod 128. The estimated energy of a difference has a standard deviation of
@@ -10,7 +10,7 @@ right d; all d are tried by Fourier transform. Windows are differentiated first,
 
 Conventions
     Audio is float32 [C, T]. An offset is the place in the copy of the original's first sample, in samples at the original's rate.
-    Signs come from PCG64's raw output, which numpy keeps the same between versions; they are the same for all recordings.
+    Signs come from PCG64's raw output, which numpy keeps stable between versions; they are the same for all recordings.
 
 References
     Charikar, Chen, Farach-Colton, Finding frequent items in data streams (2002). Achlioptas, Database-friendly random projections (2003).
@@ -34,12 +34,12 @@ BUCKETS = 128
 ANCHORS = 8
 PROJECTIONS = 32
 ANCHOR_S = 0.7
-SIGNS_SEED = 20021013  # any number: it only has to stay the same
+SIGNS_SEED = 20021013  # arbitrary, but must not change
 FIRST_ANCHOR_SEED = 1_000
 
 
 class _Signs:
-    """A stream of random signs, the same whatever the pieces it is taken in."""
+    """A stream of random signs, independent of the block sizes in which it is read."""
 
     def __init__(self, seed: int) -> None:
         self._source = np.random.PCG64(seed)
@@ -56,7 +56,7 @@ class _Signs:
 
 
 class Sketch:
-    """The sketch of a stream of blocks, and the energy of what it was made of."""
+    """The sketch of a stream of blocks, and the energy of the stream."""
 
     def __init__(self, num_channels: int) -> None:
         self._signs = [_Signs(SIGNS_SEED + channel) for channel in range(num_channels)]
@@ -88,7 +88,7 @@ def sketch_of(source: Iterable[Audio], num_channels: int) -> Sketch:
 
 
 def gain_between(original: Floats, copy: Floats) -> float:
-    """The factor that brings a copy to its original, from their sketches; 1.0 for a silent copy."""
+    """The factor that scales a copy to its original, from their sketches; 1.0 for a silent copy."""
     own = float(np.square(copy, dtype=np.float64).sum())
     return float(np.dot(original.astype(np.float64), copy)) / own if own else 1.0
 
@@ -117,7 +117,7 @@ def anchor_starts(num_frames: int, sample_rate: int) -> tuple[tuple[int, ...], i
 
 
 class Windows:
-    """Cuts windows out of a stream of blocks; what lies outside the recording is silence. Mono, differentiated."""
+    """Cuts windows out of a stream of blocks; outside the recording is silence. Mono, differentiated."""
 
     def __init__(self, starts: Sequence[int], num_frames: int) -> None:
         self._starts, self._length, self._at = starts, num_frames + 1, 0  # one sample more, for the difference
@@ -149,7 +149,7 @@ def project(windows: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where a copy lies: its offset in samples, and how alike the sums are there (at most 1; by chance about 0.06)."""
+    """The place of a copy: its offset in samples, and how similar the sums are there (at most 1; by chance about 0.06)."""
 
     offset_frames: int
     likeness: float

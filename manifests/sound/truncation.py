@@ -1,11 +1,11 @@
-"""Whether a sound file is whole: how many frames its own header promises, against how many came out of the decoder.
+"""Whether a sound file is truncated: the number of frames its header states, against the number decoded.
 
-Decoders return what is left of a cut file without a word, so a song that ends in the middle would go unnoticed.
+Decoders return what is left of a truncated file without an error, so it would go unnoticed.
 
 Conventions
     Only headers are read here, as bytes; nothing is decoded.
-    Kinds without a promise (raw AAC, MP3 without a Xing header, OGG) give None; a cut OGG or Opus file is known by its last page.
-    FLAC and CAF need nothing: their decoders report a cut file themselves.
+    Formats that state no length (raw AAC, MP3 without a Xing header, OGG) give None; a truncated OGG or Opus file is recognised by its
+    last page. FLAC and CAF need nothing: their decoders report truncation.
 
 References
     RIFF/WAVE: Microsoft and IBM, Multimedia Programming Interface 1.0 (1991). RF64: EBU Tech 3306. AIFF: Apple, version 1.3 (1989).
@@ -28,9 +28,9 @@ OGG_PAGE_BYTES = 27 + 255 + 255 * 255  # the largest page there can be
 
 
 def missing_frames(path: Path, info: AudioInfo, num_decoded: int) -> int:
-    """How many frames a file lacks of what its header promises; 0 when it is whole, or makes no promise.
+    """How many frames of those stated by its header a file lacks; 0 if it is complete, or states no length.
 
-    Differences that a whole file can have (encoder delay, a rounded duration) count as 0. A cut OGG file gives at least 1.
+    Differences that a complete file can have (encoder delay, a rounded duration) count as 0. A truncated OGG file gives at least 1.
     """
     suffix = path.suffix.lower()
     if suffix in OGG_SUFFIXES:
@@ -44,7 +44,7 @@ def missing_frames(path: Path, info: AudioInfo, num_decoded: int) -> int:
 
 
 def promised_frames(path: Path) -> int | None:
-    """How many frames the header of a WAV, RF64, AIFF or MP3 (Xing) file promises; None for every other kind."""
+    """How many frames the header of a WAV, RF64, AIFF or MP3 (Xing) file states; None for other formats."""
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
@@ -83,7 +83,7 @@ def _aiff_frames(file: io.BufferedReader) -> int | None:
 
 def _xing_frames(file: io.BufferedReader, head: bytes) -> int | None:
     start = 0
-    while head[:3] == b"ID3":  # the tag, often with a cover picture, stands before the first packet; its size has seven bits a byte
+    while head[:3] == b"ID3":  # the tag, often with a cover picture, precedes the first packet; its size has seven bits a byte
         start += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
         file.seek(start)
         head = file.read(12)

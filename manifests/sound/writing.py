@@ -31,13 +31,13 @@ FULL_SCALE = float(2**23)
 
 
 def encode(audio: Audio, sample_rate: int, encoding: Encoding) -> bytes:
-    """The bytes of a sound file. Raises ValueError on samples that are not finite, or on a peak that 24 bits cannot hold."""
+    """The bytes of a sound file. Raises ValueError on samples that are not finite, or on a peak that 24-bit samples cannot represent."""
     import soundfile
 
     if encoding == "wav32f":
         samples = np.ascontiguousarray(audio.T, dtype="<f4")
         if not np.isfinite(samples).all():
-            raise ValueError("audio holds NaN or infinite samples")
+            raise ValueError("audio contains NaN or infinite samples")
         return wav_header(sample_rate, audio.shape[0], audio.shape[1]) + samples.tobytes()
     buffer = io.BytesIO()
     soundfile.write(buffer, _to_int24(audio), sample_rate, subtype="PCM_24", format="FLAC")
@@ -45,7 +45,7 @@ def encode(audio: Audio, sample_rate: int, encoding: Encoding) -> bytes:
 
 
 def as_stored(audio: Audio, encoding: Encoding) -> Audio:
-    """The samples that a file of this encoding gives back: those of ``flac24`` are rounded to 24 bits."""
+    """The samples that reading a file of this encoding gives: those of ``flac24`` are rounded to 24 bits."""
     if encoding == "wav32f":
         return audio
     scaled = np.rint(audio * np.float32(FULL_SCALE))
@@ -56,7 +56,7 @@ def encode_mp3(audio: Audio, sample_rate: int) -> bytes:
     """The bytes of an MP3 file of 160 kbit/s (stereo, 44.1 kHz): to listen to in a browser, never to train on. The same audio gives the
     same bytes.
 
-    MP3 knows no rate above 48 kHz: such audio is resampled to it. Raises ValueError on samples that are not finite or beyond full scale.
+    MP3 has no rate above 48 kHz: such audio is resampled to it. Raises ValueError on samples that are not finite or beyond full scale.
     """
     import soundfile
 
@@ -162,9 +162,9 @@ def _to_int24(audio: Audio) -> npt.NDArray[np.int32]:
     peak = float(np.abs(scaled).max(initial=0.0))
     if not peak <= FULL_SCALE:
         what = (
-            "holds NaN or infinite samples"
+            "contains NaN or infinite samples"
             if not np.isfinite(peak)
-            else f"peaks at {gain_to_db(peak / FULL_SCALE):+.2f} dBFS, which 24 bits cannot hold"
+            else f"peaks at {gain_to_db(peak / FULL_SCALE):+.2f} dBFS, which 24-bit samples cannot represent"
         )
         raise ValueError(f"audio {what}; scale it down, record the gain, or write float WAV")
     return np.ascontiguousarray(np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int32) << 8)

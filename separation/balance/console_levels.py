@@ -44,13 +44,13 @@ class ConsoleLevels:
 
 def _check(mixture: Array, tracks: Mapping[str, Array]) -> None:
     if mixture.ndim != 2 or mixture.shape[0] not in (1, 2) or mixture.shape[1] == 0:
-        raise ValueError(f"expected a mixture [1 or 2, T], came shape {mixture.shape}; a mono signal is audio[None]")
+        raise ValueError(f"expected a mixture [1 or 2, T], got shape {mixture.shape}; a mono signal is audio[None]")
     if not tracks:
-        raise ValueError("expected at least one dry track, came an empty dictionary")
+        raise ValueError("expected at least one dry track, got an empty dictionary")
     for name, track in tracks.items():
         if track.ndim != 2 or track.shape[1] != mixture.shape[1] or track.shape[0] not in (1, mixture.shape[0]):
             raise ValueError(
-                f"expected track {name!r} as [1 or {mixture.shape[0]}, {mixture.shape[1]}] like its mixture, came {track.shape}; "
+                f"expected track {name!r} as [1 or {mixture.shape[0]}, {mixture.shape[1]}] like its mixture, got {track.shape}; "
                 "cut, pad or resample it to the mixture"
             )
 
@@ -104,7 +104,7 @@ def fit_console_levels(mixture: Array, tracks: Mapping[str, Array], sample_rate:
     _check(mixture, tracks)
     products, start_s = _window_products(mixture, tracks, sample_rate, window_s)
     if products[:, 0, 0].sum() <= 1e-20 * mixture.size:
-        raise ValueError("expected a mixture that can be heard, came silence; no fader can be read from it")
+        raise ValueError("expected an audible mixture, got silence; faders cannot be measured from it")
     num_channels, _, _, num_windows = products.shape
     factors = np.zeros((num_channels, len(tracks), num_windows))
     left = np.zeros((num_channels, num_windows))

@@ -50,8 +50,8 @@ ACTIVE_RANGE_LU = 20.0  # a stem plays where it is less than this below its own 
 FOREIGN_SHARE = 0.1  # of a stem's own energy: one that shares less with the mixture is not in it
 CHANCE, CHANCE_CORRELATION, FEWEST_BLOCKS = 3.0, 0.05, 8
 SILENT = "not present: silent"
-NOT_FOUND = "not present: its energy does not occur in the mixture at this level (was the stem rescaled, or is it from another song?)"
-TOO_SOFT = "not present: the stem is softer than {:.0f} LU"
+NOT_FOUND = "not present: its energy is not found in the mixture at this level (was the stem rescaled, or is it from another song?)"
+TOO_SOFT = "not present: the stem is quieter than {:.0f} LU"
 
 
 @dataclass(frozen=True)
@@ -96,19 +96,19 @@ class StemBalance:
 def check_stems(mixture: Array, stems: Mapping[str, Array]) -> None:
     """Refuses what cannot be compared: no stems, or a stem of another shape; ValueError names the stem and what came."""
     if mixture.ndim != 2 or mixture.shape[1] == 0:
-        raise ValueError(f"expected a mixture [C, T] with at least one frame, came shape {mixture.shape}; a mono signal is audio[None]")
+        raise ValueError(f"expected a mixture [C, T] with at least one frame, got shape {mixture.shape}; a mono signal is audio[None]")
     channel_weights(mixture.shape[0])
     if not stems:
-        raise ValueError("expected at least one stem, came an empty dictionary; separate the mixture first")
+        raise ValueError("expected at least one stem, got an empty dictionary; separate the mixture first")
     for name, signal in {"the mixture": mixture, **stems}.items():
         if not np.issubdtype(signal.dtype, np.floating):
             raise ValueError(
-                f"expected float audio with full scale 1.0, came {name!r} as {signal.dtype}; divide integers by their full scale"
+                f"expected float audio with full scale 1.0, got {name!r} as {signal.dtype}; divide integers by their full scale"
             )
     for name, stem in stems.items():
         if stem.shape != mixture.shape:
             raise ValueError(
-                f"expected stem {name!r} in the shape of its mixture {mixture.shape} [C, T], came {stem.shape}; "
+                f"expected stem {name!r} in the shape of its mixture {mixture.shape} [C, T], got {stem.shape}; "
                 "cut or pad it, or resample it to the mixture's rate"
             )
 
@@ -196,7 +196,7 @@ def measure_balance(
     check_stems(mixture, stems)
     if missing := [name for name in calibration.together if name not in stems]:
         raise ValueError(
-            f"expected all of {', '.join(calibration.together)} for this calibration, came none of {', '.join(missing)}; "
+            f"expected all of {', '.join(calibration.together)} for this calibration, got none of {', '.join(missing)}; "
             "give every stem of the separator, or another calibration"
         )
     energies = _energies(mixture, stems, sample_rate)
@@ -208,7 +208,7 @@ def measure_balance(
         raised[together] = factor if calibration.together else 1.0
     mixture_lufs = gated_loudness(window_means(energies.mixture, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0])
     if not math.isfinite(mixture_lufs):
-        raise ValueError("expected a mixture that can be heard, came silence (nothing above -70 LUFS); no level can be said against it")
+        raise ValueError("expected an audible mixture, got silence (nothing above -70 LUFS); levels against it are undefined")
     return {
         name: _measure_stem(stem, replace(energies, cross=energies.cross * raised[:, None]), number, mixture_lufs, sample_rate, calibration)
         for number, (name, stem) in enumerate(stems.items())

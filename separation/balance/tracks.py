@@ -69,7 +69,7 @@ def load_stems(folder: Path | str, mixture_path: Path | str) -> tuple[Array, dic
     for name, path in stem_paths(folder, mixture_path).items():
         stems[name], rate = load_song(path)
         if rate != sample_rate:
-            raise ValueError(f"expected {path} at the mixture's {sample_rate} Hz, came {rate} Hz; resample it")
+            raise ValueError(f"expected {path} at the mixture's {sample_rate} Hz, got {rate} Hz; resample it")
     return mixture, stems, sample_rate
 
 
@@ -81,7 +81,7 @@ def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
     mixture_path, folder = Path(mixture_path), Path(folder)
     place = folder / mixture_path.stem if (folder / mixture_path.stem).is_dir() else folder
     if not place.is_dir():
-        raise ValueError(f"expected a folder of stems, came {folder}, which is none")
+        raise ValueError(f"expected a folder of stems, got {folder}, which is not a folder")
     left_out = {*MIXTURE_NAMES, RESIDUAL}
     paths = [
         path
@@ -90,7 +90,7 @@ def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
     ]
     if not paths:
         raise ValueError(
-            f"expected stems such as vocals.wav in {place}, came no sound file; without --stems {mixture_path.name} is separated"
+            f"expected stems such as vocals.wav in {place}, got no sound file. Without --stems, {mixture_path.name} is separated"
         )
     return {path.stem: path for path in paths}
 
@@ -197,7 +197,7 @@ def corpus_levels(corpus: Path | str) -> dict[str, Array]:
 
     path = Path(corpus) / "estimates.parquet"
     if not path.exists():
-        raise ValueError(f"expected a corpus with estimates.parquet, came {corpus} without it; run 'stemwright estimate' on it first")
+        raise ValueError(f"expected a corpus with estimates.parquet, got {corpus} without it; run `stemwright estimate` on it first")
     levels: dict[str, list[float]] = {}
     for row in read(path, Estimate):
         if row.level_lu is not None:

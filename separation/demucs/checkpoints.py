@@ -83,7 +83,7 @@ class BagMember:
         """Raises ModelError if the file is not the one whose checksum is known."""
         if self.expected_sha256 is not None and not self.sha256.startswith(self.expected_sha256):
             raise ModelError(
-                f"{self.path} has checksum {self.sha256[:16]}..., expected {self.expected_sha256[:16]}...: it is damaged or another file. "
+                f"{self.path} has checksum {self.sha256[:16]}..., expected {self.expected_sha256[:16]}...: damaged or a different file. "
                 "Delete it and fetch the model again."
             )
 
@@ -197,8 +197,8 @@ def _folders(name: str, model_folder: Path | str | None) -> list[Path]:
 def _ways_out(name: str) -> str:
     plain = name.removeprefix("hf://")
     return (
-        f"Two ways out: (1) where the network can be reached, run `stemwright models fetch {plain} --model-folder DIR`, bring DIR here "
-        f"and pass `--model-folder DIR` (or set {MODELS_VARIABLE}=DIR); (2) use a model that is here: `stemwright models` lists them "
+        f"Either (1) on a machine with network access run `stemwright models fetch {plain} --model-folder DIR`, copy DIR here "
+        f"and pass `--model-folder DIR` (or set {MODELS_VARIABLE}=DIR); or (2) use a model of this machine: `stemwright models` lists them "
         f"(`--model {BUNDLED}` comes with the package; it is small, for demonstration)."
     )
 
@@ -225,7 +225,7 @@ def read_folder(folder: Path, name: str, *, trust_pickle: bool = False) -> Check
             headers[0].num_channels,
         ):
             raise ModelError(
-                f"the members of {name} differ: {member.path.name} is {_describe(header)}, {members[0].path.name} {_describe(headers[0])}"
+                f"the networks of {name} differ: {member.path.name} is {_describe(header)}, {members[0].path.name} {_describe(headers[0])}"
             )
     weights = bag.get("weights")
     checkpoint = Checkpoint(
@@ -249,14 +249,14 @@ def _read_definition(path: Path) -> dict[str, Any]:
     try:
         bag = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is no model definition: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{path} is not a model definition: {str(error).splitlines()[0]}") from error
     models = bag.get("models") if isinstance(bag, dict) else None
     if (
         not isinstance(models, list)
         or not models
         or not all(isinstance(one, str) and re.fullmatch(r"[A-Za-z0-9_-]+", one) for one in models)
     ):
-        raise ModelError(f"{path} is no model definition: expected a line like models: ['955717e8'] with one signature per member")
+        raise ModelError(f"{path} is not a model definition: expected a line like models: ['955717e8'] with one signature per member")
     weights, segment_s = bag.get("weights"), bag.get("segment")
     if weights is not None and not (
         isinstance(weights, list) and all(isinstance(row, list) and all(map(_is_number, row)) for row in weights)
@@ -306,7 +306,7 @@ def _read_member(folder: Path, signature: str, sums: Mapping[str, str], *, trust
     if path.suffix == ".th" and not trust_pickle:
         raise ModelError(
             f"{path} is a pickle, which can run any program when it is read. Expected {signature}.safetensors. "
-            "If you know where it comes from, say --trust-pickle; fetching the model again gets safetensors."
+            "If you trust its source, pass --trust-pickle; fetching the model again gets safetensors."
         )
     expected = sums.get(path.name, named) or blob_checksum(path) or stated_checksum(path)
     return BagMember(signature, path, expected, read_header(path) if path.suffix == ".safetensors" else None)
@@ -319,28 +319,30 @@ def read_header(path: Path) -> Header:
         metadata = {str(key): str(value) for key, value in header.pop("__metadata__", {}).items()}
         end = max((int(value["data_offsets"][1]) for value in header.values()), default=0)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is no safetensors file, or is damaged. Fetch it again.") from error
+        raise ModelError(f"{path} is not a safetensors file, or is damaged. Fetch it again.") from error
     network = metadata.get("klass", "")
     if network not in KNOWN_CLASSES:
         raise ModelError(
-            f"{path} asks for a network of class {network or 'unknown'!r}; known are Demucs's {', '.join(sorted(KNOWN_CLASSES))}. "
+            f"{path} needs a network of class {network or 'unknown'!r}; expected one of Demucs's: {', '.join(sorted(KNOWN_CLASSES))}. "
             "Is it Demucs's own format?"
         )
     if path.stat().st_size != offset + end:
         raise ModelError(f"{path} has {path.stat().st_size} bytes, its header says {offset + end}: it is truncated. Fetch it again.")
     if '"_class"' in metadata.get("structure", ""):
-        raise ModelError(f"{path} holds quantised weights that name classes to import; this is not supported. Use the model without _q.")
+        raise ModelError(
+            f"{path} contains quantised weights that name classes to import, which is not supported. Use the model without _q."
+        )
     try:
         args, kwargs = json.loads(metadata["args"]), json.loads(metadata["kwargs"])
         sources = kwargs["sources"] if "sources" in kwargs else args[0]
         stem_names = checked_stem_names(sources, str(path))
         rate, channels = int(kwargs.get("samplerate", 44_100)), int(kwargs.get("audio_channels", 2))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise ModelError(f"{path} does not say which stems its network gives ({error}). Is it Demucs's own format?") from error
+        raise ModelError(f"{path} does not state which stems its network outputs ({error}). Is it Demucs's own format?") from error
     if not LOWEST_RATE <= rate <= HIGHEST_RATE or channels not in (1, 2):
         raise ModelError(
             f"{path} says {rate} Hz and {channels} channels; expected {LOWEST_RATE} to {HIGHEST_RATE} Hz, mono or stereo. It is damaged, "
-            "or no model of music."
+            "or not a music model."
         )
     return Header(network, stem_names, rate, channels)
 
@@ -351,17 +353,15 @@ def checked_stem_names(names: Any, where: str) -> tuple[str, ...]:
     They are not changed into names that could: rows, recipes and sentences would then call a stem what its model's makers do not.
     """
     if not isinstance(names, list | tuple) or not 1 <= len(names) <= MOST_STEMS or len(set(map(str, names))) < len(names):
-        raise ModelError(f"{where} gives {str(names)[:200]}; expected a list of 1 to {MOST_STEMS} different names of stems")
+        raise ModelError(f"{where} outputs {str(names)[:200]}; expected a list of 1 to {MOST_STEMS} different stem names")
     for name in names:
         try:
             checked_name(str(name))
         except ValueError as error:
-            raise ModelError(
-                f"{where} has a stem that stems cannot be called: {error}. Rename it in the model's own list of sources"
-            ) from error
+            raise ModelError(f"{where} has a stem name that cannot be used: {error}. Rename it in the model's list of sources") from error
         if name == RESIDUAL:
             raise ModelError(
-                f"{where} has a stem {RESIDUAL!r}, which is what the stems leave of the mixture. Rename it in its list of sources"
+                f"{where} has a stem {RESIDUAL!r}, a name reserved for mixture minus stems. Rename it in the model's list of sources"
             )
     return tuple(map(str, names))
 
@@ -371,15 +371,15 @@ def _json_header(path: Path) -> tuple[dict[str, Any], int]:
         start = file.read(8)
         size = int.from_bytes(start, "little")
         if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
-            raise ModelError(f"{path} is a pickle under another name; it was not opened. Expected safetensors.")
+            raise ModelError(f"{path} is a pickle with another suffix; it was not opened. Expected safetensors.")
         if len(start) < 8 or not 2 <= size <= min(HEADER_LIMIT, path.stat().st_size):
-            raise ModelError(f"{path} is no safetensors file, or is truncated. Fetch it again.")
+            raise ModelError(f"{path} is not a safetensors file, or is truncated. Fetch it again.")
         try:
             header = json.loads(file.read(size))
         except (ValueError, RecursionError) as error:
-            raise ModelError(f"{path} is no safetensors file, or is damaged. Fetch it again.") from error
+            raise ModelError(f"{path} is not a safetensors file, or is damaged. Fetch it again.") from error
     if not isinstance(header, dict):
-        raise ModelError(f"{path} is no safetensors file, or is damaged. Fetch it again.")
+        raise ModelError(f"{path} is not a safetensors file, or is damaged. Fetch it again.")
     return header, 8 + size
 
 
@@ -394,7 +394,7 @@ def fetch(name: str, *, model_folder: Path | str | None = None) -> Checkpoint:
     cache = _hub_folder(name, [], offline=False)
     found = read_folder(cache, name)
     if found is None:
-        raise WeightsUnavailable(f"{hub.repository(name)[0]} holds no {hub.repository(name)[1]}.yaml")
+        raise WeightsUnavailable(f"{hub.repository(name)[0]} has no {hub.repository(name)[1]}.yaml")
     found.check()
     if model_folder is None:
         return found
@@ -414,7 +414,7 @@ def fetch(name: str, *, model_folder: Path | str | None = None) -> Checkpoint:
     write_sums(folder / SUMS_FILE, sums)
     copied = read_folder(folder, found.name)
     if copied is None:
-        raise ModelError(f"{folder} was changed while {name} was being copied there")
+        raise ModelError(f"{folder} changed while {name} was being copied there")
     copied.check()
     return copied
 

@@ -263,7 +263,7 @@ def translation(network: torch.nn.Module, kept: Sequence[int], sha256: str) -> P
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"cannot keep translated networks here ({error.strerror}); set {CACHE_VARIABLE} to another folder",
+                f"cannot store compiled networks here ({error.strerror}); set {CACHE_VARIABLE} to another folder",
                 str(path.parent),
             ) from error
         temporary = path.with_name(f".{key}-{os.getpid()}.xml")

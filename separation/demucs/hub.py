@@ -53,7 +53,7 @@ def download(name: str, tried: list[str], *, offline: bool, read: Callable[[Path
     if not offline:
         tried.append(f"the address {endpoint}/{repo}/resolve/main/{plain}.yaml")
     # The client would try five times, for half a minute, where there is no network at all.
-    unasked = "the network was not asked, because of --offline" if offline else _unencrypted(endpoint) or _no_answer(endpoint)
+    unasked = "nothing was downloaded, because of --offline" if offline else _unencrypted(endpoint) or _no_answer(endpoint)
 
     def get(file: str) -> Path:
         return Path(hf_hub_download(repo, file, endpoint=endpoint, local_files_only=unasked is not None))
@@ -98,7 +98,7 @@ def _unencrypted(address: str) -> str | None:
     if urlsplit(address).scheme == "https" or _consent():
         return None
     return (
-        f"{address} was not asked: the way there is not encrypted, and anybody on it can exchange the weights. Use an https:// address, or "
+        f"{address} was not contacted: the connection is not encrypted, so the weights could be tampered with. Use an https:// address, or "
         f"set {HTTP_VARIABLE}=1 if you trust the network"
     )
 

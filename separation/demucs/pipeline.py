@@ -59,7 +59,7 @@ class Mixture:
 
     def __init__(self, frames: Frames, wanted_channels: int) -> None:
         if frames.num_channels > wanted_channels:
-            raise Refused(f"{frames.num_channels} channels; the model takes {wanted_channels}")
+            raise Refused(f"{frames.num_channels} channels; the model expects {wanted_channels}")
         self._frames, self._wanted_channels = frames, wanted_channels
         self._sum, self._squares = 0.0, 0.0
         self._low, self._high = np.full(frames.num_channels, np.inf), np.full(frames.num_channels, -np.inf)

@@ -86,8 +86,8 @@ class DemucsSeparator:
         header = found.header
         if header and ((names is not None and set(names) != set(header.stem_names)) or rate not in (None, header.sample_rate)):
             raise checkpoints.ModelError(
-                f"model {self.model} gives {', '.join(header.stem_names)} at {header.sample_rate} Hz; asked for "
-                f"{', '.join(names or header.stem_names)} at {rate or header.sample_rate} Hz. Choose another model or change what is asked."
+                f"model {self.model} outputs {', '.join(header.stem_names)} at {header.sample_rate} Hz; asked for "
+                f"{', '.join(names or header.stem_names)} at {rate or header.sample_rate} Hz. Choose another model."
             )
         return found
 
@@ -139,7 +139,7 @@ class DemucsSeparator:
             if self._engine == "openvino" and not has_openvino():
                 raise ValueError("engine openvino is not installed: pip install 'stemwright[openvino]', or use engine torch")
             if self._engine == "openvino" and self.device != "cpu":
-                raise ValueError(f"engine openvino runs on the processor; the device is {self.device}. Use engine torch.")
+                raise ValueError(f"engine openvino runs on the CPU; the device is {self.device}. Use engine torch.")
             return self._engine
         header = self.checkpoint.header
         split = header is not None and header.network.endswith(".HTDemucs")
@@ -286,7 +286,9 @@ def load_networks(checkpoint: checkpoints.Checkpoint) -> list[Any]:
         try:
             networks.append(load_safetensors_model(member.path) if member.header else load_model(member.path))
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise checkpoints.ModelError(f"{member.path} does not hold the network that it names: {str(error).splitlines()[0]}") from error
+            raise checkpoints.ModelError(
+                f"{member.path} does not contain the network that it names: {str(error).splitlines()[0]}"
+            ) from error
     return list(BagOfModels(networks, segment=checkpoint.segment_s).eval().models)  # a bag may set its members' segment length
 
 

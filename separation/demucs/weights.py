@@ -83,7 +83,7 @@ def check_definition(name: str, definition: Mapping[str, Any], source: str) -> N
     for key in ("models", "weights"):
         if definition.get(key) != stated.get(key):
             raise ModelError(
-                f"{source} is not the model that Demucs publishes: its {key} are {definition.get(key)}, expected {stated.get(key)} "
+                f"{source} is not the model published by Demucs: its {key} are {definition.get(key)}, expected {stated.get(key)} "
                 f"(from {path}). Delete it and fetch the model again, from https://huggingface.co."
             )
 
@@ -95,9 +95,9 @@ def remember(sums: Path, files: Iterable[Path], *, where: str) -> None:
     for name, checksum in found.items():
         if before.get(name, checksum) != checksum:
             raise ModelError(
-                f"{name} from {where} is another file than the first that was fetched: its checksum is {checksum[:16]}..., expected "
-                f"{before[name][:16]}... ({sums}). Demucs states no checksums of these files, so the first one counts. "
-                f"If its author has published another one, delete the file and its line in {sums.name}, and fetch the model again."
+                f"{name} from {where} differs from the file fetched first: its checksum is {checksum[:16]}..., expected "
+                f"{before[name][:16]}... ({sums}). Demucs publishes no checksums of these files, so the first one counts. "
+                f"If the author has published a new one, delete the file and its line in {sums.name}, and fetch the model again."
             )
     if found.items() - before.items():
         with suppress(OSError):  # a read-only cache, which another user filled

@@ -52,14 +52,14 @@ _ROUNDING = {"contract", "reassoc", "nsz"}  # lets the compiler fuse and reorder
 def check_sample_rate(sample_rate: int) -> None:
     """Refuses a rate at which K-weighting is not defined here; ValueError names the range."""
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
-        raise ValueError(f"expected a sample rate from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, came {sample_rate}; resample first")
+        raise ValueError(f"expected a sample rate from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, got {sample_rate}; resample first")
 
 
 def channel_weights(num_channels: int) -> Array:
     """Weights G of BS.1770 for one to five channels, [C]."""
     if num_channels not in _WEIGHTS:
         raise ValueError(
-            f"expected 1 to 5 channels (audio is [C, T], without LFE), came {num_channels}; transpose the array or leave out channels"
+            f"expected 1 to 5 channels (audio is [C, T], without LFE), got {num_channels}; transpose the array or leave out channels"
         )
     return np.array(_WEIGHTS[num_channels])
 
@@ -68,9 +68,9 @@ def check_audio(audio: Array) -> Array:
     """Checks the shape and returns float32 [C, T]; ValueError says what came instead."""
     audio = np.asarray(audio)
     if audio.ndim != 2 or audio.shape[1] == 0:
-        raise ValueError(f"expected audio [C, T] with at least one frame, came shape {audio.shape}; a mono signal is audio[None]")
+        raise ValueError(f"expected audio [C, T] with at least one frame, got shape {audio.shape}; a mono signal is audio[None]")
     if not np.issubdtype(audio.dtype, np.floating):
-        raise ValueError(f"expected float audio with full scale 1.0, came {audio.dtype}; divide integers by their full scale")
+        raise ValueError(f"expected float audio with full scale 1.0, got {audio.dtype}; divide integers by their full scale")
     channel_weights(audio.shape[0])
     return np.ascontiguousarray(audio, dtype=np.float32)
 
@@ -236,5 +236,5 @@ def hop_products(rows: Sequence[Array] | Array, pairs: Sequence[tuple[int, int]]
             out[:, first:last],
         )
     if not (np.isfinite(out).all() and all(np.isfinite(row[edges[-1] :]).all() for row in rows)):
-        raise ValueError("expected finite audio, came NaN or infinity (or values beyond 1e150); repair or leave out the file it came from")
+        raise ValueError("expected finite audio, got NaN or infinity (or values beyond 1e150); repair or leave out the source file")
     return out

@@ -97,7 +97,7 @@ def true_peak(audio: Array, sample_rate: int) -> float:
     check_sample_rate(sample_rate)
     peak = float(max(samples.max(), -samples.min()))
     if not math.isfinite(peak):
-        raise ValueError("expected finite audio, came NaN or infinity; repair or leave out the file it came from")
+        raise ValueError("expected finite audio, got NaN or infinity; repair or leave out the source file")
     for channel in samples:
         peak = float(_channel_peak(channel, np.float32(peak)))
     return 20 * math.log10(peak) if peak > 0 else -math.inf

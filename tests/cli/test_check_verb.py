@@ -77,9 +77,9 @@ def test_songs_that_were_moved_can_be_given(built, corpus, tmp_path):
     config.write_text(config.read_text().replace(str(built / "songs"), str(tmp_path / "away")))
     ((level, _, what),) = problems(corpus)
     assert level == "warning"
-    assert (
-        what == f"the songs folder {tmp_path / 'away'} is gone; give it with --songs: sources and sums of stems were not checked (2 tracks)"
-    )
+    where = tmp_path / "away"
+    expected = f"the songs folder {where} does not exist; give its new place with --songs: "
+    assert what == expected + "sources and sums of stems were not checked (2 tracks)"
     assert problems(corpus, "--songs", built / "songs") == []
     (tmp_path / "other").mkdir()
     gone = {what for _, _, what in problems(corpus, "--songs", tmp_path / "other", code=1)}
@@ -95,7 +95,7 @@ def test_a_card_that_was_edited_is_a_warning(corpus, tmp_path, where):
     place = {"corpus": corpus, "dataset": corpus / "dataset"}.get(where) or shutil.copytree(corpus / "dataset", tmp_path / "moved")
     ((level, file, what),) = problems(place)
     assert (level, Path(file).name) == ("warning", "README.md")
-    assert "not as it was written" in what
+    assert "changed after it was written" in what
 
 
 def test_a_card_that_was_deleted_is_written_again(corpus):

@@ -33,16 +33,16 @@ def test_a_wrong_key_names_the_right_one_and_leaves_with_2(tmp_path, songs_folde
         (("build", "{tmp}/none", "{tmp}/corpus"), "does not exist"),
         (("render", "{tmp}/none"), "is not a corpus"),
         (("effects", "compresser"), "did you mean 'compressor'"),
-        (("separate", "{tmp}/busy"), "holds other files|is not a corpus"),
-        (("build", "{tmp}/busy", "{tmp}/busy"), "lie inside the corpus|holds other files"),
+        (("separate", "{tmp}/busy"), "contains other files|is not a corpus"),
+        (("build", "{tmp}/busy", "{tmp}/busy"), "are inside the corpus|contains other files"),
         (("balance", "{tmp}/none.wav"), "none.wav: no such file; expected recordings"),
         (("balance", "{tmp}/busy/notes.txt", "--engine", "onnx"), "engine: .*'torch' or 'openvino'; got 'onnx'"),
         (("separate", "{tmp}/busy", "--precision", "fp8"), "is not a corpus"),
         (("edit", "{tmp}/none.wav", "mute drums", "{tmp}/out.wav"), "none.wav: no such file; expected a recording"),
         (("fit", "{tmp}/none.wav"), "none.wav does not exist; expected a mixture"),
         (("edit", "{tmp}/busy/notes.txt", "mute drums", "{tmp}/out.wav", "--stems", "{tmp}/none"), "expected a folder of stems"),
-        (("fit", "{tmp}/busy/notes.txt", "--stems", "{tmp}/none"), "expected a folder of stems, came .*none"),
-        (("fit", "{tmp}/busy/notes.txt", "--stems", "{tmp}/busy"), "came no sound file"),
+        (("fit", "{tmp}/busy/notes.txt", "--stems", "{tmp}/none"), "expected a folder of stems, got .*none"),
+        (("fit", "{tmp}/busy/notes.txt", "--stems", "{tmp}/busy"), "got no sound file"),
         (("fit", "{tmp}/busy"), "expected mixture.wav in"),
         (("fit", "{tmp}/busy/notes.txt"), "has no stems of its own; .*--stems FOLDER"),
         (("frobnicate",), "No such command"),
@@ -73,7 +73,7 @@ def test_two_at_once_are_told_apart(tmp_path, songs_folder):
 
     stemwright("catalog", songs_folder(1), tmp_path / "corpus")
     with Corpus(tmp_path / "corpus").locked():
-        assert "another stemwright is working" in failing("estimate", tmp_path / "corpus", code=2)
+        assert "another stemwright process is working" in failing("estimate", tmp_path / "corpus", code=2)
 
 
 def test_a_folder_without_one_song_of_the_corpus_or_any_other_leaves_the_corpus_as_it_was(tmp_path, songs_folder):
@@ -83,7 +83,7 @@ def test_a_folder_without_one_song_of_the_corpus_or_any_other_leaves_the_corpus_
     (tmp_path / "wrong").mkdir()
     (tmp_path / "wrong" / "broken.mp3").write_text("no music")
     said = failing("catalog", tmp_path / "wrong", corpus, code=2)
-    assert "the corpus has 1 track, and not one can be read from" in said
+    assert "the corpus has 1 track, and none of them can be read from" in said
     assert "broken.mp3: not a readable sound file" in said
     assert kept_files(corpus) == before
 
@@ -150,7 +150,7 @@ def test_a_first_build_that_fails_after_the_catalog_can_be_gone_on_with(tmp_path
         (["--offline"], 1, "no weights of model 'htdemucs': .*--model-folder DIR"),
         (["--model", "bundled", "--device", "gpu"], 2, "there is no device 'gpu'; expected auto, cpu, cuda"),
         (["--model", "bundled", "--device", "cuda:7"], 1, "device 'cuda:7' was asked for, and .*take --device auto, or cpu"),
-        (["--model", "bundled", "--model-folder", "{tmp}/damaged"], 1, "is truncated|no safetensors file"),
+        (["--model", "bundled", "--model-folder", "{tmp}/damaged"], 1, "is truncated|not a safetensors file"),
         (["--model", "bundled", "--model-folder", "{tmp}/none"], 1, "model folder .*none does not exist"),
     ],
     ids=["misspelt", "offline", "no device", "device not here", "damaged", "no folder"],

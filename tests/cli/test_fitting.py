@@ -83,7 +83,7 @@ def test_chains_come_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no stem vocals; the stems are drums"):
         read_console(path, ["drums"])
     path.write_text("buss = []\n")
-    with pytest.raises(ValueError, match="expected stems, default and bus, came buss"):
+    with pytest.raises(ValueError, match="expected stems, default and bus, got buss"):
         read_console(path, ["drums"])
 
 
@@ -92,9 +92,9 @@ def test_chains_come_from_a_file(tmp_path: Path) -> None:
     [
         (["mix.wav"], r"no stems of its own; give the folder with the dry stems: --stems FOLDER"),
         (["nothing.wav", "--stems", "dry"], "nothing.wav does not exist"),
-        (["mix.wav", "--stems", "dry", "--excerpt", "soon"], "START:END in seconds such as 30:36, came 'soon'"),
+        (["mix.wav", "--stems", "dry", "--excerpt", "soon"], "START:END in seconds such as 30:36, got 'soon'"),
         (["mix.wav", "--stems", "dry", "--excerpt", "1.5:9999"], "at least a second within 0:2.0"),
-        (["mix.wav", "--stems", "dry", "--excerpt", "5:9"], "at least a second within 0:2.0, came 5:9"),
+        (["mix.wav", "--stems", "dry", "--excerpt", "5:9"], "at least a second within 0:2.0, got 5:9"),
         (["mix.wav", "--stems", "dry", "--chain", "equalizer"], "there is no effect 'equalizer'"),
     ],
 )

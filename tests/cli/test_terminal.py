@@ -76,4 +76,4 @@ cli.main()
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, "stemwright: stopped; what was there before is unchanged\n")
+    assert (process.returncode, said) == (130, "stemwright: stopped; the existing files are unchanged\n")

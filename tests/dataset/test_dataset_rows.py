@@ -62,7 +62,7 @@ def configuration(songs: Path, format_name: str, encoding: str) -> dict[str, obj
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two corpora of three hot songs, planned: one of all kinds of pairs, one that the MUSDB layout holds."""
+    """Two corpora of three hot songs, planned: one of all kinds of pairs, one that the MUSDB layout contains."""
     place = tmp_path_factory.mktemp("written")
     for number, split in enumerate(("train", "train", "test")):
         folder = place / "songs" / split / f"Artist {number} - Title {number}"

@@ -98,7 +98,7 @@ def test_what_a_sentence_means(text, edit):
 def test_a_text_outside_the_grammar_is_refused_with_the_nearest_sentence(text, said):
     with pytest.raises(EditError) as refused:
         parse(text)
-    assert str(refused.value) == f"{text!r} is no edit that is understood; the nearest is {said!r}" or not text
+    assert str(refused.value) == f"{text!r} is not understood as an edit; the nearest is {said!r}" or not text
     parse(nearest(text))
 
 
@@ -120,7 +120,7 @@ def test_impossible_amounts_and_names_said_twice_are_refused():
 def test_several_edits_are_separated_by_semicolons_or_given_one_by_one():
     once = parse_all(["mute drums; raise vocals by 3 dB", "pan bass to the left side;"])
     assert [edit.operation for edit in once] == ["mute", "volume", "pan"]
-    with pytest.raises(EditError, match="an edit is missing; expected a sentence such as 'mute vocals'"):
+    with pytest.raises(EditError, match="expected an edit, such as 'mute vocals'"):
         parse_all([" ; "])
 
 

@@ -161,7 +161,7 @@ def test_level_of_nothing_is_minus_infinity():
 
 @pytest.mark.parametrize(
     ("sample", "what"),
-    [(float("nan"), "NaN or infinite"), (float("inf"), "NaN or infinite"), (1.5, r"peaks at \+3.52 dBFS, which 24 bits cannot")],
+    [(float("nan"), "NaN or infinite"), (float("inf"), "NaN or infinite"), (1.5, r"peaks at \+3.52 dBFS, which 24-bit samples cannot")],
 )
 def test_what_24_bits_cannot_hold_is_refused_and_never_clipped(tmp_path, sample, what):
     samples = np.full((1, 10), sample, np.float32)

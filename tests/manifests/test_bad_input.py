@@ -37,17 +37,17 @@ def cut(path: Path, samples: np.ndarray) -> None:
 
 BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "empty file": ("x.mp3", Path.touch, r"empty file \(0 bytes\)"),
-    "text": ("x.mp3", lambda path: path.write_text("lyrics\n" * 50), r"not a readable sound file \(what it holds is not MP3\)"),
+    "text": ("x.mp3", lambda path: path.write_text("lyrics\n" * 50), r"not a readable sound file \(its content is not MP3\)"),
     "picture": ("x.flac", lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 500), "not a readable sound file"),
-    "cut WAV": ("x.wav", lambda path: cut(path, SONG), r"truncated: ends at 0\.50 s, 0\.50 s before its header says"),
-    "cut MP3": ("x.mp3", lambda path: cut(path, SONG), r"truncated: ends at 0\.4\d s, 0\.\d\d s before its header says"),
-    "cut OGG": ("x.ogg", lambda path: cut(path, make_song(3, 5.0)["mixture"]), r"truncated: ends at \d\.\d\d s, within a page of data"),
+    "cut WAV": ("x.wav", lambda path: cut(path, SONG), r"truncated: ends at 0\.50 s, 0\.50 s before the end that its header states"),
+    "cut MP3": ("x.mp3", lambda path: cut(path, SONG), r"truncated: ends at 0\.4\d s, 0\.\d\d s before the end that its header states"),
+    "cut OGG": ("x.ogg", lambda path: cut(path, make_song(3, 5.0)["mixture"]), r"truncated: ends at \d\.\d\d s, within one page of data"),
     "cut FLAC": ("x.flac", lambda path: cut(path, SONG), r"x\.flac cannot be decoded .*Is it truncated\?"),
-    "NaN": ("x.wav", lambda path: float_wav(path, with_sample(np.nan)), r"holds NaN or infinite samples, the first at 0\.500 s"),
-    "infinity": ("x.wav", lambda path: float_wav(path, with_sample(-np.inf)), r"holds NaN or infinite samples, the first at 0\.500 s"),
+    "NaN": ("x.wav", lambda path: float_wav(path, with_sample(np.nan)), r"contains NaN or infinite samples, the first at 0\.500 s"),
+    "infinity": ("x.wav", lambda path: float_wav(path, with_sample(-np.inf)), r"contains NaN or infinite samples, the first at 0\.500 s"),
     "digital silence": ("x.wav", lambda path: float_wav(path, SONG * 0), r"silent: all samples are zero; expected above -80 dBFS"),
     "near silence": ("x.wav", lambda path: float_wav(path, SONG * 1e-5), r"silent: peaks at -10\d\.\d dBFS; expected above -80 dBFS"),
-    "no samples": ("x.wav", lambda path: float_wav(path, SONG[:, :0]), r"holds no samples"),
+    "no samples": ("x.wav", lambda path: float_wav(path, SONG[:, :0]), r"contains no samples"),
     "six channels": ("x.wav", lambda path: float_wav(path, np.tile(SONG, (3, 1))), r"6 channels; expected mono or stereo\. Fold it down"),
 }
 
@@ -105,7 +105,7 @@ def test_song_of_a_data_set_whose_name_is_not_utf8_is_refused(multitrack_folder)
 
 def test_name_like_a_drive_is_refused_because_other_systems_would_leave_the_folder(tmp_path):
     write_song_file(tmp_path / "C: song.flac", SONG)
-    assert find(tmp_path).refused == (("C: song.flac", "other systems would read its name as a drive; rename it"),)
+    assert find(tmp_path).refused == (("C: song.flac", "other systems would read its name as a drive letter; rename it"),)
 
 
 def test_folder_link_and_pipe_with_the_name_of_a_song_are_refused(tmp_path):
@@ -116,9 +116,9 @@ def test_folder_link_and_pipe_with_the_name_of_a_song_are_refused(tmp_path):
     found = find(tmp_path)
     assert [candidate.path for candidate in found.candidates] == ["album.wav/good.flac"]
     assert dict(found.refused) == {
-        "album.wav": "a folder, not a sound file (what lies in it is read)",
-        "gone.flac": "a link to nothing",
-        "self.flac": "a link to nothing",
+        "album.wav": "a folder, not a sound file (the files in it are read)",
+        "gone.flac": "a broken link",
+        "self.flac": "a broken link",
         "pipe.wav": "not a regular file",
     }
 

@@ -66,7 +66,7 @@ def test_title_without_a_tag_is_the_name_and_the_artist_is_not_guessed(tmp_path)
     write_song_file(tmp_path / "01 - Intro.wav", tone())
     (track,) = cataloged(tmp_path)
     assert (track.title, track.artist, track.rights) == ("01 - Intro", None, "unknown")
-    assert track.notes == ("artist unknown: its split is drawn for this recording alone",)
+    assert track.notes == ("artist unknown: the split is drawn for this recording alone",)
 
 
 def test_renamed_file_is_the_same_track(tmp_path):
@@ -210,7 +210,7 @@ def test_csv_elsewhere_lists_songs_below_the_songs_folder(tmp_path):
     path.write_text(f"path;title\na.flac;One\n../outside.flac;Two\n{outside};Three\n{tmp_path}/songs/a.flac;Four\n")
     found = find(tmp_path / "songs", csv=path)
     assert [(candidate.path, candidate.title) for candidate in found.candidates] == [("a.flac", "One"), ("a.flac", "Four")]
-    assert [reason.split(": ")[1].split(" folder")[0] for _, reason in found.refused] == ["lies outside the songs"] * 2
+    assert [reason.split(": ")[1].split(" folder")[0] for _, reason in found.refused] == ["outside the songs"] * 2
 
 
 def test_line_of_a_csv_that_cannot_be_a_song_is_refused_with_its_number(tmp_path):

@@ -184,7 +184,7 @@ def test_one_changed_byte_is_found(corpus, songs, pattern, at):
     path.write_bytes(data)
     (problem,) = check_corpus(corpus, songs)
     assert problem.file == path.relative_to(corpus).as_posix()
-    assert problem.what == "its bytes are not those that were written (other SHA-256)"
+    assert problem.what == "its content changed after it was written (SHA-256 differs)"
 
 
 @pytest.mark.parametrize("pattern", ["stems/*/*/bass.flac", "dataset/*/*/*/input_drums.flac"])
@@ -215,7 +215,7 @@ def test_edited_setting_is_found(corpus, songs):
     chain[0]["settings"] = chain[0]["settings"].replace("0.1", "0.2")
     pq.write_table(frame.from_pylist(rows, frame.schema), corpus / "pairs.parquet")
     problems = check_corpus(corpus, songs)
-    assert (problems[0].row_id, problems[0].what) == (rows[0]["id"], "the row was edited: its id is not its content's")
+    assert (problems[0].row_id, problems[0].what) == (rows[0]["id"], "the row was edited: its id does not match its content")
 
 
 def test_removed_row_is_found(corpus, songs):
@@ -229,7 +229,7 @@ def test_row_that_stands_twice_is_found(corpus, songs):
     rows = rows_of(corpus, "estimates")
     replace(corpus, "estimates", [*rows, rows[0]])
     (problem,) = check_corpus(corpus, songs)
-    assert (problem.row_id, problem.what) == (rows[0].id, "the same id stands in two rows")
+    assert (problem.row_id, problem.what) == (rows[0].id, "two rows have the same id")
 
 
 def test_table_that_is_none_is_found(corpus, songs):
@@ -314,7 +314,7 @@ def test_example_of_other_signals_than_planned_is_found(corpus, songs):
     problems = check_corpus(corpus, songs)
     assert [problem.what.split(";")[0] for problem in problems] == [
         "has the signals [('input', 'bass'), ('target', 'mix')]",
-        "no row names this file",
+        "no row names this file and no stage touches it. Move it away if other programs read the dataset folder",
     ]
 
 
@@ -339,7 +339,7 @@ def test_tables_of_the_dataset_that_differ_are_found(corpus, songs, name):
     (problem,) = check_corpus(corpus, songs)
     assert (problem.file, problem.what) == (
         f"dataset/{name}.parquet",
-        f"holds other rows than the corpus's {name}.parquet; run render again",
+        f"differs from the corpus's {name}.parquet; run render again",
     )
     (corpus / "dataset" / f"{name}.parquet").unlink()
     (problem,) = check_corpus(corpus, songs)
@@ -364,7 +364,7 @@ def test_a_row_of_the_dataset_that_says_otherwise_than_the_corpus_is_found(corpu
     table.write(path, [change(first), *others], WrittenPair)
     (problem,) = check_corpus(corpus, songs)
     assert (problem.table, problem.file) == ("pairs", "dataset/pairs.parquet")
-    assert problem.what == "holds other rows than the corpus's pairs.parquet; run render again"
+    assert problem.what == "differs from the corpus's pairs.parquet; run render again"
 
 
 def test_interrupted_stage_and_its_leftovers_are_found(corpus, songs):
@@ -405,13 +405,13 @@ def test_stem_on_another_scale_breaks_the_sum(corpus, songs, gain_error_db):
     remade(corpus, "drums", lambda samples: samples * np.float32(db_to_gain(gain_error_db)))
     (problem,) = check_corpus(corpus, songs)
     assert problem.table == "stems"
-    assert "drums, bass, other, vocals, residual miss the mixture by -" in problem.what
+    assert "drums, bass, other, vocals, residual differ from the mixture by -" in problem.what
     assert check_corpus(corpus, songs)[0].row_id == rows_of(corpus, "tracks")[0].id
 
 
 def test_shifted_stem_breaks_the_sum(corpus, songs):
     remade(corpus, "bass", lambda samples: np.roll(samples, 1, axis=1))
-    assert "miss the mixture" in check_corpus(corpus, songs)[0].what
+    assert "differ from the mixture" in check_corpus(corpus, songs)[0].what
 
 
 def test_missing_stem_breaks_the_sum(corpus, songs):
@@ -421,7 +421,7 @@ def test_missing_stem_breaks_the_sum(corpus, songs):
     (corpus / gone.audio.path).unlink()
     table.write(corpus / "stems.parquet", [stem for stem in rows_of(corpus, "stems") if stem.id != gone.id], Stem)
     (problem,) = check_corpus(corpus, songs)
-    assert problem.what.startswith("bass, other, vocals, residual miss the mixture")
+    assert problem.what.startswith("bass, other, vocals, residual differ from the mixture")
 
 
 def test_stems_of_other_length_are_found(corpus, songs):
@@ -465,7 +465,7 @@ def test_without_the_songs_the_sum_is_said_not_to_be_measured(made, tmp_path, go
 
 def test_folder_that_is_no_corpus_is_named(tmp_path):
     (problem,) = check_corpus(tmp_path)
-    assert "no tables here; expected a corpus folder" in problem.what
+    assert "no tables found; expected a corpus folder" in problem.what
     assert [problem.file for problem in check_dataset(tmp_path)] == ["pairs.parquet", "examples.parquet"]
 
 
@@ -475,7 +475,7 @@ def test_damaged_dataset_is_found_where_it_stands_alone(made, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     a_file(tmp_path / "moved", "*/*/*/target_mix.wav").rename(tmp_path / "moved" / "stray.wav")
     whats = [problem.what.split(";")[0] for problem in check_dataset(tmp_path / "moved")]
-    assert whats == ["its bytes are not those that were written (other SHA-256)", "is missing", "no row names this file"]
+    assert whats == ["its content changed after it was written (SHA-256 differs)", "is missing", "no row names this file"]
 
 
 def test_nan_in_a_float_file_is_found_although_its_row_fits(corpus, songs):
@@ -489,4 +489,4 @@ def test_nan_in_a_float_file_is_found_although_its_row_fits(corpus, songs):
     examples[1] = resealed(examples[1], signals=tuple(fitting if other == file else other for other in examples[1].signals))
     replace(corpus, "examples", examples)
     (problem,) = check_corpus(corpus, songs)
-    assert (problem.file, problem.what) == (file.audio.path, "holds NaN or infinite samples")
+    assert (problem.file, problem.what) == (file.audio.path, "contains NaN or infinite samples")

@@ -92,7 +92,7 @@ def test_foreign_files_in_a_dataset_stay_and_are_reported(name, listened, tmp_pa
     plan(corpus, listened[0], name, 1)
     summary = stages.run_render(corpus, Workers(1))
     assert [(corpus.dataset / path).read_text() for path in mine] == [f"mine: {path}" for path in mine]
-    assert any(f"{len(mine)} files or links in dataset/ are not of stemwright's making" in note for note in summary.notes)
+    assert any(f"{len(mine)} files or links in dataset/ are not from stemwright" in note for note in summary.notes)
     problems = [*check_corpus(corpus.folder, listened[0]), *check_dataset(corpus.dataset)]
     assert errors(problems) == []
     assert {problem.file.removeprefix("dataset/") for problem in problems} >= set(mine)
@@ -156,7 +156,7 @@ def test_a_link_to_a_folder_of_another_split_is_left_alone_and_said(listened, tm
     assert any(f"the first is {other}" in note for note in summary.notes)
     (problem,) = check_dataset(corpus.dataset)
     assert (problem.level, problem.file) == ("warning", other)
-    assert "is a link, and no row names it" in problem.what
+    assert "is a link that no row names" in problem.what
 
 
 @every_format
@@ -203,7 +203,7 @@ def test_files_that_a_killed_process_did_not_journal_go_when_the_plan_has_change
     values = configuration(listened[0], name, 2)
     corpus.create(check({**values, "seed": 4}, where="test"))
     stages.run_plan(corpus)
-    assert not any("not of stemwright's making" in note for note in stages.run_render(corpus, Workers(1)).notes)
+    assert not any("not from stemwright" in note for note in stages.run_render(corpus, Workers(1)).notes)
     assert not cleaning.is_begun(corpus.folder)
     assert check_dataset(corpus.dataset) == []
 
@@ -213,7 +213,7 @@ def test_a_shard_is_not_written_over_a_file_of_that_name_that_is_not_ours(listen
     mine = corpus.dataset / "mix" / f"{split_of(corpus)}-000000.tar"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(Refused, match=r"000000\.tar is not a file of this corpus, and one of that name is to be written; move it away"):
+    with pytest.raises(Refused, match=r"000000\.tar is not a file of this corpus, and a file of that name must be written; move it away"):
         stages.run_render(corpus, Workers(1))
     assert mine.read_text() == "mine"
     mine.unlink()

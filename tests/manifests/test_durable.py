@@ -126,8 +126,8 @@ def test_a_link_laid_under_the_hidden_name_is_not_written_through(tmp_path):
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (errno.ENOSPC, "the disk is full (writing /x/page.html): what was there before is unchanged. Free some space"),
-        (errno.EACCES, "not allowed (writing /x/page.html): Permission denied; what was there before is unchanged. Choose a place"),
+        (errno.ENOSPC, "the disk is full (writing /x/page.html): the existing files are unchanged. Free some space"),
+        (errno.EACCES, "not allowed (writing /x/page.html): Permission denied; the existing files are unchanged. Choose a folder"),
         (errno.EROFS, "not allowed (writing /x/page.html): Read-only file system"),
         (errno.EIO, "Input/output error (writing /x/page.html)"),
     ],

@@ -1,4 +1,4 @@
-"""One process at a time: what holds, what happens where a file system gives no locks, and that the two kinds of lock are not mixed."""
+"""One process at a time: what holds, what happens where a file system supports no locks, and that the two kinds of lock are not mixed."""
 
 import errno
 import fcntl
@@ -71,7 +71,7 @@ def test_without_locks_the_path_and_two_ways_out_are_named(tmp_path, no_flock, n
     for part in (str(tmp_path / ".lock"), os.strerror(number), "another file system", f"{locks.LOCKS_VARIABLE}=soft"):
         assert part in str(caught.value)
     assert not recwarn.list
-    with pytest.raises(CorpusError, match="gives no locks"), Corpus(tmp_path / "corpus").locked():
+    with pytest.raises(CorpusError, match="supports no locks"), Corpus(tmp_path / "corpus").locked():
         pass
 
 
@@ -93,7 +93,7 @@ def test_whoever_has_locks_sees_a_soft_one(tmp_path, monkeypatch):
     (tmp_path / ".lock.soft").write_text("held on a machine without locks")
     with pytest.raises(LockedError, match=r"delete .*\.lock\.soft"), locked(path):
         pass
-    with pytest.raises(CorpusError, match=r"another stemwright is working on .*delete .*\.lock\.soft"), Corpus(tmp_path).locked():
+    with pytest.raises(CorpusError, match=r"another stemwright process is working on .*delete .*\.lock\.soft"), Corpus(tmp_path).locked():
         pass
     (tmp_path / ".lock.soft").unlink()
     with locked(path):  # the refusal let go of it

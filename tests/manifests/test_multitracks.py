@@ -68,10 +68,10 @@ def test_a_folder_without_a_mixture_or_with_one_name_twice_is_refused_with_the_r
     found = find(tmp_path, kind="multitracks")
     assert not found.candidates
     reasons = dict(found.refused)
-    assert reasons["a"].endswith("there are 1 files and none of that name")
-    assert reasons["b"].endswith("there is only mix.wav")
-    assert "stems would be called hi_hat, hi_hat; expected different names" in reasons["c"]
-    assert "none empty or 'residual'" in reasons["d"]
+    assert reasons["a"].endswith("got 1 files, none of them named mixture or mix")
+    assert reasons["b"].endswith("got only mix.wav")
+    assert "stems would be named hi_hat, hi_hat; expected different names" in reasons["c"]
+    assert "not empty and not 'residual'" in reasons["d"]
 
 
 def test_a_line_of_a_csv_may_name_the_folder_of_a_multitrack(songs):
@@ -104,7 +104,7 @@ def test_tempo_is_estimated_only_where_a_recipe_needs_it_and_once(corpus, songs)
 def test_planning_without_the_table_says_how_to_make_it(corpus, songs):
     corpus.create(configured(songs, remix={"per_track": 1}))
     corpus.table("track_estimates").unlink(missing_ok=True)
-    with pytest.raises(CorpusError, match=r"track_estimates.parquet is missing, and the recipes.* need it; make it with: stem"):
+    with pytest.raises(CorpusError, match=r"track_estimates.parquet is missing, which the recipes.* need; make it with: stem"):
         run_plan(corpus)
 
 

@@ -89,7 +89,7 @@ def test_broken_package_is_named_and_the_others_work(installed):
 
 def test_own_name_wins_over_another_package_and_a_warning_says_so(installed):
     installed("impostor", ["apple = other"], other="")
-    with pytest.warns(ExtensionWarning, match=r"'apple' of impostor 1\.2 .*is not used: 'apple' is a name of stemwright's own"):
+    with pytest.warns(ExtensionWarning, match=r"'apple' of impostor 1\.2 .*is not used: 'apple' is one of stemwright's own names"):
         names = list(fruits())
     assert names == ["apple", "pear"]
 
@@ -97,14 +97,14 @@ def test_own_name_wins_over_another_package_and_a_warning_says_so(installed):
 def test_name_that_two_packages_give_is_refused_with_both(installed):
     installed("one", ["kiwi = one_kiwi"], one_kiwi="")
     installed("two", ["kiwi = two_kiwi"], two_kiwi="")
-    with pytest.raises(BrokenExtensionError, match=r"'kiwi' is given by one 1\.2 and two 1\.2; uninstall one"):
+    with pytest.raises(BrokenExtensionError, match=r"'kiwi' is provided by one 1\.2 and two 1\.2; uninstall one"):
         fruits()["kiwi"]
 
 
 @pytest.mark.parametrize("name", ["Kiwi", "ki/wi", "../kiwi", "k-wi", "1kiwi", "k" * 41])
 def test_name_that_could_be_no_key_folder_or_column_is_refused(installed, name):
     installed("wild", [f"{name} = kiwi_module"], kiwi_module="")
-    with pytest.raises(BrokenExtensionError, match="a name has small letters"):
+    with pytest.raises(BrokenExtensionError, match="a name has lower-case letters"):
         fruits()[name]
 
 

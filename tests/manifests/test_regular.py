@@ -15,7 +15,7 @@ from stemwright.manifests import shards, table
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.records import Track
 
-REFUSED = "is a pipe or a device, expected a regular file"
+REFUSED = "is a pipe or a device; expected a regular file"
 
 
 @pytest.fixture(autouse=True)

@@ -75,7 +75,7 @@ def test_a_range_that_the_sample_rate_cannot_hold_is_refused_by_name():
     ranges = {"eq": {"peak3_hz": [8_000.0, 12_000.0]}}
     asked = config(sample_rate=16_000, mix={"per_track": 0}, removal={"effects": ["eq"], "removed": [1, 1], "ranges": ranges})
     _, rejected = planned(asked, *corpus_rows(1))
-    assert "eq.peak3_hz up to 12000 Hz cannot be held at 16000 Hz" in rejected[0].reason
+    assert "eq.peak3_hz up to 12000 Hz is too high for 16000 Hz" in rejected[0].reason
 
 
 def test_excerpts_are_taken_where_the_stem_sounds():

@@ -197,7 +197,7 @@ def test_what_cannot_be_edited_is_refused_with_its_reason():
 
 
 def test_a_stem_that_no_sentence_names_is_an_error_of_the_configuration():
-    with pytest.raises(ConfigError, match="no sentence names a stem 'vocal'; did you mean 'vocals'"):
+    with pytest.raises(ConfigError, match="no sentence of the grammar names a stem 'vocal'; did you mean 'vocals'"):
         planned(stems=["vocal"])
     with pytest.raises(ConfigError, match="operations"):
         planned(operations=["louder"])

@@ -172,20 +172,20 @@ def test_a_stem_that_no_track_has_is_refused_with_the_stems_there_are_and_said_o
     assert not result.pairs
     assert {row.reason for row in result.rejected} == {f"{kind}: no stem 'guitar'; the track has drums, bass, other, vocals"}
     (note,) = [note for note in result.notes if note.startswith(kind)]
-    assert note == f"{kind}: not one track can give a pair; no stem 'guitar'; the track has drums, bass, other, vocals"
+    assert note == f"{kind}: no track can give a pair; no stem 'guitar'; the track has drums, bass, other, vocals"
 
 
 def test_an_excerpt_longer_than_every_track_is_said_with_the_longest():
     tracks, stems, estimates = corpus_rows(2)
     result = planned(only("mix", duration_s=60.0), tracks, stems, estimates)
     assert not result.pairs
-    assert "no track is as long as an excerpt of 60 s; the longest lasts 20.00 s. Set pairs.duration_s to less" in result.notes
+    assert "no track is as long as an excerpt of 60 s; the longest lasts 20.00 s. Lower pairs.duration_s" in result.notes
 
 
 def test_splits_without_a_track_are_named():
     tracks, stems, estimates = corpus_rows(2)
     notes = planned(only("mix"), tracks, stems, estimates).notes
-    assert notes == ["no track is in the split valid or test, which stays without pairs (songs.shares divides the artists)"]
+    assert notes == ["no track is in the split valid or test, so it gets no pairs (songs.shares divides the artists)"]
 
 
 # mix
@@ -242,13 +242,13 @@ def test_on_beats_a_stem_still_sounds_and_a_track_without_such_a_beat_is_refused
         assert sum(active[start_s : start_s + 4]) >= 2
     early = tempo_of(row).model_copy(update={"beats_s": (0.0, 0.5, 1.0, 1.5)})
     result = plan_pairs(only("mix", {"align": "beats"}), [row], stems, estimates, besides=RecipeRows(track_estimates=[early]))
-    assert result.rejected[0].reason == "mix: the stem 'drums' sounds at no beat from which an excerpt of 4 s fits"
+    assert result.rejected[0].reason == "mix: the stem 'drums' is active at no beat from which an excerpt of 4 s fits"
 
 
 def test_a_track_without_a_beat_and_one_that_was_not_estimated_are_refused_as_such():
     none = RecipeRows(track_estimates=[tempo_of(track(0), tempo_bpm=None)])
     _, reasons, _ = mixes({"align": "beats"}, besides=none)
-    assert reasons == ["mix: no beat was found in it; what is aligned to beats needs one"]
+    assert reasons == ["mix: no beat was found in it; align = 'beats' needs beats"]
     _, reasons, _ = mixes({"align": "beats"}, besides=RecipeRows())
     assert reasons == ["mix: its tempo and beats were not estimated; run stemwright estimate with this configuration"]
 
@@ -309,7 +309,7 @@ def test_dry_drums_are_the_sum_of_the_microphones_and_wet_ones_the_released_mixt
     (wet, *_), _, _ = mixes({"preset": "drums", "target": "released"}, names=KIT)
     assert {branch.source_id for branch in wet.targets[0].branches} == set(ids.values())
     _, reasons, _ = mixes({"preset": "drums", "target": "released"}, names=(*KIT, "vocals"))
-    assert reasons == ["mix: its released mixture holds more than drums (vocals), so it is no wet drum mix; take target = 'sum'"]
+    assert reasons == ["mix: its released mixture holds more than drums (vocals), so it is not a wet drum mix; set target = 'sum'"]
 
 
 def test_a_track_that_has_only_a_stem_of_all_drums_is_refused_with_what_is_needed():
@@ -442,7 +442,7 @@ def test_a_song_alone_in_its_split_is_refused_and_one_without_a_key_too():
     assert "(0 compared)" in reasons[0]
     besides = RecipeRows(track_estimates=[tempo_of(row, key=None) for row in tracks])
     assert {row.reason for row in planned(only("remix"), tracks, stems, estimates, besides).rejected} == {
-        "remix: no key stands out in it; stems of other songs are matched by tempo and key"
+        "remix: its key is unclear; stems of other songs are matched by tempo and key"
     }
 
 

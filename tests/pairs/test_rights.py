@@ -102,7 +102,7 @@ def test_excluded_tracks_are_rejected_with_their_rights_and_the_policy():
 def test_a_policy_that_leaves_nothing_says_which_rights_there_are():
     tracks, _ = tracks_of("CC BY 4.0", "CC-BY-4.0", "unknown")
     with pytest.raises(
-        ConfigError, match=r"leaves not one of 3 tracks: their rights are 'CC-BY-4.0' \(2\), 'unknown' \(1\); the policy takes"
+        ConfigError, match=r"leaves none of 3 tracks: their rights are 'CC-BY-4.0' \(2\), 'unknown' \(1\); the policy takes"
     ):
         admitted(RightsConfig(render=("CC0",)), tracks)
     with pytest.raises(ConfigError, match="the policy takes nothing"):
@@ -175,7 +175,7 @@ def test_a_policy_is_kept_from_plan_to_export(corpus):
     (row,) = [row for row in said["rejected"] if row["stage"] == "plan"]
     assert "its rights are 'unknown', which [rights] excludes" in row["reason"]
     (render,) = [stage for stage in said["stages"] if stage["stage"] == "render"]
-    assert render["notes"] == ["4 pairs are written as recipes only, as [rights] says; no audio of theirs is made"]
+    assert render["notes"] == ["4 pairs are written as recipes only because of [rights]; their audio is not rendered"]
     assert said["problems"] == []
     assert len(table.read(place / "pairs.parquet", Pair)) == 8
     assert len(table.read(place / "examples.parquet", Example)) == 4
@@ -188,7 +188,7 @@ def test_a_policy_is_kept_from_plan_to_export(corpus):
 
     done = run("plan", place, "--config", corpus / "none.toml")
     assert isinstance(done.exception, ConfigError)
-    assert "[rights] leaves not one of 3 tracks" in str(done.exception)
+    assert "[rights] leaves none of 3 tracks" in str(done.exception)
     assert len(table.read(place / "pairs.parquet", Pair)) == 8  # nothing was lost by asking
 
 
@@ -199,7 +199,7 @@ def test_a_policy_that_changed_since_rendering_stops_an_export(corpus):
     (place / "config.toml").write_text(text[: text.index("[rights]")] + "[rights]\nrender = ['CC-*']\nrecipes_only = ['*']\n")
     done = run("export", place, corpus / "changed-out", "--no-audio")
     assert isinstance(done.exception, ConfigError)
-    assert "[rights] does not allow 8 of 12 pairs as they stand in the corpus" in str(done.exception)
+    assert "[rights] does not allow 8 of 12 pairs as they are in the corpus" in str(done.exception)
     assert not (corpus / "changed-out").exists()
     assert run("plan", place).exit_code == 0
     assert run("render", place).exit_code == 0

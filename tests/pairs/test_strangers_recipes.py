@@ -120,7 +120,7 @@ def test_two_members_of_one_name_an_encrypted_and_a_broken_one_are_refused(place
         archive.writestr("README.md", b"one")
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("README.md", b"other")
-    assert "two members of one name" in refused(tmp_path / "twice.zip")
+    assert "two members with the same name" in refused(tmp_path / "twice.zip")
     path = zipped(place / "recipes", tmp_path / "locked.zip")
     data = bytearray(path.read_bytes())
     for head, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
@@ -196,7 +196,7 @@ def test_a_table_that_unfolds_is_refused_before_it_is_read(place, tmp_path, monk
     assert (recipes / "pairs.parquet").stat().st_size < 400_000
     monkeypatch.setattr(table, "read", lambda *_: pytest.fail("it was read"))
     assert "pairs.parquet has" in (said := refused(signed(recipes)))
-    assert "would unfold to 200,000 rows" in said
+    assert "would unpack to 200,000 rows" in said
 
 
 def poisoned(place: Path, tmp_path: Path, **columns: object) -> Path:

@@ -198,7 +198,7 @@ def test_a_page_without_players_has_no_audio_and_says_how_to_get_it(corpus):
     silent = report_html(corpus, num_players=0)
     assert sounds(silent) == []
     assert "made without audio" in silent
-    assert "holds no audio" in silent
+    assert "contains no audio" in silent
     assert len(silent) < 400_000
     with pytest.raises(ValueError, match="number of players must be 0 or more; got -1"):
         report_html(corpus, num_players=-1)
@@ -214,7 +214,7 @@ def test_long_pairs_with_many_signals_are_cut_to_the_bounds(tmp_path):
     players._fill(player, planned, example, cut)
     assert [each.role for each in player.signals] == ["sum", "target"] + ["input"] * 8
     assert player.signals[0].sums == list(range(2, 10))
-    assert player.notes[0] == "9 of its 21 signals are here."
+    assert player.notes[0] == "9 of its 21 signals are on this page."
     assert "Turned down by 8.6 dB" in player.notes[1]  # eight times 0.3 is 2.4, to be at most -1 dBFS
     assert sum(len(each.mp3) for each in player.signals) < 9 * players.SECONDS * 20_000 * 4 / 3 * 1.05
 
@@ -276,7 +276,7 @@ def test_a_corpus_without_anything_yet_says_what_to_do(tmp_path):
         "There are no tracks. stemwright catalog SONGS empty finds them.",
         "No pairs yet. stemwright plan empty draws them",
         "Nothing has been measured yet.",
-        "Nothing was refused.",
+        "Nothing was rejected.",
         "No table has been written yet.",
     ):
         assert said in shown, said
@@ -309,7 +309,7 @@ def test_pairs_that_were_drawn_again_are_counted_once(corpus, tmp_path):
     assert len(found.pairs) == 12
     assert again in found.pairs
     assert (found.num_redrawn, found.rejected) == (1, [])
-    assert "nothing was refused; 1 drawn again" in report_html(copy, num_players=0)
+    assert "nothing was rejected; 1 drawn again" in report_html(copy, num_players=0)
 
 
 def test_the_command_writes_where_it_is_told(corpus, tmp_path, capsys):

@@ -268,7 +268,7 @@ class LivingCorpus(RuleBasedStateMachine):
             self.refusal = str(expected)
         else:
             if self.would_lose_every_track(fresh):
-                with pytest.raises(UsageError, match="The corpus stays as it was"):
+                with pytest.raises(UsageError, match="The corpus is unchanged"):
                     build(self.corpus, values)
                 LivingCorpus.refused += 1
             else:

@@ -135,8 +135,8 @@ def test_ignored_files_are_counted_in_a_note_and_are_no_rejected_songs(separated
     (tmp_path / "c.toml").write_text("[songs]\nignore = ['*.txt.mp3', 'demo/*', 'never.wav']\n")
     done = run("catalog", songs, tmp_path / "corpus", "--config", tmp_path / "c.toml")
     assert done.exit_code == 0, done.output
-    assert "2 files ignored, as songs.ignore says" in done.output
-    assert "nothing matches the pattern 'never.wav' of songs.ignore" in done.output
+    assert "2 files ignored because of songs.ignore" in done.output
+    assert "the pattern 'never.wav' of songs.ignore matches no file" in done.output
     assert "catalog: 0 done, 1 skipped, 0 rejected" in done.output
     assert table.read(tmp_path / "corpus" / "rejected.parquet", Rejected) == []
     assert run("catalog", songs, tmp_path / "corpus").exit_code == 0  # it stays

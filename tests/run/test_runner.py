@@ -179,7 +179,7 @@ def deadly(number, log=None, killers=(), once=None, signal=signals.SIGKILL):
 
 
 @pytest.mark.parametrize(
-    ("signal", "likely"), [(signals.SIGKILL, "too little memory .* fewer --jobs"), (signals.SIGSEGV, "a library most likely crashed")]
+    ("signal", "likely"), [(signals.SIGKILL, "ran out of memory.* fewer --jobs"), (signals.SIGSEGV, "a library most likely crashed")]
 )
 def test_a_task_that_ends_its_process_twice_is_named_and_its_neighbours_are_not_blamed(stage, tmp_path, signal, likely):
     log = tmp_path / "log"
@@ -211,7 +211,7 @@ def test_a_cluster_that_is_not_there_is_said_in_a_sentence(stage, monkeypatch):
     pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
     monkeypatch.setattr("stemwright.datagen.run.cluster.CONNECT_S", 0.5)
     for address in ("tcp://127.0.0.1:1", "nonsense://x"):
-        with pytest.raises(StoppedError, match=f"no dask cluster with a worker answers at {address} .*What was finished is kept"):
+        with pytest.raises(StoppedError, match=f"no dask cluster with a worker answers at {address} .*Finished work is kept"):
             run(stage, tasks(2), shared(work, Workers(dask=address)))
 
 
@@ -232,7 +232,7 @@ def test_a_scheduler_that_goes_away_ends_the_stage_and_keeps_what_was_finished(s
             closing.append(threading.Thread(target=cluster.close, kwargs={"timeout": 5}))
             closing[0].start()
 
-    with pytest.raises(StoppedError, match=r"dask cluster .*What was finished is kept"):
+    with pytest.raises(StoppedError, match=r"dask cluster .*Finished work is kept"):
         run(stage, tasks(3), shared(lasting, Workers(dask=cluster.scheduler_address)), progress)
     closing[0].join()
     assert list(table.journalled(stage.folder / "tracks.jsonl.part", Track)) == [content_id(0)]

@@ -225,7 +225,7 @@ def test_stem_of_another_song_is_not_present(level_db):
 def test_what_a_separator_leaves_of_an_absent_source_is_not_present():
     stems = song()
     balance = measure_balance(mixed(stems), stems | {"piano": np.float32(0.01) * mixed(stems)}, RATE)["piano"]
-    assert balance.note == "not present: the stem is softer than -30 LU"
+    assert balance.note == "not present: the stem is quieter than -30 LU"
 
 
 def test_soft_stem_that_is_in_the_mixture_is_found():
@@ -253,7 +253,7 @@ def test_stems_that_leave_much_of_the_mixture_are_raised_together():
         if name != "residual":
             assert balance.cross_lu == pytest.approx(truth[name].level_lu, abs=0.05)
             assert balance.level_low_lu < truth[name].level_lu < balance.level_high_lu
-    with pytest.raises(ValueError, match="came none of drums, bass, other"):
+    with pytest.raises(ValueError, match="got none of drums, bass, other"):
         measure_balance(mixture, {"vocals": shrunk["vocals"]}, RATE, calibration=BUNDLED)
 
 
@@ -288,8 +288,8 @@ def test_interval_widens_with_the_gap_and_closes_without_one():
     ("stems", "message"),
     [
         ({}, "at least one stem"),
-        ({"vocals": np.zeros((2, 100), np.float32)}, r"stem 'vocals' in the shape of its mixture \(2, 44100\).*came \(2, 100\)"),
-        ({"vocals": np.zeros((1, RATE), np.float32)}, r"stem 'vocals'.*came \(1, 44100\)"),
+        ({"vocals": np.zeros((2, 100), np.float32)}, r"stem 'vocals' in the shape of its mixture \(2, 44100\).*got \(2, 100\)"),
+        ({"vocals": np.zeros((1, RATE), np.float32)}, r"stem 'vocals'.*got \(1, 44100\)"),
         ({"vocals": np.zeros((2, RATE), np.int16)}, "float audio .*'vocals' as int16"),
         ({"vocals": np.full((2, RATE), np.nan, np.float32)}, "NaN"),
     ],

@@ -219,7 +219,7 @@ def test_nan_is_refused_by_name_wherever_it_stands(figure, frame):
 @pytest.mark.parametrize(
     ("audio", "message"),
     [
-        (np.zeros((48_000, 2), np.float32), r"1 to 5 channels.*came 48000"),
+        (np.zeros((48_000, 2), np.float32), r"1 to 5 channels.*got 48000"),
         (np.zeros(48_000, np.float32), r"expected audio \[C, T\]"),
         (np.zeros((2, 0), np.float32), "at least one frame"),
         (np.zeros((2, 100), np.int16), "float audio"),

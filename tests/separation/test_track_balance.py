@@ -61,7 +61,7 @@ def test_a_narrow_terminal_shows_every_stem_and_why_one_is_not_there():
     for name, cell in (("vocals", "0.0"), ("piano", "not present"), ("bass", "not present")):
         assert any(re.match(rf"│ {name} +│ +{cell}", line) for line in lines)
     assert "piano not present: silent" in " ".join(line.strip() for line in lines)
-    assert "bass not present: its energy does not occur in the mixture" in " ".join(line.strip() for line in lines)
+    assert "bass not present: its energy is not found in the mixture" in " ".join(line.strip() for line in lines)
 
 
 def test_csv_reads_back_as_the_rows():
@@ -143,5 +143,5 @@ def test_stems_at_another_rate_and_empty_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a folder of stems"):
         load_stems(tmp_path / "nowhere", tmp_path / "song.wav")
     save(tmp_path / "vocals.wav", audio, 44_100, encoding="wav32f")
-    with pytest.raises(ValueError, match=r"vocals\.wav at the mixture's 22050 Hz, came 44100 Hz"):
+    with pytest.raises(ValueError, match=r"vocals\.wav at the mixture's 22050 Hz, got 44100 Hz"):
         load_stems(tmp_path, tmp_path / "song.wav")

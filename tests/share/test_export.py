@@ -123,14 +123,14 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(place, tmp_path):
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     (tmp_path / "letter.zip").write_text("dear")
     for out, words in (
-        ("mine", "holds other files and is no earlier export"),
+        ("mine", "contains other files and is not an earlier export"),
         ("letter.zip", "is another file"),
     ):
         with pytest.raises(CorpusError, match=words):
             export(Corpus(place / "corpus"), tmp_path / out, audio=False, workers=Workers())
     with pytest.raises(CorpusError, match="add --no-audio"):
         export(Corpus(place / "corpus"), tmp_path / "new.zip", audio=True, workers=Workers())
-    with pytest.raises(CorpusError, match="lies inside the corpus"):
+    with pytest.raises(CorpusError, match="is inside the corpus"):
         export(Corpus(place / "corpus"), place / "corpus" / "out", audio=False, workers=Workers())
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
@@ -181,7 +181,7 @@ def test_an_export_that_fails_leaves_the_earlier_one_and_says_which_file(place, 
     failed = run("export", place / "corpus", out)
     assert isinstance(failed.exception, OSError)
     assert re.match(
-        r"the disk is full \(writing .*\.parquet\): what was there before is unchanged\. Free some space",
+        r"the disk is full \(writing .*\.parquet\): the existing files are unchanged\. Free some space",
         durable.sentence(failed.exception),
     )
     assert {name: (out / name).read_bytes() for name in names_in(out)} == before
@@ -260,9 +260,9 @@ def damaged(recipes, folder, how):
     ("how", "words"),
     [
         (lambda folder: (folder / "pairs.parquet").unlink(), "is not whole: pairs.parquet is missing"),
-        (lambda folder: (folder / "stems.parquet").write_bytes(b"x"), "is damaged: stems.parquet has another checksum"),
+        (lambda folder: (folder / "stems.parquet").write_bytes(b"x"), "is damaged: the checksum of stems.parquet differs"),
         (lambda folder: (folder / MANIFEST).unlink(), "has no readable manifest.json; expected what `stemwright export"),
-        (lambda folder: (folder / MANIFEST).write_text('{"format": 99, "files": {}}'), "in a later form than this version reads"),
+        (lambda folder: (folder / MANIFEST).write_text('{"format": 99, "files": {}}'), "in a newer format than this version reads"),
         (lambda folder: (folder / MANIFEST).write_text('{"format": 1, "files": {"../x": {}}}'), "has no readable manifest.json"),
     ],
 )

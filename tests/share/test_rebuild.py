@@ -142,8 +142,8 @@ def test_a_missing_song_and_another_recording_are_said_and_the_rest_goes_on(plac
     what = {song["title"]: (song["status"], song["what"]) for song in said["songs"]}
     assert set(what) == {"Song 0", "Multi"}
     assert what["Song 0"][0] == what["Multi"][0] == "missing"
-    assert "0.flac is called like it but is another recording (" in what["Song 0"][1]
-    assert "is its bass.wav, drums.wav, mixture.wav, other.wav, vocals.wav; a multitrack is known by the bytes" in what["Multi"][1]
+    assert "0.flac has its name but is a different recording (" in what["Song 0"][1]
+    assert "is its bass.wav, drums.wav, mixture.wav, other.wav, vocals.wav; a multitrack is recognised by the bytes" in what["Multi"][1]
     assert said["examples"]["identical"] > 0
     assert said["examples"]["different"] == 0
     assert said["examples"]["identical"] + said["examples"]["missing"] == said["examples"]["recorded"]
@@ -199,7 +199,7 @@ def is_remix(place, pair_id):
 def test_another_model_is_refused_before_anything_is_made(place, tmp_path):
     write_tiny_model(tmp_path / "models", "tiny", seed=3)
     done = run("rebuild", place / "recipes", place / "songs", tmp_path / "out", "--model-folder", tmp_path / "models")
-    assert "model 'tiny' here is not the one of the recipes: its weights are" in str(done.exception)
+    assert "model 'tiny' here differs from the recipes' model: its weights are" in str(done.exception)
     assert not (tmp_path / "out" / "config.toml").exists()
 
 
@@ -234,7 +234,7 @@ def test_stems_that_come_out_otherwise_are_measured(place, tmp_path):
     assert said["notes"] == [
         f"the recipes name the model ({origin}) but not its checksums: it could not be compared" for origin in separated
     ]
-    assert all("its stems come out otherwise here, the one that differs most by " in song["what"] for song in said["songs"])
+    assert all("its stems differ here, by at most " in song["what"] for song in said["songs"])
     assert said["examples"]["different"] > 0 < said["examples"]["identical"]
     assert run("check", tmp_path / "out").exit_code == 0
 
@@ -263,11 +263,11 @@ def test_places_that_cannot_be_used_are_said(how, place, again, tmp_path):
         songs, words = tmp_path / "empty", "no sound files in"
     elif how == "all strangers":
         write_song_file(tmp_path / "strange" / "x.wav", make_song(9, 1.0)["mixture"])
-        songs, words = tmp_path / "strange", "not one of 3 songs was found in"
+        songs, words = tmp_path / "strange", "none of 3 songs was found in"
     elif how == "inside":
-        out, words = place / "songs" / "out", "lies inside"
+        out, words = place / "songs" / "out", "is inside"
     elif how == "other corpus":
-        out, words = place / "corpus", "holds other files and is no rebuilt corpus"
+        out, words = place / "corpus", "contains other files and is not a rebuilt corpus"
     else:
         manifest = json.loads((again / "rebuild.json").read_text())
         out, words = tmp_path / "out", "is being rebuilt from other recipes"

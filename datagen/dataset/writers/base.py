@@ -154,7 +154,7 @@ def write_signals(
         check_way(corpus / DATASET, corpus / path)
     gain_db = joint_gain_db([signals[signal.name] for signal in (*pair.inputs, *pair.targets) if signal.view != "gain"])
     if gain_db < -LEVEL_ROOM_DB:
-        raise Refused(f"a signal peaks at {-gain_db:+.1f} dBFS; expected at most {LEVEL_ROOM_DB:+.0f} dBFS, which no sound reaches")
+        raise Refused(f"a signal peaks at {-gain_db:+.1f} dBFS; expected at most {LEVEL_ROOM_DB:+.0f} dBFS")
     gain_db = gain_db if storage.full_scale else 0.0
     gain = np.float32(db_to_gain(gain_db))
     files = []

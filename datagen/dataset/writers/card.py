@@ -161,7 +161,7 @@ def _title(what: str, format_name: str) -> list[str]:
     return [
         "# A corpus of stemwright",
         "",
-        "`dataset/` is what a training job reads; it stands alone and has a card of its own. Beside it: `config.toml`, as it was run; the",
+        "`dataset/` is what a training job reads; it is self-contained and has its own card. Beside it: `config.toml`, as run; the",
         "tables (`*.parquet`) from the songs to every rendered file; `stems/`, which sum to their mixtures.",
         "",
     ]
@@ -255,7 +255,7 @@ def _origins(stems: Sequence[Stem], corpus: Path) -> list[str]:
 
 def _rights(rights: Counter[str]) -> list[str]:
     lines = [f"| {_cell(text)} | {count:,} |" for text, count in sorted(rights.items())]
-    said = "As the songs' tags, list or data set state them. What is made from a song is its owner's as well as the maker's."
+    said = "As stated by the songs' tags, list or data set. Work derived from a song needs the permission of the song's owner as well."
     return ["## Rights", "", said, "", "| rights | songs |", "|---|---:|", *lines, ""]
 
 

@@ -48,7 +48,7 @@ def claim(corpus: Path, paths: Sequence[str]) -> None:
         deletion.check_way(dataset, dataset / path)
     taken = {path for path in paths if os.path.lexists(dataset / path)}
     if taken and (others := sorted(taken - _named_before(corpus))):
-        raise Refused(f"{dataset / others[0]} is not a file of this corpus, and one of that name is to be written; move it away")
+        raise Refused(f"{dataset / others[0]} is not a file of this corpus, and a file of that name must be written; move it away")
     note_begun(corpus, paths)
 
 

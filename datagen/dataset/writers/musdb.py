@@ -91,11 +91,13 @@ data[0].audio, data[0].sources["drums"].audio  # [T, C]"""
         """Writes the stems and their mixture. Raises Refused if the pair has other stems, or if they do not sum to it."""
         names = [signal.name for signal in pair.inputs]
         if pair.kind != "mix" or sorted(names) != sorted(STEMS) or len(pair.targets) != 1:
-            raise Refused(f"the MUSDB layout holds {', '.join(STEMS)} and their mix; this {pair.kind!r} pair has {', '.join(names)}")
+            raise Refused(f"the MUSDB layout contains {', '.join(STEMS)} and their mix; this {pair.kind!r} pair has {', '.join(names)}")
         mixture = signals[pair.targets[0].name]
         error = float(np.abs(sum(signals[name] for name in names) - mixture).max(initial=0.0))
         if error > SUM_LIMIT * max(1.0, float(np.abs(mixture).max(initial=0.0))):
-            raise Refused(f"the stems miss the mixture by {gain_to_db(error):.1f} dBFS; the MUSDB layout holds their sum (target = 'sum')")
+            raise Refused(
+                f"the stems differ from the mixture by {gain_to_db(error):.1f} dBFS; the MUSDB layout contains their sum (target = 'sum')"
+            )
         return write_signals(corpus, pair, signals, self.paths(pair), Storage("wav32f", self.cache_key(pair), full_scale=True))
 
     def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:

@@ -96,7 +96,7 @@ def min_change_field(default: float = MIN_CHANGE_DB) -> Any:
         default,
         ge=-120.0,
         le=0.0,
-        description="a pair in which leaving out one removed or added effect changes the signal by less is drawn again; -120: nearly never",
+        description="a pair is drawn again if one of its removed or added effects changes the signal by less; -120: nearly never",
         json_schema_extra=since("0.1", unit="dB of the signal's energy"),
     )
 
@@ -148,7 +148,7 @@ class TrackMaterial:
         if align == "beats":
             self.check_beats()
         if not names:
-            raise Refused("none of its stems can be heard")
+            raise Refused("none of its stems is audible")
         possible = self.on_beat if align == "beats" else self.sounding
         found = [name for name in names if name in possible] or list(names[:1])
         name = found[int(rng.random() * len(found))]
@@ -159,7 +159,7 @@ class TrackMaterial:
         starts = self._starts(name)
         if not len(starts):
             raise Refused(
-                f"the stem {name!r} sounds nowhere for {MIN_ACTIVE_SHARE:.0%} of an excerpt of {self.num_frames / self.sample_rate:g} s"
+                f"the stem {name!r} is nowhere active for {MIN_ACTIVE_SHARE:.0%} of an excerpt of {self.num_frames / self.sample_rate:g} s"
             )
         # The last second from which an excerpt fits may be a part of one: it holds fewer starts, and is drawn as much less often.
         cut = max(0, (int(starts[-1]) + 1) * self.sample_rate - (self.track_frames - self.num_frames + 1))
@@ -170,7 +170,7 @@ class TrackMaterial:
         """Draws an excerpt as ``excerpt`` does and moves it to the nearest beat at which it may start. Raises Refused if there is none."""
         drawn, beats = self.excerpt(name, rng), self._beats(name)
         if not len(beats):
-            raise Refused(f"the stem {name!r} sounds at no beat from which an excerpt of {self.num_frames / self.sample_rate:g} s fits")
+            raise Refused(f"the stem {name!r} is active at no beat from which an excerpt of {self.num_frames / self.sample_rate:g} s fits")
         after = int(np.searchsorted(beats, drawn))
         near = beats[max(0, after - 1) : after + 1]
         return int(near[np.abs(near - drawn).argmin()])
@@ -180,7 +180,7 @@ class TrackMaterial:
         if self.tempo is None:
             raise Refused("its tempo and beats were not estimated; run stemwright estimate with this configuration")
         if self.tempo.tempo_bpm is None:
-            raise Refused("no beat was found in it; what is aligned to beats needs one")
+            raise Refused("no beat was found in it; align = 'beats' needs beats")
 
     def loudness_lufs(self, name: str) -> float:
         """Integrated loudness of the stem as its file has it. Raises Refused if it is silent."""

@@ -45,12 +45,12 @@ class Config(RecipeConfig):
         (), description="stems that edits may name; none: all that the track has and the grammar knows", json_schema_extra=since("0.1")
     )
     operations: tuple[Operation, ...] = Field(
-        grammar.OPERATIONS, min_length=1, description="operations that are drawn from", json_schema_extra=since("0.1")
+        grammar.OPERATIONS, min_length=1, description="operations to draw from", json_schema_extra=since("0.1")
     )
-    most_stems: int = Field(3, ge=1, description="how many stems one edit names at most", json_schema_extra=since("0.1", unit="stems"))
+    most_stems: int = Field(3, ge=1, description="most stems that one edit names", json_schema_extra=since("0.1", unit="stems"))
     min_change_db: float = min_change_field()
     mixture: Literal["sum", "released"] = Field(
-        "sum", description="the sum of the stems, or with their residual on both sides", json_schema_extra=since("0.1")
+        "sum", description="the sum of the stems, or with the residual as well, on both sides", json_schema_extra=since("0.1")
     )
 
     @field_validator("stems")
@@ -59,7 +59,9 @@ class Config(RecipeConfig):
         for name in stems:
             if name not in grammar.STEMS:
                 near = difflib.get_close_matches(name, grammar.STEMS, n=1, cutoff=0.0)[0]
-                raise ValueError(f"no sentence names a stem {name!r}; did you mean {near!r}? The grammar has {', '.join(grammar.STEMS)}")
+                raise ValueError(
+                    f"no sentence of the grammar names a stem {name!r}; did you mean {near!r}? The grammar has {', '.join(grammar.STEMS)}"
+                )
         return stems
 
 

@@ -47,7 +47,7 @@ class Config(RecipeConfig):
         json_schema_extra=since("0.1", unit="pairs a track"),
     )
     preset: Literal["XL", "L"] = Field(
-        "XL", description="the loudness distributions of musdb-XL; a key that is given wins", json_schema_extra=since("0.1")
+        "XL", description="the loudness distributions of musdb-XL; explicit keys override it", json_schema_extra=since("0.1")
     )
     mixture: Literal["released", "sum"] = Field(
         "released", description="the sum of all stems with their residual, or without it", json_schema_extra=since("0.1")

@@ -72,19 +72,19 @@ class Config(RecipeConfig):
     """The section ``[pairs.mix]``: the stems of an excerpt and its mix."""
 
     preset: Literal["console", "drums"] | None = Field(
-        None, description="a published shape; a key that is given wins", json_schema_extra=since("0.1")
+        None, description="a published setup; explicit keys override it", json_schema_extra=since("0.1")
     )
     stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track", json_schema_extra=since("0.1"))
     inputs: Literal["separated", "levelled", "normalised"] = Field(
         "separated",
-        description="the stems as they were separated; brought to one loudness or peak; or brought to the effects that are typical of them",
+        description="the stems as they were separated; levelled to one loudness or peak; or normalised to their typical effects",
         json_schema_extra=since("0.1"),
     )
     level: Literal["loudness", "peak"] = Field(
-        "loudness", description="what is brought to one value when levelled", json_schema_extra=since("0.1")
+        "loudness", description="the quantity that levelling makes equal", json_schema_extra=since("0.1")
     )
     level_over: Literal["track", "excerpt"] = Field(
-        "track", description="where it is measured; only rendering knows the gain of an excerpt", json_schema_extra=since("0.1")
+        "track", description="where it is measured; the gain of an excerpt is known only after rendering", json_schema_extra=since("0.1")
     )
     loudness_lufs: float = Field(
         -23.0,
@@ -107,7 +107,7 @@ class Config(RecipeConfig):
         None,
         ge=-60.0,
         le=0.0,
-        description="peak that the released mixture has over its track; none: as it is",
+        description="peak of the released mixture over the whole track; none: as it is",
         json_schema_extra=since("0.1", unit="dBFS"),
     )
     align: Literal["none", "beats"] = Field("none", description="beats: the excerpt starts on a beat", json_schema_extra=since("0.1"))
@@ -191,7 +191,7 @@ def _chain(material: TrackMaterial, name: str, config: Config) -> tuple[EffectUs
 def _target(material: TrackMaterial, names: list[str], config: Config) -> Signal:
     released = config.target == "released"
     if released and config.preset == "drums" and (more := sorted(set(material.named) - set(names) - set(OVERHEADS))):
-        raise Refused(f"its released mixture holds more than drums ({', '.join(more)}), so it is no wet drum mix; take target = 'sum'")
+        raise Refused(f"its released mixture holds more than drums ({', '.join(more)}), so it is not a wet drum mix; set target = 'sum'")
     stems = material.stems if released else [material.named[name] for name in dict.fromkeys(names)]
     signal = material.sum_of("mixture" if released else "mix", stems)
     if config.target_peak_dbfs is None:

@@ -82,19 +82,19 @@ class Config(RecipeConfig):
         ge=0.0,
         le=1.0,
         description="how much faster the fastest song may be than the slowest",
-        json_schema_extra=since("0.1", unit="share of the tempo"),
+        json_schema_extra=since("0.1", unit="as a share of the tempo"),
     )
     semitones: int = Field(
         3,
         ge=0,
         le=6,
-        description="how far keys may lie apart; a minor key counts as its relative major",
+        description="largest distance between keys; a minor key counts as its relative major",
         json_schema_extra=since("0.1", unit="semitones"),
     )
     num_songs: int = Field(4, ge=2, description="most songs in one remix", json_schema_extra=since("0.1", unit="songs"))
     ranges: Ranges = Field(
         default_factory=dict,
-        description="[pairs.remix.ranges.EFFECT] setting = [low, high]: instead of the effect's typical range",
+        description="[pairs.remix.ranges.EFFECT] setting = [low, high]: replaces the effect's typical range",
         json_schema_extra=since("0.1"),
     )
 
@@ -132,7 +132,7 @@ def _songs(material: TrackMaterial, config: Config, rng: np.random.Generator) ->
     material.check_beats()
     kept = [name for name in names if name in material.on_beat]
     if not kept:
-        raise Refused(f"none of its stems {', '.join(names)} sounds at a beat from which an excerpt fits")
+        raise Refused(f"none of its stems {', '.join(names)} is active at a beat from which an excerpt fits")
     own = kept[int(rng.random() * len(kept))]
     start_frame = material.excerpt_on_beat(own, rng)
     songs = _cast(material, [name for name in names if name != own], config, rng)
@@ -152,7 +152,7 @@ def _matching(material: TrackMaterial, config: Config) -> tuple[PartnerTracks[Tr
     """The tracks of the split, and which of them match. Raises Refused if none does."""
     tempo, others = cast("TrackEstimate", material.tempo), material.others
     if tempo.key is None:
-        raise Refused("no key stands out in it; stems of other songs are matched by tempo and key")
+        raise Refused("its key is unclear; stems of other songs are matched by tempo and key")
     fits = others.matching(material.track.id, config.tempo_share, config.semitones) if others else np.zeros(0, bool)
     if others is None or not fits.any():
         raise Refused(
@@ -181,7 +181,7 @@ def _cast(material: TrackMaterial, names: Sequence[str], config: Config, rng: np
             taken.append(song.track.id)
             fits = fits & (others.matching(song.track.id, config.tempo_share, config.semitones) | others.only([song.track.id]))
     if not taken:
-        raise Refused(f"no song that matches it has one of the stems {', '.join(names) or 'that are asked for besides its own'}")
+        raise Refused(f"no matching song has one of the stems {', '.join(names) or 'that it lacks'}")
     return songs
 
 
@@ -203,7 +203,7 @@ def _console(material: TrackMaterial, config: Config, rng: np.random.Generator) 
     heard = {name: material.channels_of(name) for name in sounding}
     strips = {name: _drawn(STRIP, config, material, rng, channels=channels) for name, channels in heard.items()}
     if not strips:
-        raise Refused("none of its stems can be heard")
+        raise Refused("none of its stems is audible")
     offset_db = 0.0 if "gain_db" in config.ranges.get("fader", {}) else _offset_db(list(strips.values()))
     branches = tuple(
         branch.model_copy(update={"chain": (*branch.chain, *_moved(strips.get(signal.name, ()), offset_db))})

@@ -67,11 +67,11 @@ class Config(RecipeConfig):
         ("eq", "compressor", "reverb"), min_length=1, description="effects to draw from", json_schema_extra=since("0.1")
     )
     kept_effects: tuple[str, ...] = Field(
-        (), description="effects to draw those from that are kept; none: from effects as well", json_schema_extra=since("0.1")
+        (), description="effects to draw the kept ones from; none: the same as effects", json_schema_extra=since("0.1")
     )
     kept_first: bool = Field(
         False,
-        description="those that are kept are before those that are removed; otherwise in random order",
+        description="kept effects precede removed ones; otherwise the order is random",
         json_schema_extra=since("0.1"),
     )
     counts: Literal["uniform", "rounded"] = Field(
@@ -80,18 +80,20 @@ class Config(RecipeConfig):
         json_schema_extra=since("0.1"),
     )
     kept: tuple[int, int] = Field(
-        (0, 1), description="fewest and most effects on both sides", json_schema_extra=since("0.1", unit="effects")
+        (0, 1), description="fewest and most effects on both sides, kept", json_schema_extra=since("0.1", unit="effects")
     )
     removed: tuple[int, int] = Field(
-        (1, 2), description="fewest and most effects on the wet side only", json_schema_extra=since("0.1", unit="effects")
+        (1, 2),
+        description="fewest and most effects on the wet side only, to be removed",
+        json_schema_extra=since("0.1", unit="effects"),
     )
     loudness_lufs: float = Field(
         -20.0, ge=-70.0, le=0.0, description="loudness of the stem before its effects", json_schema_extra=since("0.1", unit="LUFS")
     )
     level_after_each: bool = Field(
-        False, description="bring the excerpt to loudness_lufs again after every effect", json_schema_extra=since("0.1")
+        False, description="restore the excerpt to loudness_lufs after every effect", json_schema_extra=since("0.1")
     )
-    mono: bool = Field(False, description="the mean of a stem's channels is taken, as one channel", json_schema_extra=since("0.1"))
+    mono: bool = Field(False, description="stems are mixed down to mono: the mean of their channels", json_schema_extra=since("0.1"))
     min_change_db: float = min_change_field()
     redraw_below: float = Field(
         1e-3,
@@ -101,7 +103,7 @@ class Config(RecipeConfig):
     )
     ranges: Ranges = Field(
         default_factory=dict,
-        description="[pairs.removal.ranges.EFFECT] setting = [low, high]: instead of the effect's typical range",
+        description="[pairs.removal.ranges.EFFECT] setting = [low, high]: replaces the effect's typical range",
         json_schema_extra=since("0.1"),
     )
 
@@ -111,7 +113,7 @@ class Config(RecipeConfig):
         name = values.get("preset") if isinstance(values, dict) else None
         if isinstance(name, str) and name not in PRESETS:
             near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.0)[0]
-            raise ValueError(f"preset: there is none called {name!r}; did you mean {near!r}? The presets are {', '.join(PRESETS)}")
+            raise ValueError(f"there is no preset {name!r}; did you mean {near!r}? The presets are {', '.join(PRESETS)}")
         preset = PRESETS[name] if isinstance(name, str) else {}
         drawn = [effect for key in ("effects", "kept_effects") for effect in values.get(key, preset.get(key, ()))] if preset else []
         ranges = {effect: ranges for effect, ranges in preset.get("ranges", {}).items() if effect in drawn}
@@ -126,7 +128,7 @@ class Config(RecipeConfig):
             raise ValueError("removed must be at least 1: with none, wet and dry are the same")
         for name, effects in (("effects", self.effects), ("kept_effects", self.kept_effects)):
             if len(set(effects)) < len(effects):
-                raise ValueError(f"{name} names one twice: {', '.join(effects)}")
+                raise ValueError(f"{name} names an effect twice: {', '.join(effects)}")
         if not _fits(self, self.effects):
             raise ValueError(f"{self.removed[0]} removed and {self.kept[0]} kept effects cannot be drawn from {len(self.all_effects)}")
         return self

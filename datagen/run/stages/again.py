@@ -40,4 +40,4 @@ def why(corpus: Corpus, before: Config, after: Config) -> str:
     if changes := differences(before, after, "separation"):
         return ", ".join(changes)
     origins = sorted({row.origin for row in corpus.rows("stems", Stem)}) if corpus.table("stems").exists() else []
-    return f"made by {', '.join(origins) or 'an interrupted run'}, and not as asked now"
+    return f"made by {', '.join(origins) or 'an interrupted run'}, and not as configured now"

@@ -133,8 +133,8 @@ def _copy_of(kept: Track, path: str, cache_key: str) -> Rejected:
 def _ignored(patterns: Sequence[str], paths: Sequence[str]) -> tuple[str, ...]:
     """What a person should know about files that were passed over, and about patterns that nothing matches."""
     idle = [pattern for pattern in patterns if not any(catalog.matches(path, (pattern,)) for path in paths)]
-    notes = [f"{counted(len(paths), 'file')} ignored, as songs.ignore says"] if paths else []
-    return (*notes, *(f"nothing matches the pattern {pattern!r} of songs.ignore" for pattern in idle))
+    notes = [f"{counted(len(paths), 'file')} ignored because of songs.ignore"] if paths else []
+    return (*notes, *(f"the pattern {pattern!r} of songs.ignore matches no file" for pattern in idle))
 
 
 def _is_as_before(row: Track, before: Track | None) -> bool:
@@ -158,6 +158,6 @@ def _refuse_to_forget(corpus: Corpus, refused: Sequence[tuple[str, str]]) -> Non
         songs, (subject, reason) = corpus.config.songs, refused[0]
         there = counted(count, "track")
         raise CorpusError(
-            f"the corpus has {there}, and not one can be read from {songs.folder} as kind {songs.kind!r} ({subject}: {reason}). "
-            "The corpus stays as it was. Name the folder of its songs, or a new corpus for others"
+            f"the corpus has {there}, and none of them can be read from {songs.folder} as kind {songs.kind!r} ({subject}: {reason}). "
+            "The corpus is unchanged. Name the folder of its songs, or use a new corpus for other songs"
         )

@@ -98,7 +98,7 @@ def _measure_profile(
             raise CorpusError(f"the profile {section.profile} cannot be read: {error}. Give the profile.parquet of a corpus") from error
     table.replace(corpus.table("profile"), profile.rows, StemFeatures)
     few = [name for name in profile if profile[name].songs < FEWEST_SONGS] if profile else ["of any name"]
-    note = f"the profile has fewer than {FEWEST_SONGS} songs with the stem {', '.join(few)}: no effects are estimated for it"
+    note = f"the profile has fewer than {FEWEST_SONGS} songs with the stem {', '.join(few)}: its effects are not estimated"
     return steps, blind.ProfileFile(str(corpus.table("profile")), profile.id), (note,) if few else ()
 
 

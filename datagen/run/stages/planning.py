@@ -81,7 +81,7 @@ def _made_on_demand(corpus: Corpus) -> list[str]:
     for name in needed:
         if not corpus.table(name).exists():
             raise CorpusError(
-                f"{corpus.table(name)} is missing, and the recipes of this configuration need it; make it with: "
-                f"stemwright estimate {corpus.folder} --config FILE, with the file that asks for it"
+                f"{corpus.table(name)} is missing, which the recipes of this configuration need; make it with: "
+                f"stemwright estimate {corpus.folder} --config FILE, with the same FILE"
             )
     return needed

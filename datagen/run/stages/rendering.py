@@ -61,7 +61,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         drawn = redraws.next_round(drawn, done.rejected)
     outcome.rejected = redraws.rejected
     if pairs and not outcome.rows:
-        raise StoppedError(f"not one of {counted(len(pairs), 'pair')} could be rendered: {outcome.rejected[0].reason}")
+        raise StoppedError(f"none of {counted(len(pairs), 'pair')} could be rendered: {outcome.rejected[0].reason}")
     redraws.finish()
     removed = writer.finish(corpus.folder, [*pairs, *redraws.rows], outcome.rows, made_from=made_from)
     notes = (*note, *((_removed(removed),) if removed else ()))
@@ -97,8 +97,8 @@ def _of_others(dataset: Path, examples: Sequence[Example]) -> tuple[str, ...]:
     """What a person should know about files in the dataset folder that are not of our making."""
     sounds = (shards.in_dataset(file.audio.path) for example in examples for file in example.signals)
     others = sorted(foreign_files(dataset, shards.files(sounds, shards.read(dataset))))
-    where, whose = f"in {dataset.name}/", "not of stemwright's making and"
-    one, many = f"file or link {where} is {whose} stays as it is", f"files or links {where} are {whose} stay as they are"
+    where, whose = f"in {dataset.name}/", "not from stemwright and"
+    one, many = f"file or link {where} is {whose} is left as it is", f"files or links {where} are {whose} are left as they are"
     return (f"{counted(len(others), one, many)}; the first is {others[0]}",) if others else ()
 
 
@@ -109,7 +109,7 @@ def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
         return frozenset(), ()
     uses = Uses(policy, corpus.rows("tracks", Track), corpus.rows("stems", Stem))
     held = frozenset(pair.id for pair in corpus.rows("pairs", Pair) if uses.of_pair(pair) != "render")
-    note = f"{counted(len(held), 'pair is', 'pairs are')} written as recipes only, as [rights] says; no audio of theirs is made"
+    note = f"{counted(len(held), 'pair is', 'pairs are')} written as recipes only because of [rights]; their audio is not rendered"
     return held, (note,) if held else ()
 
 
@@ -119,7 +119,7 @@ def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
     alike = sum(row.reason.startswith(ALIKE) for row in replaced)
     said = (
         (alike, "whose wet and dry sounded alike"),
-        (len(replaced) - alike, "that named something that could not be heard"),
+        (len(replaced) - alike, "that named something inaudible"),
     )
     return tuple(
         f"{counted(count, f'pair {which} was', f'pairs {which} were')} drawn again; rejected.parquet says which"

@@ -89,10 +89,10 @@ def _unused(corpus: Corpus, current: set[Path]) -> tuple[str, ...]:
     kept, old = unused(corpus.folder / STEMS, current)
     notes = []
     if kept:
-        notes.append(f"stems of {counted(kept, 'track')} are kept for other settings or for songs that are away")
+        notes.append(f"stems of {counted(kept, 'track')} are kept for other settings or for songs that are not in the folder now")
     if old:
         notes.append(
-            f"{counted(old, 'folder')} in stems/ of version 0.1, not used any more: delete what is called like a hash to free the space"
+            f"{counted(old, 'folder')} in stems/ of version 0.1, not used any more: delete those named like a hash to free the space"
         )
     return tuple(notes)
 
