@@ -42,14 +42,18 @@ from stemwright.datagen.cli.options import (
 )
 from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages, shared_out
 from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_asked, was_stopped
-from stemwright.datagen.cli.verbs import UNCHANGED, Stopped, Verbs
+from stemwright.datagen.cli.verbs import UNCHANGED, Stopped, VerbGroup, Verbs
 from stemwright.manifests.disk.durable import sentence
 from stemwright.manifests.usage import UsageError
 from stemwright.manifests.visible import visible
 
+MAKE, LOOK, SHARE = "Make a corpus", "Look at it", "Share it"
+WITHOUT, SETTINGS = "Without a corpus", "Settings"
+BEGINNING = "Where to begin: stemwright demo, which needs no songs of yours; then stemwright build SONGS CORPUS"
+
 app = Verbs(
     name="stemwright",
-    help="Turns released mixtures into verified training data for music mixing models.",
+    cls=VerbGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -61,18 +65,30 @@ def _say_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        typer.echo(f"stemwright {version('stemwright')}")
+        number = version("stemwright")
+        typer.echo(as_json_text({"version": number}) if json_asked() else f"stemwright {number}")
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(epilog=BEGINNING)
 def stemwright(
-    version: bool = typer.Option(False, "--version", callback=_say_version, is_eager=True, help="Show the version and leave."),
+    version: bool = typer.Option(
+        False, "--version", metavar="", callback=_say_version, is_eager=True, help="Show the version, with --json as JSON, and leave."
+    ),
+    as_json: bool = typer.Option(False, "--json", metavar="", hidden=True),
 ) -> None:
-    """Turns released mixtures into verified training data for music mixing models."""
+    """Turns released mixtures into verified training data for music mixing models.
+
+    What a verb takes and an example: stemwright VERB --help
+    """
+    if as_json and not version:
+        raise typer.BadParameter("expected --json after the verb: stemwright VERB ... --json")
 
 
-@app.command()
+app.command(rich_help_panel=MAKE)(demonstration.demo)
+
+
+@app.command(rich_help_panel=MAKE)
 def build(
     songs: SongsArgument,
     corpus: CorpusArgument,
@@ -126,7 +142,7 @@ def build(
     close(terminal, place, "build", run, wrong)
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE)
 def catalog(
     songs: SongsArgument,
     corpus: CorpusArgument,
@@ -150,7 +166,7 @@ def catalog(
     close(terminal, place, "catalog", summaries)
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE)
 def separate(
     corpus: CorpusArgument,
     model: ModelOption = None,
@@ -184,7 +200,7 @@ def separate(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE)
 def estimate(
     corpus: CorpusArgument,
     config: ConfigOption = None,
@@ -202,7 +218,7 @@ def estimate(
     one_stage(corpus, "estimate", shared_out(stages.run_estimate, jobs, dask), as_json, RequestedChanges(file=config, reset=reset or ()))
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE)
 def plan(
     corpus: CorpusArgument, config: ConfigOption = None, reset: ResetOption = None, seed: SeedOption = None, as_json: JsonOption = False
 ) -> None:
@@ -215,7 +231,7 @@ def plan(
     one_stage(corpus, "plan", stages.run_plan, as_json, RequestedChanges({"": {"seed": seed}}, config, reset or ()))
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE)
 def render(
     corpus: CorpusArgument,
     jobs: JobsOption = 1,
@@ -235,18 +251,17 @@ def render(
     one_stage(corpus, "render", shared_out(stages.run_render, jobs, dask), as_json, RequestedChanges(changes))
 
 
-app.command()(checking.check)
-app.command()(demonstration.demo)
-app.command()(reporting.report)
-app.command()(listening.balance)
-app.command()(fitting.fit)
-app.command()(listening.effects)
-app.command()(editing.edit)
-app.command()(configuring.init)
-app.command()(configuring.config)
-app.command()(sharing.export)
-app.command()(sharing.rebuild)
-app.add_typer(listening.models_app, name="models")
+app.command(rich_help_panel=LOOK)(checking.check)
+app.command(rich_help_panel=LOOK)(reporting.report)
+app.command(rich_help_panel=SHARE)(sharing.export)
+app.command(rich_help_panel=SHARE)(sharing.rebuild)
+app.command(rich_help_panel=WITHOUT)(listening.balance)
+app.command(rich_help_panel=WITHOUT)(editing.edit)
+app.command(rich_help_panel=WITHOUT)(fitting.fit)
+app.command(rich_help_panel=WITHOUT)(listening.effects)
+app.add_typer(listening.models_app, name="models", rich_help_panel=WITHOUT)
+app.command(rich_help_panel=SETTINGS)(configuring.init)
+app.command(rich_help_panel=SETTINGS)(configuring.config)
 
 
 def main() -> None:

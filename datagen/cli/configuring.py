@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 def init(
     place: Annotated[
         Path | None,
-        typer.Argument(help="File to write (.toml), or a folder for it; by default stemwright.toml here.", show_default=False),
+        typer.Argument(
+            metavar="FILE", help="File to write (.toml), or a folder for it; by default stemwright.toml here.", show_default=False
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a configuration to start from, in which every key is explained and none is set.
@@ -57,7 +59,10 @@ def config(
     key: Annotated[
         str | None,
         typer.Argument(
-            help="Key or section, e.g. pairs.mix; by default all, in short.", show_default=False, autocompletion=configuration_keys
+            metavar="KEY",
+            help="Key or section, e.g. pairs.mix; by default all, in short.",
+            show_default=False,
+            autocompletion=configuration_keys,
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 
 def demo(
-    corpus: Annotated[Path, typer.Argument(help="Folder for the corpus it makes.")] = Path("demo-corpus"),
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder for the corpus it makes.")] = Path("demo-corpus"),
     jobs: JobsOption = 1,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Model that separates the excerpt, to compare.", autocompletion=completion.models)
+        str,
+        typer.Option(
+            "--model", "-m", metavar="NAME", help="Model that separates the excerpt, to compare.", autocompletion=completion.models
+        ),
     ] = "bundled",
     model_folder: ModelFolderOption = None,
     as_json: JsonOption = False,

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from stemwright.datagen.cli import completion
 from stemwright.datagen.cli.options import (
     DeviceOption,
     EngineOption,
     JsonOption,
     ModelFolderOption,
     OfflineOption,
+    OneModelOption,
     PrecisionOption,
+    StemsOption,
     TrustPickleOption,
 )
 from stemwright.datagen.cli.terminal import Terminal
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
 
 
 def edit(
-    song: Annotated[Path, typer.Argument(help="Recording to edit.", show_default=False)],
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help='Edits in words, one by one or joined by ";".', show_default=False)],
-    out: Annotated[Path, typer.Argument(help="File to write, .flac or .wav.", show_default=False)],
-    stems: Annotated[Path | None, typer.Option("--stems", help="Folder with the stems (vocals.wav ...), instead of separating.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Model that separates.", autocompletion=completion.models)] = "htdemucs",
+    song: Annotated[Path, typer.Argument(metavar="SONG", help="Recording to edit.", show_default=False)],
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help='Edits in words, one by one or joined by ";".', show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write, .flac or .wav.", show_default=False)],
+    stems: StemsOption = None,
+    model: OneModelOption = "htdemucs",
     model_folder: ModelFolderOption = None,
     device: DeviceOption = None,
     engine: EngineOption = None,

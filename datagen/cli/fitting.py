@@ -31,14 +31,26 @@ UNEQUAL_S = 1.0
 
 
 def fit(
-    mixture: Annotated[Path, typer.Argument(help="A mixture, a STEM file, or a folder with mixture.wav and stems.", show_default=False)],
-    stems: Annotated[Path | None, typer.Option("--stems", help="Folder with the dry stems (vocals.wav ...).")] = None,
-    chain: Annotated[str, typer.Option(help="Effects of every stem, in order.", autocompletion=completion.chain)] = "eq,compressor,fader",
-    bus: Annotated[str, typer.Option(help="Effects of the mix bus, in order; none by default.", autocompletion=completion.chain)] = "",
-    console: Annotated[Path | None, typer.Option(help='TOML file instead: [stems] vocals = ["eq", "fader"], bus = [...].')] = None,
-    excerpt: Annotated[str | None, typer.Option(help="START:END in seconds; by default the part that says most.")] = None,
-    render: Annotated[Path | None, typer.Option(help="Write the mix of the found console to this file (.wav or .flac).")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw levels and equalisers to this PNG file.")] = None,
+    mixture: Annotated[
+        Path, typer.Argument(metavar="MIXTURE", help="A mixture, a STEM file, or a folder with mixture.wav and stems.", show_default=False)
+    ],
+    stems: Annotated[Path | None, typer.Option("--stems", metavar="FOLDER", help="Folder with the dry stems (vocals.wav ...).")] = None,
+    chain: Annotated[
+        str, typer.Option(metavar="EFFECTS", help="Effects of every stem, in order.", autocompletion=completion.chain)
+    ] = "eq,compressor,fader",
+    bus: Annotated[
+        str, typer.Option(metavar="EFFECTS", help="Effects of the mix bus, in order; none by default.", autocompletion=completion.chain)
+    ] = "",
+    console: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=r'TOML file instead: \[stems] vocals = ["eq", "fader"], bus = [...].')
+    ] = None,
+    excerpt: Annotated[
+        str | None, typer.Option(metavar="START:END", help="START:END in seconds; by default the part that says most.")
+    ] = None,
+    render: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the mix of the found console to this file (.wav or .flac).")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw levels and equalisers to this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """The console behind a mix: effects and settings of every stem, from the mixture and its dry stems.

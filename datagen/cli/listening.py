@@ -16,18 +16,21 @@ from stemwright.datagen.cli.options import (
     JsonOption,
     ModelFolderOption,
     OfflineOption,
+    OneModelOption,
     PrecisionOption,
+    StemsOption,
     TrustPickleOption,
 )
 from stemwright.datagen.cli.running import exit_code
 from stemwright.datagen.cli.terminal import Terminal
-from stemwright.datagen.cli.verbs import Verbs
+from stemwright.datagen.cli.verbs import VerbGroup, Verbs
 from stemwright.manifests.progress import AudioDone, OnProgress
 
 
 def effects(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Effects to show; none: all.", show_default=False, autocompletion=completion.effects)
+        list[str] | None,
+        typer.Argument(metavar="EFFECT", help="Effects to show; none: all.", show_default=False, autocompletion=completion.effects),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -45,18 +48,18 @@ def effects(
 
 
 def balance(
-    files: Annotated[list[Path], typer.Argument(help="Recordings to listen to.", show_default=False)],
-    stems: Annotated[Path | None, typer.Option("--stems", help="Folder with the stems (vocals.wav ...), instead of separating.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Model that separates.", autocompletion=completion.models)] = "htdemucs",
+    files: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings to listen to.", show_default=False)],
+    stems: StemsOption = None,
+    model: OneModelOption = "htdemucs",
     model_folder: ModelFolderOption = None,
     device: DeviceOption = None,
     engine: EngineOption = None,
     precision: PrecisionOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
-    against: Annotated[Path | None, typer.Option(help="Corpus to compare with: which percentile is this vocal?")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw levels and their course in time to this PNG file.")] = None,
+    against: Annotated[Path | None, typer.Option(metavar="CORPUS", help="Corpus to compare with: which percentile is this vocal?")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the rows to this CSV file.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw levels and their course in time to this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """How loud each stem is in existing recordings, with an 80 % interval; pan, width and when it plays.
@@ -150,7 +153,7 @@ def _tell_share(report: OnProgress, lengths_s: Sequence[float], number: int, sub
     report(number + share, len(lengths_s), subject, audio if all(lengths_s) else None)
 
 
-models_app = Verbs(invoke_without_command=True, rich_markup_mode="rich")
+models_app = Verbs(cls=VerbGroup, invoke_without_command=True, rich_markup_mode="rich")
 
 
 @models_app.callback()
@@ -174,7 +177,9 @@ def models(context: typer.Context, model_folder: ModelFolderOption = None, as_js
 
 @models_app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="htdemucs, htdemucs_ft, hf://OWNER/NAME, ...", autocompletion=completion.models)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="htdemucs, htdemucs_ft, hf://OWNER/NAME, ...", autocompletion=completion.models)
+    ],
     model_folder: ModelFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -195,7 +200,7 @@ def fetch(
 
 @models_app.command()
 def verify(
-    name: Annotated[str, typer.Argument(help="A model that is on this machine.", autocompletion=completion.models)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model that is on this machine.", autocompletion=completion.models)],
     model_folder: ModelFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:

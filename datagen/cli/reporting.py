@@ -16,9 +16,13 @@ REPORT = "report.html"
 
 def report(
     corpus: CorpusArgument,
-    out: Annotated[Path | None, typer.Argument(help=f"HTML file to write; by default CORPUS/{REPORT}.", show_default=False)] = None,
-    players: Annotated[int, typer.Option(min=0, help="Rendered pairs to listen to on the page; 0 for a page without audio.")] = 12,
-    seed: Annotated[int, typer.Option(help="Seed of which pairs those are.")] = 0,
+    out: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help=f"HTML file to write; by default CORPUS/{REPORT}.", show_default=False)
+    ] = None,
+    players: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Rendered pairs to listen to on the page; 0 for a page without audio.")
+    ] = 12,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Seed of which pairs those are.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page about a corpus: numbers, distributions, what was rejected, and pairs to listen to.

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 def export(
     corpus: CorpusArgument,
-    out: Annotated[Path, typer.Argument(help="Folder to make, or a .zip.", show_default=False)],
-    audio: Annotated[bool, typer.Option("--audio/--no-audio", help="With the sound of the dataset, or tables only.")] = True,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make, or a .zip.", show_default=False)],
+    audio: Annotated[bool, typer.Option("--audio/--no-audio", metavar="", help="With the sound of the dataset, or tables only.")] = True,
     jobs: JobsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,9 +92,14 @@ def _sizes(done: Exported) -> Table:
 
 
 def rebuild(
-    recipes: Annotated[Path, typer.Argument(help="What `stemwright export` wrote: a folder or a .zip.", show_default=False)],
-    songs: Annotated[Path, typer.Argument(help="Folder with your own copies of the songs, whatever they are called.", show_default=False)],
-    out: Annotated[Path, typer.Argument(help="Folder for the corpus.", show_default=False)],
+    recipes: Annotated[
+        Path, typer.Argument(metavar="RECIPES", help="What `stemwright export` wrote: a folder or a .zip.", show_default=False)
+    ],
+    songs: Annotated[
+        Path,
+        typer.Argument(metavar="SONGS", help="Folder with your own copies of the songs, whatever they are called.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder for the corpus.", show_default=False)],
     model_folder: ModelFolderOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,

@@ -15,11 +15,16 @@ from contextvars import ContextVar
 from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+
+from stemwright.datagen.cli.options import OUTPUT
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more: every step, and the traceback of an error.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say less: no progress and no remarks.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", metavar="", help="Every step, and the traceback of an error.", rich_help_panel=OUTPUT)
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="No progress and no remarks.", rich_help_panel=OUTPUT)]
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 verbosity: ContextVar[int] = ContextVar("verbosity", default=NORMAL)
@@ -33,12 +38,51 @@ UNCHANGED = "stopped; what was there before is unchanged"
 KEPT = "stopped; what was finished is kept, and the same command goes on from there"
 
 
+class Verb(TyperCommand):
+    """A verb, whose help does not call ``--help`` a <bool>."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option ``--help``, listed with what every verb has."""
+        option = _without_type(super().get_help_option(ctx))
+        if option is not None:
+            option.rich_help_panel = OUTPUT
+        return option
+
+
+class VerbGroup(TyperGroup):
+    """A group of verbs, likewise; what it says of completion fits a narrow terminal."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option ``--help``."""
+        return _without_type(super().get_help_option(ctx))
+
+    def get_params(self, ctx: Any) -> Any:
+        """The options of the group."""
+        options = super().get_params(ctx)
+        for option in options:
+            if (text := COMPLETION_HELP.get(str(option.name))) is not None:
+                _without_type(option).help = text
+        return options
+
+
+COMPLETION_HELP = {
+    "install_completion": "Set this shell up to complete verbs, options and names.",
+    "show_completion": "Show what that would add to the shell.",
+}
+
+
+def _without_type(option: Any) -> Any:
+    if option is not None:
+        option.metavar = ""
+    return option
+
+
 class Verbs(typer.Typer):
     """A group of verbs, each of which has what every verb has."""
 
     def command(self, name: str | None = None, *, rich_help_panel: str | None = None) -> Callable[[F], F]:  # type: ignore[override]
         """Adds a verb; ``rich_help_panel`` is the heading that it is listed under."""
-        add = super().command(name, rich_help_panel=rich_help_panel)
+        add = super().command(name, cls=Verb, rich_help_panel=rich_help_panel)
 
         def adding(function: F) -> F:
             add(_with_manners(function))
