@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -13,3 +15,10 @@ def db_to_gain(db: float) -> float:
 def gain_to_db(gain: float) -> float:
     """The level difference in dB of an amplitude factor; -inf for 0."""
     return float(20.0 * np.log10(gain)) if gain > 0 else float("-inf")
+
+
+def joint_gain_db(peak: float, limit: float = 1.0) -> float:
+    """The gain for signals that have to keep their proportions, whose largest sample is ``peak``: 0, or as many hundredths of a dB below
+    it as bring the peak to the limit.
+    """
+    return -math.ceil(100.0 * gain_to_db(peak / limit)) / 100.0 if peak > limit else 0.0

@@ -13,7 +13,6 @@ Conventions
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stemwright.manifests.decibels import db_to_gain
+from stemwright.manifests.decibels import db_to_gain, joint_gain_db
 from stemwright.manifests.disk.durable import make_folder, naming, remove, sync_folder
 from stemwright.manifests.names import checked_name
 from stemwright.manifests.records import RESIDUAL, AudioFile, Refused
@@ -82,12 +81,6 @@ class SeparatedFile(dict[str, Path]):
         self.gain_db = gain_db
         self.closure_db = tally.closure_db
         self.tally = tally
-
-
-def joint_gain_db(peak: float) -> float:
-    """The gain for all stems of a track whose largest sample is ``peak``: 0, or as much below as 24 bits need."""
-    limit = 1.0 - MARGIN
-    return 0.0 if peak <= limit else -math.ceil(2000.0 * math.log10(peak / limit)) / 100.0
 
 
 class RawAudio:

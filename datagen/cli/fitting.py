@@ -93,14 +93,14 @@ def fit(
 
 def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Audio], int]:
     """A mixture [C, T], its stems by name in the same shape, and their sample rate. Raises UsageError where there are none."""
-    from stemwright.manifests.catalog.listing import STEM_ORDER
     from stemwright.manifests.sound import containers, decoding
+    from stemwright.manifests.stem_names import MIXTURE_NAMES, STREAMS
     from stemwright.separation.balance.tracks import load_stems, stem_paths
 
     if not path.exists():
         raise UsageError(f"{path} does not exist; expected a mixture, a STEM file or a folder with mixture.wav and stems")
     if path.is_dir():
-        mixes = sorted(each for each in path.iterdir() if each.stem.lower() in ("mixture", "mix"))
+        mixes = sorted(each for each in path.iterdir() if each.stem.lower() in MIXTURE_NAMES)
         if not mixes:
             raise UsageError(f"expected mixture.wav in {path}, came none; name the mixture and give --stems {path}")
         path, stems = mixes[0], stems or path
@@ -110,9 +110,9 @@ def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Au
         except ValueError as error:
             raise UsageError(str(error)) from error
         mixture, dry, sample_rate = load_stems(stems, path)
-    elif path.suffix.lower() in (".mp4", ".m4a") and containers.num_streams(path) == len(STEM_ORDER):
+    elif path.suffix.lower() in (".mp4", ".m4a") and containers.num_streams(path) == len(STREAMS):
         mixture, sample_rate = decoding.load_song(path)
-        dry = {name: decoding.load_song(path, stream=stream)[0] for stream, name in enumerate(STEM_ORDER) if stream}
+        dry = {name: decoding.load_song(path, stream=stream)[0] for stream, name in enumerate(STREAMS) if stream}
     else:
         raise UsageError(f"{path} has no stems of its own; give the folder with the dry stems: --stems FOLDER")
     return mixture, {name: _shaped(name, stem, mixture, sample_rate) for name, stem in dry.items()}, sample_rate

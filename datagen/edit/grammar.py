@@ -30,7 +30,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
 
+from stemwright.datagen.effects.ranges import FADER_DB
 from stemwright.manifests.records import EffectUse
+from stemwright.manifests.stem_names import SIX_STEMS
 from stemwright.manifests.usage import UsageError
 
 Operation = Literal["mute", "isolate", "volume", "pan", "lowpass", "highpass", "dereverb"]
@@ -38,12 +40,11 @@ OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 Amount = float | str | None
 Chain = tuple[EffectUse, ...]
 
-STEMS = ("vocals", "drums", "bass", "other", "guitar", "piano")
 TWICE_DB = 20.0 * math.log10(2.0)
 VOLUME_WORDS = {"slightly": 3.0, "": TWICE_DB, "a lot": 12.0}
 VOLUME_AMOUNTS = tuple(f" {word}".rstrip() for word in VOLUME_WORDS)
 VOLUME_DB = tuple(step / 2 for step in range(1, 25))  # what is drawn; any number up to what a fader can do is understood
-MOST_DB = {1.0: 24.0, -1.0: 48.0}  # raised, lowered: the range of the effect ``fader``
+MOST_DB = {1.0: FADER_DB[1], -1.0: -FADER_DB[0]}  # raised, lowered
 STRENGTHS = ("light", "medium", "heavy")
 SIDES = ("left", "right", "completely left", "completely right")
 # Hz, light to heavy
@@ -104,7 +105,7 @@ WORDINGS = (
 )
 
 
-def parse(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> Edit:
+def parse(text: str, *, stems: Sequence[str] = SIX_STEMS, possible: Sequence[Operation] = OPERATIONS) -> Edit:
     """The label of a sentence. Raises EditError naming the nearest accepted sentence for any other text.
 
     ``stems`` are the names that are understood, before each of which "the" may stand; ``possible`` are the operations that may be named.
@@ -117,7 +118,7 @@ def parse(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operati
     raise EditError(f"{text!r} is not understood as an edit; the nearest is {nearest(text, stems=stems, possible=possible)!r}")
 
 
-def parse_all(texts: Sequence[str], *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> list[Edit]:
+def parse_all(texts: Sequence[str], *, stems: Sequence[str] = SIX_STEMS, possible: Sequence[Operation] = OPERATIONS) -> list[Edit]:
     """The labels of several sentences, some of them joined by ";". Raises EditError if there is none."""
     parts = [part for text in texts for part in text.split(";") if part.strip()]
     if not parts:
@@ -125,7 +126,7 @@ def parse_all(texts: Sequence[str], *, stems: Sequence[str] = STEMS, possible: S
     return [parse(part.strip(), stems=stems, possible=possible) for part in parts]
 
 
-def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> str:
+def nearest(text: str, *, stems: Sequence[str] = SIX_STEMS, possible: Sequence[Operation] = OPERATIONS) -> str:
     """The accepted sentence that is most like a text, with the stems and the number that the text seems to name."""
     plain = _plain(text)
     known = {word for wording in WORDINGS for word in wording.text.split()}

@@ -23,8 +23,9 @@ import numpy as np
 
 from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.grammar import Edit, EditError
-from stemwright.manifests.decibels import db_to_gain, gain_to_db
+from stemwright.manifests.decibels import db_to_gain, joint_gain_db
 from stemwright.manifests.sound.formats import Audio, Encoding
+from stemwright.manifests.stem_names import SIX_STEMS
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def understood(texts: Sequence[str], names: Mapping[str, object] | Sequence[str]
     ``names`` are stems beside those of the grammar.
     """
     possible = [operation for operation in grammar.OPERATIONS if operation != "dereverb"]
-    edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*grammar.STEMS, *names))), possible=possible)
+    edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*SIX_STEMS, *names))), possible=possible)
     if any(each.operation == "dereverb" for each in edits):
         raise EditError(
             "the reverberation of a recording cannot be removed: its stems have no dry version. "
@@ -79,7 +80,8 @@ def apply_edits(
     energy = float((mixture.astype(np.float64) ** 2).sum())
     left = float((residual**2).sum())
     closure_db = round(10.0 * math.log10(left / energy), 2) if left and energy else None
-    gain_db = _gain_db(float(np.abs(out).max(initial=0.0)), float(np.abs(mixture).max(initial=0.0)), encoding)
+    limit = 1.0 if encoding == "flac24" else max(1.0, float(np.abs(mixture).max(initial=0.0)))  # what the file holds, or the song had
+    gain_db = joint_gain_db(float(np.abs(out).max(initial=0.0)), limit)
     return Edited((out * db_to_gain(gain_db)).astype(np.float32) if gain_db else out.astype(np.float32), gain_db, closure_db)
 
 
@@ -99,9 +101,3 @@ def _processed(audio: Audio, sample_rate: int, each: Edit, name: str) -> Audio:
             return np.asarray(apply_chain(torch.from_numpy(np.array(audio)), sample_rate, chains[0]).numpy())
     except ValueError as error:  # a pan of a mono song, a cutoff beyond half of its sample rate
         raise EditError(f"{each.operation} of {name} is not possible on this recording: {error}") from error
-
-
-def _gain_db(peak: float, before: float, encoding: Encoding) -> float:
-    """0, or the gain in hundredths of a dB that brings a peak to what the file holds, or to what the song had."""
-    limit = 1.0 if encoding == "flac24" else max(1.0, before)
-    return -math.ceil(100.0 * gain_to_db(peak / limit)) / 100.0 if peak > limit else 0.0

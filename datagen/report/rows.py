@@ -23,11 +23,11 @@ from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import VERBS, Corpus
 from stemwright.manifests import table
 from stemwright.manifests.records import RESIDUAL, Estimate, Example, Pair, Record, Rejected, Signal, Split, Stem, Track, TrackEstimate
+from stemwright.manifests.stem_names import SIX_STEMS
 from stemwright.manifests.wording import duration
 
 R = TypeVar("R", bound=Record)
 SPLITS: tuple[str, ...] = get_args(Split)
-STEM_ORDER = ("drums", "bass", "other", "vocals", "guitar", "piano")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def read_rows(corpus: Corpus) -> Rows:
 
 def ordered(names: Iterable[str]) -> list[str]:
     """Stem names in the order people expect: drums first, unknown ones last."""
-    return sorted(names, key=lambda name: (STEM_ORDER.index(name) if name in STEM_ORDER else len(STEM_ORDER), name))
+    return sorted(names, key=lambda name: (SIX_STEMS.index(name) if name in SIX_STEMS else len(SIX_STEMS), name))
 
 
 def seconds(track: Track) -> float:

@@ -23,6 +23,7 @@ from stemwright.manifests.sound.decoding import blocks, load
 from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.balance.estimators import calibration_for
 from stemwright.separation.balance.measure import StemBalance, measure_balance
+from stemwright.separation.jobs import BLOCK_FRAMES
 from stemwright.separation.loudness.meter import integrated_loudness, momentary_loudness
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 SOUNDING_SHARE = 0.5  # of a second
 SOUNDING_RANGE_LU = 20.0  # below the stem's own integrated loudness
-BLOCK_FRAMES = 1 << 18
 MOMENTARY_S = 0.4  # BS.1770-5: the window of the momentary loudness
 
 

@@ -36,6 +36,7 @@ from stemwright.datagen.run.config import Config, ConfigError
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import shared
 from stemwright.datagen.run.stages import separator_of
+from stemwright.datagen.run.stages.separating import separation_key
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.datagen.share.placing import clear, copy_synced, replaced
 from stemwright.manifests import __version__, shards, table
@@ -317,17 +318,12 @@ def _model(corpus: Corpus, tracks: Sequence[Track], stems: Sequence[Stem]) -> tu
         identity = separator.identity
     except (ModelError, ValueError) as error:
         return None, (f"{said}: {error}",)
-    expected = {task_of(track.id, identity) for track in tracks}
+    expected = {separation_key(track.id, identity) for track in tracks}
     if all(stem.cache_key in expected for stem in separated):
         versions = table.versions(corpus.table("stems"))
         used = {name: getattr(separated[0], name) for name in sorted(Stem.USED)}
         return {**identity, "used": {**used, "versions": {name: versions[name] for name in OF_SEPARATION}}}, ()
     return None, (f"{said}: the stems were made by another version than the one installed",)
-
-
-def task_of(track_id: str, identity: dict[str, Any]) -> str:
-    """The id of the work of separating a track, as the separation stage makes it."""
-    return content_id({"track": track_id, "separator": identity, "version": __version__})
 
 
 def _manifest(folder: Path, rows: dict[str, list[Any]], identity: dict[str, Any] | None, corpus: Corpus) -> str:

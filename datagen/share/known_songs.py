@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.datagen.run.corpus import CorpusError
-from stemwright.datagen.share.export import FingerprintRow, SketchRow
+from stemwright.datagen.share.export import BLOCK_FRAMES, FingerprintRow, SketchRow
 from stemwright.datagen.share.reading import Recipes
 from stemwright.manifests.catalog.tracks import find, songs_root
 from stemwright.manifests.decibels import gain_to_db
@@ -35,7 +35,6 @@ REACH_S = 0.03  # how far a fingerprint's offset may be off
 LEAST_DB = 3.0  # below it, what sounds alike is another version
 SAME_DB = 110.0  # above it, nothing but the rounding of 24 bits
 GAIN_DB = 0.2  # a smaller difference of level is within the error of the sketch, and not undone
-BLOCK_FRAMES = 1 << 16
 
 
 @dataclass(frozen=True)

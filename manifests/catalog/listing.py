@@ -30,9 +30,9 @@ from stemwright.manifests.disk.regular import not_a_file
 from stemwright.manifests.names import LONGEST_NAME, Name, RelativePath, is_name, name_from
 from stemwright.manifests.records import RESIDUAL, Record, Refused, Split
 from stemwright.manifests.sound import containers, formats
+from stemwright.manifests.stem_names import FOUR_STEMS, STREAMS
 
 KINDS = ("auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq")
-STEM_ORDER = ("mixture", "drums", "bass", "other", "vocals")
 MIXTURES = ("mixture", "mix")  # names of the mixture's file in a multitrack folder
 TABLES = ("tracks.parquet", "tracks.jsonl.part", "examples.parquet")  # a folder with one of them is a corpus or a dataset, not songs
 
@@ -142,9 +142,9 @@ def _from_folder(root: Path, listing: _Listing) -> None:
     for folder, names in _walk(root, listing):
         stems = {PurePosixPath(name).stem.lower(): name for name in names}
         used = set()
-        if all(name in stems for name in STEM_ORDER):
-            used = {stems[name] for name in STEM_ORDER}
-            _add(listing, root, "folder", [_below(root, folder, stems[name]) for name in STEM_ORDER])
+        if all(name in stems for name in STREAMS):
+            used = {stems[name] for name in STREAMS}
+            _add(listing, root, "folder", [_below(root, folder, stems[name]) for name in STREAMS])
         for name in names:
             if name not in used:
                 _add(listing, root, "folder", [_below(root, folder, name)])
@@ -199,10 +199,10 @@ def _from_musdb18(root: Path, listing: _Listing) -> None:
 def _from_musdb18hq(root: Path, listing: _Listing) -> None:
     valid = _musdb_validation_tracks()
     for split, path in _musdb_tracks(root, "*/"):
-        if missing := [name for name in STEM_ORDER if not (path / f"{name}.wav").is_file()]:
+        if missing := [name for name in STREAMS if not (path / f"{name}.wav").is_file()]:
             listing.refuse(_below(root, path.parent, path.name), f"is missing {', '.join(f'{name}.wav' for name in missing)}")
             continue
-        files = [_below(root, path, f"{name}.wav") for name in STEM_ORDER]
+        files = [_below(root, path, f"{name}.wav") for name in STREAMS]
         _add(listing, root, "musdb18hq", files, _musdb_columns(path.name, split, valid))
 
 
@@ -318,7 +318,7 @@ def _add(
     files: Sequence[str],
     columns: Mapping[str, str | None] | None = None,
     *,
-    stem_names: Sequence[str] = STEM_ORDER[1:],
+    stem_names: Sequence[str] = FOUR_STEMS,
 ) -> None:
     """Adds a recording: its mixture's path, then those of its stems if it has files for them."""
     if _printable(files[0]) != files[0]:
@@ -326,7 +326,7 @@ def _add(
         return
     references = tuple((name, stem, 0) for name, stem in zip(stem_names, files[1:], strict=False))
     if not references and _is_stem_file(root / files[0]):
-        references = tuple((name, files[0], stream) for stream, name in enumerate(STEM_ORDER) if stream)
+        references = tuple((name, files[0], stream) for stream, name in enumerate(STREAMS) if stream)
     try:
         listing.candidates.append(Candidate(path=files[0], references=references, source=source, **(columns or {})))
     except ValidationError:
@@ -337,7 +337,7 @@ def _is_stem_file(path: Path) -> bool:
     if path.name.lower().endswith(".stem.mp4"):
         return True
     try:
-        return path.suffix.lower() == ".mp4" and containers.num_streams(path) == len(STEM_ORDER)
+        return path.suffix.lower() == ".mp4" and containers.num_streams(path) == len(STREAMS)
     except Refused:
         return False
 

@@ -28,6 +28,7 @@ from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import inside
 from stemwright.manifests.records import AudioFile, Record, ReferenceStem, Refused, Split, Track, content_id, track_id
 from stemwright.manifests.sound import containers, decoding, formats
+from stemwright.manifests.sound.formats import BLOCK_FRAMES
 from stemwright.manifests.sound.identity import IdentityHash
 from stemwright.manifests.sound.truncation import missing_frames
 
@@ -52,7 +53,6 @@ __all__ = [
 
 SILENCE_DBFS = -80.0  # below the noise of any tape or room; 16-bit dither peaks near -90
 USUAL_RATE = 44_100
-BLOCK_FRAMES = 1 << 17
 # Vorbis comments, ID3 (TCOP, WCOP and free texts), MP4 and RIFF as ffmpeg names them, and what players and shops add.
 RIGHTS_TAGS = (
     "copyright",

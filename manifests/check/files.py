@@ -17,8 +17,8 @@ from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Example, Refused, Shard
 from stemwright.manifests.shards import JOURNAL, Place, Places, files
 from stemwright.manifests.sound import decoding, embedded, formats
+from stemwright.manifests.sound.formats import BLOCK_FRAMES
 
-BLOCK_FRAMES = 1 << 17
 KEPT_STEMS = "stems.json"  # beside the stems of a track that are whole, whether or not the table names them
 
 

@@ -21,9 +21,9 @@ from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Refused, Stem, Track
 from stemwright.manifests.sound import decoding, formats
+from stemwright.manifests.sound.formats import BLOCK_FRAMES
 
 CLOSURE_LIMIT_DBFS = -100.0
-BLOCK_FRAMES = 1 << 17
 
 
 def check_sources(

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stemwright.manifests.sound.decoding import blocks
-from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.sound.formats import BLOCK_FRAMES, Audio
 
 Words = npt.NDArray[np.uint32]
 
@@ -42,7 +42,6 @@ SEARCH_S = 10.0  # how far apart two copies may begin
 SAME_ERROR_RATE = 0.25  # see tests/manifests/test_fingerprint.py: copies of a few seconds stay below 0.2, other songs above
 SHARED_PART = 0.6  # of the stored words that a copy must have as well
 FEWEST_WORDS = 6
-BLOCK_FRAMES = 1 << 17
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ Encoding = Literal["flac24", "wav32f"]
 SUFFIXES: dict[Encoding, str] = {"flac24": ".flac", "wav32f": ".wav"}
 AV_SUFFIXES = {".m4a", ".aac", ".mp4", ".m4b", ".mka", ".webm", ".wma", ".ac3"}
 READABLE_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".caf", ".w64", ".rf64"} | AV_SUFFIXES
+BLOCK_FRAMES = 1 << 17  # of what is decoded at a time: 1 MiB in stereo, little for the memory and much for a decoder
 LONGEST_S = 3 * 3600.0  # of a song, by default, and of what a verb reads into memory as a whole: in stereo 4 GB
 PEAK_LIMIT_DBFS = 40.0  # 32-bit float recorders reach about +30; a flipped bit of the exponent, or integers as float (+90), far more
 

@@ -27,10 +27,9 @@ import numpy as np
 from stemwright.manifests.records import canonical_json
 from stemwright.manifests.sound.containers import av_open
 from stemwright.manifests.sound.decoding import blocks, probe
-from stemwright.manifests.sound.formats import Audio, AudioInfo
+from stemwright.manifests.sound.formats import BLOCK_FRAMES, Audio, AudioInfo
 
 EXACT = ("pcm_", "flac", "alac", "adpcm_", "wavpack", "tta")  # prefixes of the names of codecs whose decoding is exact
-BLOCK_FRAMES = 1 << 17
 MP3_MARKS = (b"Xing", b"Info", b"VBRI")  # of a first frame that contains no sound
 MP3_MARK_WITHIN = 64  # bytes from the start of a frame: side information is at most 32 bytes long
 OPUS_GAIN = slice(16, 18)  # of the header OpusHead, Q7.8 dB

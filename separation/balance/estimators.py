@@ -24,12 +24,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stemwright.manifests.stem_names import FOUR_STEMS
 from stemwright.separation.loudness.meter import gated_loudness
 
 Array = NDArray[np.floating]
 
 ABSENT_LU = -30.0  # a separated stem softer than this is what separators leave of a source that is not there
-ALL_STEMS = ("drums", "bass", "other", "vocals")
 LEAST_SHARED = 0.9  # of the mixture's energy: stems that share less with it come from a separator that shrinks them
 
 
@@ -87,7 +87,7 @@ BUNDLED = Calibration(
     window_low=Margin(0.0, 0.125, 0.73),
     window_high=Margin(0.0, 0.125, 0.537),
     absent_lu=-45.0,
-    together=ALL_STEMS,
+    together=FOUR_STEMS,
 )
 _NOTHING = Margin(0.0, 1.0, 0.0)
 REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING, absent_lu=-math.inf)

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.manifests.records import RESIDUAL
+from stemwright.manifests.stem_names import FOUR_STEMS
 from stemwright.separation.balance.estimators import (
-    ALL_STEMS,
     SEPARATED,
     Calibration,
     LevelEstimate,
@@ -202,7 +202,7 @@ def measure_balance(
     energies = _energies(mixture, stems, sample_rate)
     raised = np.ones(len(stems))
     together = [name != RESIDUAL for name in stems]
-    if set(ALL_STEMS) <= set(stems):
+    if set(FOUR_STEMS) <= set(stems):
         factor = closing_factor(energies.mixture, energies.cross[together])
         calibration = suited(calibration, factor)
         raised[together] = factor if calibration.together else 1.0

@@ -25,6 +25,7 @@ from stemwright.manifests.records import RESIDUAL, Estimate
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import READABLE_SUFFIXES
 from stemwright.manifests.spreadsheet import csv_text
+from stemwright.manifests.stem_names import MIXTURE_NAMES
 from stemwright.separation.balance.estimators import SEPARATED, Calibration
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.loudness.meter import LoudnessReport, measure_loudness
@@ -32,7 +33,6 @@ from stemwright.separation.loudness.meter import LoudnessReport, measure_loudnes
 Array = NDArray[np.floating]
 Row = dict[str, Any]
 
-MIXTURE_NAMES = ("mixture", "mix")
 TRAJECTORY_STEP_S = 1.0
 LEVEL_FIELDS = (
     "level_lu", "level_low_lu", "level_high_lu", "naive_lu", "cross_lu", "loudness_lufs",

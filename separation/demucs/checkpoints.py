@@ -32,6 +32,7 @@ from stemwright.manifests.disk.durable import begin, put, remove
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import HIGHEST_RATE, LOWEST_RATE, checked_name
 from stemwright.manifests.records import RESIDUAL
+from stemwright.manifests.stem_names import FOUR_STEMS, SIX_STEMS
 from stemwright.separation.demucs import hub
 from stemwright.separation.demucs.weights import (
     SUMS_FILE,
@@ -52,16 +53,14 @@ KNOWN_CLASSES = {"demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs", "demucs.d
 HEADER_LIMIT = 100 * 2**20  # safetensors' own limit
 MOST_STEMS = 64
 LONGEST_SEGMENT_S = 600.0
-FOUR = ("drums", "bass", "other", "vocals")
-SIX = (*FOUR, "guitar", "piano")
 # Published models: stems, members, and their size as Demucs publishes them (half precision; mdx ones as recalled), MB.
 PUBLISHED: dict[str, tuple[tuple[str, ...], int, int]] = {
-    "htdemucs": (FOUR, 1, 84),
-    "htdemucs_ft": (FOUR, 4, 336),
-    "htdemucs_6s": (SIX, 1, 55),
-    "hdemucs_mmi": (FOUR, 1, 167),
-    "mdx": (FOUR, 4, 1400),
-    "mdx_extra": (FOUR, 4, 670),
+    "htdemucs": (FOUR_STEMS, 1, 84),
+    "htdemucs_ft": (FOUR_STEMS, 4, 336),
+    "htdemucs_6s": (SIX_STEMS, 1, 55),
+    "hdemucs_mmi": (FOUR_STEMS, 1, 167),
+    "mdx": (FOUR_STEMS, 4, 1400),
+    "mdx_extra": (FOUR_STEMS, 4, 670),
 }
 
 

@@ -18,7 +18,7 @@ from stemwright.datagen.pairs.render import Rendered
 from stemwright.datagen.pairs.section import Section
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair, of_dataset
-from stemwright.manifests.decibels import db_to_gain, gain_to_db
+from stemwright.manifests.decibels import db_to_gain, gain_to_db, joint_gain_db
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import FileGroup
 from stemwright.manifests.disk.regular import file_sha256
@@ -152,7 +152,8 @@ def write_signals(
     """
     for path in paths.values():
         check_way(corpus / DATASET, corpus / path)
-    gain_db = joint_gain_db([signals[signal.name] for signal in (*pair.inputs, *pair.targets) if signal.view != "gain"])
+    loud = [signals[signal.name] for signal in (*pair.inputs, *pair.targets) if signal.view != "gain"]
+    gain_db = joint_gain_db(max((float(np.abs(audio).max(initial=0.0)) for audio in loud), default=0.0))
     if gain_db < -LEVEL_ROOM_DB:
         raise Refused(f"a signal peaks at {-gain_db:+.1f} dBFS; expected at most {LEVEL_ROOM_DB:+.0f} dBFS")
     gain_db = gain_db if storage.full_scale else 0.0
@@ -197,12 +198,6 @@ def _signal_file(role: str, signal: Signal, file: AudioFile, audio: Audio, level
         peak_dbfs=round(gain_to_db(peak), 3) if peak else None,
         levelled_db=levelled_db,
     )
-
-
-def joint_gain_db(signals: Sequence[Audio]) -> float:
-    """0, or the smallest reduction in hundredths of a dB that brings the largest peak to full scale."""
-    peak = max((float(np.abs(audio).max(initial=0.0)) for audio in signals), default=0.0)
-    return -math.ceil(100.0 * gain_to_db(peak)) / 100.0 if peak > 1.0 else 0.0
 
 
 def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[DatasetWriter], *, made_from: str) -> None:

@@ -25,8 +25,8 @@ from stemwright.manifests import __version__
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.records import Example, Pair, Refused, Track, content_id
 from stemwright.manifests.sound.formats import Audio, Encoding
+from stemwright.manifests.stem_names import FOUR_STEMS
 
-STEMS = ("drums", "bass", "other", "vocals")
 SUM_LIMIT = 2.0**-22  # rounding of sums in float32 around full scale
 LONGEST_NAME = 180  # bytes; file systems take 255, and the pair's id comes after
 
@@ -74,8 +74,8 @@ data[0].audio, data[0].sources["drums"].audio  # [T, C]"""
             raise ValueError(f"the format 'musdb' holds the sum of its stems: set pairs.mix.target = 'sum'; got {mix.target!r}")
         if getattr(mix, "preset", None) or getattr(mix, "channels", "all") != "all":
             raise ValueError("the format 'musdb' holds stems as they are: remove pairs.mix.preset, and set pairs.mix.channels = 'all'")
-        if getattr(mix, "stems", ()) and sorted(mix.stems) != sorted(STEMS):
-            raise ValueError(f"the format 'musdb' holds {', '.join(STEMS)}; got pairs.mix.stems = {list(mix.stems)}")
+        if getattr(mix, "stems", ()) and sorted(mix.stems) != sorted(FOUR_STEMS):
+            raise ValueError(f"the format 'musdb' holds {', '.join(FOUR_STEMS)}; got pairs.mix.stems = {list(mix.stems)}")
 
     def cache_key(self, pair: Pair) -> str:
         """The id of the work: of the pair, the format, the folder's name and this version."""
@@ -90,8 +90,10 @@ data[0].audio, data[0].sources["drums"].audio  # [T, C]"""
     def write(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio]) -> Example:
         """Writes the stems and their mixture. Raises Refused if the pair has other stems, or if they do not sum to it."""
         names = [signal.name for signal in pair.inputs]
-        if pair.kind != "mix" or sorted(names) != sorted(STEMS) or len(pair.targets) != 1:
-            raise Refused(f"the MUSDB layout contains {', '.join(STEMS)} and their mix; this {pair.kind!r} pair has {', '.join(names)}")
+        if pair.kind != "mix" or sorted(names) != sorted(FOUR_STEMS) or len(pair.targets) != 1:
+            raise Refused(
+                f"the MUSDB layout contains {', '.join(FOUR_STEMS)} and their mix; this {pair.kind!r} pair has {', '.join(names)}"
+            )
         mixture = signals[pair.targets[0].name]
         error = float(np.abs(sum(signals[name] for name in names) - mixture).max(initial=0.0))
         if error > SUM_LIMIT * max(1.0, float(np.abs(mixture).max(initial=0.0))):

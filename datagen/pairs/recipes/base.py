@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from stemwright.datagen.effects.ranges import within_fader
 from stemwright.datagen.pairs.section import Section, since
 from stemwright.manifests.records import RESIDUAL, Branch, EffectUse, Estimate, Normalisation, Refused, Signal, Stem, Track, TrackEstimate
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from stemwright.datagen.pairs.partners import PartnerTracks
 
 MIN_ACTIVE_SHARE = 0.5  # of an excerpt's seconds in which the stem it was chosen for must sound
-FADER_DB = (-48.0, 24.0)  # how far stemwright.datagen.effects.fader goes
 MIN_CHANGE_DB = -40.0  # 1 % of the amplitude: a level that differs by so much (0.09 dB) is below what listeners tell apart
 EQUAL_WIDTH, EQUAL_PAN = 0.005, 0.005  # what is narrower and nearer to the centre has two equal channels
 
@@ -269,4 +269,4 @@ class TrackMaterial:
 
 def fader(gain_db: float) -> EffectUse:
     """A fader with a gain, as far as a fader goes."""
-    return EffectUse(effect="fader", settings={"gain_db": round(min(FADER_DB[1], max(FADER_DB[0], gain_db)), 4)})
+    return EffectUse(effect="fader", settings={"gain_db": round(within_fader(gain_db), 4)})

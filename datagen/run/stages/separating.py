@@ -71,6 +71,11 @@ def _in_order(task: Task, rows: list[Stem]) -> list[Stem]:
     return sorted(rows, key=lambda row: order.get(row.name, len(order)))
 
 
+def separation_key(track_id: str, identity: Any) -> str:
+    """The key of the work of separating a track by what has an identity."""
+    return content_id({"track": track_id, "separator": identity, "version": __version__})
+
+
 def tasks_of(corpus: Corpus, separator: DemucsSeparator, config: Config) -> list[Task]:
     """One task for each track; its payload is (the track, its own stems or None). Its id is over what was asked, not over a machine.
 
@@ -79,7 +84,7 @@ def tasks_of(corpus: Corpus, separator: DemucsSeparator, config: Config) -> list
     tasks = []
     for track in corpus.rows("tracks", Track):
         own = _own_stems(track, config, corpus.songs)
-        cache_key = content_id({"track": track.id, "separator": _identity(track, own, separator, config), "version": __version__})
+        cache_key = separation_key(track.id, _identity(track, own, separator, config))
         tasks.append(Task(cache_key, track.audio.path, track.id, (track, own), 0.0 if own else track.audio.duration_s))
     return tasks
 
