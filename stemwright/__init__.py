@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from stemwright.datagen.dataset.labels import Vocabulary
     from stemwright.datagen.dataset.loader import PairDataset
     from stemwright.datagen.effects import EFFECTS, apply_chain, invert_chain
+    from stemwright.datagen.inverse import fit
     from stemwright.datagen.inverse.blind.profile import Profile
     from stemwright.datagen.inverse.blind.stem_estimates import estimate_effects
     from stemwright.datagen.inverse.chain import fit_chain
     from stemwright.datagen.inverse.console import fit_console
     from stemwright.datagen.public.corpora import build, check, report
-    from stemwright.datagen.public.effect_settings import fit
     from stemwright.datagen.public.mix_balance import balance
     from stemwright.datagen.public.song_edits import edit, parse_edit
     from stemwright.datagen.public.song_stems import separate
@@ -64,7 +64,7 @@ PUBLIC = {
     "check": "stemwright.datagen.public.corpora:check",
     "edit": "stemwright.datagen.public.song_edits:edit",
     "estimate_effects": "stemwright.datagen.inverse.blind.stem_estimates:estimate_effects",
-    "fit": "stemwright.datagen.public.effect_settings:fit",
+    "fit": "stemwright.datagen.inverse:fit",
     "fit_chain": "stemwright.datagen.inverse.chain:fit_chain",
     "fit_console": "stemwright.datagen.inverse.console:fit_console",
     "integrated_loudness": "stemwright.separation.loudness.meter:integrated_loudness",

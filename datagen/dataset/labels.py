@@ -19,26 +19,38 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.effects import EFFECTS, resolve_chain
 from stemwright.datagen.effects.settings import Choice, Plain, Range, fields
-from stemwright.manifests.records import EffectUse
+
+if TYPE_CHECKING:
+    from stemwright.datagen.effects import Chain
 
 OFF = "off"
 ROLES = ("removed", "kept", "added")
 
 
 class Vocabulary:
-    """The slots of some effects, settings or roles, of all effects if none is named; encodes chains and decodes vectors.
+    """The slots of some effects, settings or roles, of all effects if none is named: chains become vectors, and vectors chains again.
 
     ``wanted`` are names of effects ("fader"), of settings ("eq.low_shelf_gain_db"), of later uses of both ("fader#2"), and of roles
     ("removed"); the plain name of an effect takes all its uses. ``uses`` says how often an effect may be used in one chain; once if it
-    says nothing. Raises ValueError naming the nearest for a name that there is not.
+    says nothing. ``names`` are the K slots of a vector, each 0 to 1 along the scale of its setting; ``encode`` gives (values float32 [K],
+    mask bool [K]) of a chain, ``decode`` the settings of a vector, a prediction as well. Raises ValueError naming the nearest for a name
+    that there is not.
+
+    >>> import stemwright as sw
+    >>> vocabulary = sw.Vocabulary(["fader"])
+    >>> values, mask = vocabulary.encode([("fader", {"gain_db": -6.0, "pan": 0.5})])
+    >>> vocabulary.names, mask.tolist()
+    (('fader.gain_db', 'fader.pan'), [True, True])
+    >>> {name: round(value, 3) for name, value in vocabulary.decode(values, mask)["fader"].items()}
+    {'gain_db': -6.0, 'pan': 0.5}
     """
 
     def __init__(self, wanted: Sequence[str] = (), uses: Mapping[str, int] | None = None) -> None:
@@ -66,24 +78,26 @@ class Vocabulary:
         most = max(self.uses.values())
         return [(effect, called(effect, number)) for number in range(1, most + 1) for effect, uses in self.uses.items() if number <= uses]
 
-    def encode(self, chain: Iterable[EffectUse]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """(values [K], mask [K]) of a chain. Raises ValueError for settings that the effect does not take, or a use too many."""
+    def encode(self, chain: Chain) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """(values [K], mask [K]) of a chain, as ``apply_chain`` takes it; roles are those of its rows.
+
+        Raises ValueError for settings that the effect does not take, or a use too many.
+        """
         values, mask = np.zeros(len(self), np.float32), np.zeros(len(self), np.bool_)
         mask[list(self._role_at.values())] = True
         seen: Counter[str] = Counter()
         for use in chain:
-            seen[use.effect] += 1
-            if seen[use.effect] > self.uses.get(use.effect, 0):
-                raise ValueError(
-                    f"a chain uses {use.effect} {seen[use.effect]} times; this vocabulary has slots for {self.uses[use.effect]}"
-                )
-            settings = EFFECTS[use.effect].Settings(**use.settings)
+            [(module, settings)] = resolve_chain([use])
+            effect, role = module.NAME, use.get("role") if isinstance(use, Mapping) else getattr(use, "role", None)
+            seen[effect] += 1
+            if seen[effect] > self.uses[effect]:
+                raise ValueError(f"a chain uses {effect} {seen[effect]} times; this vocabulary has slots for {self.uses[effect]}")
             for name in fields(type(settings)):
-                key = f"{called(use.effect, seen[use.effect])}.{name}"
+                key = f"{called(effect, seen[effect])}.{name}"
                 if key in self.settings:
                     self._put(key, getattr(settings, name), values, mask)
-            if (use.role, use.effect) in self._role_at:
-                values[self._role_at[str(use.role), use.effect]] = 1.0
+            if (role, effect) in self._role_at:
+                values[self._role_at[str(role), effect]] = 1.0
         return values, mask
 
     def _put(self, key: str, value: Any, values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> None:

@@ -93,9 +93,9 @@ class Batch(list[Any]):
 class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
     """The examples of one kind and split in a dataset folder, in a fixed order.
 
-    ``kind`` selects the examples of one kind, None takes all; ``split`` those of "train", "valid", "test" or "all". ``num_inputs`` pads to
-    so many inputs (8 or 16, say). ``num_frames`` takes a part of each excerpt, from ``start_frame`` on or, if that is None, from a place
-    that is drawn in each epoch (``set_epoch``).
+    ``dataset_folder`` is a corpus's ``dataset/``, in any format. ``kind`` selects the examples of one kind, None takes all; ``split``
+    those of "train", "valid", "test" or "all". ``num_inputs`` pads to so many inputs (8 or 16, say). ``num_frames`` takes a part of
+    each excerpt, from ``start_frame`` on or, if that is None, from a place that is drawn in each epoch (``set_epoch``).
     ``with_index`` adds each example's number, so that its pair is found in a shuffled batch; ``labels`` adds the number and the settings of
     its signals as tensors: True for all effects, or names of effects, settings and roles as ``Vocabulary`` takes them, or the vocabulary
     of another dataset. What no example of the kind carries is an error. Which kinds carry what: removal the effects that it draws, kept
@@ -103,8 +103,22 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
     console; mix nothing where its inputs are the stems as separated, else ``fader``, ``loudness`` or the normalising chain.
     ``rank`` and ``world_size`` share the examples out; without them it is done as torch.distributed is initialised, if it is. Then leave
     out a DistributedSampler, or give rank=0, world_size=1 and leave it the sharing.
+    ``num_channels`` is 1 or 2: stereo is averaged, mono repeated. ``seed`` is that of the places. With ``even`` each rank gets equally
+    many, the last ones left out.
+    An item is (inputs float32 [N, C, T], targets [M, C, T], mask bool [N]: which inputs are real), [C, T] at ``sample_rate`` Hz; ``pair(
+    index)`` is its row with every setting, ``vocabulary`` names the slots of the labels.
     Raises FileNotFoundError if the folder is no dataset, ValueError naming what there is if the selection is empty or has no such labels,
     its excerpts differ in length, or a shard is damaged.
+
+    >>> import numpy, stemwright as sw
+    >>> stems = dict(zip(("drums", "vocals"), numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 66_150)), strict=True))
+    >>> for name, audio in {**stems, "mixture": sum(stems.values())}.items():
+    ...     _ = sw.save(f"songs/one/{name}.wav", audio, 44_100)
+    >>> config = {"songs": {"kind": "multitracks"}, "pairs": {"duration_s": 1.0, "mix": {"per_track": 2}, "removal": {"per_track": 0}}}
+    >>> dataset = sw.PairDataset(sw.build("songs", "corpus", config).dataset, kind="mix")
+    >>> inputs, targets, mask = dataset[0]
+    >>> len(dataset), tuple(inputs.shape), tuple(targets.shape), mask.tolist()
+    (2, (2, 2, 44100), (1, 2, 44100), [True, True])
     """
 
     def __init__(

@@ -97,7 +97,20 @@ class UnknownEffectError(UnknownNameError):
 
 
 class Effects(Registry[Effect]):
-    """Name -> effect, our own and those of other packages; a module is imported when it is first looked up."""
+    """Name -> effect, our own and those of other packages; a module is imported when it is first looked up.
+
+    ``EFFECTS[name].Settings`` is a record of settings: ``stemwright effects`` lists their units, ranges and neutral values, which are the
+    defaults. ``.apply(audio, sample_rate, settings)`` takes torch [..., C, T] and returns its shape; ``.invert`` and ``.fit(wet, dry,
+    sample_rate)`` exist where the effect can be undone or found again. Raises ``UnknownEffectError`` (a ValueError) with the nearest name,
+    and ValueError for a setting out of its range.
+
+    >>> import stemwright as sw
+    >>> ", ".join(list(sw.EFFECTS)[:4])
+    'fader, width, eq, lowpass'
+    >>> settings = sw.EFFECTS["compressor"].Settings(threshold_db=-30.0, ratio=4.0)
+    >>> settings.attack_ms
+    10.0
+    """
 
     def __getitem__(self, name: str) -> Effect:
         """The effect of this name. Raises UnknownEffectError, with the nearest name."""

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from stemwright.datagen.effects import EFFECTS
+from stemwright.manifests.usage import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -43,13 +46,27 @@ ESTIMATES = {
 }
 
 
-def fit(name: str, wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> EffectSettings:
-    """The settings with which an effect turns dry into wet, both [C, T].
+def fit(name: str, wet: Any, dry: Any, sample_rate: int) -> EffectSettings:
+    """The settings with which the effect ``name`` turns ``dry`` into ``wet``.
 
-    Raises UnknownEffectError for an unknown effect, AttributeError for one that cannot be fitted, NotIdentifiableError where its settings
-    left no trace, ValueError for signals that cannot be compared.
+    ``wet`` and ``dry`` are float [C, T], numpy or torch, of one shape and at the same place in time. Returns ``EFFECTS[name].Settings``,
+    whose fields have the units that ``stemwright effects`` lists. Raises ``UsageError`` for an unknown effect or one that cannot be
+    fitted, ``NotIdentifiableError`` (both are ValueErrors) where a setting left no trace in the audio.
+
+    >>> import numpy, stemwright as sw
+    >>> dry = numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100))
+    >>> wet = sw.apply_chain(dry, 44_100, [("fader", {"gain_db": -3.0, "pan": 0.25})])
+    >>> settings = sw.fit("fader", wet, dry, 44_100)
+    >>> round(settings.gain_db, 3), round(settings.pan, 3)
+    (-3.0, 0.25)
     """
-    settings: EffectSettings = EFFECTS[name].fit(wet, dry, sample_rate)
+    effect = EFFECTS[name]
+    if not hasattr(effect, "fit"):
+        raise UsageError(f"the settings of {name} cannot be fitted; those of {', '.join(FITS)} can")
+    import torch
+
+    wet, dry = (torch.as_tensor(np.array(audio) if isinstance(audio, np.ndarray) else audio) for audio in (wet, dry))
+    settings: EffectSettings = effect.fit(wet, dry, sample_rate)
     return settings
 
 

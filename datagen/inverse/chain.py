@@ -52,9 +52,18 @@ HELPS_DB = 0.2  # an effect whose removal costs less is pruned
 def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use], *, any_order: bool = False) -> FittedChain:
     """The settings with which the named effects, in their order, turn dry into wet.
 
-    ``any_order`` tries every order of up to four effects on a short excerpt and goes on with the one that leaves least. Raises ValueError
-    where the signals differ in shape, hold NaN, are silent or lie more than a second apart, and for an unknown effect;
-    NotIdentifiableError where nothing of wet follows from dry.
+    ``wet`` and ``dry`` are float [C, T], numpy or torch, of one shape. ``chain`` names the effects, first to last. ``any_order`` tries
+    every order of up to four effects on a short excerpt and goes on with the one that leaves least. Returns a ``FittedChain``: pairs of
+    name and settings that ``apply_chain`` takes, with ``error_db`` (the energy that it leaves, against that of wet), ``confidence`` of each
+    setting (0 to 1), and what was pruned since it did not help. Raises ValueError where the signals differ in shape, hold NaN, are silent
+    or lie more than a second apart, and for an unknown effect; ``NotIdentifiableError`` where nothing of wet follows from dry.
+
+    >>> import numpy, stemwright as sw
+    >>> dry = numpy.random.default_rng(0).normal(0, 0.1, (2, 22_050))
+    >>> wet = sw.apply_chain(dry, 44_100, [("lowpass", {"cutoff_hz": 2000.0}), ("fader", {"gain_db": -3.0})])
+    >>> (_, lowpass), (_, fader) = sw.fit_chain(wet, dry, 44_100, ["lowpass", "fader"])
+    >>> round(lowpass.cutoff_hz), round(fader.gain_db, 2)
+    (2000, -3.0)
     """
     wet, dry = _aligned(_tensor(wet), _tensor(dry), sample_rate)
     names = [use if isinstance(use, str) else use[0] for use in chain]

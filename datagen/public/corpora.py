@@ -128,6 +128,14 @@ def report(corpus: Path | str, path: Path | str | None = None, *, players: int =
 
     ``path`` is the file to write, ``CORPUS/report.html`` by default. ``players`` pairs, drawn with ``seed``, can be listened to; 0 makes
     a page without audio. The page needs no network. Raises ``CorpusError`` (a ValueError) if the folder is no corpus.
+
+    >>> import numpy, stemwright as sw
+    >>> for name in ("mixture", "vocals"):
+    ...     _ = sw.save(f"songs/one/{name}.wav", numpy.random.default_rng(0).normal(0, 0.1, (2, 66_150)), 44_100)
+    >>> config = {"songs": {"kind": "multitracks"}, "pairs": {"duration_s": 1.0, "mix": {"per_track": 1}, "removal": {"per_track": 0}}}
+    >>> made = sw.build("songs", "corpus", config)
+    >>> sw.report(made.corpus, "report.html", players=0).name
+    'report.html'
     """
     place = Corpus(corpus)
     out = place.folder / "report.html" if path is None else Path(path)

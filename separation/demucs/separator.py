@@ -48,8 +48,21 @@ class DemucsSeparator:
     ``input_lufs`` gives the networks the mixture at that loudness instead of at Demucs's level (deviation 1), and scales the stems back;
     Demucs's networks normalise every segment again, so it changes little. ``auto_precision`` is what precision "auto" means, as it was
     found on another machine, say.
+    ``batch_size`` segments go through a network at once; it does not change the stems. ``offline`` never asks the network for weights;
+    ``trust_pickle`` allows weights that are a pickle, which may run any code of whoever made it.
     ``stem_names`` and ``sample_rate``, if given, are what the model must have. Weights are looked for when they are first needed, torch is
     imported when something is separated. Instances can be pickled; each process loads its own networks.
+
+    ``separate(mixture, sample_rate)`` gives {stem name: float32 [C, T]} at ``sample_rate`` Hz of the model; ``separate_file(path,
+    out_folder)`` writes FLAC files of the stems and the residual. Raises ``ModelError`` where the weights cannot be had, ValueError for
+    an engine that is not installed or does not fit the device.
+
+    >>> import numpy, stemwright as sw
+    >>> separator = sw.DemucsSeparator("bundled")  # small, needs no download; for real work take htdemucs or htdemucs_ft
+    >>> mixture = numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100)).astype("float32")
+    >>> stems = separator.separate(mixture, 44_100)
+    >>> {name: audio.shape for name, audio in stems.items()}["vocals"], separator.sample_rate
+    ((2, 44100), 44100)
     """
 
     def __init__(

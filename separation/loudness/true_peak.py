@@ -92,7 +92,16 @@ def _channel_peak(x, floor):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 
 def true_peak(audio: Array, sample_rate: int) -> float:
-    """Largest true peak of all channels, in dBTP; -inf for silence. Raises ValueError for NaN."""
+    """Largest true peak of all channels, between the samples too, in dBTP (ITU-R BS.1770-5, annex 2); -inf for silence.
+
+    ``audio`` is float [C, T], full scale 1.0; ``sample_rate`` 8 to 192 kHz. Raises ValueError for another shape or rate, and for NaN.
+
+    >>> import numpy, stemwright as sw
+    >>> tone = 0.5 * numpy.sin(2 * numpy.pi * (numpy.arange(48_000) / 4 + 1 / 8))[None]  # no sample is at its peak
+    >>> tone *= numpy.hanning(48_000)
+    >>> print(f"samples {20 * numpy.log10(tone.max()):.1f} dBFS, true peak {sw.true_peak(tone, 48_000):.1f} dBTP")
+    samples -9.0 dBFS, true peak -6.0 dBTP
+    """
     samples = check_audio(audio)
     check_sample_rate(sample_rate)
     peak = float(max(samples.max(), -samples.min()))
