@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from stemwright.datagen.cli import checking, configuring, demonstration, editing, fitting, listening, reporting, sharing
+from stemwright.datagen.cli import checking, cleaning, configuring, demonstration, editing, fitting, listening, reporting, sharing
 from stemwright.datagen.cli.options import (
     AgainOption,
     ConfigOption,
@@ -252,6 +252,7 @@ def render(
 
 
 app.command(rich_help_panel=LOOK)(checking.check)
+app.command(rich_help_panel=LOOK)(cleaning.clean)
 app.command(rich_help_panel=LOOK)(reporting.report)
 app.command(rich_help_panel=SHARE)(sharing.export)
 app.command(rich_help_panel=SHARE)(sharing.rebuild)

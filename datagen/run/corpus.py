@@ -16,7 +16,7 @@ from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import songs_root
 from stemwright.manifests.disk import durable
 from stemwright.manifests.disk.deletion import check_plain
-from stemwright.manifests.disk.locks import LockedError, NoLocksError, locked
+from stemwright.manifests.disk.locks import LockedError, NoLocksError, is_held, locked
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.records import Pair, Record, Refused, Rejected
 from stemwright.manifests.shards import DATASET
@@ -168,6 +168,11 @@ class Corpus:
                 table.write(self.table("pairs"), self.rows("pairs", Pair), Pair)
         if after != before or lost:
             table.write(self.table("rejected"), after, Rejected)
+
+    def check_not_in_use(self) -> None:
+        """Raises CorpusError if another process works on the folder; takes no lock, so that one may begin to."""
+        if is_held(self.folder / ".lock"):
+            raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

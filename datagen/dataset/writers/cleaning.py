@@ -47,7 +47,7 @@ def claim(corpus: Path, paths: Sequence[str]) -> None:
     for path in paths:
         deletion.check_way(dataset, dataset / path)
     taken = {path for path in paths if os.path.lexists(dataset / path)}
-    if taken and (others := sorted(taken - _named_before(corpus))):
+    if taken and (others := sorted(taken - named_before(corpus))):
         raise Refused(f"{dataset / others[0]} is not a file of this corpus, and a file of that name must be written; move it away")
     note_begun(corpus, paths)
 
@@ -65,7 +65,7 @@ def is_begun(corpus: Path) -> bool:
 def remove_stale(corpus: Path, wanted: set[str], shard_suffix: str = "") -> int:
     """Removes the files that were named before and are not wanted now; returns how many were there. ``shard_suffix`` is the format's."""
     dataset, ours = corpus / DATASET, (*OURS, *((shard_suffix,) if shard_suffix else ()))
-    stale = sorted(path for path in _named_before(corpus) - wanted if path.endswith(ours) and _is_inside(path))
+    stale = sorted(path for path in named_before(corpus) - wanted if path.endswith(ours) and _is_inside(path))
     return sum(deletion.remove(dataset, dataset / path) for path in stale)
 
 
@@ -75,7 +75,7 @@ def _is_inside(path: str) -> bool:
     return False
 
 
-def _named_before(corpus: Path) -> set[str]:
+def named_before(corpus: Path) -> set[str]:
     """Every path that the tables, journals and notes of earlier runs give to a file of the dataset."""
     dataset = corpus / DATASET
     found = {path for path in _lines(corpus / BEGUN) if isinstance(path, str)}

@@ -1,0 +1,144 @@
+"""What lies in a corpus and is of no use to it any more, and its removal.
+
+Conventions
+    An orphan is a regular file that we made and that nothing names: hidden files of killed processes, journals that hold no finished work,
+    stems and examples that no row names. A journal with finished work is none: the next run of its stage goes on from there.
+    "kept" are what is whole, and of use as soon as somebody asks for it: stems of other settings, or of songs that are away for now, and
+    tables that were set aside. They are orphans only where that was asked for.
+    What we made is known by where it is and what it is called (``stems/MODEL/TRACK ID/NAME.flac``), or by an earlier table or journal
+    that names it. All else is somebody's: it is not listed and not touched. Nothing behind a link is looked at
+    (``stemwright.manifests.disk.deletion``); ``stems`` and ``dataset`` may themselves be links.
+    The row file of a track's stems goes before the stems, so that where it is, they are whole.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stemwright.datagen.dataset.writers.cleaning import named_before
+from stemwright.datagen.run.corpus import VERBS, Corpus
+from stemwright.datagen.run.stages.kept_stems import OLD, STEMS
+from stemwright.manifests import shards, table
+from stemwright.manifests.check import KEPT_STEMS
+from stemwright.manifests.disk import deletion, durable
+from stemwright.manifests.records import ROW_TYPES, Example, Stem
+from stemwright.separation.stem_files import MADE_IN_WORK, WORK_FOLDER
+
+KINDS = {
+    "temporary": "left half written by processes that were killed",
+    "journal": "journals without finished work, of stages that were stopped",
+    "layout": "stems in the layout of version 0.1",
+    "stems": "stems that no row names",
+    "dataset": "files of the dataset that no example names",
+    "kept": "kept for other settings, or for songs that are away",
+}
+OUR_STEM = re.compile(r"[a-z0-9][a-z0-9_-]*\.flac")
+OUR_EXAMPLE = re.compile(r"(train|valid|test)/[a-z0-9][a-z0-9_-]*/[0-9a-f]{16}/(input|target)_[a-z0-9][a-z0-9_-]*\.(flac|wav)")
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A file that may go: of which kind, in which root (a folder of the corpus that may be a link), and how large it is."""
+
+    kind: str
+    root: Path
+    path: Path
+    num_bytes: int
+
+
+def find_orphans(corpus: Corpus, *, kept: bool = False) -> list[Orphan]:
+    """The orphans of a corpus, those kinds first that are least worth; with ``kept`` also what is whole and of use to other settings."""
+    found = [
+        *_temporary(corpus),
+        *_journals(corpus),
+        *_stems(corpus),
+        *_dataset(corpus),
+        *(_orphan("kept", corpus.folder, corpus.unused(name)) for name in ROW_TYPES),
+    ]
+    order = list(KINDS)
+    there = {orphan.path: orphan for orphan in found if orphan is not None and (kept or orphan.kind != "kept")}
+    return sorted(
+        there.values(), key=lambda orphan: (order.index(orphan.kind), orphan.path.parent, orphan.path.name != KEPT_STEMS, orphan.path)
+    )
+
+
+def remove_orphans(orphans: Iterable[Orphan]) -> tuple[int, int]:
+    """Removes orphans, in their order, and the folders that this empties; returns how many files went, and their bytes."""
+    count = freed = 0
+    for orphan in orphans:
+        if deletion.remove(orphan.root, orphan.path):
+            count, freed = count + 1, freed + orphan.num_bytes
+    return count, freed
+
+
+def _orphan(kind: str, root: Path, path: Path) -> Orphan | None:
+    """A file as an orphan; None if it is not there, no regular file, or reached through a link."""
+    if deletion.link_on_the_way(root, path) is not None:
+        return None
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return Orphan(kind, root, path, found.st_size) if stat.S_ISREG(found.st_mode) else None
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Every file below a root, which may be a link; what is behind links below it is not looked at."""
+    for place, _, names in os.walk(root):
+        yield from (Path(place, name) for name in names)
+
+
+def _temporary(corpus: Corpus) -> Iterator[Orphan | None]:
+    for path in corpus.folder.iterdir():
+        if durable.LEFTOVER.fullmatch(path.name):
+            yield _orphan("temporary", corpus.folder, path)
+    for root in (corpus.folder / STEMS, corpus.dataset):
+        for path in _files(root):
+            in_work = path.parent.name == WORK_FOLDER and MADE_IN_WORK.fullmatch(path.name)
+            if in_work or durable.LEFTOVER.fullmatch(path.name):
+                yield _orphan("temporary", root, path)
+
+
+def _journals(corpus: Corpus) -> Iterator[Orphan | None]:
+    for name in VERBS:
+        if corpus.journal(name).is_file() and not table.journalled(corpus.journal(name), ROW_TYPES[name]):
+            yield _orphan("journal", corpus.folder, corpus.journal(name))
+
+
+def _stems(corpus: Corpus) -> Iterator[Orphan | None]:
+    root = corpus.folder / STEMS
+    rows = corpus.rows("stems", Stem) if corpus.table("stems").exists() else []
+    rows += [row for task in table.journalled(corpus.journal("stems"), Stem).values() for row in task]
+    named = {corpus.folder / row.audio.path for row in rows}
+    current = {path.parent for path in named}
+    for path in _files(root):
+        parts = path.relative_to(root).parts
+        if path in named or not (OUR_STEM.fullmatch(path.name) or path.name == KEPT_STEMS):
+            continue
+        if len(parts) == 2 and OLD.fullmatch(parts[0]):
+            yield _orphan("layout", root, path)
+        elif len(parts) == 3 and OLD.fullmatch(parts[1]):
+            if path.parent not in current:
+                yield _orphan("kept" if (path.parent / KEPT_STEMS).is_file() else "stems", root, path)
+            elif path.name != KEPT_STEMS:
+                yield _orphan("stems", root, path)
+
+
+def _dataset(corpus: Corpus) -> Iterator[Orphan | None]:
+    """Sound files and shards of ours that neither the examples nor a journal name. While packing is interrupted none is judged."""
+    dataset = corpus.dataset
+    if (dataset / shards.JOURNAL).exists():
+        return
+    rows = corpus.rows("examples", Example) if corpus.table("examples").exists() else []
+    rows += [row for task in table.journalled(corpus.journal("examples"), Example).values() for row in task]
+    sounds = [shards.in_dataset(file.audio.path) for row in rows for file in row.signals]
+    named, earlier = shards.files(sounds, shards.read(dataset)), named_before(corpus.folder)
+    for path in _files(dataset):
+        name = path.relative_to(dataset).as_posix()
+        if name not in named and (OUR_EXAMPLE.fullmatch(name) or name in earlier):
+            yield _orphan("dataset", dataset, path)
