@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.datagen.effects.settings import EffectSettings
+from stemwright.datagen.effects.traits import Trait
 from stemwright.manifests.registry import Registry, UnknownNameError, load, requires
 from stemwright.manifests.usage import UsageError
 
@@ -59,9 +60,9 @@ VERBS_OF_OTHERS = {  # where the tables (effect -> "module:function") of verbs a
 class Effect:
     """An effect by its name: all that its module has, and the verbs of other rooms. A verb that it has not raises AttributeError.
 
-    ``TYPICAL`` narrows the settings to the ranges that are drawn unless a range is given. Effects that can be undone also have
-    ``invert(audio, sample_rate, settings)``; those that can be recovered from a dry and a wet signal ``fit(wet, dry, sample_rate)``, which
-    an effect of another package may bring itself.
+    ``TRAITS`` says what is true of its sound (``stemwright.datagen.effects.traits``). ``TYPICAL`` narrows the settings to the ranges that
+    are drawn unless a range is given. Effects that can be undone also have ``invert(audio, sample_rate, settings)``; those that can be
+    recovered from a dry and a wet signal ``fit(wet, dry, sample_rate)``, which an effect of another package may bring itself.
 
     Effects that leave a trace in a signal alone have ``estimate(stem, sample_rate, profile)``: a stem [C, T] and what is typical of its
     name -> settings relative to that profile with a confidence, or none and the reason. An effect whose trace could as well be the music
@@ -69,6 +70,7 @@ class Effect:
     """
 
     NAME: str
+    TRAITS: frozenset[Trait]
     TYPICAL: Mapping[str, Any]
     Settings: type[EffectSettings]
     apply: Callable[[torch.Tensor, int, Any], torch.Tensor]
@@ -81,6 +83,8 @@ class Effect:
             raise AttributeError(name)
         if hasattr(self.module, name):
             return getattr(self.module, name)
+        if name == "TRAITS":  # an effect that states none is taken for anything
+            return frozenset()
         if name in VERBS_OF_OTHERS:
             table = load(VERBS_OF_OTHERS[name])
             if self.NAME in table:

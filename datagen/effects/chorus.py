@@ -27,9 +27,11 @@ import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.traits import Trait
 from stemwright.separation.kernels import njit
 
 NAME = "chorus"
+TRAITS: frozenset[Trait] = frozenset({"linear", "late"})
 
 TYPICAL = {
     "rate_hz": (0.25, 1.5),

@@ -17,8 +17,10 @@ import torch
 from stemwright.datagen.effects import compressor
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.traits import Trait
 
 NAME = "clip"
+TRAITS: frozenset[Trait] = frozenset({"time-invariant", "level-dependent", "flattening"})
 
 TYPICAL = {"ceiling_db": (-18.0, -3.0)}
 
@@ -27,7 +29,7 @@ class Settings(EffectSettings):
     """One ceiling."""
 
     ceiling_db: float = setting(
-        math.inf, low=-48.0, high=0.0, unit="dBFS", off=math.inf, level="absolute", description="level no sample exceeds"
+        math.inf, low=-48.0, high=0.0, unit="dBFS", off=math.inf, level="absolute", bound="ceiling", description="level no sample exceeds"
     )
 
 

@@ -27,8 +27,10 @@ from stemwright.datagen.effects.dsp.dynamics import Compress, expand
 from stemwright.datagen.effects.dsp.dynamics import gain_curve as _gain_curve
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, column
+from stemwright.datagen.effects.traits import Trait
 
 NAME = "compressor"
+TRAITS: frozenset[Trait] = frozenset({"time-invariant", "level-dependent", "dynamic", "flattening"})
 
 TYPICAL = {
     "threshold_db": (-42.0, -20.0),
@@ -45,7 +47,7 @@ class Settings(EffectSettings):
     """Threshold, ratio, detector and ballistics. A ratio of 1 compresses nothing."""
 
     threshold_db: float = setting(
-        0.0, low=-80.0, high=0.0, unit="dBFS", level="absolute", description="detector level above which the gain falls"
+        0.0, low=-80.0, high=0.0, unit="dBFS", level="absolute", bound="threshold", description="detector level above which the gain falls"
     )
     ratio: float = setting(1.0, low=1.0, high=math.inf, unit="dB per dB", scale="reciprocal", description="input dB for one output dB")
     detector: Literal["peak", "rms"] = choice("peak", ("peak", "rms"), description="what the detector averages: |x| or x squared")
@@ -53,8 +55,8 @@ class Settings(EffectSettings):
     detector_release_ms: float = setting(5.0, low=0.01, high=5000.0, unit="ms", scale="log", off=0.0, description="detector, falling")
     attack_ms: float = setting(10.0, low=0.01, high=500.0, unit="ms", scale="log", off=0.0, description="gain, falling")
     release_ms: float = setting(100.0, low=0.01, high=5000.0, unit="ms", scale="log", off=0.0, description="gain, rising")
-    makeup_db: float = setting(0.0, low=-24.0, high=36.0, unit="dB", description="gain after compression")
-    linked: bool = choice(True, (True, False), description="one gain for all channels")
+    makeup_db: float = setting(0.0, low=-24.0, high=36.0, unit="dB", gain=True, description="gain after compression")
+    linked: bool = choice(True, (True, False), needs="difference", description="one gain for all channels")
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

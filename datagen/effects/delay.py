@@ -19,9 +19,11 @@ import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.traits import Trait
 from stemwright.separation.kernels import njit
 
 NAME = "delay"
+TRAITS: frozenset[Trait] = frozenset({"linear", "time-invariant", "commutes", "late"})
 
 TYPICAL = {"delay_ms": (100.0, 1000.0), "feedback": (0.05, 0.3), "mix": (0.1, 0.35)}
 
@@ -29,7 +31,7 @@ TYPICAL = {"delay_ms": (100.0, 1000.0), "feedback": (0.05, 0.3), "mix": (0.1, 0.
 class Settings(EffectSettings):
     """Time, feedback and mix."""
 
-    delay_ms: float = setting(250.0, low=1.0, high=5000.0, unit="ms", scale="log", description="time of the first echo")
+    delay_ms: float = setting(250.0, low=1.0, high=5000.0, unit="ms", scale="log", stepped=True, description="time of the first echo")
     feedback: float = setting(0.0, low=0.0, high=0.95, description="each further echo against the one before")
     mix: float = setting(0.0, low=0.0, high=1.0, description="0: direct sound only, 1: echoes only")
 

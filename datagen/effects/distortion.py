@@ -23,8 +23,10 @@ import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.traits import Trait
 
 NAME = "distortion"
+TRAITS: frozenset[Trait] = frozenset({"time-invariant", "level-dependent", "flattening"})
 
 TYPICAL = {"drive_db": (8.0, 25.0), "asymmetry": (0.0, 0.5), "output_db": 0.0}
 

@@ -18,8 +18,10 @@ import torch
 from stemwright.datagen.effects.dsp.biquads import cascade, check_below_nyquist, peak, shelf
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, is_off
+from stemwright.datagen.effects.traits import Trait
 
 NAME = "eq"
+TRAITS: frozenset[Trait] = frozenset({"linear", "time-invariant", "commutes", "filter"})
 BANDS = ("low_shelf", "peak1", "peak2", "peak3", "peak4", "high_shelf")
 
 TYPICAL = {

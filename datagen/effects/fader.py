@@ -19,8 +19,10 @@ import torch
 from stemwright.datagen.effects.ranges import FADER_DB
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.traits import Trait
 
 NAME = "fader"
+TRAITS: frozenset[Trait] = frozenset({"linear", "time-invariant", "commutes", "level"})
 
 TYPICAL = {"gain_db": (-12.0, 6.0), "pan": (-0.8, 0.8)}
 
@@ -28,8 +30,10 @@ TYPICAL = {"gain_db": (-12.0, 6.0), "pan": (-0.8, 0.8)}
 class Settings(EffectSettings):
     """Gain and pan."""
 
-    gain_db: float = setting(0.0, low=FADER_DB[0], high=FADER_DB[1], unit="dB", description="level of the signal")
-    pan: float = setting(0.0, low=-1.0, high=1.0, unit="left -1, right 1", description="place between the loudspeakers, constant power")
+    gain_db: float = setting(0.0, low=FADER_DB[0], high=FADER_DB[1], unit="dB", gain=True, description="level of the signal")
+    pan: float = setting(
+        0.0, low=-1.0, high=1.0, unit="left -1, right 1", needs="stereo", description="place between the loudspeakers, constant power"
+    )
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

@@ -15,8 +15,10 @@ import torch
 from stemwright.datagen.effects.dsp.biquads import butterworth, cascade, check_below_nyquist
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, is_off
+from stemwright.datagen.effects.traits import Trait
 
 NAME = "highpass"
+TRAITS: frozenset[Trait] = frozenset({"linear", "time-invariant", "commutes", "filter"})
 
 TYPICAL = {"cutoff_hz": (60.0, 3000.0), "order": (1.0, 4.0)}
 

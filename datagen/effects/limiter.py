@@ -25,9 +25,11 @@ import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, is_off
+from stemwright.datagen.effects.traits import Trait
 from stemwright.separation.kernels import njit
 
 NAME = "limiter"
+TRAITS: frozenset[Trait] = frozenset({"time-invariant", "level-dependent", "dynamic", "flattening"})
 
 TYPICAL = {"ceiling_db": (-15.0, -3.0), "release_ms": (30.0, 200.0), "lookahead_ms": (0.5, 5.0)}
 
@@ -36,11 +38,13 @@ class Settings(EffectSettings):
     """Ceiling, release and look-ahead."""
 
     ceiling_db: float = setting(
-        math.inf, low=-48.0, high=0.0, unit="dBFS", off=math.inf, level="absolute", description="level no sample exceeds"
+        math.inf, low=-48.0, high=0.0, unit="dBFS", off=math.inf, level="absolute", bound="ceiling", description="level no sample exceeds"
     )
     release_ms: float = setting(100.0, low=1.0, high=5000.0, unit="ms", scale="log", description="time in which the gain recovers")
-    lookahead_ms: float = setting(1.5, low=0.0, high=20.0, unit="ms", description="time in which the gain falls, before a peak")
-    linked: bool = choice(True, (True, False), description="one gain for all channels")
+    lookahead_ms: float = setting(
+        1.5, low=0.0, high=20.0, unit="ms", stepped=True, description="time in which the gain falls, before a peak"
+    )
+    linked: bool = choice(True, (True, False), needs="difference", description="one gain for all channels")
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

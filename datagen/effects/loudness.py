@@ -24,9 +24,11 @@ import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.traits import Trait
 from stemwright.separation.loudness.meter import ABSOLUTE_GATE_LUFS, integrated_loudness
 
 NAME = "loudness"
+TRAITS: frozenset[Trait] = frozenset({"level-dependent", "level", "normalising"})
 
 TYPICAL = {"target_db": (-30.0, -14.0), "gate_db": ABSOLUTE_GATE_LUFS}
 MOST_LIFT_DB = 40.0

@@ -17,8 +17,10 @@ import torch
 from stemwright.datagen.effects.dsp.biquads import butterworth, cascade, check_below_nyquist
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, is_off
+from stemwright.datagen.effects.traits import Trait
 
 NAME = "lowpass"
+TRAITS: frozenset[Trait] = frozenset({"linear", "time-invariant", "commutes", "filter"})
 
 TYPICAL = {"cutoff_hz": (300.0, 8000.0), "order": (1.0, 4.0)}
 

@@ -24,9 +24,11 @@ import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.traits import Trait
 from stemwright.separation.kernels import njit
 
 NAME = "reverb"
+TRAITS: frozenset[Trait] = frozenset({"linear", "time-invariant", "late"})
 
 COMB_DELAYS = np.array([1116, 1188, 1277, 1356, 1422, 1491, 1557, 1617])  # samples at 44.1 kHz
 ALLPASS_DELAYS = np.array([556, 441, 341, 225])
@@ -43,7 +45,7 @@ class Settings(EffectSettings):
     damping: float = setting(0.5, low=0.0, high=1.0, description="faster decay of high frequencies")
     wet: float = setting(0.0, low=0.0, high=1.0, description="factor of the tail")
     dry: float = setting(1.0, low=0.0, high=2.0, description="factor of the direct sound")
-    width: float = setting(1.0, low=0.0, high=1.0, description="0: one tail for both channels, 1: a tail of its own for each")
+    width: float = setting(1.0, low=0.0, high=1.0, needs="own", description="0: one tail for both channels, 1: a tail of its own for each")
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

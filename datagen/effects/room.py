@@ -26,8 +26,10 @@ from scipy.signal import firwin
 
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, is_off
+from stemwright.datagen.effects.traits import Trait
 
 NAME = "room"
+TRAITS: frozenset[Trait] = frozenset({"linear", "time-invariant", "commutes", "late", "stochastic"})
 
 EDGES_HZ = (500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 DAMPED_HZ = 4000.0
@@ -41,7 +43,7 @@ class Settings(EffectSettings):
     """Decay, pre-delay, damping and level of the room, and the name of its noise."""
 
     rt60_s: float = setting(0.8, low=0.05, high=10.0, unit="s", scale="log", description="time in which low frequencies fall by 60 dB")
-    pre_delay_ms: float = setting(0.0, low=0.0, high=200.0, unit="ms", description="time before the reverberation begins")
+    pre_delay_ms: float = setting(0.0, low=0.0, high=200.0, unit="ms", stepped=True, description="time before the reverberation begins")
     damping: float = setting(0.5, low=0.0, high=4.0, description="faster decay of high frequencies; 1 halves it at 4 kHz")
     wet_db: float = setting(-math.inf, low=-60.0, high=12.0, unit="dB", off=-math.inf, description="reverberation against direct sound")
     seed: float = setting(0.0, low=0.0, high=2.0**31 - 1.0, scale="integer", description="names the noise of the response")

@@ -33,6 +33,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunc
 
 Scale = Literal["linear", "log", "reciprocal", "integer"]
 Level = Literal["absolute", "inverse"]
+Bound = Literal["threshold", "ceiling"]  # what is softer passes as it is; of a ceiling: and no sample is louder
+Needs = Literal[
+    "stereo", "difference", "own"
+]  # of channels: two of them, an error on one; two that differ; two, on one but a second factor
 LEVEL_ROOM_DB = 100.0  # the largest reduction of the audio that settings can follow; no sound has a peak that far above full scale
 Plain = float | str | bool
 S = TypeVar("S", bound="EffectSettings")
@@ -51,6 +55,15 @@ class Range:
     off: float | None = None
     description: str = ""
     level: Level | None = None
+    bound: Bound | None = None
+    needs: Needs | None = None
+    gain: bool = False
+    stepped: bool = False
+
+    @property
+    def continuous(self) -> bool:
+        """Whether a small change of the setting is a small change of the audio, so that a search can follow it."""
+        return self.scale != "integer" and not self.stepped
 
     @property
     def accepted(self) -> tuple[float, float]:
@@ -111,6 +124,7 @@ class Choice:
     options: tuple[Plain, ...]
     neutral: Plain
     description: str = ""
+    needs: Needs | None = None
 
 
 @dataclass(frozen=True)
@@ -136,18 +150,27 @@ def setting(
     scale: Scale = "linear",
     off: float | None = None,
     level: Level | None = None,
+    bound: Bound | None = None,
+    needs: Needs | None = None,
+    gain: bool = False,
+    stepped: bool = False,
     description: str = "",
 ) -> Any:
     """Declares a numeric setting: its neutral value, range, unit and scale, the one value outside the range that switches it off, and
     how it depends on the level of the audio.
+
+    ``bound`` says that it is a threshold, ``needs`` which channels it needs to matter, ``gain`` that it is a gain in dB after all else that
+    the effect does, ``stepped`` that it moves the audio in steps such as whole samples.
     """
     extra = {"low": low, "high": high, "unit": unit, "scale": scale, "off": off, "level": level}
+    extra |= {"bound": bound, "needs": needs, "gain": gain, "stepped": stepped}
     return Field(default=float(neutral), description=description, json_schema_extra=cast("dict[str, Any]", extra))
 
 
-def choice(neutral: Plain, options: tuple[Plain, ...], *, description: str = "") -> Any:
-    """Declares a setting that is one of ``options``."""
-    return Field(default=neutral, description=description, json_schema_extra={"options": list(options)})
+def choice(neutral: Plain, options: tuple[Plain, ...], *, needs: Needs | None = None, description: str = "") -> Any:
+    """Declares a setting that is one of ``options``; ``needs`` says which channels it needs to matter."""
+    extra = cast("dict[str, Any]", {"options": list(options), "needs": needs})
+    return Field(default=neutral, description=description, json_schema_extra=extra)
 
 
 class EffectSettings(BaseModel):
@@ -182,6 +205,11 @@ class EffectSettings(BaseModel):
             for value, field in zip(self._values(), fields(type(self)).values(), strict=True)
         )
 
+    def final_gain_db(self) -> float:
+        """The gain in dB that the effect gives after all else that it does: the sum of its settings that are gains."""
+        gains = (name for name, field in fields(type(self)).items() if isinstance(field, Range) and field.gain)
+        return sum((float(getattr(self, name)) for name in gains), 0.0)
+
     def _values(self) -> list[Any]:
         return [getattr(self, name) for name in fields(type(self))]
 
@@ -194,13 +222,12 @@ def fields(settings_type: type[EffectSettings]) -> Mapping[str, Range | Choice]:
         extra = field.json_schema_extra
         if not isinstance(extra, dict):
             raise TypeError(f"{settings_type.__module__}.Settings.{name} must be declared with setting() or choice()")
-        if "options" in extra:
-            table[name] = Choice(name, tuple(cast("list[Plain]", extra["options"])), field.default, field.description or "")
+        given = cast("dict[str, Any]", extra)
+        text = field.description or ""
+        if "options" in given:
+            table[name] = Choice(name, tuple(given["options"]), field.default, text, given.get("needs"))
         else:
-            low, high = cast("float", extra["low"]), cast("float", extra["high"])
-            scale = cast("Scale", extra["scale"])
-            off, level = cast("float | None", extra["off"]), cast("Level | None", extra["level"])
-            table[name] = Range(name, low, high, cast("str", extra["unit"]), scale, field.default, off, field.description or "", level)
+            table[name] = Range(name=name, neutral=field.default, description=text, **given)
     return table
 
 

@@ -12,8 +12,10 @@ import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.traits import Trait
 
 NAME = "width"
+TRAITS: frozenset[Trait] = frozenset({"linear", "time-invariant", "stereo"})
 
 TYPICAL = {"width": (0.2, 1.8)}
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from stemwright.datagen.effects import EFFECTS
 from stemwright.manifests.records import Change, EffectUse, Refused
 from stemwright.manifests.sound.formats import Audio
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 2**28
 MEASURED = ("removed", "added")  # the roles of effects that a pair is about
-CHANGES_A_LEVEL = ("fader",)  # effects whose gain counts as a change
-REDUCES = ("compressor", "limiter")
 SOUNDS_DB = -60.0  # below the peak of what enters: what is softer says nothing about a gain
 SILENT = 1e-24  # energy below which there is no signal to compare with
 
@@ -100,9 +99,10 @@ class ChainRuns:
             whole = self.run(root, audio, chain).audio.numpy()
             before, after = (self.run(root, audio, chain[:end]).audio.numpy() for end in (position, position + 1))
             without = self.run(root, audio, _without(chain, position)).audio.numpy()
-            any_gain = use.effect not in CHANGES_A_LEVEL
+            traits = EFFECTS[use.effect].TRAITS
+            any_gain = "level" not in traits or "normalising" in traits  # only a level that was asked for counts as a change
             change_db = difference_db(without, whole, any_gain=any_gain)
-            reduction = _reduction_db(before, after, use) if use.effect in REDUCES else (None, None)
+            reduction = _reduction_db(before, after, use) if "dynamic" in traits else (None, None)
             change = Change(
                 signal=signal,
                 branch=branch,
@@ -137,7 +137,7 @@ def _without(chain: Sequence[EffectUse], position: int) -> list[EffectUse]:
     """A chain without one effect, and without the ``loudness`` after it if the same is before it."""
     last = position + 1
     around = [_key(chain[place]) for place in (position - 1, position + 1) if 0 <= place < len(chain)]
-    if len(around) == 2 and around[0] == around[1] and chain[position + 1].effect == "loudness":
+    if len(around) == 2 and around[0] == around[1] and "normalising" in EFFECTS[chain[position + 1].effect].TRAITS:
         last += 1
     return [*chain[:position], *chain[last:]]
 
@@ -148,8 +148,8 @@ def _reduction_db(before: Audio, after: Audio, use: EffectUse) -> tuple[float | 
     loud = sound > 10.0 ** (SOUNDS_DB / 20.0) * sound.max(initial=0.0)
     if not loud.any():
         return None, None
-    makeup_db = float(use.settings.get("makeup_db", 0.0))
-    reduction = makeup_db - 20.0 * np.log10(np.maximum(np.abs(after[loud]) / sound[loud], 1e-6))
+    settings = EFFECTS[use.effect].Settings(**cast("dict[str, Any]", use.settings))
+    reduction = settings.final_gain_db() - 20.0 * np.log10(np.maximum(np.abs(after[loud]) / sound[loud], 1e-6))
     return round(float(reduction.mean(dtype=np.float64)), 2), round(float(reduction.max()), 2)
 
 

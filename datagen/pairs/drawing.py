@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from stemwright.datagen.effects import EFFECTS
-from stemwright.datagen.effects.settings import EffectSettings, Scale, drawer, fields
+from stemwright.datagen.effects.settings import Choice, EffectSettings, Needs, Scale, drawer, fields
 from stemwright.datagen.effects.settings import Range as Bounds
 from stemwright.manifests.records import EffectUse, Refused, finite
 
@@ -52,13 +52,11 @@ Ranges = Annotated[  # effect -> setting -> range
 ]
 Channels = Literal["one", "equal", "different"]  # what is known of the sound that an effect is drawn for
 Role = Literal["kept", "removed", "added"]
-CANNOT_MATTER: dict[Channels, dict[str, dict[str, Any]]] = {  # and what such a setting is left at
-    "one": {"compressor": {"linked": True}, "limiter": {"linked": True}, "fader": {"pan": 0.0}},
-    "equal": {"compressor": {"linked": True}, "limiter": {"linked": True}},
-    "different": {},
+WITHOUT_MEANING: dict[Channels, tuple[Needs, ...]] = {  # what a setting needs in vain; such a setting is left at its neutral value
+    "one": ("stereo", "difference", "own"),
+    "equal": ("difference",),
+    "different": (),
 }
-OF_ONE_CHANNEL: dict[str, dict[str, Any]] = {"reverb": {"width": 1.0}}  # there but a second factor of the tail: drawn if it is asked for
-NEEDS_DIFFERENCE = ("width",)  # effects that do nothing where the channels are equal
 NUMBER = r"(\d+(?:\.\d+)?)"
 REST = re.compile(rf"{NUMBER} - (?:{NUMBER} )?([a-z]\w*)")  # a whole, how often the other is taken from it (once), the other
 HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, since an effect refuses one beyond half of it
@@ -75,13 +73,22 @@ def draw_use(
 
 def that_matter(effect: str, wanted: Mapping[str, Range], channels: Channels) -> Mapping[str, Range]:
     """The ranges with what cannot matter at its neutral value; a value that was given for it, no range, stays where the effect takes it."""
-    still = CANNOT_MATTER[channels].get(effect)
-    if channels == "one" and effect in OF_ONE_CHANNEL:
-        return {**OF_ONE_CHANNEL[effect], **wanted}
+    still = _in_vain(effect, channels)
     if not still:
         return wanted
-    kept = {name: value for name, value in still.items() if name == "pan" or isinstance(wanted.get(name, ()), tuple)}
-    return {**wanted, **kept}
+    usual = {field.name: field.neutral for field in still if field.needs == "own"}  # drawn if it is asked for
+    kept = {
+        field.name: field.neutral
+        for field in still
+        if field.needs == "stereo" or (field.needs == "difference" and isinstance(wanted.get(field.name, ()), tuple))
+    }
+    return {**usual, **wanted, **kept}
+
+
+@lru_cache(maxsize=256)
+def _in_vain(effect: str, channels: Channels) -> tuple[Bounds | Choice, ...]:
+    """The settings of an effect that such channels leave without a meaning."""
+    return tuple(field for field in fields(EFFECTS[effect].Settings).values() if field.needs in WITHOUT_MEANING[channels])
 
 
 @lru_cache(maxsize=1024)

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -157,21 +156,21 @@ def _opened(audio: Audio, sample_rate: int, bus: tuple[EffectUse, ...], gains_db
     """What a bus makes of audio [C, T], taken apart: the audio with all its gains but the limiter's, and the limiter's, [1 or C, T]."""
     import torch
 
-    from stemwright.datagen.effects import EFFECTS, fader, limiter, loudness, resolve_chain
+    from stemwright.datagen.effects import EFFECTS, fader, resolve_chain
 
     limited, unlimited = torch.from_numpy(audio), torch.from_numpy(audio)
     gain = torch.ones_like(limited[:1])
     with one_thread():
         for use, (effect, settings) in zip(bus, resolve_chain(bus), strict=True):
-            if use.effect == "limiter":
-                gain = gain * limiter.gain_curve(limited, sample_rate, cast("limiter.Settings", settings))
+            if "dynamic" in effect.TRAITS and not settings.final_gain_db():
+                gain = gain * effect.gain_curve(limited, sample_rate, settings)
                 limited = effect.apply(limited, sample_rate, settings)
                 continue
-            if use.effect == "loudness":  # the gain that the limited audio needs is given to both
-                gains_db.append(float(loudness.gain_db(limited, sample_rate, cast("loudness.Settings", settings))))
+            if "normalising" in effect.TRAITS:  # the gain that the limited audio needs is given to both
+                gains_db.append(float(effect.gain_db(limited, sample_rate, settings)))
                 settings = fader.Settings.model_construct(gain_db=gains_db[-1], pan=0.0)
                 effect = EFFECTS["fader"]
-            elif use.effect != "fader":
+            elif "level" not in effect.TRAITS:
                 raise Refused(f"a bus with {use.effect} has no gain curve; expected only limiter, loudness and fader")
             limited, unlimited = (effect.apply(each, sample_rate, settings) for each in (limited, unlimited))
     return unlimited.numpy(), gain.numpy()

@@ -17,13 +17,13 @@ from functools import cache
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import Choice, Range, fields
+from stemwright.datagen.effects.traits import Trait
 from stemwright.datagen.report.charts import Axis, around, log_ticks, nice_ticks, number, rounded
 from stemwright.manifests.records import EffectUse, Pair, Scalar, Signal
 
 ROLES = ("removed", "kept", "added")
 ROLE_WORDS = {"removed": "in the input only", "kept": "on both sides", "added": "in the target only"}
 RECIPROCAL_TICKS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0, math.inf)
-LEVELS = ("fader", "loudness")
 BUS = "bus"
 
 
@@ -72,8 +72,13 @@ def uses(pair: Pair) -> list[Use]:
 def _placed(signal: Signal) -> Iterator[tuple[str, EffectUse]]:
     for branch in signal.branches:
         yield from ((branch.source_id, use) for use in branch.chain)
-    taken_out = "limiter" if signal.view == "unlimited" else None
-    yield from ((BUS, use) for use in signal.bus if use.effect != taken_out)
+    unlimited = signal.view == "unlimited"
+    yield from ((BUS, use) for use in signal.bus if not (unlimited and _has("dynamic", use.effect)))
+
+
+def _has(trait: Trait, effect: str) -> bool:
+    """Whether an effect has a trait; one that this version does not know has none."""
+    return effect in EFFECTS and trait in EFFECTS[effect].TRAITS
 
 
 def spreads(pairs: Sequence[Pair]) -> list[EffectSpread]:
@@ -101,7 +106,7 @@ def together(groups: Iterable[Sequence[EffectSpread]]) -> list[EffectSpread]:
 
 def _by_use(spreads: Iterable[EffectSpread]) -> list[EffectSpread]:
     # Levels last: they bring every pair to one loudness, and are seldom what a corpus was made for.
-    return sorted(spreads, key=lambda each: (each.name in LEVELS, -each.counts["removed"] - each.counts["added"], each.name))
+    return sorted(spreads, key=lambda each: (_has("level", each.name), -each.counts["removed"] - each.counts["added"], each.name))
 
 
 @cache

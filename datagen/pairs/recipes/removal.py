@@ -29,8 +29,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.effects.settings import Range as Bounds
 from stemwright.datagen.effects.settings import fields
-from stemwright.datagen.pairs.drawing import NEEDS_DIFFERENCE, Channels, Range, Ranges, Role, draw_settings, draw_use, that_matter
+from stemwright.datagen.pairs.drawing import Channels, Range, Ranges, Role, draw_settings, draw_use, that_matter
 from stemwright.datagen.pairs.recipes import remfx
 from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, Shape, TrackMaterial, filled_in, min_change_field
 from stemwright.datagen.pairs.section import since
@@ -49,11 +50,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "level_after_each": True,
     },
 }
-THRESHOLDS = {"compressor": "threshold_db", "limiter": "ceiling_db", "clip": "ceiling_db"}
 REACHED_DB = 6.0  # how far below the peak that is expected a threshold is at least
 LEAST_RANGE_DB = 6.0  # what is left of a threshold's typical range at least
-FLATTENS = ("compressor", "limiter", "clip", "distortion")  # after one of these the crest is FLAT_CREST_DB at most
-FLAT_CREST_DB = 8.0
+FLAT_CREST_DB = 8.0  # the crest after an effect that flattens, at most
 
 
 class Config(RecipeConfig):
@@ -167,7 +166,7 @@ def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> 
     name = candidates[_between(0, len(candidates) - 1, rng)]
     start_frame = material.excerpt(name, rng)
     channels = material.channels_of(name, mono=config.mono)
-    effects = config.effects if channels == "different" else tuple(effect for effect in config.effects if effect not in NEEDS_DIFFERENCE)
+    effects = config.effects if channels == "different" else tuple(filter(_works_on_mono, config.effects))
     if not _fits(config, effects):
         raise Refused(
             f"the stem {name!r} is {'mono' if channels == 'one' else 'the same in both channels'}; "
@@ -197,7 +196,7 @@ def _fits(config: Config, effects: Sequence[str]) -> bool:
 
 def _order(config: Config, effects: Sequence[str], channels: Channels, rng: np.random.Generator) -> list[tuple[str, Role]]:
     """The effects in the order of the chain, each kept or removed."""
-    to_keep = [each for each in config.kept_effects or effects if channels == "different" or each not in NEEDS_DIFFERENCE]
+    to_keep = [each for each in config.kept_effects or effects if channels == "different" or _works_on_mono(each)]
     spare = len(set(to_keep) - set(effects))  # kept ones that are never removed
     most = min(config.removed[1], len(effects) - max(0, config.kept[0] - spare))
     removed = _count(config, config.removed[0], most, rng)
@@ -221,7 +220,7 @@ def _uses(
         if config.preset in remfx.PRESETS:
             use = use.model_copy(update={"settings": remfx.as_published(effect, use.settings, material.sample_rate)})
         uses.append(use)
-        flat = flat or effect in FLATTENS
+        flat = flat or "flattening" in EFFECTS[effect].TRAITS
     return uses
 
 
@@ -230,15 +229,21 @@ def _reached(effect: str, material: TrackMaterial, config: Config, name: str, *,
 
     The excerpt's own crest only rendering knows; that of the track says which thresholds no excerpt of it will reach.
     """
-    setting, crest_db = THRESHOLDS.get(effect), material.crest_db(name)
-    if setting is None or crest_db is None:
+    bounds = [field for field in fields(EFFECTS[effect].Settings).values() if isinstance(field, Bounds) and field.bound]
+    crest_db = material.crest_db(name)
+    if not bounds or crest_db is None:
         return {}
+    setting, lowest = bounds[0].name, bounds[0].low
     low, high = EFFECTS[effect].TYPICAL[setting]
     expected = config.loudness_lufs + (min(crest_db, FLAT_CREST_DB) if flat else crest_db)
     high = min(high, float(math.floor(expected - REACHED_DB)))  # whole decibels: so many ranges are prepared, and no more
-    lowest = fields(EFFECTS[effect].Settings)[setting].low  # type: ignore[union-attr]  # a threshold is a number
     high = max(high, lowest + LEAST_RANGE_DB)
     return {setting: (max(lowest, min(low, high - LEAST_RANGE_DB)), high)}
+
+
+def _works_on_mono(effect: str) -> bool:
+    """Whether an effect does anything where the channels are equal."""
+    return "stereo" not in EFFECTS[effect].TRAITS
 
 
 def _level(config: Config) -> EffectUse:
