@@ -1,11 +1,13 @@
-"""What the documents say is run: every verb has help and stands in the README, its code blocks run, and so do the notebooks."""
+"""What the documents say is run: commands, Python and configurations of README and site; links and anchors; and the notebooks."""
 
 import os
 import re
 import shlex
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
@@ -13,23 +15,31 @@ import typer
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMAND = [sys.executable, "-c", "from stemwright.datagen.cli.app import main; main()"]
+COMMAND = [sys.executable, "-m", "stemwright"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NEEDS_WEIGHTS = ("stemwright models fetch htdemucs_ft", "stemwright balance SONG --model htdemucs_ft", "stemwright separate CORPUS")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def verbs() -> list[str]:
+def commands(page: Path) -> list[str]:
+    return [line for block in blocks(page, "sh") for line in block.strip().splitlines()]
+
+
+def page_name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def verbs() -> dict[str, typer.core.TyperCommand]:
     from stemwright.datagen.cli.app import app
 
-    group = typer.main.get_command(app)
-    return sorted(group.commands)
+    return dict(typer.main.get_command(app).commands)
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
     return subprocess.run(arguments, cwd=folder, capture_output=True, text=True, env=environment, check=False)
 
 
@@ -52,56 +62,186 @@ def test_the_demo_says_what_it_found_and_what_to_look_at(demo_folder):
     assert re.search(r"^demo: \d+ done, 0 skipped, 0 rejected$", said.rstrip().splitlines()[-1])
 
 
-def test_every_verb_stands_in_the_readme_and_has_help_with_an_example():
-    from stemwright.datagen.cli.app import app
-
-    group = typer.main.get_command(app)
-    for verb in verbs():
-        assert f"stemwright {verb}" in README, verb
-        help_text = group.commands[verb].help
-        assert help_text, verb
-        assert "Example: stemwright" in help_text, verb
+def test_every_verb_has_help_with_an_example():
+    for name, verb in verbs().items():
+        assert verb.help, name
+        assert "Example: stemwright" in verb.help, name
 
 
-def test_every_option_in_the_readme_exists():
-    for block in blocks("sh"):
-        for line in block.strip().splitlines():
-            words = shlex.split(line)
-            if words[0] == "stemwright":
-                helped = run([*COMMAND, words[1], "--help"], ROOT)
-                assert helped.returncode == 0
-                for word in words[2:]:
-                    if word.startswith("--"):
-                        assert word in helped.stdout, line
+def test_every_command_on_a_page_has_a_verb_and_options_that_exist():
+    shown = [path.read_text().splitlines()[0] for path in (ROOT / "docs" / "outputs").glob("*.txt")]
+    lines = [line for page in PAGES for line in commands(page)] + [line[2:] for line in shown if line.startswith("$ ")]
+    for line in lines:
+        program, *words = shlex.split(line)
+        if program == "make":
+            assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
+            continue
+        assert program == "stemwright", line
+        verb = verbs()[words[0]]
+        if len(words) > 1 and words[1] in getattr(verb, "commands", {}):
+            verb = verb.commands[words[1]]
+        options = {name for parameter in verb.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word for word in words if word.startswith("--")} <= options, line
+    assert len(lines) >= 30
 
 
-def test_the_commands_of_the_readme_run(demo_folder, multitrack_folder, tmp_path):
+def run_commands(page: Path, tmp_path: Path, multitrack_folder) -> int:
     songs = multitrack_folder(1, 1, duration_s=6.0)
-    (toml,) = blocks("toml")
-    (tmp_path / "removal.toml").write_text(toml)
+    for toml in blocks(page, "toml"):
+        if name := re.match(r"# (\w+\.toml)\n", toml):
+            (tmp_path / name[1]).write_text(toml)
+    (tmp_path / "removal.toml").write_text(next(iter(blocks(ROOT / "README.md", "toml"))))
     places = {"SONGS": str(songs), "SONG": str(next(songs.glob("train/*/mixture.wav"))), "CORPUS": str(tmp_path / "corpus")}
     places["STEMS"] = str(Path(places["SONG"]).parent)
     ran = 0
-    for block in blocks("sh"):
-        for line in block.strip().splitlines():
-            words = [re.sub(rf"^({'|'.join(places)})(?=/|$)", lambda found: places[found[0]], word) for word in shlex.split(line)]
-            if words[0] == "stemwright":
-                done = run([*COMMAND, *words[1:]], tmp_path)
-                assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-                ran += 1
-            else:
-                assert words[0] == "make"
-                assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
-    assert ran >= 5
+    for line in commands(page):
+        words = [re.sub(rf"^({'|'.join(places)})(?=/|$)", lambda found: places[found[0]], word) for word in shlex.split(line)]
+        if words[0] == "stemwright" and not line.startswith(NEEDS_WEIGHTS):
+            done = run([*COMMAND, *words[1:]], tmp_path)
+            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+            ran += 1
+    return ran
 
 
-def test_the_python_of_the_readme_runs_after_the_demo(demo_folder):
-    (code,) = blocks("python")
-    assert len([line for line in code.splitlines() if line.strip()]) <= 24
-    done = run([sys.executable, "-c", code], demo_folder)
-    assert done.returncode == 0, done.stderr
+def test_the_commands_of_the_readme_run(multitrack_folder, tmp_path):
+    assert run_commands(ROOT / "README.md", tmp_path, multitrack_folder) >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES[1:] if commands(page)], ids=page_name)
+def test_the_commands_of_a_page_run(page, multitrack_folder, tmp_path):
+    songs = multitrack_folder(1, 1, duration_s=6.0)
+    assert run([*COMMAND, "build", str(songs), "corpus"], tmp_path).returncode == 0
+    (tmp_path / "demo-corpus").symlink_to("corpus")
+    wanted = [line for line in commands(page) if line.startswith("stemwright") and not line.startswith(NEEDS_WEIGHTS)]
+    assert run_commands(page, tmp_path, multitrack_folder) == len(wanted)
+
+
+RUN_PAGES = """
+import sys
+from pathlib import Path
+for page in sorted(Path("pages").iterdir()):
+    print("page", page.name, flush=True)
+    exec(compile(page.read_text(), page.name, "exec"), {"__name__": "__main__"})
+"""
+
+
+def test_the_python_of_all_pages_runs_after_the_demo(demo_folder):
+    (demo_folder / "pages").mkdir()
+    (demo_folder / "removal-corpus").symlink_to("demo-corpus")
+    scripts = {page_name(page): "\n".join(blocks(page, "python")) for page in PAGES if "contributing" not in page.name}
+    scripts |= {page_name(path): path.read_text() for path in (ROOT / "docs" / "guides").glob("*.py")}
+    for name, script in scripts.items():
+        if script and not name.startswith("docs/extending"):  # tests/extensions run what those pages show
+            (demo_folder / "pages" / name.replace("/", "_")).write_text(script)
+    assert len([line for line in scripts["README.md"].splitlines() if line.strip()]) <= 24
+    done = run([sys.executable, "-c", RUN_PAGES], demo_folder)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     assert "wet (4, 1, 2, 132300) dry (4, 1, 2, 132300)" in done.stdout
     assert re.search(r"vocals: -\d+\.\d LU", done.stdout)
+
+
+def test_the_configurations_on_the_pages_are_configurations():
+    from stemwright.datagen.run.config import parse
+
+    texts = {page_name(page): blocks(page, "toml") for page in PAGES if not page_name(page).startswith("docs/extending")}
+    texts["docs/guides/removal.toml"] = [(ROOT / "docs" / "guides" / "removal.toml").read_text()]
+    for name, found in texts.items():
+        for text in found:
+            parse(text, where=name)
+    assert sum(map(len, texts.values())) >= 6
+
+
+class Page(HTMLParser):
+    """The links, the loaded files and the anchors of a page of HTML."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attributes}
+        self.anchors |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if tag in ("img", "script", "source") and "src" in values:
+            self.loaded.append(values["src"])
+        if tag == "link" and values.get("rel") in ("stylesheet", "icon", "preload"):
+            self.loaded.append(values["href"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The documentation site, built with warnings as errors."""
+    folder = tmp_path_factory.mktemp("site")
+    done = run([sys.executable, str(ROOT / "docs" / "build.py"), str(folder)], ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {path: Page(path.read_text(encoding="utf-8")) for path in (folder / "html").rglob("*.html")}
+
+
+def test_every_link_and_anchor_of_the_site_leads_somewhere(site):
+    dead = []
+    for path, page in site.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if target not in site or (parts.fragment and unquote(parts.fragment) not in site[target].anchors):
+                dead.append(f"{path.name}: {link}")
+    assert dead == []
+    assert len(site) >= 30
+
+
+def test_a_page_loads_nothing_from_a_network(site):
+    for path, page in site.items():
+        assert [name for name in page.loaded if urlsplit(name).scheme or name.startswith("//")] == [], path.name
+        missing = [name for name in page.loaded if not (path.parent / unquote(urlsplit(name).path)).exists()]
+        assert missing == [], path.name
+    for style in next(iter(site)).parent.rglob("*.css"):
+        assert not re.search(r"@import|url\(.?https?:", style.read_text(encoding="utf-8")), style.name
+
+
+def test_the_reference_has_every_effect_verb_and_public_name(site):
+    import stemwright
+    from stemwright.datagen.effects import EFFECTS
+
+    pages = {path.relative_to(path.parents[1]).as_posix(): page for path, page in site.items() if path.parent.name == "reference"}
+    effects = {path.stem for path in site if path.parent.name == "effects"}
+    assert set(EFFECTS) <= effects
+    assert {f"command-{name}" for name in verbs()} <= pages["reference/commands.html"].anchors
+    documented = pages["reference/api.html"].anchors
+    assert {f"stemwright.{name}" for name in stemwright.__all__ if not name.startswith("_")} <= documented
+
+
+def test_the_links_of_the_readme_lead_to_files():
+    for link in re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        assert (ROOT / path).exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}, link
+
+
+def test_every_effect_has_its_equation_and_its_picture():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from generate.effect_plots import PLOTS, SHOWS
+        from generate.equations import EQUATIONS
+    finally:
+        sys.path.pop(0)
+    from stemwright.datagen.effects import EFFECTS
+
+    own = {name for name, effect in EFFECTS.items() if effect.__name__.startswith("stemwright.")}
+    assert set(EQUATIONS) == set(PLOTS) == set(SHOWS) == own
+
+
+def test_the_tests_named_as_proof_exist():
+    text = (ROOT / "docs" / "proof.md").read_text(encoding="utf-8")
+    assert [name for name in re.findall(r"`(tests/[^`]+)`", text) if not (ROOT / name).exists()] == []
 
 
 def test_the_constraints_install_cpu_torch_and_the_packages_are_named():

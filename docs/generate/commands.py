@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer
 
-from generate.tables import cell, code, table
+from generate.tables import cell, code
 from stemwright.datagen.cli.app import app
 
 HEAD = """# Command line
@@ -57,7 +57,7 @@ def _verb(name: str, command: Any) -> str:
     parts += [f"```console\n$ {example}\n```\n" for example in examples]
     shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False) and parameter.name != "help"]
     if shown:
-        parts.append(table(["argument or option", "meaning", "default"], [_row(parameter) for parameter in shown]))
+        parts += [_term(parameter) for parameter in shown]
     return "\n".join(parts)
 
 
@@ -78,15 +78,16 @@ def _help(text: str) -> tuple[str, list[str]]:
     return "\n\n".join(cell(part) for part in paragraphs if part and not part.startswith("Example")), examples
 
 
-def _row(parameter: Any) -> list[str]:
+def _term(parameter: Any) -> str:
+    """An argument or option as a term, and its help."""
+    about = cell(getattr(parameter, "help", None) or "")
     if parameter.param_type_name == "argument":
-        return [code(_argument(parameter)), cell(getattr(parameter, "help", None) or ""), ""]
-    names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
-    is_flag = getattr(parameter, "is_flag", False)
-    kind = "" if is_flag else " " + code(_takes(parameter))
+        return f"{code(_argument(parameter))}\n: {about}\n"
+    names = ", ".join(code(name) for name in (*parameter.opts, *parameter.secondary_opts))
+    kind = "" if getattr(parameter, "is_flag", False) else " " + code(_takes(parameter))
     default = parameter.default
-    known = not callable(default) and default not in (None, False, (), []) and str(default) != "Sentinel.UNSET"
-    return [names + kind, cell(getattr(parameter, "help", None) or ""), code(default) if known else ""]
+    known = isinstance(default, (str, int, float)) and default is not False and default != ""
+    return f"{names}{kind}\n: {about}{f' Default {code(default)}.' if known else ''}\n"
 
 
 def _takes(parameter: Any) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from generate.tables import cell, code, table
-from stemwright.datagen.run.config_reference import Key, SectionOfKeys, sections
+from generate.tables import cell, code
+from stemwright.datagen.run.config_reference import NOT_GIVEN, Key, SectionOfKeys, sections
 
 HEAD = """# Configuration
 
@@ -26,25 +26,24 @@ def write(path: Path) -> None:
 def _section(section: SectionOfKeys) -> str:
     title = f"`[{section.path}]`" if section.path else "Top level"
     anchor = f"config-{section.path.replace('.', '-').replace('_', '-') or 'top'}"
-    text = f"({anchor})=\n## {title}\n\n{_sentence(section.description)}\n"
-    if section.keys:
-        text += "\n" + table(["key", "meaning", "takes", "default", "since"], [_row(key) for key in section.keys])
-    return text
+    return "\n".join([f"({anchor})=\n## {title}\n\n{cell(_sentence(section.description))}\n", *(_key(key) for key in section.keys)])
 
 
-def _row(key: Key) -> list[str]:
-    return [code(key.name), cell(_sentence(key.description)), _takes(key), _default(key), cell(key.since)]
+def _key(key: Key) -> str:
+    """A key as a term that can be linked to, its meaning, and a line of what it takes."""
+    facts = " · ".join([_takes(key), f"default {_default(key)}", f"since {key.since}"])
+    return f"[{code(key.name)}]{{#key-{key.path.replace('.', '-')}}}\n: {cell(_sentence(key.description))}\n\n  {facts}\n"
 
 
 def _takes(key: Key) -> str:
     if key.choices:
         return ("several of " if key.kind.startswith("list") else "") + ", ".join(code(choice) for choice in key.choices)
-    unit = f"; {key.unit}" if key.unit and key.unit != key.kind else ""
-    return cell(f"{key.kind} {key.range}".strip().replace("number from", "number, from").replace("number above", "number, above") + unit)
+    unit = f" {key.unit}" if key.unit and key.unit != key.kind else ""
+    return cell(f"{key.kind}, {key.range}{unit}" if key.range else f"{key.kind},{unit}" if unit else key.kind)
 
 
 def _default(key: Key) -> str:
-    return code(key.default) if key.default != "not given" else "not given"
+    return "not given" if key.default == NOT_GIVEN else code(key.default)
 
 
 def _sentence(text: str) -> str:

@@ -8,7 +8,8 @@ a = (\mathrm{pan} + 1)\,\frac{\pi}{4}""",
 H_{\mathrm{peak}}(s) = \frac{s^2 + s\,\sqrt{A}/Q + 1}{s^2 + s/(\sqrt{A}\,Q) + 1}, \qquad A = 10^{\mathrm{gain}/20}""",
     "lowpass": r"""|H(f)|^2 = \frac{1}{1 + \left(\tan(\pi f / f_s) / \tan(\pi f_c / f_s)\right)^{2 n}}""",
     "highpass": r"""|H(f)|^2 = \frac{1}{1 + \left(\tan(\pi f_c / f_s) / \tan(\pi f / f_s)\right)^{2 n}}""",
-    "compressor": r"""v[n] = \left(b\,|x[n]|^p + (1 - b)\,v[n-1]^p\right)^{1/p}, \qquad p = 1 \text{ (peak) or } 2 \text{ (RMS)} \\
+    "compressor": r"""v[n] = \left(b\,\left|x[n]\right|^p + (1 - b)\,v[n-1]^p\right)^{1/p} \\
+p = 1 \text{ (peak) or } 2 \text{ (RMS)} \\
 f[n] = \left(v[n] / L\right)^{-(1 - 1/\mathrm{ratio})} \text{ where } v[n] > L, \text{ else } 1 \\
 g[n] = c\,f[n] + (1 - c)\,g[n-1], \qquad y[n] = 10^{\mathrm{makeup}/20}\,g[n]\,x[n] \\
 b, c = 1 - e^{-2.2 / (f_s \tau)}""",

@@ -21,6 +21,16 @@ def generate(root: Path, source: Path) -> None:
     api.write(reference / "api.md")
     for name, page in TOP.items():
         (source / page).write_text(_links((root / name).read_text(encoding="utf-8")), encoding="utf-8")
+    _list_pages(source / "extending")
+
+
+def _list_pages(folder: Path) -> None:
+    """Puts the pages of a folder, whichever there are, into the navigation below its index."""
+    names = sorted(path.stem for path in folder.glob("*.md") if path.stem != "index")
+    index = folder / "index.md"
+    text = index.read_text(encoding="utf-8")
+    if names and "{toctree}" not in text:
+        index.write_text(text + "\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(names) + "\n```\n", encoding="utf-8")
 
 
 def _links(text: str) -> str:

@@ -1,0 +1,130 @@
+"""Makes again what the pages show: the output of commands in ``docs/outputs`` and the pictures in ``docs/pictures``.
+
+``python docs/show.py`` runs the demonstration, then each command below on its excerpt, in a temporary folder. Run it when the output of a
+command has changed, look at the differences, and commit them. The excerpt is the multitrack that the package stempeg brings; only
+measurements of it are stored.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import stemwright as sw
+
+DOCS = Path(__file__).resolve().parent
+REMOVAL = DOCS / "guides" / "removal.toml"
+COMMANDS = {  # output -> the command that a reader types
+    "demo": "stemwright demo demo-corpus",
+    "balance": "stemwright balance song.wav --model bundled --plot balance.png",
+    "balance_stems": "stemwright balance song.wav --stems stems",
+    "check": "stemwright check demo-corpus",
+    "catalog_removal": "stemwright build songs removal-corpus --config removal.toml --model bundled",
+    "fit": "stemwright fit mix.wav --stems stems --chain eq,fader --plot console.png",
+    "edit": 'stemwright edit song.wav "increase the volume of vocals by 3 dB; mute drums" edited.flac --stems stems',
+    "export": "stemwright export demo-corpus recipes --no-audio",
+    "report": "stemwright report demo-corpus report.html",
+}
+
+
+def main() -> None:
+    """Runs everything."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "removal.toml").write_text(REMOVAL.read_text(encoding="utf-8"), encoding="utf-8")
+        for output, command in COMMANDS.items():
+            _keep(output, _run(folder, command))
+            if output == "demo":
+                _lay_out(folder)
+        _keep("labels", _python(folder, DOCS / "guides" / "labels.py"))
+        for picture in ("balance", "console"):
+            (DOCS / "pictures" / f"{picture}.png").write_bytes((folder / f"{picture}.png").read_bytes())
+        draw_pair(folder / "removal-corpus", DOCS / "pictures" / "pair.jpg")
+        photograph(folder / "report.html", DOCS / "pictures" / "report.png")
+
+
+def _run(folder: Path, command: str) -> str:
+    words = shlex.split(command)
+    environment = {**os.environ, "MPLBACKEND": "Agg", "COLUMNS": "80", "PYTHONPATH": str(DOCS.parent)}
+    done = subprocess.run([sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 3):
+        raise SystemExit(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return f"$ {command}\n{done.stdout}"
+
+
+def _python(folder: Path, script: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(DOCS.parent)}
+    return subprocess.run([sys.executable, str(script)], cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def _keep(name: str, text: str) -> None:
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).strip("\n").splitlines()]
+    (DOCS / "outputs" / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _lay_out(folder: Path) -> None:
+    """The excerpt as a person has a song: a mixture, a folder of stems, a folder of songs, and a mix whose console is known."""
+    import torch
+
+    stems: dict[str, Any] = {}
+    for path in sorted((folder / "demo-corpus" / "stems").rglob("*.flac")):
+        stems[path.stem], rate = sw.load(path)
+    for place in ("stems", "songs"):
+        (folder / place).mkdir()
+    mixture = np.sum(list(stems.values()), axis=0)
+    sw.save(folder / "song.wav", mixture, rate)
+    sw.save(folder / "songs" / "The Easton Ellises - Falcon 69.wav", mixture, rate)
+    chains: dict[str, list[Any]] = {"vocals": [("eq", {"high_shelf_gain_db": 4.0}), ("fader", {"gain_db": 2.0})]}
+    chains |= {"drums": [("fader", {"gain_db": -3.0})], "other": [("fader", {"gain_db": -1.5, "pan": 0.3})]}
+    mix = np.zeros_like(mixture)
+    for name, stem in stems.items():
+        if name != "residual":
+            sw.save(folder / "stems" / f"{name}.wav", stem, rate)
+            mix += sw.apply_chain(torch.from_numpy(stem), rate, chains.get(name, [])).numpy()
+    sw.save(folder / "mix.wav", 0.7 * mix, rate)
+
+
+def draw_pair(corpus: Path, path: Path) -> None:
+    """Draws the spectrograms of a wet and its dry signal, with the effects that are between them."""
+    from matplotlib import pyplot
+
+    rows = sw.read_table(corpus / "dataset" / "pairs.parquet").set_index("id", drop=False)
+    changes = {row.pair_id: sum(change["change_db"] for change in row.changes)
+               for row in sw.read_table(corpus / "dataset" / "examples.parquet").itertuples()}  # fmt: skip
+    row = rows.loc[max(changes, key=lambda pair: (len(rows.loc[pair].inputs[0]["branches"][0]["chain"]), changes[pair]))]
+    files = sorted((corpus / "dataset").glob(f"*/removal/{row.id}/*.flac"))
+    figure, axes = pyplot.subplots(1, 2, figsize=(9.0, 3.2), sharey=True, layout="constrained")
+    chain = row.inputs[0]["branches"][0]["chain"]
+    removed = " + ".join(use["effect"] for use in chain if use["role"] == "removed")
+    for axis, name in zip(axes, ("input_wet", "target_dry"), strict=True):
+        audio, rate = sw.load(next(file for file in files if file.stem == name))
+        axis.specgram(audio.mean(axis=0) + 1e-9, NFFT=2048, noverlap=1536, Fs=rate, vmin=-140, vmax=-40, cmap="magma")
+        axis.set(xlabel="time, s", ylim=(0, 12_000), title=f"{name}.flac" + (f"   with {removed}" if name == "input_wet" else ""))
+    axes[0].set_ylabel("frequency, Hz")
+    figure.savefig(path, dpi=100, pil_kwargs={"quality": 82})
+
+
+def photograph(page: Path, path: Path) -> None:
+    """Takes the top of a page of HTML as a picture, with the system's Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=["--no-sandbox"])
+        view = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme="light")
+        view.goto(page.as_uri())
+        view.screenshot(path=path)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
