@@ -161,7 +161,9 @@ class Stem(Record):
     closure_db: float | None = Field(
         description="energy of mixture - sum(stems, without the residual) over energy of the mixture, dB; None if they sum exactly"
     )
-    engine: str | None = Field(None, description="what ran the networks: torch or openvino; None: a reference stem")
+    engine: str | None = Field(
+        None, description="what ran the networks: torch, openvino or onnxruntime; function: another package's; None: a reference stem"
+    )
     precision: str | None = Field(None, description="what they were computed in, whatever was asked: fp32 or bf16; None: a reference stem")
     device: str | None = Field(None, description="on what kind of device: cpu, cuda, mps; None: a reference stem")
 

@@ -8,7 +8,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,9 +17,11 @@ import numpy as np
 
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import Refused
+from stemwright.manifests.registry import Registry, UnknownNameError
 from stemwright.manifests.sound.decoding import probe
 from stemwright.manifests.sound.formats import Audio
-from stemwright.separation.jobs import BLOCK_FRAMES, checked_blocks
+from stemwright.manifests.usage import UsageError
+from stemwright.separation.jobs import BLOCK_FRAMES, Job, JobOutcome, OnFileProgress, checked_blocks
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
 
 LENGTH_TOLERANCE_S = 0.1  # codecs and editors disagree by a few packets about where a file ends
@@ -29,15 +31,16 @@ class Used(NamedTuple):
     """What stems were made with, whatever was asked: columns of their rows."""
 
     engine: str
-    precision: str
-    device: str
+    precision: str | None
+    device: str | None
 
 
 class Separator(Protocol):
-    """Anything that turns a mixture into stems.
+    """What stages, ``balance`` and ``edit`` use: something that turns mixtures into stems.
 
-    ``origin`` goes into stem rows; ``identity`` is everything that was asked and determines the stems, JSON-able, and goes into their ids.
-    ``sample_rate`` None means the mixture's own.
+    Another package gives less, a ``SeparationFunction``; ``stemwright.separation.choosing`` makes a ``Separator`` of it.
+    ``origin`` goes into stem rows; ``identity`` is everything that was asked and determines the stems, JSON-able, and goes into their cache
+    keys; ``used`` is what this machine does it with, and goes into no key. ``sample_rate`` None means the mixture's own.
     """
 
     @property
@@ -56,11 +59,80 @@ class Separator(Protocol):
     def identity(self) -> dict[str, Any]:
         """What determines the stems."""
 
-    def separate(self, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
-        """Stems {name: [C, T]} of a mixture [C, T], without the residual."""
+    @property
+    def used(self) -> Used:
+        """What this machine does it with."""
+
+    def check(self) -> None:
+        """Raises an error, before any song is read, if it cannot separate on this machine."""
+
+    def separate(self, mixture: Audio, sample_rate: int, *, on_share: Callable[[float], None] | None = None) -> dict[str, Audio]:
+        """Stems {name: [C, T]} of a mixture [C, T], without the residual; ``on_share`` hears how much is done, 0 to 1."""
 
     def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
         """Writes the stems of a file and their residual into a folder."""
+
+    def separate_files(self, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
+        """Separates many files; a file that cannot be separated is yielded with the error that says why."""
+
+
+class SeparationFunction(Protocol):
+    """What another package gives as a separator: any callable with the names of its stems.
+
+    It may also have ``sample_rate`` (in Hz; without it the mixture's own), ``num_channels`` (1 or 2: it wants exactly so many; a mono
+    mixture is then given twice), ``version`` (a text; without it the version of its package counts, or the checksum of its file) and
+    ``identity`` (a dict: what else determines the stems, such as the checksum of its weights). A class is made without arguments, or with
+    ``device`` if it takes one.
+    """
+
+    stem_names: Sequence[str]
+
+    def __call__(self, mixture: Audio, sample_rate: int) -> Mapping[str, Audio]:
+        """Stems {name: [C, T]} of a mixture float32 [C, T] at its sample rate, on its scale and of its length."""
+
+
+MULTITRACKS, NETWORKS = "reference", "demucs"
+WAYS = ("auto", NETWORKS, MULTITRACKS)  # of [separation] separator, besides other separators
+ONNX = "onnx:"
+
+
+def _check(name: str, found: Any) -> None:
+    del name
+    if not hasattr(found, "stem_names") or not callable(getattr(found, "separate", found)):
+        raise TypeError("a separator is a callable with stem_names; see SeparationFunction in stemwright.separation.separator")
+
+
+SEPARATORS: Registry[Any] = Registry(
+    "separator", "stemwright.separators", {NETWORKS: "stemwright.separation.demucs.separator:DemucsSeparator"}, check=_check
+)
+
+
+def is_other(reference: str) -> bool:
+    """Whether ``[separation] separator`` names another separator than Demucs and a multitrack's own stems."""
+    return reference not in WAYS
+
+
+def names_other(text: str) -> bool:
+    """Whether a text, which may be a model's name as well, names another separator: of another package, in a module, or in an ONNX file."""
+    module, colon, name = text.partition(":")
+    in_module = bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
+    return in_module or (text.startswith(ONNX) and text != ONNX) or text in SEPARATORS.others()
+
+
+def checked_reference(reference: str) -> str:
+    """Returns what may name a separator: auto, demucs, reference, a name of another package's, ``package.module:object`` or
+    ``onnx:path/model.onnx``. Raises UsageError; imports no other package for the last two.
+    """
+    if reference in WAYS or reference in SEPARATORS:
+        return reference
+    if names_other(reference):
+        return reference
+    try:
+        SEPARATORS[reference]
+    except UnknownNameError as error:
+        ways = f"{', '.join(WAYS)}, package.module:object or onnx:path/model.onnx"
+        raise UsageError(f"{error}. A separator is also {ways}") from None
+    return reference
 
 
 class ReferenceStems:

@@ -39,6 +39,7 @@ from stemwright.datagen.cli.options import (
     SongsArgument,
     TrustPickleOption,
     absolute,
+    absolute_separator,
 )
 from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages, shared_out
 from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_asked, was_stopped
@@ -122,7 +123,8 @@ def build(
     from stemwright.datagen.run.corpus import Corpus
 
     terminal, place = Terminal(as_json), Corpus(corpus)
-    separation: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
+    separation: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder)}
+    separation["separator"] = absolute_separator(separator)
     separation |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
     changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind}, "separation": separation}
     changes["dataset"] = {"format": dataset_format}
@@ -188,7 +190,8 @@ def separate(
     """
     from stemwright.datagen.run import stages
 
-    options: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder), "separator": separator}
+    options: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder)}
+    options["separator"] = absolute_separator(separator)
     options |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
     one_stage(
         corpus,

@@ -21,6 +21,7 @@ from stemwright.datagen.cli.options import (
     ModelFolderOption,
     OfflineOption,
     OneModelOption,
+    OtherSeparatorOption,
     PrecisionOption,
     StemsOption,
     TrustPickleOption,
@@ -46,6 +47,7 @@ def edit(
     device: DeviceOption = None,
     engine: EngineOption = None,
     precision: PrecisionOption = None,
+    separator: OtherSeparatorOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     as_json: JsonOption = False,
@@ -56,18 +58,18 @@ def edit(
     """
     from stemwright.datagen.cli.listening import separator_for
 
-    terminal, how = Terminal(as_json), {"device": device, "engine": engine, "precision": precision}
+    terminal, how = Terminal(as_json), {"device": device, "engine": engine, "precision": precision, "separator": separator}
     output_encoding(song, out)  # before a model is looked for, which may take long
     paths = stems_in(stems, song)
     edits = understood(texts, paths)
     with terminal.progress("edit") as report:
-        separator = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
+        separating = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
         made, mixture = edit_file(
             song,
             edits,
             out,
             stems=paths,
-            separator=separator,
+            separator=separating,
             on_share=lambda share: report(share, 1, f"separating {song.name}"),
         )
         report(1, 1, "")

@@ -17,14 +17,18 @@ from stemwright.datagen.cli.options import (
     ModelFolderOption,
     OfflineOption,
     OneModelOption,
+    OtherSeparatorOption,
     PrecisionOption,
     StemsOption,
     TrustPickleOption,
+    absolute_separator,
 )
-from stemwright.datagen.cli.running import exit_code
+from stemwright.datagen.cli.running import check_alone, exit_code
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.datagen.cli.verbs import VerbGroup, Verbs
 from stemwright.manifests.progress import AudioDone, OnProgress
+
+DEFAULT_MODEL = "htdemucs"
 
 
 def effects(
@@ -50,11 +54,12 @@ def effects(
 def balance(
     files: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings to listen to.", show_default=False)],
     stems: StemsOption = None,
-    model: OneModelOption = "htdemucs",
+    model: OneModelOption = DEFAULT_MODEL,
     model_folder: ModelFolderOption = None,
     device: DeviceOption = None,
     engine: EngineOption = None,
     precision: PrecisionOption = None,
+    separator: OtherSeparatorOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     against: Annotated[Path | None, typer.Option(metavar="CORPUS", help="Corpus to compare with: which percentile is this vocal?")] = None,
@@ -77,8 +82,8 @@ def balance(
     corpus = track_balance.corpus_levels(against) if against else {}
     if not any(path.is_file() for path in files):  # before a model is looked for, which may take long
         raise UsageError(f"{', '.join(map(str, files))}: no such file; expected recordings to listen to")
-    how = {"device": device, "engine": engine, "precision": precision}
-    separator = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
+    how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
+    listening = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     measured, refused = [], 0
     with terminal.progress("balance") as report:
         lengths_s = [_length_s(path) for path in files]
@@ -86,7 +91,7 @@ def balance(
             try:
                 within = partial(_tell_share, report, lengths_s, number, path.name)
                 within(0.0)
-                measured.append(measure_recording(path, separator, stems=stems, on_share=within))
+                measured.append(measure_recording(path, listening, stems=stems, on_share=within))
             except Exception as error:  # of whatever library, on this recording: the others are still listened to
                 refused += 1
                 terminal.warn(f"{path}: {error if isinstance(error, ValueError) else said(error)}")
@@ -115,21 +120,28 @@ def balance(
 
 
 def separator_for(model: str, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:
-    """The separator that the options of a verb ask for; ``how`` holds device, engine and precision, None for automatic.
+    """The separator that the options of a verb ask for; ``how`` holds device, engine, precision and separator, None for automatic.
 
     Raises ConfigError for a word that is none of theirs, ModelError if the weights cannot be had.
     """
     from stemwright.datagen.run.building import check_model
     from stemwright.datagen.run.config import check
+    from stemwright.separation.choosing import other_separator
     from stemwright.separation.demucs.separator import DemucsSeparator
+    from stemwright.separation.separator import Separator, is_other
 
-    given = {key: value for key, value in how.items() if value is not None}
+    given = {key: value for key, value in {**how, "separator": absolute_separator(how["separator"])}.items() if value is not None}
     section = check({"separation": given}, where="the options").separation
-    check_model(model, model_folder)
-    separator = DemucsSeparator(
-        model, model_folder, section.device, section.precision, section.engine, offline=offline, trust_pickle=trust_pickle
-    )
-    _ = separator.checkpoint  # a model that cannot be had is said once, not once for each file
+    separator: Separator
+    if is_other(section.separator):
+        check_alone({**given, "model_folder": model_folder, "model": None if model == DEFAULT_MODEL else model})
+        separator = other_separator(section.separator, section.device)
+    else:
+        check_model(model, model_folder)
+        separator = DemucsSeparator(
+            model, model_folder, section.device, section.precision, section.engine, offline=offline, trust_pickle=trust_pickle
+        )
+    separator.check()  # what cannot be had is said once, not once for each file
     return separator
 
 

@@ -92,11 +92,20 @@ OneModelOption = Annotated[
         "--model", "-m", metavar="NAME", help="Model that separates.", autocompletion=completion.models, rich_help_panel=SEPARATION
     ),
 ]
+OtherSeparatorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--separator",
+        metavar="NAME",
+        help="Another separator than Demucs: package.module:object, or onnx:MODEL.onnx.",
+        rich_help_panel=SEPARATION,
+    ),
+]
 SeparatorOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="auto (a multitrack's own stems, else Demucs), demucs, or reference.",
+        help="auto (a multitrack's own stems, else Demucs), demucs, reference; or package.module:object, onnx:MODEL.onnx.",
         autocompletion=completion.choices_of("separation.separator"),
         rich_help_panel=SEPARATION,
     ),
@@ -168,3 +177,10 @@ JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one 
 def absolute(path: Path | None) -> Path | None:
     """A path that stays right when the command is run from another folder."""
     return None if path is None else path.expanduser().resolve()
+
+
+def absolute_separator(reference: str | None) -> str | None:
+    """What names a separator, with the path of an ONNX model that stays right when the command is run from another folder."""
+    from stemwright.datagen.run.config import placed_reference
+
+    return None if reference is None else placed_reference(reference, Path.cwd())

@@ -98,6 +98,7 @@ def _configured(corpus: Corpus, asked: RequestedChanges) -> Config:
     from stemwright.datagen.run import building
     from stemwright.datagen.run import config as configuration
     from stemwright.datagen.run.config_changes import changed
+    from stemwright.separation.separator import is_other
 
     there = corpus.config_path.exists()
     kept = corpus.config if there else configuration.Config()
@@ -108,9 +109,26 @@ def _configured(corpus: Corpus, asked: RequestedChanges) -> Config:
             f"{asked.file}: songs.folder is {named['folder']!r}, but the command says {folder}; remove one of them"
         )
     config = changed(kept, file=asked.file, options=asked.options, reset=asked.reset)
+    check_alone(asked.options.get("separation", {}))
+    if is_other(config.separation.separator):
+        return config
     if (config.separation.model, config.separation.model_folder) != (kept.separation.model, kept.separation.model_folder) or not there:
         building.check_model(config.separation.model, config.separation.model_folder)
     return config
+
+
+DEMUCS_ONLY = ("model", "model_folder", "precision", "engine", "input_lufs")
+
+
+def check_alone(separation: Mapping[str, Any]) -> None:
+    """Raises UsageError if a command gives another separator and what only Demucs's networks know, besides."""
+    from stemwright.manifests.usage import UsageError
+    from stemwright.separation.separator import is_other
+
+    given = [key for key in DEMUCS_ONLY if separation.get(key) is not None]
+    if given and is_other(separation.get("separator") or "auto"):
+        options = ", ".join(f"--{key.replace('_', '-')}" for key in given)
+        raise UsageError(f"{options}: for Demucs's models only, and --separator {separation['separator']} was given; leave out one of them")
 
 
 def _check_only(kept: Config, config: Config, asked: RequestedChanges, stage: str) -> None:

@@ -14,16 +14,23 @@ from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.demucs.separator import DemucsSeparator
-from stemwright.separation.separator import Separator
+from stemwright.separation.separator import Separator, names_other
 
 if TYPE_CHECKING:
     from stemwright.separation.stem_files import SeparatedFile
 
 
 def separator_from(model: str | Separator) -> Separator:
-    """The separator of a model's name, or the one that was given. Raises UsageError for a name that is nearly that of a known model."""
+    """The separator of a model's name, or the one that was given; ``package.module:object`` and ``onnx:MODEL.onnx`` name others.
+
+    Raises UsageError for a name that is nearly that of a known model.
+    """
     if not isinstance(model, str):
         return model
+    if names_other(model):
+        from stemwright.separation.choosing import other_separator
+
+        return other_separator(model)
     from stemwright.separation.demucs.checkpoints import nearly_known
 
     if (meant := nearly_known(model)) is not None:

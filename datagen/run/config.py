@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from stemwright.datagen.dataset.dataset_config import DatasetConfig
 from stemwright.datagen.dataset.writers import WRITERS
@@ -27,6 +27,7 @@ from stemwright.manifests.catalog.tracks import SplitShares
 from stemwright.manifests.registry import BrokenExtensionError, Registry, UnknownNameError
 from stemwright.manifests.sound.formats import LONGEST_S, Encoding
 from stemwright.separation.quality import Limits
+from stemwright.separation.separator import ONNX, SEPARATORS, WAYS, checked_reference
 
 
 class SongsConfig(Section):
@@ -89,11 +90,12 @@ class LimitsConfig(Section):
 class SeparationConfig(Section):
     """How mixtures become stems. ``auto`` takes a multitrack's own stems and separates every other track."""
 
-    separator: Literal["auto", "demucs", "reference"] = Field(
+    separator: str = Field(
         "auto",
         description="where stems come from; auto: a multitrack's own where there are some, Demucs for every other track; demucs separates "
-        "every track; reference takes multitracks only",
-        json_schema_extra=since("0.1"),
+        "every track; reference takes multitracks only. Another separator separates every track: its name, package.module:object, or "
+        "onnx:path/model.onnx (relative to the configuration file); model, model_folder, precision, engine and input_lufs are Demucs's",
+        json_schema_extra=since("0.1", choices=(*WAYS, *SEPARATORS.others())),
     )
     model: str = Field(
         "htdemucs", description="name of a model or bag of models; `stemwright models` lists them", json_schema_extra=since("0.1")
@@ -123,6 +125,11 @@ class SeparationConfig(Section):
         json_schema_extra=since("0.1", unit="LUFS"),
     )
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
+
+    @field_validator("separator")
+    @classmethod
+    def _is_a_separator(cls, reference: str) -> str:
+        return checked_reference(reference)
 
 
 class EstimateConfig(Section):
@@ -217,7 +224,17 @@ def read_values(path: Path) -> dict[str, Any]:
         part = values.get(section)
         if isinstance(part, dict) and isinstance(part.get(key), str):
             values[section] = {**part, key: str((path.parent / Path(part[key]).expanduser()).resolve())}
+    part = values.get("separation")
+    if isinstance(part, dict) and isinstance(part.get("separator"), str):
+        values["separation"] = {**part, "separator": placed_reference(part["separator"], path.parent)}
     return values
+
+
+def placed_reference(separator: str, folder: Path) -> str:
+    """What names a separator, with the path of an ONNX model made absolute; a relative one is relative to the folder."""
+    if not separator.startswith(ONNX):
+        return separator
+    return f"{ONNX}{(folder / Path(separator.removeprefix(ONNX)).expanduser()).resolve()}"
 
 
 def to_toml(config: Config) -> str:

@@ -16,24 +16,20 @@ import importlib.metadata
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from stemwright.manifests.disk.folders import cache_folder
 from stemwright.manifests.sound.formats import Audio
-from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.demucs import checkpoints, schedule
 from stemwright.separation.demucs.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
-from stemwright.separation.demucs.pipeline import Mixture, MixtureInMemory, run_jobs
+from stemwright.separation.demucs.network_separator import NetworkSeparator
+from stemwright.separation.demucs.pipeline import Mixture
 from stemwright.separation.demucs.precision import Trial, bf16_is_better, error_db, probe_signal, processor_has_bf16
-from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
 from stemwright.separation.separator import Used
-from stemwright.separation.stem_files import SeparatedFile
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +37,7 @@ if TYPE_CHECKING:
 LARGE_BYTES = 16 << 20  # of one network's file: htdemucs has 84 MB, the bundled model at most 8
 
 
-class DemucsSeparator:
+class DemucsSeparator(NetworkSeparator):
     """Any Demucs model or bag: a name, ``hf://NAMESPACE/NAME``, or a name in ``model_folder``.
 
     ``device`` is auto, cpu, cuda, cuda:N or mps; ``precision`` auto, fp32 or bf16; ``engine`` auto, torch or openvino.
@@ -253,39 +249,6 @@ class DemucsSeparator:
     def batch_size(self) -> int:
         """Segments per call of a network: on a processor as many as run side by side. It does not change the stems."""
         return self._batch_size or (processor_threads()[0] if self.device == "cpu" else 8)
-
-    def separate(self, mixture: Audio, sample_rate: int, *, on_share: Callable[[float], None] | None = None) -> dict[str, Audio]:
-        """Stems {name: [C, T]} of a mixture [C, T], at ``self.sample_rate`` (T is that of the resampled mixture), without the residual.
-
-        ``on_share`` is told after each segment how much is done, 0 to 1.
-        """
-        mixture = resample(np.asarray(mixture, dtype=np.float32), sample_rate, self.sample_rate)
-        source = Mixture(MixtureInMemory(mixture), self.num_channels)
-        source.take(mixture)
-        if source.constant:
-            return {name: np.zeros_like(mixture) for name in self.stem_names}
-        parts: list[Audio] = []
-        for _, stems in schedule.run([self.session(source)], self.forward, batch_size=self.batch_size):
-            parts.append(source.narrow(stems))
-            if on_share:
-                on_share(sum(part.shape[-1] for part in parts) / source.num_frames)
-        return dict(zip(self.stem_names, np.concatenate(parts, axis=-1), strict=True))
-
-    def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
-        """Writes ``STEM.flac`` for every stem and the residual into ``out_folder``: all or none.
-
-        Raises Refused if the file cannot be used.
-        """
-        [(_, result)] = self.separate_files([Job(path, out_folder, stream)])
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    def separate_files(self, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
-        """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
-        track share a batch with the first of the next. A file that cannot be separated is yielded with the error that says why; all in the
-        order in which they finish. ``on_share(job, share)`` gets, after each segment, the share of a file that is done."""
-        yield from run_jobs(self, jobs, on_share)
 
 
 def load_networks(checkpoint: checkpoints.Checkpoint) -> list[Any]:

@@ -24,4 +24,4 @@ def needs_separator(config: Config) -> bool:
     if config.separation.separator == "reference":
         return False
     songs = found_songs(config).candidates
-    return any(config.separation.separator == "demucs" or not song.references for song in songs)
+    return any(config.separation.separator != "auto" or not song.references for song in songs)

@@ -26,11 +26,12 @@ from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import Refused, Stem, Track, content_id, seal
 from stemwright.manifests.sound import writing
 from stemwright.manifests.wording import counted
+from stemwright.separation.choosing import other_separator
 from stemwright.separation.demucs.engines import Precision
 from stemwright.separation.demucs.separator import DemucsSeparator
 from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
 from stemwright.separation.quality import Limits, judge
-from stemwright.separation.separator import ReferenceStems
+from stemwright.separation.separator import ReferenceStems, Separator, is_other
 from stemwright.separation.stem_files import SeparatedFile, clear_all_work
 
 
@@ -76,7 +77,7 @@ def separation_key(track_id: str, identity: Any) -> str:
     return content_id({"track": track_id, "separator": identity, "version": __version__})
 
 
-def tasks_of(corpus: Corpus, separator: DemucsSeparator, config: Config) -> list[Task]:
+def tasks_of(corpus: Corpus, separator: Separator, config: Config) -> list[Task]:
     """One task for each track; its payload is (the track, its own stems or None). Its id is over what was asked, not over a machine.
 
     Its length is that of what goes through the networks: own stems are there in no time.
@@ -104,9 +105,11 @@ def _unused(corpus: Corpus, current: set[Path]) -> tuple[str, ...]:
 
 def separator_of(
     config: Config, *, offline: bool = False, trust_pickle: bool = False, auto_precision: Precision | None = None
-) -> DemucsSeparator:
-    """The separator that a configuration names; nothing is loaded yet."""
+) -> Separator:
+    """The separator that a configuration names; no network is loaded yet."""
     section = config.separation
+    if is_other(section.separator):
+        return other_separator(section.separator, section.device)
     return DemucsSeparator(
         section.model,
         section.model_folder,
@@ -122,12 +125,12 @@ def separator_of(
 
 def _own_stems(track: Track, config: Config, songs: Path) -> ReferenceStems | None:
     """The track's own stems, if it has any and the configuration lets them stand for separated ones."""
-    if not track.references or config.separation.separator == "demucs":
+    if not track.references or config.separation.separator not in ("auto", "reference"):
         return None
     return ReferenceStems({stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in track.references})
 
 
-def _identity(track: Track, own: ReferenceStems | None, separator: DemucsSeparator, config: Config) -> object:
+def _identity(track: Track, own: ReferenceStems | None, separator: Separator, config: Config) -> object:
     """What determines the stems of a track, as far as the track itself does not."""
     if own is not None:
         return {"reference": {stem.name: stem.sound for stem in track.references}}
@@ -137,7 +140,7 @@ def _identity(track: Track, own: ReferenceStems | None, separator: DemucsSeparat
 class Separation:
     """The work of separating: multitracks give their own stems, all other tracks go through the networks as one stream."""
 
-    def __init__(self, corpus: Corpus, separator: DemucsSeparator, config: Config) -> None:
+    def __init__(self, corpus: Corpus, separator: Separator, config: Config) -> None:
         self.folder, self.songs, self.separator, self.config = corpus.folder, corpus.songs, separator, config
         self.needs_own = config.separation.separator == "reference"
         self.limits = Limits(**config.separation.limits.model_dump())
@@ -179,6 +182,9 @@ class Separation:
     def _of_model(self) -> Path:
         """The folder of the stems that the separator gives."""
         section = self.config.separation
+        if is_other(section.separator):
+            name = self.separator.origin.partition("@")[0]
+            return self.folder / STEMS / folder_name(name, self.separator.identity, own_weights=True)
         own_weights = section.model_folder is not None
         return self.folder / STEMS / folder_name(section.model, self.separator.identity, own_weights=own_weights)
 

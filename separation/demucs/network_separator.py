@@ -1,0 +1,89 @@
+"""What separators that run networks segment by segment are alike in: recordings in memory and files, many at once.
+
+Conventions
+    Audio is float32 [C, T], full scale 1.0. A mixture that does not vary (silence, one sample) has silent stems; no network is asked.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.sound.resampling import resample
+from stemwright.separation.demucs import schedule
+from stemwright.separation.demucs.pipeline import Mixture, MixtureInMemory, run_jobs
+from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
+from stemwright.separation.stem_files import SeparatedFile
+
+
+class NetworkSeparator(ABC):
+    """The base of separators whose networks see segments of a mixture (``stemwright.separation.demucs.pipeline.Networks``)."""
+
+    @property
+    @abstractmethod
+    def stem_names(self) -> tuple[str, ...]:
+        """The stems, in the order of the networks' outputs."""
+
+    @property
+    @abstractmethod
+    def sample_rate(self) -> int:
+        """The rate of the stems in Hz."""
+
+    @property
+    @abstractmethod
+    def num_channels(self) -> int:
+        """How many channels the networks take."""
+
+    @property
+    @abstractmethod
+    def batch_size(self) -> int:
+        """Segments per call of a network."""
+
+    @abstractmethod
+    def load(self) -> None:
+        """Loads the networks now."""
+
+    @abstractmethod
+    def session(self, source: Mixture) -> schedule.Session:
+        """A mixture's way through the networks."""
+
+    @abstractmethod
+    def forward(self, network: int, batch: Audio) -> Audio:
+        """Runs one network on [B, C, T] -> [B, S, C, T] with the stems for which it counts."""
+
+    def separate(self, mixture: Audio, sample_rate: int, *, on_share: Callable[[float], None] | None = None) -> dict[str, Audio]:
+        """Stems {name: [C, T]} of a mixture [C, T], at ``self.sample_rate`` (T is that of the resampled mixture), without the residual.
+
+        ``on_share`` is told after each segment how much is done, 0 to 1.
+        """
+        mixture = resample(np.asarray(mixture, dtype=np.float32), sample_rate, self.sample_rate)
+        source = Mixture(MixtureInMemory(mixture), self.num_channels)
+        source.take(mixture)
+        if source.constant:
+            return {name: np.zeros_like(mixture) for name in self.stem_names}
+        parts: list[Audio] = []
+        for _, stems in schedule.run([self.session(source)], self.forward, batch_size=self.batch_size):
+            parts.append(source.narrow(stems))
+            if on_share:
+                on_share(sum(part.shape[-1] for part in parts) / source.num_frames)
+        return dict(zip(self.stem_names, np.concatenate(parts, axis=-1), strict=True))
+
+    def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
+        """Writes ``STEM.flac`` for every stem and the residual into ``out_folder``: all or none.
+
+        Raises Refused if the file cannot be used.
+        """
+        [(_, result)] = self.separate_files([Job(path, out_folder, stream)])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def separate_files(self, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
+        """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
+        track share a batch with the first of the next. A file that cannot be separated is yielded with the error that says why; all in the
+        order in which they finish. ``on_share(job, share)`` gets, after each segment, the share of a file that is done."""
+        yield from run_jobs(self, jobs, on_share)
