@@ -42,8 +42,9 @@ from stemwright.datagen.cli.options import (
     absolute_separator,
 )
 from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages, shared_out
+from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
 from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_asked, was_stopped
-from stemwright.datagen.cli.verbs import UNCHANGED, Stopped, VerbGroup, Verbs
+from stemwright.datagen.cli.verbs import VerbGroup, Verbs
 from stemwright.manifests.disk.durable import sentence
 from stemwright.manifests.usage import UsageError
 from stemwright.manifests.visible import visible

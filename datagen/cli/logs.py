@@ -33,6 +33,7 @@ from typing import Any, TextIO
 
 import typer
 
+from stemwright.datagen.cli.stopping import Stopped
 from stemwright.manifests.visible import visible
 
 ROOT = "stemwright"
@@ -130,7 +131,7 @@ def logging_of(verb: str, *, verbose: bool) -> Iterator[None]:
     except typer.Exit as left:
         _end(f"{verb} ended with exit code {left.exit_code}", began)
         raise
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         _end(f"{verb} was stopped", began)
         raise
     except Exception as error:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.cli.logs import to_file
+from stemwright.datagen.cli.stopping import KEPT, Stopped
 from stemwright.datagen.cli.terminal import Terminal
-from stemwright.datagen.cli.verbs import KEPT, Stopped
 
 if TYPE_CHECKING:
     from stemwright.datagen.run.config import Config

@@ -23,8 +23,8 @@ from stemwright.datagen.cli.options import (
     absolute,
 )
 from stemwright.datagen.cli.running import exit_code
+from stemwright.datagen.cli.stopping import KEPT, Stopped
 from stemwright.datagen.cli.terminal import Terminal
-from stemwright.datagen.cli.verbs import KEPT, Stopped
 from stemwright.manifests.disk.durable import NOT_ALLOWED
 from stemwright.manifests.wording import counted
 

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from stemwright.datagen.cli.options import OUTPUT
+from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,14 +29,6 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="No
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 verbosity: ContextVar[int] = ContextVar("verbosity", default=NORMAL)
-
-
-class Stopped(Exception):  # noqa: N818  # no error: somebody wanted it
-    """The command was stopped by Ctrl-C or a termination; the message says what is kept."""
-
-
-UNCHANGED = "stopped; what was there before is unchanged"
-KEPT = "stopped; what was finished is kept, and the same command goes on from there"
 
 
 class Verb(TyperCommand):

@@ -1,0 +1,149 @@
+"""A termination (of a batch system, a container) and Ctrl-C end every verb alike: exit code 130 and one sentence of what is kept.
+
+Processes are real; each is stopped as soon as it says that the part in question has begun.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+from test_build import COMMAND, CONFIG, stemwright
+from tiny_model import write_tiny_model
+
+KEPT = "stemwright: stopped; what was finished is kept, and the same command goes on from there"
+UNCHANGED = "stemwright: stopped; what was there before is unchanged"
+
+
+def stopped(*arguments, when, number=signal.SIGTERM, group=False):
+    """Starts a verb, stops it (or its whole process group) when a line matches ``when``, and returns its last lines of standard error."""
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments), "-v"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, number, signal.SIG_DFL),  # tests that run in the background inherit its being ignored
+    )
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if re.search(when, line):
+            (os.killpg if group else os.kill)(process.pid, number)
+            break
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 130, "".join(said) + rest
+    assert "Traceback" not in rest
+    until = time.monotonic() + 20.0  # what watches over the workers ends after them
+    while left := workers_of(process.pid):
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+    return rest.splitlines()
+
+
+def workers_of(group):
+    """Processes that are left in a process group."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if line.split()[1] == str(group) and not line.split()[2].startswith("Z")]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A corpus of one multitrack, its exported tables, and a model with small networks."""
+    place = tmp_path_factory.mktemp("stopping")
+    write_tiny_model(place / "models", "tiny", seed=0)
+    (place / "config.toml").write_text(CONFIG)
+    return place
+
+
+@pytest.fixture
+def corpus(place, songs_folder):
+    """A finished corpus, made once."""
+    if not (place / "corpus").exists():
+        songs = songs_folder(2, 4.0).rename(place / "songs")
+        model = ["--model", "tiny", "--model-folder", place / "models"]
+        stemwright("build", songs, place / "corpus", "--config", place / "config.toml", *model)
+        stemwright("export", place / "corpus", place / "recipes", "--no-audio")
+    return place / "corpus"
+
+
+def slow(*values):
+    """A case that costs several seconds and proves little more than its neighbours."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("when", "number"),
+    [
+        slow("catalog begins", signal.SIGTERM),
+        slow("separate begins", signal.SIGTERM),
+        ("separate: 1 of", signal.SIGTERM),
+        slow("separate: 1 of", signal.SIGINT),
+        slow("estimate begins", signal.SIGTERM),
+        slow("render: 1 of", signal.SIGTERM),
+    ],
+)
+def test_a_build_that_is_stopped_in_a_stage(place, tmp_path, songs_folder, when, number):
+    model = ["--model", "tiny", "--model-folder", place / "models", "--config", place / "config.toml"]
+    said = stopped("build", songs_folder(3, 8.0), tmp_path / "corpus", *model, when=when, number=number)
+    assert said[-1] == KEPT
+    assert "build was stopped after" in (tmp_path / "corpus" / "stemwright.log").read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [
+        slow(signal.SIGTERM, False),
+        (signal.SIGTERM, True),
+        (signal.SIGINT, True),
+    ],
+    ids=["the main process is terminated", "all processes are terminated", "Ctrl-C, which a terminal sends to all"],
+)
+def test_work_that_is_shared_out_to_processes_is_stopped_with_them(corpus, tmp_path, number, group):
+    again = tmp_path / "again"
+    songs = corpus.parent / "songs"
+    said = stopped("catalog", songs, again, "--jobs", "2", when="catalog: 1 of", number=number, group=group)
+    assert said == [KEPT]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "when", "sentence"),
+    [
+        slow(("export", "{corpus}", "{tmp}/out"), "export begins", UNCHANGED),
+        (("report", "{corpus}", "{tmp}/report.html"), "report begins", UNCHANGED),
+        slow(("check", "{corpus}"), "check begins", UNCHANGED),
+        slow(("rebuild", "{recipes}", "{songs}", "{tmp}/again", "--model-folder", "{models}"), "find begins", KEPT),
+        slow(("rebuild", "{recipes}", "{songs}", "{tmp}/again", "--model-folder", "{models}"), "separate begins", KEPT),
+        slow(("balance", "{song}", "--model", "tiny", "--model-folder", "{models}"), "balance begins", UNCHANGED),
+        slow(("edit", "{song}", "mute drums", "{tmp}/out.wav", "--model", "tiny", "--model-folder", "{models}"), "edit begins", UNCHANGED),
+        slow(("demo", "{tmp}/demo"), "catalog begins", KEPT),
+    ],
+    ids=lambda value: " ".join(value[:1]) if isinstance(value, tuple) else value,
+)
+def test_every_other_verb(corpus, tmp_path, arguments, when, sentence):
+    place = corpus.parent
+    where = {"corpus": corpus, "tmp": tmp_path, "recipes": place / "recipes", "songs": place / "songs", "models": place / "models"}
+    where["song"] = next((place / "songs").glob("*.wav"))
+    said = stopped(*(argument.format(**where) for argument in arguments), when=when)
+    assert said[-1] == sentence
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("out") or path.suffix == ".html"]
+
+
+def test_a_verb_that_is_stopped_says_so_in_json(corpus, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stemwright", "catalog", corpus.parent / "songs", tmp_path / "again", "--json", "-v"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL),
+    )
+    assert "catalog begins" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(said) == {"error": KEPT.removeprefix("stemwright: "), "exit_code": 130}
