@@ -40,6 +40,7 @@ OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 Amount = float | str | None
 Chain = tuple[EffectUse, ...]
 
+STEMS = ("vocals", *(name for name in SIX_STEMS if name != "vocals"))  # the one that edits are mostly about is the first suggestion
 TWICE_DB = 20.0 * math.log10(2.0)
 VOLUME_WORDS = {"slightly": 3.0, "": TWICE_DB, "a lot": 12.0}
 VOLUME_AMOUNTS = tuple(f" {word}".rstrip() for word in VOLUME_WORDS)
@@ -105,7 +106,7 @@ WORDINGS = (
 )
 
 
-def parse(text: str, *, stems: Sequence[str] = SIX_STEMS, possible: Sequence[Operation] = OPERATIONS) -> Edit:
+def parse(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> Edit:
     """The label of a sentence. Raises EditError naming the nearest accepted sentence for any other text.
 
     ``stems`` are the names that are understood, before each of which "the" may stand; ``possible`` are the operations that may be named.
@@ -118,7 +119,7 @@ def parse(text: str, *, stems: Sequence[str] = SIX_STEMS, possible: Sequence[Ope
     raise EditError(f"{text!r} is not understood as an edit; the nearest is {nearest(text, stems=stems, possible=possible)!r}")
 
 
-def parse_all(texts: Sequence[str], *, stems: Sequence[str] = SIX_STEMS, possible: Sequence[Operation] = OPERATIONS) -> list[Edit]:
+def parse_all(texts: Sequence[str], *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> list[Edit]:
     """The labels of several sentences, some of them joined by ";". Raises EditError if there is none."""
     parts = [part for text in texts for part in text.split(";") if part.strip()]
     if not parts:
@@ -126,7 +127,7 @@ def parse_all(texts: Sequence[str], *, stems: Sequence[str] = SIX_STEMS, possibl
     return [parse(part.strip(), stems=stems, possible=possible) for part in parts]
 
 
-def nearest(text: str, *, stems: Sequence[str] = SIX_STEMS, possible: Sequence[Operation] = OPERATIONS) -> str:
+def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> str:
     """The accepted sentence that is most like a text, with the stems and the number that the text seems to name."""
     plain = _plain(text)
     known = {word for wording in WORDINGS for word in wording.text.split()}

@@ -25,7 +25,6 @@ from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.grammar import Edit, EditError
 from stemwright.manifests.decibels import db_to_gain, joint_gain_db
 from stemwright.manifests.sound.formats import Audio, Encoding
-from stemwright.manifests.stem_names import SIX_STEMS
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def understood(texts: Sequence[str], names: Mapping[str, object] | Sequence[str]
     ``names`` are stems beside those of the grammar.
     """
     possible = [operation for operation in grammar.OPERATIONS if operation != "dereverb"]
-    edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*SIX_STEMS, *names))), possible=possible)
+    edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*grammar.STEMS, *names))), possible=possible)
     if any(each.operation == "dereverb" for each in edits):
         raise EditError(
             "the reverberation of a recording cannot be removed: its stems have no dry version. "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.section import ExtensibleSection, since, with_sections
@@ -33,22 +33,23 @@ class PairsBase(ExtensibleSection):
         """Length of an excerpt in frames."""
         return round(self.duration_s * self.sample_rate)
 
-    @model_validator(mode="after")
-    def _shape_of_presets(self) -> PairsBase:
+    @model_validator(mode="wrap")
+    @classmethod
+    def _shape_of_presets(cls, values: Any, handler: ModelWrapValidatorHandler[PairsBase]) -> PairsBase:
         """Where the section gives no rate or no length, those that the presets of its recipes were published with."""
-        sections = [getattr(self, kind) for kind in RECIPES if hasattr(self, kind)]
-        shapes = {section.shape for section in sections if section.per_track and section.shape}
-        if shapes and not {"sample_rate", "duration_s"} <= self.model_fields_set:
-            if len(shapes) > 1:
-                wanted = " and ".join(f"{shape.num_frames} frames at {shape.sample_rate} Hz" for shape in sorted(shapes))
-                raise ValueError(
-                    f"the presets of several recipes were published with {wanted}; give pairs.sample_rate and pairs.duration_s"
-                )
-            (shape,) = shapes
-            asked = {name: getattr(self, name) for name in self.model_fields_set}
-            self.__dict__["sample_rate"] = asked.get("sample_rate", shape.sample_rate)
-            self.__dict__["duration_s"] = asked.get("duration_s", shape.num_frames / self.sample_rate)
-        return self
+        section = handler(values)
+        given = {name: getattr(section, name) for name in ("sample_rate", "duration_s") if name in section.model_fields_set}
+        recipes = [getattr(section, kind) for kind in RECIPES if hasattr(section, kind)]
+        shapes = {recipe.shape for recipe in recipes if recipe.per_track and recipe.shape}
+        if not shapes or len(given) == 2:
+            return section
+        if len(shapes) > 1:
+            wanted = " and ".join(f"{shape.num_frames} frames at {shape.sample_rate} Hz" for shape in sorted(shapes))
+            raise ValueError(f"the presets of several recipes were published with {wanted}; give pairs.sample_rate and pairs.duration_s")
+        (shape,) = shapes
+        sample_rate = given.get("sample_rate", shape.sample_rate)
+        of_shape = {"sample_rate": sample_rate, "duration_s": given.get("duration_s", shape.num_frames / sample_rate)}
+        return type(section).model_construct(section.model_fields_set, **{**section.__dict__, **of_shape})
 
 
 if TYPE_CHECKING:

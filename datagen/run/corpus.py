@@ -53,6 +53,7 @@ class Corpus:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).absolute()  # a worker elsewhere has another working directory
+        self._config: tuple[tuple[int, ...], Config] | None = None  # as it was read, and what the file was then
 
     @property
     def config_path(self) -> Path:
@@ -71,12 +72,19 @@ class Corpus:
 
     @property
     def config(self) -> Config:
-        """The configuration that is kept in the folder. Raises CorpusError if the folder is no corpus yet."""
+        """The configuration that is kept in the folder: read once, and again if the file is another.
+
+        Raises CorpusError if the folder is no corpus yet.
+        """
         if not self.config_path.exists():
             raise CorpusError(
                 f"{self.folder} is not a corpus: it has no config.toml. Create one with: stemwright catalog SONGS {self.folder}"
             )
-        return configuration.read(regular(self.config_path))
+        status = regular(self.config_path).stat()
+        now = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if self._config is None or self._config[0] != now:
+            self._config = (now, configuration.read(self.config_path))
+        return self._config[1]
 
     @property
     def songs(self) -> Path:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from rows import corpus_rows, estimate_of, stems_of, track
 
-from stemwright.datagen.dataset.writers import FolderWriter
+from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.datagen.edit.grammar import WORDINGS, Edit, chains, cutoff_hz, parse
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.pairs.plan import plan_pairs

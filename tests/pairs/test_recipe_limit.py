@@ -3,7 +3,7 @@ import pytest
 from rows import corpus_rows
 from test_render import RATE, pair, signal, sources  # noqa: F401  # the fixture
 
-from stemwright.datagen.dataset.writers import FolderWriter
+from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.run.config import ConfigError, check

@@ -28,7 +28,6 @@ from stemwright.datagen.pairs.drawing import HIGHEST_SHARE, Role
 from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial, min_change_field
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal, Stem
-from stemwright.manifests.stem_names import SIX_STEMS
 
 NEED_OTHERS = ("mute", "isolate")  # they make no sense for the only stem
 
@@ -58,10 +57,10 @@ class Config(RecipeConfig):
     @classmethod
     def _known(cls, stems: tuple[str, ...]) -> tuple[str, ...]:
         for name in stems:
-            if name not in SIX_STEMS:
-                near = difflib.get_close_matches(name, SIX_STEMS, n=1, cutoff=0.0)[0]
+            if name not in grammar.STEMS:
+                near = difflib.get_close_matches(name, grammar.STEMS, n=1, cutoff=0.0)[0]
                 raise ValueError(
-                    f"no sentence of the grammar names a stem {name!r}; did you mean {near!r}? The grammar has {', '.join(SIX_STEMS)}"
+                    f"no sentence of the grammar names a stem {name!r}; did you mean {near!r}? The grammar has {', '.join(grammar.STEMS)}"
                 )
         return stems
 
@@ -88,9 +87,9 @@ def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> 
 
 def _nameable(material: TrackMaterial, config: Config) -> list[str]:
     """The stems of the track that an edit may name. Raises Refused if there is none."""
-    names = [name for name in material.choose(config.stems) if name in SIX_STEMS]
+    names = [name for name in material.choose(config.stems) if name in grammar.STEMS]
     if not names:
-        raise Refused(f"none of {', '.join(material.named)} can be named in an edit; the grammar has {', '.join(SIX_STEMS)}")
+        raise Refused(f"none of {', '.join(material.named)} can be named in an edit; the grammar has {', '.join(grammar.STEMS)}")
     return names
 
 
