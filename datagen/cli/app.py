@@ -22,6 +22,7 @@ from stemwright.datagen.cli.options import (
     CorpusArgument,
     DaskOption,
     DeviceOption,
+    DryRunOption,
     EngineOption,
     FormatOption,
     InputLufsOption,
@@ -112,6 +113,7 @@ def build(
     trust_pickle: TrustPickleOption = False,
     seed: SeedOption = None,
     dataset_format: FormatOption = None,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Songs in, verified pairs out: catalog, separate, estimate, plan, render and check, one after another.
@@ -120,6 +122,7 @@ def build(
 
     Example: stemwright build ~/music corpus --model htdemucs_ft --jobs 4
     """
+    from stemwright.datagen.cli import forecasting
     from stemwright.datagen.run import stages
     from stemwright.datagen.run.corpus import Corpus
 
@@ -129,7 +132,11 @@ def build(
     separation |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
     changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind}, "separation": separation}
     changes["dataset"] = {"format": dataset_format}
-    with corpus_of(terminal, place, songs, RequestedChanges(changes, config, reset or ()), SeparationOptions(again, offline, trust_pickle)):
+    asked, separating = RequestedChanges(changes, config, reset or ()), SeparationOptions(again, offline, trust_pickle)
+    if dry_run:
+        forecasting.dry_run(terminal, place, songs, asked, separating, jobs=jobs, limit=limit)
+        return
+    with corpus_of(terminal, place, songs, asked, separating):
         run = run_stages(
             terminal,
             place,

@@ -63,6 +63,9 @@ LimitOption = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, how long it takes and how much disk, and write nothing.")
+]
 SeedOption = Annotated[int | None, typer.Option(metavar="NUMBER", help="What every random number follows from.", rich_help_panel=WHAT)]
 
 ModelOption = Annotated[

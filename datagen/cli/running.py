@@ -155,8 +155,18 @@ def corpus_of(
     terminal: Terminal, place: Corpus, songs: Path, asked: RequestedChanges, separating: SeparationOptions | None = None
 ) -> Iterator[None]:
     """Makes or reopens the corpus of a songs folder and holds it."""
-    from stemwright.datagen.run.corpus import CorpusError
     from stemwright.datagen.run.stages.readiness import check_separator
+
+    checked = requested_config(place, songs, asked)
+    if separating is not None:
+        check_separator(checked, offline=separating.offline, trust_pickle=separating.trust_pickle)
+    with working(terminal, place, checked, separating):
+        yield
+
+
+def requested_config(place: Corpus, songs: Path, asked: RequestedChanges) -> Config:
+    """The configuration of a corpus of a songs folder, with what a command asks to change. Raises CorpusError if the places do not fit."""
+    from stemwright.datagen.run.corpus import CorpusError
 
     if not songs.exists():
         raise CorpusError(f"{songs} does not exist; expected a folder of songs or a CSV file")
@@ -164,10 +174,7 @@ def corpus_of(
     asked = replace(asked, options={**asked.options, "songs": {**asked.options.get("songs", {}), **here}})
     checked = _configured(place, asked)
     place.check_free(checked)
-    if separating is not None:
-        check_separator(checked, offline=separating.offline, trust_pickle=separating.trust_pickle)
-    with working(terminal, place, checked, separating):
-        yield
+    return checked
 
 
 @contextmanager

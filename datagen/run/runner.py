@@ -11,6 +11,7 @@ Conventions
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stemwright.datagen.run import rates
 from stemwright.datagen.run.processes import in_processes
 from stemwright.datagen.run.tasks import Begin, Do, FailedTask, Result, StoppedError, Task, Work, Workers
 from stemwright.manifests import table
@@ -33,12 +35,13 @@ UNUSED = ".unused"  # folder of a corpus for tables that its configuration does 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's name, the table it writes with its record type, and the corpus folder."""
+    """A stage's name, the table it writes with its record type, and the corpus folder. Under ``rate`` it is remembered how fast it was."""
 
     name: str
     folder: Path
     table: str
     record_type: type[Record]
+    rate: str = ""
 
 
 @dataclass
@@ -76,7 +79,7 @@ def run(
         total_s, done_s = sum(task.duration_s for task in open_tasks), 0.0
         if on_progress:
             on_progress(0, len(open_tasks), "", AudioDone(0.0, total_s) if total_s else None)
-        begin = _voiding(known, {task.id for task in tasks}, journal)
+        begin, began = _voiding(known, {task.id for task in tasks}, journal), time.monotonic()
         for count, result in enumerate(do(open_tasks, begin), 1):
             if result.fatal:
                 raise StoppedError(f"{result.task.subject}: {result.fatal}")
@@ -92,6 +95,8 @@ def run(
             done_s += result.task.duration_s
             if on_progress:
                 on_progress(count, len(open_tasks), result.task.subject, AudioDone(done_s, total_s) if total_s else None)
+    if stage.rate:
+        rates.remember(stage.rate, done_s, time.monotonic() - began)
     refused = {row.row_id for row in outcome.rejected}
     outcome.rows = [row for task in tasks if task.id in known and task.row_id not in refused for row in known[task.id]]
     return outcome

@@ -10,11 +10,13 @@ A limit, for a first try
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from stemwright.datagen.run import rates
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Outcome, Stage, shared
@@ -37,7 +39,11 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     tasks, unreadable = _tasks(root, found, shares, longest_s)
     stage = Stage("catalog", corpus.folder, "tracks", Track)
     before = {row.id: row for row in corpus.rows("tracks", Track)} if corpus.table("tracks").exists() else {}
+    began = time.monotonic()
     outcome, copies = _inspected(corpus, stage, tasks, shared(partial(_inspect, root, shares, longest_s), workers), on_progress)
+    if not workers.dask:
+        read_s = sum(row.audio.duration_s for row in outcome.rows if row.audio.path in outcome.fresh)
+        rates.remember(rates.of_stage("catalog", workers.jobs), read_s, time.monotonic() - began)
     kept = outcome.rows
     if not kept:
         _refuse_to_forget(corpus, [*((row.subject, row.reason) for row in outcome.rejected), *unreadable])

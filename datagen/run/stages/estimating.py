@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from stemwright.datagen.pairs.recipes import wants
+from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Outcome, Stage, finish, shared
 from stemwright.datagen.run.runner import run as run_tasks
@@ -123,7 +124,7 @@ def _estimate_balance(
     )
 
     tasks = [_task(estimating.cache_key(stems, profile), stems, titles) for stems in by_track.values()]
-    stage = Stage("estimate", corpus.folder, "estimates", Estimate)
+    stage = Stage("estimate", corpus.folder, "estimates", Estimate, "" if workers.dask else rates.of_stage("estimate", workers.jobs))
     work = partial(estimating.estimate_track, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
 

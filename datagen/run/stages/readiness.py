@@ -11,12 +11,15 @@ from __future__ import annotations
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.stages.cataloguing import found_songs
 from stemwright.datagen.run.stages.separating import separator_of
+from stemwright.separation.demucs.separator import DemucsSeparator
 
 
 def check_separator(config: Config, *, offline: bool = False, trust_pickle: bool = False) -> None:
     """Raises ModelError, or UsageError for a device that is none, if songs are to be separated and this machine cannot do it."""
     if needs_separator(config):
-        separator_of(config, offline=offline, trust_pickle=trust_pickle).check()
+        separator = separator_of(config, offline=offline, trust_pickle=trust_pickle)
+        if isinstance(separator, DemucsSeparator):  # others have said when they were made
+            separator.check()
 
 
 def needs_separator(config: Config) -> bool:

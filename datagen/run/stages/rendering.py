@@ -13,6 +13,7 @@ from stemwright.datagen.dataset.writers.cleaning import forget_begun, is_begun, 
 from stemwright.datagen.pairs.audibility import ALIKE, check_audible
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import Uses, renders_everything
+from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks
@@ -50,7 +51,8 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     writer = writer_of(config.dataset, config.encoding, partial(corpus.rows, "tracks", Track))
     present = PresentFiles(corpus.folder)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
-    stage, outcome, redraws = Stage("render", corpus.folder, "examples", Example), Outcome(), Redraws(corpus, config)
+    stage = Stage("render", corpus.folder, "examples", Example, "" if workers.dask else rates.of_stage("render", workers.jobs))
+    outcome, redraws = Outcome(), Redraws(corpus, config)
     _check_folders(corpus.dataset, pairs)
     songs = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
     work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers)), pairs

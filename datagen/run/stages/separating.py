@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from stemwright.datagen.run import rates
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Stage, attempt, failed, files_exist, reject
@@ -54,7 +55,9 @@ def run_separate(
     separation = Separation(corpus, separator, config)
     tasks = tasks_of(corpus, separator, config)
     settled = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
-    stage = Stage("separate", corpus.folder, "stems", Stem)
+    stage = Stage(
+        "separate", corpus.folder, "stems", Stem, rates.of_separation(separator) if any(task.duration_s for task in tasks) else ""
+    )
     outcome = run_tasks(stage, [task for task in tasks if task.id not in settled], separation.do, separation.tracked(tasks, on_progress))
     made: dict[str, list[Any]] = {task.id: list(settled[task.id].rows) if task.id in settled else [] for task in tasks}
     for row in outcome.rows:

@@ -1,0 +1,297 @@
+"""What a build would do, how long it would take, and how much disk: a dry run, which writes nothing and decodes no song.
+
+Conventions
+    Songs are compared by path and size, and those that seem new with those that seem gone by checksum, too: a moved song is the same song.
+    Songs that are not in the table yet are as long as their headers say.
+    Times are audio over the rates of earlier runs on this machine (``stemwright.datagen.run.rates``). Where a model has not run here, it
+    separates ``TEST_S`` of made-up sound; stages that have not run here are said to be unknown, never guessed.
+    Sizes are frames x channels x 3 bytes x how well FLAC did on the files that the corpus has; where it has none, ``FLAC_RATIO``.
+    Pairs are counted as the configuration asks for them, of songs that are long enough: what else drawing may refuse is not known before.
+    Planning and checking are not counted: they take little beside the others.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stemwright.datagen.pairs.recipes import RECIPES
+from stemwright.datagen.run import rates
+from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.runner import files_exist
+from stemwright.datagen.run.stages.cataloguing import found_songs, limited
+from stemwright.datagen.run.stages.kept_stems import STEMS
+from stemwright.datagen.run.stages.separating import Separation, separator_of, tasks_of
+from stemwright.manifests.catalog.tracks import Candidate, songs_root, source_changed
+from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Stem, Track
+from stemwright.manifests.sound.decoding import probe
+
+FLAC_RATIO = 0.6  # of 24-bit PCM: the stems of the excerpt that `demo` takes have 0.55, its pairs 0.57
+BYTES_PER_SAMPLE = 3
+MODEL_RATE, CHANNELS = 44_100, 2  # of Demucs's networks
+NUM_STEMS = 5  # of Demucs's networks, with the residual
+TEST_S = 12.0
+
+
+@dataclass(frozen=True)
+class SongChanges:
+    """The songs of a build against those of the corpus; ``later`` are those that a limit leaves for later."""
+
+    new: int
+    changed: int
+    kept: int
+    removed: int
+    later: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a stage would do: how many things, how much audio, how long it takes, and where its rate comes from. None: not known."""
+
+    stage: str
+    count: int
+    unit: str
+    audio_s: float
+    rate: float | None
+    source: str
+
+    @property
+    def time_s(self) -> float | None:
+        """How long it would take."""
+        return 0.0 if not self.count or not self.audio_s else None if self.rate is None else self.audio_s / self.rate
+
+
+@dataclass(frozen=True)
+class Space:
+    """What would be written to a folder, and how much of that its disk has room for."""
+
+    folder: Path
+    num_bytes: int
+    free_bytes: int
+    disk: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a build would do."""
+
+    songs: SongChanges
+    steps: tuple[Step, ...]
+    deleted_files: int
+    deleted_bytes: int
+    spaces: tuple[Space, ...]
+
+    @property
+    def time_s(self) -> float | None:
+        """How long all would take; None if a step is not known."""
+        times = [step.time_s for step in self.steps]
+        return None if None in times else sum(time_s for time_s in times if time_s)
+
+    @property
+    def lacking_bytes(self) -> int:
+        """How much room is missing on the disk that lacks most; 0 if all have enough."""
+        needed: dict[int, int] = {}
+        for space in self.spaces:
+            needed[space.disk] = needed.get(space.disk, 0) + space.num_bytes
+        return max(0, *(needed[space.disk] - space.free_bytes for space in self.spaces))
+
+
+@dataclass(frozen=True)
+class _Songs:
+    """Songs that are to be read, with their lengths, and the tracks that are as they were."""
+
+    changes: SongChanges
+    fresh: tuple[tuple[Candidate, float], ...]
+    kept: tuple[Track, ...]
+
+
+def forecast(
+    corpus: Corpus, config: Config, *, jobs: int = 1, limit: int | None = None, test: Callable[[Any], float] | None = None
+) -> Forecast:
+    """What a build with a configuration would do. ``test`` measures a separator whose rate is not known, in audio seconds a second.
+
+    Raises ModelError if songs are to be separated, and the weights are not on this machine: nothing is fetched.
+    """
+    songs = _compared(corpus, config, limit)
+    to_separate, own, separator = _to_separate(corpus, config, songs)
+    audio_s = sum(length_s for _, length_s in to_separate)
+    rate, source = _rate(rates.of_separation(separator)) if separator is not None else (None, "")
+    if separator is not None and rate is None and to_separate and test is not None:
+        rate, source = test(separator), f"measured now on {TEST_S:.0f} s of made-up sound"
+    anew = {name for name, _ in (*to_separate, *own)}
+    estimated = [(name, length_s) for name, length_s in _all(songs) if name in anew or not _has_estimates(corpus)]
+    rendered, deleted = _to_render(corpus, config, songs, anew)
+    steps = (
+        Step("catalog", len(songs.fresh), "song", sum(length_s for _, length_s in songs.fresh), *_rate(rates.of_stage("catalog", jobs))),
+        Step("separate", len(to_separate), "song", audio_s, rate, source),
+        Step("estimate", len(estimated), "song", sum(length_s for _, length_s in estimated), *_rate(rates.of_stage("estimate", jobs))),
+        Step("render", rendered, "pair", rendered * config.pairs.duration_s, *_rate(rates.of_stage("render", jobs))),
+    )
+    stems_bytes = _stem_bytes(corpus, audio_s + sum(length_s for _, length_s in own))
+    spaces = (_space(corpus.folder / STEMS, stems_bytes), _space(corpus.dataset, round(rendered * _pair_bytes(corpus, config))))
+    return Forecast(songs.changes, steps, len(deleted), sum(file.num_bytes for file in deleted), spaces)
+
+
+def measured_rate(separator: Any, clock: Callable[[], float] = time.perf_counter) -> float:
+    """How fast a separator is here, in seconds of audio a second, by its work on made-up sound; the first run prepares it."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    sound = rng.standard_normal((CHANNELS, round(TEST_S * MODEL_RATE))).astype(np.float32) * np.float32(0.1)
+    separator.separate(sound[:, : MODEL_RATE // 2], MODEL_RATE)
+    began = clock()
+    separator.separate(sound, MODEL_RATE)
+    return TEST_S / max(clock() - began, 1e-9)
+
+
+def _rate(key: str) -> tuple[float | None, str]:
+    rate = rates.known(key)
+    return rate, "not measured on this machine yet" if rate is None else "measured in an earlier run"
+
+
+def _compared(corpus: Corpus, config: Config, limit: int | None) -> _Songs:
+    """The songs against the table of tracks."""
+    every = found_songs(config)
+    found, tracks = limited(corpus, every, limit), _rows(corpus, "tracks", Track)
+    root, by_path = songs_root(Path(config.songs.folder)), {track.audio.path: track for track in tracks}
+    refused = {row.subject for row in corpus.rejected() if row.stage == "catalog"}
+    paths = {song.path for song in found.candidates}
+    gone = [track for track in tracks if track.audio.path not in paths]
+    kept: list[Track] = []
+    fresh: list[Candidate] = []
+    changed = 0
+    for song in found.candidates:
+        track = by_path.get(song.path)
+        if track is not None and (root / song.path).stat().st_size == track.audio.num_bytes:
+            kept.append(track)
+        elif track is None and (moved := _moved(root, song, gone)) is not None:
+            gone.remove(moved)
+            kept.append(moved)
+        elif track is not None or song.path not in refused:
+            changed += track is not None
+            fresh.append(song)
+    later = len(every.candidates) - len(found.candidates)
+    changes = SongChanges(len(fresh) - changed, changed, len(kept), len(gone), later)
+    return _Songs(changes, tuple((song, _length_s(root, song)) for song in fresh), tuple(kept))
+
+
+def _moved(root: Path, song: Candidate, gone: Sequence[Track]) -> Track | None:
+    """The track that a song with another path is, if it has the bytes of one that is gone."""
+    size = (root / song.path).stat().st_size
+    for track in gone:
+        if track.audio.num_bytes == size and not source_changed(root, track.audio.model_copy(update={"path": song.path})):
+            return track
+    return None
+
+
+def _length_s(root: Path, song: Candidate) -> float:
+    """How long a song lasts by its header; 0 for what cannot be read, which cataloguing will refuse."""
+    try:
+        info = probe(root / song.path, stream=song.stream)
+    except (Refused, OSError):
+        return 0.0
+    return info.num_frames / info.sample_rate
+
+
+def _rows(corpus: Corpus, name: str, record_type: type[Any]) -> list[Any]:
+    return corpus.rows(name, record_type) if corpus.table(name).exists() else []
+
+
+def _all(songs: _Songs) -> list[tuple[str, float]]:
+    """Every song with its length, under the id of its track, or its path where it has none yet."""
+    return [*((track.id, track.audio.duration_s) for track in songs.kept), *((song.path, length_s) for song, length_s in songs.fresh)]
+
+
+def _to_separate(corpus: Corpus, config: Config, songs: _Songs) -> tuple[list[tuple[str, float]], list[tuple[str, float]], Any]:
+    """What goes through the networks, what brings its own stems, and the separator if it is needed."""
+    way = config.separation.separator
+    takes_own = way in ("auto", "reference")
+    own = [(song.path, length_s) for song, length_s in songs.fresh if song.references and takes_own]
+    mixtures = [] if way == "reference" else [(song.path, s) for song, s in songs.fresh if not (song.references and takes_own)]
+    kept = {track.id for track in songs.kept}
+    needed = bool(mixtures) or any(not (track.references and takes_own) for track in songs.kept)
+    separator = separator_of(config, offline=True)
+    if kept:
+        separation = Separation(corpus, separator, config)
+        finished = _finished(corpus)
+        for task in tasks_of(corpus, separator, config):
+            if task.row_id in kept and task.id not in finished and separation.kept(task) is None:
+                (mixtures if task.duration_s else own).append((task.row_id, task.duration_s or task.payload[0].audio.duration_s))
+    return mixtures, own, separator if needed and way != "reference" else None
+
+
+def _finished(corpus: Corpus) -> set[str]:
+    """The cache keys of separations whose stems are in the table and on the disk."""
+    by_key: dict[str, list[Stem]] = {}
+    for stem in _rows(corpus, "stems", Stem):
+        by_key.setdefault(stem.cache_key, []).append(stem)
+    return {key for key, stems in by_key.items() if files_exist(corpus.folder, stems)}
+
+
+def _has_estimates(corpus: Corpus) -> bool:
+    return corpus.table("estimates").exists()
+
+
+def _to_render(corpus: Corpus, config: Config, songs: _Songs, anew: set[str]) -> tuple[int, list[AudioFile]]:
+    """How many pairs are to be rendered, and the files of examples that would go."""
+    per_track = sum(getattr(config.pairs, kind).per_track for kind in RECIPES)
+    wanted = per_track * sum(length_s >= config.pairs.duration_s for _, length_s in _all(songs))
+    examples = _rows(corpus, "examples", Example)
+    track_of = {pair.id: pair.track_id for name in ("pairs", "redraws") for pair in _rows(corpus, name, Pair)}
+    before = corpus.config if examples else config
+    same = (before.pairs, before.seed, before.encoding, before.dataset.format) == (
+        config.pairs,
+        config.seed,
+        config.encoding,
+        config.dataset.format,
+    )
+    current = {track.id for track in songs.kept} - anew
+    stay = [example for example in examples if same and track_of.get(example.pair_id) in current]
+    staying = {example.id for example in stay}
+    gone = [file.audio for example in examples if example.id not in staying for file in example.signals]
+    if examples and len(stay) == len(examples) and not songs.fresh and not corpus.journal("examples").exists():
+        return 0, gone  # all is as it was, whatever drawing refused
+    return max(0, wanted - len(stay)), gone
+
+
+def _stem_bytes(corpus: Corpus, audio_s: float) -> int:
+    """The size of the stems of so much audio."""
+    stems = [stem.audio for stem in _rows(corpus, "stems", Stem)]
+    return round(audio_s * MODEL_RATE * CHANNELS * BYTES_PER_SAMPLE * NUM_STEMS * _ratio(stems))
+
+
+def _ratio(files: Iterable[AudioFile]) -> float:
+    """How many bytes FLAC took of those of the same sound as 24-bit PCM."""
+    listed = list(files)
+    raw = sum(file.num_frames * file.num_channels * BYTES_PER_SAMPLE for file in listed)
+    return sum(file.num_bytes for file in listed) / raw if raw else FLAC_RATIO
+
+
+def _pair_bytes(corpus: Corpus, config: Config) -> float:
+    """The size of one pair of the dataset: as those are that the corpus has, else by the signals that the recipes of this house have."""
+    examples = _rows(corpus, "examples", Example)
+    if examples and corpus.config.encoding == config.encoding and corpus.config.pairs == config.pairs:
+        return sum(file.audio.num_bytes for example in examples for file in example.signals) / len(examples)
+    counts = {kind: getattr(config.pairs, kind).per_track for kind in RECIPES}
+    signals = sum(count * _num_signals(kind, config) for kind, count in counts.items()) / max(1, sum(counts.values()))
+    sample = 4.0 if config.encoding == "wav32f" else BYTES_PER_SAMPLE * FLAC_RATIO
+    return signals * config.pairs.num_frames * CHANNELS * sample
+
+
+def _num_signals(kind: str, config: Config) -> int:
+    """How many sound files a pair has: a mix has its stems and their sum, all others an input and a target (``limit`` a gain besides)."""
+    stems = len(getattr(getattr(config.pairs, kind), "stems", ())) or NUM_STEMS
+    return {"mix": stems + 1, "remix": stems + 1, "limit": 3}.get(kind, 2)
+
+
+def _space(folder: Path, num_bytes: int) -> Space:
+    """The room on the disk that a folder is on, or will be: links are followed, and what is not there yet is where its parent is."""
+    place = folder.resolve()
+    while not place.exists():
+        place = place.parent
+    return Space(folder, num_bytes, shutil.disk_usage(place).free, place.stat().st_dev)
