@@ -1,4 +1,4 @@
-"""Tables whose cells are text: shown as they are, and broken at spaces, else behind the separators of a path.
+"""Tables whose cells are text: shown as they are, sentences broken at spaces, paths on one line without their middle.
 
 A table of rich takes a string for markup, in which ``song [remix].wav`` loses its brackets, and breaks a long path anywhere.
 """
@@ -8,14 +8,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.containers import Lines
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from stemwright.manifests.visible import visible
 
 SEPARATORS = ("/\\", " _-.,:;=&+")  # behind which a long word may end a line, the best ones first
+
+
+ELLIPSIS = "\u2026"
+NARROWEST = 24  # cells that a column of paths keeps when a table is too wide
 
 
 class Cell(Text):
@@ -25,6 +30,49 @@ class Cell(Text):
         """The lines of the text in a column of ``width``."""
         broken = Lines(piece for line in self.split(allow_blank=True) for piece in line.divide(breaks(line.plain, width)))
         return Lines(line for piece in broken for line in Text.wrap(_stripped(piece, width), console, width, **how))
+
+
+class PathCell(Text):
+    """A path on one line: where it does not fit, folders in its middle are left out, and never its end."""
+
+    def wrap(self, console: Any, width: int, **how: Any) -> Lines:
+        """The one line, in a column of ``width``."""
+        self.plain = shortened(self.plain, width)
+        return super().wrap(console, width, **{**how, "no_wrap": True})
+
+    def __rich_measure__(self, console: Any, options: Any) -> Measurement:
+        """A column of paths may be narrower than they are."""
+        room = cell_len(self.plain)
+        return Measurement(min(room, NARROWEST), room)
+
+
+def path_cell(path: object, style: str = "") -> PathCell:
+    """A cell for a path, as text that steers no terminal."""
+    return PathCell(visible(str(path)), style=style)
+
+
+def shortened(path: str, width: int) -> str:
+    """A path in ``width`` cells: its first folders and its name, ``very/long/…/name.flac``; a name that is longer loses its middle."""
+    if cell_len(path) <= width:
+        return path
+    *folders, name = re.split(r"(?<=[/\\])(?=.)", path)
+    if cell_len(name) + 2 > width or not folders:
+        end = _last(name, max(1, (width - 1) * 2 // 3))
+        return set_cell_size(name, max(0, width - 1 - cell_len(end))).rstrip() + ELLIPSIS + end
+    kept, separator = "", folders[-1][-1]
+    for folder in folders:
+        if cell_len(f"{kept}{folder}{ELLIPSIS}{separator}{name}") > width:
+            break
+        kept += folder
+    return f"{kept}{ELLIPSIS}{separator}{name}"
+
+
+def _last(text: str, width: int) -> str:
+    """As much of the end of a text as takes ``width`` cells at most."""
+    start, cells = len(text), 0
+    while start and (cells := cells + cell_len(text[start - 1])) <= width:
+        start -= 1
+    return text[start:]
 
 
 def _stripped(piece: Text, width: int) -> Text:

@@ -83,11 +83,13 @@ def _held(place: Corpus) -> Iterator[None]:
 def _sizes(done: Exported) -> Table:
     from rich.table import Table
 
+    from stemwright.datagen.cli.cells import path_cell
+
     table = Table(title="What was written", title_justify="left", title_style="bold")
     table.add_column("file")
     table.add_column("kB", justify="right")
     for name, size in done.bytes_by_file.items():
-        table.add_row(name, f"{size / 1000:,.1f}")
+        table.add_row(path_cell(name), f"{size / 1000:,.1f}")
     return table
 
 

@@ -126,11 +126,15 @@ def models_table(models: Sequence[ListedModel]) -> Table:
     """The models: stems, networks, size, and where they are."""
     from rich.table import Table
 
+    from stemwright.datagen.cli.cells import path_cell
+
     table = Table()
     for heading in ("model", "stems", "networks", "MB", "here"):
         table.add_column(heading, justify="right" if heading in ("networks", "MB") else "left", overflow="fold")
     for model in models:
-        table.add_row(model.name, ", ".join(model.stem_names), str(model.num_networks), _number(model.size_mb), str(model.folder or "no"))
+        table.add_row(
+            model.name, ", ".join(model.stem_names), str(model.num_networks), _number(model.size_mb), path_cell(model.folder or "no")
+        )
     return table
 
 
@@ -138,12 +142,14 @@ def verified_table(files: Sequence[Verified]) -> Table:
     """The files of a model and whether their checksums are right."""
     from rich.table import Table
 
+    from stemwright.datagen.cli.cells import path_cell
+
     table = Table()
     for heading in ("file", "sha256", "verdict"):
         table.add_column(heading, overflow="fold")
     for file in files:
         verdict = "no checksum known" if file.expected is None else "as it should be" if file.ok else f"WRONG, expected {file.expected}"
-        table.add_row(file.path.name, file.sha256[:16], verdict)
+        table.add_row(path_cell(file.path.name), file.sha256[:16], verdict)
     return table
 
 
@@ -161,11 +167,13 @@ def rejected_table(rejected: Sequence[Rejected], limit: int = 10) -> Table:
     """The first rejected rows with their reasons."""
     from rich.table import Table
 
+    from stemwright.datagen.cli.cells import path_cell
+
     table = Table(title=f"rejected ({len(rejected)})", title_justify="left", title_style="bold")
     for heading in ("stage", "what", "reason"):
         table.add_column(heading, overflow="fold")
     for row in rejected[:limit]:
-        table.add_row(row.stage, row.subject, row.reason)
+        table.add_row(row.stage, path_cell(row.subject), row.reason)
     if len(rejected) > limit:
         table.add_row("", f"... and {len(rejected) - limit} more", "see rejected.parquet")
     return table
@@ -175,12 +183,14 @@ def problems_table(problems: Sequence[CheckProblem], limit: int = 20) -> Table:
     """What a check found."""
     from rich.table import Table
 
+    from stemwright.datagen.cli.cells import path_cell
+
     table = Table(title=f"problems ({len(problems)})", title_justify="left", title_style="bold")
     table.add_column("", no_wrap=True)
     for heading in ("where", "what"):
         table.add_column(heading, overflow="fold")
     for problem in problems[:limit]:
-        table.add_row(problem.level, _where(problem), problem.what)
+        table.add_row(problem.level, path_cell(_where(problem)), problem.what)
     if len(problems) > limit:
         table.add_row("", "", f"... and {len(problems) - limit} more; --json lists all")
     return table

@@ -13,8 +13,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from stemwright.datagen.cli.cells import as_text, breaks
+from stemwright.datagen.cli.cells import as_text, breaks, shortened
+from stemwright.datagen.cli.tables import rejected_table
 from stemwright.datagen.cli.terminal import Terminal
+from stemwright.manifests.records import Rejected, seal
 from stemwright.manifests.visible import LONGEST, visible
 
 HOSTILE = "live[/b] [red]x[/red] \x1b]0;owned\x07 \x9b31m \u202ecod.exe\u2066 a\nb\r\t\x7f :smile: \udce9.wav"
@@ -105,3 +107,38 @@ def test_json_is_exact_where_the_terminal_knows_few_letters(monkeypatch):
         terminal.finish(0)
     kept.flush()
     assert json.loads(kept.buffer.getvalue().decode("latin-1"))["rows"] == "Bj\u00f6rk \U0001f600 \u65e5"
+
+
+@pytest.mark.parametrize(
+    ("path", "width", "expected"),
+    [
+        ("very/long/path/to/name.flac", 80, "very/long/path/to/name.flac"),
+        ("very/long/path/to/name.flac", 22, "very/long/\u2026/name.flac"),
+        ("very/long/path/to/name.flac", 15, "\u2026/name.flac"),
+        ("/work/of/others/name.flac", 20, "/work/of/\u2026/name.flac"),
+        ("folder/a name that is much too long.flac", 20, "a name\u2026oo long.flac"),
+        ("\u66f2/\u66f2\u66f2\u66f2\u66f2/\u66f2\u66f2.flac", 16, "\u66f2/\u2026/\u66f2\u66f2.flac"),
+        (r"C:\music\others\name.flac", 18, "C:\\\u2026\\name.flac"),
+    ],
+)
+def test_a_path_that_does_not_fit_loses_folders_of_its_middle(path, width, expected):
+    assert shortened(path, width) == expected
+    assert cell_len(expected) <= width
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Zl", "Zp", "M"])), st.integers(6, 90))
+def test_a_shortened_path_fits_and_keeps_its_end(path, width):
+    short = shortened(path, width)
+    assert cell_len(short) <= width
+    assert short == path or short[-1] == path[-1]
+
+
+def test_paths_of_tables_take_one_line_each_and_keep_their_names():
+    rows = [
+        seal(Rejected, stage="catalog", row_id="0" * 16, subject=f"{'folder/' * 20}{number} song.flac", reason="short")
+        for number in range(5)
+    ]
+    said = shown(rejected_table(rows))
+    assert len(said.splitlines()) == 5 + 5
+    assert re.findall(r"folder/\u2026/(\d) song\.flac +\u2502 short", said) == list("01234")
+    assert max(map(cell_len, said.splitlines())) <= 80
