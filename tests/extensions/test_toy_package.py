@@ -1,0 +1,122 @@
+"""Another package brings an effect, a kind of pair, a format and a separator, and nothing of ours is touched."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_package import blocks, entry_points, install
+
+from stemwright.manifests import table
+from stemwright.manifests.dataset_rows import WrittenPair
+from stemwright.manifests.records import Example, Stem
+from stemwright.manifests.sound.decoding import load
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(arguments, folder, *paths):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, (*paths, ROOT))), "PYTHONWARNINGS": "error"}
+    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    return install(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory, package):
+    """A corpus that was built by the command line with the toys of the pages."""
+    from conftest import make_song, write_song_file
+
+    folder = tmp_path_factory.mktemp("toys")
+    for index in range(2):
+        path = folder / "songs" / f"{index} song.flac"
+        path.parent.mkdir(exist_ok=True)
+        write_song_file(path, make_song(index, 3.0)["mixture"], title=f"Song {index}", artist=f"Artist {index}", copyright="CC0")
+    (folder / "build.toml").write_text("\n".join(blocks()["build.toml"]))
+    done = run(["-m", "stemwright", "build", "songs", "corpus", "--config", "build.toml"], folder, package)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "corpus"
+
+
+def test_every_page_shows_an_entry_point_of_its_group():
+    assert sorted(entry_points()) == ["stemwright.effects", "stemwright.formats", "stemwright.recipes", "stemwright.separators"]
+
+
+def test_stems_are_those_of_the_separator_of_another_package(corpus):
+    stems = table.read(corpus / "stems.parquet", Stem)
+    assert {stem.origin for stem in stems} == {"midside@1"}
+    assert {stem.name for stem in stems} == {"vocals", "other", "residual"}
+    of_track = [stem for stem in stems if stem.track_id == stems[0].track_id and stem.name == "vocals"]
+    audio, _ = load(corpus / of_track[0].audio.path)
+    np.testing.assert_array_equal(audio[0], audio[1])  # the middle
+
+
+def test_pairs_are_of_the_kind_and_with_the_effect_of_another_package(corpus):
+    pairs = table.read(corpus / "dataset" / "pairs.parquet", WrittenPair)
+    assert {pair.kind for pair in pairs} == {"duet", "removal"}
+    duet = next(pair for pair in pairs if pair.kind == "duet")
+    assert [signal.name for signal in duet.inputs] == ["other", "vocals"]
+    uses = {use.effect for pair in pairs if pair.kind == "removal" for branch in pair.inputs[0].branches for use in branch.chain}
+    assert "tremolo" in uses
+
+
+def test_dataset_is_written_in_the_format_of_another_package_and_the_loader_reads_it(corpus):
+    from stemwright.datagen.dataset.loader import PairDataset
+
+    examples = table.read(corpus / "dataset" / "examples.parquet", Example)
+    assert list((corpus / "dataset" / "duet").glob("*.zip"))
+    assert not list((corpus / "dataset").rglob("*.flac"))
+    assert "archive.namelist()" in (corpus / "dataset" / "README.md").read_text()
+    data = PairDataset(corpus / "dataset", kind="duet", split="all")
+    inputs, targets, mask = data[0]
+    assert inputs.shape == (2, 2, 8000)
+    assert bool(mask.all())
+    np.testing.assert_allclose(inputs.sum(0), targets[0], atol=2.0**-21)
+    assert len(examples) == len(PairDataset(corpus / "dataset", kind="removal", split="all")) + len(data)
+
+
+def test_corpus_passes_the_check_and_a_second_build_does_nothing(corpus, package):
+    done = run(["-m", "stemwright", "check", "corpus", "--json"], corpus.parent, package)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = run(["-m", "stemwright", "build", "songs", "corpus", "--json"], corpus.parent, package)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(stage["done"] == 0 for stage in json.loads(done.stdout)["stages"])
+
+
+def test_another_format_is_packed_from_that_of_another_package(corpus, package):
+    done = run(["-m", "stemwright", "render", "corpus", "--format", "folder", "--json"], corpus.parent, package)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list((corpus / "dataset").rglob("*.zip"))
+    assert len(list((corpus / "dataset").rglob("*.flac"))) > 0
+    done = run(["-m", "stemwright", "render", "corpus", "--format", "zipped", "--json"], corpus.parent, package)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_settings_of_the_effect_of_another_package_are_listed(package, tmp_path):
+    done = run(["-m", "stemwright", "effects", "tremolo", "--json"], tmp_path, package)
+    assert {row["setting"] for row in json.loads(done.stdout)["effects"]} == {"depth", "rate_hz"}
+
+
+def test_an_installed_package_changes_no_configuration_that_does_not_ask_for_it(package, tmp_path):
+    program = "from stemwright.datagen.run import config; print(config.to_toml(config.Config()))"
+    without, with_package = run(["-c", program], tmp_path), run(["-c", program], tmp_path, package)
+    assert with_package.returncode == 0, with_package.stderr
+    assert with_package.stdout == without.stdout
+
+
+def test_a_package_that_cannot_be_imported_is_named_where_it_is_asked_for(package, tmp_path):
+    broken = tmp_path / "broken_toy-0.1.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-toy\nVersion: 0.1\n")
+    (broken / "entry_points.txt").write_text("[stemwright.recipes]\nsolo = absent_module\n")
+    (tmp_path / "build.toml").write_text("[pairs.solo]\nper_track = 1\n")
+    (tmp_path / "songs").mkdir()
+    done = run(["-W", "default", "-m", "stemwright", "build", "songs", "corpus", "--config", "build.toml"], tmp_path, tmp_path)
+    assert done.returncode == 2
+    assert "'solo' of broken-toy 0.1 (entry point absent_module in stemwright.recipes) cannot be used: ModuleNotFoundError" in done.stderr
