@@ -163,7 +163,7 @@ def train(data: PairDataset, steps: int, mean_db: np.ndarray) -> SmallMixer:
 
 
 @torch.inference_mode()
-def judge(data: PairDataset, network: SmallMixer, mean_db: np.ndarray) -> dict[str, tuple[float, float]]:
+def assess(data: PairDataset, network: SmallMixer, mean_db: np.ndarray) -> dict[str, tuple[float, float]]:
     """Contender -> (loss of the mix, error of the levels in LU) over the examples."""
     truth, loss = true_gains_db(data), stft_loss()
     losses: dict[str, list[float]] = {"equal loudness": [], "mean level of each name": [], "trained mixer": []}
@@ -201,7 +201,7 @@ def main() -> None:
         held_out = PairDataset(corpus.dataset, kind="mix", split="test")
         mean_db = np.nanmean(true_gains_db(trained_on), axis=0)
         network = train(trained_on, options.steps, mean_db)
-        found = judge(held_out, network, mean_db)
+        found = assess(held_out, network, mean_db)
     equal = found["equal loudness"]
     size = sum(one.numel() for one in network.parameters())
     lines = [

@@ -110,7 +110,7 @@ def train(data: PairDataset, minutes: float) -> tuple[SmallRemover, int]:
 
 
 @torch.inference_mode()
-def judge(data: PairDataset, network: SmallRemover) -> dict[str, list[tuple[float, float, float, float]]]:
+def assess(data: PairDataset, network: SmallRemover) -> dict[str, list[tuple[float, float, float, float]]]:
     """Effect -> for each example SI-SDR of wet and of the answer, then STFT loss of wet and of the answer."""
     loss = MultiResolutionSTFTLoss()
     found = defaultdict(list)
@@ -137,7 +137,7 @@ def main() -> None:
         trained_on = PairDataset(corpus.dataset, kind="removal", split="train", num_channels=1)
         held_out = PairDataset(corpus.dataset, kind="removal", split="test", num_channels=1)
         network, steps = train(trained_on, options.minutes)
-        found = judge(held_out, network)
+        found = assess(held_out, network)
     size = sum(one.numel() for one in network.parameters())
     every = [row for rows in found.values() for row in rows]
     lines = [

@@ -1,1 +1,1 @@
-"""Listening: a mixture becomes stems, and stems become levels."""
+"""Analysis: a mixture is separated into stems, and stems are measured."""

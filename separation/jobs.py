@@ -1,7 +1,7 @@
-"""What a separator is given and what it gives back, file by file: jobs, their outcomes, and a mixture's checked audio.
+"""Inputs and outputs of a separator, file by file: jobs, their outcomes, and a mixture's checked audio.
 
 Conventions
-    Audio is float32 [C, T], full scale 1.0. A job that cannot be done has the error as its outcome, and the others go on.
+    Audio is float32 [C, T], full scale 1.0. A job that fails has the error as its outcome, and the others continue.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Job(NamedTuple):
 
 
 OnFileProgress = Callable[[Job, float], None]  # which file, how much of it has gone through the networks (0 to 1)
-JobOutcome = SeparatedFile | Exception  # of one job: its files, or what went wrong with it
+JobOutcome = SeparatedFile | Exception  # of one job: its files, or its error
 
 
 def checked_blocks(path: Path | str, sample_rate: int, stream: int, max_channels: int) -> Iterator[Audio]:
-    """Decodes a file as [C, t]. Raises Refused on no frames, too many channels, or samples that are not finite."""
+    """Decodes a file as [C, t]. Raises Refused for no frames, too many channels, or samples that are not finite."""
     found = 0
     for block in blocks(path, BLOCK_FRAMES, sample_rate=sample_rate, stream=stream):
         if block.shape[0] > max_channels:

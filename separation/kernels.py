@@ -1,13 +1,13 @@
-"""Compiled recursions: the one place that gives functions to numba, and that decides where their compiled code is kept.
+"""Compiled recursions: the only module that calls numba and decides where compiled code is cached.
 
-numba keeps it beside the source, or else in the user's cache, and refuses a function ("cannot cache function") where the user may write
-to neither: an installation of another account and no home. Here that is seen before the first function is compiled, and the private
-temporary folder takes the place of both; where there is none either, nothing is kept and each process compiles for itself.
+numba caches it beside the source, or else in the user's cache, and refuses a function ("cannot cache function") where the user may write
+to neither: an installation of another account and no home. Here that is detected before the first function is compiled, and the private
+temporary folder replaces both; without one nothing is cached and each process compiles for itself.
 
 Conventions
     The decision is one for a process and those that it starts: it is set in numba's configuration and in ``NUMBA_CACHE_DIR``.
-    Kernels compute alike wherever they are kept. They are compiled for the processor that they run on: equal bytes are promised between
-    machines of one kind and the same versions, not between processors with other instructions.
+    Kernels compute the same wherever they are cached. They are compiled for the processor that they run on: equal bytes are guaranteed
+    between machines of one kind with the same versions, not between processors with different instructions.
 
 References
     numba, documentation of ``NUMBA_CACHE_DIR``; its class ``numba.core.caching.CacheImpl``.
@@ -29,11 +29,11 @@ import numba
 from stemwright.manifests.disk.folders import private_folder
 
 _config: Any = numba.config
-_without = False  # nothing is kept: numba is not asked to
+_without = False  # nothing is cached
 
 
 def njit(*, nogil: bool = False, fastmath: bool | set[str] = False) -> Callable[[Callable[..., Any]], Any]:
-    """numba's decorator for a kernel: compiled without the interpreter, and kept for the next process where that can be."""
+    """numba's decorator for a kernel: compiled without the interpreter, and cached where possible."""
 
     def compiled(kernel: Callable[..., Any]) -> Any:
         prepare(Path(kernel.__code__.co_filename).parent)
@@ -70,17 +70,17 @@ def _probe(value: float) -> float:
 
 
 def kept_in() -> Path | None:
-    """The one folder where compiled functions are kept if it is neither beside their sources nor numba's own."""
+    """The folder where compiled functions are cached if it is neither beside their sources nor numba's own."""
     return Path(_config.CACHE_DIR) if _config.CACHE_DIR else None
 
 
 def keep_in(folder: Path) -> None:
-    """Keeps functions that are decorated from now on in a folder, in this process and in those that it starts."""
+    """Caches functions that are decorated from now on in a folder, in this process and in those that it starts."""
     os.environ["NUMBA_CACHE_DIR"] = _config.CACHE_DIR = str(folder)
 
 
 def keep_nothing() -> None:
-    """Compiles functions that are decorated from now on for this process alone. Libraries ask numba to keep theirs: it does not."""
+    """Compiles functions that are decorated from now on for this process alone. Libraries that request caching get none."""
     global _without
     _without = True
     for module, dispatcher in (("numba.core.dispatcher", "Dispatcher"), ("numba.np.ufunc.ufuncbuilder", "UFuncDispatcher")):

@@ -1,4 +1,4 @@
-"""Whether the stems of a track can be used: closure of the sum, silence, copies of one another, clipping; accepted, or a reason.
+"""Quality of the stems of a track: closure of the sum, silence, copies of one another, clipping; accepted, or a reason.
 
 Conventions
     A `Tally` is filled block by block, in order, with the mixture [C, t] and its stems [S, C, t]; energies are sums of squares over
@@ -21,12 +21,12 @@ import numpy as np
 from stemwright.manifests.records import Record, Refused
 from stemwright.manifests.sound.formats import Audio
 
-EXACT = 2.0**-24  # half a step of 24 bits: a smaller difference is none in the written files
+EXACT = 2.0**-24  # half a step of 24 bits: a smaller difference vanishes in the written files
 CLIP_LEVEL = 0.9999  # of the mixture's own full scale; lossless masters clip at 32,767 / 32,768
 
 
 class Tally:
-    """Energies, peaks and correlations of a mixture and its stems, taken in one pass."""
+    """Energies, peaks and correlations of a mixture and its stems, computed in one pass."""
 
     def __init__(self, stem_names: Sequence[str]) -> None:
         self.stem_names = tuple(stem_names)
@@ -59,23 +59,23 @@ class Tally:
 
     @property
     def peak(self) -> float:
-        """The largest sample that has to be written: of any stem or of the residual."""
+        """The largest sample to be written: of any stem or of the residual."""
         return max(self.residual_peak, float(self.stem_peaks.max(initial=0.0)))
 
     @property
     def closure_db(self) -> float | None:
-        """Energy of what the stems leave over, against the mixture, in dB; None if nothing is left."""
+        """Energy of the residual against the mixture, in dB; None if there is no residual."""
         if self.residual_peak < EXACT:
             return None
         return round(10.0 * math.log10(self.residual_energy / max(self.mixture_energy, 1e-30)), 4)
 
     @property
     def clipped_share(self) -> float:
-        """Share of the mixture's samples that stand at full scale beside another such sample."""
+        """Share of the mixture's samples that are at full scale beside another such sample."""
         return self.clipped / max(self.num_samples, 1)
 
     def bleed(self) -> tuple[float, str, str]:
-        """The largest correlation coefficient between two stems, and their names; 0 and empty names if fewer than two sound."""
+        """The largest correlation coefficient between two stems, and their names; 0 and empty names if fewer than two are active."""
         energy = np.diag(self.products)
         sounding = np.flatnonzero(energy > 0)
         best = (0.0, "", "")
@@ -88,7 +88,7 @@ class Tally:
 
     @property
     def figures(self) -> Figures:
-        """What ``judge`` asks of the stems."""
+        """The figures that ``assess`` checks."""
         no_stem = self.stem_peaks.max(initial=0.0) < EXACT
         value, *names = self.bleed()
         return Figures(
@@ -101,7 +101,7 @@ class Tally:
 
 
 class Figures(Record):
-    """What is judged of the stems of a track: kept beside them, so that they can be judged by other limits later."""
+    """Quality figures of the stems of a track: stored beside them, so that other limits can be applied later."""
 
     silent: Literal["mixture", "stems"] | None
     closure_db: float | None
@@ -112,7 +112,7 @@ class Figures(Record):
 
 @dataclass(frozen=True)
 class Limits:
-    """What is still accepted. The defaults refuse only what cannot be right."""
+    """Limits of acceptance. The defaults refuse only obvious errors."""
 
     closure_db: float = 1.0  # separators leave about -20 dB, multitracks less; stems of another song leave about +3 dB, none at all 0 dB
     bleed: float = 0.98  # correlation of two stems: copies, or one file given twice
@@ -120,32 +120,32 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Assessment:
     """Accepted, or the reason why not."""
 
     accepted: bool
     reason: str = ""
 
 
-def judge(figures: Figures, limits: Limits | None = None) -> Verdict:
-    """Says whether the stems of a track can be used."""
+def assess(figures: Figures, limits: Limits | None = None) -> Assessment:
+    """Checks the quality figures of a track's stems against the limits."""
     limits = limits or Limits()
     if figures.silent == "mixture":
-        return Verdict(False, "the mixture is silent")
+        return Assessment(False, "the mixture is silent")
     if figures.silent == "stems":
-        return Verdict(False, "every stem is silent, but the mixture is not")
+        return Assessment(False, "every stem is silent, but the mixture is not")
     if figures.closure_db is not None and figures.closure_db > limits.closure_db:
-        return Verdict(
+        return Assessment(
             False,
             f"the stems leave a residual of {figures.closure_db:.1f} dB against the mixture; expected at most {limits.closure_db:.1f} dB. "
             "Are they stems of this mixture, in time with it?",
         )
     if figures.bleed > limits.bleed:
         names = " and ".join(figures.bleed_of)
-        return Verdict(False, f"stems {names} are the same signal (correlation {figures.bleed:.2f}, at most {limits.bleed:.2f} expected)")
+        return Assessment(False, f"stems {names} are the same signal (correlation {figures.bleed:.2f}, at most {limits.bleed:.2f} expected)")
     if figures.clipped_share > limits.clipped_share:
-        return Verdict(
+        return Assessment(
             False,
             f"{figures.clipped_share:.1%} of the mixture's samples are clipped; expected at most {limits.clipped_share:.1%}",
         )
-    return Verdict(True)
+    return Assessment(True)

@@ -1,12 +1,12 @@
 """A track's stems on disk: one joint gain, a residual that completes the sum, all files or none.
 
-The stems come as a stream whose peak is known only at its end, so they wait as raw float32 in a hidden folder beside their final place;
+The stems arrive as a stream whose peak is known only at its end, so they wait as raw float32 in a hidden folder beside their final place;
 then the gain is known and they are written as FLAC. The residual is taken after rounding: integer by integer, the files of a track sum to
-the mixture that was given (times the joint gain), whatever the separator did.
+the given mixture (times the joint gain), whatever the separator.
 
 Conventions
     Audio is float32 [C, T], full scale 1.0; stems are [S, C, T]. ``gain_db`` is at most 0 and is a multiple of 0.01 dB, so that the row
-    says all.
+    is exact.
     Raw files hold interleaved frames. The hidden folder is removed whatever happens; one left by a killed process is removed by the next
     start.
 """
@@ -62,17 +62,17 @@ class StemFile:
 
 
 def _below(path: Path, corpus: Path) -> str:
-    """The path as a row says it. A folder of the corpus may be a link to another disk, so links are followed only if need be."""
+    """The path as written in a row. A folder of the corpus may be a link to another disk, so links are followed only if needed."""
     places = ((path.absolute(), corpus.absolute()), (path.resolve(), corpus.resolve()))
     return next(place.relative_to(root).as_posix() for place, root in places if place.is_relative_to(root) or root == corpus.resolve())
 
 
 class SeparatedFile(dict[str, Path]):
-    """{stem name: path}, the residual among them, and what is true of all stems of the track.
+    """{stem name: path}, the residual among them, and facts common to all stems of the track.
 
     ``gain_db`` was applied to all of them before writing. ``closure_db`` is the energy of mixture - sum(stems, without the residual) over
     the energy of the mixture; None if they sum exactly. ``tally`` holds peaks, energies and correlations for
-    `stemwright.separation.quality.judge`.
+    `stemwright.separation.quality.assess`.
     """
 
     def __init__(self, files: Mapping[str, StemFile], gain_db: float, tally: Tally) -> None:
@@ -84,7 +84,7 @@ class SeparatedFile(dict[str, Path]):
 
 
 class RawAudio:
-    """Frames on disk as raw float32: written from the front, read anywhere, and held in memory only block by block."""
+    """Frames on disk as raw float32: appended, read at random, and kept in memory only block by block."""
 
     def __init__(self, path: Path, num_channels: int) -> None:
         self.path, self.num_channels, self.num_frames = path, num_channels, 0
@@ -116,7 +116,7 @@ class RawAudio:
 
 
 class StemFolder:
-    """The stems of one track on their way into a folder: a context manager (or ``close`` at the end) that leaves all files or none.
+    """Writes the stems of one track into a folder: a context manager (or ``close`` at the end) that leaves all files or none.
 
     ``mixture`` takes the mixture's frames first; then ``add`` takes the stems in order, and ``finish`` writes the files.
     """
@@ -145,9 +145,9 @@ class StemFolder:
         self.close()
 
     def close(self) -> None:
-        """Removes everything that is not under a final name, and the folder itself if it was made for nothing."""
+        """Removes everything that is not under a final name, and the folder itself if it stayed empty."""
         for raw in (self.mixture, *self._stems):
-            with suppress(OSError):  # of a full disk, which cannot take what is still buffered; the file goes anyway
+            with suppress(OSError):  # a full disk cannot take the buffered data; the file is removed anyway
                 raw.close()
         clear_work(self.out_folder)
         if self._created:
@@ -201,7 +201,7 @@ class StemFolder:
 
 
 def clear_work(out_folder: Path) -> None:
-    """Removes what a separation that ended early left in the hidden folder of a track's stems: the files that are made there, no other."""
+    """Removes the files that an interrupted separation left in the hidden folder of a track's stems, and no others."""
     work = out_folder / WORK_FOLDER
     if work.is_symlink() or not work.is_dir():
         return
@@ -226,5 +226,5 @@ def _scaled(audio: Audio, gain: float) -> Audio:
 
 
 def _rounded(audio: Audio, gain: float) -> np.ndarray:
-    """What the 24-bit file holds, in float64 steps of 2^-23."""
+    """The samples of the 24-bit file, in float64 steps of 2^-23."""
     return np.rint(_scaled(audio, gain) * np.float32(FULL_SCALE)).astype(np.float64)

@@ -1,17 +1,17 @@
 """Tempo, beats and key of a recording.
 
-Beats are those of Ellis's dynamic programming on the onset strength, as librosa has it: a tempo is chosen first, near 120 BPM where the
-music allows several, and the beats follow the onsets at about that tempo. The tempo that is given is that of the beats themselves, by a
-straight line through their times, which is far finer than the grid on which the tempo was sought.
+Beats are those of Ellis's dynamic programming on the onset strength, as in librosa: a tempo is chosen first, near 120 BPM where the
+music allows several, and the beats follow the onsets at about that tempo. The reported tempo is that of the beats themselves, from a
+line fitted to their times, which is far finer than the grid on which the tempo was searched.
 
 The key is the one of 24 whose profile of pitch classes the recording's mean chroma resembles most.
 
 Conventions
     audio is float32 [C, T], full scale 1.0; channels are averaged. Times are seconds from the start of the audio.
-    Octaves of the tempo: 60, 120 and 240 beats per minute may all be right about the same music. The level that lies nearest 120 BPM is
+    Octaves of the tempo: 60, 120 and 240 beats per minute may all be right for the same music. The level nearest 120 BPM is
     taken, so a steady pulse of 50 may be given as 100, and one of 200 as 100.
-    Silence, noise, and audio too short to hold four beats have no tempo; what has no pitches has no key: None. Whether a beat that was
-    found is the one a listener would tap is not known from here: there is no confidence in it.
+    Silence, noise, and audio too short for four beats have no tempo; audio without pitches has no key: None. Whether a detected beat is
+    the one a listener would tap is unknown: beats have no confidence.
 
 References
     D. P. W. Ellis, Beat tracking by dynamic programming, Journal of New Music Research 36 (2007); McFee et al., librosa (2015).
@@ -38,9 +38,9 @@ from stemwright.manifests.disk.locks import LockedError, NoLocksError, locked
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
 
-ANALYSIS_RATE = 22_050  # Hz; beats and chroma need no more
+ANALYSIS_RATE = 22_050  # Hz; sufficient for beats and chroma
 HOP_FRAMES = 256  # 11.6 ms
-LATENESS_S = 0.017  # of librosa's onset strength against the onset itself, measured on clicks; tests/separation/test_tempo.py holds it
+LATENESS_S = 0.017  # of librosa's onset strength against the onset itself, measured on clicks, see tests/separation/test_tempo.py
 MIN_BEATS = 4
 MIN_CLARITY = 0.1  # of the pulse, see ``_clarity``; noise stays below 0.07; a few irregular clicks may not
 SILENCE = 1e-5  # -100 dBFS
@@ -65,8 +65,8 @@ class Beats:
 
 @dataclass(frozen=True)
 class Key:
-    """A key such as "A minor" or "C# major", and by how much its correlation exceeds that of the next best; None and 0 where none stands
-    out.
+    """A key such as "A minor" or "C# major", and by how much its correlation exceeds that of the next best; None and 0 where it is
+    ambiguous.
     """
 
     name: str | None = None
@@ -100,7 +100,7 @@ def find_key(audio: Audio, sample_rate: int) -> Key:
 
 
 def key_of_chroma(chroma: Any) -> Key:
-    """The key whose profile a chroma [12], from C upwards, resembles most. None where the pitch classes are too even or resemble none."""
+    """The key whose profile a chroma [12], from C upwards, resembles most. None where the pitch classes are too even or fit none."""
     chroma = np.asarray(chroma, dtype=np.float64)
     mean = float(chroma.mean())
     if not mean > 0.0 or float(chroma.std()) / mean < MIN_CONTRAST:
@@ -119,7 +119,7 @@ def key_of_chroma(chroma: Any) -> Key:
 def pitch_set(key: str) -> int:
     """The major tonic, 0 for C to 11 for B, whose scale a key uses: that of a minor key is its relative major's, three semitones up.
 
-    Raises ValueError for what is no key.
+    Raises ValueError for an invalid key.
     """
     tonic, _, mode = key.partition(" ")
     if tonic not in TONICS or mode not in PROFILES:
@@ -131,8 +131,8 @@ def pitch_set(key: str) -> int:
 def _librosa() -> ModuleType:
     """librosa, imported by one process at a time.
 
-    Its import compiles kernels and keeps each in two files. Processes that do so at once on a new installation mix their files, and from
-    then on whoever calls such a kernel crashes, until the files are removed (numba's issue 10128, librosa's 1998).
+    Its import compiles kernels and keeps each in two files. Processes that do so at once on a new installation corrupt them, and from
+    then on every call of such a kernel crashes, until the files are removed (numba's issue 10128, librosa's 1998).
     """
     with _alone():
         for name in ("beat", "feature", "onset"):
@@ -142,7 +142,7 @@ def _librosa() -> ModuleType:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Locks the place where librosa's kernels are kept: another process waits. Without locks, kernels are not shared."""
+    """Locks the place where librosa's kernels are cached: another process waits. Without locks, kernels are not shared."""
     from stemwright.separation import kernels
 
     spec = find_spec("librosa")

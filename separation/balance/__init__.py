@@ -1,1 +1,1 @@
-"""The mix balance: level of each stem with an interval, pan, width, course in time."""
+"""The mix balance: level of each stem with an interval, pan, width, level over time."""

@@ -1,13 +1,13 @@
-"""Fader gains and pans of a known mixture from its dry tracks: non-negative least squares, window by window, so that rides show.
+"""Fader gains and pans of a known mixture from its dry tracks: non-negative least squares, window by window, so that fader rides show.
 
-In each window the mixture's channel c is explained as a sum of the tracks' channel c, each times a factor that is not negative, so that the
-K-weighted energy of what is left is smallest. That needs only the K-weighted products of tracks and mixture summed over the window, which
+In each window the mixture's channel c is modelled as a sum of the tracks' channel c, each times a factor that is not negative, so that the
+K-weighted energy of the residual is smallest. That needs only the K-weighted products of tracks and mixture summed over the window, which
 are the sums over frequency of their K-weighted cross-spectra (Parseval). The two factors of a track are a gain and a constant-power pan.
 
 Conventions
     mixture is float32 [C, T], a track [C, T] or [1, T]; one or two channels. Gain and pan follow the fader effect: factors g sqrt(2)
-    cos(a) and g sqrt(2) sin(a), a = (pan + 1) pi / 4, both 1 at the centre at 0 dB. A mono mixture has no pan: None. NaN stands where
-    nothing can be said: the track is silent in the window, or cannot be told from the others. -inf dB is a closed fader.
+    cos(a) and g sqrt(2) sin(a), a = (pan + 1) pi / 4, both 1 at the centre at 0 dB. A mono mixture has no pan: None. NaN means
+    undetermined: the track is silent in the window, or cannot be distinguished from the others. -inf dB is a closed fader.
 
 References
     Barchiesi and Reiss 2010 (levels from dry tracks by least squares). Lawson and Hanson 1974, ch. 23 (non-negative least squares).
@@ -27,13 +27,13 @@ from stemwright.separation.loudness.kweighting import hop_edges, hop_products
 Array = NDArray[np.floating]
 
 WINDOW_S = 10.0
-SILENT_SHARE = 1e-5  # of a track's loudest window: in a softer one (a filter still ringing) it has no gain to be found
+SILENT_SHARE = 1e-5  # of a track's loudest window: in a quieter one (a filter still ringing) its gain is undetermined
 COPY_SHARE = 1e-6  # of a track's energy that the other tracks cannot explain: below it, the split between them is arbitrary
 
 
 @dataclass(frozen=True)
 class ConsoleLevels:
-    """Per track and window gain and pan, [W] each; windows start at ``start_s``; ``residual_db`` is what is left over against the
+    """Per track and window gain and pan, [W] each; windows start at ``start_s``; ``residual_db`` is the residual against the
     mixture."""
 
     start_s: Array
@@ -72,7 +72,7 @@ def _window_products(mixture: Array, tracks: Mapping[str, Array], sample_rate: i
 
 
 def _factors(products: Array, floors: Array) -> tuple[Array, float]:
-    """Non-negative factors [N] of the tracks in one channel and window, NaN where they cannot be said, and the energy left over.
+    """Non-negative factors [N] of the tracks in one channel and window, NaN where undetermined, and the energy of the residual.
 
     ``products`` is [N + 1, N + 1]; a track whose energy does not exceed its floor [N] is silent.
     """

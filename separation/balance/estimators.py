@@ -1,7 +1,8 @@
 """How loud a stem is in its mixture, from the separated stem: three estimators and an 80 % interval.
 
-    naive   loudness of the separated stem. A separator that minimises squared error shrinks its stems, E|ŝ|² = E|s|² - E|e|²: it reads low.
-    cross   gated loudness of the K-weighted cross-energy of stem and mixture. For uncorrelated sources and ŝ = E[s | x] its mean is E|s|²;
+    naive   loudness of the separated stem. A separator that minimises squared error shrinks its stems, E|ŝ|² = E|s|² - E|e|²: it is biased
+    low. cross   gated loudness of the K-weighted cross-energy of stem and mixture. For uncorrelated sources and ŝ = E[s | x] its mean is
+    E|s|²;
             positively correlated sources make it read high.
     point   between the two: cross, less a correction that grows with their gap up to a bound.
 
@@ -35,9 +36,9 @@ LEAST_SHARED = 0.9  # of the mixture's energy: stems that share less with it com
 
 @dataclass(frozen=True)
 class Margin:
-    """Half an interval in LU by the gap between naive and cross: none without a gap, then up to a bound, then a share of the gap.
+    """Half an interval in LU by the gap between naive and cross: zero without a gap, growing to a bound, then a share of the gap.
 
-    Without a gap there is neither separation error nor correlation to be unsure about.
+    Without a gap there is neither separation error nor correlation to cause uncertainty.
     """
 
     bound_lu: float
@@ -52,10 +53,10 @@ class Margin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Where the point lies between naive and cross, and the interval around it, for a kind of stems.
+    """Where the point estimate is between naive and cross, and the interval around it, for a kind of stems.
 
     point = cross - correction_lu * (1 - exp(-gap / gap_lu)). ``low`` and ``high`` are for whole tracks, the others for windows of three
-    seconds. A stem whose naive level is below ``absent_lu`` is not present. ``together`` names stems that must be there, for separators
+    seconds. A stem whose naive level is below ``absent_lu`` is not present. ``together`` names stems that must be given, for separators
     that leave much of the mixture to no stem: the cross-energies of all stems are then raised by one factor, so that their sum is the
     mixture's energy, as it is for uncorrelated sources.
     """
@@ -94,7 +95,7 @@ REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHI
 
 
 def suited(calibration: Calibration, closing_factor: float) -> Calibration:
-    """The calibration to use when stems must be raised by a factor to make up the mixture: SEPARATED holds for good separators only."""
+    """The calibration to use if stems must be raised by a factor to sum to the mixture: SEPARATED is valid for good separators only."""
     return BUNDLED if calibration is SEPARATED and closing_factor > 1 / LEAST_SHARED else calibration
 
 
@@ -102,7 +103,7 @@ CALIBRATIONS = {"separated": SEPARATED, "bundled": BUNDLED, "reference": REFEREN
 
 
 def calibration_named(name: str) -> Calibration:
-    """A calibration by its name. Raises ValueError naming those that there are."""
+    """A calibration by its name. Raises ValueError naming the known ones."""
     if name not in CALIBRATIONS:
         raise ValueError(f"expected a calibration of {', '.join(CALIBRATIONS)}; got {name!r}")
     return CALIBRATIONS[name]
@@ -135,7 +136,7 @@ def point_between(naive_lu: Array, cross_lu: Array, calibration: Calibration) ->
 
 
 def interval_around(point_lu: Array, gap_lu: Array, low: Margin, high: Margin) -> tuple[Array, Array]:
-    """Ends of the interval around points whose naive and cross estimates lie ``gap_lu`` apart."""
+    """Ends of the interval around points whose naive and cross estimates differ by ``gap_lu``."""
     return point_lu - low.at(gap_lu), point_lu + high.at(gap_lu)
 
 

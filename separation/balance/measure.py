@@ -1,9 +1,9 @@
-"""The mix balance of a recording: each stem's level with an interval, when it plays, its course in time, pan and width.
+"""The mix balance of a recording: each stem's level with an interval, when it plays, its level over time, pan and width.
 
 Conventions
     mixture and stems are float32 [C, T] of one shape. Levels are in LU against the loudness of the mixture: the integrated level against
-    the integrated loudness, the trajectory against the mixture in the same three seconds. A stem that is silent or whose energy does not
-    occur in the mixture is not present: its level is -inf and ``note`` says why. A mono mixture has no pan and no width: None.
+    the integrated loudness, the trajectory against the mixture in the same three seconds. A stem that is silent or whose energy is not
+    found in the mixture is not present: its level is -inf and ``note`` says why. A mono mixture has no pan and no width: None.
 
 References
     ITU-R BS.1770-5; EBU Tech 3341. The estimators are described in separation/balance/estimators.py, pan and width in
@@ -66,10 +66,10 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class StemBalance:
-    """What can be said of one stem in its mixture.
+    """The measurements of one stem in its mixture.
 
     ``loudness_lufs`` is the loudness of the stem as given; ``level_lu`` the estimate of its level in the mixture, with an 80 % interval;
-    ``against_rest_lu`` its level against everything else (for vocals: the vocal-to-accompaniment level), inf where there is nothing else;
+    ``against_rest_lu`` its level against everything else (for vocals: the vocal-to-accompaniment level), inf if there is nothing else;
     ``active_spans_s`` the times at which it plays.
     """
 
@@ -94,7 +94,7 @@ class StemBalance:
 
 
 def check_stems(mixture: Array, stems: Mapping[str, Array]) -> None:
-    """Refuses what cannot be compared: no stems, or a stem of another shape; ValueError names the stem and what came."""
+    """Refuses what cannot be compared: no stems, or a stem of another shape; ValueError names the stem and its shape."""
     if mixture.ndim != 2 or mixture.shape[1] == 0:
         raise ValueError(f"expected a mixture [C, T] with at least one frame, got shape {mixture.shape}; a mono signal is audio[None]")
     channel_weights(mixture.shape[0])
@@ -170,7 +170,9 @@ def _trajectory(own: Array, cross: Array, mixture: Array, end_s: Array, calibrat
 
 
 def closing_factor(mixture: Array, cross: Array) -> float:
-    """What raises the cross-energies of stems that make up the mixture, [S, K], to the mixture's energy, [K]; 1 where there is none."""
+    """The factor that raises the cross-energies of stems that sum to the mixture, [S, K], to the mixture's energy, [K]; 1 where there is
+    none.
+    """
     shared = float(np.maximum(cross.sum(-1), 0.0).sum())
     return float(mixture.sum()) / shared if shared > 0 else 1.0
 
@@ -258,8 +260,8 @@ def _measure_stem(
 def _absence(level: LevelEstimate, own: Array, cross: Array, mixture: Array, absent_lu: float) -> str:
     """Why a stem has no level, or an empty string if it has one; sums per hop, [K].
 
-    A stem that is in the mixture shares its own energy with it. One that is not shares only what chance gives: less than FOREIGN_SHARE of
-    its energy, or a sum that lies within CHANCE standard errors of nothing.
+    A stem that is in the mixture shares its own energy with it. One that is not shares only chance correlation: less than FOREIGN_SHARE of
+    its energy, or a sum within CHANCE standard errors of zero.
     """
     if not math.isfinite(level.naive_lu):
         return SILENT

@@ -1,12 +1,12 @@
-"""Where a stem stands between the loudspeakers, and how wide it is: overall and per octave band.
+"""The place of a stem between the loudspeakers, and how wide it is: overall and per octave band.
 
 Pan follows the constant-power law, left cos(t) and right sin(t) with t = (pan + 1) pi / 4, read from the two channels' energies. Width is
 what a single panned point source cannot explain: with the channels' energies and cross-energy as a 2 x 2 matrix, twice the share of its
-smaller eigenvalue. A panned mono signal has width 0 wherever it stands, two unrelated channels of equal energy have width 1.
+smaller eigenvalue. A mono signal has width 0 at any pan, two unrelated channels of equal energy have width 1.
 
 Conventions
-    audio is float32 [2, T]. Pan -1 is left, 0 centre, 1 right. Width is 0 to 1; correlation -1 to 1 tells a wide image from an inverted
-    channel. A mono signal or an empty band has no image: None, never a number.
+    audio is float32 [2, T]. Pan -1 is left, 0 centre, 1 right. Width is 0 to 1; correlation -1 to 1 distinguishes a wide image from an
+    inverted channel. A mono signal or an empty band has no image: None, never a number.
 
 References
     IEC 61260-1 (octave bands, base ten). The constant-power law as used by the fader effect.
@@ -25,7 +25,7 @@ Array = NDArray[np.floating]
 OCTAVE_CENTRES_HZ = tuple(1000.0 * 10 ** (0.3 * n) for n in range(-4, 5))  # 63 Hz to 16 kHz
 FRAME_S = 0.085
 MAX_FRAMES = 600  # spectra per channel; a long signal is sampled evenly, so that the cost does not grow with length
-EMPTY_BAND_DB = -60.0  # a band this far below the whole signal says nothing about an image
+EMPTY_BAND_DB = -60.0  # a band this far below the whole signal has no meaningful image
 
 
 class Image(NamedTuple):
@@ -62,7 +62,7 @@ def _frames(num_frames: int, size: int) -> NDArray[np.int64]:
 
 
 def band_images(audio: Array, sample_rate: int) -> tuple[BandImage, ...]:
-    """Image of every octave band from 63 Hz to 16 kHz that lies below half the sample rate; ``audio`` is [2, T]."""
+    """Image of every octave band from 63 Hz to 16 kHz below half the sample rate; ``audio`` is [2, T]."""
     from scipy.fft import next_fast_len, rfft
 
     size = next_fast_len(round(FRAME_S * sample_rate), real=True)
@@ -90,7 +90,7 @@ def band_images(audio: Array, sample_rate: int) -> tuple[BandImage, ...]:
 
 
 def in_words(pan: float | None) -> str:
-    """A pan as people read it: "0.30 L", "centre" within a twentieth of it, "-" where there is none."""
+    """A pan in readable form: "0.30 L", "centre" within a twentieth of it, "-" where there is none."""
     if pan is None:
         return "-"
     return "centre" if abs(pan) < 0.05 else f"{abs(pan):.2f} {'L' if pan < 0 else 'R'}"

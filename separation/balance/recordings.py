@@ -1,4 +1,4 @@
-"""The balance of a recording from its file: with stems that are there, or by separating it.
+"""The balance of a recording from its file: with given stems, or by separating it.
 
 Conventions
     As in ``stemwright.separation.balance.tracks``. Separated stems have the separator's sample rate, and so has the mixture they are
@@ -26,13 +26,13 @@ def measure_recording(
 ) -> TrackBalance:
     """The balance of one recording: from the folder ``stems`` if it is given, else by the separator.
 
-    ``on_share`` hears, while it separates, how much is done, 0 to 1. Raises Refused for a recording that cannot be read or separated, and
+    ``on_share`` receives the progress of separation, 0 to 1. Raises Refused for a recording that cannot be read or separated, and
     ValueError as ``measure_track`` and ``load_stems`` do.
     """
     if stems is not None:
         return measure_track(path.name, *load_stems(stems, path))
     mixture, sample_rate = load_song(path)
-    heard = {"on_share": on_share} if on_share else {}  # another's separator may know of none
+    heard = {"on_share": on_share} if on_share else {}  # a third-party separator may not take it
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
     at_rate = resample(mixture, sample_rate, rate)
@@ -40,7 +40,7 @@ def measure_recording(
 
 
 def finite_stems(stems: dict[str, Audio], mixture: Audio, separator: Any) -> dict[str, Audio]:
-    """The stems that a separator gave. Raises Refused, and says that it is the model, if they hold NaN though the mixture does not."""
+    """The stems that a separator gave. Raises Refused, blaming the model, if they contain NaN and the mixture does not."""
     wrong = [name for name, audio in stems.items() if not np.isfinite(audio).all()]
     if wrong and np.isfinite(mixture).all():
         bf16 = getattr(separator, "precision", None) == "bf16"

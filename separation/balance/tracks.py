@@ -1,7 +1,7 @@
-"""The balance of whole tracks as rows: one track, several with medians and spread, and where a level stands in a corpus.
+"""The balance of whole tracks as rows: one track, several with medians and spread, and the percentile of a level in a corpus.
 
 Conventions
-    Rows are dicts of plain values, the same for a table, JSON and CSV. What cannot be said is None: a level of a stem that is not
+    Rows are dicts of plain values, the same for a table, JSON and CSV. Undefined values are None: a level of a stem that is not
     present, the pan of a mono mixture. Levels are in LU against the mixture, rounded to 0.01; a percentile is 0 to 100, a level equal to
     others counting half.
 
@@ -104,7 +104,7 @@ def _exact(value: float | None, digits: int = 2) -> float | None:  # noqa: ARG00
 
 
 def table_rows(tracks: Iterable[TrackBalance]) -> list[Row]:
-    """One row per track and stem: what a table prints and a CSV file holds."""
+    """One row per track and stem: as in tables and CSV files."""
     return [
         {
             "track": track.title,

@@ -1,15 +1,15 @@
-"""Model weights: where they are, how they get here, whether they are what they should be. Nothing here loads a network.
+"""Model weights: finding, fetching and verifying them. Nothing here loads a network.
 
 A model is ``NAME.yaml`` (members, their weights per stem, a segment length) and one ``SIG.safetensors`` per member: the layout of Demucs's
 hub repositories, in a folder of the user's, in the package (``bundled``) or in the hub's cache. What a network is (class, stems, sample
-rate) stands in the header of its file, so a model can be described without torch.
+rate) is in the header of its file, so a model can be described without torch.
 
-A safetensors header names the class to build and its arguments, and Demucs imports whatever it finds there: so headers are checked against
+A safetensors header names the class to build and its arguments, and Demucs imports whatever it names: so headers are checked against
 Demucs's own classes first. A pickle (``.th``) runs code when it is read: it is refused unless the user trusts it. No model is ever
-replaced by another.
+substituted for another.
 
 Conventions
-    Search order: the folder that was given, and then nothing else; otherwise the folder in ``STEMWRIGHT_MODELS``, the package (for
+    Search order: the given folder and nothing else; otherwise the folder in ``STEMWRIGHT_MODELS``, the package (for
     ``bundled``), the hub's cache, the network (unless ``offline``). ``HF_ENDPOINT`` names another hub; see
     `stemwright.separation.demucs.hub`. Checksums are SHA-256. They are known from ``SHA256SUMS`` in the folder, from a file name
     ``SIG-CHECKSUM.th``, from the hub's cache, or from Demucs; see `stemwright.separation.demucs.weights`.
@@ -45,7 +45,7 @@ from stemwright.separation.demucs.weights import (
     write_sums,
 )
 
-_SUFFIXES = (".yaml", ".safetensors", ".th")  # of the files that a model's name may be that of
+_SUFFIXES = (".yaml", ".safetensors", ".th")  # suffixes that may follow a model's name
 MODELS_VARIABLE = "STEMWRIGHT_MODELS"
 PACKAGE_FOLDER = Path(__file__).resolve().parent / "models"
 BUNDLED = "bundled"
@@ -66,7 +66,7 @@ PUBLISHED: dict[str, tuple[tuple[str, ...], int, int]] = {
 
 @dataclass(frozen=True)
 class BagMember:
-    """One network's file. ``header`` is None for a pickle, which says nothing before it is run."""
+    """One network's file. ``header`` is None for a pickle, which states nothing before it is run."""
 
     signature: str
     path: Path
@@ -79,7 +79,7 @@ class BagMember:
         return file_sha256(self.path)
 
     def check(self) -> None:
-        """Raises ModelError if the file is not the one whose checksum is known."""
+        """Raises ModelError if the file's checksum differs from the known one."""
         if self.expected_sha256 is not None and not self.sha256.startswith(self.expected_sha256):
             raise ModelError(
                 f"{self.path} has checksum {self.sha256[:16]}..., expected {self.expected_sha256[:16]}...: damaged or a different file. "
@@ -113,7 +113,7 @@ class Checkpoint:
         return self.members[0].header
 
     def check(self) -> None:
-        """Raises ModelError if a member's checksum is known and another."""
+        """Raises ModelError if a member's checksum differs from the known one."""
         for member in self.members:
             member.check()
 
@@ -154,7 +154,7 @@ class Verified:
 
 
 def find(name: str, *, model_folder: Path | str | None = None, offline: bool = False, trust_pickle: bool = False) -> Checkpoint:
-    """Finds a model by the search order above, fetching it if it must and may. Raises ModelError, WeightsUnavailable among them."""
+    """Finds a model by the search order above, fetching it if needed and allowed. Raises ModelError, WeightsUnavailable among them."""
     tried: list[str] = []
     for folder in _folders(name, model_folder):
         tried.append(f"the folder {folder}")
@@ -170,9 +170,9 @@ def find(name: str, *, model_folder: Path | str | None = None, offline: bool = F
 
 
 def nearly_known(name: str, *, model_folder: Path | str | None = None) -> str | None:
-    """The known model that a name is nearly that of, though no model is called so; None for a name that may well be one.
+    """The known model whose name is nearest to an unknown name; None for a known name and for one with no near match.
 
-    Asks no network: known are the published models and those in the folders. ``hf://OWNER/NAME`` is always taken as it is.
+    Works offline: known are the published models and those in the folders. ``hf://OWNER/NAME`` is never questioned.
     """
     import difflib
 
@@ -347,9 +347,9 @@ def read_header(path: Path) -> Header:
 
 
 def checked_stem_names(names: Any, where: str) -> tuple[str, ...]:
-    """The stems that a model says it gives, each of which becomes a file name. Raises ModelError naming the model if one cannot be.
+    """The stem names that a model states, each of which becomes a file name. Raises ModelError naming the model if one cannot.
 
-    They are not changed into names that could: rows, recipes and sentences would then call a stem what its model's makers do not.
+    They are not changed into valid names: rows and recipes would then differ from the model's documentation.
     """
     if not isinstance(names, list | tuple) or not 1 <= len(names) <= MOST_STEMS or len(set(map(str, names))) < len(names):
         raise ModelError(f"{where} outputs {str(names)[:200]}; expected a list of 1 to {MOST_STEMS} different stem names")
@@ -419,13 +419,13 @@ def fetch(name: str, *, model_folder: Path | str | None = None) -> Checkpoint:
 
 
 def first_sums(found: Checkpoint) -> Path | None:
-    """The file with the checksums of a model that was fetched, which hold for what is fetched later; None if there is no such file."""
+    """The file with the checksums of a model that was fetched, which later downloads are compared with; None if there is no such file."""
     path = hub.sums_of(found.folder) or found.folder / SUMS_FILE
     return path if found.name != BUNDLED and path.is_file() else None
 
 
 def verify(name: str, *, model_folder: Path | str | None = None) -> list[Verified]:
-    """Compares the checksum of every file of a model that is on this machine. Never asks the network."""
+    """Compares the checksum of every file of a model that is on this machine. Works offline."""
     found = find(name, model_folder=model_folder, offline=True, trust_pickle=True)
     return [Verified(member.path, member.sha256, member.expected_sha256) for member in found.members]
 

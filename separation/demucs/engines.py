@@ -1,11 +1,11 @@
-"""What runs a Demucs network: PyTorch on a processor or a GPU, or OpenVINO on a processor.
+"""Engines that run a Demucs network: PyTorch on CPU or GPU, or OpenVINO on CPU.
 
 Conventions
-    An engine holds one network and maps a batch of normalised segments, float32 [B, C, T], to the stems it was asked to keep, float32
+    An engine holds one network and maps a batch of normalised segments, float32 [B, C, T], to the requested stems, float32
     [B, S, C, T].
-    On a processor the segments of a batch are computed side by side, each by one thread (by more where there are more threads than
-    ``MAX_LANES``): threads do not wait for one another, and the same segment gives the same bits on one thread as on four. Sharing one
-    segment among threads does not: runtimes then split sums differently.
+    On a CPU the segments of a batch are computed in parallel, each by one thread (by more where there are more threads than
+    ``MAX_LANES``): threads do not wait for one another, and the same segment gives the same bits on one thread as on four. Splitting one
+    segment over threads would change bits: runtimes then split sums differently.
     ``precision`` is fp32 or bf16: what the matrix products and convolutions are computed in. Spectra and sums stay in float32.
     OpenVINO needs a network translated once (half a minute of work for htdemucs); the translation is kept in the cache folder, which
     ``STEMWRIGHT_CACHE`` names.
@@ -60,9 +60,9 @@ def has_openvino() -> bool:
 
 @cache
 def _openvino() -> Any:
-    """OpenVINO without its telemetry: left alone it reports each import to an analytics service, unasked, and warns where it has no home.
+    """OpenVINO without its telemetry: by default it reports each import to an analytics service, and warns without a home folder.
 
-    Its own stub takes the place of the package that does so, as where that is not installed.
+    Its own stub replaces the package that does so, as if that were not installed.
     """
     telemetry = "openvino_telemetry"
     before = sys.modules.get(telemetry)
@@ -85,10 +85,12 @@ def processor_threads() -> tuple[int, int]:
 
 
 class _Lanes:
-    """Runs a function over segments side by side, with a fixed number of threads for each."""
+    """Runs a function over segments in parallel, with a fixed number of threads for each."""
 
     def __init__(self) -> None:
-        _mallopt(M_ARENA_MAX, 1)  # one heap for all threads: what one frees the other takes; 0.15 GB of 1.7 for htdemucs on two threads
+        _mallopt(
+            M_ARENA_MAX, 1
+        )  # one heap for all threads: memory freed by one is reused by another; 0.15 GB of 1.7 for htdemucs on two threads
         self.lanes, self.threads = processor_threads()
         self._pool = ThreadPoolExecutor(self.lanes)
 
@@ -112,13 +114,13 @@ class _Lanes:
 
 
 class TorchEngine:
-    """A network run by PyTorch. On a GPU the batch goes through together and is halved, for good, when memory runs out."""
+    """A network run by PyTorch. On a GPU the batch is run at once and its size is halved permanently when memory runs out."""
 
     def __init__(self, network: torch.nn.Module, kept: Sequence[int], *, device: str = "cpu", precision: Precision = "fp32") -> None:
         self._network = network.to(device).eval()
         hybrid.zero_imaginary_dc(network)
         self._kept = list(kept)
-        # Other devices lack complex numbers or part of the transforms; Demucs's own forward pass knows how to go around that.
+        # Other devices lack complex numbers or some transforms; Demucs's own forward pass has workarounds.
         split = device.split(":")[0] in ("cpu", "cuda") and hybrid.can_be_split(network)
         self._core = hybrid.build_core(network, kept) if split else None
         self._device, self._precision = device, precision
@@ -167,7 +169,7 @@ class TorchEngine:
         return output.cpu().numpy()
 
     def _arithmetic(self) -> Any:
-        """What the network is computed in. On a GPU PyTorch would let convolutions in fp32 round to TF32, ten bits of mantissa."""
+        """What the network is computed in. On a GPU PyTorch would round fp32 convolutions to TF32, ten bits of mantissa."""
         import torch
 
         if self._precision == "bf16":
@@ -194,7 +196,7 @@ def _flash_attention() -> Iterator[None]:
 class OpenVinoEngine:
     """An HTDemucs network whose core is run by OpenVINO on a processor, one stream for each segment at a time.
 
-    ``sha256`` is that of the network's file: it names the kept translation, from which a second engine for the same network is built. The
+    ``sha256`` is that of the network's file: it names the cached translation, from which a second engine for the same network is built. The
     network given loses its weights, which would only fill memory.
     """
 
@@ -215,7 +217,7 @@ class OpenVinoEngine:
         }
         translated = translation(network, kept, sha256)
         compiled = core.compile_model(core.read_model(translated, translated.with_suffix(".bin")), "CPU", settings)
-        # OpenVINO's binding looks numpy up when it first meets an array, and stops for ever if two threads make it do so at once.
+        # OpenVINO's binding looks numpy up when it first meets an array, and deadlocks if two threads trigger that at once.
         self._exchange = threading.Lock()
         _ = openvino.Tensor(np.zeros(1, np.float32)).data
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -247,13 +249,13 @@ class OpenVinoEngine:
 
 
 def _mallopt(option: int, value: int) -> None:
-    """Sets how glibc keeps freed memory; does nothing on other systems."""
+    """Sets how glibc retains freed memory; does nothing on other systems."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").mallopt(option, value)
 
 
 def translation(network: torch.nn.Module, kept: Sequence[int], sha256: str) -> Path:
-    """The network's core in OpenVINO's format: from the cache folder, or made now and put there by rename."""
+    """The network's core in OpenVINO's format: from the cache folder, or made now and stored there by rename."""
     versions = [importlib.metadata.version(name) for name in ("openvino", "torch", "demucs")]
     key = hashlib.sha256(repr((sha256, list(kept), versions, TRANSLATION)).encode()).hexdigest()[:24]
     path = cache_folder() / "openvino" / f"{key}.xml"
@@ -282,7 +284,7 @@ def _translate(network: Any, kept: Sequence[int], path: Path) -> None:
 
     openvino = _openvino()
     with torch.no_grad(), _flash_attention(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing warns of every Python branch; all of them depend on shapes, which are fixed
+        warnings.simplefilter("ignore")  # tracing warns about every Python branch; all of them depend on shapes, which are fixed
         length = network.valid_length(1)
         analysed = hybrid.analyse(network, torch.zeros(1, network.audio_channels, length))
         example = (analysed.spectrum, analysed.waveform)

@@ -2,7 +2,7 @@
 
 Conventions
     ``HF_ENDPOINT`` names another hub. A request to an ``http://`` address, as the endpoint or by a redirect, is not sent unless
-    ``STEMWRIGHT_ALLOW_HTTP=1``: anybody on the way could exchange the weights. Models that are in the cache need no request.
+    ``STEMWRIGHT_ALLOW_HTTP=1``: the weights could be tampered with in transit. Models that are in the cache need no request.
 
 References
     huggingface_hub, ``hf_hub_download`` and ``set_client_factory``.
@@ -40,10 +40,10 @@ def repository(name: str) -> tuple[str, str]:
 
 
 def download(name: str, tried: list[str], *, offline: bool, read: Callable[[Path], dict[str, Any]], ways_out: str) -> Path:
-    """The folder of the hub's cache that holds a model, fetched if need be; ``read`` reads its definition.
+    """The folder of the hub's cache that holds a model, fetched if needed; ``read`` reads its definition.
 
-    ``tried`` grows by what was searched. Raises WeightsUnavailable, ending with ``ways_out``, or ModelError if the files are not what they
-    should be.
+    Places searched are appended to ``tried``. Raises WeightsUnavailable, ending with ``ways_out``, or ModelError if the files differ from
+    what is expected.
     """
     from huggingface_hub import constants, hf_hub_download
 
@@ -67,7 +67,7 @@ def download(name: str, tried: list[str], *, offline: bool, read: Callable[[Path
             members = [get(f"{signature}.safetensors") for signature in bag["models"]]
     except ModelError:
         raise
-    except Exception as error:  # the client raises errors of several libraries; all mean that the weights are out of reach
+    except Exception as error:  # the client raises errors of several libraries; all mean that the weights are unreachable
         why = unasked or f"{type(error).__name__}: {str(error).splitlines()[0]}"
         raise WeightsUnavailable(f"no weights of model {name!r}: looked in {', then '.join(tried)} ({why}). {ways_out}") from error
     if (sums := sums_of(definition.parent)) is not None:
@@ -85,7 +85,7 @@ def cached_folder(name: str) -> Path | None:
 
 
 def sums_of(folder: Path) -> Path | None:
-    """Where the first checksums of a folder of the hub's cache are written down: beside ``snapshots/REVISION``. None of other folders."""
+    """Where the first checksums of a folder of the hub's cache are recorded: beside ``snapshots/REVISION``. None of other folders."""
     return folder.parents[1] / SUMS_FILE if folder.parent.name == "snapshots" else None
 
 
@@ -94,7 +94,7 @@ def _consent() -> bool:
 
 
 def _unencrypted(address: str) -> str | None:
-    """Why an address is not asked, as a message; None if it is encrypted, or if the user consents."""
+    """Why an address is not contacted, as a message; None if it is encrypted, or if the user consents."""
     if urlsplit(address).scheme == "https" or _consent():
         return None
     return (
@@ -105,7 +105,7 @@ def _unencrypted(address: str) -> str | None:
 
 @contextmanager
 def _encrypted_only() -> Iterator[None]:
-    """Lets the hub's client send no request to an unencrypted address, wherever it is redirected to."""
+    """Keeps the hub's client from sending requests to unencrypted addresses, redirects included."""
     from huggingface_hub.utils import _http
 
     before = _http._GLOBAL_CLIENT_FACTORY
@@ -132,7 +132,7 @@ def _check_request(request: Any) -> None:
 
 
 def _check_links(response: Any) -> None:
-    """Refuses a server that sends large files by another protocol (Xet) from an unencrypted address: that is not asked by this client."""
+    """Refuses a server that sends large files by another protocol (Xet) from an unencrypted address: which this client does not check."""
     for name, value in response.headers.items():
         if name.lower().startswith("x-xet") or name.lower() == "link":
             for address in re.findall(r"http://[^\s>;,\"]+", value):
@@ -141,7 +141,7 @@ def _check_links(response: Any) -> None:
 
 
 def _no_answer(endpoint: str) -> str | None:
-    """Why a server cannot be reached, as a message; None if it accepts a connection, or if a proxy is to be asked instead."""
+    """Why a server cannot be reached, as a message; None if it accepts a connection, or if a proxy is in use."""
     import socket
     from urllib.request import getproxies, proxy_bypass
 

@@ -1,4 +1,4 @@
-"""The forward pass of an HTDemucs network in three parts, so that its core can be run by something else than PyTorch.
+"""The forward pass of an HTDemucs network in three parts, so that its core can run outside PyTorch.
 
 ``analyse`` (spectrogram, normalisation) and ``synthesise`` (inverse, sum of both branches) are cheap and stay here; the core between them,
 nearly all of the work, sees real numbers of fixed shape only. It is written so that it can be traced, and differs from Demucs's own code
@@ -29,7 +29,7 @@ HANN_SQUARED_SUM = 1.5  # of four periodic Hann windows a quarter apart
 
 
 class CoreInputs(NamedTuple):
-    """What the core gets, and the means and deviations that its results are scaled back by."""
+    """The inputs of the core, and the means and deviations that its results are scaled back by."""
 
     spectrum: torch.Tensor
     waveform: torch.Tensor
@@ -66,7 +66,7 @@ def analyse(network: Any, batch: torch.Tensor) -> CoreInputs:
 
 
 def synthesise(network: Any, analysed: CoreInputs, spectrum: torch.Tensor, waveform: torch.Tensor) -> torch.Tensor:
-    """Stems [B, S, C, T] from the core's two results, one stem after the other: that keeps memory low."""
+    """Stems [B, S, C, T] from the core's two results, one stem after the other: to save memory."""
     mean, std = (level[:, None] for level in analysed.waveform_level)
     stems = waveform * std + mean
     for number in range(stems.shape[1]):
@@ -80,7 +80,7 @@ def _inverse(network: Any, level: tuple[torch.Tensor, torch.Tensor], spectrum: t
 
     mean, std = (one[:, None] for one in level)
     spectrum = spectrum * std + mean
-    spectrum[:, :, 1, :, 0] = 0.0  # what a network says of the imaginary part at 0 Hz, which a real signal does not have; see the head
+    spectrum[:, :, 1, :, 0] = 0.0  # the network's imaginary part at 0 Hz, which a real signal does not have; see the head
     window = torch.hann_window(network.nfft, device=spectrum.device) * (network.nfft**0.5 / HANN_SQUARED_SUM)
     bins = torch.complex(spectrum[:, :, 0], spectrum[:, :, 1])
     frames = torch.fft.irfft(bins, n=network.nfft) * window  # the bin at half the sample rate is zero: irfft pads it
@@ -94,11 +94,11 @@ def _inverse(network: Any, level: tuple[torch.Tensor, torch.Tensor], spectrum: t
 
 
 def zero_imaginary_dc(network: Any) -> None:
-    """Makes the network's own inverse spectrogram leave out what no real signal has, as ours does; one without spectra stays as it is."""
+    """Makes the network's own inverse spectrogram drop the imaginary part at 0 Hz, as ours does; one without spectra is unchanged."""
     import torch
 
     inverse = getattr(network, "_ispec", None)
-    if inverse is None or "_ispec" in vars(network):  # there are no spectra, or it is done
+    if inverse is None or "_ispec" in vars(network):  # no spectra, or already done
         return
 
     def without(spectrum: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:

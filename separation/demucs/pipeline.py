@@ -3,9 +3,9 @@
 Conventions
     A mixture is decoded once, into a raw file at the networks' rate: its length, mean and deviation are known before the first segment,
     and every segment can be read from there. Audio is float32 [C, T], stems are [S, C, T].
-    What goes wrong with one track, a Refused or an error of any library, is that track's outcome, and the others go on. Where the networks
-    fail, each track whose segments were under way is separated once more by itself, so that none is blamed for another.
-    A model that cannot be loaded and a full disk end the run. Whatever happens, no track that was under way leaves a file.
+    An error of one track, a Refused or one from a library, is that track's outcome, and the others continue. Where the networks
+    fail, each unfinished track is separated once more by itself, so that no track fails because of another.
+    A model that cannot be loaded and a full disk end the run. Whatever happens, no unfinished track leaves a file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_FINISHING = 3  # tracks whose stems wait to be encoded; beyond it the networ
 
 
 class Frames(Protocol):
-    """Frames kept somewhere: in memory or on disk."""
+    """Audio frames in memory or on disk."""
 
     num_channels: int
     num_frames: int
@@ -55,7 +55,7 @@ class MixtureInMemory:
 
 
 class Mixture:
-    """A mixture as the networks want it, with its mean and deviation as Demucs takes them: of the mean over channels, unbiased."""
+    """A mixture in the networks' format, with its mean and deviation as Demucs takes them: of the mean over channels, unbiased."""
 
     def __init__(self, frames: Frames, wanted_channels: int) -> None:
         if frames.num_channels > wanted_channels:
@@ -83,19 +83,19 @@ class Mixture:
         return bool(np.all(self._low >= self._high))
 
     def level(self) -> schedule.Standardisation:
-        """What Demucs normalises a track by."""
+        """The mean and deviation by which Demucs normalises a track."""
         count = self.num_frames
         mean = self._sum / count
         variance = max(0.0, self._squares - count * mean * mean) / max(1, count - 1)
         return schedule.Standardisation(mean, math.sqrt(variance) + schedule.EPSILON)
 
     def level_at(self, input_lufs: float, sample_rate: int) -> schedule.Standardisation:
-        """What brings the mixture to a loudness; Demucs's own level where it has none (silence, or below -70 LUFS)."""
+        """The normalisation that brings the mixture to a loudness; Demucs's own level where it has none (silence, or below -70 LUFS)."""
         loudness = integrated_loudness_of(self._frames, sample_rate)
         return schedule.Standardisation(0.0, db_to_gain(loudness - input_lufs)) if math.isfinite(loudness) else self.level()
 
     def read(self, start_frame: int, stop_frame: int) -> Audio:
-        """Frames with the channels that the networks want."""
+        """Frames with the networks' number of channels."""
         audio = self._frames.read(start_frame, stop_frame)
         return np.broadcast_to(audio, (self._wanted_channels, audio.shape[1])) if audio.shape[0] < self._wanted_channels else audio
 
@@ -119,29 +119,29 @@ def integrated_loudness_of(frames: Frames, sample_rate: int) -> float:
 
 
 class Networks(Protocol):
-    """What goes through the pipeline: networks that see a mixture segment by segment."""
+    """The networks that the pipeline runs on a mixture segment by segment."""
 
     @property
     def stem_names(self) -> Sequence[str]:
-        """The stems that all networks together give."""
+        """The stems that all networks together output."""
 
     @property
     def sample_rate(self) -> int:
-        """The rate that they want, in Hz."""
+        """Their sample rate in Hz."""
 
     @property
     def num_channels(self) -> int:
-        """How many channels they take."""
+        """Their number of channels."""
 
     @property
     def batch_size(self) -> int:
         """Segments per call of a network."""
 
     def load(self) -> None:
-        """Loads them now; raises an error if they cannot be."""
+        """Loads them now; raises an error if that fails."""
 
     def session(self, source: Mixture) -> schedule.Session:
-        """A mixture's way through them."""
+        """A session that runs them over a mixture."""
 
     def forward(self, network: int, batch: Audio) -> Audio:
         """Runs one of them on [B, C, T] -> [B, S, C, T] with the stems for which it counts."""
@@ -149,9 +149,9 @@ class Networks(Protocol):
 
 @dataclass
 class _MixtureInFlight:
-    """One track under way. ``session`` is None where the mixture is constant and the networks are not asked.
+    """One unfinished track. ``session`` is None where the mixture is constant and the networks are not asked.
 
-    ``failure`` is set where its stems turn out not to be usable; the rest of them is then dropped.
+    ``failure`` is set if its stems turn out to be unusable; the rest of them is then dropped.
     """
 
     job: Job
@@ -167,8 +167,8 @@ class _NetworksFailedError(Exception):
 
 
 def run_jobs(separator: Networks, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
-    """Separates files in a pipeline and yields each as it comes to its end."""
-    separator.load()  # before a job is taken: a model that cannot be loaded must leave what was there
+    """Separates files in a pipeline and yields each when it is finished."""
+    separator.load()  # before a job is taken: a model that fails to load must leave existing files
     with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(2) as encoder:
         pipeline = _Pipeline(separator, decoder, encoder)
         pipeline.on_share = on_share
@@ -189,7 +189,7 @@ class _Pipeline:
         self._failed: list[tuple[Job, Exception]] = []
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, JobOutcome]]:
-        """Drives all jobs to their ends."""
+        """Runs all jobs to completion."""
         self._jobs = iter(jobs)
         again: list[Job] = []
         self._decode_next()
@@ -210,7 +210,7 @@ class _Pipeline:
         yield from self._ended(0)
 
     def _give_up_open(self) -> list[Job]:
-        """Drops the tracks whose segments are under way; returns their jobs."""
+        """Drops the unfinished tracks; returns their jobs."""
         jobs = [passage.job for passage in self._open]
         for passage in self._open:
             passage.folder.close()
@@ -247,7 +247,7 @@ class _Pipeline:
             passage.failure = error
 
     def close(self) -> None:
-        """Ends what is still under way and removes its files."""
+        """Aborts unfinished tracks and removes their files."""
         if self._decoding is not None and not self._decoding.cancel() and self._decoding.exception() is None:
             outcome = self._decoding.result()
             if isinstance(outcome, _MixtureInFlight):
@@ -309,7 +309,7 @@ class _Pipeline:
         self._finishing.append((passage, self._encoder.submit(passage.folder.finish)))
 
     def _ended(self, allowed: int) -> Iterator[tuple[Job, JobOutcome]]:
-        """Yields what has ended; waits until at most ``allowed`` tracks are still being encoded."""
+        """Yields finished tracks; waits until at most ``allowed`` tracks are still being encoded."""
         yield from self._failed
         self._failed.clear()
         while self._finishing and (len(self._finishing) > allowed or self._finishing[0][1].done()):

@@ -1,13 +1,13 @@
-"""Whether bf16 is good enough for a model on this machine, and faster: measured once, on a test signal, and remembered.
+"""Whether bf16 is good enough for a model on this machine, and faster: measured once, on a test signal, and cached.
 
-Halving the bits of matrix products about doubles the speed of some processors and GPUs; others have the instructions and are slower with
-them. Whether the stems suffer depends on the weights. So both are asked: both precisions separate the same made-up segment, and bf16 is
-taken if it takes clearly less time and no stem is further than -45 dB from its fp32 self.
+Halving the bits of matrix products about doubles the speed of some processors and GPUs; others have the instructions but are slower with
+them. The error of the stems depends on the weights. So both are measured: both precisions separate the same synthetic segment, and bf16 is
+taken if it is clearly faster and no stem differs from its fp32 version by more than -45 dB.
 
 Conventions
     The error of a stem is its energy against that of the fp32 stem, or against a hundredth of the mixture's where the stem is quieter than
     that. On a processor time is processor time, which a busy machine disturbs less than the clock.
-    Verdicts are kept in the cache folder by weights, versions and processor. ``precision="fp32"`` never asks.
+    Decisions are stored in the cache folder by weights, versions and processor. ``precision="fp32"`` never measures.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from stemwright.manifests.records import content_id
 from stemwright.manifests.sound.formats import Audio
 
 LIMIT_DB = -45.0
-LEAST_SPEEDUP = 1.2  # where bf16 gains less than that, exact stems are worth more
+LEAST_SPEEDUP = 1.2  # below this gain, exact stems are preferred
 QUIET = 0.01  # of the mixture's energy
 
 
 class Trial(NamedTuple):
-    """What bf16 was against fp32: the error of the worst stem in dB, and how many times as fast."""
+    """bf16 compared with fp32: the error of the worst stem in dB, and how many times as fast."""
 
     error_db: float
     speedup: float
@@ -57,7 +57,7 @@ def _cpuinfo(field: str) -> str:
 
 
 def probe_signal(num_frames: int, num_channels: int, sample_rate: int) -> Audio:
-    """A made-up segment [C, T] of deviation 1: decaying chords over a bass, and bursts of noise, placed differently in the channels."""
+    """A synthetic segment [C, T] of deviation 1: decaying chords over a bass, and bursts of noise, placed differently in the channels."""
     rng = np.random.Generator(np.random.PCG64(7))
     time = np.arange(num_frames) / sample_rate
     audio = 0.01 * rng.standard_normal((num_channels, num_frames))
@@ -82,7 +82,7 @@ def error_db(stems: Audio, exact: Audio, mixture: Audio) -> float:
 
 
 def bf16_is_better(key: object, cache: Path, measure: Callable[[], Trial]) -> bool:
-    """Whether bf16 stays within the limit and is faster: remembered under ``key``, or measured now."""
+    """Whether bf16 stays within the limit and is faster: from the cache under ``key``, or measured now."""
     path = cache / "precision" / f"{content_id([key, processor()])}.json"
     try:
         found = _kept(path)
@@ -97,9 +97,9 @@ def _kept(path: Path) -> Trial:
 
 
 def _first(path: Path, measured: Trial) -> Trial:
-    """Keeps a trial, unless another process was first: times differ between measurements, and stems are named by the verdict.
+    """Stores a trial, unless another process was first: times differ between measurements, and the names of stems depend on the decision.
 
-    Where nothing can be written the trial is good for this process alone.
+    Where nothing can be written the trial applies to this process only.
     """
     measured = measured._replace(error_db=max(measured.error_db, -400.0))  # JSON has no infinity
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -112,7 +112,7 @@ def _first(path: Path, measured: Trial) -> Trial:
         with suppress(OSError, ValueError, KeyError, TypeError):
             return _kept(path)
         with suppress(OSError):
-            temporary.replace(path)  # what is there cannot be read
+            temporary.replace(path)  # the existing file cannot be read
     except OSError:  # a file system without links, or one that cannot be written
         with suppress(OSError):
             temporary.replace(path)

@@ -1,13 +1,13 @@
-"""Segments of a track: cut, overlapped and cross-faded as Demucs does it, in memory that does not grow with the track's length.
+"""Segments of a track: cut, overlapped and cross-faded as in Demucs, in memory that does not grow with the track's length.
 
 Demucs gives a network segments that overlap by a quarter and adds the results under a triangle. Its own scheduler holds the whole track
-and every stem of every network of a bag; this one holds the segments that still overlap, reads the mixture where it is needed and hands
-finished frames on.
+and every stem of every network of a bag; this one holds the segments that still overlap, reads the mixture where needed and yields
+finished frames.
 
 Conventions
     Audio is float32 [C, T]; stems are [S, C, T]; a batch of network inputs is [B, C, T]. Positions are frames at the networks' sample rate.
     The networks see (mixture - mean) / scale with zeros outside the track; stems are scaled back by scale and mean, as Demucs does.
-    Results do not depend on how windows are gathered into batches, as far as the networks' own results do not.
+    Results do not depend on how windows are gathered into batches, unless the networks' own results do.
 
 References
     Defossez, Hybrid spectrogram and waveform source separation (2021); equality with demucs.apply.apply_model(shifts=0) is tested.
@@ -26,14 +26,14 @@ from stemwright.manifests.sound.formats import Audio
 
 OVERLAP = 0.25  # Demucs's default; its published scores are taken with it
 EPSILON = 1e-8  # what Demucs adds to the standard deviation
-MAX_ACTIVE = 4  # tracks under way at once, when their last segments are gathered into common batches
-VERSION = 1  # changes when the same networks would give other stems
+MAX_ACTIVE = 4  # tracks processed at once, when their last segments are gathered into common batches
+VERSION = 1  # changes when the same networks would give different stems
 
 Forward = Callable[[int, Audio], Audio]  # (network, [B, C, T]) -> [B, S, C, T] with the network's kept stems
 
 
 class MixtureReader(Protocol):
-    """A mixture that can be read anywhere: channels as the networks want them."""
+    """A mixture with random access, in the networks' channels."""
 
     @property
     def num_frames(self) -> int:
@@ -45,7 +45,7 @@ class MixtureReader(Protocol):
 
 @dataclass(frozen=True)
 class Standardisation:
-    """What a mixture is shifted and scaled by before the networks see it."""
+    """The shift and scale applied to a mixture before the networks."""
 
     mean: float
     scale: float
@@ -53,9 +53,9 @@ class Standardisation:
 
 @dataclass(frozen=True)
 class Network:
-    """What the schedule must know of one network of a bag.
+    """What the schedule needs to know about one network of a bag.
 
-    ``input_frames`` gives how many frames the network wants for a segment of so many; ``weights`` has one weight per stem of the bag.
+    ``input_frames`` gives how many input frames the network needs for a segment; ``weights`` has one weight per stem of the bag.
     """
 
     segment_frames: int
@@ -79,7 +79,7 @@ class Window:
 
     @property
     def start(self) -> int:
-        """Position of the first input frame; negative where the track has not begun."""
+        """Position of the first input frame; negative before the track's start."""
         return self.offset - (self.input_frames - self.length) // 2
 
 
@@ -100,7 +100,7 @@ def triangle(segment_frames: int) -> Audio:
 
 
 class _Fade:
-    """Adds one network's segments under the triangle and gives back the frames that no later segment reaches."""
+    """Adds one network's segments under the triangle and returns the frames that no later segment overlaps."""
 
     def __init__(self, network: Network, num_channels: int) -> None:
         self._triangle = triangle(network.segment_frames)
@@ -130,7 +130,7 @@ class _Fade:
 
 
 class Session:
-    """One track on its way through a bag: gives windows out, takes the networks' results in, hands finished stems on."""
+    """One track in a bag: gives out windows, takes in the networks' results, returns finished stems."""
 
     def __init__(self, source: MixtureReader, level: Standardisation, networks: Sequence[Network], num_channels: int) -> None:
         self._source, self._level, self._networks = source, level, networks
@@ -144,11 +144,13 @@ class Session:
 
     @property
     def finished(self) -> bool:
-        """Whether every frame has been handed on."""
+        """Whether every frame has been returned."""
         return self._done >= self._source.num_frames
 
     def next_window(self, like: Window | None = None) -> Window | None:
-        """Takes the next window to compute: of the network that lags most, or of the network and size of ``like``; None if none is left."""
+        """Takes the next window to compute: of the network that is furthest behind, or of the network and size of ``like``; None if none
+        is left.
+        """
         heads = [windows[0] for windows in self._waiting.values() if windows]
         if like is not None:
             heads = [head for head in heads if (head.network, head.input_frames) == (like.network, like.input_frames)]
@@ -189,7 +191,7 @@ class Session:
 
 
 def run(sessions: Iterable[Session], forward: Forward, *, batch_size: int) -> Iterator[tuple[Session, Audio]]:
-    """Drives sessions to their end and yields their finished stems [S, C, T], in order within a session.
+    """Runs sessions to completion and yields their finished stems [S, C, T], in order within a session.
 
     A batch is filled from the first session and, when that has no more windows of the same kind to give, from the next ones
     """

@@ -1,8 +1,8 @@
-"""Checksums of model weights and definitions of published models: what Demucs states, and what a first download recorded.
+"""Checksums of model weights and definitions of published models: those published by Demucs, and those recorded at the first download.
 
 Demucs states the first eight digits of the SHA-256 of its pickles (``remote/files.txt`` in its package) and which networks, with which
-weights, each published model is made of (``remote/NAME.yaml``). Both are compared. Of the safetensors files on the hub it states nothing:
-the first one that is fetched counts. Its checksum is written beside it, and another file of that name is refused from then on.
+weights, each published model is made of (``remote/NAME.yaml``). Both are compared. It publishes none for the safetensors files on the hub:
+the checksum of the first download is recorded beside it, and a different file of that name is refused from then on.
 
 Conventions
     Checksums are SHA-256 in hexadecimal digits, or the first digits of one. A ``SHA256SUMS`` file holds one line for each file, as
@@ -26,7 +26,7 @@ SUMS_FILE = "SHA256SUMS"
 
 
 class ModelError(RuntimeError):
-    """A model cannot be used: what is wrong with which file, and what to do."""
+    """A model cannot be used; the message names the file, the problem and the remedy."""
 
 
 class WeightsUnavailable(ModelError):  # noqa: N818 - names the state, as a person would say it
@@ -53,7 +53,7 @@ def blob_checksum(path: Path) -> str | None:
 
 
 def stated_checksum(path: Path) -> str | None:
-    """What Demucs states of the pickle of one of its published networks, ``SIGNATURE.th``."""
+    """The checksum that Demucs publishes for the pickle of one of its published networks, ``SIGNATURE.th``."""
     return _stated().get(path.name)
 
 
@@ -66,14 +66,14 @@ def _stated() -> dict[str, str]:
 
 
 def _remote() -> Path:
-    """The folder of Demucs's package that lists its published models; looking for it imports nothing."""
+    """The folder of Demucs's package that lists its published models; located without importing."""
     spec = importlib.util.find_spec("demucs")
     places = list(spec.submodule_search_locations or []) if spec else []
     return Path(places[0] if places else "demucs") / "remote"
 
 
 def check_definition(name: str, definition: Mapping[str, Any], source: str) -> None:
-    """Raises ModelError if a published model is defined otherwise than in Demucs's package. Other models are as they are."""
+    """Raises ModelError if a published model is defined differently in Demucs's package. Other models are not checked."""
     import yaml
 
     path = _remote() / f"{name}.yaml"
@@ -89,7 +89,7 @@ def check_definition(name: str, definition: Mapping[str, Any], source: str) -> N
 
 
 def remember(sums: Path, files: Iterable[Path], *, where: str) -> None:
-    """Records the checksums of weights that were not seen before. Raises ModelError for another file than the first of its name."""
+    """Records the checksums of weights that were not seen before. Raises ModelError for a file that differs from the first of its name."""
     before = read_sums(sums)
     found = {path.name: (blob_checksum(path) if path.name in before else None) or file_sha256(path) for path in files}
     for name, checksum in found.items():
@@ -100,5 +100,5 @@ def remember(sums: Path, files: Iterable[Path], *, where: str) -> None:
                 f"If the author has published a new one, delete the file and its line in {sums.name}, and fetch the model again."
             )
     if found.items() - before.items():
-        with suppress(OSError):  # a read-only cache, which another user filled
+        with suppress(OSError):  # a read-only cache of another user
             write_sums(sums, {**before, **found})

@@ -1,16 +1,16 @@
-"""K-weighting at any sample rate, and mean products of K-weighted signals per 10 ms: what every loudness figure here is a sum of.
+"""K-weighting at any sample rate, and mean products of K-weighted signals per 10 ms: every loudness figure here is a sum of these.
 
 The recommendation gives the two filter sections at 48 kHz only and asks for the same response at other rates. The usual bilinear mapping
 misses that by 0.28 dB at 8 kHz; the shelf here is fitted to the published magnitude instead (within 0.03 dB at 8 kHz, 0.001 dB from 22.05
 kHz on), and at 48 kHz it is the published filter again, to rounding.
 
-A recursion is bound by the latency of one step, so eight stretches of the signal are filtered side by side. A stretch in the middle of the
-signal starts a quarter of a second early: by then the high-pass, whose double pole decays as exp(-239.6 t), has forgotten its start to
+A recursion is bound by the latency of one step, so eight stretches of the signal are filtered in parallel. A stretch in the middle of the
+signal starts a quarter of a second early: by then the high-pass, whose double pole decays as exp(-239.6 t), has decayed to
 1e-24, which is far below the rounding of float64. So the result is the sequential filter's.
 
 Conventions
     Signals are float32 [C, T], full scale 1.0; filtering and sums are float64. A hop is 10 ms; hop k ends before frame floor((k + 1) *
-    rate / 100), so hops of 11,025 Hz take turns between 110 and 111 frames and never drift.
+    rate / 100), so hops of 11,025 Hz alternate between 110 and 111 frames and never drift.
 
 References
     Recommendation ITU-R BS.1770-5 (2023), annex 1, tables 1 and 2 (filter values), equations 1 and 2 (mean square). M. Vicanek, "Matched
@@ -42,7 +42,7 @@ _WEIGHTS = {
     4: (1.0, 1.0, SURROUND_WEIGHT, SURROUND_WEIGHT),
     5: (1.0, 1.0, 1.0, SURROUND_WEIGHT, SURROUND_WEIGHT),
 }
-LANES = 8  # stretches filtered side by side: one AVX-512 register of float64
+LANES = 8  # stretches filtered in parallel: one AVX-512 register of float64
 TILE = 64  # frames a tile; ten signals of it stay in the first-level cache
 WARM_UP_S = 0.25
 CHUNK_S = 60  # signals are stacked a minute at a time, so that memory does not grow with length
@@ -65,7 +65,7 @@ def channel_weights(num_channels: int) -> Array:
 
 
 def check_audio(audio: Array) -> Array:
-    """Checks the shape and returns float32 [C, T]; ValueError says what came instead."""
+    """Checks the shape and returns float32 [C, T]; ValueError states what it got instead."""
     audio = np.asarray(audio)
     if audio.ndim != 2 or audio.shape[1] == 0:
         raise ValueError(f"expected audio [C, T] with at least one frame, got shape {audio.shape}; a mono signal is audio[None]")
@@ -76,7 +76,7 @@ def check_audio(audio: Array) -> Array:
 
 
 def shelf_at(sample_rate: int) -> tuple[float, float, float, float, float]:
-    """The shelf (b0, b1, b2, a1, a2) at another rate, with the magnitude that it has at 48 kHz.
+    """The shelf (b0, b1, b2, a1, a2) at another rate, with the same magnitude as at 48 kHz.
 
     Its poles are the published ones, raised to the ratio of the rates. With poles given, |b0 + b1/z + b2/z²|² is linear in cos²(w/2),
     sin²(w/2) and their product, so the zeros follow from linear least squares on the relative error of the squared magnitude and a
@@ -118,7 +118,9 @@ def k_weighting(sample_rate: int) -> Array:
 
 
 def hop_edges(num_frames: int, sample_rate: int) -> NDArray[np.int64]:
-    """First frame of every whole hop and the end of the last, [K + 1]. A rest shorter than a hop is left out, unless it is all there is."""
+    """First frame of every whole hop and the end of the last, [K + 1]. A remainder shorter than a hop is left out, unless it is the whole
+    signal.
+    """
     num_hops = (num_frames * HOPS_PER_S + HOPS_PER_S - 1) // sample_rate
     while num_hops * sample_rate // HOPS_PER_S > num_frames:
         num_hops -= 1

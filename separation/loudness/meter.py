@@ -67,7 +67,7 @@ def hop_energies(audio: Array, sample_rate: int) -> tuple[Array, NDArray[np.int6
 def window_means(sums: Array, edges: NDArray[np.int64], window_hops: int, step_hops: int = 1) -> tuple[Array, NDArray[np.int64]]:
     """Mean squares over sliding windows, [..., N], and the frame at which each window ends, [N].
 
-    ``sums`` are per hop, [..., K]. Fewer hops than a window make one window of what there is.
+    ``sums`` are per hop, [..., K]. Fewer hops than a window give one shorter window.
     """
     window_hops = min(window_hops, sums.shape[-1])
     starts = np.arange(0, sums.shape[-1] - window_hops + 1, step_hops)

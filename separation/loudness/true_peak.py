@@ -2,8 +2,8 @@
 
 The interpolator is a Kaiser-windowed sinc of 24 taps a phase, flat within 0.01 dB to 0.42 of the sample rate. Phase 0 is the sample
 itself, phase 2 is symmetric, phases 1 and 3 mirror each other, so sums and differences of sample pairs serve all three. No interpolated
-value can exceed the largest sample near it times the sum of the taps' magnitudes (about 2); blocks that cannot beat the peak found so far
-are passed over.
+value can exceed the largest sample near it times the sum of the taps' magnitudes (about 2); blocks that cannot exceed the peak found so far
+are skipped.
 
 Conventions
     audio is float32 [C, T], full scale 1.0; before and after the signal is silence. Silence has a true peak of -inf dBTP.

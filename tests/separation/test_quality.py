@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stemwright.separation.quality import Limits, Tally, judge
+from stemwright.separation.quality import Limits, Tally, assess
 
 NAMES = ("drums", "bass", "other")
 
@@ -30,7 +30,7 @@ def tally_of(mixture, stems, block=1000):
 def test_stems_that_sum_exactly_have_no_closure(stems):
     tally = tally_of(stems.sum(axis=0), stems)
     assert tally.closure_db is None
-    assert judge(tally.figures).accepted
+    assert assess(tally.figures).accepted
 
 
 def test_closure_is_energy_of_what_is_left_over_energy_of_the_mixture(stems):
@@ -58,33 +58,33 @@ def test_bleed_is_the_correlation_that_was_mixed_in(stems):
 
 def test_a_silent_mixture_is_refused():
     silence = np.zeros((2, 5000), np.float32)
-    assert judge(tally_of(silence, np.zeros((3, 2, 5000), np.float32)).figures).reason == "the mixture is silent"
+    assert assess(tally_of(silence, np.zeros((3, 2, 5000), np.float32)).figures).reason == "the mixture is silent"
 
 
 def test_silent_stems_of_a_sounding_mixture_are_refused(stems):
-    assert "every stem is silent" in judge(tally_of(stems[0], np.zeros_like(stems)).figures).reason
+    assert "every stem is silent" in assess(tally_of(stems[0], np.zeros_like(stems)).figures).reason
 
 
 def test_stems_of_another_song_are_refused(stems, rng_for_quality):
     other_song = (0.15 * rng_for_quality.standard_normal((2, 9000))).astype(np.float32)
-    assert "Are they stems of this mixture" in judge(tally_of(other_song, stems).figures).reason
+    assert "Are they stems of this mixture" in assess(tally_of(other_song, stems).figures).reason
 
 
 def test_one_file_given_twice_is_refused(stems):
     stems[1] = stems[0]
-    assert "drums and bass are the same signal" in judge(tally_of(stems.sum(axis=0), stems).figures).reason
+    assert "drums and bass are the same signal" in assess(tally_of(stems.sum(axis=0), stems).figures).reason
 
 
 def test_a_square_wave_is_refused_as_clipped(stems):
     clipped = np.sign(np.sin(np.arange(9000) / 50))[None].repeat(2, axis=0).astype(np.float32)
     stems[0] = clipped - stems[1:].sum(axis=0)
-    assert "are clipped" in judge(tally_of(clipped, stems).figures).reason
+    assert "are clipped" in assess(tally_of(clipped, stems).figures).reason
 
 
 def test_limits_are_used(stems):
     mixture = stems.sum(axis=0)
-    assert judge(tally_of(mixture, stems[:2]).figures).accepted
-    assert not judge(tally_of(mixture, stems[:2]).figures, Limits(closure_db=-10.0)).accepted
+    assert assess(tally_of(mixture, stems[:2]).figures).accepted
+    assert not assess(tally_of(mixture, stems[:2]).figures, Limits(closure_db=-10.0)).accepted
 
 
 def test_samples_that_are_not_finite_are_an_error(stems):
