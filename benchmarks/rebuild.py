@@ -125,7 +125,7 @@ def recognition(folder: Path, recipes: Path, songs: Path) -> list[str]:
     by_sha = {file_sha256(path): path for path in songs.rglob("*.flac")}
     originals = {track.id: by_sha[track.audio.sha256] for track in tracks}
     kept = {name: fingerprint.unpack(mark.words) for name, mark in marks.items()}
-    heard = {name: fingerprint.listen(path) for name, path in originals.items()}
+    heard = {name: fingerprint.dense_words(path) for name, path in originals.items()}
     apart = [fingerprint.match(kept[one], heard[two]).error_rate for one in kept for two in heard if one != two]
     lines = []
     for encoding, (suffix, options) in ENCODINGS.items():
@@ -133,7 +133,7 @@ def recognition(folder: Path, recipes: Path, songs: Path) -> list[str]:
         for name, path in originals.items():
             copy = folder / f"copy{suffix}"
             subprocess.run(["ffmpeg", "-loglevel", "error", "-y", "-i", path, *options, copy], check=True)
-            match = fingerprint.match(kept[name], fingerprint.listen(copy))
+            match = fingerprint.match(kept[name], fingerprint.dense_words(copy))
             rates.append(match.error_rate)
             if not match.same:
                 continue

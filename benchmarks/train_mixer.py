@@ -59,7 +59,7 @@ class SmallMixer(nn.Module):
         nn.init.zeros_(self.head[-1].weight)
         nn.init.zeros_(self.head[-1].bias)
 
-    def listen(self, tracks: Tensor) -> Tensor:
+    def dense_words(self, tracks: Tensor) -> Tensor:
         """The spectrogram of each track in bands: [B, N, 2, T] -> [B, N, bands, frames]."""
         batch, number = tracks.shape[:2]
         mono = tracks.mean(2).reshape(batch * number, -1)
@@ -76,7 +76,7 @@ class SmallMixer(nn.Module):
 
     def forward(self, tracks: Tensor) -> tuple[Tensor, Tensor]:
         """Gains and pans for the tracks."""
-        return self.decide(self.listen(tracks))
+        return self.decide(self.dense_words(tracks))
 
 
 def _bands(sample_rate: int, size: int, number: int) -> Tensor:
@@ -124,7 +124,7 @@ def level_error_lu(gains_db: np.ndarray, truth_db: np.ndarray) -> float:
 def gathered(data: PairDataset, network: SmallMixer) -> tuple[Tensor, Tensor]:
     """What the network hears of every example [E, N, bands, frames], and the gains to find [E, N], from the labels of the rows."""
     with torch.inference_mode():
-        heard = [network.listen(batch.inputs) for batch in DataLoader(data, batch_size=16)]
+        heard = [network.dense_words(batch.inputs) for batch in DataLoader(data, batch_size=16)]
     return torch.cat(heard).clone(), torch.from_numpy(true_gains_db(data)).float()
 
 

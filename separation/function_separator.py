@@ -47,7 +47,7 @@ class FunctionSeparator:
 
     @property
     def origin(self) -> str:
-        """What stem rows call it."""
+        """Its name in stem rows."""
         return f"{self.name}@{self.version}"
 
     @property

@@ -142,7 +142,9 @@ def assess(figures: Figures, limits: Limits | None = None) -> Assessment:
         )
     if figures.bleed > limits.bleed:
         names = " and ".join(figures.bleed_of)
-        return Assessment(False, f"stems {names} are the same signal (correlation {figures.bleed:.2f}, at most {limits.bleed:.2f} expected)")
+        return Assessment(
+            False, f"stems {names} are the same signal (correlation {figures.bleed:.2f}, at most {limits.bleed:.2f} expected)"
+        )
     if figures.clipped_share > limits.clipped_share:
         return Assessment(
             False,

@@ -1,4 +1,4 @@
-"""A mixture becomes stems: the protocol of every separator, the visible table of them, and a multitrack's own stems.
+"""Separators: their protocol, the visible table of them, and a multitrack's own stems.
 
 Conventions
     Audio is float32 [C, T], full scale 1.0. Stems have the mixture's channels (a mono mixture gives mono stems) and the separator's sample
@@ -24,11 +24,11 @@ from stemwright.manifests.usage import UsageError
 from stemwright.separation.jobs import BLOCK_FRAMES, Job, JobOutcome, OnFileProgress, checked_blocks
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
 
-LENGTH_TOLERANCE_S = 0.1  # codecs and editors disagree by a few packets about where a file ends
+LENGTH_TOLERANCE_S = 0.1  # codecs and editors differ by a few packets about the end of a file
 
 
 class Used(NamedTuple):
-    """What stems were made with, whatever was asked: columns of their rows."""
+    """What stems were actually made with: columns of their rows."""
 
     engine: str
     precision: str | None
@@ -53,7 +53,7 @@ class Separator(Protocol):
 
     @property
     def origin(self) -> str:
-        """What stem rows call it."""
+        """Its name in stem rows."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Separator(Protocol):
 
     @property
     def used(self) -> Used:
-        """What this machine does it with."""
+        """The engine, device, precision and versions used on this machine."""
 
     def check(self) -> None:
         """Raises an error, before any song is read, if it cannot separate on this machine."""
@@ -136,7 +136,7 @@ def checked_reference(reference: str) -> str:
 
 
 class ReferenceStems:
-    """A multitrack's own stems in a separator's place: {name: (path, stream)}, brought to the mixture's rate and length.
+    """A multitrack's own stems as a separator: {name: (path, stream)}, converted to the mixture's rate and length.
 
     It has the methods of ``DemucsSeparator``. ``stream`` is 0 but for the streams of a STEM mp4. What the stems do not explain is the
     residual. Raises ValueError without stems, ``Refused`` (a ValueError) where one is longer or shorter than the mixture by more than a
@@ -187,7 +187,7 @@ class ReferenceStems:
             return folder.finish()
 
     def _blocks(self, num_channels: int, num_frames: int, sample_rate: int) -> Iterator[Audio]:
-        """The stems side by side, [S, C, t], exactly ``num_frames`` in all."""
+        """The stems stacked, [S, C, t], exactly ``num_frames`` in all."""
         readers = [_Fitted(name, path, stream, num_channels, num_frames, sample_rate) for name, (path, stream) in self._stems.items()]
         for start in range(0, num_frames, BLOCK_FRAMES):
             yield np.stack([reader.take(min(BLOCK_FRAMES, num_frames - start)) for reader in readers])
@@ -213,7 +213,7 @@ class _Fitted:
         return np.pad(got, ((0, 0), (0, count - got.shape[1])))
 
     def finish(self) -> None:
-        """Raises Refused if the stem's own length was another than the mixture's."""
+        """Raises Refused if the stem's length differs from the mixture's."""
         length = self._taken + self._held.shape[1] + sum(block.shape[1] for block in self._blocks)
         if abs(length - self._num_frames) > LENGTH_TOLERANCE_S * self._sample_rate:
             raise Refused(

@@ -44,7 +44,7 @@ from stemwright.datagen.cli.options import (
 )
 from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages, shared_out
 from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
-from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_asked, was_stopped
+from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_requested, was_stopped
 from stemwright.datagen.cli.verbs import VerbGroup, Verbs
 from stemwright.manifests.disk.durable import sentence
 from stemwright.manifests.usage import UsageError
@@ -69,7 +69,7 @@ def _say_version(asked: bool) -> None:
         from importlib.metadata import version
 
         number = version("stemwright")
-        typer.echo(as_json_text({"version": number}) if json_asked() else f"stemwright {number}")
+        typer.echo(as_json_text({"version": number}) if json_requested() else f"stemwright {number}")
         raise typer.Exit
 
 
@@ -280,7 +280,7 @@ def main() -> None:
     """Runs the command line; turns what went wrong, and what stopped it, into a line and an exit code."""
     handle_termination()
     try:
-        left = app(prog_name="stemwright", standalone_mode=not json_asked())
+        left = app(prog_name="stemwright", standalone_mode=not json_requested())
     except SystemExit as ended:
         if was_stopped(ended):
             _fail(UNCHANGED, 130)
@@ -306,6 +306,6 @@ def _said(error: Exception) -> str:
 
 def _fail(message: str, exit_code: int) -> None:
     sys.stderr.write(visible(f"stemwright: {message}") + "\n")
-    if json_asked():
+    if json_requested():
         sys.stdout.write(as_json_text({"error": message, "exit_code": exit_code}) + "\n")
     sys.exit(exit_code)

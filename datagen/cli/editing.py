@@ -29,7 +29,7 @@ from stemwright.datagen.cli.options import (
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
 from stemwright.datagen.edit.grammar import Edit
-from stemwright.datagen.edit.recording import Edited, understood
+from stemwright.datagen.edit.recording import Edited, parse_all_edits
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.sound.decoding import load
 
@@ -61,7 +61,7 @@ def edit(
     terminal, how = Terminal(as_json), {"device": device, "engine": engine, "precision": precision, "separator": separator}
     output_encoding(song, out)  # before a model is looked for, which may take long
     paths = stems_in(stems, song)
-    edits = understood(texts, paths)
+    edits = parse_all_edits(texts, paths)
     with terminal.progress("edit") as report:
         separating = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
         made, mixture = edit_file(
@@ -74,10 +74,10 @@ def edit(
         )
         report(1, 1, "")
     same = "" if not np.array_equal(made.audio, mixture) else "exactly" if np.array_equal(load(out)[0], mixture) else "rounded to 24 bit"
-    _tell(terminal, song, out, edits, made, same)
+    _summarise(terminal, song, out, edits, made, same)
 
 
-def _tell(terminal: Terminal, song: Path, out: Path, edits: Sequence[Edit], made: Edited, same: str) -> None:
+def _summarise(terminal: Terminal, song: Path, out: Path, edits: Sequence[Edit], made: Edited, same: str) -> None:
     """Says what was done; ``same`` is empty if the edits changed something, or how the file holds the unchanged song."""
     plain = [{"operation": each.operation, "stems": list(each.stems), "amount": each.amount} for each in edits]
     terminal.show("edits", _table(edits), plain)

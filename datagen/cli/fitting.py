@@ -190,7 +190,7 @@ def described(settings: Sequence[Mapping[str, Any]]) -> str:
         heard = [band for band in bands if abs(values[f"{band}_gain_db"]["value"]) >= 0.1]
         return ", ".join(_band(band, values) for band in heard) or "flat"
     shown = [row for row in settings if not (row["setting"] == "makeup_db" and row["value"] == 0.0) and row["setting"] != "seed"]
-    return ", ".join(_bracketed(f"{_spoken(row['setting'])} {_valued(row)}", row["determined"]) for row in shown)
+    return ", ".join(_bracketed(f"{_plain_name(row['setting'])} {_valued(row)}", row["determined"]) for row in shown)
 
 
 def _band(band: str, values: Mapping[str, Mapping[str, Any]]) -> str:
@@ -203,7 +203,7 @@ def _bracketed(text: str, determined: bool) -> str:
     return text if determined else f"({text})"
 
 
-def _spoken(name: str) -> str:
+def _plain_name(name: str) -> str:
     for suffix in ("_db", "_ms", "_s", "_hz"):
         name = name.removesuffix(suffix)
     return name.replace("_", " ")
@@ -237,13 +237,13 @@ def summary(found: Console, sample_rate: int, offset: int = 0) -> dict[str, Any]
 def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
     """What is said below the table."""
     start_s, end_s = ((frame + offset) / sample_rate for frame in found.span)
-    said = [f"fitted from {start_s:.1f} to {end_s:.1f} s; settings in brackets are not determined by the audio"]
-    said += [f"{name}: {1000.0 * lag / sample_rate:+.1f} ms against the mixture" for name, lag in found.lags.items()]
+    phrase = [f"fitted from {start_s:.1f} to {end_s:.1f} s; settings in brackets are not determined by the audio"]
+    phrase += [f"{name}: {1000.0 * lag / sample_rate:+.1f} ms against the mixture" for name, lag in found.lags.items()]
     chains = {**found.chains, "mix bus": found.bus}
-    said += [f"{name}: no better with {', '.join(chain.pruned)}, left out" for name, chain in chains.items() if chain.pruned]
+    phrase += [f"{name}: no better with {', '.join(chain.pruned)}, left out" for name, chain in chains.items() if chain.pruned]
     ratio = found.loss / found.gain_and_pan_loss if found.gain_and_pan_loss > 0.0 else math.nan
-    said.append(
+    phrase.append(
         f"spectral loss {found.loss:.3f}, with gain and pan only {found.gain_and_pan_loss:.3f}: {ratio:.2f} of it; "
         f"residual {found.error_db:.1f} dB, with gain and pan only {found.gain_and_pan_error_db:.1f} dB"
     )
-    return said
+    return phrase

@@ -30,13 +30,13 @@ def dry_run(
 ) -> None:
     """Shows what a build would do, and leaves: with 1 if there is not enough room, else with 0. Writes nothing."""
     from stemwright.datagen.run.forecast import forecast, measured_rate
-    from stemwright.datagen.run.stages.again import would_separate
+    from stemwright.datagen.run.stages.reseparation import count_to_separate_again
 
     config = requested_config(place, songs, asked)
     place.check_not_in_use()
     _check_model(config, separating)
     found = forecast(place, config, jobs=jobs, limit=limit, test=measured_rate)
-    again = would_separate(place, config, offline=True, trust_pickle=separating.trust_pickle) if place.config_path.exists() else 0
+    again = count_to_separate_again(place, config, offline=True, trust_pickle=separating.trust_pickle) if place.config_path.exists() else 0
     lacking = found.lacking_bytes
     terminal.show("steps", _table(found), [{**asdict(step), "time_s": step.time_s} for step in found.steps])
     terminal.collected |= _plain(found, again)

@@ -72,7 +72,7 @@ def balance(
     Example: stemwright balance song.mp3 --plot balance.png
     """
     from stemwright.datagen.cli import tables
-    from stemwright.datagen.run.runner import said
+    from stemwright.datagen.run.runner import describe_error
     from stemwright.manifests.disk.durable import remove_earlier, write_bytes
     from stemwright.manifests.usage import UsageError
     from stemwright.separation.balance import tracks as track_balance
@@ -89,12 +89,12 @@ def balance(
         lengths_s = [_length_s(path) for path in files]
         for number, path in enumerate(files):
             try:
-                within = partial(_tell_share, report, lengths_s, number, path.name)
+                within = partial(_report_share, report, lengths_s, number, path.name)
                 within(0.0)
                 measured.append(measure_recording(path, listening, stems=stems, on_share=within))
             except Exception as error:  # of whatever library, on this recording: the others are still listened to
                 refused += 1
-                terminal.warn(f"{path}: {error if isinstance(error, ValueError) else said(error)}")
+                terminal.warn(f"{path}: {error if isinstance(error, ValueError) else describe_error(error)}")
             within(1.0)
     for track in measured:
         terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
@@ -159,7 +159,7 @@ def _length_s(path: Path) -> float:
     return length_s if length_s <= LONGEST_S else 0.0  # a header of unknown length may say anything
 
 
-def _tell_share(report: OnProgress, lengths_s: Sequence[float], number: int, subject: str, share: float) -> None:
+def _report_share(report: OnProgress, lengths_s: Sequence[float], number: int, subject: str, share: float) -> None:
     """Reports a share of one recording, after all of those before it."""
     audio = AudioDone(sum(lengths_s[:number]) + share * lengths_s[number], sum(lengths_s))
     report(number + share, len(lengths_s), subject, audio if all(lengths_s) else None)

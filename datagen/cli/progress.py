@@ -104,8 +104,8 @@ class Lines:
             self._next = self._clock() + EVERY_S
             pace = self._pace
             left = "" if pace.left_s is None else f"{duration(pace.left_s)} left"
-            said = ", ".join(filter(None, (pace.count, f"{pace.share:.0%}".replace("%", " %"), pace.times_real, left)))
-            self._say(f"{said}; {subject}" if subject else said)
+            phrase = ", ".join(filter(None, (pace.count, f"{pace.share:.0%}".replace("%", " %"), pace.times_real, left)))
+            self._say(f"{phrase}; {subject}" if subject else phrase)
 
     def end(self) -> None:
         """The last line, if anything was to do."""

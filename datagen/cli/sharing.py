@@ -169,5 +169,7 @@ def _report(terminal: Terminal, result: Rebuilt, refused: list[tuple[str, str]])
         terminal.say(
             f"  the files of {counted(result.different, 'example')} have other bytes than recorded: they differ by at most {worst}"
         )
-    said = f"{result.identical} of {counted(result.recorded, 'example')} identical, {result.different} different, {result.missing} missing"
-    terminal.say(f"rebuild: {said}")
+    phrase = (
+        f"{result.identical} of {counted(result.recorded, 'example')} identical, {result.different} different, {result.missing} missing"
+    )
+    terminal.say(f"rebuild: {phrase}")

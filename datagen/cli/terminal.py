@@ -163,14 +163,14 @@ class _Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:
                 if signal.getsignal(number) is signal.default_int_handler:  # and not ignored, as by a job in the background
-                    self._before[number] = signal.signal(number, self._hear)
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
 
-    def _hear(self, *_: object) -> None:
+    def _on_signal(self, *_: object) -> None:
         self._heard = True
         raise KeyboardInterrupt
 
@@ -186,7 +186,7 @@ def as_json_text(value: Any) -> str:
     return "\n".join(visible(line, escape=_json_escape, longest=None) for line in text.split("\n"))
 
 
-def json_asked() -> bool:
+def json_requested() -> bool:
     """Whether the command that was typed asks for JSON: known even where the command could not be understood."""
     return "--json" in sys.argv[1:]
 

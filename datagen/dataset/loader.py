@@ -165,7 +165,7 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
 
     def __repr__(self) -> str:
         shapes = (f"{name} [{count}, {self.num_channels}, {self.num_frames}]" for name, count in self._sides())
-        said = [
+        phrase = [
             f"{len(self):,} examples of {'all kinds' if self.kind is None else self.kind}",
             "all splits" if self.split == "all" else f"split {self.split}",
             *shapes,
@@ -173,8 +173,8 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         ]
         if self.vocabulary is not None:
             what = sorted({name.partition(".")[0] for name in self.vocabulary.names})
-            said.append(f"labels [{self._num_slots}, {len(self.vocabulary)}] of {', '.join(what)}")
-        return f"PairDataset({str(self.folder)!r}: {'; '.join(said)})"
+            phrase.append(f"labels [{self._num_slots}, {len(self.vocabulary)}] of {', '.join(what)}")
+        return f"PairDataset({str(self.folder)!r}: {'; '.join(phrase)})"
 
     def _sides(self) -> tuple[tuple[str, int], tuple[str, int]]:
         return ("inputs", self.num_inputs), ("targets", self.num_targets)
@@ -190,7 +190,7 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """The examples of a batch, as ``DataLoader`` asks for them: read into the batch itself, so that stacking copies nothing."""
         inputs, targets = (
-            _room((len(indices), count, self.num_channels, self.num_frames)) for count in (self.num_inputs, self.num_targets)
+            _empty_tensor((len(indices), count, self.num_channels, self.num_frames)) for count in (self.num_inputs, self.num_targets)
         )
         scratch = self._scratch()
         items = [self._item(index, inputs[number], targets[number], scratch) for number, index in enumerate(indices)]
@@ -291,8 +291,8 @@ def _vocabulary(labels: bool | Sequence[str] | Vocabulary, pairs: Sequence[Writt
     )
     if wanted or not uses:
         there = ", ".join(sorted(uses)) if uses else "none: its signals are the stems and their sums as they are"
-        said = "".join(f"; {role}: {', '.join(sorted(effects))}" for role, effects in sorted(roles.items()))
-        raise ValueError(f"no {what} has {' or '.join(wanted) or 'an effect'} to label; the effects in the chains are {there}{said}")
+        phrase = "".join(f"; {role}: {', '.join(sorted(effects))}" for role, effects in sorted(roles.items()))
+        raise ValueError(f"no {what} has {' or '.join(wanted) or 'an effect'} to label; the effects in the chains are {there}{phrase}")
     return vocabulary
 
 
@@ -311,7 +311,7 @@ def _is_heard(signal: Signal, file: SignalFile) -> bool:
     return reached is not None and reached > float(levels[-1]["target_db"]) - REACHED_DB
 
 
-def _room(shape: tuple[int, ...]) -> torch.Tensor:
+def _empty_tensor(shape: tuple[int, ...]) -> torch.Tensor:
     """An empty tensor; in a worker, in the memory that it shares with the process that takes the batch."""
     if torch.utils.data.get_worker_info() is None:
         return torch.empty(shape)

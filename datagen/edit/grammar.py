@@ -138,8 +138,8 @@ def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Opera
     told = [" by " + number[0] + " db"] if number and float(number[0]) <= MOST_DB[1.0] else []
     candidates = {}
     for wording in (each for each in WORDINGS if each.operation in possible):
-        said = [*VOLUME_AMOUNTS, *told] if wording.operation == "volume" else _amount_texts(wording)
-        for amount in said:
+        phrase = [*VOLUME_AMOUNTS, *told] if wording.operation == "volume" else _amount_texts(wording)
+        for amount in phrase:
             candidates[_filled(wording, named, amount).lower()] = _filled(wording, named, amount)
     return candidates[difflib.get_close_matches(plain, candidates, n=1, cutoff=0.0)[0]].replace(" db", " dB")
 
@@ -170,8 +170,8 @@ def wordings(operation: Operation, *, amount: Amount = None, held_out: bool | No
 def amounts(operation: Operation) -> tuple[Amount, ...]:
     """The amounts of an operation that are drawn."""
     if operation == "volume":
-        said = sorted({*VOLUME_WORDS.values(), *VOLUME_DB})
-        return (*said, *(-amount for amount in said))
+        phrase = sorted({*VOLUME_WORDS.values(), *VOLUME_DB})
+        return (*phrase, *(-amount for amount in phrase))
     if operation == "pan":
         return SIDES
     return STRENGTHS if operation in CUTOFFS_HZ else (None,)
@@ -280,10 +280,10 @@ def _patterns(stems: tuple[str, ...]) -> list[tuple[Wording, re.Pattern[str]]]:
     listed = f"(?P<stems>{name}(?:(?:, and |, | and ){name})*)"
     patterns = []
     for wording in WORDINGS:
-        said = "|".join(re.escape(text) for text in sorted(_amount_texts(wording), key=len, reverse=True))
+        phrase = "|".join(re.escape(text) for text in sorted(_amount_texts(wording), key=len, reverse=True))
         if wording.operation == "volume":
-            said = rf" by \d+(?:\.\d+)? ?(?:db|decibels?)|{said}"
-        text = re.escape(wording.text).replace(r"\{S\}", listed).replace(r"\{A\}", f"(?P<amount>{said})")
+            phrase = rf" by \d+(?:\.\d+)? ?(?:db|decibels?)|{phrase}"
+        text = re.escape(wording.text).replace(r"\{S\}", listed).replace(r"\{A\}", f"(?P<amount>{phrase})")
         patterns.append((wording, re.compile(text)))
     return patterns
 
@@ -295,15 +295,15 @@ def _once(named: tuple[str, ...]) -> tuple[str, ...]:
     return named
 
 
-def _amount(wording: Wording, said: str | None, text: str) -> Amount:
+def _amount(wording: Wording, phrase: str | None, text: str) -> Amount:
     """What an amount means that was said as in ``_amount_texts``."""
-    said = (said or "").strip()
+    phrase = (phrase or "").strip()
     if wording.operation == "volume":
-        number = re.search(r"\d+(?:\.\d+)?", said)
-        size = float(number[0]) if number else VOLUME_WORDS[said]
+        number = re.search(r"\d+(?:\.\d+)?", phrase)
+        size = float(number[0]) if number else VOLUME_WORDS[phrase]
         if size > MOST_DB[wording.sign]:
             raise EditError(f"{text!r} asks for {size:g} dB; a fader goes {MOST_DB[1.0]:g} dB up and {MOST_DB[-1.0]:g} dB down")
         return wording.sign * size + 0.0  # lowered by nothing is raised by nothing
     if wording.operation == "pan":
-        return said.replace("to the ", "")
-    return (said or "medium") if wording.operation in CUTOFFS_HZ else None
+        return phrase.replace("to the ", "")
+    return (phrase or "medium") if wording.operation in CUTOFFS_HZ else None

@@ -36,7 +36,7 @@ class Edited:
     closure_db: float | None
 
 
-def understood(texts: Sequence[str], names: Mapping[str, object] | Sequence[str] = ()) -> list[Edit]:
+def parse_all_edits(texts: Sequence[str], names: Mapping[str, object] | Sequence[str] = ()) -> list[Edit]:
     """The edits that texts ask for. Raises EditError for a text that is none, and for one that no real recording can be given.
 
     ``names`` are stems beside those of the grammar.

@@ -71,7 +71,7 @@ def draw_use(
     return EffectUse.model_construct(effect=effect, settings=values, role=role)
 
 
-def that_matter(effect: str, wanted: Mapping[str, Range], channels: Channels) -> Mapping[str, Range]:
+def effective_ranges(effect: str, wanted: Mapping[str, Range], channels: Channels) -> Mapping[str, Range]:
     """The ranges with what cannot matter at its neutral value; a value that was given for it, no range, stays where the effect takes it."""
     still = _in_vain(effect, channels)
     if not still:
@@ -92,8 +92,8 @@ def _in_vain(effect: str, channels: Channels) -> tuple[Bounds | Choice, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _drawer(effect: str, asked: tuple[tuple[str, Range], ...], sample_rate: int) -> Callable[[np.random.Generator], dict[str, Any]]:
-    settings_type, wanted = EFFECTS[effect].Settings, dict(asked)
+def _drawer(effect: str, requested: tuple[tuple[str, Range], ...], sample_rate: int) -> Callable[[np.random.Generator], dict[str, Any]]:
+    settings_type, wanted = EFFECTS[effect].Settings, dict(requested)
     ranges: dict[str, Range] = {**EFFECTS[effect].TYPICAL, **wanted}
     limit = HIGHEST_SHARE * sample_rate
     for name, field in fields(settings_type).items():

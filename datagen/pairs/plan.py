@@ -112,14 +112,14 @@ class PlannedPairs:
         stems: Sequence[Stem],
         estimates: Sequence[Estimate],
         *,
-        besides: RecipeRows = RecipeRows(),
+        optional_rows: RecipeRows = RecipeRows(),
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.config, self.tracks, self._on_progress = config, tracks, on_progress
         self.rejected: list[Rejected] = []
         self.given: Counter[str] = Counter()
         self.repeated = 0
-        self._materials = self._all_materials(stems, estimates, besides)
+        self._materials = self._all_materials(stems, estimates, optional_rows)
 
     def __iter__(self) -> Iterator[Pair]:
         for done, material in enumerate(_among_others(self._materials), 1):
@@ -130,7 +130,7 @@ class PlannedPairs:
             if self._on_progress:
                 self._on_progress(done, len(self._materials))
 
-    def _all_materials(self, stems: Sequence[Stem], estimates: Sequence[Estimate], besides: RecipeRows) -> list[TrackMaterial]:
+    def _all_materials(self, stems: Sequence[Stem], estimates: Sequence[Estimate], optional_rows: RecipeRows) -> list[TrackMaterial]:
         by_track: dict[str, list[Stem]] = defaultdict(list)
         for stem in stems:
             by_track[stem.track_id].append(stem)
@@ -141,7 +141,7 @@ class PlannedPairs:
             if not own or any(stem.id not in by_stem for stem in own):
                 continue
             try:
-                materials.append(material_of(track, own, by_stem, self.config.pairs, besides=besides))
+                materials.append(material_of(track, own, by_stem, self.config.pairs, optional_rows=optional_rows))
             except Refused as reason:
                 self.rejected.append(_rejected(track, str(reason)))
         return materials
@@ -196,10 +196,15 @@ class Planned:
 
 
 def plan_pairs(
-    config: PlanConfig, tracks: Sequence[Track], stems: Sequence[Stem], estimates: Sequence[Estimate], *, besides: RecipeRows = RecipeRows()
+    config: PlanConfig,
+    tracks: Sequence[Track],
+    stems: Sequence[Stem],
+    estimates: Sequence[Estimate],
+    *,
+    optional_rows: RecipeRows = RecipeRows(),
 ) -> Planned:
     """Plans the pairs of all tracks that have stems and estimates, and keeps them in memory."""
-    planning = PlannedPairs(config, tracks, stems, estimates, besides=besides)
+    planning = PlannedPairs(config, tracks, stems, estimates, optional_rows=optional_rows)
     return Planned(list(planning), planning.rejected, planning.repeated, planning.notes())
 
 
@@ -234,7 +239,7 @@ def material_of(
     by_stem: Mapping[str, Estimate],
     pairs: PairsConfig,
     *,
-    besides: RecipeRows = RecipeRows(),
+    optional_rows: RecipeRows = RecipeRows(),
 ) -> TrackMaterial:
     """What is known about a track. Raises Refused when it is shorter than an excerpt."""
     material = TrackMaterial(
@@ -243,8 +248,8 @@ def material_of(
         {stem.name: by_stem[stem.id] for stem in stems},
         pairs.sample_rate,
         pairs.num_frames,
-        besides.chains_of(stems),
-        besides.tempo_by_track.get(track.id),
+        optional_rows.chains_of(stems),
+        optional_rows.tempo_by_track.get(track.id),
     )
     if material.track_frames < pairs.num_frames:
         lasts_s = material.track_frames / pairs.sample_rate

@@ -94,7 +94,7 @@ def summary(tracks: Iterable[Track]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-class Uses:
+class RightsOfPairs:
     """What a policy does with pairs: the strictest of what it does with their tracks."""
 
     def __init__(self, policy: RightsConfig, tracks: Iterable[Track], stems: Iterable[Stem]) -> None:

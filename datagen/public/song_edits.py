@@ -8,7 +8,7 @@ from pathlib import Path
 from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
 from stemwright.datagen.edit.grammar import Edit
-from stemwright.datagen.edit.recording import Edited, understood
+from stemwright.datagen.edit.recording import Edited, parse_all_edits
 from stemwright.datagen.public.song_stems import separator_from
 from stemwright.separation.separator import Separator
 
@@ -51,7 +51,7 @@ def edit(
     song, texts = Path(path), [text] if isinstance(text, str) else list(text)
     output_encoding(song, Path(out))
     paths = stems_in(None if stems is None else Path(stems), song)
-    edits = understood(texts, paths)
+    edits = parse_all_edits(texts, paths)
     separator = None if stems is not None else separator_from(model)
     made, _ = edit_file(song, edits, Path(out), stems=paths, separator=separator)
     return made

@@ -115,10 +115,10 @@ def strips(title: str, rows: Sequence[Strip], axis: Axis, *, digits: int = 1, ze
     for index, row in enumerate(rows):
         parts.append(_strip(row, axis, 4.0 + ROW * (index + 0.5), digits))
     parts.append(f'<text class="muted" x="{WIDTH:.0f}" y="{ROW * len(rows) + 34:.0f}" text-anchor="end">median</text>')
-    said = "; ".join(
+    phrase = "; ".join(
         f"{row.name}: median {fixed(float(np.median(row.values)), digits)}, {len(row.values)} values" for row in rows if len(row.values)
     )
-    return _svg(title, said, height, parts)
+    return _svg(title, phrase, height, parts)
 
 
 def _strip(row: Strip, axis: Axis, middle: float, digits: int) -> str:
@@ -186,8 +186,8 @@ def histogram(title: str, first: Sequence[float], axis: Axis, *, second: Sequenc
         f'<text class="muted" transform="translate(9 {top + height / 2:.0f}) rotate(-90)" text-anchor="middle">{_text(what)}</text>'
     )
     values = [*first, *second]
-    said = f"{len(values)} {what}" + (f", from {number(min(values))} to {number(max(values))}" if values else "")
-    return _svg(title, said, top + height + 38.0, parts, width=340.0)
+    phrase = f"{len(values)} {what}" + (f", from {number(min(values))} to {number(max(values))}" if values else "")
+    return _svg(title, phrase, top + height + 38.0, parts, width=340.0)
 
 
 def _bar(x: float, width: float, base: float, count: float, most: int) -> str:
@@ -214,8 +214,8 @@ def bars(
         parts.append(f'<rect class="{colours[1]}" x="{room + first * scale:.1f}" y="{y:.1f}" width="{second * scale:.1f}" height="18"/>')
         end = room + (first + second) * scale
         parts.append(f'<text class="value" x="{end + 5:.1f}" y="{y + 13:.1f}">{number(first + second)}</text>')
-    said = "; ".join(f"{name}: {first + second}" for name, first, second in rows)
-    return _svg(title, said, 24.0 * len(rows) + 6.0, parts, width=width)
+    phrase = "; ".join(f"{name}: {first + second}" for name, first, second in rows)
+    return _svg(title, phrase, 24.0 * len(rows) + 6.0, parts, width=width)
 
 
 def waveform(lows: Sequence[float], highs: Sequence[float], *, height: int = 64) -> Markup:
@@ -243,8 +243,8 @@ def _grid(axis: Axis, left: float, width: float, top: float, height: float) -> s
     return "".join(parts)
 
 
-def _svg(title: str, said: str, height: float, parts: Sequence[str], *, width: float = WIDTH) -> Markup:
-    label = _text(f"{title}. {said}")
+def _svg(title: str, phrase: str, height: float, parts: Sequence[str], *, width: float = WIDTH) -> Markup:
+    label = _text(f"{title}. {phrase}")
     return Markup(f'<svg class="chart" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>')
 
 

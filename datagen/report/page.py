@@ -134,9 +134,12 @@ def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
         "effect_use": _effect_use(found, by_kind),
         "tempo_charts": _tempo_charts(found),
         "tracks": _track_rows(found)[:MAX_LISTED],
-        "rejected": [(row.stage, rows.told(found, row.subject), rows.told(found, row.reason)) for row in found.rejected[:MAX_LISTED]],
+        "rejected": [
+            (row.stage, rows.without_folders(found, row.subject), rows.without_folders(found, row.reason))
+            for row in found.rejected[:MAX_LISTED]
+        ],
         "rejected_by_stage": sorted(Counter(row.stage for row in found.rejected).items()),
-        "rejected_reasons": _reasons([rows.told(found, row.reason) for row in found.rejected]),
+        "rejected_reasons": _reasons([rows.without_folders(found, row.reason) for row in found.rejected]),
         "rights": rows.rights_table(found, on_page),
         "versions": rows.version_table(found),
         "origins": _origins(found),
@@ -149,20 +152,20 @@ def _summary(found: Rows) -> str:
     if not found.tracks:
         return "No track has been catalogued yet."
     artists = len({track.artist for track in found.tracks if track.artist})
-    said = f"{_many(len(found.tracks), 'track')}" + (f" by {_many(artists, 'artist')}" if artists else "")
+    phrase = f"{_many(len(found.tracks), 'track')}" + (f" by {_many(artists, 'artist')}" if artists else "")
     origins = [origin for origin, _ in _origins(found)]
     if origins:
         models = [origin for origin in origins if origin != "reference"]
         own = ["with the multitrack's own stems"] if "reference" in origins else []
-        said += ", " + " or ".join([*own, *([f"separated by {', '.join(models)}"] if models else [])])
+        phrase += ", " + " or ".join([*own, *([f"separated by {', '.join(models)}"] if models else [])])
     if found.pairs:
         kinds = Counter(pair.kind for pair in found.pairs)
-        said += f". {_many(len(found.pairs), 'training pair')} planned ({', '.join(f'{kinds[kind]} {kind}' for kind in found.kinds)}), "
+        phrase += f". {_many(len(found.pairs), 'training pair')} planned ({', '.join(f'{kinds[kind]} {kind}' for kind in found.kinds)}), "
         rendered = sum(pair.id in found.rendered for pair in found.pairs)
-        said += "all rendered to audio" if rendered == len(found.pairs) else f"{rendered} of them rendered to audio"
+        phrase += "all rendered to audio" if rendered == len(found.pairs) else f"{rendered} of them rendered to audio"
     else:
-        said += ". No pairs have been planned yet"
-    return said + "."
+        phrase += ". No pairs have been planned yet"
+    return phrase + "."
 
 
 def _many(count: int, noun: str) -> str:

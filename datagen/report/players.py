@@ -164,8 +164,8 @@ def _fill(player: Player, pair: Pair, example: Example, audio: dict[str, Audio])
     lufs = {file.name: file.loudness_lufs for file in example.signals}
     if total is not None:
         loudness = integrated_loudness(total, pair.sample_rate)
-        said = _lufs(loudness if math.isfinite(loudness) else None)
-        player.signals.append(PlayedSignal("all inputs", "sum", _outline(total, peak), said, "", [index + 1 for index in inputs]))
+        phrase = _lufs(loudness if math.isfinite(loudness) else None)
+        player.signals.append(PlayedSignal("all inputs", "sum", _outline(total, peak), phrase, "", [index + 1 for index in inputs]))
     for role, name, part in parts:
         mp3 = base64.b64encode(encode_mp3(part * np.float32(gain), pair.sample_rate)).decode()
         player.signals.append(PlayedSignal(name, role, _outline(part, peak), _lufs(lufs.get(name)), mp3))

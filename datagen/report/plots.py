@@ -107,19 +107,19 @@ def _draw_levels(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> No
 
     ranked = sorted(track.stems.items(), key=lambda item: item[1].level_lu)
     _style(axes)
-    said = [stem for _, stem in ranked if stem.present]
-    lowest = min((stem.level_low_lu for stem in said), default=-10.0)
+    phrase = [stem for _, stem in ranked if stem.present]
+    lowest = min((stem.level_low_lu for stem in phrase), default=-10.0)
     for row, (name, stem) in enumerate(ranked):
         if not stem.present:
             axes.text(lowest, row, stem.note.split(":")[0], va="center", color="0.5", style="italic")
             continue
         axes.plot([stem.level_low_lu, stem.level_high_lu], [row, row], color=palette[name], lw=7, alpha=0.35, solid_capstyle="round")
         axes.plot(stem.level_lu, row, "o", color=palette[name], ms=10)
-        axes.annotate(_said(stem), (stem.level_lu, row), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=9)
+        axes.annotate(_signed_level(stem), (stem.level_lu, row), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=9)
     axes.set_yticks(range(len(ranked)), [name for name, _ in ranked], fontsize=11)
     axes.set_ylim(-0.6, len(ranked) - 0.3)
     span = max(4.0, -lowest)
-    axes.set_xlim(lowest - 0.2 * span, max(0.5, *(stem.level_high_lu for stem in said), -math.inf) + 0.08 * span if said else 1.0)
+    axes.set_xlim(lowest - 0.2 * span, max(0.5, *(stem.level_high_lu for stem in phrase), -math.inf) + 0.08 * span if phrase else 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.axvline(0, color="0.3", lw=1)
     axes.grid(axis="x", color="0.9")
@@ -127,7 +127,7 @@ def _draw_levels(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> No
     axes.set_title(f"{_shortened(track.title)}\nmixture {_signed(track.loudness.integrated_lufs)} LUFS", loc="left", fontsize=11)
 
 
-def _said(stem: StemBalance) -> str:
+def _signed_level(stem: StemBalance) -> str:
     return f"{_signed(stem.level_lu)}  ({_signed(stem.level_low_lu)} to {_signed(stem.level_high_lu)})"
 
 
@@ -227,8 +227,8 @@ def _draw_faders(axes: Axes, found: Console, palette: dict[str, str]) -> None:
         if fader is not None:
             axes.plot(fader.gain_db, row, "o", color=palette[name], ms=8)
             levels.append(fader.gain_db)
-            said = f"{_signed(fader.gain_db)} dB, {in_words(fader.pan)}"
-            axes.annotate(said, (fader.gain_db, row), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=9)
+            phrase = f"{_signed(fader.gain_db)} dB, {in_words(fader.pan)}"
+            axes.annotate(phrase, (fader.gain_db, row), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=9)
     axes.set_yticks(range(len(found.chains)), list(reversed(found.chains)), fontsize=11)
     axes.set_ylim(-0.6, len(found.chains) - 0.3)
     axes.set_xlim(min(-3.0, 1.25 * min(levels)), max(3.0, 1.25 * max(levels)))  # a tenth of a dB is not to look like a difference

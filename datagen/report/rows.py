@@ -179,7 +179,7 @@ def stem_table(rows: Rows) -> list[dict[str, Any]]:
     return found
 
 
-def told(rows: Rows, text: str) -> str:
+def without_folders(rows: Rows, text: str) -> str:
     """A reason without the folders that lead to the songs: where they lie on somebody's disk is nobody else's affair."""
     folder = Path(rows.config.songs.folder)
     for place in (folder, folder.parent):

@@ -187,17 +187,17 @@ def written(effect: str, settings: Mapping[str, Scalar]) -> list[tuple[str, str]
         if band is not None and not name.endswith("_gain_db"):
             continue  # said with the band's gain
         if band is None:
-            said = (label_of(effect, name, with_unit=False), said_value(settings[name], unit_of(effect, name)))
+            phrase = (label_of(effect, name, with_unit=False), format_value(settings[name], unit_of(effect, name)))
         else:
-            gain, at = said_value(settings[name], "dB"), said_value(settings[f"{band}_hz"], "Hz")
-            said = (spaced(band), f"{gain} at {at}, q {said_value(settings[f'{band}_q'])}")
-        everything.append(said)
+            gain, at = format_value(settings[name], "dB"), format_value(settings[f"{band}_hz"], "Hz")
+            phrase = (spaced(band), f"{gain} at {at}, q {format_value(settings[f'{band}_q'])}")
+        everything.append(phrase)
         if name not in known or known[name].neutral != settings[name]:
-            found.append(said)
+            found.append(phrase)
     return found or everything
 
 
-def said_value(value: Scalar, unit: str = "") -> str:
+def format_value(value: Scalar, unit: str = "") -> str:
     """A value with its unit: four significant digits, thousands of Hz as kHz."""
     numbers = numeric([value])
     if not numbers:

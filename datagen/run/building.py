@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stemwright.datagen.run.config import Config, ConfigError
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.stages.again import why, would_separate
+from stemwright.datagen.run.stages.reseparation import count_to_separate_again, reason_to_separate_again
 from stemwright.datagen.run.tasks import StoppedError
 from stemwright.manifests.disk.durable import is_full, sentence
 from stemwright.manifests.disk.regular import regular
@@ -31,8 +31,8 @@ def separated_again(corpus: Corpus, config: Config, *, offline: bool = False, tr
     """What would be separated again, and why, in words; empty if nothing is."""
     if not corpus.config_path.exists():
         return ""
-    if count := would_separate(corpus, config, offline=offline, trust_pickle=trust_pickle):
-        return f"{why(corpus, corpus.config, config)}: {counted(count, 'track')} would be separated again"
+    if count := count_to_separate_again(corpus, config, offline=offline, trust_pickle=trust_pickle):
+        return f"{reason_to_separate_again(corpus, corpus.config, config)}: {counted(count, 'track')} would be separated again"
     return ""
 
 

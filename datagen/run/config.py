@@ -178,9 +178,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _format_suits_the_pairs(self) -> Config:
-        name, asked = self.dataset.format, self.dataset.encoding
+        name, requested = self.dataset.format, self.dataset.encoding
         writer = WRITERS[name]
-        if asked != "auto" and asked not in writer.encodings:
+        if requested != "auto" and requested not in writer.encodings:
             holds = " or ".join(f"{encoding!r}" for encoding in writer.encodings)
             what = {"wav32f": "float WAV", "flac24": "24-bit FLAC"}[writer.encodings[0]]
             raise ValueError(f"the format {name!r} is {what}: set dataset.encoding = 'auto' or {holds}")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stemwright.datagen.pairs.recipes.base import over
+from stemwright.datagen.pairs.recipes.base import merged
 from stemwright.datagen.run.config import Config, ConfigError, check, keys, plain, read_values
 
 SHAPE = ("sample_rate", "duration_s")  # of excerpts: presets of several recipes may need them given
@@ -32,26 +32,26 @@ def changed(
     ``values`` are named as a file names them, table within table. ``options`` are keys by section, those of no section under "";
     what is None was not given. Raises ConfigError.
     """
-    found = asked(kept)
+    found = requested(kept)
     for key in reset:
         found = _without(found, key)
     if file is not None:
-        found = over(found, read_values(file))
-    found = over(found, values or {})
+        found = merged(found, read_values(file))
+    found = merged(found, values or {})
     found = plain(check(found, where=str(file or "the configuration")))
     for section, given in (options or {}).items():
         named = {key: str(value) if isinstance(value, Path) else value for key, value in given.items() if value is not None}
-        found = over(found, {section: named} if section else named)
+        found = merged(found, {section: named} if section else named)
     return check(found, where="the options")
 
 
-def asked(config: Config) -> dict[str, Any]:
+def requested(config: Config) -> dict[str, Any]:
     """The keys of a configuration that differ from what its presets and the defaults give; ``check`` makes the whole of them again."""
     values = plain(config)
     presets = {kind: {"preset": section["preset"]} for kind, section in values["pairs"].items() if _has_preset(section)}
     for beneath in ({"pairs": presets}, {"pairs": {**presets, **{key: values["pairs"][key] for key in SHAPE}}}):
         try:
-            found = over(beneath, _difference(values, plain(check(beneath, where=""))))
+            found = merged(beneath, _difference(values, plain(check(beneath, where=""))))
             if plain(check(found, where="")) == values:
                 return found
         except ConfigError:
@@ -99,8 +99,12 @@ def _without_inner(values: Mapping[str, Any], key: str) -> dict[str, Any]:
 def differences(before: Config, after: Config, section: str) -> list[str]:
     """The keys of a section that two configurations have with other values, in words: ``model htdemucs_ft -> htdemucs``."""
     old, new = plain(before)[section], plain(after)[section]
-    return [f"{key} {_said(old[key])} -> {_said(new[key])}" for key in new if old[key] != new[key] and not isinstance(new[key], dict)]
+    return [
+        f"{key} {_shown_value(old[key])} -> {_shown_value(new[key])}"
+        for key in new
+        if old[key] != new[key] and not isinstance(new[key], dict)
+    ]
 
 
-def _said(value: Any) -> str:
+def _shown_value(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

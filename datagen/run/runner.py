@@ -73,8 +73,8 @@ def run(
     outcome = Outcome()
     with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type) as journal:
         known = {cache_key: rows for cache_key, rows in {**finished, **journal.tasks}.items() if rows}
-        settled = {task.id for task in tasks if task.id in known and there(known[task.id])}
-        open_tasks = [task for task in tasks if task.id not in settled]
+        decided = {task.id for task in tasks if task.id in known and there(known[task.id])}
+        open_tasks = [task for task in tasks if task.id not in decided]
         outcome.skipped = len(tasks) - len(open_tasks)
         total_s, done_s = sum(task.duration_s for task in open_tasks), 0.0
         if on_progress:
@@ -188,10 +188,12 @@ def failed(task: Task, error: Exception) -> Result:
     """The result of a task that ended in an exception."""
     if isinstance(error, OSError) and durable.is_full(error):
         return Result(task, fatal=durable.sentence(error, "finished work is kept"))
-    return Result(task, reason=said(error), trace="" if isinstance(error, Refused) else "".join(traceback.format_exception(error)))
+    return Result(
+        task, reason=describe_error(error), trace="" if isinstance(error, Refused) else "".join(traceback.format_exception(error))
+    )
 
 
-def said(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Why a task was refused or failed, for a person."""
     if isinstance(error, Refused):
         return str(error)

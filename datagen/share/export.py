@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import Field
 
-from stemwright.datagen.pairs.rights import RightsConfig, Uses, admitted, renders_everything, summary
+from stemwright.datagen.pairs.rights import RightsConfig, RightsOfPairs, admitted, renders_everything, summary
 from stemwright.datagen.run import config as configuration
 from stemwright.datagen.run.config import Config, ConfigError
 from stemwright.datagen.run.corpus import Corpus, CorpusError
@@ -122,7 +122,7 @@ def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progr
     if out.suffix == ".zip":
         clear(out)
         with tempfile.TemporaryDirectory(prefix="stemwright-") as made:
-            said = _write_tables(corpus, rows, Path(made))
+            phrase = _write_tables(corpus, rows, Path(made))
             temporary = begin(out)
             try:
                 with naming(out):
@@ -133,11 +133,11 @@ def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progr
         sizes = {out.name: out.stat().st_size}
     else:
         with replaced(out, _names_of(out)) as folder:
-            said = _write_tables(corpus, rows, folder)
+            phrase = _write_tables(corpus, rows, folder)
             sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
             if audio and corpus.dataset.exists():
                 copy_synced(corpus.dataset, folder / shards.DATASET, _dataset_files(corpus.dataset))
-    return Exported(len(rows["tracks"]), len(rows["pairs"]), len(rows["examples"]), sizes, (*notes, *said))
+    return Exported(len(rows["tracks"]), len(rows["pairs"]), len(rows["examples"]), sizes, (*notes, *phrase))
 
 
 def _dataset_files(dataset: Path) -> set[str]:
@@ -159,10 +159,10 @@ def _write_tables(corpus: Corpus, rows: dict[str, list[Any]], folder: Path) -> t
     write_bytes(folder / "config.toml", configuration.to_toml(without_local_paths(corpus.config)).encode())
     for name, found in rows.items():
         table.write(folder / f"{name}.parquet", found, TYPES[name], made_from=table.made_from(corpus.table(name)) or "")
-    identity, said = _model(corpus, rows["tracks"], rows["stems"])
+    identity, phrase = _model(corpus, rows["tracks"], rows["stems"])
     write_bytes(folder / README, _readme(rows, identity).encode())
     write_bytes(folder / MANIFEST, _manifest(folder, rows, identity, corpus).encode())
-    return said
+    return phrase
 
 
 def _names_of(out: Path) -> set[str]:
@@ -236,10 +236,10 @@ def _allowed_rows(corpus: Corpus) -> dict[str, list[Any]]:
 
 def _forbidden(policy: RightsConfig, rows: dict[str, list[Any]]) -> list[Pair]:
     """The pairs that are planned or rendered though the policy now says otherwise."""
-    uses = Uses(policy, rows["tracks"], rows["stems"])
+    uses = RightsOfPairs(policy, rows["tracks"], rows["stems"])
     rendered = {example.pair_id for example in rows["examples"]}
-    asked = [(pair, uses.of_pair(pair)) for name in ("pairs", "redraws") for pair in rows[name]]
-    return [pair for pair, use in asked if use == "excluded" or (use == "recipes" and pair.id in rendered)]
+    requested = [(pair, uses.of_pair(pair)) for name in ("pairs", "redraws") for pair in rows[name]]
+    return [pair for pair, use in requested if use == "excluded" or (use == "recipes" and pair.id in rendered)]
 
 
 def _anonymous(track: Track) -> Track:
@@ -312,18 +312,18 @@ def _model(corpus: Corpus, tracks: Sequence[Track], stems: Sequence[Stem]) -> tu
     separated = [stem for stem in stems if stem.origin != "reference"]
     if not separated:
         return None, ()
-    said = f"only the name of the model ({separated[0].origin}) is exported, not its checksums"
+    phrase = f"only the name of the model ({separated[0].origin}) is exported, not its checksums"
     try:
         separator = separator_of(corpus.config, offline=True)
         identity = separator.identity
     except (ModelError, ValueError) as error:
-        return None, (f"{said}: {error}",)
+        return None, (f"{phrase}: {error}",)
     expected = {separation_key(track.id, identity) for track in tracks}
     if all(stem.cache_key in expected for stem in separated):
         versions = table.versions(corpus.table("stems"))
         used = {name: getattr(separated[0], name) for name in sorted(Stem.USED)}
         return {**identity, "used": {**used, "versions": {name: versions[name] for name in OF_SEPARATION}}}, ()
-    return None, (f"{said}: the stems were made by another version than the one installed",)
+    return None, (f"{phrase}: the stems were made by another version than the one installed",)
 
 
 def _manifest(folder: Path, rows: dict[str, list[Any]], identity: dict[str, Any] | None, corpus: Corpus) -> str:

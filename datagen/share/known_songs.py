@@ -48,7 +48,7 @@ class Copy:
     sample_rate: int
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """What a person should know about it."""
         gain = f", {-gain_to_db(self.gain):+.1f} dB in level" if self.gain != 1.0 else ""
         return (
@@ -112,7 +112,7 @@ class SongIndex:
         """The dense words of a file; none if it cannot be decoded."""
         if path not in self._words:
             try:
-                self._words[path] = fingerprint.listen(path)
+                self._words[path] = fingerprint.dense_words(path)
             except (Refused, OSError):
                 self._words[path] = np.zeros(0, np.uint32)
         return self._words[path]
@@ -127,34 +127,34 @@ def _sha256(path: Path) -> str | None:
 
 def find_sources(recipes: Recipes, songs: Path, on_progress: OnProgress | None = None) -> list[LocatedSong]:
     """What there is for each song of an export, in its order. Raises CorpusError if the folder is missing or holds no sound."""
-    shelf, tracks = SongIndex(songs, on_progress), recipes.rows("tracks", Track)
+    index, tracks = SongIndex(songs, on_progress), recipes.rows("tracks", Track)
     marks = {row.id: row for row in recipes.rows("fingerprints", FingerprintRow)}
     sketches = {row.id: row for row in recipes.rows("sketches", SketchRow)}
-    taken = {shelf.by_sha256.get(file.sha256) for track in tracks for file in _files(track)}
-    free = [path for path in shelf.paths if path not in taken]
-    return [_source(track, shelf, free, marks.get(track.id), sketches.get(track.id)) for track in tracks]
+    taken = {index.by_sha256.get(file.sha256) for track in tracks for file in _files(track)}
+    free = [path for path in index.paths if path not in taken]
+    return [_source(track, index, free, marks.get(track.id), sketches.get(track.id)) for track in tracks]
 
 
 def _files(track: Track) -> Sequence[AudioFile]:
     return [track.audio, *(stem.audio for stem in track.references)]
 
 
-def _source(track: Track, shelf: SongIndex, free: Sequence[Path], mark: FingerprintRow | None, whole: SketchRow | None) -> LocatedSong:
+def _source(track: Track, index: SongIndex, free: Sequence[Path], mark: FingerprintRow | None, whole: SketchRow | None) -> LocatedSong:
     wanted = _files(track)
-    files = {file.path: shelf.by_sha256[file.sha256] for file in wanted if file.sha256 in shelf.by_sha256}
+    files = {file.path: index.by_sha256[file.sha256] for file in wanted if file.sha256 in index.by_sha256}
     if all(file.path in files for file in wanted):
         return LocatedSong(track, files)
     if track.references:
         missing = sorted({file.path.rpartition("/")[2] for file in wanted if file.path not in files})
         return LocatedSong(
-            track, reason=f"no file in {shelf.root} is its {', '.join(missing)}; a multitrack is recognised by the bytes of its files"
+            track, reason=f"no file in {index.root} is its {', '.join(missing)}; a multitrack is recognised by the bytes of its files"
         )
     if mark is None or whole is None:
-        return LocatedSong(track, reason=f"no file in {shelf.root} has its checksum, and the recipes contain no fingerprint of it")
+        return LocatedSong(track, reason=f"no file in {index.root} has its checksum, and the recipes contain no fingerprint of it")
     lasts_s = mark.num_frames / mark.sample_rate
-    candidates = [path for path in free if abs(shelf.lengths_s.get(path, -1e9) - lasts_s) <= fingerprint.SEARCH_S]
+    candidates = [path for path in free if abs(index.lengths_s.get(path, -1e9) - lasts_s) <= fingerprint.SEARCH_S]
     kept = fingerprint.unpack(mark.words)
-    matches = sorted(((fingerprint.match(kept, shelf.words(path)), path) for path in candidates), key=lambda found: found[0].error_rate)
+    matches = sorted(((fingerprint.match(kept, index.words(path)), path) for path in candidates), key=lambda found: found[0].error_rate)
     refused = ""
     for found, path in matches:
         if not found.same:
@@ -165,19 +165,21 @@ def _source(track: Track, shelf: SongIndex, free: Sequence[Path], mark: Fingerpr
         refused = (
             refused or f"{path.name} sounds like it but is a different version: {copy.distortion_db:.1f} dB SDR, expected {LEAST_DB:.0f}"
         )
-    return LocatedSong(track, reason=refused or _nowhere(track, shelf, matches))
+    return LocatedSong(track, reason=refused or _not_found_reason(track, index, matches))
 
 
-def _nowhere(track: Track, shelf: SongIndex, matches: Sequence[tuple[fingerprint.Match, Path]]) -> str:
+def _not_found_reason(track: Track, index: SongIndex, matches: Sequence[tuple[fingerprint.Match, Path]]) -> str:
     """Why a song was not found, with the file that claims to be it, or else the nearest one."""
-    said = f"no file in {shelf.root} has its checksum"
+    description = f"no file in {index.root} has its checksum"
     for found, path in matches:
         if tags(path).get("title", "").casefold() == track.title.casefold() or path.stem.casefold() == track.title.casefold():
-            return f"{said}; {path.name} has its name but is a different recording ({found.error_rate:.0%} of its fingerprint differs)"
+            return (
+                f"{description}; {path.name} has its name but is a different recording ({found.error_rate:.0%} of its fingerprint differs)"
+            )
     if not matches:
-        return f"{said}, and none has about its length"
+        return f"{description}, and none has about its length"
     found, path = matches[0]
-    return f"{said} or sounds like it (the nearest, {path.name}, differs in {found.error_rate:.0%} of its fingerprint)"
+    return f"{description} or sounds like it (the nearest, {path.name}, differs in {found.error_rate:.0%} of its fingerprint)"
 
 
 def measure_copy(path: Path, mark: FingerprintRow, whole: SketchRow, offset_s: float) -> Copy:

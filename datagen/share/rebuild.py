@@ -28,7 +28,7 @@ from typing import Any
 
 from stemwright.datagen.dataset.writers import DatasetWriter, writer_of
 from stemwright.datagen.dataset.writers.base import PresentFiles
-from stemwright.datagen.dataset.writers.cleaning import forget_begun
+from stemwright.datagen.dataset.writers.cleaning import forget_started
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import sources_of
 from stemwright.datagen.run.config import Config
@@ -181,8 +181,8 @@ class Rebuild:
                 writer.write(block)
         facts = {"sample_rate": mark.sample_rate, "num_channels": mark.num_channels, "num_frames": mark.num_frames}
         file = AudioFile(path=path, sha256=writer.sha256, num_bytes=writer.num_bytes, **facts)
-        self._say(recorded, "another encoding", copy.said, offset_frames=copy.offset_frames, distortion_db=copy.distortion_db)
-        notes = (*recorded.notes, copy.said)
+        self._say(recorded, "another encoding", copy.description, offset_frames=copy.offset_frames, distortion_db=copy.distortion_db)
+        notes = (*recorded.notes, copy.description)
         sound = identity.of_file(self.corpus.folder / SONGS / path)
         return recorded.model_copy(update={"id": track_id(sound), "sound": sound, "audio": file, "references": (), "notes": notes})
 
@@ -274,11 +274,11 @@ class Rebuild:
         unmade = self._unmade(pairs, {row.pair_id for row in outcome.rows} | {row.row_id for row in outcome.rejected})
         corpus.replace_rejected("render", [*outcome.rejected, *unmade])
         finish(stage, outcome.rows, made_from=made_from)
-        forget_begun(corpus.folder)
+        forget_started(corpus.folder)
         self.result.rejected += len(outcome.rejected)
         return self.result
 
-    def _unmade(self, pairs: Mapping[str, Pair], settled: set[str]) -> list[Rejected]:
+    def _unmade(self, pairs: Mapping[str, Pair], decided: set[str]) -> list[Rejected]:
         """Rows for the pairs that were not rendered where the recipes were made either, and so are not here."""
         held, _ = unrendered(self.corpus)
         instead = {pair.redraw_of: pair.id for pair in pairs.values() if pair.redraw_of}
@@ -292,7 +292,7 @@ class Rebuild:
                 replaced_by=instead.get(pair.id),
             )
             for pair in pairs.values()
-            if pair.id not in settled and pair.id not in held
+            if pair.id not in decided and pair.id not in held
         ]
 
     def _compare(self, recorded: Mapping[str, Example], rows: Iterable[Example]) -> None:
@@ -304,8 +304,8 @@ class Rebuild:
                 continue
             result.different += 1
             for file, was in zip(row.signals, before.signals, strict=True):
-                result.loudness_off_lu = max(result.loudness_off_lu, _apart(file.loudness_lufs, was.loudness_lufs))
-                result.peak_off_db = max(result.peak_off_db, _apart(file.peak_dbfs, was.peak_dbfs))
+                result.loudness_off_lu = max(result.loudness_off_lu, _distance(file.loudness_lufs, was.loudness_lufs))
+                result.peak_off_db = max(result.peak_off_db, _distance(file.peak_dbfs, was.peak_dbfs))
 
 
 def check_place(recipes: Recipes, songs: Path, out: Path) -> None:
@@ -365,7 +365,7 @@ def _render(corpus: Path, writer: DatasetWriter, payload: tuple[Pair, dict[str, 
     return [writer.write(corpus, pair, render(pair, Sources(corpus, files)))]
 
 
-def _apart(one: float | None, other: float | None) -> float:
+def _distance(one: float | None, other: float | None) -> float:
     return 0.0 if one is None or other is None else abs(one - other)
 
 

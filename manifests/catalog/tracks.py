@@ -116,8 +116,8 @@ def cache_key(
     included), the configuration and the rules here. ``sums`` saves reading the files again.
     """
     sums = file_sums(songs, candidate) if sums is None else sums
-    asked = {"splits": splits.content(), "longest_s": longest_s}
-    return content_id({"candidate": candidate.content(), "files": sums, **asked, "rules": RULES})
+    requested = {"splits": splits.content(), "longest_s": longest_s}
+    return content_id({"candidate": candidate.content(), "files": sums, **requested, "rules": RULES})
 
 
 def inspect(

@@ -29,8 +29,8 @@ from stemwright.manifests.check.tables import (
     mixed_splits,
     one_split_a_track,
     read_tables,
+    unaccounted,
     unknown_ids,
-    unsettled,
 )
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.progress import OnProgress
@@ -60,7 +60,7 @@ def check_corpus(
         CheckProblem(file=path.name, what="a stage was interrupted; run the same command again to resume it")
         for path in sorted(corpus.glob("*.jsonl.part"))
     ]
-    problems += [*dangling(rows), *mixed_splits(rows), *examples_fit_pairs(rows), *unsettled(rows, unrendered), *copies(corpus, rows)]
+    problems += [*dangling(rows), *mixed_splits(rows), *examples_fit_pairs(rows), *unaccounted(rows, unrendered), *copies(corpus, rows)]
     claims = [ClaimedFile("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
     problems += _card(corpus / DATASET, DATASET)
     places, found = check_shards(corpus / DATASET, progress)

@@ -134,13 +134,13 @@ def examples_fit_pairs(rows: Rows) -> Iterator[CheckProblem]:
                 yield CheckProblem(table="examples", row_id=example.id, file=file.audio.path, what=what)
 
 
-def unsettled(rows: Rows, unrendered: Collection[str] = ()) -> Iterator[CheckProblem]:
+def unaccounted(rows: Rows, unrendered: Collection[str] = ()) -> Iterator[CheckProblem]:
     """Rows for which a later table has neither a result nor a reason for its absence."""
     rejected = {row.row_id for row in rows["rejected"]}.union(unrendered)
     for name, later, column, what in (("tracks", "stems", "track_id", "separated"), ("pairs", "examples", "pair_id", "rendered")):
-        settled = {getattr(row, column) for row in rows[later]} | rejected
+        decided = {getattr(row, column) for row in rows[later]} | rejected
         for row in rows[name] if rows[later] else ():
-            if row.id not in settled:
+            if row.id not in decided:
                 yield CheckProblem(level="warning", table=name, row_id=row.id, what=f"was neither {what} nor rejected; run the build again")
 
 

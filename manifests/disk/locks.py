@@ -36,9 +36,9 @@ class NoLocksError(RuntimeError):
     """The file system supports no locks, and soft ones were not requested."""
 
     def __init__(self, path: Path, error: OSError) -> None:
-        said = error.strerror or str(error)
+        phrase = error.strerror or str(error)
         super().__init__(
-            f"{path} cannot be locked ({said}): this file system supports no locks, and two processes would corrupt each other's files. "
+            f"{path} cannot be locked ({phrase}): this file system supports no locks, and two processes would corrupt each other's files. "
             f"Either (1) work on another file system, such as a local disk, or (2) set {LOCKS_VARIABLE}=soft, for every "
             f"process that works here: a file {path.name}{SOFT_SUFFIX} is then the lock; delete it after a kill."
         )
@@ -52,16 +52,16 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     Other errors of the file system (no permission, a full disk) are raised as they are.
     """
     soft = path.with_name(path.name + SOFT_SUFFIX)
-    asked = os.environ.get(LOCKS_VARIABLE, "")
-    if asked not in ("", "soft"):
-        raise ValueError(f"{LOCKS_VARIABLE} is {asked!r}; expected 'soft', or leave it unset for the file system's own locks")
+    requested = os.environ.get(LOCKS_VARIABLE, "")
+    if requested not in ("", "soft"):
+        raise ValueError(f"{LOCKS_VARIABLE} is {requested!r}; expected 'soft', or leave it unset for the file system's own locks")
     with ExitStack() as held:
         try:
             held.enter_context(_native(path, wait=wait))
         except NoLocksError:
-            if asked != "soft":
+            if requested != "soft":
                 raise
-        if asked == "soft":
+        if requested == "soft":
             held.enter_context(_soft(path, soft, wait=wait))
         elif soft.exists():  # checked while holding the lock: a process that takes a soft one where locks work takes the lock first
             raise LockedError(path, soft)

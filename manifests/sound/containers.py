@@ -83,10 +83,10 @@ class ContainerReader:
         try:
             self._container = av_open(path)
         except (av.FFmpegError, ValueError) as error:
-            said = getattr(error, "strerror", None) or error
+            phrase = getattr(error, "strerror", None) or error
             if getattr(error, "errno", None) == errno.EINVAL:  # ffmpeg's error for a format that is not allowed
-                said = "its content is not audio: text, a playlist or pictures"
-            raise Refused(f"not a readable sound file ({said})") from error
+                phrase = "its content is not audio: text, a playlist or pictures"
+            raise Refused(f"not a readable sound file ({phrase})") from error
         self.num_streams = len(self._container.streams.audio)
         if stream >= self.num_streams:
             self._container.close()
@@ -131,8 +131,8 @@ class ContainerReader:
 
     def read(self, start_frame: int, num_frames: int | None) -> Audio:
         """[C, T] from ``start_frame``; shorter than requested only where the stream ends."""
-        sought = start_frame > SEEK_PREROLL and self._path.suffix.lower() in SEEKABLE_AV_SUFFIXES
-        if sought:
+        seekable = start_frame > SEEK_PREROLL and self._path.suffix.lower() in SEEKABLE_AV_SUFFIXES
+        if seekable:
             time_base = self._stream.time_base or Fraction(1, self.info.sample_rate)
             seconds = Fraction(start_frame - SEEK_PREROLL, self.info.sample_rate)
             self._container.seek(int(seconds / time_base) + (self._stream.start_time or 0), stream=self._stream)
@@ -140,7 +140,7 @@ class ContainerReader:
         at = 0
         wanted: float = np.inf if num_frames is None else start_frame + num_frames
         for number, (position, block) in enumerate(self._frames()):
-            if number == 0 and sought:  # frame 0 is the first that the decoder returns, whatever its time stamp
+            if number == 0 and seekable:  # frame 0 is the first that the decoder returns, whatever its time stamp
                 at = position or 0
             skip = max(0, start_frame - at)
             keep = int(min(block.shape[1], wanted - at))

@@ -141,7 +141,7 @@ def _open(path: Path) -> Any:
         with quiet.c_stderr():
             return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
-        said = str(error.error_string).rstrip(".")
-        if "does not exist" in said:  # libsndfile's error for a text file named .mp3; the file does exist here
-            said = f"its content is not {path.suffix[1:].upper()}"
-        raise Refused(f"not a readable sound file ({said})") from error
+        phrase = str(error.error_string).rstrip(".")
+        if "does not exist" in phrase:  # libsndfile's error for a text file named .mp3; the file does exist here
+            phrase = f"its content is not {path.suffix[1:].upper()}"
+        raise Refused(f"not a readable sound file ({phrase})") from error

@@ -98,7 +98,7 @@ def mono_of(source: Iterable[Audio]) -> Audio:
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def listen(path: Path, *, stream: int = 0) -> Words:
+def dense_words(path: Path, *, stream: int = 0) -> Words:
     """The dense words of a sound file: what is compared with fingerprints. Raises Refused if it cannot be read."""
     return words_of(mono_of(blocks(path, BLOCK_FRAMES, sample_rate=RATE, stream=stream)), step=STEP)
 

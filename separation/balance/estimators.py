@@ -30,7 +30,7 @@ from stemwright.separation.loudness.meter import gated_loudness
 
 Array = NDArray[np.floating]
 
-ABSENT_LU = -30.0  # a separated stem softer than this is what separators leave of a source that is not there
+ABSENT_LU = -30.0  # a separated stem quieter than this is leakage of a source that is absent
 LEAST_SHARED = 0.9  # of the mixture's energy: stems that share less with it come from a separator that shrinks them
 
 

@@ -162,11 +162,11 @@ def _spans(active: NDArray[np.bool_], end_s: Array, window_s: float) -> tuple[tu
 def _trajectory(own: Array, cross: Array, mixture: Array, end_s: Array, calibration: Calibration) -> Trajectory:
     """Applies the estimator to every three-second window; each argument is a mean square per window, [N]."""
     levels = to_lufs(np.stack([mixture, own, np.maximum(cross, 0.0)]))
-    said = np.isfinite(levels).all(0)
-    reference, naive, cross_lufs = np.where(said, levels, 0.0)
+    phrase = np.isfinite(levels).all(0)
+    reference, naive, cross_lufs = np.where(phrase, levels, 0.0)
     point = point_between(naive - reference, cross_lufs - reference, calibration)
     low, high = interval_around(point, cross_lufs - naive, calibration.window_low, calibration.window_high)
-    return Trajectory(end_s, *(np.where(said, values, -np.inf) for values in (point, low, high)))
+    return Trajectory(end_s, *(np.where(phrase, values, -np.inf) for values in (point, low, high)))
 
 
 def closing_factor(mixture: Array, cross: Array) -> float:
@@ -234,15 +234,15 @@ def _measure_stem(
     (short_own, short_ends), (short_cross, _), (short_mixture, _) = (
         window_means(sums, edges, SHORT_TERM_HOPS, BLOCK_STEP_HOPS) for sums in (own, cross, mixture)
     )
-    said = (level.point_lu, level.low_lu, level.high_lu) if not note else (-math.inf,) * 3
+    phrase = (level.point_lu, level.low_lu, level.high_lu) if not note else (-math.inf,) * 3
     return StemBalance(
         loudness_lufs=loudness_lufs,
-        level_lu=said[0],
-        level_low_lu=said[1],
-        level_high_lu=said[2],
-        against_rest_lu=said[0] - rest.point_lu,
-        against_rest_low_lu=said[1] - rest.high_lu,
-        against_rest_high_lu=said[2] - rest.low_lu,
+        level_lu=phrase[0],
+        level_low_lu=phrase[1],
+        level_high_lu=phrase[2],
+        against_rest_lu=phrase[0] - rest.point_lu,
+        against_rest_low_lu=phrase[1] - rest.high_lu,
+        against_rest_high_lu=phrase[2] - rest.low_lu,
         pan=image.pan if image else None,
         width=image.width if image else None,
         correlation=image.correlation if image else None,

@@ -127,8 +127,8 @@ def _encrypted_only() -> Iterator[None]:
 
 
 def _check_request(request: Any) -> None:
-    if said := _unencrypted(str(request.url)):
-        raise ModelError(said)
+    if phrase := _unencrypted(str(request.url)):
+        raise ModelError(phrase)
 
 
 def _check_links(response: Any) -> None:
@@ -136,8 +136,8 @@ def _check_links(response: Any) -> None:
     for name, value in response.headers.items():
         if name.lower().startswith("x-xet") or name.lower() == "link":
             for address in re.findall(r"http://[^\s>;,\"]+", value):
-                if said := _unencrypted(address):
-                    raise ModelError(said)
+                if phrase := _unencrypted(address):
+                    raise ModelError(phrase)
 
 
 def _no_answer(endpoint: str) -> str | None:

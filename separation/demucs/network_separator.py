@@ -36,7 +36,7 @@ class NetworkSeparator(ABC):
     @property
     @abstractmethod
     def num_channels(self) -> int:
-        """How many channels the networks take."""
+        """The networks' number of channels."""
 
     @property
     @abstractmethod
@@ -58,7 +58,7 @@ class NetworkSeparator(ABC):
     def separate(self, mixture: Audio, sample_rate: int, *, on_share: Callable[[float], None] | None = None) -> dict[str, Audio]:
         """Stems {name: [C, T]} of a mixture [C, T], at ``self.sample_rate`` (T is that of the resampled mixture), without the residual.
 
-        ``on_share`` is told after each segment how much is done, 0 to 1.
+        ``on_share`` is called after each segment with the share done, 0 to 1.
         """
         mixture = resample(np.asarray(mixture, dtype=np.float32), sample_rate, self.sample_rate)
         source = Mixture(MixtureInMemory(mixture), self.num_channels)
@@ -84,6 +84,6 @@ class NetworkSeparator(ABC):
 
     def separate_files(self, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
         """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
-        track share a batch with the first of the next. A file that cannot be separated is yielded with the error that says why; all in the
+        track share a batch with the first of the next. A file that cannot be separated is yielded with its error; all in the
         order in which they finish. ``on_share(job, share)`` gets, after each segment, the share of a file that is done."""
         yield from run_jobs(self, jobs, on_share)

@@ -1,4 +1,4 @@
-"""Demucs's networks as a separator: any of its models or bags, and what this machine runs it with. The one module that imports demucs.
+"""Demucs's networks as a separator: any of its models or bags, on this machine's device and engine. The one module that imports demucs.
 
 Conventions
     Audio is float32 [C, T], full scale 1.0. Stems have the mixture's channels (a mono mixture gives mono stems) and the model's sample
@@ -42,11 +42,11 @@ class DemucsSeparator(NetworkSeparator):
 
     ``device`` is auto, cpu, cuda, cuda:N or mps; ``precision`` auto, fp32 or bf16; ``engine`` auto, torch or openvino.
     ``input_lufs`` gives the networks the mixture at that loudness instead of at Demucs's level (deviation 1), and scales the stems back;
-    Demucs's networks normalise every segment again, so it changes little. ``auto_precision`` is what precision "auto" means, as it was
-    found on another machine, say.
+    Demucs's networks normalise every segment again, so it changes little. ``auto_precision`` is what precision "auto" means, for example as
+    measured on another machine.
     ``batch_size`` segments go through a network at once; it does not change the stems. ``offline`` never asks the network for weights;
     ``trust_pickle`` allows weights that are a pickle, which may run any code of whoever made it.
-    ``stem_names`` and ``sample_rate``, if given, are what the model must have. Weights are looked for when they are first needed, torch is
+    ``stem_names`` and ``sample_rate``, if given, must match the model's. Weights are located when first needed, torch is
     imported when something is separated. Instances can be pickled; each process loads its own networks.
 
     ``separate(mixture, sample_rate)`` gives {stem name: float32 [C, T]} at ``sample_rate`` Hz of the model; ``separate_file(path,
@@ -81,17 +81,17 @@ class DemucsSeparator(NetworkSeparator):
         self._device, self._precision, self._engine, self._batch_size = device, precision, engine, batch_size
         self._input_lufs, self._auto_precision = input_lufs, auto_precision
         self._offline, self._trust_pickle = offline, trust_pickle
-        self._asked = (None if stem_names is None else tuple(stem_names), sample_rate)
+        self._requested = (None if stem_names is None else tuple(stem_names), sample_rate)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("_networks", "_engines")}
 
     @cached_property
     def checkpoint(self) -> checkpoints.Checkpoint:
-        """The weights on this machine, fetched if need be, with their checksums compared."""
+        """The weights on this machine, fetched if needed, with checksums verified."""
         found = checkpoints.find(self.model, model_folder=self.model_folder, offline=self._offline, trust_pickle=self._trust_pickle)
         found.check()
-        names, rate = self._asked
+        names, rate = self._requested
         header = found.header
         if header and ((names is not None and set(names) != set(header.stem_names)) or rate not in (None, header.sample_rate)):
             raise checkpoints.ModelError(
@@ -101,10 +101,10 @@ class DemucsSeparator(NetworkSeparator):
         return found
 
     def check(self) -> None:
-        """Raises ModelError if the weights cannot be had or are damaged, or if this machine has not what is to run them; UsageError for a
-        device that is none.
+        """Raises ModelError if the weights are unavailable or damaged, or if this machine lacks the requested device or engine; UsageError
+        for an unknown device.
 
-        Fetches the weights if it must and may, and loads no network.
+        Fetches the weights if needed and allowed, and loads no network.
         """
         check_device(self._device)
         _ = self.checkpoint
@@ -127,13 +127,13 @@ class DemucsSeparator(NetworkSeparator):
 
     @property
     def num_channels(self) -> int:
-        """How many channels the networks take."""
+        """The networks' number of channels."""
         header = self.checkpoint.header
         return header.num_channels if header else int(self._networks[0].audio_channels)
 
     @property
     def origin(self) -> str:
-        """What stem rows call it."""
+        """Its name in stem rows."""
         return f"{self.model}@demucs-{importlib.metadata.version('demucs')}"
 
     @cached_property
@@ -143,7 +143,7 @@ class DemucsSeparator(NetworkSeparator):
 
     @cached_property
     def engine(self) -> str:
-        """What runs the networks: OpenVINO if it is installed, runs this kind of network on this device and is worth its translation."""
+        """What runs the networks: OpenVINO if it is installed, runs this kind of network on this device and is worth translating."""
         if self._engine != "auto":
             if self._engine == "openvino" and not has_openvino():
                 raise ValueError("engine openvino is not installed: pip install 'stemwright[openvino]', or use engine torch")
@@ -169,7 +169,7 @@ class DemucsSeparator(NetworkSeparator):
 
     @property
     def _is_large(self) -> bool:
-        """Whether a network is so large that speed is worth preparation: translation, and a measurement of bf16."""
+        """Whether a network is large enough for translation and a measurement of bf16 to pay off."""
         return max(member.path.stat().st_size for member in self.checkpoint.members) >= LARGE_BYTES
 
     @property
@@ -178,7 +178,7 @@ class DemucsSeparator(NetworkSeparator):
         return {name: importlib.metadata.version(name) for name in names}
 
     def _try_bf16(self) -> Trial:
-        """How far the stems of a made-up segment are from fp32, for the worst network of the bag, and how much sooner they are there."""
+        """The error of bf16 against fp32 on a synthetic segment, for the worst network of the bag, and its speed-up."""
         described = [describe_network(network, row) for network, row in zip(self._networks, self._weights(), strict=True)]
         clock = time.process_time if self.device == "cpu" else time.perf_counter
         worst, spent_s = -math.inf, dict.fromkeys(PRECISIONS, 0.0)
@@ -188,7 +188,7 @@ class DemucsSeparator(NetworkSeparator):
             stems = []
             for precision in PRECISIONS:
                 engine = self._build(number, known, precision)
-                engine.forward(mixture[None])  # the first time prepares kernels and memory
+                engine.forward(mixture[None])  # the first call prepares kernels and memory
                 began = clock()
                 stems.append(engine.forward(mixture[None])[0])
                 spent_s[precision] += clock() - began
@@ -197,9 +197,9 @@ class DemucsSeparator(NetworkSeparator):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What was asked: weights, precision as it was asked, loudness, our schedule. Needs the weights' files, not torch.
+        """What was requested: weights, precision, loudness, our schedule. Needs the weights' files, not torch.
 
-        Engine, device, the verdict of "auto" and the versions of libraries are a matter of the machine: ``used`` says them.
+        Engine, device, the decision of "auto" and the versions of libraries depend on the machine: see ``used``.
         """
         return {
             **self.checkpoint.identity,
@@ -210,7 +210,7 @@ class DemucsSeparator(NetworkSeparator):
 
     @property
     def used(self) -> Used:
-        """What this machine does it with."""
+        """The engine, device, precision and versions used on this machine."""
         return Used(self.engine, self.precision, self.device.partition(":")[0])
 
     @cached_property
@@ -233,7 +233,7 @@ class DemucsSeparator(NetworkSeparator):
         return self.checkpoint.weights or ((1.0,) * count,) * len(self.checkpoint.members)
 
     def load(self) -> None:
-        """Loads the networks now. Raises ModelError if they cannot be."""
+        """Loads the networks now. Raises ModelError if that fails."""
         _ = self._engines
 
     def forward(self, network: int, batch: Audio) -> Audio:
@@ -241,7 +241,7 @@ class DemucsSeparator(NetworkSeparator):
         return self._engines[1][network].forward(batch)
 
     def session(self, source: Mixture) -> schedule.Session:
-        """A mixture's way through the bag."""
+        """A session that runs the bag over a mixture."""
         level = source.level() if self._input_lufs is None else source.level_at(self._input_lufs, self.sample_rate)
         return schedule.Session(source, level, self._engines[0], self.num_channels)
 
@@ -252,7 +252,7 @@ class DemucsSeparator(NetworkSeparator):
 
 
 def load_networks(checkpoint: checkpoints.Checkpoint) -> list[Any]:
-    """Builds the networks of a checkpoint with Demucs's own loaders. A pickle gets here only if the user trusted it."""
+    """Builds the networks of a checkpoint with Demucs's own loaders. A pickle reaches this point only if the user trusted it."""
     from demucs.apply import BagOfModels
     from demucs.hf import load_safetensors_model
     from demucs.states import load_model
@@ -281,7 +281,7 @@ def _gpu_has_bf16(device: str) -> bool:
 
 
 def _gpu_name(device: str) -> str:
-    """What a verdict about a GPU is about; "" for a processor, whose name belongs to every verdict."""
+    """The GPU's name for a cached decision; "" for a CPU, whose name is part of every decision."""
     if not device.startswith("cuda"):
         return ""
     import torch
@@ -290,7 +290,7 @@ def _gpu_name(device: str) -> str:
 
 
 def check_device(device: str) -> None:
-    """Raises UsageError for what is no device, ModelError for one that this machine does not have. ``auto`` and ``cpu`` always are."""
+    """Raises UsageError for an unknown device, ModelError for one that this machine lacks. ``auto`` and ``cpu`` always exist."""
     if device in ("auto", "cpu"):
         return
     kind, _, number = device.partition(":")
@@ -308,7 +308,7 @@ def check_device(device: str) -> None:
 
 
 def _best_device() -> str:
-    """A GPU if there is one. Torch is asked only where a driver is installed."""
+    """A GPU if there is one. Torch is imported only where a driver is installed."""
     if not (Path("/proc/driver/nvidia").exists() or Path("/dev/kfd").exists() or sys.platform in ("darwin", "win32")):
         return "cpu"
     import torch

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.edit.grammar import EditError, chains, parse
-from stemwright.datagen.edit.recording import apply_edits, understood
+from stemwright.datagen.edit.recording import apply_edits, parse_all_edits
 from stemwright.datagen.effects import apply_chain
 from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.sound.decoding import load
@@ -44,7 +44,7 @@ def invoke(*arguments):
 
 
 def edited(*texts, mixture, stems, **options):
-    return apply_edits(mixture, stems, RATE, understood(texts), **options)
+    return apply_edits(mixture, stems, RATE, parse_all_edits(texts), **options)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(folder, tmp_path, mo
 
 def test_no_suggestion_is_itself_refused():
     with pytest.raises(EditError) as refused:
-        understood(["make the vocals pop"])
-    understood([re.search(r"nearest is '(.*)'", str(refused.value))[1]])
+        parse_all_edits(["make the vocals pop"])
+    parse_all_edits([re.search(r"nearest is '(.*)'", str(refused.value))[1]])
 
 
 def test_a_model_without_the_stem_is_told_before_anything_is_separated(folder, tmp_path):

@@ -204,7 +204,7 @@ def test_files_that_a_killed_process_did_not_journal_go_when_the_plan_has_change
     corpus.create(check({**values, "seed": 4}, where="test"))
     stages.run_plan(corpus)
     assert not any("not from stemwright" in note for note in stages.run_render(corpus, Workers(1)).notes)
-    assert not cleaning.is_begun(corpus.folder)
+    assert not cleaning.has_unfinished(corpus.folder)
     assert check_dataset(corpus.dataset) == []
 
 

@@ -8,7 +8,7 @@ from rows import corpus_rows, estimate_of, knowledge_of, normalisation_of, stems
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.pairs.plan import RecipeRows, plan_pairs
-from stemwright.datagen.pairs.recipes import RECIPES, wants
+from stemwright.datagen.pairs.recipes import RECIPES, any_needs
 from stemwright.datagen.pairs.recipes.mix import DRUM_STEMS
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.run.config import ConfigError, check, parse, to_toml
@@ -35,8 +35,10 @@ def only(kind, section=None, *, seed=3, per_track=4, **pairs):
     return check({"seed": seed, "pairs": {"duration_s": 4.0, **pairs, **sections}}, where="test")
 
 
-def planned(config, tracks, stems, estimates, besides=None):
-    return plan_pairs(config, tracks, stems, estimates, besides=knowledge_of(tracks, stems) if besides is None else besides)
+def planned(config, tracks, stems, estimates, optional_rows=None):
+    return plan_pairs(
+        config, tracks, stems, estimates, optional_rows=knowledge_of(tracks, stems) if optional_rows is None else optional_rows
+    )
 
 
 def corpus(count=6):
@@ -73,11 +75,11 @@ def test_one_seed_gives_the_same_rows_and_another_seed_others(kind, section):
 @every_recipe
 def test_a_pair_does_not_depend_on_how_many_there_are_nor_on_the_order_of_tracks(kind, section):
     tracks, stems, estimates = corpus()
-    besides = knowledge_of(tracks, stems)
-    few = planned(only(kind, section, per_track=2), tracks, stems, estimates, besides).pairs
-    many = planned(only(kind, section, per_track=5), tracks[::-1], stems[::-1], estimates, besides).pairs
+    optional_rows = knowledge_of(tracks, stems)
+    few = planned(only(kind, section, per_track=2), tracks, stems, estimates, optional_rows).pairs
+    many = planned(only(kind, section, per_track=5), tracks[::-1], stems[::-1], estimates, optional_rows).pairs
     if section.get("stems") is None:  # the order of a track's stems is the order of its signals
-        many = planned(only(kind, section, per_track=5), tracks[::-1], stems, estimates, besides).pairs
+        many = planned(only(kind, section, per_track=5), tracks[::-1], stems, estimates, optional_rows).pairs
     assert {pair.id for pair in few} <= {pair.id for pair in many}
     assert {pair.number for pair in many} == set(range(5))
 
@@ -191,12 +193,12 @@ def test_splits_without_a_track_are_named():
 # mix
 
 
-def mixes(section, *, names=("drums", "bass", "other", "vocals", RESIDUAL), besides=None, gain_db=0.0, **options):
+def mixes(section, *, names=("drums", "bass", "other", "vocals", RESIDUAL), optional_rows=None, gain_db=0.0, **options):
     """Pairs and refusals of one track with stems of the given names."""
     row = track(0)
     stems = stems_of(row, names=names, gain_db=gain_db)
-    besides = knowledge_of([row], stems) if besides is None else besides
-    result = plan_pairs(only("mix", section, **options), [row], stems, [estimate_of(stem) for stem in stems], besides=besides)
+    optional_rows = knowledge_of([row], stems) if optional_rows is None else optional_rows
+    result = plan_pairs(only("mix", section, **options), [row], stems, [estimate_of(stem) for stem in stems], optional_rows=optional_rows)
     return result.pairs, [refused.reason for refused in result.rejected], {stem.name: stem.id for stem in stems}
 
 
@@ -208,8 +210,8 @@ def test_effect_normalised_inputs_go_through_the_chain_of_their_row():
 
 def test_a_stem_without_a_normalisation_is_refused_with_what_to_do():
     stems = stems_of(track(0))
-    besides = RecipeRows(normalisations=[normalisation_of(stem) for stem in stems if stem.name != "vocals"])
-    pairs, reasons, _ = mixes({"inputs": "normalised"}, besides=besides)
+    optional_rows = RecipeRows(normalisations=[normalisation_of(stem) for stem in stems if stem.name != "vocals"])
+    pairs, reasons, _ = mixes({"inputs": "normalised"}, optional_rows=optional_rows)
     assert not pairs
     assert reasons == ["mix: the stem 'vocals' has no normalisation; run stemwright estimate with this configuration, or take other inputs"]
 
@@ -224,9 +226,9 @@ def test_levels_over_the_track_are_in_the_row_and_over_the_excerpt_left_to_rende
 
 
 def test_excerpts_on_beats_start_on_beats():
-    besides = RecipeRows(track_estimates=[tempo_of(track(0), tempo_bpm=97.0, first_s=0.4)])
-    pairs, _, _ = mixes({"align": "beats"}, besides=besides, per_track=20)
-    beats = {round(time_s * RATE) for time_s in besides.track_estimates[0].beats_s}
+    optional_rows = RecipeRows(track_estimates=[tempo_of(track(0), tempo_bpm=97.0, first_s=0.4)])
+    pairs, _, _ = mixes({"align": "beats"}, optional_rows=optional_rows, per_track=20)
+    beats = {round(time_s * RATE) for time_s in optional_rows.track_estimates[0].beats_s}
     assert len({pair.start_frame for pair in pairs}) > 10
     assert {pair.start_frame for pair in pairs} <= beats
 
@@ -236,28 +238,28 @@ def test_on_beats_a_stem_still_sounds_and_a_track_without_such_a_beat_is_refused
     stems = stems_of(row)
     active = (False,) * 10 + (True,) * 6 + (False,) * 4
     estimates = [estimate_of(stem, active=active) for stem in stems]
-    besides = RecipeRows(track_estimates=[tempo_of(row)])
-    for pair in plan_pairs(only("mix", {"align": "beats"}, per_track=20), [row], stems, estimates, besides=besides).pairs:
+    optional_rows = RecipeRows(track_estimates=[tempo_of(row)])
+    for pair in plan_pairs(only("mix", {"align": "beats"}, per_track=20), [row], stems, estimates, optional_rows=optional_rows).pairs:
         start_s = int(pair.start_frame / RATE)
         assert sum(active[start_s : start_s + 4]) >= 2
     early = tempo_of(row).model_copy(update={"beats_s": (0.0, 0.5, 1.0, 1.5)})
-    result = plan_pairs(only("mix", {"align": "beats"}), [row], stems, estimates, besides=RecipeRows(track_estimates=[early]))
+    result = plan_pairs(only("mix", {"align": "beats"}), [row], stems, estimates, optional_rows=RecipeRows(track_estimates=[early]))
     assert result.rejected[0].reason == "mix: the stem 'drums' is active at no beat from which an excerpt of 4 s fits"
 
 
 def test_a_track_without_a_beat_and_one_that_was_not_estimated_are_refused_as_such():
     none = RecipeRows(track_estimates=[tempo_of(track(0), tempo_bpm=None)])
-    _, reasons, _ = mixes({"align": "beats"}, besides=none)
+    _, reasons, _ = mixes({"align": "beats"}, optional_rows=none)
     assert reasons == ["mix: no beat was found in it; align = 'beats' needs beats"]
-    _, reasons, _ = mixes({"align": "beats"}, besides=RecipeRows())
+    _, reasons, _ = mixes({"align": "beats"}, optional_rows=RecipeRows())
     assert reasons == ["mix: its tempo and beats were not estimated; run stemwright estimate with this configuration"]
 
 
 def test_tables_on_demand_are_wanted_only_by_recipes_that_give_pairs():
-    assert wants(only("mix", {"align": "beats"}).pairs, "tempo")
-    assert not wants(only("mix", {"align": "beats"}, per_track=0).pairs, "tempo")
-    assert not wants(only("mix").pairs, "normalisations")
-    assert wants(only("mix", {"inputs": "normalised"}).pairs, "normalisations")
+    assert any_needs(only("mix", {"align": "beats"}).pairs, "tempo")
+    assert not any_needs(only("mix", {"align": "beats"}, per_track=0).pairs, "tempo")
+    assert not any_needs(only("mix").pairs, "normalisations")
+    assert any_needs(only("mix", {"inputs": "normalised"}).pairs, "normalisations")
 
 
 def test_console_has_the_published_shape_unless_another_is_given():
@@ -359,12 +361,12 @@ def songs_of(pair, stems):
 def test_a_remix_joins_songs_that_match_one_another_in_tempo_and_key():
     tracks, stems, estimates = corpus_rows(12)
     keys = ("C major", "A minor", "D# major", "F# major", "E minor")
-    besides = RecipeRows(
+    optional_rows = RecipeRows(
         track_estimates=[tempo_of(row, tempo_bpm=80.0 + 5.0 * number, key=keys[number % 5]) for number, row in enumerate(tracks)]
     )
     pitch = {"C major": 0, "A minor": 0, "D# major": 3, "F# major": 6, "E minor": 7}
-    known = {row.track_id: row for row in besides.track_estimates}
-    result = plan_pairs(only("remix", per_track=6), tracks, stems, estimates, besides=besides)
+    known = {row.track_id: row for row in optional_rows.track_estimates}
+    result = plan_pairs(only("remix", per_track=6), tracks, stems, estimates, optional_rows=optional_rows)
     assert result.pairs
     for pair in result.pairs:
         songs = [known[song] for song in set(songs_of(pair, stems).values())]
@@ -379,9 +381,9 @@ def test_a_remix_joins_songs_that_match_one_another_in_tempo_and_key():
 
 def test_the_first_beats_of_all_songs_fall_on_the_start_of_the_excerpt():
     tracks, stems, estimates = corpus()
-    besides = knowledge_of(tracks, stems)
-    beats = {row.track_id: {round(time_s * RATE) for time_s in row.beats_s} for row in besides.track_estimates}
-    for pair in planned(only("remix"), tracks, stems, estimates, besides).pairs:
+    optional_rows = knowledge_of(tracks, stems)
+    beats = {row.track_id: {round(time_s * RATE) for time_s in row.beats_s} for row in optional_rows.track_estimates}
+    for pair in planned(only("remix"), tracks, stems, estimates, optional_rows).pairs:
         songs = songs_of(pair, stems)
         for signal in pair.inputs:
             assert pair.start_frame + signal.branches[0].offset_frames in beats[songs[signal.name]]
@@ -410,10 +412,10 @@ def test_most_songs_in_a_remix_are_bounded():
 
 def test_an_added_song_changes_only_the_remixes_that_draw_it():
     tracks, stems, estimates = corpus_rows(30)
-    besides = RecipeRows(track_estimates=[tempo_of(row) for row in tracks])
+    optional_rows = RecipeRows(track_estimates=[tempo_of(row) for row in tracks])
     config = check({"pairs": {"duration_s": 4.0, "remix": {"per_track": 4}}}, where="test")
-    before = plan_pairs(config, tracks[:29], stems, estimates, besides=besides).pairs
-    after = plan_pairs(config, tracks, stems, estimates, besides=besides).pairs
+    before = plan_pairs(config, tracks[:29], stems, estimates, optional_rows=optional_rows).pairs
+    after = plan_pairs(config, tracks, stems, estimates, optional_rows=optional_rows).pairs
     added = {stem.id for stem in stems if stem.track_id == tracks[29].id}
     kept, lost = {pair.id for pair in before} & {pair.id for pair in after}, [pair for pair in before if pair not in after]
     assert {pair.kind for pair in lost} == {"remix"}
@@ -425,8 +427,10 @@ def test_an_added_song_changes_only_the_remixes_that_draw_it():
 
 def test_a_song_without_a_match_is_refused_with_what_was_asked_and_how_many_were_compared():
     tracks, stems, estimates = corpus_rows(3)
-    besides = RecipeRows(track_estimates=[tempo_of(row, tempo_bpm=tempo) for row, tempo in zip(tracks, (90.0, 92.0, 170.0), strict=True)])
-    result = plan_pairs(only("remix"), tracks, stems, estimates, besides=besides)
+    optional_rows = RecipeRows(
+        track_estimates=[tempo_of(row, tempo_bpm=tempo) for row, tempo in zip(tracks, (90.0, 92.0, 170.0), strict=True)]
+    )
+    result = plan_pairs(only("remix"), tracks, stems, estimates, optional_rows=optional_rows)
     assert {pair.track_id for pair in result.pairs} == {tracks[0].id, tracks[1].id}
     assert [row.reason for row in result.rejected] == [
         "remix: no other song of the split 'train' has a tempo within 15% of 170 per minute and a key within 3 semitones of C major "
@@ -440,8 +444,8 @@ def test_a_song_alone_in_its_split_is_refused_and_one_without_a_key_too():
     assert len(reasons) == 1
     assert "no other song of the split 'valid'" in reasons[0]
     assert "(0 compared)" in reasons[0]
-    besides = RecipeRows(track_estimates=[tempo_of(row, key=None) for row in tracks])
-    assert {row.reason for row in planned(only("remix"), tracks, stems, estimates, besides).rejected} == {
+    optional_rows = RecipeRows(track_estimates=[tempo_of(row, key=None) for row in tracks])
+    assert {row.reason for row in planned(only("remix"), tracks, stems, estimates, optional_rows).rejected} == {
         "remix: its key is unclear; stems of other songs are matched by tempo and key"
     }
 

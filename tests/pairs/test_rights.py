@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.pairs.licences import normalise
-from stemwright.datagen.pairs.rights import RightsConfig, Uses, admitted, renders_everything, summary, use_of
+from stemwright.datagen.pairs.rights import RightsConfig, RightsOfPairs, admitted, renders_everything, summary, use_of
 from stemwright.datagen.run import config as configuration
 from stemwright.datagen.run.config import ConfigError
 from stemwright.manifests import table
@@ -83,7 +83,7 @@ def pair_of(track, stems):
 
 def test_a_pair_of_several_tracks_takes_the_strictest_rights():
     tracks, stems = tracks_of("CC0", "CC BY 4.0", "unknown")
-    uses = Uses(RightsConfig(render=("CC0*",), recipes_only=("CC-BY*",)), tracks, stems)
+    uses = RightsOfPairs(RightsConfig(render=("CC0*",), recipes_only=("CC-BY*",)), tracks, stems)
     of = {track.id: [stem for stem in stems if stem.track_id == track.id] for track in tracks}
     free, credited, unknown = tracks
     assert uses.of_pair(pair_of(free, of[free.id])) == "render"

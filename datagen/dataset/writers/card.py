@@ -255,8 +255,8 @@ def _origins(stems: Sequence[Stem], corpus: Path) -> list[str]:
 
 def _rights(rights: Counter[str]) -> list[str]:
     lines = [f"| {_cell(text)} | {count:,} |" for text, count in sorted(rights.items())]
-    said = "As stated by the songs' tags, list or data set. Work derived from a song needs the permission of the song's owner as well."
-    return ["## Rights", "", said, "", "| rights | songs |", "|---|---:|", *lines, ""]
+    phrase = "As stated by the songs' tags, list or data set. Work derived from a song needs the permission of the song's owner as well."
+    return ["## Rights", "", phrase, "", "| rights | songs |", "|---|---:|", *lines, ""]
 
 
 def _cell(text: str) -> str:

@@ -29,7 +29,7 @@ BEGUN = "begun.jsonl.part"
 OURS = (*SUFFIXES.values(), ".tar", ".parquet")  # the suffixes that we give, besides those of other packages' shards
 
 
-def note_begun(corpus: Path, paths: Iterable[str]) -> None:
+def note_started(corpus: Path, paths: Iterable[str]) -> None:
     """Notes, on the disk, that files are about to be written under these paths."""
     deletion.check_plain(corpus / BEGUN)
     with (corpus / BEGUN).open("a", encoding="utf-8") as file:
@@ -49,15 +49,15 @@ def claim(corpus: Path, paths: Sequence[str]) -> None:
     taken = {path for path in paths if os.path.lexists(dataset / path)}
     if taken and (others := sorted(taken - named_before(corpus))):
         raise Refused(f"{dataset / others[0]} is not a file of this corpus, and a file of that name must be written; move it away")
-    note_begun(corpus, paths)
+    note_started(corpus, paths)
 
 
-def forget_begun(corpus: Path) -> None:
+def forget_started(corpus: Path) -> None:
     """Removes the notes: the tables now name all that was written."""
     (corpus / BEGUN).unlink(missing_ok=True)
 
 
-def is_begun(corpus: Path) -> bool:
+def has_unfinished(corpus: Path) -> bool:
     """Whether a process was killed that may have written files which no table names."""
     return (corpus / BEGUN).exists()
 

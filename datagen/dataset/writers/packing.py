@@ -232,7 +232,7 @@ def pack(corpus: Path, contents: Sequence[ShardContent], assembler: Assembler) -
     dataset.mkdir(parents=True, exist_ok=True)
     planned = {content.path: content for content in contents}
     wanted = {path for content in contents for path in content.members()}
-    removed = unpack(corpus, wanted, keep={path for path, content in planned.items() if _stands(corpus, content, assembler)})
+    removed = unpack(corpus, wanted, keep={path for path, content in planned.items() if _is_current(corpus, content, assembler)})
     standing = {shard.path: shard for shard in Places(dataset).shards}
     claim(corpus, [path for path in planned if path not in standing])
     with table.Journal(dataset / JOURNAL, Shard) as journal:
@@ -280,7 +280,7 @@ def finish_loose(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example
     return removed
 
 
-def _stands(corpus: Path, content: ShardContent, assembler: Assembler) -> bool:
+def _is_current(corpus: Path, content: ShardContent, assembler: Assembler) -> bool:
     """Whether the planned shard is there, whole, and holds what was rendered last."""
     places = content.loose.places
     found = next((shard for shard in places.shards if shard.path == content.path), None)

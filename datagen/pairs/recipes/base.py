@@ -65,16 +65,16 @@ class RecipeConfig(Section):
         return False
 
 
-def filled_in(values: Any, presets: Mapping[str, Mapping[str, Any]]) -> Any:
+def with_preset(values: Any, presets: Mapping[str, Mapping[str, Any]]) -> Any:
     """The keys of a section with those of its ``preset`` beneath them: what is given wins, table within table."""
     preset = values.get("preset") if isinstance(values, dict) else None
-    return over(presets[preset], values) if isinstance(preset, str) and preset in presets else values
+    return merged(presets[preset], values) if isinstance(preset, str) and preset in presets else values
 
 
-def over(beneath: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def merged(beneath: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """What is given, and beneath it what it leaves out, table within table."""
     nested = [key for key, value in given.items() if isinstance(value, dict) and isinstance(beneath.get(key), dict)]
-    both = {key: over(beneath[key], given[key]) for key in nested}
+    both = {key: merged(beneath[key], given[key]) for key in nested}
     return {**beneath, **given, **both}
 
 
@@ -236,7 +236,7 @@ class TrackMaterial:
         return self.normalisations[name].chain
 
     @cached_property
-    def held(self) -> dict[str, tuple[Signal, ...]]:
+    def cache(self) -> dict[str, tuple[Signal, ...]]:
         """Signals that are alike in all pairs of one kind of this track: planned once."""
         return {}
 

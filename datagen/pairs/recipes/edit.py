@@ -67,25 +67,25 @@ class Config(RecipeConfig):
 
 def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """Plans one edit of a stem that sounds."""
-    names = _nameable(material, config)
+    names = _grammar_stems(material, config)
     sounding = [name for name in names if name in material.sounding] or names[:1]
     first = sounding[_below(len(sounding), rng)]
     start_frame = material.excerpt(first, rng)
     names = [name for name in names if name == first or material.sounds_in(name, start_frame)]
     edit, in_words = _label(material, config, _selection(first, names, material, config, rng), rng)
     held_out = False if material.track.split == "train" else None
-    said = grammar.wordings(edit.operation, amount=edit.amount, held_out=held_out)
-    text = grammar.say(edit, said[_below(len(said), rng)], in_words=in_words)
+    phrase = grammar.wordings(edit.operation, amount=edit.amount, held_out=held_out)
+    text = grammar.say(edit, phrase[_below(len(phrase), rng)], in_words=in_words)
     stems = material.stems if config.mixture == "released" else tuple(material.named.values())
-    if "plain" not in material.held:
-        material.held["plain"] = (material.sum_of("before", stems), material.sum_of("after", stems))
-    before, after = material.held["plain"]
+    if "plain" not in material.cache:
+        material.cache["plain"] = (material.sum_of("before", stems), material.sum_of("after", stems))
+    before, after = material.cache["plain"]
     if edit.operation == "dereverb":
         return Draft(start_frame, (_edited("before", stems, edit, "removed"),), (after,), text, min_change_db=config.min_change_db)
     return Draft(start_frame, (before,), (_edited("after", stems, edit, "added"),), text, min_change_db=config.min_change_db)
 
 
-def _nameable(material: TrackMaterial, config: Config) -> list[str]:
+def _grammar_stems(material: TrackMaterial, config: Config) -> list[str]:
     """The stems of the track that an edit may name. Raises Refused if there is none."""
     names = [name for name in material.choose(config.stems) if name in grammar.STEMS]
     if not names:

@@ -28,7 +28,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stemwright.datagen.effects.settings import draw_values
-from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial, filled_in, min_change_field
+from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial, min_change_field, with_preset
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Signal
 
@@ -74,7 +74,7 @@ class Config(RecipeConfig):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, values: Any) -> Any:
-        return filled_in(values, PRESETS)
+        return with_preset(values, PRESETS)
 
     @model_validator(mode="after")
     def _sensible(self) -> Config:

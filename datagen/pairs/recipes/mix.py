@@ -30,7 +30,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, Shape, TrackMaterial, fader, filled_in
+from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, Shape, TrackMaterial, fader, with_preset
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import RESIDUAL, Branch, EffectUse, Refused, Signal
 
@@ -115,7 +115,7 @@ class Config(RecipeConfig):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, values: Any) -> Any:
-        return filled_in(values, PRESETS)
+        return with_preset(values, PRESETS)
 
     @model_validator(mode="after")
     def _known_drums(self) -> Config:
@@ -147,14 +147,14 @@ class Config(RecipeConfig):
 
 def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """Plans one stem/mix pair, in an excerpt where a stem drawn at random sounds."""
-    if not material.held:
+    if not material.cache:
         sources = _drums(material, config) if config.preset == "drums" else {name: (name, "all") for name in material.choose(config.stems)}
         if config.num_inputs and len(sources) > config.num_inputs:
             raise Refused(f"has {len(sources)} stems, more than num_inputs = {config.num_inputs}; name those to take in pairs.mix.stems")
-        material.held["inputs"] = tuple(_input(material, name, source, config) for name, source in sources.items())
-        material.held["targets"] = (_target(material, [source[0] for source in sources.values() if source], config),)
-    inputs = material.held["inputs"]
-    return Draft(material.draw_excerpt(_names(material, inputs), rng, align=config.align), inputs, material.held["targets"])
+        material.cache["inputs"] = tuple(_input(material, name, source, config) for name, source in sources.items())
+        material.cache["targets"] = (_target(material, [source[0] for source in sources.values() if source], config),)
+    inputs = material.cache["inputs"]
+    return Draft(material.draw_excerpt(_names(material, inputs), rng, align=config.align), inputs, material.cache["targets"])
 
 
 def _names(material: TrackMaterial, inputs: tuple[Signal, ...]) -> tuple[str, ...]:

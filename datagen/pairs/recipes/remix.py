@@ -37,7 +37,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stemwright.datagen.effects import EFFECTS
-from stemwright.datagen.pairs.drawing import Channels, Ranges, draw_settings, draw_use, that_matter
+from stemwright.datagen.pairs.drawing import Channels, Ranges, draw_settings, draw_use, effective_ranges
 from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial, fader, min_change_field
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
@@ -135,7 +135,7 @@ def _songs(material: TrackMaterial, config: Config, rng: np.random.Generator) ->
         raise Refused(f"none of its stems {', '.join(names)} is active at a beat from which an excerpt fits")
     own = kept[int(rng.random() * len(kept))]
     start_frame = material.excerpt_on_beat(own, rng)
-    songs = _cast(material, [name for name in names if name != own], config, rng)
+    songs = _choose_songs(material, [name for name in names if name != own], config, rng)
     starts = {name: song.excerpt_on_beat(name, rng) for name, song in songs.items() if song is not material}
     songs[own] = material
     gain = _joint_gain(songs, config)
@@ -163,7 +163,7 @@ def _matching(material: TrackMaterial, config: Config) -> tuple[PartnerTracks[Tr
     return others, fits
 
 
-def _cast(material: TrackMaterial, names: Sequence[str], config: Config, rng: np.random.Generator) -> dict[str, TrackMaterial]:
+def _choose_songs(material: TrackMaterial, names: Sequence[str], config: Config, rng: np.random.Generator) -> dict[str, TrackMaterial]:
     """For each name the song whose stem is taken: another one wherever one matches all songs taken so far, else the track itself."""
     others, fits = _matching(material, config)
     songs: dict[str, TrackMaterial] = {}
@@ -196,9 +196,9 @@ def _console(material: TrackMaterial, config: Config, rng: np.random.Generator) 
     """One song through a console of random settings."""
     names = material.choose(config.stems)
     start_frame = material.draw_excerpt(names, rng)
-    if not material.held:
-        material.held["inputs"] = tuple(_dry(material, name, config) for name in names)
-    inputs = material.held["inputs"]
+    if not material.cache:
+        material.cache["inputs"] = tuple(_dry(material, name, config) for name in names)
+    inputs = material.cache["inputs"]
     sounding = [signal.name for signal in inputs if signal.branches and material.sounds_in(signal.name, start_frame)]
     heard = {name: material.channels_of(name) for name in sounding}
     strips = {name: _drawn(STRIP, config, material, rng, channels=channels) for name, channels in heard.items()}
@@ -244,5 +244,5 @@ def _drawn(
     effects: Sequence[str], config: Config, material: TrackMaterial, rng: np.random.Generator, *, channels: Channels
 ) -> tuple[EffectUse, ...]:
     """The effects of a strip or a bus with settings that are drawn."""
-    wanted = {effect: that_matter(effect, config.ranges.get(effect, {}), channels) for effect in effects}
+    wanted = {effect: effective_ranges(effect, config.ranges.get(effect, {}), channels) for effect in effects}
     return tuple(draw_use(effect, wanted[effect], material.sample_rate, rng, role="added") for effect in effects)

@@ -31,9 +31,9 @@ from pydantic import Field, model_validator
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import Range as Bounds
 from stemwright.datagen.effects.settings import fields
-from stemwright.datagen.pairs.drawing import Channels, Range, Ranges, Role, draw_settings, draw_use, that_matter
+from stemwright.datagen.pairs.drawing import Channels, Range, Ranges, Role, draw_settings, draw_use, effective_ranges
 from stemwright.datagen.pairs.recipes import remfx
-from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, Shape, TrackMaterial, filled_in, min_change_field
+from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, Shape, TrackMaterial, min_change_field, with_preset
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
 
@@ -116,7 +116,7 @@ class Config(RecipeConfig):
         preset = PRESETS[name] if isinstance(name, str) else {}
         drawn = [effect for key in ("effects", "kept_effects") for effect in values.get(key, preset.get(key, ()))] if preset else []
         ranges = {effect: ranges for effect, ranges in preset.get("ranges", {}).items() if effect in drawn}
-        return filled_in(values, {values["preset"]: {**preset, "ranges": ranges}}) if preset else values
+        return with_preset(values, {values["preset"]: {**preset, "ranges": ranges}}) if preset else values
 
     @model_validator(mode="after")
     def _enough_effects(self) -> Config:
@@ -216,7 +216,7 @@ def _uses(
     channels, uses, flat = material.channels_of(name, mono=config.mono), [], False
     for effect, role in order:
         wanted = {**_reached(effect, material, config, name, flat=flat), **config.ranges.get(effect, {})}
-        use = draw_use(effect, that_matter(effect, wanted, channels), material.sample_rate, rng, role=role)
+        use = draw_use(effect, effective_ranges(effect, wanted, channels), material.sample_rate, rng, role=role)
         if config.preset in remfx.PRESETS:
             use = use.model_copy(update={"settings": remfx.as_published(effect, use.settings, material.sample_rate)})
         uses.append(use)

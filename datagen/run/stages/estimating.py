@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stemwright.datagen.pairs.recipes import wants
+from stemwright.datagen.pairs.recipes import any_needs
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Outcome, Stage, finish, shared
@@ -38,8 +38,8 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     """Measures the balance of every track from its stems, then whatever else the recipes of the configuration need."""
     titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
     by_track, pairs = by_track_of(corpus.rows("stems", Stem)), corpus.config.pairs
-    normalising = wants(pairs, "normalisations")
-    profiled, timed = normalising or corpus.config.estimate.effects, wants(pairs, "tempo")
+    normalising = any_needs(pairs, "normalisations")
+    profiled, timed = normalising or corpus.config.estimate.effects, any_needs(pairs, "tempo")
     own_profile = profiled and corpus.config.estimate.profile is None
     _set_aside(corpus, {"features": own_profile, "profile": profiled, "normalisations": normalising, "track_estimates": timed})
     steps, profile, notes = _measure_profile(corpus, by_track, titles, workers, on_progress, normalising=normalising)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from stemwright.datagen.pairs import rights
 from stemwright.datagen.pairs.plan import PlannedPairs, RecipeRows
-from stemwright.datagen.pairs.recipes import RECIPES, wants
+from stemwright.datagen.pairs.recipes import RECIPES, any_needs
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.base import Summary
@@ -41,8 +41,8 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
     tracks, stems, estimates = corpus.rows("tracks", Track), corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
     tracks, excluded = rights.admitted(config.rights, tracks)
     report = (lambda done, total: on_progress(done, total, "")) if on_progress else None
-    besides = RecipeRows(**{name: corpus.rows(name, ROW_TYPES[name]) for name in needed})  # type: ignore[arg-type]  # fields have the tables' names
-    planning = PlannedPairs(config, tracks, stems, estimates, besides=besides, on_progress=report)
+    optional_rows = RecipeRows(**{name: corpus.rows(name, ROW_TYPES[name]) for name in needed})  # type: ignore[arg-type]  # fields have the tables' names
+    planning = PlannedPairs(config, tracks, stems, estimates, optional_rows=optional_rows, on_progress=report)
     with _without_collector():
         count = table.write(corpus.table("pairs"), _then_rejected(corpus, planning, excluded), Pair, made_from=made_from)
     notes = planning.notes()
@@ -77,7 +77,7 @@ def _then_rejected(corpus: Corpus, planning: PlannedPairs, excluded: Sequence[Re
 
 def _made_on_demand(corpus: Corpus) -> list[str]:
     """The tables that recipes of the configuration need besides estimates. Raises CorpusError if one was not made."""
-    needed = [name for name, need in ON_DEMAND.items() if wants(corpus.config.pairs, need)]
+    needed = [name for name, need in ON_DEMAND.items() if any_needs(corpus.config.pairs, need)]
     for name in needed:
         if not corpus.table(name).exists():
             raise CorpusError(

@@ -37,7 +37,7 @@ def is_to_be_redrawn(row: Rejected) -> bool:
     return row.reason.startswith((ALIKE, INAUDIBLE))
 
 
-def is_settled(row: Rejected) -> bool:
+def is_final(row: Rejected) -> bool:
     """Whether a refused pair has been replaced or given up, so that to render it again would change nothing."""
     return row.replaced_by is not None or (is_to_be_redrawn(row) and row.reason.endswith(GIVEN_UP))
 

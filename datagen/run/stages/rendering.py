@@ -9,16 +9,16 @@ from pathlib import Path
 
 from stemwright.datagen.dataset.writers import WRITERS, DatasetWriter, writer_of
 from stemwright.datagen.dataset.writers.base import PresentFiles
-from stemwright.datagen.dataset.writers.cleaning import forget_begun, is_begun, note_begun
+from stemwright.datagen.dataset.writers.cleaning import forget_started, has_unfinished, note_started
 from stemwright.datagen.pairs.audibility import ALIKE, check_audible
 from stemwright.datagen.pairs.render import Sources, render
-from stemwright.datagen.pairs.rights import Uses, renders_everything
+from stemwright.datagen.pairs.rights import RightsOfPairs, renders_everything
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.base import Summary, finished
-from stemwright.datagen.run.stages.redrawing import Redraws, is_settled, unreplaced
+from stemwright.datagen.run.stages.redrawing import Redraws, is_final, unreplaced
 from stemwright.datagen.run.tasks import Begin, Do, Result, StoppedError, Task, Workers
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.deletion import check_way, foreign_files
@@ -69,7 +69,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     notes = (*note, *((_removed(removed),) if removed else ()))
     notes += _of_redraws(outcome.rejected) + _of_others(corpus.dataset, outcome.rows)
     summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes)
-    forget_begun(corpus.folder)
+    forget_started(corpus.folder)
     return replace(summary, rejected=len(unreplaced(outcome.rejected)))
 
 
@@ -77,7 +77,7 @@ def noting(corpus: Path, writer: DatasetWriter, do: Do) -> Do:
     """Work on tasks whose payloads begin with a pair, with the names of what it will write noted before it begins."""
 
     def noted(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
-        note_begun(corpus, (shards.in_dataset(path) for task in tasks for path in writer.paths(task.payload[0]).values()))
+        note_started(corpus, (shards.in_dataset(path) for task in tasks for path in writer.paths(task.payload[0]).values()))
         yield from do(tasks, begin)
 
     return noted
@@ -109,7 +109,7 @@ def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
     policy = corpus.config.rights
     if renders_everything(policy) or not corpus.table("pairs").exists():
         return frozenset(), ()
-    uses = Uses(policy, corpus.rows("tracks", Track), corpus.rows("stems", Stem))
+    uses = RightsOfPairs(policy, corpus.rows("tracks", Track), corpus.rows("stems", Stem))
     held = frozenset(pair.id for pair in corpus.rows("pairs", Pair) if uses.of_pair(pair) != "render")
     note = f"{counted(len(held), 'pair is', 'pairs are')} written as recipes only because of [rights]; their audio is not rendered"
     return held, (note,) if held else ()
@@ -119,26 +119,26 @@ def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
     """What a person should know about pairs that others took the place of: nothing is missing, so they are not counted as rejected."""
     replaced = [row for row in rejected if row.replaced_by is not None]
     alike = sum(row.reason.startswith(ALIKE) for row in replaced)
-    said = (
+    phrase = (
         (alike, "whose wet and dry sounded alike"),
         (len(replaced) - alike, "that named something inaudible"),
     )
     return tuple(
         f"{counted(count, f'pair {which} was', f'pairs {which} were')} drawn again; rejected.parquet says which"
-        for count, which in said
+        for count, which in phrase
         if count
     )
 
 
 def _standing(corpus: Corpus, made_from: str, held: frozenset[str]) -> int | None:
     """How many examples are finished, if they are all that was planned, every file is there, and no killed process left a journal."""
-    if is_begun(corpus.folder) or corpus.journal("examples").exists() or (corpus.dataset / shards.JOURNAL).exists():
+    if has_unfinished(corpus.folder) or corpus.journal("examples").exists() or (corpus.dataset / shards.JOURNAL).exists():
         return None  # a killed process may have left files that no table names
     tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
     if any(table.made_from(path) != made_from for path in tables) or not (corpus.dataset / table.CARD_FILE).exists():
         return None
     refused = [row for row in corpus.rejected() if row.stage == "render"]
-    if not all(is_settled(row) for row in refused):
+    if not all(is_final(row) for row in refused):
         return None  # what failed for another reason is tried again
     examples = corpus.rows("examples", Example)
     planned = set(corpus.ids("pairs"))

@@ -31,7 +31,7 @@ from stemwright.separation.choosing import other_separator
 from stemwright.separation.demucs.engines import Precision
 from stemwright.separation.demucs.separator import DemucsSeparator
 from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
-from stemwright.separation.quality import Limits, judge
+from stemwright.separation.quality import Limits, assess
 from stemwright.separation.separator import ReferenceStems, Separator, is_other
 from stemwright.separation.stem_files import SeparatedFile, clear_all_work
 
@@ -201,7 +201,7 @@ class Separation:
         found = read(self.place(task.payload[0]), task.id)
         if found is None:
             return None
-        verdict = judge(found.figures, self.limits)
+        verdict = assess(found.figures, self.limits)
         if not verdict.accepted:
             return Result(task, reason=verdict.reason)
         return Result(task, found.stems) if found.stems and files_exist(self.folder, found.stems) else None
@@ -270,7 +270,7 @@ class Separation:
 
     def _rows(self, task: Task, origin: str, separated: SeparatedFile) -> list[Stem]:
         track, own = task.payload
-        verdict, place = judge(separated.tally.figures, self.limits), self.place(track)
+        verdict, place = assess(separated.tally.figures, self.limits), self.place(track)
         facts = {"cache_key": task.id, "track_id": track.id, "origin": origin}
         facts |= {"gain_db": separated.gain_db, "closure_db": separated.closure_db}
         facts |= {} if own else self.separator.used._asdict()

@@ -17,7 +17,7 @@ from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.records import Stem
 
 
-def would_separate(corpus: Corpus, config: Config, *, offline: bool = False, trust_pickle: bool = False) -> int:
+def count_to_separate_again(corpus: Corpus, config: Config, *, offline: bool = False, trust_pickle: bool = False) -> int:
     """How many tracks of a corpus have stems, but none as the configuration asks for. Loads no network, and no weights unless it must.
 
     Stems that the table names and whose files are gone are made again without a word: that changes nothing.
@@ -35,7 +35,7 @@ def would_separate(corpus: Corpus, config: Config, *, offline: bool = False, tru
     return sum(separation.kept(task) is None for task in open_tasks)
 
 
-def why(corpus: Corpus, before: Config, after: Config) -> str:
+def reason_to_separate_again(corpus: Corpus, before: Config, after: Config) -> str:
     """What makes the stems of a corpus other ones, in words: the settings that changed, else what the stems were made with."""
     if changes := differences(before, after, "separation"):
         return ", ".join(changes)
