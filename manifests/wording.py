@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 MOST_DIGITS = 9
 
 
 def counted(count: int, one: str, many: str = "") -> str:
     """A number with its noun: 1 song, 2 songs, 1,000 songs; ``many`` is the plural, or noun and verb, where an s is not enough."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def unreadable_stem(corpus: Path, path: str, reason: str, then: str) -> str:
+    """That a stem of a corpus cannot be read, where it is, and what makes it again; ``then`` is the stage that needs it."""
+    place = corpus / path
+    what = f"{place}: {reason}" if place.exists() else f"{place} is missing"
+    return f"{what}. Run `stemwright separate {corpus}` to have it made again, then {then}"
 
 
 def below(value: float, limit: float, digits: int = 2) -> str:

@@ -27,6 +27,7 @@ from stemwright.manifests.records import AudioFile, Branch, Change, EffectUse, P
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
+from stemwright.manifests.wording import unreadable_stem
 
 Read = Callable[[str, int, int, int], Audio]  # (source id, start frame, number of frames, sample rate) -> [C, T]
 
@@ -218,7 +219,7 @@ class Sources:
                 return load(path, start_frame, num_frames, stream=file.stream)[0]
             return self._resampled(path, file, start_frame, num_frames, sample_rate)
         except Refused as reason:
-            raise Refused(f"{file.path}: {reason}. Run stemwright separate to have it made again, then render") from reason
+            raise Refused(unreadable_stem(self.folder, file.path, str(reason), "render")) from reason
 
     def _resampled(self, path: Path, file: AudioFile, start_frame: int, num_frames: int, sample_rate: int) -> Audio:
         common = math.gcd(sample_rate, file.sample_rate)

@@ -21,6 +21,7 @@ from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.records import RESIDUAL, Estimate, Refused, Stem, TrackEstimate, content_id, seal
 from stemwright.manifests.sound.decoding import blocks, load
 from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.wording import unreadable_stem
 from stemwright.separation.balance.estimators import calibration_for
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.jobs import BLOCK_FRAMES
@@ -61,7 +62,7 @@ def _loaded(corpus: Path, stem: Stem) -> Audio:
     try:
         return load(corpus / stem.audio.path)[0]
     except Refused as reason:
-        raise Refused(f"{stem.audio.path}: {reason}. Run stemwright separate to have it made again, then estimate") from reason
+        raise Refused(unreadable_stem(corpus, stem.audio.path, str(reason), "estimate")) from reason
 
 
 def tempo_cache_key(stems: Sequence[Stem]) -> str:

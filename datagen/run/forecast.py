@@ -23,10 +23,9 @@ from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import files_exist
 from stemwright.datagen.run.stages.cataloguing import found_songs, limited
 from stemwright.datagen.run.stages.kept_stems import STEMS
-from stemwright.datagen.run.stages.separating import Separation, separator_of, tasks_of
+from stemwright.datagen.run.stages.separating import Separation, finished_keys, separator_of, tasks_of
 from stemwright.manifests.catalog.tracks import Candidate, songs_root, source_changed
 from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Stem, Track
 from stemwright.manifests.sound.decoding import probe
@@ -218,19 +217,11 @@ def _to_separate(corpus: Corpus, config: Config, songs: _Songs) -> tuple[list[tu
     separator = separator_of(config, offline=True)
     if kept:
         separation = Separation(corpus, separator, config)
-        finished = _finished(corpus)
+        finished = finished_keys(corpus)
         for task in tasks_of(corpus, separator, config):
             if task.row_id in kept and task.id not in finished and separation.kept(task) is None:
                 (mixtures if task.duration_s else own).append((task.row_id, task.duration_s or task.payload[0].audio.duration_s))
     return mixtures, own, separator if needed and way != "reference" else None
-
-
-def _finished(corpus: Corpus) -> set[str]:
-    """The cache keys of separations whose stems are in the table and on the disk."""
-    by_key: dict[str, list[Stem]] = {}
-    for stem in _rows(corpus, "stems", Stem):
-        by_key.setdefault(stem.cache_key, []).append(stem)
-    return {key for key, stems in by_key.items() if files_exist(corpus.folder, stems)}
 
 
 def _has_estimates(corpus: Corpus) -> bool:

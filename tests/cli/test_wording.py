@@ -28,14 +28,16 @@ def test_a_figure_that_is_below_another_looks_so(frames, rate, missing):
     assert below((4 * 44_100 - 1) / 44_100, 4.0) == "3.99998"
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty"])
-def test_a_stem_that_cannot_be_read_is_named_with_the_verb_that_makes_it_again(tmp_path, damage):
+@pytest.mark.parametrize(("damage", "says"), [("missing", r" is missing\."), ("empty", r": empty file")])
+def test_a_stem_that_cannot_be_read_is_named_with_the_verb_that_makes_it_again(tmp_path, damage, says):
     path = "stems/tiny/0123456789abcdef/drums.flac"
     if damage == "empty":
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).touch()
     file = AudioFile(path=path, sample_rate=44_100, num_channels=2, num_frames=100, num_bytes=1, sha256="0" * 64)
-    with pytest.raises(Refused, match=rf"^{path}: .*Run stemwright separate"):
+    with pytest.raises(
+        Refused, match=rf"^{tmp_path / path}{says}.*Run `stemwright separate {tmp_path}` to have it made again, then render$"
+    ):
         Sources(tmp_path, {"0" * 16: file})("0" * 16, 0, 10, 44_100)
 
 

@@ -479,3 +479,15 @@ def test_a_lost_table_of_what_was_refused_is_made_again_whole(pairs):
         lived.build_as_if_fresh()
     finally:
         lived.teardown()
+
+
+def test_without_the_songs_folder_separating_says_so_once_and_refuses_no_song(place):
+    built(place)
+    (place / "songs").rename(place / "elsewhere")
+    run_separate(Corpus(place / "corpus"))  # all stems are there
+    rows = table.read(place / "corpus" / "stems.parquet", Stem)
+    shutil.rmtree(place / "corpus" / "stems")
+    with pytest.raises(UsageError, match=rf"the songs folder {place / 'songs'} does not exist, and 3 songs .*stemwright build FOLDER"):
+        run_separate(Corpus(place / "corpus"))
+    assert table.read(place / "corpus" / "stems.parquet", Stem) == rows
+    assert not (place / "corpus" / "stems.jsonl.part").exists()

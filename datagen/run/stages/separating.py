@@ -13,7 +13,7 @@ from typing import Any
 
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.config import Config
-from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Stage, attempt, failed, files_exist, reject
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.base import Summary, finished
@@ -55,6 +55,7 @@ def run_separate(
     separation = Separation(corpus, separator, config)
     tasks = tasks_of(corpus, separator, config)
     settled = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
+    _check_songs(corpus, [task for task in tasks if task.id not in settled])
     stage = Stage(
         "separate", corpus.folder, "stems", Stem, rates.of_separation(separator) if any(task.duration_s for task in tasks) else ""
     )
@@ -66,6 +67,26 @@ def run_separate(
     outcome.rejected += [reject(stage.name, found.task, found.reason) for found in settled.values() if found.reason is not None]
     outcome.skipped += sum(found.reason is None for found in settled.values())
     return finished(corpus, stage, outcome, notes=_unused(corpus, {separation.place(task.payload[0]) for task in tasks}))
+
+
+def finished_keys(corpus: Corpus) -> set[str]:
+    """The cache keys of separations whose stems are in the table and on the disk."""
+    by_key: dict[str, list[Stem]] = {}
+    for stem in corpus.rows("stems", Stem) if corpus.table("stems").exists() else ():
+        by_key.setdefault(stem.cache_key, []).append(stem)
+    return {key for key, stems in by_key.items() if files_exist(corpus.folder, stems)}
+
+
+def _check_songs(corpus: Corpus, tasks: Sequence[Task]) -> None:
+    """Raises CorpusError if there are songs to separate and no songs folder: one sentence, and not a refusal of every song."""
+    if not tasks or corpus.songs.is_dir():
+        return
+    finished = finished_keys(corpus)
+    if waiting := sum(task.id not in finished for task in tasks):
+        raise CorpusError(
+            f"the songs folder {corpus.songs} does not exist, and {counted(waiting, 'song is', 'songs are')} to be separated. "
+            f"If it is on a drive, mount it; if it was moved, run `stemwright build FOLDER {corpus.folder}` with the new folder"
+        )
 
 
 def _in_order(task: Task, rows: list[Stem]) -> list[Stem]:
