@@ -4,6 +4,7 @@ Everything that a page needs is built in: no font, script or style comes from a 
 render themselves. ``docs/build.py`` copies this folder, generates the reference beside it, and runs Sphinx on the copy.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -49,7 +50,14 @@ pygments_style = "tango"
 pygments_dark_style = "monokai"
 
 
+def _plain_arrays(_app: object, _what: str, _name: str, _object: object, _options: object, signature: str, returns: str) -> tuple[str, str]:
+    """Writes the type of an array as ``ndarray``: its shape and units are in the text."""
+    found = [re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[\w+\]\]", "ndarray", text or "") for text in (signature, returns)]
+    return found[0], found[1]
+
+
 def setup(app: object) -> dict[str, bool]:
     """Registers the renderer of equations."""
     app.add_html_math_renderer("mathml", inline_renderers=(inline_math, None), block_renderers=(display_math, None))  # type: ignore[attr-defined]
+    app.connect("autodoc-process-signature", _plain_arrays)  # type: ignore[attr-defined]
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -211,7 +211,9 @@ def test_the_reference_has_every_effect_verb_and_public_name(site):
 
     pages = {path.relative_to(path.parents[1]).as_posix(): page for path, page in site.items() if path.parent.name == "reference"}
     effects = {path.stem for path in site if path.parent.name == "effects"}
-    assert set(EFFECTS) <= effects
+    own = {name for name, effect in EFFECTS.items() if effect.module.__name__.startswith("stemwright.")}
+    assert own <= effects
+    assert all({"settings", "conventions", "traits"} <= page.anchors for path, page in site.items() if path.stem in own)
     assert {f"command-{name}" for name in verbs()} <= pages["reference/commands.html"].anchors
     documented = pages["reference/api.html"].anchors
     assert {f"stemwright.{name}" for name in stemwright.__all__ if not name.startswith("_")} <= documented
@@ -235,7 +237,7 @@ def test_every_effect_has_its_equation_and_its_picture():
         sys.path.pop(0)
     from stemwright.datagen.effects import EFFECTS
 
-    own = {name for name, effect in EFFECTS.items() if effect.__name__.startswith("stemwright.")}
+    own = {name for name, effect in EFFECTS.items() if effect.module.__name__.startswith("stemwright.")}
     assert set(EQUATIONS) == set(PLOTS) == set(SHOWS) == own
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from generate.effect_plots import SHOWS, draw
 from generate.equations import EQUATIONS
 from generate.tables import cell, code, number, table
-from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.effects import EFFECTS, MODULES
 from stemwright.datagen.effects.settings import Choice, describe, fields
+from stemwright.datagen.effects.traits import MEANINGS
 
 DOORS = {  # function -> what it means that an effect has it
     "invert": "undone with known settings",
@@ -20,7 +21,7 @@ DOORS = {  # function -> what it means that an effect has it
 INDEX = """# Effects
 
 Every effect is one implementation in PyTorch, which renders datasets on CPU and GPU, carries gradients, and is what a label means. Output
-has the length of the input and no latency. Neutral settings change nothing, bit for bit. `stemwright effects NAME` prints the settings.
+has the length of the input and no latency. Neutral settings change nothing. `stemwright effects NAME` prints the settings.
 
 """
 
@@ -29,10 +30,11 @@ def write(folder: Path) -> None:
     """Writes a page for each effect, and one that lists them."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for name, effect in EFFECTS.items():
+    for name in MODULES:  # those of other packages have pages of their own
+        effect = EFFECTS[name]
         (folder / f"{name}.md").write_text(_page(name, effect, folder), encoding="utf-8")
         rows.append([f"[{name}]({name}.md)", cell(_first(effect)), *("yes" if hasattr(effect, door) else "" for door in DOORS)])
-    pages = "\n".join(EFFECTS)
+    pages = "\n".join(MODULES)
     listing = table(["effect", "what it is", *DOORS.values()], rows)
     (folder / "index.md").write_text(f"{INDEX}{listing}\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n", encoding="utf-8")
 
@@ -51,9 +53,10 @@ def _page(name: str, effect: Any, folder: Path) -> str:
         "## Undoing and finding the settings\n",
         *_doors(effect),
     ]
-    traits = getattr(effect, "TRAITS", None)
-    if traits:
-        parts += ["## Traits\n", f"{', '.join(code(each) for each in sorted(map(str, traits)))}\n"]
+    parts += [
+        "## Traits\n",
+        table(["trait", "meaning"], [[code(trait), cell(MEANINGS[trait])] for trait in MEANINGS if trait in effect.TRAITS]),
+    ]
     return "\n".join(parts)
 
 
@@ -78,12 +81,12 @@ def _plain(option: object) -> str:
 
 
 def _first(effect: Any) -> str:
-    return " ".join(effect.__doc__.split("\n\n")[0].split())
+    return " ".join(effect.module.__doc__.split("\n\n")[0].split())
 
 
 def _sections(effect: Any) -> list[str]:
     """The sections of the module's head, such as Conventions and References, as prose."""
-    found = re.findall(r"^(Conventions|References|Differences)\n((?:    .*\n?|\n)+)", effect.__doc__, re.MULTILINE)
+    found = re.findall(r"^(Conventions|References|Differences)\n((?:    .*\n?|\n)+)", effect.module.__doc__, re.MULTILINE)
     titles = {"References": "Source"}
     return [f"## {titles.get(title, title)}\n\n{cell(body)}\n" for title, body in found]
 
