@@ -8,7 +8,7 @@ Conventions
     Part (a): synthetic songs, separated by benchmarks/oracle.py at 4, 8 and 12 dB; once as they are, once with bleed: every stem carries
     each of the others at a gain between 0 and 0.05, which makes their correlation about five times that of the real excerpt. Part (b):
     synthetic songs and the real excerpt in stempeg, separated by the bundled model. Part (c): MUSDB18's 7 s excerpts, with ``--musdb``.
-    Songs of TRAIN_SEEDS fitted the constants in separation/balance/estimators.py (``--fit`` prints them); songs of TEST_SEEDS are measured.
+    Songs of TRAIN_SEEDS fitted the constants in level_estimators.py (``--fit`` prints them); songs of TEST_SEEDS are measured.
 
 References
     Ward, Wierstorf, Mason, Plumbley, Hummersone 2017 (the quantity; 1.2 LU RMSE for the best of twelve systems on 100 mixes).
@@ -28,7 +28,15 @@ from joblib import Parallel, delayed
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
-from stemwright.separation.balance.estimators import ABSENT_LU, BUNDLED, REFERENCE, SEPARATED, Calibration, interval_around, point_between
+from stemwright.separation.balance.level_estimators import (
+    ABSENT_LU,
+    BUNDLED,
+    REFERENCE,
+    SEPARATED,
+    Calibration,
+    interval_around,
+    point_between,
+)
 from stemwright.separation.balance.measure import closing_factor, measure_balance
 from stemwright.separation.loudness.kweighting import channel_weights, hop_edges, hop_products
 from stemwright.separation.loudness.meter import (

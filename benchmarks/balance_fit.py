@@ -1,4 +1,4 @@
-"""Fitting the constants of separation/balance/estimators.py to songs whose levels are known.
+"""Fitting the constants of separation/balance/level_estimators.py to songs whose levels are known.
 
 Conventions
     A frame has one row per stem of a song with ``truth``, ``naive`` and ``cross`` in LU against the mixture, its ``condition``, and
@@ -20,7 +20,7 @@ from scipy import sparse
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
-from stemwright.separation.balance.estimators import Calibration, Margin, point_between
+from stemwright.separation.balance.level_estimators import Calibration, Margin, point_between
 
 MARGIN_GAPS_LU = (0.125, 0.25, 0.5, 1.0, 2.0)
 LARGEST_GAP_LU = 10.0  # beyond it the correction is a share of the gap, whatever the constant

@@ -72,10 +72,9 @@ class Sources:
         parts = module.split(".") if self.is_package(module) else module.split(".")[:-1]
         return ".".join(parts[: len(parts) - node.level + 1] + ([node.module] if node.module else []))
 
-    def public(self, module: str) -> list[str]:
-        """The public classes and functions that a module defines at its top."""
-        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        return [node.name for node in self.trees[module].body if isinstance(node, kinds) and not node.name.startswith("_")]
+    def public_classes(self, module: str) -> list[str]:
+        """The public classes that a module defines at its top."""
+        return [node.name for node in self.trees[module].body if isinstance(node, ast.ClassDef) and not is_private(node.name)]
 
     def private_uses(self, module: str) -> Iterator[tuple[int, str]]:
         """(line, text) of each private name of another module of ours that a module imports, or takes from it with a dot."""

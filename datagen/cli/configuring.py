@@ -20,7 +20,7 @@ from stemwright.manifests.usage import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from stemwright.datagen.run.config_reference import Key, SectionOfKeys
+    from stemwright.datagen.run.config_reference import ConfigKey, SectionOfKeys
 
 
 def init(
@@ -87,7 +87,7 @@ def config(
     terminal.finish(0)
 
 
-def _chosen(section: SectionOfKeys, key: str | None) -> list[Key]:
+def _chosen(section: SectionOfKeys, key: str | None) -> list[ConfigKey]:
     """The keys of a section that a name means: all, those of the section or of one above it, the key of this path, or none."""
     if key is None or f"{section.path}.".startswith(f"{key}."):
         return list(section.keys)
@@ -104,11 +104,11 @@ def _unknown(key: str, every: tuple[SectionOfKeys, ...]) -> str:
     )
 
 
-def _plain(key: Key) -> dict[str, Any]:
+def _plain(key: ConfigKey) -> dict[str, Any]:
     return {"key": key.path, **asdict(key), "choices": list(key.choices)}
 
 
-def _table(found: list[tuple[SectionOfKeys, list[Key]]], *, in_short: bool) -> Table:
+def _table(found: list[tuple[SectionOfKeys, list[ConfigKey]]], *, in_short: bool) -> Table:
     """Keys by section, each with its default and what it means; in short, the first part of that, else with what it takes."""
     from rich.table import Table
 
@@ -128,7 +128,7 @@ def _table(found: list[tuple[SectionOfKeys, list[Key]]], *, in_short: bool) -> T
     return table
 
 
-def _in_full(key: Key) -> Table:
+def _in_full(key: ConfigKey) -> Table:
     """Everything that is known of one key."""
     from rich.table import Table
 

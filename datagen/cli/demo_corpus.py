@@ -14,7 +14,7 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.manifests.records import Track
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.resampling import resample
-from stemwright.separation.balance.estimators import calibration_for
+from stemwright.separation.balance.level_estimators import calibration_for
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.demucs.separator import DemucsSeparator
 

@@ -95,7 +95,7 @@ def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Au
     """A mixture [C, T], its stems by name in the same shape, and their sample rate. Raises UsageError where there are none."""
     from stemwright.manifests.sound import containers, decoding
     from stemwright.manifests.stem_names import MIXTURE_NAMES, STREAMS
-    from stemwright.separation.balance.tracks import load_stems, stem_paths
+    from stemwright.separation.balance.track_balance import load_stems, stem_paths
 
     if not path.exists():
         raise UsageError(f"{path} does not exist; expected a mixture, a STEM file or a folder with mixture.wav and stems")

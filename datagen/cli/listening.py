@@ -75,7 +75,7 @@ def balance(
     from stemwright.datagen.run.runner import describe_error
     from stemwright.manifests.disk.durable import remove_earlier, write_bytes
     from stemwright.manifests.usage import UsageError
-    from stemwright.separation.balance import tracks as track_balance
+    from stemwright.separation.balance import track_balance
     from stemwright.separation.balance.recordings import measure_recording
 
     terminal = Terminal(as_json)

@@ -45,7 +45,7 @@ PACKAGES = ("torch", "demucs", "numpy", "scipy", "soundfile", "av", "soxr", "num
 _log = logging.getLogger("stemwright.cli")
 
 
-class Lines(logging.Formatter):
+class LineFormatter(logging.Formatter):
     """Records as lines that steer no terminal."""
 
     converter = staticmethod(time.gmtime)  # times in UTC: a corpus may be moved
@@ -71,7 +71,7 @@ class LogFile(RotatingFileHandler):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8", errors="backslashreplace", delay=True)
-        self.setFormatter(Lines(dated=True))
+        self.setFormatter(LineFormatter(dated=True))
         self.setLevel(logging.INFO)
 
     def _open(self) -> TextIO:  # type: ignore[override]
@@ -147,7 +147,7 @@ def logging_of(verb: str, *, verbose: bool) -> Iterator[None]:
 
 def _to_terminal() -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Lines(dated=False))
+    handler.setFormatter(LineFormatter(dated=False))
     handler.addFilter(NotShown())
     return handler
 

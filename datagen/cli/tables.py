@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from stemwright.manifests.check import CheckProblem
     from stemwright.separation.balance.measure import StemBalance
-    from stemwright.separation.balance.tracks import TrackBalance
+    from stemwright.separation.balance.track_balance import TrackBalance
     from stemwright.separation.demucs.checkpoints import ListedModel, Verified
 
 NOT_PRESENT = "not present"

@@ -22,7 +22,7 @@ from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.sound.writing import save
 from stemwright.separation.balance.recordings import finite_stems
-from stemwright.separation.balance.tracks import stem_paths
+from stemwright.separation.balance.track_balance import stem_paths
 
 ENCODINGS: dict[str, Encoding] = {suffix: encoding for encoding, suffix in SUFFIXES.items()}
 FOREIGN_DB = 0.1  # taking a stem out of its own mixture does not add energy; one of another recording does

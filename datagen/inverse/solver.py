@@ -46,7 +46,7 @@ def refine(
     for _ in range(iterations):
         improved = False
         for _ in range(8):
-            trial = np.clip(unit - _step(matrix, slope, unit, damping), 0.0, 1.0)
+            trial = np.clip(unit - damped_step(matrix, slope, unit, damping), 0.0, 1.0)
             trial_miss = residual(trial)
             trial_cost = 0.5 * float(trial_miss @ trial_miss)
             if trial_cost < cost:
@@ -75,7 +75,7 @@ def _normal_equations(residual: Callable[[Vector], Vector], unit: Vector, miss: 
     return table @ table.T, table @ miss
 
 
-def _step(matrix: Vector, slope: Vector, unit: Vector, damping: float) -> Vector:
+def damped_step(matrix: Vector, slope: Vector, unit: Vector, damping: float) -> Vector:
     """The damped step; unknowns at an edge that the step would push through it are held."""
     free = np.ones(len(unit), bool)
     scale = np.diag(matrix) + 1e-12 * max(float(np.diag(matrix).max()), 1e-300)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HELD_ROWS = 4096  # how many masks are kept before they are made anew: each has a byte for every track
 
 
-class Candidate(Protocol):
+class PartnerCandidate(Protocol):
     """What has to be known about a track that others can be matched with."""
 
     @property
@@ -44,7 +44,7 @@ class Candidate(Protocol):
         ...
 
 
-M = TypeVar("M", bound=Candidate)
+M = TypeVar("M", bound=PartnerCandidate)
 
 
 class PartnerTracks(Generic[M]):

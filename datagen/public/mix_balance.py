@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stemwright.datagen.public.song_stems import separator_from
 from stemwright.separation.balance.recordings import measure_recording
-from stemwright.separation.balance.tracks import TrackBalance, table_rows
+from stemwright.separation.balance.track_balance import TrackBalance, table_rows
 from stemwright.separation.separator import Separator
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from stemwright.datagen.report import charts, rows, settings
+from stemwright.datagen.report import chain_text, charts, rows
 from stemwright.datagen.report.charts import Strip
 from stemwright.datagen.report.players import Player, players
 from stemwright.datagen.report.rows import Rows
@@ -117,7 +117,7 @@ def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
         if player.signals:
             for track in found.tracks_of(player.pair):
                 on_page[track] += player.num_seconds
-    by_kind = {kind: settings.spreads([pair for pair in found.pairs if pair.kind == kind]) for kind in found.kinds}
+    by_kind = {kind: chain_text.spreads([pair for pair in found.pairs if pair.kind == kind]) for kind in found.kinds}
     return {
         "name": found.name,
         "rows": found,
@@ -127,10 +127,10 @@ def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
         "stem_rows": rows.stem_table(found),
         "split_names": rows.SPLITS,
         "kind_words": {kind: SHORT_KINDS.get(kind, "") for kind in found.kinds},
-        "role_words": settings.ROLE_WORDS,
+        "role_words": chain_text.ROLE_WORDS,
         "balance_charts": _balance_charts(found),
         "loudness_charts": _loudness_charts(found),
-        "effects": _effects(settings.together(by_kind.values())),
+        "effects": _effects(chain_text.together(by_kind.values())),
         "effect_use": _effect_use(found, by_kind),
         "tempo_charts": _tempo_charts(found),
         "tracks": _track_rows(found)[:MAX_LISTED],
@@ -270,7 +270,7 @@ def _signal_loudness(found: Rows) -> list[tuple[str, list[Strip]]]:
     return groups
 
 
-def _effect_use(found: Rows, by_kind: Mapping[str, Sequence[settings.EffectSpread]]) -> list[tuple[str, Markup]]:
+def _effect_use(found: Rows, by_kind: Mapping[str, Sequence[chain_text.EffectSpread]]) -> list[tuple[str, Markup]]:
     """How often each kind of pair uses each effect, in the input only and elsewhere; each with a caption."""
     pairs = Counter(pair.kind for pair in found.pairs)
     drawn = []
@@ -281,37 +281,41 @@ def _effect_use(found: Rows, by_kind: Mapping[str, Sequence[settings.EffectSprea
     return drawn
 
 
-def _effects(spreads: Sequence[settings.EffectSpread]) -> list[dict[str, Any]]:
+def _effects(spreads: Sequence[chain_text.EffectSpread]) -> list[dict[str, Any]]:
     """For each effect its counts and a chart for each setting."""
     shown = []
     for spread in spreads:
-        known = settings.declared(spread.name)
+        known = chain_text.declared(spread.name)
         drawn = [_setting_chart(spread, name) for name in (*(n for n in known if n in spread.values), *(set(spread.values) - set(known)))]
-        counts = [(settings.ROLE_WORDS[role], spread.counts[role]) for role in settings.ROLES if spread.counts[role]]
+        counts = [(chain_text.ROLE_WORDS[role], spread.counts[role]) for role in chain_text.ROLES if spread.counts[role]]
         varied = [chart for chart in drawn if isinstance(chart, dict)]
         fixed = [text for text in drawn if isinstance(text, str)]
         shown.append({"name": spread.name, "total": spread.counts.total(), "counts": counts, "charts": varied, "fixed": fixed})
     return shown
 
 
-def _setting_chart(spread: settings.EffectSpread, name: str) -> dict[str, Any] | str:
+def _setting_chart(spread: chain_text.EffectSpread, name: str) -> dict[str, Any] | str:
     """A histogram of numbers or bars of choices; a sentence for a setting that is the same in every use."""
     pairs = spread.values[name]
-    label = settings.label_of(spread.name, name)
+    label = chain_text.label_of(spread.name, name)
     distinct = {str(value) for value, _ in pairs}
     if len(distinct) == 1:
-        ((_, text),) = settings.written(spread.name, {name: pairs[0][0]})
+        ((_, text),) = chain_text.written(spread.name, {name: pairs[0][0]})
         return f"{label.split(' (')[0]} {text}"
-    first = settings.numeric([value for value, role in pairs if role == "removed"])
-    second = settings.numeric([value for value, role in pairs if role != "removed"])
+    first = chain_text.numeric([value for value, role in pairs if role == "removed"])
+    second = chain_text.numeric([value for value, role in pairs if role != "removed"])
     if len(first) + len(second) == len(pairs):
-        axis = settings.axis_of(spread.name, name, [*first, *second])
+        axis = chain_text.axis_of(spread.name, name, [*first, *second])
         chart = charts.histogram(f"{spread.name} {label}", first, axis, second=second)
     else:
         counted = Counter((str(value).lower(), role == "removed") for value, role in pairs)
         options = sorted({option for option, _ in counted})
         chart = charts.bars(f"{spread.name} {label}", [(option, counted[option, True], counted[option, False]) for option in options])
-    return {"label": settings.label_of(spread.name, name, with_unit=False), "meaning": settings.meaning(spread.name, name), "chart": chart}
+    return {
+        "label": chain_text.label_of(spread.name, name, with_unit=False),
+        "meaning": chain_text.meaning(spread.name, name),
+        "chart": chart,
+    }
 
 
 KEYS = tuple(

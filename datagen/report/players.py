@@ -22,9 +22,9 @@ from markupsafe import Markup
 
 from stemwright.datagen.dataset.writers.as_written import written_pair
 from stemwright.datagen.pairs.render import Sources, render
+from stemwright.datagen.report.chain_text import BUS, uses, written
 from stemwright.datagen.report.charts import fixed, number, waveform
 from stemwright.datagen.report.rows import Rows, ordered, signals
-from stemwright.datagen.report.settings import BUS, uses, written
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.progress import OnProgress

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from stemwright.datagen.inverse.console import Console
     from stemwright.separation.balance.measure import StemBalance
-    from stemwright.separation.balance.tracks import TrackBalance
+    from stemwright.separation.balance.track_balance import TrackBalance
 
 COLOURS = {"drums": "#D55E00", "bass": "#0072B2", "other": "#009E73", "vocals": "#CC79A7", "guitar": "#E69F00", "piano": "#56B4E9"}
 SPARE_COLOURS = ("#000000", "#999999", "#8C6D31", "#637939")

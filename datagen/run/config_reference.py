@@ -25,7 +25,7 @@ NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false
 
 
 @dataclass(frozen=True)
-class Key:
+class ConfigKey:
     """One key: ``section`` is its table ("" at the top), ``kind`` its type, ``choices`` the values that a choice takes."""
 
     section: str
@@ -50,7 +50,7 @@ class SectionOfKeys:
 
     path: str
     description: str
-    keys: tuple[Key, ...]
+    keys: tuple[ConfigKey, ...]
 
 
 @cache
@@ -71,11 +71,11 @@ def _is_section(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _key(section: str, name: str, field: FieldInfo) -> Key:
+def _key(section: str, name: str, field: FieldInfo) -> ConfigKey:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     named = tuple(_toml(choice) for choice in cast("list[str]", extra.get("choices", [])))
     kind = "choice" if named else _kind(field.annotation)
-    return Key(
+    return ConfigKey(
         section=section,
         name=name,
         description=field.description or "",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from stemwright.datagen.run.config_reference import NOT_GIVEN, Key, SectionOfKeys, sections
+from stemwright.datagen.run.config_reference import NOT_GIVEN, ConfigKey, SectionOfKeys, sections
 
 FILE_NAME = "stemwright.toml"  # what a configuration is called where its name is not given
 WIDTH = 100
@@ -40,7 +40,7 @@ def _section(section: SectionOfKeys) -> Iterator[str]:
         yield f"# {key.name} = ...  is not given" if key.default == NOT_GIVEN else f"#{key.name} = {key.default}"
 
 
-def facts(key: Key) -> str:
+def facts(key: ConfigKey) -> str:
     """What a key takes, in words: "number, dB, from -60 to 0" or the choices."""
     if key.kind == "choice":
         return f"one of {', '.join(key.choices)}"

@@ -22,7 +22,7 @@ from stemwright.manifests.records import RESIDUAL, Estimate, Refused, Stem, Trac
 from stemwright.manifests.sound.decoding import blocks, load
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.wording import unreadable_stem
-from stemwright.separation.balance.estimators import calibration_for
+from stemwright.separation.balance.level_estimators import calibration_for
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.jobs import BLOCK_FRAMES
 from stemwright.separation.loudness.meter import integrated_loudness, momentary_loudness

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stemwright.datagen.dataset.writers.cleaning import named_before
+from stemwright.datagen.dataset.writers.stale_files import named_before
 from stemwright.datagen.run.corpus import VERBS, Corpus
 from stemwright.datagen.run.stages.kept_stems import OLD, STEMS
 from stemwright.manifests import shards, table

@@ -28,7 +28,7 @@ from typing import Any
 
 from stemwright.datagen.dataset.writers import DatasetWriter, writer_of
 from stemwright.datagen.dataset.writers.base import PresentFiles
-from stemwright.datagen.dataset.writers.cleaning import forget_started
+from stemwright.datagen.dataset.writers.stale_files import forget_started
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import sources_of
 from stemwright.datagen.run.config import Config

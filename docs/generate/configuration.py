@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from generate.tables import cell, code
-from stemwright.datagen.run.config_reference import NOT_GIVEN, Key, SectionOfKeys, sections
+from stemwright.datagen.run.config_reference import NOT_GIVEN, ConfigKey, SectionOfKeys, sections
 
 HEAD = """# Configuration
 
@@ -29,20 +29,20 @@ def _section(section: SectionOfKeys) -> str:
     return "\n".join([f"({anchor})=\n## {title}\n\n{cell(_sentence(section.description))}\n", *(_key(key) for key in section.keys)])
 
 
-def _key(key: Key) -> str:
+def _key(key: ConfigKey) -> str:
     """A key as a term that can be linked to, its meaning, and a line of what it takes."""
     facts = " · ".join([_takes(key), f"default {_default(key)}", f"since {key.since}"])
     return f"[{code(key.name)}]{{#key-{key.path.replace('.', '-')}}}\n: {cell(_sentence(key.description))}\n\n  {facts}\n"
 
 
-def _takes(key: Key) -> str:
+def _takes(key: ConfigKey) -> str:
     if key.choices:
         return ("several of " if key.kind.startswith("list") else "") + ", ".join(code(choice) for choice in key.choices)
     unit = f" {key.unit}" if key.unit and key.unit != key.kind else ""
     return cell(f"{key.kind}, {key.range}{unit}" if key.range else f"{key.kind},{unit}" if unit else key.kind)
 
 
-def _default(key: Key) -> str:
+def _default(key: ConfigKey) -> str:
     return "not given" if key.default == NOT_GIVEN else code(key.default)
 
 

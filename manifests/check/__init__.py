@@ -19,10 +19,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from stemwright.manifests import dataset_rows, table
-from stemwright.manifests.check.files import KEPT_STEMS, ClaimedFile, check_files, check_shards, example_claims, foreign, unnamed
-from stemwright.manifests.check.problems import CheckProblem, errors
-from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, check_sources
-from stemwright.manifests.check.tables import (
+from stemwright.manifests.check.corpus_tables import (
     copies,
     dangling,
     examples_fit_pairs,
@@ -32,6 +29,9 @@ from stemwright.manifests.check.tables import (
     unaccounted,
     unknown_ids,
 )
+from stemwright.manifests.check.files import KEPT_STEMS, ClaimedFile, check_files, check_shards, example_claims, foreign, unnamed
+from stemwright.manifests.check.problems import CheckProblem, errors
+from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, check_sources
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import ROW_TYPES, Shard, Stem

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from stemwright.manifests.check.corpus_tables import read_tables
 from stemwright.manifests.check.problems import CheckProblem, in_threads
-from stemwright.manifests.check.tables import read_tables
 from stemwright.manifests.disk.deletion import foreign_files
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.progress import OnProgress

@@ -6,7 +6,7 @@ Conventions
     found in the mixture is not present: its level is -inf and ``note`` says why. A mono mixture has no pan and no width: None.
 
 References
-    ITU-R BS.1770-5; EBU Tech 3341. The estimators are described in separation/balance/estimators.py, pan and width in
+    ITU-R BS.1770-5; EBU Tech 3341. The estimators are described in separation/balance/level_estimators.py, pan and width in
     separation/balance/panorama.py.
 """
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from stemwright.manifests.records import RESIDUAL
 from stemwright.manifests.stem_names import FOUR_STEMS
-from stemwright.separation.balance.estimators import (
+from stemwright.separation.balance.level_estimators import (
     SEPARATED,
     Calibration,
     LevelEstimate,

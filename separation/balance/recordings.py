@@ -1,7 +1,7 @@
 """The balance of a recording from its file: with given stems, or by separating it.
 
 Conventions
-    As in ``stemwright.separation.balance.tracks``. Separated stems have the separator's sample rate, and so has the mixture they are
+    As in ``stemwright.separation.balance.track_balance``. Separated stems have the separator's sample rate, and so has the mixture they are
     compared with.
 """
 
@@ -17,8 +17,8 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
-from stemwright.separation.balance.estimators import calibration_for
-from stemwright.separation.balance.tracks import TrackBalance, load_stems, measure_track
+from stemwright.separation.balance.level_estimators import calibration_for
+from stemwright.separation.balance.track_balance import TrackBalance, load_stems, measure_track
 
 
 def measure_recording(

@@ -10,7 +10,7 @@ import pytest
 from conftest import make_song, write_song_file
 from hypothesis import given
 
-from stemwright.datagen.dataset.writers import WRITERS, cleaning
+from stemwright.datagen.dataset.writers import WRITERS, stale_files
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
@@ -204,7 +204,7 @@ def test_files_that_a_killed_process_did_not_journal_go_when_the_plan_has_change
     corpus.create(check({**values, "seed": 4}, where="test"))
     stages.run_plan(corpus)
     assert not any("not from stemwright" in note for note in stages.run_render(corpus, Workers(1)).notes)
-    assert not cleaning.has_unfinished(corpus.folder)
+    assert not stale_files.has_unfinished(corpus.folder)
     assert check_dataset(corpus.dataset) == []
 
 
@@ -333,7 +333,7 @@ def test_no_name_in_an_earlier_table_leads_out_of_the_dataset(tmp_path_factory, 
         path.touch()
     with (corpus / "begun.jsonl.part").open("w") as file:
         file.writelines(f"{json.dumps(name)}\n" for name in [*names, 3, None, ["a"], {"rows": []}])
-    cleaning.remove_stale(corpus, set())
+    stale_files.remove_stale(corpus, set())
     assert all(path.exists() for path in outside)
     assert inside[0].exists()
 
@@ -347,7 +347,7 @@ def test_torn_and_foreign_journals_name_nothing_and_stop_nothing(tmp_path):
     (corpus / "examples.parquet").write_bytes(b"no parquet")
     table.write(corpus / "dataset" / "shards.parquet", [], Shard)
     table.write(corpus / "dataset" / "examples.parquet", [], Example)
-    assert cleaning.remove_stale(corpus, set()) == 0
+    assert stale_files.remove_stale(corpus, set()) == 0
     assert (corpus / "dataset" / "keep.flac").exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rows import track
 
-from stemwright.datagen.dataset.writers import cleaning
+from stemwright.datagen.dataset.writers import stale_files
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import kept_stems
 from stemwright.datagen.share import reading
@@ -75,7 +75,7 @@ def test_a_pipe_beside_stems_is_no_row_of_theirs(tmp_path):
 def test_pipes_among_the_tables_of_a_dataset_name_no_files_to_remove(tmp_path):
     for name in ("examples.parquet", "dataset/examples.parquet", f"dataset/{shards.TABLE}"):
         pipe(tmp_path / name)
-    assert cleaning.remove_stale(tmp_path, set()) == 0
+    assert stale_files.remove_stale(tmp_path, set()) == 0
 
 
 def test_recipes_whose_manifest_is_a_pipe_are_refused(tmp_path):

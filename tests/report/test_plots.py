@@ -5,7 +5,7 @@ import pytest
 from matplotlib import colors, image
 
 from stemwright.datagen.report.plots import COLOURS, colours, plot_balance
-from stemwright.separation.balance.tracks import measure_track
+from stemwright.separation.balance.track_balance import measure_track
 
 RATE = 22_050
 

@@ -13,7 +13,7 @@ from conftest import STEM_NAMES, make_song, write_song_file
 from test_render import pair, signal
 
 from stemwright.datagen.cli.reporting import report
-from stemwright.datagen.report import charts, page, players, report_html, rows, settings
+from stemwright.datagen.report import chain_text, charts, page, players, report_html, rows
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.config import check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
@@ -223,7 +223,7 @@ def test_effects_are_counted_on_the_side_where_they_stand():
     gain, drive = EffectUse(effect="fader", settings={"gain_db": 3.0}), EffectUse(effect="distortion", settings={"drive_db": 9.0})
     echo, limiter = EffectUse(effect="delay"), EffectUse(effect="limiter")
     wet, dry = signal("wet", "1" * 16, chain=(gain, drive, drive)), signal("dry", "1" * 16, chain=(gain, drive, echo))
-    assert [(use.effect, use.role) for use in settings.uses(pair([wet], [dry]))] == [
+    assert [(use.effect, use.role) for use in chain_text.uses(pair([wet], [dry]))] == [
         ("fader", "kept"),
         ("distortion", "removed"),
         ("distortion", "kept"),
@@ -231,19 +231,19 @@ def test_effects_are_counted_on_the_side_where_they_stand():
     ]
     limited = signal("limited", "1" * 16, bus=(gain, limiter))
     before, curve = (limited.model_copy(update={"name": view, "view": view}) for view in ("unlimited", "gain"))
-    assert [(use.effect, use.role) for use in settings.uses(pair([limited], [before, curve]))] == [
+    assert [(use.effect, use.role) for use in chain_text.uses(pair([limited], [before, curve]))] == [
         ("fader", "kept"),
         ("limiter", "removed"),
     ]
 
 
 def test_settings_are_written_with_units_and_bands_together():
-    assert settings.written("fader", {"gain_db": -6.25}) == [("gain", "−6.25 dB")]
+    assert chain_text.written("fader", {"gain_db": -6.25}) == [("gain", "−6.25 dB")]
     band = {"peak1_gain_db": 3.0, "peak1_hz": 1250.0, "peak1_q": 0.5, "peak2_gain_db": 0.0, "peak2_hz": 900.0, "peak2_q": 1.0}
-    assert settings.written("eq", band) == [("peak 1", "3 dB at 1.25 kHz, q 0.5")]
-    assert ("ratio", "∞ dB per dB") in settings.written("compressor", {"ratio": "inf", "linked": False})
-    assert ("linked", "false") in settings.written("compressor", {"ratio": "inf", "linked": False})
-    assert settings.written("from a later version", {"amount": 0.5}) == [("amount", "0.5")]
+    assert chain_text.written("eq", band) == [("peak 1", "3 dB at 1.25 kHz, q 0.5")]
+    assert ("ratio", "∞ dB per dB") in chain_text.written("compressor", {"ratio": "inf", "linked": False})
+    assert ("linked", "false") in chain_text.written("compressor", {"ratio": "inf", "linked": False})
+    assert chain_text.written("from a later version", {"amount": 0.5}) == [("amount", "0.5")]
 
 
 def test_a_histogram_counts_every_value_once_and_a_bar_is_as_long_as_its_count():
@@ -260,10 +260,10 @@ def test_axes_have_round_ticks_within_their_ends_along_their_scale():
     assert charts.nice_ticks(-13.2, 0.4) == (-10.0, -5.0, 0.0)
     assert charts.log_ticks(20.0, 20_000.0) == (100.0, 1000.0, 10_000.0)
     assert charts.log_ticks(8_000.0, 12_000.0) == (8000.0, 9000.0, 10_000.0, 11_000.0, 12_000.0)
-    axis = settings.axis_of("eq", "peak1_hz", [80.0, 2000.0])
+    axis = chain_text.axis_of("eq", "peak1_hz", [80.0, 2000.0])
     assert axis.label == "peak 1 (Hz)"
     assert axis.place(400.0, 0.0, 1.0) == pytest.approx(0.5)  # half of the way from 80 to 2000 Hz
-    ratio = settings.axis_of("compressor", "ratio", [2.0, 8.0])
+    ratio = chain_text.axis_of("compressor", "ratio", [2.0, 8.0])
     assert ratio.place(2.0, 0.0, 1.0) == pytest.approx(0.5)  # half of what exceeds the threshold is left
     assert charts.fixed(-0.001, 2) == "0.00"
     assert charts.number(-12_500.0) == "−12.5k"

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfilt
 
-from stemwright.separation.balance.estimators import BUNDLED, REFERENCE, SEPARATED, Margin, calibration_for, interval_around, point_between
+from stemwright.separation.balance.level_estimators import (
+    BUNDLED,
+    REFERENCE,
+    SEPARATED,
+    Margin,
+    calibration_for,
+    interval_around,
+    point_between,
+)
 from stemwright.separation.balance.measure import measure_balance
 from stemwright.separation.loudness.meter import integrated_loudness, short_term_loudness
 

@@ -14,8 +14,8 @@ from stemwright.datagen.cli.tables import track_balance_table
 from stemwright.manifests.records import Estimate, seal
 from stemwright.manifests.sound.writing import save
 from stemwright.manifests.table import write
-from stemwright.separation.balance.estimators import REFERENCE
-from stemwright.separation.balance.tracks import (
+from stemwright.separation.balance.level_estimators import REFERENCE
+from stemwright.separation.balance.track_balance import (
     as_csv,
     as_json,
     corpus_levels,

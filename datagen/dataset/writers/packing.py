@@ -31,7 +31,7 @@ from stemwright.datagen.dataset.writers.base import (
     paths_of,
     write_loose,
 )
-from stemwright.datagen.dataset.writers.cleaning import claim, remove_stale
+from stemwright.datagen.dataset.writers.stale_files import claim, remove_stale
 from stemwright.manifests import table
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.disk import deletion

@@ -30,7 +30,7 @@ from scipy.signal import firwin, lfilter
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.settings import EffectSettings, Range, fields
 from stemwright.datagen.inverse.known_dry.response import predictor
-from stemwright.datagen.inverse.solver import _step as damped_step
+from stemwright.datagen.inverse.solver import damped_step
 
 Use: TypeAlias = tuple[str, EffectSettings]
 Vector: TypeAlias = NDArray[np.float64]

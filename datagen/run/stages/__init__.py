@@ -8,11 +8,11 @@ Conventions
 
 from __future__ import annotations
 
-from stemwright.datagen.run.stages.base import Summary
 from stemwright.datagen.run.stages.cataloguing import run_catalog
 from stemwright.datagen.run.stages.estimating import run_estimate
 from stemwright.datagen.run.stages.planning import run_plan
 from stemwright.datagen.run.stages.rendering import run_render
 from stemwright.datagen.run.stages.separating import run_separate, separator_of
+from stemwright.datagen.run.stages.summary import Summary
 
 __all__ = ["Summary", "run_catalog", "run_estimate", "run_plan", "run_render", "run_separate", "separator_of"]

@@ -21,7 +21,7 @@ from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks
-from stemwright.datagen.run.stages.base import Summary, finished
+from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Do, Task, Workers
 from stemwright.manifests import table
 from stemwright.manifests.catalog import tracks as catalog

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.stages.base import Summary
+from stemwright.datagen.run.stages.summary import Summary
 from stemwright.manifests import table
 
 

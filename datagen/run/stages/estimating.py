@@ -16,7 +16,7 @@ from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Outcome, Stage, finish, shared
 from stemwright.datagen.run.runner import run as run_tasks
-from stemwright.datagen.run.stages.base import Summary, by_track_of
+from stemwright.datagen.run.stages.summary import Summary, by_track_of
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk.deletion import check_way

@@ -12,7 +12,7 @@ from stemwright.datagen.pairs.plan import PlannedPairs, RecipeRows
 from stemwright.datagen.pairs.recipes import RECIPES, any_needs
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.stages.base import Summary
+from stemwright.datagen.run.stages.summary import Summary
 from stemwright.manifests import __version__, table
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import ROW_TYPES, Estimate, Pair, Rejected, Stem, Track, content_id

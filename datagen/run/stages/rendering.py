@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stemwright.datagen.dataset.writers import WRITERS, DatasetWriter, writer_of
 from stemwright.datagen.dataset.writers.base import PresentFiles
-from stemwright.datagen.dataset.writers.cleaning import forget_started, has_unfinished, note_started
+from stemwright.datagen.dataset.writers.stale_files import forget_started, has_unfinished, note_started
 from stemwright.datagen.pairs.audibility import ALIKE, check_audible
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import RightsOfPairs, renders_everything
@@ -17,8 +17,8 @@ from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks
-from stemwright.datagen.run.stages.base import Summary, finished
 from stemwright.datagen.run.stages.redrawing import Redraws, is_final, unreplaced
+from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Begin, Do, Result, StoppedError, Task, Workers
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.deletion import check_way, foreign_files

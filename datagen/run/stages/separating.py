@@ -16,8 +16,8 @@ from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Stage, attempt, failed, files_exist, reject
 from stemwright.datagen.run.runner import run as run_tasks
-from stemwright.datagen.run.stages.base import Summary, finished
 from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, commit, folder_name, invalidate, read, unused
+from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Begin, Result, StoppedError, Task
 from stemwright.manifests import __version__
 from stemwright.manifests.catalog import tracks as catalog

@@ -26,7 +26,7 @@ from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import READABLE_SUFFIXES
 from stemwright.manifests.spreadsheet import csv_text
 from stemwright.manifests.stem_names import MIXTURE_NAMES
-from stemwright.separation.balance.estimators import SEPARATED, Calibration
+from stemwright.separation.balance.level_estimators import SEPARATED, Calibration
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.loudness.meter import LoudnessReport, measure_loudness
 
