@@ -35,6 +35,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from stemwright.datagen.dataset.labels import Vocabulary
 from stemwright.manifests import table
 from stemwright.manifests.dataset_rows import WrittenPair
+from stemwright.manifests.names import split_name
 from stemwright.manifests.records import EffectUse, Example, Signal, SignalFile, Split
 from stemwright.manifests.shards import Places
 from stemwright.manifests.sound.formats import Audio
@@ -94,8 +95,8 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
     """The examples of one kind and split in a dataset folder, in a fixed order.
 
     ``dataset_folder`` is a corpus's ``dataset/``, in any format. ``kind`` selects the examples of one kind, None takes all; ``split``
-    those of "train", "valid", "test" or "all". ``num_inputs`` pads to so many inputs (8 or 16, say). ``num_frames`` takes a part of
-    each excerpt, from ``start_frame`` on or, if that is None, from a place that is drawn in each epoch (``set_epoch``).
+    those of "train", "valid" (or "validation"), "test" or "all". ``num_inputs`` pads to so many inputs (8 or 16, say). ``num_frames``
+    takes a part of each excerpt, from ``start_frame`` on or, if that is None, from a place that is drawn in each epoch (``set_epoch``).
     ``with_index`` adds each example's number, so that its pair is found in a shuffled batch; ``labels`` adds the number and the settings of
     its signals as tensors: True for all effects, or names of effects, settings and roles as ``Vocabulary`` takes them, or the vocabulary
     of another dataset. What no example of the kind carries is an error. Which kinds carry what: removal the effects that it draws, kept
@@ -347,9 +348,9 @@ def _checked_split(split: str | None) -> str:
     if split is None:
         warnings.warn('PairDataset(split=None) reads all splits; write split="all" for that', DeprecationWarning, stacklevel=3)
         return "all"
-    if split not in (*get_args(Split), "all"):
+    if split_name(split) not in (*get_args(Split), "all"):
         raise ValueError(f"split must be one of {', '.join(get_args(Split))} or all; got {split!r}")
-    return split
+    return split_name(split)
 
 
 Rows = list[tuple[WrittenPair, Example]]

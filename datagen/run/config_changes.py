@@ -15,6 +15,7 @@ from typing import Any
 
 from stemwright.datagen.pairs.recipes.base import merged
 from stemwright.datagen.run.config import Config, ConfigError, check, keys, plain, read_values
+from stemwright.manifests.catalog.tracks import with_split_names
 
 SHAPE = ("sample_rate", "duration_s")  # of excerpts: presets of several recipes may need them given
 
@@ -36,13 +37,24 @@ def changed(
     for key in reset:
         found = _without(found, key)
     if file is not None:
-        found = merged(found, read_values(file))
-    found = merged(found, values or {})
+        found = merged(found, _split_names(read_values(file)))
+    found = merged(found, _split_names(values or {}))
     found = plain(check(found, where=str(file or "the configuration")))
     for section, given in (options or {}).items():
         named = {key: str(value) if isinstance(value, Path) else value for key, value in given.items() if value is not None}
         found = merged(found, {section: named} if section else named)
     return check(found, where="the options")
+
+
+def _split_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values whose ``songs.shares`` name their splits as the kept configuration does, so that they replace its shares."""
+    songs = values.get("songs")
+    if not isinstance(songs, dict) or not isinstance(songs.get("shares"), dict):
+        return dict(values)
+    try:
+        return {**values, "songs": {**songs, "shares": with_split_names(songs["shares"])}}
+    except ValueError as error:
+        raise ConfigError(f"songs.shares: {error}") from error
 
 
 def requested(config: Config) -> dict[str, Any]:

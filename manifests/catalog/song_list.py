@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stemwright.manifests.disk.regular import not_a_file
-from stemwright.manifests.names import is_too_long
+from stemwright.manifests.names import is_too_long, split_name
 
 COLUMNS = ("path", "title", "artist", "album", "rights", "split")
 OTHER_NAMES = {  # other programs' names for our columns
@@ -124,8 +124,10 @@ def _line(where: str, line: str, columns: Sequence[str], delimiter: str) -> Line
         return Line(where, values, f"has more fields than the first line; put fields with {delimiter!r} in quotes")
     if values.get("path") is None:
         return Line(where, values, "no path")
-    if values.get("split") not in (None, "train", "valid", "test"):
-        return Line(where, values, f"split must be train, valid or test; got {shown(str(values['split']))!r}")
+    if (split := values.get("split")) is not None:
+        values["split"] = split_name(split)
+        if values["split"] not in ("train", "valid", "test"):
+            return Line(where, values, f"split must be train, valid (or validation) or test; got {shown(split)!r}")
     return Line(where, values)
 
 

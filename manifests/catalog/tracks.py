@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from stemwright.manifests.catalog.listing import KINDS, Candidate, FoundSongs, artist_and_title, find, matches, songs_root
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.disk.regular import file_sha256
-from stemwright.manifests.names import inside
+from stemwright.manifests.names import inside, split_name
 from stemwright.manifests.records import AudioFile, Record, ReferenceStem, Refused, Split, Track, content_id, track_id
 from stemwright.manifests.sound import containers, decoding, formats
 from stemwright.manifests.sound.formats import BLOCK_FRAMES
@@ -88,12 +88,27 @@ class SplitShares(Record):
     valid: float = Field(0.1, ge=0, le=1, description="share of the artists in the validation split", json_schema_extra=SHARE)
     test: float = Field(0.1, ge=0, le=1, description="share of the artists in the test split", json_schema_extra=SHARE)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _split_names(cls, values: Any) -> Any:
+        return with_split_names(values)
+
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitShares:
         total = self.train + self.valid + self.test
         if abs(total - 1) > 1e-6:
             raise ValueError(f"train, valid and test must sum to 1; they sum to {total:g}")
         return self
+
+
+def with_split_names(shares: Any) -> Any:
+    """A table of shares with the names of its splits as rows have them (``split_name``). Raises ValueError if one is named twice."""
+    if not isinstance(shares, dict):
+        return shares
+    named = {split_name(key) if isinstance(key, str) else key: share for key, share in shares.items()}
+    if len(named) < len(shares):
+        raise ValueError("valid and validation are the same split; give one of them")
+    return named
 
 
 def file_sums(songs: Path, candidate: Candidate) -> FileSums:

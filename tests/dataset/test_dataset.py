@@ -332,7 +332,9 @@ def test_the_split_is_train_unless_another_or_all_are_asked_for(of_two_splits):
     assert len(PairDataset(of_two_splits, split="all")) == 3
     with pytest.warns(DeprecationWarning, match='write split="all"'):
         assert len(PairDataset(of_two_splits, split=None)) == 3
-    with pytest.raises(ValueError, match="split must be one of train, valid, test or all; got 'validation'"):
+    with pytest.raises(ValueError, match="split must be one of train, valid, test or all; got 'training'"):
+        PairDataset(of_two_splits, split="training")
+    with pytest.raises(ValueError, match=r"no examples of kind None and split 'valid'"):
         PairDataset(of_two_splits, split="validation")
     with pytest.raises(ValueError, match=r'it has mix/test, mix/train\. split="all" takes every split'):
         PairDataset(of_two_splits, split="valid")

@@ -2,7 +2,9 @@ import re
 
 import pytest
 
+from stemwright.datagen.run import config_changes
 from stemwright.datagen.run.config import Config, ConfigError, check, parse, plain, read, to_toml
+from stemwright.manifests.catalog.tracks import SplitShares
 
 
 def test_empty_text_is_a_whole_configuration():
@@ -63,6 +65,15 @@ def test_what_a_section_says_about_itself_is_said_once():
 def test_missing_file_is_said(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         read(tmp_path / "none.toml")
+
+
+def test_validation_is_another_name_of_valid_in_the_shares(tmp_path):
+    assert parse("[songs.shares]\ntrain = 0.7\nvalidation = 0.2").songs.shares == SplitShares(train=0.7, valid=0.2, test=0.1)
+    (tmp_path / "more.toml").write_text("[songs.shares]\nvalidation = 0.0\ntest = 0.2")
+    changed = config_changes.changed(Config(), file=tmp_path / "more.toml")
+    assert changed.songs.shares == SplitShares(train=0.8, valid=0.0, test=0.2)
+    with pytest.raises(ConfigError, match="valid and validation are the same split"):
+        parse("[songs.shares]\nvalid = 0.1\nvalidation = 0.1")
 
 
 def test_shares_of_the_splits_must_be_shares():
