@@ -165,7 +165,7 @@ class StemFolder:
         """Writes the stems and the residual with their joint gain. Raises ValueError if the stems are not as long as the mixture."""
         if any(raw.num_frames != self.mixture.num_frames for raw in self._stems):
             raise ValueError(f"stems end at frame {self._stems[0].num_frames}, the mixture at frame {self.mixture.num_frames}")
-        gain_db = joint_gain_db(self._tally.peak)
+        gain_db = joint_gain_db(self._tally.peak, 1.0 - MARGIN)
         names = (*self.stem_names, RESIDUAL)
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
             written = list(pool.map(lambda number: self._encode(number, db_to_gain(gain_db)), range(len(names))))
