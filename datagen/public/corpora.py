@@ -15,7 +15,7 @@ from typing import Any
 from stemwright.datagen.report.page import PLAYERS, make_report
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.building import check_model, keeping, separated_again
-from stemwright.datagen.run.config import Config, plain
+from stemwright.datagen.run.config import Config, plain, read_values
 from stemwright.datagen.run.config_changes import changed
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.corpus_check import problems_of
@@ -40,6 +40,10 @@ class Built:
     stages: tuple[Summary, ...]
     rejected: tuple[Rejected, ...]
     problems: tuple[CheckProblem, ...]
+
+    def __repr__(self) -> str:
+        done = ", ".join(f"{summary.stage} {summary.done + summary.skipped}" for summary in self.stages)
+        return f"<Built {self.corpus}: {done}; {len(self.rejected)} rejected, {len(errors(self.problems))} problems>"
 
     @property
     def ok(self) -> bool:
@@ -152,8 +156,11 @@ def _configured(place: Corpus, config: Config | Mapping[str, Any] | Path | str |
     there = place.config_path.exists()
     kept = place.config if there else Config()
     file = Path(config) if isinstance(config, str | Path) else None
-    values = plain(config) if isinstance(config, Config) else dict(config) if isinstance(config, Mapping) else {}
+    values: dict[str, Any] = plain(config) if isinstance(config, Config) else dict(config) if isinstance(config, Mapping) else {}
     folder = {"songs": {"folder": str(songs.resolve())}}
+    named = (read_values(file) if file else {} if isinstance(config, Config) else values).get("songs", {})
+    if isinstance(named, Mapping) and "folder" in named and Path(str(named["folder"])).resolve() != songs.resolve():
+        raise UsageError(f"the configuration names the songs {named['folder']}, but the songs given are {songs}; remove one of them")
     wanted = changed(changed(kept, file=file, values=values), options=folder)
     if not there or wanted.separation != kept.separation:
         check_model(wanted.separation.model, wanted.separation.model_folder)

@@ -6,10 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemwright.datagen.public.song_stems import separator_from
+from stemwright.datagen.public.song_stems import Model, separator_from
 from stemwright.separation.balance.recordings import measure_recording
 from stemwright.separation.balance.track_balance import TrackBalance, table_rows
-from stemwright.separation.separator import Separator
 
 if TYPE_CHECKING:
     import pandas
@@ -43,14 +42,17 @@ class Balance(TrackBalance):
             lines.append(f"{name:<10}{level}")
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        return self.table()
 
-def balance(path: Path | str, stems: Path | str | None = None, model: str | Separator = "htdemucs") -> Balance:
+
+def balance(path: Path | str, stems: Path | str | None = None, model: Model = "htdemucs") -> Balance:
     """How loud each stem is in a recording, with an 80 % interval; pan, width and when it plays.
 
     ``stems`` is a folder with the recording's own stems (``vocals.wav`` ..., or such a folder in its sub-folder that is named like the
-    recording); without it the recording is separated by ``model``: a name, or a ``DemucsSeparator``, which keeps its networks between
-    songs. Levels are in LU (ITU-R BS.1770-5) against the mixture. Raises ``Refused`` for a file that cannot be read, ValueError for
-    stems that do not fit and for silence, ``ModelError`` where the weights cannot be had.
+    recording); without it the recording is separated by ``model``, which is what ``separate`` takes. Levels are in LU (ITU-R BS.1770-5)
+    against the mixture. Raises ``Refused`` for a file that cannot be read, ValueError for stems that do not fit and for silence,
+    ``ModelError`` where the weights cannot be had.
 
     >>> import numpy, stemwright as sw
     >>> vocals, drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 44_100)).astype("float32")

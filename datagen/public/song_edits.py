@@ -9,8 +9,7 @@ from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
 from stemwright.datagen.edit.grammar import Edit
 from stemwright.datagen.edit.recording import Edited, parse_all_edits
-from stemwright.datagen.public.song_stems import separator_from
-from stemwright.separation.separator import Separator
+from stemwright.datagen.public.song_stems import Model, separator_from
 
 
 def parse_edit(text: str) -> list[Edit]:
@@ -30,15 +29,15 @@ def parse_edit(text: str) -> list[Edit]:
 
 
 def edit(
-    path: Path | str, text: str | Sequence[str], out: Path | str, stems: Path | str | None = None, model: str | Separator = "htdemucs"
+    path: Path | str, text: str | Sequence[str], out: Path | str, stems: Path | str | None = None, model: Model = "htdemucs"
 ) -> Edited:
     """Changes a recording as a text says and writes it to another file; what is not named stays as it was.
 
-    ``text`` is what ``parse_edit`` takes, or several such texts. ``out`` ends in ``.flac`` (24 bit) or ``.wav`` (32-bit float).
-    ``stems`` is a folder with the recording's own stems; without it the recording is separated by ``model``, a name or a
-    ``DemucsSeparator``. Returns an ``Edited``: ``audio`` [C, T], ``gain_db`` (0.0, or the gain that the whole got since it would have
-    peaked above full scale) and ``closure_db``, the energy of what is in no stem against the recording's. Raises ``EditError`` (a
-    ValueError) for an edit that cannot be made or a file that cannot be written, ``Refused`` for a recording that cannot be read.
+    ``text`` is what ``parse_edit`` takes, or several such texts. ``out`` ends in ``.flac`` (24 bit) or ``.wav`` (32-bit float). ``stems``
+    is a folder with the recording's own stems; without it the recording is separated by ``model``, which is what ``separate`` takes.
+    Returns an ``Edited``: ``audio`` [C, T], ``gain_db`` (0.0, or the gain that the whole got since it would have peaked above full scale)
+    and ``closure_db``, the energy of what is in no stem against the recording's. Raises ``EditError`` (a ValueError) for an edit that
+    cannot be made or a file that cannot be written, ``Refused`` for a recording that cannot be read.
 
     >>> import numpy, stemwright as sw
     >>> vocals, drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 44_100)).astype("float32")

@@ -8,25 +8,36 @@ Conventions
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.demucs.separator import DemucsSeparator
-from stemwright.separation.separator import Separator, names_other
+from stemwright.separation.function_separator import FunctionSeparator
+from stemwright.separation.separator import SeparationFunction, Separator, names_other
 
 if TYPE_CHECKING:
     from stemwright.separation.stem_files import SeparatedFile
 
+Model: TypeAlias = str | Separator | SeparationFunction
 
-def separator_from(model: str | Separator) -> Separator:
+
+def separator_from(model: Model) -> Separator:
     """The separator of a model's name, or the one that was given; ``package.module:object`` and ``onnx:MODEL.onnx`` name others.
 
-    Raises UsageError for a name that is nearly that of a known model.
+    Raises UsageError for a name that is nearly that of a known model, and for an object that is no separator.
     """
     if not isinstance(model, str):
-        return model
+        if hasattr(model, "separate_file"):
+            return cast("Separator", model)
+        if not callable(model) or not hasattr(model, "stem_names"):
+            raise UsageError(
+                f"expected a model's name, a DemucsSeparator, or a callable (mixture [C, T], sample_rate) -> {{stem name: [C, T]}} "
+                f"with a tuple stem_names; got {model!r}"
+            )
+        kind = model if hasattr(model, "__qualname__") else type(model)
+        return FunctionSeparator(model, f"{kind.__module__}:{kind.__qualname__}", str(getattr(model, "version", "without version")))
     if names_other(model):
         from stemwright.separation.choosing import other_separator
 
@@ -39,20 +50,21 @@ def separator_from(model: str | Separator) -> Separator:
 
 
 @overload
-def separate(path: Path | str, out_folder: None = None, model: str | Separator = "htdemucs") -> tuple[dict[str, Audio], int]: ...
+def separate(path: Path | str, out_folder: None = None, model: Model = "htdemucs") -> tuple[dict[str, Audio], int]: ...
 @overload
-def separate(path: Path | str, out_folder: Path | str, model: str | Separator = "htdemucs") -> SeparatedFile: ...
+def separate(path: Path | str, out_folder: Path | str, model: Model = "htdemucs") -> SeparatedFile: ...
 def separate(
-    path: Path | str, out_folder: Path | str | None = None, model: str | Separator = "htdemucs"
+    path: Path | str, out_folder: Path | str | None = None, model: Model = "htdemucs"
 ) -> tuple[dict[str, Audio], int] | SeparatedFile:
     """Separates a recording into stems: into files of ``out_folder``, or without one into memory.
 
-    ``model`` is a name (``stemwright models`` lists them; weights are downloaded when they are first needed), or a ``DemucsSeparator``,
-    which keeps its networks between songs. With ``out_folder``: writes ``STEM.flac`` (24 bit) for every stem and the residual, all or
-    none, and returns {stem name: path}, with ``gain_db``, the one gain in dB that all of them got (0.0 unless a peak needed less), and
-    ``closure_db``, the energy of the residual against the mixture's in dB. Without: returns ({stem name: float32 [C, T]}, sample rate
-    in Hz), at the model's rate and without the residual. Raises ``Refused`` (a ValueError) for a file that cannot be read or separated,
-    ``ModelError`` where the weights cannot be had.
+    ``model`` is a name (``stemwright models`` lists them; weights are downloaded when they are first needed); a ``DemucsSeparator``,
+    which keeps its networks between songs; ``"onnx:MODEL.onnx"`` or ``"package.module:object"``; or a callable (mixture [C, T],
+    sample_rate) -> {stem name: [C, T]} that has a tuple ``stem_names``. With ``out_folder``: writes ``STEM.flac`` (24 bit) for every stem
+    and the residual, all or none, and returns {stem name: path}, with ``gain_db``, the one gain in dB that all of them got (0.0 unless a
+    peak needed less), and ``closure_db``, the energy of the residual against the mixture's in dB. Without: returns ({stem name: float32
+    [C, T]}, sample rate in Hz), at the model's rate and without the residual. Raises ``Refused`` (a ValueError) for a file that cannot be
+    read or separated, ``ModelError`` where the weights cannot be had.
 
     >>> import numpy, stemwright as sw
     >>> audio = numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100)).astype("float32")

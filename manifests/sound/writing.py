@@ -70,7 +70,7 @@ def encode_mp3(audio: Audio, sample_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def save(path: Path | str, audio: Audio, sample_rate: int, *, encoding: Encoding | None = None) -> str:
+def save(path: Path | str, audio: npt.NDArray[np.floating], sample_rate: int, *, encoding: Encoding | None = None) -> str:
     """Writes float [C, T], full scale 1.0, whole or not at all, and returns the SHA-256 of the file.
 
     ``.flac`` is written in 24 bit and ``.wav`` in 32-bit float, unless ``encoding`` ("flac24" or "wav32f") says otherwise. Folders are

@@ -10,7 +10,7 @@ import pytest
 
 import stemwright as sw
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 HEAVY = ("torch", "demucs", "musdb", "pandas", "numba", "scipy", "librosa", "matplotlib", "pyarrow", "soundfile")
 NAMES = sorted(sw.PUBLIC)
 
