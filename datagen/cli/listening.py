@@ -23,7 +23,7 @@ from stemwright.datagen.cli.options import (
     TrustPickleOption,
     absolute_separator,
 )
-from stemwright.datagen.cli.running import check_alone, exit_code
+from stemwright.datagen.cli.running import check_alone, exit_code, fetching
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.datagen.cli.verbs import VerbGroup, Verbs
 from stemwright.manifests.progress import AudioDone, OnProgress
@@ -202,7 +202,8 @@ def fetch(
     from stemwright.separation.demucs import checkpoints
 
     terminal = Terminal(as_json)
-    found = checkpoints.fetch(name, model_folder=model_folder)
+    with fetching(terminal):
+        found = checkpoints.fetch(name, model_folder=model_folder)
     terminal.collected["fetched"] = {"name": name, "files": [str(member.path) for member in found.members]}
     terminal.say(f"fetched {name}: {len(found.members)} networks in {found.folder}")
     if sums := checkpoints.first_sums(found):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from stemwright.datagen.cli.logs import to_file
 from stemwright.datagen.cli.stopping import KEPT, Stopped
 from stemwright.datagen.cli.terminal import Terminal
+from stemwright.manifests.progress import AudioDone, OnProgress
 
 if TYPE_CHECKING:
     from stemwright.datagen.run.config import Config
@@ -159,9 +160,27 @@ def corpus_of(
 
     checked = requested_config(place, songs, asked)
     if separating is not None:
-        check_separator(checked, offline=separating.offline, trust_pickle=separating.trust_pickle)
+        with fetching(terminal):
+            check_separator(checked, offline=separating.offline, trust_pickle=separating.trust_pickle)
     with working(terminal, place, checked, separating):
         yield
+
+
+@contextmanager
+def fetching(terminal: Terminal) -> Iterator[None]:
+    """Shows the progress of weights that are fetched within; nothing if none are."""
+    from stemwright.separation.demucs import hub
+
+    with ExitStack() as shown:
+        reports: list[OnProgress] = []
+
+        def report(done: float, total: int, subject: str, audio: AudioDone | None = None, /) -> None:
+            if not reports:
+                reports.append(shown.enter_context(terminal.progress("fetch")))
+            reports[0](done, total, subject, audio)
+
+        with hub.reporting(report):
+            yield
 
 
 def requested_config(place: Corpus, songs: Path, asked: RequestedChanges) -> Config:

@@ -10,19 +10,24 @@ References
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from stemwright.manifests.progress import OnProgress
 from stemwright.separation.demucs.weights import SUMS_FILE, ModelError, WeightsUnavailable, check_definition, remember
 
 HUB = "https://huggingface.co"
 NAMESPACE = "adefossez"  # of Demucs's author on the hub
 HTTP_VARIABLE = "STEMWRIGHT_ALLOW_HTTP"
+MB = 10**6
+_on_progress: ContextVar[OnProgress | None] = ContextVar("on_progress", default=None)
 ANSWER_S = 10.0  # how long a server may take to accept a connection
 
 
@@ -56,7 +61,9 @@ def download(name: str, tried: list[str], *, offline: bool, read: Callable[[Path
     unasked = "nothing was downloaded, because of --offline" if offline else _unencrypted(endpoint) or _no_answer(endpoint)
 
     def get(file: str) -> Path:
-        return Path(hf_hub_download(repo, file, endpoint=endpoint, local_files_only=unasked is not None))
+        reported = _on_progress.get()
+        bar = None if reported is None else _reporting_bar(reported, file)
+        return Path(hf_hub_download(repo, file, endpoint=endpoint, local_files_only=unasked is not None, tqdm_class=bar))
 
     try:
         with _encrypted_only():
@@ -73,6 +80,36 @@ def download(name: str, tried: list[str], *, offline: bool, read: Callable[[Path
     if (sums := sums_of(definition.parent)) is not None:
         remember(sums, members, where=endpoint)
     return definition.parent
+
+
+@contextmanager
+def reporting(on_progress: OnProgress) -> Iterator[None]:
+    """Reports what is fetched within, in MB, instead of letting the hub's client draw bars, which a log cannot show."""
+    before = _on_progress.set(on_progress)
+    try:
+        yield
+    finally:
+        _on_progress.reset(before)
+
+
+def _reporting_bar(on_progress: OnProgress, file: str) -> Any:
+    """A bar for the hub's client that draws nothing and reports."""
+    import io
+
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    class Bar(tqdm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            options.pop("name", None)
+            super().__init__(*arguments, **{**options, "file": io.StringIO(), "disable": False})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            drawn: bool | None = super().update(n)
+            if self.total:
+                on_progress(self.n / MB, math.ceil(self.total / MB), f"MB of {file}")
+            return drawn
+
+    return Bar
 
 
 def cached_folder(name: str) -> Path | None:

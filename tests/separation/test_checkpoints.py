@@ -295,6 +295,17 @@ def test_a_fetched_model_is_still_found_when_the_server_is_gone_and_an_absent_on
     assert "Retrying" not in capfd.readouterr().err
 
 
+def test_what_is_fetched_is_reported_in_megabytes_and_no_bar_is_drawn(hub, capfd):
+    seen = []
+    with hub_module.reporting(lambda done, total, subject, *_: seen.append((done, total, subject))):
+        fetched = checkpoints.fetch("tiny")
+    sizes = {f"MB of {member.path.name}": member.path.stat().st_size / 1e6 for member in fetched.members}
+    last = {subject: done for done, _, subject in seen}
+    assert {subject: last[subject] for subject in sizes} == pytest.approx(sizes)
+    assert all(done <= total for done, total, _ in seen)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_an_unencrypted_hub_is_not_asked_without_consent(hub, monkeypatch):
     monkeypatch.delenv(hub_module.HTTP_VARIABLE)
     with pytest.raises(
