@@ -281,6 +281,18 @@ class StemFeatures(Record):
     simulated: tuple[Simulated, ...] = Field((), description="the stem with known compressors: examples to learn an estimate from")
 
 
+class StemStatistic(Record):
+    """What one statistic of another package's says of one stem (``stemwright.datagen.inverse.blind.statistics``)."""
+
+    id: Id
+    cache_key: CacheKey
+    stem_id: Id = Field(description="the stem")
+    track_id: Id = Field(description="its recording")
+    name: Name = Field(description="name of the stem")
+    statistic: Name = Field(description="name of the statistic")
+    values: tuple[float | None, ...] = Field(max_length=MOST_PARTS, description="its numbers, in its own units; None: not defined")
+
+
 def profile_id(rows: Sequence[StemFeatures]) -> str:
     """The id of a profile: of its rows in any order."""
     return content_id({"profile": sorted(row.id for row in rows)})
@@ -433,6 +445,7 @@ ROW_TYPES: dict[str, type[Record]] = {
     "track_estimates": TrackEstimate,
     "features": StemFeatures,
     "profile": StemFeatures,
+    "statistics": StemStatistic,
     "normalisations": Normalisation,
     "pairs": Pair,
     "redraws": Pair,  # drawn while rendering, in place of pairs whose wet and dry sounded alike

@@ -157,6 +157,8 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def _no_such(self, name: object) -> str:
         names = list(self)
+        if not names:
+            return f"there is no {self.what} {name!r}; no package that brings one is installed"
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0] if isinstance(name, str) else names[0]
         return f"there is no {self.what} {name!r}; did you mean {near!r}? The {self.plural} are {', '.join(names)}"
 

@@ -31,6 +31,7 @@ VERBS = {  # table -> the verb that writes it
     "track_estimates": "estimate",
     "features": "estimate",
     "profile": "estimate",
+    "statistics": "estimate",
     "normalisations": "estimate",
     "pairs": "plan",
     "redraws": "render",

@@ -30,6 +30,7 @@ CORPUS/
 ├── stems.parquet          what was separated, by which model, on which scale, how well the sum closes
 ├── estimates.parquet      level of each stem against the mixture with an interval, pan, width, when it plays
 ├── track_estimates.parquet, features.parquet, profile.parquet, normalisations.parquet    where the configuration asks for them
+├── statistics.parquet     numbers that another package adds to the profile
 ├── pairs.parquet          every pair with every setting that was drawn
 ├── redraws.parquet        pairs that were drawn again, because wet and dry sounded alike
 ├── examples.parquet       every rendered file with its checksum, loudness and peak

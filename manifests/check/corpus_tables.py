@@ -59,6 +59,7 @@ def dangling(rows: Rows) -> Iterator[CheckProblem]:
     yield from unknown_ids(rows, "estimates", "stem_id", ("stems",))
     yield from unknown_ids(rows, "features", "track_id", ("tracks",))  # the rows of the profile may be those of another corpus
     yield from unknown_ids(rows, "features", "stem_id", ("stems",))
+    yield from unknown_ids(rows, "statistics", "stem_id", ("stems",))
     profile = profile_id(rows["profile"])
     for row in rows["normalisations"]:
         if row.profile != profile:

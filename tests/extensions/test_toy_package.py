@@ -1,4 +1,4 @@
-"""Another package brings an effect, a kind of pair, a format and a separator, and nothing of ours is touched."""
+"""Another package brings an effect, a kind of pair, a format, a separator and a statistic, and nothing of ours is touched."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from toy_package import blocks, entry_points, install
 
 from stemwright.manifests import table
 from stemwright.manifests.dataset_rows import WrittenPair
-from stemwright.manifests.records import Example, Stem
+from stemwright.manifests.records import Example, Stem, StemStatistic
 from stemwright.manifests.sound.decoding import load
 
 ROOT = Path(__file__).parent.parent.parent
@@ -45,7 +45,8 @@ def corpus(tmp_path_factory, package):
 
 
 def test_every_page_shows_an_entry_point_of_its_group():
-    assert sorted(entry_points()) == ["stemwright.effects", "stemwright.formats", "stemwright.recipes", "stemwright.separators"]
+    kinds = ("effects", "formats", "recipes", "separators", "statistics")
+    assert sorted(entry_points()) == [f"stemwright.{kind}" for kind in kinds]
 
 
 def test_stems_are_those_of_the_separator_of_another_package(corpus):
@@ -79,6 +80,19 @@ def test_dataset_is_written_in_the_format_of_another_package_and_the_loader_read
     assert bool(mask.all())
     np.testing.assert_allclose(inputs.sum(0), targets[0], atol=2.0**-21)
     assert len(examples) == len(PairDataset(corpus / "dataset", kind="removal", split="all")) + len(data)
+
+
+def test_statistic_of_another_package_is_in_the_profile(corpus):
+    from stemwright.datagen.inverse.blind.profile import Profile
+
+    rows = table.read(corpus / "statistics.parquet", StemStatistic)
+    assert {(row.name, row.statistic) for row in rows} == {("vocals", "brightness"), ("other", "brightness")}
+    profile = Profile.load(corpus / "profile.parquet")
+    in_profile = {row.stem_id for row in profile["vocals"].rows}
+    expected = sorted(row.values[0] for row in rows if row.stem_id in in_profile)
+    assert expected
+    assert sorted(profile["vocals"].values("brightness")) == expected
+    assert profile["vocals"].typical("brightness").songs == len(expected)
 
 
 def test_corpus_passes_the_check_and_a_second_build_does_nothing(corpus, package):

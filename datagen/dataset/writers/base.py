@@ -13,6 +13,7 @@ import numpy as np
 
 from stemwright.datagen.dataset.writers import card
 from stemwright.datagen.dataset.writers.as_written import written_pair
+from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import LEVEL_ROOM_DB
 from stemwright.datagen.pairs.render import Rendered
 from stemwright.datagen.pairs.section import Section
@@ -116,7 +117,14 @@ class PresentFiles:
 
 def loose_cache_key(pair: Pair, encoding: Encoding) -> str:
     """The id of the work of writing a pair's signals as files: the same for all formats that begin with these files."""
-    return content_id({"pair": pair.id, "format": "folder", "encoding": encoding, "version": __version__})
+    others = EFFECTS.packages(
+        use.effect
+        for signal in (*pair.inputs, *pair.targets)
+        for chain in (*(branch.chain for branch in signal.branches), signal.bus)
+        for use in chain
+    )
+    packages = {"packages": others} if others else {}
+    return content_id({"pair": pair.id, "format": "folder", "encoding": encoding, "version": __version__, **packages})
 
 
 def write_loose(corpus: Path, pair: Pair, signals: Mapping[str, Audio], encoding: Encoding) -> Example:

@@ -19,8 +19,20 @@ from pathlib import Path
 
 from stemwright.datagen.inverse.blind.features import DYNAMICS
 from stemwright.datagen.inverse.blind.profile import MOST_LEARNT, Profile, features_row
+from stemwright.datagen.inverse.blind.statistics import statistic_rows, statistics_cache_key
 from stemwright.manifests import __version__
-from stemwright.manifests.records import RESIDUAL, EffectEstimate, Normalisation, Refused, Stem, StemFeatures, Track, content_id, seal
+from stemwright.manifests.records import (
+    RESIDUAL,
+    EffectEstimate,
+    Normalisation,
+    Refused,
+    Stem,
+    StemFeatures,
+    StemStatistic,
+    Track,
+    content_id,
+    seal,
+)
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.formats import Audio
 
@@ -69,6 +81,12 @@ def measure_track(payload: tuple[Sequence[Stem], bool], corpus: Path) -> list[St
         )
         for stem, audio in _audio_of(stems, corpus)
     ]
+
+
+def measure_statistics(stems: Sequence[Stem], corpus: Path) -> list[StemStatistic]:
+    """The statistics of the stems of one track."""
+    task = statistics_cache_key(stems)
+    return [row for stem, audio in _audio_of(stems, corpus) for row in statistic_rows(audio, stem, task)]
 
 
 def effect_rows(name: str, audio: Audio, sample_rate: int, profile: Profile) -> tuple[EffectEstimate, ...]:

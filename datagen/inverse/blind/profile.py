@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from stemwright.datagen.inverse.blind.features import DYNAMICS, ONSET_PEAK_DBFS, loudest, measure_dynamics, measure_features
 from stemwright.datagen.inverse.blind.regression import Answer, Regression, fit_regression
+from stemwright.datagen.inverse.blind.statistics import ByStem, by_stem, over_songs
 from stemwright.manifests import table
 from stemwright.manifests.decibels import db_to_gain
-from stemwright.manifests.records import EffectUse, Features, Simulated, StemFeatures, content_id, profile_id, seal
+from stemwright.manifests.records import EffectUse, Features, Simulated, StemFeatures, StemStatistic, content_id, profile_id, seal
 from stemwright.manifests.sound.formats import Audio
 
 Array = NDArray[np.float64]
@@ -55,6 +56,7 @@ class StemProfile:
     learnt: dict[tuple[str, int], Array] = field(
         default_factory=dict, compare=False, repr=False
     )  # what estimates found out, kept for the next
+    statistics: ByStem = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def songs(self) -> int:
@@ -62,11 +64,15 @@ class StemProfile:
         return len({row.track_id for row in self.rows})
 
     def typical(self, feature: str) -> Typical:
-        """Middle and spread of a feature of ``stemwright.manifests.records.Features``: arrays of no dimension, or one value a band."""
+        """Middle and spread of a feature of ``stemwright.manifests.records.Features``, or of a statistic of another package: arrays of no
+        dimension, or one value a band.
+        """
         return summarise(self.values(feature))
 
     def values(self, feature: str) -> Array:
         """A feature of every song, [N] or [N, B] for bands; NaN where it does not exist."""
+        if feature in self.statistics:
+            return over_songs(self.statistics[feature], [row.stem_id for row in self.rows])
         return np.array([getattr(_features(row), feature) for row in self.rows], float)
 
     @cached_property
@@ -109,12 +115,14 @@ class Profile(Mapping[str, StemProfile]):
     0
     """
 
-    def __init__(self, rows: Iterable[StemFeatures]) -> None:
+    def __init__(self, rows: Iterable[StemFeatures], statistics: Iterable[StemStatistic] = ()) -> None:
+        further = by_stem(statistics)
         self.rows = tuple(sorted(rows, key=lambda row: (row.name, row.id)))
         self.id = profile_id(self.rows)
         names = sorted({row.name for row in self.rows})
         self._stems = {
-            name: StemProfile(name, tuple(row for row in self.rows if row.name == name and row.features is not None)) for name in names
+            name: StemProfile(name, tuple(row for row in self.rows if row.name == name and row.features is not None), statistics=further)
+            for name in names
         }
 
     def __getitem__(self, name: str) -> StemProfile:
@@ -133,7 +141,7 @@ class Profile(Mapping[str, StemProfile]):
 
     @classmethod
     def load(cls, path: Path | str) -> Profile:
-        """Reads a profile, such as a corpus's ``profile.parquet``.
+        """Reads a profile, such as a corpus's ``profile.parquet``, with the ``statistics.parquet`` beside it if there is one.
 
         Raises ValueError if it is none, or holds another number of dynamics than this version; FileNotFoundError if it is missing.
         """
@@ -144,7 +152,8 @@ class Profile(Mapping[str, StemProfile]):
                     f"{path} holds stems with {len(row.features.dynamics)} numbers of dynamics; this version measures {len(DYNAMICS)}. "
                     "Make the profile anew: `stemwright estimate` on the corpus it is of"
                 )
-        return cls(rows)
+        further = Path(path).with_name("statistics.parquet")
+        return cls(rows, table.read(further, StemStatistic) if further.exists() else ())
 
 
 def summarise(values: Array) -> Typical:

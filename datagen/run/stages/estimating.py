@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from stemwright.datagen.inverse.blind.statistics import STATISTICS
 from stemwright.datagen.pairs.recipes import any_needs
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus, CorpusError
@@ -21,13 +22,13 @@ from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import Estimate, Normalisation, Stem, StemFeatures, Track, TrackEstimate
+from stemwright.manifests.records import Estimate, Normalisation, Stem, StemFeatures, StemStatistic, Track, TrackEstimate
 
 if TYPE_CHECKING:
     from stemwright.datagen.inverse.blind.corpus_passes import ProfileFile
 
 
-ON_DEMAND = ("features", "track_estimates", "normalisations")  # tables that are not made for every configuration
+ON_DEMAND = ("features", "statistics", "track_estimates", "normalisations")  # tables that are not made for every configuration
 
 Step = tuple[Stage, Outcome]
 ByTrack = dict[str, list[Stem]]
@@ -41,8 +42,20 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     normalising = any_needs(pairs, "normalisations")
     profiled, timed = normalising or corpus.config.estimate.effects, any_needs(pairs, "tempo")
     own_profile = profiled and corpus.config.estimate.profile is None
-    _set_aside(corpus, {"features": own_profile, "profile": profiled, "normalisations": normalising, "track_estimates": timed})
+    further = own_profile and len(STATISTICS) > 0
+    _set_aside(
+        corpus,
+        {
+            "features": own_profile,
+            "statistics": further,
+            "profile": profiled,
+            "normalisations": normalising,
+            "track_estimates": timed,
+        },
+    )
     steps, profile, notes = _measure_profile(corpus, by_track, titles, workers, on_progress, normalising=normalising)
+    if further:
+        steps.append(_measure_statistics(corpus, by_track, titles, workers, on_progress))
     effects = profile if corpus.config.estimate.effects else None
     steps.append(_estimate_balance(corpus, by_track, titles, workers, on_progress, effects))
     if timed:
@@ -101,6 +114,15 @@ def _measure_profile(
     few = [name for name in profile if profile[name].songs < FEWEST_SONGS] if profile else ["of any name"]
     note = f"the profile has fewer than {FEWEST_SONGS} songs with the stem {', '.join(few)}: its effects are not estimated"
     return steps, blind.ProfileFile(str(corpus.table("profile")), profile.id), (note,) if few else ()
+
+
+def _measure_statistics(corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None) -> Step:
+    """The table of the statistics that other packages add to the profile."""
+    from stemwright.datagen.inverse.blind import corpus_passes as blind
+
+    tasks = [_task(blind.statistics_cache_key(stems), stems, titles) for stems in by_track.values()]
+    stage = Stage("estimate", corpus.folder, "statistics", StemStatistic)
+    return stage, run_tasks(stage, tasks, shared(partial(blind.measure_statistics, corpus=corpus.folder), workers), on_progress)
 
 
 def _normalise(
