@@ -22,10 +22,9 @@ References
 from __future__ import annotations
 
 import difflib
-import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -175,24 +174,6 @@ def amounts(operation: Operation) -> tuple[Amount, ...]:
     if operation == "pan":
         return SIDES
     return STRENGTHS if operation in CUTOFFS_HZ else (None,)
-
-
-def selections(stems: Sequence[str], most: int | None = None) -> Iterator[tuple[str, ...]]:
-    """The ordered selections of stems, of one up to ``most`` (all) of them."""
-    for count in range(1, (len(stems) if most is None else most) + 1):
-        yield from itertools.permutations(stems, count)
-
-
-def labelled_sentences(stems: Sequence[str], most: int | None = None) -> Iterator[tuple[str, Edit, Wording]]:
-    """Every sentence of the grammar over some stems, with its label and its wording."""
-    for chosen in selections(stems, most):
-        for wording in WORDINGS:
-            for amount in amounts(wording.operation):
-                edit = Edit(wording.operation, chosen, amount)
-                if isinstance(amount, float) and amount * wording.sign < 0.0:
-                    continue
-                for text in dict.fromkeys((sentence(wording, edit), sentence(wording, edit, in_words=False))):
-                    yield text, edit, wording
 
 
 def chains(edit: Edit, stem: str) -> tuple[Chain, ...]:

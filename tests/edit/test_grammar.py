@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Iterator, Sequence
 
 import hypothesis.strategies as st
 import pytest
@@ -15,20 +16,37 @@ from stemwright.datagen.edit.grammar import (
     WORDINGS,
     Edit,
     EditError,
+    Wording,
     amounts,
     chains,
-    labelled_sentences,
     nearest,
     parse,
     parse_all,
     say,
-    selections,
     sentence,
     wordings,
 )
 from stemwright.datagen.effects import EFFECTS
 
 FOUR = ("vocals", "drums", "bass", "other")
+
+
+def selections(stems: Sequence[str], most: int | None = None) -> Iterator[tuple[str, ...]]:
+    """The ordered selections of stems, of one up to ``most`` (all) of them."""
+    for count in range(1, (len(stems) if most is None else most) + 1):
+        yield from itertools.permutations(stems, count)
+
+
+def labelled_sentences(stems: Sequence[str], most: int | None = None) -> Iterator[tuple[str, Edit, Wording]]:
+    """Every sentence of the grammar over some stems, with its label and its wording."""
+    for chosen in selections(stems, most):
+        for wording in WORDINGS:
+            for amount in amounts(wording.operation):
+                edit = Edit(wording.operation, chosen, amount)
+                if isinstance(amount, float) and amount * wording.sign < 0.0:
+                    continue
+                for text in dict.fromkeys((sentence(wording, edit), sentence(wording, edit, in_words=False))):
+                    yield text, edit, wording
 
 
 def test_every_sentence_of_the_grammar_gives_back_its_label():

@@ -33,5 +33,5 @@ def test_the_values_are_those_of_auraloss(pair):
 
 
 def test_other_shapes_are_refused(pair):
-    with pytest.raises(ValueError, match=r"one shape .*came \[2, 12000\] and \[1, 12000\]"):
+    with pytest.raises(ValueError, match=r"one shape .*got \[2, 12000\] and \[1, 12000\]"):
         multi_resolution_loss(pair[0], pair[0][:1])

@@ -19,30 +19,19 @@ from typing import Any
 
 import torch
 
-RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # transform, hop, window
-LEAST_POWER = 1e-8
-
 
 def multi_resolution_loss(rendering: Any, target: Any) -> torch.Tensor:
     """The loss of a rendering [C, T] against a target [C, T], a scalar. Raises ValueError where their shapes differ."""
+    from auraloss.freq import MultiResolutionSTFTLoss
+
     x, y = (torch.as_tensor(audio) for audio in (rendering, target))
     if x.shape != y.shape or x.ndim != 2:
-        raise ValueError(f"expected rendering and target of one shape [channels, time], came {list(x.shape)} and {list(y.shape)}")
-    x, y = _views(x), _views(y)
-    losses = []
-    for size, hop, width in RESOLUTIONS:
-        window = torch.hann_window(width, dtype=x.dtype, device=x.device)
-        a, b = (_magnitude(audio, size, hop, window) for audio in (x, y))
-        convergence = torch.linalg.vector_norm(b - a, dim=(-2, -1)) / torch.linalg.vector_norm(b, dim=(-2, -1))
-        losses.append(convergence.mean() + (a.log() - b.log()).abs().mean())
-    return torch.stack(losses).mean()
+        raise ValueError(f"expected rendering and target of one shape [channels, time], got {list(x.shape)} and {list(y.shape)}")
+    loss = MultiResolutionSTFTLoss().to(x.device)
+    # One view at a time: auraloss divides the norms of a whole batch, in which a soft view would count for nothing.
+    return torch.stack([loss(one[None, None], other[None, None]) for one, other in zip(_views(x), _views(y), strict=True)]).mean()
 
 
 def _views(audio: torch.Tensor) -> torch.Tensor:
     """Left, right, sum and difference of a stereo signal; other signals as they are."""
     return torch.cat([audio, audio[:1] + audio[1:], audio[:1] - audio[1:]]) if len(audio) == 2 else audio
-
-
-def _magnitude(audio: torch.Tensor, size: int, hop: int, window: torch.Tensor) -> torch.Tensor:
-    spectrum = torch.stft(audio, size, hop, len(window), window=window, return_complex=True)
-    return (spectrum.real.square() + spectrum.imag.square()).clamp(min=LEAST_POWER).sqrt()
