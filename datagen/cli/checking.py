@@ -36,7 +36,12 @@ def check(
 
     if songs is not None and not songs.exists():
         raise UsageError(f"--songs {songs} does not exist; expected the folder of the corpus's songs, or the CSV file that lists them")
+    if not folder.is_dir():
+        why = "is a file" if folder.exists() else "does not exist"
+        raise UsageError(f"{folder} {why}; expected a corpus folder, or a dataset folder that stands alone")
     terminal, place = Terminal(as_json), Corpus(folder)
+    if not place.config_path.exists() and not any(folder.glob("*.parquet")):
+        raise UsageError(f"{folder} is neither a corpus (it has no config.toml) nor a dataset (it has no pairs.parquet)")
     wrong = check_folder(terminal, place, songs=songs and songs_root(songs.absolute()), alone=False)
     terminal.finish(1 if wrong else 0)
 

@@ -79,7 +79,11 @@ def balance(
     from stemwright.separation.balance.recordings import measure_recording
 
     terminal = Terminal(as_json)
+    if against and not (against / "estimates.parquet").exists():
+        raise UsageError(f"--against {against}: it has no estimates.parquet; expected a corpus, after: stemwright estimate {against}")
     corpus = track_balance.corpus_levels(against) if against else {}
+    if folders := [path for path in files if path.is_dir()]:
+        raise UsageError(f"{folders[0]} is a folder; expected recordings, such as {folders[0]}/*.flac")
     if not any(path.is_file() for path in files):  # before a model is looked for, which may take long
         raise UsageError(f"{', '.join(map(str, files))}: no such file; expected recordings to listen to")
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}

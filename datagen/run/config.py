@@ -214,6 +214,10 @@ def read_values(path: Path) -> dict[str, Any]:
     """The keys that a TOML file names, not checked yet; a relative model folder or profile is made relative to the file."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist; expected a TOML file. Write one to start from with: stemwright init {path}") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path} is a folder; expected a TOML file, such as {path / 'stemwright.toml'}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

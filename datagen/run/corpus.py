@@ -78,14 +78,19 @@ class Corpus:
         Raises CorpusError if the folder is no corpus yet.
         """
         if not self.config_path.exists():
-            raise CorpusError(
-                f"{self.folder} is not a corpus: it has no config.toml. Create one with: stemwright catalog SONGS {self.folder}"
-            )
+            raise CorpusError(self._no_corpus())
         status = regular(self.config_path).stat()
         now = (status.st_mtime_ns, status.st_size, status.st_ino)
         if self._config is None or self._config[0] != now:
             self._config = (now, configuration.read(self.config_path))
         return self._config[1]
+
+    def _no_corpus(self) -> str:
+        """Why the folder is no corpus, and what to do."""
+        if self.folder.exists() and not self.folder.is_dir():
+            return f"{self.folder} is not a corpus: it is a file; expected a corpus folder"
+        why = "it has no config.toml" if self.folder.exists() else "there is no such folder"
+        return f"{self.folder} is not a corpus: {why}. Create one with: stemwright catalog SONGS {self.folder}"
 
     @property
     def songs(self) -> Path:

@@ -63,8 +63,10 @@ def test_what_a_section_says_about_itself_is_said_once():
 
 
 def test_missing_file_is_said(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"none\.toml does not exist; .*stemwright init .*none\.toml"):
         read(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match=r"is a folder; expected a TOML file"):
+        read(tmp_path)
 
 
 def test_validation_is_another_name_of_valid_in_the_shares(tmp_path):
