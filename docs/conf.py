@@ -7,6 +7,7 @@ render themselves. ``docs/build.py`` copies this folder, generates the reference
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -50,10 +51,10 @@ pygments_style = "tango"
 pygments_dark_style = "monokai"
 
 
-def _plain_arrays(_app: object, _what: str, _name: str, _object: object, _options: object, signature: str, returns: str) -> tuple[str, str]:
-    """Writes the type of an array as ``ndarray``: its shape and units are in the text."""
-    found = [re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[\w+\]\]", "ndarray", text or "") for text in (signature, returns)]
-    return found[0], found[1]
+def _plain_arrays(*event: Any) -> tuple[str | None, str | None]:
+    """Writes the type of an array as ``ndarray``: its shape and units are in the text. An object without a signature has None."""
+    signature, returns = (text and re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[\w+\]\]", "ndarray", text) for text in event[-2:])
+    return signature, returns
 
 
 def setup(app: object) -> dict[str, bool]:

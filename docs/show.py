@@ -100,9 +100,14 @@ def draw_pair(corpus: Path, path: Path) -> None:
     from matplotlib import pyplot
 
     rows = sw.read_table(corpus / "dataset" / "pairs.parquet").set_index("id", drop=False)
-    changes = {row.pair_id: sum(change["change_db"] for change in row.changes)
-               for row in sw.read_table(corpus / "dataset" / "examples.parquet").itertuples()}  # fmt: skip
-    row = rows.loc[max(changes, key=lambda pair: (len(rows.loc[pair].inputs[0]["branches"][0]["chain"]), changes[pair]))]
+    examples = sw.read_table(corpus / "dataset" / "examples.parquet")
+    energies = {
+        row.pair_id: sum(10.0 ** (change["change_db"] / 10.0) for change in row.changes)
+        for row in examples.itertuples()
+        if row.changes.size
+    }
+    drums = [pair for pair in energies if rows.loc[pair].sources[0]["stem"] == "drums"]  # onsets show best what an effect does
+    row = rows.loc[max(drums or energies, key=energies.__getitem__)]
     files = sorted((corpus / "dataset").glob(f"*/removal/{row.id}/*.flac"))
     figure, axes = pyplot.subplots(1, 2, figsize=(9.0, 3.2), sharey=True, layout="constrained")
     chain = row.inputs[0]["branches"][0]["chain"]
