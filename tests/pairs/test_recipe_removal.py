@@ -148,9 +148,10 @@ def test_excerpts_of_remfx_have_their_published_length_and_rate_unless_others_ar
     assert (given.sample_rate, given.num_frames) == (44_100, 88_200)
 
 
-def test_wide_reaches_every_effect_that_changes_more_than_a_level():
+def test_wide_reaches_every_effect_that_it_names_and_none_that_is_a_level():
     seen = {effect for pair in planned(100, preset="wide") for effect in effects_of(chains(pair)[0])}
-    assert seen == set(EFFECTS) - {"fader", "loudness"}
+    assert seen == set(PRESETS["wide"]["effects"])
+    assert not any("level" in EFFECTS[effect].TRAITS for effect in seen)
 
 
 def test_an_effect_of_the_difference_of_channels_is_not_drawn_for_a_mono_stem():
@@ -158,7 +159,7 @@ def test_an_effect_of_the_difference_of_channels_is_not_drawn_for_a_mono_stem():
     stems = [stem.model_copy(update={"audio": stem.audio.model_copy(update={"num_channels": 1})}) for stem in stems_of(row)]
     rows = [row], stems, [estimate_of(stem) for stem in stems]
     seen = {effect for pair in planned(100, rows, preset="wide") for effect in effects_of(chains(pair)[0])}
-    assert seen == set(EFFECTS) - {"fader", "loudness", "width"}
+    assert seen == set(PRESETS["wide"]["effects"]) - {"width"}
     result = plan_pairs(configured(effects=["width"], removed=[1, 1], kept=[0, 0]), *rows)
     assert re.search("is mono; of width too few", result.rejected[0].reason)
 
