@@ -148,18 +148,21 @@ def test_the_other_packages_stay_as_they_were(beside):
 
 
 WORKERS = """
-import joblib, numpy, pickle, stemwright as sw
+import joblib, stemwright as sw
+from dask.distributed import Client
 if __name__ == "__main__":
-    noise = numpy.random.default_rng(0).normal(0, 0.1, (2, 8000))
-    assert pickle.loads(pickle.dumps(sw.load)) is sw.load
-    found = joblib.Parallel(n_jobs=2)(joblib.delayed(sw.parse_edit)(text) for text in ("mute drums", "isolate vocals"))
+    texts = ("mute drums", "isolate vocals")
+    found = joblib.Parallel(n_jobs=2)(joblib.delayed(sw.parse_edit)(text) for text in texts)
+    with Client(n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+        found += client.gather(client.map(sw.parse_edit, texts))
     print(*[edit.operation for edits in found for edit in edits])
 """
 
 
-def test_worker_processes_import_it_by_its_one_name(beside):
+def test_workers_of_joblib_and_dask_import_it_by_its_one_name(beside):
+    pytest.importorskip("distributed")
     (beside.home / "job.py").write_text(WORKERS)
-    assert beside.run("job.py") == "mute isolate"
+    assert beside.run("job.py") == "mute isolate mute isolate"
 
 
 CORPUS = """
