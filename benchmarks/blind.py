@@ -42,7 +42,8 @@ from stemwright.datagen.inverse.blind import estimators as blind
 from stemwright.datagen.inverse.blind.features import SPECTRUM_HZ, measure_features, onset_height, whole_side
 from stemwright.datagen.inverse.blind.normalise import normalise
 from stemwright.datagen.inverse.blind.profile import Profile, mean_gain_reduction, profile_of
-from stemwright.manifests.records import Features, Refused
+from stemwright.manifests.feature_rows import Features
+from stemwright.manifests.records import Refused
 
 SAMPLE_RATE = 44_100
 DURATION_S = 10.0

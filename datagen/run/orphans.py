@@ -26,7 +26,8 @@ from stemwright.datagen.run.stages.kept_stems import OLD, STEMS
 from stemwright.manifests import shards, table
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk import deletion, durable
-from stemwright.manifests.records import ROW_TYPES, Example, Stem
+from stemwright.manifests.records import Example, Stem
+from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.separation.stem_files import MADE_IN_WORK, WORK_FOLDER
 
 KINDS = {

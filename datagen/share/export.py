@@ -45,7 +45,8 @@ from stemwright.manifests.disk.durable import begin, make_folder, naming, put, r
 from stemwright.manifests.disk.regular import file_sha256, regular
 from stemwright.manifests.names import MOST_FRAMES, SampleRate
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import ROW_TYPES, AudioFile, Example, Id, Pair, Record, Stem, Track, canonical_json, content_id
+from stemwright.manifests.records import AudioFile, Example, Id, Pair, Record, Stem, Track, canonical_json, content_id
+from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.sound import fingerprint, sketch
 from stemwright.manifests.sound.decoding import blocks
 from stemwright.manifests.sound.formats import Audio

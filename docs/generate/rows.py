@@ -9,7 +9,7 @@ from typing import get_args
 
 from generate.tables import cell, code, table
 from stemwright.datagen.run.corpus import VERBS
-from stemwright.manifests import dataset_rows, records
+from stemwright.manifests import dataset_rows, row_types
 from stemwright.manifests.records import Record
 from stemwright.manifests.table import arrow_schema
 
@@ -54,7 +54,7 @@ This page is generated from the records that check the rows.
 def write(path: Path) -> None:
     """Writes the page."""
     parts = [HEAD, "## Tables of a corpus\n"]
-    for name, record_type in records.ROW_TYPES.items():
+    for name, record_type in row_types.ROW_TYPES.items():
         if name != "shards":
             parts.append(_table(f"{name}.parquet", record_type, name, f"Written by `stemwright {VERBS[name]}`." if name in VERBS else ""))
     parts.append("## Tables of a dataset\n")
@@ -102,7 +102,7 @@ def _records(annotation: object) -> Iterator[type[Record]]:
 
 def _inner() -> set[type[Record]]:
     found: set[type[Record]] = set()
-    waiting = [*records.ROW_TYPES.values(), *dataset_rows.ROW_TYPES.values()]
+    waiting = [*row_types.ROW_TYPES.values(), *dataset_rows.ROW_TYPES.values()]
     while waiting:
         for field in waiting.pop().model_fields.values():
             for record_type in _records(field.annotation):

@@ -34,7 +34,8 @@ from stemwright.manifests.check.problems import CheckProblem, errors
 from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, check_sources
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import ROW_TYPES, Shard, Stem
+from stemwright.manifests.records import Shard, Stem
+from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.shards import DATASET, JOURNAL, Places, in_dataset
 
 __all__ = ["CLOSURE_LIMIT_DBFS", "KEPT_STEMS", "UNDER_WAY", "CheckProblem", "check_corpus", "check_dataset", "check_meanwhile", "errors"]

@@ -11,7 +11,9 @@ from stemwright.manifests import dataset_rows, table
 from stemwright.manifests.catalog.tracks import artist_key
 from stemwright.manifests.check.problems import CheckProblem
 from stemwright.manifests.dataset_rows import SourceRows
-from stemwright.manifests.records import ROW_TYPES, Example, Pair, Record, Track, profile_id, track_id
+from stemwright.manifests.feature_rows import profile_id
+from stemwright.manifests.records import Example, Pair, Record, Track, track_id
+from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.shards import DATASET
 
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks

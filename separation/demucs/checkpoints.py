@@ -17,7 +17,6 @@ Conventions
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -30,10 +29,9 @@ from typing import Any
 
 from stemwright.manifests.disk.durable import begin, put, remove
 from stemwright.manifests.disk.regular import file_sha256
-from stemwright.manifests.names import HIGHEST_RATE, LOWEST_RATE, checked_name
-from stemwright.manifests.records import RESIDUAL
 from stemwright.manifests.stem_names import FOUR_STEMS, SIX_STEMS
 from stemwright.separation.demucs import hub
+from stemwright.separation.demucs.headers import Header, read_header
 from stemwright.separation.demucs.weights import (
     SUMS_FILE,
     ModelError,
@@ -49,9 +47,6 @@ _SUFFIXES = (".yaml", ".safetensors", ".th")  # suffixes that may follow a model
 MODELS_VARIABLE = "STEMWRIGHT_MODELS"
 PACKAGE_FOLDER = Path(__file__).resolve().parent / "models"
 BUNDLED = "bundled"
-KNOWN_CLASSES = {"demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs", "demucs.demucs.Demucs"}
-HEADER_LIMIT = 100 * 2**20  # safetensors' own limit
-MOST_STEMS = 64
 LONGEST_SEGMENT_S = 600.0
 # Published models: stems, members, and their size as Demucs publishes them (half precision; mdx ones as recalled), MB.
 PUBLISHED: dict[str, tuple[tuple[str, ...], int, int]] = {
@@ -85,16 +80,6 @@ class BagMember:
                 f"{self.path} has checksum {self.sha256[:16]}..., expected {self.expected_sha256[:16]}...: damaged or a different file. "
                 "Delete it and fetch the model again."
             )
-
-
-@dataclass(frozen=True)
-class Header:
-    """What the head of a safetensors file says about its network."""
-
-    network: str
-    stem_names: tuple[str, ...]
-    sample_rate: int
-    num_channels: int
 
 
 @dataclass(frozen=True)
@@ -309,77 +294,6 @@ def _read_member(folder: Path, signature: str, sums: Mapping[str, str], *, trust
         )
     expected = sums.get(path.name, named) or blob_checksum(path) or stated_checksum(path)
     return BagMember(signature, path, expected, read_header(path) if path.suffix == ".safetensors" else None)
-
-
-def read_header(path: Path) -> Header:
-    """Reads what a safetensors file says about its network, without loading it. Raises ModelError on anything else."""
-    header, offset = _json_header(path)
-    try:
-        metadata = {str(key): str(value) for key, value in header.pop("__metadata__", {}).items()}
-        end = max((int(value["data_offsets"][1]) for value in header.values()), default=0)
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is not a safetensors file, or is damaged. Fetch it again.") from error
-    network = metadata.get("klass", "")
-    if network not in KNOWN_CLASSES:
-        raise ModelError(
-            f"{path} needs a network of class {network or 'unknown'!r}; expected one of Demucs's: {', '.join(sorted(KNOWN_CLASSES))}. "
-            "Is it Demucs's own format?"
-        )
-    if path.stat().st_size != offset + end:
-        raise ModelError(f"{path} has {path.stat().st_size} bytes, its header says {offset + end}: it is truncated. Fetch it again.")
-    if '"_class"' in metadata.get("structure", ""):
-        raise ModelError(
-            f"{path} contains quantised weights that name classes to import, which is not supported. Use the model without _q."
-        )
-    try:
-        args, kwargs = json.loads(metadata["args"]), json.loads(metadata["kwargs"])
-        sources = kwargs["sources"] if "sources" in kwargs else args[0]
-        stem_names = checked_stem_names(sources, str(path))
-        rate, channels = int(kwargs.get("samplerate", 44_100)), int(kwargs.get("audio_channels", 2))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise ModelError(f"{path} does not state which stems its network outputs ({error}). Is it Demucs's own format?") from error
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE or channels not in (1, 2):
-        raise ModelError(
-            f"{path} says {rate} Hz and {channels} channels; expected {LOWEST_RATE} to {HIGHEST_RATE} Hz, mono or stereo. It is damaged, "
-            "or not a music model."
-        )
-    return Header(network, stem_names, rate, channels)
-
-
-def checked_stem_names(names: Any, where: str) -> tuple[str, ...]:
-    """The stem names that a model states, each of which becomes a file name. Raises ModelError naming the model if one cannot.
-
-    They are not changed into valid names: rows and recipes would then differ from the model's documentation.
-    """
-    if not isinstance(names, list | tuple) or not 1 <= len(names) <= MOST_STEMS or len(set(map(str, names))) < len(names):
-        raise ModelError(f"{where} outputs {str(names)[:200]}; expected a list of 1 to {MOST_STEMS} different stem names")
-    for name in names:
-        try:
-            checked_name(str(name))
-        except ValueError as error:
-            raise ModelError(f"{where} has a stem name that cannot be used: {error}. Rename it in the model's list of sources") from error
-        if name == RESIDUAL:
-            raise ModelError(
-                f"{where} has a stem {RESIDUAL!r}, a name reserved for mixture minus stems. Rename it in the model's list of sources"
-            )
-    return tuple(map(str, names))
-
-
-def _json_header(path: Path) -> tuple[dict[str, Any], int]:
-    with path.open("rb") as file:
-        start = file.read(8)
-        size = int.from_bytes(start, "little")
-        if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
-            raise ModelError(f"{path} is a pickle with another suffix; it was not opened. Expected safetensors.")
-        if len(start) < 8 or not 2 <= size <= min(HEADER_LIMIT, path.stat().st_size):
-            raise ModelError(f"{path} is not a safetensors file, or is truncated. Fetch it again.")
-        try:
-            header = json.loads(file.read(size))
-        except (ValueError, RecursionError) as error:
-            raise ModelError(f"{path} is not a safetensors file, or is damaged. Fetch it again.") from error
-    if not isinstance(header, dict):
-        raise ModelError(f"{path} is not a safetensors file, or is damaged. Fetch it again.")
-    return header, 8 + size
 
 
 def _hub_folder(name: str, tried: list[str], *, offline: bool) -> Path:

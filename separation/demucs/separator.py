@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from stemwright.manifests.disk.folders import cache_folder
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
-from stemwright.separation.demucs import checkpoints, schedule
+from stemwright.separation.demucs import checkpoints, headers, schedule
 from stemwright.separation.demucs.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
 from stemwright.separation.demucs.network_separator import NetworkSeparator
 from stemwright.separation.demucs.pipeline import Mixture
@@ -117,7 +117,7 @@ class DemucsSeparator(NetworkSeparator):
     def stem_names(self) -> tuple[str, ...]:
         """The model's stems, in its order."""
         header = self.checkpoint.header
-        return header.stem_names if header else checkpoints.checked_stem_names(self._networks[0].sources, f"model {self.model}")
+        return header.stem_names if header else headers.checked_stem_names(self._networks[0].sources, f"model {self.model}")
 
     @property
     def sample_rate(self) -> int:

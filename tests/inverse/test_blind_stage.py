@@ -13,7 +13,8 @@ from stemwright.datagen.run.stages import run_catalog, run_estimate, run_separat
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus, errors
-from stemwright.manifests.records import Estimate, Normalisation, StemFeatures
+from stemwright.manifests.feature_rows import StemFeatures
+from stemwright.manifests.records import Estimate, Normalisation
 
 SONGS = 4
 

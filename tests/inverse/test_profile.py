@@ -18,7 +18,7 @@ from stemwright.datagen.inverse.blind.features import (
 from stemwright.datagen.inverse.blind.profile import SIMULATIONS, Profile, features_row, mean_gain_reduction, profile_of, summarise
 from stemwright.datagen.inverse.blind.regression import LeftOut, fit_regression
 from stemwright.manifests import table
-from stemwright.manifests.records import StemFeatures, profile_id
+from stemwright.manifests.feature_rows import StemFeatures, profile_id
 from stemwright.separation.loudness.meter import integrated_loudness
 
 RATE = 44_100

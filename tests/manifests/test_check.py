@@ -18,7 +18,6 @@ from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import (
     RESIDUAL,
-    ROW_TYPES,
     AudioFile,
     Branch,
     EffectUse,
@@ -34,6 +33,7 @@ from stemwright.manifests.records import (
     content_id,
     seal,
 )
+from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.sound import decoding, formats, resampling, writing
 
 TASK = content_id("task")

@@ -7,7 +7,6 @@ from pydantic import ValidationError
 
 from stemwright.manifests.names import inside
 from stemwright.manifests.records import (
-    ROW_TYPES,
     AudioFile,
     EffectUse,
     Estimate,
@@ -19,6 +18,7 @@ from stemwright.manifests.records import (
     seal,
     track_id,
 )
+from stemwright.manifests.row_types import ROW_TYPES
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

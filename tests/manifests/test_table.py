@@ -9,15 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from rows import corpus_rows
 
 from stemwright.manifests import table
+from stemwright.manifests.feature_rows import Features, Simulated, StemFeatures
 from stemwright.manifests.names import HIGHEST_RATE, LOWEST_RATE, MOST_FRAMES
 from stemwright.manifests.records import (
-    ROW_TYPES,
     AudioFile,
     Branch,
     EffectUse,
     Estimate,
     Example,
-    Features,
     Member,
     Normalisation,
     Pair,
@@ -26,13 +25,12 @@ from stemwright.manifests.records import (
     Shard,
     Signal,
     SignalFile,
-    Simulated,
     Stem,
-    StemFeatures,
     Track,
     TrackEstimate,
     seal,
 )
+from stemwright.manifests.row_types import ROW_TYPES
 
 ID = "0123456789abcdef"
 texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)

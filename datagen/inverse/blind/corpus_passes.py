@@ -21,18 +21,8 @@ from stemwright.datagen.inverse.blind.features import DYNAMICS
 from stemwright.datagen.inverse.blind.profile import MOST_LEARNT, Profile, features_row
 from stemwright.datagen.inverse.blind.statistics import statistic_rows, statistics_cache_key
 from stemwright.manifests import __version__
-from stemwright.manifests.records import (
-    RESIDUAL,
-    EffectEstimate,
-    Normalisation,
-    Refused,
-    Stem,
-    StemFeatures,
-    StemStatistic,
-    Track,
-    content_id,
-    seal,
-)
+from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
+from stemwright.manifests.records import RESIDUAL, EffectEstimate, Normalisation, Refused, Stem, Track, content_id, seal
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.formats import Audio
 

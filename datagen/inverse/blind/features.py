@@ -27,7 +27,7 @@ from scipy.fft import next_fast_len, rfft
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from scipy.signal import butter, sosfilt
 
-from stemwright.manifests.records import Features
+from stemwright.manifests.feature_rows import Features
 from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.balance.panorama import OCTAVE_CENTRES_HZ
 from stemwright.separation.loudness.meter import integrated_loudness, loudness_range

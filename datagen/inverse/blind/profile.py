@@ -28,7 +28,8 @@ from stemwright.datagen.inverse.blind.regression import Answer, Regression, fit_
 from stemwright.datagen.inverse.blind.statistics import ByStem, by_stem, over_songs
 from stemwright.manifests import table
 from stemwright.manifests.decibels import db_to_gain
-from stemwright.manifests.records import EffectUse, Features, Simulated, StemFeatures, StemStatistic, content_id, profile_id, seal
+from stemwright.manifests.feature_rows import Features, Simulated, StemFeatures, StemStatistic, profile_id
+from stemwright.manifests.records import EffectUse, content_id, seal
 from stemwright.manifests.sound.formats import Audio
 
 Array = NDArray[np.float64]
@@ -64,7 +65,7 @@ class StemProfile:
         return len({row.track_id for row in self.rows})
 
     def typical(self, feature: str) -> Typical:
-        """Middle and spread of a feature of ``stemwright.manifests.records.Features``, or of a statistic of another package: arrays of no
+        """Middle and spread of a feature of ``manifests.feature_rows.Features``, or of a statistic of another package: arrays of no
         dimension, or one value a band.
         """
         return summarise(self.values(feature))

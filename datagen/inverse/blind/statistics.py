@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from stemwright.manifests import __version__
-from stemwright.manifests.records import Stem, StemStatistic, content_id, seal
+from stemwright.manifests.feature_rows import StemStatistic
+from stemwright.manifests.records import Stem, content_id, seal
 from stemwright.manifests.registry import Registry
 from stemwright.manifests.sound.formats import Audio
 

@@ -21,8 +21,9 @@ from stemwright.datagen.run.stages.summary import Summary, by_track_of
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk.deletion import check_way
+from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import Estimate, Normalisation, Stem, StemFeatures, StemStatistic, Track, TrackEstimate
+from stemwright.manifests.records import Estimate, Normalisation, Stem, Track, TrackEstimate
 
 if TYPE_CHECKING:
     from stemwright.datagen.inverse.blind.corpus_passes import ProfileFile

@@ -15,7 +15,8 @@ from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.summary import Summary
 from stemwright.manifests import __version__, table
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import ROW_TYPES, Estimate, Pair, Rejected, Stem, Track, content_id
+from stemwright.manifests.records import Estimate, Pair, Rejected, Stem, Track, content_id
+from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.wording import counted
 
 ON_DEMAND: dict[str, Literal["tempo", "normalisations"]] = {"track_estimates": "tempo", "normalisations": "normalisations"}  # table -> need

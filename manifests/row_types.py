@@ -1,0 +1,22 @@
+"""The tables of a corpus, by name, and what their rows are."""
+
+from __future__ import annotations
+
+from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
+from stemwright.manifests.records import Estimate, Example, Normalisation, Pair, Record, Rejected, Shard, Stem, Track, TrackEstimate
+
+ROW_TYPES: dict[str, type[Record]] = {
+    "tracks": Track,
+    "stems": Stem,
+    "estimates": Estimate,
+    "track_estimates": TrackEstimate,
+    "features": StemFeatures,
+    "profile": StemFeatures,
+    "statistics": StemStatistic,
+    "normalisations": Normalisation,
+    "pairs": Pair,
+    "redraws": Pair,  # drawn while rendering, in place of pairs whose wet and dry sounded alike
+    "examples": Example,
+    "shards": Shard,
+    "rejected": Rejected,
+}
