@@ -181,3 +181,21 @@ def test_a_problem_of_the_model_is_found_before_a_song_is_read(tmp_path, songs_f
 def test_multitracks_whose_own_stems_are_taken_need_no_model(tmp_path, multitrack_folder, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     stemwright("build", multitrack_folder(1, 0, duration_s=6.0), tmp_path / "corpus", "--offline")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("plan", "{tmp}/none"), "none is not a corpus"),
+        (("plan",), "Missing argument 'CORPUS'"),
+        (("plan", "{tmp}/none", "--frob"), "No such option: --frob"),
+        (("frobnicate",), "No such command 'frobnicate'"),
+    ],
+    ids=["a wrong path", "a missing argument", "an unknown option", "an unknown verb"],
+)
+def test_wrong_usage_is_an_object_with_json(tmp_path, arguments, words):
+    done = stemwright(*(argument.format(tmp=tmp_path) for argument in arguments), "--json", check=False)
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["exit_code"]) == (2, 2)
+    assert words in said["error"]
+    assert done.stderr == f"stemwright: {said['error']}\n"
