@@ -76,9 +76,9 @@ def _say_version(asked: bool) -> None:
 @app.callback(epilog=BEGINNING)
 def stemwright(
     version: bool = typer.Option(
-        False, "--version", metavar="", callback=_say_version, is_eager=True, help="Show the version, with --json as JSON, and leave."
+        False, "--version", callback=_say_version, is_eager=True, help="Show the version, with --json as JSON, and leave."
     ),
-    as_json: bool = typer.Option(False, "--json", metavar="", hidden=True),
+    as_json: bool = typer.Option(False, "--json", hidden=True),
 ) -> None:
     """Turns released mixtures into verified training data for music mixing models.
 

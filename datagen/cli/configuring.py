@@ -30,7 +30,7 @@ def init(
             metavar="FILE", help="File to write (.toml), or a folder for it; by default stemwright.toml here.", show_default=False
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a configuration to start from, in which every key is explained and none is set.

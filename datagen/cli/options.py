@@ -146,14 +146,12 @@ InputLufsOption = Annotated[
 ]
 AgainOption = Annotated[
     bool,
-    typer.Option("--again", metavar="", help="Separate again what has stems, if the settings ask for others.", rich_help_panel=SEPARATION),
+    typer.Option("--again", help="Separate again what has stems, if the settings ask for others.", rich_help_panel=SEPARATION),
 ]
-OfflineOption = Annotated[
-    bool, typer.Option("--offline", metavar="", help="Never ask the network for weights.", rich_help_panel=SEPARATION)
-]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Never ask the network for weights.", rich_help_panel=SEPARATION)]
 TrustPickleOption = Annotated[
     bool,
-    typer.Option("--trust-pickle", metavar="", help="Also load weights pickled as .th, which runs their code.", rich_help_panel=SEPARATION),
+    typer.Option("--trust-pickle", help="Also load weights pickled as .th, which runs their code.", rich_help_panel=SEPARATION),
 ]
 
 JobsOption = Annotated[
@@ -174,7 +172,7 @@ DaskOption = Annotated[
     ),
 ]
 
-JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object instead of tables.", rich_help_panel=OUTPUT)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.", rich_help_panel=OUTPUT)]
 
 
 def absolute(path: Path | None) -> Path | None:

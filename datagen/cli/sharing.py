@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def export(
     corpus: CorpusArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make, or a .zip.", show_default=False)],
-    audio: Annotated[bool, typer.Option("--audio/--no-audio", metavar="", help="With the sound of the dataset, or tables only.")] = True,
+    audio: Annotated[bool, typer.Option("--audio/--no-audio", help="With the sound of the dataset, or tables only.")] = True,
     jobs: JobsOption = 1,
     as_json: JsonOption = False,
 ) -> None:

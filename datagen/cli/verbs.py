@@ -22,21 +22,23 @@ from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-VerboseOption = Annotated[
-    bool, typer.Option("--verbose", "-v", metavar="", help="Every step, and the traceback of an error.", rich_help_panel=OUTPUT)
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="No progress and no remarks.", rich_help_panel=OUTPUT)]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Every step, and the traceback of an error.", rich_help_panel=OUTPUT)]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks.", rich_help_panel=OUTPUT)]
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 verbosity: ContextVar[int] = ContextVar("verbosity", default=NORMAL)
 
 
 class Verb(TyperCommand):
-    """A verb, whose help does not call ``--help`` a <bool>."""
+    """A verb, whose help calls no switch a <bool> and lists ``--help`` with what every verb has."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The options and arguments of the verb."""
+        return [_without_type(option) for option in super().get_params(ctx)]
 
     def get_help_option(self, ctx: Any) -> Any:
-        """The option ``--help``, listed with what every verb has."""
-        option = _without_type(super().get_help_option(ctx))
+        """The option ``--help``."""
+        option = super().get_help_option(ctx)
         if option is not None:
             option.rich_help_panel = OUTPUT
         return option
@@ -45,29 +47,24 @@ class Verb(TyperCommand):
 class VerbGroup(TyperGroup):
     """A group of verbs, likewise; what it says of completion fits a narrow terminal."""
 
-    def get_help_option(self, ctx: Any) -> Any:
-        """The option ``--help``."""
-        return _without_type(super().get_help_option(ctx))
-
     def get_params(self, ctx: Any) -> Any:
         """The options of the group."""
-        options = super().get_params(ctx)
+        options = [_without_type(option) for option in super().get_params(ctx)]
         for option in options:
-            if (text := COMPLETION_HELP.get(str(option.name))) is not None:
-                _without_type(option).help = text
+            option.help = COMPLETION_HELP.get(str(option.name), option.help)
         return options
+
+
+def _without_type(option: Any) -> Any:
+    if getattr(option, "is_flag", False):
+        option.metavar = ""
+    return option
 
 
 COMPLETION_HELP = {
     "install_completion": "Set this shell up to complete verbs, options and names.",
     "show_completion": "Show what that would add to the shell.",
 }
-
-
-def _without_type(option: Any) -> Any:
-    if option is not None:
-        option.metavar = ""
-    return option
 
 
 class Verbs(typer.Typer):
