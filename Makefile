@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := MPLBACKEND=Agg $(BIN)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup programs demo check test test-all docs bench clean
+.PHONY: help setup programs demo check test test-all docs notebooks bench clean
 
 help:  ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -46,6 +46,9 @@ test-all: programs check  ## The slow tests as well
 
 docs: setup  ## The documentation site, in build/docs/html; needs no network once the environment is there
 	$(RUN)python docs/build.py
+
+notebooks: setup  ## Run the notebooks and store their outputs
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python notebooks/store_outputs.py
 
 bench: programs setup  ## Every benchmark; writes docs/results.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,openvino]'
