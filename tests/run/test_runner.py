@@ -227,7 +227,7 @@ def test_a_scheduler_that_goes_away_ends_the_stage_and_keeps_what_was_finished(s
     cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None)
     closing = []
 
-    def progress(done, total, subject):
+    def progress(done, total, subject, audio=None):
         if done == 1:
             closing.append(threading.Thread(target=cluster.close, kwargs={"timeout": 5}))
             closing[0].start()
