@@ -15,6 +15,7 @@ import math
 import torch
 
 from stemwright.datagen.effects import compressor
+from stemwright.datagen.effects.ranges import DB_HEARD
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -29,7 +30,15 @@ class Settings(EffectSettings):
     """One ceiling."""
 
     ceiling_db: float = setting(
-        math.inf, low=-48.0, high=0.0, unit="dBFS", off=math.inf, level="absolute", bound="ceiling", description="level no sample exceeds"
+        math.inf,
+        low=-48.0,
+        high=0.0,
+        unit="dBFS",
+        off=math.inf,
+        level="absolute",
+        bound="ceiling",
+        tolerance=DB_HEARD,
+        description="level no sample exceeds",
     )
 
 

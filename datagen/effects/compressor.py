@@ -25,6 +25,7 @@ import torch
 
 from stemwright.datagen.effects.dsp.dynamics import Compress, expand
 from stemwright.datagen.effects.dsp.dynamics import gain_curve as _gain_curve
+from stemwright.datagen.effects.ranges import DB_HEARD, TIME_HEARD
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, column
 from stemwright.datagen.effects.traits import Trait
@@ -47,15 +48,32 @@ class Settings(EffectSettings):
     """Threshold, ratio, detector and ballistics. A ratio of 1 compresses nothing."""
 
     threshold_db: float = setting(
-        0.0, low=-80.0, high=0.0, unit="dBFS", level="absolute", bound="threshold", description="detector level above which the gain falls"
+        0.0,
+        low=-80.0,
+        high=0.0,
+        unit="dBFS",
+        level="absolute",
+        bound="threshold",
+        tolerance=1.0,
+        description="detector level above which the gain falls",
     )
-    ratio: float = setting(1.0, low=1.0, high=math.inf, unit="dB per dB", scale="reciprocal", description="input dB for one output dB")
+    ratio: float = setting(
+        1.0, low=1.0, high=math.inf, unit="dB per dB", scale="reciprocal", tolerance=0.03, description="input dB for one output dB"
+    )
     detector: Literal["peak", "rms"] = choice("peak", ("peak", "rms"), description="what the detector averages: |x| or x squared")
-    detector_attack_ms: float = setting(5.0, low=0.01, high=500.0, unit="ms", scale="log", off=0.0, description="detector, rising")
-    detector_release_ms: float = setting(5.0, low=0.01, high=5000.0, unit="ms", scale="log", off=0.0, description="detector, falling")
-    attack_ms: float = setting(10.0, low=0.01, high=500.0, unit="ms", scale="log", off=0.0, description="gain, falling")
-    release_ms: float = setting(100.0, low=0.01, high=5000.0, unit="ms", scale="log", off=0.0, description="gain, rising")
-    makeup_db: float = setting(0.0, low=-24.0, high=36.0, unit="dB", gain=True, description="gain after compression")
+    detector_attack_ms: float = setting(
+        5.0, low=0.01, high=500.0, unit="ms", scale="log", off=0.0, tolerance=TIME_HEARD, description="detector, rising"
+    )
+    detector_release_ms: float = setting(
+        5.0, low=0.01, high=5000.0, unit="ms", scale="log", off=0.0, tolerance=TIME_HEARD, description="detector, falling"
+    )
+    attack_ms: float = setting(
+        10.0, low=0.01, high=500.0, unit="ms", scale="log", off=0.0, tolerance=TIME_HEARD, description="gain, falling"
+    )
+    release_ms: float = setting(
+        100.0, low=0.01, high=5000.0, unit="ms", scale="log", off=0.0, tolerance=TIME_HEARD, description="gain, rising"
+    )
+    makeup_db: float = setting(0.0, low=-24.0, high=36.0, unit="dB", gain=True, tolerance=DB_HEARD, description="gain after compression")
     linked: bool = choice(True, (True, False), needs="difference", description="one gain for all channels")
 
 

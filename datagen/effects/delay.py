@@ -31,9 +31,11 @@ TYPICAL = {"delay_ms": (100.0, 1000.0), "feedback": (0.05, 0.3), "mix": (0.1, 0.
 class Settings(EffectSettings):
     """Time, feedback and mix."""
 
-    delay_ms: float = setting(250.0, low=1.0, high=5000.0, unit="ms", scale="log", stepped=True, description="time of the first echo")
-    feedback: float = setting(0.0, low=0.0, high=0.95, description="each further echo against the one before")
-    mix: float = setting(0.0, low=0.0, high=1.0, description="0: direct sound only, 1: echoes only")
+    delay_ms: float = setting(
+        250.0, low=1.0, high=5000.0, unit="ms", scale="log", stepped=True, tolerance=0.01, description="time of the first echo"
+    )
+    feedback: float = setting(0.0, low=0.0, high=0.95, tolerance=0.05, description="each further echo against the one before")
+    mix: float = setting(0.0, low=0.0, high=1.0, tolerance=0.05, description="0: direct sound only, 1: echoes only")
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

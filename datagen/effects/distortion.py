@@ -21,6 +21,7 @@ import math
 
 import torch
 
+from stemwright.datagen.effects.ranges import DB_HEARD
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -34,9 +35,13 @@ TYPICAL = {"drive_db": (8.0, 25.0), "asymmetry": (0.0, 0.5), "output_db": 0.0}
 class Settings(EffectSettings):
     """Drive, asymmetry and the gain of the output."""
 
-    drive_db: float = setting(-math.inf, low=-20.0, high=40.0, unit="dB", off=-math.inf, level="inverse", description="gain into the curve")
-    asymmetry: float = setting(0.0, low=-1.0, high=1.0, description="shift of the curve: even harmonics")
-    output_db: float = setting(0.0, low=-60.0, high=24.0, unit="dB", level="absolute", description="gain after the curve")
+    drive_db: float = setting(
+        -math.inf, low=-20.0, high=40.0, unit="dB", off=-math.inf, level="inverse", tolerance=1.0, description="gain into the curve"
+    )
+    asymmetry: float = setting(0.0, low=-1.0, high=1.0, tolerance=0.05, description="shift of the curve: even harmonics")
+    output_db: float = setting(
+        0.0, low=-60.0, high=24.0, unit="dB", level="absolute", tolerance=DB_HEARD, description="gain after the curve"
+    )
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

@@ -47,15 +47,15 @@ TYPICAL = {
 
 
 def _gain(band: str) -> Any:
-    return setting(0.0, low=-24.0, high=24.0, unit="dB", description=f"gain of the {band}")
+    return setting(0.0, low=-24.0, high=24.0, unit="dB", tolerance=1.0, description=f"gain of the {band}")
 
 
 def _hz(neutral: float, band: str) -> Any:
-    return setting(neutral, low=20.0, high=20_000.0, unit="Hz", scale="log", description=f"frequency of the {band}")
+    return setting(neutral, low=20.0, high=20_000.0, unit="Hz", scale="log", tolerance=0.1, description=f"frequency of the {band}")
 
 
 def _q(neutral: float, band: str) -> Any:
-    return setting(neutral, low=0.1, high=10.0, scale="log", description=f"steepness of the {band}")
+    return setting(neutral, low=0.1, high=10.0, scale="log", tolerance=0.25, description=f"steepness of the {band}")
 
 
 class Settings(EffectSettings):

@@ -16,7 +16,7 @@ import math
 
 import torch
 
-from stemwright.datagen.effects.ranges import FADER_DB
+from stemwright.datagen.effects.ranges import DB_HEARD, FADER_DB
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -30,9 +30,17 @@ TYPICAL = {"gain_db": (-12.0, 6.0), "pan": (-0.8, 0.8)}
 class Settings(EffectSettings):
     """Gain and pan."""
 
-    gain_db: float = setting(0.0, low=FADER_DB[0], high=FADER_DB[1], unit="dB", gain=True, description="level of the signal")
+    gain_db: float = setting(
+        0.0, low=FADER_DB[0], high=FADER_DB[1], unit="dB", gain=True, tolerance=DB_HEARD, description="level of the signal"
+    )
     pan: float = setting(
-        0.0, low=-1.0, high=1.0, unit="left -1, right 1", needs="stereo", description="place between the loudspeakers, constant power"
+        0.0,
+        low=-1.0,
+        high=1.0,
+        unit="left -1, right 1",
+        needs="stereo",
+        tolerance=0.05,
+        description="place between the loudspeakers, constant power",
     )
 
 

@@ -26,7 +26,9 @@ TYPICAL = {"cutoff_hz": (60.0, 3000.0), "order": (1.0, 4.0)}
 class Settings(EffectSettings):
     """Cutoff and order."""
 
-    cutoff_hz: float = setting(0.0, low=5.0, high=20_000.0, unit="Hz", scale="log", off=0.0, description="where the gain is -3 dB")
+    cutoff_hz: float = setting(
+        0.0, low=5.0, high=20_000.0, unit="Hz", scale="log", off=0.0, tolerance=0.1, description="where the gain is -3 dB"
+    )
     order: float = setting(2.0, low=1.0, high=8.0, scale="integer", description="6 dB an octave each")
 
 

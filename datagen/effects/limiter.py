@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.ranges import DB_HEARD, TIME_HEARD
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -38,11 +39,21 @@ class Settings(EffectSettings):
     """Ceiling, release and look-ahead."""
 
     ceiling_db: float = setting(
-        math.inf, low=-48.0, high=0.0, unit="dBFS", off=math.inf, level="absolute", bound="ceiling", description="level no sample exceeds"
+        math.inf,
+        low=-48.0,
+        high=0.0,
+        unit="dBFS",
+        off=math.inf,
+        level="absolute",
+        bound="ceiling",
+        tolerance=DB_HEARD,
+        description="level no sample exceeds",
     )
-    release_ms: float = setting(100.0, low=1.0, high=5000.0, unit="ms", scale="log", description="time in which the gain recovers")
+    release_ms: float = setting(
+        100.0, low=1.0, high=5000.0, unit="ms", scale="log", tolerance=TIME_HEARD, description="time in which the gain recovers"
+    )
     lookahead_ms: float = setting(
-        1.5, low=0.0, high=20.0, unit="ms", stepped=True, description="time in which the gain falls, before a peak"
+        1.5, low=0.0, high=20.0, unit="ms", stepped=True, tolerance=0.25, description="time in which the gain falls, before a peak"
     )
     linked: bool = choice(True, (True, False), needs="difference", description="one gain for all channels")
 

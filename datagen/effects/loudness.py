@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.ranges import DB_HEARD
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -38,11 +39,11 @@ class Settings(EffectSettings):
     """Target, what is measured, and the gate of the meter."""
 
     target_db: float = setting(
-        math.inf, low=-70.0, high=0.0, unit="LUFS | dBFS", off=math.inf, level="absolute", description="level to reach"
+        math.inf, low=-70.0, high=0.0, unit="LUFS | dBFS", off=math.inf, level="absolute", tolerance=DB_HEARD, description="level to reach"
     )
     measure: Literal["lufs", "peak"] = choice("lufs", ("lufs", "peak"), description="loudness after BS.1770, or highest sample")
     gate_db: float = setting(
-        ABSOLUTE_GATE_LUFS, low=-100.0, high=-40.0, unit="LUFS", level="absolute", description="the meter's absolute gate"
+        ABSOLUTE_GATE_LUFS, low=-100.0, high=-40.0, unit="LUFS", level="absolute", tolerance=1.0, description="the meter's absolute gate"
     )
 
 

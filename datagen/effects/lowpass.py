@@ -29,7 +29,7 @@ class Settings(EffectSettings):
     """Cutoff and order."""
 
     cutoff_hz: float = setting(
-        math.inf, low=20.0, high=20_000.0, unit="Hz", scale="log", off=math.inf, description="where the gain is -3 dB"
+        math.inf, low=20.0, high=20_000.0, unit="Hz", scale="log", off=math.inf, tolerance=0.1, description="where the gain is -3 dB"
     )
     order: float = setting(2.0, low=1.0, high=8.0, scale="integer", description="6 dB an octave each")
 

@@ -42,10 +42,16 @@ TYPICAL = {"rt60_s": (0.2, 2.0), "pre_delay_ms": (0.0, 40.0), "damping": (0.2, 1
 class Settings(EffectSettings):
     """Decay, pre-delay, damping and level of the room, and the name of its noise."""
 
-    rt60_s: float = setting(0.8, low=0.05, high=10.0, unit="s", scale="log", description="time in which low frequencies fall by 60 dB")
-    pre_delay_ms: float = setting(0.0, low=0.0, high=200.0, unit="ms", stepped=True, description="time before the reverberation begins")
-    damping: float = setting(0.5, low=0.0, high=4.0, description="faster decay of high frequencies; 1 halves it at 4 kHz")
-    wet_db: float = setting(-math.inf, low=-60.0, high=12.0, unit="dB", off=-math.inf, description="reverberation against direct sound")
+    rt60_s: float = setting(
+        0.8, low=0.05, high=10.0, unit="s", scale="log", tolerance=0.1, description="time in which low frequencies fall by 60 dB"
+    )
+    pre_delay_ms: float = setting(
+        0.0, low=0.0, high=200.0, unit="ms", stepped=True, tolerance=5.0, description="time before the reverberation begins"
+    )
+    damping: float = setting(0.5, low=0.0, high=4.0, tolerance=0.2, description="faster decay of high frequencies; 1 halves it at 4 kHz")
+    wet_db: float = setting(
+        -math.inf, low=-60.0, high=12.0, unit="dB", off=-math.inf, tolerance=1.0, description="reverberation against direct sound"
+    )
     seed: float = setting(0.0, low=0.0, high=2.0**31 - 1.0, scale="integer", description="names the noise of the response")
 
 

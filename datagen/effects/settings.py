@@ -37,6 +37,7 @@ Bound = Literal["threshold", "ceiling"]  # what is softer passes as it is; of a 
 Needs = Literal[
     "stereo", "difference", "own"
 ]  # of channels: two of them, an error on one; two that differ; two, on one but a second factor
+USUAL_TOLERANCE = 0.05  # of the range, where an effect states none
 LEVEL_ROOM_DB = 100.0  # the largest reduction of the audio that settings can follow; no sound has a peak that far above full scale
 Plain = float | str | bool
 S = TypeVar("S", bound="EffectSettings")
@@ -59,6 +60,17 @@ class Range:
     needs: Needs | None = None
     gain: bool = False
     stepped: bool = False
+    tolerance: float | None = None
+
+    @property
+    def unit_tolerance(self) -> float:
+        """The tolerance as a part of the range along its scale."""
+        if self.tolerance is None:
+            return USUAL_TOLERANCE
+        if self.scale == "log":
+            return math.log(1.0 + self.tolerance) / math.log(self.high / self.low)
+        whole = 1.0 / self.low - 1.0 / self.high if self.scale == "reciprocal" else self.high - self.low
+        return self.tolerance / whole
 
     @property
     def continuous(self) -> bool:
@@ -154,16 +166,19 @@ def setting(
     needs: Needs | None = None,
     gain: bool = False,
     stepped: bool = False,
+    tolerance: float | None = None,
     description: str = "",
 ) -> Any:
     """Declares a numeric setting: its neutral value, range, unit and scale, the one value outside the range that switches it off, and
     how it depends on the level of the audio.
 
     ``bound`` says that it is a threshold, ``needs`` which channels it needs to matter, ``gain`` that it is a gain in dB after all else that
-    the effect does, ``stepped`` that it moves the audio in steps such as whole samples.
+    the effect does, ``stepped`` that it moves the audio in steps such as whole samples. ``tolerance`` is how
+    far a fitted value may be from the true one and still count as right: in the unit; on a log scale as a part of the value (0.1: a tenth
+    more); on a reciprocal one of 1/x.
     """
     extra = {"low": low, "high": high, "unit": unit, "scale": scale, "off": off, "level": level}
-    extra |= {"bound": bound, "needs": needs, "gain": gain, "stepped": stepped}
+    extra |= {"bound": bound, "needs": needs, "gain": gain, "stepped": stepped, "tolerance": tolerance}
     return Field(default=float(neutral), description=description, json_schema_extra=cast("dict[str, Any]", extra))
 
 

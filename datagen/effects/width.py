@@ -23,7 +23,7 @@ TYPICAL = {"width": (0.2, 1.8)}
 class Settings(EffectSettings):
     """One factor on the side signal."""
 
-    width: float = setting(1.0, low=0.0, high=4.0, description="factor of the difference of the channels")
+    width: float = setting(1.0, low=0.0, high=4.0, tolerance=0.1, description="factor of the difference of the channels")
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

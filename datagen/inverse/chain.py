@@ -24,10 +24,10 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.inverse.confidence import Errors, confidences
+from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
 from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db
-from stemwright.datagen.inverse.known_dry.chain_start import Use, again
-from stemwright.datagen.inverse.known_dry.chain_start import start as _start
-from stemwright.datagen.inverse.known_dry.fitted import FittedChain
+from stemwright.datagen.inverse.known_dry.chain_start import again, start
 from stemwright.datagen.inverse.known_dry.shared_level import shares_level, with_level
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 EXCERPT_S = 3.0
 ORDER_S = 1.5
 MOST_ORDERED = 4
-COMMUTING = ("eq", "lowpass", "highpass", "fader")
 LATEST_S = 1.0
 FAR = 4.0  # a correlation beyond that second, against the highest within it, that is no accident
 UNRELATED_DB = -1.0  # a residual above which nothing of wet follows from dry
@@ -49,14 +48,24 @@ LOST_DB = -30.0  # a residual above which a compressor may stand in a wrong vall
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
 
 
-def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use], *, any_order: bool = False) -> FittedChain:
+def fit_chain(
+    wet: Any,
+    dry: Any,
+    sample_rate: int,
+    chain: Sequence[str | Use],
+    *,
+    any_order: bool = False,
+    model_errors: Mapping[str, float] | None = None,
+) -> FittedChain:
     """The settings with which the named effects, in their order, turn dry into wet.
 
     ``wet`` and ``dry`` are float [C, T], numpy or torch, of one shape. ``chain`` names the effects, first to last. ``any_order`` tries
     every order of up to four effects on a short excerpt and goes on with the one that leaves least. Returns a ``FittedChain``: pairs of
     name and settings that ``apply_chain`` takes, with ``error_db`` (the energy that it leaves, against that of wet), ``confidence`` of each
-    setting (0 to 1), and what was pruned since it did not help. Raises ValueError where the signals differ in shape, hold NaN, are silent
-    or lie more than a second apart, and for an unknown effect; ``NotIdentifiableError`` where nothing of wet follows from dry.
+    setting (the probability that it is within its tolerance), and what was pruned since it did not help. ``model_errors`` adds to the
+    standard errors what is known of errors beside noise: a standard deviation by name ("compressor.ratio"), in parts of the range. Raises
+    ValueError where the signals differ in shape, hold NaN, are silent or lie more than a second apart, and for an unknown effect;
+    ``NotIdentifiableError`` where nothing of wet follows from dry.
 
     >>> import numpy, stemwright as sw
     >>> dry = numpy.random.default_rng(0).normal(0, 0.1, (2, 22_050))
@@ -76,11 +85,15 @@ def fit_chain(wet: Any, dry: Any, sample_rate: int, chain: Sequence[str | Use], 
     uses, errors = _searched(wet, dry, sample_rate, names)
     kept, pruned = _pruned(wet, dry, sample_rate, uses)
     error_db = residual_db(wet, dry, sample_rate, kept)
-    if error_db > UNRELATED_DB and not {"room", "reverb", "chorus", "delay"} & set(names):
+    model = model_errors or {}
+    if error_db > UNRELATED_DB and not any("late" in EFFECTS[name].TRAITS for name in names):
         raise _unrelated(error_db)
-    undetermined = tuple(name for name, error in errors.items() if error > _undetermined())
-    confidence = {name: max(0.0, 1.0 - error / _undetermined()) for name, error in errors.items()}
-    return FittedChain(tuple(kept), error_db, undetermined, tuple(pruned), confidence)
+    places = [place for place in range(len(uses)) if place not in pruned]
+    moved = {(places.index(place), name): error for (place, name), error in errors.items() if place in places}
+    gone = [uses[place] for place in pruned]
+    known = confidences(gone, {(pruned.index(place), name): error for (place, name), error in errors.items() if place in pruned}, model)
+    known |= confidences(kept, moved, model)
+    return FittedChain(tuple(kept), error_db, known, tuple(name for name, _ in gone))
 
 
 def fit_console(
@@ -98,12 +111,15 @@ def fit_console(
 
 
 def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: list[str]) -> list[str]:
-    """The order of the effects that leaves least after one turn on a short excerpt. Filters and a fader side by side commute."""
+    """The order of the effects that leaves least after one turn on a short excerpt. What commutes, side by side, has one order."""
     if len(names) > MOST_ORDERED:
         raise ValueError(f"every order is tried of at most {MOST_ORDERED} effects; got {len(names)}. Give their order")
     orders: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for order in itertools.permutations(names):
-        runs = (tuple(sorted(run)) if swap else tuple(run) for swap, run in itertools.groupby(order, key=lambda name: name in COMMUTING))
+        runs = (
+            tuple(sorted(run)) if swap else tuple(run)
+            for swap, run in itertools.groupby(order, key=lambda name: "commutes" in EFFECTS[name].TRAITS)
+        )
         orders.setdefault(tuple(runs), list(order))
     limit = round(ORDER_S * sample_rate)
 
@@ -114,15 +130,14 @@ def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: l
     return min(orders.values(), key=left_db)
 
 
-def _searched(
-    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str], *, turns: int = 4
-) -> tuple[list[Use], dict[str, float]]:
+def _searched(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str], *, turns: int = 4) -> tuple[list[Use], Errors]:
     """Effect by effect and all together, in turns, until the waveform is explained or nothing helps any more.
 
     Returns the chain, and the standard error of each setting as a part of its range.
     """
-    best = _start(wet, dry, sample_rate, names)
-    best_db, errors = residual_db(wet, dry, sample_rate, best), dict[str, float]()
+    best = start(wet, dry, sample_rate, names)
+    best_db = residual_db(wet, dry, sample_rate, best)
+    errors: Errors = {}
     shared = shares_level(names)
     for turn in range(turns):
         uses = again(wet, dry, sample_rate, best, starts=1 + turn if best_db > LOST_DB else 0)
@@ -143,17 +158,21 @@ def _searched(
     return best, errors
 
 
-def _pruned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use]) -> tuple[list[Use], list[str]]:
-    """The chain without the effects whose removal hardly changes the error, the least useful first."""
-    kept, pruned = list(uses), list[str]()
-    while len(kept) > 1:
-        now = residual_db(wet, dry, sample_rate, kept)
-        without = [residual_db(wet, dry, sample_rate, kept[:index] + kept[index + 1 :]) for index in range(len(kept))]
+def _pruned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use]) -> tuple[list[Use], list[int]]:
+    """The chain without the effects whose removal hardly changes the error, and their places in it, the least useful first."""
+    places, pruned = list(range(len(uses))), list[int]()
+
+    def left_db(of: list[int]) -> float:
+        return residual_db(wet, dry, sample_rate, [uses[place] for place in of])
+
+    while len(places) > 1:
+        now = left_db(places)
+        without = [left_db(places[:index] + places[index + 1 :]) for index in range(len(places))]
         least = int(np.argmin(without))
         if without[least] > now + HELPS_DB:
             break
-        pruned.append(kept.pop(least)[0])
-    return kept, pruned
+        pruned.append(places.pop(least))
+    return [uses[place] for place in places], pruned
 
 
 def _aligned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -180,12 +199,6 @@ def _aligned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> tuple[to
     if lag > 0:
         return wet[:, lag:], dry[:, :-lag]
     return wet[:, :lag], dry[:, -lag:]
-
-
-def _undetermined() -> float:
-    from stemwright.datagen.inverse.known_dry.waveform import UNDETERMINED
-
-    return UNDETERMINED
 
 
 def _unrelated(error_db: float) -> ValueError:

@@ -10,8 +10,9 @@ where gain and pan alone have the smaller spectral loss.
 Conventions
     Audio is [C, T], numpy or torch, float; stems and mixture have one shape. A stem may be late or early by up to a second.
     The best excerpt of a long mixture is fitted; the settings hold for all of it. Make-up stays 0 where a fader shares it.
-    Confidence of a setting: 1 / (1 + (error / 0.05)²), its standard error as a part of its range; an effect's: the part of the residual's
-    energy that would come with its removal. Below 0.5 a setting is undetermined.
+    Confidence of a setting: the probability that it is within its tolerance (``stemwright.datagen.inverse.confidence``), with a model error
+    beside the standard error, since what a console leaves is seldom noise; an effect's: the part of the residual's energy that would come
+    with its removal.
 
 References
     Barchiesi and Reiss 2010; Colonel and Reiss 2021: gradient descent through a console. Lee et al. 2024: pruning.
@@ -29,13 +30,13 @@ import torch
 
 from stemwright.datagen.effects import EFFECTS, apply_chain, fader
 from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
-from stemwright.datagen.effects.settings import EffectSettings, Range, fields
+from stemwright.datagen.effects.settings import EffectSettings, Range
+from stemwright.datagen.inverse.confidence import DETERMINED, confidences, setting_names
 from stemwright.datagen.inverse.console import rooms as room
 from stemwright.datagen.inverse.console import start
-from stemwright.datagen.inverse.console.search import BUS, Desk, Found, Problem, Unknown, Use, search, unknowns_of
-from stemwright.datagen.inverse.known_dry.fitted import FittedChain
+from stemwright.datagen.inverse.console.search import BUS, Desk, Found, Problem, search, unknowns_of
+from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
 from stemwright.datagen.inverse.known_dry.response import Response
-from stemwright.datagen.inverse.known_dry.waveform import UNDETERMINED
 
 EXCERPT_S, SHORT_S, WARM_UP_S = 5.0, 2.5, 0.5
 TURNS = 3
@@ -53,8 +54,8 @@ class Console:
     """A chain for each stem and one for the mix bus, whose mix is nearest to the mixture; and how sure that is.
 
     ``error_db`` is the residual's energy against the mixture's, ``loss`` the multi-resolution spectral loss; both also of the best gains
-    and pans alone. ``lags`` are frames by which a stem is late in the mixture; ``left_out`` says why a stem has no chain. ``sureness``
-    and ``value`` are the confidences of settings (place, index, name) and of effects (place, index); the place of the bus is "".
+    and pans alone. ``lags`` are frames by which a stem is late in the mixture; ``left_out`` says why a stem has no chain. The
+    chains hold the confidences of their settings and effects; ``rows`` lists them.
     """
 
     chains: dict[str, FittedChain]
@@ -67,8 +68,6 @@ class Console:
     lags: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     span: tuple[int, int] = (0, 0)
-    sureness: dict[tuple[str, int, str], float] = field(default_factory=dict)
-    value: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def mix(self, stems: Mapping[str, Any], sample_rate: int) -> torch.Tensor:
         """Renders the console's mix of the stems, float64 [C, T]."""
@@ -82,21 +81,21 @@ class Console:
         """One row for each setting: stem ("" for the mix bus), effect, setting, value, unit, confidence, determined."""
         rows = []
         for place, chain in (*self.chains.items(), (BUS, self.bus)):
-            for index, (name, settings) in enumerate(chain):
-                for each in fields(type(settings)).values():
-                    sure = self.sureness.get((place, index, each.name))
-                    rows.append(
-                        {
-                            "stem": place,
-                            "effect": name,
-                            "effect_confidence": self.value.get((place, index)),
-                            "setting": each.name,
-                            "value": settings.plain()[each.name],
-                            "unit": each.unit if isinstance(each, Range) else "",
-                            "confidence": sure,
-                            "determined": sure is None or sure >= 0.5,
-                        }
-                    )
+            for name, (index, each) in setting_names(chain).items():
+                effect, settings = chain[index]
+                sure = chain.confidence.get(name)
+                rows.append(
+                    {
+                        "stem": place,
+                        "effect": effect,
+                        "effect_confidence": chain.effect_confidence[index] if chain.effect_confidence else None,
+                        "setting": each.name,
+                        "value": settings.plain()[each.name],
+                        "unit": each.unit if isinstance(each, Range) else "",
+                        "confidence": sure,
+                        "determined": sure is None or sure >= DETERMINED,
+                    }
+                )
         return rows
 
 
@@ -108,6 +107,7 @@ def fit_console(
     *,
     bus: Sequence[str] = (),
     on_progress: Progress | None = None,
+    model_errors: Mapping[str, float] | None = None,
 ) -> Console:
     """The console whose mix of the stems is nearest to the mixture.
 
@@ -143,7 +143,7 @@ def fit_console(
         pruned = {place: [name for name in names.get(place, bus) if name != "fader"] for place in pruned}
         found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0)
     report("done")
-    return _result(problem, desk, plain, found.error, pruned, replace(facts, helps_db=helps_db))
+    return _result(problem, desk, plain, found, replace(facts, helps_db=helps_db, pruned=pruned, model_errors=model_errors or {}))
 
 
 def _prepared(target: torch.Tensor, dry: Mapping[str, torch.Tensor], sample_rate: int) -> tuple[Problem, _Facts]:
@@ -189,6 +189,8 @@ class _Facts:
     left_out: dict[str, str]
     span: tuple[int, int]
     helps_db: dict[tuple[str, int], float] = field(default_factory=dict)
+    pruned: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    model_errors: Mapping[str, float] = field(default_factory=dict)
 
 
 class _Report:
@@ -209,12 +211,12 @@ def _searched(problem: Problem, plain: Desk, names: Mapping[str, Sequence[str]],
     report("starts")
     short = _short(problem)
     desk = start.desk(problem, short, plain, names)
-    desk = search(short, desk, unknowns_of(desk, channels, only=("compressor", "fader")), iterations=4).desk
+    desk = search(short, desk, unknowns_of(desk, channels, only=("dynamic", "level")), iterations=4).desk
     if bus:
         report("mix bus")
         desk = search(short, desk, unknowns_of(desk, channels), iterations=4).desk
         desk = start.with_bus(short, desk, bus)
-    best = Found(desk, 0.0, {})
+    best = Found(desk, 0.0, {}, {})
     for turn in range(TURNS):
         report("search")
         found = search(short, best.desk, unknowns_of(best.desk, channels), iterations=5)
@@ -258,11 +260,11 @@ def _flipped(problem: Problem, found: Found) -> Found:
                 chain = list(desk.chain(place))
                 chain[index] = (effect, chain[index][1].model_copy(update=kind))
                 trial = desk.with_chain(place, chain)
-                some = [each for each in unknowns_of(trial, len(problem.mixture), only=("compressor", "fader")) if each.place == place]
+                some = [each for each in unknowns_of(trial, len(problem.mixture), only=("dynamic", "level")) if each.place == place]
                 result = search(problem, trial, some, iterations=3)
                 if result.residual_db < best_db - 0.05:
                     desk, best_db = result.desk, result.residual_db
-    return Found(desk, best_db, found.error)
+    return found._replace(desk=desk, residual_db=best_db)
 
 
 def _short(problem: Problem) -> Problem:
@@ -292,7 +294,7 @@ def _without_one(problem: Problem, desk: Desk) -> list[tuple[str, int, Desk]]:
                 continue
             chain = desk.chain(place)
             less = desk.with_chain(place, (*chain[:index], *chain[index + 1 :]))
-            some = [each for each in unknowns_of(less, len(problem.mixture), only=("fader",)) if place in (BUS, each.place)]
+            some = [each for each in unknowns_of(less, len(problem.mixture), only=("level",)) if place in (BUS, each.place)]
             desks.append((place, index, search(problem, less, some, iterations=1).desk))
     return desks
 
@@ -301,24 +303,24 @@ def _helps_db(problem: Problem, without: Desk, cost: float) -> float:
     return 10.0 * math.log10((problem.cost(without) + FLOOR) / (cost + FLOOR))
 
 
-def _result(
-    problem: Problem, desk: Desk, plain: Desk, error: Mapping[Unknown, float], pruned: Mapping[str, Sequence[str]], facts: _Facts
-) -> Console:
+def _result(problem: Problem, desk: Desk, plain: Desk, found: Found, facts: _Facts) -> Console:
     """The console with its losses and confidences."""
     target = problem.mixture[:, problem.warm_up :]
     mixes = [problem.mix(each)[:, problem.warm_up :] for each in (desk, plain)]
     errors_db = [10.0 * math.log10(float((mix - target).square().sum()) / float(target.square().sum()) + 1e-40) for mix in mixes]
     losses = [_loss(problem, each) for each in (desk, plain)]
-    sureness = {
-        (unknown.place, unknown.index, unknown.setting.name): 1.0 / (1.0 + (value / UNDETERMINED) ** 2) for unknown, value in error.items()
-    }
 
     def fitted(place: str) -> FittedChain:
         chain = desk.chain(place)
-        unknown = tuple(f"{chain[index][0]}.{name}" for (where, index, name), sure in sureness.items() if where == place and sure < 0.5) + (
-            ("room.seed",) if any(effect == "room" for effect, _ in chain) else ()
-        )
-        return FittedChain(tuple(chain), errors_db[0], unknown, tuple(pruned.get(place, ())))
+        errors = {
+            (each.index, each.setting.name): math.hypot(error, found.model_error[each])
+            for each, error in found.error.items()
+            if each.place == place
+        }
+        helps_db = [facts.helps_db.get((place, index)) for index in range(len(chain))]
+        sure = tuple(None if db is None else 1.0 - 10.0 ** (-max(db, 0.0) / 10.0) for db in helps_db)
+        known = confidences(chain, errors, facts.model_errors)
+        return FittedChain(tuple(chain), errors_db[0], known, tuple(facts.pruned.get(place, ())), sure)
 
     return Console(
         chains={name: fitted(name) for name in desk.chains},
@@ -331,8 +333,6 @@ def _result(
         lags=facts.lags,
         left_out=facts.left_out,
         span=facts.span,
-        sureness=sureness,
-        value={place: 1.0 - 10.0 ** (-max(db, 0.0) / 10.0) for place, db in facts.helps_db.items()},
     )
 
 

@@ -28,7 +28,8 @@ from scipy.optimize import minimize
 from scipy.signal import lfilter
 
 from stemwright.datagen.effects import room
-from stemwright.datagen.inverse.console.search import Desk, Problem, Vector
+from stemwright.datagen.inverse.console.search import Desk, Problem
+from stemwright.datagen.inverse.solver import Vector
 
 HOP_S = 0.01
 SPREAD = 0.25  # frames: what the windows' overlap adds to a delay, as measured on rooms that are known

@@ -1,6 +1,6 @@
 """The joint search of a console: all settings of all stems and of the mix bus at once, by least squares on the waveform of the mixture.
 
-A console renders y = bus(Σ chain_s(x_s)). The search is Gauss and Newton's with Levenberg and Marquardt's damping. A column of the
+A console renders y = bus(Σ chain_s(x_s)). The search is that of ``stemwright.datagen.inverse.solver``. A column of the
 Jacobian is the difference that one setting makes: only its own stem is rendered again, and only from its effect on, so that a Jacobian of
 a hundred settings costs about as much as twenty renderings of the whole mix.
 
@@ -10,17 +10,14 @@ Conventions
     Left as they are: whole numbers, delays and other settings that move the audio in steps; a setting at its ``off`` value; make-up,
     which a fader shares, and on the mix bus faders and threshold; a room, whose noise is unknown
     (``stemwright.datagen.inverse.console.rooms``).
-
-References
-    Levenberg 1944, Marquardt 1963. ``stemwright.datagen.inverse.solver`` does the same for one chain.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,24 +25,18 @@ from numpy.typing import NDArray
 from scipy.signal import firwin, lfilter
 
 from stemwright.datagen.effects import EFFECTS, apply_chain
-from stemwright.datagen.effects.settings import EffectSettings, Range, fields
+from stemwright.datagen.effects.settings import Range
+from stemwright.datagen.effects.traits import Trait
+from stemwright.datagen.inverse.fitted_chain import Use
+from stemwright.datagen.inverse.known_dry.chain_search import is_fader, searchable
 from stemwright.datagen.inverse.known_dry.response import predictor
-from stemwright.datagen.inverse.solver import damped_step
-
-Use: TypeAlias = tuple[str, EffectSettings]
-Vector: TypeAlias = NDArray[np.float64]
+from stemwright.datagen.inverse.solver import STEP, Prior, SearchLimits, Vector, refine
 
 BUS = ""  # the place of the mix bus among the names of stems
-STEP = 1e-6  # of the unit range
 WHITENING = 24  # taps
 TOP_HZ = 15_000.0
-PIECE = 65_536
 CHORDS = 3  # steps for one Jacobian
-INDEPENDENT = 300.0  # samples that the residual is worth against the prior: it is far from white noise
-# Settings that move the audio in steps, and those of noise that cannot be known: no small change of them says anything.
-STEPPED = {("delay", "delay_ms"), ("limiter", "lookahead_ms")}
-NOISE = {"room"}
-SHARED = {("compressor", "makeup_db")}
+WORTH = 3000.0  # independent samples that a residual is worth which no console could take away
 
 
 @dataclass(frozen=True)
@@ -92,11 +83,12 @@ class Desk:
 
 
 class Found(NamedTuple):
-    """Where a search ended: the desk, its residual in dB, and the standard error of each unknown as a part of its range."""
+    """Where a search ended: the desk, its residual in dB, and the standard and the model error of each unknown as parts of its range."""
 
     desk: Desk
     residual_db: float
     error: dict[Unknown, float]
+    model_error: dict[Unknown, float]
 
 
 @dataclass
@@ -170,92 +162,45 @@ class Problem:
         return stages
 
 
-def unknowns_of(desk: Desk, channels: int, *, only: Sequence[str] | None = None) -> list[Unknown]:
-    """The settings of a desk that a search may move; ``only`` names the effects it may touch."""
-    found = []
+def unknowns_of(desk: Desk, channels: int, *, only: Sequence[Trait] = ()) -> list[Unknown]:
+    """The settings of a desk that a search may move, those of effects that have one of the traits ``only`` if any are given."""
+    found = list[Unknown]()
     for place in (*desk.chains, BUS):
         for index, (name, settings) in enumerate(desk.chain(place)):
-            if name in NOISE or (only is not None and name not in only):
+            if "stochastic" in EFFECTS[name].TRAITS or (only and not EFFECTS[name].TRAITS.intersection(only)):
                 continue
-            for each in fields(type(settings)).values():
-                if not isinstance(each, Range) or each.scale == "integer" or (name, each.name) in STEPPED | SHARED:
-                    continue
-                if getattr(settings, each.name) == each.off or ((name, each.name) == ("fader", "pan") and channels != 2):
-                    continue
-                found.append(Unknown(place, index, each))
+            moving = [each for each in searchable(settings, channels) if is_fader(name) or not each.gain]
+            found += [Unknown(place, index, each) for each in moving]
     return found
 
 
-def search(
-    problem: Problem,
-    desk: Desk,
-    unknowns: Sequence[Unknown],
-    *,
-    iterations: int = 20,
-    enough_db: float = -110.0,
-    on_step: Callable[[float], Any] | None = None,
-) -> Found:
-    """Minimises the whitened residual from a desk on. ``on_step`` hears the residual in dB after each step.
+def search(problem: Problem, desk: Desk, unknowns: Sequence[Unknown], *, iterations: int = 20, enough_db: float = -110.0) -> Found:
+    """Minimises the whitened residual from a desk on (``stemwright.datagen.inverse.solver``).
 
-    What is typical of an effect pulls weakly, as a prior would with the residual as noise, and lets go as the residual vanishes: where
-    the audio says nothing, a setting stays ordinary. One Jacobian serves several steps while they gain. The search ends where a
-    Jacobian gains less than two per cent, at ``enough_db``, or after ``iterations`` Jacobians.
+    What is typical of an effect pulls weakly, as a prior would with the residual as noise. One Jacobian serves several steps while they
+    gain. The search ends where a Jacobian gains less than two per cent, at ``enough_db``, or after ``iterations`` Jacobians.
     """
-    unit, cost, damping = desk.unit(unknowns), problem.cost(desk), 1e-3
-    middle, width = _typical(unknowns, desk)
-    matrix, found_cost = np.zeros((0, 0)), cost
-    for _ in range(iterations):
-        before = cost
-        table, miss = problem.columns(desk, unknowns)
-        matrix, found_cost = _gram(table), cost
-        pull = cost * problem.energy / INDEPENDENT / width**2
-        prior = np.diag(pull)
-        for _ in range(CHORDS):
-            slope = _product(table, miss) + pull * (unit - middle)
-            normal = (matrix + prior, slope, pull, middle)
-            unit, desk, cost, damping, gain = _stepped(problem, desk, unknowns, (unit, cost, damping), normal)
-            if gain < 0.1 or cost < 10.0 ** (enough_db / 10.0):
-                break
-            miss = (problem.white(problem.mix(desk)) - problem.goal).ravel()
-        if on_step:
-            on_step(_db(cost))
-        if cost > 0.98 * before or _db(cost) < enough_db:
-            break
-    if not len(matrix):
-        matrix, found_cost = _gram(problem.columns(desk, unknowns)[0]), cost
+    scale = 1.0 / math.sqrt(problem.energy)
+
+    def residual(unit: Vector) -> Vector:
+        return np.asarray((problem.white(problem.mix(desk.with_values(unknowns, unit))) - problem.goal).ravel() * scale)
+
+    def columns(unit: Vector) -> NDArray[np.float32]:
+        return problem.columns(desk.with_values(unknowns, unit), unknowns)[0] * np.float32(scale)
+
+    limits = SearchLimits(iterations, 0.02, CHORDS, 0.5 * 10.0 ** (enough_db / 10.0), len(problem.mixture), fresh=False, growth=8.0)
+    found = refine(residual, desk.unit(unknowns), limits, columns=columns, prior=_typical(unknowns, desk))
     # What is left is no white noise but what the console cannot do: it is worth few independent samples.
-    noise = min(cost, found_cost) * problem.energy / (10.0 * INDEPENDENT)
-    spread = np.diag(np.linalg.pinv(matrix, hermitian=True)).clip(min=0.0)
-    unseen = np.diag(matrix) <= 1e-14 * max(float(np.diag(matrix).max(initial=0.0)), 1e-300)
-    error = np.where(unseen, np.inf, np.sqrt(noise * spread))
-    return Found(desk, _db(cost), dict(zip(unknowns, error.tolist(), strict=True)))
+    model_error = np.sqrt(2.0 * found.cost / WORTH) * found.unit_error
+    best = desk.with_values(unknowns, found.unit)
+    return Found(best, _db(2.0 * found.cost), _by_unknown(unknowns, found.error), _by_unknown(unknowns, model_error))
 
 
-def _stepped(
-    problem: Problem,
-    desk: Desk,
-    unknowns: Sequence[Unknown],
-    state: tuple[Vector, float, float],
-    normal: tuple[Vector, Vector, Vector, Vector],
-) -> tuple[Vector, Desk, float, float, float]:
-    """One step, more and more damped until it gains: unknowns, desk, cost, damping, and the part of the cost that it took away."""
-    unit, cost, damping = state
-    matrix, slope, pull, middle = normal
-
-    def held(where: Vector) -> float:
-        return float((pull * (where - middle) ** 2).sum()) / problem.energy
-
-    for _ in range(7):
-        trial = np.clip(unit - damped_step(matrix, slope, unit, damping), 0.0, 1.0)
-        moved = desk.with_values(unknowns, trial)
-        trial_cost = problem.cost(moved)
-        if trial_cost + held(trial) < cost + held(unit):
-            return trial, moved, trial_cost, damping / 8.0, (cost - trial_cost) / cost
-        damping = max(damping, 1e-9) * 8.0
-    return unit, desk, cost, damping, 0.0
+def _by_unknown(unknowns: Sequence[Unknown], values: Vector) -> dict[Unknown, float]:
+    return dict(zip(unknowns, values.tolist(), strict=True))
 
 
-def _typical(unknowns: Sequence[Unknown], desk: Desk) -> tuple[Vector, Vector]:
+def _typical(unknowns: Sequence[Unknown], desk: Desk) -> Prior:
     """The middle of what is typical of each unknown, and twice its breadth, as parts of its range; no frequency is typical."""
     middles, widths = [], []
     for unknown in unknowns:
@@ -267,24 +212,7 @@ def _typical(unknowns: Sequence[Unknown], desk: Desk) -> tuple[Vector, Vector]:
         ends = [float(unknown.setting.to_unit(float(value))) for value in typical]
         middles.append(0.5 * sum(ends))
         widths.append(max(ends[1] - ends[0], 0.1))
-    return np.array(middles), np.array(widths)
-
-
-def _gram(table: NDArray[np.float32]) -> Vector:
-    """J'J, summed in short pieces, since long sums lose much in float32."""
-    matrix = np.zeros((len(table), len(table)))
-    for start in range(0, table.shape[1], PIECE):
-        part = table[:, start : start + PIECE]
-        matrix += part @ part.T
-    return matrix
-
-
-def _product(table: NDArray[np.float32], miss: Vector) -> Vector:
-    """J'r."""
-    slope = np.zeros(len(table))
-    for start in range(0, table.shape[1], PIECE):
-        slope += table[:, start : start + PIECE] @ miss[start : start + PIECE].astype(np.float32)
-    return slope
+    return Prior(np.array(middles), np.array(widths))
 
 
 def _db(cost: float) -> float:

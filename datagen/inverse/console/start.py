@@ -24,9 +24,11 @@ from stemwright.datagen.effects import EFFECTS, apply_chain, compressor, eq
 from stemwright.datagen.effects import fader as fader_effect
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.effects.settings import Range, fields
-from stemwright.datagen.inverse.console.search import BUS, Desk, Problem, Use, Vector, search, unknowns_of
+from stemwright.datagen.inverse.console.search import BUS, Desk, Problem, search, unknowns_of
+from stemwright.datagen.inverse.fitted_chain import Use
 from stemwright.datagen.inverse.known_dry.fit_eq import fit_response
 from stemwright.datagen.inverse.known_dry.response import Response
+from stemwright.datagen.inverse.solver import Vector
 
 WINDOW = 16_384
 BANDS = 200
@@ -170,7 +172,7 @@ def desk(problem: Problem, short: Problem, faders: Desk, names: Mapping[str, Seq
         start = start.with_chain(name, uses)
         if "eq" in chain:
             start = start.with_chain(name, _with_gain(uses, level_db))
-    start = search(short, start, unknowns_of(start, len(problem.mixture), only=("fader",)), iterations=3).desk
+    start = search(short, start, unknowns_of(start, len(problem.mixture), only=("level",)), iterations=3).desk
     for name, chain in names.items():
         for index, effect in enumerate(chain):
             if effect == "compressor":

@@ -17,22 +17,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.signal import lfilter
 
-from stemwright.datagen.effects import apply_chain
-from stemwright.datagen.effects.settings import Range, fields
-from stemwright.datagen.inverse.known_dry.chain_start import Use
+from stemwright.datagen.effects import EFFECTS, apply_chain
+from stemwright.datagen.effects.settings import EffectSettings, Range, fields
+from stemwright.datagen.inverse.fitted_chain import Use
 
 if TYPE_CHECKING:
     import torch
 
+    from stemwright.datagen.inverse.confidence import Errors
     from stemwright.datagen.inverse.solver import Vector
 
-# Settings that move the audio in steps, so that a small change of them says nothing.
-STEPPED = {("delay", "delay_ms"), ("room", "pre_delay_ms"), ("limiter", "lookahead_ms")}
 
-
-def refined(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], iterations: int) -> tuple[list[Use], dict[str, float]]:
+def refined(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], iterations: int) -> tuple[list[Use], Errors]:
     """All settings of a chain together, by least squares on the whitened waveform; and the standard error of each in parts of its range."""
-    from stemwright.datagen.inverse.solver import refine
+    from stemwright.datagen.inverse.solver import SearchLimits, refine
 
     unknown = unknowns(uses, dry.shape[0])
     if not unknown:
@@ -43,9 +41,9 @@ def refined(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[U
     def residual(unit: Vector) -> Vector:
         return np.asarray(lfilter(taps, [1.0], apply_chain(dry, sample_rate, moved(uses, unknown, unit)).numpy()) - goal).ravel()
 
-    found = refine(residual, units(uses, unknown), iterations=iterations)
-    names = [f"{uses[index][0]}.{field.name}" for index, field in unknown]
-    return moved(uses, unknown, found.unit), dict(zip(names, found.error.tolist(), strict=True))
+    found = refine(residual, units(uses, unknown), SearchLimits(iterations, channels=len(dry)))
+    places = [(index, field.name) for index, field in unknown]
+    return moved(uses, unknown, found.unit), dict(zip(places, found.error.tolist(), strict=True))
 
 
 def moved(uses: Sequence[Use], unknown: Sequence[tuple[int, Range]], unit: Vector) -> list[Use]:
@@ -63,17 +61,29 @@ def units(uses: Sequence[Use], unknown: Sequence[tuple[int, Range]]) -> Vector:
 
 def unknowns(uses: Sequence[Use], channels: int) -> list[tuple[int, Range]]:
     """The settings that can be sought, each with the place of its effect in the chain."""
-    has_fader = any(name == "fader" for name, _ in uses)
-    unknown = []
-    for index, (name, settings) in enumerate(uses):
-        for field in fields(type(settings)).values():
-            if not isinstance(field, Range) or field.scale == "integer" or (name, field.name) in STEPPED:
-                continue
-            shared = (name, field.name) == ("compressor", "makeup_db") and has_fader
-            flat = (name, field.name) == ("fader", "pan") and channels != 2
-            if not (shared or flat) and getattr(settings, field.name) != field.off:
-                unknown.append((index, field))
-    return unknown
+    has_fader = any(is_fader(name) for name, _ in uses)
+    return [
+        (index, field)
+        for index, (name, settings) in enumerate(uses)
+        for field in searchable(settings, channels)
+        if not (field.gain and has_fader and not is_fader(name))
+    ]
+
+
+def searchable(settings: EffectSettings, channels: int) -> list[Range]:
+    """The settings of an effect that a search can follow: numbers that are not off and do not move the audio in steps."""
+    found = [field for field in fields(type(settings)).values() if isinstance(field, Range)]
+    return [
+        field
+        for field in found
+        if field.continuous and getattr(settings, field.name) != field.off and not (field.needs == "stereo" and channels != 2)
+    ]
+
+
+def is_fader(effect: str) -> bool:
+    """Whether an effect is a level that is asked for: what takes over the gains of all others."""
+    traits = EFFECTS[effect].TRAITS
+    return "level" in traits and "normalising" not in traits
 
 
 def residual_db(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use]) -> float:

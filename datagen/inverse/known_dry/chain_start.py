@@ -14,17 +14,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.settings import EffectSettings
+from stemwright.datagen.inverse.fitted_chain import Use
 
 if TYPE_CHECKING:
     import torch
-
-Use: TypeAlias = tuple[str, EffectSettings]
 
 STATIC = ("eq", "lowpass", "highpass")
 DYNAMIC = ("compressor", "limiter")

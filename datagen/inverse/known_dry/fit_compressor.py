@@ -21,7 +21,8 @@ import torch
 from stemwright.datagen.effects import compressor
 from stemwright.datagen.effects.settings import Range, fields
 from stemwright.datagen.effects.signal import NotIdentifiableError, pair
-from stemwright.datagen.inverse.solver import Found, Vector, refine
+from stemwright.datagen.inverse.known_dry.waveform import WaveformFit, confidence_by_name
+from stemwright.datagen.inverse.solver import Minimum, SearchLimits, Vector, refine
 
 Detector = Literal["peak", "rms"]
 DETECTORS: tuple[Detector, ...] = ("peak", "rms")
@@ -30,7 +31,6 @@ RANGES = [cast("Range", fields(compressor.Settings)[name]) for name in NAMES]
 EXCERPT_S, WHOLE_S = 4.0, 30.0
 STARTS = 4
 SETTLED = 1e-12  # squared error against energy: -120 dB is no local minimum, other starts need not be tried
-UNDETERMINED = 0.05  # standard error of a setting, as a part of its whole range
 SMALLEST_SWING = 1e-4  # of the gain, in nepers: below, nothing was compressed
 
 
@@ -57,15 +57,6 @@ class Kind(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Settings, the residual of the wet level in dB against it, and the names of settings that the audio does not determine."""
-
-    settings: compressor.Settings
-    error_db: float
-    undetermined: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class _Problem:
     """Both signals, [C, T]."""
 
@@ -85,7 +76,7 @@ def fit_compressor(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> co
     return fit_compression(wet, dry, sample_rate).settings
 
 
-def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effort: Effort = USUAL) -> Fit:
+def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effort: Effort = USUAL) -> WaveformFit[compressor.Settings]:
     """Like ``fit_compressor``, with the error left over and the settings that could not be determined."""
     wet, dry = (audio[:, : round(WHOLE_S * sample_rate)].contiguous() for audio in pair(wet, dry))
     kinds = [Kind(detector, linked) for detector in effort.detectors for linked in _links(wet, dry)]
@@ -93,14 +84,15 @@ def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effo
     whole = dry.shape[-1]
     frames = min(whole, round(EXCERPT_S * sample_rate))
     energy = float((problem.wet[:, :frames] ** 2).sum())
-    best: tuple[float, Kind, Found] | None = None
+    best: tuple[float, Kind, Minimum] | None = None
+    limits = SearchLimits(effort.iterations, channels=len(dry))
     first = [start for each in kinds for start in _starts(problem, each, frames)[: effort.starts]] if effort.starts else []
     near = effort.near
     if near is not None:
         unit = np.array([min(max(field.to_unit(max(getattr(near, field.name), field.low)), 0.0), 1.0) for field in RANGES])
         first += [(-1.0, Kind(detector, near.linked), unit) for detector in effort.detectors]
     for _, kind, start in sorted(first, key=lambda start: start[0]):
-        found = refine(lambda unit, kind=kind: problem.residual(unit, kind, frames), start, iterations=effort.iterations)  # type: ignore[misc]
+        found = refine(lambda unit, kind=kind: problem.residual(unit, kind, frames), start, limits)  # type: ignore[misc]
         if best is None or found.cost < best[0]:
             best = (found.cost, kind, found)
         if found.cost < SETTLED * energy:
@@ -108,13 +100,12 @@ def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effo
     assert best is not None
     for other in [kind for kind in kinds if kind != best[1] and effort.starts and best[0] >= SETTLED * energy]:
         # A detector of the wrong kind often comes nearest from the grid; the right one is then found from where that ended.
-        found = refine(lambda unit, kind=other: problem.residual(unit, kind, frames), best[2].unit, iterations=effort.iterations)  # type: ignore[misc]
+        found = refine(lambda unit, kind=other: problem.residual(unit, kind, frames), best[2].unit, limits)  # type: ignore[misc]
         best = min(best, (found.cost, other, found), key=lambda one: one[0])
     kind = best[1]
-    found = refine(lambda unit: problem.residual(unit, kind, whole), best[2].unit, iterations=max(effort.iterations, 8))
+    found = refine(lambda unit: problem.residual(unit, kind, whole), best[2].unit, limits._replace(iterations=max(effort.iterations, 8)))
     error_db = 10.0 * math.log10(2.0 * found.cost / float((problem.wet**2).sum()) + 1e-40)
-    undetermined = tuple(name for name, error in zip(NAMES, found.error, strict=True) if error > UNDETERMINED)
-    return Fit(_settings(found.unit, kind), error_db, undetermined)
+    return WaveformFit(_settings(found.unit, kind), error_db, confidence_by_name(RANGES, found.error))
 
 
 def _settings(unit: Vector, kind: Kind) -> compressor.Settings:

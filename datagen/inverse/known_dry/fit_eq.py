@@ -24,7 +24,7 @@ from stemwright.datagen.effects.dsp.biquads import peak, shelf
 from stemwright.datagen.effects.settings import Range, fields
 from stemwright.datagen.effects.signal import pair
 from stemwright.datagen.inverse.known_dry.response import Response, measure_response, whiten
-from stemwright.datagen.inverse.known_dry.waveform import Fit, fit_waveform
+from stemwright.datagen.inverse.known_dry.waveform import WaveformFit, fit_waveform
 from stemwright.datagen.inverse.solver import Vector
 
 NAMES = tuple(fields(eq.Settings))
@@ -45,7 +45,7 @@ def fit_equaliser(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> eq.
     return fit_equalisation(wet, dry, sample_rate).settings
 
 
-def fit_equalisation(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Fit[eq.Settings]:
+def fit_equalisation(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> WaveformFit[eq.Settings]:
     """Like ``fit_equaliser``, with the error left over and the settings that could not be determined."""
     flat_wet, flat_dry = whiten(*pair(wet, dry))
     measured = measure_response(flat_wet, flat_dry, sample_rate)
@@ -54,8 +54,8 @@ def fit_equalisation(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> 
     fit = fit_waveform(eq.apply, flat_wet[:, :frames], flat_dry[:, :frames], sample_rate, start, NAMES, iterations=6)
     if fit.error_db > CLEAN_DB and _error(measured, start, sample_rate) < _error(measured, fit.settings, sample_rate):
         # Something else is in wet, or the bands are in a wrong valley: the response in dB then judges better than the waveform.
-        return Fit(start, fit.error_db, fit.undetermined)
-    return Fit(_in_order(fit.settings), fit.error_db, fit.undetermined)
+        return WaveformFit(start, fit.error_db, fit.confidence)
+    return WaveformFit(_in_order(fit.settings), fit.error_db, fit.confidence)
 
 
 def fit_response(

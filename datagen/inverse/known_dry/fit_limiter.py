@@ -19,7 +19,7 @@ import torch
 from stemwright.datagen.effects import limiter
 from stemwright.datagen.effects.settings import Range, fields
 from stemwright.datagen.effects.signal import NotIdentifiableError, pair
-from stemwright.datagen.inverse.known_dry.waveform import Fit, fit_waveform
+from stemwright.datagen.inverse.known_dry.waveform import WaveformFit, fit_waveform
 
 EXCERPT_S = 10.0
 AHEAD_MS = (0.0, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 14.0, 20.0)
@@ -33,7 +33,7 @@ def fit_limiter(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> limit
     return fit_limiting(wet, dry, sample_rate).settings
 
 
-def fit_limiting(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Fit[limiter.Settings]:
+def fit_limiting(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> WaveformFit[limiter.Settings]:
     """Like ``fit_limiter``, with the error left over and the settings that could not be determined."""
     wet, dry = (audio[:, : round(EXCERPT_S * sample_rate)].contiguous() for audio in pair(wet, dry))
     loud = dry.abs() > 1e-3 * dry.abs().max()

@@ -28,10 +28,10 @@ from scipy.signal import lfilter
 
 from stemwright.datagen.effects import apply_chain, eq
 from stemwright.datagen.effects.dsp.biquads import response
+from stemwright.datagen.inverse.fitted_chain import Use
 from stemwright.datagen.inverse.known_dry.chain_search import moved, units, unknowns, whitener
-from stemwright.datagen.inverse.known_dry.chain_start import Use
 from stemwright.datagen.inverse.known_dry.fit_eq import NAMES, RANGES, Bands
-from stemwright.datagen.inverse.solver import Vector, refine
+from stemwright.datagen.inverse.solver import SearchLimits, Vector, refine
 
 KNOTS = 80
 LOWEST_HZ, HIGHEST = 2.0, 0.4985  # of the knots; the latter as a part of the sample rate
@@ -100,7 +100,8 @@ def freed(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence
     """The best response at the place of the chain's equaliser, all other settings refined with it."""
     free = _Freed(wet, dry, sample_rate, uses)
     count = len(free.unknown)
-    found = refine(free.residual, np.concatenate([units(uses, free.unknown), np.full(KNOTS, 0.5)]), iterations=ITERATIONS, least_gain=0.2)
+    start = np.concatenate([units(uses, free.unknown), np.full(KNOTS, 0.5)])
+    found = refine(free.residual, start, SearchLimits(ITERATIONS, least_gain=0.2, channels=len(dry)))
     hz = knots_hz(sample_rate)
     base_db = _level_db(uses[free.place][1], hz, sample_rate)
     scale = np.concatenate([np.ones(count), np.full(KNOTS, SPAN_DB)])

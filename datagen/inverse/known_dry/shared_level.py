@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemwright.datagen.effects import apply_chain
+from stemwright.datagen.inverse.fitted_chain import Use
 from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db
-from stemwright.datagen.inverse.known_dry.chain_start import LEVELS, Use, undone, with_one_gain
+from stemwright.datagen.inverse.known_dry.chain_start import LEVELS, undone, with_one_gain
 
 if TYPE_CHECKING:
     import torch
 
+    from stemwright.datagen.inverse.confidence import Errors
     from stemwright.datagen.inverse.known_dry.free_equaliser import Freed
 
 TURNS = 4
@@ -43,9 +45,7 @@ def shares_level(names: Sequence[str]) -> bool:
     return list(names).count("eq") == 1 and any(name in LEVELS for name in names) and "room" not in names
 
 
-def with_level(
-    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use], errors: dict[str, float]
-) -> tuple[list[Use], dict[str, float]]:
+def with_level(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use], errors: Errors) -> tuple[list[Use], Errors]:
     """The chain, whose rest is nearly known, with its equaliser in the right valley; as it was, with its ``errors``, where none is better.
 
     Returns the standard error of each setting, too.

@@ -7,7 +7,7 @@ Conventions
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -15,21 +15,31 @@ import numpy as np
 import torch
 
 from stemwright.datagen.effects.settings import EffectSettings, Range, fields
-from stemwright.datagen.inverse.solver import Vector, refine
+from stemwright.datagen.inverse.confidence import DETERMINED, confidence_of
+from stemwright.datagen.inverse.solver import SearchLimits, Vector, refine
 
 S = TypeVar("S", bound=EffectSettings)
 
 EXCERPT_S = 10.0
-UNDETERMINED = 0.05  # standard error of a setting, as a part of its whole range
 
 
 @dataclass(frozen=True)
-class Fit(Generic[S]):
-    """Settings, the residual against wet in dB, and the names of settings that the audio does not determine."""
+class WaveformFit(Generic[S]):
+    """Settings, the residual against wet in dB, and the confidence of each setting that was sought, by name."""
 
     settings: S
     error_db: float
-    undetermined: tuple[str, ...]
+    confidence: Mapping[str, float]
+
+    @property
+    def undetermined(self) -> tuple[str, ...]:
+        """The names of settings that the audio does not determine."""
+        return tuple(name for name, confidence in self.confidence.items() if confidence < DETERMINED)
+
+
+def confidence_by_name(settings: Sequence[Range], errors: Vector) -> dict[str, float]:
+    """The confidence of settings with standard errors [P] in parts of their ranges."""
+    return {each.name: confidence_of(each, float(error)) for each, error in zip(settings, errors, strict=True)}
 
 
 def fit_waveform(
@@ -41,7 +51,7 @@ def fit_waveform(
     names: Sequence[str],
     *,
     iterations: int = 30,
-) -> Fit[S]:
+) -> WaveformFit[S]:
     """Refines the named settings so that ``apply`` turns dry into wet, on the first ten seconds."""
     wet, dry = (audio[:, : round(EXCERPT_S * sample_rate)] for audio in (wet, dry))
     ranges = [cast("Range", fields(type(start))[name]) for name in names]
@@ -54,7 +64,6 @@ def fit_waveform(
         return np.asarray(apply(dry, sample_rate, settings(unit)).numpy().ravel() - target)
 
     first = np.array([field.to_unit(min(max(getattr(start, field.name), field.low), field.high)) for field in ranges])
-    found = refine(residual, first, iterations=iterations)
-    undetermined = tuple(name for name, error in zip(names, found.error, strict=True) if error > UNDETERMINED)
+    found = refine(residual, first, SearchLimits(iterations, channels=len(dry)))
     error_db = 10.0 * math.log10(2.0 * found.cost / max(float(target @ target), 1e-30) + 1e-40)
-    return Fit(settings(found.unit), error_db, undetermined)
+    return WaveformFit(settings(found.unit), error_db, confidence_by_name(ranges, found.error))

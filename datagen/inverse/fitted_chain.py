@@ -1,0 +1,52 @@
+"""A fitted chain: what a search for settings gives back, of a chain of known dry sound and of each chain of a console alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, overload
+
+from stemwright.datagen.effects.settings import EffectSettings
+from stemwright.datagen.inverse.confidence import DETERMINED
+
+Use: TypeAlias = tuple[str, EffectSettings]
+
+
+@dataclass(frozen=True)
+class FittedChain(Sequence[Use]):
+    """A chain ready for ``apply_chain``, with how well it does and what could not be known.
+
+    ``confidence`` has a number for each setting that was sought, as "compressor.ratio", of a second compressor "compressor#2.ratio": the
+    probability that it is within its tolerance (``stemwright.datagen.inverse.confidence``). Settings of pruned effects are among them.
+    ``effect_confidence`` has, for each effect of a console's chain, the part of the residual's energy that would come with its removal;
+    None where that was not tried.
+    """
+
+    uses: tuple[Use, ...]
+    error_db: float
+    confidence: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    pruned: tuple[str, ...] = ()
+    effect_confidence: tuple[float | None, ...] = ()
+
+    @property
+    def undetermined(self) -> tuple[str, ...]:
+        """The settings that are as likely wrong as right."""
+        return tuple(name for name, confidence in self.confidence.items() if confidence < DETERMINED)
+
+    @overload
+    def __getitem__(self, index: int) -> Use: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Use]: ...
+    def __getitem__(self, index: int | slice) -> Use | Sequence[Use]:
+        return self.uses[index]
+
+    def __len__(self) -> int:
+        return len(self.uses)
+
+    def __iter__(self) -> Iterator[Use]:
+        return iter(self.uses)
+
+    def plain(self) -> list[dict[str, Any]]:
+        """The chain as JSON can hold it."""
+        return [{"effect": name, "settings": settings.plain()} for name, settings in self.uses]
