@@ -51,9 +51,12 @@ pygments_style = "tango"
 pygments_dark_style = "monokai"
 
 
+ARRAY = r"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], ~?(?:numpy\.)?dtype\[~?(?:numpy\.)?\w+\]\]"
+
+
 def _plain_arrays(*event: Any) -> tuple[str | None, str | None]:
     """Writes the type of an array as ``ndarray``: its shape and units are in the text. An object without a signature has None."""
-    signature, returns = (text and re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[\w+\]\]", "ndarray", text) for text in event[-2:])
+    signature, returns = (text and re.sub(ARRAY, "ndarray", text) for text in event[-2:])
     return signature, returns
 
 
