@@ -61,7 +61,6 @@ LAYERS = (
     ("datagen.share", "datagen.report"),
     ("datagen.cli", "datagen.public", "stemwright"),
 )
-# What still uses private names of others. Empty at the end.
 # One name in two rooms: each is the public name of an extension point, or what a person calls it.
 SAME_MODULE_NAMES = {
     "base": "what a recipe, and what a writer, is made of: one for each of two extension points",

@@ -2,12 +2,12 @@
 
 import pytest
 
-from stemwright.manifests import dataset_rows, records
+from stemwright.manifests import dataset_rows, feature_rows, records
 
 
 def record_types(base=records.Record):
     for each in base.__subclasses__():
-        if each.__module__ in (records.__name__, dataset_rows.__name__):
+        if each.__module__ in (records.__name__, feature_rows.__name__, dataset_rows.__name__):
             yield each
         yield from record_types(each)
 

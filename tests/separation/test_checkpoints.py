@@ -454,7 +454,7 @@ def test_a_stem_of_a_model_that_cannot_be_a_file_name_is_refused_naming_the_mode
 def test_a_model_whose_stems_are_no_list_of_names_is_refused(folder, sources):
     for path in members(folder):
         rewritten(path, with_kwargs(sources=sources))
-    with pytest.raises(ModelError, match="expected a list of 1 to 64 different names"):
+    with pytest.raises(ModelError, match="expected a list of 1 to 64 different stem names"):
         checkpoints.find("tiny", model_folder=folder)
 
 
