@@ -20,14 +20,12 @@ import numpy as np
 
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.settings import EffectSettings
+from stemwright.datagen.effects.traits import Trait
 from stemwright.datagen.inverse.fitted_chain import Use
 
 if TYPE_CHECKING:
     import torch
 
-STATIC = ("eq", "lowpass", "highpass")
-DYNAMIC = ("compressor", "limiter")
-LEVELS = ("fader", "loudness", *DYNAMIC)
 WINDOW = 1024  # samples within which a gain is taken to stand still
 BLUR_DB = 0.2  # of a response, after a first idea of the gain
 LIMIT_DB = 24.0  # of a moving gain
@@ -39,13 +37,31 @@ def start(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequenc
     if fader is not None:
         uses = [(name, fader if name == "fader" else settings) for name, settings in uses]
     still = _without_swing(wet, dry, names)
-    order = sorted(range(len(names)), key=lambda index: 0 if names[index] in STATIC else 1 if names[index] in ("fader", "width") else 2)
+    order = sorted(range(len(names)), key=lambda index: _rank(names[index]))
     for index in order:
         if names[index] == "fader" and fader is not None:
             continue
-        target = still if names[index] in STATIC else wet
+        target = still if has(names[index], "filter") else wet
         uses = _fitted(target, dry, sample_rate, uses, index, rounds=2)
     return with_one_gain(uses)
+
+
+def has(effect: str, trait: Trait) -> bool:
+    """Whether an effect has a trait."""
+    return trait in EFFECTS[effect].TRAITS
+
+
+def shares_levels(effect: str) -> bool:
+    """Whether a level that bands of an equaliser share could as well be this effect's."""
+    return has(effect, "level") or has(effect, "dynamic")
+
+
+def _rank(effect: str) -> int:
+    """Filters first, then what only weighs the channels, then all that changes with level or time."""
+    traits = EFFECTS[effect].TRAITS
+    if "filter" in traits:
+        return 0
+    return 1 if {"linear", "time-invariant"} <= traits and "late" not in traits else 2
 
 
 def again(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], *, starts: int = 1) -> list[Use]:
@@ -78,12 +94,9 @@ def undone(wet: torch.Tensor, sample_rate: int, uses: Sequence[Use], inputs: Seq
         effect: Any = EFFECTS[name]
         if settings.is_neutral():
             continue
-        if name == "compressor":
-            gain = effect.gain_curve(heard, sample_rate, settings) * 10.0 ** (float(settings.makeup_db) / 20.0)  # type: ignore[attr-defined]
-            wet = wet / gain
-        elif name == "limiter":
-            wet = wet / effect.gain_curve(heard, sample_rate, settings)
-        elif name == "room":
+        if has(name, "dynamic"):
+            wet = wet / (effect.gain_curve(heard, sample_rate, settings) * 10.0 ** (settings.final_gain_db() / 20.0))
+        elif has(name, "stochastic"):
             wet = wet - (effect.apply(heard, sample_rate, settings) - heard)
         elif hasattr(effect, "invert"):
             try:
@@ -134,9 +147,9 @@ def _equalised(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: lis
 
     settings: Any = uses[index][1]
     near = None if settings.is_neutral() else settings
-    level_free = any(name in LEVELS for name, _ in uses)
+    level_free = any(shares_levels(name) for name, _ in uses)
     measured = measure_response(*whiten(wet, dry), sample_rate)
-    if any(name in DYNAMIC for name, _ in uses):
+    if any(has(name, "dynamic") for name, _ in uses):
         # What a gain that is known by half leaves is alike everywhere: no coherence shows it.
         measured = replace(measured, error_db=np.hypot(measured.error_db, BLUR_DB if near is None else BLUR_DB / 10.0))
     found = fit_response(measured, sample_rate, near=near, rounds=rounds, level_free=level_free)
@@ -169,7 +182,7 @@ def _shifted(uses: list[Use], index: int, level_db: float) -> list[Use]:
 
 def _without_swing(wet: torch.Tensor, dry: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
     """Wet without the gain that moves with the music, where the chain has both filters and dynamics."""
-    if any(name in STATIC for name in names) and any(name in DYNAMIC for name in names):
+    if any(has(name, "filter") for name in names) and any(has(name, "dynamic") for name in names):
         return wet / swing(wet, dry)
     return wet
 

@@ -22,7 +22,7 @@ import numpy as np
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.inverse.fitted_chain import Use
 from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db
-from stemwright.datagen.inverse.known_dry.chain_start import LEVELS, undone, with_one_gain
+from stemwright.datagen.inverse.known_dry.chain_start import has, shares_levels, undone, with_one_gain
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def shares_level(names: Sequence[str]) -> bool:
 
     Beside a room, whose noise is unknown, far more is left than tells one valley from another.
     """
-    return list(names).count("eq") == 1 and any(name in LEVELS for name in names) and "room" not in names
+    return list(names).count("eq") == 1 and any(map(shares_levels, names)) and not any(has(name, "stochastic") for name in names)
 
 
 def with_level(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use], errors: Errors) -> tuple[list[Use], Errors]:
