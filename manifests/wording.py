@@ -42,3 +42,8 @@ def size(value: float) -> str:
             return f"{value:.0f} {unit}" if unit == "bytes" or value >= 10 else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+def with_unit(figure: str, unit: str) -> str:
+    """A figure with its unit: 3 dB, 4.2:1; without a space before a unit that begins with a colon."""
+    return f"{figure}{unit}" if unit.startswith(":") else f"{figure} {unit}".rstrip()

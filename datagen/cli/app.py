@@ -80,7 +80,7 @@ def stemwright(
     ),
     as_json: bool = typer.Option(False, "--json", hidden=True),
 ) -> None:
-    """Turns released mixtures into verified training data for music mixing models.
+    """Turn released mixtures into verified training data for music mixing models.
 
     What a verb takes and an example: stemwright VERB --help
     """

@@ -15,12 +15,10 @@ if TYPE_CHECKING:
 
 
 def check(
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Corpus folder, or a dataset folder that stands alone.", show_default=False)
-    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Corpus folder, or a dataset folder.", show_default=False)],
     songs: Annotated[
         Path | None,
-        typer.Option("--songs", metavar="SONGS", help="Where the songs are now, if they were moved: a folder, or the CSV file."),
+        typer.Option("--songs", metavar="SONGS", help="New place of the songs, if they were moved: a folder, or the CSV file."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

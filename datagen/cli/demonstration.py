@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def demo(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder for the corpus it makes.")] = Path("demo-corpus"),
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder for the demo corpus.")] = Path("demo-corpus"),
     jobs: JobsOption = 1,
     model: Annotated[
         str,

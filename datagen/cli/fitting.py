@@ -20,6 +20,7 @@ from stemwright.datagen.cli import completion
 from stemwright.datagen.cli.options import JsonOption
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.manifests.usage import UsageError
+from stemwright.manifests.wording import with_unit
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,12 +46,12 @@ def fit(
         Path | None, typer.Option(metavar="FILE", help=r'TOML file instead: \[stems] vocals = ["eq", "fader"], bus = [...].')
     ] = None,
     excerpt: Annotated[
-        str | None, typer.Option(metavar="START:END", help="START:END in seconds; by default the part that says most.")
+        str | None, typer.Option(metavar="START:END", help="START:END in seconds; by default the most informative part.")
     ] = None,
     render: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the mix of the found console to this file (.wav or .flac).")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw levels and equalisers to this PNG file.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot levels and equalisers to this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """The console behind a mix: effects and settings of every stem, from the mixture and its dry stems.
@@ -213,8 +214,8 @@ def _valued(row: Mapping[str, Any]) -> str:
     value = row["value"]
     if isinstance(value, (bool, str)):
         return str(value).lower()
-    unit = row["unit"] if row["unit"] in ("dB", "dBFS", "ms", "s", "Hz") else ""
-    return f"{value:.3g} {unit}".rstrip() if math.isfinite(value) else str(value)
+    unit = row["unit"] if row["unit"] in ("dB", "dBFS", "ms", "s", "Hz", ":1") else ""
+    return with_unit(f"{value:.3g}" if math.isfinite(value) else str(value), unit)
 
 
 def summary(found: Console, sample_rate: int, offset: int = 0) -> dict[str, Any]:

@@ -62,9 +62,9 @@ def balance(
     separator: OtherSeparatorOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
-    against: Annotated[Path | None, typer.Option(metavar="CORPUS", help="Corpus to compare with: which percentile is this vocal?")] = None,
+    against: Annotated[Path | None, typer.Option(metavar="CORPUS", help="Corpus to compare with: the percentile of each level.")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the rows to this CSV file.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw levels and their course in time to this PNG file.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also plot levels, overall and over time, to this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """How loud each stem is in existing recordings, with an 80 % interval; pan, width and when it plays.
@@ -232,5 +232,5 @@ def verify(
     wrong = [file for file in files if not file.ok]
     plain = [{"path": str(file.path), "sha256": file.sha256, "expected": file.expected, "ok": file.ok} for file in files]
     terminal.show("files", verified_table(files), plain)
-    terminal.say(f"verify: {len(files) - len(wrong)} as they should be, {len(wrong)} not")
+    terminal.say(f"verify: {len(files) - len(wrong)} intact, {len(wrong)} not")
     terminal.finish(1 if wrong else 0)

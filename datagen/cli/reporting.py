@@ -22,7 +22,7 @@ def report(
     players: Annotated[
         int, typer.Option(min=0, metavar="N", help="Rendered pairs to listen to on the page; 0 for a page without audio.")
     ] = 12,
-    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Seed of which pairs those are.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Seed for choosing those pairs.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page about a corpus: numbers, distributions, what was rejected, and pairs to listen to.

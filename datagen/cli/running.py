@@ -107,7 +107,7 @@ def _configured(corpus: Corpus, asked: RequestedChanges) -> Config:
     named = configuration.read_values(asked.file).get("songs", {}) if asked.file else {}
     if folder and isinstance(named, dict) and "folder" in named and Path(str(named["folder"])).resolve() != Path(folder):
         raise configuration.ConfigError(
-            f"{asked.file}: songs.folder is {named['folder']!r}, but the command says {folder}; remove one of them"
+            f"{asked.file}: songs.folder is {named['folder']!r}, but the command names {folder}; remove one of them"
         )
     config = changed(kept, file=asked.file, options=asked.options, reset=asked.reset)
     check_alone(asked.options.get("separation", {}))
@@ -221,7 +221,7 @@ def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: 
 
     if said := separated_again(place, config, offline=separating.offline, trust_pickle=separating.trust_pickle):
         if not separating.again:
-            raise UsageError(f"{said}. Nothing was changed. Say --again to do it")
+            raise UsageError(f"{said}. Nothing was changed. Pass --again to do it")
         terminal.warn(f"{said}, as --again allows")
 
 

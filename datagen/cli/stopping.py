@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-UNCHANGED = "stopped; what was there before is unchanged"
-KEPT = "stopped; what was finished is kept, and the same command goes on from there"
+UNCHANGED = "stopped; the existing files are unchanged"
+KEPT = "stopped; finished work is kept, and the same command resumes it"
 
 
 class Stopped(Exception):  # noqa: N818  # no error: somebody wanted it

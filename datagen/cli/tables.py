@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stemwright.manifests.records import RESIDUAL, Estimate, Rejected
+from stemwright.manifests.wording import with_unit
 from stemwright.separation.balance.panorama import in_words
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def verified_table(files: Sequence[Verified]) -> Table:
     for heading in ("file", "sha256", "verdict"):
         table.add_column(heading, overflow="fold")
     for file in files:
-        verdict = "no checksum known" if file.expected is None else "as it should be" if file.ok else f"WRONG, expected {file.expected}"
+        verdict = "no checksum known" if file.expected is None else "intact" if file.ok else f"DIFFERS, expected {file.expected}"
         table.add_row(path_cell(file.path.name), file.sha256[:16], verdict)
     return table
 
@@ -214,7 +215,7 @@ def effects_table(names: Sequence[str]) -> Table:
         table.add_section()
         table.add_row(name, style="bold")
         for row in effects_rows([name]):
-            span = row["unit"] if row["low"] is None else f"{row['low']:g} to {row['high']:g} {row['unit']}"
+            span = row["unit"] if row["low"] is None else with_unit(f"{row['low']:g} to {row['high']:g}", row["unit"])
             table.add_row(f"  {row['setting']}", span.strip(), _plain(row["neutral"]), row["description"])
     return table
 

@@ -49,7 +49,7 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
 
 
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
-    """Undoes ``apply``. Raises ValueError where the inverse would feed back without end: a mix above about one half."""
+    """Undoes ``apply``. Raises ValueError where the inverse would be unstable: a mix above about one half."""
     checked(audio, sample_rate)
     mix = torch.as_tensor(settings.mix, dtype=torch.float64).expand(audio.shape[:-2]).reshape(-1).numpy()
     feedback = _feedback(audio, settings).detach().cpu().numpy()
@@ -57,7 +57,7 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
     if (np.abs(echo) >= 1.0 - mix).any():
         raise ValueError(
             f"echoes with a mix of {mix.max():g} and a feedback of {feedback.min():g} cannot be undone: "
-            "the inverse would feed back without end. It exists while |mix - (1 - mix) feedback| < 1 - mix"
+            "the inverse would be unstable. It exists while |mix - (1 - mix) feedback| < 1 - mix"
         )
     items = audio.detach().reshape(-1, *audio.shape[-2:]).double().cpu().numpy()
     x = np.empty_like(items)

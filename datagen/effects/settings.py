@@ -31,6 +31,8 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 
+from stemwright.manifests.wording import with_unit
+
 Scale = Literal["linear", "log", "reciprocal", "integer"]
 Level = Literal["absolute", "inverse"]
 Bound = Literal["threshold", "ceiling"]  # what is softer passes as it is; of a ceiling: and no sample is louder
@@ -88,10 +90,11 @@ class Range:
         low, high = self.accepted
         if (low <= value <= high and (self.scale != "integer" or value == int(value))) or value == self.off:
             return value
-        unit = f" {self.unit}" if self.unit else ""
         besides = "" if self.off is None else f", or {self.off:g} for none"
-        kind = "be a whole number" if self.scale == "integer" else "lie"
-        raise ValueError(f"{self.name} must {kind} between {self.low:g} and {self.high:g}{unit}{besides}; got {value:g}")
+        kind = "be a whole number" if self.scale == "integer" else "be"
+        raise ValueError(
+            f"{self.name} must {kind} between {self.low:g} and {with_unit(f'{self.high:g}', self.unit)}{besides}; got {value:g}"
+        )
 
     def to_unit(self, value: Any) -> Any:
         """Maps a value (float or tensor) to [0, 1] along the scale of the setting."""
@@ -120,11 +123,11 @@ class Range:
         low, high = float(low), float(high)
         if not self.low <= low <= high <= self.high:
             raise ValueError(
-                f"a range for {self.name} must lie within {self.low:g} to {self.high:g} {self.unit}".rstrip() + f"; got {low:g} to {high:g}"
+                f"a range for {self.name} must be within {self.low:g} to {with_unit(f'{self.high:g}', self.unit)}; got {low:g} to {high:g}"
             )
         scale = scale or self.scale
         if (scale in ("log", "reciprocal") and low <= 0.0) or (scale != "reciprocal" and math.isinf(high) and low < high):
-            raise ValueError(f"{self.name} from {low:g} to {high:g} cannot be drawn on a {scale} scale; it is {self.scale} by itself")
+            raise ValueError(f"{self.name} from {low:g} to {high:g} cannot be drawn on a {scale} scale; its own scale is {self.scale}")
         return replace(self, low=low, high=high, scale=scale)
 
 
@@ -205,7 +208,7 @@ class EffectSettings(BaseModel):
             value = float(value)
         if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
             raise ValueError(
-                f"{field.name} must be a number between {field.low:g} and {field.high:g} {field.unit}".rstrip() + f"; got {value!r}"
+                f"{field.name} must be a number between {field.low:g} and {with_unit(f'{field.high:g}', field.unit)}; got {value!r}"
             )
         return field.check(float(value))
 

@@ -24,7 +24,7 @@ def checked(audio: torch.Tensor, sample_rate: int) -> torch.Tensor:
         raise ValueError(f"a sample rate must be positive; got {sample_rate}")
     # One NaN or infinity makes the sum not finite; the sum is read once, where isfinite().all() would write a mask.
     if not np.isfinite(float(audio.detach().sum())):
-        raise ValueError("the audio holds NaN or infinite samples; repair or reject it before rendering")
+        raise ValueError("the audio contains NaN or infinite samples; repair or reject it before rendering")
     return audio
 
 
@@ -48,7 +48,7 @@ def pair(wet: torch.Tensor, dry: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
             f"a fit needs wet and dry of one shape [channels, time]; got {list(wet.shape)} and {list(dry.shape)}. Align and cut them first"
         )
     if not (bool(torch.isfinite(wet).all()) and bool(torch.isfinite(dry).all())):
-        raise ValueError("wet or dry holds NaN or infinite samples; repair or reject them before a fit")
+        raise ValueError("wet or dry contains NaN or infinite samples; repair or reject them before a fit")
     if not float(dry.abs().max()) > 0.0:
-        raise NotIdentifiableError("the dry signal is silent: it says nothing about any effect")
+        raise NotIdentifiableError("the dry signal is silent: it determines no effect")
     return wet.detach().double().cpu(), dry.detach().double().cpu()

@@ -113,7 +113,7 @@ def fit_console(
 def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: list[str]) -> list[str]:
     """The order of the effects that leaves least after one turn on a short excerpt. What commutes, side by side, has one order."""
     if len(names) > MOST_ORDERED:
-        raise ValueError(f"every order is tried of at most {MOST_ORDERED} effects; got {len(names)}. Give their order")
+        raise ValueError(f"the order is searched for at most {MOST_ORDERED} effects; got {len(names)}. Give their order")
     orders: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for order in itertools.permutations(names):
         runs = (
@@ -180,9 +180,9 @@ def _aligned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> tuple[to
     if wet.shape != dry.shape:
         raise ValueError(f"wet and dry must have one shape [channels, time]; got {list(wet.shape)} and {list(dry.shape)}")
     if not (bool(dry.isfinite().all()) and bool(wet.isfinite().all())):
-        raise ValueError("wet or dry holds NaN or infinite samples; repair or reject them before a fit")
+        raise ValueError("wet or dry contains NaN or infinite samples; repair or reject them before a fit")
     if not float(dry.abs().max()) > 0.0 or not float(wet.abs().max()) > 0.0:
-        raise ValueError("a silent signal says nothing about any effect")
+        raise ValueError("a silent signal determines no effect")
     size = next_fast_len(2 * dry.shape[-1], real=True)
     cross = rfft(wet.sum(0).numpy(), size) * np.conj(rfft(dry.sum(0).numpy(), size))
     # Only the phase counts: the delay stands out whatever filter lies between the signals.
@@ -193,7 +193,7 @@ def _aligned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> tuple[to
     if correlation.max() > FAR * near.max():
         place = int(np.argmax(correlation))
         late_s = (place if place < size // 2 else place - size) / sample_rate
-        raise ValueError(f"wet lies {late_s:+.2f} s from dry; at most {LATEST_S:g} s can be aligned. Cut them to the same place first")
+        raise ValueError(f"wet is {late_s:+.2f} s from dry; at most {LATEST_S:g} s can be aligned. Cut them to the same place first")
     if lag == 0 or near.max() < 2.0 * near[latest]:
         return wet, dry
     if lag > 0:
@@ -205,7 +205,7 @@ def _unrelated(error_db: float) -> ValueError:
     from stemwright.datagen.effects.signal import NotIdentifiableError
 
     return NotIdentifiableError(
-        f"the chain leaves {error_db:.1f} dB of wet: nothing in it follows from dry. Are they the same music, in the same place?"
+        f"the chain leaves a residual of {error_db:.1f} dB against wet: wet does not follow from dry. Are they the same music, aligned?"
     )
 
 

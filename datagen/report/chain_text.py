@@ -20,6 +20,7 @@ from stemwright.datagen.effects.settings import Choice, Range, fields
 from stemwright.datagen.effects.traits import Trait
 from stemwright.datagen.report.charts import Axis, around, log_ticks, nice_ticks, number, rounded
 from stemwright.manifests.records import EffectUse, Pair, Scalar, Signal
+from stemwright.manifests.wording import with_unit
 
 ROLES = ("removed", "kept", "added")
 ROLE_WORDS = {"removed": "in the input only", "kept": "on both sides", "added": "in the target only"}
@@ -154,13 +155,13 @@ def _log_unit(value: float, low: float, high: float) -> float:
     return 1.0 if math.isinf(value) else math.log(value / low) / math.log(high / low)
 
 
-def label_of(effect: str, name: str, *, with_unit: bool = True) -> str:
+def label_of(effect: str, name: str, *, unit_in_brackets: bool = True) -> str:
     """The name of a setting without its unit's suffix, and the unit in brackets: ``threshold (dB)``."""
-    unit = unit_of(effect, name) if with_unit else ""
+    unit = unit_of(effect, name) if unit_in_brackets else ""
     plain = name
     for suffix in ("_db", "_hz", "_ms", "_s", "_lufs", "_lu", "_dbfs", "_dbtp", "_percent"):
         plain = plain.removesuffix(suffix)
-    return spaced(plain) + (f" ({unit})" if unit else "")
+    return spaced(plain) + (f" ({unit})" if unit and unit != ":1" else "")
 
 
 def spaced(name: str) -> str:
@@ -187,7 +188,7 @@ def written(effect: str, settings: Mapping[str, Scalar]) -> list[tuple[str, str]
         if band is not None and not name.endswith("_gain_db"):
             continue  # said with the band's gain
         if band is None:
-            phrase = (label_of(effect, name, with_unit=False), format_value(settings[name], unit_of(effect, name)))
+            phrase = (label_of(effect, name, unit_in_brackets=False), format_value(settings[name], unit_of(effect, name)))
         else:
             gain, at = format_value(settings[name], "dB"), format_value(settings[f"{band}_hz"], "Hz")
             phrase = (spaced(band), f"{gain} at {at}, q {format_value(settings[f'{band}_q'])}")
@@ -204,4 +205,4 @@ def format_value(value: Scalar, unit: str = "") -> str:
         return str(value).lower()
     if unit == "Hz" and abs(numbers[0]) >= 1000:
         return f"{number(numbers[0] / 1000, 4)} kHz"
-    return f"{number(numbers[0], 4)} {unit}".strip()
+    return with_unit(number(numbers[0], 4), unit)

@@ -16,8 +16,8 @@ import pytest
 from test_build import COMMAND, CONFIG, stemwright
 from tiny_model import write_tiny_model
 
-KEPT = "stemwright: stopped; what was finished is kept, and the same command goes on from there"
-UNCHANGED = "stemwright: stopped; what was there before is unchanged"
+KEPT = "stemwright: stopped; finished work is kept, and the same command resumes it"
+UNCHANGED = "stemwright: stopped; the existing files are unchanged"
 
 
 def stopped(*arguments, when, number=signal.SIGTERM, group=False):

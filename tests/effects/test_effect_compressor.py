@@ -156,7 +156,7 @@ def test_fit_finds_every_setting_and_undoes_the_compression(synthetic_song: dict
 
 def test_compressor_that_never_reached_its_threshold_has_no_ratio(song: torch.Tensor) -> None:
     wet = compressor.apply(song, 44_100, Settings(threshold_db=0.0, ratio=4.0, makeup_db=3.0))
-    with pytest.raises(NotIdentifiableError, match="it has no ratio"):
+    with pytest.raises(NotIdentifiableError, match="its ratio is undetermined"):
         EFFECTS["compressor"].fit(wet, song, 44_100)
 
 

@@ -86,14 +86,14 @@ def test_a_row_at_another_level_names_every_setting_and_keeps_what_else_it_says(
 def test_settings_follow_a_reduction_to_the_edge_and_no_further(song: torch.Tensor) -> None:
     settings = EFFECTS["clip"].Settings(ceiling_db=-48.0)
     assert at_level("clip", settings, -LEVEL_ROOM_DB).ceiling_db == -48.0 - LEVEL_ROOM_DB  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="ceiling_db must lie between -48 and 0 dBFS"):
+    with pytest.raises(ValueError, match="ceiling_db must be between -48 and 0 dBFS"):
         at_level("clip", settings, -LEVEL_ROOM_DB - 0.01)
-    with pytest.raises(ValueError, match="ceiling_db must lie between -48 and 0 dBFS"):
+    with pytest.raises(ValueError, match="ceiling_db must be between -48 and 0 dBFS"):
         EFFECTS["clip"].Settings(ceiling_db=0.5)
 
 
 def test_what_is_drawn_keeps_to_the_range_without_the_room() -> None:
-    with pytest.raises(ValueError, match="a range for ceiling_db must lie within -48 to 0"):
+    with pytest.raises(ValueError, match="a range for ceiling_db must be within -48 to 0"):
         draw(EFFECTS["clip"].Settings, np.random.default_rng(0), {"ceiling_db": (-60.0, -3.0)})
 
 

@@ -231,7 +231,7 @@ def test_two_gains_add(song: torch.Tensor) -> None:
 
 def test_setting_of_a_chain_outside_its_range_is_refused(song: torch.Tensor) -> None:
     row: Any = SimpleNamespace(effect="fader", settings={"gain_db": 99.0})
-    with pytest.raises(ValueError, match="gain_db must lie between -48 and 24 dB; got 99"):
+    with pytest.raises(ValueError, match="gain_db must be between -48 and 24 dB; got 99"):
         apply_chain(song, SAMPLE_RATE, [row])
 
 

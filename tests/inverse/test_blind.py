@@ -70,7 +70,7 @@ def test_nothing_is_said_of_widths_where_songs_left_out_gain_nothing_by_it(profi
     ]
     answer = EFFECTS["width"].estimate(stem(101), RATE, replace(profile["other"], rows=tuple(rows), learnt={}))
     assert answer.settings is None
-    assert answer.reason == "songs differ so much in the width of the stem 'other' that saying nothing is nearer"
+    assert answer.reason == "songs differ too much in the width of the stem 'other' to estimate it"
 
 
 def test_more_compression_is_estimated_as_more(profile):
@@ -117,7 +117,7 @@ def test_a_profile_of_two_songs_and_silence_are_abstained_from(profile, effect):
     few = Profile(profile.rows[:2])
     answer = EFFECTS[effect].estimate(stem(104), RATE, few["other"])
     assert answer.settings is None
-    assert answer.reason == "the profile has 2 songs with a stem 'other'; at least 3 are needed to say what is typical"
+    assert answer.reason == "the profile has 2 songs with a stem 'other'; at least 3 are needed for a profile"
     silence = EFFECTS[effect].estimate(torch.zeros(2, RATE), RATE, profile["other"])
     assert silence.settings is None
     assert silence.confidence == 0.0

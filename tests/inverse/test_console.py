@@ -121,8 +121,8 @@ def test_the_excerpt_is_where_every_stem_plays() -> None:
     ("change", "message"),
     [
         (lambda m, s: (m[:, 1:], s), r"stem 'drums' has the shape \[2, 88200\], the mixture \[2, 88199\]"),
-        (lambda m, s: (0.0 * m, s), "mixture that can be heard, came silence"),
-        (lambda m, s: (m * float("nan"), s), "'mixture' holds NaN"),
+        (lambda m, s: (0.0 * m, s), "expected an audible mixture, got silence"),
+        (lambda m, s: (m * float("nan"), s), "'mixture' contains NaN"),
         (lambda m, _: (m, {}), "at least one dry stem"),
         (lambda m, s: (m, {name: 0.0 * stem for name, stem in s.items()}), "drums: silent, vocals: silent"),
     ],

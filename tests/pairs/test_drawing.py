@@ -121,7 +121,7 @@ def test_a_ratio_may_be_infinite_in_the_configuration_in_rows_and_in_labels(give
         ('[1.5, inf, "linear"]', "cannot be drawn on a linear scale"),
         ('[1.5, 6.0, "cubic"]', "ratio"),
         ("[1.5]", "ratio"),
-        ("[nan, 2.0]", "must lie within 1 to"),
+        ("[nan, 2.0]", "must be within 1 to"),
     ],
 )
 def test_ranges_on_a_scale_that_cannot_hold_them_are_refused(given, said):

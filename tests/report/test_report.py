@@ -241,7 +241,7 @@ def test_settings_are_written_with_units_and_bands_together():
     assert chain_text.written("fader", {"gain_db": -6.25}) == [("gain", "−6.25 dB")]
     band = {"peak1_gain_db": 3.0, "peak1_hz": 1250.0, "peak1_q": 0.5, "peak2_gain_db": 0.0, "peak2_hz": 900.0, "peak2_q": 1.0}
     assert chain_text.written("eq", band) == [("peak 1", "3 dB at 1.25 kHz, q 0.5")]
-    assert ("ratio", "∞ dB per dB") in chain_text.written("compressor", {"ratio": "inf", "linked": False})
+    assert ("ratio", "∞:1") in chain_text.written("compressor", {"ratio": "inf", "linked": False})
     assert ("linked", "false") in chain_text.written("compressor", {"ratio": "inf", "linked": False})
     assert chain_text.written("from a later version", {"amount": 0.5}) == [("amount", "0.5")]
 

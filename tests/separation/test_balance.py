@@ -227,7 +227,7 @@ def test_stem_of_another_song_is_not_present(level_db):
     balance = measure_balance(mixed(stems), stems | {"guitar": noise(77, level_db=level_db)}, RATE)["guitar"]
     assert not balance.present
     assert balance.level_lu == -math.inf
-    assert "does not occur in the mixture" in balance.note
+    assert "is not found in the mixture" in balance.note
 
 
 def test_what_a_separator_leaves_of_an_absent_source_is_not_present():
@@ -309,7 +309,7 @@ def test_stems_that_cannot_be_compared_are_refused(stems, message):
 
 def test_silent_mixture_is_refused_since_nothing_has_a_level_against_it():
     silence = np.zeros((2, RATE), np.float32)
-    with pytest.raises(ValueError, match="mixture that can be heard"):
+    with pytest.raises(ValueError, match="expected an audible mixture"):
         measure_balance(silence, {"vocals": silence}, RATE)
 
 

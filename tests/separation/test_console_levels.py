@@ -106,7 +106,7 @@ def test_every_moment_belongs_to_a_window(seconds):
     [
         (np.zeros((2, RATE), np.float32), {}, "at least one dry track"),
         (np.ones((2, RATE), np.float32), {"kick": np.ones((2, 5), np.float32)}, r"track 'kick' as \[1 or 2, 22050\].*got \(2, 5\)"),
-        (np.zeros((2, RATE), np.float32), {"kick": np.ones((2, RATE), np.float32)}, "mixture that can be heard"),
+        (np.zeros((2, RATE), np.float32), {"kick": np.ones((2, RATE), np.float32)}, "expected an audible mixture"),
         (np.zeros((5, RATE), np.float32), {"kick": np.ones((1, RATE), np.float32)}, r"mixture \[1 or 2, T\]"),
         (np.ones((1, RATE), np.float32), {"kick": np.full((1, RATE), np.nan, np.float32)}, "NaN"),
     ],

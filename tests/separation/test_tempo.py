@@ -109,7 +109,7 @@ def test_a_minor_key_has_the_pitches_of_its_relative_major():
     assert pitch_set("A minor") == pitch_set("C major") == 0
     assert pitch_set("C minor") == pitch_set("D# major")
     assert len({pitch_set(f"{tonic} minor") for tonic in TONICS}) == 12
-    with pytest.raises(ValueError, match="'H major' is no key"):
+    with pytest.raises(ValueError, match="'H major' is not a key"):
         pitch_set("H major")
 
 

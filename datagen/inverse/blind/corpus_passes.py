@@ -43,7 +43,7 @@ class ProfileFile:
 def _read(path: str, profile_id: str) -> Profile:
     profile = Profile.load(path)
     if profile.id != profile_id:
-        raise ValueError(f"{path} holds the profile {profile.id}, not {profile_id}; was it written anew while a stage ran?")
+        raise ValueError(f"{path} holds the profile {profile.id}, not {profile_id}; was it rewritten while a stage ran?")
     return profile
 
 

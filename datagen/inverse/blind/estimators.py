@@ -136,7 +136,7 @@ class EqBands:
         """
         counts = np.isfinite(target_db) & (self.weight > 0.0)
         if counts.sum() < 8:
-            raise Abstained("the stem sounds in too few of the frequencies that are typical of its name")
+            raise Abstained("the stem has energy in too few of the frequencies that are typical of its name")
         root = np.sqrt(np.where(counts, self.weight, 0.0) / self.weight[counts].sum())
         target = np.where(counts, target_db, 0.0)
         pull = self._pull() if prior else 1e-4
@@ -168,7 +168,7 @@ def check_profile(profile: StemProfile) -> None:
     """Raises Abstained for a profile of too few songs."""
     if profile.songs < FEWEST_SONGS:
         raise Abstained(
-            f"the profile has {profile.songs} songs with a stem {profile.name!r}; at least {FEWEST_SONGS} are needed to say what is typical"
+            f"the profile has {profile.songs} songs with a stem {profile.name!r}; at least {FEWEST_SONGS} are needed for a profile"
         )
 
 
@@ -261,15 +261,17 @@ def estimate_compressor(stem: torch.Tensor, sample_rate: int, profile: StemProfi
         excerpt = loudest(audio, sample_rate)
         dynamics = measure_dynamics(excerpt, sample_rate)
         if dynamics is None:
-            raise Abstained("the stem is silent, or sounds for less than half a second")
+            raise Abstained("the stem is silent, or active for less than half a second")
     except Abstained as reason:
         return Blind(None, reason=str(reason))
     answer = profile.gain_reduction(dynamics)
     allowed = profile.gain_reduction.most_doubt(TOLERANCE["compressor"], at=COMPRESSED_DB)
     if not allowed > 0.0:
-        return Blind(None, reason="too few answers about songs of the profile, left out in turn, were right to trust one about this stem")
+        return Blind(None, reason="leave-one-out estimates on the profile's songs were too often wrong to trust one for this stem")
     if answer.doubt > allowed:
-        return Blind(None, reason=f"songs of the profile were not told rightly where in as much doubt ({answer.expected_error:.1f} dB)")
+        return Blind(
+            None, reason=f"leave-one-out estimates on the profile's songs fail at this uncertainty ({answer.expected_error:.1f} dB)"
+        )
     slope = min(max(profile.slope(dynamics).value, 0.2), 0.9)
     reduction_db = max(answer.value, 0.0)
     usual = USUAL.get(profile.name, USUAL["other"])
@@ -313,7 +315,7 @@ def estimate_width(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -
     sides = profile.values("whole_side_db")
     sides = sides[np.isfinite(sides)]
     if not _width_pays(profile, sides):
-        return Blind(None, reason=f"songs differ so much in the width of the stem {profile.name!r} that saying nothing is nearer")
+        return Blind(None, reason=f"songs differ too much in the width of the stem {profile.name!r} to estimate it")
     done_db, confidence = _width_done(side_db, sides)
     settings = width.Settings(width=round(min(10.0 ** (done_db / 20.0), 4.0), 4))
     return _answer("width", settings, confidence, done_db)
@@ -351,7 +353,7 @@ def _width_pays(profile: StemProfile, sides_db: Array) -> bool:
 
 def _answer(effect: str, settings: EffectSettings, confidence: float, amount: float) -> Blind:
     if confidence < LEAST_CONFIDENCE:
-        return Blind(None, reason=f"songs of the profile differ too much by themselves for the {effect} to be told")
+        return Blind(None, reason=f"songs of the profile differ too much for the {effect} to be estimated")
     return Blind(settings, round(confidence, 4), amount)
 
 

@@ -227,7 +227,7 @@ def onset_height(crest_db: T, onset_peak_db: T) -> T:
 
 
 def measure_dynamics(audio: Array, sample_rate: int) -> tuple[float, ...] | None:
-    """The numbers that ``DYNAMICS`` names, of an excerpt [C, T]; None if it is silent or sounds for less than half a second."""
+    """The numbers that ``DYNAMICS`` names, of an excerpt [C, T]; None if it is silent or active for less than half a second."""
     energy, peak = blocks(audio, sample_rate)
     if not energy.max() > 1e-12:
         return None

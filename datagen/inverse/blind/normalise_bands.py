@@ -112,7 +112,7 @@ class Bands:
         """ρ of wanted minus found, [B]; 0 where nothing is wanted or found."""
         there = np.isfinite(spectrum_db) & self.counts
         if there.sum() < 8:
-            raise Abstained("the stem sounds in too few of the frequencies that are typical of its name")
+            raise Abstained("the stem has energy in too few of the frequencies that are typical of its name")
         away = np.where(there, self.wanted_db - np.where(there, spectrum_db, 0.0), 0.0)
         away = np.where(there, away - np.median(away[there]), 0.0)
         return np.asarray(away / (1.0 + (away / FAR_DB) ** 2))

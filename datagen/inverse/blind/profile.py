@@ -151,7 +151,7 @@ class Profile(Mapping[str, StemProfile]):
             if row.features is not None and len(row.features.dynamics) != len(DYNAMICS):
                 raise ValueError(
                     f"{path} holds stems with {len(row.features.dynamics)} numbers of dynamics; this version measures {len(DYNAMICS)}. "
-                    "Make the profile anew: `stemwright estimate` on the corpus it is of"
+                    "Make the profile again with `stemwright estimate` on its corpus"
                 )
         further = Path(path).with_name("statistics.parquet")
         return cls(rows, table.read(further, StemStatistic) if further.exists() else ())

@@ -180,7 +180,7 @@ def _loss(problem: Problem, desk: Desk) -> float:
 
 def _nothing(left_out: Mapping[str, str]) -> ValueError:
     reasons = ", ".join(f"{name}: {reason}" for name, reason in left_out.items())
-    return ValueError(f"expected stems of which at least one is in the mixture; came {reasons}")
+    return ValueError(f"expected at least one stem that is in the mixture; got {reasons}")
 
 
 @dataclass(frozen=True)
@@ -393,18 +393,18 @@ def _with_fader(chain: Sequence[str]) -> tuple[str, ...]:
 def _checked(mixture: Any, stems: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     target, dry = _tensor(mixture), {name: _tensor(audio) for name, audio in stems.items()}
     if target.ndim != 2 or len(target) not in (1, 2):
-        raise ValueError(f"expected a mixture [1 or 2, T], came {list(target.shape)}")
+        raise ValueError(f"expected a mixture [1 or 2, T], got {list(target.shape)}")
     if not dry:
-        raise ValueError("expected at least one dry stem, came none")
+        raise ValueError("expected at least one dry stem, got none")
     for name, audio in {"mixture": target, **dry}.items():
         if not bool(torch.isfinite(audio).all()):
-            raise ValueError(f"{name!r} holds NaN or infinite samples; repair it first")
+            raise ValueError(f"{name!r} contains NaN or infinite samples; repair it first")
         if audio.shape != target.shape:
             raise ValueError(
                 f"stem {name!r} has the shape {list(audio.shape)}, the mixture {list(target.shape)}; they must be alike and aligned"
             )
     if not float(target.abs().max()) > 1e-5:
-        raise ValueError("expected a mixture that can be heard, came silence; no console can be read from it")
+        raise ValueError("expected an audible mixture, got silence; no console can be fitted to it")
     return target, dry
 
 

@@ -120,7 +120,7 @@ def _links(wet: torch.Tensor, dry: torch.Tensor) -> tuple[bool, ...]:
     swing = np.nanquantile(np.log(gain.numpy().clip(1e-9)), (0.001, 0.999))
     if swing[1] - swing[0] < SMALLEST_SWING:
         raise NotIdentifiableError(
-            "the gain between dry and wet never moves: the compressor never reached its threshold, so it has no ratio"
+            "the gain between dry and wet never changes: the compressor never reached its threshold, so its ratio is undetermined"
         )
     both = loud.all(0)
     if len(dry) == 1 or not bool(both.any()):

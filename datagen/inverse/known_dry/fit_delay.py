@@ -24,7 +24,7 @@ def fit_delay(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> delay.S
     candidates = (torch.topk(response[first:], min(8, frames - first)).indices + first).tolist()
     error, lag, direct, echo, feedback = min(_regressed(wet, dry, lag) for lag in candidates)
     if error > 0.1 * float(wet.square().sum()):
-        raise NotIdentifiableError("wet is more than echoes of dry: another effect lies between them")
+        raise NotIdentifiableError("wet is more than echoes of dry: there is another effect between them")
     # direct = 1 - mix and echo = mix - (1 - mix) feedback, up to one common gain.
     mix = (echo + direct * feedback) / (direct + echo + direct * feedback)
     delay_ms = min(max(1000.0 * lag / sample_rate, 1.0), 5000.0)

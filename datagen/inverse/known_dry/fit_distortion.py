@@ -29,5 +29,7 @@ def fit_distortion(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> di
     ]
     best = min(found, key=lambda result: result.cost)
     if math.sqrt(2.0 * best.cost / x.numel()) > 0.5 * float(y.square().mean().sqrt()):
-        raise NotIdentifiableError("wet is no function of dry sample by sample: they are not aligned, or another effect lies between them")
+        raise NotIdentifiableError(
+            "wet is no function of dry sample by sample: they are not aligned, or there is another effect between them"
+        )
     return distortion.Settings(drive_db=float(best.x[0]), asymmetry=float(best.x[1]))

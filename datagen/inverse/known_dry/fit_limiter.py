@@ -50,7 +50,7 @@ def fit_limiting(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Wave
     best = _along(best, wet, dry, sample_rate)
     fit = fit_waveform(limiter.apply, wet, dry, sample_rate, best[1], ("ceiling_db", "release_ms"), iterations=15)
     if fit.error_db > FOREIGN_DB and _gap_db(wet, dry) <= fit.error_db + 3.0:
-        raise NotIdentifiableError("no limiter gives the gain between these signals: another effect lies between them")
+        raise NotIdentifiableError("no limiter gives the gain between these signals: there is another effect between them")
     return fit
 
 

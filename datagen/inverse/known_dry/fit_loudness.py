@@ -20,7 +20,7 @@ def fit_loudness(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> loud
     wet, dry = pair(wet, dry)
     gain = float((wet * dry).sum() / dry.square().sum())
     if gain <= 0.0 or float((wet - gain * dry).square().sum()) > 0.01 * float(wet.square().sum()):
-        raise NotIdentifiableError("wet is no copy of dry at another level: another effect lies between them")
+        raise NotIdentifiableError("wet is no copy of dry at another level: there is another effect between them")
     level, measure = integrated_loudness(dry.numpy(), sample_rate), "lufs"
     if not math.isfinite(level):
         level, measure = 20.0 * math.log10(float(dry.abs().max())), "peak"

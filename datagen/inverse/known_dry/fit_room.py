@@ -169,7 +169,7 @@ def _loudest(added: np.ndarray, dry: np.ndarray, sample_rate: int) -> Splitter:
     before = min(first, history)
     part = slice(first - before, first + frames)
     if not dry[:, part].any():
-        raise NotIdentifiableError("dry is silent where most was added: something else plays in wet")
+        raise NotIdentifiableError("dry is silent where wet has most energy: wet contains another sound")
     return Splitter(added[:, part], dry[:, part], sample_rate, skip_s=before / sample_rate if first > before else 0.0)
 
 
@@ -208,7 +208,7 @@ def _rough(splitter: Splitter, octaves: list[Octave]) -> Guess:
         (octave, band) for octave in octaves if octave.usable for band in _cut(splitter, octave.places_hz(width_hz, 1), width_hz, edges_s)
     ]
     if not bands:
-        raise NotIdentifiableError("dry is too short or too narrow to tell a room by")
+        raise NotIdentifiableError("dry is too short or too narrow-band to determine a room")
     guesses = [_guess([band], 1.0) for _, band in bands]
 
     def cost(rt60_s: float, noise: float, start_s: float) -> float:
@@ -267,7 +267,7 @@ def _told(octave: Octave, bands: list[Narrow], decay: Decay, sample_rate: int) -
 def _law(told: list[Found]) -> tuple[float, float, float]:
     """RT60, damping and variance of the noise that agree best with what the octaves say, each by its information."""
     if not told:
-        raise NotIdentifiableError("what lies between dry and wet is not a decaying response: no room lies between them")
+        raise NotIdentifiableError("the response between dry and wet does not decay: it is not a room")
 
     def miss(values: np.ndarray) -> np.ndarray:
         rows = [np.array([(values[1] - USUAL_DAMPING) / DAMPING_ERROR])]
@@ -283,10 +283,10 @@ def _law(told: list[Found]) -> tuple[float, float, float]:
     error = math.sqrt(float(np.linalg.pinv(found.jac.T @ found.jac)[0, 0]))
     if not 0.0 < error < UNSURE:
         raise NotIdentifiableError(
-            f"the signals tell RT60 only within {100.0 * error:.0f} %: dry is too short or too narrow, or no room lies between them"
+            f"the signals determine RT60 only within {100.0 * error:.0f} %: dry is too short or narrow-band, or there is no room"
         )
     rt60_s = math.exp(found.x[0])
     if not SHORTEST_S < rt60_s < 1.2 * LONGEST_S:
-        how = "is over at once: a filter or a level" if rt60_s < 1.0 else "does not decay: another signal"
-        raise NotIdentifiableError(f"what lies between dry and wet {how}, but no room")
+        how = "ends at once, like a filter or a level" if rt60_s < 1.0 else "does not decay, like another signal"
+        raise NotIdentifiableError(f"the response between dry and wet {how}: it is not a room")
     return rt60_s, float(found.x[1]), math.exp(found.x[2])

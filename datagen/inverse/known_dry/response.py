@@ -49,7 +49,7 @@ def measure_response(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, 
     hz = np.arange(len(power)) * sample_rate / size
     inside = (hz >= max(low_hz, sample_rate / size)) & (hz < 0.49 * sample_rate) & (power > 1e-12 * power.max())
     if not inside.any():
-        raise NotIdentifiableError("the dry signal holds no energy between 20 Hz and half the sample rate")
+        raise NotIdentifiableError("the dry signal has no energy between 20 Hz and half the sample rate")
     edges = np.unique(np.round(np.geomspace(low_hz, 0.49 * sample_rate, 480) * size / sample_rate).astype(int))
     windows = dry.shape[0] * (1.0 + 2.0 * (dry.shape[-1] / size - 1.0))  # about as many as are independent
     rows = []
@@ -89,7 +89,7 @@ def fit_cutoff(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, high: 
             best = (found.cost, float(np.clip(np.exp(found.x[0]), low_hz, limit_hz)), float(order))
     assert best is not None
     if best[0] > 0.1 * float((np.abs(measured.gain * measured.weight) ** 2).sum()):
-        raise NotIdentifiableError("no Butterworth filter gives the response between these signals: another effect lies between them")
+        raise NotIdentifiableError("no Butterworth filter gives the response between these signals: there is another effect between them")
     return best[1], best[2]
 
 

@@ -107,7 +107,7 @@ class Splitter:
         columns = (columns * (np.arange(rows.start, rows.stop) > middles[:, None])).T
         power = float((np.abs(y) ** 2).mean()) if len(y) > 2 * SMEAR else 0.0
         if not (power > 0.0 and len(middles) > 2 and float(np.abs(columns).max()) > 0.0):
-            raise NotIdentifiableError(f"the signals hold nothing around {centre_hz:.0f} Hz")
+            raise NotIdentifiableError(f"the signals have no energy around {centre_hz:.0f} Hz")
         noise = ADDED_NOISE * power
         y = y + math.sqrt(noise / 2.0) * (self.rng.standard_normal(len(y)) + 1j * self.rng.standard_normal(len(y)))
         small, seen = _compressed(columns, y)
