@@ -125,7 +125,7 @@ def _setting_chart(spread: chain_text.EffectSpread, name: str) -> dict[str, Any]
         options = sorted({option for option, _ in counted})
         chart = charts.bars(f"{spread.name} {label}", [(option, counted[option, True], counted[option, False]) for option in options])
     return {
-        "label": chain_text.label_of(spread.name, name, with_unit=False),
+        "label": chain_text.label_of(spread.name, name, unit_in_brackets=False),
         "meaning": chain_text.meaning(spread.name, name),
         "chart": chart,
     }
