@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.inverse.blind.estimators import USUAL, Abstained, check_profile, eq_bands, spectrum_of
 from stemwright.datagen.inverse.blind.features import onset_height, onset_peaks, whole_side
-from stemwright.datagen.inverse.blind.normalise_bands import FAR_DB, Bands
+from stemwright.datagen.inverse.blind.normalise_bands import FAR_DB, StemBands
 from stemwright.datagen.inverse.blind.profile import StemProfile, summarise
 from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.records import EffectUse, Refused
@@ -59,7 +59,7 @@ GAIN_DB = (-48.0, 24.0)  # of the fader
 class Target(NamedTuple):
     """What is wanted of a stem: None where the profile says nothing."""
 
-    bands: Bands
+    bands: StemBands
     height_db: float | None
     side_db: float | None
     loudness_lufs: float
@@ -109,7 +109,7 @@ def target_of(profile: StemProfile) -> Target:
     heights = heights[np.isfinite(heights)]
     side = float(profile.typical("whole_side_db").middle)
     return Target(
-        bands=Bands.spread_over(eq_bands(profile)),
+        bands=StemBands.spread_over(eq_bands(profile)),
         height_db=float(np.percentile(heights, CALM)) if len(heights) else None,
         side_db=side if math.isfinite(side) else None,
         loudness_lufs=float(summarise(profile.values("loudness_lufs")).middle),

@@ -41,7 +41,7 @@ SAMPLE_RATE = 44_100
 
 
 @dataclass(frozen=True)
-class Bands:
+class StemBands:
     """Places and widths of the bands [N], the wanted spectrum [B], where it counts [B], what a dB along each direction does [B, R], and
     the directions, [N, R].
     """
@@ -54,7 +54,7 @@ class Bands:
     directions: Array
 
     @classmethod
-    def spread_over(cls, typical: EqBands) -> Bands:
+    def spread_over(cls, typical: EqBands) -> StemBands:
         """Bands over the frequencies in which stems of the name sound, all of which count alike."""
         counts = typical.weight > 0.0
         hz = np.array(SPECTRUM_HZ)[counts]

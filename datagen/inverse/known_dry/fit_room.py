@@ -97,7 +97,7 @@ class Guess:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundDecay:
     """What one octave says: its most likely decay and variance v for a sample, and the information [2, 2] about their logarithms."""
 
     octave: Octave
@@ -243,7 +243,7 @@ def _decay(bands: list[Narrow], start: Decay) -> Decay:
     return decay(minimize(lambda logs: unlikely(bands, decay(logs)), first, method="Nelder-Mead", options=options).x)
 
 
-def _told(octave: Octave, bands: list[Narrow], decay: Decay, sample_rate: int) -> Found | None:
+def _told(octave: Octave, bands: list[Narrow], decay: Decay, sample_rate: int) -> FoundDecay | None:
     """What an octave says: half of the second differences of its likelihood are the information. None where noise explains it all."""
     square, _, number = terms(bands, decay)
     variance = square / number
@@ -261,10 +261,10 @@ def _told(octave: Octave, bands: list[Narrow], decay: Decay, sample_rate: int) -
     longer, louder = sides[2][1] + sides[0][1] - 2.0 * middle, sides[1][2] + sides[1][0] - 2.0 * middle
     both = (sides[2][2] + sides[0][0] - sides[2][0] - sides[0][2]) / 4.0
     information = np.array([[longer, both], [both, louder]]) / (2.0 * step**2)
-    return Found(octave, decay, variance * bands[0].width_hz / sample_rate, information)
+    return FoundDecay(octave, decay, variance * bands[0].width_hz / sample_rate, information)
 
 
-def _law(told: list[Found]) -> tuple[float, float, float]:
+def _law(told: list[FoundDecay]) -> tuple[float, float, float]:
     """RT60, damping and variance of the noise that agree best with what the octaves say, each by its information."""
     if not told:
         raise NotIdentifiableError("the response between dry and wet does not decay: it is not a room")
