@@ -103,7 +103,7 @@ def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Au
     if path.is_dir():
         mixes = sorted(each for each in path.iterdir() if each.stem.lower() in MIXTURE_NAMES)
         if not mixes:
-            raise UsageError(f"expected mixture.wav in {path}, came none; name the mixture and give --stems {path}")
+            raise UsageError(f"expected mixture.wav in {path}, got none; name the mixture and give --stems {path}")
         path, stems = mixes[0], stems or path
     if stems is not None:
         try:
@@ -160,7 +160,7 @@ def _span(text: str | None, sample_rate: int, frames: int) -> slice:
         raise UsageError(f"expected --excerpt START:END in seconds such as 30:36, got {text!r}") from None
     start, stop = round(start_s * sample_rate), round(end_s * sample_rate)
     if start < 0 or min(stop, frames) - start < sample_rate:
-        raise UsageError(f"expected an excerpt of at least a second within 0:{frames / sample_rate:.1f}, came {text}")
+        raise UsageError(f"expected an excerpt of at least a second within 0:{frames / sample_rate:.1f}, got {text}")
     return slice(start, min(stop, frames))
 
 

@@ -47,15 +47,15 @@ LEAST_MS = 1.0  # JUCE's: a swing in milliseconds beyond the centre stays there
 class Settings(EffectSettings):
     """Swing, feedback and mix."""
 
-    rate_hz: float = setting(1.0, low=0.05, high=10.0, unit="Hz", scale="log", tolerance=0.05, description="swings a second")
-    depth: float = setting(0.25, low=0.0, high=0.95, tolerance=0.05, description="how far the delay swings, against its centre")
-    depth_ms: float = setting(0.0, low=0.0, high=20.0, unit="ms", tolerance=0.5, description="how far it swings besides, in milliseconds")
-    centre_ms: float = setting(
-        7.0, low=0.5, high=50.0, unit="ms", scale="log", tolerance=0.05, description="delay in the middle of a swing"
+    rate_hz: float = setting(1.0, low=0.05, high=10.0, unit="Hz", scale="log", tolerance=0.05, description="modulation rate")
+    depth: float = setting(0.25, low=0.0, high=0.95, tolerance=0.05, description="depth of modulation, relative to the centre delay")
+    depth_ms: float = setting(
+        0.0, low=0.0, high=20.0, unit="ms", tolerance=0.5, description="additional depth of modulation in milliseconds"
     )
-    feedback: float = setting(0.0, low=-0.9, high=0.9, tolerance=0.05, description="how much of the copy is delayed again")
+    centre_ms: float = setting(7.0, low=0.5, high=50.0, unit="ms", scale="log", tolerance=0.05, description="centre delay")
+    feedback: float = setting(0.0, low=-0.9, high=0.9, tolerance=0.05, description="feedback of the delayed copy")
     mix: float = setting(0.0, low=0.0, high=1.0, tolerance=0.05, description="0: direct sound only, 1: copy only")
-    phase: float = setting(0.0, low=0.0, high=1.0, unit="cycle", tolerance=0.05, description="where in its swing the delay starts")
+    phase: float = setting(0.0, low=0.0, high=1.0, unit="cycle", tolerance=0.05, description="phase of the modulation at the start")
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

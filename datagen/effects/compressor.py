@@ -58,7 +58,7 @@ class Settings(EffectSettings):
         description="detector level above which the gain falls",
     )
     ratio: float = setting(
-        1.0, low=1.0, high=math.inf, unit="dB per dB", scale="reciprocal", tolerance=0.03, description="input dB for one output dB"
+        1.0, low=1.0, high=math.inf, unit=":1", scale="reciprocal", tolerance=0.03, description="input dB for one output dB"
     )
     detector: Literal["peak", "rms"] = choice("peak", ("peak", "rms"), description="what the detector averages: |x| or x squared")
     detector_attack_ms: float = setting(

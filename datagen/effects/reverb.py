@@ -41,7 +41,7 @@ TYPICAL = {"room_size": (0.3, 1.0), "damping": (0.2, 1.0), "wet": (0.2, 0.6), "d
 class Settings(EffectSettings):
     """Size and damping of the room, level of the tail and of the direct sound, width of the tail."""
 
-    room_size: float = setting(0.5, low=0.0, high=1.0, tolerance=0.05, description="feedback of the combs: longer decay")
+    room_size: float = setting(0.5, low=0.0, high=1.0, tolerance=0.05, description="feedback of the combs; higher: longer decay")
     damping: float = setting(0.5, low=0.0, high=1.0, tolerance=0.1, description="faster decay of high frequencies")
     wet: float = setting(0.0, low=0.0, high=1.0, tolerance=0.05, description="factor of the tail")
     dry: float = setting(1.0, low=0.0, high=2.0, tolerance=0.05, description="factor of the direct sound")

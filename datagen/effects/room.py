@@ -52,7 +52,7 @@ class Settings(EffectSettings):
     wet_db: float = setting(
         -math.inf, low=-60.0, high=12.0, unit="dB", off=-math.inf, tolerance=1.0, description="reverberation against direct sound"
     )
-    seed: float = setting(0.0, low=0.0, high=2.0**31 - 1.0, scale="integer", description="names the noise of the response")
+    seed: float = setting(0.0, low=0.0, high=2.0**31 - 1.0, scale="integer", description="seed of the noise in the response")
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
