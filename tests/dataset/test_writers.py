@@ -439,7 +439,7 @@ def test_the_musdb_layout_is_float(tmp_path):
 
 def test_other_stems_or_another_sum_are_refused_pair_by_pair(tmp_path, synthetic_song):
     audio = {name: each[:, :20_000] for name, each in synthetic_song.items()}
-    with pytest.raises(Refused, match="holds drums, bass, other, vocals and their mix; this 'mix' pair has drums"):
+    with pytest.raises(Refused, match="contains drums, bass, other, vocals and their mix; this 'mix' pair has drums"):
         MusdbWriter().write(tmp_path, pair([signal("drums", ONE)], [signal("mixture", ONE)]), audio)
     whole = pair([signal(name, ONE) for name in STEMS], [signal("mixture", ONE)])
     with pytest.raises(Refused, match=r"differ from the mixture by -\d+\.\d dBFS"):

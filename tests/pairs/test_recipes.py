@@ -161,7 +161,7 @@ def test_a_track_whose_stems_are_all_silent_is_refused_by_every_recipe(kind):
     result = planned(only(kind), [row], stems, silent)
     assert not result.pairs
     assert len(result.rejected) == 1
-    assert "sound" in result.rejected[0].reason
+    assert "active" in result.rejected[0].reason
 
 
 # What no track can give
