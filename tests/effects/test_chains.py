@@ -43,7 +43,7 @@ def test_a_use_in_any_form_is_the_same_use(use):
         (("fader", 3.0), "expected settings of the effect 'fader'.* got 3.0"),
         (("fader", EFFECTS["width"].Settings()), "expected settings of the effect 'fader'"),
         (("fadre", {}), "there is no effect 'fadre'; did you mean 'fader'"),
-        (("fader", {"gain_db": 100.0}), "gain_db must lie between -48 and 24 dB"),
+        (("fader", {"gain_db": 100.0}), "gain_db must be between -48 and 24 dB"),
     ],
 )
 def test_what_is_no_use_of_an_effect_is_refused_with_what_is_expected(use, message):

@@ -259,7 +259,7 @@ def damaged(recipes, folder, how):
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        (lambda folder: (folder / "pairs.parquet").unlink(), "is not whole: pairs.parquet is missing"),
+        (lambda folder: (folder / "pairs.parquet").unlink(), "is incomplete: pairs.parquet is missing"),
         (lambda folder: (folder / "stems.parquet").write_bytes(b"x"), "is damaged: the checksum of stems.parquet differs"),
         (lambda folder: (folder / MANIFEST).unlink(), "has no readable manifest.json; expected what `stemwright export"),
         (lambda folder: (folder / MANIFEST).write_text('{"format": 99, "files": {}}'), "in a newer format than this version reads"),
