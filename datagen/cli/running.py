@@ -161,7 +161,9 @@ def corpus_of(
     checked = requested_config(place, songs, asked)
     if separating is not None:
         with fetching(terminal):
-            check_separator(checked, offline=separating.offline, trust_pickle=separating.trust_pickle)
+            warning = check_separator(checked, offline=separating.offline, trust_pickle=separating.trust_pickle)
+        if warning:
+            terminal.warn(warning)
     with working(terminal, place, checked, separating):
         yield
 

@@ -63,13 +63,13 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """A line for a person; nothing with ``--json`` or ``--quiet``."""
-        _log.info("%s", text, extra=ALREADY_SHOWN)
+        _log.info("%s", visible(text), extra=ALREADY_SHOWN)
         if not self.as_json and self.verbosity > QUIET:
             self.out.print(visible(text), markup=False, emoji=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """A line on standard error, above the bar if one is shown."""
-        _log.warning("%s", text, extra=ALREADY_SHOWN)
+        _log.warning("%s", visible(text), extra=ALREADY_SHOWN)
         self.err.print(visible(f"stemwright: {text}"), markup=False, emoji=False, soft_wrap=True)
 
     def finish(self, exit_code: int) -> None:
@@ -89,7 +89,7 @@ class Terminal:
                 nonlocal last
                 interrupts.check()
                 if (now := (int(done), total)) != last:
-                    _log.debug("%s: %d of %d %s", stage, *now, subject)
+                    _log.debug("%s: %d of %d %s", stage, *now, visible(subject))
                 last = now
                 update(done, total, subject, audio)
 

@@ -21,6 +21,7 @@ from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.records import Pair, Record, Refused, Rejected
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.usage import UsageError
+from stemwright.manifests.visible import visible
 
 R = TypeVar("R", bound=Record)
 STAGES = ("catalog", "separate", "estimate", "plan", "render")
@@ -171,7 +172,7 @@ class Corpus:
     def replace_rejected(self, stage: str, rows: list[Rejected]) -> None:
         """Puts the rows that a stage refused in place of those it refused in its run before."""
         for row in rows:
-            _log.warning("%s rejected %s: %s", stage, row.subject, row.reason)
+            _log.warning("%s rejected %s: %s", stage, visible(row.subject), visible(row.reason))
         before = self.rejected()
         after = [row for row in before if row.stage != stage] + rows
         after.sort(key=lambda row: (STAGES.index(row.stage), row.subject))

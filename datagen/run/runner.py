@@ -27,6 +27,7 @@ from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.disk.regular import has_size
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import AudioFile, Record, Refused, Rejected, seal
+from stemwright.manifests.visible import visible
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,8 @@ def run(
                 outcome.fresh.add(result.task.row_id)
             else:
                 if result.trace:
-                    _log.error("%s failed on %s: %s", stage.name, result.task.subject, result.reason, extra={"trace": result.trace})
+                    what = visible(f"{result.task.subject}: {result.reason}")  # no handler has to know what names may hold
+                    _log.error("%s failed on %s", stage.name, what, extra={"trace": result.trace})
                 outcome.rejected.append(reject(stage.name, result.task, result.reason))
             done_s += result.task.duration_s
             if on_progress:

@@ -3,7 +3,8 @@ a misspelt model or a missing file should not wait for the end of it.
 
 Conventions
     Weights are looked for, fetched if they may be, and compared with their checksums; the network itself is loaded by the stage.
-    Songs that are multitracks, where their own stems are taken, need no model, and none is asked for.
+    Songs that are multitracks, where their own stems are taken, need no model, and none is asked for. Where only some are, missing weights
+    are said and not an error: what has no stems of its own may turn out to be no song.
 """
 
 from __future__ import annotations
@@ -12,14 +13,24 @@ from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.stages.cataloguing import found_songs
 from stemwright.datagen.run.stages.separating import separator_of
 from stemwright.separation.demucs.separator import DemucsSeparator
+from stemwright.separation.demucs.weights import WeightsUnavailable
 
 
-def check_separator(config: Config, *, offline: bool = False, trust_pickle: bool = False) -> None:
-    """Raises ModelError, or UsageError for a device that is none, if songs are to be separated and this machine cannot do it."""
+def check_separator(config: Config, *, offline: bool = False, trust_pickle: bool = False) -> str:
+    """Raises ModelError, or UsageError for a device that is none, if songs are to be separated and this machine cannot do it.
+
+    Returns a warning where weights are missing that may not be needed, else "".
+    """
     if needs_separator(config):
         separator = separator_of(config, offline=offline, trust_pickle=trust_pickle)
         if isinstance(separator, DemucsSeparator):  # others have said when they were made
-            separator.check()
+            try:
+                separator.check()
+            except WeightsUnavailable as error:
+                if config.separation.separator != "auto" or not any(song.references for song in found_songs(config).candidates):
+                    raise
+                return f"songs that are no multitracks cannot be separated on this machine: {error}"
+    return ""
 
 
 def needs_separator(config: Config) -> bool:
