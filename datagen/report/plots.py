@@ -239,7 +239,7 @@ def _draw_faders(axes: Axes, found: Console, palette: dict[str, str]) -> None:
 
 def _draw_equalisers(axes: Axes, found: Console, sample_rate: int, palette: dict[str, str]) -> None:
     """The response of each stem's equaliser over frequency."""
-    from stemwright.datagen.inverse.console.start import bands_db
+    from stemwright.datagen.inverse.console.initial_settings import bands_db
 
     hz = np.geomspace(20.0, 0.45 * sample_rate, 400)
     curves: dict[str, Any] = {name: dict(chain)["eq"] for name, chain in found.chains.items() if "eq" in dict(chain)}

@@ -95,7 +95,7 @@ def test_the_same_standard_error_is_the_same_confidence_through_each_door(error:
         return found._replace(error=np.full(len(found.unit), error), unit_error=np.zeros(len(found.unit)))
 
     monkeypatch.setattr("stemwright.datagen.inverse.solver.refine", with_error)
-    monkeypatch.setattr("stemwright.datagen.inverse.console.search.refine", with_error)
+    monkeypatch.setattr("stemwright.datagen.inverse.console.joint_search.refine", with_error)
     monkeypatch.setattr(waveform, "refine", with_error)
     dry = {"one": noise(1), "two": noise(2)}
     chains = {name: [use("fader", gain_db=-3.0, pan=pan)] for name, pan in (("one", 0.3), ("two", -0.4))}

@@ -10,8 +10,8 @@ import torch
 
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.inverse.console.fit import excerpt, fit_console, shifted
+from stemwright.datagen.inverse.console.joint_search import BUS, STEP, ConsoleProblem, ConsoleSettings, unknowns_of
 from stemwright.datagen.inverse.console.rooms import fitted
-from stemwright.datagen.inverse.console.search import BUS, STEP, Desk, Problem, unknowns_of
 
 SAMPLE_RATE = 44_100
 FRAMES = 2 * SAMPLE_RATE
@@ -84,27 +84,27 @@ def test_bus_compressor_is_found_behind_the_faders(stems: Stems) -> None:
 
 def test_rooms_are_found_though_their_noise_is_not(stems: Stems) -> None:
     rooms = {"drums": use("room", rt60_s=0.6, pre_delay_ms=10.0, wet_db=-8.0, seed=7.0)}
-    desk = Desk({name: (use("room"), *chain) for name, chain in FADERS.items() if name in rooms})
-    true = Desk({name: (rooms[name], *FADERS[name]) for name in rooms})
+    console = ConsoleSettings({name: (use("room"), *chain) for name, chain in FADERS.items() if name in rooms})
+    true = ConsoleSettings({name: (rooms[name], *FADERS[name]) for name in rooms})
     dry = {name: stems[name] for name in rooms}
-    problem = Problem(Problem(dry["drums"], dry, SAMPLE_RATE).mix(true), dry, SAMPLE_RATE)
-    room: Any = fitted(problem, desk).chains["drums"][0][1]
+    problem = ConsoleProblem(ConsoleProblem(dry["drums"], dry, SAMPLE_RATE).mix(true), dry, SAMPLE_RATE)
+    room: Any = fitted(problem, console).chains["drums"][0][1]
     assert room.rt60_s == pytest.approx(0.6, rel=0.25)
     assert room.wet_db == pytest.approx(-8.0, abs=2.0)
 
 
 def test_columns_are_what_the_mix_changes_by(stems: Stems) -> None:
-    desk = Desk({name: tuple(chain) for name, chain in FADERS.items()}, (use("compressor", threshold_db=-24.0, ratio=3.0),))
-    problem = Problem(mixed(stems, FADERS), stems, SAMPLE_RATE)
-    unknowns = unknowns_of(desk, 2)
+    console = ConsoleSettings({name: tuple(chain) for name, chain in FADERS.items()}, (use("compressor", threshold_db=-24.0, ratio=3.0),))
+    problem = ConsoleProblem(mixed(stems, FADERS), stems, SAMPLE_RATE)
+    unknowns = unknowns_of(console, 2)
     assert {unknown.place for unknown in unknowns} == {"drums", "vocals", BUS}
-    table, miss = problem.columns(desk, unknowns)
-    unit = desk.unit(unknowns)
+    table, miss = problem.columns(console, unknowns)
+    unit = console.unit(unknowns)
     for row in (0, 2, len(unknowns) - 1):
         step = STEP if unit[row] < 0.5 else -STEP
-        moved = problem.mix(desk.with_values([unknowns[row]], np.array([unit[row] + step])))
-        np.testing.assert_allclose(table[row], (problem.white(moved - problem.mix(desk)) / step).ravel(), atol=1e-4)
-    assert float(miss @ miss) / problem.energy == pytest.approx(problem.cost(desk))
+        moved = problem.mix(console.with_values([unknowns[row]], np.array([unit[row] + step])))
+        np.testing.assert_allclose(table[row], (problem.white(moved - problem.mix(console)) / step).ravel(), atol=1e-4)
+    assert float(miss @ miss) / problem.energy == pytest.approx(problem.cost(console))
 
 
 def test_the_excerpt_is_where_every_stem_plays() -> None:

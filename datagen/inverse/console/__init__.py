@@ -1,9 +1,9 @@
 """Reverse engineering of a mix: the console behind a mixture of known dry stems.
 
-fit       the whole way, from starts to pruning and confidences
-start     where the search begins
-search    all settings together, by least squares on the waveform
-room      rooms, of which only the decay can be known
+fit                 the whole fit, from initial settings to pruning and confidences
+initial_settings    where the search begins
+joint_search        all settings together, by least squares on the waveform
+rooms               rooms, of which only the decay can be estimated
 """
 
 from stemwright.datagen.inverse.console.fit import DEFAULT, Console, fit_console

@@ -2,17 +2,17 @@
 
 Every stem goes through a chain of its own, the sum through that of the mix bus. Stems are aligned, then gain and pan alone are fitted; that
 fit stays beside the result for comparison. The response of each stem in the mixture starts its equaliser, a grid its compressor; then all
-settings are searched together (``stemwright.datagen.inverse.console.search``). Between searches each equaliser is begun anew from the
-response that the residual asks of it: that leads out of valleys where the bands share their work wrongly. Rooms are fitted to what is left
-(``stemwright.datagen.inverse.console.rooms``). In the end an effect without which the mix is as near is pruned, and all of them
-where gain and pan alone have the smaller spectral loss.
+settings are searched together (``stemwright.datagen.inverse.console.joint_search``). Between searches each equaliser is restarted from the
+response that the residual calls for: this escapes local minima in which the bands divide the work wrongly. Rooms are fitted to the residual
+(``stemwright.datagen.inverse.console.rooms``). Finally an effect is pruned if the mix is as close without it, and all effects
+are if gain and pan alone have the smaller spectral loss.
 
 Conventions
     Audio is [C, T], numpy or torch, float; stems and mixture have one shape. A stem may be late or early by up to a second.
     The best excerpt of a long mixture is fitted; the settings hold for all of it. Make-up stays 0 where a fader shares it.
     Confidence of a setting: the probability that it is within its tolerance (``stemwright.datagen.inverse.confidence``), with a model error
-    beside the standard error, since what a console leaves is seldom noise; an effect's: the part of the residual's energy that would come
-    with its removal.
+    in addition to the standard error, since the residual of a console is rarely noise; of an effect: the share of the residual's energy
+    that removing it would add.
 
 References
     Barchiesi and Reiss 2010; Colonel and Reiss 2021: gradient descent through a console. Lee et al. 2024: pruning.
@@ -32,18 +32,17 @@ from stemwright.datagen.effects import EFFECTS, apply_chain, fader
 from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
 from stemwright.datagen.effects.settings import EffectSettings, Range
 from stemwright.datagen.inverse.confidence import DETERMINED, confidences, setting_names
-from stemwright.datagen.inverse.console import rooms as room
-from stemwright.datagen.inverse.console import start
-from stemwright.datagen.inverse.console.search import BUS, Desk, Found, Problem, search, unknowns_of
+from stemwright.datagen.inverse.console import initial_settings, rooms
+from stemwright.datagen.inverse.console.joint_search import BUS, ConsoleProblem, ConsoleSearchResult, ConsoleSettings, search, unknowns_of
 from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
 from stemwright.datagen.inverse.known_dry.response import Response
 
 EXCERPT_S, SHORT_S, WARM_UP_S = 5.0, 2.5, 0.5
 TURNS = 3
-NEAR_DB = -60.0  # whitened residual at which no other valley is looked for
+NEAR_DB = -60.0  # whitened residual below which no other local minimum is searched
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
-FLOOR = 1e-6  # of the mixture's energy, whitened: what is nearer is near enough to prune by
-CLOSED_DB = -48.0  # a fader that is best here or lower, its lowest: the stem is not in the mixture
+FLOOR = 1e-6  # of the mixture's energy, whitened: residuals below it are equal when pruning
+CLOSED_DB = -48.0  # the lowest gain of a fader; a stem fitted at or below it is not in the mixture
 DEFAULT = ("eq", "compressor", "fader")
 
 Progress = Callable[[int, int, str], Any]
@@ -51,11 +50,11 @@ Progress = Callable[[int, int, str], Any]
 
 @dataclass(frozen=True)
 class Console:
-    """A chain for each stem and one for the mix bus, whose mix is nearest to the mixture; and how sure that is.
+    """A chain for each stem and one for the mix bus, whose mix is closest to the mixture, with confidences.
 
-    ``error_db`` is the residual's energy against the mixture's, ``loss`` the multi-resolution spectral loss; both also of the best gains
-    and pans alone. ``lags`` are frames by which a stem is late in the mixture; ``left_out`` says why a stem has no chain. The
-    chains hold the confidences of their settings and effects; ``rows`` lists them.
+    ``error_db`` is the residual's energy relative to the mixture's, ``loss`` the multi-resolution spectral loss; both are also given for
+    the best gains and pans alone. ``lags`` are the delays of the stems in the mixture, in frames; ``left_out`` says why a stem has no
+    chain. The chains hold the confidences of their settings and effects; ``rows`` lists them.
     """
 
     chains: dict[str, FittedChain]
@@ -83,7 +82,7 @@ class Console:
         for place, chain in (*self.chains.items(), (BUS, self.bus)):
             for name, (index, each) in setting_names(chain).items():
                 effect, settings = chain[index]
-                sure = chain.confidence.get(name)
+                confidence = chain.confidence.get(name)
                 rows.append(
                     {
                         "stem": place,
@@ -92,8 +91,8 @@ class Console:
                         "setting": each.name,
                         "value": settings.plain()[each.name],
                         "unit": each.unit if isinstance(each, Range) else "",
-                        "confidence": sure,
-                        "determined": sure is None or sure >= DETERMINED,
+                        "confidence": confidence,
+                        "determined": confidence is None or confidence >= DETERMINED,
                     }
                 )
         return rows
@@ -109,13 +108,13 @@ def fit_console(
     on_progress: Progress | None = None,
     model_errors: Mapping[str, float] | None = None,
 ) -> Console:
-    """The console whose mix of the stems is nearest to the mixture.
+    """The console whose mix of the stems is closest to the mixture.
 
     ``mixture`` is float [C, T], ``stems`` maps names to dry stems of its shape, numpy or torch. ``console`` names the effects in their
-    order: one list for all stems, or one for each; ``bus`` those of the mix bus. A fader belongs into each chain and is put at its end
-    where it is missing. ``on_progress`` hears (done, total, what). Returns the ``Console``: ``chains`` by stem, ``bus``, ``error_db``,
+    order: one list for all stems, or one for each; ``bus`` those of the mix bus. Each chain needs a fader, which is appended if
+    it is missing. ``on_progress`` is called with (done, total, what). Returns the ``Console``: ``chains`` by stem, ``bus``, ``error_db``,
     ``rows()`` with each setting and its confidence, and ``mix(stems, sample_rate)``.
-    Raises ValueError for shapes that differ, a silent mixture, no stem that sounds, NaN, and unknown effects.
+    Raises ValueError for shapes that differ, a silent mixture, only silent stems, NaN, and unknown effects.
 
     >>> import numpy, stemwright as sw
     >>> vocals, drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 44_100))
@@ -132,37 +131,37 @@ def fit_console(
     report("alignment")
     problem, facts = _prepared(target, dry, sample_rate)
     report("gain and pan")
-    problem, plain = _with_those_that_sound(problem, facts.left_out)
+    problem, plain = _without_absent_stems(problem, facts.left_out)
     found = _searched(problem, plain, {name: names[name] for name in plain.chains}, bus, report)
     report("pruning")
-    desk, pruned, helps_db = _pruned(_short(problem), found.desk)
-    found = search(problem, desk, unknowns_of(desk, len(target)), iterations=3)
-    desk = room.fitted(problem, found.desk)
-    if _loss(problem, desk) > _loss(problem, plain):  # the waveform is nearer, the sound is not: nothing but the faders holds
-        desk, helps_db = plain, {}
+    settings, pruned, helps_db = _pruned(_short(problem), found.console)
+    found = search(problem, settings, unknowns_of(settings, len(target)), iterations=3)
+    settings = rooms.fitted(problem, found.console)
+    if _loss(problem, settings) > _loss(problem, plain):  # the waveform is closer but the sound is not: only the faders are kept
+        settings, helps_db = plain, {}
         pruned = {place: [name for name in names.get(place, bus) if name != "fader"] for place in pruned}
         found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0)
     report("done")
-    return _result(problem, desk, plain, found, replace(facts, helps_db=helps_db, pruned=pruned, model_errors=model_errors or {}))
+    return _result(problem, settings, plain, found, replace(facts, helps_db=helps_db, pruned=pruned, model_errors=model_errors or {}))
 
 
-def _prepared(target: torch.Tensor, dry: Mapping[str, torch.Tensor], sample_rate: int) -> tuple[Problem, _Facts]:
-    """The excerpt to be fitted, stems aligned and silent ones left out, and what is known of them."""
+def _prepared(target: torch.Tensor, dry: Mapping[str, torch.Tensor], sample_rate: int) -> tuple[ConsoleProblem, _Facts]:
+    """The excerpt to be fitted, with stems aligned and silent ones left out, and the facts about them."""
     left_out = {name: "silent" for name, audio in dry.items() if not float(audio.abs().max()) > 1e-5}
     dry = {name: audio for name, audio in dry.items() if name not in left_out}
     if not dry:
         raise _nothing(left_out)
-    lags = {name: lag for name, audio in dry.items() if (lag := start.lag(target, audio, sample_rate))}
+    lags = {name: lag for name, audio in dry.items() if (lag := initial_settings.lag(target, audio, sample_rate))}
     dry = {name: shifted(audio, lags.get(name, 0)) for name, audio in dry.items()}
     first, last = excerpt(target, dry, sample_rate)
     warm_up = min(first, round(WARM_UP_S * sample_rate))
     span = slice(first - warm_up, last)
-    problem = Problem(target[:, span], {name: audio[:, span] for name, audio in dry.items()}, sample_rate, warm_up)
+    problem = ConsoleProblem(target[:, span], {name: audio[:, span] for name, audio in dry.items()}, sample_rate, warm_up)
     return problem, _Facts(lags, left_out, (first, last))
 
 
-def _with_those_that_sound(problem: Problem, left_out: dict[str, str]) -> tuple[Problem, Desk]:
-    """The problem and the best faders without the stems that are not in the mixture, which are put down among those left out."""
+def _without_absent_stems(problem: ConsoleProblem, left_out: dict[str, str]) -> tuple[ConsoleProblem, ConsoleSettings]:
+    """The problem and the best faders without the stems that are not in the mixture, which are added to ``left_out``."""
     plain = _gain_and_pan(problem)
     for name, chain in plain.chains.items():
         closed: Any = chain[0][1]
@@ -171,11 +170,11 @@ def _with_those_that_sound(problem: Problem, left_out: dict[str, str]) -> tuple[
     kept = {name: audio for name, audio in problem.stems.items() if name not in left_out}
     if not kept:
         raise _nothing(left_out)
-    return replace(problem, stems=kept), Desk({name: plain.chains[name] for name in kept})
+    return replace(problem, stems=kept), ConsoleSettings({name: plain.chains[name] for name in kept})
 
 
-def _loss(problem: Problem, desk: Desk) -> float:
-    return float(multi_resolution_loss(problem.mix(desk)[:, problem.warm_up :], problem.mixture[:, problem.warm_up :]))
+def _loss(problem: ConsoleProblem, console: ConsoleSettings) -> float:
+    return float(multi_resolution_loss(problem.mix(console)[:, problem.warm_up :], problem.mixture[:, problem.warm_up :]))
 
 
 def _nothing(left_out: Mapping[str, str]) -> ValueError:
@@ -196,134 +195,142 @@ class _Facts:
 class _Report:
     """Counts the steps of a fit."""
 
-    def __init__(self, hear: Progress | None, total: int) -> None:
-        self.hear, self.total, self.done = hear, total, 0
+    def __init__(self, on_progress: Progress | None, total: int) -> None:
+        self.on_progress, self.total, self.done = on_progress, total, 0
 
     def __call__(self, what: str) -> None:
-        if self.hear is not None:
-            self.hear(min(self.done, self.total), self.total, what)
+        if self.on_progress is not None:
+            self.on_progress(min(self.done, self.total), self.total, what)
         self.done += 1
 
 
-def _searched(problem: Problem, plain: Desk, names: Mapping[str, Sequence[str]], bus: Sequence[str], report: _Report) -> Found:
-    """From the faders to the whole console: starts, then searches with fresh starts between them, on a short excerpt first."""
+def _searched(
+    problem: ConsoleProblem, plain: ConsoleSettings, names: Mapping[str, Sequence[str]], bus: Sequence[str], report: _Report
+) -> ConsoleSearchResult:
+    """From the faders to the whole console: initial settings, then searches with restarts between them, on a short excerpt."""
     channels = len(problem.mixture)
     report("starts")
     short = _short(problem)
-    desk = start.desk(problem, short, plain, names)
-    desk = search(short, desk, unknowns_of(desk, channels, only=("dynamic", "level")), iterations=4).desk
+    console = initial_settings.starting_console(problem, short, plain, names)
+    console = search(short, console, unknowns_of(console, channels, only=("dynamic", "level")), iterations=4).console
     if bus:
         report("mix bus")
-        desk = search(short, desk, unknowns_of(desk, channels), iterations=4).desk
-        desk = start.with_bus(short, desk, bus)
-    best = Found(desk, 0.0, {}, {})
+        console = search(short, console, unknowns_of(console, channels), iterations=4).console
+        console = initial_settings.with_bus(short, console, bus)
+    best = ConsoleSearchResult(console, 0.0, {}, {})
     for turn in range(TURNS):
         report("search")
-        found = search(short, best.desk, unknowns_of(best.desk, channels), iterations=5)
+        found = search(short, best.console, unknowns_of(best.console, channels), iterations=5)
         found = _flipped(short, found) if turn else found
-        report("other valleys")
+        report("other local minima")
         if found.residual_db < NEAR_DB:
             best = found
             break
-        again = _begun_anew(short, found.desk)
-        again_found = search(short, again, unknowns_of(again, channels), iterations=5)
-        best = min(found, again_found, key=lambda each: each.residual_db)
+        restarted = _with_restarted_equalisers(short, found.console)
+        second = search(short, restarted, unknowns_of(restarted, channels), iterations=5)
+        best = min(found, second, key=lambda each: each.residual_db)
     return best
 
 
-def _begun_anew(problem: Problem, desk: Desk) -> Desk:
-    """The desk with its equalisers fitted afresh to the responses that they should have, judging by the residual."""
-    measured = start.responses(problem, {name: problem.wet(name, chain) for name, chain in desk.chains.items()})
-    for name, chain in desk.chains.items():
+def _with_restarted_equalisers(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings:
+    """The console with its equalisers refitted to the responses that the residual calls for."""
+    measured = initial_settings.responses(problem, {name: problem.wet(name, chain) for name, chain in console.chains.items()})
+    for name, chain in console.chains.items():
         places = [index for index, (effect, _) in enumerate(chain) if effect == "eq"]
         if len(places) != 1:
             continue
         old: Any = chain[places[0]][1]
         correction = measured[name]
-        gain = correction.gain * 10.0 ** (start.bands_db(old, correction.hz, problem.sample_rate) / 20.0)
+        gain = correction.gain * 10.0 ** (initial_settings.bands_db(old, correction.hz, problem.sample_rate) / 20.0)
         wanted = Response(correction.hz, gain, correction.weight, np.hypot(correction.error_db, 0.05))
-        bands, level_db = start.bands(wanted, problem.sample_rate, near=old)
-        desk = desk.with_chain(name, start.with_level([*chain[: places[0]], ("eq", bands), *chain[places[0] + 1 :]], places[0], level_db))
-    return desk
+        bands, level_db = initial_settings.bands(wanted, problem.sample_rate, near=old)
+        console = console.with_chain(
+            name, initial_settings.with_level([*chain[: places[0]], ("eq", bands), *chain[places[0] + 1 :]], places[0], level_db)
+        )
+    return console
 
 
-def _flipped(problem: Problem, found: Found) -> Found:
-    """The other detector and the other link for each compressor, where that comes nearer."""
-    desk, best_db = found.desk, found.residual_db
-    for place in (*desk.chains, BUS):
-        for index, (effect, settings) in enumerate(desk.chain(place)):
+def _flipped(problem: ConsoleProblem, found: ConsoleSearchResult) -> ConsoleSearchResult:
+    """The other detector and the other channel link for each compressor, where the residual is smaller."""
+    console, best_db = found.console, found.residual_db
+    for place in (*console.chains, BUS):
+        for index, (effect, settings) in enumerate(console.chain(place)):
             if effect != "compressor":
                 continue
             kinds: list[dict[str, Any]] = [{"detector": "rms" if settings.detector == "peak" else "peak"}]  # type: ignore[attr-defined]
             kinds += [{"linked": not settings.linked}] if len(problem.mixture) == 2 else []  # type: ignore[attr-defined]
             for kind in kinds:
-                chain = list(desk.chain(place))
+                chain = list(console.chain(place))
                 chain[index] = (effect, chain[index][1].model_copy(update=kind))
-                trial = desk.with_chain(place, chain)
-                some = [each for each in unknowns_of(trial, len(problem.mixture), only=("dynamic", "level")) if each.place == place]
-                result = search(problem, trial, some, iterations=3)
+                trial = console.with_chain(place, chain)
+                unknowns = [each for each in unknowns_of(trial, len(problem.mixture), only=("dynamic", "level")) if each.place == place]
+                result = search(problem, trial, unknowns, iterations=3)
                 if result.residual_db < best_db - 0.05:
-                    desk, best_db = result.desk, result.residual_db
-    return found._replace(desk=desk, residual_db=best_db)
+                    console, best_db = result.console, result.residual_db
+    return found._replace(console=console, residual_db=best_db)
 
 
-def _short(problem: Problem) -> Problem:
-    """The beginning of a problem, on which most of the work is done."""
+def _short(problem: ConsoleProblem) -> ConsoleProblem:
+    """The first seconds of a problem, on which most of the search runs."""
     return problem.cut(min(round(SHORT_S * problem.sample_rate), problem.mixture.shape[-1] - problem.warm_up))
 
 
-def _pruned(problem: Problem, desk: Desk) -> tuple[Desk, dict[str, list[str]], dict[tuple[str, int], float]]:
-    """The desk without the effects that hardly help, the least useful first; their names by place; what each other effect helps in dB."""
-    pruned: dict[str, list[str]] = {place: [] for place in (*desk.chains, BUS)}
+def _pruned(
+    problem: ConsoleProblem, console: ConsoleSettings
+) -> tuple[ConsoleSettings, dict[str, list[str]], dict[tuple[str, int], float]]:
+    """The console without the effects that hardly help, the names of those by place, and by how many dB each remaining effect helps."""
+    pruned: dict[str, list[str]] = {place: [] for place in (*console.chains, BUS)}
     while True:
-        now = problem.cost(desk)
-        trials = [(_helps_db(problem, trial, now), place, index, trial) for place, index, trial in _without_one(problem, desk)]
+        cost = problem.cost(console)
+        trials = [(_helps_db(problem, trial, cost), place, index, trial) for place, index, trial in _without_one(problem, console)]
         if not trials or min(trials, key=lambda trial: trial[0])[0] > HELPS_DB:
-            return desk, pruned, {(place, index): helps_db for helps_db, place, index, _ in trials}
+            return console, pruned, {(place, index): helps_db for helps_db, place, index, _ in trials}
         _, place, index, trial = min(trials, key=lambda trial: trial[0])
-        pruned[place].append(desk.chain(place)[index][0])
-        desk = trial
+        pruned[place].append(console.chain(place)[index][0])
+        console = trial
 
 
-def _without_one(problem: Problem, desk: Desk) -> list[tuple[str, int, Desk]]:
-    """Every desk with one effect less, faders and rooms aside, the fader of that stem set anew."""
-    desks = []
-    for place in (*desk.chains, BUS):
-        for index, (effect, _) in enumerate(desk.chain(place)):
+def _without_one(problem: ConsoleProblem, console: ConsoleSettings) -> list[tuple[str, int, ConsoleSettings]]:
+    """Every console with one effect removed (never a fader or room) and the fader of that stem refitted."""
+    consoles = []
+    for place in (*console.chains, BUS):
+        for index, (effect, _) in enumerate(console.chain(place)):
             if effect in ("fader", "room"):
                 continue
-            chain = desk.chain(place)
-            less = desk.with_chain(place, (*chain[:index], *chain[index + 1 :]))
-            some = [each for each in unknowns_of(less, len(problem.mixture), only=("level",)) if place in (BUS, each.place)]
-            desks.append((place, index, search(problem, less, some, iterations=1).desk))
-    return desks
+            chain = console.chain(place)
+            less = console.with_chain(place, (*chain[:index], *chain[index + 1 :]))
+            unknowns = [each for each in unknowns_of(less, len(problem.mixture), only=("level",)) if place in (BUS, each.place)]
+            consoles.append((place, index, search(problem, less, unknowns, iterations=1).console))
+    return consoles
 
 
-def _helps_db(problem: Problem, without: Desk, cost: float) -> float:
+def _helps_db(problem: ConsoleProblem, without: ConsoleSettings, cost: float) -> float:
     return 10.0 * math.log10((problem.cost(without) + FLOOR) / (cost + FLOOR))
 
 
-def _result(problem: Problem, desk: Desk, plain: Desk, found: Found, facts: _Facts) -> Console:
+def _result(
+    problem: ConsoleProblem, console: ConsoleSettings, plain: ConsoleSettings, found: ConsoleSearchResult, facts: _Facts
+) -> Console:
     """The console with its losses and confidences."""
     target = problem.mixture[:, problem.warm_up :]
-    mixes = [problem.mix(each)[:, problem.warm_up :] for each in (desk, plain)]
+    mixes = [problem.mix(each)[:, problem.warm_up :] for each in (console, plain)]
     errors_db = [10.0 * math.log10(float((mix - target).square().sum()) / float(target.square().sum()) + 1e-40) for mix in mixes]
-    losses = [_loss(problem, each) for each in (desk, plain)]
+    losses = [_loss(problem, each) for each in (console, plain)]
 
     def fitted(place: str) -> FittedChain:
-        chain = desk.chain(place)
+        chain = console.chain(place)
         errors = {
             (each.index, each.setting.name): math.hypot(error, found.model_error[each])
             for each, error in found.error.items()
             if each.place == place
         }
         helps_db = [facts.helps_db.get((place, index)) for index in range(len(chain))]
-        sure = tuple(None if db is None else 1.0 - 10.0 ** (-max(db, 0.0) / 10.0) for db in helps_db)
-        known = confidences(chain, errors, facts.model_errors)
-        return FittedChain(tuple(chain), errors_db[0], known, tuple(facts.pruned.get(place, ())), sure)
+        effect_confidence = tuple(None if db is None else 1.0 - 10.0 ** (-max(db, 0.0) / 10.0) for db in helps_db)
+        setting_confidence = confidences(chain, errors, facts.model_errors)
+        return FittedChain(tuple(chain), errors_db[0], setting_confidence, tuple(facts.pruned.get(place, ())), effect_confidence)
 
     return Console(
-        chains={name: fitted(name) for name in desk.chains},
+        chains={name: fitted(name) for name in console.chains},
         error_db=errors_db[0],
         gain_and_pan_error_db=errors_db[1],
         loss=losses[0],
@@ -337,7 +344,7 @@ def _result(problem: Problem, desk: Desk, plain: Desk, found: Found, facts: _Fac
 
 
 def excerpt(mixture: torch.Tensor, stems: Mapping[str, torch.Tensor], sample_rate: int) -> tuple[int, int]:
-    """First and last frame of the excerpt that says most: where the stem that is heard least is heard most, and levels move."""
+    """First and last frame of the most informative excerpt: the quietest stem is loudest there, and levels vary."""
     length = round(EXCERPT_S * sample_rate)
     total = mixture.shape[-1]
     if total <= 1.25 * length:
@@ -359,7 +366,7 @@ def _means(values: np.ndarray, hop: int) -> np.ndarray:
 
 
 def shifted(audio: torch.Tensor, lag: int) -> torch.Tensor:
-    """The audio [C, T] later by ``lag`` frames, earlier if it is negative, with silence where nothing came."""
+    """The audio [C, T] later by ``lag`` frames, earlier if it is negative, padded with silence."""
     if lag == 0:
         return audio
     moved = torch.zeros_like(audio)
@@ -370,7 +377,7 @@ def shifted(audio: torch.Tensor, lag: int) -> torch.Tensor:
     return moved
 
 
-def _gain_and_pan(problem: Problem) -> Desk:
+def _gain_and_pan(problem: ConsoleProblem) -> ConsoleSettings:
     """The best fader for each stem, by non-negative least squares."""
     from stemwright.separation.balance.console_levels import fit_console_levels
 
@@ -383,7 +390,7 @@ def _gain_and_pan(problem: Problem) -> Desk:
         pan = 0.0 if levels.pan is None else float(np.nan_to_num(levels.pan[name][0]))
         settings = fader.Settings(gain_db=min(max(gain_db, CLOSED_DB), 24.0), pan=min(max(pan, -1.0), 1.0))
         chains[name] = (("fader", settings),)
-    return Desk(chains)
+    return ConsoleSettings(chains)
 
 
 def _with_fader(chain: Sequence[str]) -> tuple[str, ...]:
@@ -400,9 +407,7 @@ def _checked(mixture: Any, stems: Mapping[str, Any]) -> tuple[torch.Tensor, dict
         if not bool(torch.isfinite(audio).all()):
             raise ValueError(f"{name!r} contains NaN or infinite samples; repair it first")
         if audio.shape != target.shape:
-            raise ValueError(
-                f"stem {name!r} has the shape {list(audio.shape)}, the mixture {list(target.shape)}; they must be alike and aligned"
-            )
+            raise ValueError(f"stem {name!r} has the shape {list(audio.shape)}, the mixture {list(target.shape)}; expected equal shapes")
     if not float(target.abs().max()) > 1e-5:
         raise ValueError("expected an audible mixture, got silence; no console can be fitted to it")
     return target, dry

@@ -1,14 +1,14 @@
-"""The rooms of a console from what its direct sounds leave of the mixture, though the noise of each room is unknown.
+"""The rooms of a console, from the residual of the mixture after its direct sounds; the noise of each room stays unknown.
 
-Late reverberation is noise, so only its power can be known. In a band and a frame of 10 ms the power expected of the residual is
+Late reverberation is noise, so only its power can be estimated. In a band and a frame of 10 ms the power expected of the residual is
 
     R(b, t) = Σ_s A_s Σ_τ e^(-13.8 (τ - delay_s) / T_s(b)) P_s(b, t - τ)  +  floor_b (t)
 
 with P_s the power of the direct sound of stem s, T_s(b) its decay as ``stemwright.datagen.effects.room`` has it, A_s from its wet level.
-The settings are those under which the measured powers are most likely: each is R times a random number of known distribution.
+The settings maximise the likelihood of the measured powers: each is R times a random number of known distribution.
 
 Conventions
-    Audio is float64 [C, T]. The seed of a fitted room is 0: its noise is its own.
+    Audio is float64 [C, T]. The seed of a fitted room is 0, since its noise cannot be recovered.
 
 References
     Polack 1988: late reverberation as decaying noise. Lebart, Boucher, Denbigh 2001: its power from that of the direct sound.
@@ -28,32 +28,32 @@ from scipy.optimize import minimize
 from scipy.signal import lfilter
 
 from stemwright.datagen.effects import room
-from stemwright.datagen.inverse.console.search import Desk, Problem
+from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSettings
 from stemwright.datagen.inverse.solver import Vector
 
 HOP_S = 0.01
-SPREAD = 0.25  # frames: what the windows' overlap adds to a delay, as measured on rooms that are known
+SPREAD = 0.25  # frames: what the windows' overlap adds to a delay, measured on known rooms
 EDGES_HZ = (100.0, 160.0, 250.0, 400.0, 500.0, 700.0, 1000.0, 1400.0, 2000.0, 2800.0, 4000.0, 5600.0, 8000.0, 11_000.0, 16_000.0)
 STARTS_S = (0.4, 1.2)
 
 
-def fitted(problem: Problem, desk: Desk) -> Desk:
-    """The desk with its rooms fitted; a desk without any is returned as it is."""
-    places = {name: index for name, chain in desk.chains.items() for index, (effect, _) in enumerate(chain) if effect == "room"}
+def fitted(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings:
+    """The console with its rooms fitted; a console without any is returned as it is."""
+    places = {name: index for name, chain in console.chains.items() for index, (effect, _) in enumerate(chain) if effect == "room"}
     if not places:
-        return desk
-    powers = {name: _power(problem.wet(name, desk.chains[name]), problem) for name in places}
-    residual = _power(problem.mixture - problem.mix(desk), problem)
+        return console
+    powers = {name: _power(problem.wet(name, console.chains[name]), problem) for name in places}
+    residual = _power(problem.mixture - problem.mix(console), problem)
     floor = 1e-3 * _power(problem.mixture, problem) + 1e-12
-    found = _most_likely(residual, powers, floor, problem.sample_rate / 2.0)
+    found = _maximum_likelihood(residual, powers, floor, problem.sample_rate / 2.0)
     for name, index in places.items():
-        chain = list(desk.chains[name])
+        chain = list(console.chains[name])
         chain[index] = ("room", found[name])
-        desk = desk.with_chain(name, chain)
-    return desk
+        console = console.with_chain(name, chain)
+    return console
 
 
-def _power(audio: torch.Tensor, problem: Problem) -> Vector:
+def _power(audio: torch.Tensor, problem: ConsoleProblem) -> Vector:
     """The mean power in bands and frames, [C, B, K]."""
     hop = round(HOP_S * problem.sample_rate)
     size = 2 * hop
@@ -65,7 +65,7 @@ def _power(audio: torch.Tensor, problem: Problem) -> Vector:
 
 
 def _decay_s(rt60_s: float, damping: float, bands: int) -> Vector:
-    """T of each band of ``EDGES_HZ``, in whose octave of the room it lies."""
+    """T of each band of ``EDGES_HZ``: that of the room's octave which contains it."""
     centres = [room.EDGES_HZ[0] / 2.0**1.5, *(edge * math.sqrt(2.0) for edge in room.EDGES_HZ)]
     middles = np.sqrt(np.array(EDGES_HZ[:bands]) * np.array(EDGES_HZ[1 : bands + 1]))
     octave = np.searchsorted(np.array(room.EDGES_HZ), middles)
@@ -73,7 +73,7 @@ def _decay_s(rt60_s: float, damping: float, bands: int) -> Vector:
 
 
 def _expected(power: Vector, rt60_s: float, delay_ms: float, damping: float, wet_db: float, top_hz: float) -> Vector:
-    """The power of the reverberation [C, B, K] that a room makes of a direct sound of that power."""
+    """The power of a room's reverberation [C, B, K] for a direct sound of that power."""
     decay_s = _decay_s(rt60_s, damping, power.shape[1])
     rates = 6.0 * math.log(10.0) / decay_s
     # White noise of one height for all bands; its energy over all frequencies is that of the wet level.
@@ -88,23 +88,23 @@ def _expected(power: Vector, rt60_s: float, delay_ms: float, damping: float, wet
         energy = height * (1.0 - keep) / rate
         result[:, band] = lfilter([energy], [1.0, -keep], power[:, band], axis=-1)
     # The response begins within a frame: half of its first frame falls into the next one.
-    return _late(0.5 * result + 0.5 * _late(result, 1.0), delay)
+    return _delayed(0.5 * result + 0.5 * _delayed(result, 1.0), delay)
 
 
-def _late(values: Vector, frames: float) -> Vector:
-    """Later by a number of frames, whole or not."""
+def _delayed(values: Vector, frames: float) -> Vector:
+    """Delayed by a number of frames, whole or not."""
     whole, part = int(frames), frames - int(frames)
     padded = np.pad(values, ((0, 0), (0, 0), (whole + 1, 0)))
     return np.asarray((1.0 - part) * padded[..., 1 : values.shape[-1] + 1] + part * padded[..., : values.shape[-1]])
 
 
-def _most_likely(residual: Vector, powers: Mapping[str, Vector], floor: Vector, top_hz: float) -> dict[str, room.Settings]:
-    """The rooms under which the residual's powers are most likely."""
+def _maximum_likelihood(residual: Vector, powers: Mapping[str, Vector], floor: Vector, top_hz: float) -> dict[str, room.Settings]:
+    """The rooms that maximise the likelihood of the residual's powers."""
     names = list(powers)
     bounds = [(math.log(0.08), math.log(8.0)), (0.0, 120.0), (0.0, 3.0), (-40.0, 10.0)] * len(names) + [(-12.0, 6.0)]
     scale = np.array([1.0, 20.0, 1.0, 6.0] * len(names) + [3.0])
 
-    def unlikely(values: Vector) -> float:
+    def negative_log_likelihood(values: Vector) -> float:
         values = values * scale
         expected = floor * math.exp(values[-1])
         for index, name in enumerate(names):
@@ -116,9 +116,11 @@ def _most_likely(residual: Vector, powers: Mapping[str, Vector], floor: Vector, 
     for rt60_s in STARTS_S:
         start = np.array([math.log(rt60_s), 15.0, 0.5, -8.0] * len(names) + [0.0]) / scale
         limits = [(low / unit, high / unit) for (low, high), unit in zip(bounds, scale, strict=True)]
-        runs.append(minimize(unlikely, start, method="L-BFGS-B", bounds=limits, options={"maxiter": 25, "eps": 1e-5}))
+        runs.append(minimize(negative_log_likelihood, start, method="L-BFGS-B", bounds=limits, options={"maxiter": 25, "eps": 1e-5}))
     near: Any = min(runs, key=lambda run: run.fun).x
-    found: Any = minimize(unlikely, near, method="L-BFGS-B", bounds=limits, options={"maxiter": 120, "maxfun": 5000, "eps": 1e-5})
+    found: Any = minimize(
+        negative_log_likelihood, near, method="L-BFGS-B", bounds=limits, options={"maxiter": 120, "maxfun": 5000, "eps": 1e-5}
+    )
     best = found.x * scale
     rooms = {}
     for index, name in enumerate(names):

@@ -6,8 +6,8 @@ a hundred settings costs about as much as twenty renderings of the whole mix.
 
 Conventions
     Audio is float64 [C, T]. Unknowns are numbers in [0, 1] (``Range.to_unit``). The residual is whitened by the linear predictor of the
-    mixture, so that treble counts like bass, up to 15 kHz; ``residual_db`` is its energy against that of the whitened mixture.
-    Left as they are: whole numbers, delays and other settings that move the audio in steps; a setting at its ``off`` value; make-up,
+    mixture, so that treble counts like bass, up to 15 kHz; ``residual_db`` is its energy relative to that of the whitened mixture.
+    Not searched: whole numbers, delays and other settings that move the audio in steps; a setting at its ``off`` value; make-up,
     which a fader shares, and on the mix bus faders and threshold; a room, whose noise is unknown
     (``stemwright.datagen.inverse.console.rooms``).
 """
@@ -35,8 +35,8 @@ from stemwright.datagen.inverse.solver import STEP, Prior, SearchLimits, Vector,
 BUS = ""  # the place of the mix bus among the names of stems
 WHITENING = 24  # taps
 TOP_HZ = 15_000.0
-CHORDS = 3  # steps for one Jacobian
-WORTH = 3000.0  # independent samples that a residual is worth which no console could take away
+CHORDS = 3  # steps with one Jacobian
+WORTH = 3000.0  # number of independent samples that a residual counts as which no console can remove
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Unknown:
 
 
 @dataclass(frozen=True)
-class Desk:
+class ConsoleSettings:
     """The settings of a console: a chain for each stem, and one for the mix bus."""
 
     chains: Mapping[str, tuple[Use, ...]]
@@ -59,43 +59,45 @@ class Desk:
         """The chain of a stem, or that of the mix bus for ``BUS``."""
         return self.bus if place == BUS else self.chains[place]
 
-    def with_chain(self, place: str, chain: Sequence[Use]) -> Desk:
-        """The same desk with one chain replaced."""
-        return Desk(self.chains, tuple(chain)) if place == BUS else Desk({**self.chains, place: tuple(chain)}, self.bus)
+    def with_chain(self, place: str, chain: Sequence[Use]) -> ConsoleSettings:
+        """The same console with one chain replaced."""
+        return (
+            ConsoleSettings(self.chains, tuple(chain)) if place == BUS else ConsoleSettings({**self.chains, place: tuple(chain)}, self.bus)
+        )
 
-    def with_values(self, unknowns: Sequence[Unknown], unit: Vector) -> Desk:
-        """The same desk with the unknowns at these places of their ranges."""
+    def with_values(self, unknowns: Sequence[Unknown], unit: Vector) -> ConsoleSettings:
+        """The same console with the unknowns at these positions in their ranges."""
         changes: dict[tuple[str, int], dict[str, float]] = {}
         for unknown, value in zip(unknowns, unit, strict=True):
             changes.setdefault((unknown.place, unknown.index), {})[unknown.setting.name] = unknown.setting.from_unit(float(value))
-        desk = self
+        console = self
         for (place, index), values in changes.items():
-            chain = list(desk.chain(place))
+            chain = list(console.chain(place))
             chain[index] = (chain[index][0], chain[index][1].model_copy(update=values))
-            desk = desk.with_chain(place, chain)
-        return desk
+            console = console.with_chain(place, chain)
+        return console
 
     def unit(self, unknowns: Sequence[Unknown]) -> Vector:
-        """Where the unknowns stand in their ranges."""
+        """The positions of the unknowns in their ranges, [0, 1]."""
         settings = [self.chain(unknown.place)[unknown.index][1] for unknown in unknowns]
         values = [unknown.setting.to_unit(getattr(each, unknown.setting.name)) for unknown, each in zip(unknowns, settings, strict=True)]
         return np.clip(np.array(values, float), 0.0, 1.0)
 
 
-class Found(NamedTuple):
-    """Where a search ended: the desk, its residual in dB, and the standard and the model error of each unknown as parts of its range."""
+class ConsoleSearchResult(NamedTuple):
+    """The result of a search: the console, its residual in dB, and the standard and model error of each unknown as parts of its range."""
 
-    desk: Desk
+    console: ConsoleSettings
     residual_db: float
     error: dict[Unknown, float]
     model_error: dict[Unknown, float]
 
 
 @dataclass
-class Problem:
+class ConsoleProblem:
     """A mixture [C, T] and its dry stems, float64, and the filter that whitens the residual.
 
-    The first ``warm_up`` frames are rendered but not compared: an excerpt begins with compressors that have heard nothing.
+    The first ``warm_up`` frames are rendered but not compared: at the start of an excerpt a compressor's detector has no history.
     """
 
     mixture: torch.Tensor
@@ -117,40 +119,42 @@ class Problem:
         """The audio through the whitening filter, float64 [C, T]."""
         return np.asarray(lfilter(self.taps, [1.0], audio.numpy())[:, self.warm_up :])
 
-    def cut(self, frames: int) -> Problem:
+    def cut(self, frames: int) -> ConsoleProblem:
         """The same problem with the first ``frames`` frames that are compared."""
         stop = self.warm_up + frames
-        return Problem(self.mixture[:, :stop], {name: stem[:, :stop] for name, stem in self.stems.items()}, self.sample_rate, self.warm_up)
+        return ConsoleProblem(
+            self.mixture[:, :stop], {name: stem[:, :stop] for name, stem in self.stems.items()}, self.sample_rate, self.warm_up
+        )
 
     def wet(self, name: str, chain: Sequence[Use]) -> torch.Tensor:
         """A stem through its chain."""
         return apply_chain(self.stems[name], self.sample_rate, chain)
 
-    def mix(self, desk: Desk) -> torch.Tensor:
-        """What the desk makes of the stems."""
-        total = torch.stack([self.wet(name, chain) for name, chain in desk.chains.items()]).sum(0)
-        return apply_chain(total, self.sample_rate, desk.bus)
+    def mix(self, console: ConsoleSettings) -> torch.Tensor:
+        """The console's mix of the stems."""
+        total = torch.stack([self.wet(name, chain) for name, chain in console.chains.items()]).sum(0)
+        return apply_chain(total, self.sample_rate, console.bus)
 
-    def cost(self, desk: Desk) -> float:
-        """The energy of the whitened residual against that of the whitened mixture."""
-        return float(((self.white(self.mix(desk)) - self.goal) ** 2).sum()) / self.energy
+    def cost(self, console: ConsoleSettings) -> float:
+        """The energy of the whitened residual relative to that of the whitened mixture."""
+        return float(((self.white(self.mix(console)) - self.goal) ** 2).sum()) / self.energy
 
-    def columns(self, desk: Desk, unknowns: Sequence[Unknown]) -> tuple[NDArray[np.float32], Vector]:
+    def columns(self, console: ConsoleSettings, unknowns: Sequence[Unknown]) -> tuple[NDArray[np.float32], Vector]:
         """The whitened difference that each unknown makes, float32 [P, C T], and the whitened residual [C T]."""
-        stages = {name: self._stages(self.stems[name], chain) for name, chain in desk.chains.items()}
+        stages = {name: self._stages(self.stems[name], chain) for name, chain in console.chains.items()}
         total = torch.stack([stage[-1] for stage in stages.values()]).sum(0)
-        bus = self._stages(total, desk.bus)
+        bus = self._stages(total, console.bus)
         table = np.empty((len(unknowns), self.goal.size), np.float32)
-        unit = desk.unit(unknowns)
+        unit = console.unit(unknowns)
         for row, (unknown, value) in enumerate(zip(unknowns, unit, strict=True)):
             step = STEP if value < 0.5 else -STEP
-            chain = desk.with_values([unknown], np.array([value + step])).chain(unknown.place)[unknown.index :]
+            chain = console.with_values([unknown], np.array([value + step])).chain(unknown.place)[unknown.index :]
             if unknown.place == BUS:
                 moved = apply_chain(bus[unknown.index], self.sample_rate, chain) - bus[-1]
             else:
                 moved = apply_chain(stages[unknown.place][unknown.index], self.sample_rate, chain) - stages[unknown.place][-1]
-                if desk.bus:
-                    moved = apply_chain(total + moved, self.sample_rate, desk.bus) - bus[-1]
+                if console.bus:
+                    moved = apply_chain(total + moved, self.sample_rate, console.bus) - bus[-1]
             table[row] = (self.white(moved) / step).ravel()
         return table, (self.white(bus[-1]) - self.goal).ravel()
 
@@ -162,11 +166,11 @@ class Problem:
         return stages
 
 
-def unknowns_of(desk: Desk, channels: int, *, only: Sequence[Trait] = ()) -> list[Unknown]:
-    """The settings of a desk that a search may move, those of effects that have one of the traits ``only`` if any are given."""
+def unknowns_of(console: ConsoleSettings, channels: int, *, only: Sequence[Trait] = ()) -> list[Unknown]:
+    """The settings of a console that a search may move, those of effects that have one of the traits ``only`` if any are given."""
     found = list[Unknown]()
-    for place in (*desk.chains, BUS):
-        for index, (name, settings) in enumerate(desk.chain(place)):
+    for place in (*console.chains, BUS):
+        for index, (name, settings) in enumerate(console.chain(place)):
             if "stochastic" in EFFECTS[name].TRAITS or (only and not EFFECTS[name].TRAITS.intersection(only)):
                 continue
             moving = [each for each in searchable(settings, channels) if is_fader(name) or not each.gain]
@@ -174,37 +178,39 @@ def unknowns_of(desk: Desk, channels: int, *, only: Sequence[Trait] = ()) -> lis
     return found
 
 
-def search(problem: Problem, desk: Desk, unknowns: Sequence[Unknown], *, iterations: int = 20, enough_db: float = -110.0) -> Found:
-    """Minimises the whitened residual from a desk on (``stemwright.datagen.inverse.solver``).
+def search(
+    problem: ConsoleProblem, console: ConsoleSettings, unknowns: Sequence[Unknown], *, iterations: int = 20, enough_db: float = -110.0
+) -> ConsoleSearchResult:
+    """Minimises the whitened residual, starting from a console (``stemwright.datagen.inverse.solver``).
 
-    What is typical of an effect pulls weakly, as a prior would with the residual as noise. One Jacobian serves several steps while they
-    gain. The search ends where a Jacobian gains less than two per cent, at ``enough_db``, or after ``iterations`` Jacobians.
+    Typical settings of an effect are a weak prior, with the residual as noise. One Jacobian is reused for several steps while they
+    improve the fit. The search ends when a Jacobian gains less than two per cent, at ``enough_db``, or after ``iterations`` Jacobians.
     """
     scale = 1.0 / math.sqrt(problem.energy)
 
     def residual(unit: Vector) -> Vector:
-        return np.asarray((problem.white(problem.mix(desk.with_values(unknowns, unit))) - problem.goal).ravel() * scale)
+        return np.asarray((problem.white(problem.mix(console.with_values(unknowns, unit))) - problem.goal).ravel() * scale)
 
     def columns(unit: Vector) -> NDArray[np.float32]:
-        return problem.columns(desk.with_values(unknowns, unit), unknowns)[0] * np.float32(scale)
+        return problem.columns(console.with_values(unknowns, unit), unknowns)[0] * np.float32(scale)
 
     limits = SearchLimits(iterations, 0.02, CHORDS, 0.5 * 10.0 ** (enough_db / 10.0), len(problem.mixture), fresh=False, growth=8.0)
-    found = refine(residual, desk.unit(unknowns), limits, columns=columns, prior=_typical(unknowns, desk))
-    # What is left is no white noise but what the console cannot do: it is worth few independent samples.
+    found = refine(residual, console.unit(unknowns), limits, columns=columns, prior=_typical(unknowns, console))
+    # The residual is not white noise but what the console cannot model: it counts as few independent samples.
     model_error = np.sqrt(2.0 * found.cost / WORTH) * found.unit_error
-    best = desk.with_values(unknowns, found.unit)
-    return Found(best, _db(2.0 * found.cost), _by_unknown(unknowns, found.error), _by_unknown(unknowns, model_error))
+    best = console.with_values(unknowns, found.unit)
+    return ConsoleSearchResult(best, _db(2.0 * found.cost), _by_unknown(unknowns, found.error), _by_unknown(unknowns, model_error))
 
 
 def _by_unknown(unknowns: Sequence[Unknown], values: Vector) -> dict[Unknown, float]:
     return dict(zip(unknowns, values.tolist(), strict=True))
 
 
-def _typical(unknowns: Sequence[Unknown], desk: Desk) -> Prior:
-    """The middle of what is typical of each unknown, and twice its breadth, as parts of its range; no frequency is typical."""
+def _typical(unknowns: Sequence[Unknown], console: ConsoleSettings) -> Prior:
+    """The middle of the typical range of each unknown, and the prior's width, as parts of its range; frequencies have no prior."""
     middles, widths = [], []
     for unknown in unknowns:
-        typical = EFFECTS[desk.chain(unknown.place)[unknown.index][0]].TYPICAL.get(unknown.setting.name)
+        typical = EFFECTS[console.chain(unknown.place)[unknown.index][0]].TYPICAL.get(unknown.setting.name)
         if typical is None or unknown.setting.unit == "Hz":
             middles.append(0.5)
             widths.append(10.0)

@@ -24,7 +24,7 @@ from stemwright.datagen.effects import EFFECTS, apply_chain, compressor, eq
 from stemwright.datagen.effects import fader as fader_effect
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.effects.settings import Range, fields
-from stemwright.datagen.inverse.console.search import BUS, Desk, Problem, search, unknowns_of
+from stemwright.datagen.inverse.console.joint_search import BUS, ConsoleProblem, ConsoleSettings, search, unknowns_of
 from stemwright.datagen.inverse.fitted_chain import Use
 from stemwright.datagen.inverse.known_dry.fit_eq import fit_response
 from stemwright.datagen.inverse.known_dry.response import Response
@@ -38,8 +38,8 @@ BLUR_DB = 0.5  # what a response is taken to be wrong at best
 ROUNDS = 2  # of the search for bands
 
 
-def responses(problem: Problem, sources_of: Mapping[str, torch.Tensor]) -> dict[str, Response]:
-    """The response in the mixture of each of several sources [C, T] (stems, dry or as a desk renders them), found all at once."""
+def responses(problem: ConsoleProblem, sources_of: Mapping[str, torch.Tensor]) -> dict[str, Response]:
+    """The response in the mixture of each of several sources [C, T] (stems, dry or as a console renders them), found all at once."""
     size = min(WINDOW, problem.mixture.shape[-1])
     window = torch.hann_window(size, dtype=torch.float64)
 
@@ -72,7 +72,7 @@ def responses(problem: Problem, sources_of: Mapping[str, torch.Tensor]) -> dict[
     return result
 
 
-def _floors(problem: Problem, sources: np.ndarray, bands: Sequence[tuple[int, int]], hz: Vector) -> Vector:
+def _floors(problem: ConsoleProblem, sources: np.ndarray, bands: Sequence[tuple[int, int]], hz: Vector) -> Vector:
     """The whitened power [B, S] below which a stem holds nothing in a band."""
     whitening = np.abs(freqz(problem.taps, worN=hz, fs=problem.sample_rate)[1]) ** 2
     power = np.stack([(np.abs(sources[:, :, start:stop]) ** 2).mean((1, 2, 3)) for start, stop in bands]) / whitening[:, None]
@@ -121,10 +121,10 @@ GRID = {
 }
 
 
-def compression(problem: Problem, desk: Desk, name: str, index: int) -> tuple[Use, ...]:
+def compression(problem: ConsoleProblem, console: ConsoleSettings, name: str, index: int) -> tuple[Use, ...]:
     """The chain of a stem with the compressor of a grid that, with a fader, comes nearest to the mixture without the other stems."""
-    chain = list(desk.chains[name])
-    others = [problem.wet(other, uses) for other, uses in desk.chains.items() if other != name]
+    chain = list(console.chains[name])
+    others = [problem.wet(other, uses) for other, uses in console.chains.items() if other != name]
     rest = problem.goal - (problem.white(torch.stack(others).sum(0)) if others else 0.0)
     source = apply_chain(problem.stems[name], problem.sample_rate, chain[:index])
     level_db = 20.0 * np.log10(np.abs(source.numpy()).max(0) + 1e-9)
@@ -155,10 +155,12 @@ def fader(factor: np.ndarray) -> Use:
     return "fader", fader_effect.Settings(gain_db=gain_db, pan=min(max(pan, -1.0), 1.0))
 
 
-def desk(problem: Problem, short: Problem, faders: Desk, names: Mapping[str, Sequence[str]]) -> Desk:
+def starting_console(
+    problem: ConsoleProblem, short: ConsoleProblem, faders: ConsoleSettings, names: Mapping[str, Sequence[str]]
+) -> ConsoleSettings:
     """A start for every stem's chain of named effects, the stems' gains and pans known; compressors are tried on the short problem."""
     measured = responses(problem, problem.stems)
-    start = Desk({})
+    start = ConsoleSettings({})
     for name, chain in names.items():
         uses: list[Use] = []
         for effect in chain:
@@ -172,7 +174,7 @@ def desk(problem: Problem, short: Problem, faders: Desk, names: Mapping[str, Seq
         start = start.with_chain(name, uses)
         if "eq" in chain:
             start = start.with_chain(name, _with_gain(uses, level_db))
-    start = search(short, start, unknowns_of(start, len(problem.mixture), only=("level",)), iterations=3).desk
+    start = search(short, start, unknowns_of(start, len(problem.mixture), only=("level",)), iterations=3).console
     for name, chain in names.items():
         for index, effect in enumerate(chain):
             if effect == "compressor":
@@ -203,10 +205,10 @@ def with_level(uses: Sequence[Use], index: int, level_db: float) -> tuple[Use, .
     return tuple(moved)
 
 
-def with_bus(problem: Problem, desk: Desk, names: Sequence[str]) -> Desk:
-    """The desk with a mix bus: gentle starts, and the ceiling of a limiter or clipper where the mixture's peak is."""
+def with_bus(problem: ConsoleProblem, console: ConsoleSettings, names: Sequence[str]) -> ConsoleSettings:
+    """The console with a mix bus: gentle starts, and the ceiling of a limiter or clipper where the mixture's peak is."""
     peak_db = 20.0 * math.log10(float(problem.mixture.abs().max()))
-    total = problem.mix(desk)
+    total = problem.mix(console)
     level_db = float(np.quantile(20.0 * np.log10(np.abs(total.numpy()).max(0) + 1e-9), 0.6))
     uses: list[Use] = []
     for effect in names:
@@ -218,14 +220,14 @@ def with_bus(problem: Problem, desk: Desk, names: Sequence[str]) -> Desk:
         elif effect != "eq":
             settings = _usual(effect)
         uses.append((effect, settings))
-    return desk.with_chain(BUS, uses)
+    return console.with_chain(BUS, uses)
 
 
-def _other(problem: Problem, desk: Desk, name: str, index: int) -> tuple[Use, ...]:
+def _other(problem: ConsoleProblem, console: ConsoleSettings, name: str, index: int) -> tuple[Use, ...]:
     """The chain of a stem with one more effect begun: by its own fit against the mixture without the other stems, else in the middle."""
-    chain = list(desk.chains[name])
+    chain = list(console.chains[name])
     effect: Any = EFFECTS[chain[index][0]]
-    others = [problem.wet(other, uses) for other, uses in desk.chains.items() if other != name]
+    others = [problem.wet(other, uses) for other, uses in console.chains.items() if other != name]
     rest = problem.mixture - (torch.stack(others).sum(0) if others else 0.0)
     try:
         settings = effect.fit(rest, problem.wet(name, chain), problem.sample_rate)
