@@ -50,9 +50,9 @@ from stemwright.manifests.disk.durable import sentence
 from stemwright.manifests.usage import UsageError
 from stemwright.manifests.visible import visible
 
-MAKE, LOOK, SHARE = "Make a corpus", "Look at it", "Share it"
-WITHOUT, SETTINGS = "Without a corpus", "Settings"
-BEGINNING = "Where to begin: stemwright demo, which needs no songs of yours; then stemwright build SONGS CORPUS"
+MAKE, LOOK, SHARE = "Make a corpus", "Inspect a corpus", "Share a corpus"
+WITHOUT, SETTINGS = "Tools that need no corpus", "Configuration"
+BEGINNING = "Where to begin: stemwright demo, which needs no songs; then stemwright build SONGS CORPUS"
 
 app = Verbs(
     name="stemwright",
@@ -76,13 +76,13 @@ def _say_version(asked: bool) -> None:
 @app.callback(epilog=BEGINNING)
 def stemwright(
     version: bool = typer.Option(
-        False, "--version", callback=_say_version, is_eager=True, help="Show the version, with --json as JSON, and leave."
+        False, "--version", callback=_say_version, is_eager=True, help="Show the version (with --json as JSON) and exit."
     ),
     as_json: bool = typer.Option(False, "--json", hidden=True),
 ) -> None:
     """Turn released mixtures into verified training data for music mixing models.
 
-    What a verb takes and an example: stemwright VERB --help
+    Arguments, options and an example of a verb: stemwright VERB --help
     """
     if as_json and not version:
         raise typer.BadParameter("expected --json after the verb: stemwright VERB ... --json")
@@ -118,7 +118,7 @@ def build(
 ) -> None:
     """Songs in, verified pairs out: catalog, separate, estimate, plan, render and check, one after another.
 
-    Run it again to go on after an interruption, or after adding songs: what is finished is skipped.
+    Run the same command again to resume after an interruption or to add songs: finished work is skipped.
 
     Example: stemwright build ~/music corpus --model htdemucs_ft --jobs 4
     """
@@ -220,7 +220,7 @@ def estimate(
     dask: DaskOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the balance, place and activity of every stem, and what else the recipes of the configuration need (tempo and key, say).
+    """Measure level, pan, width and activity of every stem, and what the configured recipes need (e.g. tempo and key).
 
     Example: stemwright estimate corpus --jobs 2
     """
@@ -233,7 +233,7 @@ def estimate(
 def plan(
     corpus: CorpusArgument, config: ConfigOption = None, reset: ResetOption = None, seed: SeedOption = None, as_json: JsonOption = False
 ) -> None:
-    """Draw every pair and write it down; touches no audio.
+    """Draw every pair and write the table of pairs; touches no audio.
 
     Example: stemwright plan corpus --seed 7
     """
@@ -252,7 +252,7 @@ def render(
 ) -> None:
     """Render every planned pair into the dataset.
 
-    In another format it is packed again, and nothing is rendered twice.
+    With another format the rendered audio is packed again; nothing is rendered twice.
 
     Example: stemwright render corpus --jobs 2 --format webdataset
     """

@@ -18,13 +18,13 @@ def check(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Corpus folder, or a dataset folder.", show_default=False)],
     songs: Annotated[
         Path | None,
-        typer.Option("--songs", metavar="SONGS", help="New place of the songs, if they were moved: a folder, or the CSV file."),
+        typer.Option("--songs", metavar="SONGS", help="New location of the songs, if they were moved: a folder, or the CSV file."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every table against the files and against itself; exits with 1 and names the file if anything is wrong.
+    """Check every table for consistency and against the files; exit with 1 and name the file if anything is wrong.
 
-    While a stage runs, what is under way is not judged.
+    While a stage is running, its unfinished work is not checked.
 
     Example: stemwright check corpus
     """
@@ -36,7 +36,7 @@ def check(
         raise UsageError(f"--songs {songs} does not exist; expected the folder of the corpus's songs, or the CSV file that lists them")
     if not folder.is_dir():
         why = "is a file" if folder.exists() else "does not exist"
-        raise UsageError(f"{folder} {why}; expected a corpus folder, or a dataset folder that stands alone")
+        raise UsageError(f"{folder} {why}; expected a corpus folder, or a self-contained dataset folder")
     terminal, place = Terminal(as_json), Corpus(folder)
     if not place.config_path.exists() and not any(folder.glob("*.parquet")):
         raise UsageError(f"{folder} is neither a corpus (it has no config.toml) nor a dataset (it has no pairs.parquet)")

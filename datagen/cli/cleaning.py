@@ -21,17 +21,15 @@ if TYPE_CHECKING:
 
 def clean(
     corpus: CorpusArgument,
-    kept: Annotated[
-        bool, typer.Option("--kept", help="Also stems and tables kept for other settings, or for songs that are away.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking; a script must say so.")] = False,
+    kept: Annotated[bool, typer.Option("--kept", help="Include stems and tables kept for other settings, or for missing songs.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking (required in scripts).")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, and delete nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List files of a corpus that it has no use for any more, and delete them after asking.
+    """List files that a corpus no longer uses, and delete them after confirmation.
 
-    Those are stems and examples that no row names, and what killed processes left. Files of yours are never touched, nor is anything
-    behind a link. Stems of other models are whole and can be taken up again: they go only with --kept.
+    These are stems and examples that no row names, and leftovers of killed processes. Your own files are never touched. Stems of
+    other models are deleted only with --kept.
 
     Example: stemwright clean corpus --dry-run
     """
@@ -47,13 +45,13 @@ def clean(
     if found or as_json:
         terminal.show("orphans", _table(found), [_plain(place, orphan) for orphan in found])
     if spared:
-        terminal.say(f"kept: {_in_all(spared)} for other settings, or for songs that are away; --kept lists them, too")
+        terminal.say(f"kept: {_in_all(spared)} for other settings, or for missing songs; --kept lists them, too")
     deleted, freed, code = 0, 0, 0
     if found and not dry_run:
         if yes or _agreed(terminal, found):
             deleted, freed = _delete(place, found, kept=kept)
         elif as_json or not sys.stdin.isatty():
-            terminal.warn("nothing was deleted: there is nobody to ask. Say --yes to delete what is listed, or --dry-run to list it only")
+            terminal.warn("nothing was deleted: no terminal to confirm at. Pass --yes to delete these files, or --dry-run to list them")
             code = 2
     terminal.collected |= {"deleted": deleted, "freed_bytes": freed}
     terminal.say(_last_line(found, deleted, freed, dry_run=dry_run))
@@ -61,7 +59,7 @@ def clean(
 
 
 def _delete(place: Corpus, found: Sequence[Orphan], *, kept: bool) -> tuple[int, int]:
-    """Deletes what was listed and is still of no use now that nobody else can work on the corpus."""
+    """Deletes what was listed and is still an orphan now that this process has locked the corpus."""
     from stemwright.datagen.run.orphans import find_orphans, remove_orphans
 
     with place.locked():  # this removes hidden files of killed processes, too

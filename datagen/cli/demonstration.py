@@ -23,13 +23,17 @@ def demo(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", metavar="NAME", help="Model that separates the excerpt, to compare.", autocompletion=completion.models
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Separation model that is compared with the multitrack's own stems.",
+            autocompletion=completion.models,
         ),
     ] = "bundled",
     model_folder: ModelFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The main job on a real multitrack excerpt: catalog, balance, pairs, dataset, check.
+    """Run the whole path on a real multitrack excerpt: catalog, balance, pairs, dataset, check.
 
     Example: stemwright demo demo-corpus
     """

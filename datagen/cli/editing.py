@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 def edit(
     song: Annotated[Path, typer.Argument(metavar="SONG", help="Recording to edit.", show_default=False)],
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help='Edits in words, one by one or joined by ";".', show_default=False)],
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT", help='Edits in English, separated by ";" within one text.', show_default=False)
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write, .flac or .wav.", show_default=False)],
     stems: StemsOption = None,
     model: OneModelOption = "htdemucs",
@@ -52,7 +54,7 @@ def edit(
     trust_pickle: TrustPickleOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Change a recording as a sentence says: mute, isolate, volume, pan, lowpass, highpass. What is not named stays as it was.
+    """Edit a recording by text: mute, isolate, volume, pan, lowpass, highpass. Stems that are not named stay unchanged.
 
     Example: stemwright edit song.mp3 "increase the volume of vocals by 3 dB; mute drums" out.flac
     """

@@ -43,18 +43,18 @@ def fit(
         str, typer.Option(metavar="EFFECTS", help="Effects of the mix bus, in order; none by default.", autocompletion=completion.chain)
     ] = "",
     console: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=r'TOML file instead: \[stems] vocals = ["eq", "fader"], bus = [...].')
+        Path | None, typer.Option(metavar="FILE", help=r'TOML file instead, e.g. \[stems] vocals = ["eq", "fader"], bus = [...].')
     ] = None,
     excerpt: Annotated[
-        str | None, typer.Option(metavar="START:END", help="START:END in seconds; by default the most informative part.")
+        str | None, typer.Option(metavar="START:END", help="Part to fit, in seconds; by default the most informative one.")
     ] = None,
     render: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the mix of the found console to this file (.wav or .flac).")
+        Path | None, typer.Option(metavar="FILE", help="Write the mix through the fitted console to this file (.wav or .flac).")
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot levels and equalisers to this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The console behind a mix: effects and settings of every stem, from the mixture and its dry stems.
+    """Find the console behind a mix: effects and settings of every stem, from the mixture and its dry stems.
 
     Each setting has a confidence; what the audio does not determine is marked.
 
@@ -132,7 +132,7 @@ def _shaped(name: str, stem: Audio, mixture: Audio, sample_rate: int) -> Audio:
 
 
 def read_console(path: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Chains by stem and that of the bus from a TOML file; ``default`` stands for the stems that it does not name."""
+    """Chains by stem and that of the bus from a TOML file; ``default`` is the chain of stems without one of their own."""
     import tomllib
 
     try:
@@ -236,7 +236,7 @@ def summary(found: Console, sample_rate: int, offset: int = 0) -> dict[str, Any]
 
 
 def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
-    """What is said below the table."""
+    """The lines below the table."""
     start_s, end_s = ((frame + offset) / sample_rate for frame in found.span)
     phrase = [f"fitted from {start_s:.1f} to {end_s:.1f} s; settings in brackets are not determined by the audio"]
     phrase += [f"{name}: {1000.0 * lag / sample_rate:+.1f} ms against the mixture" for name, lag in found.lags.items()]

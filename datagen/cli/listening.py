@@ -34,7 +34,7 @@ DEFAULT_MODEL = "htdemucs"
 def effects(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="EFFECT", help="Effects to show; none: all.", show_default=False, autocompletion=completion.effects),
+        typer.Argument(metavar="EFFECT", help="Effects to show; all by default.", show_default=False, autocompletion=completion.effects),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,7 +52,7 @@ def effects(
 
 
 def balance(
-    files: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings to listen to.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings to measure.", show_default=False)],
     stems: StemsOption = None,
     model: OneModelOption = DEFAULT_MODEL,
     model_folder: ModelFolderOption = None,
@@ -62,12 +62,14 @@ def balance(
     separator: OtherSeparatorOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
-    against: Annotated[Path | None, typer.Option(metavar="CORPUS", help="Corpus to compare with: the percentile of each level.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="CORPUS", help="Corpus to compare with; adds the percentile of each level in it.")
+    ] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the rows to this CSV file.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also plot levels, overall and over time, to this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """How loud each stem is in existing recordings, with an 80 % interval; pan, width and when it plays.
+    """Measure how loud each stem is in existing recordings, with an 80 % interval; its pan, width and when it plays.
 
     Example: stemwright balance song.mp3 --plot balance.png
     """
@@ -145,7 +147,7 @@ def separator_for(model: str, model_folder: Path | None, how: dict[str, str | No
         separator = DemucsSeparator(
             model, model_folder, section.device, section.precision, section.engine, offline=offline, trust_pickle=trust_pickle
         )
-    separator.check()  # what cannot be had is said once, not once for each file
+    separator.check()  # a model that is not available is reported once, not once for each file
     return separator
 
 
@@ -221,7 +223,7 @@ def verify(
     model_folder: ModelFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the checksums of a model's files; never asks the network.
+    """Compare the checksums of a model's files; works offline.
 
     Example: stemwright models verify bundled
     """

@@ -1,4 +1,4 @@
-"""The arguments and options that several verbs share, so that one word means one thing everywhere."""
+"""The arguments and options that several verbs share, so that each has the same name, meaning and help everywhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from stemwright.datagen.cli import completion
 
-WHAT, SEPARATION, WORK, OUTPUT = "What is made", "Separation", "Where the work is done", "What is said"  # headings of options
+WHAT, SEPARATION, WORK, OUTPUT = "Corpus", "Separation", "Resources", "Output"  # headings of options
 
 SongsArgument = Annotated[
     Path, typer.Argument(metavar="SONGS", help="Folder of songs, CSV file, or MUSDB18 / MUSDB18-HQ folder.", show_default=False)
@@ -21,7 +21,7 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        help="TOML file; it changes the keys that it names. All others stay as the corpus has them.",
+        help="TOML file. It changes the keys that it sets; the corpus keeps its values of all others.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -30,7 +30,7 @@ ResetOption = Annotated[
     typer.Option(
         "--reset",
         metavar="KEY",
-        help="Key or section of the configuration that gets its default again, e.g. separation.model.",
+        help="Reset a key or section of the configuration to its default, e.g. separation.model.",
         autocompletion=completion.configuration_keys,
         rich_help_panel=WHAT,
     ),
@@ -49,7 +49,7 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="Form of the dataset: folder, webdataset, huggingface, musdb.",
+        help="Format of the dataset: folder, webdataset, huggingface, musdb.",
         autocompletion=completion.choices_of("dataset.format"),
         rich_help_panel=WHAT,
     ),
@@ -59,14 +59,14 @@ LimitOption = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Take no more than N songs, of various artists, for a first try; the same command without it goes on with all.",
+        help="Take at most N songs, of various artists, for a first try. The same command without it continues with all songs.",
         rich_help_panel=WHAT,
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done, how long it takes and how much disk, and write nothing.")
+    bool, typer.Option("--dry-run", help="Show what would be done, the time and the disk space it needs; write nothing.")
 ]
-SeedOption = Annotated[int | None, typer.Option(metavar="NUMBER", help="What every random number follows from.", rich_help_panel=WHAT)]
+SeedOption = Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of every random number.", rich_help_panel=WHAT)]
 
 ModelOption = Annotated[
     str | None,
@@ -81,7 +81,11 @@ ModelOption = Annotated[
 ]
 ModelFolderOption = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Folder with NAME.yaml and SIG.safetensors, instead of the hub.", rich_help_panel=SEPARATION),
+    typer.Option(
+        metavar="FOLDER",
+        help="Local folder with NAME.yaml and SIG.safetensors; replaces the download from the hub.",
+        rich_help_panel=SEPARATION,
+    ),
 ]
 StemsOption = Annotated[
     Path | None,
@@ -91,16 +95,14 @@ StemsOption = Annotated[
 ]
 OneModelOption = Annotated[
     str,
-    typer.Option(
-        "--model", "-m", metavar="NAME", help="Model that separates.", autocompletion=completion.models, rich_help_panel=SEPARATION
-    ),
+    typer.Option("--model", "-m", metavar="NAME", help="Separation model.", autocompletion=completion.models, rich_help_panel=SEPARATION),
 ]
 OtherSeparatorOption = Annotated[
     str | None,
     typer.Option(
         "--separator",
         metavar="NAME",
-        help="Another separator than Demucs: package.module:object, or onnx:MODEL.onnx.",
+        help="A separator other than Demucs: package.module:object, or onnx:MODEL.onnx.",
         rich_help_panel=SEPARATION,
     ),
 ]
@@ -117,7 +119,7 @@ DeviceOption = Annotated[
     str | None,
     typer.Option(
         metavar="DEVICE",
-        help="Where the networks run: auto, cpu, cuda, cuda:1, mps.",
+        help="Device that the networks run on: auto, cpu, cuda, cuda:1, mps.",
         autocompletion=completion.devices,
         rich_help_panel=SEPARATION,
     ),
@@ -126,7 +128,7 @@ EngineOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What runs them: auto, torch, openvino.",
+        help="Inference engine: auto, torch, openvino.",
         autocompletion=completion.choices_of("separation.engine"),
         rich_help_panel=SEPARATION,
     ),
@@ -135,23 +137,31 @@ PrecisionOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="auto, fp32 (exact), or bf16.",
+        help="Arithmetic of the networks: auto, fp32 (exact), or bf16.",
         autocompletion=completion.choices_of("separation.precision"),
         rich_help_panel=SEPARATION,
     ),
 ]
 InputLufsOption = Annotated[
     float | None,
-    typer.Option(metavar="LUFS", help="Bring each mixture to this loudness first, and scale its stems back.", rich_help_panel=SEPARATION),
+    typer.Option(
+        metavar="LUFS",
+        help="Bring each mixture to this loudness before separation, and scale its stems back after it.",
+        rich_help_panel=SEPARATION,
+    ),
 ]
 AgainOption = Annotated[
     bool,
-    typer.Option("--again", help="Separate again what has stems, if the settings ask for others.", rich_help_panel=SEPARATION),
+    typer.Option(
+        "--again", help="Allow songs that have stems to be separated again when the settings have changed.", rich_help_panel=SEPARATION
+    ),
 ]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Never ask the network for weights.", rich_help_panel=SEPARATION)]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Never download weights.", rich_help_panel=SEPARATION)]
 TrustPickleOption = Annotated[
     bool,
-    typer.Option("--trust-pickle", help="Also load weights pickled as .th, which runs their code.", rich_help_panel=SEPARATION),
+    typer.Option(
+        "--trust-pickle", help="Also load pickled weights (.th). Loading them can run code from the file.", rich_help_panel=SEPARATION
+    ),
 ]
 
 JobsOption = Annotated[
@@ -161,14 +171,14 @@ JobsOption = Annotated[
         "-j",
         metavar="N",
         min=1,
-        help="Processes at the same time. Separation uses all cores, or the GPU, by itself.",
+        help="Number of parallel processes. Separation always uses all cores or the GPU.",
         rich_help_panel=WORK,
     ),
 ]
 DaskOption = Annotated[
     str | None,
     typer.Option(
-        "--dask", metavar="ADDRESS", help="Work on the dask cluster of this scheduler, e.g. tcp://10.0.0.1:8786.", rich_help_panel=WORK
+        "--dask", metavar="ADDRESS", help="Run on the dask cluster with this scheduler, e.g. tcp://10.0.0.1:8786.", rich_help_panel=WORK
     ),
 ]
 
@@ -176,12 +186,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 
 def absolute(path: Path | None) -> Path | None:
-    """A path that stays right when the command is run from another folder."""
+    """A path that stays valid when a later command is run from another folder."""
     return None if path is None else path.expanduser().resolve()
 
 
 def absolute_separator(reference: str | None) -> str | None:
-    """What names a separator, with the path of an ONNX model that stays right when the command is run from another folder."""
+    """A reference to a separator; the path of an ONNX model is made absolute, so that it stays valid in another folder."""
     from stemwright.datagen.run.config import placed_reference
 
     return None if reference is None else placed_reference(reference, Path.cwd())

@@ -8,7 +8,7 @@ Conventions
     Lines are for the logs of batch jobs: one line each, no control characters. The first comes after ``FIRST_S``, the next ones at least
     ``EVERY_S`` apart, and the last when the stage ends; nothing is timed by a thread of its own, so a line comes when something was done.
     The rate is that of the work since the first of it was done: what was prepared before (a model that is loaded) is not extrapolated.
-    It is in seconds of audio where their number is known, else in things. Stages of several passes are measured pass by pass.
+    It is in seconds of audio where their number is known, else in items. Stages of several passes are measured pass by pass.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Pace:
 
     @property
     def rate(self) -> float | None:
-        """Seconds of audio, or things, a second of time; None before anything can be said."""
+        """Seconds of audio, or items, per second of time; None until something is measured."""
         spent, made = self._at - self._measured_from, self._amount - self._measured_amount
         if made <= 0.0:  # only the first of it is done: from the beginning, with what was prepared
             spent, made = self.elapsed_s, self._amount
@@ -68,7 +68,7 @@ class Pace:
 
     @property
     def left_s(self) -> float | None:
-        """How long the rest takes at the rate so far; None before anything can be said."""
+        """Time left in seconds at the rate so far; None until something is measured."""
         total = self.audio.total_s if self.audio else self.total
         return None if self.rate is None else max(0.0, total - self._amount) / self.rate
 

@@ -27,7 +27,7 @@ def report(
 ) -> None:
     """Write one HTML page about a corpus: numbers, distributions, what was rejected, and pairs to listen to.
 
-    The page holds everything, audio included, and opens in any browser without a network.
+    The page contains everything, audio included, and opens in any browser without a network.
 
     Example: stemwright report corpus report.html --players 6
     """

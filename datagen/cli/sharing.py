@@ -1,4 +1,4 @@
-"""The verbs that share a corpus without sharing a second of somebody else's music: ``export`` and ``rebuild``.
+"""The verbs that share a corpus without publishing the recordings: ``export`` and ``rebuild``.
 
 ``datagen/cli/app.py`` puts them on the command line.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def export(
     corpus: CorpusArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make, or a .zip.", show_default=False)],
-    audio: Annotated[bool, typer.Option("--audio/--no-audio", help="With the sound of the dataset, or tables only.")] = True,
+    audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Include the audio of the dataset, or tables only.")] = True,
     jobs: JobsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,7 +69,7 @@ def export(
 
 @contextmanager
 def _held(place: Corpus) -> Iterator[None]:
-    """Holds a corpus that is only read; one that cannot be written to is changed by nobody, and needs no lock."""
+    """Locks a corpus that is only read. On a read-only disk no process can change it, so it needs no lock."""
     with ExitStack() as held:
         try:
             held.enter_context(place.locked())

@@ -1,4 +1,4 @@
-"""What a command says that was stopped by Ctrl-C or a termination."""
+"""The message of a command that was stopped by Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ UNCHANGED = "stopped; the existing files are unchanged"
 KEPT = "stopped; finished work is kept, and the same command resumes it"
 
 
-class Stopped(Exception):  # noqa: N818  # no error: somebody wanted it
+class Stopped(Exception):  # noqa: N818  # not an error: the user asked for it
     """The command was stopped; the message says what is kept."""

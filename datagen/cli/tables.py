@@ -85,12 +85,12 @@ def _finite(value: float | None, *, sign: bool = False) -> str:
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Levels of several recordings: median, middle half and range for each stem."""
+    """Levels of several recordings: median, interquartile range and full range for each stem."""
     from rich.table import Table
 
     table = Table(title="all tracks: level LU", title_justify="left", title_style="bold")
     table.add_column("stem", no_wrap=True)
-    for heading in ("median", "middle half", "lowest, highest", "to rest", "found in"):
+    for heading in ("median", "quartiles", "lowest, highest", "to rest", "found in"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         half, ends = (f"{_number(row[low])} to {_number(row[high])}" for low, high in SPREADS)
@@ -109,7 +109,7 @@ SPREADS = (("q25_lu", "q75_lu"), ("min_lu", "max_lu"))
 
 
 def percentile_table(corpus: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Where each stem stands among those of a corpus: 0, quieter than all of them, to 100."""
+    """The percentile of each stem among those of a corpus: 0 is quieter than all of them, 100 louder."""
     from rich.table import Table
 
     table = Table(title=f"{rows[0]['track']} against {corpus}", title_justify="left", title_style="bold")

@@ -1,6 +1,6 @@
 """What a person at a terminal sees: tables and lines on standard output, progress on standard error, or one JSON object.
 
-The only place of the library that writes to a terminal; the verbs decide what. (The plan had both in one file; apart, each holds one idea.)
+The only place of the library that writes to a terminal; the verbs decide what.
 
 Conventions
     Whatever is shown is text, never markup: file names, tags and reasons are shown as they are, by ``visible``. Tables are made so
@@ -148,12 +148,12 @@ def handle_termination() -> None:
 
 
 def was_stopped(left: SystemExit) -> bool:
-    """Whether the program leaves because of a Ctrl-C or a termination of which nothing has been said yet."""
+    """Whether the program exits because of Ctrl-C or a termination that has not been reported yet."""
     return left.code == 130 and isinstance(getattr(left.__context__, "__cause__", None), KeyboardInterrupt)  # as typer raises it
 
 
 class _Interrupts:
-    """Remembers a Ctrl-C until somebody acts on it: libraries with a bare ``except`` at their import swallow it otherwise."""
+    """Remembers a Ctrl-C until it is handled: libraries with a bare ``except`` at their import swallow it otherwise."""
 
     def __init__(self) -> None:
         self._heard = False

@@ -22,8 +22,10 @@ from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Every step, and the traceback of an error.", rich_help_panel=OUTPUT)]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks.", rich_help_panel=OUTPUT)]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Log every step; show the traceback of an error.", rich_help_panel=OUTPUT)
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress and notes.", rich_help_panel=OUTPUT)]
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 verbosity: ContextVar[int] = ContextVar("verbosity", default=NORMAL)
@@ -62,8 +64,8 @@ def _without_type(option: Any) -> Any:
 
 
 COMPLETION_HELP = {
-    "install_completion": "Set this shell up to complete verbs, options and names.",
-    "show_completion": "Show what that would add to the shell.",
+    "install_completion": "Install completion of verbs, options and names in this shell.",
+    "show_completion": "Print the completion script instead of installing it.",
 }
 
 

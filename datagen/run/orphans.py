@@ -36,7 +36,7 @@ KINDS = {
     "layout": "stems in the layout of version 0.1",
     "stems": "stems that no row names",
     "dataset": "files of the dataset that no example names",
-    "kept": "kept for other settings, or for songs that are away",
+    "kept": "kept for other settings, or for missing songs",
 }
 OUR_STEM = re.compile(r"[a-z0-9][a-z0-9_-]*\.flac")
 OUR_EXAMPLE = re.compile(r"(train|valid|test)/[a-z0-9][a-z0-9_-]*/[0-9a-f]{16}/(input|target)_[a-z0-9][a-z0-9_-]*\.(flac|wav)")

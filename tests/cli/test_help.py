@@ -47,7 +47,7 @@ def test_no_text_of_a_help_is_taken_for_markup(verb):
 def test_without_arguments_it_shows_the_verbs_by_use_and_where_to_begin():
     said = CliRunner().invoke(app, [], prog_name="stemwright").output
     headings = re.findall(r"^╭─ ([A-Z][\w ]+?) ─", said, re.MULTILINE)
-    assert headings == ["Options", "Make a corpus", "Look at it", "Share it", "Without a corpus", "Settings"]
+    assert headings == ["Options", "Make a corpus", "Inspect a corpus", "Share a corpus", "Tools that need no corpus", "Configuration"]
     assert "Where to begin: stemwright demo" in said
     assert said.index("│ demo ") < said.index("│ build ") < said.index("│ catalog ") < said.index("│ check ") < said.index("│ models ")
 

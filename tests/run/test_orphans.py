@@ -155,7 +155,7 @@ def test_without_a_terminal_clean_lists_and_deletes_nothing_unless_it_is_told_to
     done = stemwright("clean", corpus, check=False)
     assert done.returncode == 2
     assert "clean: nothing deleted" in done.stdout
-    assert "Say --yes to delete" in done.stderr
+    assert "Pass --yes to delete" in done.stderr
     said = json.loads(stemwright("clean", corpus, "--dry-run", "--json").stdout)
     assert {orphan["file"] for orphan in said["orphans"]} == made
     assert (said["deleted"], said["freed_bytes"]) == (0, 0)
