@@ -13,7 +13,7 @@ from scipy.signal import butter, sosfiltfilt
 from stemwright.datagen.effects import EFFECTS, room
 from stemwright.datagen.effects.room import Settings
 from stemwright.datagen.effects.signal import NotIdentifiableError
-from stemwright.datagen.inverse.known_dry.subbands import Decay, Narrow, terms
+from stemwright.datagen.inverse.known_dry.subbands import Decay, NarrowBand, terms
 
 SAMPLE_RATE = 44_100
 
@@ -168,7 +168,7 @@ def test_likelihood_is_that_of_the_whole_covariance() -> None:
     basis = np.linalg.qr(columns)[0]
     seen = basis.conj().T @ y[:, 0]
     spare = float((np.abs(y) ** 2).sum() - (np.abs(seen) ** 2).sum())
-    band = Narrow(basis.conj().T @ columns, seen, spare, 12, left_s, left_s + 0.1, 0.2, 10.0)
+    band = NarrowBand(basis.conj().T @ columns, seen, spare, 12, left_s, left_s + 0.1, 0.2, 10.0)
     square, volume, number = terms([band], Decay(time_s=0.7, noise=3.0, start_s=0.14))
     # The response begins in the second cell, of which it fills six tenths; a cell's time is the middle of what it fills.
     since_s = np.array([0.0, 0.03, 0.11, 0.21, 0.31])

@@ -12,7 +12,7 @@ from stemwright.datagen.effects import EFFECTS, apply_chain, eq
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.inverse.known_dry.chain_search import residual_db
 from stemwright.datagen.inverse.known_dry.fit_eq import Bands, search, settings_at
-from stemwright.datagen.inverse.known_dry.free_equaliser import filtered, free_gain, freed, knots_hz
+from stemwright.datagen.inverse.known_dry.free_equaliser import filtered, fit_free_equaliser, free_gain, knots_hz
 from stemwright.datagen.inverse.known_dry.shared_level import other_compressors, shares_level, with_level
 
 SAMPLE_RATE = 44_100
@@ -58,14 +58,14 @@ def test_detector_of_the_wrong_kind_is_replaced_beside_a_free_response(dry: torc
     truth = COMPRESSOR.model_copy(update={"detector": "rms", "ratio": 4.0})
     wrong = COMPRESSOR.model_copy(update={"detector": "peak", "ratio": 3.5, "threshold_db": -28.0})
     wet = apply_chain(dry, SAMPLE_RATE, [("eq", EQ), ("compressor", truth)])
-    free = freed(wet, dry, SAMPLE_RATE, [("eq", EQ), ("compressor", wrong)])
+    free = fit_free_equaliser(wet, dry, SAMPLE_RATE, [("eq", EQ), ("compressor", wrong)])
     best = min(other_compressors(wet, dry, SAMPLE_RATE, free), key=lambda one: one.cost)
     assert best.uses[1][1].detector == "rms"  # type: ignore[attr-defined]
     assert best.cost < 1e-3 * free.cost
 
 
 def test_level_shared_by_all_frequencies_costs_nothing_and_another_response_does(wet: torch.Tensor, dry: torch.Tensor) -> None:
-    free = freed(wet, dry, SAMPLE_RATE, TRUTH)
+    free = fit_free_equaliser(wet, dry, SAMPLE_RATE, TRUTH)
     flat, tilt = np.ones_like(free.hz), np.log10(free.hz / 1000.0)
     assert float(((flat @ free.root) ** 2).sum()) < 1e-7 * float(((tilt @ free.root) ** 2).sum())
     # Threshold and make-up, the first and the last of the other settings, follow: one up, one down, of ranges of 80 and 60 dB.
@@ -83,7 +83,7 @@ def test_free_response_of_a_band_has_the_phase_of_the_band() -> None:
 
 
 def test_free_response_is_taken_off_again(wet: torch.Tensor, dry: torch.Tensor) -> None:
-    free = freed(wet, dry, SAMPLE_RATE, TRUTH)
+    free = fit_free_equaliser(wet, dry, SAMPLE_RATE, TRUTH)
     there = filtered(free, dry, SAMPLE_RATE)
     assert float((there - dry).abs().max()) > 0.05
     torch.testing.assert_close(filtered(free, there, SAMPLE_RATE, undo=True), dry, atol=1e-5, rtol=0)

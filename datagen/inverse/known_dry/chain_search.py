@@ -2,7 +2,7 @@
 
 Conventions
     Audio is a torch tensor, float64 [C, T]. The residual is whitened by the spectrum of wet, so that treble counts like bass.
-    A gain that two effects share (make-up and fader) is left to the fader. Whole numbers, delays and other steps keep their start.
+    A gain that two effects share (make-up and fader) is left to the fader. Whole numbers, delays and other steps keep their initial values.
 
 References
     ``stemwright.datagen.inverse.solver`` for the search.
@@ -55,12 +55,12 @@ def moved(uses: Sequence[Use], unknown: Sequence[tuple[int, Range]], unit: Vecto
 
 
 def units(uses: Sequence[Use], unknown: Sequence[tuple[int, Range]]) -> Vector:
-    """Where in the unit box the unknown settings of a chain lie."""
+    """The point in the unit box of a chain's unknown settings."""
     return np.array([min(max(field.to_unit(getattr(uses[index][1], field.name)), 0.0), 1.0) for index, field in unknown])
 
 
 def unknowns(uses: Sequence[Use], channels: int) -> list[tuple[int, Range]]:
-    """The settings that can be sought, each with the place of its effect in the chain."""
+    """The settings that can be searched, each with the place of its effect in the chain."""
     has_fader = any(is_fader(name) for name, _ in uses)
     return [
         (index, field)
@@ -81,13 +81,13 @@ def searchable(settings: EffectSettings, channels: int) -> list[Range]:
 
 
 def is_fader(effect: str) -> bool:
-    """Whether an effect is a level that is asked for: what takes over the gains of all others."""
+    """Whether an effect is a plain gain, which takes over the gains of all others."""
     traits = EFFECTS[effect].TRAITS
     return "level" in traits and "normalising" not in traits
 
 
 def residual_db(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use]) -> float:
-    """What a chain leaves of wet, against wet."""
+    """The residual of a chain relative to wet, in dB."""
     return _level_db(apply_chain(dry, sample_rate, uses) - wet, wet)
 
 

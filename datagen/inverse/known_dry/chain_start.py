@@ -1,4 +1,4 @@
-"""Starts for the settings of a chain: each effect by its own fit, between what the others do as far as they are known.
+"""Starts for the settings of a chain: each effect by its own fit, between the others as far as they are known.
 
 What lies before an effect is applied to dry, what lies after it is taken off wet; then its own ``fit`` does the rest, and the next
 effect has a better idea of both. A filter behind or before a compressor cannot be measured as it stands, since the gain moves with the
@@ -6,7 +6,7 @@ music: at first the moving gain is taken from short spectra of both signals, and
 
 Conventions
     Audio is a torch tensor, float64 [C, T]. A use is (effect's name, settings). A gain that two effects share (make-up and fader) is
-    left to the fader; the level of an equaliser with a level behind it is free while its bands are sought.
+    left to the fader; the level of an equaliser with a level behind it is free while its bands are searched.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from stemwright.datagen.inverse.fitted_chain import Use
 if TYPE_CHECKING:
     import torch
 
-WINDOW = 1024  # samples within which a gain is taken to stand still
-BLUR_DB = 0.2  # of a response, after a first idea of the gain
+WINDOW = 1024  # samples within which a gain is assumed constant
+BLUR_DB = 0.2  # of a response, after a first estimate of the gain
 LIMIT_DB = 24.0  # of a moving gain
 
 
 def start(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str], fader: Any = None) -> list[Use]:
-    """A first idea of every effect: filters and levels, then what changes with level or time. ``fader`` is kept where it is given."""
+    """A first estimate of every effect: filters and levels, then what changes with level or time. ``fader`` is kept where it is given."""
     uses: list[Use] = [(name, EFFECTS[name].Settings()) for name in names]
     if fader is not None:
         uses = [(name, fader if name == "fader" else settings) for name, settings in uses]
@@ -85,19 +85,19 @@ def with_one_gain(uses: list[Use]) -> list[Use]:
 
 
 def undone(wet: torch.Tensor, sample_rate: int, uses: Sequence[Use], inputs: Sequence[torch.Tensor], first: int) -> torch.Tensor:
-    """Wet without the effects from ``first`` on, as far as they can be taken off. ``inputs`` are what each effect is thought to hear.
+    """Wet without the effects from ``first`` on, as far as they can be taken off. ``inputs`` are the estimated inputs of each effect.
 
-    A moving gain is divided out and a reverberation subtracted as they follow from the inputs: their inverses would add up what is
-    still wrong with the settings.
+    A moving gain is divided out and a reverberation subtracted as they follow from the inputs: their inverses would accumulate the
+    errors of the settings.
     """
-    for (name, settings), heard in reversed(list(zip(uses, inputs, strict=True))[first:]):
+    for (name, settings), source in reversed(list(zip(uses, inputs, strict=True))[first:]):
         effect: Any = EFFECTS[name]
         if settings.is_neutral():
             continue
         if has(name, "dynamic"):
-            wet = wet / (effect.gain_curve(heard, sample_rate, settings) * 10.0 ** (settings.final_gain_db() / 20.0))
+            wet = wet / (effect.gain_curve(source, sample_rate, settings) * 10.0 ** (settings.final_gain_db() / 20.0))
         elif has(name, "stochastic"):
-            wet = wet - (effect.apply(heard, sample_rate, settings) - heard)
+            wet = wet - (effect.apply(source, sample_rate, settings) - source)
         elif hasattr(effect, "invert"):
             try:
                 wet = effect.invert(wet, sample_rate, settings)
@@ -113,7 +113,7 @@ def _with(uses: list[Use], index: int, settings: EffectSettings) -> list[Use]:
 def _fitted(
     wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], index: int, *, rounds: int, starts: int = 1
 ) -> list[Use]:
-    """The chain with one of its effects by its own fit; as it was, where the audio does not say."""
+    """The chain with one of its effects refitted on its own; unchanged if the audio does not determine it."""
     inputs = [dry]
     for use in uses:
         inputs.append(apply_chain(inputs[-1], sample_rate, [use]))
@@ -139,7 +139,7 @@ def _known(settings: Any) -> Any:
 
 
 def _equalised(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], index: int, rounds: int) -> list[Use]:
-    """The chain with a new equaliser; a level that its bands do not have goes to what has one."""
+    """The chain with a new equaliser; a level that its bands lack goes to an effect that has one."""
     from stemwright.datagen.effects import eq
     from stemwright.datagen.effects.dsp.biquads import response
     from stemwright.datagen.inverse.known_dry.fit_eq import fit_response
@@ -150,7 +150,7 @@ def _equalised(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: lis
     level_free = any(shares_levels(name) for name, _ in uses)
     measured = measure_response(*whiten(wet, dry), sample_rate)
     if any(has(name, "dynamic") for name, _ in uses):
-        # What a gain that is known by half leaves is alike everywhere: no coherence shows it.
+        # The error of a half-known gain is the same at all frequencies: coherence does not show it.
         measured = replace(measured, error_db=np.hypot(measured.error_db, BLUR_DB if near is None else BLUR_DB / 10.0))
     found = fit_response(measured, sample_rate, near=near, rounds=rounds, level_free=level_free)
     uses = _with(uses, index, found)
@@ -162,7 +162,7 @@ def _equalised(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: lis
 
 
 def _shifted(uses: list[Use], index: int, level_db: float) -> list[Use]:
-    """The chain whose equaliser at ``index`` lost a level: compressors behind it hear less, and the first gain there makes up for it."""
+    """The chain whose equaliser at ``index`` lost a level: compressors after it get a lower input, and the first gain there compensates."""
     moved, given = list(uses), False
     for place, (name, settings) in enumerate(uses):
         values: Any = settings
@@ -201,15 +201,15 @@ def swing(wet: torch.Tensor, dry: torch.Tensor) -> torch.Tensor:
         torch.stft(audio, WINDOW, hop, window=window, center=True, return_complex=True).abs().square().numpy() for audio in (wet, dry)
     )
     mean = power.mean((0, 2), keepdims=True)
-    heard = (power > 0.03 * mean) & (mean > 1e-10 * mean.max()) & (power_wet > 0.0)
-    level_db = np.where(heard, 10.0 * np.log10(np.maximum(power_wet, 1e-30) / np.maximum(power, 1e-30)), np.nan)
-    heard_at = heard.sum(1) >= 8
+    audible = (power > 0.03 * mean) & (mean > 1e-10 * mean.max()) & (power_wet > 0.0)
+    level_db = np.where(audible, 10.0 * np.log10(np.maximum(power_wet, 1e-30) / np.maximum(power, 1e-30)), np.nan)
+    audible_at = audible.sum(1) >= 8
     gain_db = np.zeros((len(wet), power.shape[-1]))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a frequency that is never heard has no median
+        warnings.simplefilter("ignore", RuntimeWarning)  # a frequency that is never audible has no median
         for _ in range(4):
             filter_db = np.nanmedian(level_db - gain_db[:, None], axis=(0, 2), keepdims=True)
-            gain_db = np.where(heard_at, np.nanmedian(level_db - filter_db, axis=1), np.nan)
+            gain_db = np.where(audible_at, np.nanmedian(level_db - filter_db, axis=1), np.nan)
             gain_db -= np.nanmedian(gain_db)
             gain_db = np.stack([_filled(row) for row in gain_db])
     at = np.arange(wet.shape[-1]) / hop

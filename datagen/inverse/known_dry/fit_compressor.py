@@ -1,10 +1,10 @@
 """Finding the settings of a compressor from a dry and a wet signal, by least squares on the gain between them.
 
 Conventions
-    The residual is wet minus gain times dry, with its sign: what else is in wet and unrelated to dry pulls no setting to one side.
+    The residual is wet minus gain times dry, with its sign: other sound in wet that is unrelated to dry biases no setting.
     Signals are [C, T] and aligned. A coarse grid over threshold, ratio and times gives the starts; the best of them are refined
     (``stemwright.datagen.inverse.solver``) on an excerpt from the beginning, and the best result on the whole. Peak and RMS detector are
-    both tried, and linked or separate channels where the gains of the channels do not tell.
+    both tried, and linked or separate channels where the gains of the channels do not decide.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SMALLEST_SWING = 1e-4  # of the gain, in nepers: below, nothing was compressed
 class Effort(NamedTuple):
     """How far a search goes: starts for each kind of detector and link, iterations from each, the detectors that are tried.
 
-    Settings ``near`` are one start more, for every detector; with ``starts`` 0 the only one.
+    Settings ``near`` are an additional start for every detector; with ``starts`` 0 the only one.
     """
 
     starts: int = STARTS
@@ -50,7 +50,7 @@ USUAL = Effort()
 
 
 class Kind(NamedTuple):
-    """What is no number among the settings."""
+    """The settings that are not numbers."""
 
     detector: Detector
     linked: bool
@@ -99,7 +99,7 @@ def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effo
             break
     assert best is not None
     for other in [kind for kind in kinds if kind != best[1] and effort.starts and best[0] >= SETTLED * energy]:
-        # A detector of the wrong kind often comes nearest from the grid; the right one is then found from where that ended.
+        # The wrong detector often fits best from the grid; the right one is then found starting from its result.
         found = refine(lambda unit, kind=other: problem.residual(unit, kind, frames), best[2].unit, limits)  # type: ignore[misc]
         best = min(best, (found.cost, other, found), key=lambda one: one[0])
     kind = best[1]
@@ -114,7 +114,7 @@ def _settings(unit: Vector, kind: Kind) -> compressor.Settings:
 
 
 def _links(wet: torch.Tensor, dry: torch.Tensor) -> tuple[bool, ...]:
-    """Whether the channels may share one gain: yes if theirs are alike, else both ways. Raises where the gain never moves."""
+    """Whether the channels may share one gain: yes if theirs are equal, else both are tried. Raises where the gain never moves."""
     loud = dry.abs() > 1e-3 * dry.abs().max()
     gain = torch.where(loud, wet.abs() / dry.abs().clamp(min=1e-12), torch.nan)
     swing = np.nanquantile(np.log(gain.numpy().clip(1e-9)), (0.001, 0.999))

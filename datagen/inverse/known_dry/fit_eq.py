@@ -4,8 +4,8 @@ The response between the signals is measured, then six bands are fitted to it in
 waveform. In dB the bands add, so one table of each band's own response serves all starts and all derivatives.
 
 Conventions
-    Both signals are whitened first, so that every frequency that the dry signal holds counts alike. Peaks are returned in the order of
-    their frequencies. Bands may share their work differently from those that made wet: it is the response that is found.
+    Both signals are whitened first, so that every frequency in the dry signal has the same weight. Peaks are returned in the order of
+    their frequencies. Bands may divide the response differently from those that made wet: it is the response that is found.
     Signals are [C, T] and aligned. A point is a number in [0, 1] for each of the eighteen settings.
 
 References
@@ -36,7 +36,7 @@ SETTLED_DB = 0.007  # mean error of the response: no local minimum
 FLOOR_DB = 0.003  # error of a measured response that no coherence can lower
 SMALL = 0.1  # of a response's error: what a dB of gain costs where the level is free
 STEP = 1e-5  # of the unit range, for differences
-CLEAN_DB = -65.0  # residual of a waveform fit below which it is nearer to the truth than the measured response
+CLEAN_DB = -65.0  # residual of a waveform fit below which it is more accurate than the measured response
 EXCERPT_S = 6.0
 
 
@@ -53,7 +53,7 @@ def fit_equalisation(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> 
     frames = round(EXCERPT_S * sample_rate)
     fit = fit_waveform(eq.apply, flat_wet[:, :frames], flat_dry[:, :frames], sample_rate, start, NAMES, iterations=6)
     if fit.error_db > CLEAN_DB and _error(measured, start, sample_rate) < _error(measured, fit.settings, sample_rate):
-        # Something else is in wet, or the bands are in a wrong valley: the response in dB then judges better than the waveform.
+        # Something else is in wet, or the bands are in a local minimum: the response in dB then is a better criterion than the waveform.
         return WaveformFit(start, fit.error_db, fit.confidence)
     return WaveformFit(_in_order(fit.settings), fit.error_db, fit.confidence)
 
@@ -61,7 +61,7 @@ def fit_equalisation(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> 
 def fit_response(
     measured: Response, sample_rate: int, *, near: eq.Settings | None = None, rounds: int = ROUNDS, level_free: bool = False
 ) -> eq.Settings:
-    """Bands nearest in dB to a measured response: the best of many starts, ``near`` among them where it is given.
+    """Bands closest in dB to a measured response: the best of many starts, ``near`` among them where it is given.
 
     ``level_free`` lets the measured level be anything: another gain lies between the signals.
     """
@@ -82,13 +82,13 @@ def point_of(settings: eq.Settings) -> Vector:
 
 
 class Bands:
-    """What six bands shall give in dB at a few frequencies, and what each of them gives there.
+    """The target of six bands in dB at a few frequencies, and the response of each there.
 
     ``low`` and ``high`` bound every search; a squared miss below ``enough`` is no local minimum, one below ``least`` is as good as none.
     """
 
     def __init__(self, target_db: Vector, hz: Vector, sample_rate: int, *, enough: float, least: float) -> None:
-        """Target [F] at frequencies [F]; all of them count alike."""
+        """Target [F] at frequencies [F]; all of them have the same weight."""
         self.target_db, self.weight, self.sample_rate = target_db, np.ones(len(hz)), sample_rate
         self.low, self.high = np.zeros(len(NAMES)), np.ones(len(NAMES))
         self.enough, self.least = enough, least
@@ -109,7 +109,7 @@ class Bands:
         return np.asarray(10.0 * np.log10(np.maximum(over, 1e-30) / np.maximum(under, 1e-30)))
 
     def linearised(self, points: Vector) -> tuple[Vector, Vector]:
-        """The miss [S, M] of points [S, 18] and its derivatives [S, M, 18]. Moving all bands at once moves each by itself."""
+        """The error [S, M] of points [S, 18] and its derivatives [S, M, 18]. Moving all bands at once moves each by itself."""
         steps = np.where(points < 0.5, STEP, -STEP)
         moved = np.stack([points, *(points + steps * (np.arange(len(NAMES)) % 3 == kind) for kind in range(3))], 1)
         levels = self.decibels(moved)
@@ -129,12 +129,12 @@ class _Measured(Bands):
     def __init__(self, measured: Response, sample_rate: int, *, level_free: bool = False) -> None:
         """Thins the response to ``POINTS`` by averaging."""
         edges = np.linspace(0, len(measured.hz), min(POINTS, len(measured.hz)) + 1).round().astype(int)[:-1]
-        sureness = 1.0 / (measured.error_db**2 + FLOOR_DB**2)
+        precision = 1.0 / (measured.error_db**2 + FLOOR_DB**2)
         level_db = 20.0 * np.log10(np.abs(measured.gain) + 1e-9)
-        weight = np.add.reduceat(sureness, edges)
-        target_db = np.add.reduceat(level_db * sureness, edges) / weight
-        hz = np.exp(np.add.reduceat(np.log(measured.hz) * sureness, edges) / weight)
-        # A frequency that is sure a hundred times over counts little more than one that is sure: what is wanted is the whole response.
+        weight = np.add.reduceat(precision, edges)
+        target_db = np.add.reduceat(level_db * precision, edges) / weight
+        hz = np.exp(np.add.reduceat(np.log(measured.hz) * precision, edges) / weight)
+        # A very precise frequency weighs little more than a precise one: the whole response is wanted.
         error = 1.0 / weight + FLOOR_DB**2
         weight = np.sqrt(1.0 / error / (1.0 / error).sum())
         noise = float(((error - 2.0 * FLOOR_DB**2).clip(min=0.0) * weight**2).sum())
@@ -149,7 +149,7 @@ class _Measured(Bands):
         miss, table = super().linearised(points)
         if not self.level_free:
             return miss, table
-        # A shelf at the end of the range is a gain, too. Of two equalisers alike but for that, the one with less of it is meant.
+        # A shelf at the end of the range is a gain, too. Of two equivalent equalisers, the one with less of it is chosen.
         gains = np.arange(len(NAMES)) % 3 == 0
         small = self.small * RANGES[0].from_unit(points[:, gains])
         slope = np.zeros((len(points), len(eq.BANDS), len(NAMES)))
@@ -162,7 +162,7 @@ class _Measured(Bands):
 
 
 def search(bands: Bands, rng: np.random.Generator, *, near: eq.Settings | None = None, rounds: int = ROUNDS) -> tuple[Vector, Vector]:
-    """The best points [P, 18] from many starts, ``near`` among them where it is given, and their squared misses [P], each of a valley."""
+    """The best points [P, 18] from many starts, ``near`` among them if given, and their squared errors [P], all different minima."""
     points = _starts(bands, rng)
     if near is not None:
         points[0] = point_of(near).clip(bands.low, bands.high)
@@ -175,7 +175,7 @@ def search(bands: Bands, rng: np.random.Generator, *, near: eq.Settings | None =
         best, costs = np.concatenate([best, points]), np.concatenate([costs, late])
         order = np.argsort(costs)
         best, costs = best[order], costs[order]
-        # Points of one valley have one cost: a single one of them goes on.
+        # Points in one local minimum have the same cost: only one of them is kept.
         apart = np.flatnonzero(np.diff(costs, prepend=-1.0) > 0.03 * costs)[:PARENTS]
         best, costs = best[apart], costs[apart]
         if costs[0] < bands.enough:
@@ -208,7 +208,7 @@ def _starts(bands: Bands, rng: np.random.Generator) -> Vector:
 
 
 def _changed(bands: Bands, parents: Vector, rng: np.random.Generator) -> Vector:
-    """Points [P, 18] with one or two of their bands placed anew where a random place, width and gain explain some of what is left."""
+    """Points [P, 18] with one or two of their bands moved to a random place and width whose best gain explains some of the residual."""
     points = np.repeat(parents, -(-STARTS // len(parents)), axis=0)[:STARTS].reshape(STARTS, len(eq.BANDS), 3)
     chosen = rng.random((STARTS, len(eq.BANDS))).argsort(1)
     second = rng.random(STARTS) < 0.5
@@ -226,7 +226,7 @@ def _changed(bands: Bands, parents: Vector, rng: np.random.Generator) -> Vector:
 
 
 def _descend(bands: Bands, points: Vector, iterations: int) -> tuple[Vector, Vector]:
-    """Least squares from every point [S, 18] side by side, inside the bands' bounds: the points it ends at, and their squared miss [S]."""
+    """Least squares from every point [S, 18] side by side, inside the bands' bounds: the points it ends at, and their squared error [S]."""
     damping = np.full(len(points), 1e-2)
     miss, table = bands.linearised(points)
     cost = (miss**2).sum(-1)
@@ -249,7 +249,7 @@ def _descend(bands: Bands, points: Vector, iterations: int) -> tuple[Vector, Vec
 
 
 def _error(measured: Response, settings: eq.Settings, sample_rate: int) -> float:
-    """Squared miss of settings against a measured response."""
+    """Squared error of settings against a measured response."""
     miss, _ = _Measured(measured, sample_rate).linearised(point_of(settings)[None])
     return float((miss**2).sum())
 
@@ -259,7 +259,7 @@ def _neutral() -> Vector:
 
 
 def _in_order(settings: eq.Settings) -> eq.Settings:
-    """The same equaliser with its peaks in the order of their frequencies: they may stand in any."""
+    """The same equaliser with its peaks in the order of their frequencies: they may be in any order."""
     bands = [[getattr(settings, f"{eq.BANDS[index]}_{kind}") for kind in ("gain_db", "hz", "q")] for index in PEAKS]
     names = [[f"{eq.BANDS[index]}_{kind}" for kind in ("gain_db", "hz", "q")] for index in PEAKS]
     ordered = sorted(bands, key=lambda values: values[1])

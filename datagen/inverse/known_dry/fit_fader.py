@@ -16,7 +16,7 @@ def fit_fader(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> fader.S
     wet, dry = pair(wet, dry)
     energy = (dry * dry).sum(-1)
     if not bool((energy > 0.0).all()):
-        raise NotIdentifiableError("a channel of the dry signal is silent: gain and pan cannot be told apart")
+        raise NotIdentifiableError("a channel of the dry signal is silent: gain and pan cannot be separated")
     factors = (wet * dry).sum(-1) / energy
     if bool((factors < 0.0).any()) or float(factors.abs().max()) == 0.0:
         raise NotIdentifiableError("the wet signal is silent or inverted against the dry one: no fader does that")

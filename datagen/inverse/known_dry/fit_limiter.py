@@ -25,7 +25,7 @@ EXCERPT_S = 10.0
 AHEAD_MS = (0.0, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 14.0, 20.0)
 RELEASES_MS = (5.0, 20.0, 60.0, 150.0, 400.0, 1500.0)
 SMALLEST_DB = 0.01  # of gain reduction: below, nothing was limited
-FOREIGN_DB = -10.0  # a residual above this is no limiter's
+FOREIGN_DB = -10.0  # residual above which it is not a limiter
 
 
 def fit_limiter(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> limiter.Settings:
@@ -84,6 +84,6 @@ def _better(
 
 
 def _gap_db(wet: torch.Tensor, dry: torch.Tensor) -> float:
-    """What the best constant gain leaves of wet, in dB."""
+    """The residual of the best constant gain, relative to wet, in dB."""
     gain = (wet * dry).sum() / dry.square().sum()
     return 10.0 * math.log10(float((wet - gain * dry).square().sum() / wet.square().sum().clamp(min=1e-30)) + 1e-40)

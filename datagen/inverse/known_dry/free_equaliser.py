@@ -1,13 +1,13 @@
-"""An equaliser without bands inside a chain: its response is whatever the waveform asks for.
+"""An equaliser without bands inside a chain: its response is whatever fits the waveform best.
 
-A response that six bands only imitate leaves a residual that pulls the settings of a compressor beside it. Here the level of the response
-is free at ``KNOTS`` frequencies, a spline between them, minimum-phase like every band; it multiplies what the chain's equaliser gives.
-Least squares find it together with all other settings, and end with how much the residual grows when the response is another one, the
-best of all other settings granted: a quadratic form by which six bands can be judged in the frequency domain, thousands a second.
+What six bands cannot reproduce of a response stays in the residual and biases a compressor beside it. Here the level of the response
+is free at ``KNOTS`` frequencies, a spline between them, minimum-phase like every band; it multiplies that of the chain's equaliser.
+Least squares find it together with all other settings, and also yield how much the residual grows for any other response, with all other
+settings re-optimised: a quadratic form that scores six bands in the frequency domain, thousands per second.
 
 Conventions
     Audio is float64 [C, T]. Levels are in dB. Knots are even in log tan(pi f / sample_rate), the axis on which the bands keep their
-    shapes up to half the sample rate. They begin at 2 Hz: what a shelf does there turns phases far above.
+    shapes up to half the sample rate. They begin at 2 Hz: a shelf there shifts phases far above.
 
 References
     Oppenheim and Schafer, Discrete-Time Signal Processing, ch. 12: minimum phase from the cepstrum. Golub and Pereyra 1973: the other
@@ -34,18 +34,18 @@ from stemwright.datagen.inverse.known_dry.fit_eq import NAMES, RANGES, Bands
 from stemwright.datagen.inverse.solver import SearchLimits, Vector, refine
 
 KNOTS = 80
-LOWEST_HZ, HIGHEST = 2.0, 0.4985  # of the knots; the latter as a part of the sample rate
-SPAN_DB = 48.0  # within which the response may leave the equaliser's
+LOWEST_HZ, HIGHEST = 2.0, 0.4985  # of the knots; the latter as a fraction of the sample rate
+SPAN_DB = 48.0  # range of the free response around the equaliser's
 PADDING_S = 0.5
 ITERATIONS = 8
-ENOUGH, LEAST = 1e-12, 1e-15  # squared residual against wet that bands still leave: -120 and -150 dB
+ENOUGH, LEAST = 1e-12, 1e-15  # squared residual of the bands, relative to wet: -120 and -150 dB
 
 
-class Freed(NamedTuple):
-    """A chain with the best response at the place of its equaliser.
+class FreeEqualiserFit(NamedTuple):
+    """A chain with the best response in place of its equaliser.
 
     ``response_db`` [K] at the knots ``hz``; ``root`` [K, M] gives the squared residual, against wet, of a response that is d dB off as
-    |d root|²; ``follow`` [P, K] says how the other unknown settings best move with d. ``cost`` is what is left.
+    |d root|²; ``follow`` [P, K] is how the other unknown settings best change with d. ``cost`` is the squared residual.
     """
 
     uses: list[Use]
@@ -57,7 +57,7 @@ class Freed(NamedTuple):
     follow: Vector
 
 
-class _Freed:
+class _FreeEqualiser:
     """A chain whose equaliser is multiplied by a free response."""
 
     def __init__(self, wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use]) -> None:
@@ -73,19 +73,19 @@ class _Freed:
         self.head, self.spectrum = list(uses[: self.place + 1]), self._spectrum(uses)
 
     def residual(self, unit: Vector) -> Vector:
-        """Whitened, against the energy of wet: the other settings and the free levels [P + K] -> [M]."""
+        """Whitened, relative to the energy of wet: the other settings and the free levels [P + K] -> [M]."""
         uses = moved(self.uses, self.unknown, unit[: len(self.unknown)])
         if uses[: self.place + 1] != self.head:
             self.head, self.spectrum = uses[: self.place + 1], self._spectrum(uses)
-        heard = irfft(self.spectrum * self._factor(SPAN_DB * (unit[len(self.unknown) :] - 0.5)), self.size)[:, : self.dry.shape[-1]]
-        given = apply_chain(torch.from_numpy(np.ascontiguousarray(heard)), self.sample_rate, uses[self.place + 1 :])
+        equalised = irfft(self.spectrum * self._factor(SPAN_DB * (unit[len(self.unknown) :] - 0.5)), self.size)[:, : self.dry.shape[-1]]
+        given = apply_chain(torch.from_numpy(np.ascontiguousarray(equalised)), self.sample_rate, uses[self.place + 1 :])
         return np.asarray((lfilter(self.taps, [1.0], given.numpy()) - self.goal) * self.scale).ravel()
 
     def _spectrum(self, uses: Sequence[Use]) -> np.ndarray:
         return np.asarray(rfft(apply_chain(self.dry, self.sample_rate, uses[: self.place + 1]).numpy(), self.size))
 
     def _factor(self, level_db: Vector) -> np.ndarray:
-        """The complex gain of free levels. One level moved, as derivatives ask, costs one multiplication."""
+        """The complex gain of free levels. Changing one level, as for derivatives, costs one multiplication."""
         changed = np.flatnonzero(level_db != self.level_db)
         if len(changed) > 1:
             self.level_db, self.factor = level_db, np.exp(level_db @ self.kernels)
@@ -96,9 +96,9 @@ class _Freed:
         return np.asarray(self.factor * np.exp((level_db[at] - self.level_db[at]) * self.kernels[at]))
 
 
-def freed(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use]) -> Freed:
-    """The best response at the place of the chain's equaliser, all other settings refined with it."""
-    free = _Freed(wet, dry, sample_rate, uses)
+def fit_free_equaliser(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use]) -> FreeEqualiserFit:
+    """The best response in place of the chain's equaliser, with all other settings refined."""
+    free = _FreeEqualiser(wet, dry, sample_rate, uses)
     count = len(free.unknown)
     start = np.concatenate([units(uses, free.unknown), np.full(KNOTS, 0.5)])
     found = refine(free.residual, start, SearchLimits(ITERATIONS, least_gain=0.2, channels=len(dry)))
@@ -110,7 +110,7 @@ def freed(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence
     follow = -np.linalg.pinv(own, rcond=1e-13, hermitian=True) @ cross
     form = matrix[count:, count:] + cross.T @ follow
     power, axes = np.linalg.eigh(0.5 * (form + form.T))
-    return Freed(
+    return FreeEqualiserFit(
         moved(uses, free.unknown, found.unit[:count]),
         free.place,
         2.0 * found.cost,
@@ -121,8 +121,8 @@ def freed(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence
     )
 
 
-def filtered(free: Freed, audio: torch.Tensor, sample_rate: int, *, undo: bool = False) -> torch.Tensor:
-    """Audio [C, T] through the free response, or with it taken off."""
+def filtered(free: FreeEqualiserFit, audio: torch.Tensor, sample_rate: int, *, undo: bool = False) -> torch.Tensor:
+    """Audio [C, T] through the free response, or through its inverse."""
     settings: Any = free.uses[free.place][1]
     off_db = free.response_db - _level_db(settings, free.hz, sample_rate)
     size = _padded(audio.shape[-1], sample_rate)
@@ -131,10 +131,10 @@ def filtered(free: Freed, audio: torch.Tensor, sample_rate: int, *, undo: bool =
     return torch.from_numpy(np.ascontiguousarray(irfft(spectrum * gain, size)[:, : audio.shape[-1]]))
 
 
-class FreedBands(Bands):
-    """Six bands against a freed response, judged by the residual that they leave. Its squared miss is ``scale`` times that."""
+class FreeResponseBands(Bands):
+    """Six bands fitted to a free response by the residual that they leave. The squared error is ``scale`` times that residual."""
 
-    def __init__(self, free: Freed, sample_rate: int, *, typical: bool) -> None:
+    def __init__(self, free: FreeEqualiserFit, sample_rate: int, *, typical: bool) -> None:
         """``typical`` keeps the bands within the ranges of ``eq.TYPICAL``."""
         self.scale = len(free.hz) / float((free.root**2).sum())
         super().__init__(free.response_db, free.hz, sample_rate, enough=ENOUGH * self.scale, least=LEAST * self.scale)
@@ -145,12 +145,12 @@ class FreedBands(Bands):
             self.high = np.array([field.to_unit(high) for field, (_, high) in ranges]).clip(0.0, 1.0)
 
     def projected(self, values: Vector) -> Vector:
-        """What levels [..., F] leave of the waveform: [..., M]."""
+        """The residual of the waveform for levels [..., F]: [..., M]."""
         return values @ self.root
 
 
-def with_bands(free: Freed, settings: eq.Settings, sample_rate: int, channels: int) -> list[Use]:
-    """The chain with six bands instead of the free response; the other settings follow, a level that the bands lack among them."""
+def with_bands(free: FreeEqualiserFit, settings: eq.Settings, sample_rate: int, channels: int) -> list[Use]:
+    """The chain with six bands instead of the free response; the other settings follow, including a level that the bands lack."""
     unknown = [(index, field) for index, field in unknowns(free.uses, channels) if index != free.place]
     off_db = _level_db(settings, free.hz, sample_rate) - free.response_db
     uses = moved(free.uses, unknown, (units(free.uses, unknown) + free.follow @ off_db).clip(0.0, 1.0))

@@ -37,7 +37,7 @@ class Response:
 def measure_response(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, low_hz: float = 20.0) -> Response:
     """Measures the response that turns dry into wet, thinned to a quarter of a semitone.
 
-    The error follows from the coherence within a semitone's quarter and over the windows: it is that of what is no filter of dry.
+    The error follows from the coherence within a semitone's quarter and over the windows: it covers everything that is no filtering of dry.
     """
     wet, dry = pair(wet, dry)
     size = min(round(WINDOW_S * sample_rate), dry.shape[-1])
@@ -63,7 +63,7 @@ def measure_response(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, 
                 ((hz[picked] * power[picked]).sum() / total, cross[picked].sum() / total, power[picked].mean(), coherence, error_db)
             )
     frequency, gain, energy, coherent, error = (np.array(column) for column in zip(*rows, strict=True))
-    # The square root keeps a bass note from outvoting the treble by 60 dB.
+    # The square root keeps a bass note from outweighing the treble by 60 dB.
     return Response(frequency.real, gain, np.sqrt(energy.real / energy.real.max()) * coherent.real, np.minimum(error.real, 60.0))
 
 
@@ -94,7 +94,7 @@ def fit_cutoff(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, high: 
 
 
 def whiten(wet: torch.Tensor, dry: torch.Tensor, *, order: int = 48, floor_db: float = -70.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both signals [C, T] through the linear predictor of the dry one: its spectrum becomes flat, and every frequency counts alike.
+    """Both signals [C, T] through the linear predictor of the dry one: its spectrum becomes flat, and every frequency has the same weight.
 
     A filter between dry and wet stays the same filter, since filters commute. Frequencies below ``floor_db`` are not raised further.
     """
@@ -103,7 +103,7 @@ def whiten(wet: torch.Tensor, dry: torch.Tensor, *, order: int = 48, floor_db: f
 
 
 def predictor(signal: torch.Tensor, *, order: int, floor_db: float) -> np.ndarray:
-    """The taps [order + 1] of the linear predictor of a signal [C, T]: what they leave of it has a flat spectrum."""
+    """The taps [order + 1] of the linear predictor of a signal [C, T]: the residual has a flat spectrum."""
     power = (np.abs(np.fft.rfft(signal.numpy(), next_fast_len(2 * signal.shape[-1]))) ** 2).sum(0)
     lags = np.fft.irfft(power)[: order + 1]
     lags[0] *= 1.0 + 10.0 ** (floor_db / 10.0)

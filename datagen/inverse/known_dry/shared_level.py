@@ -1,15 +1,15 @@
 """The settings of a chain in which an equaliser and a compressor or fader share a level.
 
-A level that all bands of an equaliser share, the threshold of a compressor behind it and the gain after both sound alike when they move
-together. Six bands cannot give an exactly flat gain, but eighteen numbers imitate one within hundredths of a dB: a search ends in one of
-many valleys that leave -50 to -80 dB, each with another level. Only the bands that were there leave nothing. The response itself, up to
-that level, and all other settings are the same in every valley, and known far more precisely once the response needs no bands
-(``stemwright.datagen.inverse.known_dry.free_equaliser``). So bands are sought in the frequency domain from many starts, whatever their
+A level that all bands of an equaliser share, the threshold of a compressor behind it and the gain after both sound the same when they move
+together. Six bands cannot give an exactly flat gain, but eighteen numbers approximate one within hundredths of a dB: a search ends in one
+of many local minima that leave -50 to -80 dB, each at another level. Only the true bands leave nothing. The response itself, up to that
+level, and all other settings are the same in every minimum, and far more precise once the response needs no bands
+(``stemwright.datagen.inverse.known_dry.free_equaliser``). So bands are searched in the frequency domain from many starts, at any
 level, the best are refined on the waveform, and the response is measured again from there.
 
 Conventions
-    Audio is a torch tensor, float64 [C, T]. Of settings that sound alike to the last bit, bands within their typical ranges are preferred:
-    a high shelf at the lowest frequency is an exact gain, too, and nothing in the audio says that it was not used as one.
+    Audio is a torch tensor, float64 [C, T]. Of settings that sound identical to the last bit, bands within their typical ranges are
+    preferred: a high shelf at the lowest frequency is an exact gain, too, and nothing in the audio rules out that it was used as one.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ if TYPE_CHECKING:
     import torch
 
     from stemwright.datagen.inverse.confidence import Errors
-    from stemwright.datagen.inverse.known_dry.free_equaliser import Freed
+    from stemwright.datagen.inverse.known_dry.free_equaliser import FreeEqualiserFit
 
 TURNS = 4
 TRIED = 2  # candidates that are refined on the waveform in each turn
-FOUND_DB = -120.0  # no imitation leaves as little; one of -112 dB was 0.1 dB off
+FOUND_DB = -120.0  # no approximation leaves as little; one of -112 dB was 0.1 dB off
 DOUBTFUL = 1e-7  # squared residual of a free response that the compressor beside it may have caused
 LEAST_GAIN_DB = 1.0  # of a turn: with less, bands leave what no bands could explain; and of bands that are not typical against others
 
 
 def shares_level(names: Sequence[str]) -> bool:
-    """Whether one equaliser and another gain are in a chain, so that they may share a level that can be told.
+    """Whether one equaliser and another gain are in a chain, so that they may share a level that can be determined.
 
-    Beside a room, whose noise is unknown, far more is left than tells one valley from another.
+    Beside a room, whose noise is unknown, the residual is too large to distinguish the local minima.
     """
     return list(names).count("eq") == 1 and any(map(shares_levels, names)) and not any(has(name, "stochastic") for name in names)
 
 
 def with_level(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use], errors: Errors) -> tuple[list[Use], Errors]:
-    """The chain, whose rest is nearly known, with its equaliser in the right valley; as it was, with its ``errors``, where none is better.
+    """The chain, whose rest is nearly known, with its equaliser at the right minimum; unchanged, with ``errors``, if none is better.
 
     Returns the standard error of each setting, too.
     """
     from stemwright.datagen.inverse.known_dry.fit_eq import search, settings_at
-    from stemwright.datagen.inverse.known_dry.free_equaliser import FreedBands, freed, with_bands
+    from stemwright.datagen.inverse.known_dry.free_equaliser import FreeResponseBands, fit_free_equaliser, with_bands
 
     best, best_db = list(uses), residual_db(wet, dry, sample_rate, uses)
     if best_db < FOUND_DB:
@@ -59,16 +59,16 @@ def with_level(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Seq
     rng = np.random.default_rng(0)
     for turn in range(TURNS):
         before_db, typical = best_db, turn % 2 == 0
-        free = freed(wet, dry, sample_rate, best)
+        free = fit_free_equaliser(wet, dry, sample_rate, best)
         if turn == 0 and free.cost > DOUBTFUL:
             free = min((free, *other_compressors(wet, dry, sample_rate, free)), key=lambda one: one.cost)
-        points, _ = search(FreedBands(free, sample_rate, typical=typical), rng, near=free.uses[free.place][1])  # type: ignore[arg-type]
+        points, _ = search(FreeResponseBands(free, sample_rate, typical=typical), rng, near=free.uses[free.place][1])  # type: ignore[arg-type]
         for point in points[:TRIED]:
             trial = with_bands(free, settings_at(point, sample_rate), sample_rate, dry.shape[0])
-            trial, unsure = refined(wet, dry, sample_rate, trial, 8)
+            trial, trial_errors = refined(wet, dry, sample_rate, trial, 8)
             trial_db = residual_db(wet, dry, sample_rate, trial)
             if trial_db < best_db - (0.0 if typical else LEAST_GAIN_DB):
-                best, best_db, errors = trial, trial_db, unsure
+                best, best_db, errors = trial, trial_db, trial_errors
             if best_db < FOUND_DB:
                 return best, errors
         if turn and before_db - best_db < LEAST_GAIN_DB:
@@ -76,21 +76,21 @@ def with_level(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Seq
     return best, errors
 
 
-def other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, free: Freed) -> Iterator[Freed]:
-    """The chain with its compressor sought anew beside the free response, for each kind of detector.
+def other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, free: FreeEqualiserFit) -> Iterator[FreeEqualiserFit]:
+    """The chain with its compressor refitted next to the free response, for each kind of detector.
 
-    A detector of the wrong kind can do almost as well: what the right one hears must be known better than bands in a wrong valley tell.
+    A detector of the wrong kind can do almost as well: its input must be known better than bands at a wrong minimum allow.
     """
     from stemwright.datagen.inverse.known_dry.fit_compressor import DETECTORS, Effort, fit_compression
-    from stemwright.datagen.inverse.known_dry.free_equaliser import filtered, freed
+    from stemwright.datagen.inverse.known_dry.free_equaliser import filtered, fit_free_equaliser
 
     at = [index for index, (name, _) in enumerate(free.uses) if name == "compressor"]
     if len(at) != 1:
         return
     inputs = [dry]
     for place, use in enumerate(free.uses):
-        heard = inputs[-1]
-        inputs.append(filtered(free, heard, sample_rate) if place == free.place else apply_chain(heard, sample_rate, [use]))
+        source = inputs[-1]
+        inputs.append(filtered(free, source, sample_rate) if place == free.place else apply_chain(source, sample_rate, [use]))
     given = wet
     for place in range(len(free.uses) - 1, at[0], -1):
         if place == free.place:
@@ -103,4 +103,4 @@ def other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, fr
         except ValueError:  # its gain never moves
             return
         uses: list[Use] = [*free.uses[: at[0]], ("compressor", found.settings), *free.uses[at[0] + 1 :]]
-        yield freed(wet, dry, sample_rate, with_one_gain(uses))
+        yield fit_free_equaliser(wet, dry, sample_rate, with_one_gain(uses))

@@ -1,15 +1,15 @@
-"""Narrow bands of a convolution, and how likely it is that its response is decaying noise.
+"""Narrow bands of a convolution, and the likelihood that its response is decaying noise.
 
-    heard      y = h * x, both known until the excerpt ends; h unknown
+    observed   y = h * x, both known until the excerpt ends; h unknown
     prior      h Gaussian noise, independent from sample to sample, of variance v 10^(-6 (t - start) / T) after ``start``, 0 before
     likelihood y is then Gaussian with covariance X diag(variance) X^H + noise: h is integrated out, and never has to be estimated
 
 Conventions
-    A narrow band is a slice of the spectrum of the whole excerpt under a Kaiser window, moved to 0 Hz and sampled at its width: nothing of
-    other frequencies comes in, and a sound is smeared by six samples of the band at most, so that what lies further from the cut end of the
+    A narrow band is a slice of the spectrum of the whole excerpt under a Kaiser window, moved to 0 Hz and sampled at its width: other
+    frequencies are rejected, and a sound is smeared by six samples of the band at most, so that whatever is further from the cut end of the
     excerpt is exact. White noise stays white in it. Time is cut into cells, each with one value of h; cells are fine where h begins, since
     no combination of coarse ones begins at a time between them.
-    Noise of -60 dB is added to y: what is weaker than that says little about a decay and much about the cells. It is drawn from a fixed
+    Noise of -60 dB is added to y: weaker sound says little about a decay and much about the cells. It is drawn from a fixed
     seed, so that the same signals give the same answer.
     Whitening is by one causal filter for x and y, which changes neither h nor what the cut end cuts.
 
@@ -40,8 +40,8 @@ GROWTH = 1.3  # from cell to cell, until there are two a sample
 
 
 @dataclass(frozen=True)
-class Narrow:
-    """One band of one channel: y [D] = columns [D, J] times the square roots of the variances of h in the cells, and what no h explains.
+class NarrowBand:
+    """One band of one channel: y [D] = columns [D, J] times the square roots of the variances of h in the cells, and what no h can explain.
 
     ``spare`` is the energy of y outside the D dimensions, ``number`` how many samples y has in all; ``noise`` what was added to each.
     """
@@ -58,7 +58,7 @@ class Narrow:
 
 @dataclass(frozen=True)
 class Decay:
-    """What is assumed of h: the time in which it falls by 60 dB, when it begins, and its noise over its variance v in a band's unit."""
+    """The assumed h: the time in which it falls by 60 dB, when it begins, and its noise over its variance v in a band's unit."""
 
     time_s: float
     noise: float
@@ -66,9 +66,9 @@ class Decay:
 
 
 class Splitter:
-    """The spectra of x and of y = h * x, float64 [C, T], of which narrow bands are cut.
+    """The spectra of x and of y = h * x, float64 [C, T], from which narrow bands are cut.
 
-    Samples of y before ``skip_s`` are not used: they may hold what came before x begins.
+    Samples of y before ``skip_s`` are not used: they may contain sound from before x begins.
     """
 
     def __init__(self, y: np.ndarray, x: np.ndarray, sample_rate: int, *, skip_s: float = 0.0) -> None:
@@ -85,8 +85,8 @@ class Splitter:
         """Duration of the excerpt."""
         return self.frames / self.sample_rate
 
-    def narrow(self, channel: int, centre_hz: float, width_hz: float, edges_s: np.ndarray) -> Narrow:
-        """One band with its cells; NotIdentifiableError where either signal holds nothing in it."""
+    def narrow(self, channel: int, centre_hz: float, width_hz: float, edges_s: np.ndarray) -> NarrowBand:
+        """One band with its cells; NotIdentifiableError if either signal has no energy in it."""
         bins = next_fast_len(2 * round(width_hz * self.size / self.sample_rate / 2.0))
         bins += bins % 2
         width_hz = bins * self.sample_rate / self.size
@@ -99,7 +99,7 @@ class Splitter:
             turned = spectrum[first : first + bins] * window * np.exp(-2j * np.pi * cycles * samples[:, None])
             return np.asarray(ifft(ifftshift(turned, axes=-1), axis=-1)[:, rows])
 
-        # All is SMEAR samples late, so that the smear before the beginning is kept and that after the end is cut.
+        # Everything is SMEAR samples late, so that the smear before the beginning is kept and that after the end is cut.
         edges_s = edges_s[edges_s * width_hz < rows.stop - SMEAR]
         y = later(self.y[channel], np.array([float(SMEAR)]))[0]
         middles = (edges_s[1:] + edges_s[:-1]) / 2.0 * width_hz
@@ -112,11 +112,11 @@ class Splitter:
         y = y + math.sqrt(noise / 2.0) * (self.rng.standard_normal(len(y)) + 1j * self.rng.standard_normal(len(y)))
         small, seen = _compressed(columns, y)
         spare = max(float((np.abs(y) ** 2).sum() - (np.abs(seen) ** 2).sum()), 0.0)
-        return Narrow(small, seen, spare, len(y), edges_s[:-1], edges_s[1:], noise, width_hz)
+        return NarrowBand(small, seen, spare, len(y), edges_s[:-1], edges_s[1:], noise, width_hz)
 
 
 def _compressed(columns: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both in an orthonormal basis of what the columns reach; directions weaker than the added noise are left out."""
+    """Both in an orthonormal basis of the columns' span; directions weaker than the added noise are left out."""
     basis, triangle = qr(columns, mode="economic", check_finite=False)
     values, vectors = np.linalg.eigh(triangle @ triangle.conj().T)
     kept = vectors[:, values > 1e-11 * values[-1]].conj().T
@@ -133,8 +133,8 @@ def cells(start_s: float, *, fine_s: float, step_s: float, span_s: float, width_
     return np.array(edges)
 
 
-def terms(bands: Sequence[Narrow], decay: Decay) -> tuple[float, float, int]:
-    """Σ y^H S^-1 y, Σ log det S and the number of samples over some bands, for v = 1 and the covariance S of y."""
+def terms(bands: Sequence[NarrowBand], decay: Decay) -> tuple[float, float, int]:
+    """Σ y^H S^-1 y, Σ log det S and the number of samples over several bands, for v = 1 and the covariance S of y."""
     rate = 6.0 * math.log(10.0) / decay.time_s
     square, volume, number = 0.0, 0.0, 0
     for band in bands:
@@ -154,7 +154,7 @@ def terms(bands: Sequence[Narrow], decay: Decay) -> tuple[float, float, int]:
     return square, volume, number
 
 
-def unlikely(bands: Sequence[Narrow], decay: Decay) -> float:
-    """Minus twice the log likelihood of some bands with the most likely variance v, up to a constant."""
+def deviance(bands: Sequence[NarrowBand], decay: Decay) -> float:
+    """Minus twice the log likelihood of several bands with the most likely variance v, up to a constant."""
     square, volume, number = terms(bands, decay)
     return number * math.log(square / number) + volume

@@ -1,7 +1,7 @@
-"""Fitting any effect's settings to a waveform: the start comes from the effect, the end from least squares through its ``apply``.
+"""Fitting any effect's settings to a waveform: the effect gives initial settings, least squares through its ``apply`` the rest.
 
 Conventions
-    wet and dry are [C, T], float64, aligned. A name belongs to a numeric setting; the others stay as the start has them.
+    wet and dry are [C, T], float64, aligned. A name belongs to a numeric setting; the others keep their initial values.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EXCERPT_S = 10.0
 
 @dataclass(frozen=True)
 class WaveformFit(Generic[S]):
-    """Settings, the residual against wet in dB, and the confidence of each setting that was sought, by name."""
+    """Settings, the residual against wet in dB, and the confidence of each setting that was searched, by name."""
 
     settings: S
     error_db: float
