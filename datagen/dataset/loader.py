@@ -5,8 +5,8 @@ Conventions
     excerpt was too soft to be brought to its level (``stemwright.datagen.effects.loudness``). N and M are the largest numbers of inputs
     and targets of the selection, so examples stack; a missing input is silence.
     A mono signal is repeated on both channels unless ``num_channels=1``, which averages stereo ones.
-    The dataset folder stands alone: it can be moved or mounted elsewhere. Opening it reads tables only; sound is read per item, and of a
-    shard only the bytes of the item's files (see ``stemwright.manifests.shards``): any order is as fast as any other. The folders
+    The dataset folder is complete by itself: it can be moved or mounted elsewhere. Opening it reads tables only; sound is read per item,
+    and of a shard only the bytes of the item's files (see ``stemwright.manifests.shards``): any order is as fast as any other. The folders
     ``folder``, ``musdb``, ``webdataset`` and ``huggingface`` are read alike.
     A random part of an excerpt is drawn from the seed, the epoch and the example alone: the number of workers does not change it.
     Every rank reads every world_size-th example of the selection, so each is read by exactly one. Ranks differ by at most one example,

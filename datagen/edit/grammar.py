@@ -6,8 +6,8 @@
     chains     a label and a stem -> what to do        rows only; no audio
 
 Conventions
-    One grammar says and understands: ``parse`` is made from the same wordings as ``say``. Some wordings are held out: they are said only in
-    the valid and test splits, so that a model can be asked whether it understood or learnt by heart.
+    One grammar both writes and parses: ``parse`` is made from the same wordings as ``say``. Some wordings are held out: they occur only in
+    the valid and test splits, which so test whether a model generalises to new wordings.
     Stems are named in order: "drums", "drums and bass", "drums, bass and other"; an article before each is understood.
     Case, spaces and a full stop at the end make no difference.
     The amount of a volume is in dB, signed; in words "slightly" is 3 dB, no word a factor of two, "a lot" 12 dB. The amount of a pan is a
@@ -77,7 +77,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Wording:
-    """One way to say an operation. ``{S}`` stands for the stems, ``{A}`` for the amount, ``sign`` for the direction of a volume."""
+    """One way to say an operation. ``{S}`` is replaced by the stems, ``{A}`` by the amount; ``sign`` is the direction of a volume."""
 
     operation: Operation
     text: str
@@ -144,7 +144,7 @@ def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Opera
 
 
 def say(edit: Edit, wording: Wording, *, in_words: bool = True) -> str:
-    """The sentence for a label. An amount that has a word is said in it, unless ``in_words`` is False.
+    """The sentence for a label. An amount that has a word is written as that word, unless ``in_words`` is False.
 
     Raises ValueError if the wording is for another operation or direction.
     """
@@ -277,7 +277,7 @@ def _once(named: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _amount(wording: Wording, phrase: str | None, text: str) -> Amount:
-    """What an amount means that was said as in ``_amount_texts``."""
+    """The amount that a phrase of ``_amount_texts`` means."""
     phrase = (phrase or "").strip()
     if wording.operation == "volume":
         number = re.search(r"\d+(?:\.\d+)?", phrase)

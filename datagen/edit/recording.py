@@ -7,7 +7,7 @@ Conventions
     that changes nothing gives back the samples of the mixture, bit for bit. The sum is taken in float64 and rounded once.
     "isolate" alone leaves out what is in no stem, since it leaves out all that is not named.
     Several edits act one after another, each on what the one before has left of the stems.
-    One gain lowers the whole where a peak demands it, and is told: FLAC holds nothing above full scale; a float WAV holds it, but players
+    One gain lowers the whole where a peak needs it, and is reported: FLAC holds nothing above full scale; a float WAV holds it, but players
     do not, so it is allowed to peak as high as the song did and no higher.
     The reverberation of a real recording has no dry version to put back: "remove reverb" is refused here. The recipe ``edit`` makes pairs
     that a model can learn it from.

@@ -6,7 +6,7 @@ Conventions
     What cannot matter is not drawn but left neutral: the link of one channel or of two equal ones, the width of a reverberation and the
     pan of one channel. Nor is a width for a stem whose channels are equal.
     A setting may also follow from another: ``mix = "1 - feedback"``, ``dry = "2 - 2 wet"``.
-    Frequencies stay below HIGHEST_SHARE of the sample rate; a range that was asked for and lies beyond is refused by name.
+    Frequencies stay below HIGHEST_SHARE of the sample rate; a configured range above it is refused by name.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _drawer(effect: str, requested: tuple[tuple[str, Range], ...], sample_rate: 
             raise Refused(f"{effect}.{name} up to {high:g} Hz is too high for {sample_rate} Hz; expected at most {limit:g} Hz")
         ranges[name] = (min(low, limit), limit)
         if low >= limit and (gain := name.replace("_hz", "_gain_db")) in fields(settings_type):
-            ranges[gain] = 0.0  # the whole band lies beyond what the rate can hold: it does nothing
+            ranges[gain] = 0.0  # the whole band is above what the sample rate can represent: it does nothing
     return _in_order(_with_rests(settings_type, ranges), settings_type)
 
 

@@ -5,8 +5,8 @@ Conventions
     sets are at most so many semitones apart, on the circle of twelve; a minor key has the pitch set of its relative major, so A minor
     and C major are no semitone apart.
     Tracks without a tempo or without a key match nothing. Masks are bool [N] over the tracks in the order of their ids.
-    A draw gives every track a score by a hash of its id and a random number, and takes the highest: whoever joins the corpus changes only
-    the draws that it wins.
+    A draw gives every track a score by a hash of its id and a random number, and takes the highest: a track that joins the
+    corpus changes only the draws that it wins.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stemwright.separation.tempo import pitch_set
 if TYPE_CHECKING:
     from stemwright.manifests.records import Track, TrackEstimate
 
-HELD_ROWS = 4096  # how many masks are kept before they are made anew: each has a byte for every track
+HELD_ROWS = 4096  # size of the cache of masks; each mask has one byte per track
 
 
 class PartnerCandidate(Protocol):

@@ -164,7 +164,7 @@ class PlannedPairs:
         return [_pair(kind, number, self.config, track, draft) for number, draft in drafts]
 
     def notes(self) -> list[str]:
-        """What a person should be told, once all pairs are made: who gives no pairs, and why. One sentence each."""
+        """Notes to show once all pairs are planned: which kinds have no pairs, and why. One sentence each."""
         notes = []
         reasons = [row.reason for row in self.rejected]
         for kind in RECIPES:

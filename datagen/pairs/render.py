@@ -52,7 +52,7 @@ class Rendered(dict[str, Audio]):
 
 def render(pair: Pair, read: Read) -> Rendered:
     """The signals of a pair by name, inputs first. Raises Refused when a source cannot be read."""
-    held = lru_cache(maxsize=None)(read)  # the same stem often stands in several signals of a pair
+    held = lru_cache(maxsize=None)(read)  # several signals of a pair often use the same stem
     rendering, rendered = _Rendering(pair, held), Rendered()
     for signal in (*pair.inputs, *pair.targets):
         gains_db: list[float] = []
@@ -105,7 +105,7 @@ class _Rendering:
                 self.measured += self._runs.measure(repr(root), audio, chain, signal=signal, branch=branch)
 
     def inaudible(self, min_change_db: float) -> str | None:
-        """What is said of the first thing that the pair is about and that cannot be heard: an effect, a source; None if all can."""
+        """The reason to refuse the pair: the first of its effects or sources that makes no audible difference; None if all do."""
         if self._runs.too_soft:
             return "a signal is too quiet to be brought to its loudness"
         for measured in self.measured:
@@ -116,7 +116,7 @@ class _Rendering:
         return self._unheard_source(one[0], other[0], min_change_db) if sums else None
 
     def _unheard_source(self, one: Signal, other: Signal, min_change_db: float) -> str | None:
-        """What is said of a source that two sums treat otherwise without a difference to the louder of them."""
+        """The reason to refuse a pair of sums: a source that they treat differently without changing the louder of them audibly."""
         loudest = max(_energy(self._contribution(side.branches)) for side in (one, other))
         for source_id in dict.fromkeys(branch.source_id for side in (one, other) for branch in side.branches):
             before, after = (tuple(branch for branch in side.branches if branch.source_id == source_id) for side in (one, other))

@@ -1,6 +1,6 @@
 """Rights: what each track's owner allows, and what a corpus therefore does with it.
 
-A track's row keeps its rights as its tags, the CSV or the data set state them, since a name that must be credited often stands there too.
+A track's row keeps its rights as its tags, the CSV or the data set state them, since these often contain a name that must be credited.
 A policy in the configuration, ``[rights]``, decides by that text, or by the licence that it names (``stemwright.datagen.pairs.licences``):
 
     render        pairs are planned and rendered to audio

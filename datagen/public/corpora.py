@@ -111,7 +111,7 @@ def build(
 
 
 def check(corpus: Path | str, songs: Path | str | None = None) -> list[CheckProblem]:
-    """Compares every table of a corpus, or of a dataset folder that stands alone, with the files and with itself; reads every file once.
+    """Compares every table of a corpus, or of a self-contained dataset folder, with the files and with itself; reads every file once.
 
     ``songs`` says where the songs are now, if they were moved: a folder, or the CSV file. Returns what is wrong: each ``CheckProblem`` has
     a level ("error" or "warning"), the table, row_id and file that it is about, and what it is; an empty list if all is well.

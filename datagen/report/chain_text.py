@@ -1,4 +1,4 @@
-"""Effect settings as a report shows them: which effects stand where in a pair, how settings are spread, and each with its unit.
+"""Effect settings as a report shows them: which effects are where in a pair, how settings are spread, and each with its unit.
 
 Conventions
     An effect is used on the input side only (``removed``: a model has to take it away), on the target side only (``added``), or on
@@ -137,7 +137,7 @@ def axis_of(effect: str, name: str, values: Sequence[float]) -> Axis:
     inside = [value for value in finite if known.low <= value <= known.high] or [known.low, known.high]
     typical = EFFECTS[effect].TYPICAL.get(name)
     if isinstance(typical, tuple) and all(isinstance(end, float | int) and math.isfinite(end) for end in typical):
-        inside += typical  # what is drawn unless somebody says otherwise
+        inside += typical  # the range that is drawn from by default
     low, high = min(inside), max(inside)
     if known.scale == "reciprocal":
         ticks = tuple(tick for tick in RECIPROCAL_TICKS if known.low <= tick <= known.high)
@@ -186,7 +186,7 @@ def written(effect: str, settings: Mapping[str, Scalar]) -> list[tuple[str, str]
     for name in order:
         band = next((band for band in bands if name in (f"{band}_gain_db", f"{band}_hz", f"{band}_q")), None)
         if band is not None and not name.endswith("_gain_db"):
-            continue  # said with the band's gain
+            continue  # shown with the band's gain
         if band is None:
             phrase = (label_of(effect, name, unit_in_brackets=False), format_value(settings[name], unit_of(effect, name)))
         else:

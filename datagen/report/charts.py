@@ -1,12 +1,12 @@
 """Charts as inline SVG: strips, histograms and bars, drawn with nothing but text.
 
-Our own and not matplotlib's: they take their colours from the page (so one chart serves light and dark), weigh a tenth, and are the same
-bytes everywhere.
+Not made with matplotlib: these take their colours from the page (one chart serves light and dark), are a tenth of the size, and have the
+same bytes everywhere.
 
 Conventions
-    A chart is a ``Markup`` that may stand in HTML; every text that comes in is escaped. Values are plain floats without NaN.
+    A chart is a ``Markup`` that is safe in HTML; every text that comes in is escaped. Values are plain floats without NaN.
     Colours are CSS classes: ``stem-NAME`` for a stem, ``first`` and ``second`` for two series.
-    Strips: a thick bar is the middle half, a thin one 10 % to 90 %, the gap in the thick one the median.
+    Strips: a thick bar is the interquartile range, a thin one 10 % to 90 %, the gap in the thick one the median.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Axis:
     to_unit: Position | None = None
 
     def place(self, value: float, left: float, width: float) -> float:
-        """Where a value stands between ``left`` and ``left + width``; what lies beyond the ends stands at the end."""
+        """The position of a value between ``left`` and ``left + width``; values beyond the ends are at the end."""
         unit = self.to_unit(value) if self.to_unit else (value - self.low) / ((self.high - self.low) or 1.0)
         return left + min(1.0, max(0.0, unit)) * width
 
@@ -106,7 +106,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def strips(title: str, rows: Sequence[Strip], axis: Axis, *, digits: int = 1, zero: float | None = None) -> Markup:
-    """One strip for each row over a common axis: dots or a silhouette, the middle half, the median and its value."""
+    """One strip for each row over a common axis: dots or a silhouette, the interquartile range, the median and its value."""
     width, height = WIDTH - LEFT - RIGHT, ROW * len(rows) + 40.0
     parts = [_grid(axis, LEFT, width, 4.0, ROW * len(rows))]
     if zero is not None and axis.low <= zero <= axis.high:
@@ -153,7 +153,7 @@ def _dots(values: np.ndarray, axis: Axis, middle: float) -> str:
 
 
 def _silhouette(values: np.ndarray, axis: Axis, middle: float) -> str:
-    """A histogram of 48 bins as one area that stands on the strip's bar."""
+    """A histogram of 48 bins as one area on top of the strip's bar."""
     units = [axis.place(float(value), 0.0, 1.0) for value in values]
     counts, edges = np.histogram(units, bins=48, range=(0.0, 1.0))
     width, base, scale = WIDTH - LEFT - RIGHT, middle + 4.0, 19.0 / max(int(counts.max()), 1)

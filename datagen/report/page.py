@@ -1,7 +1,7 @@
 """A corpus as one HTML page that opens anywhere: numbers, distributions, what was refused, and pairs to listen to.
 
 Conventions
-    One file, nothing fetched: style, script, charts and audio stand in it, and its content security policy forbids the browser anything
+    One file, nothing fetched: style, script, charts and audio are in it, and its content security policy forbids the browser anything
     else. Every text from a table is escaped; the policy names the script by its checksum, so that no other would run.
     The same corpus gives the same bytes: no time, no host, no path but the names of folders.
 """
@@ -242,7 +242,7 @@ def _origins(found: Rows) -> list[tuple[str, int]]:
 
 
 def _config_text(found: Rows) -> str:
-    """The configuration as TOML; of folders only the last name, since where they lie on somebody's disk is nobody else's affair."""
+    """The configuration as TOML; of folders only the last name, since paths on the author's disk are private."""
     import tomllib
 
     import tomli_w

@@ -1,7 +1,7 @@
 """Pictures of measurements: the mix balance of tracks, the console behind a mix.
 
 Conventions
-    One colour per stem name, the same in every picture (Okabe and Ito's palette, told apart by readers with colour-blindness). Levels are
+    One colour per stem name, the same in every picture (Okabe and Ito's palette; safe for colour-blind readers). Levels are
     in LU against the mixture, 0 at the right or top. matplotlib is imported where it is used and draws without a display.
 
 References

@@ -2,7 +2,7 @@
 
 Conventions
     A table that is not there yet is an empty one. Durations are in seconds, levels in LU and LUFS, sizes in bytes.
-    Of a corpus folder, audio is what lies in ``stems/`` and ``dataset/``; the report itself is not counted.
+    Of a corpus folder, audio is what is in ``stems/`` and ``dataset/``; the report itself is not counted.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def stem_table(rows: Rows) -> list[dict[str, Any]]:
 
 
 def without_folders(rows: Rows, text: str) -> str:
-    """A reason without the folders that lead to the songs: where they lie on somebody's disk is nobody else's affair."""
+    """A reason without the folders that lead to the songs: paths on the author's disk are private."""
     folder = Path(rows.config.songs.folder)
     for place in (folder, folder.parent):
         if len(place.parts) > 1:

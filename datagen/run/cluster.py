@@ -1,11 +1,11 @@
-"""Tasks on a dask cluster: submitted by this process, done by its workers, with a limit to every wait.
+"""Tasks on a dask cluster: submitted by this process, done by its workers, with a timeout on every wait.
 
 Conventions
     A task is handed to few workers at a time, so that memory here does not grow with their number.
-    dask gives a task whose worker was killed to another one, several times; what then still has no result is done once more when nothing
-    else is under way, since a neighbour may have been to blame. If that fails too it is returned as ``FailedTask``.
-    A scheduler that cannot be reached or goes away, and a cluster that is long without workers, end the stage with a sentence; what was
-    finished is kept.
+    dask gives a task whose worker was killed to another one, several times; what then still has no result is run once more while nothing
+    else is running, since another task may have been the cause. If that fails too it is returned as ``FailedTask``.
+    A scheduler that cannot be reached or disappears, and a cluster without workers for too long, end the stage with an error message;
+    finished work is kept.
 """
 
 from __future__ import annotations

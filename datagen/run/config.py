@@ -262,7 +262,7 @@ def _without_none(value: Any) -> Any:
 
 def _explain(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "value_error":  # one of ours: it says what came
+    if problem["type"] == "value_error":  # one of ours: it already names the value
         message = str(problem["ctx"]["error"])
         return f"{key}: {message}" if key else message
     if problem["type"] != "extra_forbidden":

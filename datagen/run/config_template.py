@@ -1,7 +1,7 @@
 """A configuration to start from: every key with its meaning, unit, range and default, as comments.
 
 Conventions
-    A line ``#key = value`` is a key at its default: without its ``#`` it says the same as with it. A line ``# text`` explains. Tables are
+    A line ``#key = value`` is a key at its default: removing its ``#`` changes nothing. A line ``# text`` explains. Tables are
     named, so a key is set by removing one character. A key without a default stays a line of text until it gets a value.
 """
 

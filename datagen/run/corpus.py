@@ -69,7 +69,7 @@ class Corpus:
 
     @property
     def dataset(self) -> Path:
-        """What a training job reads; stands alone and can be moved."""
+        """What a training job reads; complete by itself, can be moved."""
         return self.folder / DATASET
 
     @property

@@ -1,4 +1,4 @@
-"""Checking a corpus, or a dataset that stands alone, while another process may be working on it."""
+"""Checking a corpus, or a self-contained dataset, while another process may be working on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stemwright.manifests.shards import DATASET
 def problems_of(
     place: Corpus, songs: Path | None = None, *, on_progress: OnProgress | None = None, alone: bool = True
 ) -> list[CheckProblem]:
-    """What is wrong. Where another process works on the corpus, or has begun to since, only what it does not touch is judged.
+    """What is wrong. While another process works on the corpus, or starts to meanwhile, only what it does not touch is judged.
 
     ``songs`` is where the songs are, if not where the configuration says. ``alone`` says that the caller holds the corpus itself.
     """

@@ -1,4 +1,4 @@
-"""Estimating: the stems of a track -> one row for each stem, with its balance, its place, and when it sounds; and, where a recipe asks
+"""Estimating: the stems of a track -> one row for each stem, with its balance, pan, width and activity; and, where a recipe asks
 for it, one row for the track, with its tempo, beats and key.
 
 Conventions
@@ -43,7 +43,7 @@ def cache_key(stems: Sequence[Stem], profile: ProfileFile | None = None) -> str:
 
 def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | None = None) -> list[Estimate]:
     """Measures the stems of one track against their sum and, with a profile, estimates their effects. Raises Refused when nothing can be
-    said.
+    measured.
     """
     audio = {stem.name: _loaded(corpus, stem) for stem in stems}
     mixture = np.zeros_like(next(iter(audio.values())))
@@ -71,7 +71,7 @@ def tempo_cache_key(stems: Sequence[Stem]) -> str:
 
 
 def estimate_tempo(stems: Sequence[Stem], corpus: Path) -> list[TrackEstimate]:
-    """Tempo, beats and key of one track, from the sum of its stems. What cannot be said is None; nothing is refused."""
+    """Tempo, beats and key of one track, from the sum of its stems. What cannot be determined is None; nothing is refused."""
     from stemwright.separation.tempo import ANALYSIS_RATE, find_beats, find_key
 
     mixture = mixture_at(stems, corpus, ANALYSIS_RATE)

@@ -4,8 +4,8 @@ Conventions
     Songs are compared by path and size, and those that seem new with those that seem gone by checksum, too: a moved song is the same song.
     Songs that are not in the table yet are as long as their headers say.
     Times are audio over the rates of earlier runs on this machine (``stemwright.datagen.run.rates``). Where a model has not run here, it
-    separates ``TEST_S`` of made-up sound; stages that have not run here are said to be unknown, never guessed.
-    Sizes are frames x channels x 3 bytes x how well FLAC did on the files that the corpus has; where it has none, ``FLAC_RATIO``.
+    separates ``TEST_S`` of made-up sound; stages that have not run here are reported as unknown, never guessed.
+    Sizes are frames x channels x 3 bytes x the FLAC compression ratio of the files that the corpus has; where it has none, ``FLAC_RATIO``.
     Pairs are counted as the configuration asks for them, of songs that are long enough: what else drawing may refuse is not known before.
     Planning and checking are not counted: they take little beside the others.
 """

@@ -1,12 +1,12 @@
-"""What lies in a corpus and is of no use to it any more, and its removal.
+"""Orphans: files in a corpus that it no longer uses, and their removal.
 
 Conventions
     An orphan is a regular file that we made and that nothing names: hidden files of killed processes, journals that hold no finished work,
     stems and examples that no row names. A journal with finished work is none: the next run of its stage goes on from there.
-    "kept" are what is whole, and of use as soon as somebody asks for it: stems of other settings, or of songs that are away for now, and
-    tables that were set aside. They are orphans only where that was asked for.
-    What we made is known by where it is and what it is called (``stems/MODEL/TRACK ID/NAME.flac``), or by an earlier table or journal
-    that names it. All else is somebody's: it is not listed and not touched. Nothing behind a link is looked at
+    "kept" files are complete and may be used again: stems of other settings or of missing songs, and tables that were set aside. They are
+    orphans only on request.
+    Our own files are recognised by their path (``stems/MODEL/TRACK ID/NAME.flac``), or because an earlier table or journal names them.
+    Every other file belongs to the user: it is not listed and not touched. Nothing behind a link is looked at
     (``stemwright.manifests.disk.deletion``); ``stems`` and ``dataset`` may themselves be links.
     The row file of a track's stems goes before the stems, so that where it is, they are whole.
 """

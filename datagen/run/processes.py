@@ -1,8 +1,8 @@
 """Tasks in processes of their own: when the system kills one of them, the task that it was in is found, and the rest goes on.
 
 Conventions
-    A killed process breaks the whole pool, which does not say which of the tasks under way it had. Each of them is done once more, alone
-    in a fresh process; one that ends that process too is the cause, and is returned as ``FailedTask``. The others give results.
+    A killed process breaks the whole pool, which does not report which of the running tasks it had. Each of them is run once more, alone
+    in a new process; one that kills that process too is the cause, and is returned as ``FailedTask``. The others give results.
     Every process computes with one thread: there are as many processes as there is work for.
 
 References

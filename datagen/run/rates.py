@@ -2,8 +2,8 @@
 
 Conventions
     A rate is in seconds of audio a second of time, kept in the user's cache (``rates.json``), one for each stage with what it depends on:
-    the model and the device, the number of processes. A later run replaces it. It decides nothing but what a dry run says, so a file that
-    cannot be read or written is no error.
+    the model and the device, the number of processes. A later run replaces it. It is used in dry runs only, so a file that cannot be
+    read or written is no error.
 """
 
 from __future__ import annotations

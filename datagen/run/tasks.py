@@ -1,4 +1,4 @@
-"""What a runner and the processes that it uses say to one another: a task, its result, and why there is none."""
+"""What a runner and its worker processes exchange: a task, its result, or the reason why there is none."""
 
 from __future__ import annotations
 

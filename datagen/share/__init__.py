@@ -1,3 +1,3 @@
-"""Sharing a corpus without sharing a second of somebody else's music: written as tables (``export``), made again from one's own songs
-(``rebuild``), which are found by content or by sound (``known_songs``).
+"""Sharing a corpus without publishing the recordings: it is written as tables (``export``) and made again from one's own copies of the
+songs (``rebuild``), which are found by checksum or by fingerprint (``known_songs``).
 """

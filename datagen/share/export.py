@@ -1,17 +1,17 @@
-"""Exporting: a whole dataset as tables, without a second of sound; from them and one's own copies of the songs it is made again.
+"""Exporting: a whole dataset as tables, without audio; with them and one's own copies of the songs it can be made again.
 
     manifest.json     what is here: versions, the separation model with its checksums, how many rows, the checksum of every table
     README.md         what this is, for whoever finds it
-    config.toml       the configuration, without anybody's folders
+    config.toml       the configuration, without the folders of this machine
     tracks, stems, estimates, track_estimates, normalisations, pairs, redraws, examples .parquet      as in the corpus
-    fingerprints, sketches .parquet       by what a song, or another encoding of it, is known again and compared
+    fingerprints, sketches .parquet       to recognise a song, or another encoding of it, and to compare it
 
 Conventions
-    Nothing here says where anybody keeps songs: a track's file is called ``<track id>/mixture<suffix>``, and is found by its checksum.
+    No path of this machine is written: a track's file is called ``<track id>/mixture<suffix>``, and is found by its checksum.
     Titles, artists and rights stay: who makes the songs has to be credited.
     What [rights] excludes is left out. The same corpus gives the same bytes; a path that ends in ``.zip`` makes one file of all.
     Fingerprints are taken from the stems, which sum to the mixture, so the songs need not be there.
-    An export is built under a hidden name and takes its place when it is whole (``placing``).
+    An export is built under a hidden name and moved into place when it is complete (``placing``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Finding the songs of an export among one's own: by their bytes, and where the bytes are others, by their sound.
+"""Finding the songs of an export among one's own: by their bytes, and where these differ, by their sound.
 
 Conventions
     A file with the checksum of the row is the song, whatever it is called. Of any other file only its sound decides: its fingerprint
-    within 25 % of bits, and, once laid on the song to the sample, a distortion of at least LEAST_DB dB.
+    within 25 % of bits, and, once aligned with the song to the sample, a distortion of at least LEAST_DB dB.
     Multitracks are found by their bytes only: their stems have no fingerprint of their own.
     An offset is the place in the copy of the song's first sample, in samples at the rate of the fingerprint.
 """

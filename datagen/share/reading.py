@@ -1,4 +1,4 @@
-"""Reading an export back: a folder or a zip that anybody may have made, so nothing in it is believed before it is checked.
+"""Reading an export back: a folder or a zip from an untrusted source, so everything in it is checked before it is used.
 
 Conventions
     Only the files that an export writes are looked at, under their own names; a zip is unpacked to a temporary folder, and what else is in
@@ -160,7 +160,7 @@ def _unpack(path: Path, folder: Path) -> None:
             raise CorpusError(f"{path} takes {total / 1e9:,.1f} GB unpacked, {folder.parent} has {free / 1e9:,.1f} GB free; set TMPDIR")
         for member in members:
             with archive.open(member) as packed, (folder / member.filename).open("xb") as file:
-                shutil.copyfileobj(packed, file)  # which ends where the member said that it does
+                shutil.copyfileobj(packed, file)  # reads no more than the size that the archive states
 
 
 def _directory_bytes(path: Path) -> int:

@@ -1,16 +1,16 @@
 """Rebuilding: an export and one's own copies of the songs -> the same corpus, on the same kind of machine byte for byte; nothing is drawn.
 
-The songs are found by content and linked, or, from another encoding, laid into place, in ``OUT/songs``; they are separated with the model
-of the recipes (a model with other checksums is refused); exactly the recorded pairs are rendered, and every file's checksum is held
-against the recorded one.
+The songs are found by content and linked into ``OUT/songs``, or, from another encoding, aligned and written there; they are separated
+with the model of the recipes (a model with other checksums is refused); exactly the recorded pairs are rendered, and every file's
+checksum is compared with the recorded one.
 
 Conventions
     OUT is a corpus like any other: the same checks and stages work on it. ``OUT/rebuild.json`` says which recipes it is made from.
-    Stems that come out otherwise (another machine's arithmetic, another encoding) have other checksums and so other ids; their pairs
+    Stems that differ (another machine's arithmetic, another encoding) have other checksums and so other ids; their pairs
     are the recorded ones with these ids put in, and so have new ids themselves. How much they differ is measured on sketches.
-    What was measured about stems (estimates, normalisations) is taken over only where the stems are the same; `stemwright estimate`
-    measures the others.
-    What is finished is kept: the same command goes on after a kill.
+    What was measured on stems (estimates, normalisations) is copied only where the stems are the same; `stemwright estimate` measures
+    the others.
+    Finished work is kept: the same command resumes after a kill.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Options:
 
 @dataclass
 class Rebuilt:
-    """What came of it: of all recorded examples, how many are the same, differ, and are missing; and what to know about each song."""
+    """The result: how many of the recorded examples are identical, differ, and are missing; and what was found for each song."""
 
     recorded: int
     identical: int = 0
@@ -87,7 +87,7 @@ class Rebuilt:
 
 
 class Rebuild:
-    """The steps of one rebuild, in order: ``begin``, ``find``, ``separate``, ``render``. The corpus is to be held by the caller."""
+    """The steps of one rebuild, in order: ``begin``, ``find``, ``separate``, ``render``. The caller holds the lock of the corpus."""
 
     def __init__(self, recipes: Recipes, songs: Path, corpus: Corpus, options: Options) -> None:
         self.recipes, self.songs, self.corpus, self.options = recipes, songs, corpus, options

@@ -1,4 +1,4 @@
-"""The rows that a dataset says of itself (``stemwright.manifests.dataset_rows``): plans and examples of a corpus, true of the audio as it
+"""The rows that describe a dataset (``stemwright.manifests.dataset_rows``): plans and examples of a corpus, true of the audio as it
 was written.
 
 Conventions

@@ -1,4 +1,4 @@
-"""What all formats share: the protocol, the files of one example, the tables and the card that make a dataset stand alone."""
+"""What all formats share: the protocol, the files of one example, the tables and the card that make a dataset complete by itself."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class DatasetWriter(Protocol):
     def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
         """Completes the dataset; returns how many files of examples that are no longer planned were removed.
 
-        The dataset's table of examples is written last and carries ``made_from``: once it stands, the dataset is whole.
+        The dataset's table of examples is written last and carries ``made_from``: once it exists, the dataset is complete.
         """
         ...
 

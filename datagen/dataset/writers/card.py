@@ -4,7 +4,7 @@ Written as ``README.md`` in the form of the Hugging Face Hub: a head in YAML tha
 
 Conventions
     Everything is counted from the tables; nothing is typed. The same rows give the same bytes: no date, no path, no machine.
-    The card of the corpus says the same as that of its dataset, and what else lies in the folder; only the dataset's has the head that
+    The card of the corpus says the same as that of its dataset, and what else is in the folder; only the dataset's has the head that
     tells ``datasets`` which files to load.
     Settings are counted once for each pair that uses them, whichever of its signals do, as the dataset's rows have them; one that is
     neutral in every pair is left out.

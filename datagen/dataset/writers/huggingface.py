@@ -5,7 +5,7 @@ Conventions
     that ``webdataset`` has as a member), and a column ``<role>_<name>`` for each signal, ``{"bytes", "path"}``, empty where an example has
     no such signal.
     The kinds are configurations of the card, since they have different columns.
-    Sound is stored neither compressed nor as a dictionary, so that it stands in the file byte for byte; it would not get smaller.
+    Sound is stored neither compressed nor as a dictionary, so that the file contains it byte for byte; it would not get smaller.
     A group of rows holds at most 100 rows and, unless a single row is larger, 32 * 10^6 bytes of sound.
 
 References

@@ -6,7 +6,7 @@ Conventions
     suit whose inputs are the four stems as separated and whose target is their sum; the configuration refuses all others.
     musdb reads through 16 bits and clips what is above full scale: a peak there takes one gain for mixture and stems, kept in the row.
     musdb knows two folders, ``train`` and ``test``, and calls validation what its own list names in ``train``. Ours has a folder of its
-    own, so that nobody trains on it by oversight: ``musdb.DB(root, is_wav=True, subsets="valid")``.
+    own, so that it cannot be trained on by mistake: ``musdb.DB(root, is_wav=True, subsets="valid")``.
 """
 
 from __future__ import annotations

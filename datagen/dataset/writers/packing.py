@@ -1,10 +1,10 @@
 """Packing the sound files of examples into shards, so that a kill at any moment loses nothing.
 
 Conventions
-    Shards stand in ``dataset/<kind>/<split>-000000.tar`` (or another format's suffix). Examples are in the order of their pairs' ids, which
+    Shards are in ``dataset/<kind>/<split>-000000.tar`` (or another format's suffix). Examples are in the order of their pairs' ids, which
     are hashes: neighbours in a shard come from all over the corpus, and the order is the same however the work was done.
     A shard is full when the next example would take its sound files beyond ``shard_mb`` (10^6 bytes), or at ``shard_examples``.
-    At any moment every sound file stands by itself or in a shard that the journal names: a shard is written and journalled before its
+    At any moment every sound file is a file of its own or in a shard that the journal names: a shard is written and journalled before its
     files are removed; one that is no longer as planned is first unpacked, then struck out, then removed.
     Memory holds one example at a time (a tar), or one group of rows (Parquet).
 """
@@ -48,7 +48,7 @@ class Assembler(Protocol):
     suffix: str
 
     def assemble(self, file: Path, content: ShardContent) -> list[Member]:
-        """Writes a shard and says where in it each sound file stands."""
+        """Writes a shard and returns where in it each sound file is."""
         ...
 
     def suits(self, file: Path, content: ShardContent) -> bool:
@@ -57,14 +57,14 @@ class Assembler(Protocol):
 
 
 class RenderedFiles:
-    """The sound files that are to be packed: those that stand by themselves before those in earlier shards, which may be older."""
+    """The sound files that are to be packed: those that are files of their own before those in earlier shards, which may be older."""
 
     def __init__(self, corpus: Path) -> None:
         self.dataset = corpus / DATASET
         self.places = Places(self.dataset)
 
     def place(self, path: str) -> Place:
-        """Where the sound file stands now."""
+        """Where the sound file is now."""
         alone = self.dataset / path
         return Place(alone) if alone.exists() else self.places.find(path)
 
@@ -249,7 +249,7 @@ def pack(corpus: Path, contents: Sequence[ShardContent], assembler: Assembler) -
 def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
     """Takes the wanted sound files, as the dataset's rows call them, out of all shards but those to keep, and removes these shards.
 
-    Returns how many sound files in them nobody wants. Without ``keep`` the table of shards goes as well.
+    Returns how many sound files in them are no longer wanted. Without ``keep`` the table of shards goes as well.
     """
     dataset = corpus / DATASET
     places, unwanted = Places(dataset), 0

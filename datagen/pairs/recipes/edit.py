@@ -6,7 +6,7 @@ Conventions
     The row's branches are the label once more, as effects: a muted stem has no branch, a reverberated one has two.
     An edit names stems that sound in the excerpt, and never all stems of the track. One that still cannot be heard is drawn again.
     The effect that an edit is about is ``added``, that of "remove reverb" ``removed``; what only prepares for it has no role.
-    Pairs of the train split are said in wordings that are not held out; those of valid and test in any.
+    Texts of the train split use wordings that are not held out; those of valid and test use any.
     Where the sum exceeds full scale, the writer gives both sides one gain and records it, as for every example.
 
 References
@@ -104,7 +104,7 @@ def _selection(first: str, names: Sequence[str], material: TrackMaterial, config
 
 
 def _label(material: TrackMaterial, config: Config, chosen: tuple[str, ...], rng: np.random.Generator) -> tuple[Edit, bool]:
-    """Operation and amount for the stems chosen, and whether the amount is said in words. Raises Refused if no operation is possible."""
+    """Operation and amount for the stems chosen, and whether the amount is a word. Raises Refused if no operation is possible."""
     possible = {operation: amounts for operation in config.operations if (amounts := _amounts(operation, chosen, material))}
     if not possible:
         raise Refused(f"none of {', '.join(config.operations)} is possible with {', '.join(material.named)} at {material.sample_rate} Hz")

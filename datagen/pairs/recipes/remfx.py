@@ -30,7 +30,7 @@ from typing import Any
 from stemwright.datagen.pairs.recipes.base import Shape
 
 JUCE_TIME = 2.2 / (2.0 * math.pi)  # JUCE reaches 1 - exp(-2π) of a step within a time, our detector 1 - exp(-2.2)
-PHASE_STEP = 2.0**-21  # radians: what a phase between 4 and 8 can be told apart by in single precision
+PHASE_STEP = 2.0**-21  # radians: the spacing of single-precision numbers between 4 and 8
 SHAPE = Shape(48_000, 262_144)
 RANGES: dict[str, dict[str, Any]] = {
     "distortion": {"drive_db": (8.0, 25.0), "asymmetry": 0.0},

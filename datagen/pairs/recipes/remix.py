@@ -6,7 +6,7 @@
 
 Conventions
     songs: the excerpt starts on a beat of the track, and each stem from elsewhere on a beat of its own song, so the first beats fall
-    together; ``Branch.offset_frames`` says how far the songs lie apart. Nothing is stretched in time or shifted in pitch: beats drift apart
+    together; ``Branch.offset_frames`` is the offset between the songs. Nothing is stretched in time or shifted in pitch: beats drift apart
     over the excerpt by as much as the tempos differ. All songs of a pair match one another (``stemwright.datagen.pairs.partners`` says
     when), not only the track's own. Stems keep the level of their files; the joint gain brings the sum of their powers to
     ``loudness_lufs``. A stem's source says which song it is of. The first stem is always the track's own.
@@ -24,7 +24,7 @@ Conventions
 
 References
     Uhlich et al. 2017 for mixing stems of different songs as training data; Steinmetz et al. 2021 for what a console consists of.
-    15 % of tempo and 3 semitones are this project's limits for stems that can stand together without being changed.
+    15 % of tempo and 3 semitones are this project's limits for stems that fit together without being changed.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     catalog -> tracks      separate -> stems      estimate -> estimates      plan -> pairs      render -> dataset/ and examples
 
 Conventions
-    A stage takes the corpus, where its work is to be done, and whom to tell about progress, and returns a ``Summary``.
+    A stage takes the corpus, its workers and a progress callback, and returns a ``Summary``.
 """
 
 from __future__ import annotations

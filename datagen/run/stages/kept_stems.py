@@ -1,4 +1,4 @@
-"""The stems that a corpus keeps: where they are, and by what a later run finds them again.
+"""The stems that a corpus keeps: where they are, and how a later run finds them.
 
     stems/<model>/<track id>/<stem>.flac      and beside them ``stems.json``
 

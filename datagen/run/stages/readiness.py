@@ -23,7 +23,7 @@ def check_separator(config: Config, *, offline: bool = False, trust_pickle: bool
     """
     if needs_separator(config):
         separator = separator_of(config, offline=offline, trust_pickle=trust_pickle)
-        if isinstance(separator, DemucsSeparator):  # others have said when they were made
+        if isinstance(separator, DemucsSeparator):  # others were checked when they were created
             try:
                 separator.check()
             except WeightsUnavailable as error:

@@ -1,7 +1,7 @@
-"""Pairs whose wet and dry sound alike, or which name an effect that does nothing, teach nothing or what is not true: rendering refuses
+"""Pairs whose wet and dry sound alike, or which name an effect that does nothing, teach nothing or something false: rendering refuses
 them, and others are drawn in their place.
 
-Rule 2 of the house holds: what is drawn in place of a refused pair is written to the table ``redraws`` before it is rendered. A round
+A row is written before its audio: what is drawn in place of a refused pair goes to the table ``redraws`` before it is rendered. A round
 renders what is planned, refuses what cannot be heard, draws and writes the replacements; the next round renders those.
 
 Conventions
@@ -73,7 +73,7 @@ class Redraws:
         return drawn
 
     def _drawn_again(self, row: Rejected, pair: Pair, drawn: list[Pair]) -> Rejected:
-        """The row of a refused pair with what came of drawing it again; a replacement is added to ``drawn``."""
+        """The row of a refused pair with the result of drawing it again; a replacement is added to ``drawn``."""
         if self._attempt > ATTEMPTS:
             return _reworded(row, GIVEN_UP)
         try:

@@ -29,7 +29,7 @@ from stemwright.manifests.wording import counted
 
 
 def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
-    """Renders every pair into the dataset. When all of it stands already, the pairs are not even read."""
+    """Renders every pair into the dataset. If it is complete already, the pairs are not even read."""
     config = corpus.config
     held, note = unrendered(corpus)
     made_from = content_id(

@@ -218,7 +218,7 @@ class Separation:
         return (self.folder / STEMS / REFERENCE if own else self._of_model) / track.id
 
     def kept(self, task: Task) -> Result | None:
-        """What an earlier run settled about a task, judged by the current limits; None if there is something to do."""
+        """The result of an earlier run for a task, judged by the current limits; None if there is something to do."""
         found = read(self.place(task.payload[0]), task.id)
         if found is None:
             return None

@@ -37,6 +37,6 @@ def by_track_of(stems: Sequence[Stem]) -> dict[str, list[Stem]]:
 
 def finished(corpus: Corpus, stage: Stage, outcome: Outcome, *, made_from: str = "", notes: tuple[str, ...] = ()) -> Summary:
     """Writes the table of a stage that has come to its end, with what it refused."""
-    corpus.replace_rejected(stage.name, outcome.rejected)  # first: once the table stands, the stage counts as done
+    corpus.replace_rejected(stage.name, outcome.rejected)  # first: once the table exists, the stage counts as finished
     finish(stage, outcome.rows, made_from=made_from)
     return Summary(stage.name, outcome.done, outcome.skipped, len(outcome.rejected), notes, frozenset(outcome.fresh))
