@@ -3,7 +3,7 @@
 Conventions
     Tables and the last line go to standard output, progress and errors to standard error. ``--json`` prints one JSON object instead.
     Exit 0: done. 1: failed, or a check found something wrong. 2: wrong usage. 3: done, but something was rejected. 130: stopped by Ctrl-C;
-    the same command goes on from there.
+    the same command resumes.
     Heavy imports are inside the verbs, so that ``--help`` answers at once.
 """
 

@@ -7,10 +7,10 @@
 
 Conventions
     The modules log to ``logging.getLogger(__name__)``, below ``stemwright``; handlers are set here only, and only while a verb runs, so
-    that whoever uses the library has its records where theirs are.
-    ``CORPUS/stemwright.log`` is appended to by whoever holds the corpus's lock, so by one process at a time. It is bounded: at
+    that users of the library get its records wherever they send their own.
+    ``CORPUS/stemwright.log`` is written by the process that holds the corpus's lock, so by one at a time. It is bounded: at
     ``MOST_BYTES`` it becomes ``stemwright.log.1``. It is no part of the corpus: nothing is read from it, and no id depends on it. What
-    cannot be written to it (a full disk, no right to) is not written, and the run goes on.
+    cannot be written to it (a full disk, no right to) is not written, and the run continues.
     A record is one line; control characters in names are escaped, as on a terminal. A traceback follows in indented lines.
 """
 

@@ -221,10 +221,10 @@ def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: 
     from stemwright.datagen.run.building import separated_again
     from stemwright.manifests.usage import UsageError
 
-    if said := separated_again(place, config, offline=separating.offline, trust_pickle=separating.trust_pickle):
+    if reason := separated_again(place, config, offline=separating.offline, trust_pickle=separating.trust_pickle):
         if not separating.again:
-            raise UsageError(f"{said}. Nothing was changed. Pass --again to do it")
-        terminal.warn(f"{said}, as --again allows")
+            raise UsageError(f"{reason}. Nothing was changed. Pass --again to do it")
+        terminal.warn(f"{reason}, as --again allows")
 
 
 def one_stage(

@@ -70,9 +70,9 @@ def export(
 @contextmanager
 def _held(place: Corpus) -> Iterator[None]:
     """Locks a corpus that is only read. On a read-only disk no process can change it, so it needs no lock."""
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            held.enter_context(place.locked())
+            stack.enter_context(place.locked())
             to_file(place.log)
         except OSError as error:
             if error.errno not in NOT_ALLOWED:

@@ -2,7 +2,7 @@
 
 Conventions
     Both options belong to the verb (``stemwright build songs corpus -q``), since that is where people type them and where ``--help``
-    shows them. ``--quiet`` leaves out progress and remarks: what remains are the tables that a verb is asked for, what was rejected,
+    shows them. ``--quiet`` leaves out progress and notes: what remains are the tables that a verb is asked for, what was rejected,
     warnings and errors. ``--verbose`` gives one line for everything that is finished, what the log gets, and the traceback of an error.
 """
 

@@ -108,7 +108,7 @@ WORDINGS = (
 def parse(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> Edit:
     """The label of a sentence. Raises EditError naming the nearest accepted sentence for any other text.
 
-    ``stems`` are the names that are understood, before each of which "the" may stand; ``possible`` are the operations that may be named.
+    ``stems`` are the names that are understood, each with an optional "the"; ``possible`` are the operations that may be named.
     """
     plain = _plain(text)
     for wording, pattern in _patterns(tuple(stems)):
@@ -134,10 +134,10 @@ def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Opera
     close = [difflib.get_close_matches(word, stems, n=1, cutoff=0.75) for word in words]
     named = tuple(dict.fromkeys(match[0] for match in close if match)) or (stems[0],)
     number = re.search(r"\d+(?:\.\d+)?", plain)
-    told = [" by " + number[0] + " db"] if number and float(number[0]) <= MOST_DB[1.0] else []
+    decibels = [" by " + number[0] + " db"] if number and float(number[0]) <= MOST_DB[1.0] else []
     candidates = {}
     for wording in (each for each in WORDINGS if each.operation in possible):
-        phrase = [*VOLUME_AMOUNTS, *told] if wording.operation == "volume" else _amount_texts(wording)
+        phrase = [*VOLUME_AMOUNTS, *decibels] if wording.operation == "volume" else _amount_texts(wording)
         for amount in phrase:
             candidates[_filled(wording, named, amount).lower()] = _filled(wording, named, amount)
     return candidates[difflib.get_close_matches(plain, candidates, n=1, cutoff=0.0)[0]].replace(" db", " dB")

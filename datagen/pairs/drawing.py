@@ -67,7 +67,7 @@ def draw_use(
 ) -> EffectUse:
     """An effect with settings drawn in the ranges that are wanted of it. Raises Refused where the rate cannot hold one."""
     values = _drawer(effect, tuple(wanted.items()), sample_rate)(rng)
-    # Every value lies in its range by construction: validation would cost as much as the drawing.
+    # Every value is in its range by construction: validation would cost as much as the drawing.
     return EffectUse.model_construct(effect=effect, settings=values, role=role)
 
 

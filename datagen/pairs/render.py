@@ -52,8 +52,8 @@ class Rendered(dict[str, Audio]):
 
 def render(pair: Pair, read: Read) -> Rendered:
     """The signals of a pair by name, inputs first. Raises Refused when a source cannot be read."""
-    held = lru_cache(maxsize=None)(read)  # several signals of a pair often use the same stem
-    rendering, rendered = _Rendering(pair, held), Rendered()
+    cached = lru_cache(maxsize=None)(read)  # several signals of a pair often use the same stem
+    rendering, rendered = _Rendering(pair, cached), Rendered()
     for signal in (*pair.inputs, *pair.targets):
         gains_db: list[float] = []
         rendered[signal.name] = rendering.signal(signal, gains_db)

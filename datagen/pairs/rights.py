@@ -4,7 +4,7 @@ A track's row keeps its rights as its tags, the CSV or the data set state them, 
 A policy in the configuration, ``[rights]``, decides by that text, or by the licence that it names (``stemwright.datagen.pairs.licences``):
 
     render        pairs are planned and rendered to audio
-    recipes       pairs are planned, so that whoever has the song can render them, but no audio of theirs is written
+    recipes       pairs are planned, so that anyone who has the song can render them, but their audio is not written
     excluded      no pair is planned, and nothing of the track is exported
 
 Conventions

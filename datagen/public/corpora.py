@@ -1,7 +1,7 @@
 """A corpus from Python: make it, check it, write its report. The command line has a verb for each stage as well.
 
 Conventions
-    A corpus is a folder. ``build`` goes on where it was interrupted, skips what is finished, and makes the same bytes whatever ``jobs``.
+    A corpus is a folder. ``build`` resumes where it was interrupted, skips what is finished, and makes the same bytes whatever ``jobs``.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Balance(TrackBalance):
     """
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row per stem; what cannot be said (the level of a stem that is not present, say) is missing."""
+        """One row per stem; what cannot be measured (e.g. the level of a stem that is not present) is missing."""
         import pandas
 
         return pandas.DataFrame(table_rows([self]))

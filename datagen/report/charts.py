@@ -30,7 +30,7 @@ Position = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Axis:
-    """A horizontal axis: a label with its unit, from where to where, and where its ticks stand.
+    """A horizontal axis: a label with its unit, its ends, and the positions of its ticks.
 
     ``to_unit`` maps a value to 0 at the left and 1 at the right; None: linearly.
     """

@@ -228,8 +228,8 @@ def _curve(role: str, name: str, gain: Audio) -> PlayedSignal:
 
 
 def _settings(rows: Rows, pair: Pair) -> list[dict[str, Any]]:
-    """The effects of a pair in the order of their chains: side, what they stand on, name, settings with units. Before them the stems
-    that stand on one side only, which is how something is muted or taken out.
+    """The effects of a pair in the order of their chains: side, what they are applied to, name, settings with units. Before them the stems
+    that are on one side only, which is how something is muted or taken out.
     """
     found: list[dict[str, Any]] = []
     sides = [{branch.source_id for signal in group for branch in signal.branches} for group in (pair.inputs, pair.targets)]

@@ -172,7 +172,7 @@ def _draw_courses(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> N
 
 
 def _within(time_s: np.ndarray, spans_s: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Which times lie in a span, [N]: what a window says of a stem that pauses in its middle is no level of it."""
+    """Which times are in a span, [N]: a window in whose middle the stem pauses gives no level of it."""
     return np.array([any(start <= time <= end for start, end in spans_s) for time in time_s], dtype=bool)
 
 

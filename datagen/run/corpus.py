@@ -193,10 +193,10 @@ class Corpus:
     def locked(self) -> Iterator[None]:
         """Holds the folder for one process. Raises CorpusError if another one works on it; a killed process holds nothing."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as held:
+        with ExitStack() as stack:
             try:
                 check_plain(self.folder / ".lock")  # a lock file is truncated when it is taken
-                held.enter_context(locked(self.folder / ".lock"))
+                stack.enter_context(locked(self.folder / ".lock"))
             except LockedError as error:
                 left = f" (if it was killed, delete {error.soft})" if error.soft else ""
                 raise CorpusError(f"another stemwright process is working on {self.folder}; wait for it, or stop it{left}") from error

@@ -27,17 +27,17 @@ def problems_of(
         if busy:  # of a corpus, whose lock says so: judged with it
             return problems_of(Corpus(within), songs, on_progress=on_progress, alone=alone)
         return check_dataset(place.folder, progress=on_progress)
-    unusable, held = [], frozenset[str]()
+    unusable, recipes_only = [], frozenset[str]()
     try:
         songs = songs or place.songs
     except (ConfigError, OSError) as error:
         unusable = [CheckProblem(file=place.config_path.name, what=str(error))]
     if not unusable:
         with suppress(ValueError, OSError):  # a table that cannot be read: the check says so itself
-            held, _ = unrendered(place)
+            recipes_only, _ = unrendered(place)
     lock = place.folder / ".lock"
     if alone or not is_held(lock):
-        found = [*unusable, *check_corpus(place.folder, songs, unrendered=held, progress=on_progress)]
+        found = [*unusable, *check_corpus(place.folder, songs, unrendered=recipes_only, progress=on_progress)]
         if alone or not found or not is_held(lock):
             return found
     return [*unusable, *check_meanwhile(place.folder, songs, progress=on_progress)]

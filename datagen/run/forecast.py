@@ -122,9 +122,9 @@ def forecast(
     rate, source = _rate(rates.of_separation(separator)) if separator is not None else (None, "")
     if separator is not None and rate is None and to_separate and test is not None:
         rate, source = test(separator), f"measured now on {TEST_S:.0f} s of made-up sound"
-    anew = {name for name, _ in (*to_separate, *own)}
-    estimated = [(name, length_s) for name, length_s in _all(songs) if name in anew or not _has_estimates(corpus)]
-    rendered, deleted = _to_render(corpus, config, songs, anew)
+    renewed = {name for name, _ in (*to_separate, *own)}
+    estimated = [(name, length_s) for name, length_s in _all(songs) if name in renewed or not _has_estimates(corpus)]
+    rendered, deleted = _to_render(corpus, config, songs, renewed)
     steps = (
         Step("catalog", len(songs.fresh), "song", sum(length_s for _, length_s in songs.fresh), *_rate(rates.of_stage("catalog", jobs))),
         Step("separate", len(to_separate), "song", audio_s, rate, source),
@@ -228,7 +228,7 @@ def _has_estimates(corpus: Corpus) -> bool:
     return corpus.table("estimates").exists()
 
 
-def _to_render(corpus: Corpus, config: Config, songs: _Songs, anew: set[str]) -> tuple[int, list[AudioFile]]:
+def _to_render(corpus: Corpus, config: Config, songs: _Songs, renewed: set[str]) -> tuple[int, list[AudioFile]]:
     """How many pairs are to be rendered, and the files of examples that would go."""
     per_track = sum(getattr(config.pairs, kind).per_track for kind in RECIPES)
     wanted = per_track * sum(length_s >= config.pairs.duration_s for _, length_s in _all(songs))
@@ -241,7 +241,7 @@ def _to_render(corpus: Corpus, config: Config, songs: _Songs, anew: set[str]) ->
         config.encoding,
         config.dataset.format,
     )
-    current = {track.id for track in songs.kept} - anew
+    current = {track.id for track in songs.kept} - renewed
     stay = [example for example in examples if same and track_of.get(example.pair_id) in current]
     staying = {example.id for example in stay}
     gone = [file.audio for example in examples if example.id not in staying for file in example.signals]

@@ -2,7 +2,7 @@
 
 Conventions
     An orphan is a regular file that we made and that nothing names: hidden files of killed processes, journals that hold no finished work,
-    stems and examples that no row names. A journal with finished work is none: the next run of its stage goes on from there.
+    stems and examples that no row names. A journal with finished work is none: the next run of its stage resumes from it.
     "kept" files are complete and may be used again: stems of other settings or of missing songs, and tables that were set aside. They are
     orphans only on request.
     Our own files are recognised by their path (``stems/MODEL/TRACK ID/NAME.flac``), or because an earlier table or journal names them.

@@ -1,4 +1,4 @@
-"""Tasks in processes of their own: when the system kills one of them, the task that it was in is found, and the rest goes on.
+"""Tasks in processes of their own: when the system kills one of them, the task that it was in is found, and the rest continues.
 
 Conventions
     A killed process breaks the whole pool, which does not report which of the running tasks it had. Each of them is run once more, alone

@@ -4,8 +4,8 @@ Conventions
     A task is one unit of work with an id that covers everything its result depends on. Its rows are appended to the stage's journal by this
     process alone, after the worker has closed and renamed the audio; a start skips the tasks whose rows and files it finds.
     The work is done in this process (one job), in processes of one thread each (``processes``), or on a dask cluster (``cluster``).
-    A refused task, one that fails, or one whose process the system kills twice, becomes a ``Rejected`` row and the rest goes on. A full
-    disk and Ctrl-C end the stage; finished work is kept, and the same command goes on from there.
+    A refused task, one that fails, or one whose process the system kills twice, becomes a ``Rejected`` row and the rest continues. A full
+    disk and Ctrl-C end the stage; finished work is kept, and the same command resumes.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def shared(work: Work, workers: Workers) -> Do:
     """Tasks that are independent of one another, shared out to workers."""
 
     def do(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
-        def begun() -> Iterator[Task]:
+        def started() -> Iterator[Task]:
             for task in tasks:
                 begin(task)
                 yield task
@@ -169,9 +169,9 @@ def shared(work: Work, workers: Workers) -> Do:
         if workers.dask and tasks:
             from stemwright.datagen.run.cluster import on_cluster
 
-            results: Iterable[Result | FailedTask[Task]] = on_cluster(each, begun(), workers.dask)
+            results: Iterable[Result | FailedTask[Task]] = on_cluster(each, started(), workers.dask)
         else:
-            results = in_processes(each, begun(), jobs) if jobs > 1 else map(each, begun())
+            results = in_processes(each, started(), jobs) if jobs > 1 else map(each, started())
         for result in results:
             yield Result(result.task, reason=result.reason) if isinstance(result, FailedTask) else result
 

@@ -173,7 +173,7 @@ class Rebuild:
         table.replace(self.corpus.table("tracks"), list(self._tracks.values()), Track)
 
     def _place_copy(self, recorded: Track, copy: Copy, mark: FingerprintRow) -> Track:
-        """Writes another encoding as the song: at its rate and length, in its place. Its bytes are others, so it is a track of its own."""
+        """Writes another encoding as the song: at its rate and length, in its place. Its bytes differ, so it is another track."""
         path, songs = f"{recorded.id}/aligned.wav", self.corpus.folder / SONGS
         check_way(songs, songs / path)
         with Writer(songs / path, mark.sample_rate, mark.num_channels, encoding="wav32f") as writer:
@@ -280,7 +280,7 @@ class Rebuild:
 
     def _unmade(self, pairs: Mapping[str, Pair], decided: set[str]) -> list[Rejected]:
         """Rows for the pairs that were not rendered where the recipes were made either, and so are not here."""
-        held, _ = unrendered(self.corpus)
+        recipes_only, _ = unrendered(self.corpus)
         instead = {pair.redraw_of: pair.id for pair in pairs.values() if pair.redraw_of}
         return [
             seal(
@@ -292,7 +292,7 @@ class Rebuild:
                 replaced_by=instead.get(pair.id),
             )
             for pair in pairs.values()
-            if pair.id not in decided and pair.id not in held
+            if pair.id not in decided and pair.id not in recipes_only
         ]
 
     def _compare(self, recorded: Mapping[str, Example], rows: Iterable[Example]) -> None:

@@ -134,7 +134,7 @@ def write_loose(corpus: Path, pair: Pair, signals: Mapping[str, Audio], encoding
 
 
 def loose_paths(pair: Pair, encoding: Encoding) -> dict[tuple[str, str], str]:
-    """The paths of a pair's signals as files that stand by themselves, keyed by role and name."""
+    """The paths of a pair's signals as files of their own, keyed by role and name."""
     folder = f"{DATASET}/{pair.split}/{pair.kind}/{pair.id}"
     return {
         (role, signal.name): f"{folder}/{role}_{signal.name}{SUFFIXES[encoding_of(signal, encoding)]}"
@@ -209,7 +209,7 @@ def _signal_file(role: str, signal: Signal, file: AudioFile, audio: Audio, level
 
 
 def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[DatasetWriter], *, made_from: str) -> None:
-    """Writes what makes the dataset stand alone: its card, the pairs that were rendered and, last, the examples."""
+    """Writes what makes the dataset self-contained: its card, the pairs that were rendered and, last, the examples."""
     gains_db = {example.pair_id: example.gain_db for example in examples}
     facts = SourceRows.read(corpus)
     written = [written_pair(pair, gains_db[pair.id], facts) for pair in pairs if pair.id in gains_db]

@@ -118,19 +118,19 @@ def _groups(content: ShardContent) -> Iterator[tuple[list[dict[str, Any]], list[
     """Rows of the file, and for each row what the examples' table calls its sound files, by column; so many as make one group."""
     rows: list[dict[str, Any]] = []
     paths: list[dict[str, str]] = []
-    held = 0
+    group_bytes = 0
     for pair, example in content.examples:
         row: dict[str, Any] = {name: getattr(pair, name) for name in PLAIN_COLUMNS if hasattr(pair, name)}
         row |= {"gain_db": example.gain_db, "labels": content.labels(pair, example)}
         files = {f"{file.role}_{file.name}": file for file in example.signals}
         sound = {name: {"bytes": content.loose.read(file), "path": PurePosixPath(file.audio.path).name} for name, file in files.items()}
         size = sum(len(cell["bytes"]) for cell in sound.values())
-        if rows and (len(rows) == GROUP_ROWS or held + size > GROUP_BYTES):
+        if rows and (len(rows) == GROUP_ROWS or group_bytes + size > GROUP_BYTES):
             yield rows, paths
-            rows, paths, held = [], [], 0
+            rows, paths, group_bytes = [], [], 0
         rows.append(row | sound)
         paths.append({name: in_dataset(file.audio.path) for name, file in files.items()})
-        held += size
+        group_bytes += size
     if rows:
         yield rows, paths
 
@@ -138,7 +138,7 @@ def _groups(content: ShardContent) -> Iterator[tuple[list[dict[str, Any]], list[
 def _found(
     file: Path, start: int, sounds: Sequence[str], rows: Sequence[dict[str, Any]], paths: Sequence[dict[str, str]]
 ) -> Iterator[Member]:
-    """Where in the file the sounds of the group stand that was just written from ``start`` on: column by column, row by row."""
+    """Where in the file the sounds of the group are that was just written from ``start`` on: column by column, row by row."""
     with file.open("rb") as parquet:
         parquet.seek(start)
         group = parquet.read()

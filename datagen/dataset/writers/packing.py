@@ -118,7 +118,7 @@ class ShardLimits:
 
 @dataclass(frozen=True)
 class LooseWriter(FormatBase):
-    """A format whose sound files stay by themselves: a subclass says its name, and overrides ``paths`` for a layout of its own."""
+    """A format whose sound files stay single files: a subclass states its name, and overrides ``paths`` for a layout of its own."""
 
     encoding: Encoding = "flac24"
 
@@ -211,14 +211,14 @@ def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limit
 
 def _parts(found: Sequence[tuple[Pair, Example]], limits: ShardLimits, loose: RenderedFiles) -> Iterator[list[tuple[Pair, Example]]]:
     part: list[tuple[Pair, Example]] = []
-    held = 0
+    filled = 0
     for pair, example in found:
         size = sum(loose.num_bytes(in_dataset(file.audio.path)) for file in example.signals)
-        if part and (held + size > limits.shard_mb * 1e6 or len(part) == limits.shard_examples):
+        if part and (filled + size > limits.shard_mb * 1e6 or len(part) == limits.shard_examples):
             yield part
-            part, held = [], 0
+            part, filled = [], 0
         part.append((pair, example))
-        held += size
+        filled += size
     if part:
         yield part
 

@@ -4,7 +4,7 @@ Conventions
     Positions are frames at the rate of the pairs; a stem's level is that of its file (the track's joint gain is already in it).
     An excerpt for a stem starts in a second from which the stem sounds in at least half of the excerpt's seconds, every frame of such
     seconds from which an excerpt fits being equally likely. On beats, it starts at
-    the beat nearest the start that was drawn, among those that lie in such a second; there is no fallback to a start off the beat.
+    the beat nearest the start that was drawn, among those in such a second; there is no fallback to a start off the beat.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A limit, for a first try
     Of a large collection only so many songs are taken: those that the corpus has already, then others in the order of the SHA-256 of their
     paths in the songs folder. That order is the same on every machine, it mixes artists and so splits (the first ones by name would be
     of one artist, in one split), and a larger limit adds to a smaller one. The limit is an option and no part of the configuration: it
-    takes nothing away, and the same command without it goes on with all songs and ends as if it had never been given.
+    takes nothing away, and the same command without it continues with all songs and ends as if it had never been given.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     outcome.rejected += copies
     notes = _ignored(config.songs.ignore, found.ignored)
     if left := len(every.candidates) - len(found.candidates):
-        notes += (f"{counted(left, 'song')} left for later, as --limit says; the same command without it goes on with all",)
+        notes += (f"{counted(left, 'song')} left for later because of --limit; the same command without it continues with all",)
     return finished(corpus, stage, outcome, notes=notes)
 
 

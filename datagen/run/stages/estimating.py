@@ -164,7 +164,7 @@ def _estimate_tempo(corpus: Corpus, by_track: ByTrack, titles: Titles, workers: 
 def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step], tracks: set[str]) -> Summary:
     """Finishes the tables of a stage that writes several. A track counts once, however many tables it is in."""
     rejected = [row for _, outcome in steps for row in outcome.rejected]
-    corpus.replace_rejected(name, rejected)  # first: once the tables stand, the stage counts as done
+    corpus.replace_rejected(name, rejected)  # first: once the tables exist, the stage counts as finished
     for stage, outcome in steps:
         finish(stage, outcome.rows)
     for table_name in ON_DEMAND:  # of a killed process, when the configuration still wanted them

@@ -71,7 +71,7 @@ def _without_collector() -> Iterator[None]:
 
 
 def _then_rejected(corpus: Corpus, planning: PlannedPairs, excluded: Sequence[Rejected]) -> Iterator[Pair]:
-    """The pairs, and after the last of them the table of what was refused: it has to stand before the table of pairs does."""
+    """The pairs, and after the last of them the table of what was refused: it must be written before the table of pairs."""
     yield from planning
     corpus.replace_rejected("plan", [*planning.rejected, *excluded])
 

@@ -3,8 +3,8 @@ a misspelt model or a missing file should not wait for the end of it.
 
 Conventions
     Weights are looked for, fetched if they may be, and compared with their checksums; the network itself is loaded by the stage.
-    Songs that are multitracks, where their own stems are taken, need no model, and none is asked for. Where only some are, missing weights
-    are said and not an error: what has no stems of its own may turn out to be no song.
+    Songs that are multitracks, where their own stems are taken, need no model, so none is checked. Where only some are, missing weights
+    are a note and not an error: the files without stems of their own may turn out not to be songs.
 """
 
 from __future__ import annotations

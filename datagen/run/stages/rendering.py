@@ -31,7 +31,7 @@ from stemwright.manifests.wording import counted
 def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
     """Renders every pair into the dataset. If it is complete already, the pairs are not even read."""
     config = corpus.config
-    held, note = unrendered(corpus)
+    recipes_only, note = unrendered(corpus)
     made_from = content_id(
         {
             "dataset": config.dataset.model_dump(mode="json"),
@@ -43,10 +43,10 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
             **({"packages": found} if (found := WRITERS.packages([config.dataset.format])) else {}),
         }
     )
-    if (standing := _standing(corpus, made_from, held)) is not None:
+    if (count := _count_if_complete(corpus, made_from, recipes_only)) is not None:
         refused = [row for row in corpus.rejected() if row.stage == "render"]
-        return Summary("render", 0, standing, len(unreplaced(refused)), note + _of_redraws(refused))
-    pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in held]
+        return Summary("render", 0, count, len(unreplaced(refused)), note + _of_redraws(refused))
+    pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in recipes_only]
     writing.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
     writer = writer_of(config.dataset, config.encoding, partial(corpus.rows, "tracks", Track))
     present = PresentFiles(corpus.folder)
@@ -110,9 +110,9 @@ def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
     if renders_everything(policy) or not corpus.table("pairs").exists():
         return frozenset(), ()
     uses = RightsOfPairs(policy, corpus.rows("tracks", Track), corpus.rows("stems", Stem))
-    held = frozenset(pair.id for pair in corpus.rows("pairs", Pair) if uses.of_pair(pair) != "render")
-    note = f"{counted(len(held), 'pair is', 'pairs are')} written as recipes only because of [rights]; their audio is not rendered"
-    return held, (note,) if held else ()
+    recipes_only = frozenset(pair.id for pair in corpus.rows("pairs", Pair) if uses.of_pair(pair) != "render")
+    note = f"{counted(len(recipes_only), 'pair is', 'pairs are')} written as recipes only because of [rights]; their audio is not rendered"
+    return recipes_only, (note,) if recipes_only else ()
 
 
 def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
     )
 
 
-def _standing(corpus: Corpus, made_from: str, held: frozenset[str]) -> int | None:
+def _count_if_complete(corpus: Corpus, made_from: str, recipes_only: frozenset[str]) -> int | None:
     """How many examples are finished, if they are all that was planned, every file is there, and no killed process left a journal."""
     if has_unfinished(corpus.folder) or corpus.journal("examples").exists() or (corpus.dataset / shards.JOURNAL).exists():
         return None  # a killed process may have left files that no table names
@@ -143,8 +143,8 @@ def _standing(corpus: Corpus, made_from: str, held: frozenset[str]) -> int | Non
     examples = corpus.rows("examples", Example)
     planned = set(corpus.ids("pairs"))
     known = {*planned, *table.column(corpus.table("redraws"), "id")}
-    settled = {*(example.pair_id for example in examples), *(row.row_id for row in refused)}
-    if not settled <= known or not planned - held <= settled:
+    decided = {*(example.pair_id for example in examples), *(row.row_id for row in refused)}
+    if not decided <= known or not planned - recipes_only <= decided:
         return None
     return len(examples) if PresentFiles(corpus.folder)(examples) else None
 

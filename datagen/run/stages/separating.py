@@ -54,18 +54,18 @@ def run_separate(
     separator = separator_of(config, offline=offline, trust_pickle=trust_pickle, auto_precision=auto_precision)
     separation = Separation(corpus, separator, config)
     tasks = tasks_of(corpus, separator, config)
-    settled = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
-    _check_songs(corpus, [task for task in tasks if task.id not in settled])
+    reusable = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
+    _check_songs(corpus, [task for task in tasks if task.id not in reusable])
     stage = Stage(
         "separate", corpus.folder, "stems", Stem, rates.of_separation(separator) if any(task.duration_s for task in tasks) else ""
     )
-    outcome = run_tasks(stage, [task for task in tasks if task.id not in settled], separation.do, separation.tracked(tasks, on_progress))
-    made: dict[str, list[Any]] = {task.id: list(settled[task.id].rows) if task.id in settled else [] for task in tasks}
+    outcome = run_tasks(stage, [task for task in tasks if task.id not in reusable], separation.do, separation.tracked(tasks, on_progress))
+    made: dict[str, list[Any]] = {task.id: list(reusable[task.id].rows) if task.id in reusable else [] for task in tasks}
     for row in outcome.rows:
         made[row.cache_key].append(row)
     outcome.rows = [row for task in tasks for row in _in_order(task, made[task.id])]
-    outcome.rejected += [reject(stage.name, found.task, found.reason) for found in settled.values() if found.reason is not None]
-    outcome.skipped += sum(found.reason is None for found in settled.values())
+    outcome.rejected += [reject(stage.name, found.task, found.reason) for found in reusable.values() if found.reason is not None]
+    outcome.skipped += sum(found.reason is None for found in reusable.values())
     return finished(corpus, stage, outcome, notes=_unused(corpus, {separation.place(task.payload[0]) for task in tasks}))
 
 
@@ -148,7 +148,7 @@ def separator_of(
 
 
 def _own_stems(track: Track, config: Config, songs: Path) -> ReferenceStems | None:
-    """The track's own stems, if it has any and the configuration lets them stand for separated ones."""
+    """The track's own stems, if it has any and the configuration lets them replace separated ones."""
     if not track.references or config.separation.separator not in ("auto", "reference"):
         return None
     return ReferenceStems({stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in track.references})
