@@ -6,7 +6,7 @@ console     a chain for each stem, and one for their sum, from the mixture and i
 estimate    one effect from the wet stem alone, relative to a profile of many songs: the table ``ESTIMATES``
 
 Conventions
-    Both tables say where the function of an effect is; it is imported when it is asked for. ``EFFECTS[name].fit`` and ``.estimate`` read
+    Both tables give the module and function for an effect; it is imported on first use. ``EFFECTS[name].fit`` and ``.estimate`` read
     them. An effect of another package may bring a ``fit`` of its own.
 """
 
@@ -71,7 +71,7 @@ def fit(name: str, wet: Any, dry: Any, sample_rate: int) -> EffectSettings:
 
 
 def estimate(name: str, stem: torch.Tensor, sample_rate: int, profile: Any) -> Any:
-    """What an effect seems to have done to a stem [C, T], relative to a profile of stems of its name; it may abstain.
+    """The settings with which an effect seems to have processed a stem [C, T], relative to a profile of stems of its name; it may abstain.
 
     Raises UnknownEffectError for an unknown effect, AttributeError for one that leaves no trace in a stem alone.
     """

@@ -1,14 +1,14 @@
 """Settings of a whole chain from dry and wet audio.
 
-Each effect of a chain gets a start: what lies before it is applied to dry, what lies after it is taken off wet, and its own ``fit``
-does the rest (``stemwright.datagen.inverse.known_dry.chain_start``). Then all settings of the chain are refined together on the waveform
-(``stemwright.datagen.inverse.known_dry.chain_search``), and both take turns. A level that an equaliser shares with what stands beside it
-is found last (``stemwright.datagen.inverse.known_dry.shared_level``). For a whole console see ``stemwright.datagen.inverse.console``.
+Each effect of a chain gets initial settings: the effects before it are applied to dry, those after it are removed from wet, and its own
+``fit`` does the rest (``stemwright.datagen.inverse.known_dry.chain_start``). Then all settings are refined together on the waveform
+(``stemwright.datagen.inverse.known_dry.chain_search``), and both take turns. A level that an equaliser shares with its neighbours is found
+last (``stemwright.datagen.inverse.known_dry.shared_level``). For a whole console see ``stemwright.datagen.inverse.console``.
 
 Conventions
     Audio is [C, T], numpy or torch, float. The residual is whitened by the spectrum of wet, so that treble counts like bass.
-    A gain that two effects share (make-up and fader) is left to the fader. Whole numbers, delays and other steps keep their start.
-    Wet that is late or early by up to a second is aligned first. An effect that does not help is pruned.
+    A gain that two effects share (make-up and fader) is left to the fader. Whole numbers, delays and other steps keep their initial values.
+    Wet that is up to a second late or early is aligned first. An effect that does not help is pruned.
 
 References
     Lee et al. 2024 for pruning; ``stemwright.datagen.inverse.solver`` for the search.
@@ -39,12 +39,12 @@ EXCERPT_S = 3.0
 ORDER_S = 1.5
 MOST_ORDERED = 4
 LATEST_S = 1.0
-FAR = 4.0  # a correlation beyond that second, against the highest within it, that is no accident
-UNRELATED_DB = -1.0  # a residual above which nothing of wet follows from dry
+FAR = 4.0  # ratio of a correlation peak beyond that second to the highest within it, from which it is significant
+UNRELATED_DB = -1.0  # residual above which wet is unrelated to dry
 SETTLED_DB = -80.0
 NEAR_DB = -40.0
-HOPELESS_DB = -10.0  # a residual above which no response is known well enough to find a level
-LOST_DB = -30.0  # a residual above which a compressor may stand in a wrong valley
+HOPELESS_DB = -10.0  # residual above which the response is too inaccurate to find a level
+LOST_DB = -30.0  # residual above which a compressor may be in a local minimum
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
 
 
@@ -60,8 +60,8 @@ def fit_chain(
     """The settings with which the named effects, in their order, turn dry into wet.
 
     ``wet`` and ``dry`` are float [C, T], numpy or torch, of one shape. ``chain`` names the effects, first to last. ``any_order`` tries
-    every order of up to four effects on a short excerpt and goes on with the one that leaves least. Returns a ``FittedChain``: pairs of
-    name and settings that ``apply_chain`` takes, with ``error_db`` (the energy that it leaves, against that of wet), ``confidence`` of each
+    every order of up to four effects on a short excerpt and continues with the one of least residual. Returns a ``FittedChain``: pairs of
+    name and settings that ``apply_chain`` takes, with ``error_db`` (the residual's energy relative to that of wet), ``confidence`` of each
     setting (the probability that it is within its tolerance), and what was pruned since it did not help. ``model_errors`` adds to the
     standard errors what is known of errors beside noise: a standard deviation by name ("compressor.ratio"), in parts of the range. Raises
     ValueError where the signals differ in shape, hold NaN, are silent or lie more than a second apart, and for an unknown effect;
@@ -104,14 +104,14 @@ def fit_console(
     *,
     bus: Sequence[str] = (),
 ) -> Console:
-    """A chain for each stem, and one for the sum, such that it is nearest to the mixture: see ``stemwright.datagen.inverse.console``."""
+    """A chain for each stem, and one for the sum, whose mix is closest to the mixture: see ``stemwright.datagen.inverse.console``."""
     from stemwright.datagen.inverse import console as consoles  # brings torch
 
     return consoles.fit_console(mixture, stems, sample_rate, console, bus=bus)
 
 
 def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: list[str]) -> list[str]:
-    """The order of the effects that leaves least after one turn on a short excerpt. What commutes, side by side, has one order."""
+    """The order of the effects with the least residual after one turn on a short excerpt. Adjacent commuting effects have one order."""
     if len(names) > MOST_ORDERED:
         raise ValueError(f"the order is searched for at most {MOST_ORDERED} effects; got {len(names)}. Give their order")
     orders: dict[tuple[tuple[str, ...], ...], list[str]] = {}
@@ -131,7 +131,7 @@ def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: l
 
 
 def _searched(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str], *, turns: int = 4) -> tuple[list[Use], Errors]:
-    """Effect by effect and all together, in turns, until the waveform is explained or nothing helps any more.
+    """Effect by effect and all together, in turns, until the waveform is explained or the residual stops falling.
 
     Returns the chain, and the standard error of each setting as a part of its range.
     """
@@ -153,7 +153,7 @@ def _searched(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Seq
         best, errors = with_level(wet, dry, sample_rate, best, errors)
         best_db = residual_db(wet, dry, sample_rate, best)
     if NEAR_DB > best_db > SETTLED_DB and turns > 1:
-        # In the right valley, along which level and threshold move together: it takes many small steps.
+        # At the right minimum, level and threshold move together along a narrow valley: it takes many small steps.
         best, errors = refined(wet, dry, sample_rate, best, 25)
     return best, errors
 

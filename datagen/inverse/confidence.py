@@ -1,16 +1,16 @@
-"""How sure a fitted setting is: the probability that it is within its tolerance of the true one.
+"""The confidence of a fitted setting: the probability that it is within its tolerance of the true one.
 
     confidence = P(|error| <= tolerance) = erf(t / (s sqrt 2)),   s^2 = standard error^2 + model error^2
 
 Conventions
     Errors are in parts of a setting's range along its scale, ``t`` is the tolerance that the effect states, on the same scale
-    (``Range.unit_tolerance``). A setting below DETERMINED is undetermined. A setting of noise that no sound tells has a confidence of 0.
-    The standard error is that of the search, from the residual as it is (``standard_errors``): it knows of noise and of music beside the
-    effects, but not of effects that are others than those that are sought. That is the model error: a caller gives what is known of it,
-    the standard deviation for each setting by name ("compressor.ratio"); none is known by itself.
+    (``Range.unit_tolerance``). A setting below DETERMINED is undetermined. The seed of a noise has a confidence of 0.
+    The standard error is that of the search, from the residual as it is (``standard_errors``): it covers noise and other sound,
+    but not effects other than those that are fitted. That is the model error: a caller gives its standard deviation for each setting
+    by name ("compressor.ratio"); by default there is none.
 
 References
-    White 1980; Liang and Zeger 1986: standard errors from the scores of blocks, right for residuals that are neither white nor steady.
+    White 1980; Liang and Zeger 1986: standard errors from the scores of blocks, valid for residuals that are neither white nor stationary.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import Choice, EffectSettings, Range, fields
 
-DETERMINED = 0.5  # the confidence of a setting that is as likely right as wrong
-BLOCKS = 256  # of the residual: some 10 ms of a few seconds, beyond which a whitened residual is not like itself
+DETERMINED = 0.5  # the confidence of a setting that is as likely within its tolerance as not
+BLOCKS = 256  # of the residual: some 10 ms of a few seconds, beyond which a whitened residual is uncorrelated
 
 Errors = Mapping[tuple[int, str], float]  # of a chain: place of the effect, name of the setting -> standard error
 
@@ -39,7 +39,7 @@ def confidence_of(setting: Range, standard_error: float, model_error: float = 0.
 
 
 def confidences(uses: Sequence[tuple[str, EffectSettings]], errors: Errors, model_errors: Mapping[str, float]) -> dict[str, float]:
-    """The confidence of each setting of a chain that was sought, by the name that ``setting_names`` gives it."""
+    """The confidence of each setting of a chain that was searched, by the name that ``setting_names`` gives it."""
     found = {}
     for name, (place, field) in setting_names(uses).items():
         if "stochastic" in EFFECTS[uses[place][0]].TRAITS and field.name == "seed":
@@ -66,7 +66,7 @@ def standard_errors(
     """Standard errors [P] of a least-squares fit from its Jacobian [P, M], its residual [M] and the inverse of J'J.
 
     The residual [M] is that of ``channels`` signals one after another. Its blocks are taken to be independent, all channels of a block
-    together: the residual may be coloured, come and go, and be alike in the channels.
+    together: the residual may be coloured, vary over time, and be correlated across channels.
     """
     count = len(table)
     frames = len(miss) // channels
@@ -75,7 +75,7 @@ def standard_errors(
     for channel in range(channels):
         part = slice(channel * frames, (channel + 1) * frames)
         scores += np.stack([np.add.reduceat(row[part] * miss[part], edges) for row in table])
-    # Unknowns take up some of what the residual would be: as many blocks as unknowns count for nothing.
+    # Unknowns take up some of what the residual would be: that many degrees of freedom are lost.
     free = max(len(edges) - count, len(edges) / 4.0)
     half = inverse @ scores
     return np.asarray(np.sqrt((half**2).sum(1) * len(edges) / free))

@@ -1,4 +1,4 @@
-"""A fitted chain: what a search for settings gives back, of a chain of known dry sound and of each chain of a console alike."""
+"""A fitted chain: the result of a search for settings, for a chain with known dry sound and for each chain of a console."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Use: TypeAlias = tuple[str, EffectSettings]
 
 @dataclass(frozen=True)
 class FittedChain(Sequence[Use]):
-    """A chain ready for ``apply_chain``, with how well it does and what could not be known.
+    """A chain ready for ``apply_chain``, with its error and what could not be determined.
 
-    ``confidence`` has a number for each setting that was sought, as "compressor.ratio", of a second compressor "compressor#2.ratio": the
+    ``confidence`` has a number for each setting that was searched, as "compressor.ratio", of a second compressor "compressor#2.ratio": the
     probability that it is within its tolerance (``stemwright.datagen.inverse.confidence``). Settings of pruned effects are among them.
     ``effect_confidence`` has, for each effect of a console's chain, the part of the residual's energy that would come with its removal;
     None where that was not tried.
@@ -31,7 +31,7 @@ class FittedChain(Sequence[Use]):
 
     @property
     def undetermined(self) -> tuple[str, ...]:
-        """The settings that are as likely wrong as right."""
+        """The settings that the audio does not determine: confidence below DETERMINED."""
         return tuple(name for name, confidence in self.confidence.items() if confidence < DETERMINED)
 
     @overload

@@ -1,14 +1,14 @@
-"""Least squares through a renderer: the one search of every fit by waveform, of an effect, a chain or a whole console.
+"""Least squares through a renderer: the search behind every waveform fit, of an effect, a chain or a whole console.
 
 Conventions
     Unknowns are numbers in [0, 1] (``Range.to_unit``). The residual is a float64 vector [M] of one point [P], or [B, M] of several
     [B, P] where a caller can compute them together. Derivatives are differences: a renderer is fast, its kernels are smooth between
-    their branches, and one method serves all effects. A caller that knows a cheaper way to the differences gives it as ``columns``.
-    A prior pulls unknowns to what is usual, as strongly as the residual were noise of few independent samples, and lets go as the
-    residual vanishes: where the audio says nothing, a setting stays ordinary.
+    their branches, and one method serves all effects. A caller with a cheaper way to compute the differences passes it as ``columns``.
+    A prior pulls unknowns towards typical values, as if the residual were noise of few independent samples, and vanishes with the
+    residual: where the audio does not determine a setting, it stays typical.
 
 References
-    Levenberg 1944, Marquardt 1963, with the step kept inside the box by fixing what would leave it.
+    Levenberg 1944, Marquardt 1963, with the step kept inside the box by fixing unknowns that would leave it.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ Table = NDArray[Any]  # float32 or float64 [P, M]
 
 STEP = 1e-6  # of the unit range: the square root of rounding in float64, times the smoothness of the effects
 TRIALS = 8  # steps, each more damped than the last, before a search gives up
-PIECE = 65_536  # samples that are summed at once: long sums lose much in float32
-INDEPENDENT = 300.0  # samples that a residual is worth against the prior: it is far from white noise
-LEAST_CHORD = 0.1  # of the residual's energy: a step that takes away less is the last one of its Jacobian
+PIECE = 65_536  # samples that are summed at once: long sums lose precision in float32
+INDEPENDENT = 300.0  # number of samples that a residual counts as against the prior: it is far from white noise
+LEAST_CHORD = 0.1  # of the residual's energy: a step that removes less is the last one of its Jacobian
 
 
 class Prior(NamedTuple):
-    """What is usual: the middle [P] of each unknown, and its breadth [P]."""
+    """Typical values: the middle [P] of each unknown, and its width [P]."""
 
     middle: Vector
     width: Vector
 
 
 class SearchLimits(NamedTuple):
-    """When a search ends: after so many Jacobians, or one that takes away less than the part ``least_gain``, or at a cost of ``enough``.
+    """When a search ends: after so many Jacobians, or one that removes less than the fraction ``least_gain``, or at a cost of ``enough``.
 
     One Jacobian serves up to ``chords`` steps; one more is taken at the end where ``fresh``. A step that does not
     gain is damped by ``growth`` more. The residual is that of ``channels`` signals
@@ -56,7 +56,7 @@ class SearchLimits(NamedTuple):
 
 
 class Minimum(NamedTuple):
-    """Where a search ended: the unknowns, half of the squared residual there, the standard error of each unknown, and J'J, near the end.
+    """The result of a search: the unknowns, half of the squared residual there, the standard error of each unknown, and J'J, near the end.
 
     ``unit_error`` is the standard error that one independent sample of a residual of one would leave: the root of the diagonal of the
     inverse of J'J.
@@ -81,7 +81,7 @@ def refine(
     """Minimises the squared residual from a start inside the unit box; ``batched`` says that the residual takes several points [B, P].
 
     ``columns`` gives the derivatives [P, M] at a point. The standard errors are those of linear regression with the residual as it is
-    (``stemwright.datagen.inverse.confidence``): infinite where the audio says nothing.
+    (``stemwright.datagen.inverse.confidence``): infinite where the audio does not determine it.
     """
     limits = limits or SearchLimits()
     unit = np.clip(np.asarray(start, float), 0.0, 1.0)
@@ -158,7 +158,7 @@ def _stepped(
     prior: tuple[Vector, Vector],
     growth: float,
 ) -> tuple[Vector, Vector, float, float] | None:
-    """One step, more and more damped until it gains: unknowns, residual, cost and damping; None where no step gains."""
+    """One step, with increasing damping until it reduces the cost: unknowns, residual, cost and damping; None where no step gains."""
     unit, cost, damping = state
     pull, middle = prior
 

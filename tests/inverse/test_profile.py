@@ -185,14 +185,16 @@ def test_answers_are_trusted_as_far_as_errors_left_out_stay_within_the_tolerance
     rng = np.random.default_rng(3)
     x = rng.uniform(-2, 2, (80, 2))
     fit = fit_regression(x, x[:, 0] + np.abs(x[:, 0]) * rng.standard_normal(80), [number // 4 for number in range(80)])
-    doubts, errors = fit.left_out.doubts, fit.left_out.errors
-    assert fit.most_doubt(100.0, at=0.0) == doubts.max()
-    assert fit.most_doubt(0.0, at=0.0) == 0.0
+    doubts, errors = fit.left_out.uncertainties, fit.left_out.errors
+    assert fit.largest_trusted_uncertainty(100.0, at=0.0) == doubts.max()
+    assert fit.largest_trusted_uncertainty(0.0, at=0.0) == 0.0
     tolerance = 0.8 * errors.mean()
-    trusted = doubts <= fit.most_doubt(2.0 * tolerance, at=0.0)
+    trusted = doubts <= fit.largest_trusted_uncertainty(2.0 * tolerance, at=0.0)
     assert 0 < trusted.sum() < 80
     assert errors[trusted].mean() <= tolerance
-    assert fit.most_doubt(2.0 * tolerance * math.sqrt(6.0), at=5.0) == fit.most_doubt(2.0 * tolerance, at=0.0)
+    assert fit.largest_trusted_uncertainty(2.0 * tolerance * math.sqrt(6.0), at=5.0) == fit.largest_trusted_uncertainty(
+        2.0 * tolerance, at=0.0
+    )
 
 
 def test_few_songs_prove_less_than_many():
@@ -203,7 +205,7 @@ def test_few_songs_prove_less_than_many():
 
     def trusted(songs):
         left_out = LeftOut(np.full(60, 0.4), np.sort(errors) if songs == 3 else errors, np.arange(60) * songs // 60)
-        return replace(fit, left_out=left_out).most_doubt(1.0, at=0.0)
+        return replace(fit, left_out=left_out).largest_trusted_uncertainty(1.0, at=0.0)
 
     assert errors.mean() == pytest.approx(0.4)  # of 0.5 allowed
     assert trusted(20) == 0.4
@@ -216,7 +218,7 @@ def test_there_is_more_doubt_where_songs_left_out_erred_more():
     x = rng.uniform(-2, 2, (200, 1))
     y = 5.0 + np.where(x[:, 0] > 0.0, 2.0, 0.1) * rng.standard_normal(200)
     fit = fit_regression(x, y, [number // 4 for number in range(200)])
-    assert fit([1.2]).doubt > 2.0 * fit([-1.2]).doubt
+    assert fit([1.2]).uncertainty > 2.0 * fit([-1.2]).uncertainty
 
 
 def test_an_error_to_expect_grows_with_the_answer_as_the_scale_says():
@@ -226,7 +228,7 @@ def test_an_error_to_expect_grows_with_the_answer_as_the_scale_says():
     y = (1.0 + z) ** 2 - 1.0
     fit = fit_regression(x[:, None], y, [number // 4 for number in range(240)])
     small, large = fit([0.5]), fit([2.5])
-    assert large.doubt == pytest.approx(small.doubt, rel=0.35)
+    assert large.uncertainty == pytest.approx(small.uncertainty, rel=0.35)
     for answer in (small, large):
         near = np.abs(y - answer.value) < 2.0
         assert answer.expected_error == pytest.approx(np.abs(y[near] - [fit([one]).value for one in x[near]]).mean(), rel=0.4)

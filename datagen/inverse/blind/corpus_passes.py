@@ -7,7 +7,7 @@
 
 Conventions
     A task is one track; one stem is held at a time. The residual has no effects. The profile is read by each worker from its file, once.
-    The ids of the second pass cover the id of the profile: another profile, or another song in it, and all is estimated anew.
+    The ids of the second pass cover the id of the profile: with another profile, or another song in it, all is estimated again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stemwright.manifests.sound.formats import Audio
 
 @dataclass(frozen=True)
 class ProfileFile:
-    """Where a profile lies and its id: what a worker is told."""
+    """Path and id of a profile, as passed to a worker."""
 
     path: str
     id: str

@@ -1,20 +1,20 @@
 """Estimating settings without a dry signal: a stem against what is typical of stems of its name.
 
-    eq          six bands, spread over where stems of the name sound, nearest in dB to the stem's spectrum over the typical one
+    eq          six bands, spread over where stems of the name sound, closest in dB to the stem's spectrum over the typical one
     compressor  mean gain reduction, learnt from simulated compressors on the profile's songs; threshold and ratio that give it
     width       the stem's side over mid energy against the typical one
 
 Each is the most probable answer given how far songs differ by themselves: where songs differ much, the answer stays near "nothing was
-done". Other effects leave no trace that could be told from the music: they have no estimate.
+done". Other effects leave no trace that can be distinguished from the music: they have no estimate.
 
 Conventions
     stem is torch float [C, T]; profile is a ``stemwright.datagen.inverse.blind.profile.StemProfile``. The answer is relative to the
-    profile: a habit that all its songs share is not seen. ``confidence`` is the probability that the leading quantity is right within the
-    effect's tolerance (``TOLERANCE``): the mean response of the eq within 3 dB, the mean gain reduction within 1.5 dB, the side level
-    within 3 dB. The profile's own songs, each left out in turn, say what is to be trusted: a compressor is told only where those told as
-    surely were within the tolerance on average (a standard error added; the tolerance is meant at ``COMPRESSED_DB`` and grows with the
-    reduction, or only small reductions would be told), a width only if the answers are nearer than saying nothing.
-    Ballistics leave too little trace: those that are usual for the name of the stem are given (``USUAL``).
+    profile: processing that all its songs share is not detected. ``confidence`` is the probability that the main quantity is right within
+    the effect's tolerance (``TOLERANCE``): the mean response of the eq within 3 dB, the mean gain reduction within 1.5 dB, the side level
+    within 3 dB. The profile's songs, each left out in turn, decide what is trusted: a compressor is reported only where estimates of
+    that uncertainty were within the tolerance on average (plus a standard error; the tolerance holds at ``COMPRESSED_DB`` and grows with
+    the reduction, or only small ones would be reported), a width only if the estimates have smaller errors than no estimate.
+    Ballistics leave too little trace: those typical of the stem's name are returned (``USUAL``).
 
 References
     Martinez Ramirez et al. 2022 (FxNorm-automix): comparing a stem with its class; the usual ballistics. Rasmussen and Williams 2006 for
@@ -55,15 +55,15 @@ if TYPE_CHECKING:
 Array = NDArray[np.floating]
 
 TOLERANCE = {"eq": 3.0, "compressor": 1.5, "width": 3.0}  # dB
-LEAST_CONFIDENCE = 0.2  # below, nothing is said
-SOUNDING_DB = 50.0  # bands of the typical spectrum this far below its strongest are left alone
+LEAST_CONFIDENCE = 0.2  # below, there is no estimate
+SOUNDING_DB = 50.0  # bands of the typical spectrum this far below its strongest are not changed
 EQ_DEVIATION_DB = 6.9  # of the gain of a band: that of a uniform draw from ±12 dB (Diff-MST)
-ALIKE_BANDS = 6.0  # neighbouring bands of a spectrum deviate together: so many count as one
+CORRELATED_BANDS = 6.0  # neighbouring bands of a spectrum deviate together: so many count as one
 WIDTHS = 161
-WIDTH_TAILS = ((0.8, 1.06), (0.2, 2.5))  # share and width of kernels: Silverman's, and one for songs unlike the others
-MOST_OF_SILENCE = 0.9  # of the error of saying nothing that an answer about a width may have, left out
+WIDTH_TAILS = ((0.8, 1.06), (0.2, 2.5))  # share and width of kernels: Silverman's, and one for outliers
+LARGEST_WIDTH_ERROR = 0.9  # leave-one-out error of a width estimate, relative to that of no estimate
 LEAST_SPREAD_DB = 1.0
-COMPRESSED_DB = 5.0  # gain reduction at which the tolerance is meant when it is asked what to trust; a larger one may err by more
+COMPRESSED_DB = 5.0  # gain reduction at which the tolerance holds when trust is decided; a larger one may have a larger error
 SIMULATED_EQS, MOST_SONGS = 3, 32
 MOST_GAIN_DB = 23.0  # of a band of the eq; a step for differences stays within the effect's range
 STEPS = 8
@@ -89,8 +89,8 @@ USUAL = {  # FxNorm-automix
 class Blind:
     """An estimate, or an abstention: then ``settings`` is None, ``confidence`` 0, and ``reason`` says why.
 
-    ``amount`` is the leading quantity in dB: the mean absolute response of an eq, the mean gain reduction of a compressor, what a width
-    did to the level of the side.
+    ``amount`` is the leading quantity in dB: the mean absolute response of an eq, the mean gain reduction of a compressor, the change
+    in side level by a width.
     """
 
     settings: EffectSettings | None
@@ -100,12 +100,12 @@ class Blind:
 
 
 class Abstained(ValueError):  # noqa: N818  # a verdict on a stem, not a failure
-    """Why nothing can be said about an effect of a stem."""
+    """Why an effect of a stem cannot be estimated."""
 
 
 @dataclass(frozen=True)
 class EqBands:
-    """Where the six bands stand for stems of a name, and how much each frequency of the spectrum counts: weights [B] that sum to 1."""
+    """Frequencies and Q of the six bands for stems of a name, and the weight of each frequency of the spectrum, [B], summing to 1."""
 
     hz: Array
     q: Array
@@ -130,9 +130,9 @@ class EqBands:
         return found
 
     def fit(self, target_db: Array, sample_rate: int, *, prior: bool, near: Array | None = None) -> tuple[Array, Array]:
-        """Gains [6] nearest to a wanted response [B], its level aside (NaN: no matter), and what is left of it [B].
+        """Gains [6] closest to a target response [B] (NaN: no target) up to its level, and the residual [B].
 
-        With a ``prior`` the most probable gains, given that songs differ by ``spread_db``; else plain least squares.
+        With a ``prior`` the most probable gains, given that songs differ by ``spread_db``; otherwise least squares.
         """
         counts = np.isfinite(target_db) & (self.weight > 0.0)
         if counts.sum() < 8:
@@ -154,13 +154,13 @@ class EqBands:
         return gains, np.where(counts, self.response_db(gains, sample_rate) - target, np.nan)
 
     def mean_size(self, response_db: Array) -> float:
-        """Mean absolute value in dB of a response [B] over where stems of the name sound, its mean level aside; NaN does not count."""
-        there = np.isfinite(response_db) & (self.weight > 0.0)
-        return float(np.abs(response_db[there] - response_db[there].mean()).mean())
+        """Mean absolute value in dB of a response [B] where stems of the name have energy, without its mean level; NaN is ignored."""
+        valid = np.isfinite(response_db) & (self.weight > 0.0)
+        return float(np.abs(response_db[valid] - response_db[valid].mean()).mean())
 
     def _pull(self) -> float:
-        """The weight of the prior against the mean weighted square of what is left."""
-        precision = (1.0 / self.spread_db[self.weight > 0.0] ** 2).sum() / ALIKE_BANDS
+        """The weight of the prior relative to the mean weighted square of the residual."""
+        precision = (1.0 / self.spread_db[self.weight > 0.0] ** 2).sum() / CORRELATED_BANDS
         return float(1.0 / (EQ_DEVIATION_DB * math.sqrt(precision)))
 
 
@@ -213,9 +213,9 @@ def estimate_equaliser(stem: torch.Tensor, sample_rate: int, profile: StemProfil
 
 
 def _eq_error(profile: StemProfile, bands: EqBands, sample_rate: int) -> Array:
-    """How the mean error in dB of the estimate grows: [constant, per dB of what is left, per dB of the estimated response].
+    """How the mean error in dB of the estimate grows: [constant, per dB of residual, per dB of the estimated response].
 
-    Found by equalising the profile's own songs with drawn settings. In this the bands' responses are taken to grow with their gains.
+    Found by equalising the profile's own songs with drawn settings. The bands' responses in dB are assumed proportional to their gains.
     """
     if (bands_key := ("eq error", sample_rate)) in profile.learnt:
         return profile.learnt[bands_key]
@@ -265,10 +265,10 @@ def estimate_compressor(stem: torch.Tensor, sample_rate: int, profile: StemProfi
     except Abstained as reason:
         return Blind(None, reason=str(reason))
     answer = profile.gain_reduction(dynamics)
-    allowed = profile.gain_reduction.most_doubt(TOLERANCE["compressor"], at=COMPRESSED_DB)
+    allowed = profile.gain_reduction.largest_trusted_uncertainty(TOLERANCE["compressor"], at=COMPRESSED_DB)
     if not allowed > 0.0:
         return Blind(None, reason="leave-one-out estimates on the profile's songs were too often wrong to trust one for this stem")
-    if answer.doubt > allowed:
+    if answer.uncertainty > allowed:
         return Blind(
             None, reason=f"leave-one-out estimates on the profile's songs fail at this uncertainty ({answer.expected_error:.1f} dB)"
         )
@@ -314,7 +314,7 @@ def estimate_width(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -
         return Blind(None, reason=str(reason))
     sides = profile.values("whole_side_db")
     sides = sides[np.isfinite(sides)]
-    if not _width_pays(profile, sides):
+    if not _width_is_estimable(profile, sides):
         return Blind(None, reason=f"songs differ too much in the width of the stem {profile.name!r} to estimate it")
     done_db, confidence = _width_done(side_db, sides)
     settings = width.Settings(width=round(min(10.0 ** (done_db / 20.0), 4.0), 4))
@@ -322,7 +322,7 @@ def estimate_width(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -
 
 
 def _width_done(side_db: float, sides_db: Array) -> tuple[float, float]:
-    """What a width most probably did to the level of a side that is now so high, given those of songs [N], and how sure that is.
+    """The most probable change in side level, given the present one and those of songs [N], and its confidence.
 
     Bayes' rule with the songs as they are, each widened by a kernel (``WIDTH_TAILS``), and widths drawn from the typical range: the
     answer with the least expected error, which is the median, and the probability that it is right within the tolerance.
@@ -330,25 +330,25 @@ def _width_done(side_db: float, sides_db: Array) -> tuple[float, float]:
     done = 20.0 * np.log10(np.linspace(*width.TYPICAL["width"], WIDTHS))
     spread = max(float(np.std(sides_db, ddof=1)), LEAST_SPREAD_DB)
     away = (side_db - done)[:, None] - sides_db
-    likely = np.zeros(len(done))
+    posterior = np.zeros(len(done))
     for share, factor in WIDTH_TAILS:
         scale = factor * spread * len(sides_db) ** -0.2
-        likely += share / scale * np.exp(-0.5 * (away / scale) ** 2).sum(1)
-    likely = (likely + 1e-12) / (likely + 1e-12).sum()
-    found = float(np.interp(0.5, np.cumsum(likely) - 0.5 * likely, done))
-    return found, float(likely[np.abs(done - found) <= TOLERANCE["width"]].sum())
+        posterior += share / scale * np.exp(-0.5 * (away / scale) ** 2).sum(1)
+    posterior = (posterior + 1e-12) / (posterior + 1e-12).sum()
+    found = float(np.interp(0.5, np.cumsum(posterior) - 0.5 * posterior, done))
+    return found, float(posterior[np.abs(done - found) <= TOLERANCE["width"]].sum())
 
 
-def _width_pays(profile: StemProfile, sides_db: Array) -> bool:
-    """Whether widths told of the profile's own songs [N], each left out in turn, are nearer than saying that nothing was done."""
+def _width_is_estimable(profile: StemProfile, sides_db: Array) -> bool:
+    """Whether leave-one-out estimates on the profile's songs [N] have a smaller error than assuming no change of width."""
     if ("width", 0) not in profile.learnt:
         done = 20.0 * np.log10(np.linspace(*width.TYPICAL["width"], 9))
         errors = [
             abs(_width_done(own + more, np.delete(sides_db, number))[0] - more) for number, own in enumerate(sides_db) for more in done
         ]
         profile.learnt["width", 0] = np.array([np.mean(errors), np.abs(done).mean()])
-    told, untold = profile.learnt["width", 0]
-    return bool(told < MOST_OF_SILENCE * untold)
+    error, error_without = profile.learnt["width", 0]
+    return bool(error < LARGEST_WIDTH_ERROR * error_without)
 
 
 def _answer(effect: str, settings: EffectSettings, confidence: float, amount: float) -> Blind:

@@ -4,7 +4,7 @@
     onset peaks  highest sample after each onset, with the stem's peak at -10 dBFS; mean and deviation of those above their 75th percentile
     dynamics     numbers that a compressor changes (``DYNAMICS``): how levels spread, rise and fall, and the mean course after an onset
     image        per octave, the energy of the side against the mid signal, and the similarity 2|LR*| / (|L|² + |R|²)
-    decay        time in which the sound falls by 60 dB once nothing feeds it: a quantile over its free decays
+    decay        time in which the sound falls by 60 dB once it is no longer excited: a quantile over its free decays
 
 Conventions
     audio is float32 [C, T], full scale 1.0. All but ``loudness_lufs`` are independent of the level. What cannot be measured is None.
@@ -43,8 +43,8 @@ ONSET_PEAK_DBFS, ONSET_QUANTILE = -10.0, 75.0  # FxNorm
 EXCERPT_S = 30.0
 BLOCK_S = 0.005
 FLOOR_DB = 40.0  # below the loud level (the 95th percentile), where a stem no longer sounds
-EMPTY_DB = -90.0  # a band this far below the whole says nothing
-MONO_DB = -45.0  # a side signal this far below the mid: no width to speak of
+EMPTY_DB = -90.0  # a band this far below the total is treated as empty
+MONO_DB = -45.0  # a side signal this far below the mid: treated as mono
 COURSE_MS = (10, 20, 30, 50, 80, 120, 200, 300, 400)
 QUANTILES, QUANTILES_MS = (2.0, 10.0, 25.0, 50.0, 75.0, 90.0), (5, 20, 100)
 BAND_EDGES_HZ = (200.0, 400.0, 2000.0, 5000.0)
@@ -168,7 +168,7 @@ def fine_spectrum(audio: Array, sample_rate: int) -> tuple[Array, Array]:
 
 
 def triangles(hz: Array, sample_rate: int) -> tuple[Array, Array]:
-    """How much each of the bins [F] counts in each band of ``SPECTRUM_HZ``, [B, F], and the width of the bands in bins [B].
+    """The weight of each of the bins [F] in each band of ``SPECTRUM_HZ``, [B, F], and the width of the bands in bins [B].
 
     A triangle, a third of an octave each way; each sums to 1, or is 0 where the band lies above half the sample rate.
     """
@@ -222,7 +222,7 @@ def onset_peaks(audio: Array, sample_rate: int) -> tuple[float, float | None, fl
 
 
 def onset_height(crest_db: T, onset_peak_db: T) -> T:
-    """How far the loud onsets stand above the mean level of the stem, in dB: what a compressor takes down, whatever the gain after it."""
+    """Level of the loud onsets above the mean level of the stem, in dB: what a compressor lowers, whatever the gain after it."""
     return crest_db + onset_peak_db - ONSET_PEAK_DBFS
 
 
@@ -295,7 +295,7 @@ def _course(energy: Array) -> Array:
 
 def _bands(audio: Array, sample_rate: int) -> list[float]:
     """Correlation of the changes of low, mid and high level, pair by pair, the spread of each, and the crest of each: a compressor moves
-    all at once, and what is loudest takes the others down with it.
+    all at once, and the loudest band lowers the others with it.
     """
     mono = audio.mean(0)
     low, first, second, high = (min(edge, 0.45 * sample_rate) for edge in BAND_EDGES_HZ)
@@ -320,8 +320,8 @@ def _correlation(a: Array, b: Array) -> float:
 
 
 def _quantiles(energy: Array) -> list[float]:
-    """Quantiles of the level, and the most of it, against its 99th percentile: in windows of 5 ms, what slips past a compressor's attack
-    stands out; in longer ones, what it has taken down.
+    """Quantiles of the level, and the most of it, against its 99th percentile: in windows of 5 ms, what passes before a compressor's attack
+    is visible; in longer ones, what it has reduced.
     """
     found = list[float]()
     for ms in QUANTILES_MS:

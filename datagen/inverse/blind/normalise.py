@@ -2,8 +2,8 @@
 
     eq          ten bands over two eqs; the spectrum of the result is the profile's in the directions they can move without working
                 against each other (``stemwright.datagen.inverse.blind.normalise_bands``)
-    compressor  takes down the loud onsets of a stem that is more dynamic than the profile's calmer songs (``CALM``), until it is like
-                them, or as low as it can if that is not low enough; one that is less dynamic is left as it is: nothing expands it
+    compressor  takes down the loud onsets of a stem that is more dynamic than the profile's calmer songs (``CALM``), until it matches
+                them, or as far as it can; one that is less dynamic is left as it is: nothing expands it
     width       the side over mid energy of the result is the profile's; a stem that is mono, or nearly, stays so
     fader       the loudness of the result is the profile's. A gain, not a ``loudness``: any excerpt then sounds as it does in the song
 
@@ -11,10 +11,10 @@ Conventions
     The settings are those of a fixed point. They are changed until the *result* has the features wanted, each within its tolerance
     (``SETTLED_DB``); a stem that has them gets an empty chain. So normalising twice is normalising once.
     What is far from everything typical is left alone, instead of being forced: frequencies that differ by much more than ``FAR_DB``, a
-    side signal that would need more than ``MOST_WIDTH``, onsets that no compressor lowers by ``LEAST_GAIN_DB``. Whether it is far is asked
-    of the result, so that a second run finds the same.
-    The first ratio is the one that is usual for the name of the stem. The attack is instant: a slower one lets a spike through at each
-    onset, and then the onsets do not fall as the threshold does.
+    side signal that would need more than ``MOST_WIDTH``, onsets that no compressor lowers by ``LEAST_GAIN_DB``. This is
+    decided on the result, so that a second run finds the same.
+    The first ratio is the one typical of the stem's name. The attack is instant: a slower one lets a spike through at each
+    onset, and then the onsets do not fall with the threshold.
 
 References
     Martinez Ramirez et al. 2022 (FxNorm-automix): which features, in which order; ratios raised up to 20. There each step is done once,
@@ -57,7 +57,7 @@ GAIN_DB = (-48.0, 24.0)  # of the fader
 
 
 class Target(NamedTuple):
-    """What is wanted of a stem: None where the profile says nothing."""
+    """The targets of a stem: None where the profile has none."""
 
     bands: StemBands
     height_db: float | None
@@ -79,7 +79,7 @@ class _State:
     gains_db: Array
     threshold_db: float = 0.0
     ratio: float = 1.0
-    exhausted: bool = False  # no compressor brings the onsets as low as wanted
+    exhausted: bool = False  # no compressor lowers the onsets to the target
     width: float = 1.0
     gain_db: float = 0.0
 
@@ -87,7 +87,7 @@ class _State:
 def normalise(stem: Audio, sample_rate: int, profile: StemProfile) -> Normalised:
     """Brings a stem [C, T] to what is typical of its name; silence gets an empty chain.
 
-    Raises Refused for a profile of too few songs, and for a stem so unlike the profile that no settings hold: a second run would find
+    Raises Refused for a profile of too few songs, and for a stem so unlike the profile that no settings are stable: a second run would find
     other ones.
     """
     if not math.isfinite(integrated_loudness(stem, sample_rate)):
@@ -125,7 +125,7 @@ class _Search:
         self.state = _State(np.zeros(len(target.bands.hz)))
 
     def run(self, rounds: int = ROUNDS) -> Normalised | None:
-        """Changes the settings until the result is as wanted; None if it is not after so many rounds."""
+        """Changes the settings until the result meets the targets; None if it does not within the allowed rounds."""
         for _ in range(rounds):
             result = self._render(self._chain())
             if not self._improve(result):
@@ -159,7 +159,7 @@ class _Search:
         return (self.state.threshold_db, self.state.ratio) != before
 
     def _compression(self, source: Audio) -> tuple[float, float]:
-        """The threshold and ratio that bring the onsets of what enters the compressor [C, T] as low as wanted, or nearly."""
+        """The threshold and ratio that lower the onsets of the compressor's input [C, T] to the target, or nearly."""
         unchanged = self._height(self._render(self._width(), source))
         if unchanged is None or unchanged <= self._wanted() + SETTLED_DB["compressor"]:
             return 0.0, 1.0
@@ -181,7 +181,7 @@ class _Search:
         return self.target.height_db
 
     def _threshold(self, source: Audio, ratio: float, wanted: float) -> float | None:
-        """The highest threshold with which the onsets are as low as wanted, or None if there is none."""
+        """The highest threshold with which the onsets reach the target, or None if there is none."""
         peak_db, high = _peak_db(source), 0.0
         for low in np.arange(-COARSE_DB, LOWEST_DB - 0.5, -COARSE_DB):
             if self._compressed_height(source, peak_db + low, ratio) <= wanted:

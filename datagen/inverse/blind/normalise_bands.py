@@ -1,4 +1,4 @@
-"""The equaliser of an effect normalisation: bands enough to bring one spectrum near another, over several ``eq`` in a row.
+"""The equaliser of an effect normalisation: enough bands to bring one spectrum close to another, over several ``eq`` in a row.
 
     wanted      Vᵀ Kᵀ W ρ(s - t) = 0
 
@@ -55,7 +55,7 @@ class StemBands:
 
     @classmethod
     def spread_over(cls, typical: EqBands) -> StemBands:
-        """Bands over the frequencies in which stems of the name sound, all of which count alike."""
+        """Bands over the frequencies in which stems of the name have energy, with equal weights."""
         counts = typical.weight > 0.0
         hz = np.array(SPECTRUM_HZ)[counts]
         number = 2 + 4 * EQUALISERS
@@ -74,11 +74,11 @@ class StemBands:
         return cls(places, q, typical.middle_db, counts, effect, right[kept].T)
 
     def off_db(self, spectrum_db: Array) -> float:
-        """How far a spectrum [B] is from fulfilling the equations: the largest change in dB that a step would make."""
+        """The error of a spectrum [B] in the equations: the largest change in dB that a step would make."""
         return float(np.abs(self.effect @ self._step(spectrum_db)).max())
 
     def solve(self, audio: Array, sample_rate: int, gains_db: Array) -> Array:
-        """The gains [N] with which the equations hold, by the audio [C, T] that the present gains gave, whatever came after the eq."""
+        """The gains [N] with which the equations hold, from the audio [C, T] rendered with the present gains and what follows the eq."""
         power, hz = fine_spectrum(audio, sample_rate)
         shapes, _ = triangles(hz, sample_rate)
         power = power * 10.0 ** (-self._responses(gains_db, hz, sample_rate).sum(0) / 10.0)
@@ -132,7 +132,7 @@ class StemBands:
         return found
 
     def _place(self, index: int) -> tuple[int, str]:
-        """The equaliser and the band of it that a band is: the outer ones are the shelves of the first, the peaks are dealt out in turn."""
+        """The equaliser and the band of it that a band is: the outer ones are the shelves of the first, the peaks alternate."""
         if index in (0, len(self.hz) - 1):
             return 0, "low_shelf" if index == 0 else "high_shelf"
         return (index - 1) % EQUALISERS, f"peak{(index - 1) // EQUALISERS + 1}"

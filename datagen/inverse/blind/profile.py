@@ -5,7 +5,7 @@ Its summary (middle and spread of each feature) and what is learnt from the simu
 
 Conventions
     The middle is the median over songs, the spread 1.4826 times the median distance from it (a normal distribution's deviation). Bands
-    that fewer than ``FEWEST_SONGS`` songs hold are NaN. A profile of fewer songs than that says nothing: estimates abstain.
+    that fewer than ``FEWEST_SONGS`` songs hold are NaN. With a profile of fewer songs, estimates abstain.
     Levels of simulated stems: the peak at -10 dBFS. Simulated settings follow from the features themselves, so that equal sound gives
     equal rows.
 
@@ -50,18 +50,18 @@ class Typical:
 
 @dataclass(frozen=True)
 class StemProfile:
-    """What is typical of stems of one name; ``rows`` are those of its songs that sound."""
+    """What is typical of stems of one name; ``rows`` are those of its songs that are not silent."""
 
     name: str
     rows: tuple[StemFeatures, ...]
     learnt: dict[tuple[str, int], Array] = field(
         default_factory=dict, compare=False, repr=False
-    )  # what estimates found out, kept for the next
+    )  # results of estimates, cached for the next
     statistics: ByStem = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def songs(self) -> int:
-        """How many songs it is made of."""
+        """The number of songs in it."""
         return len({row.track_id for row in self.rows})
 
     def typical(self, feature: str) -> Typical:
@@ -78,12 +78,12 @@ class StemProfile:
 
     @cached_property
     def gain_reduction(self) -> Regression:
-        """What tells the mean gain reduction of a compressor, in dB, from the dynamics of a stem."""
+        """The regression of a compressor's mean gain reduction, in dB, on the dynamics of a stem."""
         return self._learn(lambda simulated: simulated.amount, 0.0)
 
     @cached_property
     def slope(self) -> Regression:
-        """What tells 1 - 1 / ratio of a compressor from the dynamics of a stem."""
+        """The regression of a compressor's 1 - 1 / ratio on the dynamics of a stem."""
         return self._learn(lambda simulated: 1.0 - 1.0 / float(simulated.use.settings["ratio"]), None)
 
     def _learn(self, of: Callable[[Simulated], float], undone: float | None) -> Regression:
@@ -184,7 +184,7 @@ def features_row(audio: Audio, sample_rate: int, *, name: str, ids: Mapping[str,
 
 
 def profile_of(songs: Iterable[Mapping[str, Audio]], sample_rate: int) -> Profile:
-    """The profile of songs given as stem name -> audio [C, T]; one song is held at a time."""
+    """The profile of songs given as stem name -> audio [C, T]; one song is in memory at a time."""
     rows = []
     for number, stems in enumerate(songs):
         song = content_id({"song": number})

@@ -1,16 +1,16 @@
 """Learning a number from features: a Gaussian process, with the error to expect of each answer.
 
-    scale         z = sign(y) (√(1 + |y|) - 1): numbers are learnt on a scale on which errors do not grow with them
+    scale         z = sign(y) (√(1 + |y|) - 1): numbers are learnt on a scale on which errors do not grow with the number
     answer        m + k(x)ᵀ A⁻¹ (z - m),   A = K + noise I,   K from a Gaussian kernel over standardised features
     left out      with the rows G of one group away, their errors are ((A⁻¹)_GG)⁻¹ (A⁻¹ (z - m))_G: no second fit is needed
-    doubt         |error of z| ≈ a deviation + b nearby, both ≥ 0, fitted to the errors of groups left out; nearby is the mean error, left
+    uncertainty   |error of z| ≈ a deviation + b nearby, both ≥ 0, fitted to the errors of groups left out; nearby is the mean error, left
                   out, of the rows of other groups that are near (a narrower kernel): some songs are harder than others
-    trusted       the answers of least doubt, as many as have a mean error within a tolerance when their group is left out, a standard
+    trusted       the answers of least uncertainty, as many as have a mean error within a tolerance when their group is left out, a standard
                   error over groups added: few groups prove little, and the largest number that passes is a lucky one
 
 Conventions
-    x is [N, P], y and groups are [N]. A group is what must not be on both sides (the rows of one song). Standardised features are kept
-    within three deviations, so that a strange one cannot carry an answer far. Width and noise of the kernel are those of a small grid
+    x is [N, P], y and groups are [N]. A group must not be on both sides of a split (the rows of one song). Standardised features are kept
+    within three deviations, so that an outlier cannot dominate an answer. Width and noise of the kernel are those of a small grid
     with the least error of groups left out.
 
 References
@@ -33,7 +33,7 @@ WIDTHS = (0.6, 0.9, 1.3, 2.0)  # of the kernel, times the square root of the num
 NOISES = (0.1, 0.3, 1.0)
 FARTHEST = 3.0  # deviations
 NEARBY = 0.5  # width of the kernel that says which errors left out are near
-PRIOR_ROWS = 3.0  # as many rows of mean error stand beside those nearby
+PRIOR_ROWS = 3.0  # number of rows of mean error added to those nearby
 FEWEST_TRUSTED, FEWEST_GROUPS = 12, 3  # rows and groups: fewer prove nothing
 
 
@@ -43,7 +43,7 @@ class Answer:
 
     value: float
     expected_error: float
-    doubt: float
+    uncertainty: float
 
     def confidence(self, tolerance: float) -> float:
         """The probability that the value is right within a tolerance, for errors with a Laplace distribution."""
@@ -52,9 +52,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What came of each row with its group left out: the doubt there was of it and the error it had, both of z; all are [N]."""
+    """The result of each row with its group left out: its uncertainty and its error, both of z; all are [N]."""
 
-    doubts: Array
+    uncertainties: Array
     errors: Array
     groups: NDArray[np.int64]
 
@@ -71,7 +71,7 @@ class Regression:
     mean: float
     width: float
     noise: float
-    doubt: Array
+    uncertainty: Array
     left_out: LeftOut
 
     def __call__(self, features: Sequence[float] | Array) -> Answer:
@@ -80,26 +80,26 @@ class Regression:
         near = _kernel(row, self.rows, self.width)[0]
         z = self.mean + float(near @ self.weights)
         deviation = math.sqrt(max(1.0 + self.noise - float(near @ self.inverse @ near), 0.0))
-        doubt = float(np.array([deviation, _nearby(_kernel(row, self.rows, NEARBY), self.left_out.errors)[0]]) @ self.doubt)
-        return Answer(_unscaled(z), doubt * 2.0 * (1.0 + abs(z)), doubt)  # dy/dz = 2 (1 + |z|)
+        uncertainty = float(np.array([deviation, _nearby(_kernel(row, self.rows, NEARBY), self.left_out.errors)[0]]) @ self.uncertainty)
+        return Answer(_unscaled(z), uncertainty * 2.0 * (1.0 + abs(z)), uncertainty)  # dy/dz = 2 (1 + |z|)
 
-    def most_doubt(self, tolerance: float, *, at: float) -> float:
-        """The largest doubt to be trusted: rows up to it had, left out, a mean error within the tolerance. 0 if there is none.
+    def largest_trusted_uncertainty(self, tolerance: float, *, at: float) -> float:
+        """The largest uncertainty to trust: rows up to it had, when left out, a mean error within the tolerance. 0 if there is none.
 
         The tolerance is that of a number as large as ``at``; for others it is as much smaller or larger as the scale says.
         """
         allowed = tolerance / (2.0 * math.sqrt(1.0 + at))
-        order = np.argsort(self.left_out.doubts, kind="stable")
-        doubts, errors, groups = self.left_out.doubts[order], self.left_out.errors[order], self.left_out.groups[order]
-        ends = np.append(np.flatnonzero(np.diff(doubts) > 0.0) + 1, len(doubts))  # rows of equal doubt go together
+        order = np.argsort(self.left_out.uncertainties, kind="stable")
+        uncertainties, errors, groups = self.left_out.uncertainties[order], self.left_out.errors[order], self.left_out.groups[order]
+        ends = np.append(np.flatnonzero(np.diff(uncertainties) > 0.0) + 1, len(uncertainties))  # equal ones stay together
         for count in ends[ends >= FEWEST_TRUSTED][::-1]:
             if _bound(errors[:count], groups[:count]) <= allowed:
-                return float(doubts[count - 1])
+                return float(uncertainties[count - 1])
         return 0.0
 
 
 def fit_regression(x: Array, y: Array, groups: Sequence[object]) -> Regression:
-    """Learns y from x. Raises ValueError for fewer than three groups: nothing could be left out."""
+    """Learns y from x. Raises ValueError for fewer than three groups: no group could be left out."""
     x, z = np.asarray(x, float), _scaled(np.asarray(y, float))
     names, numbers = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
     if len(names) < FEWEST_GROUPS:
@@ -120,13 +120,13 @@ def fit_regression(x: Array, y: Array, groups: Sequence[object]) -> Regression:
     _, width, noise, inverse, errors, deviations = best
     others = np.where(numbers[:, None] == numbers, 0.0, _kernel(rows, rows, NEARBY))
     terms = np.stack([deviations, _nearby(others, errors)], axis=-1)
-    doubt = nnls(terms, errors)[0]
-    left_out = LeftOut(terms @ doubt, errors, numbers)
-    return Regression(centre, scale, rows, inverse @ (z - mean), inverse, mean, width, noise, doubt, left_out)
+    uncertainty = nnls(terms, errors)[0]
+    left_out = LeftOut(terms @ uncertainty, errors, numbers)
+    return Regression(centre, scale, rows, inverse @ (z - mean), inverse, mean, width, noise, uncertainty, left_out)
 
 
 def _left_out(inverse: Array, y: Array, members: Sequence[NDArray[np.int64]]) -> tuple[Array, Array]:
-    """Errors of the rows when their group is away, and the deviation that the process gives them."""
+    """Errors of the rows when their group is left out, and the deviation that the process gives them."""
     weights = inverse @ y
     errors, deviations = np.empty_like(y), np.empty_like(y)
     for group in members:
@@ -137,7 +137,7 @@ def _left_out(inverse: Array, y: Array, members: Sequence[NDArray[np.int64]]) ->
 
 
 def _nearby(near: Array, errors: Array) -> Array:
-    """The mean error of rows [N], each counted as much as it is near, [M, N], beside some of the mean error of all: [M]."""
+    """The mean error of rows [N], weighted by proximity [M, N], with some weight on the mean error of all: [M]."""
     return np.asarray((near @ errors + PRIOR_ROWS * errors.mean()) / (near.sum(1) + PRIOR_ROWS))
 
 

@@ -19,7 +19,7 @@ def estimate_effects(stem: Any, sample_rate: int, name: str, profile: Profile | 
     ``stem`` is float [C, T], numpy or torch; ``name`` says what it is, "vocals" say; ``profile`` is a ``Profile``, or the file of one,
     such as ``CORPUS/profile.parquet``. Returns {effect: answer} for eq, compressor and width. An answer has ``settings`` (None if nothing
     can be said; ``reason`` says why), ``confidence`` (0 to 1, the probability that ``amount`` is right within the tolerance of the
-    effect), and ``amount`` in dB. It is relative to the profile: a habit that all its songs share is not seen. Raises ValueError for
+    effect), and ``amount`` in dB. It is relative to the profile: processing that all its songs share is not detected. Raises ValueError for
     another shape or audio that is not finite, FileNotFoundError without the file.
 
     >>> import numpy, stemwright as sw
