@@ -51,22 +51,22 @@ MODULES = {
 }
 
 
-VERBS_OF_OTHERS = {  # where the tables (effect -> "module:function") of verbs are that a room above brings; nothing of it is imported here
+EXTERNAL_VERBS = {  # tables (effect -> "module:function") of verbs that another package provides; it is not imported here
     "fit": "stemwright.datagen.inverse:FITS",
     "estimate": "stemwright.datagen.inverse:ESTIMATES",
 }
 
 
 class Effect:
-    """An effect by its name: all that its module has, and the verbs of other rooms. A verb that it has not raises AttributeError.
+    """An effect by its name: the contents of its module, and verbs of other packages. A missing verb raises AttributeError.
 
-    ``TRAITS`` says what is true of its sound (``stemwright.datagen.effects.traits``). ``TYPICAL`` narrows the settings to the ranges that
+    ``TRAITS`` states properties of its sound (``stemwright.datagen.effects.traits``). ``TYPICAL`` narrows the settings to the ranges that
     are drawn unless a range is given. Effects that can be undone also have ``invert(audio, sample_rate, settings)``; those that can be
-    recovered from a dry and a wet signal ``fit(wet, dry, sample_rate)``, which an effect of another package may bring itself.
+    recovered from a dry and a wet signal ``fit(wet, dry, sample_rate)``, which an effect of another package may provide itself.
 
-    Effects that leave a trace in a signal alone have ``estimate(stem, sample_rate, profile)``: a stem [C, T] and what is typical of its
-    name -> settings relative to that profile with a confidence, or none and the reason. An effect whose trace could as well be the music
-    has no ``estimate``. Both verbs are in the tables of ``stemwright.datagen.inverse``.
+    Effects that leave a trace in a wet signal alone have ``estimate(stem, sample_rate, profile)``: a stem [C, T] and what is typical of its
+    name -> settings relative to that profile with a confidence, or none and the reason. An effect whose trace cannot be distinguished
+    from the music has no ``estimate``. Both verbs are in the tables of ``stemwright.datagen.inverse``.
     """
 
     NAME: str
@@ -83,10 +83,10 @@ class Effect:
             raise AttributeError(name)
         if hasattr(self.module, name):
             return getattr(self.module, name)
-        if name == "TRAITS":  # an effect that states none is taken for anything
+        if name == "TRAITS":  # an effect that states none has none
             return frozenset()
-        if name in VERBS_OF_OTHERS:
-            table = load(VERBS_OF_OTHERS[name])
+        if name in EXTERNAL_VERBS:
+            table = load(EXTERNAL_VERBS[name])
             if self.NAME in table:
                 return load(table[self.NAME])
             raise AttributeError(f"the effect {self.NAME!r} has no {name}; those of our own that have one are {', '.join(table)}")
@@ -105,7 +105,7 @@ class Effects(Registry[Effect]):
 
     ``EFFECTS[name].Settings`` is a record of settings: ``stemwright effects`` lists their units, ranges and neutral values, which are the
     defaults. ``.apply(audio, sample_rate, settings)`` takes torch [..., C, T] and returns its shape; ``.invert`` and ``.fit(wet, dry,
-    sample_rate)`` exist where the effect can be undone or found again. Raises ``UnknownEffectError`` (a ValueError) with the nearest name,
+    sample_rate)`` exist where the effect can be undone or fitted. Raises ``UnknownEffectError`` (a ValueError) with the nearest name,
     and ValueError for a setting out of its range.
 
     >>> import stemwright as sw
@@ -136,15 +136,15 @@ EFFECTS = Effects(
 def resolve_chain(chain: Chain) -> list[tuple[Effect, EffectSettings]]:
     """Looks up each effect of a chain and checks its settings.
 
-    A use is a name with settings, ``("eq", {"low_shelf_gain_db": 3.0})`` or ``("eq", Settings(...))``; settings alone, which know their
-    effect; or a row: an ``EffectUse``, or what a table makes of one, a mapping of ``effect`` and ``settings`` (JSON text as well).
-    Raises ValueError for an unknown effect, a setting out of its range, and anything else.
+    A use is a name with settings, ``("eq", {"low_shelf_gain_db": 3.0})`` or ``("eq", Settings(...))``; a settings object alone; or a row:
+    an ``EffectUse``, or its row in a table, a mapping of ``effect`` and ``settings`` (JSON text as well). Raises ValueError for an unknown
+    effect, a setting out of its range, and anything else.
     """
     return [_resolved(*_named(use)) for use in chain]
 
 
 def _named(use: Any) -> tuple[str, Any]:
-    """The name of the effect that a use is of, and its settings in whatever form they have."""
+    """The effect's name in a use, and its settings in whatever form they are."""
     if isinstance(use, EffectSettings):
         return str(getattr(sys.modules.get(type(use).__module__), "NAME", type(use).__qualname__)), use
     if isinstance(use, Mapping) and {"effect", "settings"} <= {*use}:
@@ -174,7 +174,7 @@ def apply_chain(audio: Any, sample_rate: int, chain: Chain) -> Any:
     """Sends audio [..., C, T] through the effects of a chain, first to last, and returns it in its shape and type.
 
     ``audio`` is float numpy or torch; gradients pass through torch. ``chain`` lists the effects with their settings: pairs
-    ``("eq", {...})``, settings objects, or the rows of a table; neutral effects are passed over. Nothing is delayed, and a tail beyond
+    ``("eq", {...})``, settings objects, or the rows of a table; neutral effects are skipped. There is no latency, and a tail beyond
     the end is cut. Raises ValueError for an unknown effect, a setting out of its range, and audio that is not finite.
 
     >>> import numpy, stemwright as sw
@@ -191,7 +191,7 @@ def invert_chain(audio: torch.Tensor, sample_rate: int, chain: Chain) -> torch.T
 @overload
 def invert_chain(audio: NDArray[np.floating], sample_rate: int, chain: Chain) -> NDArray[np.floating]: ...
 def invert_chain(audio: Any, sample_rate: int, chain: Chain) -> Any:
-    """Takes the effects of a chain off audio [..., C, T], last to first: the inverse of ``apply_chain`` where there is one.
+    """Undoes the effects of a chain on audio [..., C, T], last to first: the inverse of ``apply_chain`` where there is one.
 
     ``audio`` is float numpy or torch, ``chain`` as for ``apply_chain``: the chain as it was applied. A neutral effect needs no inverse.
     Raises ValueError, before anything is computed, naming each effect that has no inverse, and for settings that cannot be undone.

@@ -1,16 +1,16 @@
-"""Chorus: a copy of the signal through a delay that swings, mixed with the direct sound.
+"""Chorus: a copy of the signal through a modulated delay, mixed with the direct sound.
 
     u[n] = x[n] + feedback w[n-1],    w[n] = u(n - d[n]),    y = (1 - mix) x + mix w
     d[n] = max(centre_ms + depth_ms s[n], min(1 ms, centre_ms)) (1 + depth s[n]),    s[n] = sin(2π (rate_hz n / sample_rate + phase))
 
 Conventions
-    The swing is given against the centre (depth), in milliseconds (depth_ms), or both. The delay line is read between samples by linear
-    interpolation and never less than one sample back. A mix of 0 changes nothing.
+    The modulation depth is relative to the centre (depth), in milliseconds (depth_ms), or both. The delay line is read between samples by
+    linear interpolation and never less than one sample back. A mix of 0 changes nothing.
     With depth 0, depth_ms 10 times its depth, its feedback with the other sign and a phase of 0.5 it is JUCE's chorus, to -120 dB but for
     the oscillator, whose phase JUCE sums in single precision: 0.002 cycles off after 5 s, unless the step is a multiple of 2^-21 radians.
-    The swing starts with the excerpt, at ``phase`` of a cycle, alike in all channels.
-    It has no ``fit``: a start for rate, depth and phase needs the track of the delay over time, which nothing here measures, and without a
-    start the waveform has a valley for every period of the music.
+    The modulation starts with the excerpt, at ``phase`` of a cycle, the same in all channels.
+    It has no ``fit``: a start for rate, depth and phase needs the delay over time, which is not measured here, and without a
+    start the error of the waveform has a local minimum for every period of the music.
     The recursion runs on the CPU in the type of the audio; a signal on a GPU is brought there and back.
 
 References

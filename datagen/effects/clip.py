@@ -15,7 +15,7 @@ import math
 import torch
 
 from stemwright.datagen.effects import compressor
-from stemwright.datagen.effects.ranges import DB_HEARD
+from stemwright.datagen.effects.ranges import DB_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -37,7 +37,7 @@ class Settings(EffectSettings):
         off=math.inf,
         level="absolute",
         bound="ceiling",
-        tolerance=DB_HEARD,
+        tolerance=DB_TOLERANCE,
         description="level no sample exceeds",
     )
 

@@ -25,7 +25,7 @@ import torch
 
 from stemwright.datagen.effects.dsp.dynamics import Compress, expand
 from stemwright.datagen.effects.dsp.dynamics import gain_curve as _gain_curve
-from stemwright.datagen.effects.ranges import DB_HEARD, TIME_HEARD
+from stemwright.datagen.effects.ranges import DB_TOLERANCE, TIME_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, column
 from stemwright.datagen.effects.traits import Trait
@@ -62,18 +62,20 @@ class Settings(EffectSettings):
     )
     detector: Literal["peak", "rms"] = choice("peak", ("peak", "rms"), description="what the detector averages: |x| or x squared")
     detector_attack_ms: float = setting(
-        5.0, low=0.01, high=500.0, unit="ms", scale="log", off=0.0, tolerance=TIME_HEARD, description="detector, rising"
+        5.0, low=0.01, high=500.0, unit="ms", scale="log", off=0.0, tolerance=TIME_TOLERANCE, description="detector, rising"
     )
     detector_release_ms: float = setting(
-        5.0, low=0.01, high=5000.0, unit="ms", scale="log", off=0.0, tolerance=TIME_HEARD, description="detector, falling"
+        5.0, low=0.01, high=5000.0, unit="ms", scale="log", off=0.0, tolerance=TIME_TOLERANCE, description="detector, falling"
     )
     attack_ms: float = setting(
-        10.0, low=0.01, high=500.0, unit="ms", scale="log", off=0.0, tolerance=TIME_HEARD, description="gain, falling"
+        10.0, low=0.01, high=500.0, unit="ms", scale="log", off=0.0, tolerance=TIME_TOLERANCE, description="gain, falling"
     )
     release_ms: float = setting(
-        100.0, low=0.01, high=5000.0, unit="ms", scale="log", off=0.0, tolerance=TIME_HEARD, description="gain, rising"
+        100.0, low=0.01, high=5000.0, unit="ms", scale="log", off=0.0, tolerance=TIME_TOLERANCE, description="gain, rising"
     )
-    makeup_db: float = setting(0.0, low=-24.0, high=36.0, unit="dB", gain=True, tolerance=DB_HEARD, description="gain after compression")
+    makeup_db: float = setting(
+        0.0, low=-24.0, high=36.0, unit="dB", gain=True, tolerance=DB_TOLERANCE, description="gain after compression"
+    )
     linked: bool = choice(True, (True, False), needs="difference", description="one gain for all channels")
 
 

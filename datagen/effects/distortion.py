@@ -21,7 +21,7 @@ import math
 
 import torch
 
-from stemwright.datagen.effects.ranges import DB_HEARD
+from stemwright.datagen.effects.ranges import DB_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -40,7 +40,7 @@ class Settings(EffectSettings):
     )
     asymmetry: float = setting(0.0, low=-1.0, high=1.0, tolerance=0.05, description="shift of the curve: even harmonics")
     output_db: float = setting(
-        0.0, low=-60.0, high=24.0, unit="dB", level="absolute", tolerance=DB_HEARD, description="gain after the curve"
+        0.0, low=-60.0, high=24.0, unit="dB", level="absolute", tolerance=DB_TOLERANCE, description="gain after the curve"
     )
 
 

@@ -1,7 +1,7 @@
 """A parametric equaliser: low shelf, four peaks, high shelf.
 
 Conventions
-    A band with a gain of 0 dB is passed over. A peak has its full gain at its frequency; a shelf has half of its gain, in dB, there.
+    A band with a gain of 0 dB is skipped. A peak has its full gain at its frequency; a shelf has half of its gain, in dB, there.
     q of a peak is its centre frequency over its bandwidth between the points of half the gain; 0.71 gives the steepest shelf without
     a bump. All bands are minimum-phase: the inverse is the same equaliser with its gains negated, exactly.
 
@@ -82,7 +82,7 @@ class Settings(EffectSettings):
 
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
-    """Returns the equalised audio. Raises ValueError for a band that acts above half the sample rate."""
+    """Returns the equalised audio. Raises ValueError for an active band above half the sample rate."""
     return cascade(checked(audio, sample_rate), sections(settings, sample_rate))
 
 
@@ -92,7 +92,7 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
 
 
 def sections(settings: Settings, sample_rate: int, *, sign: float = 1.0) -> list[torch.Tensor]:
-    """The second-order sections of the bands that act, each [..., 5]; ``sign`` -1 gives those of the inverse."""
+    """The second-order sections of the active bands, each [..., 5]; ``sign`` -1 gives those of the inverse."""
     active = []
     for band in BANDS:
         gain_db, hz, q = (getattr(settings, f"{band}_{name}") for name in ("gain_db", "hz", "q"))

@@ -16,7 +16,7 @@ import math
 
 import torch
 
-from stemwright.datagen.effects.ranges import DB_HEARD, FADER_DB
+from stemwright.datagen.effects.ranges import DB_TOLERANCE, FADER_DB
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -31,7 +31,7 @@ class Settings(EffectSettings):
     """Gain and pan."""
 
     gain_db: float = setting(
-        0.0, low=FADER_DB[0], high=FADER_DB[1], unit="dB", gain=True, tolerance=DB_HEARD, description="level of the signal"
+        0.0, low=FADER_DB[0], high=FADER_DB[1], unit="dB", gain=True, tolerance=DB_TOLERANCE, description="level of the signal"
     )
     pan: float = setting(
         0.0,

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stemwright.datagen.effects.ranges import DB_HEARD, TIME_HEARD
+from stemwright.datagen.effects.ranges import DB_TOLERANCE, TIME_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -46,11 +46,11 @@ class Settings(EffectSettings):
         off=math.inf,
         level="absolute",
         bound="ceiling",
-        tolerance=DB_HEARD,
+        tolerance=DB_TOLERANCE,
         description="level no sample exceeds",
     )
     release_ms: float = setting(
-        100.0, low=1.0, high=5000.0, unit="ms", scale="log", tolerance=TIME_HEARD, description="time in which the gain recovers"
+        100.0, low=1.0, high=5000.0, unit="ms", scale="log", tolerance=TIME_TOLERANCE, description="time in which the gain recovers"
     )
     lookahead_ms: float = setting(
         1.5, low=0.0, high=20.0, unit="ms", stepped=True, tolerance=0.25, description="time in which the gain falls, before a peak"
@@ -156,7 +156,7 @@ def _forward(peaks, coefficients, ahead, states, lowest, gain):  # type: ignore[
             lowest[k, n] = queue[first]
             held[n] = need[queue[first]]
         e = held[0]
-        # Before the first sample the released gain is what it is there, so the mean never exceeds what is needed.
+        # Before the first sample the released gain equals that of the first, so the mean never exceeds what is needed.
         total = e * (ahead[k] + 1)
         for n in range(frames):
             e = held[n] if held[n] < e else e + release * (held[n] - e)
@@ -173,7 +173,7 @@ def _adjoint(peaks, coefficients, ahead, states, lowest, g_bar, p_bar, c_bar):  
         ceiling, release = coefficients[k]
         held, released = states[0, k], states[1, k]
         window = 0.0  # of g_bar over [n, n + ahead]
-        chain = 0.0  # what later samples pass back through the release
+        chain = 0.0  # gradient that later samples pass back through the release
         m_bar_first = 0.0
         for n in range(frames - 1, -1, -1):
             window += g_bar[k, n]
@@ -186,7 +186,7 @@ def _adjoint(peaks, coefficients, ahead, states, lowest, g_bar, p_bar, c_bar):  
             else:
                 m_bar, chain = release * bar, (1.0 - release) * bar
                 c_bar[k, 1] += bar * (held[n] - before)
-            if n < ahead[k] + 1:  # held[0] stands in the window of sample n for the ahead - n samples before the first
+            if n < ahead[k] + 1:  # in the window of sample n, held[0] replaces the ahead - n samples before the first
                 m_bar_first += g_bar[k, n] * (ahead[k] - n) / (ahead[k] + 1)
             if n == 0:
                 m_bar += chain + m_bar_first

@@ -2,16 +2,16 @@
 
 Conventions
     measure "lufs" is the integrated loudness of BS.1770, "peak" the highest sample. A target of infinity leaves the signal as it is, and
-    so do silence and a signal below every gate: there is nothing to bring anywhere. All channels of an item share the gain.
+    so do silence and a signal below every gate: they have no level to change. All channels of an item share the gain.
     The meter's absolute gate, below which nothing is counted, is a setting only so that it can follow a gain of the whole programme;
     BS.1770 says -70 LUFS.
-    Nothing is lifted by more than MOST_LIFT_DB: what would need more is taken for silence and left as it is. That is the dither of a muted
-    track (its peak at -84 dBFS or less) or what a filter left of a sound, and lifting it would make a signal of noise.
+    No signal is raised by more than MOST_LIFT_DB: one that would need more is treated as silence and not changed. That is the dither of a
+    muted track (its peak at -84 dBFS or less) or what a filter left of a sound, and raising it would amplify noise.
     Only rendering can know the gain: ``gain_db`` returns it, to be written down. The gain is a measured number: a gradient flows through
     the audio that it multiplies, not through the measurement.
 
 References
-    ``stemwright.separation.loudness.meter`` for the measurement. RemFX 2023 lifts by 40 dB at most.
+    ``stemwright.separation.loudness.meter`` for the measurement. RemFX 2023 raises by at most 40 dB.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from stemwright.datagen.effects.ranges import DB_HEARD
+from stemwright.datagen.effects.ranges import DB_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -39,7 +39,14 @@ class Settings(EffectSettings):
     """Target, what is measured, and the gate of the meter."""
 
     target_db: float = setting(
-        math.inf, low=-70.0, high=0.0, unit="LUFS | dBFS", off=math.inf, level="absolute", tolerance=DB_HEARD, description="level to reach"
+        math.inf,
+        low=-70.0,
+        high=0.0,
+        unit="LUFS | dBFS",
+        off=math.inf,
+        level="absolute",
+        tolerance=DB_TOLERANCE,
+        description="level to reach",
     )
     measure: Literal["lufs", "peak"] = choice("lufs", ("lufs", "peak"), description="loudness after BS.1770, or highest sample")
     gate_db: float = setting(
@@ -70,12 +77,12 @@ def gain_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.
 
 
 def is_too_soft(audio: torch.Tensor, sample_rate: int, settings: Settings) -> bool:
-    """Whether any item is left as it is because it is silent, or would have to be lifted by more than MOST_LIFT_DB."""
+    """Whether any item is left as it is because it is silent, or would have to be raised by more than MOST_LIFT_DB."""
     return not is_off(settings.target_db, math.inf) and bool((_wanted_db(audio, sample_rate, settings) > MOST_LIFT_DB).any())
 
 
 def _wanted_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
-    """What brings each item to the target, however much that is; infinite where nothing can be measured."""
+    """The gain in dB that brings each item to the target, without a limit; infinite where nothing can be measured."""
     items = audio.detach().reshape(-1, *audio.shape[-2:])
     if settings.measure == "peak":
         levels = 20.0 * torch.log10(items.abs().amax((-2, -1)).double())

@@ -4,10 +4,10 @@
     output     y = x + 10^(wet_db / 20) h * x,        mean over the channels of the energy of h = 1
 
 Conventions
-    rt60 is the decay time of low frequencies; a damping of 1 halves it at 4 kHz. The bands b are octaves, f_b their centres, of one
-    white noise that ``seed`` names, another for each channel. wet_db is the energy of the reverberation against that of the direct
-    sound; minus infinity is off. The pre-delay is rounded to a whole sample and has no gradient. The direct sound stays where and as it
-    is. The response ends at -72 dB; the tail beyond the end of the audio is cut. It runs on the device of the audio.
+    rt60 is the decay time of low frequencies; a damping of 1 halves it at 4 kHz. The bands b are octaves, f_b their centres, of
+    white noise drawn from ``seed``, different in each channel. wet_db is the energy of the reverberation against that of the direct
+    sound; minus infinity is off. The pre-delay is rounded to a whole sample and has no gradient. The direct sound is not
+    changed. The response ends at -72 dB; the tail beyond the end of the audio is cut. It runs on the device of the audio.
 
 References
     Moorer 1979 and later: exponentially decaying noise as the late response of a room.
@@ -40,7 +40,7 @@ TYPICAL = {"rt60_s": (0.2, 2.0), "pre_delay_ms": (0.0, 40.0), "damping": (0.2, 1
 
 
 class Settings(EffectSettings):
-    """Decay, pre-delay, damping and level of the room, and the name of its noise."""
+    """Decay, pre-delay, damping and level of the room, and the seed of its noise."""
 
     rt60_s: float = setting(
         0.8, low=0.05, high=10.0, unit="s", scale="log", tolerance=0.1, description="time in which low frequencies fall by 60 dB"
@@ -68,7 +68,7 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
 
 
 def impulse_response(settings: Settings, sample_rate: int, channels: int = 2) -> torch.Tensor:
-    """What the room adds to an impulse: float64 [..., channels, length], with the leading dimensions of the settings."""
+    """The response of the room without the direct sound: float64 [..., channels, length], with the leading dimensions of the settings."""
 
     def number(value: Any) -> torch.Tensor:
         return torch.as_tensor(value, dtype=torch.float64).cpu()[..., None, None]

@@ -1,4 +1,4 @@
-"""What a gain of the audio means for the settings of its effects: the same effect on another scale.
+"""The settings of an effect on audio with a gain: the same effect at another level.
 
     effect(x, s) g = effect(x g, at_level(s, g))        for every effect, settings s and gain g
 

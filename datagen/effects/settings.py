@@ -8,8 +8,8 @@ An effect declares its settings as a frozen pydantic model, so that one definiti
 
 Conventions
     The defaults of an effect are neutral: ``Settings()`` changes nothing. What is drawn lies in [low, high]; one value outside may be
-    accepted besides, as ``off`` (no cutoff, no smoothing). Infinity is written as the string ``"inf"`` in JSON, which has no other way
-    to say it, and read back from it.
+    accepted as well, as ``off`` (no cutoff, no smoothing). Infinity is written as the string ``"inf"`` in JSON, which has no
+    infinity, and read back from it.
     A field holds a float, or a torch tensor while settings are being fitted. A tensor passes through unchecked: an optimiser may step
     over an edge. This module never imports torch.
     Scales: ``linear``; ``log``; ``reciprocal`` (uniform in 1/x, for a ratio that may be infinite); ``integer``.
@@ -35,7 +35,7 @@ from stemwright.manifests.wording import with_unit
 
 Scale = Literal["linear", "log", "reciprocal", "integer"]
 Level = Literal["absolute", "inverse"]
-Bound = Literal["threshold", "ceiling"]  # what is softer passes as it is; of a ceiling: and no sample is louder
+Bound = Literal["threshold", "ceiling"]  # below it, audio passes unchanged; a ceiling: and no sample exceeds it
 Needs = Literal[
     "stereo", "difference", "own"
 ]  # of channels: two of them, an error on one; two that differ; two, on one but a second factor
@@ -47,7 +47,7 @@ S = TypeVar("S", bound="EffectSettings")
 
 @dataclass(frozen=True)
 class Range:
-    """One numeric setting. ``low`` and ``high`` bound what is drawn, ``accepted`` what is accepted; ``off`` is accepted besides."""
+    """One numeric setting. ``low`` and ``high`` bound drawn values, ``accepted`` accepted ones; ``off`` is accepted as well."""
 
     name: str
     low: float
@@ -90,10 +90,10 @@ class Range:
         low, high = self.accepted
         if (low <= value <= high and (self.scale != "integer" or value == int(value))) or value == self.off:
             return value
-        besides = "" if self.off is None else f", or {self.off:g} for none"
+        or_off = "" if self.off is None else f", or {self.off:g} for none"
         kind = "be a whole number" if self.scale == "integer" else "be"
         raise ValueError(
-            f"{self.name} must {kind} between {self.low:g} and {with_unit(f'{self.high:g}', self.unit)}{besides}; got {value:g}"
+            f"{self.name} must {kind} between {self.low:g} and {with_unit(f'{self.high:g}', self.unit)}{or_off}; got {value:g}"
         )
 
     def to_unit(self, value: Any) -> Any:
@@ -177,8 +177,8 @@ def setting(
 
     ``bound`` says that it is a threshold, ``needs`` which channels it needs to matter, ``gain`` that it is a gain in dB after all else that
     the effect does, ``stepped`` that it moves the audio in steps such as whole samples. ``tolerance`` is how
-    far a fitted value may be from the true one and still count as right: in the unit; on a log scale as a part of the value (0.1: a tenth
-    more); on a reciprocal one of 1/x.
+    far a fitted value may be from the true one and still count as right: in the unit; on a log scale as a fraction of the value (0.1: a
+    tenth more); on a reciprocal one of 1/x.
     """
     extra = {"low": low, "high": high, "unit": unit, "scale": scale, "off": off, "level": level}
     extra |= {"bound": bound, "needs": needs, "gain": gain, "stepped": stepped, "tolerance": tolerance}
@@ -217,14 +217,14 @@ class EffectSettings(BaseModel):
         return {name: _plain(value) for name, value in self.__dict__.items()}
 
     def is_neutral(self) -> bool:
-        """Says whether every setting has its neutral value. A tensor is never taken for neutral: it may carry a gradient."""
+        """Says whether every setting has its neutral value. A tensor never counts as neutral: it may carry a gradient."""
         return all(
             not _is_tensor(value) and value == field.neutral
             for value, field in zip(self._values(), fields(type(self)).values(), strict=True)
         )
 
     def final_gain_db(self) -> float:
-        """The gain in dB that the effect gives after all else that it does: the sum of its settings that are gains."""
+        """The gain in dB that the effect applies last: the sum of its settings that are gains."""
         gains = (name for name, field in fields(type(self)).items() if isinstance(field, Range) and field.gain)
         return sum((float(getattr(self, name)) for name in gains), 0.0)
 

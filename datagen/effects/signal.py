@@ -34,7 +34,7 @@ def column(value: Any, audio: torch.Tensor) -> torch.Tensor:
 
 
 def is_off(value: Any, neutral: float) -> bool:
-    """Says whether a setting is a plain number at its neutral value, so that its part of an effect can be passed over."""
+    """Says whether a setting is a plain number at its neutral value, so that its part of an effect can be skipped."""
     return not isinstance(value, torch.Tensor) and value == neutral
 
 

@@ -1,7 +1,7 @@
-"""Traits of effects: what is true of the sound of each, so that nothing has to ask for an effect by its name.
+"""Traits of effects: the properties of each effect's sound, so that no code needs to check for an effect by its name.
 
 An effect states its traits as ``TRAITS``, a frozenset of the names below; a contract test measures each of them on every effect. A new
-effect takes part in drawing, measuring, reports and fits by what it states. What holds of a single setting is declared with it
+effect takes part in drawing, measuring, reports and fits by what it states. Properties of a single setting are declared with it
 (``stemwright.datagen.effects.settings``): that it moves the audio in steps, is a threshold, a gain after all else, needs two channels.
 """
 
@@ -26,16 +26,16 @@ Trait = Literal[
 ]
 
 MEANINGS: Mapping[Trait, str] = {
-    "linear": "of a sum of sounds it makes the sum of what it makes of each",
-    "time-invariant": "of a later sound it makes the same, later",
-    "level-dependent": "a gain before it is no gain after it",
-    "commutes": "it can change places with every other effect that commutes: each channel goes through a linear, time-invariant system",
-    "filter": "it commutes, and is a filter that adds no echo: a response over frequency is all there is to know",
-    "dynamic": "it multiplies by a gain that follows the level of the audio, which ``gain_curve`` gives, settings that are gains aside",
-    "flattening": "it lowers peaks against the mean: the crest factor falls",
-    "level": "it multiplies each channel by a number that is one for the whole signal",
-    "normalising": "it is a level, and the number is measured: a gain before it changes nothing",
-    "late": "it adds later copies of the sound",
-    "stochastic": "it makes noise that a setting ``seed`` names and that no sound tells",
+    "linear": "the output for a sum of sounds is the sum of the outputs for each",
+    "time-invariant": "a delayed input gives the same output, delayed",
+    "level-dependent": "a gain before it is not equivalent to a gain after it",
+    "commutes": "it can be swapped with every other effect that commutes: each channel goes through a linear, time-invariant system",
+    "filter": "it commutes and adds no echo: its frequency response describes it completely",
+    "dynamic": "it multiplies by a gain that follows the level of the audio; ``gain_curve`` gives it, without settings that are gains",
+    "flattening": "it lowers peaks relative to the mean: the crest factor falls",
+    "level": "it multiplies each channel by one constant for the whole signal",
+    "normalising": "it is a level whose constant is measured: a gain before it changes nothing",
+    "late": "it adds delayed copies of the sound",
+    "stochastic": "it uses noise drawn from its setting ``seed``, which cannot be recovered from audio",
     "stereo": "it takes two channels, and does nothing where they are equal",
 }

@@ -1,4 +1,4 @@
-"""How far one rendering is from another to the ear of a training loss: the multi-resolution STFT loss.
+"""The multi-resolution STFT loss between a rendering and a target.
 
     per resolution   ||Y| - |X||_F / ||Y||_F  +  mean |log |X| - log |Y||
     loss             the mean over three resolutions, and over left, right, sum and difference of a stereo signal
@@ -9,8 +9,8 @@ Conventions
     silence too. Differentiable in X.
 
 References
-    Yamamoto, Song, Kim 2020, Parallel WaveGAN, eq. 6 to 9, with the values that auraloss (Steinmetz and Reiss 2020) made customary.
-    Steinmetz et al. 2021: the sum and the difference of the channels beside them.
+    Yamamoto, Song, Kim 2020, Parallel WaveGAN, eq. 6 to 9, with the values that auraloss (Steinmetz and Reiss 2020) made standard.
+    Steinmetz et al. 2021: the sum and the difference of the channels in addition.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def multi_resolution_loss(rendering: Any, target: Any) -> torch.Tensor:
     if x.shape != y.shape or x.ndim != 2:
         raise ValueError(f"expected rendering and target of one shape [channels, time], got {list(x.shape)} and {list(y.shape)}")
     loss = MultiResolutionSTFTLoss().to(x.device)
-    # One view at a time: auraloss divides the norms of a whole batch, in which a soft view would count for nothing.
+    # One view at a time: auraloss divides the norms of a whole batch, in which a quiet view would be ignored.
     return torch.stack([loss(one[None, None], other[None, None]) for one, other in zip(_views(x), _views(y), strict=True)]).mean()
 
 
