@@ -3,7 +3,7 @@
 Conventions
     x is [G, C, T]: G groups, each of C channels that share one gain. coefficients is float64 [G, 6]: the threshold raised to the detector's
     power, slope S = 1 - 1/R, detector attack and release, gain attack and release (as one-pole coefficients in (0, 1]).
-    power p is 1 (peak) or 2 (RMS). The detector hears max_c |x_c|. States are float64 and start at 0 (detector) and 1 (gain).
+    power p is 1 (peak) or 2 (RMS). The detector's input is max_c |x_c|. States are float64 and start at 0 (detector) and 1 (gain).
     Everything runs on the CPU, in float64 inside, without the GIL.
 
 References

@@ -33,8 +33,8 @@ from stemwright.datagen.inverse.solver import Vector
 WINDOW = 16_384
 BANDS = 200
 LATEST_S, LEAST_LAG = 1.0, 8
-QUIET = 1e-3  # of a stem's power within a third of an octave: below, the stem holds nothing
-BLUR_DB = 0.5  # what a response is taken to be wrong at best
+QUIET = 1e-3  # of a stem's power within a third of an octave: below, the stem is taken as empty
+BLUR_DB = 0.5  # the least error assumed of a response
 ROUNDS = 2  # of the search for bands
 
 
@@ -45,7 +45,7 @@ def responses(problem: ConsoleProblem, sources_of: Mapping[str, torch.Tensor]) -
 
     def spectra(audio: torch.Tensor) -> np.ndarray:
         white = torch.from_numpy(problem.white(audio))
-        # No window reaches over an edge, where the cut would fill every frequency.
+        # No window crosses an edge, where the cut would leak into every frequency.
         return np.asarray(torch.stft(white, size, size // 4, window=window, center=False, return_complex=True).numpy())  # [C, F, K]
 
     target, sources = spectra(problem.mixture), np.stack([spectra(audio) for audio in sources_of.values()])
@@ -73,7 +73,7 @@ def responses(problem: ConsoleProblem, sources_of: Mapping[str, torch.Tensor]) -
 
 
 def _floors(problem: ConsoleProblem, sources: np.ndarray, bands: Sequence[tuple[int, int]], hz: Vector) -> Vector:
-    """The whitened power [B, S] below which a stem holds nothing in a band."""
+    """The whitened power [B, S] below which a stem is empty in a band."""
     whitening = np.abs(freqz(problem.taps, worN=hz, fs=problem.sample_rate)[1]) ** 2
     power = np.stack([(np.abs(sources[:, :, start:stop]) ** 2).mean((1, 2, 3)) for start, stop in bands]) / whitening[:, None]
     near = np.abs(np.log2(hz[:, None] / hz[None])) < 1.0 / 3.0
@@ -89,20 +89,20 @@ def _band(target: np.ndarray, sources: np.ndarray, floors: np.ndarray) -> tuple[
     gain = inverse @ (sources.conj() @ target)
     left = float((np.abs(target - gain @ sources) ** 2).sum()) / max(len(target) / 3.0, 1.0)  # windows overlap: fewer are independent
     variance = np.diag(inverse).real * (left + 1e-12 * float((np.abs(target) ** 2).sum()))
-    # Where a stem holds nothing, what the compressors of the others spread there would be taken for it.
+    # Where a stem is empty, distortion from the compressors of the others would be attributed to it.
     quiet = power / sources.shape[1] < floors
     return np.where(quiet, 1e-6, gain), np.where(quiet, 1.0, np.sqrt(np.maximum(variance, 1e-300)))
 
 
 def _pan_factors(gain: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """How the channels share a stem: [C], mean square 1, from its gains and errors [B, C] in all bands."""
+    """The gains of a stem in the channels: [C], mean square 1, from its gains and errors [B, C] in all bands."""
     weight = 1.0 / (sigma**2).sum(1)
     power = (np.abs(gain) ** 2 * weight[:, None] / np.maximum((np.abs(gain) ** 2).sum(1), 1e-300)[:, None]).sum(0)
     return np.sqrt(power / max(float(power.mean()), 1e-300))
 
 
 def bands(measured: Response, sample_rate: int, *, near: Any = None) -> tuple[eq.Settings, float]:
-    """Six bands of a shape nearest to a response, and the level in dB that is left to a fader."""
+    """Six bands closest in shape to a response, and the remaining level in dB for a fader."""
     settings = fit_response(measured, sample_rate, near=near, rounds=ROUNDS, level_free=True)
     level_db = 20.0 * np.log10(np.abs(measured.gain) + 1e-9) - bands_db(settings, measured.hz, sample_rate)
     return settings, float(np.average(level_db, weights=1.0 / (measured.error_db**2 + BLUR_DB**2)))
@@ -122,7 +122,7 @@ GRID = {
 
 
 def compression(problem: ConsoleProblem, console: ConsoleSettings, name: str, index: int) -> tuple[Use, ...]:
-    """The chain of a stem with the compressor of a grid that, with a fader, comes nearest to the mixture without the other stems."""
+    """The chain of a stem with the compressor of a grid that, with a fader, is closest to the mixture without the other stems."""
     chain = list(console.chains[name])
     others = [problem.wet(other, uses) for other, uses in console.chains.items() if other != name]
     rest = problem.goal - (problem.white(torch.stack(others).sum(0)) if others else 0.0)
@@ -224,7 +224,7 @@ def with_bus(problem: ConsoleProblem, console: ConsoleSettings, names: Sequence[
 
 
 def _other(problem: ConsoleProblem, console: ConsoleSettings, name: str, index: int) -> tuple[Use, ...]:
-    """The chain of a stem with one more effect begun: by its own fit against the mixture without the other stems, else in the middle."""
+    """The chain with initial settings for one more effect: its own fit to the mixture without the other stems, else mid-range."""
     chain = list(console.chains[name])
     effect: Any = EFFECTS[chain[index][0]]
     others = [problem.wet(other, uses) for other, uses in console.chains.items() if other != name]
