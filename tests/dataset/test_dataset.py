@@ -92,7 +92,7 @@ def test_a_corpus_folder_is_told_from_its_dataset(dataset):
 def test_an_empty_selection_says_what_there_is(dataset, tmp_path):
     with pytest.raises(ValueError, match="it has mix/train"):
         PairDataset(dataset, kind="removal")
-    with pytest.raises(FileNotFoundError, match="is no dataset"):
+    with pytest.raises(FileNotFoundError, match="is not a dataset"):
         PairDataset(tmp_path)
 
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.catalog.tracks import SplitShares, find, inspect, split_of
 from stemwright.manifests.records import Track, track_id
+from stemwright.manifests.sound import decoding
 
 SHARES = SplitShares()
 artists = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=12)
@@ -128,7 +129,7 @@ def test_incomplete_musdb18hq_song_is_refused_by_name(multitrack_folder):
     (root / "train" / "Artist 0 - Title 0" / "bass.wav").unlink()
     found = find(root)
     assert [candidate.artist for candidate in found.candidates] == ["Artist 1"]
-    assert found.refused == (("train/Artist 0 - Title 0", "lacks bass.wav"),)
+    assert found.refused == (("train/Artist 0 - Title 0", "is missing bass.wav"),)
 
 
 def test_musdb18_folder_is_listed_as_musdb_lists_it(stem_folder):
@@ -147,7 +148,7 @@ def test_musdb18_folder_is_listed_as_musdb_lists_it(stem_folder):
         track = theirs[candidate.path][3]
         assert {name: stream for name, _, stream in candidate.references} == {name: stem.stem_id for name, stem in track.sources.items()}
         row = inspect(root, candidate, SHARES)
-        ours = catalog.audio.load(root / candidate.path, stream=2)[0]
+        ours = decoding.load(root / candidate.path, stream=2)[0]
         np.testing.assert_allclose(ours.T, track.sources["bass"].audio, atol=2**-15)  # musdb reads 16 bit
         assert (row.source, row.audio.num_frames) == ("musdb18", len(track.audio))
 

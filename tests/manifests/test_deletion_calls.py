@@ -42,7 +42,7 @@ REVIEWED = {
     ("datagen/run/stages/estimating.py", "_finished_together", "unlink"): OURS,
     ("datagen/run/stages/kept_stems.py", "invalidate", "unlink"): CHECKED,
     ("datagen/run/stages/separating.py", "Separation._rows", "unlink"): "the stems that were written a moment ago, " + CHECKED,
-    ("datagen/dataset/writers/stale_files.py", "forget_begun", "unlink"): OURS,
+    ("datagen/dataset/writers/stale_files.py", "forget_started", "unlink"): OURS,
     ("datagen/dataset/writers/stale_files.py", "remove_stale", "remove"): "named by an earlier table or journal; " + CHECKED,
     ("datagen/dataset/writers/packing.py", "pack", "unlink"): OURS,
     ("datagen/dataset/writers/packing.py", "unpack", "remove"): "a shard that our table names; " + CHECKED,

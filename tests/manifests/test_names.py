@@ -6,7 +6,7 @@ from hypothesis import given
 from pydantic import BaseModel, ValidationError
 
 from stemwright.manifests import table
-from stemwright.manifests.feature_rows import StemFeatures
+from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
 from stemwright.manifests.names import HIGHEST_RATE, LONGEST_NAME, LOWEST_RATE, Name, ShardPath, checked_name, inside, is_name, name_from
 from stemwright.manifests.records import AudioFile, Branch, Estimate, Normalisation, Pair, ReferenceStem, Shard, Signal, SignalFile, Stem
 from stemwright.manifests.row_types import ROW_TYPES
@@ -65,6 +65,8 @@ FIELDS = [
     (Estimate, "name", {}),
     (Normalisation, "name", {}),
     (StemFeatures, "name", {}),
+    (StemStatistic, "name", {}),
+    (StemStatistic, "statistic", {}),
     (Signal, "name", {"branches": ()}),
     (SignalFile, "name", {}),
     (Pair, "kind", {}),

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from rows import corpus_rows
 
 from stemwright.manifests import table
-from stemwright.manifests.feature_rows import Features, Simulated, StemFeatures
+from stemwright.manifests.feature_rows import Features, Simulated, StemFeatures, StemStatistic
 from stemwright.manifests.names import HIGHEST_RATE, LOWEST_RATE, MOST_FRAMES
 from stemwright.manifests.records import (
     AudioFile,
@@ -107,7 +107,18 @@ stem_features = st.builds(
     simulated=st.lists(st.builds(Simulated, use=uses, amount=numbers, dynamics=st.lists(numbers, max_size=3)), max_size=2),
 )
 sounds = st.just("c" * 64)
+statistics = st.builds(
+    StemStatistic,
+    id=st.just(ID),
+    cache_key=st.just(ID),
+    stem_id=st.just(ID),
+    track_id=st.just(ID),
+    name=names,
+    statistic=names,
+    values=st.lists(st.none() | numbers, max_size=3),
+)
 rows = {
+    "statistics": statistics,
     "tracks": st.builds(
         Track,
         id=st.just(ID),

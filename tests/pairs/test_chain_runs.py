@@ -126,7 +126,7 @@ def test_a_pair_is_refused_with_what_cannot_be_heard(sources):  # noqa: F811
     both = Signal(name="before", branches=(branch("drums"), branch("vocals", *faint)))
     assert "what is done to the stem" in refusal(planned([both], [Signal(name="after", branches=(branch("drums"),))]))
     # What no gain of 40 dB brings to its loudness has none.
-    assert "too soft" in refusal(
+    assert "too quiet" in refusal(
         planned([Signal(name="wet", branches=(branch("drums", *faint, LEVEL, use("clip", ceiling_db=-20.0)),))], [dry])
     )
 
