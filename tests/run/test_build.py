@@ -197,7 +197,7 @@ def test_whatever_stops_a_build_says_that_the_same_command_goes_on(stopping, tmp
     process.send_signal(stopping)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "the same command goes on from there" in said
+    assert "the same command resumes it" in said
     stemwright("build", songs, corpus)
 
 
