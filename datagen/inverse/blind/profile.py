@@ -106,8 +106,8 @@ class Profile(Mapping[str, StemProfile]):
     """What is typical of stems by their names: the reference of blind estimates (``estimate_effects``).
 
     A mapping of stem names to ``StemProfile``; of a name that no song has, it gives a profile of no songs. ``rows`` are the features of
-    the songs' stems, from which its ``id`` follows; ``statistics`` are the rows of statistics of other packages, if there are any. ``stemwright estimate`` makes one of a corpus: ``Profile.load("CORPUS/
-    profile.parquet")``; ``save`` writes one.
+    the songs' stems, from which its ``id`` follows; ``statistics`` are rows of statistics that other packages add. ``stemwright estimate``
+    makes one of a corpus: ``Profile.load("CORPUS/profile.parquet")``; ``save`` writes one.
 
     >>> import stemwright as sw
     >>> profile = sw.Profile([])
