@@ -22,7 +22,8 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=600, record_timing=False, resources={"metadata": {"path": str(folder)}})
     here = str(Path(sys.executable).parent)  # where the command stemwright of this environment is
-    client.execute(env={**os.environ, "PATH": os.pathsep.join([here, os.environ.get("PATH", "")])})
+    inline = "module://matplotlib_inline.backend_inline"  # whatever MPLBACKEND says: figures belong into the notebook
+    client.execute(env={**os.environ, "PATH": os.pathsep.join([here, os.environ.get("PATH", "")]), "MPLBACKEND": inline})
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = _merged([output for output in cell.outputs if output.get("name") != "stderr"])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stemwright.datagen.run.config import ConfigError, parse, plain
-from stemwright.datagen.run.config_changes import asked, changed, differences
+from stemwright.datagen.run.config_changes import changed, differences, requested
 
 KEPT = """
 seed = 7
@@ -128,7 +128,7 @@ def test_what_was_asked_for_makes_the_whole_configuration_again(values):
         config = check(values, where="here")
     except ConfigError:  # presets of several lengths
         return
-    assert plain(check(asked(config), where="here")) == plain(config)
+    assert plain(check(requested(config), where="here")) == plain(config)
     assert plain(changed(config)) == plain(config)
 
 

@@ -167,7 +167,8 @@ def test_a_user_without_home_and_without_rights_balances_and_draws(nobodys):
         soundfile.write(nobodys / f"{name}.wav", audio.T, RATE, subtype="PCM_24")
     verb = [sys.executable, "-c", "from stemwright.datagen.cli.app import main; main()", "balance"]
     done = as_nobody([*verb, "mixture.wav", "--stems", ".", "--plot", "picture.png"], nobodys)
-    assert (done.returncode, done.stderr) == (0, "balance: 0 of 1 mixture.wav\n")  # progress, and no warning
+    assert done.returncode == 0
+    assert all(line.startswith("balance: ") for line in done.stderr.splitlines()), "progress, and no warning"
     assert (nobodys / "picture.png").stat().st_size > 10_000
     kept = nobodys / "tmp" / "stemwright-65534"
     assert (stat.S_IMODE(kept.stat().st_mode), kept.stat().st_uid) == (0o700, 65534)
