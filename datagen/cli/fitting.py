@@ -62,9 +62,13 @@ def fit(
     """
     from stemwright.datagen.inverse.console import fit_console
     from stemwright.manifests.disk.durable import remove_earlier
+    from stemwright.manifests.disk.outputs import PICTURES, SOUND, check_output
     from stemwright.manifests.sound.writing import save
 
     terminal = Terminal(as_json)
+    for out, suffixes in ((render, SOUND), (plot, PICTURES)):
+        if out:
+            check_output(out, suffixes, [mixture, *([stems] if stems else [])])
     audio, dry, sample_rate = load_multitrack(mixture, stems)
     chains, bus_chain = read_console(console, list(dry)) if console else (_names(chain), _names(bus))
     span = _span(excerpt, sample_rate, audio.shape[1])

@@ -76,11 +76,15 @@ def balance(
     from stemwright.datagen.cli import tables
     from stemwright.datagen.run.runner import describe_error
     from stemwright.manifests.disk.durable import remove_earlier, write_bytes
+    from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
     from stemwright.manifests.usage import UsageError
     from stemwright.separation.balance import track_balance
     from stemwright.separation.balance.recordings import measure_recording
 
     terminal = Terminal(as_json)
+    for out, suffixes in ((csv, TABLES), (plot, PICTURES)):
+        if out:
+            check_output(out, suffixes, [*files, *([stems] if stems else [])])
     if against and not (against / "estimates.parquet").exists():
         raise UsageError(f"--against {against}: it has no estimates.parquet; expected a corpus, after: stemwright estimate {against}")
     corpus = track_balance.corpus_levels(against) if against else {}

@@ -34,12 +34,14 @@ def report(
     from stemwright.datagen.report.page import make_report
     from stemwright.datagen.run.corpus import Corpus, CorpusError
     from stemwright.manifests.disk.durable import NOT_ALLOWED, remove_earlier, write_bytes
+    from stemwright.manifests.disk.outputs import PAGES, check_output
     from stemwright.manifests.wording import counted, duration, size
 
     terminal, place = Terminal(as_json), Corpus(corpus)
     path = out or corpus / REPORT
     if path.is_dir():
         raise CorpusError(f"{path} is a folder; expected the HTML file to write, such as {path / REPORT}")
+    check_output(path, PAGES)
     with terminal.progress("report") as progress:
         made = make_report(place, num_players=players, seed=seed, on_progress=progress)
     data = made.html.encode()

@@ -16,6 +16,7 @@ import numpy as np
 from stemwright.datagen.edit.grammar import Edit, EditError
 from stemwright.datagen.edit.recording import Edited, apply_edits, check_named
 from stemwright.manifests.disk.durable import remove_earlier
+from stemwright.manifests.disk.outputs import check_output
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
@@ -63,6 +64,7 @@ def edit_file(
     ``stems`` are the files of its own stems; the separator is used where there are none, and ``on_share`` hears how much of that is done.
     Raises EditError for an edit that cannot be made, Refused for a song that cannot be read or stems of another one.
     """
+    check_output(out, ENCODINGS, [song, *stems.values()])
     encoding = output_encoding(song, out)
     names, source = (tuple(stems), "the folder of stems") if separator is None else (separator.stem_names, f"model {_called(separator)}")
     check_named(edits, names, source)

@@ -23,6 +23,7 @@ from stemwright.datagen.run.runner import Workers
 from stemwright.datagen.run.stages import Summary
 from stemwright.manifests.check import CheckProblem, errors
 from stemwright.manifests.disk.durable import remove_earlier, write_bytes
+from stemwright.manifests.disk.outputs import PAGES, check_output
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Rejected
 from stemwright.manifests.usage import UsageError
@@ -145,6 +146,7 @@ def report(corpus: Path | str, path: Path | str | None = None, *, players: int =
     out = place.folder / "report.html" if path is None else Path(path)
     if out.is_dir():
         raise CorpusError(f"{out} is a folder; expected the HTML file to write, such as {out / 'report.html'}")
+    check_output(out, PAGES)
     data = make_report(place, num_players=players, seed=seed).html.encode()
     remove_earlier(out)
     write_bytes(out, data)
