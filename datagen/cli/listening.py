@@ -94,7 +94,8 @@ def balance(
         raise UsageError(f"{', '.join(map(str, files))}: no such file; expected recordings to listen to")
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
     listening = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
-    measured, refused = [], 0
+    measured: list[track_balance.TrackBalance] = []
+    rejected: list[dict[str, str]] = []
     with terminal.progress("balance") as report:
         lengths_s = [_length_s(path) for path in files]
         for number, path in enumerate(files):
@@ -103,8 +104,8 @@ def balance(
                 within(0.0)
                 measured.append(measure_recording(path, listening, stems=stems, on_share=within))
             except Exception as error:  # of whatever library, on this recording: the others are still listened to
-                refused += 1
-                terminal.warn(f"{path}: {error if isinstance(error, ValueError) else describe_error(error)}")
+                rejected.append({"track": str(path), "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
+                terminal.warn("{track}: {reason}".format(**rejected[-1]))
             within(1.0)
     for track in measured:
         terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
@@ -125,8 +126,10 @@ def balance(
 
         plot_balance(measured, plot)
         terminal.say(f"picture: {plot}")
-    terminal.say(f"balance: {len(measured)} done, {refused} rejected")
-    terminal.finish(exit_code(len(measured), refused))
+    if rejected:
+        terminal.collected["rejected"] = rejected
+    terminal.say(f"balance: {len(measured)} done, {len(rejected)} rejected")
+    terminal.finish(exit_code(len(measured), len(rejected)))
 
 
 def separator_for(model: str, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from conftest import STEM_NAMES, make_song, write_song_file
 from test_build import CONFIG, stemwright
 
 
@@ -199,3 +200,18 @@ def test_wrong_usage_is_an_object_with_json(tmp_path, arguments, words):
     assert (done.returncode, said["exit_code"]) == (2, 2)
     assert words in said["error"]
     assert done.stderr == f"stemwright: {said['error']}\n"
+
+
+def test_json_of_balance_names_what_it_rejected_and_why(tmp_path):
+    song = make_song(0, 1.5)
+    for name in STEM_NAMES:
+        write_song_file(tmp_path / "stems" / f"{name}.wav", song[name])
+    write_song_file(tmp_path / "song.wav", song["mixture"])
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    files = [tmp_path / "song.wav", tmp_path / "broken.wav"]
+    done = stemwright("balance", *files, "--stems", tmp_path / "stems", "--json", check=False)
+    said = json.loads(done.stdout)
+    assert done.returncode == 3
+    assert [row["track"] for row in said["rejected"]] == [str(files[1])]
+    assert "not a readable sound file" in said["rejected"][0]["reason"]
+    assert len(said["tracks"]) == 1

@@ -53,7 +53,7 @@ inside them, and `shards.parquet` says where; the labels of an example there hol
 Settings are true of the audio as it was written. Where a peak would have been above full scale, all signals of the example have one gain
 (`gain_db`), and thresholds, ceilings, drives and loudness targets are given on that scale: a source times the gain, through its recorded
 chain, is the written signal."""
-LOADING = """from stemwright.datagen.dataset.loader import PairDataset
+LOADING = """from stemwright import PairDataset
 
 data = PairDataset("dataset", kind="{kind}", split="{split}")  # without a split: train; "all" takes all of them
 inputs, targets, mask = data[0]  # [N, C, T], [M, C, T], [N]; a DataLoader's batches have the same fields

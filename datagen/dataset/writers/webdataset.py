@@ -54,7 +54,7 @@ class WebDatasetWriter(ShardWriter):
 data = webdataset.WebDataset("dataset/{kind}/{split}-{{000000..{last:06d}}}.tar", shardshuffle=False)
 example = next(iter(data))  # the bytes of each signal by role and name, "json" with the labels; .decode(...) as you like
 
-from stemwright.datagen.dataset.loader import PairDataset
+from stemwright import PairDataset
 
 inputs, targets, mask = PairDataset("dataset", kind="{kind}", split="{split}")[0]  # in any order, without reading what lies before"""
 
