@@ -96,26 +96,10 @@ def exit_code(done: int, rejected: int, wrong: int = 0) -> int:
 
 def _configured(corpus: Corpus, asked: RequestedChanges) -> Config:
     """The configuration to run with: the corpus's own, else the defaults, with what the command asks to change."""
-    from stemwright.datagen.run import building
-    from stemwright.datagen.run import config as configuration
-    from stemwright.datagen.run.config_changes import changed
-    from stemwright.separation.separator import is_other
+    from stemwright.datagen.run.building import requested_config
 
-    there = corpus.config_path.exists()
-    kept = corpus.config if there else configuration.Config()
-    folder = asked.options.get("songs", {}).get("folder")
-    named = configuration.read_values(asked.file).get("songs", {}) if asked.file else {}
-    if folder and isinstance(named, dict) and "folder" in named and Path(str(named["folder"])).resolve() != Path(folder):
-        raise configuration.ConfigError(
-            f"{asked.file}: songs.folder is {named['folder']!r}, but the command names {folder}; remove one of them"
-        )
-    config = changed(kept, file=asked.file, options=asked.options, reset=asked.reset)
     check_alone(asked.options.get("separation", {}))
-    if is_other(config.separation.separator):
-        return config
-    if (config.separation.model, config.separation.model_folder) != (kept.separation.model, kept.separation.model_folder) or not there:
-        building.check_model(config.separation.model, config.separation.model_folder)
-    return config
+    return requested_config(corpus, file=asked.file, options=asked.options, reset=asked.reset)
 
 
 DEMUCS_ONLY = ("model", "model_folder", "precision", "engine", "input_lufs")

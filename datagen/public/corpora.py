@@ -14,9 +14,8 @@ from typing import Any
 
 from stemwright.datagen.report.page import PLAYERS, make_report
 from stemwright.datagen.run import stages
-from stemwright.datagen.run.building import check_model, keeping, separated_again
-from stemwright.datagen.run.config import Config, plain, read_values
-from stemwright.datagen.run.config_changes import changed
+from stemwright.datagen.run.building import keeping, requested_config, separated_again
+from stemwright.datagen.run.config import Config, plain
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.corpus_check import problems_of
 from stemwright.datagen.run.runner import Workers
@@ -155,15 +154,11 @@ def report(corpus: Path | str, path: Path | str | None = None, *, players: int =
 
 def _configured(place: Corpus, config: Config | Mapping[str, Any] | Path | str | None, songs: Path) -> Config:
     """The configuration to run with: what the corpus keeps, else the defaults, with what the caller names."""
-    there = place.config_path.exists()
-    kept = place.config if there else Config()
     file = Path(config) if isinstance(config, str | Path) else None
-    values: dict[str, Any] = plain(config) if isinstance(config, Config) else dict(config) if isinstance(config, Mapping) else {}
     folder = {"songs": {"folder": str(songs.resolve())}}
-    named = (read_values(file) if file else {} if isinstance(config, Config) else values).get("songs", {})
-    if isinstance(named, Mapping) and "folder" in named and Path(str(named["folder"])).resolve() != songs.resolve():
-        raise UsageError(f"the configuration names the songs {named['folder']}, but the songs given are {songs}; remove one of them")
-    wanted = changed(changed(kept, file=file, values=values), options=folder)
-    if not there or wanted.separation != kept.separation:
-        check_model(wanted.separation.model, wanted.separation.model_folder)
-    return wanted
+    if isinstance(config, Config):  # whole, as it is: the folder that it has by default names no songs
+        values = plain(config)
+        values.get("songs", {}).pop("folder", None)
+    else:
+        values = dict(config) if isinstance(config, Mapping) else {}
+    return requested_config(place, file=file, values=values, options=folder)

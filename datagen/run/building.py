@@ -6,17 +6,20 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from stemwright.datagen.run.config import Config, ConfigError
+from stemwright.datagen.run.config import Config, ConfigError, read_values
+from stemwright.datagen.run.config_changes import changed
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.reseparation import count_to_separate_again, reason_to_separate_again
 from stemwright.datagen.run.tasks import StoppedError
 from stemwright.manifests.disk.durable import is_full, sentence
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.wording import counted
+from stemwright.separation.separator import is_other
 
 
 def check_model(name: str, model_folder: Path | str | None) -> None:
@@ -25,6 +28,32 @@ def check_model(name: str, model_folder: Path | str | None) -> None:
 
     if (meant := nearly_known(name, model_folder=model_folder)) is not None:
         raise ConfigError(f"there is no model {name!r}; did you mean {meant!r}? `stemwright models` lists them")
+
+
+def requested_config(
+    corpus: Corpus,
+    *,
+    file: Path | None = None,
+    values: Mapping[str, Any] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    reset: Sequence[str] = (),
+) -> Config:
+    """The configuration to run with: what the corpus keeps, else the defaults, with what a caller asks to change (see ``changed``).
+
+    Raises ConfigError, also for other songs in ``file`` or ``values`` than in ``options``, and for a model's name that is nearly known.
+    """
+    there = corpus.config_path.exists()
+    kept = corpus.config if there else Config()
+    folder = (options or {}).get("songs", {}).get("folder")
+    named = (read_values(file) if file else values or {}).get("songs", {})
+    if folder and isinstance(named, Mapping) and "folder" in named and Path(str(named["folder"])).resolve() != Path(folder):
+        where = file or "the configuration"
+        raise ConfigError(f"{where} names the songs {named['folder']}, but the songs given are {folder}; remove one of them")
+    config = changed(kept, file=file, values=values, options=options, reset=reset)
+    now, before = config.separation, kept.separation
+    if not is_other(now.separator) and (not there or (now.model, now.model_folder) != (before.model, before.model_folder)):
+        check_model(now.model, now.model_folder)
+    return config
 
 
 def separated_again(corpus: Corpus, config: Config, *, offline: bool = False, trust_pickle: bool = False) -> str:
