@@ -221,7 +221,8 @@ def test_no_module_of_the_lower_rooms_loads_torch_when_imported():
 
 
 def test_command_line_loads_nothing_heavy():
-    assert loaded_after("import stemwright.datagen.cli.app") & HEAVY == set()
+    slow = HEAVY | {"numba", "scipy", "pandas", "pyarrow", "librosa", "matplotlib"}  # `--help` answers in under half a second
+    assert loaded_after("import stemwright.datagen.cli.app") & slow == set()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from stemwright.datagen.cli.options import (
@@ -27,14 +26,12 @@ from stemwright.datagen.cli.options import (
     TrustPickleOption,
 )
 from stemwright.datagen.cli.terminal import Terminal
-from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
-from stemwright.datagen.edit.grammar import Edit
-from stemwright.datagen.edit.recording import Edited, parse_all_edits
-from stemwright.manifests.decibels import gain_to_db
-from stemwright.manifests.sound.decoding import load
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from stemwright.datagen.edit.grammar import Edit
+    from stemwright.datagen.edit.recording import Edited
 
 
 def edit(
@@ -58,7 +55,12 @@ def edit(
 
     Example: stemwright edit song.mp3 "increase the volume of vocals by 3 dB; mute drums" out.flac
     """
+    import numpy as np
+
     from stemwright.datagen.cli.listening import separator_for
+    from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
+    from stemwright.datagen.edit.recording import parse_all_edits
+    from stemwright.manifests.sound.decoding import load
 
     terminal, how = Terminal(as_json), {"device": device, "engine": engine, "precision": precision, "separator": separator}
     output_encoding(song, out)  # before a model is looked for, which may take long
@@ -81,6 +83,10 @@ def edit(
 
 def _summarise(terminal: Terminal, song: Path, out: Path, edits: Sequence[Edit], made: Edited, same: str) -> None:
     """Says what was done; ``same`` is empty if the edits changed something, or how the file holds the unchanged song."""
+    import numpy as np
+
+    from stemwright.manifests.decibels import gain_to_db
+
     plain = [{"operation": each.operation, "stems": list(each.stems), "amount": each.amount} for each in edits]
     terminal.show("edits", _table(edits), plain)
     peak = float(np.abs(made.audio).max(initial=0.0))
