@@ -198,7 +198,7 @@ def musdb_songs(root: Path) -> Iterator[tuple[str, str, Stems]]:
 
     paths = sorted(root.glob("test/*.stem.mp4")) or sorted(root.rglob("*.stem.mp4"))
     if not paths:
-        raise SystemExit(f"expected STEM files such as test/*.stem.mp4 below {root}, came none")
+        raise SystemExit(f"expected STEM files such as test/*.stem.mp4 below {root}, got none")
     for path in paths:
         stems = {name: load(path, stream=number)[0] for number, name in enumerate(("drums", "bass", "other", "vocals"), 1)}
         yield path.name, "MUSDB18", stems

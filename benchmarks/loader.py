@@ -96,7 +96,7 @@ def passes(count: int, batches: Callable[[], Iterable[Any]]) -> tuple[float, flo
         seen = sum(len(batch[0]) for batch in batches())
         used_after, ended = seconds()
         if seen != count:
-            raise RuntimeError(f"{seen} examples came; expected {count}")
+            raise RuntimeError(f"expected {count} examples, got {seen}")
         clock.append(count / (ended - began))
         processor.append(2 * count / (used_after - used))
     return max(clock), max(processor)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,9 @@ from stemwright.datagen.cli.running import check_alone, exit_code, fetching
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.datagen.cli.verbs import VerbGroup, Verbs
 from stemwright.manifests.progress import AudioDone, OnProgress
+
+if TYPE_CHECKING:
+    from stemwright.separation.balance.track_balance import TrackBalance
 
 DEFAULT_MODEL = "htdemucs"
 
@@ -73,28 +76,46 @@ def balance(
 
     Example: stemwright balance song.mp3 --plot balance.png
     """
-    from stemwright.datagen.cli import tables
-    from stemwright.datagen.run.runner import describe_error
-    from stemwright.manifests.disk.durable import remove_earlier, write_bytes
-    from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
-    from stemwright.manifests.usage import UsageError
     from stemwright.separation.balance import track_balance
-    from stemwright.separation.balance.recordings import measure_recording
 
     terminal = Terminal(as_json)
+    _check_files(files, stems, csv, plot, against)
+    corpus = track_balance.corpus_levels(against) if against else {}
+    how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
+    listening = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
+    measured, rejected = _measured(terminal, files, listening, stems)
+    _show(terminal, measured, corpus, str(against) if against else "")
+    _write(terminal, measured, csv, plot)
+    if rejected:
+        terminal.collected["rejected"] = rejected
+    terminal.say(f"balance: {len(measured)} done, {len(rejected)} rejected")
+    terminal.finish(exit_code(len(measured), len(rejected)))
+
+
+def _check_files(files: Sequence[Path], stems: Path | None, csv: Path | None, plot: Path | None, against: Path | None) -> None:
+    """Raises UsageError for what cannot be read or written, before a model is looked for, which may take long."""
+    from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
+    from stemwright.manifests.usage import UsageError
+
     for out, suffixes in ((csv, TABLES), (plot, PICTURES)):
         if out:
             check_output(out, suffixes, [*files, *([stems] if stems else [])])
     if against and not (against / "estimates.parquet").exists():
         raise UsageError(f"--against {against}: it has no estimates.parquet; expected a corpus, after: stemwright estimate {against}")
-    corpus = track_balance.corpus_levels(against) if against else {}
     if folders := [path for path in files if path.is_dir()]:
         raise UsageError(f"{folders[0]} is a folder; expected recordings, such as {folders[0]}/*.flac")
-    if not any(path.is_file() for path in files):  # before a model is looked for, which may take long
+    if not any(path.is_file() for path in files):
         raise UsageError(f"{', '.join(map(str, files))}: no such file; expected recordings to listen to")
-    how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
-    listening = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
-    measured: list[track_balance.TrackBalance] = []
+
+
+def _measured(
+    terminal: Terminal, files: Sequence[Path], listening: Any, stems: Path | None
+) -> tuple[list[TrackBalance], list[dict[str, str]]]:
+    """The balance of each recording, and those that could not be measured, with the reason."""
+    from stemwright.datagen.run.runner import describe_error
+    from stemwright.separation.balance.recordings import measure_recording
+
+    measured: list[TrackBalance] = []
     rejected: list[dict[str, str]] = []
     with terminal.progress("balance") as report:
         lengths_s = [_length_s(path) for path in files]
@@ -107,6 +128,14 @@ def balance(
                 rejected.append({"track": str(path), "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
                 terminal.warn("{track}: {reason}".format(**rejected[-1]))
             within(1.0)
+    return measured, rejected
+
+
+def _show(terminal: Terminal, measured: Sequence[TrackBalance], corpus: Mapping[str, Any], against: str) -> None:
+    """Tables of each track, of all together if there are several, and of each against a corpus, if one is named."""
+    from stemwright.datagen.cli import tables
+    from stemwright.separation.balance import track_balance
+
     for track in measured:
         terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
     if len(measured) > 1:
@@ -116,7 +145,14 @@ def balance(
         every = track_balance.percentile_rows(measured, corpus, exact=True)
         for track in measured:
             rows = [row for row in every if row["track"] == track.title]
-            terminal.show("against", tables.percentile_table(str(against), rows), track_balance.percentile_rows(measured, corpus))
+            terminal.show("against", tables.percentile_table(against, rows), track_balance.percentile_rows(measured, corpus))
+
+
+def _write(terminal: Terminal, measured: Sequence[TrackBalance], csv: Path | None, plot: Path | None) -> None:
+    """The rows and the picture, where they were asked for and there is something to write."""
+    from stemwright.manifests.disk.durable import remove_earlier, write_bytes
+    from stemwright.separation.balance import track_balance
+
     if csv and measured:
         remove_earlier(csv)
         write_bytes(csv, track_balance.as_csv(track_balance.table_rows(measured)).encode())
@@ -126,10 +162,6 @@ def balance(
 
         plot_balance(measured, plot)
         terminal.say(f"picture: {plot}")
-    if rejected:
-        terminal.collected["rejected"] = rejected
-    terminal.say(f"balance: {len(measured)} done, {len(rejected)} rejected")
-    terminal.finish(exit_code(len(measured), len(rejected)))
 
 
 def separator_for(model: str, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:
