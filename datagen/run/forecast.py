@@ -33,7 +33,7 @@ from stemwright.manifests.sound.decoding import probe
 FLAC_RATIO = 0.6  # of 24-bit PCM: the stems of the excerpt that `demo` takes have 0.55, its pairs 0.57
 BYTES_PER_SAMPLE = 3
 MODEL_RATE, CHANNELS = 44_100, 2  # of Demucs's networks
-NUM_STEMS = 5  # of Demucs's networks, with the residual
+NUM_STEMS = 5  # of a multitrack, with the residual: most have Demucs's four
 TEST_S = 12.0
 
 
@@ -124,15 +124,16 @@ def forecast(
         rate, source = test(separator), f"measured now on {TEST_S:.0f} s of made-up sound"
     renewed = {name for name, _ in (*to_separate, *own)}
     estimated = [(name, length_s) for name, length_s in _all(songs) if name in renewed or not _has_estimates(corpus)]
-    rendered, deleted = _to_render(corpus, config, songs, renewed)
+    examples = _rows(corpus, "examples", Example)
+    rendered, deleted = _to_render(corpus, config, songs, renewed, examples)
     steps = (
         Step("catalog", len(songs.fresh), "song", sum(length_s for _, length_s in songs.fresh), *_rate(rates.of_stage("catalog", jobs))),
         Step("separate", len(to_separate), "song", audio_s, rate, source),
         Step("estimate", len(estimated), "song", sum(length_s for _, length_s in estimated), *_rate(rates.of_stage("estimate", jobs))),
         Step("render", rendered, "pair", rendered * config.pairs.duration_s, *_rate(rates.of_stage("render", jobs))),
     )
-    stems_bytes = _stem_bytes(corpus, audio_s + sum(length_s for _, length_s in own))
-    spaces = (_space(corpus.folder / STEMS, stems_bytes), _space(corpus.dataset, round(rendered * _pair_bytes(corpus, config))))
+    stems_bytes = _stem_bytes(corpus, audio_s, separator) + _stem_bytes(corpus, sum(length_s for _, length_s in own), None)
+    spaces = (_space(corpus.folder / STEMS, stems_bytes), _space(corpus.dataset, round(rendered * _pair_bytes(corpus, config, examples))))
     return Forecast(songs.changes, steps, len(deleted), sum(file.num_bytes for file in deleted), spaces)
 
 
@@ -228,11 +229,12 @@ def _has_estimates(corpus: Corpus) -> bool:
     return corpus.table("estimates").exists()
 
 
-def _to_render(corpus: Corpus, config: Config, songs: _Songs, renewed: set[str]) -> tuple[int, list[AudioFile]]:
+def _to_render(
+    corpus: Corpus, config: Config, songs: _Songs, renewed: set[str], examples: Sequence[Example]
+) -> tuple[int, list[AudioFile]]:
     """How many pairs are to be rendered, and the files of examples that would go."""
     per_track = sum(getattr(config.pairs, kind).per_track for kind in RECIPES)
     wanted = per_track * sum(length_s >= config.pairs.duration_s for _, length_s in _all(songs))
-    examples = _rows(corpus, "examples", Example)
     track_of = {pair.id: pair.track_id for name in ("pairs", "redraws") for pair in _rows(corpus, name, Pair)}
     before = corpus.config if examples else config
     same = (before.pairs, before.seed, before.encoding, before.dataset.format) == (
@@ -250,10 +252,14 @@ def _to_render(corpus: Corpus, config: Config, songs: _Songs, renewed: set[str])
     return max(0, wanted - len(stay)), gone
 
 
-def _stem_bytes(corpus: Corpus, audio_s: float) -> int:
-    """The size of the stems of so much audio."""
+def _stem_bytes(corpus: Corpus, audio_s: float, separator: Any) -> int:
+    """The size of the stems of so much audio, and of their residual: as many as a separator gives, at its rate."""
+    if not audio_s:
+        return 0
     stems = [stem.audio for stem in _rows(corpus, "stems", Stem)]
-    return round(audio_s * MODEL_RATE * CHANNELS * BYTES_PER_SAMPLE * NUM_STEMS * _ratio(stems))
+    count = NUM_STEMS if separator is None else len(separator.stem_names) + 1
+    rate = getattr(separator, "sample_rate", None) or MODEL_RATE
+    return round(audio_s * rate * CHANNELS * BYTES_PER_SAMPLE * count * _ratio(stems))
 
 
 def _ratio(files: Iterable[AudioFile]) -> float:
@@ -263,9 +269,8 @@ def _ratio(files: Iterable[AudioFile]) -> float:
     return sum(file.num_bytes for file in listed) / raw if raw else FLAC_RATIO
 
 
-def _pair_bytes(corpus: Corpus, config: Config) -> float:
+def _pair_bytes(corpus: Corpus, config: Config, examples: Sequence[Example]) -> float:
     """The size of one pair of the dataset: as those are that the corpus has, else by the signals that the recipes of this house have."""
-    examples = _rows(corpus, "examples", Example)
     if examples and corpus.config.encoding == config.encoding and corpus.config.pairs == config.pairs:
         return sum(file.audio.num_bytes for example in examples for file in example.signals) / len(examples)
     counts = {kind: getattr(config.pairs, kind).per_track for kind in RECIPES}
