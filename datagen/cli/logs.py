@@ -141,8 +141,8 @@ def logging_of(verb: str, *, verbose: bool) -> Iterator[None]:
         for handler in [handler for handler in root.handlers if handler not in before[2]]:
             root.removeHandler(handler)
             handler.close()
-        root.level, root.propagate = before[:2]
-        root.setLevel(before[0])  # also forgets what was decided by the level
+        root.setLevel(before[0])
+        root.propagate = before[1]
 
 
 def _to_terminal() -> logging.Handler:
