@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.manifests.decibels import db_to_gain, joint_gain_db
-from stemwright.manifests.disk.durable import make_folder, naming, remove, sync_folder
+from stemwright.manifests.disk.durable import make_folder, naming, put_all, remove
 from stemwright.manifests.names import checked_name
 from stemwright.manifests.records import RESIDUAL, AudioFile, Refused
 from stemwright.manifests.sound.formats import Audio
@@ -187,16 +187,8 @@ class StemFolder:
         return StemFile(writer.path, self.sample_rate, self.num_channels, writer.num_frames, writer.num_bytes, writer.sha256)
 
     def _place(self, written: Sequence[StemFile]) -> list[StemFile]:
-        placed: list[StemFile] = []
-        try:
-            for file in written:
-                final = self.out_folder / file.path.name
-                file.path.replace(final)
-                placed.append(replace(file, path=final))
-        except OSError:
-            remove(file.path for file in placed)
-            raise
-        sync_folder(self.out_folder)
+        placed = [replace(file, path=self.out_folder / file.path.name) for file in written]
+        put_all([(file.path, final.path) for file, final in zip(written, placed, strict=True)])
         return placed
 
 

@@ -37,12 +37,7 @@ def replaced(place: Path, ours: Collection[str]) -> Iterator[Path]:
     try:
         yield work / NEW
         _take_along(place, work / NEW, ours)
-        if not place.exists():
-            (work / NEW).replace(place)
-        elif not durable.swap(work / NEW, place):
-            place.replace(work / OLD)
-            (work / NEW).replace(place)
-        durable.sync_folder(place.parent)
+        durable.put_folder(work / NEW, place, aside=work / OLD)
     finally:
         clear(place)
 
@@ -56,8 +51,7 @@ def clear(place: Path) -> None:
     if work.is_symlink() or not work.is_dir() or not {path.name for path in work.iterdir()} <= {NEW, OLD}:
         raise UsageError(f"{work} is in the way of an export; move it away")
     if (work / OLD).exists() and not place.exists():
-        (work / OLD).replace(place)
-        durable.sync_folder(place.parent)
+        durable.move(work / OLD, place)
     shutil.rmtree(work)
 
 

@@ -4,7 +4,7 @@ A file is written under a hidden name beside its place, synced, renamed, and the
 the old file or of the new one, and after a power cut as well. Only then may a journal or a table say that the file is there.
 
 Conventions
-    Every writer of the project goes through here: nothing else calls ``os.fsync`` or renames a file into its place.
+    Every writer of the project goes through here: nothing else calls ``os.fsync`` or renames a file or folder.
     A hidden name is ``.NAME.PROCESS.part``; the next start removes what a killed process left under one.
     A file system that cannot sync (some network and memory file systems) is accepted: only the order of writing then protects the files.
     A full disk or a failing one is always an error.
@@ -22,7 +22,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,7 @@ CANNOT_OPEN = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.EINVAL}  # for fol
 HIDDEN = re.compile(r"\.([^/]+)\.(?:\d+|export)\.part(?:/new)?")  # parts of a path that messages leave out
 RENAME_EXCHANGE = 2  # linux/fs.h; RENAME_SWAP of macOS is the same number
 AT_FDCWD = {"linux": -100, "darwin": -2}.get(sys.platform, 0)
+NO_LINKS = {*CANNOT_SYNC, errno.EPERM, errno.EMLINK, errno.EXDEV}
 FULL = {errno.ENOSPC, errno.EDQUOT}
 NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -133,16 +134,67 @@ def make_folder(folder: Path) -> None:
 
 def put(temporary: Path, path: Path) -> None:
     """Renames a file that was written and closed under another name to its final name."""
-    with naming(path):
-        sync_file(temporary)
-        temporary.replace(path)
-        sync_folder(path.parent)
+    put_all([(temporary, path)])
+
+
+def put_all(files: Sequence[tuple[Path, Path]]) -> None:
+    """Renames files that were written and closed, (other name, final name), all of them synced before and each folder once after.
+
+    If one cannot be renamed, those before it are removed again, but for what replaced an earlier file: that is gone either way.
+    """
+    for temporary, path in files:
+        with naming(path):
+            sync_file(temporary)
+    added: list[Path] = []
+    try:
+        for temporary, path in files:
+            is_new = not os.path.lexists(path)
+            with naming(path):
+                temporary.replace(path)
+            added += [path] if is_new else []
+    except OSError:
+        remove(added)
+        raise
+    for folder, path in {path.parent: path for _, path in files}.items():
+        with naming(path):
+            sync_folder(folder)
+
+
+def move(path: Path, other: Path) -> None:
+    """Renames a file or folder that is complete and on the disk, and syncs the folders of both names."""
+    with naming(other):
+        path.replace(other)
+    for folder in dict.fromkeys((other.parent, path.parent)):  # where it is now first: after a power cut there are two names, not none
+        sync_folder(folder)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file by rename, so that a full disk or a kill leaves no incomplete file under its name."""
     with FileGroup() as files:
         files.write(path, data)
+
+
+def write_first(path: Path, data: bytes) -> bool:
+    """Writes a file unless there is one: True for one of the processes that do so at once, False for the others, who find its file.
+
+    On a file system without links the last one wins instead.
+    """
+    with naming(path):
+        temporary = begin(path)
+        try:
+            temporary.write_bytes(data)
+            sync_file(temporary)
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            put(temporary, path)
+        finally:
+            remove([temporary])
+        sync_folder(path.parent)
+    return True
 
 
 class FileGroup:
@@ -165,19 +217,11 @@ class FileGroup:
             temporary.write_bytes(data)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        placed = 0
         try:
             if kind is None:
-                for temporary, path in self._written:
-                    with naming(path):
-                        sync_file(temporary)
-                for temporary, path in self._written:
-                    temporary.replace(path)
-                    placed += 1
-                for folder in dict.fromkeys(path.parent for _, path in self._written):
-                    sync_folder(folder)
+                put_all(self._written)
         finally:
-            remove(temporary for temporary, _ in self._written[placed:])
+            remove(temporary for temporary, _ in self._written)
 
 
 def remove(paths: Iterable[Path]) -> None:
@@ -198,6 +242,18 @@ def swap(one: Path, other: Path) -> bool:
     if other.parent != one.parent:
         sync_folder(other.parent)
     return True
+
+
+def put_folder(folder: Path, place: Path, aside: Path) -> None:
+    """Gives a finished folder, with all that is in it on the disk, its place in one step. What was there is then at ``folder``.
+
+    Where names cannot be exchanged it takes two steps, what was there is at ``aside``, and a kill between them leaves the place empty.
+    """
+    if not place.exists():
+        move(folder, place)
+    elif not swap(folder, place):
+        move(place, aside)
+        move(folder, place)
 
 
 @functools.cache

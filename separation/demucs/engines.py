@@ -19,7 +19,6 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
-import os
 import queue
 import sys
 import threading
@@ -32,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from stemwright.manifests.disk.durable import begin, put_all, remove
 from stemwright.manifests.disk.folders import CACHE_VARIABLE, cache_folder
 from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.demucs import hybrid
@@ -261,21 +261,20 @@ def translation(network: torch.nn.Module, kept: Sequence[int], sha256: str) -> P
     path = cache_folder() / "openvino" / f"{key}.xml"
     if not (path.is_file() and path.with_suffix(".bin").is_file()):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = begin(path).with_suffix(path.suffix)  # OpenVINO wants this end, and gives the other file its name
         except OSError as error:
             raise OSError(
                 error.errno,
                 f"cannot store compiled networks here ({error.strerror}); set {CACHE_VARIABLE} to another folder",
                 str(path.parent),
             ) from error
-        temporary = path.with_name(f".{key}-{os.getpid()}.xml")
+        files = [(temporary.with_suffix(suffix), path.with_suffix(suffix)) for suffix in (".bin", ".xml")]
         try:
+            remove(made for made, _ in files)  # links that were planted
             _translate(network, kept, temporary)
-            temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
-            temporary.replace(path)
+            put_all(files)
         finally:
-            for left in (temporary, temporary.with_suffix(".bin")):
-                left.unlink(missing_ok=True)
+            remove(made for made, _ in files)
     return path
 
 

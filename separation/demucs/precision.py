@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import re
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stemwright.manifests.disk.durable import write_bytes, write_first
 from stemwright.manifests.records import content_id
 from stemwright.manifests.sound.formats import Audio
 
@@ -102,21 +102,10 @@ def _first(path: Path, measured: Trial) -> Trial:
     Where nothing can be written the trial applies to this process only.
     """
     measured = measured._replace(error_db=max(measured.error_db, -400.0))  # JSON has no infinity
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # a link that was planted
-        temporary.write_text(json.dumps(measured._asdict()), encoding="utf-8")
-        os.link(temporary, path)
-    except FileExistsError:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return _kept(path)
-        with suppress(OSError):
-            temporary.replace(path)  # the existing file cannot be read
-    except OSError:  # a file system without links, or one that cannot be written
-        with suppress(OSError):
-            temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    data = json.dumps(measured._asdict()).encode()
+    with suppress(OSError):
+        if not write_first(path, data):
+            with suppress(ValueError, KeyError, TypeError):
+                return _kept(path)
+            write_bytes(path, data)  # the existing file cannot be read
     return measured

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from test_house import FILES, name_of
 
-ALWAYS = {"unlink", "rmtree", "rmdir", "removedirs", "truncate", "rename", "renames", "move", "swap"}
+ALWAYS = {"unlink", "rmtree", "rmdir", "removedirs", "truncate", "rename", "renames", "move", "swap", "put_folder"}
 OF_MODULES = {"remove": ("os", "durable", "deletion"), "replace": ()}  # lists have the one, texts the other
 
 OURS = "a name that only we give, in a folder of ours, directly below the corpus: no link is on the way, and a link there goes itself"
@@ -23,7 +23,6 @@ REVIEWED = {
     ("manifests/disk/durable.py", "FileGroup.__exit__", "remove"): HIDDEN,
     ("manifests/disk/durable.py", "remove_earlier", "remove"): HIDDEN,
     ("separation/demucs/checkpoints.py", "fetch", "remove"): HIDDEN,
-    ("separation/stem_files.py", "StemFolder._place", "remove"): "the stems that were put there a moment ago",
     ("separation/stem_files.py", "clear_work", "remove"): "names that only we give, in our hidden folder, which is no link",
     ("datagen/run/corpus.py", "Corpus.restore", "unlink"): OURS,
     ("datagen/run/corpus.py", "Corpus.locked", "remove"): HIDDEN,
@@ -31,14 +30,13 @@ REVIEWED = {
     ("datagen/run/orphans.py", "remove_orphans", "remove"): "listed and asked for: of our making by place and name; " + CHECKED,
     ("datagen/run/runner.py", "finish", "unlink"): OURS,
     ("datagen/run/runner.py", "finish", "remove"): CHECKED,
-    ("datagen/share/placing.py", "replaced", "replace"): "exchanges an export with an earlier one; what is somebody's was linked into it",
-    ("datagen/share/placing.py", "replaced", "swap"): "exchanges an export with an earlier one; what is somebody's was linked into it",
-    ("datagen/share/placing.py", "clear", "replace"): "puts an earlier export back that a kill left beside its place",
+    ("datagen/share/placing.py", "replaced", "put_folder"): "exchanges an export with an earlier one; a person's files were linked into it",
+    ("datagen/share/placing.py", "clear", "move"): "puts an earlier export back that a kill left beside its place",
     ("datagen/share/placing.py", "clear", "rmtree"): "our hidden folder of an export, no link, with nothing in it but what we name",
     ("datagen/share/rebuild.py", "_link", "unlink"): "a link that an earlier rebuild made, never a file",
     ("datagen/run/stages/cataloguing.py", "_refuse_to_forget", "unlink"): OURS,
     ("datagen/run/stages/estimating.py", "_set_aside", "unlink"): OURS,
-    ("datagen/run/stages/estimating.py", "_set_aside", "replace"): CHECKED,
+    ("datagen/run/stages/estimating.py", "_set_aside", "move"): CHECKED,
     ("datagen/run/stages/estimating.py", "_finished_together", "unlink"): OURS,
     ("datagen/run/stages/kept_stems.py", "invalidate", "unlink"): CHECKED,
     ("datagen/run/stages/separating.py", "Separation._rows", "unlink"): "the stems that were written a moment ago, " + CHECKED,
@@ -50,22 +48,18 @@ REVIEWED = {
     ("datagen/dataset/writers/packing.py", "_assembled", "remove"): HIDDEN,
     ("datagen/dataset/writers/packing.py", "_remove_loose", "remove"): "named by an example's row, and in a shard by now; " + CHECKED,
     ("manifests/disk/durable.py", "begin", "unlink"): HIDDEN,
-    (
-        "manifests/disk/durable.py",
-        "put",
-        "replace",
-    ): "what is replaced was ours, or is a link, which goes itself",
-    ("manifests/disk/durable.py", "FileGroup.__exit__", "replace"): "as put",
+    ("manifests/disk/durable.py", "put_all", "replace"): "what is replaced was ours, or is a link, which goes itself",
+    ("manifests/disk/durable.py", "put_all", "remove"): "what it put there a moment ago, where nothing was",
+    ("manifests/disk/durable.py", "move", "replace"): "the caller's: looked at where it is called",
+    ("manifests/disk/durable.py", "write_first", "remove"): HIDDEN,
+    ("manifests/disk/durable.py", "put_folder", "move"): "the caller's: looked at where it is called",
+    ("manifests/disk/durable.py", "put_folder", "swap"): "the caller's: looked at where it is called",
     ("manifests/disk/durable.py", "remove", "unlink"): HIDDEN,
     ("manifests/disk/deletion.py", "remove", "unlink"): "regular files only, and no link on the way",
     ("manifests/disk/deletion.py", "remove_empty", "rmdir"): "empty folders only, which a file of ours was in",
     ("manifests/table.py", "write", "remove"): HIDDEN,
-    ("separation/demucs/engines.py", "translation", "replace"): "in our cache, under a name that is a hash",
-    ("separation/demucs/engines.py", "translation", "unlink"): HIDDEN,
-    ("separation/demucs/precision.py", "_first", "replace"): "in our cache, under a name that is a hash",
-    ("separation/demucs/precision.py", "_first", "unlink"): HIDDEN,
+    ("separation/demucs/engines.py", "translation", "remove"): HIDDEN,
     ("separation/stem_files.py", "StemFolder.close", "rmdir"): "an empty folder that we made",
-    ("separation/stem_files.py", "StemFolder._place", "replace"): "stems by their names into the track's folder; " + CHECKED,
     ("separation/stem_files.py", "clear_work", "rmdir"): "our hidden folder, empty and no link",
     ("separation/stem_files.py", "clear_all_work", "rmdir"): "an empty folder that our hidden one was in",
 }
@@ -114,6 +108,18 @@ def test_every_call_that_may_take_a_file_away_has_been_looked_at():
 )
 def test_this_test_sees_what_takes_files_away(source, seen):
     assert [(function, verb) for function, verb, _ in taking(ast.parse(source))] == seen
+
+
+def test_files_and_folders_are_renamed_in_one_module():
+    """What is written under another name is synced before it gets its own, and its folder after."""
+    renames = {"replace", "rename", "renames", "link"}
+    found = {
+        (name_of(path), text)
+        for path in FILES
+        for _, verb, text in taking(ast.parse(path.read_text(encoding="utf-8")))
+        if verb in renames or text.startswith("shutil.move")
+    }
+    assert {name for name, _ in found} == {"manifests/disk/durable.py"}, sorted(found)
 
 
 def test_a_table_that_is_set_aside_is_not_moved_through_a_link(tmp_path):

@@ -159,3 +159,48 @@ def test_one_module_alone_syncs():
     sources = [path for room in ("manifests", "separation", "datagen") for path in (root / room).rglob("*.py") if path.name != "durable.py"]
     found = {f"{path.relative_to(root)}: {word}" for path in sources for word in ("os.fsync",) if word in path.read_text(encoding="utf-8")}
     assert found == set()
+
+
+def test_files_of_which_one_cannot_have_its_name_are_not_left_in_part(tmp_path):
+    made = [(tmp_path / f"new {name}", tmp_path / name) for name in "abc"]
+    for temporary, path in made:
+        temporary.write_bytes(path.name.encode())
+    (tmp_path / "a").write_bytes(b"before")
+    durable.write_bytes(tmp_path / "c" / "in the way", b"")
+    with pytest.raises(OSError, match="directory"):
+        durable.put_all(made)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c", "new c"]
+
+
+@on_linux
+def test_of_a_move_both_folders_are_synced_that_of_the_new_name_first(tmp_path, events):
+    durable.write_bytes(tmp_path / "one" / "a", b"x")
+    (tmp_path / "other").mkdir()
+    events.clear()
+    durable.move(tmp_path / "one" / "a", tmp_path / "other" / "b")
+    assert events == [("rename", "b"), ("sync", "other"), ("sync", "one")]
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_folder_takes_the_place_of_another_which_is_kept(tmp_path, monkeypatch, exchanges):
+    if not exchanges:
+        monkeypatch.setattr(durable, "_exchange", lambda: None)
+    work, place = tmp_path / "work", tmp_path / "place"
+    for number in (1, 2):
+        durable.write_bytes(work / "new" / "file", b"%d" % number)
+        durable.put_folder(work / "new", place, aside=work / "old")
+        assert (place / "file").read_bytes() == b"%d" % number
+    kept = [path for path in (work / "new", work / "old") if path.exists()]
+    assert [(path / "file").read_bytes() for path in kept] == [b"1"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_several_write_is_that_of_the_first(tmp_path, monkeypatch, links):
+    def cannot(source, target):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not links:
+        monkeypatch.setattr(durable.os, "link", cannot)
+    found = [durable.write_first(tmp_path / "in" / "a", data) for data in (b"first", b"second")]
+    assert found == [True, not links]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()} == {"a": b"first" if links else b"second"}
