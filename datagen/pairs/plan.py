@@ -119,32 +119,17 @@ class PlannedPairs:
         self.rejected: list[Rejected] = []
         self.given: Counter[str] = Counter()
         self.repeated = 0
-        self._materials = self._all_materials(stems, estimates, optional_rows)
+        self._materials, refused = materials_of(config.pairs, tracks, stems, estimates, optional_rows=optional_rows)
+        self.rejected += refused
 
     def __iter__(self) -> Iterator[Pair]:
-        for done, material in enumerate(_among_others(self._materials), 1):
+        for done, material in enumerate(self._materials, 1):
             for kind in RECIPES:
                 for pair in self._of_kind(kind, material):
                     self.given[kind] += 1
                     yield pair
             if self._on_progress:
                 self._on_progress(done, len(self._materials))
-
-    def _all_materials(self, stems: Sequence[Stem], estimates: Sequence[Estimate], optional_rows: RecipeRows) -> list[TrackMaterial]:
-        by_track: dict[str, list[Stem]] = defaultdict(list)
-        for stem in stems:
-            by_track[stem.track_id].append(stem)
-        by_stem = {estimate.stem_id: estimate for estimate in estimates}
-        materials: list[TrackMaterial] = []
-        for track in self.tracks:
-            own = by_track[track.id]
-            if not own or any(stem.id not in by_stem for stem in own):
-                continue
-            try:
-                materials.append(material_of(track, own, by_stem, self.config.pairs, optional_rows=optional_rows))
-            except Refused as reason:
-                self.rejected.append(_rejected(track, str(reason)))
-        return materials
 
     def _of_kind(self, kind: str, material: TrackMaterial) -> list[Pair]:
         """The pairs of one kind of one track: all of them, or none and the reason why."""
@@ -208,15 +193,6 @@ def plan_pairs(
     return Planned(list(planning), planning.rejected, planning.repeated, planning.notes())
 
 
-def _among_others(materials: Sequence[TrackMaterial]) -> Iterator[TrackMaterial]:
-    """The materials in their order, each with the index of its split."""
-    by_split: dict[str, list[TrackMaterial]] = defaultdict(list)
-    for material in materials:
-        by_split[material.track.split].append(material)
-    others = {split: PartnerTracks(members) for split, members in by_split.items()}
-    return (replace(material, others=others[material.track.split]) for material in materials)
-
-
 def _most_common(reasons: Counter[str]) -> str:
     (reason, count), *rest = reasons.most_common(2)
     return f"{reason} ({count} of {counted(reasons.total(), 'track')})" if rest else reason
@@ -233,6 +209,36 @@ def _rejected(track: Track, reason: str) -> Rejected:
     return seal(Rejected, stage=STAGE, row_id=track.id, subject=track.audio.path, reason=reason)
 
 
+def materials_of(
+    pairs: PairsConfig,
+    tracks: Sequence[Track],
+    stems: Sequence[Stem],
+    estimates: Sequence[Estimate],
+    *,
+    optional_rows: RecipeRows = RecipeRows(),
+) -> tuple[list[TrackMaterial], list[Rejected]]:
+    """What is known about each track that has stems and estimates, and the rest of its split; and the tracks that are too short."""
+    by_track: dict[str, list[Stem]] = defaultdict(list)
+    for stem in stems:
+        by_track[stem.track_id].append(stem)
+    by_stem = {estimate.stem_id: estimate for estimate in estimates}
+    materials: list[TrackMaterial] = []
+    rejected: list[Rejected] = []
+    for track in tracks:
+        own = by_track[track.id]
+        if not own or any(stem.id not in by_stem for stem in own):
+            continue
+        try:
+            materials.append(material_of(track, own, by_stem, pairs, optional_rows=optional_rows))
+        except Refused as reason:
+            rejected.append(_rejected(track, str(reason)))
+    by_split: dict[str, list[TrackMaterial]] = defaultdict(list)
+    for material in materials:
+        by_split[material.track.split].append(material)
+    others = {split: PartnerTracks(members) for split, members in by_split.items()}
+    return [replace(material, others=others[material.track.split]) for material in materials], rejected
+
+
 def material_of(
     track: Track,
     stems: Sequence[Stem],
@@ -241,7 +247,7 @@ def material_of(
     *,
     optional_rows: RecipeRows = RecipeRows(),
 ) -> TrackMaterial:
-    """What is known about a track. Raises Refused when it is shorter than an excerpt."""
+    """What is known about a track by itself. Raises Refused when it is shorter than an excerpt."""
     material = TrackMaterial(
         track,
         tuple(stems),

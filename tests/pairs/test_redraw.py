@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rows import corpus_rows, knowledge_of
 from test_build import assert_same_corpus
 from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.pairs.audibility import ALIKE, distance_below
-from stemwright.datagen.pairs.plan import generator, material_of
+from stemwright.datagen.pairs.plan import generator, material_of, materials_of, plan_pairs
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.config import check
@@ -21,7 +22,7 @@ from stemwright.datagen.run.stages.redrawing import ATTEMPTS, Redraws
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus
-from stemwright.manifests.records import Estimate, Example, Pair, Rejected, Stem, Track, seal
+from stemwright.manifests.records import Estimate, Example, Normalisation, Pair, Rejected, Stem, Track, TrackEstimate, seal
 
 ONE, TWO = Workers(1), Workers(2)
 
@@ -183,6 +184,40 @@ def test_nothing_is_drawn_by_another_configuration_than_the_pairs_were(songs, pl
     planned_corpus.create(configured(songs))  # the configuration that the pairs were planned with is back
     assert stages.run_render(planned_corpus, ONE).rejected == 0
     assert redrawn(planned_corpus)
+
+
+@pytest.mark.parametrize(
+    "section", [{"remix": {"per_track": 2}}, {"mix": {"per_track": 2, "align": "beats"}}, {"mix": {"per_track": 2, "inputs": "normalised"}}]
+)
+def test_a_replacement_is_drawn_from_all_that_its_pair_was_drawn_from(section, tmp_path):
+    rows = corpus_rows(6)
+    known = knowledge_of(*rows[:2])
+    corpus = Corpus(tmp_path / "corpus")
+    corpus.create(
+        check({"seed": 3, "pairs": {"duration_s": 4.0, "mix": {"per_track": 0}, "removal": {"per_track": 0}, **section}}, where="test")
+    )
+    for name, each, kind in (
+        ("tracks", rows[0], Track),
+        ("stems", rows[1], Stem),
+        ("estimates", rows[2], Estimate),
+        ("normalisations", known.normalisations, Normalisation),
+        ("track_estimates", known.track_estimates, TrackEstimate),
+    ):
+        table.write(corpus.table(name), each, kind)
+    pairs = plan_pairs(corpus.config, *rows, optional_rows=known).pairs
+    (kind,) = section
+    assert {pair.kind for pair in pairs} == {kind}
+
+    refused_rows = [seal(Rejected, stage="render", row_id=pair.id, subject=pair.id, reason=ALIKE) for pair in pairs]
+    redraws = Redraws(corpus, corpus.config)
+    drawn = redraws.next_round(pairs, refused_rows)
+    assert [row.reason for row in redraws.rejected if row.replaced_by is None] == []
+    materials, _ = materials_of(corpus.config.pairs, *rows, optional_rows=known)
+    by_track = {material.track.id: material for material in materials}
+    for pair, again in zip(pairs, drawn, strict=True):
+        rng = generator(3, pair.track_id, kind, pair.number, 1)
+        wanted = RECIPES[kind].draft(by_track[pair.track_id], getattr(corpus.config.pairs, kind), rng)
+        assert (again.start_frame, again.inputs, again.targets) == (wanted.start_frame, wanted.inputs, wanted.targets)
 
 
 def redrawn_or_none(corpus):

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from stemwright.datagen.pairs import rights
-from stemwright.datagen.pairs.plan import PlannedPairs, RecipeRows
+from stemwright.datagen.pairs.plan import PlannedPairs, RecipeRows, materials_of
 from stemwright.datagen.pairs.recipes import RECIPES, any_needs
+from stemwright.datagen.pairs.recipes.base import TrackMaterial
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.summary import Summary
@@ -41,8 +42,8 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
         return Summary("plan", 0, len(table.column(corpus.table("pairs"), "id")), refused)
     tracks, stems, estimates = corpus.rows("tracks", Track), corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
     tracks, excluded = rights.admitted(config.rights, tracks)
+    optional_rows = optional_rows_of(corpus, needed)
     report = (lambda done, total: on_progress(done, total, "")) if on_progress else None
-    optional_rows = RecipeRows(**{name: corpus.rows(name, ROW_TYPES[name]) for name in needed})  # type: ignore[arg-type]  # fields have the tables' names
     planning = PlannedPairs(config, tracks, stems, estimates, optional_rows=optional_rows, on_progress=report)
     with _without_collector():
         count = table.write(corpus.table("pairs"), _then_rejected(corpus, planning, excluded), Pair, made_from=made_from)
@@ -50,6 +51,25 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
     if waiting := len(tracks) - len({estimate.track_id for estimate in estimates} & {track.id for track in tracks}):
         notes.append(f"{counted(waiting, 'track has', 'tracks have')} no stems or estimates yet: stemwright separate, then estimate")
     return Summary("plan", count, 0, len(planning.rejected) + len(excluded), tuple(notes))
+
+
+def materials_by_track(corpus: Corpus, config: Config) -> dict[str, TrackMaterial]:
+    """Track id -> what its pairs are drawn from: the same as in planning, as long as tables and configuration are the same."""
+    tracks, _ = rights.admitted(config.rights, corpus.rows("tracks", Track))
+    needed = [name for name in _needed(config) if corpus.table(name).exists()]
+    rows = corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
+    found, _ = materials_of(config.pairs, tracks, *rows, optional_rows=optional_rows_of(corpus, needed))
+    return {material.track.id: material for material in found}
+
+
+def optional_rows_of(corpus: Corpus, names: Sequence[str]) -> RecipeRows:
+    """The rows of the tables that only some recipes need."""
+    return RecipeRows(**{name: corpus.rows(name, ROW_TYPES[name]) for name in names})  # type: ignore[arg-type]  # fields have the tables' names
+
+
+def _needed(config: Config) -> list[str]:
+    """The tables that recipes of the configuration need besides estimates."""
+    return [name for name, need in ON_DEMAND.items() if any_needs(config.pairs, need)]
 
 
 def _packages(config: Config) -> dict[str, Any]:
@@ -77,8 +97,8 @@ def _then_rejected(corpus: Corpus, planning: PlannedPairs, excluded: Sequence[Re
 
 
 def _made_on_demand(corpus: Corpus) -> list[str]:
-    """The tables that recipes of the configuration need besides estimates. Raises CorpusError if one was not made."""
-    needed = [name for name, need in ON_DEMAND.items() if any_needs(corpus.config.pairs, need)]
+    """Like ``_needed``. Raises CorpusError if one was not made."""
+    needed = _needed(corpus.config)
     for name in needed:
         if not corpus.table(name).exists():
             raise CorpusError(

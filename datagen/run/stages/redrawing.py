@@ -13,14 +13,15 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from stemwright.datagen.pairs.audibility import ALIKE, INAUDIBLE
-from stemwright.datagen.pairs.plan import material_of, redraw_pair
+from stemwright.datagen.pairs.plan import redraw_pair
+from stemwright.datagen.pairs.recipes.base import TrackMaterial
 from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.stages.planning import materials_by_track
 from stemwright.manifests import table
-from stemwright.manifests.records import Estimate, Pair, Refused, Rejected, Stem, Track, seal
+from stemwright.manifests.records import Pair, Refused, Rejected, seal
 
 ATTEMPTS = 5  # how often one pair is drawn again before it is given up
 GIVEN_UP = f"given up after {ATTEMPTS} attempts"
@@ -50,7 +51,7 @@ class Redraws:
         self.rows: list[Pair] = []
         self.rejected: list[Rejected] = []
         self._attempt = 0
-        self._known: dict[str, tuple[Track, list[Stem], dict[str, Any]]] | None = None
+        self._materials: dict[str, TrackMaterial] | None = None
 
     def next_round(self, pairs: Sequence[Pair], rejected: Sequence[Rejected]) -> list[Pair]:
         """Draws and writes down what takes the place of the pairs of the last round that sounded alike; empty when none is left to draw.
@@ -77,8 +78,7 @@ class Redraws:
         if self._attempt > ATTEMPTS:
             return _reworded(row, GIVEN_UP)
         try:
-            track, stems, estimates = self._of_track(pair.track_id)
-            again = redraw_pair(pair, self._attempt, material_of(track, stems, estimates, self.config.pairs), self.config)
+            again = redraw_pair(pair, self._attempt, self._material(pair.track_id), self.config)
             if any(getattr(again, column) != getattr(pair, column) for column in PLANNED):
                 raise Refused("the configuration has changed since the pairs were planned; run plan again")
         except Refused as reason:
@@ -96,17 +96,15 @@ class Redraws:
     def _write(self) -> None:
         table.replace(self.corpus.table("redraws"), self.rows, Pair)
 
-    def _of_track(self, track_id: str) -> tuple[Track, list[Stem], dict[str, Any]]:
-        """Track, stems and estimates by stem id; the tables are read when the first pair is drawn again."""
-        if self._known is None:
-            estimates = {row.stem_id: row for row in self.corpus.rows("estimates", Estimate)}
-            self._known = {track.id: (track, [], estimates) for track in self.corpus.rows("tracks", Track)}
-            for stem in self.corpus.rows("stems", Stem):
-                if stem.track_id in self._known:
-                    self._known[stem.track_id][1].append(stem)
-        if track_id not in self._known:
-            raise Refused(f"the track {track_id} is no longer in the table of tracks; run plan again")
-        return self._known[track_id]
+    def _material(self, track_id: str) -> TrackMaterial:
+        """What is known of a track; the tables are read when the first pair is drawn again."""
+        if self._materials is None:
+            self._materials = materials_by_track(self.corpus, self.config)
+        if track_id not in self._materials:
+            raise Refused(
+                f"pairs of the track {track_id} can no longer be planned: it, its stems or its estimates are missing; run plan again"
+            )
+        return self._materials[track_id]
 
 
 def _reworded(row: Rejected, what: str, replaced_by: str | None = None) -> Rejected:
