@@ -185,7 +185,8 @@ def frame(path: Path | str) -> pandas.DataFrame:
     """A table of a corpus or a dataset, such as ``CORPUS/estimates.parquet``, as a pandas DataFrame.
 
     Nested columns hold dicts and arrays, settings JSON text, which ``apply_chain`` takes as it is. The columns and their units are those
-    of the row types in ``stemwright.manifests.records``. Raises FileNotFoundError if there is none, ValueError if it is no table.
+    of the row types in ``stemwright.manifests.records``. Raises FileNotFoundError if there is none, ValueError for a folder and
+    for a file that is no table.
 
     >>> import stemwright as sw
     >>> from pathlib import Path
@@ -195,8 +196,20 @@ def frame(path: Path | str) -> pandas.DataFrame:
     -6.2
     """
     import pandas
+    import pyarrow
 
-    return pandas.read_parquet(regular(Path(path)))
+    path = Path(path)
+    if path.is_dir():
+        tables = ", ".join(sorted(each.name for each in path.glob("*.parquet")))
+        raise ValueError(
+            f"{path} is a folder; expected the file of a table in it" + (f": {tables}" if tables else ", such as stems.parquet")
+        )
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected the file of a table, such as CORPUS/estimates.parquet")
+    try:
+        return pandas.read_parquet(regular(path))
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path} is no table: expected a Parquet file ({str(error).partition(': ')[2] or error})") from error
 
 
 def column(path: Path, name: str) -> list[Any]:

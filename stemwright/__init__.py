@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.public.mix_balance import balance
     from stemwright.datagen.public.song_edits import edit, parse_edit
     from stemwright.datagen.public.song_stems import separate
-    from stemwright.manifests.sound.decoding import blocks, load
+    from stemwright.datagen.public.sound_files import blocks, load
     from stemwright.manifests.sound.writing import save
     from stemwright.manifests.table import frame as read_table
     from stemwright.separation.balance.measure import measure_balance
@@ -59,7 +59,7 @@ PUBLIC = {
     "Vocabulary": "stemwright.datagen.dataset.labels:Vocabulary",
     "apply_chain": "stemwright.datagen.effects:apply_chain",
     "balance": "stemwright.datagen.public.mix_balance:balance",
-    "blocks": "stemwright.manifests.sound.decoding:blocks",
+    "blocks": "stemwright.datagen.public.sound_files:blocks",
     "build": "stemwright.datagen.public.corpora:build",
     "check": "stemwright.datagen.public.corpora:check",
     "edit": "stemwright.datagen.public.song_edits:edit",
@@ -69,7 +69,7 @@ PUBLIC = {
     "fit_console": "stemwright.datagen.inverse.console:fit_console",
     "integrated_loudness": "stemwright.separation.loudness.meter:integrated_loudness",
     "invert_chain": "stemwright.datagen.effects:invert_chain",
-    "load": "stemwright.manifests.sound.decoding:load",
+    "load": "stemwright.datagen.public.sound_files:load",
     "loudness_range": "stemwright.separation.loudness.meter:loudness_range",
     "measure_balance": "stemwright.separation.balance.measure:measure_balance",
     "momentary_loudness": "stemwright.separation.loudness.meter:momentary_loudness",

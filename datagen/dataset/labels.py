@@ -57,6 +57,8 @@ class Vocabulary:
         self.uses = {effect: max(1, (uses or {}).get(effect, 1)) for effect in EFFECTS}
         every = {f"{use}.{name}": field for effect, use in self._each_use() for name, field in fields(EFFECTS[effect].Settings).items()}
         known = {*EFFECTS, *every, *(use for _, use in self._each_use()), *ROLES}
+        if isinstance(wanted, str):
+            raise TypeError(f"expected a list of names, such as [{wanted!r}]; got the text {wanted!r}")
         for name in wanted:
             if name not in known:
                 (near,) = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
@@ -72,6 +74,14 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self.names)} slots"]
+        if self.settings:
+            parts.append("of " + ", ".join(dict.fromkeys(key.split(".")[0] for key in self.settings)))
+        if self.roles:
+            parts.append("roles " + ", ".join(self.roles))
+        return f"<Vocabulary: {'; '.join(parts)}>".replace("slots; of", "slots of")
 
     def _each_use(self) -> list[tuple[str, str]]:
         """(effect, what its n-th use is called), first uses before second ones."""

@@ -13,14 +13,13 @@ Conventions
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.datagen.effects.settings import EffectSettings
+from stemwright.datagen.effects.settings import EffectSettings, effect_name
 from stemwright.datagen.effects.traits import Trait
 from stemwright.manifests.registry import Registry, UnknownNameError, load, requires
 from stemwright.manifests.usage import UsageError
@@ -140,13 +139,20 @@ def resolve_chain(chain: Chain) -> list[tuple[Effect, EffectSettings]]:
     an ``EffectUse``, or its row in a table, a mapping of ``effect`` and ``settings`` (JSON text as well). Raises ValueError for an unknown
     effect, a setting out of its range, and anything else.
     """
+    if isinstance(chain, str | EffectSettings) or _is_use(chain):
+        raise UsageError(f'expected a list of effects with their settings, such as [("fader", {{"gain_db": -3.0}})]; got {chain!r}')
     return [_resolved(*_named(use)) for use in chain]
+
+
+def _is_use(chain: Any) -> bool:
+    """Whether what was given as a chain is one effect with its settings."""
+    return isinstance(chain, Mapping) or (isinstance(chain, tuple) and len(chain) == 2 and isinstance(chain[0], str))
 
 
 def _named(use: Any) -> tuple[str, Any]:
     """The effect's name in a use, and its settings in whatever form they are."""
     if isinstance(use, EffectSettings):
-        return str(getattr(sys.modules.get(type(use).__module__), "NAME", type(use).__qualname__)), use
+        return effect_name(type(use)), use
     if isinstance(use, Mapping) and {"effect", "settings"} <= {*use}:
         return use["effect"], use["settings"]
     if hasattr(use, "effect") and hasattr(use, "settings"):
@@ -160,7 +166,11 @@ def _resolved(name: str, values: Any) -> tuple[Effect, EffectSettings]:
     effect = EFFECTS[name]
     if isinstance(values, effect.Settings):
         return effect, values
-    values = json.loads(values) if isinstance(values, str) else values
+    if isinstance(values, str):  # JSON, as a table has them
+        try:
+            values = json.loads(values)
+        except ValueError as error:
+            raise UsageError(f"expected settings of the effect {name!r} as a mapping or its JSON text; got {values!r} ({error})") from error
     if not isinstance(values, Mapping):
         raise UsageError(f"expected settings of the effect {name!r}, as {name}.Settings or as a mapping; got {values!r}")
     return effect, effect.Settings(**values)
@@ -212,6 +222,8 @@ def invert_chain(audio: Any, sample_rate: int, chain: Chain) -> Any:
 def _through(audio: Any, sample_rate: int, steps: Iterable[tuple[Any, EffectSettings]]) -> Any:
     """The audio after each step whose settings are not neutral; numpy in, numpy out."""
     if not isinstance(audio, np.ndarray):
+        if not hasattr(audio, "ndim"):
+            raise UsageError(f"expected audio [..., C, T] as a numpy array or a torch tensor; got {type(audio).__name__}")
         for step, settings in steps:
             audio = audio if settings.is_neutral() else step(audio, sample_rate, settings)
         return audio

@@ -21,7 +21,9 @@ Conventions
 
 from __future__ import annotations
 
+import difflib
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -29,8 +31,9 @@ from numbers import Real
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 
+from stemwright.manifests.usage import UsageError
 from stemwright.manifests.wording import with_unit
 
 Scale = Literal["linear", "log", "reciprocal", "integer"]
@@ -191,10 +194,24 @@ def choice(neutral: Plain, options: tuple[Plain, ...], *, needs: Needs | None = 
     return Field(default=neutral, description=description, json_schema_extra=extra)
 
 
+class SettingsError(UsageError):
+    """Settings that an effect does not have or cannot take; the message names the effect, the setting, the value and the range."""
+
+
 class EffectSettings(BaseModel):
-    """The base of every effect's ``Settings``: frozen, no unknown names, every number inside its range, NaN refused."""
+    """The base of every effect's ``Settings``: frozen, no unknown names, every number inside its range, NaN refused.
+
+    Raises SettingsError, a ValueError.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            wrong = "; ".join(_explain(type(self), problem) for problem in error.errors(include_url=False))
+            raise SettingsError(f"the effect {effect_name(type(self))!r}: {wrong}") from None
 
     @field_validator("*", mode="wrap")
     @classmethod
@@ -230,6 +247,25 @@ class EffectSettings(BaseModel):
 
     def _values(self) -> list[Any]:
         return [getattr(self, name) for name in fields(type(self))]
+
+
+def effect_name(settings_type: type[EffectSettings]) -> str:
+    """The name of the effect whose settings these are."""
+    return str(getattr(sys.modules.get(settings_type.__module__), "NAME", settings_type.__qualname__))
+
+
+def _explain(settings_type: type[EffectSettings], problem: Any) -> str:
+    """What is wrong with one setting, in words."""
+    name, table = str(problem["loc"][0]), fields(settings_type)
+    field = table.get(name)
+    if field is None:
+        near = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        return f"there is no setting {name!r}{hint} Its settings are {', '.join(table)}"
+    if problem["type"] == "value_error":  # one of ours: it names the setting, the value and the range
+        return str(problem["ctx"]["error"])
+    options = " or ".join(map(repr, field.options)) if isinstance(field, Choice) else problem["msg"]
+    return f"{name} must be {options}; got {problem['input']!r}"
 
 
 @cache

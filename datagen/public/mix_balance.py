@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemwright.datagen.public.song_stems import Model, separator_from
+from stemwright.datagen.public.sound_files import naming
 from stemwright.separation.balance.recordings import measure_recording
 from stemwright.separation.balance.track_balance import TrackBalance, table_rows
 
@@ -65,5 +66,6 @@ def balance(path: Path | str, stems: Path | str | None = None, model: Model = "h
     ['drums', 'vocals']
     """
     separator = None if stems is not None else separator_from(model)
-    found = measure_recording(Path(path), separator, stems=None if stems is None else Path(stems))
+    with naming(path):
+        found = measure_recording(Path(path), separator, stems=None if stems is None else Path(stems))
     return Balance(**{each.name: getattr(found, each.name) for each in fields(found)})

@@ -10,6 +10,7 @@ from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stem
 from stemwright.datagen.edit.grammar import Edit
 from stemwright.datagen.edit.recording import Edited, parse_all_edits
 from stemwright.datagen.public.song_stems import Model, separator_from
+from stemwright.datagen.public.sound_files import naming
 
 
 def parse_edit(text: str) -> list[Edit]:
@@ -52,5 +53,6 @@ def edit(
     paths = stems_in(None if stems is None else Path(stems), song)
     edits = parse_all_edits(texts, paths)
     separator = None if stems is not None else separator_from(model)
-    made, _ = edit_file(song, edits, Path(out), stems=paths, separator=separator)
+    with naming(path):
+        made, _ = edit_file(song, edits, Path(out), stems=paths, separator=separator)
     return made

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
+from stemwright.datagen.public.sound_files import naming
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
@@ -77,8 +78,9 @@ def separate(
     ['bass.flac', 'drums.flac', 'other.flac', 'residual.flac', 'vocals.flac']
     """
     separator = separator_from(model)
-    if out_folder is not None:
-        return separator.separate_file(path, out_folder)
-    mixture, sample_rate = load_song(path)
-    stems = separator.separate(mixture, sample_rate)
+    with naming(path):
+        if out_folder is not None:
+            return separator.separate_file(path, out_folder)
+        mixture, sample_rate = load_song(path)
+        stems = separator.separate(mixture, sample_rate)
     return stems, separator.sample_rate or sample_rate

@@ -47,12 +47,6 @@ def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, 
     Full scale is 1.0, the rate that of the file in Hz. ``start_frame`` and ``num_frames`` (None: all) are in frames at that rate.
     WAV, FLAC, OGG, Opus, MP3, AIFF, m4a, aac and others are read; ``stream`` is the number of the stream in a STEM mp4. Raises
     ``Refused`` (a ValueError) if the file is unreadable or has fewer frames than requested.
-
-    >>> import numpy, stemwright as sw
-    >>> _ = sw.save("noise.wav", numpy.random.default_rng(0).normal(0, 0.1, (1, 8000)), 8000)
-    >>> audio, sample_rate = sw.load("noise.wav", start_frame=4000, num_frames=1000)
-    >>> audio.shape, audio.dtype.name, sample_rate
-    ((1, 1000), 'float32', 8000)
     """
     path = Path(path)
     if start_frame < 0:
@@ -98,11 +92,6 @@ def blocks(path: Path | str, num_frames: int, *, sample_rate: int | None = None,
 
     It is resampled when ``sample_rate`` in Hz is another than the file's; ``stream`` is the number of the stream in a STEM mp4. Raises
     ``Refused`` (a ValueError) if the file is unreadable.
-
-    >>> import numpy, stemwright as sw
-    >>> _ = sw.save("noise.flac", numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100)), 44_100)
-    >>> [block.shape for block in sw.blocks("noise.flac", 20_000)]
-    [(2, 20000), (2, 20000), (2, 4100)]
     """
     path = Path(path)
     source = _raw_blocks(path, num_frames, stream)
