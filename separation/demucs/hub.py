@@ -3,9 +3,11 @@
 Conventions
     ``HF_ENDPOINT`` names another hub. A request to an ``http://`` address, as the endpoint or by a redirect, is not sent unless
     ``STEMWRIGHT_ALLOW_HTTP=1``: the weights could be tampered with in transit. Models that are in the cache need no request.
+    A hub is first asked once for the metadata of the model's definition: ``hf_hub_download`` by itself tries five times, for half a
+    minute, where there is no network and the file is not in the cache.
 
 References
-    huggingface_hub, ``hf_hub_download`` and ``set_client_factory``.
+    huggingface_hub, ``hf_hub_download``, ``get_hf_file_metadata`` and ``set_client_factory``.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ NAMESPACE = "adefossez"  # of Demucs's author on the hub
 HTTP_VARIABLE = "STEMWRIGHT_ALLOW_HTTP"
 MB = 10**6
 _on_progress: ContextVar[OnProgress | None] = ContextVar("on_progress", default=None)
-ANSWER_S = 10.0  # how long a server may take to accept a connection
+ANSWER_S = 10.0  # how long a hub may take to answer
 
 
 def repository(name: str) -> tuple[str, str]:
@@ -57,8 +59,9 @@ def download(name: str, tried: list[str], *, offline: bool, read: Callable[[Path
     tried.append(f"the hub's cache {constants.HF_HUB_CACHE}")
     if not offline:
         tried.append(f"the address {endpoint}/{repo}/resolve/main/{plain}.yaml")
-    # The client would try five times, for half a minute, where there is no network at all.
-    unasked = "nothing was downloaded, because of --offline" if offline else _unencrypted(endpoint) or _no_answer(endpoint)
+    unasked = (
+        "nothing was downloaded, because of --offline" if offline else _unencrypted(endpoint) or _no_answer(repo, f"{plain}.yaml", endpoint)
+    )
 
     def get(file: str) -> Path:
         reported = _on_progress.get()
@@ -177,17 +180,18 @@ def _check_links(response: Any) -> None:
                     raise ModelError(phrase)
 
 
-def _no_answer(endpoint: str) -> str | None:
-    """Why a server cannot be reached, as a message; None if it accepts a connection, or if a proxy is in use."""
-    import socket
-    from urllib.request import getproxies, proxy_bypass
+def _no_answer(repo: str, file: str, endpoint: str) -> str | None:
+    """Why a hub cannot be reached, as a message; None if it gives any answer to a request for what it knows of a file."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import FileMetadataError, HfHubHTTPError
 
-    parts = urlsplit(endpoint)
-    host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
-    if parts.scheme in getproxies() and not proxy_bypass(host):
-        return None
     try:
-        socket.create_connection((host, port), timeout=ANSWER_S).close()
-    except OSError as error:
-        return f"no answer from {endpoint}: {error.strerror or error}"
+        with _encrypted_only():
+            get_hf_file_metadata(hf_hub_url(repo, file, endpoint=endpoint), timeout=ANSWER_S)
+    except (HfHubHTTPError, FileMetadataError):
+        return None  # ``hf_hub_download`` says what is wrong with the answer
+    except ModelError:
+        raise
+    except Exception as error:  # the client raises errors of the library beneath it, which differs between its versions
+        return f"no answer from {endpoint}: {str(error).splitlines()[0]}"
     return None

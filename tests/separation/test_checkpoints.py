@@ -290,8 +290,20 @@ def test_a_fetched_model_is_still_found_when_the_server_is_gone_and_an_absent_on
     fetched = checkpoints.fetch("tiny")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody listens
     assert checkpoints.find("tiny").identity == fetched.identity
-    with pytest.raises(WeightsUnavailable, match=r"no answer from http://127\.0\.0\.1:9: Connection refused"):
+    with pytest.raises(WeightsUnavailable, match=r"no answer from http://127\.0\.0\.1:9: .*Connection refused"):
         checkpoints.find("absent")
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")  # a name that no server has
+    with pytest.raises(WeightsUnavailable, match=r"no answer from https://hub\.invalid: "):
+        checkpoints.find("absent")
+    assert "Retrying" not in capfd.readouterr().err
+
+
+def test_through_a_proxy_that_is_not_there_nothing_is_tried_again(hub, monkeypatch, capfd):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(WeightsUnavailable, match=r"no answer from http://127\.0\.0\.1:\d+: .*Connection refused"):
+        checkpoints.find("absent")
+    assert hub.asked == []
     assert "Retrying" not in capfd.readouterr().err
 
 
