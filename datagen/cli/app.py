@@ -42,7 +42,7 @@ from stemwright.datagen.cli.options import (
     absolute,
     absolute_separator,
 )
-from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages, shared_out
+from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages
 from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
 from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_requested, was_stopped
 from stemwright.datagen.cli.verbs import VerbGroup, Verbs
@@ -123,8 +123,9 @@ def build(
     Example: stemwright build ~/music corpus --model htdemucs_ft --jobs 4
     """
     from stemwright.datagen.cli import forecasting
-    from stemwright.datagen.run import stages
     from stemwright.datagen.run.corpus import Corpus
+    from stemwright.datagen.run.stages import build_stages
+    from stemwright.datagen.run.tasks import Workers
 
     terminal, place = Terminal(as_json), Corpus(corpus)
     separation: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder)}
@@ -137,17 +138,8 @@ def build(
         forecasting.dry_run(terminal, place, songs, asked, separating, jobs=jobs, limit=limit)
         return
     with corpus_of(terminal, place, songs, asked, separating):
-        run = run_stages(
-            terminal,
-            place,
-            [
-                ("catalog", shared_out(partial(stages.run_catalog, limit=limit), jobs, dask)),
-                ("separate", partial(stages.run_separate, offline=offline, trust_pickle=trust_pickle)),
-                ("estimate", shared_out(stages.run_estimate, jobs, dask)),
-                ("plan", stages.run_plan),
-                ("render", shared_out(stages.run_render, jobs, dask)),
-            ],
-        )
+        stages = build_stages(Workers(jobs, dask), limit=limit, offline=offline, trust_pickle=trust_pickle)
+        run = run_stages(terminal, place, stages)
         wrong = checking.check_folder(terminal, place)
     close(terminal, place, "build", run, wrong)
 
@@ -167,12 +159,13 @@ def catalog(
 
     Example: stemwright catalog ~/music corpus --jobs 2
     """
-    from stemwright.datagen.run import stages
     from stemwright.datagen.run.corpus import Corpus
+    from stemwright.datagen.run.stages import run_catalog
+    from stemwright.datagen.run.tasks import Workers
 
     terminal, place = Terminal(as_json), Corpus(corpus)
     with corpus_of(terminal, place, songs, RequestedChanges({"songs": {"kind": kind}}, config, reset or ())):
-        summaries = run_stages(terminal, place, [("catalog", shared_out(partial(stages.run_catalog, limit=limit), jobs, None))])
+        summaries = run_stages(terminal, place, {"catalog": partial(run_catalog, workers=Workers(jobs), limit=limit)})
     close(terminal, place, "catalog", summaries)
 
 
@@ -196,7 +189,7 @@ def separate(
 
     Example: stemwright separate corpus --model htdemucs_ft
     """
-    from stemwright.datagen.run import stages
+    from stemwright.datagen.run.stages import run_separate
 
     options: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder)}
     options["separator"] = absolute_separator(separator)
@@ -204,7 +197,7 @@ def separate(
     one_stage(
         corpus,
         "separate",
-        partial(stages.run_separate, offline=offline, trust_pickle=trust_pickle),
+        partial(run_separate, offline=offline, trust_pickle=trust_pickle),
         as_json,
         RequestedChanges({"separation": options}, reset=reset or ()),
         SeparationOptions(again, offline, trust_pickle),
@@ -224,9 +217,11 @@ def estimate(
 
     Example: stemwright estimate corpus --jobs 2
     """
-    from stemwright.datagen.run import stages
+    from stemwright.datagen.run.stages import run_estimate
+    from stemwright.datagen.run.tasks import Workers
 
-    one_stage(corpus, "estimate", shared_out(stages.run_estimate, jobs, dask), as_json, RequestedChanges(file=config, reset=reset or ()))
+    stage = partial(run_estimate, workers=Workers(jobs, dask))
+    one_stage(corpus, "estimate", stage, as_json, RequestedChanges(file=config, reset=reset or ()))
 
 
 @app.command(rich_help_panel=MAKE)
@@ -237,9 +232,9 @@ def plan(
 
     Example: stemwright plan corpus --seed 7
     """
-    from stemwright.datagen.run import stages
+    from stemwright.datagen.run.stages import run_plan
 
-    one_stage(corpus, "plan", stages.run_plan, as_json, RequestedChanges({"": {"seed": seed}}, config, reset or ()))
+    one_stage(corpus, "plan", run_plan, as_json, RequestedChanges({"": {"seed": seed}}, config, reset or ()))
 
 
 @app.command(rich_help_panel=MAKE)
@@ -256,10 +251,11 @@ def render(
 
     Example: stemwright render corpus --jobs 2 --format webdataset
     """
-    from stemwright.datagen.run import stages
+    from stemwright.datagen.run.stages import run_render
+    from stemwright.datagen.run.tasks import Workers
 
     changes = {"dataset": {"format": dataset_format}}
-    one_stage(corpus, "render", shared_out(stages.run_render, jobs, dask), as_json, RequestedChanges(changes))
+    one_stage(corpus, "render", partial(run_render, workers=Workers(jobs, dask)), as_json, RequestedChanges(changes))
 
 
 app.command(rich_help_panel=LOOK)(checking.check)

@@ -10,7 +10,7 @@ import typer
 from stemwright.datagen.cli import completion
 from stemwright.datagen.cli.checking import check_folder
 from stemwright.datagen.cli.options import JobsOption, JsonOption, ModelFolderOption, absolute
-from stemwright.datagen.cli.running import close, run_stages, shared_out, working
+from stemwright.datagen.cli.running import close, run_stages, working
 from stemwright.datagen.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -38,24 +38,18 @@ def demo(
     Example: stemwright demo demo-corpus
     """
     from stemwright.datagen.cli.demo_corpus import configuration, excerpt_folder
-    from stemwright.datagen.run import stages
     from stemwright.datagen.run.corpus import Corpus
+    from stemwright.datagen.run.stages import build_stages
+    from stemwright.datagen.run.tasks import Workers
 
     terminal, place = Terminal(as_json), Corpus(corpus)
     config = configuration(excerpt_folder())
     place.check_free(config)
     with working(terminal, place, config):
-        summaries = run_stages(
-            terminal,
-            place,
-            [
-                ("catalog", shared_out(stages.run_catalog, jobs, None)),
-                ("separate", stages.run_separate),
-                ("estimate", shared_out(stages.run_estimate, jobs, None)),
-            ],
-        )
+        stages = build_stages(Workers(jobs))
+        summaries = run_stages(terminal, place, {name: stages.pop(name) for name in ("catalog", "separate", "estimate")})
         _show_demo_balance(terminal, place, model, absolute(model_folder))
-        summaries += run_stages(terminal, place, [("plan", stages.run_plan), ("render", shared_out(stages.run_render, jobs, None))])
+        summaries += run_stages(terminal, place, stages)
         wrong = check_folder(terminal, place)
     terminal.say("What to look at next")
     for what, why in NEXT_STEPS:

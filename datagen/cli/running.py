@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +38,10 @@ class SeparationOptions:
     trust_pickle: bool = False
 
 
-def run_stages(terminal: Terminal, corpus: Corpus, stages: Sequence[tuple[str, Callable[..., Summary]]]) -> list[Summary]:
+def run_stages(terminal: Terminal, corpus: Corpus, stages: Mapping[str, Callable[..., Summary]]) -> list[Summary]:
     """Runs stages one after another, each with its bar and its line."""
     summaries = []
-    for name, stage in stages:
+    for name, stage in stages.items():
         with terminal.progress(name) as report:
             summary = stage(corpus, on_progress=report)
         summaries.append(summary)
@@ -128,13 +127,6 @@ def _check_only(kept: Config, config: Config, asked: RequestedChanges, stage: st
             )
 
 
-def shared_out(stage: Callable[..., Summary], jobs: int, dask: str | None) -> Callable[..., Summary]:
-    """A stage with its workers filled in."""
-    from stemwright.datagen.run.tasks import Workers
-
-    return partial(stage, workers=Workers(jobs, dask))
-
-
 @contextmanager
 def corpus_of(
     terminal: Terminal, place: Corpus, songs: Path, asked: RequestedChanges, separating: SeparationOptions | None = None
@@ -171,15 +163,10 @@ def fetching(terminal: Terminal) -> Iterator[None]:
 
 def requested_config(place: Corpus, songs: Path, asked: RequestedChanges) -> Config:
     """The configuration of a corpus of a songs folder, with what a command asks to change. Raises CorpusError if the places do not fit."""
-    from stemwright.datagen.run.corpus import CorpusError
+    from stemwright.datagen.run.building import songs_config
 
-    if not songs.exists():
-        raise CorpusError(f"{songs} does not exist; expected a folder of songs or a CSV file")
-    here = {"folder": str(songs.resolve())}
-    asked = replace(asked, options={**asked.options, "songs": {**asked.options.get("songs", {}), **here}})
-    checked = _configured(place, asked)
-    place.check_free(checked)
-    return checked
+    check_alone(asked.options.get("separation", {}))
+    return songs_config(place, songs, file=asked.file, options=asked.options, reset=asked.reset)
 
 
 @contextmanager
@@ -228,5 +215,5 @@ def one_stage(
     if separating is None:
         _check_only(kept, config, asked, verb)
     with working(terminal, place, config, separating):
-        summaries = run_stages(terminal, place, [(verb, stage)])
+        summaries = run_stages(terminal, place, {verb: stage})
     close(terminal, place, verb, summaries)

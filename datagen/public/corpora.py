@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stemwright.datagen.report.page import PLAYERS, make_report
-from stemwright.datagen.run import stages
-from stemwright.datagen.run.building import keeping, requested_config, separated_again
+from stemwright.datagen.report.page import PLAYERS, write_report
+from stemwright.datagen.run.building import keeping, separated_again, songs_config
 from stemwright.datagen.run.config import Config, plain
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.corpus_check import problems_of
-from stemwright.datagen.run.runner import Workers
-from stemwright.datagen.run.stages import Summary
+from stemwright.datagen.run.stages import Summary, build_stages
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests.check import CheckProblem, errors
-from stemwright.manifests.disk.durable import remove_earlier, write_bytes
-from stemwright.manifests.disk.outputs import PAGES, check_output
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Rejected
 from stemwright.manifests.usage import UsageError
@@ -85,26 +81,13 @@ def build(
     >>> [summary.stage for summary in made.stages], made.ok
     (['catalog', 'separate', 'estimate', 'plan', 'render'], True)
     """
-    place, source = Corpus(corpus), Path(songs)
-    if not source.exists():
-        raise CorpusError(f"{source} does not exist; expected a folder of songs or a CSV file")
-    wanted = _configured(place, config, source)
-    place.check_free(wanted)
-    workers = Workers(jobs, None)
+    place = Corpus(corpus)
+    wanted = _configured(place, config, Path(songs))
     with place.locked():
         if (reason := separated_again(place, wanted)) and not again:
             raise UsageError(f"{reason}. Nothing was changed; again=True allows it")
         with keeping(place, wanted):
-            done = tuple(
-                stage(place, on_progress=on_progress)
-                for stage in (
-                    partial(stages.run_catalog, workers=workers),
-                    stages.run_separate,
-                    partial(stages.run_estimate, workers=workers),
-                    stages.run_plan,
-                    partial(stages.run_render, workers=workers),
-                )
-            )
+            done = tuple(stage(place, on_progress=on_progress) for stage in build_stages(Workers(jobs)).values())
             problems = problems_of(place)
     rejected = tuple(row for row in place.rejected() if row.replaced_by is None)
     return Built(place.folder, done, rejected, tuple(problems))
@@ -141,24 +124,16 @@ def report(corpus: Path | str, path: Path | str | None = None, *, players: int =
     >>> sw.report(made.corpus, "report.html", players=0).name
     'report.html'
     """
-    place = Corpus(corpus)
-    out = place.folder / "report.html" if path is None else Path(path)
-    if out.is_dir():
-        raise CorpusError(f"{out} is a folder; expected the HTML file to write, such as {out / 'report.html'}")
-    check_output(out, PAGES)
-    data = make_report(place, num_players=players, seed=seed).html.encode()
-    remove_earlier(out)
-    write_bytes(out, data)
+    out, _ = write_report(Corpus(corpus), None if path is None else Path(path), num_players=players, seed=seed)
     return out
 
 
 def _configured(place: Corpus, config: Config | Mapping[str, Any] | Path | str | None, songs: Path) -> Config:
     """The configuration to run with: what the corpus keeps, else the defaults, with what the caller names."""
     file = Path(config) if isinstance(config, str | Path) else None
-    folder = {"songs": {"folder": str(songs.resolve())}}
     if isinstance(config, Config):  # whole, as it is: the folder that it has by default names no songs
         values = plain(config)
         values.get("songs", {}).pop("folder", None)
     else:
         values = dict(config) if isinstance(config, Mapping) else {}
-    return requested_config(place, file=file, values=values, options=folder)
+    return songs_config(place, songs, file=file, values=values)

@@ -25,12 +25,15 @@ from stemwright.datagen.report.page_charts import many
 from stemwright.datagen.report.players import Player, players
 from stemwright.datagen.report.rows import Rows
 from stemwright.datagen.run import config as configuration
-from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.corpus import Corpus, CorpusError
+from stemwright.manifests.disk.durable import remove_earlier, write_bytes
+from stemwright.manifests.disk.outputs import PAGES, check_output
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.visible import visible
 from stemwright.manifests.wording import duration, size
 
 PLAYERS = 12
+FILE_NAME = "report.html"
 MAX_LISTED = 2000  # rows of a table on the page; the Parquet file has them all
 SHORT_KINDS = {
     "removal": "wet is the input, dry the target: one excerpt with and without the effects that a model learns to remove",
@@ -91,6 +94,23 @@ def make_report(corpus: Corpus, *, num_players: int = PLAYERS, seed: int = 0, on
     seconds = sum(player.num_seconds * sum(bool(each.mp3) for each in player.signals) for player in heard)
     silent = tuple(f"{player.pair.kind} {player.pair.id}: {player.notes[0]}" for player in heard if not player.signals)
     return Report(html, len(heard), seconds, silent)
+
+
+def write_report(
+    corpus: Corpus, path: Path | None = None, *, num_players: int = PLAYERS, seed: int = 0, on_progress: OnProgress | None = None
+) -> tuple[Path, Report]:
+    """Writes the page into a file, ``report.html`` in the corpus by default, and gives its path besides. Raises as ``make_report``.
+
+    Raises CorpusError, before anything is done, for a path that is a folder, and UsageError for one that is not to be written over.
+    """
+    path = path or corpus.folder / FILE_NAME
+    if path.is_dir():
+        raise CorpusError(f"{path} is a folder; expected the HTML file to write, such as {path / FILE_NAME}")
+    check_output(path, PAGES)
+    made = make_report(corpus, num_players=num_players, seed=seed, on_progress=on_progress)
+    remove_earlier(path)
+    write_bytes(path, made.html.encode())
+    return path, made
 
 
 def _resource(name: str) -> str:

@@ -1,5 +1,7 @@
 """What a verb and a script do alike before and after stages run: the configuration to run with, and what is kept if it fails.
 
+The stages of a build are ``stemwright.datagen.run.stages.build_stages``.
+
 Conventions
     Raises errors and prints nothing. The lock is the caller's.
 """
@@ -13,7 +15,7 @@ from typing import Any
 
 from stemwright.datagen.run.config import Config, ConfigError, read_values
 from stemwright.datagen.run.config_changes import changed
-from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.reseparation import count_to_separate_again, reason_to_separate_again
 from stemwright.datagen.run.tasks import StoppedError
 from stemwright.manifests.disk.durable import is_full, sentence
@@ -53,6 +55,25 @@ def requested_config(
     now, before = config.separation, kept.separation
     if not is_other(now.separator) and (not there or (now.model, now.model_folder) != (before.model, before.model_folder)):
         check_model(now.model, now.model_folder)
+    return config
+
+
+def songs_config(
+    corpus: Corpus,
+    songs: Path,
+    *,
+    file: Path | None = None,
+    values: Mapping[str, Any] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    reset: Sequence[str] = (),
+) -> Config:
+    """As ``requested_config``, of a corpus of these songs: a folder, or a CSV file. Raises CorpusError if the places do not fit."""
+    if not songs.exists():
+        raise CorpusError(f"{songs} does not exist; expected a folder of songs or a CSV file")
+    options = options or {}
+    options = {**options, "songs": {**options.get("songs", {}), "folder": str(songs.resolve())}}
+    config = requested_config(corpus, file=file, values=values, options=options, reset=reset)
+    corpus.check_free(config)
     return config
 
 

@@ -8,11 +8,32 @@ Conventions
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from stemwright.datagen.run.stages.cataloguing import run_catalog
 from stemwright.datagen.run.stages.estimating import run_estimate
 from stemwright.datagen.run.stages.planning import run_plan
 from stemwright.datagen.run.stages.rendering import run_render
 from stemwright.datagen.run.stages.separating import run_separate, separator_of
 from stemwright.datagen.run.stages.summary import Summary
+from stemwright.datagen.run.tasks import Workers
 
-__all__ = ["Summary", "run_catalog", "run_estimate", "run_plan", "run_render", "run_separate", "separator_of"]
+__all__ = ["Summary", "build_stages", "run_catalog", "run_estimate", "run_plan", "run_render", "run_separate", "separator_of"]
+
+
+def build_stages(
+    workers: Workers | None = None, *, limit: int | None = None, offline: bool = False, trust_pickle: bool = False
+) -> dict[str, Callable[..., Summary]]:
+    """The stages of a build by name, in their order, each a function of the corpus and ``on_progress``; without workers in this process.
+
+    ``limit`` is the number of songs; ``offline`` and ``trust_pickle`` say how weights may be fetched and read.
+    """
+    workers = workers or Workers()
+    return {
+        "catalog": partial(run_catalog, workers=workers, limit=limit),
+        "separate": partial(run_separate, offline=offline, trust_pickle=trust_pickle),
+        "estimate": partial(run_estimate, workers=workers),
+        "plan": run_plan,
+        "render": partial(run_render, workers=workers),
+    }
