@@ -21,8 +21,13 @@ MADE_OF_TORCH = (
     "datagen/dataset/loader.py",
 )
 DOORS = {  # what only these files may import
-    "soundfile": {"manifests/sound/decoding.py", "manifests/sound/embedded.py", "manifests/sound/writing.py"},
-    "av": {"manifests/sound/containers.py", "manifests/sound/identity.py"},
+    "soundfile": {
+        "manifests/sound/decoding.py",
+        "manifests/sound/plain_reader.py",
+        "manifests/sound/embedded.py",
+        "manifests/sound/writing.py",
+    },
+    "av": {"manifests/sound/containers.py", "manifests/sound/packets.py", "manifests/sound/coded_reader.py"},
     "soxr": {"manifests/sound/resampling.py"},
     "musdb": set(),
     "demucs": {"separation/demucs/separator.py"},

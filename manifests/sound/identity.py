@@ -19,20 +19,16 @@ References
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from stemwright.manifests.records import canonical_json
-from stemwright.manifests.sound.containers import av_open
 from stemwright.manifests.sound.decoding import blocks, probe
 from stemwright.manifests.sound.formats import BLOCK_FRAMES, Audio, AudioInfo
+from stemwright.manifests.sound.packets import codec_name, packets
 
 EXACT = ("pcm_", "flac", "alac", "adpcm_", "wavpack", "tta")  # prefixes of the names of codecs whose decoding is exact
-MP3_MARKS = (b"Xing", b"Info", b"VBRI")  # of a first frame that contains no sound
-MP3_MARK_WITHIN = 64  # bytes from the start of a frame: side information is at most 32 bytes long
-OPUS_GAIN = slice(16, 18)  # of the header OpusHead, Q7.8 dB
 
 
 class IdentityHash:
@@ -40,7 +36,7 @@ class IdentityHash:
 
     def __init__(self, path: Path, stream: int, info: AudioInfo) -> None:
         self._path, self._stream, self._info = path, stream, info
-        self._codec = _codec(path, stream)
+        self._codec = codec_name(path, stream)
         self._num_frames = 0
         # One hash a channel: the rows of a block are contiguous, and need not be interleaved for it.
         self._samples = [hashlib.sha256() for _ in range(info.num_channels)] if self._codec.startswith(EXACT) or not self._codec else []
@@ -61,7 +57,7 @@ class IdentityHash:
         if self._samples:
             content = ["samples", *(samples.hexdigest() for samples in self._samples)]
         else:
-            content = [self._codec.removesuffix("float"), _packets_sha256(self._path, self._stream, self._codec)]
+            content = [self._codec.removesuffix("float"), _packets_sha256(self._path, self._stream)]
         return hashlib.sha256(canonical_json([*facts, *content]).encode()).hexdigest()
 
 
@@ -73,49 +69,8 @@ def of_file(path: Path, *, stream: int = 0) -> str:
     return hasher.identity()
 
 
-def _codec(path: Path, stream: int) -> str:
-    """The name of a stream's codec; "" where ffmpeg's libraries do not read the file: then its samples count."""
-    import av
-
-    try:
-        with av_open(path) as container:
-            context = container.streams.audio[stream].codec_context
-            return context.name if context is not None else ""
-    except (av.FFmpegError, OSError, ValueError, IndexError):
-        return ""
-
-
-def _packets_sha256(path: Path, stream: int, codec: str) -> str:
+def _packets_sha256(path: Path, stream: int) -> str:
     content = hashlib.sha256()
-    for packet in _packets(path, stream, codec):
+    for packet in packets(path, stream):
         content.update(packet)
     return content.hexdigest()
-
-
-def _packets(path: Path, stream: int, codec: str) -> Iterator[bytes]:
-    """The coded packets of a stream, without tags and container."""
-    is_mp3, first = codec.startswith("mp3"), True
-    with av_open(path) as container:
-        wanted = container.streams.audio[stream]
-        header = wanted.codec_context.extradata if wanted.codec_context is not None else None
-        if header and header.startswith(b"OpusHead"):
-            yield bytes(header[OPUS_GAIN])
-        for packet in container.demux(wanted):
-            data = bytes(packet)
-            if is_mp3:
-                if not _is_mp3_frame(data) or (first and any(mark in data[:MP3_MARK_WITHIN] for mark in MP3_MARKS)):
-                    continue
-                first = False
-            yield data
-
-
-def _is_mp3_frame(data: bytes) -> bool:
-    """Whether a packet begins as a frame does: eleven bits set, then a layer, a bit rate and a rate that exist."""
-    return (
-        len(data) > 4
-        and data[0] == 0xFF
-        and data[1] & 0xE0 == 0xE0
-        and bool(data[1] & 0x06)
-        and data[2] & 0xF0 != 0xF0
-        and data[2] & 0x0C != 0x0C
-    )
