@@ -33,7 +33,7 @@ def demo(
     model_folder: ModelFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the whole path on a real multitrack excerpt: catalog, balance, pairs, dataset, check.
+    """Run every stage on a real multitrack excerpt: catalog, balance, pairs, dataset, check.
 
     Example: stemwright demo demo-corpus
     """
@@ -58,11 +58,11 @@ def demo(
 
 
 NEXT_STEPS = (
-    ("stemwright report {corpus}", "then open {corpus}/report.html: charts, and wet against dry to hear"),
-    ("{corpus}/dataset/*/removal/*/", "input_wet.flac against target_dry.flac: listen"),
-    ("{corpus}/pairs.parquet", "every setting that was drawn (pandas.read_parquet)"),
-    ("{corpus}/config.toml", "what to change; `stemwright plan` and `render` go on from there"),
-    ("stemwright build SONGS CORPUS", "the same on your own songs"),
+    ("stemwright report {corpus}", "then open report.html: charts and players"),
+    ("{corpus}/dataset/*/removal/*/", "compare input_wet and target_dry by ear"),
+    ("{corpus}/pairs.parquet", "all drawn settings (pandas.read_parquet)"),
+    ("{corpus}/config.toml", "edit, then run stemwright plan and render"),
+    ("stemwright build SONGS CORPUS", "the same with your own songs"),
 )
 
 
@@ -84,4 +84,4 @@ def _show_demo_balance(terminal: Terminal, place: Corpus, model: str, model_fold
         title = f"From the mixture alone, separated by {model!r}"
         terminal.show("separated", comparison_table(title, rows, compared), balance_plain(rows, compared))
     if compared and model == "bundled":
-        terminal.say("The bundled model is small and for first steps only; for real work take --model htdemucs_ft.")
+        terminal.say("The bundled model is for a first try only; for real work use htdemucs_ft.")

@@ -93,7 +93,7 @@ def _summarise(terminal: Terminal, song: Path, out: Path, edits: Sequence[Edit],
     terminal.collected |= {"song": str(song), "out": str(out), "changed": not same, "gain_db": made.gain_db, "closure_db": made.closure_db}
     terminal.collected["peak_dbfs"] = round(gain_to_db(peak), 3) if peak else None
     if made.closure_db is not None:
-        terminal.say(f"In no stem, and unchanged unless a stem was isolated: {made.closure_db:.1f} dB of the song's energy.")
+        terminal.say(f"Residual (in no stem; kept unless a stem is isolated): {made.closure_db:.1f} dB.")
     if made.gain_db:
         terminal.say(f"Lowered by {-made.gain_db:.2f} dB: the edited song would have peaked above full scale.")
     terminal.say(f"edit: {out}" + (f", which holds the samples of the song {same}" if same else ""))

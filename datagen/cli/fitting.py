@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Audio = np.ndarray
 UNEQUAL_S = 1.0
+LEAST_SHOWN = 5e-4  # of a setting: smaller values are shown as 0
 
 
 def fit(
@@ -169,13 +170,13 @@ def _span(text: str | None, sample_rate: int, frames: int) -> slice:
 
 
 def console_table(found: Console) -> Table:
-    """One line for each effect: its settings with units, what is undetermined in brackets, and how sure it is that it is there."""
+    """One line for each effect: its settings with units, undetermined ones in brackets, and the confidence that the effect is there."""
     from rich.table import Table
 
     table = Table(title="The console", title_justify="left", title_style="bold")
     for heading in ("stem", "effect", "settings"):
         table.add_column(heading, no_wrap=heading != "settings")
-    table.add_column("sure", justify="right", no_wrap=True)
+    table.add_column("confidence", justify="right", no_wrap=True)
     rows = found.rows()
     for place in dict.fromkeys(row["stem"] for row in rows):
         mine = [row for row in rows if row["stem"] == place]
@@ -219,11 +220,11 @@ def _valued(row: Mapping[str, Any]) -> str:
     if isinstance(value, (bool, str)):
         return str(value).lower()
     unit = row["unit"] if row["unit"] in ("dB", "dBFS", "ms", "s", "Hz", ":1") else ""
-    return with_unit(f"{value:.3g}" if math.isfinite(value) else str(value), unit)
+    return with_unit(f"{value if abs(value) >= LEAST_SHOWN else 0.0:.3g}" if math.isfinite(value) else str(value), unit)
 
 
 def summary(found: Console, sample_rate: int, offset: int = 0) -> dict[str, Any]:
-    """What there is beside the settings, as JSON holds it."""
+    """Everything but the settings, as plain values for JSON."""
     chains = {**found.chains, **({"mix bus": found.bus} if len(found.bus) or found.bus.pruned else {})}
     return {
         "loss": found.loss,
@@ -242,13 +243,11 @@ def summary(found: Console, sample_rate: int, offset: int = 0) -> dict[str, Any]
 def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
     """The lines below the table."""
     start_s, end_s = ((frame + offset) / sample_rate for frame in found.span)
-    phrase = [f"fitted from {start_s:.1f} to {end_s:.1f} s; settings in brackets are not determined by the audio"]
-    phrase += [f"{name}: {1000.0 * lag / sample_rate:+.1f} ms against the mixture" for name, lag in found.lags.items()]
+    shown = [f"fitted from {start_s:.1f} to {end_s:.1f} s; settings in brackets are not determined by the audio"]
+    shown += [f"{name}: {1000.0 * lag / sample_rate:+.1f} ms against the mixture" for name, lag in found.lags.items()]
     chains = {**found.chains, "mix bus": found.bus}
-    phrase += [f"{name}: no better with {', '.join(chain.pruned)}, left out" for name, chain in chains.items() if chain.pruned]
+    shown += [f"{name}: no better with {', '.join(chain.pruned)}, left out" for name, chain in chains.items() if chain.pruned]
     ratio = found.loss / found.gain_and_pan_loss if found.gain_and_pan_loss > 0.0 else math.nan
-    phrase.append(
-        f"spectral loss {found.loss:.3f}, with gain and pan only {found.gain_and_pan_loss:.3f}: {ratio:.2f} of it; "
-        f"residual {found.error_db:.1f} dB, with gain and pan only {found.gain_and_pan_error_db:.1f} dB"
-    )
-    return phrase
+    shown.append(f"spectral loss {found.loss:.3f}; with gain and pan only {found.gain_and_pan_loss:.3f} (ratio {ratio:.2f})")
+    shown.append(f"residual {found.error_db:.1f} dB; with gain and pan only {found.gain_and_pan_error_db:.1f} dB")
+    return shown

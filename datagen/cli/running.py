@@ -53,12 +53,12 @@ def run_stages(terminal: Terminal, corpus: Corpus, stages: Mapping[str, Callable
 
 
 def line(name: str, counts: Summary | SongCounts) -> str:
-    """The line that says what became of everything that was looked at."""
+    """The line that counts what was done, skipped and rejected."""
     return f"{name}: {counts.done} done, {counts.skipped} skipped, {counts.rejected} rejected"
 
 
 def close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Summary], wrong: int = 0) -> None:
-    """Shows what was refused, prints the last line, and leaves with the exit code that says so."""
+    """Shows what was rejected, prints the last line, and exits with the code that follows from both."""
     from stemwright.datagen.cli.tables import rejected_table
     from stemwright.datagen.run.stages.counting import count_songs
     from stemwright.manifests.wording import counted
@@ -76,7 +76,7 @@ def close(terminal: Terminal, corpus: Corpus, verb: str, summaries: Sequence[Sum
     else:
         counts, rendered = count_songs(corpus, summaries), summaries[-1].done + summaries[-1].skipped
         terminal.collected["songs"] = asdict(counts)
-        terminal.say(f"{counted(rendered, 'pair')} in the dataset. Of {counted(counts.total, 'song')}:")
+        terminal.say(f"{counted(rendered, 'pair')} in the dataset. Songs ({counts.total:,} in all):")
         terminal.say(line(verb, counts))
     terminal.finish(exit_code(counts.done + counts.skipped, len(rejected), wrong))
 

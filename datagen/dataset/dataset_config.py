@@ -15,25 +15,26 @@ class DatasetBase(ExtensibleSection):
 
     format: str = Field(
         "folder",
-        description="layout of dataset/; another one packs the rendered files again and renders nothing",
+        description="layout of the folder dataset/; a change of format packs the rendered files again and renders nothing",
         json_schema_extra=since("0.1", choices=WRITERS),
     )
     encoding: Literal["auto", "flac24", "wav32f"] = Field(
         "auto",
-        description="auto: flac24, but wav32f for musdb and for presets that were published as float (remfx). Float WAV takes peaks above "
-        "full scale without a gain; it is larger and much faster to read",
+        description="sample format of the sound files; auto: flac24, or wav32f for the musdb format and for presets published as "
+        "float (remfx). wav32f (32-bit float WAV) stores peaks above full scale without a gain; it is larger and much "
+        "faster to read than flac24 (24-bit FLAC)",
         json_schema_extra=since("0.1"),
     )
     shard_mb: float = Field(
         256.0,
         gt=0,
-        description="size of a shard of webdataset or huggingface, counted in sound files",
+        description="target size of a shard in the webdataset and huggingface formats, counted in sound files",
         json_schema_extra=since("0.1", unit="MB (10^6 bytes)"),
     )
     shard_examples: int | None = Field(
         None,
         gt=0,
-        description="most examples in a shard, whatever their size; none: shard_mb decides",
+        description="largest number of examples in a shard, whatever their size; not given: shard_mb decides",
         json_schema_extra=since("0.1", unit="examples"),
     )
 

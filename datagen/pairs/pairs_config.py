@@ -17,14 +17,14 @@ class PairsBase(ExtensibleSection):
         44_100,
         ge=8_000,
         le=192_000,
-        description="sample rate of every pair; not given: that of the preset, where one was published with its own",
+        description="sample rate of every pair; if the key is left out, a preset's published sample rate replaces the default",
         json_schema_extra=since("0.1", unit="Hz"),
     )
     duration_s: float = Field(
         5.0,
         gt=0.05,
         le=600.0,
-        description="length of every pair; not given: that of the preset, where one has its own",
+        description="duration of every pair; if the key is left out, a preset's published duration replaces the default",
         json_schema_extra=since("0.1", unit="s"),
     )
 

@@ -163,7 +163,7 @@ class PlannedPairs:
             notes.append(f"{wanted}. Lower pairs.duration_s")
         empty = [split for split in get_args(Split) if not any(track.split == split for track in self.tracks)]
         if empty and self.tracks:
-            notes.append(f"no track is in the split {' or '.join(empty)}, so it gets no pairs (songs.shares divides the artists)")
+            notes.append(f"no track is in the split {' or '.join(empty)}, so no pairs there (see songs.shares)")
         if self.repeated:
             left_out = counted(self.repeated, "pair was", "pairs were")
             notes.append(f"{left_out} left out: each equals another pair of the same track")

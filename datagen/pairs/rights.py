@@ -32,13 +32,18 @@ STRICTNESS: tuple[Use, ...] = ("render", "recipes", "excluded")
 
 
 class RightsConfig(Section):
-    """The section ``[rights]``: what is done with tracks of which rights."""
+    """The section ``[rights]``: what may be done with a track, by its rights."""
 
     render: tuple[str, ...] = Field(
-        ("*",), description="patterns of rights whose pairs are rendered to audio", json_schema_extra=since("0.1")
+        ("*",),
+        description="shell patterns of rights: pairs of tracks with matching rights are rendered to audio",
+        json_schema_extra=since("0.1"),
     )
     recipes_only: tuple[str, ...] = Field(
-        (), description="patterns of rights whose pairs are only written down", json_schema_extra=since("0.1")
+        (),
+        description="shell patterns of rights: pairs of tracks with matching rights are planned and written to the tables, but "
+        "not rendered to audio",
+        json_schema_extra=since("0.1"),
     )
 
 

@@ -35,55 +35,59 @@ class SongsConfig(Section):
 
     folder: str = Field(
         ".",
-        description="the songs folder, or a CSV file; absolute, or relative to where the command is run",
+        description="songs folder, or a CSV file that lists the songs; absolute, or relative to the folder in which the command is run",
         json_schema_extra=since("0.1"),
     )
     kind: Literal["auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq"] = Field(
         "auto",
-        description="layout of the songs: a folder of recordings, a CSV, STEM files, one folder per multitrack, MUSDB18 or MUSDB18-HQ; "
-        "auto: by what is found there",
+        description="layout of the songs: a folder of recordings, a CSV file, STEM files, one folder per multitrack, MUSDB18 or "
+        "MUSDB18-HQ; auto: detected from the files found",
         json_schema_extra=since("0.1"),
     )
     ignore: tuple[str, ...] = Field(
         (),
-        description='files that are not songs: patterns of their paths in the songs folder, such as "*.txt.mp3" or "demo/*", or names of '
-        "folders. They are counted in a note and not rejected",
+        description="files to skip because they are not songs: shell patterns matched against the path in the songs folder, such "
+        'as "*.txt.mp3" or "demo/*", or names of folders; skipped files are counted in a note and not rejected',
         json_schema_extra=since("0.1"),
     )
     shares: SplitShares = Field(
         default_factory=SplitShares,
-        description="how the artists are divided over the splits where the data set has no split of its own; the three sum to 1",
+        description="shares of the artists in each split, where the data set has no splits of its own; the three sum to 1",
     )
     longest_s: float = Field(
         LONGEST_S,
         gt=0,
         le=7 * 86_400,
-        description="a longer recording is refused, by its header where that says how long it is: no song lasts three hours, and "
-        "separating takes 6 GB of disk an hour. Raise it for operas, sets and field recordings",
+        description="longest recording that is accepted; a longer one is rejected, before it is decoded where its header states a "
+        "length. Separation takes about 6 GB of disk per hour of audio; raise this limit for operas, DJ sets and field "
+        "recordings",
         json_schema_extra=since("0.1", unit="s"),
     )
 
 
 class LimitsConfig(Section):
-    """What stems are still accepted, separated or a multitrack's own; the defaults refuse only what cannot be right.
+    """Limits on the stems of a track, separated or a multitrack's own; the defaults reject only what cannot be right.
 
-    Asked once, when the stems of a track are made: tracks that are finished are not judged again.
+    Checked once, when the stems of a track are made: finished tracks are not checked again.
     """
 
     closure_db: float = Field(
         Limits().closure_db,
-        description="a track is refused if the energy that its stems leave of the mixture, against the mixture's energy, is higher",
+        description="highest residual: a track is rejected if the energy of mixture - sum(stems), relative to the energy of the "
+        "mixture, is above this",
         json_schema_extra=since("0.1", unit="dB"),
     )
     bleed: float = Field(
         Limits().bleed,
-        description="a track is refused if the samples of two of its stems correlate more; good stems rarely exceed 0.5, copies reach 1",
+        description="highest correlation between the samples of two stems: a track is rejected if any two stems exceed it. Good "
+        "stems rarely exceed 0.5; two copies of one signal reach 1",
         json_schema_extra=since("0.1", unit="correlation, 0 to 1"),
     )
     clipped_share: float = Field(
         Limits().clipped_share,
-        description="a track is refused if more of its mixture's samples are at full scale, two or more in a row",
-        json_schema_extra=since("0.1", unit="share of 1"),
+        description="largest share of clipped samples: a track is rejected if more samples of its mixture are in runs of two or "
+        "more at full scale",
+        json_schema_extra=since("0.1", unit="fraction"),
     )
 
 
@@ -92,36 +96,41 @@ class SeparationConfig(Section):
 
     separator: str = Field(
         "auto",
-        description="where stems come from; auto: a multitrack's own where there are some, Demucs for every other track; demucs separates "
-        "every track; reference takes multitracks only. Another separator separates every track: its name, package.module:object, or "
-        "onnx:path/model.onnx (relative to the configuration file); model, model_folder, precision, engine and input_lufs are Demucs's",
+        description="source of the stems; auto: the multitrack's own stems where there are some, Demucs for every other track; "
+        "demucs: separate every track; reference: use multitracks only, reject other tracks. Any other separator is "
+        "given by its name, as package.module:object, or as onnx:path/model.onnx (relative to the configuration file), "
+        "and separates every track; the keys model, model_folder, precision, engine and input_lufs apply to Demucs only",
         json_schema_extra=since("0.1", choices=(*WAYS, *SEPARATORS.others())),
     )
     model: str = Field(
-        "htdemucs", description="name of a model or bag of models; `stemwright models` lists them", json_schema_extra=since("0.1")
+        "htdemucs", description="name of a Demucs model or bag of models; `stemwright models` lists them", json_schema_extra=since("0.1")
     )
     model_folder: str | None = Field(
         None,
-        description="folder with NAME.yaml and its SIG.safetensors, for a machine without a network; relative to the configuration file",
+        description="folder of model files (NAME.yaml and SIG.safetensors), for use without a network connection; relative to the "
+        "configuration file",
         json_schema_extra=since("0.1"),
     )
     device: str = Field(
-        "auto", description="what runs the networks: cpu, cuda, cuda:1, mps; auto: a GPU where there is one", json_schema_extra=since("0.1")
+        "auto",
+        description="device that runs the networks: cpu, cuda, cuda:1, mps; auto: a GPU if there is one, else the CPU",
+        json_schema_extra=since("0.1"),
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="how the networks compute; fp32 is exact; auto takes bf16 where it is measured to be faster on this machine and to "
-        "leave every stem within -45 dB of its exact self",
+        description="number format of the networks; fp32 is exact; auto uses bf16 only where a measurement on this machine shows "
+        "it to be faster and to change every stem by less than -45 dB, else fp32",
         json_schema_extra=since("0.1"),
     )
     engine: Literal["auto", "torch", "openvino"] = Field(
         "auto",
-        description="what computes the networks; auto: OpenVINO on a CPU where it is installed, else PyTorch",
+        description="library that runs the networks; auto: OpenVINO on a CPU if it is installed, else PyTorch",
         json_schema_extra=since("0.1"),
     )
     input_lufs: float | None = Field(
         None,
-        description="loudness that each mixture is scaled to for separation; none: as it is",
+        description="integrated loudness that each mixture is scaled to before separation; the stems are scaled back; not given: "
+        "no scaling",
         json_schema_extra=since("0.1", unit="LUFS"),
     )
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
@@ -133,17 +142,17 @@ class SeparationConfig(Section):
 
 
 class EstimateConfig(Section):
-    """What is estimated of the stems besides their balance. Recipes that want normalised inputs have them normalised in any case."""
+    """What is estimated from the stems besides their balance. Pairs with normalised inputs get a profile whatever is set here."""
 
     effects: bool = Field(
         False,
-        description="whether settings of eq, compressor and width of each stem are estimated, relative to a profile, with their confidence",
+        description="estimate settings of eq, compressor and width for each stem, relative to a profile and with a confidence",
         json_schema_extra=since("0.1"),
     )
     profile: str | None = Field(
         None,
-        description="the profile.parquet of a corpus that says what is typical; none: that of this corpus's training tracks. Relative to "
-        "the configuration file",
+        description="profile to estimate against: the profile.parquet of another corpus, relative to the configuration file; not "
+        "given: a profile of this corpus's training tracks",
         json_schema_extra=since("0.1"),
     )
 
@@ -155,14 +164,14 @@ class Config(Section):
         0,
         ge=0,
         lt=2**63,
-        description="the seed of every random number of the plan",
+        description="seed of the random generator that all pairs are drawn from; the same seed and songs give the same dataset",
         json_schema_extra=since("0.1", unit="whole number"),
     )
     songs: SongsConfig = Field(default_factory=SongsConfig)
     separation: SeparationConfig = Field(default_factory=SeparationConfig)
     estimate: EstimateConfig = Field(default_factory=EstimateConfig)
     pairs: PairsConfig = Field(
-        default_factory=PairsConfig, description="settings shared by all pairs; each kind of pair has a section below"
+        default_factory=PairsConfig, description="settings shared by all pairs; each kind of pair has a section of its own"
     )
     rights: RightsConfig = Field(default_factory=RightsConfig)
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)

@@ -111,9 +111,11 @@ def _choices(annotation: Any) -> tuple[str, ...]:
 
 def _range(field: FieldInfo) -> str:
     bounds = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)}
+    if set(bounds) == {"ge"}:
+        return f"{bounds['ge']:,g} or more"
     low = f"from {bounds['ge']:,g}" if "ge" in bounds else f"above {bounds['gt']:,g}" if "gt" in bounds else ""
     high = f"to {bounds['le']:,g}" if "le" in bounds else f"below {bounds['lt']:.4g}" if "lt" in bounds else ""
-    return " ".join(part for part in (low, high) if part) + (" up" if "ge" in bounds and not high else "")
+    return " ".join(part for part in (low, high) if part)
 
 
 def _toml(value: Any) -> str:

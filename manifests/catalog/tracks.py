@@ -78,7 +78,7 @@ FileSums = dict[str, str]  # path of a file -> its SHA-256, or why it cannot be 
 UNREADABLE = "unreadable"
 
 
-SHARE: dict[str, Any] = {"since": "0.1", "unit": "share of 1"}  # shown in the reference of the configuration
+SHARE: dict[str, Any] = {"since": "0.1", "unit": "fraction"}  # shown in the reference of the configuration
 
 
 class SplitShares(Record):

@@ -56,7 +56,7 @@ def test_config_lists_every_key_within_80_columns():
 
 def test_config_explains_one_key_in_full_and_a_section_with_what_is_below_it():
     said = run("config", "pairs.removal.kept")
-    assert all(part in said for part in ("fewest and most effects on both sides, kept", "list of 2 whole numbers", "[0, 1]", "0.1"))
+    assert all(part in said for part in ("smallest and largest number of kept effects", "list of 2 whole numbers", "[0, 1]", "0.1"))
     assert {key["section"] for key in json.loads(run("config", "songs", "--json"))["keys"]} == {"songs", "songs.shares"}
     assert json.loads(run("config", "songs.kind", "--json"))["keys"][0]["choices"][0] == '"auto"'
 

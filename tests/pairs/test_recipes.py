@@ -187,7 +187,7 @@ def test_an_excerpt_longer_than_every_track_is_said_with_the_longest():
 def test_splits_without_a_track_are_named():
     tracks, stems, estimates = corpus_rows(2)
     notes = planned(only("mix"), tracks, stems, estimates).notes
-    assert notes == ["no track is in the split valid or test, so it gets no pairs (songs.shares divides the artists)"]
+    assert notes == ["no track is in the split valid or test, so no pairs there (see songs.shares)"]
 
 
 # mix

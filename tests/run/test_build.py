@@ -268,7 +268,7 @@ def test_every_bad_input_becomes_one_rejected_row_and_the_rest_goes_on(tmp_path,
     assert "UTF-8" in reason
     assert len(table.read(tmp_path / "corpus" / "tracks.parquet", Track)) == 3
     assert "catalog: 3 done, 0 skipped, 8 rejected" in done.stdout
-    last = "16 pairs in the dataset. Of 11 songs:"
+    last = "16 pairs in the dataset. Songs (11 in all):"
     assert done.stdout.rstrip().splitlines()[-2:] == [last, "build: 2 done, 0 skipped, 9 rejected"]
     again = stemwright("build", songs, tmp_path / "corpus", check=False)
     assert again.returncode == 3

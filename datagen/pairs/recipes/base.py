@@ -41,7 +41,10 @@ class RecipeConfig(Section):
     """Base of a recipe's section."""
 
     per_track: int = Field(
-        4, ge=0, description="how many pairs of this kind each track gives", json_schema_extra=since("0.1", unit="pairs a track")
+        4,
+        ge=0,
+        description="number of pairs of this kind planned for each track; 0: none",
+        json_schema_extra=since("0.1", unit="pairs a track"),
     )
 
     @property
@@ -96,7 +99,8 @@ def min_change_field(default: float = MIN_CHANGE_DB) -> Any:
         default,
         ge=-120.0,
         le=0.0,
-        description="a pair is drawn again if one of its removed or added effects changes the signal by less; -120: nearly never",
+        description="smallest audible change: a pair is drawn again if one of its removed or added effects changes the signal by "
+        "less than this; -120 accepts nearly every pair",
         json_schema_extra=since("0.1", unit="dB of the signal's energy"),
     )
 

@@ -38,19 +38,25 @@ class Config(RecipeConfig):
     per_track: int = Field(
         0,
         ge=0,
-        description="how many pairs of this kind each track gives; 0 unless asked for",
+        description="number of pairs of this kind planned for each track; 0: none",
         json_schema_extra=since("0.1", unit="pairs a track"),
     )
     stems: tuple[str, ...] = Field(
-        (), description="stems that edits may name; none: all that the track has and the grammar knows", json_schema_extra=since("0.1")
+        (),
+        description="names of the stems that edits may name; empty: all stems of the track that the grammar has a word for",
+        json_schema_extra=since("0.1"),
     )
     operations: tuple[Operation, ...] = Field(
-        grammar.OPERATIONS, min_length=1, description="operations to draw from", json_schema_extra=since("0.1")
+        grammar.OPERATIONS, min_length=1, description="edit operations to draw from", json_schema_extra=since("0.1")
     )
-    most_stems: int = Field(3, ge=1, description="most stems that one edit names", json_schema_extra=since("0.1", unit="stems"))
+    most_stems: int = Field(
+        3, ge=1, description="largest number of stems that one edit names", json_schema_extra=since("0.1", unit="stems")
+    )
     min_change_db: float = min_change_field()
     mixture: Literal["sum", "released"] = Field(
-        "sum", description="the sum of the stems, or with the residual as well, on both sides", json_schema_extra=since("0.1")
+        "sum",
+        description="mix that is edited; sum: the sum of the stems; released: the stems and the residual, on both sides",
+        json_schema_extra=since("0.1"),
     )
 
     @field_validator("stems")

@@ -43,31 +43,50 @@ class Config(RecipeConfig):
     per_track: int = Field(
         0,
         ge=0,
-        description="how many pairs of this kind each track gives; 0 unless asked for",
+        description="number of pairs of this kind planned for each track; 0: none",
         json_schema_extra=since("0.1", unit="pairs a track"),
     )
     preset: Literal["XL", "L"] = Field(
-        "XL", description="the loudness distributions of musdb-XL; explicit keys override it", json_schema_extra=since("0.1")
+        "XL",
+        description="published loudness distribution (musdb-XL) that fills in the keys that are not given: XL is the louder "
+        "one, L the quieter",
+        json_schema_extra=since("0.1"),
     )
     mixture: Literal["released", "sum"] = Field(
-        "released", description="the sum of all stems with their residual, or without it", json_schema_extra=since("0.1")
+        "released",
+        description="mix that is limited; released: the sum of all stems and the residual; sum: without the residual",
+        json_schema_extra=since("0.1"),
     )
     drive_lufs: tuple[float, float] = Field(
-        (-8.6, 1.17), description="loudness into the limiter: mean and standard deviation", json_schema_extra=since("0.1", unit="LUFS")
+        (-8.6, 1.17),
+        description="mean and standard deviation of the normal distribution that the loudness at the limiter's input is drawn from",
+        json_schema_extra=since("0.1", unit="LUFS"),
     )
     ceiling_db: float = Field(
-        0.0, ge=-48.0, le=0.0, description="level that no sample exceeds after the limiter", json_schema_extra=since("0.1", unit="dBFS")
+        0.0,
+        ge=-48.0,
+        le=0.0,
+        description="threshold of the limiter: no sample at its output exceeds it",
+        json_schema_extra=since("0.1", unit="dBFS"),
     )
     release_ms: tuple[float, float] = Field(
         (30.0, 200.0),
-        description="time in which the gain recovers: from, to; drawn on a logarithmic scale",
+        description="range [low, high] that the release time is drawn from, uniformly on a logarithmic scale",
         json_schema_extra=since("0.1", unit="ms"),
     )
     lookahead_ms: float = Field(
-        1.5, ge=0.0, le=20.0, description="time in which the gain falls, before a peak", json_schema_extra=since("0.1", unit="ms")
+        1.5,
+        ge=0.0,
+        le=20.0,
+        description="look-ahead of the limiter: how long before a peak the gain starts to fall",
+        json_schema_extra=since("0.1", unit="ms"),
     )
     loudness_lufs: float = Field(
-        -14.0, ge=-70.0, le=0.0, description="loudness after the limiter", json_schema_extra=since("0.1", unit="LUFS")
+        -14.0,
+        ge=-70.0,
+        le=0.0,
+        description="integrated loudness that the limited mix is scaled to",
+        json_schema_extra=since("0.1", unit="LUFS"),
     )
     min_change_db: float = min_change_field(-50.0)  # the published data has mixes of which a few peaks are limited
 

@@ -72,45 +72,69 @@ class Config(RecipeConfig):
     """The section ``[pairs.mix]``: the stems of an excerpt and its mix."""
 
     preset: Literal["console", "drums"] | None = Field(
-        None, description="a published setup; explicit keys override it", json_schema_extra=since("0.1")
+        None,
+        description="published setup that fills in the keys that are not given: console (up to 16 mono tracks) or drums "
+        "(eight drum microphones)",
+        json_schema_extra=since("0.1"),
     )
-    stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track", json_schema_extra=since("0.1"))
+    stems: tuple[str, ...] = Field(
+        (), description="names of the stems to use as inputs, in this order; empty: all stems of the track", json_schema_extra=since("0.1")
+    )
     inputs: Literal["separated", "levelled", "normalised"] = Field(
         "separated",
-        description="the stems as they were separated; levelled to one loudness or peak; or normalised to their typical effects",
+        description="processing of the inputs; separated: as they were separated; levelled: brought to one loudness or peak; "
+        "normalised: processed towards the typical effects of each stem",
         json_schema_extra=since("0.1"),
     )
     level: Literal["loudness", "peak"] = Field(
-        "loudness", description="the quantity that levelling makes equal", json_schema_extra=since("0.1")
+        "loudness", description='quantity that is made equal across inputs if inputs = "levelled"', json_schema_extra=since("0.1")
     )
     level_over: Literal["track", "excerpt"] = Field(
-        "track", description="where it is measured; the gain of an excerpt is known only after rendering", json_schema_extra=since("0.1")
+        "track",
+        description="where that quantity is measured: over the whole track or over the excerpt; over an excerpt, the gain "
+        "is known only after rendering",
+        json_schema_extra=since("0.1"),
     )
     loudness_lufs: float = Field(
         -23.0,
         ge=-70.0,
         le=0.0,
-        description="loudness of each input when levelled to a loudness",
+        description='integrated loudness of each input if inputs = "levelled" and level = "loudness"',
         json_schema_extra=since("0.1", unit="LUFS"),
     )
     peak_dbfs: float = Field(
-        -12.0, ge=-60.0, le=0.0, description="peak of each input when levelled to a peak", json_schema_extra=since("0.1", unit="dBFS")
+        -12.0,
+        ge=-60.0,
+        le=0.0,
+        description='sample peak of each input if inputs = "levelled" and level = "peak"',
+        json_schema_extra=since("0.1", unit="dBFS"),
     )
-    channels: Literal["all", "mono"] = Field("all", description="channels of each input; mono: their mean", json_schema_extra=since("0.1"))
+    channels: Literal["all", "mono"] = Field(
+        "all", description="channels of each input; all: as in the stem; mono: the mean of its channels", json_schema_extra=since("0.1")
+    )
     num_inputs: int = Field(
-        0, ge=0, le=256, description="a track with more inputs is refused; 0: any number", json_schema_extra=since("0.1", unit="inputs")
+        0,
+        ge=0,
+        le=256,
+        description="largest number of inputs; a track with more is rejected; 0: no limit",
+        json_schema_extra=since("0.1", unit="inputs"),
     )
     target: Literal["released", "sum"] = Field(
-        "released", description="released: the mixture, stems and residual; sum: the stems alone", json_schema_extra=since("0.1")
+        "released",
+        description="signal to predict; released: the mixture as released (stems and residual); sum: the sum of the "
+        "stems without the residual",
+        json_schema_extra=since("0.1"),
     )
     target_peak_dbfs: float | None = Field(
         None,
         ge=-60.0,
         le=0.0,
-        description="peak of the released mixture over the whole track; none: as it is",
+        description="sample peak that the released mixture is scaled to, measured over the whole track; not given: no scaling",
         json_schema_extra=since("0.1", unit="dBFS"),
     )
-    align: Literal["none", "beats"] = Field("none", description="beats: the excerpt starts on a beat", json_schema_extra=since("0.1"))
+    align: Literal["none", "beats"] = Field(
+        "none", description="where excerpts start; none: anywhere; beats: on a beat", json_schema_extra=since("0.1")
+    )
 
     @model_validator(mode="before")
     @classmethod

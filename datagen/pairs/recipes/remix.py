@@ -52,49 +52,58 @@ BUS = ("eq", "compressor")  # of the sum, before its level
 
 
 class Config(RecipeConfig):
-    """The section ``[pairs.remix]``: mixes that were never released."""
+    """The section ``[pairs.remix]``: mixes that were never released, made from the stems of one song or several."""
 
     per_track: int = Field(
         0,
         ge=0,
-        description="how many pairs of this kind each track gives; 0 unless asked for",
+        description="number of pairs of this kind planned for each track; 0: none",
         json_schema_extra=since("0.1", unit="pairs a track"),
     )
     mode: Literal["songs", "console", "both"] = Field(
         "songs",
-        description="stems of several songs that match; one song through a console of random settings; or by a draw",
+        description="what a remix is made of; songs: stems of several songs with matching tempo and key; console: one song through "
+        "a console with random settings; both: either one, drawn for each pair",
         json_schema_extra=since("0.1"),
     )
-    stems: tuple[str, ...] = Field((), description="inputs, in this order; none: all stems of the track", json_schema_extra=since("0.1"))
+    stems: tuple[str, ...] = Field(
+        (), description="names of the stems to use as inputs, in this order; empty: all stems of the track", json_schema_extra=since("0.1")
+    )
     loudness_lufs: float = Field(
         -20.0,
         ge=-70.0,
         le=0.0,
-        description="songs: loudness of the remix, by one joint gain; console: loudness of each dry stem",
+        description="in songs mode, integrated loudness of the remix, set by one joint gain; in console mode, integrated loudness "
+        "of each dry stem",
         json_schema_extra=since("0.1", unit="LUFS"),
     )
     mix_peak_dbfs: tuple[float, float] = Field(
-        (-9.0, -1.0), description="console: highest sample of the mix; from, to", json_schema_extra=since("0.1", unit="dBFS")
+        (-9.0, -1.0),
+        description="console mode only: range [low, high] that the sample peak of the mix is drawn from",
+        json_schema_extra=since("0.1", unit="dBFS"),
     )
     min_change_db: float = min_change_field()
     tempo_share: float = Field(
         0.15,
         ge=0.0,
         le=1.0,
-        description="how much faster the fastest song may be than the slowest",
-        json_schema_extra=since("0.1", unit="as a share of the tempo"),
+        description="songs mode only: largest tempo difference between the fastest and the slowest song of a remix",
+        json_schema_extra=since("0.1", unit="fraction of the tempo"),
     )
     semitones: int = Field(
         3,
         ge=0,
         le=6,
-        description="largest distance between keys; a minor key counts as its relative major",
+        description="songs mode only: largest distance between the keys of two songs; a minor key counts as its relative major",
         json_schema_extra=since("0.1", unit="semitones"),
     )
-    num_songs: int = Field(4, ge=2, description="most songs in one remix", json_schema_extra=since("0.1", unit="songs"))
+    num_songs: int = Field(
+        4, ge=2, description="songs mode only: largest number of songs in one remix", json_schema_extra=since("0.1", unit="songs")
+    )
     ranges: Ranges = Field(
         default_factory=dict,
-        description="[pairs.remix.ranges.EFFECT] setting = [low, high]: replaces the effect's typical range",
+        description="ranges that settings of an effect are drawn from, instead of its typical ranges: a table "
+        "[pairs.remix.ranges.EFFECT] with lines setting = [low, high]",
         json_schema_extra=since("0.1"),
     )
 

@@ -61,48 +61,64 @@ class Config(RecipeConfig):
     preset: str | None = Field(
         None, description="fills in the keys that are not given: " + ", ".join(PRESETS), json_schema_extra=since("0.1")
     )
-    stems: tuple[str, ...] = Field((), description="stems to draw from; none: all stems of the track", json_schema_extra=since("0.1"))
+    stems: tuple[str, ...] = Field(
+        (), description="names of the stems that pairs are drawn from; empty: all stems of the track", json_schema_extra=since("0.1")
+    )
     effects: tuple[str, ...] = Field(
-        ("eq", "compressor", "reverb"), min_length=1, description="effects to draw from", json_schema_extra=since("0.1")
+        ("eq", "compressor", "reverb"),
+        min_length=1,
+        description="effects that the removed ones are drawn from",
+        json_schema_extra=since("0.1"),
     )
     kept_effects: tuple[str, ...] = Field(
-        (), description="effects to draw the kept ones from; none: the same as effects", json_schema_extra=since("0.1")
+        (),
+        description="effects that the kept ones (in both wet and dry) are drawn from; empty: the same as effects",
+        json_schema_extra=since("0.1"),
     )
     kept_first: bool = Field(
         False,
-        description="kept effects precede removed ones; otherwise the order is random",
+        description="true: kept effects come before removed ones in the chain; false: random order",
         json_schema_extra=since("0.1"),
     )
     counts: Literal["uniform", "rounded"] = Field(
         "uniform",
-        description="rounded: a uniform number is, so fewest and most are half as likely; where none would be removed, again",
+        description="how the numbers of kept and removed effects are drawn; uniform: each number is equally likely; rounded: a "
+        "real number drawn uniformly is rounded, so the smallest and the largest number are half as likely, and a draw "
+        "without removed effects is repeated",
         json_schema_extra=since("0.1"),
     )
     kept: tuple[int, int] = Field(
-        (0, 1), description="fewest and most effects on both sides, kept", json_schema_extra=since("0.1", unit="effects")
+        (0, 1),
+        description="smallest and largest number of kept effects, which are in both wet and dry",
+        json_schema_extra=since("0.1", unit="effects"),
     )
     removed: tuple[int, int] = Field(
         (1, 2),
-        description="fewest and most effects on the wet side only, to be removed",
+        description="smallest and largest number of effects to remove, which are in the wet signal only",
         json_schema_extra=since("0.1", unit="effects"),
     )
     loudness_lufs: float = Field(
-        -20.0, ge=-70.0, le=0.0, description="loudness of the stem before its effects", json_schema_extra=since("0.1", unit="LUFS")
+        -20.0,
+        ge=-70.0,
+        le=0.0,
+        description="integrated loudness that the stem is brought to before its effects",
+        json_schema_extra=since("0.1", unit="LUFS"),
     )
     level_after_each: bool = Field(
-        False, description="restore the excerpt to loudness_lufs after every effect", json_schema_extra=since("0.1")
+        False, description="true: bring the excerpt back to loudness_lufs after every effect", json_schema_extra=since("0.1")
     )
-    mono: bool = Field(False, description="stems are mixed down to mono: the mean of their channels", json_schema_extra=since("0.1"))
+    mono: bool = Field(False, description="true: mix each stem down to mono, the mean of its channels", json_schema_extra=since("0.1"))
     min_change_db: float = min_change_field()
     redraw_below: float = Field(
         1e-3,
         ge=0.0,
-        description="MR-STFT distance of wet and dry below which a pair is drawn again; 0: never",
+        description="a pair is drawn again if the MR-STFT distance of wet and dry is below this; 0: never",
         json_schema_extra=since("0.1", unit="MR-STFT distance"),
     )
     ranges: Ranges = Field(
         default_factory=dict,
-        description="[pairs.removal.ranges.EFFECT] setting = [low, high]: replaces the effect's typical range",
+        description="ranges that settings of an effect are drawn from, instead of its typical ranges: a table "
+        "[pairs.removal.ranges.EFFECT] with lines setting = [low, high]",
         json_schema_extra=since("0.1"),
     )
 
