@@ -36,7 +36,8 @@ import torch
 from results import publish
 from songs import render_song
 
-from stemwright.datagen.dataset.loader import PairDataset, _room
+from stemwright.datagen.dataset.items import empty_tensor
+from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.dataset.writers import WRITERS
 from stemwright.manifests.records import Branch, Pair, Signal, content_id, seal
 
@@ -125,7 +126,7 @@ class Nothing(torch.utils.data.Dataset[Any]):
     def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """A batch of zeros."""
         count = len(indices)
-        return _room((count, len(STEMS), 2, NUM_FRAMES)).zero_(), _room((count, 1, 2, NUM_FRAMES)).zero_()
+        return empty_tensor((count, len(STEMS), 2, NUM_FRAMES)).zero_(), empty_tensor((count, 1, 2, NUM_FRAMES)).zero_()
 
 
 def handing_over(count: int) -> float:

@@ -20,75 +20,21 @@ Conventions
 
 from __future__ import annotations
 
-import math
-import warnings
-from array import array
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
-from torch.utils.data._utils.collate import default_collate_fn_map
 
-from stemwright.datagen.dataset.labels import Vocabulary
-from stemwright.manifests import table
+from stemwright.datagen.dataset.items import Batch, IndexedItem, Item, LabelledItem, empty_tensor
+from stemwright.datagen.dataset.label_table import LabelTable
+from stemwright.datagen.dataset.labels import Vocabulary, vocabulary_of
+from stemwright.datagen.dataset.selection import check_folder, checked_split, length_of, padded_to, places_of, select, share_of
 from stemwright.manifests.dataset_rows import WrittenPair
-from stemwright.manifests.names import split_name
-from stemwright.manifests.records import EffectUse, Example, Signal, SignalFile, Split
-from stemwright.manifests.shards import Places
+from stemwright.manifests.records import Example, Signal, SignalFile
 from stemwright.manifests.sound.formats import Audio
 
 REACHED_DB = 20.0  # a signal that was left as it is has 40 dB less than the level that was asked for
-
-
-class Item(NamedTuple):
-    """One example. Batches made by ``DataLoader`` are ``Item`` as well."""
-
-    inputs: torch.Tensor
-    targets: torch.Tensor
-    mask: torch.Tensor
-
-
-class IndexedItem(NamedTuple):
-    """One example with its number in the dataset, by which ``pair`` and ``example`` give its labels."""
-
-    inputs: torch.Tensor
-    targets: torch.Tensor
-    mask: torch.Tensor
-    number: int
-
-
-class Labels(NamedTuple):
-    """The settings of an example's signals: values [N, S, K], present where their mask [N, S, K] is True; M for the targets.
-
-    K are the slots of the dataset's ``vocabulary``, values along their scales. S are the branches of a signal in their order and, last, its
-    bus.
-    """
-
-    inputs: torch.Tensor
-    inputs_mask: torch.Tensor
-    targets: torch.Tensor
-    targets_mask: torch.Tensor
-
-
-class LabelledItem(NamedTuple):
-    """One example with its number in the dataset and its labels."""
-
-    inputs: torch.Tensor
-    targets: torch.Tensor
-    mask: torch.Tensor
-    number: int
-    labels: Labels
-
-
-class Batch(list[Any]):
-    """The items of a batch whose tensors are parts of one tensor each, [B, N, C, T] and [B, M, C, T]."""
-
-    def __init__(self, items: Sequence[Any], inputs: torch.Tensor, targets: torch.Tensor) -> None:
-        super().__init__(items)
-        self.inputs, self.targets = inputs, targets
 
 
 class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
@@ -140,14 +86,14 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         even: bool = False,
     ) -> None:
         self.folder = Path(dataset_folder)
-        _check_folder(self.folder)
+        check_folder(self.folder)
         if num_channels not in (1, 2):
             raise ValueError(f"num_channels must be 1 or 2; got {num_channels}")
         self.num_channels, self.with_index, self.seed = num_channels, with_index, seed
-        self.kind, self.split = kind, _checked_split(split)
-        of_kind, selected = _selected(self.folder, kind, self.split)
-        (whole, self.sample_rate) = _length(selected)
-        self.num_inputs = _padded(selected, num_inputs)
+        self.kind, self.split = kind, checked_split(split)
+        of_kind, selected = select(self.folder, kind, self.split)
+        (whole, self.sample_rate) = length_of(selected)
+        self.num_inputs = padded_to(selected, num_inputs)
         self.num_targets = max(len(pair.targets) for pair, _ in selected)
         self.num_frames = whole if num_frames is None else num_frames
         if not 0 < self.num_frames <= whole or (start_frame or 0) + self.num_frames > whole:
@@ -155,9 +101,9 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         self._last_start = whole - self.num_frames
         self._start = 0 if self._last_start == 0 else start_frame
         self._num_slots = 1 + max(len(signal.branches) for pair, _ in selected for signal in (*pair.inputs, *pair.targets))
-        self._rows = _share(selected, rank, world_size, even=even)
-        self._places = _places(self.folder, [example for _, example in self._rows])
-        self.vocabulary = None if labels is False else _vocabulary(labels, [pair for pair, _ in of_kind], f"{kind or 'any'} example")
+        self._rows = share_of(selected, rank, world_size, even=even)
+        self._places = places_of(self.folder, [example for _, example in self._rows])
+        self.vocabulary = None if labels is False else vocabulary_of(labels, [pair for pair, _ in of_kind], f"{kind or 'any'} example")
         self._labels = None if self.vocabulary is None else self._all_labels(self.vocabulary)
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that go on living see it change
 
@@ -191,7 +137,7 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """The examples of a batch, as ``DataLoader`` asks for them: read into the batch itself, so that stacking copies nothing."""
         inputs, targets = (
-            _empty_tensor((len(indices), count, self.num_channels, self.num_frames)) for count in (self.num_inputs, self.num_targets)
+            empty_tensor((len(indices), count, self.num_channels, self.num_frames)) for count in (self.num_inputs, self.num_targets)
         )
         scratch = self._scratch()
         items = [self._item(index, inputs[number], targets[number], scratch) for number, index in enumerate(indices)]
@@ -239,67 +185,12 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         """[C, T] with the number of channels asked for; numpy repeats a mono row by itself."""
         return audio.mean(axis=0, keepdims=True) if self.num_channels < audio.shape[0] else audio
 
-    def _all_labels(self, vocabulary: Vocabulary) -> _LabelTable:
+    def _all_labels(self, vocabulary: Vocabulary) -> LabelTable:
         shape = (self.num_inputs + self.num_targets, self._num_slots, len(vocabulary))
-        encoded = _LabelTable(shape, self.num_inputs)
+        encoded = LabelTable(shape, self.num_inputs)
         for pair, _ in self._rows:
             encoded.add(vocabulary, {**dict(enumerate(pair.inputs)), **dict(enumerate(pair.targets, self.num_inputs))})
         return encoded
-
-
-class _LabelTable:
-    """The labels of all examples, encoded once and kept as what is not empty: place in [N + M, S, K] and value of each."""
-
-    def __init__(self, shape: tuple[int, int, int], num_inputs: int) -> None:
-        self.shape, self.num_inputs = shape, num_inputs
-        self._starts, self._places, self._values = array("q", [0]), array("l"), array("f")
-
-    def add(self, vocabulary: Vocabulary, signals: Mapping[int, Signal]) -> None:
-        """Adds the next example: its signals by their place in N + M."""
-        _, num_slots, num_names = self.shape
-        for row, signal in signals.items():
-            for slot, chain in (*enumerate(branch.chain for branch in signal.branches), (num_slots - 1, signal.bus)):
-                values, mask = vocabulary.encode(chain)
-                (there,) = mask.nonzero()
-                self._places.extend((there + (row * num_slots + slot) * num_names).tolist())
-                self._values.extend(values[there].tolist())
-        self._starts.append(len(self._places))
-
-    def __getitem__(self, index: int) -> Labels:
-        part = slice(self._starts[index], self._starts[index + 1])
-        places = np.asarray(self._places[part], np.int64)
-        values, mask = np.zeros(math.prod(self.shape), np.float32), np.zeros(math.prod(self.shape), np.bool_)
-        values[places], mask[places] = self._values[part], True
-        both = [torch.from_numpy(each.reshape(self.shape)) for each in (values, mask)]
-        return Labels(*(each[: self.num_inputs] for each in both), *(each[self.num_inputs :] for each in both))
-
-
-def _vocabulary(labels: bool | Sequence[str] | Vocabulary, pairs: Sequence[WrittenPair], what: str) -> Vocabulary:
-    """The vocabulary that is asked for. Raises ValueError, naming what there is, for labels that none of the pairs carries."""
-    if isinstance(labels, Vocabulary):
-        return labels
-    uses: dict[str, int] = {}
-    roles: dict[str, set[str]] = {}
-    for chain in (chain for pair in pairs for signal in (*pair.inputs, *pair.targets) for chain in _chains(signal)):
-        for effect, count in Counter(use.effect for use in chain).items():
-            uses[effect] = max(uses.get(effect, 0), count)
-        for use in chain:
-            if use.role:
-                roles.setdefault(use.role, set()).add(use.effect)
-    vocabulary = Vocabulary(() if isinstance(labels, bool) else labels, uses)  # raises for names that there are not
-    wanted = (
-        [] if isinstance(labels, bool) else [name for name in labels if name.partition(".")[0].partition("#")[0] not in {*uses, *roles}]
-    )
-    if wanted or not uses:
-        there = ", ".join(sorted(uses)) if uses else "none: its signals are the stems and their sums as they are"
-        phrase = "".join(f"; {role}: {', '.join(sorted(effects))}" for role, effects in sorted(roles.items()))
-        raise ValueError(f"no {what} has {' or '.join(wanted) or 'an effect'} to label; the effects in the chains are {there}{phrase}")
-    return vocabulary
-
-
-def _chains(signal: Signal) -> Iterator[tuple[EffectUse, ...]]:
-    yield from (branch.chain for branch in signal.branches)
-    yield signal.bus
 
 
 def _is_heard(signal: Signal, file: SignalFile) -> bool:
@@ -310,98 +201,3 @@ def _is_heard(signal: Signal, file: SignalFile) -> bool:
     by_peak = levels[-1]["measure"] == "peak" or file.loudness_lufs is None  # an excerpt may be too short for a loudness
     reached = file.peak_dbfs if by_peak else file.loudness_lufs
     return reached is not None and reached > float(levels[-1]["target_db"]) - REACHED_DB
-
-
-def _empty_tensor(shape: tuple[int, ...]) -> torch.Tensor:
-    """An empty tensor; in a worker, in the memory that it shares with the process that takes the batch."""
-    if torch.utils.data.get_worker_info() is None:
-        return torch.empty(shape)
-    storage = torch.UntypedStorage._new_shared(4 * math.prod(shape))  # as torch's own stacking does in a worker
-    return torch.empty(0).set_(storage).view(shape)
-
-
-def _stacked(items: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
-    """Items as one, as torch's own stacking makes them, but for what already is one tensor."""
-    del collate_fn_map  # of torch's own types; they are stacked by its default
-    names = type(items[0])._fields
-    whole = {"inputs": items.inputs, "targets": items.targets} if isinstance(items, Batch) else {}
-    columns = {name: [getattr(item, name) for item in items] for name in names if name not in whole}
-    rest = {name: torch.utils.data.default_collate(column) for name, column in columns.items()}
-    return type(items[0])(**{name: whole[name] if name in whole else rest[name] for name in names})
-
-
-# How torch lets a type of item say what its batch is.
-default_collate_fn_map.update(dict.fromkeys((Item, IndexedItem, LabelledItem), _stacked))
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "examples.parquet").exists():
-        raise FileNotFoundError(
-            f"{folder} is not a dataset: it has no examples.parquet; expected CORPUS/dataset as `stemwright build` writes it"
-        )
-    if (folder / "config.toml").exists():
-        raise FileNotFoundError(f"{folder} is a corpus; the dataset is the folder inside it: {folder / 'dataset'}")
-
-
-def _checked_split(split: str | None) -> str:
-    """The split that is asked for. Raises ValueError for one that there cannot be."""
-    if split is None:
-        warnings.warn('PairDataset(split=None) reads all splits; write split="all" for that', DeprecationWarning, stacklevel=3)
-        return "all"
-    if split_name(split) not in (*get_args(Split), "all"):
-        raise ValueError(f"split must be one of {', '.join(get_args(Split))} or all; got {split!r}")
-    return split_name(split)
-
-
-Rows = list[tuple[WrittenPair, Example]]
-
-
-def _selected(folder: Path, kind: str | None, split: str) -> tuple[Rows, Rows]:
-    """The examples of a kind, and those of them that are of a split."""
-    pairs = {pair.id: pair for pair in table.read(folder / "pairs.parquet", WrittenPair)}
-    rows = [(pairs[example.pair_id], example) for example in table.read(folder / "examples.parquet", Example)]
-    of_kind = [(pair, example) for pair, example in rows if kind in (None, pair.kind)]
-    selected = [(pair, example) for pair, example in of_kind if split in ("all", pair.split)]
-    if not selected:
-        there = ", ".join(sorted({f"{pair.kind}/{pair.split}" for pair, _ in rows})) or "none"
-        raise ValueError(f'{folder} has no examples of kind {kind!r} and split {split!r}; it has {there}. split="all" takes every split')
-    return of_kind, selected
-
-
-def _length(selected: Sequence[tuple[WrittenPair, Example]]) -> tuple[int, int]:
-    lengths = {(pair.num_frames, pair.sample_rate) for pair, _ in selected}
-    if len(lengths) > 1:
-        raise ValueError(f"the examples differ in length or sample rate, {sorted(lengths)}; select one kind or split")
-    return lengths.pop()
-
-
-def _padded(selected: Sequence[tuple[WrittenPair, Example]], num_inputs: int | None) -> int:
-    most = max(len(pair.inputs) for pair, _ in selected)
-    if num_inputs is not None and num_inputs < most:
-        raise ValueError(f"num_inputs={num_inputs} is too small for the {most} inputs of some examples")
-    return num_inputs or most
-
-
-def _share(selected: Rows, rank: int | None, world_size: int | None, *, even: bool) -> Rows:
-    """The examples of one rank."""
-    if (rank is None) != (world_size is None):
-        raise ValueError(f"give rank and world_size together; got rank={rank}, world_size={world_size}")
-    if rank is None or world_size is None:
-        joined = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, world_size = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if joined else (0, 1)
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank must be between 0 and world_size - 1; got rank={rank}, world_size={world_size}")
-    if len(selected) < world_size:
-        raise ValueError(f"{len(selected)} examples cannot be divided over {world_size} ranks")
-    shared = len(selected) - len(selected) % world_size if even else len(selected)
-    return selected[rank:shared:world_size]
-
-
-def _places(folder: Path, examples: Sequence[Example]) -> Places:
-    """Where the sound files are. Raises ValueError naming a damaged shard that some of them are lost with."""
-    places = Places(folder)
-    for example in examples if places.damaged else ():
-        for file in example.signals:
-            if shard := places.lost_with(file.audio.path):
-                raise ValueError(f"{folder / shard} {places.damaged[shard]}; delete it and run `stemwright render` again")
-    return places
