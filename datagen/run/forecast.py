@@ -7,6 +7,7 @@ Conventions
     separates ``TEST_S`` of made-up sound; stages that have not run here are reported as unknown, never guessed.
     Sizes are frames x channels x 3 bytes x the FLAC compression ratio of the files that the corpus has; where it has none, ``FLAC_RATIO``.
     Pairs are counted as the configuration asks for them, of songs that are long enough: what else drawing may refuse is not known before.
+    Their signals are counted as their recipes state.
     Planning and checking are not counted: they take little beside the others.
 """
 
@@ -133,7 +134,8 @@ def forecast(
         Step("render", rendered, "pair", rendered * config.pairs.duration_s, *_rate(rates.of_stage("render", jobs))),
     )
     stems_bytes = _stem_bytes(corpus, audio_s, separator) + _stem_bytes(corpus, sum(length_s for _, length_s in own), None)
-    spaces = (_space(corpus.folder / STEMS, stems_bytes), _space(corpus.dataset, round(rendered * _pair_bytes(corpus, config, examples))))
+    pair_bytes = _pair_bytes(corpus, config, examples, NUM_STEMS - 1 if separator is None else len(separator.stem_names))
+    spaces = (_space(corpus.folder / STEMS, stems_bytes), _space(corpus.dataset, round(rendered * pair_bytes)))
     return Forecast(songs.changes, steps, len(deleted), sum(file.num_bytes for file in deleted), spaces)
 
 
@@ -269,20 +271,15 @@ def _ratio(files: Iterable[AudioFile]) -> float:
     return sum(file.num_bytes for file in listed) / raw if raw else FLAC_RATIO
 
 
-def _pair_bytes(corpus: Corpus, config: Config, examples: Sequence[Example]) -> float:
-    """The size of one pair of the dataset: as those are that the corpus has, else by the signals that the recipes of this house have."""
+def _pair_bytes(corpus: Corpus, config: Config, examples: Sequence[Example], num_stems: int) -> float:
+    """The size of one pair of the dataset: as those are that the corpus has, else by how many signals the recipes give it."""
     if examples and corpus.config.encoding == config.encoding and corpus.config.pairs == config.pairs:
         return sum(file.audio.num_bytes for example in examples for file in example.signals) / len(examples)
-    counts = {kind: getattr(config.pairs, kind).per_track for kind in RECIPES}
-    signals = sum(count * _num_signals(kind, config) for kind, count in counts.items()) / max(1, sum(counts.values()))
+    sections = [getattr(config.pairs, kind) for kind in RECIPES]
+    signals = sum(section.per_track * section.num_signals(num_stems) for section in sections)
+    signals /= max(1, sum(section.per_track for section in sections))
     sample = 4.0 if config.encoding == "wav32f" else BYTES_PER_SAMPLE * FLAC_RATIO
     return signals * config.pairs.num_frames * CHANNELS * sample
-
-
-def _num_signals(kind: str, config: Config) -> int:
-    """How many sound files a pair has: a mix has its stems and their sum, all others an input and a target (``limit`` a gain besides)."""
-    stems = len(getattr(getattr(config.pairs, kind), "stems", ())) or NUM_STEMS
-    return {"mix": stems + 1, "remix": stems + 1, "limit": 3}.get(kind, 2)
 
 
 def _space(folder: Path, num_bytes: int) -> Space:

@@ -1,6 +1,7 @@
 """The contract of every recipe, whichever there are, and what is true of single ones."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -119,6 +120,14 @@ def test_signals_have_names_of_their_own_and_no_input_is_an_absent_stem(kind, se
         assert pair.inputs
         assert pair.targets
         assert all(signal.branches for signal in signals_of(pair))
+
+
+@every_recipe
+def test_a_pair_has_no_more_signals_than_its_recipe_states_and_the_largest_has_as_many(kind, section):
+    config, rows = only(kind, section), corpus()
+    pairs = planned(config, *rows).pairs
+    num_stems = max(Counter(stem.track_id for stem in rows[1] if stem.name != RESIDUAL).values())
+    assert max(len(signals_of(pair)) for pair in pairs) == getattr(config.pairs, kind).num_signals(num_stems)
 
 
 @every_recipe

@@ -6,7 +6,7 @@ A recipe is a module with
     draft(material, config, rng) -> Draft   draws everything that is random about one pair; touches no audio
 
 A ``Config`` whose ``needs_tempo`` or ``needs_normalisations`` is true has the estimate stage make those tables, and finds them in the
-material; ``material.others`` holds the other tracks of the split.
+material; ``material.others`` holds the other tracks of the split. Its ``num_signals`` says how many sound files a pair takes.
 
 and one line in ``RECIPES``, or an entry point of the group ``stemwright.recipes`` in another package; such a kind gives pairs where the
 configuration has its section, and none otherwise. Below ``plan`` nothing knows the kinds.

@@ -62,6 +62,11 @@ class RecipeConfig(Section):
         """Whether the section's preset was published as float files, in which no peak is too high and no example needs a gain."""
         return False
 
+    def num_signals(self, num_stems: int) -> int:
+        """How many signals, inputs and targets, a pair of a track with so many stems has at most: what its size is forecast by."""
+        del num_stems
+        return 2
+
     @property
     def needs_normalisations(self) -> bool:
         """Whether the recipe, so configured, reads ``TrackMaterial.normalisations``: then the estimate stage writes that table."""

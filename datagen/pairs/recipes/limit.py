@@ -105,6 +105,11 @@ class Config(RecipeConfig):
             raise ValueError(f"release_ms must be [from, to] within 1 and 5000 ms; got {[low, high]}")
         return self
 
+    def num_signals(self, num_stems: int) -> int:
+        """The limited mix, the mix, and the gain between them."""
+        del num_stems
+        return 3
+
 
 def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """Plans one limited mix, in an excerpt where a stem drawn at random sounds."""

@@ -163,6 +163,10 @@ class Config(RecipeConfig):
         """Chains are read from the table of normalisations."""
         return self.inputs == "normalised"
 
+    def num_signals(self, num_stems: int) -> int:
+        """The inputs and their mix."""
+        return 1 + (len(self.stems) or (len(DRUM_STEMS) if self.preset == "drums" else num_stems))
+
     @property
     def shape(self) -> Shape | None:
         """The excerpts that the preset was published with."""

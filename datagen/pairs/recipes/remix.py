@@ -128,6 +128,10 @@ class Config(RecipeConfig):
         """Songs are matched by tempo and key."""
         return self.mode != "console"
 
+    def num_signals(self, num_stems: int) -> int:
+        """The inputs and their mix."""
+        return 1 + (len(self.stems) or num_stems)
+
 
 def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """Plans one remix. Raises Refused if no other song matches, or a stem is not there."""
