@@ -42,17 +42,17 @@ from stemwright.manifests.shards import in_dataset
 class Provenance(Record):
     """Where a source of a pair is from: which stem of which song, from which model, and what is known about it."""
 
-    id: Id = Field(description="of the source, as branches name it")
+    id: Id = Field(description="id of the source, which branches refer to")
     stem: Name = Field(description="name of the stem")
     track_id: Id = Field(description="the recording")
     title: str = Field(description="its title")
     artist: str | None = Field(description="its artist; None: not known")
     album: str | None = Field(description="its album; None: not known")
-    rights: str = Field(description="as the tags, the CSV or the data set state them")
+    rights: str = Field(description="licence or owner, as the CSV, the data set or the tags state it")
     split: Split = Field(description="train, valid or test")
     origin: str = Field(description='who made the stem: "htdemucs_ft@demucs-4.1.0", or "reference" for a multitrack\'s own')
     closure_db: Db | None = Field(description="energy of mixture - sum(stems) over energy of the mixture, dB; None if they sum exactly")
-    gain_db: Db = Field(description="gain of all stems of the song, against their mixture")
+    gain_db: Db = Field(description="joint gain of all stems of the song in dB, relative to their mixture")
     sample_rate: SampleRate = Field(description="of the stem")
     resampled: bool = Field(description="whether that is another rate than the pair's")
 
@@ -67,15 +67,15 @@ class WrittenBranch(Branch):
 class WrittenSignal(Signal):
     """Branches, summed, then through a bus chain. Without branches it is silence, one channel of it."""
 
-    branches: tuple[WrittenBranch, ...] = Field(description="what is summed")
+    branches: tuple[WrittenBranch, ...] = Field(description="branches that are summed")
 
 
 class WrittenPair(Pair):
     """A pair as rendered and written."""
 
-    inputs: tuple[WrittenSignal, ...] = Field(description="what a model gets")
-    targets: tuple[WrittenSignal, ...] = Field(description="what it should give")
-    sources: tuple[Provenance, ...] = Field(description="of all branches, each once, in their order")
+    inputs: tuple[WrittenSignal, ...] = Field(description="input signals of a model")
+    targets: tuple[WrittenSignal, ...] = Field(description="signals that the model is to predict")
+    sources: tuple[Provenance, ...] = Field(description="sources of all branches, each once, in order")
     beats_s: tuple[Db, ...] | None = Field(
         description="beats of the pair's track inside the excerpt, in seconds from its start; None: not estimated"
     )
@@ -86,7 +86,7 @@ ROW_TYPES: dict[str, type[Record]] = {"pairs": WrittenPair, "examples": Example,
 
 @dataclass(frozen=True)
 class SourceRows:
-    """What a corpus knows about the sources of its pairs."""
+    """The facts in a corpus about the sources of its pairs."""
 
     tracks: Mapping[str, Track] = field(default_factory=dict)
     stems: Mapping[str, Stem] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class SourceRows:
         return SourceRows.of(rows("tracks", Track), rows("stems", Stem), rows("track_estimates", TrackEstimate))
 
     def provenance(self, pair: Pair) -> tuple[Provenance, ...]:
-        """What is known of each source of a pair."""
+        """The facts about each source of a pair."""
         ids = dict.fromkeys(branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches)
         known = (self.stems[source_id] for source_id in ids if source_id in self.stems)
         return tuple(self._provenance(stem, pair) for stem in known if stem.track_id in self.tracks)

@@ -18,7 +18,7 @@ def gain_to_db(gain: float) -> float:
 
 
 def joint_gain_db(peak: float, limit: float = 1.0) -> float:
-    """The gain for signals that have to keep their proportions, whose largest sample is ``peak``: 0, or as many hundredths of a dB below
-    it as bring the peak to the limit.
+    """The gain for signals that have to keep their proportions, whose largest sample is ``peak``: 0, or the fewest hundredths of a dB of
+    attenuation that bring the peak to the limit.
     """
     return -math.ceil(100.0 * gain_to_db(peak / limit)) / 100.0 if peak > limit else 0.0

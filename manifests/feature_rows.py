@@ -25,11 +25,13 @@ class Features(Record):
         description="mean power in sixths of an octave from 40 Hz, the stem at -30 LUFS; None: empty"
     )
     side_db: tuple[float | None, ...] = Field(description="side over mid energy per octave from 63 Hz; None: mono, or empty")
-    similarity: tuple[float | None, ...] = Field(description="of left and right per octave from 63 Hz, 1: alike; None: mono, or empty")
+    similarity: tuple[float | None, ...] = Field(
+        description="correlation of left and right per octave from 63 Hz, 1: equal; None: mono, or empty"
+    )
     whole_side_db: Db | None = Field(description="side over mid energy of the whole; None: mono")
     decay_s: float | None = Field(description="time of a fall by 60 dB at the rate of the slower free decays; None: too few of them")
     dynamics: tuple[float, ...] = Field(
-        description="what a compressor changes, named by stemwright.datagen.inverse.blind.features.DYNAMICS"
+        description="quantities that a compressor changes, named by stemwright.datagen.inverse.blind.features.DYNAMICS"
     )
 
 
@@ -54,7 +56,7 @@ class StemFeatures(Record):
 
 
 class StemStatistic(Record):
-    """What one statistic of another package's says of one stem (``stemwright.datagen.inverse.blind.statistics``)."""
+    """The values that a statistic of another package has for one stem (``stemwright.datagen.inverse.blind.statistics``)."""
 
     id: Id
     cache_key: CacheKey
@@ -62,7 +64,7 @@ class StemStatistic(Record):
     track_id: Id = Field(description="its recording")
     name: Name = Field(description="name of the stem")
     statistic: Name = Field(description="name of the statistic")
-    values: tuple[float | None, ...] = Field(max_length=MOST_PARTS, description="its numbers, in its own units; None: not defined")
+    values: tuple[float | None, ...] = Field(max_length=MOST_PARTS, description="values in the units of the statistic; None: not defined")
 
 
 def profile_id(rows: Sequence[StemFeatures]) -> str:

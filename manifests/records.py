@@ -34,7 +34,7 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 
 
 class Refused(ValueError):  # noqa: N818  # a verdict on a row, not a failure of the program
-    """A reason, in words, why a stage refuses a row: becomes a ``Rejected`` row while the rest goes on."""
+    """The reason why a stage rejects a row: becomes a ``Rejected`` row, and the other rows are processed."""
 
 
 def canonical_json(value: Any) -> str:
@@ -96,9 +96,9 @@ class AudioFile(Record):
     sample_rate: SampleRate = Field(description="Hz")
     num_channels: int = Field(ge=1, le=MOST_CHANNELS, description="channels")
     num_frames: int = Field(ge=0, le=MOST_FRAMES, description="samples per channel")
-    num_bytes: int = Field(ge=0, description="size of the whole file: a start that finds another size makes the file again")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the whole file")
-    stream: int = Field(0, ge=0, le=MOST_CHANNELS, description="which audio stream of the file (STEM mp4 holds five)")
+    num_bytes: int = Field(ge=0, description="size of the whole file in bytes: if it differs at the next start, the file is made again")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the whole file")
+    stream: int = Field(0, ge=0, le=MOST_CHANNELS, description="number of the audio stream in the file, from 0 (a STEM mp4 has five)")
 
     @property
     def duration_s(self) -> float:
@@ -110,7 +110,7 @@ Sound = Annotated[
     str,
     Field(
         pattern=r"^[0-9a-f]{64}$",
-        description="identity of what sounds (stemwright.manifests.sound.identity), whatever its file holds besides",
+        description="identity of the sound itself (stemwright.manifests.sound.identity): independent of tags and container",
     ),
 ]
 
@@ -138,12 +138,12 @@ class Track(Record):
     title: str = Field(description="title, from the CSV, the tags or the name of the file")
     artist: str | None = Field(None, description="artist; None: not known")
     album: str | None = Field(None, description="album; None: not known")
-    rights: str = Field("unknown", description="as the tags, the CSV or the dataset state them")
+    rights: str = Field("unknown", description="licence or owner, as the CSV, the data set or the tags state it")
     source: str = Field(description="the kind of catalog that found it: folder, csv, stems, musdb18, musdb18hq, moisesdb")
     split: Split = Field(description="train, valid or test")
     peak_dbfs: Db = Field(description="largest absolute sample, dB relative to full scale")
     references: tuple[ReferenceStem, ...] = Field((), description="the multitrack's own stems, if it is one")
-    notes: tuple[str, ...] = Field((), description="what is unusual about the file and how it is handled")
+    notes: tuple[str, ...] = Field((), description="remarks: what is unusual about the file and how it is handled")
 
 
 class Stem(Record):
@@ -154,18 +154,21 @@ class Stem(Record):
     id: Id
     cache_key: CacheKey
     track_id: Id = Field(description="the recording it is a stem of")
-    name: Name = Field(description="drums, bass, other, vocals, ... or residual, what the others leave of the mixture")
+    name: Name = Field(description="drums, bass, other, vocals, ... or residual (mixture minus all other stems)")
     audio: AudioFile = Field(description="its file in the corpus folder")
     origin: str = Field(description='"htdemucs_ft@demucs-4.1.0" or "reference"')
-    gain_db: Db = Field(description="one gain for all stems of the track, applied before writing; 0 unless a peak needed it")
+    gain_db: Db = Field(
+        description="joint gain of all stems of the track in dB, applied before writing; 0 unless a peak exceeded full scale"
+    )
     closure_db: float | None = Field(
         description="energy of mixture - sum(stems, without the residual) over energy of the mixture, dB; None if they sum exactly"
     )
     engine: str | None = Field(
-        None, description="what ran the networks: torch, openvino or onnxruntime; function: another package's; None: a reference stem"
+        None,
+        description="engine that ran the networks: torch, openvino, onnxruntime, or function (another package); None: a reference stem",
     )
-    precision: str | None = Field(None, description="what they were computed in, whatever was asked: fp32 or bf16; None: a reference stem")
-    device: str | None = Field(None, description="on what kind of device: cpu, cuda, mps; None: a reference stem")
+    precision: str | None = Field(None, description="number format that was used, fp32 or bf16; None: a reference stem")
+    device: str | None = Field(None, description="kind of device that was used: cpu, cuda or mps; None: a reference stem")
 
 
 class EffectSettingsRow(Record):
@@ -192,8 +195,8 @@ class EffectUse(EffectSettingsRow):
 
     role: Literal["kept", "removed", "added"] | None = Field(
         None,
-        description="kept: on both sides of the pair; removed: on the side of the inputs only; added: on that of the targets only; "
-        "None: it only brings to a level, or nothing is to be learnt from it",
+        description="kept: in inputs and targets of the pair; removed: in inputs only; added: in targets only; "
+        "None: the effect only sets a level and is not part of the task",
     )
 
 
@@ -213,27 +216,27 @@ class Estimate(Record):
     name: Name = Field(description="name of the stem")
     loudness_lufs: Db | None = Field(description="integrated loudness of the stem on the mixture's scale (BS.1770-5); None: silent")
     peak_dbfs: Db | None = Field(None, description="largest absolute sample on the mixture's scale; None: silent")
-    level_lu: Db | None = Field(description="level against the mixture; None: not present")
+    level_lu: Db | None = Field(description="level in LU: loudness of the stem minus loudness of the mixture; None: not present")
     level_low_lu: Db | None = Field(description="lower end of the 80 % interval of the level")
     level_high_lu: Db | None = Field(description="upper end of that interval")
-    pan: float | None = Field(description="-1 left, 1 right; None for a mono mixture or a silent stem")
+    pan: float | None = Field(description="place between the loudspeakers, -1 left, 1 right; None: a mono mixture or a silent stem")
     width: float | None = Field(
-        description="0 a point wherever it is panned, 1 two unrelated channels of equal energy; None: mono or silent"
+        description="stereo width: 0 a panned mono signal, 1 two uncorrelated channels of equal energy; None: mono or silent"
     )
     active: tuple[bool, ...] = Field(description="for each second of the track, whether the stem sounds")
-    effects: tuple[EffectEstimate, ...] = Field((), description="effects that were estimated blind, where asked for")
+    effects: tuple[EffectEstimate, ...] = Field((), description="effects that were estimated blind, if estimate.effects is set")
     profile: str | None = Field(None, description="the corpus profile that the effect settings are relative to")
 
 
 class Normalisation(Record):
-    """The chain that brings one stem to what is typical of its name: its effects undone as far as a blind estimate allows."""
+    """The chain that normalises one stem: it moves the stem's effects to the profile of its name, as far as blind estimates allow."""
 
     id: Id
     cache_key: CacheKey
     stem_id: Id = Field(description="the stem")
     track_id: Id = Field(description="its recording")
     name: Name = Field(description="name of the stem")
-    profile: Id = Field(description="the profile that says what is typical")
+    profile: Id = Field(description="id of the profile that defines what is typical")
     chain: tuple[EffectUse, ...] = Field(description="the effects that normalise it, in order")
 
 
@@ -245,18 +248,20 @@ class TrackEstimate(Record):
     track_id: Id = Field(description="the recording")
     tempo_bpm: float | None = Field(description="beats per minute; None: no beat was found")
     beats_s: tuple[float, ...] = Field((), description="times of the beats, seconds from the start of the track")
-    key: str | None = Field(description="tonic and mode, such as 'A minor' or 'C# major'; None: no key stands out")
-    key_confidence: float = Field(ge=0, le=1, description="how far the best key stands above the next")
+    key: str | None = Field(description="tonic and mode, such as 'A minor' or 'C# major'; None: ambiguous")
+    key_confidence: float = Field(ge=0, le=1, description="margin of the best key over the second best, as a difference of correlations")
 
 
 class Branch(Record):
     """A source through a chain of effects."""
 
-    source_id: Id = Field(description="of a stem, or of a track for its mixture")
+    source_id: Id = Field(description="id of a stem, or of a track for its mixture")
     chain: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS, description="effects of the branch, in order")
-    offset_frames: int = Field(0, ge=-MOST_FRAMES, le=MOST_FRAMES, description="added to the pair's start_frame for this source")
+    offset_frames: int = Field(
+        0, ge=-MOST_FRAMES, le=MOST_FRAMES, description="offset in frames of this source's excerpt, added to the pair's start_frame"
+    )
     channels: Literal["all", "mono", "left", "right"] = Field(
-        "all", description="of the source, taken before the chain; mono: the mean of all, left and right: the first and the last"
+        "all", description="channels of the source that enter the chain; mono: the mean of all; left, right: the first, the last"
     )
 
 
@@ -264,11 +269,11 @@ class Signal(Record):
     """Branches, summed, then through a bus chain. Without branches it is silence, one channel of it."""
 
     name: Name = Field(description="name of the signal; the file's name begins with input_ or target_")
-    branches: tuple[Branch, ...] = Field(max_length=MOST_PARTS, description="what is summed")
+    branches: tuple[Branch, ...] = Field(max_length=MOST_PARTS, description="branches that are summed")
     bus: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS, description="effects of the sum, in order")
     view: Literal["audio", "gain", "unlimited"] = Field(
         "audio",
-        description="gain: not the audio but the gain curve of the bus's limiter, per sample; unlimited: the audio over that curve",
+        description="gain: the gain curve of the bus limiter, per sample; unlimited: the audio divided by that curve",
     )
 
 
@@ -276,15 +281,15 @@ class Pair(Record):
     """A planned training example: which signals, from which sources, with which settings."""
 
     id: Id
-    kind: Name = Field(description="the recipe that planned it")
-    number: int = Field(ge=0, description="which of the track's pairs of this kind")
+    kind: Name = Field(description="kind of pair: the recipe that planned it")
+    number: int = Field(ge=0, description="number of this pair among the track's pairs of this kind")
     track_id: Id = Field(description="the recording it is planned for")
     split: Split = Field(description="train, valid or test")
-    start_frame: int = Field(ge=0, le=MOST_FRAMES, description="at sample_rate")
-    num_frames: int = Field(gt=0, description="length of the excerpt")
+    start_frame: int = Field(ge=0, le=MOST_FRAMES, description="first frame of the excerpt, at sample_rate")
+    num_frames: int = Field(gt=0, description="length of the excerpt in frames")
     sample_rate: SampleRate = Field(description="Hz, of all signals of the pair")
-    inputs: tuple[Signal, ...] = Field(max_length=MOST_PARTS, description="what a model gets")
-    targets: tuple[Signal, ...] = Field(max_length=MOST_PARTS, description="what it should give")
+    inputs: tuple[Signal, ...] = Field(max_length=MOST_PARTS, description="input signals of a model")
+    targets: tuple[Signal, ...] = Field(max_length=MOST_PARTS, description="signals that the model is to predict")
     text: str | None = Field(None, description="the sentence of an edit; None: another kind of pair")
     seed: int = Field(description="seed of the configuration")
     redraw_of: Id | None = Field(None, description="the pair in whose place this one was drawn, because its wet and dry sounded alike")
@@ -308,19 +313,19 @@ class SignalFile(Record):
     role: Literal["input", "target"] = Field(description="input or target")
     name: Name = Field(description="name of the signal")
     audio: AudioFile = Field(description="its file")
-    loudness_lufs: Db | None = Field(description="integrated, as written; None: silent, or shorter than a gating block")
+    loudness_lufs: Db | None = Field(description="integrated loudness as written; None: silent, or shorter than a gating block")
     peak_dbfs: Db | None = Field(description="largest absolute sample as written; None: silent")
     levelled_db: tuple[Db, ...] = Field(
-        (), description="gains that its effects `loudness` gave, which only rendering knows: branch by branch, then those of the bus"
+        (), description="gains in dB of its `loudness` effects, known only after rendering: branch by branch, then those of the bus"
     )
 
 
 class Change(Record):
-    """What one removed or added effect does by itself: measured while rendering, by leaving it out, before any joint gain."""
+    """The change that one removed or added effect makes: measured in rendering by leaving it out, before any joint gain."""
 
     signal: Name = Field(description="the signal that it was measured in")
     branch: int | None = Field(description="number of the branch whose chain holds the effect; None: the signal's bus")
-    position: int = Field(ge=0, description="of the effect in that chain")
+    position: int = Field(ge=0, description="number of the effect in that chain")
     effect: str = Field(description="name of the effect")
     change_db: Db | None = Field(
         description="energy of the difference that leaving it out makes to the output of that chain, over the energy of the output, in dB; "
@@ -338,7 +343,9 @@ class Example(Record):
     id: Id
     cache_key: CacheKey
     pair_id: Id = Field(description="the pair that was rendered")
-    gain_db: Db = Field(description="one gain for all signals of the example, applied before writing; 0 unless a peak needed it")
+    gain_db: Db = Field(
+        description="joint gain of all signals of the example in dB, applied before writing; 0 unless a peak exceeded full scale"
+    )
     signals: tuple[SignalFile, ...] = Field(description="its files")
     changes: tuple[Change, ...] = Field((), description="one for each removed or added effect, signal by signal in the order of the chains")
 
@@ -346,9 +353,9 @@ class Example(Record):
 class Member(Record):
     """A sound file that is embedded, byte for byte, in a shard."""
 
-    path: RelativePath = Field(description="what the example's row in the dataset calls it, as if it were a file of its own")
-    start_byte: int = Field(ge=0, description="where it begins in the shard")
-    num_bytes: int = Field(gt=0, description="its length")
+    path: RelativePath = Field(description="path of the sound file as the example's row gives it")
+    start_byte: int = Field(ge=0, description="position of its first byte in the shard")
+    num_bytes: int = Field(gt=0, description="its length in bytes")
 
 
 class Shard(Record):
@@ -357,8 +364,8 @@ class Shard(Record):
     id: Id
     path: ShardPath = Field(description="file of the shard")
     num_bytes: int = Field(ge=0, description="its size")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the whole file")
-    labels: Id = Field(description="of the labels in it: they may change where no sound does")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the whole file")
+    labels: Id = Field(description="SHA-256 of the labels in it, which can change without a change of sound")
     members: tuple[Member, ...] = Field(description="the sound files in it")
 
 
@@ -368,10 +375,10 @@ class Rejected(Record):
     id: Id
     stage: str = Field(description="the stage that refused it")
     row_id: str = Field(description="the id of the refused row, or the path of a file that has none yet")
-    subject: str = Field(description="what a person calls it: a path, a title")
-    reason: str = Field(description="why, for a person")
+    subject: str = Field(description="readable name: a path or a title")
+    reason: str = Field(description="why it was rejected")
     replaced_by: Id | None = Field(None, description="the row that was made in its place")
-    same_as: Id | None = Field(None, description="the row that it is a copy of")
+    same_as: Id | None = Field(None, description="id of the row that it duplicates; None: no duplicate")
     cache_key: Id | None = Field(
-        None, **KEY_NAMES, description="of the work that need not be done again to find this out; None: it is tried again"
+        None, **KEY_NAMES, description="cache key of the work that leads to this result again; None: it is tried again at the next start"
     )

@@ -12,7 +12,7 @@ Conventions
     imported before it is looked up; the entry points are read once in a process.
     Our own name wins over another package's, and a warning says so. A name that two packages provide is used from neither.
     An extension that cannot be imported, or lacks what is required of it, is left out where a registry is iterated over, with a warning
-    that names package, entry point and error; asked for by its name, it raises ``BrokenExtensionError``, which says the same.
+    that names package, entry point and error; if it is requested by name, it raises ``BrokenExtensionError`` with the same message.
 
 References
     https://packaging.python.org/en/latest/specifications/entry-points/
@@ -98,13 +98,13 @@ class Registry(Mapping[str, T], Generic[T]):
         return name in self.own or (isinstance(name, str) and name in self._points and self._works(name))
 
     def others(self) -> dict[str, T]:
-        """What other packages bring and can be used, by name."""
+        """The usable extensions of other packages, by name."""
         return {name: self[name] for name in self if name not in self.own}
 
     def package(self, name: str) -> str | None:
         """The package and its version, ``their-package 1.2``, that provides a name; None for our own.
 
-        It belongs into the ids of everything that is made with it, since another version may behave differently.
+        It belongs in the ids of everything that is made with it, since another version may behave differently.
         """
         if name in self.own or name not in self._points:
             return None
@@ -158,7 +158,7 @@ class Registry(Mapping[str, T], Generic[T]):
     def _no_such(self, name: object) -> str:
         names = list(self)
         if not names:
-            return f"there is no {self.what} {name!r}; no package that brings one is installed"
+            return f"there is no {self.what} {name!r}; no installed package provides one"
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0] if isinstance(name, str) else names[0]
         return f"there is no {self.what} {name!r}; did you mean {near!r}? The {self.plural} are {', '.join(names)}"
 

@@ -31,7 +31,7 @@ TABLES = ("README.md", "pairs.parquet", "examples.parquet", TABLE, JOURNAL)  # f
 
 @dataclass(frozen=True)
 class Place:
-    """Where the bytes of a sound file are: a whole file, or ``num_bytes`` of it from ``start_byte`` on."""
+    """The place of a sound file's bytes: a whole file, or ``num_bytes`` of it from ``start_byte`` on."""
 
     file: Path
     start_byte: int = 0

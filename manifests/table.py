@@ -150,7 +150,7 @@ def _digest(rows: Iterable[Record], record_type: type[Record]) -> str:
 def is_as_written(path: Path, record_type: type[Record], rows: Sequence[Record] | None = None) -> bool:
     """Whether the rows of a finished table are those that ``write`` was given: False once a row was edited, added or removed.
 
-    ``rows`` is what ``read`` gave, if it is at hand.
+    ``rows`` is what ``read`` returned, if the caller has it.
     """
     return _metadata(path).get("digest", "") == _digest(read(path, record_type) if rows is None else rows, record_type)
 

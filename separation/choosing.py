@@ -1,7 +1,7 @@
-"""The separator that a text names: another package's by its name or as ``package.module:object``, or an ONNX model.
+"""Finds the separator for a name: of another package, as ``package.module:object``, or an ONNX model.
 
 Conventions
-    What was asked makes the cache key of the stems: the name with a version, or the checksum of a model. A version is what the object says
+    The cache key of stems contains what was requested: the name with a version, or the checksum of a model. A version is the object's own
     (``version``), else that of the installed package that it is in, else the checksum of the file that it is in: never nothing, since a
     changed separator must not be mistaken for finished work.
 """
@@ -23,9 +23,9 @@ from stemwright.separation.separator import ONNX, SEPARATORS, Separator, checked
 
 
 def other_separator(reference: str, device: str = "auto") -> Separator:
-    """The separator that a name, ``package.module:object`` or ``onnx:PATH`` stands for. Raises UsageError if there is none.
+    """The separator that a name, ``package.module:object`` or ``onnx:PATH`` names. Raises UsageError if there is none.
 
-    The object is a callable, or has ``separate``, and says its ``stem_names``
+    The object is a callable, or has ``separate``, and has ``stem_names``
     (``stemwright.separation.separator.SeparationFunction``); a class is made without arguments, or with ``device`` if it takes one.
     """
     checked_reference(reference)
@@ -77,5 +77,7 @@ def _version_of(found: Any, reference: str) -> str:
         return metadata.version(packages[0])
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
-        raise UsageError(f"the separator {reference} says no version, and there is no file to take one of; give it a text `version`")
+        raise UsageError(
+            f"the separator {reference} has no version, and no file whose checksum could replace it; give it a string `version`"
+        )
     return f"sha256-{file_sha256(Path(file))[:16]}"

@@ -1,9 +1,9 @@
-"""Any callable as a separator: what it is asked, what it may answer, and whose fault it is if it does not.
+"""Any callable as a separator: what it is called with, what it must return, and the error if it does not.
 
 Conventions
     Audio is float32 [C, T], full scale 1.0. The callable gets a whole recording, so memory grows with its length.
-    A mixture that does not vary (silence, one sample) has silent stems; the callable is not asked.
-    What it raises or returns amiss is the outcome of that recording alone, in words that name the separator.
+    A mixture that does not vary (silence, one sample) has silent stems; the callable is not called.
+    An exception or a wrong result fails that recording alone, with a message that names the separator.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from stemwright.separation.stem_files import SeparatedFile, StemFolder
 
 
 class FunctionSeparator:
-    """A callable (``stemwright.separation.separator.SeparationFunction``) under the name by which it was asked for.
+    """A callable (``stemwright.separation.separator.SeparationFunction``) under the name by which it was requested.
 
-    ``version`` says which one it is: its own, that of its package, or the checksum of its file.
+    ``version`` is its own, that of its package, or the checksum of its file.
     """
 
     def __init__(self, function: Any, name: str, version: str) -> None:
@@ -36,12 +36,12 @@ class FunctionSeparator:
 
     @property
     def stem_names(self) -> tuple[str, ...]:
-        """The stems that it says it gives."""
+        """The stems that it declares."""
         return tuple(self._function.stem_names)
 
     @property
     def sample_rate(self) -> int | None:
-        """The rate that it wants, in Hz; None: the mixture's own."""
+        """The sample rate that the callable requires, in Hz; None: the mixture's own."""
         rate = getattr(self._function, "sample_rate", None)
         return None if rate is None else int(rate)
 
@@ -52,17 +52,17 @@ class FunctionSeparator:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Its name, its version, and what it says itself."""
+        """The name, the version, and the callable's own ``identity``."""
         return {"separator": self.name, "version": self.version, "stated": dict(getattr(self._function, "identity", {}))}
 
     @property
     def used(self) -> Used:
-        """What this machine runs it with, as far as it says."""
+        """The device and versions that run it here, as far as it states them."""
         device = getattr(self._function, "device", None)
         return Used("function", None, None if device is None else str(device).partition(":")[0])
 
     def check(self) -> None:
-        """Raises Refused if it gives no stems that can become files."""
+        """Raises Refused if its stem names cannot become files."""
         if not self.stem_names:
             raise Refused(f"the separator {self.name} names no stems; expected stem_names such as ('vocals', 'other')")
 
@@ -112,7 +112,7 @@ class FunctionSeparator:
             yield job, outcome
 
     def _widened(self, mixture: Audio) -> Audio:
-        """The mixture with as many channels as it wants."""
+        """The mixture with the number of channels that the callable requires."""
         wanted = int(getattr(self._function, "num_channels", None) or len(mixture))
         if len(mixture) > wanted:
             raise Refused(f"{len(mixture)} channels; the separator {self.name} takes {wanted}")
@@ -123,7 +123,7 @@ class FunctionSeparator:
             raise Refused(f"the separator {self.origin} returned a {type(found).__name__}; expected a dict of stem name -> [C, T]")
         if set(found) != set(self.stem_names):
             got = ", ".join(map(str, found))
-            raise Refused(f"the separator {self.origin} returned the stems {got}; it says that it gives {', '.join(self.stem_names)}")
+            raise Refused(f"the separator {self.origin} returned the stems {got}; its stem_names are {', '.join(self.stem_names)}")
         stems = {name: np.asarray(found[name], dtype=np.float32) for name in self.stem_names}
         for name, audio in stems.items():
             if audio.shape != shape:

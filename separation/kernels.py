@@ -2,10 +2,10 @@
 
 numba caches it beside the source, or else in the user's cache, and refuses a function ("cannot cache function") where the user may write
 to neither: an installation of another account and no home. Here that is detected before the first function is compiled, and the private
-temporary folder replaces both; without one nothing is cached and each process compiles for itself.
+temporary folder replaces both; without one nothing is cached and each process compiles its own code.
 
 Conventions
-    The decision is one for a process and those that it starts: it is set in numba's configuration and in ``NUMBA_CACHE_DIR``.
+    One decision holds for a process and the processes that it starts: it is set in numba's configuration and in ``NUMBA_CACHE_DIR``.
     Kernels compute the same wherever they are cached. They are compiled for the processor that they run on: equal bytes are guaranteed
     between machines of one kind with the same versions, not between processors with different instructions.
 

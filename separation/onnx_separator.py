@@ -3,10 +3,10 @@
 Conventions
     The model has one input, the mixture float32 [B, C, T], and one output, the stems float32 [B, S, C, T], on the scale of the mixture. C
     is 1 or 2; B and T may be free; a fixed T is the length of a segment, a fixed B must be 1.
-    Its metadata says ``stem_names`` (comma-separated, in the order of S) and ``sample_rate`` (Hz); with a free T, ``segment_s`` may give
+    Its metadata has ``stem_names`` (comma-separated, in the order of S) and ``sample_rate`` (Hz); with a free T, ``segment_s`` may give
     the length of a segment (10 s). Segments overlap by a quarter and are cross-faded as those of Demucs
     (``stemwright.separation.demucs.schedule``), so memory does not grow with the length of a song.
-    Not supported: models on spectra (the transforms belong into the model), of one stem a file, with further inputs, or with states.
+    Not supported: models on spectra (the transforms belong in the model), of one stem a file, with further inputs, or with states.
 
 References
     ONNX, ModelProto.metadata_props: https://onnx.ai/onnx/repo-docs/MetadataProps.html
@@ -60,12 +60,12 @@ class OnnxSeparator(NetworkSeparator):
 
     @cached_property
     def sample_rate(self) -> int:
-        """The rate that its metadata says, in Hz."""
+        """The sample rate in its metadata, in Hz."""
         return round(self._number("sample_rate", "44100"))
 
     @cached_property
     def num_channels(self) -> int:
-        """How many channels it takes."""
+        """The model's number of channels."""
         count = self._shapes[0][1]
         return count if isinstance(count, int) else 2
 
@@ -76,7 +76,7 @@ class OnnxSeparator(NetworkSeparator):
 
     @property
     def origin(self) -> str:
-        """What stem rows call it: its file and the beginning of its checksum."""
+        """Its name in stem rows: the file and the first digits of its checksum."""
         return f"{self.name}@onnx-{self._sums[self.path.name][:8]}"
 
     @property
@@ -86,7 +86,7 @@ class OnnxSeparator(NetworkSeparator):
 
     @cached_property
     def used(self) -> Used:
-        """What this machine runs it with."""
+        """The device and versions that run it here."""
         return Used("onnxruntime", "fp32", "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu")
 
     def check(self) -> None:
@@ -99,7 +99,7 @@ class OnnxSeparator(NetworkSeparator):
         _ = self._session
 
     def session(self, source: Mixture) -> schedule.Session:
-        """A mixture's way through the model: on its own scale."""
+        """A session that runs the model over a mixture, on the mixture's own scale."""
         frames, fixed = self._segment_frames, isinstance(self._shapes[0][2], int)
         network = schedule.Network(frames, (lambda _: frames) if fixed else int, (1.0,) * len(self.stem_names))
         return schedule.Session(source, AS_IT_IS, [network], self.num_channels)
@@ -133,7 +133,7 @@ class OnnxSeparator(NetworkSeparator):
         there = onnxruntime.get_available_providers()
         kind, _, number = self._device.partition(":")
         if kind not in ("auto", "cpu", "cuda") or (kind == "cuda" and "CUDAExecutionProvider" not in there):
-            raise ModelError(f"device {self._device!r} was asked for, and ONNX Runtime has {', '.join(there)} here; take auto or cpu")
+            raise ModelError(f"device {self._device!r} was requested, but ONNX Runtime has {', '.join(there)} here; use auto or cpu")
         gpu = [("CUDAExecutionProvider", {"device_id": number or "0"})] if kind != "cpu" and "CUDAExecutionProvider" in there else []
         try:
             return onnxruntime.InferenceSession(str(self.path), providers=[*gpu, "CPUExecutionProvider"])
@@ -164,7 +164,7 @@ class OnnxSeparator(NetworkSeparator):
         text = self._session.get_modelmeta().custom_metadata_map.get(key, "")
         if not text:
             raise ModelError(
-                f"the metadata of {self.path} does not say {key!r}; add it once with the package onnx: "
+                f"the metadata of {self.path} has no {key!r}; add it once with the package onnx: "
                 f"model.metadata_props.add(key={key!r}, value={example!r})"
             )
         return str(text)
@@ -176,5 +176,5 @@ class OnnxSeparator(NetworkSeparator):
         except ValueError:
             number = math.nan
         if not 0.0 < number < 1e6:
-            raise ModelError(f"the metadata of {self.path} says {key} = {text!r}; expected a number such as {example}")
+            raise ModelError(f"the metadata of {self.path} has {key} = {text!r}; expected a number such as {example}")
         return number

@@ -39,8 +39,9 @@ class Separator(Protocol):
     """What stages, ``balance`` and ``edit`` use: something that turns mixtures into stems.
 
     Another package gives less, a ``SeparationFunction``; ``stemwright.separation.choosing`` makes a ``Separator`` of it.
-    ``origin`` goes into stem rows; ``identity`` is everything that was asked and determines the stems, JSON-able, and goes into their cache
-    keys; ``used`` is what this machine does it with, and goes into no key. ``sample_rate`` None means the mixture's own.
+    ``origin`` goes into stem rows; ``identity`` is everything requested that determines the stems, as JSON values, and goes into their
+    cache keys; ``used`` says which device, engine and versions run it here, and goes into no key. ``sample_rate`` is None for the
+    mixture's own.
     """
 
     @property
@@ -64,10 +65,10 @@ class Separator(Protocol):
         """The engine, device, precision and versions used on this machine."""
 
     def check(self) -> None:
-        """Raises an error, before any song is read, if it cannot separate on this machine."""
+        """Raises an error, before any song is read, if this separator cannot run on this machine."""
 
     def separate(self, mixture: Audio, sample_rate: int, *, on_share: Callable[[float], None] | None = None) -> dict[str, Audio]:
-        """Stems {name: [C, T]} of a mixture [C, T], without the residual; ``on_share`` hears how much is done, 0 to 1."""
+        """Stems {name: [C, T]} of a mixture [C, T], without the residual; ``on_share`` is called with the share done, 0 to 1."""
 
     def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
         """Writes the stems of a file and their residual into a folder."""
@@ -77,12 +78,12 @@ class Separator(Protocol):
 
 
 class SeparationFunction(Protocol):
-    """What another package gives as a separator: any callable with the names of its stems.
+    """The smallest separator that another package can provide: a callable with a list of its stem names.
 
-    It may also have ``sample_rate`` (in Hz; without it the mixture's own), ``num_channels`` (1 or 2: it wants exactly so many; a mono
-    mixture is then given twice), ``version`` (a text; without it the version of its package counts, or the checksum of its file) and
-    ``identity`` (a dict: what else determines the stems, such as the checksum of its weights). A class is made without arguments, or with
-    ``device`` if it takes one.
+    It may also have ``sample_rate`` (in Hz; default: the mixture's own), ``num_channels`` (1 or 2, the number that it requires; a mono
+    mixture is duplicated), ``version`` (a text; without it the version of its package counts, or the checksum of its file) and
+    ``identity`` (a dict of whatever else determines the stems, such as the checksum of its weights). A class is made
+    without arguments, or with ``device`` if it takes one.
     """
 
     stem_names: Sequence[str]

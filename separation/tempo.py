@@ -52,7 +52,7 @@ PROFILES = {  # Krumhansl 1990, table 2.1: how well each pitch class fits a key,
 }
 MIN_CONTRAST = 0.1  # of the mean chroma, see ``find_key``
 MIN_RESEMBLANCE = 0.5  # correlation with the best key's profile
-MIN_CONFIDENCE = 0.01  # one held note resembles its minor and its major key alike
+MIN_CONFIDENCE = 0.01  # one sustained note fits its minor and its major key equally well
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSu
             raise Refused(f"contains NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")
         hasher.add(block)
         num_frames, peak = num_frames + block.shape[1], max(peak, block_peak)
-        formats.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may not know, or say less
+        formats.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may state no length, or too short a one
     if missing := missing_frames(place, info, num_frames):
         ends = f"truncated: ends at {num_frames / info.sample_rate:.2f} s"
         raise Refused(
@@ -249,7 +249,7 @@ def _called(candidate: Candidate) -> tuple[str | None, str]:
 
 
 def artist_key(artist: str) -> str:
-    """What two spellings of an artist have in common: without case, spacing, and featured artists."""
+    """The form in which two spellings of an artist are compared: without case, spacing, and featured artists."""
     plain = re.split(r"\s[(\[]?(?:feat|ft|featuring)\b", unicodedata.normalize("NFKC", artist).casefold())[0]
     return " ".join(plain.split())
 

@@ -30,7 +30,7 @@ class ClaimedFile:
     row_id: str
     audio: AudioFile
     place: Path
-    inside: Place | None = None  # where in a shard, which is ``place``, if it does not stand alone
+    inside: Place | None = None  # where in the shard ``place``; None: it is a file of its own
 
     def problem(self, what: str) -> CheckProblem:
         """That something is wrong with the file."""

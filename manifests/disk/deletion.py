@@ -9,7 +9,7 @@ Conventions
     lock) may not: it is refused.
     What is deleted was named by an earlier table or journal of ours, is a regular file, and has a suffix that we give. Anything else
     found in our folders is foreign: it is kept, the stage counts it, and ``check`` names it.
-    A link that is made between the check and the deletion is not seen: whoever can make it can also delete its target.
+    A link that is made between the check and the deletion is not detected: a process that can make it can also delete its target.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Folders of our own outside a corpus: the user's cache, and a private temporary one where the cache is not writable.
 
-A person may run an installation that another account owns, without a home (a container, a service, a cluster's batch job): what is
+The installation may belong to another account, and there may be no home folder (a container, a service, a batch job): what is
 computed once and kept (compiled kernels, translated networks, lists of fonts) then goes to the temporary folder.
 
 Conventions
     The private folder is `stemwright-UID` below the system's temporary folder: a real directory of this user's that only this user can
-    open. Anybody can create that name beforehand in a folder that all share, or link it elsewhere; anything else of that name is not
+    open. Any user can create that name beforehand in a shared folder, or link it elsewhere; anything else of that name is not
     used, and a new folder of this process, deleted at its end, replaces it.
 """
 
@@ -37,7 +37,7 @@ def cache_folder() -> Path:
 def user_folder(variable: str, name: str) -> Path:
     """A folder of the user's that an environment variable names, otherwise ``~/NAME``.
 
-    A relative path is not taken, as the XDG base directory specification says; nor is a home that the system does not know.
+    A relative path is ignored, as the XDG base directory specification requires; so is a home that does not exist.
     """
     if (given := Path(os.environ.get(variable, ""))).is_absolute():
         return given

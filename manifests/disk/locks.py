@@ -101,7 +101,7 @@ def _native(path: Path, *, wait: bool) -> Iterator[None]:
 
 @contextmanager
 def _soft(path: Path, soft: Path, *, wait: bool) -> Iterator[None]:
-    """A file that exists while the lock is held: its holder creates and removes it. That of a dead process of this machine is ignored."""
+    """A file that exists while the lock is held: its holder creates and removes it. One of a dead process of this machine is ignored."""
     from filelock import SoftFileLock, Timeout
 
     lock = SoftFileLock(soft, timeout=-1 if wait else 0, poll_interval=WAIT_S)

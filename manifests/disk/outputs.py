@@ -1,6 +1,6 @@
-"""Files that a person asks to be written: of a form that can be written, and none of those that are read.
+"""Output paths from the command line: each has a suffix that can be written, and is none of the inputs.
 
-A table that was to be written over a song would cost the song; so would a misspelt option.
+A mistyped command must not overwrite a song.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Regular files, their size and their checksum: the only files that are opened by a name that a corpus or an export gives.
 
 Why
-    Opening a named pipe waits for a writer, possibly for ever, and a device has no end. A corpus may come from a
-    stranger. What a person names on the command line is opened as it is: ``--config <(...)`` is a pipe.
+    Opening a named pipe waits for a writer, possibly forever, and a device has no end. A corpus may come from an
+    untrusted source. A path given on the command line is opened as it is: ``--config <(...)`` is a pipe.
 """
 
 from __future__ import annotations
@@ -57,6 +57,6 @@ def file_sha256(path: Path) -> str:
 def has_size(path: str, num_bytes: int) -> bool:
     """Whether there is a file of this size: a power cut can leave one that is empty, or short, under a final name."""
     try:
-        return os.stat(path).st_size == num_bytes  # noqa: PTH116  # asked of 50,000 files at a start over a finished corpus
+        return os.stat(path).st_size == num_bytes  # noqa: PTH116  # called for 50,000 files when a finished corpus is opened
     except (OSError, ValueError):
         return False

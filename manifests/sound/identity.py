@@ -47,7 +47,7 @@ class IdentityHash:
         if not self._samples:
             return
         if self._codec.startswith("pcm_f"):
-            block = block + np.float32(0.0)  # -0 is 0: no integer format can tell them apart
+            block = block + np.float32(0.0)  # -0 is 0: no integer format distinguishes them
         for channel, samples in zip(block, self._samples, strict=True):
             samples.update(np.ascontiguousarray(channel, "<f4").data)
 

@@ -44,6 +44,6 @@ def finite_stems(stems: dict[str, Audio], mixture: Audio, separator: Any) -> dic
     wrong = [name for name, audio in stems.items() if not np.isfinite(audio).all()]
     if wrong and np.isfinite(mixture).all():
         bf16 = getattr(separator, "precision", None) == "bf16"
-        remedy = "try --precision fp32" if bf16 else "take another model: its weights may be damaged"
+        remedy = "try --precision fp32" if bf16 else "use another model: its weights may be damaged"
         raise Refused(f"the model {separator.origin} gives NaN or infinite samples as {', '.join(wrong)} of this recording; {remedy}")
     return stems

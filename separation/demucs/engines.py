@@ -169,7 +169,7 @@ class TorchEngine:
         return output.cpu().numpy()
 
     def _arithmetic(self) -> Any:
-        """What the network is computed in. On a GPU PyTorch would round fp32 convolutions to TF32, ten bits of mantissa."""
+        """The number format of the computation. On a GPU PyTorch would round fp32 convolutions to TF32, ten bits of mantissa."""
         import torch
 
         if self._precision == "bf16":

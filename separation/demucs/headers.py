@@ -25,7 +25,7 @@ MOST_STEMS = 64
 
 @dataclass(frozen=True)
 class Header:
-    """What the head of a safetensors file says about its network."""
+    """The description of a network in the header of its safetensors file."""
 
     network: str
     stem_names: tuple[str, ...]
@@ -34,7 +34,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Reads what a safetensors file says about its network, without loading it. Raises ModelError on anything else."""
+    """Reads the description of a network from its safetensors file, without loading the network. Raises ModelError on anything else."""
     metadata = _metadata(path)
     network = metadata.get("klass", "")
     if network not in KNOWN_CLASSES:
@@ -81,7 +81,7 @@ def checked_stem_names(names: Any, where: str) -> tuple[str, ...]:
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """What the file says of itself, as the library that defines the format reads and checks it."""
+    """The file's metadata, as the library that defines the format reads and checks it."""
     from safetensors import SafetensorError, safe_open
 
     with path.open("rb") as file:

@@ -7,7 +7,7 @@ the inverse spectrogram adds overlapping frames directly.
 
 Conventions
     A batch of segments is float32 [B, C, T] with T the network's training length. Spectrograms of the core are [B, 2 C, F, N] with real
-    and imaginary parts as channels; its results are [B, S, C, 2, N, F] (frames before frequencies, as the inverse wants them) and [B, S,
+    and imaginary parts as channels; its results are [B, S, C, 2, N, F] (frames before frequencies, as the inverse needs them) and [B, S,
     C, T].
     At a hop of a quarter window the squared Hann window sums to 3/2 everywhere, so the inverse needs no envelope.
     A real signal has no imaginary part at 0 Hz; a network gives one. Inverse transforms on a processor leave it out, as the mathematics

@@ -1,7 +1,7 @@
-"""What separators that run networks segment by segment are alike in: recordings in memory and files, many at once.
+"""Base of separators that run networks segment by segment: recordings in memory, and many files at once.
 
 Conventions
-    Audio is float32 [C, T], full scale 1.0. A mixture that does not vary (silence, one sample) has silent stems; no network is asked.
+    Audio is float32 [C, T], full scale 1.0. A mixture that does not vary (silence, one sample) has silent stems; no network is run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class NetworkSeparator(ABC):
 
     @abstractmethod
     def session(self, source: Mixture) -> schedule.Session:
-        """A mixture's way through the networks."""
+        """A session that runs the networks over a mixture."""
 
     @abstractmethod
     def forward(self, network: int, batch: Audio) -> Audio:

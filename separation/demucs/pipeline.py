@@ -4,7 +4,7 @@ Conventions
     A mixture is decoded once, into a raw file at the networks' rate: its length, mean and deviation are known before the first segment,
     and every segment can be read from there. Audio is float32 [C, T], stems are [S, C, T].
     An error of one track, a Refused or one from a library, is that track's outcome, and the others continue. Where the networks
-    fail, each unfinished track is separated once more by itself, so that no track fails because of another.
+    fail, each unfinished track is separated again on its own, so that no track fails because of another.
     A model that cannot be loaded and a full disk end the run. Whatever happens, no unfinished track leaves a file.
 """
 
@@ -149,9 +149,9 @@ class Networks(Protocol):
 
 @dataclass
 class _MixtureInFlight:
-    """One unfinished track. ``session`` is None where the mixture is constant and the networks are not asked.
+    """One unfinished track. ``session`` is None where the mixture is constant and the networks are not run.
 
-    ``failure`` is set if its stems turn out to be unusable; the rest of them is then dropped.
+    ``failure`` is set if its stems are unusable; the rest of them is then dropped.
     """
 
     job: Job

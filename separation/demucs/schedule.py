@@ -53,7 +53,7 @@ class Standardisation:
 
 @dataclass(frozen=True)
 class Network:
-    """What the schedule needs to know about one network of a bag.
+    """One network of a bag, as the schedule needs it.
 
     ``input_frames`` gives how many input frames the network needs for a segment; ``weights`` has one weight per stem of the bag.
     """
@@ -92,7 +92,7 @@ def windows_of(network: Network, number: int, num_frames: int) -> Iterator[Windo
 
 
 def triangle(segment_frames: int) -> Audio:
-    """The cross-fade [T]: rises to 1 in the middle of the segment and falls again, never 0."""
+    """The cross-fade [T]: rises to 1 in the middle of the segment and falls again, always above 0."""
     rise = np.arange(1, segment_frames // 2 + 1, dtype=np.float32)
     fall = np.arange(segment_frames - segment_frames // 2, 0, -1, dtype=np.float32)
     both = np.concatenate([rise, fall])

@@ -45,7 +45,7 @@ class DemucsSeparator(NetworkSeparator):
     Demucs's networks normalise every segment again, so it changes little. ``auto_precision`` is what precision "auto" means, for example as
     measured on another machine.
     ``batch_size`` segments go through a network at once; it does not change the stems. ``offline`` never asks the network for weights;
-    ``trust_pickle`` allows weights that are a pickle, which may run any code of whoever made it.
+    ``trust_pickle`` allows weights that are a pickle, which can run arbitrary code when loaded.
     ``stem_names`` and ``sample_rate``, if given, must match the model's. Weights are located when first needed, torch is
     imported when something is separated. Instances can be pickled; each process loads its own networks.
 
@@ -54,7 +54,7 @@ class DemucsSeparator(NetworkSeparator):
     an engine that is not installed or does not fit the device.
 
     >>> import numpy, stemwright as sw
-    >>> separator = sw.DemucsSeparator("bundled")  # small, needs no download; for real work take htdemucs or htdemucs_ft
+    >>> separator = sw.DemucsSeparator("bundled")  # small, needs no download; for real work use htdemucs or htdemucs_ft
     >>> mixture = numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100)).astype("float32")
     >>> stems = separator.separate(mixture, 44_100)
     >>> {name: audio.shape for name, audio in stems.items()}["vocals"], separator.sample_rate
@@ -95,7 +95,7 @@ class DemucsSeparator(NetworkSeparator):
         header = found.header
         if header and ((names is not None and set(names) != set(header.stem_names)) or rate not in (None, header.sample_rate)):
             raise checkpoints.ModelError(
-                f"model {self.model} outputs {', '.join(header.stem_names)} at {header.sample_rate} Hz; asked for "
+                f"model {self.model} outputs {', '.join(header.stem_names)} at {header.sample_rate} Hz; requested: "
                 f"{', '.join(names or header.stem_names)} at {rate or header.sample_rate} Hz. Choose another model."
             )
         return found
@@ -269,7 +269,7 @@ def load_networks(checkpoint: checkpoints.Checkpoint) -> list[Any]:
 
 
 def describe_network(network: torch.nn.Module, weights: tuple[float, ...]) -> schedule.Network:
-    """What the schedule must know of a Demucs network."""
+    """The properties of a Demucs network that the schedule needs."""
     segment_frames = int(network.samplerate * network.segment)  # type: ignore[operator]
     return schedule.Network(segment_frames, getattr(network, "valid_length", int), weights)
 
@@ -300,10 +300,10 @@ def check_device(device: str) -> None:
 
     count = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else int(torch.backends.mps.is_available())
     if kind == "cuda" and not torch.cuda.is_available():
-        raise checkpoints.ModelError(f"device {device!r} was asked for, and torch finds no GPU here; take --device auto, or cpu")
+        raise checkpoints.ModelError(f"device {device!r} was requested, but torch finds no GPU here; use --device auto, or cpu")
     if int(number or 0) >= count:
         raise checkpoints.ModelError(
-            f"device {device!r} was asked for, and this machine has {count} of that kind; take --device auto, or cpu"
+            f"device {device!r} was requested, but this machine has {count} of that kind; use --device auto, or cpu"
         )
 
 

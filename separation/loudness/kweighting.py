@@ -46,7 +46,7 @@ LANES = 8  # stretches filtered in parallel: one AVX-512 register of float64
 TILE = 64  # frames a tile; ten signals of it stay in the first-level cache
 WARM_UP_S = 0.25
 CHUNK_S = 60  # signals are stacked a minute at a time, so that memory does not grow with length
-_ROUNDING = {"contract", "reassoc", "nsz"}  # lets the compiler fuse and reorder; NaN and infinity keep their meaning
+_ROUNDING = {"contract", "reassoc", "nsz"}  # allows the compiler to fuse and reorder; NaN and infinity keep their meaning
 
 
 def check_sample_rate(sample_rate: int) -> None:

@@ -161,7 +161,7 @@ def test_a_first_build_that_fails_after_the_catalog_can_be_gone_on_with(tmp_path
         (["--model", "htdemucs_fft"], 2, "there is no model 'htdemucs_fft'; did you mean 'htdemucs_ft'"),
         (["--offline"], 1, "no weights of model 'htdemucs': .*--model-folder DIR"),
         (["--model", "bundled", "--device", "gpu"], 2, "there is no device 'gpu'; expected auto, cpu, cuda"),
-        (["--model", "bundled", "--device", "cuda:7"], 1, "device 'cuda:7' was asked for, and .*take --device auto, or cpu"),
+        (["--model", "bundled", "--device", "cuda:7"], 1, "device 'cuda:7' was requested, but .*use --device auto, or cpu"),
         (["--model", "bundled", "--model-folder", "{tmp}/damaged"], 1, "is truncated|not a safetensors file"),
         (["--model", "bundled", "--model-folder", "{tmp}/none"], 1, "model folder .*none does not exist"),
     ],

@@ -67,7 +67,7 @@ def test_silence_has_silent_stems_and_nobody_is_asked():
     [
         (lambda mixture: {"vocals": mixture, "other": np.full_like(mixture, np.nan)}, "returned NaN or infinite samples as other"),
         (lambda mixture: {"vocals": mixture, "other": mixture[:, :-1]}, r"returned other with the shape \[2, 15999\]; expected .*16000\]"),
-        (lambda mixture: {"vocals": mixture}, "returned the stems vocals; it says that it gives vocals, other"),
+        (lambda mixture: {"vocals": mixture}, "returned the stems vocals; its stem_names are vocals, other"),
         (lambda mixture: [mixture, mixture], "returned a list; expected a dict"),
         (lambda mixture: mixture / [][0], "failed on this recording: IndexError"),
     ],
@@ -185,8 +185,8 @@ def test_the_checksum_of_an_onnx_model_is_its_identity(write_model, tmp_path):
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"metadata": {"sample_rate": "8000"}}, "does not say 'stem_names'; add it once"),
-        ({"metadata": {"stem_names": "a,b"}}, "does not say 'sample_rate'"),
+        ({"metadata": {"sample_rate": "8000"}}, "has no 'stem_names'; add it once"),
+        ({"metadata": {"stem_names": "a,b"}}, "has no 'sample_rate'"),
         ({"metadata": {"stem_names": "a,b", "sample_rate": "fast"}}, "says sample_rate = 'fast'"),
         ({"metadata": {"stem_names": "a,b,c", "sample_rate": "8000"}}, "gives 2 stems; its metadata names 3"),
         ({"shape": (4, 2, "time")}, "expected one recording"),
