@@ -54,30 +54,30 @@ Song = dict[str, np.ndarray]
 
 
 TRIES = """
-What was tried, and what came (figures of development on other songs than those held out here, or by leaving out songs of the profile):
+What was tried, with results (from development, on other songs than those held out here, or by leaving out songs of the profile):
 
-| try | came |
+| tried | result |
 |---|---|
 | compressor: linear regression on 18 figures of level | rank correlation 0.5 |
-| compressor: the course of the level after onsets, how bands move together, a Gaussian kernel | drums 0.88; bass and other stay near 0.6 and 0.5: they have few onsets, and songs differ in them as compressors do |
-| compressor: abstaining where the profile's own songs, left out in turn, had a mean error above 1.5 dB | their mean error over all answers was 1.4 dB for drums, 2.3 for vocals, 2.1 for other, 2.9 for bass; within the answers kept the rank falls (vocals 0.56 to 0.2), since large reductions are the uncertain ones |
-| compressor: 20, 40, 64 songs in the profile | all answers on 48 songs held out: 2.03, 1.95, 1.87 dB, rank 0.74, 0.75, 0.77; with 8 simulations a song instead of 6: 1.85 dB |
-| compressor: ridge, support vectors, trees, boosted trees, for each stem or all stems together | 1.77 to 1.99 dB, rank 0.72 to 0.79: what is measured is the limit, not what learns from it |
-| compressor: widths of the kernel for each feature, and a part that a song's rows share, by marginal likelihood | 2.4 to 3.1 dB: it learns the differences within songs, which are not those between them |
-| compressor: features whitened by how songs differ; what compressors did to other songs put upon a song as further examples | 1.84 to 1.98 and 1.78 to 2.07 dB, against 1.80 |
-| compressor: 190 more features (course after every rise, overshoot, modulation spectra by band, asymmetry of rises and falls, ducking, bands at other lags, levels told by loudness) | left out, only two kinds help: quantiles of levels in 5, 20 and 100 ms (5 %) and the crest of bands (drums 1.16 to 1.05 dB); beside these no other |
-| compressor: trusting the answers with the least error expected in dB | half of the answers: 1.32 dB, but rank 0.70, since only small reductions are trusted; with the least error on the scale of the root: 1.26 dB, rank 0.80 |
-| compressor: the trusted answers' mean error left out, without a standard error | with 20 songs, answers let through by 1.5 dB had up to 1.62 dB on other songs |
-| compressor: all of it as it was before (no root, no nearby errors, no standard error), on these 60 and 24 songs | 211 of 384 told: 1.50 dB, rank 0.69; with a profile of 20 songs 233: 1.87 dB, rank 0.65 (its rank of 0.81 on 8 songs was luck) |
-| compressor: trusting only where 1.5 dB hold for any reduction, and the rank left out is 0.75 | hardly more than the drums: 27 % of the answers, 1.13 dB, rank 0.87 |
-| width: the mean of songs, shrunk by the variances | confidence 65 %, right 54 %; vocals worse than saying nothing |
-| width: Bayes's rule on the songs as they are, heavy kernels, the typical range as the prior | left out: error 2.0 to 3.7 dB by stem against 4.7 of saying nothing; confidence within 5 % of the share that is right |
-| normalisation: ten bands over two eqs, least squares on each result | spectrum 0.33 to 0.56 of the spread, but half of the tonal stems never settled |
+| compressor: the envelope after onsets, correlation of the levels of bands, a Gaussian kernel | drums 0.88; bass and other stay near 0.6 and 0.5: they have few onsets, and songs differ in these features as much as compressors do |
+| compressor: abstaining where the profile's own songs, left out in turn, had a mean error above 1.5 dB | their mean error over all estimates was 1.4 dB for drums, 2.3 for vocals, 2.1 for other, 2.9 for bass; within the estimates kept the rank falls (vocals 0.56 to 0.2), since large reductions are the uncertain ones |
+| compressor: 20, 40, 64 songs in the profile | all estimates on 48 held-out songs: 2.03, 1.95, 1.87 dB, rank 0.74, 0.75, 0.77; with 8 simulations a song instead of 6: 1.85 dB |
+| compressor: ridge, support vectors, trees, boosted trees, for each stem or all stems together | 1.77 to 1.99 dB, rank 0.72 to 0.79: the features are the limit, not the regression |
+| compressor: widths of the kernel for each feature, and a term shared by the rows of a song, by marginal likelihood | 2.4 to 3.1 dB: it learns the differences within songs, which differ from those between songs |
+| compressor: features whitened by how songs differ; changes that compressors make to other songs, added to a song as further examples | 1.84 to 1.98 and 1.78 to 2.07 dB, against 1.80 |
+| compressor: 190 more features (envelope after every rise, overshoot, modulation spectra by band, asymmetry of rises and falls, ducking, bands at other lags, levels relative to loudness) | when each kind is left out, only two kinds help: quantiles of levels in 5, 20 and 100 ms (5 %) and the crest of bands (drums 1.16 to 1.05 dB); beside these no other |
+| compressor: keeping the estimates with the smallest expected error in dB | half of the estimates: 1.32 dB, but rank 0.70, since only small reductions are trusted; with the least error on the scale of the root: 1.26 dB, rank 0.80 |
+| compressor: a limit on the leave-one-out mean error of the kept estimates, without its standard error | with 20 songs, estimates accepted at 1.5 dB had an error of up to 1.62 dB on other songs |
+| compressor: the previous version (no root scale, no errors of neighbours, no standard error), on these 60 and 24 songs | 211 of 384 estimated: 1.50 dB, rank 0.69; with a profile of 20 songs 233: 1.87 dB, rank 0.65 (its rank of 0.81 on 8 songs was chance) |
+| compressor: keeping only estimates within 1.5 dB at any reduction, and a leave-one-out rank of 0.75 | little more than the drums: 27 % of the estimates, 1.13 dB, rank 0.87 |
+| width: the mean of songs, shrunk by the variances | confidence 65 %, right 54 %; vocals worse than no estimate |
+| width: Bayes's rule on the songs as they are, heavy kernels, the typical range as the prior | leave-one-out: error 2.0 to 3.7 dB by stem, against 4.7 without an estimate; confidence within 5 % of the share that is right |
+| normalisation: ten bands over two eqs, least squares on each result | spectrum 0.33 to 0.56 of the spread, but half of the tonal stems did not converge |
 | normalisation: ten bands, all nine or ten directions solved for by Newton steps on the fine spectrum | gains at their limits (23 dB) for most tonal stems: neighbouring bands work against each other |
-| normalisation: the six or seven strongest directions, fixed by the profile, same equations for every stem | nearly all stems settle with gains of 4 to 21 dB |
-| normalisation: eight or nine directions (`LEAST_EFFECT` 0.38) | 18 of 32 stems refused instead of 10; of the others the spectrum in sixths of an octave spreads 0.36 instead of 0.44 as far, but which are left differs |
-| normalisation: compressor with an attack of 1 ms | a spike passes at each onset, so that lower thresholds do not lower the onsets; vocals spread 2.19 times as far, since some songs were brought down and others could not be |
-| normalisation: attack 0, release 250 ms | onsets fall steadily with the threshold, by 4 to 6 dB; what is still out of reach (a bass's own crest) is brought as low as it goes |
+| normalisation: the six or seven strongest directions, fixed by the profile, same equations for every stem | nearly all stems converge with gains of 4 to 21 dB |
+| normalisation: eight or nine directions (`LEAST_EFFECT` 0.38) | 18 of 32 stems refused instead of 10; for the others the spread of the spectrum in sixths of an octave is 0.36 instead of 0.44 of the original, but on other stems |
+| normalisation: compressor with an attack of 1 ms | a spike passes at each onset, so that lower thresholds do not lower the onsets; the spread of vocals is 2.19 times as large, since some songs are lowered and others cannot be |
+| normalisation: attack 0, release 250 ms | onsets fall steadily with the threshold, by 4 to 6 dB; what remains out of reach (the crest of a bass) is lowered as far as possible |
 | normalisation: release 20 ms | lower still, but onsets vanish from the feature on half of the drums at low thresholds |
 """  # noqa: E501
 

@@ -159,9 +159,9 @@ everything and a compressor whose threshold is as much higher sound alike, so a 
 the stem has in the mix is right; both are given, and the fader also where the fit calls it determined. `floor`: the true settings with
 another noise in the rooms, against gain and pan only.
 
-Tried, and what came of it, on other draws than these: searching all settings from the measured responses without fresh starts stopped at
-whitened residuals of -27 to -35 dB, with equalisers in wrong valleys; beginning each equaliser anew from the response that the residual
-asks of it led to -50 dB and lower. Six bands fitted to a response with its mean level taken out put thresholds 15 dB wrong; with the
+Tried, with results on other draws than these: searching all settings from the measured responses without restarts stopped at
+whitened residuals of -27 to -35 dB, with equalisers in wrong local minima; restarting each equaliser from the response that the
+residual implies led to -50 dB and lower. Six bands fitted to a response with its mean level taken out put thresholds 15 dB wrong; with the
 level left free they start nearer. Responses measured over the edges of the excerpt were wrong by 11 dB above 16 kHz; inside it, by 1 to 3
 dB. Whitening the residual up to the highest frequencies made the lossy excerpt worse than gains and pans alone; it ends at 15 kHz.
 """

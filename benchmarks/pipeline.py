@@ -248,7 +248,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("plan", "scale", "render", "again"), help="one part, which is printed and not written")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    lines = ["| what | measured | asked for | ratio (above 1 is better) |", "|---|---|---|---|"]
+    lines = ["| what | measured | target | ratio (above 1 is better) |", "|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as place:
         for name, part in (("plan", planning), ("scale", scale), ("render", rendering), ("again", starting_again)):
             if options.only in (None, name):

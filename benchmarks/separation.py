@@ -41,9 +41,9 @@ NAME = "separation"
 
 
 TRIES = """
-What was tried, what was expected, what came (full architecture, processor seconds a segment, a machine that others used at the same time):
+What was tried, with the expected and the measured result (full architecture, processor seconds per segment, on a shared machine):
 
-| try | expected | came |
+| tried | expected | measured |
 |---|---|---|
 | core of the network by OpenVINO, fp32 | 1.5 times | 4.5 s against 9.2 to 10 s for PyTorch fp32 |
 | the same in bf16 | 2.3 times | 2.6 s; error of the core's results -47 dB with opened residual branches |
@@ -51,12 +51,12 @@ What was tried, what was expected, what came (full architecture, processor secon
 | inverse spectrogram by adding overlapping frames, without the envelope (constant at a quarter hop) | 0.1 s | within the noise of the whole; one stem at a time it halves its memory |
 | self-attention by the blocked kernel in PyTorch instead of the encoder layer's fast path | 9 % of the torch engine | a torch segment took 7.0 s in all, against 9.2 to 10 s for Demucs's own forward pass |
 | PyTorch bf16 autocast on the processor | 1.9 times | 7.8 to 8.4 s against 9.2 to 10: not worth it here; OpenVINO's bf16 is |
-| one segment shared by two threads, or two segments side by side with one thread each | side by side slower by cache | same processor time within the noise; side by side the bits no longer depend on the number of threads, so it stayed |
-| tracing with its check, and freezing | needed | the check runs the network twice more (75 s of wall time became 25) and freezing changed nothing: both left out |
+| one segment shared by two threads, or two segments side by side with one thread each | side by side slower by cache | same processor time within the noise; side by side the bits no longer depend on the number of threads: kept |
+| tracing with its check, and freezing | needed | the check runs the network twice more (75 s of wall time became 25) and freezing changed nothing: neither is kept |
 | reading the translation without mapping it, to save memory | -166 MB | nothing: the runtime then keeps a copy of its own |
-| glibc's threshold for mapped arrays fixed at 1 MiB | some memory | OpenVINO fp32 -0.2 GB of 1.66 GB at the peak, and it stayed; PyTorch -0.6 GB of 1.68, but 12.7 s instead of 8.2: left out there |
-| one heap for all threads | some memory | PyTorch -0.15 GB of 1.68 GB, no change in time beyond the noise |
-| OpenVINO requests from two threads at once | works | a deadlock in its Python binding when the first two arrays meet it together: arrays are handed over one thread at a time |
+| glibc's threshold for mapped arrays fixed at 1 MiB | less memory | OpenVINO fp32 -0.2 GB of 1.66 GB at the peak: kept; PyTorch -0.6 GB of 1.68, but 12.7 s instead of 8.2: not kept |
+| one heap for all threads | less memory | PyTorch -0.15 GB of 1.68 GB, no change in time beyond the noise |
+| OpenVINO requests from two threads at once | works | a deadlock in its Python binding when the first two arrays arrive together: arrays are passed by one thread at a time |
 
 The paths for a GPU are measured by `benchmarks/gpu.py`.
 """

@@ -207,7 +207,8 @@ def main() -> None:
     lines = [
         f"{size:,} parameters, {options.steps} steps of 32 excerpts; {len(trained_on)} pairs of {options.songs} songs; "
         f"judged on {len(held_out)} pairs of {options.held_out} other songs. Ratios are against equal loudness; below 1 is better. "
-        "These songs draw their levels apart from their sound: nobody can know more than the mean of each name, which is the limit here.",
+        "The levels of these songs are drawn independently of their sound: the best possible prediction is the mean of each name, "
+        "which is the limit here.",
         "",
         "| | loss of the mix | ratio | error of the levels, LU | ratio |",
         "|---|---|---|---|---|",

@@ -1,1 +1,1 @@
-"""Making: stems and estimates become pairs, and pairs become a dataset."""
+"""Training data: stems and estimates become pairs, and pairs become a dataset."""

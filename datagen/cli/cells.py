@@ -81,7 +81,7 @@ def _stripped(piece: Text, width: int) -> Text:
 
 
 def as_text(table: Table) -> Table:
-    """The table, with every string in it made text that is shown as it is; styles that were given stay."""
+    """The table with every string as literal text; given styles are kept."""
     table.title = _shown(table.title, table.title_style or "table.title")
     table.caption = _lines(table.caption, table.caption_style)
     for column in table.columns:

@@ -1,7 +1,7 @@
 """What a shell completes besides verbs, options and files: names of effects, models and keys, and the choices of a setting.
 
 Conventions
-    Everything is read where it is declared, when it is asked for: a new effect, format or key is completed without a line here.
+    Everything is read from where it is declared, on completion: a new effect, format or key needs no change here.
     ``stemwright --install-completion`` sets a shell up; it asks this program by the variable ``_STEMWRIGHT_COMPLETE``.
 """
 

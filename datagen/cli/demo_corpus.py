@@ -1,7 +1,7 @@
-"""The demonstration: the main job on real music that every installation has.
+"""The demonstration: the main job on real music that is part of every installation.
 
 musdb needs stempeg, and stempeg ships an excerpt of a real multitrack recording (a STEM file: the mixture and its four stems), so nothing
-has to be downloaded, and nothing of anybody's is in this repository.
+has to be downloaded, and this repository contains no recording of others.
 """
 
 from __future__ import annotations

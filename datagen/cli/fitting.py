@@ -189,7 +189,7 @@ def console_table(found: Console) -> Table:
 
 
 def described(settings: Sequence[Mapping[str, Any]]) -> str:
-    """The settings of one effect in words: an equaliser by its bands, others by name; undetermined ones in brackets."""
+    """The settings of one effect as text: an equaliser by its bands, others by name; undetermined ones in brackets."""
     if settings[0]["effect"] == "eq":
         values = {row["setting"]: row for row in settings}
         bands = [name.removesuffix("_gain_db") for name in values if name.endswith("_gain_db")]

@@ -28,7 +28,7 @@ def dry_run(
     jobs: int,
     limit: int | None,
 ) -> None:
-    """Shows what a build would do, and leaves: with 1 if there is not enough room, else with 0. Writes nothing."""
+    """Shows what a build would do, and exits: with 1 if there is not enough disk space, else with 0. Writes nothing."""
     from stemwright.datagen.run.forecast import forecast, measured_rate
     from stemwright.datagen.run.stages.reseparation import count_to_separate_again
 

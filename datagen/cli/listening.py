@@ -105,7 +105,7 @@ def _check_files(files: Sequence[Path], stems: Path | None, csv: Path | None, pl
     if folders := [path for path in files if path.is_dir()]:
         raise UsageError(f"{folders[0]} is a folder; expected recordings, such as {folders[0]}/*.flac")
     if not any(path.is_file() for path in files):
-        raise UsageError(f"{', '.join(map(str, files))}: no such file; expected recordings to listen to")
+        raise UsageError(f"{', '.join(map(str, files))}: no such file; expected recordings")
 
 
 def _measured(
@@ -124,7 +124,7 @@ def _measured(
                 within = partial(_report_share, report, lengths_s, number, path.name)
                 within(0.0)
                 measured.append(measure_recording(path, listening, stems=stems, on_share=within))
-            except Exception as error:  # of whatever library, on this recording: the others are still listened to
+            except Exception as error:  # from any library, about this recording: the others are still measured
                 rejected.append({"track": str(path), "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
                 terminal.warn("{track}: {reason}".format(**rejected[-1]))
             within(1.0)
@@ -149,7 +149,7 @@ def _show(terminal: Terminal, measured: Sequence[TrackBalance], corpus: Mapping[
 
 
 def _write(terminal: Terminal, measured: Sequence[TrackBalance], csv: Path | None, plot: Path | None) -> None:
-    """The rows and the picture, where they were asked for and there is something to write."""
+    """Writes the rows and the picture, if they were requested and there is anything to write."""
     from stemwright.manifests.disk.durable import remove_earlier, write_bytes
     from stemwright.separation.balance import track_balance
 
@@ -191,7 +191,7 @@ def separator_for(model: str, model_folder: Path | None, how: dict[str, str | No
 
 
 def _length_s(path: Path) -> float:
-    """How long a recording lasts by its header; 0 where that does not say, or cannot be read, which its own turn will say."""
+    """Duration of a recording by its header; 0 where that states none, or cannot be read: measuring it then reports the error."""
     from stemwright.manifests.records import Refused
     from stemwright.manifests.sound.decoding import probe
     from stemwright.manifests.sound.formats import LONGEST_S
@@ -201,7 +201,7 @@ def _length_s(path: Path) -> float:
     except (Refused, OSError):
         return 0.0
     length_s = info.num_frames / info.sample_rate if info else 0.0
-    return length_s if length_s <= LONGEST_S else 0.0  # a header of unknown length may say anything
+    return length_s if length_s <= LONGEST_S else 0.0  # a header of unknown length may have any number here
 
 
 def _report_share(report: OnProgress, lengths_s: Sequence[float], number: int, subject: str, share: float) -> None:

@@ -1,4 +1,4 @@
-"""What a command leaves in writing: the log of a corpus, and with ``--verbose`` the same on standard error.
+"""The log of a command: that of a corpus, and with ``--verbose`` the same on standard error.
 
     2026-01-31T09:12:44Z 4711 INFO    cli: stemwright build songs corpus --jobs 4
     2026-01-31T09:12:44Z 4711 INFO    cli: stemwright 0.2.0, Python 3.12.3, torch 2.8.0, ...
@@ -10,7 +10,7 @@ Conventions
     that users of the library get its records wherever they send their own.
     ``CORPUS/stemwright.log`` is written by the process that holds the corpus's lock, so by one at a time. It is bounded: at
     ``MOST_BYTES`` it becomes ``stemwright.log.1``. It is no part of the corpus: nothing is read from it, and no id depends on it. What
-    cannot be written to it (a full disk, no right to) is not written, and the run continues.
+    cannot be written to it (a full disk, no permission) is dropped, and the run continues.
     A record is one line; control characters in names are escaped, as on a terminal. A traceback follows in indented lines.
 """
 

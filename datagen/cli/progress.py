@@ -74,7 +74,7 @@ class Pace:
 
     @property
     def times_real(self) -> str:
-        """The rate as a multiple of real time, in words; empty where the length of the audio is not known."""
+        """The rate as text, a multiple of real time; empty where the length of the audio is unknown."""
         return f"{self.rate:.3g} x real time" if self.audio and self.audio.total_s and self.rate else ""
 
     @property

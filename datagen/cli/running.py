@@ -105,7 +105,7 @@ DEMUCS_ONLY = ("model", "model_folder", "precision", "engine", "input_lufs")
 
 
 def check_alone(separation: Mapping[str, Any]) -> None:
-    """Raises UsageError if a command gives another separator and what only Demucs's networks know, besides."""
+    """Raises UsageError if a command gives another separator together with options for Demucs only."""
     from stemwright.manifests.usage import UsageError
     from stemwright.separation.separator import is_other
 
@@ -131,7 +131,7 @@ def _check_only(kept: Config, config: Config, asked: RequestedChanges, stage: st
 def corpus_of(
     terminal: Terminal, place: Corpus, songs: Path, asked: RequestedChanges, separating: SeparationOptions | None = None
 ) -> Iterator[None]:
-    """Makes or reopens the corpus of a songs folder and holds it."""
+    """Makes or reopens the corpus of a songs folder and locks it."""
     from stemwright.datagen.run.stages.readiness import check_separator
 
     checked = requested_config(place, songs, asked)
@@ -171,7 +171,7 @@ def requested_config(place: Corpus, songs: Path, asked: RequestedChanges) -> Con
 
 @contextmanager
 def working(terminal: Terminal, place: Corpus, config: Config, separating: SeparationOptions | None = None) -> Iterator[None]:
-    """Holds a corpus and keeps the configuration in it, unless it turns out that it could not be used: then the earlier one is restored.
+    """Locks a corpus and stores the configuration in it; if the configuration cannot be used, the earlier one is restored.
 
     Raises UsageError, before anything was changed, if a verb that separates would make stems again and was not allowed to.
     """
@@ -206,7 +206,7 @@ def one_stage(
     asked: RequestedChanges,
     separating: SeparationOptions | None = None,
 ) -> None:
-    """Runs one stage of a corpus that is there, and leaves."""
+    """Runs one stage of an existing corpus, and exits."""
     from stemwright.datagen.run.corpus import Corpus
 
     terminal, place = Terminal(as_json), Corpus(folder)

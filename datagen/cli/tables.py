@@ -1,4 +1,4 @@
-"""What a person sees of rows: rich tables for a terminal, plain values for ``--json``. Prints nothing itself."""
+"""Rows as rich tables for a terminal, and as plain values for ``--json``. Prints nothing itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: tables and lines on standard output, progress on standard error, or one JSON object.
+"""The output of the command line: tables and lines on standard output, progress on standard error, or one JSON object.
 
 The only place of the library that writes to a terminal; the verbs decide what.
 
@@ -43,7 +43,7 @@ class Terminal:
         from rich.console import Console
 
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding cannot say is no reason to stop
+            if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks is no reason to stop
                 stream.reconfigure(errors="backslashreplace")
         self.as_json = as_json
         self.out = Console(highlight=False, soft_wrap=False)
@@ -187,7 +187,7 @@ def as_json_text(value: Any) -> str:
 
 
 def json_requested() -> bool:
-    """Whether the command that was typed asks for JSON: known even where the command could not be understood."""
+    """Whether the command line contains --json: known even if it cannot be parsed."""
     return "--json" in sys.argv[1:]
 
 

@@ -2,7 +2,7 @@
 
 Conventions
     Both options belong to the verb (``stemwright build songs corpus -q``), since that is where people type them and where ``--help``
-    shows them. ``--quiet`` leaves out progress and notes: what remains are the tables that a verb is asked for, what was rejected,
+    shows them. ``--quiet`` leaves out progress and notes: what remains are the tables that a verb is for, what was rejected,
     warnings and errors. ``--verbose`` gives one line for everything that is finished, what the log gets, and the traceback of an error.
 """
 
@@ -47,7 +47,7 @@ class Verb(TyperCommand):
 
 
 class VerbGroup(TyperGroup):
-    """A group of verbs, likewise; what it says of completion fits a narrow terminal."""
+    """A group of verbs, likewise; its help on completion fits a narrow terminal."""
 
     def get_params(self, ctx: Any) -> Any:
         """The options of the group."""

@@ -1,4 +1,4 @@
-"""The section ``[dataset]`` of the configuration; a format that has ``Options`` brings a section ``[dataset.NAME]``."""
+"""The section ``[dataset]`` of the configuration; a format that has ``Options`` adds a section ``[dataset.NAME]``."""
 
 from __future__ import annotations
 

@@ -80,5 +80,5 @@ def _stacked(items: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
     return type(items[0])(**{name: whole[name] if name in whole else rest[name] for name in names})
 
 
-# How torch lets a type of item say what its batch is.
+# torch's way to define how a type of item is batched.
 default_collate_fn_map.update(dict.fromkeys((Item, IndexedItem, LabelledItem), _stacked))

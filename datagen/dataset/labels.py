@@ -1,4 +1,4 @@
-"""The settings of effects as vectors: what a network is trained to give back.
+"""The settings of effects as vectors: labels that a network is trained to predict.
 
 Conventions
     A vocabulary is a fixed list of slots. A number has the slot ``effect.setting``, where its value is along the setting's own scale, 0 at
@@ -10,7 +10,7 @@ Conventions
     A vector has a mask: False where the chain has not this effect, or where a number is switched off. A setting that a row does not name
     has its neutral value and is there.
     ``removed``, ``kept`` and ``added`` are sets: a slot ``removed.effect`` for every effect, 1 where the chain has it in that role, 0 where
-    it has not, and there for every chain. They are in a vocabulary only where they are asked for.
+    it has not, and there for every chain. They are in a vocabulary only on request.
     The order of the effects is not in the vector; the pair has it. Slots depend on the version of this package and on how often an effect
     may be used in one chain; part of them is chosen by effect, by setting or by role.
 """
@@ -153,7 +153,7 @@ def called(effect: str, number: int) -> str:
 
 
 def _names_of(key: str) -> set[str]:
-    """All names by which a setting of a use can be asked for: "loudness", "loudness#2", "loudness.target_db", "loudness#2.target_db"."""
+    """All names that select a setting of a use: "loudness", "loudness#2", "loudness.target_db", "loudness#2.target_db"."""
     use, _, name = key.partition(".")
     effect = use.partition("#")[0]
     return {effect, use, f"{effect}.{name}", key}

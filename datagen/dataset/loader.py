@@ -15,7 +15,7 @@ Conventions
         Item           inputs [B, N, C, T], targets [B, M, C, T], mask [B, N]
         IndexedItem    and number [B]                                                        (with_index=True)
         LabelledItem   and number [B], labels: inputs and inputs_mask [B, N, S, K], targets and targets_mask [B, M, S, K]    (labels=...)
-    Labels are the settings of the dataset's rows: on the scale of the written audio, whatever gain the example took.
+    Labels are the settings of the dataset's rows: on the scale of the written audio, whatever joint gain the example has.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.records import Example, Signal, SignalFile
 from stemwright.manifests.sound.formats import Audio
 
-REACHED_DB = 20.0  # a signal that was left as it is has 40 dB less than the level that was asked for
+REACHED_DB = 20.0  # a signal that was not raised is 40 dB below the requested level
 
 
 class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
@@ -46,8 +46,8 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
     ``with_index`` adds each example's number, so that its pair is found in a shuffled batch; ``labels`` adds the number and the settings of
     its signals as tensors: True for all effects, or names of effects, settings and roles as ``Vocabulary`` takes them, or the vocabulary
     of another dataset. What no example of the kind carries is an error. Which kinds carry what: removal the effects that it draws, kept
-    and removed; limit ``loudness`` (into the limiter), ``limiter`` and ``loudness#2`` (after it); edit what its texts ask for; remix the
-    console; mix nothing where its inputs are the stems as separated, else ``fader``, ``loudness`` or the normalising chain.
+    and removed; limit ``loudness`` (into the limiter), ``limiter`` and ``loudness#2`` (after it); edit the effects that its texts name;
+    remix the console; mix nothing where its inputs are the stems as separated, else ``fader``, ``loudness`` or the normalising chain.
     ``rank`` and ``world_size`` share the examples out; without them it is done as torch.distributed is initialised, if it is. Then leave
     out a DistributedSampler, or give rank=0, world_size=1 and leave it the sharing.
     ``num_channels`` is 1 or 2: stereo is averaged, mono repeated. ``seed`` is that of the places. With ``even`` each rank gets equally
@@ -105,7 +105,7 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         self._places = places_of(self.folder, [example for _, example in self._rows])
         self.vocabulary = None if labels is False else vocabulary_of(labels, [pair for pair, _ in of_kind], f"{kind or 'any'} example")
         self._labels = None if self.vocabulary is None else self._all_labels(self.vocabulary)
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that go on living see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it change
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -135,7 +135,7 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         return self._item(index, inputs, targets, self._scratch())
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """The examples of a batch, as ``DataLoader`` asks for them: read into the batch itself, so that stacking copies nothing."""
+        """The examples of a batch, as ``DataLoader`` requests them: read into the batch itself, so that stacking copies nothing."""
         inputs, targets = (
             empty_tensor((len(indices), count, self.num_channels, self.num_frames)) for count in (self.num_inputs, self.num_targets)
         )
@@ -182,7 +182,7 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         array[len(files) :] = 0.0
 
     def _with_channels(self, audio: Audio) -> Audio:
-        """[C, T] with the number of channels asked for; numpy repeats a mono row by itself."""
+        """[C, T] with the requested number of channels; numpy broadcasts a mono row."""
         return audio.mean(axis=0, keepdims=True) if self.num_channels < audio.shape[0] else audio
 
     def _all_labels(self, vocabulary: Vocabulary) -> LabelTable:

@@ -27,7 +27,7 @@ def check_folder(folder: Path) -> None:
 
 
 def checked_split(split: str | None) -> str:
-    """The split that is asked for. Raises ValueError for one that there cannot be."""
+    """The requested split. Raises ValueError for one that cannot exist."""
     if split is None:
         warnings.warn('PairDataset(split=None) reads all splits; write split="all" for that', DeprecationWarning, stacklevel=3)
         return "all"

@@ -1,1 +1,1 @@
-"""Edits in words: the grammar, and what it does to a recording."""
+"""Edits by text: the grammar of sentences, and how a recording is edited."""

@@ -61,8 +61,8 @@ def edit_file(
 ) -> tuple[Edited, Audio]:
     """Writes the edited song; returns it, and the song as it was, [C, T].
 
-    ``stems`` are the files of its own stems; the separator is used where there are none, and ``on_share`` hears how much of that is done.
-    Raises EditError for an edit that cannot be made, Refused for a song that cannot be read or stems of another one.
+    ``stems`` are the files of its own stems; the separator is used where there are none, and ``on_share`` is called with the share
+    done. Raises EditError for an edit that cannot be made, Refused for a song that cannot be read or stems of another one.
     """
     check_output(out, ENCODINGS, [song, *stems.values()])
     encoding = output_encoding(song, out)
@@ -95,7 +95,7 @@ def _parts(
         return ReferenceStems({name: (path, 0) for name, path in stems.items()}).separate(mixture, sample_rate)
     if on_share:
         on_share(0.0)
-    heard = {"on_share": on_share} if on_share else {}  # another's separator may know of none
+    heard = {"on_share": on_share} if on_share else {}  # a third-party separator may not have it
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
     return {name: _fitted(resample(audio, rate, sample_rate), mixture.shape[1]) for name, audio in separated.items()}

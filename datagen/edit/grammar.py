@@ -10,7 +10,7 @@ Conventions
     the valid and test splits, which so test whether a model generalises to new wordings.
     Stems are named in order: "drums", "drums and bass", "drums, bass and other"; an article before each is understood.
     Case, spaces and a full stop at the end make no difference.
-    The amount of a volume is in dB, signed; in words "slightly" is 3 dB, no word a factor of two, "a lot" 12 dB. The amount of a pan is a
+    The amount of a volume is in dB, signed; as words, "slightly" is 3 dB, none is a factor of two, "a lot" 12 dB. The amount of a pan is a
     side, "completely" or not; that of a filter light, medium or heavy, and no word means medium. Other edits have no amount.
 
 References
@@ -217,7 +217,7 @@ def _use(effect: str, **settings: float) -> EffectUse:
 
 
 def _amount_texts(wording: Wording) -> tuple[str, ...]:
-    """How the amounts of a wording read in words; volumes besides by any number of dB."""
+    """The texts of the amounts of a wording; volumes may also have any number of dB."""
     if wording.operation == "volume":
         return VOLUME_AMOUNTS
     if wording.operation == "pan":
@@ -283,7 +283,7 @@ def _amount(wording: Wording, phrase: str | None, text: str) -> Amount:
         number = re.search(r"\d+(?:\.\d+)?", phrase)
         size = float(number[0]) if number else VOLUME_WORDS[phrase]
         if size > MOST_DB[wording.sign]:
-            raise EditError(f"{text!r} asks for {size:g} dB; a fader goes {MOST_DB[1.0]:g} dB up and {MOST_DB[-1.0]:g} dB down")
+            raise EditError(f"{text!r} is {size:g} dB; expected at most {MOST_DB[1.0]:g} dB up or {MOST_DB[-1.0]:g} dB down")
         return wording.sign * size + 0.0  # lowered by nothing is raised by nothing
     if wording.operation == "pan":
         return phrase.replace("to the ", "")

@@ -1,4 +1,4 @@
-"""Edits in words on a real recording. The verb ``edit`` is in ``datagen/cli/editing.py``.
+"""Edits by text on a real recording. The verb ``edit`` is in ``datagen/cli/editing.py``.
 
     out = mixture + Σ over the stems that are named (processed - stem)
 
@@ -37,7 +37,7 @@ class Edited:
 
 
 def parse_all_edits(texts: Sequence[str], names: Mapping[str, object] | Sequence[str] = ()) -> list[Edit]:
-    """The edits that texts ask for. Raises EditError for a text that is none, and for one that no real recording can be given.
+    """The edits in some texts. Raises EditError for a text that is not an edit, and for an edit that is impossible on a recording.
 
     ``names`` are stems beside those of the grammar.
     """
@@ -52,7 +52,7 @@ def parse_all_edits(texts: Sequence[str], names: Mapping[str, object] | Sequence
 
 
 def check_named(edits: Sequence[Edit], names: Sequence[str], source: str) -> None:
-    """Raises EditError if an edit names a stem that there is not."""
+    """Raises EditError if an edit names a stem that does not exist."""
     for each in edits:
         for name in each.stems:
             if name not in names:

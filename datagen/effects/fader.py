@@ -50,7 +50,7 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
 
 
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
-    """Undoes ``apply``. Raises ValueError at pan -1 and 1, where one channel is gone."""
+    """Undoes ``apply``. Raises ValueError at pan -1 and 1, where one channel is silent."""
     if not isinstance(settings.pan, torch.Tensor) and abs(settings.pan) == 1.0:
         raise ValueError(f"a pan of {settings.pan:g} silences one channel and cannot be undone; it can within (-1, 1)")
     return checked(audio, sample_rate) / _factors(audio, settings)

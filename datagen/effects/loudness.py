@@ -1,4 +1,4 @@
-"""Normalising: one gain that brings a signal to a loudness or to a peak.
+"""Level normalisation: one gain that scales a signal to a loudness or to a peak.
 
 Conventions
     measure "lufs" is the integrated loudness of BS.1770, "peak" the highest sample. A target of infinity leaves the signal as it is, and
@@ -82,7 +82,7 @@ def is_too_soft(audio: torch.Tensor, sample_rate: int, settings: Settings) -> bo
 
 
 def _wanted_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
-    """The gain in dB that brings each item to the target, without a limit; infinite where nothing can be measured."""
+    """The gain in dB that scales each item to the target, without a limit; infinite where nothing can be measured."""
     items = audio.detach().reshape(-1, *audio.shape[-2:])
     if settings.measure == "peak":
         levels = 20.0 * torch.log10(items.abs().amax((-2, -1)).double())

@@ -7,7 +7,7 @@ An effect declares its settings as a frozen pydantic model, so that one definiti
         law: Literal["sine", "linear"] = choice("sine", ("sine", "linear"))
 
 Conventions
-    The defaults of an effect are neutral: ``Settings()`` changes nothing. What is drawn lies in [low, high]; one value outside may be
+    The defaults of an effect are neutral: ``Settings()`` changes nothing. Drawn values are in [low, high]; one value outside may be
     accepted as well, as ``off`` (no cutoff, no smoothing). Infinity is written as the string ``"inf"`` in JSON, which has no
     infinity, and read back from it.
     A field holds a float, or a torch tensor while settings are being fitted. A tensor passes through unchecked: an optimiser may step
@@ -255,7 +255,7 @@ def effect_name(settings_type: type[EffectSettings]) -> str:
 
 
 def _explain(settings_type: type[EffectSettings], problem: Any) -> str:
-    """What is wrong with one setting, in words."""
+    """The error of one setting, as a sentence."""
     name, table = str(problem["loc"][0]), fields(settings_type)
     field = table.get(name)
     if field is None:
@@ -306,7 +306,7 @@ def draw(settings_type: type[S], rng: np.random.Generator, ranges: Mapping[str, 
     that of the setting.
     """
     values = draw_values(settings_type, rng, ranges)
-    # Every value lies in its range by construction: validation would cost more than the drawing.
+    # Every value is in its range by construction: validation would cost more than the drawing.
     return cast("S", settings_type.model_construct(set(values), **values))
 
 

@@ -100,7 +100,7 @@ class ChainRuns:
             before, after = (self.run(root, audio, chain[:end]).audio.numpy() for end in (position, position + 1))
             without = self.run(root, audio, _without(chain, position)).audio.numpy()
             traits = EFFECTS[use.effect].TRAITS
-            any_gain = "level" not in traits or "normalising" in traits  # only a level that was asked for counts as a change
+            any_gain = "level" not in traits or "normalising" in traits  # only an intended change of level counts
             change_db = difference_db(without, whole, any_gain=any_gain)
             reduction = _reduction_db(before, after, use) if "dynamic" in traits else (None, None)
             change = Change(

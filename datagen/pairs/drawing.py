@@ -76,7 +76,7 @@ def effective_ranges(effect: str, wanted: Mapping[str, Range], channels: Channel
     still = _in_vain(effect, channels)
     if not still:
         return wanted
-    usual = {field.name: field.neutral for field in still if field.needs == "own"}  # drawn if it is asked for
+    usual = {field.name: field.neutral for field in still if field.needs == "own"}  # drawn if requested
     kept = {
         field.name: field.neutral
         for field in still

@@ -69,16 +69,16 @@ class _Key(np.random.bit_generator.ISeedSequence):
         self._digest = digest
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
-        """The first words of the digest, the same on every machine. Raises ValueError if more are asked for than there are."""
+        """The first words of the digest, the same on every machine. Raises ValueError if there are fewer."""
         words = np.frombuffer(self._digest, np.dtype(dtype).newbyteorder("<"))
         if n_words > len(words):
-            raise ValueError(f"a digest of {len(self._digest)} bytes has {len(words)} words of {np.dtype(dtype)}; asked for {n_words}")
+            raise ValueError(f"a digest of {len(self._digest)} bytes has {len(words)} words of {np.dtype(dtype)}; {n_words} were requested")
         return words[:n_words].astype(dtype)
 
 
 @dataclass(frozen=True)
 class RecipeRows:
-    """The rows that some recipes need besides stems and estimates; the tables of what no recipe asks for are not made."""
+    """The rows that some recipes need besides stems and estimates; tables that no recipe needs are not made."""
 
     normalisations: Sequence[Normalisation] = ()
     track_estimates: Sequence[TrackEstimate] = ()
@@ -100,7 +100,7 @@ class RecipeRows:
 class PlannedPairs:
     """The pairs of all tracks that have stems and estimates, in the order of the tracks: iterate over it, once.
 
-    Pairs are made as they are asked for, so that no more of them are in memory than the caller keeps. Once all are made, ``rejected`` holds
+    Pairs are made lazily, so that no more of them are in memory than the caller keeps. Once all are made, ``rejected`` holds
     what was refused, ``given`` how many pairs of each kind there are, and ``repeated`` how many drafts were left out as equal to another of
     their track.
     """

@@ -5,7 +5,7 @@ Conventions
     the last bits.
     A signal is its branches, each a source through its chain, summed, then through the bus chain. Audio is float32 [C, T].
     A signal's view shows what its bus did: "gain" is the gain of the bus's limiter for every sample, [1, T] or [C, T]; "unlimited" is the
-    audio with every gain of the bus but that one, those that bring to a loudness included, so that audio = unlimited x gain.
+    audio with every gain of the bus but that one, those that set a loudness included, so that audio = unlimited x gain.
     An effect with a memory starts each excerpt from silence: the label is what was done to the excerpt.
     Of every removed or added effect it is measured what it does by itself (``stemwright.datagen.pairs.chain_runs``).
     A source at another rate than the pair's is read at a position that is a whole frame in both rates, with a margin, and resampled,
@@ -209,7 +209,7 @@ class Sources:
         self.files = files
 
     def __call__(self, source_id: str, start_frame: int, num_frames: int, sample_rate: int) -> Audio:
-        """Reads an excerpt of a source at the rate asked for, [C, T]."""
+        """Reads an excerpt of a source at the requested sample rate, [C, T]."""
         if source_id not in self.files:
             raise Refused(f"no stem has the id {source_id}; was stems.parquet replaced after the pairs were planned?")
         file = self.files[source_id]

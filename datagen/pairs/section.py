@@ -41,7 +41,7 @@ class ExtensibleSection(Section):
 def with_sections(
     base: type[ExtensibleSection], name: str, own: Mapping[str, Section], extensions: Mapping[str, Section]
 ) -> type[ExtensibleSection]:
-    """A section with further sections, each given by its default: our own, and those that other packages bring."""
+    """A section with further sections, each given by its default: our own, and those of other packages."""
     defaults = {**own, **extensions}
     fields: dict[str, Any] = {key: (type(default), Field(default_factory=_returning(default))) for key, default in defaults.items()}
     made = create_model(name, __base__=base, __doc__=base.__doc__, **fields)

@@ -65,9 +65,9 @@ def build(
 
     ``songs`` is a folder of recordings, MUSDB18, multitracks, or a CSV file; ``corpus`` a new folder, or a corpus that is to go on.
     ``config`` names what is to differ from the defaults (or from what the corpus keeps): a mapping such as ``{"seed": 1, "pairs":
-    {"removal": {"per_track": 20}}}``, or a TOML file. ``jobs`` is the number of processes. Stems that exist are made again, where the
-    configuration asks for other ones, only if ``again``. ``on_progress`` hears (done, total, what, seconds of audio done and in all, or
-    None). A song that is refused does not stop the others: see ``Built.rejected``. Raises ``UsageError`` (a ValueError) for a
+    {"removal": {"per_track": 20}}}``, or a TOML file. ``jobs`` is the number of processes. Stems that exist but were made with
+    other settings are made again only if ``again``. ``on_progress`` is called with (done, total, what, seconds of audio done and in
+    all, or None). A refused song does not stop the others: see ``Built.rejected``. Raises ``UsageError`` (a ValueError) for a
     configuration or folders that cannot be used, ``ModelError`` where weights cannot be had.
 
     >>> import numpy, stemwright as sw

@@ -1,4 +1,4 @@
-"""Edits of a recording in words: understood, and made."""
+"""Edits of a recording by text: parsing and applying them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stemwright.datagen.public.sound_files import naming
 
 
 def parse_edit(text: str) -> list[Edit]:
-    """What a text asks for, as a list of edits: sentences such as "mute drums", joined by ";".
+    """The edits in a text, as a list: sentences such as "mute drums", joined by ";".
 
     Each has an ``operation`` (mute, isolate, volume, pan, lowpass, highpass or dereverb), ``stems`` in the order in which they are named,
     ``amount``, and ``gain_db``: the signed dB of a volume, None for the others. Raises ``EditError`` (a ValueError) for a text that is

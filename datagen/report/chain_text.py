@@ -106,7 +106,7 @@ def together(groups: Iterable[Sequence[EffectSpread]]) -> list[EffectSpread]:
 
 
 def _by_use(spreads: Iterable[EffectSpread]) -> list[EffectSpread]:
-    # Levels last: they bring every pair to one loudness, and are seldom what a corpus was made for.
+    # Levels last: they set the same loudness in every pair, and are rarely the purpose of a corpus.
     return sorted(spreads, key=lambda each: (_has("level", each.name), -each.counts["removed"] - each.counts["added"], each.name))
 
 

@@ -46,7 +46,7 @@ SHORT_KINDS = {
 
 @dataclass(frozen=True)
 class Report:
-    """The page, and what a person wants to know about it without opening it."""
+    """The page, and facts about it for the command line."""
 
     html: str
     num_players: int
@@ -123,7 +123,7 @@ def _shown(value: Any) -> Any:
 
 
 def _json_in_html(value: Any) -> Markup:
-    """JSON that may stand in a script element: nothing in it can end the element or begin a comment."""
+    """JSON that is safe in a script element: nothing in it can end the element or begin a comment."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 

@@ -40,7 +40,7 @@ if not sys.platform.startswith("linux"):
     MATPLOTLIB_FOLDERS = [("", "", ".matplotlib")]
 MAX_TRACKS = 10
 MAX_TITLE = 48
-FLOOR_LU = -30.0  # courses below are not drawn: the stem is as good as silent there
+FLOOR_LU = -30.0  # levels below are not drawn: the stem is practically silent there
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:

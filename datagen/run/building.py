@@ -78,7 +78,7 @@ def songs_config(
 
 
 def separated_again(corpus: Corpus, config: Config, *, offline: bool = False, trust_pickle: bool = False) -> str:
-    """What would be separated again, and why, in words; empty if nothing is."""
+    """A sentence on what would be separated again, and why; empty if nothing is."""
     if not corpus.config_path.exists():
         return ""
     if count := count_to_separate_again(corpus, config, offline=offline, trust_pickle=trust_pickle):
@@ -88,7 +88,7 @@ def separated_again(corpus: Corpus, config: Config, *, offline: bool = False, tr
 
 @contextmanager
 def keeping(corpus: Corpus, config: Config) -> Iterator[None]:
-    """Keeps a configuration in the corpus, unless it turns out that it could not be used: then the earlier one is restored.
+    """Stores a configuration in the corpus; if it cannot be used, the earlier one is restored.
 
     Raises StoppedError where the disk is full.
     """

@@ -2,7 +2,7 @@
 
 Conventions
     A task is handed to few workers at a time, so that memory here does not grow with their number.
-    dask gives a task whose worker was killed to another one, several times; what then still has no result is run once more while nothing
+    dask gives a task whose worker was killed to another one, several times; what then still has no result is run again while nothing
     else is running, since another task may have been the cause. If that fails too it is returned as ``FailedTask``.
     A scheduler that cannot be reached or disappears, and a cluster without workers for too long, end the stage with an error message;
     finished work is kept.

@@ -2,8 +2,8 @@
 
 Conventions
     Every key has a default, so an empty file is a whole configuration. An unknown key is an error that names the nearest known one.
-    A recipe brings its own section (its ``Config``), so a new kind of pair needs no line here; so does a format that has ``Options``.
-    A section that another package brings is written only where it is not at its default, and such a kind gives no pairs by default: what is
+    A recipe has a section of its own (its ``Config``), so a new kind of pair needs no line here; so does a format that has ``Options``.
+    A section of another package is written only where it differs from its default, and such a kind gives no pairs by default: what is
     installed changes no corpus that does not ask for it.
     How a run is carried out (workers, progress) is no part of it: it changes nothing in the result.
 """
@@ -286,7 +286,7 @@ def _explain(problem: Any) -> str:
 
 
 def _broken_extension(path: tuple[str | int, ...]) -> str | None:
-    """Why a section is not known: the package that brings it is there, and cannot be used."""
+    """Why a section is unknown: the package that provides it is installed but cannot be used."""
     registries: dict[str | int, Registry[Any]] = {"pairs": RECIPES, "dataset": WRITERS}
     if len(path) != 2 or path[0] not in registries:
         return None

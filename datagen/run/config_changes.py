@@ -109,7 +109,7 @@ def _without_inner(values: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def differences(before: Config, after: Config, section: str) -> list[str]:
-    """The keys of a section that two configurations have with other values, in words: ``model htdemucs_ft -> htdemucs``."""
+    """The keys of a section whose values differ between two configurations, as text: ``model htdemucs_ft -> htdemucs``."""
     old, new = plain(before)[section], plain(after)[section]
     return [
         f"{key} {_shown_value(old[key])} -> {_shown_value(new[key])}"

@@ -41,7 +41,7 @@ def _section(section: SectionOfKeys) -> Iterator[str]:
 
 
 def facts(key: ConfigKey) -> str:
-    """What a key takes, in words: "number, dB, from -60 to 0" or the choices."""
+    """What a key takes, as text: "number, dB, from -60 to 0" or the choices."""
     if key.kind == "choice":
         return f"one of {', '.join(key.choices)}"
     kind = f"list of {', '.join(key.choices)}" if key.choices else key.kind

@@ -103,7 +103,7 @@ def _row(stem: Stem, balance: StemBalance, audio: Audio, task: str, profile: Pro
     blind: dict[str, Any] = {}
     if profile is not None and stem.name != RESIDUAL:
         from stemwright.datagen.inverse.blind.corpus_passes import (
-            effect_rows,  # brings scipy's filters and regression, which a balance does without
+            effect_rows,  # imports scipy's filters and regression, which a balance does not need
         )
 
         blind = {"effects": effect_rows(stem.name, audio, stem.audio.sample_rate, profile.read()), "profile": profile.id}

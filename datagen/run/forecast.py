@@ -6,7 +6,7 @@ Conventions
     Times are audio over the rates of earlier runs on this machine (``stemwright.datagen.run.rates``). Where a model has not run here, it
     separates ``TEST_S`` of made-up sound; stages that have not run here are reported as unknown, never guessed.
     Sizes are frames x channels x 3 bytes x the FLAC compression ratio of the files that the corpus has; where it has none, ``FLAC_RATIO``.
-    Pairs are counted as the configuration asks for them, of songs that are long enough: what else drawing may refuse is not known before.
+    Pairs are counted as configured, for songs that are long enough: what else drawing may reject is not known before.
     Their signals are counted as their recipes state.
     Planning and checking are not counted: they take little beside the others.
 """
@@ -183,7 +183,7 @@ def _compared(corpus: Corpus, config: Config, limit: int | None) -> _Songs:
 
 
 def _moved(root: Path, song: Candidate, gone: Sequence[Track]) -> Track | None:
-    """The track that a song with another path is, if it has the bytes of one that is gone."""
+    """The track that a song with another path is, if it has the bytes of one that is missing."""
     size = (root / song.path).stat().st_size
     for track in gone:
         if track.audio.num_bytes == size and not source_changed(root, track.audio.model_copy(update={"path": song.path})):
@@ -210,7 +210,7 @@ def _all(songs: _Songs) -> list[tuple[str, float]]:
 
 
 def _to_separate(corpus: Corpus, config: Config, songs: _Songs) -> tuple[list[tuple[str, float]], list[tuple[str, float]], Any]:
-    """What goes through the networks, what brings its own stems, and the separator if it is needed."""
+    """The tracks that are separated, those with stems of their own, and the separator if it is needed."""
     way = config.separation.separator
     takes_own = way in ("auto", "reference")
     own = [(song.path, length_s) for song, length_s in songs.fresh if song.references and takes_own]

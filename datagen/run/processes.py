@@ -1,7 +1,7 @@
 """Tasks in processes of their own: when the system kills one of them, the task that it was in is found, and the rest continues.
 
 Conventions
-    A killed process breaks the whole pool, which does not report which of the running tasks it had. Each of them is run once more, alone
+    A killed process breaks the whole pool, which does not report which of the running tasks it had. Each of them is run again, alone
     in a new process; one that kills that process too is the cause, and is returned as ``FailedTask``. The others give results.
     Every process computes with one thread: there are as many processes as there is work for.
 

@@ -1,4 +1,4 @@
-"""How fast stages are on this machine, remembered from runs that were long enough to tell.
+"""The measured rates of stages on this machine, stored from runs that were long enough.
 
 Conventions
     A rate is in seconds of audio a second of time, kept in the user's cache (``rates.json``), one for each stage with what it depends on:
@@ -21,7 +21,7 @@ LEAST_AUDIO_S, LEAST_SPENT_S = 10.0, 1.0  # a shorter run is mostly preparation
 
 
 def remember(key: str, audio_s: float, spent_s: float) -> None:
-    """Keeps the rate of a run, unless it was too short to tell."""
+    """Stores the rate of a run, unless the run was too short."""
     if audio_s < LEAST_AUDIO_S or spent_s < LEAST_SPENT_S:
         return
     with suppress(OSError):

@@ -17,7 +17,7 @@ Do = Callable[[Sequence["Task"], Begin], Iterator["Result"]]  # tasks -> their r
 
 @dataclass(frozen=True)
 class Task:
-    """One unit of work: its id, what a person calls it, which row it is about, what the work function is given, how much audio it is."""
+    """One unit of work: its id, a readable name, the id of its row, the argument of the work function, and seconds of audio."""
 
     id: str
     subject: str

@@ -1,7 +1,7 @@
 """Exporting: a whole dataset as tables, without audio; with them and one's own copies of the songs it can be made again.
 
     manifest.json     what is here: versions, the separation model with its checksums, how many rows, the checksum of every table
-    README.md         what this is, for whoever finds it
+    README.md         what this folder is, and how to use it
     config.toml       the configuration, without the folders of this machine
     tracks, stems, estimates, track_estimates, normalisations, pairs, redraws, examples .parquet      as in the corpus
     fingerprints, sketches .parquet       to recognise a song, or another encoding of it, and to compare it
@@ -92,7 +92,7 @@ TYPES: dict[str, type[Record]] = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What was exported: how much, how large, and what a person should know."""
+    """What was exported: how much, how large, and notes."""
 
     tracks: int
     pairs: int
@@ -343,7 +343,7 @@ def _manifest(folder: Path, rows: dict[str, list[Any]], identity: dict[str, Any]
 
 
 def _readme(rows: dict[str, list[Any]], identity: dict[str, Any] | None) -> str:
-    """What this is and what to do with it, for whoever finds it."""
+    """The text that says what the export is and how to use it."""
     seconds = sum(pair.num_frames / pair.sample_rate for pair in rows["pairs"])
     kinds = Counter(pair.kind for pair in rows["pairs"])
     counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))

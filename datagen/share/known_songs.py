@@ -68,7 +68,7 @@ class LocatedSong:
 
 
 def decibels(distortion_db: float) -> str:
-    """A distortion in words."""
+    """A difference in dB, as text."""
     return f"{distortion_db:.1f} dB SDR" if distortion_db < SAME_DB else f"over {SAME_DB:.0f} dB SDR"
 
 

@@ -56,7 +56,7 @@ def clear(place: Path) -> None:
 
 
 def _take_along(earlier: Path, new: Path, ours: Collection[str]) -> None:
-    """Puts what a person has added to the earlier folder into the new one, links as links."""
+    """Copies files that the user added to the earlier folder into the new one, links as links."""
     for path in files_in(earlier):
         relative = path.relative_to(earlier)
         if relative.as_posix() in ours or os.path.lexists(new / relative):

@@ -126,7 +126,7 @@ def test_the_nearest_sentence_of_any_text_is_a_sentence(text):
 
 
 def test_impossible_amounts_and_names_said_twice_are_refused():
-    with pytest.raises(EditError, match="asks for 30 dB; a fader goes 24 dB up and 48 dB down"):
+    with pytest.raises(EditError, match="is 30 dB; expected at most 24 dB up or 48 dB down"):
         parse("raise drums by 30 dB")
     assert parse("lower drums by 30 dB").amount == -30.0
     with pytest.raises(EditError, match="'vocals' is named twice"):

@@ -405,7 +405,7 @@ def test_a_used_separator_can_be_sent_to_another_process(separator, noise):
 
 
 def test_a_model_with_other_stems_or_rate_than_asked_is_refused(models):
-    with pytest.raises(ModelError, match="asked for drums, bass, other, vocals"):
+    with pytest.raises(ModelError, match="requested: drums, bass, other, vocals"):
         _ = DemucsSeparator("six", models, stem_names=("drums", "bass", "other", "vocals")).stem_names
     with pytest.raises(ModelError, match="at 48000 Hz"):
         _ = DemucsSeparator("six", models, sample_rate=48_000).stem_names

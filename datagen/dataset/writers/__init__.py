@@ -1,4 +1,4 @@
-"""Writers: the one place that knows what a dataset looks like on disk.
+"""Writers: the only modules that define how a dataset is stored on disk.
 
     folder        one folder for each example, one sound file for each signal
     webdataset    tars of a bounded size, as ``webdataset.WebDataset`` reads them
@@ -6,7 +6,7 @@
     musdb         a tree of the shape of MUSDB18-HQ, as ``musdb.DB(root, is_wav=True)`` reads it
 
 A writer has two duties: ``write`` puts the signals of one pair into the files that ``paths`` names and returns the example's row (in a
-worker, for many pairs at once); ``finish`` makes of them what the format wants and adds what makes the
+worker, for many pairs at once); ``finish`` makes of them what the format requires and adds what makes the
 dataset complete by itself (in one process, when all examples are there).
 
 To add a format: one file with a subclass of ``packing.LooseWriter`` (sound files by themselves) or ``packing.ShardWriter`` (packed), which
@@ -59,5 +59,5 @@ WRITERS: Registry[type[DatasetWriter]] = Registry(
 
 
 def writer_of(section: Any, encoding: Encoding, tracks: Callable[[], Iterable[Track]] = tuple) -> DatasetWriter:
-    """The writer that ``[dataset]`` asks for. ``tracks`` gives the rows of the tracks to a format that names its folders after them."""
+    """The writer that ``[dataset]`` selects. ``tracks`` gives the rows of the tracks to a format that names its folders after them."""
     return WRITERS[section.format].from_section(section, encoding, tracks)

@@ -34,7 +34,7 @@ class DatasetWriter(Protocol):
 
     ``encodings`` are those that it can hold, the first of them by default. ``loading`` is the Python on the card that opens the dataset: a
     template with the fields kind, split, column (of the first signal) and last (number of the split's last shard). ``shard_suffix`` is
-    that of its packed files, empty if there are none. ``Options``, a ``Section``, is what ``[dataset.NAME]`` may say, if anything.
+    that of its packed files, empty if there are none. ``Options``, a ``Section``, has the keys of ``[dataset.NAME]``, if there are any.
     """
 
     format_name: ClassVar[str]
@@ -45,7 +45,7 @@ class DatasetWriter(Protocol):
 
     @classmethod
     def from_section(cls, section: Any, encoding: Encoding, tracks: Callable[[], Iterable[Track]]) -> Self:
-        """The writer that ``[dataset]`` asks for; ``tracks`` gives the rows of all tracks."""
+        """The writer that ``[dataset]`` selects; ``tracks`` gives the rows of all tracks."""
         ...
 
     @classmethod
@@ -55,7 +55,7 @@ class DatasetWriter(Protocol):
 
     @classmethod
     def card_head(cls, dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
-        """What the head of the card says besides, as the Hugging Face Hub reads it."""
+        """Further entries for the head of the card, as the Hugging Face Hub reads it."""
         ...
 
     def cache_key(self, pair: Pair) -> str:
@@ -79,7 +79,7 @@ class DatasetWriter(Protocol):
 
 
 class FormatBase:
-    """What most formats are alike in: every encoding, no options, nothing that they cannot hold, opened with ``PairDataset``."""
+    """Defaults that suit most formats: every encoding, no options, every kind of pair, opened with ``PairDataset``."""
 
     format_name: ClassVar[str]
     encodings: ClassVar[tuple[Encoding, ...]] = ("flac24", "wav32f")
@@ -100,7 +100,7 @@ class FormatBase:
 
 
 class PresentFiles:
-    """Says of rows whether their sound files are there and whole, by themselves or in whole shards: what a start may skip."""
+    """Checks whether the sound files of rows are there and complete, by themselves or in whole shards: what a start may skip."""
 
     def __init__(self, corpus: Path) -> None:
         self._places = shards.Places(corpus / DATASET)

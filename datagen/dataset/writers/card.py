@@ -5,7 +5,7 @@ Written as ``README.md`` in the form of the Hugging Face Hub: a head in YAML tha
 Conventions
     Everything is counted from the tables; nothing is typed. The same rows give the same bytes: no date, no path, no machine.
     The card of the corpus says the same as that of its dataset, and what else is in the folder; only the dataset's has the head that
-    tells ``datasets`` which files to load.
+    names the files for ``datasets`` to load.
     Settings are counted once for each pair that uses them, whichever of its signals do, as the dataset's rows have them; one that is
     neutral in every pair is left out.
 """
@@ -143,7 +143,7 @@ def split_counts(pairs: Sequence[Pair]) -> dict[str, dict[str, int]]:
 
 
 def _licence(rights: Counter[str]) -> dict[str, str]:
-    """The Hub's name of the licence, if all songs have one that it knows."""
+    """The Hub's name of the licence, if all songs have one that is in its list."""
     found = {_hub_name(text) for text in rights} or {"unknown"}
     if len(found) == 1 and (name := found.pop()):
         return {"license": name}

@@ -5,7 +5,7 @@ Conventions
     The mixture is the sum of the four stems, sample by sample and up to rounding, as musdb's ``linear_mixture`` is. So only ``mix`` pairs
     suit whose inputs are the four stems as separated and whose target is their sum; the configuration refuses all others.
     musdb reads through 16 bits and clips what is above full scale: a peak there takes one gain for mixture and stems, kept in the row.
-    musdb knows two folders, ``train`` and ``test``, and calls validation what its own list names in ``train``. Ours has a folder of its
+    musdb has two folders, ``train`` and ``test``, and takes validation tracks from ``train`` by a list of its own. Ours has a folder of its
     own, so that it cannot be trained on by mistake: ``musdb.DB(root, is_wav=True, subsets="valid")``.
 """
 

@@ -43,7 +43,7 @@ from stemwright.manifests.sound.formats import Audio, Encoding
 
 
 class Assembler(Protocol):
-    """What a format with shards brings: how one shard is written."""
+    """The part of a format with shards that differs: how one shard is written."""
 
     suffix: str
 

@@ -2,7 +2,7 @@
 
 Conventions
     Before rendering writes a file, ``begun.jsonl.part`` in the corpus folder names it, one JSON text a line: so a file that a killed
-    process wrote but did not journal is known as ours even when the plan has changed since. It goes when the stage has come to its end.
+    process wrote but did not journal is known as ours even when the plan has changed since. It is removed when the stage ends.
     Paths are those inside the dataset folder, as its own rows call them.
     Names are read without checking the rows they are in, which may be of another version; each is checked before it is used.
     ``stemwright.manifests.disk.deletion`` says what is deleted at all, and what a link is to it.
@@ -98,7 +98,7 @@ def _journalled(journal: Path, paths_in: Callable[[Any], list[str]]) -> set[str]
 
 
 def _lines(path: Path) -> Iterator[Any]:
-    """The values of a file of JSON lines; a line that is not whole is passed over."""
+    """The values of a file of JSON lines; an incomplete line is skipped."""
     if path.is_file():
         with path.open("rb") as file:
             for line in file:

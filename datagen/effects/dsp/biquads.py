@@ -179,7 +179,7 @@ def response(sections: Sequence[torch.Tensor], hz: np.ndarray, sample_rate: int)
 
 
 def check_below_nyquist(name: str, hz: Any, sample_rate: int) -> None:
-    """Raises ValueError where a frequency lies at or above half the sample rate."""
+    """Raises ValueError where a frequency is at or above half the sample rate."""
     if not isinstance(hz, torch.Tensor) and 2.0 * hz >= sample_rate:
         raise ValueError(f"{name} = {hz:g} needs a sample rate above {2.0 * hz:g} Hz; got {sample_rate} Hz")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.pairs.partners import PartnerTracks
 
 MIN_ACTIVE_SHARE = 0.5  # of an excerpt's seconds in which the stem it was chosen for must sound
-MIN_CHANGE_DB = -40.0  # 1 % of the amplitude: a level that differs by so much (0.09 dB) is below what listeners tell apart
+MIN_CHANGE_DB = -40.0  # 1 % of the amplitude: a level that differs by so much (0.09 dB) is below what listeners can distinguish
 EQUAL_WIDTH, EQUAL_PAN = 0.005, 0.005  # what is narrower and nearer to the centre has two equal channels
 
 
@@ -224,7 +224,7 @@ class TrackMaterial:
         return start_frame // self.sample_rate in self._starts(name)
 
     def fader_to(self, name: str, loudness_lufs: float) -> EffectUse:
-        """The fader that brings the stem to a loudness, as far as a fader goes (-48 to +24 dB)."""
+        """The fader that scales the stem to a loudness, within its range (-48 to +24 dB)."""
         return fader(loudness_lufs - self.loudness_lufs(name))
 
     def peak_dbfs(self, name: str) -> float:
@@ -235,11 +235,11 @@ class TrackMaterial:
         return peak + self.named[name].gain_db
 
     def fader_to_peak(self, name: str, peak_dbfs: float) -> EffectUse:
-        """The fader that brings the largest sample of the whole stem to a level, as far as a fader goes."""
+        """The fader that scales the largest sample of the whole stem to a level, within its range."""
         return fader(peak_dbfs - self.peak_dbfs(name))
 
     def normalising(self, name: str) -> tuple[EffectUse, ...]:
-        """The chain that brings the stem's effects to what is typical of its name. Raises Refused if there is none."""
+        """The chain that normalises the stem's effects to the profile of its name. Raises Refused if there is none."""
         if name not in self.normalisations:
             raise Refused(f"the stem {name!r} has no normalisation; run stemwright estimate with this configuration, or take other inputs")
         return self.normalisations[name].chain
@@ -277,5 +277,5 @@ class TrackMaterial:
 
 
 def fader(gain_db: float) -> EffectUse:
-    """A fader with a gain, as far as a fader goes."""
+    """A fader with a gain, limited to its range."""
     return EffectUse(effect="fader", settings={"gain_db": round(within_fader(gain_db), 4)})

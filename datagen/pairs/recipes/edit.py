@@ -3,7 +3,7 @@
 Conventions
     before is the sum of the stems, after the same sum with the named stems processed; the text is ``Pair.text``, and
     ``stemwright.datagen.edit.grammar.parse`` gives its label back. "remove reverb" swaps the sides: before has the reverberation.
-    The row's branches are the label once more, as effects: a muted stem has no branch, a reverberated one has two.
+    The row's branches are the same label in the form of effects: a muted stem has no branch, a reverberated one has two.
     An edit names stems that sound in the excerpt, and never all stems of the track. One that still cannot be heard is drawn again.
     The effect that an edit is about is ``added``, that of "remove reverb" ``removed``; what only prepares for it has no role.
     Texts of the train split use wordings that are not held out; those of valid and test use any.

@@ -9,7 +9,7 @@ Conventions
     the excerpt, measured when it is rendered (planning knows no loudness of a sum of stems), so what goes into the limiter has the drawn
     loudness exactly. Over whole songs, as the reference has it, quiet passages would be limited less.
     Where the drive of a preset would leave the song's highest peak below the ceiling, so that nothing is limited anywhere, it is raised to
-    what brings that peak DRIVEN_DB above it. An excerpt in which the limiter still does nothing is drawn again
+    the gain that lifts that peak DRIVEN_DB above it. An excerpt in which the limiter still does nothing is drawn again
     (``stemwright.datagen.pairs.audibility``). The mix has every gain of the bus but the limiter's, so both sides have one level, and
     limited / gain is the mix again. A song that was limited when it was released is limited twice: take multitracks, or recordings that
     were mastered gently.

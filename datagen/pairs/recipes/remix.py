@@ -13,9 +13,9 @@ Conventions
     console: inputs are the dry stems, levelled to ``loudness_lufs`` each so that a threshold means the same on every song; the target has
     the same level first, then what was drawn. All of it is in the row: the chains of the target's branches, and its bus. Every effect
     of the console is ``added``; one that does nothing has its pair drawn again (``stemwright.datagen.pairs.audibility``).
-    The faders of the strips are a balance: each is drawn in its range, and all are moved by one gain that brings the sum of the powers to
+    The faders of the strips are a balance: each is drawn in its range, and all are moved by one gain that sets the sum of the powers to
     ``loudness_lufs``, so that the bus has the same to do however many stems there are. A range that is given for them is taken as it is.
-    The bus brings the highest sample of the excerpt to a level that is drawn, as an engineer leaves headroom: what equalisers, and the
+    The bus scales the highest sample of the excerpt to a level that is drawn, as an engineer leaves headroom: what equalisers, and the
     onsets that a slow compressor lets through, add to a peak is known only when they have run. Its gain is in the example's row
     (``levelled_db``).
     A mono track has no pan, nor has the bus.
@@ -239,13 +239,13 @@ def _dry(material: TrackMaterial, name: str, config: Config) -> Signal:
 
 
 def _offset_db(strips: Sequence[tuple[EffectUse, ...]]) -> float:
-    """The gain for all faders that brings the sum of the stems' powers, each times its fader, to that of one stem."""
+    """The gain for all faders that makes the sum of the stems' powers, each times its fader, that of one stem."""
     powers = [10.0 ** (float(use.settings["gain_db"]) / 10.0) for strip in strips for use in strip if use.effect == "fader"]
     return -10.0 * math.log10(sum(powers))
 
 
 def _moved(strip: tuple[EffectUse, ...], offset_db: float) -> tuple[EffectUse, ...]:
-    """A strip with so much more gain on its fader, as far as a fader goes."""
+    """A strip with more gain on its fader, within the fader's range."""
     if not offset_db or not strip:
         return strip
     *before, last = strip

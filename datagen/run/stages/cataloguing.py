@@ -87,7 +87,7 @@ def _inspected(
 ) -> tuple[Outcome, list[Rejected]]:
     """What was looked at, with the rows of the recordings that are kept, and a row for each file that is a copy of one of them.
 
-    What was found to be a copy before is decoded again only if the file that was kept in its place is gone or no longer the better one.
+    What was found to be a copy before is decoded again only if the file that was kept in its place is missing or no longer the better one.
     """
     known = {row.cache_key: row for row in corpus.rejected() if row.stage == "catalog" and row.cache_key and row.same_as}
     outcome = run_tasks(stage, [task for task in tasks if task.id not in known], work, on_progress)
@@ -137,7 +137,7 @@ def _copy_of(kept: Track, path: str, cache_key: str) -> Rejected:
 
 
 def _ignored(patterns: Sequence[str], paths: Sequence[str]) -> tuple[str, ...]:
-    """What a person should know about files that were passed over, and about patterns that nothing matches."""
+    """Notes about files that were ignored, and about patterns that match nothing."""
     idle = [pattern for pattern in patterns if not any(catalog.matches(path, (pattern,)) for path in paths)]
     notes = [f"{counted(len(paths), 'file')} ignored because of songs.ignore"] if paths else []
     return (*notes, *(f"the pattern {pattern!r} of songs.ignore matches no file" for pattern in idle))

@@ -34,7 +34,7 @@ ON_DEMAND = ("features", "statistics", "track_estimates", "normalisations")  # t
 
 Step = tuple[Stage, Outcome]
 ByTrack = dict[str, list[Stem]]
-Titles = dict[str, str]  # track id -> what a person calls it
+Titles = dict[str, str]  # track id -> readable name
 
 
 def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
@@ -88,7 +88,7 @@ def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
 def _measure_profile(
     corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, *, normalising: bool
 ) -> tuple[list[Step], ProfileFile | None, tuple[str, ...]]:
-    """What effects are estimated against, where the configuration wants any: the features of all stems, and a profile of them."""
+    """What effects are estimated against, if the configuration needs any: the features of all stems, and a profile of them."""
     section = corpus.config.estimate
     if not section.effects and not normalising:
         return [], None, ()
@@ -144,7 +144,7 @@ def _estimate_balance(
 ) -> Step:
     """The table of estimates: one row for each stem, with its effects if there is a profile."""
     from stemwright.datagen.run import (
-        estimate_rows as estimating,  # brings numba, a third of a second that a start over finished work need not wait
+        estimate_rows as estimating,  # imports numba, which takes a third of a second; not needed where all work is done
     )
 
     tasks = [_task(estimating.cache_key(stems, profile), stems, titles) for stems in by_track.values()]

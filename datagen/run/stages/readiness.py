@@ -4,7 +4,7 @@ a misspelt model or a missing file should not wait for the end of it.
 Conventions
     Weights are looked for, fetched if they may be, and compared with their checksums; the network itself is loaded by the stage.
     Songs that are multitracks, where their own stems are taken, need no model, so none is checked. Where only some are, missing weights
-    are a note and not an error: the files without stems of their own may turn out not to be songs.
+    are a note and not an error: the files without stems of their own may not be songs.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from stemwright.manifests.records import Stem
 
 
 def count_to_separate_again(corpus: Corpus, config: Config, *, offline: bool = False, trust_pickle: bool = False) -> int:
-    """How many tracks of a corpus have stems, but none as the configuration asks for. Loads no network, and no weights unless it must.
+    """How many tracks of a corpus have stems, but none made with the configured settings. Loads no network, and no weights unless it must.
 
-    Stems that the table names and whose files are gone are made again without a word: that changes nothing.
+    Stems that the table names and whose files are missing are made again without a warning: that changes nothing.
     """
     if not corpus.table("tracks").exists():
         return 0
@@ -36,7 +36,7 @@ def count_to_separate_again(corpus: Corpus, config: Config, *, offline: bool = F
 
 
 def reason_to_separate_again(corpus: Corpus, before: Config, after: Config) -> str:
-    """What makes the stems of a corpus other ones, in words: the settings that changed, else what the stems were made with."""
+    """Why the stems of a corpus would differ, as text: the settings that changed, else what the stems were made with."""
     if changes := differences(before, after, "separation"):
         return ", ".join(changes)
     origins = sorted({row.origin for row in corpus.rows("stems", Stem)}) if corpus.table("stems").exists() else []

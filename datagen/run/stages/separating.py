@@ -196,7 +196,7 @@ class Separation:
 
         def on_share(job: Job, share: float) -> None:
             task = of_place[Path(job.out_folder)]
-            shares[task.id] = max(share, shares.get(task.id, 0.0))  # less, where a track is separated once more
+            shares[task.id] = max(share, shares.get(task.id, 0.0))  # less, where a track is separated again
             tell(task.subject)
 
         self._on_share = on_share
@@ -242,7 +242,7 @@ class Separation:
     def _take(self, task: Task, own: ReferenceStems | None, payload: tuple[Track, object]) -> list[Stem]:
         track, _ = payload
         if own is None:
-            raise Refused("no reference stems; the configuration asks for separator = 'reference'")
+            raise Refused("no reference stems; the configuration has separator = 'reference'")
         self._check_sources(track)
         invalidate(self.place(track))
         separated = own.separate_file(self.songs / track.audio.path, self.place(track), stream=track.audio.stream)
