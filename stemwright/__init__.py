@@ -6,6 +6,7 @@
     effects               EFFECTS, apply_chain, invert_chain, fit, fit_chain, fit_console, estimate_effects, Profile
     edits in words        parse_edit, edit
     sound files           load, save, blocks
+    extensions            the contracts that they are held to: ``from stemwright import testing``
 
 Every name here has a docstring with an example: ``help(sw.balance)``. They are kept: a change to one is announced in CHANGELOG, and the
 old form works for one release with a DeprecationWarning. Everything else is private by omission and may change at any time.

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from stemwright import testing
 from stemwright.datagen.effects import EFFECTS, MODULES, Effect, apply_chain
 from stemwright.datagen.effects.settings import EffectSettings, Range, choice, describe, draw, draw_values, fields, setting
 from stemwright.datagen.effects.signal import NotIdentifiableError
@@ -34,83 +35,8 @@ def drawn(effect: Any, seed: int = 0) -> Any:
 
 
 @EVERY
-def test_neutral_settings_change_nothing(effect: Any, song: torch.Tensor) -> None:
-    torch.testing.assert_close(effect.apply(song, SAMPLE_RATE, effect.Settings()), song, atol=1e-6, rtol=0)
-
-
-@EVERY
-@pytest.mark.parametrize("sample_rate", [8000, 96_000])
-def test_neutral_settings_change_nothing_at_any_rate(effect: Any, sample_rate: int) -> None:
-    noise = 0.1 * torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(effect.apply(noise, sample_rate, effect.Settings()), noise, atol=1e-6, rtol=0)
-
-
-@EVERY
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_output_has_shape_and_type_of_input_and_differs(effect: Any, dtype: torch.dtype, song: torch.Tensor) -> None:
-    audio = 2.0 * song[:, :20_000].to(dtype)
-    wet = effect.apply(audio, SAMPLE_RATE, drawn(effect))
-    assert wet.shape == audio.shape
-    assert wet.dtype == dtype
-    assert float((wet - audio).abs().max()) > 1e-4
-
-
-@EVERY
-def test_input_is_left_as_it_was(effect: Any, song: torch.Tensor) -> None:
-    audio = song[:, :20_000].clone()
-    effect.apply(audio, SAMPLE_RATE, drawn(effect))
-    torch.testing.assert_close(audio, song[:, :20_000], atol=0, rtol=0)
-
-
-@EVERY
-def test_batch_equals_its_items_one_by_one(effect: Any, song: torch.Tensor) -> None:
-    batch = song[:, :60_000].reshape(2, 3, 20_000).transpose(0, 1).contiguous()
-    settings = drawn(effect)
-    together = effect.apply(batch, SAMPLE_RATE, settings)
-    alone = torch.stack([effect.apply(item, SAMPLE_RATE, settings) for item in batch])
-    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
-
-
-@EVERY
-def test_settings_of_a_batch_act_each_on_its_item(effect: Any, song: torch.Tensor) -> None:
-    batch = song[:, :30_000].reshape(2, 2, 15_000).transpose(0, 1).double().contiguous()
-    first, second = drawn(effect, 1), drawn(effect, 2)
-    numeric = [name for name, field in fields(effect.Settings).items() if isinstance(field, Range) and field.scale != "integer"]
-    same = {name: getattr(first, name) for name in fields(effect.Settings) if name not in numeric}
-    both = {name: torch.tensor([getattr(first, name), getattr(second, name)], dtype=torch.float64) for name in numeric}
-    together = effect.apply(batch, SAMPLE_RATE, effect.Settings(**same, **both))
-    alone = [
-        effect.apply(item, SAMPLE_RATE, effect.Settings(**same, **{name: getattr(settings, name) for name in numeric}))
-        for item, settings in zip(batch, (first, second), strict=True)
-    ]
-    torch.testing.assert_close(together, torch.stack(alone), atol=1e-6, rtol=0)
-
-
-@EVERY
-def test_float64_equals_float32(effect: Any, song: torch.Tensor) -> None:
-    settings = drawn(effect, 3)
-    single, double = (effect.apply(song.to(dtype), SAMPLE_RATE, settings).double() for dtype in (torch.float32, torch.float64))
-    torch.testing.assert_close(single, double, atol=2e-5, rtol=0)
-
-
-@EVERY
-def test_same_input_gives_same_bits(effect: Any, song: torch.Tensor) -> None:
-    settings = drawn(effect, 4)
-    assert torch.equal(effect.apply(song, SAMPLE_RATE, settings), effect.apply(song, SAMPLE_RATE, settings))
-
-
-@EVERY
-def test_silence_stays_finite_and_silent(effect: Any) -> None:
-    silence = torch.zeros(2, 5000)
-    assert torch.equal(effect.apply(silence, SAMPLE_RATE, drawn(effect)), silence)
-
-
-@EVERY
-def test_audio_that_is_not_finite_is_refused(effect: Any) -> None:
-    audio = torch.zeros(2, 100)
-    audio[1, 50] = float("nan")
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        effect.apply(audio, SAMPLE_RATE, drawn(effect))
+def test_every_effect_keeps_the_published_contract(effect: Any) -> None:
+    testing.check_effect(effect)
 
 
 @pytest.mark.parametrize("effect", DIFFERENTIABLE, ids=[effect.NAME for effect in DIFFERENTIABLE])
@@ -128,28 +54,8 @@ def test_gradient_of_the_audio_is_that_of_a_finite_difference(effect: Any, song:
 
 
 @EVERY
-def test_settings_survive_json(effect: Any) -> None:
-    settings = drawn(effect, 6)
-    assert effect.Settings(**settings.plain()) == settings
-    assert effect.Settings(**effect.Settings().plain()) == effect.Settings()
-
-
-@EVERY
-def test_typical_ranges_lie_within_the_ranges(effect: Any) -> None:
-    for seed in range(20):
-        settings = drawn(effect, seed)
-        assert effect.Settings(**settings.plain()) == settings
-
-
-@EVERY
 def test_name_is_the_key(effect: Any) -> None:
     assert EFFECTS[effect.NAME] is effect
-
-
-@EVERY
-def test_every_setting_says_what_it_means(effect: Any) -> None:
-    for row in describe(effect.Settings):
-        assert row.description, row.name
 
 
 @pytest.mark.parametrize("effect", INVERTIBLE, ids=[effect.NAME for effect in INVERTIBLE])

@@ -113,6 +113,12 @@ def test_another_format_is_packed_from_that_of_another_package(corpus, package):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_toys_keep_the_contracts_by_the_test_that_the_page_shows(package, tmp_path):
+    done = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", package / "tests" / "test_toys.py"], tmp_path, package)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout
+
+
 def test_settings_of_the_effect_of_another_package_are_listed(package, tmp_path):
     done = run(["-m", "stemwright", "effects", "tremolo", "--json"], tmp_path, package)
     assert {row["setting"] for row in json.loads(done.stdout)["effects"]} == {"depth", "rate_hz"}

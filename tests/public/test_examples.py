@@ -23,7 +23,7 @@ DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 def docstrings(path: Path) -> dict[str, str]:
     """``module:qualified name`` -> docstring, of everything in a file."""
-    module = "stemwright." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     tree, found = ast.parse(path.read_text(encoding="utf-8")), {}
 
     def walk(node: ast.AST, name: str) -> None:
@@ -41,14 +41,14 @@ def place(name: str) -> str:
     """Where a public name is defined: of what a room passes on, the module; of a table of things, its class."""
     found = getattr(sw, name)
     found = found if callable(found) else type(found)
-    return f"{found.__module__}:{found.__qualname__}"
+    return f"{found.__module__.removeprefix('stemwright.')}:{found.__qualname__}"
 
 
+ROOMS = ("manifests", "separation", "datagen")
 PLACES = {place(name) for name in NAMES}
 OTHERS = {
     where: text
-    for room in ("manifests", "separation", "datagen")
-    for path in sorted((ROOT / room).rglob("*.py"))
+    for path in sorted([*(ROOT / "stemwright").glob("*.py"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))])
     for where, text in docstrings(path).items()
     if ">>>" in text and where not in PLACES
 }
@@ -72,9 +72,15 @@ def test_every_public_name_has_an_example_that_runs(name, tmp_path, monkeypatch)
 
 
 def test_every_other_example_runs(tmp_path, monkeypatch):
+    assert "stemwright.testing:check_effect" in OTHERS  # there are some
     monkeypatch.chdir(tmp_path)
     for where, text in OTHERS.items():
         assert run(text, where)
+
+
+def test_an_example_that_gives_something_else_is_found():
+    with pytest.raises(AssertionError, match=r"Expected:\s+3\s+Got:\s+2\s"):
+        run(">>> 1 + 1\n3", "wrong")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if callable(getattr(sw, name))])
