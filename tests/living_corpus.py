@@ -182,9 +182,9 @@ def dying(folder: Path, at: int) -> Iterator[Death]:
 
     append = table.Journal.append
 
-    def appended(journal: table.Journal, *rest: Any) -> None:
+    def appended(journal: table.Journal, *rest: Any, **options: Any) -> None:
         death.step(journal.path)
-        append(journal, *rest)
+        append(journal, *rest, **options)
 
     for name in CHANGES:
         setattr(os, name, wrapped(name))
