@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, requested_config
+from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, exit_code, requested_config
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.manifests.wording import counted, duration, size
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from stemwright.datagen.run.config import Config
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.forecast import Forecast
+
+FILE_NOT_FOUND = "file not found"  # as the list of songs says it
+SHOWN = 5  # songs that would be refused, in lines
 
 
 def dry_run(
@@ -28,7 +32,7 @@ def dry_run(
     jobs: int,
     limit: int | None,
 ) -> None:
-    """Shows what a build would do, and exits: with 1 if there is not enough disk space, else with 0. Writes nothing."""
+    """Shows what a build would do, and exits: with 1 if there is not enough disk space, else as the build would. Writes nothing."""
     from stemwright.datagen.run.forecast import forecast, measured_rate
     from stemwright.datagen.run.stages.reseparation import count_to_separate_again
 
@@ -44,6 +48,7 @@ def dry_run(
     terminal.say(f"songs: {changes.new} new, {changes.changed} changed, {changes.kept} as they were, {changes.removed} removed")
     if changes.later:
         terminal.say(f"  {counted(changes.later, 'song')} left for later, as --limit says")
+    _say_refused(terminal, found.refused)
     if again:
         terminal.warn(f"{counted(again, 'track')} would be separated again, which build does only with --again")
     if found.deleted_files:
@@ -54,7 +59,20 @@ def dry_run(
         terminal.warn(f"there is not enough room: {size(lacking)} are missing. Free some, or link stems/ or dataset/ to another disk")
     time_s = found.time_s
     terminal.say("build --dry-run: nothing was written; " + ("how long is not known" if time_s is None else f"about {duration(time_s)}"))
-    terminal.finish(1 if lacking else 0)
+    terminal.finish(1 if lacking else exit_code(found.usable, len(found.refused)))
+
+
+def _say_refused(terminal: Terminal, refused: Sequence[tuple[str, str]]) -> None:
+    """How many songs would be refused as far as is known without decoding them, and the first of them."""
+    if not refused:
+        return
+    missing = sum(FILE_NOT_FOUND in reason for _, reason in refused)
+    which = f", {missing} of them since there is no such file" if missing else ""
+    terminal.warn(f"{counted(len(refused), 'song')} would be refused{which}")
+    for path, reason in refused[:SHOWN]:
+        terminal.warn(f"  {path}: {reason}")
+    if len(refused) > SHOWN:
+        terminal.warn(f"  ... and {len(refused) - SHOWN} more; --json lists all")
 
 
 def _check_model(config: Config, separating: SeparationOptions) -> None:
@@ -79,6 +97,7 @@ def _plain(found: Forecast, again: int) -> dict[str, Any]:
     deleted = {"files": found.deleted_files, "bytes": found.deleted_bytes}
     return {
         "songs": asdict(found.songs),
+        "refused": [{"path": path, "reason": reason} for path, reason in found.refused],
         "separated_again": again,
         "delete": deleted,
         "disk": spaces,

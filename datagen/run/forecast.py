@@ -9,17 +9,19 @@ Conventions
     Pairs are counted as configured, for songs that are long enough: what else drawing may reject is not known before.
     Their signals are counted as their recipes state.
     Planning and checking are not counted: they take little beside the others.
+    Refused is what the list, the names, the headers and an earlier run say will be refused; decoding and drawing may refuse more.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stemwright.datagen.pairs.plan import SHORTER
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.config import Config
@@ -27,9 +29,11 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.cataloguing import found_songs, limited
 from stemwright.datagen.run.stages.kept_stems import STEMS
 from stemwright.datagen.run.stages.separating import Separation, finished_keys, separator_of, tasks_of
-from stemwright.manifests.catalog.tracks import Candidate, songs_root, source_changed
+from stemwright.manifests.catalog.tracks import TOO_LONG, Candidate, songs_root, source_changed
 from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Stem, Track
 from stemwright.manifests.sound.decoding import probe
+from stemwright.manifests.sound.formats import check_length
+from stemwright.manifests.wording import below
 
 FLAC_RATIO = 0.6  # of 24-bit PCM: the stems of the excerpt that `demo` takes have 0.55, its pairs 0.57
 BYTES_PER_SAMPLE = 3
@@ -81,6 +85,8 @@ class Forecast:
     """What a build would do."""
 
     songs: SongChanges
+    refused: tuple[tuple[str, str], ...]  # (path, reason), sorted
+    usable: int  # songs that are not refused
     steps: tuple[Step, ...]
     deleted_files: int
     deleted_bytes: int
@@ -108,6 +114,7 @@ class _Songs:
     changes: SongChanges
     fresh: tuple[tuple[Candidate, float], ...]
     kept: tuple[Track, ...]
+    refused: Mapping[str, str]  # path -> reason
 
 
 def forecast(
@@ -136,7 +143,10 @@ def forecast(
     stems_bytes = _stem_bytes(corpus, audio_s, separator) + _stem_bytes(corpus, sum(length_s for _, length_s in own), None)
     pair_bytes = _pair_bytes(corpus, config, examples, NUM_STEMS - 1 if separator is None else len(separator.stem_names))
     spaces = (_space(corpus.folder / STEMS, stems_bytes), _space(corpus.dataset, round(rendered * pair_bytes)))
-    return Forecast(songs.changes, steps, len(deleted), sum(file.num_bytes for file in deleted), spaces)
+    refused = {**_too_short(songs, config.pairs.duration_s), **songs.refused}
+    usable = len({path for path, _ in _lengths(songs)} - {*refused})
+    gone_bytes = sum(file.num_bytes for file in deleted)
+    return Forecast(songs.changes, tuple(sorted(refused.items())), usable, steps, len(deleted), gone_bytes, spaces)
 
 
 def measured_rate(separator: Any, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -161,7 +171,7 @@ def _compared(corpus: Corpus, config: Config, limit: int | None) -> _Songs:
     every = found_songs(config)
     found, tracks = limited(corpus, every, limit), _rows(corpus, "tracks", Track)
     root, by_path = songs_root(Path(config.songs.folder)), {track.audio.path: track for track in tracks}
-    refused = {row.subject for row in corpus.rejected() if row.stage == "catalog"}
+    refused = {row.subject: row.reason for row in corpus.rejected() if row.stage == "catalog"}
     paths = {song.path for song in found.candidates}
     gone = [track for track in tracks if track.audio.path not in paths]
     kept: list[Track] = []
@@ -179,7 +189,16 @@ def _compared(corpus: Corpus, config: Config, limit: int | None) -> _Songs:
             fresh.append(song)
     later = len(every.candidates) - len(found.candidates)
     changes = SongChanges(len(fresh) - changed, changed, len(kept), len(gone), later)
-    return _Songs(changes, tuple((song, _length_s(root, song)) for song in fresh), tuple(kept))
+    lasting: list[tuple[Candidate, float]] = []
+    wrong = {path: reason for path, reason in refused.items() if path in paths and path not in {song.path for song in fresh}}
+    wrong |= dict(found.refused)
+    for song in fresh:
+        try:
+            lasting.append((song, _length_s(root, song, config.songs.longest_s)))
+        except (Refused, OSError) as error:
+            lasting.append((song, 0.0))
+            wrong[song.path] = str(getattr(error, "strerror", None) or error)
+    return _Songs(changes, tuple(lasting), tuple(kept), wrong)
 
 
 def _moved(root: Path, song: Candidate, gone: Sequence[Track]) -> Track | None:
@@ -191,13 +210,26 @@ def _moved(root: Path, song: Candidate, gone: Sequence[Track]) -> Track | None:
     return None
 
 
-def _length_s(root: Path, song: Candidate) -> float:
-    """How long a song lasts by its header; 0 for what cannot be read, which cataloguing will refuse."""
-    try:
-        info = probe(root / song.path, stream=song.stream)
-    except (Refused, OSError):
-        return 0.0
+def _length_s(root: Path, song: Candidate, longest_s: float) -> float:
+    """How long a song lasts by its header. Raises Refused for what cannot be read, or is too long, as cataloguing will."""
+    info = probe(root / song.path, stream=song.stream)
+    check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
     return info.num_frames / info.sample_rate
+
+
+def _lengths(songs: _Songs) -> list[tuple[str, float]]:
+    """Every song with its length, under its path."""
+    return [
+        *((track.audio.path, track.audio.duration_s) for track in songs.kept),
+        *((song.path, length_s) for song, length_s in songs.fresh),
+    ]
+
+
+def _too_short(songs: _Songs, excerpt_s: float) -> dict[str, str]:
+    """The songs of which no pair can be drawn, with the reason."""
+    return {
+        path: f"{SHORTER} ({below(length_s, excerpt_s)} s of {excerpt_s:g} s)" for path, length_s in _lengths(songs) if length_s < excerpt_s
+    }
 
 
 def _rows(corpus: Corpus, name: str, record_type: type[Any]) -> list[Any]:
@@ -205,16 +237,18 @@ def _rows(corpus: Corpus, name: str, record_type: type[Any]) -> list[Any]:
 
 
 def _all(songs: _Songs) -> list[tuple[str, float]]:
-    """Every song with its length, under the id of its track, or its path where it has none yet."""
-    return [*((track.id, track.audio.duration_s) for track in songs.kept), *((song.path, length_s) for song, length_s in songs.fresh)]
+    """Every song that is not refused with its length, under the id of its track, or its path where it has none yet."""
+    fresh = [(song.path, length_s) for song, length_s in songs.fresh if song.path not in songs.refused]
+    return [*((track.id, track.audio.duration_s) for track in songs.kept), *fresh]
 
 
 def _to_separate(corpus: Corpus, config: Config, songs: _Songs) -> tuple[list[tuple[str, float]], list[tuple[str, float]], Any]:
     """The tracks that are separated, those with stems of their own, and the separator if it is needed."""
     way = config.separation.separator
     takes_own = way in ("auto", "reference")
-    own = [(song.path, length_s) for song, length_s in songs.fresh if song.references and takes_own]
-    mixtures = [] if way == "reference" else [(song.path, s) for song, s in songs.fresh if not (song.references and takes_own)]
+    fresh = [(song, length_s) for song, length_s in songs.fresh if song.path not in songs.refused]
+    own = [(song.path, length_s) for song, length_s in fresh if song.references and takes_own]
+    mixtures = [] if way == "reference" else [(song.path, s) for song, s in fresh if not (song.references and takes_own)]
     kept = {track.id for track in songs.kept}
     needed = bool(mixtures) or any(not (track.references and takes_own) for track in songs.kept)
     separator = separator_of(config, offline=True)

@@ -10,6 +10,7 @@ import pytest
 from living_corpus import RATE, FilterSeparator, build, stub_separator, write_multitrack, write_song
 from test_build import stemwright
 
+import stemwright as sw
 from stemwright.datagen.run import config as configuration
 from stemwright.datagen.run import forecast as forecasting
 from stemwright.datagen.run import rates
@@ -170,3 +171,35 @@ def test_the_command_shows_it_in_json_and_writes_nothing(tmp_path, multitrack_fo
     assert said["songs"] == {"new": 1, "changed": 0, "kept": 0, "removed": 0, "later": 0}
     assert [step["stage"] for step in said["steps"]] == ["catalog", "separate", "estimate", "render"]
     assert said["lacking_bytes"] == 0
+
+
+def test_songs_that_would_be_refused_are_named_with_the_exit_code_of_the_build(tmp_path, multitrack_folder, monkeypatch):
+    monkeypatch.setenv("STEMWRIGHT_CACHE", str(tmp_path / "cache"))
+    songs = multitrack_folder(1, 0, duration_s=1.5)
+    (folder,) = songs.rglob("mixture.wav")
+    (songs / "damaged.wav").write_text("no sound")
+    shutil.copytree(folder.parent, songs / "short")
+    for path in (songs / "short").iterdir():
+        audio, rate = sw.load(path)
+        sw.save(path, audio[:, : rate // 2], rate)
+    listed = [folder.parent.relative_to(songs).as_posix(), "none.flac", "damaged.wav", "neither.mp3", "short"]
+    (songs / "list.csv").write_text("\n".join(["path", *listed]))
+    (tmp_path / "c.toml").write_text("[pairs]\nduration_s = 1.0\n")
+    arguments = ("build", songs / "list.csv", tmp_path / "corpus", "--config", tmp_path / "c.toml", "--json")
+    said = stemwright(*arguments, "--dry-run", check=False)
+    refused = {row["path"]: row["reason"] for row in json.loads(said.stdout)["refused"]}
+    assert set(refused) == {"none.flac", "damaged.wav", "neither.mp3", "short/mixture.wav"}
+    assert "line 3: file not found" in refused["none.flac"]
+    assert refused["short/mixture.wav"] == "shorter than one excerpt (0.50 s of 1 s)"
+    assert "4 songs would be refused, 2 of them since there is no such file" in said.stderr
+    for _ in range(2):  # before the first build, and after it
+        built = stemwright(*arguments, check=False)
+        foreseen = stemwright(*arguments, "--dry-run", check=False)
+        assert foreseen.returncode == built.returncode == said.returncode == 3
+        rejected = {row["subject"]: row["reason"] for row in json.loads(built.stdout)["rejected"]}
+        assert {row["path"]: row["reason"] for row in json.loads(foreseen.stdout)["refused"]} == rejected
+
+
+def test_a_build_that_could_do_nothing_is_foreseen_as_a_failure(tmp_path):
+    (tmp_path / "list.csv").write_text("path\nnone.wav\n")
+    assert stemwright("build", tmp_path / "list.csv", tmp_path / "corpus", "--dry-run", check=False).returncode == 1
