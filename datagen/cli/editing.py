@@ -41,7 +41,7 @@ def edit(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write, .flac or .wav.", show_default=False)],
     stems: StemsOption = None,
-    model: OneModelOption = "htdemucs",
+    model: OneModelOption = None,
     model_folder: ModelFolderOption = None,
     device: DeviceOption = None,
     engine: EngineOption = None,
@@ -57,12 +57,13 @@ def edit(
     """
     import numpy as np
 
-    from stemwright.datagen.cli.listening import separator_for
+    from stemwright.datagen.cli.listening import check_stems_alone, separator_for
     from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
     from stemwright.datagen.edit.recording import parse_all_edits
     from stemwright.manifests.sound.decoding import load
 
     terminal, how = Terminal(as_json), {"device": device, "engine": engine, "precision": precision, "separator": separator}
+    check_stems_alone(stems, {"model": model, "model_folder": model_folder, **how})
     output_encoding(song, out)  # before a model is looked for, which may take long
     paths = stems_in(stems, song)
     edits = parse_all_edits(texts, paths)

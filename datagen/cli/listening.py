@@ -57,7 +57,7 @@ def effects(
 def balance(
     files: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings to measure.", show_default=False)],
     stems: StemsOption = None,
-    model: OneModelOption = DEFAULT_MODEL,
+    model: OneModelOption = None,
     model_folder: ModelFolderOption = None,
     device: DeviceOption = None,
     engine: EngineOption = None,
@@ -79,9 +79,10 @@ def balance(
     from stemwright.separation.balance import track_balance
 
     terminal = Terminal(as_json)
+    how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
+    check_stems_alone(stems, {"model": model, "model_folder": model_folder, **how})
     _check_files(files, stems, csv, plot, against)
     corpus = track_balance.corpus_levels(against) if against else {}
-    how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
     listening = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     measured, rejected = _measured(terminal, files, listening, stems)
     _show(terminal, measured, corpus, str(against) if against else "")
@@ -164,7 +165,19 @@ def _write(terminal: Terminal, measured: Sequence[TrackBalance], csv: Path | Non
         terminal.say(f"picture: {plot}")
 
 
-def separator_for(model: str, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:
+def check_stems_alone(stems: Path | None, separation: Mapping[str, Any]) -> None:
+    """Raises UsageError if given stems come with settings of a separation, which then does not take place.
+
+    What only allows or forbids something (``--offline``) holds there as well.
+    """
+    from stemwright.manifests.usage import UsageError
+
+    given = [f"--{key.replace('_', '-')}" for key, value in separation.items() if value is not None]
+    if stems is not None and given:
+        raise UsageError(f"{', '.join(given)}: for a separation, and nothing is separated with --stems {stems}; leave out one of them")
+
+
+def separator_for(model: str | None, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:
     """The separator that the options of a verb ask for; ``how`` holds device, engine, precision and separator, None for automatic.
 
     Raises ConfigError for a word that is none of theirs, ModelError if the weights cannot be had.
@@ -179,9 +192,10 @@ def separator_for(model: str, model_folder: Path | None, how: dict[str, str | No
     section = check({"separation": given}, where="the options").separation
     separator: Separator
     if is_other(section.separator):
-        check_alone({**given, "model_folder": model_folder, "model": None if model == DEFAULT_MODEL else model})
+        check_alone({**given, "model_folder": model_folder, "model": model})
         separator = other_separator(section.separator, section.device)
     else:
+        model = model or DEFAULT_MODEL
         check_model(model, model_folder)
         separator = DemucsSeparator(
             model, model_folder, section.device, section.precision, section.engine, offline=offline, trust_pickle=trust_pickle
@@ -244,9 +258,11 @@ def fetch(
 
     Example: stemwright models fetch htdemucs_ft --model-folder models
     """
+    from stemwright.datagen.run.building import check_model
     from stemwright.separation.demucs import checkpoints
 
     terminal = Terminal(as_json)
+    check_model(name, None)  # the folder is where the model is to go
     with fetching(terminal):
         found = checkpoints.fetch(name, model_folder=model_folder)
     terminal.collected["fetched"] = {"name": name, "files": [str(member.path) for member in found.members]}

@@ -94,8 +94,16 @@ StemsOption = Annotated[
     ),
 ]
 OneModelOption = Annotated[
-    str,
-    typer.Option("--model", "-m", metavar="NAME", help="Separation model.", autocompletion=completion.models, rich_help_panel=SEPARATION),
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Separation model; htdemucs if none is named.",
+        show_default=False,
+        autocompletion=completion.models,
+        rich_help_panel=SEPARATION,
+    ),
 ]
 OtherSeparatorOption = Annotated[
     str | None,

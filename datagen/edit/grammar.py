@@ -104,9 +104,31 @@ WORDINGS = (
     *(Wording("dereverb", text, held_out=True) for text in ("take the reverb off {S}", "make {S} dry")),
 )
 
+# What words ask for, also words that no sentence has: a suggestion may not ask for something else. A text with words that speak against
+# an edit, or that exempt something from it, has no nearest sentence.
+SENSES = {
+    "gone": "mute remove rid eliminate silence out kill delete drop erase off",
+    "alone": "separate isolate extract only alone solo keep",
+    "louder": "increase up raise louder boost loud amplify more hotter stronger",
+    "quieter": "decrease down lower quieter attenuate quiet reduce less softer soft weaker cut",
+    "left": "left",
+    "right": "right",
+    "lowpass": "lowpass low",
+    "highpass": "highpass high",
+    "reverb": "reverb dry dereverb reverberation wet",
+    "against": "not don dont never without but except everything all nothing unmute undo no",
+}
+_SENSE_OF: dict[str, tuple[str, ...]] = {
+    word: tuple(sense for sense, listed in SENSES.items() if word in listed.split())
+    for listed in SENSES.values()
+    for word in listed.split()
+}
+SPELT = 0.82  # how alike a word has to be to one that it is taken for: "increse", and not "unmute" for "mute"
+_FILLING = "please the a an of in to my this that it them and by db decibel decibels bit little mix song track some pass"
+
 
 def parse(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> Edit:
-    """The label of a sentence. Raises EditError naming the nearest accepted sentence for any other text.
+    """The label of a sentence. Raises EditError for any other text, naming the nearest sentence that asks for the same.
 
     ``stems`` are the names that are understood, each with an optional "the"; ``possible`` are the operations that may be named.
     """
@@ -115,7 +137,7 @@ def parse(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operati
         if (found := pattern.fullmatch(plain)) is not None:
             named = tuple(re.sub(r"^the ", "", name) for name in re.split(r", and |, | and ", found["stems"]))
             return Edit(wording.operation, _once(named), _amount(wording, found.groupdict().get("amount"), text))
-    raise EditError(f"{text!r} is not understood as an edit; the nearest is {nearest(text, stems=stems, possible=possible)!r}")
+    raise EditError(_not_understood(text, stems, possible))
 
 
 def parse_all(texts: Sequence[str], *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> list[Edit]:
@@ -126,21 +148,59 @@ def parse_all(texts: Sequence[str], *, stems: Sequence[str] = STEMS, possible: S
     return [parse(part.strip(), stems=stems, possible=possible) for part in parts]
 
 
-def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> str:
-    """The accepted sentence that is most like a text, with the stems and the number that the text seems to name."""
+def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> str | None:
+    """The accepted sentence that is most like a text, with the stems and the number that the text names.
+
+    It asks for what the text seems to ask for, in its direction and of its stems; None where the text does not say, or asks for something
+    else: a suggestion is typed without a second look.
+    """
     plain = _plain(text)
-    known = {word for wording in WORDINGS for word in wording.text.split()}
-    words = [word for word in re.findall(r"[^\W\d]+", plain) if word not in known]
-    close = [difflib.get_close_matches(word, stems, n=1, cutoff=0.75) for word in words]
-    named = tuple(dict.fromkeys(match[0] for match in close if match)) or (stems[0],)
+    words = re.findall(r"[^\W\d]+", plain)
+    known = [*stems, *sorted(_grammar_words()), *_SENSE_OF]
+    close = {word: difflib.get_close_matches(word, known, n=1, cutoff=0.75) for word in words if word not in _grammar_words()}
+    named = tuple(dict.fromkeys(match[0] for match in close.values() if match and match[0] in stems))
+    strange = {word for word, match in close.items() if not {*match} & {*stems} and not difflib.get_close_matches(word, known, 1, SPELT)}
+    if strange & (set(re.findall(r"(?:\band|,|&) (?:the )?([^\W\d]+)", plain)) if named else strange):
+        return None  # it names a stem that there is not
     number = re.search(r"\d+(?:\.\d+)?", plain)
     decibels = [" by " + number[0] + " db"] if number and float(number[0]) <= MOST_DB[1.0] else []
-    candidates = {}
+    candidates, meant = {}, _meaning(plain)
     for wording in (each for each in WORDINGS if each.operation in possible):
-        phrase = [*VOLUME_AMOUNTS, *decibels] if wording.operation == "volume" else _amount_texts(wording)
-        for amount in phrase:
-            candidates[_filled(wording, named, amount).lower()] = _filled(wording, named, amount)
-    return candidates[difflib.get_close_matches(plain, candidates, n=1, cutoff=0.0)[0]].replace(" db", " dB")
+        for amount in (wording.operation == "volume" and decibels) or _amount_texts(wording):
+            if _meaning(wording.text.replace("{S}", "").replace("{A}", amount)) == meant:
+                candidates[_filled(wording, named or (stems[0],), amount).lower()] = _filled(wording, named or (stems[0],), amount)
+    found = difflib.get_close_matches(plain, candidates, n=1, cutoff=0.0) if meant else []
+    return candidates[found[0]].replace(" db", " dB") if found else None
+
+
+def _not_understood(text: str, stems: Sequence[str], possible: Sequence[Operation]) -> str:
+    if (near := nearest(text, stems=stems, possible=possible)) is not None:
+        return f"{text!r} is not understood as an edit; the nearest is {near!r}"
+    first = [next(each for each in WORDINGS if each.operation == operation) for operation in possible]
+    examples = ", ".join(repr(_filled(each, stems[:1], _amount_texts(each)[-1])) for each in first)
+    return f"{text!r} is not understood as an edit; expected sentences such as {examples}, with the stems {', '.join(stems)}"
+
+
+def _meaning(plain: str) -> frozenset[str]:
+    """What the words of a text ask for: names of ``SENSES``."""
+    minus = {"minus"} if re.search(r"-\s*\d", plain) else set()
+    return frozenset(minus.union(*(_senses(word) for word in re.findall(r"[^\W\d]+", plain))))
+
+
+@cache
+def _senses(word: str) -> frozenset[str]:
+    """What one word asks for, spelt nearly right; empty for a word without a direction."""
+    if word in _grammar_words() or word in _SENSE_OF:
+        return frozenset(_SENSE_OF.get(word, ()))
+    near = difflib.get_close_matches(word, _SENSE_OF, n=1, cutoff=SPELT)
+    return frozenset(_SENSE_OF[near[0]] if near else ())
+
+
+@cache
+def _grammar_words() -> frozenset[str]:
+    """Words of sentences that name no stem."""
+    amounts = " ".join(amount for wording in WORDINGS for amount in _amount_texts(wording))
+    return frozenset({*_FILLING.split(), *" ".join(wording.text for wording in WORDINGS).split(), *amounts.split()} - {"{S}", "{A}"})
 
 
 def say(edit: Edit, wording: Wording, *, in_words: bool = True) -> str:

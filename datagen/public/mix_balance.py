@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemwright.datagen.public.song_stems import Model, separator_from
+from stemwright.datagen.public.song_stems import DEFAULT_MODEL, Model, check_one, separator_from
 from stemwright.datagen.public.sound_files import naming
 from stemwright.separation.balance.recordings import measure_recording
 from stemwright.separation.balance.track_balance import TrackBalance, table_rows
@@ -47,7 +47,7 @@ class Balance(TrackBalance):
         return self.table()
 
 
-def balance(path: Path | str, stems: Path | str | None = None, model: Model = "htdemucs") -> Balance:
+def balance(path: Path | str, stems: Path | str | None = None, model: Model = DEFAULT_MODEL) -> Balance:
     """How loud each stem is in a recording, with an 80 % interval; pan, width and when it plays.
 
     ``stems`` is a folder with the recording's own stems (``vocals.wav`` ..., or such a folder in its sub-folder that is named like the
@@ -65,6 +65,7 @@ def balance(path: Path | str, stems: Path | str | None = None, model: Model = "h
     >>> list(found.to_pandas()["stem"])
     ['drums', 'vocals']
     """
+    check_one(stems, model)
     separator = None if stems is not None else separator_from(model)
     with naming(path):
         found = measure_recording(Path(path), separator, stems=None if stems is None else Path(stems))

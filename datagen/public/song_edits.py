@@ -9,7 +9,7 @@ from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
 from stemwright.datagen.edit.grammar import Edit
 from stemwright.datagen.edit.recording import Edited, parse_all_edits
-from stemwright.datagen.public.song_stems import Model, separator_from
+from stemwright.datagen.public.song_stems import DEFAULT_MODEL, Model, check_one, separator_from
 from stemwright.datagen.public.sound_files import naming
 
 
@@ -30,7 +30,7 @@ def parse_edit(text: str) -> list[Edit]:
 
 
 def edit(
-    path: Path | str, text: str | Sequence[str], out: Path | str, stems: Path | str | None = None, model: Model = "htdemucs"
+    path: Path | str, text: str | Sequence[str], out: Path | str, stems: Path | str | None = None, model: Model = DEFAULT_MODEL
 ) -> Edited:
     """Changes a recording as a text says and writes it to another file; what is not named stays as it was.
 
@@ -49,6 +49,7 @@ def edit(
     True
     """
     song, texts = Path(path), [text] if isinstance(text, str) else list(text)
+    check_one(stems, model)
     output_encoding(song, Path(out))
     paths = stems_in(None if stems is None else Path(stems), song)
     edits = parse_all_edits(texts, paths)

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from stemwright.separation.stem_files import SeparatedFile
 
 Model: TypeAlias = str | Separator | SeparationFunction
+DEFAULT_MODEL = "htdemucs"
+
+
+def check_one(stems: object, model: Model) -> None:
+    """Raises UsageError where stems are given and a model besides, with which nothing would be separated."""
+    if stems is not None and model != DEFAULT_MODEL:
+        raise UsageError(f"expected stems or a model, got both: nothing is separated where stems are given ({stems}); leave out model")
 
 
 def separator_from(model: Model) -> Separator:
@@ -51,11 +58,11 @@ def separator_from(model: Model) -> Separator:
 
 
 @overload
-def separate(path: Path | str, out_folder: None = None, model: Model = "htdemucs") -> tuple[dict[str, Audio], int]: ...
+def separate(path: Path | str, out_folder: None = None, model: Model = DEFAULT_MODEL) -> tuple[dict[str, Audio], int]: ...
 @overload
-def separate(path: Path | str, out_folder: Path | str, model: Model = "htdemucs") -> SeparatedFile: ...
+def separate(path: Path | str, out_folder: Path | str, model: Model = DEFAULT_MODEL) -> SeparatedFile: ...
 def separate(
-    path: Path | str, out_folder: Path | str | None = None, model: Model = "htdemucs"
+    path: Path | str, out_folder: Path | str | None = None, model: Model = DEFAULT_MODEL
 ) -> tuple[dict[str, Audio], int] | SeparatedFile:
     """Separates a recording into stems: into files of ``out_folder``, or without one into memory.
 

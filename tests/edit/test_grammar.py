@@ -110,19 +110,57 @@ def test_what_a_sentence_means(text, edit):
         ("remove reverb", "remove reverb from vocals"),
         ("increase the volume of guitars by 4 decibel", "increase the volume of guitar by 4 dB"),
         ("mute drum & bass", "mute drums and bass"),
-        ("", "mute vocals"),
+        ("kill the drums", "silence drums"),
+        ("solo bass", "isolate bass"),
+        ("make the bass 3 dB softer", "make bass quieter by 3 dB"),
+        ("turn the vocals down", "bring vocals down"),
+        ("kill the reverb of the vocals", "take the reverb off vocals"),
     ],
 )
 def test_a_text_outside_the_grammar_is_refused_with_the_nearest_sentence(text, said):
     with pytest.raises(EditError) as refused:
         parse(text)
-    assert str(refused.value) == f"{text!r} is not understood as an edit; the nearest is {said!r}" or not text
-    parse(nearest(text))
+    assert str(refused.value) == f"{text!r} is not understood as an edit; the nearest is {said!r}"
+    parse(said)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "make the vocals pop",
+        "mute the synth",
+        "mute drums and synth",
+        "don't mute the drums",
+        "remove everything but the drums",
+        "raise drums by -3 dB",
+        "make the drums less loud",
+        "turn up drums and turn down bass",
+        "more reverb on vocals",
+        "unmute drums",
+    ],
+)
+def test_no_sentence_is_suggested_where_it_would_ask_for_something_else(text):
+    assert nearest(text) is None
+    with pytest.raises(EditError, match=r"expected sentences such as 'mute vocals', .*, with the stems vocals, drums"):
+        parse(text)
 
 
 @given(st.text(max_size=40))
 def test_the_nearest_sentence_of_any_text_is_a_sentence(text):
-    parse(nearest(text))
+    if (found := nearest(text)) is not None:
+        parse(found)
+
+
+@given(st.sampled_from(WORDINGS), st.sampled_from(FOUR), st.integers(0, 200))
+def test_the_nearest_sentence_of_a_misspelt_one_asks_for_the_same_of_the_same_stem(wording, stem, at):
+    meant = Edit(wording.operation, (stem,), {"pan": "left", "volume": 3.0 * wording.sign}.get(wording.operation))
+    right = sentence(wording, meant if wording.operation not in CUTOFFS_HZ else Edit(wording.operation, (stem,), "heavy"))
+    text = right[: at % len(right)] + right[at % len(right) + 1 :]
+    if (found := nearest(text)) is not None:
+        label = parse(found)
+        assert (label.operation, label.stems) == (wording.operation, (stem,))
+        assert label.operation != "volume" or label.amount * wording.sign > 0.0
 
 
 def test_impossible_amounts_and_names_said_twice_are_refused():
