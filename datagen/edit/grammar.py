@@ -24,7 +24,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -124,7 +124,10 @@ _SENSE_OF: dict[str, tuple[str, ...]] = {
     for word in listed.split()
 }
 SPELT = 0.82  # how alike a word has to be to one that it is taken for: "increse", and not "unmute" for "mute"
-_FILLING = "please the a an of in to my this that it them and by db decibel decibels bit little mix song track some pass"
+_FILLING = (
+    "please the a an of in to my this that it them and by db decibel decibels bit little mix song track some pass "
+    "can could you i we me want would like for just now be is should so very really completely with at on whole part sound"
+)
 
 
 def parse(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> Edit:
@@ -156,12 +159,12 @@ def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Opera
     """
     plain = _plain(text)
     words = re.findall(r"[^\W\d]+", plain)
-    known = [*stems, *sorted(_grammar_words()), *_SENSE_OF]
-    close = {word: difflib.get_close_matches(word, known, n=1, cutoff=0.75) for word in words if word not in _grammar_words()}
-    named = tuple(dict.fromkeys(match[0] for match in close.values() if match and match[0] in stems))
-    strange = {word for word, match in close.items() if not {*match} & {*stems} and not difflib.get_close_matches(word, known, 1, SPELT)}
-    if strange & (set(re.findall(r"(?:\band|,|&) (?:the )?([^\W\d]+)", plain)) if named else strange):
-        return None  # it names a stem that there is not
+    unknown = [word for word in words if word not in _grammar_words() and word not in _SENSE_OF]
+    close = {word: _stem_like(word, stems) for word in unknown}
+    named = tuple(dict.fromkeys(stem for word in words if (stem := close.get(word)) is not None))
+    strange = {word for word, stem in close.items() if stem is None and _likest(word, (*_grammar_words(), *_SENSE_OF))[0] < SPELT}
+    if strange:
+        return None  # a stem that there is not, or a request that no edit fulfils
     number = re.search(r"\d+(?:\.\d+)?", plain)
     decibels = [" by " + number[0] + " db"] if number and float(number[0]) <= MOST_DB[1.0] else []
     candidates, meant = {}, _meaning(plain)
@@ -171,6 +174,17 @@ def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Opera
                 candidates[_filled(wording, named or (stems[0],), amount).lower()] = _filled(wording, named or (stems[0],), amount)
     found = difflib.get_close_matches(plain, candidates, n=1, cutoff=0.0) if meant else []
     return candidates[found[0]].replace(" db", " dB") if found else None
+
+
+def _likest(word: str, known: Iterable[str]) -> tuple[float, str]:
+    """How alike the most similar of some words is, 0 to 1, and that word."""
+    return max((difflib.SequenceMatcher(None, each, word).ratio(), each) for each in known)
+
+
+def _stem_like(word: str, stems: Sequence[str]) -> str | None:
+    """The stem that a word seems to name: none if it is more like a word of the grammar."""
+    alike, stem = _likest(word, stems)
+    return stem if alike >= SPELT and alike >= _likest(word, (*_grammar_words(), *_SENSE_OF))[0] else None
 
 
 def _not_understood(text: str, stems: Sequence[str], possible: Sequence[Operation]) -> str:
