@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from import_walk import Sources, circles, layer_of
 
+from stemwright.datagen.effects import MODULES
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("manifests", "separation", "datagen")  # each imports only itself and those before it
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
@@ -76,6 +78,15 @@ SAME_MODULE_NAMES = {
     "progress": "what a caller is told, and how a terminal shows it",
     "separator": "the door for any separator, and Demucs behind it",
 }
+# (file, name) -> what is called like an effect there, and is none: the only comparisons with such a name outside ``datagen/effects``.
+OTHER_NAMES = {
+    ("datagen/inverse/blind/estimators.py", "width"): "what is learnt from a profile, by name",
+    ("datagen/inverse/known_dry/fit_reverb.py", "width"): "a setting of the reverb",
+    ("datagen/pairs/recipes/base.py", "loudness"): "a kind of level",
+    ("datagen/pairs/recipes/mix.py", "loudness"): "a kind of level",
+    ("datagen/report/page_charts.py", "width"): "a column of the estimates",
+}
+ASKING_METHODS = {"get", "count", "index", "startswith", "endswith", "__contains__"}
 # One class name in several modules, which find it by this name.
 SAME_CLASS_NAMES = {
     "Config": "of each recipe, and of a corpus: its sections",
@@ -183,6 +194,60 @@ def test_each_outside_thing_has_one_door(file):
 def test_only_the_command_line_speaks(file):
     found = [(call, line) for call, line in calls(parse(file)) if call in SPEAKS or call in ("sys.exit", "os._exit", "sys.stdout.write")]
     assert not found, f"{name_of(file)} speaks or exits"
+
+
+def asked_effects(tree: ast.AST, names: frozenset[str]) -> Iterator[tuple[str, int]]:
+    """(effect's name, line) wherever code asks for an effect by its name: in a comparison, a match, a look-up in what a call returned."""
+    for node in ast.walk(tree):
+        asked: list[ast.AST] = []
+        if isinstance(node, ast.Compare):
+            asked = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchValue):
+            asked = [node.value]
+        elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Call):
+            asked = [node.slice]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ASKING_METHODS:
+            asked = [*node.args[:1]]
+        for part in asked:
+            for each in part.elts if isinstance(part, ast.Tuple | ast.List | ast.Set) else [part]:
+                if isinstance(each, ast.Constant) and each.value in names:
+                    yield each.value, node.lineno
+                elif (
+                    isinstance(each, ast.Attribute) and each.attr == "NAME" and isinstance(each.value, ast.Name) and each.value.id in names
+                ):
+                    yield each.value.id, node.lineno
+
+
+@pytest.mark.parametrize("file", [path for path in FILES if not name_of(path).startswith("datagen/effects/")], ids=name_of)
+def test_no_code_asks_for_an_effect_by_its_name(file):
+    found = [(name, line) for name, line in asked_effects(parse(file), frozenset(MODULES)) if (name_of(file), name) not in OTHER_NAMES]
+    assert not found, "ask for a trait of the effect, what its setting is, or a verb of the tables in datagen/inverse/__init__.py"
+
+
+def test_names_that_only_look_like_effects_are_there():
+    found = {(name_of(file), name) for file in FILES for name, _ in asked_effects(parse(file), frozenset(MODULES))}
+    assert set(OTHER_NAMES) <= found, "a line of OTHER_NAMES is no longer needed"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('x == "eq"', ["eq"]),
+        ('"fader" in names', ["fader"]),
+        ('x not in ("eq", "room", "width")', ["eq", "room", "width"]),
+        ('match x:\n    case "clip":\n        pass', ["clip"]),
+        ('dict(chain)["eq"]', ["eq"]),
+        ('dict(chain).get("fader")', ["fader"]),
+        ('names.count("eq")', ["eq"]),
+        ("name == eq.NAME", ["eq"]),
+        ('TABLE["eq"]', []),
+        ('STRIP = ("eq", "fader")', []),
+        ('EffectUse(effect="loudness")', []),
+        ("name == other.NAME", []),
+    ],
+)
+def test_this_test_sees_who_asks_for_an_effect(source, found):
+    assert [name for name, _ in asked_effects(ast.parse(source), frozenset(MODULES))] == found
 
 
 @every_file

@@ -146,7 +146,9 @@ def read_console(path: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str,
         raise UsageError(f"--console {path} cannot be read: {error}") from error
     if unknown := set(table) - {"stems", "bus", "default"}:
         raise UsageError(f"{path}: expected stems, default and bus, got {', '.join(sorted(unknown))}")
-    default = tuple(table.get("default", ("eq", "compressor", "fader")))
+    from stemwright.datagen.inverse.console import DEFAULT
+
+    default = tuple(table.get("default", DEFAULT))
     if unknown := set(table.get("stems", {})) - set(names):
         raise UsageError(f"{path}: there is no stem {', '.join(sorted(unknown))}; the stems are {', '.join(names)}")
     return {name: tuple(table.get("stems", {}).get(name, default)) for name in names}, tuple(table.get("bus", ()))
@@ -170,32 +172,41 @@ def _span(text: str | None, sample_rate: int, frames: int) -> slice:
 
 
 def console_table(found: Console) -> Table:
-    """One line for each effect: its settings with units, undetermined ones in brackets, and the confidence that the effect is there."""
+    """One line for each effect: its settings with units, what is undetermined in brackets; their confidence, and the effect's share."""
     from rich.table import Table
 
     table = Table(title="The console", title_justify="left", title_style="bold")
     for heading in ("stem", "effect", "settings"):
         table.add_column(heading, no_wrap=heading != "settings")
-    table.add_column("confidence", justify="right", no_wrap=True)
+    for heading in ("confidence", "share"):
+        table.add_column(heading, justify="right", no_wrap=True)
     rows = found.rows()
     for place in dict.fromkeys(row["stem"] for row in rows):
         mine = [row for row in rows if row["stem"] == place]
         for number, effect in enumerate(dict.fromkeys(row["effect"] for row in mine)):
             settings = [row for row in mine if row["effect"] == effect]
-            sure = settings[0]["effect_confidence"]
             name = (place or "mix bus") if number == 0 else ""
-            table.add_row(name, effect, described(settings), "" if sure is None else f"{100.0 * sure:.0f} %")
+            known = [row["confidence"] for row in settings if row["confidence"] is not None and row["determined"]]
+            percents = (min(known, default=None), settings[0]["effect_share"])
+            table.add_row(name, effect, described(settings), *("" if part is None else f"{100.0 * part:.0f} %" for part in percents))
     return table
 
 
 def described(settings: Sequence[Mapping[str, Any]]) -> str:
     """The settings of one effect as text: an equaliser by its bands, others by name; undetermined ones in brackets."""
-    if settings[0]["effect"] == "eq":
+    from stemwright.datagen.effects import EFFECTS
+    from stemwright.datagen.effects.settings import fields
+    from stemwright.datagen.inverse.effect_roles import has, is_fader
+
+    effect = settings[0]["effect"]
+    if bands := getattr(EFFECTS[effect], "BANDS", ()):
         values = {row["setting"]: row for row in settings}
-        bands = [name.removesuffix("_gain_db") for name in values if name.endswith("_gain_db")]
         heard = [band for band in bands if abs(values[f"{band}_gain_db"]["value"]) >= 0.1]
         return ", ".join(_band(band, values) for band in heard) or "flat"
-    shown = [row for row in settings if not (row["setting"] == "makeup_db" and row["value"] == 0.0) and row["setting"] != "seed"]
+    declared = fields(EFFECTS[effect].Settings)
+    hidden = {name for name, each in declared.items() if getattr(each, "gain", False) and not is_fader(effect)}  # 0: left to the fader
+    noise = {"seed"} if has(effect, "stochastic") else set()
+    shown = [row for row in settings if not (row["setting"] in hidden and row["value"] == 0.0) and row["setting"] not in noise]
     return ", ".join(_bracketed(f"{_plain_name(row['setting'])} {_valued(row)}", row["determined"]) for row in shown)
 
 
@@ -243,7 +254,11 @@ def summary(found: Console, sample_rate: int, offset: int = 0) -> dict[str, Any]
 def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
     """The lines below the table."""
     start_s, end_s = ((frame + offset) / sample_rate for frame in found.span)
-    shown = [f"fitted from {start_s:.1f} to {end_s:.1f} s; settings in brackets are not determined by the audio"]
+    shown = [
+        f"fitted from {start_s:.1f} to {end_s:.1f} s; settings in brackets are not determined by the audio",
+        "confidence: the least probability of a setting outside brackets to be within its tolerance, if no other effects were used",
+        "share: what the residual would have of its energy from leaving out the effect; a fader is never left out",
+    ]
     shown += [f"{name}: {1000.0 * lag / sample_rate:+.1f} ms against the mixture" for name, lag in found.lags.items()]
     chains = {**found.chains, "mix bus": found.bus}
     shown += [f"{name}: no better with {', '.join(chain.pruned)}, left out" for name, chain in chains.items() if chain.pruned]

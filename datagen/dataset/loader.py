@@ -30,11 +30,10 @@ from stemwright.datagen.dataset.items import Batch, IndexedItem, Item, LabelledI
 from stemwright.datagen.dataset.label_table import LabelTable
 from stemwright.datagen.dataset.labels import Vocabulary, vocabulary_of
 from stemwright.datagen.dataset.selection import check_folder, checked_split, length_of, padded_to, places_of, select, share_of
+from stemwright.datagen.effects import EFFECTS
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.records import Example, Signal, SignalFile
 from stemwright.manifests.sound.formats import Audio
-
-REACHED_DB = 20.0  # a signal that was not raised is 40 dB below the requested level
 
 
 class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
@@ -195,9 +194,8 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
 
 def _is_heard(signal: Signal, file: SignalFile) -> bool:
     """Whether an input has a source, and reached its level if it was to be brought to one."""
-    levels = [use.settings for branch in signal.branches for use in branch.chain if use.effect == "loudness"]
-    if not levels:
-        return bool(signal.branches)
-    by_peak = levels[-1]["measure"] == "peak" or file.loudness_lufs is None  # an excerpt may be too short for a loudness
-    reached = file.peak_dbfs if by_peak else file.loudness_lufs
-    return reached is not None and reached > float(levels[-1]["target_db"]) - REACHED_DB
+    for use in reversed([use for branch in signal.branches for use in branch.chain]):
+        # A dataset can be read without the package of an effect in it.
+        if use.effect in EFFECTS and hasattr(EFFECTS[use.effect], "reached"):
+            return bool(EFFECTS[use.effect].reached(use.settings, file.loudness_lufs, file.peak_dbfs))
+    return bool(signal.branches)

@@ -53,6 +53,10 @@ MODULES = {
 EXTERNAL_VERBS = {  # tables (effect -> "module:function") of verbs that another package provides; it is not imported here
     "fit": "stemwright.datagen.inverse:FITS",
     "estimate": "stemwright.datagen.inverse:ESTIMATES",
+    "fit_response": "stemwright.datagen.inverse:RESPONSE_FITS",
+    "refit": "stemwright.datagen.inverse:REFITS",
+    "find_level": "stemwright.datagen.inverse:LEVEL_SEARCHES",
+    "fit_power": "stemwright.datagen.inverse:POWER_FITS",
 }
 
 
@@ -65,7 +69,8 @@ class Effect:
 
     Effects that leave a trace in a wet signal alone have ``estimate(stem, sample_rate, profile)``: a stem [C, T] and what is typical of its
     name -> settings relative to that profile with a confidence, or none and the reason. An effect whose trace cannot be distinguished
-    from the music has no ``estimate``. Both verbs are in the tables of ``stemwright.datagen.inverse``.
+    from the music has no ``estimate``. These verbs, and those that only searches of chains and consoles use, are in the tables of
+    ``stemwright.datagen.inverse``.
     """
 
     NAME: str

@@ -17,7 +17,8 @@ References
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ TRAITS: frozenset[Trait] = frozenset({"level-dependent", "level", "normalising"}
 
 TYPICAL = {"target_db": (-30.0, -14.0), "gate_db": ABSOLUTE_GATE_LUFS}
 MOST_LIFT_DB = 40.0
+REACHED_DB = 20.0  # a signal that was not raised is MOST_LIFT_DB or more below the target
 
 
 class Settings(EffectSettings):
@@ -99,6 +101,13 @@ def _loudness(audio: np.ndarray, sample_rate: int, gate_db: float) -> float:
     return (
         integrated_loudness(audio * 10.0 ** (-off_db / 20.0), sample_rate) + off_db if off_db else integrated_loudness(audio, sample_rate)
     )
+
+
+def reached(settings: Mapping[str, Any], loudness_lufs: float | None, peak_dbfs: float | None) -> bool:
+    """Whether a signal of this loudness and peak was brought to the target: nearly there, as a row's plain settings ask for it."""
+    # An excerpt may be too short for a loudness.
+    level_db = peak_dbfs if settings["measure"] == "peak" or loudness_lufs is None else loudness_lufs
+    return level_db is not None and level_db > float(settings["target_db"]) - REACHED_DB
 
 
 def is_taken_for_silence(level_db: float | None, target_db: float) -> bool:

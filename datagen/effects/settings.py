@@ -99,6 +99,10 @@ class Range:
             f"{self.name} must {kind} between {self.low:g} and {with_unit(f'{self.high:g}', self.unit)}{or_off}; got {value:g}"
         )
 
+    def limited(self, value: float) -> float:
+        """The value in [low, high] that is nearest to this one."""
+        return min(max(value, self.low), self.high)
+
     def to_unit(self, value: Any) -> Any:
         """Maps a value (float or tensor) to [0, 1] along the scale of the setting."""
         if self.scale == "log":
@@ -283,6 +287,11 @@ def fields(settings_type: type[EffectSettings]) -> Mapping[str, Range | Choice]:
         else:
             table[name] = Range(name=name, neutral=field.default, description=text, **given)
     return table
+
+
+def range_of(settings_type: type[EffectSettings], name: str) -> Range:
+    """A numeric setting by its name."""
+    return cast("Range", fields(settings_type)[name])
 
 
 def describe(settings_type: type[EffectSettings]) -> list[SettingRow]:

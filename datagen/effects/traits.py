@@ -34,7 +34,8 @@ MEANINGS: Mapping[Trait, str] = {
     "dynamic": "it multiplies by a gain that follows the level of the audio; ``gain_curve`` gives it, without settings that are gains",
     "flattening": "it lowers peaks relative to the mean: the crest factor falls",
     "level": "it multiplies each channel by one constant for the whole signal",
-    "normalising": "it is a level whose constant is measured: a gain before it changes nothing",
+    "normalising": "it is a level whose constant is measured: a gain before it changes nothing; ``levelled``, ``gain_db`` and "
+    "``is_too_soft`` say what was measured",
     "late": "it adds delayed copies of the sound",
     "stochastic": "it uses noise drawn from its setting ``seed``, which cannot be recovered from audio",
     "stereo": "it takes two channels, and does nothing where they are equal",

@@ -6,8 +6,9 @@ console     a chain for each stem, and one for their sum, from the mixture and i
 estimate    one effect from the wet stem alone, relative to a profile of many songs: the table ``ESTIMATES``
 
 Conventions
-    Both tables give the module and function for an effect; it is imported on first use. ``EFFECTS[name].fit`` and ``.estimate`` read
-    them. An effect of another package may bring a ``fit`` of its own.
+    The tables give the module and function for an effect; it is imported on first use. ``EFFECTS[name].fit``, ``.estimate`` and the
+    other verbs read them. An effect of another package may bring any of these verbs itself. Whatever else a search needs to know of an
+    effect follows from its traits and its settings (``stemwright.datagen.inverse.effect_roles``), never from its name.
 """
 
 from __future__ import annotations
@@ -38,6 +39,18 @@ FITS = {
     "room": "stemwright.datagen.inverse.known_dry.fit_room:fit_room",
     "delay": "stemwright.datagen.inverse.known_dry.fit_delay:fit_delay",
     "loudness": "stemwright.datagen.inverse.known_dry.fit_loudness:fit_loudness",
+}
+RESPONSE_FITS = {  # settings whose response is closest to a measured one: fit_response(response, sample_rate, near=, rounds=, level_free=)
+    "eq": "stemwright.datagen.inverse.known_dry.fit_eq:fit_response",
+}
+REFITS = {  # like fit, from earlier settings and with so many other starts: refit(wet, dry, sample_rate, near, starts=)
+    "compressor": "stemwright.datagen.inverse.known_dry.fit_compressor:refit_compressor",
+}
+LEVEL_SEARCHES = {  # the level that an effect shares with others of its chain: find_level(wet, dry, sample_rate, uses, errors)
+    "eq": "stemwright.datagen.inverse.known_dry.shared_level:with_level",
+}
+POWER_FITS = {  # all uses in a console of an effect of which only the power can be estimated: fit_power(problem, console)
+    "room": "stemwright.datagen.inverse.console.rooms:fitted",
 }
 ESTIMATES = {
     "eq": "stemwright.datagen.inverse.blind.estimators:estimate_equaliser",

@@ -28,7 +28,7 @@ from stemwright.datagen.inverse.confidence import Errors, confidences
 from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
 from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db
 from stemwright.datagen.inverse.known_dry.chain_start import again, start
-from stemwright.datagen.inverse.known_dry.shared_level import shares_level, with_level
+from stemwright.datagen.inverse.known_dry.shared_level import level_searches, shares_level
 
 if TYPE_CHECKING:
     import torch
@@ -150,7 +150,7 @@ def _searched(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Seq
         if best_db < (LOST_DB if shared else SETTLED_DB) or (turn > 0 and gained < 1.0):
             break
     if shared and turns > 1 and best_db < HOPELESS_DB:
-        best, errors = with_level(wet, dry, sample_rate, best, errors)
+        best, errors = level_searches(names)[0](wet, dry, sample_rate, best, errors)
         best_db = residual_db(wet, dry, sample_rate, best)
     if NEAR_DB > best_db > SETTLED_DB and turns > 1:
         # At the right minimum, level and threshold move together along a narrow valley: it takes many small steps.

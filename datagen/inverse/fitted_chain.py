@@ -19,15 +19,15 @@ class FittedChain(Sequence[Use]):
 
     ``confidence`` has a number for each setting that was searched, as "compressor.ratio", of a second compressor "compressor#2.ratio": the
     probability that it is within its tolerance (``stemwright.datagen.inverse.confidence``). Settings of pruned effects are among them.
-    ``effect_confidence`` has, for each effect of a console's chain, the part of the residual's energy that would come with its removal;
-    None where that was not tried.
+    ``effect_share`` has, for each effect of a console's chain, the part that its removal would have of the residual's energy then, 0 to 1:
+    no probability. None where removal was not tried: a fader is never removed.
     """
 
     uses: tuple[Use, ...]
     error_db: float
     confidence: Mapping[str, float] = dataclasses.field(default_factory=dict)
     pruned: tuple[str, ...] = ()
-    effect_confidence: tuple[float | None, ...] = ()
+    effect_share: tuple[float | None, ...] = ()
 
     @property
     def undetermined(self) -> tuple[str, ...]:

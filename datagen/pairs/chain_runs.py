@@ -75,13 +75,14 @@ class ChainRuns:
         return state
 
     def _step(self, state: ChainRun, use: EffectUse) -> ChainRun:
-        from stemwright.datagen.effects import apply_chain, loudness
+        from stemwright.datagen.effects import EFFECTS, apply_chain
 
-        if use.effect != loudness.NAME:
+        effect: Any = EFFECTS[use.effect]
+        if "normalising" not in effect.TRAITS:
             return ChainRun(apply_chain(state.audio, self.sample_rate, (use,)), state.gains_db)
-        settings = loudness.Settings(**cast("dict[str, Any]", use.settings))
-        out, gain_db = loudness.levelled(state.audio, self.sample_rate, settings)
-        self.too_soft |= bool(gain_db == 0.0) and loudness.is_too_soft(state.audio, self.sample_rate, settings)
+        settings = effect.Settings(**cast("dict[str, Any]", use.settings))
+        out, gain_db = effect.levelled(state.audio, self.sample_rate, settings)
+        self.too_soft |= bool(gain_db == 0.0) and effect.is_too_soft(state.audio, self.sample_rate, settings)
         return ChainRun(out, (*state.gains_db, float(gain_db)))
 
     def _keep(self, key: Hashable, state: ChainRun) -> None:

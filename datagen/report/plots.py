@@ -217,18 +217,21 @@ def _draw_faders(axes: Axes, found: Console, palette: dict[str, str]) -> None:
     """One row a stem: its fader, filled, and hollow the one that gain and pan alone would have."""
     from matplotlib.ticker import MaxNLocator
 
+    from stemwright.datagen.inverse.effect_roles import is_fader
+
     levels = [0.0]
     for row, (name, chain) in enumerate(reversed(found.chains.items())):
         plain: Any = found.faders.get(name)
-        fader: Any = dict(chain).get("fader")
+        fader: Any = next((settings for effect, settings in chain if is_fader(effect)), None)
         if plain is not None:
             axes.plot(plain.gain_db, row, "o", mfc="none", color=palette[name], ms=12)
             levels.append(plain.gain_db)
         if fader is not None:
-            axes.plot(fader.gain_db, row, "o", color=palette[name], ms=8)
-            levels.append(fader.gain_db)
-            phrase = f"{_signed(fader.gain_db)} dB, {in_words(fader.pan)}"
-            axes.annotate(phrase, (fader.gain_db, row), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=9)
+            gain_db = fader.final_gain_db()
+            axes.plot(gain_db, row, "o", color=palette[name], ms=8)
+            levels.append(gain_db)
+            phrase = f"{_signed(gain_db)} dB" + (f", {in_words(fader.pan)}" if hasattr(fader, "pan") else "")
+            axes.annotate(phrase, (gain_db, row), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=9)
     axes.set_yticks(range(len(found.chains)), list(reversed(found.chains)), fontsize=11)
     axes.set_ylim(-0.6, len(found.chains) - 0.3)
     axes.set_xlim(min(-3.0, 1.25 * min(levels)), max(3.0, 1.25 * max(levels)))  # a tenth of a dB is not to look like a difference
@@ -239,12 +242,13 @@ def _draw_faders(axes: Axes, found: Console, palette: dict[str, str]) -> None:
 
 def _draw_equalisers(axes: Axes, found: Console, sample_rate: int, palette: dict[str, str]) -> None:
     """The response of each stem's equaliser over frequency."""
-    from stemwright.datagen.inverse.console.initial_settings import bands_db
+    from stemwright.datagen.inverse.console.initial_settings import response_db
+    from stemwright.datagen.inverse.effect_roles import is_equaliser
 
     hz = np.geomspace(20.0, 0.45 * sample_rate, 400)
-    curves: dict[str, Any] = {name: dict(chain)["eq"] for name, chain in found.chains.items() if "eq" in dict(chain)}
-    for name, settings in curves.items():
-        axes.semilogx(hz, bands_db(settings, hz, sample_rate), color=palette[name], lw=1.8, label=name)
+    curves = {name: use for name, chain in found.chains.items() for use in chain if is_equaliser(use[0])}
+    for name, (equaliser, settings) in curves.items():
+        axes.semilogx(hz, response_db(equaliser, settings, hz, sample_rate), color=palette[name], lw=1.8, label=name)
     axes.axhline(0.0, color="0.3", lw=1)
     axes.set_xscale("log")
     axes.set_xlim(hz[0], hz[-1])

@@ -12,8 +12,7 @@ import torch
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.settings import Range, fields
 from stemwright.datagen.inverse.chain import fit_chain
-from stemwright.datagen.inverse.confidence import confidence_of, confidences, setting_names, standard_errors
-from stemwright.datagen.inverse.console import fit as console_fit
+from stemwright.datagen.inverse.confidence import DETERMINED, confidence_of, confidences, setting_names, standard_errors
 from stemwright.datagen.inverse.console import fit_console
 from stemwright.datagen.inverse.known_dry import waveform
 from stemwright.datagen.inverse.solver import SearchLimits, refine
@@ -109,7 +108,7 @@ def test_the_same_standard_error_is_the_same_confidence_through_each_door(error:
     rows = {(row["stem"], row["setting"]): row for row in console.rows()}
     assert rows["two", "gain_db"]["confidence"] == expected
     assert rows["two", "gain_db"]["determined"] == ("fader.gain_db" not in chain.undetermined) == (expected >= 0.5)
-    assert console_fit.DETERMINED == 0.5
+    assert DETERMINED == 0.5
 
 
 def test_standard_errors_know_coloured_noise_that_is_alike_in_both_channels() -> None:

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from stemwright.datagen.effects import EFFECTS, apply_chain
-from stemwright.datagen.inverse.console.fit import excerpt, fit_console, shifted
+from stemwright.datagen.inverse.console import fit_console
+from stemwright.datagen.inverse.console.fitted_console import shifted
 from stemwright.datagen.inverse.console.joint_search import BUS, STEP, ConsoleProblem, ConsoleSettings, unknowns_of
+from stemwright.datagen.inverse.console.preparation import excerpt
 from stemwright.datagen.inverse.console.rooms import fitted
 
 SAMPLE_RATE = 44_100

@@ -34,7 +34,7 @@ from scipy.optimize import nnls
 
 from stemwright.datagen.effects import compressor, eq, width
 from stemwright.datagen.effects.dsp.biquads import response
-from stemwright.datagen.effects.settings import EffectSettings, draw
+from stemwright.datagen.effects.settings import EffectSettings, draw, range_of
 from stemwright.datagen.effects.signal import checked
 from stemwright.datagen.inverse.blind.features import (
     SPECTRUM_HZ,
@@ -116,8 +116,9 @@ class EqBands:
     def settings(self, gains_db: Array) -> eq.Settings:
         """The equaliser with these gains [6], each within the effect's range."""
         values: dict[str, float] = {}
-        for band, gain_db, hz, q in zip(eq.BANDS, np.clip(gains_db, -24.0, 24.0), self.hz, self.q, strict=True):
-            values |= {f"{band}_gain_db": round(float(gain_db), 3), f"{band}_hz": round(float(hz), 2), f"{band}_q": round(float(q), 3)}
+        for band, gain_db, hz, q in zip(eq.BANDS, gains_db, self.hz, self.q, strict=True):
+            gain_db = range_of(eq.Settings, f"{band}_gain_db").limited(float(gain_db))
+            values |= {f"{band}_gain_db": round(gain_db, 3), f"{band}_hz": round(float(hz), 2), f"{band}_q": round(float(q), 3)}
         return eq.Settings(**values)
 
     def response_db(self, gains_db: Array, sample_rate: int) -> Array:

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.datagen.effects import apply_chain
+from stemwright.datagen.effects.ranges import within_fader
 from stemwright.datagen.inverse.blind.estimators import USUAL, Abstained, check_profile, eq_bands, spectrum_of
 from stemwright.datagen.inverse.blind.features import onset_height, onset_peaks, whole_side
 from stemwright.datagen.inverse.blind.normalise_bands import FAR_DB, StemBands
@@ -53,7 +54,6 @@ LEAST_GAIN_DB = 1.5  # onsets that no ratio brings as low as wanted are brought 
 ATTACK_MS, RELEASE_MS = 0.0, 250.0
 LOWEST_DB, COARSE_DB, FINE_DB = -32.0, 4.0, 0.05  # thresholds, against the highest sample
 MOST_WIDTH = 4.0
-GAIN_DB = (-48.0, 24.0)  # of the fader
 
 
 class Target(NamedTuple):
@@ -222,7 +222,7 @@ class _Search:
         if abs(more) < SETTLED_DB["loudness"]:
             return False
         before = self.state.gain_db
-        self.state.gain_db = round(float(np.clip(before + more, *GAIN_DB)), 3)
+        self.state.gain_db = round(within_fader(float(before + more)), 3)
         return self.state.gain_db != before
 
     def _chain(self, *, compress: bool = True) -> tuple[EffectUse, ...]:

@@ -1,11 +1,15 @@
 """Reverse engineering of a mix: the console behind a mixture of known dry stems.
 
 fit                 the whole fit, from initial settings to pruning and confidences
+preparation         what is fitted: an excerpt with aligned stems, and the best gains and pans alone
 initial_settings    where the search begins
 joint_search        all settings together, by least squares on the waveform
+alternatives        other choices, equalisers from other starts, pruning
+fitted_console      the result
 rooms               rooms, of which only the decay can be estimated
 """
 
-from stemwright.datagen.inverse.console.fit import DEFAULT, Console, fit_console
+from stemwright.datagen.inverse.console.fit import DEFAULT, fit_console
+from stemwright.datagen.inverse.console.fitted_console import Console
 
 __all__ = ["DEFAULT", "Console", "fit_console"]

@@ -20,13 +20,25 @@ import torch
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import freqz
 
-from stemwright.datagen.effects import EFFECTS, apply_chain, compressor, eq
+from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects import fader as fader_effect
 from stemwright.datagen.effects.dsp.biquads import response
-from stemwright.datagen.effects.settings import Range, fields
+from stemwright.datagen.effects.ranges import within_fader
+from stemwright.datagen.effects.settings import EffectSettings, Range, range_of
 from stemwright.datagen.inverse.console.joint_search import BUS, ConsoleProblem, ConsoleSettings, search, unknowns_of
+from stemwright.datagen.inverse.effect_roles import (
+    bounds,
+    gains,
+    has_threshold,
+    is_equaliser,
+    is_fader,
+    moved_by,
+    searchable,
+    typical_value,
+    usual,
+    with_gain,
+)
 from stemwright.datagen.inverse.fitted_chain import Use
-from stemwright.datagen.inverse.known_dry.fit_eq import fit_response
 from stemwright.datagen.inverse.known_dry.response import Response
 from stemwright.datagen.inverse.solver import Vector
 
@@ -101,39 +113,64 @@ def _pan_factors(gain: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return np.sqrt(power / max(float(power.mean()), 1e-300))
 
 
-def bands(measured: Response, sample_rate: int, *, near: Any = None) -> tuple[eq.Settings, float]:
-    """Six bands closest in shape to a response, and the remaining level in dB for a fader."""
-    settings = fit_response(measured, sample_rate, near=near, rounds=ROUNDS, level_free=True)
-    level_db = 20.0 * np.log10(np.abs(measured.gain) + 1e-9) - bands_db(settings, measured.hz, sample_rate)
+def equalised(equaliser: str, measured: Response, sample_rate: int, *, near: Any = None) -> tuple[EffectSettings, float]:
+    """The settings of an equaliser closest in shape to a response, and the remaining level in dB for a fader."""
+    effect: Any = EFFECTS[equaliser]
+    settings = effect.fit_response(measured, sample_rate, near=near, rounds=ROUNDS, level_free=True)
+    level_db = 20.0 * np.log10(np.abs(measured.gain) + 1e-9) - response_db(equaliser, settings, measured.hz, sample_rate)
     return settings, float(np.average(level_db, weights=1.0 / (measured.error_db**2 + BLUR_DB**2)))
 
 
-def bands_db(settings: eq.Settings, hz: Vector, sample_rate: int) -> Vector:
+def response_db(equaliser: str, settings: EffectSettings, hz: Vector, sample_rate: int) -> Vector:
     """The response of an equaliser in dB at frequencies in Hz."""
-    return np.asarray(20.0 * np.log10(np.abs(response(eq.sections(settings, sample_rate), hz, sample_rate)) + 1e-9))
+    effect: Any = EFFECTS[equaliser]
+    return np.asarray(20.0 * np.log10(np.abs(response(effect.sections(settings, sample_rate), hz, sample_rate)) + 1e-9))
 
 
-GRID = {
-    "ratio": (1.6, 4.0),
-    "detector_attack_ms": (1.5, 12.0),
-    "attack_ms": (3.0, 25.0),
-    "release_ms": (30.0, 150.0),
+def _grid(values: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+    return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+
+
+GRIDS = {  # effect with a threshold -> settings that are tried with several thresholds; of another effect ``_quarters``
+    "compressor": [
+        {**point, "detector_release_ms": point["detector_attack_ms"]}
+        for point in _grid({"ratio": (1.6, 4.0), "detector_attack_ms": (1.5, 12.0), "attack_ms": (3.0, 25.0), "release_ms": (30.0, 150.0)})
+    ],
 }
+ON_BUS = {"compressor": {"ratio": 1.5}}  # effect with a threshold -> settings on the mix bus; of another effect typical ones
+MOST_GRIDDED = 3  # settings of an effect without a grid of its own
+
+
+def _quarters(effect: str) -> list[dict[str, Any]]:
+    """Settings at the quarters of what is typical, of the first few that a search can follow; the others in the middle."""
+    settings = usual(effect)
+    free = [
+        each
+        for each in searchable(settings, 2)
+        if isinstance(EFFECTS[effect].TYPICAL.get(each.name), tuple) and not each.bound and not each.gain
+    ]
+    points = {each.name: [typical_value(effect, each, part) for part in (0.25, 0.75)] for each in free[:MOST_GRIDDED]}
+    return [{**settings.plain(), **point} for point in _grid(points)]
 
 
 def compression(problem: ConsoleProblem, console: ConsoleSettings, name: str, index: int) -> tuple[Use, ...]:
-    """The chain of a stem with the compressor of a grid that, with a fader, is closest to the mixture without the other stems."""
+    """The chain of a stem with settings of a grid that, with a fader, are closest to the mixture without the other stems.
+
+    The effect at ``index`` has a threshold, as a compressor does.
+    """
     chain = list(console.chains[name])
     others = [problem.wet(other, uses) for other, uses in console.chains.items() if other != name]
     rest = problem.goal - (problem.white(torch.stack(others).sum(0)) if others else 0.0)
     source = apply_chain(problem.stems[name], problem.sample_rate, chain[:index])
+    effect = chain[index][0]
+    kind = EFFECTS[effect].Settings
+    fields_db = bounds(kind, "threshold")
     level_db = 20.0 * np.log10(np.abs(source.numpy()).max(0) + 1e-9)
-    thresholds = np.unique(np.clip(np.quantile(level_db[level_db > level_db.max() - 60.0], (0.1, 0.4, 0.7, 0.9)), -79.0, -1.0))
+    levels_db = np.quantile(level_db[level_db > level_db.max() - 60.0], (0.1, 0.4, 0.7, 0.9))
+    thresholds = np.unique(np.clip(levels_db, fields_db[0].low + 1.0, fields_db[0].high - 1.0))
     best: tuple[float, Any] | None = None
-    for threshold_db, *values in itertools.product(thresholds, *GRID.values()):
-        settings = dict(zip(GRID, values, strict=True), threshold_db=float(threshold_db))
-        settings["detector_release_ms"] = settings["detector_attack_ms"]
-        use = ("compressor", compressor.Settings(**settings))
+    for threshold_db, point in itertools.product(thresholds, GRIDS.get(effect) or _quarters(effect)):
+        use = (effect, kind(**{**point, **{field.name: float(threshold_db) for field in fields_db}}))
         wet = problem.white(apply_chain(source, problem.sample_rate, [use]))
         factor = (wet * rest).sum(-1) / np.maximum((wet**2).sum(-1), 1e-300)
         miss = float(((factor[:, None] * wet - rest) ** 2).sum())
@@ -142,17 +179,14 @@ def compression(problem: ConsoleProblem, console: ConsoleSettings, name: str, in
     assert best is not None
     use, factor = best[1]
     chain[index] = use
-    for place, (effect, _) in enumerate(chain):
-        if effect == "fader":
-            chain[place] = fader(factor)
-    return tuple(chain)
+    return tuple(with_faders(chain, fader(factor)))
 
 
 def fader(factor: np.ndarray) -> Use:
     """The fader whose factors for the channels are these, [C]."""
-    gain_db = min(max(10.0 * math.log10(float((factor**2).mean())), -48.0), 24.0)
+    gain_db = within_fader(10.0 * math.log10(float((factor**2).mean())))
     pan = 4.0 / math.pi * math.atan2(factor[1], factor[0]) - 1.0 if len(factor) == 2 else 0.0
-    return "fader", fader_effect.Settings(gain_db=gain_db, pan=min(max(pan, -1.0), 1.0))
+    return fader_effect.NAME, fader_effect.Settings(gain_db=gain_db, pan=range_of(fader_effect.Settings, "pan").limited(pan))
 
 
 def starting_console(
@@ -163,45 +197,45 @@ def starting_console(
     start = ConsoleSettings({})
     for name, chain in names.items():
         uses: list[Use] = []
+        level_db: float | None = None
         for effect in chain:
-            if effect == "fader":
-                uses.append(faders.chains[name][0])
-            elif effect == "eq" and "eq" not in [use[0] for use in uses]:
-                settings, level_db = bands(measured[name], problem.sample_rate)
-                uses.append((effect, settings))
-            else:
-                uses.append((effect, EFFECTS[effect].Settings()))
-        start = start.with_chain(name, uses)
-        if "eq" in chain:
-            start = start.with_chain(name, _with_gain(uses, level_db))
+            settings = EFFECTS[effect].Settings()
+            if is_equaliser(effect) and level_db is None:
+                settings, level_db = equalised(effect, measured[name], problem.sample_rate)
+            uses.append((effect, settings))
+        uses = with_faders(uses, faders.chains[name][0])
+        start = start.with_chain(name, uses if level_db is None else _with_gain(uses, level_db))
     start = search(short, start, unknowns_of(start, len(problem.mixture), only=("level",)), iterations=3).console
     for name, chain in names.items():
         for index, effect in enumerate(chain):
-            if effect == "compressor":
+            if has_threshold(effect):
                 start = start.with_chain(name, compression(short, start, name, index))
-            elif effect not in ("eq", "fader", "room"):
+            elif not (is_equaliser(effect) or is_fader(effect) or hasattr(EFFECTS[effect], "fit_power")):
                 start = start.with_chain(name, _other(problem, start, name, index))
     return start
 
 
+def with_faders(uses: Sequence[Use], level: Use) -> list[Use]:
+    """The chain with its faders at the level of this fader; one of another kind takes over its gain alone."""
+    found = list(uses)
+    for place, (effect, settings) in enumerate(uses):
+        if is_fader(effect):
+            found[place] = level if isinstance(level[1], type(settings)) else (effect, with_gain(settings, level[1].final_gain_db()))
+    return found
+
+
 def _with_gain(uses: Sequence[Use], gain_db: float) -> list[Use]:
     """The chain with its fader at a gain."""
-    return [
-        (effect, settings.model_copy(update={"gain_db": min(max(gain_db, -48.0), 24.0)}) if effect == "fader" else settings)
-        for effect, settings in uses
-    ]
+    return [(effect, with_gain(settings, gain_db) if is_fader(effect) else settings) for effect, settings in uses]
 
 
 def with_level(uses: Sequence[Use], index: int, level_db: float) -> tuple[Use, ...]:
     """The chain sounding the same though its effect at ``index`` gives ``level_db`` less: thresholds behind it fall, the fader rises."""
     moved = []
     for place, (effect, settings) in enumerate(uses):
-        values: dict[str, float] = {}
-        if place > index and effect == "compressor":
-            values["threshold_db"] = min(max(settings.threshold_db - level_db, -80.0), 0.0)  # type: ignore[attr-defined]
-        if effect == "fader":
-            values["gain_db"] = min(max(settings.gain_db + level_db, -48.0), 24.0)  # type: ignore[attr-defined]
-        moved.append((effect, settings.model_copy(update=values)))
+        if place > index:
+            settings = moved_by(settings, bounds(type(settings), "threshold"), -level_db)
+        moved.append((effect, moved_by(settings, gains(type(settings)), level_db) if is_fader(effect) else settings))
     return tuple(moved)
 
 
@@ -213,14 +247,20 @@ def with_bus(problem: ConsoleProblem, console: ConsoleSettings, names: Sequence[
     uses: list[Use] = []
     for effect in names:
         settings = EFFECTS[effect].Settings()
-        if effect == "compressor":
-            settings = compressor.Settings(threshold_db=min(max(level_db, -79.0), -1.0), ratio=1.5)
-        elif effect in ("limiter", "clip"):
-            settings = settings.model_copy(update={"ceiling_db": min(max(peak_db, -48.0), 0.0)})
-        elif effect != "eq":
-            settings = _usual(effect)
+        if has_threshold(effect):
+            settings = settings.model_copy(update=ON_BUS[effect]) if effect in ON_BUS else usual(effect)
+            settings = _at(settings, bounds(type(settings), "threshold"), level_db, room_db=1.0)
+        elif ceilings := bounds(type(settings), "ceiling"):
+            settings = _at(settings, ceilings, peak_db)
+        elif not is_equaliser(effect):
+            settings = usual(effect)
         uses.append((effect, settings))
     return console.with_chain(BUS, uses)
+
+
+def _at(settings: EffectSettings, levels: Sequence[Range], level_db: float, *, room_db: float = 0.0) -> EffectSettings:
+    """The settings with thresholds or ceilings at a level, so far from the ends of their ranges."""
+    return settings.model_copy(update={each.name: min(max(level_db, each.low + room_db), each.high - room_db) for each in levels})
 
 
 def _other(problem: ConsoleProblem, console: ConsoleSettings, name: str, index: int) -> tuple[Use, ...]:
@@ -232,19 +272,9 @@ def _other(problem: ConsoleProblem, console: ConsoleSettings, name: str, index: 
     try:
         settings = effect.fit(rest, problem.wet(name, chain), problem.sample_rate)
     except (ValueError, AttributeError):
-        settings = _usual(chain[index][0])
+        settings = usual(chain[index][0])
     chain[index] = (chain[index][0], settings)
     return tuple(chain)
-
-
-def _usual(name: str) -> Any:
-    """An effect in the middle of what is typical of it."""
-    values = {}
-    for each in fields(EFFECTS[name].Settings).values():
-        typical = EFFECTS[name].TYPICAL.get(each.name)
-        if isinstance(each, Range) and isinstance(typical, tuple):
-            values[each.name] = each.from_unit(0.5 * sum(each.to_unit(float(value)) for value in typical))
-    return EFFECTS[name].Settings(**values)
 
 
 def lag(mixture: torch.Tensor, stem: torch.Tensor, sample_rate: int) -> int:

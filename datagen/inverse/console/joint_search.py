@@ -27,8 +27,8 @@ from scipy.signal import firwin, lfilter
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.settings import Range
 from stemwright.datagen.effects.traits import Trait
+from stemwright.datagen.inverse.effect_roles import is_fader, searchable
 from stemwright.datagen.inverse.fitted_chain import Use
-from stemwright.datagen.inverse.known_dry.chain_search import is_fader, searchable
 from stemwright.datagen.inverse.known_dry.response import predictor
 from stemwright.datagen.inverse.solver import STEP, Prior, SearchLimits, Vector, refine
 
@@ -215,6 +215,7 @@ def _typical(unknowns: Sequence[Unknown], console: ConsoleSettings) -> Prior:
             middles.append(0.5)
             widths.append(10.0)
             continue
+        typical = typical[:2] if isinstance(typical, tuple) else (typical, typical)  # a number: it is always that
         ends = [float(unknown.setting.to_unit(float(value))) for value in typical]
         middles.append(0.5 * sum(ends))
         widths.append(max(ends[1] - ends[0], 0.1))

@@ -39,7 +39,12 @@ STARTS_S = (0.4, 1.2)
 
 def fitted(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings:
     """The console with its rooms fitted; a console without any is returned as it is."""
-    places = {name: index for name, chain in console.chains.items() for index, (effect, _) in enumerate(chain) if effect == "room"}
+    places = {
+        name: index
+        for name, chain in console.chains.items()
+        for index, (_, settings) in enumerate(chain)
+        if isinstance(settings, room.Settings)
+    }
     if not places:
         return console
     powers = {name: _power(problem.wet(name, console.chains[name]), problem) for name in places}
@@ -48,7 +53,7 @@ def fitted(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings
     found = _maximum_likelihood(residual, powers, floor, problem.sample_rate / 2.0)
     for name, index in places.items():
         chain = list(console.chains[name])
-        chain[index] = ("room", found[name])
+        chain[index] = (chain[index][0], found[name])
         console = console.with_chain(name, chain)
     return console
 

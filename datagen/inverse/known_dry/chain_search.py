@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.signal import lfilter
 
-from stemwright.datagen.effects import EFFECTS, apply_chain
-from stemwright.datagen.effects.settings import EffectSettings, Range, fields
+from stemwright.datagen.effects import apply_chain
+from stemwright.datagen.effects.settings import Range
+from stemwright.datagen.inverse.effect_roles import is_fader, searchable
 from stemwright.datagen.inverse.fitted_chain import Use
 
 if TYPE_CHECKING:
@@ -68,22 +69,6 @@ def unknowns(uses: Sequence[Use], channels: int) -> list[tuple[int, Range]]:
         for field in searchable(settings, channels)
         if not (field.gain and has_fader and not is_fader(name))
     ]
-
-
-def searchable(settings: EffectSettings, channels: int) -> list[Range]:
-    """The settings of an effect that a search can follow: numbers that are not off and do not move the audio in steps."""
-    found = [field for field in fields(type(settings)).values() if isinstance(field, Range)]
-    return [
-        field
-        for field in found
-        if field.continuous and getattr(settings, field.name) != field.off and not (field.needs == "stereo" and channels != 2)
-    ]
-
-
-def is_fader(effect: str) -> bool:
-    """Whether an effect is a plain gain, which takes over the gains of all others."""
-    traits = EFFECTS[effect].TRAITS
-    return "level" in traits and "normalising" not in traits
 
 
 def residual_db(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use]) -> float:

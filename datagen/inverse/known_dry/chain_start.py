@@ -20,7 +20,7 @@ import numpy as np
 
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.settings import EffectSettings
-from stemwright.datagen.effects.traits import Trait
+from stemwright.datagen.inverse.effect_roles import bounds, gains, has, is_equaliser, is_fader, moved_by, shares_levels, usual, with_gain
 from stemwright.datagen.inverse.fitted_chain import Use
 
 if TYPE_CHECKING:
@@ -31,29 +31,20 @@ BLUR_DB = 0.2  # of a response, after a first estimate of the gain
 LIMIT_DB = 24.0  # of a moving gain
 
 
-def start(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str], fader: Any = None) -> list[Use]:
-    """A first estimate of every effect: filters and levels, then what changes with level or time. ``fader`` is kept where it is given."""
-    uses: list[Use] = [(name, EFFECTS[name].Settings()) for name in names]
-    if fader is not None:
-        uses = [(name, fader if name == "fader" else settings) for name, settings in uses]
+def start(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str]) -> list[Use]:
+    """A first estimate of every effect: filters and levels, then what changes with level or time."""
+    uses: list[Use] = [(name, _unfitted(name)) for name in names]
     still = _without_swing(wet, dry, names)
     order = sorted(range(len(names)), key=lambda index: _rank(names[index]))
     for index in order:
-        if names[index] == "fader" and fader is not None:
-            continue
         target = still if has(names[index], "filter") else wet
         uses = _fitted(target, dry, sample_rate, uses, index, rounds=2)
     return with_one_gain(uses)
 
 
-def has(effect: str, trait: Trait) -> bool:
-    """Whether an effect has a trait."""
-    return trait in EFFECTS[effect].TRAITS
-
-
-def shares_levels(effect: str) -> bool:
-    """Whether a level that bands of an equaliser share could as well be this effect's."""
-    return has(effect, "level") or has(effect, "dynamic")
+def _unfitted(effect: str) -> EffectSettings:
+    """Neutral settings; of an effect without a fit typical ones, since a neutral effect may have no derivatives for a search to follow."""
+    return EFFECTS[effect].Settings() if hasattr(EFFECTS[effect], "fit") or is_fader(effect) or is_equaliser(effect) else usual(effect)
 
 
 def _rank(effect: str) -> int:
@@ -72,16 +63,19 @@ def again(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use
 
 
 def with_one_gain(uses: list[Use]) -> list[Use]:
-    """The same chain with the make-up of its compressors moved into its fader, if it has one."""
-    faders = [index for index, (name, _) in enumerate(uses) if name == "fader"]
+    """The same chain with all gains after an effect, such as make-up, moved into its fader, if it has one."""
+    faders = [index for index, (name, _) in enumerate(uses) if is_fader(name)]
     if not faders:
         return uses
-    makeup_db = sum(float(settings.makeup_db) for name, settings in uses if name == "compressor")  # type: ignore[attr-defined, misc]
-    moved = [(name, settings.model_copy(update={"makeup_db": 0.0}) if name == "compressor" else settings) for name, settings in uses]
+    gain_db = sum(settings.final_gain_db() for name, settings in uses if not is_fader(name))
+    moved = [(name, settings if is_fader(name) else _without_gain(settings)) for name, settings in uses]
     name, fader = moved[faders[0]]
-    gain_db = min(max(float(fader.gain_db) + makeup_db, -48.0), 24.0)  # type: ignore[attr-defined]
-    moved[faders[0]] = (name, fader.model_copy(update={"gain_db": gain_db}))
+    moved[faders[0]] = (name, with_gain(fader, fader.final_gain_db() + gain_db))
     return moved
+
+
+def _without_gain(settings: EffectSettings) -> EffectSettings:
+    return settings.model_copy(update={field.name: 0.0 for field in gains(type(settings))})
 
 
 def undone(wet: torch.Tensor, sample_rate: int, uses: Sequence[Use], inputs: Sequence[torch.Tensor], first: int) -> torch.Tensor:
@@ -120,63 +114,48 @@ def _fitted(
     name, settings = uses[index]
     target = undone(wet, sample_rate, uses, inputs[:-1], index + 1)
     try:
-        if name == "eq":
-            return _equalised(target, inputs[index], sample_rate, uses, index, rounds)
-        if name == "compressor":
-            from stemwright.datagen.inverse.known_dry.fit_compressor import Effort, fit_compression
-
-            near = _known(settings)
-            fit = fit_compression(target, inputs[index], sample_rate, Effort(starts if near else 1, 8, near))
-            return _with(uses, index, fit.settings)
         effect: Any = EFFECTS[name]
+        if is_equaliser(name):
+            return _equalised(target, inputs[index], sample_rate, uses, index, rounds)
+        if hasattr(effect, "refit"):
+            return _with(uses, index, effect.refit(target, inputs[index], sample_rate, settings, starts=starts))
         return _with(uses, index, effect.fit(target, inputs[index], sample_rate)) if hasattr(effect, "fit") else uses
     except ValueError:  # NotIdentifiableError among them: the joint search may still find it
         return uses
 
 
-def _known(settings: Any) -> Any:
-    return None if settings.is_neutral() or settings.ratio == 1.0 else settings
-
-
 def _equalised(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], index: int, rounds: int) -> list[Use]:
     """The chain with a new equaliser; a level that its bands lack goes to an effect that has one."""
-    from stemwright.datagen.effects import eq
     from stemwright.datagen.effects.dsp.biquads import response
-    from stemwright.datagen.inverse.known_dry.fit_eq import fit_response
     from stemwright.datagen.inverse.known_dry.response import measure_response, whiten
 
-    settings: Any = uses[index][1]
+    name, settings = uses[index]
+    effect: Any = EFFECTS[name]
     near = None if settings.is_neutral() else settings
     level_free = any(shares_levels(name) for name, _ in uses)
     measured = measure_response(*whiten(wet, dry), sample_rate)
     if any(has(name, "dynamic") for name, _ in uses):
         # The error of a half-known gain is the same at all frequencies: coherence does not show it.
         measured = replace(measured, error_db=np.hypot(measured.error_db, BLUR_DB if near is None else BLUR_DB / 10.0))
-    found = fit_response(measured, sample_rate, near=near, rounds=rounds, level_free=level_free)
+    found = effect.fit_response(measured, sample_rate, near=near, rounds=rounds, level_free=level_free)
     uses = _with(uses, index, found)
     if not level_free:
         return uses
-    miss = measured.gain / response(eq.sections(found, sample_rate), measured.hz, sample_rate)
+    miss = measured.gain / response(effect.sections(found, sample_rate), measured.hz, sample_rate)
     level_db = float(np.average(20.0 * np.log10(np.abs(miss) + 1e-9), weights=1.0 / (measured.error_db**2 + 0.01)))
     return _shifted(uses, index, level_db)
 
 
 def _shifted(uses: list[Use], index: int, level_db: float) -> list[Use]:
-    """The chain whose equaliser at ``index`` lost a level: compressors after it get a lower input, and the first gain there compensates."""
+    """The chain whose equaliser at ``index`` lost a level: thresholds after it fall, up to the first gain, which compensates."""
     moved, given = list(uses), False
     for place, (name, settings) in enumerate(uses):
-        values: Any = settings
-        changes: dict[str, float] = {}
-        if name == "compressor" and not settings.is_neutral():
-            if place > index and not given:
-                changes["threshold_db"] = min(max(values.threshold_db - level_db, -80.0), 0.0)
-            if not given:
-                changes["makeup_db"] = min(max(values.makeup_db + level_db, -24.0), 36.0)
-                given = True
-        elif name == "fader" and not given:
-            changes["gain_db"] = min(max(values.gain_db + level_db, -48.0), 24.0)
-            given = True
-        moved[place] = (name, settings.model_copy(update=changes))
+        if given or (settings.is_neutral() and not is_fader(name)):
+            continue
+        changed = moved_by(settings, bounds(type(settings), "threshold"), -level_db) if place > index else settings
+        if final := gains(type(settings)):
+            changed, given = moved_by(changed, final[:1], level_db), True
+        moved[place] = (name, changed)
     return with_one_gain(moved)
 
 

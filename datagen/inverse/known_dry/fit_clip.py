@@ -7,6 +7,7 @@ import math
 import torch
 
 from stemwright.datagen.effects import clip
+from stemwright.datagen.effects.settings import range_of
 from stemwright.datagen.effects.signal import NotIdentifiableError, pair
 
 
@@ -17,4 +18,5 @@ def fit_clip(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> clip.Set
     changed = dry.abs() > wet.abs() * (1.0 + 1e-4) + 1e-5
     if not bool(changed.any()):
         raise NotIdentifiableError("no sample is lower than its dry one: the ceiling was never reached")
-    return clip.Settings(ceiling_db=min(max(20.0 * math.log10(float(wet.abs()[changed].median()) + 1e-12), -48.0), 0.0))
+    level_db = 20.0 * math.log10(float(wet.abs()[changed].median()) + 1e-12)
+    return clip.Settings(ceiling_db=range_of(clip.Settings, "ceiling_db").limited(level_db))

@@ -76,6 +76,14 @@ def fit_compressor(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> co
     return fit_compression(wet, dry, sample_rate).settings
 
 
+def refit_compressor(
+    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, near: compressor.Settings, *, starts: int
+) -> compressor.Settings:
+    """Like ``fit_compressor``, sooner: from earlier settings if they compress anything, and ``starts`` others for each kind of detector."""
+    known = None if near.is_neutral() or near.ratio == 1.0 else near
+    return fit_compression(wet, dry, sample_rate, Effort(starts if known else 1, 8, known)).settings
+
+
 def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effort: Effort = USUAL) -> WaveformFit[compressor.Settings]:
     """Like ``fit_compressor``, with the error left over and the settings that could not be determined."""
     wet, dry = (audio[:, : round(WHOLE_S * sample_rate)].contiguous() for audio in pair(wet, dry))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from stemwright.datagen.effects import delay
+from stemwright.datagen.effects.settings import range_of
 from stemwright.datagen.effects.signal import NotIdentifiableError, pair
 
 
@@ -27,8 +28,8 @@ def fit_delay(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> delay.S
         raise NotIdentifiableError("wet is more than echoes of dry: there is another effect between them")
     # direct = 1 - mix and echo = mix - (1 - mix) feedback, up to one common gain.
     mix = (echo + direct * feedback) / (direct + echo + direct * feedback)
-    delay_ms = min(max(1000.0 * lag / sample_rate, 1.0), 5000.0)
-    return delay.Settings(delay_ms=delay_ms, feedback=min(max(feedback, 0.0), 0.95), mix=min(max(mix, 0.0), 1.0))
+    found = {"delay_ms": 1000.0 * lag / sample_rate, "feedback": feedback, "mix": mix}
+    return delay.Settings(**{name: range_of(delay.Settings, name).limited(value) for name, value in found.items()})
 
 
 def _regressed(wet: torch.Tensor, dry: torch.Tensor, lag: int) -> tuple[float, int, float, float, float]:

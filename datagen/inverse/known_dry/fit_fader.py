@@ -7,6 +7,7 @@ import math
 import torch
 
 from stemwright.datagen.effects import fader
+from stemwright.datagen.effects.settings import range_of
 from stemwright.datagen.effects.signal import NotIdentifiableError, pair
 
 
@@ -23,6 +24,5 @@ def fit_fader(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> fader.S
     if len(factors) == 1:
         return fader.Settings(gain_db=20.0 * math.log10(float(factors[0])))
     left, right = float(factors[0]), float(factors[1])
-    return fader.Settings(
-        gain_db=10.0 * math.log10((left**2 + right**2) / 2.0), pan=min(max(4.0 / math.pi * math.atan2(right, left) - 1.0, -1.0), 1.0)
-    )
+    pan = range_of(fader.Settings, "pan").limited(4.0 / math.pi * math.atan2(right, left) - 1.0)
+    return fader.Settings(gain_db=10.0 * math.log10((left**2 + right**2) / 2.0), pan=pan)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from stemwright.datagen.effects import limiter
-from stemwright.datagen.effects.settings import Range, fields
+from stemwright.datagen.effects.settings import range_of
 from stemwright.datagen.effects.signal import NotIdentifiableError, pair
 from stemwright.datagen.inverse.known_dry.waveform import WaveformFit, fit_waveform
 
@@ -40,7 +40,7 @@ def fit_limiting(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Wave
     gain_db = 20.0 * np.log10((wet[loud].abs() / dry[loud].abs()).numpy().clip(1e-9))
     if float(np.quantile(gain_db, 0.001)) > -SMALLEST_DB:
         raise NotIdentifiableError("wet is nowhere quieter than dry: the limiter never reached its ceiling")
-    ceiling_db = min(max(20.0 * math.log10(float(wet.abs().max()) + 1e-12), -48.0), 0.0)
+    ceiling_db = range_of(limiter.Settings, "ceiling_db").limited(20.0 * math.log10(float(wet.abs().max()) + 1e-12))
     best: tuple[float, limiter.Settings] | None = None
     for linked in (True, False) if len(dry) > 1 else (True,):
         for ahead_ms, release_ms in itertools.product(AHEAD_MS, RELEASES_MS):
@@ -56,8 +56,7 @@ def fit_limiting(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> Wave
 
 def _along(best: tuple[float, limiter.Settings], wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> tuple[float, limiter.Settings]:
     """Look-ahead and release in turns, in steps that halve down to one sample and a hundredth of the release."""
-    ahead_range = fields(limiter.Settings)["lookahead_ms"]
-    assert isinstance(ahead_range, Range)
+    ahead_range, release_range = (range_of(limiter.Settings, name) for name in ("lookahead_ms", "release_ms"))
     step_ms, factor = 1.0, 1.6
     while step_ms > 0.4 * 1000.0 / sample_rate or factor > 1.002:
         before = best[0]
@@ -65,8 +64,8 @@ def _along(best: tuple[float, limiter.Settings], wet: torch.Tensor, dry: torch.T
         for sign, power in ((-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0), (-1.0, -1.0), (1.0, 1.0), (-1.0, 1.0), (1.0, -1.0)):
             # Half a sample aside, rounding would pick either neighbour: whole samples only.
             samples = round((settings.lookahead_ms + sign * step_ms) * sample_rate / 1000.0)
-            ahead_ms = min(max(1000.0 * samples / sample_rate, ahead_range.low), ahead_range.high)
-            release_ms = min(max(settings.release_ms * factor**power, 1.0), 5000.0)
+            ahead_ms = ahead_range.limited(1000.0 * samples / sample_rate)
+            release_ms = release_range.limited(settings.release_ms * factor**power)
             trial = settings.model_copy(update={"lookahead_ms": ahead_ms, "release_ms": release_ms})
             best = _better(best, wet, dry, sample_rate, trial)
         if best[0] >= before:

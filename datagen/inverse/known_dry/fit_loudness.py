@@ -7,6 +7,7 @@ import math
 import torch
 
 from stemwright.datagen.effects import loudness
+from stemwright.datagen.effects.settings import range_of
 from stemwright.datagen.effects.signal import NotIdentifiableError, pair
 from stemwright.separation.loudness.meter import integrated_loudness
 
@@ -24,4 +25,4 @@ def fit_loudness(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> loud
     level, measure = integrated_loudness(dry.numpy(), sample_rate), "lufs"
     if not math.isfinite(level):
         level, measure = 20.0 * math.log10(float(dry.abs().max())), "peak"
-    return loudness.Settings(target_db=min(max(level + 20.0 * math.log10(gain), -70.0), 0.0), measure=measure)
+    return loudness.Settings(target_db=range_of(loudness.Settings, "target_db").limited(level + 20.0 * math.log10(gain)), measure=measure)

@@ -26,6 +26,7 @@ import torch
 from scipy.optimize import least_squares, minimize
 
 from stemwright.datagen.effects import room
+from stemwright.datagen.effects.settings import range_of
 from stemwright.datagen.effects.signal import NotIdentifiableError, pair
 from stemwright.datagen.inverse.known_dry.subbands import ADDED_NOISE, FINEST, SMEAR, Decay, NarrowBand, Splitter, cells, deviance, terms
 
@@ -124,10 +125,10 @@ def fit_room(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> room.Set
     # The energy of noise of variance v that decays: v T / (6 ln 10) a second, in each octave its share.
     energy = sum(octave.share * octave.time_s(rt60_s, damping) for octave in octaves) * variance * sample_rate / (6.0 * math.log(10.0))
     return room.Settings(
-        rt60_s=min(max(rt60_s, 0.05), LONGEST_S),
+        rt60_s=min(range_of(room.Settings, "rt60_s").limited(rt60_s), LONGEST_S),
         pre_delay_ms=min(1000.0 * estimate.start_s, 1000.0 * LATEST_S),
         damping=damping,
-        wet_db=min(max(10.0 * math.log10(max(energy, 1e-12)), -60.0), 12.0),
+        wet_db=range_of(room.Settings, "wet_db").limited(10.0 * math.log10(max(energy, 1e-12))),
     )
 
 

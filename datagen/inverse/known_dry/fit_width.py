@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from stemwright.datagen.effects import width
+from stemwright.datagen.effects.settings import range_of
 from stemwright.datagen.effects.signal import NotIdentifiableError, pair
 
 
@@ -17,4 +18,4 @@ def fit_width(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> width.S
     energy = float((side * side).sum())
     if energy <= 1e-14 * float((dry * dry).sum()):
         raise NotIdentifiableError("the dry signal has no difference between its channels: any width leaves it as it is")
-    return width.Settings(width=min(max(float((side * (wet[0] - wet[1])).sum()) / energy, 0.0), 4.0))
+    return width.Settings(width=range_of(width.Settings, "width").limited(float((side * (wet[0] - wet[1])).sum()) / energy))

@@ -154,12 +154,12 @@ def with_bands(free: FreeEqualiserFit, settings: eq.Settings, sample_rate: int, 
     unknown = [(index, field) for index, field in unknowns(free.uses, channels) if index != free.place]
     off_db = _level_db(settings, free.hz, sample_rate) - free.response_db
     uses = moved(free.uses, unknown, (units(free.uses, unknown) + free.follow @ off_db).clip(0.0, 1.0))
-    return [*uses[: free.place], ("eq", settings), *uses[free.place + 1 :]]
+    return [*uses[: free.place], (free.uses[free.place][0], settings), *uses[free.place + 1 :]]
 
 
 def place_of(uses: Sequence[Use]) -> int:
     """Where in a chain its equaliser is. Raises StopIteration where there is none."""
-    return next(index for index, (name, _) in enumerate(uses) if name == "eq")
+    return next(index for index, (_, settings) in enumerate(uses) if isinstance(settings, eq.Settings))
 
 
 def _level_db(settings: object, hz: Vector, sample_rate: int) -> Vector:

@@ -14,21 +14,24 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from stemwright.datagen.effects import apply_chain
+from stemwright.datagen.effects import EFFECTS, apply_chain, compressor
+from stemwright.datagen.inverse.effect_roles import has, shares_levels
 from stemwright.datagen.inverse.fitted_chain import Use
 from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db
-from stemwright.datagen.inverse.known_dry.chain_start import has, shares_levels, undone, with_one_gain
+from stemwright.datagen.inverse.known_dry.chain_start import undone, with_one_gain
 
 if TYPE_CHECKING:
     import torch
 
     from stemwright.datagen.inverse.confidence import Errors
     from stemwright.datagen.inverse.known_dry.free_equaliser import FreeEqualiserFit
+
+LevelSearch: TypeAlias = "Callable[[torch.Tensor, torch.Tensor, int, Sequence[Use], Errors], tuple[list[Use], Errors]]"
 
 TURNS = 4
 TRIED = 2  # candidates that are refined on the waveform in each turn
@@ -42,7 +45,13 @@ def shares_level(names: Sequence[str]) -> bool:
 
     Beside a room, whose noise is unknown, the residual is too large to distinguish the local minima.
     """
-    return list(names).count("eq") == 1 and any(map(shares_levels, names)) and not any(has(name, "stochastic") for name in names)
+    return len(level_searches(names)) == 1 and any(map(shares_levels, names)) and not any(has(name, "stochastic") for name in names)
+
+
+def level_searches(names: Sequence[str]) -> list[LevelSearch]:
+    """How to find the level that an effect shares with the others of its chain, for each effect that has such a search."""
+    effects: list[Any] = [EFFECTS[name] for name in names]
+    return [effect.find_level for effect in effects if hasattr(effect, "find_level")]
 
 
 def with_level(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Sequence[Use], errors: Errors) -> tuple[list[Use], Errors]:
@@ -84,7 +93,7 @@ def other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, fr
     from stemwright.datagen.inverse.known_dry.fit_compressor import DETECTORS, Effort, fit_compression
     from stemwright.datagen.inverse.known_dry.free_equaliser import filtered, fit_free_equaliser
 
-    at = [index for index, (name, _) in enumerate(free.uses) if name == "compressor"]
+    at = [index for index, (_, settings) in enumerate(free.uses) if isinstance(settings, compressor.Settings)]
     if len(at) != 1:
         return
     inputs = [dry]
@@ -102,5 +111,5 @@ def other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, fr
             found = fit_compression(given, inputs[at[0]], sample_rate, Effort(3, 12, detectors=(detector,)))
         except ValueError:  # its gain never moves
             return
-        uses: list[Use] = [*free.uses[: at[0]], ("compressor", found.settings), *free.uses[at[0] + 1 :]]
+        uses: list[Use] = [*free.uses[: at[0]], (free.uses[at[0]][0], found.settings), *free.uses[at[0] + 1 :]]
         yield fit_free_equaliser(wet, dry, sample_rate, with_one_gain(uses))

@@ -63,7 +63,7 @@ def fit_waveform(
     def residual(unit: Vector) -> Vector:
         return np.asarray(apply(dry, sample_rate, settings(unit)).numpy().ravel() - target)
 
-    first = np.array([field.to_unit(min(max(getattr(start, field.name), field.low), field.high)) for field in ranges])
+    first = np.array([field.to_unit(field.limited(getattr(start, field.name))) for field in ranges])
     found = refine(residual, first, SearchLimits(iterations, channels=len(dry)))
     error_db = 10.0 * math.log10(2.0 * found.cost / max(float(target @ target), 1e-30) + 1e-40)
     return WaveformFit(settings(found.unit), error_db, confidence_by_name(ranges, found.error))

@@ -91,10 +91,18 @@ PRESETS = _presets()
 
 def as_published(effect: str, settings: dict[str, Any], sample_rate: int) -> dict[str, Any]:
     """Drawn settings with what the published implementation cannot hold exactly moved to the nearest value that it can."""
-    if effect == "delay":
-        samples = math.floor(settings["delay_ms"] * sample_rate / 1000.0) + 0.25
-        return {**settings, "delay_ms": samples * 1000.0 / sample_rate}
-    if effect == "chorus":
-        hz = PHASE_STEP * sample_rate / (2.0 * math.pi)
-        return {**settings, "rate_hz": round(settings["rate_hz"] / hz) * hz}
-    return settings
+    held = AS_PUBLISHED.get(effect)
+    return {**settings, **held(settings, sample_rate)} if held else settings
+
+
+def _quarter_sample(settings: dict[str, Any], sample_rate: int) -> dict[str, float]:
+    samples = math.floor(settings["delay_ms"] * sample_rate / 1000.0) + 0.25
+    return {"delay_ms": samples * 1000.0 / sample_rate}
+
+
+def _whole_phase_steps(settings: dict[str, Any], sample_rate: int) -> dict[str, float]:
+    hz = PHASE_STEP * sample_rate / (2.0 * math.pi)
+    return {"rate_hz": round(settings["rate_hz"] / hz) * hz}
+
+
+AS_PUBLISHED = {"delay": _quarter_sample, "chorus": _whole_phase_steps}  # effect -> the settings that are moved

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.pairs.partners import PartnerTracks
     from stemwright.manifests.records import TrackEstimate
 
-STRIP = ("eq", "compressor", "fader")  # of one stem, in this order
+STRIP = ("eq", "compressor", "fader")  # of one stem, in this order; the last has its level
 HIGHEST_DRY_DBFS = -1.0  # a stem of sharp peaks is brought to less than its loudness, so that its dry side needs no joint gain
 BUS = ("eq", "compressor")  # of the sum, before its level
 
@@ -217,7 +217,7 @@ def _console(material: TrackMaterial, config: Config, rng: np.random.Generator) 
     strips = {name: _drawn(STRIP, config, material, rng, channels=channels) for name, channels in heard.items()}
     if not strips:
         raise Refused("none of its stems is audible")
-    offset_db = 0.0 if "gain_db" in config.ranges.get("fader", {}) else _offset_db(list(strips.values()))
+    offset_db = 0.0 if "gain_db" in config.ranges.get(STRIP[-1], {}) else _offset_db(list(strips.values()))
     branches = tuple(
         branch.model_copy(update={"chain": (*branch.chain, *_moved(strips.get(signal.name, ()), offset_db))})
         for signal in inputs
@@ -240,7 +240,7 @@ def _dry(material: TrackMaterial, name: str, config: Config) -> Signal:
 
 def _offset_db(strips: Sequence[tuple[EffectUse, ...]]) -> float:
     """The gain for all faders that makes the sum of the stems' powers, each times its fader, that of one stem."""
-    powers = [10.0 ** (float(use.settings["gain_db"]) / 10.0) for strip in strips for use in strip if use.effect == "fader"]
+    powers = [10.0 ** (float(use.settings["gain_db"]) / 10.0) for *_, use in strips]
     return -10.0 * math.log10(sum(powers))
 
 

@@ -1,0 +1,95 @@
+"""A fitted console: the result of the search for the settings behind a mixture, and the mix that it renders.
+
+Conventions
+    Audio is [C, T], numpy or torch, float; a mix is float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from stemwright.datagen.effects import apply_chain, fader
+from stemwright.datagen.effects.settings import EffectSettings, Range
+from stemwright.datagen.inverse.confidence import DETERMINED, setting_names
+from stemwright.datagen.inverse.console.joint_search import BUS
+from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
+
+
+@dataclass(frozen=True)
+class Console:
+    """A chain for each stem and one for the mix bus, whose mix is closest to the mixture, with confidences.
+
+    ``error_db`` is the residual's energy relative to the mixture's, ``loss`` the multi-resolution spectral loss; both are also given for
+    the best gains and pans alone. ``lags`` are the delays of the stems in the mixture, in frames; ``left_out`` says why a stem has no
+    chain. The chains hold the confidences of their settings and effects; ``rows`` lists them.
+    """
+
+    chains: dict[str, FittedChain]
+    error_db: float
+    gain_and_pan_error_db: float
+    loss: float = math.nan
+    gain_and_pan_loss: float = math.nan
+    bus: FittedChain = field(default_factory=lambda: FittedChain((), 0.0))
+    faders: dict[str, EffectSettings] = field(default_factory=dict)
+    lags: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    span: tuple[int, int] = (0, 0)
+
+    def mix(self, stems: Mapping[str, Any], sample_rate: int) -> torch.Tensor:
+        """Renders the console's mix of the stems, float64 [C, T]."""
+        return _mixed(stems, sample_rate, {name: list(chain) for name, chain in self.chains.items()}, self.lags, list(self.bus))
+
+    def gain_and_pan_mix(self, stems: Mapping[str, Any], sample_rate: int) -> torch.Tensor:
+        """Renders the mix of the stems with the best gains and pans alone, float64 [C, T]."""
+        return _mixed(stems, sample_rate, {name: [(fader.NAME, settings)] for name, settings in self.faders.items()}, self.lags, [])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each setting: stem ("" for the mix bus), effect, effect_share, setting, value, unit, confidence, determined."""
+        rows = []
+        for place, chain in (*self.chains.items(), (BUS, self.bus)):
+            for name, (index, each) in setting_names(chain).items():
+                effect, settings = chain[index]
+                confidence = chain.confidence.get(name)
+                rows.append(
+                    {
+                        "stem": place,
+                        "effect": effect,
+                        "effect_share": chain.effect_share[index] if chain.effect_share else None,
+                        "setting": each.name,
+                        "value": settings.plain()[each.name],
+                        "unit": each.unit if isinstance(each, Range) else "",
+                        "confidence": confidence,
+                        "determined": confidence is None or confidence >= DETERMINED,
+                    }
+                )
+        return rows
+
+
+def shifted(audio: torch.Tensor, lag: int) -> torch.Tensor:
+    """The audio [C, T] later by ``lag`` frames, earlier if it is negative, padded with silence."""
+    if lag == 0:
+        return audio
+    moved = torch.zeros_like(audio)
+    if lag > 0:
+        moved[:, lag:] = audio[:, :-lag]
+    else:
+        moved[:, :lag] = audio[:, -lag:]
+    return moved
+
+
+def _mixed(
+    stems: Mapping[str, Any], sample_rate: int, chains: Mapping[str, Sequence[Use]], lags: Mapping[str, int], bus: Sequence[Use]
+) -> torch.Tensor:
+    parts = [apply_chain(shifted(tensor(stems[name]), lags.get(name, 0)), sample_rate, chain) for name, chain in chains.items()]
+    return apply_chain(torch.stack(parts).sum(0), sample_rate, bus)
+
+
+def tensor(audio: Any) -> torch.Tensor:
+    """Numpy or torch audio as float64 on the CPU."""
+    return torch.as_tensor(np.array(audio) if isinstance(audio, np.ndarray) else audio).detach().cpu().double()
