@@ -30,7 +30,6 @@ from stemwright.manifests.records import AudioFile, Record, ReferenceStem, Refus
 from stemwright.manifests.sound import containers, decoding, formats
 from stemwright.manifests.sound.formats import BLOCK_FRAMES
 from stemwright.manifests.sound.identity import IdentityHash
-from stemwright.manifests.sound.truncation import missing_frames
 
 __all__ = [
     "KINDS",
@@ -68,7 +67,7 @@ RIGHTS_TAGS = (
 )
 LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
 TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
-RULES = 4  # raised when ``inspect`` decides anything differently, so that tracks are read again
+RULES = 5  # raised when ``inspect`` decides anything differently, so that tracks are read again
 # How systems name a copy: "x (1)", "Copy of x", "x copy 2", "x - Copy (2)", and the same in German, French, Spanish and Italian.
 COPY = re.compile(
     r"^(copy|kopie|copie|copia)( \(?\d+\)?)? (of|von|de|di) |[ _.-](copy|kopie|copie|copia)([ _]?\(?\d+\)?)?$| ?\(\d{1,2}\)$", re.IGNORECASE
@@ -189,29 +188,20 @@ def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
 def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSums) -> tuple[AudioFile, str, float, list[str]]:
     """Decodes one stream of a file: its row, its identity by sound, its peak in dBFS (-inf: all zero), and what is unusual about it."""
     place = resolve(songs, path)
-    info = decoding.probe(place, stream=stream)
-    if info.num_channels > 2:
-        raise Refused(f"{info.num_channels} channels; expected mono or stereo. Fold it down to stereo first")
-    formats.check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
-    num_frames, peak, hasher = 0, 0.0, IdentityHash(place, stream, info)
-    for block in decoding.blocks(place, BLOCK_FRAMES, stream=stream):
-        block_peak = float(np.abs(block).max(initial=0.0))
-        if not np.isfinite(block_peak):
-            first = num_frames + int(np.argmin(np.isfinite(block).all(axis=0)))
-            raise Refused(f"contains NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")
-        hasher.add(block)
-        num_frames, peak = num_frames + block.shape[1], max(peak, block_peak)
-        formats.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may state no length, or too short a one
-    if missing := missing_frames(place, info, num_frames):
-        ends = f"truncated: ends at {num_frames / info.sample_rate:.2f} s"
-        raise Refused(
-            ends
-            + (
-                f", {missing / info.sample_rate:.2f} s before the end that its header states"
-                if missing > 1
-                else ", within one page of data"
-            )
-        )
+    with decoding.opened(place, stream=stream) as reader:
+        info = reader.info
+        if info.num_channels > 2:
+            raise Refused(f"{info.num_channels} channels; expected mono or stereo. Fold it down to stereo first")
+        formats.check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
+        num_frames, peak, hasher = 0, 0.0, IdentityHash(place, stream, info)
+        for block in reader.blocks(BLOCK_FRAMES):
+            block_peak = float(np.abs(block).max(initial=0.0))
+            if not np.isfinite(block_peak):
+                first = num_frames + int(np.argmin(np.isfinite(block).all(axis=0)))
+                raise Refused(f"contains NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")
+            hasher.add(block)
+            num_frames, peak = num_frames + block.shape[1], max(peak, block_peak)
+            formats.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may state no length, or too short a one
     if num_frames == 0:
         raise Refused("contains no samples")
     formats.check_peak(gain_to_db(peak))
@@ -224,7 +214,7 @@ def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSu
         sha256=file_sha256(place) if sums[path].startswith(UNREADABLE) else sums[path],
         stream=stream,
     )
-    return measured, hasher.identity(), gain_to_db(peak), _notes(info, gain_to_db(peak))
+    return measured, hasher.identity(), gain_to_db(peak), [*reader.notes, *_notes(info, gain_to_db(peak))]
 
 
 def _notes(info: formats.AudioInfo, peak_dbfs: float) -> list[str]:

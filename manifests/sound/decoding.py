@@ -1,23 +1,28 @@
 """Reading sound files: headers, whole files, excerpts, streams of blocks.
 
+Which library reads a file is decided by its content, never by its name: libsndfile where one value stands for each sample and in FLAC whose
+header states its length (``plain_reader``), ffmpeg's libraries elsewhere (``coded_reader``).
+
 Conventions
-    Audio is float32 [C, T], full scale 1.0. An excerpt equals the same frames of the whole file, as far as its codec allows
-    (``stemwright.manifests.sound.containers``).
+    Audio is float32 [C, T], full scale 1.0. The whole, its blocks and its excerpts are the same samples, and those of ffmpeg's own decode.
+    A file from which sound is missing by its own account is refused. What is unusual, but missing nothing that is known of, is a note of
+    the reader, and a warning in the log where no reader is seen.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound import quiet
-from stemwright.manifests.sound.containers import ContainerReader, is_container
+from stemwright.manifests.sound.chunks import CHUNKED, samples_of
+from stemwright.manifests.sound.coded_reader import CodedReader
+from stemwright.manifests.sound.content import content_of
+from stemwright.manifests.sound.flac_length import flac_length
 from stemwright.manifests.sound.formats import (
     LONGEST_S,
     Audio,
@@ -26,44 +31,63 @@ from stemwright.manifests.sound.formats import (
     check_length,
     check_peak,
     check_readable,
-    info_of,
 )
+from stemwright.manifests.sound.plain_reader import PlainReader
 from stemwright.manifests.sound.resampling import resampled
+
+log = logging.getLogger(__name__)
+
+
+def opened(path: Path | str, *, stream: int = 0) -> PlainReader | CodedReader:
+    """A sound file, open to be read once as ``blocks`` or as an excerpt. Raises Refused with a reason if it is none, or not whole."""
+    path = Path(path)
+    check_readable(path)
+    content = content_of(path)
+    notes, is_plain, has_open_size = list[str](), False, False
+    if content.format in CHUNKED:
+        found = samples_of(path, content)
+        notes, is_plain, has_open_size = found.notes, found.plain and not found.open, found.open
+    elif content.format == "flac" and (length := flac_length(path, content.start)):
+        is_plain = length.stated > 0 and length.stated == length.reached
+    if is_plain and content.start == 0:
+        if stream:
+            raise Refused(f"{path.name} has 1 audio streams; stream {stream} does not exist")
+        return PlainReader(path)
+    reader = CodedReader(path, content, stream, has_open_size=has_open_size)
+    reader.notes += notes
+    return reader
 
 
 def probe(path: Path | str, *, stream: int = 0) -> AudioInfo:
-    """Reads the header of a sound file. Raises Refused with a reason if it is not one."""
-    path = Path(path)
-    if is_container(path):
-        with ContainerReader(path, stream) as reader:
-            return reader.info
-    with _open(path) as file:
-        return info_of(file)
+    """Reads the header of a sound file. Raises Refused with a reason if it is not one.
+
+    The number of frames is exact for what libsndfile reads and for MP3; elsewhere it is the container's claim, which decoding may correct.
+    """
+    with opened(path, stream=stream) as reader:
+        return reader.info
 
 
 def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, *, stream: int = 0) -> tuple[Audio, int]:
-    """Reads a sound file, or an excerpt of it without decoding what is far before it, as (float32 [C, T], sample rate).
+    """Reads a sound file, or an excerpt of it, as (float32 [C, T], sample rate).
 
     Full scale is 1.0, the rate that of the file in Hz. ``start_frame`` and ``num_frames`` (None: all) are in frames at that rate.
     WAV, FLAC, OGG, Opus, MP3, AIFF, m4a, aac and others are read; ``stream`` is the number of the stream in a STEM mp4. Raises
-    ``Refused`` (a ValueError) if the file is unreadable or has fewer frames than requested.
+    ``Refused`` (a ValueError) if the file is unreadable, says that sound is missing, or has fewer frames than requested.
+
+    >>> import numpy, stemwright as sw
+    >>> _ = sw.save("noise.wav", numpy.random.default_rng(0).normal(0, 0.1, (1, 8000)), 8000)
+    >>> audio, sample_rate = sw.load("noise.wav", start_frame=4000, num_frames=1000)
+    >>> audio.shape, audio.dtype.name, sample_rate
+    ((1, 1000), 'float32', 8000)
     """
     path = Path(path)
     if start_frame < 0:
         raise ValueError(f"start_frame must be 0 or more; got {start_frame}")
-    if is_container(path):
-        with ContainerReader(path, stream) as reader:
-            audio = reader.read(start_frame, num_frames)
-            sample_rate = reader.info.sample_rate
-    else:
-        with _open(path) as file:
-            sample_rate = info_of(file).sample_rate
-            if start_frame:
-                with quiet.c_stderr():
-                    file.seek(min(start_frame, file.frames))
-            audio = _read(file, -1 if num_frames is None else num_frames)
+    with opened(path, stream=stream) as reader:
+        audio = reader.read(start_frame, num_frames)
+    _log(path, reader.notes)
     check_complete(path, audio, start_frame, num_frames)
-    return audio, sample_rate
+    return audio, reader.info.sample_rate
 
 
 def load_song(path: Path | str, *, stream: int = 0) -> tuple[Audio, int]:
@@ -72,14 +96,12 @@ def load_song(path: Path | str, *, stream: int = 0) -> tuple[Audio, int]:
     Raises Refused as ``load`` does, and where it is too long for the memory, or its samples must be damaged.
     """
     path, way_out = Path(path), "Cut it, or build a corpus from it, which reads it in blocks"
-    info = probe(path, stream=stream)
-    check_length(info.num_frames, info.sample_rate, LONGEST_S, way_out)
-    if is_container(path):
-        with ContainerReader(path, stream) as reader:  # its header may understate the length
-            audio = reader.read(0, int(LONGEST_S * info.sample_rate) + 1)
-        check_length(audio.shape[1], info.sample_rate, LONGEST_S, way_out)
-    else:
-        audio, _ = load(path)
+    with opened(path, stream=stream) as reader:
+        info = reader.info
+        check_length(info.num_frames, info.sample_rate, LONGEST_S, way_out)
+        audio = reader.read(0, int(LONGEST_S * info.sample_rate) + 1)  # a header may understate the length
+    _log(path, reader.notes)
+    check_length(audio.shape[1], info.sample_rate, LONGEST_S, way_out)
     peak = float(np.abs(audio).max(initial=0.0))
     if not np.isfinite(peak):
         raise Refused(f"{path.name} contains NaN or infinite samples; repair it, or leave it out")
@@ -88,49 +110,27 @@ def load_song(path: Path | str, *, stream: int = 0) -> tuple[Audio, int]:
 
 
 def blocks(path: Path | str, num_frames: int, *, sample_rate: int | None = None, stream: int = 0) -> Iterator[Audio]:
-    """Decodes a sound file as a stream of float32 [C, t] with t about ``num_frames``, so that a long one needs little memory.
+    """Decodes a sound file as a stream of float32 [C, num_frames], the last shorter, so that a long one needs little memory.
 
-    It is resampled when ``sample_rate`` in Hz is another than the file's; ``stream`` is the number of the stream in a STEM mp4. Raises
-    ``Refused`` (a ValueError) if the file is unreadable.
+    It is resampled when ``sample_rate`` in Hz is another than the file's (then blocks are of about that length); ``stream`` is the number
+    of the stream in a STEM mp4. Raises ``Refused`` (a ValueError) if the file is unreadable or says that sound is missing.
+
+    >>> import numpy, stemwright as sw
+    >>> _ = sw.save("noise.flac", numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100)), 44_100)
+    >>> [block.shape for block in sw.blocks("noise.flac", 20_000)]
+    [(2, 20000), (2, 20000), (2, 4100)]
     """
-    path = Path(path)
-    source = _raw_blocks(path, num_frames, stream)
-    file_rate = probe(path, stream=stream).sample_rate
+    reader = opened(path, stream=stream)
+    source, file_rate = _closing(reader, num_frames, Path(path)), reader.info.sample_rate
     return source if sample_rate in (None, file_rate) else resampled(source, file_rate, int(sample_rate or file_rate))
 
 
-def _raw_blocks(path: Path, block_frames: int, stream: int) -> Iterator[Audio]:
-    if is_container(path):
-        with ContainerReader(path, stream) as reader:
-            yield from reader.blocks(block_frames)
-        return
-    with _open(path) as file:
-        info_of(file)
-        while (block := _read(file, block_frames)).shape[1]:
-            yield block
+def _closing(reader: PlainReader | CodedReader, block_frames: int, path: Path) -> Iterator[Audio]:
+    with reader:
+        yield from reader.blocks(block_frames)
+    _log(path, reader.notes)
 
 
-def _read(file: Any, num_frames: int) -> Audio:
-    """The next [C, t] of a file that libsndfile has open."""
-    import soundfile
-
-    try:
-        with quiet.c_stderr() if file.format == "MP3" else nullcontext():
-            return np.ascontiguousarray(file.read(num_frames, dtype="float32", always_2d=True).T)
-    except soundfile.LibsndfileError as error:
-        name = Path(file.name).name
-        raise Refused(f"{name} cannot be decoded ({str(error.error_string).rstrip('.')}). Is it truncated?") from error
-
-
-def _open(path: Path) -> Any:
-    import soundfile
-
-    check_readable(path)
-    try:
-        with quiet.c_stderr():
-            return soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
-        phrase = str(error.error_string).rstrip(".")
-        if "does not exist" in phrase:  # libsndfile's error for a text file named .mp3; the file does exist here
-            phrase = f"its content is not {path.suffix[1:].upper()}"
-        raise Refused(f"not a readable sound file ({phrase})") from error
+def _log(path: Path, notes: list[str]) -> None:
+    for note in notes:
+        log.warning("%s: %s", path.name, note)

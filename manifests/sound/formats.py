@@ -2,7 +2,6 @@
 
 Conventions
     Audio is float32 [C, T], full scale 1.0; time is the last axis. Lengths and positions are in frames at the file's own rate.
-    libsndfile reads WAV, FLAC, OGG, Opus and MP3; ffmpeg's libraries (PyAV) read m4a, aac and the streams of a STEM mp4.
     What a header or the samples say that no recording can have is refused with a reason.
 """
 
@@ -22,8 +21,10 @@ from stemwright.manifests.records import Refused
 Audio = npt.NDArray[np.float32]
 Encoding = Literal["flac24", "wav32f"]
 SUFFIXES: dict[Encoding, str] = {"flac24": ".flac", "wav32f": ".wav"}
-AV_SUFFIXES = {".m4a", ".aac", ".mp4", ".m4b", ".mka", ".webm", ".wma", ".ac3"}
-READABLE_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".caf", ".w64", ".rf64"} | AV_SUFFIXES
+READABLE_SUFFIXES = {
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".caf", ".w64", ".rf64"),
+    *(".m4a", ".aac", ".mp4", ".m4b", ".mka", ".webm", ".wma", ".ac3"),
+}
 BLOCK_FRAMES = 1 << 17  # of what is decoded at a time: 1 MiB in stereo, little for the memory and much for a decoder
 LONGEST_S = 3 * 3600.0  # of a song, by default, and of what a verb reads into memory as a whole: in stereo 4 GB
 PEAK_LIMIT_DBFS = 40.0  # 32-bit float recorders reach about +30; a flipped bit of the exponent, or integers as float (+90), far more
@@ -31,7 +32,7 @@ PEAK_LIMIT_DBFS = 40.0  # 32-bit float recorders reach about +30; a flipped bit 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of a sound file says. For m4a and mp4 ``num_frames`` is the header's claim, which decoding may correct."""
+    """What the header of a sound file says. For m4a, mp4 and others ``num_frames`` is the header's claim, which decoding may correct."""
 
     sample_rate: int
     num_channels: int

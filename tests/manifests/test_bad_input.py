@@ -37,12 +37,12 @@ def cut(path: Path, samples: np.ndarray) -> None:
 
 BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "empty file": ("x.mp3", Path.touch, r"empty file \(0 bytes\)"),
-    "text": ("x.mp3", lambda path: path.write_text("lyrics\n" * 50), r"not a readable sound file \(its content is not MP3\)"),
+    "text": ("x.mp3", lambda path: path.write_text("lyrics\n" * 50), r"not a readable sound file \(its content is not MP3, nor"),
     "picture": ("x.flac", lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 500), "not a readable sound file"),
     "cut WAV": ("x.wav", lambda path: cut(path, SONG), r"truncated: ends at 0\.50 s, 0\.50 s before the end that its header states"),
-    "cut MP3": ("x.mp3", lambda path: cut(path, SONG), r"truncated: ends at 0\.4\d s, 0\.\d\d s before the end that its header states"),
-    "cut OGG": ("x.ogg", lambda path: cut(path, make_song(3, 5.0)["mixture"]), r"truncated: ends at \d\.\d\d s, within one page of data"),
-    "cut FLAC": ("x.flac", lambda path: cut(path, SONG), r"x\.flac cannot be decoded .*Is it truncated\?"),
+    "cut MP3": ("x.mp3", lambda path: cut(path, SONG), r"truncated: ends at 0\.\d\d s, 0\.\d\d s before the end that its header states"),
+    "cut OGG": ("x.ogg", lambda path: cut(path, make_song(3, 5.0)["mixture"]), r"truncated: ends at \d\.\d\d s within a page"),
+    "cut FLAC": ("x.flac", lambda path: cut(path, SONG), r"truncated: ends \d+ frames before the end that its header states"),
     "NaN": ("x.wav", lambda path: float_wav(path, with_sample(np.nan)), r"contains NaN or infinite samples, the first at 0\.500 s"),
     "infinity": ("x.wav", lambda path: float_wav(path, with_sample(-np.inf)), r"contains NaN or infinite samples, the first at 0\.500 s"),
     "digital silence": ("x.wav", lambda path: float_wav(path, SONG * 0), r"silent: all samples are zero; expected above -80 dBFS"),

@@ -164,7 +164,7 @@ def test_one_damaged_stem_file_is_refused_and_the_others_go_on(stem_folder):
         except catalog.Refused as reason:
             refused.append(str(reason))
     assert [track.artist for track in tracks] == ["Artist 1"]
-    assert refused[0].startswith("not a readable sound file")
+    assert refused[0].startswith("truncated: has 1000 bytes")
 
 
 @pytest.mark.parametrize("kind", ["folder", "stems", "auto"])

@@ -1,0 +1,202 @@
+"""One audio stream as ffmpeg's libraries (PyAV) decode it: every lossy codec, and containers that libsndfile does not read rightly.
+
+Why not libsndfile for MP3, Vorbis and Opus: python-soundfile seeks after each read, and the seek loses the bit reservoir of MP3 (up to
+full-scale noise after each block at 48 kbit/s); it believes a header that promises half, stops at the second of two joined files, and reads
+only the first link of a chained OGG. ffmpeg's own program and these libraries agree to 1e-6 on all of them. Decoding here costs, against
+libsndfile, as much for MP3, 0.7 of the time for Vorbis and a quarter for Opus; ``benchmarks/decoding.py`` measures it.
+
+Conventions
+    Audio is float32 [C, T], full scale 1.0. What is read is what ffmpeg gives: an encoder's delay is cut where the file states it.
+    Blocks are pieces of one decoding from the start, and so is an excerpt: a decoder that is started in the middle gives other samples (the
+    bit reservoir of MP3, noise substitution of AAC, prediction of Opus). MP3 remembers less than RESERVOIR_PACKETS packets, so there those
+    before them are not decoded; of PCM none are.
+    Of several audio streams in one file, those that start later than the first begin with silence, so that stems stay in time.
+    A file whose rate or channels change on the way is refused: it is two recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.containers import av_opened
+from stemwright.manifests.sound.content import Content
+from stemwright.manifests.sound.formats import Audio, AudioInfo, checked_info
+from stemwright.manifests.sound.stated import changed, stated_facts
+
+RESERVOIR_PACKETS = 32  # 511 bytes of reservoir are at most 22 packets of 24 bytes (8 kbit/s); the filter bank adds two
+FIRST_PACKETS = 6  # always decoded: an encoder's delay of at most 4095 + 529 frames is cut from them
+PCM_SEEK_FRAMES = 1 << 17
+SCALES = {"s16": 2.0**-15, "s16p": 2.0**-15, "s32": 2.0**-31, "s32p": 2.0**-31, "flt": 1.0, "fltp": 1.0, "dbl": 1.0, "dblp": 1.0}
+TYPES = {"s16": np.int16, "s32": np.int32, "flt": np.float32, "dbl": np.float64, "u8": np.uint8}
+
+
+def samples(frame: Any) -> Audio:
+    """What ffmpeg decoded, as [C, t]; the array may be a view of the frame's memory."""
+    kind, channels, count = frame.format.name, frame.layout.nb_channels, frame.samples
+    dtype = TYPES.get(kind.removesuffix("p"))
+    if dtype is None:
+        raise Refused(f"its samples are of a kind that is not read ({kind})")
+    if frame.format.is_planar:
+        audio = np.stack([np.frombuffer(plane, dtype, count) for plane in frame.planes])
+    else:
+        audio = np.frombuffer(frame.planes[0], dtype, count * channels).reshape(count, channels).T
+    if dtype == np.uint8:
+        return (audio.astype(np.float32) - np.float32(128)) * np.float32(2.0**-7)
+    floats: Audio = audio.astype(np.float32, copy=False)
+    return floats if SCALES[kind] == 1.0 else floats * np.float32(SCALES[kind])
+
+
+class CodedReader:
+    """A stream that is open for reading, once. Raises Refused if it is no sound, or says that some of it is missing."""
+
+    def __init__(self, path: Path, content: Content, stream: int = 0, *, has_open_size: bool = False) -> None:
+        self._path = path
+        self._facts = stated_facts(path, content)
+        self.notes = list(self._facts.notes)
+        forced = {"mpeg": "mp3", "adts": "aac"}.get(content.format)
+        self._container = av_opened(path, forced, {"ignore_length": "1"} if has_open_size else {})
+        try:
+            if not content.format and (name := {"mp3": "mpeg", "aac": "adts"}.get(self._container.format.name)):
+                self._facts = stated_facts(path, Content(name, 0))
+            self._open_stream(stream)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _open_stream(self, stream: int) -> None:
+        streams = self._container.streams.audio
+        self.num_streams = len(streams)
+        if stream >= self.num_streams:
+            raise Refused(f"{self._path.name} has {self.num_streams} audio streams; stream {stream} does not exist")
+        self._stream = streams[stream]
+        context = self._stream.codec_context
+        if context is None or not context.sample_rate or not context.channels:
+            raise Refused(f"not a readable sound file ({'its codec is not known' if context is None else 'no audio was found in it'})")
+        self._context = context
+        context.thread_count = 1  # the verbs work on several files at once
+        checked_info(AudioInfo(context.sample_rate, context.channels, 0))
+        starts = [float(each.start_time * each.time_base) for each in streams if each.start_time is not None and each.time_base]
+        own = self._stream.start_time
+        late = float(own * self._stream.time_base) - min(starts) if own is not None and len(starts) > 1 else 0.0
+        self._num_silent = max(0, round(late * context.sample_rate))
+        self._is_read = False
+        num_frames = self._num_silent + self._stated_frames()
+        self.info = AudioInfo(context.sample_rate, context.channels, num_frames)
+
+    def _stated_frames(self) -> int:
+        if self._facts.num_frames is not None:
+            return self._facts.num_frames
+        stream = self._stream
+        seconds = stream.duration * stream.time_base if stream.duration and stream.time_base else (self._container.duration or 0) / 1e6
+        return max(0, round(float(seconds) * self._context.sample_rate))
+
+    def __enter__(self) -> CodedReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def read(self, start_frame: int, num_frames: int | None) -> Audio:
+        """[C, T] from ``start_frame``; shorter than requested only where the stream ends."""
+        stop = np.inf if num_frames is None else start_frame + num_frames
+        parts: list[Audio] = []
+        for at, block in self._pieces(start_frame):
+            first, last = max(0, start_frame - at), int(min(block.shape[1], stop - at))
+            if first < last:
+                parts.append(block[:, first:last])
+            if at + block.shape[1] >= stop:
+                break
+        if not parts:
+            return np.zeros((self.info.num_channels, 0), np.float32)
+        return np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32)
+
+    def blocks(self, block_frames: int) -> Iterator[Audio]:
+        """The whole stream as [C, block_frames]; the last may be shorter. Raises Refused if it ends before the file does."""
+        block, filled = np.empty((self.info.num_channels, block_frames), np.float32), 0
+        for _, piece in self._pieces(0):
+            while piece.shape[1]:
+                count = min(block_frames - filled, piece.shape[1])
+                block[:, filled : filled + count] = piece[:, :count]
+                piece, filled = piece[:, count:], filled + count
+                if filled == block_frames:
+                    yield block
+                    block, filled = np.empty_like(block), 0
+        if filled:
+            yield np.ascontiguousarray(block[:, :filled])
+
+    def _pieces(self, start_frame: int) -> Iterator[tuple[int, Audio]]:
+        """(position, [C, t]) of what is decoded, from the start or from shortly before ``start_frame``. Raises Refused if it ends early."""
+        if self._is_read:
+            raise ValueError("a stream is read once; open it again")
+        self._is_read = True
+        at = self._num_silent
+        if at:
+            yield 0, np.zeros((self.info.num_channels, at), np.float32)
+        for piece in self._decoded(max(0, start_frame - self._num_silent)):
+            if isinstance(piece, int):
+                at += piece
+            else:
+                yield at, piece
+                at += piece.shape[1]
+        self._check_end(at - self._num_silent)
+
+    def _decoded(self, start_frame: int) -> Iterator[Audio | int]:
+        """Pieces [C, t] in order; a number is that of frames that were left out."""
+        import av
+
+        skip = self._facts.packets_to_skip(start_frame)
+        lost = False  # of the packets that are left out, the last ones are decoded to fill the decoder's memory
+        if start_frame > PCM_SEEK_FRAMES and self._context.name.startswith("pcm_"):
+            yield from self._from_sample(start_frame)
+            return
+        for number, packet in enumerate(self._container.demux(self._stream)):
+            if self._facts.end is not None and packet.pos is not None and packet.pos >= self._facts.end:
+                continue  # a tag, or what is left of a packet
+            left_out = FIRST_PACKETS <= number < skip
+            if left_out and number < skip - RESERVOIR_PACKETS:
+                lost = True
+                yield self._facts.packet_frames
+                continue
+            try:
+                frames = self._context.decode(packet)
+            except av.FFmpegError as error:
+                if not self._facts.forgives_errors:
+                    what = f"{self._path.name} cannot be decoded ({error.strerror or error}) after {number} packets"
+                    raise Refused(f"{what}. Is it truncated?") from error
+                continue
+            if left_out and lost:
+                yield self._facts.packet_frames
+                continue
+            for frame in frames:
+                self._check_same(frame)
+                yield samples(frame)
+
+    def _from_sample(self, start_frame: int) -> Iterator[Audio | int]:
+        """Uncoded samples from shortly before ``start_frame``."""
+        base = self._stream.time_base * self.info.sample_rate
+        self._container.seek(int(start_frame / base), stream=self._stream)
+        is_first = True
+        for frame in self._container.decode(self._stream):
+            self._check_same(frame)
+            if is_first:
+                yield round((frame.pts or 0) * base)
+            is_first = False
+            yield samples(frame)
+
+    def _check_same(self, frame: Any) -> None:
+        rate, channels = frame.sample_rate, frame.layout.nb_channels
+        if (rate, channels) != (self.info.sample_rate, self.info.num_channels):
+            raise Refused(changed((self.info.sample_rate, self.info.num_channels), (rate, channels)))
+
+    def _check_end(self, num_decoded: int) -> None:
+        """Raises Refused if the stream ended before the file says."""
+        rate, facts = self.info.sample_rate, self._facts
+        missing = (facts.at_least if facts.at_least is not None else self.info.num_frames - self._num_silent) - num_decoded
+        if missing > (facts.slack_s * rate):
+            end = (num_decoded + self._num_silent) / rate
+            raise Refused(f"truncated: ends at {end:.2f} s, {missing / rate:.2f} s before the end that its {facts.source} states")

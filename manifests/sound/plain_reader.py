@@ -1,0 +1,64 @@
+"""WAV, AIFF, W64, CAF and FLAC as libsndfile reads them: exact, and the fastest that seeks.
+
+Conventions
+    Audio is float32 [C, T], full scale 1.0. Only files whose header states a length that is there are read here; others go to ffmpeg's
+    libraries (``coded_reader``), which read to the end of a file whatever its header says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.formats import Audio, info_of
+
+
+class PlainReader:
+    """A file that libsndfile has open. Raises Refused if it is none that it can read."""
+
+    num_streams = 1
+
+    def __init__(self, path: Path) -> None:
+        import soundfile
+
+        self.notes: list[str] = []
+        self._path = path
+        try:
+            self._file: Any = soundfile.SoundFile(path)
+        except soundfile.LibsndfileError as error:
+            raise Refused(f"not a readable sound file ({str(error.error_string).rstrip('.')})") from error
+        try:
+            self.info = info_of(self._file)
+        except Refused:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> PlainReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, start_frame: int, num_frames: int | None) -> Audio:
+        """[C, T] from ``start_frame``; shorter than requested only where the file ends."""
+        if start_frame:
+            self._file.seek(min(start_frame, self.info.num_frames))
+        return self._next(-1 if num_frames is None else num_frames)
+
+    def blocks(self, block_frames: int) -> Iterator[Audio]:
+        """The whole file as [C, block_frames]; the last may be shorter."""
+        while (block := self._next(block_frames)).shape[1]:
+            yield block
+
+    def _next(self, num_frames: int) -> Audio:
+        import soundfile
+
+        try:
+            return np.ascontiguousarray(self._file.read(num_frames, dtype="float32", always_2d=True).T)
+        except soundfile.LibsndfileError as error:
+            phrase = str(error.error_string).rstrip(".")
+            raise Refused(f"{self._path.name} cannot be decoded ({phrase}). Is it truncated?") from error
