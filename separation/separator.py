@@ -9,22 +9,18 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
+from stemwright.manifests.catalog.stem_reading import GivenStems, Mending, Source
 from stemwright.manifests.disk.regular import file_sha256
-from stemwright.manifests.records import Refused
 from stemwright.manifests.registry import Registry, UnknownNameError
 from stemwright.manifests.sound.decoding import probe
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.jobs import BLOCK_FRAMES, Job, JobOutcome, OnFileProgress, checked_blocks
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
-
-LENGTH_TOLERANCE_S = 0.1  # codecs and editors differ by a few packets about the end of a file
 
 
 class Used(NamedTuple):
@@ -139,9 +135,9 @@ def checked_reference(reference: str) -> str:
 class ReferenceStems:
     """A multitrack's own stems as a separator: {name: (path, stream)}, converted to the mixture's rate and length.
 
-    It has the methods of ``DemucsSeparator``. ``stream`` is 0 but for the streams of a STEM mp4. What the stems do not explain is the
-    residual. Raises ValueError without stems, ``Refused`` (a ValueError) where one is longer or shorter than the mixture by more than a
-    tenth of a second.
+    It has the methods of ``DemucsSeparator``. ``stream`` is 0 but for the streams of a STEM mp4. ``mending`` says by name what is done to
+    stems that do not fit (``stemwright.manifests.catalog.given_stems``). What the stems do not explain is the residual. Raises ValueError
+    without stems, ``Refused`` (a ValueError) where one is longer or shorter than the mixture by more than a second.
 
     >>> import numpy, stemwright as sw
     >>> vocals, drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 44_100)).astype("float32")
@@ -156,10 +152,10 @@ class ReferenceStems:
     origin = "reference"
     sample_rate = None
 
-    def __init__(self, stems: Mapping[str, tuple[Path | str, int]]) -> None:
+    def __init__(self, stems: Mapping[str, tuple[Path | str, int]], mending: Mapping[str, Mending] | None = None) -> None:
         if not stems:
             raise ValueError("a multitrack needs at least one stem")
-        self._stems = dict(stems)
+        self._stems, self._mending = dict(stems), dict(mending or {})
 
     @property
     def stem_names(self) -> tuple[str, ...]:
@@ -174,57 +170,24 @@ class ReferenceStems:
 
     def separate(self, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
         """The stems {name: [C, T]} at the mixture's rate, length and channels."""
-        parts = list(self._blocks(mixture.shape[0], mixture.shape[1], sample_rate))
-        return dict(zip(self.stem_names, np.concatenate(parts, axis=-1), strict=True))
+        given = self._given(partial(_pieces, mixture), sample_rate, mixture.shape[0])
+        return given.load()[1]
 
     def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
         """Writes ``STEM.flac`` for every stem and the residual into ``out_folder``, at the mixture's rate: all or none."""
         info = probe(path, stream=stream)
+        given = self._given(partial(checked_blocks, path, info.sample_rate, stream, 2), info.sample_rate, info.num_channels)
         with StemFolder(out_folder, self.stem_names, info.sample_rate, info.num_channels) as folder:
-            for block in checked_blocks(path, info.sample_rate, stream, 2):
-                folder.mixture.append(block)
-            for stems in self._blocks(info.num_channels, folder.mixture.num_frames, info.sample_rate):
+            for mixture, stems in given.blocks():
+                folder.mixture.append(mixture)
                 folder.add(stems)
             return folder.finish()
 
-    def _blocks(self, num_channels: int, num_frames: int, sample_rate: int) -> Iterator[Audio]:
-        """The stems stacked, [S, C, t], exactly ``num_frames`` in all."""
-        readers = [_Fitted(name, path, stream, num_channels, num_frames, sample_rate) for name, (path, stream) in self._stems.items()]
-        for start in range(0, num_frames, BLOCK_FRAMES):
-            yield np.stack([reader.take(min(BLOCK_FRAMES, num_frames - start)) for reader in readers])
-        for reader in readers:
-            reader.finish()
+    def _given(self, mixture: Source, sample_rate: int, num_channels: int) -> GivenStems:
+        sources = {name: partial(checked_blocks, path, sample_rate, stream, 2) for name, (path, stream) in self._stems.items()}
+        return GivenStems(mixture, sources, sample_rate, num_channels, mending=self._mending)
 
 
-class _Fitted:
-    """One stem's stream, resampled to the mixture's rate, with its channels, zero-padded or cut to its length."""
-
-    def __init__(self, name: str, path: Path | str, stream: int, num_channels: int, num_frames: int, sample_rate: int) -> None:
-        self._name, self._num_channels, self._num_frames, self._sample_rate = name, num_channels, num_frames, sample_rate
-        self._blocks = checked_blocks(path, sample_rate, stream, 2)
-        self._held = np.zeros((num_channels, 0), np.float32)
-        self._taken = 0
-
-    def take(self, count: int) -> Audio:
-        """The next ``count`` frames [C, count]."""
-        while self._held.shape[1] < count and (block := next(self._blocks, None)) is not None:
-            self._held = np.concatenate([self._held, self._fit(block)], axis=1)
-        got, self._held = self._held[:, :count], self._held[:, count:]
-        self._taken += got.shape[1]
-        return np.pad(got, ((0, 0), (0, count - got.shape[1])))
-
-    def finish(self) -> None:
-        """Raises Refused if the stem's length differs from the mixture's."""
-        length = self._taken + self._held.shape[1] + sum(block.shape[1] for block in self._blocks)
-        if abs(length - self._num_frames) > LENGTH_TOLERANCE_S * self._sample_rate:
-            raise Refused(
-                f"stem {self._name} lasts {length / self._sample_rate:.2f} s, its mixture {self._num_frames / self._sample_rate:.2f} s; "
-                f"expected the same within {LENGTH_TOLERANCE_S} s"
-            )
-
-    def _fit(self, block: Audio) -> Audio:
-        if block.shape[0] == self._num_channels:
-            return block
-        if self._num_channels == 2:
-            return np.repeat(block, 2, axis=0)  # a mono stem in the middle of a stereo mixture
-        raise Refused(f"stem {self._name} is stereo, its mixture mono")
+def _pieces(audio: Audio) -> Iterator[Audio]:
+    for start in range(0, audio.shape[1], BLOCK_FRAMES):
+        yield audio[:, start : start + BLOCK_FRAMES]

@@ -93,6 +93,9 @@ def _summarise(terminal: Terminal, song: Path, out: Path, edits: Sequence[Edit],
     peak = float(np.abs(made.audio).max(initial=0.0))
     terminal.collected |= {"song": str(song), "out": str(out), "changed": not same, "gain_db": made.gain_db, "closure_db": made.closure_db}
     terminal.collected["peak_dbfs"] = round(gain_to_db(peak), 3) if peak else None
+    terminal.collected["notes"] = list(made.notes)
+    for note in made.notes:
+        terminal.warn(note)
     if made.closure_db is not None:
         terminal.say(f"Residual (in no stem; kept unless a stem is isolated): {made.closure_db:.1f} dB.")
     if made.gain_db:

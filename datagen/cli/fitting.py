@@ -3,7 +3,7 @@ line.
 
 Conventions
     MIXTURE is a recording beside --stems FOLDER, a STEM file that holds its own stems, or a folder with mixture.wav and the stems.
-    Stems may be mono, and up to a second longer or shorter than the mixture.
+    Stems are brought to the mixture's rate, channels and length, and moved where they are late; their levels stay as they are.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from stemwright.datagen.inverse.console import Console
+    from stemwright.separation.balance.own_stems import OwnStems
 
-Audio = np.ndarray
-UNEQUAL_S = 1.0
 LEAST_SHOWN = 5e-4  # of a setting: smaller values are shown as 0
 
 
@@ -70,7 +69,10 @@ def fit(
     for out, suffixes in ((render, SOUND), (plot, PICTURES)):
         if out:
             check_output(out, suffixes, [mixture, *([stems] if stems else [])])
-    audio, dry, sample_rate = load_multitrack(mixture, stems)
+    own = load_multitrack(mixture, stems)
+    audio, dry, sample_rate = own.mixture, own.stems, own.sample_rate
+    for note in own.findings.all_notes:
+        terminal.warn(note)
     chains, bus_chain = read_console(console, list(dry)) if console else (_names(chain), _names(bus))
     span = _span(excerpt, sample_rate, audio.shape[1])
     part = {name: stem[:, span] for name, stem in dry.items()}
@@ -80,7 +82,10 @@ def fit(
         terminal.warn(f"{name}: {reason}; it has no chain")
     terminal.show("console", console_table(found), found.rows())
     offset = span.start or 0
-    terminal.collected |= summary(found, sample_rate, offset)
+    terminal.collected |= summary(found, sample_rate, offset) | {"notes": list(own.findings.all_notes)}
+    for name, stem in own.findings.mending.items():  # moved before the fit
+        lags_ms = terminal.collected["lags_ms"]
+        lags_ms[name] = lags_ms.get(name, 0.0) + 1000.0 * stem.lag_frames / sample_rate
     for line in lines(found, sample_rate, offset):
         terminal.say(line)
     if render:
@@ -97,43 +102,18 @@ def fit(
     terminal.finish(0)
 
 
-def load_multitrack(path: Path, stems: Path | None) -> tuple[Audio, dict[str, Audio], int]:
-    """A mixture [C, T], its stems by name in the same shape, and their sample rate. Raises UsageError where there are none."""
-    from stemwright.manifests.sound import containers, decoding
-    from stemwright.manifests.stem_names import MIXTURE_NAMES, STREAMS
-    from stemwright.separation.balance.track_balance import load_stems, stem_paths
+def load_multitrack(path: Path, stems: Path | None) -> OwnStems:
+    """A mixture and its stems, in time with it and in its shape, at their own levels. Raises UsageError where there are none.
 
-    if not path.exists():
-        raise UsageError(f"{path} does not exist; expected a mixture, a STEM file or a folder with mixture.wav and stems")
-    if path.is_dir():
-        mixes = sorted(each for each in path.iterdir() if each.stem.lower() in MIXTURE_NAMES)
-        if not mixes:
-            raise UsageError(f"expected mixture.wav in {path}, got none; name the mixture and give --stems {path}")
-        path, stems = mixes[0], stems or path
-    if stems is not None:
-        try:
-            stem_paths(stems, path)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        mixture, dry, sample_rate = load_stems(stems, path)
-    elif path.suffix.lower() in (".mp4", ".m4a") and containers.num_streams(path) == len(STREAMS):
-        mixture, sample_rate = decoding.load_song(path)
-        dry = {name: decoding.load_song(path, stream=stream)[0] for stream, name in enumerate(STREAMS) if stream}
-    else:
-        raise UsageError(f"{path} has no stems of its own; give the folder with the dry stems: --stems FOLDER")
-    return mixture, {name: _shaped(name, stem, mixture, sample_rate) for name, stem in dry.items()}, sample_rate
+    Raises Refused where none of them is of this mixture.
+    """
+    from stemwright.separation.balance.own_stems import load_own, multitrack_files
 
-
-def _shaped(name: str, stem: Audio, mixture: Audio, sample_rate: int) -> Audio:
-    """The stem with the channels and the length of the mixture."""
-    missing = mixture.shape[1] - stem.shape[1]
-    if abs(missing) > UNEQUAL_S * sample_rate or stem.shape[0] not in (1, mixture.shape[0]):
-        raise UsageError(
-            f"expected stem {name!r} as [1 or {mixture.shape[0]}, {mixture.shape[1]}] within a second, got {list(stem.shape)}; "
-            "are they of one recording and one sample rate?"
-        )
-    stem = np.repeat(stem, mixture.shape[0], axis=0) if stem.shape[0] != mixture.shape[0] else stem
-    return np.pad(stem, ((0, 0), (0, missing))) if missing > 0 else stem[:, : mixture.shape[1]]
+    try:
+        files = multitrack_files(path, stems)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return load_own(*files, undo_gains=False)
 
 
 def read_console(path: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:

@@ -55,7 +55,9 @@ def effects(
 
 
 def balance(
-    files: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings to measure.", show_default=False)],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="SONG", help="Recordings to measure, or folders with mixture.wav and stems.", show_default=False)
+    ],
     stems: StemsOption = None,
     model: OneModelOption = None,
     model_folder: ModelFolderOption = None,
@@ -83,13 +85,16 @@ def balance(
     check_stems_alone(stems, {"model": model, "model_folder": model_folder, **how})
     _check_files(files, stems, csv, plot, against)
     corpus = track_balance.corpus_levels(against) if against else {}
-    listening = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
+    own = stems is not None or all(path.is_dir() for path in files)
+    listening = None if own else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     measured, rejected = _measured(terminal, files, listening, stems)
     _show(terminal, measured, corpus, str(against) if against else "")
     _write(terminal, measured, csv, plot)
     if rejected:
         terminal.collected["rejected"] = rejected
-    terminal.say(f"balance: {len(measured)} done, {len(rejected)} rejected")
+    moved = sum(track.moved for track in measured)
+    with_moved = f"{moved} with stems moved in time, " if moved else ""
+    terminal.say(f"balance: {len(measured) - moved} done, {with_moved}{len(rejected)} rejected")
     terminal.finish(exit_code(len(measured), len(rejected)))
 
 
@@ -103,10 +108,20 @@ def _check_files(files: Sequence[Path], stems: Path | None, csv: Path | None, pl
             check_output(out, suffixes, [*files, *([stems] if stems else [])])
     if against and not (against / "estimates.parquet").exists():
         raise UsageError(f"--against {against}: it has no estimates.parquet; expected a corpus, after: stemwright estimate {against}")
-    if folders := [path for path in files if path.is_dir()]:
-        raise UsageError(f"{folders[0]} is a folder; expected recordings, such as {folders[0]}/*.flac")
-    if not any(path.is_file() for path in files):
+    if folders := [path for path in files if path.is_dir() and not any((path / name).exists() for name in _mixture_files())]:
+        raise UsageError(
+            f"{folders[0]} is a folder; expected recordings, such as {folders[0]}/*.flac, or a folder with mixture.wav and stems"
+        )
+    if not any(path.exists() for path in files):
         raise UsageError(f"{', '.join(map(str, files))}: no such file; expected recordings")
+
+
+def _mixture_files() -> list[str]:
+    """What the mixture is called in a folder that is a multitrack."""
+    from stemwright.manifests.sound.formats import READABLE_SUFFIXES
+    from stemwright.manifests.stem_names import MIXTURE_NAMES
+
+    return [f"{name}{suffix}" for name in MIXTURE_NAMES for suffix in sorted(READABLE_SUFFIXES)]
 
 
 def _measured(
@@ -125,6 +140,8 @@ def _measured(
                 within = partial(_report_share, report, lengths_s, number, path.name)
                 within(0.0)
                 measured.append(measure_recording(path, listening, stems=stems, on_share=within))
+                for note in measured[-1].notes:
+                    terminal.warn(f"{path}: {note}")
             except Exception as error:  # from any library, about this recording: the others are still measured
                 rejected.append({"track": str(path), "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
                 terminal.warn("{track}: {reason}".format(**rejected[-1]))

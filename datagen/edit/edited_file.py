@@ -8,6 +8,7 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.sound.writing import save
+from stemwright.separation.balance.own_stems import load_own, stem_paths
 from stemwright.separation.balance.recordings import finite_stems
-from stemwright.separation.balance.track_balance import stem_paths
 
 ENCODINGS: dict[str, Encoding] = {suffix: encoding for encoding, suffix in SUFFIXES.items()}
 FOREIGN_DB = 0.1  # taking a stem out of its own mixture does not add energy; one of another recording does
@@ -68,8 +69,9 @@ def edit_file(
     encoding = output_encoding(song, out)
     names, source = (tuple(stems), "the folder of stems") if separator is None else (separator.stem_names, f"model {_called(separator)}")
     check_named(edits, names, source)
-    mixture, sample_rate = load_song(song)
-    made = apply_edits(mixture, _parts(mixture, sample_rate, stems, separator, on_share), sample_rate, edits, encoding=encoding)
+    mixture, sample_rate, parts, notes = _given(song, stems) if separator is None else _separated(song, separator, on_share)
+    check_named(edits, tuple(parts), source)  # a folder may also have files that are sums of its stems
+    made = replace(apply_edits(mixture, parts, sample_rate, edits, encoding=encoding), notes=notes)
     if separator is None and made.closure_db is not None and made.closure_db > FOREIGN_DB:
         raise Refused(
             f"taking the stems in {next(iter(stems.values())).parent} out of {song.name} raises its energy by {made.closure_db:.1f} dB; "
@@ -85,20 +87,23 @@ def _called(separator: Any) -> str:
     return str(getattr(separator, "model", separator.origin))
 
 
-def _parts(
-    mixture: Audio, sample_rate: int, stems: Mapping[str, Path], separator: Any, on_share: Callable[[float], None] | None
-) -> dict[str, Audio]:
-    """The stems {name: [C, T]} at the mixture's rate and length, from files or from a separator."""
-    if separator is None:
-        from stemwright.separation.separator import ReferenceStems
+Loaded = tuple[Audio, int, dict[str, Audio], tuple[str, ...]]  # mixture [C, T], its sample rate, stems {name: [C, T]}, notes on them
 
-        return ReferenceStems({name: (path, 0) for name, path in stems.items()}).separate(mixture, sample_rate)
+
+def _given(song: Path, stems: Mapping[str, Path]) -> Loaded:
+    own = load_own(song, {name: (path, 0) for name, path in stems.items()})
+    return own.mixture, own.sample_rate, own.stems, own.findings.all_notes
+
+
+def _separated(song: Path, separator: Any, on_share: Callable[[float], None] | None) -> Loaded:
+    mixture, sample_rate = load_song(song)
     if on_share:
         on_share(0.0)
     heard = {"on_share": on_share} if on_share else {}  # a third-party separator may not have it
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
-    return {name: _fitted(resample(audio, rate, sample_rate), mixture.shape[1]) for name, audio in separated.items()}
+    parts = {name: _fitted(resample(audio, rate, sample_rate), mixture.shape[1]) for name, audio in separated.items()}
+    return mixture, sample_rate, parts, ()
 
 
 def _fitted(audio: Audio, num_frames: int) -> Audio:

@@ -29,11 +29,14 @@ from stemwright.manifests.sound.formats import Audio, Encoding
 
 @dataclass(frozen=True)
 class Edited:
-    """An edited recording: audio [C, T], the gain that is already in it, and the energy of what is in no stem against the mixture's."""
+    """An edited recording: audio [C, T], the gain that is already in it, the energy of what is in no stem against the mixture's, and what
+    was found and mended of stems that were given.
+    """
 
     audio: Audio
     gain_db: float
     closure_db: float | None
+    notes: tuple[str, ...] = ()
 
 
 def parse_all_edits(texts: Sequence[str], names: Mapping[str, object] | Sequence[str] = ()) -> list[Edit]:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from stemwright.separation.loudness.meter import gated_loudness
 Array = NDArray[np.floating]
 
 ABSENT_LU = -30.0  # a separated stem quieter than this is leakage of a source that is absent
+CLOSURE_SHARE = 0.5  # benchmarks/multitracks.py
 LEAST_SHARED = 0.9  # of the mixture's energy: stems that share less with it come from a separator that shrinks them
 
 
@@ -92,6 +94,18 @@ BUNDLED = Calibration(
 )
 _NOTHING = Margin(0.0, 1.0, 0.0)
 REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING, absent_lu=-math.inf)
+
+
+def closure_margin(level_lu: Array | float, closure_db: float) -> Any:
+    """Half the interval around the level of a multitrack's own stem, in LU, at the closure of all stems in dB.
+
+    What the stems leave of the mixture would change this stem's level by at most 20 log10(1 + r), r its amplitude over the stem's, if all
+    of it were this stem's, in phase; ``CLOSURE_SHARE`` of r is what holds four of five stems of mastered mixtures. Zero for a stem that is
+    not present.
+    """
+    level = np.asarray(level_lu, dtype=np.float64)
+    apart = np.where(np.isfinite(level), closure_db - level, -np.inf)
+    return 20.0 * np.log10(1.0 + CLOSURE_SHARE * 10.0 ** (apart / 20.0))
 
 
 def suited(calibration: Calibration, closing_factor: float) -> Calibration:

@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from stemwright.manifests.records import RESIDUAL
 from stemwright.manifests.stem_names import FOUR_STEMS
 from stemwright.separation.balance.level_estimators import (
+    REFERENCE,
     SEPARATED,
     Calibration,
     LevelEstimate,
     calibration_named,
+    closure_margin,
     estimate_level,
     interval_around,
     point_between,
@@ -46,6 +48,7 @@ from stemwright.separation.loudness.meter import (
 
 Array = NDArray[np.floating]
 
+ROUNDING = 1e-9  # of the mixture's energy: less is what rounding leaves
 ACTIVE_RANGE_LU = 20.0  # a stem plays where it is less than this below its own loudness
 FOREIGN_SHARE = 0.1  # of a stem's own energy: one that shares less with the mixture is not in it
 CHANCE, CHANCE_CORRELATION, FEWEST_BLOCKS = 3.0, 0.05, 8
@@ -183,10 +186,10 @@ def measure_balance(
     """Measures every stem against its mixture; ``stems`` maps names to float arrays [C, T] in the mixture's shape and rate.
 
     ``calibration`` says what the stems are: "separated" ones, those of the "bundled" model, or the multitrack's own ("reference"), whose
-    level is simply their loudness. Separated drums, bass, other and vocals that leave more than a tenth of the mixture to no stem are
-    measured with the wide intervals of the bundled model. Levels are in LU against the mixture (ITU-R BS.1770-5), with an 80 % interval;
-    that of a stem that is not present is -inf. Raises ValueError for an empty dictionary, other shapes, NaN, and a silent mixture,
-    against which nothing has a level.
+    level is simply their loudness, with an interval as wide as what all of them together leave of the mixture. Separated drums, bass, other
+    and vocals that leave more than a tenth of the mixture to no stem are measured with the wide intervals of the bundled model. Levels are
+    in LU against the mixture (ITU-R BS.1770-5), with an 80 % interval; that of a stem that is not present is -inf. Raises ValueError for
+    an empty dictionary, other shapes, NaN, and a silent mixture, against which nothing has a level.
 
     >>> import numpy, stemwright as sw
     >>> vocals, drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 44_100))
@@ -211,10 +214,41 @@ def measure_balance(
     mixture_lufs = gated_loudness(window_means(energies.mixture, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0])
     if not math.isfinite(mixture_lufs):
         raise ValueError("expected an audible mixture, got silence (nothing above -70 LUFS); levels against it are undefined")
-    return {
+    left_lu = _left_lu(mixture, stems) if calibration is REFERENCE else -math.inf
+    found = {
         name: _measure_stem(stem, replace(energies, cross=energies.cross * raised[:, None]), number, mixture_lufs, sample_rate, calibration)
         for number, (name, stem) in enumerate(stems.items())
     }
+    return found if left_lu == -math.inf else {name: _widened(stem, left_lu) for name, stem in found.items()}
+
+
+def _left_lu(mixture: Array, stems: Mapping[str, Array]) -> float:
+    """The energy that the stems, without the residual, leave of the mixture, in dB against its energy; -inf where that is rounding."""
+    left = mixture.astype(np.float64)
+    for name, stem in stems.items():
+        if name != RESIDUAL:
+            left -= stem
+    share = float(np.sum(left**2)) / max(float(np.sum(np.square(mixture, dtype=np.float64))), 1e-30)
+    return 10.0 * math.log10(share) if share > ROUNDING else -math.inf
+
+
+def _widened(stem: StemBalance, left_lu: float) -> StemBalance:
+    """A multitrack's own stem with the interval that is due to what the stems leave of the mixture: it may belong to this one."""
+    if not stem.present:
+        return stem
+    course = stem.trajectory
+    return replace(
+        stem,
+        level_low_lu=stem.level_lu - closure_margin(stem.level_lu, left_lu),
+        level_high_lu=stem.level_lu + closure_margin(stem.level_lu, left_lu),
+        against_rest_low_lu=stem.against_rest_lu - closure_margin(stem.level_lu, left_lu),
+        against_rest_high_lu=stem.against_rest_lu + closure_margin(stem.level_lu, left_lu),
+        trajectory=replace(
+            course,
+            low_lu=course.level_lu - closure_margin(course.level_lu, left_lu),
+            high_lu=course.level_lu + closure_margin(course.level_lu, left_lu),
+        ),
+    )
 
 
 def _measure_stem(

@@ -8,6 +8,7 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +18,40 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
-from stemwright.separation.balance.level_estimators import calibration_for
-from stemwright.separation.balance.track_balance import TrackBalance, load_stems, measure_track
+from stemwright.separation.balance.level_estimators import REFERENCE, SEPARATED, calibration_for
+from stemwright.separation.balance.own_stems import load_own, multitrack_files
+from stemwright.separation.balance.track_balance import TrackBalance, measure_track
+
+MEASURED_DB = -40.0  # closure of stems that are a multitrack's own; those of separators leave about -20 dB
 
 
 def measure_recording(
     path: Path, separator: Any, *, stems: Path | None = None, on_share: Callable[[float], None] | None = None
 ) -> TrackBalance:
-    """The balance of one recording: from the folder ``stems`` if it is given, else by the separator.
+    """The balance of one recording: with the stems of the folder ``stems`` if it is given, or with its own where it is a folder, else by
+    the separator.
 
-    ``on_share`` receives the progress of separation, 0 to 1. Raises Refused for a recording that cannot be read or separated, and
-    ValueError as ``measure_track`` and ``load_stems`` do.
+    Stems that sum to the mixture are its own, and their levels are measured; others are taken for a separator's. ``on_share`` receives the
+    progress of separation, 0 to 1. Raises Refused for a recording that cannot be read or separated, and ValueError as ``measure_track`` and
+    ``multitrack_files`` do.
     """
-    if stems is not None:
-        return measure_track(path.name, *load_stems(stems, path))
+    if stems is not None or path.is_dir():
+        return _measure_own(path, stems)
     mixture, sample_rate = load_song(path)
     heard = {"on_share": on_share} if on_share else {}  # a third-party separator may not take it
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
     at_rate = resample(mixture, sample_rate, rate)
     return measure_track(path.name, at_rate, separated, rate, calibration=calibration_for(separator.origin))
+
+
+def _measure_own(path: Path, stems: Path | None) -> TrackBalance:
+    own = load_own(*multitrack_files(path, stems))
+    found = own.findings
+    closes = found.closure_db is None or found.closure_db < MEASURED_DB
+    balance = measure_track(path.name, own.mixture, own.stems, own.sample_rate, calibration=REFERENCE if closes else SEPARATED)
+    moved = any(each.lag_frames for each in found.mending.values())
+    return replace(balance, closure_db=found.closure_db, notes=found.all_notes, moved=moved)
 
 
 def finite_stems(stems: dict[str, Audio], mixture: Audio, separator: Any) -> dict[str, Audio]:

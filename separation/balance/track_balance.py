@@ -21,11 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.manifests.records import RESIDUAL, Estimate
-from stemwright.manifests.sound.decoding import load_song
-from stemwright.manifests.sound.formats import READABLE_SUFFIXES
+from stemwright.manifests.records import Estimate
 from stemwright.manifests.spreadsheet import csv_text
-from stemwright.manifests.stem_names import MIXTURE_NAMES
 from stemwright.separation.balance.level_estimators import SEPARATED, Calibration
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.loudness.meter import LoudnessReport, measure_loudness
@@ -48,6 +45,9 @@ class TrackBalance:
     duration_s: float
     loudness: LoudnessReport
     stems: dict[str, StemBalance]
+    closure_db: float | None = None  # of stems that were given: what they leave of the mixture; None: nothing, or they were separated
+    notes: tuple[str, ...] = ()  # on stems that were given: what does not fit, and what was mended
+    moved: bool = False  # stems were moved in time to fit
 
 
 def measure_track(
@@ -56,43 +56,6 @@ def measure_track(
     """Measures one track; ``calibration`` and errors as in ``measure_balance``."""
     balances = measure_balance(mixture, stems, sample_rate, calibration=calibration)
     return TrackBalance(title, mixture.shape[1] / sample_rate, measure_loudness(mixture, sample_rate), balances)
-
-
-def load_stems(folder: Path | str, mixture_path: Path | str) -> tuple[Array, dict[str, Array], int]:
-    """Reads a mixture and its stems: mixture [C, T], name -> [C, T], sample rate.
-
-    The stems are those that ``stem_paths`` finds. Raises ValueError when there is none, or when a rate differs.
-    """
-    mixture_path = Path(mixture_path)
-    mixture, sample_rate = load_song(mixture_path)
-    stems = {}
-    for name, path in stem_paths(folder, mixture_path).items():
-        stems[name], rate = load_song(path)
-        if rate != sample_rate:
-            raise ValueError(f"expected {path} at the mixture's {sample_rate} Hz, got {rate} Hz; resample it")
-    return mixture, stems, sample_rate
-
-
-def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
-    """The stems of a mixture in a folder by their names: the sound files in it, or in its sub-folder that is named like the mixture.
-
-    The mixture itself, a file called mixture or mix, and a residual are left out. Raises ValueError when there is none.
-    """
-    mixture_path, folder = Path(mixture_path), Path(folder)
-    place = folder / mixture_path.stem if (folder / mixture_path.stem).is_dir() else folder
-    if not place.is_dir():
-        raise ValueError(f"expected a folder of stems, got {folder}, which is not a folder")
-    left_out = {*MIXTURE_NAMES, RESIDUAL}
-    paths = [
-        path
-        for path in sorted(place.iterdir())
-        if path.suffix.lower() in READABLE_SUFFIXES and path.stem.lower() not in left_out and path.resolve() != mixture_path.resolve()
-    ]
-    if not paths:
-        raise ValueError(
-            f"expected stems such as vocals.wav in {place}, got no sound file. Without --stems, {mixture_path.name} is separated"
-        )
-    return {path.stem: path for path in paths}
 
 
 def _plain(value: float | None, digits: int = 2) -> float | None:
@@ -162,6 +125,8 @@ def as_json(track: TrackBalance) -> Row:
         "duration_s": _plain(track.duration_s, 3),
         "mixture": {name: _plain(value) for name, value in track.loudness._asdict().items()},
         "stems": {name: _stem_json(stem) for name, stem in track.stems.items()},
+        "closure_db": track.closure_db,
+        "notes": list(track.notes),
     }
 
 

@@ -62,18 +62,19 @@ def test_json_holds_settings_with_units_and_the_losses(place: Path) -> None:
 
 def test_stems_of_a_stem_file_are_its_own(stem_folder: Callable[..., Path]) -> None:
     path = next(stem_folder(train=1, test=0).rglob("*.stem.mp4"))
-    mixture, stems, sample_rate = load_multitrack(path, None)
-    assert list(stems) == ["drums", "bass", "other", "vocals"]
-    assert all(stem.shape == mixture.shape for stem in stems.values())
-    assert sample_rate == SAMPLE_RATE
+    own = load_multitrack(path, None)
+    assert list(own.stems) == ["drums", "bass", "other", "vocals"]
+    assert all(stem.shape == own.mixture.shape for stem in own.stems.values())
+    assert own.sample_rate == SAMPLE_RATE
 
 
 def test_a_folder_is_a_multitrack_and_a_mono_stem_gets_two_channels(place: Path, tmp_path: Path) -> None:
     save(tmp_path / "mixture.wav", load(place / "mix.wav")[0], SAMPLE_RATE, encoding="wav32f")
     save(tmp_path / "drums.wav", load(place / "dry" / "drums.wav")[0][:1, :-500], SAMPLE_RATE, encoding="wav32f")
-    mixture, stems, _ = load_multitrack(tmp_path, None)
-    assert list(stems) == ["drums"]
-    assert stems["drums"].shape == mixture.shape
+    own = load_multitrack(tmp_path, None)
+    assert list(own.stems) == ["drums"]
+    assert own.stems["drums"].shape == own.mixture.shape
+    assert "stem drums is mono: put in the middle" in own.findings.all_notes
 
 
 def test_chains_come_from_a_file(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_chains_come_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mix.wav"], r"no stems of its own; give the folder with the dry stems: --stems FOLDER"),
+        (["mix.wav"], r"no stems of its own; give the folder with the stems: --stems FOLDER"),
         (["nothing.wav", "--stems", "dry"], "nothing.wav does not exist"),
         (["mix.wav", "--stems", "dry", "--excerpt", "soon"], "START:END in seconds such as 30:36, got 'soon'"),
         (["mix.wav", "--stems", "dry", "--excerpt", "1.5:9999"], "at least a second within 0:2.0"),
