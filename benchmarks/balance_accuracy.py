@@ -348,7 +348,7 @@ def report(frame: pandas.DataFrame, calibration: Calibration) -> str:
 
 
 def main() -> None:
-    """Runs the parts that were asked for, prints their tables, and with ``--write`` puts them into docs/results.md."""
+    """Runs the requested parts, prints their tables, and with ``--write`` puts them into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=("oracle", "bundled", "musdb"), default="oracle")
     parser.add_argument("--musdb", type=Path, help="folder of MUSDB18 or of its 7 s excerpts; implies --part musdb")

@@ -4,7 +4,7 @@ Conventions
     A profile is built from some songs; other songs are held out. Their stems have no drive and no compression of their own
     (``render_song(squash=False)``), so that all of it is known; equalisers, echoes and reverbs of their own they keep: that is how songs
     differ, the floor. Settings are drawn from the typical ranges of each effect (RemFX, Diff-MST), a compressor's after the stem's peak
-    was brought to -10 dBFS. Nothing was chosen by what came of these seeds: other songs (seeds from 31000) were for that.
+    was brought to -10 dBFS. No constant was chosen by results on these seeds: other songs (seeds from 31000) were for that.
     The error of an eq is the mean absolute difference of the responses in dB where stems of the name sound, their levels aside. The floor
     is the same figure of the song itself, without any eq, against the profile.
     Coverage: the surest part of the answers given. What is abstained from is decided by the profile's own songs, each left out in turn.

@@ -76,7 +76,7 @@ def random_chain(names: tuple[str, ...], rng: np.random.Generator) -> list[tuple
 
 
 def separated(stems: dict[str, torch.Tensor], sample_rate: int) -> dict[str, torch.Tensor]:
-    """The stems of the dry mix as the bundled model hears them: what stands for dry where nobody has the multitrack."""
+    """The stems of the dry mix as the bundled model hears them: a substitute for dry stems where there is no multitrack."""
     from stemwright.separation.demucs.separator import DemucsSeparator
 
     mix = torch.stack(list(stems.values())).sum(0).float().numpy()

@@ -187,7 +187,7 @@ def chain_row(names: Sequence[str], **narrowed: dict[str, Any]) -> Callable[...,
                 figures["eq dB"] = response_error_db(mine, settings, sample_rate)
             elif name == "compressor":
                 figures.update(compressor_figures(mine, settings))
-                # The compressor's own inverse: what went into it is known here, what came out likewise.
+                # The compressor's own inverse: its input and its output are both known here.
                 before = apply_chain(dry, sample_rate, truth[: [key for key, _ in truth].index(name)])
                 figures["SDR (inverse) dB"] = inverse_sdr_db(before, settings, mine, sample_rate)
             elif name == "fader":

@@ -9,7 +9,7 @@ What is measured
     scale: 100,000 pairs planned and written by a process of its own, with its peak memory; rendering by two processes against one, on an
     otherwise idle machine (wall time; each includes starting its workers).
     starting again: `stemwright render` as a process of its own over 10,000 finished examples.
-    All other times are processor seconds (user and system), the best of several runs: what one core needs when nobody else wants it.
+    All other times are processor seconds (user and system), the best of several runs: the time of one core that runs nothing else.
     answering: `stemwright --help` as a process; and which heavy libraries `import stemwright` loads.
 """
 

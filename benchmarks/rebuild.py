@@ -46,7 +46,7 @@ from stemwright.separation.stem_files import joint_gain_db
 
 RATE = 44_100
 FIRST_SEED = 6_000
-ENCODINGS = {  # name -> suffix and what ffmpeg is told
+ENCODINGS = {  # name -> suffix and arguments of ffmpeg
     "mp3, 128 kbit/s": (".mp3", ["-b:a", "128k"]),
     "mp3, 320 kbit/s": (".mp3", ["-b:a", "320k"]),
     "AAC, 128 kbit/s": (".m4a", ["-b:a", "128k"]),
@@ -155,7 +155,7 @@ def recognition(folder: Path, recipes: Path, songs: Path) -> list[str]:
 
 
 def best_lag(song: np.ndarray, laid: np.ndarray, reach: int = 200) -> int:
-    """By how many samples a copy that was laid into place still lies beside it, by the largest cross-correlation."""
+    """By how many samples an aligned copy is still off, by the largest cross-correlation."""
     size = 1 << (song.shape[1] + reach).bit_length()
     one, other = (np.fft.rfft(np.diff(part.mean(axis=0)), size) for part in (song, laid))
     lags = np.fft.irfft(np.conj(one) * other)

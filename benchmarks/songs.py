@@ -321,7 +321,7 @@ def envelope(num_frames: int, sample_rate: int, attack_s: float, decay_s: float,
 
 
 def add_at(out: np.ndarray, start_s: float, sound: np.ndarray, sample_rate: int) -> None:
-    """Adds a sound [..., t] into a buffer [..., T] at a time; what lies outside is cut."""
+    """Adds a sound [..., t] into a buffer [..., T] at a time; what is outside is cut."""
     start = max(0, round(start_s * sample_rate))
     length = min(sound.shape[-1], out.shape[-1] - start)
     if length > 0:

@@ -21,7 +21,7 @@ copyright = "the authors of stemwright; MIT licence"  # the name that Sphinx rea
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
-exclude_patterns = ["generate"]
+exclude_patterns = ["generate", "README.md"]
 source_suffix = {".md": "markdown"}
 root_doc = "index"
 nitpicky = False

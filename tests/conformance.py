@@ -4,7 +4,7 @@ EBU's own files may not be redistributed; these are generated from their descrip
 real programmes and are not here. The tests and the benchmark read the same list.
 
 Conventions
-    A signal is float32 [C, T]; levels in dBFS are the peak of a sine per channel. A case passes when every reading lies within its
+    A signal is float32 [C, T]; levels in dBFS are the peak of a sine per channel. A case passes when every reading is within its
     tolerance.
 
 References

@@ -1,10 +1,10 @@
 """Fixtures: synthetic songs whose stems sum exactly, folders of them in every shape the catalog reads, and the real excerpt.
 
 Conventions
-    Every sample of a synthetic stem is a multiple of 2^-23 and every peak lies below full scale, so 24-bit files hold stems and mixture
+    Every sample of a synthetic stem is a multiple of 2^-23 and every peak is below full scale, so 24-bit files hold stems and mixture
     exactly, and the stems sum to the mixture bit for bit, in memory and on disk.
     The same seed gives the same samples and, but for STEM files, the same bytes.
-    Tests with a marker of LEFT_OUT run only when asked for by ``pytest --run MARKER``; what is left out is reported as skipped.
+    Tests with a marker of LEFT_OUT run only with ``pytest --run MARKER``; what is left out is reported as skipped.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class Death:
                 kept, at = self.synced.get((stat.st_dev, stat.st_ino), (0, 0))
                 if (kept, at) != (stat.st_size, stat.st_mtime_ns):
                     os.truncate(path, min(kept, stat.st_size))
-                    if self.point % 4:  # the length was on the disk, what stands there was not
+                    if self.point % 4:  # the length was on the disk, its data were not
                         os.truncate(path, stat.st_size)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -199,7 +199,7 @@ def cases() -> list[Case]:
 
 
 def prepare(folder: Path) -> None:
-    """The songs, the configurations, and files that are nobody's business."""
+    """The songs, the configurations, and files of the user that must stay as they are."""
     for number in range(3):
         for name, audio in make_song(number, 1.0, sample_rate=RATE).items():
             for songs in ("songs", "more songs")[number // 2 :]:

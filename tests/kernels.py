@@ -31,7 +31,7 @@ print(json.dumps({
     "threads": torch.get_num_threads(),
 }))
 """
-NEW = re.compile(r"AVX512|X86_V4")  # numpy's names of what came after AVX2, before and since its version 2.4
+NEW = re.compile(r"AVX512|X86_V4")  # numpy's names of the instruction sets after AVX2, before and since its version 2.4
 AVX2 = {
     "OPENBLAS_CORETYPE": "Haswell",
     "ATEN_CPU_CAPABILITY": "avx2",

@@ -51,7 +51,7 @@ def demo_folder(tmp_path_factory):
     return folder
 
 
-def test_the_demo_says_what_it_found_and_what_to_look_at(demo_folder):
+def test_the_demo_shows_its_results_and_the_next_steps(demo_folder):
     said = (demo_folder / "said").read_text()
     assert "Mix balance of" in said
     assert all(stem in said for stem in ("drums", "bass", "other", "vocals"))

@@ -67,12 +67,12 @@ LAYERS = (
     ("datagen.share", "datagen.report"),
     ("datagen.cli", "datagen.public", "stemwright"),
 )
-# One name in two rooms: each is the public name of an extension point, or what a person calls it.
+# One name in two rooms: each is the public name of an extension point, or its common name.
 SAME_MODULE_NAMES = {
     "base": "what a recipe, and what a writer, is made of: one for each of two extension points",
     "edit": "the room of the verb, and the kind of pair",
     "loudness": "the room of the meter, and the effect that brings to a loudness",
-    "progress": "what a caller is told, and how a terminal shows it",
+    "progress": "the callback of a caller, and how a terminal shows it",
     "separator": "the door for any separator, and Demucs behind it",
 }
 # (file, name) -> what is called like an effect there, and is none: the only comparisons with such a name outside ``datagen/effects``.
@@ -184,7 +184,7 @@ def test_each_outside_thing_has_one_door(file):
 @pytest.mark.parametrize(
     "file", [path for path in FILES if name_of(path) not in ("datagen/cli/app.py", "datagen/cli/terminal.py")], ids=name_of
 )
-def test_only_the_command_line_speaks(file):
+def test_only_the_command_line_prints(file):
     found = [(call, line) for call, line in calls(parse(file)) if call in SPEAKS or call in ("sys.exit", "os._exit", "sys.stdout.write")]
     assert not found, f"{name_of(file)} speaks or exits"
 
@@ -254,7 +254,7 @@ def test_no_global_random_state(file):
 
 
 @every_file
-def test_every_module_class_and_public_function_says_what_it_is(file):
+def test_every_module_class_and_public_function_has_a_docstring(file):
     tree = parse(file)
     assert ast.get_docstring(tree), f"{name_of(file)} has no head"
     for node in tree.body:

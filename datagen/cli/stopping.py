@@ -6,5 +6,5 @@ UNCHANGED = "stopped; the existing files are unchanged"
 KEPT = "stopped; finished work is kept, and the same command resumes it"
 
 
-class Stopped(Exception):  # noqa: N818  # not an error: the user asked for it
+class Stopped(Exception):  # noqa: N818  # not an error: the user stopped it
     """The command was stopped; the message says what is kept."""

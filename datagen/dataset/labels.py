@@ -179,7 +179,7 @@ def _slots(key: str, field: Range | Choice) -> list[str]:
 
 
 def vocabulary_of(labels: bool | Sequence[str] | Vocabulary, pairs: Sequence[WrittenPair], what: str) -> Vocabulary:
-    """The vocabulary that is asked for. Raises ValueError, naming what there is, for labels that none of the pairs carries."""
+    """The requested vocabulary. Raises ValueError, naming what there is, for labels that none of the pairs carries."""
     if isinstance(labels, Vocabulary):
         return labels
     uses: dict[str, int] = {}

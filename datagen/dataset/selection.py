@@ -57,7 +57,7 @@ def length_of(selected: Rows) -> tuple[int, int]:
 
 
 def padded_to(selected: Rows, num_inputs: int | None) -> int:
-    """How many inputs an item has: as many as asked for, else as the example with most. Raises ValueError if that is too few."""
+    """How many inputs an item has: the requested number, else as the example with most. Raises ValueError if that is too few."""
     most = max(len(pair.inputs) for pair, _ in selected)
     if num_inputs is not None and num_inputs < most:
         raise ValueError(f"num_inputs={num_inputs} is too small for the {most} inputs of some examples")

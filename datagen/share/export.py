@@ -354,7 +354,7 @@ def _readme(rows: dict[str, list[Any]], identity: dict[str, Any] | None) -> str:
             "# Recipes of a stemwright corpus",
             "",
             f"{len(rows['pairs']):,} pairs ({counted}; {seconds / 3600:.2f} hours) from {len(rows['tracks']):,} songs, as tables:",
-            "it contains no audio. Whoever has the songs can rebuild the dataset byte for byte, whatever the files are called:",
+            "it contains no audio. A reader who has the songs can rebuild the dataset byte for byte, whatever the files are called:",
             "",
             "```sh",
             "stemwright rebuild RECIPES SONGS OUT",

@@ -49,7 +49,7 @@ class Copy:
 
     @property
     def description(self) -> str:
-        """What a person should know about it."""
+        """A sentence for the user on how the song was recognised."""
         gain = f", {-gain_to_db(self.gain):+.1f} dB in level" if self.gain != 1.0 else ""
         return (
             f"{self.path.name} is another encoding: aligned by {self.offset_frames} samples at {self.sample_rate} Hz{gain}; "

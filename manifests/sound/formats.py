@@ -77,7 +77,7 @@ def check_peak(peak_dbfs: float) -> None:
 
 
 def check_complete(path: Path, audio: Audio, start_frame: int, num_frames: int | None) -> None:
-    """Raises Refused if an excerpt [C, T] has fewer frames than were asked for."""
+    """Raises Refused if an excerpt [C, T] has fewer frames than requested."""
     if num_frames is not None and audio.shape[1] < num_frames:
         raise Refused(f"{path.name} ends {num_frames - audio.shape[1]} frames before frame {start_frame + num_frames}. Is it truncated?")
 

@@ -56,7 +56,7 @@ def under_way(corpus: Path) -> None:
 
 def test_beside_a_running_stage_nothing_that_is_under_way_is_called_wrong(corpus):
     under_way(corpus)
-    assert any("killed" in what for _, _, what in problems(corpus, code=1))  # nobody works on it: these are leftovers
+    assert any("killed" in what for _, _, what in problems(corpus, code=1))  # no process works on it: these are leftovers
     with Corpus(corpus).locked():
         assert problems(corpus) == [("warning", "", UNDER_WAY)]
         assert problems(corpus / "dataset") == [("warning", "", UNDER_WAY)]

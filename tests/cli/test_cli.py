@@ -80,7 +80,7 @@ def test_a_model_that_cannot_be_had_names_the_folder_and_the_ways_out(tmp_path, 
     assert "--model-folder" in said
 
 
-def test_two_at_once_are_told_apart(tmp_path, songs_folder):
+def test_two_processes_at_once_are_reported_as_such(tmp_path, songs_folder):
     from stemwright.datagen.run.corpus import Corpus
 
     stemwright("catalog", songs_folder(1), tmp_path / "corpus")
@@ -132,7 +132,7 @@ def test_balance_of_a_file_with_its_stems_in_every_form(tmp_path, multitrack_fol
     assert "balance: 2 done, 0 rejected" in table
 
 
-def test_balance_says_what_it_cannot_read_and_goes_on(tmp_path, multitrack_folder):
+def test_balance_reports_files_that_it_cannot_read_and_measures_the_others(tmp_path, multitrack_folder):
     song = next(multitrack_folder(1, 0, duration_s=4.0).glob("train/*"))
     (tmp_path / "text.mp3").write_text("not music")
     done = stemwright("balance", tmp_path / "text.mp3", song / "mixture.wav", "--stems", song, check=False)
@@ -148,7 +148,7 @@ def test_the_version_is_that_of_the_installed_package():
     assert stemwright("--version").stdout == f"stemwright {version('stemwright')}\n"
 
 
-def test_a_first_build_that_fails_after_the_catalog_can_be_gone_on_with(tmp_path, multitrack_folder):
+def test_a_first_build_that_fails_after_the_catalog_can_be_resumed(tmp_path, multitrack_folder):
     corpus, songs = tmp_path / "corpus", multitrack_folder(1, 0, duration_s=4.0)
     (tmp_path / "config.toml").write_text("[estimate]\neffects = true\nprofile = 'none.parquet'\n")
     failing("build", songs, corpus, "--config", tmp_path / "config.toml", code=2)  # found by the stage that reads the profile

@@ -40,7 +40,7 @@ def test_init_for_a_folder_writes_into_it(tmp_path, there):
     assert read(folder / "stemwright.toml") == Config()
 
 
-def test_init_below_a_file_says_so(tmp_path):
+def test_init_at_a_path_below_a_file_is_an_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="cannot be written"):
         run("init", tmp_path / "file" / "my.toml")

@@ -86,7 +86,7 @@ def test_the_change_is_what_the_effect_did_to_the_named_stems(song, stems, text)
     np.testing.assert_allclose(made.audio - song["mixture"], expected, atol=3e-7)
 
 
-def test_a_song_that_24_bits_cannot_hold_is_said_to_be_rounded_in_flac_and_is_exact_in_wav(folder, song, tmp_path):
+def test_a_song_that_24_bits_cannot_hold_is_reported_as_rounded_in_flac_and_is_exact_in_wav(folder, song, tmp_path):
     fine = song["mixture"] * np.float32(0.999)
     save(tmp_path / "song.wav", fine, RATE, encoding="wav32f")
     rounded, exact = (
@@ -130,7 +130,7 @@ def test_a_song_beyond_full_scale_stays_so_in_float_and_is_lowered_in_flac(song,
     assert lowered.gain_db == pytest.approx(-20 * np.log10(1.5), abs=0.011)
 
 
-def test_the_command_separates_edits_and_says_what_it_did(folder, tmp_path):
+def test_the_command_separates_edits_and_reports_what_it_did(folder, tmp_path):
     models = write_tiny_model(tmp_path / "models", "tiny", seed=0)
     words = [folder / "mixture.wav", "mute drums; raise vocals by 3 dB", "pan bass to the left side", tmp_path / "out.flac"]
     done = invoke(*words, "--model", "tiny", "--model-folder", models, "--json")
@@ -165,7 +165,7 @@ def test_stems_at_another_rate_and_in_mono_are_brought_to_the_song(folder, song,
     done = invoke(folder / "mixture.wav", "mute vocals", tmp_path / "out.wav", "--stems", tmp_path / "stems")
     assert done.exit_code == 0, done.output
     error = load(tmp_path / "out.wav")[0] - (song["mixture"] - song["vocals"])
-    assert float((error**2).sum()) < 1e-4 * float((song["vocals"] ** 2).sum())  # what lies at half the sample rate is lost on the way
+    assert float((error**2).sum()) < 1e-4 * float((song["vocals"] ** 2).sum())  # what is at half the sample rate is lost in resampling
     save(tmp_path / "mono" / "drums.flac", song["drums"][:1], RATE)
     assert invoke(folder / "mixture.wav", "mute drums", tmp_path / "out.wav", "--stems", tmp_path / "mono").exit_code == 0
     np.testing.assert_allclose(load(tmp_path / "out.wav")[0], song["mixture"] - song["drums"], atol=1e-7)
@@ -185,7 +185,7 @@ def test_stems_at_another_rate_and_in_mono_are_brought_to_the_song(folder, song,
         (["mute drums", "out.mp3"], r"expected an output file that ends in \.flac or \.wav; got 'out.mp3'", EditError),
     ],
 )
-def test_what_cannot_be_done_is_said_and_nothing_is_written(folder, tmp_path, monkeypatch, arguments, said, code):
+def test_an_impossible_edit_is_reported_and_nothing_is_written(folder, tmp_path, monkeypatch, arguments, said, code):
     monkeypatch.chdir(tmp_path)
     done = invoke(folder / "mixture.wav", *arguments, "--stems", folder)
     assert isinstance(done.exception, code)
@@ -199,7 +199,7 @@ def test_no_suggestion_is_itself_refused():
     parse_all_edits([re.search(r"nearest is '(.*)'", str(refused.value))[1]])
 
 
-def test_a_model_without_the_stem_is_told_before_anything_is_separated(folder, tmp_path):
+def test_a_model_without_the_stem_is_reported_before_anything_is_separated(folder, tmp_path):
     done = invoke(folder / "mixture.wav", "mute piano", tmp_path / "out.flac", "--model", "bundled")
     assert "model bundled gives" in str(done.exception)
     assert "try --model htdemucs_6s" in str(done.exception)
@@ -220,7 +220,7 @@ def test_the_song_is_never_written_over(folder):
     assert (folder / "mixture.wav").read_bytes() == before
 
 
-def test_a_mono_song_cannot_be_panned_and_is_told_so():
+def test_panning_a_mono_song_is_an_error():
     song = make_song(0, 1.0, num_channels=1)
     with pytest.raises(EditError, match=r"pan of vocals is not possible on this recording: .*two channels"):
         edited("pan vocals to the left side", mixture=song["mixture"], stems={name: song[name] for name in STEMS})

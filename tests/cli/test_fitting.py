@@ -99,7 +99,7 @@ def test_chains_come_from_a_file(tmp_path: Path) -> None:
         (["mix.wav", "--stems", "dry", "--chain", "equalizer"], "there is no effect 'equalizer'"),
     ],
 )
-def test_what_cannot_be_fitted_is_said(place: Path, arguments: list[str], message: str) -> None:
+def test_input_that_cannot_be_fitted_is_reported(place: Path, arguments: list[str], message: str) -> None:
     given = [str(place / each) if each in ("mix.wav", "nothing.wav", "dry") else each for each in arguments]
     with pytest.raises(ValueError, match=message):
         CliRunner().invoke(app, ["fit", *given], catch_exceptions=False)

@@ -52,6 +52,6 @@ def test_without_arguments_it_shows_the_verbs_by_use_and_where_to_begin():
     assert said.index("│ demo ") < said.index("│ build ") < said.index("│ catalog ") < said.index("│ check ") < said.index("│ models ")
 
 
-def test_the_version_is_said_as_json_too(monkeypatch):
+def test_the_version_is_available_as_json(monkeypatch):
     monkeypatch.setattr("sys.argv", ["stemwright", "--version", "--json"])
     assert re.fullmatch(r'\{\s*"version": "\d+\.\d+\.\d+\S*"\s*\}\s*', CliRunner().invoke(app, ["--version", "--json"]).stdout)

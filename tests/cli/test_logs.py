@@ -35,7 +35,7 @@ def songs(songs_folder):
     return folder
 
 
-def test_a_log_says_what_was_run_with_which_versions_and_what_was_rejected(tmp_path, songs):
+def test_a_log_has_the_command_the_versions_and_what_was_rejected(tmp_path, songs):
     corpus = tmp_path / "corpus"
     done = stemwright("catalog", songs, corpus, check=False)
     assert done.returncode == 3
@@ -131,7 +131,7 @@ def test_two_processes_append_without_tearing_each_others_lines(tmp_path):
     assert len((tmp_path / "log").read_text().splitlines()) == 100
 
 
-def test_the_library_alone_writes_no_log_and_says_nothing(tmp_path, songs, capfd):
+def test_the_library_alone_writes_no_log_and_prints_nothing(tmp_path, songs, capfd):
     from stemwright.datagen.run import stages
     from stemwright.datagen.run.config import check
 
@@ -153,7 +153,7 @@ def test_a_folder_with_a_log_and_a_configuration_may_become_a_corpus(tmp_path, s
     run("check", corpus)
 
 
-def test_quiet_says_nothing_of_what_went_well(tmp_path, multitrack_folder):
+def test_quiet_prints_nothing_if_all_is_well(tmp_path, multitrack_folder):
     (tmp_path / "config.toml").write_text(CONFIG)
     done = run("build", multitrack_folder(1, 0), tmp_path / "corpus", "--config", tmp_path / "config.toml", "--quiet")
     assert (done.stdout, done.stderr) == ("", "")

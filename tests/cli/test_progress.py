@@ -24,7 +24,7 @@ def log(clock):
     return Lines("separate", written.append, lambda: clock.now), written
 
 
-def test_a_stage_of_two_long_songs_says_how_far_it_is_and_how_long_it_takes(clock, log):
+def test_a_stage_of_two_long_songs_reports_its_progress_and_the_time_left(clock, log):
     lines, written = log
     lines.begin()
     lines.update(0, 2, "", AudioDone(0.0, 600.0))
@@ -56,7 +56,7 @@ def test_lines_are_no_closer_than_half_a_minute_however_fast_tasks_end(clock, lo
     assert re.fullmatch(r"separate: \d+ of 10000, 10 %, 1 min 30 s left; a pair", written[1])
 
 
-def test_a_quick_stage_says_two_lines_and_one_with_nothing_to_do_one(clock, log):
+def test_a_quick_stage_prints_two_lines_and_one_with_nothing_to_do_prints_one(clock, log):
     lines, written = log
     lines.begin()
     lines.update(0, 0, "")

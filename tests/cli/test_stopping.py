@@ -134,7 +134,7 @@ def test_every_other_verb(corpus, tmp_path, arguments, when, sentence):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("out") or path.suffix == ".html"]
 
 
-def test_a_verb_that_is_stopped_says_so_in_json(corpus, tmp_path):
+def test_a_verb_that_is_stopped_reports_it_in_json(corpus, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "stemwright", "catalog", corpus.parent / "songs", tmp_path / "again", "--json", "-v"],
         stdout=subprocess.PIPE,

@@ -40,7 +40,7 @@ def test_ctrl_c_that_a_library_swallowed_ends_the_stage(steps, heeded):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_job_in_the_background_goes_on_ignoring_ctrl_c(heeded):
+def test_a_job_in_the_background_still_ignores_ctrl_c(heeded):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with pytest.raises(AssertionError, match="went on"):
         stage(2)
@@ -60,7 +60,7 @@ def test_termination_stops_as_ctrl_c_does_unless_it_is_ignored():
             signal.signal(number, handler)
 
 
-def test_a_verb_that_is_stopped_says_what_is_there_in_one_line():
+def test_a_verb_that_is_stopped_says_in_one_line_what_is_kept():
     program = """
 import signal
 from stemwright.datagen.cli import app as cli

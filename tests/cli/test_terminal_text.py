@@ -40,7 +40,7 @@ def test_what_steers_nothing_is_shown_as_it_is(text):
     assert visible(text) == text
 
 
-def test_a_text_that_is_too_long_is_cut_in_the_middle_and_says_so():
+def test_a_text_that_is_too_long_is_cut_in_the_middle_and_marked_as_cut():
     cut = visible("a" * 50_000 + "z" * 50_000)
     assert len(cut) < LONGEST
     assert cut.startswith("aaa")
@@ -75,7 +75,7 @@ def test_a_path_is_broken_behind_its_separators():
 
 
 @pytest.mark.parametrize("way", ["say", "warn", "table", "progress", "json"])
-def test_a_hostile_name_comes_out_of_every_door_as_text(way, monkeypatch, capsys):
+def test_a_hostile_name_is_shown_as_text_everywhere(way, monkeypatch, capsys):
     terminal = Terminal(as_json=way == "json", clock=count(step=100.0).__next__)
     if way == "table":
         table = Table("what")
@@ -98,7 +98,7 @@ def test_a_hostile_name_comes_out_of_every_door_as_text(way, monkeypatch, capsys
         assert "live[/b]" in out + err
 
 
-def test_json_is_exact_where_the_terminal_knows_few_letters(monkeypatch):
+def test_json_is_exact_where_the_terminal_encodes_few_letters(monkeypatch):
     kept = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", kept)
     terminal = Terminal(as_json=True)

@@ -16,7 +16,7 @@ def test_one_is_singular(count, said):
     assert counted(count, "track") == said
 
 
-def test_a_verb_goes_along_with_its_noun():
+def test_a_verb_agrees_with_the_number_of_its_noun():
     assert [counted(count, "pair is", "pairs are") for count in (1, 2)] == ["1 pair is", "2 pairs are"]
 
 
@@ -49,4 +49,4 @@ def test_a_model_that_gives_nan_is_blamed_and_not_the_file():
     mixture, stems = np.zeros((2, 8)), {"drums": np.zeros((2, 8)), "bass": np.full((2, 8), np.nan)}
     with pytest.raises(Refused, match=r"the model broken@demucs-4\.1\.0 gives NaN or infinite samples as bass"):
         finite_stems(stems, mixture, Separator())
-    assert finite_stems(stems, mixture + np.inf, Separator()) is stems  # the file is at fault: said by whoever measures it
+    assert finite_stems(stems, mixture + np.inf, Separator()) is stems  # the file is at fault: reported by the code that measures it

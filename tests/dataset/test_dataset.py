@@ -82,14 +82,14 @@ def test_labels_of_a_shuffled_batch_are_found_by_its_numbers(dataset):
         assert data.pair(index).start_frame == index
 
 
-def test_a_corpus_folder_is_told_from_its_dataset(dataset):
+def test_a_corpus_folder_is_distinguished_from_its_dataset(dataset):
     (dataset.parent / "config.toml").write_text("")
     (dataset.parent / "examples.parquet").write_bytes((dataset / "examples.parquet").read_bytes())
     with pytest.raises(FileNotFoundError, match="the dataset is the folder inside it"):
         PairDataset(dataset.parent)
 
 
-def test_an_empty_selection_says_what_there_is(dataset, tmp_path):
+def test_an_empty_selection_gives_an_error_with_what_exists(dataset, tmp_path):
     with pytest.raises(ValueError, match="it has mix/train"):
         PairDataset(dataset, kind="removal")
     with pytest.raises(FileNotFoundError, match="is not a dataset"):
@@ -166,12 +166,12 @@ def test_ranks_are_those_of_torch_distributed_if_it_is_initialised(many, tmp_pat
         ({"labels": ["fadr"]}, "there is no effect, setting or role 'fadr' to label; did you mean 'fader'"),
     ],
 )
-def test_what_cannot_be_is_refused_in_words(options, said, many):
+def test_impossible_arguments_are_refused_with_a_message(options, said, many):
     with pytest.raises(ValueError, match=said):
         PairDataset(many, **options)
 
 
-def test_inputs_are_padded_to_the_number_asked_for(dataset):
+def test_inputs_are_padded_to_the_requested_number(dataset):
     item = PairDataset(dataset, num_inputs=8)[0]
     assert item.inputs.shape == (8, 2, 20_000)
     assert item.mask.tolist() == [True, True, *[False] * 6]
@@ -325,7 +325,7 @@ def of_two_splits(tmp_path):
     return written_to(tmp_path, *pairs)
 
 
-def test_the_split_is_train_unless_another_or_all_are_asked_for(of_two_splits):
+def test_the_split_is_train_by_default(of_two_splits):
     assert [PairDataset(of_two_splits).pair(number).split for number in range(2)] == ["train", "train"]
     assert len(PairDataset(of_two_splits)) == 2
     assert len(PairDataset(of_two_splits, split="test")) == 1
@@ -340,7 +340,7 @@ def test_the_split_is_train_unless_another_or_all_are_asked_for(of_two_splits):
         PairDataset(of_two_splits, split="valid")
 
 
-def test_a_dataset_says_what_it_holds(of_two_splits, many):
+def test_the_text_of_a_dataset_describes_its_contents(of_two_splits, many):
     said = repr(PairDataset(of_two_splits, kind="mix", num_inputs=8))
     assert "2 examples of mix; split train; inputs [8, 2, 4000]; targets [1, 2, 4000]; 44100 Hz" in said
     assert said.startswith(f"PairDataset('{of_two_splits}'")
@@ -375,7 +375,7 @@ def test_only_the_wanted_bytes_of_a_shard_are_read(many, monkeypatch):
     assert sum(sizes) < 3 * (100 * 2 * 4 + 100)
 
 
-def test_a_moved_dataset_of_a_folder_that_is_gone_says_which_file_is_missing(tmp_path, synthetic_song):
+def test_a_dataset_whose_folder_is_missing_gives_an_error_with_the_file(tmp_path, synthetic_song):
     writer = FolderWriter()
     one = pair([signal("drums", ONE)], [signal("mixture", ONE)])
     example = writer.write(tmp_path, one, {name: synthetic_song[name][:, :20_000] for name in ("drums", "mixture")})

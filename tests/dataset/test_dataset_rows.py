@@ -1,5 +1,5 @@
 """What a dataset's own rows say is true of its audio: sources times the gain of the example, through the recorded chains, are what was
-written; and whoever has the dataset folder alone finds everything in it.
+written; and the dataset folder alone contains everything.
 """
 
 import json

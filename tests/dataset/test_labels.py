@@ -31,7 +31,7 @@ def test_decoding_undoes_encoding(effect):
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
-def test_a_number_that_is_switched_off_is_said_to_be_and_comes_back(effect):
+def test_a_number_that_is_switched_off_is_encoded_as_off_and_decoded_again(effect):
     for name, field in fields(EFFECTS[effect].Settings).items():
         if isinstance(field, Range) and field.off is not None and not field.low <= field.off <= field.high:
             settings = EFFECTS[effect].Settings(**{name: field.off})

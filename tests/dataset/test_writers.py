@@ -104,7 +104,7 @@ def own_rows(corpus):
 
 
 @every_format
-def test_what_is_written_is_what_was_rendered_and_the_row_says_so(name, rendered):
+def test_written_audio_equals_rendered_audio_and_its_row(name, rendered):
     corpus = rendered[name]
     stems = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     places = shards.Places(corpus.dataset)
@@ -139,7 +139,7 @@ def test_two_processes_and_a_kill_change_no_byte(name, planned, rendered, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         stages.run_render(killed, Workers(1), on_progress=stop_after(4))
     assert not list(killed.dataset.rglob("*.parquet"))
-    if name in SHARDED:  # and once more, while the second shard is being packed
+    if name in SHARDED:  # and again, while the second shard is being packed
         read, reads = RenderedFiles.read, iter(range(10**6))
         monkeypatch.setattr(RenderedFiles, "read", lambda self, file: stop(read(self, file), next(reads) > 25))
         with pytest.raises(KeyboardInterrupt):
@@ -207,7 +207,7 @@ def test_check_names_what_is_damaged_and_the_next_start_mends_it(name, damage, r
         with pytest.raises(ValueError, match=f"{victim.name} is {damage}.*run `stemwright render` again"):
             PairDataset(corpus.dataset, kind=victim.parent.name, split=victim.name.partition("-")[0])
     if damage != "missing" and not (name in SHARDED and damage == "cut off"):
-        victim.unlink()  # as the message says; a shard of the wrong length is made anew even so
+        victim.unlink()  # as the message says; a shard of the wrong length is made again even so
     stages.run_render(corpus, Workers(1))
     assert contents(corpus.dataset) == before
 
@@ -231,7 +231,7 @@ def test_a_changed_plan_takes_the_examples_it_keeps_from_where_they_are(name, re
     assert contents(fresh.dataset) == before
 
 
-def test_another_format_packs_anew_and_renders_nothing_anew(rendered, tmp_path):
+def test_another_format_packs_again_and_renders_nothing(rendered, tmp_path):
     corpus = Corpus(shutil.copytree(rendered["folder"].folder, tmp_path / "corpus"))
     for name in ("webdataset", "huggingface", "folder"):
         section = rendered[name].config.dataset
@@ -291,7 +291,7 @@ def test_webdataset_decodes_what_pair_dataset_reads(rendered):
         np.testing.assert_array_equal(one["target_mix.flac"], targets[0])
 
 
-def test_tars_have_fixed_heads_sorted_members_and_the_size_that_was_asked_for(rendered, planned, tmp_path):
+def test_tars_have_fixed_heads_sorted_members_and_the_configured_size(rendered, planned, tmp_path):
     for path in rendered["webdataset"].dataset.glob("*/*.tar"):
         with tarfile.open(path) as tar:
             members = tar.getmembers()
@@ -345,7 +345,7 @@ def test_hugging_face_loads_every_kind_and_split_and_decodes_its_audio(rendered,
     assert sorted(seen) == sorted(wanted)
 
 
-def test_kinds_whose_examples_have_other_signals_stand_in_one_table_with_empty_cells(tmp_path, synthetic_song, hub_offline):
+def test_kinds_whose_examples_have_other_signals_share_one_table_with_empty_cells(tmp_path, synthetic_song, hub_offline):
     pairs = [pair([signal("drums", ONE)], [signal("mixture", ONE)]), pair([signal("bass", ONE)], [signal("mixture", ONE)], start_frame=7)]
     writer = WRITERS["huggingface"]()
     examples = [
@@ -404,7 +404,7 @@ def test_the_mixture_of_a_musdb_tree_is_the_sum_to_the_last_bit_of_a_float(rende
         np.testing.assert_allclose(audio["mix"], sum(audio[name] for name in STEMS), atol=2**-24)
 
 
-def test_validation_has_a_folder_of_its_own_that_musdb_opens_when_asked(tmp_path, synthetic_song):
+def test_validation_has_its_own_folder_that_musdb_opens_on_request(tmp_path, synthetic_song):
     if not shutil.which("ffmpeg"):
         pytest.skip("musdb needs the ffmpeg program")
     import musdb
@@ -590,5 +590,5 @@ def test_datasets_reads_the_whole_card_without_a_complaint(rendered, caplog):
     assert "malformed" not in caplog.text
 
 
-def test_what_a_tag_says_cannot_break_the_card():
+def test_the_text_of_a_tag_cannot_break_the_card():
     assert card._cell("a | b\n<script>") == "a \\| b &lt;script>"

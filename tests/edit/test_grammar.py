@@ -163,7 +163,7 @@ def test_the_nearest_sentence_of_a_misspelt_one_asks_for_the_same_of_the_same_st
         assert label.operation != "volume" or label.amount * wording.sign > 0.0
 
 
-def test_impossible_amounts_and_names_said_twice_are_refused():
+def test_impossible_amounts_and_repeated_names_are_refused():
     with pytest.raises(EditError, match="is 30 dB; expected at most 24 dB up or 48 dB down"):
         parse("raise drums by 30 dB")
     assert parse("lower drums by 30 dB").amount == -30.0
@@ -180,13 +180,13 @@ def test_several_edits_are_separated_by_semicolons_or_given_one_by_one():
         parse_all([" ; "])
 
 
-def test_other_names_of_stems_are_understood_when_asked_for():
+def test_other_names_of_stems_are_understood_on_request():
     assert parse("mute the kick drum", stems=("kick drum", "snare")).stems == ("kick drum",)
     with pytest.raises(EditError, match="nearest is 'mute snare'"):
         parse("mute snares", stems=("kick drum", "snare"))
 
 
-def test_every_operation_has_wordings_to_learn_and_wordings_held_out():
+def test_every_operation_has_wordings_for_training_and_held_out_wordings():
     for operation in {wording.operation for wording in WORDINGS}:
         for amount in amounts(operation):
             shown, held_out = (wordings(operation, amount=amount, held_out=flag) for flag in (False, True))
@@ -211,7 +211,7 @@ def test_bass_has_cutoffs_of_its_own():
             assert chains(edit, "vocals") == ((),)
 
 
-def test_what_is_not_named_stays_and_what_is_muted_is_gone():
+def test_stems_that_are_not_named_stay_and_muted_ones_are_removed():
     assert chains(Edit("mute", ("drums",)), "drums") == ()
     assert chains(Edit("mute", ("drums",)), "bass") == ((),)
     assert chains(Edit("isolate", ("drums",)), "bass") == ()

@@ -81,7 +81,7 @@ def test_linked_channels_share_the_gain_of_the_louder_one() -> None:
     linked, unlinked = (compressor.apply(stereo, SAMPLE_RATE, preset("C", linked=linked)) / stereo for linked in (True, False))
     torch.testing.assert_close(linked[0], linked[1])
     torch.testing.assert_close(linked[1], unlinked[1])
-    assert float(unlinked[0].min()) == pytest.approx(1.0)  # -36 dBFS lies below its threshold of -24.4
+    assert float(unlinked[0].min()) == pytest.approx(1.0)  # -36 dBFS is below its threshold of -24.4
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -76,7 +76,7 @@ def test_neutral_settings_stay_neutral_in_what_they_do(effect: Any, song: torch.
     torch.testing.assert_close(effect.apply(song, SAMPLE_RATE, moved), song, atol=1e-6, rtol=0)
 
 
-def test_a_row_at_another_level_names_every_setting_and_keeps_what_else_it_says() -> None:
+def test_a_row_at_another_level_names_every_setting_and_keeps_its_other_columns() -> None:
     use = written(EffectUse(effect="limiter", settings={"ceiling_db": -3.0}), -10.0)
     assert use.settings == {"ceiling_db": -13.0, "release_ms": 100.0, "lookahead_ms": 1.5, "linked": True}
     off = written(EffectUse(effect="clip"), -10.0)
@@ -116,7 +116,7 @@ def test_a_distortion_is_the_difference_of_two_hyperbolic_tangents(song: torch.T
     torch.testing.assert_close(EFFECTS["distortion"].apply(x, SAMPLE_RATE, settings), expected, atol=1e-12, rtol=1e-9)
 
 
-def test_a_loudness_meter_with_a_lower_gate_hears_what_a_gain_took_below_it(song: torch.Tensor) -> None:
+def test_a_loudness_meter_with_a_lower_gate_measures_what_a_gain_moved_below_the_usual_one(song: torch.Tensor) -> None:
     quiet = song * 10.0 ** (-40.0 / 20.0)
     moved = written(EffectUse(effect="loudness", settings={"target_db": -20.0}), -40.0)
     found = apply_chain(quiet * 10.0 ** (-40.0 / 20.0), SAMPLE_RATE, (moved,))

@@ -16,7 +16,7 @@ SAMPLE_RATE = 44_100
 
 
 def tail(duration_s: float = 4.0, sample_rate: int = SAMPLE_RATE, channels: int = 2, **settings: float) -> np.ndarray:
-    """The response [C, T] to an impulse in all channels, without the direct sound unless asked for."""
+    """The response [C, T] to an impulse in all channels, without the direct sound by default."""
     impulse = torch.zeros(channels, round(duration_s * sample_rate), dtype=torch.float64)
     impulse[:, 0] = 1.0
     return np.asarray(reverb.apply(impulse, sample_rate, Settings(**{"wet": 1.0, "dry": 0.0, **settings})))

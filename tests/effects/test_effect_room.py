@@ -131,7 +131,7 @@ def test_fit_finds_the_room_in_noise_40_db_below_it() -> None:
     assert found.wet_db == pytest.approx(-10.0, abs=1.0)
 
 
-def test_fit_uses_the_loudest_part_of_a_long_signal_and_what_came_before_it() -> None:
+def test_fit_uses_the_loudest_part_of_a_long_signal_and_the_part_before_it() -> None:
     rate = 8000
     dry = bursts(18.0, rate)
     dry[:, : 5 * rate] *= 0.3

@@ -99,7 +99,7 @@ def test_fits_and_estimates_are_those_of_the_tables() -> None:
         EFFECTS["chorus"].fit  # noqa: B018
 
 
-def test_an_effect_brings_a_fit_of_its_own() -> None:
+def test_an_effect_may_provide_its_own_fit() -> None:
     module = SimpleNamespace(NAME="eq", fit=lambda *_: "own")
     assert Effect(module).fit(None, None, 1) == "own"
     assert Effect(SimpleNamespace(NAME="eq")).fit is EFFECTS["eq"].fit

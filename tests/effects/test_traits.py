@@ -214,7 +214,7 @@ def test_a_setting_is_stepped_where_a_small_change_of_it_changes_nothing(effect:
 
 
 @EVERY
-def test_a_setting_needs_the_channels_that_it_says(effect: Any) -> None:
+def test_a_setting_needs_the_channels_that_it_states(effect: Any) -> None:
     audio, settings = noise(15), drawn(effect, 4)
     equal = audio[:1].expand(2, -1).contiguous()
     for field in fields(effect.Settings).values():

@@ -124,14 +124,14 @@ def test_settings_of_the_effect_of_another_package_are_listed(package, tmp_path)
     assert {row["setting"] for row in json.loads(done.stdout)["effects"]} == {"depth", "rate_hz"}
 
 
-def test_an_installed_package_changes_no_configuration_that_does_not_ask_for_it(package, tmp_path):
+def test_an_installed_package_changes_no_configuration_that_does_not_name_it(package, tmp_path):
     program = "from stemwright.datagen.run import config; print(config.to_toml(config.Config()))"
     without, with_package = run(["-c", program], tmp_path), run(["-c", program], tmp_path, package)
     assert with_package.returncode == 0, with_package.stderr
     assert with_package.stdout == without.stdout
 
 
-def test_a_package_that_cannot_be_imported_is_named_where_it_is_asked_for(package, tmp_path):
+def test_a_package_that_cannot_be_imported_is_named_when_it_is_requested(package, tmp_path):
     broken = tmp_path / "broken_toy-0.1.dist-info"
     broken.mkdir()
     (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-toy\nVersion: 0.1\n")

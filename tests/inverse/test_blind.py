@@ -48,7 +48,7 @@ def test_a_width_is_the_surer_the_more_songs_are_alike():
     assert unsure < sure - 0.1
 
 
-def test_nothing_is_said_of_widths_where_songs_left_out_gain_nothing_by_it(profile):
+def test_no_width_is_estimated_where_left_out_songs_are_not_estimated_better(profile):
     from dataclasses import replace
 
     rows = [
@@ -72,7 +72,7 @@ def test_more_compression_is_estimated_as_more(profile):
     assert said == sorted(said)
 
 
-def test_what_is_told_of_compressors_on_other_songs_is_within_the_tolerance_on_average():
+def test_compressor_estimates_on_other_songs_are_within_the_tolerance_on_average():
     songs = profile_of(({"other": stem(seed).numpy()} for seed in range(200, 212)), RATE)
     rng, errors, tried = np.random.default_rng(6), [], 0
     for seed in range(300, 306):
@@ -90,7 +90,7 @@ def test_what_is_told_of_compressors_on_other_songs_is_within_the_tolerance_on_a
     assert np.mean(errors) <= blind.TOLERANCE["compressor"]
 
 
-def test_the_threshold_gives_the_gain_reduction_that_was_asked_for():
+def test_the_threshold_gives_the_requested_gain_reduction():
     wet = stem(103).numpy()
     threshold_db = blind.threshold_of(wet, RATE, 4.0, 3.0)
     energy, _ = blind.blocks(wet, RATE)

@@ -154,7 +154,7 @@ def test_a_profile_of_another_corpus_takes_no_features_of_this_one(made, tmp_pat
     assert np.isfinite([row.loudness_lufs for row in rows if row.name == "bass"]).all()
 
 
-def test_tables_that_are_not_asked_for_are_set_aside_and_found_again(made, tmp_path, monkeypatch):
+def test_tables_that_are_not_needed_are_set_aside_and_found_again(made, tmp_path, monkeypatch):
     corpus, _ = made
     shutil.copytree(corpus.folder, tmp_path / "copy")
     copy, asked = Corpus(tmp_path / "copy"), corpus.config

@@ -89,7 +89,7 @@ def test_free_response_is_taken_off_again(wet: torch.Tensor, dry: torch.Tensor) 
     torch.testing.assert_close(filtered(free, there, SAMPLE_RATE, undo=True), dry, atol=1e-5, rtol=0)
 
 
-def test_a_level_is_shared_where_one_equaliser_stands_with_another_gain() -> None:
+def test_a_level_is_shared_between_an_equaliser_and_another_gain() -> None:
     assert shares_level(["eq", "compressor"])
     assert shares_level(["lowpass", "eq", "fader"])
     assert not shares_level(["eq", "lowpass"])

@@ -1,4 +1,4 @@
-"""One meaning of confidence: the probability that a fitted setting is within its tolerance, whichever door it came through."""
+"""One meaning of confidence: the probability that a fitted setting is within its tolerance, whichever function fitted it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_same_standard_error_is_the_same_confidence_through_each_door(error:
     assert DETERMINED == 0.5
 
 
-def test_standard_errors_know_coloured_noise_that_is_alike_in_both_channels() -> None:
+def test_standard_errors_include_coloured_noise_that_is_equal_in_both_channels() -> None:
     rng = np.random.default_rng(3)
     frames, filtered = 20_000, np.ones(16) / 4.0
     slopes = np.stack([np.convolve(rng.standard_normal(frames), filtered, "same") for _ in range(2)])

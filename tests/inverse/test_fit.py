@@ -66,7 +66,7 @@ def test_signals_that_cannot_be_compared_are_refused(stems: dict[str, torch.Tens
         fit_chain(dry, dry, SAMPLE_RATE, ["fadr"])
 
 
-def test_console_comes_nearer_to_the_mixture_than_faders_alone(stems: dict[str, torch.Tensor]) -> None:
+def test_console_is_closer_to_the_mixture_than_faders_alone(stems: dict[str, torch.Tensor]) -> None:
     chains = {
         "drums": [use("compressor", threshold_db=-30.0, ratio=4.0, attack_ms=5.0, release_ms=90.0), use("fader", gain_db=4.0, pan=-0.2)],
         "vocals": [use("compressor", threshold_db=-28.0, ratio=2.5, attack_ms=10.0, release_ms=150.0), use("fader", gain_db=2.0, pan=0.3)],

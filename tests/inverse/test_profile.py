@@ -90,7 +90,7 @@ def test_quantiles_of_the_level_are_those_of_a_signal_of_two_levels():
     assert 0.0 <= found["level_100ms_most"] < 0.5
 
 
-def test_what_slips_past_an_attack_stands_out_in_short_windows_and_in_the_band_it_is_in():
+def test_what_passes_during_an_attack_is_visible_in_short_windows_and_in_its_band():
     import torch
 
     from stemwright.datagen.effects import compressor
@@ -141,7 +141,7 @@ def profile():
     return profile_of(({name: make_song(seed, 3.0)[name] for name in ("drums", "vocals")} for seed in range(3)), RATE)
 
 
-def test_a_profile_comes_back_from_its_file_with_its_id(profile, tmp_path):
+def test_a_profile_read_from_its_file_has_the_same_id(profile, tmp_path):
     profile.save(tmp_path / "profile.parquet")
     assert Profile.load(tmp_path / "profile.parquet").id == profile.id
     assert profile_id(profile.rows[::-1]) == profile.id
@@ -170,7 +170,7 @@ def test_a_steady_gain_is_the_mean_gain_reduction():
     assert mean_gain_reduction(audio, np.full(RATE, 0.5), RATE) == pytest.approx(6.02, abs=0.01)
 
 
-def test_a_regression_finds_a_smooth_function_and_knows_where_it_is_sure():
+def test_a_regression_finds_a_smooth_function_and_its_own_uncertainty():
     rng = np.random.default_rng(1)
     x = rng.uniform(-2, 2, (120, 2))
     y = np.sin(x[:, 0]) + 0.5 * x[:, 1]
@@ -221,7 +221,7 @@ def test_there_is_more_doubt_where_songs_left_out_erred_more():
     assert fit([1.2]).uncertainty > 2.0 * fit([-1.2]).uncertainty
 
 
-def test_an_error_to_expect_grows_with_the_answer_as_the_scale_says():
+def test_the_expected_error_grows_with_the_estimate_as_the_scale_implies():
     rng = np.random.default_rng(5)
     z = rng.uniform(0.0, 3.0, 240)
     x = z + 0.3 * rng.standard_normal(240)

@@ -123,7 +123,7 @@ def test_first_decoded_frame_is_the_first_that_was_encoded(tmp_path, suffix):
     assert lags[int(np.argmax(match))] == 0
 
 
-def test_streams_of_a_stem_file_are_told_apart(easton_excerpt):
+def test_streams_of_a_stem_file_are_distinguished(easton_excerpt):
     assert containers.num_streams(easton_excerpt) == 5
     start_frame, num_frames = 44_100, 4 * 44_100  # the stems end before the mixture does
     mixture, *stems = (decoding.load(easton_excerpt, start_frame, num_frames, stream=stream)[0] for stream in range(5))
@@ -172,7 +172,7 @@ def test_what_24_bits_cannot_hold_is_refused_and_never_clipped(tmp_path, sample,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_peak_above_full_scale_stands_in_float_wav(tmp_path):
+def test_peak_above_full_scale_is_kept_in_float_wav(tmp_path):
     writing.save(tmp_path / "a.wav", np.full((1, 4), 1.5, np.float32), 44_100, encoding="wav32f")
     np.testing.assert_array_equal(decoding.load(tmp_path / "a.wav")[0], 1.5)
 
@@ -224,7 +224,7 @@ def test_probe_tells_what_load_gives(tmp_path, suffix):
     assert decoding.probe(path) == formats.AudioInfo(48_000, *decoding.load(path)[0].shape)
 
 
-def test_excerpt_beyond_the_end_says_how_much_is_missing(tmp_path):
+def test_excerpt_beyond_the_end_gives_an_error_with_the_missing_length(tmp_path):
     path = write_song_file(tmp_path / "a.wav", tones(0.5))
     with pytest.raises(Refused, match="ends 50 frames before frame 22100"):
         decoding.load(path, 22_000, 100)

@@ -53,7 +53,7 @@ def test_files_of_one_base_name_are_two_recordings(tmp_path):
     assert len({track.cache_key for track in tracks}) == 3
 
 
-def test_row_says_what_the_file_and_its_tags_say(tmp_path):
+def test_row_has_the_facts_of_the_file_and_its_tags(tmp_path):
     write_song_file(tmp_path / "x.flac", tone(0.5, peak=0.5), title="Title", artist="Artist", album="Album", copyright="CC BY 4.0")
     (track,) = cataloged(tmp_path)
     assert (track.title, track.artist, track.album, track.rights) == ("Title", "Artist", "Album", "CC BY 4.0")
@@ -90,7 +90,7 @@ def test_task_changes_with_bytes_and_shares_and_with_nothing_else(tmp_path):
     assert catalog.cache_key(tmp_path, candidate, SHARES) != task
 
 
-def test_link_loop_comes_to_an_end_and_each_file_is_found_once(tmp_path):
+def test_a_loop_of_links_ends_and_each_file_is_found_once(tmp_path):
     write_song_file(tmp_path / "songs" / "a.wav", tone())
     write_song_file(tmp_path / "elsewhere" / "b.wav", tone())
     (tmp_path / "songs" / "loop").symlink_to(tmp_path / "songs")
@@ -153,7 +153,7 @@ def test_musdb18_folder_is_listed_as_musdb_lists_it(stem_folder):
         assert (row.source, row.audio.num_frames) == ("musdb18", len(track.audio))
 
 
-def test_one_damaged_stem_file_is_refused_and_the_others_go_on(stem_folder):
+def test_one_damaged_stem_file_is_refused_and_the_others_are_listed(stem_folder):
     root = stem_folder(train=2, test=0, duration_s=1.0)
     broken = root / "train" / "Artist 0 - Title 0.stem.mp4"
     broken.write_bytes(broken.read_bytes()[:1000])
@@ -169,7 +169,7 @@ def test_one_damaged_stem_file_is_refused_and_the_others_go_on(stem_folder):
 
 @pytest.mark.parametrize("kind", ["folder", "stems", "auto"])
 @pytest.mark.parametrize("name", ["The Easton Ellises - Falcon 69.stem.mp4", "plain name.mp4"])
-def test_stem_file_is_a_multitrack_wherever_it_lies(tmp_path, easton_excerpt, kind, name):
+def test_stem_file_is_a_multitrack_in_any_folder(tmp_path, easton_excerpt, kind, name):
     shutil.copy(easton_excerpt, tmp_path / name)
     (track,) = cataloged(tmp_path, kind=kind)
     assert [(stem.name, stem.audio.stream) for stem in track.references] == [("drums", 1), ("bass", 2), ("other", 3), ("vocals", 4)]
@@ -187,7 +187,7 @@ def test_folder_with_mixture_and_stems_is_one_multitrack(tmp_path):
     assert demo.title == "demo"
 
 
-def test_csv_goes_before_tags_and_its_paths_are_beside_it(tmp_path):
+def test_csv_takes_precedence_over_tags_and_its_paths_are_relative_to_it(tmp_path):
     write_song_file(tmp_path / "sub" / "a.flac", tone(), title="Tag", artist="Tag", album="Tag")
     (tmp_path / "list.csv").write_text('\ufeffPath,Artist,split,rights\nsub/a.flac,"Comma, The",test,CC0\n', encoding="utf-8")
     found = find(tmp_path / "list.csv")
@@ -237,13 +237,13 @@ def test_line_of_a_csv_that_cannot_be_a_song_is_refused_with_its_number(tmp_path
         (b"path,artist\na.wav,Bj\xf6rk\n", "is not UTF-8 text .byte 20."),
     ],
 )
-def test_csv_that_is_no_list_of_songs_says_what_is_wrong(tmp_path, text, message):
+def test_csv_that_is_no_list_of_songs_gives_an_error_with_the_reason(tmp_path, text, message):
     (tmp_path / "list.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=message):
         find(tmp_path / "list.csv")
 
 
-def test_wrong_place_or_kind_says_what_is_expected(tmp_path):
+def test_wrong_place_or_kind_gives_an_error_with_what_is_expected(tmp_path):
     with pytest.raises(ValueError, match="does not exist; expected a folder of songs or a CSV"):
         find(tmp_path / "nothing")
     with pytest.raises(ValueError, match=r"kind must be one of .*; got 'musdb'; did you mean 'musdb18'"):
@@ -264,7 +264,7 @@ def test_wrong_place_or_kind_says_what_is_expected(tmp_path):
         (tone(num_channels=1, sample_rate=22_050), 22_050, ["mono: ", "22050 Hz, nothing above 11025 Hz: "]),
     ],
 )
-def test_unusual_song_is_handled_and_its_row_says_how(tmp_path, samples, sample_rate, notes):
+def test_unusual_song_is_handled_and_its_row_has_a_note(tmp_path, samples, sample_rate, notes):
     soundfile.write(tmp_path / "a.wav", samples.T, sample_rate, subtype="FLOAT")
     (track,) = cataloged(tmp_path)
     assert (track.audio.num_channels, track.audio.sample_rate) == (len(samples), sample_rate)

@@ -225,7 +225,7 @@ def test_removed_row_is_found(corpus, songs):
     assert (problem.file, problem.what) == ("estimates.parquet", "rows were edited, added or removed since the table was written")
 
 
-def test_row_that_stands_twice_is_found(corpus, songs):
+def test_a_repeated_row_is_found(corpus, songs):
     rows = rows_of(corpus, "estimates")
     replace(corpus, "estimates", [*rows, rows[0]])
     (problem,) = check_corpus(corpus, songs)
@@ -258,18 +258,18 @@ def test_path_that_leaves_the_corpus_is_found(corpus, songs):
     ],
 )
 def test_dangling_id_is_found(corpus, songs, name, column, what):
-    rows, nobody = rows_of(corpus, name), content_id("nobody")
-    rows[-1] = resealed(rows[-1], **{column: nobody})
+    rows, unknown = rows_of(corpus, name), content_id("unknown")
+    rows[-1] = resealed(rows[-1], **{column: unknown})
     replace(corpus, name, rows)
     problems = [problem for problem in check_corpus(corpus, songs) if problem.table == name and problem.row_id == rows[-1].id]
-    assert what.format(nobody) in [problem.what for problem in problems]
+    assert what.format(unknown) in [problem.what for problem in problems]
 
 
 def test_source_that_is_no_stem_is_found(corpus, songs):
-    pairs, nobody = rows_of(corpus, "pairs"), content_id("nobody")
-    pairs[0] = resealed(pairs[0], inputs=(Signal(name="drums", branches=(Branch(source_id=nobody),)),))
+    pairs, unknown = rows_of(corpus, "pairs"), content_id("unknown")
+    pairs[0] = resealed(pairs[0], inputs=(Signal(name="drums", branches=(Branch(source_id=unknown),)),))
     replace(corpus, "pairs", pairs)
-    assert f"source {nobody} is neither a stem nor a track" in [problem.what for problem in check_corpus(corpus, songs)]
+    assert f"source {unknown} is neither a stem nor a track" in [problem.what for problem in check_corpus(corpus, songs)]
 
 
 def test_source_of_another_split_than_its_pair_is_found(corpus, songs):
@@ -318,7 +318,7 @@ def test_example_of_other_signals_than_planned_is_found(corpus, songs):
     ]
 
 
-def test_pair_without_example_is_said_and_is_no_error(corpus, songs):
+def test_pair_without_example_is_a_warning_and_no_error(corpus, songs):
     pairs, examples = rows_of(corpus, "pairs"), rows_of(corpus, "examples")
     for file in examples[1].signals:
         (corpus / file.audio.path).unlink()
@@ -358,7 +358,7 @@ def turned_up(pair: WrittenPair) -> WrittenPair:
 
 
 @pytest.mark.parametrize("change", [retitled, turned_up, lambda pair: pair.model_copy(update={"beats_s": (0.5,)})])
-def test_a_row_of_the_dataset_that_says_otherwise_than_the_corpus_is_found(corpus, songs, change):
+def test_a_row_of_the_dataset_that_differs_from_the_corpus_is_found(corpus, songs, change):
     path = corpus / "dataset" / "pairs.parquet"
     first, *others = table.read(path, WrittenPair)
     table.write(path, [change(first), *others], WrittenPair)
@@ -436,7 +436,7 @@ def test_stems_of_other_length_are_found(corpus, songs):
     assert problem.what == "its stems and its mixture differ in length: they reach frames 44090 and 44100 at 44100 Hz"
 
 
-def test_limit_of_the_sum_lies_far_above_rounding(made):
+def test_limit_of_the_sum_is_far_above_rounding(made):
     corpus, songs = made
     for track in rows_of(corpus, "tracks"):
         stems = [stem for stem in rows_of(corpus, "stems") if stem.track_id == track.id]
@@ -457,7 +457,7 @@ def test_changed_song_is_found(corpus, songs):
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_without_the_songs_the_sum_is_said_not_to_be_measured(made, tmp_path, gone):
+def test_without_the_songs_a_warning_says_that_sums_are_not_measured(made, tmp_path, gone):
     (problem,) = check_corpus(made[0], tmp_path / "gone" if gone else None)
     assert problem.level == "warning"
     assert "sources and sums of stems were not checked (2 tracks)" in problem.what
@@ -469,7 +469,7 @@ def test_folder_that_is_no_corpus_is_named(tmp_path):
     assert [problem.file for problem in check_dataset(tmp_path)] == ["pairs.parquet", "examples.parquet"]
 
 
-def test_damaged_dataset_is_found_where_it_stands_alone(made, tmp_path):
+def test_damage_is_found_in_a_dataset_outside_its_corpus(made, tmp_path):
     shutil.copytree(made[0] / "dataset", tmp_path / "moved")
     path = a_file(tmp_path / "moved", "*/*/*/input_drums.flac")
     path.write_bytes(path.read_bytes()[:-1] + b"\0")

@@ -127,7 +127,7 @@ def test_a_linked_folder_below_a_dataset_is_refused_and_what_it_leads_to_stays(n
 
 
 @every_format
-def test_a_folder_that_became_a_link_after_rendering_costs_nobody_a_file(name, listened, tmp_path):
+def test_a_folder_that_became_a_link_after_rendering_loses_no_file(name, listened, tmp_path):
     corpus, home = planned(listened, tmp_path, name), home_of(tmp_path)
     stages.run_render(corpus, Workers(1))
     split, moved = split_of(corpus), tmp_path / "moved"
@@ -144,7 +144,7 @@ def test_a_folder_that_became_a_link_after_rendering_costs_nobody_a_file(name, l
         moved.rename(folder)
 
 
-def test_a_link_to_a_folder_of_another_split_is_left_alone_and_said(listened, tmp_path):
+def test_a_link_to_a_folder_of_another_split_is_kept_and_reported(listened, tmp_path):
     corpus, home = planned(listened, tmp_path, "folder"), home_of(tmp_path)
     stages.run_render(corpus, Workers(1))
     other = next(split for split in ("train", "valid", "test") if not (corpus.dataset / split).exists())
@@ -309,7 +309,7 @@ def test_emptied_folders_go_up_to_the_root_and_others_stay(tmp_path):
     for name in ("a/b/c/ours.flac", "a/b/theirs.txt", "d/ours.flac"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
-    (root / "e" / "empty").mkdir(parents=True)  # nobody named anything in it
+    (root / "e" / "empty").mkdir(parents=True)  # nothing names a file in it
     assert remove(root, root / "a/b/c/ours.flac")
     assert remove(root, root / "d/ours.flac")
     assert not remove(root, root / "d/ours.flac")

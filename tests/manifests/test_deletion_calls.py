@@ -27,7 +27,7 @@ REVIEWED = {
     ("datagen/run/corpus.py", "Corpus.restore", "unlink"): OURS,
     ("datagen/run/corpus.py", "Corpus.locked", "remove"): HIDDEN,
     ("datagen/run/stages/redrawing.py", "Redraws.finish", "unlink"): OURS,
-    ("datagen/run/orphans.py", "remove_orphans", "remove"): "listed and asked for: of our making by place and name; " + CHECKED,
+    ("datagen/run/orphans.py", "remove_orphans", "remove"): "listed and confirmed: ours by place and name; " + CHECKED,
     ("datagen/run/runner.py", "finish", "unlink"): OURS,
     ("datagen/run/runner.py", "finish", "remove"): CHECKED,
     ("datagen/share/placing.py", "replaced", "put_folder"): "exchanges an export with an earlier one; a person's files were linked into it",

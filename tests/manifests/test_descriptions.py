@@ -13,7 +13,7 @@ def record_types(base=records.Record):
 
 
 @pytest.mark.parametrize("record_type", sorted(set(record_types()), key=lambda each: each.__name__), ids=lambda each: each.__name__)
-def test_every_column_says_what_it_holds(record_type):
+def test_every_column_has_a_description(record_type):
     assert record_type.__doc__
     silent = [name for name, field in record_type.model_fields.items() if name != "id" and not field.description]
     assert silent == []

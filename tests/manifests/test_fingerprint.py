@@ -13,7 +13,7 @@ from stemwright.manifests.sound.resampling import resample
 
 DURATION_S = 4.0
 SONGS = 10
-COPIES = {  # what was done to the song -> where it then lies, in samples
+COPIES = {  # change of the song -> its offset after that, in samples
     "the file itself": 0,
     "10 dB quieter": 0,
     "cut by 50 ms": -2_205,

@@ -90,7 +90,7 @@ def test_without_a_temporary_folder_there_is_no_private_one(shared, monkeypatch)
 
 @pytest.mark.parametrize("home", ["a file", "unset"])
 def test_without_a_home_to_write_to_the_cache_is_the_private_folder(shared, tmp_path, monkeypatch, home):
-    (tmp_path / "home").write_bytes(b"")  # nobody, root included, can make a folder below a file
+    (tmp_path / "home").write_bytes(b"")  # no user, root included, can make a folder below a file
     for variable in ("XDG_CACHE_HOME", folders.CACHE_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -75,7 +75,7 @@ def test_without_locks_the_path_and_two_ways_out_are_named(tmp_path, no_flock, n
         pass
 
 
-def test_soft_locks_are_taken_where_asked_for_and_exclude_one_another(tmp_path, no_flock, monkeypatch):
+def test_soft_locks_are_used_on_request_and_exclude_one_another(tmp_path, no_flock, monkeypatch):
     no_flock(errno.ENOLCK)
     monkeypatch.setenv(locks.LOCKS_VARIABLE, "soft")
     path = tmp_path / ".lock"
@@ -88,7 +88,7 @@ def test_soft_locks_are_taken_where_asked_for_and_exclude_one_another(tmp_path, 
         pass
 
 
-def test_whoever_has_locks_sees_a_soft_one(tmp_path, monkeypatch):
+def test_a_process_with_locks_respects_a_soft_lock(tmp_path, monkeypatch):
     path = tmp_path / ".lock"
     (tmp_path / ".lock.soft").write_text("held on a machine without locks")
     with pytest.raises(LockedError, match=r"delete .*\.lock\.soft"), locked(path):
@@ -100,7 +100,7 @@ def test_whoever_has_locks_sees_a_soft_one(tmp_path, monkeypatch):
         pass
 
 
-def test_whoever_asks_for_soft_locks_where_there_are_others_holds_both(tmp_path):
+def test_a_process_that_requests_soft_locks_where_locks_exist_holds_both(tmp_path):
     path = tmp_path / ".lock"
     process = holder(path, **{locks.LOCKS_VARIABLE: "soft"})
     try:
@@ -128,7 +128,7 @@ def test_waiting_takes_the_lock_when_it_is_let_go(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o775])
-def test_who_may_write_to_the_folder_may_take_the_lock_and_nobody_else(tmp_path, mode):
+def test_a_user_who_may_write_to_the_folder_may_take_the_lock_and_no_other_user(tmp_path, mode):
     tmp_path.chmod(mode)
     with locked(tmp_path / ".lock"):
         assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == mode & 0o666

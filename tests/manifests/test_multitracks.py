@@ -101,7 +101,7 @@ def test_tempo_is_estimated_only_where_a_recipe_needs_it_and_once(corpus, songs)
     assert corpus.table("track_estimates").read_bytes() == before
 
 
-def test_planning_without_the_table_says_how_to_make_it(corpus, songs):
+def test_planning_without_the_table_gives_an_error_with_the_command_that_makes_it(corpus, songs):
     corpus.create(configured(songs, remix={"per_track": 1}))
     corpus.table("track_estimates").unlink(missing_ok=True)
     with pytest.raises(CorpusError, match=r"track_estimates.parquet is missing, which the recipes.* need; make it with: stem"):

@@ -54,7 +54,7 @@ def test_a_name_made_from_a_text_is_a_name_or_plainly_none(text):
 
 
 @pytest.mark.parametrize("text", NOT_NAMES)
-def test_what_could_be_more_than_a_file_name_is_refused_in_words(text):
+def test_a_name_that_could_be_more_than_a_file_name_is_refused_with_a_message(text):
     with pytest.raises(ValueError, match="is not a valid name; expected lower-case letters, digits"):
         checked_name(text)
 
@@ -81,8 +81,8 @@ def test_every_column_that_becomes_a_file_name_is_a_name(record, field, columns,
     assert (field,) in [error["loc"] for error in refused.value.errors()]
 
 
-def test_no_other_column_of_a_table_is_called_like_a_file_name():
-    """Whoever adds a ``name`` or a ``kind`` to a row is asked whether it becomes part of a path."""
+def test_no_other_column_of_a_table_has_the_name_of_a_file_name_column():
+    """A new ``name`` or ``kind`` of a row has to be listed here, since it may become part of a path."""
     for record in {*ROW_TYPES.values(), Signal, SignalFile, ReferenceStem, Branch}:
         for field in {"name", "kind"} & set(record.model_fields):
             assert (record, field) in [(known, name) for known, name, _ in FIELDS], f"{record.__name__}.{field} is no Name"
@@ -137,7 +137,7 @@ def test_a_path_that_no_system_takes_is_refused(path):
         inside(path)
 
 
-def test_a_table_with_a_bad_name_says_which_row_and_what_it_got(tmp_path):
+def test_a_table_with_a_bad_name_gives_an_error_with_its_row_and_value(tmp_path):
     good = Signal(name="mix", branches=())
     bad = good.model_copy(update={"name": "../../../outside"})  # a copy is not checked: so it gets into the table
     table.write(tmp_path / "signals.parquet", [good, bad], Signal)

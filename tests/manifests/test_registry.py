@@ -1,4 +1,4 @@
-"""The registry: our names and other packages', lazily; a broken package is named and breaks nobody else."""
+"""The registry: our names and other packages', lazily; a broken package is named and breaks no other."""
 
 import re
 import sys
@@ -87,7 +87,7 @@ def test_broken_package_is_named_and_the_others_work(installed):
     assert "plum" not in registry
 
 
-def test_own_name_wins_over_another_package_and_a_warning_says_so(installed):
+def test_our_own_name_wins_over_another_package_with_a_warning(installed):
     installed("impostor", ["apple = other"], other="")
     with pytest.warns(ExtensionWarning, match=r"'apple' of impostor 1\.2 .*is not used: 'apple' is one of stemwright's own names"):
         names = list(fruits())

@@ -399,7 +399,7 @@ def test_table_is_replaced_when_any_column_changed_and_only_then(tmp_path):
     assert table.made_from(path) == "other"
 
 
-def test_digest_of_a_table_tells_its_rows_from_others(tmp_path):
+def test_digest_of_a_table_differs_for_other_rows(tmp_path):
     path = tmp_path / "rejected.parquet"
     assert table.digest(path) == ""
     table.write(path, [rejected(1)], Rejected)

@@ -66,7 +66,7 @@ def test_excerpts_do_not_pile_up_at_the_end_of_a_track():
     assert max(starts) <= 0.3 * 44_100
 
 
-def test_no_pairs_of_a_kind_are_asked_for_and_none_is_refused():
+def test_a_kind_without_configured_pairs_gives_none_and_rejects_none():
     pairs, rejected = planned(config(mix={"per_track": 0}, removal={"per_track": 0}), *corpus_rows(1))
     assert (pairs, rejected) == ([], [])
 
@@ -105,7 +105,7 @@ def test_mix_rebuilds_the_released_mixture_from_all_stems_and_the_residual():
     assert [branch.source_id for branch in mix.targets[0].branches] == [stem.id for stem in stems]
 
 
-def test_levelled_inputs_carry_the_gain_that_brings_them_to_one_loudness():
+def test_levelled_inputs_have_the_gain_that_scales_them_to_one_loudness():
     row = track(0)
     stems = stems_of(row, gain_db=-2.0)
     pairs, _ = planned(

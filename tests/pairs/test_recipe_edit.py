@@ -131,7 +131,7 @@ def test_filters_measured_on_the_audio_are_3_db_down_at_the_published_cutoff(noi
         assert gain_db == pytest.approx(-3.01, abs=0.7)
 
 
-def test_a_muted_stem_is_gone_and_an_isolated_one_alone(noise):
+def test_a_muted_stem_is_removed_and_an_isolated_one_is_alone(noise):
     for pair in planned(8, operations=["mute", "isolate"], mixture="released"):
         edit, out = parse(pair.text), render(pair, noise)
         kept = [source for source, name in NAMES.items() if (name in edit.stems) == (edit.operation == "isolate")]
@@ -139,7 +139,7 @@ def test_a_muted_stem_is_gone_and_an_isolated_one_alone(noise):
         np.testing.assert_allclose(out["after"], expected, atol=1e-6)
 
 
-def test_the_side_with_reverberation_comes_before_the_edit_and_its_tail_after_32_ms(noise):
+def test_the_input_has_the_reverberation_and_its_tail_begins_after_32_ms(noise):
     (pair,) = planned(1, operations=["dereverb"])
     edit = parse(pair.text)
     tails = [branch.chain for branch in pair.inputs[0].branches if branch.chain]
@@ -153,7 +153,7 @@ def test_the_side_with_reverberation_comes_before_the_edit_and_its_tail_after_32
     assert not [branch.chain for branch in pair.targets[0].branches if branch.chain]
 
 
-def test_held_out_wordings_are_said_in_valid_and_test_only():
+def test_held_out_wordings_are_used_in_valid_and_test_only():
     def used(split):
         return {wording.text for pair in planned(150, rows_of(split)) for wording in WORDINGS if says(pair.text, wording)}
 

@@ -52,7 +52,7 @@ def test_written_files_rebuild_one_another(read, tmp_path, encoding):
         assert (error <= 1e-6 * np.abs(files["mix"]) + 2 * step / files["gain"]).all()
 
 
-def test_loudness_into_and_after_the_limiter_is_what_the_row_says(read):
+def test_loudness_before_and_after_the_limiter_is_that_of_the_row(read):
     for one in planned(3):
         bus = one.inputs[0].bus
         assert [use.effect for use in bus] == ["loudness", "limiter", "loudness"]

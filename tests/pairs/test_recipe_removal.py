@@ -204,7 +204,7 @@ def test_a_wrong_key_is_named(keys, said):
         configured(**keys)
 
 
-def test_every_pair_says_below_which_distance_it_is_drawn_again():
+def test_every_pair_has_the_distance_below_which_it_is_drawn_again():
     assert {pair.redraw_below for pair in planned()} == {1e-3}
     assert {pair.redraw_below for pair in planned(redraw_below=0.0)} == {0.0}
     np.testing.assert_equal({pair.redraw_of for pair in planned()}, {None})

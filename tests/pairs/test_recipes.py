@@ -58,7 +58,7 @@ def branches_of(pair):
 
 
 @every_recipe
-def test_every_track_gives_as_many_pairs_as_were_asked_for(kind, section):
+def test_every_track_gives_the_configured_number_of_pairs(kind, section):
     result = planned(only(kind, section), *corpus())
     assert not result.rejected
     assert len(result.pairs) + result.repeated == 6 * 4
@@ -177,7 +177,7 @@ def test_a_track_whose_stems_are_all_silent_is_refused_by_every_recipe(kind):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in RECIPES if "stems" in RECIPES[kind].Config.model_fields])
-def test_a_stem_that_no_track_has_is_refused_with_the_stems_there_are_and_said_once(kind):
+def test_a_stem_that_no_track_has_is_reported_once_with_the_available_stems(kind):
     tracks, stems, estimates = corpus_rows(3)
     result = planned(only(kind, {"stems": ["guitar"]}), tracks, stems, estimates)
     assert not result.pairs
@@ -186,7 +186,7 @@ def test_a_stem_that_no_track_has_is_refused_with_the_stems_there_are_and_said_o
     assert note == f"{kind}: no track can give a pair; no stem 'guitar'; the track has drums, bass, other, vocals"
 
 
-def test_an_excerpt_longer_than_every_track_is_said_with_the_longest():
+def test_an_excerpt_longer_than_every_track_is_reported_with_the_longest_track():
     tracks, stems, estimates = corpus_rows(2)
     result = planned(only("mix", duration_s=60.0), tracks, stems, estimates)
     assert not result.pairs
@@ -405,7 +405,7 @@ def test_all_stems_of_a_remix_share_one_gain_and_the_target_is_their_sum():
         assert all(branch.chain == branches[0].chain for branch in branches)
 
 
-def test_the_joint_gain_brings_the_sum_of_powers_to_the_loudness():
+def test_the_joint_gain_scales_the_sum_of_powers_to_the_loudness():
     tracks, stems, _ = corpus()
     pairs = planned(
         only("remix", {"loudness_lufs": -20.0}), tracks, stems, [estimate_of(stem, loudness_lufs=-29.0) for stem in stems]
@@ -434,7 +434,7 @@ def test_an_added_song_changes_only_the_remixes_that_draw_it():
     assert all(added & {branch.source_id for branch in branches_of(pair)} for pair in changed)
 
 
-def test_a_song_without_a_match_is_refused_with_what_was_asked_and_how_many_were_compared():
+def test_a_song_without_a_match_is_refused_with_the_limits_and_the_number_of_songs_compared():
     tracks, stems, estimates = corpus_rows(3)
     optional_rows = RecipeRows(
         track_estimates=[tempo_of(row, tempo_bpm=tempo) for row, tempo in zip(tracks, (90.0, 92.0, 170.0), strict=True)]

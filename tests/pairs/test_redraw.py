@@ -28,7 +28,7 @@ ONE, TWO = Workers(1), Workers(2)
 
 
 def configured(songs: Path, highest_db: float = 0.02, redraw_below: float = 1e-3):
-    """Pairs whose wet and dry differ by a fader alone, which nobody hears where it moves by less than some 0.007 dB."""
+    """Pairs whose wet and dry differ by a fader alone, which is inaudible where it moves by less than some 0.007 dB."""
     ranges = {"fader": {"gain_db": [0.0, highest_db], "pan": 0.0}}
     removal = {"per_track": 5, "effects": ["fader"], "removed": [1, 1], "kept": [0, 0], "ranges": ranges, "redraw_below": redraw_below}
     removal["min_change_db"] = -120.0
@@ -122,7 +122,7 @@ def test_excerpts_shorter_than_a_window_have_a_distance(synthetic_song):
     assert distance_below(dry * np.float32(0.5), dry, 1e-3) is None
 
 
-def test_a_mono_dry_is_held_against_both_channels_of_a_wet(synthetic_song):
+def test_a_mono_dry_is_compared_with_both_channels_of_a_wet(synthetic_song):
     dry = synthetic_song["drums"][:1, :30_000].copy()
     assert distance_below(np.repeat(dry, 2, axis=0), dry, 1.0) == 0.0
 
@@ -161,7 +161,7 @@ def test_replacements_are_drawn_by_the_recipe_with_the_attempt_in_the_key(corpus
             assert (pair.start_frame, pair.inputs, pair.targets) == (drawn.start_frame, drawn.inputs, drawn.targets)
 
 
-def test_replaced_pairs_are_told_and_do_not_fail_the_command(corpus):
+def test_replaced_pairs_are_reported_and_do_not_fail_the_command(corpus):
     done = CliRunner().invoke(app, ["render", str(corpus.folder)])
     assert done.exit_code == 0, done.output
     assert f"{len(redrawn(corpus))} pairs whose wet and dry sounded alike were drawn again" in done.stdout
@@ -318,7 +318,7 @@ def test_replacements_are_written_down_before_they_are_rendered(planned_corpus, 
     assert not unwritten
 
 
-def test_examples_whose_table_of_replacements_is_gone_are_not_taken_for_finished(planned_corpus):
+def test_examples_whose_table_of_replacements_is_missing_are_not_finished(planned_corpus):
     corpus = planned_corpus
     stages.run_render(corpus, ONE)
     before = corpus.table("redraws").read_bytes()

@@ -99,7 +99,7 @@ def test_excluded_tracks_are_rejected_with_their_rights_and_the_policy():
     assert row.reason == "its rights are 'all rights reserved', which [rights] excludes: it takes render = ['CC*']"
 
 
-def test_a_policy_that_leaves_nothing_says_which_rights_there_are():
+def test_a_policy_that_leaves_nothing_names_the_rights_that_exist():
     tracks, _ = tracks_of("CC BY 4.0", "CC-BY-4.0", "unknown")
     with pytest.raises(
         ConfigError, match=r"leaves none of 3 tracks: their rights are 'CC-BY-4.0' \(2\), 'unknown' \(1\); the policy takes"

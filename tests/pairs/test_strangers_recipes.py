@@ -49,7 +49,7 @@ def copied(place: Path, tmp_path: Path) -> Path:
 
 
 def signed(recipes: Path) -> Path:
-    """The recipes with the checksums of their files as they are now, as whoever poisons them would write."""
+    """The recipes with the checksums of their files as they are now, as an attacker would write them."""
     manifest = json.loads((recipes / "manifest.json").read_text())
     for name, facts in manifest["files"].items():
         facts["sha256"] = hashlib.sha256((recipes / name).read_bytes()).hexdigest()
@@ -135,7 +135,7 @@ def test_two_members_of_one_name_an_encrypted_and_a_broken_one_are_refused(place
     assert "cannot be unpacked" in refused(path)
 
 
-def test_a_disk_too_small_for_it_is_said_before_anything_is_unpacked(place, monkeypatch):
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_unpacked(place, monkeypatch):
     free = type("Usage", (), {"free": 10})()
     monkeypatch.setattr(reading.shutil, "disk_usage", lambda _: free)
     assert "0.0 GB free; set TMPDIR" in refused(place / "recipes.zip")
@@ -165,7 +165,7 @@ def test_a_disk_too_small_for_it_is_said_before_anything_is_unpacked(place, monk
         ),
     ],
 )
-def test_a_manifest_that_says_something_else_is_refused_in_words(change, words, place, tmp_path):
+def test_a_manifest_with_wrong_contents_is_refused_with_a_message(change, words, place, tmp_path):
     import re
 
     recipes = copied(place, tmp_path)
@@ -175,7 +175,7 @@ def test_a_manifest_that_says_something_else_is_refused_in_words(change, words, 
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "{", '{"a":' * 100_000, "\udcff", "x" * ((16 << 20) + 1)])
-def test_a_manifest_that_is_none_is_refused_in_words(text, place, tmp_path):
+def test_a_file_that_is_no_manifest_is_refused_with_a_message(text, place, tmp_path):
     recipes = copied(place, tmp_path)
     (recipes / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
     assert "expected what `stemwright export CORPUS OUT --no-audio` wrote" in refused(recipes)

@@ -1,4 +1,4 @@
-"""The facade: every public name is where its table says, loads lazily, pickles, and is what a type checker is told."""
+"""The facade: every public name is where its table says, loads lazily, pickles, and has the type that a type checker sees."""
 
 import ast
 import pickle
@@ -27,7 +27,7 @@ def test_importing_the_library_loads_no_heavy_package(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_public_name_is_where_the_table_says(name):
+def test_every_public_name_is_in_the_module_that_the_table_gives(name):
     module, _, attribute = sw.PUBLIC[name].partition(":")
     assert getattr(sw, name) is getattr(sys.modules[module], attribute)
 
@@ -52,7 +52,7 @@ def test_tab_completion_and_star_give_the_public_names(tmp_path):
     )
 
 
-def test_a_wrong_name_is_told_the_nearest():
+def test_a_wrong_name_gives_an_error_with_the_nearest_one():
     with pytest.raises(AttributeError, match="no attribute 'measure_balence'; did you mean 'measure_balance'"):
         _ = sw.measure_balence
     with pytest.raises(AttributeError, match=r"no attribute 'zzz'$"):

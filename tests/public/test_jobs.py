@@ -72,7 +72,7 @@ def test_an_edit_with_the_songs_own_stems_leaves_the_others(song):
         sw.edit("song.wav", "mute the drumz", "out.wav", stems="stems")
 
 
-def test_a_file_is_written_as_its_name_says(tmp_path):
+def test_a_file_is_written_in_the_format_of_its_suffix(tmp_path):
     sw.save(tmp_path / "a.wav", VOCALS, RATE)
     np.testing.assert_array_equal(sw.load(tmp_path / "a.wav")[0], VOCALS)
     sw.save(tmp_path / "a.flac", VOCALS, RATE)
@@ -127,7 +127,7 @@ def test_the_chain_of_a_tables_row_makes_the_wet_side_again(songs, tmp_path):
     np.testing.assert_allclose(sw.invert_chain(wet, data.sample_rate, removed), dry, atol=1e-4)
 
 
-def test_a_build_that_cannot_be_made_leaves_nothing_and_says_why(songs, tmp_path):
+def test_a_build_that_cannot_start_leaves_nothing_and_gives_the_reason(songs, tmp_path):
     for config, message in (
         ({"pairs": {"removel": {}}}, "removel.*removal"),
         ({"songs": {"folder": str(tmp_path)}}, "the configuration names the songs"),

@@ -1,4 +1,4 @@
-"""The report: what it counts, that it stands alone, that nothing in a table can act on the page, and that a real browser plays it."""
+"""The report: its figures, that it needs no other file, that nothing in a table can act on the page, and that a real browser plays it."""
 
 import base64
 import dataclasses
@@ -106,7 +106,7 @@ def test_the_same_corpus_gives_the_same_bytes_and_another_seed_other_pairs(corpu
     assert len({tuple(pair.id for pair, _ in players.choose(found, 3, seed)) for seed in range(8)}) > 1
 
 
-def test_the_page_names_no_folder_of_this_machine_and_asks_nobody_for_anything(corpus, html):
+def test_the_page_names_no_folder_of_this_machine_and_makes_no_request(corpus, html):
     assert str(corpus.folder.parent) not in html
     assert "not found in deep" in html
     loaded = re.findall(
@@ -194,7 +194,7 @@ def test_sound_files_in_shards_are_heard_alike(corpus, html, tmp_path):
     assert sounds(report_html(packed)) == sounds(html)
 
 
-def test_a_page_without_players_has_no_audio_and_says_how_to_get_it(corpus):
+def test_a_page_without_players_has_no_audio_and_explains_how_to_add_it(corpus):
     silent = report_html(corpus, num_players=0)
     assert sounds(silent) == []
     assert "made without audio" in silent
@@ -219,7 +219,7 @@ def test_long_pairs_with_many_signals_are_cut_to_the_bounds(tmp_path):
     assert sum(len(each.mp3) for each in player.signals) < 9 * players.SECONDS * 20_000 * 4 / 3 * 1.05
 
 
-def test_effects_are_counted_on_the_side_where_they_stand():
+def test_effects_are_counted_on_the_side_where_they_are_used():
     gain, drive = EffectUse(effect="fader", settings={"gain_db": 3.0}), EffectUse(effect="distortion", settings={"drive_db": 9.0})
     echo, limiter = EffectUse(effect="delay"), EffectUse(effect="limiter")
     wet, dry = signal("wet", "1" * 16, chain=(gain, drive, drive)), signal("dry", "1" * 16, chain=(gain, drive, echo))
@@ -269,7 +269,7 @@ def test_axes_have_round_ticks_within_their_ends_along_their_scale():
     assert charts.number(-12_500.0) == "−12.5k"
 
 
-def test_a_corpus_without_anything_yet_says_what_to_do(tmp_path):
+def test_a_report_of_an_empty_corpus_says_what_to_run(tmp_path):
     shown = words(report_html(new_corpus(tmp_path / "empty")))
     for said in (
         "No track has been catalogued yet.",
@@ -284,7 +284,7 @@ def test_a_corpus_without_anything_yet_says_what_to_do(tmp_path):
         report_html(tmp_path)
 
 
-def test_a_corpus_that_is_not_rendered_yet_says_so(corpus, tmp_path):
+def test_a_report_of_a_corpus_that_is_not_rendered_says_so(corpus, tmp_path):
     half = new_corpus(tmp_path / "half")
     for name, record in (("tracks", Track), ("stems", Stem), ("pairs", Pair)):
         table.write(half.table(name), corpus.rows(name, record), record)
@@ -312,7 +312,7 @@ def test_pairs_that_were_drawn_again_are_counted_once(corpus, tmp_path):
     assert "nothing was rejected; 1 drawn again" in report_html(copy, num_players=0)
 
 
-def test_the_command_writes_where_it_is_told(corpus, tmp_path, capsys):
+def test_the_command_writes_to_the_given_path(corpus, tmp_path, capsys):
     path = tmp_path / "deep" / "page.html"
     with pytest.raises(typer.Exit) as left:
         report(corpus.folder, path, players=2, seed=0, as_json=True)
@@ -341,7 +341,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def opened(browser, html, tmp_path_factory):
-    """The page in a browser, with what it said and asked for."""
+    """The page in a browser, with its log and its requests."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(html, encoding="utf-8")
     context = browser.new_context(viewport={"width": 1280, "height": 900})
@@ -391,12 +391,12 @@ def state(shown, number=0):
 
 
 def wait(shown, condition):
-    """Until a condition holds. By asking: the page's policy lets nobody evaluate a text inside it, playwright's own waiting included."""
+    """Until a condition holds. By polling: the page's policy forbids evaluating a text inside it, playwright's own waiting included."""
     for _ in range(400):
         if shown.evaluate(condition):
             return
         shown.wait_for_timeout(25)
-    raise AssertionError(f"never came true: {condition}")
+    raise AssertionError(f"never true: {condition}")
 
 
 def test_it_plays_and_switches_at_the_same_sample(opened):
@@ -424,7 +424,7 @@ def test_it_plays_and_switches_at_the_same_sample(opened):
     assert state(opened)["at"] == rest
 
 
-def test_equal_loudness_brings_wet_to_dry(opened):
+def test_equal_loudness_scales_wet_to_the_loudness_of_dry(opened):
     player = opened.locator(".player").first
     player.get_by_role("radio", name="wet").check()
     player.get_by_label("equal loudness").check()
@@ -509,7 +509,7 @@ def test_tables_sort_by_number_and_text_and_filter(opened):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_nothing_is_wider_than_the_window_and_text_can_be_told_from_its_ground(opened, width, scheme):
+def test_nothing_is_wider_than_the_window_and_text_contrasts_with_its_background(opened, width, scheme):
     opened.set_viewport_size({"width": width, "height": 844})
     opened.emulate_media(color_scheme=scheme)
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -524,7 +524,7 @@ def test_nothing_is_wider_than_the_window_and_text_can_be_told_from_its_ground(o
         assert opened.evaluate(contrast, selector) >= 4.5, selector  # WCAG 2.2, 1.4.3
 
 
-def test_the_page_asked_for_nothing_complained_of_nothing_and_ran_no_title(opened):
+def test_the_page_makes_no_request_logs_no_error_and_runs_no_title_as_code(opened):
     assert opened.title() == "corpus: corpus report"
     assert opened.said == []
     assert [address for address in opened.asked if not address.startswith(("file:", "data:"))] == []

@@ -79,7 +79,7 @@ def test_adding_a_song_leaves_the_pairs_of_the_others_as_they_were(tmp_path, son
     assert before < {pair.id for pair in table.read(corpus / "pairs.parquet", Pair)}
 
 
-def test_songs_that_are_gone_take_nothing_with_them(tmp_path, songs_folder, options):
+def test_missing_songs_delete_nothing_else(tmp_path, songs_folder, options):
     songs, corpus = songs_folder(2), tmp_path / "corpus"
     stemwright("build", songs, corpus, *options)
     before = contents(corpus / "stems")
@@ -146,7 +146,7 @@ def test_planning_from_a_file_leaves_the_separation_as_it_was(tmp_path, songs_fo
 
 
 @pytest.mark.parametrize("stopping", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "terminated", "terminal closed"])
-def test_whatever_stops_a_build_says_that_the_same_command_goes_on(stopping, tmp_path, songs_folder, options):
+def test_whatever_stops_a_build_reports_that_the_same_command_resumes_it(stopping, tmp_path, songs_folder, options):
     songs, corpus = songs_folder(3), tmp_path / "corpus"
     process = subprocess.Popen(
         [*COMMAND, "build", songs, corpus, *map(str, options)],
@@ -197,7 +197,7 @@ def test_mixture_equals_the_sum_of_inputs_for_a_multitrack_whose_stems_sum(tmp_p
         np.testing.assert_array_equal(inputs.sum(dim=0), targets[0])
 
 
-def test_every_bad_input_becomes_one_rejected_row_and_the_rest_goes_on(tmp_path, songs_folder, options):
+def test_every_bad_input_becomes_one_rejected_row_and_the_rest_is_processed(tmp_path, songs_folder, options):
     songs = songs_folder(2)
     (songs / "empty.wav").write_bytes(b"")
     (songs / "text.mp3").write_text("this is not music\n" * 50)
@@ -237,7 +237,7 @@ def test_every_bad_input_becomes_one_rejected_row_and_the_rest_goes_on(tmp_path,
     assert again.stdout.rstrip().splitlines()[-2:] == [last, "build: 0 done, 2 skipped, 9 rejected"]
 
 
-def test_unusual_files_are_handled_and_said(tmp_path, song_maker, options):
+def test_unusual_files_are_handled_and_noted(tmp_path, song_maker, options):
     songs = tmp_path / "songs"
     songs.mkdir()
     soundfile.write(songs / "mono.wav", song_maker(0, 2.0, num_channels=1)["mixture"].T, 44_100, subtype="PCM_24")
@@ -300,7 +300,7 @@ def test_check_names_the_file_of_a_changed_byte_a_missing_file_and_the_table_of_
 
 
 @pytest.mark.parametrize("journal", ["examples.jsonl.part", "track_estimates.jsonl.part"])
-def test_a_journal_that_a_kill_left_beside_a_finished_corpus_goes_at_the_next_start(journal, tmp_path, songs_folder, options):
+def test_a_journal_that_a_kill_left_beside_a_finished_corpus_is_removed_at_the_next_start(journal, tmp_path, songs_folder, options):
     songs, corpus = songs_folder(1), tmp_path / "corpus"
     stemwright("build", songs, corpus, *options)
     before = contents(corpus)

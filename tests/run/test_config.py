@@ -56,13 +56,13 @@ def test_a_ratio_may_be_infinite():
     assert parse("[pairs.removal.ranges.compressor]\nratio = [2.0, inf]").pairs.removal.ranges["compressor"]["ratio"] == (2.0, float("inf"))
 
 
-def test_what_a_section_says_about_itself_is_said_once():
+def test_an_error_names_its_section_once():
     with pytest.raises(ConfigError) as error:
         parse("[songs.shares]\ntrain = 0.5", where="here")
     assert str(error.value) == "here: songs.shares: train, valid and test must sum to 1; they sum to 0.7"
 
 
-def test_missing_file_is_said(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.toml does not exist; .*stemwright init .*none\.toml"):
         read(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match=r"is a folder; expected a TOML file"):

@@ -62,14 +62,14 @@ def test_options_win_over_a_file_and_leave_the_rest(tmp_path):
     assert changes(parse(KEPT), after) == {"seed": 8, "separation.model": "htdemucs"}
 
 
-def test_another_preset_brings_its_own_values_and_leaves_what_was_asked_for(tmp_path):
+def test_another_preset_sets_its_own_values_and_keeps_requested_ones(tmp_path):
     after = from_file(tmp_path, "[pairs.removal]\npreset = 'wide'\n")
     wanted = parse(KEPT.replace('"remfx"', '"wide"'))
     assert plain(after) == plain(wanted)
     assert after.pairs.removal.per_track == 5
 
 
-def test_a_preset_that_is_named_brings_its_shape_where_no_length_was_asked_for(tmp_path):
+def test_a_preset_sets_its_shape_unless_a_length_is_given(tmp_path):
     text = "[pairs.mix]\npreset = 'console'\n"
     after, fresh = from_file(tmp_path, text, kept="seed = 1\n"), parse(text)
     assert (after.pairs.sample_rate, after.pairs.duration_s) == (fresh.pairs.sample_rate, fresh.pairs.duration_s)
@@ -121,7 +121,7 @@ def test_a_wrong_key_in_a_file_names_the_file(tmp_path):
         },
     )
 )
-def test_what_was_asked_for_makes_the_whole_configuration_again(values):
+def test_the_requested_changes_give_the_whole_configuration_again(values):
     from stemwright.datagen.run.config import check
 
     try:
@@ -132,7 +132,7 @@ def test_what_was_asked_for_makes_the_whole_configuration_again(values):
     assert plain(changed(config)) == plain(config)
 
 
-def test_differences_are_said_in_words():
+def test_differences_are_described_as_text():
     after = changed(parse(KEPT), options={"separation": {"model": "htdemucs", "precision": "fp32"}}, reset=["separation.input_lufs"])
     assert differences(parse(KEPT), after, "separation") == [
         "model bundled -> htdemucs",

@@ -11,14 +11,14 @@ KEYS = [key for section in sections() for key in section.keys]
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.path)
-def test_a_key_says_what_it_means_its_unit_and_since_when_it_exists(key):
+def test_a_key_has_a_meaning_a_unit_and_the_version_that_added_it(key):
     assert len(key.description.split()) >= 2, "give the field a description"
     assert key.since, 'give the field json_schema_extra=since("VERSION", unit="...")'
     assert key.unit or "number" not in key.kind, "a number needs a unit"
 
 
 @pytest.mark.parametrize("section", sections(), ids=lambda section: section.path or "top")
-def test_a_section_says_what_it_is_for(section):
+def test_a_section_has_a_description(section):
     assert section.description
 
 

@@ -72,7 +72,7 @@ def test_a_finished_corpus_has_nothing_to_do(place):
     assert (found.deleted_files, found.time_s, [space.num_bytes for space in found.spaces]) == (0, 0.0, [0, 0])
 
 
-def test_songs_that_came_went_changed_and_moved_are_told_apart(place):
+def test_new_missing_changed_and_moved_songs_are_distinguished(place):
     build(place / "corpus", values(place))
     songs = place / "songs"
     (songs / "0.flac").unlink()
@@ -121,7 +121,7 @@ def test_times_follow_the_rates_of_earlier_runs_else_a_test_else_are_unknown(pla
     assert found.time_s == pytest.approx(sum(step.audio_s / step.rate for step in found.steps))
 
 
-def test_a_run_too_short_to_tell_leaves_no_rate_and_a_damaged_file_of_rates_is_none(place):
+def test_a_run_that_is_too_short_leaves_no_rate_and_a_damaged_file_of_rates_is_ignored(place):
     rates.remember("separate", 9.0, 3.0)
     assert rates.known("separate") is None
     rates.remember("separate", 90.0, 30.0)

@@ -317,7 +317,7 @@ def tracks(corpus: Path) -> list[str]:
     return sorted(row.audio.path for row in table.read(corpus / "tracks.parquet", Track))
 
 
-def test_a_build_without_a_limit_goes_on_from_one_with_it_and_ends_with_the_same_bytes(place):
+def test_a_build_without_a_limit_resumes_one_with_a_limit_and_ends_with_the_same_bytes(place):
     for seed in range(3, 9):
         write_song(place / "songs" / "Album" / f"{seed}.flac", seed, described(seed))
     values = over(VALUES, {"songs": {"folder": str(place / "songs")}, "separation": {"model": "one"}})
@@ -341,7 +341,7 @@ def test_a_limit_takes_the_same_songs_wherever_they_are_and_in_whatever_order_th
     assert tracks(tmp_path / "one" / "corpus") == tracks(tmp_path / "two" / "corpus") != sorted(names)[:4]
 
 
-def test_what_came_back_is_not_separated_again(place):
+def test_a_song_that_returns_is_not_separated_again(place):
     song = place / "songs" / "a.flac"
     assert built(place) == 3
     song.rename(place / "a.flac")
@@ -385,7 +385,7 @@ def test_stems_that_are_damaged_are_made_again_and_no_others(place):
     assert built(place) == 2
 
 
-def test_other_limits_are_held_against_stems_that_are_there(place):
+def test_other_limits_are_applied_to_existing_stems(place):
     assert built(place) == 3
     assert built(place, limits={"closure_db": -60.0, "bleed": 1.1}) == 0
     rejected = table.read(place / "corpus" / "rejected.parquet", Rejected)
@@ -403,7 +403,7 @@ def test_refused_stems_are_not_separated_again_to_be_refused(place):
     assert built(place) == 3
 
 
-def test_folders_of_models_tell_what_was_asked():
+def test_folders_of_models_differ_by_the_requested_settings():
     usual = {"weights": {"a": "1"}, "precision": "auto", "input_lufs": None}
     assert folder_name("htdemucs_ft", usual, own_weights=False) == "htdemucs_ft"
     asked = [folder_name("htdemucs", usual, own_weights=True), folder_name("htdemucs", {**usual, "precision": "fp32"}, own_weights=False)]
@@ -481,7 +481,7 @@ def test_a_lost_table_of_what_was_refused_is_made_again_whole(pairs):
         lived.teardown()
 
 
-def test_without_the_songs_folder_separating_says_so_once_and_refuses_no_song(place):
+def test_without_the_songs_folder_separating_gives_one_error_and_rejects_no_song(place):
     built(place)
     (place / "songs").rename(place / "elsewhere")
     run_separate(Corpus(place / "corpus"))  # all stems are there

@@ -1,4 +1,4 @@
-"""A corpus never forgets what it was asked for, and separates nothing again by a slip."""
+"""A corpus keeps its requested settings, and separates nothing again by accident."""
 
 import os
 import re
@@ -70,7 +70,7 @@ def test_options_that_were_given_once_stay_when_a_file_asks_for_more_pairs(separ
 
 
 @pytest.mark.parametrize("way", ["separate", "build", "file", "reset"])
-def test_what_would_separate_again_is_said_first_and_changes_nothing(separated, place, way):
+def test_what_would_separate_again_is_reported_first_and_changes_nothing(separated, place, way):
     corpus, songs = place / "corpus", separated / "songs"
     (place / "other.toml").write_text("[separation]\nmodel = 'other'\n")
     before = state(corpus)
@@ -87,7 +87,7 @@ def test_what_would_separate_again_is_said_first_and_changes_nothing(separated, 
     assert state(corpus) == before
 
 
-def test_again_separates_again_and_says_so(separated, place):
+def test_again_separates_again_and_reports_it(separated, place):
     done = run("separate", place / "corpus", "--model", "other", "--again")
     assert done.exit_code == 0, done.output
     assert "model tiny -> other: 2 tracks would be separated again, as --again allows" in done.output
@@ -103,7 +103,7 @@ def test_new_songs_are_no_reason_to_ask(separated, place):
     assert "again" not in done.output
 
 
-def test_a_model_that_is_nearly_a_known_one_is_asked_about_before_anything_is_done(separated, tmp_path):
+def test_a_misspelt_model_name_is_reported_before_anything_is_done(separated, tmp_path):
     for options, meant in (
         (["--model", "htdemucs_fft"], "htdemucs_ft"),
         (["--model", "tinny", "--model-folder", separated / "models"], "tiny"),

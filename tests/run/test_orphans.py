@@ -88,7 +88,7 @@ def test_a_corpus_that_was_cleaned_is_checked_without_a_word_and_equals_a_fresh_
     assert differences(contents(corpus), contents(place / "fresh")) == []
 
 
-def test_stems_of_other_models_and_of_songs_that_are_away_go_only_when_asked_for(place):
+def test_stems_of_other_models_and_of_missing_songs_are_deleted_only_on_request(place):
     corpus = Corpus(place / "corpus")
     assert find_orphans(corpus) == []
     kept = find_orphans(corpus, kept=True)
@@ -148,7 +148,7 @@ def test_work_that_was_finished_before_a_kill_is_no_orphan(place):
     assert find_orphans(Corpus(corpus)) == []
 
 
-def test_without_a_terminal_clean_lists_and_deletes_nothing_unless_it_is_told_to(place):
+def test_without_a_terminal_clean_lists_and_deletes_nothing_by_default(place):
     corpus = place / "corpus"
     made = {path.relative_to(corpus).as_posix() for paths in litter(corpus).values() for path in paths}
     before = files(corpus)

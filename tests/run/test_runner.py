@@ -61,7 +61,7 @@ def test_finished_tasks_are_not_done_again(stage, tmp_path):
     assert [row.title for row in again.rows] == [f"Song {number}" for number in range(5)]
 
 
-def test_a_journal_of_an_interrupted_run_is_gone_on_with(stage, tmp_path):
+def test_a_journal_of_an_interrupted_run_is_continued(stage, tmp_path):
     log = tmp_path / "log"
     with pytest.raises(StoppedError):
         run(stage, tasks(5), shared(partial(work, log=log, full=[3]), Workers()))
@@ -69,7 +69,7 @@ def test_a_journal_of_an_interrupted_run_is_gone_on_with(stage, tmp_path):
     assert (outcome.done, outcome.skipped) == (2, 3)
 
 
-def test_what_is_refused_or_fails_becomes_a_row_and_the_rest_goes_on(stage):
+def test_what_is_refused_or_fails_becomes_a_row_and_the_rest_is_processed(stage):
     outcome = run(stage, tasks(6), shared(partial(work, refuse=[1], fail=[4]), Workers(2)))
     assert outcome.done == 4
     assert {row.subject: row.reason for row in outcome.rejected} == {"song 1": "too short", "song 4": "unexpected ZeroDivisionError: no"}
@@ -82,7 +82,7 @@ def test_a_full_disk_stops_the_stage_and_keeps_what_was_finished(stage):
         assert set(journal.tasks) == {content_id(0), content_id(1)}
 
 
-def test_a_task_whose_file_is_gone_is_done_again(tmp_path):
+def test_a_task_whose_file_is_missing_is_done_again(tmp_path):
     stage = Stage("separate", tmp_path, "stems", Stem)
     (stem, *_) = stems_of(track(0))
     task = [Task(stem.cache_key, "song", stem.track_id, None)]
@@ -209,7 +209,7 @@ def test_a_dask_worker_that_is_killed_costs_its_task_and_no_other(stage, monkeyp
     assert [row.subject for row in outcome.rejected] == ["song 1"]
 
 
-def test_a_cluster_that_is_not_there_is_said_in_a_sentence(stage, monkeypatch):
+def test_a_cluster_that_does_not_exist_is_reported_in_a_sentence(stage, monkeypatch):
     pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
     monkeypatch.setattr("stemwright.datagen.run.cluster.CONNECT_S", 0.5)
     for address in ("tcp://127.0.0.1:1", "nonsense://x"):
@@ -222,7 +222,7 @@ def lasting(number):
     return work(number)
 
 
-def test_a_scheduler_that_goes_away_ends_the_stage_and_keeps_what_was_finished(stage, monkeypatch):
+def test_a_scheduler_that_disappears_ends_the_stage_and_keeps_finished_work(stage, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
     monkeypatch.setattr("stemwright.datagen.run.cluster.POLL_S", 0.5)
     monkeypatch.setattr("stemwright.datagen.run.cluster.WORKERS_S", 1.0)

@@ -111,7 +111,7 @@ def test_level_against_the_rest_is_that_of_vocals_to_accompaniment():
     assert said.against_rest_low_lu < expected < said.against_rest_high_lu
 
 
-def test_a_stem_that_is_all_there_is_stands_infinitely_above_the_rest():
+def test_a_stem_that_is_the_whole_mixture_is_infinitely_above_the_rest():
     stem = noise(0)
     balance = measure_balance(stem, {"vocals": stem}, RATE)["vocals"]
     assert balance.against_rest_lu == math.inf
@@ -132,7 +132,7 @@ def test_trajectory_shows_a_ride_of_the_fader(ride_db):
     assert vocals_only == pytest.approx(ride_db, abs=0.6)  # less what the ride adds to the mixture itself
 
 
-def test_trajectory_lies_inside_its_interval_and_is_silent_where_the_stem_is():
+def test_trajectory_is_inside_its_interval_and_silent_where_the_stem_is():
     stems = song(seconds=15.0)
     stems["vocals"][:, : 6 * RATE] = 0
     course = measure_balance(mixed(stems), wiener(stems) | {"vocals": stems["vocals"]}, RATE)["vocals"].trajectory
@@ -168,7 +168,7 @@ def test_pan_of_a_constant_power_panned_source_is_measured_back(pan):
         assert band.image.width == pytest.approx(0.0, abs=1e-3)
 
 
-def test_unrelated_channels_are_wide_and_an_inverted_one_is_told_by_its_correlation():
+def test_unrelated_channels_are_wide_and_an_inverted_one_has_a_negative_correlation():
     stems = song()
     assert measure_balance(mixed(stems), stems, RATE)["drums"].width == pytest.approx(1.0, abs=0.02)
     mono = noise(9, num_channels=1)[0]
@@ -187,7 +187,7 @@ def test_width_of_equal_channels_is_one_minus_their_correlation(correlation):
     assert measure_balance(mixed(stems), stems, RATE)["other"].width == pytest.approx(1 - correlation, abs=0.02)
 
 
-def test_bands_tell_lows_on_the_left_from_highs_on_the_right():
+def test_bands_distinguish_lows_on_the_left_from_highs_on_the_right():
     stems = song()
     mono = noise(9, num_channels=1)[0].astype(np.float64)
     low, high = (sosfilt(butter(8, 1000, kind, fs=RATE, output="sos"), mono) for kind in ("low", "high"))
@@ -270,7 +270,7 @@ def test_a_soft_reference_stem_is_present_all_the_same():
     assert measure_balance(mixed(stems), stems, RATE, calibration=REFERENCE)["triangle"].present
 
 
-def test_point_lies_between_naive_and_cross_and_on_cross_without_a_gap():
+def test_point_is_between_naive_and_cross_and_equals_cross_without_a_gap():
     naive, cross = np.array([-9.0, -5.0, -3.0, -3.0]), np.array([-4.0, -4.9, -3.0, -3.1])
     point = point_between(naive, cross, SEPARATED)
     assert (point >= np.minimum(naive, cross)).all()

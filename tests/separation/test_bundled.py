@@ -66,7 +66,7 @@ def test_demucs_loads_it_with_four_stems_in_stereo_at_44100(model):
     assert (model.samplerate, model.audio_channels) == (SAMPLE_RATE, 2)
 
 
-def test_each_stem_of_a_held_out_song_is_nearer_to_its_reference_than_the_mixture_is(model, songs):
+def test_each_stem_of_a_held_out_song_is_closer_to_its_reference_than_the_mixture_is(model, songs):
     references = songs.render_song(9000, 8.0, SAMPLE_RATE)
     mixture = songs.mixture_of(references)
     separated = dict(zip(STEMS, _separated(model, mixture), strict=True))
@@ -88,7 +88,7 @@ def test_same_seed_gives_the_same_song_and_another_seed_another(songs):
 
 
 @pytest.mark.parametrize("sample_rate", [22_050, 48_000])
-def test_rendered_stems_have_the_length_asked_for_and_a_mixture_within_full_scale(songs, sample_rate):
+def test_rendered_stems_have_the_requested_length_and_a_mixture_within_full_scale(songs, sample_rate):
     stems = songs.render_song(5, 1.5, sample_rate)
     assert list(stems) == STEMS
     assert {stem.shape for stem in stems.values()} == {(2, round(1.5 * sample_rate))}

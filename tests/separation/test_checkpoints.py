@@ -52,7 +52,7 @@ def write_sums(folder):
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 
-def test_a_folder_says_stems_and_rate_without_loading(folder):
+def test_a_folder_gives_stems_and_rate_without_loading(folder):
     found = checkpoints.find("tiny", model_folder=folder)
     assert found.header is not None
     assert found.header.stem_names == ("drums", "bass", "other", "vocals")
@@ -207,7 +207,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def answer(self, *, with_body):
         type(self).asked.append(self.path)
-        if self.redirect:  # as the hub sends whoever asks for a large file to the servers that hold it
+        if self.redirect:  # as the hub redirects requests for large files to other servers
             self.send_response(302)
             for name, value in {"Location": self.redirect, "X-Repo-Commit": self.commit, "ETag": '"1"', "X-Linked-Size": "1"}.items():
                 self.send_header(name, value)
@@ -281,14 +281,14 @@ def test_a_damaged_file_in_the_hubs_cache_is_noticed(hub):
         checkpoints.find("tiny", offline=True).check()
 
 
-def test_what_the_server_does_not_have_is_said_with_its_address(hub, monkeypatch):
+def test_a_file_that_the_server_lacks_is_reported_with_its_address(hub, monkeypatch):
     with pytest.raises(WeightsUnavailable, match=r"http://127\.0\.0\.1:\d+/adefossez/Demucs-absent/resolve/main/absent\.yaml"):
         checkpoints.find("absent")
 
 
-def test_a_fetched_model_is_still_found_when_the_server_is_gone_and_an_absent_one_says_nobody_answers(hub, monkeypatch, capfd):
+def test_a_fetched_model_is_found_without_a_server_and_an_absent_one_reports_no_answer(hub, monkeypatch, capfd):
     fetched = checkpoints.fetch("tiny")
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody listens
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: no server listens
     assert checkpoints.find("tiny").identity == fetched.identity
     with pytest.raises(WeightsUnavailable, match=r"no answer from http://127\.0\.0\.1:9: .*Connection refused"):
         checkpoints.find("absent")
@@ -318,7 +318,7 @@ def test_what_is_fetched_is_reported_in_megabytes_and_no_bar_is_drawn(hub, capfd
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_unencrypted_hub_is_not_asked_without_consent(hub, monkeypatch):
+def test_an_unencrypted_hub_is_not_contacted_without_consent(hub, monkeypatch):
     monkeypatch.delenv(hub_module.HTTP_VARIABLE)
     with pytest.raises(
         WeightsUnavailable, match=r"http://127\.0\.0\.1:\d+ was not contacted: .*not encrypted.* set STEMWRIGHT_ALLOW_HTTP=1"
@@ -329,7 +329,7 @@ def test_an_unencrypted_hub_is_not_asked_without_consent(hub, monkeypatch):
     fetched = checkpoints.fetch("tiny")
     count = len(hub.asked)
     monkeypatch.delenv(hub_module.HTTP_VARIABLE)
-    assert checkpoints.find("tiny").identity == fetched.identity, "what is in the cache needs nobody's consent"
+    assert checkpoints.find("tiny").identity == fetched.identity, "what is in the cache needs no consent"
     assert len(hub.asked) == count
 
 
@@ -400,7 +400,7 @@ def test_fetching_into_a_folder_does_not_replace_weights_by_others(hub, folder, 
 
 
 @pytest.mark.parametrize("line", ["models: ['0123abcd']", "models: ['955717e8']\nweights: [[1, 1, 1, 0.5]]"])
-def test_a_published_model_is_made_of_what_demucs_says(hub, folder, line):
+def test_a_published_model_has_the_definition_that_demucs_publishes(hub, folder, line):
     (folder / "htdemucs.yaml").write_text(line)
     with pytest.raises(ModelError, match=r"htdemucs\.yaml from http.* is not the model published by Demucs: its (models|weights) are"):
         checkpoints.fetch("htdemucs")
@@ -420,7 +420,7 @@ def test_a_published_pickle_must_have_the_checksum_that_demucs_states(tmp_path):
         found.check()
 
 
-def test_the_list_says_what_is_here(folder, monkeypatch):
+def test_the_list_shows_which_models_are_on_this_machine(folder, monkeypatch):
     before = {one.name: one for one in checkpoints.available()}
     assert {"htdemucs", "htdemucs_ft", "htdemucs_6s", "hdemucs_mmi", "mdx_extra", "bundled"} <= set(before)
     assert before["htdemucs"].folder is None
@@ -489,7 +489,7 @@ def test_a_model_of_an_absurd_rate_or_many_channels_is_refused(folder, changes):
     "text",
     [b"[]", b"[" * 100_000, b'{"__metadata__": 3}', b'{"a": {}}', b'{"a": {"data_offsets": "xy"}}', b'{"a": {"data_offsets": [0, null]}}'],
 )
-def test_a_head_that_is_no_safetensors_head_is_refused_in_words(folder, text):
+def test_a_header_that_is_not_safetensors_is_refused_with_a_message(folder, text):
     for path in members(folder):
         rewritten(path, lambda _: text)
     with pytest.raises(ModelError, match="is not a safetensors file"):

@@ -80,7 +80,7 @@ def test_a_factor_is_never_negative():
     assert np.isneginf(levels.gain_db["voice"]).all()
 
 
-def test_nothing_is_said_of_a_silent_track_or_of_two_copies():
+def test_the_gain_of_a_silent_track_or_of_a_copy_is_undefined():
     dry = tracks()
     dry["voice"][:, 10 * RATE : 20 * RATE] = 0
     levels = fit_console_levels(dry["kick"] + dry["voice"], dry, RATE)

@@ -111,7 +111,7 @@ fcntl.flock = no
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "120\n")
 
 
-def test_numba_is_asked_in_one_place():
+def test_numba_is_used_in_one_module_only():
     for path in sorted([*(ROOT / "manifests").rglob("*.py"), *(ROOT / "separation").rglob("*.py"), *(ROOT / "datagen").rglob("*.py")]):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]

@@ -1,4 +1,4 @@
-"""What a stranger's file may state: its rate, length, level, kind. Each absurdity is one refusal in words, and no file opens another."""
+"""Limits on untrusted files: rate, length, level, kind. Each absurd value gives one readable refusal, and no file opens another."""
 
 import os
 import shutil
@@ -120,7 +120,7 @@ def test_a_recording_whose_header_does_not_say_its_length_is_refused_while_it_is
         cataloged(path.parent, path.name, longest_s=2.0)
 
 
-def test_the_longest_length_is_part_of_what_was_asked(tmp_path):
+def test_the_longest_length_is_part_of_the_cache_key(tmp_path):
     a_wav(tmp_path / "a.wav", 2.0)
     (candidate,) = find(tmp_path).candidates
     ids = {catalog_task(tmp_path, candidate, SplitShares(), longest_s) for longest_s in (1.0, 10_800.0)}
@@ -212,7 +212,7 @@ def test_a_header_of_a_thousand_channels_is_refused_before_it_is_read(tmp_path):
         decoding.load(tmp_path / "a.wav")
 
 
-def test_ffmpeg_is_asked_to_open_a_file_in_one_place_only():
+def test_ffmpeg_opens_files_in_one_module_only():
     """Whatever else called it would have to forbid playlists and addresses again."""
     root = Path(formats.__file__).resolve().parents[2]
     calls = {

@@ -98,7 +98,7 @@ def test_hops_cover_the_signal_without_drift(num_frames, sample_rate):
 
 
 @pytest.mark.parametrize("gain_db", [-20.0, -3.0, 6.0])
-def test_a_gain_moves_every_loudness_by_itself_and_leaves_the_range(gain_db):
+def test_a_gain_adds_to_every_loudness_and_leaves_the_range_unchanged(gain_db):
     audio = noise(12, 44_100)
     before, after = measure_loudness(audio, 44_100), measure_loudness(audio * np.float32(10 ** (gain_db / 20)), 44_100)
     for name in ("integrated_lufs", "true_peak_dbtp", "max_momentary_lufs", "max_short_term_lufs"):
@@ -206,7 +206,7 @@ def test_report_holds_what_the_single_functions_say():
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
 @pytest.mark.parametrize("frame", [0, 30_000, -1])
-def test_nan_is_refused_by_name_wherever_it_stands(figure, frame):
+def test_nan_is_refused_by_name_wherever_it_is(figure, frame):
     if figure is true_peak and frame == -1:
         frame = 95_999
     audio = noise(2.0001, 48_000)

@@ -44,7 +44,7 @@ def test_stems_of_a_callable_sum_to_the_mixture_with_their_residual(tmp_path):
     assert np.abs(stems["vocals"] - 0.5 * NOISE).max() <= 2.0**-23
 
 
-def test_a_callable_is_asked_at_its_own_rate_and_with_its_channels():
+def test_a_callable_gets_its_own_rate_and_number_of_channels():
     halves = Halves()
     halves.sample_rate, halves.num_channels = 2 * RATE, 2
     stems = of(halves).separate(NOISE[:1], RATE)
@@ -56,7 +56,7 @@ def test_a_callable_is_asked_at_its_own_rate_and_with_its_channels():
         of(mono).separate(NOISE, RATE)
 
 
-def test_silence_has_silent_stems_and_nobody_is_asked():
+def test_silence_has_silent_stems_and_no_separator_is_called():
     halves = Halves()
     assert not np.any(of(halves).separate(np.zeros((2, RATE)), RATE)["vocals"])
     assert not hasattr(halves, "asked")
@@ -72,7 +72,7 @@ def test_silence_has_silent_stems_and_nobody_is_asked():
         (lambda mixture: mixture / [][0], "failed on this recording: IndexError"),
     ],
 )
-def test_what_a_callable_does_amiss_is_refused_in_words_that_name_it(tmp_path, answer, said):
+def test_an_error_of_a_callable_is_reported_with_its_name(tmp_path, answer, said):
     class Wrong(Halves):
         def __call__(self, mixture, sample_rate):
             del sample_rate

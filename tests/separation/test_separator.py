@@ -227,7 +227,7 @@ def test_opposite_channels_are_separated_and_finite(models, separator):
     np.testing.assert_allclose(np.stack(list(stems.values())), by_demucs(separator, mixture), atol=1e-5)
 
 
-def test_a_refused_file_leaves_nothing_and_the_others_go_on(separator, noise, tmp_path):
+def test_a_refused_file_leaves_nothing_and_the_others_are_separated(separator, noise, tmp_path):
     writing.save(tmp_path / "good.flac", noise(2, 9000), RATE)
     (tmp_path / "text.mp3").write_text("these are words, not music " * 30)
     (tmp_path / "empty.wav").write_bytes(b"")
@@ -301,7 +301,7 @@ def test_an_error_of_any_library_is_the_outcome_of_its_track_alone(separator, th
 
 
 @pytest.mark.parametrize("times", [1, 10**9], ids=["once", "always"])
-def test_networks_that_fail_cost_only_the_track_that_they_fail_on_by_itself(models, three, tmp_path, monkeypatch, times):
+def test_networks_that_fail_lose_only_the_track_that_they_fail_on(models, three, tmp_path, monkeypatch, times):
     undisturbed = dict(
         DemucsSeparator("htdemucs", models, device="cpu").separate_files(job._replace(out_folder=tmp_path / job.path.stem) for job in three)
     )
@@ -352,7 +352,7 @@ def test_a_model_that_cannot_be_loaded_takes_no_job(models, three, monkeypatch):
     assert taken == []
 
 
-def test_what_killed_runs_left_of_songs_that_are_gone_is_removed_and_nothing_else(tmp_path):
+def test_leftovers_of_killed_runs_for_missing_songs_are_removed_and_nothing_else(tmp_path):
     stems = tmp_path / "stems"
     for name in ("model/gone/.separating/0.raw", "model/gone/.separating/.drums.flac.12.part", "kept/.separating/mixture.raw"):
         (stems / name).parent.mkdir(parents=True, exist_ok=True)
@@ -387,7 +387,7 @@ def test_describing_a_separator_needs_no_torch(models):
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
-def test_identity_is_json_and_tells_models_and_precisions_apart(models, separator):
+def test_identity_is_json_and_differs_by_model_and_precision(models, separator):
     identity = separator.identity
     assert json.loads(json.dumps(identity)) == identity
     assert DemucsSeparator("htdemucs", models, device="cpu", batch_size=7).identity == identity
@@ -404,7 +404,7 @@ def test_a_used_separator_can_be_sent_to_another_process(separator, noise):
         np.testing.assert_array_equal(stem, expected[name])
 
 
-def test_a_model_with_other_stems_or_rate_than_asked_is_refused(models):
+def test_a_model_with_other_stems_or_rate_than_requested_is_refused(models):
     with pytest.raises(ModelError, match="requested: drums, bass, other, vocals"):
         _ = DemucsSeparator("six", models, stem_names=("drums", "bass", "other", "vocals")).stem_names
     with pytest.raises(ModelError, match="at 48000 Hz"):
@@ -425,7 +425,7 @@ def test_the_split_forward_pass_equals_demucs_own():
                 np.testing.assert_allclose(got.numpy(), expected[:, list(kept)].numpy(), atol=1e-6)
 
 
-def test_out_of_memory_halves_the_batch_for_good_and_changes_nothing():
+def test_out_of_memory_halves_the_batch_permanently_and_changes_no_stem():
     import torch
 
     network = build_tiny("hdemucs", 0)
@@ -572,7 +572,7 @@ def test_openvino_gives_the_stems_of_torch_whatever_the_threads(models, noise, t
     assert len(list((tmp_path / "openvino").glob("*.xml"))) == 1
 
 
-def test_an_engine_that_cannot_be_used_says_what_to_do(models, monkeypatch):
+def test_an_engine_that_cannot_be_used_gives_an_error_with_the_remedy(models, monkeypatch):
     from stemwright.separation.demucs import separator as module
 
     monkeypatch.setattr(module, "has_openvino", lambda: False)

@@ -96,13 +96,13 @@ def test_the_row_of_a_track_has_the_tempo_of_the_sum_of_its_stems(tmp_path):
     assert row.id == row.seal_id()
 
 
-def test_the_mixture_is_the_sum_of_the_stems_at_the_rate_asked_for(tmp_path, synthetic_song):
+def test_the_mixture_is_the_sum_of_the_stems_at_the_requested_rate(tmp_path, synthetic_song):
     parts = {name: synthetic_song[name] for name in ("drums", "bass", "other", "vocals")}
     found = mixture_at(written(tmp_path, parts), tmp_path, 44_100)
     np.testing.assert_allclose(found, synthetic_song["mixture"].mean(axis=0, keepdims=True), atol=1e-6)
 
 
-def test_a_silent_track_has_a_row_that_says_nothing(tmp_path):
+def test_a_silent_track_has_a_row_without_values(tmp_path):
     (row,) = estimate_tempo(written(tmp_path, {"drums": np.zeros((1, 44_100), np.float32)}), tmp_path)
     assert (row.tempo_bpm, row.beats_s, row.key, row.key_confidence) == (None, (), None, 0.0)
 

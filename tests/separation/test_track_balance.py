@@ -42,7 +42,7 @@ def track(title: str, vocals_db: float):
     return measure_track(title, sum(stems.values()), stems, RATE, calibration=REFERENCE)
 
 
-def test_rows_hold_each_stem_and_leave_out_what_cannot_be_said():
+def test_rows_have_each_stem_and_none_for_undefined_values():
     rows = table_rows([track("one", -20.0), track("two", -26.0)])
     assert [(row["track"], row["stem"]) for row in rows] == [(t, s) for t in ("one", "two") for s in ("drums", "vocals", "piano")]
     assert rows[1]["level_lu"] == pytest.approx(-3.01, abs=0.05)
@@ -115,7 +115,7 @@ def test_a_level_is_placed_among_the_stems_of_its_name_in_a_corpus(tmp_path):
     assert (piano["percentile"], piano["corpus_stems"]) == (None, 0)
 
 
-def test_a_corpus_without_estimates_says_what_to_run(tmp_path):
+def test_a_corpus_without_estimates_gives_an_error_that_names_the_command(tmp_path):
     with pytest.raises(ValueError, match="stemwright estimate"):
         corpus_levels(tmp_path)
 

@@ -60,7 +60,7 @@ def test_every_row_that_a_rebuild_needs_is_there_as_it_was(place, recipes):
     assert {row.id for row in table.read(recipes / "sketches.parquet", SketchRow)} == tracks | stems
 
 
-def test_nothing_says_where_anybody_keeps_songs(place, recipes):
+def test_an_export_contains_no_path_of_the_songs(place, recipes):
     words = {"secret", "someone_private", str(place), "/home/", "/root/", "/Users/"}
     words |= {getpass.getuser()} - {"root", "runner", "user"}  # ordinary words may stand in other places
     texts = [(recipes / name).read_text() for name in ("config.toml", MANIFEST)]
@@ -108,7 +108,7 @@ def test_the_same_corpus_gives_the_same_bytes_as_folder_and_as_zip(place, recipe
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_with_sound_the_dataset_goes_along(place, tmp_path):
+def test_an_export_with_audio_contains_the_dataset(place, tmp_path):
     done = run("export", place / "corpus", tmp_path / "out")
     assert done.exit_code == 0
     assert done.stdout.rstrip().splitlines()[-1].startswith("export: 30 examples of 3 songs, tables and sound; ")
@@ -166,7 +166,7 @@ def test_what_a_person_adds_to_an_export_stays_when_it_is_written_again(place, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "precious"]
 
 
-def test_an_export_that_fails_leaves_the_earlier_one_and_says_which_file(place, tmp_path, exchange, monkeypatch):
+def test_an_export_that_fails_leaves_the_earlier_one_and_names_the_file(place, tmp_path, exchange, monkeypatch):
     out = tmp_path / "out"
     assert run("export", place / "corpus", out, "--no-audio").exit_code == 0
     before = {name: (out / name).read_bytes() for name in names_in(out)}
@@ -216,7 +216,7 @@ def test_an_export_named_through_a_link_takes_the_place_that_it_leads_to(place, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there"]
 
 
-def test_what_is_no_corpus_or_not_finished_is_said(place, tmp_path):
+def test_a_folder_that_is_no_corpus_or_is_unfinished_is_reported(place, tmp_path):
     done = run("export", tmp_path, tmp_path / "out", "--no-audio")
     assert "is not a corpus" in str(done.exception)
     assert run("catalog", place / "my secret shelf", tmp_path / "corpus").exit_code == 0
@@ -236,7 +236,7 @@ def test_a_dataset_of_an_earlier_plan_is_not_exported_beside_the_new_one(place, 
     assert not (tmp_path / "out").exists()
 
 
-def test_songs_whose_stems_are_gone_have_no_fingerprint_and_a_note_says_so(place, tmp_path):
+def test_songs_whose_stems_are_missing_have_no_fingerprint_and_a_note(place, tmp_path):
     import shutil
 
     shutil.copytree(place / "corpus", tmp_path / "corpus")

@@ -125,13 +125,13 @@ def test_a_rebuilt_corpus_passes_check(again):
     assert (done.exit_code, done.stdout.rstrip().splitlines()[-1]) == (0, "check: 0 problems, 0 warnings")
 
 
-def test_a_second_start_makes_nothing_anew(place, renamed, again):
+def test_a_second_start_makes_nothing_again(place, renamed, again):
     before = {path: path.stat().st_mtime_ns for path in again.rglob("*") if path.is_file() and path.suffix in (".flac", ".parquet")}
     assert rebuild(place, renamed, again, "--jobs", 2).exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_missing_song_and_another_recording_are_said_and_the_rest_goes_on(place, tmp_path):
+def test_a_missing_song_and_another_recording_are_reported_and_the_rest_is_rebuilt(place, tmp_path):
     songs, out = tmp_path / "songs", tmp_path / "out"
     shutil.copytree(place / "songs", songs)
     shutil.rmtree(songs / "A - Multi")
@@ -159,7 +159,7 @@ def test_a_missing_song_and_another_recording_are_said_and_the_rest_goes_on(plac
     assert run("check", out).exit_code == 0
 
 
-def test_another_encoding_is_laid_into_place_and_said_to_differ_by_how_much(place, tmp_path):
+def test_another_encoding_is_aligned_and_its_difference_is_reported(place, tmp_path):
     songs, out = tmp_path / "songs", tmp_path / "out"
     shutil.copytree(place / "songs", songs)
     song, _ = load(songs / "0.flac")
@@ -211,7 +211,7 @@ def edited(place, folder, **changes):
     return folder
 
 
-def test_other_versions_are_said(place, tmp_path):
+def test_other_versions_are_reported(place, tmp_path):
     manifest = json.loads((place / "recipes" / "manifest.json").read_text())
     used = {**manifest["model"]["used"], "versions": {"demucs": "4.1.0", "torch": "1.0"}}
     model = {**manifest["model"], "used": used}
@@ -239,7 +239,7 @@ def test_stems_that_come_out_otherwise_are_measured(place, tmp_path):
     assert run("check", tmp_path / "out").exit_code == 0
 
 
-def test_a_killed_rebuild_goes_on_and_ends_with_the_same_bytes(place, tmp_path):
+def test_a_killed_rebuild_resumes_and_ends_with_the_same_bytes(place, tmp_path):
     out = tmp_path / "out"
     arguments = [*COMMAND, "rebuild", place / "recipes", place / "songs", out, "--model-folder", place / "models"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -254,7 +254,7 @@ def test_a_killed_rebuild_goes_on_and_ends_with_the_same_bytes(place, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["nowhere", "empty", "all strangers", "inside", "other corpus", "other recipes"])
-def test_places_that_cannot_be_used_are_said(how, place, again, tmp_path):
+def test_folders_that_cannot_be_used_are_reported(how, place, again, tmp_path):
     songs, out, words = place / "songs", tmp_path / "out", ""
     if how == "nowhere":
         songs, words = tmp_path / "nowhere", "does not exist; expected the folder with your copies"

@@ -56,7 +56,7 @@ example = next(iter(data))  # the bytes of each signal by role and name, "json" 
 
 from stemwright import PairDataset
 
-inputs, targets, mask = PairDataset("dataset", kind="{kind}", split="{split}")[0]  # in any order, without reading what lies before"""
+inputs, targets, mask = PairDataset("dataset", kind="{kind}", split="{split}")[0]  # in any order, without reading the shard up to it"""
 
 
 def _entries(content: ShardContent) -> Iterator[tuple[str, bytes, str | None]]:

@@ -96,7 +96,7 @@ def _check_folders(dataset: Path, pairs: Sequence[Pair]) -> None:
 
 
 def _of_others(dataset: Path, examples: Sequence[Example]) -> tuple[str, ...]:
-    """What a person should know about files in the dataset folder that are not of our making."""
+    """Notes about files in the dataset folder that stemwright did not make."""
     sounds = (shards.in_dataset(file.audio.path) for example in examples for file in example.signals)
     others = sorted(foreign_files(dataset, shards.files(sounds, shards.read(dataset))))
     where, whose = f"in {dataset.name}/", "not from stemwright and"
@@ -116,7 +116,7 @@ def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
 
 
 def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
-    """What a person should know about pairs that others took the place of: nothing is missing, so they are not counted as rejected."""
+    """Notes about pairs that were replaced by others: nothing is missing, so they are not counted as rejected."""
     replaced = [row for row in rejected if row.replaced_by is not None]
     alike = sum(row.reason.startswith(ALIKE) for row in replaced)
     phrase = (

@@ -115,7 +115,7 @@ def tasks_of(corpus: Corpus, separator: Separator, config: Config) -> list[Task]
 
 
 def _unused(corpus: Corpus, current: set[Path]) -> tuple[str, ...]:
-    """What a person should know about stems that no row names: they are never removed here."""
+    """Notes about stems that no row names: they are never removed here."""
     kept, old = unused(corpus.folder / STEMS, current)
     notes = []
     if kept:
