@@ -65,7 +65,8 @@ def poor_words(text: str) -> list[tuple[str, str]]:
 def pages() -> list[Path]:
     """Every page and Python file of the project but this one, and those left out."""
     found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md")]
-    return [ROOT / "README.md", *(path for path in sorted(found) if path != Path(__file__) and not name_of(path).startswith(LEFT_OUT))]
+    found += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "stemwright").glob("*.py")]  # its folders are links
+    return [path for path in sorted(found) if path != Path(__file__) and not name_of(path).startswith(LEFT_OUT)]
 
 
 def name_of(path: Path) -> str:
