@@ -4,9 +4,9 @@
     a mix balance         balance, separate, measure_balance, DemucsSeparator, ReferenceStems
     loudness              integrated_loudness, momentary_loudness, short_term_loudness, loudness_range, true_peak
     effects               EFFECTS, apply_chain, invert_chain, fit, fit_chain, fit_console, estimate_effects, Profile
-    edits in words        parse_edit, edit
+    edits by text         parse_edit, edit
     sound files           load, save, blocks
-    extensions            the contracts that they are held to: ``from stemwright import testing``
+    extensions            the contracts that they must fulfil: ``from stemwright import testing``
 
 Every name here has a docstring with an example: ``help(sw.balance)``. They are kept: a change to one is announced in CHANGELOG, and the
 old form works for one release with a DeprecationWarning. Everything else is private by omission and may change at any time.
@@ -116,7 +116,7 @@ __all__ = [
     "true_peak",
 ]
 
-logging.getLogger("stemwright").addHandler(logging.NullHandler())  # as libraries do: whoever uses this one decides what is shown
+logging.getLogger("stemwright").addHandler(logging.NullHandler())  # as libraries do: the program that uses this one decides what is shown
 
 
 def __getattr__(name: str) -> Any:

@@ -195,7 +195,7 @@ def check_stems_alone(stems: Path | None, separation: Mapping[str, Any]) -> None
 
 
 def separator_for(model: str | None, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:
-    """The separator that the options of a verb ask for; ``how`` holds device, engine, precision and separator, None for automatic.
+    """The separator that the options of a verb select; ``how`` holds device, engine, precision and separator, None for automatic.
 
     Raises ConfigError for a word that is none of theirs, ModelError if the weights cannot be had.
     """

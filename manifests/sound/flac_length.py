@@ -4,7 +4,7 @@ A header states 0 where its program could not come back to it, and half where fi
 
 Conventions
     The headers of frames have a check sum of eight bits, so a false one is found in one of 256 places that look like one. The last place
-    that agrees with the file's own block sizes counts, and only if it lies at most one frame before the end.
+    that agrees with the file's own block sizes counts, and only if it is at most one frame before the end.
 
 References
     RFC 9639, sections 8.2 (STREAMINFO) and 9.1 (frame header, CRC-8 with polynomial 0x07).

@@ -219,7 +219,7 @@ def test_block_of_other_channels_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["flac", "wav", "mp3", "ogg"])
-def test_probe_tells_what_load_gives(tmp_path, suffix):
+def test_probe_agrees_with_load(tmp_path, suffix):
     path = write_song_file(tmp_path / f"a.{suffix}", tones(2.0, 48_000), 48_000)
     assert decoding.probe(path) == formats.AudioInfo(48_000, *decoding.load(path)[0].shape)
 

@@ -1,4 +1,4 @@
-"""Damaged MP3 is read as ffmpeg reads it, without a word on the standard error stream."""
+"""Damaged MP3 is read as ffmpeg reads it, and prints nothing on the standard error stream."""
 
 import shutil
 import subprocess
