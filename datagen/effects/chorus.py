@@ -11,7 +11,8 @@ Conventions
     The modulation starts with the excerpt, at ``phase`` of a cycle, the same in all channels.
     It has no ``fit``: a start for rate, depth and phase needs the delay over time, which is not measured here, and without a
     start the error of the waveform has a local minimum for every period of the music.
-    The recursion runs on the CPU in the type of the audio; a signal on a GPU is brought there and back.
+    The recursion runs on the CPU in the type of the audio. A GPU reads the delay line itself where there is no feedback; with feedback a
+    signal on a GPU is brought to the CPU and back: each sample needs the one before.
 
 References
     ``TYPICAL``: RemFX 2023 for rate, centre, feedback and mix; its depth in another unit. JUCE's chorus as its output shows it.
@@ -25,6 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.dsp.transfer import on_gpu
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -58,19 +61,23 @@ class Settings(EffectSettings):
     phase: float = setting(0.0, low=0.0, high=1.0, unit="cycle", tolerance=0.05, description="phase of the modulation at the start")
 
 
+@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio with the chorus."""
     checked(audio, sample_rate)
     if is_off(settings.mix, 0.0):
         return audio
+    if on_gpu(audio) and is_off(settings.feedback, 0.0):
+        return torch.lerp(audio, _read(audio, _delays(audio, sample_rate, settings)), column(settings.mix, audio))
     items = audio.reshape(-1, *audio.shape[-2:])
     feedback = torch.as_tensor(settings.feedback, dtype=torch.float64, device=audio.device).expand(audio.shape[:-2]).reshape(-1)
-    copy = Swing.apply(items, _delays(audio, sample_rate, settings), feedback).reshape(audio.shape)
+    delays = _delays(audio, sample_rate, settings).expand(*audio.shape[:-2], -1).reshape(-1, audio.shape[-1])
+    copy = Swing.apply(items, delays, feedback).reshape(audio.shape)
     return torch.lerp(audio, copy, column(settings.mix, audio))
 
 
 def _delays(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
-    """The delay at each sample, float64 [I, T], in samples."""
+    """The delay at each sample, float64 [..., T] with the leading dimensions of the settings, in samples."""
 
     def number(value: Any) -> torch.Tensor:
         return torch.as_tensor(value, dtype=torch.float64, device=audio.device)[..., None]
@@ -80,7 +87,18 @@ def _delays(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.
     centre = number(settings.centre_ms)
     base = torch.maximum(centre + number(settings.depth_ms) * swing, centre.clamp(max=LEAST_MS))
     samples = base * (sample_rate / 1000.0) * (1.0 + number(settings.depth) * swing)
-    return samples.clamp(min=1.0).expand(*audio.shape[:-2], -1).reshape(-1, audio.shape[-1])
+    return samples.clamp(min=1.0)
+
+
+def _read(audio: torch.Tensor, delays: torch.Tensor) -> torch.Tensor:
+    """The delay line [..., C, T] read between samples, by delays [..., T]: all samples at once."""
+    whole = delays.detach().long()
+    part = (delays - whole).to(audio.dtype)[..., None, :]
+    near = torch.arange(audio.shape[-1], device=audio.device) - whole
+    line = torch.nn.functional.pad(audio, (2, 0))  # before the first sample is silence: places 0 and 1
+    index = near.clamp(min=-1)[..., None, :] + 2
+    first, second = (line.gather(-1, place.expand(audio.shape)) for place in (index, (index - 1).clamp(min=0)))
+    return torch.lerp(first, second, part)
 
 
 class Swing(torch.autograd.Function):
@@ -94,9 +112,13 @@ class Swing(torch.autograd.Function):
         return torch.from_numpy(w).to(x.device)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Returns the gradients for x, delays and feedback."""
         x, delays, feedback = ctx.saved_tensors
+        if not any(ctx.needs_input_grad[1:]):
+            x_bar = np.zeros_like(_array(grads[0]))
+            _transposed(_array(grads[0]), _array(delays), _array(feedback), x_bar)
+            return torch.from_numpy(x_bar).to(x), None, None
         w, u = _run(x.double(), delays, feedback)
         x_bar, d_bar, f_bar = np.zeros_like(u), np.zeros(delays.shape), np.zeros(feedback.shape)
         _adjoint(_array(grads[0]).astype(np.float64), _array(delays), _array(feedback), w, u, x_bar, d_bar, f_bar)
@@ -125,6 +147,23 @@ def _forward(x, delays, feedback, w, u):  # type: ignore[no-untyped-def]
                 u[i, c, n] = x[i, c, n] + feedback[i] * before
                 before = near + part * (far - near)
                 w[i, c, n] = before
+
+
+@njit(nogil=True)
+def _transposed(w_bar, delays, feedback, u_bar):  # type: ignore[no-untyped-def]
+    """Runs ``_forward`` backwards for the audio alone: u_bar [I, C, T] starts at zero and ends as the gradient for x."""
+    items, channels, frames = w_bar.shape
+    for i in range(items):
+        for n in range(frames - 1, -1, -1):
+            whole = int(delays[i, n])
+            part = delays[i, n] - whole
+            for c in range(channels):
+                after = u_bar[i, c, n + 1] if n + 1 < frames else 0.0
+                bar = w_bar[i, c, n] + feedback[i] * after
+                if n >= whole:
+                    u_bar[i, c, n - whole] += (1.0 - part) * bar
+                if n > whole:
+                    u_bar[i, c, n - whole - 1] += part * bar
 
 
 @njit(nogil=True)

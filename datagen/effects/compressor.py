@@ -9,7 +9,7 @@ Conventions
     A time tau gives the coefficient 1 - exp(-2.2 / (sample_rate tau)): 89 % of a step within tau. A time of 0 follows at once.
     linked: all channels of an item share one gain, driven by the loudest channel at each sample. Otherwise each has its own.
     There is no look-ahead; an excerpt starts with an empty detector and a gain of 1.
-    The recursion runs on the CPU in float64; a signal on a GPU is brought there and back.
+    ``apply`` runs on the device of the audio, in float64; ``invert`` on the CPU: a signal on a GPU is brought there and back.
 
 References
     Gorlow and Reiss 2013, "Model-based inversion of dynamic range compression", IEEE TASLP 21(7): the model and its symbols.
@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 import torch
 
-from stemwright.datagen.effects.dsp.dynamics import Compress, expand
+from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.dsp.dynamics import compress, expand
 from stemwright.datagen.effects.dsp.dynamics import gain_curve as _gain_curve
 from stemwright.datagen.effects.ranges import DB_TOLERANCE, TIME_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
@@ -79,10 +80,11 @@ class Settings(EffectSettings):
     linked: bool = choice(True, (True, False), needs="difference", description="one gain for all channels")
 
 
+@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the compressed audio."""
     checked(audio, sample_rate)
-    compressed = Compress.apply(_grouped(audio, settings), _coefficients(audio, sample_rate, settings), _power(settings))
+    compressed = compress(_grouped(audio, settings), _coefficients(audio, sample_rate, settings), _power(settings))
     return compressed.reshape(audio.shape) * 10.0 ** (column(settings.makeup_db, audio) / 20.0)
 
 
@@ -106,7 +108,7 @@ def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
     """The gain that ``apply`` gives every sample, make-up aside: float64 [..., 1, T] linked, [..., C, T] not."""
     checked(audio, sample_rate)
     gain = _gain_curve(_grouped(audio, settings), _coefficients(audio, sample_rate, settings), _power(settings))
-    return torch.from_numpy(gain).reshape(*audio.shape[:-2], 1 if settings.linked else audio.shape[-2], audio.shape[-1])
+    return gain.reshape(*audio.shape[:-2], 1 if settings.linked else audio.shape[-2], audio.shape[-1])
 
 
 def warm_up_frames(settings: Settings, sample_rate: int) -> int:

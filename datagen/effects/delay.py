@@ -4,7 +4,8 @@
 
 Conventions
     D is the delay rounded to a whole sample, so an echo keeps its spectrum; there is no gradient for it. A mix of 0 changes nothing.
-    The recursion runs on the CPU in the type of the audio; a signal on a GPU is brought there and back.
+    The recursion runs on the CPU in the type of the audio; a GPU computes the echoes by their spectrum
+    (``stemwright.datagen.effects.dsp.transfer``).
 
 References
     ``TYPICAL``: RemFX 2023.
@@ -12,11 +13,14 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.dsp import transfer
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -38,20 +42,37 @@ class Settings(EffectSettings):
     mix: float = setting(0.0, low=0.0, high=1.0, tolerance=0.05, description="0: direct sound only, 1: echoes only")
 
 
+@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio with its echoes."""
     checked(audio, sample_rate)
     if is_off(settings.mix, 0.0):
         return audio
-    items = audio.reshape(-1, *audio.shape[-2:])
-    echoes = Echo.apply(items, _feedback(audio, settings), _delays(audio, sample_rate, settings)).reshape(audio.shape)
+    delays = _delays(audio, sample_rate, settings)
+    if transfer.on_gpu(audio):
+        echoes = transfer.through(audio, _transfer(_feedback(audio, settings), torch.from_numpy(delays).to(audio.device), audio))
+    else:
+        echoes = Echo.apply(audio.reshape(-1, *audio.shape[-2:]), _feedback(audio, settings), delays).reshape(audio.shape)
     return torch.lerp(audio, echoes, column(settings.mix, audio))
+
+
+def _transfer(feedback: torch.Tensor, delays: torch.Tensor, audio: torch.Tensor) -> Callable[[transfer.Delay], torch.Tensor]:
+    """z^-D / (1 - feedback z^-D), of one spectrum where all items have the same settings."""
+
+    def shaped(values: torch.Tensor) -> torch.Tensor:
+        return values.reshape(*audio.shape[:-2], 1)
+
+    def echo(delay: transfer.Delay) -> torch.Tensor:
+        once = delay(shaped(delays)) if len(delays.unique()) > 1 else delay(int(delays[0]))
+        return once / (1.0 - shaped(feedback)[..., None] * once)
+
+    return echo
 
 
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Undoes ``apply``. Raises ValueError where the inverse would be unstable: a mix above about one half."""
     checked(audio, sample_rate)
-    mix = torch.as_tensor(settings.mix, dtype=torch.float64).expand(audio.shape[:-2]).reshape(-1).numpy()
+    mix = torch.as_tensor(settings.mix, dtype=torch.float64).detach().cpu().expand(audio.shape[:-2]).reshape(-1).numpy()
     feedback = _feedback(audio, settings).detach().cpu().numpy()
     echo = mix - (1.0 - mix) * feedback
     if (np.abs(echo) >= 1.0 - mix).any():
@@ -79,16 +100,20 @@ class Echo(torch.autograd.Function):
         return torch.from_numpy(d).to(x.device)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         """Returns the gradients. The line H is linear and time-invariant: its adjoint is H on the reversed signal, and dH/df = H²."""
         x, feedback = ctx.saved_tensors
         bar, table = _array(grads[0]), _array(feedback)
-        back, once, twice = np.empty_like(bar), np.empty_like(bar), np.empty_like(bar)
+        back = np.empty_like(bar)
         _echo(np.ascontiguousarray(bar[..., ::-1]), table, ctx.delays, back)
+        x_bar = torch.from_numpy(back[..., ::-1].copy()).to(x)
+        if not ctx.needs_input_grad[1]:
+            return x_bar, None, None
+        once, twice = np.empty_like(bar), np.empty_like(bar)
         _echo(_array(x), table, ctx.delays, once)
         _echo(once, table, ctx.delays, twice)
         f_bar = (bar.astype(np.float64) * twice).sum((1, 2))
-        return torch.from_numpy(back[..., ::-1].copy()).to(x), torch.from_numpy(f_bar).to(feedback), None
+        return x_bar, torch.from_numpy(f_bar).to(feedback), None
 
 
 @njit(nogil=True)

@@ -21,6 +21,7 @@ import math
 
 import torch
 
+from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.ranges import DB_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
@@ -44,6 +45,7 @@ class Settings(EffectSettings):
     )
 
 
+@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the distorted audio."""
     checked(audio, sample_rate)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.dsp.biquads import cascade, check_below_nyquist, peak, shelf
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, is_off
@@ -81,6 +82,7 @@ class Settings(EffectSettings):
     high_shelf_q: float = _q(0.71, "high shelf")
 
 
+@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the equalised audio. Raises ValueError for an active band above half the sample rate."""
     return cascade(checked(audio, sample_rate), sections(settings, sample_rate))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 
+from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.dsp.biquads import butterworth, cascade, check_below_nyquist
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, is_off
@@ -32,6 +33,7 @@ class Settings(EffectSettings):
     order: float = setting(2.0, low=1.0, high=8.0, scale="integer", description="6 dB an octave each")
 
 
+@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the filtered audio. Raises ValueError for a cutoff at or above half the sample rate."""
     checked(audio, sample_rate)

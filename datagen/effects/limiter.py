@@ -9,7 +9,8 @@ Conventions
     The gain falls along a straight line within the look-ahead, before a peak arrives, and recovers by 89 % within the release
     (c = 1 - exp(-2.2 / (sample_rate release))). linked: all channels share the gain of the loudest. The ceiling is one of samples, not of
     the curve between them. Without its gain curve a limiter cannot be undone: ``gain_curve`` gives it, ``restore`` uses it.
-    The recursion runs on the CPU in float64; a signal on a GPU is brought there and back.
+    The recursion runs on the CPU in float64. On a GPU only the release goes sample by sample, by
+    ``stemwright.datagen.effects.dsp.following``; minimum and mean are computed for all samples at once.
 
 References
     Jeon and Lee 2022, musdb-XL: keeping the gain curve of every sample. ``TYPICAL``: its release of 30 to 200 ms.
@@ -23,6 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.dsp.following import follow
+from stemwright.datagen.effects.dsp.transfer import on_gpu
 from stemwright.datagen.effects.ranges import DB_TOLERANCE, TIME_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, is_off
@@ -58,6 +62,7 @@ class Settings(EffectSettings):
     linked: bool = choice(True, (True, False), needs="difference", description="one gain for all channels")
 
 
+@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the limited audio."""
     checked(audio, sample_rate)
@@ -101,7 +106,28 @@ def _gain(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
     items = items if settings.linked else items.repeat_interleave(audio.shape[-2], dim=0)
     peaks = _grouped(audio, settings).abs().amax(dim=1)
     ahead = items[:, 2].detach().round().to(torch.int64).cpu().numpy()
+    if on_gpu(audio):
+        return _followed_gain(peaks, items[:, 0], items[:, 1], ahead)[:, None, :]
     return Limit.apply(peaks, items[:, :2], ahead)[:, None, :]
+
+
+def _followed_gain(peaks: torch.Tensor, ceiling: torch.Tensor, release: torch.Tensor, ahead: np.ndarray) -> torch.Tensor:
+    """What ``Limit`` gives, in parallel over time but for the release: rows of one look-ahead together."""
+    gain = torch.empty_like(peaks)
+    for frames in np.unique(ahead).tolist():
+        rows = torch.from_numpy(np.flatnonzero(ahead == frames)).to(peaks.device)
+        lowest, top = ceiling[rows, None], peaks[rows].double()
+        need = lowest / torch.maximum(top, lowest)
+        # Of equal peaks the last one counts, as in the recursion: the pool takes the first, of time reversed.
+        turned = torch.nn.functional.pad(-need, (0, frames), value=-1.0).flip(1)
+        held = -torch.nn.functional.max_pool1d(turned[:, None], frames + 1, stride=1)[:, 0].flip(1)
+        at_once = torch.ones_like(release[rows])
+        released = follow(held, release[rows], at_once, held[:, 0])
+        before = held[:, :1].expand(-1, frames + 1)  # before the first sample the released gain equals that of the first
+        total = torch.cat([before, released], dim=1).cumsum(dim=1)
+        mean = (total[:, frames + 1 :] - total[:, : -frames - 1]) / (frames + 1)
+        gain = gain.index_copy(0, rows, mean.to(gain.dtype))
+    return gain
 
 
 class Limit(torch.autograd.Function):

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.batches import by_items, in_threads
 from stemwright.datagen.effects.ranges import DB_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
@@ -56,6 +57,7 @@ class Settings(EffectSettings):
     )
 
 
+@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the normalised audio."""
     return levelled(audio, sample_rate, settings)[0]
@@ -89,8 +91,9 @@ def _wanted_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
     if settings.measure == "peak":
         levels = 20.0 * torch.log10(items.abs().amax((-2, -1)).double())
     else:
-        gates_db = torch.as_tensor(settings.gate_db, dtype=torch.float64).expand(audio.shape[:-2]).reshape(-1).tolist()
-        measured = [_loudness(item.cpu().numpy(), sample_rate, gate_db) for item, gate_db in zip(items, gates_db, strict=True)]
+        gates_db = torch.as_tensor(settings.gate_db, dtype=torch.float64).detach().cpu().expand(audio.shape[:-2]).reshape(-1).tolist()
+        arrays = items.cpu().numpy()
+        measured = in_threads(lambda number: _loudness(arrays[number], sample_rate, gates_db[number]), len(arrays))
         levels = torch.tensor(measured, dtype=torch.float64, device=audio.device)
     return column(settings.target_db, audio.double())[..., 0, 0] - levels.reshape(audio.shape[:-2])
 

@@ -8,7 +8,8 @@ Conventions
     Delays are scaled to the sample rate, the damping is not, as in JUCE. wet 0 and dry 1 change nothing.
     Freeverb multiplies its dry level by 2, which is written out here: its dry 0.6 is ``dry`` 1.2. With that the output is that of JUCE and
     of what is built on it, to -115 dB of it, in mono as well: there the width is but a second factor of the tail.
-    The tail beyond the end is cut. The recursion runs on the CPU in the type of the audio; a signal on a GPU is brought there and back.
+    The tail beyond the end is cut. The recursion runs on the CPU in the type of the audio; a GPU computes the tail by its spectrum
+    (``stemwright.datagen.effects.dsp.transfer``).
 
 References
     Jezar at Dreampoint, Freeverb (2000, public domain): structure and delays, as recalled.
@@ -17,11 +18,14 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.dsp import transfer
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -50,6 +54,7 @@ class Settings(EffectSettings):
     )
 
 
+@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio with the tail."""
     checked(audio, sample_rate)
@@ -57,8 +62,11 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
     direct = audio if is_off(settings.dry, 1.0) else column(settings.dry, audio) * audio
     if is_off(settings.wet, 0.0):
         return direct
-    source = (GAIN * audio.mean(dim=-2)).reshape(-1, frames)
-    tail = Tank.apply(source, _coefficients(audio, settings), channels, sample_rate).reshape(audio.shape)
+    source = GAIN * audio.mean(dim=-2)
+    if transfer.on_gpu(audio):
+        tail = transfer.through(source[..., None, :], _transfer(settings, *_delays(channels, sample_rate), audio.device))
+    else:
+        tail = Tank.apply(source.reshape(-1, frames), _coefficients(audio, settings), channels, sample_rate).reshape(audio.shape)
     wet = column(settings.wet, audio)
     if channels == 1:
         return torch.addcmul(direct, wet * (1.0 + column(settings.width, audio)) / 4.0, tail)
@@ -66,6 +74,30 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
         return torch.addcmul(direct, wet, tail)
     width = column(settings.width, audio)
     return torch.addcmul(direct, wet * width, tail) + wet * (1.0 - width) * tail.mean(dim=-2, keepdim=True)
+
+
+def _transfer(
+    settings: Settings, combs: np.ndarray, allpasses: np.ndarray, device: torch.device
+) -> Callable[[transfer.Delay], torch.Tensor]:
+    """The tank as a spectrum [..., C, K]: allpass(z) Σ_k z^-D / (1 - f L z^-D) with L = (1 - d) / (1 - d z^-1)."""
+
+    def number(value: Any) -> torch.Tensor:
+        return torch.as_tensor(value, dtype=torch.float64, device=device)[..., None]
+
+    def tank(delay: transfer.Delay) -> torch.Tensor:
+        damping = 0.4 * number(settings.damping)
+        loop = (0.7 + 0.28 * number(settings.room_size)) * (1.0 - damping) / (1.0 - damping * delay(1))
+        channels = []
+        for own_combs, own_allpasses in zip(combs.tolist(), allpasses.tolist(), strict=True):
+            lines = [delay(samples) for samples in own_combs]
+            spectrum = sum((line / (1.0 - loop * line) for line in lines[1:]), lines[0] / (1.0 - loop * lines[0]))
+            for samples in own_allpasses:
+                line = delay(samples)
+                spectrum = spectrum * (line / (1.0 - 0.5 * line) - 1.0)
+            channels.append(spectrum)
+        return torch.stack(channels, dim=-2)
+
+    return tank
 
 
 class Tank(torch.autograd.Function):
@@ -81,11 +113,14 @@ class Tank(torch.autograd.Function):
         return torch.from_numpy(w).to(x.device)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
         """Returns the gradients for x and coefficients."""
         x, coefficients = ctx.saved_tensors
         bar = _array(grads[0])
         x_bar, c_bar = np.zeros_like(_array(x)), np.zeros((len(x), 2))
+        if not ctx.needs_input_grad[1]:
+            _backwards(_array(coefficients), *_delays(bar.shape[1], ctx.sample_rate), bar, x_bar)
+            return torch.from_numpy(x_bar).to(x), None, None, None
         _adjoints(_array(x), _array(coefficients), *_delays(bar.shape[1], ctx.sample_rate), bar, x_bar, c_bar)
         return torch.from_numpy(x_bar).to(x), torch.from_numpy(c_bar).to(coefficients), None, None
 
@@ -136,47 +171,69 @@ def _allpasses(delays, y):  # type: ignore[no-untyped-def]
                 ring[j] = u + half * r
 
 
-@njit(nogil=True)
-def _comb(x, coefficients, delay):  # type: ignore[no-untyped-def]
-    """One comb of ``_combs``."""
+@njit(nogil=True, fastmath={"contract"})
+def _combs_apart(x, coefficients, delays, y):  # type: ignore[no-untyped-def]
+    """The combs of ``_combs``, not summed: y [T, 8]."""
     feedback, damping = coefficients
-    line = np.zeros(len(x) + delay)
-    low = 0.0
+    keep = x.dtype.type(1.0) - damping
+    size = 1
+    while size <= delays.max():
+        size *= 2
+    ring = np.zeros((size, 8), x.dtype)
+    low = np.zeros(8, x.dtype)
     for n in range(len(x)):
-        low = line[n] * (1.0 - damping) + low * damping
-        line[n + delay] = x[n] + feedback * low
-    return line[: len(x)].copy()
+        row = ring[n & (size - 1)]
+        for k in range(8):
+            y[n, k] = row[k]
+            low[k] = row[k] * keep + low[k] * damping
+            ring[(n + delays[k]) & (size - 1), k] = x[n] + feedback * low[k]
 
 
 @njit(nogil=True)
+def _backwards(coefficients, combs, allpasses, w_bar, x_bar):  # type: ignore[no-untyped-def]
+    """w_bar [I, C, T] -> x_bar [I, T]: the tank is linear and time-invariant, so its adjoint is itself run on the reversed signal."""
+    back = np.empty(w_bar.shape[2], w_bar.dtype)
+    for i in range(w_bar.shape[0]):
+        for c in range(w_bar.shape[1]):
+            bar = w_bar[i, c][::-1].copy()
+            _allpasses(allpasses[c], bar)
+            _combs(bar, coefficients[i].astype(bar.dtype), combs[c], back)
+            x_bar[i] += back[::-1]
+
+
+@njit(nogil=True, fastmath={"contract", "reassoc"})
 def _adjoints(x, coefficients, combs, allpasses, w_bar, x_bar, c_bar):  # type: ignore[no-untyped-def]
     """w_bar [I, C, T] -> x_bar [I, T], c_bar [I, 2].
 
-    The tank is linear and time-invariant, so its adjoint is itself run on the reversed signal. With H = z^-D / (1 - f L z^-D) the
-    derivatives are dH/df = L H² and dH/dd = f L' H², L' = dL/dd = (z^-1 - 1) / (1 - d z^-1)².
+    With H = z^-D / (1 - f L z^-D) the derivatives are dH/df = L H² and dH/dd = f L' H², L' = dL/dd = (z^-1 - 1) / (1 - d z^-1)². One H
+    goes to each side of the product with w_bar: it runs on the signal and on the reversed gradient, which is needed for x_bar anyway.
     """
+    frames = x.shape[1]
+    once, back = np.empty((frames, 8), x.dtype), np.empty((frames, 8), x.dtype)
     for i in range(x.shape[0]):
-        table = coefficients[i]
-        feedback, damping = table
-        signal = x[i].astype(np.float64)
+        table = coefficients[i].astype(x.dtype)
+        feedback, damping = coefficients[i]
         for c in range(w_bar.shape[1]):
-            bar = w_bar[i, c][::-1].astype(np.float64)
+            bar = w_bar[i, c][::-1].copy()
             _allpasses(allpasses[c], bar)
-            back = np.empty_like(bar)
-            _combs(bar, table, combs[c], back)
-            x_bar[i] += back[::-1].astype(x.dtype)
-            for k in range(8):
-                once = _comb(signal, table, combs[c, k])
-                smooth, slope, bend, before = 0.0, 0.0, 0.0, 0.0
-                by_feedback, by_damping = np.empty_like(once), np.empty_like(once)
-                for n in range(len(once)):
-                    smooth = (1.0 - damping) * once[n] + damping * smooth
-                    slope = before - once[n] + damping * slope
-                    bend = slope + damping * bend
-                    before = once[n]
-                    by_feedback[n], by_damping[n] = smooth, bend
-                c_bar[i, 0] += np.dot(bar[::-1].copy(), _comb(by_feedback, table, combs[c, k]))
-                c_bar[i, 1] += feedback * np.dot(bar[::-1].copy(), _comb(by_damping, table, combs[c, k]))
+            _combs_apart(bar, table, combs[c], back)
+            _combs_apart(x[i], table, combs[c], once)
+            smooth, slope, bend, before = np.zeros(8), np.zeros(8), np.zeros(8), np.zeros(8)
+            by_feedback, by_damping = np.zeros(8), np.zeros(8)
+            for n in range(frames):
+                total = 0.0
+                for k in range(8):
+                    y, opposite = once[n, k], back[frames - 1 - n, k]
+                    total += opposite
+                    smooth[k] = (1.0 - damping) * y + damping * smooth[k]
+                    slope[k] = before[k] - y + damping * slope[k]
+                    bend[k] = slope[k] + damping * bend[k]
+                    before[k] = y
+                    by_feedback[k] += opposite * smooth[k]
+                    by_damping[k] += opposite * bend[k]
+                x_bar[i, n] += total
+            c_bar[i, 0] += by_feedback.sum()
+            c_bar[i, 1] += feedback * by_damping.sum()
 
 
 def _delays(channels: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:

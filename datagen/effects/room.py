@@ -24,6 +24,7 @@ import torch
 from scipy.fft import next_fast_len
 from scipy.signal import firwin
 
+from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -55,6 +56,7 @@ class Settings(EffectSettings):
     seed: float = setting(0.0, low=0.0, high=2.0**31 - 1.0, scale="integer", description="seed of the noise in the response")
 
 
+@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio in the room."""
     checked(audio, sample_rate)

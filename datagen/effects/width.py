@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 
+from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -26,6 +27,7 @@ class Settings(EffectSettings):
     width: float = setting(1.0, low=0.0, high=4.0, tolerance=0.1, description="factor of the difference of the channels")
 
 
+@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio with its side signal scaled. Raises ValueError unless it has two channels or the width is 1."""
     checked(audio, sample_rate)

@@ -129,7 +129,7 @@ def hop_edges(num_frames: int, sample_rate: int) -> NDArray[np.int64]:
     return np.arange(num_hops + 1) * sample_rate // HOPS_PER_S
 
 
-@njit(fastmath=_ROUNDING)
+@njit(nogil=True, fastmath=_ROUNDING)
 def _filter_tile(signal, starts, num_frames, sos, state, tile):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     b0, b1, b2, a1, a2 = sos[0, 0], sos[0, 1], sos[0, 2], sos[0, 4], sos[0, 5]
     c0, c1, c2, d1, d2 = sos[1, 0], sos[1, 1], sos[1, 2], sos[1, 4], sos[1, 5]
@@ -145,7 +145,7 @@ def _filter_tile(signal, starts, num_frames, sos, state, tile):  # type: ignore[
             tile[i, lane] = weighted
 
 
-@njit(fastmath=_ROUNDING)
+@njit(nogil=True, fastmath=_ROUNDING)
 def _filter_rows(signals, starts, num_frames, sos, state, tiles, scratch):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Filters one tile of every row; frames outside the signal count as silence."""
     total = signals.shape[1]
@@ -164,7 +164,7 @@ def _filter_rows(signals, starts, num_frames, sos, state, tiles, scratch):  # ty
         _filter_tile(scratch, local, num_frames, sos, state[row], tiles[row])
 
 
-@njit(fastmath=_ROUNDING)
+@njit(nogil=True, fastmath=_ROUNDING)
 def _add_products(tiles, num_frames, pairs, sums):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     for p in range(pairs.shape[0]):
         left, right, total = tiles[pairs[p, 0]], tiles[pairs[p, 1]], sums[p]
@@ -173,7 +173,7 @@ def _add_products(tiles, num_frames, pairs, sums):  # type: ignore[no-untyped-de
                 total[lane] += left[i, lane] * right[i, lane]
 
 
-@njit(fastmath=_ROUNDING)
+@njit(nogil=True, fastmath=_ROUNDING)
 def _hop_products(signals, lead, edges, lane_hops, warm_up, sos, pairs, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Sums of products per hop of ``edges`` into ``out`` [P, K]; frame 0 of the edges is frame ``lead`` of the signals."""
     num_hops = edges.size - 1

@@ -2,7 +2,8 @@
 
 Conventions
     x is [I, C, T]: I items of C channels. A section is (b0, b1, b2, a1, a2) with a0 = 1; coefficients are float64 [I, K, 5], one cascade an
-    item. The recursion (direct form 1) runs on the CPU with states in float64; a signal on a GPU is brought there and back.
+    item. The recursion (direct form 1) runs on the CPU with states in float64; a signal on a GPU is filtered there by its spectrum
+    (``stemwright.datagen.effects.dsp.transfer``).
 
 References
     Robert Bristow-Johnson, "Cookbook formulae for audio equalizer biquad filter coefficients" (W3C note, 2021).
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.dsp import transfer
 from stemwright.separation.kernels import njit
 
 
@@ -107,10 +109,17 @@ class Cascade(torch.autograd.Function):
         return torch.from_numpy(y).to(x.device)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Returns the gradients for x and coefficients."""
         x, coefficients = ctx.saved_tensors
-        signal, table = _array(x).astype(np.float64), _array(coefficients)
+        table = _array(coefficients)
+        if not ctx.needs_input_grad[1]:
+            # A filter is linear and time-invariant: its adjoint is itself on the reversed signal.
+            bar = np.ascontiguousarray(_array(grads[0])[..., ::-1])
+            back = np.empty_like(bar)
+            _forward(bar, table, back)
+            return torch.from_numpy(back[..., ::-1].copy()).to(x), None
+        signal = _array(x).astype(np.float64)
         x_bar, c_bar = np.empty_like(signal), np.zeros_like(table)
         _adjoint(signal, table, _array(grads[0]).astype(np.float64), x_bar, c_bar)
         return torch.from_numpy(x_bar).to(x), torch.from_numpy(c_bar).to(coefficients)
@@ -120,6 +129,8 @@ def cascade(audio: torch.Tensor, sections: Sequence[torch.Tensor]) -> torch.Tens
     """Filters audio [..., C, T] by sections whose shape is [5], or [..., 5] with the leading dimensions of the audio."""
     if not sections:
         return audio
+    if transfer.on_gpu(audio):
+        return transfer.through(audio, transfer.sections_of(sections))
     items = audio.shape[:-2]
     table = torch.stack([section.expand(*items, 5) for section in sections], dim=-2)
     return Cascade.apply(audio.reshape(-1, *audio.shape[-2:]), table.reshape(-1, len(sections), 5)).reshape(audio.shape)
@@ -193,7 +204,10 @@ def _prototype(gain_db: Any, hz: Any, q: Any, sample_rate: int) -> tuple[torch.T
 
 
 def _normalised(b0: torch.Tensor, b1: torch.Tensor, b2: torch.Tensor, a0: torch.Tensor, a1: torch.Tensor, a2: torch.Tensor) -> torch.Tensor:
-    return torch.stack(torch.broadcast_tensors(b0, b1, b2, a1, a2), dim=-1) / a0[..., None]
+    parts = (b0, b1, b2, a1, a2, a0)
+    device = next((part.device for part in parts if part.device.type != "cpu"), a0.device)  # some settings may be numbers
+    *above, below = torch.broadcast_tensors(*(part.to(device) for part in parts))
+    return torch.stack(above, dim=-1) / below[..., None]
 
 
 def _number(value: Any) -> torch.Tensor:

@@ -4,7 +4,8 @@ Conventions
     x is [G, C, T]: G groups, each of C channels that share one gain. coefficients is float64 [G, 6]: the threshold raised to the detector's
     power, slope S = 1 - 1/R, detector attack and release, gain attack and release (as one-pole coefficients in (0, 1]).
     power p is 1 (peak) or 2 (RMS). The detector's input is max_c |x_c|. States are float64 and start at 0 (detector) and 1 (gain).
-    Everything runs on the CPU, in float64 inside, without the GIL.
+    On a processor the recursion runs sample by sample, in float64, without the GIL. On a GPU only its two followers do
+    (``stemwright.datagen.effects.dsp.following``); levels, curve and product are computed for all samples at once.
 
 References
     Gorlow and Reiss 2013, IEEE TASLP 21(7): the model. The inverse here is not theirs: with the state fixed, h(a) = g(a) a is continuous
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.dsp.following import follow
+from stemwright.datagen.effects.dsp.transfer import on_gpu
 from stemwright.separation.kernels import njit
 
 # A detector that decays in silence would reach denormal numbers, which are slow on most processors. 1e-200 is -4000 dB.
@@ -170,12 +173,33 @@ class Compress(torch.autograd.Function):
         return torch.from_numpy(x_bar).to(x), torch.from_numpy(c_bar).to(coefficients), None
 
 
-def gain_curve(x: torch.Tensor, coefficients: torch.Tensor, power: int) -> np.ndarray:
-    """The gain at each sample that ``Compress`` gives x [G, C, T]: float64 [G, T]."""
+def compress(x: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch.Tensor:
+    """``Compress``, or the same in parallel over time on a GPU."""
+    if on_gpu(x):
+        return x * followed_gain(x, coefficients, power).to(x.dtype)[:, None, :]
+    compressed: torch.Tensor = Compress.apply(x, coefficients, power)
+    return compressed
+
+
+def followed_gain(x: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch.Tensor:
+    """The gain float64 [G, T] for x [G, C, T] by two followers: of the level, and of the curve's gain, where an attack is a fall."""
+    threshold, slope, d_attack, d_release, g_attack, g_release = coefficients.unbind(-1)
+    level = x.abs().amax(dim=1).double()
+    zero = torch.zeros_like(threshold)
+    v = follow(level.square() if power == 2 else level, d_attack, d_release, zero)
+    over = torch.clamp(v / threshold[:, None], min=1.0)
+    f = torch.exp(-slope[:, None] / power * torch.log(over))
+    return -follow(-f, g_attack, g_release, zero - 1.0)
+
+
+def gain_curve(x: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch.Tensor:
+    """The gain at each sample that ``compress`` gives x [G, C, T]: float64 [G, T], without a gradient."""
+    if on_gpu(x):
+        return followed_gain(x.detach(), coefficients.detach(), power)
     signal = _array(x)
     states = np.empty((2, x.shape[0], x.shape[2]))
     _forward(signal, _array(coefficients), power, np.empty_like(signal), states[0], states[1], True)
-    return states[1]
+    return torch.from_numpy(states[1])
 
 
 def expand(y: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch.Tensor:

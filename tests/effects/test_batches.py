@@ -1,0 +1,84 @@
+"""Batches on a processor: items in threads, errors and gradients as without them."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from stemwright.datagen.effects import EFFECTS, batches
+
+RATE = 44_100
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return 0.3 * torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_items_run_in_threads_in_order() -> None:
+    barrier = threading.Barrier(2, timeout=10)  # breaks unless two items are under way at once
+
+    def run(number: int) -> int:
+        barrier.wait()
+        return number
+
+    assert batches.in_threads(run, 4) == [0, 1, 2, 3]
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+@pytest.mark.parametrize("name", EFFECTS.own)
+def test_a_batch_in_threads_has_the_bits_of_its_items(name: str, mode: type) -> None:
+    effect = EFFECTS[name]
+    low, high = next(iter(value for value in effect.TYPICAL.values() if isinstance(value, tuple)))
+    settings = effect.Settings(**{next(key for key, value in effect.TYPICAL.items() if isinstance(value, tuple)): (low + high) / 2})
+    audio = noise(5, 2, 3000)
+    with mode():
+        together = effect.apply(audio, RATE, settings)
+        for item, wet in zip(audio, together, strict=True):
+            assert torch.equal(wet, effect.apply(item, RATE, settings))
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("leading", [(4,), (2, 2)])
+def test_gradients_of_a_batch_are_those_without_items(leading: tuple[int, ...]) -> None:
+    effect = EFFECTS["compressor"]
+    results = []
+    for apply in (effect.apply, inspect.unwrap(effect.apply)):
+        audio = noise(*leading, 2, 3000).double().requires_grad_()
+        own = torch.linspace(-40.0, -20.0, 4, dtype=torch.float64).reshape(leading).requires_grad_()
+        common = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+        wet = apply(audio, RATE, effect.Settings(threshold_db=own, ratio=common))
+        results.append([wet, *torch.autograd.grad(wet.square().sum(), [audio, own, common])])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_an_error_in_an_item_is_that_of_the_batch() -> None:
+    audio = noise(3, 2, 1000)
+    audio[2, 0, 5] = float("nan")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        EFFECTS["fader"].apply(audio, RATE, EFFECTS["fader"].Settings(gain_db=-3.0))
+
+
+def test_the_number_of_threads_is_as_before() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        EFFECTS["clip"].apply(noise(3, 2, 1000), RATE, EFFECTS["clip"].Settings(ceiling_db=-12.0))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
