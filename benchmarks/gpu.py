@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a table of results has long rows
-"""A GPU beside the processor: separation with our engine and with Demucs's own, and every effect on a batch, forward and backward.
+"""A GPU beside the processor: separation with our engine and with Demucs's own, every effect on a batch, and training through effects.
 
 The weights are random (the full htdemucs architecture, residual branches opened so that they count); speed and memory do not depend on
 them. All contenders run in turns within one process, after a first run that is not counted; times are medians, the GPU waited for.
@@ -12,8 +12,11 @@ Conventions
     Effects get noise [64, 2, 5 s]; the gradient is that of the mean square of the output for the audio, compared relative to its largest
     value. An effect marked ``processor`` sends its signal to the processor and back: its recursion is a compiled kernel there.
 
-    python benchmarks/gpu.py            the full measurement; needs CUDA
-    python benchmarks/gpu.py --small    a tiny network, short sounds and whatever device there is: shows that it runs
+    Files are read, separated and written as FLAC of 24 bits: by us with the next file decoded and the last ones encoded meanwhile, by Demucs
+    one after the other with soundfile, its stems not rescaled.
+
+    python benchmarks/gpu.py                         the full measurement; needs CUDA
+    python benchmarks/gpu.py --small --device cpu    a tiny network, short sounds, any device: shows that it runs
 """
 
 from __future__ import annotations
@@ -39,10 +42,11 @@ from effect_settings import SETTINGS
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.separation.demucs.separator import DemucsSeparator
+from stemwright.separation.jobs import Job
 
 RATE = 44_100
 STEMS = ["drums", "bass", "other", "vocals"]
-BATCHES = (1, 4, 8)
+BATCHES = (1, 8, 16)
 NAME = "GPU"
 
 
@@ -56,6 +60,9 @@ class Sizes:
     effect_s: float = 5.0
     repeats: int = 3
     tiny: bool = False
+    files: int = 16
+    file_s: float = 60.0
+    steps: int = 5
 
 
 def build(sizes: Sizes) -> Any:
@@ -190,6 +197,68 @@ def measured(contender: Any, exact: dict[str, np.ndarray], sizes: Sizes, device:
     return statistics.median(spent), peak, difference
 
 
+def files(sizes: Sizes, device: str) -> list[str]:
+    """The table of files."""
+    import soundfile
+
+    lines = [
+        f"{sizes.files} files of {sizes.file_s:g} s, 16-bit WAV to FLAC of 24 bits:",
+        "",
+        "| engine | s | × real time | against Demucs |",
+        "|---|---|---|---|",
+    ]
+    network = build(sizes)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        write_model(folder, network)
+        for number in range(sizes.files):
+            soundfile.write(folder / f"{number}.wav", 0.2 * song(sizes.file_s).T, RATE, subtype="PCM_16")
+        demucs = Demucs(network, device, tf32=True)
+
+        def one_by_one(_: int) -> None:
+            for number in range(sizes.files):
+                audio, _ = soundfile.read(folder / f"{number}.wav", dtype="float32")
+                for name, stem in demucs.separate(np.ascontiguousarray(audio.T), RATE).items():
+                    soundfile.write(folder / f"{number}-{name}.flac", stem.T, RATE, subtype="PCM_24")
+
+        spent = {"Demucs, one file after the other": waited(lambda: one_by_one(0), device)[1]}
+        network.to("cpu")
+        for precision in ("fp32", "bf16"):
+            ours = DemucsSeparator("full", folder, device=device, precision=precision, engine="torch")  # type: ignore[arg-type]
+            ours.separate(song(sizes.piece_s), RATE)
+
+            def together(ours: Any = ours, precision: str = precision) -> None:
+                jobs = [Job(folder / f"{number}.wav", folder / f"{precision}{number}") for number in range(sizes.files)]
+                for _, outcome in ours.separate_files(jobs):
+                    assert not isinstance(outcome, Exception), outcome
+
+            spent[f"ours, {precision}, batches of {ours.batch_size}, {ours.encoders} encoders"] = waited(together, device)[1]
+    base = next(iter(spent.values()))
+    for name, spent_s in spent.items():
+        lines.append(f"| {name} | {spent_s:.2f} | {sizes.files * sizes.file_s / spent_s:,.0f} | {base / spent_s:.2f} |")
+    return lines
+
+
+def training(sizes: Sizes, device: str) -> list[str]:
+    """The table of training."""
+    from gpu_training import steps_a_second
+
+    items, duration_s = min(sizes.items, 16), min(sizes.effect_s, 3.0)
+    found = {where: steps_a_second(where, items, duration_s, sizes.steps) for where in dict.fromkeys(("cpu", device))}
+    base, exact = found["cpu"]
+    lines = [
+        f"A network sets eq, compressor, reverb and fader of {items} stereo items of {duration_s:g} s; processor: {torch.get_num_threads()} "
+        "threads. Difference: the largest of the loss, relative.",
+        "",
+        "| device | steps a second | against the processor | difference |",
+        "|---|---|---|---|",
+    ]
+    for where, (rate, losses) in found.items():
+        difference = max(abs(one / other - 1.0) for one, other in zip(losses, exact, strict=True))
+        lines.append(f"| {where} | {rate:.2f} | {rate / base:.1f} × | {difference:.1e} |")
+    return lines
+
+
 def effects(sizes: Sizes, device: str) -> list[str]:
     """The table of effects."""
     noise = 0.2 * torch.randn(sizes.items, 2, round(sizes.effect_s * RATE), generator=torch.Generator().manual_seed(0))
@@ -262,27 +331,35 @@ def goes_back(effect: Any, settings: Any, audio: torch.Tensor) -> bool:
     return any(count >= audio.shape[-1] for count in moved)
 
 
+TABLES = {"separation": separation, "files": files, "effects": effects, "training": training}
+
+
 def main() -> None:
-    """Prints both tables; ``--write`` puts them into docs/results.md."""
+    """Prints the tables; ``--write`` puts them into docs/results.md."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--small", action="store_true", help="tiny sizes, on the processor if there is no GPU")
-    parser.add_argument("--only", choices=("separation", "effects"), help="one of the two tables")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:N or cpu (with --small)")
+    parser.add_argument("--only", choices=list(TABLES), help="one of the tables")
     parser.add_argument("--repeats", type=int, default=Sizes.repeats, help="how often each is timed")
-    parser.add_argument("--write", action="store_true", help="replace this benchmark's section of docs/results.md")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of the tables")
+    parser.add_argument("--write", action="store_true", help="replace this benchmark's sections of docs/results.md")
     given = parser.parse_args()
-    if not torch.cuda.is_available() and not given.small:
+    if given.device == "cpu" and not given.small:
         raise SystemExit("no CUDA device: expected a GPU. With --small it runs on the processor, to show that it runs.")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    sizes = Sizes(4.0, 2.0, 2, 0.5, 1, tiny=True) if given.small else Sizes(repeats=given.repeats)
-    where = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
-    for name, table in (("separation", separation), ("effects", effects)):
-        if given.only in (None, name):
-            text = "\n".join([f"{where}PyTorch {torch.__version__}.", "", *table(sizes, device)])
+    sizes = Sizes(4.0, 2.0, 2, 0.5, 1, tiny=True, files=2, file_s=2.0, steps=2) if given.small else Sizes(repeats=given.repeats)
+    where = f"{torch.cuda.get_device_name(given.device)}, " if given.device != "cpu" else ""
+    printed = {}
+    for name in [given.only] if given.only else TABLES:
+        text = "\n".join([f"{where}PyTorch {torch.__version__}.", "", *TABLES[name](sizes, given.device)])
+        printed[name] = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+        if not given.json:
             print(f"{text}\n", flush=True)
-            if given.write:
-                from results import publish
+        if given.write:
+            from results import publish
 
-                publish(f"{NAME}: {name}", f"python benchmarks/gpu.py --only {name} --write", text)
+            publish(f"{NAME}: {name}", f"python benchmarks/gpu.py --only {name} --write", text)
+    if given.json:
+        print(json.dumps({"device": where.rstrip(", ") or "cpu", "tables": printed}))
 
 
 if __name__ == "__main__":

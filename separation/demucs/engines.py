@@ -2,7 +2,7 @@
 
 Conventions
     An engine holds one network and maps a batch of normalised segments, float32 [B, C, T], to the requested stems, float32
-    [B, S, C, T].
+    [B, S, C, T]: arrays to arrays, and on a GPU tensors of that device to tensors of it.
     On a CPU the segments of a batch are computed in parallel, each by one thread (by more where there are more threads than
     ``MAX_LANES``): threads do not wait for one another, and the same segment gives the same bits on one thread as on four. Splitting one
     segment over threads would change bits: runtimes then split sums differently.
@@ -19,6 +19,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import queue
 import sys
 import threading
@@ -35,12 +36,14 @@ from stemwright.manifests.disk.durable import begin, put_all, remove
 from stemwright.manifests.disk.folders import CACHE_VARIABLE, cache_folder
 from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.demucs import hybrid
+from stemwright.separation.demucs.weights import ModelError
 
 if TYPE_CHECKING:
     import torch
 
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[Precision, Precision] = ("fp32", "bf16")
+_log = logging.getLogger(__name__)
 MAX_LANES = 4  # segments at once on a processor; each holds the activations of a whole network
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # glibc's malloc.h
 TRANSLATION = 1  # changes when ``hybrid`` would be translated to another graph
@@ -127,46 +130,57 @@ class TorchEngine:
         self._lanes = _Lanes() if device == "cpu" else None
         self._largest: int | None = None
 
-    def forward(self, batch: Audio) -> Audio:
+    def forward(self, batch: Any) -> Any:
         """Runs the network on all segments."""
         with _flash_attention():
             return self._lanes.map(self._run, batch) if self._lanes else self._run_in_parts(batch)
 
-    def _run_in_parts(self, batch: Audio) -> Audio:
+    def _run_in_parts(self, batch: Any) -> Any:
         import torch
 
-        outputs: list[Audio] = []
+        outputs: list[Any] = []
         done = 0
         while done < len(batch):
             part = batch[done : done + (self._largest or len(batch))]
             try:
                 outputs.append(self._run(part))
                 done += len(part)
-            except torch.OutOfMemoryError:
+            except torch.OutOfMemoryError as error:
                 if len(part) == 1:
-                    raise
+                    raise ModelError(
+                        f"the memory of {self._device} does not hold one segment of {part.shape[-1]} frames: {str(error).splitlines()[0]} "
+                        "Free it of other programs (nvidia-smi lists them), take --precision bf16, or --device cpu."
+                    ) from error
                 self._largest = len(part) // 2
+                _log.warning("%s is out of memory with %d segments at once: going on with %d", self._device, len(part), self._largest)
                 if self._device.startswith("cuda"):
                     torch.cuda.empty_cache()
-        return np.concatenate(outputs)
+        if len(outputs) == 1:
+            return outputs[0]
+        return torch.cat(outputs) if isinstance(outputs[0], torch.Tensor) else np.concatenate(outputs)
 
-    def _run(self, batch: Audio) -> Audio:
+    def _run(self, batch: Any) -> Any:
         import torch
 
+        if isinstance(batch, torch.Tensor):
+            return self._run_there(batch)
         tensor = torch.from_numpy(np.ascontiguousarray(batch))
         if self._device.startswith("cuda"):
             tensor = tensor.pin_memory()
-        tensor = tensor.to(self._device, non_blocking=True)
+        return self._run_there(tensor.to(self._device, non_blocking=True)).cpu().numpy()
+
+    def _run_there(self, tensor: torch.Tensor) -> torch.Tensor:
+        import torch
+
         with torch.inference_mode():
             if self._core is None:
                 with self._arithmetic():
-                    output = self._network(tensor)[:, self._kept].float()
-            else:
-                analysed = hybrid.analyse(self._network, tensor)
-                with self._arithmetic():
-                    spectrum, waveform = self._core(analysed.spectrum, analysed.waveform)
-                output = hybrid.synthesise(self._network, analysed, spectrum.float(), waveform.float())
-        return output.cpu().numpy()
+                    output: torch.Tensor = self._network(tensor)[:, self._kept].float()
+                return output
+            analysed = hybrid.analyse(self._network, tensor)
+            with self._arithmetic():
+                spectrum, waveform = self._core(analysed.spectrum, analysed.waveform)
+            return hybrid.synthesise(self._network, analysed, spectrum.float(), waveform.float())
 
     def _arithmetic(self) -> Any:
         """The number format of the computation. On a GPU PyTorch would round fp32 convolutions to TF32, ten bits of mantissa."""

@@ -19,6 +19,8 @@ from stemwright.separation.demucs.pipeline import Mixture, MixtureInMemory, run_
 from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
 from stemwright.separation.stem_files import SeparatedFile
 
+ENCODERS = 2  # beside networks on the processor
+
 
 class NetworkSeparator(ABC):
     """The base of separators whose networks see segments of a mixture (``stemwright.separation.demucs.pipeline.Networks``)."""
@@ -43,6 +45,11 @@ class NetworkSeparator(ABC):
     def batch_size(self) -> int:
         """Segments per call of a network."""
 
+    @property
+    def encoders(self) -> int:
+        """Tracks whose stems are written at the same time."""
+        return ENCODERS
+
     @abstractmethod
     def load(self) -> None:
         """Loads the networks now."""
@@ -65,12 +72,14 @@ class NetworkSeparator(ABC):
         source.take(mixture)
         if source.constant:
             return {name: np.zeros_like(mixture) for name in self.stem_names}
-        parts: list[Audio] = []
+        separated = np.empty((len(self.stem_names), *mixture.shape), np.float32)
+        done = 0
         for _, stems in schedule.run([self.session(source)], self.forward, batch_size=self.batch_size):
-            parts.append(source.narrow(stems))
+            separated[..., done : done + stems.shape[-1]] = source.narrow(stems)
+            done += stems.shape[-1]
             if on_share:
-                on_share(sum(part.shape[-1] for part in parts) / source.num_frames)
-        return dict(zip(self.stem_names, np.concatenate(parts, axis=-1), strict=True))
+                on_share(done / source.num_frames)
+        return dict(zip(self.stem_names, separated, strict=True))
 
     def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
         """Writes ``STEM.flac`` for every stem and the residual into ``out_folder``: all or none.

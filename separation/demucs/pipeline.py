@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from stemwright.separation.loudness.kweighting import CHUNK_S, HOPS_PER_S, hop_e
 from stemwright.separation.loudness.meter import BLOCK_STEP_HOPS, MOMENTARY_HOPS, gated_loudness, hop_energies, window_means
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
 
-MAX_FINISHING = 3  # tracks whose stems wait to be encoded; beyond it the networks wait
+WAITING = 1  # tracks whose stems wait for an encoder; beyond it the networks wait
 
 
 class Frames(Protocol):
@@ -143,7 +143,11 @@ class Networks(Protocol):
     def session(self, source: Mixture) -> schedule.Session:
         """A session that runs them over a mixture."""
 
-    def forward(self, network: int, batch: Audio) -> Audio:
+    @property
+    def encoders(self) -> int:
+        """Tracks whose stems are written at the same time."""
+
+    def forward(self, network: int, batch: Any) -> Any:
         """Runs one of them on [B, C, T] -> [B, S, C, T] with the stems for which it counts."""
 
 
@@ -169,7 +173,7 @@ class _NetworksFailedError(Exception):
 def run_jobs(separator: Networks, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
     """Separates files in a pipeline and yields each when it is finished."""
     separator.load()  # before a job is taken: a model that fails to load must leave existing files
-    with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(2) as encoder:
+    with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(separator.encoders) as encoder:
         pipeline = _Pipeline(separator, decoder, encoder)
         pipeline.on_share = on_share
         try:
@@ -227,10 +231,10 @@ class _Pipeline:
                 self.on_share(passage.job, passage.done_frames / passage.mixture.num_frames)
             if session.finished:
                 self._finish(passage)
-            yield from self._ended(MAX_FINISHING)
+            yield from self._ended(self._separator.encoders + WAITING)
         yield from self._ended(0)
 
-    def _forward(self, network: int, batch: Audio) -> Audio:
+    def _forward(self, network: int, batch: Any) -> Any:
         try:
             return self._separator.forward(network, batch)
         except Exception as error:

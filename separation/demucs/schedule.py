@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,7 +29,8 @@ EPSILON = 1e-8  # what Demucs adds to the standard deviation
 MAX_ACTIVE = 4  # tracks processed at once, when their last segments are gathered into common batches
 VERSION = 1  # changes when the same networks would give different stems
 
-Forward = Callable[[int, Audio], Audio]  # (network, [B, C, T]) -> [B, S, C, T] with the network's kept stems
+# (network, [B, C, T]) -> [B, S, C, T] with the network's kept stems: arrays, or on a GPU tensors.
+Forward = Callable[[int, Any], Any]
 
 
 class MixtureReader(Protocol):
@@ -137,10 +138,14 @@ class Session:
         used = [number for number, network in enumerate(networks) if network.kept]
         self._waiting = {number: deque(windows_of(networks[number], number, source.num_frames)) for number in used}
         self._out: list[Window] = []
-        self._fades = {number: _Fade(networks[number], num_channels) for number in used}
         self._num_channels = num_channels
+        self._fades = {number: self.make_fade(networks[number]) for number in used}
         self._done = 0
         self._totals = np.asarray(np.sum([networks[number].weights for number in used], axis=0), np.float32)
+
+    def make_fade(self, network: Network) -> Any:
+        """What adds one network's segments."""
+        return _Fade(network, self._num_channels)
 
     @property
     def finished(self) -> bool:
@@ -160,7 +165,12 @@ class Session:
         self._out.append(self._waiting[first.network].popleft())
         return first
 
-    def read(self, window: Window) -> Audio:
+    @staticmethod
+    def stack(inputs: Sequence[Any]) -> Any:
+        """A batch of the networks' inputs [B, C, T]."""
+        return np.stack(inputs)
+
+    def read(self, window: Window) -> Any:
         """The network's input [C, T] for a window."""
         begin, end = max(0, window.start), min(self._source.num_frames, window.start + window.input_frames)
         audio = np.zeros((self._num_channels, window.input_frames), np.float32)
@@ -169,15 +179,19 @@ class Session:
         )
         return audio
 
-    def accept(self, window: Window, output: Audio) -> None:
+    def accept(self, window: Window, output: Any) -> None:
         """Takes a network's result [S, C, T] for a window that was given out."""
         self._out.remove(window)
         self._fades[window.network].add(window, output)
 
+    def _final_frame(self) -> int:
+        """Up to where no later segment adds anything."""
+        pending = [window.offset for window in self._out] + [windows[0].offset for windows in self._waiting.values() if windows]
+        return min(pending, default=self._source.num_frames)
+
     def ready(self) -> Audio | None:
         """The frames that have become final since the last call, as stems [S, C, T] on the mixture's scale; None if there are none."""
-        pending = [window.offset for window in self._out] + [windows[0].offset for windows in self._waiting.values() if windows]
-        stop = min(pending, default=self._source.num_frames)
+        stop = self._final_frame()
         if stop <= self._done:
             return None
         stems = np.zeros((len(self._totals), self._num_channels, stop - self._done), np.float32)
@@ -199,11 +213,13 @@ def run(sessions: Iterable[Session], forward: Forward, *, batch_size: int) -> It
     active: deque[Session] = deque()
     while True:
         batch = _gather(active, coming, batch_size)
-        if not batch:
+        if not batch and not active:
             return
-        outputs = forward(batch[0][1].network, np.stack([session.read(window) for session, window in batch]))
-        for (session, window), output in zip(batch, outputs, strict=True):
-            session.accept(window, output)
+        if batch:
+            first, window = batch[0]
+            outputs = forward(window.network, first.stack([session.read(window) for session, window in batch]))
+            for (session, window), output in zip(batch, outputs, strict=True):
+                session.accept(window, output)
         for session in list(active):
             if (stems := session.ready()) is not None:
                 yield session, stems

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -22,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stemwright.manifests.disk.folders import cache_folder
-from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.demucs import checkpoints, headers, schedule
+from stemwright.separation.demucs.device_session import DeviceSession
 from stemwright.separation.demucs.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
-from stemwright.separation.demucs.network_separator import NetworkSeparator
+from stemwright.separation.demucs.network_separator import ENCODERS, NetworkSeparator
 from stemwright.separation.demucs.pipeline import Mixture
 from stemwright.separation.demucs.precision import Trial, bf16_is_better, error_db, probe_signal, processor_has_bf16
 from stemwright.separation.separator import Used
@@ -34,6 +35,8 @@ from stemwright.separation.separator import Used
 if TYPE_CHECKING:
     import torch
 
+GPU_BATCH = 16  # segments: more keep a large GPU busier by a tenth; a small one halves it when its memory runs out
+MOST_ENCODERS = 8  # each track that waits is raw audio on disk
 LARGE_BYTES = 16 << 20  # of one network's file: htdemucs has 84 MB, the bundled model at most 8
 
 
@@ -236,19 +239,26 @@ class DemucsSeparator(NetworkSeparator):
         """Loads the networks now. Raises ModelError if that fails."""
         _ = self._engines
 
-    def forward(self, network: int, batch: Audio) -> Audio:
-        """Runs one network of the bag on [B, C, T] -> [B, S, C, T] with the stems for which it counts."""
+    def forward(self, network: int, batch: Any) -> Any:
+        """Runs one network of the bag on [B, C, T] -> [B, S, C, T] with the stems for which it counts: arrays, on a GPU tensors too."""
         return self._engines[1][network].forward(batch)
 
     def session(self, source: Mixture) -> schedule.Session:
         """A session that runs the bag over a mixture."""
         level = source.level() if self._input_lufs is None else source.level_at(self._input_lufs, self.sample_rate)
+        if self.device.startswith("cuda"):
+            return DeviceSession(source, level, self._engines[0], self.num_channels, self.device)
         return schedule.Session(source, level, self._engines[0], self.num_channels)
 
     @property
     def batch_size(self) -> int:
         """Segments per call of a network: on a processor as many as run side by side. It does not change the stems."""
-        return self._batch_size or (processor_threads()[0] if self.device == "cpu" else 8)
+        return self._batch_size or (processor_threads()[0] if self.device == "cpu" else GPU_BATCH)
+
+    @property
+    def encoders(self) -> int:
+        """Tracks whose stems are written at the same time: a GPU is faster than two threads encode, and leaves the processor to them."""
+        return ENCODERS if self.device == "cpu" else max(ENCODERS, min(MOST_ENCODERS, (os.cpu_count() or 1) // 2))
 
 
 def load_networks(checkpoint: checkpoints.Checkpoint) -> list[Any]:

@@ -23,6 +23,7 @@ from stemwright.manifests.sound import decoding, writing
 from stemwright.separation import stem_files
 from stemwright.separation.demucs import engines, hybrid, pipeline, precision, schedule
 from stemwright.separation.demucs.checkpoints import ModelError
+from stemwright.separation.demucs.device_session import DeviceSession
 from stemwright.separation.demucs.engines import TorchEngine
 from stemwright.separation.demucs.separator import DemucsSeparator, load_networks
 from stemwright.separation.jobs import Job
@@ -31,6 +32,42 @@ from stemwright.separation.separator import ReferenceStems
 RATE = 44_100
 SEGMENT = RATE  # of the tiny models
 LSB = 2.0**-23
+
+
+class Passing:
+    """A mixture, and networks that give every stem as the mixture."""
+
+    def __init__(self, num_frames, networks):
+        self.num_frames, self.networks = num_frames, networks
+        self.audio = np.random.default_rng(num_frames).standard_normal((2, num_frames)).astype(np.float32)
+
+    def read(self, start_frame, stop_frame):
+        return self.audio[:, start_frame:stop_frame]
+
+    def stems(self, sessions, batch_size):
+        import torch
+
+        parts = {id(session): [] for session in sessions}
+
+        def forward(network, batch):
+            stack = torch.stack if isinstance(batch, torch.Tensor) else np.stack
+            return stack([batch * (1.0 + stem) for stem in self.networks[network].kept], 1)
+
+        for session, found in schedule.run(sessions, forward, batch_size=batch_size):
+            parts[id(session)].append(found.copy())
+        return [np.concatenate(parts[id(session)], axis=-1) for session in sessions]
+
+
+@given(num_frames=st.integers(1, 3000), segment_frames=st.integers(8, 900), batch_size=st.integers(1, 5))
+@settings(max_examples=30)
+def test_a_session_on_a_device_gives_the_samples_of_one_on_the_processor(num_frames, segment_frames, batch_size):
+    networks = [schedule.Network(segment_frames, lambda length: length + 100, row) for row in [(1.0, 0.0), (0.3, 1.7)]]
+    source = Passing(num_frames, networks)
+    arguments = (source, schedule.Standardisation(0.1, 2.0), networks, 2)
+    expected = source.stems([schedule.Session(*arguments), schedule.Session(*arguments)], batch_size)
+    found = source.stems([DeviceSession(*arguments, "cpu"), DeviceSession(*arguments, "cpu")], batch_size)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +148,8 @@ def test_networks_that_pass_the_mixture_on_give_it_back(num_frames, segment_fram
     def forward(network, batch):
         return np.stack([batch] * len(networks[network].kept), axis=1)
 
-    sessions = [schedule.Session(Source(), schedule.Standardisation(0.1, 2.0), networks, 2) for _ in range(2)]
+    arguments = (Source(), schedule.Standardisation(0.1, 2.0), networks, 2)
+    sessions = [schedule.Session(*arguments), schedule.Session(*arguments)]
     parts = {id(session): [] for session in sessions}
     for session, stems in schedule.run(sessions, forward, batch_size=batch_size):
         parts[id(session)].append(stems)
@@ -425,7 +463,7 @@ def test_the_split_forward_pass_equals_demucs_own():
                 np.testing.assert_allclose(got.numpy(), expected[:, list(kept)].numpy(), atol=1e-6)
 
 
-def test_out_of_memory_halves_the_batch_permanently_and_changes_no_stem():
+def test_out_of_memory_halves_the_batch_permanently_and_changes_no_stem(caplog):
     import torch
 
     network = build_tiny("hdemucs", 0)
@@ -445,6 +483,7 @@ def test_out_of_memory_halves_the_batch_permanently_and_changes_no_stem():
     engine._run = limited
     np.testing.assert_allclose(engine.forward(batch), expected, atol=1e-6)
     assert sizes == [5, 2, 2, 1]
+    assert "out of memory with 5 segments at once: going on with 2" in caplog.text
     engine.forward(batch)
     assert max(sizes[4:]) == 2
 
@@ -452,7 +491,7 @@ def test_out_of_memory_halves_the_batch_permanently_and_changes_no_stem():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     engine._run = full
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(ModelError, match=r"does not hold one segment of 8000 frames: .*take --precision bf16, or --device cpu"):
         engine.forward(batch)
 
 
