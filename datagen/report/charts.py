@@ -84,7 +84,7 @@ def rounded(axis: Axis) -> Axis:
 
 
 def around(label: str, values: Sequence[float], *, least: float = 1.0, keep: Sequence[float] = (), lowest: float = -math.inf) -> Axis:
-    """A linear axis that holds all values, those to ``keep``, and some air; at least ``least`` wide, and from ``lowest`` on."""
+    """A linear axis that holds all values, those to ``keep``, and some margin; at least ``least`` wide, and from ``lowest`` on."""
     everything = [*values, *keep]
     low, high = (min(everything), max(everything)) if everything else (0.0, 1.0)
     air = max(least - (high - low), 0.08 * (high - low)) / 2
@@ -130,7 +130,7 @@ def _strip(row: Strip, axis: Axis, middle: float, digits: int) -> str:
     at = [axis.place(float(value), left, width) for value in np.percentile(values, [10, 25, 50, 75, 90])]
     shape = _dots(values, axis, middle) if len(values) <= MAX_DOTS else _silhouette(values, axis, middle)
     bars = ""
-    if len(values) >= 5:  # of fewer there is no half worth the name
+    if len(values) >= 5:  # fewer values have no meaningful quartiles
         bars = f'<line class="thin" x1="{at[0]:.1f}" x2="{at[4]:.1f}" y1="{middle + 9:.1f}" y2="{middle + 9:.1f}"/>'
         bars += f'<line class="thick" x1="{at[1]:.1f}" x2="{at[3]:.1f}" y1="{middle + 9:.1f}" y2="{middle + 9:.1f}"/>'
     if len(values) > 1:
@@ -141,7 +141,7 @@ def _strip(row: Strip, axis: Axis, middle: float, digits: int) -> str:
 
 
 def _dots(values: np.ndarray, axis: Axis, middle: float) -> str:
-    """A dot for each value; equal ones are heaped upwards."""
+    """A dot for each value; equal ones are stacked upwards."""
     heaps: dict[int, int] = {}
     dots = []
     for value in sorted(values.tolist()):

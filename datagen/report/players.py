@@ -3,7 +3,7 @@
 Conventions
     All signals of a pair are encoded alike and have one length, so they can be switched at the same sample.
     A page carries at most ``SECONDS`` of each signal and ``MAX_SIGNALS`` signals of a pair, as MP3: every browser plays it (Vorbis and Opus
-    are newer in Safari), and it weighs a tenth of FLAC. What is heard is for the ear; the data set keeps what it had.
+    are newer in Safari), and it has a tenth of the size of FLAC. The MP3 is for listening only; the data set is unchanged.
     One gain for all signals of a pair keeps their peaks, and that of their sum, below full scale.
     The audio is read from the data set, out of its shards too; what is missing there is rendered again from its row.
 """

@@ -1,4 +1,4 @@
-"""What a verb and a script do alike before and after stages run: the configuration to run with, and what is kept if it fails.
+"""What verbs and scripts share before and after stages run: the configuration to run with, and what is kept if it fails.
 
 The stages of a build are ``stemwright.datagen.run.stages.build_stages``.
 

@@ -4,7 +4,7 @@ Conventions
     Every key has a default, so an empty file is a whole configuration. An unknown key is an error that names the nearest known one.
     A recipe has a section of its own (its ``Config``), so a new kind of pair needs no line here; so does a format that has ``Options``.
     A section of another package is written only where it differs from its default, and such a kind gives no pairs by default: what is
-    installed changes no corpus that does not ask for it.
+    installed changes no corpus whose configuration does not name it.
     How a run is carried out (workers, progress) is no part of it: it changes nothing in the result.
 """
 

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from stemwright.datagen.run.config import Config
 
 NOT_GIVEN = "not given"
-NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+NAMES = {str: "string", int: "whole number", float: "number", bool: "true or false"}
 
 
 @dataclass(frozen=True)

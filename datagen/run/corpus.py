@@ -64,7 +64,7 @@ class Corpus:
 
     @property
     def log(self) -> Path:
-        """What was run on this corpus, for people: nothing is read from it."""
+        """The log of what was run on this corpus; nothing is read from it."""
         return self.folder / LOG
 
     @property
@@ -135,7 +135,7 @@ class Corpus:
         return self.folder / f"{name}.parquet"
 
     def unused(self, name: str) -> Path:
-        """Where a table is kept that the configuration does not ask for."""
+        """Where a table is kept that the configuration does not need."""
         return self.folder / UNUSED / f"{name}.parquet"
 
     def journal(self, name: str) -> Path:

@@ -4,7 +4,7 @@ Conventions
     Songs are compared by path and size, and those that seem new with those that seem gone by checksum, too: a moved song is the same song.
     Songs that are not in the table yet are as long as their headers say.
     Times are audio over the rates of earlier runs on this machine (``stemwright.datagen.run.rates``). Where a model has not run here, it
-    separates ``TEST_S`` of made-up sound; stages that have not run here are reported as unknown, never guessed.
+    separates ``TEST_S`` of a test signal; stages that have not run here are reported as unknown, never guessed.
     Sizes are frames x channels x 3 bytes x the FLAC compression ratio of the files that the corpus has; where it has none, ``FLAC_RATIO``.
     Pairs are counted as configured, for songs that are long enough: what else drawing may reject is not known before.
     Their signals are counted as their recipes state.
@@ -129,7 +129,7 @@ def forecast(
     audio_s = sum(length_s for _, length_s in to_separate)
     rate, source = _rate(rates.of_separation(separator)) if separator is not None else (None, "")
     if separator is not None and rate is None and to_separate and test is not None:
-        rate, source = test(separator), f"measured now on {TEST_S:.0f} s of made-up sound"
+        rate, source = test(separator), f"measured now on {TEST_S:.0f} s of a test signal"
     renewed = {name for name, _ in (*to_separate, *own)}
     estimated = [(name, length_s) for name, length_s in _all(songs) if name in renewed or not _has_estimates(corpus)]
     examples = _rows(corpus, "examples", Example)
@@ -150,7 +150,7 @@ def forecast(
 
 
 def measured_rate(separator: Any, clock: Callable[[], float] = time.perf_counter) -> float:
-    """How fast a separator is here, in seconds of audio a second, by its work on made-up sound; the first run prepares it."""
+    """How fast a separator is here, in seconds of audio a second, by its work on a test signal; the first run prepares it."""
     import numpy as np
 
     rng = np.random.default_rng(0)

@@ -53,7 +53,7 @@ class Orphan:
 
 
 def find_orphans(corpus: Corpus, *, kept: bool = False) -> list[Orphan]:
-    """The orphans of a corpus, those kinds first that are least worth; with ``kept`` also what is whole and of use to other settings."""
+    """The orphans of a corpus, the least useful kinds first; with ``kept`` also what is whole and of use to other settings."""
     found = [
         *_temporary(corpus),
         *_journals(corpus),

@@ -31,12 +31,12 @@ from stemwright.manifests.visible import visible
 
 _log = logging.getLogger(__name__)
 
-UNUSED = ".unused"  # folder of a corpus for tables that its configuration does not ask for
+UNUSED = ".unused"  # folder of a corpus for tables that its configuration does not need
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's name, the table it writes with its record type, and the corpus folder. Under ``rate`` it is remembered how fast it was."""
+    """A stage's name, the table it writes with its record type, and the corpus folder. Its speed is stored under ``rate``."""
 
     name: str
     folder: Path
@@ -47,7 +47,7 @@ class Stage:
 
 @dataclass
 class Outcome:
-    """What became of the tasks of a stage. ``rows`` are all rows of its table, in the order of the tasks; ``fresh`` are the ids of those
+    """The outcome of the tasks of a stage. ``rows`` are all rows of its table, in the order of the tasks; ``fresh`` are the ids of those
     rows that the tasks done now are about.
     """
 
@@ -65,7 +65,7 @@ def run(
     on_progress: OnProgress | None = None,
     present: Callable[[Sequence[Record]], bool] | None = None,
 ) -> Outcome:
-    """Has the tasks done that are not done yet, and journals each as it comes. Raises StoppedError on a full disk.
+    """Runs the tasks that are not done yet, and journals each result as it arrives. Raises StoppedError on a full disk.
 
     ``present`` says of rows whether what they name is there; unless it is given, they name files in the stage's folder.
     """
@@ -148,7 +148,7 @@ def files_exist(folder: Path, rows: Iterable[Record]) -> bool:
 
 
 def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:
-    """Task id -> rows of the finished table, and of the one that was set aside while the configuration did not ask for it."""
+    """Task id -> rows of the finished table, and of the one that was set aside while the configuration did not need it."""
     found: dict[str, list[Record]] = {}
     for path in (folder / f"{stage.table}.parquet" for folder in (stage.folder / UNUSED, stage.folder)):
         for row in table.read(path, stage.record_type) if path.exists() else ():
@@ -179,7 +179,7 @@ def shared(work: Work, workers: Workers) -> Do:
 
 
 def attempt(work: Work, task: Task) -> Result:
-    """Does one task. Whatever goes wrong comes back as words: an exception of a library may not survive the way from a worker."""
+    """Runs one task. An error is returned as text: a library's exception may not survive the transfer from a worker."""
     try:
         return Result(task, rows=tuple(work(task.payload)))
     except Exception as error:  # one bad file among thousands must not end the run; its row says what happened
@@ -196,7 +196,7 @@ def failed(task: Task, error: Exception) -> Result:
 
 
 def describe_error(error: Exception) -> str:
-    """Why a task was refused or failed, for a person."""
+    """Why a task was refused or failed, as a readable sentence."""
     if isinstance(error, Refused):
         return str(error)
     if isinstance(error, OSError):

@@ -3,7 +3,7 @@
 The delays
     The mixture is modelled as the sum of its stems, each with a delay and a gain of its own. All signals are whitened by the mixture's
     spectrum, so that the treble, which tells time, counts as much as the bass. The stems are found one after another, the one that explains
-    most first (matching pursuit), each by its correlation with what is left; then each is fitted once more against the mixture without all
+    most first (matching pursuit), each by its correlation with what is left; then each is fitted again against the mixture without all
     others, until no delay changes. One delay of all stems together is tried first. A delay is taken only where it explains much more than
     none: mastering turns phases, and no turned phase may move a stem.
 
@@ -59,7 +59,7 @@ def align(excerpts: Array, sample_rate: int) -> StemAlignment:
     """Finds delays, gains and presence of the stems in excerpts [W, N, C, L], the mixture first."""
     most = min(round(LONGEST_LAG_S * sample_rate), excerpts.shape[-1] // 2)
     lags, gains = _found(excerpts, most)
-    if any(map(round, lags)):  # once more from there: the windows are the same part of all signals now
+    if any(map(round, lags)):  # again from there: the windows are the same part of all signals now
         more, gains = _found(_moved(excerpts, lags), most)
         lags = [round(lag) + further for lag, further in zip(lags, more, strict=True)]
     moved = _moved(excerpts, lags)

@@ -59,7 +59,7 @@ class Config(RecipeConfig):
     """The section ``[pairs.removal]``: a stem with effects and the same stem without them."""
 
     preset: str | None = Field(
-        None, description="fills in the keys that are not given: " + ", ".join(PRESETS), json_schema_extra=since("0.1")
+        None, description="named setup that fills in the keys that are not given: " + ", ".join(PRESETS), json_schema_extra=since("0.1")
     )
     stems: tuple[str, ...] = Field(
         (), description="names of the stems that pairs are drawn from; empty: all stems of the track", json_schema_extra=since("0.1")

@@ -74,7 +74,7 @@ def _task(cache_key: str, stems: list[Stem], titles: Titles) -> Task:
 
 
 def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
-    """Takes away the tables that this configuration does not ask for; their rows are found again when one does."""
+    """Sets aside the tables that this configuration does not need; their rows are found again when one does."""
     for name in (name for name, asked in wanted.items() if not asked):
         corpus.journal(name).unlink(missing_ok=True)
         if name == "profile":  # made of the features at once
@@ -168,7 +168,7 @@ def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step], tracks:
     corpus.replace_rejected(name, rejected)  # first: once the tables exist, the stage counts as finished
     for stage, outcome in steps:
         finish(stage, outcome.rows)
-    for table_name in ON_DEMAND:  # of a killed process, when the configuration still wanted them
+    for table_name in ON_DEMAND:  # of a killed process, when the configuration still needed them
         corpus.journal(table_name).unlink(missing_ok=True)
     refused = {row.row_id for row in rejected}
     done = frozenset(row_id for _, outcome in steps for row_id in outcome.fresh) - refused
