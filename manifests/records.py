@@ -137,6 +137,7 @@ class Track(Record):
     sound: Sound
     title: str = Field(description="title, from the CSV, the tags or the name of the file")
     artist: str | None = Field(None, description="artist; None: not known")
+    artist_ids: tuple[str, ...] = Field((), max_length=MOST_PARTS, description="MusicBrainz ids of the artists, from the tags")
     album: str | None = Field(None, description="album; None: not known")
     rights: str = Field("unknown", description="licence or owner, as the CSV, the data set or the tags state it")
     source: str = Field(description="the kind of catalog that found it: folder, csv, stems, musdb18, musdb18hq, moisesdb")

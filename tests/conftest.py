@@ -208,19 +208,3 @@ def easton_excerpt() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("stempeg is not installed (pip install stempeg)")
     return next((Path(spec.origin).parent / "data").glob("*.stem.mp4"))
-
-
-@pytest.fixture
-def sources(tmp_path: Path, synthetic_song: Song) -> Any:
-    """What ``render`` reads the synthetic song's files with, and the ids of its sources by name."""
-    from rendering import saved_sources
-
-    return saved_sources(tmp_path, synthetic_song)
-
-
-@pytest.fixture
-def read(synthetic_song: Song) -> Any:
-    """What ``render`` reads the synthetic song with, for pairs that were planned of ``corpus_rows(1)``."""
-    from rendering import reader_of
-
-    return reader_of(synthetic_song)

@@ -14,14 +14,6 @@ from functools import cached_property
 from pathlib import Path
 
 TOP = "stemwright"
-ROOT = Path(__file__).parent.parent
-ROOMS = ("manifests", "separation", "datagen")  # each imports only itself and those before it
-FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-
-
-def name_of(path: Path) -> str:
-    """A file's path below the top."""
-    return path.relative_to(ROOT).as_posix()
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,6 @@
-"""Rows of tracks that need no audio, for tests of what only reads rows; and stems that are written with their rows."""
+"""Rows of tracks that need no audio, for tests of what only reads rows."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from pathlib import Path
-
-import numpy as np
 
 from stemwright.datagen.pairs.plan import RecipeRows
 from stemwright.manifests.records import (
@@ -21,7 +16,6 @@ from stemwright.manifests.records import (
     seal,
     track_id,
 )
-from stemwright.manifests.sound.writing import save
 
 NAMES = ("drums", "bass", "other", "vocals", "residual")
 
@@ -126,16 +120,3 @@ def knowledge_of(tracks: list[Track], stems: list[Stem]) -> RecipeRows:
     keys = ("C major", "C# major", "A# minor", "D major")
     tempos = [tempo_of(row, tempo_bpm=100.0 + 5.0 * (number % 6), key=keys[number % 4]) for number, row in enumerate(tracks)]
     return RecipeRows(tuple(normalisation_of(stem) for stem in stems if stem.name != "residual"), tuple(tempos))
-
-
-def written(
-    folder: Path, audio: Mapping[str, np.ndarray], *, gain_db: float = 0.0, origin: str = "reference", sample_rate: int = 44_100
-) -> list[Stem]:
-    """Stem rows of one track whose files hold the audio."""
-    row = track(0, duration_s=next(iter(audio.values())).shape[1] / sample_rate)
-    stems = []
-    for stem in stems_of(row, names=tuple(audio), gain_db=gain_db):
-        (folder / stem.audio.path).parent.mkdir(parents=True, exist_ok=True)
-        save(folder / stem.audio.path, audio[stem.name] * np.float32(10 ** (gain_db / 20)), sample_rate)
-        stems.append(stem.model_copy(update={"origin": origin}))
-    return stems

@@ -54,6 +54,18 @@ class SongsConfig(Section):
         default_factory=SplitShares,
         description="shares of the artists in each split, where the data set has no splits of its own; the three sum to 1",
     )
+    copies: Literal["drop", "same_split"] = Field(
+        "drop",
+        description="what becomes of a copy of a recording by its sound (another encoding, an excerpt, shifted, up to 1 % faster): drop "
+        "rejects it with a row that says of which and how far; same_split keeps it, in the split of the recording",
+        json_schema_extra=since("0.1"),
+    )
+    versions: Literal["own", "same_split"] = Field(
+        "own",
+        description="where the versions of one song (live, remastered, covers) are, which are kept in any case: own puts them where their "
+        "artists are, and those that sound alike together; same_split also those whose titles are the same without what is in brackets",
+        json_schema_extra=since("0.1"),
+    )
     longest_s: float = Field(
         LONGEST_S,
         gt=0,

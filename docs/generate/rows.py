@@ -35,6 +35,7 @@ CORPUS/
 ├── redraws.parquet        pairs that were drawn again, because wet and dry sounded alike
 ├── examples.parquet       every rendered file with its checksum, loudness and peak
 ├── rejected.parquet       what was refused, and why
+├── fingerprints/          of each song, by which copies of it are found; made again if they are deleted
 ├── stems/<model>/<track id>/   drums.flac  bass.flac  other.flac  vocals.flac  residual.flac   (they sum to the mixture)
 └── dataset/               what a training job reads; complete by itself, can be moved
     ├── README.md  pairs.parquet  examples.parquet  (shards.parquet)

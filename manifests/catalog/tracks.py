@@ -3,47 +3,45 @@
 ``find`` lists the recordings of a place without decoding; ``inspect`` decodes each once and makes its row, or refuses it with a reason.
 
 Conventions
-    A CSV or a data set takes precedence over tags, and tags over names. "Artist - Title" is read from the names of multitracks only,
-    where that is the custom: a plain folder may contain "01 - Title", and a wrong artist would move songs between splits.
-    The split is a hash of the artist, so that adding songs never moves others and no artist is in two splits; where the artist is unknown,
-    of the recording. A CSV's or data set's own split takes precedence.
+    A CSV or a data set takes precedence over tags, and tags over names: "Artist - Title", with or without a track number
+    (``stemwright.manifests.catalog.artists.named_after``). Of a file whose tags name another title only the tags count.
+    ``inspect`` draws the split of a recording by itself; ``stemwright.manifests.catalog.splits`` then puts those that share an artist
+    into one.
     Mono, other rates than 44.1 kHz and peaks above full scale are not errors: the row's ``notes`` say how they are handled.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-import unicodedata
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
 
+from stemwright.manifests.catalog.artists import Credit, artist_key, musicbrainz_ids, named_after, title_key
 from stemwright.manifests.catalog.listing import KINDS, Candidate, FoundSongs, artist_and_title, find, matches, songs_root
+from stemwright.manifests.catalog.splits import SplitShares, split_of
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.disk.regular import file_sha256
-from stemwright.manifests.names import inside, split_name
-from stemwright.manifests.records import AudioFile, Record, ReferenceStem, Refused, Split, Track, content_id, track_id
-from stemwright.manifests.sound import containers, decoding, formats
+from stemwright.manifests.names import inside
+from stemwright.manifests.records import AudioFile, ReferenceStem, Refused, Track, content_id, track_id
+from stemwright.manifests.sound import containers, decoding, formats, kept_fingerprint
 from stemwright.manifests.sound.formats import BLOCK_FRAMES
 from stemwright.manifests.sound.identity import IdentityHash
+from stemwright.manifests.sound.kept_fingerprint import FingerprintMaker
 
 __all__ = [
+    "EARLIER_RULES",
     "KINDS",
     "Candidate",
     "FoundSongs",
     "SplitShares",
     "artist_key",
     "cache_key",
-    "drop_duplicates",
+    "credit_of",
     "file_sums",
     "find",
     "inspect",
     "matches",
-    "preference",
     "resolve",
     "songs_root",
     "source_changed",
@@ -67,47 +65,11 @@ RIGHTS_TAGS = (
 )
 LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
 TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
-RULES = 5  # raised when ``inspect`` decides anything differently, so that tracks are read again
-# How systems name a copy: "x (1)", "Copy of x", "x copy 2", "x - Copy (2)", and the same in German, French, Spanish and Italian.
-COPY = re.compile(
-    r"^(copy|kopie|copie|copia)( \(?\d+\)?)? (of|von|de|di) |[ _.-](copy|kopie|copie|copia)([ _]?\(?\d+\)?)?$| ?\(\d{1,2}\)$", re.IGNORECASE
-)
+RULES = 6  # raised when ``inspect`` decides anything differently, so that tracks are read again
+EARLIER_RULES = (4, 5)  # tracks that these made keep their splits
 
 FileSums = dict[str, str]  # path of a file -> its SHA-256, or why it cannot be read
 UNREADABLE = "unreadable"
-
-
-SHARE: dict[str, Any] = {"since": "0.1", "unit": "fraction"}  # shown in the reference of the configuration
-
-
-class SplitShares(Record):
-    """How the artists are divided over the splits; the three sum to 1."""
-
-    train: float = Field(0.8, ge=0, le=1, description="share of the artists in the training split", json_schema_extra=SHARE)
-    valid: float = Field(0.1, ge=0, le=1, description="share of the artists in the validation split", json_schema_extra=SHARE)
-    test: float = Field(0.1, ge=0, le=1, description="share of the artists in the test split", json_schema_extra=SHARE)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _split_names(cls, values: Any) -> Any:
-        return with_split_names(values)
-
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> SplitShares:
-        total = self.train + self.valid + self.test
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"train, valid and test must sum to 1; they sum to {total:g}")
-        return self
-
-
-def with_split_names(shares: Any) -> Any:
-    """A table of shares with the names of its splits as rows have them (``split_name``). Raises ValueError if one is named twice."""
-    if not isinstance(shares, dict):
-        return shares
-    named = {split_name(key) if isinstance(key, str) else key: share for key, share in shares.items()}
-    if len(named) < len(shares):
-        raise ValueError("valid and validation are the same split; give one of them")
-    return named
 
 
 def file_sums(songs: Path, candidate: Candidate) -> FileSums:
@@ -124,22 +86,40 @@ def file_sums(songs: Path, candidate: Candidate) -> FileSums:
 
 
 def cache_key(
-    songs: Path, candidate: Candidate, splits: SplitShares, longest_s: float = formats.LONGEST_S, sums: FileSums | None = None
+    songs: Path,
+    candidate: Candidate,
+    splits: SplitShares,
+    longest_s: float = formats.LONGEST_S,
+    sums: FileSums | None = None,
+    *,
+    rules: int = RULES,
 ) -> str:
     """The cache key of inspecting one candidate: over its path, what a CSV says about it, the bytes of its files (tags
     included), the configuration and the rules here. ``sums`` saves reading the files again.
     """
     sums = file_sums(songs, candidate) if sums is None else sums
     requested = {"splits": splits.content(), "longest_s": longest_s}
-    return content_id({"candidate": candidate.content(), "files": sums, **requested, "rules": RULES})
+    return content_id({"candidate": candidate.content(), "files": sums, **requested, "rules": rules})
+
+
+def credit_of(track: Track) -> Credit:
+    """Who a track is by."""
+    return Credit(track.artist, track.title, track.artist_ids)
 
 
 def inspect(
-    songs: Path, candidate: Candidate, shares: SplitShares, longest_s: float = formats.LONGEST_S, sums: FileSums | None = None
+    songs: Path,
+    candidate: Candidate,
+    shares: SplitShares,
+    longest_s: float = formats.LONGEST_S,
+    sums: FileSums | None = None,
+    fingerprints: Path | None = None,
 ) -> Track:
-    """Decodes a recording and its reference stems once, in blocks, and makes its row. Raises Refused with the reason."""
+    """Decodes a recording and its reference stems once, in blocks, and makes its row, and where a folder for them is given the
+    fingerprint of its mixture. Raises Refused with the reason.
+    """
     sums = file_sums(songs, candidate) if sums is None else sums
-    measured, sound, peak_dbfs, notes = _measure(songs, candidate.path, candidate.stream, longest_s, sums)
+    measured, sound, peak_dbfs, notes = _measure(songs, candidate.path, candidate.stream, longest_s, sums, fingerprints)
     if peak_dbfs < SILENCE_DBFS:
         level = "all samples are zero" if peak_dbfs == float("-inf") else f"peaks at {peak_dbfs:.1f} dBFS"
         raise Refused(f"silent: {level}; expected above {SILENCE_DBFS:.0f} dBFS")
@@ -155,7 +135,7 @@ def inspect(
     identity = track_id(sound, tuple(references))
     described = _described(songs, candidate)
     notes += [candidate.note] if candidate.note else []
-    if described["artist"] is None and candidate.split is None:
+    if not artist_key(described["artist"] or "") and not described["artist_ids"] and candidate.split is None:
         notes.append("artist unknown: the split is drawn for this recording alone")
     return Track(
         id=identity,
@@ -175,17 +155,23 @@ def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
     """Title, artist, album and rights: from the CSV or data set, else the tags, else the name."""
     tags = containers.tags(songs / candidate.path)
     artist, title = _called(candidate)
+    if "title" in tags and artist and not candidate.references and title_key(tags["title"]) not in title_key(title):
+        artist = None  # the name is that of something else
     rights = [tags[name] for name in RIGHTS_TAGS if name in tags]
     rights += [tags[name] for name in ("comment", "description") if LICENCE_ADDRESS in tags.get(name, "").lower()]
+    credited = candidate.artist or tags.get("artist") or tags.get("album_artist")
     return {
         "title": candidate.title or tags.get("title") or title,
-        "artist": candidate.artist or tags.get("artist") or tags.get("album_artist") or artist,
+        "artist": credited or artist,
+        "artist_ids": () if candidate.artist else musicbrainz_ids(tags),
         "album": candidate.album or tags.get("album"),
         "rights": candidate.rights or "; ".join(dict.fromkeys(rights)) or "unknown",
     }
 
 
-def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSums) -> tuple[AudioFile, str, float, list[str]]:
+def _measure(
+    songs: Path, path: str, stream: int, longest_s: float, sums: FileSums, fingerprints: Path | None = None
+) -> tuple[AudioFile, str, float, list[str]]:
     """Decodes one stream of a file: its row, its identity by sound, its peak in dBFS (-inf: all zero), and what is unusual about it."""
     place = resolve(songs, path)
     with decoding.opened(place, stream=stream) as reader:
@@ -194,12 +180,15 @@ def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSu
             raise Refused(f"{info.num_channels} channels; expected mono or stereo. Fold it down to stereo first")
         formats.check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
         num_frames, peak, hasher = 0, 0.0, IdentityHash(place, stream, info)
+        maker = FingerprintMaker(info) if fingerprints is not None else None
         for block in reader.blocks(BLOCK_FRAMES):
             block_peak = float(np.abs(block).max(initial=0.0))
             if not np.isfinite(block_peak):
                 first = num_frames + int(np.argmin(np.isfinite(block).all(axis=0)))
                 raise Refused(f"contains NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")
             hasher.add(block)
+            if maker is not None:
+                maker.add(block)
             num_frames, peak = num_frames + block.shape[1], max(peak, block_peak)
             formats.check_length(num_frames, info.sample_rate, longest_s, TOO_LONG)  # a header may state no length, or too short a one
     if num_frames == 0:
@@ -214,7 +203,13 @@ def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSu
         sha256=file_sha256(place) if sums[path].startswith(UNREADABLE) else sums[path],
         stream=stream,
     )
-    return measured, hasher.identity(), gain_to_db(peak), [*reader.notes, *_notes(info, gain_to_db(peak))]
+    sound = hasher.identity()
+    if maker is not None and fingerprints is not None:
+        title = containers.tags(place).get("title", "")
+        facts = {"sound": sound, "duration_s": measured.duration_s, "num_bytes": measured.num_bytes}
+        facts |= {"lossless": hasher.exact, "title": title}
+        kept_fingerprint.write(kept_fingerprint.place_of(fingerprints, measured.sha256, stream), maker.fingerprint(), facts)
+    return measured, sound, gain_to_db(peak), [*reader.notes, *_notes(info, gain_to_db(peak))]
 
 
 def _notes(info: formats.AudioInfo, peak_dbfs: float) -> list[str]:
@@ -230,49 +225,12 @@ def _notes(info: formats.AudioInfo, peak_dbfs: float) -> list[str]:
 
 
 def _called(candidate: Candidate) -> tuple[str | None, str]:
-    """Artist and title as the names of multitracks give them; for other files the name without suffix is the title."""
+    """Artist and title as the name of the file, or of a multitrack's folder, gives them; without an artist the name is the title."""
     path = PurePosixPath(candidate.path)
     if not candidate.references:
-        return None, path.stem
+        return named_after(candidate.path)
     in_folder = candidate.references[0][1] != candidate.path and path.parent.name
     return artist_and_title(path.parent.name if in_folder else path.stem.removesuffix(".stem"))
-
-
-def artist_key(artist: str) -> str:
-    """The form in which two spellings of an artist are compared: without case, spacing, and featured artists."""
-    plain = re.split(r"\s[(\[]?(?:feat|ft|featuring)\b", unicodedata.normalize("NFKC", artist).casefold())[0]
-    return " ".join(plain.split())
-
-
-def split_of(artist: str | None, recording: str, shares: SplitShares) -> Split:
-    """The split of an artist, or where the artist is unknown of a recording (its id): a hash against the shares."""
-    key = f"artist {artist_key(artist)}" if artist and artist_key(artist) else f"recording {recording}"
-    draw = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
-    if draw < shares.test:
-        return "test"
-    return "valid" if draw < shares.test + shares.valid else "train"
-
-
-def preference(path: str) -> tuple[bool, str]:
-    """Sort key by which one of several files with the same sound is kept, the least: names that do not look like a copy before those that
-    do ("x (1).wav", "Copy of x.wav", "x copy 2.wav", "x - Kopie.wav", or such a folder name), then the order of paths. It does not
-    depend on which was found first.
-    """
-    return any(COPY.search(PurePosixPath(part).stem) for part in PurePosixPath(path).parts), path
-
-
-def drop_duplicates(tracks: Sequence[Track]) -> tuple[list[Track], list[tuple[Track, Track]]]:
-    """Keeps one of all tracks whose mixture sounds the same: one with its own stems before one without, then by ``preference``.
-
-    Returns the kept tracks, sorted by path, and (the other, the one that is kept).
-    """
-    kept: dict[str, Track] = {}
-    dropped = []
-    for track in sorted(tracks, key=lambda track: (not track.references, preference(track.audio.path))):
-        first = kept.setdefault(track.sound, track)
-        if first is not track:
-            dropped.append((track, first))
-    return sorted(kept.values(), key=lambda track: track.audio.path), dropped
 
 
 def resolve(folder: Path, path: str) -> Path:

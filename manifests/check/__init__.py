@@ -1,8 +1,8 @@
 """Checking a corpus, or a dataset that was moved out of its corpus, against the disk and for consistency.
 
-Tables first (readable, not edited, every id known, no artist in two splits), then files (there, with the bytes, length, rate and channels
-of their rows, samples finite, none that no row names), by themselves or in shards, which are compared with their own rows, then
-sound: the stems of each track sum to its mixture, measured on the written files.
+Tables first (readable, not edited, every id known, no artist and no recording in two splits), then files (there, with the bytes, length,
+rate and channels of their rows, samples finite, none that no row names), by themselves or in shards, which are compared with their own
+rows, then sound: the stems of each track sum to its mixture, measured on the written files.
 
 Conventions
     Whatever is wrong is a ``CheckProblem`` of level "error". What could not be measured, or is a published data set's fault, is a
@@ -26,6 +26,7 @@ from stemwright.manifests.check.corpus_tables import (
     mixed_splits,
     one_split_a_track,
     read_tables,
+    recordings_in_two_splits,
     unaccounted,
     unknown_ids,
 )
@@ -61,7 +62,8 @@ def check_corpus(
         CheckProblem(file=path.name, what="a stage was interrupted; run the same command again to resume it")
         for path in sorted(corpus.glob("*.jsonl.part"))
     ]
-    problems += [*dangling(rows), *mixed_splits(rows), *examples_fit_pairs(rows), *unaccounted(rows, unrendered), *copies(corpus, rows)]
+    problems += [*dangling(rows), *mixed_splits(rows), *recordings_in_two_splits(corpus, rows["tracks"])]
+    problems += [*examples_fit_pairs(rows), *unaccounted(rows, unrendered), *copies(corpus, rows)]
     claims = [ClaimedFile("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
     problems += _card(corpus / DATASET, DATASET)
     places, found = check_shards(corpus / DATASET, progress)

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from stemwright.manifests import dataset_rows, table
-from stemwright.manifests.catalog.tracks import artist_key
+from stemwright.manifests.catalog.artists import nodes_of
+from stemwright.manifests.catalog.copies import find_alike
+from stemwright.manifests.catalog.tracks import credit_of
 from stemwright.manifests.check.problems import CheckProblem
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.feature_rows import profile_id
 from stemwright.manifests.records import Example, Pair, Record, Track, track_id
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.shards import DATASET
+from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS, place_of, read, read_facts
 
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
 Rows = dict[str, list[Any]]
@@ -97,17 +100,42 @@ def mixed_splits(rows: Rows) -> Iterator[CheckProblem]:
             song = track_of.get(source_id, pair.track_id)
             if song != pair.track_id and pair.split != splits.get(song, pair.split):
                 yield CheckProblem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its source {source_id} in {splits[song]}")
+    yield from _artists_in_two_splits(rows["tracks"])
+
+
+def _artists_in_two_splits(tracks: Sequence[Track]) -> Iterator[CheckProblem]:
     artists: dict[str, list[Track]] = defaultdict(list)
-    for track in rows["tracks"]:
-        if track.artist:
-            artists[artist_key(track.artist)].append(track)
-    for tracks in artists.values():
-        if len(found := sorted({track.split for track in tracks})) > 1:
-            published = all(track.source in PUBLISHED_SPLITS for track in tracks)
-            what = f"artist {tracks[0].artist!r} is in {' and '.join(found)}" + (", as the data set was published" if published else "")
+    for track, keys in zip(tracks, nodes_of([credit_of(track) for track in tracks]), strict=True):
+        for key in keys:
+            artists[key].append(track)
+    said: set[tuple[str, ...]] = set()
+    for shared in artists.values():
+        found, ids = sorted({track.split for track in shared}), tuple(track.id for track in shared)
+        if len(found) > 1 and ids not in said:  # a duo and each of the two may be in the same tracks
+            said.add(ids)
+            published = all(track.source in PUBLISHED_SPLITS for track in shared)
+            name, *others = dict.fromkeys(repr(track.artist) for track in shared)
+            what = f"artist {name} is in {' and '.join(found)}" + (", as the data set was published" if published else "")
+            what += f" (also credited as {', '.join(others[:4])})" if others else ""
             yield CheckProblem(
-                level="warning" if published else "error", table="tracks", row_id=tracks[0].id, file=tracks[0].audio.path, what=what
+                level="warning" if published else "error", table="tracks", row_id=shared[0].id, file=shared[0].audio.path, what=what
             )
+
+
+def recordings_in_two_splits(corpus: Path, tracks: Sequence[Track]) -> Iterator[CheckProblem]:
+    """Copies of one recording, by their fingerprints, that are in different splits."""
+    if len({track.split for track in tracks}) < 2:
+        return
+    places = [place_of(corpus / FINGERPRINTS, track.audio.sha256, track.audio.stream) for track in tracks]
+    if missing := sum(read_facts(place) is None for place in places):
+        what = f"{missing} of {len(tracks)} tracks have no fingerprint, so copies of them were not looked for; run the catalog again"
+        yield CheckProblem(level="warning", table="tracks", what=what)
+    for pair in find_alike(len(tracks), lambda number: read(places[number])):
+        one, other = tracks[pair.first], tracks[pair.second]
+        if pair.is_copy and one.split != other.split:
+            published = one.source in PUBLISHED_SPLITS and other.source in PUBLISHED_SPLITS
+            what = f"is in {other.split} and sounds as {one.audio.path} does, which is in {one.split}: {pair.words()}"
+            yield CheckProblem(level="warning" if published else "error", table="tracks", row_id=other.id, file=other.audio.path, what=what)
 
 
 def one_split_a_track(pairs: Sequence[Pair]) -> Iterator[CheckProblem]:

@@ -65,8 +65,12 @@ def words_of(mono: Audio, *, step: int = STEP * STRIDE) -> Words:
 
     Word n looks at the frames that begin at n * step and 128 ms later. Shorter than two frames: no words.
     """
+    return words_of_energies(band_energies(mono, step), step=step)
+
+
+def words_of_energies(energy: npt.NDArray[np.floating], *, step: int) -> Words:
+    """The words of the energies [N, 33] of frames that begin every ``step`` samples (``band_energies``)."""
     ahead = STEP * STRIDE // step  # steps between the two frames that a word compares
-    energy = _band_energies(mono, step)
     if len(energy) <= ahead:
         return np.zeros(0, np.uint32)
     slope = energy[:, :-1] - energy[:, 1:]
@@ -77,7 +81,7 @@ def words_of(mono: Audio, *, step: int = STEP * STRIDE) -> Words:
     return np.where(audible[ahead:] & audible[:-ahead], words, 0).astype(np.uint32)
 
 
-def _band_energies(mono: Audio, step: int) -> npt.NDArray[np.float64]:
+def band_energies(mono: Audio, step: int) -> npt.NDArray[np.float64]:
     """[N, 33] energies of logarithmic bands in frames of 0.375 s."""
     edges = np.geomspace(LOWEST_HZ, HIGHEST_HZ, NUM_BITS + 2)
     bins = np.round(edges * FRAME / RATE).astype(np.int64)

@@ -41,6 +41,11 @@ class IdentityHash:
         # One hash a channel: the rows of a block are contiguous, and need not be interleaved for it.
         self._samples = [hashlib.sha256() for _ in range(info.num_channels)] if self._codec.startswith(EXACT) or not self._codec else []
 
+    @property
+    def exact(self) -> bool:
+        """Whether the identity is over samples, and the recording lossless as far as is known."""
+        return bool(self._samples)
+
     def add(self, block: Audio) -> None:
         """Takes the next block [C, t]."""
         self._num_frames += block.shape[1]

@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-from command_line import CONFIG, stemwright
 from conftest import STEM_NAMES, make_song, write_song_file
+from test_build import CONFIG, stemwright
 
 
 def failing(*arguments, code):

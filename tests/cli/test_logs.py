@@ -7,7 +7,7 @@ import re
 import warnings
 
 import pytest
-from command_line import CONFIG, stemwright
+from test_build import CONFIG, stemwright
 from typer.testing import CliRunner
 
 from stemwright.datagen.cli import logs

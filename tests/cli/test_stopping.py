@@ -13,7 +13,7 @@ import time
 from functools import partial
 
 import pytest
-from command_line import COMMAND, CONFIG, stemwright
+from test_build import COMMAND, CONFIG, stemwright
 from tiny_model import write_tiny_model
 
 KEPT = "stemwright: stopped; finished work is kept, and the same command resumes it"

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from rendering import pair, signal
+from test_render import pair, signal
 
 from stemwright.datagen.dataset.labels import Vocabulary
 from stemwright.datagen.dataset.loader import PairDataset

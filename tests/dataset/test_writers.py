@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import make_song, write_song_file
-from rendering import pair, signal
+from test_render import pair, signal
 
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.dataset.writers import WRITERS, card

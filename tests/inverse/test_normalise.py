@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from blind_stems import RATE, SONGS, stem
+from test_blind import RATE, SONGS, stem
 
 from stemwright.datagen.effects import apply_chain, compressor, eq, width
 from stemwright.datagen.inverse.blind.features import onset_height, onset_peaks, whole_side

@@ -289,7 +289,7 @@ def test_artist_in_two_splits_is_an_error_unless_so_published(corpus, songs, sou
     tracks = [track.model_copy(update={"source": source}) for track in rows_of(corpus, "tracks")]
     tracks[1] = tracks[1].model_copy(update={"artist": f"{tracks[0].artist.upper()} feat. X", "split": "test"})
     replace(corpus, "tracks", tracks)
-    pair_problem, artist_problem = check_corpus(corpus, songs)
+    pair_problem, artist_problem = (found for found in check_corpus(corpus, songs) if "no fingerprint" not in found.what)
     assert pair_problem == CheckProblem(table="pairs", row_id=rows_of(corpus, "pairs")[1].id, what="is in train, its track in test")
     assert artist_problem.level == level
     assert artist_problem.what.startswith(f"artist {tracks[0].artist!r} is in test and train")

@@ -8,7 +8,7 @@ import ast
 from collections.abc import Iterator
 
 import pytest
-from import_walk import FILES, name_of
+from test_house import FILES, name_of
 
 ALWAYS = {"unlink", "rmtree", "rmdir", "removedirs", "truncate", "rename", "renames", "move", "swap", "put_folder"}
 OF_MODULES = {"remove": ("os", "durable", "deletion"), "replace": ()}  # lists have the one, texts the other

@@ -21,6 +21,7 @@ from stemwright.datagen.run.stages import run_catalog
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.catalog import tracks as catalog
+from stemwright.manifests.catalog.duplicates import preference
 from stemwright.manifests.records import Rejected, Track
 from stemwright.manifests.sound import decoding, identity
 
@@ -129,7 +130,7 @@ def test_names_that_look_like_a_copy_come_last():
     names = ["x (1).wav", "x copy.wav", "Copy of x.wav", "x - Kopie.wav", "x - Copy (2).wav", "backup copy/x.wav", "zz.wav", "x.wav"]
     names += ["Kopie von x.wav", "x copy 2.wav", "copyright.wav", "a copy of reality.wav", "Photocopy.wav", "1999 (2).wav"]
     plain = ["Photocopy.wav", "a copy of reality.wav", "copyright.wav", "x.wav", "zz.wav"]
-    assert sorted(names, key=catalog.preference)[: len(plain)] == plain
+    assert sorted(names, key=preference)[: len(plain)] == plain
 
 
 def cataloged(corpus: Corpus, songs: Path) -> tuple[Any, list[str], list[Rejected]]:

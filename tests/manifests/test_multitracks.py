@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from beats_and_chords import MAJOR, cadence, clicks
 from conftest import write_song_file
+from test_tempo import MAJOR, cadence, clicks
 
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.run.config import check

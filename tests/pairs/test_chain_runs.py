@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from rendering import RATE, pair
 from rows import corpus_rows
+from test_render import RATE, pair, sources  # noqa: F401  # the fixture
 
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.pairs.audibility import INAUDIBLE, check_audible
@@ -98,7 +98,7 @@ def test_what_chains_begin_with_alike_is_computed_once_and_gives_the_same_bits(d
     assert torch.equal(wet, apply_chain(torch.from_numpy(drums), RATE, (first, second)))
 
 
-def test_a_pair_is_refused_with_what_cannot_be_heard(sources):
+def test_a_pair_is_refused_with_what_cannot_be_heard(sources):  # noqa: F811
     read, ids = sources
     ceiling = use("clip", ceiling_db=0.0)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from rendering import RATE, pair, signal
 from rows import corpus_rows
+from test_render import RATE, pair, signal, sources  # noqa: F401  # the fixture
 
 from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.datagen.pairs.plan import plan_pairs
@@ -28,6 +28,17 @@ def planned(per_track=4, tracks=1, duration_s=1.0, **keys):
     result = plan_pairs(config, *corpus_rows(tracks))
     assert not result.rejected
     return result.pairs
+
+
+@pytest.fixture
+def read(synthetic_song):
+    names = {stem.id: stem.name for stem in corpus_rows(1)[1]}
+
+    def reader(source_id, start_frame, num_frames, sample_rate):
+        audio = synthetic_song.get(names[source_id], np.zeros_like(synthetic_song["mixture"]))  # the residual is silent
+        return np.ascontiguousarray(np.take(audio, np.arange(start_frame, start_frame + num_frames) % audio.shape[1], axis=1))
+
+    return reader
 
 
 def test_limited_is_mix_times_gain_and_mix_is_limited_over_gain(read):
@@ -103,7 +114,7 @@ def test_a_wrong_key_is_named(keys, said):
         planned(**keys)
 
 
-def test_views_agree_with_the_audio_on_any_bus_of_gains_and_limiters(sources):
+def test_views_agree_with_the_audio_on_any_bus_of_gains_and_limiters(sources):  # noqa: F811
     read, ids = sources
     fader = EffectUse(effect="fader", settings={"gain_db": 20.0})
     limiters = [
@@ -118,13 +129,13 @@ def test_views_agree_with_the_audio_on_any_bus_of_gains_and_limiters(sources):
     np.testing.assert_allclose(out["unlimited"] * out["gain"], out["audio"], rtol=1e-5, atol=1e-7)
 
 
-def test_a_bus_without_a_limiter_has_a_gain_of_one(sources):
+def test_a_bus_without_a_limiter_has_a_gain_of_one(sources):  # noqa: F811
     read, ids = sources
     plain = signal("gain", ids["mixture"]).model_copy(update={"view": "gain"})
     np.testing.assert_array_equal(render(pair([plain], []), read)["gain"], np.ones((1, 20_000), np.float32))
 
 
-def test_the_gain_of_a_bus_with_another_effect_is_refused(sources):
+def test_the_gain_of_a_bus_with_another_effect_is_refused(sources):  # noqa: F811
     read, ids = sources
     use = EffectUse(effect="distortion", settings={"drive_db": 10.0})
     with pytest.raises(Refused, match="a bus with distortion has no gain curve"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rows import corpus_rows, estimate_of, stems_of, track
 from scipy.stats import kstest
+from test_recipe_limit import read  # noqa: F401  # the fixture
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.pairs.plan import plan_pairs
@@ -129,7 +130,7 @@ def test_delays_and_chorus_rates_are_values_that_single_precision_and_whole_samp
     np.testing.assert_allclose(steps, steps.round(), atol=1e-6)
 
 
-def test_remfx_is_mono_and_brought_to_its_loudness_before_and_after_every_effect(remfx, read):
+def test_remfx_is_mono_and_brought_to_its_loudness_before_and_after_every_effect(remfx, read):  # noqa: F811
     assert {pair.inputs[0].branches[0].channels for pair in remfx} == {"mono"}
     for pair in remfx[:3]:
         for chain in chains(pair):

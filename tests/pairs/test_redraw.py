@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import assert_same_corpus
 from rows import corpus_rows, knowledge_of
+from test_build import assert_same_corpus
 from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app

@@ -1,14 +1,52 @@
 import numpy as np
 import pytest
-from rendering import RATE, pair, signal
 from rows import corpus_rows
+from test_plan import planned as plan_rows
 
-from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.recipes import RECIPES
-from stemwright.datagen.pairs.render import render
+from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run.config import check
-from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
+from stemwright.manifests.records import AudioFile, Branch, EffectUse, Pair, Refused, Signal, seal
 from stemwright.manifests.sound.resampling import resample
+from stemwright.manifests.sound.writing import save
+
+RATE = 44_100
+
+
+def pair(inputs, targets, *, start_frame=1_000, num_frames=20_000, sample_rate=RATE, kind="mix", split="train"):
+    return seal(
+        Pair,
+        kind=kind,
+        number=0,
+        track_id="0" * 16,
+        split=split,
+        start_frame=start_frame,
+        num_frames=num_frames,
+        sample_rate=sample_rate,
+        inputs=tuple(inputs),
+        targets=tuple(targets),
+        seed=0,
+    )
+
+
+def signal(name, *sources, chain=(), bus=()):
+    return Signal(name=name, branches=tuple(Branch(source_id=source, chain=chain) for source in sources), bus=bus)
+
+
+@pytest.fixture
+def sources(tmp_path, synthetic_song):
+    files = {}
+    for number, (name, audio) in enumerate(synthetic_song.items()):
+        sha256 = save(tmp_path / f"{name}.flac", audio, RATE)
+        files[f"{number:016x}"] = AudioFile(
+            path=f"{name}.flac",
+            sample_rate=RATE,
+            num_channels=2,
+            num_frames=audio.shape[1],
+            num_bytes=(tmp_path / f"{name}.flac").stat().st_size,
+            sha256=sha256,
+        )
+    return Sources(tmp_path, files), {file.path.removesuffix(".flac"): key for key, file in files.items()}
 
 
 def test_a_signal_without_effects_is_the_source_bit_for_bit(sources, synthetic_song):
@@ -41,7 +79,7 @@ def test_offset_moves_one_branch_only(sources, synthetic_song):
 @pytest.mark.parametrize("kind", RECIPES)
 def test_every_recipe_renders_the_planned_length_twice_alike(kind, synthetic_song):
     tracks, stems, estimates = corpus_rows(1)
-    planned = plan_pairs(check({"pairs": {"duration_s": 1.0}}, where="test"), tracks, stems, estimates).pairs
+    planned, _ = plan_rows(check({"pairs": {"duration_s": 1.0}}, where="test"), tracks, stems, estimates)
     names = {stem.id: stem.name for stem in stems}
 
     def read(source_id, start_frame, num_frames, sample_rate):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import typer
 from conftest import STEM_NAMES, make_song, write_song_file
-from rendering import pair, signal
+from test_render import pair, signal
 
 from stemwright.datagen.cli.reporting import report
 from stemwright.datagen.report import chain_text, charts, page, players, report_html, rows

@@ -5,19 +5,44 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from command_line import COMMAND, CONFIG, assert_same_corpus, contents, stemwright
 from tiny_model import write_tiny_model
 
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.manifests import table
 from stemwright.manifests.records import Pair, Rejected, Stem, Track
 from stemwright.manifests.sound.decoding import load
+
+COMMAND = [sys.executable, "-c", "from stemwright.datagen.cli.app import main; main()"]
+CONFIG = """
+seed = 11
+[pairs]
+duration_s = 0.5
+[pairs.mix]
+per_track = 3
+[pairs.removal]
+per_track = 5
+effects = ["eq", "compressor", "reverb", "room"]
+[separation.limits]
+closure_db = 60.0  # a network with random weights leaves everything, and its stems resemble one another
+bleed = 1.1
+"""
+
+
+def stemwright(*arguments, check=True, **options):
+    # Without the tests' own limit of threads: how many there are must not show in the bytes.
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")} | {"COLUMNS": "200"}
+    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=environment, **options)
+    if check:
+        assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +55,20 @@ def options(tmp_path, model_folder):
     config = tmp_path / "config.toml"
     config.write_text(CONFIG)
     return ["--config", config, "--model", "tiny", "--model-folder", model_folder]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder by its path, but for the log."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "stemwright.log"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def assert_same_corpus(one: Path, other: Path) -> None:
+    assert (one / "pairs.parquet").read_bytes() == (other / "pairs.parquet").read_bytes()
+    first, second = contents(one / "dataset"), contents(other / "dataset")
+    assert list(first) == list(second)
+    assert [name for name in first if first[name] != second[name]] == []
+    assert len(first) > 20
 
 
 def test_jobs_and_kills_change_neither_the_pairs_nor_a_byte_of_the_dataset(tmp_path, songs_folder, options):

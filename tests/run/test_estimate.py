@@ -1,12 +1,24 @@
 import numpy as np
 import pytest
-from rows import written
+from rows import stems_of, track
 
 from stemwright.datagen.run.estimate_rows import estimate_track
 from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.writing import save
 from stemwright.separation.loudness.meter import integrated_loudness
 
 RATE = 44_100
+
+
+def written(folder, audio, *, gain_db=0.0, origin="reference"):
+    """Stem rows of one track whose files hold the audio."""
+    row = track(0, duration_s=next(iter(audio.values())).shape[1] / RATE)
+    stems = []
+    for stem in stems_of(row, names=tuple(audio), gain_db=gain_db):
+        (folder / stem.audio.path).parent.mkdir(parents=True, exist_ok=True)
+        save(folder / stem.audio.path, audio[stem.name] * np.float32(10 ** (gain_db / 20)), RATE)
+        stems.append(stem.model_copy(update={"origin": origin}))
+    return stems
 
 
 @pytest.fixture

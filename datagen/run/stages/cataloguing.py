@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,14 @@ from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Do, Task, Workers
 from stemwright.manifests import table
 from stemwright.manifests.catalog import tracks as catalog
+from stemwright.manifests.catalog.artists import named_after
+from stemwright.manifests.catalog.duplicates import SOUNDS_AS, Duplicates, Recording, find_duplicates
+from stemwright.manifests.catalog.splits import SplitMember, assign
+from stemwright.manifests.disk import deletion
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import Refused, Rejected, Track, seal
+from stemwright.manifests.records import Record, Refused, Rejected, Split, Track, seal
+from stemwright.manifests.sound import kept_fingerprint
+from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS
 from stemwright.manifests.wording import counted
 
 
@@ -40,10 +46,13 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     stage = Stage("catalog", corpus.folder, "tracks", Track)
     before = {row.id: row for row in corpus.rows("tracks", Track)} if corpus.table("tracks").exists() else {}
     began = time.monotonic()
-    outcome, copies = _inspected(corpus, stage, tasks, shared(partial(_inspect, root, shares, longest_s), workers), on_progress)
+    folder = corpus.folder / FINGERPRINTS
+    work = shared(partial(_inspect, root, shares, longest_s, folder), workers)
+    outcome, duplicates, copies = _inspected(corpus, stage, tasks, work, on_progress)
     if not workers.dask:
         read_s = sum(row.audio.duration_s for row in outcome.rows if row.audio.path in outcome.fresh)
         rates.remember(rates.of_stage("catalog", workers.jobs), read_s, time.monotonic() - began)
+    notes = _assign_splits(config, found, tasks, before.values(), outcome, duplicates)
     kept = outcome.rows
     if not kept:
         _refuse_to_forget(corpus, [*((row.subject, row.reason) for row in outcome.rejected), *unreadable])
@@ -51,10 +60,12 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     outcome.done, outcome.skipped = len(outcome.fresh), len(kept) - len(outcome.fresh)
     outcome.rejected += [seal(Rejected, stage="catalog", row_id=path, subject=path, reason=reason) for path, reason in unreadable]
     outcome.rejected += copies
-    notes = _ignored(config.songs.ignore, found.ignored)
+    notes += _ignored(config.songs.ignore, found.ignored)
     if left := len(every.candidates) - len(found.candidates):
         notes += (f"{counted(left, 'song')} left for later because of --limit; the same command without it continues with all",)
-    return finished(corpus, stage, outcome, notes=notes)
+    summary = finished(corpus, stage, outcome, notes=notes)
+    _remove_unused(folder, tasks)
+    return summary
 
 
 def found_songs(config: Config) -> catalog.FoundSongs:
@@ -84,29 +95,68 @@ def limited(corpus: Corpus, found: catalog.FoundSongs, limit: int | None) -> cat
 
 def _inspected(
     corpus: Corpus, stage: Stage, tasks: Sequence[Task], work: Do, on_progress: OnProgress | None
-) -> tuple[Outcome, list[Rejected]]:
-    """What was looked at, with the rows of the recordings that are kept, and a row for each file that is a copy of one of them.
+) -> tuple[Outcome, Duplicates, list[Rejected]]:
+    """What was looked at, with the rows of the recordings that are kept, how these are alike, and a row for each file that is a copy.
 
-    What was found to be a copy before is decoded again only if the file that was kept in its place is missing or no longer the better one.
+    What was found to be a copy before is not decoded again as long as it still is one: its fingerprint is kept.
     """
+    folder, songs = corpus.folder / FINGERPRINTS, corpus.config.songs
     known = {row.cache_key: row for row in corpus.rejected() if row.stage == "catalog" and row.cache_key and row.same_as}
-    outcome = run_tasks(stage, [task for task in tasks if task.id not in known], work, on_progress)
-    kept, duplicates = catalog.drop_duplicates(outcome.rows)
-    by_id = {row.id: row for row in kept}
-    copies = [(task, by_id.get(str(known[task.id].same_as))) for task in tasks if task.id in known]
-    doubtful = [task for task, first in copies if not _is_still_a_copy(task, first)]
-    if doubtful:
-        more = run_tasks(stage, doubtful, work, on_progress)
-        outcome.rows, outcome.fresh, outcome.rejected = (
-            outcome.rows + more.rows,
-            outcome.fresh | more.fresh,
-            outcome.rejected + more.rejected,
+    copies = [task for task in tasks if task.id in known and _recording(folder, task) is not None]
+    skipped = {task.id for task in copies}
+    heard, places = partial(_are_heard, folder), {task.subject: _place(folder, task) for task in tasks}
+    outcome = run_tasks(stage, [task for task in tasks if task.id not in skipped], work, on_progress, heard)
+    while True:
+        by_path = {row.audio.path: row for row in outcome.rows}
+        recordings = [found for task in tasks if task.subject in by_path or task.id in skipped if (found := _recording(folder, task))]
+        duplicates = find_duplicates(
+            recordings, lambda one: kept_fingerprint.read(places[one.path]), songs.copies, by_title=songs.versions == "same_split"
         )
-        kept, duplicates = catalog.drop_duplicates(outcome.rows)
-    outcome.rows, by_sound = kept, {row.sound: row for row in kept}
-    rows = [_copy_of(first, track.audio.path, track.cache_key) for track, first in duplicates]
-    untouched = [(task, first) for task, first in copies if first is not None and task not in doubtful]
-    return outcome, rows + [_copy_of(by_sound[first.sound], task.subject, task.id) for task, first in untouched]
+        needed = [task for task in copies if task.id in skipped and task.subject not in duplicates.dropped]
+        if not needed:
+            break
+        skipped -= {task.id for task in needed}
+        more = run_tasks(stage, needed, work, on_progress, heard)
+        outcome.rows, outcome.fresh = outcome.rows + more.rows, outcome.fresh | more.fresh
+        outcome.rejected += more.rejected
+    ids = {row.audio.path: row.id for row in outcome.rows}
+    outcome.rows = sorted((row for row in outcome.rows if row.audio.path not in duplicates.dropped), key=lambda row: row.audio.path)
+    rows = [
+        _copy_of(ids[duplicates.kept(path)], task, duplicates.dropped[path][1])
+        for task in tasks
+        if (path := task.subject) in duplicates.dropped
+    ]
+    return outcome, duplicates, rows
+
+
+def _place(folder: Path, task: Task) -> Path:
+    candidate, sums = task.payload
+    return kept_fingerprint.place_of(folder, sums[candidate.path], candidate.stream)
+
+
+def _recording(folder: Path, task: Task) -> Recording | None:
+    """What is known about the recording of a task from its fingerprint; None if there is none."""
+    facts = kept_fingerprint.read_facts(_place(folder, task))
+    if facts is None:
+        return None
+    candidate = task.payload[0]
+    title = candidate.title or facts["title"] or named_after(candidate.path)[1]
+    known = {name: facts[name] for name in ("sound", "duration_s", "num_bytes", "lossless")}
+    return Recording(path=candidate.path, multitrack=bool(candidate.references), title=title, **known)
+
+
+def _are_heard(folder: Path, rows: Sequence[Record]) -> bool:
+    """Whether the fingerprints of tracks are there: without its fingerprint a recording is read again."""
+    files = [row.audio for row in rows if isinstance(row, Track)]
+    return all(kept_fingerprint.read_facts(kept_fingerprint.place_of(folder, file.sha256, file.stream)) is not None for file in files)
+
+
+def _remove_unused(folder: Path, tasks: Sequence[Task]) -> None:
+    """Removes the fingerprints of files that are not among the songs any more."""
+    used = {_place(folder, task) for task in tasks}
+    for place in [place for place in folder.glob(f"*/*{kept_fingerprint.SUFFIX}") if place not in used]:
+        deletion.remove(folder, place)
+        deletion.remove_empty(folder, place.parent)
 
 
 def _tasks(
@@ -126,14 +176,56 @@ def _tasks(
     return tasks, unreadable
 
 
-def _is_still_a_copy(task: Task, kept: Track | None) -> bool:
-    """Whether a file that was found to be a copy need not be decoded to know that it still is one, and not the one to keep."""
-    return kept is not None and catalog.preference(kept.audio.path) < catalog.preference(task.subject)
+def _assign_splits(
+    config: Config,
+    found: catalog.FoundSongs,
+    tasks: Sequence[Task],
+    before: Iterable[Track],
+    outcome: Outcome,
+    duplicates: Duplicates,
+) -> tuple[str, ...]:
+    """Puts the recordings that share an artist into one split, refuses those that cannot be put anywhere, and says what is unusual."""
+    songs = config.songs
+    splits_before = {row.cache_key: row.split for row in before}
+    keys = {task.subject: (task.id, *_earlier_keys(config, task)) for task in tasks} if splits_before else {}
+    stated = {candidate.path: candidate.split for candidate in found.candidates}
+    members = [
+        SplitMember(
+            path=row.audio.path,
+            recording=row.id,
+            credit=catalog.credit_of(row),
+            stated=stated.get(row.audio.path),
+            before=next((splits_before[key] for key in keys.get(row.audio.path, ()) if key in splits_before), None),
+            ties=duplicates.ties.get(row.audio.path, ()),
+        )
+        for row in outcome.rows
+    ]
+    assigned = assign(members, songs.shares)
+    outcome.rows = [
+        _placed(row, split, duplicates.notes.get(row.audio.path))
+        for row in outcome.rows
+        if (split := assigned.splits.get(row.audio.path)) is not None
+    ]
+    outcome.rejected += [seal(Rejected, stage="catalog", row_id=path, subject=path, reason=why) for path, why in assigned.refused.items()]
+    return tuple(assigned.notes)
 
 
-def _copy_of(kept: Track, path: str, cache_key: str) -> Rejected:
-    facts = {"stage": "catalog", "row_id": path, "subject": path, "same_as": kept.id, "cache_key": cache_key}
-    return seal(Rejected, reason=f"the same recording as {kept.audio.path}", **facts)
+def _placed(row: Track, split: Split, note: str | None) -> Track:
+    """A row with its split, and a note on what it sounds like; an earlier such note goes."""
+    notes = (*(text for text in row.notes if not text.startswith(SOUNDS_AS)), *([note] if note else ()))
+    return row if (row.split, row.notes) == (split, notes) else row.model_copy(update={"split": split, "notes": notes})
+
+
+def _earlier_keys(config: Config, task: Task) -> list[str]:
+    """The cache keys that earlier versions gave a task."""
+    (candidate, sums), songs = task.payload, config.songs
+    root = catalog.songs_root(Path(songs.folder))
+    return [catalog.cache_key(root, candidate, songs.shares, songs.longest_s, sums, rules=rules) for rules in catalog.EARLIER_RULES]
+
+
+def _copy_of(kept: str, task: Task, reason: str) -> Rejected:
+    facts = {"stage": "catalog", "row_id": task.subject, "subject": task.subject, "same_as": kept, "cache_key": task.id}
+    return seal(Rejected, reason=reason, **facts)
 
 
 def _ignored(patterns: Sequence[str], paths: Sequence[str]) -> tuple[str, ...]:
@@ -149,10 +241,10 @@ def _is_as_before(row: Track, before: Track | None) -> bool:
 
 
 def _inspect(
-    songs: Path, shares: catalog.SplitShares, longest_s: float, payload: tuple[catalog.Candidate, catalog.FileSums]
+    songs: Path, shares: catalog.SplitShares, longest_s: float, fingerprints: Path, payload: tuple[catalog.Candidate, catalog.FileSums]
 ) -> list[Track]:
     candidate, sums = payload
-    return [catalog.inspect(songs, candidate, shares, longest_s, sums)]
+    return [catalog.inspect(songs, candidate, shares, longest_s, sums, fingerprints)]
 
 
 def _refuse_to_forget(corpus: Corpus, refused: Sequence[tuple[str, str]]) -> None:
