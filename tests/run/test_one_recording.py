@@ -1,0 +1,164 @@
+"""A corpus holds every recording once, in whatever files, under whatever names; and it is known again when its tags change."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SAMPLE_RATE, make_song, write_song_file
+from living_corpus import FilterSeparator, stub_separator
+
+from stemwright.datagen.run import config as configuration
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.stages import run_catalog, run_separate
+from stemwright.datagen.run.tasks import Workers
+from stemwright.manifests import table
+from stemwright.manifests.check import check_corpus
+from stemwright.manifests.records import Rejected, Track
+
+ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="making these files needs the ffmpeg program")
+DURATION_S = 8.0
+ENCODINGS = {
+    "flac": (),
+    "wav": ("-c:a", "pcm_s16le"),
+    "mp3": ("-b:a", "128k"),
+    "m4a": ("-c:a", "aac"),
+    "ogg": ("-c:a", "libvorbis"),
+}
+TAGGINGS: tuple[dict[str, str], ...] = (
+    {},
+    {"artist": "The Lanterns {}", "title": "Song {}"},
+    {"artist": "Various Artists", "comment": "rip"},
+)
+EXCERPTS = {"beginning.mp3": ("-t", "4", "-b:a", "96k"), "middle.opus": ("-ss", "2.9", "-t", "4.5", "-ar", "48000")}
+SHARES = {"train": 0.4, "valid": 0.3, "test": 0.3}
+
+
+def run_ffmpeg(*arguments: Any) -> None:
+    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, arguments)], check=True)
+
+
+def tagged(texts: dict[str, str], number: int) -> list[str]:
+    return [part for name, text in texts.items() for part in ("-metadata", f"{name}={text.format(number)}")]
+
+
+def write_copies(songs: Path, number: int, encodings: Sequence[str]) -> None:
+    """One song in each encoding with each tagging, and its excerpts; files named after it."""
+    whole = songs / f"{number:02} whole.wav"
+    write_song_file(whole, make_song(100 + number, DURATION_S)["mixture"])
+    for suffix in encodings:
+        first = songs / f"{number:02} 0.{suffix}"
+        run_ffmpeg("-i", whole, "-map_metadata", -1, *ENCODINGS[suffix], first)
+        for n, texts in enumerate(TAGGINGS[1:], 1):
+            run_ffmpeg("-i", first, "-c", "copy", *tagged(texts, number), songs / f"{number:02} {n}.{suffix}")
+    for name, options in EXCERPTS.items():
+        run_ffmpeg("-i", whole, *options, songs / f"{number:02} {name}")
+    whole.unlink()
+
+
+def cataloged(corpus: Corpus, songs: Path, **options: Any) -> tuple[list[Track], list[Rejected]]:
+    asked = {"songs": {"folder": str(songs), "shares": SHARES, **options}, "separation": {"model": "one"}}
+    corpus.create(configuration.check(asked, where="test"))
+    run_catalog(corpus, Workers())
+    return table.read(corpus.table("tracks"), Track), corpus.rejected()
+
+
+def retag(songs: Path) -> None:
+    """Gives every file another title, without encoding it again."""
+    for path in sorted(songs.iterdir()):
+        changed = path.with_name(f"new {path.name}")
+        run_ffmpeg("-i", path, "-c", "copy", "-metadata", "title=Another title", changed)
+        changed.replace(path)
+
+
+def check_one_each(corpus: Corpus, songs: Path, count: int, encodings: Sequence[str]) -> None:
+    for number in range(count):
+        write_copies(songs, number, encodings)
+    tracks, rejected = cataloged(corpus, songs)
+    assert sorted(track.audio.path.split()[0] for track in tracks) == [f"{number:02}" for number in range(count)]
+    assert all(track.audio.path.endswith((".flac", ".wav")) for track in tracks)
+    kept = {track.id: track.audio.path.split()[0] for track in tracks}
+    assert len(rejected) == count * (len(encodings) * len(TAGGINGS) + len(EXCERPTS) - 1)
+    assert all(row.subject.split()[0] == kept[str(row.same_as)] for row in rejected)
+    excerpts = [row.reason for row in rejected if "middle" in row.subject]
+    assert all("by its sound" in reason and "earlier" in reason for reason in excerpts)
+    assert not [problem for problem in check_corpus(corpus.folder) if problem.level == "error"]
+
+    separated = FilterSeparator.count
+    run_separate(corpus)
+    assert FilterSeparator.count == separated + count
+    retag(songs)
+    again, _ = cataloged(corpus, songs)
+    assert [(track.id, track.split) for track in again] == [(track.id, track.split) for track in tracks]
+    run_separate(corpus)
+    assert FilterSeparator.count == separated + count
+
+
+@ffmpeg
+def test_a_song_in_many_files_is_one_and_other_tags_separate_nothing_again(tmp_path):
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    with stub_separator():
+        check_one_each(Corpus(tmp_path / "corpus"), songs, 2, ("flac", "mp3"))
+
+
+@ffmpeg
+@pytest.mark.slow
+def test_thirty_songs_in_many_files_are_thirty(tmp_path):
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    with stub_separator():
+        check_one_each(Corpus(tmp_path / "corpus"), songs, 30, tuple(ENCODINGS))
+
+
+@ffmpeg
+def test_copies_are_kept_in_one_split_if_asked_and_check_finds_those_that_are_not(tmp_path):
+    songs, corpus = tmp_path / "songs", Corpus(tmp_path / "corpus")
+    for number in range(3):
+        source = write_song_file(songs / f"{number}.wav", make_song(200 + number, 5.0)["mixture"])
+        run_ffmpeg("-i", source, "-b:a", "64k", songs / f"{number}.mp3")
+    tracks, rejected = cataloged(corpus, songs, copies="same_split")
+    assert (len(tracks), rejected) == (6, [])
+    assert all(len({track.split for track in tracks if track.audio.path[0] == str(number)}) == 1 for number in range(3))
+    notes = {track.audio.path: track.notes for track in tracks}
+    assert any(note.startswith("sounds as 1.wav does: ") and note.endswith("; in the same split") for note in notes["1.mp3"])
+    assert not any(note.startswith("sounds as") for note in notes["1.wav"])
+    assert cataloged(corpus, songs, copies="same_split") == (tracks, [])
+
+    moved = [track.model_copy(update={"split": "test" if track.audio.path == "1.mp3" else "train"}) for track in tracks]
+    table.replace(corpus.table("tracks"), moved, Track)
+    (problem,) = [found for found in check_corpus(corpus.folder) if found.level == "error"]
+    assert problem.what.startswith(("is in test and sounds as 1.wav does, which is in train", "is in train and sounds as 1.mp3 does"))
+    assert len(cataloged(corpus, songs)[0]) == 3
+
+
+def test_a_copy_is_not_decoded_again_and_takes_the_place_of_one_that_is_gone(tmp_path, monkeypatch):
+    from stemwright.manifests.catalog import tracks as catalog
+
+    songs, corpus = tmp_path / "songs", Corpus(tmp_path / "corpus")
+    song = make_song(300, 5.0)["mixture"]
+    write_song_file(songs / "a.wav", song)
+    write_song_file(songs / "b.wav", song * np.float32(0.5), SAMPLE_RATE)
+    assert [track.audio.path for track in cataloged(corpus, songs)[0]] == ["a.wav"]
+    decoded: list[str] = []
+    inspect = catalog.inspect
+    monkeypatch.setattr(
+        catalog, "inspect", lambda songs, candidate, *rest: decoded.append(candidate.path) or inspect(songs, candidate, *rest)
+    )
+    fresh = cataloged(Corpus(tmp_path / "fresh"), songs)
+    assert decoded == ["a.wav", "b.wav"]
+    decoded.clear()
+    assert cataloged(corpus, songs) == fresh
+    assert decoded == []
+    (songs / "a.wav").unlink()
+    assert [track.audio.path for track in cataloged(corpus, songs)[0]] == ["b.wav"]
+    assert decoded == ["b.wav"]
+    shutil.rmtree(corpus.folder / "fingerprints")
+    assert [track.audio.path for track in cataloged(corpus, songs)[0]] == ["b.wav"]
+    assert Counter(path.suffix for path in corpus.folder.glob("fingerprints/*/*")) == {".fingerprint": 1}
