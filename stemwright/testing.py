@@ -186,9 +186,6 @@ def check_separator(separator: Any) -> None:
     """
     from stemwright.manifests.names import is_name
     from stemwright.manifests.records import Refused
-    from stemwright.manifests.sound.decoding import load
-    from stemwright.manifests.sound.resampling import resample
-    from stemwright.manifests.sound.writing import save
     from stemwright.separation.choosing import other_separator
     from stemwright.separation.function_separator import FunctionSeparator
 
@@ -212,14 +209,24 @@ def check_separator(separator: Any) -> None:
         _require(
             all((again[key] == audio).all() for key, audio in used.separate(noise, RATE).items()), f"{used.name} gives other bits again"
         )
-        with tempfile.TemporaryDirectory() as place:
-            save(Path(place, "song.wav"), noise, RATE)
-            written = used.separate_file(Path(place, "song.wav"), Path(place, "stems"))
-            total = np.sum([load(path)[0].astype(np.float64) for path in written.values()], axis=0)
-            error = np.abs(total - resample(noise, RATE, used.sample_rate or RATE) * 10 ** (written.gain_db / 20)).max()
-            _require(error < STEP, f"the stems of {used.name} and their residual differ from the mixture by {error:.3g}")
+        _check_sum(used, noise)
     except Refused as error:
         raise AssertionError(str(error)) from error
+
+
+def _check_sum(separator: Any, mixture: np.ndarray) -> None:
+    """The stems as files, with the residual and on the scale of their joint gain, against the mixture."""
+    from stemwright.manifests.sound.decoding import load
+    from stemwright.manifests.sound.resampling import resample
+    from stemwright.manifests.sound.writing import save
+
+    with tempfile.TemporaryDirectory() as place:
+        save(Path(place, "song.wav"), mixture, RATE)
+        written = separator.separate_file(Path(place, "song.wav"), Path(place, "stems"))
+        total = np.sum([load(path)[0].astype(np.float64) for path in written.values()], axis=0)
+    expected = resample(mixture, RATE, separator.sample_rate or RATE) * 10 ** (written.gain_db / 20)
+    error = np.abs(total - expected).max()
+    _require(error < STEP, f"the stems of {separator.name} and their residual differ from the mixture by {error:.3g}")
 
 
 def check_statistic(statistic: Any) -> None:
