@@ -69,7 +69,7 @@ class _Items(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Runs every item once more, with its graph, and goes back through that."""
+        """Runs every item again, with its graph, and goes back through that."""
         inputs, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
         places = [place for place, need in enumerate(needed) if need]
         bars = {place: _like(inputs[place]) for place in places}
