@@ -63,7 +63,8 @@ def fit_chain(
     every order of up to four effects on a short excerpt and continues with the one of least residual. Returns a ``FittedChain``: pairs of
     name and settings that ``apply_chain`` takes, with ``error_db`` (the residual's energy relative to that of wet), ``confidence`` of each
     setting (the probability that it is within its tolerance), and what was pruned since it did not help. ``model_errors`` adds to the
-    standard errors what is known of errors beside noise: a standard deviation by name ("compressor.ratio"), in parts of the range. Raises
+    standard errors what is known of errors beside noise: a standard deviation by name ("compressor.ratio"), in parts of the range; without
+    them the confidence covers noise only, which is too high where wet was made by effects that differ from ours. Raises
     ValueError where the signals differ in shape, hold NaN, are silent or lie more than a second apart, and for an unknown effect;
     ``NotIdentifiableError`` where nothing of wet follows from dry.
 

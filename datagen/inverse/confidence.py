@@ -1,6 +1,13 @@
 """The confidence of a fitted setting: the probability that it is within its tolerance of the true one.
 
-    confidence = P(|error| <= tolerance) = erf(t / (s sqrt 2)),   s^2 = standard error^2 + model error^2
+    fits        confidence = P(|error| <= t) = erf(t / (s sqrt 2)),   s^2 = standard error^2 + model error^2
+    estimates   confidence = P(|error| <= t) = 1 - exp(-t / m),       m the mean absolute error measured on songs left out
+
+An estimate's errors are those of many songs, of which some are far off: a Laplace distribution. They are of the main quantity of an
+effect in dB, whose tolerance ``stemwright.datagen.inverse.blind.estimators`` states.
+
+Without model errors the confidence of a fit covers noise only. It is right where the mixture was made with these very effects, as rendered
+pairs are, and too high where a console of other makes was used: an effect of another construction differs from ours by more than noise.
 
 Conventions
     Errors are in parts of a setting's range along its scale, ``t`` is the tolerance that the effect states, on the same scale
@@ -36,6 +43,11 @@ def confidence_of(setting: Range, standard_error: float, model_error: float = 0.
     if spread == 0.0:
         return 1.0
     return math.erf(setting.unit_tolerance / (math.sqrt(2.0) * spread)) if math.isfinite(spread) else 0.0
+
+
+def confidence_of_estimate(tolerance: float, expected_error: float) -> float:
+    """The probability that an estimate is within a tolerance, for errors with a Laplace distribution of this mean size, in one unit."""
+    return 1.0 - math.exp(-tolerance / max(expected_error, 1e-9))
 
 
 def confidences(uses: Sequence[tuple[str, EffectSettings]], errors: Errors, model_errors: Mapping[str, float]) -> dict[str, float]:

@@ -47,6 +47,7 @@ from stemwright.datagen.inverse.blind.features import (
     whole_side,
 )
 from stemwright.datagen.inverse.blind.profile import FEWEST_SONGS, summarise
+from stemwright.datagen.inverse.confidence import confidence_of_estimate
 from stemwright.separation.loudness.meter import integrated_loudness
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def estimate_equaliser(stem: torch.Tensor, sample_rate: int, profile: StemProfil
         return Blind(None, reason=str(reason))
     amount = bands.mean_size(bands.response_db(gains, sample_rate))
     expected = float(_eq_error(profile, bands, sample_rate) @ [1.0, bands.mean_size(left), amount])
-    return _answer("eq", bands.settings(gains), 1.0 - math.exp(-TOLERANCE["eq"] / max(expected, 1e-9)), amount)
+    return _answer("eq", bands.settings(gains), confidence_of_estimate(TOLERANCE["eq"], expected), amount)
 
 
 def _eq_error(profile: StemProfile, bands: EqBands, sample_rate: int) -> Array:

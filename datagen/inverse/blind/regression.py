@@ -27,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from stemwright.datagen.inverse.confidence import confidence_of_estimate
+
 Array = NDArray[np.floating]
 
 WIDTHS = (0.6, 0.9, 1.3, 2.0)  # of the kernel, times the square root of the number of features
@@ -47,7 +49,7 @@ class Answer:
 
     def confidence(self, tolerance: float) -> float:
         """The probability that the value is right within a tolerance, for errors with a Laplace distribution."""
-        return 1.0 - math.exp(-tolerance / max(self.expected_error, 1e-9))
+        return confidence_of_estimate(tolerance, self.expected_error)
 
 
 @dataclass(frozen=True)

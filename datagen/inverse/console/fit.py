@@ -59,8 +59,9 @@ def fit_console(
     ``mixture`` is float [C, T], ``stems`` maps names to dry stems of its shape, numpy or torch. ``console`` names the effects in their
     order: one list for all stems, or one for each; ``bus`` those of the mix bus. Each chain needs a fader, which is appended if
     it is missing. ``on_progress`` is called with (done, total, what). ``model_errors`` are further standard deviations of settings, such as
-    {"compressor.ratio": 0.5}, that confidences take into account. Returns the ``Console``: ``chains`` by stem, ``bus``, ``error_db``,
-    ``rows()`` with each setting and its confidence, and ``mix(stems, sample_rate)``.
+    {"compressor.ratio": 0.05} in parts of the range, that confidences take into account; without them a confidence covers what is in
+    the residual, not that the effects of the mix may differ from ours, and is too high then. Returns the ``Console``: ``chains`` by stem,
+    ``bus``, ``error_db``, ``rows()`` with each setting and its confidence, and ``mix(stems, sample_rate)``.
     Raises ValueError for shapes that differ, a silent mixture, only silent stems, NaN, and unknown effects.
 
     >>> import numpy, stemwright as sw
