@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from stemwright.separation.balance.track_balance import TrackBalance
 
 DEFAULT_MODEL = "htdemucs"
+CSV_HELP = (
+    "Also write the rows to this CSV file, with the percentiles of --against. level_lu: the estimate; naive_lu: that of the stem as separated; "
+    " cross_lu: loudness of what stem and mixture share; active_share: part of the time in which it plays."
+)
 
 
 def effects(
@@ -70,7 +74,7 @@ def balance(
     against: Annotated[
         Path | None, typer.Option(metavar="CORPUS", help="Corpus to compare with; adds the percentile of each level in it.")
     ] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the rows to this CSV file.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help=CSV_HELP)] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also plot levels, overall and over time, to this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,11 +89,13 @@ def balance(
     check_stems_alone(stems, {"model": model, "model_folder": model_folder, **how})
     _check_files(files, stems, csv, plot, against)
     corpus = track_balance.corpus_levels(against) if against else {}
+    for doubt in track_balance.doubts(files, against, corpus) if against else ():
+        terminal.warn(doubt)
     own = stems is not None or all(path.is_dir() for path in files)
     listening = None if own else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     measured, rejected = _measured(terminal, files, listening, stems)
     _show(terminal, measured, corpus, str(against) if against else "")
-    _write(terminal, measured, csv, plot)
+    _write(terminal, measured, csv, plot, corpus)
     if rejected:
         terminal.collected["rejected"] = rejected
     moved = sum(track.moved for track in measured)
@@ -166,14 +172,17 @@ def _show(terminal: Terminal, measured: Sequence[TrackBalance], corpus: Mapping[
             terminal.show("against", tables.percentile_table(against, rows), track_balance.percentile_rows(measured, corpus))
 
 
-def _write(terminal: Terminal, measured: Sequence[TrackBalance], csv: Path | None, plot: Path | None) -> None:
+def _write(terminal: Terminal, measured: Sequence[TrackBalance], csv: Path | None, plot: Path | None, corpus: Mapping[str, Any]) -> None:
     """Writes the rows and the picture, if they were requested and there is anything to write."""
     from stemwright.manifests.disk.durable import remove_earlier, write_bytes
     from stemwright.separation.balance import track_balance
 
     if csv and measured:
+        rows = track_balance.table_rows(measured)
+        if corpus:
+            rows = track_balance.with_percentiles(rows, track_balance.percentile_rows(measured, corpus))
         remove_earlier(csv)
-        write_bytes(csv, track_balance.as_csv(track_balance.table_rows(measured)).encode())
+        write_bytes(csv, track_balance.as_csv(rows).encode())
         terminal.say(f"rows: {csv}")
     if plot and measured:
         from stemwright.datagen.report.plots import plot_balance

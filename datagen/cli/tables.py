@@ -32,7 +32,8 @@ def balance_table(title: str, estimates: Sequence[Estimate]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in estimates:
         cells = [row.name, _number(row.level_lu, NOT_PRESENT), *([_interval(row)] if ranged else []), _number(row.loudness_lufs)]
-        cells += [in_words(row.pan), _number(row.width, digits=2), f"{100 * sum(row.active) / max(1, len(row.active)):.0f} %"]
+        plays = "-" if row.level_lu is None else f"{100 * sum(row.active) / max(1, len(row.active)):.0f} %"
+        cells += [in_words(row.pan), _number(row.width, digits=2), plays]
         table.add_row(*cells, style="dim" if row.name == RESIDUAL else None)
     return table
 

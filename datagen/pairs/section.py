@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, create_model, model_serializer
+from pydantic.fields import FieldInfo
 
 from stemwright.manifests.usage import UsageError
 
@@ -19,6 +20,16 @@ def since(version: str, *, unit: str = "", choices: Iterable[str] = ()) -> dict[
     names that a text may be.
     """
     return {"since": version, "unit": unit, **({"choices": list(choices)} if choices else {})}
+
+
+def range_of(field: FieldInfo) -> str:
+    """The range of a number as a sentence has it: "from 0 to 1", "above 0"; empty where there is none."""
+    bounds = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)}
+    if set(bounds) == {"ge"}:
+        return f"{bounds['ge']:,g} or more"
+    low = f"from {bounds['ge']:,g}" if "ge" in bounds else f"above {bounds['gt']:,g}" if "gt" in bounds else ""
+    high = f"to {bounds['le']:,g}" if "le" in bounds else f"below {bounds['lt']:.4g}" if "lt" in bounds else ""
+    return " ".join(part for part in (low, high) if part)
 
 
 class Section(BaseModel):

@@ -26,6 +26,7 @@ from stemwright.datagen.report.players import Player, players
 from stemwright.datagen.report.rows import Rows
 from stemwright.datagen.run import config as configuration
 from stemwright.datagen.run.corpus import Corpus, CorpusError
+from stemwright.datagen.run.stages.cataloguing import artist_notes
 from stemwright.manifests.disk.durable import remove_earlier, write_bytes
 from stemwright.manifests.disk.outputs import PAGES, check_output
 from stemwright.manifests.progress import OnProgress
@@ -171,6 +172,7 @@ def _summary(found: Rows) -> str:
         return "No track has been catalogued yet."
     artists = len({track.artist for track in found.tracks if track.artist})
     phrase = f"{many(len(found.tracks), 'track')}" + (f" by {many(artists, 'artist')}" if artists else "")
+    phrase += "".join(f" ({note})" for note in artist_notes(found.tracks))
     origins = [origin for origin, _ in _origins(found)]
     if origins:
         models = [origin for origin in origins if origin != "reference"]

@@ -164,7 +164,7 @@ def stem_table(rows: Rows) -> list[dict[str, Any]]:
         estimates = by_name[name]
         levels = [row.level_lu for row in estimates if row.level_lu is not None]
         loudness = [row.loudness_lufs for row in estimates if row.loudness_lufs is not None]
-        active = [flag for row in estimates for flag in row.active]
+        active = [flag and row.level_lu is not None for row in estimates for flag in row.active]
         found.append(
             {
                 "name": name,

@@ -22,12 +22,14 @@ from stemwright.datagen.dataset.writers import WRITERS
 from stemwright.datagen.pairs.pairs_config import PairsConfig
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.rights import RightsConfig
-from stemwright.datagen.pairs.section import ConfigError, Section, since
+from stemwright.datagen.pairs.section import ConfigError, Section, range_of, since
 from stemwright.manifests.catalog.tracks import SplitShares
 from stemwright.manifests.registry import BrokenExtensionError, Registry, UnknownNameError
 from stemwright.manifests.sound.formats import LONGEST_S, Encoding
 from stemwright.separation.quality import Limits
 from stemwright.separation.separator import ONNX, SEPARATORS, WAYS, checked_reference
+
+OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")  # pydantic's names
 
 
 class SongsConfig(Section):
@@ -285,9 +287,11 @@ def _explain(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "value_error":  # one of ours: it already names the value
         message = str(problem["ctx"]["error"])
-        return f"{key}: {message}" if key else message
+        return f"{key}: {message}" if key and not message.startswith("[") else message
     if problem["type"] != "extra_forbidden":
-        return f"{key}: {problem['msg']}; got {problem['input']!r}"
+        *sections, name = [str(part) for part in problem["loc"]]
+        where = f"[{'.'.join(sections)}] {name}" if sections else name
+        return f"{where}: expected {_expected(problem)}; got {problem['input']!r}"
     if broken := _broken_extension(problem["loc"]):
         return f"{key}: {broken}"
     known = keys(Config)
@@ -295,6 +299,19 @@ def _explain(problem: Any) -> str:
         name for name in known if name.split(".")[-1] == key.split(".")[-1]
     ]
     return f"unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+
+
+def _expected(problem: Any) -> str:
+    """What a key takes: its range where it has one, else as pydantic says it."""
+    field, model = None, Config
+    for part in problem["loc"]:
+        field = getattr(model, "model_fields", {}).get(part) if isinstance(part, str) else field
+        model = getattr(field, "annotation", None)
+    if problem["type"] in OUT_OF_RANGE and field is not None:
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        unit = extra.get("unit")
+        return f"a number {range_of(field)}" + (f" ({unit})" if unit else "")
+    return str(problem["msg"]).removeprefix("Input should be ")
 
 
 def _broken_extension(path: tuple[str | int, ...]) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from stemwright.datagen.pairs.section import range_of
 from stemwright.datagen.run.config import Config
 
 NOT_GIVEN = "not given"
@@ -82,7 +83,7 @@ def _key(section: str, name: str, field: FieldInfo) -> ConfigKey:
         kind=kind,
         choices=named or (_choices(field.annotation) if "choice" in kind else ()),
         unit=str(extra.get("unit", "")),
-        range=_range(field),
+        range=range_of(field),
         default=_toml(field.get_default(call_default_factory=True)),
         since=str(extra.get("since", "")),
     )
@@ -107,15 +108,6 @@ def _choices(annotation: Any) -> tuple[str, ...]:
     if get_origin(annotation) is Literal:
         return tuple(_toml(value) for value in get_args(annotation))
     return tuple(choice for part in get_args(annotation) for choice in _choices(part))
-
-
-def _range(field: FieldInfo) -> str:
-    bounds = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)}
-    if set(bounds) == {"ge"}:
-        return f"{bounds['ge']:,g} or more"
-    low = f"from {bounds['ge']:,g}" if "ge" in bounds else f"above {bounds['gt']:,g}" if "gt" in bounds else ""
-    high = f"to {bounds['le']:,g}" if "le" in bounds else f"below {bounds['lt']:.4g}" if "lt" in bounds else ""
-    return " ".join(part for part in (low, high) if part)
 
 
 def _toml(value: Any) -> str:

@@ -64,6 +64,7 @@ RIGHTS_TAGS = (
     "webstatement",
 )
 LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
+ARTIST_UNKNOWN = "artist unknown: the split is drawn for this recording alone"  # a note of a track
 TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
 RULES = 6  # raised when ``inspect`` decides anything differently, so that tracks are read again
 EARLIER_RULES = (4, 5)  # tracks that these made keep their splits
@@ -136,7 +137,7 @@ def inspect(
     described = _described(songs, candidate)
     notes += [candidate.note] if candidate.note else []
     if not artist_key(described["artist"] or "") and not described["artist_ids"] and candidate.split is None:
-        notes.append("artist unknown: the split is drawn for this recording alone")
+        notes.append(ARTIST_UNKNOWN)
     return Track(
         id=identity,
         cache_key=cache_key(songs, candidate, shares, longest_s, sums),

@@ -73,7 +73,8 @@ class StemBalance:
 
     ``loudness_lufs`` is the loudness of the stem as given; ``level_lu`` the estimate of its level in the mixture, with an 80 % interval;
     ``against_rest_lu`` its level against everything else (for vocals: the vocal-to-accompaniment level), inf if there is nothing else;
-    ``active_spans_s`` the times at which it plays.
+    ``naive_lu`` is the loudness of the stem as given minus that of the mixture, ``cross_lu`` that of the energy which both share;
+    ``active_fraction`` is the share of the time in which it plays (``active_share`` in tables), ``active_spans_s`` when that is.
     """
 
     loudness_lufs: float

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.manifests.records import Estimate
+from stemwright.manifests.records import Estimate, Track
 from stemwright.manifests.spreadsheet import csv_text
+from stemwright.manifests.wording import counted
 from stemwright.separation.balance.level_estimators import SEPARATED, Calibration
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.loudness.meter import LoudnessReport, measure_loudness
@@ -31,6 +32,7 @@ Array = NDArray[np.floating]
 Row = dict[str, Any]
 
 TRAJECTORY_STEP_S = 1.0
+FEW_SONGS = 10  # with fewer, one song is more than ten percent
 LEVEL_FIELDS = (
     "level_lu", "level_low_lu", "level_high_lu", "naive_lu", "cross_lu", "loudness_lufs",
     "against_rest_lu", "against_rest_low_lu", "against_rest_high_lu",
@@ -151,9 +153,32 @@ def _stem_json(stem: StemBalance) -> Row:
     return row
 
 
+def with_percentiles(rows: Iterable[Row], percentiles: Iterable[Row]) -> list[Row]:
+    """The rows of ``table_rows`` with the columns of ``percentile_rows``, which are of the same tracks and stems in the same order."""
+    return [{**row, **more} for row, more in zip(rows, percentiles, strict=True)]
+
+
 def as_csv(rows: Sequence[Row]) -> str:
     """Rows as CSV text with a head; None is an empty field."""
     return csv_text(rows)
+
+
+def doubts(paths: Sequence[Path], corpus: Path | str, levels: Mapping[str, Array]) -> list[str]:
+    """Why percentiles in a corpus may mislead: it has few songs, or recordings that are compared with it are among its songs."""
+    from stemwright.manifests.disk.regular import file_sha256
+    from stemwright.manifests.table import read
+
+    found = []
+    most = max((int(np.size(values)) for values in levels.values()), default=0)
+    if most < FEW_SONGS:
+        found.append(f"{corpus} has levels of {counted(most, 'song')}: expected at least {FEW_SONGS} for percentiles that say something")
+    tracks = Path(corpus) / "tracks.parquet"
+    sums = {(row.audio.num_bytes, row.audio.sha256) for row in read(tracks, Track)} if tracks.exists() else set()
+    sizes = {size for size, _ in sums}
+    own = [path for path in paths if path.is_file() and path.stat().st_size in sizes]
+    own = [path for path in own if (path.stat().st_size, file_sha256(path)) in sums]
+    found += [f"{path} is a song of {corpus}: it is compared with itself, too" for path in own]
+    return found
 
 
 def corpus_levels(corpus: Path | str) -> dict[str, Array]:

@@ -172,7 +172,10 @@ class Config(RecipeConfig):
             if effect not in self.all_effects:
                 raise ValueError(f"ranges are given for {effect!r}, which is not among the effects drawn: {', '.join(self.all_effects)}")
             known = {**EFFECTS[effect].TYPICAL, **ranges}
-            draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), known)  # raises for a wrong name or range
+            try:
+                draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), known)
+            except ValueError as error:  # a wrong name or range
+                raise ValueError(f"[pairs.removal.ranges.{effect}]: {error}") from error
         return self
 
 

@@ -61,11 +61,23 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     outcome.rejected += [seal(Rejected, stage="catalog", row_id=path, subject=path, reason=reason) for path, reason in unreadable]
     outcome.rejected += copies
     notes += _ignored(config.songs.ignore, found.ignored)
+    notes += artist_notes(kept)
     if left := len(every.candidates) - len(found.candidates):
         notes += (f"{counted(left, 'song')} left for later because of --limit; the same command without it continues with all",)
     summary = finished(corpus, stage, outcome, notes=notes)
     _remove_unused(folder, tasks)
     return summary
+
+
+def artist_notes(tracks: Sequence[Track]) -> tuple[str, ...]:
+    """What songs without an artist mean for the splits; nothing where there are none."""
+    lone = sum(catalog.ARTIST_UNKNOWN in track.notes for track in tracks)
+    if not lone:
+        return ()
+    have = (
+        "has no artist tag: it counts as an artist of its own" if lone == 1 else "have no artist tag: each counts as an artist of its own"
+    )
+    return (f"{lone} of {counted(len(tracks), 'song')} {have}, so an artist may be in several splits; name artists in tags or a CSV",)
 
 
 def found_songs(config: Config) -> catalog.FoundSongs:
