@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "htdemucs"
 CSV_HELP = (
-    "Also write the rows to this CSV file, with the percentiles of --against. level_lu: the estimate; naive_lu: that of the stem as separated; "
-    " cross_lu: loudness of what stem and mixture share; active_share: part of the time in which it plays."
+    "Also write the rows to this CSV file, with the percentiles of --against. level_lu: the estimate; naive_lu: loudness of the stem as "
+    "it was separated; cross_lu: of what stem and mixture share; active_share: part of the time in which it plays."
 )
 
 
