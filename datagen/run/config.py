@@ -303,7 +303,8 @@ def _explain(problem: Any) -> str:
 
 def _expected(problem: Any) -> str:
     """What a key takes: its range where it has one, else as pydantic says it."""
-    field, model = None, Config
+    field: Any = None
+    model: Any = Config
     for part in problem["loc"]:
         field = getattr(model, "model_fields", {}).get(part) if isinstance(part, str) else field
         model = getattr(field, "annotation", None)
