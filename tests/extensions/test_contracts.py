@@ -120,7 +120,7 @@ def separator(answer, names=("vocals", "other")):
     ("broken", "said"),
     [
         (separator(lambda mixture, _: {"vocals": mixture[:, 1:], "other": mixture}), "returned vocals with the shape"),
-        (separator(lambda mixture, _: {"vocals": mixture}), "returned the stems vocals; it says that it gives vocals, other"),
+        (separator(lambda mixture, _: {"vocals": mixture}), "returned the stems vocals; its stem_names are vocals, other"),
         (separator(lambda mixture, _: {"vocals": mixture * math.nan, "other": mixture}), "NaN or infinite samples as vocals"),
         (separator(lambda mixture, _: {"Lead Voice": mixture}, ("Lead Voice",)), "are to be file names in small letters"),
         (separator(lambda *_: {}, ()), "names no stems"),
