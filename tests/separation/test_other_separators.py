@@ -187,7 +187,7 @@ def test_the_checksum_of_an_onnx_model_is_its_identity(write_model, tmp_path):
     [
         ({"metadata": {"sample_rate": "8000"}}, "has no 'stem_names'; add it once"),
         ({"metadata": {"stem_names": "a,b"}}, "has no 'sample_rate'"),
-        ({"metadata": {"stem_names": "a,b", "sample_rate": "fast"}}, "says sample_rate = 'fast'"),
+        ({"metadata": {"stem_names": "a,b", "sample_rate": "fast"}}, "has sample_rate = 'fast'"),
         ({"metadata": {"stem_names": "a,b,c", "sample_rate": "8000"}}, "gives 2 stems; its metadata names 3"),
         ({"shape": (4, 2, "time")}, "expected one recording"),
         ({"shape": (1, 5, "time")}, "of 1 or 2 channels"),
