@@ -23,9 +23,11 @@ from stemwright.manifests.sound.content import Content
 OPEN_SIZES = (range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 0x100000000))
 OPEN_64 = 1 << 62  # sizes of 64 bits from here on mean the same
 SAMPLE_TAGS = {1, 3, 6, 7}  # of a WAV: integers, floats, A-law, µ-law
+BLOCK_TAGS = {2, 0x11, 0x31}  # MS and IMA ADPCM, GSM 6.10: the frames of a block follow in the header
 SAMPLE_TYPES = {b"NONE", b"sowt", b"twos", b"fl32", b"FL32", b"fl64", b"FL64", b"raw ", b"in24", b"in32", b"ulaw", b"alaw", b"lpcm"}
 TAGS_BEHIND = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")  # which other programs put behind a file
 MOST_CHUNKS = 10_000  # of one file; more are no sound file's
+MOST_PADDING = 1 << 16  # zeros behind the samples with which programs fill a block
 SHORT_S = 0.05  # of bytes behind the samples that belong to nothing: too few to be sound
 
 
@@ -72,8 +74,10 @@ def _wave(file: BinaryIO, start: int, end: int) -> Samples | None:
             body = file.read(min(size, 40))
             if len(body) < 14:
                 return None
-            tag, _, _, per_s, block = struct.unpack_from("<HHIIH", body)
+            tag, _, rate, per_s, block = struct.unpack_from("<HHIIH", body)
             tag = struct.unpack_from("<H", body, 24)[0] if tag == 0xFFFE and len(body) >= 26 else tag
+            if tag in BLOCK_TAGS and len(body) >= 20 and (per_block := struct.unpack_from("<H", body, 18)[0]):
+                per_s = round(rate * block / per_block)  # the header's own figure need not be true
         elif name == b"ds64":
             file.seek(at)
             body = file.read(16)
@@ -81,11 +85,11 @@ def _wave(file: BinaryIO, start: int, end: int) -> Samples | None:
         elif name == b"data":
             if size == 0xFFFFFFFF and long_size is not None:
                 size = long_size
-            return _ends(file, Samples(tag in SAMPLE_TAGS, at, size, end - at, bytes_per_s=per_s), end, block)
+            return _ends(file, Samples(tag in SAMPLE_TAGS, at, size, end - at, bytes_per_s=per_s), end)
     return None
 
 
-def _ends(file: BinaryIO, found: Samples, end: int, block: int) -> Samples:
+def _ends(file: BinaryIO, found: Samples, end: int) -> Samples:
     """Decides whether a WAV's stated size is one, and what is behind its samples."""
     if found.stated >= OPEN_64 or (found.stated > found.there and any(found.stated in sizes for sizes in OPEN_SIZES)):
         found.open = True
@@ -93,11 +97,9 @@ def _ends(file: BinaryIO, found: Samples, end: int, block: int) -> Samples:
     behind = end - found.start - found.stated - found.stated % 2
     if behind <= 0 or _is_chunk(file, found.start + found.stated, end):
         return found
-    if found.stated > 0 and _is_padding(file, found.start + found.stated):
-        return found
-    if found.stated == 0 or (found.there > 0xFFFFFFFF and (found.there - found.stated) % (1 << 32) < max(block, 2)):
-        found.open = True  # not filled in, or 4 GiB are exceeded and the size has lost its upper bits
-    else:
+    if found.stated == 0:
+        found.open = True
+    elif not _is_padding(file, found.start + found.stated, behind):
         found.behind = behind
     return found
 
@@ -112,11 +114,11 @@ def _is_chunk(file: BinaryIO, at: int, end: int) -> bool:
     return False
 
 
-def _is_padding(file: BinaryIO, at: int) -> bool:
-    """Whether a tag begins here, or zeros."""
+def _is_padding(file: BinaryIO, at: int, behind: int) -> bool:
+    """Whether a tag begins here, or only a few zeros follow."""
     file.seek(at)
-    head = file.read(4096)
-    return head.startswith(TAGS_BEHIND) or not head.strip(b"\0")
+    head = file.read(MOST_PADDING + 1)
+    return head.startswith(TAGS_BEHIND) or (behind <= MOST_PADDING and not head.strip(b"\0"))
 
 
 def _wave64(file: BinaryIO, start: int, end: int) -> Samples | None:

@@ -149,7 +149,8 @@ class CodedReader:
         """Pieces [C, t] in order; a number is that of frames that were left out."""
         import av
 
-        skip = self._facts.packets_to_skip(start_frame)
+        # The integer decoder of layer II carries the rounding of one packet into the next.
+        skip = self._facts.packets_to_skip(start_frame) if self._context.name.startswith("mp3") else 0
         lost = False  # of the packets that are left out, the last ones are decoded to fill the decoder's memory
         if start_frame > PCM_SEEK_FRAMES and self._context.name.startswith("pcm_"):
             yield from self._from_sample(start_frame)
