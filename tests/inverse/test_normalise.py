@@ -85,6 +85,7 @@ def test_a_profile_of_two_songs_is_refused(profile):
 
 
 def test_a_chain_that_a_second_run_would_change_is_refused(profile, monkeypatch):
-    monkeypatch.setattr("stemwright.datagen.inverse.blind.normalise.GAIN_DB", (-1.0, 1.0))  # a fader that cannot reach the loudness
+    faint = "stemwright.datagen.inverse.blind.normalise.within_fader"  # a fader that cannot reach the loudness
+    monkeypatch.setattr(faint, lambda gain_db: min(max(gain_db, -1.0), 1.0))
     with pytest.raises(Refused, match="the stem 'other' is too unlike those of the profile"):
         normalise(0.1 * processed(50), RATE, profile["other"])
