@@ -121,6 +121,11 @@ class ReferenceStem(Record):
     name: Name = Field(description="name of the stem")
     audio: AudioFile = Field(description="its file")
     sound: Sound
+    lag_frames: float = Field(0.0, description="its delay in the mixture, in frames of the mixture: it is moved later by so much")
+    fit_gain_db: Db | None = Field(None, description="its gain in the mixture by least squares, dB; None: not determined, or they sum")
+    gain_db: Db = Field(0.0, description="gain that it gets when it is read, dB: where it was rescaled against the mixture")
+    inverted: bool = Field(False, description="its polarity is inverted when it is read, since it was inverted against the mixture")
+    swapped: bool = Field(False, description="its channels are swapped when it is read, since they were swapped against the mixture")
 
 
 def track_id(sound: str, references: tuple[ReferenceStem, ...] = ()) -> str:
@@ -144,6 +149,9 @@ class Track(Record):
     split: Split = Field(description="train, valid or test")
     peak_dbfs: Db = Field(description="largest absolute sample, dB relative to full scale")
     references: tuple[ReferenceStem, ...] = Field((), description="the multitrack's own stems, if it is one")
+    closure_db: Db | None = Field(
+        None, description="energy of mixture - sum(own stems, mended) over the mixture's, dB; None: they sum exactly, or it has none"
+    )
     notes: tuple[str, ...] = Field((), description="remarks: what is unusual about the file and how it is handled")
 
 

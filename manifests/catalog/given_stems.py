@@ -36,6 +36,7 @@ Array = NDArray[np.floating]
 
 CLOSES_DB, CLOSES_LOSSY_DB = -60.0, -20.0  # what a sum of stems leaves of its mixture, as files without and with losses are found
 EXACT = 2.0**-24  # half a step of 24 bits
+FOREIGN_ENERGY = 1e-3  # of the mixture's: a stem with less may be hidden by the others
 FOREIGN_SHARE = 0.1  # of a stem's energy: less is coherent with a mixture that it is not in
 WRONG_GAIN_DB, SURE_DB, BETTER_DB = 1.0, -25.0, 6.0
 SHARED_DB = 8.0  # between the stems that one gain fits: a compressor and an equaliser part them by less
@@ -121,8 +122,10 @@ def examine(given: GivenStems, *, undo_gains: bool = True) -> Findings:
     if (derived := totals.sums_of_others()) and len(derived) < len(names):
         return _without(given, {names[number]: tuple(names[part] for part in parts) for number, parts in derived.items()}, undo_gains)
     alignment = align(_excerpts(given, first), given.sample_rate)
-    heard = [number for number in range(len(names)) if sum(energies[number + 1] for energies in first.seconds) > 0]
-    foreign = {number for number in heard if alignment.coherent is not None and alignment.coherent[number] < FOREIGN_SHARE}
+    energies = np.sum(first.seconds, axis=0)
+    heard = [number for number in range(len(names)) if energies[number + 1] > 0]
+    loud = [number for number in heard if energies[number + 1] > FOREIGN_ENERGY * energies[0]]
+    foreign = {number for number in loud if alignment.coherent is not None and alignment.coherent[number] < FOREIGN_SHARE}
     lags = [0.0 if number in foreign or number not in heard else alignment.lags[number] for number in range(len(names))]
     if any(lags):
         totals = _products(given.mended({name: Mending(lag) for name, lag in zip(names, lags, strict=True)}))

@@ -20,6 +20,7 @@ import numpy as np
 from stemwright.manifests.catalog.artists import Credit, artist_key, musicbrainz_ids, named_after, title_key
 from stemwright.manifests.catalog.listing import KINDS, Candidate, FoundSongs, artist_and_title, find, matches, songs_root
 from stemwright.manifests.catalog.splits import SplitShares, split_of
+from stemwright.manifests.catalog.track_stems import examined
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import inside
@@ -66,8 +67,8 @@ RIGHTS_TAGS = (
 LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
 ARTIST_UNKNOWN = "artist unknown: the split is drawn for this recording alone"  # a note of a track
 TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
-RULES = 6  # raised when ``inspect`` decides anything differently, so that tracks are read again
-EARLIER_RULES = (4, 5)  # tracks that these made keep their splits
+RULES = 7  # raised when ``inspect`` decides anything differently, so that tracks are read again
+EARLIER_RULES = (4, 5, 6)  # tracks that these made keep their splits
 
 FileSums = dict[str, str]  # path of a file -> its SHA-256, or why it cannot be read
 UNREADABLE = "unreadable"
@@ -133,6 +134,8 @@ def inspect(
         if stem_peak_dbfs > 0:
             notes.append(f"reference stem {name} peaks at {stem_peak_dbfs:+.2f} dBFS: all stems get one joint gain")
         references.append(ReferenceStem(name=name, audio=stem, sound=stem_sound))
+    references, closure_db, findings = examined(songs, measured, references)
+    notes += findings
     identity = track_id(sound, tuple(references))
     described = _described(songs, candidate)
     notes += [candidate.note] if candidate.note else []
@@ -147,6 +150,7 @@ def inspect(
         split=candidate.split or split_of(described["artist"], identity, shares),
         peak_dbfs=round(peak_dbfs, 3),
         references=tuple(references),
+        closure_db=closure_db,
         notes=tuple(notes),
         **described,
     )

@@ -24,6 +24,7 @@ from stemwright.manifests.sound import decoding, formats
 from stemwright.manifests.sound.formats import BLOCK_FRAMES
 
 CLOSURE_LIMIT_DBFS = -100.0
+OWN_STEMS_DB = -10.0  # of a multitrack's own stems against its mixture: mastered mixtures leave less
 
 
 def check_sources(
@@ -49,7 +50,16 @@ def check_sources(
         ]
         return changed or list(_sums(corpus, Path(songs), track, grouped[track.id]))
 
-    return [problem for found in in_threads("tracks", work, tracks, progress) for problem in found]
+    found = [problem for found in in_threads("tracks", work, tracks, progress) for problem in found]
+    return found + list(_own_stems_apart(tracks))
+
+
+def _own_stems_apart(tracks: Sequence[Track]) -> Iterator[CheckProblem]:
+    """The multitracks whose own stems do not sum to their mixture, as cataloguing measured it."""
+    for track in tracks:
+        if track.closure_db is not None and track.closure_db > OWN_STEMS_DB:
+            what = f"its own stems leave {track.closure_db:.1f} dB of the mixture's energy (a mastered mixture, or stems that do not fit)"
+            yield CheckProblem(level="warning", table="tracks", row_id=track.id, file=track.audio.path, what=what)
 
 
 def _changed(songs: Path, file: AudioFile) -> str | None:

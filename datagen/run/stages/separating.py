@@ -7,6 +7,7 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Begin, Result, StoppedError, Task
 from stemwright.manifests import __version__
 from stemwright.manifests.catalog import tracks as catalog
+from stemwright.manifests.catalog.stem_reading import AS_IT_IS
+from stemwright.manifests.catalog.track_stems import mending_of
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.progress import AudioDone, OnProgress
@@ -151,13 +154,15 @@ def _own_stems(track: Track, config: Config, songs: Path) -> ReferenceStems | No
     """The track's own stems, if it has any and the configuration lets them replace separated ones."""
     if not track.references or config.separation.separator not in ("auto", "reference"):
         return None
-    return ReferenceStems({stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in track.references})
+    files = {stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in track.references}
+    return ReferenceStems(files, {stem.name: mending_of(stem) for stem in track.references})
 
 
 def _identity(track: Track, own: ReferenceStems | None, separator: Separator, config: Config) -> object:
     """What determines the stems of a track, as far as the track itself does not."""
     if own is not None:
-        return {"reference": {stem.name: stem.sound for stem in track.references}}
+        mended = {stem.name: asdict(mending) for stem in track.references if (mending := mending_of(stem)) != AS_IT_IS}
+        return {"reference": {stem.name: stem.sound for stem in track.references}} | ({"mended": mended} if mended else {})
     return None if config.separation.separator == "reference" else separator.identity
 
 
