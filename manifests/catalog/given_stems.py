@@ -42,6 +42,7 @@ WRONG_GAIN_DB, SURE_DB, BETTER_DB = 1.0, -25.0, 6.0
 SHARED_DB = 8.0  # between the stems that one gain fits: a compressor and an equaliser part them by less
 SURE_GAIN_DB = 0.5  # standard error of a gain that may be undone
 LEAST_GAIN_DB = 0.1
+MOVED_LEAVES = 0.9  # of the energy that is left at the best gains: what stems that are moved into time leave
 UNEVEN_DB = 3.0  # between the gains of the two channels of a stem
 MOST_WINDOWS, MOST_EXCERPTS = 12, 96  # windows; and windows times signals, which bounds the memory
 UNLIKE_FRAMES = 4096  # by which codecs pad
@@ -128,7 +129,11 @@ def examine(given: GivenStems, *, undo_gains: bool = True) -> Findings:
     foreign = {number for number in loud if alignment.coherent is not None and alignment.coherent[number] < FOREIGN_SHARE}
     lags = [0.0 if number in foreign or number not in heard else alignment.lags[number] for number in range(len(names))]
     if any(lags):
-        totals = _products(given.mended({name: Mending(lag) for name, lag in zip(names, lags, strict=True)}))
+        moved_totals = _products(given.mended({name: Mending(lag) for name, lag in zip(names, lags, strict=True)}))
+        if moved_totals.left_at_best() < MOVED_LEAVES * totals.left_at_best():
+            totals = moved_totals
+        else:  # another time explains no more: tones are alike at many times
+            lags = [0.0] * len(names)
     foreign -= {number for number in foreign if totals.is_contained(number)}
     judged = _Judged(given, names, lags, heard, foreign, totals)
     found = judged.stems(undo_gains)
@@ -152,7 +157,7 @@ def _without(given: GivenStems, derived: Mapping[str, tuple[str, ...]], undo_gai
 def _first_pass(given: GivenStems) -> _Pass:
     found = _Pass()
     readers = given.readers()
-    for mixture in given.mixture():
+    for mixture in given.mixture_blocks():
         stems = np.stack([reader.take(mixture.shape[1]) for reader in readers])
         residual = mixture - stems.sum(axis=0, dtype=np.float64)
         found.residual_energy += float(np.sum(residual**2))

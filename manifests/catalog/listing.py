@@ -33,6 +33,36 @@ from stemwright.manifests.sound import containers, formats
 from stemwright.manifests.stem_names import FOUR_STEMS, STREAMS
 
 KINDS = ("auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq")
+AS_MULTITRACKS = "read folders of a mixture and its stems with --kind multitracks"
+BESIDE_STEMS = f"beside a mixture and its four stems, so a part of it and not a song; {AS_MULTITRACKS} to take it for a stem"
+# Names of parts of a song: in a folder with a mixture, or with others of them, such a file is no song.
+PART_NAMES = frozenset(
+    [
+        "drums",
+        "bass",
+        "other",
+        "vocals",
+        "guitar",
+        "piano",
+        "keys",
+        "synth",
+        "strings",
+        "accompaniment",
+        "instrumental",
+        "backing",
+        "karaoke",
+        "linear_mixture",
+        "lead_vocals",
+        "backing_vocals",
+        "kick",
+        "snare",
+        "overheads",
+        "hihat",
+        "toms",
+        "percussion",
+    ]
+)
+FEWEST_PARTS = 3
 MIXTURES = ("mixture", "mix")  # names of the mixture's file in a multitrack folder
 TABLES = ("tracks.parquet", "tracks.jsonl.part", "examples.parquet")  # a folder with one of them is a corpus or a dataset, not songs
 
@@ -139,15 +169,39 @@ def _kind_of(root: Path) -> str:
 
 
 def _from_folder(root: Path, listing: _Listing) -> None:
+    multitracks: set[Path] = set()  # folders with a mixture, whose sub-folder of stems holds no songs
     for folder, names in _walk(root, listing):
         stems = {PurePosixPath(name).stem.lower(): name for name in names}
-        used = set()
+        mixture = next((stems[name] for name in MIXTURES if name in stems), None)
+        if mixture is not None:
+            multitracks.add(folder)
         if all(name in stems for name in STREAMS):
-            used = {stems[name] for name in STREAMS}
-            _add(listing, root, "folder", [_below(root, folder, stems[name]) for name in STREAMS])
-        for name in names:
-            if name not in used:
+            parts = [stems[name] for name in STREAMS]
+            _add(listing, root, "folder", [_below(root, folder, part) for part in parts])
+            _refuse_parts(listing, root, folder, [name for name in names if name not in parts], BESIDE_STEMS)
+        elif is_stems_folder(folder.name) and folder.parent in multitracks:
+            _refuse_parts(listing, root, folder, names, f"in a folder of stems below a mixture, so not a song; {AS_MULTITRACKS}")
+        elif any(name in PART_NAMES for name in stems) and (
+            mixture is not None or sum(name in PART_NAMES for name in stems) >= FEWEST_PARTS
+        ):
+            parts = [file for name, file in stems.items() if file != mixture]
+            lacks = "beside a mixture" if mixture else "beside other stems without a mixture"
+            _refuse_parts(listing, root, folder, parts, f"{lacks}, so a stem and not a song; {AS_MULTITRACKS}")
+            if mixture is not None:
+                _add(listing, root, "folder", [_below(root, folder, mixture)])
+        else:
+            for name in names:
                 _add(listing, root, "folder", [_below(root, folder, name)])
+
+
+def _refuse_parts(listing: _Listing, root: Path, folder: Path, names: Sequence[str], reason: str) -> None:
+    for name in names:
+        listing.refuse(_below(root, folder, name), reason)
+
+
+def is_stems_folder(name: str) -> bool:
+    """Whether a folder beside a mixture is called as data sets call those of its stems: stems, Artist_Song_STEMS, raw, tracks."""
+    return name_from(name).rpartition("_")[2] in ("stems", "stem", "raw", "tracks", "multitracks")
 
 
 def _from_stems(root: Path, listing: _Listing) -> None:
@@ -158,9 +212,17 @@ def _from_stems(root: Path, listing: _Listing) -> None:
 
 
 def _from_multitracks(root: Path, listing: _Listing) -> None:
+    above: dict[Path, str] = {}  # folders that hold a mixture alone -> the mixture
     for folder, names in _walk(root, listing):
-        if names:
+        if len(names) == 1 and PurePosixPath(names[0]).stem.lower() in MIXTURES:
+            above[folder] = names[0]
+        elif names and is_stems_folder(folder.name) and folder.parent in above:
+            parts = [PurePosixPath(folder.name, name).as_posix() for name in names]
+            _add_multitrack(listing, root, "multitracks", folder.parent, [above.pop(folder.parent), *parts])
+        elif names:
             _add_multitrack(listing, root, "multitracks", folder, names)
+    for folder, name in above.items():
+        _add_multitrack(listing, root, "multitracks", folder, [name])
 
 
 def _add_multitrack(

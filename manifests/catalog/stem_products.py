@@ -95,6 +95,11 @@ class Totals:
         chosen = np.array([each.factor for each in mending]) if factors is None else factors
         return max(float(energy - 2 * chosen @ cross + chosen @ gram @ chosen), 0.0)
 
+    def left_at_best(self) -> float:
+        """The energy that is left at the gains that leave least."""
+        asis = [Mending()] * self.num_stems
+        return self.left(asis, self.gains(asis)[0])
+
     @property
     def mixture_energy(self) -> float:
         """The energy of the mixture."""

@@ -63,6 +63,21 @@ class GivenStems:
         """The same files, read with other corrections."""
         return replace(self, mending=dict(mending))
 
+    def mixture_blocks(self) -> Iterator[Audio]:
+        """The mixture in blocks of ``BLOCK_FRAMES``, however its decoder gives it; the last one may be shorter."""
+        parts: list[Audio] = []
+        waiting = 0
+        for block in self.mixture():
+            parts.append(block)
+            waiting += block.shape[1]
+            if waiting >= BLOCK_FRAMES:
+                whole = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+                for start in range(0, waiting - waiting % BLOCK_FRAMES, BLOCK_FRAMES):
+                    yield whole[:, start : start + BLOCK_FRAMES]
+                parts, waiting = [whole[:, waiting - waiting % BLOCK_FRAMES :]], waiting % BLOCK_FRAMES
+        if waiting:
+            yield np.concatenate(parts, axis=1)
+
     def readers(self) -> list[StemReader]:
         """A reader for each stem, from its start."""
         return [self._reader(name) for name in self.stems]
@@ -70,7 +85,7 @@ class GivenStems:
     def blocks(self) -> Iterator[tuple[Audio, Audio]]:
         """The mixture [C, t] and its stems [S, C, t], block by block. Raises Refused for a stem of quite another length."""
         readers = self.readers()
-        for mixture in self.mixture():
+        for mixture in self.mixture_blocks():
             yield mixture, np.stack([reader.take(mixture.shape[1]) for reader in readers])
         for reader in readers:
             reader.finish()

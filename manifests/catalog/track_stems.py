@@ -24,8 +24,7 @@ def examined(songs: Path, mixture: AudioFile, stems: Sequence[ReferenceStem]) ->
         names = ", ".join(found.foreign)
         raise Refused(
             f"stem {names} is not found in the mixture: it is of another recording or another take, or it is noise. "
-            f"Take the right file, or "
-            "leave it out"
+            "Take the right file, or leave it out"
         )
     rows = []
     for stem in stems:

@@ -56,15 +56,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 SHAPES = {"console": Shape(44_100, 262_144), "drums": Shape(44_100, 88_200)}
 DRUM_STEMS: dict[str, tuple[str, ...]] = {  # input -> the names under which a multitrack may have it, first come first served
     "hihat": ("hihat", "hi_hat", "hh", "hat"),
-    "kick": ("kick", "kick_in", "bass_drum", "bd", "kick_drum"),
+    "kick": ("kick", "kick_in", "kick_out", "kick_sub", "bass_drum", "bd", "kick_drum"),
     "overhead_l": ("overhead_l", "overhead_left", "oh_l", "ohl"),
     "overhead_r": ("overhead_r", "overhead_right", "oh_r", "ohr"),
-    "snare": ("snare", "snare_top", "snare_up", "sd", "snare_drum"),
-    "tom1": ("tom1", "tom_1", "rack_tom", "tom_high", "high_tom"),
+    "snare": ("snare", "snare_top", "snare_up", "snare_bottom", "sd", "snare_drum"),
+    "tom1": ("tom1", "tom_1", "rack_tom", "rack", "rack_1", "tom_high", "high_tom"),
     "tom2": ("tom2", "tom_2", "tom_mid", "mid_tom"),
-    "tom3": ("tom3", "tom_3", "floor_tom", "tom_floor", "tom_low", "low_tom"),
+    "tom3": ("tom3", "tom_3", "floor_tom", "floor", "tom_floor", "tom_low", "low_tom"),
 }
-OVERHEADS = ("overheads", "overhead", "oh")  # in stereo: left and right are taken from it
+OVERHEADS = ("overheads", "overhead", "oh", "oh_stereo", "oh_mono", "overhead_mono")  # in stereo: left and right are taken from it
 MIN_DRUMS = 2  # microphones: a mix of one is none
 
 
