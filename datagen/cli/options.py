@@ -38,6 +38,7 @@ ResetOption = Annotated[
 KindOption = Annotated[
     str | None,
     typer.Option(
+        "--kind",
         metavar="KIND",
         help="What SONGS is: auto, folder, csv, stems, multitracks, musdb18, musdb18hq.",
         autocompletion=completion.choices_of("songs.kind"),
@@ -126,6 +127,7 @@ SeparatorOption = Annotated[
 DeviceOption = Annotated[
     str | None,
     typer.Option(
+        "--device",
         metavar="DEVICE",
         help="Device that the networks run on: auto, cpu, cuda, cuda:1, mps.",
         autocompletion=completion.devices,
