@@ -22,7 +22,7 @@ from stemwright.manifests.records import Record, Refused
 from stemwright.manifests.sound.formats import Audio
 
 EXACT = 2.0**-24  # half a step of 24 bits: a smaller difference vanishes in the written files
-CLIP_LEVEL = 0.9999  # of the mixture's own full scale; lossless masters clip at 32,767 / 32,768
+CLIP_LEVEL = 0.9999  # of a channel's own extreme: lossless masters clip at 32,767 / 32,768, and others were turned down afterwards
 
 
 class Tally:
@@ -38,7 +38,8 @@ class Tally:
         self.mixture_peak = 0.0
         self.stem_peaks = np.zeros(count)
         self.products = np.zeros((count, count))  # inner products of all pairs of stems; their diagonal holds the energies
-        self.clipped = 0
+        self._ceilings: dict[int, np.ndarray] = {}  # the largest value so far of each channel, upwards (1) and downwards (-1)
+        self._at_ceiling: dict[int, np.ndarray] = {}  # samples there that have such a neighbour
 
     def add(self, mixture: Audio, stems: Audio) -> None:
         """Takes the next block: mixture [C, t], stems [S, C, t]. Raises Refused if a sample is not finite."""
@@ -54,8 +55,18 @@ class Tally:
         self.mixture_peak = max(self.mixture_peak, float(np.abs(mixture).max(initial=0.0)))
         self.stem_peaks = np.maximum(self.stem_peaks, peaks)
         self.products += flat @ flat.T
-        high = np.abs(mixture) >= CLIP_LEVEL
-        self.clipped += int(np.count_nonzero(high[:, 1:] & high[:, :-1]))
+        for sign in (1, -1):
+            self._count_ceiling(mixture * sign if sign < 0 else mixture, sign)
+
+    def _count_ceiling(self, mixture: Audio, sign: int) -> None:
+        """Counts neighbours at the largest value of each channel [C, t]. A signal that is not clipped hardly has any."""
+        before = self._ceilings.get(sign, np.zeros(len(mixture)))
+        ceiling = np.maximum(before, mixture.max(axis=1, initial=0.0))
+        counted = self._at_ceiling.get(sign, np.zeros(len(mixture), np.int64))
+        counted = np.where(before < ceiling * CLIP_LEVEL, 0, counted)  # what was counted was no ceiling
+        high = (mixture >= ceiling[:, None] * CLIP_LEVEL) & (ceiling[:, None] > 0)
+        self._ceilings[sign] = ceiling
+        self._at_ceiling[sign] = counted + np.count_nonzero(high[:, 1:] & high[:, :-1], axis=1)
 
     @property
     def peak(self) -> float:
@@ -71,8 +82,9 @@ class Tally:
 
     @property
     def clipped_share(self) -> float:
-        """Share of the mixture's samples that are at full scale beside another such sample."""
-        return self.clipped / max(self.num_samples, 1)
+        """Share of the samples of one channel, of that which has most, that are at its extremes beside another such sample."""
+        per_channel = self.num_samples / max(1, len(self._ceilings.get(1, ())))
+        return float(np.max(sum(self._at_ceiling.values()), initial=0)) / max(per_channel, 1)
 
     def bleed(self) -> tuple[float, str, str]:
         """The largest correlation coefficient between two stems, and their names; 0 and empty names if fewer than two are active."""

@@ -6,7 +6,8 @@ finished frames.
 
 Conventions
     Audio is float32 [C, T]; stems are [S, C, T]; a batch of network inputs is [B, C, T]. Positions are frames at the networks' sample rate.
-    The networks see (mixture - mean) / scale with zeros outside the track; stems are scaled back by scale and mean, as Demucs does.
+    The networks see (mixture - mean) / scale with zeros outside the track; stems are scaled back by scale alone.
+    Demucs adds the mean to every stem, so that a mixture with a constant offset would have it four times; here the residual takes it.
     Results do not depend on how windows are gathered into batches, unless the networks' own results do.
 
 References
@@ -201,7 +202,7 @@ class Session:
                 stems[stem] += audio * np.float32(network.weights[stem])
         stems /= self._totals[:, None, None]
         self._done = stop
-        return stems * np.float32(self._level.scale) + np.float32(self._level.mean)
+        return stems * np.float32(self._level.scale)  # the mean, a constant, is left to the residual: no stem contains it
 
 
 def run(sessions: Iterable[Session], forward: Forward, *, batch_size: int) -> Iterator[tuple[Session, Audio]]:

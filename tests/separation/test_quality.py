@@ -81,6 +81,25 @@ def test_a_square_wave_is_refused_as_clipped(stems):
     assert "are clipped" in assess(tally_of(clipped, stems).figures).reason
 
 
+def tally_of_a_mixture(mixture: np.ndarray, block_frames: int = 700) -> Tally:
+    tally = Tally(("all",))
+    for start in range(0, mixture.shape[1], block_frames):
+        block = mixture[:, start : start + block_frames].astype(np.float32)
+        tally.add(block, block[None])
+    return tally
+
+
+def test_clipping_is_a_flat_extreme_of_any_channel_at_any_level():
+    music = 0.3 * np.random.default_rng(0).standard_normal((2, 20_000))
+    assert tally_of_a_mixture(8 * music).clipped_share < 0.001  # far above full scale, as floats can be
+    flat = np.clip(8 * music, -1, 1)
+    for gain in (1.0, 0.9, 0.1, 3.0):
+        assert tally_of_a_mixture(gain * flat).clipped_share > 0.05
+    assert tally_of_a_mixture(np.stack([0.1 * music[0], 0.7 * flat[1]])).clipped_share > 0.05
+    assert tally_of_a_mixture(np.stack([music[0], np.minimum(music[1], 0.15)])).clipped_share > 0.05  # one side only
+    assert tally_of_a_mixture(np.zeros((2, 1000))).clipped_share == 0
+
+
 def test_limits_are_used(stems):
     mixture = stems.sum(axis=0)
     assert assess(tally_of(mixture, stems[:2]).figures).accepted

@@ -100,7 +100,7 @@ def digest(path):
 
 
 def by_demucs(separator, mixture):
-    """What the demucs command computes, without its random shift."""
+    """What the demucs command computes, without its random shift and without the mean, which it adds to every stem."""
     import torch
     from demucs.apply import BagOfModels, apply_model
 
@@ -108,7 +108,7 @@ def by_demucs(separator, mixture):
     middle = wide.mean(0)
     mean, std = middle.mean(), middle.std() + 1e-8
     bag = BagOfModels(load_networks(separator.checkpoint), separator.checkpoint.weights)
-    stems = apply_model(bag, ((wide - mean) / std)[None], shifts=0, overlap=0.25)[0] * std + mean
+    stems = apply_model(bag, ((wide - mean) / std)[None], shifts=0, overlap=0.25)[0] * std
     return stems.mean(1, keepdim=True).numpy() if len(mixture) == 1 else stems.numpy()
 
 
