@@ -30,8 +30,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def split_name(text: str) -> str:
-    """The name of a split as rows have it: "validation" is accepted for "valid"; anything else is returned unchanged."""
-    return "valid" if text == "validation" else text
+    """The name of a split as rows have it: "validation" and "dev" are accepted for "valid"; anything else is returned unchanged."""
+    return "valid" if text in ("validation", "dev") else text
 
 
 def is_name(text: str) -> bool:

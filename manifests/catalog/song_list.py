@@ -127,7 +127,7 @@ def _line(where: str, line: str, columns: Sequence[str], delimiter: str) -> Line
     if (split := values.get("split")) is not None:
         values["split"] = split_name(split)
         if values["split"] not in ("train", "valid", "test"):
-            return Line(where, values, f"split must be train, valid (or validation) or test; got {shown(split)!r}")
+            return Line(where, values, f"split must be train, valid (or validation, dev) or test; got {shown(split)!r}")
     return Line(where, values)
 
 

@@ -225,7 +225,7 @@ def test_line_of_a_csv_that_cannot_be_a_song_is_refused_with_its_number(tmp_path
     assert reasons["gone.wav"].startswith("list.csv, line 2: file not found; looked for")
     assert reasons["list.csv, line 4"] == "no path"
     assert {reason for path, reason in found.refused if path == "a.wav"} == {
-        "list.csv, line 3: split must be train, valid (or validation) or test; got 'training'",
+        "list.csv, line 3: split must be train, valid (or validation, dev) or test; got 'training'",
         "list.csv, line 5: has more fields than the first line; put fields with ',' in quotes",
     }
 

@@ -155,10 +155,10 @@ def test_a_pipe_in_place_of_the_list_is_refused_at_once(songs, tmp_path):
 
 
 def test_validation_is_read_as_valid(tmp_path):
-    (tmp_path / "list.csv").write_text("path,split\na.wav,validation\nb.wav,valid\nc.wav,val\n")
+    (tmp_path / "list.csv").write_text("path,split\na.wav,validation\nb.wav,dev\nc.wav,val\n")
     first, second, third = song_list.read(tmp_path / "list.csv")
     assert (first.values["split"], second.values["split"]) == ("valid", "valid")
-    assert "split must be train, valid (or validation) or test; got 'val'" in third.wrong
+    assert "split must be train, valid (or validation, dev) or test; got 'val'" in third.wrong
 
 
 def test_a_list_that_is_too_large_is_not_read(tmp_path):
