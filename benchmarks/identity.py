@@ -5,7 +5,7 @@
 Conventions
     Fingerprints are synthetic, of songs of four minutes: random words with the statistics of music's (a third of them repeat the word
     before, a tenth is one of 100,000 words that many songs share). One song in ten is a copy: 10 % of its bits differ at random, which
-    leaves one key in thirty as it was, and it begins up to 10 s later or is 60 s of the song. They are drawn when asked for, so that
+    leaves one key in thirty as it was, and it begins up to 10 s later or is 60 s of the song. They are drawn on request, so that
     nothing is read from a disk.
     Each size runs in a process of its own, whose peak memory counts, less that of the imports.
     What making a fingerprint adds to cataloguing is measured on a synthetic song of three minutes, as FLAC.

@@ -7,11 +7,11 @@ Conventions
     Two spellings are one artist if they are the same without case, accents, punctuation, spaces, invisible characters, full-width forms
     and a leading (or, after a comma, trailing) "The": "AC/DC", "AC-DC", "ACDC"; "The Beatles", "Beatles, The"; "Sigur Rós", "Sigur Ros".
     "&", "+" and "and" are the same.
-    A credit stands for itself and for each of its parts: what ";", " / ", "feat.", "x", "vs", "with", "&", "and", ",", "+" and the like
+    A credit stands for itself and for each of its parts: what ";", " / ", "feat.", "x", "vs", "with", "&", "and", ",", "+" and so on
     separate. Rather a tie too many than an artist in two splits, but
     - names that are known to contain a separator are one artist (``ONE_NAME``: "Earth, Wind & Fire", "Tyler, The Creator");
     - a part that begins with "The" ("Florence + The Machine") counts only if it stands by itself, with "The", in another credit;
-    - parts that name nobody ("Friends", "His Orchestra", "Sons") do not count; nor does "Various Artists", which is no artist.
+    - parts that name no artist ("Friends", "His Orchestra", "Sons") do not count; nor does "Various Artists", which is no artist.
     Where MusicBrainz ids of the artists are given, they decide and the names of that credit do not. A name without ids is tied to the ids
     that are credited under the same name elsewhere.
 
@@ -62,7 +62,7 @@ ONE_NAME = re.split(
     "Tyler, The Creator|West, Bruce & Laing|Wet, Wet, Wet",
 )
 FEATURED = r"(?:feat|ft|featuring|featured|f/)"
-# Followed by a name: "Little Feat" and "Little Feat & Friends" name nobody after it.
+# Followed by a name: "Little Feat" and "Little Feat & Friends" name no artist after it.
 FEAT = re.compile(rf"(?:\s|\s?[(\[]){FEATURED}(?:\.\s*|\s+)(?![&+,;/]|and\b|with\b|live\b|{FEATURED}\b)(?=\S)", re.IGNORECASE)
 TITLE_GUESTS = re.compile(rf"(?:[(\[]\s*(?:{FEATURED}\.?|with)\s+([^)\]]+)[)\]])|(?:\s{FEATURED}(?:\.\s*|\s+)(.+)$)", re.IGNORECASE)
 STRONG = re.compile(r"\s*[;\0|、]\s*|\s+//?\s+")
@@ -197,7 +197,7 @@ def nodes_of(credits: Sequence[Credit]) -> list[tuple[str, ...]]:
 
 
 def _is_backing(name: str, alone: set[str]) -> bool:
-    """Whether a part is a band's "The Machine", which by itself stands in no credit."""
+    """Whether a part is a band's "The Machine", which never is a credit on its own."""
     plain = folded(name)
     return plain.startswith(f"{ARTICLE} ") and plain not in alone
 

@@ -2,7 +2,7 @@
 
 Conventions
     Files whose samples or packets are the same are one recording, wherever they are found; of others the fingerprint decides
-    (``stemwright.manifests.catalog.copies``). Copies of a recording are dropped, or, if asked for, kept in its split.
+    (``stemwright.manifests.catalog.copies``). Copies of a recording are dropped, or, on request, kept in its split.
     Versions (remastered, edited, other parts) are kept, in the split of what they sound like.
     Kept is a multitrack before its mixture alone, a whole recording before an excerpt, lossless before lossy, many bits before few, a name
     that does not look like a copy's, and then the first path. It does not depend on which was found first.

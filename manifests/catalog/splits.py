@@ -79,7 +79,7 @@ class SplitMember:
 
 @dataclass
 class Assignment:
-    """The splits of recordings by path, why some are refused, and what a person should know."""
+    """The splits of recordings by path, why some are refused, and notes."""
 
     splits: dict[str, Split] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)

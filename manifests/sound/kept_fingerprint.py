@@ -4,7 +4,7 @@ Conventions
     Words are those of ``stemwright.manifests.sound.fingerprint``, one every STEP samples at 8 kHz (32 ms): by them two recordings are
     compared. Keys are coarser words, at the same times: 16 wide bands now and the same half a second later. A copy shares some of them
     exactly, at low bit rates or 1 % faster, too; so they are what an index is made of. 0 is silence, in both.
-    Spectrum: the energy of the 33 bands in dB, every two seconds, by which a remastered version is told from a copy.
+    Spectrum: the energy of the 33 bands in dB, every two seconds, by which a remastered version is distinguished from a copy.
     In a file a line of JSON says how long each part is; a file of another length is damaged, and counts as missing.
 """
 
