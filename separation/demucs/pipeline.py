@@ -91,8 +91,8 @@ class Mixture:
 
     def level_at(self, input_lufs: float, sample_rate: int) -> schedule.Standardisation:
         """The normalisation that brings the mixture to a loudness; Demucs's own level where it has none (silence, or below -70 LUFS)."""
-        loudness = integrated_loudness_of(self._frames, sample_rate)
-        return schedule.Standardisation(0.0, db_to_gain(loudness - input_lufs)) if math.isfinite(loudness) else self.level()
+        loudness, usual = integrated_loudness_of(self._frames, sample_rate), self.level()
+        return schedule.Standardisation(usual.mean, db_to_gain(loudness - input_lufs)) if math.isfinite(loudness) else usual
 
     def read(self, start_frame: int, stop_frame: int) -> Audio:
         """Frames with the networks' number of channels."""
