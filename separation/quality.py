@@ -93,7 +93,7 @@ class Tally:
         best = (0.0, "", "")
         for position, one in enumerate(sounding):
             for other in sounding[position + 1 :]:
-                value = abs(float(self.products[one, other])) / math.sqrt(energy[one] * energy[other])
+                value = min(1.0, abs(float(self.products[one, other])) / math.sqrt(energy[one] * energy[other]))
                 if value > best[0]:
                     best = (value, self.stem_names[one], self.stem_names[other])
         return best

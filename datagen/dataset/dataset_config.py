@@ -28,12 +28,14 @@ class DatasetBase(ExtensibleSection):
     shard_mb: float = Field(
         256.0,
         gt=0,
+        le=1e6,
         description="target size of a shard in the webdataset and huggingface formats, counted in sound files",
         json_schema_extra=since("0.1", unit="MB (10^6 bytes)"),
     )
     shard_examples: int | None = Field(
         None,
         gt=0,
+        le=10**9,
         description="largest number of examples in a shard, whatever their size; not given: shard_mb decides",
         json_schema_extra=since("0.1", unit="examples"),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, create_model, model_serializer
 from pydantic.fields import FieldInfo
@@ -23,8 +23,25 @@ def since(version: str, *, unit: str = "", choices: Iterable[str] = ()) -> dict[
 
 
 def range_of(field: FieldInfo) -> str:
-    """The range of a number as a sentence has it: "from 0 to 1", "above 0"; empty where there is none."""
-    bounds = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)}
+    """The range of a number as a sentence has it: "from 0 to 1", "above 0"; empty where there is none.
+
+    That of the numbers of a list, where all have one; else theirs in turn: "from -70 to 0; from 0 to 20".
+    """
+    return "; ".join(dict.fromkeys(ranges_of_items(field))) or _range(field.metadata)
+
+
+def ranges_of_items(field: FieldInfo) -> list[str]:
+    """The ranges of the numbers of a list whose length is fixed; empty for any other key."""
+    return [_range(_rules(item)) for item in get_args(field.annotation) if get_origin(item) is Annotated]
+
+
+def _rules(item: Any) -> Iterable[Any]:
+    """The rules of one number: ``Annotated[float, Field(ge=0)]`` has them in the metadata of its field."""
+    return [rule for each in get_args(item)[1:] for rule in (each.metadata if isinstance(each, FieldInfo) else [each])]
+
+
+def _range(rules: Iterable[Any]) -> str:
+    bounds = {name: getattr(rule, name) for rule in rules for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)}
     if set(bounds) == {"ge"}:
         return f"{bounds['ge']:,g} or more"
     low = f"from {bounds['ge']:,g}" if "ge" in bounds else f"above {bounds['gt']:,g}" if "gt" in bounds else ""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
@@ -22,13 +22,27 @@ from stemwright.datagen.dataset.writers import WRITERS
 from stemwright.datagen.pairs.pairs_config import PairsConfig
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.rights import RightsConfig
-from stemwright.datagen.pairs.section import ConfigError, Section, range_of, since
+from stemwright.datagen.pairs.section import ConfigError, Section, range_of, ranges_of_items, since
 from stemwright.manifests.catalog.tracks import SplitShares
 from stemwright.manifests.registry import BrokenExtensionError, Registry, UnknownNameError
 from stemwright.manifests.sound.formats import LONGEST_S, Encoding
 from stemwright.separation.quality import Limits
 from stemwright.separation.separator import ONNX, SEPARATORS, WAYS, checked_reference
 
+EXPECTED = {  # pydantic's names of what is wrong, and what TOML calls what a key takes
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+}
 OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")  # pydantic's names
 
 
@@ -87,18 +101,24 @@ class LimitsConfig(Section):
 
     closure_db: float = Field(
         Limits().closure_db,
+        ge=-200.0,
+        le=200.0,
         description="highest residual: a track is rejected if the energy of mixture - sum(stems), relative to the energy of the "
         "mixture, is above this",
         json_schema_extra=since("0.1", unit="dB"),
     )
     bleed: float = Field(
         Limits().bleed,
+        ge=0.0,
+        le=1.0,
         description="highest correlation between the samples of two stems: a track is rejected if any two stems exceed it. Good "
         "stems rarely exceed 0.5; two copies of one signal reach 1",
-        json_schema_extra=since("0.1", unit="correlation, 0 to 1"),
+        json_schema_extra=since("0.1", unit="correlation"),
     )
     clipped_share: float = Field(
         Limits().clipped_share,
+        ge=0.0,
+        le=1.0,
         description="largest share of clipped samples: a track is rejected if more samples of its mixture are in runs of two or "
         "more at full scale",
         json_schema_extra=since("0.1", unit="fraction"),
@@ -143,6 +163,8 @@ class SeparationConfig(Section):
     )
     input_lufs: float | None = Field(
         None,
+        ge=-70.0,
+        le=0.0,
         description="integrated loudness that each mixture is scaled to before separation; the stems are scaled back; not given: "
         "no scaling",
         json_schema_extra=since("0.1", unit="LUFS"),
@@ -206,7 +228,7 @@ class Config(Section):
         if requested != "auto" and requested not in writer.encodings:
             holds = " or ".join(f"{encoding!r}" for encoding in writer.encodings)
             what = {"wav32f": "float WAV", "flac24": "24-bit FLAC"}[writer.encodings[0]]
-            raise ValueError(f"the format {name!r} is {what}: set dataset.encoding = 'auto' or {holds}")
+            raise ValueError(f"[dataset] encoding: the format {name!r} is {what}: set dataset.encoding = 'auto' or {holds}")
         writer.check(self.dataset, self.pairs)
         return self
 
@@ -225,7 +247,8 @@ def check(values: dict[str, Any], *, where: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(f"{where}: {_explain(problem)}" for problem in error.errors())) from error
+        found = dict.fromkeys(_explain(problem) for problem in error.errors())  # each once: a union reports every form that fails
+        raise ConfigError("; ".join(f"{where}: {each}" for each in found)) from error
 
 
 def read(path: Path) -> Config:
@@ -285,13 +308,11 @@ def _without_none(value: Any) -> Any:
 
 def _explain(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "value_error":  # one of ours: it already names the value
+    if problem["type"] == "value_error":  # one of ours: it already names the value, and the key where its place is a section
         message = str(problem["ctx"]["error"])
-        return f"{key}: {message}" if key and not message.startswith("[") else message
+        return message if message.startswith("[") else f"{_place(problem['loc'])} {message}".strip()
     if problem["type"] != "extra_forbidden":
-        *sections, name = [str(part) for part in problem["loc"]]
-        where = f"[{'.'.join(sections)}] {name}" if sections else name
-        return f"{where}: expected {_expected(problem)}; got {problem['input']!r}"
+        return f"{_place(problem['loc'])} expected {_expected(problem)}; got {problem['input']!r}"
     if broken := _broken_extension(problem["loc"]):
         return f"{key}: {broken}"
     known = keys(Config)
@@ -301,17 +322,45 @@ def _explain(problem: Any) -> str:
     return f"unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
 
 
+def _place(path: tuple[str | int, ...]) -> str:
+    """Where a problem is: ``[pairs.mix]``, ``[pairs.mix] stems:``, ``[pairs.limit] release_ms:`` for a number of a list, or ``seed:``."""
+    model: Any = Config
+    sections: list[str] = []
+    for index, part in enumerate(path):
+        field = model.model_fields.get(part)
+        inner = getattr(field, "annotation", None)
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            if get_origin(inner) is dict:  # ranges: an effect, then one of its settings, then the forms that were tried
+                sections += [str(name) for name in path[index : index + 2]]
+                part = path[index + 2] if len(path) > index + 2 else ""
+            where = f"[{'.'.join(sections)}] " if sections else ""
+            return f"{where}{part}:" if part else where.strip()
+        sections.append(str(part))
+        model = inner
+    return f"[{'.'.join(sections)}]" if sections else ""
+
+
 def _expected(problem: Any) -> str:
     """What a key takes: its range where it has one, else as pydantic says it."""
     field: Any = None
     model: Any = Config
+    if "ranges" in problem["loc"][:-1]:
+        return "a value, a range [low, high], or a list of the values to choose from"
     for part in problem["loc"]:
         field = getattr(model, "model_fields", {}).get(part) if isinstance(part, str) else field
         model = getattr(field, "annotation", None)
-    if problem["type"] in OUT_OF_RANGE and field is not None:
+    what = "a number" if problem["type"] in OUT_OF_RANGE else EXPECTED.get(problem["type"])
+    if what in ("a number", "a whole number") and field is not None:
+        last = problem["loc"][-1]
+        within = range_of(field) if isinstance(last, str) else ranges_of_items(field)[last]
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         unit = extra.get("unit")
-        return f"a number {range_of(field)}" + (f" ({unit})" if unit else "")
+        return " ".join(part for part in (what, within, f"({unit})" if unit else "") if part)
+    if what is not None:
+        return what
+    if problem["type"] in ("too_short", "too_long"):
+        least, most = (problem["ctx"].get(f"{name}_length") for name in ("min", "max"))
+        return f"a list of at least {least}" if most is None else f"a list of {most} values"
     return str(problem["msg"]).removeprefix("Input should be ")
 
 

@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -93,12 +93,14 @@ def _kind(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return _kind(next(each for each in arguments if each is not type(None)))
+    if origin is Annotated:
+        return _kind(arguments[0])
     if origin is Literal:
         return "choice"
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return f"list of {'choices' if get_origin(arguments[0]) is Literal else NAMES[arguments[0]] + 's'}"
-        return f"list of {len(arguments)} {NAMES[arguments[0]]}s"
+        return f"list of {len(arguments)} {_kind(arguments[0])}s"
     if origin is dict:
         return "tables"
     return NAMES[annotation]

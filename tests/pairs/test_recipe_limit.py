@@ -104,8 +104,8 @@ def test_the_sum_leaves_the_residual_out():
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"drive_lufs": [3.0, 1.0]}, "drive_lufs must be"),
-        ({"release_ms": [200.0, 30.0]}, "release_ms must be"),
+        ({"drive_lufs": [3.0, 1.0]}, "drive_lufs: expected a number from -70 to 0"),
+        ({"release_ms": [200.0, 30.0]}, "release_ms: expected .low, high. with low <= high"),
         ({"preset": "XXL"}, "preset"),
     ],
 )

@@ -196,7 +196,7 @@ def test_an_excerpt_of_the_published_length_is_262144_frames():
             {"effects": ["reverb"], "removed": [1, 1], "kept": [0, 0], "ranges": {"reverb": {"dry": "3 - 0.5 wet"}}},
             "3 - 0.5 wet' is 2.9 where wet is 0.2; expected 0 to 2",
         ),
-        ({"effects": ["reverb"], "ranges": {"delay": {"mix": [0.1, 0.2]}}}, "ranges are given for 'delay', which is not among"),
+        ({"effects": ["reverb"], "ranges": {"delay": {"mix": [0.1, 0.2]}}}, "ranges: 'delay' is not among the effects drawn"),
         ({"redraw_below": -1.0}, "redraw_below"),
     ],
 )

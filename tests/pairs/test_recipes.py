@@ -480,7 +480,7 @@ def test_ranges_bound_a_console_and_unknown_effects_are_refused():
             assert abs(branch.chain[-1].settings["gain_db"]) <= 3.0
             assert branch.chain[-1].settings["pan"] == 0.0
             assert branch.chain[1].settings["peak1_gain_db"] == 0.0
-    with pytest.raises(ConfigError, match="a console has eq, compressor, fader; got ranges for 'reverb'"):
+    with pytest.raises(ConfigError, match="effects of a console: eq, compressor, fader; got ranges for 'reverb'"):
         only("remix", {"ranges": {"reverb": {"wet": 0.1}}})
 
 

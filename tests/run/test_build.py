@@ -32,7 +32,7 @@ per_track = 5
 effects = ["eq", "compressor", "reverb", "room"]
 [separation.limits]
 closure_db = 60.0  # a network with random weights leaves everything, and its stems resemble one another
-bleed = 1.1
+bleed = 1.0
 """
 
 

@@ -40,7 +40,7 @@ def test_defaults_are_written_as_toml_and_mean_the_default():
 def test_a_range_and_the_choices_are_those_of_the_field():
     found = {key.path: key for key in KEYS}
     assert found["songs.longest_s"].range == "above 0 to 604,800"
-    assert found["pairs.mix.per_track"].range == "0 or more"
+    assert found["pairs.mix.per_track"].range == "from 0 to 100,000"
     assert found["separation.precision"].choices == ('"auto"', '"fp32"', '"bf16"')
     assert found["separation.input_lufs"].default == NOT_GIVEN
     assert found["pairs.edit.operations"].kind == "list of choices"

@@ -40,7 +40,7 @@ effects = ["eq", "clip"]
 redraw_below = 1.2  # high, so that some are drawn again
 [separation.limits]
 closure_db = 60.0
-bleed = 1.1
+bleed = 1.0
 """
 COMMAND = [sys.executable, "-c", "from stemwright.datagen.cli.app import main; main()"]
 DURATION_S = 3.0

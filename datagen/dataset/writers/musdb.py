@@ -64,18 +64,18 @@ data[0].audio, data[0].sources["drums"].audio  # [T, C]"""
         sections = {name: section for name in type(pairs).model_fields if hasattr(section := getattr(pairs, name), "per_track")}
         for name, section in sections.items():
             if name != "mix" and section.per_track:
-                raise ValueError(f"the format 'musdb' holds stems and their mix, no {name!r} pairs: set pairs.{name}.per_track = 0")
+                raise ValueError(f"[dataset] format: 'musdb' holds stems and their mix, no {name!r} pairs: set pairs.{name}.per_track = 0")
         mix = sections["mix"]
         if getattr(mix, "inputs", "separated") != "separated":
             raise ValueError(
-                f"the format 'musdb' holds stems that sum to the mixture: set pairs.mix.inputs = 'separated'; got {mix.inputs!r}"
+                f"[dataset] format: 'musdb' holds stems that sum to the mixture: set pairs.mix.inputs = 'separated'; got {mix.inputs!r}"
             )
         if getattr(mix, "target", "sum") != "sum":
-            raise ValueError(f"the format 'musdb' holds the sum of its stems: set pairs.mix.target = 'sum'; got {mix.target!r}")
+            raise ValueError(f"[dataset] format: 'musdb' holds the sum of its stems: set pairs.mix.target = 'sum'; got {mix.target!r}")
         if getattr(mix, "preset", None) or getattr(mix, "channels", "all") != "all":
             raise ValueError("the format 'musdb' holds stems as they are: remove pairs.mix.preset, and set pairs.mix.channels = 'all'")
         if getattr(mix, "stems", ()) and sorted(mix.stems) != sorted(FOUR_STEMS):
-            raise ValueError(f"the format 'musdb' holds {', '.join(FOUR_STEMS)}; got pairs.mix.stems = {list(mix.stems)}")
+            raise ValueError(f"[dataset] format: 'musdb' holds {', '.join(FOUR_STEMS)}; got pairs.mix.stems = {list(mix.stems)}")
 
     def cache_key(self, pair: Pair) -> str:
         """The id of the work: of the pair, the format, the folder's name and this version."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.pairs.partners import PartnerTracks
 
 MIN_ACTIVE_SHARE = 0.5  # of an excerpt's seconds in which the stem it was chosen for must sound
+MOST_PER_TRACK = 100_000  # pairs: what a table of one track holds
 MIN_CHANGE_DB = -40.0  # 1 % of the amplitude: a level that differs by so much (0.09 dB) is below what listeners can distinguish
 EQUAL_WIDTH, EQUAL_PAN = 0.005, 0.005  # what is narrower and nearer to the centre has two equal channels
 
@@ -43,6 +44,7 @@ class RecipeConfig(Section):
     per_track: int = Field(
         4,
         ge=0,
+        le=MOST_PER_TRACK,
         description="number of pairs of this kind planned for each track; 0: none",
         json_schema_extra=since("0.1", unit="pairs a track"),
     )

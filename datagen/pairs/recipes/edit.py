@@ -25,7 +25,7 @@ from pydantic import Field, field_validator
 from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.grammar import Amount, Edit, Operation
 from stemwright.datagen.pairs.drawing import HIGHEST_SHARE, Role
-from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial, min_change_field
+from stemwright.datagen.pairs.recipes.base import MOST_PER_TRACK, Draft, RecipeConfig, TrackMaterial, min_change_field
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal, Stem
 
@@ -38,6 +38,7 @@ class Config(RecipeConfig):
     per_track: int = Field(
         0,
         ge=0,
+        le=MOST_PER_TRACK,
         description="number of pairs of this kind planned for each track; 0: none",
         json_schema_extra=since("0.1", unit="pairs a track"),
     )
@@ -50,7 +51,7 @@ class Config(RecipeConfig):
         grammar.OPERATIONS, min_length=1, description="edit operations to draw from", json_schema_extra=since("0.1")
     )
     most_stems: int = Field(
-        3, ge=1, description="largest number of stems that one edit names", json_schema_extra=since("0.1", unit="stems")
+        3, ge=1, le=64, description="largest number of stems that one edit names", json_schema_extra=since("0.1", unit="stems")
     )
     min_change_db: float = min_change_field()
     mixture: Literal["sum", "released"] = Field(

@@ -22,19 +22,21 @@ References
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from stemwright.datagen.effects.settings import draw_values
-from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial, min_change_field, with_preset
+from stemwright.datagen.pairs.recipes.base import MOST_PER_TRACK, Draft, RecipeConfig, TrackMaterial, min_change_field, with_preset
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Signal
 
 PRESETS: dict[str, dict[str, Any]] = {"XL": {"drive_lufs": (-8.6, 1.17)}, "L": {"drive_lufs": (-10.9, 1.19)}}
 DRIVEN_DB = 1.0
 QUIETEST_LUFS, LOUDEST_LUFS = -70.0, 0.0  # what the effect ``loudness`` takes: four deviations and more from any published mean
+
+Release = Annotated[float, Field(ge=1.0, le=5000.0)]  # what the effect ``limiter`` takes
 
 
 class Config(RecipeConfig):
@@ -43,6 +45,7 @@ class Config(RecipeConfig):
     per_track: int = Field(
         0,
         ge=0,
+        le=MOST_PER_TRACK,
         description="number of pairs of this kind planned for each track; 0: none",
         json_schema_extra=since("0.1", unit="pairs a track"),
     )
@@ -57,7 +60,10 @@ class Config(RecipeConfig):
         description="mix that is limited; released: the sum of all stems and the residual; sum: without the residual",
         json_schema_extra=since("0.1"),
     )
-    drive_lufs: tuple[float, float] = Field(
+    drive_lufs: tuple[
+        Annotated[float, Field(ge=QUIETEST_LUFS, le=LOUDEST_LUFS)],
+        Annotated[float, Field(ge=0.0, le=70.0)],
+    ] = Field(
         (-8.6, 1.17),
         description="mean and standard deviation of the normal distribution that the loudness at the limiter's input is drawn from",
         json_schema_extra=since("0.1", unit="LUFS"),
@@ -69,7 +75,7 @@ class Config(RecipeConfig):
         description="threshold of the limiter: no sample at its output exceeds it",
         json_schema_extra=since("0.1", unit="dBFS"),
     )
-    release_ms: tuple[float, float] = Field(
+    release_ms: tuple[Release, Release] = Field(
         (30.0, 200.0),
         description="range [low, high] that the release time is drawn from, uniformly on a logarithmic scale",
         json_schema_extra=since("0.1", unit="ms"),
@@ -96,13 +102,10 @@ class Config(RecipeConfig):
         return with_preset(values, PRESETS)
 
     @model_validator(mode="after")
-    def _sensible(self) -> Config:
-        mean, deviation = self.drive_lufs
-        if not (QUIETEST_LUFS <= mean <= LOUDEST_LUFS and deviation >= 0.0):
-            raise ValueError(f"drive_lufs must be [mean between -70 and 0, deviation of 0 or more]; got {[mean, deviation]}")
+    def _is_a_range(self) -> Config:
         low, high = self.release_ms
-        if not 1.0 <= low <= high <= 5000.0:
-            raise ValueError(f"release_ms must be [from, to] within 1 and 5000 ms; got {[low, high]}")
+        if low > high:
+            raise ValueError(f"release_ms: expected [low, high] with low <= high; got {[low, high]}")
         return self
 
     def num_signals(self, num_stems: int) -> int:

@@ -145,7 +145,7 @@ class Config(RecipeConfig):
     def _known_drums(self) -> Config:
         unknown = [name for name in self.stems if self.preset == "drums" and name not in DRUM_STEMS]
         if unknown:
-            raise ValueError(f"the preset 'drums' has the inputs {', '.join(DRUM_STEMS)}; got {unknown[0]!r}")
+            raise ValueError(f"stems: the preset 'drums' has the inputs {', '.join(DRUM_STEMS)}; got {unknown[0]!r}")
         return self
 
     @property

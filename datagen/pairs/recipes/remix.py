@@ -31,14 +31,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.pairs.drawing import Channels, Ranges, draw_settings, draw_use, effective_ranges
-from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial, fader, min_change_field
+from stemwright.datagen.pairs.recipes.base import MOST_PER_TRACK, Draft, RecipeConfig, TrackMaterial, fader, min_change_field
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
 
@@ -50,6 +50,8 @@ STRIP = ("eq", "compressor", "fader")  # of one stem, in this order; the last ha
 HIGHEST_DRY_DBFS = -1.0  # a stem of sharp peaks is brought to less than its loudness, so that its dry side needs no joint gain
 BUS = ("eq", "compressor")  # of the sum, before its level
 
+Peak = Annotated[float, Field(ge=-60.0, le=0.0)]
+
 
 class Config(RecipeConfig):
     """The section ``[pairs.remix]``: mixes that were never released, made from the stems of one song or several."""
@@ -57,6 +59,7 @@ class Config(RecipeConfig):
     per_track: int = Field(
         0,
         ge=0,
+        le=MOST_PER_TRACK,
         description="number of pairs of this kind planned for each track; 0: none",
         json_schema_extra=since("0.1", unit="pairs a track"),
     )
@@ -77,7 +80,7 @@ class Config(RecipeConfig):
         "of each dry stem",
         json_schema_extra=since("0.1", unit="LUFS"),
     )
-    mix_peak_dbfs: tuple[float, float] = Field(
+    mix_peak_dbfs: tuple[Peak, Peak] = Field(
         (-9.0, -1.0),
         description="console mode only: range [low, high] that the sample peak of the mix is drawn from",
         json_schema_extra=since("0.1", unit="dBFS"),
@@ -98,7 +101,7 @@ class Config(RecipeConfig):
         json_schema_extra=since("0.1", unit="semitones"),
     )
     num_songs: int = Field(
-        4, ge=2, description="songs mode only: largest number of songs in one remix", json_schema_extra=since("0.1", unit="songs")
+        4, ge=2, le=64, description="songs mode only: largest number of songs in one remix", json_schema_extra=since("0.1", unit="songs")
     )
     ranges: Ranges = Field(
         default_factory=dict,
@@ -111,16 +114,19 @@ class Config(RecipeConfig):
     def _known_ranges(self) -> Config:
         for effect, ranges in self.ranges.items():
             if effect not in STRIP:
-                raise ValueError(f"a console has {', '.join(STRIP)}; got ranges for {effect!r}")
+                raise ValueError(f"ranges: expected ranges for effects of a console: {', '.join(STRIP)}; got ranges for {effect!r}")
             known = {**EFFECTS[effect].TYPICAL, **ranges}
-            draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), known)  # raises for a wrong name or range
+            try:
+                draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), known)
+            except ValueError as error:  # a wrong name or range
+                raise ValueError(f"[pairs.remix.ranges.{effect}]: {error}") from error
         return self
 
     @model_validator(mode="after")
-    def _sensible_peak(self) -> Config:
+    def _peak_is_a_range(self) -> Config:
         low, high = self.mix_peak_dbfs
-        if not -60.0 <= low <= high <= 0.0:
-            raise ValueError(f"mix_peak_dbfs must be [from, to] within -60 and 0 dBFS; got {[low, high]}")
+        if low > high:
+            raise ValueError(f"mix_peak_dbfs: expected [low, high] with low <= high; got {[low, high]}")
         return self
 
     @property

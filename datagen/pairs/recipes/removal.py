@@ -23,7 +23,7 @@ import difflib
 import math
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -53,6 +53,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 REACHED_DB = 6.0  # how far below the peak that is expected a threshold is at least
 LEAST_RANGE_DB = 6.0  # what is left of a threshold's typical range at least
 FLAT_CREST_DB = 8.0  # the crest after an effect that flattens, at most
+
+Count = Annotated[int, Field(ge=0, le=64)]  # of effects in one chain
 
 
 class Config(RecipeConfig):
@@ -87,12 +89,12 @@ class Config(RecipeConfig):
         "without removed effects is repeated",
         json_schema_extra=since("0.1"),
     )
-    kept: tuple[int, int] = Field(
+    kept: tuple[Count, Count] = Field(
         (0, 1),
         description="smallest and largest number of kept effects, which are in both wet and dry",
         json_schema_extra=since("0.1", unit="effects"),
     )
-    removed: tuple[int, int] = Field(
+    removed: tuple[Count, Count] = Field(
         (1, 2),
         description="smallest and largest number of effects to remove, which are in the wet signal only",
         json_schema_extra=since("0.1", unit="effects"),
@@ -112,6 +114,7 @@ class Config(RecipeConfig):
     redraw_below: float = Field(
         1e-3,
         ge=0.0,
+        le=10.0,
         description="a pair is drawn again if the MR-STFT distance of wet and dry is below this; 0: never",
         json_schema_extra=since("0.1", unit="MR-STFT distance"),
     )
@@ -128,7 +131,7 @@ class Config(RecipeConfig):
         name = values.get("preset") if isinstance(values, dict) else None
         if isinstance(name, str) and name not in PRESETS:
             near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.0)[0]
-            raise ValueError(f"there is no preset {name!r}; did you mean {near!r}? The presets are {', '.join(PRESETS)}")
+            raise ValueError(f"preset: there is none with the name {name!r}; did you mean {near!r}? The presets are {', '.join(PRESETS)}")
         preset = PRESETS[name] if isinstance(name, str) else {}
         drawn = [effect for key in ("effects", "kept_effects") for effect in values.get(key, preset.get(key, ()))] if preset else []
         ranges = {effect: ranges for effect, ranges in preset.get("ranges", {}).items() if effect in drawn}
@@ -137,13 +140,13 @@ class Config(RecipeConfig):
     @model_validator(mode="after")
     def _enough_effects(self) -> Config:
         for name, (fewest, most) in (("kept", self.kept), ("removed", self.removed)):
-            if not 0 <= fewest <= most:
-                raise ValueError(f"{name} must be [fewest, most] with 0 <= fewest <= most; got {[fewest, most]}")
+            if fewest > most:
+                raise ValueError(f"{name}: expected [fewest, most] with fewest <= most; got {[fewest, most]}")
         if self.removed[0] < 1 and not (self.counts == "rounded" and self.removed[1] >= 1):
-            raise ValueError("removed must be at least 1: with none, wet and dry are the same")
+            raise ValueError(f"removed: expected at least 1, since with none wet and dry are the same; got {list(self.removed)}")
         for name, effects in (("effects", self.effects), ("kept_effects", self.kept_effects)):
             if len(set(effects)) < len(effects):
-                raise ValueError(f"{name} names an effect twice: {', '.join(effects)}")
+                raise ValueError(f"{name}: expected each effect once; got {', '.join(effects)}")
         if not _fits(self, self.effects):
             raise ValueError(f"{self.removed[0]} removed and {self.kept[0]} kept effects cannot be drawn from {len(self.all_effects)}")
         return self
@@ -170,7 +173,7 @@ class Config(RecipeConfig):
                 EFFECTS[effect]  # raises, naming the nearest one
         for effect, ranges in self.ranges.items():
             if effect not in self.all_effects:
-                raise ValueError(f"ranges are given for {effect!r}, which is not among the effects drawn: {', '.join(self.all_effects)}")
+                raise ValueError(f"ranges: {effect!r} is not among the effects drawn: {', '.join(self.all_effects)}")
             known = {**EFFECTS[effect].TYPICAL, **ranges}
             try:
                 draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), known)
