@@ -428,7 +428,7 @@ def test_validation_has_its_own_folder_that_musdb_opens_on_request(tmp_path, syn
     ],
 )
 def test_pairs_that_the_musdb_layout_cannot_hold_are_refused_by_the_configuration(pairs, said):
-    with pytest.raises(ConfigError, match=f"^test: the format 'musdb'.*{said}"):
+    with pytest.raises(ConfigError, match=f"^test: \\[dataset\\] format: 'musdb'.*{said}"):
         check({"pairs": pairs, "dataset": {"format": "musdb"}}, where="test")
 
 
