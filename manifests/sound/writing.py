@@ -22,18 +22,24 @@ import numpy.typing as npt
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.disk.durable import begin, hidden, leftovers, naming, put, remove, write_bytes
 from stemwright.manifests.disk.regular import file_sha256
+from stemwright.manifests.names import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 from stemwright.manifests.sound.float_wav import wav_header
 from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
 from stemwright.manifests.sound.resampling import resample
 
 MP3_RATES = (32_000, 44_100, 48_000)  # of MPEG-1 layer III; lower ones exist, with lower quality and less support
 FULL_SCALE = float(2**23)
+FLAC_CHANNELS = 8  # RFC 9639, section 9.1.3
 
 
 def encode(audio: Audio, sample_rate: int, encoding: Encoding) -> bytes:
-    """The bytes of a sound file. Raises ValueError on samples that are not finite, or on a peak that 24-bit samples cannot represent."""
+    """The bytes of a sound file of [C, T], of which ``load`` takes the shape and the rate.
+
+    Raises ValueError on what it does not take, on samples that are not finite, or on a peak that 24-bit samples cannot represent.
+    """
     import soundfile
 
+    _check_shape(audio.shape, sample_rate, encoding)
     if encoding == "wav32f":
         samples = np.ascontiguousarray(audio.T, dtype="<f4")
         if not np.isfinite(samples).all():
@@ -42,6 +48,19 @@ def encode(audio: Audio, sample_rate: int, encoding: Encoding) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, _to_int24(audio), sample_rate, subtype="PCM_24", format="FLAC")
     return buffer.getvalue()
+
+
+def _check_shape(shape: tuple[int, ...], sample_rate: int, encoding: Encoding) -> None:
+    """Raises ValueError on a shape or a rate that ``load`` refuses, or that FLAC cannot hold."""
+    most = MOST_CHANNELS if encoding == "wav32f" else FLAC_CHANNELS
+    if len(shape) != 2:
+        raise ValueError(f"audio is [channels, time]; got {len(shape)} axes, {list(shape)}; did you mean audio[None]?")
+    if not 1 <= shape[0] <= most:
+        hint = "; did you mean audio.T?" if 1 <= shape[1] <= most else "; write .wav" if 1 <= shape[0] <= MOST_CHANNELS else ""
+        what = "of 1 to {} channels" if encoding == "wav32f" else "of 1 to {} channels in FLAC"
+        raise ValueError(f"audio is [channels, time], {what.format(most)}; got {list(shape)}{hint}")
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+        raise ValueError(f"sample_rate: expected {LOWEST_RATE:,} to {HIGHEST_RATE:,} Hz; got {sample_rate:g}")
 
 
 def as_stored(audio: Audio, encoding: Encoding) -> Audio:
@@ -74,7 +93,8 @@ def save(path: Path | str, audio: npt.NDArray[np.floating], sample_rate: int, *,
     """Writes float [C, T], full scale 1.0, whole or not at all, and returns the SHA-256 of the file.
 
     ``.flac`` is written in 24 bit and ``.wav`` in 32-bit float, unless ``encoding`` ("flac24" or "wav32f") says otherwise. Folders are
-    made. Raises ValueError for another suffix, NaN or infinity, and, in FLAC, a peak above full scale: nothing is clipped.
+    made. Raises ValueError for another suffix, NaN or infinity, and, in FLAC, a peak above full scale: nothing is clipped; and for a
+    shape or a rate that ``load`` refuses: 1 to 64 channels (8 in FLAC), 4 to 768 kHz.
 
     >>> import numpy, stemwright as sw
     >>> _ = sw.save("noise.flac", numpy.random.default_rng(0).normal(0, 0.1, (2, 4410)), 44_100)

@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -334,3 +335,27 @@ def test_tags_that_are_no_utf_8_are_text_that_can_be_written(tmp_path):
     title = containers.tags(path)["title"]
     assert title.encode("utf-8").decode("utf-8") == title
     assert (title[0], title[-3:]) == ("A", "DEF")
+
+
+@pytest.mark.parametrize(
+    ("shape", "sample_rate", "name", "message"),
+    [
+        ((8000, 2), 44_100, "a.wav", r"audio is [channels, time], of 1 to 64 channels; got [8000, 2]; did you mean audio.T?"),
+        ((8000, 2), 44_100, "a.flac", r"audio is [channels, time], of 1 to 8 channels in FLAC; got [8000, 2]; did you mean audio.T?"),
+        ((9, 8000), 44_100, "a.flac", r"audio is [channels, time], of 1 to 8 channels in FLAC; got [9, 8000]; write .wav"),
+        ((0, 8000), 44_100, "a.wav", r"audio is [channels, time], of 1 to 64 channels; got [0, 8000]"),
+        ((8000,), 44_100, "a.wav", r"audio is [channels, time]; got 1 axes, [8000]; did you mean audio[None]?"),
+        ((1, 8000), 44, "a.wav", r"sample_rate: expected 4,000 to 768,000 Hz; got 44"),
+    ],
+)
+def test_what_load_refuses_is_not_saved(shape, sample_rate, name, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        writing.save(tmp_path / name, np.zeros(shape, np.float32), sample_rate)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "channels"), [("a.wav", 64), ("a.flac", 8)])
+def test_as_many_channels_as_may_be_saved_are_loaded(name, channels, tmp_path):
+    audio = np.linspace(-0.5, 0.5, channels * 100, dtype=np.float32).reshape(channels, 100)
+    writing.save(tmp_path / name, audio, 8_000)
+    np.testing.assert_allclose(decoding.load(tmp_path / name)[0], audio, atol=2**-23)
