@@ -88,10 +88,12 @@ def balance(
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
     check_stems_alone(stems, {"model": model, "model_folder": model_folder, **how})
     _check_files(files, stems, csv, plot, against)
+    own = stems is not None or all(path.is_dir() for path in files)
+    if own:
+        check_stems_alone(files[0], {"model": model, "model_folder": model_folder, **how}, where=f"{files[0]}, which has its own stems")
     corpus = track_balance.corpus_levels(against) if against else {}
     for doubt in track_balance.doubts(files, against, corpus) if against else ():
         terminal.warn(doubt)
-    own = stems is not None or all(path.is_dir() for path in files)
     listening = None if own else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     measured, rejected = _measured(terminal, files, listening, stems)
     _show(terminal, measured, corpus, str(against) if against else "")
@@ -191,7 +193,7 @@ def _write(terminal: Terminal, measured: Sequence[TrackBalance], csv: Path | Non
         terminal.say(f"picture: {plot}")
 
 
-def check_stems_alone(stems: Path | None, separation: Mapping[str, Any]) -> None:
+def check_stems_alone(stems: Path | None, separation: Mapping[str, Any], *, where: str = "") -> None:
     """Raises UsageError if given stems come with settings of a separation, which then does not take place.
 
     What only allows or forbids something (``--offline``) holds there as well.
@@ -200,7 +202,8 @@ def check_stems_alone(stems: Path | None, separation: Mapping[str, Any]) -> None
 
     given = [f"--{key.replace('_', '-')}" for key, value in separation.items() if value is not None]
     if stems is not None and given:
-        raise UsageError(f"{', '.join(given)}: for a separation, and nothing is separated with --stems {stems}; leave out one of them")
+        remedy = ", ".join(given) if where else "one of them"
+        raise UsageError(f"{', '.join(given)}: for a separation, and nothing is separated with {where or f'--stems {stems}'}; leave out {remedy}")
 
 
 def separator_for(model: str | None, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:

@@ -28,6 +28,16 @@ def test_a_setting_of_the_separation_is_refused_where_stems_are_given(verb, opti
     assert str(done.exception).startswith(f"{option[0]}: for a separation, and nothing is separated with --stems stems")
 
 
+@pytest.mark.parametrize("option", SEPARATING, ids=[name for name, _ in SEPARATING])
+def test_a_setting_of_the_separation_is_refused_where_every_song_has_its_own_stems(option, tmp_path):
+    (tmp_path / "mixture.wav").touch()
+    done = invoke("balance", tmp_path, *option)
+    assert getattr(done.exception, "exit_code", 2) == 2
+    assert str(done.exception) == (
+        f"{option[0]}: for a separation, and nothing is separated with {tmp_path}, which has its own stems; leave out {option[0]}"
+    )
+
+
 def test_a_model_is_refused_where_stems_are_given_in_python_as_well():
     for call in (sw.balance, lambda *given, **more: sw.edit(given[0], "mute drums", "out.wav", **more)):
         with pytest.raises(ValueError, match=r"expected stems or a model, got both: .*leave out model"):
