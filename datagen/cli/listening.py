@@ -203,7 +203,9 @@ def check_stems_alone(stems: Path | None, separation: Mapping[str, Any], *, wher
     given = [f"--{key.replace('_', '-')}" for key, value in separation.items() if value is not None]
     if stems is not None and given:
         remedy = ", ".join(given) if where else "one of them"
-        raise UsageError(f"{', '.join(given)}: for a separation, and nothing is separated with {where or f'--stems {stems}'}; leave out {remedy}")
+        raise UsageError(
+            f"{', '.join(given)}: for a separation, and nothing is separated with {where or f'--stems {stems}'}; leave out {remedy}"
+        )
 
 
 def separator_for(model: str | None, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:

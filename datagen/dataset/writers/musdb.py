@@ -73,7 +73,9 @@ data[0].audio, data[0].sources["drums"].audio  # [T, C]"""
         if getattr(mix, "target", "sum") != "sum":
             raise ValueError(f"[dataset] format: 'musdb' holds the sum of its stems: set pairs.mix.target = 'sum'; got {mix.target!r}")
         if getattr(mix, "preset", None) or getattr(mix, "channels", "all") != "all":
-            raise ValueError("[dataset] format: 'musdb' holds stems as they are: remove pairs.mix.preset, and set pairs.mix.channels = 'all'")
+            raise ValueError(
+                "[dataset] format: 'musdb' holds stems as they are: remove pairs.mix.preset, and set pairs.mix.channels = 'all'"
+            )
         if getattr(mix, "stems", ()) and sorted(mix.stems) != sorted(FOUR_STEMS):
             raise ValueError(f"[dataset] format: 'musdb' holds {', '.join(FOUR_STEMS)}; got pairs.mix.stems = {list(mix.stems)}")
 
