@@ -22,6 +22,7 @@ from stemwright.manifests.records import Record, Refused
 from stemwright.manifests.sound.formats import Audio
 
 EXACT = 2.0**-24  # half a step of 24 bits: a smaller difference vanishes in the written files
+LEAST_CEILING = 0.01  # -40 dBFS: the extremes of a softer channel are few steps of 16 bits, and equal by rounding
 CLIP_LEVEL = 0.9999  # of a channel's own extreme: lossless masters clip at 32,767 / 32,768, and others were turned down afterwards
 
 
@@ -64,7 +65,7 @@ class Tally:
         ceiling = np.maximum(before, mixture.max(axis=1, initial=0.0))
         counted = self._at_ceiling.get(sign, np.zeros(len(mixture), np.int64))
         counted = np.where(before < ceiling * CLIP_LEVEL, 0, counted)  # what was counted was no ceiling
-        high = (mixture >= ceiling[:, None] * CLIP_LEVEL) & (ceiling[:, None] > 0)
+        high = (mixture >= ceiling[:, None] * CLIP_LEVEL) & (ceiling[:, None] >= LEAST_CEILING)
         self._ceilings[sign] = ceiling
         self._at_ceiling[sign] = counted + np.count_nonzero(high[:, 1:] & high[:, :-1], axis=1)
 

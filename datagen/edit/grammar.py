@@ -124,6 +124,7 @@ _SENSE_OF: dict[str, tuple[str, ...]] = {
     for word in listed.split()
 }
 SPELT = 0.82  # how alike a word has to be to one that it is taken for: "increse", and not "unmute" for "mute"
+STEM_SPELT = 0.8  # the same for stems, where no prefix reverses the meaning: "drumz"
 _FILLING = (
     "please the a an of in to my this that it them and by db decibel decibels bit little mix song track some pass "
     "can could you i we me want would like for just now be is should so very really completely with at on whole part sound"
@@ -184,7 +185,7 @@ def _likest(word: str, known: Iterable[str]) -> tuple[float, str]:
 def _stem_like(word: str, stems: Sequence[str]) -> str | None:
     """The stem that a word seems to name: none if it is more like a word of the grammar."""
     alike, stem = _likest(word, stems)
-    return stem if alike >= SPELT and alike >= _likest(word, (*_grammar_words(), *_SENSE_OF))[0] else None
+    return stem if alike >= STEM_SPELT and alike >= _likest(word, (*_grammar_words(), *_SENSE_OF))[0] else None
 
 
 def _not_understood(text: str, stems: Sequence[str], possible: Sequence[Operation]) -> str:

@@ -61,7 +61,7 @@ def balance(path: Path | str, stems: Path | str | None = None, model: Model = DE
     ...     _ = sw.save(name, audio, 44_100)
     >>> found = sw.balance("song.wav", stems="stems")
     >>> print(f"{found.stems['vocals'].level_lu:.1f} LU")
-    -3.0 LU
+    -3.1 LU
     >>> list(found.to_pandas()["stem"])
     ['drums', 'vocals']
     """

@@ -71,7 +71,9 @@ def multitrack_files(path: Path | str, stems: Path | str | None = None) -> tuple
     if path.is_dir():
         mixes = sorted(each for each in path.iterdir() if each.stem.lower() in MIXTURE_NAMES and each.suffix.lower() in READABLE_SUFFIXES)
         if not mixes:
-            raise ValueError(f"expected mixture.wav in {path}, got none; name the mixture and give --stems {path}")
+            raise ValueError(
+                f"{path}: a folder, not a sound file, and without mixture.wav; expected a mixture, whose stems may be given as a folder"
+            )
         path, stems = mixes[0], stems or path
     if stems is not None:
         return path, {name: (file, 0) for name, file in stem_paths(stems, path).items()}

@@ -116,7 +116,7 @@ class DeviceSession(Session):
                 stems[stem] += audio * float(np.float32(network.weights[stem]))
         self._done = stop
         stems /= torch.from_numpy(self._totals).to(self._device)[:, None, None]
-        return stems * float(np.float32(self._level.scale))
+        return stems * float(np.float32(self._level.scale)) + float(np.float32(self._level.restored))
 
     def _sent(self, stems: torch.Tensor) -> tuple[torch.Tensor, Any]:
         """Starts the way of stems into the processor's memory."""

@@ -92,7 +92,8 @@ class Mixture:
     def level_at(self, input_lufs: float, sample_rate: int) -> schedule.Standardisation:
         """The normalisation that brings the mixture to a loudness; Demucs's own level where it has none (silence, or below -70 LUFS)."""
         loudness, usual = integrated_loudness_of(self._frames, sample_rate), self.level()
-        return schedule.Standardisation(usual.mean, db_to_gain(loudness - input_lufs)) if math.isfinite(loudness) else usual
+        offset = usual.mean if not usual.restored else 0.0
+        return schedule.Standardisation(offset, db_to_gain(loudness - input_lufs)) if math.isfinite(loudness) else usual
 
     def read(self, start_frame: int, stop_frame: int) -> Audio:
         """Frames with the networks' number of channels."""

@@ -6,8 +6,8 @@ finished frames.
 
 Conventions
     Audio is float32 [C, T]; stems are [S, C, T]; a batch of network inputs is [B, C, T]. Positions are frames at the networks' sample rate.
-    The networks see (mixture - mean) / scale with zeros outside the track; stems are scaled back by scale alone.
-    Demucs adds the mean to every stem, so that a mixture with a constant offset would have it four times; here the residual takes it.
+    The networks see (mixture - mean) / scale with zeros outside the track; stems are scaled back by scale and mean, as Demucs does.
+    A mean of ``OFFSET`` or more is a constant offset of the recording and added to no stem: the residual contains it, once.
     Results do not depend on how windows are gathered into batches, unless the networks' own results do.
 
 References
@@ -27,6 +27,7 @@ from stemwright.manifests.sound.formats import Audio
 
 OVERLAP = 0.25  # Demucs's default; its published scores are taken with it
 EPSILON = 1e-8  # what Demucs adds to the standard deviation
+OFFSET = 0.004  # -48 dBFS: the mean of a few thousand frames of loud noise is smaller, what converters leave as an offset may be larger
 MAX_ACTIVE = 4  # tracks processed at once, when their last segments are gathered into common batches
 VERSION = 1  # changes when the same networks would give different stems
 
@@ -51,6 +52,11 @@ class Standardisation:
 
     mean: float
     scale: float
+
+    @property
+    def restored(self) -> float:
+        """The mean that is added to every stem: none if it is a constant offset of the recording."""
+        return self.mean if abs(self.mean) < OFFSET else 0.0
 
 
 @dataclass(frozen=True)
@@ -202,7 +208,7 @@ class Session:
                 stems[stem] += audio * np.float32(network.weights[stem])
         stems /= self._totals[:, None, None]
         self._done = stop
-        return stems * np.float32(self._level.scale)  # the mean, a constant, is left to the residual: no stem contains it
+        return stems * np.float32(self._level.scale) + np.float32(self._level.restored)
 
 
 def run(sessions: Iterable[Session], forward: Forward, *, batch_size: int) -> Iterator[tuple[Session, Audio]]:

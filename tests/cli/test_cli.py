@@ -55,7 +55,7 @@ def test_a_wrong_key_names_the_right_one_and_leaves_with_2(tmp_path, songs_folde
         (("edit", "{tmp}/busy/notes.txt", "mute drums", "{tmp}/out.wav", "--stems", "{tmp}/none"), "expected a folder of stems"),
         (("fit", "{tmp}/busy/notes.txt", "--stems", "{tmp}/none"), "expected a folder of stems, got .*none"),
         (("fit", "{tmp}/busy/notes.txt", "--stems", "{tmp}/busy"), "got no sound file"),
-        (("fit", "{tmp}/busy"), "expected mixture.wav in"),
+        (("fit", "{tmp}/busy"), "a folder, not a sound file, and without mixture.wav"),
         (("fit", "{tmp}/busy/notes.txt"), "has no stems of its own; .*--stems FOLDER"),
         (("frobnicate",), "No such command"),
         (("build",), "Missing argument"),

@@ -98,6 +98,8 @@ def test_clipping_is_a_flat_extreme_of_any_channel_at_any_level():
     assert tally_of_a_mixture(np.stack([0.1 * music[0], 0.7 * flat[1]])).clipped_share > 0.05
     assert tally_of_a_mixture(np.stack([music[0], np.minimum(music[1], 0.15)])).clipped_share > 0.05  # one side only
     assert tally_of_a_mixture(np.zeros((2, 1000))).clipped_share == 0
+    dither = np.round(0.7 * np.random.default_rng(1).standard_normal(20_000)) / 32_768
+    assert tally_of_a_mixture(np.stack([music[0], dither])).clipped_share < 0.001  # a channel with nothing but dither
 
 
 def test_limits_are_used(stems):
