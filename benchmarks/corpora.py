@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 import numpy as np
 from songs import mixture_of, render_song
 
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
 from stemwright.datagen.run.tasks import Workers

@@ -33,7 +33,7 @@ from songs import mixture_of, render_song
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run import stages
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import shards, table

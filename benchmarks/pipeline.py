@@ -36,7 +36,7 @@ from songs import render_song
 from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import Sources, render
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_plan, run_render
 from stemwright.datagen.run.tasks import Workers

@@ -30,7 +30,7 @@ import numpy as np
 from results import publish
 from songs import mixture_of, render_song
 
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
 from stemwright.datagen.run.tasks import Workers

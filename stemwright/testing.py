@@ -297,7 +297,7 @@ def _drawn(effect: Any, seed: int) -> Any:
 def _prepared(place: Path, kinds: Mapping[str, Any], *, songs: Path | None = None, dataset_format: str = "folder") -> Corpus:
     """A corpus of made songs whose stems are given, up to its estimates, for these kinds of pairs and no other of ours."""
     from stemwright.datagen.pairs.recipes import RECIPES
-    from stemwright.datagen.run.config import check
+    from stemwright.datagen.run.configuration import check
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.stages import build_stages
     from stemwright.manifests.sound.writing import save

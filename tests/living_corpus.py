@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 from conftest import STEM_NAMES, make_song
 
-from stemwright.datagen.run import config as configuration
+from stemwright.datagen.run import configuration
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate, separating
 from stemwright.datagen.run.tasks import Workers

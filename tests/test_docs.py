@@ -140,7 +140,7 @@ def test_the_python_of_all_pages_runs_after_the_demo(demo_folder):
 
 
 def test_the_configurations_on_the_pages_are_configurations():
-    from stemwright.datagen.run.config import parse
+    from stemwright.datagen.run.configuration import parse
 
     texts = {page_name(page): blocks(page, "toml") for page in PAGES if not page_name(page).startswith("docs/extending")}
     texts["docs/guides/removal.toml"] = [(ROOT / "docs" / "guides" / "removal.toml").read_text()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from stemwright.datagen.run.config import Config, check
+from stemwright.datagen.run.configuration import Config, check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.manifests.records import Track
 from stemwright.manifests.sound.decoding import load

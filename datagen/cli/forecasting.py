@@ -14,7 +14,7 @@ from stemwright.manifests.wording import counted, duration, size
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from stemwright.datagen.run.config import Config
+    from stemwright.datagen.run.configuration import Config
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.forecast import Forecast
 

@@ -214,7 +214,7 @@ def separator_for(model: str | None, model_folder: Path | None, how: dict[str, s
     Raises ConfigError for a word that is none of theirs, ModelError if the weights cannot be had.
     """
     from stemwright.datagen.run.building import check_model
-    from stemwright.datagen.run.config import check
+    from stemwright.datagen.run.configuration import check
     from stemwright.separation.choosing import other_separator
     from stemwright.separation.demucs.separator import DemucsSeparator
     from stemwright.separation.separator import Separator, is_other

@@ -202,6 +202,6 @@ def absolute(path: Path | None) -> Path | None:
 
 def absolute_separator(reference: str | None) -> str | None:
     """A reference to a separator; the path of an ONNX model is made absolute, so that it stays valid in another folder."""
-    from stemwright.datagen.run.config import placed_reference
+    from stemwright.datagen.run.configuration import placed_reference
 
     return None if reference is None else placed_reference(reference, Path.cwd())

@@ -14,7 +14,7 @@ from stemwright.datagen.cli.terminal import Terminal
 from stemwright.manifests.progress import AudioDone, OnProgress
 
 if TYPE_CHECKING:
-    from stemwright.datagen.run.config import Config
+    from stemwright.datagen.run.configuration import Config
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.stages import Summary
     from stemwright.datagen.run.stages.counting import SongCounts
@@ -117,7 +117,7 @@ def check_alone(separation: Mapping[str, Any]) -> None:
 
 def _check_only(kept: Config, config: Config, asked: RequestedChanges, stage: str) -> None:
     """Raises ConfigError if a stage would keep a change of what only earlier stages use."""
-    from stemwright.datagen.run.config import ConfigError
+    from stemwright.datagen.run.configuration import ConfigError
 
     for section in ("songs", "separation"):
         if getattr(kept, section) != getattr(config, section):

@@ -13,7 +13,7 @@ from typing import Any
 
 from stemwright.datagen.report.page import PLAYERS, write_report
 from stemwright.datagen.run.building import keeping, separated_again, songs_config
-from stemwright.datagen.run.config import Config, plain
+from stemwright.datagen.run.configuration import Config, plain
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.corpus_check import problems_of
 from stemwright.datagen.run.stages import Summary, build_stages

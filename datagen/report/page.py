@@ -24,7 +24,7 @@ from stemwright.datagen.report import chain_text, charts, page_charts, rows
 from stemwright.datagen.report.page_charts import many
 from stemwright.datagen.report.players import Player, players
 from stemwright.datagen.report.rows import Rows
-from stemwright.datagen.run import config as configuration
+from stemwright.datagen.run import configuration
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.cataloguing import artist_notes
 from stemwright.manifests.disk.durable import remove_earlier, write_bytes

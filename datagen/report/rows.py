@@ -19,7 +19,7 @@ import numpy as np
 
 from stemwright.datagen.pairs.licences import normalise
 from stemwright.datagen.pairs.rights import use_of
-from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import VERBS, Corpus
 from stemwright.manifests import table
 from stemwright.manifests.records import RESIDUAL, Estimate, Example, Pair, Record, Rejected, Signal, Split, Stem, Track, TrackEstimate

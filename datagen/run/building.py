@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stemwright.datagen.run.config import Config, ConfigError, read_values
 from stemwright.datagen.run.config_changes import changed
+from stemwright.datagen.run.configuration import Config, ConfigError, read_values
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.reseparation import count_to_separate_again, reason_to_separate_again
 from stemwright.datagen.run.tasks import StoppedError

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stemwright.datagen.pairs.recipes.base import merged
-from stemwright.datagen.run.config import Config, ConfigError, check, keys, plain, read_values
+from stemwright.datagen.run.configuration import Config, ConfigError, check, keys, plain, read_values
 from stemwright.manifests.catalog.splits import with_split_names
 
 SHAPE = ("sample_rate", "duration_s")  # of excerpts: presets of several recipes may need them given

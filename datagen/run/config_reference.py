@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from stemwright.datagen.pairs.section import range_of
-from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.configuration import Config
 
 NOT_GIVEN = "not given"
 NAMES = {str: "string", int: "whole number", float: "number", bool: "true or false"}

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from stemwright.datagen.run import config as configuration
-from stemwright.datagen.run.config import Config
+from stemwright.datagen.run import configuration
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.runner import UNUSED
 from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import songs_root

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from stemwright.datagen.run.config import ConfigError
+from stemwright.datagen.run.configuration import ConfigError
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.rendering import unrendered
 from stemwright.manifests.check import CheckProblem, check_corpus, check_dataset, check_meanwhile

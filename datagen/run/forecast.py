@@ -24,7 +24,7 @@ from typing import Any
 from stemwright.datagen.pairs.plan import SHORTER
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.run import rates
-from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.cataloguing import found_songs, limited
 from stemwright.datagen.run.stages.kept_stems import STEMS

@@ -31,8 +31,8 @@ import numpy as np
 from pydantic import Field
 
 from stemwright.datagen.pairs.rights import RightsConfig, RightsOfPairs, admitted, renders_everything, summary
-from stemwright.datagen.run import config as configuration
-from stemwright.datagen.run.config import Config, ConfigError
+from stemwright.datagen.run import configuration
+from stemwright.datagen.run.configuration import Config, ConfigError
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import shared
 from stemwright.datagen.run.stages import separator_of

@@ -24,8 +24,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stemwright.datagen.run import config as configuration
-from stemwright.datagen.run.config import Config
+from stemwright.datagen.run import configuration
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import CorpusError
 from stemwright.datagen.share.export import FORMAT, MANIFEST, README, TYPES, without_local_paths
 from stemwright.manifests import table

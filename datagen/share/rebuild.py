@@ -31,7 +31,7 @@ from stemwright.datagen.dataset.writers.base import PresentFiles
 from stemwright.datagen.dataset.writers.stale_files import forget_started
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import sources_of
-from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Stage, finish, shared
 from stemwright.datagen.run.runner import run as run_tasks

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
-from stemwright.datagen.run.config import Config, keys, read
 from stemwright.datagen.run.config_reference import sections
+from stemwright.datagen.run.configuration import Config, keys, read
 from stemwright.manifests.usage import UsageError
 
 

@@ -133,7 +133,7 @@ def test_two_processes_append_without_tearing_each_others_lines(tmp_path):
 
 def test_the_library_alone_writes_no_log_and_prints_nothing(tmp_path, songs, capfd):
     from stemwright.datagen.run import stages
-    from stemwright.datagen.run.config import check
+    from stemwright.datagen.run.configuration import check
 
     corpus = Corpus(tmp_path / "corpus")
     with corpus.locked():

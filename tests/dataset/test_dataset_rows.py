@@ -20,7 +20,7 @@ from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.settings import fields
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run import stages
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import shards, table

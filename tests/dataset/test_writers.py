@@ -21,7 +21,7 @@ from stemwright.datagen.dataset.writers.musdb import MusdbWriter
 from stemwright.datagen.dataset.writers.packing import RenderedFiles
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run import stages
-from stemwright.datagen.run.config import ConfigError, check
+from stemwright.datagen.run.configuration import ConfigError, check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import shards, table

@@ -125,7 +125,7 @@ def test_settings_of_the_effect_of_another_package_are_listed(package, tmp_path)
 
 
 def test_an_installed_package_changes_no_configuration_that_does_not_name_it(package, tmp_path):
-    program = "from stemwright.datagen.run import config; print(config.to_toml(config.Config()))"
+    program = "from stemwright.datagen.run import configuration; print(configuration.to_toml(configuration.Config()))"
     without, with_package = run(["-c", program], tmp_path), run(["-c", program], tmp_path, package)
     assert with_package.returncode == 0, with_package.stderr
     assert with_package.stdout == without.stdout

@@ -7,7 +7,7 @@ import pytest
 
 from stemwright.datagen.inverse.blind.corpus_passes import ProfileFile
 from stemwright.datagen.inverse.blind.profile import Profile
-from stemwright.datagen.run.config import EstimateConfig, check
+from stemwright.datagen.run.configuration import EstimateConfig, check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_separate
 from stemwright.datagen.run.tasks import Workers
@@ -24,7 +24,7 @@ def made(tmp_path_factory):
     """A corpus of reference stems, catalogued, separated and estimated with effects and normalised inputs."""
     from conftest import STEM_NAMES, make_song, write_song_file
 
-    from stemwright.datagen.run import config as configuration
+    from stemwright.datagen.run import configuration
 
     folder = tmp_path_factory.mktemp("blind")
     for index in range(SONGS):

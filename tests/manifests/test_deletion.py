@@ -12,7 +12,7 @@ from hypothesis import given
 
 from stemwright.datagen.dataset.writers import WRITERS, stale_files
 from stemwright.datagen.run import stages
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table

@@ -15,7 +15,7 @@ from conftest import make_song, write_song_file
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemwright.datagen.run import config as configuration
+from stemwright.datagen.run import configuration
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_catalog
 from stemwright.datagen.run.tasks import Workers

@@ -6,7 +6,7 @@ from conftest import write_song_file
 from test_tempo import MAJOR, cadence, clicks
 
 from stemwright.datagen.dataset.loader import PairDataset
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
 from stemwright.datagen.run.tasks import Workers

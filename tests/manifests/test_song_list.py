@@ -9,7 +9,7 @@ import pytest
 from conftest import make_song, write_song_file
 from hypothesis import given, settings
 
-from stemwright.datagen.run import config, stages
+from stemwright.datagen.run import configuration, stages
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests.catalog import song_list
@@ -128,7 +128,7 @@ def test_a_list_that_cannot_be_read_is_wrong_usage_in_one_sentence(text, message
         listed(songs, text, tmp_path)
     assert len(str(refused.value)) < 600
     corpus = Corpus(tmp_path / "corpus")
-    corpus.create(config.check({"songs": {"folder": str(tmp_path / "list.csv")}}, where="test"))
+    corpus.create(configuration.check({"songs": {"folder": str(tmp_path / "list.csv")}}, where="test"))
     with pytest.raises(CorpusError, match=message):
         stages.run_catalog(corpus, Workers(1))
 

@@ -13,7 +13,7 @@ from stemwright.datagen.pairs.audibility import INAUDIBLE, check_audible
 from stemwright.datagen.pairs.chain_runs import ChainRuns, difference_db
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import render
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
 
 LEVEL = EffectUse(effect="loudness", settings={"target_db": -20.0, "measure": "lufs"})

@@ -13,7 +13,7 @@ from stemwright.datagen.dataset.labels import Vocabulary
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.pairs.plan import generator, material_of, plan_pairs
 from stemwright.datagen.run import stages
-from stemwright.datagen.run.config import ConfigError, check, parse, to_toml
+from stemwright.datagen.run.configuration import ConfigError, check, parse, to_toml
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table

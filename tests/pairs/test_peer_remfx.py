@@ -11,7 +11,7 @@ from rows import estimate_of, stems_of, track
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.recipes.remfx import JUCE_TIME, RANGES
 from stemwright.datagen.pairs.render import render
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.manifests.sound import decoding, resampling
 
 pedalboard = pytest.importorskip("pedalboard")

@@ -4,7 +4,7 @@ from rows import corpus_rows, estimate_of, stems_of, track
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import Range, fields
 from stemwright.datagen.pairs.plan import generator, plan_pairs
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 
 
 def planned(*arguments):

@@ -8,7 +8,7 @@ from stemwright.datagen.edit.grammar import WORDINGS, Edit, chains, cutoff_hz, p
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import render
-from stemwright.datagen.run.config import ConfigError, check
+from stemwright.datagen.run.configuration import ConfigError, check
 from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.sound.decoding import load
 

@@ -6,7 +6,7 @@ from test_render import RATE, pair, signal, sources  # noqa: F401  # the fixture
 from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import render
-from stemwright.datagen.run.config import ConfigError, check
+from stemwright.datagen.run.configuration import ConfigError, check
 from stemwright.manifests.records import EffectUse, Refused, Signal
 from stemwright.manifests.sound.decoding import load
 from stemwright.separation.loudness.meter import integrated_loudness

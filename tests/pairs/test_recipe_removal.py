@@ -11,7 +11,7 @@ from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.recipes.remfx import RANGES
 from stemwright.datagen.pairs.recipes.removal import PRESETS
 from stemwright.datagen.pairs.render import render
-from stemwright.datagen.run.config import ConfigError, check, parse, to_toml
+from stemwright.datagen.run.configuration import ConfigError, check, parse, to_toml
 from stemwright.separation.loudness.meter import integrated_loudness
 
 

@@ -12,7 +12,7 @@ from stemwright.datagen.pairs.plan import RecipeRows, plan_pairs
 from stemwright.datagen.pairs.recipes import RECIPES, any_needs
 from stemwright.datagen.pairs.recipes.mix import DRUM_STEMS
 from stemwright.datagen.pairs.render import render
-from stemwright.datagen.run.config import ConfigError, check, parse, to_toml
+from stemwright.datagen.run.configuration import ConfigError, check, parse, to_toml
 from stemwright.manifests import table
 from stemwright.manifests.records import RESIDUAL, Pair
 

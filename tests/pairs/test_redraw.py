@@ -15,7 +15,7 @@ from stemwright.datagen.pairs.audibility import ALIKE, distance_below
 from stemwright.datagen.pairs.plan import generator, material_of, materials_of, plan_pairs
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.run import stages
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import rendering
 from stemwright.datagen.run.stages.redrawing import ATTEMPTS, Redraws

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.pairs.licences import normalise
 from stemwright.datagen.pairs.rights import RightsConfig, RightsOfPairs, admitted, renders_everything, summary, use_of
-from stemwright.datagen.run import config as configuration
-from stemwright.datagen.run.config import ConfigError
+from stemwright.datagen.run import configuration
+from stemwright.datagen.run.configuration import ConfigError
 from stemwright.manifests import table
 from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.catalog.musdb_terms import MEDLEYDB, OF_MEDLEYDB, OF_REMIX_COMPETITION, REMIX_COMPETITION, RESTRICTED, terms_of

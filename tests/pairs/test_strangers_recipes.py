@@ -14,7 +14,7 @@ import pytest
 from conftest import make_song, write_song_file
 
 from stemwright.datagen.run import stages
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.tasks import Workers
 from stemwright.datagen.share import reading

@@ -15,7 +15,7 @@ from test_render import pair, signal
 from stemwright.datagen.cli.reporting import report
 from stemwright.datagen.report import chain_text, charts, page, players, report_html, rows
 from stemwright.datagen.run import stages
-from stemwright.datagen.run.config import check
+from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table

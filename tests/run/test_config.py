@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from stemwright.datagen.pairs.section import range_of
 from stemwright.datagen.run import config_changes
-from stemwright.datagen.run.config import Config, ConfigError, check, parse, plain, read, to_toml
+from stemwright.datagen.run.configuration import Config, ConfigError, check, parse, plain, read, to_toml
 from stemwright.manifests.catalog.tracks import SplitShares
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemwright.datagen.run.config import ConfigError, parse, plain
 from stemwright.datagen.run.config_changes import changed, differences, requested
+from stemwright.datagen.run.configuration import ConfigError, parse, plain
 
 KEPT = """
 seed = 7
@@ -122,7 +122,7 @@ def test_a_wrong_key_in_a_file_names_the_file(tmp_path):
     )
 )
 def test_the_requested_changes_give_the_whole_configuration_again(values):
-    from stemwright.datagen.run.config import check
+    from stemwright.datagen.run.configuration import check
 
     try:
         config = check(values, where="here")

@@ -4,8 +4,8 @@ import tomllib
 
 import pytest
 
-from stemwright.datagen.run.config import Config, keys, parse, to_toml
 from stemwright.datagen.run.config_reference import NOT_GIVEN, sections
+from stemwright.datagen.run.configuration import Config, keys, parse, to_toml
 
 KEYS = [key for section in sections() for key in section.keys]
 

@@ -2,9 +2,9 @@
 
 import re
 
-from stemwright.datagen.run.config import Config, parse, to_toml
 from stemwright.datagen.run.config_reference import NOT_GIVEN, sections
 from stemwright.datagen.run.config_template import commented
+from stemwright.datagen.run.configuration import Config, parse, to_toml
 
 
 def test_it_is_toml_that_changes_nothing():

@@ -11,9 +11,8 @@ from living_corpus import RATE, FilterSeparator, build, stub_separator, write_mu
 from test_build import stemwright
 
 import stemwright as sw
-from stemwright.datagen.run import config as configuration
+from stemwright.datagen.run import configuration, rates
 from stemwright.datagen.run import forecast as forecasting
-from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.forecast import forecast, measured_rate
 from stemwright.manifests import table

@@ -12,7 +12,7 @@ from tiny_model import write_tiny_model
 from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
-from stemwright.datagen.run.config import read
+from stemwright.datagen.run.configuration import read
 from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import matches
 from stemwright.manifests.records import Rejected

@@ -14,7 +14,7 @@ import pytest
 from conftest import SAMPLE_RATE, make_song, write_song_file
 from living_corpus import FilterSeparator, stub_separator
 
-from stemwright.datagen.run import config as configuration
+from stemwright.datagen.run import configuration
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_catalog, run_separate
 from stemwright.datagen.run.tasks import Workers

@@ -11,7 +11,7 @@ from conftest import make_song, write_song_file
 from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
-from stemwright.datagen.run.config import check, to_toml
+from stemwright.datagen.run.configuration import check, to_toml
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.tasks import Workers
 from stemwright.datagen.share.export import MANIFEST, TYPES, FingerprintRow, SketchRow, export, without_local_paths

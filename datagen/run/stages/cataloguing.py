@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from stemwright.datagen.run import rates
-from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks

@@ -11,7 +11,7 @@ from stemwright.datagen.pairs import rights
 from stemwright.datagen.pairs.plan import PlannedPairs, RecipeRows, materials_of
 from stemwright.datagen.pairs.recipes import RECIPES, any_needs
 from stemwright.datagen.pairs.recipes.base import TrackMaterial
-from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.summary import Summary
 from stemwright.manifests import __version__, table

@@ -9,7 +9,7 @@ Conventions
 
 from __future__ import annotations
 
-from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.stages.cataloguing import found_songs
 from stemwright.datagen.run.stages.separating import separator_of
 from stemwright.separation.demucs.separator import DemucsSeparator

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from stemwright.datagen.pairs.audibility import ALIKE, INAUDIBLE
 from stemwright.datagen.pairs.plan import redraw_pair
 from stemwright.datagen.pairs.recipes.base import TrackMaterial
-from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.planning import materials_by_track
 from stemwright.manifests import table

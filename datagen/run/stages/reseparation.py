@@ -7,8 +7,8 @@ Conventions
 
 from __future__ import annotations
 
-from stemwright.datagen.run.config import Config
 from stemwright.datagen.run.config_changes import differences
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.kept_stems import STEMS
 from stemwright.datagen.run.stages.separating import Separation, separator_of, tasks_of

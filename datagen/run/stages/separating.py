@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stemwright.datagen.run import rates
-from stemwright.datagen.run.config import Config
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Stage, attempt, failed, files_exist, reject
 from stemwright.datagen.run.runner import run as run_tasks
