@@ -118,7 +118,7 @@ def test_two_workers_give_the_same(made):
 
 
 def test_another_profile_changes_the_ids_of_the_estimates(made):
-    from stemwright.datagen.run.estimate_rows import cache_key
+    from stemwright.datagen.run.track_estimation import cache_key
 
     corpus, _ = made
     from stemwright.manifests.records import Stem

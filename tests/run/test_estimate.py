@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from rows import stems_of, track
 
-from stemwright.datagen.run.estimate_rows import estimate_track
+from stemwright.datagen.run.track_estimation import estimate_track
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.writing import save
 from stemwright.separation.loudness.meter import integrated_loudness

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_estimate import written
 
-from stemwright.datagen.run.estimate_rows import estimate_tempo, mixture_at, tempo_cache_key
+from stemwright.datagen.run.track_estimation import estimate_tempo, mixture_at, tempo_cache_key
 from stemwright.separation.tempo import TONICS, find_beats, find_key, key_of_chroma, pitch_set
 
 RATE = 22_050

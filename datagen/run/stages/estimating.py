@@ -144,22 +144,22 @@ def _estimate_balance(
 ) -> Step:
     """The table of estimates: one row for each stem, with its effects if there is a profile."""
     from stemwright.datagen.run import (
-        estimate_rows as estimating,  # imports numba, which takes a third of a second; not needed where all work is done
+        track_estimation,  # imports numba, which takes a third of a second; not needed where all work is done
     )
 
-    tasks = [_task(estimating.cache_key(stems, profile), stems, titles) for stems in by_track.values()]
+    tasks = [_task(track_estimation.cache_key(stems, profile), stems, titles) for stems in by_track.values()]
     stage = Stage("estimate", corpus.folder, "estimates", Estimate, "" if workers.dask else rates.of_stage("estimate", workers.jobs))
-    work = partial(estimating.estimate_track, corpus=corpus.folder, profile=profile)
+    work = partial(track_estimation.estimate_track, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
 
 
 def _estimate_tempo(corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None) -> Step:
     """The table of what was estimated about whole tracks: tempo, beats and key."""
-    from stemwright.datagen.run import estimate_rows as estimating
+    from stemwright.datagen.run import track_estimation
 
-    tasks = [_task(estimating.tempo_cache_key(stems), stems, titles) for stems in by_track.values()]
+    tasks = [_task(track_estimation.tempo_cache_key(stems), stems, titles) for stems in by_track.values()]
     stage = Stage("estimate", corpus.folder, "track_estimates", TrackEstimate)
-    return stage, run_tasks(stage, tasks, shared(partial(estimating.estimate_tempo, corpus=corpus.folder), workers), on_progress)
+    return stage, run_tasks(stage, tasks, shared(partial(track_estimation.estimate_tempo, corpus=corpus.folder), workers), on_progress)
 
 
 def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step], tracks: set[str]) -> Summary:
