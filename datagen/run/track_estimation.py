@@ -28,7 +28,7 @@ from stemwright.separation.jobs import BLOCK_FRAMES
 from stemwright.separation.loudness.meter import integrated_loudness, momentary_loudness
 
 if TYPE_CHECKING:
-    from stemwright.datagen.inverse.blind.corpus_passes import ProfileFile
+    from stemwright.datagen.inverse.blind.track_effects import ProfileFile
 
 SOUNDING_SHARE = 0.5  # of a second
 SOUNDING_RANGE_LU = 20.0  # below the stem's own integrated loudness
@@ -102,7 +102,7 @@ def _row(stem: Stem, balance: StemBalance, audio: Audio, task: str, profile: Pro
     loudness, peak = _finite(balance.loudness_lufs), float(np.abs(audio).max(initial=0.0))
     blind: dict[str, Any] = {}
     if profile is not None and stem.name != RESIDUAL:
-        from stemwright.datagen.inverse.blind.corpus_passes import (
+        from stemwright.datagen.inverse.blind.track_effects import (
             effect_rows,  # imports scipy's filters and regression, which a balance does not need
         )
 

@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from stemwright.datagen.inverse.blind.corpus_passes import ProfileFile
 from stemwright.datagen.inverse.blind.profile import Profile
+from stemwright.datagen.inverse.blind.track_effects import ProfileFile
 from stemwright.datagen.run.configuration import EstimateConfig, check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_separate
@@ -167,7 +167,7 @@ def test_tables_that_are_not_needed_are_set_aside_and_found_again(made, tmp_path
     assert {row.profile for row in table.read(copy.table("estimates"), Estimate)} == {None}
     monkeypatch.setattr(Corpus, "config", asked)
     monkeypatch.setattr(
-        "stemwright.datagen.inverse.blind.corpus_passes.measure_track", lambda *_, **__: pytest.fail("a stem was measured again")
+        "stemwright.datagen.inverse.blind.track_effects.measure_track", lambda *_, **__: pytest.fail("a stem was measured again")
     )
     run_estimate(copy, Workers())
     assert copy.table("features").read_bytes() == features

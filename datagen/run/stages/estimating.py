@@ -27,7 +27,7 @@ from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Estimate, Normalisation, Stem, Track, TrackEstimate
 
 if TYPE_CHECKING:
-    from stemwright.datagen.inverse.blind.corpus_passes import ProfileFile
+    from stemwright.datagen.inverse.blind.track_effects import ProfileFile
 
 
 ON_DEMAND = ("features", "statistics", "track_estimates", "normalisations")  # tables that are not made for every configuration
@@ -92,19 +92,21 @@ def _measure_profile(
     section = corpus.config.estimate
     if not section.effects and not normalising:
         return [], None, ()
-    from stemwright.datagen.inverse.blind import corpus_passes as blind
+    from stemwright.datagen.inverse.blind import track_effects
     from stemwright.datagen.inverse.blind.profile import FEWEST_SONGS, Profile
 
     steps: list[Step] = []
     tracks = corpus.rows("tracks", Track)
     if section.profile is None:
-        learnt = blind.learnt_from(tracks)
+        learnt = track_effects.learnt_from(tracks)
         tasks = [
-            replace(_task(blind.features_cache_key(stems, key in learnt), stems, titles), payload=(stems, key in learnt))
+            replace(_task(track_effects.features_cache_key(stems, key in learnt), stems, titles), payload=(stems, key in learnt))
             for key, stems in by_track.items()
         ]
         stage = Stage("estimate", corpus.folder, "features", StemFeatures)
-        steps.append((stage, run_tasks(stage, tasks, shared(partial(blind.measure_track, corpus=corpus.folder), workers), on_progress)))
+        steps.append(
+            (stage, run_tasks(stage, tasks, shared(partial(track_effects.measure_track, corpus=corpus.folder), workers), on_progress))
+        )
         train = {track.id for track in tracks if track.split == "train"}
         profile = Profile(row for row in steps[0][1].rows if row.track_id in train)
     else:
@@ -115,27 +117,27 @@ def _measure_profile(
     table.replace(corpus.table("profile"), profile.rows, StemFeatures)
     few = [name for name in profile if profile[name].songs < FEWEST_SONGS] if profile else ["of any name"]
     note = f"the profile has fewer than {FEWEST_SONGS} songs with the stem {', '.join(few)}: its effects are not estimated"
-    return steps, blind.ProfileFile(str(corpus.table("profile")), profile.id), (note,) if few else ()
+    return steps, track_effects.ProfileFile(str(corpus.table("profile")), profile.id), (note,) if few else ()
 
 
 def _measure_statistics(corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None) -> Step:
     """The table of the statistics that other packages add to the profile."""
-    from stemwright.datagen.inverse.blind import corpus_passes as blind
+    from stemwright.datagen.inverse.blind import track_effects
 
-    tasks = [_task(blind.statistics_cache_key(stems), stems, titles) for stems in by_track.values()]
+    tasks = [_task(track_effects.statistics_cache_key(stems), stems, titles) for stems in by_track.values()]
     stage = Stage("estimate", corpus.folder, "statistics", StemStatistic)
-    return stage, run_tasks(stage, tasks, shared(partial(blind.measure_statistics, corpus=corpus.folder), workers), on_progress)
+    return stage, run_tasks(stage, tasks, shared(partial(track_effects.measure_statistics, corpus=corpus.folder), workers), on_progress)
 
 
 def _normalise(
     corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile
 ) -> Step:
     """The table of normalisations: one chain for each stem."""
-    from stemwright.datagen.inverse.blind import corpus_passes as blind
+    from stemwright.datagen.inverse.blind import track_effects
 
-    tasks = [_task(blind.normalise_cache_key(stems, profile.id), stems, titles) for stems in by_track.values()]
+    tasks = [_task(track_effects.normalise_cache_key(stems, profile.id), stems, titles) for stems in by_track.values()]
     stage = Stage("estimate", corpus.folder, "normalisations", Normalisation)
-    work = partial(blind.normalise_track, corpus=corpus.folder, profile=profile)
+    work = partial(track_effects.normalise_track, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
 
 
