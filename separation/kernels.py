@@ -19,7 +19,7 @@ import importlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -80,13 +80,25 @@ def keep_in(folder: Path) -> None:
 
 
 def keep_nothing() -> None:
-    """Compiles functions that are decorated from now on for this process alone. Libraries that request caching get none."""
+    """Compiles functions that are decorated from now on for this process alone. Libraries that request caching get none.
+
+    A generalised ufunc has two caches, of its kernel and of the wrapper around it, and a wrapper calls its kernel by a name that each
+    compilation makes: with a wrapper from the cache around a kernel that is not, the first call would crash.
+    """
     global _without
     _without = True
     for module, dispatcher in (("numba.core.dispatcher", "Dispatcher"), ("numba.np.ufunc.ufuncbuilder", "UFuncDispatcher")):
         with suppress(ImportError, AttributeError):
             getattr(importlib.import_module(module), dispatcher).enable_caching = _do_not_keep
+    with suppress(ImportError, AttributeError):
+        wrappers: Any = importlib.import_module("numba.np.ufunc.wrappers")
+        wrappers.GufWrapperCache = partial(_empty_cache, wrappers.NullCache)
 
 
 def _do_not_keep(_: Any) -> None:
     """In place of numba's ``enable_caching``: the cache stays the empty one that each dispatcher begins with."""
+
+
+def _empty_cache(kind: Callable[[], Any], **_: Any) -> Any:
+    """In place of numba's cache of the wrappers of generalised ufuncs."""
+    return kind()

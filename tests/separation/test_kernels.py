@@ -29,7 +29,7 @@ def only(self):
     before(self)
 caching._CacheLocator.ensure_cache_path = only
 """
-# Ours, and a library's that keeps its own as librosa does: functions, and ufuncs, which are compiled when it is imported.
+# Ours, and a library's that keeps its own as librosa does: functions, and ufuncs of both kinds, compiled when it is imported.
 USE = """
 import sys
 import numpy as np
@@ -40,7 +40,7 @@ noise = np.random.default_rng(0).standard_normal((1, 4_800)).astype(np.float32)
 kernels.prepare(Path(sys.argv[1]))
 sys.path.append(sys.argv[1])
 import library
-print(true_peak(noise, 48_000), library.double(2.0), library.half(np.float32(3.0)))
+print(true_peak(noise, 48_000), library.double(2.0), library.half(np.float32(3.0)), library.total(np.ones(5, np.float32)))
 """
 LIBRARY = """
 import numba
@@ -50,6 +50,9 @@ def double(value):
 @numba.vectorize(["float32(float32)"], cache=True)
 def half(value):
     return value / 2
+@numba.guvectorize(["void(float32[:], float32[:])"], "(n)->()", cache=True)
+def total(values, out):
+    out[0] = values.sum()
 """
 LIBROSA = """
 import numpy as np
@@ -89,7 +92,7 @@ def test_kernels_are_compiled_where_only_the_temporary_folder_can_be_written(tmp
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", expected.stdout)
     kept = {path.name.split(".")[0] for path in temporary.rglob("*.nbi")}
-    assert kept == {"true_peak", "library"}
+    assert kept == {"true_peak", "library", "guf-library"}
     assert stat.S_IMODE((temporary / f"stemwright-{os.geteuid()}").stat().st_mode) == 0o700
 
 
@@ -97,6 +100,18 @@ def test_kernels_are_compiled_where_nothing_can_be_written(tmp_path, library):
     done = run(f"writable = []\n{ONLY}{USE}", library, HOME="/nowhere", TMPDIR=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".nbi", ".nbc")]
+
+
+def test_kernels_without_a_cache_take_no_part_of_one_that_is_there(tmp_path, library):
+    expected = run(USE, library, HOME=str(tmp_path))
+    assert (expected.returncode, expected.stderr) == (0, "")
+    cached = {path: path.stat().st_mtime_ns for path in library.rglob("*.nb?")}
+    assert any(path.name.startswith("guf-library.total") for path in cached), "a generalised ufunc's wrapper, by itself"
+    others = "import numba\nnumba.njit(lambda: 0)()\n"  # so that the next kernels are given other names than those in the cache
+    without = others + USE.replace("import library", "kernels.keep_nothing()\nimport library")
+    done = run(without, library, HOME=str(tmp_path))
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", expected.stdout)
+    assert {path: path.stat().st_mtime_ns for path in library.rglob("*.nb?")} == cached
 
 
 @pytest.mark.slow
