@@ -152,6 +152,38 @@ def test_two_processes_and_a_kill_change_no_byte(name, planned, rendered, tmp_pa
     assert contents(killed.dataset) == expected
 
 
+MOMENTS = {  # in which a shard of another format goes -> what is about to be removed then, and how
+    "a shard is unpacked and struck out": ("unlink", lambda path: path.suffix in (".tar", ".parquet") and in_kind(path)),
+    "a shard is gone, the folder that this empties is not": ("rmdir", lambda path: in_kind(path / "shard") and not any(path.iterdir())),
+    "only the journal of shards is left": ("unlink", lambda path: path.name == shards.JOURNAL),
+}
+
+
+def in_kind(path: Path) -> bool:
+    return path.parent.parent.name == shards.DATASET
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("before", "after"), [("webdataset", "folder"), ("huggingface", "folder"), ("webdataset", "huggingface")])
+def test_a_kill_while_shards_of_another_format_go_leaves_nothing_of_them(before, after, moment, rendered, tmp_path, monkeypatch):
+    corpus = Corpus(shutil.copytree(rendered[before].folder, tmp_path / "corpus"))
+    corpus.create(corpus.config.model_copy(update={"dataset": rendered[after].config.dataset}))
+    how, is_next = MOMENTS[moment]
+    removal = getattr(Path, how)
+    monkeypatch.setattr(Path, how, lambda path, **options: stop(removal, is_next(path))(path, **options))
+    with pytest.raises(KeyboardInterrupt):
+        stages.run_render(corpus, Workers(1))
+    monkeypatch.undo()
+    assert (corpus.dataset / shards.JOURNAL).exists()
+    assert stages.run_render(corpus, Workers(1)).done == 0
+    assert contents(corpus.dataset) == contents(rendered[after].dataset)
+    assert folders(corpus.dataset) == folders(rendered[after].dataset)
+
+
+def folders(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_dir())
+
+
 def stop_after(count):
     def progress(done, total, subject, audio=None):
         if done == count:

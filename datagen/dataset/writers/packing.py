@@ -5,7 +5,8 @@ Conventions
     are hashes: neighbours in a shard come from all over the corpus, and the order is the same however the work was done.
     A shard is full when the next example would take its sound files beyond ``shard_mb`` (10^6 bytes), or at ``shard_examples``.
     At any moment every sound file is a file of its own or in a shard that the journal names: a shard is written and journalled before its
-    files are removed; one that is no longer as planned is first unpacked, then struck out, then removed.
+    files are removed; one that is no longer as planned is first unpacked, then struck out, then removed with the folders that this empties.
+    The journal, which still names what was struck out, goes after that: a kill in between leaves nothing that the next start does not know.
     Memory holds one example at a time (a tar), or one group of rows (Parquet).
 """
 
@@ -14,10 +15,13 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
+
+from pydantic import TypeAdapter
 
 from stemwright.datagen.dataset.writers import card
 from stemwright.datagen.dataset.writers.as_written import labels_text
@@ -37,9 +41,12 @@ from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.disk import deletion
 from stemwright.manifests.disk.durable import begin, naming, put, remove, write_bytes
 from stemwright.manifests.disk.regular import file_sha256
+from stemwright.manifests.names import ShardPath
 from stemwright.manifests.records import Example, Member, Pair, Shard, SignalFile, Track, content_id, seal
 from stemwright.manifests.shards import JOURNAL, TABLE, Place, Places, in_dataset
 from stemwright.manifests.sound.formats import Audio, Encoding
+
+_SHARD_PATH: TypeAdapter[str] = TypeAdapter(ShardPath)
 
 
 class Assembler(Protocol):
@@ -253,9 +260,10 @@ def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
     """
     dataset = corpus / DATASET
     places, unwanted = Places(dataset), 0
-    if not places.shards and not (dataset / TABLE).exists():
+    if not places.shards and not (dataset / TABLE).exists() and not (dataset / JOURNAL).exists():
         return 0
     with table.Journal(dataset / JOURNAL, Shard) as journal:
+        _remove_struck_out(dataset, journal)
         for shard in places.shards:
             if shard.path in (keep or ()):
                 continue
@@ -269,6 +277,13 @@ def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
         (dataset / TABLE).unlink(missing_ok=True)
         (dataset / JOURNAL).unlink()
     return unwanted
+
+
+def _remove_struck_out(dataset: Path, journal: table.Journal) -> None:
+    """Removes shards, and the folders that this empties, that a process struck out and was killed before it had removed them."""
+    for path in (path for path, shards in journal.tasks.items() if not shards):
+        with suppress(ValueError):  # no path of a shard: a line that is not ours
+            deletion.remove(dataset, dataset / _SHARD_PATH.validate_python(path))
 
 
 def finish_loose(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[DatasetWriter], *, made_from: str) -> int:
