@@ -102,7 +102,7 @@ class Corpus:
         """Raises CorpusError if the folder cannot become, or go on as, the corpus of these songs."""
         if self.folder.exists() and not self.folder.is_dir():
             raise CorpusError(f"{self.folder} is a file; expected a folder for the corpus")
-        if self.folder.exists() and not self.config_path.exists() and any(map(_is_foreign, self.folder.iterdir())):
+        if self.folder.exists() and not self.config_path.exists() and any(map(is_foreign, self.folder.iterdir())):
             raise CorpusError(f"{self.folder} contains other files and is not a corpus; give an empty or a new folder")
         songs = songs_root(Path(config.songs.folder)).resolve()
         for part in (self.folder, self.folder / "stems", self.dataset):  # the latter two may be links to another disk
@@ -207,5 +207,6 @@ class Corpus:
             yield
 
 
-def _is_foreign(path: Path) -> bool:
+def is_foreign(path: Path) -> bool:
+    """Whether something in a folder keeps it from becoming a corpus: it is neither hidden nor a log or a configuration of ours."""
     return not OWN.fullmatch(path.name)

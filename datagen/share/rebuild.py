@@ -32,7 +32,7 @@ from stemwright.datagen.dataset.writers.stale_files import forget_started
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import sources_of
 from stemwright.datagen.run.configuration import Config
-from stemwright.datagen.run.corpus import Corpus, CorpusError
+from stemwright.datagen.run.corpus import Corpus, CorpusError, is_foreign
 from stemwright.datagen.run.runner import Stage, finish, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages import run_separate, separator_of
@@ -104,8 +104,9 @@ class Rebuild:
         self.recipes.check_rows()
         config = self._config()
         self._check_model(config)
+        make_folder(self.corpus.folder)
+        write_bytes(self.corpus.folder / MARKER, (json.dumps({"recipes": self.recipes.id}) + "\n").encode())  # from now on it is ours
         self.corpus.create(config)
-        write_bytes(self.corpus.folder / MARKER, (json.dumps({"recipes": self.recipes.id}) + "\n").encode())
 
     def _config(self) -> Config:
         recorded = self.recipes.config
@@ -319,7 +320,7 @@ def check_place(recipes: Recipes, songs: Path, out: Path) -> None:
         raise CorpusError(f"{out} is a file; expected a folder for the rebuilt corpus")
     marker = out / MARKER
     made_from = json.loads(regular(marker).read_text(encoding="utf-8"))["recipes"] if marker.exists() else None
-    if made_from is None and any(not item.name.startswith(".") and item.name != "config.toml" for item in out.iterdir()):
+    if made_from is None and any(map(is_foreign, out.iterdir())):
         raise CorpusError(f"{out} contains other files and is not a rebuilt corpus; give an empty or a new folder")
     if made_from not in (None, recipes.id):
         raise CorpusError(f"{out} is being rebuilt from other recipes ({made_from}, these are {recipes.id}); give another folder")

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.share.reading import opened
-from stemwright.datagen.share.rebuild import Options, Rebuild
+from stemwright.datagen.share.rebuild import Options, Rebuild, check_place
 from stemwright.manifests import table
 from stemwright.manifests.records import Example, Pair, Rejected, Stem, Track
 from stemwright.manifests.sound.decoding import load
@@ -253,7 +253,35 @@ def test_a_killed_rebuild_resumes_and_ends_with_the_same_bytes(place, tmp_path):
     assert run("check", out).exit_code == 0
 
 
-@pytest.mark.parametrize("how", ["nowhere", "empty", "all strangers", "inside", "other corpus", "other recipes"])
+@pytest.mark.parametrize("moment", [".rebuild.json.", ".config.toml.", "find"])
+def test_a_rebuild_that_is_stopped_before_its_first_table_resumes(moment, place, tmp_path, monkeypatch):
+    """Before it has written that the folder is its own, before the configuration, and after both: its log is there from the beginning."""
+    replace = Path.replace
+    with monkeypatch.context() as patched:
+        if moment == "find":
+            patched.setattr(Rebuild, moment, stop)
+        else:
+            patched.setattr(Path, "replace", lambda path, to: stop() if path.name.startswith(moment) else replace(path, to))
+        assert "finished work is kept" in str(rebuild(place, place / "songs", tmp_path / "out").exception)
+    assert (tmp_path / "out" / "stemwright.log").exists()
+    with opened(place / "recipes") as recipes:
+        check_place(recipes, place / "songs", tmp_path / "out")
+
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_rebuild_without_the_model_goes_on_once_it_is_there(place, tmp_path):
+    (tmp_path / "models").mkdir()
+    out = tmp_path / "out"
+    done = run("rebuild", place / "recipes", place / "songs", out, "--model-folder", tmp_path / "models")
+    assert done.exit_code != 0
+    assert rebuild(place, place / "songs", out).exit_code == 0
+    assert contents(out / "dataset") == contents(place / "corpus" / "dataset")
+
+
+@pytest.mark.parametrize("how", ["nowhere", "empty", "all strangers", "inside", "other corpus", "other configuration", "other recipes"])
 def test_folders_that_cannot_be_used_are_reported(how, place, again, tmp_path):
     songs, out, words = place / "songs", tmp_path / "out", ""
     if how == "nowhere":
@@ -268,6 +296,10 @@ def test_folders_that_cannot_be_used_are_reported(how, place, again, tmp_path):
         out, words = place / "songs" / "out", "is inside"
     elif how == "other corpus":
         out, words = place / "corpus", "contains other files and is not a rebuilt corpus"
+    elif how == "other configuration":
+        out, words = tmp_path / "out", "contains other files and is not a rebuilt corpus"
+        out.mkdir()
+        shutil.copy(place / "corpus" / "config.toml", out)
     else:
         manifest = json.loads((again / "rebuild.json").read_text())
         out, words = tmp_path / "out", "is being rebuilt from other recipes"
