@@ -32,7 +32,7 @@ from stemwright.separation.loudness.meter import gated_loudness
 Array = NDArray[np.floating]
 
 ABSENT_LU = -30.0  # a separated stem quieter than this is leakage of a source that is absent
-CLOSURE_SHARE = 0.5  # benchmarks/multitracks.py
+CLOSURE_SHARE = 0.5  # ours, not calibrated: what stems leave of a mixture is rarely of one stem and in phase with it
 LEAST_SHARED = 0.9  # of the mixture's energy: stems that share less with it come from a separator that shrinks them
 
 
@@ -100,8 +100,7 @@ def closure_margin(level_lu: Array | float, closure_db: float) -> Any:
     """Half the interval around the level of a multitrack's own stem, in LU, at the closure of all stems in dB.
 
     What the stems leave of the mixture would change this stem's level by at most 20 log10(1 + r), r its amplitude over the stem's, if all
-    of it were this stem's, in phase; ``CLOSURE_SHARE`` of r is what holds four of five stems of mastered mixtures. Zero for a stem that is
-    not present.
+    of it were this stem's, in phase; ``CLOSURE_SHARE`` of r is taken. Zero for a stem that is not present.
     """
     level = np.asarray(level_lu, dtype=np.float64)
     apart = np.where(np.isfinite(level), closure_db - level, -np.inf)
