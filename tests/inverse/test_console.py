@@ -57,6 +57,29 @@ def test_equalisers_and_faders_of_two_stems_are_found_together(stems: Stems) -> 
     assert 0.0 <= rows["drums", "pan"]["confidence"] <= 1.0
 
 
+@pytest.mark.parametrize(
+    "used",
+    [
+        use("distortion", drive_db=15.0, asymmetry=0.2),  # output_db is typically one number, not a range; so are
+        use("loudness", target_db=-22.0),  # gate_db
+        use("chorus", rate_hz=0.6, depth=0.3, centre_ms=7.0, feedback=0.2, mix=0.3),  # and depth_ms
+    ],
+    ids=lambda used: used[0],
+)
+def test_a_console_may_hold_an_effect_whose_typical_setting_is_a_number(used: tuple[str, Any], stems: Stems) -> None:
+    dry = {name: audio[:, : SAMPLE_RATE // 2] for name, audio in stems.items()}
+    mixture = mixed(dry, {"drums": [used, use("fader", gain_db=-3.0)], "vocals": [use("fader", gain_db=2.0)]})
+    found = fit_console(mixture, dry, SAMPLE_RATE, {"drums": [used[0], "fader"], "vocals": ["fader"]})
+    assert found.error_db < found.gain_and_pan_error_db + 0.5
+    chain = dict(found.chains["drums"])
+    if used[0] == "distortion":  # the others move in time, or are a gain that the fader takes over
+        assert chain["distortion"].drive_db == pytest.approx(15.0, abs=0.1)
+        assert chain["distortion"].asymmetry == pytest.approx(0.2, abs=0.01)
+        assert chain["distortion"].output_db + chain["fader"].gain_db == pytest.approx(-3.0, abs=0.1)
+    if used[0] == "loudness":
+        torch.testing.assert_close(found.mix(dry, SAMPLE_RATE), mixture, atol=1e-4, rtol=0)
+
+
 def test_effect_that_is_not_there_is_pruned_and_late_stem_is_aligned(stems: Stems) -> None:
     late = {**stems, "vocals": shifted(stems["vocals"], -441)}
     found = fit_console(mixed(stems, FADERS), late, SAMPLE_RATE, {"drums": ["width", "fader"], "vocals": ["fader"]})
