@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -40,7 +41,8 @@ def check_effect(effect: Any) -> None:
 
     Neutral settings change nothing, at any rate; shape, type, batches and silence are kept; the input is left as it was; what is not finite
     is refused; settings have descriptions, survive JSON and are drawn within their ranges; the trait ``linear`` is true where it is stated;
-    ``invert`` undoes ``apply``.
+    ``invert`` undoes ``apply``. Of one with the trait ``normalising``, which rendering and the loader ask what was measured: ``levelled``
+    gives the sound of ``apply`` and its gain, ``gain_db`` the gain; ``is_too_soft`` and ``reached`` tell silence from the rest.
 
     >>> from stemwright import testing
     >>> testing.check_effect("fader")
@@ -59,6 +61,34 @@ def check_effect(effect: Any) -> None:
         _alike(effect.apply(audio, rate, effect.Settings()), audio, 1e-6, f"neutral settings of {name} change the sound at {rate} Hz")
     _check_shapes(effect)
     _check_values(effect)
+    if "normalising" in getattr(effect, "TRAITS", ()):
+        _check_normalising(effect)
+
+
+def _check_normalising(effect: Any) -> None:
+    """What rendering (``levelled``, ``gain_db``, ``is_too_soft``) and the loader (``reached``) ask a normalising effect."""
+    import torch
+
+    from stemwright.separation.loudness.meter import integrated_loudness
+
+    name, settings, audio = effect.NAME, _drawn(effect, 3), _noise(2, 2, 20_000).double()
+    missing = [each for each in ("levelled", "gain_db", "is_too_soft", "reached") if not callable(getattr(effect, each, None))]
+    _require(not missing, f"{name} is normalising, and has no function {', '.join(missing)}")
+    wet = effect.apply(audio, RATE, settings)
+    _alike(effect.apply(0.5 * audio, RATE, settings), wet, 1e-6, f"{name} is normalising, and a gain before it changes the sound")
+    out, gain_db = effect.levelled(audio, RATE, settings)
+    _alike(out, wet, 1e-6, f"levelled of {name} gives another sound than apply")
+    _require(tuple(gain_db.shape) == (2,), f"levelled of {name} gives gains of the shape {list(gain_db.shape)} for a batch; expected [2]")
+    _alike(audio * 10.0 ** (gain_db.to(audio)[:, None, None] / 20.0), wet, 1e-6, f"the gain of levelled of {name} is not that of apply")
+    _alike(effect.gain_db(audio, RATE, settings).to(gain_db), gain_db, 1e-6, f"gain_db of {name} is not the gain of levelled")
+    silence = torch.zeros(2, 20_000)
+    silent_db = float(effect.levelled(silence, RATE, settings)[1])
+    _require(silent_db == 0.0, f"levelled of {name} gives silence a gain of {silent_db:g} dB; expected 0")
+    _require(bool(effect.is_too_soft(silence, RATE, settings)), f"is_too_soft of {name} is false for silence")
+    _require(not effect.is_too_soft(audio, RATE, settings), f"is_too_soft of {name} is true for noise that apply brings to its level")
+    levels = integrated_loudness(wet[0].numpy(), RATE), 20.0 * math.log10(float(wet[0].abs().max()))
+    _require(bool(effect.reached(settings.plain(), *levels)), f"reached of {name} is false for what apply has brought to its level")
+    _require(not effect.reached(settings.plain(), None, None), f"reached of {name} is true for silence (a loudness and a peak of None)")
 
 
 def _check_shapes(effect: Any) -> None:

@@ -1,13 +1,18 @@
 """Effects of another package are started, searched, pruned and shown as ours are, by what they state: no search knows their names."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from toy_effects import install
+
+from stemwright import testing
 
 ROOT = Path(__file__).parent.parent.parent
 SONG = """
@@ -85,3 +90,39 @@ def test_a_console_of_effects_of_another_package_is_recovered_pruned_and_shown(t
     }
     assert "trim 2 dB" in shown
     assert (tmp_path / "console.png").stat().st_size > 1000
+
+
+NORMALISING = """
+from stemwright import testing
+
+testing.check_effect("even")
+section = {"effects": ["eq"], "removed": [1, 1], "kept_effects": ["even"], "kept": [1, 1]}
+testing.check_recipe("removal", section)  # planned, rendered and read: who asks it what it measured
+print("{}")
+"""
+
+
+def test_a_normalising_effect_of_another_package_is_rendered_and_read(tmp_path):
+    told(NORMALISING, tmp_path, install(tmp_path / "site"))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("reached", None, "even is normalising, and has no function reached"),
+        ("reached", lambda *_: True, "reached of even is true for silence"),
+        ("reached", lambda *_: False, "reached of even is false for what apply has brought to its level"),
+        ("is_too_soft", lambda *_: False, "is_too_soft of even is false for silence"),
+        ("is_too_soft", lambda *_: True, "is_too_soft of even is true for noise"),
+        ("levelled", lambda audio, *_: (audio, torch.zeros(audio.shape[:-2])), "levelled of even gives another sound than apply"),
+        ("gain_db", lambda audio, *_: torch.zeros(audio.shape[:-2]), "gain_db of even is not the gain of levelled"),
+    ],
+)
+def test_a_normalising_effect_that_breaks_its_contract_is_found(tmp_path, monkeypatch, name, wrong, message):
+    monkeypatch.syspath_prepend(install(tmp_path / "site"))
+    for module in ("toy_effects", "toy_effects.even"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    even = importlib.import_module("toy_effects.even")
+    broken = SimpleNamespace(**{**vars(even), name: wrong})
+    with pytest.raises(AssertionError, match=message):
+        testing.check_effect(broken)

@@ -48,6 +48,45 @@ def gain_curve(audio, sample_rate, settings):
     ours = compressor.Settings(threshold_db=threshold_db, ratio=ratio, attack_ms=8.0, release_ms=80.0)
     return compressor.gain_curve(checked(audio, sample_rate), sample_rate, ours)
 ''',
+    "even": '''"""The root mean square at a level: another package's normalising effect."""
+import math
+
+import torch
+
+from stemwright.datagen.effects.settings import EffectSettings, setting
+from stemwright.datagen.effects.signal import checked, column
+
+NAME = "even"
+TRAITS = frozenset({"time-invariant", "level", "normalising"})
+TYPICAL = {"rms_db": (-30.0, -20.0)}
+
+
+class Settings(EffectSettings):
+    rms_db: float = setting(math.inf, low=-60.0, high=0.0, off=math.inf, unit="dBFS", level="absolute", description="level to reach")
+
+
+def apply(audio, sample_rate, settings):
+    return levelled(audio, sample_rate, settings)[0]
+
+
+def levelled(audio, sample_rate, settings):
+    gain = gain_db(checked(audio, sample_rate), sample_rate, settings)
+    return audio * 10.0 ** (gain.to(audio)[..., None, None] / 20.0), gain
+
+
+def gain_db(audio, sample_rate, settings):
+    target = column(settings.rms_db, audio.double())[..., 0, 0]
+    gain = target - 10.0 * torch.log10(audio.double().square().mean((-2, -1)))
+    return torch.where(torch.isfinite(gain), gain, torch.zeros_like(gain))
+
+
+def is_too_soft(audio, sample_rate, settings):
+    return bool((audio.square().mean((-2, -1)) == 0).any())
+
+
+def reached(settings, loudness_lufs, peak_dbfs):
+    return peak_dbfs is not None and peak_dbfs > settings["rms_db"] - 1.0
+''',
     "tilt": '''"""More treble and less bass, or the other way round."""
 from stemwright.datagen.effects.dsp.biquads import cascade, shelf
 from stemwright.datagen.effects.settings import EffectSettings, setting
