@@ -26,6 +26,7 @@ from pydantic import Field, ValidationError
 
 from stemwright.manifests.catalog import song_list
 from stemwright.manifests.catalog.musdb_terms import terms_of
+from stemwright.manifests.catalog.part_names import FEWEST_PARTS, PART_NAMES, is_stems_folder
 from stemwright.manifests.disk.regular import not_a_file
 from stemwright.manifests.names import LONGEST_NAME, Name, RelativePath, is_name, name_from
 from stemwright.manifests.records import RESIDUAL, Record, Refused, Split
@@ -35,34 +36,6 @@ from stemwright.manifests.stem_names import FOUR_STEMS, STREAMS
 KINDS = ("auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq")
 AS_MULTITRACKS = "read folders of a mixture and its stems with --kind multitracks"
 BESIDE_STEMS = f"beside a mixture and its four stems, so a part of it and not a song; {AS_MULTITRACKS} to take it for a stem"
-# Names of parts of a song: in a folder with a mixture, or with others of them, such a file is no song.
-PART_NAMES = frozenset(
-    [
-        "drums",
-        "bass",
-        "other",
-        "vocals",
-        "guitar",
-        "piano",
-        "keys",
-        "synth",
-        "strings",
-        "accompaniment",
-        "instrumental",
-        "backing",
-        "karaoke",
-        "linear_mixture",
-        "lead_vocals",
-        "backing_vocals",
-        "kick",
-        "snare",
-        "overheads",
-        "hihat",
-        "toms",
-        "percussion",
-    ]
-)
-FEWEST_PARTS = 3
 MIXTURES = ("mixture", "mix")  # names of the mixture's file in a multitrack folder
 TABLES = ("tracks.parquet", "tracks.jsonl.part", "examples.parquet")  # a folder with one of them is a corpus or a dataset, not songs
 
@@ -197,11 +170,6 @@ def _from_folder(root: Path, listing: _Listing) -> None:
 def _refuse_parts(listing: _Listing, root: Path, folder: Path, names: Sequence[str], reason: str) -> None:
     for name in names:
         listing.refuse(_below(root, folder, name), reason)
-
-
-def is_stems_folder(name: str) -> bool:
-    """Whether a folder beside a mixture is called as data sets call those of its stems: stems, Artist_Song_STEMS, raw, tracks."""
-    return name_from(name).rpartition("_")[2] in ("stems", "stem", "raw", "tracks", "multitracks")
 
 
 def _from_stems(root: Path, listing: _Listing) -> None:

@@ -81,7 +81,7 @@ def _beyond_chance(excerpts: Array, number: int, share: float) -> float:
 
 
 def _found(excerpts: Array, most: int) -> tuple[list[float], list[float]]:
-    search = _Search(_whitened(excerpts), most)
+    search = _Alignment(_whitened(excerpts), most)
     search.shift_all()
     search.pursue()
     search.refine()
@@ -105,7 +105,7 @@ def _whitened(excerpts: Array) -> Spectra:
     return np.asarray(spectra)
 
 
-class _Search:
+class _Alignment:
     """Delays and gains of stems by coordinate descent on the energy of what they leave of the mixture."""
 
     def __init__(self, spectra: Spectra, most: int) -> None:
