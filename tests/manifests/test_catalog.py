@@ -183,10 +183,15 @@ def test_folder_with_mixture_and_stems_is_one_multitrack(tmp_path):
     for name, samples in make_song(0, 0.5).items():
         write_song_file(tmp_path / "Band - Song" / f"{name}.flac", samples)
     write_song_file(tmp_path / "Band - Song" / "demo.flac", tone())
-    multitrack, demo = sorted(cataloged(tmp_path, kind="folder"), key=lambda track: -len(track.references))
+    found = find(tmp_path, kind="folder")
+    (multitrack,) = (inspect(tmp_path, candidate, SHARES) for candidate in found.candidates)
     assert (multitrack.artist, multitrack.title, multitrack.audio.path) == ("Band", "Song", "Band - Song/mixture.flac")
     assert multitrack.references[0].audio.path == "Band - Song/drums.flac"
-    assert demo.title == "demo"
+    ((path, reason),) = found.refused
+    assert (path, reason.startswith("beside a mixture and its four stems, so a part of it and not a song")) == (
+        "Band - Song/demo.flac",
+        True,
+    )
 
 
 def test_csv_takes_precedence_over_tags_and_its_paths_are_relative_to_it(tmp_path):

@@ -45,6 +45,8 @@ REVIEWED = {
     ("datagen/dataset/writers/packing.py", "pack", "unlink"): OURS,
     ("datagen/dataset/writers/packing.py", "unpack", "remove"): "a shard that our table names; " + CHECKED,
     ("datagen/dataset/writers/packing.py", "unpack", "unlink"): OURS,
+    ("datagen/dataset/writers/packing.py", "_remove_struck_out", "remove"): "a shard that our journal struck out; " + CHECKED,
+    ("datagen/run/stages/cataloguing.py", "_remove_unused", "remove"): "a fingerprint, which is made again from its song; " + CHECKED,
     ("datagen/dataset/writers/packing.py", "_assembled", "remove"): HIDDEN,
     ("datagen/dataset/writers/packing.py", "_remove_loose", "remove"): "named by an example's row, and in a shard by now; " + CHECKED,
     ("manifests/disk/durable.py", "begin", "unlink"): HIDDEN,
