@@ -47,7 +47,7 @@ def init(
     if path.is_dir() or any(parent.exists() and not parent.is_dir() for parent in path.parents):
         raise UsageError(f"{path} cannot be written: expected the name of a file in a folder, such as {FILE_NAME}")
     if path.exists() and not force:
-        raise UsageError(f"{path} exists; name another file, or say --force to write over it")
+        raise UsageError(f"{path} exists; name another file, or use --force to replace it")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, commented(str(path)).encode())
     terminal.collected["written"] = str(path)
