@@ -19,7 +19,7 @@ from stemwright.manifests import table
 from stemwright.manifests.records import Example
 
 PAIRS = {"sample_rate": RATE, "duration_s": 0.5, "mix": {"per_track": 1}, "removal": {"per_track": 2}}
-SEPARATION = {"model": "one", "limits": {"closure_db": 60.0, "bleed": 1.1}}
+SEPARATION = {"model": "one", "limits": {"closure_db": 60.0, "bleed": 1.0}}
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], ...]] = {
     "separator": tuple({"separation": {"separator": name}} for name in ("auto", "demucs", "reference")),
     "ignore": tuple({"songs": {"ignore": patterns}} for patterns in ([], ["*Copy*", "b.*"])),
     "longest": tuple({"songs": {"longest_s": length_s}} for length_s in (60.0, 1.0)),
-    "limits": tuple({"separation": {"limits": {"closure_db": limit, "bleed": 1.1}}} for limit in (60.0, -6.0)),
+    "limits": tuple({"separation": {"limits": {"closure_db": limit, "bleed": 1.0}}} for limit in (60.0, -6.0)),
     "pairs": (
         {"pairs": {"mix": {"per_track": 1}, "removal": {"per_track": 1}}},
         {"pairs": {"mix": {"per_track": 2}, "removal": {"per_track": 0}}},
@@ -387,7 +387,7 @@ def test_stems_that_are_damaged_are_made_again_and_no_others(place):
 
 def test_other_limits_are_applied_to_existing_stems(place):
     assert built(place) == 3
-    assert built(place, limits={"closure_db": -60.0, "bleed": 1.1}) == 0
+    assert built(place, limits={"closure_db": -60.0, "bleed": 1.0}) == 0
     rejected = table.read(place / "corpus" / "rejected.parquet", Rejected)
     assert {row.stage for row in rejected} == {"separate"}
     assert table.read(place / "corpus" / "stems.parquet", Stem) == []
@@ -396,7 +396,7 @@ def test_other_limits_are_applied_to_existing_stems(place):
 
 
 def test_refused_stems_are_not_separated_again_to_be_refused(place):
-    strict = {"closure_db": -60.0, "bleed": 1.1}
+    strict = {"closure_db": -60.0, "bleed": 1.0}
     assert built(place, limits=strict) == 3
     assert built(place, limits=strict) == 0
     assert list((place / "corpus").rglob("*.flac")) == []
