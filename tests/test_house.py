@@ -335,3 +335,9 @@ def test_a_module_without_a_room_is_found():
     assert layer_of("datagen.pairs.recipes.mix", LAYERS) == layer_of("datagen.pairs", LAYERS) > layer_of("datagen.effects.eq", LAYERS)
     with pytest.raises(LookupError, match=r"elsewhere\.thing has no place"):
         layer_of("elsewhere.thing", LAYERS)
+
+
+def test_no_two_test_files_share_a_name():
+    """Pytest imports them by their names alone: of two that are alike it runs the first."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in ("__init__.py", "conftest.py"))
+    assert [name for name, count in names.items() if count > 1] == []
