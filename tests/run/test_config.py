@@ -88,10 +88,10 @@ def leaves(annotation: Any) -> Iterator[Any]:
     yield from (leaf for part in parts for leaf in leaves(part)) if parts else (annotation,)
 
 
-CHECKED_ELSEWHERE = {  # by the effect that a table is for, whose settings have ranges of their own
+CHECKED_ELSEWHERE = [  # by the effect that a table is for, whose settings have ranges of their own
     "pairs.removal.ranges",
     "pairs.remix.ranges",
-}
+]
 
 
 def test_every_number_of_every_section_has_a_lowest_and_a_highest_value():
