@@ -127,6 +127,11 @@ class ReferenceStem(Record):
     inverted: bool = Field(False, description="its polarity is inverted when it is read, since it was inverted against the mixture")
     swapped: bool = Field(False, description="its channels are swapped when it is read, since they were swapped against the mixture")
 
+    @property
+    def mended(self) -> bool:
+        """Whether it is read otherwise than it is in its file: moved, scaled, inverted or with its channels swapped."""
+        return bool(self.lag_frames or self.gain_db or self.inverted or self.swapped)
+
 
 def track_id(sound: str, references: tuple[ReferenceStem, ...] = ()) -> str:
     """The id of a recording: of the sound of its audio and of its reference stems, in whatever files."""

@@ -4,8 +4,9 @@ Conventions
     Files whose samples or packets are the same are one recording, wherever they are found; of others the fingerprint decides
     (``stemwright.manifests.catalog.copies``). Copies of a recording are dropped, or, on request, kept in its split.
     Versions (remastered, edited, other parts) are kept, in the split of what they sound like.
-    Kept is a multitrack before its mixture alone, a whole recording before an excerpt, lossless before lossy, many bits before few, a name
-    that does not look like a copy's, and then the first path. It does not depend on which was found first.
+    Kept is a multitrack before its mixture alone, one whose stems fit as they are before one whose stems are mended, a whole recording
+    before an excerpt, lossless before lossy, many bits before few, a name that does not look like a copy's, and then the first path. It
+    does not depend on which was found first.
     A long recording that contains several others (an album in one file, a DJ's set) is dropped, and not the songs in it.
 """
 
@@ -42,6 +43,7 @@ class Recording:
     num_bytes: int
     lossless: bool
     multitrack: bool = False
+    mended: int = 0  # how many of its stems do not fit as they are
     title: str = ""
 
 
@@ -91,7 +93,7 @@ def find_duplicates(
 def _same_sound(recordings: Sequence[Recording], result: Duplicates) -> list[Recording]:
     """One recording of each sound; the other files of it are dropped."""
     kept: dict[str, Recording] = {}
-    for one in sorted(recordings, key=lambda one: (not one.multitrack, preference(one.path))):
+    for one in sorted(recordings, key=lambda one: (not one.multitrack, one.mended, preference(one.path))):
         first = kept.setdefault(one.sound, one)
         if first is not one:
             result.dropped[one.path] = (first.path, f"the same recording as {first.path}")
@@ -159,10 +161,17 @@ def _tie(result: Duplicates, recordings: Sequence[Recording], one: int, other: i
 def _best(recordings: Sequence[Recording], numbers: Sequence[int]) -> int:
     longest_s = max(recordings[number].duration_s for number in numbers)
 
-    def order(number: int) -> tuple[bool, bool, bool, float, tuple[bool, str]]:
+    def order(number: int) -> tuple[bool, int, bool, bool, float, tuple[bool, str]]:
         one = recordings[number]
         bits_per_second = 0.0 if one.lossless else -one.num_bytes / max(one.duration_s, 1e-3)
-        return not one.multitrack, one.duration_s < WHOLE_SHARE * longest_s, not one.lossless, bits_per_second, preference(one.path)
+        return (
+            not one.multitrack,
+            one.mended,
+            one.duration_s < WHOLE_SHARE * longest_s,
+            not one.lossless,
+            bits_per_second,
+            preference(one.path),
+        )
 
     return min(numbers, key=order)
 

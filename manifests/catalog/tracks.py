@@ -67,8 +67,10 @@ RIGHTS_TAGS = (
 LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
 ARTIST_UNKNOWN = "artist unknown: the split is drawn for this recording alone"  # a note of a track
 TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
-RULES = 7  # raised when ``inspect`` decides anything differently, so that tracks are read again
-EARLIER_RULES = (4, 5, 6)  # tracks that these made keep their splits
+RULES = 8  # raised when ``inspect`` decides anything differently, so that tracks are read again
+EARLIER_RULES = (4, 5, 6, 7)  # tracks that these made keep their splits
+
+MENDED = "mended"  # fact of a fingerprint: how many stems are mended, by the key of the stems
 
 FileSums = dict[str, str]  # path of a file -> its SHA-256, or why it cannot be read
 UNREADABLE = "unreadable"
@@ -85,6 +87,11 @@ def file_sums(songs: Path, candidate: Candidate) -> FileSums:
         except OSError as error:
             sums[path] = f"{UNREADABLE}: {error.strerror}"
     return sums
+
+
+def stems_key(candidate: Candidate, sums: FileSums) -> str:
+    """The key of the reference stems of a candidate among the facts about its mixture, which may have others in another folder."""
+    return content_id({name: [sums[path], stream] for name, path, stream in candidate.references})
 
 
 def cache_key(
@@ -136,6 +143,10 @@ def inspect(
         references.append(ReferenceStem(name=name, audio=stem, sound=stem_sound))
     references, closure_db, findings = examined(songs, measured, references)
     notes += findings
+    if references and fingerprints is not None:
+        place = kept_fingerprint.place_of(fingerprints, measured.sha256, candidate.stream)
+        mended = (kept_fingerprint.read_facts(place) or {}).get(MENDED, {})
+        kept_fingerprint.add_facts(place, {MENDED: {**mended, stems_key(candidate, sums): sum(stem.mended for stem in references)}})
     identity = track_id(sound, tuple(references))
     described = _described(songs, candidate)
     notes += [candidate.note] if candidate.note else []
@@ -213,7 +224,9 @@ def _measure(
         title = containers.tags(place).get("title", "")
         facts = {"sound": sound, "duration_s": measured.duration_s, "num_bytes": measured.num_bytes}
         facts |= {"lossless": hasher.exact, "title": title}
-        kept_fingerprint.write(kept_fingerprint.place_of(fingerprints, measured.sha256, stream), maker.fingerprint(), facts)
+        kept = kept_fingerprint.place_of(fingerprints, measured.sha256, stream)
+        facts |= {MENDED: (kept_fingerprint.read_facts(kept) or {}).get(MENDED, {})}
+        kept_fingerprint.write(kept, maker.fingerprint(), facts)
     return measured, sound, gain_to_db(peak), [*reader.notes, *_notes(info, gain_to_db(peak))]
 
 

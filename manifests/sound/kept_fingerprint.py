@@ -104,6 +104,11 @@ def write(path: Path, made: KeptFingerprint, facts: dict[str, Any]) -> None:
     write_bytes(path, json.dumps(head, sort_keys=True).encode() + b"\n" + b"".join(part.tobytes() for part in parts))
 
 
+def add_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Adds to what is known about the recording of a fingerprint that ``write`` wrote."""
+    write(path, read(path), {**(read_facts(path) or {}), **facts})
+
+
 def read_facts(path: Path) -> dict[str, Any] | None:
     """What is known about the recording of a fingerprint; None if there is no whole one."""
     head = _head(path)

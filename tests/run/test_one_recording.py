@@ -162,3 +162,18 @@ def test_a_copy_is_not_decoded_again_and_takes_the_place_of_one_that_is_gone(tmp
     shutil.rmtree(corpus.folder / "fingerprints")
     assert [track.audio.path for track in cataloged(corpus, songs)[0]] == ["b.wav"]
     assert Counter(path.suffix for path in corpus.folder.glob("fingerprints/*/*")) == {".fingerprint": 1}
+
+
+def test_of_multitracks_of_one_recording_the_one_whose_stems_fit_is_kept_also_when_looked_at_again(tmp_path):
+    parts = dict(make_song(7, 6.0))
+    mixture = parts.pop("mixture")
+    for name, late in (("Band - A", 1000), ("Band - B", 0), ("Band - C", 100)):
+        for part, audio in {"mixture": np.pad(mixture, ((0, 0), (late, 0)))[:, : mixture.shape[1]], **parts}.items():
+            write_song_file(tmp_path / "songs" / name / f"{part}.wav", audio)
+    for _ in range(2):
+        rows, rejected = cataloged(Corpus(tmp_path / "corpus"), tmp_path / "songs")
+        assert [row.audio.path for row in rows] == ["Band - B/mixture.wav"]
+        assert {row.subject for row in rejected} == {"Band - A/mixture.wav", "Band - C/mixture.wav"}
+    shutil.rmtree(tmp_path / "songs" / "Band - B")
+    (row,) = cataloged(Corpus(tmp_path / "corpus"), tmp_path / "songs")[0]
+    assert all(stem.mended for stem in row.references)

@@ -120,7 +120,8 @@ def _inspected(
     outcome = run_tasks(stage, [task for task in tasks if task.id not in skipped], work, on_progress, heard)
     while True:
         by_path = {row.audio.path: row for row in outcome.rows}
-        recordings = [found for task in tasks if task.subject in by_path or task.id in skipped if (found := _recording(folder, task))]
+        looked_at = [task for task in tasks if task.subject in by_path or task.id in skipped]
+        recordings = [found for task in looked_at if (found := _recording(folder, task, by_path.get(task.subject)))]
         duplicates = find_duplicates(
             recordings, lambda one: kept_fingerprint.read(places[one.path]), songs.copies, by_title=songs.versions == "same_split"
         )
@@ -146,15 +147,19 @@ def _place(folder: Path, task: Task) -> Path:
     return kept_fingerprint.place_of(folder, sums[candidate.path], candidate.stream)
 
 
-def _recording(folder: Path, task: Task) -> Recording | None:
-    """What is known about the recording of a task from its fingerprint; None if there is none."""
+def _recording(folder: Path, task: Task, row: Track | None = None) -> Recording | None:
+    """What is known about the recording of a task from its row and its fingerprint; None if there is none."""
     facts = kept_fingerprint.read_facts(_place(folder, task))
     if facts is None:
         return None
-    candidate = task.payload[0]
+    candidate, sums = task.payload
+    if row is not None or not candidate.references:
+        mended = sum(stem.mended for stem in row.references) if row else 0
+    elif (mended := facts.get(catalog.MENDED, {}).get(catalog.stems_key(candidate, sums))) is None:
+        return None  # these stems were not examined with the mixture
     title = candidate.title or facts["title"] or named_after(candidate.path)[1]
     known = {name: facts[name] for name in ("sound", "duration_s", "num_bytes", "lossless")}
-    return Recording(path=candidate.path, multitrack=bool(candidate.references), title=title, **known)
+    return Recording(path=candidate.path, multitrack=bool(candidate.references), mended=mended, title=title, **known)
 
 
 def _are_heard(folder: Path, rows: Sequence[Record]) -> bool:
