@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import Field
 
 from stemwright.manifests import table
+from stemwright.manifests.metadata import Metadata
 from stemwright.manifests.names import Name, SampleRate
 from stemwright.manifests.records import (
     Branch,
@@ -49,6 +50,7 @@ class Provenance(Record):
     artist: str | None = Field(description="its artist; None: not known")
     album: str | None = Field(description="its album; None: not known")
     rights: str = Field(description="licence or owner, as the CSV, the data set or the tags state it")
+    metadata: Metadata = Field(default_factory=dict)
     split: Split = Field(description="train, valid or test")
     origin: str = Field(description='who made the stem: "htdemucs_ft@demucs-4.1.0", or "reference" for a multitrack\'s own')
     closure_db: Db | None = Field(description="energy of mixture - sum(stems) over energy of the mixture, dB; None if they sum exactly")
@@ -123,6 +125,7 @@ class SourceRows:
             artist=track.artist,
             album=track.album,
             rights=track.rights,
+            metadata=track.metadata,
             split=track.split,
             origin=stem.origin,
             closure_db=stem.closure_db,

@@ -30,8 +30,12 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def split_name(text: str) -> str:
-    """The name of a split as rows have it: "validation" and "dev" are accepted for "valid"; anything else is returned unchanged."""
-    return "valid" if text in ("validation", "dev") else text
+    """The name of a split as rows have it, whatever its case: "validation", "val" and "dev" are accepted for "valid".
+
+    Anything else is returned unchanged.
+    """
+    name = text.strip().lower()
+    return "valid" if name in ("validation", "val", "dev") else name if name in ("train", "valid", "test") else text
 
 
 def is_name(text: str) -> bool:

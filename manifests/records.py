@@ -23,6 +23,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator, model_validator
 from pydantic_core import to_json
 
+from stemwright.manifests.metadata import Metadata
 from stemwright.manifests.names import LONGEST_EXCERPT_S, MOST_CHANNELS, MOST_FRAMES, MOST_PARTS, Name, RelativePath, SampleRate, ShardPath
 
 Scalar = float | bool | str
@@ -150,6 +151,7 @@ class Track(Record):
     artist_ids: tuple[str, ...] = Field((), max_length=MOST_PARTS, description="MusicBrainz ids of the artists, from the tags")
     album: str | None = Field(None, description="album; None: not known")
     rights: str = Field("unknown", description="licence or owner, as the CSV, the data set or the tags state it")
+    metadata: Metadata = Field(default_factory=dict)
     source: str = Field(description="the kind of catalog that found it: folder, csv, stems, musdb18, musdb18hq, moisesdb")
     split: Split = Field(description="train, valid or test")
     peak_dbfs: Db = Field(description="largest absolute sample, dB relative to full scale")

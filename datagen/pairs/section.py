@@ -22,6 +22,12 @@ def since(version: str, *, unit: str = "", choices: Iterable[str] = ()) -> dict[
     return {"since": version, "unit": unit, **({"choices": list(choices)} if choices else {})}
 
 
+def as_list(value: Any) -> Any:
+    """The value of a key that takes one name or a list of names, as a list of names in lower case."""
+    names = [value] if isinstance(value, str) else value
+    return [name.strip().lower() if isinstance(name, str) else name for name in names] if isinstance(names, list | tuple) else names
+
+
 def range_of(field: FieldInfo) -> str:
     """The range of a number as a sentence has it: "from 0 to 1", "above 0"; empty where there is none.
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from stemwright.datagen.dataset.dataset_config import DatasetConfig
 from stemwright.datagen.dataset.writers import WRITERS
 from stemwright.datagen.pairs.pairs_config import PairsConfig
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.rights import RightsConfig
-from stemwright.datagen.pairs.section import ConfigError, Section, range_of, ranges_of_items, since
+from stemwright.datagen.pairs.section import ConfigError, Section, as_list, range_of, ranges_of_items, since
 from stemwright.manifests.catalog.tracks import SplitShares
 from stemwright.manifests.registry import BrokenExtensionError, Registry, UnknownNameError
 from stemwright.manifests.sound.formats import LONGEST_S, Encoding
@@ -80,6 +80,12 @@ class SongsConfig(Section):
         "own",
         description="where the versions of one song (live, remastered, covers) are, which are kept in any case: own puts them where their "
         "artists are, and those that sound alike together; same_split also those whose titles are the same without what is in brackets",
+        json_schema_extra=since("0.1"),
+    )
+    group_by: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
+        (),
+        description="columns whose equal values put songs into one split, as a shared artist does: album, title, rights, source, or any "
+        'other column of the CSV, such as "genre"; one name or a list. Where few values have most songs, shares cannot be kept',
         json_schema_extra=since("0.1"),
     )
     longest_s: float = Field(

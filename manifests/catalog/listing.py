@@ -21,13 +21,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from stemwright.manifests.catalog import song_list
+from stemwright.manifests.catalog.listed_songs import ListedSongs
 from stemwright.manifests.catalog.musdb_terms import terms_of
 from stemwright.manifests.catalog.part_names import FEWEST_PARTS, PART_NAMES, is_stems_folder
-from stemwright.manifests.disk.regular import not_a_file
+from stemwright.manifests.metadata import Metadata
 from stemwright.manifests.names import LONGEST_NAME, Name, RelativePath, is_name, name_from
 from stemwright.manifests.records import RESIDUAL, Record, Refused, Split
 from stemwright.manifests.sound import containers, formats
@@ -50,21 +52,27 @@ class Candidate(Record):
     artist: str | None = None
     album: str | None = None
     rights: str | None = None
+    metadata: Metadata = Field(default_factory=dict)
     split: Split | None = None
     note: str = Field("", description="anything unusual about how the file was found")
     source: str
+
+    def content(self) -> dict[str, Any]:
+        """What a cache key of the candidate is over; without metadata the same as of before there was any."""
+        return self.model_dump(mode="json", exclude=set() if self.metadata else {"metadata"})
 
 
 @dataclass(frozen=True)
 class FoundSongs:
     """What ``find`` found: the folder that paths are relative to, the recordings, (path, reason) of what was refused, and the paths of
-    what was ignored on request.
+    what was ignored on request; notes about the CSV.
     """
 
     songs: Path
     candidates: tuple[Candidate, ...]
     refused: tuple[tuple[str, str], ...]
     ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -73,6 +81,7 @@ class _Listing:
     refused: list[tuple[str, str]] = field(default_factory=list)
     ignore: tuple[str, ...] = ()
     ignored: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
 
     def ignores(self, path: str) -> bool:
         """Whether a file, by its path in the songs folder, is to be ignored; remembers it."""
@@ -87,7 +96,7 @@ class _Listing:
 
 def songs_root(songs: Path) -> Path:
     """The folder that the paths of tracks are relative to: the songs folder, or the one that holds a CSV."""
-    return songs.parent if songs.suffix.lower() == ".csv" and not songs.is_dir() else songs
+    return songs.parent if songs.suffix.lower() in (".csv", ".tsv") and not songs.is_dir() else songs
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
@@ -131,7 +140,8 @@ def find(songs: Path, *, kind: str = "auto", csv: Path | None = None, ignore: Se
         listers[_kind_of(root) if kind == "auto" else kind](root, listing)
     candidates = [found for found in listing.candidates if not listing.ignores(found.path)]
     refused = [found for found in listing.refused if not listing.ignores(found[0])]
-    return FoundSongs(root, tuple(sorted(candidates, key=lambda found: found.path)), tuple(sorted(refused)), tuple(sorted(listing.ignored)))
+    order = tuple(sorted(candidates, key=lambda found: found.path))
+    return FoundSongs(root, order, tuple(sorted(refused)), tuple(sorted(listing.ignored)), tuple(listing.notes))
 
 
 def _kind_of(root: Path) -> str:
@@ -194,7 +204,7 @@ def _from_multitracks(root: Path, listing: _Listing) -> None:
 
 
 def _add_multitrack(
-    listing: _Listing, root: Path, source: str, folder: Path, names: Sequence[str], columns: Mapping[str, str | None] | None = None
+    listing: _Listing, root: Path, source: str, folder: Path, names: Sequence[str], columns: Mapping[str, Any] | None = None
 ) -> None:
     """Adds a folder with a mixture and stems of any names; refuses any other."""
     where = _below(root, folder, "")
@@ -262,35 +272,16 @@ def _musdb_validation_tracks() -> frozenset[str]:
 
 
 def _from_csv(root: Path, path: Path, listing: _Listing) -> None:
-    finder = song_list.Finder((path.parent, root))
-    for line in song_list.read(path):
-        values = dict(line.values)
-        song = values.pop("path", None)
-        if line.wrong:
-            listing.refuse(song_list.shown(song) if song else line.where, f"{line.where}: {line.wrong}" if song else line.wrong)
-        elif song is not None:
-            _add_listed(root, finder, song, line.where, values, listing)
-
-
-def _add_listed(root: Path, finder: song_list.Finder, song: str, where: str, values: dict[str, str | None], listing: _Listing) -> None:
-    """Adds the song of one line of a CSV, whose path is relative to the CSV's folder or the songs folder, or absolute."""
-    called = song_list.shown(song)
-    try:
-        place, note = finder.find(song)
-        what = not_a_file(place)
-    except (ValueError, OSError) as error:
-        listing.refuse(called, f"{where}: {getattr(error, 'strerror', None) or error}")
-        return
-    relative = os.path.relpath(place.absolute(), root.absolute())
-    if Path(relative).parts[0] == "..":
-        listing.refuse(called, f"{where}: outside the songs folder {root}")
-    elif place.is_dir():
-        names = sorted(entry.name for entry in os.scandir(place) if entry.name[0] != "." and _is_sound(root, place, entry, listing))
-        _add_multitrack(listing, root, "csv", place, names, values | {"note": note})
-    elif what:
-        listing.refuse(called, f"{where}: {what}, not a sound file")
-    else:
-        _add(listing, root, "csv", [PurePosixPath(Path(relative)).as_posix()], values | {"note": note})
+    songs = ListedSongs(root, path)
+    for song in songs:
+        if song.refused:
+            listing.refuse(song.path, song.refused)
+        elif (place := root / song.path).is_dir():
+            names = sorted(entry.name for entry in os.scandir(place) if entry.name[0] != "." and _is_sound(root, place, entry, listing))
+            _add_multitrack(listing, root, "csv", place, names, song.columns)
+        else:
+            _add(listing, root, "csv", [song.path], song.columns)
+    listing.notes += songs.notes
 
 
 def _walk(root: Path, listing: _Listing) -> Iterator[tuple[Path, list[str]]]:
@@ -346,7 +337,7 @@ def _add(
     root: Path,
     source: str,
     files: Sequence[str],
-    columns: Mapping[str, str | None] | None = None,
+    columns: Mapping[str, Any] | None = None,
     *,
     stem_names: Sequence[str] = FOUR_STEMS,
 ) -> None:

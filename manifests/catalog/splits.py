@@ -1,4 +1,4 @@
-"""Which split each recording is in: the same for all that share an artist, or a sound.
+"""Which split each recording is in: the same for all that share an artist, a sound, or what the configuration groups by.
 
 Conventions
     Recordings that are tied (``stemwright.manifests.catalog.artists``) form a component, and a component is in one split, drawn by a hash
@@ -8,6 +8,7 @@ Conventions
     - a new song that would tie components in different splits is refused: one of them would have to move, or an artist be in two splits.
       A new corpus of the same songs has all of them in one split.
     A split that a CSV or a data set states takes precedence, and the rest of the component joins it.
+    Grouped songs (``songs.group_by``: an album, a genre) are tied like those of one artist, and their split is drawn by the group.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def with_split_names(shares: Any) -> Any:
 
 @dataclass(frozen=True)
 class SplitMember:
-    """What the split of one recording depends on: ``stated`` by a CSV or a data set, ``before`` in the corpus, ``ties`` besides artists."""
+    """What the split of one recording depends on: ``stated`` by a CSV or a data set, ``before`` in the corpus, ``ties`` besides artists,
+    ``groups`` that the configuration asks for.
+    """
 
     path: str
     recording: str
@@ -75,6 +78,7 @@ class SplitMember:
     stated: Split | None = None
     before: Split | None = None
     ties: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 @dataclass
@@ -106,10 +110,24 @@ def _text(artist: str | None, recording: str) -> str:
     return f"artist {' '.join(plain.split())}"
 
 
+def _texts(members: Sequence[SplitMember]) -> set[str]:
+    """What may be hashed for tied recordings: their groups, else their artists."""
+    groups = {group for member in members for group in member.groups}
+    return groups or {_text(member.credit.artist, member.recording) for member in members}
+
+
+def group_of(column: str, value: str | None) -> tuple[str, ...]:
+    """What ties the recordings that have a value in a column: it, whatever its case, accents' composition and space; nothing for none."""
+    text = " ".join(unicodedata.normalize("NFKC", value or "").casefold().split())
+    return (f"group {column} {text}",) if text else ()
+
+
 def assign(members: Sequence[SplitMember], shares: SplitShares) -> Assignment:
     """The splits of recordings, in any order: it depends on what they are and on what was in the corpus before."""
     members = sorted(members, key=lambda member: member.path)
-    nodes = [(*artists, *member.ties) for artists, member in zip(nodes_of([one.credit for one in members]), members, strict=True)]
+    nodes = [
+        (*artists, *member.ties, *member.groups) for artists, member in zip(nodes_of([one.credit for one in members]), members, strict=True)
+    ]
     components: dict[int, list[int]] = defaultdict(list)
     for number, first in enumerate(groups(nodes)):
         components[first].append(number)
@@ -119,7 +137,7 @@ def assign(members: Sequence[SplitMember], shares: SplitShares) -> Assignment:
     largest = max(components.values(), key=len, default=[])
     if len(members) >= FEWEST_FOR_SHARES and len(largest) > LARGE_SHARE * len(members):
         result.notes.append(
-            f"{len(largest)} of {len(members)} songs are tied to {members[largest[0]].path} by artists who sing with one another, "
+            f"{len(largest)} of {len(members)} songs are tied to {members[largest[0]].path} by shared artists, copies or songs.group_by, "
             "and so in one split; the shares of the splits cannot be kept"
         )
     return result
@@ -132,7 +150,7 @@ def _assign(members: Sequence[SplitMember], nodes: Sequence[Sequence[str]], shar
         common = _most(stated)
         result.splits |= {member.path: member.stated or common for member in members}
         return
-    texts = {_text(member.credit.artist, member.recording) for member in members}
+    texts = _texts(members)
     if len(texts) == 1 and len(set(map(tuple, nodes))) == 1:  # one artist, always drawn alike: nothing to remember
         result.splits |= dict.fromkeys((member.path for member in members), _drawn(min(texts), shares))
         return
@@ -167,8 +185,8 @@ def _join(members: Sequence[SplitMember], nodes: Sequence[Sequence[str]], shares
 
 
 def _first_draw(members: Sequence[SplitMember], shares: SplitShares) -> Split:
-    """The split of tied recordings that are all new: the draw of the first of their artists, in the order of a hash."""
-    texts = {_text(member.credit.artist, member.recording) for member in members}
+    """The split of tied recordings that are all new: the draw of the first of their groups or artists, in the order of a hash."""
+    texts = _texts(members)
     named = {text for text in texts if text.startswith("artist ")} or texts
     # In the order of another hash than the one that draws: the smallest draw of many would nearly always be the test split.
     return _drawn(min(named, key=lambda text: hashlib.sha256(f"order {text}".encode()).digest()), shares)

@@ -168,7 +168,7 @@ def inspect(
 
 
 def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
-    """Title, artist, album and rights: from the CSV or data set, else the tags, else the name."""
+    """Title, artist, album and rights: from the CSV or data set, else the tags, else the name; and the other columns of the CSV."""
     tags = containers.tags(songs / candidate.path)
     artist, title = _called(candidate)
     if "title" in tags and artist and not candidate.references and title_key(tags["title"]) not in title_key(title):
@@ -182,6 +182,7 @@ def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
         "artist_ids": () if candidate.artist else musicbrainz_ids(tags),
         "album": candidate.album or tags.get("album"),
         "rights": candidate.rights or "; ".join(dict.fromkeys(rights)) or "unknown",
+        "metadata": candidate.metadata,
     }
 
 

@@ -193,8 +193,14 @@ def test_the_rows_of_a_dataset_name_every_source_effect_and_setting(rendered):
         assert [source.id for source in pair.sources] == list(dict.fromkeys(branch.source_id for branch in branches))
         for source in pair.sources:
             stem, track = stems[source.id], tracks[stems[source.id].track_id]
-            told = (source.stem, source.title, source.artist, source.rights, source.split, source.origin, source.closure_db, source.gain_db)
-            assert told == (stem.name, track.title, track.artist, track.rights, track.split, stem.origin, stem.closure_db, stem.gain_db)
+            facts = ("title", "artist", "album", "rights", "metadata", "split")
+            assert [getattr(source, name) for name in facts] == [getattr(track, name) for name in facts]
+            assert (source.stem, source.origin, source.closure_db, source.gain_db) == (
+                stem.name,
+                stem.origin,
+                stem.closure_db,
+                stem.gain_db,
+            )
             assert source.resampled == (stem.audio.sample_rate != pair.sample_rate)
         for branch in branches:
             assert (branch.stem, branch.start_frame) == (stems[branch.source_id].name, pair.start_frame + branch.offset_frames)
@@ -267,7 +273,7 @@ def test_labels_in_shards_follow_a_corrected_title(name, rendered, tmp_path):
     finished = rendered(name, "flac24")
     corpus = Corpus(shutil.copytree(finished.folder, tmp_path / "corpus"))
     tracks = corpus.rows("tracks", Track)
-    corrected = [tracks[0].model_copy(update={"title": "Corrected"}), *tracks[1:]]
+    corrected = [tracks[0].model_copy(update={"title": "Corrected", "metadata": {"genre": "rock", "year": "1999"}}), *tracks[1:]]
     table.write(corpus.table("tracks"), corrected, Track, made_from=table.made_from(corpus.table("tracks")) or "")
     sound = {file.audio.sha256 for _, example in rows_of(finished) for file in example.signals}
     summary = stages.run_render(corpus, Workers(1))
@@ -276,9 +282,10 @@ def test_labels_in_shards_follow_a_corrected_title(name, rendered, tmp_path):
     assert {file.audio.sha256 for _, example in rows_of(corpus) for file in example.signals} == sound
     own = [pair for pair, _ in rows_of(corpus) if pair.track_id == tracks[0].id]
     assert {source.title for pair in own for source in pair.sources} == {"Corrected"}
+    assert all(source.metadata == {"genre": "rock", "year": "1999"} for pair in own for source in pair.sources)
     packed = b"".join(path.read_bytes() for path in corpus.dataset.glob("*/*[0-9].tar"))
     if name == "webdataset":
-        assert packed.count(b'"title":"Corrected"') >= len(own)
+        assert packed.count(b'"title":"Corrected"') == packed.count(b'"metadata":{"genre":"rock","year":"1999"}') >= len(own)
     else:
         texts = [
             row for path in corpus.dataset.glob("*/*.parquet") for row in pq.read_table(path, columns=["labels"])["labels"].to_pylist()

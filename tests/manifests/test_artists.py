@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stemwright.manifests.catalog.artists import Credit, artist_key, groups, guests, musicbrainz_ids, named_after, names_in, nodes_of
-from stemwright.manifests.catalog.splits import SplitMember, SplitShares, assign, split_of
+from stemwright.manifests.catalog.splits import SplitMember, SplitShares, assign, group_of, split_of
 
 SHARES = SplitShares(train=0.4, valid=0.3, test=0.3)
 SPELLINGS = [
@@ -206,7 +208,17 @@ def test_a_stated_split_takes_the_other_songs_along():
 
 def test_one_large_component_is_said():
     found = assign([member(f"{n:02}", f"Star feat. Guest {n}") for n in range(25)], SHARES)
-    assert "25 of 25 songs are tied to 00 by artists who sing with one another" in found.notes[0]
+    assert "25 of 25 songs are tied to 00 by shared artists, copies or songs.group_by" in found.notes[0]
+
+
+def test_songs_of_a_group_share_a_split_that_more_songs_do_not_change():
+    genres = ("rock", "Rock ", "ROCK", "jazz", "jazz", None)
+    members = [replace(member(f"{n}", f"Artist {n}"), groups=group_of("genre", genre)) for n, genre in enumerate(genres)]
+    found = assign(members, SHARES).splits
+    assert len({found[n] for n in "012"}) == 1
+    assert found["5"] == split_of("Artist 5", "", SHARES)
+    more = [replace(member(f"x{n}", f"Other {n}"), groups=group_of("genre", "rock")) for n in range(20)]
+    assert {path: split for path, split in assign([*members, *more], SHARES).splits.items() if path in found} == found
 
 
 def test_unknown_artists_are_not_one():

@@ -213,11 +213,12 @@ def test_csv_takes_precedence_over_tags_and_its_paths_are_relative_to_it(tmp_pat
 def test_csv_elsewhere_lists_songs_below_the_songs_folder(tmp_path):
     write_song_file(tmp_path / "songs" / "a.flac", tone())
     (tmp_path / "lists").mkdir()
+    write_song_file(tmp_path / "songs" / "b.flac", tone())
     outside = write_song_file(tmp_path / "outside.flac", tone())
     path = tmp_path / "lists" / "list.csv"
-    path.write_text(f"path;title\na.flac;One\n../outside.flac;Two\n{outside};Three\n{tmp_path}/songs/a.flac;Four\n")
+    path.write_text(f"path;title\na.flac;One\n../outside.flac;Two\n{outside};Three\n{tmp_path}/songs/b.flac;Four\n")
     found = find(tmp_path / "songs", csv=path)
-    assert [(candidate.path, candidate.title) for candidate in found.candidates] == [("a.flac", "One"), ("a.flac", "Four")]
+    assert [(candidate.path, candidate.title) for candidate in found.candidates] == [("a.flac", "One"), ("b.flac", "Four")]
     assert [reason.split(": ")[1].split(" folder")[0] for _, reason in found.refused] == ["outside the songs"] * 2
 
 
@@ -230,8 +231,8 @@ def test_line_of_a_csv_that_cannot_be_a_song_is_refused_with_its_number(tmp_path
     assert reasons["gone.wav"].startswith("list.csv, line 2: file not found; looked for")
     assert reasons["list.csv, line 4"] == "no path"
     assert {reason for path, reason in found.refused if path == "a.wav"} == {
-        "list.csv, line 3: split must be train, valid (or validation, dev) or test; got 'training'",
-        "list.csv, line 5: has more fields than the first line; put fields with ',' in quotes",
+        "list.csv, line 3: split must be train, valid (or validation, val, dev) or test; got 'training'",
+        "list.csv, line 5: has more fields than the first line, 3 against 2: put a field that contains a comma in quotes",
     }
 
 
@@ -241,7 +242,7 @@ def test_line_of_a_csv_that_cannot_be_a_song_is_refused_with_its_number(tmp_path
         ("path,atrist\n", "unknown column 'atrist'; did you mean 'artist'"),
         ("title,artist\n", "no column 'path'"),
         ("", "no column 'path'"),
-        (b"path,artist\na.wav,Bj\xf6rk\n", "is not UTF-8 text .byte 20."),
+        (b"path,artist\na.wav,Bj\xf6rk\n", "line 2, column 'artist': is not UTF-8 text .byte 0xF6."),
     ],
 )
 def test_csv_that_is_no_list_of_songs_gives_an_error_with_the_reason(tmp_path, text, message):

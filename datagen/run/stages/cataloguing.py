@@ -27,13 +27,15 @@ from stemwright.manifests import table
 from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.catalog.artists import named_after
 from stemwright.manifests.catalog.duplicates import SOUNDS_AS, Duplicates, Recording, find_duplicates
-from stemwright.manifests.catalog.splits import SplitMember, assign
+from stemwright.manifests.catalog.splits import SplitMember, assign, group_of
 from stemwright.manifests.disk import deletion
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Record, Refused, Rejected, Split, Track, seal
 from stemwright.manifests.sound import kept_fingerprint
 from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS
 from stemwright.manifests.wording import counted
+
+GROUP_COLUMNS = ("album", "artist", "title", "rights", "source")  # of a track, by which songs may be grouped besides those of a CSV
 
 
 def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None, *, limit: int | None = None) -> Summary:
@@ -60,7 +62,7 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     outcome.done, outcome.skipped = len(outcome.fresh), len(kept) - len(outcome.fresh)
     outcome.rejected += [seal(Rejected, stage="catalog", row_id=path, subject=path, reason=reason) for path, reason in unreadable]
     outcome.rejected += copies
-    notes += _ignored(config.songs.ignore, found.ignored)
+    notes += (*_ignored(config.songs.ignore, found.ignored), *found.notes)
     notes += artist_notes(kept)
     if left := len(every.candidates) - len(found.candidates):
         notes += (f"{counted(left, 'song')} left for later because of --limit; the same command without it continues with all",)
@@ -90,6 +92,11 @@ def found_songs(config: Config) -> catalog.FoundSongs:
     if not found.candidates and not found.refused:
         ignored = f", and {len(found.ignored)} ignored as songs.ignore says" if found.ignored else ""
         raise CorpusError(f"no recordings in {songs} (looked for kind {config.songs.kind!r}{ignored}). Is a drive not mounted?")
+    others = sorted({name for song in found.candidates for name in song.metadata})
+    for column in config.songs.group_by:
+        if column not in (*GROUP_COLUMNS, *others):
+            there = ", ".join((*GROUP_COLUMNS, *others))
+            raise CorpusError(f"[songs] group_by: no song has a column {column!r}; expected one of {there}, or another column of the CSV")
     return found
 
 
@@ -214,6 +221,7 @@ def _assign_splits(
             stated=stated.get(row.audio.path),
             before=next((splits_before[key] for key in keys.get(row.audio.path, ()) if key in splits_before), None),
             ties=duplicates.ties.get(row.audio.path, ()),
+            groups=tuple(group for column in songs.group_by for group in group_of(column, _value(row, column))),
         )
         for row in outcome.rows
     ]
@@ -225,6 +233,11 @@ def _assign_splits(
     ]
     outcome.rejected += [seal(Rejected, stage="catalog", row_id=path, subject=path, reason=why) for path, why in assigned.refused.items()]
     return tuple(assigned.notes)
+
+
+def _value(row: Track, column: str) -> str | None:
+    """What a song has in a column of its own or of its list."""
+    return getattr(row, column) if column in GROUP_COLUMNS else row.metadata.get(column)
 
 
 def _placed(row: Track, split: Split, note: str | None) -> Track:
