@@ -4,8 +4,9 @@ import json
 import re
 
 import pytest
+from commands import stemwright
 from conftest import STEM_NAMES, make_song, write_song_file
-from test_build import CONFIG, stemwright
+from test_build import CONFIG
 
 
 def failing(*arguments, code):

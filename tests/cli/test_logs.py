@@ -7,7 +7,8 @@ import re
 import warnings
 
 import pytest
-from test_build import CONFIG, stemwright
+from commands import stemwright
+from test_build import CONFIG
 from typer.testing import CliRunner
 
 from stemwright.datagen.cli import logs

@@ -1,11 +1,9 @@
 """A termination (of a batch system, a container) and Ctrl-C end every verb alike: exit code 130 and one sentence of what is kept.
 
-Processes are real; each is stopped as soon as it says that the part in question has begun.
+Processes and signals are real; each process is stopped where it logs that the part in question has begun.
 """
 
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,37 +11,51 @@ import time
 from functools import partial
 
 import pytest
-from test_build import COMMAND, CONFIG, stemwright
+from commands import PROGRAM, stemwright
+from test_build import CONFIG
 from tiny_model import write_tiny_model
 
 KEPT = "stemwright: stopped; finished work is kept, and the same command resumes it"
 UNCHANGED = "stemwright: stopped; the existing files are unchanged"
+MARK = "here the signal comes; process group "
+STOPPED = f"""
+import logging, os, re, sys
+when, how, number = sys.argv[1:4]
+del sys.argv[1:4]
+class Stop(logging.Handler):
+    def emit(self, record):
+        if re.search(when, record.getMessage()):
+            sys.stderr.write(f"{MARK}{{os.getpid()}}\\n")
+            sys.stderr.flush()
+            getattr(os, how)(os.getpid(), int(number))
+logging.getLogger("stemwright").addHandler(Stop())
+{PROGRAM}
+"""
 
 
 def stopped(*arguments, when, number=signal.SIGTERM, group=False):
-    """Starts a verb, stops it (or its whole process group) when a line matches ``when``, and returns its last lines of standard error."""
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments), "-v"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    """Runs a verb that is stopped (or its whole process group) when it logs what matches ``when``: what it then says on standard error.
+
+    It sends the signal to itself, so that it is stopped in that very place however busy the machine is.
+    """
+    verb = [*map(str, arguments), "-v"]
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, when, "killpg" if group else "kill", str(int(number)), *verb],
+        capture_output=True,
         text=True,
+        timeout=300,
         start_new_session=True,
         preexec_fn=partial(signal.signal, number, signal.SIG_DFL),  # tests that run in the background inherit its being ignored
     )
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if re.search(when, line):
-            (os.killpg if group else os.kill)(process.pid, number)
-            break
-    _, rest = process.communicate(timeout=120)
-    assert process.returncode == 130, "".join(said) + rest
-    assert "Traceback" not in rest
-    until = time.monotonic() + 20.0  # what watches over the workers ends after them
-    while left := workers_of(process.pid):
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    _, rest = done.stderr.split(MARK)
+    group_id = int(rest.splitlines()[0])
+    until = time.monotonic() + 60.0  # what watches over the workers ends after them
+    while left := workers_of(group_id):
         assert time.monotonic() < until, left
         time.sleep(0.1)
-    return rest.splitlines()
+    return rest.splitlines()[1:]
 
 
 def workers_of(group):

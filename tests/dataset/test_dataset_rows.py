@@ -263,7 +263,7 @@ def test_the_sources_of_a_loud_song_sum_to_its_mixture_as_musdb_reads_them(rende
     corpus = rendered("musdb", "wav32f")
     tracks = [track for split in ("train", "test") for track in musdb.DB(str(corpus.dataset), is_wav=True, subsets=split)]
     assert len(tracks) == len(rows_of(corpus))
-    for track in tracks:
+    for track in {one.name.rpartition(" [")[0]: one for one in tracks}.values():  # one pair of each song
         total = sum(source.audio for source in track.sources.values())
         assert np.abs(track.audio - total).max() <= 5 * 2.0**-16  # musdb rounds each of the five to 16 bits
 

@@ -28,7 +28,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 @pytest.mark.usefixtures("two_threads")
 def test_items_run_in_threads_in_order() -> None:
-    barrier = threading.Barrier(2, timeout=10)  # breaks unless two items are under way at once
+    barrier = threading.Barrier(2, timeout=120)  # breaks unless two items are under way at once
 
     def run(number: int) -> int:
         barrier.wait()

@@ -1,8 +1,7 @@
-"""The whole path as a person runs it: the command, in processes of its own, on files."""
+"""The whole path as a person runs it: the command on files; in processes of its own where these are killed, stopped or compared."""
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from commands import COMMAND, PROGRAM, own_process, stemwright
 from tiny_model import write_tiny_model
 
 from stemwright.datagen.dataset.loader import PairDataset
@@ -20,7 +20,6 @@ from stemwright.manifests import table
 from stemwright.manifests.records import Pair, Rejected, Stem, Track
 from stemwright.manifests.sound.decoding import load
 
-COMMAND = [sys.executable, "-c", "from stemwright.datagen.cli.app import main; main()"]
 CONFIG = """
 seed = 11
 [pairs]
@@ -34,15 +33,6 @@ effects = ["eq", "compressor", "reverb", "room"]
 closure_db = 60.0  # a network with random weights leaves everything, and its stems resemble one another
 bleed = 1.0
 """
-
-
-def stemwright(*arguments, check=True, **options):
-    # Without the tests' own limit of threads: how many there are must not show in the bytes.
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")} | {"COLUMNS": "200"}
-    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=environment, **options)
-    if check:
-        assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -71,28 +61,30 @@ def assert_same_corpus(one: Path, other: Path) -> None:
     assert len(first) > 20
 
 
+KILLED = f"""
+import logging, os, signal, sys
+when = sys.argv.pop(1)
+class Kill(logging.Handler):
+    def emit(self, record):
+        if record.getMessage().startswith(when):
+            os.kill(os.getpid(), signal.SIGKILL)
+logging.getLogger("stemwright").addHandler(Kill())
+{PROGRAM}
+"""
+
+
+def killed_at(when: str, *arguments: object) -> int:
+    """The exit status of a verb whose process is killed when it logs a line that begins like this."""
+    return subprocess.run([sys.executable, "-c", KILLED, when, *map(str, arguments)], stdout=subprocess.DEVNULL).returncode
+
+
 def test_jobs_and_kills_change_neither_the_pairs_nor_a_byte_of_the_dataset(tmp_path, songs_folder, options):
     songs = songs_folder(4, duration_s=2.0)
-    started = time.monotonic()
-    stemwright("build", songs, tmp_path / "one", *options, "--jobs", 1)
-    took = time.monotonic() - started
-    stemwright("build", songs, tmp_path / "two", *options, "--jobs", 2)
-    assert_same_corpus(tmp_path / "one", tmp_path / "two")
-
-    moments = sorted(random.uniform(0.15, 0.9) * took for _ in range(3))
-    killed = 0
-    for moment in moments:
-        process = subprocess.Popen(
-            [*COMMAND, "build", songs, tmp_path / "killed", *map(str, options), "--jobs", "2"], stdout=subprocess.DEVNULL
-        )
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed += 1
-    stemwright("build", songs, tmp_path / "killed", *options, "--jobs", 2)
-    assert killed, f"no run was still going at {moments} s of {took} s"
+    own_process("build", songs, tmp_path / "one", *options, "--jobs", 1)
+    for when in ("separate: 2 of 4", "render: 9 of"):  # with the other process still at work
+        build = ["build", songs, tmp_path / "killed", *options, "--jobs", 2, "-v"]
+        assert killed_at(when, *build) == -signal.SIGKILL
+    own_process("build", songs, tmp_path / "killed", *options, "--jobs", 2)
     assert_same_corpus(tmp_path / "one", tmp_path / "killed")
     assert not list((tmp_path / "killed").rglob("*.part"))
 
@@ -184,7 +176,14 @@ def test_planning_from_a_file_leaves_the_separation_as_it_was(tmp_path, songs_fo
     assert "[separation] differs" in done.stderr
 
 
-@pytest.mark.parametrize("stopping", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "terminated", "terminal closed"])
+@pytest.mark.parametrize(
+    "stopping",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow, id="Ctrl-C"),  # as in the tests of stopping
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow, id="terminated"),
+        pytest.param(signal.SIGHUP, id="terminal closed"),
+    ],
+)
 def test_whatever_stops_a_build_reports_that_the_same_command_resumes_it(stopping, tmp_path, songs_folder, options):
     songs, corpus = songs_folder(3), tmp_path / "corpus"
     process = subprocess.Popen(

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from commands import stemwright
 from living_corpus import RATE, FilterSeparator, build, stub_separator, write_multitrack, write_song
-from test_build import stemwright
 
 import stemwright as sw
 from stemwright.datagen.run import configuration, rates

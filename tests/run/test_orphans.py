@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from commands import stemwright
 from living_corpus import build, contents, differences, stub_separator, write_song
-from test_build import stemwright
 
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.orphans import find_orphans, remove_orphans
@@ -185,7 +185,7 @@ def test_at_a_terminal_clean_asks(place, answer, deleted):
     import pty
     import subprocess
 
-    from test_build import COMMAND
+    from commands import COMMAND
 
     made = litter(place / "corpus")
     main, other = pty.openpty()

@@ -140,7 +140,13 @@ def slow(number):
     return work(number)
 run(Stage("catalog", Path({str(tmp_path)!r}), "tracks", Track), tasks(4), shared(slow, Workers()))
 """
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signals.signal, signals.SIGINT, signals.SIG_DFL),  # tests that run in the background inherit its being ignored
+    )
     assert process.stdout.readline() == "third\n"
     process.send_signal(signals.SIGINT)
     process.communicate(timeout=60)
@@ -225,7 +231,7 @@ def lasting(number):
 def test_a_scheduler_that_disappears_ends_the_stage_and_keeps_finished_work(stage, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
     monkeypatch.setattr("stemwright.datagen.run.cluster.POLL_S", 0.5)
-    monkeypatch.setattr("stemwright.datagen.run.cluster.WORKERS_S", 1.0)
+    monkeypatch.setattr("stemwright.datagen.run.cluster.WORKERS_S", 20.0)
     cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None)
     closing = []
 
