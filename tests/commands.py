@@ -19,6 +19,17 @@ from unittest import mock
 PROGRAM = "from stemwright.datagen.cli.app import main; main()"
 COMMAND = [sys.executable, "-c", PROGRAM]
 
+KILLED = f"""
+import logging, os, signal, sys
+when = sys.argv.pop(1)
+class Kill(logging.Handler):
+    def emit(self, record):
+        if record.getMessage().startswith(when):
+            os.kill(os.getpid(), signal.SIGKILL)
+logging.getLogger("stemwright").addHandler(Kill())
+{PROGRAM}
+"""
+
 Done = subprocess.CompletedProcess
 
 
@@ -52,6 +63,11 @@ def own_process(*arguments: object, check: bool = True) -> Done:
     """The same in a process of its own, without the tests' limit of threads: how many there are must not show in the bytes."""
     environment = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")} | {"COLUMNS": "200"}
     return _checked(subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=environment), check)
+
+
+def killed_at(when: str, *arguments: object) -> int:
+    """The exit status of a verb whose process is killed when it logs a line that begins like this."""
+    return subprocess.run([sys.executable, "-c", KILLED, when, *map(str, arguments)], stdout=subprocess.DEVNULL).returncode
 
 
 def _text(stream: io.TextIOWrapper) -> str:

@@ -35,8 +35,12 @@ LEFT_OUT = ("network", "gpu", "weights", "slow")
 
 Song = dict[str, np.ndarray]
 
-hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no reason to fail
-hypothesis.settings.load_profile("no deadline")
+# A busy machine is no reason to fail, and what fails fails in every run; other examples: --hypothesis-profile random.
+for profile, repeatable in (("repeatable", True), ("random", False)):
+    hypothesis.settings.register_profile(
+        profile, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=repeatable
+    )
+hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -23,7 +23,7 @@ GRID = 2**23
 EXCERPTS = [(0, 1), (0, 4096), (1, 5000), (1023, 2048), (4097, 10_000), (30_000, 10_000), (60_001, 28_000), (88_199, 1)]
 NO_SOUND = "not a readable sound file|cannot be decoded"
 WRITTEN_BY_FFMPEG = ["m4a", "aac", "opus", "mp3", "ogg", "mka", "webm", "wma"]
-a_few = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+a_few = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs the ffmpeg program to write files of other formats")
 
 

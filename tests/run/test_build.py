@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from commands import COMMAND, PROGRAM, own_process, stemwright
+from commands import COMMAND, killed_at, own_process, stemwright
 from tiny_model import write_tiny_model
 
 from stemwright.datagen.dataset.loader import PairDataset
@@ -59,23 +58,6 @@ def assert_same_corpus(one: Path, other: Path) -> None:
     assert list(first) == list(second)
     assert [name for name in first if first[name] != second[name]] == []
     assert len(first) > 20
-
-
-KILLED = f"""
-import logging, os, signal, sys
-when = sys.argv.pop(1)
-class Kill(logging.Handler):
-    def emit(self, record):
-        if record.getMessage().startswith(when):
-            os.kill(os.getpid(), signal.SIGKILL)
-logging.getLogger("stemwright").addHandler(Kill())
-{PROGRAM}
-"""
-
-
-def killed_at(when: str, *arguments: object) -> int:
-    """The exit status of a verb whose process is killed when it logs a line that begins like this."""
-    return subprocess.run([sys.executable, "-c", KILLED, when, *map(str, arguments)], stdout=subprocess.DEVNULL).returncode
 
 
 def test_jobs_and_kills_change_neither_the_pairs_nor_a_byte_of_the_dataset(tmp_path, songs_folder, options):

@@ -1,17 +1,14 @@
 """From its recipes and one's own copies of the songs a dataset is made again, byte for byte; what differs or is missing is said."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from commands import killed_at
 from conftest import SAMPLE_RATE, make_song, write_song_file
 from tiny_model import write_tiny_model
 from typer.testing import CliRunner
@@ -42,7 +39,6 @@ redraw_below = 1.2  # high, so that some are drawn again
 closure_db = 60.0
 bleed = 1.0
 """
-COMMAND = [sys.executable, "-c", "from stemwright.datagen.cli.app import main; main()"]
 DURATION_S = 3.0
 
 
@@ -241,13 +237,9 @@ def test_stems_that_come_out_otherwise_are_measured(place, tmp_path):
 
 def test_a_killed_rebuild_resumes_and_ends_with_the_same_bytes(place, tmp_path):
     out = tmp_path / "out"
-    arguments = [*COMMAND, "rebuild", place / "recipes", place / "songs", out, "--model-folder", place / "models"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(list(map(str, arguments)), env=environment, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not next(out.glob("dataset/*/*/*/*.flac"), None):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    arguments = ["rebuild", place / "recipes", place / "songs", out, "--model-folder", place / "models", "-v"]
+    assert killed_at("render: 3 of", *arguments) == -signal.SIGKILL
+    assert list(out.glob("dataset/*/*/*/*.flac"))
     assert rebuild(place, place / "songs", out).exit_code == 0
     assert contents(out / "dataset") == contents(place / "corpus" / "dataset")
     assert run("check", out).exit_code == 0
