@@ -41,6 +41,7 @@ class Tally:
         self.products = np.zeros((count, count))  # inner products of all pairs of stems; their diagonal holds the energies
         self._ceilings: dict[int, np.ndarray] = {}  # the largest value so far of each channel, upwards (1) and downwards (-1)
         self._at_ceiling: dict[int, np.ndarray] = {}  # samples there that have such a neighbour
+        self._sums = np.zeros(0)  # of the mixture's samples, by channel
 
     def add(self, mixture: Audio, stems: Audio) -> None:
         """Takes the next block: mixture [C, t], stems [S, C, t]. Raises Refused if a sample is not finite."""
@@ -54,6 +55,7 @@ class Tally:
         self.residual_energy += float(np.sum(np.square(residual, dtype=np.float64)))
         self.residual_peak = max(self.residual_peak, float(np.abs(residual).max(initial=0.0)))
         self.mixture_peak = max(self.mixture_peak, float(np.abs(mixture).max(initial=0.0)))
+        self._sums = (self._sums if self._sums.size else np.zeros(len(mixture))) + mixture.sum(axis=1, dtype=np.float64)
         self.stem_peaks = np.maximum(self.stem_peaks, peaks)
         self.products += flat @ flat.T
         for sign in (1, -1):
@@ -82,10 +84,21 @@ class Tally:
         return round(10.0 * math.log10(self.residual_energy / max(self.mixture_energy, 1e-30)), 4)
 
     @property
+    def clipped(self) -> tuple[float, ...]:
+        """Share of the samples of each channel that are at its extremes beside another such sample."""
+        per_channel = self.num_samples / max(1, len(self._sums))
+        counted = sum(self._at_ceiling.values(), np.zeros(len(self._sums)))
+        return tuple(round(float(count) / max(per_channel, 1), 7) for count in counted)
+
+    @property
     def clipped_share(self) -> float:
-        """Share of the samples of one channel, of that which has most, that are at its extremes beside another such sample."""
-        per_channel = self.num_samples / max(1, len(self._ceilings.get(1, ())))
-        return float(np.max(sum(self._at_ceiling.values()), initial=0)) / max(per_channel, 1)
+        """That share of the channel which has most."""
+        return max(self.clipped, default=0.0)
+
+    @property
+    def offsets(self) -> tuple[float, ...]:
+        """Mean of each channel of the mixture: its constant offset."""
+        return tuple(round(float(total) / max(self.num_samples / max(1, len(self._sums)), 1), 7) for total in self._sums)
 
     def bleed(self) -> tuple[float, str, str]:
         """The largest correlation coefficient between two stems, and their names; 0 and empty names if fewer than two are active."""
@@ -110,6 +123,8 @@ class Tally:
             bleed=value,
             bleed_of=tuple(names),
             clipped_share=self.clipped_share,
+            clipped=self.clipped,
+            offsets=self.offsets,
         )
 
 
@@ -120,7 +135,9 @@ class Figures(Record):
     closure_db: float | None
     bleed: float
     bleed_of: tuple[str, ...]
-    clipped_share: float
+    clipped_share: float  # of the channel that has most
+    clipped: tuple[float, ...] = ()  # of each channel of the mixture; empty: measured by an earlier version
+    offsets: tuple[float, ...] = ()  # mean of each channel; empty as well
 
 
 @dataclass(frozen=True)

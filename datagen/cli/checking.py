@@ -24,11 +24,14 @@ def check(
 ) -> None:
     """Check every table for consistency and against the files; exit with 1 and name the file if anything is wrong.
 
-    While a stage is running, its unfinished work is not checked.
+    While a stage is running, its unfinished work is not checked. Of a corpus, also lists what was found in its songs and handled: stems of
+    multitracks that were mended, copies, clipping, constant offsets. These are no problems.
 
     Example: stemwright check corpus
     """
+    from stemwright.datagen.cli.tables import findings_table
     from stemwright.datagen.run.corpus import Corpus
+    from stemwright.datagen.run.findings import findings_of
     from stemwright.manifests.catalog.tracks import songs_root
     from stemwright.manifests.usage import UsageError
 
@@ -40,6 +43,11 @@ def check(
     terminal, place = Terminal(as_json), Corpus(folder)
     if not place.config_path.exists() and not any(folder.glob("*.parquet")):
         raise UsageError(f"{folder} is neither a corpus (it has no config.toml) nor a dataset (it has no pairs.parquet)")
+    found = findings_of(place) if place.config_path.exists() else []
+    if listed := [each for each in found if each.kind != "note"]:
+        terminal.show("findings", findings_table(listed), [each.plain() for each in found])
+    elif terminal.as_json:
+        terminal.collected["findings"] = [each.plain() for each in found]
     wrong = check_folder(terminal, place, songs=songs and songs_root(songs.absolute()), alone=False)
     terminal.finish(1 if wrong else 0)
 

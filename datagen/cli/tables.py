@@ -13,6 +13,7 @@ from stemwright.separation.balance.panorama import in_words
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from stemwright.datagen.run.findings import Finding
     from stemwright.manifests.check import CheckProblem
     from stemwright.separation.balance.measure import StemBalance
     from stemwright.separation.balance.track_balance import TrackBalance
@@ -195,6 +196,22 @@ def problems_table(problems: Sequence[CheckProblem], limit: int = 20) -> Table:
         table.add_row(problem.level, path_cell(_where(problem)), problem.what)
     if len(problems) > limit:
         table.add_row("", "", f"... and {len(problems) - limit} more; --json lists all")
+    return table
+
+
+def findings_table(found: Sequence[Finding], limit: int = 20) -> Table:
+    """What is remarkable and was handled: mended stems, copies, clipping, offsets; without notes of the catalog, which many songs have."""
+    from rich.table import Table
+
+    from stemwright.datagen.cli.cells import path_cell
+
+    table = Table(title=f"findings ({len(found)}), no problems", title_justify="left", title_style="bold")
+    for heading in ("kind", "song", "what"):
+        table.add_column(heading, overflow="fold")
+    for each in found[:limit]:
+        table.add_row(each.kind, path_cell(each.file), each.what)
+    if len(found) > limit:
+        table.add_row("", "", f"... and {len(found) - limit} more; --json and the report list all")
     return table
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from stemwright.datagen.report import chain_text, charts, page_charts, rows
+from stemwright.datagen.report import chain_text, charts, page_charts, page_findings, rows
 from stemwright.datagen.report.page_charts import many
 from stemwright.datagen.report.players import Player, players
 from stemwright.datagen.report.rows import Rows
@@ -152,6 +152,7 @@ def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
         "effects": page_charts.effects(chain_text.together(by_kind.values())),
         "effect_use": page_charts.effect_use(found, by_kind),
         "tempo_charts": page_charts.tempo_charts(found),
+        "findings": page_findings.section(found, MAX_LISTED),
         "tracks": _track_rows(found)[:MAX_LISTED],
         "rejected": [
             (row.stage, rows.without_folders(found, row.subject), rows.without_folders(found, row.reason))

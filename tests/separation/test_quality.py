@@ -102,6 +102,15 @@ def test_clipping_is_a_flat_extreme_of_any_channel_at_any_level():
     assert tally_of_a_mixture(np.stack([music[0], dither])).clipped_share < 0.001  # a channel with nothing but dither
 
 
+def test_clipping_and_offset_are_measured_channel_by_channel():
+    music = 0.2 * np.random.default_rng(0).standard_normal((2, 20_000))
+    figures = tally_of_a_mixture(np.stack([np.clip(music[0], -0.2, 0.2), music[1] + 0.05])).figures
+    assert figures.clipped[0] > 0.03
+    assert figures.clipped[1] < 0.001
+    assert figures.clipped_share == figures.clipped[0]
+    np.testing.assert_allclose(figures.offsets, [0.0, 0.05], atol=0.005)
+
+
 def test_limits_are_used(stems):
     mixture = stems.sum(axis=0)
     assert assess(tally_of(mixture, stems[:2]).figures).accepted
