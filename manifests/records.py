@@ -6,8 +6,8 @@ Conventions
     ``cache_key`` is over everything that determines a row before it is made (sources, settings, model, versions): a start skips the tasks
     whose rows it finds, and a changed setting cannot be mistaken for finished work.
     Ids are over what was requested; what a machine used for it is in columns that no id covers (``Record.USED``).
-    ``id`` is over the finished row (``seal``), so that an edit is detected. A track's is over its sound alone:
-    a renamed, retagged or re-wrapped file keeps its id, and two copies of one recording share it.
+    ``id`` is over the finished row (``seal``), so that an edit is detected. A track's is over its sound alone, of a lossy file over its
+    packets: a renamed, retagged or re-wrapped file keeps its id, and two copies of one recording share it.
     Paths are relative, with forward slashes: of a source to the songs folder, of everything else to the corpus folder; in the tables of
     a dataset, which has to be complete by itself (``stemwright.manifests.dataset_rows``), to the dataset folder.
     A level that does not exist (silence) is ``None``, never a very low number.
@@ -116,12 +116,23 @@ Sound = Annotated[
 ]
 
 
+DelayFrames = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=MOST_FRAMES,
+        description="of a lossy file: decoded frames that are cut at its start, as its container says; None: a lossless file",
+    ),
+]
+
+
 class ReferenceStem(Record):
     """One of a multitrack's own stems."""
 
     name: Name = Field(description="name of the stem")
     audio: AudioFile = Field(description="its file")
     sound: Sound
+    delay_frames: DelayFrames = None
     lag_frames: float = Field(0.0, description="its delay in the mixture, in frames of the mixture: it is moved later by so much")
     fit_gain_db: Db | None = Field(None, description="its gain in the mixture by least squares, dB; None: not determined, or they sum")
     gain_db: Db = Field(0.0, description="gain that it gets when it is read, dB: where it was rescaled against the mixture")
@@ -146,6 +157,7 @@ class Track(Record):
     cache_key: CacheKey
     audio: AudioFile = Field(description="the file of the mixture")
     sound: Sound
+    delay_frames: DelayFrames = None
     title: str = Field(description="title, from the CSV, the tags or the name of the file")
     artist: str | None = Field(None, description="artist; None: not known")
     artist_ids: tuple[str, ...] = Field((), max_length=MOST_PARTS, description="MusicBrainz ids of the artists, from the tags")

@@ -319,7 +319,7 @@ def _model(corpus: Corpus, tracks: Sequence[Track], stems: Sequence[Stem]) -> tu
         identity = separator.identity
     except (ModelError, ValueError) as error:
         return None, (f"{phrase}: {error}",)
-    expected = {separation_key(track.id, identity) for track in tracks}
+    expected = {separation_key(track, identity) for track in tracks}
     if all(stem.cache_key in expected for stem in separated):
         versions = table.versions(corpus.table("stems"))
         used = {name: getattr(separated[0], name) for name in sorted(Stem.USED)}

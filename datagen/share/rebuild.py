@@ -185,7 +185,8 @@ class Rebuild:
         self._say(recorded, "another encoding", copy.description, offset_frames=copy.offset_frames, distortion_db=copy.distortion_db)
         notes = (*recorded.notes, copy.description)
         sound = identity.of_file(self.corpus.folder / SONGS / path)
-        return recorded.model_copy(update={"id": track_id(sound), "sound": sound, "audio": file, "references": (), "notes": notes})
+        changed = {"id": track_id(sound), "sound": sound, "delay_frames": None, "audio": file, "references": (), "notes": notes}
+        return recorded.model_copy(update=changed)
 
     def _say(self, track: Track, status: str, what: str, *, offset_frames: int | None = None, distortion_db: float | None = None) -> None:
         named = {"id": track.id, "title": track.title, "artist": track.artist, "status": status, "what": what}

@@ -12,6 +12,7 @@ Conventions
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -67,8 +68,8 @@ RIGHTS_TAGS = (
 LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
 ARTIST_UNKNOWN = "artist unknown: the split is drawn for this recording alone"  # a note of a track
 TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
-RULES = 8  # raised when ``inspect`` decides anything differently, so that tracks are read again
-EARLIER_RULES = (4, 5, 6, 7)  # tracks that these made keep their splits
+RULES = 9  # raised when ``inspect`` decides anything differently, so that tracks are read again
+EARLIER_RULES = (4, 5, 6, 7, 8)  # tracks that these made keep their splits
 
 MENDED = "mended"  # fact of a fingerprint: how many stems are mended, by the key of the stems
 
@@ -128,26 +129,26 @@ def inspect(
     fingerprint of its mixture. Raises Refused with the reason.
     """
     sums = file_sums(songs, candidate) if sums is None else sums
-    measured, sound, peak_dbfs, notes = _measure(songs, candidate.path, candidate.stream, longest_s, sums, fingerprints)
-    if peak_dbfs < SILENCE_DBFS:
-        level = "all samples are zero" if peak_dbfs == float("-inf") else f"peaks at {peak_dbfs:.1f} dBFS"
+    mixture = _measure(songs, candidate.path, candidate.stream, longest_s, sums, fingerprints)
+    if mixture.peak_dbfs < SILENCE_DBFS:
+        level = "all samples are zero" if mixture.peak_dbfs == float("-inf") else f"peaks at {mixture.peak_dbfs:.1f} dBFS"
         raise Refused(f"silent: {level}; expected above {SILENCE_DBFS:.0f} dBFS")
-    references = []
+    notes, references = mixture.notes, []
     for name, path, stream in candidate.references:
         try:
-            stem, stem_sound, stem_peak_dbfs, _ = _measure(songs, path, stream, longest_s, sums)
+            stem = _measure(songs, path, stream, longest_s, sums)
         except Refused as reason:
             raise Refused(f"reference stem {name}: {reason}") from reason
-        if stem_peak_dbfs > 0:
-            notes.append(f"reference stem {name} peaks at {stem_peak_dbfs:+.2f} dBFS: all stems get one joint gain")
-        references.append(ReferenceStem(name=name, audio=stem, sound=stem_sound))
-    references, closure_db, findings = examined(songs, measured, references)
+        if stem.peak_dbfs > 0:
+            notes.append(f"reference stem {name} peaks at {stem.peak_dbfs:+.2f} dBFS: all stems get one joint gain")
+        references.append(ReferenceStem(name=name, audio=stem.audio, sound=stem.sound, delay_frames=stem.delay_frames))
+    references, closure_db, findings = examined(songs, mixture.audio, references)
     notes += findings
     if references and fingerprints is not None:
-        place = kept_fingerprint.place_of(fingerprints, measured.sha256, candidate.stream)
+        place = kept_fingerprint.place_of(fingerprints, mixture.audio.sha256, candidate.stream)
         mended = (kept_fingerprint.read_facts(place) or {}).get(MENDED, {})
         kept_fingerprint.add_facts(place, {MENDED: {**mended, stems_key(candidate, sums): sum(stem.mended for stem in references)}})
-    identity = track_id(sound, tuple(references))
+    identity = track_id(mixture.sound, tuple(references))
     described = _described(songs, candidate)
     notes += [candidate.note] if candidate.note else []
     if not artist_key(described["artist"] or "") and not described["artist_ids"] and candidate.split is None:
@@ -155,11 +156,12 @@ def inspect(
     return Track(
         id=identity,
         cache_key=cache_key(songs, candidate, shares, longest_s, sums),
-        audio=measured,
-        sound=sound,
+        audio=mixture.audio,
+        sound=mixture.sound,
+        delay_frames=mixture.delay_frames,
         source=candidate.source,
         split=candidate.split or split_of(described["artist"], identity, shares),
-        peak_dbfs=round(peak_dbfs, 3),
+        peak_dbfs=round(mixture.peak_dbfs, 3),
         references=tuple(references),
         closure_db=closure_db,
         notes=tuple(notes),
@@ -186,10 +188,19 @@ def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _measure(
-    songs: Path, path: str, stream: int, longest_s: float, sums: FileSums, fingerprints: Path | None = None
-) -> tuple[AudioFile, str, float, list[str]]:
-    """Decodes one stream of a file: its row, its identity by sound, its peak in dBFS (-inf: all zero), and what is unusual about it."""
+@dataclass(frozen=True)
+class _Measured:
+    """A decoded stream: its row, its identity by sound, the frames cut at its start, its peak (-inf: all zero), what is unusual."""
+
+    audio: AudioFile
+    sound: str
+    delay_frames: int | None
+    peak_dbfs: float
+    notes: list[str]
+
+
+def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSums, fingerprints: Path | None = None) -> _Measured:
+    """Decodes one stream of a file."""
     place = resolve(songs, path)
     with decoding.opened(place, stream=stream) as reader:
         info = reader.info
@@ -228,7 +239,8 @@ def _measure(
         kept = kept_fingerprint.place_of(fingerprints, measured.sha256, stream)
         facts |= {MENDED: (kept_fingerprint.read_facts(kept) or {}).get(MENDED, {})}
         kept_fingerprint.write(kept, maker.fingerprint(), facts)
-    return measured, sound, gain_to_db(peak), [*reader.notes, *_notes(info, gain_to_db(peak))]
+    notes = [*reader.notes, *_notes(info, gain_to_db(peak))]
+    return _Measured(measured, sound, hasher.delay_frames, gain_to_db(peak), notes)
 
 
 def _notes(info: formats.AudioInfo, peak_dbfs: float) -> list[str]:

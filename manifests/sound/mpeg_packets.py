@@ -8,14 +8,15 @@ Conventions
     Frames are of sound (samples of one channel); a packet has 1152 of them or fewer.
 
 References
-    ISO/IEC 11172-3, 2.4.1 and 13818-3 (MPEG audio); 13818-7, 6.2 (ADTS). The Xing, Info and VBRI headers are conventions of encoders.
+    ISO/IEC 11172-3, 2.4.1 and 13818-3 (MPEG audio); 13818-7, 6.2 (ADTS). The Xing, Info and VBRI headers are conventions of
+    encoders; of the tags behind the packets ID3v1, ID3v2.4, APEv2 and Lyrics3 have descriptions.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,10 +34,11 @@ RATES = (44_100, 48_000, 32_000)
 ADTS_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 CHAIN = 3  # headers in a row that make a packet certain
 DECODER_DELAY = 529  # of an MP3 decoder, which ffmpeg cuts together with the encoder's where a header states that
-TAGS = {b"TAG": 128, b"LYRICSBEGIN": 0, b"APETAGEX": 0, b"ID3": 0}
+LONGEST_LYRICS = 5_100 + 20  # bytes of Lyrics3 v1, with its marks
 MOST_BEFORE = 1 << 20  # bytes before the first packet in which it is looked for
 
 Kind = tuple[int, int, int]  # sample rate, channels, frames a packet
+Header = Callable[[mmap.mmap, int], tuple[int, Kind] | None]  # reads the header at a place: bytes of its packet, and its kind
 
 
 @dataclass
@@ -84,26 +86,43 @@ def _adts_header(data: mmap.mmap, at: int) -> tuple[int, Kind] | None:
     return size, (ADTS_RATES[rate], channels, 1024 * ((data[at + 6] & 3) + 1))
 
 
-HEADERS: dict[str, Callable[[mmap.mmap, int], tuple[int, Kind] | None]] = {"mpeg": _mpeg_header, "adts": _adts_header}
+HEADERS: dict[str, Header] = {"mpeg": _mpeg_header, "adts": _adts_header}
 
 
 def packets_of(path: Path, format_name: str, start: int = 0) -> Packets:
     """Walks from header to header from byte ``start`` on. Raises Refused if there are no packets."""
     header = HEADERS[format_name]
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = _next(data, start, header, start + MOST_BEFORE)
-        first = header(data, at) if at is not None else None
-        if at is None or first is None:
-            name = "MP3" if format_name == "mpeg" else "AAC"
-            raise Refused(f"not a readable sound file (its content is not {name}, nor another format that is read)")
-        found = Packets(first[1])
+        at, first = _first(data, start, header, format_name)
+        found = Packets(first)
         _read_stated(data[at : at + 400], found)
-        _walk(data, at, header, found)
+        for _ in _walk(data, at, header, found):
+            pass
     return found
 
 
-def _walk(data: mmap.mmap, at: int, header: Callable[[mmap.mmap, int], tuple[int, Kind] | None], found: Packets) -> None:
-    kind, size_of_file, last = found.kind, len(data), at
+def packet_bytes(path: Path, format_name: str, start: int = 0) -> Iterator[bytes]:
+    """The whole packets of a file with their headers, those of Xing, Info and VBRI among them. Raises Refused if there are none."""
+    header = HEADERS[format_name]
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at, first = _first(data, start, header, format_name)
+        for place, size in _walk(data, at, header, Packets(first)):
+            yield data[place : place + size]
+
+
+def _first(data: mmap.mmap, start: int, header: Header, format_name: str) -> tuple[int, Kind]:
+    """Where the first packet begins, and its kind."""
+    at = _next(data, start, header, start + MOST_BEFORE)
+    first = header(data, at) if at is not None else None
+    if at is None or first is None:
+        name = "MP3" if format_name == "mpeg" else "AAC"
+        raise Refused(f"not a readable sound file (its content is not {name}, nor another format that is read)")
+    return at, first[1]
+
+
+def _walk(data: mmap.mmap, at: int, header: Header, found: Packets) -> Iterator[tuple[int, int]]:
+    """Goes from packet to packet: yields where each begins and its size, and notes what it finds."""
+    kind, size_of_file, last = found.kind, _before_tags(data, at), at
     while at < size_of_file:
         packet = header(data, at)
         if packet is None or at + packet[0] > size_of_file:
@@ -124,9 +143,10 @@ def _walk(data: mmap.mmap, at: int, header: Callable[[mmap.mmap, int], tuple[int
             kind = this
         found.count, last, at = found.count + 1, at, at + size
         found.end = at
+        yield last, size
 
 
-def _next(data: mmap.mmap, at: int, header: Callable[[mmap.mmap, int], tuple[int, Kind] | None], limit: int) -> int | None:
+def _next(data: mmap.mmap, at: int, header: Header, limit: int) -> int | None:
     """The next place from which packets follow one another; the file's end may cut the chain short, but not its first packet."""
     while (at := data.find(b"\xff", at, min(limit, len(data)))) >= 0:
         place, kind = at, None
@@ -147,7 +167,7 @@ def _behind_tags(data: mmap.mmap, at: int) -> int:
     """The byte behind the tags that begin here."""
     while True:
         if data[at : at + 3] == b"ID3" and at + 10 <= len(data):
-            at += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(data[at + 6 : at + 10], (21, 14, 7, 0), strict=True))
+            at += 10 + _syncsafe(data[at + 6 : at + 10])
         elif data[at : at + 8] == b"APETAGEX" and at + 24 <= len(data):
             size, flags = struct.unpack_from("<I4xI", data, at + 12)
             at += 32 + (size - 32 * (not flags & 0x20000000) if flags & 0x20000000 else 0)
@@ -158,6 +178,50 @@ def _behind_tags(data: mmap.mmap, at: int) -> int:
             at = min(len(data), at + 128)
         else:
             return min(at, len(data))
+
+
+def _before_tags(data: mmap.mmap, start: int) -> int:
+    """The byte at which the tags at the end of a file begin: a last packet that is cut does not go on in them."""
+    end, size = len(data), 1
+    while size > 0:
+        size = _size_of_last_tag(data, end)
+        if end - size < start:
+            break
+        end -= size
+    return end
+
+
+def _size_of_last_tag(data: mmap.mmap, end: int) -> int:
+    """How many bytes the tag has that ends here; 0 if none does, or what should be its beginning is none."""
+    if data[max(0, end - 128) : end][:3] == b"TAG":
+        return 128
+    if (footer := data[max(0, end - 32) : end])[:8] == b"APETAGEX":
+        size, has_header = struct.unpack_from("<I4xI", footer, 12)
+        return _if_begun(data, end, int(size) + 32, b"APETAGEX") if has_header >> 31 else _if_item(data, end, int(size))
+    if (mark := data[max(0, end - 15) : end])[6:] == b"LYRICS200" and mark[:6].isdigit():
+        return _if_begun(data, end, 15 + int(mark[:6]), b"LYRICSBEGIN")
+    if mark[6:] == b"LYRICSEND":
+        begin = data.rfind(b"LYRICSBEGIN", max(0, end - LONGEST_LYRICS), end)
+        return end - begin if begin >= 0 else 0
+    if (footer := data[max(0, end - 10) : end])[:3] == b"3DI":
+        return _if_begun(data, end, 20 + _syncsafe(footer[6:]), b"ID3")
+    return 0
+
+
+def _if_begun(data: mmap.mmap, end: int, size: int, mark: bytes) -> int:
+    """A size, or 0 if there is no mark so many bytes before the end."""
+    return size if size <= end and data[end - size : end - size + len(mark)] == mark else 0
+
+
+def _if_item(data: mmap.mmap, end: int, size: int) -> int:
+    """The size of an APE tag without a header, or 0 if it does not begin with an item: its size, flags and a name."""
+    item = data[max(0, end - size) : end][:10]
+    return size if 32 < size <= end and int.from_bytes(item[:4], "little") < size and item[8:].isalnum() else 0
+
+
+def _syncsafe(size: bytes) -> int:
+    """A size of ID3v2: four bytes of seven bits."""
+    return sum((byte & 0x7F) << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True))
 
 
 def _read_stated(packet: bytes, found: Packets) -> None:

@@ -39,6 +39,7 @@ REVIEWED = {
     ("datagen/run/stages/estimating.py", "_set_aside", "move"): CHECKED,
     ("datagen/run/stages/estimating.py", "_finished_together", "unlink"): OURS,
     ("datagen/run/stages/kept_stems.py", "invalidate", "unlink"): CHECKED,
+    ("datagen/run/stages/kept_stems.py", "under_new_id", "move"): "a folder of stems, to a name that is free; " + CHECKED,
     ("datagen/run/stages/separating.py", "Separation._rows", "unlink"): "the stems that were written a moment ago, " + CHECKED,
     ("datagen/dataset/writers/stale_files.py", "forget_started", "unlink"): OURS,
     ("datagen/dataset/writers/stale_files.py", "remove_stale", "remove"): "named by an earlier table or journal; " + CHECKED,

@@ -23,7 +23,7 @@ from stemwright.manifests import table
 from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.catalog.duplicates import preference
 from stemwright.manifests.records import Rejected, Track
-from stemwright.manifests.sound import decoding, identity
+from stemwright.manifests.sound import decoding, identity, packets
 
 RATE = 44_100
 ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="making these files needs the ffmpeg program")
@@ -103,27 +103,88 @@ def test_other_tags_and_a_cover_leave_a_coded_recording_what_it_is(tmp_path, sou
     assert identity.of_file(first) != identity.of_file(other)
 
 
+REWRAPPED = {
+    "mp3": ("-b:a 128k", {"bare.mp3": "-write_xing 0", "a.mp4": "", "a.mka": ""}),
+    "m4a": ("-c:a aac", {"a.aac": "", "a.mka": "", "again.m4a": ""}),
+    "ogg": ("-c:a libvorbis", {"paged.ogg": "-page_duration 100000", "a.mka": ""}),
+    "opus": ("-c:a libopus", {"paged.opus": "-page_duration 100000", "a.webm": "", "a.mka": "", "a.mp4": ""}),
+    "ac3": ("-c:a ac3", {"a.mka": ""}),
+}
+
+
 @ffmpeg
-def test_tags_before_and_behind_the_frames_of_an_mp3_do_not_count(tmp_path, sound):
-    plain = tmp_path / "plain.mp3"
-    run_ffmpeg("-i", written(tmp_path / "s.wav", sound, "PCM_16"), "-b:a", "128k", "-id3v2_version", 0, plain)
-    frames, wanted = plain.read_bytes(), identity.of_file(plain)
+@pytest.mark.parametrize("suffix", REWRAPPED)
+def test_the_same_packets_are_one_recording_in_any_container(tmp_path, sound, suffix):
+    """What a container says of the encoder's delay is its own: where it is lost, more frames are played of the same packets."""
+    options, others = REWRAPPED[suffix]
+    first = tmp_path / f"first.{suffix}"
+    run_ffmpeg("-i", written(tmp_path / "s.wav", sound, "PCM_16"), *options.split(), first)
+    wanted = identity.of_file(first)
+    for name, how in others.items():
+        run_ffmpeg("-i", first, "-c", "copy", *how.split(), tmp_path / name)
+        assert identity.of_file(tmp_path / name) == wanted, name
+    run_ffmpeg("-i", tmp_path / "s.wav", *options.split(), "-af", "volume=-1dB", first)
+    assert identity.of_file(first) != wanted
+
+
+@ffmpeg
+def test_what_is_cut_at_the_start_of_a_lossy_file_is_known(tmp_path, sound):
+    def delay(path: Path) -> int | None:
+        return identity.IdentityHash(path, 0, decoding.probe(path)).delay_frames
+
+    source, mp3, m4a = written(tmp_path / "s.wav", sound, "PCM_16"), tmp_path / "a.mp3", tmp_path / "a.m4a"
+    run_ffmpeg("-i", source, "-b:a", "128k", mp3)
+    run_ffmpeg("-i", source, "-c:a", "aac", m4a)
+    run_ffmpeg("-i", mp3, "-c", "copy", "-write_xing", 0, tmp_path / "bare.mp3")
+    run_ffmpeg("-i", m4a, "-c", "copy", tmp_path / "a.aac")
+    assert [delay(path) for path in (source, mp3, tmp_path / "bare.mp3", m4a, tmp_path / "a.aac")] == [None, 576 + 529, 0, 1024, 0]
+
+
+def aac_setup(*fields: tuple[int, int]) -> bytes:
+    """An AudioSpecificConfig of (value, bits)."""
+    bits = "".join(f"{value:0{count}b}" for value, count in fields)
+    return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8))
+
+
+def test_the_setup_of_aac_is_that_of_its_core():
+    """ISO/IEC 14496-3, 1.6.2.1: what SBR adds to a core of 22050 Hz may be said or not, and a rate be written out."""
+    plain = aac_setup((2, 5), (7, 4), (2, 4))
+    spectral_bands = aac_setup((5, 5), (7, 4), (2, 4), (4, 4), (2, 5))
+    written_out = aac_setup((2, 5), (15, 4), (22_050, 24), (2, 4))
+    assert packets.SETUPS["aac"](plain) == packets.SETUPS["aac"](spectral_bands) == packets.SETUPS["aac"](written_out) == (2, 22_050, 2)
+    assert packets.SETUPS["aac"](aac_setup((2, 5), (7, 4), (1, 4))) == (2, 22_050, 1)
+    with pytest.raises(ValueError, match="ends early"):
+        packets.SETUPS["aac"](plain[:1])
+
+
+def mp3_tags() -> dict[str, tuple[bytes, bytes]]:
+    """What programs write before and behind the frames of an MP3."""
+    item = struct.pack("<II", 5, 0) + b"Title\0Hello"
+    ape = item + b"APETAGEX" + struct.pack("<IIII", 2000, 32 + len(item), 1, 0)
+    headed = b"APETAGEX" + struct.pack("<IIII", 2000, 32 + len(item), 1, 0xA0000000) + bytes(8)
+    headed += item + b"APETAGEX" + struct.pack("<IIII", 2000, 32 + len(item), 1, 0x80000000) + bytes(8)
     id3v1 = b"TAG" + b"Title".ljust(125, b"\0")
-    ape = b"APETAGEX" + struct.pack("<IIII", 2000, 32, 0, 0x80000000) + bytes(8)
-    picture = b"ID3\x03\x00\x00" + bytes([0, 0, 0x1F, 0x40]) + b"APIC" + bytes(0x1F * 128 + 0x40 - 4)
-    for name, data in {"v1": frames + id3v1, "ape": frames + ape + id3v1, "cover": picture + frames}.items():
-        (tmp_path / f"{name}.mp3").write_bytes(data)
-        assert identity.of_file(tmp_path / f"{name}.mp3") == wanted, name
+    lyrics = b"LYRICSBEGIN" + b"IND00003110LYR00600" + b"words " * 100
+    cover = b"ID3\x03\x00\x00" + bytes([0, 0, 0x1F, 0x40]) + b"APIC" + bytes(0x1F * 128 + 0x40 - 4)
+    behind = {"v1": id3v1, "ape": ape + bytes(8), "headed": headed + id3v1, "lyrics": lyrics + b"000630LYRICS200" + id3v1}
+    behind |= {"old lyrics": b"LYRICSBEGIN" + b"words " * 100 + b"LYRICSEND" + id3v1, "all": headed + lyrics + b"000630LYRICS200" + id3v1}
+    behind |= {"v2": b"ID3\x04\x00\x10" + bytes([0, 0, 0, 20]) + bytes(20) + b"3DI\x04\x00\x10" + bytes([0, 0, 0, 20])}
+    return {"cover": (cover, b""), **{name: (b"", data) for name, data in behind.items()}}
 
 
 @ffmpeg
-def test_an_mp3_without_its_header_counts_as_it_is_decoded(tmp_path, sound):
-    """The header says how much to cut; where it is gone, other frames are read, and the stems of one would not fit the other."""
-    whole, bare = tmp_path / "a.mp3", tmp_path / "b.mp3"
-    run_ffmpeg("-i", written(tmp_path / "s.wav", sound, "PCM_16"), "-b:a", "128k", whole)
-    run_ffmpeg("-i", whole, "-c", "copy", "-write_xing", 0, bare)
-    same_frames = decoding.load(whole)[0].shape == decoding.load(bare)[0].shape
-    assert (identity.of_file(whole) == identity.of_file(bare)) == same_frames
+@pytest.mark.parametrize("cut", [0, 200])
+def test_tags_before_and_behind_the_frames_of_an_mp3_do_not_count(tmp_path, sound, cut):
+    """Of a recording that was cut within a frame the frame does not go on in the tag, neither for the id nor for the decoder."""
+    plain, tagged = tmp_path / "plain.mp3", tmp_path / "tagged.mp3"
+    run_ffmpeg("-i", written(tmp_path / "s.wav", sound, "PCM_16"), "-b:a", "128k", "-id3v2_version", 0, "-write_xing", 0, plain)
+    frames = plain.read_bytes()[: -cut or None]
+    plain.write_bytes(frames)
+    wanted, samples = identity.of_file(plain), decoding.load(plain)[0]
+    for name, (before, behind) in mp3_tags().items():
+        tagged.write_bytes(before + frames + behind)
+        assert identity.of_file(tagged) == wanted, name
+        np.testing.assert_array_equal(decoding.load(tagged)[0], samples, name)
 
 
 def test_names_that_look_like_a_copy_come_last():

@@ -69,7 +69,7 @@ def test_a_pipe_with_the_name_of_a_file_of_a_corpus_is_refused_at_once(reader, l
 
 def test_a_pipe_beside_stems_is_no_row_of_theirs(tmp_path):
     pipe(tmp_path / kept_stems.KEPT_STEMS)
-    assert kept_stems.read(tmp_path, "0" * 16) is None
+    assert kept_stems.read(tmp_path) is None
 
 
 def test_pipes_among_the_tables_of_a_dataset_name_no_files_to_remove(tmp_path):

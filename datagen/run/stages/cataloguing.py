@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,8 @@ from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks
+from stemwright.datagen.run.stages.former_rows import FormerRows, with_note
+from stemwright.datagen.run.stages.kept_stems import STEMS
 from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Do, Task, Workers
 from stemwright.manifests import table
@@ -54,7 +56,8 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     if not workers.dask:
         read_s = sum(row.audio.duration_s for row in outcome.rows if row.audio.path in outcome.fresh)
         rates.remember(rates.of_stage("catalog", workers.jobs), read_s, time.monotonic() - began)
-    notes = _assign_splits(config, found, tasks, before.values(), outcome, duplicates)
+    former = FormerRows(before.values())
+    notes = _assign_splits(config, found, tasks, former, outcome, duplicates)
     kept = outcome.rows
     if not kept:
         _refuse_to_forget(corpus, [*((row.subject, row.reason) for row in outcome.rejected), *unreadable])
@@ -62,6 +65,7 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     outcome.done, outcome.skipped = len(outcome.fresh), len(kept) - len(outcome.fresh)
     outcome.rejected += [seal(Rejected, stage="catalog", row_id=path, subject=path, reason=reason) for path, reason in unreadable]
     outcome.rejected += copies
+    notes += former.take_stems(corpus.folder / STEMS, kept)
     notes += (*_ignored(config.songs.ignore, found.ignored), *found.notes)
     notes += artist_notes(kept)
     if left := len(every.candidates) - len(found.candidates):
@@ -204,22 +208,22 @@ def _assign_splits(
     config: Config,
     found: catalog.FoundSongs,
     tasks: Sequence[Task],
-    before: Iterable[Track],
+    former: FormerRows,
     outcome: Outcome,
     duplicates: Duplicates,
 ) -> tuple[str, ...]:
     """Puts the recordings that share an artist into one split, refuses those that cannot be put anywhere, and says what is unusual."""
     songs = config.songs
-    splits_before = {row.cache_key: row.split for row in before}
-    keys = {task.subject: (task.id, *_earlier_keys(config, task)) for task in tasks} if splits_before else {}
+    payloads = {task.subject: task.payload for task in tasks}
+    drawn_by = {row.audio.path: former.drawn_by(row) for row in outcome.rows}
     stated = {candidate.path: candidate.split for candidate in found.candidates}
     members = [
         SplitMember(
             path=row.audio.path,
-            recording=row.id,
+            recording=drawn_by[row.audio.path],
             credit=catalog.credit_of(row),
             stated=stated.get(row.audio.path),
-            before=next((splits_before[key] for key in keys.get(row.audio.path, ()) if key in splits_before), None),
+            before=_split_before(config, former, row, *payloads[row.audio.path]) if former else None,
             ties=duplicates.ties.get(row.audio.path, ()),
             groups=tuple(group for column in songs.group_by for group in group_of(column, _value(row, column))),
         )
@@ -227,7 +231,7 @@ def _assign_splits(
     ]
     assigned = assign(members, songs.shares)
     outcome.rows = [
-        _placed(row, split, duplicates.notes.get(row.audio.path))
+        _placed(with_note(row, drawn_by[row.audio.path]), split, duplicates.notes.get(row.audio.path))
         for row in outcome.rows
         if (split := assigned.splits.get(row.audio.path)) is not None
     ]
@@ -246,11 +250,23 @@ def _placed(row: Track, split: Split, note: str | None) -> Track:
     return row if (row.split, row.notes) == (split, notes) else row.model_copy(update={"split": split, "notes": notes})
 
 
-def _earlier_keys(config: Config, task: Task) -> list[str]:
-    """The cache keys that earlier versions gave a task."""
-    (candidate, sums), songs = task.payload, config.songs
-    root = catalog.songs_root(Path(songs.folder))
-    return [catalog.cache_key(root, candidate, songs.shares, songs.longest_s, sums, rules=rules) for rules in catalog.EARLIER_RULES]
+def _split_before(config: Config, former: FormerRows, row: Track, candidate: catalog.Candidate, sums: catalog.FileSums) -> Split | None:
+    """The split in which a recording was, if nothing but the tags of its file and the rules of versions have changed since."""
+    if (split := former.split(_keys(config, candidate, sums))) is not None:
+        return split
+    was = former.of_sound(row)
+    if was is None or any(_value(was, column) != _value(row, column) for column in config.songs.group_by):
+        return None
+    files = (was.audio, *(stem.audio for stem in was.references))
+    then = candidate if candidate.references else candidate.model_copy(update={"path": was.audio.path})
+    return was.split if was.cache_key in _keys(config, then, {file.path: file.sha256 for file in files}) else None
+
+
+def _keys(config: Config, candidate: catalog.Candidate, sums: catalog.FileSums) -> Iterator[str]:
+    """The cache keys that this version and then earlier ones give a candidate whose files have these checksums."""
+    songs, root = config.songs, catalog.songs_root(Path(config.songs.folder))
+    every = (catalog.RULES, *catalog.EARLIER_RULES)
+    return (catalog.cache_key(root, candidate, songs.shares, songs.longest_s, sums, rules=rules) for rules in every)
 
 
 def _copy_of(kept: str, task: Task, reason: str) -> Rejected:

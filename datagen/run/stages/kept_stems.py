@@ -8,6 +8,8 @@ Conventions
     kept side by side, and going back to one costs nothing.
     ``stems.json`` is written last, by rename, and removed first: where it is, the stems are whole. It holds the id of the work, what was
     judged, and the rows. Stems that were refused leave it without rows, so that they are not separated again to be refused again.
+    The id of a recording may change with the rules of a version, where it was of more than the sound. Its folders are renamed then, and
+    ``stems.json`` holds the former row of the track until ``separate`` has seen that the stems are those that are requested.
     The table of stems holds the rows of the current songs and configuration only. Nothing here removes stems: a drive that is not mounted
     takes songs away too.
 """
@@ -22,9 +24,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from stemwright.manifests.check import KEPT_STEMS
-from stemwright.manifests.disk.durable import sync_folder, write_bytes
+from stemwright.manifests.disk.deletion import link_on_the_way
+from stemwright.manifests.disk.durable import move, sync_folder, write_bytes
 from stemwright.manifests.disk.regular import regular
-from stemwright.manifests.records import CacheKey, Record, Stem, content_id
+from stemwright.manifests.records import CacheKey, Record, Stem, Track, content_id
 from stemwright.separation.quality import Figures
 
 STEMS = "stems"
@@ -39,6 +42,7 @@ class KeptStems(Record):
     cache_key: CacheKey
     figures: Figures
     stems: tuple[Stem, ...]
+    was: Track | None = None  # the row of the track when they were made, if its id was another: ``cache_key`` and ``stems`` are of that
 
 
 def folder_name(model: str, identity: Mapping[str, Any], *, own_weights: bool) -> str:
@@ -48,13 +52,30 @@ def folder_name(model: str, identity: Mapping[str, Any], *, own_weights: bool) -
     return plain if usual and plain == model and plain != REFERENCE and not OLD.fullmatch(plain) else f"{plain}-{content_id(identity)[:8]}"
 
 
-def read(place: Path, cache_key: str) -> KeptStems | None:
-    """What is kept in a track's folder, if it was made by the work of this id."""
+def read(place: Path, cache_key: str | None = None) -> KeptStems | None:
+    """What is kept in a track's folder, if it was made by the work of this id (None: any); None if that is nothing whole."""
     try:
         kept = KeptStems.model_validate_json(regular(place / KEPT_STEMS).read_bytes())
     except (OSError, ValidationError):
         return None
-    return kept if kept.cache_key == cache_key else None
+    return kept if cache_key in (None, kept.cache_key) else None
+
+
+def under_new_id(stems: Path, was: Track, track_id: str) -> bool:
+    """Moves what is kept of a track to the folders of its new id, and notes there what it was; returns whether anything is there.
+
+    What is in the folders of the new id already stays, and so does the other where it is.
+    """
+    moved = False
+    for place in sorted(stems.glob(f"*/{was.id}")):
+        found, now = read(place), place.with_name(track_id)
+        if found is None or now.exists() or link_on_the_way(stems, place / KEPT_STEMS) is not None:
+            continue
+        noted = found if found.was is not None else found.model_copy(update={"was": was})
+        write_bytes(place / KEPT_STEMS, noted.model_dump_json(indent=1).encode() + b"\n")
+        move(place, now)
+        moved = True
+    return moved
 
 
 def invalidate(place: Path) -> None:
@@ -67,7 +88,7 @@ def invalidate(place: Path) -> None:
 def commit(place: Path, cache_key: str, figures: Figures, stems: Sequence[Stem]) -> None:
     """Writes the row file of a track: its stems are whole."""
     kept = KeptStems(cache_key=cache_key, figures=figures, stems=tuple(stems))
-    write_bytes(place / KEPT_STEMS, kept.model_dump_json(indent=1).encode() + b"\n")
+    write_bytes(place / KEPT_STEMS, kept.model_dump_json(indent=1, exclude={"was"}).encode() + b"\n")
 
 
 def unused(stems: Path, current: set[Path]) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Stage, attempt, failed, files_exist, reject
 from stemwright.datagen.run.runner import run as run_tasks
-from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, commit, folder_name, invalidate, read, unused
+from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, KeptStems, commit, folder_name, invalidate, read, unused
 from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Begin, Result, StoppedError, Task
 from stemwright.manifests import __version__
@@ -27,7 +27,7 @@ from stemwright.manifests.catalog.track_stems import mending_of
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.progress import AudioDone, OnProgress
-from stemwright.manifests.records import Refused, Stem, Track, content_id, seal
+from stemwright.manifests.records import ReferenceStem, Refused, Stem, Track, content_id, seal
 from stemwright.manifests.sound import writing
 from stemwright.manifests.wording import counted
 from stemwright.separation.choosing import other_separator
@@ -58,6 +58,9 @@ def run_separate(
     separation = Separation(corpus, separator, config)
     tasks = tasks_of(corpus, separator, config)
     reusable = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
+    for task in tasks:
+        if task.id in reusable:
+            separation.settle(task)
     _check_songs(corpus, [task for task in tasks if task.id not in reusable])
     stage = Stage(
         "separate", corpus.folder, "stems", Stem, rates.of_separation(separator) if any(task.duration_s for task in tasks) else ""
@@ -99,9 +102,19 @@ def _in_order(task: Task, rows: list[Stem]) -> list[Stem]:
     return sorted(rows, key=lambda row: order.get(row.name, len(order)))
 
 
-def separation_key(track_id: str, identity: Any) -> str:
-    """The key of the work of separating a track by what has an identity."""
-    return content_id({"track": track_id, "separator": identity, "version": __version__})
+def separation_key(track: Track, identity: Any) -> str:
+    """The key of the work of separating a track by what has an identity.
+
+    The id of a lossy track is of its packets. What is played of them is another fact, which stems have to fit: the length, and how much is
+    cut at the start. The id of a lossless one is of its samples and says all.
+    """
+    played = [_played(track), {stem.name: found for stem in track.references if (found := _played(stem))}]
+    return content_id({"track": track.id, "separator": identity, "version": __version__} | ({"played": played} if any(played) else {}))
+
+
+def _played(row: Track | ReferenceStem) -> list[int]:
+    """Rate, channels, frames cut at the start and length of a lossy file; nothing of a lossless one, and of rows of before 0.2."""
+    return [] if row.delay_frames is None else [row.audio.sample_rate, row.audio.num_channels, row.delay_frames, row.audio.num_frames]
 
 
 def tasks_of(corpus: Corpus, separator: Separator, config: Config) -> list[Task]:
@@ -112,7 +125,7 @@ def tasks_of(corpus: Corpus, separator: Separator, config: Config) -> list[Task]
     tasks = []
     for track in corpus.rows("tracks", Track):
         own = _own_stems(track, config, corpus.songs)
-        cache_key = separation_key(track.id, _identity(track, own, separator, config))
+        cache_key = separation_key(track, _identity(track, own, separator, config))
         tasks.append(Task(cache_key, track.audio.path, track.id, (track, own), 0.0 if own else track.audio.duration_s))
     return tasks
 
@@ -224,13 +237,38 @@ class Separation:
 
     def kept(self, task: Task) -> Result | None:
         """The result of an earlier run for a task, judged by the current limits; None if there is something to do."""
-        found = read(self.place(task.payload[0]), task.id)
-        if found is None:
+        found = read(self.place(task.payload[0]))
+        if found is not None and found.was is not None:
+            found = self._renamed(found, found.was, task)
+        if found is None or found.cache_key != task.id:
             return None
         verdict = assess(found.figures, self.limits)
         if not verdict.accepted:
             return Result(task, reason=verdict.reason)
         return Result(task, found.stems) if found.stems and files_exist(self.folder, found.stems) else None
+
+    def _renamed(self, found: KeptStems, was: Track, task: Task) -> KeptStems:
+        """What is kept of a track that had another id, if it was made as is asked now, with the ids of today."""
+        own = _own_stems(was, self.config, self.songs)
+        if found.cache_key != separation_key(was, _identity(was, own, self.separator, self.config)):
+            return found
+        track: Track = task.payload[0]
+        here = self.place(track).relative_to(self.folder).as_posix()
+        rows = []
+        for row in found.stems:
+            columns = {name: getattr(row, name) for name in Stem.model_fields if name != "id"}
+            audio = row.audio.model_copy(update={"path": f"{here}/{row.audio.path.rpartition('/')[2]}"})
+            rows.append(seal(Stem, **columns | {"cache_key": task.id, "track_id": track.id, "audio": audio}))
+        return KeptStems(cache_key=task.id, figures=found.figures, stems=tuple(rows))
+
+    def settle(self, task: Task) -> None:
+        """Writes down what is kept of a track that had another id, as ``kept`` found it."""
+        track: Track = task.payload[0]
+        found = read(self.place(track))
+        if found is not None and found.was is not None:
+            check_way(self.folder / STEMS, self.place(track) / KEPT_STEMS)
+            now = self._renamed(found, found.was, task)
+            commit(self.place(track), now.cache_key, now.figures, now.stems)
 
     def do(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
         """The results of tasks whose payload is (track, its own stems or None)."""
