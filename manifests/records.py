@@ -127,7 +127,7 @@ DelayFrames = Annotated[
 
 
 class ReferenceStem(Record):
-    """One of a multitrack's own stems."""
+    """One of a multitrack's own stems, or one of the files that are summed into it."""
 
     name: Name = Field(description="name of the stem")
     audio: AudioFile = Field(description="its file")
@@ -138,6 +138,13 @@ class ReferenceStem(Record):
     gain_db: Db = Field(0.0, description="gain that it gets when it is read, dB: where it was rescaled against the mixture")
     inverted: bool = Field(False, description="its polarity is inverted when it is read, since it was inverted against the mixture")
     swapped: bool = Field(False, description="its channels are swapped when it is read, since they were swapped against the mixture")
+    part: Name | None = Field(None, description="the stem that it is summed into with others; None: it is a stem of its own, of its name")
+    bleed: bool | None = Field(None, description="whether other instruments are heard in it, as the data set says; None: not stated")
+
+    @property
+    def stem(self) -> str:
+        """The name of the stem that it is, or is a part of."""
+        return self.part or self.name
 
     @property
     def mended(self) -> bool:
@@ -155,7 +162,8 @@ class Track(Record):
 
     id: Id
     cache_key: CacheKey
-    audio: AudioFile = Field(description="the file of the mixture")
+    audio: AudioFile = Field(description="the file of the mixture; where that is a sum, the folder of the song")
+    mixture: Literal["file", "sum"] = Field("file", description="file: it is in a file; sum: it is the sum of the song's own stems")
     sound: Sound
     delay_frames: DelayFrames = None
     title: str = Field(description="title, from the CSV, the tags or the name of the file")
@@ -164,7 +172,7 @@ class Track(Record):
     album: str | None = Field(None, description="album; None: not known")
     rights: str = Field("unknown", description="licence or owner, as the CSV, the data set or the tags state it")
     metadata: Metadata = Field(default_factory=dict)
-    source: str = Field(description="the kind of catalog that found it: folder, csv, stems, musdb18, musdb18hq, moisesdb")
+    source: str = Field(description="the kind of catalog that found it: folder, csv, stems, multitracks, musdb18, moisesdb ...")
     split: Split = Field(description="train, valid or test")
     peak_dbfs: Db = Field(description="largest absolute sample, dB relative to full scale")
     references: tuple[ReferenceStem, ...] = Field((), description="the multitrack's own stems, if it is one")
@@ -172,6 +180,12 @@ class Track(Record):
         None, description="energy of mixture - sum(own stems, mended) over the mixture's, dB; None: they sum exactly, or it has none"
     )
     notes: tuple[str, ...] = Field((), description="remarks: what is unusual about the file and how it is handled")
+
+    @property
+    def files(self) -> tuple[AudioFile, ...]:
+        """All files that it is read from."""
+        own = tuple(stem.audio for stem in self.references)
+        return own if self.mixture == "sum" else (self.audio, *own)
 
 
 class Stem(Record):

@@ -19,6 +19,7 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import probe
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
+from stemwright.manifests.sound.summing import Sound
 from stemwright.separation.jobs import BLOCK_FRAMES, Job, JobOutcome, OnFileProgress, checked_blocks
 from stemwright.separation.separator import Used
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
@@ -84,7 +85,7 @@ class FunctionSeparator:
             return stems
         return {name: audio.mean(axis=0, keepdims=True, dtype=np.float32) for name, audio in stems.items()}
 
-    def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
+    def separate_file(self, path: Sound | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
         """Writes ``STEM.flac`` for every stem and the residual into ``out_folder``: all or none."""
         info = probe(path, stream=stream)
         rate = self.sample_rate or info.sample_rate

@@ -16,6 +16,7 @@ from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import blocks
 from stemwright.manifests.sound.formats import Audio, check_peak
+from stemwright.manifests.sound.summing import Sound
 from stemwright.separation.stem_files import SeparatedFile
 
 BLOCK_FRAMES = 1 << 18
@@ -24,7 +25,7 @@ BLOCK_FRAMES = 1 << 18
 class Job(NamedTuple):
     """A file to separate, and the folder for its stems."""
 
-    path: Path | str
+    path: Sound | str
     out_folder: Path | str
     stream: int = 0
 
@@ -33,7 +34,7 @@ OnFileProgress = Callable[[Job, float], None]  # which file, how much of it has 
 JobOutcome = SeparatedFile | Exception  # of one job: its files, or its error
 
 
-def checked_blocks(path: Path | str, sample_rate: int, stream: int, max_channels: int) -> Iterator[Audio]:
+def checked_blocks(path: Sound | str, sample_rate: int, stream: int, max_channels: int) -> Iterator[Audio]:
     """Decodes a file as [C, t]. Raises Refused for no frames, too many channels, or samples that are not finite."""
     found = 0
     for block in blocks(path, BLOCK_FRAMES, sample_rate=sample_rate, stream=stream):

@@ -13,11 +13,14 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from stemwright.manifests.catalog.stem_reading import GivenStems, Mending, Source
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.registry import Registry, UnknownNameError
 from stemwright.manifests.sound.decoding import probe
 from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.sound.summing import Sound
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.jobs import BLOCK_FRAMES, Job, JobOutcome, OnFileProgress, checked_blocks
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
@@ -66,7 +69,7 @@ class Separator(Protocol):
     def separate(self, mixture: Audio, sample_rate: int, *, on_share: Callable[[float], None] | None = None) -> dict[str, Audio]:
         """Stems {name: [C, T]} of a mixture [C, T], without the residual; ``on_share`` is called with the share done, 0 to 1."""
 
-    def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
+    def separate_file(self, path: Sound | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
         """Writes the stems of a file and their residual into a folder."""
 
     def separate_files(self, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
@@ -136,8 +139,9 @@ class ReferenceStems:
     """A multitrack's own stems as a separator: {name: (path, stream)}, converted to the mixture's rate and length.
 
     It has the methods of ``DemucsSeparator``. ``stream`` is 0 but for the streams of a STEM mp4. ``mending`` says by name what is done to
-    stems that do not fit (``stemwright.manifests.catalog.given_stems``). What the stems do not explain is the residual. Raises ValueError
-    without stems, ``Refused`` (a ValueError) where one is longer or shorter than the mixture by more than a second.
+    stems that do not fit (``stemwright.manifests.catalog.given_stems``), ``parts`` which of them are summed into one stem: {name: stem}.
+    What the stems do not explain is the residual. Raises ValueError without stems, ``Refused`` (a ValueError) where one is longer or
+    shorter than the mixture by more than a second, unless they may be of ``any_length``.
 
     >>> import numpy, stemwright as sw
     >>> vocals, drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 44_100)).astype("float32")
@@ -152,40 +156,58 @@ class ReferenceStems:
     origin = "reference"
     sample_rate = None
 
-    def __init__(self, stems: Mapping[str, tuple[Path | str, int]], mending: Mapping[str, Mending] | None = None) -> None:
+    def __init__(
+        self,
+        stems: Mapping[str, tuple[Path | str, int]],
+        mending: Mapping[str, Mending] | None = None,
+        *,
+        parts: Mapping[str, str] | None = None,
+        any_length: bool = False,
+    ) -> None:
         if not stems:
             raise ValueError("a multitrack needs at least one stem")
-        self._stems, self._mending = dict(stems), dict(mending or {})
+        self._stems, self._mending, self._any_length = dict(stems), dict(mending or {}), any_length
+        stem_of = {name: (parts or {}).get(name, name) for name in self._stems}
+        self._numbers = {stem: [number for number, each in enumerate(stem_of.values()) if each == stem] for stem in stem_of.values()}
 
     @property
     def stem_names(self) -> tuple[str, ...]:
-        """The names of the stems, as given."""
-        return tuple(self._stems)
+        """The names of the stems, in the order of the first file of each."""
+        return tuple(self._numbers)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """The checksums of the stems' files. One file that holds several streams is read once."""
         sums = {path: file_sha256(Path(path)) for path, _ in self._stems.values()}
-        return {"origin": self.origin, "stems": {name: [sums[path], stream] for name, (path, stream) in self._stems.items()}}
+        stems = {name: [sums[path], stream] for name, (path, stream) in self._stems.items()}
+        parts = {"parts": self._numbers} if len(self._numbers) < len(self._stems) else {}
+        return {"origin": self.origin, "stems": stems, **parts}
 
     def separate(self, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
         """The stems {name: [C, T]} at the mixture's rate, length and channels."""
         given = self._given(partial(_pieces, mixture), sample_rate, mixture.shape[0])
-        return given.load()[1]
+        files = np.stack(list(given.load()[1].values()))
+        return dict(zip(self.stem_names, self._summed(files), strict=True))
 
-    def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
+    def _summed(self, files: Audio) -> Audio:
+        """The stems [S, C, t] of files [F, C, t]."""
+        if len(self._numbers) == len(files):
+            return files
+        return np.stack([files[numbers].sum(axis=0, dtype=np.float64) for numbers in self._numbers.values()]).astype(np.float32)
+
+    def separate_file(self, path: Sound | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
         """Writes ``STEM.flac`` for every stem and the residual into ``out_folder``, at the mixture's rate: all or none."""
         info = probe(path, stream=stream)
         given = self._given(partial(checked_blocks, path, info.sample_rate, stream, 2), info.sample_rate, info.num_channels)
         with StemFolder(out_folder, self.stem_names, info.sample_rate, info.num_channels) as folder:
             for mixture, stems in given.blocks():
                 folder.mixture.append(mixture)
-                folder.add(stems)
+                folder.add(self._summed(stems))
             return folder.finish()
 
     def _given(self, mixture: Source, sample_rate: int, num_channels: int) -> GivenStems:
         sources = {name: partial(checked_blocks, path, sample_rate, stream, 2) for name, (path, stream) in self._stems.items()}
-        return GivenStems(mixture, sources, sample_rate, num_channels, mending=self._mending)
+        return GivenStems(mixture, sources, sample_rate, num_channels, mending=self._mending, any_length=self._any_length)
 
 
 def _pieces(audio: Audio) -> Iterator[Audio]:

@@ -18,6 +18,7 @@ import typer
 from stemwright.datagen.cli import checking, cleaning, configuring, demonstration, editing, fitting, listening, reporting, sharing
 from stemwright.datagen.cli.options import (
     AgainOption,
+    CatalogDryRunOption,
     ConfigOption,
     CorpusArgument,
     DaskOption,
@@ -30,6 +31,7 @@ from stemwright.datagen.cli.options import (
     JsonOption,
     KindOption,
     LimitOption,
+    MixtureOption,
     ModelFolderOption,
     ModelOption,
     OfflineOption,
@@ -101,6 +103,7 @@ def build(
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     kind: KindOption = None,
+    mixture: MixtureOption = None,
     limit: LimitOption = None,
     model: ModelOption = None,
     model_folder: ModelFolderOption = None,
@@ -131,7 +134,7 @@ def build(
     separation: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder)}
     separation["separator"] = absolute_separator(separator)
     separation |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
-    changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind}, "separation": separation}
+    changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind, "mixture": mixture}, "separation": separation}
     changes["dataset"] = {"format": dataset_format}
     asked, separating = RequestedChanges(changes, config, reset or ()), SeparationOptions(again, offline, trust_pickle)
     if dry_run:
@@ -152,19 +155,26 @@ def catalog(
     reset: ResetOption = None,
     jobs: JobsOption = 1,
     kind: KindOption = None,
+    mixture: MixtureOption = None,
     limit: LimitOption = None,
+    dry_run: CatalogDryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the songs, decode each once, and write the table of tracks.
 
     Example: stemwright catalog ~/music corpus --jobs 2
     """
+    from stemwright.datagen.cli import stem_mapping
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.stages import run_catalog
     from stemwright.datagen.run.tasks import Workers
 
     terminal, place = Terminal(as_json), Corpus(corpus)
-    with corpus_of(terminal, place, songs, RequestedChanges({"songs": {"kind": kind}}, config, reset or ())):
+    asked = RequestedChanges({"songs": {"kind": kind, "mixture": mixture}}, config, reset or ())
+    if dry_run:
+        stem_mapping.dry_run(terminal, place, songs, asked, limit=limit)
+        return
+    with corpus_of(terminal, place, songs, asked):
         summaries = run_stages(terminal, place, {"catalog": partial(run_catalog, workers=Workers(jobs), limit=limit)})
     close(terminal, place, "catalog", summaries)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stemwright.datagen.run.configuration import Config, check
 from stemwright.datagen.run.corpus import Corpus
+from stemwright.manifests.catalog.tracks import sound_of
 from stemwright.manifests.records import Track
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.resampling import resample
@@ -41,7 +42,7 @@ def separated_balance(corpus: Corpus, model: str, model_folder: Path | None = No
     """The balance of the excerpt as it is estimated from its mixture alone, with a model's stems. Raises ModelError without its weights."""
     (track,) = corpus.rows("tracks", Track)
     separator = DemucsSeparator(model, model_folder)
-    mixture, sample_rate = load(corpus.songs / track.audio.path, stream=track.audio.stream)
+    mixture, sample_rate = load(sound_of(corpus.songs, track), stream=track.audio.stream)
     stems = separator.separate(mixture, sample_rate)
     at_rate = resample(mixture, sample_rate, separator.sample_rate)
     return measure_balance(at_rate, stems, separator.sample_rate, calibration=calibration_for(separator.origin))

@@ -48,7 +48,7 @@ def dry_run(
     terminal.say(f"songs: {changes.new} new, {changes.changed} changed, {changes.kept} as they were, {changes.removed} removed")
     if changes.later:
         terminal.say(f"  {counted(changes.later, 'song')} left for later, as --limit says")
-    _say_refused(terminal, found.refused)
+    say_refused(terminal, found.refused)
     if again:
         terminal.warn(f"{counted(again, 'track')} would be separated again, which build does only with --again")
     if found.deleted_files:
@@ -62,7 +62,7 @@ def dry_run(
     terminal.finish(1 if lacking else exit_code(found.usable, len(found.refused)))
 
 
-def _say_refused(terminal: Terminal, refused: Sequence[tuple[str, str]]) -> None:
+def say_refused(terminal: Terminal, refused: Sequence[tuple[str, str]]) -> None:
     """How many songs would be refused as far as is known without decoding them, and the first of them."""
     if not refused:
         return

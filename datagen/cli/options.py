@@ -40,8 +40,18 @@ KindOption = Annotated[
     typer.Option(
         "--kind",
         metavar="KIND",
-        help="What SONGS is: auto, folder, csv, stems, multitracks, musdb18, musdb18hq.",
+        help="What SONGS is: auto, folder, csv, stems, multitracks, musdb18, musdb18hq, moisesdb, slakh, medleydb, cambridge.",
         autocompletion=completion.choices_of("songs.kind"),
+        rich_help_panel=WHAT,
+    ),
+]
+MixtureOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mixture",
+        metavar="NAME",
+        help="Mixture of a multitrack without a file of it: file (the song is rejected), or sum (of its stems).",
+        autocompletion=completion.choices_of("songs.mixture"),
         rich_help_panel=WHAT,
     ),
 ]
@@ -66,6 +76,9 @@ LimitOption = Annotated[
 ]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be done, the time and the disk space it needs; write nothing.")
+]
+CatalogDryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show the songs, and which stem each file of a multitrack is a part of; write nothing.")
 ]
 SeedOption = Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of every random number.", rich_help_panel=WHAT)]
 

@@ -23,7 +23,11 @@ from stemwright.datagen.pairs.pairs_config import PairsConfig
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.rights import RightsConfig
 from stemwright.datagen.pairs.section import ConfigError, Section, as_list, range_of, ranges_of_items, since
-from stemwright.manifests.catalog.tracks import SplitShares
+from stemwright.manifests.catalog.song_list import nearest
+from stemwright.manifests.catalog.stem_map import StemRules
+from stemwright.manifests.catalog.tracks import SplitShares, kinds
+from stemwright.manifests.names import Name
+from stemwright.manifests.records import RESIDUAL
 from stemwright.manifests.registry import BrokenExtensionError, Registry, UnknownNameError
 from stemwright.manifests.sound.formats import LONGEST_S, Encoding
 from stemwright.separation.quality import Limits
@@ -54,10 +58,30 @@ class SongsConfig(Section):
         description="songs folder, or a CSV file that lists the songs; absolute, or relative to the folder in which the command is run",
         json_schema_extra=since("0.1"),
     )
-    kind: Literal["auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq"] = Field(
+    kind: str = Field(
         "auto",
         description="layout of the songs: a folder of recordings, a CSV file, STEM files, one folder per multitrack, MUSDB18 or "
-        "MUSDB18-HQ; auto: detected from the files found",
+        "MUSDB18-HQ, MoisesDB, Slakh2100, MedleyDB, numbered raw tracks as of the Cambridge library; auto: detected from the files found, "
+        "but for multitracks and cambridge",
+        json_schema_extra=since("0.1", choices=kinds()),
+    )
+    mixture: Literal["file", "sum"] = Field(
+        "file",
+        description="mixture of a multitrack without a file of it; file: the song is rejected; sum: it is the sum of its stems, with a "
+        "note, unclipped. MoisesDB defines its mixtures as sums, so they are summed either way",
+        json_schema_extra=since("0.1"),
+    )
+    stems: dict[Name, tuple[str, ...]] = Field(
+        {},
+        description="which files of a multitrack are summed into which stem: a table [songs.stems] with lines stem = [patterns], such as "
+        'drums = ["kick*", "snare*", "oh*"]; patterns are matched, whatever the case, against the names of the files with and without a '
+        "number in front, and the instruments that a data set states. Empty: the stems of the data set, else each file is a stem",
+        json_schema_extra=since("0.1"),
+    )
+    unmatched: Literal["other", "own", "refuse"] = Field(
+        "other",
+        description="files that match no pattern of [songs.stems]; other: they are summed into the stem other; own: each is a stem "
+        "of its own; refuse: the song is rejected",
         json_schema_extra=since("0.1"),
     )
     ignore: tuple[str, ...] = Field(
@@ -97,6 +121,28 @@ class SongsConfig(Section):
         "recordings",
         json_schema_extra=since("0.1", unit="s"),
     )
+
+    @property
+    def rules(self) -> StemRules:
+        """What becomes of the files of multitracks."""
+        return StemRules(self.stems, self.unmatched, self.mixture == "sum")
+
+    @field_validator("kind")
+    @classmethod
+    def _is_a_kind(cls, kind: str) -> str:
+        if kind not in kinds():
+            raise ValueError(f"expected one of {', '.join(kinds())}; got {kind!r}{nearest(kind, kinds())}")
+        return kind
+
+    @field_validator("stems")
+    @classmethod
+    def _are_stems(cls, stems: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if RESIDUAL in stems:
+            raise ValueError(f"{RESIDUAL!r} is what all stems leave of the mixture; expected another name of a stem")
+        for stem, patterns in stems.items():
+            if not patterns or not all(pattern.strip() for pattern in patterns):
+                raise ValueError(f'{stem}: expected a list of patterns, such as ["{stem}*"]; got {list(patterns)!r}')
+        return stems
 
 
 class LimitsConfig(Section):

@@ -29,7 +29,7 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.cataloguing import found_songs, limited
 from stemwright.datagen.run.stages.kept_stems import STEMS
 from stemwright.datagen.run.stages.separating import Separation, finished_keys, separator_of, tasks_of
-from stemwright.manifests.catalog.tracks import TOO_LONG, Candidate, songs_root, source_changed
+from stemwright.manifests.catalog.tracks import TOO_LONG, Candidate, candidate_sound, num_bytes, songs_root, source_changed
 from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Stem, Track
 from stemwright.manifests.sound.decoding import probe
 from stemwright.manifests.sound.formats import check_length
@@ -179,7 +179,7 @@ def _compared(corpus: Corpus, config: Config, limit: int | None) -> _Songs:
     changed = 0
     for song in found.candidates:
         track = by_path.get(song.path)
-        if track is not None and (root / song.path).stat().st_size == track.audio.num_bytes:
+        if track is not None and num_bytes(candidate_sound(root, song)) == track.audio.num_bytes:
             kept.append(track)
         elif track is None and (moved := _moved(root, song, gone)) is not None:
             gone.remove(moved)
@@ -203,6 +203,8 @@ def _compared(corpus: Corpus, config: Config, limit: int | None) -> _Songs:
 
 def _moved(root: Path, song: Candidate, gone: Sequence[Track]) -> Track | None:
     """The track that a song with another path is, if it has the bytes of one that is missing."""
+    if song.mixture == "sum":
+        return None
     size = (root / song.path).stat().st_size
     for track in gone:
         if track.audio.num_bytes == size and not source_changed(root, track.audio.model_copy(update={"path": song.path})):
@@ -212,7 +214,7 @@ def _moved(root: Path, song: Candidate, gone: Sequence[Track]) -> Track | None:
 
 def _length_s(root: Path, song: Candidate, longest_s: float) -> float:
     """How long a song lasts by its header. Raises Refused for what cannot be read, or is too long, as cataloguing will."""
-    info = probe(root / song.path, stream=song.stream)
+    info = probe(candidate_sound(root, song), stream=song.stream)
     check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
     return info.num_frames / info.sample_rate
 

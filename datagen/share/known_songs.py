@@ -136,7 +136,7 @@ def find_sources(recipes: Recipes, songs: Path, on_progress: OnProgress | None =
 
 
 def _files(track: Track) -> Sequence[AudioFile]:
-    return [track.audio, *(stem.audio for stem in track.references)]
+    return track.files
 
 
 def _source(track: Track, index: SongIndex, free: Sequence[Path], mark: FingerprintRow | None, whole: SketchRow | None) -> LocatedSong:

@@ -231,6 +231,12 @@ def groups(nodes: Sequence[Iterable[Hashable]]) -> list[int]:
     return [first.setdefault(ties.root(("item", number)), number) for number in range(len(nodes))]
 
 
+def artist_and_title(name: str) -> tuple[str | None, str]:
+    """The two halves of "Artist - Title"; a name without the dash is a title."""
+    artist, dash, title = name.partition(" - ")
+    return (artist.strip() or None, title.strip() or name) if dash else (None, name)
+
+
 def named_after(path: str) -> tuple[str | None, str]:
     """Artist and title as the name of a file gives them: "Artist - Title", with or without track numbers. No artist, if none is clear."""
     stem = PurePosixPath(path).stem

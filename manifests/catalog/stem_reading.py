@@ -58,6 +58,7 @@ class GivenStems:
     lossy: bool = False
     mending: Mapping[str, Mending] = field(default_factory=dict)
     rates: Mapping[str, int] = field(default_factory=dict)
+    any_length: bool = False  # stems may be shorter than the mixture by any time: it is their sum
 
     def mended(self, mending: Mapping[str, Mending]) -> GivenStems:
         """The same files, read with other corrections."""
@@ -88,7 +89,8 @@ class GivenStems:
         for mixture in self.mixture_blocks():
             yield mixture, np.stack([reader.take(mixture.shape[1]) for reader in readers])
         for reader in readers:
-            reader.finish()
+            if not self.any_length:
+                reader.finish()
 
     def _reader(self, name: str) -> StemReader:
         return StemReader(name, self.stems[name](), self.num_channels, self.sample_rate, self.mending.get(name, AS_IT_IS))

@@ -12,40 +12,46 @@ Conventions
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from stemwright.manifests.catalog.artists import Credit, artist_key, musicbrainz_ids, named_after, title_key
-from stemwright.manifests.catalog.listing import KINDS, Candidate, FoundSongs, artist_and_title, find, matches, songs_root
+from stemwright.manifests.catalog.artists import Credit, artist_and_title, artist_key, musicbrainz_ids, named_after, title_key
+from stemwright.manifests.catalog.candidates import Candidate, FoundSongs, matches
+from stemwright.manifests.catalog.listing import find, kinds, songs_root
 from stemwright.manifests.catalog.splits import SplitShares, split_of
 from stemwright.manifests.catalog.track_stems import examined
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import inside
-from stemwright.manifests.records import AudioFile, ReferenceStem, Refused, Track, content_id, track_id
+from stemwright.manifests.records import AudioFile, ReferenceStem, Refused, Track, canonical_json, content_id, track_id
 from stemwright.manifests.sound import containers, decoding, formats, kept_fingerprint
 from stemwright.manifests.sound.formats import BLOCK_FRAMES
 from stemwright.manifests.sound.identity import IdentityHash
 from stemwright.manifests.sound.kept_fingerprint import FingerprintMaker
+from stemwright.manifests.sound.summing import Sound, Sum
 
 __all__ = [
     "EARLIER_RULES",
-    "KINDS",
     "Candidate",
     "FoundSongs",
     "SplitShares",
     "artist_key",
     "cache_key",
+    "candidate_sound",
     "credit_of",
     "file_sums",
     "find",
     "inspect",
+    "kinds",
     "matches",
+    "num_bytes",
     "resolve",
     "songs_root",
+    "sound_of",
     "source_changed",
     "split_of",
 ]
@@ -81,13 +87,31 @@ def file_sums(songs: Path, candidate: Candidate) -> FileSums:
     """The SHA-256 of each file of a candidate, by path. For a file that cannot be read, the reason: it gets a task too, which
     ``inspect`` refuses.
     """
-    sums = {}
-    for path in sorted({candidate.path, *(path for _, path, _ in candidate.references)}):
+    is_sum, sums = candidate.mixture == "sum", {}
+    for path in sorted({*([] if is_sum else [candidate.path]), *(path for _, path, _ in candidate.references)}):
         try:
             sums[path] = file_sha256(songs / path)
         except OSError as error:
             sums[path] = f"{UNREADABLE}: {error.strerror}"
-    return sums
+    return sums | ({candidate.path: _sum_of_sums(sums)} if is_sum else {})
+
+
+def _sum_of_sums(sums: FileSums) -> str:
+    """The checksum of a mixture that is a sum of files: over theirs, whatever the files are called."""
+    unreadable = next((text for text in sums.values() if text.startswith(UNREADABLE)), None)
+    return unreadable or hashlib.sha256(canonical_json(sorted(sums.values())).encode()).hexdigest()
+
+
+def candidate_sound(songs: Path, candidate: Candidate) -> Sound:
+    """Where the mixture of a candidate is read: its file, or the files that it is the sum of. Raises Refused as ``resolve`` does."""
+    place = resolve(songs, candidate.path)
+    return Sum(place, tuple(resolve(songs, path) for _, path, _ in candidate.references)) if candidate.mixture == "sum" else place
+
+
+def sound_of(songs: Path, track: Track) -> Sound:
+    """Where the mixture of a track is read: its file, or the files that it is the sum of. Raises Refused as ``resolve`` does."""
+    place = resolve(songs, track.audio.path)
+    return Sum(place, tuple(resolve(songs, stem.audio.path) for stem in track.references)) if track.mixture == "sum" else place
 
 
 def stems_key(candidate: Candidate, sums: FileSums) -> str:
@@ -129,21 +153,24 @@ def inspect(
     fingerprint of its mixture. Raises Refused with the reason.
     """
     sums = file_sums(songs, candidate) if sums is None else sums
-    mixture = _measure(songs, candidate.path, candidate.stream, longest_s, sums, fingerprints)
+    mixture = _measure(candidate_sound(songs, candidate), candidate.path, candidate.stream, longest_s, sums, fingerprints)
     if mixture.peak_dbfs < SILENCE_DBFS:
         level = "all samples are zero" if mixture.peak_dbfs == float("-inf") else f"peaks at {mixture.peak_dbfs:.1f} dBFS"
         raise Refused(f"silent: {level}; expected above {SILENCE_DBFS:.0f} dBFS")
     notes, references = mixture.notes, []
     for name, path, stream in candidate.references:
         try:
-            stem = _measure(songs, path, stream, longest_s, sums)
+            stem = _measure(resolve(songs, path), path, stream, longest_s, sums)
         except Refused as reason:
             raise Refused(f"reference stem {name}: {reason}") from reason
         if stem.peak_dbfs > 0:
             notes.append(f"reference stem {name} peaks at {stem.peak_dbfs:+.2f} dBFS: all stems get one joint gain")
-        references.append(ReferenceStem(name=name, audio=stem.audio, sound=stem.sound, delay_frames=stem.delay_frames))
-    references, closure_db, findings = examined(songs, mixture.audio, references)
-    notes += findings
+        facts = {"delay_frames": stem.delay_frames, "part": candidate.parts.get(name), "bleed": candidate.bleed.get(name)}
+        references.append(ReferenceStem(name=name, audio=stem.audio, sound=stem.sound, **facts))
+    closure_db = None
+    if candidate.mixture == "file":  # what is the sum of its stems needs no examination
+        references, closure_db, findings = examined(songs, mixture.audio, references)
+        notes += findings
     if references and fingerprints is not None:
         place = kept_fingerprint.place_of(fingerprints, mixture.audio.sha256, candidate.stream)
         mended = (kept_fingerprint.read_facts(place) or {}).get(MENDED, {})
@@ -157,6 +184,7 @@ def inspect(
         id=identity,
         cache_key=cache_key(songs, candidate, shares, longest_s, sums),
         audio=mixture.audio,
+        mixture=candidate.mixture,
         sound=mixture.sound,
         delay_frames=mixture.delay_frames,
         source=candidate.source,
@@ -171,7 +199,7 @@ def inspect(
 
 def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
     """Title, artist, album and rights: from the CSV or data set, else the tags, else the name; and the other columns of the CSV."""
-    tags = containers.tags(songs / candidate.path)
+    tags = containers.tags(songs / candidate.path) if candidate.mixture == "file" else {}
     artist, title = _called(candidate)
     if "title" in tags and artist and not candidate.references and title_key(tags["title"]) not in title_key(title):
         artist = None  # the name is that of something else
@@ -199,9 +227,8 @@ class _Measured:
     notes: list[str]
 
 
-def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSums, fingerprints: Path | None = None) -> _Measured:
-    """Decodes one stream of a file."""
-    place = resolve(songs, path)
+def _measure(place: Sound, path: str, stream: int, longest_s: float, sums: FileSums, fingerprints: Path | None = None) -> _Measured:
+    """Decodes one stream of a file, or a sum of files."""
     with decoding.opened(place, stream=stream) as reader:
         info = reader.info
         if info.num_channels > 2:
@@ -227,13 +254,13 @@ def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSu
         sample_rate=info.sample_rate,
         num_channels=info.num_channels,
         num_frames=num_frames,
-        num_bytes=place.stat().st_size,
-        sha256=file_sha256(place) if sums[path].startswith(UNREADABLE) else sums[path],
+        num_bytes=num_bytes(place),
+        sha256=file_sha256(place) if sums[path].startswith(UNREADABLE) and isinstance(place, Path) else sums[path],
         stream=stream,
     )
     sound = hasher.identity()
     if maker is not None and fingerprints is not None:
-        title = containers.tags(place).get("title", "")
+        title = containers.tags(place).get("title", "") if isinstance(place, Path) else ""
         facts = {"sound": sound, "duration_s": measured.duration_s, "num_bytes": measured.num_bytes}
         facts |= {"lossless": hasher.exact, "title": title}
         kept = kept_fingerprint.place_of(fingerprints, measured.sha256, stream)
@@ -241,6 +268,11 @@ def _measure(songs: Path, path: str, stream: int, longest_s: float, sums: FileSu
         kept_fingerprint.write(kept, maker.fingerprint(), facts)
     notes = [*reader.notes, *_notes(info, gain_to_db(peak))]
     return _Measured(measured, sound, hasher.delay_frames, gain_to_db(peak), notes)
+
+
+def num_bytes(place: Sound) -> int:
+    """The size of a file, or of all files of a sum. Raises OSError if one is missing."""
+    return sum(path.stat().st_size for path in (place.files if isinstance(place, Sum) else (place,)))
 
 
 def _notes(info: formats.AudioInfo, peak_dbfs: float) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stemwright.manifests.catalog.tracks import resolve, source_changed
+from stemwright.manifests.catalog.tracks import resolve, sound_of, source_changed
 from stemwright.manifests.check.problems import CheckProblem, in_threads
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.progress import OnProgress
@@ -42,7 +42,7 @@ def check_sources(
         grouped[stem.track_id].append(stem)
 
     def work(track: Track) -> list[CheckProblem]:
-        files = {file.path: file for file in (track.audio, *(stem.audio for stem in track.references))}
+        files = {file.path: file for file in track.files}
         changed = [
             CheckProblem(table="tracks", row_id=track.id, file=file.path, what=reason)
             for file in files.values()
@@ -87,7 +87,7 @@ def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem])
     if len({(stem.audio.sample_rate, stem.audio.num_frames) for stem in stems}) > 1:
         return "its stems differ in length or sample rate"
     rate, gain = stems[0].audio.sample_rate, db_to_gain(stems[0].gain_db)
-    mixture = _Rechunked(decoding.blocks(resolve(songs, track.audio.path), BLOCK_FRAMES, sample_rate=rate, stream=track.audio.stream))
+    mixture = _Rechunked(decoding.blocks(sound_of(songs, track), BLOCK_FRAMES, sample_rate=rate, stream=track.audio.stream))
     readers = [_Rechunked(decoding.blocks(resolve(corpus, stem.audio.path), BLOCK_FRAMES)) for stem in stems]
     at, worst, worst_at = 0, 0.0, 0
     while True:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,36 @@ from stemwright.manifests.sound.formats import (
 )
 from stemwright.manifests.sound.plain_reader import PlainReader
 from stemwright.manifests.sound.resampling import resampled
+from stemwright.manifests.sound.summing import Sound, Sum, SumReader
 
 log = logging.getLogger(__name__)
 
 
-def opened(path: Path | str, *, stream: int = 0) -> PlainReader | CodedReader:
-    """A sound file, open to be read once as ``blocks`` or as an excerpt. Raises Refused with a reason if it is none, or not whole."""
-    path = Path(path)
+Reader = PlainReader | CodedReader | SumReader
+
+
+def opened(path: Sound | str, *, stream: int = 0) -> Reader:
+    """A sound file, or a sum of some, open to be read once as ``blocks`` or as an excerpt. Raises Refused with a reason if it is none, or
+    not whole.
+    """
+    return _opened_sum(path) if isinstance(path, Sum) else _opened_file(Path(path), stream)
+
+
+def _opened_sum(sound: Sum) -> SumReader:
+    with ExitStack() as ready:
+        readers: list[PlainReader | CodedReader] = []
+        for path in sound.files:
+            try:
+                readers.append(_opened_file(path, 0))
+                ready.push(readers[-1])
+            except Refused as reason:
+                raise Refused(f"{path.name}: {reason}") from reason
+        reader = SumReader(sound, readers)
+        ready.pop_all()
+    return reader
+
+
+def _opened_file(path: Path, stream: int) -> PlainReader | CodedReader:
     check_readable(path)
     content = content_of(path)
     notes, is_plain, has_open_size = list[str](), False, False
@@ -58,7 +82,7 @@ def opened(path: Path | str, *, stream: int = 0) -> PlainReader | CodedReader:
     return reader
 
 
-def probe(path: Path | str, *, stream: int = 0) -> AudioInfo:
+def probe(path: Sound | str, *, stream: int = 0) -> AudioInfo:
     """Reads the header of a sound file. Raises Refused with a reason if it is not one.
 
     The number of frames is exact for what libsndfile reads and for MP3; elsewhere it is the container's claim, which decoding may correct.
@@ -67,7 +91,7 @@ def probe(path: Path | str, *, stream: int = 0) -> AudioInfo:
         return reader.info
 
 
-def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, *, stream: int = 0) -> tuple[Audio, int]:
+def load(path: Sound | str, start_frame: int = 0, num_frames: int | None = None, *, stream: int = 0) -> tuple[Audio, int]:
     """Reads a sound file, or an excerpt of it, as (float32 [C, T], sample rate).
 
     Full scale is 1.0, the rate that of the file in Hz. ``start_frame`` and ``num_frames`` (None: all) are in frames at that rate.
@@ -80,7 +104,7 @@ def load(path: Path | str, start_frame: int = 0, num_frames: int | None = None, 
     >>> audio.shape, audio.dtype.name, sample_rate
     ((1, 1000), 'float32', 8000)
     """
-    path = Path(path)
+    path = path if isinstance(path, Sum) else Path(path)
     if start_frame < 0:
         raise ValueError(f"start_frame must be 0 or more; got {start_frame}")
     with opened(path, stream=stream) as reader:
@@ -109,7 +133,7 @@ def load_song(path: Path | str, *, stream: int = 0) -> tuple[Audio, int]:
     return audio, info.sample_rate
 
 
-def blocks(path: Path | str, num_frames: int, *, sample_rate: int | None = None, stream: int = 0) -> Iterator[Audio]:
+def blocks(path: Sound | str, num_frames: int, *, sample_rate: int | None = None, stream: int = 0) -> Iterator[Audio]:
     """Decodes a sound file as a stream of float32 [C, num_frames], the last shorter, so that a long one needs little memory.
 
     It is resampled when ``sample_rate`` in Hz is another than the file's (then blocks are of about that length); ``stream`` is the number
@@ -121,16 +145,17 @@ def blocks(path: Path | str, num_frames: int, *, sample_rate: int | None = None,
     [(2, 20000), (2, 20000), (2, 4100)]
     """
     reader = opened(path, stream=stream)
-    source, file_rate = _closing(reader, num_frames, Path(path)), reader.info.sample_rate
+    path = path if isinstance(path, Sum) else Path(path)
+    source, file_rate = _closing(reader, num_frames, path), reader.info.sample_rate
     return source if sample_rate in (None, file_rate) else resampled(source, file_rate, int(sample_rate or file_rate))
 
 
-def _closing(reader: PlainReader | CodedReader, block_frames: int, path: Path) -> Iterator[Audio]:
+def _closing(reader: Reader, block_frames: int, path: Sound) -> Iterator[Audio]:
     with reader:
         yield from reader.blocks(block_frames)
     _log(path, reader.notes)
 
 
-def _log(path: Path, notes: list[str]) -> None:
+def _log(path: Sound, notes: list[str]) -> None:
     for note in notes:
         log.warning("%s: %s", path.name, note)

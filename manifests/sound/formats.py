@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,15 @@ class AudioInfo:
     sample_rate: int
     num_channels: int
     num_frames: int
+
+
+class Named(Protocol):
+    """What has a name for messages: a path, or a sum of files."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        ...
 
 
 def info_of(file: Any) -> AudioInfo:
@@ -76,7 +85,7 @@ def check_peak(peak_dbfs: float) -> None:
         )
 
 
-def check_complete(path: Path, audio: Audio, start_frame: int, num_frames: int | None) -> None:
+def check_complete(path: Named, audio: Audio, start_frame: int, num_frames: int | None) -> None:
     """Raises Refused if an excerpt [C, T] has fewer frames than requested."""
     if num_frames is not None and audio.shape[1] < num_frames:
         raise Refused(f"{path.name} ends {num_frames - audio.shape[1]} frames before frame {start_frame + num_frames}. Is it truncated?")

@@ -11,6 +11,7 @@ Conventions
     the start. So two files of one recording may differ in that, by some thousand frames at most where packets are the same; what is made
     of the samples has to ask for ``delay_frames`` and the length besides (``stemwright.datagen.run.stages.separating``).
     Different identities may still be one recording, in another encoding: that is for fingerprints.
+    Of a sum of files it is over the samples of the sum, whatever codecs they have.
 
 References
     Of each coding in ``stemwright.manifests.sound.packets``.
@@ -27,6 +28,7 @@ from stemwright.manifests.records import canonical_json
 from stemwright.manifests.sound.decoding import blocks, probe
 from stemwright.manifests.sound.formats import BLOCK_FRAMES, Audio, AudioInfo
 from stemwright.manifests.sound.packets import coded_stream, packets
+from stemwright.manifests.sound.summing import Sound, Sum
 
 # Prefixes of the names of codecs whose decoding is exact.
 EXACT = ("pcm_", "flac", "alac", "adpcm_", "wavpack", "tta", "wmalossless", "truehd", "mlp")
@@ -35,9 +37,9 @@ EXACT = ("pcm_", "flac", "alac", "adpcm_", "wavpack", "tta", "wmalossless", "tru
 class IdentityHash:
     """Takes a stream's blocks as they are decoded, [C, t] each, and returns its identity at the end."""
 
-    def __init__(self, path: Path, stream: int, info: AudioInfo) -> None:
+    def __init__(self, path: Sound, stream: int, info: AudioInfo) -> None:
         self._path, self._stream, self._info = path, stream, info
-        self._coded = coded_stream(path, stream)
+        self._coded = None if isinstance(path, Sum) else coded_stream(path, stream)
         self._num_frames = 0
         exact = self._coded is None or self._coded.codec.startswith(EXACT)
         # One hash a channel: the rows of a block are contiguous, and need not be interleaved for it.
@@ -70,11 +72,12 @@ class IdentityHash:
             facts = [self._info.sample_rate, self._info.num_channels, self._num_frames]
             content = [*facts, "samples", *(samples.hexdigest() for samples in self._samples)]
         else:
+            assert not isinstance(self._path, Sum)  # whose samples count
             content = ["packets", self._coded.codec, self._coded.setup, _packets_sha256(self._path, self._stream)]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
-def of_file(path: Path, *, stream: int = 0) -> str:
+def of_file(path: Sound, *, stream: int = 0) -> str:
     """The identity of a sound file; decodes it where its decoding is exact. Raises Refused as ``audio.blocks`` does."""
     hasher = IdentityHash(path, stream, probe(path, stream=stream))
     for block in blocks(path, BLOCK_FRAMES, stream=stream) if hasher.exact else ():

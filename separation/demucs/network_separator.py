@@ -14,6 +14,7 @@ import numpy as np
 
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
+from stemwright.manifests.sound.summing import Sound
 from stemwright.separation.demucs import schedule
 from stemwright.separation.demucs.pipeline import Mixture, MixtureInMemory, run_jobs
 from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
@@ -81,7 +82,7 @@ class NetworkSeparator(ABC):
                 on_share(done / source.num_frames)
         return dict(zip(self.stem_names, separated, strict=True))
 
-    def separate_file(self, path: Path | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
+    def separate_file(self, path: Sound | str, out_folder: Path | str, *, stream: int = 0) -> SeparatedFile:
         """Writes ``STEM.flac`` for every stem and the residual into ``out_folder``: all or none.
 
         Raises Refused if the file cannot be used.

@@ -11,7 +11,8 @@ from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
-from stemwright.manifests.catalog.listing import find, stem_name
+from stemwright.manifests.catalog.listing import find
+from stemwright.manifests.catalog.multitracks import stem_name
 from stemwright.manifests.check import check_corpus
 from stemwright.manifests.records import Estimate, Pair, Track, TrackEstimate
 
@@ -68,7 +69,7 @@ def test_a_folder_without_a_mixture_or_with_one_name_twice_is_refused_with_the_r
     found = find(tmp_path, kind="multitracks")
     assert not found.candidates
     reasons = dict(found.refused)
-    assert reasons["a"].endswith("got 1 files, none of them named mixture or mix")
+    assert reasons["a"].endswith("got 1 file, none of them named mixture or mix")
     assert reasons["b"].endswith("got only mix.wav")
     assert "stems would be named hi_hat, hi_hat; expected different names" in reasons["c"]
     assert "not empty and not 'residual'" in reasons["d"]

@@ -13,7 +13,7 @@ from stemwright.datagen.run import configuration, stages
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests.catalog import song_list
-from stemwright.manifests.catalog.listing import Candidate
+from stemwright.manifests.catalog.candidates import Candidate
 from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
 from stemwright.manifests.records import Track
 

@@ -90,7 +90,7 @@ def found_songs(config: Config) -> catalog.FoundSongs:
     """What the songs folder of a configuration holds. Raises CorpusError if the place as a whole cannot be listed, or holds nothing."""
     songs = Path(config.songs.folder)
     try:
-        found = catalog.find(songs, kind=config.songs.kind, ignore=config.songs.ignore)
+        found = catalog.find(songs, kind=config.songs.kind, ignore=config.songs.ignore, rules=config.songs.rules)
     except ValueError as error:  # of the place, the kind or the list as a whole; one song that cannot be used is in ``found``
         raise CorpusError(str(error)) from error
     if not found.candidates and not found.refused:

@@ -168,14 +168,17 @@ def _own_stems(track: Track, config: Config, songs: Path) -> ReferenceStems | No
     if not track.references or config.separation.separator not in ("auto", "reference"):
         return None
     files = {stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in track.references}
-    return ReferenceStems(files, {stem.name: mending_of(stem) for stem in track.references})
+    mending = {stem.name: mending_of(stem) for stem in track.references}
+    return ReferenceStems(files, mending, parts={stem.name: stem.stem for stem in track.references}, any_length=track.mixture == "sum")
 
 
 def _identity(track: Track, own: ReferenceStems | None, separator: Separator, config: Config) -> object:
     """What determines the stems of a track, as far as the track itself does not."""
     if own is not None:
         mended = {stem.name: asdict(mending) for stem in track.references if (mending := mending_of(stem)) != AS_IT_IS}
-        return {"reference": {stem.name: stem.sound for stem in track.references}} | ({"mended": mended} if mended else {})
+        parts = {stem.name: stem.part for stem in track.references if stem.part not in (None, stem.name)}
+        facts = {"mended": mended, "parts": parts}
+        return {"reference": {stem.name: stem.sound for stem in track.references}} | {name: fact for name, fact in facts.items() if fact}
     return None if config.separation.separator == "reference" else separator.identity
 
 
@@ -288,7 +291,7 @@ class Separation:
             raise Refused("no reference stems; the configuration has separator = 'reference'")
         self._check_sources(track)
         invalidate(self.place(track))
-        separated = own.separate_file(self.songs / track.audio.path, self.place(track), stream=track.audio.stream)
+        separated = own.separate_file(catalog.sound_of(self.songs, track), self.place(track), stream=track.audio.stream)
         return self._rows(task, own.origin, separated)
 
     def _separate(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
@@ -305,7 +308,7 @@ class Separation:
                 else:
                     begin(task)
                     invalidate(place)
-                    yield Job(self.songs / track.audio.path, place, track.audio.stream)
+                    yield Job(catalog.sound_of(self.songs, track), place, track.audio.stream)
 
         try:
             for job, separated in self.separator.separate_files(jobs(), self._on_share) if tasks else ():
@@ -327,7 +330,7 @@ class Separation:
             return failed(task, error)
 
     def _check_sources(self, track: Track) -> None:
-        for file in (track.audio, *(stem.audio for stem in track.references)):
+        for file in track.files:
             if changed := catalog.source_changed(self.songs, file):
                 raise Refused(changed)
         check_way(self.folder / STEMS, self.place(track) / KEPT_STEMS)
