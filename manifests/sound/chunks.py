@@ -19,15 +19,21 @@ from typing import BinaryIO
 
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.content import Content
+from stemwright.manifests.sound.cut_containers import JOINED
 
 OPEN_SIZES = (range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 0x100000000))
+OPEN_AIFF = 0x7F000000  # SoX
 OPEN_64 = 1 << 62  # sizes of 64 bits from here on mean the same
 SAMPLE_TAGS = {1, 3, 6, 7}  # of a WAV: integers, floats, A-law, µ-law
 BLOCK_TAGS = {2, 0x11, 0x31}  # MS and IMA ADPCM, GSM 6.10: the frames of a block follow in the header
-SAMPLE_TYPES = {b"NONE", b"sowt", b"twos", b"fl32", b"FL32", b"fl64", b"FL64", b"raw ", b"in24", b"in32", b"ulaw", b"alaw", b"lpcm"}
+SAMPLE_TYPES = {
+    *(b"NONE", b"sowt", b"twos", b"fl32", b"FL32", b"fl64", b"FL64", b"raw ", b"in24", b"in32", b"42n1", b"23ni", b"ulaw", b"alaw"),
+    b"lpcm",
+}
 TAGS_BEHIND = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")  # which other programs put behind a file
 MOST_CHUNKS = 10_000  # of one file; more are no sound file's
 MOST_PADDING = 1 << 16  # zeros behind the samples with which programs fill a block
+SHORTEST_S = 0.01  # of a time that is given in seconds; what is shorter in bytes
 SHORT_S = 0.05  # of bytes behind the samples that belong to nothing: too few to be sound
 
 
@@ -67,7 +73,9 @@ def _chunks(file: BinaryIO, at: int, order: str = "<") -> Iterator[tuple[bytes, 
 
 
 def _wave(file: BinaryIO, start: int, end: int) -> Samples | None:
-    tag, block, per_s, long_size = 0, 0, 0, None
+    tag, block, bits, per_s, long_size = 0, 0, 0, 0, None
+    file.seek(start)
+    is_known = file.read(4) != b"BW64"  # libsndfile does not know that name
     for name, at, size in _chunks(file, start + 12):
         if name == b"fmt ":
             file.seek(at)
@@ -75,6 +83,7 @@ def _wave(file: BinaryIO, start: int, end: int) -> Samples | None:
             if len(body) < 14:
                 return None
             tag, _, rate, per_s, block = struct.unpack_from("<HHIIH", body)
+            bits = struct.unpack_from("<H", body, 14)[0] if len(body) >= 16 else 0
             tag = struct.unpack_from("<H", body, 24)[0] if tag == 0xFFFE and len(body) >= 26 else tag
             if tag in BLOCK_TAGS and len(body) >= 20 and (per_block := struct.unpack_from("<H", body, 18)[0]):
                 per_s = round(rate * block / per_block)  # the header's own figure need not be true
@@ -85,7 +94,12 @@ def _wave(file: BinaryIO, start: int, end: int) -> Samples | None:
         elif name == b"data":
             if size == 0xFFFFFFFF and long_size is not None:
                 size = long_size
-            return _ends(file, Samples(tag in SAMPLE_TAGS, at, size, end - at, bytes_per_s=per_s), end)
+            is_plain = is_known and tag in SAMPLE_TAGS and not (tag == 1 and bits > 32)
+            found = _ends(file, Samples(is_plain, at, size, end - at, bytes_per_s=per_s), end)
+            if size > found.there and size in (end - start, end - start - 8):
+                found.open = True
+                found.notes.append("its header states the size of the whole file as that of its samples: read to the end of the file")
+            return found
     return None
 
 
@@ -94,6 +108,9 @@ def _ends(file: BinaryIO, found: Samples, end: int) -> Samples:
     if found.stated >= OPEN_64 or (found.stated > found.there and any(found.stated in sizes for sizes in OPEN_SIZES)):
         found.open = True
         return found
+    names = [name for name, _, _ in _chunks(file, found.start + found.stated + found.stated % 2)]
+    if b"RIFF" in names or (found.stated and b"data" in names):
+        raise Refused(JOINED)
     behind = end - found.start - found.stated - found.stated % 2
     if behind <= 0 or _is_chunk(file, found.start + found.stated, end):
         return found
@@ -141,7 +158,7 @@ def _wave64(file: BinaryIO, start: int, end: int) -> Samples | None:
 
 
 def _aiff(file: BinaryIO, start: int, end: int) -> Samples | None:
-    kind, num_frames, block, rate, found = b"NONE", 0, 0, 0.0, None
+    kind, num_frames, block, rate, in_chunk, found = b"NONE", 0, 0, 0.0, 0, None
     for name, at, size in _chunks(file, start + 12, ">"):
         if name == b"COMM":
             file.seek(at)
@@ -152,7 +169,8 @@ def _aiff(file: BinaryIO, start: int, end: int) -> Samples | None:
             rate, block = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16_383 - 63), channels * (-(-bits // 8))
             kind = body[18:22] if len(body) == 22 else b"NONE"
         elif name == b"SSND":
-            is_open = size <= 8 or any(size in sizes for sizes in OPEN_SIZES)
+            is_open = size <= 8 or (at + size > end and size >= OPEN_AIFF)
+            in_chunk = size - 8
             found = Samples(kind in SAMPLE_TYPES, at + 8, size - 8, end - at - 8, is_open and end > at + 8)
             if found.open or found.stated > found.there:
                 break
@@ -162,6 +180,9 @@ def _aiff(file: BinaryIO, start: int, end: int) -> Samples | None:
         found.bytes_per_s = rate * block
         if not found.open:
             found.stated = num_frames * block
+            if in_chunk < found.stated <= found.there:
+                frames = in_chunk // max(block, 1)
+                raise Refused(f"its header says {num_frames} frames, but {frames} are in its chunk of samples. Convert it again")
     found.plain = found.plain and not found.open and num_frames > 0
     return found
 
@@ -199,12 +220,13 @@ def samples_of(path: Path, content: Content) -> Samples:
         raise Refused("not a readable sound file (no samples were found in it: the header is damaged, or the file was cut)")
     if not found.open and found.stated > found.there:
         there = f"ends at {found.seconds(found.there):.2f} s, " if found.bytes_per_s else ""
-        raise Refused(f"truncated: {there}{found.missing_s:.2f} s before the end that its header states")
+        missing = f"{found.missing_s:.2f} s" if found.missing_s >= SHORTEST_S else f"{found.stated - found.there} bytes"
+        raise Refused(f"truncated: {there}{missing} before the end that its header states")
     if not found.open and found.seconds(found.behind) > SHORT_S:
         raise Refused(
             f"its header says {found.seconds(found.stated):.2f} s, but {found.seconds(found.behind):.2f} s more follow. "
             "Convert it again, e.g. with ffmpeg -ignore_length 1"
         )
-    if found.open:
+    if found.open and not found.notes:
         found.notes.append("its header states no length (written to a pipe): read to the end of the file")
     return found

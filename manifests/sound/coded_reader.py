@@ -16,6 +16,7 @@ Conventions
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.containers import av_opened
+from stemwright.manifests.sound.containers import av_opened, av_phrase
 from stemwright.manifests.sound.content import Content
 from stemwright.manifests.sound.formats import Audio, AudioInfo, checked_info
 from stemwright.manifests.sound.stated import changed, stated_facts
@@ -31,14 +32,15 @@ from stemwright.manifests.sound.stated import changed, stated_facts
 RESERVOIR_PACKETS = 32  # 511 bytes of reservoir are at most 22 packets of 24 bytes (8 kbit/s); the filter bank adds two
 FIRST_PACKETS = 6  # always decoded: an encoder's delay of at most 4095 + 529 frames is cut from them
 PCM_SEEK_FRAMES = 1 << 17
-SCALES = {"s16": 2.0**-15, "s16p": 2.0**-15, "s32": 2.0**-31, "s32p": 2.0**-31, "flt": 1.0, "fltp": 1.0, "dbl": 1.0, "dblp": 1.0}
-TYPES = {"s16": np.int16, "s32": np.int32, "flt": np.float32, "dbl": np.float64, "u8": np.uint8}
+MOST_FRAMES_A_BYTE = 1000  # of any codec: a header that states more does not know its length
+SCALES = {"s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63, "flt": 1.0, "dbl": 1.0}
+TYPES = {"s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64, "u8": np.uint8}
 
 
 def samples(frame: Any) -> Audio:
     """What ffmpeg decoded, as [C, t]; the array may be a view of the frame's memory."""
-    kind, channels, count = frame.format.name, frame.layout.nb_channels, frame.samples
-    dtype = TYPES.get(kind.removesuffix("p"))
+    kind, channels, count = frame.format.name.removesuffix("p"), frame.layout.nb_channels, frame.samples
+    dtype = TYPES.get(kind)
     if dtype is None:
         raise Refused(f"its samples are of a kind that is not read ({kind})")
     if frame.format.is_planar:
@@ -55,7 +57,7 @@ class CodedReader:
     """A stream that is open for reading, once. Raises Refused if it is no sound, or says that some of it is missing."""
 
     def __init__(self, path: Path, content: Content, stream: int = 0, *, has_open_size: bool = False) -> None:
-        self._path = path
+        self._path, self._has_open_size = path, has_open_size
         self._facts = stated_facts(path, content)
         self.notes = list(self._facts.notes)
         forced = {"mpeg": "mp3", "adts": "aac"}.get(content.format)
@@ -71,6 +73,8 @@ class CodedReader:
     def _open_stream(self, stream: int) -> None:
         streams = self._container.streams.audio
         self.num_streams = len(streams)
+        if not self.num_streams:
+            raise Refused(f"not a readable sound file ({self._path.name} contains no audio, but pictures, text or data)")
         if stream >= self.num_streams:
             raise Refused(f"{self._path.name} has {self.num_streams} audio streams; stream {stream} does not exist")
         self._stream = streams[stream]
@@ -91,9 +95,21 @@ class CodedReader:
     def _stated_frames(self) -> int:
         if self._facts.num_frames is not None:
             return self._facts.num_frames
+        found = max(0, round(self._stated_s() * self._context.sample_rate))
+        return found if found <= self._path.stat().st_size * MOST_FRAMES_A_BYTE else 0
+
+    def _stated_s(self) -> float:
+        """How long the container says that the stream lasts; 0 where it does not."""
         stream = self._stream
-        seconds = stream.duration * stream.time_base if stream.duration and stream.time_base else (self._container.duration or 0) / 1e6
-        return max(0, round(float(seconds) * self._context.sample_rate))
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        if (clock := stream.metadata.get("DURATION", "")).count(":") == 2:  # of Matroska, hours:minutes:seconds
+            with contextlib.suppress(ValueError):
+                hours, minutes, seconds = map(float, clock.split(":"))
+                return 3600 * hours + 60 * minutes + seconds
+        # A container lasts as long as its longest stream, which may be another: a film, or the mixture of these stems.
+        lasting = [each for each in self._container.streams if each.type in ("audio", "video") and not _is_picture(each)]
+        return 0.0 if len(lasting) > 1 else (self._container.duration or 0) / 1e6
 
     def __enter__(self) -> CodedReader:
         return self
@@ -152,10 +168,11 @@ class CodedReader:
         # The integer decoder of layer II carries the rounding of one packet into the next.
         skip = self._facts.packets_to_skip(start_frame) if self._context.name.startswith("mp3") else 0
         lost = False  # of the packets that are left out, the last ones are decoded to fill the decoder's memory
-        if start_frame > PCM_SEEK_FRAMES and self._context.name.startswith("pcm_"):
+        counts_frames = self._stream.time_base is not None and self._stream.time_base * self.info.sample_rate == 1  # Matroska: milliseconds
+        if start_frame > PCM_SEEK_FRAMES and self._context.name.startswith("pcm_") and counts_frames:
             yield from self._from_sample(start_frame)
             return
-        for number, packet in enumerate(self._container.demux(self._stream)):
+        for number, packet in enumerate(self._packets()):
             if self._facts.end is not None and packet.pos is not None and packet.pos >= self._facts.end:
                 continue  # a tag, or what is left of a packet
             left_out = FIRST_PACKETS <= number < skip
@@ -167,7 +184,7 @@ class CodedReader:
                 frames = self._context.decode(packet)
             except av.FFmpegError as error:
                 if not self._facts.forgives_errors:
-                    what = f"{self._path.name} cannot be decoded ({error.strerror or error}) after {number} packets"
+                    what = f"{self._path.name} cannot be decoded ({av_phrase(error)}) after {number} packets"
                     raise Refused(f"{what}. Is it truncated?") from error
                 continue
             if left_out and lost:
@@ -177,17 +194,27 @@ class CodedReader:
                 self._check_same(frame)
                 yield samples(frame)
 
+    def _packets(self) -> Iterator[Any]:
+        """The coded packets of the stream. Raises Refused where the container cannot be read on."""
+        import av
+
+        try:
+            yield from self._container.demux(self._stream)
+        except av.FFmpegError as error:
+            raise Refused(f"{self._path.name} cannot be read to its end ({av_phrase(error)})") from error
+
     def _from_sample(self, start_frame: int) -> Iterator[Audio | int]:
         """Uncoded samples from shortly before ``start_frame``."""
         base = self._stream.time_base * self.info.sample_rate
         self._container.seek(int(start_frame / base), stream=self._stream)
         is_first = True
-        for frame in self._container.decode(self._stream):
-            self._check_same(frame)
-            if is_first:
-                yield round((frame.pts or 0) * base)
-            is_first = False
-            yield samples(frame)
+        for packet in self._packets():
+            for frame in self._context.decode(packet):
+                self._check_same(frame)
+                if is_first:
+                    yield round((frame.pts or 0) * base)
+                is_first = False
+                yield samples(frame)
 
     def _check_same(self, frame: Any) -> None:
         rate, channels = frame.sample_rate, frame.layout.nb_channels
@@ -197,7 +224,14 @@ class CodedReader:
     def _check_end(self, num_decoded: int) -> None:
         """Raises Refused if the stream ended before the file says."""
         rate, facts = self.info.sample_rate, self._facts
+        if self._has_open_size:
+            return
         missing = (facts.at_least if facts.at_least is not None else self.info.num_frames - self._num_silent) - num_decoded
         if missing > (facts.slack_s * rate):
             end = (num_decoded + self._num_silent) / rate
             raise Refused(f"truncated: ends at {end:.2f} s, {missing / rate:.2f} s before the end that its {facts.source} states")
+
+
+def _is_picture(stream: Any) -> bool:
+    """Whether a stream is the picture of a cover."""
+    return bool(stream.disposition & stream.disposition.__class__.attached_pic)

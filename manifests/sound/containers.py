@@ -18,6 +18,7 @@ from stemwright.manifests.sound.formats import check_readable
 
 # Formats that ffmpeg may detect: containers of sound. Its playlists (ffconcat, HLS, DASH and others) would open other files and addresses.
 AV_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,loas,latm,asf,ac3,eac3,ogg,flac,mp3,wav,w64,aiff,caf"
+READ_FORMATS = "WAV, AIFF, CAF, W64, FLAC, OGG, Opus, MP3, AAC, AC-3, mp4, Matroska, WMA"
 MANY_STREAMS = ("mp4", "matroska", "asf")  # formats that can hold more than one audio stream
 LONGEST_TAG = 10_000  # characters: enough for a licence text in a comment, but not for a picture or a book
 
@@ -76,7 +77,13 @@ def av_opened(path: Path, format_name: str | None = None, options: Mapping[str, 
     try:
         return av_open(path, format_name, options)
     except (av.FFmpegError, ValueError) as error:
-        phrase = getattr(error, "strerror", None) or error
+        phrase = av_phrase(error)
         if getattr(error, "errno", None) == errno.EINVAL:  # ffmpeg's error for a format that is not allowed
-            phrase = "its content is not audio: text, a playlist or pictures"
+            phrase = f"its content is none of {READ_FORMATS}: another format of sound, text, a playlist or pictures"
         raise Refused(f"not a readable sound file ({phrase})") from error
+
+
+def av_phrase(error: Exception) -> str:
+    """The text of an error of PyAV."""
+    phrase = str(getattr(error, "strerror", None) or error)
+    return "invalid data" if phrase.startswith(("Error number", "Invalid data", "End of file")) else phrase

@@ -19,7 +19,7 @@ ID3_HEADER = 10
 class Content(NamedTuple):
     """A format, and the byte at which it begins."""
 
-    format: str  # wav, rf64, w64, aiff, caf, flac, ogg, mp4, matroska, asf, mpeg, adts, "" for what is not known
+    format: str  # wav, rf64, w64, aiff, caf, flac, ogg, mp4, matroska, asf, mpeg, adts, loas, ac3, "" for what is not known
     start: int
 
 
@@ -70,4 +70,6 @@ def _named(head: bytes, suffix: str) -> str:
             return name
     if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
         return "adts" if head[1] & 0xF6 == 0xF0 else "mpeg"  # ADTS has layer 0, which MPEG audio reserves
+    if len(head) > 2 and head[0] == 0x56 and head[1] & 0xE0 == 0xE0:
+        return "loas"
     return BY_SUFFIX.get(suffix, "")

@@ -14,13 +14,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.chunks import CHUNKED, samples_of
+from stemwright.manifests.sound.chunks import CHUNKED, Samples, samples_of
 from stemwright.manifests.sound.coded_reader import CodedReader
 from stemwright.manifests.sound.content import content_of
 from stemwright.manifests.sound.flac_length import flac_length
@@ -67,18 +68,22 @@ def _opened_sum(sound: Sum) -> SumReader:
 def _opened_file(path: Path, stream: int) -> PlainReader | CodedReader:
     check_readable(path)
     content = content_of(path)
-    notes, is_plain, has_open_size = list[str](), False, False
+    found, is_plain = Samples(), False
     if content.format in CHUNKED:
         found = samples_of(path, content)
-        notes, is_plain, has_open_size = found.notes, found.plain and not found.open, found.open
+        is_plain = found.plain and not found.open
     elif content.format == "flac" and (length := flac_length(path, content.start)):
-        is_plain = length.stated > 0 and length.stated == length.reached
-    if is_plain and content.start == 0:
+        # libsndfile reads no samples of 32 bits, and stops where a second file is joined to the first.
+        is_plain = length.stated > 0 and length.stated == length.reached and length.bits <= 24 and not length.is_joined
+        is_plain = is_plain and content.start == 0
+    if is_plain:
         if stream:
             raise Refused(f"{path.name} has 1 audio streams; stream {stream} does not exist")
         return PlainReader(path)
-    reader = CodedReader(path, content, stream, has_open_size=has_open_size)
-    reader.notes += notes
+    reader = CodedReader(path, content, stream, has_open_size=found.open)
+    reader.notes += found.notes
+    if found.open and found.bytes_per_s:
+        reader.info = replace(reader.info, num_frames=round(found.seconds(found.there) * reader.info.sample_rate))
     return reader
 
 

@@ -12,6 +12,7 @@ References
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ class FlacLength:
 
     stated: int  # 0: unknown
     reached: int | None  # where the last frame ends; None where none was found
+    bits: int = 16  # of a sample
+    is_joined: bool = False  # another FLAC file follows in it
 
 
 def _crc8_table() -> list[int]:
@@ -56,14 +59,26 @@ def flac_length(path: Path, start: int = 0) -> FlacLength | None:
         at = max(start + 42, size - TAIL_BYTES)
         file.seek(at)
         tail = file.read()
+        is_joined = _is_joined(file, start + 42)
     smallest, largest = struct.unpack(">HH", head[8:12])
-    stated = struct.unpack(">Q", head[18:26])[0] & ((1 << 36) - 1)
+    packed = struct.unpack(">Q", head[18:26])[0]
+    stated, bits = packed & ((1 << 36) - 1), (packed >> 36 & 31) + 1
     begins = _position(first, smallest, largest)
     for match in reversed(list(SYNC.finditer(tail))):
         if (found := _position(tail[match.start() : match.start() + 16], smallest, largest)) is not None:
             # A piece of a longer file goes on counting where the piece before it ended.
-            return FlacLength(stated, sum(found) - (begins[0] if begins else 0))
-    return FlacLength(stated, None)
+            return FlacLength(stated, sum(found) - (begins[0] if begins else 0), bits, is_joined)
+    return FlacLength(stated, None, bits, is_joined)
+
+
+def _is_joined(file: BinaryIO, at: int) -> bool:
+    """Whether a second header begins behind byte ``at``."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        while (at := data.find(b"fLaC", at)) >= 0:
+            if data[at + 4 : at + 8] in (b"\0\0\0\x22", b"\x80\0\0\x22"):
+                return True
+            at += 4
+    return False
 
 
 def _first_frame(file: BinaryIO, at: int) -> bytes:

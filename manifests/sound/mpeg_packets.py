@@ -35,6 +35,7 @@ ADTS_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16
 CHAIN = 3  # headers in a row that make a packet certain
 DECODER_DELAY = 529  # of an MP3 decoder, which ffmpeg cuts together with the encoder's where a header states that
 LONGEST_LYRICS = 5_100 + 20  # bytes of Lyrics3 v1, with its marks
+FREE_BYTES = 1 << 13  # more than a packet of 640 kbit/s at 8 kHz has
 MOST_BEFORE = 1 << 20  # bytes before the first packet in which it is looked for
 
 Kind = tuple[int, int, int]  # sample rate, channels, frames a packet
@@ -50,6 +51,7 @@ class Packets:
     end: int = 0  # the byte behind the last whole packet
     changes: list[tuple[int, Kind]] = field(default_factory=list)  # packets before it, and what follows
     damage: list[tuple[int, int]] = field(default_factory=list)  # packets before it, and bytes that are neither packet nor tag
+    interruptions: int = 0  # tags between packets; a decoder may lose the packet before one
     is_cut: bool = False  # ends within a packet
     promised: int | None = None  # packets of sound that a Xing, Info or VBRI header states
     trimmed: int = 0  # frames of encoder's delay and padding that such a header states, as decoders cut them
@@ -115,6 +117,8 @@ def _first(data: mmap.mmap, start: int, header: Header, format_name: str) -> tup
     at = _next(data, start, header, start + MOST_BEFORE)
     first = header(data, at) if at is not None else None
     if at is None or first is None:
+        if format_name == "mpeg" and _is_free_format(data, start):
+            raise Refused("MP3 of a free-format bit rate, which few programs read. Convert it to FLAC, e.g. with lame --decode")
         name = "MP3" if format_name == "mpeg" else "AAC"
         raise Refused(f"not a readable sound file (its content is not {name}, nor another format that is read)")
     return at, first[1]
@@ -125,14 +129,17 @@ def _walk(data: mmap.mmap, at: int, header: Header, found: Packets) -> Iterator[
     kind, size_of_file, last = found.kind, _before_tags(data, at), at
     while at < size_of_file:
         packet = header(data, at)
+        if packet is not None and packet[1] != kind and _next(data, at, header, at + 1) != at:
+            packet = None  # one header alone is found in random bytes, too
         if packet is None or at + packet[0] > size_of_file:
             after = _behind_tags(data, at)
-            if after == at and packet is not None and _next(data, at + 1, header, size_of_file) is None:
+            if after == at and packet is not None and _next(data, at + 1, header, size_of_file, kind) is None:
                 found.is_cut = True
                 return
-            resumed = _next(data, after if after > at else last + 4, header, size_of_file)
+            resumed = _next(data, after if after > at else last + 4, header, size_of_file, kind)
             if resumed is None:
                 return
+            found.interruptions += 1
             if resumed != after:
                 found.damage.append((found.count, resumed - max(after, at)))
             at = resumed
@@ -146,8 +153,12 @@ def _walk(data: mmap.mmap, at: int, header: Header, found: Packets) -> Iterator[
         yield last, size
 
 
-def _next(data: mmap.mmap, at: int, header: Header, limit: int) -> int | None:
-    """The next place from which packets follow one another; the file's end may cut the chain short, but not its first packet."""
+def _next(data: mmap.mmap, at: int, header: Header, limit: int, before: Kind | None = None) -> int | None:
+    """The next place from which packets follow one another.
+
+    The file's end may cut the chain short, but not its first packet, and only of packets like those ``before``: one header alone is found
+    in random bytes, too.
+    """
     while (at := data.find(b"\xff", at, min(limit, len(data)))) >= 0:
         place, kind = at, None
         for number in range(CHAIN):
@@ -157,10 +168,28 @@ def _next(data: mmap.mmap, at: int, header: Header, limit: int) -> int | None:
             kind, place = packet[1], place + packet[0]
             if place > len(data):
                 break
-            if number == CHAIN - 1 or place == len(data):
+            if number == CHAIN - 1 or (place == len(data) and before in (None, kind)):
                 return at
         at += 1
     return None
+
+
+def _is_free_format(data: mmap.mmap, start: int) -> bool:
+    """Whether headers without a bit rate follow one another at equal distances."""
+
+    def is_like(at: int, first: bytes) -> bool:
+        found = data[at : at + 3]
+        return len(found) == 3 and found[:2] == first[:2] and found[2] & 0xFC == first[2] & 0xFC
+
+    at = data.find(b"\xff", start, start + MOST_BEFORE)
+    while at >= 0:
+        first = data[at : at + 3]
+        if len(first) == 3 and first[1] & 0xE0 == 0xE0 and first[1] & 0x06 and first[2] & 0xF0 == 0 and first[2] & 0x0C != 0x0C:
+            following = (place for place in range(at + 24, min(at + FREE_BYTES, len(data))) if is_like(place, first))
+            if any(is_like(2 * place - at + more, first) for place in following for more in (0, 1, -1)):
+                return True
+        at = data.find(b"\xff", at + 1, start + MOST_BEFORE)
+    return False
 
 
 def _behind_tags(data: mmap.mmap, at: int) -> int:

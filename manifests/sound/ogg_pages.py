@@ -42,7 +42,9 @@ class OggStream:
 class OggFile:
     """What the pages of a file contain."""
 
-    codecs: list[bytes] = field(default_factory=list)  # of each link, in order
+    codecs: list[bytes] = field(default_factory=list)  # of each link, in order: that of its first stream of sound, which is decoded
+    channels: list[int] = field(default_factory=list)
+    main: list[OggStream] = field(default_factory=list)
     at_least: int = 0  # frames that a decoder gives, or more: from the first position of each link to its last
     has_end: bool = True  # the last page of each stream says that it is the last
     ends_at: str = ""
@@ -53,6 +55,7 @@ def checked_ogg(path: Path, start: int = 0) -> OggFile:
     data, at, found = path.read_bytes(), start, OggFile()
     streams: dict[int, OggStream] = {}
     every: list[OggStream] = []
+    is_beginning = False
     while True:
         page = _page(data, at)
         if page is None:
@@ -66,10 +69,9 @@ def checked_ogg(path: Path, start: int = 0) -> OggFile:
             raise Refused(f"damaged: {after - at} bytes at {_time(streams)} are no page of OGG, so that sound is missing there")
         flags, position, serial, number, body, size = page
         if flags & BEGINS:
-            streams[serial] = OggStream(*_kind(data[body : body + 40]), number)
+            streams[serial] = _added(found, data[body : body + 40], number, is_first=not is_beginning)
             every.append(streams[serial])
-            if len(streams) == 1 or all(stream.ended for key, stream in streams.items() if key != serial):
-                found.codecs.append(streams[serial].codec)
+        is_beginning = bool(flags & BEGINS)
         if serial not in streams:
             raise Refused("its beginning is missing: a stream of OGG begins without its header")
         stream = streams[serial]
@@ -82,10 +84,23 @@ def checked_ogg(path: Path, start: int = 0) -> OggFile:
         at += size
     if not streams:
         raise Refused("not a readable sound file (no page of OGG is whole)")
-    found.has_end = all(stream.ended for stream in streams.values())
+    found.has_end = all(stream.ended for stream in every)
     found.ends_at = _time(streams)
-    found.at_least = sum(stream.position - (stream.first or 0) for stream in every if stream.sample_rate)
+    found.at_least = sum(stream.position - (stream.first or 0) for stream in found.main if stream.sample_rate)
     return found
+
+
+def _added(found: OggFile, head: bytes, number: int, *, is_first: bool) -> OggStream:
+    """A stream that begins with a packet; it is the first of a link or not."""
+    codec, rate, channels = _kind(head)
+    stream = OggStream(codec, rate, number)
+    if is_first:
+        found.codecs.append(b"")
+    if codec and not found.codecs[-1]:
+        found.codecs[-1] = codec
+        found.channels.append(channels)
+        found.main.append(stream)
+    return stream
 
 
 def _size(data: bytes, at: int) -> int:
@@ -113,15 +128,15 @@ def _crc(data: bytes) -> int:
     return int.from_bytes(mirrored.to_bytes(4, "little").translate(REVERSED), "big")
 
 
-def _kind(head: bytes) -> tuple[bytes, int]:
-    """Codec and rate of positions that the first packet of a stream names; a rate of 0 for others."""
-    if head.startswith(b"OpusHead"):
-        return b"opus", OPUS_RATE
-    if head.startswith(b"\x01vorbis"):
-        return b"vorbis", struct.unpack_from("<I", head, 12)[0]
-    if head.startswith(b"\x7fFLAC"):
-        return b"flac", int.from_bytes(head[27:30]) >> 4
-    return b"", 0
+def _kind(head: bytes) -> tuple[bytes, int, int]:
+    """Codec, rate of positions and channels that the first packet of a stream names; zeros for what is no sound, or another codec's."""
+    if head.startswith(b"OpusHead") and len(head) > 9:
+        return b"opus", OPUS_RATE, head[9]
+    if head.startswith(b"\x01vorbis") and len(head) >= 16:
+        return b"vorbis", struct.unpack_from("<I", head, 12)[0], head[11]
+    if head.startswith(b"\x7fFLAC") and len(head) >= 30:
+        return b"flac", int.from_bytes(head[27:30]) >> 4, (head[29] >> 1 & 7) + 1
+    return (b"speex", 0, 0) if head.startswith(b"Speex   ") else (b"", 0, 0)
 
 
 def _time(streams: dict[int, OggStream]) -> str:

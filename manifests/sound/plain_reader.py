@@ -45,19 +45,19 @@ class PlainReader:
 
     def read(self, start_frame: int, num_frames: int | None) -> Audio:
         """[C, T] from ``start_frame``; shorter than requested only where the file ends."""
-        if start_frame:
-            self._file.seek(min(start_frame, self.info.num_frames))
-        return self._next(-1 if num_frames is None else num_frames)
+        return self._next(-1 if num_frames is None else num_frames, start_frame)
 
     def blocks(self, block_frames: int) -> Iterator[Audio]:
         """The whole file as [C, block_frames]; the last may be shorter."""
         while (block := self._next(block_frames)).shape[1]:
             yield block
 
-    def _next(self, num_frames: int) -> Audio:
+    def _next(self, num_frames: int, start_frame: int = 0) -> Audio:
         import soundfile
 
         try:
+            if start_frame:
+                self._file.seek(min(start_frame, self.info.num_frames))
             return np.ascontiguousarray(self._file.read(num_frames, dtype="float32", always_2d=True).T)
         except soundfile.LibsndfileError as error:
             phrase = str(error.error_string).rstrip(".")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.content import Content
-from stemwright.manifests.sound.cut_containers import check_not_cut
+from stemwright.manifests.sound.cut_containers import JOINED, check_not_cut
 from stemwright.manifests.sound.flac_length import flac_length
 from stemwright.manifests.sound.mpeg_packets import Packets, packets_of
 from stemwright.manifests.sound.ogg_pages import checked_ogg
@@ -47,22 +47,25 @@ def stated_facts(path: Path, content: Content) -> Facts:
         return _of_packets(packets_of(path, content.format, content.start), content.format)
     if content.format == "ogg":
         ogg = checked_ogg(path, content.start)
-        if len(ogg.codecs) > 1 and b"vorbis" in ogg.codecs:
+        if len(ogg.codecs) > 1 and (b"vorbis" in ogg.codecs or len(set(ogg.codecs)) > 1):
             links = f"{len(ogg.codecs)} recordings are chained in it"
             raise Refused(f"{links}, which decoders of Vorbis join differently. Split it into its parts")
+        if len(set(ogg.channels)) > 1:
+            raise Refused(changed((0, ogg.channels[0]), (0, next(count for count in ogg.channels if count != ogg.channels[0]))))
         note = f"ends at {ogg.ends_at} without OGG's mark of the end, so that sound may be missing there"
         return Facts(at_least=ogg.at_least, slack_s=0.0, source="last page", notes=[] if ogg.has_end else [note])
     if content.format == "flac":
         length = flac_length(path, content.start)
         if length is None:
             raise Refused("not a readable sound file (the header of FLAC is damaged)")
+        if length.is_joined:
+            raise Refused(JOINED)
         reached = length.reached if length.reached is not None else length.stated
         if length.stated > reached:
             raise Refused(f"truncated: ends {length.stated - reached} frames before the end that its header states")
         notes = [f"its header states {length.stated} frames: all {reached} are read"] if 0 < length.stated < reached else []
         return Facts(reached, reached, slack_s=0.0, source="last frame", notes=notes)
-    check_not_cut(path, content)
-    return Facts()
+    return Facts(notes=check_not_cut(path, content))
 
 
 def _of_packets(packets: Packets, format_name: str) -> Facts:
@@ -75,6 +78,7 @@ def _of_packets(packets: Packets, format_name: str) -> Facts:
         if kind[:2] != packets.kind[:2]:
             raise Refused(f"{changed(packets.kind[:2], kind[:2])} (at {time(count)})")
     found = packets.count - (packets.promised is not None)
+    notes = list[str]()
     if packets.promised is not None and packets.promised - found > PROMISE_SLACK:
         missing = time(packets.promised - found)
         raise Refused(f"truncated: ends at {time(found)}, {missing} before the end that its header states")
@@ -82,13 +86,19 @@ def _of_packets(packets: Packets, format_name: str) -> Facts:
     if packets.damage and not counted:
         count, size = packets.damage[0]
         raise Refused(f"damaged: {size} bytes at {time(count)} are neither a packet nor a tag, so that sound may be missing there")
-    notes = ["ends within a packet, so that sound may be missing at its end"] if packets.is_cut and not counted else []
+    if packets.is_cut and not counted:
+        notes.append("ends within a packet, so that sound may be missing at its end")
+    elif packets.promised is not None and packets.promised > found + (not packets.trimmed):  # some count their header as a packet
+        notes.append(f"its header states {time(packets.promised)}, but only {time(found)} are there")
     if packets.promised is not None and found - packets.promised > PROMISE_SLACK:
         notes.append(f"its header states {time(packets.promised)}: all {time(found)} are read")
     if format_name == "adts":
         return Facts(None, 0, end=packets.end, notes=notes)
-    is_plain = not packets.damage and not packets.changes and (packets.promised is None or abs(found - packets.promised) <= PROMISE_SLACK)
-    return Facts(packets.num_frames, packets.num_frames, 0.1, "packets", packets.end, frames, is_plain, True, notes)
+    is_plain = not (packets.damage or packets.changes or packets.interruptions) and (
+        packets.promised is None or abs(found - packets.promised) <= PROMISE_SLACK
+    )
+    slack_s = 0.1 + packets.interruptions * frames / rate
+    return Facts(packets.num_frames, packets.num_frames, slack_s, "packets", packets.end, frames, is_plain, True, notes)
 
 
 def changed(before: tuple[int, int], after: tuple[int, int]) -> str:

@@ -2,121 +2,37 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import struct
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
+from made_files import BARE, RATE, encode, headed, packets, pages, read, refusal, renamed, sealed, tone, written
 
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound import decoding
 from stemwright.manifests.sound.content import content_of
-from stemwright.manifests.sound.ogg_pages import _crc, _page, checked_ogg
+from stemwright.manifests.sound.ogg_pages import checked_ogg
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program writes the files")
 
-RATE = 44_100
-BARE = ("-write_xing", "0", "-id3v2_version", "0")
 
-
-def tone(duration_s: float, hz: float = 330.0, level: float = 0.3) -> np.ndarray:
-    """Float [T, 2], with a little noise, so that packets differ."""
-    time_s = np.arange(round(duration_s * RATE)) / RATE
-    noise = 0.02 * np.random.default_rng(int(hz)).standard_normal((time_s.size, 2))
-    return level * np.sin(2 * np.pi * hz * time_s)[:, None] + noise
-
-
-def written(audio: np.ndarray, subtype: str = "PCM_16", form: str = "WAV", sample_rate: int = RATE) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, audio, sample_rate, subtype=subtype, format=form)
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def encode(tmp_path):
-    """Makes the bytes of [T, C] as ffmpeg encodes them."""
-
-    def made(audio: np.ndarray, suffix: str, *options: object) -> bytes:
-        source, path = tmp_path / "source.wav", tmp_path / f"made.{suffix}"
-        source.write_bytes(written(audio, "FLOAT"))
-        subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", str(source), *map(str, options), str(path)], check=True)
-        return path.read_bytes()
-
-    return made
-
-
-def read(folder: Path, name: str, data: bytes) -> tuple[np.ndarray, list[str]]:
-    """[C, T] and the notes; whole, blocks and excerpts must agree."""
-    path = folder / name
-    path.write_bytes(data)
-    with decoding.opened(path) as reader:
-        parts = list(reader.blocks(5000))
-    whole = decoding.load(path)[0]
-    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
-    for start in (whole.shape[1] // 2, whole.shape[1] - 900):
-        np.testing.assert_array_equal(decoding.load(path, start, 800)[0], whole[:, start : start + 800])
-    return whole, reader.notes
-
-
-def refusal(folder: Path, name: str, data: bytes) -> str:
-    """Why a file is refused, by all three ways of reading it."""
-    path = folder / name
-    path.write_bytes(data)
-    with pytest.raises(Refused) as found:
-        list(decoding.blocks(path, 5000))
-    for call in (decoding.load, decoding.load_song):
-        with pytest.raises(Refused):
-            call(path)
-    return str(found.value)
-
-
-def pages(data: bytes) -> list[bytes]:
-    found, at = [], 0
-    while page := _page(data, at):
-        found.append(data[at : at + page[-1]])
-        at += page[-1]
-    return found
-
-
-def sealed(page: bytes) -> bytes:
-    """A page with its right check sum."""
-    blank = page[:22] + bytes(4) + page[26:]
-    return page[:22] + struct.pack("<I", _crc(blank)) + page[26:]
-
-
-def renamed(page: bytes, serial: bytes) -> bytes:
-    return sealed(page[:14] + serial + page[18:])
-
-
-def packets(mp3: bytes) -> list[bytes]:
-    """The packets of an MPEG-1 layer III file at 44.1 kHz without tags."""
-    kbits, found, at = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320), [], mp3.index(b"\xff\xfb")
-    while at + 4 <= len(mp3) and mp3[at] == 0xFF:
-        size = 144_000 * kbits[mp3[at + 2] >> 4] // RATE + (mp3[at + 2] >> 1 & 1)
-        found.append(mp3[at : at + size])
-        at += size
-    return found
-
-
-def test_vbr_mp3_without_a_header_is_read_to_its_end(tmp_path, encode):
+def test_vbr_mp3_without_a_header_is_read_to_its_end(tmp_path):
     loud_then_soft = np.concatenate([np.random.default_rng(0).normal(0, 0.3, (RATE, 2)), 0.1 * tone(8)])
     whole, notes = read(tmp_path, "a.mp3", encode(loud_then_soft, "mp3", "-q:a", 4, *BARE))
     assert whole.shape[1] >= 9 * RATE
     assert notes == []
 
 
-def test_joined_mp3_is_read_whole(tmp_path, encode):
+def test_joined_mp3_is_read_whole(tmp_path):
     one, other = (encode(tone(3, hz), "mp3", "-q:a", 4) for hz in (220, 440))
     whole, notes = read(tmp_path, "a.mp3", one + other)
     assert 6 * RATE <= whole.shape[1] < 6.1 * RATE
     assert "all 6." in notes[0]
 
 
-def test_mp3_whose_header_states_half_is_read_whole(tmp_path, encode):
+def test_mp3_whose_header_states_half_is_read_whole(tmp_path):
     first, *rest = packets(encode(tone(4), "mp3", "-q:a", 2, "-id3v2_version", 0))
     half = first.replace(struct.pack(">I", len(rest)), struct.pack(">I", len(rest) // 2), 1)
     assert half != first
@@ -125,7 +41,7 @@ def test_mp3_whose_header_states_half_is_read_whole(tmp_path, encode):
     assert "its header states 2." in notes[0]
 
 
-def test_mp3_with_another_bit_rate_midway_is_read_and_with_another_kind_is_refused(tmp_path, encode):
+def test_mp3_with_another_bit_rate_midway_is_read_and_with_another_kind_is_refused(tmp_path):
     kinds = {"high": ("-b:a", "320k"), "low": ("-b:a", "96k"), "48 kHz": ("-b:a", "96k", "-ar", 48_000), "mono": ("-b:a", "96k", "-ac", 1)}
     made = {name: encode(tone(2), "mp3", *options, *BARE) for name, options in kinds.items()}
     assert read(tmp_path, "a.mp3", made["high"] + made["low"])[0].shape[1] >= 4 * RATE
@@ -133,7 +49,7 @@ def test_mp3_with_another_bit_rate_midway_is_read_and_with_another_kind_is_refus
     assert "number of channels changes from 2 to 1" in refusal(tmp_path, "c.mp3", made["low"] + made["mono"])
 
 
-def test_raw_aac_with_another_kind_midway_is_refused(tmp_path, encode):
+def test_raw_aac_with_another_kind_midway_is_refused(tmp_path):
     mono, stereo, fast = (encode(tone(2), "aac", *options) for options in (("-ac", 1), (), ("-ar", 48_000)))
     assert read(tmp_path, "a.aac", stereo + stereo)[0].shape[1] >= 4 * RATE
     assert "number of channels changes from 1 to 2" in refusal(tmp_path, "b.aac", mono + stereo)
@@ -143,12 +59,12 @@ def test_raw_aac_with_another_kind_midway_is_refused(tmp_path, encode):
 @pytest.mark.parametrize(
     "behind", [bytes(1500), b"LYRICSBEGIN" + b"la la " * 900 + b"LYRICS200" + b"TAG" + bytes(125), b"TAG" + bytes(125)]
 )
-def test_what_is_behind_an_mp3_is_not_sound(tmp_path, encode, behind):
+def test_what_is_behind_an_mp3_is_not_sound(tmp_path, behind):
     data = encode(tone(2), "mp3", "-b:a", "128k", *BARE)
     np.testing.assert_array_equal(read(tmp_path, "a.mp3", data + behind)[0], read(tmp_path, "b.mp3", data)[0])
 
 
-def test_mp3_that_lost_packets_is_refused(tmp_path, encode):
+def test_mp3_that_lost_packets_is_refused(tmp_path):
     bare, counted = (packets(encode(tone(3), "mp3", "-b:a", "128k", "-id3v2_version", 0, *more)) for more in (("-write_xing", 0), ()))
     hole = b"".join(bare[:40]) + bytes(3000) + b"".join(bare[48:])
     assert "damaged: 3000 bytes at 1.04 s are neither a packet nor a tag" in refusal(tmp_path, "a.mp3", hole)
@@ -157,7 +73,7 @@ def test_mp3_that_lost_packets_is_refused(tmp_path, encode):
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("ogg", "libvorbis"), ("opus", "libopus"), ("oga", "flac")])
-def test_damaged_ogg_is_refused_with_what_is_missing(tmp_path, encode, suffix, codec):
+def test_damaged_ogg_is_refused_with_what_is_missing(tmp_path, suffix, codec):
     data = encode(tone(8), suffix, "-c:a", codec, "-page_duration", 500_000)
     parts = pages(data)
     assert sum(map(len, parts)) == len(data)
@@ -173,7 +89,7 @@ def test_damaged_ogg_is_refused_with_what_is_missing(tmp_path, encode, suffix, c
     assert "without OGG's mark of the end" in read(tmp_path, f"f.{suffix}", b"".join(parts[:-3]))[1][0]
 
 
-def test_ogg_check_sums_are_those_of_the_specification(tmp_path, encode):
+def test_ogg_check_sums_are_those_of_the_specification(tmp_path):
     for page in pages(encode(tone(1), "ogg", "-c:a", "libvorbis")):
         crc = 0
         for byte in page[:22] + bytes(4) + page[26:]:
@@ -183,7 +99,7 @@ def test_ogg_check_sums_are_those_of_the_specification(tmp_path, encode):
         assert struct.pack("<I", crc) == page[22:26]
 
 
-def test_chained_opus_is_read_whole_and_chained_vorbis_is_refused(tmp_path, encode):
+def test_chained_opus_is_read_whole_and_chained_vorbis_is_refused(tmp_path):
     links = {}
     for codec, suffix in (("libopus", "opus"), ("libvorbis", "ogg")):
         one, two = (encode(tone(3, hz), suffix, "-c:a", codec) for hz in (220, 440))
@@ -194,7 +110,7 @@ def test_chained_opus_is_read_whole_and_chained_vorbis_is_refused(tmp_path, enco
     assert checked_ogg(tmp_path / "b.ogg").codecs == [b"vorbis", b"vorbis"]
 
 
-def test_opus_that_names_no_rate_is_read_at_48_khz(tmp_path, encode):
+def test_opus_that_names_no_rate_is_read_at_48_khz(tmp_path):
     first, *rest = pages(encode(tone(1), "opus", "-c:a", "libopus"))
     at = first.index(b"OpusHead") + 12
     whole, _ = read(tmp_path, "a.opus", sealed(first[:at] + bytes(4) + first[at + 4 :]) + b"".join(rest))
@@ -202,7 +118,7 @@ def test_opus_that_names_no_rate_is_read_at_48_khz(tmp_path, encode):
     assert abs(whole.shape[1] - 48_000) <= 1
 
 
-def test_flac_of_unknown_length_too_small_a_length_and_behind_a_tag_is_read(tmp_path, encode):
+def test_flac_of_unknown_length_too_small_a_length_and_behind_a_tag_is_read(tmp_path):
     data = encode(tone(3), "flac", "-sample_fmt", "s16")
     wanted, _ = read(tmp_path, "a.flac", data)
     unknown = data[:21] + bytes([data[21] & 0xF0]) + bytes(20) + data[42:]
@@ -214,12 +130,6 @@ def test_flac_of_unknown_length_too_small_a_length_and_behind_a_tag_is_read(tmp_
         assert bool(notes) == (name == "half")
     assert "truncated" in refusal(tmp_path, "cut.flac", data[: len(data) // 2])
     assert "truncated" in refusal(tmp_path, "cut tag.flac", tag + data[: len(data) // 2])
-
-
-def headed(data: bytes, name: bytes, size: bytes) -> bytes:
-    """The bytes with another size in the header of a chunk."""
-    at = data.index(name) + 4
-    return data[:at] + size + data[at + len(size) :]
 
 
 @pytest.mark.parametrize("size", [0x7FFFF000, 0x80000000, 0x7FFF0000, 0xFFFFFFFF, 0xFFFFFFDB, 0])
@@ -236,7 +146,7 @@ def test_wav_from_a_pipe_is_read_to_its_end(tmp_path, size):
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("w64", "pcm_s16le"), ("wav", "adpcm_ima_wav"), ("wav", "adpcm_ms"), ("wav", "pcm_alaw")])
-def test_cut_chunks_are_refused(tmp_path, encode, suffix, codec):
+def test_cut_chunks_are_refused(tmp_path, suffix, codec):
     data = encode(tone(3), suffix, "-c:a", codec)
     read(tmp_path, f"a.{suffix}", data)
     assert "truncated: ends at 1." in refusal(tmp_path, f"b.{suffix}", data[: len(data) // 2])
@@ -263,7 +173,7 @@ def test_wav_over_4_gib_whose_size_has_lost_its_upper_bits_is_refused(tmp_path):
         decoding.probe(path)
 
 
-def test_alac_in_caf_and_caf_of_open_size_are_read(tmp_path, encode):
+def test_alac_in_caf_and_caf_of_open_size_are_read(tmp_path):
     audio = tone(2)
     whole = np.rint(read(tmp_path, "a.caf", encode(audio, "caf", "-c:a", "alac"))[0].T * 2**15)
     assert whole.shape == audio.shape
@@ -273,14 +183,14 @@ def test_alac_in_caf_and_caf_of_open_size_are_read(tmp_path, encode):
 
 
 @pytest.mark.parametrize("suffix", ["m4a", "mka", "wma"])
-def test_cut_container_is_refused(tmp_path, encode, suffix):
+def test_cut_container_is_refused(tmp_path, suffix):
     data = encode(tone(3), suffix, *(("-movflags", "faststart") if suffix == "m4a" else ()))
     read(tmp_path, f"a.{suffix}", data)
     for keep in (0.5, 0.95):
         assert "truncated: has" in refusal(tmp_path, f"b.{suffix}", data[: int(len(data) * keep)])
 
 
-def test_a_name_decides_nothing(tmp_path, encode):
+def test_a_name_decides_nothing(tmp_path):
     data = encode(tone(2), "m4a", "-c:a", "aac")
     wanted, _ = read(tmp_path, "a.m4a", data)
     np.testing.assert_array_equal(read(tmp_path, "b.mp3", data)[0], wanted)
