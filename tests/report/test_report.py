@@ -355,12 +355,20 @@ def opened(browser, html, tmp_path_factory):
     context.close()
 
 
+CLOCKS = "[stemwright.players[0].position(), stemwright.analyser().context.currentTime]"  # in s: of the player, of the sound
+
 HEARD = """(number) => {
     // Where in the chosen signal the sound that is heard now comes from: the lag against the position that the player says, in ms, and
     // how alike they are.
     const player = stemwright.players[number], length = 4096, out = new Float32Array(8192);
-    const position = player.position(), chosen = player.signals[player.selected];
-    stemwright.analyser().getFloatTimeDomainData(out);
+    const chosen = player.signals[player.selected];
+    let position = 0;
+    for (let tries = 0; tries < 500; tries += 1) {  // until nothing came between the clock and the sound, on a busy machine
+        const before = player.position();
+        stemwright.analyser().getFloatTimeDomainData(out);
+        position = player.position();
+        if (before <= position && position < before + 0.005) break;
+    }
     const rate = player.buffers.find(Boolean).sampleRate, frames = Math.round(player.seconds * rate), lead = Math.round(player.lead * rate);
     const mono = new Float32Array(frames);
     for (const index of chosen.sums.length ? chosen.sums : [player.selected]) {
@@ -370,7 +378,7 @@ HEARD = """(number) => {
             for (let i = 0; i < frames; i += 1) mono[i] += data[lead + i] / 2;
         }
     }
-    const now = Math.round(position * rate), heard = out.slice(8192 - length), reach = Math.round(0.06 * rate);
+    const now = Math.round(position * rate), heard = out.slice(8192 - length), reach = Math.round(0.25 * rate);
     let best = [-2, 0];
     for (let lag = -reach; lag <= reach; lag += 1) {
         let xy = 0, xx = 1e-9, yy = 1e-9;
@@ -392,7 +400,7 @@ def state(shown, number=0):
 
 def wait(shown, condition):
     """Until a condition holds. By polling: the page's policy forbids evaluating a text inside it, playwright's own waiting included."""
-    for _ in range(400):
+    for _ in range(2400):
         if shown.evaluate(condition):
             return
         shown.wait_for_timeout(25)
@@ -405,17 +413,18 @@ def test_it_plays_and_switches_at_the_same_sample(opened):
     player.get_by_role("button", name="Play").click()
     wait(opened, "stemwright.players[0].playing && stemwright.players[0].position() > 0.3")
     wet = opened.evaluate(HEARD, 0)
-    before = opened.evaluate("[stemwright.players[0].position(), performance.now()]")
+    before = opened.evaluate(CLOCKS)
     player.get_by_role("radio", name="dry").check()
-    after = opened.evaluate("[stemwright.players[0].position(), performance.now()]")
+    after = opened.evaluate(CLOCKS)
     assert state(opened)["chosen"] == 1
-    assert (after[0] - before[0]) % 1.0 == pytest.approx((after[1] - before[1]) / 1000 % 1.0, abs=0.05)
-    opened.wait_for_timeout(300)  # until the analyser has heard dry alone
+    jumped_s = (after[0] - before[0]) - (after[1] - before[1])
+    assert abs(jumped_s - round(jumped_s)) < 0.05  # the signal of a second is repeated
+    wait(opened, f"({CLOCKS})[1] > {after[1]} + 0.3")  # until the analyser has heard dry alone
     dry = opened.evaluate(HEARD, 0)
     for heard in (wet, dry):
         assert heard["alike"] > 0.95, heard
-        assert abs(heard["lag_ms"]) < 50, heard
-    assert abs(wet["lag_ms"] - dry["lag_ms"]) < 50
+        assert abs(heard["lag_ms"]) < 250, heard  # a busy machine begins late
+    assert abs(wet["lag_ms"] - dry["lag_ms"]) < 30
     assert wet["level"] - dry["level"] > 3  # the distortion drives by 24 dB
     player.get_by_role("button", name="Pause").click()
     assert not state(opened)["playing"]
@@ -432,8 +441,7 @@ def test_equal_loudness_scales_wet_to_the_loudness_of_dry(opened):
     assert matched[1] == 1.0
     assert matched[0] < 0.7
     player.get_by_role("button", name="Play").click()
-    opened.wait_for_timeout(400)
-    assert opened.evaluate("stemwright.players[0].gains[0].gain.value") == pytest.approx(matched[0], abs=1e-3)
+    wait(opened, f"Math.abs(stemwright.players[0].gains[0].gain.value - {matched[0]}) < 1e-3")
     player.get_by_role("button", name="Pause").click()
     player.get_by_label("equal loudness").uncheck()
 
@@ -449,7 +457,7 @@ def test_one_player_stops_another_and_all_inputs_sound_together(opened):
     assert player.get_by_role("radio", name="all inputs").is_checked()
     heard = opened.evaluate(HEARD, number)
     assert heard["alike"] > 0.95
-    assert abs(heard["lag_ms"]) < 50
+    assert abs(heard["lag_ms"]) < 250
     player.get_by_role("button", name="Pause").click()
 
 
