@@ -46,7 +46,7 @@ def stemwright(*arguments: object, check: bool = True) -> Done:
         with (
             Path(os.devnull).open() as nothing,
             mock.patch.multiple(sys, argv=["stemwright", *words], stdin=nothing),
-            mock.patch.dict(os.environ, COLUMNS="200"),
+            mock.patch.dict(os.environ, COLUMNS="200", MPLBACKEND="Agg"),
             redirect_stdout(out),
             redirect_stderr(err),
         ):

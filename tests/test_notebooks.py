@@ -22,7 +22,12 @@ SHOWN = {  # notebook -> what its run has to show
     "06_edit_in_words": r"is not understood as an edit; the nearest is",
     "07_blind_estimates": r"12} songs in the profile",
 }
+QUICK = ("01_training_corpus", "06_edit_in_words")  # the others take about twenty seconds each
 MACHINE = re.compile(r"/(tmp|home|root|work|usr|var|Users)/|site-packages|Traceback|Warning")
+
+
+def quick_or_slow(path):
+    return pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow)
 
 
 def outputs_of(notebook):
@@ -51,7 +56,7 @@ def test_a_notebook_is_stored_with_the_outputs_of_one_run_from_top_to_bottom(pat
     )
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [quick_or_slow(path) for path in NOTEBOOKS])
 def test_a_notebook_runs_and_shows_what_is_stored(path, tmp_path):
     ran = executed(path, tmp_path)
     assert re.search(SHOWN[path.stem], text_of(ran))
