@@ -39,10 +39,10 @@ check: setup  ## Format, lint, types
 	$(BIN)/mypy
 
 test: programs check  ## Format, lint, types and tests; what needs a network, a GPU or published weights is left out and said
-	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2}
+	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2} --dist loadfile
 
 test-all: programs check  ## The slow tests as well
-	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2} --run slow
+	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2} --dist loadfile --run slow
 
 docs: setup  ## The documentation site, in build/docs/html; needs no network once the environment is there
 	$(RUN)python docs/build.py

@@ -137,7 +137,7 @@ def test_a_profile_that_is_none_is_refused_by_name(made, monkeypatch):
 
 
 def test_a_profile_of_another_corpus_takes_no_features_of_this_one(made, tmp_path, monkeypatch):
-    corpus, _ = made
+    corpus = Corpus(shutil.copytree(made[0].folder, tmp_path / "copy"))
     profile = Profile.load(corpus.table("profile"))
     few = Profile(row for row in profile.rows if row.track_id == profile.rows[0].track_id)
     few.save(tmp_path / "few.parquet")
@@ -158,7 +158,7 @@ def test_tables_that_are_not_needed_are_set_aside_and_found_again(made, tmp_path
     corpus, _ = made
     shutil.copytree(corpus.folder, tmp_path / "copy")
     copy, asked = Corpus(tmp_path / "copy"), corpus.config
-    run_estimate(copy, Workers())  # the test before asks for another profile
+    run_estimate(copy, Workers())  # a test before may have left another profile
     features = copy.table("features").read_bytes()
     plain = asked.model_copy(update={"estimate": asked.estimate.model_copy(update={"effects": False}), "pairs": check({}, where="").pairs})
     monkeypatch.setattr(Corpus, "config", plain)

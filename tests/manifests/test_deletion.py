@@ -260,7 +260,7 @@ def test_a_table_that_is_a_link_is_replaced_and_its_target_stays(name, listened,
     plan(corpus, listened[0], "folder", 1)
     shutil.rmtree(corpus.folder / "stems")  # so that tracks are written as well
     songs = shutil.copytree(listened[0], tmp_path / "songs")
-    shutil.rmtree(next(songs.iterdir()))
+    shutil.rmtree(min(songs.iterdir()))
     corpus.create(check(configuration(songs, "folder", 1), where="test"))
     stages.run_catalog(corpus, Workers(1))
     stages.run_separate(corpus)
@@ -275,7 +275,7 @@ def test_a_linked_working_folder_of_a_separation_is_refused(listened, tmp_path):
     home, out = home_of(tmp_path), tmp_path / "out"
     out.mkdir()
     (out / ".separating").symlink_to(home)
-    song = next(listened[0].iterdir())
+    song = min(listened[0].iterdir())
     own = ReferenceStems({"drums": (song / "drums.wav", 0)})
     before = contents(home)
     with pytest.raises(Refused, match=r"\.separating is a link"):
@@ -367,7 +367,7 @@ def test_a_dataset_or_stems_folder_that_leads_into_the_songs_is_refused(listened
 @pytest.mark.parametrize("linked", ["reference", "reference/*"])
 def test_stems_are_not_written_through_a_link_below_the_folder_of_stems(linked, listened, tmp_path):
     corpus, home = Corpus(shutil.copytree(listened[1], tmp_path / "corpus")), tmp_path / "home"
-    folder = next((corpus.folder / "stems").glob(linked))
+    folder = min((corpus.folder / "stems").glob(linked))
     shutil.copytree(folder, home)
     shutil.rmtree(folder)
     folder.symlink_to(home)

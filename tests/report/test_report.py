@@ -363,7 +363,7 @@ HEARD = """(number) => {
     const player = stemwright.players[number], length = 4096, out = new Float32Array(8192);
     const chosen = player.signals[player.selected];
     let position = 0;
-    for (let tries = 0; tries < 500; tries += 1) {  // until nothing came between the clock and the sound, on a busy machine
+    for (let tries = 0; tries < 500; tries += 1) {  // until no other program ran between the clock and the sound
         const before = player.position();
         stemwright.analyser().getFloatTimeDomainData(out);
         position = player.position();

@@ -48,7 +48,7 @@ def values(place: Path, model: str = "one") -> dict:
 def litter(corpus: Path) -> dict[str, list[Path]]:
     """Orphans of each kind that killed processes and earlier versions leave."""
     track = table.column(corpus / "stems.parquet", "track_id")[0]
-    pair = next(path for path in (corpus / "dataset").rglob("*.flac"))
+    pair = min((corpus / "dataset").rglob("*.flac"))
     made = {
         "temporary": [
             corpus / ".pairs.parquet.4194304.part",
@@ -107,7 +107,7 @@ def test_stems_of_other_models_and_of_missing_songs_are_deleted_only_on_request(
 def test_nothing_of_a_persons_and_nothing_behind_a_link_is_listed(place):
     corpus, home = place / "corpus", place / "home"
     home.mkdir()
-    track = next((corpus / "stems" / "one").iterdir())
+    track = min((corpus / "stems" / "one").iterdir())
     mine = [
         corpus / "notes.txt",
         corpus / "stems" / "readme.flac",
