@@ -1,53 +1,52 @@
 """Which recordings are copies of one another by their sound: in another encoding, cut, shifted, or a little faster.
 
-Found in two steps. An index of the fingerprints' keys gives pairs that have keys in common at consistent offsets; each such pair is then
-compared along its whole length, two seconds at a time, each laid on the other where it fits best near where the one before did. So the
-error rate is of what sounds at the same time, whatever the speed, and a shared sample or intro does not make a copy.
+Found in two steps. An index of the fingerprints' keys (``stemwright.manifests.catalog.key_index``) gives pairs that have keys in common at
+consistent offsets; each such pair is then compared along its whole length, two seconds at a time, each laid on the other where it fits best
+near where the one before did. So the error rate is of what sounds at the same time, whatever the speed, and a shared sample or intro does
+not make a copy.
+
+Versions
+    A recording is a copy if nothing but its encoding, level, speed, place or length differs. With other parts, without some of them (an
+    instrumental, a stem, a remix), with other levels of its parts, or remastered it is another version of one song. Those are found by the
+    error rate and by the spectra of what both share: a codec, a gain and an equaliser change the level of a band alike at all times, other
+    parts do not (``mix_db``).
 
 Conventions
     A time is in steps of 32 ms. An offset is the time in the second recording minus that in the first.
-    Of a long recording only KEYS keys are in the index, chosen by their value, so that the same are chosen in a copy; of a short one all.
-    Recordings that have a key in common are paired with their neighbours in the list only, since a copy shares many keys: so the number of
-    pairs, the time and the memory grow in proportion to the recordings.
-    Below the error rates here: copies up to 0.25 (see tests/manifests/test_copies.py), other recordings from 0.40 on.
+    Below the error rates here: copies up to 0.14 (see tests/manifests/test_copies.py), a mixture without one of its instruments from 0.16
+    on, other recordings from 0.40 on. Copies by codecs have a ``mix_db`` up to 1.0, a mixture without one of its instruments from 1.4 on.
 
 References
-    Haitsma, Kalker, ISMIR 2002 (see ``stemwright.manifests.sound.fingerprint``). Broder, On the resemblance and containment of
-    documents (1997), for the choice of keys by value.
+    Haitsma, Kalker, ISMIR 2002 (see ``stemwright.manifests.sound.fingerprint``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from stemwright.manifests.sound.fingerprint import NUM_BITS, RATE, SAME_ERROR_RATE, Words
-from stemwright.manifests.sound.kept_fingerprint import BLOCK, FLOOR_DB, STEP, KeptFingerprint
+from stemwright.manifests.catalog.key_index import FEWEST_WORDS, Candidate, candidates
+from stemwright.manifests.sound.fingerprint import NUM_BITS, RATE, Words
+from stemwright.manifests.sound.kept_fingerprint import FLOOR_DB, ROW, STEP, KeptFingerprint
 
-Ints = npt.NDArray[np.int64]
-Steps = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
 
 STEP_S = STEP / RATE
-KEYS = 512  # of a recording, in the index
-MIXING = 2_654_435_761  # Knuth's multiplier: spreads keys evenly, so that their product chooses among them
-NEIGHBOURS = 3  # in the list of those that share a key
-SAME_PLACE = 8  # steps: offsets of two shared keys that differ by less are consistent
-SHORT_KEYS = 400  # about 15 s: a recording with fewer keys is compared after a single one that it shares
-SEEDS = 3  # places from which a pair is compared
+BLOCK = 64  # steps that are laid on the other recording at a time: 2 s
 REACH = 3  # steps of search around where the last two seconds fitted: a speed up to 4.7 % off
-FEWEST_WORDS = 64  # about 2.5 s: fewer may agree by chance
-FEWEST_DIFFERENT = 24  # words: steady tones and loops say too little
 HOPELESS = 0.4  # error rate of the first two seconds
+COPY_ERROR_RATE = 0.17
 COPY_SHARE = 0.75  # of the shorter recording that must be alike for a copy
 VERSION_SHARE = 0.35  # and for a version, in which something else is different
 VERSION_ERROR_RATE = 0.33
 REMASTERED_DB = 2.0  # of the spectra of two recordings, between their bands, beyond which one is another version; codecs stay below 1.6
-REMASTERED_S, SAME_SPEED = 20.0, 0.004  # spectra are compared only of that much shared sound, at the same speed
+MIX_DB = 1.2
+COMPARED_S, SAME_SPEED = 12.0, 0.004  # spectra are compared only of that much shared sound, at the same speed
+SMOOTH = 8  # rows of spectra that are averaged before: 4 s
 CACHED = 256  # fingerprints in memory while pairs are compared
 
 
@@ -57,7 +56,7 @@ class Alike:
 
     ``error_rate`` of the words that they share, ``offset_s`` the time in the second minus that in the first where the shared part begins,
     ``speed`` that of the second over that of the first, ``share`` how much of the shorter is alike, ``spectrum_db`` how far their spectra
-    differ there.
+    differ there, and ``mix_db`` how much that difference changes in time.
     """
 
     first: int
@@ -67,11 +66,13 @@ class Alike:
     speed: float
     share: float
     spectrum_db: float
+    mix_db: float = 0.0
 
     @property
     def is_copy(self) -> bool:
         """Whether they are one recording; otherwise two versions of one song."""
-        return self.error_rate <= SAME_ERROR_RATE and self.share >= COPY_SHARE and self.spectrum_db <= REMASTERED_DB
+        alike = self.error_rate <= COPY_ERROR_RATE and self.share >= COPY_SHARE
+        return alike and self.spectrum_db <= REMASTERED_DB and self.mix_db <= MIX_DB
 
     def words(self) -> str:
         """How far the second is from the first, for a person."""
@@ -84,137 +85,94 @@ class Alike:
             parts.append(f"{self.share:.0%} of it shared")
         if self.spectrum_db > REMASTERED_DB:
             parts.append(f"its spectrum by {self.spectrum_db:.1f} dB")
+        if self.mix_db > MIX_DB:
+            parts.append(f"its parts by {self.mix_db:.1f} dB")
         return ", ".join(parts)
 
     def reversed(self) -> Alike:
         """The same, from the other side."""
-        return Alike(self.second, self.first, self.error_rate, -self.offset_s, 1 / self.speed, self.share, self.spectrum_db)
+        return replace(self, first=self.second, second=self.first, offset_s=-self.offset_s, speed=1 / self.speed)
 
 
 def find_alike(count: int, fingerprint: Callable[[int], KeptFingerprint]) -> list[Alike]:
     """All pairs of ``count`` recordings that are alike, first below second; ``fingerprint`` gives one by its number."""
     cached = lru_cache(CACHED)(fingerprint)
-    found = []
-    for first, second, seeds in _candidates(count, fingerprint):
-        alike = compare(cached(first), cached(second), seeds)
-        if alike is not None:
-            found.append(Alike(first, second, *alike))
-    return found
+    found: dict[tuple[int, int], Alike] = {}
+    for candidate in candidates(count, fingerprint):
+        both = candidate.first, candidate.second
+        alike = compare(cached(both[0]), cached(both[1]), candidate)
+        if alike is not None and (both not in found or _fits_better(alike, found[both])):
+            found[both] = alike
+    return list(found.values())
 
 
-def _candidates(count: int, fingerprint: Callable[[int], KeptFingerprint]) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-    """Pairs that share keys at consistent offsets, with the times of some of these keys in each."""
-    keys, songs, times, number_of_keys = _index(count, fingerprint)
-    first, second = _neighbours(keys)
-    pair = songs[first].astype(np.int64) * count + songs[second]
-    begins, offset = times[first].astype(np.int64), times[second].astype(np.int64) - times[first]
-    order = np.lexsort((offset, pair))
-    pair, begins, offset = pair[order], begins[order], offset[order]
-    starts = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]])) if len(pair) else np.zeros(0, np.int64)
-    near = np.zeros(len(pair), bool)
-    near[1:] = (pair[1:] == pair[:-1]) & (np.diff(offset) <= SAME_PLACE)
-    consistent = np.maximum.reduceat(near, starts) if len(starts) else near
-    short = np.minimum(number_of_keys[pair[starts] // count], number_of_keys[pair[starts] % count]) < SHORT_KEYS
-    ends = np.concatenate([starts[1:], [len(pair)]])
-    for which in np.flatnonzero(consistent | short):
-        here = slice(starts[which], ends[which])
-        yield int(pair[here][0] // count), int(pair[here][0] % count), _seeds(begins[here], offset[here])
+def _fits_better(one: Alike, other: Alike) -> bool:
+    if abs(one.share - other.share) > 0.1:
+        return one.share > other.share
+    return one.error_rate < other.error_rate
 
 
-def _index(count: int, fingerprint: Callable[[int], KeptFingerprint]) -> tuple[Words, Steps, Steps, Ints]:
-    """All chosen keys in order, with the number of their recording and the first time at which they occur in it."""
-    all_keys: list[Words] = []
-    all_songs: list[Steps] = []
-    all_times: list[Steps] = []
-    sizes = np.zeros(count, np.int64)
-    for number in range(count):
-        made = fingerprint(number)
-        if not is_telling(made):
+def compare(one: KeptFingerprint, other: KeptFingerprint, candidate: Candidate) -> Alike | None:
+    """How two recordings are alike, from the place that fits best; None if they are not."""
+    best: Alike | None = None
+    words = one.words[candidate.scales[0]], other.words[candidate.scales[1]]
+    shorter = min(int(np.count_nonzero(row)) for row in words)
+    for seed in candidate.seeds:
+        rows = _along(*words, *seed)
+        rows = rows[_fit(rows)]
+        share = float(rows[:, 3].sum()) / shorter
+        if share < VERSION_SHARE or rows[:, 3].sum() < FEWEST_WORDS / 2:
             continue
-        different, first = np.unique(made.keys, return_index=True)
-        different, first = different[different != 0], first[different != 0]
-        mixed = (different * np.uint64(MIXING)).astype(np.uint32)
-        sizes[number] = len(mixed)
-        shift = max(0, int(np.ceil(np.log2(max(1, len(mixed)) / KEYS))))
-        chosen = mixed < (1 << (32 - shift))
-        all_keys.append(mixed[chosen])
-        all_songs.append(np.full(int(chosen.sum()), number, np.int32))
-        all_times.append(first[chosen].astype(np.int32))
-    if not all_keys:
-        return np.zeros(0, np.uint32), np.zeros(0, np.int32), np.zeros(0, np.int32), sizes
-    keys, songs, times = np.concatenate(all_keys), np.concatenate(all_songs), np.concatenate(all_times)
-    order = np.argsort(keys, kind="stable")  # so that those who share a key are in the order of their numbers
-    return keys[order], songs[order], times[order], sizes
-
-
-def is_telling(made: KeptFingerprint) -> bool:
-    """Whether a fingerprint is long and varied enough to be compared."""
-    audible = made.words[made.words != 0]
-    return len(audible) >= FEWEST_WORDS and len(np.unique(audible)) >= FEWEST_DIFFERENT
-
-
-def _neighbours(keys: Words) -> tuple[Ints, Ints]:
-    """Places in sorted keys of those that have the same key and at most two others between them."""
-    firsts = [np.flatnonzero(keys[apart:] == keys[:-apart]) for apart in range(1, NEIGHBOURS + 1)]
-    seconds = [first + apart for apart, first in enumerate(firsts, 1)]
-    return np.concatenate(firsts), np.concatenate(seconds)
-
-
-def _seeds(begins: Ints, offset: Ints) -> list[tuple[int, int]]:
-    """The times in both recordings of some shared keys: of those whose offsets are the most frequent ones."""
-    edges = np.flatnonzero(np.diff(offset) > SAME_PLACE) + 1
-    runs = sorted(pairwise([0, *edges.tolist(), len(offset)]), key=lambda run: run[0] - run[1])
-    middles = [(start + stop) // 2 for start, stop in runs[:SEEDS]]
-    return [(int(begins[middle]), int(begins[middle] + offset[middle])) for middle in middles]
-
-
-def compare(
-    one: KeptFingerprint, other: KeptFingerprint, seeds: Sequence[tuple[int, int]]
-) -> tuple[float, float, float, float, float] | None:
-    """How two recordings are alike, as in ``Alike``, from the seed that fits best; None if they are not."""
-    best: tuple[float, float, float, float, float] | None = None
-    shorter = min(np.count_nonzero(one.words), np.count_nonzero(other.words))
-    for seed in seeds:
-        rows = _along(one, other, *seed)
-        if not len(rows):
-            continue
-        begins, offset, wrong, counted = rows.T
-        fits = wrong <= VERSION_ERROR_RATE * NUM_BITS * counted
-        share = float(counted[fits].sum()) / shorter
-        error_rate = float(wrong[fits].sum() / (NUM_BITS * max(1, counted[fits].sum())))
-        if share < VERSION_SHARE or counted[fits].sum() < FEWEST_WORDS / 2:
-            continue
-        drift = float(np.polyfit(begins[fits], offset[fits], 1)[0]) if fits.sum() > 2 else 0.0
-        spectrum_db = _spectrum_db(one, other, rows[fits]) if abs(drift) < SAME_SPEED else 0.0
-        found = (error_rate, float(offset[fits][0]) * STEP_S, 1 / (1 + drift), min(1.0, share), spectrum_db)
-        if best is None or (share, -error_rate) > (best[3], -best[0]):
+        error_rate = float(rows[:, 2].sum() / (NUM_BITS * rows[:, 3].sum()))
+        drift = float(np.polyfit(rows[:, 0], rows[:, 1], 1)[0]) if len(rows) > 2 else 0.0
+        same_speed = abs(drift) < SAME_SPEED and candidate.scales == (0, 0)
+        spectra = _spectra(one, other, rows) if same_speed else (0.0, 0.0)
+        begins_s = float(rows[0, 1]) * STEP_S
+        found = Alike(candidate.first, candidate.second, error_rate, begins_s, 1 / (1 + drift), min(1.0, share), *spectra)
+        if best is None or _fits_better(found, best):
             best = found
     return best
 
 
-def _along(one: KeptFingerprint, other: KeptFingerprint, begin: int, other_begin: int) -> npt.NDArray[np.float64]:
+def _fit(rows: Floats) -> npt.NDArray[np.bool_]:
+    return rows[:, 2] <= VERSION_ERROR_RATE * NUM_BITS * rows[:, 3]
+
+
+def _along(one: Words, other: Words, begin: int, other_begin: int) -> Floats:
     """Rows (time in the first, offset, wrong bits, words) of the two recordings, in order of time, from a shared place to both ends."""
     rows: list[tuple[float, ...]] = []
     for ahead in (True, False):
-        offset, start = other_begin - begin, begin if ahead else begin - BLOCK
-        while start > -BLOCK and start < len(one.words) and -BLOCK < start + offset < len(other.words):
-            found = _laid(one, other, start, offset)
+        fitted = [(begin, other_begin - begin)]  # (time, offset) where it did
+        start = begin if ahead else begin - BLOCK
+        while start > -BLOCK and start < len(one):
+            about = _expected(fitted, start)
+            if not -BLOCK < start + about < len(other):
+                break
+            found = _laid(one, other, start, about)
             if found is not None:
-                offset, wrong, counted = found
-                rows.append((start, offset, wrong, counted))
-                if len(rows) == 1 and wrong > HOPELESS * NUM_BITS * counted:
+                rows.append((start, *found))
+                if len(rows) == 1 and found[1] > HOPELESS * NUM_BITS * found[2]:
                     return np.zeros((0, 4))
+                if found[1] <= VERSION_ERROR_RATE * NUM_BITS * found[2]:
+                    fitted.append((start, found[0]))
             start += BLOCK if ahead else -BLOCK
     return np.array(sorted(rows), np.float64).reshape(-1, 4)
 
 
-def _laid(one: KeptFingerprint, other: KeptFingerprint, start: int, about: int) -> tuple[int, int, int] | None:
+def _expected(fitted: list[tuple[int, int]], start: int) -> int:
+    """The offset at a time, if the speed is as it was where the recordings fitted."""
+    (first, first_offset), (last, offset) = fitted[0], fitted[-1]
+    drift = (offset - first_offset) / (last - first) if abs(last - first) >= 4 * BLOCK else 0.0
+    return offset + round(drift * (start - last))
+
+
+def _laid(one: Words, other: Words, start: int, about: int) -> tuple[int, int, int] | None:
     """(offset, wrong bits, words) at which two seconds of the first fit the second best, near an offset; None if too little sounds."""
-    times = np.arange(max(0, start), min(start + BLOCK, len(one.words)))
+    times = np.arange(max(0, start), min(start + BLOCK, len(one)))
     offsets = np.arange(about - REACH, about + REACH + 1)
     there = times[None] + offsets[:, None]
-    inside = (there >= 0) & (there < len(other.words))
-    ours, theirs = one.words[times][None], other.words[np.where(inside, there, 0)]
+    inside = (there >= 0) & (there < len(other))
+    ours, theirs = one[times][None], other[np.where(inside, there, 0)]
     both = inside & (ours != 0) & (theirs != 0)
     counted = both.sum(axis=1)
     wrong = np.where(both, np.bitwise_count(ours ^ theirs), 0).sum(axis=1)
@@ -225,14 +183,40 @@ def _laid(one: KeptFingerprint, other: KeptFingerprint, start: int, about: int) 
     return int(offsets[best]), int(wrong[best]), int(counted[best])
 
 
-def _spectrum_db(one: KeptFingerprint, other: KeptFingerprint, rows: npt.NDArray[np.float64]) -> float:
-    """Standard deviation between bands of how the mean spectra of what two recordings share differ, in dB; 0 if they share little."""
-    ours = np.round(rows[:, 0] / BLOCK).astype(int)
-    theirs = np.round((rows[:, 0] + rows[:, 1]) / BLOCK).astype(int)
-    inside = (ours >= 0) & (theirs >= 0) & (ours < len(one.spectrum)) & (theirs < len(other.spectrum))
-    if inside.sum() * BLOCK * STEP_S < REMASTERED_S:
-        return 0.0
-    powers = [(10 ** (spectrum / 10)).mean(axis=0) for spectrum in (one.spectrum[ours[inside]], other.spectrum[theirs[inside]])]
-    floor = 10 ** (FLOOR_DB / 10)
-    heard = np.all([power > power.max() * 1e-4 for power in powers], axis=0)  # bands that a codec may leave out do not count
-    return float(np.std(10 * np.log10((powers[0][heard] + floor) / (powers[1][heard] + floor)))) if heard.any() else 0.0
+def _spectra(one: KeptFingerprint, other: KeptFingerprint, rows: Floats) -> tuple[float, float]:
+    """(spectrum_db, mix_db) of what two recordings share; 0 if they share little.
+
+    The first is the standard deviation between bands of how their mean spectra differ; the second that of the differences at all times and
+    bands that remain without each time's mean (a gain, a limiter) and each band's (an equaliser, a codec).
+    """
+    powers = _shared_powers(one, other, rows)
+    if len(powers[0]) < COMPARED_S / (SMOOTH * ROW * STEP_S):
+        return 0.0, 0.0
+    means = [power.mean(axis=0) for power in powers]
+    heard = np.all([mean > mean.max() * 1e-4 for mean in means], axis=0)  # bands that a codec may leave out do not count
+    if not heard.any():
+        return 0.0, 0.0
+    judged = heard & (np.arange(len(heard)) >= len(heard) - NUM_BITS - 1)  # a high-pass or a bass control makes no version
+    spectrum_db = float(np.std(10 * np.log10(means[0][judged] / means[1][judged]))) if judged.any() else 0.0
+    difference = 10 * np.log10(powers[0] / powers[1])
+    weight = np.where(powers[0] > powers[0].max(axis=1, keepdims=True) * 1e-3, 1.0, 0.0) * heard
+    weight[powers[0] < powers[0].max() * 1e-5] = 0
+    for _ in range(10):  # alternately, since not every band is heard at every time
+        for axis in (0, 1):
+            difference -= (difference * weight).sum(axis, keepdims=True) / np.maximum(weight.sum(axis, keepdims=True), 1)
+    return spectrum_db, float(np.sqrt((difference**2 * weight).sum() / max(1.0, weight.sum())))
+
+
+def _shared_powers(one: KeptFingerprint, other: KeptFingerprint, rows: Floats) -> tuple[Floats, Floats]:
+    """The energies [N, 36] of what two recordings share, in 4 s each, at the same times."""
+    times = np.arange(len(one.spectrum)) * ROW
+    there = (times + np.interp(times + ROW / 2, rows[:, 0] + BLOCK / 2, rows[:, 1])) / ROW
+    places = np.floor(there).astype(np.int64)
+    nearest = rows[np.searchsorted(rows[:, 0], times, side="right") - 1, 0]
+    inside = (times >= nearest) & (times + ROW <= nearest + BLOCK) & (places >= 0) & (places + 1 < len(other.spectrum))
+    ours, theirs = (10 ** (made.spectrum.astype(np.float64) / 10) + 10 ** (FLOOR_DB / 10) for made in (one, other))
+    places, part = places[inside], (there - places)[inside, None]
+    both = (ours[inside], theirs[places] * (1 - part) + theirs[places + 1] * part)
+    count = int(inside.sum()) // SMOOTH
+    first, second = (power[: count * SMOOTH].reshape(count, SMOOTH, power.shape[1]).mean(axis=1) for power in both)
+    return first, second

@@ -3,7 +3,8 @@
 Conventions
     Files whose samples or packets are the same are one recording, wherever they are found; of others the fingerprint decides
     (``stemwright.manifests.catalog.copies``). Copies of a recording are dropped, or, on request, kept in its split.
-    Versions (remastered, edited, other parts) are kept, in the split of what they sound like.
+    Versions (remastered, edited, without or with other parts, such as an instrumental or a stem) are kept, in the split of what they sound
+    like.
     Kept is a multitrack before its mixture alone, one whose stems fit as they are before one whose stems are mended, a whole recording
     before an excerpt, lossless before lossy, many bits before few, a name that does not look like a copy's, and then the first path. It
     does not depend on which was found first.
@@ -20,7 +21,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from stemwright.manifests.catalog.artists import Ties, title_key
-from stemwright.manifests.catalog.copies import Alike, find_alike
+from stemwright.manifests.catalog.copies import COPY_SHARE, Alike, find_alike
 from stemwright.manifests.sound.kept_fingerprint import KeptFingerprint
 
 Copies = Literal["drop", "same_split"]
@@ -122,33 +123,44 @@ def _without_collections(recordings: Sequence[Recording], alike: Sequence[Alike]
 
 def _sort_out(recordings: Sequence[Recording], alike: Sequence[Alike], copies: Copies, result: Duplicates) -> None:
     """Drops or ties those that are alike, and says of which and how far."""
-    ties = Ties()
     pairs: dict[tuple[int, int], Alike] = {}
     for pair in alike:
         pairs[pair.first, pair.second], pairs[pair.second, pair.first] = pair, pair.reversed()
-        if pair.is_copy:
-            ties.tie([pair.first, pair.second])
-    clusters: dict[object, list[int]] = defaultdict(list)
-    for number in sorted({number for pair in alike for number in (pair.first, pair.second)}):
-        clusters[ties.root(number)].append(number)
-    kept: dict[int, int] = {}
-    for numbers in clusters.values():
-        best = _best(recordings, numbers)
-        kept |= dict.fromkeys(numbers, best)
-        for number in numbers:
-            if number == best:
-                continue
-            path, words = recordings[best].path, _how(recordings, pairs, number, best)
-            if copies == "drop":
-                result.dropped[recordings[number].path] = (path, f"the same recording as {path} by its sound: {words}")
-            else:
-                result.notes[recordings[number].path] = f"{SOUNDS_AS}{path} does: {words}; in the same split"
-                _tie(result, recordings, number, best)
+    kept = _kept_of(recordings, pairs)
+    for number, best in sorted(kept.items()):
+        if number == best:
+            continue
+        path, words = recordings[best].path, _how(recordings, pairs, number, best)
+        if copies == "drop":
+            result.dropped[recordings[number].path] = (path, f"the same recording as {path} by its sound: {words}")
+        else:
+            result.notes[recordings[number].path] = f"{SOUNDS_AS}{path} does: {words}; in the same split"
+            _tie(result, recordings, number, best)
     for (one, other), pair in sorted(pairs.items()):
         if kept[one] != kept[other] and kept[one] < kept[other]:
             first, second = recordings[kept[one]], recordings[kept[other]]
             result.notes.setdefault(second.path, f"{SOUNDS_AS}another version of {first.path}: {pair.words()}; in the same split")
             _tie(result, recordings, kept[one], kept[other])
+
+
+def _kept_of(recordings: Sequence[Recording], pairs: Mapping[tuple[int, int], Alike]) -> dict[int, int]:
+    """Of each recording that is alike another the one kept for it: it is a copy of that, or of a whole copy of that, and no version.
+
+    What an excerpt is like does not count: a part without voices is in a song and in its instrumental.
+    """
+    copies_of: dict[int, set[int]] = defaultdict(set)
+    for one, other in (both for both, pair in pairs.items() if pair.is_copy):
+        copies_of[one].add(other)
+    kept: dict[int, int] = {}
+    for best in _by_preference(recordings, sorted({number for both in pairs for number in both}), copies_of):
+        reached = [best] if best not in kept else []
+        while reached:
+            number = reached.pop()
+            kept[number] = best
+            if recordings[number].duration_s >= COPY_SHARE * recordings[best].duration_s:
+                fresh = [other for other in copies_of[number] if other not in kept and other not in reached]
+                reached += [other for other in fresh if (best, other) not in pairs or pairs[best, other].is_copy]
+    return kept
 
 
 def _tie(result: Duplicates, recordings: Sequence[Recording], one: int, other: int) -> None:
@@ -158,22 +170,22 @@ def _tie(result: Duplicates, recordings: Sequence[Recording], one: int, other: i
         result.ties[path] = tuple(dict.fromkeys([*result.ties.get(path, ()), f"sound {names[0][:16]} {names[1][:16]}"]))
 
 
-def _best(recordings: Sequence[Recording], numbers: Sequence[int]) -> int:
-    longest_s = max(recordings[number].duration_s for number in numbers)
+def _by_preference(recordings: Sequence[Recording], numbers: Sequence[int], copies_of: Mapping[int, set[int]]) -> list[int]:
+    """Recordings in the order in which they are kept rather than their copies."""
+    ties = Ties()
+    for one in numbers:
+        ties.tie([one, *copies_of[one]])
+    longest_s: dict[object, float] = defaultdict(float)
+    for one in numbers:
+        longest_s[ties.root(one)] = max(longest_s[ties.root(one)], recordings[one].duration_s)
 
     def order(number: int) -> tuple[bool, int, bool, bool, float, tuple[bool, str]]:
         one = recordings[number]
         bits_per_second = 0.0 if one.lossless else -one.num_bytes / max(one.duration_s, 1e-3)
-        return (
-            not one.multitrack,
-            one.mended,
-            one.duration_s < WHOLE_SHARE * longest_s,
-            not one.lossless,
-            bits_per_second,
-            preference(one.path),
-        )
+        is_excerpt = one.duration_s < WHOLE_SHARE * longest_s[ties.root(number)]
+        return not one.multitrack, one.mended, is_excerpt, not one.lossless, bits_per_second, preference(one.path)
 
-    return min(numbers, key=order)
+    return sorted(numbers, key=order)
 
 
 def _how(recordings: Sequence[Recording], pairs: Mapping[tuple[int, int], Alike], number: int, best: int) -> str:

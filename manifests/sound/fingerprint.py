@@ -19,7 +19,7 @@ References
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,11 +37,13 @@ STEP = 64  # 8 ms: between the words of the dense fingerprint
 STRIDE = 16  # dense words to one stored word: 128 ms; also the distance in time over which energies are compared
 LOWEST_HZ, HIGHEST_HZ = 250.0, 3_400.0
 NUM_BITS = 32
+BANDS_HZ = np.geomspace(LOWEST_HZ, HIGHEST_HZ, NUM_BITS + 2)  # their edges
 SILENCE = 1e-6  # of the energy of the loudest frame
 SEARCH_S = 10.0  # how far apart two copies may begin
 SAME_ERROR_RATE = 0.25  # see tests/manifests/test_fingerprint.py: copies of a few seconds stay below 0.2, other songs above
 SHARED_PART = 0.6  # of the stored words that a copy must have as well
 FEWEST_WORDS = 6
+AT_A_TIME = 64  # frames: what is computed of them fits into the cache of a processor
 
 
 @dataclass(frozen=True)
@@ -81,19 +83,34 @@ def words_of_energies(energy: npt.NDArray[np.floating], *, step: int) -> Words:
     return np.where(audible[ahead:] & audible[:-ahead], words, 0).astype(np.uint32)
 
 
-def band_energies(mono: Audio, step: int) -> npt.NDArray[np.float64]:
-    """[N, 33] energies of logarithmic bands in frames of 0.375 s."""
-    edges = np.geomspace(LOWEST_HZ, HIGHEST_HZ, NUM_BITS + 2)
-    bins = np.round(edges * FRAME / RATE).astype(np.int64)
+def band_energies(mono: Audio, step: int) -> npt.NDArray[np.floating]:
+    """[N, 33] energies of logarithmic bands in frames of 0.375 s, one every ``step`` samples."""
+    return energies_between(mono, step, [BANDS_HZ])[0]
+
+
+def energies_between(mono: Audio, step: int, edges_hz: Sequence[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float32]]:
+    """The energies between frequencies, in the same frames: for each B + 1 rising ones [N, B]."""
     window = np.hanning(FRAME).astype(np.float32)
-    if len(mono) < FRAME:
-        return np.zeros((0, NUM_BITS + 1))
+    places = [_split(one * FRAME / RATE + 0.5) for one in edges_hz]  # a bin is 1 wide
+    last = max(int(whole[-1]) for whole, _ in places) + 1
+    count = max(0, (len(mono) - FRAME) // step + 1)
+    energies = [np.empty((count, len(whole) - 1), np.float32) for whole, _ in places]
+    if not count:
+        return energies
     frames = np.lib.stride_tricks.sliding_window_view(mono, FRAME)[::step]
-    rows = []
-    for start in range(0, len(frames), 256):
-        spectrum = np.fft.rfft(frames[start : start + 256] * window, axis=1)[:, bins[0] : bins[-1]]
-        rows.append(np.add.reduceat(spectrum.real**2 + spectrum.imag**2, bins[:-1] - bins[0], axis=1))
-    return np.concatenate(rows)
+    for start in range(0, count, AT_A_TIME):
+        spectrum = np.fft.rfft(frames[start : start + AT_A_TIME] * window, axis=1)[:, :last]
+        power = spectrum.real**2 + spectrum.imag**2
+        for made, (whole, part) in zip(energies, places, strict=True):
+            at_edges = power[:, whole] * part  # of the bin at an edge, what belongs to the band below it
+            sums = np.add.reduceat(power[:, : whole[-1]], whole[:-1], axis=1)
+            made[start : start + AT_A_TIME] = np.maximum(sums + at_edges[:, 1:] - at_edges[:, :-1], 0)
+    return energies
+
+
+def _split(edges: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    whole = np.floor(edges).astype(np.int64)
+    return whole, (edges - whole).astype(np.float32)
 
 
 def mono_of(source: Iterable[Audio]) -> Audio:

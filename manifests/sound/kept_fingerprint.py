@@ -4,7 +4,10 @@ Conventions
     Words are those of ``stemwright.manifests.sound.fingerprint``, one every STEP samples at 8 kHz (32 ms): by them two recordings are
     compared. Keys are coarser words, at the same times: 16 wide bands now and the same half a second later. A copy shares some of them
     exactly, at low bit rates or 1 % faster, too; so they are what an index is made of. 0 is silence, in both.
-    Spectrum: the energy of the 33 bands in dB, every two seconds, by which a remastered version is distinguished from a copy.
+    Both are kept twice, for bands at the frequencies as they are and SCALES[1] times as high: where a copy is played faster or slower by up
+    to 2 %, one of the two fits one of the other recording within 0.7 %.
+    Spectrum: the energy of the 33 bands and, before them, of three lower ones in dB, every half a second, by which a version with other
+    parts, or a remastered one, is distinguished from a copy.
     In a file a line of JSON says how long each part is; a file of another length is damaged, and counts as missing.
 """
 
@@ -20,16 +23,21 @@ import numpy.typing as npt
 
 from stemwright.manifests.disk.durable import make_folder, write_bytes
 from stemwright.manifests.disk.regular import regular
-from stemwright.manifests.sound.fingerprint import FRAME, NUM_BITS, RATE, Words, band_energies, words_of_energies
+from stemwright.manifests.sound.fingerprint import BANDS_HZ, FRAME, NUM_BITS, RATE, Words, energies_between, words_of_energies
 from stemwright.manifests.sound.formats import Audio, AudioInfo
 from stemwright.manifests.sound.resampling import MonoResampler
 
 STEP = 256  # samples at RATE: 32 ms
-BLOCK = 64  # steps of one row of the spectrum: 2 s
+SCALES = (1.0, 1.014)  # of the bands' frequencies
+LOW_HZ = np.array([40.0, 80.0, 140.0])  # edges of more bands, of which there are no words: for the spectrum, where basses are
+EDGES_HZ = [np.concatenate([LOW_HZ, BANDS_HZ]), *(BANDS_HZ * scale for scale in SCALES[1:])]
+NUM_BANDS = len(LOW_HZ) + NUM_BITS + 1
+ROW = 16  # steps of one row of the spectrum: half a second
+AT_ONCE = 128  # steps that are computed at a time, at least
 KEY_SMOOTH, KEY_SPAN, KEY_AHEAD = 4, 8, 16  # steps: mean of the energies, the span of a difference, and between the halves of a key
 KEY_BITS = 16
 FLOOR_DB = -100.0  # of a band without energy; full scale is about +60
-VERSION = 1  # of the file: another one is made again
+VERSION = 2  # of the file: another one is made again
 FINGERPRINTS = "fingerprints"  # folder of a corpus
 SUFFIX = ".fingerprint"
 
@@ -38,11 +46,20 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class KeptFingerprint:
-    """Words [N] and keys [N] of a recording, one every 32 ms, and its spectrum [N / 64, 33] in dB."""
+    """Words [S, N] and keys [S, N] of a recording, one every 32 ms, for each of SCALES, and its spectrum [N / 16, 36] in dB."""
 
     words: Words
     keys: Words
     spectrum: Floats
+
+    @property
+    def num_steps(self) -> int:
+        """How many words it has."""
+        return int(self.words.shape[1])
+
+
+NO_WORDS = np.zeros((len(SCALES), 0), np.uint32)
+EMPTY = KeptFingerprint(NO_WORDS, NO_WORDS, np.zeros((0, NUM_BANDS), np.float32))
 
 
 class FingerprintMaker:
@@ -51,7 +68,7 @@ class FingerprintMaker:
     def __init__(self, info: AudioInfo) -> None:
         self._resampler = MonoResampler(info.sample_rate, RATE)
         self._waiting: Audio = np.zeros(0, np.float32)
-        self._energies: list[Floats] = []
+        self._energies = [[np.zeros((0, len(edges) - 1), np.float32) for edges in EDGES_HZ]]
 
     def add(self, block: Audio) -> None:
         """Takes the next [C, t]."""
@@ -61,20 +78,24 @@ class FingerprintMaker:
     def _take(self, mono: Audio, *, last: bool) -> None:
         self._waiting = np.concatenate([self._waiting, self._resampler.add(mono, last=last)])
         count = (len(self._waiting) - FRAME) // STEP + 1
-        if count >= (1 if last else BLOCK):
-            self._energies.append(band_energies(self._waiting[: FRAME + (count - 1) * STEP], STEP).astype(np.float32))
+        if count >= (1 if last else AT_ONCE):
+            self._energies.append(energies_between(self._waiting[: FRAME + (count - 1) * STEP], STEP, EDGES_HZ))
             self._waiting = self._waiting[count * STEP :]
 
     def fingerprint(self) -> KeptFingerprint:
         """The fingerprint of all that was added; without words if that is shorter than half a second."""
         self._take(np.zeros(0, np.float32), last=True)
-        energy = np.concatenate([np.zeros((0, NUM_BITS + 1), np.float32), *self._energies])
-        words = words_of_energies(energy, step=STEP)
-        keys = _keys(energy)[: len(words)]
-        keys = np.concatenate([keys, np.zeros(len(words) - len(keys), np.uint32)])
+        whole, *higher = map(np.concatenate, zip(*self._energies, strict=True))
+        energies = [whole[:, len(LOW_HZ) :], *higher]
+        words = np.stack([words_of_energies(energy, step=STEP) for energy in energies])
+        keys = np.zeros_like(words)
+        for energy, row in zip(energies, keys, strict=True):
+            made = _keys(energy)[: len(row)]
+            row[: len(made)] = made
         keys[words == 0] = 0
-        blocks = energy[: len(energy) // BLOCK * BLOCK].reshape(-1, BLOCK, NUM_BITS + 1).mean(axis=1)
-        return KeptFingerprint(words, keys, (10 * np.log10(blocks + 10 ** (FLOOR_DB / 10))).astype(np.float32))
+        count = len(whole) // ROW
+        power = whole[: count * ROW].reshape(count, ROW, NUM_BANDS).mean(axis=1)
+        return KeptFingerprint(words, keys, (10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))).astype(np.float16).astype(np.float32))
 
 
 def _keys(energy: Floats) -> Words:
@@ -98,8 +119,8 @@ def place_of(folder: Path, sha256: str, stream: int) -> Path:
 
 def write(path: Path, made: KeptFingerprint, facts: dict[str, Any]) -> None:
     """Writes a fingerprint, with what else is known about its recording."""
-    parts = (made.words.astype("<u4"), made.keys.astype("<u4"), made.spectrum.astype("<f4"))
-    head = {"version": VERSION, "words": len(made.words), "rows": len(made.spectrum), "facts": facts}
+    parts = (made.words.astype("<u4"), made.keys.astype("<u4"), made.spectrum.astype("<f2"))
+    head = {"version": VERSION, "words": made.num_steps, "rows": len(made.spectrum), "facts": facts}
     make_folder(path.parent)
     write_bytes(path, json.dumps(head, sort_keys=True).encode() + b"\n" + b"".join(part.tobytes() for part in parts))
 
@@ -120,7 +141,7 @@ def _head(path: Path) -> dict[str, Any] | None:
         with regular(path).open("rb") as file:
             line = file.readline(1 << 16)
         head = json.loads(line)
-        whole = len(line) + 8 * head["words"] + 4 * (NUM_BITS + 1) * head["rows"]
+        whole = len(line) + 8 * len(SCALES) * head["words"] + 2 * NUM_BANDS * head["rows"]
         fits = head["version"] == VERSION and isinstance(head["facts"], dict) and path.stat().st_size == whole
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -131,10 +152,10 @@ def read(path: Path) -> KeptFingerprint:
     """A fingerprint that ``write`` wrote; an empty one if there is no whole one."""
     head = _head(path)
     if head is None:
-        return KeptFingerprint(np.zeros(0, np.uint32), np.zeros(0, np.uint32), np.zeros((0, NUM_BITS + 1), np.float32))
-    data, count = path.read_bytes()[head["start"] :], head["words"]
+        return EMPTY
+    data, count = path.read_bytes()[head["start"] :], len(SCALES) * head["words"]
     return KeptFingerprint(
-        np.frombuffer(data, "<u4", count).astype(np.uint32),
-        np.frombuffer(data, "<u4", count, 4 * count).astype(np.uint32),
-        np.frombuffer(data, "<f4", offset=8 * count).reshape(-1, NUM_BITS + 1).astype(np.float32),
+        np.frombuffer(data, "<u4", count).astype(np.uint32).reshape(len(SCALES), -1),
+        np.frombuffer(data, "<u4", count, 4 * count).astype(np.uint32).reshape(len(SCALES), -1),
+        np.frombuffer(data, "<f2", offset=8 * count).reshape(-1, NUM_BANDS).astype(np.float32),
     )
