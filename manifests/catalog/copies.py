@@ -29,7 +29,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from stemwright.manifests.catalog.key_index import FEWEST_WORDS, Candidate, candidates
+from stemwright.manifests.catalog.key_index import FEWEST_WORDS, CandidatePair, candidates
 from stemwright.manifests.sound.fingerprint import NUM_BITS, RATE, Words
 from stemwright.manifests.sound.kept_fingerprint import FLOOR_DB, ROW, STEP, KeptFingerprint
 
@@ -112,7 +112,7 @@ def _fits_better(one: Alike, other: Alike) -> bool:
     return one.error_rate < other.error_rate
 
 
-def compare(one: KeptFingerprint, other: KeptFingerprint, candidate: Candidate) -> Alike | None:
+def compare(one: KeptFingerprint, other: KeptFingerprint, candidate: CandidatePair) -> Alike | None:
     """How two recordings are alike, from the place that fits best; None if they are not."""
     best: Alike | None = None
     words = one.words[candidate.scales[0]], other.words[candidate.scales[1]]

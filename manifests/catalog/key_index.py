@@ -42,7 +42,7 @@ NUM_SCALES = len(SCALES)
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidatePair:
     """Two recordings by their numbers, which of SCALES fits each, and (time, time) of some keys that they share."""
 
     first: int
@@ -69,7 +69,7 @@ def is_telling(made: KeptFingerprint) -> bool:
     return len(audible) >= FEWEST_WORDS and len(np.unique(audible)) >= FEWEST_DIFFERENT
 
 
-def candidates(count: int, fingerprint: Callable[[int], KeptFingerprint]) -> Iterator[Candidate]:
+def candidates(count: int, fingerprint: Callable[[int], KeptFingerprint]) -> Iterator[CandidatePair]:
     """Pairs of ``count`` recordings, first below second, that share keys at consistent offsets; ``fingerprint`` gives one by its number."""
     index = _index(count, fingerprint)
     pair, begins, offset = _consistent(index, count)
@@ -85,7 +85,7 @@ def candidates(count: int, fingerprint: Callable[[int], KeptFingerprint]) -> Ite
         here = slice(starts[which], ends[which])
         kind = int(scales[which])
         found = _seeds(begins[here], offset[here])
-        yield Candidate(int(first[which]), int(second[which]), (kind // NUM_SCALES, kind % NUM_SCALES), found)
+        yield CandidatePair(int(first[which]), int(second[which]), (kind // NUM_SCALES, kind % NUM_SCALES), found)
 
 
 def _index(count: int, fingerprint: Callable[[int], KeptFingerprint]) -> _Index:
