@@ -76,6 +76,6 @@ def test_order_that_is_no_whole_number_is_refused() -> None:
 
 @pytest.mark.parametrize("order", [1, 4, 5])
 def test_gradients_are_exact(order: int) -> None:
-    audio = torch.randn(2, 1, 30, dtype=torch.float64, requires_grad=True)
+    audio = torch.randn(2, 1, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
     cutoff_hz = torch.tensor([500.0, 2000.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, hz: highpass.apply(x, 8000, Settings(cutoff_hz=hz, order=order)), (audio, cutoff_hz))
