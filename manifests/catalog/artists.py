@@ -6,7 +6,7 @@ through those to more: connected components. So no artist is in two splits, what
 Conventions
     Two spellings are one artist if they are the same without case, accents, punctuation, spaces, invisible characters, full-width forms
     and a leading (or, after a comma, trailing) "The": "AC/DC", "AC-DC", "ACDC"; "The Beatles", "Beatles, The"; "Sigur Rós", "Sigur Ros".
-    "&", "+" and "and" are the same.
+    "&", "+", "n" and "and" are the same. "Jackson, Michael" and "Nirvana (US)" are "Michael Jackson" and "Nirvana", too.
     A credit stands for itself and for each of its parts: what ";", " / ", "feat.", "x", "vs", "with", "&", "and", ",", "+" and so on
     separate. Rather a tie too many than an artist in two splits, but
     - names that are known to contain a separator are one artist (``ONE_NAME``: "Earth, Wind & Fire", "Tyler, The Creator");
@@ -30,12 +30,15 @@ from pathlib import PurePosixPath
 
 LETTERS = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h"})  # not decomposed
 ARTICLE = "the"
-NO_ARTIST = frozenset(  # keys
-    re.findall(
-        r"\w+",
-        "variousartists various va vvaa unknownartist unknown noartist none na unbekannt unbekannterinterpret interpretesdivers "
-        "verschiedene verschiedeneinterpreten artistesvaries artistidiversi variosartistas anonymous trackartist",
-    )
+ARTICLES = "the|die|der|das|los|las|les|la|le|el|il"  # behind a comma
+NO_ARTIST = (
+    "Various Artists|Various|VA|VVAA|Multiple Artists|Unknown Artist|Unknown|No Artist|None|NA|Artist|Anonymous|Track Artist|Traditional|"
+    "Soundtrack|Original Soundtrack|OST|Original Motion Picture Soundtrack|Original Cast|Original Broadway Cast|Original London Cast|"
+    "Compilation|Sampler|Karaoke|Unbekannt|Unbekannter Interpret|Unbekannter Künstler|Verschiedene|Verschiedene Interpreten|"
+    "Verschiedene Künstler|Interprètes divers|Artistes variés|Artistes divers|Divers|Artiste inconnu|Artisti diversi|Artisti vari|"
+    "Artista sconosciuto|Varios artistas|Vários artistas|Artista desconocido|Artista desconhecido|Diverse artiesten|Diverse artister|"
+    "Różni wykonawcy|Разные исполнители|Неизвестный исполнитель|Неизвестен|オムニバス|ヴァリアス・アーティスト|不明なアーティスト|"
+    "未知|未知艺术家|群星|合辑"
 )
 NOBODY = frozenset(  # keys of parts that name no artist
     re.findall(
@@ -64,11 +67,14 @@ ONE_NAME = re.split(
 FEATURED = r"(?:feat|ft|featuring|featured|f/)"
 # Followed by a name: "Little Feat" and "Little Feat & Friends" name no artist after it.
 FEAT = re.compile(rf"(?:\s|\s?[(\[]){FEATURED}(?:\.\s*|\s+)(?![&+,;/]|and\b|with\b|live\b|{FEATURED}\b)(?=\S)", re.IGNORECASE)
-TITLE_GUESTS = re.compile(rf"(?:[(\[]\s*(?:{FEATURED}\.?|with)\s+([^)\]]+)[)\]])|(?:\s{FEATURED}(?:\.\s*|\s+)(.+)$)", re.IGNORECASE)
-STRONG = re.compile(r"\s*[;\0|、]\s*|\s+//?\s+")
+TITLE_GUESTS = re.compile(
+    rf"(?:[(\[]\s*(?:{FEATURED}\.?|with|prod\.?(?:\s+by)?|produced\s+by)\s+([^)\]]+)[)\]])|(?:\s{FEATURED}(?:\.\s*|\s+)(.+)$)",
+    re.IGNORECASE,
+)
+STRONG = re.compile(r"\s*[;\0|、•]\s*|\s*\\\\\s*|\s+//?\s+")
 WEAK = re.compile(
-    r"\s*,\s*|\s+[&+]\s+|(?<=\w{3})&(?=\w{3})|(?<=\w{4})/(?=\w{4})|\s+[x×](?!\s+(?:&|(?:and|feat|ft|with|vs)\b))\s+"
-    r"|\s+(?:and|und|et|y|e|och|og|con|mit|with|w/|vs\.?|versus|pres\.?|presents|meets)\s+",
+    r"\s*,\s*(?:(?:and|&|und|et|y|e|och|og)\s+)?|\s+[&+]\s+|(?<=\w{2})×(?=\w{2})|(?<=\w{3})&(?=\w{3})|(?<=\w{4})/(?=\w{4})|\s+[x×](?!\s+(?:&|(?:and|feat|ft|with|vs)\b))\s+"
+    r"|\s+(?:and|und|et|y|e|och|og|и|con|mit|avec|with|w/|f\.|vs\.?|versus|pres\.?|presents|meets|prod\.?(?:\s+by)?|produced\s+by)\s+",
     re.IGNORECASE,
 )
 MUSICBRAINZ_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -112,29 +118,37 @@ def folded(text: str) -> str:
 def artist_key(name: str) -> str:
     """What all spellings of one artist's name have in common; "" for a name that is none ("Various Artists", "")."""
     key = _key(name)
-    return "" if key in NO_ARTIST else key
+    return "" if key in _NO_ARTIST or re.fullmatch(r"track\d*", key) else key
 
 
 def _key(name: str) -> str:
     plain = folded(name)
-    if inverted := re.fullmatch(rf"(.+),\s*{ARTICLE}", plain):
-        plain = inverted[1]
+    if inverted := re.fullmatch(rf"(.+),\s*({ARTICLES})", plain):
+        plain = f"{inverted[2]} {inverted[1]}"
     words = re.findall(r"\w+", plain.replace("_", " "))
+    words[1:-1] = ["and" if word == "n" else word for word in words[1:-1]]  # "Guns N' Roses", "Salt-N-Pepa"
     if len(words) > 1 and words[0] == ARTICLE:
         words = words[1:]
     return "".join(words) or "".join(plain.split())
 
 
 _ONE_NAME = frozenset(_key(name) for name in ONE_NAME)
-_INVERTED = re.compile(rf",\s*{ARTICLE}\s*$", re.IGNORECASE)
+_NO_ARTIST = frozenset(_key(name) for name in NO_ARTIST.split("|"))
+_INVERTED = re.compile(rf",\s*(?:{ARTICLES})\s*$", re.IGNORECASE)
+_LAST_NAME_FIRST = re.compile(r"([^\s,]+),\s*([^\s,]+(?:\s[^\s,]+)?)")
+_ASIDE_BEHIND = re.compile(r"(?<=\S)\s+[(\[][^()\[\]]*[)\]]?\s*$")
 
 
 def names_in(credit: str) -> tuple[str, ...]:
     """The artists that a credit names, first come first: itself without guests, then its parts. Empty if it names none."""
-    found: list[str] = []
+    found = [credit] if _key(credit) in _ONE_NAME else []
     for piece in STRONG.split(" ; ".join(FEAT.split(unicodedata.normalize("NFKC", credit)))):
         whole = piece.strip(" \t()[]")
         found += [whole, *(_parts(whole) if _key(whole) not in _ONE_NAME else ())]
+        if (bare := _ASIDE_BEHIND.sub("", whole)) != whole:  # "Nirvana (US)"
+            found.append(bare)
+        if inverted := _LAST_NAME_FIRST.fullmatch(whole):  # "Jackson, Michael"; of a list of two a name too many, which harms nothing
+            found.append(f"{inverted[2]} {inverted[1]}")
     return tuple(dict.fromkeys(name for name in found if artist_key(name)))
 
 

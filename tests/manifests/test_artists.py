@@ -24,6 +24,12 @@ SPELLINGS = [
     ("A$AP Rocky", "ASAP Rocky"),
     ("P!nk", "Pink"),
     ("椎名林檎", " 椎名林檎"),
+    ("Guns N' Roses", "Guns N’ Roses", "Guns & Roses", "Guns and Roses"),
+    ("Salt-N-Pepa", "Salt 'n' Pepa", "Salt & Pepa"),
+    ("Die Ärzte", "Ärzte, Die"),
+    ("JAY‐Z", "Jay-Z", "Jay Z"),
+    ("Yusuf / Cat Stevens", "Yusuf/Cat Stevens"),
+    ("КИНО", "Кино"),
 ]
 SHARED = [
     ("A1", "A1 & B1"),
@@ -48,6 +54,19 @@ SHARED = [
     ("Peter, Paul & Mary", "Bob Dylan with Peter, Paul and Mary"),
     ("Little Feat", "Little Feat & Bonnie Raitt"),
     ("Bonnie Raitt", "Little Feat feat. Bonnie Raitt"),
+    ("JAY‐Z", "Beyoncé feat. Jay-Z"),
+    ("Foo", "Skrillex, Diplo, and Foo"),
+    ("Diplo", "Skrillex×Diplo"),
+    ("Diplo", "Skrillex • Diplo"),
+    ("Diplo", r"Skrillex\\Diplo"),
+    ("Diplo", "Skrillex avec Diplo"),
+    ("Diplo", "Skrillex f. Diplo"),
+    ("Metro Boomin", "Future prod. by Metro Boomin"),
+    ("Кино", "Виктор Цой и Кино"),
+    ("Cat Stevens", "Yusuf / Cat Stevens"),
+    ("Michael Jackson", "Jackson, Michael"),
+    ("Nirvana", "Nirvana (US)"),
+    ("Crosby, Stills, Nash & Young", "Crosby Stills Nash and Young"),
 ]
 APART = [
     ("Little Feat", "Little"),
@@ -65,7 +84,12 @@ APART = [
     ("Louis & His Orchestra", "Benny & His Orchestra"),
     ("Various Artists", "Various"),
     ("バ", "ハ"),
+    ("Unknown Artist feat. A1", "Unknown Artist feat. B1"),
+    ("John Smith", "John Brown"),
+    ("Paul Simon", "Paul McCartney"),
 ]
+NO_NAMES = ["Various Artists", "VA", "V.A.", "V/A", "<unknown>", "[unknown]", "Original Soundtrack", "Artisti vari", "Unbekannter Künstler"]
+NO_NAMES += ["Разные исполнители", "ヴァリアス・アーティスト", "Track 01", "Traditional", "Ｖａｒｉｏｕｓ　Ａｒｔｉｓｔｓ"]
 
 
 def tied(*credits: Credit | str) -> bool:
@@ -89,6 +113,12 @@ def test_a_fragment_of_a_name_ties_nothing(one, other):
     assert not tied(one, other)
 
 
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_names_no_artist_ties_nothing(name):
+    assert names_in(name) == ()
+    assert not tied(Credit(name, "A"), Credit(name, "B"))
+
+
 def test_ties_go_on_through_others():
     assert groups(nodes_of([Credit("A1"), Credit("C1"), Credit("A1 & B1"), Credit("D1"), Credit("B1; C1")])) == [0, 0, 0, 3, 0]
 
@@ -97,6 +127,7 @@ def test_a_guest_in_the_title_counts():
     assert guests("Song (feat. B1 & C1)") == ("B1 & C1", "B1", "C1")
     assert guests("Song ft. B1") == guests("Song [with B1]") == ("B1",)
     assert guests("Dance with me") == guests("The Feat") == ()
+    assert guests("Song (prod. B1)") == guests("Song [Prod. by B1]") == ("B1",)
     assert tied(Credit("B1"), Credit("A1", "Song (feat. B1)"))
 
 
