@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -137,8 +138,9 @@ def _measured(
 ) -> tuple[list[TrackBalance], list[dict[str, str]]]:
     """The balance of each recording, and those that could not be measured, with the reason."""
     from stemwright.datagen.run.runner import describe_error
-    from stemwright.separation.balance.recordings import measure_recording
+    from stemwright.separation.balance.recordings import measure_recording, titles_of
 
+    titles = titles_of(files)
     measured: list[TrackBalance] = []
     rejected: list[dict[str, str]] = []
     with terminal.progress("balance") as report:
@@ -147,7 +149,8 @@ def _measured(
             try:
                 within = partial(_report_share, report, lengths_s, number, path.name)
                 within(0.0)
-                measured.append(measure_recording(path, listening, stems=stems, on_share=within))
+                found = measure_recording(path, listening, stems=stems, on_share=within)
+                measured.append(replace(found, title=titles[number]))
                 for note in measured[-1].notes:
                     terminal.warn(f"{path}: {note}")
             except Exception as error:  # from any library, about this recording: the others are still measured
@@ -168,10 +171,9 @@ def _show(terminal: Terminal, measured: Sequence[TrackBalance], corpus: Mapping[
         exact = track_balance.summary_rows(measured, exact=True)
         terminal.show("summary", tables.summary_table(exact), track_balance.summary_rows(measured))
     if against:
-        every = track_balance.percentile_rows(measured, corpus, exact=True)
         for track in measured:
-            rows = [row for row in every if row["track"] == track.title]
-            terminal.show("against", tables.percentile_table(against, rows), track_balance.percentile_rows(measured, corpus))
+            exact = track_balance.percentile_rows([track], corpus, exact=True)
+            terminal.show("against", tables.percentile_table(against, exact), track_balance.percentile_rows(measured, corpus))
 
 
 def _write(terminal: Terminal, measured: Sequence[TrackBalance], csv: Path | None, plot: Path | None, corpus: Mapping[str, Any]) -> None:

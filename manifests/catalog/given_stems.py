@@ -40,6 +40,7 @@ FOREIGN_ENERGY = 1e-3  # of the mixture's: a stem with less may be hidden by the
 FOREIGN_SHARE = 0.1  # of a stem's energy: less is coherent with a mixture that it is not in
 WRONG_GAIN_DB, SURE_DB, BETTER_DB = 1.0, -25.0, 6.0
 SHARED_DB = 8.0  # between the stems that one gain fits: a compressor and an equaliser part them by less
+SHARED_LEAVES = 0.8  # of the energy that is left without it: what one gain for all leaves
 SURE_GAIN_DB = 0.5  # standard error of a gain that may be undone
 LEAST_GAIN_DB = 0.1
 MOVED_LEAVES = 0.9  # of the energy that is left at the best gains: what stems that are moved into time leave
@@ -244,11 +245,14 @@ class _Judged:
         return fitted if self._are_wrong(gains, known) and self._is_better(together, fitted) else together
 
     def _shared_gain(self, placed: list[Mending], gains: Array, known: list[bool]) -> float:
-        """The one gain of all stems, if all that are known have one in that sense; else 1."""
-        levels = [_db(gain) for gain, sure in zip(gains, known, strict=True) if sure]
-        shared = len(levels) > 1 and min(gain for gain, sure in zip(gains, known, strict=True) if sure) > 0
-        shared = shared and not self.foreign and (min(levels) > WRONG_GAIN_DB / 2 or max(levels) < -WRONG_GAIN_DB / 2)
-        return self.totals.one_gain(placed) if shared and max(levels) - min(levels) < SHARED_DB else 1.0
+        """The one gain of all stems, if all that are known have one in that sense, and it leaves much less than none; else 1."""
+        numbers = [number for number in self.heard if known[number]] or self.heard
+        if self.foreign or len(self.heard) < 2 or min(gains[numbers]) <= 0:
+            return 1.0
+        levels, one = [_db(gain) for gain in gains[numbers]], self.totals.one_gain(placed)
+        shared = (min(levels) > WRONG_GAIN_DB / 2 or max(levels) < -WRONG_GAIN_DB / 2) and max(levels) - min(levels) < SHARED_DB
+        better = self.totals.left(placed, np.full(len(placed), one)) < SHARED_LEAVES * self.totals.left(placed)
+        return one if shared and better else 1.0
 
     @property
     def all_late(self) -> bool:

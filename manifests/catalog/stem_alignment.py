@@ -39,6 +39,7 @@ MOST_SWEEPS = 8
 CLEARLY = 2.0  # times the energy that a stem explains without a delay
 HALF = 0.5  # of the energy that is left: what a change of delay must take away, where all else is in place
 LEAST_FRACTION = 0.05  # of a frame: less is not to be heard, nor certain
+SINC_TAPS, SINC_BETA = 48, 8.0  # of the interpolation between frames, on either side
 COHERENCE_FRAMES = 4096
 DOUBTFUL, TIMES_CHANCE = 0.5, 3.0
 CHANCE = 1e-3  # probability that a frequency is coherent by chance
@@ -58,13 +59,15 @@ class StemAlignment:
 def align(excerpts: Array, sample_rate: int) -> StemAlignment:
     """Finds delays, gains and presence of the stems in excerpts [W, N, C, L], the mixture first."""
     most = min(round(LONGEST_LAG_S * sample_rate), excerpts.shape[-1] // 2)
-    lags, gains = _found(excerpts, most)
-    if any(map(round, lags)):  # again from there: the windows are the same part of all signals now
-        more, gains = _found(_moved(excerpts, lags), most)
-        lags = [round(lag) + further for lag, further in zip(lags, more, strict=True)]
+    found = _found(excerpts, most)
+    whole = [round(lag) for lag in found.lags]
+    if any(whole):  # again from there: the windows are the same part of all signals now
+        found = _found(_moved(excerpts, found.lags), most)
+    found.place_between_frames()
+    lags = [frames + further for frames, further in zip(whole, found.lags, strict=True)] if any(whole) else found.lags
     moved = _moved(excerpts, lags)
     shares = coherent_shares(moved)
-    return StemAlignment(tuple(lags), tuple(gains), shares and tuple(_beyond_chance(moved, n, share) for n, share in enumerate(shares)))
+    return StemAlignment(tuple(lags), tuple(found.gains), shares and tuple(_beyond_chance(moved, n, share) for n, share in enumerate(shares)))
 
 
 def _beyond_chance(excerpts: Array, number: int, share: float) -> float:
@@ -80,12 +83,12 @@ def _beyond_chance(excerpts: Array, number: int, share: float) -> float:
     return share if share > TIMES_CHANCE * max(by_chance) else 0.0
 
 
-def _found(excerpts: Array, most: int) -> tuple[list[float], list[float]]:
+def _found(excerpts: Array, most: int) -> _Alignment:
     search = _Alignment(_whitened(excerpts), most)
     search.shift_all()
     search.pursue()
     search.refine()
-    return search.lags, search.gains
+    return search
 
 
 def _whitened(excerpts: Array) -> Spectra:
@@ -151,7 +154,7 @@ class _Alignment:
                 waiting.remove(number)
 
     def refine(self) -> None:
-        """Fits each stem against the mixture without all others, until no delay changes; then delays by parts of a frame."""
+        """Fits each stem against the mixture without all others, until no delay changes."""
         sounding = [number for number in range(len(self.lags)) if self._energies[number] > 0]
         for _ in range(MOST_SWEEPS):
             before = list(self.lags)
@@ -160,9 +163,13 @@ class _Alignment:
                 self._put(number, *self._best(number, HALF))
             if self.lags == before:
                 break
-        for number in sounding:
-            self._take(number)
-            self._put(number, *self._between_frames(number))
+
+    def place_between_frames(self) -> None:
+        """Finds delays by parts of a frame."""
+        for number in range(len(self.lags)):
+            if self._energies[number] > 0:
+                self._take(number)
+                self._put(number, *self._between_frames(number))
 
     def _at(self, number: int, lag: float) -> Spectra:
         if not lag:
@@ -199,17 +206,22 @@ class _Alignment:
 
     def _between_frames(self, number: int) -> tuple[float, float]:
         """The delay by a part of a frame, if it takes away most of what is left without one."""
+        from scipy import fft
+
         energy, lag, cross = self._energies[number], self.lags[number], self._cross(number)
+        course = np.real(fft.ifft(cross)) * cross.size
+        near = np.arange(-SINC_TAPS, SINC_TAPS + 1)
+        around = course[(round(lag) + near) % cross.size] * np.kaiser(near.size, SINC_BETA)
 
         def value(place: float) -> float:
-            return float(np.real(np.sum(cross * np.exp(2j * np.pi * place * self._frequencies))))
+            return float(around @ np.sinc(place - round(lag) - near))
 
         low, high = lag - 1.0, lag + 1.0
         for _ in range(24):  # golden section on the one peak between the neighbours
             inner = [high - 0.618034 * (high - low), low + 0.618034 * (high - low)]
             low, high = (low, inner[1]) if abs(value(inner[0])) > abs(value(inner[1])) else (inner[0], high)
         place = round((low + high) / 2, 3)
-        now, there = value(lag), value(place)
+        now, there = (float(np.real(np.sum(cross * np.exp(2j * np.pi * each * self._frequencies)))) for each in (lag, place))
         left = float(np.sum(np.abs(self._left) ** 2, dtype=np.float64)) - now * now / energy
         better = (there * there - now * now) / energy
         return (place, there / energy) if better > HALF * left and abs(place - lag) > LEAST_FRACTION else (lag, now / energy)

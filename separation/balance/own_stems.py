@@ -36,12 +36,14 @@ class OwnStems:
 
 
 def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
-    """The stems of a mixture in a folder by their names: the sound files in it, or in its sub-folder that is named like the mixture.
+    """The stems of a mixture in a folder by their names: the sound files in it, or in its sub-folder that is named like the mixture, or like
+    the folder of a file that is called mixture or mix.
 
     The mixture itself, a file called mixture or mix, and a residual are left out. Raises ValueError when there is none.
     """
     mixture_path, folder = Path(mixture_path), Path(folder)
-    place = folder / mixture_path.stem if (folder / mixture_path.stem).is_dir() else folder
+    names = [mixture_path.stem, *([mixture_path.absolute().parent.name] if mixture_path.stem.lower() in MIXTURE_NAMES else [])]
+    place = next((folder / name for name in names if name and (folder / name).is_dir()), folder)
     if not place.is_dir():
         raise ValueError(f"expected a folder of stems, got {folder}, which is not a folder")
     left_out = {*MIXTURE_NAMES, RESIDUAL}

@@ -7,7 +7,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,28 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
+from stemwright.manifests.stem_names import MIXTURE_NAMES
 from stemwright.separation.balance.level_estimators import REFERENCE, SEPARATED, calibration_for
 from stemwright.separation.balance.own_stems import load_own, multitrack_files
 from stemwright.separation.balance.track_balance import TrackBalance, measure_track
 
 MEASURED_DB = -40.0  # closure of stems that are a multitrack's own; those of separators leave about -20 dB
+
+
+def title_of(path: Path, folders: int = 0) -> str:
+    """What a recording is called: by its file, or where that is called mixture by its folder; after the names of so many folders above."""
+    place = path.absolute()
+    place = place.parent if place.stem.lower() in MIXTURE_NAMES and place.parent.name else place
+    return "/".join([*place.parts[1:][: len(place.parts) - 2][-folders:], place.name] if folders else [place.name])
+
+
+def titles_of(paths: Sequence[Path]) -> list[str]:
+    """The titles of several recordings, those of equal names after as many folders as tell them apart."""
+    titles = [title_of(path) for path in paths]
+    for folders in range(1, max((len(path.absolute().parts) for path in paths), default=1)):
+        places = {title: {path.absolute() for path, its in zip(paths, titles, strict=True) if its == title} for title in titles}
+        titles = [title_of(path, folders) if len(places[its]) > 1 else its for path, its in zip(paths, titles, strict=True)]
+    return titles
 
 
 def measure_recording(
@@ -42,14 +59,14 @@ def measure_recording(
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
     at_rate = resample(mixture, sample_rate, rate)
-    return measure_track(path.name, at_rate, separated, rate, calibration=calibration_for(separator.origin))
+    return measure_track(title_of(path), at_rate, separated, rate, calibration=calibration_for(separator.origin))
 
 
 def _measure_own(path: Path, stems: Path | None) -> TrackBalance:
     own = load_own(*multitrack_files(path, stems))
     found = own.findings
     closes = found.closure_db is None or found.closure_db < MEASURED_DB
-    balance = measure_track(path.name, own.mixture, own.stems, own.sample_rate, calibration=REFERENCE if closes else SEPARATED)
+    balance = measure_track(title_of(path), own.mixture, own.stems, own.sample_rate, calibration=REFERENCE if closes else SEPARATED)
     moved = any(each.lag_frames for each in found.mending.values())
     return replace(balance, closure_db=found.closure_db, notes=found.all_notes, moved=moved)
 

@@ -1,6 +1,7 @@
 """What a person types wrong is answered before any work, by a sentence that says what was expected, what it got, and what to do."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,10 @@ def test_percentiles_of_few_songs_and_of_a_song_among_itself_come_with_a_warning
     rows = pandas.read_csv(tmp_path / "rows.csv")
     assert rows["percentile"].isin([0.0, 50.0, 100.0]).all()  # below it, equal to it, above it: there is one
     assert set(rows["corpus_stems"]) == {1}
+    shutil.copytree(song, tmp_path / "Copy")
+    both = invoke("balance", song, tmp_path / "Copy", "--against", made.corpus)
+    first, second = both.output.index(f"{song.name} against"), both.output.index("Copy against")
+    assert [text.count("vocals") for text in (both.output[first:second], both.output[second:])] == [1, 1]
 
 
 def test_every_column_of_a_balance_is_explained_in_its_guide(tmp_path):

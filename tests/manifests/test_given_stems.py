@@ -15,8 +15,8 @@ from stemwright.manifests.catalog.stem_reading import GivenStems, Mending, StemR
 from stemwright.manifests.catalog.tracks import SplitShares, inspect
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load
-from stemwright.separation.balance.own_stems import load_own, multitrack_files
-from stemwright.separation.balance.recordings import measure_recording
+from stemwright.separation.balance.own_stems import load_own, multitrack_files, stem_paths
+from stemwright.separation.balance.recordings import measure_recording, titles_of
 from stemwright.separation.loudness.meter import integrated_loudness
 
 RATE = 44_100
@@ -147,6 +147,16 @@ def test_a_balance_from_rescaled_stems_is_that_of_the_right_ones(song, tmp_path)
         assert found.stems[name].level_lu == pytest.approx(integrated_loudness(audio, RATE) - whole, abs=0.02)
         assert found.stems[name].level_low_lu <= found.stems[name].level_lu <= found.stems[name].level_high_lu
     assert all("undone" in note for note in found.notes)
+
+
+def test_songs_whose_files_have_one_name_are_called_by_their_folders_and_find_their_own_stems(tmp_path):
+    paths = [tmp_path / each for each in ("a/Song/mixture.wav", "b/Song/mixture.wav", "Tune/mix.flac", "x.mp3", "x.mp3")]
+    assert titles_of(paths) == ["a/Song", "b/Song", "Tune", "x.mp3", "x.mp3"]
+    for name in ("Tune/vocals", "x/drums", "left"):
+        write_song_file(tmp_path / "stems" / f"{name}.wav", np.zeros((1, 10), np.float32))
+    found = [stem_paths(tmp_path / "stems", path) for path in paths[2:4]]
+    assert [list(each) for each in found] == [["vocals"], ["drums"]]
+    assert list(stem_paths(tmp_path / "stems", tmp_path / "other.wav")) == ["left"]
 
 
 def test_stems_of_another_recording_are_refused(song, tmp_path):
