@@ -8,7 +8,7 @@ Conventions
     Closure is the energy of mixture - sum(stems) over the mixture's, in dB: of the files as they are, which is what a reader gets that
     sums them; after each stem is moved to the peak of its cross-correlation with the mixture, with gains by least squares (scipy, numpy),
     which is what one would write in an afternoon; and after what we mend. A verdict counts songs.
-    The level of a stem in a master is that of the stem through the same gain or filter as the mixture: known, since the master is made here.
+    The level of a stem in a master is that of the stem through the same gain or filter: the master is made here.
 
 References
     The faults are those of the errata that MUSDB18, MedleyDB and Slakh2100 have published.
@@ -17,7 +17,6 @@ References
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import shutil
 import subprocess
@@ -26,7 +25,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,80 +34,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 import numpy as np
 import soundfile
 import soxr
+from multitrack_songs import KNOWN, RATE, SECONDS, SITUATIONS, Song, Stems, later, made_songs, masters, other_songs, rms
 from results import publish
 from scipy import signal
-from songs import compress, peak_filter, render_song, reverberate, tilt
 
 from stemwright.manifests.catalog.given_stems import examine
 from stemwright.manifests.catalog.stem_reading import GivenStems, given_files
 from stemwright.manifests.records import Refused
 from stemwright.separation.balance.recordings import measure_recording
 from stemwright.separation.loudness.meter import integrated_loudness
-
-RATE = 44_100
-SECONDS = 10.0
-QUIETEST_DB = -20.0  # a stem of a song that is used, below its loudest: what is softer is not heard in ten seconds
-Stems = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Song:
-    """A mixture [2, T], its stems, which may be of other lengths; of each its part in the mixture, where known; and another song's."""
-
-    name: str
-    mixture: np.ndarray
-    stems: Stems
-    truth: Stems
-    rates: dict[str, int]
-    foreign: tuple[np.ndarray, ...] = ()
-
-    def by_level(self) -> list[str]:
-        """The names of the stems, the one with most energy first."""
-        return sorted(self.stems, key=lambda name: -float(np.sum(np.square(self.stems[name], dtype=np.float64))))
-
-    def given(self, changed: Stems) -> Song:
-        """The song with other files for some stems."""
-        return replace(self, stems={**self.stems, **changed})
-
-
-def song_of(name: str, stems: Stems) -> Song:
-    """A song that is the sum of its stems."""
-    return Song(name, sum(stems.values()), stems, stems, {})
-
-
-def made_songs(count: int) -> list[Song]:
-    """Songs as the benchmarks make them, with every stem playing."""
-    songs: list[Song] = []
-    seed = 300
-    while len(songs) < count:
-        stems = {name: audio.astype(np.float64) for name, audio in render_song(seed, SECONDS).items()}
-        seed += 1
-        energies = [float(np.sum(audio**2)) for audio in stems.values()]
-        if min(energies) > 10 ** (QUIETEST_DB / 10) * max(energies):
-            songs.append(song_of(f"made {seed - 1}", stems))
-    return songs
-
-
-def other_songs(folder: Path) -> list[Song]:
-    """The multitracks below a folder, of each the ten seconds in which the mixture is loudest, without silent stems."""
-    songs = []
-    for mixture in sorted(folder.rglob("mixture.*")):
-        rate = soundfile.info(mixture).samplerate
-        power = np.convolve(np.square(soundfile.read(mixture)[0]).mean(axis=1)[:: rate // 10], np.ones(round(10 * SECONDS)), "valid")
-        start = int(np.argmax(power)) * (rate // 10)
-        paths = [path for path in sorted(mixture.parent.iterdir()) if path.suffix == mixture.suffix and path != mixture]
-        parts = {path.stem: soundfile.read(path, frames=round(SECONDS * rate), start=start, always_2d=True)[0].T for path in paths}
-        loudest = max((float(np.sum(part**2)) for part in parts.values()), default=0.0)
-        parts = {name: part for name, part in parts.items() if np.sum(part**2) > 10 ** (QUIETEST_DB / 10) * loudest}
-        if len(parts) > 1:
-            at_rate = {name: part if rate == RATE else soxr.resample(part.T, rate, RATE).T for name, part in parts.items()}
-            songs.append(song_of(mixture.parent.name, {name: part.repeat(3 - len(part), axis=0)[:2] for name, part in at_rate.items()}))
-    return songs
-
-
-def later(audio: np.ndarray, frames: int) -> np.ndarray:
-    """The same length, so many frames later."""
-    return np.pad(audio, ((0, 0), (frames, 0)))[:, : audio.shape[1]]
 
 
 def drifted(audio: np.ndarray, parts_per_million: float) -> np.ndarray:
@@ -141,11 +75,6 @@ FAULTS: dict[str, tuple[Callable[[Song, str, str], Song], str | None]] = {
     "clock 100 ppm fast": (lambda song, a, _: song.given({a: drifted(song.stems[a], 100.0)}), "ppm"),
     "all clocks 100 ppm fast": (lambda song, _a, _b: replace(song, mixture=drifted(song.mixture, -100.0)), "ppm"),
 }
-
-
-def rms(audio: np.ndarray) -> float:
-    """Root mean square."""
-    return float(np.sqrt(np.mean(np.square(audio))))
 
 
 def noise(song: Song) -> np.ndarray:
@@ -219,133 +148,6 @@ def faulty(song: Song, fault: str) -> dict[str, Any]:
         notes = "\n".join(found.all_notes)
         after = found.closure_db if found.closure_db is not None else -120.0
     return row | {"named": words in notes if words else not notes, "refused": bool(found.foreign), "after": max(after, -120.0)}
-
-
-# ---------------------------------------------------------------- masters
-
-
-def by_gain(song: Song, gain: np.ndarray) -> Song:
-    """A master that is the mixture at a gain over time [T]."""
-    return replace(song, mixture=song.mixture * gain, truth={name: audio * gain for name, audio in song.truth.items()})
-
-
-def by_filter(song: Song, apply: Callable[[np.ndarray], np.ndarray]) -> Song:
-    """A master that is the filtered mixture."""
-    return replace(song, mixture=apply(song.mixture), truth={name: apply(audio) for name, audio in song.truth.items()})
-
-
-def compressed(song: Song) -> Song:
-    """4:1 above 10 dB below the mixture's own level, in 20 ms."""
-    threshold_db = 20 * np.log10(rms(song.mixture)) - 10
-    return by_gain(song, compress(song.mixture, RATE, threshold_db, 4.0, 0.02)[0] / np.where(song.mixture[0] == 0, 1, song.mixture[0]))
-
-
-def limited(song: Song, drive_db: float = 9.0) -> Song:
-    """Driven into a limiter that looks 5 ms ahead."""
-    peaks = np.abs(song.mixture).max(axis=0)
-    drive, half = 0.9 * 10 ** (drive_db / 20) / peaks.max(), round(0.005 * RATE)
-    from scipy.ndimage import minimum_filter1d, uniform_filter1d
-
-    needed = np.minimum(1.0, 0.9 / np.maximum(drive * peaks, 1e-9))
-    return by_gain(song, drive * uniform_filter1d(minimum_filter1d(needed, 2 * half + 1), half))
-
-
-def equalised(song: Song) -> Song:
-    """Bass and treble up, middle down."""
-    return by_filter(song, lambda x: tilt(peak_filter(peak_filter(x, RATE, 80, 4, 1), RATE, 3000, -3, 1), RATE, 4000, 4))
-
-
-def saturated(song: Song) -> Song:
-    """Through a tanh, 6 dB above what it leaves as it is."""
-    drive = 2.0 / np.abs(song.mixture).max()
-    mixture = np.tanh(drive * song.mixture) / drive
-    gain = np.where(song.mixture == 0, 1.0, mixture / np.where(song.mixture == 0, 1.0, song.mixture))
-    return replace(song, mixture=mixture, truth={name: audio * gain for name, audio in song.truth.items()})
-
-
-def with_return(song: Song) -> Song:
-    """The mixture has a reverb of two stems, which is in no file; it belongs to these."""
-    rng, truth = np.random.default_rng(5), dict(song.truth)
-    for name in song.by_level()[1:3]:
-        truth[name] = reverberate(rng, truth[name], RATE, 0.3)
-    return replace(song, mixture=sum(truth.values()), truth=truth)
-
-
-def leaking(song: Song) -> Song:
-    """Every stem's file holds a tenth of the next one's, as rooms do."""
-    names = list(song.stems)
-    return song.given({name: song.stems[name] + 0.1 * song.stems[other] for name, other in zip(names, names[1:] + names[:1], strict=True)})
-
-
-def by_ffmpeg(song: Song, chain: str) -> Song:
-    """A master that ffmpeg made; what the stems are in it is not known."""
-    with tempfile.TemporaryDirectory() as place:
-        soundfile.write(Path(place, "mix.wav"), song.mixture.T, RATE, subtype="FLOAT")
-        command = ["ffmpeg", "-v", "error", "-nostdin", "-i", f"{place}/mix.wav", "-af", chain, "-ar", str(RATE), "-c:a", "pcm_f32le"]
-        subprocess.run([*command, f"{place}/master.wav"], check=True)
-        master = soundfile.read(f"{place}/master.wav")[0].T
-    return replace(song, mixture=np.pad(master, ((0, 0), (0, song.mixture.shape[1])))[:, : song.mixture.shape[1]], truth={})
-
-
-def by_pedalboard(song: Song) -> Song:
-    """A master by another library's compressor, filters and limiter."""
-    import pedalboard as pb
-
-    chain = [pb.Compressor(-25, 4, 5, 100), pb.LowShelfFilter(120, 4), pb.HighShelfFilter(8000, 4), pb.Gain(6), pb.Limiter(-1, 80)]
-    return replace(song, mixture=pb.Pedalboard(chain)(song.mixture.astype(np.float32), RATE).astype(np.float64), truth={})
-
-
-KNOWN: dict[str, Callable[[Song], Song]] = {
-    "no master": lambda song: song,
-    "compressor": compressed,
-    "limiter": limited,
-    "equaliser": equalised,
-    "tanh": saturated,
-    "all of these": lambda song: limited(saturated(compressed(equalised(song))), 6.0),
-    "reverb in no stem": with_return,
-    "leaks": leaking,
-}
-FFMPEG = {
-    "ffmpeg alimiter": "volume=9dB,alimiter=limit=0.9:level=0:attack=5:release=50",
-    "ffmpeg loudnorm": "loudnorm=I=-9:TP=-1:LRA=5",
-    "ffmpeg acompressor, equalizer": "equalizer=f=80:t=q:w=1:g=4,acompressor=threshold=-24dB:ratio=4:attack=10:release=100:makeup=4",
-}
-
-
-def masters() -> dict[str, Callable[[Song], Song]]:
-    """Those of this file, and those of peers that are installed."""
-    found = dict(KNOWN)
-    if shutil.which("ffmpeg"):
-        found |= {name: functools.partial(by_ffmpeg, chain=chain) for name, chain in FFMPEG.items()}
-    try:
-        import pedalboard  # noqa: F401
-    except ImportError:
-        return found
-    return found | {"pedalboard": by_pedalboard}
-
-
-def brief(song: Song) -> Song:
-    """The second stem plays for one second only."""
-    name = song.by_level()[1]
-    gate = np.zeros(song.mixture.shape[1])
-    start = int(np.argmax(np.convolve(np.square(song.stems[name][0]), np.ones(RATE), "valid")))
-    gate[start : start + RATE] = 1.0
-    return song_with(song, {**song.stems, name: song.stems[name] * gate})
-
-
-def soft(song: Song) -> Song:
-    """The second stem is 30 dB below the loudest."""
-    first, second = song.by_level()[:2]
-    gain = 10 ** (-30 / 20) * rms(song.stems[first]) / rms(song.stems[second])
-    return song_with(song, {**song.stems, second: gain * song.stems[second]})
-
-
-def song_with(song: Song, stems: Stems) -> Song:
-    """The sum of other stems, with the same foreign ones."""
-    return replace(song_of(song.name, stems), foreign=song.foreign)
-
-
-SITUATIONS: dict[str, Callable[[Song], Song]] = {"all play": lambda song: song, "one plays 1 s": brief, "one at -30 dB": soft}
 
 
 def verdicts(song: Song, master: str) -> list[dict[str, Any]]:

@@ -29,8 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.manifests.catalog.stem_alignment import WINDOW_FRAMES, align
+from stemwright.manifests.catalog.stem_drift import in_words, refusal
 from stemwright.manifests.catalog.stem_products import Products, Totals
 from stemwright.manifests.catalog.stem_reading import AS_IT_IS, GivenStems, Mending
+from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.formats import BLOCK_FRAMES
 
 Array = NDArray[np.floating]
 
@@ -60,6 +63,7 @@ class StemFinding:
     mending: Mending = AS_IT_IS
     foreign: bool = False
     notes: tuple[str, ...] = ()
+    drift_ppm: float = 0.0  # how much faster its clock is than the mixture's; 0: it has the same
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,25 @@ class Findings:
         return tuple(name for name, stem in self.stems.items() if stem.foreign)
 
     @property
+    def drifting(self) -> tuple[str, ...]:
+        """The stems that are of another clock than the mixture."""
+        return tuple(name for name, stem in self.stems.items() if stem.drift_ppm)
+
+    def check_clocks(self) -> None:
+        """Raises Refused where a stem is of another clock: no delay brings it into time with the mixture."""
+        if self.drifting:
+            raise Refused(refusal(self.drifting, [self.stems[name].notes[-1] for name in self.drifting]))
+
+    @property
     def mending(self) -> dict[str, Mending]:
         """What mends the stems, for ``GivenStems.mended``."""
         return {name: stem.mending for name, stem in self.stems.items() if stem.mending != AS_IT_IS}
+
+    @property
+    def fits_db(self) -> dict[str, float]:
+        """The gain at which a stem fits the mixture best, dB, where it is left at another one: too rough to undo, better for a level."""
+        rest = {name: stem.fit_gain_db - stem.mending.gain_db for name, stem in self.stems.items() if stem.fit_gain_db is not None}
+        return {name: gain_db for name, gain_db in rest.items() if abs(gain_db) > WRONG_GAIN_DB}
 
     @property
     def all_notes(self) -> tuple[str, ...]:
@@ -123,9 +143,11 @@ def examine(given: GivenStems, *, undo_gains: bool = True) -> Findings:
     names, totals = list(given.stems), _products(given)
     if (derived := totals.sums_of_others()) and len(derived) < len(names):
         return _without(given, {names[number]: tuple(names[part] for part in parts) for number, parts in derived.items()}, undo_gains)
-    alignment = align(_excerpts(given, first), given.sample_rate)
+    alignment = align(*_excerpts(given, first), given.sample_rate)
     energies = np.sum(first.seconds, axis=0)
     heard = [number for number in range(len(names)) if energies[number + 1] > 0]
+    if drifting := {names[number]: alignment.drifts[number] for number in heard if alignment.drifts[number]}:
+        return _drifting(given, drifting, formats, before, first.num_frames)
     loud = [number for number in heard if energies[number + 1] > FOREIGN_ENERGY * energies[0]]
     foreign = {number for number in loud if alignment.coherent is not None and alignment.coherent[number] < FOREIGN_SHARE}
     lags = [0.0 if number in foreign or number not in heard else alignment.lags[number] for number in range(len(names))]
@@ -155,6 +177,15 @@ def _without(given: GivenStems, derived: Mapping[str, tuple[str, ...]], undo_gai
     return replace(found, derived=tuple(derived), notes=(*notes, *found.notes))
 
 
+def _drifting(
+    given: GivenStems, drifting: Mapping[str, float], formats: Mapping[str, tuple[str, ...]], before: float | None, num_frames: int
+) -> Findings:
+    """The findings where some stems are of another clock: nothing else is known of stems that are in time nowhere."""
+    words = {name: (in_words(name, drift, num_frames / given.sample_rate),) for name, drift in drifting.items()}
+    stems = {name: StemFinding(notes=formats[name] + words.get(name, ()), drift_ppm=drifting.get(name, 0.0)) for name in given.stems}
+    return Findings(stems, before, before, _closure_notes(before, given.lossy))
+
+
 def _first_pass(given: GivenStems) -> _Pass:
     found = _Pass()
     readers = given.readers()
@@ -173,8 +204,10 @@ def _first_pass(given: GivenStems) -> _Pass:
     return found
 
 
-def _excerpts(given: GivenStems, first: _Pass) -> Array:
-    """The excerpts [W, N, C, L] that hold most of every stem: for each in turn the block where it is loudest, without one twice."""
+def _excerpts(given: GivenStems, first: _Pass) -> tuple[Array, Array]:
+    """The excerpts [W, N, C, L] that hold most of every stem: for each in turn the block where it is loudest, without one twice; and the
+    frames [W] where they begin.
+    """
     energies = np.stack(first.seconds)  # [K, N]
     count = max(1, min(MOST_WINDOWS, MOST_EXCERPTS // energies.shape[1], energies.shape[0]))
     chosen: list[int] = []
@@ -187,14 +220,16 @@ def _excerpts(given: GivenStems, first: _Pass) -> Array:
             break
     wanted = set(chosen)
     parts: list[Array] = []
+    starts: list[int] = []
     for number, (mixture, stems) in enumerate(given.blocks()):
         if number in wanted:
             whole = np.concatenate([mixture[None], stems])
             for start in range(0, whole.shape[-1], WINDOW_FRAMES):
                 part = whole[..., start : start + WINDOW_FRAMES]
                 if part.shape[-1] > WINDOW_FRAMES // 2 or not parts:
+                    starts.append(number * BLOCK_FRAMES + start)
                     parts.append(np.pad(part, ((0, 0), (0, 0), (0, WINDOW_FRAMES - part.shape[-1]))))
-    return np.stack(parts[: 2 * count])
+    return np.stack(parts[: 2 * count]), np.array(starts[: 2 * count])
 
 
 def _products(given: GivenStems) -> Totals:

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stemwright.manifests.catalog.stem_drift import FEWEST_EXCERPTS, drifts
+
 Array = NDArray[np.floating]
 Spectra = NDArray[np.complexfloating]
 
@@ -40,6 +42,7 @@ CLEARLY = 2.0  # times the energy that a stem explains without a delay
 HALF = 0.5  # of the energy that is left: what a change of delay must take away, where all else is in place
 LEAST_FRACTION = 0.05  # of a frame: less is not to be heard, nor certain
 SINC_TAPS, SINC_BETA = 48, 8.0  # of the interpolation between frames, on either side
+CLOSES = 1e-3  # of the whitened energy of the mixture: stems that leave less have no drift
 COHERENCE_FRAMES = 4096
 DOUBTFUL, TIMES_CHANCE = 0.5, 3.0
 CHANCE = 1e-3  # probability that a frequency is coherent by chance
@@ -48,16 +51,17 @@ CHANCE = 1e-3  # probability that a frequency is coherent by chance
 @dataclass(frozen=True)
 class StemAlignment:
     """For each stem: its delay in the mixture in frames, its gain there, and the share of its energy that is coherent with the mixture;
-    None where the excerpts are too short to say.
+    None where the excerpts are too short to say; and its drift in parts per million, of which no delay is right.
     """
 
     lags: tuple[float, ...]
     gains: tuple[float, ...]
     coherent: tuple[float, ...] | None
+    drifts: tuple[float, ...]
 
 
-def align(excerpts: Array, sample_rate: int) -> StemAlignment:
-    """Finds delays, gains and presence of the stems in excerpts [W, N, C, L], the mixture first."""
+def align(excerpts: Array, starts: Array, sample_rate: int) -> StemAlignment:
+    """Finds delays, gains and presence of the stems in excerpts [W, N, C, L] that begin at frames [W], the mixture first."""
     most = min(round(LONGEST_LAG_S * sample_rate), excerpts.shape[-1] // 2)
     found = _found(excerpts, most)
     whole = [round(lag) for lag in found.lags]
@@ -67,7 +71,18 @@ def align(excerpts: Array, sample_rate: int) -> StemAlignment:
     lags = [frames + further for frames, further in zip(whole, found.lags, strict=True)] if any(whole) else found.lags
     moved = _moved(excerpts, lags)
     shares = coherent_shares(moved)
-    return StemAlignment(tuple(lags), tuple(found.gains), shares and tuple(_beyond_chance(moved, n, share) for n, share in enumerate(shares)))
+    present = shares and tuple(_beyond_chance(moved, n, share) for n, share in enumerate(shares))
+    return StemAlignment(tuple(lags), tuple(found.gains), present, _drifts(excerpts, starts, found, most))
+
+
+def _drifts(excerpts: Array, starts: Array, at_one: _Alignment, most: int) -> tuple[float, ...]:
+    """The drift of each stem, from its delays in each of the excerpts by itself."""
+    if len(excerpts) < FEWEST_EXCERPTS or at_one.left < CLOSES * at_one.energy:
+        return (0.0,) * (excerpts.shape[1] - 1)
+    alone = [_found(excerpts[number : number + 1], most) for number in range(len(excerpts))]
+    share = sum(search.left for search in alone) / max(sum(search.energy for search in alone), 1e-30)
+    delays, energies = np.array([search.lags for search in alone]), np.stack([search.energies for search in alone])
+    return drifts(starts, delays, energies, share, at_one.left / max(at_one.energy, 1e-30))
 
 
 def _beyond_chance(excerpts: Array, number: int, share: float) -> float:
@@ -114,11 +129,17 @@ class _Alignment:
     def __init__(self, spectra: Spectra, most: int) -> None:
         self._mixture, self._stems = spectra[:, 0], spectra[:, 1:]
         self._frequencies = np.fft.fftfreq(spectra.shape[-1]).astype(np.float32)
-        self._energies = np.asarray(np.sum(np.abs(self._stems) ** 2, axis=(0, 2), dtype=np.float64))
+        self.energies = np.asarray(np.sum(np.abs(self._stems) ** 2, axis=(0, 2), dtype=np.float64))
+        self.energy = float(np.sum(np.abs(self._mixture) ** 2, dtype=np.float64))
         self._most = most
         self._left = self._mixture.copy()
         count = self._stems.shape[1]
         self.lags, self.gains = [0.0] * count, [0.0] * count
+
+    @property
+    def left(self) -> float:
+        """The energy that is left of the whitened mixture."""
+        return float(np.sum(np.abs(self._left) ** 2, dtype=np.float64))
 
     def shift_all(self) -> None:
         """Starts from one delay of all stems, if it leaves half of what none leaves: the gains that fit best with it are known for every
@@ -126,7 +147,7 @@ class _Alignment:
         """
         from scipy import fft
 
-        sounding = np.flatnonzero(self._energies > 0)
+        sounding = np.flatnonzero(self.energies > 0)
         if not sounding.size:
             return
         flat = self._stems[:, sounding].transpose(1, 0, 2).reshape(sounding.size, -1)
@@ -135,7 +156,7 @@ class _Alignment:
         courses = np.stack([np.real(fft.ifft(self._cross(int(number)))) for number in sounding])[:, self._places()] * self._left.shape[-1]
         explained = np.einsum("sd,sd->d", courses, np.linalg.solve(gram, courses))
         best = int(np.argmax(explained))
-        total = float(np.sum(np.abs(self._left) ** 2, dtype=np.float64))
+        total = self.left
         if total - explained[best] < HALF * (total - explained[0]):
             self.lags = [float(self._places()[best])] * len(self.lags)
 
@@ -144,10 +165,10 @@ class _Alignment:
 
     def pursue(self) -> None:
         """Takes the stems one after another, the one that explains most of what is left first."""
-        waiting = [number for number in range(len(self.lags)) if self._energies[number] > 0]
+        waiting = [number for number in range(len(self.lags)) if self.energies[number] > 0]
         while waiting:
             found = {number: self._best(number, HALF if len(waiting) == 1 else None) for number in waiting}
-            explained = {number: gain * gain * self._energies[number] for number, (_, gain) in found.items()}
+            explained = {number: gain * gain * self.energies[number] for number, (_, gain) in found.items()}
             first = max(waiting, key=explained.__getitem__)
             for number in sorted(waiting, key=explained.__getitem__, reverse=True)[: 1 if len(waiting) <= 12 else 4]:
                 self._put(number, *(found[number] if number == first else self._best(number, None)))
@@ -155,7 +176,7 @@ class _Alignment:
 
     def refine(self) -> None:
         """Fits each stem against the mixture without all others, until no delay changes."""
-        sounding = [number for number in range(len(self.lags)) if self._energies[number] > 0]
+        sounding = [number for number in range(len(self.lags)) if self.energies[number] > 0]
         for _ in range(MOST_SWEEPS):
             before = list(self.lags)
             for number in sounding:
@@ -167,7 +188,7 @@ class _Alignment:
     def place_between_frames(self) -> None:
         """Finds delays by parts of a frame."""
         for number in range(len(self.lags)):
-            if self._energies[number] > 0:
+            if self.energies[number] > 0:
                 self._take(number)
                 self._put(number, *self._between_frames(number))
 
@@ -193,7 +214,7 @@ class _Alignment:
         """
         from scipy import fft
 
-        energy = self._energies[number]
+        energy = self.energies[number]
         course = np.real(fft.ifft(self._cross(number))) * self._left.shape[-1]
         places = self._places()
         values = course[places]
@@ -208,7 +229,7 @@ class _Alignment:
         """The delay by a part of a frame, if it takes away most of what is left without one."""
         from scipy import fft
 
-        energy, lag, cross = self._energies[number], self.lags[number], self._cross(number)
+        energy, lag, cross = self.energies[number], self.lags[number], self._cross(number)
         course = np.real(fft.ifft(cross)) * cross.size
         near = np.arange(-SINC_TAPS, SINC_TAPS + 1)
         around = course[(round(lag) + near) % cross.size] * np.kaiser(near.size, SINC_BETA)

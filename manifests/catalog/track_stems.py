@@ -13,13 +13,14 @@ from stemwright.manifests.records import AudioFile, ReferenceStem, Refused
 def examined(songs: Path, mixture: AudioFile, stems: Sequence[ReferenceStem]) -> tuple[list[ReferenceStem], float | None, list[str]]:
     """The stems with what was found of each, without those that are sums of others; their closure in dB; and notes.
 
-    Raises Refused where a stem is of another recording: what is made from it would be wrong.
+    Raises Refused where a stem is of another recording, or of another clock: what is made from it would be wrong.
     """
     if not stems:
         return [], None, []
     files = {stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in stems}
     given = given_files((songs / mixture.path, mixture.stream), files, mixture.sample_rate, mixture.num_channels, {})
     found = examine(given)
+    found.check_clocks()
     if found.foreign:
         names = ", ".join(found.foreign)
         raise Refused(

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from stemwright.manifests.records import RESIDUAL
 from stemwright.manifests.stem_names import FOUR_STEMS
 from stemwright.separation.balance.level_estimators import (
-    REFERENCE,
     SEPARATED,
     Calibration,
     LevelEstimate,
@@ -215,7 +214,7 @@ def measure_balance(
     mixture_lufs = gated_loudness(window_means(energies.mixture, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0])
     if not math.isfinite(mixture_lufs):
         raise ValueError("expected an audible mixture, got silence (nothing above -70 LUFS); levels against it are undefined")
-    left_lu = _left_lu(mixture, stems) if calibration is REFERENCE else -math.inf
+    left_lu = _left_lu(mixture, stems) if calibration.by_closure else -math.inf
     found = {
         name: _measure_stem(stem, replace(energies, cross=energies.cross * raised[:, None]), number, mixture_lufs, sample_rate, calibration)
         for number, (name, stem) in enumerate(stems.items())
@@ -234,20 +233,21 @@ def _left_lu(mixture: Array, stems: Mapping[str, Array]) -> float:
 
 
 def _widened(stem: StemBalance, left_lu: float) -> StemBalance:
-    """A multitrack's own stem with the interval that is due to what the stems leave of the mixture: it may belong to this one."""
+    """A given stem with at least the interval that is due to what the stems leave of the mixture: it may belong to this one."""
     if not stem.present:
         return stem
-    course = stem.trajectory
+    course, margin = stem.trajectory, float(closure_margin(stem.level_lu, left_lu))
+    margins = closure_margin(course.level_lu, left_lu)
     return replace(
         stem,
-        level_low_lu=stem.level_lu - closure_margin(stem.level_lu, left_lu),
-        level_high_lu=stem.level_lu + closure_margin(stem.level_lu, left_lu),
-        against_rest_low_lu=stem.against_rest_lu - closure_margin(stem.level_lu, left_lu),
-        against_rest_high_lu=stem.against_rest_lu + closure_margin(stem.level_lu, left_lu),
+        level_low_lu=min(stem.level_low_lu, stem.level_lu - margin),
+        level_high_lu=max(stem.level_high_lu, stem.level_lu + margin),
+        against_rest_low_lu=min(stem.against_rest_low_lu, stem.against_rest_lu - margin),
+        against_rest_high_lu=max(stem.against_rest_high_lu, stem.against_rest_lu + margin),
         trajectory=replace(
             course,
-            low_lu=course.level_lu - closure_margin(course.level_lu, left_lu),
-            high_lu=course.level_lu + closure_margin(course.level_lu, left_lu),
+            low_lu=np.minimum(course.low_lu, course.level_lu - margins),
+            high_lu=np.maximum(course.high_lu, course.level_lu + margins),
         ),
     )
 

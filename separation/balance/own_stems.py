@@ -36,8 +36,8 @@ class OwnStems:
 
 
 def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
-    """The stems of a mixture in a folder by their names: the sound files in it, or in its sub-folder that is named like the mixture, or like
-    the folder of a file that is called mixture or mix.
+    """The stems of a mixture in a folder by their names: the sound files in it, or in its sub-folder that is named like the mixture, or
+    like the folder of a file that is called mixture or mix.
 
     The mixture itself, a file called mixture or mix, and a residual are left out. Raises ValueError when there is none.
     """
@@ -85,7 +85,8 @@ def multitrack_files(path: Path | str, stems: Path | str | None = None) -> tuple
 
 
 def load_own(mixture_path: Path, files: Files, *, undo_gains: bool = True) -> OwnStems:
-    """Loads a mixture and its stems, mended. Raises Refused if a file cannot be read, or if no stem is of this recording.
+    """Loads a mixture and its stems, mended. Raises Refused if a file cannot be read, if no stem is of this recording, or if one
+    is of another clock.
 
     ``undo_gains`` false leaves their levels as they are: those of dry stems, whose faders are to be found.
     """
@@ -101,6 +102,7 @@ def load_own(mixture_path: Path, files: Files, *, undo_gains: bool = True) -> Ow
     sources = {name: partial(_pieces, audio) for name, audio in whole.items()}
     given = GivenStems(partial(_pieces, mixture), sources, sample_rate, mixture.shape[0], lossy, rates=rates)
     findings = examine(given, undo_gains=undo_gains)
+    findings.check_clocks()
     if findings.foreign and len(findings.foreign) == len(findings.stems):
         place = next(iter(files.values()))[0].parent
         raise Refused(

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.stem_names import MIXTURE_NAMES
-from stemwright.separation.balance.level_estimators import REFERENCE, SEPARATED, calibration_for
+from stemwright.separation.balance.level_estimators import GIVEN, REFERENCE, calibration_for
 from stemwright.separation.balance.own_stems import load_own, multitrack_files
 from stemwright.separation.balance.track_balance import TrackBalance, measure_track
 
@@ -48,7 +49,8 @@ def measure_recording(
     """The balance of one recording: with the stems of the folder ``stems`` if it is given, or with its own where it is a folder, else by
     the separator.
 
-    Stems that sum to the mixture are its own, and their levels are measured; others are taken for a separator's. ``on_share`` receives the
+    Stems that sum to the mixture are its own, and their levels are measured. So are those that fit it at other gains than their own, as in
+    a master, at these gains; others are taken for a separator's. Intervals are as wide as what is left asks. ``on_share`` receives the
     progress of separation, 0 to 1. Raises Refused for a recording that cannot be read or separated, and ValueError as ``measure_track`` and
     ``multitrack_files`` do.
     """
@@ -66,7 +68,10 @@ def _measure_own(path: Path, stems: Path | None) -> TrackBalance:
     own = load_own(*multitrack_files(path, stems))
     found = own.findings
     closes = found.closure_db is None or found.closure_db < MEASURED_DB
-    balance = measure_track(title_of(path), own.mixture, own.stems, own.sample_rate, calibration=REFERENCE if closes else SEPARATED)
+    scaled = any(each.gain_db for each in found.mending.values())
+    stems_there = {name: audio * np.float32(db_to_gain(found.fits_db.get(name, 0.0))) for name, audio in own.stems.items()}
+    calibration = REFERENCE if closes or scaled or found.fits_db else GIVEN
+    balance = measure_track(title_of(path), own.mixture, stems_there, own.sample_rate, calibration=calibration)
     moved = any(each.lag_frames for each in found.mending.values())
     return replace(balance, closure_db=found.closure_db, notes=found.all_notes, moved=moved)
 

@@ -7,10 +7,13 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from conftest import STEM_NAMES, make_song, write_song_file
+from scipy.signal import lfilter
 
 from stemwright.manifests.catalog.given_stems import examine
 from stemwright.manifests.catalog.listing import find
+from stemwright.manifests.catalog.stem_drift import drift_of
 from stemwright.manifests.catalog.stem_reading import GivenStems, Mending, StemReader
 from stemwright.manifests.catalog.tracks import SplitShares, inspect
 from stemwright.manifests.records import Refused
@@ -37,8 +40,8 @@ def later(audio, frames):
 
 @pytest.fixture(scope="module")
 def song():
-    """Eight seconds: the mixture, and its stems."""
-    parts = dict(make_song(3, 8.0))
+    """Six seconds: the mixture, and its stems."""
+    parts = dict(make_song(3, 6.0))
     return parts.pop("mixture"), parts
 
 
@@ -59,7 +62,7 @@ FAULTS = {
     "zeros": (lambda s: {"vocals": 0 * s["vocals"]}, r"vocals is silent", None),
     "missing channel": (lambda s: {"other": s["other"] * np.array([[0], [1]])}, r"left channel of stem other is silent", None),
     "noise": (lambda s: {"other": 0.05 * np.random.default_rng(1).normal(size=s["other"].shape)}, r"other is not found", None),
-    "other take": (lambda s: {**s, "drums": make_song(12, 8.0)["drums"]}, r"drums is not found", None),
+    "other take": (lambda s: {**s, "drums": make_song(12, 6.0)["drums"]}, r"drums is not found", None),
     "sum of others": (lambda s: {"band": s["drums"] + s["bass"] + s["other"]}, r"band is the sum of", -80.0),
 }
 
@@ -97,7 +100,7 @@ def test_stems_rescaled_one_by_one_are_found_within_a_third_of_a_decibel(song, s
 
 def test_stems_of_another_song_are_foreign_and_levels_of_dry_stems_stay(song):
     mixture, stems = song
-    other = {name: audio for name, audio in make_song(12, 8.0).items() if name != "mixture"}
+    other = {name: audio for name, audio in make_song(12, 6.0).items() if name != "mixture"}
     assert set(examine(given(mixture, other)).foreign) == set(STEM_NAMES)
     dry = examine(given(mixture, {**stems, "drums": 2 * stems["drums"]}), undo_gains=False)
     assert not dry.mending
@@ -149,6 +152,45 @@ def test_a_balance_from_rescaled_stems_is_that_of_the_right_ones(song, tmp_path)
     assert all("undone" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(("which", "parts_per_million"), [(("drums",), 100.0), (STEM_NAMES, -60.0)], ids=["one", "all"])
+def test_stems_of_another_clock_are_named_and_refused(which, parts_per_million):
+    parts = dict(make_song(3, 10.0))
+    mixture = parts.pop("mixture")
+    ratio = 1 + 1e-6 * parts_per_million
+    drifted = {name: soxr.resample(parts[name].T, 1.0, ratio, quality="VHQ").T for name in which}
+    found = examine(given(mixture, {**parts, **drifted}))
+    assert "drums" in found.drifting
+    assert all(found.stems[name].drift_ppm == pytest.approx(parts_per_million, rel=0.1) for name in found.drifting)
+    assert set(found.drifting) <= set(which)
+    assert not found.foreign
+    with pytest.raises(Refused, match=rf"drums is of a clock that runs \d+ ppm too {'fast' if ratio > 1 else 'slow'}: .*Resample"):
+        found.check_clocks()
+
+
+def test_a_drift_is_a_line_of_delays_over_time_and_nothing_else():
+    starts, even = np.arange(8) * 65_536, np.ones(8)
+    assert drift_of(starts, -1e-4 * starts + 300, even) == pytest.approx(100.0)
+    assert drift_of(starts, np.where(np.arange(8) == 3, 9000, 2e-5 * starts), even) == pytest.approx(-20.0)
+    assert drift_of(starts, np.full(8, 441.0), even) == 0
+    assert drift_of(starts, np.random.default_rng(0).uniform(-500, 500, 8), even) == 0
+    assert drift_of(starts, -1e-4 * starts, np.array([1, 1, 1, 0, 0, 0, 0, 0.0])) == 0
+
+
+def test_the_levels_of_a_compressed_master_are_those_of_its_stems_at_its_gain(song, tmp_path):
+    mixture, stems = song
+    power = lfilter([1e-3], [1, -0.999], np.mean(mixture**2, axis=0))
+    gain = (1 + power / np.mean(power)) ** -0.4 * 0.3  # by up to 10 dB less where it is loud, and all of it softer
+    write_song_file(tmp_path / "mixture.wav", (gain * mixture).astype(np.float32))
+    for name, audio in stems.items():
+        write_song_file(tmp_path / f"{name}.wav", audio)
+    found = measure_recording(tmp_path, None)
+    whole = integrated_loudness(gain * mixture, RATE)
+    for name, audio in stems.items():
+        level = integrated_loudness(gain * audio, RATE) - whole
+        assert found.stems[name].level_low_lu < level < found.stems[name].level_high_lu
+        assert found.stems[name].level_lu == pytest.approx(level, abs=1.0)
+
+
 def test_songs_whose_files_have_one_name_are_called_by_their_folders_and_find_their_own_stems(tmp_path):
     paths = [tmp_path / each for each in ("a/Song/mixture.wav", "b/Song/mixture.wav", "Tune/mix.flac", "x.mp3", "x.mp3")]
     assert titles_of(paths) == ["a/Song", "b/Song", "Tune", "x.mp3", "x.mp3"]
@@ -161,7 +203,7 @@ def test_songs_whose_files_have_one_name_are_called_by_their_folders_and_find_th
 
 def test_stems_of_another_recording_are_refused(song, tmp_path):
     write_song_file(tmp_path / "song.wav", song[0])
-    for name, audio in make_song(12, 8.0).items():
+    for name, audio in make_song(12, 6.0).items():
         write_song_file(tmp_path / "other" / f"{name}.wav", audio)
     with pytest.raises(Refused, match=r"none of the stems in .* is found in song\.wav: they are of another recording"):
         load_own(*multitrack_files(tmp_path / "song.wav", tmp_path / "other"))
@@ -177,7 +219,7 @@ def test_a_track_has_the_findings_in_its_row_and_refuses_a_foreign_stem(song, tm
     assert (drums.gain_db, drums.fit_gain_db) == (pytest.approx(-6.02, abs=0.01), pytest.approx(-6.02, abs=0.01))
     assert track.closure_db < -60
     assert any("drums is at +6.02 dB" in note for note in track.notes)
-    write_song_file(tmp_path / "Band - Song" / "drums.wav", make_song(12, 8.0)["drums"])
+    write_song_file(tmp_path / "Band - Song" / "drums.wav", make_song(12, 6.0)["drums"])
     with pytest.raises(Refused, match="stem drums is not found in the mixture"):
         inspect(tmp_path, candidate, SplitShares())
 
