@@ -59,7 +59,7 @@ FAULTS: dict[str, tuple[Callable[[Song, str, str], Song], str | None]] = {
     "zeros": (lambda song, a, _: song.given({a: 0 * song.stems[a]}), "silent"),
     "a channel missing": (lambda song, a, _: song.given({a: song.stems[a] * [[0.0], [1.0]]}), "channel of stem"),
     "1 frame late": (lambda song, a, _: song.given({a: later(song.stems[a], 1)}), "1 frame"),
-    "half a frame late": (lambda song, a, _: song.given({a: half_late(song.stems[a])}), "0.5 frames"),
+    "half a frame late": (lambda song, a, _: song.given({a: half_late(song.stems[a])}), "late: moved"),
     "10 ms late": (lambda song, a, _: song.given({a: later(song.stems[a], 441)}), "441 frames"),
     "91 ms late": (lambda song, a, _: song.given({a: later(song.stems[a], 4013)}), "4013 frames"),
     "all 91 ms early": (lambda song, _a, _b: replace(song, mixture=later(song.mixture, 4013)), "all stems are 4013 frames"),
