@@ -20,10 +20,10 @@ from stemwright.datagen.run.stages import run_catalog, run_separate
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus
-from stemwright.manifests.records import Rejected, Track
+from stemwright.manifests.records import Rejected, Stem, Track
 
 ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="making these files needs the ffmpeg program")
-DURATION_S = 8.0
+DURATION_S = 7.0
 ENCODINGS = {
     "flac": (),
     "wav": ("-c:a", "pcm_s16le"),
@@ -36,12 +36,12 @@ TAGGINGS: tuple[dict[str, str], ...] = (
     {"artist": "The Lanterns {}", "title": "Song {}"},
     {"artist": "Various Artists", "comment": "rip"},
 )
-EXCERPTS = {"beginning.mp3": ("-t", "4", "-b:a", "96k"), "middle.opus": ("-ss", "2.9", "-t", "4.5", "-ar", "48000")}
+EXCERPTS = {"beginning.mp3": ("-t", "4", "-b:a", "96k"), "middle.opus": ("-ss", "2.4", "-t", "4", "-ar", "48000")}
 SHARES = {"train": 0.4, "valid": 0.3, "test": 0.3}
 
 
 def run_ffmpeg(*arguments: Any) -> None:
-    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, arguments)], check=True)
+    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", "-threads", "1", *map(str, arguments)], check=True)
 
 
 def tagged(texts: dict[str, str], number: int) -> list[str]:
@@ -49,40 +49,43 @@ def tagged(texts: dict[str, str], number: int) -> list[str]:
 
 
 def write_copies(songs: Path, number: int, encodings: Sequence[str]) -> None:
-    """One song in each encoding with each tagging, and its excerpts; files named after it."""
-    whole = songs / f"{number:02} whole.wav"
+    """One song in each encoding with each tagging, and its excerpts; files named after it. One process makes them all."""
+    whole, outputs = songs / f"{number:02} whole.wav", []
     write_song_file(whole, make_song(100 + number, DURATION_S)["mixture"])
     for suffix in encodings:
-        first = songs / f"{number:02} 0.{suffix}"
-        run_ffmpeg("-i", whole, "-map_metadata", -1, *ENCODINGS[suffix], first)
-        for n, texts in enumerate(TAGGINGS[1:], 1):
-            run_ffmpeg("-i", first, "-c", "copy", *tagged(texts, number), songs / f"{number:02} {n}.{suffix}")
+        for n, texts in enumerate(TAGGINGS):
+            outputs += [*ENCODINGS[suffix], *tagged(texts, number), songs / f"{number:02} {n}.{suffix}"]
     for name, options in EXCERPTS.items():
-        run_ffmpeg("-i", whole, *options, songs / f"{number:02} {name}")
+        outputs += [*options, songs / f"{number:02} {name}"]
+    run_ffmpeg("-i", whole, *outputs)
     whole.unlink()
 
 
 def cataloged(corpus: Corpus, songs: Path, **options: Any) -> tuple[list[Track], list[Rejected]]:
-    asked = {"songs": {"folder": str(songs), "shares": SHARES, **options}, "separation": {"model": "one"}}
+    asked = {"songs": {"folder": str(songs), "shares": SHARES, **options}, "separation": {"model": "one", "limits": {"bleed": 1.0}}}
     corpus.create(configuration.check(asked, where="test"))
     run_catalog(corpus, Workers())
     return table.read(corpus.table("tracks"), Track), corpus.rejected()
 
 
-def retag(songs: Path) -> None:
-    """Gives every file another title, without encoding it again."""
-    for path in sorted(songs.iterdir()):
-        changed = path.with_name(f"new {path.name}")
-        run_ffmpeg("-i", path, "-c", "copy", "-metadata", "title=Another title", changed)
-        changed.replace(path)
+def retag(songs: Path, number: int) -> None:
+    """Gives every file of a song another title, and FLAC another container, without encoding it again."""
+    paths = sorted(songs.glob(f"{number:02} *"))
+    inputs, outputs = [part for path in paths for part in ("-i", path)], []
+    for n, path in enumerate(paths):
+        changed = songs / f"new {path.name}".replace(".flac", ".mka")
+        outputs += ["-map", n, "-c", "copy", "-metadata", "title=Another title", changed]
+    run_ffmpeg(*inputs, *outputs)
+    for path, changed in zip(paths, outputs[6::7], strict=True):
+        path.unlink()
+        changed.rename(songs / changed.name.removeprefix("new "))
 
 
 def check_one_each(corpus: Corpus, songs: Path, count: int, encodings: Sequence[str]) -> None:
     for number in range(count):
         write_copies(songs, number, encodings)
     tracks, rejected = cataloged(corpus, songs)
-    assert sorted(track.audio.path.split()[0] for track in tracks) == [f"{number:02}" for number in range(count)]
-    assert all(track.audio.path.endswith((".flac", ".wav")) for track in tracks)
+    assert [track.audio.path for track in tracks] == [f"{number:02} 0.flac" for number in range(count)]
     kept = {track.id: track.audio.path.split()[0] for track in tracks}
     assert len(rejected) == count * (len(encodings) * len(TAGGINGS) + len(EXCERPTS) - 1)
     assert all(row.subject.split()[0] == kept[str(row.same_as)] for row in rejected)
@@ -93,11 +96,21 @@ def check_one_each(corpus: Corpus, songs: Path, count: int, encodings: Sequence[
     separated = FilterSeparator.count
     run_separate(corpus)
     assert FilterSeparator.count == separated + count
-    retag(songs)
-    again, _ = cataloged(corpus, songs)
-    assert [(track.id, track.split) for track in again] == [(track.id, track.split) for track in tracks]
+    stems = corpus.rows("stems", Stem)
+    for number in range(count):
+        retag(songs, number)
+    again, rejected_again = cataloged(corpus, songs)
+    assert [(track.id, track.split, track.audio.path) for track in again] == [
+        (track.id, track.split, track.audio.path.replace(".flac", ".mka")) for track in tracks
+    ]
+    assert {track.title for track in again} == {"Another title"}
+    assert not {track.audio.sha256 for track in again} & {track.audio.sha256 for track in tracks}
+    assert Counter(row.same_as for row in rejected_again) == Counter(row.same_as for row in rejected)
     run_separate(corpus)
     assert FilterSeparator.count == separated + count
+    assert corpus.rows("stems", Stem) == stems
+    summary = run_catalog(corpus, Workers())
+    assert (summary.done, summary.skipped) == (0, count)
 
 
 @ffmpeg
@@ -105,7 +118,7 @@ def test_a_song_in_many_files_is_one_and_other_tags_separate_nothing_again(tmp_p
     songs = tmp_path / "songs"
     songs.mkdir()
     with stub_separator():
-        check_one_each(Corpus(tmp_path / "corpus"), songs, 2, ("flac", "mp3"))
+        check_one_each(Corpus(tmp_path / "corpus"), songs, 6, ("flac", "mp3"))
 
 
 @ffmpeg
