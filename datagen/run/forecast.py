@@ -1,7 +1,9 @@
-"""What a build would do, how long it would take, and how much disk: a dry run, which writes nothing and decodes no song.
+"""What a build would do, how long it would take, and how much disk: a dry run, which writes nothing.
 
 Conventions
     Songs are compared by path and size, and those that seem new with those that seem gone by checksum, too: a moved song is the same song.
+    Of files whose size has changed the sound is compared, so that other tags are not taken for other songs: no song is decoded but for
+    this, and of those only the lossless ones.
     Songs that are not in the table yet are as long as their headers say.
     Times are audio over the rates of earlier runs on this machine (``stemwright.datagen.run.rates``). Where a model has not run here, it
     separates ``TEST_S`` of a test signal; stages that have not run here are reported as unknown, never guessed.
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,10 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.cataloguing import found_songs, limited
 from stemwright.datagen.run.stages.kept_stems import STEMS
 from stemwright.datagen.run.stages.separating import Separation, finished_keys, separator_of, tasks_of
-from stemwright.manifests.catalog.tracks import TOO_LONG, Candidate, candidate_sound, num_bytes, songs_root, source_changed
+from stemwright.manifests.catalog.tracks import TOO_LONG, Candidate, candidate_sound, num_bytes, songs_root
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Stem, Track
+from stemwright.manifests.sound import identity
 from stemwright.manifests.sound.decoding import probe
 from stemwright.manifests.sound.formats import check_length
 from stemwright.manifests.wording import below
@@ -109,11 +113,12 @@ class Forecast:
 
 @dataclass(frozen=True)
 class _Songs:
-    """Songs that are to be read, with their lengths, and the tracks that are as they were."""
+    """Songs that are to be read, with their lengths, the tracks that are as they were, and those of them whose files have other tags."""
 
     changes: SongChanges
     fresh: tuple[tuple[Candidate, float], ...]
     kept: tuple[Track, ...]
+    retagged: tuple[Track, ...]
     refused: Mapping[str, str]  # path -> reason
 
 
@@ -134,8 +139,9 @@ def forecast(
     estimated = [(name, length_s) for name, length_s in _all(songs) if name in renewed or not _has_estimates(corpus)]
     examples = _rows(corpus, "examples", Example)
     rendered, deleted = _to_render(corpus, config, songs, renewed, examples)
+    to_read = [*(length_s for _, length_s in songs.fresh), *(track.audio.duration_s for track in songs.retagged)]
     steps = (
-        Step("catalog", len(songs.fresh), "song", sum(length_s for _, length_s in songs.fresh), *_rate(rates.of_stage("catalog", jobs))),
+        Step("catalog", len(to_read), "song", sum(to_read), *_rate(rates.of_stage("catalog", jobs))),
         Step("separate", len(to_separate), "song", audio_s, rate, source),
         Step("estimate", len(estimated), "song", sum(length_s for _, length_s in estimated), *_rate(rates.of_stage("estimate", jobs))),
         Step("render", rendered, "pair", rendered * config.pairs.duration_s, *_rate(rates.of_stage("render", jobs))),
@@ -173,22 +179,25 @@ def _compared(corpus: Corpus, config: Config, limit: int | None) -> _Songs:
     root, by_path = songs_root(Path(config.songs.folder)), {track.audio.path: track for track in tracks}
     refused = {row.subject: row.reason for row in corpus.rejected() if row.stage == "catalog"}
     paths = {song.path for song in found.candidates}
-    gone = [track for track in tracks if track.audio.path not in paths]
+    gone = {(track.audio.num_bytes, track.audio.sha256): track for track in tracks if track.audio.path not in paths}
+    sizes = {size for size, _ in gone}
     kept: list[Track] = []
+    retagged: list[Track] = []
     fresh: list[Candidate] = []
     changed = 0
     for song in found.candidates:
         track = by_path.get(song.path)
         if track is not None and num_bytes(candidate_sound(root, song)) == track.audio.num_bytes:
             kept.append(track)
-        elif track is None and (moved := _moved(root, song, gone)) is not None:
-            gone.remove(moved)
-            kept.append(moved)
+        elif track is None and song.mixture != "sum" and (key := _key_of_moved(root / song.path, sizes)) in gone:
+            kept.append(gone.pop(key))
+        elif track is not None and _sounds_as_before(root, song, track):
+            retagged.append(track)
         elif track is not None or song.path not in refused:
             changed += track is not None
             fresh.append(song)
     later = len(every.candidates) - len(found.candidates)
-    changes = SongChanges(len(fresh) - changed, changed, len(kept), len(gone), later)
+    changes = SongChanges(len(fresh) - changed, changed + len(retagged), len(kept), len(gone), later)
     lasting: list[tuple[Candidate, float]] = []
     wrong = {path: reason for path, reason in refused.items() if path in paths and path not in {song.path for song in fresh}}
     wrong |= dict(found.refused)
@@ -198,18 +207,27 @@ def _compared(corpus: Corpus, config: Config, limit: int | None) -> _Songs:
         except (Refused, OSError) as error:
             lasting.append((song, 0.0))
             wrong[song.path] = str(getattr(error, "strerror", None) or error)
-    return _Songs(changes, tuple(lasting), tuple(kept), wrong)
+    return _Songs(changes, tuple(lasting), (*kept, *retagged), tuple(retagged), wrong)
 
 
-def _moved(root: Path, song: Candidate, gone: Sequence[Track]) -> Track | None:
-    """The track that a song with another path is, if it has the bytes of one that is missing."""
-    if song.mixture == "sum":
-        return None
-    size = (root / song.path).stat().st_size
-    for track in gone:
-        if track.audio.num_bytes == size and not source_changed(root, track.audio.model_copy(update={"path": song.path})):
-            return track
-    return None
+def _key_of_moved(path: Path, sizes: Collection[int]) -> tuple[int, str]:
+    """Size and checksum of a file, if it has the size of one that is missing."""
+    try:
+        size = path.stat().st_size
+        return (size, file_sha256(path)) if size in sizes else (size, "")
+    except OSError:
+        return 0, ""
+
+
+def _sounds_as_before(root: Path, song: Candidate, track: Track) -> bool:
+    """Whether a file whose size has changed has other tags only. Of multitracks it is not asked: their stems cost nothing."""
+    if song.references or track.references:
+        return False
+    try:
+        hasher = identity.IdentityHash(root / song.path, song.stream, probe(root / song.path, stream=song.stream))
+        return hasher.delay_frames == track.delay_frames and identity.of_file(root / song.path, stream=song.stream) == track.sound
+    except (Refused, OSError):
+        return False
 
 
 def _length_s(root: Path, song: Candidate, longest_s: float) -> float:

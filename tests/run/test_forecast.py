@@ -87,6 +87,17 @@ def test_new_missing_changed_and_moved_songs_are_distinguished(place):
     assert len(table.column(place / "corpus" / "examples.parquet", "id")) == examples == counts(found)["render"] + 6
 
 
+def test_other_tags_are_foreseen_to_separate_nothing_again(place):
+    build(place / "corpus", values(place))
+    write_song(place / "songs" / "0.flac", 0, {"artist": "Artist 0", "title": "The same sound " * 20})
+    found = foreseen(place)
+    assert (found.songs.new, found.songs.changed, found.songs.kept, found.songs.removed) == (0, 1, 3, 0)
+    assert counts(found) == {"catalog": 1, "separate": 0, "estimate": 0, "render": 0}
+    before = FilterSeparator.count
+    build(place / "corpus", values(place))
+    assert FilterSeparator.count == before
+
+
 def test_other_settings_are_foreseen_as_what_they_cost(place):
     build(place / "corpus", values(place))
     assert counts(foreseen(place, separation={**SEPARATION, "model": "two"}))["separate"] == 3

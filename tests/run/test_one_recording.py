@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import SAMPLE_RATE, make_song, write_song_file
 from living_corpus import FilterSeparator, stub_separator
 
@@ -190,3 +192,26 @@ def test_of_multitracks_of_one_recording_the_one_whose_stems_fit_is_kept_also_wh
     shutil.rmtree(tmp_path / "songs" / "Band - B")
     (row,) = cataloged(Corpus(tmp_path / "corpus"), tmp_path / "songs")[0]
     assert all(stem.mended for stem in row.references)
+
+
+def test_songs_that_are_added_in_any_order_end_as_if_all_were_there_at_once(tmp_path):
+    """Of each recording a FLAC, a quieter WAV and an MP3, with the artist in one of them: which is first decides nothing."""
+    made, songs, fresh = tmp_path / "made", tmp_path / "songs", Corpus(tmp_path / "fresh")
+    for number in range(3):
+        song = make_song(400 + number, 5.0)["mixture"]
+        write_song_file(made / f"{number}.flac", song)
+        write_song_file(made / f"{number} (1).wav", song * np.float32(0.5), artist=f"The Lanterns {number}")
+        soundfile.write(made / f"0{number}.mp3", song.T, SAMPLE_RATE)
+    wanted = cataloged(fresh, made)
+    assert [track.audio.path for track in wanted[0]] == [f"{number}.flac" for number in range(3)]
+    assert {track.split for track in wanted[0]} > {wanted[0][0].split}
+    for seed in range(3):
+        songs.mkdir()
+        paths = sorted(made.iterdir())
+        random.Random(seed).shuffle(paths)
+        for first in range(0, len(paths), 4):
+            for path in paths[first : first + 4]:
+                shutil.copy(path, songs)
+            found = cataloged(Corpus(tmp_path / f"corpus {seed}"), songs)
+        assert found == wanted, seed
+        shutil.rmtree(songs)
