@@ -23,12 +23,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import stemwright as sw
 
 DOCS = Path(__file__).resolve().parent
+MULTITRACKS = DOCS / "guides" / "multitracks.toml"
+RAW = ("01_KickIn", "02_SnareTop", "03_SnareBottom", "04_OverheadL", "05_OverheadR", "06_BassDI", "07_LeadVox", "08_Accordion")
 REMOVAL = DOCS / "guides" / "removal.toml"
 COMMANDS = {  # output -> the command that a reader types
     "demo": "stemwright demo demo-corpus",
     "balance": "stemwright balance song.wav --model bundled --plot balance.png",
     "balance_stems": "stemwright balance song.wav --stems stems",
     "check": "stemwright check demo-corpus",
+    "multitracks": "stemwright catalog raw raw-corpus --kind cambridge --config multitracks.toml --dry-run",
     "build": "stemwright build songs corpus --model bundled",
     "removal": "stemwright build songs removal-corpus --config removal.toml --model bundled",
     "fit": "stemwright fit mix.wav --stems stems --chain eq,fader --plot console.png",
@@ -42,7 +45,8 @@ def main() -> None:
     """Runs everything."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "removal.toml").write_text(REMOVAL.read_text(encoding="utf-8"), encoding="utf-8")
+        for toml in (REMOVAL, MULTITRACKS):
+            (folder / toml.name).write_text(toml.read_text(encoding="utf-8"), encoding="utf-8")
         for output, command in COMMANDS.items():
             _keep(output, _run(folder, command))
             if output == "demo":
@@ -80,8 +84,10 @@ def _lay_out(folder: Path) -> None:
     stems: dict[str, Any] = {}
     for path in sorted((folder / "demo-corpus" / "stems").rglob("*.flac")):
         stems[path.stem], rate = sw.load(path)
-    for place in ("stems", "songs"):
-        (folder / place).mkdir()
+    for place in ("stems", "songs", "raw/TheBand_TheSong_Full"):
+        (folder / place).mkdir(parents=True)
+    for name in RAW:
+        sw.save(folder / "raw" / "TheBand_TheSong_Full" / f"{name}.wav", next(iter(stems.values()))[:1], rate)
     mixture = np.sum(list(stems.values()), axis=0)
     sw.save(folder / "song.wav", mixture, rate)
     sw.save(folder / "songs" / "The Easton Ellises - Falcon 69.wav", mixture, rate)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -89,6 +90,7 @@ def run_commands(page: Path, tmp_path: Path, multitrack_folder) -> int:
     for toml in blocks(page, "toml"):
         if name := re.match(r"# (\w+\.toml)\n", toml):
             (tmp_path / name[1]).write_text(toml)
+    shutil.copy(ROOT / "docs" / "guides" / "multitracks.toml", tmp_path)
     (tmp_path / "removal.toml").write_text(next(iter(blocks(ROOT / "README.md", "toml"))))
     places = {"SONGS": str(songs), "SONG": str(next(songs.glob("train/*/mixture.wav"))), "CORPUS": str(tmp_path / "corpus")}
     places["STEMS"] = str(Path(places["SONG"]).parent)
@@ -146,7 +148,7 @@ def test_the_configurations_on_the_pages_are_configurations():
     from stemwright.datagen.run.configuration import parse
 
     texts = {page_name(page): blocks(page, "toml") for page in PAGES if not page_name(page).startswith("docs/extending")}
-    texts["docs/guides/removal.toml"] = [(ROOT / "docs" / "guides" / "removal.toml").read_text()]
+    texts |= {page_name(path): [path.read_text()] for path in (ROOT / "docs" / "guides").glob("*.toml")}
     for name, found in texts.items():
         for text in found:
             parse(text, where=name)

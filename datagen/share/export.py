@@ -251,7 +251,7 @@ def _anonymous(track: Track) -> Track:
         suffix = ".stem.mp4" if file.path.lower().endswith(".stem.mp4") else PurePosixPath(file.path).suffix.lower()
         return file.model_copy(update={"path": named.setdefault(file.path, f"{track.id}/{name}{suffix}")})
 
-    mixture = renamed(track.audio, "mixture")
+    mixture = renamed(track.audio, "mixture") if track.mixture == "file" else track.audio.model_copy(update={"path": track.id})
     references = tuple(stem.model_copy(update={"audio": renamed(stem.audio, stem.name)}) for stem in track.references)
     return track.model_copy(update={"audio": mixture, "references": references})
 

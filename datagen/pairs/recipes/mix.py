@@ -242,6 +242,7 @@ def _drums(material: TrackMaterial, config: Config) -> Mapping[str, Source | Non
         there = ", ".join(name for name in material.named if name != RESIDUAL)
         raise Refused(
             f"the preset 'drums' needs the microphones of a drum kit, two or more of {', '.join(DRUM_STEMS)}; the track has {there}. "
-            "Multitracks whose stems are named after their files are read with songs.kind = 'multitracks'"
+            "Multitracks whose stems are named after their files are read with songs.kind = 'multitracks'; other names of microphones are "
+            'mapped to these by [songs.stems], such as kick = ["bd*"]'
         )
     return found
