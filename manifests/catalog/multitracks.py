@@ -10,6 +10,7 @@ Conventions
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,8 @@ from stemwright.manifests.catalog.stem_map import OTHER
 from stemwright.manifests.names import LONGEST_NAME, is_name, name_from
 from stemwright.manifests.records import RESIDUAL, Refused
 from stemwright.manifests.wording import counted
+
+log = logging.getLogger(__name__)
 
 EXPECTED = "expected a multitrack folder: a file named mixture (or mix) and its stems"
 HOW_TO_SUM = "To take the sum of its stems for the mixture, add --mixture sum (songs.mixture = 'sum')"
@@ -41,7 +44,7 @@ def taker(listing: Listing, only: str | None = None) -> IsSong:
 
     def take(folder: Path, names: frozenset[str]) -> bool:
         for kind, layout in layouts.items():
-            if layout.is_song(folder, names):
+            if _is_song(kind, layout, folder, names):
                 _add_song(listing, kind, layout, folder)
                 return True
         return False
@@ -49,11 +52,27 @@ def taker(listing: Listing, only: str | None = None) -> IsSong:
     return take
 
 
+def _is_song(kind: str, layout: Layout, folder: Path, names: frozenset[str]) -> bool:
+    """Whether a layout takes a folder. One of another package that raises anything takes none."""
+    try:
+        return layout.is_song(folder, names)
+    except Exception as error:
+        if kind in LAYOUTS.own:
+            raise
+        log.warning("the layout %s of %s failed at %s: %s: %s", kind, LAYOUTS.package(kind), folder, type(error).__name__, error)
+        return False
+
+
 def _add_song(listing: Listing, kind: str, layout: Layout, folder: Path, columns: Mapping[str, Any] | None = None) -> None:
     try:
         song = layout.read(folder)
     except (Refused, OSError) as reason:
         listing.refuse(listing.below(folder), str(getattr(reason, "strerror", None) or reason))
+        return
+    except Exception as error:
+        if kind in LAYOUTS.own:
+            raise
+        listing.refuse(listing.below(folder), f"the layout {kind} of {LAYOUTS.package(kind)} failed: {type(error).__name__}: {error}")
         return
     files = tuple(file for file in song.files if not listing.ignores(listing.below(folder, file.path)))
     source = kind if columns is None else "csv"
@@ -100,9 +119,9 @@ def from_folders(listing: Listing) -> None:
 def add_folder(listing: Listing, source: str, folder: Path, columns: Mapping[str, Any]) -> None:
     """Adds one folder as a multitrack, of a published layout or of any other; refuses any other."""
     names = frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    for layout in LAYOUTS.values():
-        if layout.AUTOMATIC and layout.is_song(folder, names):
-            _add_song(listing, source, layout, folder, columns)
+    for kind, layout in LAYOUTS.items():
+        if layout.AUTOMATIC and _is_song(kind, layout, folder, names):
+            _add_song(listing, kind, layout, folder, columns)
             return
     _add_files(listing, source, folder, listing.sounds_in(folder), columns)
 

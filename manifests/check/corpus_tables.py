@@ -19,7 +19,8 @@ from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS, place_of, read, read_facts
 
-PUBLISHED_SPLITS = {"musdb18", "musdb18hq"}  # their validation tracks share artists with their training tracks
+# Their validation tracks share artists, or recordings, with their training tracks.
+PUBLISHED_SPLITS = {"musdb18", "musdb18hq", "slakh"}
 Rows = dict[str, list[Any]]
 
 

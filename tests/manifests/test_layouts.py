@@ -1,6 +1,7 @@
 """Published layouts of multitracks, and files of any names that patterns group into stems, from their folders to their rows."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import published_layouts as published
@@ -249,7 +250,54 @@ def test_a_sum_is_the_same_in_blocks_of_any_size_and_names_what_is_short(tmp_pat
     assert audio.shape == (2, 30_000)
 
 
-def test_every_layout_says_what_it_expects_and_refuses_an_empty_folder(tmp_path):
-    for layout in LAYOUTS.values():
-        assert layout.EXPECTED.startswith("a folder")
-        assert not layout.is_song(tmp_path, frozenset())
+SONGS = {
+    "moisesdb": lambda root: published.moisesdb(root)[0],
+    "slakh": published.slakh,
+    "medleydb": published.medleydb,
+    "cambridge": lambda root: published.cambridge(root)[0],
+}
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_every_layout_keeps_the_contract(tmp_path, kind):
+    layout, folder = LAYOUTS[kind], SONGS[kind](tmp_path)
+    assert layout.EXPECTED.startswith("a folder")
+    assert not layout.is_song(tmp_path / "empty", frozenset())
+    assert layout.is_song(folder, frozenset(path.name for path in folder.iterdir()))
+    song = layout.read(folder)
+    paths = [*(file.path for file in song.files), *([song.mixture] if song.mixture else [])]
+    assert len(set(paths)) == len(paths) >= 4
+    assert all((folder / path).is_file() and file.labels for path, file in zip(paths, song.files, strict=False))
+    assert one(tmp_path, kind=kind, rules=SUMMED).source == kind
+    write_song_file(tmp_path / "Another Song.wav", published.sound(1))
+    found = find(tmp_path, kind=kind, rules=SUMMED)
+    ((where, reason),) = found.refused
+    assert (where, reason.split("; ")[0]) == (".", f"1 sound file outside of a song of {kind}")
+    if layout.AUTOMATIC:
+        assert sorted(song.source for song in find(tmp_path).candidates) == sorted(["folder", kind])
+
+
+def test_metadata_cannot_name_a_mix_outside_of_the_folder(tmp_path):
+    folder = published.medleydb(tmp_path)
+    (folder / "LizNelson_Rainfall_MIX.wav").rename(tmp_path / "outside.wav")
+    place = folder / "LizNelson_Rainfall_METADATA.yaml"
+    place.write_text(place.read_text().replace("LizNelson_Rainfall_MIX.wav", "../../outside.wav"))
+    assert "has 5 stems and no mixture" in dict(find(tmp_path).refused)["Audio/LizNelson_Rainfall"]
+
+
+def test_a_layout_of_another_package_that_fails_loses_one_folder_only(tmp_path, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("no such luck")
+
+    package = SimpleNamespace(EXPECTED="a folder", AUTOMATIC=True, is_song=lambda folder, _: folder.name == "theirs", read=fails)
+    monkeypatch.setattr(LAYOUTS, "_loaded", {"theirs": package})
+    monkeypatch.setattr(LAYOUTS, "_points", {"theirs": []})
+    for name in ("theirs", "mine"):
+        write_song_file(tmp_path / name / "song.wav", published.sound(1))
+    found = find(tmp_path)
+    assert [song.path for song in found.candidates] == ["mine/song.wav"]
+    ((where, reason),) = found.refused
+    assert where == "theirs"
+    assert reason.endswith("failed: RuntimeError: no such luck")
+    package.is_song = fails
+    assert [song.path for song in find(tmp_path).candidates] == ["mine/song.wav", "theirs/song.wav"]

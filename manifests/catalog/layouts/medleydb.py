@@ -46,7 +46,8 @@ def read(folder: Path) -> Multitrack:
     name = folder.name
     place = _metadata(folder)
     data = read_yaml(place) if place else {}
-    mixture = next((each for each in (text(data.get("mix_filename")), f"{name}_MIX.wav") if each and (folder / each).is_file()), None)
+    there = sounds_below(folder)
+    mixture = next((each for each in (text(data.get("mix_filename")), f"{name}_MIX.wav") if each in there), None)
     stems = {number: stem for number, stem in sorted(mapping(data.get("stems")).items()) if mapping(stem)}
     kind, inside = "stems", f"{name}_STEMS"
     if not (found := sounds_below(folder / inside)):

@@ -42,13 +42,16 @@ STEMS = (*OWN_STEMS, "other", "guitar", "other_plucked", "percussion", "piano", 
 
 def is_song(folder: Path, names: frozenset[str]) -> bool:
     """Whether there is a ``data.json`` that lists stems; or whether it is called and has folders as a song has, without one."""
-    has_stems = any(name_from(name) in STEMS and (folder / name).is_dir() for name in names)
     if DATA not in names:
-        return has_stems and SONG_ID.fullmatch(folder.name) is not None
+        return SONG_ID.fullmatch(folder.name) is not None and _has_stems(folder, names)
     try:
         return isinstance(read_json(folder / DATA).get("stems"), list)
     except Refused:
-        return has_stems
+        return _has_stems(folder, names)
+
+
+def _has_stems(folder: Path, names: frozenset[str]) -> bool:
+    return any(name_from(name) in STEMS and (folder / name).is_dir() for name in names)
 
 
 def read(folder: Path) -> Multitrack:
