@@ -96,22 +96,7 @@ def from_folders(listing: Listing) -> None:
         if is_stems_folder(folder.name) and folder != listing.root:
             below.setdefault(folder.parent, []).append(folder)
     for parent, folders in below.items():
-        chosen, *others = sorted(folders, key=lambda folder: (rank_of_stems_folder(folder.name), folder.name))
-        for folder in others:
-            listing.refuse(listing.below(folder), f"other files of the song whose {chosen.name} are read")
-        names = found.pop(parent, [])
-        mixture = _mixture(names, parent)
-        if names and (mixture is None or any(is_part(bare_names(names)[name]) for name in names if name != mixture)):
-            _add_files(listing, "multitracks", parent, names)
-            listing.refuse(listing.below(chosen), f"beside stems in {parent.name}, which are read")
-        else:
-            for name in names:
-                if name != mixture:
-                    listing.refuse(listing.below(parent, name), f"beside {mixture} and its {chosen.name}, so not a part of it")
-            stems = [f"{chosen.name}/{name}" for name in found[chosen]]
-            _add_files(listing, "multitracks", parent, [*([mixture] if mixture else []), *stems], mixture=mixture)
-        for folder in folders:
-            del found[folder]
+        _add_with_folders(listing, "multitracks", parent, found.pop(parent, []), {folder: found.pop(folder) for folder in folders})
     for folder, names in found.items():
         _add_files(listing, "multitracks", folder, names)
 
@@ -123,7 +108,36 @@ def add_folder(listing: Listing, source: str, folder: Path, columns: Mapping[str
         if layout.AUTOMATIC and _is_song(kind, layout, folder, names):
             _add_song(listing, kind, layout, folder, columns)
             return
-    _add_files(listing, source, folder, listing.sounds_in(folder), columns)
+    places = [folder / name for name in sorted(names) if is_stems_folder(name) and (folder / name).is_dir()]
+    folders = {place: sounds for place in places if (sounds := listing.sounds_in(place))}
+    _add_with_folders(listing, source, folder, listing.sounds_in(folder), folders, columns)
+
+
+def _add_with_folders(
+    listing: Listing,
+    source: str,
+    parent: Path,
+    names: Sequence[str],
+    folders: Mapping[Path, Sequence[str]],
+    columns: Mapping[str, Any] | None = None,
+) -> None:
+    """Adds a song by its folder and those of its stems below it: the files of the best one, unless the stems are beside the mixture."""
+    mixture = _mixture(names, parent)
+    bare = bare_names(names)
+    ranked = sorted(folders, key=lambda folder: (rank_of_stems_folder(folder.name), folder.name))
+    if not ranked or (names and (mixture is None or any(is_part(bare[name]) for name in names if name != mixture))):
+        _add_files(listing, source, parent, names, columns)
+        for folder in ranked:
+            listing.refuse(listing.below(folder), f"beside stems in {parent.name}, which are read")
+        return
+    chosen, *others = ranked
+    for folder in others:
+        listing.refuse(listing.below(folder), f"other files of the song whose {chosen.name} are read")
+    for name in names:
+        if name != mixture:
+            listing.refuse(listing.below(parent, name), f"beside {mixture} and its {chosen.name}, so not a part of it")
+    stems = [f"{chosen.name}/{name}" for name in folders[chosen]]
+    _add_files(listing, source, parent, [*([mixture] if mixture else []), *stems], columns, mixture=mixture)
 
 
 def _mixture(names: Sequence[str], folder: Path) -> str | None:

@@ -1,6 +1,7 @@
 """Folders of stems as other people have them: what is a part of a song is never a song, and the advice says how to read it."""
 
 import numpy as np
+import published_layouts as published
 import pytest
 from conftest import write_song_file
 
@@ -111,6 +112,19 @@ def test_finished_stems_are_read_and_not_the_raw_tracks_beside_them(tmp_path):
     (song,) = found.candidates
     assert (song.path, [path for _, path, _ in song.references]) == ("Song/mix.wav", ["Song/Stems/c.wav", "Song/Stems/d.wav"])
     assert found.refused == (("Song/RAW", "other files of the song whose Stems are read"),)
+
+
+def test_a_line_of_a_csv_finds_the_stems_below_the_mixture_and_the_songs_of_data_sets(tmp_path):
+    write(tmp_path / "Song", ["mix.wav", "stems/a.wav", "stems/b.wav"])
+    write(tmp_path / "Raw", ["a.wav", "b.wav"])
+    published.slakh(tmp_path)
+    (tmp_path / "list.csv").write_text("path,artist\nSong,One\nRaw,Two\ntrain/Track00001,Three\n")
+    songs = find(tmp_path / "list.csv", rules=SUMMED).candidates
+    assert [(song.path, song.artist, song.source, len(song.references)) for song in songs] == [
+        ("Raw", "Two", "csv", 2),
+        ("Song/mix.wav", "One", "csv", 2),
+        ("train/Track00001/mix.flac", "Three", "csv", 4),
+    ]
 
 
 def test_a_song_that_is_the_songs_folder_itself_is_named_after_it(tmp_path):
