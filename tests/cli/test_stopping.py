@@ -33,8 +33,8 @@ logging.getLogger("stemwright").addHandler(Stop())
 """
 
 
-def stopped(*arguments, when, number=signal.SIGTERM, group=False):
-    """Runs a verb that is stopped (or its whole process group) when it logs what matches ``when``: what it then says on standard error.
+def ended(*arguments, when, number=signal.SIGTERM, group=False):
+    """Runs a verb that is stopped (or its whole process group) when it logs what matches ``when``.
 
     It sends the signal to itself, so that it is stopped in that very place however busy the machine is.
     """
@@ -49,13 +49,17 @@ def stopped(*arguments, when, number=signal.SIGTERM, group=False):
     )
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
-    _, rest = done.stderr.split(MARK)
-    group_id = int(rest.splitlines()[0])
+    group_id = int(done.stderr.split(MARK)[1].splitlines()[0])
     until = time.monotonic() + 60.0  # what watches over the workers ends after them
     while left := workers_of(group_id):
         assert time.monotonic() < until, left
         time.sleep(0.1)
-    return rest.splitlines()[1:]
+    return done
+
+
+def stopped(*arguments, **how):
+    """What such a verb says on standard error once it was stopped."""
+    return ended(*arguments, **how).stderr.split(MARK)[1].splitlines()[1:]
 
 
 def workers_of(group):
@@ -147,15 +151,5 @@ def test_every_other_verb(corpus, tmp_path, arguments, when, sentence):
 
 
 def test_a_verb_that_is_stopped_reports_it_in_json(corpus, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stemwright", "catalog", corpus.parent / "songs", tmp_path / "again", "--json", "-v"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL),
-    )
-    assert "catalog begins" in process.stderr.readline()
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert json.loads(said) == {"error": KEPT.removeprefix("stemwright: "), "exit_code": 130}
+    done = ended("catalog", corpus.parent / "songs", tmp_path / "again", "--json", when="catalog begins")
+    assert json.loads(done.stdout) == {"error": KEPT.removeprefix("stemwright: "), "exit_code": 130}

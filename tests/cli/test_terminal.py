@@ -75,5 +75,5 @@ cli.main()
     process = subprocess.Popen([sys.executable, "-c", program, "waits"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert (process.returncode, said) == (130, "stemwright: stopped; the existing files are unchanged\n")

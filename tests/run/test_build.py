@@ -177,7 +177,7 @@ def test_whatever_stops_a_build_reports_that_the_same_command_resumes_it(stoppin
     )
     assert process.stdout.readline().startswith("catalog: 3 done")
     process.send_signal(stopping)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "the same command resumes it" in said
     stemwright("build", songs, corpus)

@@ -191,7 +191,7 @@ def test_at_a_terminal_clean_asks(place, answer, deleted):
     main, other = pty.openpty()
     process = subprocess.Popen([*COMMAND, "clean", str(place / "corpus")], stdin=other, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     os.write(main, answer)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=300)
     os.close(main)
     os.close(other)
     assert process.returncode == 0

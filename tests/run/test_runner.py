@@ -149,7 +149,7 @@ run(Stage("catalog", Path({str(tmp_path)!r}), "tracks", Track), tasks(4), shared
     )
     assert process.stdout.readline() == "third\n"
     process.send_signal(signals.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode != 0
     with table.Journal(tmp_path / "tracks.jsonl.part", Track) as journal:
         assert set(journal.tasks) == {content_id(0), content_id(1)}
