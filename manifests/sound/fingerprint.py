@@ -43,7 +43,7 @@ SEARCH_S = 10.0  # how far apart two copies may begin
 SAME_ERROR_RATE = 0.25  # see tests/manifests/test_fingerprint.py: copies of a few seconds stay below 0.2, other songs above
 SHARED_PART = 0.6  # of the stored words that a copy must have as well
 FEWEST_WORDS = 6
-AT_A_TIME = 64  # frames: what is computed of them fits into the cache of a processor
+AT_A_TIME = 16  # frames: more of them at a time leave the cache of a processor, and take twice as long
 
 
 @dataclass(frozen=True)
