@@ -90,7 +90,9 @@ def band_energies(mono: Audio, step: int) -> npt.NDArray[np.floating]:
 
 def energies_between(mono: Audio, step: int, edges_hz: Sequence[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float32]]:
     """The energies between frequencies, in the same frames: for each B + 1 rising ones [N, B]."""
-    window = np.hanning(FRAME).astype(np.float32)
+    from scipy.fft import rfft  # a third faster than numpy's, and not imported with this module
+
+    window, windowed = np.hanning(FRAME).astype(np.float32), np.empty((AT_A_TIME, FRAME), np.float32)
     places = [_split(one * FRAME / RATE + 0.5) for one in edges_hz]  # a bin is 1 wide
     last = max(int(whole[-1]) for whole, _ in places) + 1
     count = max(0, (len(mono) - FRAME) // step + 1)
@@ -99,7 +101,8 @@ def energies_between(mono: Audio, step: int, edges_hz: Sequence[npt.NDArray[np.f
         return energies
     frames = np.lib.stride_tricks.sliding_window_view(mono, FRAME)[::step]
     for start in range(0, count, AT_A_TIME):
-        spectrum = np.fft.rfft(frames[start : start + AT_A_TIME] * window, axis=1)[:, :last]
+        part_of = frames[start : start + AT_A_TIME]
+        spectrum = rfft(np.multiply(part_of, window, out=windowed[: len(part_of)]), axis=1)[:, :last]
         power = spectrum.real**2 + spectrum.imag**2
         for made, (whole, part) in zip(energies, places, strict=True):
             at_edges = power[:, whole] * part  # of the bin at an edge, what belongs to the band below it
