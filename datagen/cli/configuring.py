@@ -48,7 +48,6 @@ def init(
         raise UsageError(f"{path} cannot be written: expected the name of a file in a folder, such as {FILE_NAME}")
     if path.exists() and not force:
         raise UsageError(f"{path} exists; name another file, or use --force to replace it")
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, commented(str(path)).encode())
     terminal.collected["written"] = str(path)
     terminal.say(f"written: {path}. Remove the # before a key to set it, then: stemwright build SONGS CORPUS --config {path}")

@@ -117,7 +117,7 @@ class Corpus:
 
     def create(self, config: Config) -> None:
         """Makes the folder and keeps the configuration in it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(self.folder)
         text = configuration.to_toml(config)
         if not self.config_path.exists() or regular(self.config_path).read_text(encoding="utf-8") != text:
             durable.write_bytes(self.config_path, text.encode())
@@ -192,7 +192,7 @@ class Corpus:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the folder for one process. Raises CorpusError if another one works on it; a killed process holds nothing."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(self.folder)
         with ExitStack() as stack:
             try:
                 check_plain(self.folder / ".lock")  # a lock file is truncated when it is taken

@@ -28,6 +28,7 @@ from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.records import Example, Stem
 from stemwright.manifests.row_types import ROW_TYPES
+from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS
 from stemwright.separation.stem_files import MADE_IN_WORK, WORK_FOLDER
 
 KINDS = {
@@ -95,7 +96,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _temporary(corpus: Corpus) -> Iterator[Orphan | None]:
-    for path in corpus.folder.iterdir():
+    for path in (*corpus.folder.iterdir(), *_files(corpus.folder / FINGERPRINTS)):
         if durable.LEFTOVER.fullmatch(path.name):
             yield _orphan("temporary", corpus.folder, path)
     for root in (corpus.folder / STEMS, corpus.dataset):

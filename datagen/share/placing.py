@@ -53,6 +53,7 @@ def clear(place: Path) -> None:
     if (work / OLD).exists() and not place.exists():
         durable.move(work / OLD, place)
     shutil.rmtree(work)
+    durable.sync_folder(work.parent)
 
 
 def _take_along(earlier: Path, new: Path, ours: Collection[str]) -> None:

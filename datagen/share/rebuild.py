@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -43,7 +42,7 @@ from stemwright.datagen.share.known_songs import Copy, LocatedSong, aligned, dec
 from stemwright.datagen.share.reading import Recipes
 from stemwright.manifests import __version__, table
 from stemwright.manifests.disk.deletion import check_way
-from stemwright.manifests.disk.durable import make_folder, write_bytes
+from stemwright.manifests.disk.durable import copy_file, make_folder, sync_folder, write_bytes
 from stemwright.manifests.disk.regular import file_sha256, regular
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Rejected, Stem, Track, seal, track_id
@@ -151,6 +150,7 @@ class Rebuild:
 
     def find(self, on_progress: OnProgress | None = None) -> None:
         """Finds the songs, puts them into place, and writes the table of tracks and a row for every song that is not there."""
+        remove_leftovers(self.corpus.folder / SONGS)
         self._sources = find_sources(self.recipes, self.songs, on_progress)
         marks = {row.id: row for row in self.recipes.rows("fingerprints", FingerprintRow)}
         rejected = []
@@ -352,7 +352,9 @@ def _link(songs: Path, path: str, file: Path) -> None:
         try:
             place.symlink_to(file)
         except (OSError, NotImplementedError):
-            shutil.copyfile(file, place)
+            copy_file(file, place)
+        else:
+            sync_folder(place.parent)
     except (Refused, OSError) as error:
         raise CorpusError(f"{place} cannot be made the song {file}: {error}") from error
 

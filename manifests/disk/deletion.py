@@ -19,6 +19,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from stemwright.manifests.disk import durable
 from stemwright.manifests.records import Refused
 
 
@@ -74,6 +75,28 @@ def remove(root: Path, path: Path) -> bool:
         return False
     remove_empty(root, path.parent)
     return True
+
+
+def remove_all(root: Path, paths: Iterable[Path]) -> int:
+    """Deletes files below a root as ``remove`` does; returns how many were there. No power cut brings them back after it.
+
+    The folders that they were in are synced, or, where this empties them, those above. This holds for files that were gone before, too: a
+    process may have been killed before it synced.
+    """
+    count, places = 0, dict[Path, None]()
+    for path in paths:
+        count += remove(root, path)
+        places[path.parent] = None
+    for folder in dict.fromkeys(_remaining(root, place) for place in places):
+        durable.sync_folder(folder)
+    return count
+
+
+def _remaining(root: Path, folder: Path) -> Path:
+    """A folder below a root, or the first above it that exists."""
+    while folder != root and not folder.is_dir():
+        folder = folder.parent
+    return folder
 
 
 def remove_empty(root: Path, folder: Path) -> None:

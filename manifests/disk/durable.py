@@ -21,6 +21,7 @@ import functools
 import glob
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -172,6 +173,17 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file by rename, so that a full disk or a kill leaves no incomplete file under its name."""
     with FileGroup() as files:
         files.write(path, data)
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """Copies a file's contents to a new place by rename."""
+    temporary = begin(path)
+    try:
+        with naming(path):
+            shutil.copyfile(source, temporary)
+        put(temporary, path)
+    finally:
+        remove([temporary])
 
 
 def write_first(path: Path, data: bytes) -> bool:

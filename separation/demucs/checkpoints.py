@@ -20,14 +20,13 @@ from __future__ import annotations
 import math
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stemwright.manifests.disk.durable import begin, put, remove
+from stemwright.manifests.disk.durable import copy_file, make_folder
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.stem_names import FOUR_STEMS, SIX_STEMS
 from stemwright.separation.demucs import hub
@@ -312,17 +311,12 @@ def fetch(name: str, *, model_folder: Path | str | None = None) -> Checkpoint:
     if model_folder is None:
         return found
     folder = Path(model_folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     weights = [member.path for member in found.members]
     remember(folder / SUMS_FILE, weights, where=f"{cache}")
     sums = read_sums(folder / SUMS_FILE)
     for path in [cache / f"{found.name}.yaml", *weights]:
-        temporary = begin(folder / path.name)
-        try:
-            shutil.copyfile(path, temporary)
-            put(temporary, folder / path.name)
-        finally:
-            remove([temporary])
+        copy_file(path, folder / path.name)
         sums[path.name] = file_sha256(folder / path.name)
     write_sums(folder / SUMS_FILE, sums)
     copied = read_folder(folder, found.name)

@@ -11,7 +11,7 @@ import pytest
 from test_house import FILES, name_of
 
 ALWAYS = {"unlink", "rmtree", "rmdir", "removedirs", "truncate", "rename", "renames", "move", "swap", "put_folder"}
-OF_MODULES = {"remove": ("os", "durable", "deletion"), "replace": ()}  # lists have the one, texts the other
+OF_MODULES = {"remove": ("os", "durable", "deletion"), "remove_all": ("deletion",), "replace": ()}  # lists have the one, texts the other
 
 OURS = "a name that only we give, in a folder of ours, directly below the corpus: no link is on the way, and a link there goes itself"
 CHECKED = "reached through no link: the way is checked before"
@@ -22,7 +22,6 @@ REVIEWED = {
     ("manifests/sound/writing.py", "remove_leftovers", "remove"): HIDDEN,
     ("manifests/disk/durable.py", "FileGroup.__exit__", "remove"): HIDDEN,
     ("manifests/disk/durable.py", "remove_earlier", "remove"): HIDDEN,
-    ("separation/demucs/checkpoints.py", "fetch", "remove"): HIDDEN,
     ("separation/stem_files.py", "clear_work", "remove"): "names that only we give, in our hidden folder, which is no link",
     ("datagen/run/corpus.py", "Corpus.restore", "unlink"): OURS,
     ("datagen/run/corpus.py", "Corpus.locked", "remove"): HIDDEN,
@@ -42,14 +41,14 @@ REVIEWED = {
     ("datagen/run/stages/kept_stems.py", "under_new_id", "move"): "a folder of stems, to a name that is free; " + CHECKED,
     ("datagen/run/stages/separating.py", "Separation._rows", "unlink"): "the stems that were written a moment ago, " + CHECKED,
     ("datagen/dataset/writers/stale_files.py", "forget_started", "unlink"): OURS,
-    ("datagen/dataset/writers/stale_files.py", "remove_stale", "remove"): "named by an earlier table or journal; " + CHECKED,
+    ("datagen/dataset/writers/stale_files.py", "remove_stale", "remove_all"): "named by an earlier table or journal; " + CHECKED,
     ("datagen/dataset/writers/packing.py", "pack", "unlink"): OURS,
-    ("datagen/dataset/writers/packing.py", "unpack", "remove"): "a shard that our table names; " + CHECKED,
+    ("datagen/dataset/writers/packing.py", "unpack", "remove_all"): "a shard that our table names; " + CHECKED,
     ("datagen/dataset/writers/packing.py", "unpack", "unlink"): OURS,
-    ("datagen/dataset/writers/packing.py", "_remove_struck_out", "remove"): "a shard that our journal struck out; " + CHECKED,
+    ("datagen/dataset/writers/packing.py", "_remove_struck_out", "remove_all"): "a shard that our journal struck out; " + CHECKED,
     ("datagen/run/stages/cataloguing.py", "_remove_unused", "remove"): "a fingerprint, which is made again from its song; " + CHECKED,
     ("datagen/dataset/writers/packing.py", "_assembled", "remove"): HIDDEN,
-    ("datagen/dataset/writers/packing.py", "_remove_loose", "remove"): "named by an example's row, and in a shard by now; " + CHECKED,
+    ("datagen/dataset/writers/packing.py", "_remove_loose", "remove_all"): "named by an example's row, and in a shard by now; " + CHECKED,
     ("manifests/disk/durable.py", "begin", "unlink"): HIDDEN,
     ("manifests/disk/durable.py", "put_all", "replace"): "what is replaced was ours, or is a link, which goes itself",
     ("manifests/disk/durable.py", "put_all", "remove"): "what it put there a moment ago, where nothing was",
@@ -58,6 +57,8 @@ REVIEWED = {
     ("manifests/disk/durable.py", "put_folder", "move"): "the caller's: looked at where it is called",
     ("manifests/disk/durable.py", "put_folder", "swap"): "the caller's: looked at where it is called",
     ("manifests/disk/durable.py", "remove", "unlink"): HIDDEN,
+    ("manifests/disk/durable.py", "copy_file", "remove"): HIDDEN,
+    ("manifests/disk/deletion.py", "remove_all", "remove"): "the caller's: looked at where it is called",
     ("manifests/disk/deletion.py", "remove", "unlink"): "regular files only, and no link on the way",
     ("manifests/disk/deletion.py", "remove_empty", "rmdir"): "empty folders only, which a file of ours was in",
     ("manifests/table.py", "write", "remove"): HIDDEN,

@@ -39,7 +39,7 @@ from stemwright.datagen.dataset.writers.stale_files import claim, remove_stale
 from stemwright.manifests import table
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.disk import deletion
-from stemwright.manifests.disk.durable import begin, naming, put, remove, write_bytes
+from stemwright.manifests.disk.durable import begin, make_folder, naming, put, remove, write_bytes
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import ShardPath
 from stemwright.manifests.records import Example, Member, Pair, Shard, SignalFile, Track, content_id, seal
@@ -236,7 +236,7 @@ def pack(corpus: Path, contents: Sequence[ShardContent], assembler: Assembler) -
     Returns how many sound files of earlier shards are no longer planned. A shard that already is as planned is left as it is.
     """
     dataset = corpus / DATASET
-    dataset.mkdir(parents=True, exist_ok=True)
+    make_folder(dataset)
     planned = {content.path: content for content in contents}
     wanted = {path for content in contents for path in content.members()}
     removed = unpack(corpus, wanted, keep={path for path, content in planned.items() if _is_current(corpus, content, assembler)})
@@ -272,7 +272,7 @@ def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
                 if member.path in wanted and places.inside(member.path) and not (dataset / member.path).exists():
                     write_bytes(dataset / member.path, places.find(member.path).read())
             journal.append(shard.path, ())
-            deletion.remove(dataset, dataset / shard.path)
+            deletion.remove_all(dataset, [dataset / shard.path])
     if keep is None:
         (dataset / TABLE).unlink(missing_ok=True)
         (dataset / JOURNAL).unlink()
@@ -283,12 +283,12 @@ def _remove_struck_out(dataset: Path, journal: table.Journal) -> None:
     """Removes shards, and the folders that this empties, that a process struck out and was killed before it had removed them."""
     for path in (path for path, shards in journal.tasks.items() if not shards):
         with suppress(ValueError):  # no path of a shard: a line that is not ours
-            deletion.remove(dataset, dataset / _SHARD_PATH.validate_python(path))
+            deletion.remove_all(dataset, [dataset / _SHARD_PATH.validate_python(path)])
 
 
 def finish_loose(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[DatasetWriter], *, made_from: str) -> int:
     """Completes a dataset whose sound files stay by themselves; returns how many files of examples no longer planned were removed."""
-    (corpus / DATASET).mkdir(parents=True, exist_ok=True)
+    make_folder(corpus / DATASET)
     wanted = set(map(in_dataset, paths_of(examples)))
     removed = unpack(corpus, wanted) + remove_stale(corpus, wanted)
     complete(corpus, pairs, examples, format_, made_from=made_from)
@@ -320,5 +320,4 @@ def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Sha
 
 
 def _remove_loose(corpus: Path, paths: Sequence[str]) -> None:
-    for path in paths:
-        deletion.remove(corpus / DATASET, corpus / DATASET / path)
+    deletion.remove_all(corpus / DATASET, [corpus / DATASET / path for path in paths])

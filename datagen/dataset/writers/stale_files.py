@@ -32,10 +32,13 @@ OURS = (*SUFFIXES.values(), ".tar", ".parquet")  # the suffixes that we give, be
 def note_started(corpus: Path, paths: Iterable[str]) -> None:
     """Notes, on the disk, that files are about to be written under these paths."""
     deletion.check_plain(corpus / BEGUN)
+    is_new = not (corpus / BEGUN).exists()
     with (corpus / BEGUN).open("a", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(path)}\n" for path in paths)
         file.flush()
         durable.sync(file.fileno())
+    if is_new:
+        durable.sync_folder(corpus)
 
 
 def claim(corpus: Path, paths: Sequence[str]) -> None:
@@ -66,7 +69,7 @@ def remove_stale(corpus: Path, wanted: set[str], shard_suffix: str = "") -> int:
     """Removes the files that were named before and are not wanted now; returns how many were there. ``shard_suffix`` is the format's."""
     dataset, ours = corpus / DATASET, (*OURS, *((shard_suffix,) if shard_suffix else ()))
     stale = sorted(path for path in named_before(corpus) - wanted if path.endswith(ours) and _is_inside(path))
-    return sum(deletion.remove(dataset, dataset / path) for path in stale)
+    return deletion.remove_all(dataset, [dataset / path for path in stale])
 
 
 def _is_inside(path: str) -> bool:

@@ -33,7 +33,7 @@ from stemwright.manifests.catalog.splits import SplitMember, assign, group_of
 from stemwright.manifests.disk import deletion
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Record, Refused, Rejected, Split, Track, seal
-from stemwright.manifests.sound import kept_fingerprint
+from stemwright.manifests.sound import kept_fingerprint, writing
 from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS
 from stemwright.manifests.wording import counted
 
@@ -51,6 +51,7 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     before = {row.id: row for row in corpus.rows("tracks", Track)} if corpus.table("tracks").exists() else {}
     began = time.monotonic()
     folder = corpus.folder / FINGERPRINTS
+    writing.remove_leftovers(folder)
     work = shared(partial(_inspect, root, shares, longest_s, folder), workers)
     outcome, duplicates, copies = _inspected(corpus, stage, tasks, work, on_progress)
     if not workers.dask:

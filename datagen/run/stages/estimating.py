@@ -21,7 +21,7 @@ from stemwright.datagen.run.stages.summary import Summary, by_track_of
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk.deletion import check_way
-from stemwright.manifests.disk.durable import move
+from stemwright.manifests.disk.durable import make_folder, move
 from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Estimate, Normalisation, Stem, Track, TrackEstimate
@@ -81,7 +81,7 @@ def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
             corpus.table(name).unlink(missing_ok=True)
         elif corpus.table(name).exists():
             check_way(corpus.folder, corpus.unused(name))
-            corpus.unused(name).parent.mkdir(exist_ok=True)
+            make_folder(corpus.unused(name).parent)
             move(corpus.table(name), corpus.unused(name))
 
 
