@@ -295,10 +295,11 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            durable.sync(self._file.fileno())
-        finally:
-            self._file.close()
+        with durable.naming(self.path):  # of a full disk: closing tries once more to write what could not be written
+            try:
+                durable.sync(self._file.fileno())
+            finally:
+                self._file.close()
 
     def _read_back(self) -> bytes:
         """Reads the finished tasks; returns the lines that hold them."""

@@ -8,12 +8,14 @@ Conventions
     to 2 %, one of the two fits one of the other recording within 0.7 %.
     Spectrum: the energy of the 33 bands and, before them, of three lower ones in dB, every half a second, by which a version with other
     parts, or a remastered one, is distinguished from a copy.
-    In a file a line of JSON says how long each part is; a file of another length is damaged, and counts as missing.
+    In a file a line of JSON says how long each part is, with a checksum of everything and of the file's name: a file that was damaged, cut
+    or put in the place of another counts as missing, and is made again.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,40 +122,50 @@ def place_of(folder: Path, sha256: str, stream: int) -> Path:
 def write(path: Path, made: KeptFingerprint, facts: dict[str, Any]) -> None:
     """Writes a fingerprint, with what else is known about its recording."""
     parts = (made.words.astype("<u4"), made.keys.astype("<u4"), made.spectrum.astype("<f2"))
-    head = {"version": VERSION, "words": made.num_steps, "rows": len(made.spectrum), "facts": facts}
+    head, data = {"version": VERSION, "words": made.num_steps, "rows": len(made.spectrum), "facts": facts}, b"".join(map(bytes, parts))
     make_folder(path.parent)
-    write_bytes(path, json.dumps(head, sort_keys=True).encode() + b"\n" + b"".join(part.tobytes() for part in parts))
+    write_bytes(path, _json(head | {"crc32": _checksum(path, head, data)}) + b"\n" + data)
+
+
+def _json(head: dict[str, Any]) -> bytes:
+    return json.dumps(head, sort_keys=True).encode()
+
+
+def _checksum(path: Path, head: dict[str, Any], data: bytes) -> int:
+    """Of a file's name, of its head and of what follows it."""
+    return zlib.crc32(data, zlib.crc32(path.name.encode() + _json(head)))
 
 
 def add_facts(path: Path, facts: dict[str, Any]) -> None:
-    """Adds to what is known about the recording of a fingerprint that ``write`` wrote."""
-    write(path, read(path), {**(read_facts(path) or {}), **facts})
+    """Adds to what is known about the recording of a fingerprint that ``write`` wrote; nothing where there is no whole one."""
+    if (known := read_facts(path)) is not None:
+        write(path, read(path), {**known, **facts})
 
 
 def read_facts(path: Path) -> dict[str, Any] | None:
     """What is known about the recording of a fingerprint; None if there is no whole one."""
-    head = _head(path)
-    return None if head is None else dict(head["facts"])
+    found = _whole(path)
+    return None if found is None else dict(found[0]["facts"])
 
 
-def _head(path: Path) -> dict[str, Any] | None:
+def _whole(path: Path) -> tuple[dict[str, Any], bytes] | None:
+    """The head of a fingerprint and what follows it; None if they are not as they were written."""
     try:
-        with regular(path).open("rb") as file:
-            line = file.readline(1 << 16)
+        line, _, data = regular(path).read_bytes().partition(b"\n")
         head = json.loads(line)
-        whole = len(line) + 8 * len(SCALES) * head["words"] + 2 * NUM_BANDS * head["rows"]
-        fits = head["version"] == VERSION and isinstance(head["facts"], dict) and path.stat().st_size == whole
-    except (OSError, ValueError, KeyError, TypeError):
+        crc32, size = head.pop("crc32"), 8 * len(SCALES) * head["words"] + 2 * NUM_BANDS * head["rows"]
+        fits = head["version"] == VERSION and isinstance(head["facts"], dict) and len(data) == size
+        return (head, data) if fits and crc32 == _checksum(path, head, data) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return head | {"start": len(line)} if fits else None
 
 
 def read(path: Path) -> KeptFingerprint:
     """A fingerprint that ``write`` wrote; an empty one if there is no whole one."""
-    head = _head(path)
-    if head is None:
+    found = _whole(path)
+    if found is None:
         return EMPTY
-    data, count = path.read_bytes()[head["start"] :], len(SCALES) * head["words"]
+    data, count = found[1], len(SCALES) * found[0]["words"]
     return KeptFingerprint(
         np.frombuffer(data, "<u4", count).astype(np.uint32).reshape(len(SCALES), -1),
         np.frombuffer(data, "<u4", count, 4 * count).astype(np.uint32).reshape(len(SCALES), -1),

@@ -157,7 +157,19 @@ def test_silence_tones_and_what_is_too_short_are_compared_with_nothing():
     assert find_alike(len(made), made.__getitem__) == []
 
 
-def test_a_written_fingerprint_is_read_back_and_a_damaged_one_is_none(tmp_path):
+DAMAGE = {  # to the bytes of a fingerprint
+    "cut": lambda data: data[:-1],
+    "longer": lambda data: data + bytes(4),
+    "one bit": lambda data: data[:-99] + bytes([data[-99] ^ 1]) + data[-98:],
+    "NULs at its end": lambda data: data[:300].ljust(len(data), b"\0"),
+    "other facts": lambda data: data.replace(b"u00dc", b"u00dd"),
+    "no head": lambda data: b"[]\n" + data,
+    "empty": lambda data: data[:0],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_written_fingerprint_is_read_back_and_a_damaged_one_is_none(damage, tmp_path):
     made = fingerprint_of_audio(make_song(0, 4.0)["mixture"])
     path = kept_fingerprint.place_of(tmp_path, "ab" * 32, 3)
     kept_fingerprint.write(path, made, {"title": "Ü"})
@@ -165,9 +177,12 @@ def test_a_written_fingerprint_is_read_back_and_a_damaged_one_is_none(tmp_path):
     for name in ("words", "keys", "spectrum"):
         np.testing.assert_array_equal(getattr(found, name), getattr(made, name))
     assert kept_fingerprint.read_facts(path) == {"title": "Ü"}
-    path.write_bytes(path.read_bytes()[:-1])
-    assert kept_fingerprint.read_facts(path) is None
-    assert kept_fingerprint.read(path).num_steps == 0
+    other = path.with_name(f"0{path.name}")
+    other.write_bytes(path.read_bytes())
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    for wrong in (path, other):
+        assert kept_fingerprint.read_facts(wrong) is None
+        assert kept_fingerprint.read(wrong).num_steps == 0
 
 
 def recording(path: str, **facts: Any) -> Recording:

@@ -215,3 +215,20 @@ def test_songs_that_are_added_in_any_order_end_as_if_all_were_there_at_once(tmp_
             found = cataloged(Corpus(tmp_path / f"corpus {seed}"), songs)
         assert found == wanted, seed
         shutil.rmtree(songs)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut", "one bit"])
+def test_a_damaged_fingerprint_is_made_again_and_never_believed(damage, tmp_path):
+    songs, corpus = tmp_path / "songs", Corpus(tmp_path / "corpus")
+    song = make_song(300, 5.0)["mixture"]
+    write_song_file(songs / "a.wav", song)
+    write_song_file(songs / "b.wav", song * np.float32(0.5), SAMPLE_RATE)
+    before = cataloged(corpus, songs)
+    kept = {path: path.read_bytes() for path in sorted(corpus.folder.glob("fingerprints/*/*"))}
+    assert len(kept) == 2
+    for path, data in kept.items():
+        path.write_bytes(data[:-7] if damage == "cut" else data[:-99] + bytes([data[-99] ^ 4]) + data[-98:])
+        if damage == "deleted":
+            path.unlink()
+    assert cataloged(corpus, songs) == before
+    assert {path: path.read_bytes() for path in sorted(corpus.folder.glob("fingerprints/*/*"))} == kept
