@@ -335,7 +335,7 @@ class Journal:
         with durable.naming(self.path):
             self._file.write(line.encode() + b"\n")
             self._file.flush()
-        if at_once or not rows or time.monotonic() - self._synced >= SYNC_S:
-            durable.sync(self._file.fileno())
-            self._synced = time.monotonic()
+            if at_once or not rows or time.monotonic() - self._synced >= SYNC_S:
+                durable.sync(self._file.fileno())
+                self._synced = time.monotonic()
         self.tasks[cache_key] = rows
