@@ -130,7 +130,8 @@ def make_folder(folder: Path) -> None:
         above.append(place)
     folder.mkdir(parents=True, exist_ok=True)
     for place in above:
-        sync_folder(place)
+        with naming(folder):
+            sync_folder(place)
 
 
 def put(temporary: Path, path: Path) -> None:
