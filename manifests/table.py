@@ -295,7 +295,7 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with durable.naming(self.path):  # of a full disk: closing tries once more to write what could not be written
+        with durable.naming(self.path):  # of a full disk: closing tries again to write what could not be written
             try:
                 durable.sync(self._file.fileno())
             finally:
