@@ -81,7 +81,7 @@ def ffmpeg(*arguments: object) -> None:
 def encoded(folder: Path, sample_rate: int, num_channels: int) -> list[Path]:
     """Writes the files of a group in one call of ffmpeg."""
     source = folder / "source.wav"
-    duration_s = 1.3 + 0.1 * num_channels + (2.5 if sample_rate < 20_000 else 0.7)
+    duration_s = 0.9 + 0.1 * num_channels + 6000 / sample_rate
     soundfile.write(source, bursts(sample_rate, num_channels, duration_s), sample_rate, subtype="FLOAT")
     paths = [folder / name for name in names(sample_rate)]
     outputs: list[object] = []
@@ -120,11 +120,11 @@ def test_three_readings_are_one_signal_and_that_of_ffmpeg(tmp_path, sample_rate,
         assert whole.shape == peer.shape, path.name
         np.testing.assert_allclose(whole, peer, atol=1e-5, rtol=0, err_msg=path.name)
         length = whole.shape[1]
-        for size in (int(rng.integers(1000, 9000)), 1 << 15):
+        for size in (int(rng.integers(1000, 9000)), 1 << 14):
             blocks = list(decoding.blocks(path, size))
             assert {block.shape[1] for block in blocks[:-1]} <= {size}
             np.testing.assert_array_equal(np.concatenate(blocks, axis=1), whole, err_msg=f"{path.name} in blocks of {size}")
-        for start in (1, *rng.integers(0, length, 2), length * 19 // 20, length - 5):
+        for start in (1, int(rng.integers(0, length)), length * 19 // 20, length - 5):
             count = int(min(length - start, rng.integers(1, 5000)))
             part, _ = decoding.load(path, int(start), count)
             np.testing.assert_array_equal(part, whole[:, start : start + count], err_msg=f"{path.name} from {start}")
@@ -135,10 +135,10 @@ def test_these_are_over_200_files():
 
 
 def test_a_name_does_not_decide_how_a_file_is_read(tmp_path):
-    paths = encoded(tmp_path, 44_100, 2)
-    for path in paths:
+    paths = encoded(tmp_path, 44_100, 1)
+    for number, path in enumerate(paths):
         whole = decoding.load(path)[0]
-        for suffix in (".mp3", ".wav", ".m4a"):
+        for suffix in ((".mp3", ".wav"), (".m4a", ".aac"), (".flac", ".ogg"))[number % 3]:
             other = path.rename(path.with_suffix(suffix)) if path.suffix != suffix else path
             np.testing.assert_array_equal(decoding.load(other)[0], whole, err_msg=f"{path.name} called {suffix}")
             other.rename(path)
