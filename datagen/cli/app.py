@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from stemwright.datagen.cli import checking, cleaning, configuring, demonstration, editing, fitting, listening, reporting, sharing
+from stemwright.datagen.cli import building, checking, cleaning, configuring, demonstration, editing, fitting, listening, reporting, sharing
 from stemwright.datagen.cli.options import (
     AgainOption,
     CatalogDryRunOption,
@@ -41,8 +41,7 @@ from stemwright.datagen.cli.options import (
     SeparatorOption,
     SongsArgument,
     TrustPickleOption,
-    absolute,
-    absolute_separator,
+    separation_changes,
 )
 from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages
 from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
@@ -125,26 +124,13 @@ def build(
 
     Example: stemwright build ~/music corpus --model htdemucs_ft --jobs 4
     """
-    from stemwright.datagen.cli import forecasting
-    from stemwright.datagen.run.corpus import Corpus
-    from stemwright.datagen.run.stages import build_stages
-    from stemwright.datagen.run.tasks import Workers
-
-    terminal, place = Terminal(as_json), Corpus(corpus)
-    separation: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder)}
-    separation["separator"] = absolute_separator(separator)
-    separation |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
-    changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind, "mixture": mixture}, "separation": separation}
+    given: dict[str, Any] = {"model": model, "model_folder": model_folder, "separator": separator, "device": device, "engine": engine}
+    given |= {"precision": precision, "input_lufs": input_lufs}
+    changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind, "mixture": mixture}}
+    changes["separation"] = separation_changes(given)
     changes["dataset"] = {"format": dataset_format}
     asked, separating = RequestedChanges(changes, config, reset or ()), SeparationOptions(again, offline, trust_pickle)
-    if dry_run:
-        forecasting.dry_run(terminal, place, songs, asked, separating, jobs=jobs, limit=limit)
-        return
-    with corpus_of(terminal, place, songs, asked, separating):
-        stages = build_stages(Workers(jobs, dask), limit=limit, offline=offline, trust_pickle=trust_pickle)
-        run = run_stages(terminal, place, stages)
-        wrong = checking.check_folder(terminal, place)
-    close(terminal, place, "build", run, wrong)
+    building.build(Terminal(as_json), corpus, songs, asked, separating, building.BuildOptions(jobs, dask, limit, dry_run))
 
 
 @app.command(rich_help_panel=MAKE)
@@ -201,9 +187,8 @@ def separate(
     """
     from stemwright.datagen.run.stages import run_separate
 
-    options: dict[str, Any] = {"model": model, "model_folder": absolute(model_folder)}
-    options["separator"] = absolute_separator(separator)
-    options |= {"device": device, "engine": engine, "precision": precision, "input_lufs": input_lufs}
+    given = {"model": model, "model_folder": model_folder, "separator": separator, "device": device, "engine": engine}
+    options = separation_changes(given | {"precision": precision, "input_lufs": input_lufs})
     one_stage(
         corpus,
         "separate",

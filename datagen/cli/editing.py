@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from stemwright.datagen.edit.grammar import Edit
     from stemwright.datagen.edit.recording import Edited
+    from stemwright.manifests.sound.formats import Audio
 
 
 def edit(
@@ -55,31 +56,46 @@ def edit(
 
     Example: stemwright edit song.mp3 "increase the volume of vocals by 3 dB; mute drums" out.flac
     """
-    import numpy as np
-
     from stemwright.datagen.cli.listening import check_stems_alone, separator_for
     from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
     from stemwright.datagen.edit.recording import parse_all_edits
-    from stemwright.manifests.sound.decoding import load
 
     terminal, how = Terminal(as_json), {"device": device, "engine": engine, "precision": precision, "separator": separator}
     check_stems_alone(stems, {"model": model, "model_folder": model_folder, **how})
-    output_encoding(song, out)  # before a model is looked for, which may take long
+    output_encoding(song, out)
     paths = stems_in(stems, song)
     edits = parse_all_edits(texts, paths)
+    _check_sound(song)  # all this before a model is looked for, which may take long
+    allowed = {"offline": offline, "trust_pickle": trust_pickle}
     with terminal.progress("edit") as report:
-        separating = None if stems else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
+        separating = None if stems else separator_for(model, model_folder, how, **allowed)
         made, mixture = edit_file(
-            song,
-            edits,
-            out,
-            stems=paths,
-            separator=separating,
-            on_share=lambda share: report(share, 1, f"separating {song.name}"),
+            song, edits, out, stems=paths, separator=separating, on_share=lambda share: report(share, 1, f"separating {song.name}")
         )
         report(1, 1, "")
-    same = "" if not np.array_equal(made.audio, mixture) else "exactly" if np.array_equal(load(out)[0], mixture) else "rounded to 24 bit"
-    _summarise(terminal, song, out, edits, made, same)
+    _summarise(terminal, song, out, edits, made, _sameness(made.audio, mixture, out))
+
+
+def _check_sound(song: Path) -> None:
+    """Raises Refused, naming the file, for one that is no sound."""
+    from stemwright.manifests.records import Refused
+    from stemwright.manifests.sound.decoding import probe
+
+    try:
+        probe(song)
+    except Refused as reason:
+        raise Refused(f"{song}: {reason}") from reason
+
+
+def _sameness(edited: Audio, mixture: Audio, out: Path) -> str:
+    """How a file holds a song that the edits left as it was; "" if they changed it."""
+    import numpy as np
+
+    from stemwright.manifests.sound.decoding import load
+
+    if not np.array_equal(edited, mixture):
+        return ""
+    return "exactly" if np.array_equal(load(out)[0], mixture) else "rounded to 24 bit"
 
 
 def _summarise(terminal: Terminal, song: Path, out: Path, edits: Sequence[Edit], made: Edited, same: str) -> None:

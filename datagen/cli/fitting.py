@@ -61,45 +61,60 @@ def fit(
     Example: stemwright fit mix.wav --stems dry --chain eq,compressor,fader --render again.wav
     """
     from stemwright.datagen.inverse.console import fit_console
-    from stemwright.manifests.disk.durable import remove_earlier
-    from stemwright.manifests.disk.outputs import PICTURES, SOUND, check_output
-    from stemwright.manifests.sound.writing import save
 
     terminal = Terminal(as_json)
-    for out, suffixes in ((render, SOUND), (plot, PICTURES)):
-        if out:
-            check_output(out, suffixes, [mixture, *([stems] if stems else [])])
+    _check_outputs([mixture, *([stems] if stems else [])], render, plot)
     own = load_multitrack(mixture, stems)
-    audio, dry, sample_rate = own.mixture, own.stems, own.sample_rate
     for note in own.findings.all_notes:
         terminal.warn(note)
-    chains, bus_chain = read_console(console, list(dry)) if console else (_names(chain), _names(bus))
-    span = _span(excerpt, sample_rate, audio.shape[1])
-    part = {name: stem[:, span] for name, stem in dry.items()}
+    chains, bus_chain = read_console(console, list(own.stems)) if console else (_names(chain), _names(bus))
+    span = _span(excerpt, own.sample_rate, own.mixture.shape[1])
+    part = {name: stem[:, span] for name, stem in own.stems.items()}
     with terminal.progress("fit") as report:
-        found = fit_console(audio[:, span], part, sample_rate, chains, bus=bus_chain, on_progress=report)
+        found = fit_console(own.mixture[:, span], part, own.sample_rate, chains, bus=bus_chain, on_progress=report)
+    _show(terminal, found, own, span.start or 0)
+    _write(terminal, found, own, render, plot)
+    terminal.finish(0)
+
+
+def _check_outputs(inputs: Sequence[Path], render: Path | None, plot: Path | None) -> None:
+    """Raises UsageError for files that cannot be written, before the fit, which takes minutes."""
+    from stemwright.manifests.disk.outputs import PICTURES, SOUND, check_output
+
+    for out, suffixes in ((render, SOUND), (plot, PICTURES)):
+        if out:
+            check_output(out, suffixes, inputs)
+
+
+def _show(terminal: Terminal, found: Console, own: OwnStems, offset: int) -> None:
+    """The table of the console, and what is below it; ``offset`` is the first frame of the excerpt."""
     for name, reason in found.left_out.items():
         terminal.warn(f"{name}: {reason}; it has no chain")
     terminal.show("console", console_table(found), found.rows())
-    offset = span.start or 0
-    terminal.collected |= summary(found, sample_rate, offset) | {"notes": list(own.findings.all_notes)}
+    terminal.collected |= summary(found, own.sample_rate, offset) | {"notes": list(own.findings.all_notes)}
     for name, stem in own.findings.mending.items():  # moved before the fit
         lags_ms = terminal.collected["lags_ms"]
-        lags_ms[name] = lags_ms.get(name, 0.0) + 1000.0 * stem.lag_frames / sample_rate
-    for line in lines(found, sample_rate, offset):
+        lags_ms[name] = lags_ms.get(name, 0.0) + 1000.0 * stem.lag_frames / own.sample_rate
+    for line in lines(found, own.sample_rate, offset):
         terminal.say(line)
+
+
+def _write(terminal: Terminal, found: Console, own: OwnStems, render: Path | None, plot: Path | None) -> None:
+    """Writes the mix through the console and the picture, if they were requested."""
     if render:
-        mix = found.mix(dry, sample_rate).numpy().astype(np.float32)
+        from stemwright.manifests.disk.durable import remove_earlier
+        from stemwright.manifests.sound.writing import save
+
+        mix = found.mix(own.stems, own.sample_rate).numpy().astype(np.float32)
         peak = float(np.abs(mix).max(initial=0.0))
         remove_earlier(render)
-        save(render, mix, sample_rate, encoding="flac24" if render.suffix == ".flac" and peak <= 1.0 else "wav32f")
+        save(render, mix, own.sample_rate, encoding="flac24" if render.suffix == ".flac" and peak <= 1.0 else "wav32f")
         terminal.say(f"mix of the console: {render}")
     if plot:
         from stemwright.datagen.report.plots import plot_console
 
-        plot_console(found, sample_rate, plot)
+        plot_console(found, own.sample_rate, plot)
         terminal.say(f"picture: {plot}")
-    terminal.finish(0)
 
 
 def load_multitrack(path: Path, stems: Path | None) -> OwnStems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -83,20 +84,15 @@ def balance(
 
     Example: stemwright balance song.mp3 --plot balance.png
     """
-    from stemwright.separation.balance import track_balance
-
     terminal = Terminal(as_json)
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
-    check_stems_alone(stems, {"model": model, "model_folder": model_folder, **how})
-    _check_files(files, stems, csv, plot, against)
-    own = stems is not None or all(path.is_dir() for path in files)
-    if own:
-        check_stems_alone(files[0], {"model": model, "model_folder": model_folder, **how}, where=f"{files[0]}, which has its own stems")
-    corpus = track_balance.corpus_levels(against) if against else {}
-    for doubt in track_balance.doubts(files, against, corpus) if against else ():
-        terminal.warn(doubt)
-    listening = None if own else separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
-    measured, rejected = _measured(terminal, files, listening, stems)
+    own = _checked(files, stems, csv, plot, {"model": model, "model_folder": model_folder, **how})
+    corpus = _compared(terminal, files, against)
+    readable, rejected = _readable(terminal, files)  # before a model is looked for, which may take long
+    listening = None
+    if readable and not own:
+        listening = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
+    measured = _measured(terminal, readable, listening, stems, rejected)
     _show(terminal, measured, corpus, str(against) if against else "")
     _write(terminal, measured, csv, plot, corpus)
     if rejected:
@@ -107,22 +103,43 @@ def balance(
     terminal.finish(exit_code(len(measured), len(rejected)))
 
 
-def _check_files(files: Sequence[Path], stems: Path | None, csv: Path | None, plot: Path | None, against: Path | None) -> None:
-    """Raises UsageError for what cannot be read or written, before a model is looked for, which may take long."""
+def _checked(files: Sequence[Path], stems: Path | None, csv: Path | None, plot: Path | None, separation: Mapping[str, Any]) -> bool:
+    """Whether every recording has stems of its own, so that none is separated.
+
+    Raises UsageError for what cannot be read or written, before a model is looked for, which may take long.
+    """
     from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
     from stemwright.manifests.usage import UsageError
 
+    check_stems_alone(stems, separation)
     for out, suffixes in ((csv, TABLES), (plot, PICTURES)):
         if out:
             check_output(out, suffixes, [*files, *([stems] if stems else [])])
-    if against and not (against / "estimates.parquet").exists():
-        raise UsageError(f"--against {against}: it has no estimates.parquet; expected a corpus, after: stemwright estimate {against}")
     if folders := [path for path in files if path.is_dir() and not any((path / name).exists() for name in _mixture_files())]:
         raise UsageError(
             f"{folders[0]} is a folder; expected recordings, such as {folders[0]}/*.flac, or a folder with mixture.wav and stems"
         )
     if not any(path.exists() for path in files):
         raise UsageError(f"{', '.join(map(str, files))}: no such file; expected recordings")
+    if stems is None and all(path.is_dir() for path in files):
+        check_stems_alone(files[0], separation, where=f"{files[0]}, which has its own stems")
+        return True
+    return stems is not None
+
+
+def _compared(terminal: Terminal, files: Sequence[Path], against: Path | None) -> Mapping[str, Any]:
+    """The levels of the corpus to compare with, and warnings about it; nothing without one. Raises UsageError if it has none."""
+    from stemwright.manifests.usage import UsageError
+    from stemwright.separation.balance import track_balance
+
+    if against is None:
+        return {}
+    if not (against / "estimates.parquet").exists():
+        raise UsageError(f"--against {against}: it has no estimates.parquet; expected a corpus, after: stemwright estimate {against}")
+    corpus = track_balance.corpus_levels(against)
+    for doubt in track_balance.doubts(files, against, corpus):
+        terminal.warn(doubt)
+    return corpus
 
 
 def _mixture_files() -> list[str]:
@@ -133,17 +150,36 @@ def _mixture_files() -> list[str]:
     return [f"{name}{suffix}" for name in MIXTURE_NAMES for suffix in sorted(READABLE_SUFFIXES)]
 
 
+def _readable(terminal: Terminal, files: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
+    """The files but those that are no sound by their first bytes, and these with the reason."""
+    from stemwright.manifests.records import Refused
+    from stemwright.manifests.sound.decoding import probe
+
+    readable: list[Path] = []
+    rejected: list[dict[str, str]] = []
+    for path in files:
+        try:
+            _ = path.is_file() and probe(path)
+        except Refused as reason:
+            rejected.append({"track": str(path), "reason": str(reason)})
+            terminal.warn(f"{path}: {reason}")
+        except OSError:
+            readable.append(path)  # measuring it gives the error
+        else:
+            readable.append(path)
+    return readable, rejected
+
+
 def _measured(
-    terminal: Terminal, files: Sequence[Path], listening: Any, stems: Path | None
-) -> tuple[list[TrackBalance], list[dict[str, str]]]:
-    """The balance of each recording, and those that could not be measured, with the reason."""
+    terminal: Terminal, files: Sequence[Path], listening: Any, stems: Path | None, rejected: list[dict[str, str]]
+) -> list[TrackBalance]:
+    """The balance of each recording; those that could not be measured are added to ``rejected``, with the reason."""
     from stemwright.datagen.run.runner import describe_error
     from stemwright.separation.balance.recordings import measure_recording, titles_of
 
     titles = titles_of(files)
     measured: list[TrackBalance] = []
-    rejected: list[dict[str, str]] = []
-    with terminal.progress("balance") as report:
+    with terminal.progress("balance") if files else nullcontext(lambda *_: None) as report:
         lengths_s = [_length_s(path) for path in files]
         for number, path in enumerate(files):
             try:
@@ -157,7 +193,7 @@ def _measured(
                 rejected.append({"track": str(path), "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
                 terminal.warn("{track}: {reason}".format(**rejected[-1]))
             within(1.0)
-    return measured, rejected
+    return measured
 
 
 def _show(terminal: Terminal, measured: Sequence[TrackBalance], corpus: Mapping[str, Any], against: str) -> None:

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from stemwright.datagen.cli import completion
 
 WHAT, SEPARATION, WORK, OUTPUT = "Corpus", "Separation", "Resources", "Output"  # headings of options
+
+
+def whole_number(low: int | None = None) -> Callable[[Any], int]:
+    """What reads an option that is a whole number, from the lowest one on. It is refused in words of ours, whatever typer's are."""
+    expected = "a whole number" if low is None else f"a whole number, {low} or more"
+
+    def number(text: Any) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise typer.BadParameter(f"expected {expected}; got {text!r}") from None
+        if low is not None and value < low:
+            raise typer.BadParameter(f"expected {expected}; got {value}")
+        return value
+
+    return number
+
+
+def decimal_number(text: Any) -> float:
+    """Reads an option that is a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected a number, such as -14; got {text!r}") from None
+
 
 SongsArgument = Annotated[
     Path, typer.Argument(metavar="SONGS", help="Folder of songs, CSV file, or MUSDB18 / MUSDB18-HQ folder.", show_default=False)
@@ -68,9 +94,9 @@ FormatOption = Annotated[
 LimitOption = Annotated[
     int | None,
     typer.Option(
-        min=1,
+        parser=whole_number(1),
         metavar="N",
-        help="Take at most N songs, of various artists, for a first try. The same command without it continues with all songs.",
+        help="Take at most N songs (1 or more), of various artists, for a first try. The same command without it continues with all songs.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -80,7 +106,15 @@ DryRunOption = Annotated[
 CatalogDryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show the songs, and which stem each file of a multitrack is a part of; write nothing.")
 ]
-SeedOption = Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of every random number.", rich_help_panel=WHAT)]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        parser=whole_number(0),
+        metavar="NUMBER",
+        help="Seed of every random number: a whole number, 0 or more; 0 in a new corpus.",
+        rich_help_panel=WHAT,
+    ),
+]
 
 ModelOption = Annotated[
     str | None,
@@ -168,8 +202,10 @@ PrecisionOption = Annotated[
 InputLufsOption = Annotated[
     float | None,
     typer.Option(
+        parser=decimal_number,
         metavar="LUFS",
-        help="Bring each mixture to this loudness before separation, and scale its stems back after it.",
+        help="Bring each mixture to this integrated loudness, from -70 to 0 LUFS, before separation, and scale its stems back after "
+        "it; by default mixtures stay as they are.",
         rich_help_panel=SEPARATION,
     ),
 ]
@@ -193,8 +229,8 @@ JobsOption = Annotated[
         "--jobs",
         "-j",
         metavar="N",
-        min=1,
-        help="Number of parallel processes. Separation always uses all cores or the GPU.",
+        parser=whole_number(1),
+        help="Number of parallel processes, 1 or more. Separation always uses all cores or the GPU.",
         rich_help_panel=WORK,
     ),
 ]
@@ -218,3 +254,8 @@ def absolute_separator(reference: str | None) -> str | None:
     from stemwright.datagen.run.configuration import placed_reference
 
     return None if reference is None else placed_reference(reference, Path.cwd())
+
+
+def separation_changes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a separation as keys of the configuration, with absolute paths."""
+    return {**given, "model_folder": absolute(given["model_folder"]), "separator": absolute_separator(given["separator"])}

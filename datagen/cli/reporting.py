@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stemwright.datagen.cli.options import CorpusArgument, JsonOption
+from stemwright.datagen.cli.options import CorpusArgument, JsonOption, whole_number
 from stemwright.datagen.cli.running import exit_code
 from stemwright.datagen.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from stemwright.datagen.report.page import Report
+    from stemwright.datagen.run.corpus import Corpus
 
 
 def report(
@@ -18,9 +22,14 @@ def report(
         Path | None, typer.Argument(metavar="OUT", help="HTML file to write; by default CORPUS/report.html.", show_default=False)
     ] = None,
     players: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Rendered pairs to listen to on the page; 0 for a page without audio.")
+        int,
+        typer.Option(
+            parser=whole_number(0), metavar="N", help="Rendered pairs to listen to on the page, 0 or more; 0 makes a page without audio."
+        ),
     ] = 12,
-    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Seed for choosing those pairs.")] = 0,
+    seed: Annotated[
+        int, typer.Option(parser=whole_number(0), metavar="NUMBER", help="Seed for choosing those pairs: a whole number, 0 or more.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page about a corpus: numbers, distributions, what was rejected, and pairs to listen to.
@@ -29,22 +38,37 @@ def report(
 
     Example: stemwright report corpus report.html --players 6
     """
-    from stemwright.datagen.report.page import write_report
-    from stemwright.datagen.run.corpus import Corpus, CorpusError
-    from stemwright.manifests.disk.durable import NOT_ALLOWED
-    from stemwright.manifests.wording import counted, duration, size
+    from stemwright.datagen.run.corpus import Corpus
 
-    terminal = Terminal(as_json)
-    try:
-        with terminal.progress("report") as progress:
-            path, made = write_report(Corpus(corpus), out, num_players=players, seed=seed, on_progress=progress)
-    except OSError as error:
-        if out is None and error.errno in NOT_ALLOWED:
-            raise CorpusError(f"{error.filename}: {error.strerror}; name another file: stemwright report {corpus} OUT.html") from error
-        raise
-    num_bytes = path.stat().st_size
+    terminal, place = Terminal(as_json), Corpus(corpus)
+    _ = place.config  # says so, before anything else, when the folder is no corpus
+    with terminal.progress("report") as progress:
+        path, made = _written(place, out, num_players=players, seed=seed, on_progress=progress)
     for note in made.notes:
         terminal.warn(note)
+    _say(terminal, path, made)
+    terminal.finish(exit_code(1, len(made.notes)))
+
+
+def _written(place: Corpus, out: Path | None, **options: Any) -> tuple[Path, Report]:
+    """The file of the page, and the page. Where the corpus cannot be written to, the error says how to name another file."""
+    from stemwright.datagen.report.page import write_report
+    from stemwright.datagen.run.corpus import CorpusError
+    from stemwright.manifests.disk.durable import NOT_ALLOWED
+
+    try:
+        return write_report(place, out, **options)
+    except OSError as error:
+        if out is None and error.errno in NOT_ALLOWED:
+            again = f"name another file: stemwright report {place.folder} OUT.html"
+            raise CorpusError(f"{error.filename}: {error.strerror}; {again}") from error
+        raise
+
+
+def _say(terminal: Terminal, path: Path, made: Report) -> None:
+    from stemwright.manifests.wording import counted, duration, size
+
+    num_bytes = path.stat().st_size
     terminal.collected["report"] = {
         "path": str(path),
         "bytes": num_bytes,
@@ -55,4 +79,3 @@ def report(
     terminal.say(
         f"report: {path} ({size(num_bytes)}, {counted(made.num_players, 'pair')} to hear, {duration(made.audio_seconds)} of audio)"
     )
-    terminal.finish(exit_code(1, len(made.notes)))
