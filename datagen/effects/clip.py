@@ -2,10 +2,6 @@
 
 Conventions
     The ceiling is in dB against full scale; an infinite one clips nothing. Clipping is many-to-one: it has no ``invert``.
-    ``expand_clipped`` reshapes what was clipped by undoing a compressor that resembles the clipper. It is an expansion, not an inverse.
-
-References
-    Gorlow, Reiss, Duru 2014: restoring the dynamics of clipped material by model-based expansion.
 """
 
 from __future__ import annotations
@@ -16,7 +12,6 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from stemwright.datagen.effects import compressor
 from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.ranges import DB_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, setting
@@ -75,34 +70,3 @@ class Ceiling(torch.autograd.Function):
         if not ctx.needs_input_grad[1]:
             return x_bar, None
         return x_bar, ((grads[0] - x_bar) * x.sign()).sum_to_size(ceiling.shape)
-
-
-def clip_level(audio: torch.Tensor) -> float:
-    """The level at which audio [C, T] is clipped, 0.0 if it is not: its peak, if at least three samples in a row lie within 0.1 % of it."""
-    magnitude = audio.detach().abs()
-    peak = float(magnitude.max())
-    flat = magnitude >= 0.999 * peak
-    runs = flat[..., :-2] & flat[..., 1:-1] & flat[..., 2:]
-    return peak if peak > 0.0 and bool(runs.any()) else 0.0
-
-
-def expand_clipped(audio: torch.Tensor, sample_rate: int, *, ratio: float = 3.0, time_ms: float = 0.05) -> torch.Tensor:
-    """Raises what was clipped in audio [C, T] by undoing a fast compressor whose threshold is 0.3 dB below the clip level.
-
-    ``time_ms`` is the release of detector and gain. The paper's 20 to 200 ms overshoot on hard-clipped music: they raise what follows
-    a clipped peak as well; a twentieth of a millisecond lowers the error of the clipped samples by a third (median over synthetic songs).
-    Audio that is not clipped is returned as it is. The shape above the ceiling is the model's, not the original's.
-    """
-    level = clip_level(checked(audio, sample_rate))
-    if level == 0.0:
-        return audio
-    model = compressor.Settings(
-        threshold_db=max(20.0 * math.log10(level) - 0.3, -80.0),
-        ratio=ratio,
-        detector_attack_ms=0.05,
-        detector_release_ms=time_ms,
-        attack_ms=0.0,
-        release_ms=time_ms,
-        linked=False,
-    )
-    return compressor.invert(audio, sample_rate, model)

@@ -91,8 +91,9 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Undoes ``apply``, exactly up to rounding, if the audio was compressed from its first sample with these settings.
 
-    For an excerpt from the middle, start ``warm_up_frames`` earlier and cut them off afterwards. Raises ValueError for an infinite ratio
-    that acts at once, which maps many inputs to one output.
+    For an excerpt from the middle, start five times the longest of the four times earlier, and cut that off afterwards: the unknown state
+    at the start is then e^-11 of what it was. Raises ValueError for an infinite ratio that acts at once, which maps many inputs to one
+    output.
     """
     checked(audio, sample_rate)
     coefficients = _coefficients(audio, sample_rate, settings)
@@ -109,12 +110,6 @@ def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
     checked(audio, sample_rate)
     gain = _gain_curve(_grouped(audio, settings), _coefficients(audio, sample_rate, settings), _power(settings))
     return gain.reshape(*audio.shape[:-2], 1 if settings.linked else audio.shape[-2], audio.shape[-1])
-
-
-def warm_up_frames(settings: Settings, sample_rate: int) -> int:
-    """Frames after which an unknown state at the start no longer matters: five of the longest release, an error of e^-11."""
-    longest_ms = max(settings.detector_attack_ms, settings.detector_release_ms, settings.attack_ms, settings.release_ms)
-    return math.ceil(5.0 * longest_ms / 1000.0 * sample_rate)
 
 
 def _power(settings: Settings) -> int:

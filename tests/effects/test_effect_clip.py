@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
@@ -41,30 +39,6 @@ def test_fit_finds_the_ceiling(song: torch.Tensor, ceiling_db: float) -> None:
 def test_ceiling_that_was_never_reached_is_not_identifiable(song: torch.Tensor) -> None:
     with pytest.raises(NotIdentifiableError, match="never reached"):
         EFFECTS["clip"].fit(song, song, SAMPLE_RATE)
-
-
-def test_clip_level_is_found_where_there_is_one(song: torch.Tensor) -> None:
-    assert clip.clip_level(clip.apply(song, SAMPLE_RATE, Settings(ceiling_db=-15.0))) == pytest.approx(10.0 ** (-15.0 / 20.0))
-    assert clip.clip_level(song[:, :3000] * torch.linspace(0.5, 1.0, 3000)) == 0.0
-    assert clip.clip_level(torch.zeros(1, 100)) == 0.0
-
-
-@pytest.mark.parametrize("depth_db", [2.0, 3.0, 6.0])
-def test_expansion_of_clipped_audio_is_nearer_to_the_original(song: torch.Tensor, depth_db: float) -> None:
-    dry = song.double()
-    clipped = clip.apply(dry, SAMPLE_RATE, Settings(ceiling_db=20.0 * math.log10(float(dry.abs().max())) - depth_db))
-    expanded = clip.expand_clipped(clipped, SAMPLE_RATE)
-
-    def distance(audio: torch.Tensor) -> float:
-        touched = clipped.abs() >= 0.999 * clipped.abs().max()
-        return float((audio - dry)[touched].square().mean())
-
-    assert distance(expanded) < distance(clipped)
-
-
-def test_expansion_leaves_audio_that_is_not_clipped_alone() -> None:
-    tone = 0.5 * torch.sin(torch.arange(4000, dtype=torch.float64) * 0.3)[None]
-    assert torch.equal(clip.expand_clipped(tone, SAMPLE_RATE), tone)
 
 
 def test_gradients_are_exact() -> None:

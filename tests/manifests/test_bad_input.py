@@ -11,8 +11,7 @@ import pytest
 import soundfile
 from conftest import make_song, write_song_file
 
-from stemwright.manifests.catalog import tracks as catalog
-from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
+from stemwright.manifests.catalog.tracks import SplitShares, cache_key, find, inspect, resolve, source_changed
 from stemwright.manifests.records import AudioFile, Refused
 from stemwright.manifests.sound import writing
 
@@ -57,7 +56,7 @@ def test_bad_file_is_refused_with_its_reason_and_its_neighbour_is_read(tmp_path,
     write_song_file(tmp_path / "good.flac", SONG)
     make(tmp_path / name)
     good, bad = find(tmp_path).candidates
-    assert len(catalog.cache_key(tmp_path, bad, SHARES)) == 16
+    assert len(cache_key(tmp_path, bad, SHARES)) == 16
     assert inspect(tmp_path, good, SHARES).title == "good"
     with pytest.raises(Refused) as refusal:
         inspect(tmp_path, bad, SHARES)
@@ -126,7 +125,7 @@ def test_folder_link_and_pipe_with_the_name_of_a_song_are_refused(tmp_path):
 def test_unreadable_file_is_refused(tmp_path, monkeypatch):
     write_song_file(tmp_path / "a.flac", SONG)
     (candidate,) = find(tmp_path).candidates
-    readable = catalog.cache_key(tmp_path, candidate, SHARES)
+    readable = cache_key(tmp_path, candidate, SHARES)
     if os.geteuid() == 0:  # root reads everything
         really_open = Path.open
 
@@ -140,7 +139,7 @@ def test_unreadable_file_is_refused(tmp_path, monkeypatch):
         (tmp_path / "a.flac").chmod(0)
     with pytest.raises(Refused, match="cannot be opened: Permission denied"):
         inspect(tmp_path, candidate, SHARES)
-    assert catalog.cache_key(tmp_path, candidate, SHARES) != readable  # so it is tried again once it can be read
+    assert cache_key(tmp_path, candidate, SHARES) != readable  # so it is tried again once it can be read
 
 
 def test_unreadable_folder_is_refused_and_the_rest_is_read(tmp_path, monkeypatch):
@@ -166,9 +165,9 @@ def test_unreadable_folder_is_refused_and_the_rest_is_read(tmp_path, monkeypatch
 def test_source_outside_the_songs_folder_is_refused(tmp_path, path):
     row = AudioFile.model_construct(path=path, sample_rate=44_100, num_channels=2, num_frames=1, num_bytes=1, sha256="0" * 64, stream=0)
     with pytest.raises(Refused, match="leaves its folder"):
-        catalog.source_changed(tmp_path, row)
+        source_changed(tmp_path, row)
     with pytest.raises(Refused, match="leaves its folder"):
-        catalog.resolve(tmp_path, path)
+        resolve(tmp_path, path)
 
 
 def test_names_of_any_script_and_length_are_read(tmp_path):

@@ -12,10 +12,9 @@ import soundfile
 from conftest import make_song, write_song_file
 from hypothesis import given
 
-from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.catalog.artists import Credit
 from stemwright.manifests.catalog.splits import SplitMember, assign
-from stemwright.manifests.catalog.tracks import SplitShares, find, inspect, split_of
+from stemwright.manifests.catalog.tracks import Refused, SplitShares, artist_key, cache_key, find, inspect, source_changed, split_of
 from stemwright.manifests.records import Track, track_id
 from stemwright.manifests.sound import decoding
 
@@ -84,12 +83,12 @@ def test_renamed_file_is_the_same_track(tmp_path):
 def test_task_changes_with_bytes_and_shares_and_with_nothing_else(tmp_path):
     path = write_song_file(tmp_path / "a.flac", tone())
     (candidate,) = find(tmp_path).candidates
-    task = catalog.cache_key(tmp_path, candidate, SHARES)
+    task = cache_key(tmp_path, candidate, SHARES)
     os.utime(path, (1, 1))
-    assert catalog.cache_key(tmp_path, candidate, SHARES) == task == inspect(tmp_path, candidate, SHARES).cache_key
-    assert catalog.cache_key(tmp_path, candidate, SplitShares(train=0.5, valid=0.25, test=0.25)) != task
+    assert cache_key(tmp_path, candidate, SHARES) == task == inspect(tmp_path, candidate, SHARES).cache_key
+    assert cache_key(tmp_path, candidate, SplitShares(train=0.5, valid=0.25, test=0.25)) != task
     write_song_file(path, tone(hz=441))
-    assert catalog.cache_key(tmp_path, candidate, SHARES) != task
+    assert cache_key(tmp_path, candidate, SHARES) != task
 
 
 def test_a_loop_of_links_ends_and_each_file_is_found_once(tmp_path):
@@ -163,7 +162,7 @@ def test_one_damaged_stem_file_is_refused_and_the_others_are_listed(stem_folder)
     for candidate in find(root).candidates:
         try:
             tracks.append(inspect(root, candidate, SHARES))
-        except catalog.Refused as reason:
+        except Refused as reason:
             refused.append(str(reason))
     assert [track.artist for track in tracks] == ["Artist 1"]
     assert refused[0].startswith("truncated: has 1000 bytes")
@@ -289,8 +288,8 @@ def test_adding_songs_moves_no_other(before, added):
 
 @given(artists)
 def test_spelling_of_an_artist_does_not_matter(artist):
-    spelled, key = f"  {artist.upper()}\t ", catalog.artist_key(artist)
-    if key and catalog.artist_key(artist.upper()) == key:  # not so for a few letters ("ŉ")
+    spelled, key = f"  {artist.upper()}\t ", artist_key(artist)
+    if key and artist_key(artist.upper()) == key:  # not so for a few letters ("ŉ")
         splits = assign([SplitMember("a", "0", Credit(artist)), SplitMember("b", "1", Credit(spelled))], SHARES).splits
         assert splits["a"] == splits["b"]
 
@@ -316,11 +315,11 @@ def test_shares_must_sum_to_one():
 def test_changed_or_missing_source_is_known(tmp_path):
     path = write_song_file(tmp_path / "a.flac", tone())
     (track,) = cataloged(tmp_path)
-    assert catalog.source_changed(tmp_path, track.audio) is None
+    assert source_changed(tmp_path, track.audio) is None
     write_song_file(path, tone(hz=441))
-    assert "changed since it was cataloged" in catalog.source_changed(tmp_path, track.audio)
+    assert "changed since it was cataloged" in source_changed(tmp_path, track.audio)
     path.unlink()
-    assert "is no longer in" in catalog.source_changed(tmp_path, track.audio)
+    assert "is no longer in" in source_changed(tmp_path, track.audio)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
@@ -329,7 +328,7 @@ def test_inspecting_holds_no_whole_song_in_memory(tmp_path):
     write_song_file(tmp_path / "a.wav", samples)
     program = (
         "import re, sys; from pathlib import Path\n"
-        "from stemwright.manifests.catalog import tracks as catalog; root = Path(sys.argv[1])\n"
+        "from stemwright.manifests.catalog.tracks import Refused, artist_key, cache_key, source_changed; root = Path(sys.argv[1])\n"
         "candidate = catalog.find(root).candidates[0]; import soundfile, av\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
         "before = peak()\n"

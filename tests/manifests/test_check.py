@@ -11,7 +11,7 @@ from conftest import STEM_NAMES, make_song, write_song_file
 
 from stemwright.datagen.dataset.writers.as_written import written_pair
 from stemwright.manifests import table
-from stemwright.manifests.catalog import tracks as catalog
+from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
 from stemwright.manifests.check import CLOSURE_LIMIT_DBFS, CheckProblem, check_corpus, check_dataset, errors
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair, of_dataset
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
@@ -108,11 +108,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for index in range(2):
         for stem, samples in make_song(index, 1.0, sample_rate=44_100).items():
             write_song_file(songs / f"Artist {index} - Title" / f"{stem}.wav", samples)
-    shares = catalog.SplitShares(train=1, valid=0, test=0)
+    shares = SplitShares(train=1, valid=0, test=0)
     rows: dict[str, list] = {name: [] for name in ROW_TYPES}
     corpus.mkdir()
-    for index, candidate in enumerate(catalog.find(songs).candidates):
-        track = catalog.inspect(songs, candidate, shares)
+    for index, candidate in enumerate(find(songs).candidates):
+        track = inspect(songs, candidate, shares)
         stems = stems_of(corpus, songs, track, sample_rate=(44_100, 48_000)[index], gain_db=(0.0, GAIN_DB)[index])
         SOURCES.update({stem.id: stem.audio.path for stem in stems})
         pair = pair_of(track, stems, index)

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 
 from stemwright.datagen.run import configuration
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.stages import run_catalog
+from stemwright.datagen.run.stages import cataloguing, run_catalog
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
-from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.catalog.duplicates import preference
 from stemwright.manifests.records import Rejected, Track
 from stemwright.manifests.sound import decoding, identity, packets
@@ -210,9 +209,9 @@ def test_a_copy_is_counted_once_and_decoded_once_and_the_better_name_is_kept(tmp
     assert [(row.subject, row.reason) for row in rejected] == [("01 Song (1).wav", "the same recording as Album/01 Song.flac")]
 
     decoded: list[str] = []
-    inspect = catalog.inspect
+    inspect = cataloguing.inspect
     monkeypatch.setattr(
-        catalog, "inspect", lambda songs, candidate, *rest: decoded.append(candidate.path) or inspect(songs, candidate, *rest)
+        cataloguing, "inspect", lambda songs, candidate, *rest: decoded.append(candidate.path) or inspect(songs, candidate, *rest)
     )
     summary, _, again = cataloged(corpus, songs)
     assert (summary.done, summary.skipped, summary.rejected, decoded) == (0, 1, 1, [])

@@ -13,8 +13,8 @@ from stemwright.datagen.pairs.rights import RightsConfig, RightsOfPairs, admitte
 from stemwright.datagen.run import configuration
 from stemwright.datagen.run.configuration import ConfigError
 from stemwright.manifests import table
-from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.catalog.musdb_terms import MEDLEYDB, OF_MEDLEYDB, OF_REMIX_COMPETITION, REMIX_COMPETITION, RESTRICTED, terms_of
+from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
 from stemwright.manifests.records import Branch, Example, Pair, Rejected, Signal, seal
 
 SAID = {
@@ -138,8 +138,8 @@ def test_each_kind_of_catalog_states_rights(tmp_path, multitrack_folder):
     (tmp_path / "songs" / "list.csv").write_text("path,rights\ntagged.flac,CC0\n")
 
     def rights(place, **options):
-        found = catalog.find(place, **options)
-        return {c.path: normalise(catalog.inspect(found.songs, c, catalog.SplitShares()).rights) for c in found.candidates}
+        found = find(place, **options)
+        return {c.path: normalise(inspect(found.songs, c, SplitShares()).rights) for c in found.candidates}
 
     assert rights(tmp_path / "songs", kind="folder") == {"tagged.flac": "CC-BY-4.0", "comment.flac": "CC-BY-3.0", "said.flac": "unknown"}
     assert rights(tmp_path / "songs" / "list.csv") == {"tagged.flac": "CC0-1.0"}

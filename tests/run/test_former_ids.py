@@ -18,7 +18,7 @@ from stemwright.datagen.run.stages.reseparation import count_to_separate_again
 from stemwright.datagen.run.stages.separating import separation_key, separator_of
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
-from stemwright.manifests.catalog import tracks as catalog
+from stemwright.manifests.catalog.tracks import cache_key, split_of
 from stemwright.manifests.check import check_corpus
 from stemwright.manifests.records import Stem, Track, seal, track_id
 
@@ -45,9 +45,9 @@ def age(corpus: Corpus, path: str) -> None:
     (candidate,) = [one for one in found_songs(config).candidates if one.path == path]
     (row,) = [track for track in tracks if track.audio.path == path]
     sounds = (f"{number:064x}" for number in range(99))  # the first one that is in another split
-    sound = next(sound for sound in sounds if catalog.split_of(None, track_id(sound), config.songs.shares) != row.split)
-    split = catalog.split_of(None, track_id(sound), config.songs.shares)
-    key = catalog.cache_key(corpus.songs, candidate, config.songs.shares, config.songs.longest_s, rules=8)
+    sound = next(sound for sound in sounds if split_of(None, track_id(sound), config.songs.shares) != row.split)
+    split = split_of(None, track_id(sound), config.songs.shares)
+    key = cache_key(corpus.songs, candidate, config.songs.shares, config.songs.longest_s, rules=8)
     old = row.model_copy(update={"id": track_id(sound), "sound": sound, "delay_frames": None, "cache_key": key, "split": split})
     stems = []
     for place in (corpus.folder / kept_stems.STEMS).glob(f"*/{row.id}"):

@@ -154,7 +154,7 @@ def test_copies_are_kept_in_one_split_if_asked_and_check_finds_those_that_are_no
 
 
 def test_a_copy_is_not_decoded_again_and_takes_the_place_of_one_that_is_gone(tmp_path, monkeypatch):
-    from stemwright.manifests.catalog import tracks as catalog
+    from stemwright.datagen.run.stages import cataloguing
 
     songs, corpus = tmp_path / "songs", Corpus(tmp_path / "corpus")
     song = make_song(300, 5.0)["mixture"]
@@ -162,9 +162,9 @@ def test_a_copy_is_not_decoded_again_and_takes_the_place_of_one_that_is_gone(tmp
     write_song_file(songs / "b.wav", song * np.float32(0.5), SAMPLE_RATE)
     assert [track.audio.path for track in cataloged(corpus, songs)[0]] == ["a.wav"]
     decoded: list[str] = []
-    inspect = catalog.inspect
+    inspect = cataloguing.inspect
     monkeypatch.setattr(
-        catalog, "inspect", lambda songs, candidate, *rest: decoded.append(candidate.path) or inspect(songs, candidate, *rest)
+        cataloguing, "inspect", lambda songs, candidate, *rest: decoded.append(candidate.path) or inspect(songs, candidate, *rest)
     )
     fresh = cataloged(Corpus(tmp_path / "fresh"), songs)
     assert decoded == ["a.wav", "b.wav"]

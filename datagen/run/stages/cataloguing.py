@@ -26,10 +26,27 @@ from stemwright.datagen.run.stages.kept_stems import STEMS
 from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Do, Task, Workers
 from stemwright.manifests import table
-from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.catalog.artists import named_after
 from stemwright.manifests.catalog.duplicates import SOUNDS_AS, Duplicates, Recording, find_duplicates
 from stemwright.manifests.catalog.splits import SplitMember, assign, group_of
+from stemwright.manifests.catalog.tracks import (
+    ARTIST_UNKNOWN,
+    EARLIER_RULES,
+    MENDED,
+    RULES,
+    Candidate,
+    FileSums,
+    FoundSongs,
+    SplitShares,
+    cache_key,
+    credit_of,
+    file_sums,
+    find,
+    inspect,
+    matches,
+    songs_root,
+    stems_key,
+)
 from stemwright.manifests.disk import deletion
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Record, Refused, Rejected, Split, Track, seal
@@ -78,7 +95,7 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
 
 def artist_notes(tracks: Sequence[Track]) -> tuple[str, ...]:
     """What songs without an artist mean for the splits; nothing where there are none."""
-    lone = sum(catalog.ARTIST_UNKNOWN in track.notes for track in tracks)
+    lone = sum(ARTIST_UNKNOWN in track.notes for track in tracks)
     if not lone:
         return ()
     have = (
@@ -87,11 +104,11 @@ def artist_notes(tracks: Sequence[Track]) -> tuple[str, ...]:
     return (f"{lone} of {counted(len(tracks), 'song')} {have}, so an artist may be in several splits; name artists in tags or a CSV",)
 
 
-def found_songs(config: Config) -> catalog.FoundSongs:
+def found_songs(config: Config) -> FoundSongs:
     """What the songs folder of a configuration holds. Raises CorpusError if the place as a whole cannot be listed, or holds nothing."""
     songs = Path(config.songs.folder)
     try:
-        found = catalog.find(songs, kind=config.songs.kind, ignore=config.songs.ignore, rules=config.songs.rules)
+        found = find(songs, kind=config.songs.kind, ignore=config.songs.ignore, rules=config.songs.rules)
     except ValueError as error:  # of the place, the kind or the list as a whole; one song that cannot be used is in ``found``
         raise CorpusError(str(error)) from error
     if not found.candidates and not found.refused:
@@ -105,7 +122,7 @@ def found_songs(config: Config) -> catalog.FoundSongs:
     return found
 
 
-def limited(corpus: Corpus, found: catalog.FoundSongs, limit: int | None) -> catalog.FoundSongs:
+def limited(corpus: Corpus, found: FoundSongs, limit: int | None) -> FoundSongs:
     """The songs of a corpus among those that were found, and others up to a limit in an order that mixes artists; all without one."""
     if limit is None or len(found.candidates) <= limit:
         return found
@@ -167,7 +184,7 @@ def _recording(folder: Path, task: Task, row: Track | None = None) -> Recording 
     candidate, sums = task.payload
     if row is not None or not candidate.references:
         mended = sum(stem.mended for stem in row.references) if row else 0
-    elif (mended := facts.get(catalog.MENDED, {}).get(catalog.stems_key(candidate, sums))) is None:
+    elif (mended := facts.get(MENDED, {}).get(stems_key(candidate, sums))) is None:
         return None  # these stems were not examined with the mixture
     title = candidate.title or facts["title"] or named_after(candidate.path)[1]
     known = {name: facts[name] for name in ("sound", "duration_s", "num_bytes", "lossless")}
@@ -188,26 +205,22 @@ def _remove_unused(folder: Path, tasks: Sequence[Task]) -> None:
         deletion.remove_empty(folder, place.parent)
 
 
-def _tasks(
-    root: Path, found: catalog.FoundSongs, shares: catalog.SplitShares, longest_s: float
-) -> tuple[list[Task], list[tuple[str, str]]]:
+def _tasks(root: Path, found: FoundSongs, shares: SplitShares, longest_s: float) -> tuple[list[Task], list[tuple[str, str]]]:
     """One task for each candidate, and (path, reason) of what cannot be one."""
     tasks, unreadable = [], list(found.refused)
     for candidate in found.candidates:
         try:
-            sums = catalog.file_sums(root, candidate)
+            sums = file_sums(root, candidate)
         except (Refused, OSError) as reason:
             unreadable.append((candidate.path, str(getattr(reason, "strerror", None) or reason)))
         else:
-            tasks.append(
-                Task(catalog.cache_key(root, candidate, shares, longest_s, sums), candidate.path, candidate.path, (candidate, sums))
-            )
+            tasks.append(Task(cache_key(root, candidate, shares, longest_s, sums), candidate.path, candidate.path, (candidate, sums)))
     return tasks, unreadable
 
 
 def _assign_splits(
     config: Config,
-    found: catalog.FoundSongs,
+    found: FoundSongs,
     tasks: Sequence[Task],
     former: FormerRows,
     outcome: Outcome,
@@ -222,7 +235,7 @@ def _assign_splits(
         SplitMember(
             path=row.audio.path,
             recording=drawn_by[row.audio.path],
-            credit=catalog.credit_of(row),
+            credit=credit_of(row),
             stated=stated.get(row.audio.path),
             before=_split_before(config, former, row, *payloads[row.audio.path]) if former else None,
             ties=duplicates.ties.get(row.audio.path, ()),
@@ -251,7 +264,7 @@ def _placed(row: Track, split: Split, note: str | None) -> Track:
     return row if (row.split, row.notes) == (split, notes) else row.model_copy(update={"split": split, "notes": notes})
 
 
-def _split_before(config: Config, former: FormerRows, row: Track, candidate: catalog.Candidate, sums: catalog.FileSums) -> Split | None:
+def _split_before(config: Config, former: FormerRows, row: Track, candidate: Candidate, sums: FileSums) -> Split | None:
     """The split in which a recording was, if nothing but the tags of its file and the rules of versions have changed since."""
     if (split := former.split(_keys(config, candidate, sums))) is not None:
         return split
@@ -263,11 +276,11 @@ def _split_before(config: Config, former: FormerRows, row: Track, candidate: cat
     return was.split if was.cache_key in _keys(config, then, {file.path: file.sha256 for file in files}) else None
 
 
-def _keys(config: Config, candidate: catalog.Candidate, sums: catalog.FileSums) -> Iterator[str]:
+def _keys(config: Config, candidate: Candidate, sums: FileSums) -> Iterator[str]:
     """The cache keys that this version and then earlier ones give a candidate whose files have these checksums."""
-    songs, root = config.songs, catalog.songs_root(Path(config.songs.folder))
-    every = (catalog.RULES, *catalog.EARLIER_RULES)
-    return (catalog.cache_key(root, candidate, songs.shares, songs.longest_s, sums, rules=rules) for rules in every)
+    songs, root = config.songs, songs_root(Path(config.songs.folder))
+    every = (RULES, *EARLIER_RULES)
+    return (cache_key(root, candidate, songs.shares, songs.longest_s, sums, rules=rules) for rules in every)
 
 
 def _copy_of(kept: str, task: Task, reason: str) -> Rejected:
@@ -277,7 +290,7 @@ def _copy_of(kept: str, task: Task, reason: str) -> Rejected:
 
 def _ignored(patterns: Sequence[str], paths: Sequence[str]) -> tuple[str, ...]:
     """Notes about files that were ignored, and about patterns that match nothing."""
-    idle = [pattern for pattern in patterns if not any(catalog.matches(path, (pattern,)) for path in paths)]
+    idle = [pattern for pattern in patterns if not any(matches(path, (pattern,)) for path in paths)]
     notes = [f"{counted(len(paths), 'file')} ignored because of songs.ignore"] if paths else []
     return (*notes, *(f"the pattern {pattern!r} of songs.ignore matches no file" for pattern in idle))
 
@@ -287,11 +300,9 @@ def _is_as_before(row: Track, before: Track | None) -> bool:
     return before is not None and row.model_copy(update={"cache_key": before.cache_key}) == before
 
 
-def _inspect(
-    songs: Path, shares: catalog.SplitShares, longest_s: float, fingerprints: Path, payload: tuple[catalog.Candidate, catalog.FileSums]
-) -> list[Track]:
+def _inspect(songs: Path, shares: SplitShares, longest_s: float, fingerprints: Path, payload: tuple[Candidate, FileSums]) -> list[Track]:
     candidate, sums = payload
-    return [catalog.inspect(songs, candidate, shares, longest_s, sums, fingerprints)]
+    return [inspect(songs, candidate, shares, longest_s, sums, fingerprints)]
 
 
 def _refuse_to_forget(corpus: Corpus, refused: Sequence[tuple[str, str]]) -> None:

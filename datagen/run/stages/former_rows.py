@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stemwright.datagen.run.stages import kept_stems
-from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.catalog.track_stems import mending_of
+from stemwright.manifests.catalog.tracks import ARTIST_UNKNOWN, credit_of
 from stemwright.manifests.records import Split, Track
 from stemwright.manifests.wording import counted
 
@@ -43,7 +43,7 @@ class FormerRows:
     def of_sound(self, row: Track) -> Track | None:
         """The track of the same recording, if it was credited to the same artists."""
         was = self._by_id.get(row.id)
-        return was if was is not None and catalog.credit_of(was) == catalog.credit_of(row) else None
+        return was if was is not None and credit_of(was) == credit_of(row) else None
 
     def drawn_by(self, row: Track) -> str:
         """The id by which the split of a track is drawn where its artist is unknown."""
@@ -65,7 +65,7 @@ class FormerRows:
 def with_note(row: Track, drawn_by: str) -> Track:
     """A row that says by which id its split is drawn, where that is another and its artist is unknown."""
     notes = [note for note in row.notes if not note.startswith(DRAWN_BY)]
-    if drawn_by != row.id and catalog.ARTIST_UNKNOWN in notes:
+    if drawn_by != row.id and ARTIST_UNKNOWN in notes:
         notes.append(f"{DRAWN_BY}{drawn_by}")
     return row if row.notes == tuple(notes) else row.model_copy(update={"notes": tuple(notes)})
 

@@ -21,9 +21,9 @@ from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, KeptStems
 from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Begin, Result, StoppedError, Task
 from stemwright.manifests import __version__
-from stemwright.manifests.catalog import tracks as catalog
 from stemwright.manifests.catalog.stem_reading import AS_IT_IS
 from stemwright.manifests.catalog.track_stems import mending_of
+from stemwright.manifests.catalog.tracks import sound_of, source_changed
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.progress import AudioDone, OnProgress
@@ -291,7 +291,7 @@ class Separation:
             raise Refused("no reference stems; the configuration has separator = 'reference'")
         self._check_sources(track)
         invalidate(self.place(track))
-        separated = own.separate_file(catalog.sound_of(self.songs, track), self.place(track), stream=track.audio.stream)
+        separated = own.separate_file(sound_of(self.songs, track), self.place(track), stream=track.audio.stream)
         return self._rows(task, own.origin, separated)
 
     def _separate(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
@@ -308,7 +308,7 @@ class Separation:
                 else:
                     begin(task)
                     invalidate(place)
-                    yield Job(catalog.sound_of(self.songs, track), place, track.audio.stream)
+                    yield Job(sound_of(self.songs, track), place, track.audio.stream)
 
         try:
             for job, separated in self.separator.separate_files(jobs(), self._on_share) if tasks else ():
@@ -331,7 +331,7 @@ class Separation:
 
     def _check_sources(self, track: Track) -> None:
         for file in track.files:
-            if changed := catalog.source_changed(self.songs, file):
+            if changed := source_changed(self.songs, file):
                 raise Refused(changed)
         check_way(self.folder / STEMS, self.place(track) / KEPT_STEMS)
 
