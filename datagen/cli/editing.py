@@ -56,7 +56,7 @@ def edit(
 
     Example: stemwright edit song.mp3 "increase the volume of vocals by 3 dB; mute drums" out.flac
     """
-    from stemwright.datagen.cli.listening import check_stems_alone, separator_for
+    from stemwright.datagen.cli.listening import check_separation, check_stems_alone, separator_for
     from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
     from stemwright.datagen.edit.recording import parse_all_edits
 
@@ -65,6 +65,8 @@ def edit(
     output_encoding(song, out)
     paths = stems_in(stems, song)
     edits = parse_all_edits(texts, paths)
+    if stems is None:
+        check_separation(model, model_folder, how)
     _check_sound(song)  # all this before a model is looked for, which may take long
     allowed = {"offline": offline, "trust_pickle": trust_pickle}
     with terminal.progress("edit") as report:

@@ -31,6 +31,7 @@ from stemwright.datagen.cli.verbs import VerbGroup, Verbs
 from stemwright.manifests.progress import AudioDone, OnProgress
 
 if TYPE_CHECKING:
+    from stemwright.datagen.run.configuration import SeparationConfig
     from stemwright.separation.balance.track_balance import TrackBalance
 
 DEFAULT_MODEL = "htdemucs"
@@ -86,7 +87,8 @@ def balance(
     """
     terminal = Terminal(as_json)
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
-    own = _checked(files, stems, csv, plot, {"model": model, "model_folder": model_folder, **how})
+    if not (own := _checked(files, stems, csv, plot, {"model": model, "model_folder": model_folder, **how})):
+        check_separation(model, model_folder, how)
     corpus = _compared(terminal, files, against)
     readable, rejected = _readable(terminal, files)  # before a model is looked for, which may take long
     listening = None
@@ -251,26 +253,41 @@ def separator_for(model: str | None, model_folder: Path | None, how: dict[str, s
 
     Raises ConfigError for a word that is none of theirs, ModelError if the weights cannot be had.
     """
-    from stemwright.datagen.run.building import check_model
-    from stemwright.datagen.run.configuration import check
     from stemwright.separation.choosing import other_separator
     from stemwright.separation.demucs.separator import DemucsSeparator
     from stemwright.separation.separator import Separator, is_other
 
-    given = {key: value for key, value in {**how, "separator": absolute_separator(how["separator"])}.items() if value is not None}
-    section = check({"separation": given}, where="the options").separation
+    section = check_separation(model, model_folder, how)
     separator: Separator
     if is_other(section.separator):
-        check_alone({**given, "model_folder": model_folder, "model": model})
         separator = other_separator(section.separator, section.device)
     else:
-        model = model or DEFAULT_MODEL
-        check_model(model, model_folder)
         separator = DemucsSeparator(
-            model, model_folder, section.device, section.precision, section.engine, offline=offline, trust_pickle=trust_pickle
+            model or DEFAULT_MODEL,
+            model_folder,
+            section.device,
+            section.precision,
+            section.engine,
+            offline=offline,
+            trust_pickle=trust_pickle,
         )
     separator.check()  # a model that is not available is reported once, not once for each file
     return separator
+
+
+def check_separation(model: str | None, model_folder: Path | None, how: Mapping[str, str | None]) -> SeparationConfig:
+    """The section of a configuration that the options are. Raises ConfigError for a word that is none of theirs, as for a model's name."""
+    from stemwright.datagen.run.building import check_model
+    from stemwright.datagen.run.configuration import check
+    from stemwright.separation.separator import is_other
+
+    given = {key: value for key, value in {**how, "separator": absolute_separator(how["separator"])}.items() if value is not None}
+    section = check({"separation": given}, where="the options").separation
+    if is_other(section.separator):
+        check_alone({**given, "model_folder": model_folder, "model": model})
+    else:
+        check_model(model or DEFAULT_MODEL, model_folder)
+    return section
 
 
 def _length_s(path: Path) -> float:

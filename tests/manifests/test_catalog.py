@@ -328,11 +328,11 @@ def test_inspecting_holds_no_whole_song_in_memory(tmp_path):
     write_song_file(tmp_path / "a.wav", samples)
     program = (
         "import re, sys; from pathlib import Path\n"
-        "from stemwright.manifests.catalog.tracks import Refused, artist_key, cache_key, source_changed; root = Path(sys.argv[1])\n"
-        "candidate = catalog.find(root).candidates[0]; import soundfile, av\n"
+        "from stemwright.manifests.catalog.tracks import SplitShares, find, inspect; root = Path(sys.argv[1])\n"
+        "candidate = find(root).candidates[0]; import soundfile, av\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
         "before = peak()\n"
-        "catalog.inspect(root, candidate, catalog.SplitShares())\n"
+        "inspect(root, candidate, SplitShares())\n"
         "print(peak() - before)"
     )
     # Not getrusage: the peak that it gives begins with that of the process which started this one.
