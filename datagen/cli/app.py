@@ -15,7 +15,18 @@ from typing import Any
 
 import typer
 
-from stemwright.datagen.cli import building, checking, cleaning, configuring, demonstration, editing, fitting, listening, reporting, sharing
+from stemwright.datagen.cli import (
+    build_run,
+    checking,
+    cleaning,
+    configuring,
+    demonstration,
+    editing,
+    fitting,
+    listening,
+    reporting,
+    sharing,
+)
 from stemwright.datagen.cli.options import (
     AgainOption,
     CatalogDryRunOption,
@@ -130,7 +141,7 @@ def build(
     changes["separation"] = separation_changes(given)
     changes["dataset"] = {"format": dataset_format}
     asked, separating = RequestedChanges(changes, config, reset or ()), SeparationOptions(again, offline, trust_pickle)
-    building.build(Terminal(as_json), corpus, songs, asked, separating, building.BuildOptions(jobs, dask, limit, dry_run))
+    build_run.build(Terminal(as_json), corpus, songs, asked, separating, build_run.BuildOptions(jobs, dask, limit, dry_run))
 
 
 @app.command(rich_help_panel=MAKE)
