@@ -14,7 +14,7 @@ WHAT, SEPARATION, WORK, OUTPUT = "Corpus", "Separation", "Resources", "Output"  
 
 
 def whole_number(low: int | None = None) -> Callable[[Any], int]:
-    """What reads an option that is a whole number, from the lowest one on. It is refused in words of ours, whatever typer's are."""
+    """What reads an option that is a whole number, from the lowest one on; the message for any other is the same with every typer."""
     expected = "a whole number" if low is None else f"a whole number, {low} or more"
 
     def number(text: Any) -> int:
