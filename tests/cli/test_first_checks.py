@@ -13,7 +13,7 @@ from stemwright.datagen.cli.app import app
 
 @pytest.fixture(autouse=True)
 def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No model can be had: whoever asks for one fails."""
+    """No model can be had: a verb that needs one fails."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "notes.txt").write_text("some words")
@@ -39,7 +39,7 @@ def test_a_number_that_an_option_does_not_take_is_wrong_usage_in_plain_words(arg
 
 
 @pytest.mark.parametrize("arguments", [("balance", "notes.txt"), ("edit", "notes.txt", "mute drums", "out.wav")])
-def test_a_file_that_is_no_sound_is_named_before_a_model_is_asked_for(arguments):
+def test_a_file_that_is_no_sound_is_named_before_a_model_is_needed(arguments):
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 1
     said = done.output + str(done.exception)
