@@ -7,6 +7,7 @@ Conventions
     Where a decoder may differ from another in its last bits (MP3, AAC, Vorbis, Opus), the identity is over the coded packets and what a
     decoder has to know to decode them (``stemwright.manifests.sound.packets``), and nothing that a decoder says. So no version of a
     decoder changes it, and neither do tags, covers, and the container: an AAC file and the MP4 with the same packets are one recording.
+    The identity of a sum of files is over its samples if all of them are exact, else over the identities of the files.
     How much of its decoded packets a file plays is its container's: a header of MP3 or an edit list of MP4 says how many frames to cut at
     the start. So two files of one recording may differ in that, by some thousand frames at most where packets are the same; what is made
     of the samples has to ask for ``delay_frames`` and the length besides (``stemwright.datagen.run.stages.separating``).
@@ -39,9 +40,10 @@ class IdentityHash:
 
     def __init__(self, path: Sound, stream: int, info: AudioInfo) -> None:
         self._path, self._stream, self._info = path, stream, info
-        self._coded = None if isinstance(path, Sum) else coded_stream(path, stream)
+        parts = {part: coded_stream(part, stream) for part in (path.files if isinstance(path, Sum) else (path,))}
+        self._coded = None if isinstance(path, Sum) else parts[path]
         self._num_frames = 0
-        exact = self._coded is None or self._coded.codec.startswith(EXACT)
+        exact = all(part is None or part.codec.startswith(EXACT) for part in parts.values())
         # One hash a channel: the rows of a block are contiguous, and need not be interleaved for it.
         self._samples = [hashlib.sha256() for _ in range(info.num_channels)] if exact else []
 
@@ -68,11 +70,13 @@ class IdentityHash:
     def identity(self) -> str:
         """The identity of the sound, a SHA-256 in hex."""
         content: list[object]
-        if self._samples or self._coded is None:
+        if self._samples:
             facts = [self._info.sample_rate, self._info.num_channels, self._num_frames]
             content = [*facts, "samples", *(samples.hexdigest() for samples in self._samples)]
+        elif isinstance(self._path, Sum):
+            content = ["sum", *sorted(of_file(part) for part in self._path.files)]
         else:
-            assert not isinstance(self._path, Sum)  # whose samples count
+            assert self._coded is not None  # else its samples count
             content = ["packets", self._coded.codec, self._coded.setup, _packets_sha256(self._path, self._stream)]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 

@@ -23,6 +23,7 @@ from stemwright.manifests import table
 from stemwright.manifests.catalog.duplicates import preference
 from stemwright.manifests.records import Rejected, Track
 from stemwright.manifests.sound import decoding, identity, packets
+from stemwright.manifests.sound.summing import Sum
 
 RATE = 44_100
 ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="making these files needs the ffmpeg program")
@@ -54,6 +55,20 @@ def test_the_same_samples_are_one_recording_in_any_lossless_file(tmp_path, sound
     files += [written(tmp_path / "d.wav", sound, "FLOAT"), written(tmp_path / "e.aiff", sound, "PCM_24"), tmp_path / "f.m4a"]
     run_ffmpeg("-i", first, "-c:a", "alac", files[-1])
     assert {identity.of_file(path) for path in files} == {identity.of_file(first)}
+
+
+def test_a_sum_of_lossy_files_is_known_by_their_packets(tmp_path, sound):
+    """Nothing that a decoder gives is in its id; of lossless files it is the samples, as those of a file with the sum."""
+    files = {name: tmp_path / name for name in ("a.mp3", "b.ogg", "c.flac")}
+    for number, path in enumerate(files.values(), 1):
+        soundfile.write(path, sound.T / (2 * number), RATE)
+    tagged = tmp_path / "tagged.mp3"
+    tagged.write_bytes(files["a.mp3"].read_bytes() + b"TAG" + bytes(125))
+    lossy = identity.of_file(Sum(tmp_path, (files["a.mp3"], files["c.flac"])))
+    assert identity.of_file(Sum(tmp_path, (files["c.flac"], tagged))) == lossy
+    assert identity.of_file(Sum(tmp_path, (files["b.ogg"], files["c.flac"]))) != lossy
+    halves = [written(tmp_path / f"{name}.wav", sound / 2, "FLOAT") for name in "xy"]
+    assert identity.of_file(Sum(tmp_path, tuple(halves))) == identity.of_file(written(tmp_path / "z.wav", sound, "FLOAT"))
 
 
 def test_silence_below_zero_is_silence(tmp_path):
