@@ -158,7 +158,7 @@ def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Opera
     It asks for what the text seems to ask for, in its direction and of its stems; None where the text does not say, or asks for something
     else: a suggestion is typed without a second look.
     """
-    plain = _plain(text)
+    plain = re.sub(r"[^\W\d]+", lambda word: _apart(word[0], stems), _plain(text))
     words = re.findall(r"[^\W\d]+", plain)
     unknown = [word for word in words if word not in _grammar_words() and word not in _SENSE_OF]
     close = {word: _stem_like(word, stems) for word in unknown}
@@ -180,6 +180,13 @@ def nearest(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Opera
 def _likest(word: str, known: Iterable[str]) -> tuple[float, str]:
     """How alike the most similar of some words is, 0 to 1, and that word."""
     return max((difflib.SequenceMatcher(None, each, word).ratio(), each) for each in known)
+
+
+def _apart(word: str, stems: Sequence[str]) -> str:
+    """Two known words that are written as one, apart; any other word as it is."""
+    known = {*_grammar_words(), *_SENSE_OF, *stems}
+    both = [(word[:at], word[at:]) for at in range(1, len(word)) if word not in known and {word[:at], word[at:]} <= known]
+    return " ".join(both[0]) if both else word
 
 
 def _stem_like(word: str, stems: Sequence[str]) -> str | None:

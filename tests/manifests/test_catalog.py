@@ -55,9 +55,9 @@ def test_files_of_one_base_name_are_two_recordings(tmp_path):
 
 
 def test_row_has_the_facts_of_the_file_and_its_tags(tmp_path):
-    write_song_file(tmp_path / "x.flac", tone(0.5, peak=0.5), title="Title", artist="Artist", album="Album", copyright="CC BY 4.0")
+    write_song_file(tmp_path / "x.flac", tone(0.5, peak=0.5), title="Title", artist="Band", album="Album", copyright="CC BY 4.0")
     (track,) = cataloged(tmp_path)
-    assert (track.title, track.artist, track.album, track.rights) == ("Title", "Artist", "Album", "CC BY 4.0")
+    assert (track.title, track.artist, track.album, track.rights) == ("Title", "Band", "Album", "CC BY 4.0")
     assert (track.audio.num_frames, track.audio.sample_rate, track.audio.num_channels) == (22_050, 44_100, 2)
     assert track.peak_dbfs == pytest.approx(-6.02, abs=0.01)
     assert track.notes == ()
