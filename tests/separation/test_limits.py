@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from conftest import make_song, write_song_file
 
-from stemwright.datagen.run.configuration import SongsConfig
+from stemwright.datagen.run.songs_config import SongsConfig
 from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
 from stemwright.manifests.catalog.tracks import cache_key as catalog_task
 from stemwright.manifests.disk.regular import file_sha256
