@@ -266,11 +266,11 @@ def verdict_table(rows: Sequence[dict[str, Any]]) -> list[str]:
 def level_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Master by the errors of levels, and how often the interval holds the truth."""
     lines = ["| master | files | stems | closure, dB | error as read, LU | error, LU | interval, LU | holds, % |", "|---" * 8 + "|"]
-    held: list[bool] = []
+    covering: list[bool] = []
     for (master, codec, rescaled), each in grouped(rows, "master", "codec", "rescaled").items():
         present = [row for row in each if np.isfinite(row["level"])]
         holds = [row["low"] <= 0.005 and row["high"] >= -0.005 for row in present]
-        held += [hold for hold, row in zip(holds, present, strict=True) if row["closure"] is not None and row["closure"] > -60]
+        covering += [hold for hold, row in zip(holds, present, strict=True) if row["closure"] is not None and row["closure"] > -60]
         files = ("rescaled, " if rescaled else "") + (f"MP3 {codec}" if codec else "lossless")
         errors = [f"{np.mean(np.abs([row[key] for row in present])):.3f}" for key in ("plain", "error")]
         width = np.median([row["high"] - row["low"] for row in present])
@@ -278,7 +278,7 @@ def level_table(rows: Sequence[dict[str, Any]]) -> list[str]:
             f"| {master} | {files} | {len(present)} of {len(each)} | {median(each, 'closure')} | {' | '.join(errors)} | {width:.2f} | "
             f"{100 * np.mean(holds):.0f} |"
         )
-    return [*lines, "", f"Where the stems do not close, {100 * np.mean(held):.0f} % of {len(held)} intervals hold the true level."]
+    return [*lines, "", f"Where the stems do not close, {100 * np.mean(covering):.0f} % of {len(covering)} intervals hold the true level."]
 
 
 def main() -> None:
