@@ -9,12 +9,14 @@ from living_corpus import stub_separator
 from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
+from stemwright.datagen.dataset.loader import PairDataset
+from stemwright.datagen.pairs.recipes.mix import DRUM_STEMS
 from stemwright.datagen.run.configuration import ConfigError, check
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.stages import run_catalog, run_separate
+from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests.check import check_corpus
-from stemwright.manifests.records import Stem, Track
+from stemwright.manifests.records import Pair, Stem, Track
 from stemwright.manifests.sound.decoding import load
 
 SPLITS = {"train": 1.0, "valid": 0.0, "test": 0.0}
@@ -115,6 +117,40 @@ def test_a_dry_run_shows_the_stem_of_each_file_and_writes_nothing(raw, tmp_path)
     assert as_json["songs"] == {"multitracks": 1, "summed": 1, "others": 0}
     assert not (tmp_path / "corpus").exists()
     assert len(as_json["stems"]) == len(parts)
+
+
+KIT = {  # input of the preset -> patterns of the names that a studio gave its microphones
+    "kick": ["kick*"],
+    "snare": ["snare*"],
+    "overhead_l": ["oh*l"],
+    "overhead_r": ["oh*r"],
+    "tom1": ["room*"],  # the preset has no room: one may be given a place
+    "other": ["bass*", "gtr"],
+}
+MICROPHONES = ("01_Kick_in", "02_Kick_out", "03_Snare_top", "04_Snare_btm", "05_OH_L", "06_OH_R", "07_Room_L", "08_Room_R", "09_Gtr")
+
+
+def test_microphones_that_a_mapping_names_are_the_inputs_of_planned_drum_pairs(tmp_path):
+    songs, corpus = tmp_path / "songs", Corpus(tmp_path / "corpus")
+    parts = {name: published.sound(number, 2 * published.RATE, channels=1) for number, name in enumerate(MICROPHONES)}
+    for name, audio in parts.items():
+        published.write(songs / "The Kit" / f"{name}.wav", audio)
+    chosen = {"folder": str(songs), "kind": "cambridge", "mixture": "sum", "stems": KIT, "unmatched": "refuse", "shares": SPLITS}
+    mix = {"preset": "drums", "per_track": 1}
+    corpus.create(check({"songs": chosen, "pairs": {"duration_s": 1.0, "mix": mix, "removal": {"per_track": 0}}}, where="test"))
+    run_catalog(corpus, Workers())
+    for stage in (run_separate, run_estimate, run_plan, run_render):
+        assert not (stage(corpus) if stage in (run_separate, run_plan) else stage(corpus, Workers())).rejected
+    (pair,) = corpus.rows("pairs", Pair)
+    names = {stem.id: stem.name for stem in corpus.rows("stems", Stem)}
+    planned = {signal.name: [names[branch.source_id] for branch in signal.branches] for signal in pair.inputs}
+    assert planned == {name: [name] if name in KIT else [] for name in DRUM_STEMS}
+    inputs, _, _ = PairDataset(corpus.dataset, kind="mix", split="all")[0]
+    start = pair.start_frame
+    whole = parts["01_Kick_in"] + parts["02_Kick_out"]
+    kick = inputs[list(DRUM_STEMS).index("kick"), 0].numpy()
+    np.testing.assert_allclose(kick, (whole / np.abs(whole).max())[0, start : start + kick.size], atol=1e-4)
+    assert not [problem.what for problem in check_corpus(corpus.folder, songs) if problem.level == "error"]
 
 
 def test_options_of_the_command_line_sum_a_multitrack(raw, tmp_path):
