@@ -19,6 +19,7 @@ import typer
 from stemwright.datagen.cli import completion
 from stemwright.datagen.cli.options import JsonOption
 from stemwright.datagen.cli.terminal import Terminal
+from stemwright.manifests.records import Refused
 from stemwright.manifests.usage import UsageError
 from stemwright.manifests.wording import with_unit
 
@@ -120,7 +121,7 @@ def _write(terminal: Terminal, found: Console, own: OwnStems, render: Path | Non
 def load_multitrack(path: Path, stems: Path | None) -> OwnStems:
     """A mixture and its stems, in time with it and in its shape, at their own levels. Raises UsageError where there are none.
 
-    Raises Refused where none of them is of this mixture.
+    Raises Refused, with the name of the mixture, where a file cannot be read, or none of the stems is of this mixture.
     """
     from stemwright.separation.balance.own_stems import load_own, multitrack_files
 
@@ -128,7 +129,10 @@ def load_multitrack(path: Path, stems: Path | None) -> OwnStems:
         files = multitrack_files(path, stems)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return load_own(*files, undo_gains=False)
+    try:
+        return load_own(*files, undo_gains=False)
+    except Refused as reason:
+        raise Refused(f"{path}: {reason}") from reason
 
 
 def read_console(path: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:

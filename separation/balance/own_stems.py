@@ -56,9 +56,7 @@ def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
         and path.resolve() != mixture_path.resolve()
     ]
     if not paths:
-        raise ValueError(
-            f"expected stems such as vocals.wav in {place}, got no sound file. Without --stems, {mixture_path.name} is separated"
-        )
+        raise ValueError(f"expected stems such as vocals.wav in {place}, got no sound file; give the folder that holds them")
     return {path.stem: path for path in paths}
 
 
