@@ -1,6 +1,8 @@
 """Many tracks at once: the next is decoded and the last is encoded while the networks work on this one.
 
 Conventions
+    Four kinds of thread: one decodes, this one runs the networks, one measures the finished frames and stores them as raw audio in their
+    order, and some encode whole tracks.
     A mixture is decoded once, into a raw file at the networks' rate: its length, mean and deviation are known before the first segment,
     and every segment can be read from there. Audio is float32 [C, T], stems are [S, C, T].
     An error of one track, a Refused or one from a library, is that track's outcome, and the others continue. Where the networks
@@ -11,8 +13,9 @@ Conventions
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +32,7 @@ from stemwright.separation.loudness.kweighting import CHUNK_S, HOPS_PER_S, hop_e
 from stemwright.separation.loudness.meter import BLOCK_STEP_HOPS, MOMENTARY_HOPS, gated_loudness, hop_energies, window_means
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
 
+STORING = 8  # blocks of stems that wait to be stored; beyond them the networks wait, since each holds seconds of every stem
 WAITING = 1  # tracks whose stems wait for an encoder; beyond it the networks wait
 
 
@@ -174,8 +178,8 @@ class _NetworksFailedError(Exception):
 def run_jobs(separator: Networks, jobs: Iterable[Job], on_share: OnFileProgress | None = None) -> Iterator[tuple[Job, JobOutcome]]:
     """Separates files in a pipeline and yields each when it is finished."""
     separator.load()  # before a job is taken: a model that fails to load must leave existing files
-    with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(separator.encoders) as encoder:
-        pipeline = _Pipeline(separator, decoder, encoder)
+    with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(1) as storer, ThreadPoolExecutor(separator.encoders) as encoder:
+        pipeline = _Pipeline(separator, decoder, storer, encoder)
         pipeline.on_share = on_share
         try:
             yield from pipeline.run(jobs)
@@ -184,12 +188,13 @@ def run_jobs(separator: Networks, jobs: Iterable[Job], on_share: OnFileProgress 
 
 
 class _Pipeline:
-    def __init__(self, separator: Networks, decoder: ThreadPoolExecutor, encoder: ThreadPoolExecutor) -> None:
-        self._separator, self._decoder, self._encoder = separator, decoder, encoder
+    def __init__(self, separator: Networks, decoder: ThreadPoolExecutor, storer: ThreadPoolExecutor, encoder: ThreadPoolExecutor) -> None:
+        self._separator, self._decoder, self._storer, self._encoder = separator, decoder, storer, encoder
         self.on_share: OnFileProgress | None = None
         self._jobs: Iterator[Job] = iter(())
         self._open: list[_MixtureInFlight] = []
         self._decoding: Future[_MixtureInFlight | tuple[Job, Exception]] | None = None
+        self._storing: deque[Future[None]] = deque()
         self._finishing: list[tuple[_MixtureInFlight, Future[SeparatedFile]]] = []
         self._failed: list[tuple[Job, Exception]] = []
 
@@ -216,6 +221,8 @@ class _Pipeline:
 
     def _give_up_open(self) -> list[Job]:
         """Drops the unfinished tracks; returns their jobs."""
+        wait(self._storing)
+        self._storing.clear()
         jobs = [passage.job for passage in self._open]
         for passage in self._open:
             passage.folder.close()
@@ -242,6 +249,16 @@ class _Pipeline:
             raise _NetworksFailedError from error
 
     def _add(self, passage: _MixtureInFlight, stems: Audio) -> None:
+        self._storing.append(self._storer.submit(self._store, passage, stems))
+        self._stored(STORING)
+
+    def _stored(self, allowed: int) -> None:
+        """Waits until at most ``allowed`` blocks are still to be stored. Raises OSError if the disk is full."""
+        while len(self._storing) > allowed:
+            self._storing.popleft().result()
+
+    @staticmethod
+    def _store(passage: _MixtureInFlight, stems: Audio) -> None:
         if passage.failure is not None:
             return
         try:
@@ -306,6 +323,7 @@ class _Pipeline:
         self._finish(passage)
 
     def _finish(self, passage: _MixtureInFlight) -> None:
+        self._stored(0)
         self._open.remove(passage)
         if passage.failure is not None:
             passage.folder.close()

@@ -121,3 +121,20 @@ def test_samples_that_are_not_finite_are_an_error(stems):
     stems[1, 0, 17] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite"):
         tally_of(stems[:1].sum(axis=0), stems)
+
+
+@pytest.mark.parametrize("block_frames", [1, 700, 16_384, 50_000])
+def test_figures_of_a_block_equal_those_of_the_whole_formula(block_frames: int) -> None:
+    rng = np.random.default_rng(5)
+    mixture = (0.4 * rng.standard_normal((50_000, 2))).astype(np.float32).T  # as raw frames are read: not contiguous
+    stems = np.stack([0.5 * mixture, 0.3 * rng.standard_normal(mixture.shape)]).astype(np.float32)
+    tally = Tally(("a", "b"))
+    for start in range(0, mixture.shape[1], block_frames):
+        tally.add(mixture[:, start : start + block_frames], stems[..., start : start + block_frames])
+    exact = stems.astype(np.float64)
+    residual = mixture - exact.sum(axis=0)
+    assert tally.residual_energy == pytest.approx(np.square(residual).sum(), rel=1e-9)
+    assert tally.mixture_energy == pytest.approx(np.square(mixture.astype(np.float64)).sum(), rel=1e-9)
+    assert tally.products == pytest.approx(np.einsum("act,bct->ab", exact, exact), rel=1e-9)
+    assert tally.residual_peak == pytest.approx(np.abs(residual).max(), rel=1e-12)
+    assert tally.stem_peaks == pytest.approx(np.abs(exact).max(axis=(1, 2)), rel=1e-12)
