@@ -49,10 +49,14 @@ RUNS = 5
 NAMES = ("drums", "bass", "other", "vocals", "residual")
 
 
-def corpus_of(folder: Path, songs: int, *, duration_s: float, per_track: int, real: bool) -> Corpus:
-    """A corpus with tracks, stems and estimates; its stems exist as files only if they are to be read."""
+def corpus_of(folder: Path, songs: int, *, duration_s: float, per_track: int | tuple[int, int], real: bool) -> Corpus:
+    """A corpus with tracks, stems and estimates; its stems exist as files only if they are to be read.
+
+    ``per_track`` are the pairs of `mix` and of `removal` a track.
+    """
     corpus = Corpus(folder)
-    pairs = {"duration_s": 5.0, "mix": {"per_track": per_track}, "removal": {"per_track": per_track}}
+    mix, removal = per_track if isinstance(per_track, tuple) else (per_track, per_track)
+    pairs = {"duration_s": 5.0, "mix": {"per_track": mix}, "removal": {"per_track": removal}}
     corpus.create(check({"pairs": pairs}, where="benchmark"))
     tracks, stems, estimates = [], [], []
     for number in range(songs):
@@ -122,22 +126,10 @@ def planning(folder: Path) -> list[str]:
 
 
 def scale(folder: Path) -> list[str]:
-    """100,000 pairs in one process, with its peak memory; two processes that render against one."""
+    """100,000 pairs in one process, of many tracks and of few, with its peak memory; two processes that render against one."""
     corpus_of(folder / "rows", 5000, duration_s=240.0, per_track=10, real=False)
-    code = (
-        "import sys, time; from pathlib import Path; from stemwright.datagen.run.corpus import Corpus; "
-        "from stemwright.datagen.run.stages import run_plan; "
-        "began = time.process_time(); done = run_plan(Corpus(sys.argv[1])).done; took = time.process_time() - began; "
-        "peak = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM')); "
-        "print(done, took, peak.split()[1])"
-    )
-    root = str(Path(__file__).resolve().parent.parent)
-    ran = subprocess.run([sys.executable, "-c", code, str(folder / "rows")], cwd=root, capture_output=True, text=True, check=True)
-    done, took, peak_kb = ran.stdout.split()
-    lines = [
-        f"| planning {int(done):,} pairs, reading and writing the tables included | {float(took):.1f} s | 20 s | {20 / float(took):.2f} |",
-        f"| its peak memory | {int(peak_kb) / 1024:,.0f} MB | 1,024 MB | {1024 * 1024 / int(peak_kb):.2f} |",
-    ]
+    corpus_of(folder / "few", 12, duration_s=240.0, per_track=(0, 8_400), real=False)
+    lines = planned_alone(folder / "rows", "20 of each of 5,000 tracks") + planned_alone(folder / "few", "8,400 of each of 12 tracks")
     corpus = corpus_of(folder / "audio", 4, duration_s=30.0, per_track=100, real=True)
     run_plan(corpus)
     times = {}
@@ -150,6 +142,25 @@ def scale(folder: Path) -> list[str]:
     ratio, both = times[1] / times[2], f"{times[1]:.0f} s and {times[2]:.0f} s"
     lines.append(f"| rendering with two processes against one ({both}) | {ratio:.2f} times | 1.8 times | {ratio / 1.8:.2f} |")
     return lines
+
+
+def planned_alone(folder: Path, shape: str) -> list[str]:
+    """How long a process of its own plans a corpus, and its peak memory."""
+    code = (
+        "import sys, time; from pathlib import Path; from stemwright.datagen.run.corpus import Corpus; "
+        "from stemwright.datagen.run.stages import run_plan; "
+        "began = time.process_time(); done = run_plan(Corpus(sys.argv[1])).done; took = time.process_time() - began; "
+        "peak = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM')); "
+        "print(done, took, peak.split()[1])"
+    )
+    root = str(Path(__file__).resolve().parent.parent)
+    ran = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=root, capture_output=True, text=True, check=True)
+    done, took, peak_kb = ran.stdout.split()
+    what = f"planning {int(done):,} pairs, {shape}, reading and writing the tables included"
+    return [
+        f"| {what} | {float(took):.1f} s | 20 s | {20 / float(took):.2f} |",
+        f"| its peak memory | {int(peak_kb) / 1024:,.0f} MB | 1,024 MB | {1024 * 1024 / int(peak_kb):.2f} |",
+    ]
 
 
 def rendering(folder: Path) -> list[str]:

@@ -26,6 +26,7 @@ from stemwright.manifests.records import (
     Estimate,
     Normalisation,
     Pair,
+    Record,
     Refused,
     Rejected,
     Split,
@@ -136,12 +137,15 @@ class PlannedPairs:
         recipe, section, track = RECIPES[kind], cast("RecipeConfig", getattr(self.config.pairs, kind)), material.track
         material = replace(material)  # what a recipe holds for its own pairs is not another's
         drafts: list[tuple[int, Draft]] = []
+        alike: dict[int, list[Draft]] = defaultdict(list)
         try:
             for number in range(section.per_track):
                 draft = recipe.draft(material, section, generator(self.config.seed, track.id, kind, number))
-                if any(draft == earlier for _, earlier in drafts):
+                earlier = alike[_hash(draft)]
+                if draft in earlier:
                     self.repeated += 1
                 else:
+                    earlier.append(draft)
                     drafts.append((number, draft))
         except Refused as reason:
             self.rejected.append(_rejected(track, f"{kind}: {reason}"))
@@ -191,6 +195,20 @@ def plan_pairs(
     """Plans the pairs of all tracks that have stems and estimates, and keeps them in memory."""
     planning = PlannedPairs(config, tracks, stems, estimates, optional_rows=optional_rows)
     return Planned(list(planning), planning.rejected, planning.repeated, planning.notes())
+
+
+def _hash(draft: Draft) -> int:
+    """One number for equal drafts. Records of settings hold dicts, which have no hash of their own."""
+    return hash(tuple(map(_hashable, vars(draft).values())))
+
+
+def _hashable(value: Any) -> Any:
+    """What is equal for equal values and has a hash: the values of a record, those of a dict in any order."""
+    if isinstance(value, Record):
+        return tuple(map(_hashable, vars(value).values()))
+    if isinstance(value, tuple):
+        return tuple(map(_hashable, value))
+    return frozenset(value.items()) if isinstance(value, dict) else value
 
 
 def _most_common(reasons: Counter[str]) -> str:

@@ -1,10 +1,14 @@
 import numpy as np
+import pytest
 from rows import corpus_rows, estimate_of, stems_of, track
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import Range, fields
+from stemwright.datagen.pairs import plan
 from stemwright.datagen.pairs.plan import generator, plan_pairs
+from stemwright.datagen.pairs.recipes.base import Draft
 from stemwright.datagen.run.configuration import check
+from stemwright.manifests.records import Branch, EffectUse, Signal
 
 
 def planned(*arguments):
@@ -57,6 +61,26 @@ def test_an_excerpt_as_long_as_the_track_starts_at_its_start_and_is_planned_once
     assert {pair.start_frame for pair in result.pairs} == {0}
     assert [pair.kind for pair in result.pairs].count("mix") == 1
     assert result.repeated == 3
+
+
+def test_a_draft_is_compared_only_with_earlier_ones_of_its_hash(monkeypatch):
+    compared = []
+    equal = Draft.__eq__
+    monkeypatch.setattr(Draft, "__eq__", lambda one, other: compared.append(one) or equal(one, other))
+    result = plan_pairs(config(mix={"per_track": 200}, removal={"per_track": 0}), *corpus_rows(1, duration_s=60.0))
+    assert (len(result.pairs), compared) == (200, [])
+
+
+@pytest.mark.parametrize("settings", [{"gain_db": -0.0, "on": 1.0}, {"on": True, "gain_db": 0.0}])
+def test_equal_settings_make_equal_drafts_whatever_their_order_and_sign_of_zero(settings):
+    def draft(chain):
+        return Draft(7, (Signal(name="drums", branches=(Branch(source_id="0" * 16, chain=chain),)),), ())
+
+    one = draft((EffectUse(effect="fader", settings={"gain_db": 0.0, "on": True}),))
+    other = draft((EffectUse(effect="fader", settings=settings),))
+    assert one == other
+    assert plan._hash(one) == plan._hash(other)
+    assert plan._hash(one) != plan._hash(draft((EffectUse(effect="fader", settings={"gain_db": 1.0, "on": True}),)))
 
 
 def test_excerpts_do_not_pile_up_at_the_end_of_a_track():
