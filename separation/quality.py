@@ -32,9 +32,9 @@ def _peak(audio: Audio) -> float:
     return float(max(audio.max(initial=0.0), -audio.min(initial=0.0)))
 
 
-def _energy(audio: Audio) -> float:
-    """The sum of squares of samples in float64."""
-    return float(np.vdot(audio, audio))
+def _product(one: np.ndarray, other: np.ndarray) -> float:
+    """The inner product of samples in float64; not by BLAS, whose threads would wait for one another on so few."""
+    return float(np.einsum("n,n->", one.ravel(), other.ravel()))
 
 
 class Tally:
@@ -72,13 +72,16 @@ class Tally:
         if not (np.isfinite(peaks).all() and math.isfinite(residual_peak)):
             raise Refused("a stem contains NaN or infinite samples; if the precision was bf16, try fp32")
         self.num_samples += mixture.size
-        self.mixture_energy += _energy(mixture.astype(np.float64))
-        self.residual_energy += _energy(residual)
+        exact_mixture = mixture.astype(np.float64)
+        self.mixture_energy += _product(exact_mixture, exact_mixture)
+        self.residual_energy += _product(residual, residual)
         self.residual_peak = max(self.residual_peak, residual_peak)
         self.mixture_peak = max(self.mixture_peak, mixture_peak)
         self.stem_peaks = np.maximum(self.stem_peaks, peaks)
-        flat = exact.reshape(len(self.stem_names), -1)
-        self.products += flat @ flat.T
+        for one, stem in enumerate(exact):
+            for other in range(one + 1):
+                self.products[one, other] += _product(stem, exact[other])
+                self.products[other, one] = self.products[one, other]
 
     def _count_ceiling(self, mixture: Audio, sign: int) -> None:
         """Counts neighbours at the largest value of each channel [C, t]. A signal that is not clipped hardly has any."""
