@@ -35,7 +35,7 @@ import numpy as np
 from stemwright.manifests.disk.durable import begin, put_all, remove
 from stemwright.manifests.disk.folders import CACHE_VARIABLE, cache_folder
 from stemwright.manifests.sound.formats import Audio
-from stemwright.separation.demucs import hybrid
+from stemwright.separation.demucs import group_norm, hybrid
 from stemwright.separation.demucs.weights import ModelError
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ class TorchEngine:
     def __init__(self, network: torch.nn.Module, kept: Sequence[int], *, device: str = "cpu", precision: Precision = "fp32") -> None:
         self._network = network.to(device).eval()
         hybrid.zero_imaginary_dc(network)
+        if device.startswith("cuda"):
+            group_norm.spread(network)
         self._kept = list(kept)
         # Other devices lack complex numbers or some transforms; Demucs's own forward pass has workarounds.
         split = device.split(":")[0] in ("cpu", "cuda") and hybrid.can_be_split(network)
