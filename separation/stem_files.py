@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.manifests.decibels import db_to_gain, joint_gain_db
+from stemwright.manifests.disk.attempts import PROCESS
 from stemwright.manifests.disk.durable import make_folder, naming, put_all, remove
 from stemwright.manifests.names import checked_name
 from stemwright.manifests.records import RESIDUAL, AudioFile, Refused
@@ -32,7 +33,7 @@ from stemwright.manifests.sound.writing import FULL_SCALE, Writer
 from stemwright.separation.quality import Tally
 
 WORK_FOLDER = ".separating"
-MADE_IN_WORK = re.compile(r"(mixture|\d+)\.raw|[a-z0-9_-]+\.flac|\.[a-z0-9_-]+\.flac\.\d+\.part", re.IGNORECASE)
+MADE_IN_WORK = re.compile(rf"(mixture|\d+)\.raw|[a-z0-9_-]+\.flac|\.[a-z0-9_-]+\.flac\.(?:\d+|{PROCESS})\.part", re.IGNORECASE)
 BLOCK_FRAMES = 1 << 18
 MARGIN = 2.0**-19  # below full scale: rounding of up to a dozen stems moves the residual by less
 

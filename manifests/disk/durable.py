@@ -5,7 +5,7 @@ the old file or of the new one, and after a power cut as well. Only then may a j
 
 Conventions
     Every writer of the project goes through here: nothing else calls ``os.fsync`` or renames a file or folder.
-    A hidden name is ``.NAME.PROCESS.part``; the next start removes what a killed process left under one.
+    A hidden name is ``.NAME.PROCESS.part`` (``attempts``); the next start removes what a killed process left under one.
     A file system that cannot sync (some network and memory file systems) is accepted: only the order of writing then protects the files.
     A full disk or a failing one is always an error.
 
@@ -29,11 +29,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from stemwright.manifests.disk.attempts import PROCESS, may_run, process_name
+
 SUFFIX = ".part"
-LEFTOVER = re.compile(r"\..+\.\d+\.part")  # what ``hidden`` makes
+LEFTOVER = re.compile(rf"\..+\.(?:\d+|{PROCESS})\.part")  # what ``hidden`` makes, and what it made in version 0.1
 CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EROFS}
 CANNOT_OPEN = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.EINVAL}  # for folders, on systems that cannot open them
-HIDDEN = re.compile(r"\.([^/]+)\.(?:\d+|export)\.part(?:/new)?")  # parts of a path that messages leave out
+HIDDEN = re.compile(rf"\.([^/]+)\.(?:\d+|{PROCESS}|export)\.part(?:/new)?")  # parts of a path that messages leave out
 RENAME_EXCHANGE = 2  # linux/fs.h; RENAME_SWAP of macOS is the same number
 AT_FDCWD = {"linux": -100, "darwin": -2}.get(sys.platform, 0)
 NO_LINKS = {*CANNOT_SYNC, errno.EPERM, errno.EMLINK, errno.EXDEV}
@@ -42,33 +44,23 @@ NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def hidden(path: Path) -> Path:
-    """A hidden name beside the final one; with the process in it, so that a dying worker and its successor do not collide."""
-    return path.with_name(f".{path.name}.{os.getpid()}{SUFFIX}")
+    """A hidden name beside the final one, with the process in it: a dying worker and its successor, on any machine, do not collide."""
+    return path.with_name(f".{path.name}.{process_name()}{SUFFIX}")
 
 
 def begin(path: Path) -> Path:
     """The hidden name to write under before ``put`` moves the file to ``path``. Makes the folder; nothing has the hidden name yet."""
     make_folder(path.parent)
     temporary = hidden(path)
-    temporary.unlink(missing_ok=True)  # left by a process with the same number, or a link that was planted
+    temporary.unlink(missing_ok=True)  # a link that was planted, or what an error left
     return temporary
 
 
 def remove_earlier(path: Path) -> None:
     """Removes what killed processes left of a file that is about to be written again, but not what a running process is writing."""
     for other in path.parent.glob(f".{glob.escape(path.name)}.*{SUFFIX}"):
-        if LEFTOVER.fullmatch(other.name) and not _is_alive(int(other.name.split(".")[-2])):
+        if LEFTOVER.fullmatch(other.name) and not may_run(other.name.split(".")[-2]):
             remove([other])
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's process
-        return True
-    return process != os.getpid()
 
 
 def leftovers(folder: Path) -> list[Path]:

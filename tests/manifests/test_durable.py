@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stemwright.manifests.disk import durable
+from stemwright.manifests.disk.attempts import PROCESS, attempt_name, host, process_name
 from stemwright.manifests.sound.writing import Writer, remove_leftovers
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks Linux what a descriptor is called")
@@ -32,7 +34,7 @@ def events(monkeypatch):
 
 def plain(name):
     """A hidden name without the process in it."""
-    return name.replace(f".{os.getpid()}.part", ".part")
+    return name.replace(f".{process_name()}.part", ".part")
 
 
 @on_linux
@@ -139,15 +141,36 @@ def test_an_error_of_the_disk_names_the_file_what_is_kept_and_what_to_do(code, s
 def test_of_a_file_that_is_written_again_only_the_leftovers_of_dead_processes_go(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    gone = [tmp_path / f".a[1].html.{number}.part" for number in (dead.pid, os.getpid())]
-    stays = [tmp_path / f".a[1].html.{os.getppid()}.part", tmp_path / ".b.html.1.part", tmp_path / ".a[1].html.draft.part"]
+    elsewhere = "0" * 8
+    names = [str(dead.pid), str(os.getpid()), f"{host()}-{dead.pid}-0a1b2c", f"{host()}-{os.getpid()}-0a1b2c"]
+    gone = [tmp_path / f".a[1].html.{name}.part" for name in names]
+    names = [str(os.getppid()), "draft", f"{host()}-{os.getppid()}-0a1b2c", f"{elsewhere}-{dead.pid}-0a1b2c"]
+    stays = [tmp_path / ".b.html.1.part", *(tmp_path / f".a[1].html.{name}.part" for name in names)]
     for path in (*gone, *stays):
         path.touch()
     durable.remove_earlier(tmp_path / "a[1].html")
     assert sorted(tmp_path.iterdir()) == sorted(stays)
 
 
-@pytest.mark.parametrize("name", [".page.html.77.part", "page.html"])
+def test_no_two_processes_and_no_two_attempts_have_one_name():
+    code = "from stemwright.manifests.disk.attempts import process_name; print(process_name())"
+    others = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)]
+    names = [process_name(), attempt_name(), attempt_name(), *others]
+    assert len({*names}) == len(names)
+    assert all(re.fullmatch(PROCESS, name) for name in others)
+    assert durable.LEFTOVER.fullmatch(durable.hidden(Path("a.flac")).name)
+
+
+def test_a_forked_process_has_a_name_of_its_own():
+    before, (read, write) = process_name(), os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(write, process_name().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 100).decode() != before == process_name()
+
+
+@pytest.mark.parametrize("name", [".page.html.77.part", ".page.html.0a1b2c3d-77-0a1b2c.part", "page.html"])
 def test_a_hidden_name_is_not_shown(name):
     assert "(writing /x/page.html)" in durable.sentence(OSError(errno.ENOSPC, "full", f"/x/{name}"))
     inside = durable.sentence(OSError(errno.ENOSPC, "full", f"/x/.recipes.export.part/new/dataset/{name}"))
