@@ -1,7 +1,7 @@
 """Tables: the rows of one record type, on disk.
 
 While a stage runs, one process appends its rows to a journal, a text file of JSON lines that survives a kill at any moment. When the
-stage ends, the journal becomes a Parquet file by rename. The schema is derived from the record's own fields: one definition.
+stage ends, the journal becomes a Parquet file by rename. ``stemwright.manifests.table_rows`` reads it without holding all of its records.
 
 Conventions
     ``NAME.parquet`` is a finished table, ``NAME.jsonl.part`` its journal.
@@ -9,7 +9,6 @@ Conventions
     A line is on the disk within a second (``SYNC_S``), one without rows, which voids earlier work whose files are about to go, at once.
     A line that is incomplete, or NULs after a power cut, was not yet reported as finished: it is dropped, its task is done again, and the
     lines before and after it are kept.
-    Settings of effects differ from row to row and are JSON text in Parquet.
     A Parquet file carries in its metadata a digest of its rows (``is_as_written`` checks whether they were edited since)
     and the id of what it was made from (``made_from``).
 """
@@ -19,71 +18,34 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import types
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from stemwright.manifests.disk import durable
 from stemwright.manifests.disk.deletion import check_plain
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.records import Record
+from stemwright.manifests.table_rows import FORMER_NAMES, TableRows, arrow_schema
 
 if TYPE_CHECKING:
     import pandas
-    import pyarrow
 
 R = TypeVar("R", bound=Record)
 SYNC_S = 1.0  # a power cut costs the work of a second: the files of a lost line are there, but are made again
 CARD_FILE = "README.md"  # of a dataset
-FORMER_NAMES = {"cache_key": "task_id"}  # of columns, in tables of version 0.1
 CHUNK_ROWS = 4096  # converted and written at a time: a row as Python objects takes a hundred times its place in Parquet
-
-
-def arrow_schema(record_type: type[Record]) -> pyarrow.Schema:
-    """The Arrow schema of a record type, derived from its annotations."""
-    import pyarrow as pa
-
-    return pa.schema([_arrow_field(name, field.annotation) for name, field in record_type.model_fields.items()])
-
-
-def _arrow_field(name: str, annotation: Any) -> pyarrow.Field:
-    import pyarrow as pa
-
-    inner, nullable = annotation, False
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [member for member in get_args(annotation) if member is not type(None)]
-        nullable = len(members) < len(get_args(annotation))
-        inner = members[0]
-    return pa.field(name, _arrow_type(inner), nullable=nullable)
-
-
-def _arrow_type(annotation: Any) -> pyarrow.DataType:
-    import pyarrow as pa
-
-    origin = get_origin(annotation)
-    if origin is tuple:
-        return pa.list_(_arrow_field("item", get_args(annotation)[0]))
-    if origin is dict:
-        return pa.string()  # settings, as JSON text
-    if origin is Literal:
-        return pa.string()
-    if origin is not None and hasattr(annotation, "__metadata__"):
-        return _arrow_type(annotation.__origin__)
-    if isinstance(annotation, type) and issubclass(annotation, Record):
-        return pa.struct([_arrow_field(name, field.annotation) for name, field in annotation.model_fields.items()])
-    return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[annotation]
 
 
 def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made_from: str = "", card: str = "") -> int:
     """Writes a finished table by rename; returns how many rows. ``made_from`` is kept in the file's metadata (see ``made_from``).
 
-    Rows are taken chunk by chunk: a generator of them need never be in memory as a whole.
+    TableRows are taken chunk by chunk: a generator of them need never be in memory as a whole.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -157,28 +119,7 @@ def is_as_written(path: Path, record_type: type[Record], rows: Sequence[Record] 
 
 def read(path: Path | str, record_type: type[R]) -> list[R]:
     """All rows of a finished table, in order. Raises ValueError naming the file if it is not such a table."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = Path(path)
-    try:
-        rows = pq.ParquetFile(regular(path)).read().to_pylist()
-        return list(TypeAdapter(list[record_type]).validate_python(rows))  # type: ignore[valid-type]
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a readable Parquet table: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        other = not pq.read_schema(path).equals(arrow_schema(record_type))
-        raise ValueError(
-            f"{path}: row {where}: {first['msg']}; got {_shortened(first['input'])}. Was the table edited, or written by another version?"
-            + (" Its columns differ from this version's: build the corpus again, into a new folder" if other else "")
-        ) from error
-
-
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
+    return list(TableRows(path, record_type))
 
 
 def frame(path: Path | str) -> pandas.DataFrame:

@@ -51,7 +51,7 @@ LAYERS = (
     ("manifests", "stemwright.manifests"),  # names, records, words: what has no files
     ("manifests.disk",),
     ("manifests.sound",),
-    ("manifests.table", "manifests.shards", "manifests.dataset_rows"),
+    ("manifests.table", "manifests.table_rows", "manifests.shards", "manifests.dataset_rows"),
     ("manifests.catalog",),
     ("manifests.check",),
     ("separation", "separation.kernels"),
