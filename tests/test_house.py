@@ -40,6 +40,7 @@ DOORS = {  # what only these files may import
     "filelock": {"manifests/disk/locks.py"},
     "huggingface_hub": {"separation/demucs/hub.py"},
     "joblib": {"datagen/run/processes.py"},
+    "obstore": {"manifests/disk/stores/bucket_store.py"},
     "dask": set(),
     "distributed": {"datagen/run/cluster.py"},
 }

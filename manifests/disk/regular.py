@@ -3,6 +3,7 @@
 Why
     Opening a named pipe waits for a writer, possibly forever, and a device has no end. A corpus may come from an
     untrusted source. A path given on the command line is opened as it is: ``--config <(...)`` is a pipe.
+    So here is also where an object of a bucket that such a name leads to is downloaded (``stemwright.manifests.disk.mirror``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import os
 import stat
 from pathlib import Path
 
+from stemwright.manifests.disk.mirror import make_present
+
 
 def regular(path: Path) -> Path:
     """The path itself. Raises OSError naming it if a pipe, device or socket has that name, also behind a link; it need not exist.
@@ -20,6 +23,7 @@ def regular(path: Path) -> Path:
     A folder passes: to open it is an error of its own, at once.
     """
     try:
+        make_present(path)
         mode = path.stat().st_mode
     except OSError:
         return path  # opening it gives the reason
@@ -33,6 +37,7 @@ def not_a_file(path: Path) -> str | None:
 
     Raises OSError as ``stat`` does.
     """
+    make_present(path)
     mode = path.stat().st_mode
     if stat.S_ISREG(mode):
         return None
