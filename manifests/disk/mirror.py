@@ -3,7 +3,7 @@
     SCRATCH/stemwright-buckets/s3/BUCKET/PREFIX/...
 
 Conventions
-    Whoever has the path of an object can open it: ``stemwright.manifests.disk.regular``, through which every file is opened that a table
+    A process that has the path of an object can open it: ``stemwright.manifests.disk.regular``, through which every file is opened that a table
     names, calls ``make_present`` first. On another machine the same path leads to the same object.
     A file that is listed and not downloaded is sparse: it has the size of the object, no content, and a time of 1970, by which it is known.
     SCRATCH is the folder that ``STEMWRIGHT_SCRATCH`` names, else this user's private temporary folder. What is downloaded stays as long as
