@@ -33,9 +33,10 @@ def check(
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.findings import findings_of
     from stemwright.manifests.catalog.tracks import songs_root
+    from stemwright.manifests.disk.mirror import on_disk
     from stemwright.manifests.usage import UsageError
 
-    if songs is not None and not songs.exists():
+    if songs is not None and not on_disk(songs).exists():
         raise UsageError(f"--songs {songs} does not exist; expected the folder of the corpus's songs, or the CSV file that lists them")
     if not folder.is_dir():
         why = "is a file" if folder.exists() else "does not exist"
@@ -48,7 +49,7 @@ def check(
         terminal.show("findings", findings_table(listed), [each.plain() for each in found])
     elif terminal.as_json:
         terminal.collected["findings"] = [each.plain() for each in found]
-    wrong = check_folder(terminal, place, songs=songs and songs_root(songs.absolute()), alone=False)
+    wrong = check_folder(terminal, place, songs=songs and songs_root(songs).absolute(), alone=False)
     terminal.finish(1 if wrong else 0)
 
 

@@ -104,10 +104,11 @@ def check(corpus: Path | str, songs: Path | str | None = None) -> list[CheckProb
     error
     """
     from stemwright.manifests.catalog.tracks import songs_root
+    from stemwright.manifests.disk.mirror import on_disk
 
-    if songs is not None and not Path(songs).exists():
+    if songs is not None and not on_disk(songs).exists():
         raise CorpusError(f"{songs} does not exist; expected the folder of the corpus's songs, or the CSV file that lists them")
-    return problems_of(Corpus(corpus), None if songs is None else songs_root(Path(songs).absolute()), alone=False)
+    return problems_of(Corpus(corpus), None if songs is None else songs_root(Path(songs)).absolute(), alone=False)
 
 
 def report(corpus: Path | str, path: Path | str | None = None, *, players: int = PLAYERS, seed: int = 0) -> Path:

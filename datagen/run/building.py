@@ -20,6 +20,7 @@ from stemwright.datagen.run.stages.reseparation import count_to_separate_again, 
 from stemwright.datagen.run.tasks import StoppedError
 from stemwright.manifests.disk.durable import is_full, sentence
 from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.disk.stores import address_of, is_address
 from stemwright.manifests.wording import counted
 from stemwright.separation.separator import is_other
 
@@ -48,7 +49,7 @@ def requested_config(
     kept = corpus.config if there else Config()
     folder = (options or {}).get("songs", {}).get("folder")
     named = (read_values(file) if file else values or {}).get("songs", {})
-    if folder and isinstance(named, Mapping) and "folder" in named and Path(str(named["folder"])).resolve() != Path(folder):
+    if folder and isinstance(named, Mapping) and "folder" in named and _placed(str(named["folder"])) != folder:
         where = file or "the configuration"
         raise ConfigError(f"{where} names the songs {named['folder']}, but the songs given are {folder}; remove one of them")
     config = changed(kept, file=file, values=values, options=options, reset=reset)
@@ -56,6 +57,11 @@ def requested_config(
     if not is_other(now.separator) and (not there or (now.model, now.model_folder) != (before.model, before.model_folder)):
         check_model(now.model, now.model_folder)
     return config
+
+
+def _placed(songs: Path | str) -> str:
+    """The place of songs as a configuration keeps it: an absolute path, or an address."""
+    return str(address_of(songs)) if is_address(songs) else str(Path(songs).resolve())
 
 
 def songs_config(
@@ -67,11 +73,11 @@ def songs_config(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     reset: Sequence[str] = (),
 ) -> Config:
-    """As ``requested_config``, of a corpus of these songs: a folder, or a CSV file. Raises CorpusError if the places do not fit."""
-    if not songs.exists():
-        raise CorpusError(f"{songs} does not exist; expected a folder of songs or a CSV file")
+    """As ``requested_config``, of a corpus of these songs: a folder, a CSV file, or an address. Raises CorpusError if the places do not fit."""
+    if not is_address(songs) and not songs.exists():
+        raise CorpusError(f"{songs} does not exist; expected a folder of songs or a CSV file, or the address of a store (s3://BUCKET/SONGS)")
     options = options or {}
-    options = {**options, "songs": {**options.get("songs", {}), "folder": str(songs.resolve())}}
+    options = {**options, "songs": {**options.get("songs", {}), "folder": _placed(songs)}}
     config = requested_config(corpus, file=file, values=values, options=options, reset=reset)
     corpus.check_free(config)
     return config

@@ -5,7 +5,7 @@ Conventions
     process alone, after the worker has closed and renamed the audio; a start skips the tasks whose rows and files it finds.
     The work is done in this process (one job), in processes of one thread each (``processes``), or on a dask cluster (``cluster``).
     A refused task, one that fails, or one whose process the system kills twice, becomes a ``Rejected`` row and the rest continues. A full
-    disk and Ctrl-C end the stage; finished work is kept, and the same command resumes.
+    disk, a store that cannot be used and Ctrl-C end the stage; finished work is kept, and the same command resumes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from stemwright.datagen.run.tasks import Begin, Do, FailedTask, Result, StoppedE
 from stemwright.manifests import table
 from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.disk.regular import has_size
+from stemwright.manifests.disk.stores import StoreError
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import AudioFile, Record, Refused, Rejected, seal
 from stemwright.manifests.visible import visible
@@ -81,7 +82,7 @@ def run(
         if on_progress:
             on_progress(0, len(open_tasks), "", AudioDone(0.0, total_s) if total_s else None)
         begin, began = _voiding(known, {task.id for task in tasks}, journal), time.monotonic()
-        for count, result in enumerate(do(open_tasks, begin), 1):
+        for count, result in enumerate(_stopping(do(open_tasks, begin)), 1):
             if result.fatal:
                 raise StoppedError(f"{result.task.subject}: {result.fatal}")
             if result.reason is None:
@@ -102,6 +103,14 @@ def run(
     refused = {row.row_id for row in outcome.rejected}
     outcome.rows = [row for task in tasks if task.id in known and task.row_id not in refused for row in known[task.id]]
     return outcome
+
+
+def _stopping(results: Iterator[Result]) -> Iterator[Result]:
+    """The results of tasks. Raises StoppedError where a store cannot be used any more."""
+    try:
+        yield from results
+    except StoreError as error:
+        raise StoppedError(str(error)) from error
 
 
 def _voiding(known: Mapping[str, Sequence[Record]], wanted: set[str], journal: table.Journal) -> Begin:
@@ -188,6 +197,8 @@ def attempt(work: Work, task: Task) -> Result:
 
 def failed(task: Task, error: Exception) -> Result:
     """The result of a task that ended in an exception."""
+    if isinstance(error, StoreError):
+        return Result(task, fatal=str(error))
     if isinstance(error, OSError) and durable.is_full(error):
         return Result(task, fatal=durable.sentence(error, "finished work is kept"))
     return Result(

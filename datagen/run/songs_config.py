@@ -20,7 +20,8 @@ class SongsConfig(Section):
 
     folder: str = Field(
         ".",
-        description="songs folder, or a CSV file that lists the songs; absolute, or relative to the folder in which the command is run",
+        description="songs folder, or a CSV file that lists the songs; absolute, or relative to the folder in which the command is run. "
+        "Or the address of either in a bucket, such as s3://bucket/songs",
         json_schema_extra=since("0.1"),
     )
     kind: str = Field(

@@ -26,6 +26,8 @@ from stemwright.manifests.catalog.listed_songs import ListedSongs
 from stemwright.manifests.catalog.musdb_terms import terms_of
 from stemwright.manifests.catalog.part_names import FEWEST_PARTS, FULL_MIXES, TWO_STEMS, bare_names, is_part, is_stems_folder
 from stemwright.manifests.catalog.stem_map import StemRules
+from stemwright.manifests.disk import mirror
+from stemwright.manifests.disk.stores import address_of, is_address
 from stemwright.manifests.stem_names import STREAMS
 
 OWN_KINDS = ("auto", "folder", "csv", "stems", "multitracks", "musdb18", "musdb18hq")
@@ -41,7 +43,11 @@ def kinds() -> tuple[str, ...]:
 
 
 def songs_root(songs: Path) -> Path:
-    """The folder that the paths of tracks are relative to: the songs folder, or the one that holds a CSV."""
+    """The folder that the paths of tracks are relative to: the songs folder, or the one that holds a CSV.
+
+    ``songs`` may be the address of a store (``s3://bucket/songs``): its folder in the mirror.
+    """
+    songs = mirror.on_disk(songs)
     return songs.parent if songs.suffix.lower() in (".csv", ".tsv") and not songs.is_dir() else songs
 
 
@@ -52,22 +58,25 @@ def find(
 
     Files that match a pattern of ``ignore`` (see ``matches``) are skipped, as mixtures and as stems. ``rules`` say which stems the files of
     multitracks are parts of, and whether those without a mixture are summed.
+    ``songs`` may be the address of a store, which is then listed.
     Nothing is decoded. Raises ValueError if the place does not exist, the kind is unknown, or the CSV has no such columns.
     """
-    songs = Path(songs)
     if kind not in OWN_KINDS and kind not in LAYOUTS:
         raise ValueError(f"kind must be one of {', '.join(kinds())}; got {kind!r}{song_list.nearest(kind, kinds())}")
+    songs, unusable = _shown(songs)
     if csv is None and songs_root(songs) != songs:
         csv = songs
     root = songs_root(songs)
     for place in (root, *([csv] if csv else [])):
         if not place.exists():
-            raise ValueError(f"{place} does not exist; expected a folder of songs or a CSV file that lists them")
+            raise ValueError(f"{mirror.as_named(place)} does not exist; expected a folder of songs or a CSV file that lists them")
     if not root.is_dir():
         raise ValueError(f"{root} is a file; expected a folder of songs or a CSV file that lists them")
     if (kind == "csv") != (csv is not None) and kind != "auto":
         raise ValueError(f"kind {kind!r} {'needs a CSV file' if csv is None else 'takes a folder'}; got {csv or songs}")
     listing = Listing(root, ignore=tuple(ignore), rules=rules)
+    for key in unusable:
+        listing.refuse(key, "its key cannot be the name of a file; rename the object")
     if csv is not None:
         _from_csv(csv, listing)
     else:
@@ -76,6 +85,14 @@ def find(
     refused = [found for found in listing.refused if not listing.ignores(found[0])]
     order = tuple(sorted(candidates, key=lambda found: found.path))
     return FoundSongs(root, order, tuple(sorted(refused)), tuple(sorted(listing.ignored)), tuple(listing.notes))
+
+
+def _shown(songs: Path | str) -> tuple[Path, list[str]]:
+    """Where the songs are on the disk, and the keys of a store that cannot be names of files."""
+    if not is_address(songs):
+        return Path(songs), []
+    _, unusable = mirror.show(address_of(songs))
+    return mirror.on_disk(songs), unusable
 
 
 def _list(kind: str, listing: Listing) -> None:

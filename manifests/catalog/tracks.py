@@ -25,6 +25,7 @@ from stemwright.manifests.catalog.listing import find, kinds, songs_root
 from stemwright.manifests.catalog.splits import SplitShares, split_of
 from stemwright.manifests.catalog.track_stems import examined
 from stemwright.manifests.decibels import gain_to_db
+from stemwright.manifests.disk.mirror import as_named
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import inside
 from stemwright.manifests.records import AudioFile, ReferenceStem, Refused, Track, canonical_json, content_id, track_id
@@ -309,7 +310,7 @@ def source_changed(songs: Path, file: AudioFile) -> str | None:
     try:
         sha256 = file_sha256(resolve(songs, file.path))
     except FileNotFoundError:
-        return f"{file.path} is no longer in {songs}"
+        return f"{file.path} is no longer in {as_named(songs)}"
     except OSError as error:
         return f"{file.path} cannot be read: {error.strerror}"
     return None if sha256 == file.sha256 else f"{file.path} changed since it was cataloged; run the catalog again"

@@ -3,8 +3,8 @@
     SCRATCH/stemwright-buckets/s3/BUCKET/PREFIX/...
 
 Conventions
-    A process that has the path of an object can open it: ``stemwright.manifests.disk.regular``, through which every file is opened that a table
-    names, calls ``make_present`` first. On another machine the same path leads to the same object.
+    A process that has the path of an object can open it: ``stemwright.manifests.disk.regular``, through which every file is opened that a
+    table names, calls ``make_present`` first. On another machine the same path leads to the same object.
     A file that is listed and not downloaded is sparse: it has the size of the object, no content, and a time of 1970, by which it is known.
     SCRATCH is the folder that ``STEMWRIGHT_SCRATCH`` names, else this user's private temporary folder. What is downloaded stays as long as
     there is room (``STEMWRIGHT_SCRATCH_GB``, 20 by default, and never more than half of what is free) and goes in the order in which it was
@@ -28,7 +28,7 @@ from pathlib import Path
 from stemwright.manifests.disk import durable
 from stemwright.manifests.disk.folders import private_folder
 from stemwright.manifests.disk.locks import locked
-from stemwright.manifests.disk.stores import STORES, Address, Listed, Span, StoreError, is_key
+from stemwright.manifests.disk.stores import STORES, Address, Listed, Span, StoreError, address_of, is_address, is_key
 
 SCRATCH_VARIABLE, BUDGET_VARIABLE = "STEMWRIGHT_SCRATCH", "STEMWRIGHT_SCRATCH_GB"
 MIRROR = "stemwright-buckets"
@@ -66,6 +66,21 @@ def address_of_place(path: Path | str) -> Address:
     """The address of what is at a place in a mirror."""
     scheme, bucket, *parts = Path(os.fspath(path).rpartition(_INSIDE)[2]).parts
     return Address(scheme, "" if bucket == NO_BUCKET else bucket, "/".join(parts))
+
+
+def on_disk(place: Path | str) -> Path:
+    """The path for what a user calls ``place``: a path as it is, an address as its folder in the mirror, which exists from then on."""
+    if not is_address(place):
+        return Path(place)
+    folder = place_of(address_of(place))
+    with _naming_scratch():
+        (folder.parent if folder.suffix.lower() in LISTS else folder).mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def as_named(place: Path | str) -> str:
+    """What a user calls a place: the address, where it is in a mirror."""
+    return str(address_of_place(place)) if is_mirrored(place) else os.fspath(place)
 
 
 def make_present(path: Path | str) -> None:
