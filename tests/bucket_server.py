@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote
 
 BUCKET = "songs-and-stems"
 ERROR = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{code}</Message></Error>'
@@ -40,7 +39,7 @@ class BucketServer:
 
     def _answer(self, environ: dict[str, Any], start: Any) -> Any:
         method = environ["REQUEST_METHOD"]
-        path = unquote(environ["PATH_INFO"]) + (f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else "")
+        path = environ["PATH_INFO"].encode("latin-1").decode() + (f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else "")
         self.requests.append((method, path))
         if (failure := self.fails(method, path)) is not None:
             status, code = failure

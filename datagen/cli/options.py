@@ -38,7 +38,7 @@ def decimal_number(text: Any) -> float:
 
 
 SongsArgument = Annotated[
-    Path, typer.Argument(metavar="SONGS", help="Folder of songs, CSV file, MUSDB18 / MUSDB18-HQ folder, or s3://BUCKET/SONGS.", show_default=False)
+    Path, typer.Argument(metavar="SONGS", help="Folder of songs, CSV file, MUSDB18 (-HQ) folder, or s3://BUCKET/SONGS.", show_default=False)
 ]
 CorpusArgument = Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder.", show_default=False)]
 ConfigOption = Annotated[

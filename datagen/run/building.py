@@ -73,9 +73,11 @@ def songs_config(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     reset: Sequence[str] = (),
 ) -> Config:
-    """As ``requested_config``, of a corpus of these songs: a folder, a CSV file, or an address. Raises CorpusError if the places do not fit."""
+    """As ``requested_config``, of songs: a folder, a CSV file or an address. Raises CorpusError if the places do not fit."""
     if not is_address(songs) and not songs.exists():
-        raise CorpusError(f"{songs} does not exist; expected a folder of songs or a CSV file, or the address of a store (s3://BUCKET/SONGS)")
+        raise CorpusError(
+            f"{songs} does not exist; expected a folder of songs or a CSV file, or the address of a store (s3://BUCKET/SONGS)"
+        )
     options = options or {}
     options = {**options, "songs": {**options.get("songs", {}), "folder": _placed(songs)}}
     config = requested_config(corpus, file=file, values=values, options=options, reset=reset)

@@ -113,7 +113,9 @@ def found_songs(config: Config) -> FoundSongs:
         raise CorpusError(str(error)) from error
     if not found.candidates and not found.refused:
         ignored = f", and {len(found.ignored)} ignored as songs.ignore says" if found.ignored else ""
-        raise CorpusError(f"no recordings in {config.songs.folder} (looked for kind {config.songs.kind!r}{ignored}). Is a drive not mounted?")
+        raise CorpusError(
+            f"no recordings in {config.songs.folder} (looked for kind {config.songs.kind!r}{ignored}). Is a drive not mounted?"
+        )
     others = sorted({name for song in found.candidates for name in song.metadata})
     for column in config.songs.group_by:
         if column not in (*GROUP_COLUMNS, *others):
