@@ -242,7 +242,7 @@ def test_a_full_scratch_folder_is_one_sentence(place, monkeypatch):
         not_a_file(mirror.place_of(place.below("x")))
 
 
-def test_a_fork_of_a_process_that_opened_a_bucket_is_told_how_to_start_workers(server, monkeypatch):
+def test_a_fork_of_a_process_that_opened_a_bucket_says_how_to_start_workers(server, monkeypatch):
     store = address_of(f"s3://{BUCKET}").store
     monkeypatch.setattr(os, "getpid", lambda: 1)
     with pytest.raises(StoreError, match='multiprocessing_context="forkserver"'):
