@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
-from stemwright.manifests.catalog.artists import Ties, title_key
+from stemwright.manifests.catalog.artists import Ties
 from stemwright.manifests.catalog.copies import COPY_SHARE, Alike, find_alike
+from stemwright.manifests.catalog.song_names import title_key
 from stemwright.manifests.sound.kept_fingerprint import KeptFingerprint
 
 Copies = Literal["drop", "same_split"]

@@ -19,12 +19,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from stemwright.manifests.catalog import multitracks, song_list
-from stemwright.manifests.catalog.artists import artist_and_title
 from stemwright.manifests.catalog.candidates import FoundSongs, Listing, is_stem_file
 from stemwright.manifests.catalog.layouts import LAYOUTS
 from stemwright.manifests.catalog.listed_songs import ListedSongs
 from stemwright.manifests.catalog.musdb_terms import terms_of
 from stemwright.manifests.catalog.part_names import FEWEST_PARTS, FULL_MIXES, TWO_STEMS, bare_names, is_part, is_stems_folder
+from stemwright.manifests.catalog.song_names import artist_and_title
 from stemwright.manifests.catalog.stem_map import StemRules
 from stemwright.manifests.disk import mirror
 from stemwright.manifests.disk.stores import address_of, is_address

@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from stemwright.manifests.catalog.artists import artist_and_title
 from stemwright.manifests.catalog.candidates import IsSong, Listing
 from stemwright.manifests.catalog.layouts import LAYOUTS, Layout
 from stemwright.manifests.catalog.layouts.base import Multitrack, MultitrackFile, names_of
 from stemwright.manifests.catalog.part_names import FULL_MIXES, SUM_NAMES, bare_names, is_part, is_stems_folder, rank_of_stems_folder
+from stemwright.manifests.catalog.song_names import artist_and_title
 from stemwright.manifests.catalog.stem_map import OTHER
 from stemwright.manifests.names import LONGEST_NAME, is_name, name_from
 from stemwright.manifests.records import RESIDUAL, Refused

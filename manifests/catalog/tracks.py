@@ -4,7 +4,7 @@
 
 Conventions
     A CSV or a data set takes precedence over tags, and tags over names: "Artist - Title", with or without a track number
-    (``stemwright.manifests.catalog.artists.named_after``). Of a file whose tags name another title only the tags count.
+    (``stemwright.manifests.catalog.song_names.named_after``). Of a file whose tags name another title only the tags count.
     ``inspect`` draws the split of a recording by itself; ``stemwright.manifests.catalog.splits`` then puts those that share an artist
     into one.
     Mono, other rates than 44.1 kHz and peaks above full scale are not errors: the row's ``notes`` say how they are handled.
@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from stemwright.manifests.catalog.artists import Credit, artist_and_title, artist_key, musicbrainz_ids, named_after, title_key
+from stemwright.manifests.catalog.artists import Credit, artist_key, musicbrainz_ids
 from stemwright.manifests.catalog.candidates import Candidate, FoundSongs, matches
 from stemwright.manifests.catalog.listing import find, kinds, songs_root
+from stemwright.manifests.catalog.song_names import artist_and_title, named_after, title_key
 from stemwright.manifests.catalog.splits import SplitShares, split_of
 from stemwright.manifests.catalog.track_stems import examined
 from stemwright.manifests.decibels import gain_to_db

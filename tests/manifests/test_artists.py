@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_credits import ALSO_APART, ALSO_TIED
 
-from stemwright.manifests.catalog.artists import Credit, artist_key, groups, guests, musicbrainz_ids, named_after, names_in, nodes_of
+from stemwright.manifests.catalog.artists import Credit, artist_key, groups, guests, musicbrainz_ids, names_in, nodes_of
+from stemwright.manifests.catalog.song_names import named_after
 from stemwright.manifests.catalog.splits import SplitMember, SplitShares, assign, group_of, split_of
 
 SHARES = SplitShares(train=0.4, valid=0.3, test=0.3)
@@ -103,12 +105,12 @@ def test_spellings_of_one_artist_are_one(spellings):
     assert tied(*spellings)
 
 
-@pytest.mark.parametrize(("one", "other"), SHARED)
+@pytest.mark.parametrize(("one", "other"), [*SHARED, *ALSO_TIED], ids=repr)
 def test_a_shared_artist_ties(one, other):
     assert tied(one, other)
 
 
-@pytest.mark.parametrize(("one", "other"), APART)
+@pytest.mark.parametrize(("one", "other"), [*APART, *ALSO_APART], ids=repr)
 def test_a_fragment_of_a_name_ties_nothing(one, other):
     assert not tied(one, other)
 

@@ -26,8 +26,8 @@ from stemwright.datagen.run.stages.kept_stems import STEMS
 from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Do, Task, Workers
 from stemwright.manifests import table
-from stemwright.manifests.catalog.artists import named_after
 from stemwright.manifests.catalog.duplicates import SOUNDS_AS, Duplicates, Recording, find_duplicates
+from stemwright.manifests.catalog.song_names import named_after
 from stemwright.manifests.catalog.splits import SplitMember, assign, group_of
 from stemwright.manifests.catalog.tracks import (
     ARTIST_UNKNOWN,
