@@ -5,6 +5,9 @@ stage ends, the journal becomes a Parquet file by rename. ``stemwright.manifests
 
 Conventions
     ``NAME.parquet`` is a finished table, ``NAME.jsonl.part`` its journal.
+    A stage whose tasks are shared out has one journal for each share, ``NAME.WRITER.jsonl.part``, each with one writer; readers take all of
+    them. A line ``{"turn": n}`` says that what follows it is later than what any journal has with a lower number: no clock is needed.
+    A journal without a writer's name takes the lines of all others over when it is opened; no share may be at work then.
     A journal line is one finished task: ``{"task": id, "rows": [...]}``.
     A line is on the disk within a second (``SYNC_S``), one without rows, which voids earlier work whose files are about to go, at once.
     A line that is incomplete, or NULs after a power cut, was not yet reported as finished: it is dropped, its task is done again, and the
@@ -15,8 +18,10 @@ Conventions
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     import pandas
 
 R = TypeVar("R", bound=Record)
+JOURNAL = ".jsonl.part"
 SYNC_S = 1.0  # a power cut costs the work of a second: the files of a lost line are there, but are made again
 CARD_FILE = "README.md"  # of a dataset
 CHUNK_ROWS = 4096  # converted and written at a time: a row as Python objects takes a hundred times its place in Parquet
@@ -203,31 +209,58 @@ def _metadata(path: Path) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in (pq.read_metadata(regular(path)).metadata or {}).items()}
 
 
+def journal_of(path: Path, writer: str) -> Path:
+    """The journal of one of several writers, from the path ``NAME.jsonl.part``; that path itself for the writer "".
+
+    >>> journal_of(Path("stems.jsonl.part"), "3of64").name
+    'stems.3of64.jsonl.part'
+    """
+    return path.with_name(f"{path.name.removesuffix(JOURNAL)}.{writer}{JOURNAL}") if writer else path
+
+
+def journals(path: Path) -> list[Path]:
+    """The journals of a table that exist, those of all writers, from the path ``NAME.jsonl.part``."""
+    others = sorted(path.parent.glob(f"{glob.escape(path.name.removesuffix(JOURNAL))}.*{JOURNAL}"))
+    return [each for each in (path, *others) if os.path.lexists(each)]
+
+
+def remove_journals(path: Path) -> None:
+    """Removes the journals of a table, those of all writers."""
+    for each in journals(path):
+        each.unlink(missing_ok=True)
+
+
 def journalled(path: Path, record_type: type[R]) -> dict[str, tuple[R, ...]]:
-    """The finished tasks of a journal (task id -> rows), without opening it for more; empty if there is none."""
+    """The finished tasks of the journals of a table (task id -> rows), without opening one for more; empty if there is none."""
     journal = Journal(path, record_type)
-    if path.exists():
-        journal._read_back()
+    journal._read_back()
     return journal.tasks  # type: ignore[return-value]
 
 
 class Journal:
     """The rows of a running stage: appended and flushed task by task, by one process.
 
-    Use as a context manager. On opening, the finished tasks of an interrupted run are read back into ``tasks`` (task id -> rows).
+    Use as a context manager. On opening, the finished tasks of an interrupted run, and of other writers, are read back into ``tasks``
+    (task id -> rows). ``path`` is that of the journal without a writer.
     """
 
-    def __init__(self, path: Path, record_type: type[Record]) -> None:
-        self.path = path
+    def __init__(self, path: Path, record_type: type[Record], writer: str = "") -> None:
+        self.base, self.path, self.writer = path, journal_of(path, writer), writer
         self.record_type = record_type
         self.tasks: dict[str, tuple[Record, ...]] = {}
 
     def __enter__(self) -> Journal:
-        check_plain(self.path)
+        there = journals(self.base)
+        for path in (self.path, *there):
+            check_plain(path)
         is_new = not self.path.exists()
-        kept = b"" if is_new else self._read_back()
-        if not is_new and len(kept) != self.path.stat().st_size:
+        kept = self._read_back()
+        others = [] if self.writer else [path for path in there if path != self.path]
+        # One of several writers always begins a file of its own: a process that was believed dead appends to the one before, which is gone.
+        if self.writer or others or (not is_new and len(kept) != self.path.stat().st_size):
             durable.write_bytes(self.path, kept)
+        for path in others:  # their lines are in this one now
+            path.unlink()
         durable.make_folder(self.path.parent)
         self._file = self.path.open("ab")
         self._synced = time.monotonic()
@@ -243,22 +276,42 @@ class Journal:
                 self._file.close()
 
     def _read_back(self) -> bytes:
-        """Reads the finished tasks; returns the lines that hold them."""
-        kept = []
-        with regular(self.path).open("rb") as lines:
+        """Reads the finished tasks of all journals, the latest line of each; returns the lines with which this one goes on."""
+        kept: list[bytes] = []
+        latest: dict[str, tuple[int, bytes]] = {}
+        own = last = 0
+        there = journals(self.base)
+        for path in there:
+            turn = 0
+            for line, entry in self._entries(path):
+                if isinstance(entry, int):
+                    turn = max(turn, entry)
+                elif turn >= latest.get(entry[0], (0, b""))[0]:
+                    latest[entry[0]], self.tasks[entry[0]] = (turn, line), entry[1]
+                if path == self.path:
+                    kept.append(line)
+            own, last = (turn, last) if path == self.path else (own, max(last, turn))
+        if there in ([], [self.path]):
+            return b"".join(kept)
+        marker = b'{"turn":%d}\n' % max(own, last + 1)
+        return b"".join([*kept, marker] if self.writer else [marker, *(line for _, line in latest.values())])
+
+    def _entries(self, path: Path) -> Iterator[tuple[bytes, int | tuple[str, tuple[Record, ...]]]]:
+        """The whole lines of a journal, each with its task and rows, or with the turn that begins there."""
+        with regular(path).open("rb") as lines:
             for line in lines:
                 whole = line.lstrip(b"\0")  # NULs are where earlier writes never reached the disk
                 if (entry := self._entry(whole)) is not None:
-                    self.tasks[entry[0]] = entry[1]
-                    kept.append(whole)
-        return b"".join(kept)
+                    yield whole, entry
 
-    def _entry(self, line: bytes) -> tuple[str, tuple[Record, ...]] | None:
-        """The task of a line with its rows, or None if the line is incomplete."""
+    def _entry(self, line: bytes) -> int | tuple[str, tuple[Record, ...]] | None:
+        """The task of a line with its rows, or a turn; None if the line is incomplete."""
         if not line.endswith(b"\n"):
             return None
         try:
             entry = json.loads(line)
+            if "turn" in entry:
+                return int(entry["turn"])
             return str(entry["task"]), tuple(self.record_type.model_validate(row) for row in entry["rows"])
         except (ValueError, KeyError, TypeError):
             return None

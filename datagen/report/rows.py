@@ -103,7 +103,7 @@ def read_rows(corpus: Corpus) -> Rows:
         examples=rows("examples", Example),
         rejected=[row for row in rejected if row.replaced_by is None],
         versions=versions,
-        unfinished=tuple(name for name in VERBS if corpus.journal(name).exists()),
+        unfinished=tuple(name for name in VERBS if table.journals(corpus.journal(name))),
     )
 
 

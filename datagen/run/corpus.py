@@ -161,7 +161,7 @@ class Corpus:
         path = self.table(name)
         if not path.exists():
             verb = VERBS[name]
-            started = " was not finished; go on" if self.journal(name).exists() else " is missing; make it"
+            started = " was not finished; go on" if table.journals(self.journal(name)) else " is missing; make it"
             raise CorpusError(f"{path}{started} with: stemwright {verb} {'SONGS ' if verb == 'catalog' else ''}{self.folder}")
 
     def rejected(self) -> list[Rejected]:

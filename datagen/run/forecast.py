@@ -31,6 +31,7 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.cataloguing import found_songs, limited
 from stemwright.datagen.run.stages.kept_stems import STEMS
 from stemwright.datagen.run.stages.separating import Separation, finished_keys, separator_of, tasks_of
+from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import TOO_LONG, Candidate, candidate_sound, num_bytes, songs_root
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Stem, Track
@@ -303,7 +304,7 @@ def _to_render(
     stay = [example for example in examples if same and track_of.get(example.pair_id) in current]
     staying = {example.id for example in stay}
     gone = [file.audio for example in examples if example.id not in staying for file in example.signals]
-    if examples and len(stay) == len(examples) and not songs.fresh and not corpus.journal("examples").exists():
+    if examples and len(stay) == len(examples) and not songs.fresh and not table.journals(corpus.journal("examples")):
         return 0, gone  # all is as it was, whatever drawing refused
     return max(0, wanted - len(stay)), gone
 

@@ -108,8 +108,9 @@ def _temporary(corpus: Corpus) -> Iterator[Orphan | None]:
 
 def _journals(corpus: Corpus) -> Iterator[Orphan | None]:
     for name in VERBS:
-        if corpus.journal(name).is_file() and not table.journalled(corpus.journal(name), ROW_TYPES[name]):
-            yield _orphan("journal", corpus.folder, corpus.journal(name))
+        there = [path for path in table.journals(corpus.journal(name)) if path.is_file()]
+        if there and not table.journalled(corpus.journal(name), ROW_TYPES[name]):
+            yield from (_orphan("journal", corpus.folder, path) for path in there)
 
 
 def _stems(corpus: Corpus) -> Iterator[Orphan | None]:

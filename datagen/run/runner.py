@@ -131,7 +131,7 @@ def _voiding(known: Mapping[str, Sequence[Record]], wanted: set[str], journal: t
 def finish(stage: Stage, rows: Sequence[Record], *, made_from: str = "") -> None:
     """Writes the finished table, unless it already holds these rows, and removes the journal."""
     table.replace(stage.folder / f"{stage.table}.parquet", rows, stage.record_type, made_from=made_from)
-    (stage.folder / f"{stage.table}.jsonl.part").unlink(missing_ok=True)
+    table.remove_journals(stage.folder / f"{stage.table}.jsonl.part")
     deletion.remove(stage.folder, stage.folder / UNUSED / f"{stage.table}.parquet")
 
 

@@ -27,11 +27,37 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Share:
+    """One of ``of`` shares of a stage: every ``of``-th task from ``number`` on, which counts from 0.
+
+    >>> list(range(10))[Share(1, 4).tasks]
+    [1, 5, 9]
+    """
+
+    number: int
+    of: int
+
+    @property
+    def writer(self) -> str:
+        """Its name in the names of files."""
+        return f"{self.number}of{self.of}"
+
+    @property
+    def tasks(self) -> slice:
+        """Which of all tasks are its own."""
+        return slice(self.number, None, self.of)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+@dataclass(frozen=True)
 class Workers:
-    """Where the work is done: ``jobs`` processes here, or the dask cluster whose scheduler has an address."""
+    """Where the work is done: ``jobs`` processes here, or the dask cluster whose scheduler has an address; and which share of it."""
 
     jobs: int = 1
     dask: str | None = None
+    share: Share | None = None
 
 
 class StoppedError(RuntimeError):

@@ -103,7 +103,7 @@ def _undamaged(stems: Sequence[Stem], problems: Iterable[CheckProblem]) -> list[
 
 
 def _is_under_way(corpus: Path, name: str) -> bool:
-    return (corpus / f"{name}.jsonl.part").exists()
+    return bool(table.journals(corpus / f"{name}.jsonl.part"))
 
 
 def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[CheckProblem]:

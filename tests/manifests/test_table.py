@@ -314,6 +314,56 @@ def test_lines_are_on_the_disk_within_a_second_and_at_the_end(tmp_path, monkeypa
     assert synced[-1] == (tmp_path / "rejected.jsonl.part").stat().st_size
 
 
+def test_the_journals_of_all_writers_are_read_and_one_without_a_name_takes_them_over(tmp_path):
+    path = tmp_path / "rejected.jsonl.part"
+    for number in range(3):
+        with table.Journal(path, Rejected, f"{number}of3") as journal:
+            journal.append(f"task {number}", [rejected(number)])
+    expected = {f"task {number}": (rejected(number),) for number in range(3)}
+    assert [each.name for each in table.journals(path)] == [f"rejected.{number}of3.jsonl.part" for number in range(3)]
+    assert table.journalled(path, Rejected) == expected
+    with table.Journal(path, Rejected, "1of3") as journal:
+        assert journal.tasks == expected
+    with table.Journal(path, Rejected) as journal:
+        assert journal.tasks == expected
+    assert table.journals(path) == [path]
+    assert table.journalled(path, Rejected) == expected
+
+
+@pytest.mark.parametrize("writers", [("0of2", "1of2"), ("1of2", "0of2"), ("", "0of2"), ("1of2", "")])
+def test_of_two_writers_the_later_line_counts_whatever_they_are_called(tmp_path, writers):
+    path = tmp_path / "rejected.jsonl.part"
+    for writer, rows in zip((*writers, *writers), ([rejected(0)], [], [rejected(2)], [rejected(3)]), strict=True):
+        with table.Journal(path, Rejected, writer) as journal:
+            journal.append("task", rows)
+        assert table.journalled(path, Rejected) == {"task": tuple(rows)}
+
+
+def test_what_a_writer_that_was_believed_dead_still_appends_damages_nothing(tmp_path):
+    path = tmp_path / "rejected.jsonl.part"
+    with table.Journal(path, Rejected, "0of2") as slow:
+        slow.append("before", [rejected(0)])
+        with table.Journal(path, Rejected, "0of2") as successor:
+            successor.append("one", [rejected(1)])
+            slow.append("late", [rejected(2)])
+            successor.append("two", [rejected(3)])
+    assert table.journalled(path, Rejected) == {"before": (rejected(0),), "one": (rejected(1),), "two": (rejected(3),)}
+
+
+def test_a_kill_while_journals_are_taken_over_leaves_the_later_lines_in_force(tmp_path):
+    path = tmp_path / "rejected.jsonl.part"
+    with table.Journal(path, Rejected, "0of2") as journal:
+        journal.append("task", [rejected(0)])
+    earlier = table.journals(path)[0].read_bytes()
+    with table.Journal(path, Rejected) as journal:
+        journal.append("task", [])
+    (tmp_path / "rejected.0of2.jsonl.part").write_bytes(earlier)  # as a power cut brings it back
+    for _ in range(2):
+        assert table.journalled(path, Rejected) == {"task": ()}
+        with table.Journal(path, Rejected):
+            pass
+
+
 def test_journal_line_is_plain_json(tmp_path):
     path = tmp_path / "rejected.jsonl.part"
     with table.Journal(path, Rejected) as journal:

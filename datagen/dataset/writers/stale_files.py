@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from stemwright.manifests import shards
+from stemwright.manifests import shards, table
 from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.names import inside
@@ -85,9 +85,8 @@ def named_before(corpus: Path) -> set[str]:
     found |= set(map(in_dataset, _column(corpus / "examples.parquet", "signals", "audio", "path")))
     found |= _column(dataset / "examples.parquet", "signals", "audio", "path")
     found |= _column(dataset / shards.TABLE, "path") | _column(dataset / shards.TABLE, "members", "path")
-    found |= set(
-        map(in_dataset, _journalled(corpus / "examples.jsonl.part", lambda row: [file["audio"]["path"] for file in row["signals"]]))
-    )
+    for journal in table.journals(corpus / "examples.jsonl.part"):
+        found |= set(map(in_dataset, _journalled(journal, lambda row: [file["audio"]["path"] for file in row["signals"]])))
     return found | _journalled(dataset / shards.JOURNAL, lambda row: [row["path"], *(member["path"] for member in row["members"])])
 
 

@@ -311,7 +311,7 @@ def _refuse_to_forget(corpus: Corpus, refused: Sequence[tuple[str, str]]) -> Non
     """Raises CorpusError if a corpus has tracks: going on without a single one would take every pair and its audio away, for what is
     nearly always the wrong folder.
     """
-    corpus.journal("tracks").unlink(missing_ok=True)
+    table.remove_journals(corpus.journal("tracks"))
     if corpus.table("tracks").exists() and (count := len(corpus.ids("tracks"))):
         songs, (subject, reason) = corpus.config.songs, refused[0]
         there = counted(count, "track")

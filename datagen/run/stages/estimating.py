@@ -76,7 +76,7 @@ def _task(cache_key: str, stems: list[Stem], titles: Titles) -> Task:
 def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
     """Sets aside the tables that this configuration does not need; their rows are found again when one does."""
     for name in (name for name, asked in wanted.items() if not asked):
-        corpus.journal(name).unlink(missing_ok=True)
+        table.remove_journals(corpus.journal(name))
         if name == "profile":  # made of the features at once
             corpus.table(name).unlink(missing_ok=True)
         elif corpus.table(name).exists():
@@ -171,7 +171,7 @@ def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step], tracks:
     for stage, outcome in steps:
         finish(stage, outcome.rows)
     for table_name in ON_DEMAND:  # of a killed process, when the configuration still needed them
-        corpus.journal(table_name).unlink(missing_ok=True)
+        table.remove_journals(corpus.journal(table_name))
     refused = {row.row_id for row in rejected}
     done = frozenset(row_id for _, outcome in steps for row_id in outcome.fresh) - refused
     return Summary(name, len(done), len(tracks - done - refused), len(refused), songs=done)

@@ -132,7 +132,7 @@ def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
 
 def _count_if_complete(corpus: Corpus, made_from: str, recipes_only: frozenset[str]) -> int | None:
     """How many examples are finished, if they are all that was planned, every file is there, and no killed process left a journal."""
-    if has_unfinished(corpus.folder) or corpus.journal("examples").exists() or (corpus.dataset / shards.JOURNAL).exists():
+    if has_unfinished(corpus.folder) or table.journals(corpus.journal("examples")) or (corpus.dataset / shards.JOURNAL).exists():
         return None  # a killed process may have left files that no table names
     tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
     if any(table.made_from(path) != made_from for path in tables) or not (corpus.dataset / table.CARD_FILE).exists():
