@@ -53,7 +53,8 @@ class BucketServer:
 
         return boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
 
-    def keys(self) -> list[str]:
+    def listed(self) -> list[str]:
+        """All keys in the bucket."""
         found = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
         return [each["Key"] for page in found for each in page.get("Contents", ())]
 

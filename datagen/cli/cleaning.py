@@ -10,6 +10,7 @@ import typer
 
 from stemwright.datagen.cli.options import CorpusArgument, JsonOption
 from stemwright.datagen.cli.terminal import Terminal
+from stemwright.manifests.disk.mirror import as_named, is_mirrored
 from stemwright.manifests.wording import counted, size
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ def _delete(place: Corpus, found: Sequence[Orphan], *, kept: bool) -> tuple[int,
     from stemwright.datagen.run.orphans import find_orphans, remove_orphans
 
     with place.locked():  # this removes hidden files of killed processes, too
-        listed, gone = {orphan.path for orphan in found}, [orphan for orphan in found if not orphan.path.exists()]
+        listed, gone = (
+            {orphan.path for orphan in found},
+            [orphan for orphan in found if not (orphan.path.exists() or is_mirrored(orphan.path))],
+        )
         count, freed = remove_orphans(orphan for orphan in find_orphans(place, kept=kept) if orphan.path in listed)
     return count + len(gone), freed + sum(orphan.num_bytes for orphan in gone)
 
@@ -88,7 +92,8 @@ def _last_line(found: Sequence[Orphan], deleted: int, freed: int, *, dry_run: bo
 
 
 def _plain(place: Corpus, orphan: Orphan) -> dict[str, Any]:
-    return {"kind": orphan.kind, "file": orphan.path.relative_to(place.folder).as_posix(), "bytes": orphan.num_bytes}
+    file = as_named(orphan.path) if is_mirrored(orphan.path) else orphan.path.relative_to(place.folder).as_posix()
+    return {"kind": orphan.kind, "file": file, "bytes": orphan.num_bytes}
 
 
 def _table(found: Sequence[Orphan]) -> Table:
@@ -105,6 +110,7 @@ def _table(found: Sequence[Orphan]) -> Table:
     for kind, what in KINDS.items():
         if of_kind := [orphan for orphan in found if orphan.kind == kind]:
             first = of_kind[0]
-            name = first.path.relative_to(first.root.parent if first.root.name in ("stems", "dataset") else first.root).as_posix()
+            root = first.root.parent if first.root.name in ("stems", "dataset") else first.root
+            name = as_named(first.path) if is_mirrored(first.path) else first.path.relative_to(root).as_posix()
             shown.add_row(what, f"{len(of_kind):,}", size(sum(orphan.num_bytes for orphan in of_kind)), name)
     return shown

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.datagen.pairs.chain_runs import MEASURED, ChainRuns, MeasuredChange
+from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.records import AudioFile, Branch, Change, EffectUse, Pair, Refused, Signal
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.formats import Audio
@@ -213,7 +214,7 @@ class Sources:
         if source_id not in self.files:
             raise Refused(f"no stem has the id {source_id}; was stems.parquet replaced after the pairs were planned?")
         file = self.files[source_id]
-        path = self.folder / file.path
+        path = located(self.folder, file)
         try:
             if file.sample_rate == sample_rate:
                 return load(path, start_frame, num_frames, stream=file.stream)[0]

@@ -18,6 +18,7 @@ from stemwright.datagen.run.configuration import Config, ConfigError, read_value
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.reseparation import count_to_separate_again, reason_to_separate_again
 from stemwright.datagen.run.tasks import StoppedError
+from stemwright.manifests.disk.bulk import bulk_of
 from stemwright.manifests.disk.durable import is_full, sentence
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.disk.stores import address_of, is_address
@@ -103,6 +104,8 @@ def keeping(corpus: Corpus, config: Config) -> Iterator[None]:
     before = regular(corpus.config_path).read_bytes() if corpus.config_path.exists() else None
     corpus.create(config)
     try:
+        if (bulk := bulk_of(corpus.folder)) is not None:
+            bulk.claim(corpus.folder)
         yield
     except StoppedError:
         raise

@@ -24,6 +24,7 @@ from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.rights import RightsConfig
 from stemwright.datagen.pairs.section import ConfigError, Section, range_of, ranges_of_items, since
 from stemwright.datagen.run.songs_config import SongsConfig
+from stemwright.datagen.run.storage_config import StorageConfig
 from stemwright.manifests.registry import BrokenExtensionError, Registry, UnknownNameError
 from stemwright.manifests.sound.formats import Encoding
 from stemwright.separation.quality import Limits
@@ -164,6 +165,7 @@ class Config(Section):
     )
     rights: RightsConfig = Field(default_factory=RightsConfig)
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)
+    storage: StorageConfig = Field(default_factory=StorageConfig)
 
     @property
     def encoding(self) -> Encoding:

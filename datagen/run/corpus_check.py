@@ -15,11 +15,12 @@ from stemwright.manifests.shards import DATASET
 
 
 def problems_of(
-    place: Corpus, songs: Path | None = None, *, on_progress: OnProgress | None = None, alone: bool = True
+    place: Corpus, songs: Path | None = None, *, on_progress: OnProgress | None = None, alone: bool = True, download: bool = False
 ) -> list[CheckProblem]:
     """What is wrong. While another process works on the corpus, or starts to meanwhile, only what it does not touch is judged.
 
     ``songs`` is where the songs are, if not where the configuration says. ``alone`` says that the caller holds the corpus itself.
+    ``download`` also compares the bytes of what is in a store.
     """
     if not place.config_path.exists():
         within = place.folder.parent
@@ -37,7 +38,7 @@ def problems_of(
             recipes_only, _ = unrendered(place)
     lock = place.folder / ".lock"
     if alone or not is_held(lock):
-        found = [*unusable, *check_corpus(place.folder, songs, unrendered=recipes_only, progress=on_progress)]
+        found = [*unusable, *check_corpus(place.folder, songs, unrendered=recipes_only, download=download, progress=on_progress)]
         if alone or not found or not is_held(lock):
             return found
     return [*unusable, *check_meanwhile(place.folder, songs, progress=on_progress)]

@@ -8,6 +8,7 @@ Conventions
     Our own files are recognised by their path (``stems/MODEL/TRACK ID/NAME.flac``), or because an earlier table or journal names them.
     Every other file belongs to the user: it is not listed and not touched. Nothing behind a link is looked at
     (``stemwright.manifests.disk.deletion``); ``stems`` and ``dataset`` may themselves be links.
+    In a store (``stemwright.manifests.disk.bulk``) every stem and shard below its prefix is ours: the prefix is claimed for one corpus.
     The row file of a track's stems goes before the stems, so that where it is, they are whole.
 """
 
@@ -22,10 +23,12 @@ from pathlib import Path
 
 from stemwright.datagen.dataset.writers.stale_files import named_before
 from stemwright.datagen.run.corpus import VERBS, Corpus
-from stemwright.datagen.run.stages.kept_stems import OLD, STEMS
+from stemwright.datagen.run.stages.kept_stems import OLD, STEMS, read
 from stemwright.manifests import shards, table
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk import deletion, durable
+from stemwright.manifests.disk.bulk import bulk_of
+from stemwright.manifests.disk.mirror import address_of_place, is_mirrored, place_of
 from stemwright.manifests.records import Example, Stem
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS
@@ -37,6 +40,7 @@ KINDS = {
     "layout": "stems in the layout of version 0.1",
     "stems": "stems that no row names",
     "dataset": "files of the dataset that no example names",
+    "stored": "in the store, and named by no row",
     "kept": "kept for other settings, or for missing songs",
 }
 OUR_STEM = re.compile(r"[a-z0-9][a-z0-9_-]*\.flac")
@@ -60,6 +64,7 @@ def find_orphans(corpus: Corpus, *, kept: bool = False) -> list[Orphan]:
         *_journals(corpus),
         *_stems(corpus),
         *_dataset(corpus),
+        *_stored(corpus),
         *(_orphan("kept", corpus.folder, corpus.unused(name)) for name in ROW_TYPES),
     ]
     order = list(KINDS)
@@ -73,7 +78,10 @@ def remove_orphans(orphans: Iterable[Orphan]) -> tuple[int, int]:
     """Removes orphans, in their order, and the folders that this empties; returns how many files went, and their bytes."""
     count = freed = 0
     for orphan in orphans:
-        if deletion.remove(orphan.root, orphan.path):
+        if is_mirrored(orphan.path):
+            address = address_of_place(orphan.path)
+            address.store.delete([address.prefix])
+        if is_mirrored(orphan.path) or deletion.remove(orphan.root, orphan.path):
             count, freed = count + 1, freed + orphan.num_bytes
     return count, freed
 
@@ -130,6 +138,26 @@ def _stems(corpus: Corpus) -> Iterator[Orphan | None]:
                 yield _orphan("kept" if (path.parent / KEPT_STEMS).is_file() else "stems", root, path)
             elif path.name != KEPT_STEMS:
                 yield _orphan("stems", root, path)
+
+
+def _stored(corpus: Corpus) -> Iterator[Orphan]:
+    """Stems and shards in the store that no row, journal or kept stems name."""
+    if (bulk := bulk_of(corpus.folder)) is None:
+        return
+    bulk.claim(corpus.folder)
+    rows = corpus.rows("stems", Stem) if corpus.table("stems").exists() else []
+    rows += [row for task in table.journalled(corpus.journal("stems"), Stem).values() for row in task]
+    named = {bulk.object_of(row.audio) for row in rows}
+    kept = {bulk.object_of(row.audio) for found in map(read, _kept_folders(corpus)) if found is not None for row in found.stems}
+    packed = bulk_of(corpus.dataset)
+    named |= {packed.object_of(shard) for shard in shards.read(corpus.dataset)} if packed is not None else set()
+    for address, num_bytes in bulk.objects().items():
+        if address not in named:
+            yield Orphan("kept" if address in kept else "stored", corpus.folder, place_of(address), num_bytes)
+
+
+def _kept_folders(corpus: Corpus) -> Iterator[Path]:
+    return (file.parent for file in (corpus.folder / STEMS).glob(f"*/*/{KEPT_STEMS}"))
 
 
 def _dataset(corpus: Corpus) -> Iterator[Orphan | None]:

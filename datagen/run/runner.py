@@ -24,6 +24,7 @@ from stemwright.datagen.run.processes import in_processes
 from stemwright.datagen.run.tasks import Begin, Do, FailedTask, Result, StoppedError, Task, Work, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk import deletion, durable
+from stemwright.manifests.disk.bulk import is_stored
 from stemwright.manifests.disk.regular import has_size
 from stemwright.manifests.disk.stores import StoreError
 from stemwright.manifests.progress import AudioDone, OnProgress
@@ -150,10 +151,11 @@ def files_of(row: object) -> Iterator[AudioFile]:
 
 
 def files_exist(folder: Path, rows: Iterable[Record]) -> bool:
-    """Whether every file that the rows name is there and whole. Rows about the songs folder name none in the corpus."""
+    """Whether every file that the rows name is there and whole, in the folder or its store. Rows about the songs folder name none here."""
     root = str(folder)
     named = (file for row in rows if not hasattr(row, "source") for file in files_of(row))
-    return all(has_size(f"{root}/{file.path}", file.num_bytes) for file in named)  # a start over a finished corpus is mostly this
+    # A start over a finished corpus is mostly this.
+    return all(has_size(f"{root}/{file.path}", file.num_bytes) or is_stored(folder, file) for file in named)
 
 
 def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from stemwright.manifests import __version__
 from stemwright.manifests.decibels import gain_to_db
+from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.records import RESIDUAL, Estimate, Refused, Stem, TrackEstimate, content_id, seal
 from stemwright.manifests.sound.decoding import blocks, load
 from stemwright.manifests.sound.formats import Audio
@@ -60,7 +61,7 @@ def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | N
 
 def _loaded(corpus: Path, stem: Stem) -> Audio:
     try:
-        return load(corpus / stem.audio.path)[0]
+        return load(located(corpus, stem.audio))[0]
     except Refused as reason:
         raise Refused(unreadable_stem(corpus, stem.audio.path, str(reason), "estimate")) from reason
 
@@ -92,7 +93,9 @@ def mixture_at(stems: Sequence[Stem], corpus: Path, sample_rate: int) -> Audio:
     """The sum of a track's stems, mono [1, T] at a rate; read as a stream, so that a long track takes little memory."""
     total: Audio | None = None
     for stem in stems:
-        parts = [block.mean(axis=0, dtype=np.float32) for block in blocks(corpus / stem.audio.path, BLOCK_FRAMES, sample_rate=sample_rate)]
+        parts = [
+            block.mean(axis=0, dtype=np.float32) for block in blocks(located(corpus, stem.audio), BLOCK_FRAMES, sample_rate=sample_rate)
+        ]
         one = np.concatenate(parts) if parts else np.zeros(0, np.float32)
         total = one if total is None else total + one
     return np.zeros((1, 0), np.float32) if total is None else total[None]

@@ -41,6 +41,7 @@ from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.datagen.share.placing import clear, copy_synced, replaced
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.decibels import db_to_gain
+from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.disk.durable import begin, make_folder, naming, put, remove, write_bytes
 from stemwright.manifests.disk.regular import file_sha256, regular
 from stemwright.manifests.names import MOST_FRAMES, SampleRate
@@ -194,6 +195,7 @@ def without_local_paths(config: Config) -> Config:
     """The configuration without paths of this machine: those of songs, models and profiles, whichever keys name them."""
     values = configuration.plain(config)
     values["songs"]["folder"] = "."
+    values["storage"] = {}
     return configuration.check(_without_places(values), where="the configuration")
 
 
@@ -280,7 +282,7 @@ def sound_marks(folder: Path, stems: Sequence[Stem]) -> list[Record]:
     """The fingerprint of a song and the sketches of its mixture and its stems, read from its stems in one pass."""
     first = stems[0].audio
     gain = np.float32(1.0 / db_to_gain(stems[0].gain_db))
-    readers = [blocks(folder / stem.audio.path, BLOCK_FRAMES) for stem in stems]
+    readers = [blocks(located(folder, stem.audio), BLOCK_FRAMES) for stem in stems]
     sketches = {stem.id: sketch.Sketch(stem.audio.num_channels) for stem in stems}
     whole = sketch.Sketch(first.num_channels)
     starts, length = sketch.anchor_starts(first.num_frames, first.sample_rate)

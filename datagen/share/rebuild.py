@@ -41,6 +41,7 @@ from stemwright.datagen.share.export import BLOCK_FRAMES, OF_SEPARATION, TYPES, 
 from stemwright.datagen.share.known_songs import Copy, LocatedSong, aligned, decibels, find_sources
 from stemwright.datagen.share.reading import Recipes
 from stemwright.manifests import __version__, table
+from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import copy_file, make_folder, sync_folder, write_bytes
 from stemwright.manifests.disk.regular import file_sha256, regular
@@ -222,7 +223,7 @@ class Rebuild:
     def _difference_db(self, stem: Stem, kept: SketchRow | None) -> float | None:
         if kept is None:
             return None
-        here = sketch.sketch_of(blocks(self.corpus.folder / stem.audio.path, BLOCK_FRAMES), stem.audio.num_channels)
+        here = sketch.sketch_of(blocks(located(self.corpus.folder, stem.audio), BLOCK_FRAMES), stem.audio.num_channels)
         return sketch.distortion_db(sketch.unpack(kept.values), kept.energy, here.values)
 
     def _write_tables(self, same: set[str]) -> None:

@@ -32,7 +32,10 @@ from stemwright.manifests.check.corpus_tables import (
 )
 from stemwright.manifests.check.files import KEPT_STEMS, ClaimedFile, check_files, check_shards, example_claims, foreign, unnamed
 from stemwright.manifests.check.problems import CheckProblem, errors
+from stemwright.manifests.check.stored import NOT_READ, check_stored, check_stored_songs, in_store, read_stems
 from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, check_sources
+from stemwright.manifests.disk.bulk import located
+from stemwright.manifests.disk.mirror import is_mirrored
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Shard, Stem
@@ -45,12 +48,18 @@ UNDER_WAY = "another stemwright process is working on it; unfinished parts were 
 
 
 def check_corpus(
-    corpus: Path, songs: Path | None = None, *, unrendered: Collection[str] = (), progress: OnProgress | None = None
+    corpus: Path,
+    songs: Path | None = None,
+    *,
+    unrendered: Collection[str] = (),
+    download: bool = False,
+    progress: OnProgress | None = None,
 ) -> list[CheckProblem]:
     """What is wrong in a corpus folder; empty if all is well.
 
     ``songs`` is the folder that the tracks' paths are relative to; without it the sources and the sums of stems are not checked, and a
-    warning says so. ``unrendered`` are the ids of pairs that are meant to have no example.
+    warning says so. ``unrendered`` are the ids of pairs that are meant to have no example. Of what is in a store only the size is compared,
+    unless ``download`` asks for its bytes.
     """
     corpus = Path(corpus)
     rows, problems = read_tables(corpus, ROW_TYPES)
@@ -64,15 +73,20 @@ def check_corpus(
     ]
     problems += [*dangling(rows), *mixed_splits(rows), *recordings_in_two_splits(corpus, rows["tracks"])]
     problems += [*examples_fit_pairs(rows), *unaccounted(rows, unrendered), *copies(corpus, rows)]
-    claims = [ClaimedFile("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
+    claims = [ClaimedFile("stems", stem.id, stem.audio, located(corpus, stem.audio)) for stem in rows["stems"]]
     problems += _card(corpus / DATASET, DATASET)
     places, found = check_shards(corpus / DATASET, progress)
     claims += example_claims(rows["examples"], places, in_dataset)
-    sound = check_files(claims, progress)
+    here, stored = (claims, []) if download else in_store(claims)
+    sound = check_files(here, progress) + check_stored(corpus, stored, progress)
     problems += [*found, *sound, *unnamed(corpus, ("stems", DATASET), claims, places)]
     sounds = [in_dataset(file.audio.path) for example in rows["examples"] for file in example.signals]
     problems += foreign(corpus, corpus / DATASET, sounds, places)
-    return problems + check_sources(corpus, songs, rows["tracks"], _undamaged(rows["stems"], sound), progress)
+    stems = read_stems(_undamaged(rows["stems"], sound), stored)
+    if songs is not None and is_mirrored(songs) and not download:
+        return [*problems, *check_stored_songs(songs, rows["tracks"]), CheckProblem(level="warning", what=NOT_READ)]
+    problems += [CheckProblem(level="warning", what=NOT_READ)] if stored else []
+    return problems + check_sources(corpus, songs, rows["tracks"], stems, progress)
 
 
 def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProgress | None = None) -> list[CheckProblem]:
@@ -84,13 +98,15 @@ def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProg
     corpus, dataset = Path(corpus), Path(corpus) / DATASET
     rows, problems = read_tables(corpus, ROW_TYPES)
     shards, _ = read_tables(dataset, {"shards": Shard})
-    claims = [ClaimedFile("stems", stem.id, stem.audio, corpus / stem.audio.path) for stem in rows["stems"]]
+    claims = [ClaimedFile("stems", stem.id, stem.audio, located(corpus, stem.audio)) for stem in rows["stems"]]
     if not (dataset / JOURNAL).exists():
         claims += example_claims(rows["examples"], Places(dataset, shards["shards"]), in_dataset)
     claims = [claim for claim in claims if not _is_under_way(corpus, claim.table)]
-    problems += check_files(claims, progress)
+    here, stored = in_store(claims)
+    problems += check_files(here, progress) + check_stored(corpus, stored, progress)
+    songs = None if songs is not None and is_mirrored(songs) else songs
     if not any(_is_under_way(corpus, name) for name in ("tracks", "stems")):
-        problems += check_sources(corpus, songs, rows["tracks"], _undamaged(rows["stems"], problems), progress)
+        problems += check_sources(corpus, songs, rows["tracks"], read_stems(_undamaged(rows["stems"], problems), stored), progress)
     problems = [problem for problem in problems if not _is_under_way(corpus, problem.table)]  # work may have started since
     return [CheckProblem(level="warning", what=UNDER_WAY), *problems]
 

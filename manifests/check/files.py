@@ -12,6 +12,7 @@ import numpy as np
 from stemwright.manifests.check.corpus_tables import read_tables
 from stemwright.manifests.check.problems import CheckProblem, in_threads
 from stemwright.manifests.disk.deletion import foreign_files
+from stemwright.manifests.disk.mirror import is_mirrored
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Example, Refused, Shard
@@ -73,6 +74,7 @@ def check_files(claims: Sequence[ClaimedFile], progress: OnProgress | None) -> l
     """What is wrong with the files that rows name. Hashing and decoding release the interpreter, so they run in threads."""
     first: dict[tuple[Path, Place | None], ClaimedFile] = {}
     shared = [claim for claim in claims if first.setdefault((claim.place, claim.inside), claim) is not claim]
+    shared = [claim for claim in shared if not is_mirrored(claim.place)]  # a store has equal bytes once
     problems = [claim.problem(f"row {first[claim.place, claim.inside].row_id} names the same file") for claim in shared]
     return problems + [problem for problem in in_threads("files", _check_file, claims, progress) if problem]
 

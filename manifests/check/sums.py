@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stemwright.manifests.catalog.tracks import resolve, sound_of, source_changed
+from stemwright.manifests.catalog.tracks import sound_of, source_changed
 from stemwright.manifests.check.problems import CheckProblem, in_threads
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
+from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Refused, Stem, Track
 from stemwright.manifests.sound import decoding, formats
@@ -88,7 +89,7 @@ def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem])
         return "its stems differ in length or sample rate"
     rate, gain = stems[0].audio.sample_rate, db_to_gain(stems[0].gain_db)
     mixture = _Rechunked(decoding.blocks(sound_of(songs, track), BLOCK_FRAMES, sample_rate=rate, stream=track.audio.stream))
-    readers = [_Rechunked(decoding.blocks(resolve(corpus, stem.audio.path), BLOCK_FRAMES)) for stem in stems]
+    readers = [_Rechunked(decoding.blocks(located(corpus, stem.audio), BLOCK_FRAMES)) for stem in stems]
     at, worst, worst_at = 0, 0.0, 0
     while True:
         parts = [reader.take(BLOCK_FRAMES) for reader in readers]

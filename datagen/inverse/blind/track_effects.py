@@ -21,6 +21,7 @@ from stemwright.datagen.inverse.blind.features import DYNAMICS
 from stemwright.datagen.inverse.blind.profile import MOST_LEARNT, Profile, features_row
 from stemwright.datagen.inverse.blind.statistics import statistic_rows, statistics_cache_key
 from stemwright.manifests import __version__
+from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
 from stemwright.manifests.records import RESIDUAL, EffectEstimate, Normalisation, Refused, Stem, Track, content_id, seal
 from stemwright.manifests.sound.decoding import load
@@ -112,4 +113,4 @@ def normalise_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile) -
 def _audio_of(stems: Sequence[Stem], corpus: Path) -> Iterator[tuple[Stem, Audio]]:
     for stem in stems:
         if stem.name != RESIDUAL:
-            yield stem, load(corpus / stem.audio.path)[0]
+            yield stem, load(located(corpus, stem.audio))[0]

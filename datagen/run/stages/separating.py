@@ -25,7 +25,9 @@ from stemwright.manifests.catalog.stem_reading import AS_IT_IS
 from stemwright.manifests.catalog.track_stems import mending_of
 from stemwright.manifests.catalog.tracks import sound_of, source_changed
 from stemwright.manifests.check import KEPT_STEMS
+from stemwright.manifests.disk.bulk import bulk_of
 from stemwright.manifests.disk.deletion import check_way
+from stemwright.manifests.disk.durable import remove
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import ReferenceStem, Refused, Stem, Track, content_id, seal
 from stemwright.manifests.sound import writing
@@ -347,5 +349,10 @@ class Separation:
                 path.unlink()
             commit(place, task.id, separated.tally.figures, ())
             raise Refused(verdict.reason)
+        files = [row.audio for row in rows]
+        if (bulk := bulk_of(self.folder)) is not None:
+            bulk.take(self.folder, files)
         commit(place, task.id, separated.tally.figures, rows)
+        if bulk is not None:
+            remove(self.folder / file.path for file in files)
         return rows
