@@ -8,6 +8,7 @@ Conventions
     Paths are those of the dataset's own tables: relative to its folder. What a corpus's tables call them begins with ``dataset/``.
     While a dataset is being packed, ``shards.jsonl.part`` beside the table takes precedence: an entry without rows voids a shard.
     A shard that is missing or whose length differs from its row counts as empty.
+    A sound file is looked up by name in a mapped index (``stemwright.manifests.shard_members``): millions of names are not in memory.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from pathlib import Path
 from stemwright.manifests import table
 from stemwright.manifests.disk.regular import has_size, regular
 from stemwright.manifests.records import Refused, Shard
+from stemwright.manifests.shard_members import Members
 from stemwright.manifests.sound.embedded import load_range
 from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.table_rows import TableRows
 
 DATASET = "dataset"  # the folder of a corpus that a training job reads
 TABLE = "shards.parquet"
@@ -57,10 +60,14 @@ def in_dataset(path: str) -> str:
     return path.partition("/")[2]
 
 
-def read(dataset: Path) -> list[Shard]:
+def read(dataset: Path) -> Sequence[Shard]:
     """The shards of a dataset folder after its last packing; empty if its sound files are not packed."""
-    rows = {shard.path: shard for shard in table.read(dataset / TABLE, Shard)} if (dataset / TABLE).exists() else {}
-    for path, entry in table.journalled(dataset / JOURNAL, Shard).items():
+    finished = TableRows(dataset / TABLE, Shard) if (dataset / TABLE).exists() else ()
+    entries = table.journalled(dataset / JOURNAL, Shard)
+    if not entries:
+        return finished
+    rows = {shard.path: shard for shard in finished}
+    for path, entry in entries.items():
         rows.pop(path, None)
         rows.update({shard.path: shard for shard in entry})
     return [rows[path] for path in sorted(rows)]
@@ -75,16 +82,16 @@ def files(sounds: Iterable[str], shards: Sequence[Shard]) -> set[str]:
     return {*TABLES, *(set(sounds) - inside), *(shard.path for shard in shards)}
 
 
-def damage(dataset: Path, shard: Shard) -> str | None:
-    """What is obviously wrong with a shard, or None: missing, truncated or too long. Its bytes are not read."""
+def damage(dataset: Path, path: str, num_bytes: int) -> str | None:
+    """What is obviously wrong with a shard of a length, or None: missing, truncated or too long. Its bytes are not read."""
     try:
-        found = (dataset / shard.path).stat().st_size
+        found = (dataset / path).stat().st_size
     except FileNotFoundError:
         return "is missing"
-    if found == shard.num_bytes:
+    if found == num_bytes:
         return None
-    what = "is cut off" if found < shard.num_bytes else "is another file"
-    return f"{what}: it has {found:,} bytes; expected {shard.num_bytes:,}"
+    what = "is cut off" if found < num_bytes else "is another file"
+    return f"{what}: it has {found:,} bytes; expected {num_bytes:,}"
 
 
 class Places:
@@ -92,30 +99,32 @@ class Places:
 
     def __init__(self, dataset: Path, shards: Sequence[Shard] | None = None) -> None:
         self.dataset = Path(dataset)
-        self.shards = list(read(self.dataset) if shards is None else shards)
-        self.damaged = {shard.path: what for shard in self.shards if (what := damage(self.dataset, shard))}
-        self._inside: dict[str, Place] = {}
-        self._lost: dict[str, str] = {}
-        for shard in self.shards:
-            if shard.path in self.damaged:
-                self._lost.update((member.path, shard.path) for member in shard.members)
-                continue
-            file = self.dataset / shard.path
-            self._inside.update((member.path, Place(file, member.start_byte, member.num_bytes)) for member in shard.members)
+        self.shards = read(self.dataset) if shards is None else shards
+        self._members = Members(self.shards)
+        states = ((path, damage(self.dataset, path, num_bytes)) for path, num_bytes in self._members.shards())
+        self.damaged = {path: what for path, what in states if what}
 
     def find(self, path: str) -> Place:
         """Where the sound file that a row calls ``path`` is, or should be."""
-        return self._inside.get(path) or Place(self.dataset / path)
+        return self._inside(path) or Place(self.dataset / path)
 
     def inside(self, path: str) -> bool:
         """Whether the sound file is in an undamaged shard."""
-        return path in self._inside
+        return self._inside(path) is not None
 
     def lost_with(self, path: str) -> str | None:
         """The damaged shard that holds a sound file, or None."""
-        return self._lost.get(path)
+        found = self._members.find(path)
+        return found[0] if found is not None and found[0] in self.damaged else None
 
     def exists(self, path: str, num_bytes: int) -> bool:
         """Whether the sound file is there with this size, in an undamaged shard or by itself."""
-        inside = self._inside.get(path)
+        inside = self._inside(path)
         return (inside is not None and inside.num_bytes == num_bytes) or has_size(f"{self.dataset}/{path}", num_bytes)
+
+    def _inside(self, path: str) -> Place | None:
+        found = self._members.find(path)
+        if found is None or found[0] in self.damaged:
+            return None
+        shard, start_byte, num_bytes = found
+        return Place(self.dataset / shard, start_byte, num_bytes)

@@ -20,13 +20,15 @@ import operator
 import re
 import types
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from stemwright.manifests.disk import durable
@@ -39,8 +41,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 FORMER_NAMES = {"cache_key": "task_id"}  # of columns, in tables of version 0.1
-BATCH_ROWS = 1024  # made into records at a time: 20 MB of the largest
+BATCH_ROWS = 1024  # made into records at a time: 20 MB of pairs
+BATCH_BYTES = 4 * 2**20  # of a table, uncompressed: fewer rows at a time where they are larger
 IN_MEMORY_BYTES = 32 * 2**20  # of a table, uncompressed: a larger one is mapped
+HEX = np.full(256, 255, np.uint8)  # character -> value of the digit
+HEX[list(b"0123456789abcdef")] = range(16)
 LISTS = re.compile(r"\.list\.(element|item)\b")  # what Parquet calls the entries of a list
 
 
@@ -105,6 +110,9 @@ class TableRows(Sequence[R]):
         status = self.path.stat()
         stated = (self._file.metadata.metadata or {}).get(b"digest", b"")
         self._key = hashlib.sha256(b"%d %d %s" % (status.st_size, status.st_mtime_ns, stated)).hexdigest()[:16]
+        metadata = self._file.metadata
+        self._size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+        self._batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES * len(self) // max(1, self._size)))
         self._stored: list[pyarrow.RecordBatch] | None = None
         self._ends: list[int] = []
 
@@ -127,7 +135,7 @@ class TableRows(Sequence[R]):
         import pyarrow as pa
 
         try:
-            yield from self._file.iter_batches(batch_size=num_rows or BATCH_ROWS, columns=self._leaves(names))
+            yield from self._file.iter_batches(batch_size=num_rows or self._batch_rows, columns=self._leaves(names))
         except pa.ArrowInvalid as error:
             raise _unreadable(self.path, error) from error
 
@@ -137,6 +145,14 @@ class TableRows(Sequence[R]):
 
         found = [batch.column(0) for batch in self.columns(name, num_rows=64 * BATCH_ROWS)]
         return pa.chunked_array(found, None if found else self._file.schema_arrow.field(self._top(name)).type)
+
+    def check_columns(self, *names: str) -> None:
+        """Raises ValueError naming the file if one of these columns is missing, or has another type than in the record."""
+        schema = arrow_schema(self.record_type)
+        for name in names:
+            found, expected = self._file.schema_arrow.field(self._top(name)).type, schema.field(name).type
+            if not found.equals(expected):
+                raise ValueError(f"{self.path}: the column {name} has the type {found}; expected {expected}. Was the table edited?")
 
     def _top(self, name: str) -> str:
         top = name.partition(".")[0]
@@ -169,7 +185,7 @@ class TableRows(Sequence[R]):
 
     def take(self, numbers: Iterable[int]) -> Iterator[R]:
         """The records of the rows of these numbers, from 0, in any order."""
-        batches = self._stored_batches()
+        batches = self.stored()
         for number in numbers:
             batch = bisect_right(self._ends, number)
             start = self._ends[batch - 1] if batch else 0
@@ -191,56 +207,48 @@ class TableRows(Sequence[R]):
                 "version?" + (" Its columns differ from this version's: build the corpus again, into a new folder" if other else "")
             ) from error
 
-    def _stored_batches(self) -> list[pyarrow.RecordBatch]:
+    def stored(self) -> list[pyarrow.RecordBatch]:
         """The whole table in Arrow, in memory or mapped."""
         if self._stored is None:
-            metadata = self._file.metadata
-            size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-            self._stored = list(self.columns()) if size <= IN_MEMORY_BYTES else self._mapped()
+            self._stored = self.derived("", self._file.schema_arrow, self.columns)
             self._ends = list(accumulate(batch.num_rows for batch in self._stored))
         return self._stored
 
-    def _mapped(self) -> list[pyarrow.RecordBatch]:
-        """The copy of the table, mapped; it is made first if there is none. Raises OSError if there is no room for it anywhere."""
-        name = f".{self.path.stem}-{self._key}.arrow"
+    def derived(self, what: str, schema: pyarrow.Schema, make: Callable[[], Iterator[pyarrow.RecordBatch]]) -> list[pyarrow.RecordBatch]:
+        """What is computed from the table and kept beside it: in memory of a small table, else mapped, and made if it is not there yet.
+
+        ``what`` names it, and how it is computed. Raises OSError if there is no room for it anywhere.
+        """
+        if self._size <= IN_MEMORY_BYTES:
+            return list(make())
+        name = f".{self.path.stem}{what and f'.{what}'}-{self._key}.arrow"
         places = [self.path.parent / name, cache_folder() / "tables" / name]
         for place in places:
-            if (found := self._opened(place)) is not None:
+            if (found := _mapped(place, schema)) is not None:
                 return found
         for place in places:
             with suppress(*(() if place is places[-1] else (OSError,))):  # the folder of a dataset is often not writable
-                self._copy(place)
-                if (found := self._opened(place)) is not None:
+                self._keep(place, schema, make())
+                if (found := _mapped(place, schema)) is not None:
                     return found
         raise ValueError(f"{self.path} changed while it was read; open it again")
 
-    def _opened(self, place: Path) -> list[pyarrow.RecordBatch] | None:
-        import pyarrow as pa
-
-        try:
-            reader = pa.ipc.open_file(pa.memory_map(str(regular(place))))
-            batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        except (pa.ArrowInvalid, OSError):
-            return None
-        fits = reader.schema.equals(self._file.schema_arrow) and sum(batch.num_rows for batch in batches) == len(self)
-        return batches if fits else None
-
-    def _copy(self, place: Path) -> None:
-        """Writes the copy by rename; beside the table, it also removes those of the table as it was before."""
+    def _keep(self, place: Path, schema: pyarrow.Schema, batches: Iterator[pyarrow.RecordBatch]) -> None:
+        """Writes what was computed by rename; beside the table, it also removes that of the table as it was before."""
         import pyarrow as pa
 
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = durable.begin(place)
         try:
-            with durable.naming(place), pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, self._file.schema_arrow) as writer:
-                for batch in self.columns():
+            with durable.naming(place), pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+                for batch in batches:
                     writer.write_batch(batch)
             durable.put(temporary, place)
         finally:
             durable.remove([temporary])
         if place.parent == self.path.parent:
-            former = re.compile(rf"\.{re.escape(self.path.stem)}-[0-9a-f]{{16}}\.arrow")
-            durable.remove(other for other in place.parent.iterdir() if former.fullmatch(other.name) and other != place)
+            former = re.compile(rf"\.{re.escape(self.path.stem)}(\.\w+)?-(?!{self._key})[0-9a-f]{{16}}\.arrow")
+            durable.remove(other for other in place.parent.iterdir() if former.fullmatch(other.name))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "record_type": self.record_type, "key": self._key}
@@ -250,6 +258,48 @@ class TableRows(Sequence[R]):
         self._open()
         if self._key != state["key"]:
             raise ValueError(f"{self.path} was replaced after it was opened; open it again")
+
+
+def _mapped(place: Path, schema: pyarrow.Schema) -> list[pyarrow.RecordBatch] | None:
+    """A file that ``_keep`` wrote, or None if it is none of this schema: its footer, the last thing in it, says that it is whole."""
+    import pyarrow as pa
+
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(regular(place))))
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        for batch in batches:
+            batch.validate()
+    except (pa.ArrowInvalid, OSError):
+        return None
+    return batches if reader.schema.equals(schema) else None
+
+
+def numbers_of(ids: pyarrow.Array | pyarrow.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """Ids, 16 hex digits each, as numbers of 64 bits. Raises ValueError for anything else."""
+    import pyarrow as pa
+
+    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
+    found = [np.zeros(0, np.uint64)]
+    for chunk in chunks:
+        digits = _digits(chunk)
+        found.append(((digits[:, 0::2] << 4) | digits[:, 1::2]).reshape(-1).view(">u8").astype(np.uint64))
+    return np.concatenate(found)
+
+
+def _digits(ids: pyarrow.Array) -> npt.NDArray[np.uint8]:
+    """The values of the digits, [N, 16]."""
+    import pyarrow.compute as pc
+
+    if len(ids) == 0:
+        return np.zeros((0, 16), np.uint8)
+    if ids.null_count or pc.any(pc.not_equal(pc.binary_length(ids), 16)).as_py():
+        raise ValueError("an id is missing or has another length; expected 16 hex digits. Was the table edited?")
+    _, offsets, data = ids.buffers()
+    first = np.frombuffer(offsets, np.int32)[ids.offset]
+    digits = HEX[np.frombuffer(data, np.uint8)[first : first + 16 * len(ids)].reshape(-1, 16)]
+    if (digits > 15).any():
+        raise ValueError("an id has other characters than hex digits. Was the table edited?")
+    return digits
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:

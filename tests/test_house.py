@@ -21,7 +21,7 @@ MADE_OF_TORCH = (
     "datagen/effects/",
     "datagen/inverse/",
     "datagen/dataset/items.py",
-    "datagen/dataset/label_table.py",
+    "datagen/dataset/label_encoder.py",
     "datagen/dataset/loader.py",
 )
 DOORS = {  # what only these files may import
@@ -52,7 +52,7 @@ LAYERS = (
     ("manifests", "stemwright.manifests"),  # names, records, words: what has no files
     ("manifests.disk",),
     ("manifests.sound",),
-    ("manifests.table", "manifests.table_rows", "manifests.shards", "manifests.dataset_rows"),
+    ("manifests.table", "manifests.table_rows", "manifests.shard_members", "manifests.shards", "manifests.dataset_rows"),
     ("manifests.catalog",),
     ("manifests.check",),
     ("separation", "separation.kernels"),

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,8 +30,6 @@ from stemwright.datagen.effects.settings import Choice, Plain, Range, fields
 
 if TYPE_CHECKING:
     from stemwright.datagen.effects import Chain
-    from stemwright.manifests.dataset_rows import WrittenPair
-    from stemwright.manifests.records import EffectUse, Signal
 
 OFF = "off"
 ROLES = ("removed", "kept", "added")
@@ -178,18 +176,16 @@ def _slots(key: str, field: Range | Choice) -> list[str]:
     return [f"{key}={str(option).lower() if isinstance(option, bool) else option}" for option in field.options]
 
 
-def vocabulary_of(labels: bool | Sequence[str] | Vocabulary, pairs: Sequence[WrittenPair], what: str) -> Vocabulary:
-    """The requested vocabulary. Raises ValueError, naming what there is, for labels that none of the pairs carries."""
+def vocabulary_of(
+    labels: bool | Sequence[str] | Vocabulary, effects: Callable[[], tuple[Mapping[str, int], Mapping[str, set[str]]]], what: str
+) -> Vocabulary:
+    """The requested vocabulary. Raises ValueError, naming what there is, for labels that none of the pairs carries.
+
+    ``effects`` gives, of all pairs, how often each effect is used in one chain at most, and which effects have each role.
+    """
     if isinstance(labels, Vocabulary):
         return labels
-    uses: dict[str, int] = {}
-    roles: dict[str, set[str]] = {}
-    for chain in (chain for pair in pairs for signal in (*pair.inputs, *pair.targets) for chain in _chains(signal)):
-        for effect, count in Counter(use.effect for use in chain).items():
-            uses[effect] = max(uses.get(effect, 0), count)
-        for use in chain:
-            if use.role:
-                roles.setdefault(use.role, set()).add(use.effect)
+    uses, roles = effects()
     vocabulary = Vocabulary(() if isinstance(labels, bool) else labels, uses)  # raises for names that there are not
     wanted = (
         [] if isinstance(labels, bool) else [name for name in labels if name.partition(".")[0].partition("#")[0] not in {*uses, *roles}]
@@ -199,8 +195,3 @@ def vocabulary_of(labels: bool | Sequence[str] | Vocabulary, pairs: Sequence[Wri
         phrase = "".join(f"; {role}: {', '.join(sorted(effects))}" for role, effects in sorted(roles.items()))
         raise ValueError(f"no {what} has {' or '.join(wanted) or 'an effect'} to label; the effects in the chains are {there}{phrase}")
     return vocabulary
-
-
-def _chains(signal: Signal) -> Iterator[tuple[EffectUse, ...]]:
-    yield from (branch.chain for branch in signal.branches)
-    yield signal.bus

@@ -5,9 +5,11 @@ Conventions
     excerpt was too soft to be brought to its level (``stemwright.datagen.effects.loudness``). N and M are the largest numbers of inputs
     and targets of the selection, so examples stack; a missing input is silence.
     A mono signal is repeated on both channels unless ``num_channels=1``, which averages stereo ones.
-    The dataset folder is complete by itself: it can be moved or mounted elsewhere. Opening it reads tables only; sound is read per item,
-    and of a shard only the bytes of the item's files (see ``stemwright.manifests.shards``): any order is as fast as any other. The folders
-    ``folder``, ``musdb``, ``webdataset`` and ``huggingface`` are read alike.
+    The dataset folder is complete by itself: it can be moved or mounted elsewhere. Opening it reads columns of tables only. The rows of an
+    item are read with it, from a memory-mapped copy of the tables that all workers share (``stemwright.manifests.table_rows``): the first
+    opening of a large dataset makes it, beside them or in the user's cache. Sound is read per item, and of a shard only the bytes of the
+    item's files (see ``stemwright.manifests.shards``): any order is as fast as any other. The folders ``folder``, ``musdb``,
+    ``webdataset`` and ``huggingface`` are read alike.
     A random part of an excerpt is drawn from the seed, the epoch and the example alone: the number of workers does not change it.
     Every rank reads every world_size-th example of the selection, so each is read by exactly one. Ranks differ by at most one example,
     unless ``even`` leaves out the few that do not divide, since ranks that wait for one another must take equally many steps.
@@ -21,15 +23,26 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from stemwright.datagen.dataset.items import Batch, IndexedItem, Item, LabelledItem, empty_tensor
-from stemwright.datagen.dataset.label_table import LabelTable
+from stemwright.datagen.dataset.label_encoder import LabelEncoder
 from stemwright.datagen.dataset.labels import Vocabulary, vocabulary_of
-from stemwright.datagen.dataset.selection import check_folder, checked_split, length_of, padded_to, places_of, select, share_of
+from stemwright.datagen.dataset.selection import (
+    check_folder,
+    checked_split,
+    effects_of,
+    length_of,
+    most_of,
+    padded_to,
+    places_of,
+    select,
+    share_of,
+)
 from stemwright.datagen.effects import EFFECTS
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.records import Example, Signal, SignalFile
@@ -90,24 +103,27 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
             raise ValueError(f"num_channels must be 1 or 2; got {num_channels}")
         self.num_channels, self.with_index, self.seed = num_channels, with_index, seed
         self.kind, self.split = kind, checked_split(split)
-        of_kind, selected = select(self.folder, kind, self.split)
-        (whole, self.sample_rate) = length_of(selected)
-        self.num_inputs = padded_to(selected, num_inputs)
-        self.num_targets = max(len(pair.targets) for pair, _ in selected)
+        selected = select(self.folder, kind, self.split)
+        (whole, self.sample_rate), most = length_of(selected), most_of(selected)
+        self.num_inputs, self.num_targets = padded_to(most.inputs, num_inputs), most.targets
         self.num_frames = whole if num_frames is None else num_frames
         if not 0 < self.num_frames <= whole or (start_frame or 0) + self.num_frames > whole:
             raise ValueError(f"an excerpt has {whole} frames; got num_frames={num_frames}, start_frame={start_frame}")
         self._last_start = whole - self.num_frames
         self._start = 0 if self._last_start == 0 else start_frame
-        self._num_slots = 1 + max(len(signal.branches) for pair, _ in selected for signal in (*pair.inputs, *pair.targets))
-        self._rows = share_of(selected, rank, world_size, even=even)
-        self._places = places_of(self.folder, [example for _, example in self._rows])
-        self.vocabulary = None if labels is False else vocabulary_of(labels, [pair for pair, _ in of_kind], f"{kind or 'any'} example")
-        self._labels = None if self.vocabulary is None else self._all_labels(self.vocabulary)
+        rank_part = share_of(selected, rank, world_size, even=even)
+        self._pairs, self._examples = selected.pairs, selected.examples
+        both = [numbers[rank_part] for numbers in (selected.pair_numbers, selected.example_numbers)]
+        self._numbers = torch.from_numpy(np.stack(both).astype(np.int32)).share_memory_()  # workers do not copy it
+        self._places = places_of(self.folder, self._examples, both[1])
+        self.vocabulary = None if labels is False else vocabulary_of(labels, partial(effects_of, selected), f"{kind or 'any'} example")
+        self._num_slots = 1 + most.branches
+        sizes = self.num_inputs, self.num_targets, self._num_slots
+        self._encoder = None if self.vocabulary is None else LabelEncoder(self.vocabulary, *sizes)
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it change
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._numbers.shape[1]
 
     def __repr__(self) -> str:
         shapes = (f"{name} [{count}, {self.num_channels}, {self.num_frames}]" for name, count in self._sides())
@@ -148,24 +164,24 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
 
     def _item(self, index: int, inputs: torch.Tensor, targets: torch.Tensor, scratch: bytearray) -> Item | IndexedItem | LabelledItem:
         """One example, its sound read into the given tensors [N, C, T] and [M, C, T]."""
-        pair, example = self._rows[index]
+        pair, example = self.pair(index), self.example(index)
         start = self._start_of(pair)
         files = [file for file in example.signals if file.role == "input"]
         self._read(files, inputs, start, scratch)
         self._read([file for file in example.signals if file.role == "target"], targets, start, scratch)
         mask = torch.zeros(self.num_inputs, dtype=torch.bool)
         mask[: len(pair.inputs)] = torch.tensor([_is_heard(*each) for each in zip(pair.inputs, files, strict=True)])
-        if self._labels is not None:
-            return LabelledItem(inputs, targets, mask, index % len(self), self._labels[index % len(self)])
+        if self._encoder is not None:
+            return LabelledItem(inputs, targets, mask, index % len(self), self._encoder(pair))
         return IndexedItem(inputs, targets, mask, index % len(self)) if self.with_index else Item(inputs, targets, mask)
 
     def pair(self, index: int) -> WrittenPair:
         """The plan of one example: its signals with their chains, which are its labels."""
-        return self._rows[index][0]
+        return self._pairs[int(self._numbers[0, index])]
 
     def example(self, index: int) -> Example:
         """The files of one example, with their loudness and peak and the gain they share."""
-        return self._rows[index][1]
+        return self._examples[int(self._numbers[1, index])]
 
     def _start_of(self, pair: WrittenPair) -> int:
         if self._start is not None:
@@ -183,13 +199,6 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
     def _with_channels(self, audio: Audio) -> Audio:
         """[C, T] with the requested number of channels; numpy broadcasts a mono row."""
         return audio.mean(axis=0, keepdims=True) if self.num_channels < audio.shape[0] else audio
-
-    def _all_labels(self, vocabulary: Vocabulary) -> LabelTable:
-        shape = (self.num_inputs + self.num_targets, self._num_slots, len(vocabulary))
-        encoded = LabelTable(shape, self.num_inputs)
-        for pair, _ in self._rows:
-            encoded.add(vocabulary, {**dict(enumerate(pair.inputs)), **dict(enumerate(pair.targets, self.num_inputs))})
-        return encoded
 
 
 def _is_heard(signal: Signal, file: SignalFile) -> bool:

@@ -1,19 +1,29 @@
-"""Which examples of a dataset folder a loader reads: of a kind, a split and a rank, of one length, each with its row and its files."""
+"""Which examples of a dataset folder a loader reads: of a kind, a split and a rank, of one length. They are numbers of rows: what is in the
+rows is read when an example is.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from stemwright.manifests import table
+import numpy as np
+import numpy.typing as npt
+
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.names import split_name
 from stemwright.manifests.records import Example, Split
 from stemwright.manifests.shards import Places
+from stemwright.manifests.table_rows import TableRows, numbers_of
 
-Rows = list[tuple[WrittenPair, Example]]
+if TYPE_CHECKING:
+    import pyarrow
+
+SIDES = ("inputs", "targets")
 
 
 def check_folder(folder: Path) -> None:
@@ -36,36 +46,147 @@ def checked_split(split: str | None) -> str:
     return split_name(split)
 
 
-def select(folder: Path, kind: str | None, split: str) -> tuple[Rows, Rows]:
-    """The examples of a kind, and those of them that are of a split."""
-    pairs = {pair.id: pair for pair in table.read(folder / "pairs.parquet", WrittenPair)}
-    rows = [(pairs[example.pair_id], example) for example in table.read(folder / "examples.parquet", Example)]
-    of_kind = [(pair, example) for pair, example in rows if kind in (None, pair.kind)]
-    selected = [(pair, example) for pair, example in of_kind if split in ("all", pair.split)]
-    if not selected:
-        there = ", ".join(sorted({f"{pair.kind}/{pair.split}" for pair, _ in rows})) or "none"
+@dataclass(frozen=True)
+class Selection:
+    """Examples of a dataset, in the order of their table: the numbers [N] of their rows, and of their pairs' rows."""
+
+    pairs: TableRows[WrittenPair]
+    examples: TableRows[Example]
+    of_kind: npt.NDArray[np.bool_]  # for each row of pairs, whether an example of it is of the kind, in whatever split
+    pair_numbers: npt.NDArray[np.int64]
+    example_numbers: npt.NDArray[np.int64]
+
+    @cached_property
+    def chosen(self) -> npt.NDArray[np.bool_]:
+        """For each row of pairs, whether it is selected."""
+        chosen = np.zeros(len(self.pairs), np.bool_)
+        chosen[self.pair_numbers] = True
+        return chosen
+
+    def batches(self, rows: npt.NDArray[np.bool_], *columns: str) -> Iterator[pyarrow.RecordBatch]:
+        """Columns of those pairs for which an array says True."""
+        start = 0
+        for batch in self.pairs.columns(*columns):
+            yield batch.filter(rows[start : start + batch.num_rows])
+            start += batch.num_rows
+
+
+def select(folder: Path, kind: str | None, split: str) -> Selection:
+    """The examples of a kind and a split. Raises ValueError, naming what there is, if there are none."""
+    pairs, examples = TableRows(folder / "pairs.parquet", WrittenPair), TableRows(folder / "examples.parquet", Example)
+    pair_numbers = _numbers_in(folder, numbers_of(pairs.column("id")), numbers_of(examples.column("pair_id")))
+    kinds, splits = (pairs.column(name).combine_chunks().dictionary_encode() for name in ("kind", "split"))
+    of_kind, of_split = _equal(kinds, kind), _equal(splits, None if split == "all" else split)
+    (example_numbers,) = (of_kind & of_split)[pair_numbers].nonzero()
+    if not len(example_numbers):
+        codes = {*zip(*(each.indices.to_numpy()[pair_numbers].tolist() for each in (kinds, splits)), strict=True)}
+        names = kinds.dictionary.to_pylist(), splits.dictionary.to_pylist()
+        there = ", ".join(sorted(f"{names[0][one]}/{names[1][other]}" for one, other in codes)) or "none"
         raise ValueError(f'{folder} has no examples of kind {kind!r} and split {split!r}; it has {there}. split="all" takes every split')
-    return of_kind, selected
+    rendered = np.zeros(len(pairs), np.bool_)
+    rendered[pair_numbers] = True
+    return Selection(pairs, examples, rendered & of_kind, pair_numbers[example_numbers], example_numbers)
 
 
-def length_of(selected: Rows) -> tuple[int, int]:
+def _numbers_in(folder: Path, known: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Where in an array of ids each of some ids is."""
+    order = np.argsort(known, kind="stable")
+    at = np.searchsorted(known, wanted, side="right", sorter=order) - 1
+    found = order[at] if len(order) else np.zeros(len(wanted), np.int64)
+    if len(wanted) and (not len(order) or (missing := known[found] != wanted).any()):
+        first = int(wanted[missing.argmax()]) if len(order) else int(wanted[0])
+        raise ValueError(f"{folder}: an example is of the pair {first:016x}, which is not in pairs.parquet; run `stemwright check` on it")
+    return found
+
+
+def _equal(column: Any, value: str | None) -> npt.NDArray[np.bool_]:
+    """Where a column of few texts has a value; everywhere if it is None."""
+    if value is None:
+        return np.ones(len(column), np.bool_)
+    names = column.dictionary.to_pylist()
+    return column.indices.to_numpy() == (names.index(value) if value in names else -1)
+
+
+def length_of(selection: Selection) -> tuple[int, int]:
     """The length in frames and the sample rate of all excerpts. Raises ValueError if they differ."""
-    lengths = {(pair.num_frames, pair.sample_rate) for pair, _ in selected}
+    lengths: set[tuple[int, int]] = set()
+    for batch in selection.batches(selection.chosen, "num_frames", "sample_rate"):
+        lengths.update(zip(*(batch.column(name).to_pylist() for name in ("num_frames", "sample_rate")), strict=True))
     if len(lengths) > 1:
         raise ValueError(f"the examples differ in length or sample rate, {sorted(lengths)}; select one kind or split")
     return lengths.pop()
 
 
-def padded_to(selected: Rows, num_inputs: int | None) -> int:
+@dataclass(frozen=True)
+class Most:
+    """The largest number of inputs and of targets of an example, and of branches of a signal."""
+
+    inputs: int
+    targets: int
+    branches: int
+
+
+def most_of(selection: Selection) -> Most:
+    """How large an item of the selection is."""
+    import pyarrow.compute as pc
+
+    most = dict.fromkeys((*SIDES, "branches"), 0)
+    for batch in selection.batches(selection.chosen, *(f"{side}.branches.source_id" for side in SIDES)):
+        for side in SIDES:
+            signals = batch.column(side)
+            branches = pc.list_value_length(pc.struct_field(pc.list_flatten(signals), "branches"))
+            most[side] = max(most[side], pc.max(pc.list_value_length(signals)).as_py() or 0)
+            most["branches"] = max(most["branches"], pc.max(branches).as_py() or 0)
+    return Most(**most)
+
+
+def padded_to(most: int, num_inputs: int | None) -> int:
     """How many inputs an item has: the requested number, else as the example with most. Raises ValueError if that is too few."""
-    most = max(len(pair.inputs) for pair, _ in selected)
     if num_inputs is not None and num_inputs < most:
         raise ValueError(f"num_inputs={num_inputs} is too small for the {most} inputs of some examples")
     return num_inputs or most
 
 
-def share_of(selected: Rows, rank: int | None, world_size: int | None, *, even: bool) -> Rows:
+def effects_of(selection: Selection) -> tuple[dict[str, int], dict[str, set[str]]]:
+    """How often each effect is used in one chain at most, and which effects have each role, in all pairs of the kind."""
+    uses: dict[str, int] = {}
+    roles: dict[str, set[str]] = {}
+    for batch in selection.batches(selection.of_kind, *SIDES):
+        for chains in _chains(batch):
+            _count(chains, uses, roles)
+    return uses, roles
+
+
+def _chains(batch: pyarrow.RecordBatch) -> Iterator[Any]:
+    """Lists of uses of effects: of all branches, and of all buses."""
+    import pyarrow.compute as pc
+
+    for side in SIDES:
+        signals = pc.list_flatten(batch.column(side))
+        yield pc.struct_field(signals, "bus")
+        yield pc.struct_field(pc.list_flatten(pc.struct_field(signals, "branches")), "chain")
+
+
+def _count(chains: Any, uses: dict[str, int], roles: dict[str, set[str]]) -> None:
+    import pyarrow.compute as pc
+
+    flat = pc.list_flatten(chains)
+    if not len(flat):
+        return
+    effects = pc.struct_field(flat, "effect").dictionary_encode()
+    codes, names = effects.indices.to_numpy().astype(np.int64), effects.dictionary.to_pylist()
+    both, counts = np.unique(pc.list_parent_indices(chains).to_numpy() * len(names) + codes, return_counts=True)
+    for code, name in enumerate(names):
+        uses[name] = max(uses.get(name, 0), int(counts[both % len(names) == code].max()))
+    for entry in pc.unique(pc.binary_join_element_wise(pc.struct_field(flat, "role"), pc.struct_field(flat, "effect"), "\n")).to_pylist():
+        if entry is not None:
+            role, _, effect = entry.partition("\n")
+            roles.setdefault(role, set()).add(effect)
+
+
+def share_of(selection: Selection, rank: int | None, world_size: int | None, *, even: bool) -> slice:
     """The examples of one rank; where none is given, of the rank that torch.distributed has, if it is initialised."""
+    count = len(selection.example_numbers)
     if (rank is None) != (world_size is None):
         raise ValueError(f"give rank and world_size together; got rank={rank}, world_size={world_size}")
     if rank is None or world_size is None:
@@ -75,16 +196,15 @@ def share_of(selected: Rows, rank: int | None, world_size: int | None, *, even: 
         rank, world_size = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if joined else (0, 1)
     if not 0 <= rank < world_size:
         raise ValueError(f"rank must be between 0 and world_size - 1; got rank={rank}, world_size={world_size}")
-    if len(selected) < world_size:
-        raise ValueError(f"{len(selected)} examples cannot be divided over {world_size} ranks")
-    shared = len(selected) - len(selected) % world_size if even else len(selected)
-    return selected[rank:shared:world_size]
+    if count < world_size:
+        raise ValueError(f"{count} examples cannot be divided over {world_size} ranks")
+    return slice(rank, count - count % world_size if even else count, world_size)
 
 
-def places_of(folder: Path, examples: Sequence[Example]) -> Places:
+def places_of(folder: Path, examples: TableRows[Example], numbers: npt.NDArray[np.int64]) -> Places:
     """Where the sound files are. Raises ValueError naming a damaged shard that some of them are lost with."""
     places = Places(folder)
-    for example in examples if places.damaged else ():
+    for example in examples.take(numbers.tolist()) if places.damaged else ():
         for file in example.signals:
             if shard := places.lost_with(file.audio.path):
                 raise ValueError(f"{folder / shard} {places.damaged[shard]}; delete it and run `stemwright render` again")

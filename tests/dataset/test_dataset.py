@@ -1,7 +1,10 @@
+import pickle
 import shutil
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from test_render import pair, signal
@@ -11,7 +14,10 @@ from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.dataset.writers import WRITERS
 from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.datagen.dataset.writers.webdataset import WebDatasetWriter
+from stemwright.manifests import table, table_rows
+from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.records import EffectUse
+from stemwright.manifests.table_rows import TableRows
 
 ONE = "0" * 16
 
@@ -274,11 +280,73 @@ def test_labels_that_no_example_carries_are_refused_naming_those_that_are_there(
     assert PairDataset(many, labels=vocabulary)[0].labels.inputs.shape == (2, 3, len(vocabulary))
 
 
-def test_labels_are_encoded_once(many, monkeypatch):
-    data, before = PairDataset(many, labels=True), PairDataset(many, labels=True)[4].labels
-    monkeypatch.setattr(Vocabulary, "encode", lambda *_: pytest.fail("encoded again"))
+def test_labels_are_encoded_when_an_example_is_read_and_alike_each_time(many, monkeypatch):
+    before = PairDataset(many, labels=True)[4].labels
+    encode, encoded = Vocabulary.encode, []
+    monkeypatch.setattr(Vocabulary, "encode", lambda self, chain: encoded.append(chain) or encode(self, chain))
+    data = PairDataset(many, labels=True)
+    assert encoded == []
     for one, other in zip(data[4].labels, before, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert len(encoded) == sum(len(signal.branches) + 1 for signal in (*data.pair(4).inputs, *data.pair(4).targets))
+
+
+@pytest.fixture
+def mapped(many, tmp_path, monkeypatch):
+    """The dataset of tars as if its tables were large."""
+    monkeypatch.setattr(table_rows, "IN_MEMORY_BYTES", 0)
+    return shutil.copytree(many, tmp_path / "mapped", ignore=shutil.ignore_patterns(".*"))
+
+
+def test_opening_makes_no_record_and_an_item_makes_those_of_its_example(mapped, monkeypatch):
+    made, records = [], TableRows._records
+    monkeypatch.setattr(
+        TableRows, "_records", lambda self, batch, start: made.extend([self.path.stem] * batch.num_rows) or records(self, batch, start)
+    )
+    data = PairDataset(mapped, labels=("fader",))
+    assert (len(data), made) == (21, [])
+    data[20]
+    assert made == ["pairs", "examples"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"] if sys.platform == "linux" else ["spawn"])
+def test_workers_map_large_tables_and_are_sent_neither_rows_nor_numbers(method, mapped, many):
+    data, plain = PairDataset(mapped, labels=True, rank=0, world_size=1), PairDataset(many, labels=True)
+    copies = sorted(path.name.split("-")[0] for path in mapped.glob(".*.arrow"))
+    assert copies == [".shards", ".shards.members"]
+    data[0]
+    assert sorted(path.name.split("-")[0] for path in mapped.glob(".*.arrow")) == [".examples", ".pairs", *copies]
+    assert data._numbers.is_shared()
+    assert not {"pairs", "examples", "shards"} & {type(value).__name__ for value in vars(data).values() if isinstance(value, list)}
+    for batch in torch.utils.data.DataLoader(data, batch_size=11, num_workers=2, multiprocessing_context=method):
+        for row, number in enumerate(batch.number.tolist()):
+            torch.testing.assert_close(batch.inputs[row], plain[number].inputs, rtol=0, atol=0)
+            torch.testing.assert_close(batch.labels.targets[row], plain[number].labels.targets, rtol=0, atol=0)
+
+
+def test_a_pickled_dataset_does_not_grow_with_its_examples(mapped, dataset):
+    sizes = [len(pickle.dumps(PairDataset(folder))) - 8 * len(PairDataset(folder)) for folder in (mapped, dataset)]
+    assert abs(sizes[0] - sizes[1]) < 200
+
+
+def test_an_example_whose_pair_is_missing_is_an_error_that_names_it(many, tmp_path):
+    broken = shutil.copytree(many, tmp_path / "broken")
+    pairs = table.read(broken / "pairs.parquet", WrittenPair)
+    table.write(broken / "pairs.parquet", pairs[1:], WrittenPair)
+    with pytest.raises(
+        ValueError, match=rf"an example is of the pair {pairs[0].id}, which is not in pairs.parquet; run `stemwright check`"
+    ):
+        PairDataset(broken)
+
+
+@pytest.mark.parametrize("path", ["../elsewhere.tar", "/etc/hostname"])
+def test_a_shard_outside_the_dataset_is_refused(path, many, tmp_path):
+    broken = shutil.copytree(many, tmp_path / "broken")
+    rows = pq.read_table(broken / "shards.parquet").to_pylist()
+    rows[0]["path"] = path
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(broken / "shards.parquet")), broken / "shards.parquet")
+    with pytest.raises(ValueError, match=f"a shard has the path {path!r}: String should match"):
+        PairDataset(broken)
 
 
 def written_to(folder, *pairs):
