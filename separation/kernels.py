@@ -6,6 +6,8 @@ temporary folder replaces both; without one nothing is cached and each process c
 
 Conventions
     One decision holds for a process and the processes that it starts: it is set in numba's configuration and in ``NUMBA_CACHE_DIR``.
+    The first run of a machine compiles what it needs. What a kernel makes or fills arrays with (``numpy.zeros``, ``a[:] = b``, ``a += b``)
+    takes half a second to two seconds each to compile, for the words of its errors: arrays are made by the caller and filled in loops.
     Kernels compute the same wherever they are cached. They are compiled for the processor that they run on: equal bytes are guaranteed
     between machines of one kind with the same versions, not between processors with different instructions.
 
@@ -32,12 +34,15 @@ _config: Any = numba.config
 _without = False  # nothing is cached
 
 
-def njit(*, nogil: bool = False, fastmath: bool | set[str] = False) -> Callable[[Callable[..., Any]], Any]:
-    """numba's decorator for a kernel: compiled without the interpreter, and cached where possible."""
+def njit(*, nogil: bool = False, fastmath: bool | set[str] = False, part: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """numba's decorator for a kernel: compiled without the interpreter, and cached where possible.
+
+    ``part``: of the kernels that call it, whose ``fastmath`` it must have, and compiled with them alone, which saves compiling it twice.
+    """
 
     def compiled(kernel: Callable[..., Any]) -> Any:
         prepare(Path(kernel.__code__.co_filename).parent)
-        return numba.njit(kernel, cache=not _without, nogil=nogil, fastmath=fastmath)
+        return numba.njit(kernel, cache=not _without, nogil=nogil, fastmath=fastmath, inline="always" if part else "never")
 
     return compiled
 

@@ -122,7 +122,8 @@ def _echo(x, feedback, delays, d):  # type: ignore[no-untyped-def]
     for i in range(x.shape[0]):
         delay, factor = delays[i], x.dtype.type(feedback[i])
         for c in range(x.shape[1]):
-            d[i, c, :delay] = 0
+            for n in range(min(delay, x.shape[2])):
+                d[i, c, n] = 0
             for start in range(delay, x.shape[2], delay):
                 to = d[i, c, start : start + delay]
                 source = x[i, c, start - delay : start - delay + len(to)]

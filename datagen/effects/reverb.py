@@ -108,45 +108,55 @@ class Tank(torch.autograd.Function):
         """Returns the tail in the type and on the device of x."""
         ctx.save_for_backward(x, coefficients)
         ctx.sample_rate = sample_rate
-        w = np.empty((x.shape[0], channels, x.shape[1]), _array(x).dtype)
-        _tanks(_array(x), _array(coefficients), *_delays(channels, sample_rate), w)
+        signal, delays = _array(x), _delays(channels, sample_rate)
+        w = np.empty((x.shape[0], channels, x.shape[1]), signal.dtype)
+        _tanks(signal, _array(coefficients).astype(signal.dtype), *delays, _lines(*delays, signal.dtype), w)
         return torch.from_numpy(w).to(x.device)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
         """Returns the gradients for x and coefficients."""
         x, coefficients = ctx.saved_tensors
-        bar = _array(grads[0])
+        bar, table = np.ascontiguousarray(_array(grads[0])[..., ::-1]), _array(coefficients)
+        delays = _delays(bar.shape[1], ctx.sample_rate)
+        lines = _lines(*delays, bar.dtype)
         x_bar, c_bar = np.zeros_like(_array(x)), np.zeros((len(x), 2))
         if not ctx.needs_input_grad[1]:
-            _backwards(_array(coefficients), *_delays(bar.shape[1], ctx.sample_rate), bar, x_bar)
+            _backwards(table.astype(bar.dtype), *delays, lines, bar, x_bar)
             return torch.from_numpy(x_bar).to(x), None, None, None
-        _adjoints(_array(x), _array(coefficients), *_delays(bar.shape[1], ctx.sample_rate), bar, x_bar, c_bar)
+        _adjoints(_array(x), table, table.astype(bar.dtype), *delays, lines, bar, x_bar, c_bar)
         return torch.from_numpy(x_bar).to(x), torch.from_numpy(c_bar).to(coefficients), None, None
 
 
 @njit(nogil=True)
-def _tanks(x, coefficients, combs, allpasses, w):  # type: ignore[no-untyped-def]
+def _tanks(x, coefficients, combs, allpasses, lines, w):  # type: ignore[no-untyped-def]
     """Fills w [I, C, T] from x [I, T]; combs [C, 8] and allpasses [C, 4] are delays in samples."""
     for i in range(x.shape[0]):
         for c in range(w.shape[1]):
-            _combs(x[i], coefficients[i].astype(x.dtype), combs[c], w[i, c])
-            _allpasses(allpasses[c], w[i, c])
+            _combs(x[i], coefficients[i], combs[c], lines, w[i, c])
+            _allpasses(allpasses[c], lines, w[i, c])
+
+
+@njit(nogil=True)
+def _silence(ring, low):  # type: ignore[no-untyped-def]
+    """Empties the delay lines of the combs, their low-passes too."""
+    for k in range(8):
+        low[k] = 0.0
+        for n in range(len(ring)):
+            ring[n, k] = 0.0
 
 
 @njit(nogil=True, fastmath={"contract", "reassoc"})
-def _combs(x, coefficients, delays, y):  # type: ignore[no-untyped-def]
+def _combs(x, coefficients, delays, lines, y):  # type: ignore[no-untyped-def]
     """The sum of all combs: y = Σ z^-D / (1 - f L z^-D) x with L = (1 - d) / (1 - d z^-1).
 
     One ring of a power of two holds the delay lines side by side: every sample reads one row and writes each comb its delay later.
     """
-    feedback, damping = coefficients
+    ring, low, _ = lines
+    _silence(ring, low)
+    feedback, damping = coefficients[0], coefficients[1]
     keep = x.dtype.type(1.0) - damping
-    size = 1
-    while size <= delays.max():
-        size *= 2
-    ring = np.zeros((size, 8), x.dtype)
-    low = np.zeros(8, x.dtype)
+    size = len(ring)
     for n in range(len(x)):
         row = ring[n & (size - 1)]
         total = x.dtype.type(0.0)
@@ -158,11 +168,14 @@ def _combs(x, coefficients, delays, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, fastmath={"contract"})
-def _allpasses(delays, y):  # type: ignore[no-untyped-def]
+def _allpasses(delays, lines, y):  # type: ignore[no-untyped-def]
     """Sends y through Freeverb's all-passes in place: u -> z^-D / (1 - z^-D / 2) u - u."""
     half = y.dtype.type(0.5)
-    for delay in delays:
-        ring = np.zeros(delay, y.dtype)
+    ring = lines[2]
+    for line in range(len(delays)):
+        delay = delays[line]
+        for j in range(delay):
+            ring[j] = 0.0
         for start in range(0, len(y), delay):
             piece = y[start : start + delay]
             for j in range(len(piece)):
@@ -172,15 +185,13 @@ def _allpasses(delays, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, fastmath={"contract"})
-def _combs_apart(x, coefficients, delays, y):  # type: ignore[no-untyped-def]
+def _combs_apart(x, coefficients, delays, lines, y):  # type: ignore[no-untyped-def]
     """The combs of ``_combs``, not summed: y [T, 8]."""
-    feedback, damping = coefficients
+    ring, low, _ = lines
+    _silence(ring, low)
+    feedback, damping = coefficients[0], coefficients[1]
     keep = x.dtype.type(1.0) - damping
-    size = 1
-    while size <= delays.max():
-        size *= 2
-    ring = np.zeros((size, 8), x.dtype)
-    low = np.zeros(8, x.dtype)
+    size = len(ring)
     for n in range(len(x)):
         row = ring[n & (size - 1)]
         for k in range(8):
@@ -190,36 +201,38 @@ def _combs_apart(x, coefficients, delays, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _backwards(coefficients, combs, allpasses, w_bar, x_bar):  # type: ignore[no-untyped-def]
-    """w_bar [I, C, T] -> x_bar [I, T]: the tank is linear and time-invariant, so its adjoint is itself run on the reversed signal."""
-    back = np.empty(w_bar.shape[2], w_bar.dtype)
-    for i in range(w_bar.shape[0]):
-        for c in range(w_bar.shape[1]):
-            bar = w_bar[i, c][::-1].copy()
-            _allpasses(allpasses[c], bar)
-            _combs(bar, coefficients[i].astype(bar.dtype), combs[c], back)
-            x_bar[i] += back[::-1]
+def _backwards(coefficients, combs, allpasses, lines, bars, x_bar):  # type: ignore[no-untyped-def]
+    """bars [I, C, T], which is spent -> x_bar [I, T]: the tank is linear and time-invariant, so its adjoint is itself on the reversed
+    signal, and ``bars`` is the gradient reversed.
+    """
+    frames = bars.shape[2]
+    back = np.empty(frames, bars.dtype)
+    for i in range(bars.shape[0]):
+        for c in range(bars.shape[1]):
+            _allpasses(allpasses[c], lines, bars[i, c])
+            _combs(bars[i, c], coefficients[i], combs[c], lines, back)
+            for n in range(frames):
+                x_bar[i, n] += back[frames - 1 - n]
 
 
 @njit(nogil=True, fastmath={"contract", "reassoc"})
-def _adjoints(x, coefficients, combs, allpasses, w_bar, x_bar, c_bar):  # type: ignore[no-untyped-def]
-    """w_bar [I, C, T] -> x_bar [I, T], c_bar [I, 2].
+def _adjoints(x, coefficients, tables, combs, allpasses, lines, bars, x_bar, c_bar):  # type: ignore[no-untyped-def]
+    """bars [I, C, T], as in ``_backwards`` -> x_bar [I, T], c_bar [I, 2]; ``tables`` are the coefficients in the type of the signal.
 
     With H = z^-D / (1 - f L z^-D) the derivatives are dH/df = L H² and dH/dd = f L' H², L' = dL/dd = (z^-1 - 1) / (1 - d z^-1)². One H
-    goes to each side of the product with w_bar: it runs on the signal and on the reversed gradient, which is needed for x_bar anyway.
+    goes to each side of the product with the gradient: it runs on the signal and on the reversed gradient, as x_bar needs anyway.
     """
     frames = x.shape[1]
     once, back = np.empty((frames, 8), x.dtype), np.empty((frames, 8), x.dtype)
+    smooth, slope, bend, before, by_feedback, by_damping = np.empty(8), np.empty(8), np.empty(8), np.empty(8), np.empty(8), np.empty(8)
     for i in range(x.shape[0]):
-        table = coefficients[i].astype(x.dtype)
-        feedback, damping = coefficients[i]
-        for c in range(w_bar.shape[1]):
-            bar = w_bar[i, c][::-1].copy()
-            _allpasses(allpasses[c], bar)
-            _combs_apart(bar, table, combs[c], back)
-            _combs_apart(x[i], table, combs[c], once)
-            smooth, slope, bend, before = np.zeros(8), np.zeros(8), np.zeros(8), np.zeros(8)
-            by_feedback, by_damping = np.zeros(8), np.zeros(8)
+        feedback, damping = coefficients[i, 0], coefficients[i, 1]
+        for c in range(bars.shape[1]):
+            _allpasses(allpasses[c], lines, bars[i, c])
+            _combs_apart(bars[i, c], tables[i], combs[c], lines, back)
+            _combs_apart(x[i], tables[i], combs[c], lines, once)
+            for k in range(8):
+                smooth[k], slope[k], bend[k], before[k], by_feedback[k], by_damping[k] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for n in range(frames):
                 total = 0.0
                 for k in range(8):
@@ -232,8 +245,18 @@ def _adjoints(x, coefficients, combs, allpasses, w_bar, x_bar, c_bar):  # type: 
                     by_feedback[k] += opposite * smooth[k]
                     by_damping[k] += opposite * bend[k]
                 x_bar[i, n] += total
-            c_bar[i, 0] += by_feedback.sum()
-            c_bar[i, 1] += feedback * by_damping.sum()
+            for k in range(8):
+                c_bar[i, 0] += by_feedback[k]
+                c_bar[i, 1] += feedback * by_damping[k]
+
+
+def _lines(combs: np.ndarray, allpasses: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, ...]:
+    """Delay lines for the kernels: of the combs [a power of two, 8], their low-passes [8], of an all-pass [T]."""
+    return (
+        np.empty((1 << int(combs.max()).bit_length(), 8), dtype),
+        np.empty(8, dtype),
+        np.empty(allpasses.max(), dtype),
+    )
 
 
 def _delays(channels: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:

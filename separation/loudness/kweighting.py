@@ -129,7 +129,7 @@ def hop_edges(num_frames: int, sample_rate: int) -> NDArray[np.int64]:
     return np.arange(num_hops + 1) * sample_rate // HOPS_PER_S
 
 
-@njit(nogil=True, fastmath=_ROUNDING)
+@njit(nogil=True, fastmath=_ROUNDING, part=True)
 def _filter_tile(signal, starts, num_frames, sos, state, tile):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     b0, b1, b2, a1, a2 = sos[0, 0], sos[0, 1], sos[0, 2], sos[0, 4], sos[0, 5]
     c0, c1, c2, d1, d2 = sos[1, 0], sos[1, 1], sos[1, 2], sos[1, 4], sos[1, 5]
@@ -145,26 +145,25 @@ def _filter_tile(signal, starts, num_frames, sos, state, tile):  # type: ignore[
             tile[i, lane] = weighted
 
 
-@njit(nogil=True, fastmath=_ROUNDING)
-def _filter_rows(signals, starts, num_frames, sos, state, tiles, scratch):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@njit(nogil=True, fastmath=_ROUNDING, part=True)
+def _filter_rows(signals, starts, num_frames, sos, state, tiles, scratch, local):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Filters one tile of every row; frames outside the signal count as silence."""
     total = signals.shape[1]
     inside = True
     for lane in range(LANES):
         inside = inside and starts[lane] >= 0 and starts[lane] + num_frames <= total
-    local = np.arange(LANES) * TILE
     for row in range(signals.shape[0]):
-        if inside:
-            _filter_tile(signals[row], starts, num_frames, sos, state[row], tiles[row])
-            continue
-        for lane in range(LANES):
-            for i in range(num_frames):
-                frame = starts[lane] + i
-                scratch[lane * TILE + i] = signals[row, frame] if 0 <= frame < total else np.float32(0.0)
-        _filter_tile(scratch, local, num_frames, sos, state[row], tiles[row])
+        signal, places = signals[row], starts
+        if not inside:
+            for lane in range(LANES):
+                for i in range(num_frames):
+                    frame = starts[lane] + i
+                    scratch[lane * TILE + i] = signal[frame] if 0 <= frame < total else np.float32(0.0)
+            signal, places = scratch, local
+        _filter_tile(signal, places, num_frames, sos, state[row], tiles[row])
 
 
-@njit(nogil=True, fastmath=_ROUNDING)
+@njit(nogil=True, fastmath=_ROUNDING, part=True)
 def _add_products(tiles, num_frames, pairs, sums):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     for p in range(pairs.shape[0]):
         left, right, total = tiles[pairs[p, 0]], tiles[pairs[p, 1]], sums[p]
@@ -174,35 +173,42 @@ def _add_products(tiles, num_frames, pairs, sums):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, fastmath=_ROUNDING)
-def _hop_products(signals, lead, edges, lane_hops, warm_up, sos, pairs, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _hop_products(signals, lead, edges, lane_hops, warm_up, sos, pairs, work, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Sums of products per hop of ``edges`` into ``out`` [P, K]; frame 0 of the edges is frame ``lead`` of the signals."""
     num_hops = edges.size - 1
-    starts = np.empty(LANES, np.int64)
-    tiles = np.zeros((signals.shape[0], TILE, LANES))
-    state = np.zeros((signals.shape[0], 4, LANES))
-    sums = np.zeros((pairs.shape[0], LANES))
-    scratch = np.zeros(LANES * TILE, np.float32)
+    starts, local, tiles, state, sums, scratch = work
     lane_frames = edges[min(lane_hops, num_hops)]
     for lane in range(LANES):
         starts[lane] = lead + lane * lane_frames - warm_up
-    done = 0
-    while done < warm_up:
-        count = min(TILE, warm_up - done)
-        _filter_rows(signals, starts, count, sos, state, tiles, scratch)
-        starts += count
-        done += count
-    for hop in range(min(lane_hops, num_hops)):
-        sums[:] = 0.0
-        left = edges[hop + 1] - edges[hop]
+    for hop in range(-1, min(lane_hops, num_hops)):  # the first is the warm-up
+        for p in range(pairs.shape[0]):
+            for lane in range(LANES):
+                sums[p, lane] = 0.0
+        left = edges[hop + 1] - edges[hop] if hop >= 0 else warm_up
         while left > 0:
             count = min(TILE, left)
-            _filter_rows(signals, starts, count, sos, state, tiles, scratch)
-            _add_products(tiles, count, pairs, sums)
-            starts += count
+            _filter_rows(signals, starts, count, sos, state, tiles, scratch, local)
+            if hop >= 0:
+                _add_products(tiles, count, pairs, sums)
+            for lane in range(LANES):
+                starts[lane] += count
             left -= count
-        for lane in range(LANES):
-            if lane * lane_hops + hop < num_hops:
-                out[:, lane * lane_hops + hop] = sums[:, lane]
+        for p in range(pairs.shape[0]):
+            for lane in range(LANES):
+                if hop >= 0 and lane * lane_hops + hop < num_hops:
+                    out[p, lane * lane_hops + hop] = sums[p, lane]
+
+
+def _workspace(num_rows: int, num_pairs: int) -> tuple[Array | NDArray[np.int64], ...]:
+    """The arrays that ``_hop_products`` works in: made here, since each way to make or fill an array adds a second to its compilation."""
+    return (
+        np.empty(LANES, np.int64),  # where each lane is
+        np.arange(LANES) * TILE,  # and where it begins in the last of these
+        np.zeros((num_rows, TILE, LANES)),
+        np.zeros((num_rows, 4, LANES)),
+        np.zeros((num_pairs, LANES)),
+        np.zeros(LANES * TILE, np.float32),
+    )
 
 
 def hop_products(rows: Sequence[Array] | Array, pairs: Sequence[tuple[int, int]], sample_rate: int) -> Array:
@@ -235,6 +241,7 @@ def hop_products(rows: Sequence[Array] | Array, pairs: Sequence[tuple[int, int]]
             warm_up,
             sos,
             pair_array,
+            _workspace(len(stacked), len(pair_array)),
             out[:, first:last],
         )
     if not (np.isfinite(out).all() and all(np.isfinite(row[edges[-1] :]).all() for row in rows)):

@@ -74,20 +74,19 @@ def _magnitude(x, start, stop):  # type: ignore[no-untyped-def]  # pragma: no co
 
 
 @njit()
-def _channel_peak(x, floor):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Largest interpolated magnitude of one channel, or ``floor`` where nothing exceeds it."""
+def _channel_peak(x, floor, edge):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Largest interpolated magnitude of one channel, or ``floor`` where nothing exceeds it; ``edge`` is room for a block and its taps."""
     peak, total = floor, x.size
-    edge = np.zeros(BLOCK + 2 * HALF_TAPS, np.float32)
     for start in range(-HALF_TAPS, total + HALF_TAPS, BLOCK):
         low, high = start - HALF_TAPS, start + BLOCK + HALF_TAPS
         if _magnitude(x, max(low, 0), min(high, total)) * _BOUND <= peak:
             continue
-        if low >= 0 and high <= total:
-            peak = max(peak, _block_peak(x, start, start + BLOCK))
-        else:
+        block, first = x, start
+        if low < 0 or high > total:
             for i in range(edge.size):
                 edge[i] = x[low + i] if 0 <= low + i < total else np.float32(0.0)
-            peak = max(peak, _block_peak(edge, HALF_TAPS, HALF_TAPS + BLOCK))
+            block, first = edge, HALF_TAPS
+        peak = max(peak, _block_peak(block, first, first + BLOCK))
     return peak
 
 
@@ -107,6 +106,7 @@ def true_peak(audio: Array, sample_rate: int) -> float:
     peak = float(max(samples.max(), -samples.min()))
     if not math.isfinite(peak):
         raise ValueError("expected finite audio, got NaN or infinity; repair or leave out the source file")
+    edge = np.empty(BLOCK + 2 * HALF_TAPS, np.float32)
     for channel in samples:
-        peak = float(_channel_peak(channel, np.float32(peak)))
+        peak = float(_channel_peak(channel, np.float32(peak), edge))
     return 20 * math.log10(peak) if peak > 0 else -math.inf

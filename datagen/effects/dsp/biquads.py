@@ -32,12 +32,14 @@ def _forward(x, coefficients, y):  # type: ignore[no-untyped-def]
     for i in range(items):
         table = coefficients[i]
         for c in range(channels):
-            row[:] = x[i, c]
+            for n in range(frames):
+                row[n] = x[i, c, n]
             for k in range(0, sections - 1, 2):
                 _two_sections(row, table[k], table[k + 1], row)
             if sections % 2:
                 _section(row, table[sections - 1], row)
-            y[i, c] = row
+            for n in range(frames):
+                y[i, c, n] = row[n]
 
 
 @njit(nogil=True, fastmath={"contract"})
@@ -74,13 +76,16 @@ def _adjoint(x, coefficients, y_bar, x_bar, c_bar):  # type: ignore[no-untyped-d
     signals = np.zeros((sections + 1, frames + 2))  # two zeros in front: what comes before the first sample
     for i in range(items):
         for c in range(channels):
-            signals[0, 2:] = x[i, c]
+            for n in range(frames):
+                signals[0, n + 2] = x[i, c, n]
             for k in range(sections):
                 _section(signals[k, 2:], coefficients[i, k], signals[k + 1, 2:])
             bar = x_bar[i, c]
-            bar[:] = y_bar[i, c]
+            for n in range(frames):
+                bar[n] = y_bar[i, c, n]
             for k in range(sections - 1, -1, -1):
-                b0, b1, b2, a1, a2 = coefficients[i, k]
+                table = coefficients[i, k]
+                b0, b1, b2, a1, a2 = table[0], table[1], table[2], table[3], table[4]
                 u, v = signals[k], signals[k + 1]
                 e1, e2 = 0.0, 0.0  # e[n+1], e[n+2]: the bar of the section's input before its numerator
                 s0, s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -93,7 +98,8 @@ def _adjoint(x, coefficients, y_bar, x_bar, c_bar):  # type: ignore[no-untyped-d
                     s3 -= e * v[n + 1]
                     s4 -= e * v[n]
                     e2, e1 = e1, e
-                c_bar[i, k] += np.array([s0, s1, s2, s3, s4])
+                for j, total in enumerate((s0, s1, s2, s3, s4)):
+                    c_bar[i, k, j] += total
 
 
 class Cascade(torch.autograd.Function):
