@@ -8,6 +8,7 @@ Conventions
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from stemwright.manifests.sound.summing import Sound
 from stemwright.separation.jobs import BLOCK_FRAMES, Job, JobOutcome, OnFileProgress, checked_blocks
 from stemwright.separation.separator import Used
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
+
+TURN = threading.RLock()  # callables of other packages are not asked whether they may be called by two threads
 
 
 class FunctionSeparator:
@@ -75,7 +78,8 @@ class FunctionSeparator:
             return {name: np.zeros_like(mixture) for name in self.stem_names}
         given = self._widened(mixture)
         try:
-            found = self._call(given.copy(), rate)
+            with TURN:
+                found = self._call(given.copy(), rate)
         except Exception as error:  # whatever another package's code does
             raise Refused(f"the separator {self.origin} failed on this recording: {type(error).__name__}: {error}") from error
         stems = self._checked(found, given.shape)

@@ -27,7 +27,7 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.demucs import schedule
 from stemwright.separation.demucs.checkpoints import ModelError
-from stemwright.separation.demucs.network_separator import NetworkSeparator
+from stemwright.separation.demucs.network_separator import TURN, NetworkSeparator
 from stemwright.separation.demucs.pipeline import Mixture
 from stemwright.separation.separator import Used
 
@@ -107,7 +107,8 @@ class OnnxSeparator(NetworkSeparator):
     def forward(self, network: int, batch: Audio) -> Audio:
         """Runs it on [B, C, T] -> [B, S, C, T]. Raises Refused, naming the model, for another shape and for NaN."""
         del network
-        (stems,) = self._session.run(None, {self._session.get_inputs()[0].name: np.ascontiguousarray(batch, np.float32)})
+        with TURN:
+            (stems,) = self._session.run(None, {self._session.get_inputs()[0].name: np.ascontiguousarray(batch, np.float32)})
         wanted = (len(batch), len(self.stem_names), *batch.shape[1:])
         if stems.shape != wanted:
             raise Refused(f"the model {self.path} gives stems of the shape {list(stems.shape)}; expected [B, S, C, T], {list(wanted)}")

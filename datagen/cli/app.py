@@ -48,13 +48,14 @@ from stemwright.datagen.cli.options import (
     OfflineOption,
     PrecisionOption,
     ResetOption,
+    ResourcesOption,
     SeedOption,
     SeparatorOption,
     SongsArgument,
     TrustPickleOption,
     separation_changes,
 )
-from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages
+from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages, workers_of
 from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
 from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_requested, was_stopped
 from stemwright.datagen.cli.verbs import VerbGroup, Verbs
@@ -112,6 +113,7 @@ def build(
     again: AgainOption = False,
     jobs: JobsOption = 1,
     dask: DaskOption = None,
+    resources: ResourcesOption = None,
     kind: KindOption = None,
     mixture: MixtureOption = None,
     limit: LimitOption = None,
@@ -140,8 +142,9 @@ def build(
     changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind, "mixture": mixture}}
     changes["separation"] = separation_changes(given)
     changes["dataset"] = {"format": dataset_format}
-    asked, separating = RequestedChanges(changes, config, reset or ()), SeparationOptions(again, offline, trust_pickle)
-    build_run.build(Terminal(as_json), corpus, songs, asked, separating, build_run.BuildOptions(jobs, dask, limit, dry_run))
+    asked, workers = RequestedChanges(changes, config, reset or ()), workers_of(jobs, dask, resources)
+    separating, options = SeparationOptions(again, offline, trust_pickle, workers), build_run.BuildOptions(workers, limit, dry_run)
+    build_run.build(Terminal(as_json), corpus, songs, asked, separating, options)
 
 
 @app.command(rich_help_panel=MAKE)
@@ -151,6 +154,8 @@ def catalog(
     config: ConfigOption = None,
     reset: ResetOption = None,
     jobs: JobsOption = 1,
+    dask: DaskOption = None,
+    resources: ResourcesOption = None,
     kind: KindOption = None,
     mixture: MixtureOption = None,
     limit: LimitOption = None,
@@ -164,7 +169,6 @@ def catalog(
     from stemwright.datagen.cli import stem_mapping
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.stages import run_catalog
-    from stemwright.datagen.run.tasks import Workers
 
     terminal, place = Terminal(as_json), Corpus(corpus)
     asked = RequestedChanges({"songs": {"kind": kind, "mixture": mixture}}, config, reset or ())
@@ -172,7 +176,8 @@ def catalog(
         stem_mapping.dry_run(terminal, place, songs, asked, limit=limit)
         return
     with corpus_of(terminal, place, songs, asked):
-        summaries = run_stages(terminal, place, {"catalog": partial(run_catalog, workers=Workers(jobs), limit=limit)})
+        workers = workers_of(jobs, dask, resources)
+        summaries = run_stages(terminal, place, {"catalog": partial(run_catalog, workers=workers, limit=limit)})
     close(terminal, place, "catalog", summaries)
 
 
@@ -190,6 +195,8 @@ def separate(
     again: AgainOption = False,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
+    dask: DaskOption = None,
+    resources: ResourcesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Separate every track into stems and a residual that sum to it.
@@ -200,13 +207,14 @@ def separate(
 
     given = {"model": model, "model_folder": model_folder, "separator": separator, "device": device, "engine": engine}
     options = separation_changes(given | {"precision": precision, "input_lufs": input_lufs})
+    workers = workers_of(1, dask, resources)
     one_stage(
         corpus,
         "separate",
-        partial(run_separate, offline=offline, trust_pickle=trust_pickle),
+        partial(run_separate, offline=offline, trust_pickle=trust_pickle, workers=workers),
         as_json,
         RequestedChanges({"separation": options}, reset=reset or ()),
-        SeparationOptions(again, offline, trust_pickle),
+        SeparationOptions(again, offline, trust_pickle, workers),
     )
 
 
@@ -217,6 +225,7 @@ def estimate(
     reset: ResetOption = None,
     jobs: JobsOption = 1,
     dask: DaskOption = None,
+    resources: ResourcesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure level, pan, width and activity of every stem, and what the configured recipes need (e.g. tempo and key).
@@ -224,9 +233,8 @@ def estimate(
     Example: stemwright estimate corpus --jobs 2
     """
     from stemwright.datagen.run.stages import run_estimate
-    from stemwright.datagen.run.tasks import Workers
 
-    stage = partial(run_estimate, workers=Workers(jobs, dask))
+    stage = partial(run_estimate, workers=workers_of(jobs, dask, resources))
     one_stage(corpus, "estimate", stage, as_json, RequestedChanges(file=config, reset=reset or ()))
 
 
@@ -248,6 +256,7 @@ def render(
     corpus: CorpusArgument,
     jobs: JobsOption = 1,
     dask: DaskOption = None,
+    resources: ResourcesOption = None,
     dataset_format: FormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -258,10 +267,9 @@ def render(
     Example: stemwright render corpus --jobs 2 --format webdataset
     """
     from stemwright.datagen.run.stages import run_render
-    from stemwright.datagen.run.tasks import Workers
 
-    changes = {"dataset": {"format": dataset_format}}
-    one_stage(corpus, "render", partial(run_render, workers=Workers(jobs, dask)), as_json, RequestedChanges(changes))
+    changes, workers = {"dataset": {"format": dataset_format}}, workers_of(jobs, dask, resources)
+    one_stage(corpus, "render", partial(run_render, workers=workers), as_json, RequestedChanges(changes))
 
 
 app.command(rich_help_panel=LOOK)(checking.check)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stemwright.datagen.cli import checking
 from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, run_stages
 from stemwright.datagen.cli.terminal import Terminal
 
+if TYPE_CHECKING:
+    from stemwright.datagen.run.tasks import Workers
+
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How a build is carried out: processes or a cluster, at most so many songs, or only a forecast."""
+    """How a build is carried out: by which workers, at most so many songs, or only a forecast."""
 
-    jobs: int
-    dask: str | None
+    workers: Workers
     limit: int | None
     dry_run: bool
 
@@ -26,18 +29,15 @@ def build(
     """Runs all stages and the check, and exits; with ``dry_run`` shows what that would do."""
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.stages import build_stages
-    from stemwright.datagen.run.tasks import Workers
 
     place = Corpus(corpus)
     if options.dry_run:
         from stemwright.datagen.cli import forecasting
 
-        forecasting.dry_run(terminal, place, songs, asked, separating, jobs=options.jobs, limit=options.limit)
+        forecasting.dry_run(terminal, place, songs, asked, separating, jobs=options.workers.jobs, limit=options.limit)
         return
     with corpus_of(terminal, place, songs, asked, separating):
-        stages = build_stages(
-            Workers(options.jobs, options.dask), limit=options.limit, offline=separating.offline, trust_pickle=separating.trust_pickle
-        )
+        stages = build_stages(options.workers, limit=options.limit, offline=separating.offline, trust_pickle=separating.trust_pickle)
         run = run_stages(terminal, place, stages)
         wrong = checking.check_folder(terminal, place)
     close(terminal, place, "build", run, wrong)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ def dry_run(
     place.check_not_in_use()
     _check_model(config, separating)
     found = forecast(place, config, jobs=jobs, limit=limit, test=measured_rate)
-    again = count_to_separate_again(place, config, offline=True, trust_pickle=separating.trust_pickle) if place.config_path.exists() else 0
+    again = count_to_separate_again(place, replace(separating, offline=True).order(config)) if place.config_path.exists() else 0
     lacking = found.lacking_bytes
     terminal.show("steps", _table(found), [{**asdict(step), "time_s": step.time_s} for step in found.steps])
     terminal.collected |= _plain(found, again)
@@ -81,7 +81,7 @@ def _check_model(config: Config, separating: SeparationOptions) -> None:
     from stemwright.separation.demucs.weights import WeightsUnavailable
 
     try:
-        check_separator(config, offline=True, trust_pickle=separating.trust_pickle)
+        check_separator(replace(separating, offline=True).order(config))
     except WeightsUnavailable as error:
         model = config.separation.model
         if separating.offline or config.separation.model_folder is not None:

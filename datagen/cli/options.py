@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +36,20 @@ def decimal_number(text: Any) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"expected a number, such as -14; got {text!r}") from None
+
+
+def resources(text: Any) -> dict[str, float]:
+    """Reads an option such as GPU=1 or GPU=1,MEMORY=2e9: dask's names of resources, and how much of each."""
+    found: dict[str, float] = {}
+    for part in str(text).replace(",", " ").split():
+        name, _, number = part.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = 0.0
+        if not name or not 0.0 < found[name] < math.inf:
+            raise typer.BadParameter(f"expected NAME=NUMBER, such as GPU=1; got {part!r}")
+    return found
 
 
 SongsArgument = Annotated[
@@ -238,6 +253,17 @@ DaskOption = Annotated[
     str | None,
     typer.Option(
         "--dask", metavar="ADDRESS", help="Run on the dask cluster with this scheduler, e.g. tcp://10.0.0.1:8786.", rich_help_panel=WORK
+    ),
+]
+
+ResourcesOption = Annotated[
+    dict[str, float] | None,
+    typer.Option(
+        "--resources",
+        metavar="NAME=N",
+        parser=resources,
+        help="With --dask: use only workers with these resources, e.g. GPU=1; several are separated by commas. build: for separation only.",
+        rich_help_panel=WORK,
     ),
 ]
 

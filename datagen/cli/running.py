@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.stages import Summary
     from stemwright.datagen.run.stages.counting import SongCounts
+    from stemwright.datagen.run.stages.separating import SeparationOrder
+    from stemwright.datagen.run.tasks import Workers
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,28 @@ class RequestedChanges:
 
 @dataclass(frozen=True)
 class SeparationOptions:
-    """The options of a verb that separates: whether stems may be made again, and how weights may be fetched."""
+    """The options of a verb that separates: whether stems may be made again, how weights may be fetched, and where the work is done."""
 
     again: bool = False
     offline: bool = False
     trust_pickle: bool = False
+    workers: Workers | None = None
+
+    def order(self, config: Config) -> SeparationOrder:
+        """The separation that a configuration asks for."""
+        from stemwright.datagen.run.stages.separating import SeparationOrder
+
+        return SeparationOrder(config, self.offline, self.trust_pickle)
+
+
+def workers_of(jobs: int, dask: str | None, resources: Mapping[str, float] | None) -> Workers:
+    """Where the work is done, as the options say. Raises UsageError for resources without a cluster that has them."""
+    from stemwright.datagen.run.tasks import Workers
+    from stemwright.manifests.usage import UsageError
+
+    if resources and not dask:
+        raise UsageError("--resources are those of dask's workers, and no --dask ADDRESS was given; add it, or leave --resources out")
+    return Workers(jobs, dask, resources=dict(resources or {}))
 
 
 def run_stages(terminal: Terminal, corpus: Corpus, stages: Mapping[str, Callable[..., Summary]]) -> list[Summary]:
@@ -137,7 +156,7 @@ def corpus_of(
     checked = requested_config(place, songs, asked)
     if separating is not None:
         with fetching(terminal):
-            warning = check_separator(checked, offline=separating.offline, trust_pickle=separating.trust_pickle)
+            warning = check_separator(separating.order(checked), separating.workers)
         if warning:
             terminal.warn(warning)
     with working(terminal, place, checked, separating):
@@ -192,7 +211,7 @@ def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: 
     from stemwright.datagen.run.building import separated_again
     from stemwright.manifests.usage import UsageError
 
-    if reason := separated_again(place, config, offline=separating.offline, trust_pickle=separating.trust_pickle):
+    if reason := separated_again(place, separating.order(config), separating.workers):
         if not separating.again:
             raise UsageError(f"{reason}. Nothing was changed. Pass --again to do it")
         terminal.warn(f"{reason}, as --again allows")

@@ -17,6 +17,7 @@ from stemwright.datagen.run.configuration import Config, plain
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.corpus_check import problems_of
 from stemwright.datagen.run.stages import Summary, build_stages
+from stemwright.datagen.run.stages.separating import SeparationOrder
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests.check import CheckProblem, errors
 from stemwright.manifests.progress import OnProgress
@@ -84,7 +85,7 @@ def build(
     place = Corpus(corpus)
     wanted = _configured(place, config, Path(songs))
     with place.locked():
-        if (reason := separated_again(place, wanted)) and not again:
+        if (reason := separated_again(place, SeparationOrder(wanted))) and not again:
             raise UsageError(f"{reason}. Nothing was changed; again=True allows it")
         with keeping(place, wanted):
             done = tuple(stage(place, on_progress=on_progress) for stage in build_stages(Workers(jobs)).values())

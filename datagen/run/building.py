@@ -17,7 +17,8 @@ from stemwright.datagen.run.config_changes import changed
 from stemwright.datagen.run.configuration import Config, ConfigError, read_values
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.reseparation import count_to_separate_again, reason_to_separate_again
-from stemwright.datagen.run.tasks import StoppedError
+from stemwright.datagen.run.stages.separating import SeparationOrder
+from stemwright.datagen.run.tasks import StoppedError, Workers
 from stemwright.manifests.disk.bulk import bulk_of
 from stemwright.manifests.disk.durable import is_full, sentence
 from stemwright.manifests.disk.regular import regular
@@ -86,12 +87,12 @@ def songs_config(
     return config
 
 
-def separated_again(corpus: Corpus, config: Config, *, offline: bool = False, trust_pickle: bool = False) -> str:
+def separated_again(corpus: Corpus, order: SeparationOrder, workers: Workers | None = None) -> str:
     """A sentence on what would be separated again, and why; empty if nothing is."""
     if not corpus.config_path.exists():
         return ""
-    if count := count_to_separate_again(corpus, config, offline=offline, trust_pickle=trust_pickle):
-        return f"{reason_to_separate_again(corpus, corpus.config, config)}: {counted(count, 'track')} would be separated again"
+    if count := count_to_separate_again(corpus, order, workers):
+        return f"{reason_to_separate_again(corpus, corpus.config, order.config)}: {counted(count, 'track')} would be separated again"
     return ""
 
 

@@ -169,6 +169,11 @@ def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:
 
 def shared(work: Work, workers: Workers) -> Do:
     """Tasks that are independent of one another, shared out to workers."""
+    return shared_out(partial(attempt, work), workers)
+
+
+def shared_out(each: Callable[[Task], Result], workers: Workers) -> Do:
+    """As ``shared``, for a function that gives the result of a task and raises nothing."""
 
     def do(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
         def started() -> Iterator[Task]:
@@ -176,11 +181,11 @@ def shared(work: Work, workers: Workers) -> Do:
                 begin(task)
                 yield task
 
-        each, jobs = partial(attempt, work), min(workers.jobs, len(tasks))
+        jobs = min(workers.jobs, len(tasks))
         if workers.dask and tasks:
             from stemwright.datagen.run.cluster import on_cluster
 
-            results: Iterable[Result | FailedTask[Task]] = on_cluster(each, started(), workers.dask)
+            results: Iterable[Result | FailedTask[Task]] = on_cluster(each, started(), workers)
         else:
             results = in_processes(each, started(), jobs) if jobs > 1 else map(each, started())
         for result in results:

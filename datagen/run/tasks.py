@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
 
 from stemwright.manifests.records import Record
 
@@ -52,12 +53,38 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a worker of a cluster must have to be given tasks.
+
+    ``corpus`` is a folder that it sees at the same path as this process and may write to, ``songs`` one that it may read. ``probe`` is run
+    once on each worker with its number of threads: it returns what must be equal on all of them, and raises an error where the work cannot
+    be done. A worker is given at most ``at_once`` tasks (None: as many as it has threads), each of which takes ``fraction`` of the
+    resources that were requested.
+    """
+
+    corpus: Path | None = None
+    songs: Path | None = None
+    probe: Callable[[int], Mapping[str, Any]] | None = None
+    at_once: int | None = None
+    fraction: float = 1.0
+
+
+@dataclass(frozen=True)
 class Workers:
-    """Where the work is done: ``jobs`` processes here, or the dask cluster whose scheduler has an address; and which share of it."""
+    """Where the work is done: ``jobs`` processes here, or the dask cluster whose scheduler has an address; and which share of it.
+
+    ``resources`` are those of dask that a task takes, such as {"GPU": 1}: only workers that have them are used.
+    """
 
     jobs: int = 1
     dask: str | None = None
     share: Share | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    needs: Needs = Needs()
+
+    def seeing(self, corpus: Path, songs: Path | None = None) -> Self:
+        """The same workers, for work on a corpus."""
+        return replace(self, needs=replace(self.needs, corpus=corpus, songs=songs))
 
 
 class StoppedError(RuntimeError):

@@ -36,7 +36,7 @@ from stemwright.datagen.run.configuration import Config, ConfigError
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import shared
 from stemwright.datagen.run.stages import separator_of
-from stemwright.datagen.run.stages.separating import separation_key
+from stemwright.datagen.run.stages.separation_keys import separation_key
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.datagen.share.placing import clear, copy_synced, replaced
 from stemwright.manifests import __version__, shards, table

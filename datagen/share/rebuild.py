@@ -196,8 +196,8 @@ class Rebuild:
 
     def separate(self, on_progress: OnProgress | None = None) -> None:
         """Separates what is not separated yet, compares the stems, and writes the tables of what is known about them and of the pairs."""
-        options = {"offline": self.options.offline, "trust_pickle": self.options.trust_pickle}
-        done = run_separate(self.corpus, on_progress, **options, auto_precision=self._precision)
+        offline, trust_pickle = self.options.offline, self.options.trust_pickle
+        done = run_separate(self.corpus, on_progress, offline=offline, trust_pickle=trust_pickle, auto_precision=self._precision)
         self.result.rejected += done.rejected
         stems: dict[str, dict[str, Stem]] = defaultdict(dict)
         for stem in self.corpus.rows("stems", Stem):

@@ -24,7 +24,7 @@ import queue
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -87,6 +87,13 @@ def processor_threads() -> tuple[int, int]:
     return lanes, threads // lanes
 
 
+def use_threads(count: int) -> None:
+    """Lets networks that are loaded from now on use so many threads of the processor. OpenMP counts them for each calling thread."""
+    import torch
+
+    torch.set_num_threads(max(1, count))
+
+
 class _Lanes:
     """Runs a function over segments in parallel, with a fixed number of threads for each."""
 
@@ -128,14 +135,14 @@ class TorchEngine:
         # Other devices lack complex numbers or some transforms; Demucs's own forward pass has workarounds.
         split = device.split(":")[0] in ("cpu", "cuda") and hybrid.can_be_split(network)
         self._core = hybrid.build_core(network, kept) if split else None
+        use_blocked_attention(network)
         self._device, self._precision = device, precision
         self._lanes = _Lanes() if device == "cpu" else None
         self._largest: int | None = None
 
     def forward(self, batch: Any) -> Any:
         """Runs the network on all segments."""
-        with _flash_attention():
-            return self._lanes.map(self._run, batch) if self._lanes else self._run_in_parts(batch)
+        return self._lanes.map(self._run, batch) if self._lanes else self._run_in_parts(batch)
 
     def _run_in_parts(self, batch: Any) -> Any:
         import torch
@@ -196,17 +203,17 @@ class TorchEngine:
         return cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False)
 
 
-@contextlib.contextmanager
-def _flash_attention() -> Iterator[None]:
-    """Self-attention by the blocked kernel: PyTorch's older fast path for encoder layers writes out every score."""
+def use_blocked_attention(network: torch.nn.Module) -> None:
+    """Lets a network that is evaluated use the blocked kernel for attention: PyTorch's older fast path writes out every score.
+
+    That path is not taken by a layer in training, where only dropout differs, and there is none then. PyTorch's own switch is one for the
+    whole process: of two threads that set it and set it back, one would compute on the other path, and leave it off for other networks.
+    """
     import torch
 
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.MultiheadAttention):
+            layer.dropout, layer.training = 0.0, True
 
 
 class OpenVinoEngine:
@@ -298,12 +305,14 @@ def _translate(network: Any, kept: Sequence[int], path: Path) -> None:
     import torch
 
     openvino = _openvino()
-    with torch.no_grad(), _flash_attention(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns about every Python branch; all of them depend on shapes, which are fixed
         length = network.valid_length(1)
         analysed = hybrid.analyse(network, torch.zeros(1, network.audio_channels, length))
         example = (analysed.spectrum, analysed.waveform)
         # Checking the trace would run the network twice more; a test compares the engines instead.
-        traced = torch.jit.trace(hybrid.build_core(network, kept), example, check_trace=False)
+        core = hybrid.build_core(network, kept)
+        use_blocked_attention(core)
+        traced = torch.jit.trace(core, example, check_trace=False)
         model = openvino.convert_model(traced, example_input=example, input=[list(one.shape) for one in example])
     openvino.save_model(model, path, compress_to_fp16=False)

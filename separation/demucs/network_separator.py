@@ -6,6 +6,7 @@ Conventions
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
 from stemwright.separation.stem_files import SeparatedFile
 
 ENCODERS = 2  # beside networks on the processor
+TURN = threading.RLock()  # of networks in this process: two tracks at once in it would share its cores, or the memory of its GPU
 
 
 class NetworkSeparator(ABC):

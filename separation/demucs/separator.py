@@ -26,8 +26,17 @@ from stemwright.manifests.disk.folders import cache_folder
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.demucs import checkpoints, headers, schedule
 from stemwright.separation.demucs.device_session import DeviceSession
-from stemwright.separation.demucs.engines import PRECISIONS, Engine, OpenVinoEngine, Precision, TorchEngine, has_openvino, processor_threads
-from stemwright.separation.demucs.network_separator import ENCODERS, NetworkSeparator
+from stemwright.separation.demucs.engines import (
+    PRECISIONS,
+    Engine,
+    OpenVinoEngine,
+    Precision,
+    TorchEngine,
+    has_openvino,
+    processor_threads,
+    use_threads,
+)
+from stemwright.separation.demucs.network_separator import ENCODERS, TURN, NetworkSeparator
 from stemwright.separation.demucs.pipeline import Mixture
 from stemwright.separation.demucs.precision import Trial, bf16_is_better, error_db, probe_signal, processor_has_bf16
 from stemwright.separation.separator import Used
@@ -237,11 +246,21 @@ class DemucsSeparator(NetworkSeparator):
 
     def load(self) -> None:
         """Loads the networks now. Raises ModelError if that fails."""
-        _ = self._engines
+        with TURN:
+            _ = self._engines
+
+    def use_threads(self, count: int) -> None:
+        """Lets the networks use so many threads of the processor when this thread calls them; before they are loaded, and not on a GPU."""
+        if self.device == "cpu":
+            use_threads(count)
 
     def forward(self, network: int, batch: Any) -> Any:
-        """Runs one network of the bag on [B, C, T] -> [B, S, C, T] with the stems for which it counts: arrays, on a GPU tensors too."""
-        return self._engines[1][network].forward(batch)
+        """Runs one network of the bag on [B, C, T] -> [B, S, C, T] with the stems for which it counts: arrays, on a GPU tensors too.
+
+        Threads take turns: while the networks work on one track, another is decoded or encoded.
+        """
+        with TURN:
+            return self._engines[1][network].forward(batch)
 
     def session(self, source: Mixture) -> schedule.Session:
         """A session that runs the bag over a mixture."""

@@ -15,7 +15,8 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import kept_stems, run_catalog, run_separate
 from stemwright.datagen.run.stages.cataloguing import found_songs
 from stemwright.datagen.run.stages.reseparation import count_to_separate_again
-from stemwright.datagen.run.stages.separating import separation_key, separator_of
+from stemwright.datagen.run.stages.separating import SeparationOrder, separator_of
+from stemwright.datagen.run.stages.separation_keys import separation_key
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import cache_key, split_of
@@ -87,7 +88,7 @@ def test_stems_of_a_recording_with_an_id_of_an_earlier_rule_are_taken_along(tmp_
         assert old["b.mp3"].id != now["b.mp3"].id
         assert not [problem for problem in check_corpus(corpus.folder) if problem.level == "error"]
 
-        assert count_to_separate_again(corpus, corpus.config) == 0
+        assert count_to_separate_again(corpus, SeparationOrder(corpus.config)) == 0
         _, notes = separated(corpus.folder, songs)
         assert notes[0].startswith("1 recording has another id by the rules of this version, and the stems of 1 are taken along")
         rows = {track.audio.path: track for track in corpus.rows("tracks", Track)}

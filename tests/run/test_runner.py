@@ -4,8 +4,6 @@ import re
 import signal as signals
 import subprocess
 import sys
-import threading
-import time
 from functools import partial
 
 import pytest
@@ -120,14 +118,6 @@ def test_progress_counts_every_task_that_was_open(stage):
     assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_a_dask_cluster_does_the_same_work(stage):
-    distributed = pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
-        outcome = run(stage, tasks(4), shared(where_work, Workers(dask=cluster.scheduler_address)))
-    assert [row.title for row in outcome.rows] == [f"Song {number}" for number in range(4)]
-    assert {row.album for row in outcome.rows}.isdisjoint({str(os.getpid())})
-
-
 def test_ctrl_c_leaves_the_finished_tasks_in_the_journal(tmp_path):
     script = f"""
 import sys, time; sys.path[:0] = {sys.path!r}
@@ -203,44 +193,3 @@ def test_a_task_whose_process_was_killed_once_is_done_after_all(stage, tmp_path,
     outcome = run(stage, tasks(7), shared(partial(deadly, killers=[killer], once=tmp_path), Workers(2)))
     assert outcome.rejected == []
     assert [row.title for row in outcome.rows] == [f"Song {number}" for number in range(7)]
-
-
-def test_a_dask_worker_that_is_killed_costs_its_task_and_no_other(stage, monkeypatch):
-    distributed = pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
-    monkeypatch.setitem(distributed.config["distributed"]["scheduler"], "allowed-failures", 0)  # each more takes a new process
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
-        do = shared(partial(deadly, killers=[1]), Workers(dask=cluster.scheduler_address))
-        outcome = run(stage, tasks(4), do)
-    assert [row.title for row in outcome.rows] == ["Song 0", "Song 2", "Song 3"]
-    assert [row.subject for row in outcome.rejected] == ["song 1"]
-
-
-def test_a_cluster_that_does_not_exist_is_reported_in_a_sentence(stage, monkeypatch):
-    pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
-    monkeypatch.setattr("stemwright.datagen.run.cluster.CONNECT_S", 0.5)
-    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
-        with pytest.raises(StoppedError, match=f"no dask cluster with a worker answers at {address} .*Finished work is kept"):
-            run(stage, tasks(2), shared(work, Workers(dask=address)))
-
-
-def lasting(number):
-    time.sleep(60 if number else 0)
-    return work(number)
-
-
-def test_a_scheduler_that_disappears_ends_the_stage_and_keeps_finished_work(stage, monkeypatch):
-    distributed = pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
-    monkeypatch.setattr("stemwright.datagen.run.cluster.POLL_S", 0.5)
-    monkeypatch.setattr("stemwright.datagen.run.cluster.WORKERS_S", 20.0)
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None)
-    closing = []
-
-    def progress(done, total, subject, audio=None):
-        if done == 1:
-            closing.append(threading.Thread(target=cluster.close, kwargs={"timeout": 5}))
-            closing[0].start()
-
-    with pytest.raises(StoppedError, match=r"dask cluster .*Finished work is kept"):
-        run(stage, tasks(3), shared(lasting, Workers(dask=cluster.scheduler_address)), progress)
-    closing[0].join()
-    assert list(table.journalled(stage.folder / "tracks.jsonl.part", Track)) == [content_id(0)]

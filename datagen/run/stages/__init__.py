@@ -9,6 +9,7 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from stemwright.datagen.run.stages.cataloguing import run_catalog
@@ -30,10 +31,11 @@ def build_stages(
     ``limit`` is the number of songs; ``offline`` and ``trust_pickle`` say how weights may be fetched and read.
     """
     workers = workers or Workers()
+    elsewhere = replace(workers, resources={})  # a GPU is for the networks; the other stages use all workers
     return {
-        "catalog": partial(run_catalog, workers=workers, limit=limit),
-        "separate": partial(run_separate, offline=offline, trust_pickle=trust_pickle),
-        "estimate": partial(run_estimate, workers=workers),
+        "catalog": partial(run_catalog, workers=elsewhere, limit=limit),
+        "separate": partial(run_separate, offline=offline, trust_pickle=trust_pickle, workers=workers),
+        "estimate": partial(run_estimate, workers=elsewhere),
         "plan": run_plan,
-        "render": partial(run_render, workers=workers),
+        "render": partial(run_render, workers=elsewhere),
     }

@@ -62,6 +62,7 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
     config = corpus.config
     every = found_songs(config)
     found = limited(corpus, every, limit)
+    workers = workers.seeing(corpus.folder, corpus.songs)
     root, shares, longest_s = corpus.songs, config.songs.shares, config.songs.longest_s
     tasks, unreadable = _tasks(root, found, shares, longest_s)
     stage = Stage("catalog", corpus.folder, "tracks", Track)

@@ -39,6 +39,7 @@ Titles = dict[str, str]  # track id -> readable name
 
 def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
     """Measures the balance of every track from its stems, then whatever else the recipes of the configuration need."""
+    workers = workers.seeing(corpus.folder)
     titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
     by_track, pairs = by_track_of(corpus.rows("stems", Stem)), corpus.config.pairs
     normalising = any_needs(pairs, "normalisations")

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.stages.cataloguing import found_songs
-from stemwright.datagen.run.stages.separating import separator_of
+from stemwright.datagen.run.stages.separating import SeparationOrder, separator_for
+from stemwright.datagen.run.tasks import Workers
 from stemwright.separation.demucs.separator import DemucsSeparator
 from stemwright.separation.demucs.weights import WeightsUnavailable
 
 
-def check_separator(config: Config, *, offline: bool = False, trust_pickle: bool = False) -> str:
-    """Raises ModelError, or UsageError for a device that is none, if songs are to be separated and this machine cannot do it.
+def check_separator(order: SeparationOrder, workers: Workers | None = None) -> str:
+    """Raises ModelError, or UsageError for a device that is none, if songs are to be separated and this machine cannot do it; StoppedError
+    if the workers of a cluster cannot.
 
     Returns a warning where weights are missing that may not be needed, else "".
     """
+    config, workers = order.config, workers or Workers()
     if needs_separator(config):
-        separator = separator_of(config, offline=offline, trust_pickle=trust_pickle)
+        separator = separator_for(order, workers)
         if isinstance(separator, DemucsSeparator):  # others were checked when they were created
             try:
                 separator.check()

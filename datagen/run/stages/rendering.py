@@ -30,7 +30,7 @@ from stemwright.manifests.wording import counted
 
 def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
     """Renders every pair into the dataset. If it is complete already, the pairs are not even read."""
-    config = corpus.config
+    config, workers = corpus.config, workers.seeing(corpus.folder)
     recipes_only, note = unrendered(corpus)
     made_from = content_id(
         {

@@ -11,13 +11,14 @@ from stemwright.datagen.run.config_changes import differences
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.kept_stems import STEMS
-from stemwright.datagen.run.stages.separating import Separation, separator_of, tasks_of
+from stemwright.datagen.run.stages.separating import Separation, SeparationOrder, separator_for, tasks_of
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.records import Stem
 
 
-def count_to_separate_again(corpus: Corpus, config: Config, *, offline: bool = False, trust_pickle: bool = False) -> int:
+def count_to_separate_again(corpus: Corpus, order: SeparationOrder, workers: Workers | None = None) -> int:
     """How many tracks of a corpus have stems, but none made with the configured settings. Loads no network, and no weights unless it must.
 
     Stems that the table names and whose files are missing are made again without a warning: that changes nothing.
@@ -29,9 +30,9 @@ def count_to_separate_again(corpus: Corpus, config: Config, *, offline: bool = F
     separated |= {file.parent.name for file in (corpus.folder / STEMS).glob(f"*/*/{KEPT_STEMS}")}
     if not separated.intersection(corpus.ids("tracks")):
         return 0
-    separator = separator_of(config, offline=offline, trust_pickle=trust_pickle)
-    separation = Separation(corpus, separator, config)
-    open_tasks = (task for task in tasks_of(corpus, separator, config) if task.row_id in separated and task.id not in finished)
+    separator = separator_for(order, workers or Workers())
+    separation = Separation(corpus, separator, order.config)
+    open_tasks = (task for task in tasks_of(corpus, separator, order.config) if task.row_id in separated and task.id not in finished)
     return sum(separation.kept(task) is None for task in open_tasks)
 
 

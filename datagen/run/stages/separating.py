@@ -1,13 +1,17 @@
 """The stage ``separate``: tracks -> stems.
 
 Conventions
-    It runs in this process, one track after another: the model uses all cores or the GPU by itself.
+    It runs in this process, one track after another: the model uses all cores or the GPU by itself. On a cluster each worker loads the
+    networks once and has two tracks at a time: while the networks work on one, the other is decoded or encoded. What identifies the
+    separator is asked of the workers, since this machine may have neither its weights nor its device.
 """
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,21 +19,19 @@ from typing import Any
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import Stage, attempt, failed, files_exist, reject
+from stemwright.datagen.run.runner import Stage, attempt, failed, files_exist, reject, shared_out
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, KeptStems, commit, folder_name, invalidate, read, unused
+from stemwright.datagen.run.stages.separation_keys import RemoteSeparator, identity_of, own_stems_of, separation_key
 from stemwright.datagen.run.stages.summary import Summary, finished
-from stemwright.datagen.run.tasks import Begin, Result, StoppedError, Task
-from stemwright.manifests import __version__
-from stemwright.manifests.catalog.stem_reading import AS_IT_IS
-from stemwright.manifests.catalog.track_stems import mending_of
+from stemwright.datagen.run.tasks import Begin, Do, Needs, Result, StoppedError, Task, Workers
 from stemwright.manifests.catalog.tracks import sound_of, source_changed
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk.bulk import bulk_of
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import remove
 from stemwright.manifests.progress import AudioDone, OnProgress
-from stemwright.manifests.records import ReferenceStem, Refused, Stem, Track, content_id, seal
+from stemwright.manifests.records import Refused, Stem, Track, seal
 from stemwright.manifests.sound import writing
 from stemwright.manifests.wording import counted
 from stemwright.separation.choosing import other_separator
@@ -48,15 +50,18 @@ def run_separate(
     offline: bool = False,
     trust_pickle: bool = False,
     auto_precision: Precision | None = None,
+    workers: Workers | None = None,
 ) -> Summary:
     """Separates every track, or takes its own stems, and writes stems and residual on the mixture's scale.
 
     Stems that are kept from an earlier run are taken up again. ``auto_precision`` is what precision "auto" means, instead of a trial.
+    ``workers`` may name a dask cluster; else the work is done in this process.
     """
-    config = corpus.config
+    config, workers = corpus.config, workers or Workers()
+    order = SeparationOrder(config, offline, trust_pickle, auto_precision)
     writing.remove_leftovers((corpus.folder / STEMS).resolve())  # which may be a link to another disk
     clear_all_work(corpus.folder / STEMS)
-    separator = separator_of(config, offline=offline, trust_pickle=trust_pickle, auto_precision=auto_precision)
+    separator = separator_for(order, workers)
     separation = Separation(corpus, separator, config)
     tasks = tasks_of(corpus, separator, config)
     reusable = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
@@ -65,9 +70,14 @@ def run_separate(
             separation.settle(task)
     _check_songs(corpus, [task for task in tasks if task.id not in reusable])
     stage = Stage(
-        "separate", corpus.folder, "stems", Stem, rates.of_separation(separator) if any(task.duration_s for task in tasks) else ""
+        "separate",
+        corpus.folder,
+        "stems",
+        Stem,
+        rates.of_separation(separator) if not workers.dask and any(task.duration_s for task in tasks) else "",
     )
-    outcome = run_tasks(stage, [task for task in tasks if task.id not in reusable], separation.do, separation.tracked(tasks, on_progress))
+    do, report = (spread(order, corpus, workers), on_progress) if workers.dask else (separation.do, separation.tracked(tasks, on_progress))
+    outcome = run_tasks(stage, [task for task in tasks if task.id not in reusable], do, report)
     made: dict[str, list[Any]] = {task.id: list(reusable[task.id].rows) if task.id in reusable else [] for task in tasks}
     for row in outcome.rows:
         made[row.cache_key].append(row)
@@ -104,21 +114,6 @@ def _in_order(task: Task, rows: list[Stem]) -> list[Stem]:
     return sorted(rows, key=lambda row: order.get(row.name, len(order)))
 
 
-def separation_key(track: Track, identity: Any) -> str:
-    """The key of the work of separating a track by what has an identity.
-
-    The id of a lossy track is of its packets. What is played of them is another fact, which stems have to fit: the length, and how much is
-    cut at the start. The id of a lossless one is of its samples and says all.
-    """
-    played = [_played(track), {stem.name: found for stem in track.references if (found := _played(stem))}]
-    return content_id({"track": track.id, "separator": identity, "version": __version__} | ({"played": played} if any(played) else {}))
-
-
-def _played(row: Track | ReferenceStem) -> list[int]:
-    """Rate, channels, frames cut at the start and length of a lossy file; nothing of a lossless one, and of rows of before 0.2."""
-    return [] if row.delay_frames is None else [row.audio.sample_rate, row.audio.num_channels, row.delay_frames, row.audio.num_frames]
-
-
 def tasks_of(corpus: Corpus, separator: Separator, config: Config) -> list[Task]:
     """One task for each track; its payload is (the track, its own stems or None). Its id is over what was asked, not over a machine.
 
@@ -126,8 +121,8 @@ def tasks_of(corpus: Corpus, separator: Separator, config: Config) -> list[Task]
     """
     tasks = []
     for track in corpus.rows("tracks", Track):
-        own = _own_stems(track, config, corpus.songs)
-        cache_key = separation_key(track, _identity(track, own, separator, config))
+        own = own_stems_of(track, config, corpus.songs)
+        cache_key = separation_key(track, identity_of(track, own, separator, config))
         tasks.append(Task(cache_key, track.audio.path, track.id, (track, own), 0.0 if own else track.audio.duration_s))
     return tasks
 
@@ -165,23 +160,76 @@ def separator_of(
     )
 
 
-def _own_stems(track: Track, config: Config, songs: Path) -> ReferenceStems | None:
-    """The track's own stems, if it has any and the configuration lets them replace separated ones."""
-    if not track.references or config.separation.separator not in ("auto", "reference"):
-        return None
-    files = {stem.name: (songs / stem.audio.path, stem.audio.stream) for stem in track.references}
-    mending = {stem.name: mending_of(stem) for stem in track.references}
-    return ReferenceStems(files, mending, parts={stem.name: stem.stem for stem in track.references}, any_length=track.mixture == "sum")
+AT_ONCE = 2  # tracks in a worker of a cluster: one in the networks, one that is decoded or encoded
 
 
-def _identity(track: Track, own: ReferenceStems | None, separator: Separator, config: Config) -> object:
-    """What determines the stems of a track, as far as the track itself does not."""
-    if own is not None:
-        mended = {stem.name: asdict(mending) for stem in track.references if (mending := mending_of(stem)) != AS_IT_IS}
-        parts = {stem.name: stem.part for stem in track.references if stem.part not in (None, stem.name)}
-        facts = {"mended": mended, "parts": parts}
-        return {"reference": {stem.name: stem.sound for stem in track.references}} | {name: fact for name, fact in facts.items() if fact}
-    return None if config.separation.separator == "reference" else separator.identity
+@dataclass(frozen=True)
+class SeparationOrder:
+    """All that a process needs to make the separator of a corpus."""
+
+    config: Config
+    offline: bool = False
+    trust_pickle: bool = False
+    auto_precision: Precision | None = None
+
+    def separator(self) -> Separator:
+        """The separator; no network is loaded yet."""
+        offline, trust_pickle, auto_precision = self.offline, self.trust_pickle, self.auto_precision
+        return separator_of(self.config, offline=offline, trust_pickle=trust_pickle, auto_precision=auto_precision)
+
+    @property
+    def key(self) -> str:
+        """The same for orders of the same separator."""
+        return repr((self.config.separation, self.offline, self.trust_pickle, self.auto_precision))
+
+
+def separator_for(order: SeparationOrder, workers: Workers) -> Any:
+    """The separator of this process, or what the workers of a cluster say of theirs."""
+    if not workers.dask or order.config.separation.separator == "reference":
+        return order.separator()
+    from stemwright.datagen.run.cluster import asked_of_workers
+
+    answer = asked_of_workers(replace(workers, needs=Needs(probe=partial(_described, order), at_once=AT_ONCE, fraction=1 / AT_ONCE)))
+    return RemoteSeparator(answer["model"], answer["separator"])
+
+
+def spread(order: SeparationOrder, corpus: Corpus, workers: Workers) -> Do:
+    """The work of separating on the workers of a cluster."""
+    probe = None if order.config.separation.separator == "reference" else partial(_described, order)
+    needs = Needs(corpus.folder, corpus.songs, probe, AT_ONCE, 1 / AT_ONCE)
+    return shared_out(partial(separate_one, corpus.folder, order), replace(workers, needs=needs))
+
+
+_OF_WORKER: dict[str, tuple[Separator, int]] = {}  # of a worker: key of an order -> separator, threads of the worker
+_MAKING = threading.Lock()
+
+
+def _of_worker(order: SeparationOrder, threads: int | None = None) -> Separator:
+    """The separator of this worker of a cluster: one for all tracks, so that its networks are loaded once."""
+    with _MAKING:
+        if order.key not in _OF_WORKER:
+            _OF_WORKER[order.key] = (order.separator(), threads or 1)
+        separator, threads = _OF_WORKER[order.key]
+        if isinstance(separator, DemucsSeparator):
+            separator.use_threads(threads)  # dask's nanny allows one
+        return separator
+
+
+def _described(order: SeparationOrder, threads: int) -> dict[str, Any]:
+    """What is asked of a worker about its separator. Raises an error if it has none that works."""
+    separator = _of_worker(order, threads)
+    separator.check()
+    return {"model": separator.origin, "separator": separator.identity, **separator.used._asdict()}
+
+
+def separate_one(folder: Path, order: SeparationOrder, task: Task) -> Result:
+    """Separates one track in a worker of a cluster."""
+    try:
+        separation = Separation(Corpus(folder), _of_worker(order), order.config)
+        (result,) = separation.do([task], lambda _: None)
+    except Exception as error:  # of the separator as a whole: in one process it would end the stage
+        return Result(task, fatal=f"on {socket.gethostname()}: {error}")
+    return result
 
 
 class Separation:
@@ -237,7 +285,7 @@ class Separation:
 
     def place(self, track: Track) -> Path:
         """The folder of a track's stems."""
-        own = self.needs_own or _own_stems(track, self.config, self.songs) is not None
+        own = self.needs_own or own_stems_of(track, self.config, self.songs) is not None
         return (self.folder / STEMS / REFERENCE if own else self._of_model) / track.id
 
     def kept(self, task: Task) -> Result | None:
@@ -254,8 +302,8 @@ class Separation:
 
     def _renamed(self, found: KeptStems, was: Track, task: Task) -> KeptStems:
         """What is kept of a track that had another id, if it was made as is asked now, with the ids of today."""
-        own = _own_stems(was, self.config, self.songs)
-        if found.cache_key != separation_key(was, _identity(was, own, self.separator, self.config)):
+        own = own_stems_of(was, self.config, self.songs)
+        if found.cache_key != separation_key(was, identity_of(was, own, self.separator, self.config)):
             return found
         track: Track = task.payload[0]
         here = self.place(track).relative_to(self.folder).as_posix()
