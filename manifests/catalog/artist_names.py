@@ -11,13 +11,17 @@ from __future__ import annotations
 import re
 
 NO_ARTIST = (
-    "Various Artists|Various|VA|VVAA|Multiple Artists|Unknown Artist|Unknown|No Artist|None|NA|Artist|Anonymous|Track Artist|Traditional|"
-    "Soundtrack|Original Soundtrack|OST|Original Motion Picture Soundtrack|Original Cast|Original Broadway Cast|Original London Cast|"
-    "Compilation|Sampler|Karaoke|Unbekannt|Unbekannter Interpret|Unbekannter Künstler|Verschiedene|Verschiedene Interpreten|"
-    "Verschiedene Künstler|Interprètes divers|Artistes variés|Artistes divers|Divers|Artiste inconnu|Artisti diversi|Artisti vari|"
-    "Artista sconosciuto|Varios artistas|Vários artistas|Artista desconocido|Artista desconhecido|Diverse artiesten|Diverse artister|"
-    "Różni wykonawcy|Разные исполнители|Неизвестный исполнитель|Неизвестен|オムニバス|ヴァリアス・アーティスト|不明なアーティスト|"
-    "未知|未知艺术家|群星|合辑"
+    "Various Artists|Various|VA|VVAA|Multiple Artists|Anonymous|Traditional|Soundtrack|Original Soundtrack|OST|"
+    "Original Motion Picture Soundtrack|Original Cast|Original Broadway Cast|Original London Cast|Compilation|Sampler|Karaoke|"
+    "Verschiedene|Verschiedene Interpreten|Verschiedene Künstler|Interprètes divers|Artistes variés|Artistes divers|Divers|"
+    "Artisti diversi|Artisti vari|Varios artistas|Vários artistas|Diverse artiesten|Diverse artister|Różni wykonawcy|"
+    "Разные исполнители|オムニバス|ヴァリアス・アーティスト|群星|合辑"
+)
+UNKNOWN = (
+    "Unknown Artist|Unknown|No Artist|None|NA|Artist|Track Artist|Unbekannt|Unbekannter Interpret|Unbekannter Künstler|"
+    "Artiste inconnu|Artista sconosciuto|Artista desconocido|Artista desconhecido|Неизвестный исполнитель|Неизвестен|不明なアーティスト|"
+    "未知|"
+    "未知艺术家"
 )
 NOBODY = re.split(  # parts that name no artist
     r"\|",

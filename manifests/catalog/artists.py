@@ -105,6 +105,12 @@ def artist_key(name: str) -> str:
     return "" if key in _NO_ARTIST or re.fullmatch(r"track\d*", key) else _ALIASES.get(key, key)
 
 
+def is_unknown(name: str) -> bool:
+    """Whether a credit says that the artist is not known ("Unknown Artist"), which "Various Artists" does not."""
+    key = plain_key(name)
+    return not key or key in _UNKNOWN or bool(re.fullmatch(r"track\d*", key))
+
+
 @lru_cache(MOST_KEPT)
 def plain_key(name: str) -> str:
     """The letters and digits of a name, folded, without an article: equal for spellings of one name."""
@@ -121,7 +127,8 @@ def plain_key(name: str) -> str:
 
 _ALIASES = {plain_key(name): plain_key(names.split("|")[0]) for names in artist_names.ALIASES for name in names.split("|")}
 _ONE_NAME = frozenset(plain_key(name) for name in artist_names.ONE_NAME) | frozenset(_ALIASES)
-_NO_ARTIST = frozenset(plain_key(name) for name in artist_names.NO_ARTIST.split("|"))
+_UNKNOWN = frozenset(plain_key(name) for name in artist_names.UNKNOWN.split("|"))
+_NO_ARTIST = _UNKNOWN | frozenset(plain_key(name) for name in artist_names.NO_ARTIST.split("|"))
 _NOBODY = frozenset(plain_key(name) for name in artist_names.NOBODY)
 _INVERTED = re.compile(rf",\s*(?:{ARTICLES})\s*$", re.IGNORECASE)
 _LAST_NAME_FIRST = re.compile(r"([^\s,]+),\s*([^\s,]+(?:\s[^\s,]+)?)")

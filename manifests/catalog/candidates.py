@@ -36,7 +36,7 @@ class Candidate(Record):
     """
 
     # Since version 0.1, whose keys stay: no key is over the defaults of these.
-    LATER: ClassVar[frozenset[str]] = frozenset({"metadata", "parts", "unmatched", "bleed", "mixture"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"metadata", "parts", "unmatched", "bleed", "mixture", "folder_artist"})
 
     path: RelativePath
     stream: int = 0
@@ -51,13 +51,14 @@ class Candidate(Record):
     rights: str | None = None
     metadata: Metadata = Field(default_factory=dict)
     split: Split | None = None
+    folder_artist: str = Field("", description="the artist that a folder on its way is named after, as far as the tree shows")
     note: str = Field("", description="anything unusual about how the file was found")
     source: str
 
     def content(self) -> dict[str, Any]:
         """The candidate as plain JSON values."""
         every = self.model_dump(mode="json")
-        return {name: value for name, value in every.items() if name not in self.LATER or value not in ({}, [], "file")}
+        return {name: value for name, value in every.items() if name not in self.LATER or value not in ({}, [], "file", "")}
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from stemwright.manifests.catalog import multitracks, song_list
-from stemwright.manifests.catalog.candidates import FoundSongs, Listing, is_stem_file
+from stemwright.manifests.catalog.candidates import Candidate, FoundSongs, Listing, is_stem_file
+from stemwright.manifests.catalog.folder_artists import artists_of_folders
 from stemwright.manifests.catalog.layouts import LAYOUTS
 from stemwright.manifests.catalog.listed_songs import ListedSongs
 from stemwright.manifests.catalog.musdb_terms import terms_of
@@ -83,7 +84,7 @@ def find(
         _list(_kind_of(root) if kind == "auto" else kind, listing)
     candidates = [found for found in listing.candidates if not listing.ignores(found.path)]
     refused = [found for found in listing.refused if not listing.ignores(found[0])]
-    order = tuple(sorted(candidates, key=lambda found: found.path))
+    order = tuple(sorted(map(_with_folder_artists(candidates), candidates), key=lambda found: found.path))
     return FoundSongs(root, order, tuple(sorted(refused)), tuple(sorted(listing.ignored)), tuple(listing.notes))
 
 
@@ -93,6 +94,17 @@ def _shown(songs: Path | str) -> tuple[Path, list[str]]:
         return Path(songs), []
     _, unusable = mirror.show(address_of(songs))
     return mirror.on_disk(songs), unusable
+
+
+def _with_folder_artists(candidates: Sequence[Candidate]) -> Callable[[Candidate], Candidate]:
+    """Gives recordings without a stated artist that of their folder, see ``stemwright.manifests.catalog.folder_artists``."""
+    found = artists_of_folders([song.path for song in candidates if not song.references])
+
+    def completed(song: Candidate) -> Candidate:
+        artist = "" if song.artist or song.references else found.get(song.path, "")
+        return song.model_copy(update={"folder_artist": artist}) if artist else song
+
+    return completed
 
 
 def _list(kind: str, listing: Listing) -> None:

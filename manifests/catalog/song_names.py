@@ -43,6 +43,12 @@ def named_after(path: str) -> tuple[str | None, str]:
     return (parts[0], title) if artist_key(parts[0]) else (None, title)
 
 
+def without_number(title: str) -> str:
+    """A title without the track number before it, if anything with a letter remains."""
+    bare = TRACK_NUMBER.sub("", title)
+    return bare if any(letter.isalpha() for letter in bare) else title
+
+
 def title_key(title: str) -> str:
     """What the titles of all versions of one song have in common: without what is in brackets or behind a dash."""
     bare = ASIDE.sub("", TITLE_GUESTS.sub("", title))

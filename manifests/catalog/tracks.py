@@ -3,8 +3,7 @@
 ``find`` lists the recordings of a place without decoding; ``inspect`` decodes each once and makes its row, or refuses it with a reason.
 
 Conventions
-    A CSV or a data set takes precedence over tags, and tags over names: "Artist - Title", with or without a track number
-    (``stemwright.manifests.catalog.song_names.named_after``). Of a file whose tags name another title only the tags count.
+    What a track is called: see ``stemwright.manifests.catalog.descriptions``.
     ``inspect`` draws the split of a recording by itself; ``stemwright.manifests.catalog.splits`` then puts those that share an artist
     into one.
     Mono, other rates than 44.1 kHz and peaks above full scale are not errors: the row's ``notes`` say how they are handled.
@@ -14,15 +13,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
-from stemwright.manifests.catalog.artists import Credit, artist_key, musicbrainz_ids
+from stemwright.manifests.catalog.artists import Credit, artist_key
 from stemwright.manifests.catalog.candidates import Candidate, FoundSongs, matches
+from stemwright.manifests.catalog.descriptions import describe, tagged_title
 from stemwright.manifests.catalog.listing import find, kinds, songs_root
-from stemwright.manifests.catalog.song_names import artist_and_title, named_after, title_key
 from stemwright.manifests.catalog.splits import SplitShares, split_of
 from stemwright.manifests.catalog.track_stems import examined
 from stemwright.manifests.decibels import gain_to_db
@@ -60,24 +58,9 @@ __all__ = [
 
 SILENCE_DBFS = -80.0  # below the noise of any tape or room; 16-bit dither peaks near -90
 USUAL_RATE = 44_100
-# Vorbis comments, ID3 (TCOP, WCOP and free texts), MP4 and RIFF as ffmpeg names them, and what players and shops add.
-RIGHTS_TAGS = (
-    "copyright",
-    "license",
-    "licence",
-    "rights",
-    "copyrighturl",
-    "copyright_url",
-    "licenseurl",
-    "license_url",
-    "usageterms",
-    "webstatement",
-)
-LICENCE_ADDRESS = "creativecommons.org/"  # free archives write the licence into the comment
-ARTIST_UNKNOWN = "artist unknown: the split is drawn for this recording alone"  # a note of a track
 TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
-RULES = 9  # raised when ``inspect`` decides anything differently, so that tracks are read again
-EARLIER_RULES = (4, 5, 6, 7, 8)  # tracks that these made keep their splits
+RULES = 10  # raised when ``inspect`` decides anything differently, so that tracks are read again
+EARLIER_RULES = (4, 5, 6, 7, 8, 9)  # tracks that these made keep their splits
 
 MENDED = "mended"  # fact of a fingerprint: how many stems are mended, by the key of the stems
 
@@ -178,10 +161,8 @@ def inspect(
         mended = (kept_fingerprint.read_facts(place) or {}).get(MENDED, {})
         kept_fingerprint.add_facts(place, {MENDED: {**mended, stems_key(candidate, sums): sum(stem.mended for stem in references)}})
     identity = track_id(mixture.sound, tuple(references))
-    described = _described(songs, candidate)
-    notes += [candidate.note] if candidate.note else []
-    if not artist_key(described["artist"] or "") and not described["artist_ids"] and candidate.split is None:
-        notes.append(ARTIST_UNKNOWN)
+    described, artist_notes = describe(songs, candidate)
+    notes += [*([candidate.note] if candidate.note else []), *artist_notes]
     return Track(
         id=identity,
         cache_key=cache_key(songs, candidate, shares, longest_s, sums),
@@ -197,25 +178,6 @@ def inspect(
         notes=tuple(notes),
         **described,
     )
-
-
-def _described(songs: Path, candidate: Candidate) -> dict[str, Any]:
-    """Title, artist, album and rights: from the CSV or data set, else the tags, else the name; and the other columns of the CSV."""
-    tags = containers.tags(songs / candidate.path) if candidate.mixture == "file" else {}
-    artist, title = _called(candidate)
-    if "title" in tags and artist and not candidate.references and title_key(tags["title"]) not in title_key(title):
-        artist = None  # the name is that of something else
-    rights = [tags[name] for name in RIGHTS_TAGS if name in tags]
-    rights += [tags[name] for name in ("comment", "description") if LICENCE_ADDRESS in tags.get(name, "").lower()]
-    credited = candidate.artist or tags.get("artist") or tags.get("album_artist")
-    return {
-        "title": candidate.title or tags.get("title") or title,
-        "artist": credited or artist,
-        "artist_ids": () if candidate.artist else musicbrainz_ids(tags),
-        "album": candidate.album or tags.get("album"),
-        "rights": candidate.rights or "; ".join(dict.fromkeys(rights)) or "unknown",
-        "metadata": candidate.metadata,
-    }
 
 
 @dataclass(frozen=True)
@@ -262,7 +224,7 @@ def _measure(place: Sound, path: str, stream: int, longest_s: float, sums: FileS
     )
     sound = hasher.identity()
     if maker is not None and fingerprints is not None:
-        title = containers.tags(place).get("title", "") if isinstance(place, Path) else ""
+        title = tagged_title(containers.tags(place)) if isinstance(place, Path) else ""
         facts = {"sound": sound, "duration_s": measured.duration_s, "num_bytes": measured.num_bytes}
         facts |= {"lossless": hasher.exact, "title": title}
         kept = kept_fingerprint.place_of(fingerprints, measured.sha256, stream)
@@ -287,15 +249,6 @@ def _notes(info: formats.AudioInfo, peak_dbfs: float) -> list[str]:
     if peak_dbfs > 0:
         notes.append(f"peaks at {peak_dbfs:+.2f} dBFS: stems and examples get one joint gain")
     return notes
-
-
-def _called(candidate: Candidate) -> tuple[str | None, str]:
-    """Artist and title as the name of the file, or of a multitrack's folder, gives them; without an artist the name is the title."""
-    path = PurePosixPath(candidate.path)
-    if not candidate.references:
-        return named_after(candidate.path)
-    in_folder = candidate.references[0][1] != candidate.path and path.parent.name
-    return artist_and_title(path.parent.name if in_folder else path.stem.removesuffix(".stem"))
 
 
 def resolve(folder: Path, path: str) -> Path:

@@ -26,11 +26,10 @@ from stemwright.datagen.run.stages.kept_stems import STEMS
 from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Do, Task, Workers
 from stemwright.manifests import table
+from stemwright.manifests.catalog.descriptions import ARTIST_UNKNOWN, called
 from stemwright.manifests.catalog.duplicates import SOUNDS_AS, Duplicates, Recording, find_duplicates
-from stemwright.manifests.catalog.song_names import named_after
 from stemwright.manifests.catalog.splits import SplitMember, assign, group_of
 from stemwright.manifests.catalog.tracks import (
-    ARTIST_UNKNOWN,
     EARLIER_RULES,
     MENDED,
     RULES,
@@ -189,7 +188,7 @@ def _recording(folder: Path, task: Task, row: Track | None = None) -> Recording 
         mended = sum(stem.mended for stem in row.references) if row else 0
     elif (mended := facts.get(MENDED, {}).get(stems_key(candidate, sums))) is None:
         return None  # these stems were not examined with the mixture
-    title = candidate.title or facts["title"] or named_after(candidate.path)[1]
+    title = candidate.title or facts["title"] or called(candidate)[1]
     known = {name: facts[name] for name in ("sound", "duration_s", "num_bytes", "lossless")}
     return Recording(path=candidate.path, multitrack=bool(candidate.references), mended=mended, title=title, **known)
 
@@ -283,7 +282,9 @@ def _keys(config: Config, candidate: Candidate, sums: FileSums) -> Iterator[str]
     """The cache keys that this version and then earlier ones give a candidate whose files have these checksums."""
     songs, root = config.songs, songs_root(Path(config.songs.folder))
     every = (RULES, *EARLIER_RULES)
-    return (cache_key(root, candidate, songs.shares, songs.longest_s, sums, rules=rules) for rules in every)
+    # Other songs, added since, may show that its folder is named after an artist: that moves no song to another split.
+    found = (candidate, *((candidate.model_copy(update={"folder_artist": ""}),) if candidate.folder_artist else ()))
+    return (cache_key(root, one, songs.shares, songs.longest_s, sums, rules=rules) for one in found for rules in every)
 
 
 def _copy_of(kept: str, task: Task, reason: str) -> Rejected:

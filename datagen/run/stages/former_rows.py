@@ -16,8 +16,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stemwright.datagen.run.stages import kept_stems
+from stemwright.manifests.catalog.descriptions import ARTIST_UNKNOWN
 from stemwright.manifests.catalog.track_stems import mending_of
-from stemwright.manifests.catalog.tracks import ARTIST_UNKNOWN, credit_of
+from stemwright.manifests.catalog.tracks import credit_of
 from stemwright.manifests.records import Split, Track
 from stemwright.manifests.wording import counted
 
