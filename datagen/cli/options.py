@@ -12,6 +12,16 @@ import typer
 from stemwright.datagen.cli import completion
 
 WHAT, SEPARATION, WORK, OUTPUT = "Corpus", "Separation", "Resources", "Output"  # headings of options
+KINDS = "{kinds}"  # in a help: the kinds of songs, those of other packages too, which are not looked for before a help is shown
+
+
+def completed_help(text: str) -> str:
+    """The help of an option with the names that are only known when it is shown."""
+    if KINDS not in text:
+        return text
+    from stemwright.manifests.catalog.listing import kinds
+
+    return text.replace(KINDS, ", ".join(kinds()))
 
 
 def whole_number(low: int | None = None) -> Callable[[Any], int]:
@@ -81,7 +91,7 @@ KindOption = Annotated[
     typer.Option(
         "--kind",
         metavar="KIND",
-        help="What SONGS is: auto, folder, csv, stems, multitracks, musdb18, musdb18hq, moisesdb, slakh, medleydb, cambridge.",
+        help=f"What SONGS is: {KINDS}.",
         autocompletion=completion.choices_of("songs.kind"),
         rich_help_panel=WHAT,
     ),

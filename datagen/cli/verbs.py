@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from stemwright.datagen.cli.options import OUTPUT
+from stemwright.datagen.cli.options import OUTPUT, completed_help
 from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,6 +37,12 @@ class Verb(TyperCommand):
     def get_params(self, ctx: Any) -> Any:
         """The options and arguments of the verb."""
         return [_without_type(option) for option in super().get_params(ctx)]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Writes the help, with the names that other packages add."""
+        for option in self.params:
+            option.help = completed_help(option.help) if getattr(option, "help", None) else None  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)
 
     def get_help_option(self, ctx: Any) -> Any:
         """The option ``--help``."""

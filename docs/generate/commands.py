@@ -12,6 +12,7 @@ import typer
 
 from generate.tables import cell, code
 from stemwright.datagen.cli.app import app
+from stemwright.datagen.cli.options import completed_help
 
 HEAD = """# Command line
 
@@ -80,7 +81,7 @@ def _help(text: str) -> tuple[str, list[str]]:
 
 def _term(parameter: Any) -> str:
     """An argument or option as a term, and its help."""
-    about = cell(getattr(parameter, "help", None) or "")
+    about = cell(completed_help(getattr(parameter, "help", None) or ""))
     if parameter.param_type_name == "argument":
         return f"{code(_argument(parameter))}\n: {about}\n"
     names = ", ".join(code(name) for name in (*parameter.opts, *parameter.secondary_opts))

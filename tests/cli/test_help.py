@@ -7,6 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
+from stemwright.datagen.cli.options import completed_help
 
 VERBS = [(name,) for name in typer.main.get_command(app).commands] + [("models", "fetch"), ("models", "verify")]
 
@@ -41,7 +42,7 @@ def test_no_text_of_a_help_is_taken_for_markup(verb):
     for parameter in command.params:
         if parameter.help:
             shown = re.sub(r"[\s│]+", "", helped(*verb, width=200))
-            assert re.sub(r"\s+", "", parameter.help.replace("\\[", "[")) in shown
+            assert re.sub(r"\s+", "", completed_help(parameter.help).replace("\\[", "[")) in shown
 
 
 def test_without_arguments_it_shows_the_verbs_by_use_and_where_to_begin():

@@ -1,4 +1,4 @@
-"""Another package brings an effect, a kind of pair, a format, a separator and a statistic, and nothing of ours is touched."""
+"""Another package brings an effect, a kind of pair, a format, a separator, a statistic and a layout, and nothing of ours is touched."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def corpus(tmp_path_factory, package):
 
 
 def test_every_page_shows_an_entry_point_of_its_group():
-    kinds = ("effects", "formats", "recipes", "separators", "statistics")
+    kinds = ("effects", "formats", "layouts", "recipes", "separators", "statistics")
     assert sorted(entry_points()) == [f"stemwright.{kind}" for kind in kinds]
 
 
@@ -116,7 +116,7 @@ def test_another_format_is_packed_from_that_of_another_package(corpus, package):
 def test_the_toys_keep_the_contracts_by_the_test_that_the_page_shows(package, tmp_path):
     done = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", package / "tests" / "test_toys.py"], tmp_path, package)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 def test_settings_of_the_effect_of_another_package_are_listed(package, tmp_path):
@@ -141,3 +141,14 @@ def test_a_package_that_cannot_be_imported_is_named_when_it_is_requested(package
     done = run(["-W", "default", "-m", "stemwright", "build", "songs", "corpus", "--config", "build.toml"], tmp_path, tmp_path)
     assert done.returncode == 2
     assert "'solo' of broken-toy 0.1 (entry point absent_module in stemwright.recipes) cannot be used: ModuleNotFoundError" in done.stderr
+
+
+def test_the_layout_of_another_package_is_named_in_the_help_and_listed(package, tmp_path):
+    done = run(["-m", "stemwright", "catalog", "--help"], tmp_path, package)
+    assert "cambridge, sessions." in " ".join(done.stdout.replace("│", " ").split())
+    song = tmp_path / "songs" / "0001"
+    song.mkdir(parents=True)
+    (song / "session.json").write_text('{"title": "A Song", "takes": {}}')
+    (song / "full.wav").write_bytes(b"RIFF")
+    done = run(["-m", "stemwright", "catalog", "songs", "corpus", "--kind", "sessions", "--dry-run"], tmp_path, package)
+    assert "session.json names no takes" in " ".join((done.stdout + done.stderr).replace("│", " ").split())

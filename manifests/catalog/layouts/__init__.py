@@ -31,7 +31,8 @@ class Layout(Protocol):
         ...
 
 
-def _check(name: str, found: Any) -> None:
+def check_module(name: str, found: Any) -> None:
+    """Raises TypeError if an object lacks what a layout has."""
     requires(EXPECTED=str, AUTOMATIC=bool, is_song=callable, read=callable)(name, found)
 
 
@@ -45,5 +46,5 @@ LAYOUTS: Registry[Layout] = Registry(
         "cambridge": "stemwright.manifests.catalog.layouts.cambridge",
     },
     plural="layouts of songs",
-    check=_check,
+    check=check_module,
 )
