@@ -66,7 +66,10 @@ class _Index:
 def is_telling(made: KeptFingerprint) -> bool:
     """Whether a fingerprint is long and varied enough to be compared."""
     audible = made.words[0][made.words[0] != 0]
-    return len(audible) >= FEWEST_WORDS and len(np.unique(audible)) >= FEWEST_DIFFERENT
+    if len(audible) < FEWEST_WORDS:
+        return False
+    beginning = audible[: 8 * FEWEST_DIFFERENT]  # enough in nearly all
+    return any(len(np.unique(words)) >= FEWEST_DIFFERENT for words in (beginning, audible))
 
 
 def candidates(count: int, fingerprint: Callable[[int], KeptFingerprint]) -> Iterator[CandidatePair]:
@@ -113,14 +116,17 @@ def _index(count: int, fingerprint: Callable[[int], KeptFingerprint]) -> _Index:
 
 def _chosen(keys: Words, wanted: int) -> tuple[Words, npt.NDArray[np.int32], int]:
     """About ``wanted`` of the different keys, mixed, and when each occurs first; and how many different ones there are."""
-    mixed = keys * np.uint32(MIXING)  # modulo 2^32; one to one, since the multiplier is odd
-    most = np.uint32(0xFFFFFFFF)
-    places = np.flatnonzero(keys)
-    size = len(np.unique(keys[places]))
+    times = np.flatnonzero(keys).astype(np.uint64)
+    mixed = keys[times] * np.uint32(MIXING)  # modulo 2^32; one to one, since the multiplier is odd
+    both = mixed.astype(np.uint64) << np.uint64(32) | times  # sorted together: of equal keys the first time is the first
+    both.sort()
+    mixed = (both >> np.uint64(32)).astype(np.uint32)
+    first = np.flatnonzero(np.concatenate([[True], mixed[1:] != mixed[:-1]])) if len(mixed) else np.zeros(0, np.int64)
+    size, different = len(first), mixed[first]
     if (shift := max(0, int(np.ceil(np.log2(max(1, size) / wanted))))) > 0:
-        places = places[mixed[places] <= most >> np.uint32(shift)]
-    different, first = np.unique(mixed[places], return_index=True)
-    return different, places[first].astype(np.int32), size
+        lowest = np.searchsorted(different, np.uint32(0xFFFFFFFF) >> np.uint32(shift), side="right")
+        different = different[:lowest].copy()  # so that the others need no memory
+    return different, (both[first[: len(different)]] & np.uint64(0xFFFFFFFF)).astype(np.int32), size
 
 
 def _pairs(index: _Index, count: int) -> Iterator[tuple[Ints, Ints, Ints]]:
