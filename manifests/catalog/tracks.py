@@ -29,7 +29,6 @@ from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import inside
 from stemwright.manifests.records import AudioFile, ReferenceStem, Refused, Track, canonical_json, content_id, track_id
 from stemwright.manifests.sound import containers, decoding, formats, kept_fingerprint
-from stemwright.manifests.sound.formats import BLOCK_FRAMES
 from stemwright.manifests.sound.identity import IdentityHash
 from stemwright.manifests.sound.kept_fingerprint import FingerprintMaker
 from stemwright.manifests.sound.summing import Sound, Sum
@@ -56,6 +55,7 @@ __all__ = [
     "split_of",
 ]
 
+BLOCK_FRAMES = 1 << 15  # 256 KiB in stereo: what is computed of a block finds it in the cache
 SILENCE_DBFS = -80.0  # below the noise of any tape or room; 16-bit dither peaks near -90
 USUAL_RATE = 44_100
 TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
@@ -201,7 +201,7 @@ def _measure(place: Sound, path: str, stream: int, longest_s: float, sums: FileS
         num_frames, peak, hasher = 0, 0.0, IdentityHash(place, stream, info)
         maker = FingerprintMaker(info) if fingerprints is not None else None
         for block in reader.blocks(BLOCK_FRAMES):
-            block_peak = float(np.abs(block).max(initial=0.0))
+            block_peak = max(float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
             if not np.isfinite(block_peak):
                 first = num_frames + int(np.argmin(np.isfinite(block).all(axis=0)))
                 raise Refused(f"contains NaN or infinite samples, the first at {first / info.sample_rate:.3f} s")

@@ -44,7 +44,9 @@ def samples(frame: Any) -> Audio:
     if dtype is None:
         raise Refused(f"its samples are of a kind that is not read ({kind})")
     if frame.format.is_planar:
-        audio = np.stack([np.frombuffer(plane, dtype, count) for plane in frame.planes])
+        audio = np.empty((channels, count), dtype)
+        for row, plane in zip(audio, frame.planes, strict=True):
+            row[:] = np.frombuffer(plane, dtype, count)
     else:
         audio = np.frombuffer(frame.planes[0], dtype, count * channels).reshape(count, channels).T
     if dtype == np.uint8:

@@ -20,6 +20,8 @@ from stemwright.manifests.sound.formats import check_readable
 AV_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,loas,latm,asf,ac3,eac3,ogg,flac,mp3,wav,w64,aiff,caf"
 READ_FORMATS = "WAV, AIFF, CAF, W64, FLAC, OGG, Opus, MP3, AAC, AC-3, mp4, Matroska, WMA"
 MANY_STREAMS = ("mp4", "matroska", "asf")  # formats that can hold more than one audio stream
+# Of a file only its header is read. Otherwise ffmpeg looks for another codec in 5 MB of a WAV, in a quarter of the time of cataloguing it.
+HEADER_ONLY = {"probesize": "32"}
 LONGEST_TAG = 10_000  # characters: enough for a licence text in a comment, but not for a picture or a book
 
 
@@ -41,7 +43,7 @@ def tags(path: Path | str) -> dict[str, str]:
     import av
 
     try:
-        with av_open(Path(path)) as container:
+        with av_open(Path(path), options=HEADER_ONLY) as container:
             # OGG keeps its tags in the stream; elsewhere a stream's title is that of the stream ("drums"), not of the recording.
             found = dict(container.streams.audio[0].metadata) if container.streams.audio else {}
             found.update(container.metadata)

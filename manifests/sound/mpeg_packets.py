@@ -18,6 +18,7 @@ import mmap
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from stemwright.manifests.records import Refused
@@ -64,17 +65,22 @@ class Packets:
 
 def _mpeg_header(data: mmap.mmap, at: int) -> tuple[int, Kind] | None:
     """(bytes, kind) of a packet of MPEG audio."""
-    if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
+    return _of_mpeg(data[at : at + 4])
+
+
+@lru_cache(1 << 12)  # the headers of a file are few, again and again
+def _of_mpeg(head: bytes) -> tuple[int, Kind] | None:
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
-    version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
-    bits, rate = data[at + 2] >> 4, data[at + 2] >> 2 & 3
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    bits, rate = head[2] >> 4, head[2] >> 2 & 3
     if version == 1 or layer == 4 or bits in (0, 15) or rate == 3:
         return None
     hz = RATES[rate] >> (0 if version == 3 else 1 if version == 2 else 2)
-    padding, kbits = data[at + 2] >> 1 & 1, KBITS[version == 3, layer][bits]
+    padding, kbits = head[2] >> 1 & 1, KBITS[version == 3, layer][bits]
     frames = 384 if layer == 1 else 1152 if layer == 2 or version == 3 else 576
     size = (12_000 * kbits // hz + padding) * 4 if layer == 1 else frames // 8 * 1000 * kbits // hz + padding
-    return size, (hz, 1 if data[at + 3] >> 6 == 3 else 2, frames)
+    return size, (hz, 1 if head[3] >> 6 == 3 else 2, frames)
 
 
 def _adts_header(data: mmap.mmap, at: int) -> tuple[int, Kind] | None:

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stemwright.manifests.sound.containers import av_open
+from stemwright.manifests.sound.chunks import CHUNKED
+from stemwright.manifests.sound.containers import HEADER_ONLY, av_open
 from stemwright.manifests.sound.content import Content, content_of
 from stemwright.manifests.sound.mpeg_packets import ADTS_RATES, packet_bytes
 
@@ -44,6 +45,8 @@ def coded_stream(path: Path, stream: int = 0) -> CodedStream | None:
 
     try:
         content = content_of(path)
+        if content.format in CHUNKED and (plain := _plain_stream(path, stream)) is not None:
+            return plain
         with av_open(path, AV_NAMES.get(content.format)) as container:
             wanted = container.streams.audio[stream]
             context = wanted.codec_context
@@ -59,6 +62,15 @@ def coded_stream(path: Path, stream: int = 0) -> CodedStream | None:
             return CodedStream(codec, setup, _delay(container, wanted, codec, header))
     except (av.FFmpegError, OSError, ValueError, IndexError, StopIteration, struct.error):
         return None
+
+
+def _plain_stream(path: Path, stream: int) -> CodedStream | None:
+    """An uncoded stream by its header; None for another one."""
+    with av_open(path, options=HEADER_ONLY) as container:
+        context = container.streams.audio[stream].codec_context
+        if context is None or not context.name.startswith("pcm_"):
+            return None
+        return CodedStream(context.name, ("", context.sample_rate, context.channels), 0)
 
 
 def packets(path: Path, stream: int = 0) -> Iterator[bytes]:

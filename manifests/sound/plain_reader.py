@@ -49,16 +49,20 @@ class PlainReader:
 
     def blocks(self, block_frames: int) -> Iterator[Audio]:
         """The whole file as [C, block_frames]; the last may be shorter."""
+        # python-soundfile seeks after each read of a file in which it can, and then libsndfile decodes a frame of FLAC again.
+        self._file.seekable = lambda: False
         while (block := self._next(block_frames)).shape[1]:
             yield block
 
     def _next(self, num_frames: int, start_frame: int = 0) -> Audio:
         import soundfile
 
+        is_short = self._file.subtype == "PCM_16"  # numpy scales and transposes in one pass what libsndfile scales value by value
         try:
             if start_frame:
                 self._file.seek(min(start_frame, self.info.num_frames))
-            return np.ascontiguousarray(self._file.read(num_frames, dtype="float32", always_2d=True).T)
+            read = self._file.read(num_frames, dtype="int16" if is_short else "float32", always_2d=True).T
+            return np.multiply(read, np.float32(2.0**-15), order="C") if is_short else np.ascontiguousarray(read)
         except soundfile.LibsndfileError as error:
             phrase = str(error.error_string).rstrip(".")
             raise Refused(f"{self._path.name} cannot be decoded ({phrase}). Is it truncated?") from error
