@@ -212,8 +212,10 @@ def _shared_powers(one: KeptFingerprint, other: KeptFingerprint, rows: Floats) -
     times = np.arange(len(one.spectrum)) * ROW
     there = (times + np.interp(times + ROW / 2, rows[:, 0] + BLOCK / 2, rows[:, 1])) / ROW
     places = np.floor(there).astype(np.int64)
-    nearest = rows[np.searchsorted(rows[:, 0], times, side="right") - 1, 0]
-    inside = (times >= nearest) & (times + ROW <= nearest + BLOCK) & (places >= 0) & (places + 1 < len(other.spectrum))
+    inside = (places >= 0) & (places + 1 < len(other.spectrum))
+    for ends in (times, times + ROW - 1):  # in what fits, be it of one block or of two
+        block = rows[np.searchsorted(rows[:, 0], ends, side="right") - 1, 0]
+        inside &= (ends >= block) & (ends < block + BLOCK)
     ours, theirs = (10 ** (made.spectrum.astype(np.float64) / 10) + 10 ** (FLOOR_DB / 10) for made in (one, other))
     places, part = places[inside], (there - places)[inside, None]
     both = (ours[inside], theirs[places] * (1 - part) + theirs[places + 1] * part)
