@@ -28,8 +28,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.manifests.catalog.stem_alignment import WINDOW_FRAMES, align
+from stemwright.manifests.catalog.stem_alignment import WINDOW_FRAMES, align, moved
 from stemwright.manifests.catalog.stem_drift import in_words, refusal
+from stemwright.manifests.catalog.stem_leaks import as_if_without, leaks
 from stemwright.manifests.catalog.stem_products import Products, Totals
 from stemwright.manifests.catalog.stem_reading import AS_IT_IS, GivenStems, Mending
 from stemwright.manifests.records import Refused
@@ -143,7 +144,8 @@ def examine(given: GivenStems, *, undo_gains: bool = True) -> Findings:
     names, totals = list(given.stems), _products(given)
     if (derived := totals.sums_of_others()) and len(derived) < len(names):
         return _without(given, {names[number]: tuple(names[part] for part in parts) for number, parts in derived.items()}, undo_gains)
-    alignment = align(*_excerpts(given, first), given.sample_rate)
+    excerpts, starts = _excerpts(given, first)
+    alignment = align(excerpts, starts, given.sample_rate)
     energies = np.sum(first.seconds, axis=0)
     heard = [number for number in range(len(names)) if energies[number + 1] > 0]
     if drifting := {names[number]: alignment.drifts[number] for number in heard if alignment.drifts[number]}:
@@ -158,12 +160,12 @@ def examine(given: GivenStems, *, undo_gains: bool = True) -> Findings:
         else:  # another time explains no more: tones are alike at many times
             lags = [0.0] * len(names)
     foreign -= {number for number in foreign if totals.is_contained(number)}
-    judged = _Judged(given, names, lags, heard, foreign, totals)
+    judged = _Judged(given, names, lags, heard, foreign, totals, moved(excerpts, lags)[:, 1:])
     found = judged.stems(undo_gains)
     stems = {name: replace(stem, notes=(*formats[name], *stem.notes)) for name, stem in found.items()}
     after = totals.closure_db([stem.mending for stem in stems.values()])
-    moved = next(lags[number] for number in heard if number not in foreign) if judged.all_late else 0.0
-    notes = [f"all stems are {_lateness(moved, given.sample_rate)}: moved into time"] if moved else []
+    late = next(lags[number] for number in heard if number not in foreign) if judged.all_late else 0.0
+    notes = [f"all stems are {_lateness(late, given.sample_rate)}: moved into time"] if late else []
     if judged.one_gain_db:
         notes.append(f"all stems are at {-judged.one_gain_db:+.2f} dB against the mixture: undone by one gain (is it mastered?)")
     return Findings(stems, after, before, (*notes, *_closure_notes(after, given.lossy)))
@@ -249,13 +251,15 @@ class _Judged:
     heard: list[int]
     foreign: set[int]
     totals: Totals
+    excerpts: Array  # [W, S, C, L], in time
     one_gain_db: float = 0.0  # of all stems, where it is undone
+    leaks: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
     def stems(self, undo_gains: bool) -> dict[str, StemFinding]:
         """What was found of each stem."""
         placed = [Mending(lag) for lag in self.lags]
         placed = self.totals.with_channels_swapped(placed, self.heard)
-        gains, errors_db = self.totals.gains(placed)
+        gains, errors_db = self._gains(placed)
         known = [self._is_known(number, gains[number], errors_db[number]) for number in range(len(self.names))]
         mending = self._scaled(placed, gains, known) if undo_gains else placed
         levels = {each.gain_db for each in mending}
@@ -271,6 +275,13 @@ class _Judged:
             )
             for n, name in enumerate(self.names)
         }
+
+    def _gains(self, placed: list[Mending]) -> tuple[Array, Array]:
+        """The gains of the stems in the mixture, without what leaks make of those that leave least of it, and their errors in dB."""
+        gains, errors_db = self.totals.gains(placed)
+        turned = [self.excerpts[:, n, ::-1] if each.swapped else self.excerpts[:, n] for n, each in enumerate(placed)]
+        self.leaks = leaks(np.stack(turned, axis=1) * gains[:, None, None].astype(np.float32))
+        return as_if_without(gains, self.leaks), errors_db
 
     def _scaled(self, placed: list[Mending], gains: Array, known: list[bool]) -> list[Mending]:
         """The stems with the gains that are undone: of each, or one for all, or none."""
@@ -321,6 +332,9 @@ class _Judged:
         elif gain is not None and not self.one_gain_db and (abs(_db(gain)) > WRONG_GAIN_DB or gain < 0):
             sense = ", inverted" if gain < 0 else ""
             notes.append(f"stem {name} fits the mixture best with {_db(gain):+.2f} dB{sense}; left as it is, since the fit is rough")
+        if self.leaks[number].any():
+            held = (f"{self.names[other]} ({_db(leak):.0f} dB)" for other, leak in enumerate(self.leaks[number]) if leak)
+            notes.append(f"stem {name} also holds {', '.join(held)}: the gains of stems are measured without this leak")
         if (other := self.totals.container_of(number)) is not None:
             notes.append(f"stem {name} is contained in stem {self.names[other]}, too")
         elif (side := self.totals.silent_channel(number)) is not None and not mending.gain_db:

@@ -23,6 +23,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,12 +67,12 @@ def align(excerpts: Array, starts: Array, sample_rate: int) -> StemAlignment:
     found = _found(excerpts, most)
     whole = [round(lag) for lag in found.lags]
     if any(whole):  # again from there: the windows are the same part of all signals now
-        found = _found(_moved(excerpts, found.lags), most)
+        found = _found(moved(excerpts, found.lags), most)
     found.place_between_frames()
     lags = [frames + further for frames, further in zip(whole, found.lags, strict=True)] if any(whole) else found.lags
-    moved = _moved(excerpts, lags)
-    shares = coherent_shares(moved)
-    present = shares and tuple(_beyond_chance(moved, n, share) for n, share in enumerate(shares))
+    in_time = moved(excerpts, lags)
+    shares = coherent_shares(in_time)
+    present = shares and tuple(_beyond_chance(in_time, n, share) for n, share in enumerate(shares))
     return StemAlignment(tuple(lags), tuple(found.gains), present, _drifts(excerpts, starts, found, most))
 
 
@@ -248,18 +249,18 @@ class _Alignment:
         return (place, there / energy) if better > HALF * left and abs(place - lag) > LEAST_FRACTION else (lag, now / energy)
 
 
-def _moved(excerpts: Array, lags: list[float]) -> Array:
+def moved(excerpts: Array, lags: Sequence[float]) -> Array:
     """The excerpts with every stem at its delay, to the frame."""
     if not any(round(lag) for lag in lags):
         return excerpts
-    moved = excerpts.copy()
+    in_time = excerpts.copy()
     for number, lag in enumerate(map(round, lags), 1):
-        moved[:, number] = np.roll(excerpts[:, number], lag, axis=-1)
+        in_time[:, number] = np.roll(excerpts[:, number], lag, axis=-1)
         if lag > 0:
-            moved[:, number, :, :lag] = 0
+            in_time[:, number, :, :lag] = 0
         elif lag < 0:
-            moved[:, number, :, lag:] = 0
-    return moved
+            in_time[:, number, :, lag:] = 0
+    return in_time
 
 
 def coherent_shares(excerpts: Array) -> tuple[float, ...] | None:
