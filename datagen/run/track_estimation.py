@@ -23,6 +23,7 @@ from stemwright.manifests.records import RESIDUAL, Estimate, Refused, Stem, Trac
 from stemwright.manifests.sound.decoding import blocks, load
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.wording import unreadable_stem
+from stemwright.separation.balance.given_levels import measure_given
 from stemwright.separation.balance.level_estimators import calibration_for
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.jobs import BLOCK_FRAMES
@@ -31,6 +32,8 @@ from stemwright.separation.loudness.meter import integrated_loudness, momentary_
 if TYPE_CHECKING:
     from stemwright.datagen.inverse.blind.track_effects import ProfileFile
 
+REFERENCE_ORIGIN = "reference"  # of stems that are a multitrack's own
+GIVEN_RULES = 1  # raised when the levels of such stems are measured differently
 SOUNDING_SHARE = 0.5  # of a second
 SOUNDING_RANGE_LU = 20.0  # below the stem's own integrated loudness
 MOMENTARY_S = 0.4  # BS.1770-5: the window of the momentary loudness
@@ -39,7 +42,8 @@ MOMENTARY_S = 0.4  # BS.1770-5: the window of the momentary loudness
 def cache_key(stems: Sequence[Stem], profile: ProfileFile | None = None) -> str:
     """The id of estimating one track: of its stems, this version and, where effects are estimated, the profile."""
     effects = {} if profile is None else {"profile": profile.id}
-    return content_id({"stems": [stem.id for stem in stems], "estimate": "balance and peak", "version": __version__, **effects})
+    given = {"given": GIVEN_RULES} if stems[0].origin == REFERENCE_ORIGIN else {}
+    return content_id({"stems": [stem.id for stem in stems], "estimate": "balance and peak", "version": __version__, **given, **effects})
 
 
 def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | None = None) -> list[Estimate]:
@@ -50,9 +54,12 @@ def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | N
     mixture = np.zeros_like(next(iter(audio.values())))
     for part in audio.values():
         mixture += part
-    calibration = calibration_for(stems[0].origin)
+    origin, rate = stems[0].origin, stems[0].audio.sample_rate
     try:
-        balances = measure_balance(mixture, audio, stems[0].audio.sample_rate, calibration=calibration)
+        if origin == REFERENCE_ORIGIN:
+            balances = measure_given(mixture, audio, rate)
+        else:
+            balances = measure_balance(mixture, audio, rate, calibration=calibration_for(origin))
     except ValueError as error:
         raise Refused(str(error)) from error
     task = cache_key(stems, profile)

@@ -98,12 +98,6 @@ class Findings:
         return {name: stem.mending for name, stem in self.stems.items() if stem.mending != AS_IT_IS}
 
     @property
-    def fits_db(self) -> dict[str, float]:
-        """The gain at which a stem fits the mixture best, dB, where it is left at another one: too rough to undo, better for a level."""
-        rest = {name: stem.fit_gain_db - stem.mending.gain_db for name, stem in self.stems.items() if stem.fit_gain_db is not None}
-        return {name: gain_db for name, gain_db in rest.items() if abs(gain_db) > WRONG_GAIN_DB}
-
-    @property
     def all_notes(self) -> tuple[str, ...]:
         """Everything a person should know, a sentence each."""
         return (*(note for stem in self.stems.values() for note in stem.notes), *self.notes)

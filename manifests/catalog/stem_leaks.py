@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 FRAMES = 2048
-LOWEST_BIN, HIGHEST_BIN = 4, 740  # 90 Hz to 16 kHz at 44.1 kHz
+LOWEST_BIN, HIGHEST_BIN = 2, 740  # 40 Hz to 16 kHz at 44.1 kHz
 LOUD = 0.1  # of a stem's own root mean square: softer cells are noise
 BIN, MOST = 0.01, 0.5  # of the histogram of quotients
-SURE = 0.003  # share of cells: songs without leaks have 0.001 more elsewhere than at zero at most
+SURE = 0.0015  # share of cells: songs without leaks have 0.0005 more elsewhere than at zero at most
 FEWEST_CELLS = 200
 MOST_STEMS = 24
 

@@ -36,6 +36,7 @@ ABSENT_LU = -30.0  # a separated stem quieter than this is leakage of a source t
 # where it is known, which compressors, limiters, equalisers, saturation and reverbs make of made and recorded songs
 # (benchmarks/multitracks.py).
 CLOSURE_SHARE = 0.35
+LEAKING_SHARE = 0.6
 LEAST_SHARED = 0.9  # of the mixture's energy: stems that share less with it come from a separator that shrinks them
 
 
@@ -63,7 +64,7 @@ class Calibration:
     point = cross - correction_lu * (1 - exp(-gap / gap_lu)). ``low`` and ``high`` are for whole tracks, the others for windows of three
     seconds. A stem whose naive level is below ``absent_lu`` is not present. ``together`` names stems that must be given, for separators
     that leave much of the mixture to no stem: the cross-energies of all stems are then raised by one factor, so that their sum is the
-    mixture's energy, as it is for uncorrelated sources. With ``by_closure`` an interval is at least as wide as ``closure_margin``.
+    mixture's energy, as it is for uncorrelated sources. With a ``closure_share`` an interval is at least as wide as ``closure_margin``.
     """
 
     correction_lu: float
@@ -74,7 +75,7 @@ class Calibration:
     window_high: Margin
     absent_lu: float = ABSENT_LU
     together: tuple[str, ...] = ()
-    by_closure: bool = False
+    closure_share: float = 0.0
 
 
 SEPARATED = Calibration(
@@ -97,25 +98,28 @@ BUNDLED = Calibration(
     together=FOUR_STEMS,
 )
 _NOTHING = Margin(0.0, 1.0, 0.0)
-REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING, absent_lu=-math.inf, by_closure=True)
-GIVEN = replace(SEPARATED, by_closure=True)  # from anywhere: a separator's, or a multitrack's own whose mixture has something else
+REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING, absent_lu=-math.inf, closure_share=CLOSURE_SHARE)
+LEAKING = replace(REFERENCE, closure_share=LEAKING_SHARE)  # a multitrack's own, which hold parts of each other
+GIVEN = replace(
+    SEPARATED, closure_share=CLOSURE_SHARE
+)  # from anywhere: a separator's, or a multitrack's own whose mixture has something else
 
 
-def closure_margin(level_lu: Array | float, closure_db: float) -> Any:
+def closure_margin(level_lu: Array | float, closure_db: float, share: float = CLOSURE_SHARE) -> Any:
     """Half the interval around the level of a multitrack's own stem, in LU, at the closure of all stems in dB.
 
     What the stems leave of the mixture would change this stem's level by at most 20 log10(1 + r), r its amplitude over the stem's, if all
-    of it were this stem's, in phase; ``CLOSURE_SHARE`` of r is taken. Zero for a stem that is not present.
+    of it were this stem's, in phase; a ``share`` of r is taken. Zero for a stem that is not present.
     """
     level = np.asarray(level_lu, dtype=np.float64)
     apart = np.where(np.isfinite(level), closure_db - level, -np.inf)
-    return 20.0 * np.log10(1.0 + CLOSURE_SHARE * 10.0 ** (apart / 20.0))
+    return 20.0 * np.log10(1.0 + share * 10.0 ** (apart / 20.0))
 
 
 def suited(calibration: Calibration, closing_factor: float) -> Calibration:
     """The calibration to use if stems must be raised by a factor to sum to the mixture: SEPARATED is valid for good separators only."""
     is_poor = calibration in (SEPARATED, GIVEN) and closing_factor > 1 / LEAST_SHARED
-    return replace(BUNDLED, by_closure=calibration.by_closure) if is_poor else calibration
+    return replace(BUNDLED, closure_share=calibration.closure_share) if is_poor else calibration
 
 
 CALIBRATIONS = {"separated": SEPARATED, "bundled": BUNDLED, "reference": REFERENCE}

@@ -214,12 +214,12 @@ def measure_balance(
     mixture_lufs = gated_loudness(window_means(energies.mixture, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0])
     if not math.isfinite(mixture_lufs):
         raise ValueError("expected an audible mixture, got silence (nothing above -70 LUFS); levels against it are undefined")
-    left_lu = _left_lu(mixture, stems) if calibration.by_closure else -math.inf
+    left_lu = _left_lu(mixture, stems) if calibration.closure_share else -math.inf
     found = {
         name: _measure_stem(stem, replace(energies, cross=energies.cross * raised[:, None]), number, mixture_lufs, sample_rate, calibration)
         for number, (name, stem) in enumerate(stems.items())
     }
-    return found if left_lu == -math.inf else {name: _widened(stem, left_lu) for name, stem in found.items()}
+    return found if left_lu == -math.inf else {name: _widened(stem, left_lu, calibration.closure_share) for name, stem in found.items()}
 
 
 def _left_lu(mixture: Array, stems: Mapping[str, Array]) -> float:
@@ -232,12 +232,12 @@ def _left_lu(mixture: Array, stems: Mapping[str, Array]) -> float:
     return 10.0 * math.log10(share) if share > ROUNDING else -math.inf
 
 
-def _widened(stem: StemBalance, left_lu: float) -> StemBalance:
+def _widened(stem: StemBalance, left_lu: float, share: float) -> StemBalance:
     """A given stem with at least the interval that is due to what the stems leave of the mixture: it may belong to this one."""
     if not stem.present:
         return stem
-    course, margin = stem.trajectory, float(closure_margin(stem.level_lu, left_lu))
-    margins = closure_margin(course.level_lu, left_lu)
+    course, margin = stem.trajectory, float(closure_margin(stem.level_lu, left_lu, share))
+    margins = closure_margin(course.level_lu, left_lu, share)
     return replace(
         stem,
         level_low_lu=min(stem.level_low_lu, stem.level_lu - margin),

@@ -14,17 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.stem_names import MIXTURE_NAMES
-from stemwright.separation.balance.level_estimators import GIVEN, REFERENCE, calibration_for
+from stemwright.separation.balance.given_levels import measure_given
+from stemwright.separation.balance.level_estimators import calibration_for
 from stemwright.separation.balance.own_stems import load_own, multitrack_files
 from stemwright.separation.balance.track_balance import TrackBalance, measure_track
-
-MEASURED_DB = -40.0  # closure of stems that are a multitrack's own; those of separators leave about -20 dB
+from stemwright.separation.loudness.meter import measure_loudness
 
 
 def title_of(path: Path, folders: int = 0) -> str:
@@ -49,8 +48,8 @@ def measure_recording(
     """The balance of one recording: with the stems of the folder ``stems`` if it is given, or with its own where it is a folder, else by
     the separator.
 
-    Stems that sum to the mixture are its own, and their levels are measured. So are those that fit it at other gains than their own, as in
-    a master, at these gains; others are taken for a separator's. Intervals are as wide as what is left asks. ``on_share`` receives the
+    The levels of given stems are those that they have in the mixture (``stemwright.separation.balance.given_levels``), with intervals as
+    wide as what is left asks. ``on_share`` receives the
     progress of separation, 0 to 1. Raises Refused for a recording that cannot be read or separated, and ValueError as ``measure_track`` and
     ``multitrack_files`` do.
     """
@@ -67,11 +66,8 @@ def measure_recording(
 def _measure_own(path: Path, stems: Path | None) -> TrackBalance:
     own = load_own(*multitrack_files(path, stems))
     found = own.findings
-    closes = found.closure_db is None or found.closure_db < MEASURED_DB
-    scaled = any(each.gain_db for each in found.mending.values())
-    stems_there = {name: audio * np.float32(db_to_gain(found.fits_db.get(name, 0.0))) for name, audio in own.stems.items()}
-    calibration = REFERENCE if closes or scaled or found.fits_db else GIVEN
-    balance = measure_track(title_of(path), own.mixture, stems_there, own.sample_rate, calibration=calibration)
+    balances = measure_given(own.mixture, own.stems, own.sample_rate)
+    balance = TrackBalance(title_of(path), own.mixture.shape[1] / own.sample_rate, measure_loudness(own.mixture, own.sample_rate), balances)
     moved = any(each.lag_frames for each in found.mending.values())
     return replace(balance, closure_db=found.closure_db, notes=found.all_notes, moved=moved)
 
