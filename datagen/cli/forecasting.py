@@ -1,13 +1,13 @@
-"""What ``build --dry-run`` shows."""
+"""What ``build --dry-run`` shows: the work of each stage, and the songs as ``catalog --dry-run`` shows them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, exit_code, requested_config
+from stemwright.datagen.cli.stem_mapping import say_refused, show_stems
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.manifests.wording import counted, duration, size
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from stemwright.datagen.run.configuration import Config
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.forecast import Forecast
-
-FILE_NOT_FOUND = "file not found"  # as the list of songs says it
-SHOWN = 5  # songs that would be refused, in lines
 
 
 def dry_run(
@@ -48,6 +45,9 @@ def dry_run(
     terminal.say(f"songs: {changes.new} new, {changes.changed} changed, {changes.kept} as they were, {changes.removed} removed")
     if changes.later:
         terminal.say(f"  {counted(changes.later, 'song')} left for later, as --limit says")
+    show_stems(terminal, found.candidates, config.songs.unmatched)
+    for note in found.notes:
+        terminal.say(f"  {note}")
     say_refused(terminal, found.refused)
     if again:
         terminal.warn(f"{counted(again, 'track')} would be separated again, which build does only with --again")
@@ -60,19 +60,6 @@ def dry_run(
     time_s = found.time_s
     terminal.say("build --dry-run: nothing was written; " + ("how long is not known" if time_s is None else f"about {duration(time_s)}"))
     terminal.finish(1 if lacking else exit_code(found.usable, len(found.refused)))
-
-
-def say_refused(terminal: Terminal, refused: Sequence[tuple[str, str]]) -> None:
-    """How many songs would be refused as far as is known without decoding them, and the first of them."""
-    if not refused:
-        return
-    missing = sum(FILE_NOT_FOUND in reason for _, reason in refused)
-    which = f", {missing} of them since there is no such file" if missing else ""
-    terminal.warn(f"{counted(len(refused), 'song')} would be refused{which}")
-    for path, reason in refused[:SHOWN]:
-        terminal.warn(f"  {path}: {reason}")
-    if len(refused) > SHOWN:
-        terminal.warn(f"  ... and {len(refused) - SHOWN} more; --json lists all")
 
 
 def _check_model(config: Config, separating: SeparationOptions) -> None:

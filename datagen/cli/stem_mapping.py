@@ -1,4 +1,4 @@
-"""What ``catalog --dry-run`` shows: the songs that would be read, and which stem each file of a multitrack is a part of."""
+"""What a dry run shows of the songs: the songs that would be read, and which stem each file of a multitrack is a part of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from stemwright.datagen.cli.forecasting import say_refused
 from stemwright.datagen.cli.running import RequestedChanges, exit_code, requested_config
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.manifests.wording import counted
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from stemwright.manifests.catalog.candidates import Candidate
 
 SHOWN = 20  # songs, in the table; --json lists all
+FILE_NOT_FOUND = "file not found"  # as the list of songs says it
+REFUSED_SHOWN = 5  # songs that would be refused, in lines
 NAMED = 12  # files without a pattern, in a line
 
 
@@ -28,15 +29,10 @@ def dry_run(terminal: Terminal, place: Corpus, songs: Path, asked: RequestedChan
 
     config = requested_config(place, songs, asked)
     found = limited(place, found_songs(config), limit)
-    multitracks = [song for song in found.candidates if song.references]
-    if multitracks or terminal.as_json:
-        terminal.show("stems", _table(multitracks[:SHOWN]), [row for song in multitracks for row in _rows(song)])
-    if len(multitracks) > SHOWN:
-        terminal.say(f"  ... and {counted(len(multitracks) - SHOWN, 'song')} more; --json lists all")
+    multitracks = show_stems(terminal, found.candidates, config.songs.unmatched)
     summed = sum(song.mixture == "sum" for song in multitracks)
     terminal.collected["songs"] = {"multitracks": len(multitracks), "summed": summed, "others": len(found.candidates) - len(multitracks)}
     terminal.collected["refused"] = [{"path": path, "reason": reason} for path, reason in found.refused]
-    _say_unmatched(terminal, multitracks, config.songs.unmatched)
     for note in found.notes:
         terminal.say(f"  {note}")
     say_refused(terminal, found.refused)
@@ -45,6 +41,30 @@ def dry_run(terminal: Terminal, place: Corpus, songs: Path, asked: RequestedChan
     terminal.say(f"songs: {len(multitracks):,} with stems of their own, {others:,} without{without}")
     terminal.say("catalog --dry-run: nothing was written, and no sound was decoded")
     terminal.finish(exit_code(len(found.candidates), len(found.refused)))
+
+
+def show_stems(terminal: Terminal, songs: Sequence[Candidate], unmatched: str) -> list[Candidate]:
+    """Shows which stem each file of the multitracks among songs is a part of, and the files that no pattern matches; the multitracks."""
+    multitracks = [song for song in songs if song.references]
+    if multitracks or terminal.as_json:
+        terminal.show("stems", _table(multitracks[:SHOWN]), [row for song in multitracks for row in _rows(song)])
+    if len(multitracks) > SHOWN:
+        terminal.say(f"  ... and {counted(len(multitracks) - SHOWN, 'song')} more; --json lists all")
+    _say_unmatched(terminal, multitracks, unmatched)
+    return multitracks
+
+
+def say_refused(terminal: Terminal, refused: Sequence[tuple[str, str]]) -> None:
+    """How many songs would be refused as far as is known without decoding them, and the first of them."""
+    if not refused:
+        return
+    missing = sum(FILE_NOT_FOUND in reason for _, reason in refused)
+    which = f", {missing} of them since there is no such file" if missing else ""
+    terminal.warn(f"{counted(len(refused), 'song')} would be refused{which}")
+    for path, reason in refused[:REFUSED_SHOWN]:
+        terminal.warn(f"  {path}: {reason}")
+    if len(refused) > REFUSED_SHOWN:
+        terminal.warn(f"  ... and {len(refused) - REFUSED_SHOWN} more; --json lists all")
 
 
 def _say_unmatched(terminal: Terminal, songs: Sequence[Candidate], unmatched: str) -> None:

@@ -96,6 +96,8 @@ class Forecast:
     deleted_files: int
     deleted_bytes: int
     spaces: tuple[Space, ...]
+    candidates: tuple[Candidate, ...] = ()  # the songs as they were found
+    notes: tuple[str, ...] = ()  # about how they were found
 
     @property
     def time_s(self) -> float | None:
@@ -121,6 +123,7 @@ class _Songs:
     kept: tuple[Track, ...]
     retagged: tuple[Track, ...]
     refused: Mapping[str, str]  # path -> reason
+    found: tuple[tuple[Candidate, ...], tuple[str, ...]]  # the songs as they were found, and notes on how
 
 
 def forecast(
@@ -153,7 +156,7 @@ def forecast(
     refused = {**_too_short(songs, config.pairs.duration_s), **songs.refused}
     usable = len({path for path, _ in _lengths(songs)} - {*refused})
     gone_bytes = sum(file.num_bytes for file in deleted)
-    return Forecast(songs.changes, tuple(sorted(refused.items())), usable, steps, len(deleted), gone_bytes, spaces)
+    return Forecast(songs.changes, tuple(sorted(refused.items())), usable, steps, len(deleted), gone_bytes, spaces, *songs.found)
 
 
 def measured_rate(separator: Any, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -208,7 +211,7 @@ def _compared(corpus: Corpus, config: Config, limit: int | None) -> _Songs:
         except (Refused, OSError) as error:
             lasting.append((song, 0.0))
             wrong[song.path] = str(getattr(error, "strerror", None) or error)
-    return _Songs(changes, tuple(lasting), (*kept, *retagged), tuple(retagged), wrong)
+    return _Songs(changes, tuple(lasting), (*kept, *retagged), tuple(retagged), wrong, (found.candidates, found.notes))
 
 
 def _key_of_moved(path: Path, sizes: Collection[int]) -> tuple[int, str]:

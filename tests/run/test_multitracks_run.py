@@ -119,6 +119,17 @@ def test_a_dry_run_shows_the_stem_of_each_file_and_writes_nothing(raw, tmp_path)
     assert len(as_json["stems"]) == len(parts)
 
 
+def test_a_dry_run_of_build_shows_the_same_stems(raw, tmp_path):
+    (tmp_path / "map.toml").write_text(MAPPED)
+    arguments = (raw[0], tmp_path / "corpus", "--dry-run", "--config", tmp_path / "map.toml", "--json")
+    of_catalog, of_build = (json.loads(invoke(verb, *arguments).stdout) for verb in ("catalog", "build"))
+    assert of_build["stems"] == of_catalog["stems"]
+    assert of_build["unmatched"] == of_catalog["unmatched"] == {"bass_di": 1}
+    said = invoke("build", *arguments[:-1])
+    assert any("06_BassDI.wav" in line and "other (no pattern)" in line for line in said.stdout.splitlines())
+    assert not (tmp_path / "corpus").exists()
+
+
 KIT = {  # input of the preset -> patterns of the names that a studio gave its microphones
     "kick": ["kick*"],
     "snare": ["snare*"],
