@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.manifests.decibels import db_to_gain, joint_gain_db
-from stemwright.manifests.disk.attempts import PROCESS
+from stemwright.manifests.disk.attempts import ATTEMPT, PROCESS, attempt_name
 from stemwright.manifests.disk.durable import make_folder, naming, put_all, remove
 from stemwright.manifests.names import checked_name
 from stemwright.manifests.records import RESIDUAL, AudioFile, Refused
@@ -33,6 +33,7 @@ from stemwright.manifests.sound.writing import FULL_SCALE, Writer
 from stemwright.separation.quality import Tally
 
 WORK_FOLDER = ".separating"
+ATTEMPT_FOLDER = re.compile(rf"\.separating-[^.]+\.{ATTEMPT}")  # what ``attempt_folder`` gives
 MADE_IN_WORK = re.compile(rf"(mixture|\d+)\.raw|[a-z0-9_-]+\.flac|\.[a-z0-9_-]+\.flac\.(?:\d+|{PROCESS})\.part", re.IGNORECASE)
 BLOCK_FRAMES = 1 << 18
 MARGIN = 2.0**-19  # below full scale: rounding of up to a dozen stems moves the residual by less
@@ -193,6 +194,22 @@ class StemFolder:
         return placed
 
 
+def attempt_folder(place: Path) -> Path:
+    """A hidden folder beside the one of a track's stems, in which one attempt of one process makes them: no other writes there."""
+    return place.with_name(f"{WORK_FOLDER}-{place.name}.{attempt_name()}")
+
+
+def clear_attempt(folder: Path, row_file: str) -> None:
+    """Removes the folder of an attempt, as far as it holds what only an attempt writes: stems, and the row file beside them."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    clear_work(folder)
+    hidden = re.compile(rf"\.{re.escape(row_file)}\.{PROCESS}\.part")
+    remove(path for path in folder.iterdir() if path.name == row_file or MADE_IN_WORK.fullmatch(path.name) or hidden.fullmatch(path.name))
+    with suppress(OSError):  # something else is in it
+        folder.rmdir()
+
+
 def clear_work(out_folder: Path) -> None:
     """Removes the files that an interrupted separation left in the hidden folder of a track's stems, and no others."""
     work = out_folder / WORK_FOLDER
@@ -203,10 +220,14 @@ def clear_work(out_folder: Path) -> None:
         work.rmdir()
 
 
-def clear_all_work(stems: Path) -> None:
+def clear_all_work(stems: Path, row_file: str) -> None:
     """Removes what killed processes left below the folder of all stems; links below it are not followed
-    (``stemwright.manifests.disk.deletion``)."""
+    (``stemwright.manifests.disk.deletion``). ``row_file`` is the name of the file that a finished attempt writes beside its stems."""
     for place, folders, _ in os.walk(stems):
+        if ATTEMPT_FOLDER.fullmatch(Path(place).name):
+            clear_attempt(Path(place), row_file)
+            folders.clear()
+            continue
         if WORK_FOLDER in folders:
             clear_work(Path(place))
             folders.remove(WORK_FOLDER)

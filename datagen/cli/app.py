@@ -24,6 +24,7 @@ from stemwright.datagen.cli import (
     editing,
     fitting,
     listening,
+    preemption,
     reporting,
     sharing,
 )
@@ -51,11 +52,21 @@ from stemwright.datagen.cli.options import (
     ResourcesOption,
     SeedOption,
     SeparatorOption,
+    ShareOption,
     SongsArgument,
     TrustPickleOption,
     separation_changes,
 )
-from stemwright.datagen.cli.running import RequestedChanges, SeparationOptions, close, corpus_of, one_stage, run_stages, workers_of
+from stemwright.datagen.cli.running import (
+    RequestedChanges,
+    SeparationOptions,
+    StageRun,
+    close,
+    corpus_of,
+    one_stage,
+    run_stages,
+    workers_of,
+)
 from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
 from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_requested, was_stopped
 from stemwright.datagen.cli.verbs import VerbGroup, Verbs
@@ -197,21 +208,23 @@ def separate(
     trust_pickle: TrustPickleOption = False,
     dask: DaskOption = None,
     resources: ResourcesOption = None,
+    share: ShareOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Separate every track into stems and a residual that sum to it.
 
     Example: stemwright separate corpus --model htdemucs_ft
+
+    Of two machines that see the corpus: stemwright separate corpus --share 0/2, on the other --share 1/2, then without.
     """
     from stemwright.datagen.run.stages import run_separate
 
     given = {"model": model, "model_folder": model_folder, "separator": separator, "device": device, "engine": engine}
     options = separation_changes(given | {"precision": precision, "input_lufs": input_lufs})
-    workers = workers_of(1, dask, resources)
+    workers = workers_of(1, dask, resources, share)
     one_stage(
         corpus,
-        "separate",
-        partial(run_separate, offline=offline, trust_pickle=trust_pickle, workers=workers),
+        StageRun("separate", partial(run_separate, offline=offline, trust_pickle=trust_pickle), workers),
         as_json,
         RequestedChanges({"separation": options}, reset=reset or ()),
         SeparationOptions(again, offline, trust_pickle, workers),
@@ -226,6 +239,7 @@ def estimate(
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     resources: ResourcesOption = None,
+    share: ShareOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure level, pan, width and activity of every stem, and what the configured recipes need (e.g. tempo and key).
@@ -234,8 +248,8 @@ def estimate(
     """
     from stemwright.datagen.run.stages import run_estimate
 
-    stage = partial(run_estimate, workers=workers_of(jobs, dask, resources))
-    one_stage(corpus, "estimate", stage, as_json, RequestedChanges(file=config, reset=reset or ()))
+    run = StageRun("estimate", run_estimate, workers_of(jobs, dask, resources, share))
+    one_stage(corpus, run, as_json, RequestedChanges(file=config, reset=reset or ()))
 
 
 @app.command(rich_help_panel=MAKE)
@@ -248,7 +262,7 @@ def plan(
     """
     from stemwright.datagen.run.stages import run_plan
 
-    one_stage(corpus, "plan", run_plan, as_json, RequestedChanges({"": {"seed": seed}}, config, reset or ()))
+    one_stage(corpus, StageRun("plan", run_plan), as_json, RequestedChanges({"": {"seed": seed}}, config, reset or ()))
 
 
 @app.command(rich_help_panel=MAKE)
@@ -257,6 +271,7 @@ def render(
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     resources: ResourcesOption = None,
+    share: ShareOption = None,
     dataset_format: FormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -268,8 +283,8 @@ def render(
     """
     from stemwright.datagen.run.stages import run_render
 
-    changes, workers = {"dataset": {"format": dataset_format}}, workers_of(jobs, dask, resources)
-    one_stage(corpus, "render", partial(run_render, workers=workers), as_json, RequestedChanges(changes))
+    changes, workers = {"dataset": {"format": dataset_format}}, workers_of(jobs, dask, resources, share)
+    one_stage(corpus, StageRun("render", run_render, workers), as_json, RequestedChanges(changes))
 
 
 app.command(rich_help_panel=LOOK)(checking.check)
@@ -288,6 +303,8 @@ app.command(rich_help_panel=SETTINGS)(configuring.config)
 
 def main() -> None:
     """Runs the command line; turns what went wrong, and what stopped it, into a line and an exit code."""
+    if preemption.requested():
+        preemption.listen()
     handle_termination()
     try:
         left = app(prog_name="stemwright", standalone_mode=not json_requested())

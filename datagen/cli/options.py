@@ -276,6 +276,24 @@ ResourcesOption = Annotated[
         rich_help_panel=WORK,
     ),
 ]
+ShareOption = Annotated[
+    str | None,
+    typer.Option(
+        "--share",
+        metavar="K/N",
+        help="Do share K of N, K from 0: start all N, on any machines that see CORPUS. Then the same command without it merges them.",
+        rich_help_panel=WORK,
+    ),
+]
+GpusOption = Annotated[
+    str | None,
+    typer.Option(
+        "--gpus",
+        metavar="LIST",
+        help="One share for each GPU of this machine, then the merge: all, or numbers such as 0,2.",
+        rich_help_panel=WORK,
+    ),
+]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.", rich_help_panel=OUTPUT)]
 

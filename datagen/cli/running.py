@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.run.stages import Summary
     from stemwright.datagen.run.stages.counting import SongCounts
     from stemwright.datagen.run.stages.separating import SeparationOrder
-    from stemwright.datagen.run.tasks import Workers
+    from stemwright.datagen.run.tasks import Share, Workers
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,39 @@ class SeparationOptions:
         return SeparationOrder(config, self.offline, self.trust_pickle)
 
 
-def workers_of(jobs: int, dask: str | None, resources: Mapping[str, float] | None) -> Workers:
-    """Where the work is done, as the options say. Raises UsageError for resources without a cluster that has them."""
-    from stemwright.datagen.run.tasks import Workers
+def workers_of(jobs: int, dask: str | None, resources: Mapping[str, float] | None, share: str | None = None) -> Workers:
+    """Where the work is done, and which share of it, as the options say. Raises UsageError where they do not fit one another."""
+    from stemwright.datagen.run.tasks import Share, Workers
     from stemwright.manifests.usage import UsageError
 
     if resources and not dask:
         raise UsageError("--resources are those of dask's workers, and no --dask ADDRESS was given; add it, or leave --resources out")
-    return Workers(jobs, dask, resources=dict(resources or {}))
+    if share is None:
+        return Workers(jobs, dask, resources=dict(resources or {}))
+    if dask:
+        raise UsageError("expected --share or --dask, not both: a cluster gives its workers tasks by itself")
+    try:
+        return Workers(jobs, share=Share.parse(share))
+    except ValueError as error:
+        raise UsageError(f"--share: {error}") from error
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage that a verb runs: what it is called, its function, and, where tasks of it are shared out, to which workers."""
+
+    verb: str
+    stage: Callable[..., Summary]
+    workers: Workers | None = None
+
+    @property
+    def share(self) -> Share | None:
+        """The share that was asked for."""
+        return self.workers.share if self.workers else None
+
+    def of(self, share: Share | None) -> Callable[..., Summary]:
+        """The function of one share, or without one of the whole stage, which takes the corpus and ``on_progress``."""
+        return self.stage if self.workers is None else partial(self.stage, workers=replace(self.workers, share=share))
 
 
 def run_stages(terminal: Terminal, corpus: Corpus, stages: Mapping[str, Callable[..., Summary]]) -> list[Summary]:
@@ -199,7 +225,7 @@ def working(terminal: Terminal, place: Corpus, config: Config, separating: Separ
     with place.locked():
         to_file(place.log)
         if separating is not None:
-            _check_again(terminal, place, config, separating)
+            check_again(terminal, place, config, separating)
         try:
             with keeping(place, config):
                 yield
@@ -207,7 +233,8 @@ def working(terminal: Terminal, place: Corpus, config: Config, separating: Separ
             raise Stopped(KEPT) from None
 
 
-def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: SeparationOptions) -> None:
+def check_again(terminal: Terminal, place: Corpus, config: Config, separating: SeparationOptions) -> None:
+    """Raises UsageError if stems would be made again and the command does not allow it."""
     from stemwright.datagen.run.building import separated_again
     from stemwright.manifests.usage import UsageError
 
@@ -219,20 +246,23 @@ def _check_again(terminal: Terminal, place: Corpus, config: Config, separating: 
 
 def one_stage(
     folder: Path,
-    verb: str,
-    stage: Callable[..., Summary],
+    run: StageRun,
     as_json: bool,
     asked: RequestedChanges,
     separating: SeparationOptions | None = None,
 ) -> None:
-    """Runs one stage of an existing corpus, and exits."""
+    """Runs one stage of an existing corpus, or one share of it, and exits."""
     from stemwright.datagen.run.corpus import Corpus
 
     terminal, place = Terminal(as_json), Corpus(folder)
     kept = place.config  # says so when the folder is no corpus
     config = _configured(place, replace(asked, options={**asked.options, "songs": {"folder": kept.songs.folder}}))
     if separating is None:
-        _check_only(kept, config, asked, verb)
+        _check_only(kept, config, asked, run.verb)
+    if run.share is not None:
+        from stemwright.datagen.cli.share_runs import share_run
+
+        share_run(terminal, place, config, run, run.share, separating)
     with working(terminal, place, config, separating):
-        summaries = run_stages(terminal, place, {verb: stage})
-    close(terminal, place, verb, summaries)
+        summaries = run_stages(terminal, place, {run.verb: run.of(None)})
+    close(terminal, place, run.verb, summaries)

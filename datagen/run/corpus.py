@@ -9,9 +9,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from stemwright.datagen.run import configuration
+from stemwright.datagen.run import configuration, shares
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.runner import UNUSED
+from stemwright.datagen.run.tasks import Share
 from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import songs_root
 from stemwright.manifests.disk import durable
@@ -41,7 +42,7 @@ VERBS = {  # table -> the verb that writes it
 
 
 LOG = "stemwright.log"
-OWN = re.compile(r"\..*|stemwright\.toml|stemwright\.log(\.\d+)?")  # what may be in a folder that becomes a corpus
+OWN = re.compile(r"\..*|stemwright\.toml|stemwright(\.\d+of\d+)?\.log(\.\d+)?")  # what may be in a folder that becomes a corpus
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,10 @@ class Corpus:
     def log(self) -> Path:
         """The log of what was run on this corpus; nothing is read from it."""
         return self.folder / LOG
+
+    def log_of(self, share: Share) -> Path:
+        """The log of a share, which several processes would write otherwise."""
+        return self.folder / f"{Path(LOG).stem}.{share.writer}.log"
 
     @property
     def dataset(self) -> Path:
@@ -123,9 +128,9 @@ class Corpus:
             durable.write_bytes(self.config_path, text.encode())
 
     def restore(self, config: bytes | None) -> None:
-        """Puts the configuration back that was there before. If there was none, it goes only where no stage has finished a table."""
+        """Puts the configuration back that was there before. If there was none, it goes only where no stage has finished any work."""
         if config is None:
-            if not any(self.folder.glob("*.parquet")):
+            if not any(self.folder.glob("*.parquet")) and not any(self.folder.glob(f"*{table.JOURNAL}")):
                 self.config_path.unlink(missing_ok=True)
         else:
             durable.write_bytes(self.config_path, config)
@@ -186,22 +191,27 @@ class Corpus:
 
     def check_not_in_use(self) -> None:
         """Raises CorpusError if another process works on the folder; takes no lock, so that one may begin to."""
-        if is_held(self.folder / ".lock"):
+        if is_held(self.folder / shares.LOCK):
             raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it")
+        if found := shares.at_work(self.folder):
+            raise CorpusError(f"{found[0]}; wait for it, or stop it")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder for one process. Raises CorpusError if another one works on it; a killed process holds nothing."""
+        """Holds the folder for one process. Raises CorpusError if another one works on it, SharesError if shares of it are at work; a
+        killed process holds nothing.
+        """
         durable.make_folder(self.folder)
         with ExitStack() as stack:
             try:
-                check_plain(self.folder / ".lock")  # a lock file is truncated when it is taken
-                stack.enter_context(locked(self.folder / ".lock"))
+                check_plain(self.folder / shares.LOCK)  # a lock file is truncated when it is taken
+                stack.enter_context(locked(self.folder / shares.LOCK))
             except LockedError as error:
                 left = f" (if it was killed, delete {error.soft})" if error.soft else ""
                 raise CorpusError(f"another stemwright process is working on {self.folder}; wait for it, or stop it{left}") from error
             except (NoLocksError, Refused) as error:
                 raise CorpusError(str(error)) from error
+            shares.check_none_at_work(self.folder)
             # Left by a killed process: this one holds the lock.
             durable.remove(path for path in self.folder.glob(f".*{durable.SUFFIX}") if durable.LEFTOVER.fullmatch(path.name))
             yield

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stemwright.datagen.run.configuration import ConfigError
 from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.shares import LOCK, at_work
 from stemwright.datagen.run.stages.rendering import unrendered
 from stemwright.manifests.check import CheckProblem, check_corpus, check_dataset, check_meanwhile
 from stemwright.manifests.disk.locks import is_held
@@ -24,7 +25,7 @@ def problems_of(
     """
     if not place.config_path.exists():
         within = place.folder.parent
-        busy = place.folder.name == DATASET and (within / "config.toml").exists() and is_held(within / ".lock")
+        busy = place.folder.name == DATASET and (within / "config.toml").exists() and _is_in_use(within)
         if busy:  # of a corpus, whose lock says so: judged with it
             return problems_of(Corpus(within), songs, on_progress=on_progress, alone=alone)
         return check_dataset(place.folder, progress=on_progress)
@@ -36,9 +37,13 @@ def problems_of(
     if not unusable:
         with suppress(ValueError, OSError):  # a table that cannot be read: the check says so itself
             recipes_only, _ = unrendered(place)
-    lock = place.folder / ".lock"
-    if alone or not is_held(lock):
+    if alone or not _is_in_use(place.folder):
         found = [*unusable, *check_corpus(place.folder, songs, unrendered=recipes_only, download=download, progress=on_progress)]
-        if alone or not found or not is_held(lock):
+        if alone or not found or not _is_in_use(place.folder):
             return found
     return [*unusable, *check_meanwhile(place.folder, songs, progress=on_progress)]
+
+
+def _is_in_use(corpus: Path) -> bool:
+    """Whether a process works on a corpus, by itself or with a share of it."""
+    return is_held(corpus / LOCK) or bool(at_work(corpus))

@@ -32,7 +32,7 @@ from stemwright.manifests.disk.mirror import address_of_place, is_mirrored, plac
 from stemwright.manifests.records import Example, Stem
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS
-from stemwright.separation.stem_files import MADE_IN_WORK, WORK_FOLDER
+from stemwright.separation.stem_files import ATTEMPT_FOLDER, MADE_IN_WORK, WORK_FOLDER
 
 KINDS = {
     "temporary": "left half written by processes that were killed",
@@ -109,9 +109,15 @@ def _temporary(corpus: Corpus) -> Iterator[Orphan | None]:
             yield _orphan("temporary", corpus.folder, path)
     for root in (corpus.folder / STEMS, corpus.dataset):
         for path in _files(root):
-            in_work = path.parent.name == WORK_FOLDER and MADE_IN_WORK.fullmatch(path.name)
-            if in_work or durable.LEFTOVER.fullmatch(path.name):
+            if _in_work(path) or durable.LEFTOVER.fullmatch(path.name):
                 yield _orphan("temporary", root, path)
+
+
+def _in_work(path: Path) -> bool:
+    """Whether a file is one that only an unfinished separation has."""
+    ours = MADE_IN_WORK.fullmatch(path.name) is not None
+    in_attempt = ATTEMPT_FOLDER.fullmatch(path.parent.name) is not None
+    return (ours and path.parent.name == WORK_FOLDER) or (in_attempt and (ours or path.name == KEPT_STEMS))
 
 
 def _journals(corpus: Corpus) -> Iterator[Orphan | None]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.processes import in_processes
-from stemwright.datagen.run.tasks import Begin, Do, FailedTask, Result, StoppedError, Task, Work, Workers
+from stemwright.datagen.run.tasks import Begin, Do, FailedTask, Result, Share, StoppedError, Task, Work, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.disk.bulk import is_stored
@@ -38,13 +38,26 @@ UNUSED = ".unused"  # folder of a corpus for tables that its configuration does 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's name, the table it writes with its record type, and the corpus folder. Its speed is stored under ``rate``."""
+    """A stage's name, the table it writes with its record type, and the corpus folder. Its speed is stored under ``rate``; ``share`` is
+    given where this process does one share of it.
+    """
 
     name: str
     folder: Path
     table: str
     record_type: type[Record]
     rate: str = ""
+    share: Share | None = None
+
+    @property
+    def writer(self) -> str:
+        """The name of this process's journal."""
+        return self.share.writer if self.share else ""
+
+    def check(self) -> None:
+        """Raises LostError if another process has taken the share over."""
+        if self.share:
+            self.share.check()
 
 
 @dataclass
@@ -74,7 +87,7 @@ def run(
     there = present or partial(files_exist, stage.folder)
     finished = _finished(stage)
     outcome = Outcome()
-    with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type) as journal:
+    with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type, stage.writer) as journal:
         known = {cache_key: rows for cache_key, rows in {**finished, **journal.tasks}.items() if rows}
         decided = {task.id for task in tasks if task.id in known and there(known[task.id])}
         open_tasks = [task for task in tasks if task.id not in decided]
@@ -82,10 +95,11 @@ def run(
         total_s, done_s = sum(task.duration_s for task in open_tasks), 0.0
         if on_progress:
             on_progress(0, len(open_tasks), "", AudioDone(0.0, total_s) if total_s else None)
-        begin, began = _voiding(known, {task.id for task in tasks}, journal), time.monotonic()
+        begin, began = _voiding(known, {task.id for task in tasks}, journal, stage.check), time.monotonic()
         for count, result in enumerate(_stopping(do(open_tasks, begin)), 1):
             if result.fatal:
                 raise StoppedError(f"{result.task.subject}: {result.fatal}")
+            stage.check()
             if result.reason is None:
                 journal.append(result.task.id, result.rows)
                 known[result.task.id] = result.rows
@@ -114,8 +128,13 @@ def _stopping(results: Iterator[Result]) -> Iterator[Result]:
         raise StoppedError(str(error)) from error
 
 
-def _voiding(known: Mapping[str, Sequence[Record]], wanted: set[str], journal: table.Journal) -> Begin:
-    """What is done before a task begins: earlier work about the same row (by another model, say) is void, since its files go."""
+def _voiding(
+    known: Mapping[str, Sequence[Record]], wanted: set[str], journal: table.Journal, check: Callable[[], None] = lambda: None
+) -> Begin:
+    """What is done before a task begins: earlier work about the same row (by another model, say) is void, since its files go.
+
+    ``check`` raises an error where this process may do no more.
+    """
     others: dict[str, list[str]] = {}
     for cache_key, rows in known.items():
         if cache_key not in wanted:
@@ -123,6 +142,7 @@ def _voiding(known: Mapping[str, Sequence[Record]], wanted: set[str], journal: t
             others.setdefault(str(about), []).append(cache_key)
 
     def begin(task: Task) -> None:
+        check()
         for cache_key in others.pop(task.row_id, ()):
             journal.append(cache_key, ())
 
@@ -165,6 +185,12 @@ def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:
         for row in table.read(path, stage.record_type) if path.exists() else ():
             found.setdefault(row.cache_key, []).append(row)  # type: ignore[attr-defined]
     return {cache_key: tuple(rows) for cache_key, rows in found.items()}
+
+
+def rows_of_all(stage: Stage, tasks: Sequence[Task]) -> list[Any] | None:
+    """The rows of all tasks of a stage, whichever share has done them, in the order of the tasks; None if one of them has none yet."""
+    known = {**_finished(stage), **table.journalled(stage.folder / f"{stage.table}{table.JOURNAL}", stage.record_type)}
+    return [row for task in tasks for row in known[task.id]] if all(known.get(task.id) for task in tasks) else None
 
 
 def shared(work: Work, workers: Workers) -> Do:

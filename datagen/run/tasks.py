@@ -31,12 +31,28 @@ class Task:
 class Share:
     """One of ``of`` shares of a stage: every ``of``-th task from ``number`` on, which counts from 0.
 
+    ``check`` raises an error once another process has taken this share over: it is called before what only its holder may do.
+
     >>> list(range(10))[Share(1, 4).tasks]
     [1, 5, 9]
     """
 
     number: int
     of: int
+    check: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        """A share from K/N. Raises ValueError if these are no two whole numbers with K from 0 to N - 1.
+
+        >>> Share.parse("3/64").writer
+        '3of64'
+        """
+        number, slash, of = text.strip().partition("/")
+        if not slash or not (number.isascii() and number.isdecimal() and of.isascii() and of.isdecimal()) or int(number) >= int(of):
+            empty = "" if number and of else ". Is the variable set that one of them is taken from?"
+            raise ValueError(f"expected K/N, share K of N with K from 0 to N - 1, such as 0/4; got {text!r}{empty}")
+        return cls(int(number), int(of))
 
     @property
     def writer(self) -> str:
@@ -50,6 +66,11 @@ class Share:
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
+
+
+def tasks_of_share(tasks: Sequence[T], share: Share | None) -> list[T]:
+    """Those of all tasks of a stage that a share has; all of them without a share."""
+    return list(tasks if share is None else tasks[share.tasks])
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import os
 import secrets
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -91,10 +91,10 @@ class Bulk:
         took_s = time.monotonic() - began
         self._until = began + took_s + max(FEWEST_S, 20.0 * took_s)
 
-    def take(self, folder: Path, files: Sequence[Stored]) -> None:
-        """Puts files of a corpus or dataset folder into the store. Raises StoreError if it cannot; the files stay where they are."""
+    def take(self, files: Mapping[Path, Stored]) -> None:
+        """Puts files into the store, by where they are now. Raises StoreError if it cannot; the files stay where they are."""
         with ThreadPoolExecutor(min(UPLOADS, max(1, len(files)))) as pool:
-            for _ in pool.map(lambda file: self.put(folder / file.path, file), files):
+            for _ in pool.map(lambda source: self.put(source, files[source]), files):
                 pass
 
     def put(self, source: Path, file: Stored) -> None:

@@ -39,6 +39,7 @@ HIDDEN = re.compile(rf"\.([^/]+)\.(?:\d+|{PROCESS}|export)\.part(?:/new)?")  # p
 RENAME_EXCHANGE = 2  # linux/fs.h; RENAME_SWAP of macOS is the same number
 AT_FDCWD = {"linux": -100, "darwin": -2}.get(sys.platform, 0)
 NO_LINKS = {*CANNOT_SYNC, errno.EPERM, errno.EMLINK, errno.EXDEV}
+TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}  # of a name: a folder that is not empty has it, or no folder
 FULL = {errno.ENOSPC, errno.EDQUOT}
 NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -160,6 +161,22 @@ def move(path: Path, other: Path) -> None:
         path.replace(other)
     for folder in dict.fromkeys((other.parent, path.parent)):  # where it is now first: after a power cut there are two names, not none
         sync_folder(folder)
+
+
+def claim(folder: Path, place: Path) -> bool:
+    """Gives a finished folder its place if nothing, or an empty folder, is there: True for one of the processes that do so at once.
+
+    False for the others, and where the place is taken: the folder stays where it is then. What is in it must be on the disk.
+    """
+    try:
+        folder.rename(place)
+    except OSError as error:
+        if error.errno not in TAKEN:
+            with naming(place):
+                raise
+        return False
+    sync_folder(place.parent)
+    return True
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -36,8 +36,6 @@ REVIEWED = {
     ("datagen/run/stages/estimating.py", "_set_aside", "move"): CHECKED,
     ("datagen/run/stages/kept_stems.py", "invalidate", "unlink"): CHECKED,
     ("datagen/run/stages/kept_stems.py", "under_new_id", "move"): "a folder of stems, to a name that is free; " + CHECKED,
-    ("datagen/run/stages/separating.py", "Separation._rows", "unlink"): "the stems that were written a moment ago, " + CHECKED,
-    ("datagen/dataset/writers/stale_files.py", "forget_started", "unlink"): OURS,
     ("datagen/dataset/writers/stale_files.py", "remove_stale", "remove_all"): "named by an earlier table or journal; " + CHECKED,
     ("datagen/dataset/writers/packing.py", "pack", "unlink"): OURS,
     ("datagen/dataset/writers/packing.py", "unpack", "remove_all"): "a shard that our table names; " + CHECKED,
@@ -69,6 +67,9 @@ REVIEWED = {
     ("manifests/table.py", "remove_journals", "unlink"): OURS,
     ("separation/demucs/engines.py", "translation", "remove"): HIDDEN,
     ("separation/stem_files.py", "StemFolder.close", "rmdir"): "an empty folder that we made",
+    ("separation/stem_files.py", "clear_attempt", "remove"): "names that only we give, in a hidden folder that only one attempt writes",
+    ("separation/stem_files.py", "clear_attempt", "rmdir"): "the folder of an attempt, empty and no link",
+    ("manifests/disk/durable.py", "claim", "rename"): "a folder never replaces another one that has anything in it",
     ("separation/stem_files.py", "clear_work", "rmdir"): "our hidden folder, empty and no link",
     ("separation/stem_files.py", "clear_all_work", "rmdir"): "an empty folder that our hidden one was in",
 }

@@ -404,10 +404,14 @@ def test_leftovers_of_killed_runs_for_missing_songs_are_removed_and_nothing_else
         (stems / name).touch()
     (stems / "linked").mkdir()
     (stems / "linked" / ".separating").symlink_to(stems / "kept")
-    stem_files.clear_all_work(stems)
+    attempt = stem_files.attempt_folder(stems / "model" / "0123")
+    for name in ("drums.flac", "stems.json", ".separating/0.raw", ".stems.json.0a1b2c3d-1-0a1b2c.part"):
+        (attempt / name).parent.mkdir(parents=True, exist_ok=True)
+        (attempt / name).touch()
+    stem_files.clear_all_work(stems, "stems.json")
     left = sorted(path.relative_to(stems).as_posix() for path in stems.rglob("*") if path.is_file())
     assert left == ["kept/drums.flac", "theirs/.separating/thesis.doc"]
-    assert not (stems / "model" / "gone").exists()
+    assert not (stems / "model").exists() or not list((stems / "model").iterdir())
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(separator, noise, tmp_path):

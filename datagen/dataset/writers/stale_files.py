@@ -29,11 +29,12 @@ BEGUN = "begun.jsonl.part"
 OURS = (*SUFFIXES.values(), ".tar", ".parquet")  # the suffixes that we give, besides those of other packages' shards
 
 
-def note_started(corpus: Path, paths: Iterable[str]) -> None:
-    """Notes, on the disk, that files are about to be written under these paths."""
-    deletion.check_plain(corpus / BEGUN)
-    is_new = not (corpus / BEGUN).exists()
-    with (corpus / BEGUN).open("a", encoding="utf-8") as file:
+def note_started(corpus: Path, paths: Iterable[str], writer: str = "") -> None:
+    """Notes, on the disk, that files are about to be written under these paths. Of several writers each has notes of its own."""
+    notes = table.journal_of(corpus / BEGUN, writer)
+    deletion.check_plain(notes)
+    is_new = not notes.exists()
+    with notes.open("a", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(path)}\n" for path in paths)
         file.flush()
         durable.sync(file.fileno())
@@ -57,12 +58,12 @@ def claim(corpus: Path, paths: Sequence[str]) -> None:
 
 def forget_started(corpus: Path) -> None:
     """Removes the notes: the tables now name all that was written."""
-    (corpus / BEGUN).unlink(missing_ok=True)
+    table.remove_journals(corpus / BEGUN)
 
 
 def has_unfinished(corpus: Path) -> bool:
     """Whether a process was killed that may have written files which no table names."""
-    return (corpus / BEGUN).exists()
+    return bool(table.journals(corpus / BEGUN))
 
 
 def remove_stale(corpus: Path, wanted: set[str], shard_suffix: str = "") -> int:
@@ -81,7 +82,7 @@ def _is_inside(path: str) -> bool:
 def named_before(corpus: Path) -> set[str]:
     """Every path that the tables, journals and notes of earlier runs give to a file of the dataset."""
     dataset = corpus / DATASET
-    found = {path for path in _lines(corpus / BEGUN) if isinstance(path, str)}
+    found = {path for notes in table.journals(corpus / BEGUN) for path in _lines(notes) if isinstance(path, str)}
     found |= set(map(in_dataset, _column(corpus / "examples.parquet", "signals", "audio", "path")))
     found |= _column(dataset / "examples.parquet", "signals", "audio", "path")
     found |= _column(dataset / shards.TABLE, "path") | _column(dataset / shards.TABLE, "members", "path")

@@ -15,10 +15,10 @@ from stemwright.datagen.inverse.blind.statistics import STATISTICS
 from stemwright.datagen.pairs.recipes import any_needs
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import Outcome, Stage, finish, shared
+from stemwright.datagen.run.runner import Outcome, Stage, finish, rows_of_all, shared
 from stemwright.datagen.run.runner import run as run_tasks
-from stemwright.datagen.run.stages.summary import Summary, by_track_of
-from stemwright.datagen.run.tasks import Task, Workers
+from stemwright.datagen.run.stages.summary import Summary, by_track_of, of_share
+from stemwright.datagen.run.tasks import Task, Workers, tasks_of_share
 from stemwright.manifests import table
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import make_folder, move
@@ -38,33 +38,35 @@ Titles = dict[str, str]  # track id -> readable name
 
 
 def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
-    """Measures the balance of every track from its stems, then whatever else the recipes of the configuration need."""
+    """Measures the balance of every track from its stems, then whatever else the recipes of the configuration need.
+
+    A share does the same for its tracks. Where effects are estimated against a profile of the corpus itself, which is made of the features
+    of all tracks, it measures the features, and estimates only if those of the other shares are there.
+    """
     workers = workers.seeing(corpus.folder)
     titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
-    by_track, pairs = by_track_of(corpus.rows("stems", Stem)), corpus.config.pairs
+    every, pairs, share = by_track_of(corpus.rows("stems", Stem)), corpus.config.pairs, workers.share
+    by_track = dict(tasks_of_share(list(every.items()), share))
     normalising = any_needs(pairs, "normalisations")
     profiled, timed = normalising or corpus.config.estimate.effects, any_needs(pairs, "tempo")
     own_profile = profiled and corpus.config.estimate.profile is None
     further = own_profile and len(STATISTICS) > 0
-    _set_aside(
-        corpus,
-        {
-            "features": own_profile,
-            "statistics": further,
-            "profile": profiled,
-            "normalisations": normalising,
-            "track_estimates": timed,
-        },
-    )
-    steps, profile, notes = _measure_profile(corpus, by_track, titles, workers, on_progress, normalising=normalising)
+    wanted = {"features": own_profile, "statistics": further, "profile": profiled}
+    wanted |= {"normalisations": normalising, "track_estimates": timed}
+    if share is None:
+        _set_aside(corpus, wanted)
+    steps, profile, notes = _measure_profile(corpus, every, titles, workers, on_progress, normalising=normalising)
     if further:
         steps.append(_measure_statistics(corpus, by_track, titles, workers, on_progress))
     effects = profile if corpus.config.estimate.effects else None
-    steps.append(_estimate_balance(corpus, by_track, titles, workers, on_progress, effects))
+    if effects is not None or not corpus.config.estimate.effects:
+        steps.append(_estimate_balance(corpus, by_track, titles, workers, on_progress, effects))
     if timed:
         steps.append(_estimate_tempo(corpus, by_track, titles, workers, on_progress))
     if normalising and profile is not None:
         steps.append(_normalise(corpus, by_track, titles, workers, on_progress, profile))
+    if share is not None:
+        return of_share(share, "estimate", [outcome for _, outcome in steps], notes)
     return replace(_finished_together(corpus, "estimate", steps, set(by_track)), notes=notes)
 
 
@@ -104,12 +106,14 @@ def _measure_profile(
             replace(_task(track_effects.features_cache_key(stems, key in learnt), stems, titles), payload=(stems, key in learnt))
             for key, stems in by_track.items()
         ]
-        stage = Stage("estimate", corpus.folder, "features", StemFeatures)
-        steps.append(
-            (stage, run_tasks(stage, tasks, shared(partial(track_effects.measure_track, corpus=corpus.folder), workers), on_progress))
-        )
+        stage = Stage("estimate", corpus.folder, "features", StemFeatures, share=workers.share)
+        work = shared(partial(track_effects.measure_track, corpus=corpus.folder), workers)
+        steps.append((stage, run_tasks(stage, tasks_of_share(tasks, workers.share), work, on_progress)))
+        rows = steps[0][1].rows if workers.share is None else rows_of_all(stage, tasks)
+        if rows is None:
+            return steps, None, ("effects are estimated when all shares have measured features: run each share again then",)
         train = {track.id for track in tracks if track.split == "train"}
-        profile = Profile(row for row in steps[0][1].rows if row.track_id in train)
+        profile = Profile(row for row in rows if row.track_id in train)
     else:
         try:
             profile = Profile.load(section.profile)
@@ -126,7 +130,7 @@ def _measure_statistics(corpus: Corpus, by_track: ByTrack, titles: Titles, worke
     from stemwright.datagen.inverse.blind import track_effects
 
     tasks = [_task(track_effects.statistics_cache_key(stems), stems, titles) for stems in by_track.values()]
-    stage = Stage("estimate", corpus.folder, "statistics", StemStatistic)
+    stage = Stage("estimate", corpus.folder, "statistics", StemStatistic, share=workers.share)
     return stage, run_tasks(stage, tasks, shared(partial(track_effects.measure_statistics, corpus=corpus.folder), workers), on_progress)
 
 
@@ -137,7 +141,7 @@ def _normalise(
     from stemwright.datagen.inverse.blind import track_effects
 
     tasks = [_task(track_effects.normalise_cache_key(stems, profile.id), stems, titles) for stems in by_track.values()]
-    stage = Stage("estimate", corpus.folder, "normalisations", Normalisation)
+    stage = Stage("estimate", corpus.folder, "normalisations", Normalisation, share=workers.share)
     work = partial(track_effects.normalise_track, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
 
@@ -151,7 +155,8 @@ def _estimate_balance(
     )
 
     tasks = [_task(track_estimation.cache_key(stems, profile), stems, titles) for stems in by_track.values()]
-    stage = Stage("estimate", corpus.folder, "estimates", Estimate, "" if workers.dask else rates.of_stage("estimate", workers.jobs))
+    speed = "" if workers.dask else rates.of_stage("estimate", workers.jobs)
+    stage = Stage("estimate", corpus.folder, "estimates", Estimate, speed, workers.share)
     work = partial(track_estimation.estimate_track, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
 
@@ -161,7 +166,7 @@ def _estimate_tempo(corpus: Corpus, by_track: ByTrack, titles: Titles, workers: 
     from stemwright.datagen.run import track_estimation
 
     tasks = [_task(track_estimation.tempo_cache_key(stems), stems, titles) for stems in by_track.values()]
-    stage = Stage("estimate", corpus.folder, "track_estimates", TrackEstimate)
+    stage = Stage("estimate", corpus.folder, "track_estimates", TrackEstimate, share=workers.share)
     return stage, run_tasks(stage, tasks, shared(partial(track_estimation.estimate_tempo, corpus=corpus.folder), workers), on_progress)
 
 

@@ -6,6 +6,7 @@ Conventions
     <model> is the name of the model, and behind it eight hex digits of what was asked where that is more than the name says: other weights
     from a folder, a precision, a loudness. A multitrack's own stems are in ``reference``. So the stems of several models and settings are
     kept side by side, and going back to one costs nothing.
+    Stems are made in a folder of the attempt (``stem_files.attempt_folder``), which is renamed when it is whole (``put``).
     ``stems.json`` is written last, by rename, and removed first: where it is, the stems are whole. It holds the id of the work, what was
     judged, and the rows. Stems that were refused leave it without rows, so that they are not separated again to be refused again.
     The id of a recording may change with the rules of a version, where it was of more than the sound. Its folders are renamed then, and
@@ -17,7 +18,7 @@ Conventions
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from pydantic import ValidationError
 
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk.deletion import link_on_the_way
-from stemwright.manifests.disk.durable import move, sync_folder, write_bytes
+from stemwright.manifests.disk.durable import claim, move, put_all, sync_folder, write_bytes
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.records import CacheKey, Record, Stem, Track, content_id
 from stemwright.separation.quality import Figures
+from stemwright.separation.stem_files import clear_attempt
 
 STEMS = "stems"
 REFERENCE = "reference"
@@ -85,10 +87,39 @@ def invalidate(place: Path) -> None:
         sync_folder(place)
 
 
+def put(attempt: Path, place: Path, kept: KeptStems, present: Callable[[Sequence[Stem]], bool]) -> KeptStems:
+    """Gives the stems that an attempt has made their place, with their row file; returns what is kept there.
+
+    That is what another process made by the same work, if it was first: the attempt is then dropped. A track's folder gets its name as a
+    whole wherever it is new, so that two processes cannot mix their stems. Where another work's stems are there, or a person's files, the
+    stems replace those of the same name one by one, without a row file in the meantime. ``present`` says whether all that rows name is
+    there: in the folder, or in a store, where the attempt has put it.
+    """
+    write_bytes(attempt / KEPT_STEMS, _text(kept))
+    if claim(attempt, place):
+        return kept
+    found = read(place, kept.cache_key)
+    if found is not None and found.stems and present(found.stems):
+        clear_attempt(attempt, KEPT_STEMS)
+        return found
+    invalidate(place)
+    put_all([(attempt / name, place / name) for name in map(_name, kept.stems) if (attempt / name).exists()])
+    commit(place, kept.cache_key, kept.figures, kept.stems)
+    clear_attempt(attempt, KEPT_STEMS)
+    return kept
+
+
+def _name(row: Stem) -> str:
+    return row.audio.path.rpartition("/")[2]
+
+
 def commit(place: Path, cache_key: str, figures: Figures, stems: Sequence[Stem]) -> None:
     """Writes the row file of a track: its stems are whole."""
-    kept = KeptStems(cache_key=cache_key, figures=figures, stems=tuple(stems))
-    write_bytes(place / KEPT_STEMS, kept.model_dump_json(indent=1, exclude={"was"}).encode() + b"\n")
+    write_bytes(place / KEPT_STEMS, _text(KeptStems(cache_key=cache_key, figures=figures, stems=tuple(stems))))
+
+
+def _text(kept: KeptStems) -> bytes:
+    return kept.model_dump_json(indent=1, exclude={"was"}).encode() + b"\n"
 
 
 def unused(stems: Path, current: set[Path]) -> tuple[int, int]:

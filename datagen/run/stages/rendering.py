@@ -18,8 +18,8 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.redrawing import Redraws, is_final, unreplaced
-from stemwright.datagen.run.stages.summary import Summary, finished
-from stemwright.datagen.run.tasks import Begin, Do, Result, StoppedError, Task, Workers
+from stemwright.datagen.run.stages.summary import Summary, finished, of_share
+from stemwright.datagen.run.tasks import Begin, Do, Result, Share, StoppedError, Task, Workers, tasks_of_share
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.deletion import check_way, foreign_files
 from stemwright.manifests.progress import OnProgress
@@ -43,19 +43,25 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
             **({"packages": found} if (found := WRITERS.packages([config.dataset.format])) else {}),
         }
     )
+    share = workers.share
     if (count := _count_if_complete(corpus, made_from, recipes_only)) is not None:
         refused = [row for row in corpus.rejected() if row.stage == "render"]
         return Summary("render", 0, count, len(unreplaced(refused)), note + _of_redraws(refused))
     pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in recipes_only]
-    writing.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
+    if share is None:  # otherwise other shares are at work
+        writing.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
     writer = writer_of(config.dataset, config.encoding, partial(corpus.rows, "tracks", Track))
     present = PresentFiles(corpus.folder)
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
-    stage = Stage("render", corpus.folder, "examples", Example, "" if workers.dask else rates.of_stage("render", workers.jobs))
+    speed = "" if workers.dask else rates.of_stage("render", workers.jobs)
+    stage = Stage("render", corpus.folder, "examples", Example, speed, share)
     outcome, redraws = Outcome(), Redraws(corpus, config)
     _check_folders(corpus.dataset, pairs)
     songs = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
-    work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers)), pairs
+    work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers), share), pairs
+    if share is not None:  # what it refuses, the command without a share draws again
+        mine = [_task(writer, pair, songs, files) for pair in tasks_of_share(pairs, share)]
+        return of_share(share, "render", [run_tasks(stage, mine, work, on_progress, present)], note)
     while drawn:
         done = run_tasks(stage, [_task(writer, pair, songs, files) for pair in drawn], work, on_progress, present)
         outcome.done, outcome.skipped, outcome.rows = outcome.done + done.done, outcome.skipped + done.skipped, outcome.rows + done.rows
@@ -73,11 +79,12 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     return replace(summary, rejected=len(unreplaced(outcome.rejected)))
 
 
-def noting(corpus: Path, writer: DatasetWriter, do: Do) -> Do:
+def noting(corpus: Path, writer: DatasetWriter, do: Do, share: Share | None = None) -> Do:
     """Work on tasks whose payloads begin with a pair, with the names of what it will write noted before it begins."""
 
     def noted(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
-        note_started(corpus, (shards.in_dataset(path) for task in tasks for path in writer.paths(task.payload[0]).values()))
+        paths = (shards.in_dataset(path) for task in tasks for path in writer.paths(task.payload[0]).values())
+        note_started(corpus, paths, share.writer if share else "")
         yield from do(tasks, begin)
 
     return noted

@@ -21,10 +21,10 @@ from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Stage, attempt, failed, files_exist, reject, shared_out
 from stemwright.datagen.run.runner import run as run_tasks
-from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, KeptStems, commit, folder_name, invalidate, read, unused
+from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, KeptStems, commit, folder_name, invalidate, put, read, unused
 from stemwright.datagen.run.stages.separation_keys import RemoteSeparator, identity_of, own_stems_of, separation_key
-from stemwright.datagen.run.stages.summary import Summary, finished
-from stemwright.datagen.run.tasks import Begin, Do, Needs, Result, StoppedError, Task, Workers
+from stemwright.datagen.run.stages.summary import Summary, finished, of_share
+from stemwright.datagen.run.tasks import Begin, Do, Needs, Result, Share, StoppedError, Task, Workers, tasks_of_share
 from stemwright.manifests.catalog.tracks import sound_of, source_changed
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk.bulk import bulk_of
@@ -40,7 +40,7 @@ from stemwright.separation.demucs.separator import DemucsSeparator
 from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
 from stemwright.separation.quality import Limits, assess
 from stemwright.separation.separator import ReferenceStems, Separator, is_other
-from stemwright.separation.stem_files import SeparatedFile, clear_all_work
+from stemwright.separation.stem_files import SeparatedFile, attempt_folder, clear_all_work, clear_attempt
 
 
 def run_separate(
@@ -55,27 +55,23 @@ def run_separate(
     """Separates every track, or takes its own stems, and writes stems and residual on the mixture's scale.
 
     Stems that are kept from an earlier run are taken up again. ``auto_precision`` is what precision "auto" means, instead of a trial.
-    ``workers`` may name a dask cluster; else the work is done in this process.
+    ``workers`` may name a dask cluster, or a share of the tracks; else the work is done in this process.
     """
     config, workers = corpus.config, workers or Workers()
-    order = SeparationOrder(config, offline, trust_pickle, auto_precision)
-    writing.remove_leftovers((corpus.folder / STEMS).resolve())  # which may be a link to another disk
-    clear_all_work(corpus.folder / STEMS)
+    order, share = SeparationOrder(config, offline, trust_pickle, auto_precision), workers.share
+    if share is None:  # otherwise other shares are at work
+        writing.remove_leftovers((corpus.folder / STEMS).resolve())  # which may be a link to another disk
+        clear_all_work(corpus.folder / STEMS, KEPT_STEMS)
     separator = separator_for(order, workers)
-    separation = Separation(corpus, separator, config)
-    tasks = tasks_of(corpus, separator, config)
+    separation = Separation(corpus, separator, config, share)
+    tasks = tasks_of_share(tasks_of(corpus, separator, config), share)
     reusable = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
     for task in tasks:
         if task.id in reusable:
             separation.settle(task)
     _check_songs(corpus, [task for task in tasks if task.id not in reusable])
-    stage = Stage(
-        "separate",
-        corpus.folder,
-        "stems",
-        Stem,
-        rates.of_separation(separator) if not workers.dask and any(task.duration_s for task in tasks) else "",
-    )
+    speed = rates.of_separation(separator) if not workers.dask and any(task.duration_s for task in tasks) else ""
+    stage = Stage("separate", corpus.folder, "stems", Stem, speed, share)
     do, report = (spread(order, corpus, workers), on_progress) if workers.dask else (separation.do, separation.tracked(tasks, on_progress))
     outcome = run_tasks(stage, [task for task in tasks if task.id not in reusable], do, report)
     made: dict[str, list[Any]] = {task.id: list(reusable[task.id].rows) if task.id in reusable else [] for task in tasks}
@@ -84,6 +80,8 @@ def run_separate(
     outcome.rows = [row for task in tasks for row in _in_order(task, made[task.id])]
     outcome.rejected += [reject(stage.name, found.task, found.reason) for found in reusable.values() if found.reason is not None]
     outcome.skipped += sum(found.reason is None for found in reusable.values())
+    if share:
+        return of_share(share, "separate", [outcome])
     return finished(corpus, stage, outcome, notes=_unused(corpus, {separation.place(task.payload[0]) for task in tasks}))
 
 
@@ -235,17 +233,18 @@ def separate_one(folder: Path, order: SeparationOrder, task: Task) -> Result:
 class Separation:
     """The work of separating: multitracks give their own stems, all other tracks go through the networks as one stream."""
 
-    def __init__(self, corpus: Corpus, separator: Separator, config: Config) -> None:
+    def __init__(self, corpus: Corpus, separator: Separator, config: Config, share: Share | None = None) -> None:
         self.folder, self.songs, self.separator, self.config = corpus.folder, corpus.songs, separator, config
         self.needs_own = config.separation.separator == "reference"
         self.limits = Limits(**config.separation.limits.model_dump())
         self._on_share: OnFileProgress | None = None
+        self._check = share.check if share else lambda: None
+        self._attempts: dict[Path, Task] = {}  # by the folder in which the stems are made
 
     def tracked(self, tasks: Sequence[Task], on_progress: OnProgress | None) -> OnProgress | None:
         """Progress that also counts how far the tracks under way are: a single song can take many minutes."""
         if on_progress is None:
             return None
-        of_place = {self.place(task.payload[0]): task for task in tasks}
         finished: tuple[float, int, AudioDone | None] = (0, 0, None)
         shares: dict[str, float] = {}  # of tasks that are not finished, by id
 
@@ -266,7 +265,7 @@ class Separation:
             tell(subject)
 
         def on_share(job: Job, share: float) -> None:
-            task = of_place[Path(job.out_folder)]
+            task = self._attempts[Path(job.out_folder)]
             shares[task.id] = max(share, shares.get(task.id, 0.0))  # less, where a track is separated again
             tell(task.subject)
 
@@ -340,16 +339,14 @@ class Separation:
         if own is None:
             raise Refused("no reference stems; the configuration has separator = 'reference'")
         self._check_sources(track)
-        invalidate(self.place(track))
-        separated = own.separate_file(sound_of(self.songs, track), self.place(track), stream=track.audio.stream)
+        separated = own.separate_file(sound_of(self.songs, track), attempt_folder(self.place(track)), stream=track.audio.stream)
         return self._rows(task, own.origin, separated)
 
     def _separate(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
-        by_place = {self.place(task.payload[0]): task for task in tasks}
         refused: list[Result] = []
 
         def jobs() -> Iterator[Job]:
-            for place, task in by_place.items():
+            for task in tasks:
                 track = task.payload[0]
                 try:
                     self._check_sources(track)
@@ -357,12 +354,13 @@ class Separation:
                     refused.append(failed(task, reason))
                 else:
                     begin(task)
-                    invalidate(place)
-                    yield Job(sound_of(self.songs, track), place, track.audio.stream)
+                    attempt = attempt_folder(self.place(track))
+                    self._attempts[attempt] = task
+                    yield Job(sound_of(self.songs, track), attempt, track.audio.stream)
 
         try:
             for job, separated in self.separator.separate_files(jobs(), self._on_share) if tasks else ():
-                yield self._result(by_place[Path(job.out_folder)], separated)
+                yield self._result(self._attempts.pop(Path(job.out_folder)), separated)
                 while refused:
                     yield refused.pop()
         except OSError as error:
@@ -391,16 +389,17 @@ class Separation:
         facts = {"cache_key": task.id, "track_id": track.id, "origin": origin}
         facts |= {"gain_db": separated.gain_db, "closure_db": separated.closure_db}
         facts |= {} if own else self.separator.used._asdict()
-        rows = [seal(Stem, name=name, audio=file.record(self.folder), **facts) for name, file in separated.files.items()]
+        attempt = next(iter(separated.values())).parent
+        self._check()
         if not verdict.accepted:
-            for path in separated.values():
-                path.unlink()
+            clear_attempt(attempt, KEPT_STEMS)
+            invalidate(place)
             commit(place, task.id, separated.tally.figures, ())
             raise Refused(verdict.reason)
-        files = [row.audio for row in rows]
+        files = {name: replace(file, path=place / file.path.name) for name, file in separated.files.items()}
+        rows = tuple(seal(Stem, name=name, audio=file.record(self.folder), **facts) for name, file in files.items())
         if (bulk := bulk_of(self.folder)) is not None:
-            bulk.take(self.folder, files)
-        commit(place, task.id, separated.tally.figures, rows)
-        if bulk is not None:
-            remove(self.folder / file.path for file in files)
-        return rows
+            bulk.take({attempt / files[row.name].path.name: row.audio for row in rows})
+            remove(attempt / file.path.name for file in files.values())
+        kept = KeptStems(cache_key=task.id, figures=separated.tally.figures, stems=rows)
+        return list(put(attempt, place, kept, partial(files_exist, self.folder)).stems)

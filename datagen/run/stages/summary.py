@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Outcome, Stage, finish
+from stemwright.datagen.run.tasks import Share
 from stemwright.manifests.records import Stem
 
 
@@ -25,6 +26,7 @@ class Summary:
     rejected: int
     notes: tuple[str, ...] = ()
     songs: frozenset[str] = frozenset()
+    share: str = ""  # which share of the stage it is of; "" for all of it
 
 
 def by_track_of(stems: Sequence[Stem]) -> dict[str, list[Stem]]:
@@ -33,6 +35,16 @@ def by_track_of(stems: Sequence[Stem]) -> dict[str, list[Stem]]:
     for stem in stems:
         grouped[stem.track_id].append(stem)
     return grouped
+
+
+def of_share(share: Share, name: str, outcomes: Sequence[Outcome], notes: tuple[str, ...] = ()) -> Summary:
+    """The summary of one share of a stage, whose rows stay in its journals. A track counts once, however many tables it is in."""
+    refused = {row.row_id for outcome in outcomes for row in outcome.rejected}
+    done = frozenset(row_id for outcome in outcomes for row_id in outcome.fresh) - refused
+    looked_at = max((outcome.done + outcome.skipped + len(outcome.rejected) for outcome in outcomes), default=0)
+    refusals = tuple(f"rejected {row.subject}: {row.reason}" for outcome in outcomes for row in outcome.rejected)
+    notes = (*notes, *refusals, "when all shares have ended, the same command without --share writes the table and does what is left")
+    return Summary(name, len(done), looked_at - len(done) - len(refused), len(refused), notes, done, str(share))
 
 
 def finished(corpus: Corpus, stage: Stage, outcome: Outcome, *, made_from: str = "", notes: tuple[str, ...] = ()) -> Summary:
