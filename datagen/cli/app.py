@@ -63,10 +63,10 @@ from stemwright.datagen.cli.running import (
     StageRun,
     close,
     corpus_of,
-    one_stage,
     run_stages,
     workers_of,
 )
+from stemwright.datagen.cli.stage_runs import one_stage
 from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
 from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_requested, was_stopped
 from stemwright.datagen.cli.verbs import VerbGroup, Verbs

@@ -75,7 +75,7 @@ class StageRun:
 
     @property
     def share(self) -> Share | None:
-        """The share that was asked for."""
+        """The share that was requested."""
         return self.workers.share if self.workers else None
 
     def of(self, share: Share | None) -> Callable[..., Summary]:
@@ -138,14 +138,6 @@ def exit_code(done: int, rejected: int, wrong: int = 0) -> int:
     return 3 if rejected else 0
 
 
-def _configured(corpus: Corpus, asked: RequestedChanges) -> Config:
-    """The configuration to run with: the corpus's own, else the defaults, with what the command asks to change."""
-    from stemwright.datagen.run.building import requested_config
-
-    check_alone(asked.options.get("separation", {}))
-    return requested_config(corpus, file=asked.file, options=asked.options, reset=asked.reset)
-
-
 DEMUCS_ONLY = ("model", "model_folder", "precision", "engine", "input_lufs")
 
 
@@ -158,18 +150,6 @@ def check_alone(separation: Mapping[str, Any]) -> None:
     if given and is_other(separation.get("separator") or "auto"):
         options = ", ".join(f"--{key.replace('_', '-')}" for key in given)
         raise UsageError(f"{options}: for Demucs's models only, and --separator {separation['separator']} was given; leave out one of them")
-
-
-def _check_only(kept: Config, config: Config, asked: RequestedChanges, stage: str) -> None:
-    """Raises ConfigError if a stage would keep a change of what only earlier stages use."""
-    from stemwright.datagen.run.configuration import ConfigError
-
-    for section in ("songs", "separation"):
-        if getattr(kept, section) != getattr(config, section):
-            raise ConfigError(
-                f"{asked.file or '--reset'}: [{section}] differs from the corpus's, and {stage} changes nothing there. "
-                "Run `stemwright build` with the file"
-            )
 
 
 @contextmanager
@@ -242,27 +222,3 @@ def check_again(terminal: Terminal, place: Corpus, config: Config, separating: S
         if not separating.again:
             raise UsageError(f"{reason}. Nothing was changed. Pass --again to do it")
         terminal.warn(f"{reason}, as --again allows")
-
-
-def one_stage(
-    folder: Path,
-    run: StageRun,
-    as_json: bool,
-    asked: RequestedChanges,
-    separating: SeparationOptions | None = None,
-) -> None:
-    """Runs one stage of an existing corpus, or one share of it, and exits."""
-    from stemwright.datagen.run.corpus import Corpus
-
-    terminal, place = Terminal(as_json), Corpus(folder)
-    kept = place.config  # says so when the folder is no corpus
-    config = _configured(place, replace(asked, options={**asked.options, "songs": {"folder": kept.songs.folder}}))
-    if separating is None:
-        _check_only(kept, config, asked, run.verb)
-    if run.share is not None:
-        from stemwright.datagen.cli.share_runs import share_run
-
-        share_run(terminal, place, config, run, run.share, separating)
-    with working(terminal, place, config, separating):
-        summaries = run_stages(terminal, place, {run.verb: run.of(None)})
-    close(terminal, place, run.verb, summaries)

@@ -74,6 +74,8 @@ def run_separate(
     stage = Stage("separate", corpus.folder, "stems", Stem, speed, share)
     do, report = (spread(order, corpus, workers), on_progress) if workers.dask else (separation.do, separation.tracked(tasks, on_progress))
     outcome = run_tasks(stage, [task for task in tasks if task.id not in reusable], do, report)
+    if workers.dask:
+        clear_all_work(corpus.folder / STEMS, KEPT_STEMS)  # of workers that were killed
     made: dict[str, list[Any]] = {task.id: list(reusable[task.id].rows) if task.id in reusable else [] for task in tasks}
     for row in outcome.rows:
         made[row.cache_key].append(row)

@@ -1,14 +1,26 @@
-"""A verb that does one share of a stage: its lease, its configuration, its progress, and how it ends."""
+"""A verb that runs one stage of an existing corpus, or one share of it: its lease, its configuration, its progress, and how it ends."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemwright.datagen.cli import preemption
 from stemwright.datagen.cli.logs import to_file
-from stemwright.datagen.cli.running import SeparationOptions, StageRun, check_again, exit_code, line
+from stemwright.datagen.cli.running import (
+    RequestedChanges,
+    SeparationOptions,
+    StageRun,
+    check_again,
+    check_alone,
+    close,
+    exit_code,
+    line,
+    run_stages,
+    working,
+)
 from stemwright.datagen.cli.stopping import KEPT, Stopped
 from stemwright.datagen.cli.terminal import Terminal
 
@@ -17,6 +29,48 @@ if TYPE_CHECKING:
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.stages import Summary
     from stemwright.datagen.run.tasks import Share
+
+
+def one_stage(
+    folder: Path,
+    run: StageRun,
+    as_json: bool,
+    asked: RequestedChanges,
+    separating: SeparationOptions | None = None,
+) -> None:
+    """Runs one stage of an existing corpus, or one share of it, and exits."""
+    from stemwright.datagen.run.corpus import Corpus
+
+    terminal, place = Terminal(as_json), Corpus(folder)
+    kept = place.config  # says so when the folder is no corpus
+    config = _configured(place, replace(asked, options={**asked.options, "songs": {"folder": kept.songs.folder}}))
+    if separating is None:
+        _check_only(kept, config, asked, run.verb)
+    if run.share is not None:
+        share_run(terminal, place, config, run, run.share, separating)
+    with working(terminal, place, config, separating):
+        summaries = run_stages(terminal, place, {run.verb: run.of(None)})
+    close(terminal, place, run.verb, summaries)
+
+
+def _configured(corpus: Corpus, asked: RequestedChanges) -> Config:
+    """The configuration to run with: the corpus's own, else the defaults, with what the command asks to change."""
+    from stemwright.datagen.run.building import requested_config
+
+    check_alone(asked.options.get("separation", {}))
+    return requested_config(corpus, file=asked.file, options=asked.options, reset=asked.reset)
+
+
+def _check_only(kept: Config, config: Config, asked: RequestedChanges, stage: str) -> None:
+    """Raises ConfigError if a stage would keep a change of what only earlier stages use."""
+    from stemwright.datagen.run.configuration import ConfigError
+
+    for section in ("songs", "separation"):
+        if getattr(kept, section) != getattr(config, section):
+            raise ConfigError(
+                f"{asked.file or '--reset'}: [{section}] differs from the corpus's, and {stage} changes nothing there. "
+                "Run `stemwright build` with the file"
+            )
 
 
 def share_run(
