@@ -14,11 +14,12 @@ Conventions
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stemwright.manifests import table
+from stemwright.manifests.disk.name_set import NameSet
 from stemwright.manifests.disk.regular import has_size, regular
 from stemwright.manifests.records import Refused, Shard
 from stemwright.manifests.shard_members import Members
@@ -73,13 +74,18 @@ def read(dataset: Path) -> Sequence[Shard]:
     return [rows[path] for path in sorted(rows)]
 
 
-def files(sounds: Iterable[str], shards: Sequence[Shard]) -> set[str]:
+class DatasetFiles(Container[str]):
     """Every file of a dataset, as a path relative to its folder: tables and card, sound files (as its rows call them), shards.
 
     Anything else there is foreign (``deletion.foreign_files``).
     """
-    inside = {member.path for shard in shards for member in shard.members}
-    return {*TABLES, *(set(sounds) - inside), *(shard.path for shard in shards)}
+
+    def __init__(self, sounds: Iterable[str], shards: Sequence[Shard]) -> None:
+        self._sounds, self._members = NameSet(sounds), Members(shards)
+        self._others = {*TABLES, *(path for path, _ in self._members.shards())}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._others or (name in self._sounds and self._members.find(str(name)) is None)
 
 
 def damage(dataset: Path, path: str, num_bytes: int) -> str | None:
@@ -103,6 +109,11 @@ class Places:
         self._members = Members(self.shards)
         states = ((path, damage(self.dataset, path, num_bytes)) for path, num_bytes in self._members.shards())
         self.damaged = {path: what for path, what in states if what}
+
+    @property
+    def shard_paths(self) -> list[str]:
+        """The paths of all shards, damaged ones as well."""
+        return [path for path, _ in self._members.shards()]
 
     def find(self, path: str) -> Place:
         """Where the sound file that a row calls ``path`` is, or should be."""

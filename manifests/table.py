@@ -62,7 +62,7 @@ def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made
     adapter = TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]  # one call for many rows is three times as fast as one each
     temporary = durable.begin(path)
     try:
-        rows_digest, count = _Digest(record_type), 0
+        rows_digest, count = RowsDigest(record_type), 0
         with durable.naming(path), pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for chunk in _chunks(rows):
                 writer.write_table(pa.Table.from_pylist(adapter.dump_python(chunk, context="arrow"), schema=schema))
@@ -91,25 +91,27 @@ def replace(path: Path, rows: Sequence[Record], record_type: type[Record], *, ma
         write(path, rows, record_type, made_from=made_from, card=card)
 
 
-class _Digest:
-    """The SHA-256 of the JSON array of all rows, added to chunk by chunk."""
+class RowsDigest:
+    """The digest of rows, as ``digest`` states that of a table: the SHA-256 of their JSON array, added to chunk by chunk."""
 
     def __init__(self, record_type: type[Record]) -> None:
         self._adapter: TypeAdapter[tuple[Record, ...]] = TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]
         self._hash, self._joint = hashlib.sha256(b"["), b""
 
     def add(self, rows: tuple[Record, ...]) -> None:
+        """Adds the next rows, at least one."""
         self._hash.update(self._joint + self._adapter.dump_json(rows, by_alias=True)[1:-1])
         self._joint = b","
 
     def hexdigest(self) -> str:
+        """Of all rows so far, in hex."""
         whole = self._hash.copy()
         whole.update(b"]")
         return whole.hexdigest()
 
 
 def _digest(rows: Iterable[Record], record_type: type[Record]) -> str:
-    whole = _Digest(record_type)
+    whole = RowsDigest(record_type)
     for chunk in _chunks(rows):
         whole.add(chunk)
     return whole.hexdigest()

@@ -20,10 +20,10 @@ import operator
 import re
 import types
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
-from itertools import accumulate
+from functools import cache, lru_cache
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
@@ -258,6 +258,80 @@ class TableRows(Sequence[R]):
         self._open()
         if self._key != state["key"]:
             raise ValueError(f"{self.path} was replaced after it was opened; open it again")
+
+
+class JoinedRows(Sequence[R]):
+    """The rows of several tables of one type, one table after another; of none of them, nothing."""
+
+    def __init__(self, *tables: TableRows[R]) -> None:
+        self.tables = tables
+
+    def __len__(self) -> int:
+        return sum(map(len, self.tables))
+
+    def __iter__(self) -> Iterator[R]:
+        return chain.from_iterable(self.tables)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[R]: ...
+    def __getitem__(self, index: int | slice) -> R | list[R]:
+        if isinstance(index, slice):
+            return list(self.take(range(*index.indices(len(self)))))
+        number = operator.index(index)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"row {number} of {len(self)}")
+        return next(self.take([number % len(self)]))
+
+    def take(self, numbers: Iterable[int]) -> Iterator[R]:
+        """The records of the rows of these numbers, from 0, in any order."""
+        ends = list(accumulate(map(len, self.tables)))
+        for number in numbers:
+            which = bisect_right(ends, number)
+            yield self.tables[which][number - (ends[which - 1] if which else 0)]
+
+    def columns(self, *names: str) -> Iterator[pyarrow.RecordBatch]:
+        """Named columns, as ``TableRows.columns`` gives them."""
+        for rows in self.tables:
+            yield from rows.columns(*names)
+
+    def ids(self, name: str = "id") -> npt.NDArray[np.uint64]:
+        """A column of ids, as numbers (``numbers_of``); 0 where there is none."""
+        columns = [rows.column(name).fill_null("0" * 16) for rows in self.tables]
+        return np.concatenate([np.zeros(0, np.uint64), *map(numbers_of, columns)])
+
+
+class ById(Mapping[str, R]):
+    """Rows by their ids, or by another column of ids; the last of several counts. The records used last are kept."""
+
+    def __init__(self, rows: JoinedRows[R], name: str = "id", keep: int = 4096) -> None:
+        self._rows, ids = rows, rows.ids(name)
+        self._order = np.argsort(ids, kind="stable")
+        self._ids = ids[self._order]
+        self._record = lru_cache(keep)(rows.__getitem__)
+
+    def __getitem__(self, wanted: str) -> R:
+        if (number := self._number(wanted)) is None:
+            raise KeyError(wanted)
+        return self._record(number)
+
+    def __contains__(self, wanted: object) -> bool:
+        return isinstance(wanted, str) and self._number(wanted) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{number:016x}" for number in np.unique(self._ids).tolist())
+
+    def __len__(self) -> int:
+        return len(np.unique(self._ids))
+
+    def _number(self, wanted: str) -> int | None:
+        try:
+            value = np.uint64(int(wanted, 16))
+        except (ValueError, OverflowError):
+            return None
+        at = int(np.searchsorted(self._ids, value, side="right")) - 1
+        return int(self._order[at]) if at >= 0 and self._ids[at] == value and len(wanted) == 16 else None
 
 
 def _mapped(place: Path, schema: pyarrow.Schema) -> list[pyarrow.RecordBatch] | None:

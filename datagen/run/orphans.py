@@ -174,7 +174,7 @@ def _dataset(corpus: Corpus) -> Iterator[Orphan | None]:
     rows = corpus.rows("examples", Example) if corpus.table("examples").exists() else []
     rows += [row for task in table.journalled(corpus.journal("examples"), Example).values() for row in task]
     sounds = [shards.in_dataset(file.audio.path) for row in rows for file in row.signals]
-    named, earlier = shards.files(sounds, shards.read(dataset)), named_before(corpus.folder)
+    named, earlier = shards.DatasetFiles(sounds, shards.read(dataset)), named_before(corpus.folder)
     for path in _files(dataset):
         name = path.relative_to(dataset).as_posix()
         if name not in named and (OUR_EXAMPLE.fullmatch(name) or name in earlier):

@@ -17,6 +17,7 @@ Conventions
 from __future__ import annotations
 
 import json
+import os
 import platform
 import tempfile
 import zipfile
@@ -52,6 +53,7 @@ from stemwright.manifests.sound import fingerprint, sketch
 from stemwright.manifests.sound.decoding import blocks
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resampled
+from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.wording import counted
 
 R = TypeVar("R", bound=Record)
@@ -142,11 +144,15 @@ def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progr
     return Exported(len(rows["tracks"]), len(rows["pairs"]), len(rows["examples"]), sizes, (*notes, *phrase))
 
 
-def _dataset_files(dataset: Path) -> set[str]:
+def _dataset_files(dataset: Path) -> Iterator[str]:
     """The files of a dataset that are ours: what a user has put beside them, or behind a link, is not exported."""
-    examples = table.read(dataset / "examples.parquet", Example) if (dataset / "examples.parquet").exists() else []
+    examples = TableRows(dataset / "examples.parquet", Example) if (dataset / "examples.parquet").exists() else ()
     sounds = (file.audio.path for example in examples for file in example.signals)
-    return shards.files(sounds, shards.read(dataset))
+    ours = shards.DatasetFiles(sounds, shards.read(dataset))
+    for place, folders, names in os.walk(dataset):
+        folders.sort()
+        found = (Path(place, name).relative_to(dataset).as_posix() for name in sorted(names))
+        yield from (name for name in found if name in ours)
 
 
 def _resolved(out: Path) -> Path:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,10 +76,10 @@ def files_in(folder: Path) -> Iterator[Path]:
         yield from (Path(where, name) for name in folders if Path(where, name).is_symlink())
 
 
-def copy_synced(source: Path, target: Path, paths: Collection[str]) -> None:
+def copy_synced(source: Path, target: Path, paths: Iterable[str]) -> None:
     """Copies files below a folder, as far as they are there, so that all of them are on the disk at the end; none through a link."""
     folders = {target}
-    for path in sorted(paths):
+    for path in paths:
         if deletion.link_on_the_way(source, source / path) or not (source / path).is_file():
             continue
         folders.add((target / path).parent)

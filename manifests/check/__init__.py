@@ -15,7 +15,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from stemwright.manifests import dataset_rows, table
@@ -30,17 +30,17 @@ from stemwright.manifests.check.corpus_tables import (
     unaccounted,
     unknown_ids,
 )
-from stemwright.manifests.check.files import KEPT_STEMS, ClaimedFile, check_files, check_shards, example_claims, foreign, unnamed
+from stemwright.manifests.check.files import KEPT_STEMS, ClaimedFile, Claims, check_files, check_shards, foreign, unnamed
 from stemwright.manifests.check.problems import CheckProblem, errors
-from stemwright.manifests.check.stored import NOT_READ, check_stored, check_stored_songs, in_store, read_stems
-from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, check_sources
-from stemwright.manifests.disk.bulk import located
+from stemwright.manifests.check.stored import NOT_READ, check_stored, check_stored_songs, in_store
+from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, StemsOfTracks, check_sources
 from stemwright.manifests.disk.mirror import is_mirrored
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Shard, Stem
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.shards import DATASET, JOURNAL, Places, in_dataset
+from stemwright.manifests.table_rows import JoinedRows
 
 __all__ = ["CLOSURE_LIMIT_DBFS", "KEPT_STEMS", "UNDER_WAY", "CheckProblem", "check_corpus", "check_dataset", "check_meanwhile", "errors"]
 
@@ -66,23 +66,22 @@ def check_corpus(
     if not any((corpus / f"{name}.parquet").exists() for name in ROW_TYPES):
         return [CheckProblem(file=str(corpus), what="no tables found; expected a corpus folder with tracks.parquet")]
     problems += unknown_ids(rows, "redraws", "redraw_of", ("pairs", "redraws"))
-    rows["pairs"] += rows["redraws"]  # from here on they are pairs like the others
+    rows["pairs"] = JoinedRows(*rows["pairs"].tables, *rows["redraws"].tables)  # from here on they are pairs like the others
     problems += [
         CheckProblem(file=path.name, what="a stage was interrupted; run the same command again to resume it")
         for path in sorted(corpus.glob("*.jsonl.part"))
     ]
     problems += [*dangling(rows), *mixed_splits(rows), *recordings_in_two_splits(corpus, rows["tracks"])]
     problems += [*examples_fit_pairs(rows), *unaccounted(rows, unrendered), *copies(corpus, rows)]
-    claims = [ClaimedFile("stems", stem.id, stem.audio, located(corpus, stem.audio)) for stem in rows["stems"]]
     problems += _card(corpus / DATASET, DATASET)
     places, found = check_shards(corpus / DATASET, progress)
-    claims += example_claims(rows["examples"], places, in_dataset)
-    here, stored = (claims, []) if download else in_store(claims)
+    claims = Claims(corpus, rows["stems"], rows["examples"], places)
+    here, stored = (claims, []) if download else in_store(corpus, claims)
     sound = check_files(here, progress) + check_stored(corpus, stored, progress)
     problems += [*found, *sound, *unnamed(corpus, ("stems", DATASET), claims, places)]
-    sounds = [in_dataset(file.audio.path) for example in rows["examples"] for file in example.signals]
+    sounds = (in_dataset(file.audio.path) for example in rows["examples"] for file in example.signals)
     problems += foreign(corpus, corpus / DATASET, sounds, places)
-    stems = read_stems(_undamaged(rows["stems"], sound), stored)
+    stems = _undamaged(rows["stems"], sound, stored)
     if songs is not None and is_mirrored(songs) and not download:
         return [*problems, *check_stored_songs(songs, rows["tracks"]), CheckProblem(level="warning", what=NOT_READ)]
     problems += [CheckProblem(level="warning", what=NOT_READ)] if stored else []
@@ -98,24 +97,20 @@ def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProg
     corpus, dataset = Path(corpus), Path(corpus) / DATASET
     rows, problems = read_tables(corpus, ROW_TYPES)
     shards, _ = read_tables(dataset, {"shards": Shard})
-    claims = [ClaimedFile("stems", stem.id, stem.audio, located(corpus, stem.audio)) for stem in rows["stems"]]
-    if not (dataset / JOURNAL).exists():
-        claims += example_claims(rows["examples"], Places(dataset, shards["shards"]), in_dataset)
-    claims = [claim for claim in claims if not _is_under_way(corpus, claim.table)]
-    here, stored = in_store(claims)
+    finished = {name: () if _is_under_way(corpus, name) else rows[name] for name in ("stems", "examples")}
+    places = None if (dataset / JOURNAL).exists() else Places(dataset, shards["shards"])
+    here, stored = in_store(corpus, Claims(corpus, finished["stems"], finished["examples"], places))
     problems += check_files(here, progress) + check_stored(corpus, stored, progress)
     songs = None if songs is not None and is_mirrored(songs) else songs
     if not any(_is_under_way(corpus, name) for name in ("tracks", "stems")):
-        problems += check_sources(corpus, songs, rows["tracks"], read_stems(_undamaged(rows["stems"], problems), stored), progress)
+        problems += check_sources(corpus, songs, rows["tracks"], _undamaged(rows["stems"], problems, stored), progress)
     problems = [problem for problem in problems if not _is_under_way(corpus, problem.table)]  # work may have started since
     return [CheckProblem(level="warning", what=UNDER_WAY), *problems]
 
 
-def _undamaged(stems: Sequence[Stem], problems: Iterable[CheckProblem]) -> list[Stem]:
-    """The stems of tracks none of whose stems has a problem: of the others the sums need not be measured."""
-    damaged = {problem.row_id for problem in problems}
-    broken = {stem.track_id for stem in stems if stem.id in damaged}
-    return [stem for stem in stems if stem.track_id not in broken]
+def _undamaged(stems: JoinedRows[Stem], problems: Iterable[CheckProblem], stored: Iterable[ClaimedFile]) -> StemsOfTracks:
+    """The stems of tracks none of whose stems has a problem, or is in a store: of the others the sums need not, or cannot, be measured."""
+    return StemsOfTracks(stems, {problem.row_id for problem in problems} | {claim.row_id for claim in stored})
 
 
 def _is_under_way(corpus: Path, name: str) -> bool:
@@ -131,9 +126,9 @@ def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[
     problems += [*unknown_ids(rows, "examples", "pair_id", ("pairs",)), *one_split_a_track(rows["pairs"]), *examples_fit_pairs(rows)]
     problems += _card(dataset)
     places, found = check_shards(dataset, progress)
-    claims = example_claims(rows["examples"], places, str)
+    claims = Claims(dataset, (), rows["examples"], places, str)
     problems += [*found, *check_files(claims, progress), *unnamed(dataset, (".",), claims, places)]
-    sounds = [file.audio.path for example in rows["examples"] for file in example.signals]
+    sounds = (file.audio.path for example in rows["examples"] for file in example.signals)
     return [*problems, *foreign(dataset, dataset, sounds, places)]
 
 

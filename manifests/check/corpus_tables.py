@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from stemwright.manifests import dataset_rows, table
 from stemwright.manifests.catalog.artists import nodes_of
@@ -18,37 +23,55 @@ from stemwright.manifests.records import Example, Pair, Record, Track, track_id
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS, place_of, read, read_facts
+from stemwright.manifests.table_rows import ById, JoinedRows, TableRows, numbers_of
 
 # Their validation tracks share artists, or recordings, with their training tracks.
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq", "slakh"}
-Rows = dict[str, list[Any]]
+Tables = dict[str, JoinedRows[Any]]
+SOURCES = ("inputs.branches.source_id", "targets.branches.source_id")
 
 
-def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Rows, list[CheckProblem]]:
-    """The rows of the existing tables, and what is wrong with each table by itself."""
-    rows: Rows = {name: [] for name in ROW_TYPES}
-    problems = []
+def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Tables, list[CheckProblem]]:
+    """The rows of the existing tables, and what is wrong with each table by itself. Each is read once, a batch of records at a time."""
+    rows: Tables = {name: JoinedRows() for name in ROW_TYPES}
+    problems: list[CheckProblem] = []
     for name, row_type in types.items():
         path = folder / f"{name}.parquet"
         if not path.exists():
             continue
         try:
-            rows[name] = table.read(path, row_type)
-            as_written = table.is_as_written(path, row_type, rows[name])
+            found = TableRows(path, row_type)
+            as_written, edited = _edited(found)
         except (ValueError, OSError) as error:
             problems.append(CheckProblem(table=name, file=path.name, what=str(error)))
             continue
-        edited = [row for row in rows[name] if _identity(row) not in (row.id, None)]
+        rows[name] = JoinedRows(found)
         problems += [
-            CheckProblem(table=name, row_id=row.id, file=path.name, what="the row was edited: its id does not match its content")
-            for row in edited
+            CheckProblem(table=name, row_id=row_id, file=path.name, what="the row was edited: its id does not match its content")
+            for row_id in edited
         ]
         if not as_written and not edited:
             problems.append(CheckProblem(table=name, file=path.name, what="rows were edited, added or removed since the table was written"))
-        seen: set[str] = set()
-        twice = [row.id for row in rows[name] if row.id in seen or seen.add(row.id)]  # type: ignore[func-returns-value]
-        problems += [CheckProblem(table=name, row_id=row_id, file=path.name, what="two rows have the same id") for row_id in twice]
+        problems += [
+            CheckProblem(table=name, row_id=row_id, file=path.name, what="two rows have the same id") for row_id in _twice(rows[name].ids())
+        ]
     return rows, problems
+
+
+def _edited(rows: TableRows[Any]) -> tuple[bool, list[str]]:
+    """Whether a table's rows are those that were written, and the ids of those whose content gives another."""
+    digest, edited = table.RowsDigest(rows.record_type), []
+    for batch in rows.batches():
+        digest.add(batch)
+        edited += [row.id for row in batch if _identity(row) not in (row.id, None)]
+    return table.digest(rows.path) == digest.hexdigest(), edited
+
+
+def _twice(ids: npt.NDArray[np.uint64]) -> list[str]:
+    """The ids that were there before, in their order."""
+    order = np.argsort(ids, kind="stable")
+    again = np.sort(order[1:][ids[order][1:] == ids[order][:-1]])
+    return [f"{number:016x}" for number in ids[again].tolist()]
 
 
 def _identity(row: Any) -> str | None:
@@ -58,7 +81,7 @@ def _identity(row: Any) -> str | None:
     return track_id(row.sound, row.references) if isinstance(row, Track) else row.seal_id()
 
 
-def dangling(rows: Rows) -> Iterator[CheckProblem]:
+def dangling(rows: Tables) -> Iterator[CheckProblem]:
     """Ids of rows that are in no table."""
     yield from unknown_ids(rows, "stems", "track_id", ("tracks",))
     yield from unknown_ids(rows, "estimates", "track_id", ("tracks",))
@@ -75,33 +98,60 @@ def dangling(rows: Rows) -> Iterator[CheckProblem]:
     yield from unknown_ids(rows, "normalisations", "stem_id", ("stems",))
     yield from unknown_ids(rows, "pairs", "track_id", ("tracks",))
     yield from unknown_ids(rows, "examples", "pair_id", ("pairs",))
-    known = {row.id for name in ("tracks", "stems") for row in rows[name]}
-    for pair in rows["pairs"]:
-        sources = {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
-        for source_id in sorted(sources - known):
-            yield CheckProblem(table="pairs", row_id=pair.id, what=f"source {source_id} is neither a stem nor a track")
+    known = _known(rows, ("tracks", "stems"))
+    for pair_id, _, _, sources in _pairs(rows):
+        for source_id in sorted(set(sources) - known):
+            yield CheckProblem(table="pairs", row_id=pair_id, what=f"source {source_id} is neither a stem nor a track")
 
 
-def unknown_ids(rows: Rows, name: str, column: str, tables: Sequence[str]) -> Iterator[CheckProblem]:
+def _known(rows: Tables, names: Sequence[str]) -> set[str]:
+    return {row_id for name in names for batch in rows[name].columns("id") for row_id in batch.column("id").to_pylist()}
+
+
+def _pairs(rows: Tables) -> Iterator[tuple[str, str, str, list[str]]]:
+    """(id, track, split, sources of all branches) of each pair, without its other columns."""
+    for batch in rows["pairs"].columns("id", "track_id", "split", *SOURCES):
+        for pair in batch.to_pylist():
+            branches = (branch for side in ("inputs", "targets") for signal in pair[side] for branch in signal["branches"])
+            yield pair["id"], pair["track_id"], pair["split"], [branch["source_id"] for branch in branches]
+
+
+def unknown_ids(rows: Tables, name: str, column: str, tables: Sequence[str]) -> Iterator[CheckProblem]:
     """Rows of a table whose column names an id that is in none of some tables."""
-    known = {row.id for other in tables for row in rows[other]}
-    for row in rows[name]:
-        if (wanted := getattr(row, column)) not in known:
-            yield CheckProblem(table=name, row_id=row.id, what=f"{column} {wanted} is not in {' or '.join(tables)}")
+    known = np.unique(np.concatenate([rows[other].ids() for other in tables]))
+    wanted = rows[name].ids(column)
+    (unknown,) = (~_among(wanted, known)).nonzero()
+    ids = rows[name].ids() if len(unknown) else wanted
+    for number in unknown.tolist():
+        what = f"{column} {int(wanted[number]):016x} is not in {' or '.join(tables)}"
+        yield CheckProblem(table=name, row_id=f"{int(ids[number]):016x}", what=what)
 
 
-def mixed_splits(rows: Rows) -> Iterator[CheckProblem]:
+def _among(wanted: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Which of some ids are known ones, which are in order."""
+    if not len(known):
+        return np.zeros(len(wanted), np.bool_)
+    return known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] == wanted
+
+
+def mixed_splits(rows: Tables) -> Iterator[CheckProblem]:
     """Artists, and tracks, that are in two splits; sources of a pair that are of another split than it."""
-    splits = {track.id: track.split for track in rows["tracks"]}
-    track_of = {stem.id: stem.track_id for stem in rows["stems"]} | {track.id: track.id for track in rows["tracks"]}
-    for pair in rows["pairs"]:
-        if pair.split != splits.get(pair.track_id, pair.split):
-            yield CheckProblem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its track in {splits[pair.track_id]}")
-        for source_id in dict.fromkeys(branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches):
-            song = track_of.get(source_id, pair.track_id)
-            if song != pair.track_id and pair.split != splits.get(song, pair.split):
-                yield CheckProblem(table="pairs", row_id=pair.id, what=f"is in {pair.split}, its source {source_id} in {splits[song]}")
+    splits = dict[str, str](_columns(rows["tracks"], "id", "split"))
+    track_of = dict[str, str](_columns(rows["stems"], "id", "track_id")) | {track: track for track in splits}
+    for pair_id, track, split, sources in _pairs(rows):
+        if split != splits.get(track, split):
+            yield CheckProblem(table="pairs", row_id=pair_id, what=f"is in {split}, its track in {splits[track]}")
+        for source_id in dict.fromkeys(sources):
+            song = track_of.get(source_id, track)
+            if song != track and split != splits.get(song, split):
+                yield CheckProblem(table="pairs", row_id=pair_id, what=f"is in {split}, its source {source_id} in {splits[song]}")
     yield from _artists_in_two_splits(rows["tracks"])
+
+
+def _columns(rows: JoinedRows[Any], *names: str) -> Iterator[tuple[Any, ...]]:
+    """The values of some columns, row by row."""
+    for batch in rows.columns(*names):
+        yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def _artists_in_two_splits(tracks: Sequence[Track]) -> Iterator[CheckProblem]:
@@ -139,66 +189,101 @@ def recordings_in_two_splits(corpus: Path, tracks: Sequence[Track]) -> Iterator[
             yield CheckProblem(level="warning" if published else "error", table="tracks", row_id=other.id, file=other.audio.path, what=what)
 
 
-def one_split_a_track(pairs: Sequence[Pair]) -> Iterator[CheckProblem]:
+def one_split_a_track(pairs: JoinedRows[Any]) -> Iterator[CheckProblem]:
     """Tracks whose pairs are in several splits."""
     splits: dict[str, str] = {}
-    for pair in pairs:
-        if splits.setdefault(pair.track_id, pair.split) != pair.split:
-            yield CheckProblem(
-                table="pairs", row_id=pair.id, what=f"track {pair.track_id} is in {splits[pair.track_id]} and in {pair.split}"
-            )
+    for pair_id, track, split in _columns(pairs, "id", "track_id", "split"):
+        if splits.setdefault(track, split) != split:
+            yield CheckProblem(table="pairs", row_id=pair_id, what=f"track {track} is in {splits[track]} and in {split}")
 
 
-def examples_fit_pairs(rows: Rows) -> Iterator[CheckProblem]:
+class _Shapes:
+    """What each pair says of its files, as the number of one of few shapes: names of inputs and targets, frames and rate."""
+
+    def __init__(self, pairs: JoinedRows[Any]) -> None:
+        self.shapes: dict[tuple[tuple[tuple[str, str], ...], int, int], int] = {}
+        numbers = array("i")
+        for batch in pairs.columns("num_frames", "sample_rate", "inputs.name", "targets.name"):
+            for pair in batch.to_pylist():
+                names = tuple((role, signal["name"]) for role in ("input", "target") for signal in pair[f"{role}s"])
+                shape = (names, pair["num_frames"], pair["sample_rate"])
+                numbers.append(self.shapes.setdefault(shape, len(self.shapes)))
+        ids = pairs.ids()
+        order = np.argsort(ids, kind="stable")
+        self._ids, self._numbers = ids[order], np.frombuffer(numbers, np.int32)[order] if numbers else np.zeros(0, np.int32)
+
+    def of(self, pair_ids: npt.NDArray[np.uint64]) -> list[int | None]:
+        """The numbers of the shapes of some pairs; None for one that there is not."""
+        at = np.searchsorted(self._ids, pair_ids, side="right") - 1
+        return [
+            int(self._numbers[place]) if place >= 0 and self._ids[place] == wanted else None
+            for place, wanted in zip(at, pair_ids, strict=True)
+        ]
+
+
+def examples_fit_pairs(rows: Tables) -> Iterator[CheckProblem]:
     """Signals that differ from the plan in name, length or sample rate."""
-    pairs = {pair.id: pair for pair in rows["pairs"]}
-    for example in rows["examples"]:
-        if (pair := pairs.get(example.pair_id)) is None:
-            continue
-        planned = [("input", signal.name) for signal in pair.inputs] + [("target", signal.name) for signal in pair.targets]
-        written = [(file.role, file.name) for file in example.signals]
-        if planned != written:
-            yield CheckProblem(table="examples", row_id=example.id, what=f"has the signals {written}; its pair plans {planned}")
-        for file in example.signals:
-            found, wanted = (file.audio.num_frames, file.audio.sample_rate), (pair.num_frames, pair.sample_rate)
-            if found != wanted:
-                what = f"has {found[0]} frames at {found[1]} Hz; its pair plans {wanted[0]} at {wanted[1]} Hz"
-                yield CheckProblem(table="examples", row_id=example.id, file=file.audio.path, what=what)
+    pairs = _Shapes(rows["pairs"])
+    shapes = list(pairs.shapes)
+    audio = [f"signals.audio.{name}" for name in ("path", "num_frames", "sample_rate")]
+    for batch in rows["examples"].columns("id", "pair_id", "signals.role", "signals.name", *audio):
+        for example, number in zip(batch.to_pylist(), pairs.of(numbers_of(batch.column("pair_id"))), strict=True):
+            if number is None:
+                continue
+            names, *wanted = shapes[number]
+            planned, written = list(names), [(file["role"], file["name"]) for file in example["signals"]]
+            if planned != written:
+                yield CheckProblem(table="examples", row_id=example["id"], what=f"has the signals {written}; its pair plans {planned}")
+            for file in (file["audio"] for file in example["signals"]):
+                found = [file["num_frames"], file["sample_rate"]]
+                if found != wanted:
+                    what = f"has {found[0]} frames at {found[1]} Hz; its pair plans {wanted[0]} at {wanted[1]} Hz"
+                    yield CheckProblem(table="examples", row_id=example["id"], file=file["path"], what=what)
 
 
-def unaccounted(rows: Rows, unrendered: Collection[str] = ()) -> Iterator[CheckProblem]:
+def unaccounted(rows: Tables, unrendered: Collection[str] = ()) -> Iterator[CheckProblem]:
     """Rows for which a later table has neither a result nor a reason for its absence."""
-    rejected = {row.row_id for row in rows["rejected"]}.union(unrendered)
+    rejected = {row_id for (row_id,) in _columns(rows["rejected"], "row_id")}.union(unrendered)
     for name, later, column, what in (("tracks", "stems", "track_id", "separated"), ("pairs", "examples", "pair_id", "rendered")):
-        decided = {getattr(row, column) for row in rows[later]} | rejected
-        for row in rows[name] if rows[later] else ():
-            if row.id not in decided:
-                yield CheckProblem(level="warning", table=name, row_id=row.id, what=f"was neither {what} nor rejected; run the build again")
+        if not rows[later]:
+            continue
+        ids, decided = rows[name].ids(), np.unique(rows[later].ids(column))
+        for number in ids[~_among(ids, decided)].tolist():
+            if (row_id := f"{number:016x}") not in rejected:
+                yield CheckProblem(level="warning", table=name, row_id=row_id, what=f"was neither {what} nor rejected; run the build again")
 
 
-def copies(corpus: Path, rows: Rows) -> Iterator[CheckProblem]:
+def copies(corpus: Path, rows: Tables) -> Iterator[CheckProblem]:
     """Rows of the dataset's own tables that differ from those of the corpus (its pairs are those that were rendered)."""
     if not rows["examples"]:
         return
-    gains_db = {example.pair_id: example.gain_db for example in rows["examples"]}
-    facts = SourceRows.of(rows["tracks"], rows["stems"], rows["track_estimates"])
+    ids = rows["examples"].ids("pair_id")
+    order = np.argsort(ids, kind="stable")
+    rendered = ids[order]
+    gains_db = np.fromiter((gain for (gain,) in _columns(rows["examples"], "gain_db")), np.float64, len(ids))[order]
+    facts = SourceRows(ById(rows["tracks"]), ById(rows["stems"]), ById(rows["track_estimates"], "track_id"))
 
     def as_planned(pair: Pair, found: dataset_rows.WrittenPair) -> bool:
-        return not any(dataset_rows.differences(pair, gains_db[pair.id], found, facts))
+        gain_db = float(gains_db[np.searchsorted(rendered, np.uint64(int(pair.id, 16)), side="right") - 1])
+        return not any(dataset_rows.differences(pair, gain_db, found, facts))
 
     def as_rendered(example: Example, found: Example) -> bool:
         return dataset_rows.of_dataset(example) == found
 
-    planned = [pair for pair in rows["pairs"] if pair.id in gains_db]
-    expected: tuple[tuple[str, list[Any], Callable[[Any, Any], bool]], ...]
-    expected = (("pairs", planned, as_planned), ("examples", rows["examples"], as_rendered))
-    for name, wanted, same in expected:
+    planned = _among(rows["pairs"].ids(), rendered)
+    expected: tuple[tuple[str, Iterable[Any], int, Callable[[Any, Any], bool]], ...]
+    expected = (
+        ("pairs", compress(rows["pairs"], planned.tolist()), int(planned.sum()), as_planned),
+        ("examples", rows["examples"], len(ids), as_rendered),
+    )
+    for name, wanted, count, same in expected:
         file = f"{DATASET}/{name}.parquet"
         try:
-            found = table.read(corpus / file, dataset_rows.ROW_TYPES[name])
+            found = TableRows(corpus / file, dataset_rows.ROW_TYPES[name])
+            equal = len(found) == count and all(map(same, wanted, found))
         except (ValueError, OSError) as error:
             missing = isinstance(error, FileNotFoundError)
             yield CheckProblem(table=name, file=file, what="is missing; run render again" if missing else str(error))
             continue
-        if len(found) != len(wanted) or not all(map(same, wanted, found)):
+        if not equal:
             yield CheckProblem(table=name, file=file, what=f"differs from the corpus's {name}.parquet; run render again")

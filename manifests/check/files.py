@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from stemwright.manifests.check.corpus_tables import read_tables
 from stemwright.manifests.check.problems import CheckProblem, in_threads
+from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.disk.deletion import foreign_files
 from stemwright.manifests.disk.mirror import is_mirrored
+from stemwright.manifests.disk.name_set import NameSet
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import AudioFile, Example, Refused, Shard
-from stemwright.manifests.shards import JOURNAL, Place, Places, files
+from stemwright.manifests.records import AudioFile, Example, Refused, Shard, Stem
+from stemwright.manifests.shards import JOURNAL, DatasetFiles, Place, Places, in_dataset
 from stemwright.manifests.sound import decoding, embedded, formats
 from stemwright.manifests.sound.formats import BLOCK_FRAMES
 
@@ -32,6 +36,11 @@ class ClaimedFile:
     audio: AudioFile
     place: Path
     inside: Place | None = None  # where in the shard ``place``; None: it is a file of its own
+
+    @property
+    def name(self) -> str:
+        """Its path and, in a shard, its first byte there."""
+        return str(self.place) if self.inside is None else f"{self.place}:{self.inside.start_byte}:{self.inside.num_bytes}"
 
     def problem(self, what: str) -> CheckProblem:
         """That something is wrong with the file."""
@@ -53,30 +62,62 @@ def check_shards(dataset: Path, progress: OnProgress | None) -> tuple[Places, li
             return CheckProblem(**facts, what="its content changed after it was written (SHA-256 differs). Delete it and run render again")
         return None
 
-    return places, problems + [problem for problem in in_threads("shards", work, places.shards, progress) if problem]
+    found = in_threads("shards", work, places.shards, len(places.shards), progress)
+    return places, problems + [problem for problem in found if problem]
 
 
-def example_claims(examples: Iterable[Example], places: Places, called: Callable[[str], str]) -> list[ClaimedFile]:
-    """The files that examples name, except those that are lost with their shards. ``called`` gives what the dataset calls a file."""
-    claims = []
+class Claims(Iterable[ClaimedFile]):
+    """The files that rows name, made as they are used: those of stems, and those of examples but where they are lost with their shards.
+
+    ``called`` gives what the dataset calls a file.
+    """
+
+    def __init__(
+        self,
+        corpus: Path,
+        stems: Iterable[Stem],
+        examples: Iterable[Example],
+        places: Places | None = None,
+        called: Callable[[str], str] = in_dataset,
+    ) -> None:
+        self._corpus, self._stems, self._examples, self._places, self._called = corpus, stems, examples, places, called
+
+    def __iter__(self) -> Iterator[ClaimedFile]:
+        for stem in self._stems:
+            yield ClaimedFile("stems", stem.id, stem.audio, located(self._corpus, stem.audio))
+        if self._places is not None:
+            yield from _example_claims(self._examples, self._places, self._called)
+
+
+def _example_claims(examples: Iterable[Example], places: Places, called: Callable[[str], str]) -> Iterator[ClaimedFile]:
     for example in examples:
         for file in example.signals:
             path = called(file.audio.path)
             place = places.find(path)
             if places.inside(path):
-                claims.append(ClaimedFile("examples", example.id, file.audio, place.file, place))
+                yield ClaimedFile("examples", example.id, file.audio, place.file, place)
             elif place.file.exists() or not places.lost_with(path):
-                claims.append(ClaimedFile("examples", example.id, file.audio, place.file))
-    return claims
+                yield ClaimedFile("examples", example.id, file.audio, place.file)
 
 
-def check_files(claims: Sequence[ClaimedFile], progress: OnProgress | None) -> list[CheckProblem]:
+def check_files(claims: Iterable[ClaimedFile], progress: OnProgress | None) -> list[CheckProblem]:
     """What is wrong with the files that rows name. Hashing and decoding release the interpreter, so they run in threads."""
-    first: dict[tuple[Path, Place | None], ClaimedFile] = {}
-    shared = [claim for claim in claims if first.setdefault((claim.place, claim.inside), claim) is not claim]
-    shared = [claim for claim in shared if not is_mirrored(claim.place)]  # a store has equal bytes once
-    problems = [claim.problem(f"row {first[claim.place, claim.inside].row_id} names the same file") for claim in shared]
-    return problems + [problem for problem in in_threads("files", _check_file, claims, progress) if problem]
+    counted = count()
+    repeated = NameSet(claim.name for claim, _ in zip(claims, counted, strict=False)).repeated()
+    problems = list(_shared(claims, repeated)) if repeated else []
+    found = in_threads("files", _check_file, claims, next(counted), progress)
+    return problems + [problem for problem in found if problem]
+
+
+def _shared(claims: Iterable[ClaimedFile], repeated: Container[int]) -> Iterator[CheckProblem]:
+    """That rows name a file that an earlier row, or the row itself, names already; but a store has equal bytes once."""
+    first: dict[str, str] = {}
+    for claim in claims:
+        if hash(claim.name) not in repeated:
+            continue
+        if claim.name in first and not is_mirrored(claim.place):
+            yield claim.problem(f"row {first[claim.name]} names the same file")
+        first.setdefault(claim.name, claim.row_id)
 
 
 def _check_file(claim: ClaimedFile) -> CheckProblem | None:
@@ -125,11 +166,11 @@ def _differs(found: tuple[int, int, int], stated: tuple[int, int, int]) -> str:
 
 def unnamed(folder: Path, parts: Sequence[str], claims: Iterable[ClaimedFile], places: Places) -> Iterator[CheckProblem]:
     """Leftovers of a killed process, and stems that no row names."""
-    named = {claim.place for claim in claims} | {places.dataset / shard.path for shard in places.shards}
-    folders, spare = {place.parent for place in named}, dict[Path, str]()
+    named = NameSet(chain((str(claim.place) for claim in claims), (str(places.dataset / path) for path in places.shard_paths)))
+    folders, spare = {claim.place.parent for claim in claims if claim.table == "stems"}, dict[Path, str]()
     for part in parts:
-        for path in sorted((folder / part).rglob("*")):
-            if path in named or path.is_dir():
+        for path in _files_below(folder / part):
+            if str(path) in named:
                 continue
             file = path.relative_to(folder).as_posix()
             in_hidden_folder = any(name.startswith(".") for name in PurePosixPath(file).parts[:-1])
@@ -146,9 +187,21 @@ def unnamed(folder: Path, parts: Sequence[str], claims: Iterable[ClaimedFile], p
         yield CheckProblem(level="warning", file=left[0], what=what)
 
 
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Everything below a folder but folders, in the order of the parts of the paths; nothing behind a link."""
+    inside: list[Path] = []
+    with suppress(OSError):  # not there, or not readable
+        inside = sorted(folder.iterdir())
+    for path in inside:
+        if path.is_dir():
+            yield from () if path.is_symlink() else _files_below(path)
+        else:
+            yield path
+
+
 def foreign(corpus: Path, dataset: Path, sounds: Iterable[str], places: Places) -> Iterator[CheckProblem]:
     """Files in the dataset folder that do not belong to it: no stage touches them, but a program that reads the folder may."""
-    for name in sorted(foreign_files(dataset, files(sounds, places.shards))):
+    for name in sorted(foreign_files(dataset, DatasetFiles(sounds, places.shards))):
         what = "no row names this file and no stage touches it. Move it away if other programs read the dataset folder"
         if (dataset / name).is_symlink():
             what = "is a link that no row names: nothing is written or deleted through it. Only the dataset folder itself may be a link"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, TypeVar
+from itertools import islice
+from typing import Literal, TypeVar
 
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Record
 
-R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+U = TypeVar("U")
+AHEAD = 4  # items a thread that wait for it
 
 
 class CheckProblem(Record):
@@ -23,15 +27,22 @@ class CheckProblem(Record):
     what: str
 
 
-def in_threads(what: str, work: Callable[[Any], Any], items: Sequence[Any], progress: OnProgress | None) -> list[Any]:
-    """The results of work on many items, in order, computed in threads: hashing and decoding release the interpreter's lock."""
-    results = []
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for done, result in enumerate(pool.map(work, items), 1):
-            results.append(result)
+def in_threads(what: str, work: Callable[[T], U], items: Iterable[T], count: int, progress: OnProgress | None) -> Iterator[U]:
+    """The results of work on many items, in order, computed in threads: hashing and decoding release the interpreter's lock.
+
+    Of the items, ``count`` for the progress, few are taken ahead of their results.
+    """
+    threads, coming = min(8, os.cpu_count() or 1), iter(items)
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        under_way = deque(pool.submit(work, item) for item in islice(coming, AHEAD * threads))
+        done = 0
+        while under_way:
+            result = under_way.popleft().result()
+            under_way.extend(pool.submit(work, item) for item in islice(coming, 1))
+            done += 1
             if progress:
-                progress(done, len(items), what)
-    return results
+                progress(done, count, what)
+            yield result
 
 
 def errors(problems: Iterable[CheckProblem]) -> list[CheckProblem]:

@@ -8,20 +8,28 @@ from pathlib import Path
 from stemwright.manifests.check.files import ClaimedFile
 from stemwright.manifests.check.problems import CheckProblem, in_threads
 from stemwright.manifests.disk import mirror
-from stemwright.manifests.disk.bulk import is_stored
+from stemwright.manifests.disk.bulk import bulk_of, is_stored
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import Stem, Track
+from stemwright.manifests.records import Track
 
 NOT_READ = "only sizes were compared of what is in a store: pass --checksums to download it and compare checksums and sums of stems"
 
 
-def in_store(claims: Iterable[ClaimedFile]) -> tuple[list[ClaimedFile], list[ClaimedFile]]:
-    """The claims of files in folders, and those of files in a store."""
-    here: list[ClaimedFile] = []
-    stored: list[ClaimedFile] = []
-    for claim in claims:
-        (stored if mirror.is_mirrored(claim.place) else here).append(claim)
-    return here, stored
+class _InFolders(Iterable[ClaimedFile]):
+    """Those claims that are of files in folders."""
+
+    def __init__(self, claims: Iterable[ClaimedFile]) -> None:
+        self._claims = claims
+
+    def __iter__(self) -> Iterator[ClaimedFile]:
+        return (claim for claim in self._claims if not mirror.is_mirrored(claim.place))
+
+
+def in_store(folder: Path, claims: Iterable[ClaimedFile]) -> tuple[Iterable[ClaimedFile], list[ClaimedFile]]:
+    """The claims of files in folders, and those of files in the store of a corpus, if it has one."""
+    if bulk_of(folder) is None:
+        return claims, []
+    return _InFolders(claims), [claim for claim in claims if mirror.is_mirrored(claim.place)]
 
 
 def check_stored(folder: Path, claims: Sequence[ClaimedFile], progress: OnProgress | None) -> list[CheckProblem]:
@@ -32,14 +40,7 @@ def check_stored(folder: Path, claims: Sequence[ClaimedFile], progress: OnProgre
             return None
         return claim.problem(f"is not in {mirror.as_named(claim.place)} with {claim.audio.num_bytes:,} bytes; run separate again")
 
-    return [problem for problem in in_threads("stored", work, claims, progress) if problem]
-
-
-def read_stems(stems: Sequence[Stem], stored: Iterable[ClaimedFile]) -> list[Stem]:
-    """The stems of the tracks that have none in the store: the sums of those can be measured without a download."""
-    away = {claim.row_id for claim in stored}
-    tracks = {stem.track_id for stem in stems if stem.id in away}
-    return [stem for stem in stems if stem.track_id not in tracks]
+    return [problem for problem in in_threads("stored", work, claims, len(claims), progress) if problem]
 
 
 def check_stored_songs(songs: Path, tracks: Sequence[Track]) -> Iterator[CheckProblem]:

@@ -10,7 +10,7 @@ The limit of the sum
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,33 @@ from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Refused, Stem, Track
 from stemwright.manifests.sound import decoding, formats
 from stemwright.manifests.sound.formats import BLOCK_FRAMES
+from stemwright.manifests.table_rows import JoinedRows
 
 CLOSURE_LIMIT_DBFS = -100.0
 OWN_STEMS_DB = -10.0  # of a multitrack's own stems against its mixture: mastered mixtures leave less
 
 
+class StemsOfTracks:
+    """The stems of each track, none of one that has a damaged stem; their rows are read when they are used."""
+
+    def __init__(self, stems: JoinedRows[Stem], damaged: Collection[str]) -> None:
+        self._stems, self._of = stems, defaultdict[str, list[int]](list)
+        broken, number = set(), 0
+        for batch in stems.columns("id", "track_id"):
+            for stem_id, track_id in zip(*(batch.column(name).to_pylist() for name in ("id", "track_id")), strict=True):
+                self._of[track_id].append(number)
+                broken |= {track_id} if stem_id in damaged else set()
+                number += 1
+        for track_id in broken:
+            del self._of[track_id]
+
+    def of(self, track_id: str) -> list[Stem]:
+        """The stems of a track."""
+        return list(self._stems.take(self._of.get(track_id, ())))
+
+
 def check_sources(
-    corpus: Path, songs: Path | None, tracks: Sequence[Track], stems: Sequence[Stem], progress: OnProgress | None
+    corpus: Path, songs: Path | None, tracks: Sequence[Track], stems: StemsOfTracks, progress: OnProgress | None
 ) -> list[CheckProblem]:
     """What is wrong with the songs, and with the sums of the stems against them."""
     if not tracks:
@@ -38,9 +58,6 @@ def check_sources(
         why = "no songs folder was given" if songs is None else f"the songs folder {songs} does not exist; give its new place with --songs"
         count = f"{len(tracks)} track{'' if len(tracks) == 1 else 's'}"
         return [CheckProblem(level="warning", table="tracks", what=f"{why}: sources and sums of stems were not checked ({count})")]
-    grouped: dict[str, list[Stem]] = defaultdict(list)
-    for stem in stems:
-        grouped[stem.track_id].append(stem)
 
     def work(track: Track) -> list[CheckProblem]:
         files = {file.path: file for file in track.files}
@@ -49,9 +66,9 @@ def check_sources(
             for file in files.values()
             if (reason := _changed(Path(songs), file))
         ]
-        return changed or list(_sums(corpus, Path(songs), track, grouped[track.id]))
+        return changed or list(_sums(corpus, Path(songs), track, stems.of(track.id)))
 
-    found = [problem for found in in_threads("tracks", work, tracks, progress) for problem in found]
+    found = [problem for found in in_threads("tracks", work, tracks, len(tracks), progress) for problem in found]
     return found + list(_own_stems_apart(tracks))
 
 

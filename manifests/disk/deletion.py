@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from stemwright.manifests.disk import durable
@@ -111,11 +111,10 @@ def remove_empty(root: Path, folder: Path) -> None:
         folder = folder.parent
 
 
-def foreign_files(root: Path, ours: Iterable[str]) -> Iterator[str]:
+def foreign_files(root: Path, ours: Container[str]) -> Iterator[str]:
     """Files and links below a root that are not among ours, as paths relative to it; not behind links, and without hidden names."""
-    known = set(ours)
     for place, folders, files in os.walk(root):
         where = os.path.relpath(place, root)
         prefix = "" if where == "." else f"{where}/"
         linked = [name for name in folders if os.path.islink(f"{place}/{name}")]  # noqa: PTH114  # of 50,000 folders
-        yield from (f"{prefix}{name}" for name in (*files, *linked) if f"{prefix}{name}" not in known and not name.startswith("."))
+        yield from (f"{prefix}{name}" for name in (*files, *linked) if f"{prefix}{name}" not in ours and not name.startswith("."))

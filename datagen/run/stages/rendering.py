@@ -105,7 +105,7 @@ def _check_folders(dataset: Path, pairs: Sequence[Pair]) -> None:
 def _of_others(dataset: Path, examples: Sequence[Example]) -> tuple[str, ...]:
     """Notes about files in the dataset folder that stemwright did not make."""
     sounds = (shards.in_dataset(file.audio.path) for example in examples for file in example.signals)
-    others = sorted(foreign_files(dataset, shards.files(sounds, shards.read(dataset))))
+    others = sorted(foreign_files(dataset, shards.DatasetFiles(sounds, shards.read(dataset))))
     where, whose = f"in {dataset.name}/", "not from stemwright and"
     one, many = f"file or link {where} is {whose} is left as it is", f"files or links {where} are {whose} are left as they are"
     return (f"{counted(len(others), one, many)}; the first is {others[0]}",) if others else ()
