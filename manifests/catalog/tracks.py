@@ -199,6 +199,7 @@ def _measure(place: Sound, path: str, stream: int, longest_s: float, sums: FileS
             raise Refused(f"{info.num_channels} channels; expected mono or stereo. Fold it down to stereo first")
         formats.check_length(info.num_frames, info.sample_rate, longest_s, TOO_LONG)
         num_frames, peak, hasher = 0, 0.0, IdentityHash(place, stream, info)
+        hasher.watch(reader)
         maker = FingerprintMaker(info) if fingerprints is not None else None
         for block in reader.blocks(BLOCK_FRAMES):
             block_peak = max(float(block.max(initial=0.0)), -float(block.min(initial=0.0)))

@@ -17,7 +17,7 @@ Conventions
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +37,21 @@ SCALES = {"s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63, "flt": 1.0, "dbl": 
 TYPES = {"s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64, "u8": np.uint8}
 
 
-def samples(frame: Any) -> Audio:
-    """What ffmpeg decoded, as [C, t]; the array may be a view of the frame's memory."""
+def channels_of(frame: Any) -> list[Audio]:
+    """The channels of what ffmpeg decoded, [t] each; the arrays may be views of the frame's memory."""
     kind, channels, count = frame.format.name.removesuffix("p"), frame.layout.nb_channels, frame.samples
     dtype = TYPES.get(kind)
     if dtype is None:
         raise Refused(f"its samples are of a kind that is not read ({kind})")
     if frame.format.is_planar:
-        audio = np.empty((channels, count), dtype)
-        for row, plane in zip(audio, frame.planes, strict=True):
-            row[:] = np.frombuffer(plane, dtype, count)
+        rows = [np.frombuffer(plane, dtype, count) for plane in frame.planes]
     else:
-        audio = np.frombuffer(frame.planes[0], dtype, count * channels).reshape(count, channels).T
+        rows = list(np.frombuffer(frame.planes[0], dtype, count * channels).reshape(count, channels).T)
+    if dtype == np.float32:
+        return rows
     if dtype == np.uint8:
-        return (audio.astype(np.float32) - np.float32(128)) * np.float32(2.0**-7)
-    floats: Audio = audio.astype(np.float32, copy=False)
-    return floats if SCALES[kind] == 1.0 else floats * np.float32(SCALES[kind])
+        return [(row.astype(np.float32) - np.float32(128)) * np.float32(2.0**-7) for row in rows]
+    return [row.astype(np.float32) * np.float32(SCALES[kind]) for row in rows]
 
 
 class CodedReader:
@@ -60,6 +59,7 @@ class CodedReader:
 
     def __init__(self, path: Path, content: Content, stream: int = 0, *, has_open_size: bool = False) -> None:
         self._path, self._has_open_size = path, has_open_size
+        self.on_packet: Callable[[bytes], object] | None = None  # takes each coded packet as it is decoded
         self._facts = stated_facts(path, content)
         self.notes = list(self._facts.notes)
         forced = {"mpeg": "mp3", "adts": "aac"}.get(content.format)
@@ -123,11 +123,11 @@ class CodedReader:
         """[C, T] from ``start_frame``; shorter than requested only where the stream ends."""
         stop = np.inf if num_frames is None else start_frame + num_frames
         parts: list[Audio] = []
-        for at, block in self._pieces(start_frame):
-            first, last = max(0, start_frame - at), int(min(block.shape[1], stop - at))
+        for at, piece in self._pieces(start_frame):
+            first, last = max(0, start_frame - at), int(min(len(piece[0]), stop - at))
             if first < last:
-                parts.append(block[:, first:last])
-            if at + block.shape[1] >= stop:
+                parts.append(np.stack([row[first:last] for row in piece]))
+            if at + len(piece[0]) >= stop:
                 break
         if not parts:
             return np.zeros((self.info.num_channels, 0), np.float32)
@@ -137,34 +137,36 @@ class CodedReader:
         """The whole stream as [C, block_frames]; the last may be shorter. Raises Refused if it ends before the file does."""
         block, filled = np.empty((self.info.num_channels, block_frames), np.float32), 0
         for _, piece in self._pieces(0):
-            while piece.shape[1]:
-                count = min(block_frames - filled, piece.shape[1])
-                block[:, filled : filled + count] = piece[:, :count]
-                piece, filled = piece[:, count:], filled + count
+            start, length = 0, len(piece[0])
+            while start < length:
+                count = min(block_frames - filled, length - start)
+                for row, samples in zip(block, piece, strict=True):
+                    row[filled : filled + count] = samples[start : start + count]
+                start, filled = start + count, filled + count
                 if filled == block_frames:
                     yield block
                     block, filled = np.empty_like(block), 0
         if filled:
             yield np.ascontiguousarray(block[:, :filled])
 
-    def _pieces(self, start_frame: int) -> Iterator[tuple[int, Audio]]:
-        """(position, [C, t]) of what is decoded, from the start or from shortly before ``start_frame``. Raises Refused if it ends early."""
+    def _pieces(self, start_frame: int) -> Iterator[tuple[int, list[Audio]]]:
+        """(position, channels [t]) of what is decoded, from the start or before ``start_frame``. Raises Refused if it ends early."""
         if self._is_read:
             raise ValueError("a stream is read once; open it again")
         self._is_read = True
         at = self._num_silent
         if at:
-            yield 0, np.zeros((self.info.num_channels, at), np.float32)
+            yield 0, [np.zeros(at, np.float32)] * self.info.num_channels
         for piece in self._decoded(max(0, start_frame - self._num_silent)):
             if isinstance(piece, int):
                 at += piece
             else:
                 yield at, piece
-                at += piece.shape[1]
+                at += len(piece[0])
         self._check_end(at - self._num_silent)
 
-    def _decoded(self, start_frame: int) -> Iterator[Audio | int]:
-        """Pieces [C, t] in order; a number is that of frames that were left out."""
+    def _decoded(self, start_frame: int) -> Iterator[list[Audio] | int]:
+        """Channels [t] of pieces in order; a number is that of frames that were left out."""
         import av
 
         # The integer decoder of layer II carries the rounding of one packet into the next.
@@ -177,6 +179,8 @@ class CodedReader:
         for number, packet in enumerate(self._packets()):
             if self._facts.end is not None and packet.pos is not None and packet.pos >= self._facts.end:
                 continue  # a tag, or what is left of a packet
+            if self.on_packet is not None:
+                self.on_packet(bytes(packet))
             left_out = FIRST_PACKETS <= number < skip
             if left_out and number < skip - RESERVOIR_PACKETS:
                 lost = True
@@ -194,7 +198,7 @@ class CodedReader:
                 continue
             for frame in frames:
                 self._check_same(frame)
-                yield samples(frame)
+                yield channels_of(frame)
 
     def _packets(self) -> Iterator[Any]:
         """The coded packets of the stream. Raises Refused where the container cannot be read on."""
@@ -205,7 +209,7 @@ class CodedReader:
         except av.FFmpegError as error:
             raise Refused(f"{self._path.name} cannot be read to its end ({av_phrase(error)})") from error
 
-    def _from_sample(self, start_frame: int) -> Iterator[Audio | int]:
+    def _from_sample(self, start_frame: int) -> Iterator[list[Audio] | int]:
         """Uncoded samples from shortly before ``start_frame``."""
         base = self._stream.time_base * self.info.sample_rate
         self._container.seek(int(start_frame / base), stream=self._stream)
@@ -216,7 +220,7 @@ class CodedReader:
                 if is_first:
                     yield round((frame.pts or 0) * base)
                 is_first = False
-                yield samples(frame)
+                yield channels_of(frame)
 
     def _check_same(self, frame: Any) -> None:
         rate, channels = frame.sample_rate, frame.layout.nb_channels

@@ -22,11 +22,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stemwright.manifests.records import canonical_json
-from stemwright.manifests.sound.decoding import blocks, probe
+from stemwright.manifests.sound.coded_reader import CodedReader
+from stemwright.manifests.sound.decoding import Reader, blocks, probe
 from stemwright.manifests.sound.formats import BLOCK_FRAMES, Audio, AudioInfo
 from stemwright.manifests.sound.packets import coded_stream, packets
 from stemwright.manifests.sound.summing import Sound, Sum
@@ -43,6 +45,7 @@ class IdentityHash:
         parts = {part: coded_stream(part, stream) for part in (path.files if isinstance(path, Sum) else (path,))}
         self._coded = None if isinstance(path, Sum) else parts[path]
         self._num_frames = 0
+        self._packets: Any = None  # the hash of those that were seen while they were decoded
         exact = all(part is None or part.codec.startswith(EXACT) for part in parts.values())
         # One hash a channel: the rows of a block are contiguous, and need not be interleaved for it.
         self._samples = [hashlib.sha256() for _ in range(info.num_channels)] if exact else []
@@ -67,6 +70,16 @@ class IdentityHash:
         for channel, samples in zip(block, self._samples, strict=True):
             samples.update(np.ascontiguousarray(channel, "<f4").data)
 
+    def watch(self, reader: Reader) -> None:
+        """Takes the packets of the reader of this stream as they are decoded, so that they need not be read a second time."""
+        if not self._samples and isinstance(reader, CodedReader) and self._coded is not None and not self._coded.is_raw:
+            self._packets = hashlib.sha256()
+            reader.on_packet = self._add_packet
+
+    def _add_packet(self, packet: bytes) -> None:
+        if packet:
+            self._packets.update(len(packet).to_bytes(4) + packet)
+
     def identity(self) -> str:
         """The identity of the sound, a SHA-256 in hex."""
         content: list[object]
@@ -77,7 +90,8 @@ class IdentityHash:
             content = ["sum", *sorted(of_file(part) for part in self._path.files)]
         else:
             assert self._coded is not None  # else its samples count
-            content = ["packets", self._coded.codec, self._coded.setup, _packets_sha256(self._path, self._stream)]
+            of_packets = self._packets.hexdigest() if self._packets else _packets_sha256(self._path, self._stream)
+            content = ["packets", self._coded.codec, self._coded.setup, of_packets]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
@@ -92,6 +106,5 @@ def of_file(path: Sound, *, stream: int = 0) -> str:
 def _packets_sha256(path: Path, stream: int) -> str:
     content = hashlib.sha256()
     for packet in packets(path, stream):
-        content.update(len(packet).to_bytes(4))
-        content.update(packet)
+        content.update(len(packet).to_bytes(4) + packet)
     return content.hexdigest()

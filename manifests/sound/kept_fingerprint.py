@@ -41,6 +41,7 @@ NUM_BANDS = len(SPECTRUM_HZ) - 1
 ROW = 16  # steps of one row of the spectrum: half a second
 FRAME, FRAMES = 1_024, 6  # samples of a frame of words, and how many of them a word looks at
 SPECTRUM_FRAME = ROW * STEP  # samples; half as far from frame to frame
+AT_ONCE = 1 << 15  # samples that are waited for
 AT_A_TIME = 1 << 15  # samples in frames: they stay in the cache of a processor, and are too few for BLAS to start threads
 KEY_SMOOTH, KEY_SPAN, KEY_AHEAD = 4, 8, 16  # steps: mean of the energies, the span of a difference, and between the halves of a key
 KEY_BITS = 16
@@ -75,22 +76,27 @@ class FingerprintMaker:
 
     def __init__(self, info: AudioInfo) -> None:
         self._resampler = MonoResampler(info.sample_rate, RATE)
+        self._pieces: list[Audio] = []
         self._words = _Energies(FRAME, STEP, EDGES_HZ, info.num_channels)
         self._spectrum = _Energies(SPECTRUM_FRAME, SPECTRUM_FRAME // 2, [SPECTRUM_HZ], info.num_channels)
 
     def add(self, block: Audio) -> None:
         """Takes the next [C, t]."""
         # Rows added one by one: ``sum`` over the first axis takes several times as long.
-        self._take(sum(block[1:], block[0]), last=False)
+        self._pieces.append(self._resampler.add(sum(block[1:], block[0])))
+        if sum(map(len, self._pieces)) >= AT_ONCE:
+            self._take_pieces(last=False)
 
-    def _take(self, mono: Audio, *, last: bool) -> None:
-        mono = self._resampler.add(mono, last=last)
+    def _take_pieces(self, *, last: bool) -> None:
+        mono = np.concatenate(self._pieces)
+        self._pieces.clear()
         for energies in (self._words, self._spectrum):
             energies.add(mono, last=last)
 
     def fingerprint(self) -> KeptFingerprint:
         """The fingerprint of all that was added; without words if that is shorter than half a second."""
-        self._take(np.zeros(0, np.float32), last=True)
+        self._pieces.append(self._resampler.add(np.zeros(0, np.float32), last=True))
+        self._take_pieces(last=True)
         energies = np.split(_added(self._words.rows(), FRAMES), len(SCALES), axis=1)
         words = np.stack([words_of_energies(energy, step=STEP) for energy in energies])
         keys = np.zeros_like(words)

@@ -32,11 +32,14 @@ AAC_AROUND_A_CORE = (5, 29)  # object types: SBR and PS, whose core is stated be
 
 
 class CodedStream(NamedTuple):
-    """An audio stream as an encoder made it: the codec, what a decoder has to know, and how many frames are cut at its start."""
+    """An audio stream as an encoder made it: the codec, what a decoder has to know, how many frames are cut at its start, and whether its
+    packets are found by headers of their own, not by ffmpeg's libraries.
+    """
 
     codec: str
     setup: tuple[str | int, ...]
     delay_frames: int
+    is_raw: bool = False
 
 
 def coded_stream(path: Path, stream: int = 0) -> CodedStream | None:
@@ -59,7 +62,8 @@ def coded_stream(path: Path, stream: int = 0) -> CodedStream | None:
                 setup = SETUPS[codec](header)
             else:
                 setup = (header.hex(), context.sample_rate, context.channels)
-            return CodedStream(codec, setup, _delay(container, wanted, codec, header))
+            is_raw = codec == "mp3" or bool(_raw_format(container, content))  # of MP3 not every packet is one of sound
+            return CodedStream(codec, setup, _delay(container, wanted, codec, header), is_raw)
     except (av.FFmpegError, OSError, ValueError, IndexError, StopIteration, struct.error):
         return None
 

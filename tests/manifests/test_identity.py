@@ -57,6 +57,19 @@ def test_the_same_samples_are_one_recording_in_any_lossless_file(tmp_path, sound
     assert {identity.of_file(path) for path in files} == {identity.of_file(first)}
 
 
+@ffmpeg
+@pytest.mark.parametrize("name", ["a.mp3", "a.m4a", "a.ogg", "a.opus", "a.mka", "a.aac", "a.flac"])
+def test_packets_are_known_as_they_are_decoded_as_well(tmp_path, sound, name):
+    path = tmp_path / name
+    run_ffmpeg("-i", written(tmp_path / "whole.wav", sound, "PCM_16"), path)
+    with decoding.opened(path) as reader:
+        hasher = identity.IdentityHash(path, 0, reader.info)
+        hasher.watch(reader)
+        for block in reader.blocks(5_000):
+            hasher.add(block)
+    assert hasher.identity() == identity.of_file(path)
+
+
 def test_a_sum_of_lossy_files_is_known_by_their_packets(tmp_path, sound):
     """Nothing that a decoder gives is in its id; of lossless files it is the samples, as those of a file with the sum."""
     files = {name: tmp_path / name for name in ("a.mp3", "b.ogg", "c.flac")}
