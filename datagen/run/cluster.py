@@ -3,7 +3,7 @@
 Conventions
     Each worker, and each that joins later, is examined first (``preflight``). A difference found at the start ends the stage before it
     has begun; a worker that joins later and differs is logged and left out.
-    A task is given to one worker by name, and a worker has no more tasks than it works on at once, one more for each where they are
+    A task is given to one worker by name, and a worker has no more tasks than it works on at once, twice as many where they are
     short. So a worker that joins late is given work at once, memory here does not grow with the number of tasks, and it is known which
     tasks a worker had when it was lost.
     A task whose worker was lost is given to another. If that one is lost too, it waits for the end, where it is given to a worker that has
@@ -40,7 +40,7 @@ PREPARED_S = 900.0  # for the first worker to be examined: it may have to fetch 
 WORKERS_S = 300.0  # without a single worker, before the stage is ended: one that was killed is started again, which takes a while
 REFRESH_S = 1.0  # between looks at the list of workers
 PAUSED_S = 120.0  # a worker that dask has paused for so long gets no tasks, and loses its own
-SHORT_S = 1.0  # tasks that take less wait at the worker, or it would wait for us
+SHORT_S, SHORT_OF_MANY_S = 0.5, 0.1  # tasks that take less than either, the latter times all that run at once, wait at the worker
 LOSSES = 3  # of the workers of one task, before it is given up
 KEPT = "Finished work is kept; run the same command again with the address of a running cluster"
 LOST = f"lost its worker {LOSSES} times, the last time while that worker had nothing else to do: most likely it needs more memory"
@@ -109,6 +109,7 @@ class _Fleet:
         self.resources = {name: quantity * needs.fraction for name, quantity in resources.items()}
         self._asked: Examination = examination(needs)
         self.workers: dict[str, _Worker] = {}
+        self.ended: queue.SimpleQueue[Any] = queue.SimpleQueue()  # futures of tasks and examinations
         self.norm: dict[str, Any] = {}
         self._seen_at = self._looked_at = time.monotonic()
 
@@ -156,6 +157,7 @@ class _Fleet:
                 worker.examined = self._client.submit(
                     examine, asked, key=f"examine-{uuid.uuid4().hex}", workers=[address], allow_other_workers=False, priority=100
                 )
+                worker.examined.add_done_callback(self.ended.put)
             lost += self._paused(worker, info, now)
         self._looked_at = now
         if found:
@@ -165,15 +167,15 @@ class _Fleet:
         return lost
 
     def look(self, *, now: bool = False) -> list[Any]:
-        """As ``refresh``, once in a while or now; takes the answers of workers that joined."""
-        if not now and time.monotonic() - self._looked_at < REFRESH_S:
-            return []
-        lost = self.refresh()
+        """As ``refresh``, once in a while or now."""
+        return self.refresh() if now or time.monotonic() - self._looked_at >= REFRESH_S else []
+
+    def take_answers(self) -> None:
+        """Lets workers that joined have tasks, once they have been examined."""
         for worker in self.workers.values():
             if worker.examined is not None and worker.examined.done():
                 self._take_answer(worker, wait_s=5.0)
                 self._admit(worker)
-        return lost
 
     def _paused(self, worker: _Worker, info: Mapping[str, Any], now: float) -> list[Any]:
         """The tasks of a worker that dask has paused for long, since it is out of memory: it does not go on with them."""
@@ -232,6 +234,7 @@ class _Attempt(Generic[T]):
     task: T
     losses: int = 0
     began: float = 0.0
+    turns: int = 1
     worker: _Worker | None = None
 
 
@@ -243,7 +246,6 @@ class _Dispatch(Generic[T, R]):
         self._again: deque[_Attempt[T]] = deque()
         self._suspects: deque[_Attempt[T]] = deque()
         self._out: dict[Any, _Attempt[T]] = {}
-        self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._all_begun = False
         self._mean_s: float | None = None
         self._lost_count = 0
@@ -268,8 +270,10 @@ class _Dispatch(Generic[T, R]):
             raise StoppedError(f"the dask cluster is gone ({type(error).__name__}). {KEPT}") from error
 
     def _give_out(self) -> None:
-        ahead = 2 if self._mean_s is not None and self._mean_s < SHORT_S else 1
-        for worker in self._fleet.usable():
+        usable = self._fleet.usable()
+        short_s = max(SHORT_S, SHORT_OF_MANY_S * sum(worker.slots for worker in usable))  # many end at once, and wait for us in turn
+        ahead = 2 if self._mean_s is not None and self._mean_s < short_s else 1
+        for worker in usable:
             while len(worker.out) < ahead * worker.slots and (attempt := self._next()) is not None:
                 self._submit(attempt, worker)
             if not worker.out and self._suspects and self._all_begun:
@@ -285,6 +289,7 @@ class _Dispatch(Generic[T, R]):
 
     def _submit(self, attempt: _Attempt[T], worker: _Worker) -> None:
         attempt.began, attempt.worker = time.monotonic(), worker
+        attempt.turns = 1 + len(worker.out) // worker.slots  # it may have to wait for one that is there
         future = self._client.submit(
             self._work,
             attempt.task,
@@ -295,20 +300,21 @@ class _Dispatch(Generic[T, R]):
         )
         self._out[future] = attempt
         worker.out.add(future)
-        future.add_done_callback(self._ended.put)
+        future.add_done_callback(self._fleet.ended.put)
 
     def _arrived(self) -> Sequence[Any]:
         """The futures that have ended since the last call; waits for one, but not for long."""
         try:
-            ended = [self._ended.get(timeout=REFRESH_S)]
+            ended = [self._fleet.ended.get(timeout=REFRESH_S)]
         except queue.Empty:
             return []
-        while not self._ended.empty():
-            ended.append(self._ended.get())
+        while not self._fleet.ended.empty():
+            ended.append(self._fleet.ended.get())
         return ended
 
     def _took(self, future: Any) -> Iterator[R | FailedTask[T]]:
         if future not in self._out:
+            self._fleet.take_answers()  # it was an examination
             return
         if future.status != "finished":
             if future.status == "error" and type(future.exception()).__name__ != "KilledWorker":
@@ -325,7 +331,7 @@ class _Dispatch(Generic[T, R]):
             yield from self._lost(future)
             return
         attempt = self._forget(future)
-        spent_s = time.monotonic() - attempt.began
+        spent_s = (time.monotonic() - attempt.began) / attempt.turns
         self._mean_s = spent_s if self._mean_s is None else 0.9 * self._mean_s + 0.1 * spent_s
         yield result
 

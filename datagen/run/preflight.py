@@ -33,6 +33,7 @@ from typing import Any
 from stemwright.datagen.run.tasks import Needs
 from stemwright.manifests import __version__
 from stemwright.manifests.disk.durable import write_first
+from stemwright.manifests.disk.mirror import is_mirrored
 from stemwright.manifests.disk.regular import regular
 
 TOKEN = ".cluster"  # of a corpus
@@ -107,7 +108,7 @@ def _unseen(asked: Examination) -> str:
             return f"its folder {folder} is another one than here; mount the corpus at the same path on every worker"
         if not os.access(folder, os.W_OK):
             return f"it may not write to the corpus {folder}; run the workers as a user who may"
-    if songs is not None and not songs.exists():
+    if songs is not None and not is_mirrored(songs) and not songs.exists():
         return f"it does not see the songs in {songs}; mount the folder at the same path on every worker"
     return ""
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal as signals
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -163,6 +166,35 @@ def test_a_scheduler_that_disappears_ends_the_stage_and_keeps_finished_work(stag
         run(stage, tasks(3), shared(partial(lasting, folder=tmp_path, tried_s=3.0), Workers(dask=made.scheduler_address)), progress)
     closing.join()
     assert list(table.journalled(stage.folder / "tracks.jsonl.part", Track)) == [content_id(0)]
+
+
+CLIENT = """
+import sys; sys.path[:0] = {path!r}
+from pathlib import Path
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.stages import run_separate
+from stemwright.datagen.run.tasks import Workers
+def report(done, *_):
+    if done: print("one done", flush=True)
+run_separate(Corpus(Path({folder!r})), report, workers=Workers(dask={address!r}))
+"""
+
+
+def test_a_client_that_was_killed_goes_on_where_it_was(place, address):
+    corpus = new_corpus(place / "resumed")
+    run_catalog(corpus, Workers())
+    (place / "work" / "slow").write_text("0.7")
+    program = CLIENT.format(path=sys.path, folder=str(corpus.folder), address=address)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "one done\n"
+    process.send_signal(signals.SIGKILL)
+    process.communicate()
+    (place / "work" / "slow").unlink()
+    summary = run_separate(corpus, workers=Workers(dask=address))
+    assert summary.skipped >= 1
+    assert summary.done + summary.skipped == 4
+    assert contents(corpus.folder / "stems") == contents(place / "one" / "stems")
 
 
 def test_two_clients_share_a_cluster(tmp_path, address):
