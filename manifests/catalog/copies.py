@@ -14,7 +14,7 @@ Versions
 Conventions
     A time is in steps of 32 ms. An offset is the time in the second recording minus that in the first.
     Below the error rates here: copies up to 0.14 (see tests/manifests/test_copies.py), a mixture without one of its instruments from 0.16
-    on, other recordings from 0.40 on. Copies by codecs have a ``mix_db`` up to 1.0, a mixture without one of its instruments from 1.4 on.
+    on, other recordings from 0.40 on. Copies have a ``mix_db`` up to 0.9, a mixture without an instrument from 1.1 on.
 
 References
     Haitsma, Kalker, ISMIR 2002 (see ``stemwright.manifests.sound.fingerprint``).
@@ -44,7 +44,7 @@ COPY_SHARE = 0.75  # of the shorter recording that must be alike for a copy
 VERSION_SHARE = 0.35  # and for a version, in which something else is different
 VERSION_ERROR_RATE = 0.33
 REMASTERED_DB = 2.0  # of the spectra of two recordings, between their bands, beyond which one is another version; codecs stay below 1.6
-MIX_DB = 1.2
+MIX_DB = 1.1
 COMPARED_S, SAME_SPEED = 12.0, 0.004  # spectra are compared only of that much shared sound, at the same speed
 SMOOTH = 8  # rows of spectra that are averaged before: 4 s
 CACHED = 256  # fingerprints in memory while pairs are compared

@@ -9,7 +9,7 @@ Conventions
     Both are kept twice, for bands at the frequencies as they are and SCALES[1] times as high: where a copy is played faster or slower by up
     to 2 %, one of the two fits one of the other recording within 0.7 %.
     Spectrum: the energy of the 33 bands and, before them, of three lower ones in dB, every half a second, by which a version with other
-    parts, or a remastered one, is distinguished from a copy. Its frames are longer, since a kick and a bass are few hertz apart.
+    parts, or a remastered one, is distinguished from a copy.
     In a file a line of JSON says how long each part is, with a checksum of everything and of the file's name: a file that was damaged, cut
     or put in the place of another counts as missing, and is made again.
 """
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,12 @@ from stemwright.manifests.sound.resampling import MonoResampler
 STEP = 256  # samples at RATE: 32 ms
 SCALES = (1.0, 1.014)  # of the bands' frequencies
 LOW_HZ = np.array([40.0, 80.0, 140.0])  # edges of more bands, of which there are no words: for the spectrum, where basses are
-EDGES_HZ = [BANDS_HZ * scale for scale in SCALES]
-SPECTRUM_HZ = np.concatenate([LOW_HZ, BANDS_HZ])
-NUM_BANDS = len(SPECTRUM_HZ) - 1
+EDGES_HZ = [np.concatenate([LOW_HZ, BANDS_HZ]), *(BANDS_HZ * scale for scale in SCALES[1:])]
+NUM_BANDS = len(EDGES_HZ[0]) - 1
 ROW = 16  # steps of one row of the spectrum: half a second
-FRAME, FRAMES = 1_024, 6  # samples of a frame of words, and how many of them a word looks at
-SPECTRUM_FRAME = ROW * STEP  # samples; half as far from frame to frame
-AT_ONCE = 1 << 15  # samples that are waited for
-AT_A_TIME = 1 << 15  # samples in frames: they stay in the cache of a processor, and are too few for BLAS to start threads
+FRAME, FRAMES = 1_024, 6  # samples of a frame, and how many of them a word looks at
+AT_ONCE = 128  # frames that are waited for
+AT_A_TIME = 32  # frames that are computed: they stay in the cache of a processor, and are too few for BLAS to start threads
 KEY_SMOOTH, KEY_SPAN, KEY_AHEAD = 4, 8, 16  # steps: mean of the energies, the span of a difference, and between the halves of a key
 KEY_BITS = 16
 FLOOR_DB = -100.0  # of a band without energy; full scale is about +60
@@ -76,72 +74,61 @@ class FingerprintMaker:
 
     def __init__(self, info: AudioInfo) -> None:
         self._resampler = MonoResampler(info.sample_rate, RATE)
-        self._pieces: list[Audio] = []
-        self._words = _Energies(FRAME, STEP, EDGES_HZ, info.num_channels)
-        self._spectrum = _Energies(SPECTRUM_FRAME, SPECTRUM_FRAME // 2, [SPECTRUM_HZ], info.num_channels)
+        self._waiting: list[Audio] = []
+        self._energies: list[Floats] = []
+        self._window = (np.hanning(FRAME) / info.num_channels).astype(np.float32)  # of the sum of the channels, as if of their mean
 
     def add(self, block: Audio) -> None:
         """Takes the next [C, t]."""
         # Rows added one by one: ``sum`` over the first axis takes several times as long.
-        self._pieces.append(self._resampler.add(sum(block[1:], block[0])))
-        if sum(map(len, self._pieces)) >= AT_ONCE:
-            self._take_pieces(last=False)
+        self._waiting.append(self._resampler.add(sum(block[1:], block[0])))
+        if sum(map(len, self._waiting)) >= FRAME + AT_ONCE * STEP:
+            self._compute()
 
-    def _take_pieces(self, *, last: bool) -> None:
-        mono = np.concatenate(self._pieces)
-        self._pieces.clear()
-        for energies in (self._words, self._spectrum):
-            energies.add(mono, last=last)
+    def _compute(self) -> None:
+        """Takes the energies of all whole frames of what waits."""
+        mono = np.concatenate(self._waiting)
+        count = max(0, (len(mono) - FRAME) // STEP + 1)
+        if count:
+            frames = np.lib.stride_tricks.sliding_window_view(mono, FRAME)[::STEP]
+            self._energies += [_energies(frames[start : start + AT_A_TIME] * self._window) for start in range(0, count, AT_A_TIME)]
+        self._waiting = [mono[count * STEP :]]
 
     def fingerprint(self) -> KeptFingerprint:
         """The fingerprint of all that was added; without words if that is shorter than half a second."""
-        self._pieces.append(self._resampler.add(np.zeros(0, np.float32), last=True))
-        self._take_pieces(last=True)
-        energies = np.split(_added(self._words.rows(), FRAMES), len(SCALES), axis=1)
+        self._waiting.append(self._resampler.add(np.zeros(0, np.float32), last=True))
+        self._compute()
+        frames = np.concatenate([np.zeros((0, _weights().shape[1]), np.float32), *self._energies])
+        whole, *higher = np.split(_added(frames, FRAMES), np.cumsum([len(edges) - 1 for edges in EDGES_HZ[:-1]]), axis=1)
+        energies = [whole[:, len(LOW_HZ) :], *higher]
         words = np.stack([words_of_energies(energy, step=STEP) for energy in energies])
         keys = np.zeros_like(words)
         for energy, row in zip(energies, keys, strict=True):
             made = _keys(energy)[: len(row)]
             row[: len(made)] = made
         keys[words == 0] = 0
-        power = self._spectrum.rows()
-        power = power[: len(power) // 2 * 2].reshape(-1, 2, NUM_BANDS).mean(axis=1)
+        count = len(whole) // ROW
+        power = whole[: count * ROW].reshape(count, ROW, NUM_BANDS).mean(axis=1)
         return KeptFingerprint(words, keys, (10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))).astype(np.float16).astype(np.float32))
 
 
-class _Energies:
-    """Takes pieces of the sum of so many channels [t], and gives the energies of the bands between edges in frames of their mean."""
+@cache
+def _weights() -> Floats:
+    """[bins, bands]: how much of each bin of a frame's spectrum, 1 wide, is in each band of each of EDGES_HZ."""
+    edges = [one * FRAME / RATE + 0.5 for one in EDGES_HZ]
+    low, high = (np.concatenate([one[part] for one in edges]) for part in (slice(None, -1), slice(1, None)))
+    bins = np.arange(int(high.max()) + 1)[:, None]
+    return np.maximum(0, np.minimum(bins + 1, high) - np.maximum(bins, low)).astype(np.float32)
 
-    def __init__(self, frame: int, step: int, edges_hz: Sequence[npt.NDArray[np.float64]], num_channels: int) -> None:
-        self._frame, self._step, self._rows = frame, step, list[Floats]()
-        self._window = (np.hanning(frame) / num_channels).astype(np.float32)
-        self._waiting: Audio = np.zeros(0, np.float32)
-        edges = [one * frame / RATE + 0.5 for one in edges_hz]  # a bin is 1 wide
-        low, high = (np.concatenate([one[part] for one in edges]) for part in (slice(None, -1), slice(1, None)))
-        bins = np.arange(int(high.max()) + 1)[:, None]
-        self._weights = np.maximum(0, np.minimum(bins + 1, high) - np.maximum(bins, low)).astype(np.float32)  # of the bins in the bands
 
-    def add(self, mono: Audio, *, last: bool) -> None:
-        """Takes the next [t]."""
-        self._waiting = np.concatenate([self._waiting, mono])
-        count, at_a_time = (len(self._waiting) - self._frame) // self._step + 1, AT_A_TIME // self._frame
-        if count < (1 if last else at_a_time):
-            return
-        frames = np.lib.stride_tricks.sliding_window_view(self._waiting, self._frame)[:: self._step]
-        done = count if last else count // at_a_time * at_a_time
-        self._rows += [self._of(frames[start : start + at_a_time]) for start in range(0, done, at_a_time)]
-        self._waiting = self._waiting[done * self._step :]
+def _energies(windowed: Floats) -> Floats:
+    """The energies [n, bands] of frames [n, FRAME] in all bands."""
+    from scipy.fft import rfft  # a third faster than numpy's, and not imported with this module
 
-    def _of(self, frames: Audio) -> Floats:
-        from scipy.fft import rfft  # a third faster than numpy's, and not imported with this module
-
-        spectrum = rfft(frames * self._window, axis=1, overwrite_x=True)[:, : len(self._weights)]
-        energies: Floats = (spectrum.real**2 + spectrum.imag**2) @ self._weights
-        return energies
-
-    def rows(self) -> Floats:
-        """All energies so far, [N, B], in the order of edges."""
-        return np.concatenate([np.zeros((0, self._weights.shape[1]), np.float32), *self._rows])
+    weights = _weights()
+    spectrum = rfft(windowed, axis=1, overwrite_x=True)[:, : len(weights)]
+    energies: Floats = (spectrum.real**2 + spectrum.imag**2) @ weights
+    return energies
 
 
 def _added(rows: Floats, count: int) -> Floats:
