@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 _SHARD_PATH: TypeAdapter[str] = TypeAdapter(ShardPath)
 
 
+class ShardFile(NamedTuple):
+    """What a row says about a shard as a file."""
+
+    path: str
+    num_bytes: int
+    sha256: str
+
+
 class Members:
     """The sound files in shards: a table of them, or rows in memory. Of several of one name, the last one counts."""
 
@@ -39,7 +47,7 @@ class Members:
         import pyarrow as pa
 
         if isinstance(self._shards, TableRows):
-            self._shards.check_columns("path", "num_bytes", "members")
+            self._shards.check_columns("path", "num_bytes", "sha256", "members")
             schema = pa.schema([("checksum", pa.uint32()), ("number", pa.uint32())])
             self._batches = self._shards.stored()
             index = self._shards.derived("members", schema, lambda: iter([_index(self._batches)]))
@@ -52,12 +60,12 @@ class Members:
         self._ends = np.cumsum([len(members) for members in self._members])
         self._spans = [np.asarray(batch.column("members").offsets) for batch in self._batches]
 
-    def shards(self) -> Iterator[tuple[str, int]]:
-        """(path, length in bytes) of each shard, in order."""
+    def shards(self) -> Iterator[ShardFile]:
+        """Each shard, in order."""
         for batch in self._batches:
-            for path, num_bytes in zip(batch.column("path").to_pylist(), batch.column("num_bytes").to_pylist(), strict=True):
+            for path, num_bytes, sha256 in zip(*(batch.column(name).to_pylist() for name in ShardFile._fields), strict=True):
                 try:
-                    yield _SHARD_PATH.validate_python(path), num_bytes
+                    yield ShardFile(_SHARD_PATH.validate_python(path), num_bytes, sha256)
                 except ValidationError as error:
                     raise ValueError(f"a shard has the path {path!r}: {error.errors()[0]['msg']}. Was the table edited?") from error
 

@@ -22,8 +22,11 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +41,7 @@ from stemwright.datagen.dataset.selection import (
     effects_of,
     length_of,
     most_of,
+    opened_folder,
     padded_to,
     places_of,
     select,
@@ -46,15 +50,20 @@ from stemwright.datagen.dataset.selection import (
 from stemwright.datagen.effects import EFFECTS
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.records import Example, Signal, SignalFile
+from stemwright.manifests.sound.embedded import load_bytes
 from stemwright.manifests.sound.formats import Audio
+
+REQUESTS = 16  # examples of a batch that are requested of a store at once
+Fetched = Mapping[str, bytes]  # path of a sound file -> its bytes
 
 
 class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
     """The examples of one kind and split in a dataset folder, in a fixed order.
 
-    ``dataset_folder`` is a corpus's ``dataset/``, in any format. ``kind`` selects the examples of one kind, None takes all; ``split``
-    those of "train", "valid" (or "validation"), "test" or "all". ``num_inputs`` pads to so many inputs (8 or 16, say). ``num_frames``
-    takes a part of each excerpt, from ``start_frame`` on or, if that is None, from a place that is drawn in each epoch (``set_epoch``).
+    ``dataset_folder`` is a corpus's ``dataset/``, in any format, or the address of one in a bucket (``s3://BUCKET/PREFIX``): of a shard
+    there, only the files of an example are requested. ``kind`` selects the examples of one kind, None takes all; ``split`` those of
+    "train", "valid" (or "validation"), "test" or "all". ``num_inputs`` pads to so many inputs (8 or 16, say). ``num_frames`` takes a part
+    of each excerpt, from ``start_frame`` on or, if that is None, from a place that is drawn in each epoch (``set_epoch``).
     ``with_index`` adds each example's number, so that its pair is found in a shuffled batch; ``labels`` adds the number and the settings of
     its signals as tensors: True for all effects, or names of effects, settings and roles as ``Vocabulary`` takes them, or the vocabulary
     of another dataset. What no example of the kind carries is an error. Which kinds carry what: removal the effects that it draws, kept
@@ -97,7 +106,7 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         world_size: int | None = None,
         even: bool = False,
     ) -> None:
-        self.folder = Path(dataset_folder)
+        self.folder = opened_folder(dataset_folder)
         check_folder(self.folder)
         if num_channels not in (1, 2):
             raise ValueError(f"num_channels must be 1 or 2; got {num_channels}")
@@ -155,20 +164,37 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
             empty_tensor((len(indices), count, self.num_channels, self.num_frames)) for count in (self.num_inputs, self.num_targets)
         )
         scratch = self._scratch()
-        items = [self._item(index, inputs[number], targets[number], scratch) for number, index in enumerate(indices)]
+        with self._fetching(indices) as fetched:
+            items = [self._item(index, inputs[number], targets[number], scratch, data) for (number, index), data in fetched]
         return Batch(items, inputs, targets)
 
     def _scratch(self) -> bytearray:
         """Memory for one sound file, used again for each of a batch."""
         return bytearray(4 * 2 * self.num_frames)
 
-    def _item(self, index: int, inputs: torch.Tensor, targets: torch.Tensor, scratch: bytearray) -> Item | IndexedItem | LabelledItem:
+    @contextmanager
+    def _fetching(self, indices: Sequence[int]) -> Iterator[Iterator[tuple[tuple[int, int], Fetched]]]:
+        """The examples of a batch with what of them is in a store, requested side by side."""
+        if not self._places.stored:
+            yield zip(enumerate(indices), repeat({}))  # endless
+            return
+        with ThreadPoolExecutor(min(REQUESTS, max(1, len(indices)))) as pool:
+            yield zip(enumerate(indices), pool.map(self._fetch, indices), strict=True)
+
+    def _fetch(self, index: int) -> Fetched:
+        """The bytes of those files of an example that are in a store, by path: in one request where they are neighbours in a shard."""
+        return self._places.fetch([file.audio.path for file in self.example(index).signals])
+
+    def _item(
+        self, index: int, inputs: torch.Tensor, targets: torch.Tensor, scratch: bytearray, fetched: Fetched | None = None
+    ) -> Item | IndexedItem | LabelledItem:
         """One example, its sound read into the given tensors [N, C, T] and [M, C, T]."""
         pair, example = self.pair(index), self.example(index)
+        fetched = self._fetch(index) if fetched is None else fetched
         start = self._start_of(pair)
         files = [file for file in example.signals if file.role == "input"]
-        self._read(files, inputs, start, scratch)
-        self._read([file for file in example.signals if file.role == "target"], targets, start, scratch)
+        self._read(files, inputs, start, (scratch, fetched))
+        self._read([file for file in example.signals if file.role == "target"], targets, start, (scratch, fetched))
         mask = torch.zeros(self.num_inputs, dtype=torch.bool)
         mask[: len(pair.inputs)] = torch.tensor([_is_heard(*each) for each in zip(pair.inputs, files, strict=True)])
         if self._encoder is not None:
@@ -189,10 +215,13 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         rng = np.random.default_rng([self.seed, int(self._epoch), int(pair.id, 16)])
         return int(rng.integers(self._last_start + 1))
 
-    def _read(self, files: list[SignalFile], out: torch.Tensor, start_frame: int, scratch: bytearray) -> None:
-        array = out.numpy()
+    def _read(self, files: list[SignalFile], out: torch.Tensor, start_frame: int, memory: tuple[bytearray, Fetched]) -> None:
+        array, (scratch, fetched) = out.numpy(), memory
         for number, file in enumerate(files):
-            audio, _ = self._places.find(file.audio.path).load(start_frame, self.num_frames, scratch=scratch)
+            if (path := file.audio.path) in fetched:
+                audio, _ = load_bytes(fetched[path], path, start_frame, self.num_frames)
+            else:
+                audio, _ = self._places.find(path).load(start_frame, self.num_frames, scratch=scratch)
             array[number] = self._with_channels(audio)
         array[len(files) :] = 0.0
 

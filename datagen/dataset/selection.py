@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stemwright.manifests.dataset_rows import WrittenPair
+from stemwright.manifests.disk import mirror
+from stemwright.manifests.disk.stores import address_of, is_address
 from stemwright.manifests.names import split_name
 from stemwright.manifests.records import Example, Split
 from stemwright.manifests.shards import Places
@@ -26,11 +28,17 @@ if TYPE_CHECKING:
 SIDES = ("inputs", "targets")
 
 
+def opened_folder(place: Path | str) -> Path:
+    """The folder of a dataset: as it is named, or of an address the mirror of what the store lists now."""
+    return mirror.show(address_of(place))[0] if is_address(place) else Path(place)
+
+
 def check_folder(folder: Path) -> None:
     """Raises FileNotFoundError, with what was expected, for a folder that is no dataset."""
     if not (folder / "examples.parquet").exists():
         raise FileNotFoundError(
-            f"{folder} is not a dataset: it has no examples.parquet; expected CORPUS/dataset as `stemwright build` writes it"
+            f"{mirror.as_named(folder)} is not a dataset: it has no examples.parquet; "
+            "expected CORPUS/dataset as `stemwright build` writes it"
         )
     if (folder / "config.toml").exists():
         raise FileNotFoundError(f"{folder} is a corpus; the dataset is the folder inside it: {folder / 'dataset'}")

@@ -28,7 +28,7 @@ def problems_of(
         busy = place.folder.name == DATASET and (within / "config.toml").exists() and _is_in_use(within)
         if busy:  # of a corpus, whose lock says so: judged with it
             return problems_of(Corpus(within), songs, on_progress=on_progress, alone=alone)
-        return check_dataset(place.folder, progress=on_progress)
+        return check_dataset(place.folder, download=download, progress=on_progress)
     unusable, recipes_only = [], frozenset[str]()
     try:
         songs = songs or place.songs

@@ -74,7 +74,7 @@ def check_corpus(
     problems += [*dangling(rows), *mixed_splits(rows), *recordings_in_two_splits(corpus, rows["tracks"])]
     problems += [*examples_fit_pairs(rows), *unaccounted(rows, unrendered), *copies(corpus, rows)]
     problems += _card(corpus / DATASET, DATASET)
-    places, found = check_shards(corpus / DATASET, progress)
+    places, found = check_shards(corpus / DATASET, progress, download=download)
     claims = Claims(corpus, rows["stems"], rows["examples"], places)
     here, stored = (claims, []) if download else in_store(corpus, claims)
     sound = check_files(here, progress) + check_stored(corpus, stored, progress)
@@ -84,7 +84,7 @@ def check_corpus(
     stems = _undamaged(rows["stems"], sound, stored)
     if songs is not None and is_mirrored(songs) and not download:
         return [*problems, *check_stored_songs(songs, rows["tracks"]), CheckProblem(level="warning", what=NOT_READ)]
-    problems += [CheckProblem(level="warning", what=NOT_READ)] if stored else []
+    problems += [CheckProblem(level="warning", what=NOT_READ)] if stored or (places.stored and not download) else []
     return problems + check_sources(corpus, songs, rows["tracks"], stems, progress)
 
 
@@ -117,17 +117,20 @@ def _is_under_way(corpus: Path, name: str) -> bool:
     return bool(table.journals(corpus / f"{name}.jsonl.part"))
 
 
-def check_dataset(dataset: Path, *, progress: OnProgress | None = None) -> list[CheckProblem]:
-    """What is wrong in a dataset folder outside its corpus; empty if all is well."""
+def check_dataset(dataset: Path, *, download: bool = False, progress: OnProgress | None = None) -> list[CheckProblem]:
+    """What is wrong in a dataset folder outside its corpus; empty if all is well. ``download`` reads what of it is in a store."""
     dataset = Path(dataset)
     rows, problems = read_tables(dataset, {name: dataset_rows.ROW_TYPES[name] for name in ("pairs", "examples")})
     missing = [f"{name}.parquet" for name in ("pairs", "examples") if not (dataset / f"{name}.parquet").exists()]
     problems += [CheckProblem(file=name, what="is missing; the dataset cannot be read without it") for name in missing]
     problems += [*unknown_ids(rows, "examples", "pair_id", ("pairs",)), *one_split_a_track(rows["pairs"]), *examples_fit_pairs(rows)]
     problems += _card(dataset)
-    places, found = check_shards(dataset, progress)
+    places, found = check_shards(dataset, progress, download=download)
     claims = Claims(dataset, (), rows["examples"], places, str)
-    problems += [*found, *check_files(claims, progress), *unnamed(dataset, (".",), claims, places)]
+    if places.stored and not download:
+        problems.append(CheckProblem(level="warning", what=NOT_READ))
+    here = claims if download else in_store(dataset, claims)[0]
+    problems += [*found, *check_files(here, progress), *unnamed(dataset, (".",), claims, places)]
     sounds = (file.audio.path for example in rows["examples"] for file in example.signals)
     return [*problems, *foreign(dataset, dataset, sounds, places)]
 

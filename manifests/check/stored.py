@@ -26,10 +26,12 @@ class _InFolders(Iterable[ClaimedFile]):
 
 
 def in_store(folder: Path, claims: Iterable[ClaimedFile]) -> tuple[Iterable[ClaimedFile], list[ClaimedFile]]:
-    """The claims of files in folders, and those of files in the store of a corpus, if it has one."""
+    """The claims of files in folders, and those of files in the store of a corpus or dataset, if it has one: whole files, no parts of
+    shards, whose size is compared with the shard.
+    """
     if bulk_of(folder) is None:
         return claims, []
-    return _InFolders(claims), [claim for claim in claims if mirror.is_mirrored(claim.place)]
+    return _InFolders(claims), [claim for claim in claims if claim.inside is None and mirror.is_mirrored(claim.place)]
 
 
 def check_stored(folder: Path, claims: Sequence[ClaimedFile], progress: OnProgress | None) -> list[CheckProblem]:

@@ -143,6 +143,22 @@ def _read(path: Path, version: tuple[int, ...]) -> Bulk | None:
     return Bulk(address_of(given)) if isinstance(given, str) and is_address(given) else None
 
 
+def dataset_follows(corpus: Path, dataset: Path) -> bool:
+    """Whether a dataset names the store that its corpus names for it."""
+    wanted, named = bulk_of(corpus), bulk_of(dataset)
+    return (wanted and wanted.address.below(dataset.name)) == (named and named.address)
+
+
+def name_store(corpus: Path, dataset: Path) -> None:
+    """Makes a dataset name the store of its corpus for its shards, so that it can be moved."""
+    if dataset_follows(corpus, dataset):
+        return
+    if (wanted := bulk_of(corpus)) is None:
+        (dataset / STORAGE).unlink(missing_ok=True)
+    else:
+        durable.write_bytes(dataset / STORAGE, json.dumps({KEY: str(wanted.address.below(dataset.name))}).encode())
+
+
 def located(folder: Path, file: Stored) -> Path:
     """Where a file of a corpus or dataset is to be read: in its folder, or, if it is not there, in the mirror of its store."""
     place = folder / file.path

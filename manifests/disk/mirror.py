@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -24,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from stemwright.manifests.disk import durable
 from stemwright.manifests.disk.folders import private_folder
@@ -118,6 +120,53 @@ def read_ranges(path: Path | str, spans: Sequence[Span]) -> list[bytes]:
             return [os.pread(file.fileno(), length, start) for start, length in spans]
     address = address_of_place(path)
     return address.store.get_ranges(address.prefix, spans)
+
+
+class RangedFile(io.RawIOBase):
+    """An object as a file that is read by ranges: of a large table, its footer and the columns that are wanted."""
+
+    def __init__(self, address: Address) -> None:
+        size = address.store.size(address.prefix)
+        if size is None:
+            raise FileNotFoundError(2, "there is no such object", str(address))
+        self._address, self._size, self._at = address, size, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """The next byte."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Goes to a byte."""
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next bytes, in one request."""
+        count = max(0, min(self._size - self._at if size is None or size < 0 else size, self._size - self._at))
+        data = self._address.store.get(self._address.prefix, self._at, count) if count else b""
+        self._at += count
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills a buffer."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def opened(path: Path) -> BinaryIO | RangedFile:
+    """A file that is read here and there; one in a mirror that is not downloaded, by ranges."""
+    if is_mirrored(path) and not (path.exists() and path.stat().st_mtime_ns):
+        return RangedFile(address_of_place(path))
+    return path.open("rb")
 
 
 def show(address: Address) -> tuple[Path, list[str]]:

@@ -51,6 +51,13 @@ def load_range(
     return found
 
 
+def load_bytes(data: bytes, name: str, start_frame: int = 0, num_frames: int | None = None) -> tuple[Audio, int]:
+    """What ``load_range`` reads, from the bytes of a WAV or FLAC file; ``name`` is what its errors call it."""
+    found = _decoded(data, Path(name), start_frame, num_frames)
+    check_complete(Path(name), found[0], start_frame, num_frames)
+    return found
+
+
 def decode(data: bytes) -> tuple[Audio, int]:
     """The sound of the bytes of a WAV or FLAC file, as (float32 [C, T], sample rate). Raises Refused if they are not one."""
     return _decoded(data, Path("these bytes"), 0, None)

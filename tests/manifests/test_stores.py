@@ -96,6 +96,8 @@ def test_what_ends_early_is_an_error_though_the_client_gives_it_as_whole(place):
         place.store.get(key, 0, 1_000_000)
     with pytest.raises(OSError, match=r"the store gave"):
         place.store.get_ranges(key, [(0, 2), (5, 10)])
+    with pytest.raises(OSError, match=r"the store gave 0|ends before what was requested"):
+        place.store.get(key, 100, 10)
 
 
 def test_near_ranges_are_one_request_and_far_ones_are_not(server):

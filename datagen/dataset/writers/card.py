@@ -27,7 +27,7 @@ from stemwright.manifests import table
 from stemwright.manifests.disk.durable import write_bytes
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.records import EffectUse, Example, Pair, Split, Stem, Track
-from stemwright.manifests.shards import DATASET
+from stemwright.manifests.shards import DATASET, read
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 HUB_NAMES = {  # licences by licences.normalise -> the Hub's names; Creative Commons' are the same in small letters
@@ -192,7 +192,7 @@ def _loading(dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example], 
     split = next(iter(splits))
     ids = {pair.id for pair in pairs if pair.kind == kind}
     first = next(example for example in examples if example.pair_id in ids).signals[0]
-    last = len(list((dataset / kind).glob(f"{split}-*{format_.shard_suffix}"))) - 1 if format_.shard_suffix else 0
+    last = sum(shard.path.startswith(f"{kind}/{split}-") for shard in read(dataset)) - 1 if format_.shard_suffix else 0
     code = format_.loading.format(kind=kind, split=split, column=f"{first.role}_{first.name}", last=max(0, last))
     return ["## Loading", "", "```python", code, "```", ""]
 

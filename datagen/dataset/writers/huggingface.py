@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.dataset.writers import card
 from stemwright.datagen.dataset.writers.packing import ShardContent, ShardWriter
-from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.disk import mirror
 from stemwright.manifests.records import Example, Member, Pair
-from stemwright.manifests.shards import in_dataset
+from stemwright.manifests.shards import in_dataset, read
 
 if TYPE_CHECKING:
     import pyarrow
@@ -58,7 +58,8 @@ class ParquetShard:
         """All files of a kind must have the same columns."""
         import pyarrow.parquet as pq
 
-        return list(pq.read_schema(regular(file)).names) == list(features(content.signals))
+        with mirror.opened(file) as parquet:
+            return list(pq.read_schema(parquet).names) == list(features(content.signals))
 
     def assemble(self, file: Path, content: ShardContent) -> list[Member]:
         """Writes the file, one group of rows after another."""
@@ -95,7 +96,8 @@ data[0]["{column}"].get_all_samples().data  # [C, T]; data[0]["labels"] is JSON:
         """Which files hold which kind and split, and the columns and sizes of each kind."""
         kinds = card.split_counts(pairs)
         infos = [_info(kind, pairs, examples) for kind in kinds]
-        sized = [{**info, **_sizes(dataset / info["config_name"], kinds[info["config_name"]])} for info in infos]
+        sizes = {shard.path: shard.num_bytes for shard in read(dataset)}
+        sized = [{**info, **_sizes(sizes, info["config_name"], kinds[info["config_name"]])} for info in infos]
         return {**super().card_head(dataset, pairs, examples), "dataset_info": sized}
 
 
@@ -107,9 +109,9 @@ def _info(kind: str, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict
     return {"config_name": kind, "features": columns}
 
 
-def _sizes(folder: Path, splits: dict[str, int]) -> dict[str, Any]:
+def _sizes(sizes: Mapping[str, int], kind: str, splits: dict[str, int]) -> dict[str, Any]:
     """How large the splits of a kind are; ``datasets`` ignores an entry that lacks one of these."""
-    num_bytes = {name: sum(file.stat().st_size for file in folder.glob(f"{name}-*.parquet")) for name in splits}
+    num_bytes = {name: sum(size for path, size in sizes.items() if path.startswith(f"{kind}/{name}-")) for name in splits}
     listed = [{"name": name, "num_bytes": num_bytes[name], "num_examples": count} for name, count in splits.items()]
     return {"splits": listed, "download_size": sum(num_bytes.values()), "dataset_size": sum(num_bytes.values())}
 

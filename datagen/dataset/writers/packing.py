@@ -7,6 +7,7 @@ Conventions
     At any moment every sound file is a file of its own or in a shard that the journal names: a shard is written and journalled before its
     files are removed; one that is no longer as planned is first unpacked, then struck out, then removed with the folders that this empties.
     The journal, which still names what was struck out, goes after that: a kill in between leaves nothing that the next start does not know.
+    With ``[storage] bulk`` a shard goes to the store before it is journalled, and stays there when it is struck out: ``clean`` sweeps it.
     Memory holds one example at a time (a tar), or one group of rows (Parquet).
 """
 
@@ -38,7 +39,8 @@ from stemwright.datagen.dataset.writers.base import (
 from stemwright.datagen.dataset.writers.stale_files import claim, remove_stale
 from stemwright.manifests import table
 from stemwright.manifests.dataset_rows import SourceRows
-from stemwright.manifests.disk import deletion
+from stemwright.manifests.disk import deletion, mirror
+from stemwright.manifests.disk.bulk import STORAGE, bulk_of, dataset_follows, name_store
 from stemwright.manifests.disk.durable import begin, make_folder, naming, put, remove, write_bytes
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import ShardPath
@@ -240,6 +242,7 @@ def pack(corpus: Path, contents: Sequence[ShardContent], assembler: Assembler) -
     planned = {content.path: content for content in contents}
     wanted = {path for content in contents for path in content.members()}
     removed = unpack(corpus, wanted, keep={path for path, content in planned.items() if _is_current(corpus, content, assembler)})
+    name_store(corpus, dataset)
     standing = {shard.path: shard for shard in Places(dataset).shards}
     claim(corpus, [path for path in planned if path not in standing])
     with table.Journal(dataset / JOURNAL, Shard) as journal:
@@ -275,6 +278,7 @@ def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
             deletion.remove_all(dataset, [dataset / shard.path])
     if keep is None:
         (dataset / TABLE).unlink(missing_ok=True)
+        (dataset / STORAGE).unlink(missing_ok=True)
         (dataset / JOURNAL).unlink()
     return unwanted
 
@@ -301,9 +305,12 @@ def _is_current(corpus: Path, content: ShardContent, assembler: Assembler) -> bo
     found = next((shard for shard in places.shards if shard.path == content.path), None)
     if found is None or found.path in places.damaged or {member.path for member in found.members} != set(content.members()):
         return False
+    stored = mirror.is_mirrored(places.file_of(content.path))
+    if stored and not dataset_follows(corpus, corpus / DATASET):
+        return False
     if found.labels != content.labels_id or any((corpus / DATASET / path).exists() for path in content.members()):
         return False
-    return assembler.suits(corpus / DATASET / content.path, content)
+    return assembler.suits(places.file_of(content.path), content)
 
 
 def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Shard:
@@ -313,10 +320,14 @@ def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Sha
         with naming(file):
             members = assembler.assemble(temporary, content)
         facts = {"num_bytes": temporary.stat().st_size, "sha256": file_sha256(temporary)}
-        put(temporary, file)
+        shard = seal(Shard, path=content.path, labels=content.labels_id, members=tuple(members), **facts)
+        if (bulk := bulk_of(corpus / DATASET)) is not None:
+            bulk.put(temporary, shard)
+        else:
+            put(temporary, file)
     finally:
         remove([temporary])
-    return seal(Shard, path=content.path, labels=content.labels_id, members=tuple(members), **facts)
+    return shard
 
 
 def _remove_loose(corpus: Path, paths: Sequence[str]) -> None:

@@ -157,6 +157,8 @@ class BucketStore:
                 raise StoreError(self._sentence(error, key, verb)) from error
             raise FileNotFoundError(2, "there is no such object", f"{self._url}/{key}") from error
         except self._api.exceptions.BaseError as error:
+            if "InvalidRange" in str(error):
+                raise OSError(5, "the object ends before what was requested of it", f"{self._url}/{key}") from error
             raise StoreError(self._sentence(error, key, verb)) from error
 
     def _sentence(self, error: Exception, key: str, verb: str) -> str:
