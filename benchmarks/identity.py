@@ -34,9 +34,9 @@ import soundfile
 from results import publish
 from songs import render_song
 
-from stemwright.manifests.catalog.copies import find_alike
-from stemwright.manifests.catalog.key_index import KEYS
 from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
+from stemwright.manifests.deduplication.copies import find_alike
+from stemwright.manifests.deduplication.key_index import KEYS
 from stemwright.manifests.sound.kept_fingerprint import NUM_BANDS, ROW, SCALES, KeptFingerprint
 
 WORDS = 7_500  # of four minutes

@@ -38,9 +38,9 @@ from multitrack_songs import KNOWN, RATE, SECONDS, SITUATIONS, Song, Stems, late
 from results import publish
 from scipy import signal
 
-from stemwright.manifests.catalog.given_stems import examine
-from stemwright.manifests.catalog.stem_reading import GivenStems, given_files
 from stemwright.manifests.records import Refused
+from stemwright.manifests.stems.given_stems import examine
+from stemwright.manifests.stems.stem_reading import GivenStems, given_files
 from stemwright.separation.balance.recordings import measure_recording
 from stemwright.separation.loudness.meter import integrated_loudness
 

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from stemwright.manifests.catalog.stem_reading import GivenStems, Mending, Source
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.registry import Registry, UnknownNameError
 from stemwright.manifests.sound.decoding import probe
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.summing import Sound
+from stemwright.manifests.stems.stem_reading import GivenStems, Mending, Source
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.jobs import BLOCK_FRAMES, Job, JobOutcome, OnFileProgress, checked_blocks
 from stemwright.separation.stem_files import SeparatedFile, StemFolder
@@ -139,7 +139,7 @@ class ReferenceStems:
     """A multitrack's own stems as a separator: {name: (path, stream)}, converted to the mixture's rate and length.
 
     It has the methods of ``DemucsSeparator``. ``stream`` is 0 but for the streams of a STEM mp4. ``mending`` says by name what is done to
-    stems that do not fit (``stemwright.manifests.catalog.given_stems``), ``parts`` which of them are summed into one stem: {name: stem}.
+    stems that do not fit (``stemwright.manifests.stems.given_stems``), ``parts`` which of them are summed into one stem: {name: stem}.
     What the stems do not explain is the residual. Raises ValueError without stems, ``Refused`` (a ValueError) where one is longer or
     shorter than the mixture by more than a second, unless they may be of ``any_length``.
 

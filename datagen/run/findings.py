@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.kept_stems import read
-from stemwright.manifests.catalog.duplicates import SOUNDS_AS
 from stemwright.manifests.decibels import gain_to_db
+from stemwright.manifests.deduplication.duplicates import SOUNDS_AS
 from stemwright.manifests.records import ReferenceStem, Rejected, Stem, Track
 
 Kind = Literal["stems", "copy", "clipping", "offset", "note"]

@@ -22,7 +22,6 @@ from stemwright.manifests.catalog.candidates import Candidate, FoundSongs, match
 from stemwright.manifests.catalog.descriptions import describe, tagged_title
 from stemwright.manifests.catalog.listing import find, kinds, songs_root
 from stemwright.manifests.catalog.splits import SplitShares, split_of
-from stemwright.manifests.catalog.track_stems import examined
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.disk.mirror import as_named
 from stemwright.manifests.disk.regular import file_sha256
@@ -32,6 +31,7 @@ from stemwright.manifests.sound import containers, decoding, formats, kept_finge
 from stemwright.manifests.sound.identity import IdentityHash
 from stemwright.manifests.sound.kept_fingerprint import FingerprintMaker
 from stemwright.manifests.sound.summing import Sound, Sum
+from stemwright.manifests.stems.track_stems import examined
 
 __all__ = [
     "EARLIER_RULES",

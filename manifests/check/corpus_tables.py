@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from stemwright.manifests import dataset_rows, table
 from stemwright.manifests.catalog.artists import nodes_of
-from stemwright.manifests.catalog.copies import find_alike
 from stemwright.manifests.catalog.tracks import credit_of
 from stemwright.manifests.check.problems import CheckProblem
 from stemwright.manifests.dataset_rows import SourceRows
+from stemwright.manifests.deduplication.copies import find_alike
 from stemwright.manifests.feature_rows import profile_id
 from stemwright.manifests.records import Example, Pair, Record, Track, track_id
 from stemwright.manifests.row_types import ROW_TYPES

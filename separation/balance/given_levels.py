@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.manifests.catalog.stem_leaks import as_if_without, leaks
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.records import RESIDUAL
+from stemwright.manifests.stems.stem_leaks import as_if_without, leaks
 from stemwright.separation.balance.level_estimators import GIVEN, LEAKING, REFERENCE, Calibration
 from stemwright.separation.balance.measure import StemBalance, check_stems, measure_balance
 

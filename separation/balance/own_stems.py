@@ -2,7 +2,7 @@
 
 Conventions
     A recording has its stems in a folder beside it, or is itself a folder with a file called mixture or mix and stems, or a STEM file.
-    What is certain is mended and noted: ``stemwright.manifests.catalog.given_stems``. Stems of which none is found in the recording are
+    What is certain is mended and noted: ``stemwright.manifests.stems.given_stems``. Stems of which none is found in the recording are
     refused; a single one is named in a note.
 """
 
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from stemwright.manifests.catalog.given_stems import Findings, examine
-from stemwright.manifests.catalog.stem_reading import LOSSY_SUFFIXES, GivenStems
 from stemwright.manifests.records import RESIDUAL, Refused
 from stemwright.manifests.sound.containers import num_streams
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import BLOCK_FRAMES, READABLE_SUFFIXES, Audio
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.stem_names import MIXTURE_NAMES, STREAMS
+from stemwright.manifests.stems.given_stems import Findings, examine
+from stemwright.manifests.stems.stem_reading import LOSSY_SUFFIXES, GivenStems
 
 Files = Mapping[str, tuple[Path, int]]  # name -> the file, and the number of its audio stream
 

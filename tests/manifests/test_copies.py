@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from conftest import SAMPLE_RATE, make_song
 
-from stemwright.manifests.catalog.copies import Alike, find_alike
-from stemwright.manifests.catalog.duplicates import Duplicates, Recording, _sort_out, find_duplicates
-from stemwright.manifests.catalog.key_index import is_telling
+from stemwright.manifests.deduplication.copies import Alike, find_alike
+from stemwright.manifests.deduplication.duplicates import Duplicates, Recording, _sort_out, find_duplicates
+from stemwright.manifests.deduplication.key_index import is_telling
 from stemwright.manifests.sound import kept_fingerprint
 from stemwright.manifests.sound.decoding import blocks, load, probe
 from stemwright.manifests.sound.formats import AudioInfo

@@ -11,13 +11,13 @@ import soxr
 from conftest import STEM_NAMES, make_song, write_song_file
 from scipy.signal import lfilter
 
-from stemwright.manifests.catalog.given_stems import examine
 from stemwright.manifests.catalog.listing import find
-from stemwright.manifests.catalog.stem_drift import drift_of
-from stemwright.manifests.catalog.stem_reading import GivenStems, Mending, StemReader
 from stemwright.manifests.catalog.tracks import SplitShares, inspect
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.stems.given_stems import examine
+from stemwright.manifests.stems.stem_drift import drift_of
+from stemwright.manifests.stems.stem_reading import GivenStems, Mending, StemReader
 from stemwright.separation.balance.own_stems import load_own, multitrack_files, stem_paths
 from stemwright.separation.balance.recordings import measure_recording, titles_of
 from stemwright.separation.loudness.meter import integrated_loudness

@@ -20,7 +20,7 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import cataloguing, run_catalog
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
-from stemwright.manifests.catalog.duplicates import preference
+from stemwright.manifests.deduplication.duplicates import preference
 from stemwright.manifests.records import Rejected, Track
 from stemwright.manifests.sound import decoding, identity, packets
 from stemwright.manifests.sound.summing import Sum

@@ -9,8 +9,8 @@ from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_separate
 from stemwright.datagen.run.tasks import Workers
-from stemwright.manifests.catalog.stem_leaks import as_if_without, leaks
 from stemwright.manifests.records import Estimate
+from stemwright.manifests.stems.stem_leaks import as_if_without, leaks
 from stemwright.separation.balance.given_levels import in_mixture, measure_given
 from stemwright.separation.balance.recordings import measure_recording
 from stemwright.separation.loudness.meter import integrated_loudness

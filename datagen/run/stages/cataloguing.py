@@ -27,7 +27,6 @@ from stemwright.datagen.run.stages.summary import Summary, finished
 from stemwright.datagen.run.tasks import Do, Task, Workers
 from stemwright.manifests import table
 from stemwright.manifests.catalog.descriptions import ARTIST_UNKNOWN, called
-from stemwright.manifests.catalog.duplicates import SOUNDS_AS, Duplicates, Recording, find_duplicates
 from stemwright.manifests.catalog.splits import SplitMember, assign, group_of
 from stemwright.manifests.catalog.tracks import (
     EARLIER_RULES,
@@ -46,6 +45,7 @@ from stemwright.manifests.catalog.tracks import (
     songs_root,
     stems_key,
 )
+from stemwright.manifests.deduplication.duplicates import SOUNDS_AS, Duplicates, Recording, find_duplicates
 from stemwright.manifests.disk import deletion
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Record, Refused, Rejected, Split, Track, seal

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from stemwright.datagen.run.stages import kept_stems
 from stemwright.manifests.catalog.descriptions import ARTIST_UNKNOWN
-from stemwright.manifests.catalog.track_stems import mending_of
 from stemwright.manifests.catalog.tracks import credit_of
 from stemwright.manifests.records import Split, Track
+from stemwright.manifests.stems.track_stems import mending_of
 from stemwright.manifests.wording import counted
 
 DRAWN_BY = "its split is drawn by its id of an earlier version, "  # a note of a track; the id follows

@@ -12,9 +12,9 @@ from typing import Any
 
 from stemwright.datagen.run.configuration import Config
 from stemwright.manifests import __version__
-from stemwright.manifests.catalog.stem_reading import AS_IT_IS
-from stemwright.manifests.catalog.track_stems import mending_of
 from stemwright.manifests.records import ReferenceStem, Track, content_id
+from stemwright.manifests.stems.stem_reading import AS_IT_IS
+from stemwright.manifests.stems.track_stems import mending_of
 from stemwright.separation.separator import ReferenceStems, Separator
 
 

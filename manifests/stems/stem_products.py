@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.manifests.catalog.stem_reading import Mending
 from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.stems.stem_reading import Mending
 
 Array = NDArray[np.floating]
 

@@ -28,13 +28,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.manifests.catalog.stem_alignment import WINDOW_FRAMES, align, moved
-from stemwright.manifests.catalog.stem_drift import in_words, refusal
-from stemwright.manifests.catalog.stem_leaks import as_if_without, leaks
-from stemwright.manifests.catalog.stem_products import Products, Totals
-from stemwright.manifests.catalog.stem_reading import AS_IT_IS, GivenStems, Mending
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.formats import BLOCK_FRAMES
+from stemwright.manifests.stems.stem_alignment import WINDOW_FRAMES, align, moved
+from stemwright.manifests.stems.stem_drift import in_words, refusal
+from stemwright.manifests.stems.stem_leaks import as_if_without, leaks
+from stemwright.manifests.stems.stem_products import Products, Totals
+from stemwright.manifests.stems.stem_reading import AS_IT_IS, GivenStems, Mending
 
 Array = NDArray[np.floating]
 

@@ -1,9 +1,9 @@
 """Which recordings are copies of one another by their sound: in another encoding, cut, shifted, or a little faster.
 
-Found in two steps. An index of the fingerprints' keys (``stemwright.manifests.catalog.key_index``) gives pairs that have keys in common at
-consistent offsets; each such pair is then compared along its whole length, two seconds at a time, each laid on the other where it fits best
-near where the one before did. So the error rate is of what sounds at the same time, whatever the speed, and a shared sample or intro does
-not make a copy.
+Found in two steps. An index of the fingerprints' keys (``stemwright.manifests.deduplication.key_index``) gives pairs that have keys in
+common at consistent offsets; each such pair is then compared along its whole length, two seconds at a time, each laid on the other where
+it fits best near where the one before did. So the error rate is of what sounds at the same time, whatever the speed, and a shared sample
+or intro does not make a copy.
 
 Versions
     A recording is a copy if nothing but its encoding, level, speed, place or length differs. With other parts, without some of them (an
@@ -29,7 +29,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from stemwright.manifests.catalog.key_index import FEWEST_WORDS, CandidatePair, candidates
+from stemwright.manifests.deduplication.key_index import FEWEST_WORDS, CandidatePair, candidates
 from stemwright.manifests.sound.fingerprint import NUM_BITS, RATE, Words
 from stemwright.manifests.sound.kept_fingerprint import FLOOR_DB, ROW, STEP, KeptFingerprint
 

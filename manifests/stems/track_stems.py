@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stemwright.manifests.catalog.given_stems import examine
-from stemwright.manifests.catalog.stem_reading import Mending, given_files
 from stemwright.manifests.records import AudioFile, ReferenceStem, Refused
+from stemwright.manifests.stems.given_stems import examine
+from stemwright.manifests.stems.stem_reading import Mending, given_files
 
 
 def examined(songs: Path, mixture: AudioFile, stems: Sequence[ReferenceStem]) -> tuple[list[ReferenceStem], float | None, list[str]]:

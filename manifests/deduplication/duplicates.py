@@ -2,7 +2,7 @@
 
 Conventions
     Files whose samples or packets are the same are one recording, wherever they are found; of others the fingerprint decides
-    (``stemwright.manifests.catalog.copies``). Copies of a recording are dropped, or, on request, kept in its split.
+    (``stemwright.manifests.deduplication.copies``). Copies of a recording are dropped, or, on request, kept in its split.
     Versions (remastered, edited, without or with other parts, such as an instrumental or a stem) are kept, in the split of what they sound
     like.
     Kept is a multitrack before its mixture alone, one whose stems fit as they are before one whose stems are mended, a whole recording
@@ -21,8 +21,8 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from stemwright.manifests.catalog.artists import Ties
-from stemwright.manifests.catalog.copies import COPY_SHARE, Alike, find_alike
 from stemwright.manifests.catalog.song_names import title_key
+from stemwright.manifests.deduplication.copies import COPY_SHARE, Alike, find_alike
 from stemwright.manifests.sound.kept_fingerprint import KeptFingerprint
 
 Copies = Literal["drop", "same_split"]

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.manifests.catalog.stem_drift import FEWEST_EXCERPTS, drifts
+from stemwright.manifests.stems.stem_drift import FEWEST_EXCERPTS, drifts
 
 Array = NDArray[np.floating]
 Spectra = NDArray[np.complexfloating]
