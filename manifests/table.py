@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +35,7 @@ from pydantic import TypeAdapter
 from stemwright.manifests.disk import durable
 from stemwright.manifests.disk.deletion import check_plain
 from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.journal_index import Scan, TaskIndex, whole_lines
 from stemwright.manifests.records import Record
 from stemwright.manifests.table_rows import FORMER_NAMES, TableRows, arrow_schema
 
@@ -81,8 +82,10 @@ def _chunks(rows: Iterable[R]) -> Iterator[tuple[R, ...]]:
         yield chunk
 
 
-def replace(path: Path, rows: Sequence[Record], record_type: type[Record], *, made_from: str = "", card: str = "") -> None:
+def replace(path: Path, rows: Iterable[Record], record_type: type[Record], *, made_from: str = "", card: str = "") -> None:
     """Writes a finished table unless it already holds these rows, every column of them, and says that it was made from the same.
+
+    ``rows`` are iterated over twice if there is a table to compare them with.
 
     ``card`` is the checksum of the dataset card that goes with it (see ``card_sha256``).
     """
@@ -232,39 +235,40 @@ def remove_journals(path: Path) -> None:
         each.unlink(missing_ok=True)
 
 
-def journalled(path: Path, record_type: type[R]) -> dict[str, tuple[R, ...]]:
+def journalled(path: Path, record_type: type[R]) -> TaskIndex[R]:
     """The finished tasks of the journals of a table (task id -> rows), without opening one for more; empty if there is none."""
-    journal = Journal(path, record_type)
-    journal._read_back()
-    return journal.tasks  # type: ignore[return-value]
+    return Scan(journals(path)).index(record_type)
 
 
 class Journal:
     """The rows of a running stage: appended and flushed task by task, by one process.
 
-    Use as a context manager. On opening, the finished tasks of an interrupted run, and of other writers, are read back into ``tasks``
-    (task id -> rows). ``path`` is that of the journal without a writer.
+    Use as a context manager. ``tasks`` are the finished tasks (task id -> rows), also those of an interrupted run and of other writers; the
+    rows are read from the journal when they are used. ``path`` is that of the journal without a writer.
     """
 
     def __init__(self, path: Path, record_type: type[Record], writer: str = "") -> None:
         self.base, self.path, self.writer = path, journal_of(path, writer), writer
         self.record_type = record_type
-        self.tasks: dict[str, tuple[Record, ...]] = {}
+        self.tasks = Scan([]).index(record_type)
 
     def __enter__(self) -> Journal:
         there = journals(self.base)
         for path in (self.path, *there):
             check_plain(path)
         is_new = not self.path.exists()
-        kept = self._read_back()
-        others = [] if self.writer else [path for path in there if path != self.path]
+        scan = Scan(there)
+        others = [path for path in there if path != self.path]
         # One of several writers always begins a file of its own: a process that was believed dead appends to the one before, which is gone.
-        if self.writer or others or (not is_new and len(kept) != self.path.stat().st_size):
-            durable.write_bytes(self.path, kept)
-        for path in others:  # their lines are in this one now
-            path.unlink()
+        if self.writer or others or (not is_new and scan.num_bytes[self.path] != self.path.stat().st_size):
+            self._rewrite(self._lines(scan, others))
+            for path in () if self.writer else others:  # their lines are in this one now
+                path.unlink()
+            scan = Scan(journals(self.base))
+        self.tasks = scan.index(self.record_type)
         durable.make_folder(self.path.parent)
         self._file = self.path.open("ab")
+        self._end = self._file.seek(0, os.SEEK_END)
         self._synced = time.monotonic()
         if is_new:
             durable.sync_folder(self.path.parent)
@@ -277,46 +281,24 @@ class Journal:
             finally:
                 self._file.close()
 
-    def _read_back(self) -> bytes:
-        """Reads the finished tasks of all journals, the latest line of each; returns the lines with which this one goes on."""
-        kept: list[bytes] = []
-        latest: dict[str, tuple[int, bytes]] = {}
-        own = last = 0
-        there = journals(self.base)
-        for path in there:
-            turn = 0
-            for line, entry in self._entries(path):
-                if isinstance(entry, int):
-                    turn = max(turn, entry)
-                elif turn >= latest.get(entry[0], (0, b""))[0]:
-                    latest[entry[0]], self.tasks[entry[0]] = (turn, line), entry[1]
-                if path == self.path:
-                    kept.append(line)
-            own, last = (turn, last) if path == self.path else (own, max(last, turn))
-        if there in ([], [self.path]):
-            return b"".join(kept)
-        marker = b'{"turn":%d}\n' % max(own, last + 1)
-        return b"".join([*kept, marker] if self.writer else [marker, *(line for _, line in latest.values())])
+    def _lines(self, scan: Scan, others: Sequence[Path]) -> Iterator[bytes]:
+        """The lines with which this journal goes on."""
+        own = whole_lines(self.path) if self.path in scan.paths else iter(())
+        if not others:
+            return own
+        turn = max(scan.turns.get(self.path, 0), 1 + max(scan.turns[path] for path in others))
+        marker = b'{"turn":%d}\n' % turn
+        return chain(own, [marker]) if self.writer else chain([marker], scan.latest())
 
-    def _entries(self, path: Path) -> Iterator[tuple[bytes, int | tuple[str, tuple[Record, ...]]]]:
-        """The whole lines of a journal, each with its task and rows, or with the turn that begins there."""
-        with regular(path).open("rb") as lines:
-            for line in lines:
-                whole = line.lstrip(b"\0")  # NULs are where earlier writes never reached the disk
-                if (entry := self._entry(whole)) is not None:
-                    yield whole, entry
-
-    def _entry(self, line: bytes) -> int | tuple[str, tuple[Record, ...]] | None:
-        """The task of a line with its rows, or a turn; None if the line is incomplete."""
-        if not line.endswith(b"\n"):
-            return None
+    def _rewrite(self, lines: Iterable[bytes]) -> None:
+        durable.make_folder(self.path.parent)
+        temporary = durable.begin(self.path)
         try:
-            entry = json.loads(line)
-            if "turn" in entry:
-                return int(entry["turn"])
-            return str(entry["task"]), tuple(self.record_type.model_validate(row) for row in entry["rows"])
-        except (ValueError, KeyError, TypeError):
-            return None
+            with durable.naming(self.path), temporary.open("wb") as file:
+                file.writelines(lines)
+            durable.put(temporary, self.path)
+        finally:
+            durable.remove([temporary])
 
     def append(self, cache_key: str, rows: Iterable[Record], *, at_once: bool = False) -> None:
         """Adds one finished task, whose audio must already be under its final name, synced.
@@ -329,9 +311,10 @@ class Journal:
             {"task": cache_key, "rows": [row.model_dump(mode="json") for row in rows]}, separators=(",", ":"), allow_nan=False
         )
         with durable.naming(self.path):
-            self._file.write(line.encode() + b"\n")
+            written = self._file.write(line.encode() + b"\n")
             self._file.flush()
             if at_once or not rows or time.monotonic() - self._synced >= SYNC_S:
                 durable.sync(self._file.fileno())
                 self._synced = time.monotonic()
-        self.tasks[cache_key] = rows
+        self.tasks.put(cache_key, self.path, self._end)
+        self._end += written

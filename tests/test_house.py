@@ -52,7 +52,14 @@ LAYERS = (
     ("manifests", "stemwright.manifests"),  # names, records, words: what has no files
     ("manifests.disk",),
     ("manifests.sound",),
-    ("manifests.table", "manifests.table_rows", "manifests.shard_members", "manifests.shards", "manifests.dataset_rows"),
+    (
+        "manifests.table",
+        "manifests.table_rows",
+        "manifests.journal_index",
+        "manifests.shard_members",
+        "manifests.shards",
+        "manifests.dataset_rows",
+    ),
     ("manifests.stems",),
     ("manifests.catalog",),
     ("manifests.deduplication",),

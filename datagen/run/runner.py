@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stemwright.datagen.run import rates
+from stemwright.datagen.run.known_tasks import KnownTasks, RowsOfTasks, SomeTasks
 from stemwright.datagen.run.processes import in_processes
 from stemwright.datagen.run.tasks import Begin, Do, FailedTask, Result, Share, StoppedError, Task, Work, Workers
 from stemwright.manifests import table
@@ -29,6 +30,7 @@ from stemwright.manifests.disk.regular import has_size
 from stemwright.manifests.disk.stores import StoreError
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import AudioFile, Record, Refused, Rejected, seal
+from stemwright.manifests.table_rows import JoinedRows, TableRows
 from stemwright.manifests.visible import visible
 
 _log = logging.getLogger(__name__)
@@ -60,16 +62,22 @@ class Stage:
             self.share.check()
 
 
+def finished_rows(stage: Stage) -> JoinedRows[Record]:
+    """The rows of a stage's finished table, and of the one that was set aside while the configuration did not need it."""
+    places = (folder / f"{stage.table}.parquet" for folder in (stage.folder / UNUSED, stage.folder))
+    return JoinedRows(*(TableRows(path, stage.record_type) for path in places if path.exists()))
+
+
 @dataclass
 class Outcome:
-    """The outcome of the tasks of a stage. ``rows`` are all rows of its table, in the order of the tasks; ``fresh`` are the ids of those
-    rows that the tasks done now are about.
+    """The outcome of the tasks of a stage. ``rows`` are all rows of its table, in the order of the tasks, read from journal and table each
+    time they are iterated over; ``fresh`` are the ids of those rows that the tasks done now are about.
     """
 
     done: int = 0
     skipped: int = 0
     fresh: set[str] = field(default_factory=set)
-    rows: list[Any] = field(default_factory=list)
+    rows: Iterable[Any] = ()
     rejected: list[Rejected] = field(default_factory=list)
 
 
@@ -85,24 +93,22 @@ def run(
     ``present`` says of rows whether what they name is there; unless it is given, they name files in the stage's folder.
     """
     there = present or partial(files_exist, stage.folder)
-    finished = _finished(stage)
     outcome = Outcome()
     with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type, stage.writer) as journal:
-        known = {cache_key: rows for cache_key, rows in {**finished, **journal.tasks}.items() if rows}
-        decided = {task.id for task in tasks if task.id in known and there(known[task.id])}
-        open_tasks = [task for task in tasks if task.id not in decided]
+        known = KnownTasks(journal.tasks, finished_rows(stage))
+        is_open = bytearray(not (rows and there(rows)) for rows in map(known.of, tasks))
+        open_tasks = SomeTasks(tasks, is_open)
         outcome.skipped = len(tasks) - len(open_tasks)
         total_s, done_s = sum(task.duration_s for task in open_tasks), 0.0
         if on_progress:
             on_progress(0, len(open_tasks), "", AudioDone(0.0, total_s) if total_s else None)
-        begin, began = _voiding(known, {task.id for task in tasks}, journal, stage.check), time.monotonic()
+        begin, began = _voiding(known, tasks, journal, stage.check), time.monotonic()
         for count, result in enumerate(_stopping(do(open_tasks, begin)), 1):
             if result.fatal:
                 raise StoppedError(f"{result.task.subject}: {result.fatal}")
             stage.check()
             if result.reason is None:
                 journal.append(result.task.id, result.rows)
-                known[result.task.id] = result.rows
                 outcome.done += 1
                 outcome.fresh.add(result.task.row_id)
             else:
@@ -115,8 +121,7 @@ def run(
                 on_progress(count, len(open_tasks), result.task.subject, AudioDone(done_s, total_s) if total_s else None)
     if stage.rate:
         rates.remember(stage.rate, done_s, time.monotonic() - began)
-    refused = {row.row_id for row in outcome.rejected}
-    outcome.rows = [row for task in tasks if task.id in known and task.row_id not in refused for row in known[task.id]]
+    outcome.rows = RowsOfTasks(known, tasks, frozenset(row.row_id for row in outcome.rejected))
     return outcome
 
 
@@ -128,28 +133,29 @@ def _stopping(results: Iterator[Result]) -> Iterator[Result]:
         raise StoppedError(str(error)) from error
 
 
-def _voiding(
-    known: Mapping[str, Sequence[Record]], wanted: set[str], journal: table.Journal, check: Callable[[], None] = lambda: None
-) -> Begin:
+def _voiding(known: KnownTasks, tasks: Iterable[Task], journal: table.Journal, check: Callable[[], None] = lambda: None) -> Begin:
     """What is done before a task begins: earlier work about the same row (by another model, say) is void, since its files go.
 
     ``check`` raises an error where this process may do no more.
     """
-    others: dict[str, list[str]] = {}
-    for cache_key, rows in known.items():
-        if cache_key not in wanted:
-            about = getattr(rows[0], "track_id", "") or getattr(rows[0], "pair_id", "")
-            others.setdefault(str(about), []).append(cache_key)
+    others: dict[str, list[str]] | None = None
 
     def begin(task: Task) -> None:
+        nonlocal others
         check()
+        if others is None:  # a start that finds everything done needs none of it
+            others = {}
+            for cache_key, rows in known.without(tasks):
+                if rows:
+                    about = getattr(rows[0], "track_id", "") or getattr(rows[0], "pair_id", "")
+                    others.setdefault(str(about), []).append(cache_key)
         for cache_key in others.pop(task.row_id, ()):
             journal.append(cache_key, ())
 
     return begin
 
 
-def finish(stage: Stage, rows: Sequence[Record], *, made_from: str = "") -> None:
+def finish(stage: Stage, rows: Iterable[Record], *, made_from: str = "") -> None:
     """Writes the finished table, unless it already holds these rows, and removes the journal."""
     table.replace(stage.folder / f"{stage.table}.parquet", rows, stage.record_type, made_from=made_from)
     table.remove_journals(stage.folder / f"{stage.table}.jsonl.part")
@@ -178,19 +184,10 @@ def files_exist(folder: Path, rows: Iterable[Record]) -> bool:
     return all(has_size(f"{root}/{file.path}", file.num_bytes) or is_stored(folder, file) for file in named)
 
 
-def _finished(stage: Stage) -> dict[str, tuple[Record, ...]]:
-    """Task id -> rows of the finished table, and of the one that was set aside while the configuration did not need it."""
-    found: dict[str, list[Record]] = {}
-    for path in (folder / f"{stage.table}.parquet" for folder in (stage.folder / UNUSED, stage.folder)):
-        for row in table.read(path, stage.record_type) if path.exists() else ():
-            found.setdefault(row.cache_key, []).append(row)  # type: ignore[attr-defined]
-    return {cache_key: tuple(rows) for cache_key, rows in found.items()}
-
-
-def rows_of_all(stage: Stage, tasks: Sequence[Task]) -> list[Any] | None:
+def rows_of_all(stage: Stage, tasks: Sequence[Task]) -> RowsOfTasks | None:
     """The rows of all tasks of a stage, whichever share has done them, in the order of the tasks; None if one of them has none yet."""
-    known = {**_finished(stage), **table.journalled(stage.folder / f"{stage.table}{table.JOURNAL}", stage.record_type)}
-    return [row for task in tasks for row in known[task.id]] if all(known.get(task.id) for task in tasks) else None
+    known = KnownTasks(table.journalled(stage.folder / f"{stage.table}{table.JOURNAL}", stage.record_type), finished_rows(stage))
+    return RowsOfTasks(known, tasks, frozenset()) if all(map(known.of, tasks)) else None
 
 
 def shared(work: Work, workers: Workers) -> Do:

@@ -270,13 +270,14 @@ class Rebuild:
         stage = Stage("render", corpus.folder, "examples", Example)
         work = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), self.options.workers))
         outcome = run_tasks(stage, tasks, work, on_progress, PresentFiles(corpus.folder))
-        self._compare(wanted, outcome.rows)
-        whole = [row.id for row in outcome.rows] == [row.id for row in self.recipes.examples()]
+        examples = list(outcome.rows)
+        self._compare(wanted, examples)
+        whole = [row.id for row in examples] == [row.id for row in self.recipes.examples()]
         made_from = self.recipes.rendered_from if whole else ""
-        writer.finish(corpus.folder, list(pairs.values()), outcome.rows, made_from=made_from)
-        unmade = self._unmade(pairs, {row.pair_id for row in outcome.rows} | {row.row_id for row in outcome.rejected})
+        writer.finish(corpus.folder, list(pairs.values()), examples, made_from=made_from)
+        unmade = self._unmade(pairs, {row.pair_id for row in examples} | {row.row_id for row in outcome.rejected})
         corpus.replace_rejected("render", [*outcome.rejected, *unmade])
-        finish(stage, outcome.rows, made_from=made_from)
+        finish(stage, examples, made_from=made_from)
         forget_started(corpus.folder)
         self.result.rejected += len(outcome.rejected)
         return self.result

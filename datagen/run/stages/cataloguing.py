@@ -76,7 +76,7 @@ def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None
         rates.remember(rates.of_stage("catalog", workers.jobs), read_s, time.monotonic() - began)
     former = FormerRows(before.values())
     notes = _assign_splits(config, found, tasks, former, outcome, duplicates)
-    kept = outcome.rows
+    kept = list(outcome.rows)
     if not kept:
         _refuse_to_forget(corpus, [*((row.subject, row.reason) for row in outcome.rejected), *unreadable])
     outcome.fresh = {row.id for row in kept if row.audio.path in outcome.fresh and not _is_as_before(row, before.get(row.id))}
@@ -161,7 +161,7 @@ def _inspected(
             break
         skipped -= {task.id for task in needed}
         more = run_tasks(stage, needed, work, on_progress, heard)
-        outcome.rows, outcome.fresh = outcome.rows + more.rows, outcome.fresh | more.fresh
+        outcome.rows, outcome.fresh = [*outcome.rows, *more.rows], outcome.fresh | more.fresh
         outcome.rejected += more.rejected
     ids = {row.audio.path: row.id for row in outcome.rows}
     outcome.rows = sorted((row for row in outcome.rows if row.audio.path not in duplicates.dropped), key=lambda row: row.audio.path)

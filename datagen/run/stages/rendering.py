@@ -55,7 +55,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     speed = "" if workers.dask else rates.of_stage("render", workers.jobs)
     stage = Stage("render", corpus.folder, "examples", Example, speed, share)
-    outcome, redraws = Outcome(), Redraws(corpus, config)
+    outcome, redraws, examples = Outcome(), Redraws(corpus, config), list[Example]()
     _check_folders(corpus.dataset, pairs)
     songs = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
     work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers), share), pairs
@@ -64,16 +64,17 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         return of_share(share, "render", [run_tasks(stage, mine, work, on_progress, present)], note)
     while drawn:
         done = run_tasks(stage, [_task(writer, pair, songs, files) for pair in drawn], work, on_progress, present)
-        outcome.done, outcome.skipped, outcome.rows = outcome.done + done.done, outcome.skipped + done.skipped, outcome.rows + done.rows
+        outcome.done, outcome.skipped = outcome.done + done.done, outcome.skipped + done.skipped
+        examples += done.rows
         outcome.fresh |= {pair.track_id for pair in drawn if pair.id in done.fresh}
         drawn = redraws.next_round(drawn, done.rejected)
-    outcome.rejected = redraws.rejected
-    if pairs and not outcome.rows:
+    outcome.rejected, outcome.rows = redraws.rejected, examples
+    if pairs and not examples:
         raise StoppedError(f"none of {counted(len(pairs), 'pair')} could be rendered: {outcome.rejected[0].reason}")
     redraws.finish()
-    removed = writer.finish(corpus.folder, [*pairs, *redraws.rows], outcome.rows, made_from=made_from)
+    removed = writer.finish(corpus.folder, [*pairs, *redraws.rows], examples, made_from=made_from)
     notes = (*note, *((_removed(removed),) if removed else ()))
-    notes += _of_redraws(outcome.rejected) + _of_others(corpus.dataset, outcome.rows)
+    notes += _of_redraws(outcome.rejected) + _of_others(corpus.dataset, examples)
     summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes)
     forget_started(corpus.folder)
     return replace(summary, rejected=len(unreplaced(outcome.rejected)))

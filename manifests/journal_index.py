@@ -1,0 +1,199 @@
+"""The finished tasks of journals, found by name: 16 bytes each in memory, their rows read from the journal when they are used.
+
+Conventions
+    A task is known by 64 bits of its name: the id that it is, or a digest of another name. Two of 10^7 tasks share them with a
+    probability of 3 * 10^-6; the name in the line decides.
+    A journal that others append to, replace or remove is read as it is then: what is no longer where it was counts as without rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.records import Record
+
+OFFSET_BITS = 44  # of a line's place: 16 TB, and a million journals
+OFFSET = (1 << OFFSET_BITS) - 1
+MERGED = 65_536  # so many new tasks are put in order with the others at a time
+MOST_OPEN = 16  # journals
+
+
+def number_of_task(name: str) -> int:
+    """The 64 bits by which a task is known."""
+    if len(name) == 16:
+        try:
+            return int(name, 16)
+        except ValueError:
+            pass
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+R = TypeVar("R", bound=Record)
+
+
+@cache
+def _rows(record_type: type[R]) -> TypeAdapter[tuple[R, ...]]:
+    return TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]
+
+
+def entry_of(line: bytes) -> dict[str, Any] | None:
+    """A whole line of a journal: a task with its rows as plain values, or a turn; None if it is incomplete, or none of ours."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        entry = from_json(line, allow_inf_nan=False)
+    except ValueError:
+        return None
+    if not isinstance(entry, dict):
+        return None
+    is_task = isinstance(entry.get("rows"), list) and "task" in entry
+    return entry if is_task or isinstance(entry.get("turn"), int) else None
+
+
+class TaskIndex(Mapping[str, tuple[R, ...]]):
+    """Task id -> rows, of the lines of some journals. A task whose rows are not of the record type, or whose line is gone, has none."""
+
+    def __init__(self, record_type: type[R], paths: Sequence[Path], numbers: npt.NDArray[np.uint64], places: npt.NDArray[np.int64]) -> None:
+        self.record_type, self._paths = record_type, list(paths)
+        self._numbers, self._places = numbers, places
+        self._recent: dict[int, int] = {}
+        self._open: OrderedDict[Path, BinaryIO] = OrderedDict()
+
+    def put(self, task: str, path: Path, offset: int) -> None:
+        """The latest line of a task begins at an offset of a journal."""
+        if path not in self._paths:
+            self._paths.append(path)
+        self._recent[number_of_task(task)] = self._paths.index(path) << OFFSET_BITS | offset
+        if len(self._recent) >= MERGED:
+            self._merge()
+
+    def _merge(self) -> None:
+        numbers = np.concatenate([self._numbers, np.fromiter(self._recent.keys(), np.uint64, len(self._recent))])
+        places = np.concatenate([self._places, np.fromiter(self._recent.values(), np.int64, len(self._recent))])
+        order = np.argsort(numbers, kind="stable")
+        numbers, places = numbers[order], places[order]
+        last = _last_of_each(numbers)
+        self._numbers, self._places, self._recent = numbers[last], places[last], {}
+
+    def without(self, wanted: npt.NDArray[np.uint64]) -> Iterator[tuple[str, tuple[R, ...]]]:
+        """(task id, rows) of the tasks that are not among some, which are given by number (``number_of_task``)."""
+        self._merge()
+        for place in self._places[~np.isin(self._numbers, wanted)].tolist():
+            if (entry := self._entry(place)) is not None:
+                yield str(entry["task"]), self._checked(entry)
+
+    def __getitem__(self, task: str) -> tuple[R, ...]:
+        if (place := self._place(task)) is None:
+            raise KeyError(task)
+        entry = self._entry(place)
+        return self._checked(entry) if entry is not None and entry["task"] == task else ()
+
+    def __contains__(self, task: object) -> bool:
+        return isinstance(task, str) and self._place(task) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        """The tasks in the order of their lines."""
+        self._merge()
+        for place in np.sort(self._places).tolist():
+            if (entry := self._entry(place)) is not None:
+                yield str(entry["task"])
+
+    def __len__(self) -> int:
+        self._merge()
+        return len(self._numbers)
+
+    def _place(self, task: str) -> int | None:
+        number = number_of_task(task)
+        if (place := self._recent.get(number)) is not None:
+            return place
+        at = int(np.searchsorted(self._numbers, np.uint64(number)))
+        return int(self._places[at]) if at < len(self._numbers) and int(self._numbers[at]) == number else None
+
+    def _entry(self, place: int) -> dict[str, Any] | None:
+        """The task that a line names, with its rows; None if the line is no longer there."""
+        path, offset = self._paths[place >> OFFSET_BITS], place & OFFSET
+        try:
+            if path not in self._open:
+                self._open[path] = regular(path).open("rb")
+                if len(self._open) > MOST_OPEN:
+                    self._open.popitem(last=False)[1].close()
+            self._open[path].seek(offset)
+            entry = entry_of(self._open[path].readline().lstrip(b"\0"))
+        except FileNotFoundError:
+            return None
+        return entry if entry is not None and "task" in entry else None
+
+    def _checked(self, entry: dict[str, Any]) -> tuple[R, ...]:
+        try:
+            return _rows(self.record_type).validate_python(entry["rows"])
+        except ValidationError:
+            return ()
+
+
+class Scan:
+    """What the journals of a table hold: whole lines, the latest of each task, and the turns that say which is the latest."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        self.num_bytes = dict.fromkeys(paths, 0)  # of whole lines
+        self.turns = dict.fromkeys(paths, 0)  # the last one of each journal
+        tasks, turns, places = array("Q"), array("q"), array("q")
+        for number, path in enumerate(paths):
+            for offset, line in lines_of(path):
+                if (entry := entry_of(line)) is None:
+                    continue
+                self.num_bytes[path] += len(line)
+                if "task" not in entry:
+                    self.turns[path] = max(self.turns[path], entry["turn"])
+                    continue
+                tasks.append(number_of_task(str(entry["task"])))
+                turns.append(self.turns[path])
+                places.append(number << OFFSET_BITS | offset)
+        order = np.lexsort((places, turns, tasks))
+        numbers = np.array(tasks, np.uint64)[order]
+        last = _last_of_each(numbers)
+        self._numbers, self._places = numbers[last], np.array(places, np.int64)[order][last]
+
+    def index(self, record_type: type[R]) -> TaskIndex[R]:
+        """The tasks with their latest lines."""
+        return TaskIndex(record_type, self.paths, self._numbers, self._places)
+
+    def latest(self) -> Iterator[bytes]:
+        """The latest line of each task, journal by journal."""
+        for place in np.sort(self._places).tolist():
+            with regular(self.paths[place >> OFFSET_BITS]).open("rb") as lines:
+                lines.seek(place & OFFSET)
+                yield lines.readline().lstrip(b"\0")
+
+
+def whole_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a journal that are whole, one after another."""
+    return (line for _, line in lines_of(path) if entry_of(line) is not None)
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(offset, line) of all lines of a file; without the NULs where earlier writes never reached the disk."""
+    offset = 0
+    with regular(path).open("rb") as lines:
+        for line in lines:
+            yield offset, line.lstrip(b"\0")
+            offset += len(line)
+
+
+def _last_of_each(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Of numbers in order, which are the last of equal ones."""
+    last = np.ones(len(numbers), np.bool_)
+    last[:-1] = numbers[1:] != numbers[:-1]
+    return last
