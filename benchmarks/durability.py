@@ -25,7 +25,8 @@ from songs import render_song
 from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.manifests import table
 from stemwright.manifests.disk import durable
-from stemwright.manifests.records import Branch, Example, Pair, Signal, content_id, seal
+from stemwright.manifests.pair_records import Branch, Example, Pair, Signal
+from stemwright.manifests.records import content_id, seal
 
 RATE = 44_100
 RUNS = 3

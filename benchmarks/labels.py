@@ -39,7 +39,8 @@ from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import shards, table
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.decibels import db_to_gain
-from stemwright.manifests.records import Example, Stem
+from stemwright.manifests.pair_records import Example
+from stemwright.manifests.records import Stem
 from stemwright.manifests.sound import decoding, writing
 
 RATE = 44_100

@@ -39,7 +39,8 @@ from songs import render_song
 from stemwright.datagen.dataset.items import empty_tensor
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.dataset.writers import WRITERS
-from stemwright.manifests.records import Branch, Pair, Signal, content_id, seal
+from stemwright.manifests.pair_records import Branch, Pair, Signal
+from stemwright.manifests.records import content_id, seal
 
 RATE, DURATION_S, STEMS = 44_100, 5.0, ("drums", "bass", "other", "vocals")
 NUM_FRAMES = round(RATE * DURATION_S)

@@ -27,7 +27,8 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_plan
 from stemwright.manifests import table
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair, of_dataset
-from stemwright.manifests.records import AudioFile, Example, Member, Pair, Shard, SignalFile, content_id, seal
+from stemwright.manifests.pair_records import Example, Pair, SignalFile
+from stemwright.manifests.records import AudioFile, Member, Shard, content_id, seal
 from stemwright.manifests.table_rows import TableRows
 
 BYTES = 700_000  # of one sound file: five seconds of stereo in 24-bit FLAC

@@ -41,7 +41,8 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_plan, run_render
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
-from stemwright.manifests.records import AudioFile, Estimate, Example, Pair, SignalFile, Stem, Track, content_id, seal, track_id
+from stemwright.manifests.pair_records import Example, Pair, SignalFile
+from stemwright.manifests.records import AudioFile, Estimate, Stem, Track, content_id, seal, track_id
 from stemwright.manifests.sound import writing
 
 RATE = 44_100

@@ -20,23 +20,8 @@ from pydantic import Field
 from stemwright.manifests import table
 from stemwright.manifests.metadata import Metadata
 from stemwright.manifests.names import Name, SampleRate
-from stemwright.manifests.records import (
-    Branch,
-    Db,
-    EffectUse,
-    Example,
-    Id,
-    Pair,
-    Record,
-    Shard,
-    Signal,
-    SignalFile,
-    Split,
-    Stem,
-    Track,
-    TrackEstimate,
-    seal,
-)
+from stemwright.manifests.pair_records import Branch, Example, Pair, Signal, SignalFile
+from stemwright.manifests.records import Db, EffectUse, Id, Record, Shard, Split, Stem, Track, TrackEstimate, seal
 from stemwright.manifests.shards import in_dataset
 
 

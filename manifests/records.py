@@ -20,11 +20,11 @@ import json
 import math
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator
 from pydantic_core import to_json
 
 from stemwright.manifests.metadata import Metadata
-from stemwright.manifests.names import LONGEST_EXCERPT_S, MOST_CHANNELS, MOST_FRAMES, MOST_PARTS, Name, RelativePath, SampleRate, ShardPath
+from stemwright.manifests.names import MOST_CHANNELS, MOST_FRAMES, MOST_PARTS, Name, RelativePath, SampleRate, ShardPath
 
 Scalar = float | bool | str
 Split = Literal["train", "valid", "test"]
@@ -292,104 +292,6 @@ class TrackEstimate(Record):
     beats_s: tuple[float, ...] = Field((), description="times of the beats, seconds from the start of the track")
     key: str | None = Field(description="tonic and mode, such as 'A minor' or 'C# major'; None: ambiguous")
     key_confidence: float = Field(ge=0, le=1, description="margin of the best key over the second best, as a difference of correlations")
-
-
-class Branch(Record):
-    """A source through a chain of effects."""
-
-    source_id: Id = Field(description="id of a stem, or of a track for its mixture")
-    chain: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS, description="effects of the branch, in order")
-    offset_frames: int = Field(
-        0, ge=-MOST_FRAMES, le=MOST_FRAMES, description="offset in frames of this source's excerpt, added to the pair's start_frame"
-    )
-    channels: Literal["all", "mono", "left", "right"] = Field(
-        "all", description="channels of the source that enter the chain; mono: the mean of all; left, right: the first, the last"
-    )
-
-
-class Signal(Record):
-    """Branches, summed, then through a bus chain. Without branches it is silence, one channel of it."""
-
-    name: Name = Field(description="name of the signal; the file's name begins with input_ or target_")
-    branches: tuple[Branch, ...] = Field(max_length=MOST_PARTS, description="branches that are summed")
-    bus: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS, description="effects of the sum, in order")
-    view: Literal["audio", "gain", "unlimited"] = Field(
-        "audio",
-        description="gain: the gain curve of the bus limiter, per sample; unlimited: the audio divided by that curve",
-    )
-
-
-class Pair(Record):
-    """A planned training example: which signals, from which sources, with which settings."""
-
-    id: Id
-    kind: Name = Field(description="kind of pair: the recipe that planned it")
-    number: int = Field(ge=0, description="number of this pair among the track's pairs of this kind")
-    track_id: Id = Field(description="the recording it is planned for")
-    split: Split = Field(description="train, valid or test")
-    start_frame: int = Field(ge=0, le=MOST_FRAMES, description="first frame of the excerpt, at sample_rate")
-    num_frames: int = Field(gt=0, description="length of the excerpt in frames")
-    sample_rate: SampleRate = Field(description="Hz, of all signals of the pair")
-    inputs: tuple[Signal, ...] = Field(max_length=MOST_PARTS, description="input signals of a model")
-    targets: tuple[Signal, ...] = Field(max_length=MOST_PARTS, description="signals that the model is to predict")
-    text: str | None = Field(None, description="the sentence of an edit; None: another kind of pair")
-    seed: int = Field(description="seed of the configuration")
-    redraw_of: Id | None = Field(None, description="the pair in whose place this one was drawn, because its wet and dry sounded alike")
-    redraw_below: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="refused if the MR-STFT distance of first input and target is smaller; 0: never"
-    )
-    min_change_db: Db | None = Field(
-        None, description="refused if a removed or added effect changes its signal by less (``Change.change_db``); None: never"
-    )
-
-    @model_validator(mode="after")
-    def _not_too_long(self) -> Pair:
-        if self.num_frames > LONGEST_EXCERPT_S * self.sample_rate:
-            raise ValueError(f"an excerpt of {self.num_frames} frames at {self.sample_rate} Hz; at most {LONGEST_EXCERPT_S:g} s are made")
-        return self
-
-
-class SignalFile(Record):
-    """One rendered signal of an example."""
-
-    role: Literal["input", "target"] = Field(description="input or target")
-    name: Name = Field(description="name of the signal")
-    audio: AudioFile = Field(description="its file")
-    loudness_lufs: Db | None = Field(description="integrated loudness as written; None: silent, or shorter than a gating block")
-    peak_dbfs: Db | None = Field(description="largest absolute sample as written; None: silent")
-    levelled_db: tuple[Db, ...] = Field(
-        (), description="gains in dB of its `loudness` effects, known only after rendering: branch by branch, then those of the bus"
-    )
-
-
-class Change(Record):
-    """The change that one removed or added effect makes: measured in rendering by leaving it out, before any joint gain."""
-
-    signal: Name = Field(description="the signal that it was measured in")
-    branch: int | None = Field(description="number of the branch whose chain holds the effect; None: the signal's bus")
-    position: int = Field(ge=0, description="number of the effect in that chain")
-    effect: str = Field(description="name of the effect")
-    change_db: Db | None = Field(
-        description="energy of the difference that leaving it out makes to the output of that chain, over the energy of the output, in dB; "
-        "up to the best one gain, but for a fader, whose gain is its effect. None: it changes nothing"
-    )
-    mean_reduction_db: Db | None = Field(
-        None, description="of compressor and limiter: mean gain reduction where the input is above -60 dB of its peak; None: another effect"
-    )
-    most_reduction_db: Db | None = Field(None, description="of compressor and limiter: largest gain reduction there")
-
-
-class Example(Record):
-    """A rendered pair: its files, and the values that are known only after rendering."""
-
-    id: Id
-    cache_key: CacheKey
-    pair_id: Id = Field(description="the pair that was rendered")
-    gain_db: Db = Field(
-        description="joint gain of all signals of the example in dB, applied before writing; 0 unless a peak exceeded full scale"
-    )
-    signals: tuple[SignalFile, ...] = Field(description="its files")
-    changes: tuple[Change, ...] = Field((), description="one for each removed or added effect, signal by signal in the order of the chains")
 
 
 class Member(Record):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
-from stemwright.manifests.records import Estimate, Example, Normalisation, Pair, Record, Rejected, Shard, Stem, Track, TrackEstimate
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import Estimate, Normalisation, Record, Rejected, Shard, Stem, Track, TrackEstimate
 
 ROW_TYPES: dict[str, type[Record]] = {
     "tracks": Track,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from stemwright.datagen.run.corpus import Corpus
-    from stemwright.manifests.records import Pair
+    from stemwright.manifests.pair_records import Pair
 
 RATE = 44_100
 SONG_RATE, SONG_S, NUM_SONGS = 22_050, 6.0, 2
@@ -357,7 +357,7 @@ def _planned(corpus: Corpus, **changes: Any) -> Sequence[Pair]:
     """The pairs that the corpus plans with changes of its configuration; the configuration stays as it was, but for the format."""
     from stemwright.datagen.run.config_changes import changed
     from stemwright.datagen.run.stages import run_plan
-    from stemwright.manifests.records import Pair
+    from stemwright.manifests.pair_records import Pair
 
     kept = corpus.config
     corpus.create(changed(kept, values=changes))

@@ -49,7 +49,7 @@ from stemwright.datagen.dataset.selection import (
 )
 from stemwright.datagen.effects import EFFECTS
 from stemwright.manifests.dataset_rows import WrittenPair
-from stemwright.manifests.records import Example, Signal, SignalFile
+from stemwright.manifests.pair_records import Example, Signal, SignalFile
 from stemwright.manifests.sound.embedded import load_bytes
 from stemwright.manifests.sound.formats import Audio
 

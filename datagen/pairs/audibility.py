@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.pairs.render import Rendered, one_thread
-from stemwright.manifests.records import Pair, Refused
+from stemwright.manifests.pair_records import Pair
+from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.formats import Audio
 
 if TYPE_CHECKING:

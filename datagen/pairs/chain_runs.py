@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from stemwright.datagen.effects import EFFECTS
-from stemwright.manifests.records import Change, EffectUse, Refused
+from stemwright.manifests.pair_records import Change
+from stemwright.manifests.records import EffectUse, Refused
 from stemwright.manifests.sound.formats import Audio
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from stemwright.datagen.pairs.pairs_config import PairsConfig
 from stemwright.datagen.pairs.partners import PartnerTracks
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial
+from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import (
     Estimate,
     Normalisation,
-    Pair,
     Record,
     Refused,
     Rejected,

@@ -24,7 +24,8 @@ import numpy as np
 
 from stemwright.datagen.pairs.chain_runs import MEASURED, ChainRuns, MeasuredChange
 from stemwright.manifests.disk.bulk import located
-from stemwright.manifests.records import AudioFile, Branch, Change, EffectUse, Pair, Refused, Signal
+from stemwright.manifests.pair_records import Branch, Change, Pair, Signal
+from stemwright.manifests.records import AudioFile, EffectUse, Refused
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample

@@ -25,7 +25,8 @@ from pydantic import Field
 
 from stemwright.datagen.pairs.licences import normalise
 from stemwright.datagen.pairs.section import ConfigError, Section, since
-from stemwright.manifests.records import Pair, Rejected, Stem, Track, seal
+from stemwright.manifests.pair_records import Pair
+from stemwright.manifests.records import Rejected, Stem, Track, seal
 
 Use = Literal["render", "recipes", "excluded"]
 STRICTNESS: tuple[Use, ...] = ("render", "recipes", "excluded")

@@ -19,7 +19,8 @@ from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import Choice, Range, fields
 from stemwright.datagen.effects.traits import Trait
 from stemwright.datagen.report.charts import Axis, around, log_ticks, nice_ticks, number, rounded
-from stemwright.manifests.records import EffectUse, Pair, Scalar, Signal
+from stemwright.manifests.pair_records import Pair, Signal
+from stemwright.manifests.records import EffectUse, Scalar
 from stemwright.manifests.wording import with_unit
 
 ROLES = ("removed", "kept", "added")

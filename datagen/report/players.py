@@ -27,8 +27,9 @@ from stemwright.datagen.report.charts import fixed, number, waveform
 from stemwright.datagen.report.rows import Rows, ordered, signals
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
+from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import Example, Pair, Refused
+from stemwright.manifests.records import Refused
 from stemwright.manifests.shards import Places, in_dataset
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.writing import encode_mp3

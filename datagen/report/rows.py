@@ -22,7 +22,8 @@ from stemwright.datagen.pairs.rights import use_of
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import VERBS, Corpus
 from stemwright.manifests import table
-from stemwright.manifests.records import RESIDUAL, Estimate, Example, Pair, Record, Rejected, Signal, Split, Stem, Track, TrackEstimate
+from stemwright.manifests.pair_records import Example, Pair, Signal
+from stemwright.manifests.records import RESIDUAL, Estimate, Record, Rejected, Split, Stem, Track, TrackEstimate
 from stemwright.manifests.stem_names import SIX_STEMS
 from stemwright.manifests.wording import duration
 

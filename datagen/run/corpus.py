@@ -19,7 +19,8 @@ from stemwright.manifests.disk import durable
 from stemwright.manifests.disk.deletion import check_plain
 from stemwright.manifests.disk.locks import LockedError, NoLocksError, is_held, locked
 from stemwright.manifests.disk.regular import regular
-from stemwright.manifests.records import Pair, Record, Refused, Rejected
+from stemwright.manifests.pair_records import Pair
+from stemwright.manifests.records import Record, Refused, Rejected
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.usage import UsageError
 from stemwright.manifests.visible import visible

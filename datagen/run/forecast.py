@@ -34,7 +34,8 @@ from stemwright.datagen.run.stages.separating import Separation, finished_keys, 
 from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import TOO_LONG, Candidate, candidate_sound, num_bytes, songs_root
 from stemwright.manifests.disk.regular import file_sha256
-from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Stem, Track
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import AudioFile, Refused, Stem, Track
 from stemwright.manifests.sound import identity
 from stemwright.manifests.sound.decoding import probe
 from stemwright.manifests.sound.formats import check_length

@@ -29,7 +29,8 @@ from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.disk.bulk import bulk_of
 from stemwright.manifests.disk.mirror import address_of_place, is_mirrored, place_of
-from stemwright.manifests.records import Example, Stem
+from stemwright.manifests.pair_records import Example
+from stemwright.manifests.records import Stem
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS
 from stemwright.separation.stem_files import ATTEMPT_FOLDER, MADE_IN_WORK, WORK_FOLDER

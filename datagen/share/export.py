@@ -46,8 +46,9 @@ from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.disk.durable import begin, make_folder, naming, put, remove, write_bytes
 from stemwright.manifests.disk.regular import file_sha256, regular
 from stemwright.manifests.names import MOST_FRAMES, SampleRate
+from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import AudioFile, Example, Id, Pair, Record, Stem, Track, canonical_json, content_id
+from stemwright.manifests.records import AudioFile, Id, Record, Stem, Track, canonical_json, content_id
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.sound import fingerprint, sketch
 from stemwright.manifests.sound.decoding import blocks

@@ -30,7 +30,8 @@ from stemwright.datagen.run.corpus import CorpusError
 from stemwright.datagen.share.export import FORMAT, MANIFEST, README, TYPES, without_local_paths
 from stemwright.manifests import table
 from stemwright.manifests.disk.regular import file_sha256, not_a_file, regular
-from stemwright.manifests.records import Example, Record
+from stemwright.manifests.pair_records import Example
+from stemwright.manifests.records import Record
 
 R = TypeVar("R", bound=Record)
 CONFIG = "config.toml"

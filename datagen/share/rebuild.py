@@ -45,8 +45,9 @@ from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import copy_file, make_folder, sync_folder, write_bytes
 from stemwright.manifests.disk.regular import file_sha256, regular
+from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import AudioFile, Example, Pair, Refused, Rejected, Stem, Track, seal, track_id
+from stemwright.manifests.records import AudioFile, Refused, Rejected, Stem, Track, seal, track_id
 from stemwright.manifests.sound import identity, sketch
 from stemwright.manifests.sound.decoding import blocks
 from stemwright.manifests.sound.writing import Writer, remove_leftovers

@@ -19,7 +19,8 @@ from stemwright.manifests.check.problems import CheckProblem
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.deduplication.copies import find_alike
 from stemwright.manifests.feature_rows import profile_id
-from stemwright.manifests.records import Example, Pair, Record, Track, track_id
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import Record, Track, track_id
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS, place_of, read, read_facts

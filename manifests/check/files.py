@@ -18,8 +18,9 @@ from stemwright.manifests.disk.deletion import foreign_files
 from stemwright.manifests.disk.mirror import is_mirrored
 from stemwright.manifests.disk.name_set import NameSet
 from stemwright.manifests.disk.regular import file_sha256
+from stemwright.manifests.pair_records import Example
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import AudioFile, Example, Refused, Shard, Stem
+from stemwright.manifests.records import AudioFile, Refused, Shard, Stem
 from stemwright.manifests.shards import JOURNAL, DatasetFiles, Place, Places, in_dataset
 from stemwright.manifests.sound import decoding, embedded, formats
 from stemwright.manifests.sound.formats import BLOCK_FRAMES

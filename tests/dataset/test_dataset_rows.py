@@ -27,7 +27,8 @@ from stemwright.manifests import shards, table
 from stemwright.manifests.check import check_corpus, check_dataset
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair
 from stemwright.manifests.decibels import db_to_gain
-from stemwright.manifests.records import Example, Pair, Stem, Track
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import Stem, Track
 
 LEAST_SDR_DB = 90.0
 ROUNDING = 2.0**-24  # of 24 bits, root mean square at most: what is written cannot be nearer

@@ -27,7 +27,8 @@ from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import shards, table
 from stemwright.manifests.check import check_corpus, check_dataset, errors
 from stemwright.manifests.dataset_rows import WrittenPair
-from stemwright.manifests.records import Example, Pair, Refused, Shard, Signal, Stem, Track
+from stemwright.manifests.pair_records import Example, Pair, Signal
+from stemwright.manifests.records import Refused, Shard, Stem, Track
 from stemwright.manifests.sound.decoding import load
 
 ONE = "0" * 16

@@ -13,7 +13,8 @@ from toy_package import blocks, entry_points, install
 from stemwright.manifests import table
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.feature_rows import StemStatistic
-from stemwright.manifests.records import Example, Stem
+from stemwright.manifests.pair_records import Example
+from stemwright.manifests.records import Stem
 from stemwright.manifests.sound.decoding import load
 
 ROOT = Path(__file__).parent.parent.parent

@@ -16,23 +16,8 @@ from stemwright.manifests.check import CLOSURE_LIMIT_DBFS, CheckProblem, check_c
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair, of_dataset
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.disk.regular import file_sha256
-from stemwright.manifests.records import (
-    RESIDUAL,
-    AudioFile,
-    Branch,
-    EffectUse,
-    Estimate,
-    Example,
-    Pair,
-    Rejected,
-    Signal,
-    SignalFile,
-    Stem,
-    Track,
-    TrackEstimate,
-    content_id,
-    seal,
-)
+from stemwright.manifests.pair_records import Branch, Example, Pair, Signal, SignalFile
+from stemwright.manifests.records import RESIDUAL, AudioFile, EffectUse, Estimate, Rejected, Stem, Track, TrackEstimate, content_id, seal
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.sound import decoding, formats, resampling, writing
 

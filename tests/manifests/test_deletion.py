@@ -19,7 +19,8 @@ from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus, check_dataset, errors
 from stemwright.manifests.disk import deletion
 from stemwright.manifests.disk.deletion import check_plain, check_way, foreign_files, link_on_the_way, remove
-from stemwright.manifests.records import Example, Pair, Refused, Shard, Track
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import Refused, Shard, Track
 from stemwright.separation.separator import ReferenceStems
 
 SONGS = 2

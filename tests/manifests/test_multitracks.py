@@ -14,7 +14,8 @@ from stemwright.manifests import table
 from stemwright.manifests.catalog.listing import find
 from stemwright.manifests.catalog.multitracks import stem_name
 from stemwright.manifests.check import check_corpus
-from stemwright.manifests.records import Estimate, Pair, Track, TrackEstimate
+from stemwright.manifests.pair_records import Pair
+from stemwright.manifests.records import Estimate, Track, TrackEstimate
 
 RATE = 44_100
 ROOM = 0.02  # what the mixture of a song has besides its stems

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ValidationError
 from stemwright.manifests import table
 from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
 from stemwright.manifests.names import HIGHEST_RATE, LONGEST_NAME, LOWEST_RATE, Name, ShardPath, checked_name, inside, is_name, name_from
-from stemwright.manifests.records import AudioFile, Branch, Estimate, Normalisation, Pair, ReferenceStem, Shard, Signal, SignalFile, Stem
+from stemwright.manifests.pair_records import Branch, Pair, Signal, SignalFile
+from stemwright.manifests.records import AudioFile, Estimate, Normalisation, ReferenceStem, Shard, Stem
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.separation.stem_files import StemFolder
 

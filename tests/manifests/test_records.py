@@ -6,18 +6,8 @@ from hypothesis import given
 from pydantic import ValidationError
 
 from stemwright.manifests.names import inside
-from stemwright.manifests.records import (
-    AudioFile,
-    EffectUse,
-    Estimate,
-    Pair,
-    ReferenceStem,
-    Rejected,
-    canonical_json,
-    content_id,
-    seal,
-    track_id,
-)
+from stemwright.manifests.pair_records import Pair
+from stemwright.manifests.records import AudioFile, EffectUse, Estimate, ReferenceStem, Rejected, canonical_json, content_id, seal, track_id
 from stemwright.manifests.row_types import ROW_TYPES
 
 json_values = st.recursive(

@@ -11,20 +11,16 @@ from rows import corpus_rows
 from stemwright.manifests import table
 from stemwright.manifests.feature_rows import Features, Simulated, StemFeatures, StemStatistic
 from stemwright.manifests.names import HIGHEST_RATE, LOWEST_RATE, MOST_FRAMES
+from stemwright.manifests.pair_records import Branch, Example, Pair, Signal, SignalFile
 from stemwright.manifests.records import (
     AudioFile,
-    Branch,
     EffectUse,
     Estimate,
-    Example,
     Member,
     Normalisation,
-    Pair,
     ReferenceStem,
     Rejected,
     Shard,
-    Signal,
-    SignalFile,
     Stem,
     Track,
     TrackEstimate,

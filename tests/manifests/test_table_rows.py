@@ -13,7 +13,8 @@ from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.run.configuration import check
 from stemwright.manifests import table, table_rows
 from stemwright.manifests.disk import durable
-from stemwright.manifests.records import Pair, Stem
+from stemwright.manifests.pair_records import Pair
+from stemwright.manifests.records import Stem
 from stemwright.manifests.table_rows import TableRows
 
 COPY = ".pairs-*.arrow"

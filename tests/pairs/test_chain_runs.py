@@ -14,7 +14,8 @@ from stemwright.datagen.pairs.chain_runs import ChainRuns, difference_db
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.run.configuration import check
-from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
+from stemwright.manifests.pair_records import Branch, Signal
+from stemwright.manifests.records import EffectUse, Refused
 
 LEVEL = EffectUse(effect="loudness", settings={"target_db": -20.0, "measure": "lufs"})
 

@@ -17,7 +17,7 @@ from stemwright.datagen.run.configuration import ConfigError, check, parse, to_t
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
-from stemwright.manifests.records import Pair
+from stemwright.manifests.pair_records import Pair
 
 OTHER_KINDS = {"mix": {"per_track": 0}, "removal": {"per_track": 0}}
 

@@ -8,7 +8,8 @@ from stemwright.datagen.pairs import plan
 from stemwright.datagen.pairs.plan import generator, plan_pairs
 from stemwright.datagen.pairs.recipes.base import Draft
 from stemwright.datagen.run.configuration import check
-from stemwright.manifests.records import Branch, EffectUse, Signal
+from stemwright.manifests.pair_records import Branch, Signal
+from stemwright.manifests.records import EffectUse
 
 
 def planned(*arguments):

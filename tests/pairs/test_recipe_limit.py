@@ -7,7 +7,8 @@ from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.run.configuration import ConfigError, check
-from stemwright.manifests.records import EffectUse, Refused, Signal
+from stemwright.manifests.pair_records import Signal
+from stemwright.manifests.records import EffectUse, Refused
 from stemwright.manifests.sound.decoding import load
 from stemwright.separation.loudness.meter import integrated_loudness
 

@@ -14,7 +14,8 @@ from stemwright.datagen.pairs.recipes.mix import DRUM_STEMS
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.run.configuration import ConfigError, check, parse, to_toml
 from stemwright.manifests import table
-from stemwright.manifests.records import RESIDUAL, Pair
+from stemwright.manifests.pair_records import Pair
+from stemwright.manifests.records import RESIDUAL
 
 RATE = 44_100
 VARIANTS = {  # kind -> sections besides the default one that the contract holds for

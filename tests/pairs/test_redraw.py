@@ -22,7 +22,8 @@ from stemwright.datagen.run.stages.redrawing import ATTEMPTS, Redraws
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus
-from stemwright.manifests.records import Estimate, Example, Normalisation, Pair, Rejected, Stem, Track, TrackEstimate, seal
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import Estimate, Normalisation, Rejected, Stem, Track, TrackEstimate, seal
 
 ONE, TWO = Workers(1), Workers(2)
 

@@ -6,7 +6,8 @@ from test_plan import planned as plan_rows
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run.configuration import check
-from stemwright.manifests.records import AudioFile, Branch, EffectUse, Pair, Refused, Signal, seal
+from stemwright.manifests.pair_records import Branch, Pair, Signal
+from stemwright.manifests.records import AudioFile, EffectUse, Refused, seal
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.sound.writing import save
 

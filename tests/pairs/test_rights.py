@@ -15,7 +15,8 @@ from stemwright.datagen.run.configuration import ConfigError
 from stemwright.manifests import table
 from stemwright.manifests.catalog.musdb_terms import MEDLEYDB, OF_MEDLEYDB, OF_REMIX_COMPETITION, REMIX_COMPETITION, RESTRICTED, terms_of
 from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
-from stemwright.manifests.records import Branch, Example, Pair, Rejected, Signal, seal
+from stemwright.manifests.pair_records import Branch, Example, Pair, Signal
+from stemwright.manifests.records import Rejected, seal
 
 SAID = {
     "CC BY 4.0": "CC-BY-4.0",

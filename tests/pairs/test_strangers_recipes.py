@@ -22,7 +22,7 @@ from stemwright.datagen.share.export import export
 from stemwright.datagen.share.reading import KNOWN, opened
 from stemwright.datagen.share.rebuild import Options, Rebuild
 from stemwright.manifests import table
-from stemwright.manifests.records import Example, Pair
+from stemwright.manifests.pair_records import Example, Pair
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
-from stemwright.manifests.records import EffectUse, Example, Pair, Rejected, Stem, Track, TrackEstimate, content_id, seal
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import EffectUse, Rejected, Stem, Track, TrackEstimate, content_id, seal
 from stemwright.manifests.sound.decoding import load
 
 EVIL = '</script><script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'">\u202e\x1b[31m\u2066'

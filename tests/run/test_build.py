@@ -16,7 +16,8 @@ from tiny_model import write_tiny_model
 
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.manifests import table
-from stemwright.manifests.records import Pair, Rejected, Stem, Track
+from stemwright.manifests.pair_records import Pair
+from stemwright.manifests.records import Rejected, Stem, Track
 from stemwright.manifests.sound.decoding import load
 
 CONFIG = """

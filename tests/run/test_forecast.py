@@ -16,7 +16,7 @@ from stemwright.datagen.run import forecast as forecasting
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.forecast import forecast, measured_rate
 from stemwright.manifests import table
-from stemwright.manifests.records import Example
+from stemwright.manifests.pair_records import Example
 
 PAIRS = {"sample_rate": RATE, "duration_s": 0.5, "mix": {"per_track": 1}, "removal": {"per_track": 2}}
 SEPARATION = {"model": "one", "limits": {"closure_db": 60.0, "bleed": 1.0}}

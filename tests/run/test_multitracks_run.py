@@ -16,7 +16,8 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests.check import check_corpus
-from stemwright.manifests.records import Pair, Stem, Track
+from stemwright.manifests.pair_records import Pair
+from stemwright.manifests.records import Stem, Track
 from stemwright.manifests.sound.decoding import load
 
 SPLITS = {"train": 1.0, "valid": 0.0, "test": 0.0}

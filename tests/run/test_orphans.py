@@ -13,7 +13,7 @@ from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.orphans import find_orphans, remove_orphans
 from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus
-from stemwright.manifests.records import Example
+from stemwright.manifests.pair_records import Example
 
 VALUES = {"pairs": {"sample_rate": 8_000, "duration_s": 0.5, "mix": {"per_track": 1}, "removal": {"per_track": 1}}}
 LIMITS = {"limits": {"closure_db": 60.0, "bleed": 1.0}}

@@ -18,7 +18,8 @@ from stemwright.datagen.share.export import MANIFEST, TYPES, FingerprintRow, Ske
 from stemwright.datagen.share.reading import opened
 from stemwright.manifests import table
 from stemwright.manifests.disk import durable
-from stemwright.manifests.records import Estimate, Example, Pair, Stem, Track
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import Estimate, Stem, Track
 
 CONFIG = "[pairs]\nduration_s = 0.5\n[pairs.mix]\nper_track = 5\n[pairs.removal]\nper_track = 5\neffects = ['eq', 'clip']\n"
 

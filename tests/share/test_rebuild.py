@@ -18,7 +18,8 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.share.reading import opened
 from stemwright.datagen.share.rebuild import Options, Rebuild, check_place
 from stemwright.manifests import table
-from stemwright.manifests.records import Example, Pair, Rejected, Stem, Track
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import Rejected, Stem, Track
 from stemwright.manifests.sound.decoding import load
 
 CONFIG = """

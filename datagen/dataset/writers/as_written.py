@@ -16,7 +16,8 @@ from typing import Any
 
 from stemwright.datagen.effects import scaling as level
 from stemwright.manifests.dataset_rows import SourceRows, WrittenBranch, WrittenPair, WrittenSignal
-from stemwright.manifests.records import Branch, EffectUse, Example, Pair, Signal, canonical_json
+from stemwright.manifests.pair_records import Branch, Example, Pair, Signal
+from stemwright.manifests.records import EffectUse, canonical_json
 
 
 def written_pair(pair: Pair, gain_db: float, facts: SourceRows) -> WrittenPair:

@@ -23,7 +23,8 @@ from stemwright.manifests.decibels import db_to_gain, gain_to_db, joint_gain_db
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import FileGroup
 from stemwright.manifests.disk.regular import file_sha256
-from stemwright.manifests.records import AudioFile, Example, Pair, Record, Refused, Signal, SignalFile, Track, content_id, seal
+from stemwright.manifests.pair_records import Example, Pair, Signal, SignalFile
+from stemwright.manifests.records import AudioFile, Record, Refused, Track, content_id, seal
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
 from stemwright.manifests.sound.writing import as_stored, encode

@@ -26,7 +26,8 @@ from stemwright.datagen.pairs.licences import normalise
 from stemwright.manifests import table
 from stemwright.manifests.disk.durable import write_bytes
 from stemwright.manifests.disk.regular import regular
-from stemwright.manifests.records import EffectUse, Example, Pair, Split, Stem, Track
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import EffectUse, Split, Stem, Track
 from stemwright.manifests.shards import DATASET, read
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))

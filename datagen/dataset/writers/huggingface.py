@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from stemwright.datagen.dataset.writers import card
 from stemwright.datagen.dataset.writers.packing import ShardContent, ShardWriter
 from stemwright.manifests.disk import mirror
-from stemwright.manifests.records import Example, Member, Pair
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import Member
 from stemwright.manifests.shards import in_dataset, read
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from stemwright.datagen.dataset.writers.base import DATASET, FormatBase, Storage
 from stemwright.datagen.dataset.writers.packing import finish_loose
 from stemwright.manifests import __version__
 from stemwright.manifests.decibels import gain_to_db
-from stemwright.manifests.records import Example, Pair, Refused, Track, content_id
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import Refused, Track, content_id
 from stemwright.manifests.sound.formats import Audio, Encoding
 from stemwright.manifests.stem_names import FOUR_STEMS
 

@@ -44,7 +44,8 @@ from stemwright.manifests.disk.bulk import STORAGE, bulk_of, dataset_follows, na
 from stemwright.manifests.disk.durable import begin, make_folder, naming, put, remove, write_bytes
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import ShardPath
-from stemwright.manifests.records import Example, Member, Pair, Shard, SignalFile, Track, content_id, seal
+from stemwright.manifests.pair_records import Example, Pair, SignalFile
+from stemwright.manifests.records import Member, Shard, Track, content_id, seal
 from stemwright.manifests.shards import JOURNAL, TABLE, Place, Places, in_dataset
 from stemwright.manifests.sound.formats import Audio, Encoding
 

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from stemwright.datagen.dataset.writers.packing import ShardContent, ShardWriter
-from stemwright.manifests.records import Member, SignalFile
+from stemwright.manifests.pair_records import SignalFile
+from stemwright.manifests.records import Member
 from stemwright.manifests.shards import in_dataset
 
 

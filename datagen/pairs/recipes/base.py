@@ -19,7 +19,8 @@ from pydantic import Field
 
 from stemwright.datagen.effects.ranges import within_fader
 from stemwright.datagen.pairs.section import Section, since
-from stemwright.manifests.records import RESIDUAL, Branch, EffectUse, Estimate, Normalisation, Refused, Signal, Stem, Track, TrackEstimate
+from stemwright.manifests.pair_records import Branch, Signal
+from stemwright.manifests.records import RESIDUAL, EffectUse, Estimate, Normalisation, Refused, Stem, Track, TrackEstimate
 
 if TYPE_CHECKING:
     from stemwright.datagen.pairs.drawing import Channels

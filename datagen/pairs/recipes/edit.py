@@ -27,7 +27,8 @@ from stemwright.datagen.edit.grammar import Amount, Edit, Operation
 from stemwright.datagen.pairs.drawing import HIGHEST_SHARE, Role
 from stemwright.datagen.pairs.recipes.base import MOST_PER_TRACK, Draft, RecipeConfig, TrackMaterial, min_change_field
 from stemwright.datagen.pairs.section import since
-from stemwright.manifests.records import Branch, EffectUse, Refused, Signal, Stem
+from stemwright.manifests.pair_records import Branch, Signal
+from stemwright.manifests.records import EffectUse, Refused, Stem
 
 NEED_OTHERS = ("mute", "isolate")  # they make no sense for the only stem
 

@@ -30,7 +30,8 @@ from pydantic import Field, model_validator
 from stemwright.datagen.effects.settings import draw_values
 from stemwright.datagen.pairs.recipes.base import MOST_PER_TRACK, Draft, RecipeConfig, TrackMaterial, min_change_field, with_preset
 from stemwright.datagen.pairs.section import since
-from stemwright.manifests.records import Branch, EffectUse, Signal
+from stemwright.manifests.pair_records import Branch, Signal
+from stemwright.manifests.records import EffectUse
 
 PRESETS: dict[str, dict[str, Any]] = {"XL": {"drive_lufs": (-8.6, 1.17)}, "L": {"drive_lufs": (-10.9, 1.19)}}
 DRIVEN_DB = 1.0

@@ -32,7 +32,8 @@ from pydantic import Field, model_validator
 
 from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, Shape, TrackMaterial, fader, with_preset
 from stemwright.datagen.pairs.section import since
-from stemwright.manifests.records import RESIDUAL, Branch, EffectUse, Refused, Signal
+from stemwright.manifests.pair_records import Branch, Signal
+from stemwright.manifests.records import RESIDUAL, EffectUse, Refused
 
 PRESETS: dict[str, dict[str, Any]] = {
     "console": {

@@ -40,7 +40,8 @@ from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.pairs.drawing import Channels, Ranges, draw_settings, draw_use, effective_ranges
 from stemwright.datagen.pairs.recipes.base import MOST_PER_TRACK, Draft, RecipeConfig, TrackMaterial, fader, min_change_field
 from stemwright.datagen.pairs.section import since
-from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
+from stemwright.manifests.pair_records import Branch, Signal
+from stemwright.manifests.records import EffectUse, Refused
 
 if TYPE_CHECKING:
     from stemwright.datagen.pairs.partners import PartnerTracks

@@ -35,7 +35,8 @@ from stemwright.datagen.pairs.drawing import Channels, Range, Ranges, Role, draw
 from stemwright.datagen.pairs.recipes import remfx
 from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, Shape, TrackMaterial, min_change_field, with_preset
 from stemwright.datagen.pairs.section import since
-from stemwright.manifests.records import Branch, EffectUse, Refused, Signal
+from stemwright.manifests.pair_records import Branch, Signal
+from stemwright.manifests.records import EffectUse, Refused
 
 PRESETS: dict[str, dict[str, Any]] = {
     **remfx.PRESETS,

@@ -15,8 +15,9 @@ from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.summary import Summary
 from stemwright.manifests import __version__, table
+from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import Estimate, Pair, Rejected, Stem, Track, content_id
+from stemwright.manifests.records import Estimate, Rejected, Stem, Track, content_id
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.wording import counted
 

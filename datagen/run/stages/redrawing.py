@@ -21,7 +21,8 @@ from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.planning import materials_by_track
 from stemwright.manifests import table
-from stemwright.manifests.records import Pair, Refused, Rejected, seal
+from stemwright.manifests.pair_records import Pair
+from stemwright.manifests.records import Refused, Rejected, seal
 
 ATTEMPTS = 5  # how often one pair is drawn again before it is given up
 GIVEN_UP = f"given up after {ATTEMPTS} attempts"

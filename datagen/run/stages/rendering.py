@@ -22,8 +22,9 @@ from stemwright.datagen.run.stages.summary import Summary, finished, of_share
 from stemwright.datagen.run.tasks import Begin, Do, Result, Share, StoppedError, Task, Workers, tasks_of_share
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.deletion import check_way, foreign_files
+from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import AudioFile, Example, Pair, Rejected, Stem, Track, content_id
+from stemwright.manifests.records import AudioFile, Rejected, Stem, Track, content_id
 from stemwright.manifests.sound import writing
 from stemwright.manifests.wording import counted
 
