@@ -85,6 +85,7 @@ class Listing:
     refused: list[tuple[str, str]] = field(default_factory=list)
     ignored: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    _below: dict[Path, str] = field(default_factory=dict)  # paths of folders in the songs folder
 
     def ignores(self, path: str) -> bool:
         """Whether a file, by its path in the songs folder, is to be ignored; remembers it."""
@@ -105,7 +106,7 @@ class Listing:
             self.refuse(unreadable, "its name is not UTF-8; rename it")
             return
         references = tuple((name, stem, 0) for name, stem in zip(stem_names, files[1:], strict=False))
-        if not references and is_stem_file(self.root / files[0]):
+        if not references and files[0].lower().endswith(".mp4") and is_stem_file(self.root / files[0]):
             references = tuple((name, files[0], stream) for stream, name in enumerate(STREAMS) if stream)
         try:
             self.candidates.append(Candidate(path=files[0], references=references, source=source, **(columns or {})))
@@ -114,7 +115,9 @@ class Listing:
 
     def below(self, folder: Path, name: str = "") -> str:
         """The path in the songs folder of a file in a folder, or of the folder itself."""
-        return PurePosixPath(os.path.relpath(folder / name, self.root)).as_posix()
+        if folder not in self._below:
+            self._below[folder] = PurePosixPath(os.path.relpath(folder, self.root)).as_posix()
+        return os.path.normpath(f"{self._below[folder]}/{name}")
 
     def walk(self, is_song: IsSong | None = None) -> Iterator[tuple[Path, list[str]]]:
         """Each real folder once, real ones before linked ones, with the sorted names of its sound files.
@@ -149,10 +152,9 @@ class Listing:
 
     def is_sound(self, folder: Path, entry: os.DirEntry[str]) -> bool:
         """Whether an entry of a folder is a sound file by its suffix; refused with the reason if it has such a suffix but is none."""
-        if Path(entry.name).suffix.lower() not in formats.READABLE_SUFFIXES:
+        if os.path.splitext(entry.name)[1].lower() not in formats.READABLE_SUFFIXES:  # noqa: PTH122  # of every file of a collection
             return False
-        path = self.below(folder, entry.name)
-        if self.ignores(path):
+        if self.ignore and self.ignores(self.below(folder, entry.name)):
             return False
         if _is(entry.is_dir):
             reason = "a folder, not a sound file (the files in it are read)"
@@ -160,15 +162,17 @@ class Listing:
             reason = "a broken link" if entry.is_symlink() else "not a regular file"
         else:
             return True
-        self.refuse(path, reason)
+        self.refuse(self.below(folder, entry.name), reason)
         return False
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
     """Whether a path, its name, or a folder on its way matches a shell pattern, whatever its case; ``*`` also matches slashes."""
+    wanted = [pattern.casefold().rstrip("/") for pattern in patterns]
+    if not wanted:
+        return False
     place = PurePosixPath(path.casefold())
     names = (str(place), place.name, *(str(parent) for parent in place.parents), *(parent.name for parent in place.parents))
-    wanted = [pattern.casefold().rstrip("/") for pattern in patterns]
     return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in wanted for name in names if name not in ("", "."))
 
 

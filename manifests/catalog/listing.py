@@ -133,7 +133,8 @@ def _from_folder(listing: Listing) -> None:
     for folder, names in listing.walk(multitracks.taker(listing)):
         own = {PurePosixPath(name).stem.lower(): name for name in names}
         bare = bare_names(names)
-        mixture = next((name for wanted in FULL_MIXES for name in names if wanted in (PurePosixPath(name).stem.lower(), *bare[name])), None)
+        called = {name: {PurePosixPath(name).stem.lower(), *bare[name]} for name in names}
+        mixture = next((name for wanted in FULL_MIXES for name in names if wanted in called[name]), None)
         if mixture is not None:
             mixtures.add(folder)
         parts = [name for name in names if name != mixture and is_part(bare[name])]
