@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from cluster_work import wait_for
+from commands import stemwright
 from living_corpus import RATE, write_song
 from test_runner import deadly, tasks, where_work, work
 
@@ -226,6 +227,30 @@ def test_a_scheduler_without_workers_is_reported_in_a_sentence(stage, monkeypatc
         pytest.raises(StoppedError, match=f"the dask scheduler at {empty.scheduler_address} has no workers after 1 s.* dask worker tcp"),
     ):
         run(stage, tasks(2), shared(work, Workers(dask=empty.scheduler_address)))
+
+
+def test_a_cluster_that_is_gone_costs_a_corpus_nothing_and_the_verb_exits_with_1(place):
+    before = contents(place / "one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "ANSWER_S", 0.5)
+        done = stemwright("build", place / "songs", place / "one", "--dask", "tcp://127.0.0.1:1", check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith("stemwright: no dask scheduler answers at tcp://127.0.0.1:1 ")
+    assert {name: sum_ for name, sum_ in contents(place / "one").items() if name != "stemwright.log"} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--resources", "GPU=1"], "--resources are those of dask's workers, and no --dask ADDRESS was given"),
+        (["--dask", "tcp://x", "--resources", "GPU"], "expected NAME=NUMBER, such as GPU=1; got 'GPU'"),
+    ],
+    ids=["no cluster", "no number"],
+)
+def test_resources_that_make_no_sense_are_wrong_usage(place, options, sentence):
+    done = stemwright("separate", place / "one", *options, check=False)
+    assert done.returncode == 2
+    assert sentence in " ".join(done.stderr.replace("│", " ").split())
 
 
 def other_device(threads: int) -> dict[str, str]:
