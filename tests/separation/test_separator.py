@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,40 @@ def test_files_have_the_same_bytes_on_each_run_alone_or_among_others(models, noi
         assert {name: digest(path) for name, path in single.items()} == {
             name: file.sha256 for name, file in results[job.path.name].files.items()
         }
+
+
+def test_two_threads_that_share_the_networks_write_the_bytes_of_one(models, noise, tmp_path):
+    jobs = []
+    for number in range(4):
+        writing.save(tmp_path / f"{number}.flac", noise(2, SEGMENT + 500 * number, seed=number), RATE)
+        jobs.append(Job(tmp_path / f"{number}.flac", tmp_path / "one" / str(number)))
+    separator = DemucsSeparator("htdemucs", models, device="cpu")
+    alone = [separator.separate_file(job.path, job.out_folder) for job in jobs]
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda job: separator.separate_file(job.path, tmp_path / "two" / Path(job.out_folder).name), jobs))
+    assert [{name: file.sha256 for name, file in one.files.items()} for one in both] == [
+        {name: file.sha256 for name, file in one.files.items()} for one in alone
+    ]
+
+
+def test_attention_takes_the_blocked_kernel_layer_by_layer_and_leaves_pytorchs_switch_alone(models, noise, monkeypatch):
+    import torch
+
+    switched: list[bool] = []
+    monkeypatch.setattr(torch.backends.mha, "set_fastpath_enabled", switched.append)
+    slow, calls = torch.nn.functional.multi_head_attention_forward, []
+
+    def counted(*arguments, **options):
+        if arguments[0] is arguments[1]:  # of a signal with itself: where the other path would be taken
+            calls.append(arguments[10])  # the dropout
+        return slow(*arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "multi_head_attention_forward", counted)
+    DemucsSeparator("htdemucs", models, device="cpu", engine="torch").separate(noise(2, SEGMENT // 2), RATE)
+    assert switched == []
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert calls
+    assert set(calls) == {0.0}
 
 
 @pytest.mark.parametrize(("peak", "loud"), [(0.3, False), (30.0, True)], ids=["quiet", "clipped square"])
