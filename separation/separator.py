@@ -200,10 +200,7 @@ class ReferenceStems:
         info = probe(path, stream=stream)
         given = self._given(partial(checked_blocks, path, info.sample_rate, stream, 2), info.sample_rate, info.num_channels)
         with StemFolder(out_folder, self.stem_names, info.sample_rate, info.num_channels) as folder:
-            for mixture, stems in given.blocks():
-                folder.mixture.append(mixture)
-                folder.add(self._summed(stems))
-            return folder.finish()
+            return folder.encode(lambda: ((mixture, self._summed(stems)) for mixture, stems in given.blocks()))
 
     def _given(self, mixture: Source, sample_rate: int, num_channels: int) -> GivenStems:
         sources = {name: partial(checked_blocks, path, sample_rate, stream, 2) for name, (path, stream) in self._stems.items()}

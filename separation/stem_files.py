@@ -2,7 +2,8 @@
 
 The stems arrive as a stream whose peak is known only at its end, so they wait as raw float32 in a hidden folder beside their final place;
 then the gain is known and they are written as FLAC. The residual is taken after rounding: integer by integer, the files of a track sum to
-the given mixture (times the joint gain), whatever the separator.
+the given mixture (times the joint gain), whatever the separator. Stems that are on the disk already, a multitrack's own, are written as
+they are read, without raw copies, and read again only if their peak needs a joint gain.
 
 Conventions
     Audio is float32 [C, T], full scale 1.0; stems are [S, C, T]. ``gain_db`` is at most 0 and is a multiple of 0.01 dB, so that the row
@@ -15,9 +16,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -173,6 +174,39 @@ class StemFolder:
             written = list(pool.map(lambda number: self._encode(number, db_to_gain(gain_db)), range(len(names))))
         return SeparatedFile(dict(zip(names, self._place(written), strict=True)), gain_db, self._tally)
 
+    def encode(self, blocks: Callable[[], Iterator[tuple[Audio, Audio]]]) -> SeparatedFile:
+        """Writes stems that can be read again. ``blocks`` gives the mixture [C, t] and the stems [S, C, t], from their start each time."""
+        source, gain_db = self._counted(blocks()), 0.0
+        try:
+            written = self._encoded(source, 0.0)
+        except _TooLoudError:
+            for _ in source:  # to know the peak of all
+                pass
+            gain_db = joint_gain_db(self._tally.peak, 1.0 - MARGIN)
+            written = self._encoded(blocks(), gain_db)
+        return SeparatedFile(dict(zip((*self.stem_names, RESIDUAL), self._place(written), strict=True)), gain_db, self._tally)
+
+    def _counted(self, source: Iterator[tuple[Audio, Audio]]) -> Iterator[tuple[Audio, Audio]]:
+        for mixture, stems in source:
+            self._tally.add(mixture, stems)
+            yield mixture, stems
+
+    def _encoded(self, source: Iterator[tuple[Audio, Audio]], gain_db: float) -> list[StemFile]:
+        """Writes all stems and the residual into the work folder. Raises _TooLoudError at a peak that needs another gain."""
+        names, gain = (*self.stem_names, RESIDUAL), db_to_gain(gain_db)
+        with ExitStack() as files:
+            writers = [files.enter_context(Writer(self._work / f"{name}.flac", self.sample_rate, self.num_channels)) for name in names]
+            pool = files.enter_context(ThreadPoolExecutor(max_workers=len(names)))
+            for mixture, stems in source:
+                if gain_db > joint_gain_db(self._tally.peak, 1.0 - MARGIN):
+                    raise _TooLoudError
+                rest = _rounded(mixture, gain)
+                for stem in stems:
+                    rest -= _rounded(stem, gain)
+                signals = [*(_scaled(stem, gain) for stem in stems), (rest / FULL_SCALE).astype(np.float32)]
+                list(pool.map(Writer.write, writers, signals))
+        return [_written(writer) for writer in writers]
+
     def _encode(self, number: int, gain: float) -> StemFile:
         """Writes stem ``number``, or the residual when it is one more than there are stems, into the work folder."""
         name = (*self.stem_names, RESIDUAL)[number]
@@ -186,7 +220,7 @@ class StemFolder:
                 for raw in self._stems:
                     rest -= _rounded(raw.read(start, stop), gain)
                 writer.write((rest / FULL_SCALE).astype(np.float32))
-        return StemFile(writer.path, self.sample_rate, self.num_channels, writer.num_frames, writer.num_bytes, writer.sha256)
+        return _written(writer)
 
     def _place(self, written: Sequence[StemFile]) -> list[StemFile]:
         placed = [replace(file, path=self.out_folder / file.path.name) for file in written]
@@ -208,6 +242,14 @@ def clear_attempt(folder: Path, row_file: str) -> None:
     remove(path for path in folder.iterdir() if path.name == row_file or MADE_IN_WORK.fullmatch(path.name) or hidden.fullmatch(path.name))
     with suppress(OSError):  # something else is in it
         folder.rmdir()
+
+
+class _TooLoudError(Exception):
+    """The stems of a track need a joint gain."""
+
+
+def _written(writer: Writer) -> StemFile:
+    return StemFile(writer.path, writer.sample_rate, writer.num_channels, writer.num_frames, writer.num_bytes, writer.sha256)
 
 
 def clear_work(out_folder: Path) -> None:

@@ -721,6 +721,28 @@ def test_what_reference_stems_do_not_explain_is_the_residual(multitrack, tmp_pat
     np.testing.assert_array_equal(decoding.load(result["residual"])[0], decoding.load(paths["bass"][0])[0])
 
 
+@pytest.mark.parametrize("gain", [0.5, 8.0], ids=["as they are", "a joint gain"])
+def test_reference_stems_are_written_as_separated_ones_are_without_raw_copies(multitrack, tmp_path, gain, monkeypatch):
+    mixture, paths = multitrack
+    audio = {
+        name: decoding.load(path)[0] * np.float32(gain)
+        for name, path in {"mixture": mixture, **{k: v[0] for k, v in paths.items()}}.items()
+    }
+    for name, signal in audio.items():
+        writing.save(tmp_path / f"{name}.wav", signal, RATE)
+    with stem_files.StemFolder(tmp_path / "expected", tuple(paths), RATE, 2) as folder:
+        folder.mixture.append(audio["mixture"])
+        folder.add(np.stack([audio[name] for name in paths]))
+        expected = folder.finish()
+    monkeypatch.setattr(stem_files.RawAudio, "append", None)
+    result = ReferenceStems({name: (tmp_path / f"{name}.wav", 0) for name in paths}).separate_file(
+        tmp_path / "mixture.wav", tmp_path / "out"
+    )
+    assert (result.gain_db, result.closure_db) == (expected.gain_db, expected.closure_db)
+    assert (result.gain_db < 0.0) == (gain > 1.0)
+    assert {name: file.sha256 for name, file in result.files.items()} == {name: file.sha256 for name, file in expected.files.items()}
+
+
 def test_reference_stems_take_the_mixtures_rate_length_and_channels(multitrack, noise, tmp_path):
     mixture, paths = multitrack
     writing.save(tmp_path / "other.flac", noise(1, 4_800, seed=9), 48_000)
