@@ -10,11 +10,14 @@ Conventions
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stemwright.manifests import __version__
 from stemwright.manifests.decibels import gain_to_db
@@ -23,17 +26,18 @@ from stemwright.manifests.records import RESIDUAL, Estimate, Refused, Stem, Trac
 from stemwright.manifests.sound.decoding import blocks, load
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.wording import unreadable_stem
-from stemwright.separation.balance.given_levels import measure_given
+from stemwright.separation.balance.given_levels import CLOSES_DB, measure_given
 from stemwright.separation.balance.level_estimators import calibration_for
-from stemwright.separation.balance.measure import StemBalance, measure_balance
+from stemwright.separation.balance.measure import StemBalance, balances_of, energies_in_blocks, left_db
 from stemwright.separation.jobs import BLOCK_FRAMES
-from stemwright.separation.loudness.meter import integrated_loudness, momentary_loudness
+from stemwright.separation.loudness.meter import BLOCK_STEP_HOPS, MOMENTARY_HOPS, gated_loudness, to_lufs, window_means
 
 if TYPE_CHECKING:
     from stemwright.datagen.inverse.blind.track_effects import ProfileFile
 
 REFERENCE_ORIGIN = "reference"  # of stems that are a multitrack's own
 GIVEN_RULES = 1  # raised when the levels of such stems are measured differently
+READ_FRAMES = 1 << 16  # of each stem at a time: all of them fit the processor's cache
 SOUNDING_SHARE = 0.5  # of a second
 SOUNDING_RANGE_LU = 20.0  # below the stem's own integrated loudness
 MOMENTARY_S = 0.4  # BS.1770-5: the window of the momentary loudness
@@ -50,20 +54,85 @@ def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | N
     """Measures the stems of one track against their sum and, with a profile, estimates their effects. Raises Refused when nothing can be
     measured.
     """
+    sample_rate, task, is_given = stems[0].audio.sample_rate, cache_key(stems, profile), stems[0].origin == REFERENCE_ORIGIN
+    read = _Reading(stems, corpus, given=is_given)
+    try:
+        energies = energies_in_blocks(read.blocks(), sample_rate)
+        left_lu = left_db(read.left, read.total)
+        if is_given and left_lu >= CLOSES_DB:
+            balances = _of_given(stems, corpus)
+        else:
+            calibration = calibration_for(stems[0].origin)
+            balances = balances_of(energies, [stem.name for stem in stems], sample_rate, calibration, left_lu=left_lu)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    rows = []
+    for stem, own, peak in zip(stems, energies.own, read.peaks, strict=True):
+        blind: dict[str, Any] = {}
+        if profile is not None and stem.name != RESIDUAL:
+            from stemwright.datagen.inverse.blind.track_effects import (
+                effect_rows,  # imports scipy's filters and regression, which a balance does not need
+            )
+
+            effects = effect_rows(stem.name, _loaded(corpus, stem), sample_rate, profile.read())
+            blind = {"effects": effects, "profile": profile.id}
+        active = sounding_seconds(own, energies.edges, read.num_frames, sample_rate)
+        rows.append(_row(stem, balances[stem.name], peak, {"cache_key": task, "active": active, **blind}))
+    return rows
+
+
+def _of_given(stems: Sequence[Stem], corpus: Path) -> dict[str, StemBalance]:
+    """The balance of a multitrack's own stems that do not sum to their mixture: what was done to their sum is sought in all of them."""
     audio = {stem.name: _loaded(corpus, stem) for stem in stems}
     mixture = np.zeros_like(next(iter(audio.values())))
     for part in audio.values():
         mixture += part
-    origin, rate = stems[0].origin, stems[0].audio.sample_rate
+    return measure_given(mixture, audio, stems[0].audio.sample_rate)
+
+
+class _Reading:
+    """The mixture and the stems of a track, read together in blocks; what is known of them once they are read."""
+
+    def __init__(self, stems: Sequence[Stem], corpus: Path, *, given: bool) -> None:
+        self.stems, self.corpus, self.given = stems, corpus, given
+        self.num_frames = 0
+        self.peaks = [0.0] * len(stems)
+        self.left, self.total = 0.0, 0.0  # energies: what the stems without the residual leave of the mixture, and the mixture's
+
+    def blocks(self) -> Iterator[list[Audio]]:
+        """Blocks of the mixture [C, t], then of each stem. Raises Refused if a stem cannot be read, or is longer than the others."""
+        with ExitStack() as ready:
+            readers = [ready.enter_context(closing(_blocks(self.corpus, stem))) for stem in self.stems]
+            for parts in zip_longest(*readers):
+                yield self._summed(parts)
+
+    def _summed(self, parts: Sequence[Audio | None]) -> list[Audio]:
+        signals = [part for part in parts if part is not None]
+        if len(signals) < len(parts) or len({part.shape for part in signals}) > 1:
+            shapes = ", ".join(
+                f"{stem.name} {'nothing' if part is None else part.shape}" for stem, part in zip(self.stems, parts, strict=True)
+            )
+            raise Refused(f"expected stems of one shape, got blocks of {shapes}; run `stemwright separate` again")
+        self.num_frames += signals[0].shape[1]
+        mixture = np.zeros_like(signals[0])
+        for part in signals:
+            mixture += part
+        self.peaks = [max(peak, float(part.max()), -float(part.min())) for peak, part in zip(self.peaks, signals, strict=True)]
+        if self.given:
+            left = mixture.astype(np.float64)
+            for stem, part in zip(self.stems, signals, strict=True):
+                if stem.name != RESIDUAL:
+                    left -= part
+            self.left += float(np.sum(np.square(left)))
+            self.total += float(np.sum(np.square(mixture, dtype=np.float64)))
+        return [mixture, *signals]
+
+
+def _blocks(corpus: Path, stem: Stem) -> Generator[Audio, None, None]:
     try:
-        if origin == REFERENCE_ORIGIN:
-            balances = measure_given(mixture, audio, rate)
-        else:
-            balances = measure_balance(mixture, audio, rate, calibration=calibration_for(origin))
-    except ValueError as error:
-        raise Refused(str(error)) from error
-    task = cache_key(stems, profile)
-    return [_row(stem, balances[stem.name], audio[stem.name], task, profile) for stem in stems]
+        yield from blocks(corpus / stem.audio.path, READ_FRAMES)
+    except Refused as reason:
+        raise Refused(unreadable_stem(corpus, stem.audio.path, str(reason), "estimate")) from reason
 
 
 def _loaded(corpus: Path, stem: Stem) -> Audio:
@@ -108,18 +177,10 @@ def mixture_at(stems: Sequence[Stem], corpus: Path, sample_rate: int) -> Audio:
     return np.zeros((1, 0), np.float32) if total is None else total[None]
 
 
-def _row(stem: Stem, balance: StemBalance, audio: Audio, task: str, profile: ProfileFile | None) -> Estimate:
-    loudness, peak = _finite(balance.loudness_lufs), float(np.abs(audio).max(initial=0.0))
-    blind: dict[str, Any] = {}
-    if profile is not None and stem.name != RESIDUAL:
-        from stemwright.datagen.inverse.blind.track_effects import (
-            effect_rows,  # imports scipy's filters and regression, which a balance does not need
-        )
-
-        blind = {"effects": effect_rows(stem.name, audio, stem.audio.sample_rate, profile.read()), "profile": profile.id}
+def _row(stem: Stem, balance: StemBalance, peak: float, facts: dict[str, Any]) -> Estimate:
+    loudness = _finite(balance.loudness_lufs)
     return seal(
         Estimate,
-        cache_key=task,
         stem_id=stem.id,
         track_id=stem.track_id,
         name=stem.name,
@@ -130,8 +191,7 @@ def _row(stem: Stem, balance: StemBalance, audio: Audio, task: str, profile: Pro
         level_high_lu=_finite(balance.level_high_lu),
         pan=None if balance.pan is None or stem.name == RESIDUAL else round(balance.pan, 4),
         width=None if balance.width is None or stem.name == RESIDUAL else round(balance.width, 4),
-        active=sounding_seconds(audio, stem.audio.sample_rate),
-        **blind,
+        **facts,
     )
 
 
@@ -139,18 +199,19 @@ def _finite(value: float) -> float | None:
     return round(value, 3) if math.isfinite(value) else None
 
 
-def sounding_seconds(audio: Audio, sample_rate: int) -> tuple[bool, ...]:
-    """For each second of [C, T], whether the signal sounds in at least half of it: momentary loudness less than 20 LU below its integrated
-    one.
+def sounding_seconds(energies: Audio, edges: NDArray[np.int64], num_frames: int, sample_rate: int) -> tuple[bool, ...]:
+    """For each second, whether a signal sounds in at least half of it: momentary loudness less than 20 LU below its integrated one.
 
-    Of the signal alone, whether or not it is found in the mixture. Less than half a second at the end is not counted.
+    ``energies`` are those per hop, [K], whose edges in frames are [K + 1]. Of the signal alone, whether or not it is found in the mixture.
+    Less than half a second at the end is not counted.
     """
-    loudness = integrated_loudness(audio, sample_rate)
-    momentary, end_s = momentary_loudness(audio, sample_rate)
+    means, ends = window_means(energies, edges, MOMENTARY_HOPS)
+    momentary, end_s = to_lufs(means), ends / sample_rate
+    loudness = gated_loudness(means[::BLOCK_STEP_HOPS])
     sounds = momentary > loudness - SOUNDING_RANGE_LU if math.isfinite(loudness) else np.zeros(len(momentary), bool)
     middle_s = end_s - MOMENTARY_S / 2
     flags = []
-    for second in range(max(1, round(audio.shape[1] / sample_rate))):
+    for second in range(max(1, round(num_frames / sample_rate))):
         within = sounds[(middle_s >= second) & (middle_s < second + 1)]
         flags.append(bool(within.mean() >= SOUNDING_SHARE) if len(within) else False)
     return tuple(flags)

@@ -13,8 +13,9 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ from stemwright.separation.balance.level_estimators import (
     suited,
 )
 from stemwright.separation.balance.panorama import BandImage, Image, band_images, image_of
-from stemwright.separation.loudness.kweighting import HOPS_PER_S, hop_edges, hop_products
+from stemwright.separation.loudness.kweighting import BLOCK_FRAMES, HOPS_PER_S, HopSums
 from stemwright.separation.loudness.meter import (
     BLOCK_STEP_HOPS,
     MOMENTARY_HOPS,
@@ -117,7 +118,7 @@ def check_stems(mixture: Array, stems: Mapping[str, Array]) -> None:
 
 
 @dataclass(frozen=True)
-class _Energies:
+class Energies:
     """Sums per hop: of the mixture [K], and per stem of itself [S, K], with the mixture [S, K], and of left, right and their product [S,
     3, K]."""
 
@@ -128,22 +129,32 @@ class _Energies:
     image: Array | None
 
 
-def _energies(mixture: Array, stems: Mapping[str, Array], sample_rate: int) -> _Energies:
-    weights, channels = channel_weights(mixture.shape[0]), range(mixture.shape[0])
-    rows = [channel for signal in (mixture, *stems.values()) for channel in signal]
-    row = np.arange(len(rows)).reshape(-1, len(channels))
+def energies_in_blocks(blocks: Iterator[Sequence[Array]], sample_rate: int) -> Energies:
+    """The energies of a mixture and its stems that arrive in blocks: each is the mixture's [C, t], then each stem's. Raises ValueError
+    for NaN, and for no frames.
+    """
+    first = next(blocks, None)
+    if first is None:
+        raise ValueError("expected stems with at least one frame, got empty files; separate the mixture again")
+    num_stems, num_channels = len(first) - 1, len(first[0])
+    channels = range(num_channels)
+    row = np.arange((1 + num_stems) * num_channels).reshape(-1, num_channels)
     pairs = [(row[0, c], row[0, c]) for c in channels]
     for s in range(1, len(row)):
         pairs += [(row[s, c], row[s, c]) for c in channels] + [(row[s, c], row[0, c]) for c in channels]
-    stereo = len(channels) == 2
+    stereo = num_channels == 2
     if stereo:
         pairs += [(row[s, 0], row[s, 1]) for s in range(1, len(row))]
-    sums = hop_products(rows, pairs, sample_rate)
-    by_signal = sums[len(channels) : len(channels) * (2 * len(stems) + 1)].reshape(len(stems), 2, len(channels), -1)
-    image = np.stack([by_signal[:, 0, 0], by_signal[:, 0, 1], sums[-len(stems) :]], axis=1) if stereo else None
-    return _Energies(
-        edges=hop_edges(mixture.shape[1], sample_rate),
-        mixture=weights @ sums[: len(channels)],
+    hops = HopSums(row.size, pairs, sample_rate)
+    for block in chain([first], blocks):
+        hops.add([channel for signal in block for channel in signal])
+    sums, edges = hops.finish()
+    weights = channel_weights(num_channels)
+    by_signal = sums[num_channels : num_channels * (2 * num_stems + 1)].reshape(num_stems, 2, num_channels, -1)
+    image = np.stack([by_signal[:, 0, 0], by_signal[:, 0, 1], sums[-num_stems:]], axis=1) if stereo else None
+    return Energies(
+        edges=edges,
+        mixture=weights @ sums[:num_channels],
         own=np.einsum("c,sck->sk", weights, by_signal[:, 0]),
         cross=np.einsum("c,sck->sk", weights, by_signal[:, 1]),
         image=image,
@@ -204,31 +215,56 @@ def measure_balance(
             f"expected all of {', '.join(calibration.together)} for this calibration, got none of {', '.join(missing)}; "
             "give every stem of the separator, or another calibration"
         )
-    energies = _energies(mixture, stems, sample_rate)
-    raised = np.ones(len(stems))
-    together = [name != RESIDUAL for name in stems]
-    if set(FOUR_STEMS) <= set(stems):
+    signals = (mixture, *stems.values())
+    blocks = ([signal[:, at : at + BLOCK_FRAMES] for signal in signals] for at in range(0, mixture.shape[1], BLOCK_FRAMES))
+    energies = energies_in_blocks(blocks, sample_rate)
+    left_lu = left_db(*_left_energies(mixture, stems)) if calibration.closure_share else -math.inf
+    return balances_of(energies, list(stems), sample_rate, calibration, left_lu=left_lu, stems=stems)
+
+
+def balances_of(
+    energies: Energies,
+    names: Sequence[str],
+    sample_rate: int,
+    calibration: Calibration,
+    *,
+    left_lu: float = -math.inf,
+    stems: Mapping[str, Array] | None = None,
+) -> dict[str, StemBalance]:
+    """The balance of stems by their energies; ``left_lu`` is what they leave of the mixture (``left_db``).
+
+    Their images in bands are measured in ``stems``, if these are given. Raises ValueError for a silent mixture.
+    """
+    raised = np.ones(len(names))
+    together = [name != RESIDUAL for name in names]
+    if set(FOUR_STEMS) <= set(names):
         factor = closing_factor(energies.mixture, energies.cross[together])
         calibration = suited(calibration, factor)
         raised[together] = factor if calibration.together else 1.0
     mixture_lufs = gated_loudness(window_means(energies.mixture, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0])
     if not math.isfinite(mixture_lufs):
         raise ValueError("expected an audible mixture, got silence (nothing above -70 LUFS); levels against it are undefined")
-    left_lu = _left_lu(mixture, stems) if calibration.closure_share else -math.inf
-    found = {
-        name: _measure_stem(stem, replace(energies, cross=energies.cross * raised[:, None]), number, mixture_lufs, sample_rate, calibration)
-        for number, (name, stem) in enumerate(stems.items())
-    }
+    energies = replace(energies, cross=energies.cross * raised[:, None])
+    found = {}
+    for number, name in enumerate(names):
+        found[name] = _measure_stem(energies, number, mixture_lufs, sample_rate, calibration)
+        if stems is not None and found[name].pan is not None:
+            found[name] = replace(found[name], bands=band_images(stems[name], sample_rate))
     return found if left_lu == -math.inf else {name: _widened(stem, left_lu, calibration.closure_share) for name, stem in found.items()}
 
 
-def _left_lu(mixture: Array, stems: Mapping[str, Array]) -> float:
-    """The energy that the stems, without the residual, leave of the mixture, in dB against its energy; -inf where that is rounding."""
+def _left_energies(mixture: Array, stems: Mapping[str, Array]) -> tuple[float, float]:
+    """The energy that the stems, without the residual, leave of the mixture, and its own."""
     left = mixture.astype(np.float64)
     for name, stem in stems.items():
         if name != RESIDUAL:
             left -= stem
-    share = float(np.sum(left**2)) / max(float(np.sum(np.square(mixture, dtype=np.float64))), 1e-30)
+    return float(np.sum(left**2)), float(np.sum(np.square(mixture, dtype=np.float64)))
+
+
+def left_db(left: float, mixture: float) -> float:
+    """The energy that the stems leave of the mixture, in dB against the mixture's; -inf where that is rounding."""
+    share = left / max(mixture, 1e-30)
     return 10.0 * math.log10(share) if share > ROUNDING else -math.inf
 
 
@@ -252,9 +288,7 @@ def _widened(stem: StemBalance, left_lu: float, share: float) -> StemBalance:
     )
 
 
-def _measure_stem(
-    stem: Array, energies: _Energies, number: int, mixture_lufs: float, sample_rate: int, calibration: Calibration
-) -> StemBalance:
+def _measure_stem(energies: Energies, number: int, mixture_lufs: float, sample_rate: int, calibration: Calibration) -> StemBalance:
     own, cross, mixture, edges = energies.own[number], energies.cross[number], energies.mixture, energies.edges
     (blocks, ends), (cross_blocks, _), (mixture_blocks, _) = (
         window_means(sums, edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS) for sums in (own, cross, mixture)
@@ -288,7 +322,7 @@ def _measure_stem(
         active_fraction=float(active.mean()),
         active_spans_s=_spans(active, ends / sample_rate, MOMENTARY_HOPS / HOPS_PER_S),
         trajectory=_trajectory(short_own, short_cross, short_mixture, short_ends / sample_rate, calibration),
-        bands=band_images(stem, sample_rate) if image else (),
+        bands=(),
     )
 
 
@@ -310,7 +344,7 @@ def _absence(level: LevelEstimate, own: Array, cross: Array, mixture: Array, abs
     return NOT_FOUND if blocks.sum() < CHANCE * noise and correlation < CHANCE_CORRELATION else ""
 
 
-def _image(energies: _Energies, number: int, passing: NDArray[np.bool_]) -> Image | None:
+def _image(energies: Energies, number: int, passing: NDArray[np.bool_]) -> Image | None:
     """Image of a stem over its gated blocks, or None for a signal that is not stereo."""
     if energies.image is None:
         return None

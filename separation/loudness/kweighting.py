@@ -46,6 +46,7 @@ LANES = 8  # stretches filtered in parallel: one AVX-512 register of float64
 TILE = 64  # frames a tile; ten signals of it stay in the first-level cache
 WARM_UP_S = 0.25
 CHUNK_S = 60  # signals are stacked a minute at a time, so that memory does not grow with length
+BLOCK_FRAMES = 1 << 16
 _ROUNDING = {"contract", "reassoc", "nsz"}  # allows the compiler to fuse and reorder; NaN and infinity keep their meaning
 
 
@@ -217,33 +218,65 @@ def hop_products(rows: Sequence[Array] | Array, pairs: Sequence[tuple[int, int]]
     ``rows`` are signals [T] of one length; the pair (i, i) gives an energy, (i, j) a cross-energy. A last hop that the signal does not
     fill is left out, except when it is the only one. Raises ValueError when a value is NaN or infinite.
     """
-    check_sample_rate(sample_rate)
-    num_frames = rows[0].shape[-1]
-    edges = hop_edges(num_frames, sample_rate)
-    out = np.zeros((len(pairs), edges.size - 1))
-    pair_array = np.asarray(pairs, np.int64).reshape(-1, 2)
-    sos = k_weighting(sample_rate)
-    warm_up = math.ceil(WARM_UP_S * sample_rate)
-    unit = HOPS_PER_S // math.gcd(sample_rate, HOPS_PER_S)  # fewest hops that are a whole number of frames
-    whole = isinstance(rows, np.ndarray)
-    chunk_hops = edges.size - 1 if whole else CHUNK_S * HOPS_PER_S
-    for first in range(0, edges.size - 1, max(chunk_hops, 1)):
-        last = min(first + chunk_hops, edges.size - 1)
-        begin = max(0, int(edges[first]) - warm_up)
-        chunk = [row[begin : edges[last]] for row in rows]
-        stacked = np.ascontiguousarray(rows if whole else np.stack(chunk), dtype=np.float32)
-        lane_hops = -(-(last - first) // (LANES * unit)) * unit
-        _hop_products(
-            stacked,
-            int(edges[first]) - begin,
-            edges[first : last + 1] - edges[first],
-            lane_hops,
-            warm_up,
-            sos,
-            pair_array,
-            _workspace(len(stacked), len(pair_array)),
-            out[:, first:last],
-        )
-    if not (np.isfinite(out).all() and all(np.isfinite(row[edges[-1] :]).all() for row in rows)):
-        raise ValueError("expected finite audio, got NaN or infinity (or values beyond 1e150); repair or leave out the source file")
+    sums = HopSums(len(rows), pairs, sample_rate)
+    if not isinstance(rows, np.ndarray):
+        for start in range(0, rows[0].shape[-1], BLOCK_FRAMES):
+            sums.add([row[start : start + BLOCK_FRAMES] for row in rows])
+        return sums.finish()[0]
+    edges = hop_edges(rows.shape[1], sample_rate)
+    out = sums.measured(np.ascontiguousarray(rows, dtype=np.float32), 0, edges)
+    _check_finite(out, rows[:, edges[-1] :])
     return out
+
+
+class HopSums:
+    """``hop_products`` of signals that arrive in blocks, in the memory of a minute of them."""
+
+    def __init__(self, num_rows: int, pairs: Sequence[tuple[int, int]], sample_rate: int) -> None:
+        check_sample_rate(sample_rate)
+        self.sample_rate = sample_rate
+        self._pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
+        self._sos = k_weighting(sample_rate)
+        self._warm_up = math.ceil(WARM_UP_S * sample_rate)
+        # What comes before the first frame is silence, and so is what follows the last.
+        self._room = np.zeros((num_rows, self._warm_up + CHUNK_S * sample_rate), np.float32)
+        self._filled, self._before = self._warm_up, 0  # frames of the room, and frames before those that it holds
+        self._done: list[Array] = []
+
+    def add(self, block: Sequence[Array] | Array) -> None:
+        """The next frames of every signal: [R, t], or R arrays [t]."""
+        begin, total = 0, len(block[0])
+        while begin < total:
+            end = min(total, begin + self._room.shape[1] - self._filled)
+            for row, signal in zip(self._room, block, strict=True):
+                row[self._filled : self._filled + end - begin] = signal[begin:end]
+            self._filled, begin = self._filled + end - begin, end
+            if self._filled == self._room.shape[1]:
+                self._done.append(self.measured(self._room, self._warm_up, hop_edges(CHUNK_S * self.sample_rate, self.sample_rate)))
+                self._room[:, : self._warm_up] = self._room[:, -self._warm_up :].copy()
+                self._filled, self._before = self._warm_up, self._before + CHUNK_S * self.sample_rate
+
+    def finish(self) -> tuple[Array, NDArray[np.int64]]:
+        """The sums [P, K] and the hops' edges in frames, [K + 1]. Raises ValueError when a value is NaN or infinite."""
+        edges = hop_edges(self._before + self._filled - self._warm_up, self.sample_rate)
+        rest = edges[len(self._done) * CHUNK_S * HOPS_PER_S :] - self._before
+        self._room[:, self._filled :] = 0.0
+        if rest.size > 1:
+            self._done.append(self.measured(self._room, self._warm_up, rest))
+        out = np.concatenate(self._done, axis=1)
+        _check_finite(out, self._room[:, self._warm_up + rest[-1] : self._filled])
+        return out, edges
+
+    def measured(self, signals: Array, lead: int, edges: NDArray[np.int64]) -> Array:
+        """The sums [P, K] of signals [R, T] in a piece, whose hops' edges [K + 1] are counted from frame ``lead``."""
+        unit = HOPS_PER_S // math.gcd(self.sample_rate, HOPS_PER_S)  # fewest hops that are a whole number of frames
+        lane_hops = -(-(edges.size - 1) // (LANES * unit)) * unit
+        out, work = np.zeros((len(self._pairs), edges.size - 1)), _workspace(len(signals), len(self._pairs))
+        _hop_products(signals, lead, edges, lane_hops, self._warm_up, self._sos, self._pairs, work, out)
+        return out
+
+
+def _check_finite(sums: Array, rest: Array) -> None:
+    """Raises ValueError if a sum per hop, or a frame behind the last hop, is NaN or infinite."""
+    if not (np.isfinite(sums).all() and np.isfinite(rest).all()):
+        raise ValueError("expected finite audio, got NaN or infinity (or values beyond 1e150); repair or leave out the source file")

@@ -66,3 +66,8 @@ def test_mono_has_neither_pan_nor_width(tmp_path, parts):
 def test_a_track_of_silence_is_refused(tmp_path, parts):
     with pytest.raises(Refused, match="silence"):
         estimate_track(written(tmp_path, {name: np.zeros_like(audio) for name, audio in parts.items()}), tmp_path)
+
+
+def test_stems_of_unequal_length_are_refused_by_name(tmp_path, parts):
+    with pytest.raises(Refused, match="expected stems of one shape, got blocks of drums .*, vocals"):
+        estimate_track(written(tmp_path, {**parts, "vocals": parts["vocals"][:, :-1]}), tmp_path)

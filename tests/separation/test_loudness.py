@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import resample, sosfilt, sosfreqz
 
-from stemwright.separation.loudness.kweighting import HIGHPASS_48K, SHELF_48K, hop_edges, hop_products, k_weighting
+from stemwright.separation.loudness.kweighting import HIGHPASS_48K, SHELF_48K, HopSums, hop_edges, hop_products, k_weighting
 from stemwright.separation.loudness.meter import (
     channel_weights,
     integrated_loudness,
@@ -84,6 +84,26 @@ def test_hop_products_are_those_of_the_sequential_filter_across_chunks(sample_ra
     expected = [[product[a:b].sum() for a, b in pairwise(edges)] for product in products]
     np.testing.assert_allclose(hop_products([audio[0], audio[1]], pairs, sample_rate), expected, atol=1e-11 * np.max(expected))
     np.testing.assert_allclose(hop_products(audio, pairs, sample_rate), expected, atol=1e-11 * np.max(expected))
+
+
+@pytest.mark.parametrize("seconds", [0.004, 59.995, 60.0, 60.012])
+def test_hops_of_blocks_are_those_of_the_whole_signal(seconds):
+    signal = np.random.default_rng(0).normal(0, 0.1, (1, round(seconds * 8000))).astype(np.float32)
+    hops = HopSums(1, [(0, 0)], 8000)
+    for start in range(0, signal.shape[1], 50_001):
+        hops.add(signal[:, start : start + 50_001])
+    sums, edges = hops.finish()
+    np.testing.assert_array_equal(edges, hop_edges(signal.shape[1], 8000))
+    np.testing.assert_allclose(sums, hop_products(signal, [(0, 0)], 8000), rtol=1e-9)
+
+
+def test_a_value_that_is_not_finite_is_refused_behind_the_last_hop_too():
+    signal = np.zeros((1, 8000 * 61 + 5), np.float32)
+    signal[0, -1] = np.nan
+    hops = HopSums(1, [(0, 0)], 8000)
+    hops.add(signal)
+    with pytest.raises(ValueError, match="expected finite audio"):
+        hops.finish()
 
 
 @settings(max_examples=15, deadline=None)
