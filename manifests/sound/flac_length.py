@@ -16,6 +16,7 @@ import mmap
 import re
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,7 +48,18 @@ CRC8 = _crc8_table()
 
 
 def flac_length(path: Path, start: int = 0) -> FlacLength | None:
-    """Reads header and last frame of a FLAC file that begins at byte ``start``; None if the header is damaged."""
+    """Reads header and last frame of a FLAC file that begins at byte ``start``; None if the header is damaged.
+
+    The whole file is searched for a second header. What is known of a file is kept while it stays as it is: of a stem, many excerpts are
+    read.
+    """
+    there = path.stat()
+    return _length_of(path, start, (there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns))
+
+
+@lru_cache(maxsize=4096)
+def _length_of(path: Path, start: int, state: tuple[int, ...]) -> FlacLength | None:
+    del state  # of the file, which is the key
     with path.open("rb") as file:
         file.seek(start)
         head = file.read(42)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +116,12 @@ def highpass_at(sample_rate: int) -> tuple[float, float, float, float, float]:
 def k_weighting(sample_rate: int) -> Array:
     """The two sections of the K-weighting as rows of scipy's second-order form, [2, 6]: b0 b1 b2 1 a1 a2."""
     check_sample_rate(sample_rate)
-    return np.array([[*row[:3], 1.0, *row[3:]] for row in (shelf_at(sample_rate), highpass_at(sample_rate))])
+    return np.array(_sections(sample_rate))
+
+
+@lru_cache(maxsize=64)
+def _sections(sample_rate: int) -> list[list[float]]:
+    return [[*row[:3], 1.0, *row[3:]] for row in (shelf_at(sample_rate), highpass_at(sample_rate))]
 
 
 def hop_edges(num_frames: int, sample_rate: int) -> NDArray[np.int64]:
@@ -238,10 +244,14 @@ class HopSums:
         self._pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
         self._sos = k_weighting(sample_rate)
         self._warm_up = math.ceil(WARM_UP_S * sample_rate)
-        # What comes before the first frame is silence, and so is what follows the last.
-        self._room = np.zeros((num_rows, self._warm_up + CHUNK_S * sample_rate), np.float32)
+        self._num_rows = num_rows
         self._filled, self._before = self._warm_up, 0  # frames of the room, and frames before those that it holds
         self._done: list[Array] = []
+
+    @cached_property
+    def _room(self) -> Array:
+        """Room for a minute of signals: what comes before their first frame is silence, and so is what follows their last."""
+        return np.zeros((self._num_rows, self._warm_up + CHUNK_S * self.sample_rate), np.float32)
 
     def add(self, block: Sequence[Array] | Array) -> None:
         """The next frames of every signal: [R, t], or R arrays [t]."""

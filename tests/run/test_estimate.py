@@ -69,5 +69,5 @@ def test_a_track_of_silence_is_refused(tmp_path, parts):
 
 
 def test_stems_of_unequal_length_are_refused_by_name(tmp_path, parts):
-    with pytest.raises(Refused, match="expected stems of one shape, got blocks of drums .*, vocals"):
+    with pytest.raises(Refused, match=r"expected stems of one shape, got blocks of drums .*, vocals"):
         estimate_track(written(tmp_path, {**parts, "vocals": parts["vocals"][:, :-1]}), tmp_path)
