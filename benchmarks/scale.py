@@ -19,8 +19,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
 from results import publish
+from scale_bucket import bucket
 
-TABLES: dict[str, Callable[[Path], str]] = {}
+TABLES: dict[str, Callable[[Path], str]] = {"bucket": bucket}
 
 
 def main() -> None:

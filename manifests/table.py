@@ -34,7 +34,9 @@ from pydantic import TypeAdapter
 
 from stemwright.manifests.disk import durable
 from stemwright.manifests.disk.deletion import check_plain
+from stemwright.manifests.disk.mirror import RangedFile
 from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.disk.stores import Address, address_of, is_address
 from stemwright.manifests.journal_index import Scan, TaskIndex, whole_lines
 from stemwright.manifests.records import Record
 from stemwright.manifests.table_rows import FORMER_NAMES, TableRows, arrow_schema
@@ -133,8 +135,10 @@ def read(path: Path | str, record_type: type[R]) -> list[R]:
     return list(TableRows(path, record_type))
 
 
-def frame(path: Path | str) -> pandas.DataFrame:
-    """A table of a corpus or a dataset, such as ``CORPUS/estimates.parquet``, as a pandas DataFrame.
+def frame(path: Path | str, columns: Sequence[str] | None = None) -> pandas.DataFrame:
+    """A table of a corpus or a dataset, such as ``CORPUS/estimates.parquet``, as a pandas DataFrame; with ``columns`` only these.
+
+    ``path`` may be an address in a store (``s3://BUCKET/PREFIX/dataset/pairs.parquet``): only the columns are requested of it.
 
     Nested columns hold dicts and arrays, settings JSON text, which ``apply_chain`` takes as it is. The columns and their units are those
     of the row types in ``stemwright.manifests.records``. Raises FileNotFoundError if there is none, ValueError for a folder and
@@ -150,6 +154,8 @@ def frame(path: Path | str) -> pandas.DataFrame:
     import pandas
     import pyarrow
 
+    if is_address(path):
+        return _stored_frame(address_of(path), columns)
     path = Path(path)
     if path.is_dir():
         tables = ", ".join(sorted(each.name for each in path.glob("*.parquet")))
@@ -159,9 +165,21 @@ def frame(path: Path | str) -> pandas.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; expected the file of a table, such as CORPUS/estimates.parquet")
     try:
-        return pandas.read_parquet(regular(path))
+        return pandas.read_parquet(regular(path), columns=None if columns is None else [*columns])
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{path} is no table: expected a Parquet file ({str(error).partition(': ')[2] or error})") from error
+
+
+def _stored_frame(address: Address, columns: Sequence[str] | None) -> pandas.DataFrame:
+    """Columns of a table in a store."""
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    try:
+        with RangedFile(address) as file:
+            return pq.ParquetFile(file, pre_buffer=True).read(columns=None if columns is None else [*columns]).to_pandas()
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{address} is no table: expected a Parquet file ({str(error).partition(': ')[2] or error})") from error
 
 
 def column(path: Path, name: str) -> list[Any]:

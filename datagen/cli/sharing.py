@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 def export(
     corpus: CorpusArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make, or a .zip.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make, a .zip, or s3://BUCKET/PREFIX.", show_default=False)],
     audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Include the audio of the dataset, or tables only.")] = True,
     jobs: JobsOption = 1,
     as_json: JsonOption = False,

@@ -17,7 +17,6 @@ Conventions
 from __future__ import annotations
 
 import json
-import os
 import platform
 import tempfile
 import zipfile
@@ -40,13 +39,15 @@ from stemwright.datagen.run.stages import separator_of
 from stemwright.datagen.run.stages.separation_keys import separation_key
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.datagen.share.placing import clear, copy_synced, replaced
+from stemwright.datagen.share.stored_export import check_free, dataset_files, put_export, stored_shards
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.disk.bulk import located
-from stemwright.manifests.disk.durable import begin, make_folder, naming, put, remove, write_bytes
+from stemwright.manifests.disk.durable import begin, copy_file, make_folder, naming, put, remove, write_bytes
 from stemwright.manifests.disk.regular import file_sha256, regular
+from stemwright.manifests.disk.stores import Address, address_of, is_address
 from stemwright.manifests.names import MOST_FRAMES, SampleRate
-from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Id, Record, Stem, Track, canonical_json, content_id
 from stemwright.manifests.row_types import ROW_TYPES
@@ -54,7 +55,6 @@ from stemwright.manifests.sound import fingerprint, sketch
 from stemwright.manifests.sound.decoding import blocks
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resampled
-from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.wording import counted
 
 R = TypeVar("R", bound=Record)
@@ -118,8 +118,11 @@ class Exported:
 def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progress: OnProgress | None = None) -> Exported:
     """Writes a corpus as tables into ``out``, a new folder or zip; with ``audio`` the dataset folder as well.
 
-    An earlier export there is replaced. Raises CorpusError if something else is there, ConfigError if [rights] forbids what is rendered.
+    An earlier export in a folder is replaced; ``out`` may be an address in a store. Raises CorpusError if something else is there,
+    ConfigError if [rights] forbids what is rendered.
     """
+    if is_address(out):
+        return _export_to_store(corpus, address_of(out), audio=audio, workers=workers, on_progress=on_progress)
     _check_place(corpus, out, audio=audio)
     out = _resolved(out)
     rows = _allowed_rows(corpus)
@@ -141,19 +144,25 @@ def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progr
             phrase = _write_tables(corpus, rows, folder)
             sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
             if audio and corpus.dataset.exists():
-                copy_synced(corpus.dataset, folder / shards.DATASET, _dataset_files(corpus.dataset))
+                copy_synced(corpus.dataset, folder / shards.DATASET, dataset_files(corpus.dataset))
+                for name, path in stored_shards(corpus.dataset).items():
+                    copy_file(regular(path), folder / shards.DATASET / name)
     return Exported(len(rows["tracks"]), len(rows["pairs"]), len(rows["examples"]), sizes, (*notes, *phrase))
 
 
-def _dataset_files(dataset: Path) -> Iterator[str]:
-    """The files of a dataset that are ours: what a user has put beside them, or behind a link, is not exported."""
-    examples = TableRows(dataset / "examples.parquet", Example) if (dataset / "examples.parquet").exists() else ()
-    sounds = (file.audio.path for example in examples for file in example.signals)
-    ours = shards.DatasetFiles(sounds, shards.read(dataset))
-    for place, folders, names in os.walk(dataset):
-        folders.sort()
-        found = (Path(place, name).relative_to(dataset).as_posix() for name in sorted(names))
-        yield from (name for name in found if name in ours)
+def _export_to_store(corpus: Corpus, place: Address, *, audio: bool, workers: Workers, on_progress: OnProgress | None) -> Exported:
+    """An export whose place is a prefix in a store."""
+    check_free(place)
+    rows = _allowed_rows(corpus)
+    notes = _add_sound_marks(corpus, rows, workers, on_progress)
+    with tempfile.TemporaryDirectory(prefix="stemwright-") as made:
+        phrase = _write_tables(corpus, rows, Path(made))
+        sizes = {path.name: path.stat().st_size for path in sorted(Path(made).iterdir())}
+        files: dict[str, Path] = {}
+        if audio and corpus.dataset.exists():
+            files = {name: corpus.dataset / name for name in dataset_files(corpus.dataset)} | stored_shards(corpus.dataset)
+        put_export(place, Path(made), files, on_progress)
+    return Exported(len(rows["tracks"]), len(rows["pairs"]), len(rows["examples"]), sizes, (*notes, *phrase))
 
 
 def _resolved(out: Path) -> Path:
@@ -180,7 +189,7 @@ def _names_of(out: Path) -> set[str]:
         named = {MANIFEST, *json.loads(regular(out / MANIFEST).read_text(encoding="utf-8"))["files"]}
         dataset = out / shards.DATASET
         if dataset.is_dir():
-            named |= {f"{shards.DATASET}/{path}" for path in _dataset_files(dataset)}
+            named |= {f"{shards.DATASET}/{path}" for path in dataset_files(dataset)}
     except (OSError, ValueError, KeyError, TypeError):
         return {MANIFEST, README, "config.toml", *(f"{name}.parquet" for name in TYPES)}
     return named

@@ -1,15 +1,22 @@
 """Shards in a bucket: the same shards and items as in a folder, one request an example, and failures that lose nothing."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+import webdataset
 from bucket_server import BUCKET, never_fails, serving
 from commands import stemwright
 from conftest import make_song, write_song_file
+from obstore.fsspec import register
 
 import stemwright as sw
+from stemwright.datagen.share import stored_export
 from stemwright.manifests import shards
 from stemwright.manifests.disk import bulk, stores
 from stemwright.manifests.disk.regular import file_sha256
@@ -172,3 +179,67 @@ def test_a_dataset_that_is_in_a_bucket_as_a_whole_is_opened_by_its_address(built
     assert len(server.reads()) == 1
     with pytest.raises(FileNotFoundError, match=f"s3://{BUCKET}/nothing is not a dataset"):
         sw.PairDataset(f"s3://{BUCKET}/nothing")
+
+
+def test_an_export_to_a_bucket_is_opened_by_its_address_and_by_other_libraries(built, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEMWRIGHT_SCRATCH", str(tmp_path / "fresh"))
+    stemwright("export", built / "two", f"s3://{BUCKET}/sets/webdataset")
+    one = sw.PairDataset(built / "one/dataset", kind="mix", split="all")
+    two = sw.PairDataset(f"s3://{BUCKET}/sets/webdataset/dataset", kind="mix", split="all")
+    assert same_items(one, two)
+    server.requests.clear()
+    for number in range(len(two)):
+        two[number]
+    assert len(server.reads()) == len(two)
+    rows = shards.read(built / "one/dataset")
+    links = [f"sets/webdataset/dataset/{row.path}" for row in rows]
+    assert {*links} <= {*server.listed()}
+    signed = [server.client.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": key}) for key in links]
+    found = {each["__key__"]: each for each in webdataset.WebDataset([f"pipe:curl -sf '{link}'" for link in signed], shardshuffle=False)}
+    assert len(found) == len(one)
+    for number in range(len(one)):
+        for file in one.example(number).signals:
+            data = found[one.pair(number).id][f"{file.role}_{file.name}.flac"]
+            assert hashlib.sha256(data).hexdigest() == file.audio.sha256
+    done = stemwright("export", built / "two", f"s3://{BUCKET}/sets/webdataset", check=False)
+    assert done.returncode == 2
+    assert "holds a complete dataset, which others may be reading; export to another prefix" in done.stderr
+    server.client.put_object(Bucket=BUCKET, Key="mine/notes.txt", Body=b"x")
+    assert "holds other objects" in stemwright("export", built / "two", f"s3://{BUCKET}/mine", check=False).stderr
+
+
+def test_a_local_export_brings_the_shards_along(built, tmp_path):
+    stemwright("export", built / "two", tmp_path / "out")
+    assert not (tmp_path / "out/dataset/storage.json").exists()
+    assert stemwright("check", tmp_path / "out/dataset").returncode == 0
+    one, two = (sw.PairDataset(place / "dataset", kind="mix", split="all") for place in (built / "one", tmp_path / "out"))
+    assert same_items(one, two)
+
+
+def test_hugging_face_opens_shards_in_a_bucket_by_its_own_client(built, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")  # this server has no certificate
+    corpus = Path(shutil.copytree(built / "one", tmp_path / "corpus"))
+    stemwright("render", corpus, "--format", "huggingface")
+    stemwright("export", corpus, f"s3://{BUCKET}/sets/huggingface")
+    register("s3")
+    files = [f"s3://{BUCKET}/sets/huggingface/dataset/{row.path}" for row in shards.read(corpus / "dataset")]
+    data = datasets.load_dataset("parquet", data_files={"train": files}, streaming=True)["train"]
+    data = data.cast_column("target_mixture", datasets.Audio(decode=False))
+    rows = {row["id"]: row["target_mixture"]["bytes"] for row in data.select_columns(["id", "target_mixture"])}
+    one = sw.PairDataset(corpus / "dataset", kind="mix", split="all")
+    sums = {one.pair(n).id: one.example(n).signals[-1].audio.sha256 for n in range(len(one))}
+    assert {key: hashlib.sha256(data).hexdigest() for key, data in rows.items()} == sums
+
+
+def test_one_column_of_a_million_rows_is_a_few_requests(server, tmp_path):
+    table = pa.table({"id": pa.array(range(1_000_000)), "kind": ["mix"] * 1_000_000, "more": [[{"a": 1.0, "b": "x"}]] * 1_000_000})
+    with pq.ParquetWriter(tmp_path / "small groups.parquet", table.schema) as writer:
+        writer.write_table(table, row_group_size=4096)
+    stored_export.regroup(tmp_path / "small groups.parquet", tmp_path / "pairs.parquet")
+    server.client.upload_file(str(tmp_path / "pairs.parquet"), BUCKET, "million/pairs.parquet")
+    server.requests.clear()
+    found = sw.read_table(f"s3://{BUCKET}/million/pairs.parquet", columns=["id"])
+    assert [*found.columns] == ["id"]
+    assert found["id"].tolist() == [*range(1_000_000)]
+    assert len(server.requests) <= 6
