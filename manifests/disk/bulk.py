@@ -28,6 +28,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from stemwright.manifests.disk import durable, mirror
+from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.disk.stores import Address, StoreError, address_of, is_address
 from stemwright.manifests.usage import UsageError
 
@@ -137,8 +138,11 @@ def bulk_of(folder: Path) -> Bulk | None:
 @cache
 def _read(path: Path, version: tuple[int, ...]) -> Bulk | None:
     del version  # of the file that is read
-    text = path.read_text(encoding="utf-8")
-    values = tomllib.loads(text).get(SECTION, {}) if path.name == CONFIG else json.loads(text)
+    try:
+        text = regular(path).read_text(encoding="utf-8")
+        values = tomllib.loads(text).get(SECTION, {}) if path.name == CONFIG else json.loads(text)
+    except (OSError, ValueError):  # who needs the configuration says what is wrong with it
+        return None
     given = values.get(KEY) if isinstance(values, dict) else None
     return Bulk(address_of(given)) if isinstance(given, str) and is_address(given) else None
 
