@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -20,12 +21,12 @@ PROGRAM = "from stemwright.datagen.cli.app import main; main()"
 COMMAND = [sys.executable, "-c", PROGRAM]
 
 KILLED = f"""
-import logging, os, signal, sys
-when = sys.argv.pop(1)
+import logging, os, sys
+when, number = sys.argv.pop(1), int(sys.argv.pop(1))
 class Kill(logging.Handler):
     def emit(self, record):
         if record.getMessage().startswith(when):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 logging.getLogger("stemwright").addHandler(Kill())
 {PROGRAM}
 """
@@ -67,7 +68,18 @@ def own_process(*arguments: object, check: bool = True) -> Done:
 
 def killed_at(when: str, *arguments: object) -> int:
     """The exit status of a verb whose process is killed when it logs a line that begins like this."""
-    return subprocess.run([sys.executable, "-c", KILLED, when, *map(str, arguments)], stdout=subprocess.DEVNULL).returncode
+    return signalled_at(when, signal.SIGKILL, *arguments).returncode
+
+
+def signalled_at(when: str, number: int, *arguments: object) -> Done:
+    """A verb whose process gets a signal when it logs a line that begins like this."""
+    words = [sys.executable, "-c", KILLED, when, str(int(number)), *map(str, arguments)]
+    return subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        preexec_fn=partial(signal.signal, number, signal.SIG_DFL) if number != signal.SIGKILL else None,
+    )
 
 
 def _text(stream: io.TextIOWrapper) -> str:

@@ -23,9 +23,11 @@ from stemwright.datagen.cli import (
     demonstration,
     editing,
     fitting,
+    gpu_shares,
     listening,
     preemption,
     reporting,
+    share_status,
     sharing,
 )
 from stemwright.datagen.cli.options import (
@@ -38,6 +40,7 @@ from stemwright.datagen.cli.options import (
     DryRunOption,
     EngineOption,
     FormatOption,
+    GpusOption,
     InputLufsOption,
     JobsOption,
     JsonOption,
@@ -125,6 +128,7 @@ def build(
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     resources: ResourcesOption = None,
+    share: ShareOption = None,
     kind: KindOption = None,
     mixture: MixtureOption = None,
     limit: LimitOption = None,
@@ -153,7 +157,7 @@ def build(
     changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind, "mixture": mixture}}
     changes["separation"] = separation_changes(given)
     changes["dataset"] = {"format": dataset_format}
-    asked, workers = RequestedChanges(changes, config, reset or ()), workers_of(jobs, dask, resources)
+    asked, workers = RequestedChanges(changes, config, reset or ()), workers_of(jobs, dask, resources, share)
     separating, options = SeparationOptions(again, offline, trust_pickle, workers), build_run.BuildOptions(workers, limit, dry_run)
     build_run.build(Terminal(as_json), corpus, songs, asked, separating, options)
 
@@ -209,6 +213,7 @@ def separate(
     dask: DaskOption = None,
     resources: ResourcesOption = None,
     share: ShareOption = None,
+    gpus: GpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Separate every track into stems and a residual that sum to it.
@@ -222,12 +227,13 @@ def separate(
     given = {"model": model, "model_folder": model_folder, "separator": separator, "device": device, "engine": engine}
     options = separation_changes(given | {"precision": precision, "input_lufs": input_lufs})
     workers = workers_of(1, dask, resources, share)
+    on_gpus = () if gpus is None else gpu_shares.chosen(gpus, share=share, dask=dask, device=device)
     one_stage(
         corpus,
         StageRun("separate", partial(run_separate, offline=offline, trust_pickle=trust_pickle), workers),
         as_json,
         RequestedChanges({"separation": options}, reset=reset or ()),
-        SeparationOptions(again, offline, trust_pickle, workers),
+        SeparationOptions(again, offline, trust_pickle, workers, on_gpus),
     )
 
 
@@ -288,6 +294,7 @@ def render(
 
 
 app.command(rich_help_panel=LOOK)(checking.check)
+app.command(rich_help_panel=LOOK)(share_status.status)
 app.command(rich_help_panel=LOOK)(cleaning.clean)
 app.command(rich_help_panel=LOOK)(reporting.report)
 app.command(rich_help_panel=SHARE)(sharing.export)

@@ -40,6 +40,7 @@ class SeparationOptions:
     offline: bool = False
     trust_pickle: bool = False
     workers: Workers | None = None
+    gpus: tuple[str, ...] = ()  # one share for each of them, in processes of their own
 
     def order(self, config: Config) -> SeparationOrder:
         """The separation that a configuration asks for."""

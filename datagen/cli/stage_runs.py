@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemwright.datagen.cli import preemption
+from stemwright.datagen.cli.gpu_shares import separate_on
 from stemwright.datagen.cli.logs import to_file
 from stemwright.datagen.cli.running import (
     RequestedChanges,
@@ -48,6 +49,8 @@ def one_stage(
         _check_only(kept, config, asked, run.verb)
     if run.share is not None:
         share_run(terminal, place, config, run, run.share, separating)
+    if separating is not None and separating.gpus:
+        separate_on(terminal, place.folder, separating.gpus)
     with working(terminal, place, config, separating):
         summaries = run_stages(terminal, place, {run.verb: run.of(None)})
     close(terminal, place, run.verb, summaries)
@@ -83,7 +86,7 @@ def share_run(
         if not preemption.preempted():
             raise Stopped(KEPT) from None
         terminal.collected |= {"share": str(share), "preempted": True}
-        terminal.say(f"share {share} of {run.verb} was preempted, and ends; {KEPT.partition('; ')[2]}")
+        terminal.warn(f"share {share} of {run.verb} was preempted, and ends; {KEPT.partition('; ')[2]}")
         terminal.finish(0)
         return
     for note in summary.notes:

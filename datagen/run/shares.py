@@ -27,7 +27,7 @@ from typing import Any
 from stemwright.datagen.run.tasks import Share
 from stemwright.manifests.disk import lease
 from stemwright.manifests.disk.deletion import check_way
-from stemwright.manifests.disk.lease import TIMING, HeldError, Holder, Lease, Timing
+from stemwright.manifests.disk.lease import HeldError, Holder, Lease, Timing
 from stemwright.manifests.disk.locks import is_held
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.usage import UsageError
@@ -78,11 +78,12 @@ def at_work(folder: Path) -> list[AtWork]:
     return [AtWork(share_of(path), holder, lease.age_s(path)) for path, holder in found if holder is not None and not holder.is_gone()]
 
 
-def check_none_at_work(folder: Path, timing: Timing = TIMING) -> None:
+def check_none_at_work(folder: Path, timing: Timing | None = None) -> None:
     """Raises SharesError naming a share that is at work; removes the leases of those that died. The caller holds the corpus's lock.
 
     Takes up to ``dead_s`` where leases are of other machines, since it has to be seen whether they move.
     """
+    timing = timing or lease.TIMING
     if (folder / LEASES).is_symlink():
         raise SharesError(f"{folder / LEASES} is a link: nothing is written or deleted through it. Remove it")
     if not (folder / LEASES).is_dir():
@@ -100,13 +101,13 @@ def check_none_at_work(folder: Path, timing: Timing = TIMING) -> None:
 
 
 @contextmanager
-def working(folder: Path, verb: str, share: Share, config: str, timing: Timing = TIMING) -> Iterator[tuple[Share, Lease]]:
+def working(folder: Path, verb: str, share: Share, config: str, timing: Timing | None = None) -> Iterator[tuple[Share, Lease]]:
     """Holds the lease of a share, with what it works on: a verb, by a configuration of which ``config`` is a digest.
 
     Yields the share, whose ``check`` raises LostError once another process has taken its lease over. Raises SharesError where another
     process has the share, where shares at work do not fit it, and where another verb works on the corpus.
     """
-    path = folder / LEASES / share.writer
+    path, timing = folder / LEASES / share.writer, timing or lease.TIMING
     check_way(folder, path)
     mine = Lease(path, timing)
     mine.tell(verb=verb, config=config)

@@ -17,7 +17,7 @@ from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Outcome, Stage, shared
 from stemwright.datagen.run.runner import run as run_tasks
-from stemwright.datagen.run.stages.redrawing import Redraws, is_final, unreplaced
+from stemwright.datagen.run.stages.redrawing import Redraws, is_final, is_to_be_redrawn, unreplaced
 from stemwright.datagen.run.stages.summary import Summary, finished, of_share
 from stemwright.datagen.run.tasks import Begin, Do, Result, Share, StoppedError, Task, Workers, tasks_of_share
 from stemwright.manifests import __version__, shards, table
@@ -60,9 +60,12 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     _check_folders(corpus.dataset, pairs)
     songs = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
     work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers), share), pairs
-    if share is not None:  # what it refuses, the command without a share draws again
-        mine = [_task(writer, pair, songs, files) for pair in tasks_of_share(pairs, share)]
-        return of_share(share, "render", [run_tasks(stage, mine, work, on_progress, present)], note)
+    if share is not None:
+        outcome = run_tasks(stage, [_task(writer, pair, songs, files) for pair in tasks_of_share(pairs, share)], work, on_progress, present)
+        again, outcome.rejected = len(outcome.rejected), [row for row in outcome.rejected if not is_to_be_redrawn(row)]
+        again -= len(outcome.rejected)
+        note += (f"{counted(again, 'pair is', 'pairs are')} to be drawn again, by the command without --share",) if again else ()
+        return of_share(share, "render", [outcome], note)
     while drawn:
         done = run_tasks(stage, [_task(writer, pair, songs, files) for pair in drawn], work, on_progress, present)
         outcome.done, outcome.skipped = outcome.done + done.done, outcome.skipped + done.skipped
