@@ -18,10 +18,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
+import scale_shares
 from results import publish
 from scale_bucket import bucket
 
-TABLES: dict[str, Callable[[Path], str]] = {"bucket": bucket}
+TABLES: dict[str, Callable[[Path], str]] = {
+    "share-kills": scale_shares.kills,
+    "share-growth": scale_shares.growth,
+    "bucket": bucket,
+}
 
 
 def main() -> None:
