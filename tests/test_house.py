@@ -1,6 +1,7 @@
 """The rules of the house that a reader could break without noticing: who imports whom, when, and who speaks."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -204,6 +205,12 @@ def test_each_outside_thing_has_one_door(file):
 def test_only_the_command_line_prints(file):
     found = [(call, line) for call, line in calls(parse(file)) if call in SPEAKS or call in ("sys.exit", "os._exit", "sys.stdout.write")]
     assert not found, f"{name_of(file)} speaks or exits"
+
+
+@every_file
+def test_stems_are_read_where_they_are_located(file):
+    found = re.findall(r"(?:load|blocks|opened|probe)\([\w.]* / \w+\.audio\.path", file.read_text(encoding="utf-8"))
+    assert not found, "the bytes may be in a store: read them at located(corpus, stem.audio)"
 
 
 def asked_effects(tree: ast.AST, names: frozenset[str]) -> Iterator[tuple[str, int]]:

@@ -130,7 +130,7 @@ class _Reading:
 
 def _blocks(corpus: Path, stem: Stem) -> Generator[Audio, None, None]:
     try:
-        yield from blocks(corpus / stem.audio.path, READ_FRAMES)
+        yield from blocks(located(corpus, stem.audio), READ_FRAMES)
     except Refused as reason:
         raise Refused(unreadable_stem(corpus, stem.audio.path, str(reason), "estimate")) from reason
 
