@@ -60,9 +60,9 @@ def bucket(folder: Path) -> str:
         rows = table.read(folder / "corpus/stems.parquet", Stem)
         equal = sum(file_sha256(located(folder / "corpus", row.audio)) == row.audio.sha256 for row in rows)
         dataset = folder / "corpus/dataset"
-        items = sw.PairDataset(dataset, kind="mix", split="all")
         packed = sum(file_sha256(located(dataset, row)) == row.sha256 for row in shards.read(dataset))
         environment.setenv("STEMWRIGHT_SCRATCH", str(folder / "a third machine"))
+        items = sw.PairDataset(dataset, kind="mix", split="all")
         server.requests.clear()
         began = time.perf_counter()
         for number in np.random.default_rng(0).permutation(len(items)):
