@@ -76,7 +76,8 @@ class CodedReader:
         streams = self._container.streams.audio
         self.num_streams = len(streams)
         if not self.num_streams:
-            raise Refused(f"not a readable sound file ({self._path.name} contains no audio, but pictures, text or data)")
+            what = "contains no audio, but pictures, text or data" if len(self._container.streams) else "has no stream, and no sound"
+            raise Refused(f"not a readable sound file ({self._path.name} {what})")
         if stream >= self.num_streams:
             raise Refused(f"{self._path.name} has {self.num_streams} audio streams; stream {stream} does not exist")
         self._stream = streams[stream]

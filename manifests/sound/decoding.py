@@ -68,7 +68,7 @@ def _opened_sum(sound: Sum) -> SumReader:
 def _opened_file(path: Path, stream: int) -> PlainReader | CodedReader:
     check_readable(path)
     content = content_of(path)
-    found, is_plain = Samples(), False
+    found, is_plain, md5 = Samples(), False, bytes(16)
     if content.format in CHUNKED:
         found = samples_of(path, content)
         is_plain = found.plain and not found.open
@@ -76,10 +76,11 @@ def _opened_file(path: Path, stream: int) -> PlainReader | CodedReader:
         # libsndfile reads no samples of 32 bits, and stops where a second file is joined to the first.
         is_plain = length.stated > 0 and length.stated == length.reached and length.bits <= 24 and not length.is_joined
         is_plain = is_plain and content.start == 0
+        md5 = length.md5 if length.bits in (16, 24) else md5
     if is_plain:
         if stream:
             raise Refused(f"{path.name} has 1 audio streams; stream {stream} does not exist")
-        return PlainReader(path)
+        return PlainReader(path, md5)
     reader = CodedReader(path, content, stream, has_open_size=found.open)
     reader.notes += found.notes
     if found.open and found.bytes_per_s:

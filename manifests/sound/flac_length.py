@@ -32,7 +32,8 @@ class FlacLength:
     stated: int  # 0: unknown
     reached: int | None  # where the last frame ends; None where none was found
     bits: int = 16  # of a sample
-    is_joined: bool = False  # another FLAC file follows in it
+    is_joined: bool = False  # another FLAC file, or the frames of one, follow in it
+    md5: bytes = bytes(16)  # of its samples as the header states it; zeros: not stated
 
 
 def _crc8_table() -> list[int]:
@@ -77,10 +78,26 @@ def _length_of(path: Path, start: int, state: tuple[int, ...]) -> FlacLength | N
     stated, bits = packed & ((1 << 36) - 1), (packed >> 36 & 31) + 1
     begins = _position(first, smallest, largest)
     for match in reversed(list(SYNC.finditer(tail))):
-        if (found := _position(tail[match.start() : match.start() + 16], smallest, largest)) is not None:
+        last = tail[match.start() : match.start() + 16]
+        if (found := _position(last, smallest, largest)) is not None:
+            is_joined = is_joined or _repeats(path, start, (first, last), smallest, largest)
             # A piece of a longer file goes on counting where the piece before it ended.
-            return FlacLength(stated, sum(found) - (begins[0] if begins else 0), bits, is_joined)
-    return FlacLength(stated, None, bits, is_joined)
+            return FlacLength(stated, sum(found) - (begins[0] if begins else 0), bits, is_joined, head[26:42])
+    return FlacLength(stated, None, bits, is_joined, head[26:42])
+
+
+def _repeats(path: Path, start: int, frames: tuple[bytes, bytes], smallest: int, largest: int) -> bool:
+    """Whether a second frame has the number of the first or the last one: frames of another file follow, without its header."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for frame in frames:
+            if (wanted := _position(frame, smallest, largest)) is None:
+                continue
+            number = frame[4 : 4 + max(1, next((n for n in range(8) if not frame[4] << n & 0x80), 8))]
+            places = re.finditer(re.escape(frame[:2]) + b".." + re.escape(number), data, re.DOTALL)
+            same = (_position(data[place.start() : place.start() + 16], smallest, largest) for place in places if place.start() >= start)
+            if sum(found is not None and found[0] == wanted[0] for found in same) > 1:
+                return True
+    return False
 
 
 def _is_joined(file: BinaryIO, at: int) -> bool:

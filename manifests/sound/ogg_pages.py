@@ -48,6 +48,7 @@ class OggFile:
     at_least: int = 0  # frames that a decoder gives, or more: from the first position of each link to its last
     has_end: bool = True  # the last page of each stream says that it is the last
     ends_at: str = ""
+    has_packets: bool = False  # a page behind the headers says where it ends
 
 
 def checked_ogg(path: Path, start: int = 0) -> OggFile:
@@ -86,6 +87,7 @@ def checked_ogg(path: Path, start: int = 0) -> OggFile:
         raise Refused("not a readable sound file (no page of OGG is whole)")
     found.has_end = all(stream.ended for stream in every)
     found.ends_at = _time(streams)
+    found.has_packets = any(stream.first is not None for stream in found.main)
     found.at_least = sum(stream.position - (stream.first or 0) for stream in found.main if stream.sample_rate)
     return found
 

@@ -3,10 +3,16 @@
 Conventions
     Audio is float32 [C, T], full scale 1.0. Only files whose header states a length that is there are read here; others go to ffmpeg's
     libraries (``coded_reader``), which read to the end of a file whatever its header says.
+    Where the whole of a FLAC is read, its samples are compared with the MD5 that its header states: another one is a note, since
+    each frame has a check sum of its own, which libsndfile verifies, and programs that cut or edit a FLAC may leave the header as it was.
+
+References
+    RFC 9639, 8.2: the MD5 is over the samples, interleaved, signed, little-endian, in whole bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,16 +22,19 @@ import numpy as np
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.formats import Audio, info_of
 
+OTHER_MD5 = "the MD5 of its samples is not the one in its header: it was edited or damaged after it was encoded"
+
 
 class PlainReader:
     """A file that libsndfile has open. Raises Refused if it is none that it can read."""
 
     num_streams = 1
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, md5: bytes = bytes(16)) -> None:
         import soundfile
 
         self.notes: list[str] = []
+        self._md5, self._hash, self._num_hashed = md5, hashlib.md5(usedforsecurity=False) if any(md5) else None, 0
         self._path = path
         try:
             self._file: Any = soundfile.SoundFile(path)
@@ -61,8 +70,25 @@ class PlainReader:
         try:
             if start_frame:
                 self._file.seek(min(start_frame, self.info.num_frames))
-            read = self._file.read(num_frames, dtype="int16" if is_short else "float32", always_2d=True).T
+            read = self._file.read(num_frames, dtype="int16" if is_short else "float32", always_2d=True)
+            if self._hash is not None and not start_frame and len(read):
+                self._add(read)
+            read = read.T
             return np.multiply(read, np.float32(2.0**-15), order="C") if is_short else np.ascontiguousarray(read)
         except soundfile.LibsndfileError as error:
             phrase = str(error.error_string).rstrip(".")
             raise Refused(f"{self._path.name} cannot be decoded ({phrase}). Is it truncated?") from error
+
+    def _add(self, read: np.ndarray) -> None:
+        """Takes samples [T, C] as they are read, int16 or float32, for the MD5 of a FLAC; at the end compares it."""
+        assert self._hash is not None
+        self._hash.update(_in_three_bytes(read) if read.dtype == np.float32 else np.ascontiguousarray(read, "<i2").data)
+        self._num_hashed += len(read)
+        if self._num_hashed == self.info.num_frames and self._hash.digest() != self._md5:
+            self.notes.append(OTHER_MD5)
+
+
+def _in_three_bytes(read: np.ndarray) -> memoryview:
+    """Samples of 24 bits, which are exact in float32, as three little-endian bytes each."""
+    whole = (read * np.float32(2.0**23)).astype("<i4")
+    return np.ascontiguousarray(whole.view(np.uint8).reshape(-1, 4)[:, :3]).data

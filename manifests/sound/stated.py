@@ -18,6 +18,9 @@ from stemwright.manifests.sound.flac_length import flac_length
 from stemwright.manifests.sound.mpeg_packets import Packets, packets_of
 from stemwright.manifests.sound.ogg_pages import checked_ogg
 
+NO_SOUND = "contains no samples: headers, and not one frame of sound"
+CLUSTER, SMALL_BYTES = b"\x1f\x43\xb6\x75", 1 << 16  # of Matroska: what has sound in it; a file that is all headers is no larger
+TAGS_BEHIND = ((b"TAG", 128), (b"APETAGEX", 32))  # how a tag begins, and how far before the end of the file
 SLACK_S = 0.5  # mp4, Matroska and ASF state a duration that is rounded, and counts or leaves out padding
 PROMISE_SLACK = 2  # packets: some encoders count their own header or the last, incomplete one
 
@@ -50,8 +53,15 @@ def stated_facts(path: Path, content: Content) -> Facts:
         if len(ogg.codecs) > 1 and (b"vorbis" in ogg.codecs or len(set(ogg.codecs)) > 1):
             links = f"{len(ogg.codecs)} recordings are chained in it"
             raise Refused(f"{links}, which decoders of Vorbis join differently. Split it into its parts")
+        if len(ogg.codecs) > 1 and max(ogg.channels, default=0) > 2:
+            raise Refused(
+                f"{len(ogg.codecs)} recordings of {max(ogg.channels)} channels are chained in it, of which decoders of Opus read the first "
+                "alone. Split it into its parts"
+            )
         if len(set(ogg.channels)) > 1:
             raise Refused(changed((0, ogg.channels[0]), (0, next(count for count in ogg.channels if count != ogg.channels[0]))))
+        if ogg.main and not ogg.has_packets:
+            raise Refused(NO_SOUND)
         note = f"ends at {ogg.ends_at} without OGG's mark of the end, so that sound may be missing there"
         return Facts(at_least=ogg.at_least, slack_s=0.0, source="last page", notes=[] if ogg.has_end else [note])
     if content.format == "flac":
@@ -65,7 +75,23 @@ def stated_facts(path: Path, content: Content) -> Facts:
             raise Refused(f"truncated: ends {length.stated - reached} frames before the end that its header states")
         notes = [f"its header states {length.stated} frames: all {reached} are read"] if 0 < length.stated < reached else []
         return Facts(reached, reached, slack_s=0.0, source="last frame", notes=notes)
+    if content.format == "matroska" and path.stat().st_size < SMALL_BYTES and CLUSTER not in path.read_bytes():
+        raise Refused(NO_SOUND)
+    if content.format == "ac3":
+        _check_untagged(path, content)
     return Facts(notes=check_not_cut(path, content))
+
+
+def _check_untagged(path: Path, content: Content) -> None:
+    """Raises Refused for AC-3 with tags around it: ffmpeg takes them for sound, and loses the last packet."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        ends = [file.read(len(sign)) == sign for sign, before in TAGS_BEHIND if size > before and file.seek(size - before) >= 0]
+    if content.start or any(ends):
+        where = "before" if content.start else "behind"
+        raise Refused(
+            f"a tag is {where} its packets of AC-3, where decoders take it for sound. Remove the tag, or wrap the sound in m4a or mka"
+        )
 
 
 def _of_packets(packets: Packets, format_name: str) -> Facts:
@@ -78,6 +104,8 @@ def _of_packets(packets: Packets, format_name: str) -> Facts:
         if kind[:2] != packets.kind[:2]:
             raise Refused(f"{changed(packets.kind[:2], kind[:2])} (at {time(count)})")
     found = packets.count - (packets.promised is not None)
+    if packets.promised is not None and not found:
+        raise Refused(NO_SOUND)
     notes = list[str]()
     if packets.promised is not None and packets.promised - found > PROMISE_SLACK:
         missing = time(packets.promised - found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import struct
 import subprocess
@@ -211,3 +212,49 @@ def test_streams_that_start_later_stay_in_time(tmp_path):
     assert not drums[:, :late].any()
     np.testing.assert_array_equal(drums[:, late : mixture.shape[1]], mixture[:, : mixture.shape[1] - late])
     np.testing.assert_array_equal(decoding.load(made, 1000, 3000, stream=1)[0], drums[:, 1000:4000])
+
+
+def first_frame(data: bytes) -> int:
+    """The byte behind the metadata of a FLAC."""
+    at, is_last = 4, False
+    while not is_last:
+        is_last, at = bool(data[at] & 0x80), at + 4 + int.from_bytes(data[at + 1 : at + 4])
+    return at
+
+
+def test_frames_of_flac_that_follow_without_a_header_are_read_or_refused(tmp_path):
+    one, same, longer = (encode(tone(length, hz), "flac", "-sample_fmt", "s16") for length, hz in ((2, 330), (2, 440), (3, 500)))
+    for name, more in (("same length", same), ("longer", longer), ("a part", same[: len(same) // 2])):
+        assert "several recordings are joined" in refusal(tmp_path, f"{name}.flac", one + more[first_frame(more) :])
+    assert not read(tmp_path, "one.flac", one)[1]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_the_md5_of_a_flac_is_compared_where_the_whole_is_read(tmp_path, subtype):
+    data = written(tone(2.0001), subtype, "FLAC")
+    assert data[26:42] != bytes(16)
+    other = data[:26] + bytes(range(1, 17)) + data[42:]
+    without = data[:26] + bytes(16) + data[42:]
+    assert (read(tmp_path, "a.flac", data)[1], read(tmp_path, "b.flac", without)[1]) == ([], [])
+    assert read(tmp_path, "c.flac", other)[1] == [
+        "the MD5 of its samples is not the one in its header: it was edited or damaged after it was encoded"
+    ]
+
+
+def test_tags_around_ac3_are_named(tmp_path):
+    data = encode(tone(1), "ac3")
+    read(tmp_path, "a.ac3", data)
+    id3 = b"ID3\x03\0\0\0\0\2\0" + bytes(256)
+    for name, tagged, where in (("b", id3 + data, "before"), ("c", data + b"TAG" + bytes(125), "behind")):
+        assert f"a tag is {where} its packets of AC-3" in refusal(tmp_path, f"{name}.ac3", tagged)
+
+
+def test_chained_opus_of_six_channels_is_refused(tmp_path):
+    data = encode(np.repeat(tone(1), 3, axis=1), "opus", "-c:a", "libopus", "-ac", "6")
+    assert read(tmp_path, "a.opus", data)[0].shape[0] == 6
+    assert "2 recordings of 6 channels are chained" in refusal(tmp_path, "b.opus", data + data)
+
+
+@pytest.mark.parametrize("suffix", ["ogg", "opus", "oga", "mp3", "mka", "m4a"])
+def test_a_file_of_headers_alone_says_that_it_has_no_sound(tmp_path, suffix):
+    assert re.search("not one frame of sound|no sound", refusal(tmp_path, f"a.{suffix}", encode(tone(0), suffix)))
