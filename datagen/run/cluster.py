@@ -42,6 +42,7 @@ REFRESH_S = 1.0  # between looks at the list of workers
 PAUSED_S = 120.0  # a worker that dask has paused for so long gets no tasks, and loses its own
 SHORT_S, SHORT_OF_MANY_S = 0.5, 0.1  # tasks that take less than either, the latter times all that run at once, wait at the worker
 LOSSES = 3  # of the workers of one task, before it is given up
+OF_CONNECTIONS = ("distributed", *(f"distributed.{name}" for name in ("client", "core", "comm", "comm.core", "comm.tcp", "batched")))
 KEPT = "Finished work is kept; run the same command again with the address of a running cluster"
 LOST = f"lost its worker {LOSSES} times, the last time while that worker had nothing else to do: most likely it needs more memory"
 
@@ -69,10 +70,14 @@ def _connected(address: str) -> Iterator[Any]:
         from distributed import Client
     except ImportError as error:
         raise StoppedError("a dask cluster needs the extra: pip install 'stemwright[dask]'") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it says of a lost connection, we say in a sentence
+    with _silenced():
+        yield from _client_at(Client, address)
+
+
+def _client_at(make: Any, address: str) -> Iterator[Any]:
     until = time.monotonic() + ANSWER_S
     try:
-        client = Client(address, timeout=ANSWER_S)
+        client = make(address, timeout=ANSWER_S)
     except (OSError, ValueError, TimeoutError, RuntimeError) as error:
         raise StoppedError(f"no dask scheduler answers at {address} ({type(error).__name__}). {KEPT}") from error
     try:
@@ -86,6 +91,19 @@ def _connected(address: str) -> Iterator[Any]:
     finally:
         with suppress(Exception):  # of a scheduler that is gone
             client.close(timeout=5.0)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keeps dask from logging a lost connection, with a traceback: we say it in a sentence. Its loggers have levels of their own."""
+    before = {name: logging.getLogger(name).level for name in OF_CONNECTIONS}
+    for name in before:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 @dataclass

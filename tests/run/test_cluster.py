@@ -155,7 +155,7 @@ def test_a_worker_that_joins_late_is_given_work(stage, tmp_path):
     assert found[0].done == 4
 
 
-def test_a_scheduler_that_disappears_ends_the_stage_and_keeps_finished_work(stage, tmp_path):
+def test_a_scheduler_that_disappears_ends_the_stage_and_keeps_finished_work(stage, tmp_path, capfd):
     made = local(1, 1)
     closing = threading.Thread(target=made.close, kwargs={"timeout": 5})
 
@@ -166,6 +166,7 @@ def test_a_scheduler_that_disappears_ends_the_stage_and_keeps_finished_work(stag
     with pytest.raises(StoppedError, match=r"dask cluster .*Finished work is kept"):
         run(stage, tasks(3), shared(partial(lasting, folder=tmp_path, tried_s=3.0), Workers(dask=made.scheduler_address)), progress)
     closing.join()
+    assert "Traceback" not in capfd.readouterr().err
     assert list(table.journalled(stage.folder / "tracks.jsonl.part", Track)) == [content_id(0)]
 
 
