@@ -18,11 +18,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
+import scale_cluster
 import scale_shares
 from results import publish
 from scale_bucket import bucket
 
 TABLES: dict[str, Callable[[Path], str]] = {
+    "cluster-overhead": scale_cluster.overhead,
+    "cluster-allocator": scale_cluster.allocator,
+    "cluster-workers": scale_cluster.workers_kept_busy,
+    "cluster-losses": scale_cluster.simulation,
+    "cluster-kills": scale_cluster.kills,
     "share-kills": scale_shares.kills,
     "share-growth": scale_shares.growth,
     "bucket": bucket,
