@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 
 import scale_cluster
 import scale_shares
+from flat_memory import flat_memory
 from results import publish
 from scale_bucket import bucket
 
@@ -31,6 +32,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "cluster-kills": scale_cluster.kills,
     "share-kills": scale_shares.kills,
     "share-growth": scale_shares.growth,
+    "memory": flat_memory,
     "bucket": bucket,
 }
 

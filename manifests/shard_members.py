@@ -56,6 +56,7 @@ class Members:
             self._batches = pa.Table.from_pylist(rows, schema=arrow_schema(Shard)).to_batches()
             index = [_index(self._batches)]
         self._checksums, self._numbers = (index[0].column(name).to_numpy() for name in ("checksum", "number"))
+        self._validated: set[int] = set()
         self._members = [batch.column("members").flatten() for batch in self._batches]
         self._ends = np.cumsum([len(members) for members in self._members])
         self._spans = [np.asarray(batch.column("members").offsets) for batch in self._batches]
@@ -79,9 +80,10 @@ class Members:
             if (batch := int(np.searchsorted(self._ends, number, side="right"))) == len(self._ends):
                 continue
             within = number - (int(self._ends[batch - 1]) if batch else 0)
-            row = self._members[batch].slice(within, 1)
-            row.validate(full=True)
-            member = Member.model_validate(row.to_pylist()[0])
+            if batch not in self._validated:  # what is mapped may be anything
+                self._members[batch].validate(full=True)
+                self._validated.add(batch)
+            member = Member.model_validate(self._members[batch][within].as_py())
             if member.path == path:
                 spans = self._spans[batch]
                 shard = int(np.searchsorted(spans, within + spans[0], side="right")) - 1

@@ -115,6 +115,7 @@ class TableRows(Sequence[R]):
         self._batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES * len(self) // max(1, self._size)))
         self._stored: list[pyarrow.RecordBatch] | None = None
         self._ends: list[int] = []
+        self._validated: set[int] = set()
 
     def __len__(self) -> int:
         return int(self._file.metadata.num_rows)
@@ -189,9 +190,10 @@ class TableRows(Sequence[R]):
         for number in numbers:
             batch = bisect_right(self._ends, number)
             start = self._ends[batch - 1] if batch else 0
-            row = batches[batch].slice(number - start, 1)
-            row.validate(full=True)  # a copy beside a dataset of unknown origin may be anything
-            yield self._records(row, number)[0]
+            if batch not in self._validated:  # a copy beside a dataset of unknown origin may be anything
+                batches[batch].validate(full=True)
+                self._validated.add(batch)
+            yield self._records(batches[batch].slice(number - start, 1), number)[0]
 
     def _records(self, batch: pyarrow.RecordBatch, start: int) -> tuple[R, ...]:
         """The records of some rows, the first of which has a number in the table."""
@@ -298,8 +300,8 @@ class JoinedRows(Sequence[R]):
 
     def ids(self, name: str = "id") -> npt.NDArray[np.uint64]:
         """A column of ids, as numbers (``numbers_of``); 0 where there is none."""
-        columns = [rows.column(name).fill_null("0" * 16) for rows in self.tables]
-        return np.concatenate([np.zeros(0, np.uint64), *map(numbers_of, columns)])
+        chunks = (chunk for rows in self.tables for chunk in rows.column(name).chunks)
+        return np.concatenate([np.zeros(0, np.uint64), *map(_numbers_or_0, chunks)])
 
 
 class ById(Mapping[str, R]):
@@ -360,17 +362,27 @@ def numbers_of(ids: pyarrow.Array | pyarrow.ChunkedArray) -> npt.NDArray[np.uint
     return np.concatenate(found)
 
 
+def _numbers_or_0(ids: pyarrow.Array) -> npt.NDArray[np.uint64]:
+    if not ids.null_count:
+        return numbers_of(ids)
+    numbers = np.zeros(len(ids), np.uint64)
+    numbers[[value is not None for value in ids.to_pylist()]] = numbers_of(ids.drop_null())
+    return numbers
+
+
 def _digits(ids: pyarrow.Array) -> npt.NDArray[np.uint8]:
     """The values of the digits, [N, 16]."""
-    import pyarrow.compute as pc
+    import pyarrow as pa
 
     if len(ids) == 0:
         return np.zeros((0, 16), np.uint8)
-    if ids.null_count or pc.any(pc.not_equal(pc.binary_length(ids), 16)).as_py():
-        raise ValueError("an id is missing or has another length; expected 16 hex digits. Was the table edited?")
+    if ids.null_count or not pa.types.is_string(ids.type):
+        raise ValueError(f"an id is missing, or no text but {ids.type}; expected 16 hex digits. Was the table edited?")
     _, offsets, data = ids.buffers()
-    first = np.frombuffer(offsets, np.int32)[ids.offset]
-    digits = HEX[np.frombuffer(data, np.uint8)[first : first + 16 * len(ids)].reshape(-1, 16)]
+    spans = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
+    if (np.diff(spans) != 16).any():
+        raise ValueError("an id has another length; expected 16 hex digits. Was the table edited?")
+    digits = HEX[np.frombuffer(data, np.uint8)[spans[0] : spans[-1]].reshape(-1, 16)]
     if (digits > 15).any():
         raise ValueError("an id has other characters than hex digits. Was the table edited?")
     return digits

@@ -15,7 +15,7 @@ from stemwright.manifests import table, table_rows
 from stemwright.manifests.disk import durable
 from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import Stem
-from stemwright.manifests.table_rows import TableRows
+from stemwright.manifests.table_rows import ById, JoinedRows, TableRows, numbers_of
 
 COPY = ".pairs-*.arrow"
 
@@ -180,3 +180,26 @@ def test_what_is_no_table_is_refused_when_it_is_opened(tmp_path, path):
     shutil.copy(path, tmp_path / "other.parquet")
     with pytest.raises(ValueError, match=r"row 0.cache_key: Field required.*build the corpus again, into a new folder"):
         list(TableRows(tmp_path / "other.parquet", Stem))
+
+
+def test_ids_as_numbers_are_the_hex_numbers(path, pairs):
+    found = numbers_of(TableRows(path, Pair).column("id"))
+    assert found.tolist() == [int(pair.id, 16) for pair in pairs]
+    assert numbers_of(pa.array(["0" * 16, "ffffffffffffffff", "0123456789abcdef"])[1:]).tolist() == [2**64 - 1, 0x0123456789ABCDEF]
+    for wrong in (["0123456789abcdeg"], ["ab"], [None], [7]):
+        with pytest.raises(ValueError, match=r"an id .*[Ww]as the table edited"):
+            numbers_of(pa.array(wrong))
+
+
+def test_rows_are_found_by_id_and_the_last_of_several_counts(path, pairs, tmp_path):
+    again = pairs[3].model_copy(update={"text": "again"})
+    table.write(tmp_path / "more.parquet", [again], Pair)
+    joined = JoinedRows(TableRows(path, Pair), TableRows(tmp_path / "more.parquet", Pair))
+    by_id = ById(joined)
+    assert (len(joined), len(by_id), joined[-1], joined[4]) == (len(pairs) + 1, len(pairs), again, pairs[4])
+    assert (by_id[pairs[9].id], by_id[again.id]) == (pairs[9], again)
+    assert set(by_id) == {pair.id for pair in pairs}
+    for missing in ("0" * 16, "", "no id", "-000000000000001"):
+        assert missing not in by_id
+        assert by_id.get(missing) is None
+    assert list(JoinedRows()) == [] == JoinedRows().ids().tolist()

@@ -1,0 +1,134 @@
+"""Scale: rows of many pairs and songs in flat memory, each measured in a process of its own.
+
+What is measured
+    A corpus of made-up tracks is planned by the real planner (`million_pairs`), half `mix`, half `removal`. CPU seconds and peak resident
+    memory (VmHWM) are those of a new process; of its peak, what importing takes is stated apart. An item's rows are its pair and example
+    as records, in random order, mapped pages in the page cache. Peak memory includes pages of mapped files that were touched.
+    The runner has tasks that are made when they are used, a work function that returns five made-up stems, and nothing else to do.
+    Resuming reads back the journal of all of them and looks for nothing on the disk.
+    "before" of a row is the figure of the version that held all rows as records, per pair as it was measured with 100,000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
+
+from million_pairs import as_rendered, planned
+
+HEAD = """
+import random, resource, sys, time
+from pathlib import Path
+def peak():
+    line = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM'))
+    return int(line.split()[1]) / 1024
+"""
+OPEN = """
+from stemwright.datagen.dataset.loader import PairDataset
+before, began = peak(), time.process_time()
+data = PairDataset(sys.argv[1], kind='removal', split='train')
+print(before, peak(), time.process_time() - began)
+"""
+ITEMS = """
+from stemwright.datagen.dataset.loader import PairDataset
+data = PairDataset(sys.argv[1], split='train')
+data.pair(0), data.example(0)
+before = peak()
+numbers = [random.Random(0).randrange(len(data)) for _ in range(5000)]
+began = time.process_time()
+for number in numbers:
+    data.pair(number), data.example(number)
+print(before, peak(), (time.process_time() - began) / len(numbers))
+"""
+CHECK = """
+from stemwright.manifests.check.corpus_tables import *
+from stemwright.manifests.row_types import ROW_TYPES
+from stemwright.manifests.table_rows import JoinedRows
+corpus, before, began = Path(sys.argv[1]), peak(), time.process_time()
+rows, problems = read_tables(corpus, ROW_TYPES)
+rows['pairs'] = JoinedRows(*rows['pairs'].tables, *rows['redraws'].tables)
+problems += [*dangling(rows), *mixed_splits(rows), *examples_fit_pairs(rows), *unaccounted(rows), *copies(corpus, rows)]
+assert not problems, problems[:3]
+print(before, peak(), time.process_time() - began)
+"""
+RUNNER = """
+from stemwright.datagen.run.runner import Stage, run
+from stemwright.datagen.run.tasks import Result, Task
+from stemwright.manifests.records import AudioFile, Stem, seal
+stage, count = Stage('separate', Path(sys.argv[1]), 'stems', Stem), int(sys.argv[2])
+def row(name):
+    path = f'stems/tiny/{"0" * 16}/{name}.flac'
+    audio = AudioFile(path=path, sample_rate=44100, num_channels=2, num_frames=9, num_bytes=1, sha256='0' * 64)
+    facts = dict(cache_key='0' * 16, track_id='0' * 16, origin='tiny@demucs', gain_db=0.0, closure_db=-20.0)
+    return seal(Stem, name=name, audio=audio, **facts)
+rows = tuple(map(row, ('drums', 'bass', 'other', 'vocals', 'residual')))
+class Songs:
+    def __len__(self):
+        return count
+    def __iter__(self):
+        return (Task(f'{number:016x}', 'song', f'{number:016x}', number) for number in range(count))
+def do(tasks, begin):
+    for task in tasks:
+        begin(task)
+        yield Result(task, rows)
+before, began = peak(), time.process_time()
+outcome = run(stage, Songs(), do, present=lambda rows: True)
+assert outcome.done + outcome.skipped == count
+print(before, peak(), time.process_time() - began)
+"""
+
+
+def alone(code: str, *arguments: object) -> tuple[float, float, float]:
+    """(MB before, peak MB, CPU seconds) that a program of its own prints."""
+    root = str(Path(__file__).resolve().parent.parent)
+    ran = subprocess.run([sys.executable, "-c", HEAD + code, *map(str, arguments)], cwd=root, capture_output=True, text=True, check=True)
+    before, peak, seconds = map(float, ran.stdout.split())
+    return before, peak, seconds
+
+
+def flat_memory(folder: Path, tracks: int = 20_000, songs: int = 1_000_000, corpus: Path | None = None) -> str:
+    """The table. ``corpus`` is one that `million_pairs` made before, of so many tracks."""
+    if corpus is None:
+        corpus = folder / "corpus"
+        as_rendered(planned(corpus, tracks, 50))
+    dataset, pairs = corpus / "dataset", tracks * 50
+    lines = [
+        f"{pairs:,} pairs with examples and shards, {songs:,} songs.\n",
+        "| what | CPU s | peak MB | of it imports | target |",
+        "|---|---|---|---|---|",
+    ]
+
+    def add(what: str, measured: tuple[float, float, float], target: str, unit: str = "") -> None:
+        before, peak, seconds = measured
+        took = f"{seconds * 1e3:.3f} ms" if unit == "ms" else f"{seconds:.2f}"
+        lines.append(f"| {what} | {took} | {peak:,.0f} | {before:,.0f} | {target} |")
+
+    add("PairDataset, first opening: the index of shards is made", alone(OPEN, dataset), "")
+    add("PairDataset, opened and selected", alone(OPEN, dataset), "2 s, 200 MB beyond imports")
+    alone(ITEMS, dataset)
+    add("rows of an item", alone(ITEMS, dataset), "0.2 ms", "ms")
+    add("check, tables", alone(CHECK, corpus), "300 MB")
+    (folder / "runner").mkdir()
+    add("runner, all songs new", alone(RUNNER, folder / "runner", songs), "150 MB")
+    add("runner, all songs finished: resumed from the journal", alone(RUNNER, folder / "runner", songs), "60 s, 150 MB")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints the table for a corpus that is there, or another size."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--corpus", type=Path)
+    parser.add_argument("--tracks", type=int, default=20_000)
+    parser.add_argument("--songs", type=int, default=1_000_000)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        print(flat_memory(Path(scratch), asked.tracks, asked.songs, asked.corpus))
+
+
+if __name__ == "__main__":
+    main()
