@@ -183,14 +183,17 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
 
     def _fetch(self, index: int) -> Fetched:
         """The bytes of those files of an example that are in a store, by path: in one request where they are neighbours in a shard."""
-        return self._places.fetch([file.audio.path for file in self.example(index).signals])
+        return self._fetch_of(self.example(index))
+
+    def _fetch_of(self, example: Example) -> Fetched:
+        return self._places.fetch([file.audio.path for file in example.signals])
 
     def _item(
         self, index: int, inputs: torch.Tensor, targets: torch.Tensor, scratch: bytearray, fetched: Fetched | None = None
     ) -> Item | IndexedItem | LabelledItem:
         """One example, its sound read into the given tensors [N, C, T] and [M, C, T]."""
         pair, example = self.pair(index), self.example(index)
-        fetched = self._fetch(index) if fetched is None else fetched
+        fetched = self._fetch_of(example) if fetched is None else fetched
         start = self._start_of(pair)
         files = [file for file in example.signals if file.role == "input"]
         self._read(files, inputs, start, (scratch, fetched))
