@@ -317,10 +317,10 @@ def main() -> None:
         left = app(prog_name="stemwright", standalone_mode=not json_requested())
     except SystemExit as ended:
         if was_stopped(ended):
-            _fail(UNCHANGED, 130)
+            _stop(UNCHANGED)
         raise
     except Stopped as stopped:
-        _fail(str(stopped), 130)
+        _stop(str(stopped))
     except Exception as error:  # a person at a terminal is helped by a sentence; --verbose gives the rest
         import os
 
@@ -336,6 +336,16 @@ def _said(error: Exception) -> str:
     if hasattr(error, "format_message"):
         return str(error.format_message())
     return sentence(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+
+
+def _stop(message: str) -> None:
+    """Ends a command that was stopped. A share that is preempted ends well, even before its work has begun."""
+    if not preemption.preempted():
+        _fail(message, 130)
+    sys.stderr.write(visible(f"stemwright: preempted before the work began; {UNCHANGED.partition('; ')[2]}") + "\n")
+    if json_requested():
+        sys.stdout.write(as_json_text({"preempted": True}) + "\n")
+    sys.exit(0)
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -40,8 +40,8 @@ def _on_signal(number: int, _: Any) -> None:
 
 
 def preempted() -> bool:
-    """Whether a signal of a preemption arrived."""
-    return bool(_heard)
+    """Whether a signal of a preemption arrived while this process does a share."""
+    return requested() and bool(_heard)
 
 
 def checking(report: Callable[..., None]) -> Callable[..., None]:

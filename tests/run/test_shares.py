@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from commands import killed_at, signalled_at, stemwright
 from living_corpus import contents, differences, write_song
 
 from stemwright.datagen.cli import gpu_shares
-from stemwright.datagen.run import shares
+from stemwright.datagen.run import configuration, shares
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.shares import SharesError
 from stemwright.datagen.run.stages.kept_stems import KeptStems, put, read
@@ -137,6 +139,16 @@ def test_a_preempted_share_drops_its_track_frees_its_lease_and_ends_with_0(corpu
     assert "Traceback" not in done.stderr
     assert leases(corpus) == []
     assert "2 done, 1 skipped" in stemwright("separate", corpus, "--share", "0/2").stdout
+
+
+def test_a_share_that_is_preempted_before_its_work_begins_ends_with_0(corpus):
+    done = signalled_at("stemwright separate", signal.SIGTERM, "separate", corpus, "--share", "0/2", "-v")  # the first line of its log
+    assert (done.returncode, leases(corpus)) == (0, [])
+    script = "import os; from stemwright.datagen.cli import app, terminal; terminal.Terminal.__init__ = lambda *_: os.kill(os.getpid(), 15)"
+    words = [sys.executable, "-c", f"{script}; app.main()", "separate", str(corpus), "--share", "0/2", "--json"]
+    early = subprocess.run(words, capture_output=True, text=True)
+    assert (early.returncode, json.loads(early.stdout)) == (0, {"preempted": True})
+    assert early.stderr == "stemwright: preempted before the work began; the existing files are unchanged\n"
 
 
 def test_ctrl_c_stops_a_share_as_it_stops_every_verb(corpus):
@@ -355,3 +367,15 @@ def test_the_processes_of_gpus_get_the_command_without_what_is_about_the_output(
 def test_the_gpus_of_a_process_that_may_use_only_some_are_those(monkeypatch):
     monkeypatch.setenv(gpu_shares.VARIABLE, "2, GPU-7f")
     assert gpu_shares.list_gpus() == ["2", "GPU-7f"]
+
+
+@pytest.mark.parametrize("left", ["tracks.parquet", "stems.jsonl.part", "stems.0of2.jsonl.part"])
+def test_a_configuration_stays_where_a_stage_has_begun_and_goes_where_none_has(tmp_path, left):
+    corpus = Corpus(tmp_path)
+    corpus.create(configuration.check({}, where="the test"))
+    (tmp_path / left).touch()
+    corpus.restore(None)
+    assert corpus.config_path.exists()
+    (tmp_path / left).unlink()
+    corpus.restore(None)
+    assert not corpus.config_path.exists()
