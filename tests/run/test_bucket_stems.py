@@ -166,6 +166,18 @@ def test_credentials_that_expire_while_stems_are_written_stop_the_run_and_nothin
     assert not list((corpus / "stems").rglob("*.flac"))
 
 
+def test_shares_write_to_one_bucket_and_give_the_stems_of_one_process(songs, in_folder, server, tmp_path, config):
+    corpus = tmp_path / "corpus"
+    stemwright("catalog", songs, corpus, "--config", config)
+    for number in range(2):
+        stemwright("separate", corpus, "--share", f"{number}/2")
+        assert json.loads(stemwright("clean", corpus, "--dry-run", "--json").stdout)["orphans"] == []  # journals name what is there
+    stemwright("separate", corpus)
+    assert sw.read_table(corpus / "stems.parquet").to_json() == sw.read_table(in_folder / "stems.parquet").to_json()
+    assert not list((corpus / "stems").rglob("*.flac"))
+    assert "check: 0 problems, 0 warnings" in stemwright("check", corpus, "--checksums").stdout
+
+
 def test_a_prefix_belongs_to_one_corpus(songs, server, tmp_path, config):
     stemwright("catalog", songs, tmp_path / "one", "--config", config)
     done = stemwright("catalog", songs, tmp_path / "two", "--config", config, check=False)
