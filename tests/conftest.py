@@ -19,7 +19,7 @@ os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
 
 import importlib.util
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ for profile, repeatable in (("repeatable", True), ("random", False)):
         profile, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=repeatable
     )
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of these tests' own, for the processes that they start, too: what is measured here is nothing for a user's forecasts."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("STEMWRIGHT_CACHE", str(folder))
+        yield folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -132,8 +132,10 @@ def test_a_profile_that_is_none_is_refused_by_name(made, monkeypatch):
     corpus, _ = made
     config = corpus.config.model_copy(update={"estimate": EstimateConfig(effects=True, profile=str(corpus.table("pairs")))})
     monkeypatch.setattr(Corpus, "config", config)
+    before = bytes_of(corpus)
     with pytest.raises(CorpusError, match=r"pairs\.parquet cannot be read.*Give the profile\.parquet of a corpus"):
         run_estimate(corpus, Workers())
+    assert bytes_of(corpus) == before
 
 
 def test_a_profile_of_another_corpus_takes_no_features_of_this_one(made, tmp_path, monkeypatch):
@@ -158,7 +160,6 @@ def test_tables_that_are_not_needed_are_set_aside_and_found_again(made, tmp_path
     corpus, _ = made
     shutil.copytree(corpus.folder, tmp_path / "copy")
     copy, asked = Corpus(tmp_path / "copy"), corpus.config
-    run_estimate(copy, Workers())  # a test before may have left another profile
     features = copy.table("features").read_bytes()
     plain = asked.model_copy(update={"estimate": asked.estimate.model_copy(update={"effects": False}), "pairs": check({}, where="").pairs})
     monkeypatch.setattr(Corpus, "config", plain)

@@ -27,6 +27,7 @@ from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Estimate, Normalisation, Stem, Track, TrackEstimate
 
 if TYPE_CHECKING:
+    from stemwright.datagen.inverse.blind.profile import Profile
     from stemwright.datagen.inverse.blind.track_effects import ProfileFile
 
 
@@ -53,9 +54,10 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     further = own_profile and len(STATISTICS) > 0
     wanted = {"features": own_profile, "statistics": further, "profile": profiled}
     wanted |= {"normalisations": normalising, "track_estimates": timed}
+    given = _given_profile(corpus.config.estimate.profile) if profiled else None  # before anything is set aside: it may be none
     if share is None:
         _set_aside(corpus, wanted)
-    steps, profile, notes = _measure_profile(corpus, every, titles, workers, on_progress, normalising=normalising)
+    steps, profile, notes = _measure_profile(corpus, every, titles, workers, on_progress, given) if profiled else ([], None, ())
     if further:
         steps.append(_measure_statistics(corpus, by_track, titles, workers, on_progress))
     effects = profile if corpus.config.estimate.effects else None
@@ -88,19 +90,26 @@ def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
             move(corpus.table(name), corpus.unused(name))
 
 
+def _given_profile(path: str | None) -> Profile | None:
+    """The profile of another corpus that the configuration names, if it names one. Raises CorpusError if it cannot be read."""
+    from stemwright.datagen.inverse.blind.profile import Profile
+
+    try:
+        return None if path is None else Profile.load(path)
+    except (ValueError, OSError) as error:
+        raise CorpusError(f"the profile {path} cannot be read: {error}. Give the profile.parquet of a corpus") from error
+
+
 def _measure_profile(
-    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, *, normalising: bool
+    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, given: Profile | None
 ) -> tuple[list[Step], ProfileFile | None, tuple[str, ...]]:
-    """What effects are estimated against, if the configuration needs any: the features of all stems, and a profile of them."""
-    section = corpus.config.estimate
-    if not section.effects and not normalising:
-        return [], None, ()
+    """What effects are estimated against: a given profile, or the features of all stems and a profile of them."""
     from stemwright.datagen.inverse.blind import track_effects
     from stemwright.datagen.inverse.blind.profile import FEWEST_SONGS, Profile
 
     steps: list[Step] = []
     tracks = corpus.rows("tracks", Track)
-    if section.profile is None:
+    if given is None:
         learnt = track_effects.learnt_from(tracks)
         tasks = [
             replace(_task(track_effects.features_cache_key(stems, key in learnt), stems, titles), payload=(stems, key in learnt))
@@ -115,10 +124,7 @@ def _measure_profile(
         train = {track.id for track in tracks if track.split == "train"}
         profile = Profile(row for row in rows if row.track_id in train)
     else:
-        try:
-            profile = Profile.load(section.profile)
-        except (ValueError, OSError) as error:
-            raise CorpusError(f"the profile {section.profile} cannot be read: {error}. Give the profile.parquet of a corpus") from error
+        profile = given
     table.replace(corpus.table("profile"), profile.rows, StemFeatures)
     few = [name for name in profile if profile[name].songs < FEWEST_SONGS] if profile else ["of any name"]
     note = f"the profile has fewer than {FEWEST_SONGS} songs with the stem {', '.join(few)}: its effects are not estimated"
