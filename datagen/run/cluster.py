@@ -123,7 +123,7 @@ class _Fleet:
     """The workers of a cluster, with what was found out about each. Raises StoppedError where none can be used."""
 
     def __init__(self, client: Any, needs: Needs, resources: Mapping[str, float]) -> None:
-        self._client, self._needs = client, needs
+        self._client, self._needs, self._requested = client, needs, resources
         self.resources = {name: quantity * needs.fraction for name, quantity in resources.items()}
         self._asked: Examination = examination(needs)
         self.workers: dict[str, _Worker] = {}
@@ -147,7 +147,7 @@ class _Fleet:
             if now - began > PREPARED_S:
                 raise StoppedError(f"no dask worker has answered after {PREPARED_S:.0f} s. {KEPT}")
         if not answers:
-            wanted = ", ".join(f"{name}={quantity:g}" for name, quantity in self.resources.items())
+            wanted = ", ".join(f"{name}={quantity:g}" for name, quantity in self._requested.items())
             raise StoppedError(f"no dask worker has the resources {wanted}; start some: dask worker ADDRESS --resources '{wanted}'")
         self.norm = norm_of(answers)
         if sentence := first_difference(answers, self.norm):

@@ -290,7 +290,7 @@ def test_what_differs_between_workers_is_said_before_anything_is_done(stage, add
 
 def test_workers_without_the_resources_are_not_used(stage, address):
     with pytest.raises(StoppedError, match=r"no dask worker has the resources TPU=1; start some: dask worker ADDRESS --resources 'TPU=1'"):
-        run(stage, tasks(2), shared(work, Workers(dask=address, resources={"TPU": 1})))
+        run(stage, tasks(2), shared(work, Workers(dask=address, resources={"TPU": 1}, needs=Needs(fraction=0.5))))
 
 
 def test_a_resource_lets_so_many_tasks_into_a_worker(stage, tmp_path):
