@@ -1,11 +1,13 @@
 """The pipeline around separation: planning, rendering, starting again, answering.
 
-    python benchmarks/pipeline.py [--write]
+    python benchmarks/pipeline.py [--write]                 all parts
+    python benchmarks/pipeline.py --only script [--write]   one part; only the script has a section of its own
 
 What is measured
     planning: pairs a second, of `mix` and `removal`, from rows in memory to the written table.
     rendering: seconds of written audio a second on one core, decoding of 24-bit FLAC stems and encoding included, for each kind of pair
     and format; beside it the limit that libsndfile sets in the same run: decoding once and encoding once what is read and written.
+    against a script: the same pairs, rendered, checked and written, and by ``afternoon_script.py``, in turn: the ratio of the medians.
     scale: 100,000 pairs planned and written by a process of its own, with its peak memory; rendering by two processes against one, on an
     otherwise idle machine (wall time; each includes starting its workers).
     starting again: `stemwright render` as a process of its own over 10,000 finished examples.
@@ -19,11 +21,12 @@ import argparse
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,6 +37,7 @@ from results import publish
 from songs import render_song
 
 from stemwright.datagen.dataset.writers.folder import FolderWriter
+from stemwright.datagen.pairs.audibility import check_audible
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run.configuration import check
@@ -194,6 +198,45 @@ def rendering(folder: Path) -> list[str]:
     return lines
 
 
+def script(folder: Path) -> list[str]:
+    """Mix and removal against a script of an afternoon."""
+    import torch
+
+    torch.set_num_threads(1)
+    corpus = corpus_of(folder, 4, duration_s=30.0, per_track=15, real=True)
+    run_plan(corpus)
+    pairs, files = corpus.rows("pairs", Pair), {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
+    return [against_script(corpus, kind, [pair for pair in pairs if pair.kind == kind], files) for kind in ("mix", "removal")]
+
+
+def against_script(corpus: Corpus, kind: str, pairs: Sequence[Pair], files: Mapping[str, AudioFile]) -> str:
+    """How long a script of soundfile, pedalboard and joblib takes for the same pairs, over how long we take."""
+    import afternoon_script
+
+    writer, read = FolderWriter("flac24"), Sources(corpus.folder, dict(files))
+    paths = {name: corpus.folder / file.path for name, file in files.items()}
+
+    def ours() -> None:
+        for pair in pairs:
+            signals = render(pair, read)
+            check_audible(pair, signals)
+            writer.write(corpus.folder, pair, signals)
+
+    def by_script() -> None:
+        afternoon_script.run(corpus.folder / "script", pairs, paths)
+
+    times: dict[str, list[float]] = {"ours": [], "script": []}
+    for _ in range(RUNS + 1):
+        for name, work in (("ours", ours), ("script", by_script)):
+            started = time.process_time()
+            work()
+            times[name].append(time.process_time() - started)
+    own, other = (statistics.median(times[name][1:]) for name in ("ours", "script"))
+    aim = {"mix": 1.0, "removal": 0.9}[kind]
+    what = f"rendering {len(pairs)} pairs of `{kind}`, a script of soundfile, pedalboard and joblib against ours"
+    return f"| {what} | {other:.2f} s against {own:.2f} s: {other / own:.2f} | {aim} | {other / own / aim:.2f} |"
+
+
 def codec_time(pairs: Sequence[Pair], read: Sources, encoding: str) -> float:
     """Seconds for decoding every source once and encoding every signal once, and nothing else."""
     spent = 0.0
@@ -257,17 +300,22 @@ def answering() -> list[str]:
 def main() -> None:
     """Prints the table; with --write, also into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("plan", "scale", "render", "again"), help="one part, which is printed and not written")
+    parser.add_argument("--only", choices=("plan", "scale", "render", "script", "again"), help="one part")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    lines = ["| what | measured | target | ratio (above 1 is better) |", "|---|---|---|---|"]
+    head = ["| what | measured | target | ratio (above 1 is better) |", "|---|---|---|---|"]
+    lines, compared = [*head], []
     with tempfile.TemporaryDirectory() as place:
         for name, part in (("plan", planning), ("scale", scale), ("render", rendering), ("again", starting_again)):
             if options.only in (None, name):
                 lines += part(Path(place, name))
+        if options.only in (None, "script"):
+            compared = head + script(Path(place, "script"))
         lines += answering() if options.only is None else []
     body = "\n".join(lines)
-    print(body)
+    print(body, *compared, sep="\n")
+    if options.write and compared:
+        publish("Rendering against a script", "python benchmarks/pipeline.py --only script --write", "\n".join(compared))
     if options.write and options.only is None:
         publish("Pipeline", "python benchmarks/pipeline.py --write", body)
 
