@@ -307,7 +307,7 @@ class JoinedRows(Sequence[R]):
 class ById(Mapping[str, R]):
     """Rows by their ids, or by another column of ids; the last of several counts. The records used last are kept."""
 
-    def __init__(self, rows: JoinedRows[R], name: str = "id", keep: int = 4096) -> None:
+    def __init__(self, rows: JoinedRows[R], name: str = "id", keep: int = 256) -> None:
         self._rows, ids = rows, rows.ids(name)
         self._order = np.argsort(ids, kind="stable")
         self._ids = ids[self._order]
