@@ -52,10 +52,9 @@ def song_of(name: str, stems: Stems) -> Song:
     return Song(name, sum(stems.values()), stems, stems, {})
 
 
-def made_songs(count: int) -> list[Song]:
-    """Songs as the benchmarks make them, with every stem playing."""
+def made_songs(count: int, seed: int = 300) -> list[Song]:
+    """Songs as the benchmarks make them from a seed on, with every stem playing."""
     songs: list[Song] = []
-    seed = 300
     while len(songs) < count:
         stems = {name: audio.astype(np.float64) for name, audio in render_song(seed, SECONDS).items()}
         seed += 1

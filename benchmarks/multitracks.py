@@ -41,8 +41,12 @@ from scipy import signal
 from stemwright.manifests.records import Refused
 from stemwright.manifests.stems.given_stems import examine
 from stemwright.manifests.stems.stem_reading import GivenStems, given_files
+from stemwright.separation.balance.level_estimators import CLOSURE_SHARE, LEAKING_SHARE
 from stemwright.separation.balance.recordings import measure_recording
 from stemwright.separation.loudness.meter import integrated_loudness
+
+
+CALIBRATION_SEED = 700
 
 
 def drifted(audio: np.ndarray, parts_per_million: float) -> np.ndarray:
@@ -278,7 +282,28 @@ def level_table(rows: Sequence[dict[str, Any]]) -> list[str]:
             f"| {master} | {files} | {len(present)} of {len(each)} | {median(each, 'closure')} | {' | '.join(errors)} | {width:.2f} | "
             f"{100 * np.mean(holds):.0f} |"
         )
-    return [*lines, "", f"Where the stems do not close, {100 * np.mean(covering):.0f} % of {len(covering)} intervals hold the true level."]
+    return [
+        *lines,
+        "",
+        *needed_shares(rows),
+        f"Where the stems do not close, {100 * np.mean(covering):.0f} % of {len(covering)} intervals hold the true level.",
+    ]
+
+
+def needed_shares(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What share of the residual the intervals should take to hold the levels of a part of the stems."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        half = (row["high"] - row["low"]) / 2
+        leaking = row["master"] == "leaks"
+        if half > 0.002 and np.isfinite(row["level"]):
+            ratio = (10 ** (half / 20) - 1) / (LEAKING_SHARE if leaking else CLOSURE_SHARE)
+            found["with leaks" if leaking else "without leaks"].append((10 ** (abs(row["error"]) / 20) - 1) / ratio)
+    lines = []
+    for kind, values in found.items():
+        shares = ", ".join(f"{part} % of stems {np.percentile(values, part):.2f}" for part in (80, 85, 95))
+        lines.append(f"Share of the residual that the interval needs, {kind}: {shares} ({len(values)} stems).")
+    return [*lines, ""]
 
 
 def main() -> None:
@@ -286,16 +311,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--music", type=Path, metavar="FOLDER", help="multitracks that sum to their mixtures")
     parser.add_argument("--songs", type=int, default=4, help="how many songs are made")
+    parser.add_argument("--calibrate", action="store_true", help="levels of made songs that no table uses, to set the shares by")
     parser.add_argument("--only", choices=("fault", "verdict", "level"))
     parser.add_argument("--rows", type=Path, metavar="FILE", help="also writes every measurement, as JSON")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    songs = made_songs(options.songs) + (other_songs(options.music) if options.music else [])
+    songs = (made_songs(options.songs, CALIBRATION_SEED) if options.calibrate else made_songs(options.songs)) + (
+        other_songs(options.music) if options.music else []
+    )
     for number, song in enumerate(songs):
         other = [songs[(number + step) % len(songs)] for step in (1, 2)]
         SONGS.append(replace(song, foreign=tuple(each.stems[each.by_level()[0]] for each in other)))
     with ProcessPoolExecutor(2) as pool:
-        wanted = [task for task in tasks(len(SONGS)) if options.only in (None, task[0])]
+        wanted = [task for task in tasks(len(SONGS)) if ("level" if options.calibrate else options.only) in (None, task[0])]
         rows = [row for found in pool.map(work, wanted, chunksize=4) for row in found]
     if options.rows:
         options.rows.write_text(json.dumps(rows, default=float))

@@ -206,7 +206,18 @@ def _filtered(signal: Array, taps: Array) -> Array:
 
 
 def _course(mixture: Array, summed: Array, sample_rate: int) -> Array:
-    """The gain [C, T] that takes the sum of the stems to the mixture: over time, and over the level of a sample, as saturation has it."""
+    """The gain [C, T] that takes the sum of the stems to the mixture: over time, and over the level of a sample, as saturation has it;
+    whichever comes first leaves less.
+    """
+    first = _over_time(mixture, summed, sample_rate)
+    over_time = first * _curve(mixture, summed * first)
+    first = _curve(mixture, summed)
+    saturated = first * _over_time(mixture, summed * first, sample_rate)
+    return min((over_time, saturated), key=lambda gain: _left(mixture, [summed * gain]))
+
+
+def _over_time(mixture: Array, summed: Array, sample_rate: int) -> Array:
+    """The gain over time [T]."""
     hop = max(1, round(HOP_S * sample_rate))
     edges = np.arange(0, mixture.shape[1], hop)
 
@@ -219,8 +230,7 @@ def _course(mixture: Array, summed: Array, sample_rate: int) -> Array:
     weights = 1.0 / (power + EVEN * within + 1e-20)
     gain = np.where(level > FLOOR * level.mean(), local(weights * mixture * summed) / np.maximum(local(weights * power), 1e-30), 1.0)
     gain = np.clip(gain, 0.0, LARGEST * max(float(np.median(gain)), 1e-3))
-    over_time = np.interp(np.arange(mixture.shape[1]), edges + hop / 2, gain).astype(np.float32)
-    return over_time * _curve(mixture, summed * over_time)
+    return np.interp(np.arange(mixture.shape[1]), edges + hop / 2, gain).astype(np.float32)
 
 
 def _curve(mixture: Array, there: Array) -> Array:
