@@ -45,7 +45,6 @@ from stemwright.separation.balance.level_estimators import CLOSURE_SHARE, LEAKIN
 from stemwright.separation.balance.recordings import measure_recording
 from stemwright.separation.loudness.meter import integrated_loudness
 
-
 CALIBRATION_SEED = 700
 
 
