@@ -168,12 +168,13 @@ def verdicts(song: Song, master: str) -> list[dict[str, Any]]:
 
 
 def foreign_of(song: Song) -> tuple[str, ...]:
-    """The stems that are called foreign."""
+    """The stems that are called foreign, or of another clock."""
 
     def source(audio: np.ndarray) -> Callable[[], Iterable[np.ndarray]]:
         return lambda: (np.asarray(audio[:, start : start + 65_536], np.float32) for start in range(0, audio.shape[1], 65_536))
 
-    return examine(GivenStems(source(song.mixture), {name: source(audio) for name, audio in song.stems.items()}, RATE, 2)).foreign
+    found = examine(GivenStems(source(song.mixture), {name: source(audio) for name, audio in song.stems.items()}, RATE, 2))
+    return found.foreign + found.drifting
 
 
 def levels(song: Song, master: str, codec: str, rescaled: bool) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from stemwright.manifests.catalog.tracks import SplitShares, inspect
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.stems.given_stems import examine
-from stemwright.manifests.stems.stem_drift import drift_of
+from stemwright.manifests.stems.stem_drift import drift_of, drifts
 from stemwright.manifests.stems.stem_reading import GivenStems, Mending, StemReader
 from stemwright.separation.balance.own_stems import load_own, multitrack_files, stem_paths
 from stemwright.separation.balance.recordings import measure_recording, titles_of
@@ -174,6 +174,11 @@ def test_a_drift_is_a_line_of_delays_over_time_and_nothing_else():
     assert drift_of(starts, np.full(8, 441.0), even) == 0
     assert drift_of(starts, np.random.default_rng(0).uniform(-500, 500, 8), even) == 0
     assert drift_of(starts, -1e-4 * starts, np.array([1, 1, 1, 0, 0, 0, 0, 0.0])) == 0
+    beats = np.array([0, 18_900, 0, 18_900, 0, -18_900, 0, 0])  # a loop is alike a beat later
+    assert drift_of(starts, -1e-4 * starts + beats, even) == pytest.approx(100.0, rel=0.05)
+    assert drift_of(starts, beats + np.array([0, 1, 0, 0, 1, 0, 1, 0]), even) == 0
+    found = drifts(starts, np.stack([-1e-4 * starts, 1e-5 * (starts > 0)], axis=1), np.ones((8, 2)), 0.99, 1.0)
+    assert found == (pytest.approx(100.0), 0.0)  # all on one line, though it explains little more
 
 
 def test_the_levels_of_a_compressed_master_are_those_of_its_stems_at_its_gain(song, tmp_path):
