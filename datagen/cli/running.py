@@ -203,6 +203,7 @@ def working(terminal: Terminal, place: Corpus, config: Config, separating: Separ
     """
     from stemwright.datagen.run.building import keeping
 
+    warn_of_leases(terminal, place)
     with place.locked():
         to_file(place.log)
         if separating is not None:
@@ -212,6 +213,16 @@ def working(terminal: Terminal, place: Corpus, config: Config, separating: Separ
                 yield
         except KeyboardInterrupt:
             raise Stopped(KEPT) from None
+
+
+def warn_of_leases(terminal: Terminal, place: Corpus) -> None:
+    """Says that leases of other machines are watched before the work begins: that takes a while where their holders are dead."""
+    from stemwright.datagen.run.shares import at_work
+    from stemwright.manifests.disk import lease
+
+    if found := [each for each in at_work(place.folder) if not each.holder.runs_here()]:
+        where = lease.where(found[0].holder, found[0].moved_s)
+        terminal.warn(f"watching the lease of share {found[0].share}, for up to {lease.TIMING.dead_s:g} s: {where} may have died")
 
 
 def check_again(terminal: Terminal, place: Corpus, config: Config, separating: SeparationOptions) -> None:

@@ -20,6 +20,7 @@ from stemwright.datagen.cli.running import (
     exit_code,
     line,
     run_stages,
+    warn_of_leases,
     working,
 )
 from stemwright.datagen.cli.stopping import KEPT, Stopped
@@ -100,6 +101,8 @@ def _share(terminal: Terminal, place: Corpus, config: Config, run: StageRun, sha
     from stemwright.datagen.run import configuration, shares
 
     digest = hashlib.sha256(configuration.to_toml(config).encode()).hexdigest()[:16]
+    if (place.folder / shares.LEASES / share.writer).exists():
+        warn_of_leases(terminal, place)
     with shares.working(place.folder, run.verb, share, digest) as (mine, lease):
         to_file(place.log_of(share))
         if separating is not None:

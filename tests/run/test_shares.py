@@ -192,9 +192,13 @@ def test_shares_that_do_not_fit_one_another_are_refused_in_a_sentence(corpus, ve
 def test_the_lease_of_a_dead_share_of_another_machine_is_taken_over_by_its_successor_and_by_the_merge(made, corpus, monkeypatch):
     monkeypatch.setattr(lease, "TIMING", SHORT)
     of_another_machine(corpus, "0of2", verb="separate")
-    stemwright("separate", corpus, "--share", "0/2")
+    said = stemwright("separate", corpus, "--share", "0/2").stderr
+    watched = (
+        r"stemwright: watching the lease of share {}, for up to 0.5 s: process 4711 on gpu3 \(its lease moved \d+ s ago\) may have died"
+    )
+    assert re.search(watched.format("0/2"), said)
     of_another_machine(corpus, "1of2", verb="separate")
-    stemwright("separate", corpus)
+    assert re.search(watched.format("1/2"), stemwright("separate", corpus).stderr)
     assert separated(corpus) == separated(made / "one")
 
 
