@@ -7,7 +7,7 @@ Conventions
     four encodings. A difference is the largest of any sample, full scale 1.0; "length" means that the numbers of frames differ. Blocks are
     of 2^17 frames, excerpts of 10,000 at 20 random places.
     The catalog's time is that of ``inspect``, all in: the checksum of the file, decoding, the identity, and now the fingerprint, of which
-    earlier commits knew nothing. Seconds are the processor's. Earlier commits are checked out beside, all take turns, and the best of five
+    earlier commits knew nothing. Seconds are the processor's. Earlier commits are checked out beside, all take turns, and the best of three
     runs counts for each file. Of MP3 without a header the earlier code read a part only.
 """
 
@@ -33,7 +33,7 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.sound import decoding
 
 ROOT = Path(__file__).resolve().parent.parent
-RATE, SECONDS, RUNS = 44_100, 60, 5
+RATE, SECONDS, RUNS = 44_100, 60, 3
 SONGS, SONG_S = 3, 90
 CODECS = {
     "MP3 48 kbit/s": "mp3 -b:a 48k",
