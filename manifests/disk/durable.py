@@ -155,6 +155,12 @@ def put_all(files: Sequence[tuple[Path, Path]]) -> None:
             sync_folder(folder)
 
 
+def put_unsynced(temporary: Path, path: Path) -> None:
+    """Renames a file that is nothing but a name and a size: after a power cut it may be gone."""
+    with naming(path):
+        temporary.replace(path)
+
+
 def move(path: Path, other: Path) -> None:
     """Renames a file or folder that is complete and on the disk, and syncs the folders of both names."""
     with naming(other):

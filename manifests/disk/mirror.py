@@ -220,7 +220,7 @@ def _make_sparse(place: Path, num_bytes: int) -> None:
     with temporary.open("xb") as file:
         file.truncate(num_bytes)
     os.utime(temporary, ns=(0, 0))
-    temporary.replace(place)
+    durable.put_unsynced(temporary, place)
 
 
 def _download(address: Address, place: Path) -> None:
@@ -231,7 +231,7 @@ def _download(address: Address, place: Path) -> None:
             address.store.download(address.prefix, temporary)
             num_bytes = temporary.stat().st_size
             place.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(place)
+            durable.put(temporary, place)
             break
         except OSError as error:
             if not durable.is_full(error):
