@@ -107,6 +107,8 @@ def find_alike(count: int, fingerprint: Callable[[int], KeptFingerprint]) -> lis
 
 
 def _fits_better(one: Alike, other: Alike) -> bool:
+    if one.is_copy != other.is_copy:  # the bands of another scale can share more of it, and fit worse
+        return one.is_copy
     if abs(one.share - other.share) > 0.1:
         return one.share > other.share
     return one.error_rate < other.error_rate
@@ -148,7 +150,7 @@ def _along(one: Words, other: Words, begin: int, other_begin: int) -> Floats:
             about = _expected(fitted, start)
             if not -BLOCK < start + about < len(other):
                 break
-            found = _laid(one, other, start, about)
+            found = _laid(one, other, start, about, known=bool(rows))
             if found is not None:
                 rows.append((start, *found))
                 if len(rows) == 1 and found[1] > HOPELESS * NUM_BITS * found[2]:
@@ -166,8 +168,11 @@ def _expected(fitted: list[tuple[int, int]], start: int) -> int:
     return offset + round(drift * (start - last))
 
 
-def _laid(one: Words, other: Words, start: int, about: int) -> tuple[int, int, int] | None:
-    """(offset, wrong bits, words) at which two seconds of the first fit the second best, near an offset; None if too little sounds."""
+def _laid(one: Words, other: Words, start: int, about: int, *, known: bool) -> tuple[int, int, int] | None:
+    """(offset, wrong bits, words) at which two seconds of the first fit the second best, near an offset; None if too little sounds.
+
+    Where it is too little for a search, at the ends of a recording, the offset is as given if that is ``known`` from elsewhere.
+    """
     times = np.arange(max(0, start), min(start + BLOCK, len(one)))
     offsets = np.arange(about - REACH, about + REACH + 1)
     there = times[None] + offsets[:, None]
@@ -177,7 +182,7 @@ def _laid(one: Words, other: Words, start: int, about: int) -> tuple[int, int, i
     counted = both.sum(axis=1)
     wrong = np.where(both, np.bitwise_count(ours ^ theirs), 0).sum(axis=1)
     if counted.max(initial=0) < BLOCK // 4:
-        return None
+        return (about, int(wrong[REACH]), int(counted[REACH])) if known and counted[REACH] else None
     rate = np.where(counted >= counted.max() // 2, wrong / np.maximum(counted, 1), NUM_BITS) + 1e-6 * np.abs(offsets - about)
     best = int(rate.argmin())
     return int(offsets[best]), int(wrong[best]), int(counted[best])

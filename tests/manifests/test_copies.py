@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from conftest import SAMPLE_RATE, make_song
 
-from stemwright.manifests.deduplication.copies import Alike, find_alike
+from stemwright.manifests.deduplication.copies import Alike, compare, find_alike
 from stemwright.manifests.deduplication.duplicates import Duplicates, Recording, _sort_out, find_duplicates
-from stemwright.manifests.deduplication.key_index import is_telling
+from stemwright.manifests.deduplication.key_index import CandidatePair, is_telling
 from stemwright.manifests.sound import kept_fingerprint
 from stemwright.manifests.sound.decoding import blocks, load, probe
 from stemwright.manifests.sound.formats import AudioInfo
@@ -102,6 +102,21 @@ def test_a_copy_is_found_and_said_how_far(alike, collection, number, name):
     assert found.speed == pytest.approx(speed, abs=0.006)
     assert found.offset_s == pytest.approx(offset_s, abs=0.15)
     assert any(pair.is_copy for (one, other), pair in alike.items() if (number, name) in (one, other))
+
+
+@ffmpeg
+def test_a_short_copy_is_found_whatever_the_order_and_the_place_where_the_search_begins(tmp_path):
+    soundfile.write(tmp_path / "0.wav", make_song(200, 5.0)["mixture"].T, SAMPLE_RATE)
+    run_ffmpeg("-i", tmp_path / "0.wav", "-b:a", "64k", tmp_path / "0.mp3")
+    both = [fingerprint_of(tmp_path / name) for name in ("0.wav", "0.mp3")]
+    for first in range(2):
+        (found,) = find_alike(2, lambda number, first=first: both[number ^ first])
+        assert found.is_copy
+        assert found.error_rate < 0.14
+    for start in range(0, both[0].num_steps, 5):
+        found = compare(both[0], both[1], CandidatePair(0, 1, (0, 0), [(start, start)]))
+        assert found is not None
+        assert found.share > 0.88, start  # where the search begins in a last half second, that is not compared
 
 
 def test_the_words_say_of_a_later_and_a_faster_copy_how_far():
