@@ -47,6 +47,7 @@ REMASTERED_DB = 2.0  # of the spectra of two recordings, between their bands, be
 MIX_DB = 1.1
 COMPARED_S, SAME_SPEED = 12.0, 0.004  # spectra are compared only of that much shared sound, at the same speed
 SMOOTH = 8  # rows of spectra that are averaged before: 4 s
+SCALE_PAIRS = ((0, 0), (0, 1), (1, 0))  # of the bands of two recordings; both higher: as both are
 CACHED = 256  # fingerprints in memory while pairs are compared
 
 
@@ -100,10 +101,25 @@ def find_alike(count: int, fingerprint: Callable[[int], KeptFingerprint]) -> lis
     found: dict[tuple[int, int], Alike] = {}
     for candidate in candidates(count, fingerprint):
         both = candidate.first, candidate.second
-        alike = compare(cached(both[0]), cached(both[1]), candidate)
+        alike = _compare_at_all_scales(cached(both[0]), cached(both[1]), candidate)
         if alike is not None and (both not in found or _fits_better(alike, found[both])):
             found[both] = alike
     return list(found.values())
+
+
+def _compare_at_all_scales(one: KeptFingerprint, other: KeptFingerprint, candidate: CandidatePair) -> Alike | None:
+    """How two recordings are alike, at the scales that fit best: not only at those by whose keys they were paired.
+
+    Where many recordings share a key, not every two of them are paired by it.
+    """
+    best = compare(one, other, candidate)
+    for scales in SCALE_PAIRS:
+        if best is None or best.is_copy:
+            break
+        if scales != candidate.scales:
+            again = compare(one, other, replace(candidate, scales=scales))
+            best = again if again is not None and _fits_better(again, best) else best
+    return best
 
 
 def _fits_better(one: Alike, other: Alike) -> bool:

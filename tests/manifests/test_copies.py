@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from conftest import SAMPLE_RATE, make_song
 
-from stemwright.manifests.deduplication.copies import Alike, compare, find_alike
+from stemwright.manifests.deduplication.copies import Alike, _compare_at_all_scales, compare, find_alike
 from stemwright.manifests.deduplication.duplicates import Duplicates, Recording, _sort_out, find_duplicates
 from stemwright.manifests.deduplication.key_index import CandidatePair, is_telling
 from stemwright.manifests.sound import kept_fingerprint
@@ -113,6 +113,10 @@ def test_a_short_copy_is_found_whatever_the_order_and_the_place_where_the_search
         (found,) = find_alike(2, lambda number, first=first: both[number ^ first])
         assert found.is_copy
         assert found.error_rate < 0.14
+    for scales in ((0, 0), (0, 1), (1, 0)):  # whichever bands have the key by which they were paired
+        found = _compare_at_all_scales(both[0], both[1], CandidatePair(0, 1, scales, [(34, 34)]))
+        assert found is not None
+        assert found.is_copy
     for start in range(0, both[0].num_steps, 5):
         found = compare(both[0], both[1], CandidatePair(0, 1, (0, 0), [(start, start)]))
         assert found is not None
