@@ -9,6 +9,7 @@ Conventions
 from __future__ import annotations
 
 import hashlib
+import weakref
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,6 +71,7 @@ class TaskIndex(Mapping[str, tuple[R, ...]]):
         self._numbers, self._places = numbers, places
         self._recent: dict[int, int] = {}
         self._open: OrderedDict[Path, BinaryIO] = OrderedDict()
+        weakref.finalize(self, _close, self._open)
 
     def put(self, task: str, path: Path, offset: int) -> None:
         """The latest line of a task begins at an offset of a journal."""
@@ -140,6 +142,11 @@ class TaskIndex(Mapping[str, tuple[R, ...]]):
             return _rows(self.record_type).validate_python(entry["rows"])
         except ValidationError:
             return ()
+
+
+def _close(files: OrderedDict[Path, BinaryIO]) -> None:
+    while files:
+        files.popitem()[1].close()
 
 
 class Scan:

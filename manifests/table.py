@@ -235,6 +235,8 @@ def _metadata(path: Path) -> dict[str, str]:
 def journal_of(path: Path, writer: str) -> Path:
     """The journal of one of several writers, from the path ``NAME.jsonl.part``; that path itself for the writer "".
 
+    >>> from pathlib import Path
+    >>> from stemwright.manifests.table import journal_of
     >>> journal_of(Path("stems.jsonl.part"), "3of64").name
     'stems.3of64.jsonl.part'
     """

@@ -376,6 +376,8 @@ def _digits(ids: pyarrow.Array) -> npt.NDArray[np.uint8]:
 
     if len(ids) == 0:
         return np.zeros((0, 16), np.uint8)
+    if pa.types.is_large_string(ids.type) or pa.types.is_string_view(ids.type) or pa.types.is_dictionary(ids.type):
+        ids = ids.cast(pa.string())  # as pandas and other programs write text
     if ids.null_count or not pa.types.is_string(ids.type):
         raise ValueError(f"an id is missing, or no text but {ids.type}; expected 16 hex digits. Was the table edited?")
     _, offsets, data = ids.buffers()

@@ -33,6 +33,7 @@ class Share:
 
     ``check`` raises an error once another process has taken this share over: it is called before what only its holder may do.
 
+    >>> from stemwright.datagen.run.tasks import Share
     >>> list(range(10))[Share(1, 4).tasks]
     [1, 5, 9]
     """
@@ -45,6 +46,7 @@ class Share:
     def parse(cls, text: str) -> Share:
         """A share from K/N. Raises ValueError if these are no two whole numbers with K from 0 to N - 1.
 
+        >>> from stemwright.datagen.run.tasks import Share
         >>> Share.parse("3/64").writer
         '3of64'
         """

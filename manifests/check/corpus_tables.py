@@ -28,6 +28,7 @@ from stemwright.manifests.table_rows import ById, JoinedRows, TableRows, numbers
 
 # Their validation tracks share artists, or recordings, with their training tracks.
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq", "slakh"}
+ID_COLUMNS = {"id", "track_id", "stem_id", "pair_id", "redraw_of"}  # whose values have to be ids
 Tables = dict[str, JoinedRows[Any]]
 SOURCES = ("inputs.branches.source_id", "targets.branches.source_id")
 
@@ -43,6 +44,8 @@ def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Tables
         try:
             found = TableRows(path, row_type)
             as_written, edited = _edited(found)
+            for column in ID_COLUMNS & row_type.model_fields.keys():
+                JoinedRows(found).ids(column)
         except (ValueError, OSError) as error:
             problems.append(CheckProblem(table=name, file=path.name, what=str(error)))
             continue

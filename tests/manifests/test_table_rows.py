@@ -203,3 +203,10 @@ def test_rows_are_found_by_id_and_the_last_of_several_counts(path, pairs, tmp_pa
         assert missing not in by_id
         assert by_id.get(missing) is None
     assert list(JoinedRows()) == [] == JoinedRows().ids().tolist()
+
+
+@pytest.mark.parametrize("kind", ["large_string", "string_view", "dictionary"])
+def test_ids_are_read_whatever_other_programs_store_text_as(kind):
+    types = {"large_string": pa.large_string(), "string_view": pa.string_view(), "dictionary": pa.dictionary(pa.int32(), pa.string())}
+    ids = ["00000000000000ff", "ffffffffffffffff", "00000000000000ff"]
+    assert numbers_of(pa.array(ids).cast(types[kind])[1:]).tolist() == [2**64 - 1, 255]
