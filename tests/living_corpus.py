@@ -22,7 +22,7 @@ from conftest import STEM_NAMES, make_song
 
 from stemwright.datagen.run import configuration
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate, separating
+from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate, separator_order
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.records import Refused, Stem
@@ -88,13 +88,13 @@ class FilterSeparator:
 @contextmanager
 def stub_separator() -> Iterator[type[FilterSeparator]]:
     """Puts the separator without networks in the place of Demucs."""
-    before = separating.DemucsSeparator
-    separating.DemucsSeparator = FilterSeparator  # type: ignore[misc, assignment]
+    before = separator_order.DemucsSeparator
+    separator_order.DemucsSeparator = FilterSeparator  # type: ignore[misc, assignment]
     FilterSeparator.count = 0
     try:
         yield FilterSeparator
     finally:
-        separating.DemucsSeparator = before  # type: ignore[misc]
+        separator_order.DemucsSeparator = before  # type: ignore[misc]
 
 
 @cache

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.stages import Summary
     from stemwright.datagen.run.stages.counting import SongCounts
-    from stemwright.datagen.run.stages.separating import SeparationOrder
+    from stemwright.datagen.run.stages.separator_order import SeparationOrder
     from stemwright.datagen.run.tasks import Share, Workers
 
 
@@ -44,7 +44,7 @@ class SeparationOptions:
 
     def order(self, config: Config) -> SeparationOrder:
         """The separation that a configuration asks for."""
-        from stemwright.datagen.run.stages.separating import SeparationOrder
+        from stemwright.datagen.run.stages.separator_order import SeparationOrder
 
         return SeparationOrder(config, self.offline, self.trust_pickle)
 

@@ -17,7 +17,7 @@ from stemwright.datagen.run.configuration import Config, plain
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.corpus_check import problems_of
 from stemwright.datagen.run.stages import Summary, build_stages
-from stemwright.datagen.run.stages.separating import SeparationOrder
+from stemwright.datagen.run.stages.separator_order import SeparationOrder
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests.check import CheckProblem, errors
 from stemwright.manifests.progress import OnProgress

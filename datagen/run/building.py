@@ -17,7 +17,7 @@ from stemwright.datagen.run.config_changes import changed
 from stemwright.datagen.run.configuration import Config, ConfigError, read_values
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.reseparation import count_to_separate_again, reason_to_separate_again
-from stemwright.datagen.run.stages.separating import SeparationOrder
+from stemwright.datagen.run.stages.separator_order import SeparationOrder
 from stemwright.datagen.run.tasks import StoppedError, Workers
 from stemwright.manifests.disk.bulk import bulk_of
 from stemwright.manifests.disk.durable import is_full, sentence

@@ -30,7 +30,8 @@ from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.cataloguing import found_songs, limited
 from stemwright.datagen.run.stages.kept_stems import STEMS
-from stemwright.datagen.run.stages.separating import Separation, finished_keys, separator_of, tasks_of
+from stemwright.datagen.run.stages.separating import Separation, finished_keys, tasks_of
+from stemwright.datagen.run.stages.separator_order import separator_of
 from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import TOO_LONG, Candidate, candidate_sound, num_bytes, songs_root
 from stemwright.manifests.disk.regular import file_sha256

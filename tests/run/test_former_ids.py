@@ -15,8 +15,8 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import kept_stems, run_catalog, run_separate
 from stemwright.datagen.run.stages.cataloguing import found_songs
 from stemwright.datagen.run.stages.reseparation import count_to_separate_again
-from stemwright.datagen.run.stages.separating import SeparationOrder, separator_of
 from stemwright.datagen.run.stages.separation_keys import separation_key
+from stemwright.datagen.run.stages.separator_order import SeparationOrder, separator_of
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import cache_key, split_of

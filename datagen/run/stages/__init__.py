@@ -16,7 +16,8 @@ from stemwright.datagen.run.stages.cataloguing import run_catalog
 from stemwright.datagen.run.stages.estimating import run_estimate
 from stemwright.datagen.run.stages.planning import run_plan
 from stemwright.datagen.run.stages.rendering import run_render
-from stemwright.datagen.run.stages.separating import run_separate, separator_of
+from stemwright.datagen.run.stages.separating import run_separate
+from stemwright.datagen.run.stages.separator_order import separator_of
 from stemwright.datagen.run.stages.summary import Summary
 from stemwright.datagen.run.tasks import Workers
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.stages.cataloguing import found_songs
-from stemwright.datagen.run.stages.separating import SeparationOrder, separator_for
+from stemwright.datagen.run.stages.separator_order import SeparationOrder, separator_for
 from stemwright.datagen.run.tasks import Workers
 from stemwright.separation.demucs.separator import DemucsSeparator
 from stemwright.separation.demucs.weights import WeightsUnavailable

@@ -9,9 +9,8 @@ Conventions
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Stage, attempt, failed, files_exist, reject, shared_out
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, KeptStems, commit, folder_name, invalidate, put, read, unused
-from stemwright.datagen.run.stages.separation_keys import RemoteSeparator, identity_of, own_stems_of, separation_key
+from stemwright.datagen.run.stages.separation_keys import identity_of, own_stems_of, separation_key
+from stemwright.datagen.run.stages.separator_order import AT_ONCE, SeparationOrder, described, of_worker, separator_for
 from stemwright.datagen.run.stages.summary import Summary, finished, of_share
 from stemwright.datagen.run.tasks import Begin, Do, Needs, Result, Share, StoppedError, Task, Workers, tasks_of_share
 from stemwright.manifests.catalog.tracks import sound_of, source_changed
@@ -34,9 +34,7 @@ from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import Refused, Stem, Track, seal
 from stemwright.manifests.sound import writing
 from stemwright.manifests.wording import counted
-from stemwright.separation.choosing import other_separator
 from stemwright.separation.demucs.engines import Precision
-from stemwright.separation.demucs.separator import DemucsSeparator
 from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
 from stemwright.separation.quality import Limits, assess
 from stemwright.separation.separator import ReferenceStems, Separator, is_other
@@ -140,92 +138,17 @@ def _unused(corpus: Corpus, current: set[Path]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def separator_of(
-    config: Config, *, offline: bool = False, trust_pickle: bool = False, auto_precision: Precision | None = None
-) -> Separator:
-    """The separator that a configuration names; no network is loaded yet."""
-    section = config.separation
-    if is_other(section.separator):
-        return other_separator(section.separator, section.device)
-    return DemucsSeparator(
-        section.model,
-        section.model_folder,
-        section.device,
-        section.precision,
-        section.engine,
-        input_lufs=section.input_lufs,
-        offline=offline,
-        trust_pickle=trust_pickle,
-        auto_precision=auto_precision,
-    )
-
-
-AT_ONCE = 2  # tracks in a worker of a cluster: one in the networks, one that is decoded or encoded
-
-
-@dataclass(frozen=True)
-class SeparationOrder:
-    """All that a process needs to make the separator of a corpus."""
-
-    config: Config
-    offline: bool = False
-    trust_pickle: bool = False
-    auto_precision: Precision | None = None
-
-    def separator(self) -> Separator:
-        """The separator; no network is loaded yet."""
-        offline, trust_pickle, auto_precision = self.offline, self.trust_pickle, self.auto_precision
-        return separator_of(self.config, offline=offline, trust_pickle=trust_pickle, auto_precision=auto_precision)
-
-    @property
-    def key(self) -> str:
-        """The same for orders of the same separator."""
-        return repr((self.config.separation, self.offline, self.trust_pickle, self.auto_precision))
-
-
-def separator_for(order: SeparationOrder, workers: Workers) -> Any:
-    """The separator of this process, or what the workers of a cluster say of theirs."""
-    if not workers.dask or order.config.separation.separator == "reference":
-        return order.separator()
-    from stemwright.datagen.run.cluster import asked_of_workers
-
-    answer = asked_of_workers(replace(workers, needs=Needs(probe=partial(_described, order), at_once=AT_ONCE, fraction=1 / AT_ONCE)))
-    return RemoteSeparator(answer["model"], answer["separator"])
-
-
 def spread(order: SeparationOrder, corpus: Corpus, workers: Workers) -> Do:
     """The work of separating on the workers of a cluster."""
-    probe = None if order.config.separation.separator == "reference" else partial(_described, order)
+    probe = None if order.config.separation.separator == "reference" else partial(described, order)
     needs = Needs(corpus.folder, corpus.songs, probe, AT_ONCE, 1 / AT_ONCE)
     return shared_out(partial(separate_one, corpus.folder, order), replace(workers, needs=needs))
-
-
-_OF_WORKER: dict[str, tuple[Separator, int]] = {}  # of a worker: key of an order -> separator, threads of the worker
-_MAKING = threading.Lock()
-
-
-def _of_worker(order: SeparationOrder, threads: int | None = None) -> Separator:
-    """The separator of this worker of a cluster: one for all tracks, so that its networks are loaded once."""
-    with _MAKING:
-        if order.key not in _OF_WORKER:
-            _OF_WORKER[order.key] = (order.separator(), threads or 1)
-        separator, threads = _OF_WORKER[order.key]
-        if isinstance(separator, DemucsSeparator):
-            separator.use_threads(threads)  # dask's nanny allows one
-        return separator
-
-
-def _described(order: SeparationOrder, threads: int) -> dict[str, Any]:
-    """What is asked of a worker about its separator. Raises an error if it has none that works."""
-    separator = _of_worker(order, threads)
-    separator.check()
-    return {"model": separator.origin, "separator": separator.identity, **separator.used._asdict()}
 
 
 def separate_one(folder: Path, order: SeparationOrder, task: Task) -> Result:
     """Separates one track in a worker of a cluster."""
     try:
-        separation = Separation(Corpus(folder), _of_worker(order), order.config)
+        separation = Separation(Corpus(folder), of_worker(order), order.config)
         (result,) = separation.do([task], lambda _: None)
     except Exception as error:  # of the separator as a whole: in one process it would end the stage
         return Result(task, fatal=f"on {socket.gethostname()}: {error}")
