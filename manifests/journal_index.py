@@ -14,6 +14,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -179,10 +180,11 @@ class Scan:
 
     def latest(self) -> Iterator[bytes]:
         """The latest line of each task, journal by journal."""
-        for place in np.sort(self._places).tolist():
-            with regular(self.paths[place >> OFFSET_BITS]).open("rb") as lines:
-                lines.seek(place & OFFSET)
-                yield lines.readline().lstrip(b"\0")
+        for number, places in groupby(np.sort(self._places).tolist(), lambda place: place >> OFFSET_BITS):
+            with regular(self.paths[number]).open("rb") as lines:
+                for place in places:
+                    lines.seek(place & OFFSET)
+                    yield lines.readline().lstrip(b"\0")
 
 
 def whole_lines(path: Path) -> Iterator[bytes]:
