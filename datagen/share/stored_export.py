@@ -78,15 +78,15 @@ def regroup(source: Path, target: Path) -> None:
 
 
 def _groups(file: object) -> Iterator[list[object]]:
-    held, count = [], 0
+    waiting, count = [], 0
     for batch in file.iter_batches(1 << 14):  # type: ignore[attr-defined]
-        held.append(batch)
+        waiting.append(batch)
         count += batch.num_rows
         if count >= GROUP_ROWS:
-            yield held
-            held, count = [], 0
-    if held:
-        yield held
+            yield waiting
+            waiting, count = [], 0
+    if waiting:
+        yield waiting
 
 
 def dataset_files(dataset: Path) -> Iterator[str]:
