@@ -227,3 +227,12 @@ def easton_excerpt() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("stempeg is not installed (pip install stempeg)")
     return next((Path(spec.origin).parent / "data").glob("*.stem.mp4"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """An S3-compatible server on loopback, with one bucket, for the tests of a module (see ``bucket_server``)."""
+    from bucket_server import serving
+
+    with pytest.MonkeyPatch.context() as environment, serving(environment, tmp_path_factory.mktemp("scratch")) as found:
+        yield found

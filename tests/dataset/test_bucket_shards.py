@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import webdataset
-from bucket_server import BUCKET, never_fails, serving
+from bucket_server import BUCKET, never_fails
 from commands import stemwright
 from conftest import make_song, write_song_file
 from obstore.fsspec import register
@@ -35,12 +35,6 @@ format = "webdataset"
 shard_examples = 3
 """
 TABLES = ("pairs.parquet", "examples.parquet", "shards.parquet", "README.md")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as environment, serving(environment, tmp_path_factory.mktemp("scratch")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

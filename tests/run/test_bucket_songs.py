@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from bucket_server import BUCKET, never_fails, serving
+from bucket_server import BUCKET, never_fails
 from commands import stemwright
 from conftest import make_song, write_song_file
 
@@ -21,12 +21,6 @@ per_track = 2
 per_track = 0
 """
 SONGS = ("Björk & Co - 100% \"live\" #1", "Artist 2 - two  spaces")  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as environment, serving(environment, tmp_path_factory.mktemp("scratch")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

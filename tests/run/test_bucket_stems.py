@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from bucket_server import BUCKET, never_fails, serving
+from bucket_server import BUCKET, never_fails
 from commands import stemwright
 from conftest import make_song, write_song_file
 
@@ -25,12 +25,6 @@ per_track = 2
 [pairs.removal]
 per_track = 0
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as environment, serving(environment, tmp_path_factory.mktemp("scratch")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
