@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bucket_server import BUCKET, never_fails, serving
+from bucket_server import BUCKET, never_fails
 
 from stemwright.manifests.disk import mirror, stores
 from stemwright.manifests.disk.regular import file_sha256, not_a_file, regular
@@ -14,12 +14,6 @@ from stemwright.manifests.disk.stores import StoreError, address_of
 from stemwright.manifests.usage import UsageError
 
 NAMES = ["plain.flac", "two words/Björk – 100%41.flac", "a+b&c=d?e#f;g.wav", "日本/*star*.flac", "%2F/%.flac", "~'q\"[x]{y}|z.flac"]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as environment, serving(environment, tmp_path_factory.mktemp("scratch")) as found:
-        yield found
 
 
 @pytest.fixture
