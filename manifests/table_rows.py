@@ -8,6 +8,8 @@ Conventions
     table's size, time and rows, so that a table which was replaced has another. It is made when a record of a large table is requested by
     its number, and can be deleted at any time. A small table is kept in memory instead.
     An open ``TableRows`` keeps its file: it goes on as it began when the table is replaced meanwhile.
+    Several threads may share one: each pass has a Parquet reader of its own over that file, for a reader must not serve two at once, and
+    none of them buffers ahead, which would keep all the bytes of a pass until its end.
     Pickled, it is the path of its file: each process maps the copy itself, and the system keeps its pages once for all of them.
     A column within records is named by dots: ``inputs.branches.source_id``.
     Settings of effects differ from row to row and are JSON text in Arrow.
@@ -18,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import re
+import threading
 import types
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -104,7 +107,8 @@ class TableRows(Sequence[R]):
         import pyarrow.parquet as pq
 
         try:
-            self._file = pq.ParquetFile(regular(self.path))
+            self._bytes = pa.OSFile(str(regular(self.path)))
+            self._file = pq.ParquetFile(self._bytes)
         except pa.ArrowInvalid as error:
             raise _unreadable(self.path, error) from error
         status = self.path.stat()
@@ -115,6 +119,7 @@ class TableRows(Sequence[R]):
         self._batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES * len(self) // max(1, self._size)))
         self._stored: list[pyarrow.RecordBatch] | None = None
         self._ends: list[int] = []
+        self._storing = threading.Lock()
         self._validated: set[int] = set()
 
     def __len__(self) -> int:
@@ -134,9 +139,11 @@ class TableRows(Sequence[R]):
     def columns(self, *names: str, num_rows: int | None = None) -> Iterator[pyarrow.RecordBatch]:
         """The named columns of all rows, or all of them, so many rows at a time at most, without a record being made."""
         import pyarrow as pa
+        import pyarrow.parquet as pq
 
         try:
-            yield from self._file.iter_batches(batch_size=num_rows or self._batch_rows, columns=self._leaves(names))
+            reader = pq.ParquetFile(self._bytes, metadata=self._file.metadata, pre_buffer=False)
+            yield from reader.iter_batches(batch_size=num_rows or self._batch_rows, columns=self._leaves(names))
         except pa.ArrowInvalid as error:
             raise _unreadable(self.path, error) from error
 
@@ -211,9 +218,11 @@ class TableRows(Sequence[R]):
 
     def stored(self) -> list[pyarrow.RecordBatch]:
         """The whole table in Arrow, in memory or mapped."""
-        if self._stored is None:
-            self._stored = self.derived("", self._file.schema_arrow, self.columns)
-            self._ends = list(accumulate(batch.num_rows for batch in self._stored))
+        with self._storing:
+            if self._stored is None:
+                stored = self.derived("", self._file.schema_arrow, self.columns)
+                self._ends = list(accumulate(batch.num_rows for batch in stored))
+                self._stored = stored
         return self._stored
 
     def derived(self, what: str, schema: pyarrow.Schema, make: Callable[[], Iterator[pyarrow.RecordBatch]]) -> list[pyarrow.RecordBatch]:

@@ -2,6 +2,8 @@ import errno
 import os
 import pickle
 import shutil
+import sys
+import threading
 
 import numpy as np
 import pyarrow as pa
@@ -157,6 +159,33 @@ def test_pickled_rows_are_the_path_of_their_file(path, pairs, tmp_path):
     table.write(path, pairs[:10], Pair)
     with pytest.raises(ValueError, match=r"pairs.parquet was replaced after it was opened; open it again"):
         pickle.loads(data)
+
+
+@pytest.fixture
+def frequent_switches():
+    """Threads that take turns so often that they meet everywhere."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_several_threads_read_one_table(in_memory, path, pairs, monkeypatch, frequent_switches):
+    monkeypatch.setattr(table_rows, "IN_MEMORY_BYTES", 2**30 if in_memory else 0)
+
+    def use(rows, number, start):
+        start.wait()
+        found.append(rows[number] == pairs[number] and sum(batch.num_rows for batch in rows.columns("id", "kind")) == len(pairs))
+
+    for _ in range(3):
+        rows, found, start = TableRows(path, Pair), [], threading.Barrier(6)
+        threads = [threading.Thread(target=use, args=(rows, 150 * number, start)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [True] * 6
 
 
 def test_a_row_that_is_none_is_named_by_its_number_in_the_table(path, tmp_path):
