@@ -48,7 +48,7 @@ print(before, peak(), (time.process_time() - began) / len(numbers))
 CHECK = """
 from stemwright.manifests.check.corpus_tables import *
 from stemwright.manifests.row_types import ROW_TYPES
-from stemwright.manifests.table_rows import JoinedRows
+from stemwright.manifests.joined_rows import JoinedRows
 corpus, before, began = Path(sys.argv[1]), peak(), time.process_time()
 rows, problems = read_tables(corpus, ROW_TYPES)
 rows['pairs'] = JoinedRows(*rows['pairs'].tables, *rows['redraws'].tables)

@@ -22,16 +22,15 @@ import operator
 import re
 import threading
 import types
+from abc import abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache, lru_cache
-from itertools import accumulate, chain
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from stemwright.manifests.disk import durable
@@ -47,8 +46,6 @@ FORMER_NAMES = {"cache_key": "task_id"}  # of columns, in tables of version 0.1
 BATCH_ROWS = 1024  # made into records at a time: 20 MB of pairs
 BATCH_BYTES = 4 * 2**20  # of a table, uncompressed: fewer rows at a time where they are larger
 IN_MEMORY_BYTES = 32 * 2**20  # of a table, uncompressed: a larger one is mapped
-HEX = np.full(256, 255, np.uint8)  # character -> value of the digit
-HEX[list(b"0123456789abcdef")] = range(16)
 LISTS = re.compile(r"\.list\.(element|item)\b")  # what Parquet calls the entries of a list
 
 
@@ -92,7 +89,29 @@ def _adapter(record_type: type[R]) -> TypeAdapter[tuple[R, ...]]:
     return TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]  # one call for many rows is three times as fast as one each
 
 
-class TableRows(Sequence[R]):
+class NumberedRows(Sequence[R]):
+    """A sequence whose records are made of the rows that are taken by their numbers."""
+
+    what = "these tables"  # for messages
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[R]: ...
+    def __getitem__(self, index: int | slice) -> R | list[R]:
+        if isinstance(index, slice):
+            return list(self.take(range(*index.indices(len(self)))))
+        number = operator.index(index)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"row {number} of {self.what}, with {len(self)} rows")
+        return next(self.take([number % len(self)]))
+
+    @abstractmethod
+    def take(self, numbers: Iterable[int]) -> Iterator[R]:
+        """The records of the rows of these numbers, from 0, in any order."""
+
+
+class TableRows(NumberedRows[R]):
     """The rows of a finished table, in order, made into records as they are used.
 
     Raises FileNotFoundError without a table, ValueError naming the file if it is none, and where a record is made of a row that is none.
@@ -100,6 +119,7 @@ class TableRows(Sequence[R]):
 
     def __init__(self, path: Path | str, record_type: type[R]) -> None:
         self.path, self.record_type = Path(path), record_type
+        self.what = str(path)
         self._open()
 
     def _open(self) -> None:
@@ -138,12 +158,15 @@ class TableRows(Sequence[R]):
 
     def columns(self, *names: str, num_rows: int | None = None) -> Iterator[pyarrow.RecordBatch]:
         """The named columns of all rows, or all of them, so many rows at a time at most, without a record being made."""
+        return self._read(self._leaves(names), num_rows or self._batch_rows)
+
+    def _read(self, leaves: list[str] | None, num_rows: int, groups: list[int] | None = None) -> Iterator[pyarrow.RecordBatch]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             reader = pq.ParquetFile(self._bytes, metadata=self._file.metadata, pre_buffer=False)
-            yield from reader.iter_batches(batch_size=num_rows or self._batch_rows, columns=self._leaves(names))
+            yield from reader.iter_batches(batch_size=num_rows, columns=leaves, row_groups=groups)
         except pa.ArrowInvalid as error:
             raise _unreadable(self.path, error) from error
 
@@ -178,19 +201,6 @@ class TableRows(Sequence[R]):
         paths = [self._file.schema.column(number).path for number in range(len(self._file.schema))]
         return [path for path in paths if any(f"{LISTS.sub('', path)}.".startswith(f"{name}.") for name in wanted)]
 
-    @overload
-    def __getitem__(self, index: int) -> R: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[R]: ...
-    def __getitem__(self, index: int | slice) -> R | list[R]:
-        if isinstance(index, slice):
-            return list(self.take(range(*index.indices(len(self)))))
-        number = operator.index(index)
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"row {number} of {self.path}, which has {len(self)}")
-        (record,) = self.take([number % len(self)])
-        return record
-
     def take(self, numbers: Iterable[int]) -> Iterator[R]:
         """The records of the rows of these numbers, from 0, in any order."""
         batches = self.stored()
@@ -201,6 +211,23 @@ class TableRows(Sequence[R]):
                 batches[batch].validate(full=True)
                 self._validated.add(batch)
             yield self._records(batches[batch].slice(number - start, 1), number)[0]
+
+    def few(self, numbers: Sequence[int]) -> list[R]:
+        """The records of a few rows, in the order of their numbers in the argument: no copy of the table is made for them.
+
+        Of each only the group of rows that it is in is read.
+        """
+        found: dict[int, R] = {}
+        metadata = self._file.metadata
+        ends = list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
+        for group in sorted({bisect_right(ends, number) for number in numbers}):
+            start = ends[group - 1] if group else 0
+            wanted = sorted({number for number in numbers if start <= number < ends[group]})
+            for batch in self._read(None, self._batch_rows, [group]):
+                inside = [number for number in wanted if start <= number < start + batch.num_rows]
+                found.update((number, self._records(batch.slice(number - start, 1), number)[0]) for number in inside)
+                start += batch.num_rows
+        return [found[number] for number in numbers]
 
     def _records(self, batch: pyarrow.RecordBatch, start: int) -> tuple[R, ...]:
         """The records of some rows, the first of which has a number in the table."""
@@ -266,83 +293,10 @@ class TableRows(Sequence[R]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.path, self.record_type = state["path"], state["record_type"]
+        self.what = str(self.path)
         self._open()
         if self._key != state["key"]:
             raise ValueError(f"{self.path} was replaced after it was opened; open it again")
-
-
-class JoinedRows(Sequence[R]):
-    """The rows of several tables of one type, one table after another; of none of them, nothing."""
-
-    def __init__(self, *tables: TableRows[R]) -> None:
-        self.tables = tables
-
-    def __len__(self) -> int:
-        return sum(map(len, self.tables))
-
-    def __iter__(self) -> Iterator[R]:
-        return chain.from_iterable(self.tables)
-
-    @overload
-    def __getitem__(self, index: int) -> R: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[R]: ...
-    def __getitem__(self, index: int | slice) -> R | list[R]:
-        if isinstance(index, slice):
-            return list(self.take(range(*index.indices(len(self)))))
-        number = operator.index(index)
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"row {number} of {len(self)}")
-        return next(self.take([number % len(self)]))
-
-    def take(self, numbers: Iterable[int]) -> Iterator[R]:
-        """The records of the rows of these numbers, from 0, in any order."""
-        ends = list(accumulate(map(len, self.tables)))
-        for number in numbers:
-            which = bisect_right(ends, number)
-            yield self.tables[which][number - (ends[which - 1] if which else 0)]
-
-    def columns(self, *names: str) -> Iterator[pyarrow.RecordBatch]:
-        """Named columns, as ``TableRows.columns`` gives them."""
-        for rows in self.tables:
-            yield from rows.columns(*names)
-
-    def ids(self, name: str = "id") -> npt.NDArray[np.uint64]:
-        """A column of ids, as numbers (``numbers_of``); 0 where there is none."""
-        chunks = (chunk for rows in self.tables for chunk in rows.column(name).chunks)
-        return np.concatenate([np.zeros(0, np.uint64), *map(_numbers_or_0, chunks)])
-
-
-class ById(Mapping[str, R]):
-    """Rows by their ids, or by another column of ids; the last of several counts. The records used last are kept."""
-
-    def __init__(self, rows: JoinedRows[R], name: str = "id", keep: int = 256) -> None:
-        self._rows, ids = rows, rows.ids(name)
-        self._order = np.argsort(ids, kind="stable")
-        self._ids = ids[self._order]
-        self._record = lru_cache(keep)(rows.__getitem__)
-
-    def __getitem__(self, wanted: str) -> R:
-        if (number := self._number(wanted)) is None:
-            raise KeyError(wanted)
-        return self._record(number)
-
-    def __contains__(self, wanted: object) -> bool:
-        return isinstance(wanted, str) and self._number(wanted) is not None
-
-    def __iter__(self) -> Iterator[str]:
-        return (f"{number:016x}" for number in np.unique(self._ids).tolist())
-
-    def __len__(self) -> int:
-        return len(np.unique(self._ids))
-
-    def _number(self, wanted: str) -> int | None:
-        try:
-            value = np.uint64(int(wanted, 16))
-        except (ValueError, OverflowError):
-            return None
-        at = int(np.searchsorted(self._ids, value, side="right")) - 1
-        return int(self._order[at]) if at >= 0 and self._ids[at] == value and len(wanted) == 16 else None
 
 
 def _mapped(place: Path, schema: pyarrow.Schema) -> list[pyarrow.RecordBatch] | None:
@@ -357,46 +311,6 @@ def _mapped(place: Path, schema: pyarrow.Schema) -> list[pyarrow.RecordBatch] | 
     except (pa.ArrowInvalid, OSError):
         return None
     return batches if reader.schema.equals(schema) else None
-
-
-def numbers_of(ids: pyarrow.Array | pyarrow.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """Ids, 16 hex digits each, as numbers of 64 bits. Raises ValueError for anything else."""
-    import pyarrow as pa
-
-    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
-    found = [np.zeros(0, np.uint64)]
-    for chunk in chunks:
-        digits = _digits(chunk)
-        found.append(((digits[:, 0::2] << 4) | digits[:, 1::2]).reshape(-1).view(">u8").astype(np.uint64))
-    return np.concatenate(found)
-
-
-def _numbers_or_0(ids: pyarrow.Array) -> npt.NDArray[np.uint64]:
-    if not ids.null_count:
-        return numbers_of(ids)
-    numbers = np.zeros(len(ids), np.uint64)
-    numbers[[value is not None for value in ids.to_pylist()]] = numbers_of(ids.drop_null())
-    return numbers
-
-
-def _digits(ids: pyarrow.Array) -> npt.NDArray[np.uint8]:
-    """The values of the digits, [N, 16]."""
-    import pyarrow as pa
-
-    if len(ids) == 0:
-        return np.zeros((0, 16), np.uint8)
-    if pa.types.is_large_string(ids.type) or pa.types.is_string_view(ids.type) or pa.types.is_dictionary(ids.type):
-        ids = ids.cast(pa.string())  # as pandas and other programs write text
-    if ids.null_count or not pa.types.is_string(ids.type):
-        raise ValueError(f"an id is missing, or no text but {ids.type}; expected 16 hex digits. Was the table edited?")
-    _, offsets, data = ids.buffers()
-    spans = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
-    if (np.diff(spans) != 16).any():
-        raise ValueError("an id has another length; expected 16 hex digits. Was the table edited?")
-    digits = HEX[np.frombuffer(data, np.uint8)[spans[0] : spans[-1]].reshape(-1, 16)]
-    if (digits > 15).any():
-        raise ValueError("an id has other characters than hex digits. Was the table edited?")
-    return digits
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:

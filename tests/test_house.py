@@ -56,6 +56,7 @@ LAYERS = (
     (
         "manifests.table",
         "manifests.table_rows",
+        "manifests.joined_rows",
         "manifests.journal_index",
         "manifests.shard_members",
         "manifests.shards",

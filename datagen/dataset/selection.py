@@ -17,11 +17,12 @@ import numpy.typing as npt
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.disk import mirror
 from stemwright.manifests.disk.stores import address_of, is_address
+from stemwright.manifests.id_numbers import numbers_of
 from stemwright.manifests.names import split_name
 from stemwright.manifests.pair_records import Example
 from stemwright.manifests.records import Split
 from stemwright.manifests.shards import Places
-from stemwright.manifests.table_rows import TableRows, numbers_of
+from stemwright.manifests.table_rows import TableRows
 
 if TYPE_CHECKING:
     import pyarrow

@@ -14,9 +14,9 @@ from typing import Any, overload
 import numpy as np
 
 from stemwright.datagen.run.tasks import Task
+from stemwright.manifests.joined_rows import JoinedRows
 from stemwright.manifests.journal_index import TaskIndex, number_of_task
 from stemwright.manifests.records import Record
-from stemwright.manifests.table_rows import JoinedRows
 
 
 class KnownTasks:

@@ -28,9 +28,10 @@ from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.disk.bulk import is_stored
 from stemwright.manifests.disk.regular import has_size
 from stemwright.manifests.disk.stores import StoreError
+from stemwright.manifests.joined_rows import JoinedRows
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import AudioFile, Record, Refused, Rejected, seal
-from stemwright.manifests.table_rows import JoinedRows, TableRows
+from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.visible import visible
 
 _log = logging.getLogger(__name__)

@@ -36,11 +36,11 @@ from stemwright.manifests.check.stored import NOT_READ, check_stored, check_stor
 from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, StemsOfTracks, check_sources
 from stemwright.manifests.disk.mirror import is_mirrored
 from stemwright.manifests.disk.regular import file_sha256
+from stemwright.manifests.joined_rows import JoinedRows
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Shard, Stem
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.shards import DATASET, JOURNAL, Places, in_dataset
-from stemwright.manifests.table_rows import JoinedRows
 
 __all__ = ["CLOSURE_LIMIT_DBFS", "KEPT_STEMS", "UNDER_WAY", "CheckProblem", "check_corpus", "check_dataset", "check_meanwhile", "errors"]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from stemwright.manifests import dataset_rows, table
 from stemwright.manifests.catalog.artists import nodes_of
@@ -19,12 +18,14 @@ from stemwright.manifests.check.problems import CheckProblem
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.deduplication.copies import find_alike
 from stemwright.manifests.feature_rows import profile_id
+from stemwright.manifests.id_numbers import Ids, among, numbers_of
+from stemwright.manifests.joined_rows import ById, JoinedRows
 from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.records import Record, Track, track_id
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS, place_of, read, read_facts
-from stemwright.manifests.table_rows import ById, JoinedRows, TableRows, numbers_of
+from stemwright.manifests.table_rows import TableRows
 
 # Their validation tracks share artists, or recordings, with their training tracks.
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq", "slakh"}
@@ -71,7 +72,7 @@ def _edited(rows: TableRows[Any]) -> tuple[bool, list[str]]:
     return table.digest(rows.path) == digest.hexdigest(), edited
 
 
-def _twice(ids: npt.NDArray[np.uint64]) -> list[str]:
+def _twice(ids: Ids) -> list[str]:
     """The ids that were there before, in their order."""
     order = np.argsort(ids, kind="stable")
     again = np.sort(order[1:][ids[order][1:] == ids[order][:-1]])
@@ -124,18 +125,11 @@ def unknown_ids(rows: Tables, name: str, column: str, tables: Sequence[str]) -> 
     """Rows of a table whose column names an id that is in none of some tables."""
     known = np.unique(np.concatenate([rows[other].ids() for other in tables]))
     wanted = rows[name].ids(column)
-    (unknown,) = (~_among(wanted, known)).nonzero()
+    (unknown,) = (~among(wanted, known)).nonzero()
     ids = rows[name].ids() if len(unknown) else wanted
     for number in unknown.tolist():
         what = f"{column} {int(wanted[number]):016x} is not in {' or '.join(tables)}"
         yield CheckProblem(table=name, row_id=f"{int(ids[number]):016x}", what=what)
-
-
-def _among(wanted: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Which of some ids are known ones, which are in order."""
-    if not len(known):
-        return np.zeros(len(wanted), np.bool_)
-    return known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] == wanted
 
 
 def mixed_splits(rows: Tables) -> Iterator[CheckProblem]:
@@ -216,7 +210,7 @@ class _Shapes:
         order = np.argsort(ids, kind="stable")
         self._ids, self._numbers = ids[order], np.frombuffer(numbers, np.int32)[order] if numbers else np.zeros(0, np.int32)
 
-    def of(self, pair_ids: npt.NDArray[np.uint64]) -> list[int | None]:
+    def of(self, pair_ids: Ids) -> list[int | None]:
         """The numbers of the shapes of some pairs; None for one that there is not."""
         at = np.searchsorted(self._ids, pair_ids, side="right") - 1
         return [
@@ -252,7 +246,7 @@ def unaccounted(rows: Tables, unrendered: Collection[str] = ()) -> Iterator[Chec
         if not rows[later]:
             continue
         ids, decided = rows[name].ids(), np.unique(rows[later].ids(column))
-        for number in ids[~_among(ids, decided)].tolist():
+        for number in ids[~among(ids, decided)].tolist():
             if (row_id := f"{number:016x}") not in rejected:
                 yield CheckProblem(level="warning", table=name, row_id=row_id, what=f"was neither {what} nor rejected; run the build again")
 
@@ -274,7 +268,7 @@ def copies(corpus: Path, rows: Tables) -> Iterator[CheckProblem]:
     def as_rendered(example: Example, found: Example) -> bool:
         return dataset_rows.of_dataset(example) == found
 
-    planned = _among(rows["pairs"].ids(), rendered)
+    planned = among(rows["pairs"].ids(), rendered)
     expected: tuple[tuple[str, Iterable[Any], int, Callable[[Any, Any], bool]], ...]
     expected = (
         ("pairs", compress(rows["pairs"], planned.tolist()), int(planned.sum()), as_planned),

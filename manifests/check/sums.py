@@ -19,11 +19,11 @@ from stemwright.manifests.catalog.tracks import sound_of, source_changed
 from stemwright.manifests.check.problems import CheckProblem, in_threads
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.disk.bulk import located
+from stemwright.manifests.joined_rows import JoinedRows
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Refused, Stem, Track
 from stemwright.manifests.sound import decoding, formats
 from stemwright.manifests.sound.formats import BLOCK_FRAMES
-from stemwright.manifests.table_rows import JoinedRows
 
 CLOSURE_LIMIT_DBFS = -100.0
 OWN_STEMS_DB = -10.0  # of a multitrack's own stems against its mixture: mastered mixtures leave less

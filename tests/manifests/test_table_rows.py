@@ -15,9 +15,11 @@ from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.run.configuration import check
 from stemwright.manifests import table, table_rows
 from stemwright.manifests.disk import durable
+from stemwright.manifests.id_numbers import numbers_of
+from stemwright.manifests.joined_rows import ById, JoinedRows, SelectedRows
 from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import Stem
-from stemwright.manifests.table_rows import ById, JoinedRows, TableRows, numbers_of
+from stemwright.manifests.table_rows import TableRows
 
 COPY = ".pairs-*.arrow"
 
@@ -54,7 +56,7 @@ def test_rows_are_those_of_the_table_however_they_are_reached(path, pairs):
     assert list(found.take(order)) == [pairs[number] for number in order]
     assert (found[-1], found[250], found[99:103]) == (pairs[-1], pairs[250], pairs[99:103])
     assert [row for row in TableRows(path, Pair) if row.kind == "mix"] == [row for row in pairs if row.kind == "mix"]
-    with pytest.raises(IndexError, match=f"row {len(pairs)} of .*pairs.parquet, which has {len(pairs)}"):
+    with pytest.raises(IndexError, match=f"row {len(pairs)} of .*pairs.parquet, with {len(pairs)} rows"):
         found[len(pairs)]
 
 
@@ -232,6 +234,34 @@ def test_rows_are_found_by_id_and_the_last_of_several_counts(path, pairs, tmp_pa
         assert missing not in by_id
         assert by_id.get(missing) is None
     assert list(JoinedRows()) == [] == JoinedRows().ids().tolist()
+
+
+def test_a_few_rows_are_read_from_their_groups_without_a_copy(path, pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "CHUNK_ROWS", 250)  # rows of a group
+    table.write(path, pairs, Pair)
+    table.write(tmp_path / "more.parquet", pairs[:10], Pair)
+    joined = JoinedRows(TableRows(path, Pair), TableRows(tmp_path / "more.parquet", Pair))
+    numbers = [len(pairs) + 2, 400, 0, 400, 249, 250, len(pairs) - 1]
+    assert joined.few(numbers) == [pairs[2], *(pairs[number] for number in numbers[1:])]
+    assert joined.few([]) == []
+    by_id = ById(joined, mapped=False)
+    assert (by_id[pairs[2].id], by_id[pairs[321].id]) == (pairs[2], pairs[321])
+    assert not list(tmp_path.glob(".*.arrow"))
+
+
+def test_selected_rows_are_those_of_the_condition_however_they_are_reached(path, pairs, tmp_path):
+    table.write(tmp_path / "more.parquet", pairs[:10], Pair)
+    joined = JoinedRows(TableRows(path, Pair), TableRows(tmp_path / "more.parquet", Pair))
+    every = [*pairs, *pairs[:10]]
+    chosen = np.array([pair.kind == "mix" for pair in every])
+    chosen[150:350] = False  # whole batches
+    expected = [pair for pair, is_in in zip(every, chosen, strict=True) if is_in]
+    found = SelectedRows(joined, chosen)
+    assert (len(found), list(found), found[-1], found[3:5]) == (len(expected), expected, expected[-1], expected[3:5])
+    assert found.few([7, 2]) == [expected[7], expected[2]]
+    assert found.ids().tolist() == [int(pair.id, 16) for pair in expected]
+    starts = [number for batch in found.columns("start_frame") for number in batch.column(0).to_pylist()]
+    assert starts == [pair.start_frame for pair in expected]
 
 
 @pytest.mark.parametrize("kind", ["large_string", "string_view", "dictionary"])
