@@ -1,6 +1,7 @@
 """What the documents say is run: commands, Python and configurations of README and site; links and anchors."""
 
 import contextlib
+import inspect
 import os
 import re
 import shlex
@@ -66,6 +67,8 @@ def test_every_verb_has_help_with_an_example():
     for name, verb in verbs().items():
         assert verb.help, name
         assert "Example: stemwright" in verb.help, name
+        later = inspect.cleandoc(verb.help).split("\n\n")[1:]
+        assert [paragraph for paragraph in later if "\n" in paragraph] == [], f"{name}: the terminal shows the line break of the source"
 
 
 def test_every_command_on_a_page_has_a_verb_and_options_that_exist():

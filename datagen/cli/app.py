@@ -220,7 +220,7 @@ def separate(
 
     Example: stemwright separate corpus --model htdemucs_ft
 
-    Of two machines that see the corpus: stemwright separate corpus --share 0/2, on the other --share 1/2, then without.
+    On two machines that see the corpus: stemwright separate corpus --share 0/2 on one, --share 1/2 on the other; then without --share.
     """
     from stemwright.datagen.run.stages import run_separate
 

@@ -25,8 +25,9 @@ def check(
 ) -> None:
     """Check every table for consistency and against the files; exit with 1 and name the file if anything is wrong.
 
-    While a stage is running, its unfinished work is not checked. Of a corpus, also lists what was found in its songs and handled: stems of
-    multitracks that were mended, copies, clipping, constant offsets. These are no problems.
+    While a stage is running, its unfinished work is not checked.
+
+    Also lists what was found in songs and handled: mended stems of multitracks, copies, clipping, offsets. These are no problems.
 
     Example: stemwright check corpus
     """

@@ -29,8 +29,9 @@ def clean(
 ) -> None:
     """List files that a corpus no longer uses, and delete them after confirmation.
 
-    These are stems and examples that no row names, and leftovers of killed processes. Your own files are never touched. Stems of
-    other models are deleted only with --kept.
+    These are stems and examples that no row names, and leftovers of killed processes. Your own files are never touched.
+
+    Stems of other models are deleted only with --kept.
 
     Example: stemwright clean corpus --dry-run
     """

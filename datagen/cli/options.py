@@ -281,7 +281,7 @@ ShareOption = Annotated[
     typer.Option(
         "--share",
         metavar="K/N",
-        help="Do share K of N, K from 0: start all N, on any machines that see CORPUS. Then the same command without it merges them.",
+        help="Do share K of N, K from 0. Start all N, on any machines that see CORPUS; then the same command without --share merges them.",
         rich_help_panel=WORK,
     ),
 ]
@@ -290,7 +290,7 @@ GpusOption = Annotated[
     typer.Option(
         "--gpus",
         metavar="LIST",
-        help="One share for each GPU of this machine, then the merge: all, or numbers such as 0,2.",
+        help="Start a share on each of these GPUs of this machine, then merge them: all, or numbers such as 0,2.",
         rich_help_panel=WORK,
     ),
 ]

@@ -221,7 +221,7 @@ def warn_of_leases(terminal: Terminal, place: Corpus) -> None:
     from stemwright.manifests.disk import lease
 
     if found := [each for each in at_work(place.folder) if not each.holder.runs_here()]:
-        where = lease.where(found[0].holder, found[0].moved_s)
+        where = lease.where(found[0].holder, found[0].renewed_s)
         terminal.warn(f"watching the lease of share {found[0].share}, for up to {lease.TIMING.dead_s:g} s: {where} may have died")
 
 

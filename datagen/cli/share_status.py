@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.cli.options import CorpusArgument, JsonOption
 from stemwright.datagen.cli.terminal import Terminal
+from stemwright.manifests.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +33,7 @@ def status(corpus: CorpusArgument, as_json: JsonOption = False) -> None:
     terminal.show("stages", _stages(stages), [asdict(stage) for stage in stages])
     if shares or as_json:
         terminal.show("shares", _shares(shares), [_plain(share) for share in shares])
-    terminal.say(f"status: {len(shares)} shares at work")
+    terminal.say(f"status: {counted(len(shares), 'share')} at work")
     terminal.finish(0)
 
 
@@ -51,15 +52,15 @@ def _shares(shares: list[AtWork]) -> Table:
     from rich.table import Table
 
     table = Table(title="shares at work", title_justify="left", title_style="bold")
-    for heading in ("share", "verb", "done", "of", "machine", "process", "moved", "subject"):
+    for heading in ("share", "verb", "done", "of", "machine", "process", "renewed", "subject"):
         table.add_column(
-            heading, justify="right" if heading in ("done", "of", "process", "moved") else "left", no_wrap=heading != "subject"
+            heading, justify="right" if heading in ("done", "of", "process", "renewed") else "left", no_wrap=heading != "subject"
         )
     for each in shares:
         plain = _plain(each)
         done, total = ("-" if plain[name] is None else f"{int(plain[name]):,}" for name in ("done", "total"))
-        moved = "-" if each.moved_s is None else f"{each.moved_s:.0f} s ago"
-        table.add_row(str(each.share), each.verb, done, total, plain["host"], str(plain["process"]), moved, str(plain["subject"] or ""))
+        renewed = "-" if each.renewed_s is None else f"{each.renewed_s:.0f} s ago"
+        table.add_row(str(each.share), each.verb, done, total, plain["host"], str(plain["process"]), renewed, str(plain["subject"] or ""))
     return table
 
 
@@ -71,5 +72,5 @@ def _plain(each: AtWork) -> dict[str, Any]:
         "verb": each.verb,
         **where,
         **work,
-        "moved_s": None if each.moved_s is None else round(each.moved_s, 1),
+        "renewed_s": None if each.renewed_s is None else round(each.renewed_s, 1),
     }

@@ -48,7 +48,7 @@ class AtWork:
 
     share: Share
     holder: Holder
-    moved_s: float | None
+    renewed_s: float | None
 
     @property
     def verb(self) -> str:
@@ -56,7 +56,7 @@ class AtWork:
         return str(self.holder.work.get("verb", "a stage"))
 
     def __str__(self) -> str:
-        return f"share {self.share} of {self.verb} is at work: {lease.where(self.holder, self.moved_s)}"
+        return f"share {self.share} of {self.verb} is at work: {lease.where(self.holder, self.renewed_s)}"
 
 
 def share_of(path: Path) -> Share:
@@ -96,7 +96,7 @@ def check_none_at_work(folder: Path, timing: Timing | None = None) -> None:
         path, holder = next(iter(moved.items()))
         found = AtWork(share_of(path), holder, lease.age_s(path))
     except HeldError as error:
-        found = AtWork(share_of(error.path), error.holder, error.moved_s)
+        found = AtWork(share_of(error.path), error.holder, error.renewed_s)
     raise SharesError(f"{found}. Every share of {folder} must have ended; wait for it, or stop it")
 
 
@@ -110,11 +110,11 @@ def working(folder: Path, verb: str, share: Share, config: str, timing: Timing |
     path, timing = folder / LEASES / share.writer, timing or lease.TIMING
     check_way(folder, path)
     mine = Lease(path, timing)
-    mine.tell(verb=verb, config=config)
+    mine.describe(verb=verb, config=config)
     try:
         mine.__enter__()
     except HeldError as error:
-        found = AtWork(share, error.holder, error.moved_s)
+        found = AtWork(share, error.holder, error.renewed_s)
         raise SharesError(f"{found}. Wait for it, stop it, or give this process another share") from error
     try:
         _check_fit(folder, mine, share, {"verb": verb, "config": config}, timing)
@@ -150,12 +150,12 @@ def _check_lock(folder: Path, timing: Timing) -> None:
         time.sleep(timing.poll_s)
 
 
-def telling(mine: Lease, on_progress: OnProgress | None) -> OnProgress:
+def published(mine: Lease, on_progress: OnProgress | None) -> OnProgress:
     """Progress that is also written into the lease, where others read it."""
 
     def report(done: float, total: int, subject: str, audio: AudioDone | None = None, /) -> None:
         facts: dict[str, Any] = {"done": round(done, 3), "total": total, "subject": subject}
-        mine.tell(**facts, done_s=None if audio is None else round(audio.done_s, 3), total_s=None if audio is None else audio.total_s)
+        mine.describe(**facts, done_s=None if audio is None else round(audio.done_s, 3), total_s=None if audio is None else audio.total_s)
         if on_progress:
             on_progress(done, total, subject, audio)
 

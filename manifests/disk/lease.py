@@ -58,7 +58,7 @@ TIMING = Timing()
 
 @dataclass(frozen=True)
 class Holder:
-    """What a lease says: who holds it, how often it was renewed, and what its holder tells of its work."""
+    """What a lease says: who holds it, how often it was renewed, and what its holder says of its work."""
 
     owner: str
     counter: int
@@ -85,18 +85,18 @@ class HeldError(RuntimeError):
     """A process at work holds the lease."""
 
     def __init__(self, path: Path, holder: Holder) -> None:
-        self.path, self.holder, self.moved_s = path, holder, age_s(path)
-        super().__init__(f"{where(holder, self.moved_s)} holds {path}; wait for it, or stop it")
+        self.path, self.holder, self.renewed_s = path, holder, age_s(path)
+        super().__init__(f"{where(holder, self.renewed_s)} holds {path}; wait for it, or stop it")
 
 
 class LostError(RuntimeError):
     """The lease was taken over by another process, which believed this one dead."""
 
 
-def where(holder: Holder, moved_s: float | None = None) -> str:
-    """Who holds a lease, as text: "process 4711 on gpu3 (its lease moved 4 s ago)"."""
+def where(holder: Holder, renewed_s: float | None = None) -> str:
+    """Who holds a lease, as text: "process 4711 on gpu3 (its lease was renewed 4 s ago)"."""
     name = f"process {holder.process} on {holder.host}" if holder.host else "an unknown process"
-    return name if moved_s is None else f"{name} (its lease moved {moved_s:.0f} s ago)"
+    return name if renewed_s is None else f"{name} (its lease was renewed {renewed_s:.0f} s ago)"
 
 
 _held: set[str] = set()  # by this process
@@ -168,7 +168,7 @@ def watch(paths: Iterable[Path], timing: Timing = TIMING) -> tuple[dict[Path, Ho
 class Lease:
     """A lease of this process, renewed by a thread until it is released: a context manager.
 
-    ``tell`` says what the holder does, which others read (``read``).
+    ``describe`` says what the holder does, which others read (``read``).
     """
 
     def __init__(self, path: Path, timing: Timing = TIMING) -> None:
@@ -216,7 +216,7 @@ class Lease:
     def _text(self) -> bytes:
         return json.dumps({name: getattr(self._state, name) for name in Holder.__dataclass_fields__}).encode()
 
-    def tell(self, **work: Any) -> None:
+    def describe(self, **work: Any) -> None:
         """Says what the holder does: at the next renewal, or at once if the last one was more than a tenth of ``every_s`` ago."""
         with self._lock:
             self._state = replace(self._state, work={**self._state.work, **work})

@@ -45,9 +45,9 @@ def other_machine(path: Path, counter: int) -> None:
 
 def test_a_lease_is_held_once_and_free_at_the_end(path):
     with Lease(path, SHORT) as first:
-        first.tell(done=3)
+        first.describe(done=3)
         with pytest.raises(
-            HeldError, match=rf"process {os.getpid()} on .* \(its lease moved \d+ s ago\) holds .*0of2; wait for it, or stop it"
+            HeldError, match=rf"process {os.getpid()} on .* \(its lease was renewed \d+ s ago\) holds .*0of2; wait for it, or stop it"
         ):
             Lease(path, SHORT).__enter__()
         time.sleep(4 * SHORT.every_s)
@@ -113,7 +113,7 @@ def test_a_lease_of_another_machine_that_moves_is_not_taken_over(path):
     other_machine(path, 5)
     moving = threading.Timer(SHORT.dead_s / 3, other_machine, (path, 6))
     moving.start()
-    with pytest.raises(HeldError, match=r"process 4711 on gpu3 \(its lease moved 0 s ago\)"):
+    with pytest.raises(HeldError, match=r"process 4711 on gpu3 \(its lease was renewed 0 s ago\)"):
         Lease(path, SHORT).__enter__()
     moving.join()
     assert read(path).counter == 6
@@ -165,7 +165,7 @@ def test_a_lease_that_was_cut_off_is_watched_and_taken_over(path, text):
 def test_a_full_disk_ends_no_holder_as_long_as_no_other_takes_its_lease(path, monkeypatch):
     with Lease(path, replace(SHORT, every_s=60.0)) as mine:
         monkeypatch.setattr(durable, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        mine.tell(done=1)
+        mine.describe(done=1)
         time.sleep(SHORT.dead_s / 2)
         with pytest.raises(OSError, match="No space"):
             mine.check()

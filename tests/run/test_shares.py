@@ -162,7 +162,7 @@ def test_ctrl_c_stops_a_share_as_it_stops_every_verb(corpus):
 
 def test_while_a_share_is_at_work_every_other_verb_and_a_second_process_are_refused(made, corpus):
     with shares.working(corpus, "separate", Share(1, 2), "config"):
-        at_work = rf"share 1/2 of separate is at work: process {os.getpid()} on .* \(its lease moved \d+ s ago\)"
+        at_work = rf"share 1/2 of separate is at work: process {os.getpid()} on .* \(its lease was renewed \d+ s ago\)"
         for verb in (["separate", corpus], ["estimate", corpus], ["catalog", made / "songs", corpus], ["clean", corpus, "--yes"]):
             said, code = refused(*verb)
             assert code == 2
@@ -193,9 +193,7 @@ def test_the_lease_of_a_dead_share_of_another_machine_is_taken_over_by_its_succe
     monkeypatch.setattr(lease, "TIMING", SHORT)
     of_another_machine(corpus, "0of2", verb="separate")
     said = stemwright("separate", corpus, "--share", "0/2").stderr
-    watched = (
-        r"stemwright: watching the lease of share {}, for up to 0.5 s: process 4711 on gpu3 \(its lease moved \d+ s ago\) may have died"
-    )
+    watched = r"watching the lease of share {}, for up to 0.5 s: process 4711 on gpu3 \(its lease was renewed \d+ s ago\) may have died"
     assert re.search(watched.format("0/2"), said)
     of_another_machine(corpus, "1of2", verb="separate")
     assert re.search(watched.format("1/2"), stemwright("separate", corpus).stderr)
