@@ -18,7 +18,6 @@ from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.registry import load
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.function_separator import FunctionSeparator
-from stemwright.separation.onnx_separator import OnnxSeparator
 from stemwright.separation.separator import ONNX, SEPARATORS, Separator, checked_reference
 
 
@@ -30,6 +29,8 @@ def other_separator(reference: str, device: str = "auto") -> Separator:
     """
     checked_reference(reference)
     if reference.startswith(ONNX):
+        from stemwright.separation.onnx_separator import OnnxSeparator
+
         return OnnxSeparator(reference.removeprefix(ONNX), device)
     if reference in SEPARATORS:
         found, version = SEPARATORS[reference], (SEPARATORS.package(reference) or "").rpartition(" ")[2]

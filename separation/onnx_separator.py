@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,8 +28,10 @@ from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.demucs import schedule
 from stemwright.separation.demucs.checkpoints import ModelError
 from stemwright.separation.demucs.network_separator import TURN, NetworkSeparator
-from stemwright.separation.demucs.pipeline import Mixture
 from stemwright.separation.separator import Used
+
+if TYPE_CHECKING:
+    from stemwright.separation.demucs.pipeline import Mixture
 
 SEGMENT_S = 10.0  # of a model that takes any length
 AS_IT_IS = schedule.Standardisation(0.0, 1.0)

@@ -23,15 +23,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-import torch
-
 from stemwright.datagen.effects.batches import by_items
-from stemwright.datagen.effects.dsp.transfer import on_gpu
+from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.signal import checked, column, is_off, on_gpu
 from stemwright.datagen.effects.traits import Trait
-from stemwright.separation.kernels import njit
 
 NAME = "chorus"
 TRAITS: frozenset[Trait] = frozenset({"linear", "late"})
@@ -64,6 +60,8 @@ class Settings(EffectSettings):
 @by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio with the chorus."""
+    from stemwright.datagen.effects.dsp.swinging import Swing
+
     checked(audio, sample_rate)
     if is_off(settings.mix, 0.0):
         return audio
@@ -99,94 +97,3 @@ def _read(audio: torch.Tensor, delays: torch.Tensor) -> torch.Tensor:
     index = near.clamp(min=-1)[..., None, :] + 2
     first, second = (line.gather(-1, place.expand(audio.shape)) for place in (index, (index - 1).clamp(min=0)))
     return torch.lerp(first, second, part)
-
-
-class Swing(torch.autograd.Function):
-    """w of x [I, C, T] by delays [I, T] and feedback [I], with exact gradients for all three."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, delays: torch.Tensor, feedback: torch.Tensor) -> torch.Tensor:
-        """Returns the delayed copy in the type and on the device of x."""
-        ctx.save_for_backward(x, delays, feedback)
-        w, _ = _run(x, delays, feedback)
-        return torch.from_numpy(w).to(x.device)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Returns the gradients for x, delays and feedback."""
-        x, delays, feedback = ctx.saved_tensors
-        if not any(ctx.needs_input_grad[1:]):
-            x_bar = np.zeros_like(_array(grads[0]))
-            _transposed(_array(grads[0]), _array(delays), _array(feedback), x_bar)
-            return torch.from_numpy(x_bar).to(x), None, None
-        w, u = _run(x.double(), delays, feedback)
-        x_bar, d_bar, f_bar = np.zeros_like(u), np.zeros(delays.shape), np.zeros(feedback.shape)
-        _adjoint(_array(grads[0]).astype(np.float64), _array(delays), _array(feedback), w, u, x_bar, d_bar, f_bar)
-        return torch.from_numpy(x_bar).to(x), torch.from_numpy(d_bar).to(delays), torch.from_numpy(f_bar).to(feedback)
-
-
-def _run(x: torch.Tensor, delays: torch.Tensor, feedback: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    signal = _array(x)
-    w, u = np.empty_like(signal), np.empty_like(signal)
-    _forward(signal, _array(delays), _array(feedback), w, u)
-    return w, u
-
-
-@njit(nogil=True)
-def _forward(x, delays, feedback, w, u):  # type: ignore[no-untyped-def]
-    """Fills the copy w and the line's input u, both [I, C, T]."""
-    items, channels, frames = x.shape
-    for i in range(items):
-        for c in range(channels):
-            before = 0.0
-            for n in range(frames):
-                whole = int(delays[i, n])
-                part = delays[i, n] - whole
-                near = u[i, c, n - whole] if n >= whole else 0.0
-                far = u[i, c, n - whole - 1] if n > whole else 0.0
-                u[i, c, n] = x[i, c, n] + feedback[i] * before
-                before = near + part * (far - near)
-                w[i, c, n] = before
-
-
-@njit(nogil=True)
-def _transposed(w_bar, delays, feedback, u_bar):  # type: ignore[no-untyped-def]
-    """Runs ``_forward`` backwards for the audio alone: u_bar [I, C, T] starts at zero and ends as the gradient for x."""
-    items, channels, frames = w_bar.shape
-    for i in range(items):
-        for n in range(frames - 1, -1, -1):
-            whole = int(delays[i, n])
-            part = delays[i, n] - whole
-            for c in range(channels):
-                after = u_bar[i, c, n + 1] if n + 1 < frames else 0.0
-                bar = w_bar[i, c, n] + feedback[i] * after
-                if n >= whole:
-                    u_bar[i, c, n - whole] += (1.0 - part) * bar
-                if n > whole:
-                    u_bar[i, c, n - whole - 1] += part * bar
-
-
-@njit(nogil=True)
-def _adjoint(w_bar, delays, feedback, w, u, u_bar, d_bar, f_bar):  # type: ignore[no-untyped-def]
-    """Runs ``_forward`` backwards. u_bar [I, C, T] starts at zero and ends as the gradient for x, which enters u as it is."""
-    items, channels, frames = u.shape
-    for i in range(items):
-        for c in range(channels):
-            for n in range(frames - 1, -1, -1):
-                after = u_bar[i, c, n + 1] if n + 1 < frames else 0.0
-                bar = w_bar[i, c, n] + feedback[i] * after
-                f_bar[i] += after * w[i, c, n]
-                whole = int(delays[i, n])
-                part = delays[i, n] - whole
-                near, far = 0.0, 0.0
-                if n >= whole:
-                    u_bar[i, c, n - whole] += (1.0 - part) * bar
-                    near = u[i, c, n - whole]
-                if n > whole:
-                    u_bar[i, c, n - whole - 1] += part * bar
-                    far = u[i, c, n - whole - 1]
-                d_bar[i, n] += bar * (far - near)
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy())

@@ -21,11 +21,8 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-import torch
-
 from stemwright.datagen.effects.batches import by_items
-from stemwright.datagen.effects.dsp.dynamics import compress, expand
-from stemwright.datagen.effects.dsp.dynamics import gain_curve as _gain_curve
+from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.ranges import DB_TOLERANCE, TIME_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, column
@@ -83,6 +80,8 @@ class Settings(EffectSettings):
 @by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the compressed audio."""
+    from stemwright.datagen.effects.dsp.dynamics import compress
+
     checked(audio, sample_rate)
     compressed = compress(_grouped(audio, settings), _coefficients(audio, sample_rate, settings), _power(settings))
     return compressed.reshape(audio.shape) * 10.0 ** (column(settings.makeup_db, audio) / 20.0)
@@ -95,6 +94,8 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
     at the start is then e^-11 of what it was. Raises ValueError for an infinite ratio that acts at once, which maps many inputs to one
     output.
     """
+    from stemwright.datagen.effects.dsp.dynamics import expand
+
     checked(audio, sample_rate)
     coefficients = _coefficients(audio, sample_rate, settings)
     if bool(((coefficients[:, 1] == 1.0) & (coefficients[:, 2] == 1.0) & (coefficients[:, 4] == 1.0)).any()):
@@ -107,8 +108,10 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
 
 def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """The gain that ``apply`` gives every sample, make-up aside: float64 [..., 1, T] linked, [..., C, T] not."""
+    from stemwright.datagen.effects.dsp import dynamics
+
     checked(audio, sample_rate)
-    gain = _gain_curve(_grouped(audio, settings), _coefficients(audio, sample_rate, settings), _power(settings))
+    gain = dynamics.gain_curve(_grouped(audio, settings), _coefficients(audio, sample_rate, settings), _power(settings))
     return gain.reshape(*audio.shape[:-2], 1 if settings.linked else audio.shape[-2], audio.shape[-1])
 
 

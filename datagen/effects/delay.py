@@ -14,17 +14,18 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from stemwright.datagen.effects.batches import by_items
-from stemwright.datagen.effects.dsp import transfer
+from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.signal import checked, column, is_off, on_gpu
 from stemwright.datagen.effects.traits import Trait
-from stemwright.separation.kernels import njit
+
+if TYPE_CHECKING:
+    from stemwright.datagen.effects.dsp.transfer import Delay
 
 NAME = "delay"
 TRAITS: frozenset[Trait] = frozenset({"linear", "time-invariant", "commutes", "late"})
@@ -45,24 +46,26 @@ class Settings(EffectSettings):
 @by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio with its echoes."""
+    from stemwright.datagen.effects.dsp import echoing, transfer
+
     checked(audio, sample_rate)
     if is_off(settings.mix, 0.0):
         return audio
     delays = _delays(audio, sample_rate, settings)
-    if transfer.on_gpu(audio):
+    if on_gpu(audio):
         echoes = transfer.through(audio, _transfer(_feedback(audio, settings), torch.from_numpy(delays).to(audio.device), audio))
     else:
-        echoes = Echo.apply(audio.reshape(-1, *audio.shape[-2:]), _feedback(audio, settings), delays).reshape(audio.shape)
+        echoes = echoing.Echo.apply(audio.reshape(-1, *audio.shape[-2:]), _feedback(audio, settings), delays).reshape(audio.shape)
     return torch.lerp(audio, echoes, column(settings.mix, audio))
 
 
-def _transfer(feedback: torch.Tensor, delays: torch.Tensor, audio: torch.Tensor) -> Callable[[transfer.Delay], torch.Tensor]:
+def _transfer(feedback: torch.Tensor, delays: torch.Tensor, audio: torch.Tensor) -> Callable[[Delay], torch.Tensor]:
     """z^-D / (1 - feedback z^-D), of one spectrum where all items have the same settings."""
 
     def shaped(values: torch.Tensor) -> torch.Tensor:
         return values.reshape(*audio.shape[:-2], 1)
 
-    def echo(delay: transfer.Delay) -> torch.Tensor:
+    def echo(delay: Delay) -> torch.Tensor:
         once = delay(shaped(delays)) if len(delays.unique()) > 1 else delay(int(delays[0]))
         return once / (1.0 - shaped(feedback)[..., None] * once)
 
@@ -71,6 +74,8 @@ def _transfer(feedback: torch.Tensor, delays: torch.Tensor, audio: torch.Tensor)
 
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Undoes ``apply``. Raises ValueError where the inverse would be unstable: a mix above about one half."""
+    from stemwright.datagen.effects.dsp.echoing import undo
+
     checked(audio, sample_rate)
     mix = torch.as_tensor(settings.mix, dtype=torch.float64).detach().cpu().expand(audio.shape[:-2]).reshape(-1).numpy()
     feedback = _feedback(audio, settings).detach().cpu().numpy()
@@ -82,66 +87,8 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
         )
     items = audio.detach().reshape(-1, *audio.shape[-2:]).double().cpu().numpy()
     x = np.empty_like(items)
-    _undo(items, mix, feedback, echo, _delays(audio, sample_rate, settings), x)
+    undo(items, mix, feedback, echo, _delays(audio, sample_rate, settings), x)
     return torch.from_numpy(x).to(audio).reshape(audio.shape)
-
-
-class Echo(torch.autograd.Function):
-    """d of x [I, C, T] by feedback [I] and delay in samples [I], with exact gradients for x and feedback."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, feedback: torch.Tensor, delays: np.ndarray) -> torch.Tensor:
-        """Returns the echoes in the type and on the device of x."""
-        signal = _array(x)
-        d = np.empty_like(signal)
-        _echo(signal, _array(feedback), delays, d)
-        ctx.delays = delays
-        ctx.save_for_backward(x, feedback)
-        return torch.from_numpy(d).to(x.device)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
-        """Returns the gradients. The line H is linear and time-invariant: its adjoint is H on the reversed signal, and dH/df = H²."""
-        x, feedback = ctx.saved_tensors
-        bar, table = _array(grads[0]), _array(feedback)
-        back = np.empty_like(bar)
-        _echo(np.ascontiguousarray(bar[..., ::-1]), table, ctx.delays, back)
-        x_bar = torch.from_numpy(back[..., ::-1].copy()).to(x)
-        if not ctx.needs_input_grad[1]:
-            return x_bar, None, None
-        once, twice = np.empty_like(bar), np.empty_like(bar)
-        _echo(_array(x), table, ctx.delays, once)
-        _echo(once, table, ctx.delays, twice)
-        f_bar = (bar.astype(np.float64) * twice).sum((1, 2))
-        return x_bar, torch.from_numpy(f_bar).to(feedback), None
-
-
-@njit(nogil=True)
-def _echo(x, feedback, delays, d):  # type: ignore[no-untyped-def]
-    """Fills d [I, C, T], a delay at a time: no sample of a piece depends on another of it, so the processor may do several at once."""
-    for i in range(x.shape[0]):
-        delay, factor = delays[i], x.dtype.type(feedback[i])
-        for c in range(x.shape[1]):
-            for n in range(min(delay, x.shape[2])):
-                d[i, c, n] = 0
-            for start in range(delay, x.shape[2], delay):
-                to = d[i, c, start : start + delay]
-                source = x[i, c, start - delay : start - delay + len(to)]
-                before = d[i, c, start - delay : start - delay + len(to)]
-                for j in range(len(to)):
-                    to[j] = source[j] + factor * before[j]
-
-
-@njit(nogil=True)
-def _undo(y, mix, feedback, echo, delays, x):  # type: ignore[no-untyped-def]
-    """Fills x [I, C, T] from y = ((1 - mix) + echo z^-D) / (1 - feedback z^-D) x."""
-    for i in range(y.shape[0]):
-        for c in range(y.shape[1]):
-            for n in range(y.shape[2]):
-                value = y[i, c, n]
-                if n >= delays[i]:
-                    value -= feedback[i] * y[i, c, n - delays[i]] + echo[i] * x[i, c, n - delays[i]]
-                x[i, c, n] = value / (1.0 - mix[i])
 
 
 def _feedback(audio: torch.Tensor, settings: Settings) -> torch.Tensor:
@@ -151,7 +98,3 @@ def _feedback(audio: torch.Tensor, settings: Settings) -> torch.Tensor:
 def _delays(audio: torch.Tensor, sample_rate: int, settings: Settings) -> np.ndarray:
     samples = torch.as_tensor(settings.delay_ms, dtype=torch.float64).detach().cpu() * sample_rate / 1000.0
     return np.asarray(samples.expand(audio.shape[:-2]).reshape(-1).round().clamp(min=1).to(torch.int64))
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy())

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from stemwright.datagen.effects.batches import by_items
-from stemwright.datagen.effects.dsp.biquads import cascade, check_below_nyquist, peak, shelf
+from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -85,16 +83,22 @@ class Settings(EffectSettings):
 @by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the equalised audio. Raises ValueError for an active band above half the sample rate."""
+    from stemwright.datagen.effects.dsp.biquads import cascade
+
     return cascade(checked(audio, sample_rate), sections(settings, sample_rate))
 
 
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Undoes ``apply``."""
+    from stemwright.datagen.effects.dsp.biquads import cascade
+
     return cascade(checked(audio, sample_rate), sections(settings, sample_rate, sign=-1.0))
 
 
 def sections(settings: Settings, sample_rate: int, *, sign: float = 1.0) -> list[torch.Tensor]:
     """The second-order sections of the active bands, each [..., 5]; ``sign`` -1 gives those of the inverse."""
+    from stemwright.datagen.effects.dsp.biquads import check_below_nyquist, peak, shelf
+
     active = []
     for band in BANDS:
         gain_db, hz, q = (getattr(settings, f"{band}_{name}") for name in ("gain_db", "hz", "q"))

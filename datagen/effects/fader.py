@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.ranges import DB_TOLERANCE, FADER_DB
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off

@@ -10,10 +10,8 @@ References
 
 from __future__ import annotations
 
-import torch
-
 from stemwright.datagen.effects.batches import by_items
-from stemwright.datagen.effects.dsp.biquads import butterworth, cascade, check_below_nyquist
+from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -36,6 +34,8 @@ class Settings(EffectSettings):
 @by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the filtered audio. Raises ValueError for a cutoff at or above half the sample rate."""
+    from stemwright.datagen.effects.dsp.biquads import butterworth, cascade, check_below_nyquist
+
     checked(audio, sample_rate)
     if is_off(settings.cutoff_hz, 0.0):
         return audio

@@ -21,14 +21,14 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from stemwright.datagen.effects.batches import by_items, in_threads
+from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.ranges import DB_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait
-from stemwright.separation.loudness.meter import ABSOLUTE_GATE_LUFS, integrated_loudness
+from stemwright.separation.loudness.gates import ABSOLUTE_GATE_LUFS
 
 NAME = "loudness"
 TRAITS: frozenset[Trait] = frozenset({"level-dependent", "level", "normalising"})
@@ -91,6 +91,8 @@ def _wanted_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
     if settings.measure == "peak":
         levels = 20.0 * torch.log10(items.abs().amax((-2, -1)).double())
     else:
+        from stemwright.datagen.effects.dsp.items import in_threads
+
         gates_db = torch.as_tensor(settings.gate_db, dtype=torch.float64).detach().cpu().expand(audio.shape[:-2]).reshape(-1).tolist()
         arrays = items.cpu().numpy()
         measured = in_threads(lambda number: _loudness(arrays[number], sample_rate, gates_db[number]), len(arrays))
@@ -100,6 +102,8 @@ def _wanted_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
 
 def _loudness(audio: np.ndarray, sample_rate: int, gate_db: float) -> float:
     """Integrated loudness [C, T] by a meter whose absolute gate is another: of the audio moved to where the gate is BS.1770's."""
+    from stemwright.separation.loudness.meter import integrated_loudness
+
     off_db = gate_db - ABSOLUTE_GATE_LUFS
     return (
         integrated_loudness(audio * 10.0 ** (-off_db / 20.0), sample_rate) + off_db if off_db else integrated_loudness(audio, sample_rate)

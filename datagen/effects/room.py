@@ -20,11 +20,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.fft import next_fast_len
-from scipy.signal import firwin
 
 from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, is_off
 from stemwright.datagen.effects.traits import Trait
@@ -59,6 +57,8 @@ class Settings(EffectSettings):
 @by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio in the room."""
+    from scipy.fft import next_fast_len
+
     checked(audio, sample_rate)
     if is_off(settings.wet_db, -math.inf):
         return audio
@@ -108,6 +108,9 @@ def _noise_bands(seed: int, sample_rate: int, channels: int, frames: int) -> tup
     The splitting filters have linear phase, so that their differences are clean bands, and are given what they need of the noise before
     and after: a longer response begins like a shorter one.
     """
+    from scipy.fft import next_fast_len
+    from scipy.signal import firwin
+
     half = round(SPLIT_S * sample_rate)
     noise = np.random.default_rng(seed).standard_normal((frames + 2 * half, channels)).T
     size = next_fast_len(noise.shape[-1], real=True)

@@ -10,7 +10,8 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import torch
+
+from stemwright.datagen.effects.deferred import torch
 
 
 class NotIdentifiableError(ValueError):
@@ -37,6 +38,11 @@ def column(value: Any, audio: torch.Tensor) -> torch.Tensor:
 def is_off(value: Any, neutral: float) -> bool:
     """Says whether a setting is a plain number at its neutral value, so that its part of an effect can be skipped."""
     return not isinstance(value, torch.Tensor) and value == neutral
+
+
+def on_gpu(audio: torch.Tensor) -> bool:
+    """Whether an effect computes in parallel over time, rather than by the compiled recursions of processors."""
+    return audio.is_cuda
 
 
 def pair(wet: torch.Tensor, dry: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

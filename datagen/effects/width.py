@@ -8,9 +8,8 @@ Conventions
 
 from __future__ import annotations
 
-import torch
-
 from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
 from stemwright.datagen.effects.traits import Trait

@@ -1,7 +1,8 @@
 """Base of separators that run networks segment by segment: recordings in memory, and many files at once.
 
 Conventions
-    Audio is float32 [C, T], full scale 1.0. A mixture that does not vary (silence, one sample) has silent stems; no network is run.
+    Audio is float32 [C, T], full scale 1.0. What a separator is (its stems, its identity) is known without the pipeline, whose kernels take
+    a moment to import. A mixture that does not vary (silence, one sample) has silent stems; no network is run.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +19,11 @@ from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.sound.summing import Sound
 from stemwright.separation.demucs import schedule
-from stemwright.separation.demucs.pipeline import Mixture, MixtureInMemory, run_jobs
 from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
 from stemwright.separation.stem_files import SeparatedFile
+
+if TYPE_CHECKING:
+    from stemwright.separation.demucs.pipeline import Mixture
 
 ENCODERS = 2  # beside networks on the processor
 TURN = threading.RLock()  # of networks in this process: two tracks at once in it would share its cores, or the memory of its GPU
@@ -70,6 +74,8 @@ class NetworkSeparator(ABC):
 
         ``on_share`` is called after each segment with the share done, 0 to 1.
         """
+        from stemwright.separation.demucs.pipeline import Mixture, MixtureInMemory
+
         mixture = resample(np.asarray(mixture, dtype=np.float32), sample_rate, self.sample_rate)
         source = Mixture(MixtureInMemory(mixture), self.num_channels)
         source.take(mixture)
@@ -98,4 +104,6 @@ class NetworkSeparator(ABC):
         """Separates many files: the next ones are decoded and the last ones encoded while the networks work, and the last segments of one
         track share a batch with the first of the next. A file that cannot be separated is yielded with its error; all in the
         order in which they finish. ``on_share(job, share)`` gets, after each segment, the share of a file that is done."""
+        from stemwright.separation.demucs.pipeline import run_jobs
+
         yield from run_jobs(self, jobs, on_share)

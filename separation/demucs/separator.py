@@ -37,12 +37,13 @@ from stemwright.separation.demucs.engines import (
     use_threads,
 )
 from stemwright.separation.demucs.network_separator import ENCODERS, TURN, NetworkSeparator
-from stemwright.separation.demucs.pipeline import Mixture
 from stemwright.separation.demucs.precision import Trial, bf16_is_better, error_db, probe_signal, processor_has_bf16
 from stemwright.separation.separator import Used
 
 if TYPE_CHECKING:
     import torch
+
+    from stemwright.separation.demucs.pipeline import Mixture
 
 GPU_BATCH = 16  # segments: more keep a large GPU busier by a tenth; a small one halves it when its memory runs out
 MOST_ENCODERS = 8  # each track that waits is raw audio on disk

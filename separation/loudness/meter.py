@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stemwright.separation.loudness.gates import ABSOLUTE_GATE_LUFS, RANGE_GATE_LU, RELATIVE_GATE_LU
 from stemwright.separation.loudness.kweighting import channel_weights, check_audio, hop_edges, hop_products
 from stemwright.separation.loudness.true_peak import true_peak
 
@@ -40,9 +41,6 @@ __all__ = [
 Array = NDArray[np.floating]
 
 OFFSET_LUFS = -0.691  # BS.1770-5, eq. 2: makes a 997 Hz full-scale tone in one front channel -3.01
-ABSOLUTE_GATE_LUFS = -70.0  # BS.1770-5, eq. 5
-RELATIVE_GATE_LU = -10.0  # BS.1770-5, eq. 6
-RANGE_GATE_LU = -20.0  # Tech 3342
 MOMENTARY_HOPS, SHORT_TERM_HOPS, BLOCK_STEP_HOPS = 40, 300, 10  # of 10 ms
 SILENT_MEAN_SQUARE = 1e-20
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from stemwright.datagen.effects import EFFECTS, batches
+from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.effects.dsp import items
 
 RATE = 44_100
 
@@ -34,7 +35,7 @@ def test_items_run_in_threads_in_order() -> None:
         barrier.wait()
         return number
 
-    assert batches.in_threads(run, 4) == [0, 1, 2, 3]
+    assert items.in_threads(run, 4) == [0, 1, 2, 3]
 
 
 @pytest.mark.usefixtures("two_threads")

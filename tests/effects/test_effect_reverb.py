@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from stemwright.datagen.effects import EFFECTS, reverb
-from stemwright.datagen.effects.reverb import COMB_DELAYS, Settings
+from stemwright.datagen.effects.dsp.tank import COMB_DELAYS, Tank
+from stemwright.datagen.effects.reverb import Settings
 
 SAMPLE_RATE = 44_100
 
@@ -50,12 +51,10 @@ def test_room_size_is_measured_back_from_the_late_decay() -> None:
 
 def test_damping_is_measured_back_from_the_first_echo_of_one_comb() -> None:
     coefficient = 0.4 * 0.7
-    with_damping = reverb.Tank.apply(
+    with_damping = Tank.apply(
         torch.eye(1, 4000, dtype=torch.float64), torch.tensor([[0.9, coefficient]], dtype=torch.float64), 1, SAMPLE_RATE
     )[0, 0]
-    without = reverb.Tank.apply(torch.eye(1, 4000, dtype=torch.float64), torch.tensor([[0.9, 0.0]], dtype=torch.float64), 1, SAMPLE_RATE)[
-        0, 0
-    ]
+    without = Tank.apply(torch.eye(1, 4000, dtype=torch.float64), torch.tensor([[0.9, 0.0]], dtype=torch.float64), 1, SAMPLE_RATE)[0, 0]
     # The first arrivals pass no feedback and are alike; the second arrival of the shortest comb is scaled by 1 - coefficient.
     start, again = int(COMB_DELAYS[0]), 2 * int(COMB_DELAYS[0])
     torch.testing.assert_close(with_damping[:again], without[:again])

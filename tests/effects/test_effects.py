@@ -110,9 +110,16 @@ def test_an_effect_may_provide_its_own_fit() -> None:
 # The table of effects and chains
 
 
-def test_looking_at_the_names_loads_no_torch() -> None:
-    code = "import sys, stemwright.datagen.effects as e; list(e.EFFECTS.own), 'eq' in e.EFFECTS; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_looking_at_the_names_loads_no_effect_and_settings_load_no_torch() -> None:
+    code = """
+import sys, stemwright.datagen.effects as e
+assert len([*e.EFFECTS.own]) > 10 and "eq" in e.EFFECTS and "stemwright.datagen.effects.eq" not in sys.modules
+for name in e.EFFECTS.own:
+    assert e.EFFECTS[name].Settings().is_neutral() and e.EFFECTS[name].TYPICAL
+sys.exit(", ".join({"torch", "numba", "scipy"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
 
 
 def test_unknown_effect_names_the_nearest() -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from stemwright.datagen.effects.dsp import transfer
+from stemwright.datagen.effects.signal import on_gpu
 from stemwright.separation.kernels import njit
 
 
@@ -135,7 +136,7 @@ def cascade(audio: torch.Tensor, sections: Sequence[torch.Tensor]) -> torch.Tens
     """Filters audio [..., C, T] by sections whose shape is [5], or [..., 5] with the leading dimensions of the audio."""
     if not sections:
         return audio
-    if transfer.on_gpu(audio):
+    if on_gpu(audio):
         return transfer.through(audio, transfer.sections_of(sections))
     items = audio.shape[:-2]
     table = torch.stack([section.expand(*items, 5) for section in sections], dim=-2)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from stemwright.datagen.effects.dsp.following import follow
-from stemwright.datagen.effects.dsp.transfer import on_gpu
+from stemwright.datagen.effects.signal import on_gpu
 from stemwright.separation.kernels import njit
 
 # A detector that decays in silence would reach denormal numbers, which are slow on most processors. 1e-200 is -4000 dB.

@@ -28,11 +28,6 @@ WRAPPED = 1e-8  # what is left of a response after one turn; as large as the rou
 Delay = Callable[[torch.Tensor | int], torch.Tensor]
 
 
-def on_gpu(audio: torch.Tensor) -> bool:
-    """Whether an effect computes in parallel over time, rather than by the compiled recursions of processors."""
-    return audio.is_cuda
-
-
 def through(audio: torch.Tensor, transfer: Callable[[Delay], torch.Tensor]) -> torch.Tensor:
     """Sends audio through the system of a transfer function."""
     frames = audio.shape[-1]
