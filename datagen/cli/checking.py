@@ -21,9 +21,12 @@ def check(
         typer.Option("--songs", metavar="SONGS", help="New location of the songs, if they were moved: a folder, or the CSV file."),
     ] = None,
     checksums: Annotated[bool, typer.Option("--checksums", help="Also download what is in a bucket, and compare its bytes.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also decode and sum stems that an earlier check of the same bytes summed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check every table for consistency and against the files; exit with 1 and name the file if anything is wrong.
+
+    Stems are decoded and summed once; later checks of the same bytes compare checksums (--deep: sum again).
 
     While a stage is running, its unfinished work is not checked.
 
@@ -51,15 +54,17 @@ def check(
         terminal.show("findings", findings_table(listed), [each.plain() for each in found])
     elif terminal.as_json:
         terminal.collected["findings"] = [each.plain() for each in found]
-    wrong = check_folder(terminal, place, songs=songs and songs_root(songs).absolute(), alone=False, download=checksums)
+    wrong = check_folder(terminal, place, songs=songs and songs_root(songs).absolute(), alone=False, download=checksums, deep=deep)
     terminal.finish(1 if wrong else 0)
 
 
-def check_folder(terminal: Terminal, place: Corpus, *, songs: Path | None = None, alone: bool = True, download: bool = False) -> int:
+def check_folder(
+    terminal: Terminal, place: Corpus, *, songs: Path | None = None, alone: bool = True, download: bool = False, deep: bool = False
+) -> int:
     """Checks a corpus or a dataset, shows what is wrong, and returns how many errors there are; a warning is none.
 
     ``songs`` is where the songs are, if not where the configuration says. ``alone`` says that the caller holds the corpus itself.
-    ``download`` also compares the bytes of what is in a store.
+    ``download`` also compares the bytes of what is in a store, ``deep`` measures sums again that were measured.
     """
     from stemwright.datagen.cli.tables import problems_table
     from stemwright.datagen.run.corpus_check import problems_of
@@ -67,7 +72,7 @@ def check_folder(terminal: Terminal, place: Corpus, *, songs: Path | None = None
     from stemwright.manifests.wording import counted
 
     with terminal.progress("check") as report:
-        problems = problems_of(place, songs, on_progress=report, alone=alone, download=download)
+        problems = problems_of(place, songs, on_progress=report, alone=alone, download=download, deep=deep)
     if problems or terminal.as_json:
         terminal.show("problems", problems_table(problems), [problem.model_dump(mode="json") for problem in problems])
     wrong = len(errors(problems))

@@ -94,11 +94,13 @@ def build(
     return Built(place.folder, done, rejected, tuple(problems))
 
 
-def check(corpus: Path | str, songs: Path | str | None = None) -> list[CheckProblem]:
-    """Compares every table of a corpus, or of a self-contained dataset folder, with the files and with itself; reads every file once.
+def check(corpus: Path | str, songs: Path | str | None = None, *, deep: bool = False) -> list[CheckProblem]:
+    """Compares every table of a corpus, or of a self-contained dataset folder, with the files and with itself; reads every file.
 
-    ``songs`` says where the songs are now, if they were moved: a folder, or the CSV file. Returns what is wrong: each ``CheckProblem`` has
-    a level ("error" or "warning"), the table, row_id and file that it is about, and what it is; an empty list if all is well.
+    ``songs`` says where the songs are now, if they were moved: a folder, or the CSV file. Stems are decoded and summed once: where an
+    earlier check of this user summed the same bytes, only their checksums are compared, unless ``deep``. Returns what is wrong: each
+    ``CheckProblem`` has a level ("error" or "warning"), the table, row_id and file that it is about, and what it is; an empty list if
+    all is well.
 
     >>> import stemwright as sw
     >>> print(sw.check("no corpus")[0].level)
@@ -109,7 +111,7 @@ def check(corpus: Path | str, songs: Path | str | None = None) -> list[CheckProb
 
     if songs is not None and not on_disk(songs).exists():
         raise CorpusError(f"{songs} does not exist; expected the folder of the corpus's songs, or the CSV file that lists them")
-    return problems_of(Corpus(corpus), None if songs is None else songs_root(Path(songs)).absolute(), alone=False)
+    return problems_of(Corpus(corpus), None if songs is None else songs_root(Path(songs)).absolute(), alone=False, deep=deep)
 
 
 def report(corpus: Path | str, path: Path | str | None = None, *, players: int = PLAYERS, seed: int = 0) -> Path:

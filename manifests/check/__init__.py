@@ -7,7 +7,7 @@ rows, then sound: the stems of each track sum to its mixture, measured on the wr
 Conventions
     Whatever is wrong is a ``CheckProblem`` of level "error". What could not be measured, or is a published data set's fault, is a
     "warning". Every file is read once for its checksum and, where the format can contain NaN or the sum is measured, once as sound, in
-    blocks.
+    blocks. A sum that was measured for the same bytes before need not be measured again (``stemwright.manifests.check.proofs``).
     A missing or truncated shard is reported once, not once for each sound file that is lost with it.
     A dataset's own tables are compared with those of its corpus column by column (``stemwright.manifests.dataset_rows``), and, where it
     was moved out of its corpus, only with one another.
@@ -32,6 +32,7 @@ from stemwright.manifests.check.corpus_tables import (
 )
 from stemwright.manifests.check.files import KEPT_STEMS, ClaimedFile, Claims, check_files, check_shards, foreign, unnamed
 from stemwright.manifests.check.problems import CheckProblem, errors
+from stemwright.manifests.check.proofs import Proofs
 from stemwright.manifests.check.stored import NOT_READ, check_stored, check_stored_songs, in_store
 from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, StemsOfTracks, check_sources
 from stemwright.manifests.disk.mirror import is_mirrored
@@ -53,13 +54,15 @@ def check_corpus(
     *,
     unrendered: Collection[str] = (),
     download: bool = False,
+    proofs: Proofs | None = None,
     progress: OnProgress | None = None,
 ) -> list[CheckProblem]:
     """What is wrong in a corpus folder; empty if all is well.
 
     ``songs`` is the folder that the tracks' paths are relative to; without it the sources and the sums of stems are not checked, and a
     warning says so. ``unrendered`` are the ids of pairs that are meant to have no example. Of what is in a store only the size is compared,
-    unless ``download`` asks for its bytes.
+    unless ``download`` asks for its bytes. ``proofs`` are of sums that need not be measured again, and get those that were; without them
+    all are measured.
     """
     corpus = Path(corpus)
     rows, problems = read_tables(corpus, ROW_TYPES)
@@ -85,10 +88,12 @@ def check_corpus(
     if songs is not None and is_mirrored(songs) and not download:
         return [*problems, *check_stored_songs(songs, rows["tracks"]), CheckProblem(level="warning", what=NOT_READ)]
     problems += [CheckProblem(level="warning", what=NOT_READ)] if stored or (places.stored and not download) else []
-    return problems + check_sources(corpus, songs, rows["tracks"], stems, progress)
+    return problems + check_sources(corpus, songs, rows["tracks"], stems, proofs, progress)
 
 
-def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProgress | None = None) -> list[CheckProblem]:
+def check_meanwhile(
+    corpus: Path, songs: Path | None = None, *, proofs: Proofs | None = None, progress: OnProgress | None = None
+) -> list[CheckProblem]:
     """What is wrong in a corpus that another process is working on, and a warning that it is.
 
     Checked are the tables by themselves and the files that their rows name. Unfinished work is not: journals, work folders, files that no
@@ -103,7 +108,7 @@ def check_meanwhile(corpus: Path, songs: Path | None = None, *, progress: OnProg
     problems += check_files(here, progress) + check_stored(corpus, stored, progress)
     songs = None if songs is not None and is_mirrored(songs) else songs
     if not any(_is_under_way(corpus, name) for name in ("tracks", "stems")):
-        problems += check_sources(corpus, songs, rows["tracks"], _undamaged(rows["stems"], problems, stored), progress)
+        problems += check_sources(corpus, songs, rows["tracks"], _undamaged(rows["stems"], problems, stored), proofs, progress)
     problems = [problem for problem in problems if not _is_under_way(corpus, problem.table)]  # work may have started since
     return [CheckProblem(level="warning", what=UNDER_WAY), *problems]
 

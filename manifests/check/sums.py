@@ -17,6 +17,7 @@ import numpy as np
 
 from stemwright.manifests.catalog.tracks import sound_of, source_changed
 from stemwright.manifests.check.problems import CheckProblem, in_threads
+from stemwright.manifests.check.proofs import Proofs, proof_of
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.joined_rows import JoinedRows
@@ -49,9 +50,14 @@ class StemsOfTracks:
 
 
 def check_sources(
-    corpus: Path, songs: Path | None, tracks: Sequence[Track], stems: StemsOfTracks, progress: OnProgress | None
+    corpus: Path,
+    songs: Path | None,
+    tracks: Sequence[Track],
+    stems: StemsOfTracks,
+    proofs: Proofs | None,
+    progress: OnProgress | None,
 ) -> list[CheckProblem]:
-    """What is wrong with the songs, and with the sums of the stems against them."""
+    """What is wrong with the songs, and with the sums of the stems against them; where one is proved, its files are not decoded."""
     if not tracks:
         return []
     if songs is None or not Path(songs).is_dir():
@@ -66,7 +72,7 @@ def check_sources(
             for file in files.values()
             if (reason := _changed(Path(songs), file))
         ]
-        return changed or list(_sums(corpus, Path(songs), track, stems.of(track.id)))
+        return changed or list(_sums(corpus, Path(songs), track, stems.of(track.id), proofs))
 
     found = [problem for found in in_threads("tracks", work, tracks, len(tracks), progress) for problem in found]
     return found + list(_own_stems_apart(tracks))
@@ -87,17 +93,22 @@ def _changed(songs: Path, file: AudioFile) -> str | None:
         return str(reason)
 
 
-def _sums(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> Iterator[CheckProblem]:
+def _sums(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem], proofs: Proofs | None) -> Iterator[CheckProblem]:
     by_origin: dict[tuple[str, float], list[Stem]] = defaultdict(list)
     for stem in stems:
         by_origin[(stem.origin, stem.gain_db)].append(stem)
     for group in by_origin.values():
+        proof = proof_of(track, group, CLOSURE_LIMIT_DBFS)
+        if proofs is not None and proof in proofs:
+            continue
         try:
             what = _sum_differs(corpus, songs, track, group)
         except (Refused, OSError) as error:
             what = f"the sum of its stems cannot be measured: {error}"
         if what:
             yield CheckProblem(table="stems", row_id=track.id, file=track.audio.path, what=what)
+        elif proofs is not None:
+            proofs.add(proof)
 
 
 def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> str | None:

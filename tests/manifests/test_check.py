@@ -12,7 +12,8 @@ from conftest import STEM_NAMES, make_song, write_song_file
 from stemwright.datagen.dataset.writers.as_written import written_pair
 from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
-from stemwright.manifests.check import CLOSURE_LIMIT_DBFS, CheckProblem, check_corpus, check_dataset, errors
+from stemwright.manifests.check import CLOSURE_LIMIT_DBFS, CheckProblem, check_corpus, check_dataset, errors, sums
+from stemwright.manifests.check.proofs import Proofs
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair, of_dataset
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.disk.regular import file_sha256
@@ -397,6 +398,49 @@ def test_stem_on_another_scale_breaks_the_sum(corpus, songs, gain_error_db):
 def test_shifted_stem_breaks_the_sum(corpus, songs):
     remade(corpus, "bass", lambda samples: np.roll(samples, 1, axis=1))
     assert "differ from the mixture" in check_corpus(corpus, songs)[0].what
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """The names of the files that are decoded."""
+    seen, blocks = [], decoding.blocks
+    monkeypatch.setattr(sums.decoding, "blocks", lambda place, *rest, **how: seen.append(place.name) or blocks(place, *rest, **how))
+    return seen
+
+
+def test_a_sum_is_measured_once_for_the_same_bytes_wherever_they_are(corpus, songs, decoded, tmp_path):
+    proofs = tmp_path / "cache" / "sums.txt"
+    assert check_corpus(corpus, songs, proofs=Proofs(proofs)) == []
+    assert {*(f"{name}.flac" for name in (*STEM_NAMES, RESIDUAL)), "mixture.wav"} <= {*decoded}
+    decoded.clear()
+    moved = corpus.rename(tmp_path / "moved")
+    assert check_corpus(moved, songs, proofs=Proofs(proofs)) == []
+    assert not {name for name in decoded if name == "mixture.wav" or name.endswith(".flac")}
+    assert check_corpus(moved, songs) == []
+    assert decoded.count("mixture.wav") == 2
+
+
+def test_changed_bytes_are_found_whatever_was_proved(corpus, songs, decoded, tmp_path):
+    proofs = tmp_path / "sums.txt"
+    check_corpus(corpus, songs, proofs=Proofs(proofs))
+    path = a_file(corpus, "stems/reference/*/bass.flac")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "changed after it was written" in check_corpus(corpus, songs, proofs=Proofs(proofs))[0].what
+    path.write_bytes(whole)
+    remade(corpus, "bass", lambda samples: np.roll(samples, 1, axis=1))  # and its row: its checksum is right
+    decoded.clear()
+    for _ in range(2):  # what is wrong is no proof
+        assert "differ from the mixture" in check_corpus(corpus, songs, proofs=Proofs(proofs))[0].what
+    assert decoded.count("mixture.wav") == 2  # of the one track twice, and of the other never
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\x00", b"0123", b"0123456789abcdef0\nx\n"])
+def test_proofs_that_cannot_be_read_prove_nothing(corpus, songs, decoded, tmp_path, damage):
+    proofs = tmp_path / "sums.txt"
+    proofs.write_bytes(damage)
+    assert check_corpus(corpus, songs, proofs=Proofs(proofs)) == []
+    assert decoded.count("mixture.wav") == 2
 
 
 def test_missing_stem_breaks_the_sum(corpus, songs):
