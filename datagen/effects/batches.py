@@ -36,7 +36,7 @@ def by_items(apply: Callable[[torch.Tensor, int, _S], torch.Tensor]) -> Callable
         def one(item: torch.Tensor, *own: torch.Tensor) -> torch.Tensor:
             return apply(item, sample_rate, settings.model_copy(update=dict(zip(values, own, strict=True))) if values else settings)
 
-        from stemwright.datagen.effects.dsp.items import Items
+        from stemwright.datagen.effects.dsp.item_batches import Items
 
         items = audio.reshape(-1, *audio.shape[-2:])
         wet: torch.Tensor = Items.apply(one, items, *rows)

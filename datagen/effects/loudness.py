@@ -91,7 +91,7 @@ def _wanted_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
     if settings.measure == "peak":
         levels = 20.0 * torch.log10(items.abs().amax((-2, -1)).double())
     else:
-        from stemwright.datagen.effects.dsp.items import in_threads
+        from stemwright.datagen.effects.dsp.item_batches import in_threads
 
         gates_db = torch.as_tensor(settings.gate_db, dtype=torch.float64).detach().cpu().expand(audio.shape[:-2]).reshape(-1).tolist()
         arrays = items.cpu().numpy()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stemwright.datagen.effects import EFFECTS
-from stemwright.datagen.effects.dsp import items
+from stemwright.datagen.effects.dsp import item_batches
 
 RATE = 44_100
 
@@ -35,7 +35,7 @@ def test_items_run_in_threads_in_order() -> None:
         barrier.wait()
         return number
 
-    assert items.in_threads(run, 4) == [0, 1, 2, 3]
+    assert item_batches.in_threads(run, 4) == [0, 1, 2, 3]
 
 
 @pytest.mark.usefixtures("two_threads")
