@@ -31,12 +31,13 @@ ENDED_WELL = (0, 3)  # 3: done, but something was rejected
 
 
 def list_gpus() -> list[str]:
-    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; empty if there is none."""
-    if (visible := os.environ.get(VARIABLE)) is not None:
-        return [name.strip() for name in visible.split(",") if name.strip()]
+    """The GPUs that this process may use and PyTorch sees, as ``CUDA_VISIBLE_DEVICES`` names them; empty if there is none."""
     import torch
 
-    return [str(number) for number in range(torch.cuda.device_count())]
+    count, visible = torch.cuda.device_count(), os.environ.get(VARIABLE)  # a PyTorch without CUDA counts none, whatever the variable says
+    if visible is None:
+        return [str(number) for number in range(count)]
+    return [name.strip() for name in visible.split(",") if name.strip()][:count]
 
 
 def chosen(text: str, **others: str | None) -> tuple[str, ...]:
@@ -47,7 +48,10 @@ def chosen(text: str, **others: str | None) -> tuple[str, ...]:
         raise UsageError(f"expected --gpus or --{given[0]}, not both: --gpus starts one share for each GPU of this machine")
     there = list_gpus()
     if not there:
-        raise UsageError("--gpus: no GPU was found on this machine; leave it out to separate on the processor, or give --share K/N")
+        import torch
+
+        built = f"PyTorch {torch.__version__}" + ("" if torch.version.cuda else ", which is built without CUDA")
+        raise UsageError(f"--gpus: no GPU was found on this machine by {built}; leave it out to separate on the processor")
     asked = there if text.strip() == "all" else [name.strip() for name in text.split(",")]
     if not all(name in there for name in asked) or len(set(asked)) < len(asked):
         raise UsageError(f"--gpus: expected all, or some of {','.join(there)}, each once; got {text!r}")

@@ -246,7 +246,8 @@ class DemucsSeparator(NetworkSeparator):
         return self.checkpoint.weights or ((1.0,) * count,) * len(self.checkpoint.members)
 
     def load(self) -> None:
-        """Loads the networks now. Raises ModelError if that fails."""
+        """Loads the networks now. Raises ModelError if that fails, or if this machine lacks the requested device."""
+        check_device(self._device)
         with TURN:
             _ = self._engines
 

@@ -366,9 +366,16 @@ def test_the_processes_of_gpus_get_the_command_without_what_is_about_the_output(
     assert gpu_shares.words(given) == ["separate", "corpus", "--model", "x", "--again"]
 
 
-def test_the_gpus_of_a_process_that_may_use_only_some_are_those(monkeypatch):
-    monkeypatch.setenv(gpu_shares.VARIABLE, "2, GPU-7f")
-    assert gpu_shares.list_gpus() == ["2", "GPU-7f"]
+@pytest.mark.parametrize(
+    ("visible", "count", "found"),
+    [("2, GPU-7f", 2, ["2", "GPU-7f"]), ("2,9", 1, ["2"]), ("0,1", 0, []), (None, 2, ["0", "1"])],  # 0: PyTorch without CUDA
+)
+def test_the_gpus_of_this_process_are_those_that_it_may_use_and_pytorch_sees(monkeypatch, visible, count, found):
+    monkeypatch.delenv(gpu_shares.VARIABLE, raising=False)
+    if visible is not None:
+        monkeypatch.setenv(gpu_shares.VARIABLE, visible)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    assert gpu_shares.list_gpus() == found
 
 
 @pytest.mark.parametrize("left", ["tracks.parquet", "stems.jsonl.part", "stems.0of2.jsonl.part"])

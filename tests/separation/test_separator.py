@@ -836,3 +836,8 @@ def test_the_inverse_transform_is_given_no_imaginary_part_at_0_hz(kind, monkeypa
     np.testing.assert_allclose(engine.forward(mixture), expected, atol=1e-5)
     assert seen
     assert max(seen) == 0.0
+
+
+def test_a_device_that_this_machine_lacks_is_named_when_the_networks_are_loaded():
+    with pytest.raises(ModelError, match="device 'cuda:77' was requested, but"):
+        DemucsSeparator("bundled", device="cuda:77").load()
