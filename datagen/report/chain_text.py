@@ -1,4 +1,4 @@
-"""Effect settings as a report shows them: which effects are where in a pair, how settings are spread, and each with its unit.
+"""Effect settings as a report shows them: which effects are where in a pair, along which axis a setting is drawn, and each with its unit.
 
 Conventions
     An effect is used on the input side only (``removed``: a model has to take it away), on the target side only (``added``), or on
@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+
+import numpy as np
+import numpy.typing as npt
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import Choice, Range, fields
 from stemwright.datagen.effects.traits import Trait
-from stemwright.datagen.report.charts import Axis, around, log_ticks, nice_ticks, number, rounded
+from stemwright.datagen.report.charts import Axis, around, ends_of, log_ticks, nice_ticks, number, rounded
 from stemwright.manifests.pair_records import Pair, Signal
 from stemwright.manifests.records import EffectUse, Scalar
 from stemwright.manifests.wording import with_unit
@@ -37,15 +40,6 @@ class Use:
     source: str
     effect: str
     settings: dict[str, Scalar]
-
-
-@dataclass
-class EffectSpread:
-    """All uses of one effect: how many on each side, and every setting's values with their side."""
-
-    name: str
-    counts: Counter[str] = field(default_factory=Counter)
-    values: dict[str, list[tuple[Scalar, str]]] = field(default_factory=lambda: defaultdict(list))
 
 
 def uses(pair: Pair) -> list[Use]:
@@ -75,40 +69,12 @@ def _placed(signal: Signal) -> Iterator[tuple[str, EffectUse]]:
     for branch in signal.branches:
         yield from ((branch.source_id, use) for use in branch.chain)
     unlimited = signal.view == "unlimited"
-    yield from ((BUS, use) for use in signal.bus if not (unlimited and _has("dynamic", use.effect)))
+    yield from ((BUS, use) for use in signal.bus if not (unlimited and has_trait("dynamic", use.effect)))
 
 
-def _has(trait: Trait, effect: str) -> bool:
+def has_trait(trait: Trait, effect: str) -> bool:
     """Whether an effect has a trait; one that this version does not know has none."""
     return effect in EFFECTS and trait in EFFECTS[effect].TRAITS
-
-
-def spreads(pairs: Sequence[Pair]) -> list[EffectSpread]:
-    """How the settings of every effect are spread over the pairs, the most used effect first."""
-    found: dict[str, EffectSpread] = {}
-    for pair in pairs:
-        for use in uses(pair):
-            spread = found.setdefault(use.effect, EffectSpread(use.effect))
-            spread.counts[use.role] += 1
-            for name, value in use.settings.items():
-                spread.values[name].append((value, use.role))
-    return _by_use(found.values())
-
-
-def together(groups: Iterable[Sequence[EffectSpread]]) -> list[EffectSpread]:
-    """The spreads of several groups of pairs as one."""
-    found: dict[str, EffectSpread] = {}
-    for spread in (spread for group in groups for spread in group):
-        total = found.setdefault(spread.name, EffectSpread(spread.name))
-        total.counts.update(spread.counts)
-        for name, values in spread.values.items():
-            total.values[name] += values
-    return _by_use(found.values())
-
-
-def _by_use(spreads: Iterable[EffectSpread]) -> list[EffectSpread]:
-    # Levels last: they set the same loudness in every pair, and are rarely the purpose of a corpus.
-    return sorted(spreads, key=lambda each: (_has("level", each.name), -each.counts["removed"] - each.counts["added"], each.name))
 
 
 @cache
@@ -128,14 +94,15 @@ def numeric(values: Sequence[Scalar]) -> list[float]:
     return [float(value) for value in values if value in ("inf", "-inf") or not isinstance(value, bool | str)]
 
 
-def axis_of(effect: str, name: str, values: Sequence[float]) -> Axis:
+def axis_of(effect: str, name: str, values: Sequence[float] | npt.NDArray[np.float64]) -> Axis:
     """The axis of a setting: its name with its unit, along its scale, as far as the values reach on it."""
     known = declared(effect).get(name)
     label = label_of(effect, name)
-    finite = [value for value in values if math.isfinite(value)]
+    every = np.asarray(values, float)
+    finite = every[np.isfinite(every)]
     if not isinstance(known, Range):
-        return around(label, finite)
-    inside = [value for value in finite if known.low <= value <= known.high] or [known.low, known.high]
+        return around(label, ends_of(finite))
+    inside = ends_of(finite[(known.low <= finite) & (finite <= known.high)]) or [known.low, known.high]
     typical = EFFECTS[effect].TYPICAL.get(name)
     if isinstance(typical, tuple) and all(isinstance(end, float | int) and math.isfinite(end) for end in typical):
         inside += typical  # the range that is drawn from by default

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup, escape
 
 from stemwright.manifests.visible import visible
@@ -25,7 +26,9 @@ LEFT, RIGHT = 66.0, 52.0  # for the names of rows and for their medians
 ROW = 34.0
 MAX_DOTS = 40  # beyond this a silhouette says more than dots
 BINS = 20
+BLOCK = 1 << 16  # values that are placed on an axis at a time
 Position = Callable[[float], float]
+Values = Sequence[float] | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Strip:
     """One row of a strip chart."""
 
     name: str
-    values: Sequence[float]
+    values: Values
     colour: str = "first"
 
 
@@ -81,6 +84,12 @@ def rounded(axis: Axis) -> Axis:
     step = axis.ticks[1] - axis.ticks[0] if len(axis.ticks) > 1 else axis.high - axis.low
     low, high = math.floor(axis.low / step + 1e-6) * step, math.ceil(axis.high / step - 1e-6) * step
     return Axis(axis.label, low, high, nice_ticks(low, high))
+
+
+def ends_of(*values: Values) -> list[float]:
+    """The smallest and the largest of all values; nothing where there are none."""
+    found = [np.asarray(each, float) for each in values if len(each)]
+    return [float(min(each.min() for each in found)), float(max(each.max() for each in found))] if found else []
 
 
 def around(label: str, values: Sequence[float], *, least: float = 1.0, keep: Sequence[float] = (), lowest: float = -math.inf) -> Axis:
@@ -154,8 +163,7 @@ def _dots(values: np.ndarray, axis: Axis, middle: float) -> str:
 
 def _silhouette(values: np.ndarray, axis: Axis, middle: float) -> str:
     """A histogram of 48 bins as one area on top of the strip's bar."""
-    units = [axis.place(float(value), 0.0, 1.0) for value in values]
-    counts, edges = np.histogram(units, bins=48, range=(0.0, 1.0))
+    counts, edges = _binned(values, axis, 48)
     width, base, scale = WIDTH - LEFT - RIGHT, middle + 4.0, 19.0 / max(int(counts.max()), 1)
     points = [f"{LEFT:.1f},{base:.1f}"]
     for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
@@ -164,12 +172,19 @@ def _silhouette(values: np.ndarray, axis: Axis, middle: float) -> str:
     return f'<polygon points="{" ".join([*points, f"{LEFT + width:.1f},{base:.1f}"])}"/>'
 
 
-def histogram(title: str, first: Sequence[float], axis: Axis, *, second: Sequence[float] = (), what: str = "uses") -> Markup:
+def _binned(values: Values, axis: Axis, bins: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """How many values are in each of equal steps of an axis, and the ends of the steps from 0 to 1."""
+    counts, edges = np.zeros(bins, np.int64), np.linspace(0.0, 1.0, bins + 1)
+    for start in range(0, len(values), BLOCK):
+        units = [axis.place(float(value), 0.0, 1.0) for value in values[start : start + BLOCK]]
+        counts += np.histogram(units, bins=bins, range=(0.0, 1.0))[0]
+    return counts, edges
+
+
+def histogram(title: str, first: Values, axis: Axis, *, second: Values = (), what: str = "uses") -> Markup:
     """Counts in equal steps of the axis; ``second`` is stacked on ``first``."""
     left, width, top, height = 40.0, 288.0, 10.0, 84.0
-    stacks = [
-        np.histogram([axis.place(float(value), 0.0, 1.0) for value in values], bins=BINS, range=(0.0, 1.0))[0] for values in (first, second)
-    ]
+    stacks = [_binned(values, axis, BINS)[0] for values in (first, second)]
     most = max(1, int((stacks[0] + stacks[1]).max()))
     ticks = sorted({int(tick) for tick in nice_ticks(0, most, 2) if tick == int(tick)})
     parts = [_grid(axis, left, width, top, height)]
@@ -185,8 +200,8 @@ def histogram(title: str, first: Sequence[float], axis: Axis, *, second: Sequenc
     parts.append(
         f'<text class="muted" transform="translate(9 {top + height / 2:.0f}) rotate(-90)" text-anchor="middle">{_text(what)}</text>'
     )
-    values = [*first, *second]
-    phrase = f"{len(values)} {what}" + (f", from {number(min(values))} to {number(max(values))}" if values else "")
+    ends = ends_of(first, second)
+    phrase = f"{len(first) + len(second)} {what}" + (f", from {number(ends[0])} to {number(ends[1])}" if ends else "")
     return _svg(title, phrase, top + height + 38.0, parts, width=340.0)
 
 

@@ -10,20 +10,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import heapq
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from stemwright.datagen.report import chain_text, charts, page_charts, page_findings, rows
+from stemwright.datagen.report.effect_spreads import EffectSpreads
 from stemwright.datagen.report.page_charts import many
 from stemwright.datagen.report.players import Player, players
 from stemwright.datagen.report.rows import Rows
+from stemwright.datagen.report.spooled import Spool
 from stemwright.datagen.run import configuration
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.cataloguing import artist_notes
@@ -136,7 +140,9 @@ def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
         if player.signals:
             for track in found.tracks_of(player.pair):
                 on_page[track] += player.num_seconds
-    by_kind = {kind: chain_text.spreads([pair for pair in found.pairs if pair.kind == kind]) for kind in found.kinds}
+    with Spool() as spool:
+        spreads = EffectSpreads(found.pairs, spool)
+        effects, effect_use = page_charts.effects(spreads), page_charts.effect_use(found, spreads)
     return {
         "name": found.name,
         "rows": found,
@@ -149,17 +155,17 @@ def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
         "role_words": chain_text.ROLE_WORDS,
         "balance_charts": page_charts.balance_charts(found),
         "loudness_charts": page_charts.loudness_charts(found),
-        "effects": page_charts.effects(chain_text.together(by_kind.values())),
-        "effect_use": page_charts.effect_use(found, by_kind),
+        "effects": effects,
+        "effect_use": effect_use,
         "tempo_charts": page_charts.tempo_charts(found),
         "findings": page_findings.section(found, MAX_LISTED),
-        "tracks": _track_rows(found)[:MAX_LISTED],
+        "tracks": _track_rows(found),
         "rejected": [
             (row.stage, rows.without_folders(found, row.subject), rows.without_folders(found, row.reason))
-            for row in found.rejected[:MAX_LISTED]
+            for row in islice(found.rejected, MAX_LISTED)
         ],
-        "rejected_by_stage": sorted(Counter(row.stage for row in found.rejected).items()),
-        "rejected_reasons": _reasons([rows.without_folders(found, row.reason) for row in found.rejected]),
+        "rejected_by_stage": sorted(_rejected_by_stage(found).items()),
+        "rejected_reasons": _reasons(rows.without_folders(found, reason) for (reason,) in rows.columns(found.rejected, "reason")),
         "rights": rows.rights_table(found, on_page),
         "versions": rows.version_table(found),
         "origins": _origins(found),
@@ -171,7 +177,7 @@ def _summary(found: Rows) -> str:
     """What the corpus is, in a sentence or two."""
     if not found.tracks:
         return "No track has been catalogued yet."
-    artists = len({track.artist for track in found.tracks if track.artist})
+    artists = found.num_artists
     phrase = f"{many(len(found.tracks), 'track')}" + (f" by {many(artists, 'artist')}" if artists else "")
     phrase += "".join(f" ({note})" for note in artist_notes(found.tracks))
     origins = [origin for origin, _ in _origins(found)]
@@ -180,9 +186,9 @@ def _summary(found: Rows) -> str:
         own = ["with the multitrack's own stems"] if "reference" in origins else []
         phrase += ", " + " or ".join([*own, *([f"separated by {', '.join(models)}"] if models else [])])
     if found.pairs:
-        kinds = Counter(pair.kind for pair in found.pairs)
-        phrase += f". {many(len(found.pairs), 'training pair')} planned ({', '.join(f'{kinds[kind]} {kind}' for kind in found.kinds)}), "
-        rendered = sum(pair.id in found.rendered for pair in found.pairs)
+        kinds = ", ".join(f"{found.counts.total(kind=kind)} {kind}" for kind in found.kinds)
+        phrase += f". {many(len(found.pairs), 'training pair')} planned ({kinds}), "
+        rendered = found.counts.total(rendered=True)
         phrase += "all rendered to audio" if rendered == len(found.pairs) else f"{rendered} of them rendered to audio"
     else:
         phrase += ". No pairs have been planned yet"
@@ -192,14 +198,14 @@ def _summary(found: Rows) -> str:
 def _tiles(found: Rows) -> list[tuple[str, str, str]]:
     """(number, what, detail) of the headline."""
     disk = rows.disk_bytes(found.folder)
-    splits: Counter[str] = Counter(track.split for track in found.tracks)
-    stems = [stem for stem in found.stems if stem.name != rows.RESIDUAL]
-    pairs: Counter[str] = Counter(pair.split for pair in found.pairs)
-    rendered = sum(pair.num_frames / pair.sample_rate for pair in found.pairs if pair.id in found.rendered)
+    splits = Counter(split for (split,) in rows.columns(found.tracks, "split"))
+    stems = sum(name != rows.RESIDUAL for (name,) in rows.columns(found.stems, "name"))
+    pairs = Counter({split: found.counts.total(split=split) for split in rows.SPLITS})
+    rendered = found.counts.rendered_seconds()
     return [
         (_grouped(len(found.tracks)), "track" if len(found.tracks) == 1 else "tracks", _shares(splits)),
-        (duration(sum(map(rows.seconds, found.tracks))), "music", f"{duration(rendered)} of rendered pairs"),
-        (_grouped(len(stems)), "stems", ", ".join(found.stem_names)),
+        (duration(sum(length for (length,) in rows.track_columns(found))), "music", f"{duration(rendered)} of rendered pairs"),
+        (_grouped(stems), "stems", ", ".join(found.stem_names)),
         (_grouped(len(found.pairs)), "pair" if len(found.pairs) == 1 else "pairs", _shares(pairs)),
         (_grouped(len(found.rejected)), "rejected", _refused_words(found)),
         (size(sum(disk.values())), "audio", f"{size(disk['stems'])} stems, {size(disk['dataset'])} dataset"),
@@ -207,9 +213,13 @@ def _tiles(found: Rows) -> list[tuple[str, str, str]]:
 
 
 def _refused_words(found: Rows) -> str:
-    stages = Counter(row.stage for row in found.rejected)
+    stages = _rejected_by_stage(found)
     words = ", ".join(f"{count} in {stage}" for stage, count in stages.items()) or "nothing was rejected"
     return words + (f"; {found.num_redrawn} drawn again" if found.num_redrawn else "")
+
+
+def _rejected_by_stage(found: Rows) -> Counter[str]:
+    return Counter(stage for (stage,) in rows.columns(found.rejected, "stage"))
 
 
 def _grouped(count: int) -> str:
@@ -221,30 +231,37 @@ def _shares(counts: Counter[str]) -> str:
 
 
 def _track_rows(found: Rows) -> list[dict[str, Any]]:
-    """The tracks with the level of each stem."""
-    levels = {(row.track_id, row.name): row.level_lu for row in found.estimates}
-    tempo = {row.track_id: row for row in found.track_estimates}
-    pairs = Counter(pair.track_id for pair in found.pairs)
+    """The first tracks by title, at most so many as are listed, with the level of each stem."""
+    every = rows.track_columns(found, "title", "id", "artist", "split", "rights")
+    first = heapq.nsmallest(MAX_LISTED, every, key=lambda track: (track[1].casefold(), track[2]))
+    ids = {track_id for _, _, track_id, *_ in first}
+    levels, tempo = dict[tuple[str, str], float | None](), dict[str, tuple[float | None, str | None]]()
+    for track_id, name, level in rows.columns(found.estimates, "track_id", "name", "level_lu"):
+        if track_id in ids:
+            levels[track_id, name] = level
+    for track_id, bpm, key in rows.columns(found.track_estimates, "track_id", "tempo_bpm", "key"):
+        if track_id in ids:
+            tempo[track_id] = bpm, key
     shown = []
-    for track in sorted(found.tracks, key=lambda track: (track.title.casefold(), track.id)):
-        estimate = tempo.get(track.id)
+    for seconds, title, track_id, artist, split, rights in first:
+        bpm, key = tempo.get(track_id, (None, None))
         shown.append(
             {
-                "title": track.title,
-                "artist": track.artist or "",
-                "split": track.split,
-                "seconds": rows.seconds(track),
-                "rights": track.rights,
-                "pairs": pairs[track.id],
-                "levels": [levels.get((track.id, name)) for name in found.stem_names],
-                "tempo": estimate.tempo_bpm if estimate else None,
-                "key": (estimate.key or "") if estimate else "",
+                "title": title,
+                "artist": artist or "",
+                "split": split,
+                "seconds": seconds,
+                "rights": rights,
+                "pairs": found.counts.of_track[track_id],
+                "levels": [levels.get((track_id, name)) for name in found.stem_names],
+                "tempo": bpm,
+                "key": key or "",
             }
         )
     return shown
 
 
-def _reasons(reasons: Sequence[str], most: int = 6) -> list[tuple[str, int]]:
+def _reasons(reasons: Iterable[str], most: int = 6) -> list[tuple[str, int]]:
     """The most frequent reasons, without the numbers that make each of them look like another."""
     import re
 
@@ -259,8 +276,7 @@ def _reasons(reasons: Sequence[str], most: int = 6) -> list[tuple[str, int]]:
 
 def _origins(found: Rows) -> list[tuple[str, int]]:
     """(origin of stems, tracks), the most frequent first."""
-    counted = Counter(dict.fromkeys(((stem.origin, stem.track_id) for stem in found.stems), 1))
-    tracks = Counter(origin for origin, _ in counted)
+    tracks = Counter(origin for origin, _ in {*rows.columns(found.stems, "origin", "track_id")})
     return sorted(tracks.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from markupsafe import Markup
 
 from stemwright.datagen.report import chain_text, charts, rows
 from stemwright.datagen.report.charts import Strip
+from stemwright.datagen.report.effect_spreads import EffectSpreads, SettingValues
 from stemwright.datagen.report.rows import Rows
+from stemwright.datagen.report.spooled import Spool
+from stemwright.manifests.id_numbers import numbers_of, places_among
+
+if TYPE_CHECKING:
+    import pyarrow
 
 MAX_STRIPS = 16  # signals of one kind of pair
 
@@ -24,33 +31,24 @@ def balance_charts(found: Rows) -> list[Markup]:
         ("pan (−1 left, 1 right)", "Pan", "pan", (-0.5, 0.5), 2),
         ("width (0 a point, 1 two unrelated channels)", "Width", "width", (0.0, 0.5), 2),
     ):
-        values = _by_name(found, column)
-        if any(values.values()):
-            everything = [value for each in values.values() for value in each]
-            axis = charts.around(label, everything, keep=keep, lowest=0.0 if column == "width" else -math.inf)
-            strips = [Strip(name, values.get(name, []), f"stem-{name}") for name in found.stem_names]
+        values = rows.values_of_stems(found, column)
+        if values:
+            ends = charts.ends_of(*values.values())
+            axis = charts.around(label, ends, keep=keep, lowest=0.0 if column == "width" else -math.inf)
+            strips = [Strip(name, values.get(name, ()), f"stem-{name}") for name in found.stem_names]
             drawn.append(charts.strips(f"{title} of each stem", strips, axis, digits=digits, zero=0.0 if column != "width" else None))
     return drawn
-
-
-def _by_name(found: Rows, column: str) -> dict[str, list[float]]:
-    values: dict[str, list[float]] = defaultdict(list)
-    for row in found.estimates:
-        value = getattr(row, column)
-        if value is not None:
-            values[row.name].append(value)
-    return values
 
 
 def loudness_charts(found: Rows) -> list[tuple[str, Markup]]:
     """Loudness of stems and of rendered signals, and closure of the sums, each with a caption."""
     drawn = []
-    loudness = _by_name(found, "loudness_lufs")
+    loudness = rows.values_of_stems(found, "loudness_lufs")
     if loudness:
-        axis = charts.around("integrated loudness (LUFS)", [value for each in loudness.values() for value in each])
-        strips = [Strip(name, loudness.get(name, []), f"stem-{name}") for name in found.stem_names]
+        axis = charts.around("integrated loudness (LUFS)", charts.ends_of(*loudness.values()))
+        strips = [Strip(name, loudness.get(name, ()), f"stem-{name}") for name in found.stem_names]
         drawn.append(("Stems, on the scale of their mixture", charts.strips("Loudness of the stems", strips, axis)))
-    closure = {stem.track_id: stem.closure_db for stem in found.stems}
+    closure = dict(rows.columns(found.stems, "track_id", "closure_db"))
     values = [value for value in closure.values() if value is not None]
     exact = len(closure) - len(values)
     if values:
@@ -59,74 +57,87 @@ def loudness_charts(found: Rows) -> list[tuple[str, Markup]]:
         drawn.append((f"Closure of each track, lower is better{more}", charts.strips("Closure", [Strip("tracks", values)], axis)))
     elif exact:
         drawn.append((f"Closure: the stems of every track sum exactly to its mixture ({many(exact, 'track')}).", Markup("")))
-    groups = _signal_loudness(found)
-    axis = charts.around("integrated loudness (LUFS)", [value for _, strips in groups for strip in strips for value in strip.values])
-    for kind, strips in groups:
-        drawn.append((f"Signals of {kind} pairs, as written", charts.strips(f"Loudness of the signals of {kind} pairs", strips, axis)))
+    with Spool() as spool:
+        groups = _signal_loudness(found, spool)
+        every = (spool.values(name) for _, names in groups for name in names)  # one at a time
+        axis = charts.around("integrated loudness (LUFS)", [end for values in every for end in charts.ends_of(values)])
+        for kind, names in groups:
+            strips = [Strip(name, spool.values((kind, role, name)), role) for _, role, name in names]
+            drawn.append((f"Signals of {kind} pairs, as written", charts.strips(f"Loudness of the signals of {kind} pairs", strips, axis)))
     return drawn
 
 
-def _signal_loudness(found: Rows) -> list[tuple[str, list[Strip]]]:
-    """For each kind of pair its signals with the loudness of each as written, inputs first."""
-    kinds = {pair.id: pair.kind for pair in found.pairs}
-    values: dict[str, dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
-    for example in found.examples:
-        for file in example.signals:
-            if file.loudness_lufs is not None and example.pair_id in kinds:
-                values[kinds[example.pair_id]][file.role, file.name].append(file.loudness_lufs)
-    groups = []
-    for kind, signals in sorted(values.items()):
-        first = {name: index for index, name in enumerate(rows.ordered({name for _, name in signals}))}
-        order = sorted(signals, key=lambda key: (key[0], first[key[1]]))
-        colours = {"input": "input", "target": "target"}
-        groups.append((kind, [Strip(name, signals[role, name], colours[role]) for role, name in order[:MAX_STRIPS]]))
-    return groups
+def _signal_loudness(found: Rows, spool: Spool) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """For each kind of pair its signals (kind, role, name), inputs first; the loudness of each as written is in the spool."""
+    import pyarrow.compute as pc
+
+    ids, kinds = found.pairs.ids(), np.array(found.kinds, object)
+    order = np.argsort(ids)
+    codes = np.concatenate([np.zeros(0, np.int8), *(_codes(batch, found.kinds) for batch in found.pairs.columns("kind"))])[order]
+    for batch in found.examples.columns("pair_id", "signals.role", "signals.name", "signals.loudness_lufs"):
+        pairs = places_among(numbers_of(batch.column("pair_id")), ids[order])[pc.list_parent_indices(batch.column("signals")).to_numpy()]
+        files = pc.list_flatten(batch.column("signals"))
+        loudness = pc.struct_field(files, "loudness_lufs").to_numpy(zero_copy_only=False)  # NaN where there is none
+        roles, names = (np.array(pc.struct_field(files, each).to_pylist(), object) for each in ("role", "name"))
+        measured = np.flatnonzero((pairs >= 0) & ~np.isnan(loudness))
+        for place, pair_kind in zip(measured.tolist(), kinds[codes[pairs[measured]]], strict=True):
+            spool.add((pair_kind, roles[place], names[place]), (loudness[place],))
+    groups: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for kind, role, name in spool.names:
+        groups[kind].append((kind, role, name))
+    return [(kind, _in_order(groups[kind])[:MAX_STRIPS]) for kind in sorted(groups)]
 
 
-def effect_use(found: Rows, by_kind: Mapping[str, Sequence[chain_text.EffectSpread]]) -> list[tuple[str, Markup]]:
+def _codes(batch: pyarrow.RecordBatch, names: Sequence[str]) -> np.ndarray:
+    return np.array([names.index(name) for name in batch.column(0).to_pylist()], np.int8)
+
+
+def _in_order(signals: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    first = {name: index for index, name in enumerate(rows.ordered({name for *_, name in signals}))}
+    return sorted(signals, key=lambda signal: (signal[1], first[signal[2]]))
+
+
+def effect_use(found: Rows, spreads: EffectSpreads) -> list[tuple[str, Markup]]:
     """How often each kind of pair uses each effect, in the input only and elsewhere; each with a caption."""
-    pairs = Counter(pair.kind for pair in found.pairs)
     drawn = []
-    for kind, spreads in by_kind.items():
-        counted = [(s.name, s.counts["removed"], s.counts["kept"] + s.counts["added"]) for s in spreads]
+    for kind in found.kinds:
+        counted = [(each.name, each.counts["removed"], each.counts["kept"] + each.counts["added"]) for each in spreads.of_kind(kind)]
         if counted:
-            drawn.append((f"Uses in {many(pairs[kind], f'{kind} pair')}", charts.bars(f"Effects in {kind} pairs", counted)))
+            title = f"Uses in {many(found.counts.total(kind=kind), f'{kind} pair')}"
+            drawn.append((title, charts.bars(f"Effects in {kind} pairs", counted)))
     return drawn
 
 
-def effects(spreads: Sequence[chain_text.EffectSpread]) -> list[dict[str, Any]]:
+def effects(spreads: EffectSpreads) -> list[dict[str, Any]]:
     """For each effect its counts and a chart for each setting."""
     shown = []
-    for spread in spreads:
-        known = chain_text.declared(spread.name)
-        drawn = [_setting_chart(spread, name) for name in (*(n for n in known if n in spread.values), *(set(spread.values) - set(known)))]
-        counts = [(chain_text.ROLE_WORDS[role], spread.counts[role]) for role in chain_text.ROLES if spread.counts[role]]
+    for effect in spreads.together():
+        known, used = chain_text.declared(effect.name), spreads.settings(effect.name)
+        order = (*(name for name in known if name in used), *sorted(set(used) - set(known)))
+        drawn = [_setting_chart(effect.name, name, spreads.values(effect.name, name)) for name in order]
+        counts = [(chain_text.ROLE_WORDS[role], effect.counts[role]) for role in chain_text.ROLES if effect.counts[role]]
         varied = [chart for chart in drawn if isinstance(chart, dict)]
         fixed = [text for text in drawn if isinstance(text, str)]
-        shown.append({"name": spread.name, "total": spread.counts.total(), "counts": counts, "charts": varied, "fixed": fixed})
+        shown.append({"name": effect.name, "total": effect.counts.total(), "counts": counts, "charts": varied, "fixed": fixed})
     return shown
 
 
-def _setting_chart(spread: chain_text.EffectSpread, name: str) -> dict[str, Any] | str:
+def _setting_chart(effect: str, name: str, values: SettingValues) -> dict[str, Any] | str:
     """A histogram of numbers or bars of choices; a sentence for a setting that is the same in every use."""
-    pairs = spread.values[name]
-    label = chain_text.label_of(spread.name, name)
-    distinct = {str(value) for value, _ in pairs}
-    if len(distinct) == 1:
-        ((_, text),) = chain_text.written(spread.name, {name: pairs[0][0]})
+    label = chain_text.label_of(effect, name)
+    if (only := values.only) is not None:
+        ((_, text),) = chain_text.written(effect, {name: only})
         return f"{label.split(' (')[0]} {text}"
-    first = chain_text.numeric([value for value, role in pairs if role == "removed"])
-    second = chain_text.numeric([value for value, role in pairs if role != "removed"])
-    if len(first) + len(second) == len(pairs):
-        axis = chain_text.axis_of(spread.name, name, [*first, *second])
-        chart = charts.histogram(f"{spread.name} {label}", first, axis, second=second)
+    if not values.texts:
+        axis = chain_text.axis_of(effect, name, np.concatenate([values.removed, values.others]))
+        chart = charts.histogram(f"{effect} {label}", values.removed, axis, second=values.others)
     else:
-        counted = Counter((str(value).lower(), role == "removed") for value, role in pairs)
+        counted = values.choices()
         options = sorted({option for option, _ in counted})
-        chart = charts.bars(f"{spread.name} {label}", [(option, counted[option, True], counted[option, False]) for option in options])
+        chart = charts.bars(f"{effect} {label}", [(option, counted[option, True], counted[option, False]) for option in options])
     return {
-        "label": chain_text.label_of(spread.name, name, unit_in_brackets=False),
-        "meaning": chain_text.meaning(spread.name, name),
+        "label": chain_text.label_of(effect, name, unit_in_brackets=False),
+        "meaning": chain_text.meaning(effect, name),
         "chart": chart,
     }
 
@@ -139,7 +150,7 @@ KEYS = tuple(
 def tempo_charts(found: Rows) -> list[tuple[str, Markup]]:
     """Tempi and keys of the tracks, where they were estimated."""
     drawn = []
-    tempi = [row.tempo_bpm for row in found.track_estimates if row.tempo_bpm is not None]
+    tempi = [tempo for (tempo,) in rows.columns(found.track_estimates, "tempo_bpm") if tempo is not None]
     if tempi:
         axis = charts.around("tempo (beats per minute)", tempi, least=20.0)
         drawn.append(
@@ -148,7 +159,7 @@ def tempo_charts(found: Rows) -> list[tuple[str, Markup]]:
                 charts.histogram("Tempo", tempi, axis, what="tracks"),
             )
         )
-    keys = Counter(row.key for row in found.track_estimates if row.key is not None)
+    keys = Counter(key for (key,) in rows.columns(found.track_estimates, "key") if key is not None)
     if keys:
         order = sorted(keys, key=lambda key: (-keys[key], KEYS.index(key) if key in KEYS else len(KEYS), key))
         drawn.append(

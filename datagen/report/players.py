@@ -22,11 +22,15 @@ from markupsafe import Markup
 
 from stemwright.datagen.dataset.writers.as_written import written_pair
 from stemwright.datagen.pairs.render import Sources, render
+from stemwright.datagen.pairs.rights import sources_of
 from stemwright.datagen.report.chain_text import BUS, uses, written
 from stemwright.datagen.report.charts import fixed, number, waveform
+from stemwright.datagen.report.pair_figures import Numbers
 from stemwright.datagen.report.rows import Rows, ordered, signals
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
+from stemwright.manifests.id_numbers import Ids
+from stemwright.manifests.joined_rows import ById
 from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Refused
@@ -79,35 +83,54 @@ class Player:
 
 def choose(rows: Rows, count: int, seed: int) -> list[Chosen]:
     """Draws rendered pairs: the kinds in turn, and of each kind first one of every track."""
+    if not count:
+        return []
     rng = np.random.default_rng(seed)
-    by_kind: dict[str, list[Chosen]] = defaultdict(list)
-    for pair in sorted(rows.pairs, key=lambda pair: pair.id):
-        if pair.id in rows.rendered:
-            by_kind[pair.kind].append((pair, rows.rendered[pair.id]))
-    queues = [_tracks_in_turn(by_kind[kind], rng) for kind in sorted(by_kind, key=lambda kind: (kind != "removal", kind))]
-    chosen: list[list[Chosen]] = [[] for _ in queues]
+    ids, tracks = rows.pairs.ids(), rows.pairs.ids("track_id")
+    by_kind = _rendered_of_kinds(rows)
+    kinds = sorted(by_kind, key=lambda kind: (kind != "removal", kind))
+    queues = [_tracks_in_turn(by_kind[kind][np.argsort(ids[by_kind[kind]], kind="stable")], tracks, rng)[:count].tolist() for kind in kinds]
+    chosen: list[list[int]] = [[] for _ in queues]
     while sum(map(len, chosen)) < count and any(queues):
         for taken, queue in zip(chosen, queues, strict=True):
             if queue and sum(map(len, chosen)) < count:
                 taken.append(queue.pop(0))
-    return [each for taken in chosen for each in taken]
+    pairs = rows.pairs.few([number for taken in chosen for number in taken])
+    return list(zip(pairs, _examples_of(rows, pairs), strict=True))
 
 
-def _tracks_in_turn(found: Sequence[Chosen], rng: np.random.Generator) -> list[Chosen]:
-    """In random order, but the n-th pair of a track after the first n - 1 of all tracks."""
-    seen: dict[str, int] = defaultdict(int)
-    order: list[tuple[int, int, Chosen]] = []
-    for index in rng.permutation(len(found)):
-        pair, example = found[index]
-        order.append((seen[pair.track_id], len(order), (pair, example)))
-        seen[pair.track_id] += 1
-    return [chosen for _, _, chosen in sorted(order, key=lambda each: each[:2])]
+def _rendered_of_kinds(rows: Rows) -> dict[str, Numbers]:
+    """The numbers of the rendered pairs of each kind."""
+    found, start = defaultdict[str, list[Numbers]](list), 0
+    for batch in rows.pairs.columns("kind"):
+        kinds, rendered = np.array(batch.column("kind").to_pylist(), object), rows.rendered[start : start + batch.num_rows]
+        for kind in set(kinds[rendered]):
+            found[kind].append(start + np.flatnonzero(rendered & (kinds == kind)))
+        start += batch.num_rows
+    return {kind: np.concatenate(numbers) for kind, numbers in found.items()}
+
+
+def _examples_of(rows: Rows, pairs: Sequence[Pair]) -> list[Example]:
+    of_pair = ById(rows.examples, "pair_id", mapped=False)
+    return [of_pair[pair.id] for pair in pairs]
+
+
+def _tracks_in_turn(found: Numbers, tracks: Ids, rng: np.random.Generator) -> Numbers:
+    """In random order, but the n-th pair of a track after the first n - 1 of all tracks; ``tracks`` are those of all pairs."""
+    order = found[rng.permutation(len(found))]
+    by_track = np.argsort(tracks[order], kind="stable")
+    _, starts, counts = np.unique(tracks[order][by_track], return_index=True, return_counts=True)
+    turn = np.empty(len(order), np.int64)
+    turn[by_track] = np.arange(len(order)) - np.repeat(starts, counts)
+    return order[np.argsort(turn, kind="stable")]
 
 
 def players(rows: Rows, count: int, seed: int, on_progress: OnProgress | None = None) -> list[Player]:
     """The players of a sample of pairs. A pair whose audio cannot be read is there with the reason in its notes."""
-    chosen, places = choose(rows, count, seed), Places(rows.folder / DATASET)
-    made = []
+    chosen, made = choose(rows, count, seed), list[Player]()
+    if not chosen:
+        return made
+    places = Places(rows.folder / DATASET)
     for done, (pair, example) in enumerate(chosen):
         if on_progress:
             on_progress(done, len(chosen), f"{pair.kind} {pair.id}")
@@ -140,7 +163,7 @@ def _audio(rows: Rows, places: Places, pair: Pair, example: Example) -> dict[str
     try:
         return {file.name: places.find(in_dataset(file.audio.path)).load(0, wanted)[0] for file in example.signals}
     except (Refused, OSError):
-        stems = {stem.id: stem.audio for stem in rows.stems}
+        stems = {source: rows.stem[source].audio for source in sources_of(pair) if source in rows.stem}
         gain = np.float32(db_to_gain(example.gain_db))
         curves = {signal.name for _, signal in signals(pair) if signal.view == "gain"}
         made = render(pair, Sources(rows.folder, stems))

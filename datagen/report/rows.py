@@ -1,4 +1,4 @@
-"""All rows of a corpus at once, and the numbers that are counted from them.
+"""The rows of a corpus, as they are in its tables, and the numbers that are counted from them column by column.
 
 Conventions
     A table that is not there yet is an empty one. Durations are in seconds, levels in LU and LUFS, sizes in bytes.
@@ -8,8 +8,9 @@ Conventions
 from __future__ import annotations
 
 import os
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +20,23 @@ import numpy as np
 
 from stemwright.datagen.pairs.licences import normalise
 from stemwright.datagen.pairs.rights import use_of
+from stemwright.datagen.report.pair_figures import (
+    Flags,
+    PairCounts,
+    TrackNumbers,
+    count_pairs,
+    pairs_of_groups,
+    rendered_of,
+)
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import VERBS, Corpus
 from stemwright.manifests import table
+from stemwright.manifests.id_numbers import among
+from stemwright.manifests.joined_rows import ById, JoinedRows, SelectedRows
 from stemwright.manifests.pair_records import Example, Pair, Signal
 from stemwright.manifests.records import RESIDUAL, Estimate, Record, Rejected, Split, Stem, Track, TrackEstimate
 from stemwright.manifests.stem_names import SIX_STEMS
+from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.wording import duration
 
 R = TypeVar("R", bound=Record)
@@ -38,74 +50,91 @@ class Rows:
     name: str
     folder: Path
     config: Config
-    tracks: Sequence[Track]
-    stems: Sequence[Stem]
-    estimates: Sequence[Estimate]
-    track_estimates: Sequence[TrackEstimate]
-    pairs: Sequence[Pair]  # a pair that was drawn again is the last one that was drawn
+    tracks: JoinedRows[Track]
+    stems: JoinedRows[Stem]
+    estimates: JoinedRows[Estimate]
+    track_estimates: JoinedRows[TrackEstimate]
+    pairs: SelectedRows[Pair]  # a pair that was drawn again is the last one that was drawn
     num_redrawn: int
-    examples: Sequence[Example]
-    rejected: Sequence[Rejected]
+    examples: JoinedRows[Example]
+    rejected: SelectedRows[Rejected]
     versions: dict[str, dict[str, str]]
     unfinished: tuple[str, ...]
 
     @cached_property
-    def track(self) -> dict[str, Track]:
+    def track(self) -> ById[Track]:
         """Track id -> track."""
-        return {track.id: track for track in self.tracks}
+        return ById(self.tracks, mapped=False)
 
     @cached_property
-    def stem(self) -> dict[str, Stem]:
+    def stem(self) -> ById[Stem]:
         """Stem id -> stem."""
-        return {stem.id: stem for stem in self.stems}
+        return ById(self.stems, mapped=False)
 
     @cached_property
-    def rendered(self) -> dict[str, Example]:
-        """Pair id -> its example."""
-        return {example.pair_id: example for example in self.examples}
+    def rendered(self) -> Flags:
+        """For each pair whether there is an example of it [N]."""
+        return rendered_of(self.pairs, self.examples.ids("pair_id"))
+
+    @cached_property
+    def counts(self) -> PairCounts:
+        """How many pairs there are, of which kind, split and length."""
+        return count_pairs(self.pairs, self.rendered)
 
     @cached_property
     def kinds(self) -> list[str]:
         """The kinds of pairs, in the order of their names."""
-        return sorted({pair.kind for pair in self.pairs})
+        return sorted({group.kind for group in self.counts.of_group})
 
     @cached_property
     def stem_names(self) -> list[str]:
         """The names of the stems without the residual, in the order people expect."""
-        return ordered({stem.name for stem in self.stems if stem.name != RESIDUAL})
+        return ordered({name for (name,) in columns(self.stems, "name")} - {RESIDUAL})
+
+    @cached_property
+    def num_artists(self) -> int:
+        """How many artists are known."""
+        return len({artist for (artist,) in columns(self.tracks, "artist") if artist})
 
     def tracks_of(self, pair: Pair) -> set[str]:
         """Ids of the tracks that a pair is made of: one, or several where a recipe mixes songs."""
         sources = {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
         found = {self.stem[source].track_id if source in self.stem else source for source in sources}
-        return (found & self.track.keys()) | {pair.track_id}
+        return {track for track in found if track in self.track} | {pair.track_id}
 
 
 def read_rows(corpus: Corpus) -> Rows:
-    """Reads every table of a corpus. Raises CorpusError if the folder is no corpus."""
+    """Opens every table of a corpus. Raises CorpusError if the folder is no corpus."""
     config = corpus.config
     versions = {name: table.versions(corpus.table(name)) for name in VERBS if corpus.table(name).exists()}
 
-    def rows(name: str, record_type: type[R]) -> list[R]:
-        return corpus.rows(name, record_type) if corpus.table(name).exists() else []
+    def rows(record_type: type[R], *names: str) -> JoinedRows[R]:
+        return JoinedRows(*(TableRows(corpus.table(name), record_type) for name in names if corpus.table(name).exists()))
 
-    rejected = corpus.rejected()
-    replaced = {row.row_id for row in rejected if row.replaced_by is not None}
+    rejected, pairs = rows(Rejected, "rejected"), rows(Pair, "pairs", "redraws")
+    given_up = np.array([successor is None for (successor,) in columns(rejected, "replaced_by")], np.bool_)
+    replaced = {row_id for row_id, successor in columns(rejected, "row_id", "replaced_by") if successor is not None}
     return Rows(
         name=corpus.folder.name,
         folder=corpus.folder,
         config=config,
-        tracks=rows("tracks", Track),
-        stems=rows("stems", Stem),
-        estimates=rows("estimates", Estimate),
-        track_estimates=rows("track_estimates", TrackEstimate),
-        pairs=[pair for pair in (*rows("pairs", Pair), *rows("redraws", Pair)) if pair.id not in replaced],
+        tracks=rows(Track, "tracks"),
+        stems=rows(Stem, "stems"),
+        estimates=rows(Estimate, "estimates"),
+        track_estimates=rows(TrackEstimate, "track_estimates"),
+        pairs=SelectedRows(pairs, ~among(pairs.ids(), np.array(sorted(int(row_id, 16) for row_id in replaced), np.uint64))),
         num_redrawn=len(replaced),
-        examples=rows("examples", Example),
-        rejected=[row for row in rejected if row.replaced_by is None],
+        examples=rows(Example, "examples"),
+        rejected=SelectedRows(rejected, given_up),
         versions=versions,
         unfinished=tuple(name for name in VERBS if table.journals(corpus.journal(name))),
     )
+
+
+def columns(rows: JoinedRows[Any] | SelectedRows[Any], *names: str) -> Iterator[tuple[Any, ...]]:
+    """The values of some columns, row by row."""
+    for batch in rows.columns(*names):
+        yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -113,71 +142,100 @@ def ordered(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (SIX_STEMS.index(name) if name in SIX_STEMS else len(SIX_STEMS), name))
 
 
-def seconds(track: Track) -> float:
-    """How long a track lasts."""
-    return track.audio.num_frames / track.audio.sample_rate
+def track_columns(rows: Rows, *names: str) -> Iterator[tuple[Any, ...]]:
+    """The seconds of each track, and then the values of some columns."""
+    for batch in rows.tracks.columns("audio.num_frames", "audio.sample_rate", *names):
+        audio = batch.column("audio").to_pylist()
+        values = [batch.column(name).to_pylist() for name in names]
+        yield from zip((each["num_frames"] / each["sample_rate"] for each in audio), *values, strict=True)
 
 
 def disk_bytes(folder: Path) -> dict[str, int]:
     """How many bytes ``stems`` and ``dataset`` hold; hidden files are not counted."""
     found = {}
     for part in ("stems", "dataset"):
-        places = [Path(place, name) for place, _, names in os.walk(folder / part) for name in names if not name.startswith(".")]
-        found[part] = sum(path.stat().st_size for path in places)
+        files = (Path(place, name) for place, _, names in os.walk(folder / part) for name in names if not name.startswith("."))
+        found[part] = sum(path.stat().st_size for path in files)
     return found
 
 
 def split_table(rows: Rows) -> list[dict[str, Any]]:
     """For each split and for all: tracks, known artists, seconds, stems, pairs of each kind, rendered pairs and their seconds."""
-    split_of = {track.id: track.split for track in rows.tracks}
+    split_of = dict(columns(rows.tracks, "id", "split"))
+    tracks = list(track_columns(rows, "split", "artist"))
+    stems = Counter(split_of.get(track) for name, track in columns(rows.stems, "name", "track_id") if name != RESIDUAL)
     found = []
     for split in (*SPLITS, "all"):
-        tracks = [track for track in rows.tracks if split in (track.split, "all")]
-        pairs = [pair for pair in rows.pairs if split in (pair.split, "all")]
-        kinds = Counter(pair.kind for pair in pairs)
-        done = [pair for pair in pairs if pair.id in rows.rendered]
+        of_split = [(length, artist) for length, each, artist in tracks if split in (each, "all")]
+        only = None if split == "all" else split
         found.append(
             {
                 "split": split,
-                "tracks": len(tracks),
-                "artists": len({track.artist for track in tracks if track.artist}),
-                "music": duration(sum(map(seconds, tracks))),
-                "stems": sum(stem.name != RESIDUAL and split in (split_of.get(stem.track_id), "all") for stem in rows.stems),
-                "kinds": [kinds[kind] for kind in rows.kinds],
-                "rendered": len(done),
-                "rendered_time": duration(sum(pair.num_frames / pair.sample_rate for pair in done)),
+                "tracks": len(of_split),
+                "artists": len({artist for _, artist in of_split if artist}),
+                "music": duration(sum(length for length, _ in of_split)),
+                "stems": stems.total() if only is None else stems[split],
+                "kinds": [rows.counts.total(kind=kind, split=only) for kind in rows.kinds],
+                "rendered": rows.counts.total(split=only, rendered=True),
+                "rendered_time": duration(rows.counts.rendered_seconds(only)),
             }
         )
     return found
+
+
+@dataclass
+class _Playing:
+    """How often stems of one name play: seconds in which they do, and all."""
+
+    playing: int = 0
+    every: int = 0
+
+
+def _playing(rows: Rows) -> dict[str, _Playing]:
+    """The seconds in which the stems of each name play; one that is not present does not."""
+    import pyarrow.compute as pc
+
+    found: dict[str, _Playing] = defaultdict(_Playing)
+    for batch in rows.estimates.columns("name", "level_lu", "active"):
+        flags, lengths = batch.column("active"), pc.list_value_length(batch.column("active")).to_pylist()
+        of_row = pc.list_parent_indices(flags).to_numpy()[pc.list_flatten(flags).to_numpy(zero_copy_only=False)]
+        counts = np.bincount(of_row, minlength=batch.num_rows).tolist()
+        levels = batch.column("level_lu").to_pylist()
+        for name, level, playing, length in zip(batch.column("name").to_pylist(), levels, counts, lengths, strict=True):
+            found[name].every += length
+            found[name].playing += playing if level is not None else 0
+    return found
+
+
+def values_of_stems(rows: Rows, column: str) -> dict[str, array[float]]:
+    """Stem name -> the values of a column of the estimates, as far as it has any."""
+    values: dict[str, array[float]] = defaultdict(lambda: array("d"))
+    for name, value in columns(rows.estimates, "name", column):
+        if value is not None:
+            values[name].append(value)
+    return values
 
 
 def stem_table(rows: Rows) -> list[dict[str, Any]]:
     """For each stem name: in how many tracks, by which origin, how often present and playing, its median level and loudness."""
-    by_name: dict[str, list[Estimate]] = defaultdict(list)
-    for estimate in rows.estimates:
-        by_name[estimate.name].append(estimate)
+    split_of = dict(columns(rows.tracks, "id", "split"))
     tracks: dict[str, Counter[str]] = defaultdict(Counter)
-    split_of = {track.id: track.split for track in rows.tracks}
-    for stem in rows.stems:
-        tracks[stem.name][split_of.get(stem.track_id, "")] += 1
-    found = []
-    for name in [*rows.stem_names, *([RESIDUAL] if RESIDUAL in tracks else [])]:
-        estimates = by_name[name]
-        levels = [row.level_lu for row in estimates if row.level_lu is not None]
-        loudness = [row.loudness_lufs for row in estimates if row.loudness_lufs is not None]
-        active = [flag and row.level_lu is not None for row in estimates for flag in row.active]
-        found.append(
-            {
-                "name": name,
-                "splits": [tracks[name][split] for split in SPLITS],
-                "present": len(levels),
-                "estimates": len(estimates),
-                "plays": sum(active) / len(active) if active else None,
-                "level": quartiles(levels),
-                "loudness": quartiles(loudness),
-            }
-        )
-    return found
+    for name, track in columns(rows.stems, "name", "track_id"):
+        tracks[name][split_of.get(track, "")] += 1
+    levels, loudness, playing = values_of_stems(rows, "level_lu"), values_of_stems(rows, "loudness_lufs"), _playing(rows)
+    estimates = Counter(name for (name,) in columns(rows.estimates, "name"))
+    return [
+        {
+            "name": name,
+            "splits": [tracks[name][split] for split in SPLITS],
+            "present": len(levels.get(name, ())),
+            "estimates": estimates[name],
+            "plays": playing[name].playing / playing[name].every if playing[name].every else None,
+            "level": quartiles(levels.get(name, ())),
+            "loudness": quartiles(loudness.get(name, ())),
+        }
+        for name in [*rows.stem_names, *([RESIDUAL] if RESIDUAL in tracks else [])]
+    ]
 
 
 def without_folders(rows: Rows, text: str) -> str:
@@ -191,7 +249,7 @@ def without_folders(rows: Rows, text: str) -> str:
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float] | None:
     """Lower quartile, median, upper quartile; None without values."""
-    if not values:
+    if not len(values):
         return None
     low, middle, high = np.percentile(np.asarray(values, float), [25, 50, 75])
     return float(low), float(middle), float(high)
@@ -199,21 +257,23 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float] | None:
 
 def rights_table(rows: Rows, heard: dict[str, float]) -> list[dict[str, Any]]:
     """For each statement of rights: tracks, seconds, pairs planned and rendered, and seconds to be heard on the page (by track id)."""
-    of_track = {track.id: track.rights for track in rows.tracks}
-    planned: Counter[str] = Counter()
-    rendered: Counter[str] = Counter()
-    for pair in rows.pairs:
-        for rights in {of_track.get(track, "unknown") for track in rows.tracks_of(pair)}:
-            planned[rights] += 1
-            rendered[rights] += pair.id in rows.rendered
-    counted = Counter(of_track.values())
+    of_track = dict(columns(rows.tracks, "id", "rights"))
+    counted, music = Counter(of_track.values()), defaultdict[str, float](float)
+    for length, rights in track_columns(rows, "rights"):
+        music[rights] += length
+    names = [*dict.fromkeys([*counted, "unknown"])]  # the latter of a track that is in no table
+    numbers = TrackNumbers(rows.tracks, rows.stems)
+    group_of = [names.index(of_track[f"{track:016x}"]) for track in numbers.tracks.tolist()] + [names.index("unknown")]
+    planned, rendered = (
+        dict(zip(names, counts, strict=True)) for counts in pairs_of_groups(rows.pairs, rows.rendered, numbers, group_of, len(names))
+    )
     return [
         {
             "rights": rights,
             "licence": licence if (licence := normalise(rights)) != rights else "",
             "policy": policy(rows, rights),
             "tracks": count,
-            "music": duration(sum(seconds(track) for track in rows.tracks if track.rights == rights)),
+            "music": duration(music[rights]),
             "pairs": planned[rights],
             "rendered": rendered[rights],
             "heard": duration(sum(time for track, time in heard.items() if of_track.get(track) == rights)),

@@ -12,7 +12,7 @@ Conventions
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -46,16 +46,16 @@ class Finding:
         return asdict(self)
 
 
-def findings(corpus: Path, tracks: Sequence[Track], stems: Sequence[Stem], rejected: Sequence[Rejected]) -> list[Finding]:
-    """What was found in the songs of a corpus, kind by kind in the order of its songs."""
-    figures = {stem.track_id: stem for stem in stems}
+def findings(corpus: Path, tracks: Iterable[Track], stems: Iterable[Stem], rejected: Iterable[Rejected]) -> list[Finding]:
+    """What was found in the songs of a corpus, kind by kind in the order of its songs. ``tracks`` are iterated over twice."""
+    figures = {stem.track_id: (stem.audio.path, stem.cache_key) for stem in stems}
     found = [finding for track in tracks for finding in (*_of_stems(track), *_of_notes(track))]
     found += [
         Finding("copy", row.subject, f"dropped: {row.reason}", details={"same_as": row.same_as})
         for row in rejected
         if row.stage == "catalog" and row.same_as
     ]
-    found += [finding for track in tracks if track.id in figures for finding in _of_sound(corpus, track, figures[track.id])]
+    found += [finding for track in tracks if track.id in figures for finding in _of_sound(corpus, track, *figures[track.id])]
     order = ("stems", "copy", "clipping", "offset", "note")
     return sorted(found, key=lambda finding: order.index(finding.kind))
 
@@ -99,8 +99,8 @@ def _of_notes(track: Track) -> Iterator[Finding]:
             yield Finding("note", track.audio.path, note, track.id)
 
 
-def _of_sound(corpus: Path, track: Track, stem: Stem) -> Iterator[Finding]:
-    kept = read((corpus / stem.audio.path).parent, stem.cache_key)
+def _of_sound(corpus: Path, track: Track, stem_path: str, cache_key: str) -> Iterator[Finding]:
+    kept = read((corpus / stem_path).parent, cache_key)
     if kept is None:
         return
     clipped, offsets = kept.figures.clipped, kept.figures.offsets
