@@ -83,12 +83,27 @@ class TaskIndex(Mapping[str, tuple[R, ...]]):
             self._merge()
 
     def _merge(self) -> None:
+        if not self._recent:
+            return
         numbers = np.concatenate([self._numbers, np.fromiter(self._recent.keys(), np.uint64, len(self._recent))])
         places = np.concatenate([self._places, np.fromiter(self._recent.values(), np.int64, len(self._recent))])
         order = np.argsort(numbers, kind="stable")
         numbers, places = numbers[order], places[order]
         last = _last_of_each(numbers)
         self._numbers, self._places, self._recent = numbers[last], places[last], {}
+
+    def places(self, numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Where the latest lines are of tasks that are given by number (``number_of_task``); -1 for those that have none."""
+        self._merge()
+        if not len(self._numbers):
+            return np.full(len(numbers), -1, np.int64)
+        at = np.minimum(np.searchsorted(self._numbers, numbers), len(self._numbers) - 1)
+        return np.where(self._numbers[at] == numbers, self._places[at], -1)
+
+    def rows_at(self, place: int, task: str) -> tuple[R, ...]:
+        """The rows of a task in the line at a place; none if it is another task's."""
+        entry = self._entry(place)
+        return self._checked(entry) if entry is not None and entry["task"] == task else ()
 
     def without(self, wanted: npt.NDArray[np.uint64]) -> Iterator[tuple[str, tuple[R, ...]]]:
         """(task id, rows) of the tasks that are not among some, which are given by number (``number_of_task``)."""
@@ -100,8 +115,7 @@ class TaskIndex(Mapping[str, tuple[R, ...]]):
     def __getitem__(self, task: str) -> tuple[R, ...]:
         if (place := self._place(task)) is None:
             raise KeyError(task)
-        entry = self._entry(place)
-        return self._checked(entry) if entry is not None and entry["task"] == task else ()
+        return self.rows_at(place, task)
 
     def __contains__(self, task: object) -> bool:
         return isinstance(task, str) and self._place(task) is not None

@@ -153,7 +153,7 @@ class TableRows(NumberedRows[R]):
         """The records of all rows, so many at a time at most."""
         start = 0
         for batch in self.columns(num_rows=num_rows):
-            yield self._records(batch, start)
+            yield self.records(batch, start)
             start += batch.num_rows
 
     def columns(self, *names: str, num_rows: int | None = None) -> Iterator[pyarrow.RecordBatch]:
@@ -185,6 +185,10 @@ class TableRows(NumberedRows[R]):
             if not found.equals(expected):
                 raise ValueError(f"{self.path}: the column {name} has the type {found}; expected {expected}. Was the table edited?")
 
+    def has_columns(self, *names: str) -> bool:
+        """Whether the file has these columns; a table of another version may lack some."""
+        return all(name.partition(".")[0] in self._file.schema_arrow.names and self._leaves([name]) for name in names)
+
     def _top(self, name: str) -> str:
         top = name.partition(".")[0]
         known = self._file.schema_arrow.names
@@ -210,7 +214,7 @@ class TableRows(NumberedRows[R]):
             if batch not in self._validated:  # a copy beside a dataset of unknown origin may be anything
                 batches[batch].validate(full=True)
                 self._validated.add(batch)
-            yield self._records(batches[batch].slice(number - start, 1), number)[0]
+            yield self.records(batches[batch].slice(number - start, 1), number)[0]
 
     def few(self, numbers: Sequence[int]) -> list[R]:
         """The records of a few rows, in the order of their numbers in the argument: no copy of the table is made for them.
@@ -225,12 +229,12 @@ class TableRows(NumberedRows[R]):
             wanted = sorted({number for number in numbers if start <= number < ends[group]})
             for batch in self._read(None, self._batch_rows, [group]):
                 inside = [number for number in wanted if start <= number < start + batch.num_rows]
-                found.update((number, self._records(batch.slice(number - start, 1), number)[0]) for number in inside)
+                found.update((number, self.records(batch.slice(number - start, 1), number)[0]) for number in inside)
                 start += batch.num_rows
         return [found[number] for number in numbers]
 
-    def _records(self, batch: pyarrow.RecordBatch, start: int) -> tuple[R, ...]:
-        """The records of some rows, the first of which has a number in the table."""
+    def records(self, batch: pyarrow.RecordBatch, start: int) -> tuple[R, ...]:
+        """The records of rows that ``columns`` gave with all columns; the first of them has the number ``start`` in the table."""
         try:
             return _adapter(self.record_type).validate_python(batch.to_pylist())
         except ValidationError as error:

@@ -2,21 +2,47 @@
 
 Conventions
     A journal is later than the table: what it says of a task counts, also that its work is void.
-    In memory are 16 bytes a task that was done, and one a task that is wanted.
+    In memory are 16 bytes a task that was done, and 17 one that is wanted: its number (``number_of_task``), its length, and whether it is
+    open. The rows of a task follow one another in the table, as the stage wrote them; where others sorted it, each part counts.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress
+from dataclasses import dataclass
+from itertools import compress, islice
 from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 
+from stemwright.datagen.run.presence import Present, flags_of
 from stemwright.datagen.run.tasks import Task
+from stemwright.manifests.id_numbers import Ids, numbers_of
+from stemwright.manifests.id_set import id_number
 from stemwright.manifests.joined_rows import JoinedRows
 from stemwright.manifests.journal_index import TaskIndex, number_of_task
 from stemwright.manifests.records import Record
+from stemwright.manifests.table_rows import TableRows
+
+AT_ONCE = 1024  # tasks that are looked up together
+KEYS_AT_ONCE = 65_536  # rows of which only the key is read
+ABOUT = ("track_id", "pair_id")  # columns that say what a row of a stage is about
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is known of the tasks that a stage is to do, in their order: their numbers, lengths in s, and marks of those that are open."""
+
+    numbers: Ids
+    durations_s: npt.NDArray[np.float64]
+    is_open: bytearray
+
+    @property
+    def open_s(self) -> float:
+        """The length of all that are open."""
+        return float(self.durations_s[np.frombuffer(self.is_open, np.bool_)].sum())
 
 
 class KnownTasks:
@@ -24,28 +50,147 @@ class KnownTasks:
 
     def __init__(self, journal: TaskIndex[Any], finished: JoinedRows[Any]) -> None:
         self._journal, self._finished = journal, finished
-        keys = finished.ids("cache_key")
-        self._order = np.argsort(keys, kind="stable").astype(np.int32)
-        self._keys = keys[self._order]
+        keys, firsts, counts = _runs(finished)
+        order = np.argsort(keys, kind="stable").astype(np.int32)
+        self._keys, self._firsts, self._counts = keys[order], firsts[order], counts[order]
 
-    def of(self, task: Task) -> tuple[Record, ...]:
-        """The rows of a task; none if it was not done, or its work is void."""
-        if task.id in self._journal:
-            return self._journal[task.id]
-        number = np.uint64(number_of_task(task.id))
-        first, last = (int(np.searchsorted(self._keys, number, side=side)) for side in ("left", "right"))
-        found = self._finished.take(self._order[first:last].tolist()) if last > first else ()
-        return tuple(row for row in found if row.cache_key == task.id)
+    def wanted(self, tasks: Iterable[Task], present: Present | None = None) -> Wanted:
+        """Which tasks are open: they were not done, their work is void, or not all that their rows name is there.
 
-    def without(self, tasks: Iterable[Task]) -> Iterator[tuple[str, tuple[Record, ...]]]:
-        """(cache key, rows) of what was done besides these tasks and is not void; of the finished table only the first row."""
-        wanted = np.unique(np.fromiter((number_of_task(task.id) for task in tasks), np.uint64))
-        yield from self._journal.without(wanted)
-        first = np.ones(len(self._keys), np.bool_)
-        first[1:] = self._keys[1:] != self._keys[:-1]
-        for row in self._finished.take(self._order[first & ~np.isin(self._keys, wanted)].tolist()):
-            if row.cache_key not in self._journal:
-                yield row.cache_key, (row,)
+        Without ``present`` nothing is looked for.
+        """
+        numbers, durations_s, is_open = array("Q"), array("d"), bytearray()
+        in_table = array("q")  # the places of tasks that the table decides about
+        for part, named, places in self._looked_up(tasks):
+            for task, number, place in zip(part, named.tolist(), places.tolist(), strict=True):
+                if place >= 0:
+                    rows = self._journal.rows_at(place, task.id)
+                    is_open.append(not rows or not (present is None or present(rows)))
+                else:
+                    if id_number(task.id) == number:
+                        in_table.append(len(is_open))
+                    is_open.append(True)
+                durations_s.append(task.duration_s)
+            numbers.frombytes(named.tobytes())
+        found = Wanted(np.array(numbers, np.uint64), np.array(durations_s), is_open)
+        self._look_in_table(found, np.array(in_table, np.int64), present)
+        return found
+
+    def _look_in_table(self, wanted: Wanted, at: npt.NDArray[np.int64], present: Present | None) -> None:
+        """Marks those of the tasks as done whose rows are in the table, all of them whole."""
+        marks, runs = np.frombuffer(wanted.is_open, np.bool_), np.isin(self._keys, wanted.numbers[at])
+        if not runs.any():
+            return
+        if present is not None:
+            runs &= self._whole(runs, present)
+        broken = self._keys[np.isin(self._keys, wanted.numbers[at]) & ~runs]
+        done = np.isin(wanted.numbers[at], self._keys[runs]) & ~np.isin(wanted.numbers[at], broken)
+        marks[at[done]] = False
+
+    def _whole(self, runs: npt.NDArray[np.bool_], present: Present) -> npt.NDArray[np.bool_]:
+        """Of each run of rows whether all that it names is there; those that are not marked are not looked at."""
+        rows = np.zeros(len(self._finished) + 1, np.int32)
+        np.add.at(rows, self._firsts[runs], 1)
+        np.add.at(rows, self._firsts[runs] + self._counts[runs], -1)
+        asked, start, lost = np.cumsum(rows[:-1], dtype=np.int32) > 0, 0, [np.zeros(1, np.bool_)]
+        for table in self._finished.tables:
+            here = asked[start : start + len(table)]
+            lost.append(here & ~flags_of(table, here, present))
+            start += len(table)
+        num_lost = np.cumsum(np.concatenate(lost), dtype=np.int32)
+        return num_lost[self._firsts + self._counts] == num_lost[self._firsts]
+
+    def rows(self, tasks: Iterable[Task]) -> Iterator[Record]:
+        """The rows of tasks, in their order; none of those that were not done, or whose work is void."""
+        reader = _Forward(self._finished)
+        for part, named, places in self._looked_up(tasks):
+            first, last = (np.searchsorted(self._keys, named, side=side) for side in ("left", "right"))
+            for task, place, one, end in zip(part, places.tolist(), first.tolist(), last.tolist(), strict=True):
+                if place >= 0:
+                    yield from self._journal.rows_at(place, task.id)
+                    continue
+                for run in range(one, end):
+                    found = reader.take(int(self._firsts[run]), int(self._counts[run]))
+                    yield from (row for row in found if row.cache_key == task.id)
+
+    def _looked_up(self, tasks: Iterable[Task]) -> Iterator[tuple[list[Task], Ids, npt.NDArray[np.int64]]]:
+        """Tasks, their numbers, and where in the journal their latest lines are; so many at a time."""
+        left = iter(tasks)
+        while part := list(islice(left, AT_ONCE)):
+            numbers = np.fromiter((number_of_task(task.id) for task in part), np.uint64, len(part))
+            yield part, numbers, self._journal.places(numbers)
+
+    def without(self, wanted: Ids) -> Iterator[tuple[str, str]]:
+        """(cache key, what its rows are about) of what was done besides some tasks, which are given by number, and is not void."""
+        for key, rows in self._journal.without(np.unique(wanted)):
+            if rows:
+                yield key, next((str(getattr(rows[0], name)) for name in ABOUT if hasattr(rows[0], name)), "")
+        others = ~np.isin(self._keys, wanted)
+        others &= self._journal.places(self._keys) < 0
+        firsts, start = np.sort(self._firsts[others]), 0
+        for table in self._finished.tables:
+            names = [name for name in ABOUT if name in table.record_type.model_fields]
+            if not names:
+                return
+            for batch in table.columns("cache_key", names[0]):
+                first, last = np.searchsorted(firsts, [start, start + batch.num_rows])
+                if last > first:
+                    some = batch.take(firsts[first:last] - start)
+                    yield from zip(*(some.column(number).to_pylist() for number in _order(some.schema.names, names[0])), strict=True)
+                start += batch.num_rows
+
+
+def _order(names: Sequence[str], about: str) -> tuple[int, int]:
+    """Which column is the key, whatever its name is in tables of an earlier version, and which is the other."""
+    return (1, 0) if names[0] == about else (0, 1)
+
+
+def _runs(finished: JoinedRows[Any]) -> tuple[Ids, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """The keys of rows that follow one another, the numbers of the first rows, and how many they are."""
+    keys, firsts, start = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)], 0
+    for table in finished.tables:
+        for batch in table.columns("cache_key", num_rows=KEYS_AT_ONCE):
+            numbers = numbers_of(batch.column(0))
+            (changes,) = np.concatenate([[True], numbers[1:] != numbers[:-1]]).nonzero()
+            keys.append(numbers[changes])
+            firsts.append((changes + start).astype(np.int32))
+            start += batch.num_rows
+    all_keys, all_firsts = np.concatenate(keys), np.concatenate(firsts)
+    is_new = np.concatenate([np.ones(min(1, len(all_keys)), np.bool_), all_keys[1:] != all_keys[:-1]])
+    all_keys, all_firsts = all_keys[is_new], all_firsts[is_new]
+    return all_keys, all_firsts, np.diff(all_firsts, append=start).astype(np.int32)
+
+
+class _Forward:
+    """Rows of tables by number: read on from the last ones where they follow these, else taken by themselves."""
+
+    def __init__(self, rows: JoinedRows[Any]) -> None:
+        self._rows, self._start, self._batch = rows, 0, ()
+        self._left = self._batches()
+
+    def _batches(self) -> Iterator[tuple[int, TableRows[Any], Any, int]]:
+        start = 0
+        for table in self._rows.tables:
+            within = 0
+            for batch in table.columns():
+                yield start + within, table, batch, within
+                within += batch.num_rows
+            start += len(table)
+
+    def take(self, first: int, count: int) -> Sequence[Any]:
+        """The records of so many rows from one on."""
+        if first < self._start:
+            return list(self._rows.take(range(first, first + count)))
+        found: list[Any] = []
+        while len(found) < count:
+            at = first + len(found) - self._start
+            if at < len(self._batch):
+                found += self._batch[at : at + count - len(found)]
+                continue
+            start, table, batch, within = next(self._left)
+            self._start = start
+            self._batch = table.records(batch, within) if first + len(found) < start + batch.num_rows else ()
+        return found
 
 
 class SomeTasks(Sequence[Task]):
@@ -76,6 +221,31 @@ class RowsOfTasks(Iterable[Any]):
         self._known, self._tasks, self._refused = known, tasks, refused
 
     def __iter__(self) -> Iterator[Any]:
-        for task in self._tasks:
-            if task.row_id not in self._refused:
-                yield from self._known.of(task)
+        return self._known.rows(task for task in self._tasks if task.row_id not in self._refused)
+
+
+class EarlierWork:
+    """The keys of work that is not wanted any more, by what it is about; 16 bytes each."""
+
+    def __init__(self, found: Iterable[tuple[str, str]]) -> None:
+        abouts, keys = array("Q"), array("Q")
+        self._others: dict[str, list[str]] = {}
+        for key, about in found:
+            number, about_number = id_number(key), id_number(about)
+            if number is None or about_number is None:
+                self._others.setdefault(about, []).append(key)
+            else:
+                keys.append(number)
+                abouts.append(about_number)
+        order = np.argsort(np.array(abouts, np.uint64), kind="stable")
+        self._abouts, self._keys = np.array(abouts, np.uint64)[order], np.array(keys, np.uint64)[order]
+        self._left = np.ones(len(order), np.bool_)
+
+    def pop(self, about: str) -> list[str]:
+        """The keys of the work about something; none when it is asked again."""
+        found = self._others.pop(about, [])
+        if (number := id_number(about)) is not None and len(self._abouts):
+            first, last = (int(np.searchsorted(self._abouts, np.uint64(number), side=side)) for side in ("left", "right"))
+            found += [f"{key:016x}" for key in self._keys[first:last][self._left[first:last]].tolist()]
+            self._left[first:last] = False
+        return found

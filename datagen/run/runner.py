@@ -13,24 +13,25 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableSet, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stemwright.datagen.run import rates
-from stemwright.datagen.run.known_tasks import KnownTasks, RowsOfTasks, SomeTasks
+from stemwright.datagen.run.known_tasks import EarlierWork, KnownTasks, RowsOfTasks, SomeTasks
+from stemwright.datagen.run.presence import FilesExist, Present
 from stemwright.datagen.run.processes import in_processes
 from stemwright.datagen.run.tasks import Begin, Do, FailedTask, Result, Share, StoppedError, Task, Work, Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk import deletion, durable
-from stemwright.manifests.disk.bulk import is_stored
-from stemwright.manifests.disk.regular import has_size
 from stemwright.manifests.disk.stores import StoreError
+from stemwright.manifests.id_numbers import Ids
+from stemwright.manifests.id_set import IdSet
 from stemwright.manifests.joined_rows import JoinedRows
 from stemwright.manifests.progress import AudioDone, OnProgress
-from stemwright.manifests.records import AudioFile, Record, Refused, Rejected, seal
+from stemwright.manifests.records import Record, Refused, Rejected, seal
 from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.visible import visible
 
@@ -77,7 +78,7 @@ class Outcome:
 
     done: int = 0
     skipped: int = 0
-    fresh: set[str] = field(default_factory=set)
+    fresh: MutableSet[str] = field(default_factory=IdSet)
     rows: Iterable[Any] = ()
     rejected: list[Rejected] = field(default_factory=list)
 
@@ -87,23 +88,22 @@ def run(
     tasks: Sequence[Task],
     do: Do,
     on_progress: OnProgress | None = None,
-    present: Callable[[Sequence[Record]], bool] | None = None,
+    present: Present | None = None,
 ) -> Outcome:
     """Runs the tasks that are not done yet, and journals each result as it arrives. Raises StoppedError on a full disk.
 
     ``present`` says of rows whether what they name is there; unless it is given, they name files in the stage's folder.
     """
-    there = present or partial(files_exist, stage.folder)
     outcome = Outcome()
     with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type, stage.writer) as journal:
         known = KnownTasks(journal.tasks, finished_rows(stage))
-        is_open = bytearray(not (rows and there(rows)) for rows in map(known.of, tasks))
-        open_tasks = SomeTasks(tasks, is_open)
+        wanted = known.wanted(tasks, present or FilesExist(stage.folder))
+        open_tasks = SomeTasks(tasks, wanted.is_open)
         outcome.skipped = len(tasks) - len(open_tasks)
-        total_s, done_s = sum(task.duration_s for task in open_tasks), 0.0
+        total_s, done_s = wanted.open_s, 0.0
         if on_progress:
             on_progress(0, len(open_tasks), "", AudioDone(0.0, total_s) if total_s else None)
-        begin, began = _voiding(known, tasks, journal, stage.check), time.monotonic()
+        begin, began = _voiding(known, wanted.numbers, journal, stage.check), time.monotonic()
         for count, result in enumerate(_stopping(do(open_tasks, begin)), 1):
             if result.fatal:
                 raise StoppedError(f"{result.task.subject}: {result.fatal}")
@@ -134,23 +134,19 @@ def _stopping(results: Iterator[Result]) -> Iterator[Result]:
         raise StoppedError(str(error)) from error
 
 
-def _voiding(known: KnownTasks, tasks: Iterable[Task], journal: table.Journal, check: Callable[[], None] = lambda: None) -> Begin:
+def _voiding(known: KnownTasks, wanted: Ids, journal: table.Journal, check: Callable[[], None] = lambda: None) -> Begin:
     """What is done before a task begins: earlier work about the same row (by another model, say) is void, since its files go.
 
     ``check`` raises an error where this process may do no more.
     """
-    others: dict[str, list[str]] | None = None
+    earlier: EarlierWork | None = None
 
     def begin(task: Task) -> None:
-        nonlocal others
+        nonlocal earlier
         check()
-        if others is None:  # a start that finds everything done needs none of it
-            others = {}
-            for cache_key, rows in known.without(tasks):
-                if rows:
-                    about = getattr(rows[0], "track_id", "") or getattr(rows[0], "pair_id", "")
-                    others.setdefault(str(about), []).append(cache_key)
-        for cache_key in others.pop(task.row_id, ()):
+        if earlier is None:  # a start that finds everything done needs none of it
+            earlier = EarlierWork(known.without(wanted))
+        for cache_key in earlier.pop(task.row_id):
             journal.append(cache_key, ())
 
     return begin
@@ -168,27 +164,10 @@ def reject(stage: str, task: Task, reason: str) -> Rejected:
     return seal(Rejected, stage=stage, row_id=task.row_id, subject=task.subject, reason=reason)
 
 
-def files_of(row: object) -> Iterator[AudioFile]:
-    """The files that a row says exist in the corpus folder."""
-    audio = getattr(row, "audio", None)
-    if isinstance(audio, AudioFile):
-        yield audio
-    for signal in getattr(row, "signals", ()):
-        yield signal.audio
-
-
-def files_exist(folder: Path, rows: Iterable[Record]) -> bool:
-    """Whether every file that the rows name is there and whole, in the folder or its store. Rows about the songs folder name none here."""
-    root = str(folder)
-    named = (file for row in rows if not hasattr(row, "source") for file in files_of(row))
-    # A start over a finished corpus is mostly this.
-    return all(has_size(f"{root}/{file.path}", file.num_bytes) or is_stored(folder, file) for file in named)
-
-
 def rows_of_all(stage: Stage, tasks: Sequence[Task]) -> RowsOfTasks | None:
     """The rows of all tasks of a stage, whichever share has done them, in the order of the tasks; None if one of them has none yet."""
     known = KnownTasks(table.journalled(stage.folder / f"{stage.table}{table.JOURNAL}", stage.record_type), finished_rows(stage))
-    return RowsOfTasks(known, tasks, frozenset()) if all(map(known.of, tasks)) else None
+    return None if any(known.wanted(tasks).is_open) else RowsOfTasks(known, tasks, frozenset())
 
 
 def shared(work: Work, workers: Workers) -> Do:

@@ -299,9 +299,9 @@ def mapped(many, tmp_path, monkeypatch):
 
 
 def test_opening_makes_no_record_and_an_item_makes_those_of_its_example(mapped, monkeypatch):
-    made, records = [], TableRows._records
+    made, records = [], TableRows.records
     monkeypatch.setattr(
-        TableRows, "_records", lambda self, batch, start: made.extend([self.path.stem] * batch.num_rows) or records(self, batch, start)
+        TableRows, "records", lambda self, batch, start: made.extend([self.path.stem] * batch.num_rows) or records(self, batch, start)
     )
     data = PairDataset(mapped, labels=("fader",))
     assert (len(data), made) == (21, [])

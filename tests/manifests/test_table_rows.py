@@ -43,8 +43,8 @@ def path(tmp_path, pairs, monkeypatch):
 def made(monkeypatch):
     """How many records each conversion made."""
     counts = []
-    records = TableRows._records
-    monkeypatch.setattr(TableRows, "_records", lambda self, batch, start: counts.append(batch.num_rows) or records(self, batch, start))
+    records = TableRows.records
+    monkeypatch.setattr(TableRows, "records", lambda self, batch, start: counts.append(batch.num_rows) or records(self, batch, start))
     return counts
 
 

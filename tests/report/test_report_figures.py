@@ -67,13 +67,13 @@ def found(corpus, monkeypatch):
 def made(monkeypatch):
     """How many records of each type were made."""
     counts = Counter()
-    records = TableRows._records
+    records = TableRows.records
 
     def counted(self, batch, start):
         counts[self.record_type.__name__] += batch.num_rows
         return records(self, batch, start)
 
-    monkeypatch.setattr(TableRows, "_records", counted)
+    monkeypatch.setattr(TableRows, "records", counted)
     return counts
 
 

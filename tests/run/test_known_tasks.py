@@ -1,14 +1,17 @@
 import gc
 import json
+from functools import partial
 
 import pytest
 from test_runner import tasks, work
 
-from stemwright.datagen.run.runner import Stage, finish, run, shared
-from stemwright.datagen.run.tasks import Workers
+from stemwright.datagen.run.known_tasks import EarlierWork, KnownTasks
+from stemwright.datagen.run.runner import Stage, finish, finished_rows, run, shared
+from stemwright.datagen.run.tasks import Result, Task, Workers
 from stemwright.manifests import journal_index, table
 from stemwright.manifests.journal_index import number_of_task
-from stemwright.manifests.records import Track, content_id
+from stemwright.manifests.records import AudioFile, Stem, Track, content_id, seal
+from stemwright.manifests.table_rows import TableRows
 
 
 @pytest.fixture
@@ -93,3 +96,87 @@ def test_a_line_of_other_rows_counts_as_without_rows(tmp_path, stage):
     again = run(stage, tasks(3), shared(work, Workers()))
     assert (again.done, again.skipped) == (1, 2)
     assert [row.title for row in again.rows] == ["Song 0", "Song 1", "Song 2"]
+
+
+def stem(task, name, folder):
+    file = folder / f"stems/{task}/{name}.flac"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"sound")
+    facts = {"sample_rate": 8000, "num_channels": 1, "num_frames": 1, "num_bytes": 5, "sha256": "0" * 64}
+    audio = AudioFile(path=file.relative_to(folder).as_posix(), **facts)
+    return seal(Stem, cache_key=task, track_id=task, name=name, audio=audio, origin="tiny@1", gain_db=0.0, closure_db=None)
+
+
+@pytest.fixture
+def separated(tmp_path):
+    """A finished stage of 30 tasks with two rows each, and a function that starts it again."""
+    stage, keys = Stage("separate", tmp_path, "stems", Stem), [content_id(number) for number in range(30)]
+    some = [Task(key, key, key, key, 2.0) for key in keys]
+    work = shared(partial(stems_of, folder=tmp_path), Workers())
+    finish(stage, run(stage, some, work).rows)
+    return stage, keys, lambda: run(stage, some, work)
+
+
+def stems_of(task, folder):
+    return [stem(task, name, folder) for name in ("drums", "vocals")]
+
+
+def test_a_finished_table_is_looked_through_without_a_record(separated, monkeypatch):
+    stage, keys, start = separated
+    (stage.folder / f"stems/{keys[3]}/vocals.flac").unlink()
+    (stage.folder / f"stems/{keys[17]}/drums.flac").write_bytes(b"cut")
+    made = []
+    monkeypatch.setattr(TableRows, "records", lambda *_: made.append(1))
+    again = start()
+    assert (again.done, again.skipped, made) == (2, 28, [])
+    assert set(again.fresh) == {keys[3], keys[17]}
+
+
+def test_rows_are_made_in_batches_and_dropped(separated, monkeypatch):
+    monkeypatch.setattr("stemwright.manifests.table_rows.BATCH_ROWS", 8)
+    _, _, start = separated
+    before, most, rows = living(Stem), 0, start().rows
+    for _ in rows:
+        most = max(most, living(Stem))
+    assert most - before <= 2 * 8 + 2
+
+
+@pytest.mark.parametrize("order", ["id", "name"])
+def test_a_table_that_was_sorted_is_the_same_table(separated, order):
+    """By name, the rows of a task do not follow one another."""
+    stage, keys, start = separated
+    path = stage.folder / "stems.parquet"
+    rows = table.read(path, Stem)
+    table.write(path, sorted(rows, key=lambda row: getattr(row, order)), Stem)
+    again = start()
+    assert (again.done, again.skipped) == (0, 30)
+    found = list(again.rows)
+    assert [row.cache_key for row in found] == [key for key in keys for _ in range(2)]
+    assert {row.id for row in found} == {row.id for row in rows}
+    (stage.folder / f"stems/{keys[5]}/vocals.flac").unlink()
+    assert (start().done, start().skipped) == (1, 30)
+
+
+def test_the_index_of_a_finished_table_takes_sixteen_bytes_a_task(separated):
+    stage, keys, _ = separated
+    known = KnownTasks(table.journalled(stage.folder / "none", Stem), finished_rows(stage))
+    assert sum(value.nbytes for value in vars(known).values() if hasattr(value, "nbytes")) == len(keys) * 16
+
+
+def test_earlier_work_is_named_once():
+    works = [("0" * 15 + str(number % 10), "f" * 16) for number in range(3)]
+    earlier = EarlierWork([*works, ("a task", "a song"), ("0" * 16, "a song")])
+    assert earlier.pop("f" * 16) == [key for key, _ in works]
+    assert earlier.pop("f" * 16) == []
+    assert earlier.pop("a song") == ["a task", "0" * 16]
+    assert earlier.pop("nothing") == []
+
+
+def test_earlier_work_about_a_row_is_void_when_it_is_made_again(separated):
+    stage, keys, _ = separated
+    other = [Task(content_id([key]), key, key, content_id([key])) for key in keys[:3]]
+    with table.Journal(stage.folder / "stems.jsonl.part", Stem) as journal:
+        journal.append(content_id([keys[0]]), [])
+    run(stage, other, lambda tasks, begin: (Result(task, reason="no") for task in tasks if begin(task) is None))
+    journal = table.journalled(stage.folder / "stems.jsonl.part", Stem)
+    assert {task for task, rows in journal.items() if not rows} == {content_id([keys[0]]), *keys[:3]}

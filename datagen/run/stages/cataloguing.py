@@ -161,7 +161,8 @@ def _inspected(
             break
         skipped -= {task.id for task in needed}
         more = run_tasks(stage, needed, work, on_progress, heard)
-        outcome.rows, outcome.fresh = [*outcome.rows, *more.rows], outcome.fresh | more.fresh
+        outcome.rows = [*outcome.rows, *more.rows]
+        outcome.fresh |= more.fresh
         outcome.rejected += more.rejected
     ids = {row.audio.path: row.id for row in outcome.rows}
     outcome.rows = sorted((row for row in outcome.rows if row.audio.path not in duplicates.dropped), key=lambda row: row.audio.path)

@@ -23,6 +23,7 @@ from stemwright.manifests import table
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import make_folder, move
 from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
+from stemwright.manifests.id_set import IdSet
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Estimate, Normalisation, Stem, Track, TrackEstimate
 
@@ -185,5 +186,5 @@ def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step], tracks:
     for table_name in ON_DEMAND:  # of a killed process, when the configuration still needed them
         table.remove_journals(corpus.journal(table_name))
     refused = {row.row_id for row in rejected}
-    done = frozenset(row_id for _, outcome in steps for row_id in outcome.fresh) - refused
+    done = IdSet(row_id for _, outcome in steps for row_id in outcome.fresh) - refused
     return Summary(name, len(done), len(tracks - done - refused), len(refused), songs=done)

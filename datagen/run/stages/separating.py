@@ -18,7 +18,8 @@ from typing import Any
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import Stage, attempt, failed, files_exist, reject, shared_out
+from stemwright.datagen.run.presence import files_exist
+from stemwright.datagen.run.runner import Stage, attempt, failed, reject, shared_out
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, KeptStems, commit, folder_name, invalidate, put, read, unused
 from stemwright.datagen.run.stages.separation_keys import identity_of, own_stems_of, separation_key

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Outcome, Stage, finish
 from stemwright.datagen.run.tasks import Share
+from stemwright.manifests.id_set import IdSet
 from stemwright.manifests.records import Stem
 
 
@@ -25,7 +26,7 @@ class Summary:
     skipped: int
     rejected: int
     notes: tuple[str, ...] = ()
-    songs: frozenset[str] = frozenset()
+    songs: Set[str] = frozenset()
     share: str = ""  # which share of the stage it is of; "" for all of it
 
 
@@ -40,7 +41,7 @@ def by_track_of(stems: Sequence[Stem]) -> dict[str, list[Stem]]:
 def of_share(share: Share, name: str, outcomes: Sequence[Outcome], notes: tuple[str, ...] = ()) -> Summary:
     """The summary of one share of a stage, whose rows stay in its journals. A track counts once, however many tables it is in."""
     refused = {row.row_id for outcome in outcomes for row in outcome.rejected}
-    done = frozenset(row_id for outcome in outcomes for row_id in outcome.fresh) - refused
+    done = IdSet(row_id for outcome in outcomes for row_id in outcome.fresh) - refused
     looked_at = max((outcome.done + outcome.skipped + len(outcome.rejected) for outcome in outcomes), default=0)
     refusals = tuple(f"rejected {row.subject}: {row.reason}" for outcome in outcomes for row in outcome.rejected)
     notes = (*notes, *refusals, "when all shares have ended, the same command without --share writes the table and does what is left")
@@ -51,4 +52,4 @@ def finished(corpus: Corpus, stage: Stage, outcome: Outcome, *, made_from: str =
     """Writes the table of a stage that has come to its end, with what it refused."""
     corpus.replace_rejected(stage.name, outcome.rejected)  # first: once the table exists, the stage counts as finished
     finish(stage, outcome.rows, made_from=made_from)
-    return Summary(stage.name, outcome.done, outcome.skipped, len(outcome.rejected), notes, frozenset(outcome.fresh))
+    return Summary(stage.name, outcome.done, outcome.skipped, len(outcome.rejected), notes, outcome.fresh)
