@@ -42,8 +42,8 @@ DOORS = {  # what only these files may import
     "huggingface_hub": {"separation/demucs/hub.py"},
     "joblib": {"datagen/run/processes.py"},
     "obstore": {"manifests/disk/stores/bucket_store.py"},
-    "dask": set(),
-    "distributed": {"datagen/run/cluster.py"},
+    "dask": {"datagen/run/connection.py"},
+    "distributed": {"datagen/run/connection.py"},
 }
 NEVER = {"pedalboard", "pyloudnorm", "pyebur128", "museval", "stempeg", "random"}  # peers to measure against; global random state
 SPEAKS = {"print", "input", "exit", "quit", "breakpoint"}

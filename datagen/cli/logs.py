@@ -99,6 +99,15 @@ class NotShown(logging.Filter):
         return not getattr(record, "already_shown", False)
 
 
+class ForUsers(logging.Handler):
+    """Shows warnings that a user can do something about while the work goes on, as ``Terminal.warn`` does: above a bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A line on standard error, which is looked up now: a bar replaces it while it is shown."""
+        if getattr(record, "for_users", False):
+            sys.stderr.write(f"stemwright: {visible(record.getMessage())}\n")
+
+
 def to_file(path: Path) -> None:
     """From here to the end of the verb, what is logged is also appended to a file; first, what runs, and with which versions."""
     handler = LogFile(path)
@@ -125,6 +134,8 @@ def logging_of(verb: str, *, verbose: bool) -> Iterator[None]:
     root.propagate = False
     if verbose:
         root.addHandler(_to_terminal())
+    else:
+        root.addHandler(ForUsers())
     try:
         with _warnings():
             yield

@@ -54,6 +54,10 @@ def workers_of(jobs: int, dask: str | None, resources: Mapping[str, float] | Non
     from stemwright.datagen.run.tasks import Share, Workers
     from stemwright.manifests.usage import UsageError
 
+    if dask is not None and not dask.strip():
+        raise UsageError(
+            "--dask: expected the address of a scheduler, such as tcp://10.0.0.1:8786; got ''. Is the variable set that it is in?"
+        )
     if resources and not dask:
         raise UsageError("--resources are those of dask's workers, and no --dask ADDRESS was given; add it, or leave --resources out")
     if share is None:

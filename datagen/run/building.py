@@ -18,7 +18,7 @@ from stemwright.datagen.run.configuration import Config, ConfigError, read_value
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.reseparation import count_to_separate_again, reason_to_separate_again
 from stemwright.datagen.run.stages.separator_order import SeparationOrder
-from stemwright.datagen.run.tasks import StoppedError, Workers
+from stemwright.datagen.run.tasks import StoppedError, UnsuitedError, Workers
 from stemwright.manifests.disk.bulk import bulk_of
 from stemwright.manifests.disk.durable import is_full, sentence
 from stemwright.manifests.disk.regular import regular
@@ -108,9 +108,9 @@ def keeping(corpus: Corpus, config: Config) -> Iterator[None]:
         if (bulk := bulk_of(corpus.folder)) is not None:
             bulk.claim(corpus.folder)
         yield
-    except StoppedError:
-        raise
     except Exception as error:
+        if isinstance(error, StoppedError) and not isinstance(error, UnsuitedError):
+            raise
         if isinstance(error, OSError) and is_full(error):  # no fault of the configuration, and no room to put another back
             raise StoppedError(sentence(error, "what was finished is kept")) from error
         corpus.restore(before)

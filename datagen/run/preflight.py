@@ -4,6 +4,7 @@ Conventions
     ``examine`` runs on the worker, ``first_difference`` here. The folder of the corpus is known by a token: a file of random digits, made
     once, that a worker must find at the same path with the same contents. A mount that is missing, or that is of something else, is so
     found before the first song rather than as a refusal of each.
+    A bucket is asked by each worker with the credentials that it has: whether they may write to that of the corpus, and read a song.
     A worker that cannot do the work, and one that would do it otherwise than the others, are reported in a sentence with their host.
     The versions of stemwright and Python are compared with those of this process, which sends it the tasks; all else with most workers.
     Memory: dask's nanny sets ``MALLOC_TRIM_THRESHOLD_``, by which glibc gives every freed array back to the system and gets it again page
@@ -32,9 +33,14 @@ from typing import Any
 
 from stemwright.datagen.run.tasks import Needs
 from stemwright.manifests import __version__
+from stemwright.manifests.disk.bulk import bulk_of
 from stemwright.manifests.disk.durable import write_first
-from stemwright.manifests.disk.mirror import is_mirrored
+from stemwright.manifests.disk.mirror import address_of_place, is_mirrored
 from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.disk.stores import StoreError
+from stemwright.manifests.records import Track
+from stemwright.manifests.table_rows import TableRows
+from stemwright.manifests.usage import UsageError
 
 TOKEN = ".cluster"  # of a corpus
 SEEN_S = 5.0  # how long a file that was just made may take to be seen over a network file system
@@ -64,11 +70,15 @@ class WorkerFacts:
 
 @dataclass(frozen=True)
 class Examination:
-    """What a worker of so many threads is asked: whether it sees a corpus by its token, and what the work itself needs."""
+    """What a worker of so many threads is asked: whether it sees a corpus by its token, and what the work itself needs.
+
+    ``song`` is the place of a song in a bucket, of which a worker must be able to read a byte; None if the songs are in no bucket.
+    """
 
     needs: Needs
     token: bytes = b""
     threads: int = 1
+    song: Path | None = None
 
 
 def examination(needs: Needs) -> Examination:
@@ -77,7 +87,16 @@ def examination(needs: Needs) -> Examination:
         return Examination(needs)
     path = needs.corpus / TOKEN
     write_first(path, secrets.token_hex(8).encode() + b"\n")
-    return Examination(needs, regular(path).read_bytes())
+    return Examination(needs, regular(path).read_bytes(), song=_a_song(needs))
+
+
+def _a_song(needs: Needs) -> Path | None:
+    """A song of a bucket: the first of the table of tracks, or what the bucket's mirror shows here."""
+    if needs.songs is None or not is_mirrored(needs.songs) or needs.corpus is None:
+        return None
+    for row in TableRows(needs.corpus / "tracks.parquet", Track) if (needs.corpus / "tracks.parquet").exists() else ():
+        return needs.songs / row.audio.path
+    return next((Path(folder, name) for folder, _, names in os.walk(needs.songs) for name in sorted(names)), None)
 
 
 def examine(asked: Examination) -> WorkerFacts:
@@ -110,6 +129,20 @@ def _unseen(asked: Examination) -> str:
             return f"it may not write to the corpus {folder}; run the workers as a user who may"
     if songs is not None and not is_mirrored(songs) and not songs.exists():
         return f"it does not see the songs in {songs}; mount the folder at the same path on every worker"
+    return _unreachable(asked)
+
+
+def _unreachable(asked: Examination) -> str:
+    """Why a worker cannot use the buckets that hold the stems, or the songs; "" if it can."""
+    try:
+        if asked.needs.corpus is not None and (bulk := bulk_of(asked.needs.corpus)) is not None:
+            bulk.claim(asked.needs.corpus)
+        if asked.song is not None:
+            song = address_of_place(asked.song)
+            with suppress(FileNotFoundError):  # that song alone is gone
+                song.store.get(song.prefix, 0, 1)
+    except (StoreError, UsageError, OSError) as error:
+        return str(error)
     return ""
 
 

@@ -114,6 +114,10 @@ class StoppedError(RuntimeError):
     """The stage cannot go on (a full disk); what was finished is kept."""
 
 
+class UnsuitedError(StoppedError):
+    """The workers of a cluster cannot do what the configuration asks for: nothing was begun, so an earlier configuration is restored."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of one task: its rows, or the reason why it was refused, or why nothing can go on."""

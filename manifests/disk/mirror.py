@@ -70,6 +70,11 @@ def address_of_place(path: Path | str) -> Address:
     return Address(scheme, "" if bucket == NO_BUCKET else bucket, "/".join(parts))
 
 
+def here(path: Path) -> Path:
+    """The same object, or folder, in the mirror of this machine, whose scratch folder may be another one; any other path as it is."""
+    return place_of(address_of_place(path)) if is_mirrored(path) else path
+
+
 def on_disk(place: Path | str) -> Path:
     """The path for what a user calls ``place``: a path as it is, an address as its folder in the mirror, which exists from then on."""
     if not is_address(place):

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import signal as signals
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from living_corpus import RATE, write_song
 from test_runner import deadly, tasks, where_work, work
 
 from stemwright.datagen.run import cluster, configuration, preflight
+from stemwright.datagen.run.connection import CONNECT
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Stage, run, shared
 from stemwright.datagen.run.stages import build_stages, run_catalog, run_separate
@@ -33,6 +35,7 @@ from stemwright.datagen.run.tasks import Needs, StoppedError, Workers
 from stemwright.manifests import table
 from stemwright.manifests.records import Track, content_id
 
+dask = pytest.importorskip("dask", reason="needs the extra: pip install 'stemwright[dask]'")
 distributed = pytest.importorskip("distributed", reason="needs the extra: pip install 'stemwright[dask]'")
 
 REMOVAL = MappingProxyType({"per_track": 2, "effects": ["fader", "width"], "kept": [0, 0], "removed": [1, 1]})
@@ -80,6 +83,10 @@ def build(folder: Path, workers: Workers) -> None:
 def contents(folder: Path) -> dict[str, str]:
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (".cluster", ".lock"))
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def without_log(found: dict[str, str]) -> dict[str, str]:
+    return {name: sum_ for name, sum_ in found.items() if name != "stemwright.log"}
 
 
 @pytest.fixture
@@ -214,15 +221,35 @@ def test_two_clients_share_a_cluster(tmp_path, address):
     assert [outcome.done for outcome in found] == [4, 4]
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x"])
-def test_a_scheduler_that_does_not_answer_is_reported_in_a_sentence(stage, monkeypatch, address):
-    monkeypatch.setattr(cluster, "ANSWER_S", 0.5)
-    with pytest.raises(StoppedError, match=f"no dask scheduler answers at {address} .*Finished work is kept"):
-        run(stage, tasks(2), shared(work, Workers(dask=address)))
+@pytest.fixture
+def hasty():
+    """A client that waits no 30 s for a scheduler with a worker, as dask's own configuration says."""
+    with dask.config.set({CONNECT: "1s"}):
+        yield
 
 
-def test_a_scheduler_without_workers_is_reported_in_a_sentence(stage, monkeypatch):
-    monkeypatch.setattr(cluster, "ANSWER_S", 1.0)
+def test_a_scheduler_that_does_not_answer_is_reported_in_a_sentence(stage, hasty):
+    with pytest.raises(StoppedError, match=r"no dask scheduler answers at tcp://127.0.0.1:1 .*Finished work is kept"):
+        run(stage, tasks(2), shared(work, Workers(dask="tcp://127.0.0.1:1")))
+
+
+def test_what_answers_and_is_no_scheduler_is_reported_in_a_sentence(stage, hasty):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(StoppedError, match=rf"no dask scheduler answers at {address} \(\w+\)\. Finished work is kept"):
+            run(stage, tasks(2), shared(work, Workers(dask=address)))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "http://127.0.0.1:8786", "tcp://", "tcp://:8786", ""])
+def test_what_is_no_address_of_a_scheduler_is_wrong_usage(place, address):
+    before = contents(place / "one")
+    done = stemwright("separate", place / "one", "--dask", address, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1 + ("started" in done.stderr))
+    assert f"expected the address of a scheduler, such as tcp://10.0.0.1:8786; got '{address}'" in done.stderr
+    assert without_log(contents(place / "one")) == without_log(before)
+
+
+def test_a_scheduler_without_workers_is_reported_in_a_sentence(stage, hasty):
     with (
         local(0, 1) as empty,
         pytest.raises(StoppedError, match=f"the dask scheduler at {empty.scheduler_address} has no workers after 1 s.* dask worker tcp"),
@@ -230,14 +257,12 @@ def test_a_scheduler_without_workers_is_reported_in_a_sentence(stage, monkeypatc
         run(stage, tasks(2), shared(work, Workers(dask=empty.scheduler_address)))
 
 
-def test_a_cluster_that_is_gone_costs_a_corpus_nothing_and_the_verb_exits_with_1(place):
+def test_a_cluster_that_is_gone_costs_a_corpus_nothing_and_the_verb_exits_with_1(place, hasty):
     before = contents(place / "one")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "ANSWER_S", 0.5)
-        done = stemwright("build", place / "songs", place / "one", "--dask", "tcp://127.0.0.1:1", check=False)
-        assert done.returncode == 1
-        assert done.stderr.startswith("stemwright: no dask scheduler answers at tcp://127.0.0.1:1 ")
-    assert {name: sum_ for name, sum_ in contents(place / "one").items() if name != "stemwright.log"} == before
+    done = stemwright("build", place / "songs", place / "one", "--dask", "tcp://127.0.0.1:1", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("stemwright: no dask scheduler answers at tcp://127.0.0.1:1 ")
+    assert without_log(contents(place / "one")) == without_log(before)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ from stemwright.manifests.catalog.tracks import (
 )
 from stemwright.manifests.deduplication.duplicates import SOUNDS_AS, Duplicates, Recording, find_duplicates
 from stemwright.manifests.disk import deletion
+from stemwright.manifests.disk.mirror import here
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Record, Refused, Rejected, Split, Track, seal
 from stemwright.manifests.sound import kept_fingerprint, writing
@@ -307,7 +308,7 @@ def _is_as_before(row: Track, before: Track | None) -> bool:
 
 def _inspect(songs: Path, shares: SplitShares, longest_s: float, fingerprints: Path, payload: tuple[Candidate, FileSums]) -> list[Track]:
     candidate, sums = payload
-    return [inspect(songs, candidate, shares, longest_s, sums, fingerprints)]
+    return [inspect(here(songs), candidate, shares, longest_s, sums, fingerprints)]
 
 
 def _refuse_to_forget(corpus: Corpus, refused: Sequence[tuple[str, str]]) -> None:
