@@ -7,6 +7,7 @@ measurements of it are stored.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -38,6 +39,7 @@ COMMANDS = {  # output -> the command that a reader types
     "edit": 'stemwright edit song.wav "increase the volume of vocals by 3 dB; mute drums" edited.flac --stems stems',
     "export": "stemwright export demo-corpus recipes --no-audio",
     "report": "stemwright report demo-corpus report.html",
+    "status": "stemwright status CORPUS",
 }
 
 
@@ -48,6 +50,8 @@ def main() -> None:
         for toml in (REMOVAL, MULTITRACKS):
             (folder / toml.name).write_text(toml.read_text(encoding="utf-8"), encoding="utf-8")
         for output, command in COMMANDS.items():
+            if output == "status":
+                _separate_shares(folder)
             _keep(output, _run(folder, command))
             if output == "demo":
                 _lay_out(folder)
@@ -99,6 +103,19 @@ def _lay_out(folder: Path) -> None:
             sw.save(folder / "stems" / f"{name}.wav", stem, rate)
             mix += sw.apply_chain(torch.from_numpy(stem), rate, chains.get(name, [])).numpy()
     sw.save(folder / "mix.wav", 0.7 * mix, rate)
+
+
+def _separate_shares(folder: Path) -> None:
+    """A corpus of eight songs of which one share has ended, and another is at work on a machine that does not exist."""
+    for number in range(8):
+        noise = 0.1 * np.random.default_rng(number).standard_normal((2, 4 * 44_100))
+        sw.save(folder / "eight" / f"Song {number + 1}.wav", noise.astype(np.float32), 44_100)
+    for command in ("catalog eight CORPUS", "separate CORPUS --model bundled --share 0/2"):
+        _run(folder, f"stemwright {command}")
+    work = {"verb": "separate", "done": 2, "total": 4, "subject": "Song 6.wav"}
+    holder = {"owner": "another", "counter": 7, "host": "gpu2", "process": 4711, "machine": "another", "started": "", "work": work}
+    (folder / "CORPUS" / "lease").mkdir(exist_ok=True)
+    (folder / "CORPUS" / "lease" / "1of2").write_text(json.dumps(holder), encoding="utf-8")
 
 
 def draw_pair(corpus: Path, path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the documents say is run: commands, Python and configurations of README and site; links and anchors."""
 
+import ast
 import contextlib
 import inspect
 import os
@@ -156,6 +157,34 @@ def test_the_configurations_on_the_pages_are_configurations():
         for text in found:
             parse(text, where=name)
     assert sum(map(len, texts.values())) >= 6
+
+
+def texts_of_the_program() -> set[str]:
+    """Every text of the sources; what an f-string or a log message fills in is a NUL."""
+    sources = [path for room in ("manifests", "separation", "datagen") for path in (ROOT / room).rglob("*.py")]
+    nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    texts = {node.value.replace("%s", "\0") for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    filled = [node.values for node in nodes if isinstance(node, ast.JoinedStr)]
+    return texts | {"".join(str(part.value) if isinstance(part, ast.Constant) else "\0" for part in parts) for parts in filled}
+
+
+def test_every_message_in_the_tables_of_what_goes_wrong_is_one_of_the_program():
+    """Each is a text of the program with names and numbers filled in, or several of them; an ellipsis stands for what was left out."""
+    texts = {text.strip(" \0") for text in texts_of_the_program() if len(text.replace("\0", "").strip()) >= 12 and " " in text.strip()}
+    patterns = [re.compile(".{1,80}?".join(map(re.escape, text.split("\0")))) for text in texts]
+    tables = (ROOT / "docs" / "guides" / "machines.md").read_text(encoding="utf-8").split("## What goes wrong")[1]
+    rows = [line.split(" | ")[0] for line in tables.splitlines() if line.startswith("| ")]
+    messages = [message for row in rows for message in re.findall(r"`([^`]{20,})`", row)]
+    unknown = []
+    for message in messages:
+        known = {place for pattern in patterns for found in pattern.finditer(message) for place in range(*found.span())}
+        left = "".join("\0" if place in known else character for place, character in enumerate(message))
+        for part in re.split(r"\0+|\.\.\.", left):
+            words = re.sub(r"\S*[\d/(]\S*|[A-Z]{2,}", "", part).strip(" .:;,")  # without numbers, paths and placeholders
+            if len(words) > 12 and not any(part.strip() in text for text in texts):
+                unknown.append(f"{message}: {part}")
+    assert unknown == []
+    assert len(messages) >= 30
 
 
 class Page(HTMLParser):
