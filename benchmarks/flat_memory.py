@@ -91,6 +91,44 @@ print(before, peak(), time.process_time() - began)
 """
 
 
+SEPARATE = """
+from types import SimpleNamespace
+from stemwright.datagen.run.configuration import check
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.stages import separating
+from stemwright.datagen.run.stages.kept_stems import commit
+from stemwright.manifests import table
+from stemwright.manifests.records import AudioFile, Stem, Track, content_id, seal
+from stemwright.separation.quality import Figures
+separating.separator_for = lambda order, workers: SimpleNamespace(origin='tiny@1', identity={'tiny': 1}, device='cpu')
+corpus, count = Corpus(sys.argv[1]), int(sys.argv[2])
+def audio(path):
+    return AudioFile(path=path, sample_rate=44100, num_channels=2, num_frames=9, num_bytes=1, sha256='0' * 64)
+if not corpus.folder.exists():
+    corpus.create(check({'songs': {'folder': str(corpus.folder.parent)}}, where='benchmark'))
+    names = ('drums', 'bass', 'other', 'vocals', 'residual')
+    for name in names:
+        (corpus.folder / f'{name}.flac').write_bytes(b'1')
+    facts = dict(source='folder', split='train', peak_dbfs=-1.0, sound='0' * 64)
+    tracks = (Track(id=content_id(number), cache_key=content_id(number), audio=audio(f'{number}.flac'), title='Song', artist='A', **facts)
+              for number in range(count))
+    table.write(corpus.table('tracks'), tracks, Track)
+    figures = Figures(silent=None, closure_db=-20.0, bleed=0.0, bleed_of=('drums', 'bass'), clipped_share=0.0)
+    separation = separating.Separation(corpus, separating.separator_for(None, None), corpus.config)
+    for task in separating.tasks_of(corpus, separation.separator, corpus.config):
+        facts = dict(cache_key=task.id, track_id=task.row_id, origin='tiny@1', gain_db=0.0, closure_db=-20.0)
+        rows = [seal(Stem, name=name, audio=audio(f'{name}.flac'), **facts) for name in names]
+        place = separation.place(task.payload[0])
+        place.mkdir(parents=True)
+        commit(place, task.id, figures, rows)
+    sys.exit(print(0, 0, 0))
+before, began = peak(), time.process_time()
+done = separating.run_separate(corpus)
+assert done.skipped == count
+print(before, peak(), time.process_time() - began)
+"""
+
+
 def alone(code: str, *arguments: object) -> tuple[float, float, float]:
     """(MB before, peak MB, CPU seconds) that a program of its own prints."""
     root = str(Path(__file__).resolve().parent.parent)
@@ -126,6 +164,10 @@ def flat_memory(folder: Path, tracks: int = 20_000, songs: int = 1_000_000, corp
     add("runner, all songs finished: resumed from the journal", alone(RUNNER, folder / "runner", songs, "killed"), "60 s, 150 MB")
     add("the same, and the table written", alone(RUNNER, folder / "runner", songs, "finish"), "150 MB")
     add("runner, all songs finished: resumed from the table", alone(RUNNER, folder / "runner", songs, "killed"), "60 s, 150 MB")
+    some = songs // 50
+    alone(SEPARATE, folder / "separate", some)
+    add(f"separate, all of {some:,} songs kept: the table made again", alone(SEPARATE, folder / "separate", some), "")
+    add("the same, finished", alone(SEPARATE, folder / "separate", some), "")
     return "\n".join(lines)
 
 

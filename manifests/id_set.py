@@ -34,6 +34,13 @@ class IdSet(MutableSet[str]):
         for text in texts:
             self.add(text)
 
+    @classmethod
+    def of_numbers(cls, numbers: npt.NDArray[np.uint64]) -> IdSet:
+        """The ids that are these numbers."""
+        found = cls()
+        found._ids = np.unique(numbers)
+        return found
+
     def add(self, value: str) -> None:
         """Adds a text."""
         if (number := id_number(value)) is None:

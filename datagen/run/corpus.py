@@ -22,6 +22,7 @@ from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import Record, Refused, Rejected
 from stemwright.manifests.shards import DATASET
+from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.usage import UsageError
 from stemwright.manifests.visible import visible
 
@@ -157,6 +158,11 @@ class Corpus:
         """The rows of a table. Raises CorpusError naming the verb that writes it if it is not there."""
         self._finished(name)
         return table.read(self.table(name), record_type)
+
+    def table_rows(self, name: str, record_type: type[R]) -> TableRows[R]:
+        """The rows of a table, made into records as they are used. Raises CorpusError as ``rows`` does."""
+        self._finished(name)
+        return TableRows(self.table(name), record_type)
 
     def digest(self, name: str) -> str:
         """The digest of the rows of a table. Raises CorpusError as ``rows`` does."""

@@ -203,7 +203,7 @@ class SomeTasks(Sequence[Task]):
         return self._count
 
     def __iter__(self) -> Iterator[Task]:
-        return compress(self._tasks, self._marks)
+        return compress(self._tasks, self._marks) if self._count else iter(())
 
     @overload
     def __getitem__(self, index: int) -> Task: ...

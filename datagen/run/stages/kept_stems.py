@@ -18,7 +18,7 @@ Conventions
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,15 @@ def _text(kept: KeptStems) -> bytes:
     return kept.model_dump_json(indent=1, exclude={"was"}).encode() + b"\n"
 
 
-def unused(stems: Path, current: set[Path]) -> tuple[int, int]:
-    """How many folders hold kept stems that no current row names, and how many are in the layout of version 0.1."""
-    kept = sum(file.parent not in current for file in stems.glob(f"*/*/{KEPT_STEMS}"))
+def name_of(place: Path) -> str:
+    """What a track's folder is called in ``stems/``."""
+    return f"{place.parent.name}/{place.name}"
+
+
+def unused(stems: Path, current: Container[str]) -> tuple[int, int]:
+    """How many folders hold kept stems that no current row names, and how many are in the layout of version 0.1.
+
+    ``current`` are the names of the others (``name_of``).
+    """
+    kept = sum(name_of(file.parent) not in current for file in stems.glob(f"*/*/{KEPT_STEMS}"))
     return kept, sum(OLD.fullmatch(place.name) is not None and place.is_dir() for place in stems.glob("*"))

@@ -9,31 +9,49 @@ Conventions
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.presence import files_exist
+from stemwright.datagen.run.known_tasks import SomeTasks
+from stemwright.datagen.run.presence import FilesExist, files_exist
 from stemwright.datagen.run.runner import Stage, attempt, failed, reject, shared_out
 from stemwright.datagen.run.runner import run as run_tasks
-from stemwright.datagen.run.stages.kept_stems import REFERENCE, STEMS, KeptStems, commit, folder_name, invalidate, put, read, unused
+from stemwright.datagen.run.stages.kept_stems import (
+    REFERENCE,
+    STEMS,
+    KeptStems,
+    commit,
+    folder_name,
+    invalidate,
+    name_of,
+    put,
+    read,
+    unused,
+)
 from stemwright.datagen.run.stages.separation_keys import identity_of, own_stems_of, separation_key
+from stemwright.datagen.run.stages.separation_tasks import StemRows, TrackTasks
 from stemwright.datagen.run.stages.separator_order import AT_ONCE, SeparationOrder, described, of_worker, separator_for
 from stemwright.datagen.run.stages.summary import Summary, finished, of_share
-from stemwright.datagen.run.tasks import Begin, Do, Needs, Result, Share, StoppedError, Task, Workers, tasks_of_share
+from stemwright.datagen.run.tasks import Begin, Do, Needs, Result, Share, StoppedError, Task, Workers
 from stemwright.manifests.catalog.tracks import sound_of, source_changed
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk.bulk import bulk_of
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import remove
+from stemwright.manifests.disk.name_set import NameSet
+from stemwright.manifests.id_set import IdSet
+from stemwright.manifests.joined_rows import JoinedRows
 from stemwright.manifests.progress import AudioDone, OnProgress
-from stemwright.manifests.records import Refused, Stem, Track, seal
+from stemwright.manifests.records import Record, Refused, Stem, Track, seal
 from stemwright.manifests.sound import writing
+from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.wording import counted
 from stemwright.separation.demucs.engines import Precision
 from stemwright.separation.jobs import Job, JobOutcome, OnFileProgress
@@ -63,35 +81,53 @@ def run_separate(
         clear_all_work(corpus.folder / STEMS, KEPT_STEMS)
     separator = separator_for(order, workers)
     separation = Separation(corpus, separator, config, share)
-    tasks = tasks_of_share(tasks_of(corpus, separator, config), share)
-    reusable = {task.id: found for task in tasks if (found := separation.kept(task)) is not None}
-    for task in tasks:
-        if task.id in reusable:
-            separation.settle(task)
-    _check_songs(corpus, [task for task in tasks if task.id not in reusable])
+    tasks = tasks_of(corpus, separator, config).of_share(share)
+    kept = KeptTasks(separation, tasks)
+    _check_songs(corpus, kept.others)
     speed = rates.of_separation(separator) if not workers.dask and any(task.duration_s for task in tasks) else ""
     stage = Stage("separate", corpus.folder, "stems", Stem, speed, share)
-    do, report = (spread(order, corpus, workers), on_progress) if workers.dask else (separation.do, separation.tracked(tasks, on_progress))
-    outcome = run_tasks(stage, [task for task in tasks if task.id not in reusable], do, report)
+    do, report = (spread(order, corpus, workers), on_progress) if workers.dask else (separation.do, separation.tracked(on_progress))
+    outcome = run_tasks(stage, kept.others, do, report)
     if workers.dask:
         clear_all_work(corpus.folder / STEMS, KEPT_STEMS)  # of workers that were killed
-    made: dict[str, list[Any]] = {task.id: list(reusable[task.id].rows) if task.id in reusable else [] for task in tasks}
-    for row in outcome.rows:
-        made[row.cache_key].append(row)
-    outcome.rows = [row for task in tasks for row in _in_order(task, made[task.id])]
-    outcome.rejected += [reject(stage.name, found.task, found.reason) for found in reusable.values() if found.reason is not None]
-    outcome.skipped += sum(found.reason is None for found in reusable.values())
+    outcome.rows = StemRows(tasks, kept.marks, separation.kept_stems, outcome.rows)
+    outcome.rejected += [reject(stage.name, *refused) for refused in kept.refused]
+    outcome.skipped += sum(kept.marks) - len(kept.refused)
     if share:
         return of_share(share, "separate", [outcome])
-    return finished(corpus, stage, outcome, notes=_unused(corpus, {separation.place(task.payload[0]) for task in tasks}))
+    return finished(corpus, stage, outcome, notes=_unused(corpus, kept.places))
 
 
-def finished_keys(corpus: Corpus) -> set[str]:
+class KeptTasks:
+    """Which tasks of separating have a result of an earlier run, and what is settled about these at once.
+
+    ``marks`` has 1 for each that has one, ``others`` are those that have none, ``refused`` what of the kept is refused, and why;
+    ``places`` are the folders of all, as ``kept_stems.unused`` calls them.
+    """
+
+    def __init__(self, separation: Separation, tasks: Sequence[Task]) -> None:
+        self.marks, self.refused = bytearray(), list[tuple[Task, str]]()
+        self.places = NameSet(self._places(separation, tasks))
+        self.others = SomeTasks(tasks, bytearray(not mark for mark in self.marks))
+
+    def _places(self, separation: Separation, tasks: Iterable[Task]) -> Iterator[str]:
+        for task in tasks:
+            found = separation.kept(task)
+            self.marks.append(found is not None)
+            if found is not None:
+                separation.settle(task)
+                if found.reason is not None:
+                    self.refused.append((task, found.reason))
+            yield name_of(separation.place(task.payload[0]))
+
+
+def finished_keys(corpus: Corpus) -> IdSet:
     """The cache keys of separations whose stems are in the table and on the disk."""
-    by_key: dict[str, list[Stem]] = {}
-    for stem in corpus.rows("stems", Stem) if corpus.table("stems").exists() else ():
-        by_key.setdefault(stem.cache_key, []).append(stem)
-    return {key for key, stems in by_key.items() if files_exist(corpus.folder, stems)}
+    if not corpus.table("stems").exists():
+        return IdSet()
+    rows = TableRows(corpus.table("stems"), Stem)
+    keys, are_there = JoinedRows(rows).ids("cache_key"), FilesExist(corpus.folder).of_table(rows, np.ones(len(rows), np.bool_))
+    return IdSet.of_numbers(np.setdiff1d(keys, keys[~are_there]))
 
 
 def _check_songs(corpus: Corpus, tasks: Sequence[Task]) -> None:
@@ -106,27 +142,12 @@ def _check_songs(corpus: Corpus, tasks: Sequence[Task]) -> None:
         )
 
 
-def _in_order(task: Task, rows: list[Stem]) -> list[Stem]:
-    """The rows of a track's own stems in the order that its row names them in now: a list of songs and a folder may differ in it."""
-    _, own = task.payload
-    order = {name: number for number, name in enumerate(own.stem_names)} if own else {}
-    return sorted(rows, key=lambda row: order.get(row.name, len(order)))
+def tasks_of(corpus: Corpus, separator: Separator, config: Config) -> TrackTasks:
+    """One task for each track of a corpus."""
+    return TrackTasks(corpus.table_rows("tracks", Track), corpus.songs, separator, config)
 
 
-def tasks_of(corpus: Corpus, separator: Separator, config: Config) -> list[Task]:
-    """One task for each track; its payload is (the track, its own stems or None). Its id is over what was asked, not over a machine.
-
-    Its length is that of what goes through the networks: own stems are there in no time.
-    """
-    tasks = []
-    for track in corpus.rows("tracks", Track):
-        own = own_stems_of(track, config, corpus.songs)
-        cache_key = separation_key(track, identity_of(track, own, separator, config))
-        tasks.append(Task(cache_key, track.audio.path, track.id, (track, own), 0.0 if own else track.audio.duration_s))
-    return tasks
-
-
-def _unused(corpus: Corpus, current: set[Path]) -> tuple[str, ...]:
+def _unused(corpus: Corpus, current: Container[str]) -> tuple[str, ...]:
     """Notes about stems that no row names: they are never removed here."""
     kept, old = unused(corpus.folder / STEMS, current)
     notes = []
@@ -167,32 +188,30 @@ class Separation:
         self._check = share.check if share else lambda: None
         self._attempts: dict[Path, Task] = {}  # by the folder in which the stems are made
 
-    def tracked(self, tasks: Sequence[Task], on_progress: OnProgress | None) -> OnProgress | None:
+    def tracked(self, on_progress: OnProgress | None) -> OnProgress | None:
         """Progress that also counts how far the tracks under way are: a single song can take many minutes."""
         if on_progress is None:
             return None
         finished: tuple[float, int, AudioDone | None] = (0, 0, None)
-        shares: dict[str, float] = {}  # of tasks that are not finished, by id
+        shares: dict[str, tuple[Task, float]] = {}  # of tasks that are not finished, by id
 
         def tell(subject: str) -> None:
             done, total, audio = finished
             if audio is not None:
-                under_way_s = sum(of_id[key].duration_s * share for key, share in shares.items())
+                under_way_s = sum(task.duration_s * share for task, share in shares.values())
                 audio = AudioDone(audio.done_s + under_way_s, audio.total_s)
-            on_progress(done + sum(shares.values()), total, subject, audio)
-
-        of_id = {task.id: task for task in tasks}
-        by_subject = {task.subject: task.id for task in tasks}
+            on_progress(done + sum(share for _, share in shares.values()), total, subject, audio)
 
         def report(done: float, total: int, subject: str, audio: AudioDone | None = None, /) -> None:
             nonlocal finished
             finished = (done, total, audio)
-            shares.pop(by_subject.get(subject, ""), None)
+            for key in [key for key, (task, _) in shares.items() if task.subject == subject]:
+                del shares[key]
             tell(subject)
 
         def on_share(job: Job, share: float) -> None:
             task = self._attempts[Path(job.out_folder)]
-            shares[task.id] = max(share, shares.get(task.id, 0.0))  # less, where a track is separated again
+            shares[task.id] = (task, max(share, shares[task.id][1] if task.id in shares else 0.0))  # less, where it is separated again
             tell(task.subject)
 
         self._on_share = on_share
@@ -225,6 +244,11 @@ class Separation:
             return Result(task, reason=verdict.reason)
         return Result(task, found.stems) if found.stems and files_exist(self.folder, found.stems) else None
 
+    def kept_stems(self, task: Task) -> tuple[Record, ...]:
+        """The rows that are kept for a task; none if they are refused."""
+        found = self.kept(task)
+        return found.rows if found is not None else ()
+
     def _renamed(self, found: KeptStems, was: Track, task: Task) -> KeptStems:
         """What is kept of a track that had another id, if it was made as is asked now, with the ids of today."""
         own = own_stems_of(was, self.config, self.songs)
@@ -250,15 +274,14 @@ class Separation:
 
     def do(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
         """The results of tasks whose payload is (track, its own stems or None)."""
-        mixtures = []
+        mixtures = bytearray()
         for task in tasks:
             _, own = task.payload
-            if own is None and not self.needs_own:
-                mixtures.append(task)
-            else:
+            mixtures.append(own is None and not self.needs_own)
+            if not mixtures[-1]:
                 begin(task)
                 yield attempt(partial(self._take, task, own), task)
-        yield from self._separate(mixtures, begin)
+        yield from self._separate(SomeTasks(tasks, mixtures), begin)
 
     def _take(self, task: Task, own: ReferenceStems | None, payload: tuple[Track, object]) -> list[Stem]:
         track, _ = payload
