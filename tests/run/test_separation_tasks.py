@@ -68,7 +68,7 @@ class Kept:
         return Path("corpus/stems/tiny") / track.id
 
 
-def test_rows_are_in_the_order_of_the_tracks_whoever_made_them(tasks, tmp_path):
+def test_rows_are_in_the_order_of_the_tracks_whether_kept_or_made(tasks, tmp_path):
     separation = Kept(tmp_path, tasks)
     kept = KeptTasks(separation, tasks)
     ids = [task.id for task in tasks]
