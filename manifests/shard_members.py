@@ -53,9 +53,9 @@ class Members:
             index = self._shards.derived("members", schema, lambda: iter([_index(self._batches)]))
         else:
             rows = [shard.model_dump() for shard in self._shards]
-            self._batches = pa.Table.from_pylist(rows, schema=arrow_schema(Shard)).to_batches()
+            self._batches = pa.Table.from_pylist(rows, schema=arrow_schema(Shard)).to_batches() if rows else []
             index = [_index(self._batches)]
-        self._checksums, self._numbers = (index[0].column(name).to_numpy() for name in ("checksum", "number"))
+        self._checksums, self._numbers = (_memory(index[0].column(name)) for name in ("checksum", "number"))
         self._validated: set[int] = set()
         self._members = [batch.column("members").flatten() for batch in self._batches]
         self._ends = np.cumsum([len(members) for members in self._members])
@@ -98,6 +98,12 @@ class Members:
         self._open()
 
 
+def _memory(column: pyarrow.Array) -> npt.NDArray[np.uint32]:
+    """The numbers of a column, where they are. Arrow's own way there and back imports pandas, to ask whether it is given its arrays."""
+    data = column.buffers()[1]
+    return np.frombuffer(data, np.uint32)[column.offset : column.offset + len(column)] if len(column) else np.zeros(0, np.uint32)
+
+
 def _index(batches: Sequence[pyarrow.RecordBatch]) -> pyarrow.RecordBatch:
     """The checksums of all members' paths in order, and the members' numbers."""
     import pyarrow as pa
@@ -110,4 +116,5 @@ def _index(batches: Sequence[pyarrow.RecordBatch]) -> pyarrow.RecordBatch:
             found.append(np.fromiter(map(zlib.crc32, names), np.uint32, len(names)))
     checksums = np.concatenate(found)
     order = np.argsort(checksums, kind="stable").astype(np.uint32)
-    return pa.record_batch([pa.array(checksums[order]), pa.array(order)], names=["checksum", "number"])
+    columns = [pa.Array.from_buffers(pa.uint32(), len(order), [None, pa.py_buffer(each)]) for each in (checksums[order], order)]
+    return pa.record_batch(columns, names=["checksum", "number"])
