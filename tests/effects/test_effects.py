@@ -116,7 +116,7 @@ import sys, stemwright.datagen.effects as e
 assert len([*e.EFFECTS.own]) > 10 and "eq" in e.EFFECTS and "stemwright.datagen.effects.eq" not in sys.modules
 for name in e.EFFECTS.own:
     assert e.EFFECTS[name].Settings().is_neutral() and e.EFFECTS[name].TYPICAL
-sys.exit(", ".join({"torch", "numba", "scipy"} & sys.modules.keys()))
+sys.exit(", ".join({"torch", "numba", "scipy"} & sys.modules.keys()) or None)
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr.strip()) == (0, "")
