@@ -89,6 +89,19 @@ def test_every_command_on_a_page_has_a_verb_and_options_that_exist():
     assert len(lines) >= 30
 
 
+def test_the_recipes_for_clusters_call_verbs_and_options_that_exist():
+    found = 0
+    for page in PAGES:
+        text = "\n".join(block for language in ("bash", "yaml", "py") for block in blocks(page, language))
+        for words in re.findall(r"""stemwright["',\s]+([a-z]+\b.*)""", text):
+            if (name := words.split()[0].strip("\"',")) in verbs():
+                ours = re.split(r"[#|;&)]", words)[0]
+                options = {option for parameter in verbs()[name].params for option in parameter.opts}
+                assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", ours)) <= options, f"{page_name(page)}: {words}"
+                found += 1
+    assert found >= 16
+
+
 def run_commands(page: Path, tmp_path: Path, multitrack_folder) -> int:
     songs = multitrack_folder(1, 1, duration_s=6.0)
     for toml in blocks(page, "toml"):
