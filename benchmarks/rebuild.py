@@ -34,10 +34,11 @@ from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
 from stemwright.datagen.run.tasks import Workers
-from stemwright.datagen.share.export import Exported, FingerprintRow, SketchRow, export
+from stemwright.datagen.share.export import Exported, export
 from stemwright.datagen.share.known_songs import aligned, measure_copy
 from stemwright.datagen.share.reading import opened
 from stemwright.datagen.share.rebuild import Options, Rebuild, Rebuilt
+from stemwright.datagen.share.sound_marks import FingerprintRow, SketchRow
 from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import Track

@@ -18,7 +18,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -74,13 +74,18 @@ def admitted(policy: RightsConfig, tracks: Sequence[Track]) -> tuple[list[Track]
             refused.append(seal(Rejected, stage="plan", row_id=track.id, subject=track.audio.path, reason=_excluded(policy, track)))
         else:
             kept.append(track)
-    if tracks and not kept:
-        there = ", ".join(f"{name!r} ({count})" for name, count in summary(tracks).items())
+    check_any_admitted(policy, Counter(track.rights for track in tracks))
+    return kept, refused
+
+
+def check_any_admitted(policy: RightsConfig, rights: Mapping[str, int]) -> None:
+    """Raises ConfigError if there are tracks, so many of each rights, and the policy leaves not one."""
+    if rights and all(use_of(policy, name) == "excluded" for name in rights):
+        there = ", ".join(f"{name!r} ({count})" for name, count in _normalised(rights).items())
         raise ConfigError(
-            f"[rights] leaves none of {len(tracks)} tracks: their rights are {there}; the policy takes {_patterns(policy)}. "
+            f"[rights] leaves none of {sum(rights.values())} tracks: their rights are {there}; the policy takes {_patterns(policy)}. "
             'Add a pattern to render or recipes_only ("*" takes all), or state the rights in the tags or the CSV'
         )
-    return kept, refused
 
 
 def _excluded(policy: RightsConfig, track: Track) -> str:
@@ -96,7 +101,13 @@ def _patterns(policy: RightsConfig) -> str:
 
 def summary(tracks: Iterable[Track]) -> dict[str, int]:
     """How many tracks have which rights, normalised; the most frequent first."""
-    counts = Counter(normalise(track.rights) for track in tracks)
+    return _normalised(Counter(track.rights for track in tracks))
+
+
+def _normalised(rights: Mapping[str, int]) -> dict[str, int]:
+    counts = Counter[str]()
+    for name, count in rights.items():
+        counts[normalise(name)] += count
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -114,7 +125,11 @@ class RightsOfPairs:
 
     def of_pair(self, pair: Pair) -> Use:
         """What is done with a pair. A source that is in no table counts as excluded."""
-        tracks = {pair.track_id, *(self._track_of.get(source, source) for source in sources_of(pair))}
+        return self.of(pair.track_id, sources_of(pair))
+
+    def of(self, track_id: str, sources: Iterable[str]) -> Use:
+        """What is done with a pair of a track, made of these sources."""
+        tracks = {track_id, *(self._track_of.get(source, source) for source in sources)}
         return max((self.of_track.get(track, "excluded") for track in tracks), key=STRICTNESS.index)
 
 

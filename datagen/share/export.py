@@ -18,80 +18,38 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import tempfile
 import zipfile
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
-import numpy as np
-from pydantic import Field
-
-from stemwright.datagen.pairs.rights import RightsConfig, RightsOfPairs, admitted, renders_everything, summary
+from stemwright.datagen.pairs.rights import summary
 from stemwright.datagen.run import configuration
-from stemwright.datagen.run.configuration import Config, ConfigError
+from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import shared
 from stemwright.datagen.run.stages import separator_of
 from stemwright.datagen.run.stages.separation_keys import separation_key
-from stemwright.datagen.run.tasks import Task, Workers
+from stemwright.datagen.run.tasks import Workers
+from stemwright.datagen.share.export_rows import TYPES, ExportRows, add_sound_marks, allowed_rows
 from stemwright.datagen.share.placing import clear, copy_synced, replaced
 from stemwright.datagen.share.stored_export import check_free, dataset_files, put_export, stored_shards
 from stemwright.manifests import __version__, shards, table
-from stemwright.manifests.decibels import db_to_gain
-from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.disk.durable import begin, copy_file, make_folder, naming, put, remove, write_bytes
 from stemwright.manifests.disk.regular import file_sha256, regular
 from stemwright.manifests.disk.stores import Address, address_of, is_address
-from stemwright.manifests.names import MOST_FRAMES, SampleRate
-from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import AudioFile, Id, Record, Stem, Track, canonical_json, content_id
-from stemwright.manifests.row_types import ROW_TYPES
-from stemwright.manifests.sound import fingerprint, sketch
-from stemwright.manifests.sound.decoding import blocks
-from stemwright.manifests.sound.formats import Audio
-from stemwright.manifests.sound.resampling import resampled
-from stemwright.manifests.wording import counted
+from stemwright.manifests.records import Record, Stem, canonical_json, content_id
 
 R = TypeVar("R", bound=Record)
 
 FORMAT = 1  # raised when what is written changes
 MANIFEST = "manifest.json"
 README = "README.md"
-BLOCK_FRAMES = 1 << 16
 OF_SEPARATION = ("demucs", "torch")  # the libraries whose versions may change stems
-OF_TRACKS = ("stems", "estimates", "track_estimates", "normalisations", "pairs", "redraws")  # tables whose rows carry a track_id
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the same bytes at any time of day
-
-
-class FingerprintRow(Record):
-    """By what a song is known again in any encoding, and by what a copy is laid on it to the sample."""
-
-    id: Id
-    sample_rate: SampleRate
-    num_frames: int = Field(gt=0, le=MOST_FRAMES)
-    num_channels: int = Field(ge=1, le=2)
-    words: str
-    anchors: str
-
-
-class SketchRow(Record):
-    """128 sums of a song's mixture (by its track's id), or of a stem: enough to measure by how many dB a copy differs, and no more."""
-
-    id: Id
-    energy: float
-    values: str
-
-
-TYPES: dict[str, type[Record]] = {
-    **{name: kind for name, kind in ROW_TYPES.items() if name in ("tracks", "examples", *OF_TRACKS)},
-    "fingerprints": FingerprintRow,
-    "sketches": SketchRow,
-}
 
 
 @dataclass(frozen=True)
@@ -125,8 +83,20 @@ def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progr
         return _export_to_store(corpus, address_of(out), audio=audio, workers=workers, on_progress=on_progress)
     _check_place(corpus, out, audio=audio)
     out = _resolved(out)
-    rows = _allowed_rows(corpus)
-    notes = _add_sound_marks(corpus, rows, workers, on_progress)
+    rows = allowed_rows(corpus)
+    with tempfile.TemporaryDirectory(prefix="stemwright-") as scratch:
+        notes = add_sound_marks(corpus, rows, Path(scratch), workers, on_progress)
+        sizes, phrase = _write(corpus, rows, out, audio=audio)
+    return _exported(rows, sizes, (*notes, *phrase))
+
+
+def _exported(rows: ExportRows, sizes: dict[str, int], notes: tuple[str, ...]) -> Exported:
+    counts = rows.counts
+    return Exported(counts["tracks"], counts["pairs"], counts["examples"], sizes, notes)
+
+
+def _write(corpus: Corpus, rows: ExportRows, out: Path, *, audio: bool) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Writes an export as a folder or a zip; returns the sizes of its files, and what there is to say about the model."""
     if out.suffix == ".zip":
         clear(out)
         with tempfile.TemporaryDirectory(prefix="stemwright-") as made:
@@ -147,22 +117,22 @@ def export(corpus: Corpus, out: Path, *, audio: bool, workers: Workers, on_progr
                 copy_synced(corpus.dataset, folder / shards.DATASET, dataset_files(corpus.dataset))
                 for name, path in stored_shards(corpus.dataset).items():
                     copy_file(regular(path), folder / shards.DATASET / name)
-    return Exported(len(rows["tracks"]), len(rows["pairs"]), len(rows["examples"]), sizes, (*notes, *phrase))
+    return sizes, phrase
 
 
 def _export_to_store(corpus: Corpus, place: Address, *, audio: bool, workers: Workers, on_progress: OnProgress | None) -> Exported:
     """An export whose place is a prefix in a store."""
     check_free(place)
-    rows = _allowed_rows(corpus)
-    notes = _add_sound_marks(corpus, rows, workers, on_progress)
-    with tempfile.TemporaryDirectory(prefix="stemwright-") as made:
+    rows = allowed_rows(corpus)
+    with tempfile.TemporaryDirectory(prefix="stemwright-") as made, tempfile.TemporaryDirectory(prefix="stemwright-") as scratch:
+        notes = add_sound_marks(corpus, rows, Path(scratch), workers, on_progress)
         phrase = _write_tables(corpus, rows, Path(made))
         sizes = {path.name: path.stat().st_size for path in sorted(Path(made).iterdir())}
         files: dict[str, Path] = {}
         if audio and corpus.dataset.exists():
             files = {name: corpus.dataset / name for name in dataset_files(corpus.dataset)} | stored_shards(corpus.dataset)
         put_export(place, Path(made), files, on_progress)
-    return Exported(len(rows["tracks"]), len(rows["pairs"]), len(rows["examples"]), sizes, (*notes, *phrase))
+    return _exported(rows, sizes, (*notes, *phrase))
 
 
 def _resolved(out: Path) -> Path:
@@ -172,12 +142,12 @@ def _resolved(out: Path) -> Path:
     return out
 
 
-def _write_tables(corpus: Corpus, rows: dict[str, list[Any]], folder: Path) -> tuple[str, ...]:
+def _write_tables(corpus: Corpus, rows: ExportRows, folder: Path) -> tuple[str, ...]:
     """Writes everything without sound; returns what there is to say about the model."""
     write_bytes(folder / "config.toml", configuration.to_toml(without_local_paths(corpus.config)).encode())
-    for name, found in rows.items():
-        table.write(folder / f"{name}.parquet", found, TYPES[name], made_from=table.made_from(corpus.table(name)) or "")
-    identity, phrase = _model(corpus, rows["tracks"], rows["stems"])
+    for name, kind in TYPES.items():
+        table.write(folder / f"{name}.parquet", rows.written(name), kind, made_from=table.made_from(corpus.table(name)) or "")
+    identity, phrase = _model(corpus, rows)
     write_bytes(folder / README, _readme(rows, identity).encode())
     write_bytes(folder / MANIFEST, _manifest(folder, rows, identity, corpus).encode())
     return phrase
@@ -226,126 +196,31 @@ def _is_place(value: object) -> bool:
     return isinstance(value, str) and (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute() or value.startswith("~"))
 
 
-def _allowed_rows(corpus: Corpus) -> dict[str, list[Any]]:
-    """The tables of a corpus as far as [rights] lets them out. Raises ConfigError if more was rendered or planned than it
-    allows now, CorpusError if the examples are of an earlier plan.
-    """
-    rows: dict[str, list[Any]] = {}
-    for name, kind in TYPES.items():
-        wanted = name in ("tracks", "stems", "pairs", "examples")  # the others may never have been made
-        rows[name] = corpus.rows(name, kind) if wanted or corpus.table(name).exists() else []
-    planned = {pair.id for name in ("pairs", "redraws") for pair in rows[name]}
-    if stale := sum(example.pair_id not in planned for example in rows["examples"]):
-        raise CorpusError(
-            f"{stale} of {len(rows['examples'])} examples are of pairs that are no longer planned; bring the dataset up to date with: "
-            f"stemwright render {corpus.folder}"
-        )
-    policy = corpus.config.rights
-    if wrong := [] if renders_everything(policy) else _forbidden(policy, rows):
-        raise ConfigError(
-            f"[rights] does not allow {len(wrong)} of {len(rows['pairs'])} pairs as they are in the corpus (the first is {wrong[0].id}); "
-            f"bring it up to date with: stemwright plan {corpus.folder} and stemwright render {corpus.folder}"
-        )
-    kept = {track.id for track in admitted(policy, rows["tracks"])[0]}
-    rows["tracks"] = [_anonymous(track) for track in rows["tracks"] if track.id in kept]
-    for name in OF_TRACKS:
-        rows[name] = [row for row in rows[name] if row.track_id in kept]
-    return rows
-
-
-def _forbidden(policy: RightsConfig, rows: dict[str, list[Any]]) -> list[Pair]:
-    """The pairs that are planned or rendered though the policy now says otherwise."""
-    uses = RightsOfPairs(policy, rows["tracks"], rows["stems"])
-    rendered = {example.pair_id for example in rows["examples"]}
-    requested = [(pair, uses.of_pair(pair)) for name in ("pairs", "redraws") for pair in rows[name]]
-    return [pair for pair, use in requested if use == "excluded" or (use == "recipes" and pair.id in rendered)]
-
-
-def _anonymous(track: Track) -> Track:
-    """The track with names for its files that say nothing about anybody's disk; its id is over their content and stays."""
-    named: dict[str, str] = {}
-
-    def renamed(file: AudioFile, name: str) -> AudioFile:
-        suffix = ".stem.mp4" if file.path.lower().endswith(".stem.mp4") else PurePosixPath(file.path).suffix.lower()
-        return file.model_copy(update={"path": named.setdefault(file.path, f"{track.id}/{name}{suffix}")})
-
-    mixture = renamed(track.audio, "mixture") if track.mixture == "file" else track.audio.model_copy(update={"path": track.id})
-    references = tuple(stem.model_copy(update={"audio": renamed(stem.audio, stem.name)}) for stem in track.references)
-    return track.model_copy(update={"audio": mixture, "references": references})
-
-
-def _add_sound_marks(corpus: Corpus, rows: dict[str, list[Any]], workers: Workers, on_progress: OnProgress | None) -> tuple[str, ...]:
-    """Adds fingerprints and sketches of all songs whose stems are there; a note counts the others."""
-    stems: dict[str, list[Stem]] = defaultdict(list)
-    for stem in rows["stems"]:
-        stems[stem.track_id].append(stem)
-    tasks = [Task(track.id, track.title, track.id, stems[track.id], track.audio.duration_s) for track in rows["tracks"] if stems[track.id]]
-    found: dict[str, tuple[Record, ...]] = {}
-    for count, result in enumerate(shared(partial(sound_marks, corpus.folder), workers)(tasks, lambda _: None), 1):
-        found[result.task.id] = result.rows
-        if on_progress:
-            on_progress(count, len(tasks), result.task.subject)
-    for track in rows["tracks"]:
-        for row in found.get(track.id, ()):
-            rows["fingerprints" if isinstance(row, FingerprintRow) else "sketches"].append(row)
-    without = sum(not found.get(track.id) for track in rows["tracks"])
-    songs = counted(without, "song has", "songs have")
-    note = f"{songs} no fingerprint, since their stems are not in the corpus: only the identical file will be recognised"
-    return (note,) if without else ()
-
-
-def sound_marks(folder: Path, stems: Sequence[Stem]) -> list[Record]:
-    """The fingerprint of a song and the sketches of its mixture and its stems, read from its stems in one pass."""
-    first = stems[0].audio
-    gain = np.float32(1.0 / db_to_gain(stems[0].gain_db))
-    readers = [blocks(located(folder, stem.audio), BLOCK_FRAMES) for stem in stems]
-    sketches = {stem.id: sketch.Sketch(stem.audio.num_channels) for stem in stems}
-    whole = sketch.Sketch(first.num_channels)
-    starts, length = sketch.anchor_starts(first.num_frames, first.sample_rate)
-    windows = sketch.Windows(starts, length)
-
-    def mixture() -> Iterator[Audio]:
-        for parts in zip(*readers, strict=True):
-            for stem, part in zip(stems, parts, strict=True):
-                sketches[stem.id].add(part)
-            summed = np.asarray(np.sum(parts, axis=0, dtype=np.float32) * gain, np.float32)
-            whole.add(summed)
-            windows.add(summed)
-            yield summed.mean(axis=0, keepdims=True, dtype=np.float32)
-
-    low = mixture() if first.sample_rate == fingerprint.RATE else resampled(mixture(), first.sample_rate, fingerprint.RATE)
-    words = fingerprint.words_of(fingerprint.mono_of(low))
-    facts = {"sample_rate": first.sample_rate, "num_frames": first.num_frames, "num_channels": first.num_channels}
-    anchors = sketch.pack(sketch.project(windows.values))
-    marks: list[Record] = [FingerprintRow(id=stems[0].track_id, words=fingerprint.pack(words), anchors=anchors, **facts)]
-    made = {stems[0].track_id: whole, **sketches}
-    return marks + [SketchRow(id=name, energy=one.energy, values=sketch.pack(one.values)) for name, one in made.items()]
-
-
-def _model(corpus: Corpus, tracks: Sequence[Track], stems: Sequence[Stem]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+def _model(corpus: Corpus, rows: ExportRows) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """What identifies the model that separated: what was asked of it, its checksums among that, and what was used, which the rows say;
     None if no stem is separated, or if the model that the configuration names is not here or is not the one of the rows, which a note says.
     """
     from stemwright.separation.demucs.checkpoints import ModelError
 
-    separated = [stem for stem in stems if stem.origin != "reference"]
-    if not separated:
+    first = next((number for number, (origin,) in enumerate(rows.columns("stems", "origin")) if origin != "reference"), None)
+    if first is None:
         return None, ()
-    phrase = f"only the name of the model ({separated[0].origin}) is exported, not its checksums"
+    (separated,) = rows["stems"].few([first])
+    phrase = f"only the name of the model ({separated.origin}) is exported, not its checksums"
     try:
         separator = separator_of(corpus.config, offline=True)
         identity = separator.identity
     except (ModelError, ValueError) as error:
         return None, (f"{phrase}: {error}",)
-    expected = {separation_key(track, identity) for track in tracks}
-    if all(stem.cache_key in expected for stem in separated):
+    expected = {separation_key(track, identity) for track in rows["tracks"]}
+    if all(key in expected for key, origin in rows.columns("stems", "cache_key", "origin") if origin != "reference"):
         versions = table.versions(corpus.table("stems"))
-        used = {name: getattr(separated[0], name) for name in sorted(Stem.USED)}
+        used = {name: getattr(separated, name) for name in sorted(Stem.USED)}
         return {**identity, "used": {**used, "versions": {name: versions[name] for name in OF_SEPARATION}}}, ()
     return None, (f"{phrase}: the stems were made by another version than the one installed",)
 
 
-def _manifest(folder: Path, rows: dict[str, list[Any]], identity: dict[str, Any] | None, corpus: Corpus) -> str:
+def _manifest(folder: Path, rows: ExportRows, identity: dict[str, Any] | None, corpus: Corpus) -> str:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     facts = {
         "format": FORMAT,
@@ -353,19 +228,19 @@ def _manifest(folder: Path, rows: dict[str, list[Any]], identity: dict[str, Any]
         "machine": platform.machine(),
         "versions": {name: table.versions(corpus.table(name)) for name in ("stems", "pairs", "examples")},
         "model": identity,
-        "origins": sorted({stem.origin for stem in rows["stems"]}),
-        "rows": {name: len(found) for name, found in rows.items()},
+        "origins": sorted({origin for (origin,) in rows.columns("stems", "origin")}),
+        "rows": rows.counts,
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in files},
     }
     return json.dumps({"id": content_id(json.loads(canonical_json(facts))), **facts}, indent=1, sort_keys=True) + "\n"
 
 
-def _readme(rows: dict[str, list[Any]], identity: dict[str, Any] | None) -> str:
+def _readme(rows: ExportRows, identity: dict[str, Any] | None) -> str:
     """The text that says what the export is and how to use it."""
-    seconds = sum(pair.num_frames / pair.sample_rate for pair in rows["pairs"])
-    kinds = Counter(pair.kind for pair in rows["pairs"])
+    seconds = sum(num_frames / sample_rate for num_frames, sample_rate in rows.columns("pairs", "num_frames", "sample_rate"))
+    kinds = Counter(kind for (kind,) in rows.columns("pairs", "kind"))
     counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
-    origins = sorted({stem.origin for stem in rows["stems"]})
+    origins = sorted({origin for (origin,) in rows.columns("stems", "origin")})
     weights = [f"| `{name}` | `{sha256}` |" for name, sha256 in (identity or {}).get("weights", {}).items()]
     return "\n".join(
         [
@@ -395,4 +270,6 @@ def _zip(folder: Path, path: Path) -> None:
             info = zipfile.ZipInfo(file.name, ZIP_TIME)
             info.external_attr = 0o644 << 16
             info.compress_type = zipfile.ZIP_DEFLATED if file.suffix != ".parquet" else zipfile.ZIP_STORED
-            archive.writestr(info, file.read_bytes())
+            info.file_size = file.stat().st_size
+            with file.open("rb") as source, archive.open(info, "w") as member:
+                shutil.copyfileobj(source, member)

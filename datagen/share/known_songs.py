@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.datagen.run.corpus import CorpusError
-from stemwright.datagen.share.export import BLOCK_FRAMES, FingerprintRow, SketchRow
 from stemwright.datagen.share.reading import Recipes
+from stemwright.datagen.share.sound_marks import BLOCK_FRAMES, FingerprintRow, SketchRow
 from stemwright.manifests.catalog.tracks import find, songs_root
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.disk.regular import file_sha256

@@ -27,7 +27,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stemwright.datagen.run import configuration
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import CorpusError
-from stemwright.datagen.share.export import FORMAT, MANIFEST, README, TYPES, without_local_paths
+from stemwright.datagen.share.export import FORMAT, MANIFEST, README, without_local_paths
+from stemwright.datagen.share.export_rows import TYPES
 from stemwright.manifests import table
 from stemwright.manifests.disk.regular import file_sha256, not_a_file, regular
 from stemwright.manifests.pair_records import Example

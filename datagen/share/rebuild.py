@@ -37,9 +37,11 @@ from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages import run_separate, separator_of
 from stemwright.datagen.run.stages.rendering import noting, unrendered
 from stemwright.datagen.run.tasks import Task, Workers
-from stemwright.datagen.share.export import BLOCK_FRAMES, OF_SEPARATION, TYPES, FingerprintRow, SketchRow
+from stemwright.datagen.share.export import OF_SEPARATION
+from stemwright.datagen.share.export_rows import TYPES
 from stemwright.datagen.share.known_songs import Copy, LocatedSong, aligned, decibels, find_sources
 from stemwright.datagen.share.reading import Recipes
+from stemwright.datagen.share.sound_marks import BLOCK_FRAMES, FingerprintRow, SketchRow
 from stemwright.manifests import __version__, table
 from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.disk.deletion import check_way

@@ -20,6 +20,7 @@ from stemwright.manifests.deduplication.copies import find_alike
 from stemwright.manifests.feature_rows import profile_id
 from stemwright.manifests.id_numbers import Ids, among, numbers_of
 from stemwright.manifests.joined_rows import ById, JoinedRows
+from stemwright.manifests.pair_columns import sources_of_pairs
 from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.records import Record, Track, track_id
 from stemwright.manifests.row_types import ROW_TYPES
@@ -31,7 +32,6 @@ from stemwright.manifests.table_rows import TableRows
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq", "slakh"}
 ID_COLUMNS = {"id", "track_id", "stem_id", "pair_id", "redraw_of"}  # whose values have to be ids
 Tables = dict[str, JoinedRows[Any]]
-SOURCES = ("inputs.branches.source_id", "targets.branches.source_id")
 
 
 def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Tables, list[CheckProblem]]:
@@ -104,21 +104,13 @@ def dangling(rows: Tables) -> Iterator[CheckProblem]:
     yield from unknown_ids(rows, "pairs", "track_id", ("tracks",))
     yield from unknown_ids(rows, "examples", "pair_id", ("pairs",))
     known = _known(rows, ("tracks", "stems"))
-    for pair_id, _, _, sources in _pairs(rows):
+    for pair_id, _, _, sources in sources_of_pairs(rows["pairs"]):
         for source_id in sorted(set(sources) - known):
             yield CheckProblem(table="pairs", row_id=pair_id, what=f"source {source_id} is neither a stem nor a track")
 
 
 def _known(rows: Tables, names: Sequence[str]) -> set[str]:
     return {row_id for name in names for batch in rows[name].columns("id") for row_id in batch.column("id").to_pylist()}
-
-
-def _pairs(rows: Tables) -> Iterator[tuple[str, str, str, list[str]]]:
-    """(id, track, split, sources of all branches) of each pair, without its other columns."""
-    for batch in rows["pairs"].columns("id", "track_id", "split", *SOURCES):
-        for pair in batch.to_pylist():
-            branches = (branch for side in ("inputs", "targets") for signal in pair[side] for branch in signal["branches"])
-            yield pair["id"], pair["track_id"], pair["split"], [branch["source_id"] for branch in branches]
 
 
 def unknown_ids(rows: Tables, name: str, column: str, tables: Sequence[str]) -> Iterator[CheckProblem]:
@@ -136,7 +128,7 @@ def mixed_splits(rows: Tables) -> Iterator[CheckProblem]:
     """Artists, and tracks, that are in two splits; sources of a pair that are of another split than it."""
     splits = dict[str, str](_columns(rows["tracks"], "id", "split"))
     track_of = dict[str, str](_columns(rows["stems"], "id", "track_id")) | {track: track for track in splits}
-    for pair_id, track, split, sources in _pairs(rows):
+    for pair_id, track, split, sources in sources_of_pairs(rows["pairs"]):
         if split != splits.get(track, split):
             yield CheckProblem(table="pairs", row_id=pair_id, what=f"is in {split}, its track in {splits[track]}")
         for source_id in dict.fromkeys(sources):

@@ -1,22 +1,27 @@
 """An export holds a whole dataset as tables: small, the same bytes each time, and nothing about anybody's disk."""
 
 import errno
+import gc
 import getpass
 import json
 import re
 import zipfile
+from collections import Counter
 
 import pytest
 from conftest import make_song, write_song_file
+from made_corpus import made_corpus
 from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.run.configuration import check, to_toml
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.tasks import Workers
-from stemwright.datagen.share.export import MANIFEST, TYPES, FingerprintRow, SketchRow, export, without_local_paths
+from stemwright.datagen.share.export import MANIFEST, export, without_local_paths
+from stemwright.datagen.share.export_rows import TYPES
 from stemwright.datagen.share.reading import opened
-from stemwright.manifests import table
+from stemwright.datagen.share.sound_marks import FingerprintRow, SketchRow
+from stemwright.manifests import table, table_rows
 from stemwright.manifests.disk import durable
 from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.records import Estimate, Stem, Track
@@ -107,6 +112,28 @@ def test_the_same_corpus_gives_the_same_bytes_as_folder_and_as_zip(place, recipe
         assert zipped.id == plain.id
         assert zipped.examples() == plain.examples()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_an_export_has_few_records_in_memory_at_a_time(tmp_path, monkeypatch):
+    corpus = made_corpus(tmp_path / "corpus")
+    monkeypatch.setattr(table, "CHUNK_ROWS", 30)
+    monkeypatch.setattr(table_rows, "BATCH_ROWS", 30)
+    alive, add = Counter(), table.RowsDigest.add
+
+    def counted(self, rows):
+        gc.collect()
+        for kind, count in Counter(type(each).__name__ for each in gc.get_objects() if type(each) in (Pair, Example)).items():
+            alive[kind] = max(alive[kind], count)
+        add(self, rows)
+
+    monkeypatch.setattr(table.RowsDigest, "add", counted)
+    done = export(corpus, tmp_path / "recipes", audio=False, workers=Workers(1))
+    assert done.pairs > 250
+    assert done.examples > 180
+    assert 0 < alive["Pair"] <= 60
+    assert 0 < alive["Example"] <= 60
+    for name, kind in (("pairs", Pair), ("examples", Example), ("redraws", Pair)):
+        assert table.read(tmp_path / "recipes" / f"{name}.parquet", kind) == corpus.rows(name, kind)
 
 
 def test_an_export_with_audio_contains_the_dataset(place, tmp_path):

@@ -22,6 +22,7 @@ from stemwright.datagen.run.stages.summary import Summary, finished, of_share
 from stemwright.datagen.run.tasks import Begin, Do, Result, Share, StoppedError, Task, Workers, tasks_of_share
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.deletion import check_way, foreign_files
+from stemwright.manifests.pair_columns import sources_of_pairs
 from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Rejected, Stem, Track, content_id
@@ -121,8 +122,9 @@ def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
     policy = corpus.config.rights
     if renders_everything(policy) or not corpus.table("pairs").exists():
         return frozenset(), ()
-    uses = RightsOfPairs(policy, corpus.rows("tracks", Track), corpus.rows("stems", Stem))
-    recipes_only = frozenset(pair.id for pair in corpus.rows("pairs", Pair) if uses.of_pair(pair) != "render")
+    uses = RightsOfPairs(policy, corpus.table_rows("tracks", Track), corpus.table_rows("stems", Stem))
+    pairs = sources_of_pairs(corpus.table_rows("pairs", Pair))
+    recipes_only = frozenset(pair_id for pair_id, track_id, _, sources in pairs if uses.of(track_id, sources) != "render")
     note = f"{counted(len(recipes_only), 'pair is', 'pairs are')} written as recipes only because of [rights]; their audio is not rendered"
     return recipes_only, (note,) if recipes_only else ()
 
