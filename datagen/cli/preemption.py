@@ -5,7 +5,8 @@ job again that was requeued. A share ends the same way for both, and Ctrl-C stop
 
 Conventions
     The handlers are set before the command line is read, since the signal may come while modules are imported. They raise
-    KeyboardInterrupt, which everything that tidies up expects.
+    KeyboardInterrupt, which everything that tidies up expects. Only the first one does: batch systems send several, and what tidies up
+    must come to its end, or a lease stays.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def listen() -> None:
 
 def _on_signal(number: int, _: Any) -> None:
     _heard.append(number)
-    raise KeyboardInterrupt
+    if len(_heard) == 1:
+        raise KeyboardInterrupt
 
 
 def preempted() -> bool:

@@ -41,10 +41,12 @@ def _stages(stages: list[StageStatus]) -> Table:
     from rich.table import Table
 
     table = Table(title="stages", title_justify="left", title_style="bold")
-    for heading in ("stage", "done", "of", "table"):
+    for heading in ("stage", "done", "of", "rejected", "table"):
         table.add_column(heading, justify="left" if heading in ("stage", "table") else "right", no_wrap=True)
     for stage in stages:
-        table.add_row(stage.stage, f"{stage.done:,}", f"{stage.of:,}", "written" if stage.finished else "not written")
+        table.add_row(
+            stage.stage, f"{stage.done:,}", f"{stage.of:,}", f"{stage.rejected:,}", "written" if stage.finished else "not written"
+        )
     return table
 
 

@@ -14,6 +14,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, MutableSet, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -89,13 +90,17 @@ def run(
     do: Do,
     on_progress: OnProgress | None = None,
     present: Present | None = None,
+    rejected: Iterable[Rejected] = (),
 ) -> Outcome:
     """Runs the tasks that are not done yet, and journals each result as it arrives. Raises StoppedError on a full disk.
 
-    ``present`` says of rows whether what they name is there; unless it is given, they name files in the stage's folder.
+    ``present`` says of rows whether what they name is there; unless it is given, they name files in the stage's folder. ``rejected`` is
+    what was rejected without being tried: a share journals what it rejects, for who looks at the corpus before all shares are merged.
     """
     outcome = Outcome()
-    with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type, stage.writer) as journal:
+    with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type, stage.writer) as journal, _rejections(stage) as note:
+        for row in rejected:
+            note(row)
         known = KnownTasks(journal.tasks, finished_rows(stage))
         wanted = known.wanted(tasks, present or FilesExist(stage.folder))
         open_tasks = SomeTasks(tasks, wanted.is_open)
@@ -117,6 +122,7 @@ def run(
                     what = visible(f"{result.task.subject}: {result.reason}")  # no handler has to know what names may hold
                     _log.error("%s failed on %s", stage.name, what, extra={"trace": result.trace})
                 outcome.rejected.append(reject(stage.name, result.task, result.reason))
+                note(outcome.rejected[-1])
             done_s += result.task.duration_s
             if on_progress:
                 on_progress(count, len(open_tasks), result.task.subject, AudioDone(done_s, total_s) if total_s else None)
@@ -124,6 +130,25 @@ def run(
         rates.remember(stage.rate, done_s, time.monotonic() - began)
     outcome.rows = RowsOfTasks(known, tasks, frozenset(row.row_id for row in outcome.rejected))
     return outcome
+
+
+@contextmanager
+def _rejections(stage: Stage) -> Iterator[Callable[[Rejected], None]]:
+    """What notes a rejection in the share's journal of them, which each run begins again: what was rejected before is tried again."""
+    base = stage.folder / f"rejected{table.JOURNAL}"
+    if stage.share is None:
+        yield lambda _: None
+        return
+    durable.remove([table.journal_of(base, stage.writer)])
+    with ExitStack() as opened:
+        journals: list[table.Journal] = []
+
+        def note(row: Rejected) -> None:
+            if not journals:
+                journals.append(opened.enter_context(table.Journal(base, Rejected, stage.writer)))
+            journals[0].append(row.id, [row])
+
+        yield note
 
 
 def _stopping(results: Iterator[Result]) -> Iterator[Result]:

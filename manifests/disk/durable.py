@@ -23,7 +23,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -132,20 +132,44 @@ def put(temporary: Path, path: Path) -> None:
     put_all([(temporary, path)])
 
 
-def put_all(files: Sequence[tuple[Path, Path]]) -> None:
+class OvertakenError(OSError):
+    """Another process has put a file of this name in its place since this one began to make it."""
+
+
+State = tuple[int, int, int, int] | None
+
+
+def state_of(path: Path) -> State:
+    """Which file has a name, and since when: another value once any process has put another one there. None if there is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def put_all(files: Sequence[tuple[Path, Path]], before: Mapping[Path, State] | None = None) -> None:
     """Renames files that were written and closed, (other name, final name), all of them synced before and each folder once after.
 
     If one cannot be renamed, those before it are removed again, but for what replaced an earlier file: that is gone either way.
+    ``before`` is what was there when the work on them began. Raises OvertakenError, and leaves all as it is, if that is not there any more.
     """
     for temporary, path in files:
         with naming(path):
             sync_file(temporary)
+    before = before or {}
+    for _, path in files:
+        if path in before and state_of(path) != before[path]:
+            raise OvertakenError(errno.EEXIST, "another process has written it meanwhile", str(path))
     added: list[Path] = []
     try:
         for temporary, path in files:
             is_new = not os.path.lexists(path)
             with naming(path):
-                temporary.replace(path)
+                if path in before and before[path] is None:
+                    _put_first(temporary, path)
+                else:
+                    temporary.replace(path)
             added += [path] if is_new else []
     except OSError:
         remove(added)
@@ -153,6 +177,20 @@ def put_all(files: Sequence[tuple[Path, Path]]) -> None:
     for folder, path in {path.parent: path for _, path in files}.items():
         with naming(path):
             sync_folder(folder)
+
+
+def _put_first(temporary: Path, path: Path) -> None:
+    """Gives a file its name if that is still free. Raises OvertakenError if it is not; where there are no links, the last one wins."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError as error:
+        raise OvertakenError(errno.EEXIST, "another process has written it meanwhile", str(path)) from error
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        temporary.replace(path)
+    else:
+        temporary.unlink()
 
 
 def put_unsynced(temporary: Path, path: Path) -> None:
@@ -229,9 +267,11 @@ class FileGroup:
     """Files that are finished together: a context manager at whose end all of them are in their places, each folder synced once.
 
     An error before the end leaves none of them. A kill at the end can leave some: a caller that needs all or none writes a row after it.
+    ``before`` is what was in those places when the work began (``put_all``).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Mapping[Path, State] | None = None) -> None:
+        self._before = before
         self._written: list[tuple[Path, Path]] = []
 
     def __enter__(self) -> FileGroup:
@@ -247,7 +287,7 @@ class FileGroup:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if kind is None:
-                put_all(self._written)
+                put_all(self._written, self._before)
         finally:
             remove(temporary for temporary, _ in self._written)
 

@@ -66,11 +66,11 @@ def local(workers: int, threads: int, **options: Any) -> Any:
     return distributed.LocalCluster(n_workers=workers, threads_per_worker=threads, **options)
 
 
-def new_corpus(folder: Path) -> Corpus:
+def new_corpus(folder: Path, further: dict[str, Any] | None = None) -> Corpus:
     corpus = Corpus(folder)
     pairs = {"duration_s": 0.5, "sample_rate": RATE, "mix": {"per_track": 1}, "removal": dict(REMOVAL)}
     values = {"songs": {"folder": str(folder.parent / "songs")}, "separation": {"separator": "cluster_work:Split"}, "pairs": pairs}
-    corpus.create(configuration.check(values, where="the test"))
+    corpus.create(configuration.check(values | (further or {}), where="the test"))
     return corpus
 
 

@@ -280,7 +280,7 @@ def test_a_lease_folder_that_is_a_link_is_not_followed(corpus, tmp_path):
 
 def test_a_share_tells_how_far_it_is(corpus):
     with shares.working(corpus, "separate", Share(0, 2), "config", SHORT) as (_, mine):
-        shares.telling(mine, None)(1.5, 3, "song.wav")
+        shares.published(mine, None)(1.5, 3, "song.wav")
         mine.renew()
         (found,) = shares.at_work(corpus)
         assert (found.share, found.verb) == (Share(0, 2), "separate")
@@ -304,10 +304,10 @@ def test_build_does_a_share_of_the_separation_and_the_rest_without_one(made, cor
 def test_status_shows_the_journals_of_all_shares_and_who_is_at_work(made, corpus):
     stemwright("separate", corpus, "--share", "0/2")
     with shares.working(corpus, "separate", Share(1, 2), "config", SHORT) as (_, mine):
-        shares.telling(mine, None)(1, 2, "song.wav")
+        shares.published(mine, None)(1, 2, "song.wav")
         mine.renew()
         said = json.loads(stemwright("status", corpus, "--json").stdout)
-        assert said["stages"][0] == {"stage": "separate", "done": 3, "of": SONGS, "finished": False}
+        assert said["stages"][0] == {"stage": "separate", "done": 3, "of": SONGS, "rejected": 0, "finished": False}
         (at_work,) = said["shares"]
         assert {name: at_work[name] for name in ("share", "verb", "process", "done", "total", "subject")} == {
             "share": "1/2",

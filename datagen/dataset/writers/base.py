@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -21,13 +23,15 @@ from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair, of_dataset
 from stemwright.manifests.decibels import db_to_gain, gain_to_db, joint_gain_db
 from stemwright.manifests.disk.deletion import check_way
-from stemwright.manifests.disk.durable import FileGroup
+from stemwright.manifests.disk.durable import FileGroup, OvertakenError, State, state_of
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.pair_records import Example, Pair, Signal, SignalFile
 from stemwright.manifests.records import AudioFile, Record, Refused, Track, content_id, seal
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
 from stemwright.manifests.sound.writing import as_stored, encode
+
+_FOUND: ContextVar[Mapping[Path, State] | None] = ContextVar("found", default=None)  # what was there when a pair was begun
 
 
 class DatasetWriter(Protocol):
@@ -167,8 +171,8 @@ def write_signals(
         raise Refused(f"a signal peaks at {-gain_db:+.1f} dBFS; expected at most {LEVEL_ROOM_DB:+.0f} dBFS")
     gain_db = gain_db if storage.full_scale else 0.0
     gain = np.float32(db_to_gain(gain_db))
-    files = []
-    with FileGroup() as written:
+    files: list[SignalFile] = []
+    with _unless_there(corpus, files), FileGroup(_FOUND.get()) as written:
         for role, planned in (("input", pair.inputs), ("target", pair.targets)):
             for signal in planned:
                 audio = signals[signal.name] * gain if gain_db and signal.view != "gain" else signals[signal.name]
@@ -187,6 +191,33 @@ def write_signals(
                 files.append(_signal_file(role, signal, file, as_stored(audio, stored), levelled_db))
     changes = signals.changes if isinstance(signals, Rendered) else ()
     return seal(Example, cache_key=storage.cache_key, pair_id=pair.id, gain_db=gain_db, signals=tuple(files), changes=changes)
+
+
+@contextmanager
+def noting_places(corpus: Path, paths: Iterable[str]) -> Iterator[None]:
+    """Notes what is in the places of files before the work on them begins, for ``write_signals``.
+
+    A process that was believed dead, and whose work another does by now, finds the other's files there and leaves them: a row describes
+    the bytes that are there.
+    """
+    before = _FOUND.set({corpus / path: state_of(corpus / path) for path in paths})
+    try:
+        yield
+    finally:
+        _FOUND.reset(before)
+
+
+@contextmanager
+def _unless_there(corpus: Path, files: Sequence[SignalFile]) -> Iterator[None]:
+    """Accepts that another process was first, if it wrote the same bytes: the row is right then. Raises Refused if it wrote others."""
+    try:
+        yield
+    except OvertakenError as error:
+        places = {corpus / file.audio.path: file.audio.sha256 for file in files}
+        if not all(place.is_file() and file_sha256(place) == sha256 for place, sha256 in places.items()):
+            raise Refused(
+                f"another process wrote {Path(error.filename).name} at the same time, and otherwise: it is tried again by the next run"
+            ) from error
 
 
 def encoding_of(signal: Signal, encoding: Encoding) -> Encoding:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from stemwright.datagen.dataset.writers import WRITERS, DatasetWriter, writer_of
-from stemwright.datagen.dataset.writers.base import PresentFiles
+from stemwright.datagen.dataset.writers.base import PresentFiles, noting_places
 from stemwright.datagen.dataset.writers.stale_files import forget_started, has_unfinished, note_started
 from stemwright.datagen.pairs.audibility import ALIKE, check_audible
 from stemwright.datagen.pairs.render import Sources, render
@@ -176,6 +176,7 @@ def _sources(pair: Pair, files: dict[str, AudioFile]) -> dict[str, AudioFile]:
 
 def _render(corpus: Path, writer: DatasetWriter, payload: tuple[Pair, dict[str, AudioFile]]) -> list[Example]:
     pair, files = payload
-    signals = render(pair, Sources(corpus, files))
-    check_audible(pair, signals)
-    return [writer.write(corpus, pair, signals)]
+    with noting_places(corpus, writer.paths(pair).values()):
+        signals = render(pair, Sources(corpus, files))
+        check_audible(pair, signals)
+        return [writer.write(corpus, pair, signals)]

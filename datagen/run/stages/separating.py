@@ -87,12 +87,13 @@ def run_separate(
     speed = rates.of_separation(separator) if not workers.dask and any(task.duration_s for task in tasks) else ""
     stage = Stage("separate", corpus.folder, "stems", Stem, speed, share)
     do, report = (spread(order, corpus, workers), on_progress) if workers.dask else (separation.do, separation.tracked(on_progress))
-    outcome = run_tasks(stage, kept.others, do, report)
+    refused = [reject(stage.name, *each) for each in kept.refused]
+    outcome = run_tasks(stage, kept.others, do, report, rejected=refused)
     if workers.dask:
         clear_all_work(corpus.folder / STEMS, KEPT_STEMS)  # of workers that were killed
     outcome.rows = StemRows(tasks, kept.marks, separation.kept_stems, outcome.rows)
-    outcome.rejected += [reject(stage.name, *refused) for refused in kept.refused]
-    outcome.skipped += sum(kept.marks) - len(kept.refused)
+    outcome.rejected += refused
+    outcome.skipped += sum(kept.marks) - len(refused)
     if share:
         return of_share(share, "separate", [outcome])
     return finished(corpus, stage, outcome, notes=_unused(corpus, kept.places))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Outcome, Stage, finish
 from stemwright.datagen.run.tasks import Share
+from stemwright.manifests import table
 from stemwright.manifests.id_set import IdSet
 from stemwright.manifests.records import Stem
 
@@ -51,5 +52,6 @@ def of_share(share: Share, name: str, outcomes: Sequence[Outcome], notes: tuple[
 def finished(corpus: Corpus, stage: Stage, outcome: Outcome, *, made_from: str = "", notes: tuple[str, ...] = ()) -> Summary:
     """Writes the table of a stage that has come to its end, with what it refused."""
     corpus.replace_rejected(stage.name, outcome.rejected)  # first: once the table exists, the stage counts as finished
+    table.remove_journals(corpus.journal("rejected"))  # of its shares
     finish(stage, outcome.rows, made_from=made_from)
     return Summary(stage.name, outcome.done, outcome.skipped, len(outcome.rejected), notes, outcome.fresh)

@@ -33,6 +33,7 @@ RETRY_S, CONNECT_S, REQUEST_S = 60, 10, 1800
 CODE = re.compile(r"<Code>(\w+)</Code>")
 NO_CREDENTIALS = ("169.254.169.254", "/latest/api/token", "metadata.google.internal", "MissingCredentials", "credentials were not")
 EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired", "InvalidToken")
+OTHER_TIME = ("RequestTimeTooSkewed", "RequestInTheFuture")
 WRONG_KEY = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthFailure", "InvalidAuthenticationInfo")
 OTHER_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "incorrectly configured region", "IllegalLocationConstraintException")
 CHECK = "Check the credentials in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or a role)"
@@ -169,6 +170,8 @@ class BucketStore:
             return f"there is no bucket {self._url}; make it, or correct the address"
         if code in EXPIRED:
             return f"the credentials for {self._url} have expired ({code}); renew them and run the same command again"
+        if code in OTHER_TIME:
+            return f"the clock of this machine differs too much from that of {self._url} ({code}); set it, and run the same command again"
         if code in WRONG_KEY:
             return f"the credentials for {self._url} are not accepted ({code}). {CHECK}"
         if code in OTHER_REGION or any(phrase in text for phrase in OTHER_REGION):
