@@ -2,7 +2,11 @@
 
 An operation on a whole batch writes and reads hundreds of megabytes between any two steps of an effect, all of it through memory that the
 system hands out page by page. One item fits the cache: so each goes through the whole effect before the next, and a thread takes every
-other one. The gradient repeats an item's forward pass instead of keeping what every item computed.
+other one.
+
+Two ways lead there. ``by_items`` decorates any effect; its gradient repeats an item's forward pass instead of keeping what every item
+computed. ``each`` is for an effect that is one ``Operation`` of known gradient with coefficients that torch computes from the settings,
+for all items at once.
 
 Conventions
     audio [..., C, T]; its items are the leading dimensions together. Settings are floats, or tensors of one value an item or one for all.
@@ -17,9 +21,20 @@ from functools import wraps
 from typing import TypeVar
 
 from stemwright.datagen.effects.deferred import torch
+from stemwright.datagen.effects.operation import Operation
 from stemwright.datagen.effects.settings import EffectSettings
 
 _S = TypeVar("_S", bound=EffectSettings)
+
+
+def is_batch(audio: torch.Tensor) -> bool:
+    """Whether audio is computed item by item."""
+    return audio.ndim > 2 and audio.shape[:-2].numel() > 1 and audio.device.type == "cpu" and audio.dtype.is_floating_point
+
+
+def are_numbers(settings: EffectSettings) -> bool:
+    """Whether no setting is a tensor: all items share what an effect computes from them, and it has no gradient."""
+    return not any(isinstance(value, torch.Tensor) for _, value in settings)
 
 
 def by_items(apply: Callable[[torch.Tensor, int, _S], torch.Tensor]) -> Callable[[torch.Tensor, int, _S], torch.Tensor]:
@@ -27,9 +42,9 @@ def by_items(apply: Callable[[torch.Tensor, int, _S], torch.Tensor]) -> Callable
 
     @wraps(apply)
     def applied(audio: torch.Tensor, sample_rate: int, settings: _S) -> torch.Tensor:
-        leading = audio.shape[:-2]
-        if audio.ndim < 3 or leading.numel() < 2 or audio.device.type != "cpu" or not audio.dtype.is_floating_point:
+        if not is_batch(audio):
             return apply(audio, sample_rate, settings)
+        leading = audio.shape[:-2]
         values = {name: value for name, value in settings if isinstance(value, torch.Tensor)}
         rows = [value.expand(leading).reshape(-1) for value in values.values()]
 
@@ -43,3 +58,16 @@ def by_items(apply: Callable[[torch.Tensor, int, _S], torch.Tensor]) -> Callable
         return wet.reshape(audio.shape)
 
     return applied
+
+
+def each(operation: Operation, audio: torch.Tensor, *rows: torch.Tensor) -> torch.Tensor:
+    """An operation on every item of audio [..., C, T] on a processor, with coefficients [I, ...] or one for all items [1, ...].
+
+    Raises ValueError if the audio is not finite.
+    """
+    from stemwright.datagen.effects.dsp.item_batches import Each
+
+    items = audio.reshape(-1, *audio.shape[-2:])
+    rows = tuple(row.expand(len(items), *row.shape[1:]) for row in rows)
+    wet: torch.Tensor = Each.apply(operation, items, *rows)
+    return wet.reshape(audio.shape)

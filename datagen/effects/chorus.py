@@ -23,10 +23,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.batches import are_numbers, by_items, each, is_batch
 from stemwright.datagen.effects.deferred import torch
+from stemwright.datagen.effects.operation import place
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, column, is_off, on_gpu
+from stemwright.datagen.effects.signal import check_form, checked, column, is_off, on_gpu
 from stemwright.datagen.effects.traits import Trait
 
 NAME = "chorus"
@@ -57,21 +58,35 @@ class Settings(EffectSettings):
     phase: float = setting(0.0, low=0.0, high=1.0, unit="cycle", tolerance=0.05, description="phase of the modulation at the start")
 
 
-@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio with the chorus."""
+    check_form(audio, sample_rate)
+    if is_off(settings.mix, 0.0):
+        return checked(audio, sample_rate)
+    if on_gpu(audio) or not is_batch(audio):
+        return _mixed(audio, sample_rate, settings)
+    if not are_numbers(settings):
+        return _items_mixed(audio, sample_rate, settings)
+    from stemwright.datagen.effects.dsp.swinging import Copies
+
+    return each(Copies(_delays(audio, sample_rate, settings), settings.feedback, settings.mix), audio)
+
+
+def _mixed(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Audio [..., C, T] with the copies of its own settings."""
     from stemwright.datagen.effects.dsp.swinging import Swing
 
     checked(audio, sample_rate)
-    if is_off(settings.mix, 0.0):
-        return audio
     if on_gpu(audio) and is_off(settings.feedback, 0.0):
         return torch.lerp(audio, _read(audio, _delays(audio, sample_rate, settings)), column(settings.mix, audio))
     items = audio.reshape(-1, *audio.shape[-2:])
     feedback = torch.as_tensor(settings.feedback, dtype=torch.float64, device=audio.device).expand(audio.shape[:-2]).reshape(-1)
     delays = _delays(audio, sample_rate, settings).expand(*audio.shape[:-2], -1).reshape(-1, audio.shape[-1])
     copy = Swing.apply(items, delays, feedback).reshape(audio.shape)
-    return torch.lerp(audio, copy, column(settings.mix, audio))
+    return torch.lerp(audio, copy, column(settings.mix, audio), out=place())
+
+
+_items_mixed = by_items(_mixed)
 
 
 def _delays(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

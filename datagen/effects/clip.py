@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 
-from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.batches import each, is_batch
 from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.ranges import DB_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.signal import check_form, checked, column, is_off, on_gpu
 from stemwright.datagen.effects.traits import Trait
 
 NAME = "clip"
@@ -37,14 +37,15 @@ class Settings(EffectSettings):
     )
 
 
-@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the clipped audio."""
-    from stemwright.datagen.effects.dsp.ceiling import Ceiling
+    from stemwright.datagen.effects.dsp.ceiling import Ceiling, Clamp
 
-    checked(audio, sample_rate)
+    check_form(audio, sample_rate)
     if is_off(settings.ceiling_db, math.inf):
-        return audio
+        return checked(audio, sample_rate)
     ceiling = 10.0 ** (column(settings.ceiling_db, audio) / 20.0)
-    clipped: torch.Tensor = Ceiling.apply(audio, ceiling)
-    return clipped
+    if on_gpu(audio) or not is_batch(audio):
+        clipped: torch.Tensor = Ceiling.apply(checked(audio, sample_rate), ceiling)
+        return clipped
+    return each(Clamp(), audio, ceiling.expand(*audio.shape[:-2], 1, 1).flatten(0, -3))

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.batches import each
 from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, column, is_off, on_gpu
+from stemwright.datagen.effects.signal import check_form, checked, column, is_off, on_gpu
 from stemwright.datagen.effects.traits import Trait
 
 if TYPE_CHECKING:
@@ -43,20 +43,18 @@ class Settings(EffectSettings):
     mix: float = setting(0.0, low=0.0, high=1.0, tolerance=0.05, description="0: direct sound only, 1: echoes only")
 
 
-@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio with its echoes."""
     from stemwright.datagen.effects.dsp import echoing, transfer
 
-    checked(audio, sample_rate)
+    check_form(audio, sample_rate)
     if is_off(settings.mix, 0.0):
-        return audio
-    delays = _delays(audio, sample_rate, settings)
+        return checked(audio, sample_rate)
+    delays, feedback, mix = _delays(audio, sample_rate, settings), _feedback(audio, settings), column(settings.mix, audio)
     if on_gpu(audio):
-        echoes = transfer.through(audio, _transfer(_feedback(audio, settings), torch.from_numpy(delays).to(audio.device), audio))
-    else:
-        echoes = echoing.Echo.apply(audio.reshape(-1, *audio.shape[-2:]), _feedback(audio, settings), delays).reshape(audio.shape)
-    return torch.lerp(audio, echoes, column(settings.mix, audio))
+        echoes = transfer.through(checked(audio, sample_rate), _transfer(feedback, torch.from_numpy(delays).to(audio.device), audio))
+        return torch.lerp(audio, echoes, mix)
+    return each(echoing.Echoes(delays), audio, feedback, mix.expand(*audio.shape[:-2], 1, 1).reshape(-1, 1, 1))
 
 
 def _transfer(feedback: torch.Tensor, delays: torch.Tensor, audio: torch.Tensor) -> Callable[[Delay], torch.Tensor]:

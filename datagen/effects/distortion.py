@@ -21,6 +21,7 @@ import math
 
 from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.deferred import torch
+from stemwright.datagen.effects.operation import place
 from stemwright.datagen.effects.ranges import DB_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
@@ -50,13 +51,13 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
     checked(audio, sample_rate)
     output = 10.0 ** (column(settings.output_db, audio) / 20.0)
     if is_off(settings.drive_db, -math.inf):
-        return audio if is_off(settings.output_db, 0.0) else audio * output
+        return audio if is_off(settings.output_db, 0.0) else torch.mul(audio, output, out=place())
     gain = 10.0 ** (column(settings.drive_db, audio) / 20.0)
     shift = torch.tanh(column(settings.asymmetry, audio))
     bent, whole = torch.tanh(gain * audio), torch.tanh(gain)
     if is_off(settings.asymmetry, 0.0):
-        return bent * (output / whole)
-    return bent * (output * (1.0 - (whole * shift) ** 2) / whole) / (1.0 + bent * shift)
+        return torch.mul(bent, output / whole, out=place())
+    return torch.div(bent * (output * (1.0 - (whole * shift) ** 2) / whole), 1.0 + bent * shift, out=place())
 
 
 def at_level(settings: Settings, gain_db: float) -> Settings:

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, is_off
+from stemwright.datagen.effects.signal import check_form, is_off
 from stemwright.datagen.effects.traits import Trait
 
 NAME = "eq"
@@ -80,19 +79,18 @@ class Settings(EffectSettings):
     high_shelf_q: float = _q(0.71, "high shelf")
 
 
-@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the equalised audio. Raises ValueError for an active band above half the sample rate."""
     from stemwright.datagen.effects.dsp.biquads import cascade
 
-    return cascade(checked(audio, sample_rate), sections(settings, sample_rate))
+    return cascade(check_form(audio, sample_rate), sections(settings, sample_rate))
 
 
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Undoes ``apply``."""
     from stemwright.datagen.effects.dsp.biquads import cascade
 
-    return cascade(checked(audio, sample_rate), sections(settings, sample_rate, sign=-1.0))
+    return cascade(check_form(audio, sample_rate), sections(settings, sample_rate, sign=-1.0))
 
 
 def sections(settings: Settings, sample_rate: int, *, sign: float = 1.0) -> list[torch.Tensor]:

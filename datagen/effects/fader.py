@@ -13,12 +13,13 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.batches import each, is_batch
 from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.ranges import DB_TOLERANCE, FADER_DB
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.signal import check_form, checked, column, is_off, on_gpu
 from stemwright.datagen.effects.traits import Trait
 
 NAME = "fader"
@@ -44,10 +45,30 @@ class Settings(EffectSettings):
     )
 
 
-@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio with the gain and the pan."""
-    return checked(audio, sample_rate) * _factors(audio, settings)
+    factors = _factors(check_form(audio, sample_rate), settings)
+    if on_gpu(audio) or not is_batch(audio):
+        return checked(audio, sample_rate) * factors
+    return each(_Scale(), audio, factors.expand(*audio.shape[:-2], -1, 1).flatten(0, -3))
+
+
+class _Scale:
+    """x [C, T] times a factor [C or 1, 1]."""
+
+    def forward(self, _: int, x: torch.Tensor, rows: Sequence[torch.Tensor], y: torch.Tensor) -> None:
+        """Fills y."""
+        torch.mul(x, rows[0], out=y)
+
+    def backward(
+        self, _: int, x: torch.Tensor, rows: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
+    ) -> Sequence[torch.Tensor]:
+        """Fills x_bar."""
+        torch.mul(bar, rows[0], out=x_bar)
+        if not needed:
+            return ()
+        products = torch.stack([torch.dot(*pair) for pair in zip(bar, x, strict=True)])[:, None]
+        return (products.sum_to_size(rows[0].shape),)
 
 
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

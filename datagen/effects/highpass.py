@@ -10,10 +10,9 @@ References
 
 from __future__ import annotations
 
-from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, is_off
+from stemwright.datagen.effects.signal import check_form, checked, is_off
 from stemwright.datagen.effects.traits import Trait
 
 NAME = "highpass"
@@ -31,13 +30,12 @@ class Settings(EffectSettings):
     order: float = setting(2.0, low=1.0, high=8.0, scale="integer", description="6 dB an octave each")
 
 
-@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the filtered audio. Raises ValueError for a cutoff at or above half the sample rate."""
     from stemwright.datagen.effects.dsp.biquads import butterworth, cascade, check_below_nyquist
 
-    checked(audio, sample_rate)
+    check_form(audio, sample_rate)
     if is_off(settings.cutoff_hz, 0.0):
-        return audio
+        return checked(audio, sample_rate)
     check_below_nyquist("cutoff_hz", settings.cutoff_hz, sample_rate)
     return cascade(audio, butterworth(settings.cutoff_hz, int(settings.order), sample_rate, high=True))

@@ -24,6 +24,7 @@ import numpy as np
 
 from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.deferred import torch
+from stemwright.datagen.effects.operation import place
 from stemwright.datagen.effects.ranges import DB_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
 from stemwright.datagen.effects.signal import checked, column, is_off
@@ -69,7 +70,7 @@ def levelled(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tuple
     if is_off(settings.target_db, math.inf):
         return audio, torch.zeros(audio.shape[:-2], dtype=torch.float64, device=audio.device)
     gain = gain_db(audio, sample_rate, settings)
-    return audio * 10.0 ** (gain.to(audio)[..., None, None] / 20.0), gain
+    return torch.mul(audio, 10.0 ** (gain.to(audio)[..., None, None] / 20.0), out=place()), gain
 
 
 def gain_db(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

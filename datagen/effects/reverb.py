@@ -25,6 +25,7 @@ import numpy as np
 
 from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.deferred import torch
+from stemwright.datagen.effects.operation import place
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column, is_off, on_gpu
 from stemwright.datagen.effects.traits import Trait
@@ -69,11 +70,11 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
         tail = tank.Tank.apply(source.reshape(-1, frames), _coefficients(audio, settings), channels, sample_rate).reshape(audio.shape)
     wet = column(settings.wet, audio)
     if channels == 1:
-        return torch.addcmul(direct, wet * (1.0 + column(settings.width, audio)) / 4.0, tail)
+        return torch.addcmul(direct, wet * (1.0 + column(settings.width, audio)) / 4.0, tail, out=place())
     if is_off(settings.width, 1.0):
-        return torch.addcmul(direct, wet, tail)
+        return torch.addcmul(direct, wet, tail, out=place())
     width = column(settings.width, audio)
-    return torch.addcmul(direct, wet * width, tail) + wet * (1.0 - width) * tail.mean(dim=-2, keepdim=True)
+    return torch.add(torch.addcmul(direct, wet * width, tail), wet * (1.0 - width) * tail.mean(dim=-2, keepdim=True), out=place())
 
 
 def _transfer(settings: Settings, combs: np.ndarray, allpasses: np.ndarray, device: torch.device) -> Callable[[Delay], torch.Tensor]:

@@ -16,15 +16,17 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from stemwright.datagen.effects.batches import by_items
+from stemwright.datagen.effects.batches import are_numbers, by_items, each, is_batch
 from stemwright.datagen.effects.deferred import torch
+from stemwright.datagen.effects.operation import place
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, is_off
+from stemwright.datagen.effects.signal import check_form, checked, is_off, on_gpu
 from stemwright.datagen.effects.traits import Trait
 
 NAME = "room"
@@ -54,19 +56,62 @@ class Settings(EffectSettings):
     seed: float = setting(0.0, low=0.0, high=2.0**31 - 1.0, scale="integer", description="seed of the noise in the response")
 
 
-@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio in the room."""
+    check_form(audio, sample_rate)
+    if is_off(settings.wet_db, -math.inf):
+        return checked(audio, sample_rate)
+    if on_gpu(audio) or not is_batch(audio):
+        return _convolved(audio, sample_rate, settings)
+    if not are_numbers(settings):
+        return _items_convolved(audio, sample_rate, settings)
+    channels, frames = audio.shape[-2:]
+    return each(_Convolution(impulse_response(settings, sample_rate, channels).to(audio)[..., :frames], frames), audio)
+
+
+def _convolved(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
+    """Audio [..., C, T] with the reverberation of its own settings."""
+    frames = checked(audio, sample_rate).shape[-1]
+    response = impulse_response(settings, sample_rate, audio.shape[-2]).to(audio)[..., :frames]
+    size = _size(frames, response)
+    spectrum = torch.fft.rfft(audio, size) * torch.fft.rfft(response, size)
+    return torch.add(audio, torch.fft.irfft(spectrum, size)[..., :frames], out=place())
+
+
+_items_convolved = by_items(_convolved)
+
+
+class _Convolution:
+    """x [C, T] plus its convolution with one response [C, L] for all items: of that the spectrum is computed once."""
+
+    def __init__(self, response: torch.Tensor, frames: int) -> None:
+        self.size = _size(frames, response)
+        self.spectrum = torch.fft.rfft(response, self.size)
+
+    def forward(self, _: int, x: torch.Tensor, __: Sequence[torch.Tensor], y: torch.Tensor) -> None:
+        """Fills y."""
+        self._add(x, y, adjoint=False)
+
+    def backward(
+        self, _: int, __: torch.Tensor, ___: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
+    ) -> Sequence[torch.Tensor]:
+        """Fills x_bar: the adjoint of a convolution is that with the response reversed in time."""
+        assert not needed  # there are no coefficients
+        self._add(bar, x_bar, adjoint=True)
+        return ()
+
+    def _add(self, audio: torch.Tensor, out: torch.Tensor, *, adjoint: bool) -> None:
+        frames = audio.shape[-1]
+        filtered = torch.fft.rfft(audio, self.size)
+        filtered.mul_(self.spectrum.conj() if adjoint else self.spectrum)
+        torch.add(audio, torch.fft.irfft(filtered, self.size)[..., :frames], out=out)
+
+
+def _size(frames: int, response: torch.Tensor) -> int:
+    """The length of transforms in which a convolution does not wrap around."""
     from scipy.fft import next_fast_len
 
-    checked(audio, sample_rate)
-    if is_off(settings.wet_db, -math.inf):
-        return audio
-    frames = audio.shape[-1]
-    response = impulse_response(settings, sample_rate, audio.shape[-2]).to(audio)[..., :frames]
-    size = next_fast_len(frames + response.shape[-1] - 1, real=True)
-    spectrum = torch.fft.rfft(audio, size) * torch.fft.rfft(response, size)
-    return audio + torch.fft.irfft(spectrum, size)[..., :frames]
+    return int(next_fast_len(frames + response.shape[-1] - 1, real=True))
 
 
 def impulse_response(settings: Settings, sample_rate: int, channels: int = 2) -> torch.Tensor:
@@ -114,11 +159,12 @@ def _noise_bands(seed: int, sample_rate: int, channels: int, frames: int) -> tup
     half = round(SPLIT_S * sample_rate)
     noise = np.random.default_rng(seed).standard_normal((frames + 2 * half, channels)).T
     size = next_fast_len(noise.shape[-1], real=True)
-    spectrum = torch.fft.rfft(torch.from_numpy(noise.copy()), size)
     edges = [edge for edge in EDGES_HZ if edge < 0.45 * sample_rate]
-    filters = torch.from_numpy(np.stack([firwin(2 * half + 1, edge, fs=sample_rate) for edge in edges]))
-    below = torch.fft.irfft(torch.fft.rfft(filters, size)[:, None, :] * spectrum, size)[..., 2 * half : 2 * half + frames]
-    whole = torch.from_numpy(noise[:, half : half + frames].copy())
-    pairs = zip([*below, whole], [torch.zeros_like(whole), *below], strict=True)
     centres = [EDGES_HZ[0] / 2.0**1.5, *(edge * math.sqrt(2.0) for edge in edges)]
-    return tuple(upper - lower for upper, lower in pairs), tuple(centres)
+    with torch.inference_mode(False):  # a tensor of that mode could not be used for a gradient later
+        spectrum = torch.fft.rfft(torch.from_numpy(noise.copy()), size)
+        filters = torch.from_numpy(np.stack([firwin(2 * half + 1, edge, fs=sample_rate) for edge in edges]))
+        below = torch.fft.irfft(torch.fft.rfft(filters, size)[:, None, :] * spectrum, size)[..., 2 * half : 2 * half + frames]
+        whole = torch.from_numpy(noise[:, half : half + frames].copy())
+        pairs = zip([*below, whole], [torch.zeros_like(whole), *below], strict=True)
+        return tuple(upper - lower for upper, lower in pairs), tuple(centres)

@@ -20,10 +20,20 @@ class NotIdentifiableError(ValueError):
 
 def checked(audio: torch.Tensor, sample_rate: int) -> torch.Tensor:
     """Returns the audio, or raises ValueError if it is not finite floating point [..., C, T] or the sample rate is not positive."""
+    return check_finite(check_form(audio, sample_rate))
+
+
+def check_form(audio: torch.Tensor, sample_rate: int) -> torch.Tensor:
+    """Returns the audio, or raises ValueError if it is not floating point [..., C, T] or the sample rate is not positive."""
     if audio.ndim < 2 or not audio.dtype.is_floating_point:
         raise ValueError(f"an effect takes float audio of shape [..., channels, time]; got {audio.dtype} of shape {list(audio.shape)}")
     if not isinstance(sample_rate, Real) or sample_rate <= 0:
         raise ValueError(f"a sample rate must be a positive number in Hz; got {sample_rate!r}")
+    return audio
+
+
+def check_finite(audio: torch.Tensor) -> torch.Tensor:
+    """Returns the audio, or raises ValueError if a sample is not finite."""
     # One NaN or infinity makes the sum not finite; the sum is read once, where isfinite().all() would write a mask.
     if not np.isfinite(float(audio.detach().sum())):
         raise ValueError("the audio contains NaN or infinite samples; repair or reject it before rendering")

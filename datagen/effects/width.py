@@ -8,10 +8,12 @@ Conventions
 
 from __future__ import annotations
 
-from stemwright.datagen.effects.batches import by_items
+from collections.abc import Sequence
+
+from stemwright.datagen.effects.batches import each, is_batch
 from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.settings import EffectSettings, setting
-from stemwright.datagen.effects.signal import checked, column, is_off
+from stemwright.datagen.effects.signal import check_form, checked, column, is_off, on_gpu
 from stemwright.datagen.effects.traits import Trait
 
 NAME = "width"
@@ -26,14 +28,31 @@ class Settings(EffectSettings):
     width: float = setting(1.0, low=0.0, high=4.0, tolerance=0.1, description="factor of the difference of the channels")
 
 
-@by_items
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the audio with its side signal scaled. Raises ValueError unless it has two channels or the width is 1."""
-    checked(audio, sample_rate)
+    check_form(audio, sample_rate)
     if is_off(settings.width, 1.0):
-        return audio
+        return checked(audio, sample_rate)
     check_stereo(audio)
-    return _scaled(audio, column(settings.width, audio))
+    factors = _factors(column(settings.width, audio))
+    if on_gpu(audio) or not is_batch(audio):
+        return factors @ checked(audio, sample_rate)
+    return each(_Mix(), audio, factors.expand(*audio.shape[:-2], 2, 2).flatten(0, -3))
+
+
+class _Mix:
+    """x [C, T] multiplied by a matrix [C, C]."""
+
+    def forward(self, _: int, x: torch.Tensor, rows: Sequence[torch.Tensor], y: torch.Tensor) -> None:
+        """Fills y."""
+        torch.mm(rows[0], x, out=y)
+
+    def backward(
+        self, _: int, x: torch.Tensor, rows: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
+    ) -> Sequence[torch.Tensor]:
+        """Fills x_bar."""
+        torch.mm(rows[0].T, bar, out=x_bar)
+        return (torch.mm(bar, x.T),) if needed else ()
 
 
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
@@ -43,12 +62,13 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
     if bool((width == 0.0).any()):
         raise ValueError("a width of 0 removes the difference of the channels and cannot be undone")
     check_stereo(audio)
-    return _scaled(audio, 1.0 / width)
+    return _factors(1.0 / width) @ audio
 
 
-def _scaled(audio: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
+def _factors(width: torch.Tensor) -> torch.Tensor:
+    """The matrix [..., 2, 2] by which the channels are multiplied."""
     own, other = (1.0 + width) / 2.0, (1.0 - width) / 2.0
-    return torch.cat([torch.cat([own, other], dim=-1), torch.cat([other, own], dim=-1)], dim=-2) @ audio
+    return torch.cat([torch.cat([own, other], dim=-1), torch.cat([other, own], dim=-1)], dim=-2)
 
 
 def check_stereo(audio: torch.Tensor) -> None:

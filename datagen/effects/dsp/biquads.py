@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from stemwright.datagen.effects.dsp import transfer
-from stemwright.datagen.effects.signal import on_gpu
+from stemwright.datagen.effects.batches import each
+from stemwright.datagen.effects.dsp import memory, transfer
+from stemwright.datagen.effects.signal import check_finite, on_gpu
 from stemwright.separation.kernels import njit
 
 
@@ -69,78 +70,97 @@ def _two_sections(u, first, second, w):  # type: ignore[no-untyped-def]
         w[n] = w0
 
 
-@njit(nogil=True)
-def _adjoint(x, coefficients, y_bar, x_bar, c_bar):  # type: ignore[no-untyped-def]
-    """y_bar [I, C, T] -> x_bar [I, C, T] and c_bar [I, K, 5]; the outputs of the sections are computed again."""
-    items, channels, frames = x.shape
-    sections = coefficients.shape[1]
-    signals = np.zeros((sections + 1, frames + 2))  # two zeros in front: what comes before the first sample
-    for i in range(items):
-        for c in range(channels):
-            for n in range(frames):
-                signals[0, n + 2] = x[i, c, n]
-            for k in range(sections):
-                _section(signals[k, 2:], coefficients[i, k], signals[k + 1, 2:])
-            bar = x_bar[i, c]
-            for n in range(frames):
-                bar[n] = y_bar[i, c, n]
-            for k in range(sections - 1, -1, -1):
-                table = coefficients[i, k]
-                b0, b1, b2, a1, a2 = table[0], table[1], table[2], table[3], table[4]
-                u, v = signals[k], signals[k + 1]
-                e1, e2 = 0.0, 0.0  # e[n+1], e[n+2]: the bar of the section's input before its numerator
-                s0, s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0, 0.0
-                for n in range(frames - 1, -1, -1):
-                    e = bar[n] - a1 * e1 - a2 * e2
-                    bar[n] = b0 * e + b1 * e1 + b2 * e2
-                    s0 += e * u[n + 2]
-                    s1 += e * u[n + 1]
-                    s2 += e * u[n]
-                    s3 -= e * v[n + 1]
-                    s4 -= e * v[n]
-                    e2, e1 = e1, e
-                for j, total in enumerate((s0, s1, s2, s3, s4)):
-                    c_bar[i, k, j] += total
+@njit(nogil=True, fastmath={"contract"})
+def _adjoint(x, coefficients, y_bar, signals, bar, x_bar, c_bar):  # type: ignore[no-untyped-def]
+    """Of one item: y_bar [C, T] -> x_bar [C, T], and c_bar [K, 5] is added to.
+
+    signals [K + 1, T + 2] takes what goes into and out of each section, computed again and in pairs as by ``_two_sections``, after two
+    zeros: what comes before the first sample. bar [T] takes the gradient on its way. In both directions the last value enters last.
+    """
+    channels, frames = x.shape
+    sections = coefficients.shape[0]
+    for k in range(sections + 1):
+        signals[k, 0], signals[k, 1] = 0.0, 0.0
+    for c in range(channels):
+        for n in range(frames):
+            signals[0, n + 2] = x[c, n]
+            bar[n] = y_bar[c, n]
+        for k in range(0, sections - 1, 2):
+            first, second, u, v, w = coefficients[k], coefficients[k + 1], signals[k], signals[k + 1], signals[k + 2]
+            b0, b1, b2, a1, a2 = first[0], first[1], first[2], first[3], first[4]
+            d0, d1, d2, e1, e2 = second[0], second[1], second[2], second[3], second[4]
+            v1, v2, w1, w2 = 0.0, 0.0, 0.0, 0.0
+            for n in range(2, frames + 2):
+                v0 = (b0 * u[n] + b1 * u[n - 1] + b2 * u[n - 2] - a2 * v2) - a1 * v1
+                w0 = (d0 * v0 + d1 * v1 + d2 * v2 - e2 * w2) - e1 * w1
+                v[n], w[n] = v0, w0
+                v1, v2, w1, w2 = v0, v1, w0, w1
+        if sections % 2:
+            _section(signals[sections - 1, 2:], coefficients[sections - 1], signals[sections, 2:])
+        for k in range(sections - 1, -1, -1):
+            _section_back(signals[k], signals[k + 1], coefficients[k], bar, c_bar[k])
+        for n in range(frames):
+            x_bar[c, n] = bar[n]
 
 
-class Cascade(torch.autograd.Function):
-    """Sends x [I, C, T] through sections [I, K, 5], with exact gradients for both."""
+@njit(nogil=True, fastmath={"contract"})
+def _section_back(u, v, table, bar, c_bar):  # type: ignore[no-untyped-def]
+    """One section u -> v, both [T + 2] after two zeros: bar [T], the gradient for v, becomes that for u; c_bar [5] is added to."""
+    b0, b1, b2, a1, a2 = table[0], table[1], table[2], table[3], table[4]
+    e1, e2 = 0.0, 0.0  # e[n+1], e[n+2]: the gradient for what the numerator gives
+    s0, s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0, 0.0
+    for n in range(len(bar) - 1, -1, -1):
+        e = (bar[n] - a2 * e2) - a1 * e1
+        bar[n] = b0 * e + b1 * e1 + b2 * e2
+        s0 += e * u[n + 2]
+        s1 += e * u[n + 1]
+        s2 += e * u[n]
+        s3 += e * v[n + 1]
+        s4 += e * v[n]
+        e2, e1 = e1, e
+    c_bar[0] += s0
+    c_bar[1] += s1
+    c_bar[2] += s2
+    c_bar[3] -= s3
+    c_bar[4] -= s4
 
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-        """Returns the filtered signal in the type and on the device of x."""
-        ctx.save_for_backward(x, coefficients)
-        signal = _array(x)
-        y = np.empty_like(signal)
-        _forward(signal, _array(coefficients), y)
-        return torch.from_numpy(y).to(x.device)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Returns the gradients for x and coefficients."""
-        x, coefficients = ctx.saved_tensors
-        table = _array(coefficients)
-        if not ctx.needs_input_grad[1]:
+class _Cascade:
+    """x [C, T] through sections [K, 5]."""
+
+    def forward(self, _: int, x: torch.Tensor, rows: Sequence[torch.Tensor], y: torch.Tensor) -> None:
+        """Fills y."""
+        _forward(x.numpy()[None], _array(rows[0])[None], y.numpy()[None])
+
+    def backward(
+        self, _: int, x: torch.Tensor, rows: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
+    ) -> Sequence[torch.Tensor]:
+        """Fills x_bar."""
+        table = _array(rows[0])
+        if not needed:
             # A filter is linear and time-invariant: its adjoint is itself on the reversed signal.
-            bar = np.ascontiguousarray(_array(grads[0])[..., ::-1])
-            back = np.empty_like(bar)
-            _forward(bar, table, back)
-            return torch.from_numpy(back[..., ::-1].copy()).to(x), None
-        signal = _array(x).astype(np.float64)
-        x_bar, c_bar = np.empty_like(signal), np.zeros_like(table)
-        _adjoint(signal, table, _array(grads[0]).astype(np.float64), x_bar, c_bar)
-        return torch.from_numpy(x_bar).to(x), torch.from_numpy(c_bar).to(coefficients)
+            back = memory.empty((1, *bar.shape), x_bar.numpy().dtype)
+            _forward(bar.flip(-1).numpy()[None], table[None], back)
+            x_bar.copy_(torch.from_numpy(back[0]).flip(-1))
+            return ()
+        frames, c_bar = x.shape[-1], torch.zeros(table.shape, dtype=torch.float64)
+        signals, row = memory.empty((len(table) + 1, frames + 2), np.float64), memory.empty((frames,), np.float64)
+        _adjoint(x.numpy(), table, bar.numpy(), signals, row, x_bar.numpy(), c_bar.numpy())
+        return (c_bar,)
 
 
 def cascade(audio: torch.Tensor, sections: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Filters audio [..., C, T] by sections whose shape is [5], or [..., 5] with the leading dimensions of the audio."""
+    """Filters audio [..., C, T] by sections whose shape is [5], or [..., 5] with the leading dimensions of the audio.
+
+    Raises ValueError if the audio is not finite.
+    """
     if not sections:
-        return audio
+        return check_finite(audio)
     if on_gpu(audio):
-        return transfer.through(audio, transfer.sections_of(sections))
+        return transfer.through(check_finite(audio), transfer.sections_of(sections))
     items = audio.shape[:-2]
     table = torch.stack([section.expand(*items, 5) for section in sections], dim=-2)
-    return Cascade.apply(audio.reshape(-1, *audio.shape[-2:]), table.reshape(-1, len(sections), 5)).reshape(audio.shape)
+    return each(_Cascade(), audio, table.reshape(-1, len(sections), 5))
 
 
 def peak(gain_db: Any, hz: Any, q: Any, sample_rate: int) -> torch.Tensor:

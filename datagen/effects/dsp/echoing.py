@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.dsp import memory
 from stemwright.separation.kernels import njit
 
 
-class Echo(torch.autograd.Function):
-    """d of x [I, C, T] by feedback [I] and delay in samples [I], with exact gradients for x and feedback."""
+class Echoes:
+    """x [C, T] mixed with its echoes d by delays in samples [I], a feedback [] and a mix [1, 1]."""
 
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, feedback: torch.Tensor, delays: np.ndarray) -> torch.Tensor:
-        """Returns the echoes in the type and on the device of x."""
-        signal = _array(x)
-        d = np.empty_like(signal)
-        _echo(signal, _array(feedback), delays, d)
-        ctx.delays = delays
-        ctx.save_for_backward(x, feedback)
-        return torch.from_numpy(d).to(x.device)
+    def __init__(self, delays: np.ndarray) -> None:
+        self.delays = delays
 
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
-        """Returns the gradients. The line H is linear and time-invariant: its adjoint is H on the reversed signal, and dH/df = H²."""
-        x, feedback = ctx.saved_tensors
-        bar, table = _array(grads[0]), _array(feedback)
-        back = np.empty_like(bar)
-        _echo(np.ascontiguousarray(bar[..., ::-1]), table, ctx.delays, back)
-        x_bar = torch.from_numpy(back[..., ::-1].copy()).to(x)
-        if not ctx.needs_input_grad[1]:
-            return x_bar, None, None
-        once, twice = np.empty_like(bar), np.empty_like(bar)
-        _echo(_array(x), table, ctx.delays, once)
-        _echo(once, table, ctx.delays, twice)
-        f_bar = (bar.astype(np.float64) * twice).sum((1, 2))
-        return x_bar, torch.from_numpy(f_bar).to(feedback), None
+    def forward(self, number: int, x: torch.Tensor, rows: Sequence[torch.Tensor], y: torch.Tensor) -> None:
+        """Fills y."""
+        torch.lerp(x, torch.from_numpy(self._line(number, x, rows[0])), rows[1], out=y)
+
+    def backward(
+        self, number: int, x: torch.Tensor, rows: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
+    ) -> Sequence[torch.Tensor]:
+        """Fills x_bar."""
+        feedback, mix = float(rows[0]), float(rows[1])
+        d, e = self._line(number, x, rows[0]) if needed else x.numpy(), memory.empty(tuple(x.shape), x.numpy().dtype)
+        sums = np.zeros(2)
+        _back(x.numpy(), d, bar.numpy(), (feedback, mix), self.delays[number], e, x_bar.numpy(), sums, needed)
+        return (torch.tensor(sums[0]), torch.full((1, 1), sums[1])) if needed else ()
+
+    def _line(self, number: int, x: torch.Tensor, feedback: torch.Tensor) -> np.ndarray:
+        d = memory.empty(tuple(x.shape), x.numpy().dtype)
+        _echo(x.numpy()[None], np.asarray(feedback)[None], self.delays[number : number + 1], d[None])
+        return d
 
 
 @njit(nogil=True)
@@ -56,6 +53,40 @@ def _echo(x, feedback, delays, d):  # type: ignore[no-untyped-def]
                     to[j] = source[j] + factor * before[j]
 
 
+@njit(nogil=True, fastmath={"contract", "reassoc"})
+def _back(x, d, y_bar, factors, delay, e, x_bar, sums, needed):  # type: ignore[no-untyped-def]
+    """y_bar [C, T] -> x_bar [C, T] and, if ``needed``, sums [2]: the gradients for feedback and mix; e [C, T] is scratch.
+
+    e[n] = mix y_bar[n] + feedback e[n + D] is the gradient for d[n], x_bar[n] = (1 - mix) y_bar[n] + e[n + D]; of pieces as in ``_echo``,
+    the last one first, and not too long for the cache.
+    """
+    channels, frames = x.shape
+    feedback, mix = x.dtype.type(factors[0]), x.dtype.type(factors[1])
+    keep, piece = x.dtype.type(1.0) - mix, min(delay, 4096)
+    for c in range(channels):
+        for end in range(frames, 0, -piece):
+            start = max(end - piece, 0)
+            own, wet, to = y_bar[c, start:end], e[c, start:end], x_bar[c, start:end]
+            later = min(max(frames - delay - start, 0), end - start)  # of these something comes a delay later
+            after = e[c, start + delay : start + delay + later]
+            for j in range(later):
+                wet[j] = mix * own[j] + feedback * after[j]
+                to[j] = keep * own[j] + after[j]
+            for j in range(later, end - start):
+                wet[j] = mix * own[j]
+                to[j] = keep * own[j]
+            if needed:
+                total = 0.0
+                for j in range(end - start):
+                    total += own[j] * (d[c, start + j] - x[c, start + j])
+                sums[1] += total
+                total = 0.0
+                first = max(start, delay)
+                for j in range(first, end):
+                    total += e[c, j] * d[c, j - delay]
+                sums[0] += total
+
+
 @njit(nogil=True)
 def undo(y, mix, feedback, echo, delays, x):  # type: ignore[no-untyped-def]
     """Fills x [I, C, T] from y = ((1 - mix) + echo z^-D) / (1 - feedback z^-D) x."""
@@ -66,7 +97,3 @@ def undo(y, mix, feedback, echo, delays, x):  # type: ignore[no-untyped-def]
                 if n >= delays[i]:
                     value -= feedback[i] * y[i, c, n - delays[i]] + echo[i] * x[i, c, n - delays[i]]
                 x[i, c, n] = value / (1.0 - mix[i])
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy())

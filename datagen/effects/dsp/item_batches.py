@@ -1,14 +1,19 @@
-"""The items of a batch, one by one in several threads: the autograd function behind ``stemwright.datagen.effects.batches``."""
+"""The items of a batch, one by one in several threads: the autograd functions behind ``stemwright.datagen.effects.batches``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
+
+from stemwright.datagen.effects.dsp import memory
+from stemwright.datagen.effects.operation import Operation, thread
+from stemwright.datagen.effects.signal import check_finite
 
 
 class Items(torch.autograd.Function):
@@ -17,12 +22,18 @@ class Items(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, one: Callable[..., torch.Tensor], audio: torch.Tensor, *rows: torch.Tensor) -> torch.Tensor:
         """Fills the output item by item and keeps the inputs only."""
-        wet = _like(audio)
+        wet = empty_like(audio)
         inference = torch.is_inference_mode_enabled()  # a mode of a thread: the others do not have it
 
         def run(number: int) -> None:
             with torch.inference_mode(inference), torch.no_grad():
-                wet[number] = one(audio[number], *(row[number] for row in rows))
+                thread.place = wet[number]
+                try:
+                    found = one(audio[number], *(row[number] for row in rows))
+                finally:
+                    thread.place = None
+                if found.data_ptr() != wet[number].data_ptr():
+                    wet[number] = found
 
         in_threads(run, len(audio))
         ctx.one = one
@@ -35,7 +46,7 @@ class Items(torch.autograd.Function):
         """Runs every item again, with its graph, and goes back through that."""
         inputs, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
         places = [place for place, need in enumerate(needed) if need]
-        bars = {place: _like(inputs[place]) for place in places}
+        bars = {place: empty_like(inputs[place]) for place in places}
 
         def run(number: int) -> None:
             leaves = [each[number].detach().requires_grad_(need) for each, need in zip(inputs, needed, strict=True)]
@@ -50,14 +61,55 @@ class Items(torch.autograd.Function):
         return None, *(bars.get(place) for place in range(len(inputs)))
 
 
-def _like(tensor: torch.Tensor) -> torch.Tensor:
-    """Memory for a result like a tensor; numpy asks for it in large pages, which the system hands out in a sixth of the time."""
-    return torch.from_numpy(np.empty(tuple(tensor.shape), np.float32 if tensor.dtype == torch.float32 else np.float64)).to(tensor.dtype)
+class Each(torch.autograd.Function):
+    """An operation on every item of audio [I, C, T] with coefficients [I, ...]."""
+
+    @staticmethod
+    def forward(ctx: Any, operation: Operation, audio: torch.Tensor, *rows: torch.Tensor) -> torch.Tensor:
+        """Fills the output item by item and keeps the inputs only."""
+        audio = audio.contiguous()
+        wet = empty_like(audio)
+
+        def run(number: int) -> None:
+            with torch.inference_mode():
+                operation.forward(number, check_finite(audio[number]), [row[number] for row in rows], wet[number])
+
+        in_threads(run, len(audio))
+        ctx.operation = operation
+        ctx.save_for_backward(audio, *rows)
+        return wet
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Goes back through every item."""
+        audio, *rows = ctx.saved_tensors
+        needed = ctx.needs_input_grad[1:]
+        x_bar = empty_like(audio)
+
+        def run(number: int) -> Sequence[torch.Tensor]:
+            with torch.no_grad():
+                inputs = audio[number], [row[number] for row in rows], grads[0][number].contiguous(), x_bar[number]
+                found: Sequence[torch.Tensor] = ctx.operation.backward(number, *inputs, needed=any(needed[1:]))
+            return found
+
+        found = in_threads(run, len(audio))
+        if not any(needed[1:]):
+            return None, x_bar, *[None for _ in rows]
+        return None, x_bar, *[torch.stack(bar).to(row) for bar, row in zip(zip(*found, strict=True), rows, strict=True)]
+
+
+def empty_like(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of arbitrary values with the shape and type of another, on the processor, contiguous."""
+    kind = np.float32 if tensor.dtype == torch.float32 else np.float64
+    return torch.from_numpy(memory.empty(tuple(tensor.shape), kind)).to(tensor.dtype)
 
 
 def in_threads(run: Callable[[int], Any], count: int) -> list[Any]:
     """[run(0), run(1), ...], in as many threads as torch was given, each of which computes by itself."""
     threads = min(torch.get_num_threads(), count)
+    if count > 1:
+        _keep_freed_memory()
     if threads <= 1:
         return [run(number) for number in range(count)]
     before = torch.get_num_threads()
@@ -67,3 +119,13 @@ def in_threads(run: Callable[[int], Any], count: int) -> list[Any]:
             return list(pool.map(run, range(count)))
     finally:
         torch.set_num_threads(before)  # MKL has one number for all threads
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Lets the C library of Linux keep what an item frees for the next one, which otherwise takes it from the system again, page by page.
+
+    It keeps free memory up to twice the largest block that it ever took back, if that was below 32 MiB (mallopt(3), "dynamic mmap
+    threshold"): audio of a few seconds is too short to have raised that, and a batch too long.
+    """
+    np.empty(31 << 20, np.uint8)

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.dsp import memory
+from stemwright.datagen.effects.signal import column
 from stemwright.separation.kernels import njit
+
+
+class Copies:
+    """x [C, T] mixed with its copy, by delays [T], a feedback and a mix that all items share."""
+
+    def __init__(self, delays: torch.Tensor, feedback: float, mix: float) -> None:
+        self.delays, self.feedback, self.mix = _array(delays)[None], np.array([feedback]), mix
+
+    def forward(self, _: int, x: torch.Tensor, __: Sequence[torch.Tensor], y: torch.Tensor) -> None:
+        """Fills y."""
+        signal = x.numpy()[None]
+        w, u = memory.empty(signal.shape, signal.dtype), memory.empty(signal.shape, signal.dtype)
+        _forward(signal, self.delays, self.feedback, w, u)
+        torch.lerp(x, torch.from_numpy(w[0]), column(self.mix, x), out=y)
+
+    def backward(
+        self, _: int, __: torch.Tensor, ___: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
+    ) -> Sequence[torch.Tensor]:
+        """Fills x_bar."""
+        assert not needed  # there are no coefficients
+        _transposed((self.mix * bar).numpy()[None], self.delays, self.feedback, x_bar.zero_().numpy()[None])
+        x_bar.add_(bar, alpha=1.0 - self.mix)
+        return ()
 
 
 class Swing(torch.autograd.Function):

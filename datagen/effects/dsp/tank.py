@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from stemwright.datagen.effects.dsp import memory
 from stemwright.separation.kernels import njit
 
 COMB_DELAYS = np.array([1116, 1188, 1277, 1356, 1422, 1491, 1557, 1617])  # samples at 44.1 kHz
 ALLPASS_DELAYS = np.array([556, 441, 341, 225])
 SPREAD = 23
+PIECE = 512  # samples that the gradient of the coefficients takes at once: it stays in the cache
 
 
 class Tank(torch.autograd.Function):
@@ -33,12 +35,13 @@ class Tank(torch.autograd.Function):
         x, coefficients = ctx.saved_tensors
         bar, table = np.ascontiguousarray(_array(grads[0])[..., ::-1]), _array(coefficients)
         delays = delays_of(bar.shape[1], ctx.sample_rate)
-        lines = _lines(*delays, bar.dtype)
+        lines, table = _lines(*delays, bar.dtype), table.astype(bar.dtype)
         x_bar, c_bar = np.zeros_like(_array(x)), np.zeros((len(x), 2))
         if not ctx.needs_input_grad[1]:
-            _backwards(table.astype(bar.dtype), *delays, lines, bar, x_bar)
+            _backwards(table, *delays, lines, bar, x_bar)
             return torch.from_numpy(x_bar).to(x), None, None, None
-        _adjoints(_array(x), table, table.astype(bar.dtype), *delays, lines, bar, x_bar, c_bar)
+        apart, pieces = memory.empty((2, 8 * x.shape[1]), bar.dtype), np.empty((2, 8 * (PIECE + 1)), bar.dtype)
+        _adjoints(_array(x), table, *delays, lines, bar, apart, pieces, x_bar, c_bar)
         return torch.from_numpy(x_bar).to(x), torch.from_numpy(c_bar).to(coefficients), None, None
 
 
@@ -99,17 +102,18 @@ def _allpasses(delays, lines, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, fastmath={"contract"})
-def _combs_apart(x, coefficients, delays, lines, y):  # type: ignore[no-untyped-def]
-    """The combs of ``_combs``, not summed: y [T, 8]."""
+def _combs_apart(x, coefficients, delays, lines, y, turned):  # type: ignore[no-untyped-def]
+    """The combs of ``_combs``, not summed: y [8 T], all of a sample side by side, in the order of time or, if ``turned``, against it."""
     ring, low, _ = lines
     _silence(ring, low)
     feedback, damping = coefficients[0], coefficients[1]
     keep = x.dtype.type(1.0) - damping
-    size = len(ring)
-    for n in range(len(x)):
+    size, frames = len(ring), len(x)
+    for n in range(frames):
         row = ring[n & (size - 1)]
+        place = 8 * (frames - 1 - n if turned else n)
         for k in range(8):
-            y[n, k] = row[k]
+            y[place + k] = row[k]
             low[k] = row[k] * keep + low[k] * damping
             ring[(n + delays[k]) & (size - 1), k] = x[n] + feedback * low[k]
 
@@ -130,38 +134,47 @@ def _backwards(coefficients, combs, allpasses, lines, bars, x_bar):  # type: ign
 
 
 @njit(nogil=True, fastmath={"contract", "reassoc"})
-def _adjoints(x, coefficients, tables, combs, allpasses, lines, bars, x_bar, c_bar):  # type: ignore[no-untyped-def]
-    """bars [I, C, T], as in ``_backwards`` -> x_bar [I, T], c_bar [I, 2]; ``tables`` are the coefficients in the type of the signal.
+def _adjoints(x, coefficients, combs, allpasses, lines, bars, apart, pieces, x_bar, c_bar):  # type: ignore[no-untyped-def]
+    """bars [I, C, T], as in ``_backwards`` -> x_bar [I, T], c_bar [I, 2], which are added to; apart [2, 8 T] and pieces [2, 8 (P + 1)] are
+    scratch.
 
     With H = z^-D / (1 - f L z^-D) the derivatives are dH/df = L H² and dH/dd = f L' H², L' = dL/dd = (z^-1 - 1) / (1 - d z^-1)². One H
-    goes to each side of the product with the gradient: it runs on the signal and on the reversed gradient, as x_bar needs anyway.
+    goes to each side of the product with the gradient: it runs on the signal and on the reversed gradient, as x_bar needs anyway. L' is
+    L and (z^-1 - 1) / (1 - d) / (1 - d z^-1) after it: of eight combs side by side, each value depends on that eight places before.
     """
     frames = x.shape[1]
-    once, back = np.empty((frames, 8), x.dtype), np.empty((frames, 8), x.dtype)
-    smooth, slope, bend, before, by_feedback, by_damping = np.empty(8), np.empty(8), np.empty(8), np.empty(8), np.empty(8), np.empty(8)
+    back, once = apart[0], apart[1]
+    smooth, bend = pieces[0], pieces[1]
+    piece = len(smooth) - 8
     for i in range(x.shape[0]):
         feedback, damping = coefficients[i, 0], coefficients[i, 1]
+        keep = x.dtype.type(1.0) - damping
+        slope = x.dtype.type(1.0) / keep
         for c in range(bars.shape[1]):
             _allpasses(allpasses[c], lines, bars[i, c])
-            _combs_apart(bars[i, c], tables[i], combs[c], lines, back)
-            _combs_apart(x[i], tables[i], combs[c], lines, once)
-            for k in range(8):
-                smooth[k], slope[k], bend[k], before[k], by_feedback[k], by_damping[k] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            _combs_apart(bars[i, c], coefficients[i], combs[c], lines, back, True)
+            _combs_apart(x[i], coefficients[i], combs[c], lines, once, False)
             for n in range(frames):
-                total = 0.0
+                total = x.dtype.type(0.0)
                 for k in range(8):
-                    y, opposite = once[n, k], back[frames - 1 - n, k]
-                    total += opposite
-                    smooth[k] = (1.0 - damping) * y + damping * smooth[k]
-                    slope[k] = before[k] - y + damping * slope[k]
-                    bend[k] = slope[k] + damping * bend[k]
-                    before[k] = y
-                    by_feedback[k] += opposite * smooth[k]
-                    by_damping[k] += opposite * bend[k]
+                    total += back[8 * n + k]
                 x_bar[i, n] += total
             for k in range(8):
-                c_bar[i, 0] += by_feedback[k]
-                c_bar[i, 1] += feedback * by_damping[k]
+                smooth[k], bend[k] = 0.0, 0.0
+            for start in range(0, 8 * frames, piece):
+                y, opposite = once[start : start + piece], back[start : start + piece]
+                for m in range(len(y)):
+                    smooth[m + 8] = keep * y[m] + damping * smooth[m]
+                for m in range(len(y)):
+                    bend[m + 8] = slope * (smooth[m] - smooth[m + 8]) + damping * bend[m]
+                by_feedback, by_damping = x.dtype.type(0.0), x.dtype.type(0.0)
+                for m in range(len(y)):
+                    by_feedback += opposite[m] * smooth[m + 8]
+                    by_damping += opposite[m] * bend[m + 8]
+                c_bar[i, 0] += by_feedback  # sums of a piece in the type of the signal, of all pieces in float64
+                c_bar[i, 1] += feedback * by_damping
+                for k in range(8):
+                    smooth[k], bend[k] = smooth[len(y) + k], bend[len(y) + k]
 
 
 def _lines(combs: np.ndarray, allpasses: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, ...]:
