@@ -52,7 +52,7 @@ class Share:
         """
         number, slash, of = text.strip().partition("/")
         if not slash or not (number.isascii() and number.isdecimal() and of.isascii() and of.isdecimal()) or int(number) >= int(of):
-            empty = "" if number and of else ". Is the variable set that K or N is taken from?"
+            empty = ". Is the variable set that K or N is taken from?" if not text.strip() or (slash and not (number and of)) else ""
             raise ValueError(f"expected K/N, share K of N with K from 0 to N - 1, such as 0/4; got {text!r}{empty}")
         return cls(int(number), int(of))
 

@@ -366,6 +366,13 @@ def test_the_processes_of_gpus_get_the_command_without_what_is_about_the_output(
     assert gpu_shares.words(given) == ["separate", "corpus", "--model", "x", "--again"]
 
 
+@pytest.mark.parametrize(("text", "empty"), [("/64", True), ("3/", True), ("", True), ("1", False), ("64/64", False), ("1/2/3", False)])
+def test_a_share_that_is_none_is_said_with_the_likely_reason(text, empty):
+    with pytest.raises(ValueError, match="expected K/N, share K of N with K from 0 to N - 1") as raised:
+        Share.parse(text)
+    assert str(raised.value).endswith("Is the variable set that K or N is taken from?") is empty
+
+
 @pytest.mark.parametrize(
     ("visible", "count", "found"),
     [("2, GPU-7f", 2, ["2", "GPU-7f"]), ("2,9", 1, ["2"]), ("0,1", 0, []), (None, 2, ["0", "1"])],  # 0: PyTorch without CUDA
