@@ -36,7 +36,7 @@ from stemwright.separation.quality import Tally
 WORK_FOLDER = ".separating"
 ATTEMPT_FOLDER = re.compile(rf"\.separating-[^.]+\.{ATTEMPT}")  # what ``attempt_folder`` gives
 MADE_IN_WORK = re.compile(rf"(mixture|\d+)\.raw|[a-z0-9_-]+\.flac|\.[a-z0-9_-]+\.flac\.(?:\d+|{PROCESS})\.part", re.IGNORECASE)
-BLOCK_FRAMES = 1 << 18
+BLOCK_FRAMES = 1 << 15  # at a time: in the processor's cache, and in memory that is used again
 MARGIN = 2.0**-19  # below full scale: rounding of up to a dozen stems moves the residual by less
 
 
@@ -97,7 +97,8 @@ class RawAudio:
         """Adds [C, t] at the end."""
         with naming(self.path):
             self._file.seek(0, 2)
-            self._file.write(np.ascontiguousarray(audio.T, dtype="<f4").tobytes())
+            for start in range(0, audio.shape[1], BLOCK_FRAMES):
+                self._file.write(np.ascontiguousarray(audio[:, start : start + BLOCK_FRAMES].T, dtype="<f4"))
         self.num_frames += audio.shape[1]
 
     def read(self, start_frame: int, stop_frame: int) -> Audio:

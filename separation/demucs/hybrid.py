@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 HANN_SQUARED_SUM = 1.5  # of four periodic Hann windows a quarter apart
+BLOCK_BYTES = 1 << 19  # of frames that are transformed together on a processor: they fit its second cache
 
 
 class CoreInputs(NamedTuple):
@@ -54,43 +55,91 @@ def _sparse(encoder: Any) -> bool:
 
 def analyse(network: Any, batch: torch.Tensor) -> CoreInputs:
     """Spectrogram and waveform of segments, each shifted and scaled to mean 0 and deviation 1."""
-    spectrum = network._magnitude(network._spec(batch))
+    spectrum = _spectrogram(network, batch)
     spectrum_level = (spectrum.mean(dim=(1, 2, 3), keepdim=True), spectrum.std(dim=(1, 2, 3), keepdim=True))
     waveform_level = (batch.mean(dim=(1, 2), keepdim=True), batch.std(dim=(1, 2), keepdim=True))
     return CoreInputs(
-        (spectrum - spectrum_level[0]) / (1e-5 + spectrum_level[1]),
-        (batch - waveform_level[0]) / (1e-5 + waveform_level[1]),
+        spectrum.sub_(spectrum_level[0]).div_(1e-5 + spectrum_level[1]),
+        (batch - waveform_level[0]).div_(1e-5 + waveform_level[1]),
         spectrum_level,
         waveform_level,
     )
 
 
+def _spectrogram(network: Any, batch: torch.Tensor) -> torch.Tensor:
+    """Real and imaginary parts as channels [B, 2 C, F, N], with a hop of a quarter window, a block of frames at a time.
+
+    Demucs pads a segment by reflection so that the first and the last hop have four frames as well, and leaves out frames beyond them.
+    """
+    import torch
+    from torch.nn import functional
+
+    size, hop = network.nfft, network.hop_length
+    (batch_size, channels, length), count = batch.shape, -(-batch.shape[-1] // hop)
+    edge = hop // 2 * 3
+    frames = functional.pad(batch, (edge, edge + count * hop - length), mode="reflect").unfold(-1, size, hop)
+    window = torch.hann_window(size, device=batch.device)
+    spectrum = torch.empty(batch_size, channels, 2, size // 2, count, device=batch.device)
+    block = _block_frames(batch, size, count)
+    for start in range(0, count, block):
+        bins = torch.fft.rfft(frames[..., start : start + block, :] * window, norm="ortho")[..., :-1]
+        spectrum[..., start : start + block] = torch.view_as_real(bins).permute(0, 1, 4, 3, 2)
+    return spectrum.flatten(1, 2)
+
+
+def _block_frames(like: torch.Tensor, size: int, count: int) -> int:
+    """How many of a transform's frames are computed at a time, for tensors as ``like``, [B, C, ...]: all of them on a GPU.
+
+    On a processor a block and what is computed from it stay in its cache. Arrays of a whole segment would be taken from the system and
+    given back for each step: two thirds of the time of these transforms went into that.
+    """
+    rows = like.shape[0] * like.shape[1]
+    return max(1, BLOCK_BYTES // (rows * size * 4)) if like.device.type == "cpu" else count
+
+
 def synthesise(network: Any, analysed: CoreInputs, spectrum: torch.Tensor, waveform: torch.Tensor) -> torch.Tensor:
     """Stems [B, S, C, T] from the core's two results, one stem after the other: to save memory."""
     mean, std = (level[:, None] for level in analysed.waveform_level)
-    stems = waveform * std + mean
+    stems = (waveform * std).add_(mean)
+    inverse = _Inverse(network, analysed.spectrum_level, spectrum)
     for number in range(stems.shape[1]):
-        stems[:, number] += _inverse(network, analysed.spectrum_level, spectrum[:, number], waveform.shape[-1])
+        stems[:, number] += inverse.waveforms(spectrum[:, number], stems.shape[-1])
     return stems
 
 
-def _inverse(network: Any, level: tuple[torch.Tensor, torch.Tensor], spectrum: torch.Tensor, length: int) -> torch.Tensor:
-    """One stem [B, C, T] from its normalised spectrum [B, C, 2, N, F]."""
-    import torch
+class _Inverse:
+    """The inverse spectrogram of one stem after another, a block of frames at a time, in the same memory."""
 
-    mean, std = (one[:, None] for one in level)
-    spectrum = spectrum * std + mean
-    spectrum[:, :, 1, :, 0] = 0.0  # the network's imaginary part at 0 Hz, which a real signal does not have; see the head
-    window = torch.hann_window(network.nfft, device=spectrum.device) * (network.nfft**0.5 / HANN_SQUARED_SUM)
-    bins = torch.complex(spectrum[:, :, 0], spectrum[:, :, 1])
-    frames = torch.fft.irfft(bins, n=network.nfft) * window  # the bin at half the sample rate is zero: irfft pads it
-    hop, count = network.hop_length, frames.shape[-2]
-    parts = frames.unflatten(-1, (4, hop))
-    sums = torch.zeros((*frames.shape[:-2], count + 4, hop), device=frames.device)
-    for quarter in range(4):
-        sums[..., quarter : quarter + count, :] += parts[..., quarter, :]
-    start = hop // 2 * 3
-    return sums.flatten(-2)[..., start : start + length]
+    def __init__(self, network: Any, level: tuple[torch.Tensor, torch.Tensor], spectrum: torch.Tensor) -> None:
+        import torch
+
+        batch, _, channels, _, count, _ = spectrum.shape
+        device = spectrum.device
+        self._hop, self._size = network.hop_length, network.nfft
+        self._mean, self._std = (one.reshape(-1, 1, 1, 1) for one in level)
+        self._window = torch.hann_window(self._size, device=device) * (self._size**0.5 / HANN_SQUARED_SUM)
+        self._block = _block_frames(spectrum[:, 0], self._size, count)
+        # The bin at half the sample rate stays zero.
+        self._bins = torch.zeros(batch, channels, min(self._block, count), self._size // 2 + 1, dtype=torch.complex64, device=device)
+        self._sums = torch.empty(batch, channels, count + 4, self._hop, device=device)
+
+    def waveforms(self, spectrum: torch.Tensor, length: int) -> torch.Tensor:
+        """One stem [B, C, T] from its normalised spectrum [B, C, 2, N, F]; the next call overwrites it."""
+        import torch
+
+        sums, (count, bins) = self._sums.zero_(), spectrum.shape[-2:]
+        for start in range((count - 1) // self._block * self._block, -1, -self._block):  # later frames are added first
+            part = spectrum[..., start : start + self._block, :]
+            frames_here = part.shape[-2]
+            values = self._bins[:, :, :frames_here]
+            for number, parts in enumerate(torch.view_as_real(values[..., :bins]).unbind(-1)):
+                torch.mul(part[:, :, number], self._std, out=parts).add_(self._mean)
+            values[..., 0].imag.zero_()  # the network's imaginary part at 0 Hz, which a real signal does not have; see the head
+            frames = torch.fft.irfft(values, n=self._size).mul_(self._window).unflatten(-1, (4, self._hop))
+            for quarter in range(4):
+                sums[..., start + quarter : start + quarter + frames_here, :] += frames[..., quarter, :]
+        start = self._hop // 2 * 3
+        return sums.flatten(-2)[..., start : start + length]
 
 
 def zero_imaginary_dc(network: Any) -> None:

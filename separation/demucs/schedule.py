@@ -29,6 +29,7 @@ OVERLAP = 0.25  # Demucs's default; its published scores are taken with it
 EPSILON = 1e-8  # what Demucs adds to the standard deviation
 OFFSET = 0.004  # -48 dBFS: the mean of a few thousand frames of loud noise is smaller, what converters leave as an offset may be larger
 MAX_ACTIVE = 4  # tracks processed at once, when their last segments are gathered into common batches
+CACHED_FRAMES = 1 << 14  # of all stems: what is computed of them stays in the processor's cache, and in memory that is used again
 VERSION = 1  # changes when the same networks would give different stems
 
 # (network, [B, C, T]) -> [B, S, C, T] with the network's kept stems: arrays, or on a GPU tensors.
@@ -126,12 +127,15 @@ class _Fade:
             self._sum = np.concatenate([self._sum, np.zeros((*self._shape, missing), np.float32)], axis=-1)
             self._weight = np.concatenate([self._weight, np.zeros(missing, np.float32)])
         weight = self._triangle[: window.length]
-        self._sum[..., begin : begin + window.length] += weight * output
+        for start in range(0, window.length, CACHED_FRAMES):
+            stop = min(start + CACHED_FRAMES, window.length)
+            self._sum[..., begin + start : begin + stop] += weight[start:stop] * output[..., start:stop]
         self._weight[begin : begin + window.length] += weight
 
     def take(self, stop_frame: int) -> Audio:
         count = stop_frame - self._start
-        done = self._sum[..., :count] / self._weight[:count]
+        done = self._sum[..., :count]
+        done /= self._weight[:count]
         self._sum, self._weight = self._sum[..., count:].copy(), self._weight[count:].copy()
         self._start = stop_frame
         return done
@@ -181,9 +185,9 @@ class Session:
         """The network's input [C, T] for a window."""
         begin, end = max(0, window.start), min(self._source.num_frames, window.start + window.input_frames)
         audio = np.zeros((self._num_channels, window.input_frames), np.float32)
-        audio[:, begin - window.start : end - window.start] = (self._source.read(begin, end) - np.float32(self._level.mean)) / np.float32(
-            self._level.scale
-        )
+        inside = audio[:, begin - window.start : end - window.start]
+        np.subtract(self._source.read(begin, end), np.float32(self._level.mean), out=inside)
+        inside /= np.float32(self._level.scale)
         return audio
 
     def accept(self, window: Window, output: Any) -> None:
@@ -205,10 +209,13 @@ class Session:
         for number, fade in self._fades.items():
             network = self._networks[number]
             for stem, audio in zip(network.kept, fade.take(stop), strict=True):
-                stems[stem] += audio * np.float32(network.weights[stem])
+                audio *= np.float32(network.weights[stem])
+                stems[stem] += audio
         stems /= self._totals[:, None, None]
+        stems *= np.float32(self._level.scale)
+        stems += np.float32(self._level.restored)
         self._done = stop
-        return stems * np.float32(self._level.scale) + np.float32(self._level.restored)
+        return stems
 
 
 def run(sessions: Iterable[Session], forward: Forward, *, batch_size: int) -> Iterator[tuple[Session, Audio]]:
