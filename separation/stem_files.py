@@ -98,7 +98,7 @@ class RawAudio:
         with naming(self.path):
             self._file.seek(0, 2)
             for start in range(0, audio.shape[1], BLOCK_FRAMES):
-                self._file.write(np.ascontiguousarray(audio[:, start : start + BLOCK_FRAMES].T, dtype="<f4"))
+                self._file.write(np.ascontiguousarray(audio[:, start : start + BLOCK_FRAMES].T, dtype="<f4").data)
         self.num_frames += audio.shape[1]
 
     def read(self, start_frame: int, stop_frame: int) -> Audio:
