@@ -4,6 +4,7 @@ What is measured
     A corpus of made-up tracks is planned by the real planner (`million_pairs`), half `mix`, half `removal`. CPU seconds and peak resident
     memory (VmHWM) are those of a new process; of its peak, what importing takes is stated apart. An item's rows are its pair and example
     as records, in random order, mapped pages in the page cache. Peak memory includes pages of mapped files that were touched.
+    A report has 12 pairs to hear, of which there is no sound; an export finds no stems, so it has no fingerprints.
     The runner has tasks that are made when they are used, a work function that returns five made-up stems, and nothing else to do.
     Resuming looks for the five files of each song on the disk (the same five of all songs), and reads what was done from the journal of a
     killed run, or from the finished table.
@@ -55,6 +56,25 @@ rows, problems = read_tables(corpus, ROW_TYPES)
 rows['pairs'] = JoinedRows(*rows['pairs'].tables, *rows['redraws'].tables)
 problems += [*dangling(rows), *mixed_splits(rows), *examples_fit_pairs(rows), *unaccounted(rows), *copies(corpus, rows)]
 assert not problems, problems[:3]
+print(before, peak(), time.process_time() - began)
+"""
+REPORT = """
+import stemwright.datagen.pairs.render
+from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.report.page import make_report
+from stemwright.datagen.run.corpus import Corpus
+EFFECTS['eq'].Settings
+before, began = peak(), time.process_time()
+make_report(Corpus(sys.argv[1]))
+print(before, peak(), time.process_time() - began)
+"""
+EXPORT = """
+from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.tasks import Workers
+from stemwright.datagen.share.export import export
+before, began = peak(), time.process_time()
+done = export(Corpus(sys.argv[1]), Path(sys.argv[2]), audio=False, workers=Workers(1))
+assert done.pairs
 print(before, peak(), time.process_time() - began)
 """
 RUNNER = """
@@ -159,6 +179,8 @@ def flat_memory(folder: Path, tracks: int = 20_000, songs: int = 1_000_000, corp
     alone(ITEMS, dataset)
     add("rows of an item", alone(ITEMS, dataset), "0.2 ms", "ms")
     add("check, tables", alone(CHECK, corpus), "300 MB")
+    add("report, 12 pairs to hear", alone(REPORT, corpus), "300 MB beyond imports")
+    add("export of the tables", alone(EXPORT, corpus, folder / "recipes"), "300 MB beyond imports")
     (folder / "runner").mkdir()
     add("runner, all songs new", alone(RUNNER, folder / "runner", songs, "killed"), "150 MB")
     add("runner, all songs finished: resumed from the journal", alone(RUNNER, folder / "runner", songs, "killed"), "60 s, 150 MB")

@@ -1,8 +1,8 @@
-"""Ids as numbers: a million of them take 8 MB, and are searched and counted without a text being made."""
+"""Ids as numbers: a million of them take 8 MB, and are searched and counted without a text being made; columns of numbers as numpy."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,16 @@ def numbers_or_0(ids: pyarrow.Array) -> Ids:
     numbers = np.zeros(len(ids), np.uint64)
     numbers[[value is not None for value in ids.to_pylist()]] = numbers_of(ids.drop_null())
     return numbers
+
+
+def plain(numbers: pyarrow.Array) -> npt.NDArray[Any]:
+    """Whole numbers, none of them missing, as numpy without a copy: pyarrow's own way imports pandas, which takes 0.2 s and 20 MB.
+
+    Raises ValueError where one is missing.
+    """
+    if numbers.null_count:
+        raise ValueError("a number is missing. Was the table edited?")
+    return np.frombuffer(numbers.buffers()[1] or b"", str(numbers.type))[numbers.offset : numbers.offset + len(numbers)]
 
 
 def among(wanted: Ids, known: Ids) -> npt.NDArray[np.bool_]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
+from stemwright.manifests.id_numbers import plain
 from stemwright.manifests.names import ShardPath
 from stemwright.manifests.records import Member, Shard
 from stemwright.manifests.table_rows import TableRows, arrow_schema
@@ -59,7 +60,7 @@ class Members:
         self._validated: set[int] = set()
         self._members = [batch.column("members").flatten() for batch in self._batches]
         self._ends = np.cumsum([len(members) for members in self._members])
-        self._spans = [np.asarray(batch.column("members").offsets) for batch in self._batches]
+        self._spans = [plain(batch.column("members").offsets) for batch in self._batches]
 
     def shards(self) -> Iterator[ShardFile]:
         """Each shard, in order."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.disk import mirror
 from stemwright.manifests.disk.stores import address_of, is_address
-from stemwright.manifests.id_numbers import numbers_of
+from stemwright.manifests.id_numbers import Ids, numbers_of, plain
 from stemwright.manifests.names import split_name
 from stemwright.manifests.pair_records import Example
 from stemwright.manifests.records import Split
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 SIDES = ("inputs", "targets")
+COLUMN_ROWS = 1 << 16  # rows of a column that are read at a time
 
 
 def opened_folder(place: Path | str) -> Path:
@@ -80,26 +81,37 @@ class Selection:
             yield batch.filter(rows[start : start + batch.num_rows])
             start += batch.num_rows
 
+    def parts(self, *columns: str) -> Iterator[tuple[pyarrow.RecordBatch, npt.NDArray[np.bool_]]]:
+        """Columns of all pairs, part by part, each with which of its pairs are selected."""
+        start = 0
+        for batch in self.pairs.columns(*columns, num_rows=COLUMN_ROWS // 4):
+            yield batch, self.chosen[start : start + batch.num_rows]
+            start += batch.num_rows
+
 
 def select(folder: Path, kind: str | None, split: str) -> Selection:
     """The examples of a kind and a split. Raises ValueError, naming what there is, if there are none."""
     pairs, examples = TableRows(folder / "pairs.parquet", WrittenPair), TableRows(folder / "examples.parquet", Example)
-    pair_numbers = _numbers_in(folder, numbers_of(pairs.column("id")), numbers_of(examples.column("pair_id")))
-    kinds, splits = (pairs.column(name).combine_chunks().dictionary_encode() for name in ("kind", "split"))
-    of_kind, of_split = _equal(kinds, kind), _equal(splits, None if split == "all" else split)
+    pair_numbers = _numbers_in(folder, _ids(pairs, "id"), _ids(examples, "pair_id"))
+    of_kind, of_split = _equal(pairs, "kind", kind), _equal(pairs, "split", None if split == "all" else split)
     (example_numbers,) = (of_kind & of_split)[pair_numbers].nonzero()
-    if not len(example_numbers):
-        codes = {*zip(*(each.indices.to_numpy()[pair_numbers].tolist() for each in (kinds, splits)), strict=True)}
-        names = kinds.dictionary.to_pylist(), splits.dictionary.to_pylist()
-        there = ", ".join(sorted(f"{names[0][one]}/{names[1][other]}" for one, other in codes)) or "none"
-        raise ValueError(f'{folder} has no examples of kind {kind!r} and split {split!r}; it has {there}. split="all" takes every split')
     rendered = np.zeros(len(pairs), np.bool_)
     rendered[pair_numbers] = True
+    if not len(example_numbers):
+        both = zip(*(pairs.column(name).filter(rendered).to_pylist() for name in ("kind", "split")), strict=True)
+        there = ", ".join(sorted(f"{one}/{other}" for one, other in {*both})) or "none"
+        raise ValueError(f'{folder} has no examples of kind {kind!r} and split {split!r}; it has {there}. split="all" takes every split')
     return Selection(pairs, examples, rendered & of_kind, pair_numbers[example_numbers], example_numbers)
 
 
-def _numbers_in(folder: Path, known: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+def _ids(rows: TableRows[Any], name: str) -> Ids:
+    return np.concatenate([np.zeros(0, np.uint64), *(numbers_of(batch.column(0)) for batch in rows.columns(name, num_rows=COLUMN_ROWS))])
+
+
+def _numbers_in(folder: Path, known: Ids, wanted: Ids) -> npt.NDArray[np.int64]:
     """Where in an array of ids each of some ids is."""
+    if np.array_equal(known, wanted):  # as they are written
+        return np.arange(len(known))
     order = np.argsort(known, kind="stable")
     at = np.searchsorted(known, wanted, side="right", sorter=order) - 1
     found = order[at] if len(order) else np.zeros(len(wanted), np.int64)
@@ -109,19 +121,24 @@ def _numbers_in(folder: Path, known: npt.NDArray[np.uint64], wanted: npt.NDArray
     return found
 
 
-def _equal(column: Any, value: str | None) -> npt.NDArray[np.bool_]:
-    """Where a column of few texts has a value; everywhere if it is None."""
+def _equal(rows: TableRows[Any], name: str, value: str | None) -> npt.NDArray[np.bool_]:
+    """Where a column of texts has a value; everywhere if it is None."""
     if value is None:
-        return np.ones(len(column), np.bool_)
-    names = column.dictionary.to_pylist()
-    return column.indices.to_numpy() == (names.index(value) if value in names else -1)
+        return np.ones(len(rows), np.bool_)
+    found = [np.zeros(0, np.bool_)]
+    for batch in rows.columns(name, num_rows=COLUMN_ROWS):
+        texts = batch.column(0).dictionary_encode()
+        names = texts.dictionary.to_pylist()
+        found.append(plain(texts.indices) == (names.index(value) if value in names else -1))
+    return np.concatenate(found)
 
 
 def length_of(selection: Selection) -> tuple[int, int]:
     """The length in frames and the sample rate of all excerpts. Raises ValueError if they differ."""
     lengths: set[tuple[int, int]] = set()
-    for batch in selection.batches(selection.chosen, "num_frames", "sample_rate"):
-        lengths.update(zip(*(batch.column(name).to_pylist() for name in ("num_frames", "sample_rate")), strict=True))
+    for batch, chosen in selection.parts("num_frames", "sample_rate"):
+        both = np.stack([plain(batch.column(name))[chosen] for name in ("num_frames", "sample_rate")])
+        lengths.update((num_frames, sample_rate) for num_frames, sample_rate in np.unique(both, axis=1).T.tolist())
     if len(lengths) > 1:
         raise ValueError(f"the examples differ in length or sample rate, {sorted(lengths)}; select one kind or split")
     return lengths.pop()
@@ -141,12 +158,14 @@ def most_of(selection: Selection) -> Most:
     import pyarrow.compute as pc
 
     most = dict.fromkeys((*SIDES, "branches"), 0)
-    for batch in selection.batches(selection.chosen, *(f"{side}.branches.source_id" for side in SIDES)):
+    columns = (f"{side}.branches.offset_frames" for side in SIDES)  # the smallest of a branch
+    for batch, chosen in selection.parts(*columns):
         for side in SIDES:
             signals = batch.column(side)
-            branches = pc.list_value_length(pc.struct_field(pc.list_flatten(signals), "branches"))
-            most[side] = max(most[side], pc.max(pc.list_value_length(signals)).as_py() or 0)
-            most["branches"] = max(most["branches"], pc.max(branches).as_py() or 0)
+            branches = plain(pc.list_value_length(pc.struct_field(pc.list_flatten(signals), "branches")))
+            of_chosen = chosen[plain(pc.list_parent_indices(signals))]
+            most[side] = max(most[side], int(plain(pc.list_value_length(signals))[chosen].max(initial=0)))
+            most["branches"] = max(most["branches"], int(branches[of_chosen].max(initial=0)))
     return Most(**most)
 
 

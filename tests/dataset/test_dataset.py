@@ -16,6 +16,7 @@ from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.datagen.dataset.writers.webdataset import WebDatasetWriter
 from stemwright.manifests import table, table_rows
 from stemwright.manifests.dataset_rows import WrittenPair
+from stemwright.manifests.pair_records import Example
 from stemwright.manifests.records import EffectUse
 from stemwright.manifests.table_rows import TableRows
 
@@ -327,6 +328,15 @@ def test_workers_map_large_tables_and_are_sent_neither_rows_nor_numbers(method, 
 def test_a_pickled_dataset_does_not_grow_with_its_examples(mapped, dataset):
     sizes = [len(pickle.dumps(PairDataset(folder))) - 8 * len(PairDataset(folder)) for folder in (mapped, dataset)]
     assert abs(sizes[0] - sizes[1]) < 200
+
+
+def test_examples_find_their_pairs_in_whatever_order_the_tables_are(many, tmp_path):
+    shutil.copytree(many, tmp_path / "dataset")
+    rows = table.read(many / "examples.parquet", Example)
+    table.write(tmp_path / "dataset" / "examples.parquet", rows[::-1], Example)
+    one, other = PairDataset(many, split="all"), PairDataset(tmp_path / "dataset", split="all")
+    assert [other.pair(number).id for number in range(len(other))] == [row.pair_id for row in rows[::-1]]
+    assert repr(one).partition(":")[2] == repr(other).partition(":")[2]
 
 
 def test_an_example_whose_pair_is_missing_is_an_error_that_names_it(many, tmp_path):

@@ -15,7 +15,7 @@ from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.run.configuration import check
 from stemwright.manifests import table, table_rows
 from stemwright.manifests.disk import durable
-from stemwright.manifests.id_numbers import numbers_of
+from stemwright.manifests.id_numbers import numbers_of, plain
 from stemwright.manifests.joined_rows import ById, JoinedRows, SelectedRows
 from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import Stem
@@ -220,6 +220,16 @@ def test_ids_as_numbers_are_the_hex_numbers(path, pairs):
     for wrong in (["0123456789abcdeg"], ["ab"], [None], [7]):
         with pytest.raises(ValueError, match=r"an id .*[Ww]as the table edited"):
             numbers_of(pa.array(wrong))
+
+
+@pytest.mark.parametrize("kind", ["int32", "uint32", "int64"])
+def test_columns_of_numbers_are_those_that_pyarrow_gives(kind):
+    numbers = pa.array([3, 1, 2**31 - 1, 0], getattr(pa, kind)())
+    for column in (numbers, numbers[1:3], numbers[:0]):
+        assert plain(column).tolist() == column.to_pylist()
+        assert plain(column).dtype == kind
+    with pytest.raises(ValueError, match="a number is missing"):
+        plain(pa.array([1, None]))
 
 
 def test_rows_are_found_by_id_and_the_last_of_several_counts(path, pairs, tmp_path):
