@@ -221,9 +221,11 @@ def working(terminal: Terminal, place: Corpus, config: Config, separating: Separ
 
 def warn_of_leases(terminal: Terminal, place: Corpus) -> None:
     """Says that leases of other machines are watched before the work begins: that takes a while where their holders are dead."""
-    from stemwright.datagen.run.shares import at_work
+    from stemwright.datagen.run.shares import at_work, at_work_on_all
     from stemwright.manifests.disk import lease
 
+    if (holder := at_work_on_all(place.folder)) and not holder.runs_here():
+        terminal.warn(f"watching a lease, for up to {lease.TIMING.dead_s:g} s: {lease.where(holder)} may have died")
     if found := [each for each in at_work(place.folder) if not each.holder.runs_here()]:
         where = lease.where(found[0].holder, found[0].renewed_s)
         terminal.warn(f"watching the lease of share {found[0].share}, for up to {lease.TIMING.dead_s:g} s: {where} may have died")

@@ -15,7 +15,7 @@ from stemwright.datagen.run.runner import UNUSED
 from stemwright.datagen.run.tasks import Share
 from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import songs_root
-from stemwright.manifests.disk import durable
+from stemwright.manifests.disk import durable, lease
 from stemwright.manifests.disk.deletion import check_plain
 from stemwright.manifests.disk.locks import LockedError, NoLocksError, is_held, locked
 from stemwright.manifests.disk.regular import regular
@@ -44,7 +44,7 @@ VERBS = {  # table -> the verb that writes it
 
 
 LOG = "stemwright.log"
-OWN = re.compile(r"\..*|stemwright\.toml|stemwright(\.\d+of\d+)?\.log(\.\d+)?")  # what may be in a folder that becomes a corpus
+OWN = re.compile(r"\..*|lease|stemwright\.toml|stemwright(\.\d+of\d+)?\.log(\.\d+)?")  # what may be in a folder that becomes a corpus
 
 _log = logging.getLogger(__name__)
 
@@ -202,6 +202,8 @@ class Corpus:
             raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it")
         if found := shares.at_work(self.folder):
             raise CorpusError(f"{found[0]}; wait for it, or stop it")
+        if holder := shares.at_work_on_all(self.folder):
+            raise CorpusError(f"another stemwright is working on {self.folder}: {lease.where(holder)}; wait for it, or stop it")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -218,6 +220,7 @@ class Corpus:
                 raise CorpusError(f"another stemwright process is working on {self.folder}; wait for it, or stop it{left}") from error
             except (NoLocksError, Refused) as error:
                 raise CorpusError(str(error)) from error
+            stack.enter_context(shares.working_on_all(self.folder))
             shares.check_none_at_work(self.folder)
             # Left by a killed process: this one holds the lock.
             durable.remove(path for path in self.folder.glob(f".*{durable.SUFFIX}") if durable.LEFTOVER.fullmatch(path.name))

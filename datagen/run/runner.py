@@ -24,9 +24,9 @@ from stemwright.datagen.run import rates
 from stemwright.datagen.run.known_tasks import EarlierWork, KnownTasks, RowsOfTasks, SomeTasks
 from stemwright.datagen.run.presence import FilesExist, Present
 from stemwright.datagen.run.processes import in_processes
-from stemwright.datagen.run.tasks import Begin, Do, FailedTask, Result, Share, StoppedError, Task, Work, Workers
+from stemwright.datagen.run.tasks import LEASES, Begin, Do, FailedTask, Result, Share, StoppedError, Task, Work, Workers
 from stemwright.manifests import table
-from stemwright.manifests.disk import deletion, durable
+from stemwright.manifests.disk import deletion, durable, lease
 from stemwright.manifests.disk.stores import StoreError
 from stemwright.manifests.id_numbers import Ids
 from stemwright.manifests.id_set import IdSet
@@ -60,9 +60,11 @@ class Stage:
         return self.share.writer if self.share else ""
 
     def check(self) -> None:
-        """Raises LostError if another process has taken the share over."""
+        """Raises LostError if another process has taken the share, or the whole corpus, over."""
         if self.share:
             self.share.check()
+        else:
+            lease.check_all(self.folder / LEASES)
 
 
 def finished_rows(stage: Stage) -> JoinedRows[Record]:

@@ -12,6 +12,8 @@ Conventions
     Every other verb that writes holds the lock of the corpus and requires all leases to be free; a share that finds the lock taken
     ends. The share has its lease before it looks at the lock, and the verb its lock before it looks at the leases: never both go on.
     The leases of processes that died are removed by the next verb that holds the lock.
+    Where several machines share the file system, the lock may reach this machine alone. There a verb without ``--share`` has a lease as
+    well, ``lease/whole``, which it creates before it looks at the others.
 """
 
 from __future__ import annotations
@@ -19,21 +21,22 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stemwright.datagen.run.tasks import Share
+from stemwright.datagen.run.tasks import LEASES, Share
 from stemwright.manifests.disk import lease
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.lease import HeldError, Holder, Lease, Timing
 from stemwright.manifests.disk.locks import is_held
+from stemwright.manifests.disk.mounts import is_shared
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.usage import UsageError
 
-LEASES = "lease"
 LEASE = re.compile(r"\d+of\d+")
+WHOLE = "whole"
 LOCK = ".lock"
 WAIT_S = 10.0  # for the lock: other shares look at it at the same time, each for a moment
 
@@ -100,6 +103,40 @@ def check_none_at_work(folder: Path, timing: Timing | None = None) -> None:
     raise SharesError(f"{found}. Every share of {folder} must have ended; wait for it, or stop it")
 
 
+def at_work_on_all(folder: Path) -> Holder | None:
+    """The process without ``--share`` that may be at work, by its lease, without waiting."""
+    holder = lease.read(folder / LEASES / WHOLE)
+    return None if holder is None or holder.is_gone() else holder
+
+
+@contextmanager
+def working_on_all(folder: Path, timing: Timing | None = None) -> Iterator[None]:
+    """Holds the lease of a whole corpus, where other machines may work in its folder. Raises SharesError if another process has it.
+
+    Takes up to ``dead_s`` where another machine's process has left one.
+    """
+    path = folder / LEASES / WHOLE
+    if (folder / LEASES).is_symlink() or not (is_shared(folder) or path.exists()):
+        yield
+        return
+    mine = Lease(path, timing or lease.TIMING)
+    try:
+        mine.__enter__()
+    except HeldError as error:
+        raise SharesError(_on_all(folder, error.holder, error.renewed_s)) from error
+    try:
+        yield
+    finally:
+        mine.__exit__(None, None, None)
+        with suppress(OSError):  # shares have leases in it, or had before this verb began
+            (folder / LEASES).rmdir()
+
+
+def _on_all(folder: Path, holder: Holder, renewed_s: float | None) -> str:
+    where = lease.where(holder, renewed_s)
+    return f"another stemwright process is working on {folder}, without --share: {where}. Wait for it, or stop it"
+
+
 @contextmanager
 def working(folder: Path, verb: str, share: Share, config: str, timing: Timing | None = None) -> Iterator[tuple[Share, Lease]]:
     """Holds the lease of a share, with what it works on: a verb, by a configuration of which ``config`` is a digest.
@@ -148,6 +185,14 @@ def _check_lock(folder: Path, timing: Timing) -> None:
         if timing.clock() > until:
             raise SharesError(f"another stemwright process is working on {folder}, without --share; wait for it, or stop it")
         time.sleep(timing.poll_s)
+    moved, dead = lease.watch([folder / LEASES / WHOLE], timing)
+    try:
+        for path, holder in dead.items():
+            lease.take_away(path, holder)
+    except HeldError as error:
+        moved = {error.path: error.holder}
+    for path, holder in moved.items():
+        raise SharesError(_on_all(folder, holder, lease.age_s(path)))
 
 
 def published(mine: Lease, on_progress: OnProgress | None) -> OnProgress:

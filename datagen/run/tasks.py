@@ -11,6 +11,8 @@ from stemwright.manifests.records import Record
 
 T = TypeVar("T")
 
+LEASES = "lease"  # folder of a corpus: which processes, on any machine, are at work
+
 Work = Callable[[Any], Sequence[Record]]  # the payload of a task -> its rows; raises Refused
 Begin = Callable[["Task"], None]  # to be called before a task touches its files
 Do = Callable[[Sequence["Task"], Begin], Iterator["Result"]]  # tasks -> their results, in the order in which they come to an end

@@ -100,6 +100,7 @@ def where(holder: Holder, renewed_s: float | None = None) -> str:
 
 
 _held: set[str] = set()  # by this process
+_leases: list[Lease] = []  # of this process
 
 
 @cache
@@ -189,12 +190,14 @@ class Lease:
             if not self._create():
                 raise HeldError(self.path, read(self.path) or Holder("", 0))
         _held.add(self._state.owner)
+        _leases.append(self)
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop.set()
         _held.discard(self._state.owner)
+        _leases.remove(self)
         self._thread.join()
         holder = read(self.path)
         if holder is not None and holder.owner == self._state.owner:
@@ -250,6 +253,13 @@ class Lease:
                 return
             except OSError:  # a full disk, a server that does not answer: tried again
                 continue
+
+
+def check_all(folder: Path) -> None:
+    """Raises LostError if this process has lost a lease that it has in a folder."""
+    for each in tuple(_leases):
+        if each.path.parent == folder:
+            each.check()
 
 
 def clear(folder: Path, dead: Mapping[Path, Holder]) -> None:
