@@ -103,6 +103,20 @@ def test_credentials_that_expire_meanwhile_stop_the_run_and_refuse_no_song(songs
     assert len(sw.read_table(corpus / "stems.parquet")) == 10
 
 
+def test_a_song_that_may_not_be_read_stops_the_run_and_is_named(songs, server, tmp_path, config, monkeypatch):
+    corpus = tmp_path / "corpus"
+    stemwright("catalog", f"s3://{BUCKET}/my songs/many", corpus, "--kind", "multitracks")
+    monkeypatch.setenv("STEMWRIGHT_SCRATCH", str(tmp_path / "another machine"))
+    server.fails = lambda method, path: (403, "AccessDenied") if method == "GET" and f"{SONGS[0]}/drums.flac" in path else None
+    done = stemwright("separate", corpus, check=False)
+    assert (done.returncode, len(sw.read_table(corpus / "rejected.parquet"))) == (1, 0)
+    named = f"not allowed to read s3://{BUCKET}/my songs/many/{SONGS[0]}/drums.flac (or it is not there: a store that may not be listed"
+    assert named in done.stderr.splitlines()[-1]
+    server.fails = never_fails
+    stemwright("separate", corpus)
+    assert len(sw.read_table(corpus / "stems.parquet")) == 10
+
+
 def test_a_song_that_is_gone_is_refused_by_itself(songs, server, tmp_path, config, monkeypatch):
     stemwright("catalog", f"s3://{BUCKET}/my songs/many", tmp_path / "corpus", "--kind", "multitracks")
     monkeypatch.setenv("STEMWRIGHT_SCRATCH", str(tmp_path / "another machine"))
