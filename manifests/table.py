@@ -138,7 +138,7 @@ def read(path: Path | str, record_type: type[R]) -> list[R]:
 def frame(path: Path | str, columns: Sequence[str] | None = None) -> pandas.DataFrame:
     """A table of a corpus or a dataset, such as ``CORPUS/estimates.parquet``, as a pandas DataFrame; with ``columns`` only these.
 
-    ``path`` may be an address in a store (``s3://BUCKET/PREFIX/dataset/pairs.parquet``): only the columns are requested of it.
+    ``path`` may be an address in a store (``s3://BUCKET/PREFIX/dataset/pairs.parquet``): only these columns are requested from it.
 
     Nested columns hold dicts and arrays, settings JSON text, which ``apply_chain`` takes as it is. The columns and their units are those
     of the row types in ``stemwright.manifests.records``. Raises FileNotFoundError if there is none, ValueError for a folder and

@@ -60,7 +60,7 @@ Fetched = Mapping[str, bytes]  # path of a sound file -> its bytes
 class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
     """The examples of one kind and split in a dataset folder, in a fixed order.
 
-    ``dataset_folder`` is a corpus's ``dataset/``, in any format, or the address of one in a bucket (``s3://BUCKET/PREFIX``): of a shard
+    ``dataset_folder`` is a corpus's ``dataset/``, in any format, or the address of one in a bucket (``s3://BUCKET/PREFIX``): from a shard
     there, only the files of an example are requested. ``kind`` selects the examples of one kind, None takes all; ``split`` those of
     "train", "valid" (or "validation"), "test" or "all". ``num_inputs`` pads to so many inputs (8 or 16, say). ``num_frames`` takes a part
     of each excerpt, from ``start_frame`` on or, if that is None, from a place that is drawn in each epoch (``set_epoch``).
@@ -69,7 +69,7 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
     of another dataset. What no example of the kind carries is an error. Which kinds carry what: removal the effects that it draws, kept
     and removed; limit ``loudness`` (into the limiter), ``limiter`` and ``loudness#2`` (after it); edit the effects that its texts name;
     remix the console; mix nothing where its inputs are the stems as separated, else ``fader``, ``loudness`` or the normalising chain.
-    ``rank`` and ``world_size`` share the examples out; without them it is done as torch.distributed is initialised, if it is. Then leave
+    ``rank`` and ``world_size`` divide the examples among processes; by default as torch.distributed is initialised, if it is. Then leave
     out a DistributedSampler, or give rank=0, world_size=1 and leave it the sharing.
     ``num_channels`` is 1 or 2: stereo is averaged, mono repeated. ``seed`` is that of the places. With ``even`` each rank gets equally
     many, the last ones left out.
