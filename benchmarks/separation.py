@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
@@ -56,6 +57,13 @@ What was tried, with the expected and the measured result (full architecture, pr
 | reading the translation without mapping it, to save memory | -166 MB | nothing: the runtime then keeps a copy of its own |
 | glibc's threshold for mapped arrays fixed at 1 MiB | less memory | OpenVINO fp32 -0.2 GB of 1.66 GB at the peak: kept; PyTorch -0.6 GB of 1.68, but 12.7 s instead of 8.2: not kept |
 | one heap for all threads | less memory | PyTorch -0.15 GB of 1.68 GB, no change in time beyond the noise |
+| attention fused in OpenVINO's graph | nothing left to fuse | its plugin has done so already (one node a layer): 85 of the 329 GFLOP in 0.55 of 2.17 s of node time, 156 GFLOP/s with the softmax; linear layers run at 213, convolutions at 205, the peak is 217: only the remaining 0.46 s (norms 0.11, reorders 0.15, transposes 0.11, splits and slices 0.04) could be saved |
+| encoders with channels last (bf16) | 0.2 s: no reorder between convolution, norm and gate | core 2.39 to 2.21 s: kept |
+| the same for the gates of the decoders | 0.05 s | 2.23 to 2.26 s, no gain: not kept |
+| both transforms, the cross-fade and the stored stems in blocks that stay in the cache | 0.3 s: system time, page faults | 0.13 to 0.19 s of system and 0.15 s of user time less a segment, the same bits, 30 MB less at the peak: kept |
+| OpenVINO with freed memory retained (``M_MMAP_THRESHOLD`` 32 MiB, ``M_TRIM_THRESHOLD`` 1 GiB) | system time 0.3 s to 0 | 0.3 to 0.03 s, but 0.36 GB more; after the blocks 0.06 to 0.02 s for 0.24 GB: not kept |
+| PyTorch with memory retained (the same, ``M_TOP_PAD`` 64 MiB; or ``M_MMAP_MAX`` 0) | a fifth of the bundled model's time | bundled, 21 s of audio: 3.9 s to 3.6 or 3.5, 0.0 or 0.07 GB more; full network 22.3 s to 21.0 or 19.2, 0.36 GB more: not kept yet |
+| huge pages for PyTorch (``THP_MEM_ALLOC_ENABLE=1``) | system time a tenth | full network: system time 1.5 to 3.1 s and 0.4 GB more; bundled 0.6 to 0.7 s: not kept |
 | OpenVINO requests from two threads at once | works | a deadlock in its Python binding when the first two arrays arrive together: arrays are passed by one thread at a time |
 
 The paths for a GPU are measured by `benchmarks/gpu.py`.
@@ -101,7 +109,17 @@ def write_models(folder: Path) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         torch.backends.mha.set_fastpath_enabled(False)
         network(torch.zeros(1, 2, int(RATE * SEGMENT_S)))
-    return counter.get_total_flops()
+    return counter.get_total_flops() + attention_operations(network)
+
+
+def attention_operations(network: Any) -> int:
+    """Products of queries and keys, and of scores and values, which PyTorch's counter omits for the kernel of a processor."""
+    frames = math.ceil(RATE * SEGMENT_S / network.hop_length)
+    tokens, tokens_t = frames * network.nfft // 2 // 4**network.depth, math.ceil(RATE * SEGMENT_S / 4**network.depth)
+    encoder = network.crosstransformer
+    crossed = sum(number % 2 != encoder.classic_parity for number in range(encoder.num_layers))
+    pairs = (encoder.num_layers - crossed) * (tokens**2 + tokens_t**2) + crossed * 2 * tokens * tokens_t
+    return 4 * encoder.layers[0].linear1.in_features * pairs
 
 
 def write_song(path: Path, duration_s: float) -> None:
@@ -237,10 +255,11 @@ def report(spent: dict[str, list[tuple[Spent, Spent]]], segments: int, operation
     lines = [
         f"Full htdemucs architecture, random weights; {segments} segments, {len(spent[peer])} rounds in turns. Per segment of 7.8 s "
         f"({operations / 1e9:.0f} GFLOP). Speed is against the demucs command in the same rounds; limit is processor time over that of "
-        f"matrix products alone ({rates['fp32'] / 1e9:.0f} GFLOP/s a processor second in fp32, {rates['bf16'] / 1e9:.0f} in bf16).",
+        f"matrix products alone ({rates['fp32'] / 1e9:.0f} GFLOP/s a processor second in fp32, {rates['bf16'] / 1e9:.0f} in bf16); "
+        "speed at the limit is what an engine would reach that spent time on nothing but these products.",
         "",
-        "| | wall s | speed (wall) | processor s | speed (processor) | times the limit | peak MB |",
-        "|---|---|---|---|---|---|---|",
+        "| | wall s | speed (wall) | processor s | speed (processor) | times the limit | speed at the limit | peak MB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in spent:
         wall, cpu = middle(name, "wall_s"), middle(name, "cpu_s")
@@ -248,7 +267,7 @@ def report(spent: dict[str, list[tuple[Spent, Spent]]], segments: int, operation
         peak = max(long.peak_mb for _, long in spent[name])
         lines.append(
             f"| {name} | {wall:.2f} | {middle(peer, 'wall_s') / wall:.2f} | {cpu:.2f} | {middle(peer, 'cpu_s') / cpu:.2f} "
-            f"| {cpu / limit:.1f} | {peak:.0f} |"
+            f"| {cpu / limit:.1f} | {middle(peer, 'cpu_s') / limit:.2f} | {peak:.0f} |"
         )
     lines += [
         "",

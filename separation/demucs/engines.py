@@ -46,7 +46,7 @@ PRECISIONS: tuple[Precision, Precision] = ("fp32", "bf16")
 _log = logging.getLogger(__name__)
 MAX_LANES = 4  # segments at once on a processor; each holds the activations of a whole network
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # glibc's malloc.h
-TRANSLATION = 1  # changes when ``hybrid`` would be translated to another graph
+TRANSLATION = 2  # changes when ``hybrid`` would be translated to another graph
 
 
 class Engine(Protocol):
@@ -311,7 +311,7 @@ def _translate(network: Any, kept: Sequence[int], path: Path) -> None:
         analysed = hybrid.analyse(network, torch.zeros(1, network.audio_channels, length))
         example = (analysed.spectrum, analysed.waveform)
         # Checking the trace would run the network twice more; a test compares the engines instead.
-        core = hybrid.build_core(network, kept)
+        core = hybrid.build_core(network, kept, channels_last=True)
         use_blocked_attention(core)
         traced = torch.jit.trace(core, example, check_trace=False)
         model = openvino.convert_model(traced, example_input=example, input=[list(one.shape) for one in example])

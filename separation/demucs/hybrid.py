@@ -2,8 +2,8 @@
 
 ``analyse`` (spectrogram, normalisation) and ``synthesise`` (inverse, sum of both branches) are cheap and stay here; the core between them,
 nearly all of the work, sees real numbers of fixed shape only. It is written so that it can be traced, and differs from Demucs's own code
-in two places that give the same numbers faster: transposed convolutions over time are ordinary convolutions with interleaved outputs, and
-the inverse spectrogram adds overlapping frames directly.
+in three places that give the same numbers faster: transposed convolutions over time are ordinary convolutions with interleaved outputs,
+the inverse spectrogram adds overlapping frames directly, and for OpenVINO the encoders have their channels last.
 
 Conventions
     A batch of segments is float32 [B, C, T] with T the network's training length. Spectrograms of the core are [B, 2 C, F, N] with real
@@ -19,12 +19,14 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import torch
 
+# (layer, its input, what the time branch adds) -> its output
+Encode = Callable[[Any, "torch.Tensor", "torch.Tensor | None"], "torch.Tensor"]
 HANN_SQUARED_SUM = 1.5  # of four periodic Hann windows a quarter apart
 BLOCK_BYTES = 1 << 19  # of frames that are transformed together on a processor: they fit its second cache
 
@@ -159,8 +161,11 @@ def zero_imaginary_dc(network: Any) -> None:
     network._ispec = without
 
 
-def build_core(network: Any, kept: Sequence[int]) -> torch.nn.Module:
-    """The core as a module: (spectrum [B, 2 C, F, N], waveform [B, C, T]) -> ([B, S, C, 2, N, F], [B, S, C, T]) with the kept stems."""
+def build_core(network: Any, kept: Sequence[int], *, channels_last: bool = False) -> torch.nn.Module:
+    """The core as a module: (spectrum [B, 2 C, F, N], waveform [B, C, T]) -> ([B, S, C, 2, N, F], [B, S, C, T]) with the kept stems.
+
+    ``channels_last`` writes the encoders with channels as the last axis: what OpenVINO keeps in memory, and needs no rearranging for.
+    """
     import torch
 
     class Core(torch.nn.Module):
@@ -171,7 +176,7 @@ def build_core(network: Any, kept: Sequence[int]) -> torch.nn.Module:
 
         def forward(self, x: torch.Tensor, xt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             bins, length = x.shape[-2:], xt.shape[-1]
-            x, xt = _run_core(self.network, x, xt)
+            x, xt = _run_core(self.network, x, xt, _encode if channels_last else _encode_as_demucs)
             count = len(self.network.sources)
             x = x.reshape(x.shape[0], count, -1, 2, *bins)
             xt = xt.reshape(xt.shape[0], count, -1, length)
@@ -182,19 +187,19 @@ def build_core(network: Any, kept: Sequence[int]) -> torch.nn.Module:
     return Core().eval()
 
 
-def _run_core(network: Any, x: torch.Tensor, xt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _run_core(network: Any, x: torch.Tensor, xt: torch.Tensor, encode: Encode) -> tuple[torch.Tensor, torch.Tensor]:
     """Encoders, transformer and decoders of both branches."""
     skips, skips_t, lengths_t = [], [], []
-    for number, encode in enumerate(network.encoder):
+    for number, layer in enumerate(network.encoder):
         inject = None
         if number < len(network.tencoder):
             lengths_t.append(xt.shape[-1])
-            xt = network.tencoder[number](xt)
+            xt = encode(network.tencoder[number], xt, None)
             if network.tencoder[number].empty:
                 inject = xt
             else:
                 skips_t.append(xt)
-        x = encode(x, inject)
+        x = encode(layer, x, inject)
         if number == 0 and network.freq_emb is not None:
             x = x + network.freq_emb_scale * network.freq_emb.weight.t()[None, :, :, None]
         skips.append(x)
@@ -210,6 +215,69 @@ def _run_core(network: Any, x: torch.Tensor, xt: torch.Tensor) -> tuple[torch.Te
             else:
                 xt = _decode_time(layer, xt, skips_t.pop(), lengths_t.pop())
     return x, xt
+
+
+def _encode_as_demucs(layer: Any, x: torch.Tensor, inject: torch.Tensor | None) -> torch.Tensor:
+    result: torch.Tensor = layer(x, inject)
+    return result
+
+
+def _encode(layer: Any, x: torch.Tensor, inject: torch.Tensor | None) -> torch.Tensor:
+    """An encoder layer as HEncLayer runs it, with channels last between its convolution and its end where it is of the published kind."""
+    from torch.nn import functional
+
+    if layer.empty or not _is_published(layer):
+        return _encode_as_demucs(layer, x, inject)
+    if not layer.freq:
+        x = functional.pad(x, (0, -x.shape[-1] % layer.stride))
+    y = layer.conv(x)
+    if inject is not None:
+        y = y + (inject[:, :, None] if y.ndim > inject.ndim else inject)
+    y = functional.gelu(y).movedim(1, -1)
+    for branch in layer.dconv.layers:
+        y = y + _residual(branch, y)
+    return functional.glu(functional.linear(y, layer.rewrite.weight.flatten(1), layer.rewrite.bias), dim=-1).movedim(-1, 1)
+
+
+def _is_published(layer: Any) -> bool:
+    """Whether an encoder layer has only what htdemucs has: no norms of its own, and residual branches without attention or recurrence."""
+    import torch
+
+    if layer.rewrite is None or layer.dconv is None or set(layer.rewrite.kernel_size) != {1}:
+        return False
+    nn = torch.nn
+    kinds = (nn.Conv1d, nn.GroupNorm, nn.GELU, nn.Conv1d, nn.GroupNorm, nn.GLU)
+    branches = [list(branch) for branch in layer.dconv.layers]
+    return all(isinstance(norm, nn.Identity) for norm in (layer.norm1, layer.norm2)) and all(
+        len(branch) == len(kinds) + 1
+        and all(isinstance(part, kind) for part, kind in zip(branch, kinds, strict=False))
+        and branch[1].num_groups == branch[4].num_groups == 1
+        and hasattr(branch[6], "scale")
+        for branch in branches
+    )
+
+
+def _residual(branch: Any, y: torch.Tensor) -> torch.Tensor:
+    """A residual branch of an encoder over [B, ..., T, C]: along T, each row of frequencies by itself."""
+    from torch.nn import functional
+
+    narrow, first, activation, wide, second, _, scale = branch
+    kernel = narrow.weight if y.ndim == 3 else narrow.weight[:, :, None]
+    convolve, rows = (functional.conv1d, ()) if y.ndim == 3 else (functional.conv2d, (0,))
+    dilation = narrow.dilation if y.ndim == 3 else (1, *narrow.dilation)
+    z = convolve(y.movedim(-1, 1), kernel, narrow.bias, padding=(*rows, *narrow.padding), dilation=dilation).movedim(1, -1)
+    z = activation(_normalised(first, z))
+    z = _normalised(second, functional.linear(z, wide.weight[:, :, 0], wide.bias))
+    result: torch.Tensor = scale.scale * functional.glu(z, dim=-1)
+    return result
+
+
+def _normalised(norm: torch.nn.GroupNorm, y: torch.Tensor) -> torch.Tensor:
+    """A group normalisation of one group, over the last two axes [T, C]."""
+    from torch.nn import functional
+
+    z = functional.layer_norm(y, y.shape[-2:], eps=norm.eps)
+    return z if norm.weight is None else z * norm.weight + norm.bias
 
 
 def _run_transformer(network: Any, x: torch.Tensor, xt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

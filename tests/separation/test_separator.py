@@ -498,11 +498,13 @@ def test_the_split_forward_pass_equals_demucs_own():
     for seed, stems in [(0, ("drums", "bass", "other", "vocals")), (1, SIX)]:
         network = build_tiny("htdemucs", seed, stems=stems)
         batch = torch.from_numpy(0.1 * np.random.default_rng(seed).standard_normal((2, 2, network.valid_length(1))).astype(np.float32))
+        assert all(hybrid._is_published(layer) for layer in (*network.encoder, *network.tencoder) if not layer.empty)
         with torch.no_grad():
             expected = network(batch)
             analysed = hybrid.analyse(network, batch)
-            for kept in (range(len(stems)), [2]):
-                got = hybrid.synthesise(network, analysed, *hybrid.build_core(network, list(kept))(analysed.spectrum, analysed.waveform))
+            for kept, channels_last in ((range(len(stems)), False), (range(len(stems)), True), ([2], True)):
+                core = hybrid.build_core(network, list(kept), channels_last=channels_last)
+                got = hybrid.synthesise(network, analysed, *core(analysed.spectrum, analysed.waveform))
                 np.testing.assert_allclose(got.numpy(), expected[:, list(kept)].numpy(), atol=1e-6)
 
 
