@@ -4,7 +4,10 @@ Conventions
     Noise in float32 at 44.1 kHz. ``loop`` calls the effect for each item and keeps the outputs, as a training step does; the ratio is its
     time over that of one call with the batch. ``two threads`` is the time of one thread over that of two. ``backward`` is the time of
     forward and backward (the gradient for the audio) over that of forward, both of the batch; ``with settings`` the same where every
-    continuous setting is a tensor with a gradient. Times are of the clock, the least of several runs: the machine should be idle.
+    continuous setting is a tensor with a gradient, over a forward pass with these tensors. What is compared is run in turn, the first round
+    is not counted, and of each the least counts: seconds of the processor with one thread, so that other programs matter little, and of
+    the clock for the column of two threads, for which the machine must be idle.
+    An effect that only multiplies is limited by memory: the last line says what two threads bring to ``torch.mul`` on the same bytes.
 """
 
 from __future__ import annotations
@@ -30,16 +33,34 @@ RATE = 44_100
 COLUMNS = ("loop, ms", "batch, ms", "loop / batch", "two threads", "backward", "with settings")
 
 
-def least(function: Callable[[], Any], repeats: int) -> float:
-    """The least time of a function in seconds, after one run that is not counted."""
-    best = math.inf
+def least(functions: dict[str, Callable[[], Any]], repeats: int, clock: Callable[[], float] = time.process_time) -> dict[str, float]:
+    """The least time of each function in seconds; all are run in turn, one round more than is counted."""
+    best = dict.fromkeys(functions, math.inf)
     for number in range(repeats + 1):
-        began = time.perf_counter()
-        result = function()
-        spent = time.perf_counter() - began
-        del result
-        best = min(best, spent) if number else best
+        for name, function in functions.items():
+            began = clock()
+            result = function()
+            spent = clock() - began
+            del result
+            best[name] = min(best[name], spent) if number else math.inf
     return best
+
+
+def with_threads(count: int, function: Callable[[], Any]) -> Callable[[], Any]:
+    """The function with so many threads."""
+
+    def run() -> Any:
+        torch.set_num_threads(count)
+        return function()
+
+    return run
+
+
+def gain_of_two(function: Callable[[], Any], repeats: int) -> float:
+    """The time of one thread over that of two."""
+    spent = least({"one": with_threads(1, function), "two": with_threads(2, function)}, repeats, time.perf_counter)
+    torch.set_num_threads(1)
+    return spent["one"] / spent["two"]
 
 
 def with_tensors(settings: Any, items: int) -> tuple[Any, list[torch.Tensor]]:
@@ -56,9 +77,9 @@ def row(name: str, noise: torch.Tensor, repeats: int) -> dict[str, float]:
     leaf = noise.clone().requires_grad_()
     tensors, leaves = with_tensors(settings, len(noise))
 
-    def forward() -> torch.Tensor:
+    def forward(chosen: Any = settings) -> torch.Tensor:
         with torch.inference_mode():
-            return apply(noise, RATE, settings)
+            return apply(noise, RATE, chosen)
 
     def loop() -> list[torch.Tensor]:
         with torch.inference_mode():
@@ -67,15 +88,25 @@ def row(name: str, noise: torch.Tensor, repeats: int) -> dict[str, float]:
     def backward(chosen: Any, inputs: list[torch.Tensor]) -> Any:
         return torch.autograd.grad(apply(leaf, RATE, chosen), inputs, noise, allow_unused=True)
 
-    apply(noise[:2], RATE, settings)
     torch.set_num_threads(1)
-    one, alone = least(forward, repeats), least(loop, repeats)
-    back = least(lambda: backward(settings, [leaf]), max(1, repeats // 2))
-    both = least(lambda: backward(tensors, [leaf, *leaves]), max(1, repeats // 2))
-    torch.set_num_threads(2)
-    two = least(forward, repeats)
-    torch.set_num_threads(1)
-    return dict(zip(COLUMNS, (1e3 * alone, 1e3 * one, alone / one, one / two, back / one, both / one), strict=True))
+    found = least({"one": forward, "loop": loop}, repeats)
+    tensor = {
+        "forward": lambda: forward(tensors),
+        "back": lambda: backward(settings, [leaf]),
+        "both": lambda: backward(tensors, [leaf, *leaves]),
+    }
+    found |= least(tensor, max(1, repeats // 2))
+    one, alone = found["one"], found["loop"]
+    ratios = (alone / one, gain_of_two(forward, repeats), found["back"] / one, found["both"] / found["forward"])
+    return dict(zip(COLUMNS, (1e3 * alone, 1e3 * one, *ratios), strict=True))
+
+
+def multiplying(noise: torch.Tensor, repeats: int) -> str:
+    """The last line: reading and writing the bytes of the batch once, the least that any effect does."""
+    out = torch.ones_like(noise)
+    spent = least({"mul": lambda: torch.mul(noise, 2.0, out=out)}, repeats)["mul"]
+    gain = gain_of_two(lambda: torch.mul(noise, 2.0, out=out), repeats)
+    return f"`torch.mul` of the batch, into memory that is there: {1e3 * spent:.0f} ms, two threads {gain:.2f}."
 
 
 def main() -> None:
@@ -93,6 +124,7 @@ def main() -> None:
     for name, cells in rows.items():
         values = [f"{value:.0f}" if "ms" in column else f"{value:.2f}" for column, value in cells.items()]
         lines.append(f"| {name} | {' | '.join(values)} |")
+    lines += ["", multiplying(noise, given.repeats)]
     print(json.dumps(rows) if given.json else "\n".join(lines))
     if given.write:
         from results import publish
