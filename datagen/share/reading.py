@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from stemwright.manifests import table
 from stemwright.manifests.disk.regular import file_sha256, not_a_file, regular
 from stemwright.manifests.pair_records import Example
 from stemwright.manifests.records import Record
+from stemwright.manifests.table_rows import TableRows
 
 R = TypeVar("R", bound=Record)
 CONFIG = "config.toml"
@@ -114,7 +116,10 @@ class Recipes:
     def check_rows(self) -> None:
         """Raises CorpusError if any row of any table cannot be one: to be asked before anything is written or separated."""
         for name, record_type in TYPES.items():
-            self.rows(name, record_type)
+            try:
+                deque(TableRows(self.folder / f"{name}.parquet", record_type).batches(), maxlen=0)
+            except ValueError as error:
+                raise CorpusError(str(error)) from error
 
     @property
     def rendered_from(self) -> str:
