@@ -8,6 +8,7 @@ Conventions
     One decision holds for a process and the processes that it starts: it is set in numba's configuration and in ``NUMBA_CACHE_DIR``.
     The first run of a machine compiles what it needs. What a kernel makes or fills arrays with (``numpy.zeros``, ``a[:] = b``, ``a += b``)
     takes half a second to two seconds each to compile, for the words of its errors: arrays are made by the caller and filled in loops.
+    A quotient by zero is infinite or NaN, as in numpy: to raise an error there, a loop would have to go sample by sample.
     Kernels compute the same wherever they are cached. They are compiled for the processor that they run on: equal bytes are guaranteed
     between machines of one kind with the same versions, not between processors with different instructions.
 
@@ -27,6 +28,8 @@ from types import FunctionType
 from typing import Any
 
 import numba
+from llvmlite import ir
+from numba.extending import intrinsic
 
 from stemwright.manifests.disk.folders import private_folder
 
@@ -42,9 +45,20 @@ def njit(*, nogil: bool = False, fastmath: bool | set[str] = False, part: bool =
 
     def compiled(kernel: Callable[..., Any]) -> Any:
         prepare(Path(kernel.__code__.co_filename).parent)
-        return numba.njit(kernel, cache=not _without, nogil=nogil, fastmath=fastmath, inline="always" if part else "never")
+        inline = "always" if part else "never"
+        return numba.njit(kernel, cache=not _without, nogil=nogil, fastmath=fastmath, inline=inline, error_model="numpy")
 
     return compiled
+
+
+def _cast(typing: Any, value: Any) -> Any:  # noqa: ARG001
+    """The bits of a float64 as an int64, or the float64 of these bits: in a kernel, and of all numbers of a vector at once."""
+    to = numba.int64 if value == numba.float64 else numba.float64
+    plain = ir.IntType(64) if value == numba.float64 else ir.DoubleType()
+    return to(value), lambda context, builder, signature, values: builder.bitcast(values[0], plain)  # noqa: ARG005
+
+
+cast = intrinsic(_cast)
 
 
 @cache

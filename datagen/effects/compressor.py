@@ -84,7 +84,10 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
 
     checked(audio, sample_rate)
     compressed = compress(_grouped(audio, settings), _coefficients(audio, sample_rate, settings), _power(settings))
-    return compressed.reshape(audio.shape) * 10.0 ** (column(settings.makeup_db, audio) / 20.0)
+    makeup = 10.0 ** (column(settings.makeup_db, audio) / 20.0)
+    if compressed.requires_grad or makeup.requires_grad:
+        return compressed.reshape(audio.shape) * makeup
+    return compressed.reshape(audio.shape).mul_(makeup)  # memory of its own, so that no other is asked for
 
 
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:

@@ -9,8 +9,7 @@ Conventions
     The gain falls along a straight line within the look-ahead, before a peak arrives, and recovers by 89 % within the release
     (c = 1 - exp(-2.2 / (sample_rate release))). linked: all channels share the gain of the loudest. The ceiling is one of samples, not of
     the curve between them. Without its gain curve a limiter cannot be undone: ``gain_curve`` gives it, ``restore`` uses it.
-    The recursion runs on the CPU in float64. On a GPU only the release goes sample by sample, by
-    ``stemwright.datagen.effects.dsp.following``; minimum and mean are computed for all samples at once.
+    How the gain is computed: ``stemwright.datagen.effects.dsp.limiting``.
 
 References
     Jeon and Lee 2022, musdb-XL: keeping the gain curve of every sample. ``TYPICAL``: its release of 30 to 200 ms.
@@ -25,7 +24,7 @@ from stemwright.datagen.effects.batches import by_items
 from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.ranges import DB_TOLERANCE, TIME_TOLERANCE
 from stemwright.datagen.effects.settings import EffectSettings, choice, setting
-from stemwright.datagen.effects.signal import checked, is_off, on_gpu
+from stemwright.datagen.effects.signal import checked, is_off
 from stemwright.datagen.effects.traits import Trait
 
 NAME = "limiter"
@@ -63,7 +62,7 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
     checked(audio, sample_rate)
     if is_off(settings.ceiling_db, math.inf):
         return audio
-    return (_gain(audio, sample_rate, settings) * _grouped(audio, settings)).reshape(audio.shape)
+    return _limited(audio, sample_rate, settings).reshape(audio.shape)
 
 
 def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
@@ -72,7 +71,7 @@ def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
     shape = (*audio.shape[:-2], 1 if settings.linked else audio.shape[-2], audio.shape[-1])
     if is_off(settings.ceiling_db, math.inf):
         return torch.ones(shape, dtype=audio.dtype, device=audio.device)
-    return _gain(audio, sample_rate, settings).reshape(shape)
+    return _limited(audio, sample_rate, settings, curve=True).reshape(shape)
 
 
 def restore(audio: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
@@ -85,9 +84,9 @@ def _grouped(audio: torch.Tensor, settings: Settings) -> torch.Tensor:
     return audio.reshape(-1, audio.shape[-2], audio.shape[-1]) if settings.linked else audio.reshape(-1, 1, audio.shape[-1])
 
 
-def _gain(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
-    """The gain [G, 1, T] in the type of the audio."""
-    from stemwright.datagen.effects.dsp.limiting import Limit, followed_gain
+def _limited(audio: torch.Tensor, sample_rate: int, settings: Settings, *, curve: bool = False) -> torch.Tensor:
+    """The limited audio [G, C, T], or the gain [G, 1, T] that it is multiplied by, in the type of the audio."""
+    from stemwright.datagen.effects.dsp.limiting import limit
 
     def number(value: Any) -> torch.Tensor:
         return torch.as_tensor(value, dtype=torch.float64, device=audio.device)
@@ -100,8 +99,5 @@ def _gain(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
     )
     items = torch.stack(rows[:3], dim=-1).reshape(-1, 3)
     items = items if settings.linked else items.repeat_interleave(audio.shape[-2], dim=0)
-    peaks = _grouped(audio, settings).abs().amax(dim=1)
     ahead = items[:, 2].detach().round().to(torch.int64).cpu().numpy()
-    if on_gpu(audio):
-        return followed_gain(peaks, items[:, 0], items[:, 1], ahead)[:, None, :]
-    return Limit.apply(peaks, items[:, :2], ahead)[:, None, :]
+    return limit(_grouped(audio, settings), items[:, :2], ahead, curve=curve)

@@ -21,81 +21,124 @@ import numpy as np
 import torch
 
 from stemwright.datagen.effects.dsp.following import follow
+from stemwright.datagen.effects.dsp.powers import CONTRACT, exp2, log2
 from stemwright.datagen.effects.signal import on_gpu
 from stemwright.separation.kernels import njit
 
 # A detector that decays in silence would reach denormal numbers, which are slow on most processors. 1e-200 is -4000 dB.
 SILENCE = 1e-200
+BLOCK = 256  # samples that a kernel takes through all its steps before the next: its scratch memory of 4 or 10 rows stays in the cache
+LEVEL, V, F, G = range(0, 4 * BLOCK, BLOCK)  # where each begins in the scratch memory: one array, of which LLVM sees that they are apart
+DOT, F_STEP, V_STEP, BEND, BENT, TURNED, GAMMA, BETA, U_BAR = range(BLOCK, 10 * BLOCK, BLOCK)
+LN2 = math.log(2.0)
 
 
-@njit(nogil=True)
-def _forward(x, coefficients, power, y, detector, gain, keep):  # type: ignore[no-untyped-def]
-    """Fills y [G, C, T], and, if ``keep``, the detector's state and the gain [G, T]."""
+@njit(nogil=True, fastmath=CONTRACT)
+def _forward(x, coefficients, power, scratch, y, states):  # type: ignore[no-untyped-def]
+    """Fills y [G, C, T] and, unless they are empty, the states [2, G, 1 + T] of detector and gain, from before the first sample on."""
     groups, channels, frames = x.shape
     for k in range(groups):
         threshold, slope, d_attack, d_release, g_attack, g_release = coefficients[k]
-        exponent = -slope / power
-        per_threshold = 1.0 / threshold
-        v = 0.0
-        g = 1.0
-        for n in range(frames):
-            level = 0.0
-            for c in range(channels):
-                level = max(level, abs(float(x[k, c, n])))
-            if power == 2:
-                level *= level
-            v += (d_attack if level > v else d_release) * (level - v)
-            if v < SILENCE:
-                v = 0.0
-            f = math.exp(exponent * math.log(v * per_threshold)) if v > threshold else 1.0
-            g += (g_attack if f < g else g_release) * (f - g)
-            for c in range(channels):
-                y[k, c, n] = g * x[k, c, n]
-            if keep:
-                detector[k, n] = v
-                gain[k, n] = g
-
-
-@njit(nogil=True)
-def _adjoint(x, coefficients, power, detector, gain, y_bar, x_bar, c_bar):  # type: ignore[no-untyped-def]
-    """Runs the recursion of ``_forward`` backwards: y_bar [G, C, T] -> x_bar [G, C, T], c_bar [G, 6]."""
-    groups, channels, frames = x.shape
-    for k in range(groups):
-        threshold, slope, d_attack, d_release, g_attack, g_release = coefficients[k]
-        g_bar = 0.0
-        v_bar = 0.0
-        for n in range(frames - 1, -1, -1):
-            v, g = detector[k, n], gain[k, n]
-            v_before = detector[k, n - 1] if n > 0 else 0.0
-            g_before = gain[k, n - 1] if n > 0 else 1.0
-            level = 0.0
-            loudest = 0
-            for c in range(channels):
-                g_bar += y_bar[k, c, n] * x[k, c, n]
-                x_bar[k, c, n] = g * y_bar[k, c, n]
-                if abs(x[k, c, n]) > level:
-                    level = abs(x[k, c, n])
-                    loudest = c
-            u = level * level if power == 2 else level
-            over = v > threshold
-            f = math.exp(-slope / power * math.log(v / threshold)) if over else 1.0
-            falling = f < g_before
-            gamma = g_attack if falling else g_release
-            c_bar[k, 4 if falling else 5] += g_bar * (f - g_before)
-            f_bar = gamma * g_bar
-            g_bar *= 1.0 - gamma
+        # A follower that rises faster than it falls takes the larger of both results; of one that does not, all signs are turned.
+        v_sign = 1.0 if d_attack >= d_release else -1.0
+        g_sign = 1.0 if g_release >= g_attack else -1.0
+        linear, square = (0.0, v_sign) if power == 2 else (v_sign, 0.0)
+        per_threshold, exponent = v_sign / threshold, -slope / power
+        v_now, g_now, over = 0.0, g_sign, 0
+        for start in range(-BLOCK, frames, BLOCK):
             if over:
-                v_bar -= f_bar * f * slope / (power * v)
-                c_bar[k, 0] += f_bar * f * slope / (power * threshold)
-                c_bar[k, 1] -= f_bar * f * math.log(v / threshold) / power
-            rising = u > v_before
-            beta = d_attack if rising else d_release
-            c_bar[k, 2 if rising else 3] += v_bar * (u - v_before)
-            u_bar = beta * v_bar
-            v_bar *= 1.0 - beta
-            if level > 0.0:
-                sign = 1.0 if x[k, loudest, n] > 0.0 else -1.0
-                x_bar[k, loudest, n] += u_bar * sign * (2.0 * level if power == 2 else 1.0)
+                for i in range(BLOCK):
+                    scratch[F + i] = g_sign * exp2(exponent * log2(max(scratch[V + i] * per_threshold, 1.0)))
+            else:
+                for i in range(BLOCK):
+                    scratch[F + i] = g_sign
+            # The detector is a block ahead of the gain: neither waits for the other, so that a processor computes both at once.
+            for i in range(BLOCK):
+                scratch[LEVEL + i] = 0.0
+            for c in range(channels):
+                loud = x[k, c, start + BLOCK : start + 2 * BLOCK]
+                for i in range(loud.size):
+                    scratch[LEVEL + i] = max(scratch[LEVEL + i], abs(float(loud[i])))
+            over = 0
+            for i in range(BLOCK):
+                v_step, g_step = scratch[LEVEL + i] * (linear + square * scratch[LEVEL + i]) - v_now, scratch[F + i] - g_now
+                v_up, v_down = v_now + d_attack * v_step, v_now + d_release * v_step
+                g_up, g_down = g_now + g_release * g_step, g_now + g_attack * g_step
+                v_now = v_up if v_up > v_down else v_down
+                g_now = g_up if g_up > g_down else g_down
+                scratch[V + i], scratch[G + i] = v_now, g_now
+                over += 1 if v_now * per_threshold > 1.0 else 0
+            if abs(v_now) < SILENCE:
+                v_now = 0.0
+            if start >= 0:
+                for c in range(channels):
+                    loud, made = x[k, c, start : start + BLOCK], y[k, c, start : start + BLOCK]
+                    for i in range(made.size):
+                        made[i] = g_sign * scratch[G + i] * loud[i]
+            if states.size:
+                kept = states[0, k, start + BLOCK + 1 : start + 2 * BLOCK + 1]
+                for i in range(kept.size):
+                    kept[i] = v_sign * scratch[V + i]
+                kept = states[1, k, max(start, 0) + 1 : start + BLOCK + 1]
+                for i in range(kept.size):
+                    kept[i] = g_sign * scratch[G + i]
+
+
+@njit(nogil=True, fastmath=CONTRACT)
+def _adjoint(x, coefficients, power, states, y_bar, scratch, x_bar, c_bar):  # type: ignore[no-untyped-def]
+    """Runs the recursion of ``_forward`` backwards: y_bar [G, C, T] -> x_bar [G, C, T], c_bar [G, 6].
+
+    Only what both states pass back goes sample by sample: two linear recursions, since the states are known.
+    """
+    groups, channels, frames = x.shape
+    for k in range(groups):
+        threshold, slope, d_attack, d_release, g_attack, g_release = coefficients[k]
+        linear, square = (0.0, 1.0) if power == 2 else (1.0, 0.0)
+        g_bar, v_bar, to_threshold, to_slope = 0.0, 0.0, 0.0, 0.0
+        to_detector_attack, to_detector_release, to_attack, to_release = 0.0, 0.0, 0.0, 0.0
+        for start in range((frames - 1) // BLOCK * BLOCK, -1, -BLOCK):
+            size = min(BLOCK, frames - start)
+            for i in range(BLOCK):
+                scratch[LEVEL + i], scratch[DOT + i] = 0.0, 0.0
+            for c in range(channels):
+                loud, bar = x[k, c, start : start + size], y_bar[k, c, start : start + size]
+                for i in range(size):
+                    scratch[LEVEL + i] = max(scratch[LEVEL + i], abs(float(loud[i])))
+                    scratch[DOT + i] += float(bar[i]) * loud[i]
+            v, g = states[0, k, start : start + size + 1], states[1, k, start : start + size + 1]
+            for i in range(size):
+                logarithm = log2(max(v[i + 1] / threshold, 1.0))
+                f = exp2(-slope / power * logarithm)
+                scratch[F_STEP + i] = f - g[i]
+                scratch[V_STEP + i] = scratch[LEVEL + i] * (linear + square * scratch[LEVEL + i]) - v[i]
+                scratch[BENT + i] = -slope / power * f if v[i + 1] > threshold else 0.0
+                scratch[BEND + i] = scratch[BENT + i] / max(v[i + 1], threshold)
+                scratch[TURNED + i] = f * logarithm
+                scratch[GAMMA + i] = g_attack if scratch[F_STEP + i] < 0.0 else g_release
+                scratch[BETA + i] = d_attack if scratch[V_STEP + i] > 0.0 else d_release
+            for i in range(size - 1, -1, -1):
+                g_bar += scratch[DOT + i]
+                v_bar += g_bar * scratch[GAMMA + i] * scratch[BEND + i]
+                scratch[DOT + i], scratch[U_BAR + i] = g_bar, v_bar
+                g_bar *= 1.0 - scratch[GAMMA + i]
+                v_bar *= 1.0 - scratch[BETA + i]
+            for i in range(size):
+                to_attack += scratch[DOT + i] * min(scratch[F_STEP + i], 0.0)
+                to_release += scratch[DOT + i] * max(scratch[F_STEP + i], 0.0)
+                to_threshold -= scratch[DOT + i] * scratch[GAMMA + i] * scratch[BENT + i]
+                to_slope -= scratch[DOT + i] * scratch[GAMMA + i] * scratch[TURNED + i]
+                to_detector_attack += scratch[U_BAR + i] * max(scratch[V_STEP + i], 0.0)
+                to_detector_release += scratch[U_BAR + i] * min(scratch[V_STEP + i], 0.0)
+                scratch[U_BAR + i] *= scratch[BETA + i] * (linear + square * 2.0 * scratch[LEVEL + i])
+            for c in range(channels):
+                loud, bar, made = x[k, c, start : start + size], y_bar[k, c, start : start + size], x_bar[k, c, start : start + size]
+                for i in range(size):
+                    # Of the loudest channels the first takes what the detector passes back.
+                    taken = scratch[U_BAR + i] if abs(float(loud[i])) == scratch[LEVEL + i] else 0.0
+                    scratch[U_BAR + i] -= taken
+                    made[i] = g[i + 1] * bar[i] + (taken if loud[i] > 0.0 else -taken if loud[i] < 0.0 else 0.0)
+        c_bar[k, 0], c_bar[k, 1] = to_threshold / threshold, to_slope * LN2 / power
+        c_bar[k, 2], c_bar[k, 3], c_bar[k, 4], c_bar[k, 5] = to_detector_attack, to_detector_release, to_attack, to_release
 
 
 @njit(nogil=True)
@@ -155,10 +198,9 @@ class Compress(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch.Tensor:
         """Returns y [G, C, T] in the type and on the device of x."""
         signal, table = _array(x), _array(coefficients)
-        keep = any(ctx.needs_input_grad)
-        states = np.empty((2, *((x.shape[0], x.shape[2]) if keep else (0, 0))))
+        states = _states(x.shape[0], x.shape[2]) if any(ctx.needs_input_grad) else np.empty((2, 0, 0))
         y = np.empty_like(signal)
-        _forward(signal, table, power, y, states[0], states[1], keep)
+        _forward(signal, table, power, np.empty(4 * BLOCK), y, states)
         ctx.power = power
         ctx.save_for_backward(x, coefficients, torch.from_numpy(states))
         return torch.from_numpy(y).to(x.device)
@@ -167,9 +209,9 @@ class Compress(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         """Returns the gradients for x and coefficients."""
         x, coefficients, states = ctx.saved_tensors
-        signal, table = _array(x).astype(np.float64), _array(coefficients)
-        x_bar, c_bar = np.empty_like(signal), np.zeros_like(table)
-        _adjoint(signal, table, ctx.power, states[0].numpy(), states[1].numpy(), _array(grads[0]).astype(np.float64), x_bar, c_bar)
+        signal, table = _array(x), _array(coefficients)
+        x_bar, c_bar = np.empty_like(signal), np.empty_like(table)
+        _adjoint(signal, table, ctx.power, states.numpy(), _array(grads[0]), np.empty(10 * BLOCK), x_bar, c_bar)
         return torch.from_numpy(x_bar).to(x), torch.from_numpy(c_bar).to(coefficients), None
 
 
@@ -197,9 +239,9 @@ def gain_curve(x: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch
     if on_gpu(x):
         return followed_gain(x.detach(), coefficients.detach(), power)
     signal = _array(x)
-    states = np.empty((2, x.shape[0], x.shape[2]))
-    _forward(signal, _array(coefficients), power, np.empty_like(signal), states[0], states[1], True)
-    return torch.from_numpy(states[1])
+    states = _states(x.shape[0], x.shape[2])
+    _forward(signal, _array(coefficients), power, np.empty(4 * BLOCK), np.empty_like(signal), states)
+    return torch.from_numpy(states[1, :, 1:])
 
 
 def expand(y: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch.Tensor:
@@ -208,6 +250,13 @@ def expand(y: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch.Ten
     x = np.empty_like(signal)
     _inverse(signal, _array(coefficients), power, x)
     return torch.from_numpy(x).to(y.device)
+
+
+def _states(groups: int, frames: int) -> np.ndarray:
+    """Memory for detector and gain [2, G, 1 + T] with what they are before the first sample."""
+    states = np.empty((2, groups, 1 + frames))
+    states[0, :, 0], states[1, :, 0] = 0.0, 1.0
+    return states
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
