@@ -25,10 +25,9 @@ from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, Literal
 
 import numba
-from llvmlite import ir
 from numba.extending import intrinsic
 
 from stemwright.manifests.disk.folders import private_folder
@@ -45,20 +44,19 @@ def njit(*, nogil: bool = False, fastmath: bool | set[str] = False, part: bool =
 
     def compiled(kernel: Callable[..., Any]) -> Any:
         prepare(Path(kernel.__code__.co_filename).parent)
-        inline = "always" if part else "never"
+        inline: Literal["never", "always"] = "always" if part else "never"
         return numba.njit(kernel, cache=not _without, nogil=nogil, fastmath=fastmath, inline=inline, error_model="numpy")
 
     return compiled
 
 
-def _cast(typing: Any, value: Any) -> Any:  # noqa: ARG001
+def _cast(_: Any, value: Any) -> Any:
     """The bits of a float64 as an int64, or the float64 of these bits: in a kernel, and of all numbers of a vector at once."""
     to = numba.int64 if value == numba.float64 else numba.float64
-    plain = ir.IntType(64) if value == numba.float64 else ir.DoubleType()
-    return to(value), lambda context, builder, signature, values: builder.bitcast(values[0], plain)  # noqa: ARG005
+    return to(value), lambda context, builder, _, values: builder.bitcast(values[0], context.get_value_type(to))
 
 
-cast = intrinsic(_cast)
+cast: Any = intrinsic(_cast)
 
 
 @cache

@@ -29,7 +29,7 @@ def limit(x: torch.Tensor, coefficients: torch.Tensor, ahead: np.ndarray, *, cur
     if not on_gpu(x):
         limited: torch.Tensor = Limit.apply(x, coefficients, ahead, curve)
         return limited
-    gain = followed_gain(x.abs().amax(dim=1), *coefficients.unbind(-1), ahead)[:, None, :]
+    gain = followed_gain(x.abs().amax(dim=1), coefficients[:, 0], coefficients[:, 1], ahead)[:, None, :]
     return gain if curve else gain * x
 
 
