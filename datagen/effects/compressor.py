@@ -87,7 +87,7 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
     makeup = 10.0 ** (column(settings.makeup_db, audio) / 20.0)
     if compressed.requires_grad or makeup.requires_grad:
         return compressed.reshape(audio.shape) * makeup
-    return compressed.reshape(audio.shape).mul_(makeup)  # memory of its own, so that no other is asked for
+    return compressed.reshape(audio.shape).mul_(makeup)  # in place: no second array
 
 
 def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
