@@ -193,7 +193,7 @@ class _Measured:
 
 def _measure(place: Sound, path: str, stream: int, longest_s: float, sums: FileSums, fingerprints: Path | None = None) -> _Measured:
     """Decodes one stream of a file, or a sum of files."""
-    with decoding.opened(place, stream=stream) as reader:
+    with decoding.opened(place, stream=stream, compared=True) as reader:
         info = reader.info
         if info.num_channels > 2:
             raise Refused(f"{info.num_channels} channels; expected mono or stereo. Fold it down to stereo first")

@@ -44,19 +44,19 @@ log = logging.getLogger(__name__)
 Reader = PlainReader | CodedReader | SumReader
 
 
-def opened(path: Sound | str, *, stream: int = 0) -> Reader:
+def opened(path: Sound | str, *, stream: int = 0, compared: bool = False) -> Reader:
     """A sound file, or a sum of some, open to be read once as ``blocks`` or as an excerpt. Raises Refused with a reason if it is none, or
-    not whole.
+    not whole. ``compared``: with the MD5 in the header of a FLAC, if the whole is read, which takes as long again as decoding.
     """
-    return _opened_sum(path) if isinstance(path, Sum) else _opened_file(Path(path), stream)
+    return _opened_sum(path, compared) if isinstance(path, Sum) else _opened_file(Path(path), stream, compared)
 
 
-def _opened_sum(sound: Sum) -> SumReader:
+def _opened_sum(sound: Sum, compared: bool) -> SumReader:
     with ExitStack() as ready:
         readers: list[PlainReader | CodedReader] = []
         for path in sound.files:
             try:
-                readers.append(_opened_file(path, 0))
+                readers.append(_opened_file(path, 0, compared))
                 ready.push(readers[-1])
             except Refused as reason:
                 raise Refused(f"{path.name}: {reason}") from reason
@@ -65,7 +65,7 @@ def _opened_sum(sound: Sum) -> SumReader:
     return reader
 
 
-def _opened_file(path: Path, stream: int) -> PlainReader | CodedReader:
+def _opened_file(path: Path, stream: int, compared: bool) -> PlainReader | CodedReader:
     check_readable(path)
     content = content_of(path)
     found, is_plain, md5 = Samples(), False, bytes(16)
@@ -76,7 +76,7 @@ def _opened_file(path: Path, stream: int) -> PlainReader | CodedReader:
         # libsndfile reads no samples of 32 bits, and stops where a second file is joined to the first.
         is_plain = length.stated > 0 and length.stated == length.reached and length.bits <= 24 and not length.is_joined
         is_plain = is_plain and content.start == 0
-        md5 = length.md5 if length.bits in (16, 24) else md5
+        md5 = length.md5 if compared and length.bits in (16, 24) else md5
     if is_plain:
         if stream:
             raise Refused(f"{path.name} has 1 audio streams; stream {stream} does not exist")
@@ -113,7 +113,7 @@ def load(path: Sound | str, start_frame: int = 0, num_frames: int | None = None,
     path = path if isinstance(path, Sum) else Path(path)
     if start_frame < 0:
         raise ValueError(f"start_frame must be 0 or more; got {start_frame}")
-    with opened(path, stream=stream) as reader:
+    with opened(path, stream=stream, compared=not start_frame and num_frames is None) as reader:
         audio = reader.read(start_frame, num_frames)
     _log(path, reader.notes)
     check_complete(path, audio, start_frame, num_frames)
@@ -126,7 +126,7 @@ def load_song(path: Path | str, *, stream: int = 0) -> tuple[Audio, int]:
     Raises Refused as ``load`` does, and where it is too long for the memory, or its samples must be damaged.
     """
     path, way_out = Path(path), "Cut it, or build a corpus from it, which reads it in blocks"
-    with opened(path, stream=stream) as reader:
+    with opened(path, stream=stream, compared=True) as reader:
         info = reader.info
         check_length(info.num_frames, info.sample_rate, LONGEST_S, way_out)
         audio = reader.read(0, int(LONGEST_S * info.sample_rate) + 1)  # a header may understate the length

@@ -52,7 +52,7 @@ def read(folder: Path, name: str, data: bytes) -> tuple[np.ndarray, list[str]]:
     """[C, T] and the notes; whole, blocks and excerpts must agree."""
     path = folder / name
     path.write_bytes(data)
-    with decoding.opened(path) as reader:
+    with decoding.opened(path, compared=True) as reader:
         parts = list(reader.blocks(5000))
     whole = decoding.load(path)[0]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)

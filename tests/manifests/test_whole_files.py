@@ -230,7 +230,7 @@ def test_frames_of_flac_that_follow_without_a_header_are_read_or_refused(tmp_pat
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
-def test_the_md5_of_a_flac_is_compared_where_the_whole_is_read(tmp_path, subtype):
+def test_the_md5_of_a_flac_is_compared_where_the_whole_is_read(tmp_path, subtype, caplog):
     data = written(tone(2.0001), subtype, "FLAC")
     assert data[26:42] != bytes(16)
     other = data[:26] + bytes(range(1, 17)) + data[42:]
@@ -239,6 +239,13 @@ def test_the_md5_of_a_flac_is_compared_where_the_whole_is_read(tmp_path, subtype
     assert read(tmp_path, "c.flac", other)[1] == [
         "the MD5 of its samples is not the one in its header: it was edited or damaged after it was encoded"
     ]
+    caplog.clear()
+    decoding.load(tmp_path / "c.flac")
+    assert ["MD5" in record.message for record in caplog.records] == [True]
+    caplog.clear()
+    for _ in decoding.blocks(tmp_path / "c.flac", 5000):  # as stems are read, whose rows have a checksum of the file
+        pass
+    assert caplog.records == []
 
 
 def test_tags_around_ac3_are_named(tmp_path):
