@@ -114,18 +114,23 @@ class Fleet:
         return lost
 
     def look(self, *, now: bool = False) -> list[Any]:
-        """As ``refresh``, once in a while or now."""
-        return self.refresh() if now or time.monotonic() - self._looked_at >= REFRESH_S else []
+        """As ``refresh``, once in a while or now, with the answers of workers that could not be fetched before: a busy one is slow."""
+        if not now and time.monotonic() - self._looked_at < REFRESH_S:
+            return []
+        lost = self.refresh()
+        self.take_answers()
+        return lost
 
     def take_answers(self) -> None:
         """Lets workers that joined have tasks, once they have been examined."""
         for worker in self.workers.values():
-            if worker.examined is not None and worker.examined.done():
-                self._take_answer(worker, wait_s=5.0)
-                self._admit(worker)
-            elif worker.examined is not None and time.monotonic() - worker.asked_at > PREPARED_S:
+            if worker.examined is None:
+                continue
+            if worker.examined.done():
+                self._take_answer(worker, wait_s=2.0)
+            if worker.examined is not None and time.monotonic() - worker.asked_at > PREPARED_S:
                 worker.facts, worker.examined = WorkerFacts(_host(worker), {}, f"it has not answered for {PREPARED_S:.0f} s"), None
-                self._admit(worker)
+            self._admit(worker)
 
     def _paused(self, worker: Worker, info: Mapping[str, Any], now: float) -> list[Any]:
         """The tasks of a worker that dask has paused for long, since it is out of memory: it does not go on with them."""

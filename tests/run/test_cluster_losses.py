@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from stemwright.datagen.cli.logs import logging_of
 from stemwright.datagen.run import fleet, preflight
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.fleet import Fleet
+from stemwright.datagen.run.preflight import WorkerFacts
 from stemwright.datagen.run.runner import Stage, run, shared
 from stemwright.datagen.run.stages import run_catalog, run_separate
 from stemwright.datagen.run.tasks import Needs, StoppedError, Workers
@@ -139,6 +141,28 @@ def test_a_worker_whose_examination_never_ends_is_left_out(monkeypatch, caplog):
     found.take_answers()
     assert "the dask worker on node7 cannot be used: it has not answered for 0 s. It is left out" in caplog.text
     assert found.usable() == []
+
+
+def test_an_answer_that_could_not_be_fetched_at_once_is_fetched_later():
+    answers = iter([TimeoutError(), WorkerFacts("node7", {})])
+
+    def result(timeout: float) -> WorkerFacts:
+        del timeout
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    info = {"nthreads": 2, "local_directory": "/tmp/a"}
+    client = SimpleNamespace(
+        status="running", scheduler=SimpleNamespace(identity=None), sync=lambda *_, **__: {"workers": {"tcp://a": info}}
+    )
+    found = Fleet(client, Needs(), {})
+    examined = SimpleNamespace(done=lambda: True, result=result)
+    found.workers["tcp://a"] = fleet.Worker("tcp://a", info, examined=examined, asked_at=time.monotonic())
+    found.take_answers()
+    assert found.usable() == []
+    assert found.look(now=True) == []
+    assert [worker.slots for worker in found.usable()] == [2]
 
 
 def test_a_device_that_the_workers_lack_is_no_change_of_the_configuration(place):
