@@ -10,19 +10,20 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from stemwright.manifests import table
+from stemwright.manifests.joined_rows import ById, JoinedRows
 from stemwright.manifests.metadata import Metadata
 from stemwright.manifests.names import Name, SampleRate
 from stemwright.manifests.pair_records import Branch, Example, Pair, Signal, SignalFile
 from stemwright.manifests.records import Db, EffectUse, Id, Record, Shard, Split, Stem, Track, TrackEstimate, seal
 from stemwright.manifests.shards import in_dataset
+from stemwright.manifests.table_rows import TableRows
 
 
 class Provenance(Record):
@@ -86,13 +87,23 @@ class SourceRows:
 
     @staticmethod
     def read(corpus: Path) -> SourceRows:
-        """The facts of a corpus folder; a missing table gives none."""
+        """The facts of a corpus folder, read when they are used; a missing table gives none."""
 
-        def rows(name: str, record_type: Any) -> list[Any]:
+        def rows(name: str, record_type: Any) -> JoinedRows[Any]:
             path = corpus / f"{name}.parquet"
-            return table.read(path, record_type) if path.exists() else []
+            return JoinedRows(TableRows(path, record_type)) if path.exists() else JoinedRows()
 
-        return SourceRows.of(rows("tracks", Track), rows("stems", Stem), rows("track_estimates", TrackEstimate))
+        tempos = ById(rows("track_estimates", TrackEstimate), "track_id")
+        return SourceRows(ById(rows("tracks", Track)), ById(rows("stems", Stem)), tempos)
+
+    def of_pairs(self, pairs: Iterable[Pair]) -> SourceRows:
+        """What these pairs need of them, in memory: for a worker."""
+        pairs = list(pairs)
+        sources = {branch.source_id for pair in pairs for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
+        stems = [self.stems[source] for source in sources if source in self.stems]
+        tracks = {pair.track_id for pair in pairs} | {stem.track_id for stem in stems}
+        known = [self.tracks[track] for track in tracks if track in self.tracks]
+        return SourceRows.of(known, stems, [self.tempos[track] for track in tracks if track in self.tempos])
 
     def provenance(self, pair: Pair) -> tuple[Provenance, ...]:
         """The facts about each source of a pair."""

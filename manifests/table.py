@@ -48,7 +48,6 @@ R = TypeVar("R", bound=Record)
 JOURNAL = ".jsonl.part"
 SYNC_S = 1.0  # a power cut costs the work of a second: the files of a lost line are there, but are made again
 CARD_FILE = "README.md"  # of a dataset
-CHUNK_ROWS = 4096  # converted and written at a time: a row as Python objects takes a hundred times its place in Parquet
 
 
 def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made_from: str = "", card: str = "") -> int:
@@ -67,7 +66,7 @@ def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made
     try:
         rows_digest, count = RowsDigest(record_type), 0
         with durable.naming(path), pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for chunk in _chunks(rows):
+            for chunk in _chunks(rows, record_type.AT_ONCE):
                 writer.write_table(pa.Table.from_pylist(adapter.dump_python(chunk, context="arrow"), schema=schema))
                 rows_digest.add(chunk)
                 count += len(chunk)
@@ -78,9 +77,9 @@ def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made
     return count
 
 
-def _chunks(rows: Iterable[R]) -> Iterator[tuple[R, ...]]:
+def _chunks(rows: Iterable[R], count: int) -> Iterator[tuple[R, ...]]:
     left = iter(rows)
-    while chunk := tuple(islice(left, CHUNK_ROWS)):
+    while chunk := tuple(islice(left, count)):
         yield chunk
 
 
@@ -117,7 +116,7 @@ class RowsDigest:
 
 def _digest(rows: Iterable[Record], record_type: type[Record]) -> str:
     whole = RowsDigest(record_type)
-    for chunk in _chunks(rows):
+    for chunk in _chunks(rows, record_type.AT_ONCE):
         whole.add(chunk)
     return whole.hexdigest()
 

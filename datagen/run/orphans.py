@@ -19,6 +19,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from stemwright.datagen.dataset.writers.stale_files import named_before
@@ -29,6 +30,7 @@ from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk import deletion, durable
 from stemwright.manifests.disk.bulk import bulk_of
 from stemwright.manifests.disk.mirror import address_of_place, is_mirrored, place_of
+from stemwright.manifests.disk.name_set import NameSet
 from stemwright.manifests.pair_records import Example
 from stemwright.manifests.records import Stem
 from stemwright.manifests.row_types import ROW_TYPES
@@ -172,10 +174,10 @@ def _dataset(corpus: Corpus) -> Iterator[Orphan | None]:
     dataset = corpus.dataset
     if (dataset / shards.JOURNAL).exists():
         return
-    rows = corpus.rows("examples", Example) if corpus.table("examples").exists() else []
-    rows += [row for task in table.journalled(corpus.journal("examples"), Example).values() for row in task]
-    sounds = [shards.in_dataset(file.audio.path) for row in rows for file in row.signals]
-    named, earlier = shards.DatasetFiles(sounds, shards.read(dataset)), named_before(corpus.folder)
+    finished = corpus.table_rows("examples", Example) if corpus.table("examples").exists() else ()
+    rows = chain(finished, (row for task in table.journalled(corpus.journal("examples"), Example).values() for row in task))
+    sounds = (shards.in_dataset(file.audio.path) for row in rows for file in row.signals)
+    named, earlier = shards.DatasetFiles(sounds, shards.read(dataset)), NameSet(named_before(corpus.folder))
     for path in _files(dataset):
         name = path.relative_to(dataset).as_posix()
         if name not in named and (OUR_EXAMPLE.fullmatch(name) or name in earlier):

@@ -18,7 +18,7 @@ from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.dataset.writers import WRITERS, card
 from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.datagen.dataset.writers.musdb import MusdbWriter
-from stemwright.datagen.dataset.writers.packing import RenderedFiles
+from stemwright.datagen.dataset.writers.shard_plan import RenderedFiles
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.configuration import ConfigError, check

@@ -10,7 +10,7 @@ import torch
 
 from stemwright import testing
 from stemwright.datagen.dataset.writers import WRITERS
-from stemwright.datagen.dataset.writers.packing import ShardContent
+from stemwright.datagen.dataset.writers.shard_plan import ShardContent
 from stemwright.datagen.effects.settings import EffectSettings, setting
 from stemwright.datagen.effects.signal import checked, column
 from stemwright.datagen.pairs.recipes import RECIPES, mix

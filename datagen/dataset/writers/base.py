@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,6 +31,20 @@ from stemwright.manifests.records import AudioFile, Record, Refused, Track, cont
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
 from stemwright.manifests.sound.writing import as_stored, encode
+from stemwright.manifests.table_rows import TableRows
+
+
+class Spread(Protocol):
+    """Does a piece of work for each of some items, in any order and wherever; an error of one is raised."""
+
+    def __call__(self, work: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+        """The results, in the order in which they come to an end."""
+        ...
+
+
+def in_turn(work: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+    """Does the work here, for one item after another."""
+    return map(work, items)
 
 _FOUND: ContextVar[Mapping[Path, State] | None] = ContextVar("found", default=None)  # what was there when a pair was begun
 
@@ -75,8 +90,12 @@ class DatasetWriter(Protocol):
         """Writes the signals of one pair and returns its row."""
         ...
 
-    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+    def finish(
+        self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "", spread: Spread = in_turn
+    ) -> int:
         """Completes the dataset; returns how many files of examples that are no longer planned were removed.
+
+        Rows are made when they are used, and there may be millions. ``spread`` shares out work on independent parts.
 
         The dataset's table of examples is written last and carries ``made_from``: once it exists, the dataset is complete.
         """
@@ -241,16 +260,38 @@ def _signal_file(role: str, signal: Signal, file: AudioFile, audio: Audio, level
 
 
 def complete(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[DatasetWriter], *, made_from: str) -> None:
-    """Writes what makes the dataset self-contained: its card, the pairs that were rendered and, last, the examples."""
-    gains_db = {example.pair_id: example.gain_db for example in examples}
-    facts = SourceRows.read(corpus)
-    written = [written_pair(pair, gains_db[pair.id], facts) for pair in pairs if pair.id in gains_db]
-    card.write(corpus, written, examples, format_)
-    table.replace(corpus / DATASET / "pairs.parquet", written, WrittenPair, made_from=made_from)
-    rows, kept = [of_dataset(example) for example in examples], file_sha256(corpus / DATASET / table.CARD_FILE)
-    table.replace(corpus / DATASET / "examples.parquet", rows, Example, made_from=made_from, card=kept)
+    """Writes what makes the dataset self-contained: the pairs that were rendered, its card and, last, the examples."""
+    written = corpus / DATASET / "pairs.parquet"
+    table.replace(written, _WrittenPairs(corpus, pairs, examples), WrittenPair, made_from=made_from)
+    card.write(corpus, TableRows(written, WrittenPair), examples, format_)
+    kept = file_sha256(corpus / DATASET / table.CARD_FILE)
+    table.replace(corpus / DATASET / "examples.parquet", _OfDataset(examples), Example, made_from=made_from, card=kept)
 
 
-def paths_of(examples: Sequence[Example]) -> set[str]:
-    """What the rows call their sound files."""
-    return {file.audio.path for example in examples for file in example.signals}
+class _WrittenPairs(Iterable[WrittenPair]):
+    """The dataset's rows of the pairs that were rendered, made when they are iterated over; 16 bytes each are in memory."""
+
+    def __init__(self, corpus: Path, pairs: Iterable[Pair], examples: Iterable[Example]) -> None:
+        self._pairs, self._facts = pairs, SourceRows.read(corpus)
+        ids, gains_db = array("Q"), array("d")
+        for example in examples:
+            ids.append(int(example.pair_id, 16))
+            gains_db.append(example.gain_db)
+        order = np.argsort(np.array(ids, np.uint64), kind="stable")
+        self._ids, self._gains_db = np.array(ids, np.uint64)[order], np.array(gains_db)[order]
+
+    def __iter__(self) -> Iterator[WrittenPair]:
+        for pair in self._pairs:
+            at = int(np.searchsorted(self._ids, np.uint64(int(pair.id, 16)), side="right")) - 1
+            if at >= 0 and self._ids[at] == np.uint64(int(pair.id, 16)):
+                yield written_pair(pair, float(self._gains_db[at]), self._facts)
+
+
+class _OfDataset(Iterable[Example]):
+    """The dataset's rows of examples."""
+
+    def __init__(self, examples: Iterable[Example]) -> None:
+        self._examples = examples
+
+    def __iter__(self) -> Iterator[Example]:
+        return map(of_dataset, self._examples)

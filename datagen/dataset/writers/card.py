@@ -14,21 +14,28 @@ from __future__ import annotations
 
 import math
 import re
-import statistics
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, get_args
 
+import numpy as np
+
+from stemwright.datagen.dataset.writers.kinds import KindsById, columns_of
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import fields
 from stemwright.datagen.pairs.licences import normalise
 from stemwright.manifests import table
 from stemwright.manifests.disk.durable import write_bytes
 from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.id_set import IdSet
 from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.records import EffectUse, Split, Stem, Track
 from stemwright.manifests.shards import DATASET, read
+from stemwright.manifests.table_rows import TableRows
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 HUB_NAMES = {  # licences by licences.normalise -> the Hub's names; Creative Commons' are the same in small letters
@@ -76,17 +83,25 @@ class Described(Protocol):
 
 def write(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[Described]) -> None:
     """Writes the cards of the dataset in a corpus and of the corpus itself, where they are not yet as they should be."""
-    tracks = {track.id: track for track in _rows(corpus / "tracks.parquet", Track)}
-    used = {branch.source_id for pair in pairs for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
-    stems = [stem for stem in _rows(corpus / "stems.parquet", Stem) if stem.id in used]
-    rights = Counter(tracks[track_id].rights if track_id in tracks else "unknown" for track_id in _tracks_of(pairs, stems))
-    head = {**_head(pairs, examples, rights), **(format_.card_head(corpus / DATASET, pairs, examples) if pairs else {})}
+    used, settings = IdSet(), _Settings()
+    for pair in pairs:
+        for source_id in {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}:
+            used.add(source_id)
+        settings.add(pair)
+    origins, songs = Counter[str](), IdSet(track for (track,) in columns_of(pairs, "track_id"))
+    for stem, track, origin in columns_of(_rows(corpus / "stems.parquet", Stem), "id", "track_id", "origin"):
+        if stem in used:
+            origins[origin] += 1
+            songs.add(track)  # a remix has stems of several
+    rights = Counter(stated for song, stated in columns_of(_rows(corpus / "tracks.parquet", Track), "id", "rights") if song in songs)
+    rights += Counter({"unknown": len(songs) - rights.total()})
+    head = {**_head(pairs, examples, rights), **(format_.card_head(corpus / DATASET, pairs, examples) if len(pairs) else {})}
     body = [
         *_contents(pairs, examples),
         *_loading(corpus / DATASET, pairs, examples, format_),
-        *((ROWS, "") if pairs else ()),
-        *_settings(pairs),
-        *_origins(stems, corpus),
+        *((ROWS, "") if len(pairs) else ()),
+        *settings.lines(),
+        *_origins(origins, corpus),
         *_rights(rights),
     ]
     _replace(corpus / DATASET / table.CARD_FILE, [*_yaml(head), "", *_title("dataset", format_.format_name), *body])
@@ -94,13 +109,8 @@ def write(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], form
     _replace(corpus / "README.md", [*_yaml(kept), "", *_title("corpus", format_.format_name), *body])
 
 
-def _rows(path: Path, record_type: Any) -> list[Any]:
-    return table.read(path, record_type) if path.exists() else []
-
-
-def _tracks_of(pairs: Sequence[Pair], stems: Sequence[Stem]) -> list[str]:
-    """The tracks that sound in the pairs: a remix has stems of several."""
-    return sorted({pair.track_id for pair in pairs} | {stem.track_id for stem in stems})
+def _rows(path: Path, record_type: Any) -> Sequence[Any]:
+    return TableRows(path, record_type) if path.exists() else ()
 
 
 def _replace(path: Path, lines: Sequence[str]) -> None:
@@ -119,7 +129,7 @@ def _head(pairs: Sequence[Pair], examples: Sequence[Example], rights: Counter[st
     """What the Hub and ``datasets`` read, whatever the format."""
     head: dict[str, Any] = {"pretty_name": "Training pairs for music mixing", **_licence(rights)}
     head["task_categories"] = ["audio-to-audio"]
-    head["tags"] = ["audio", "music", "automatic-mixing", "audio-effects", *sorted({pair.kind for pair in pairs})]
+    head["tags"] = ["audio", "music", "automatic-mixing", "audio-effects", *sorted({kind for (kind,) in columns_of(pairs, "kind")})]
     head["size_categories"] = [next((name for limit, name in SIZES if len(examples) < limit), "n>10M")]
     return head
 
@@ -138,8 +148,8 @@ def data_files(pairs: Sequence[Pair], suffix: str) -> list[dict[str, Any]]:
 
 def split_counts(pairs: Sequence[Pair]) -> dict[str, dict[str, int]]:
     """kind -> split -> pairs, in a fixed order."""
-    counts = Counter((pair.kind, pair.split) for pair in pairs)
-    kinds = sorted({pair.kind for pair in pairs})
+    counts = Counter(columns_of(pairs, "kind", "split"))
+    kinds = sorted({kind for kind, _ in counts})
     return {kind: {split: counts[kind, split] for split in get_args(Split) if counts[kind, split]} for kind in kinds}
 
 
@@ -169,65 +179,82 @@ def _title(what: str, format_name: str) -> list[str]:
 
 
 def _contents(pairs: Sequence[Pair], examples: Sequence[Example]) -> list[str]:
-    by_id = {pair.id: pair for pair in pairs}
+    groups, songs = KindsById(pairs), defaultdict[tuple[str, str], IdSet](IdSet)
+    lengths = np.fromiter((frames / rate for frames, rate in columns_of(pairs, "num_frames", "sample_rate")), np.float64)
+    for kind, split, track in columns_of(pairs, "kind", "split", "track_id"):
+        songs[kind, split].add(track)
     rows: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0.0, 0])
     for example in examples:
-        pair = by_id[example.pair_id]
-        row = rows[pair.kind, pair.split]
+        row = rows[groups.names[groups.number(example.pair_id)]]
         row[0] += 1
-        row[1] += pair.num_frames / pair.sample_rate
+        row[1] += float(lengths[groups.row(example.pair_id)])
         row[2] += len(example.signals)
-    songs = {key: len({pair.track_id for pair in pairs if (pair.kind, pair.split) == key}) for key in rows}
     lines = []
     for kind, split in sorted(rows, key=lambda key: (key[0], get_args(Split).index(key[1]))):
         count, seconds, signals = rows[kind, split]
-        lines.append(f"| {kind} | {split} | {count:,} | {songs[kind, split]:,} | {signals:,} | {seconds / 3600:.2f} |")
+        lines.append(f"| {kind} | {split} | {count:,} | {len(songs[kind, split]):,} | {signals:,} | {seconds / 3600:.2f} |")
     table_head = ["| kind | split | examples | songs | signals | hours |", "|---|---|---:|---:|---:|---:|"]
     return ["## Contents", "", *table_head, *lines, ""]
 
 
 def _loading(dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[Described]) -> list[str]:
-    if not pairs:
+    if not len(pairs):
         return []
     kind, splits = next(iter(split_counts(pairs).items()))
-    split = next(iter(splits))
-    ids = {pair.id for pair in pairs if pair.kind == kind}
-    first = next(example for example in examples if example.pair_id in ids).signals[0]
-    last = sum(shard.path.startswith(f"{kind}/{split}-") for shard in read(dataset)) - 1 if format_.shard_suffix else 0
+    split, groups = next(iter(splits)), KindsById(pairs)
+    first = next(example for example in examples if groups.names[groups.number(example.pair_id)][0] == kind).signals[0]
+    shards = (path for (path,) in columns_of(read(dataset), "path")) if format_.shard_suffix else ()
+    last = sum(path.startswith(f"{kind}/{split}-") for path in shards) - 1
     code = format_.loading.format(kind=kind, split=split, column=f"{first.role}_{first.name}", last=max(0, last))
     return ["## Loading", "", "```python", code, "```", ""]
 
 
-def _settings(pairs: Sequence[Pair]) -> list[str]:
-    """Lowest, middle and highest value of each setting, and how often each choice was made."""
-    acting: set[tuple[str, str, str]] = set()
-    numbers: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    choices: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
-    for pair in pairs:
+class _Settings:
+    """Lowest, middle and highest value of each setting, and how often each choice was made; equal values are held once."""
+
+    def __init__(self) -> None:
+        self._acting: set[tuple[str, str, str]] = set()
+        self._numbers: dict[tuple[str, str, str], Counter[float]] = defaultdict(Counter)
+        self._choices: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+
+    def add(self, pair: Pair) -> None:
+        """Counts the settings of a pair."""
         for use in _uses(pair):
             for name, value in use.settings.items():
                 key = (pair.kind, use.effect, name)
-                acting |= set() if value == _neutral(use.effect, name) else {key}
+                if value != _neutral(use.effect, name):
+                    self._acting.add(key)
                 number = float(value) if value in ("inf", "-inf") else value
                 if isinstance(number, (bool, str)):
-                    choices[key][str(value).lower()] += 1
+                    self._choices[key][str(value).lower()] += 1
                 else:
-                    numbers[key].append(float(number))
-    if not acting:
-        return []
-    lines = ["## Settings", "", "| kind | setting | pairs | lowest | median | highest |", "|---|---|---:|---:|---:|---:|"]
-    for key in sorted(acting):
-        kind, effect, name = key
-        if key in numbers:
-            found = numbers[key]
-            shown = f"{min(found):.4g} | {statistics.median(found):.4g} | {max(found):.4g}"
-            lines.append(f"| {kind} | {effect}.{name} | {len(found):,} | {shown} |")
-        else:
-            counted = ", ".join(f"{value}: {count:,}" for value, count in sorted(choices[key].items()))
-            lines.append(f"| {kind} | {effect}.{name} | {choices[key].total():,} | {counted} | | |")
-    return [*lines, ""]
+                    self._numbers[key][float(number)] += 1
+
+    def lines(self) -> list[str]:
+        """The part of the card about them; none if no effect acts."""
+        if not self._acting:
+            return []
+        lines = ["## Settings", "", "| kind | setting | pairs | lowest | median | highest |", "|---|---|---:|---:|---:|---:|"]
+        for key in sorted(self._acting):
+            kind, effect, name = key
+            if key in self._numbers:
+                found = self._numbers[key]
+                shown = f"{min(found):.4g} | {median_of(found):.4g} | {max(found):.4g}"
+                lines.append(f"| {kind} | {effect}.{name} | {found.total():,} | {shown} |")
+            else:
+                counted = ", ".join(f"{value}: {count:,}" for value, count in sorted(self._choices[key].items()))
+                lines.append(f"| {kind} | {effect}.{name} | {self._choices[key].total():,} | {counted} | | |")
+        return [*lines, ""]
 
 
+def median_of(counts: Counter[float]) -> float:
+    """The median of values that are counted: as ``statistics.median`` of all of them."""
+    values, ends = sorted(counts), list(accumulate(counts[value] for value in sorted(counts)))
+    low, high = (values[bisect_right(ends, at)] for at in ((ends[-1] - 1) // 2, ends[-1] // 2))
+    return low if (ends[-1] % 2) else (low + high) / 2
+
+
+@cache
 def _neutral(effect: str, name: str) -> object:
     """The value of a setting with which the effect does nothing, as a row has it."""
     neutral = fields(EFFECTS[effect].Settings)[name].neutral
@@ -243,11 +270,10 @@ def _uses(pair: Pair) -> Iterable[EffectUse]:
     return seen.values()
 
 
-def _origins(stems: Sequence[Stem], corpus: Path) -> list[str]:
+def _origins(origins: Counter[str], corpus: Path) -> list[str]:
     """Who made the stems, and what was installed when they were."""
-    if not stems:
+    if not origins:
         return []
-    origins = Counter(stem.origin for stem in stems)
     lines = [f"| {_cell(origin)} | {count:,} |" for origin, count in sorted(origins.items())]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(table.versions(corpus / "stems.parquet").items()))
     head = ["| stems by | stems |", "|---|---:|"]

@@ -21,7 +21,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.dataset.writers import card
-from stemwright.datagen.dataset.writers.packing import ShardContent, ShardWriter
+from stemwright.datagen.dataset.writers.kinds import KindsById, columns_of
+from stemwright.datagen.dataset.writers.packing import ShardWriter
+from stemwright.datagen.dataset.writers.shard_plan import ShardContent
 from stemwright.manifests.disk import mirror
 from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.records import Member
@@ -95,16 +97,19 @@ data[0]["{column}"].get_all_samples().data  # [C, T]; data[0]["labels"] is JSON:
     @classmethod
     def card_head(cls, dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
         """Which files hold which kind and split, and the columns and sizes of each kind."""
-        kinds = card.split_counts(pairs)
-        infos = [_info(kind, pairs, examples) for kind in kinds]
-        sizes = {shard.path: shard.num_bytes for shard in read(dataset)}
+        kinds, groups = card.split_counts(pairs), KindsById(pairs)
+        signals: dict[str, set[tuple[str, str]]] = {kind: set() for kind in kinds}
+        for example in examples:
+            kind, _ = groups.names[groups.number(example.pair_id)]
+            signals[kind].update((file.role, file.name) for file in example.signals)
+        infos = [_info(kind, sorted(signals[kind])) for kind in kinds]
+        sizes = dict(columns_of(read(dataset), "path", "num_bytes"))
         sized = [{**info, **_sizes(sizes, info["config_name"], kinds[info["config_name"]])} for info in infos]
         return {**super().card_head(dataset, pairs, examples), "dataset_info": sized}
 
 
-def _info(kind: str, pairs: Sequence[Pair], examples: Sequence[Example]) -> dict[str, Any]:
-    of_kind = {pair.id for pair in pairs if pair.kind == kind}
-    signals = sorted({(file.role, file.name) for example in examples if example.pair_id in of_kind for file in example.signals})
+def _info(kind: str, signals: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """What the card says about the columns of a kind, whose signals are (role, name)."""
     columns = [{"name": name, "dtype": dtype} for name, (_, dtype) in PLAIN_COLUMNS.items()]
     columns += [{"name": f"{role}_{name}", "dtype": "audio"} for role, name in signals]
     return {"config_name": kind, "features": columns}

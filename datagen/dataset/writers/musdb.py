@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from stemwright.datagen.dataset.writers.base import DATASET, FormatBase, Storage, write_signals
+from stemwright.datagen.dataset.writers.base import DATASET, FormatBase, Spread, Storage, in_turn, write_signals
 from stemwright.datagen.dataset.writers.packing import finish_loose
 from stemwright.manifests import __version__
 from stemwright.manifests.decibels import gain_to_db
@@ -105,8 +105,11 @@ data[0].audio, data[0].sources["drums"].audio  # [T, C]"""
             )
         return write_signals(corpus, pair, signals, self.paths(pair), Storage("wav32f", self.cache_key(pair), full_scale=True))
 
-    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+    def finish(
+        self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "", spread: Spread = in_turn
+    ) -> int:
         """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
+        del spread
         return finish_loose(corpus, pairs, examples, type(self), made_from=made_from)
 
     def _folder(self, pair: Pair) -> str:

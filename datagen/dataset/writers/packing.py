@@ -8,46 +8,48 @@ Conventions
     files are removed; one that is no longer as planned is first unpacked, then struck out, then removed with the folders that this empties.
     The journal, which still names what was struck out, goes after that: a kill in between leaves nothing that the next start does not know.
     With ``[storage] bulk`` a shard goes to the store before it is journalled, and stays there when it is struck out: ``clean`` sweeps it.
-    Memory holds one example at a time (a tar), or one group of rows (Parquet).
+    A shard is a task: workers assemble shards, each of which is given the rows of its examples, and one process plans and journals. Rows
+    stay on disk until then. Memory holds one example at a time (a tar), or one group of rows (Parquet).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import TypeAdapter
 
 from stemwright.datagen.dataset.writers import card
-from stemwright.datagen.dataset.writers.as_written import labels_text
 from stemwright.datagen.dataset.writers.base import (
     DATASET,
     DatasetWriter,
     FormatBase,
+    Spread,
     complete,
+    in_turn,
     loose_cache_key,
     loose_paths,
-    paths_of,
     write_loose,
 )
+from stemwright.datagen.dataset.writers.shard_plan import ShardContent, ShardLimits, ShardPlan
 from stemwright.datagen.dataset.writers.stale_files import claim, remove_stale
 from stemwright.manifests import table
-from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.disk import deletion, mirror
 from stemwright.manifests.disk.bulk import STORAGE, bulk_of, dataset_follows, name_store
 from stemwright.manifests.disk.durable import begin, make_folder, naming, put, remove, write_bytes
+from stemwright.manifests.disk.name_set import NameSet
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.names import ShardPath
-from stemwright.manifests.pair_records import Example, Pair, SignalFile
-from stemwright.manifests.records import Member, Shard, Track, content_id, seal
-from stemwright.manifests.shards import JOURNAL, TABLE, Place, Places, in_dataset
+from stemwright.manifests.pair_records import Example, Pair
+from stemwright.manifests.records import Member, Shard, Track, seal
+from stemwright.manifests.shards import JOURNAL, TABLE, Places, in_dataset
 from stemwright.manifests.sound.formats import Audio, Encoding
+from stemwright.manifests.table_rows import TableRows
 
 _SHARD_PATH: TypeAdapter[str] = TypeAdapter(ShardPath)
 
@@ -64,66 +66,6 @@ class Assembler(Protocol):
     def suits(self, file: Path, content: ShardContent) -> bool:
         """Whether a shard that holds these examples is also otherwise as it would be written now."""
         ...
-
-
-class RenderedFiles:
-    """The sound files that are to be packed: those that are files of their own before those in earlier shards, which may be older."""
-
-    def __init__(self, corpus: Path) -> None:
-        self.dataset = corpus / DATASET
-        self.places = Places(self.dataset)
-
-    def place(self, path: str) -> Place:
-        """Where the sound file is now."""
-        alone = self.dataset / path
-        return Place(alone) if alone.exists() else self.places.find(path)
-
-    def num_bytes(self, path: str) -> int:
-        """The size of the sound file."""
-        place = self.place(path)
-        return place.file.stat().st_size if place.num_bytes is None else place.num_bytes
-
-    def read(self, file: SignalFile) -> bytes:
-        """The bytes of a signal's sound file. Raises ValueError if they are not those that were rendered."""
-        place = self.place(in_dataset(file.audio.path))
-        data = place.read()
-        if hashlib.sha256(data).hexdigest() != file.audio.sha256:
-            raise ValueError(f"{file.audio.path} has changed since it was rendered; delete {place.file} and run the same command again")
-        return data
-
-
-@dataclass(frozen=True)
-class ShardContent:
-    """What goes into one shard: its path in the dataset, its examples, the signals (role, name) that any example of its kind has, and what
-    is known of the sources.
-    """
-
-    path: str
-    examples: tuple[tuple[Pair, Example], ...]
-    signals: tuple[tuple[str, str], ...]
-    loose: RenderedFiles
-    facts: SourceRows
-
-    def labels(self, pair: Pair, example: Example) -> str:
-        """All that is known about an example, as one JSON text."""
-        return labels_text(pair, example, self.facts)
-
-    @cached_property
-    def labels_id(self) -> str:
-        """The id of all labels."""
-        return content_id([self.labels(pair, example) for pair, example in self.examples])
-
-    def members(self) -> list[str]:
-        """What the dataset's rows call the sound files in it, in the order of the examples."""
-        return [in_dataset(file.audio.path) for _, example in self.examples for file in example.signals]
-
-
-@dataclass(frozen=True)
-class ShardLimits:
-    """When a shard is full: in 10^6 bytes of sound files, and in examples."""
-
-    shard_mb: float
-    shard_examples: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,8 +92,11 @@ class LooseWriter(FormatBase):
         """Encodes and writes the signals. The same pair gives the same bytes."""
         return write_loose(corpus, pair, signals, self.encoding)
 
-    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
+    def finish(
+        self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "", spread: Spread = in_turn
+    ) -> int:
         """Copies the tables into the dataset and removes the files of examples that are no longer planned."""
+        del spread
         return finish_loose(corpus, pairs, examples, type(self), made_from=made_from)
 
 
@@ -193,71 +138,58 @@ class ShardWriter(FormatBase):
         """Writes the signals as files, which ``finish`` packs."""
         return write_loose(corpus, pair, signals, self.encoding)
 
-    def finish(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "") -> int:
-        """Packs the examples into shards and completes the dataset."""
-        contents = plan(corpus, pairs, examples, ShardLimits(self.shard_mb, self.shard_examples), self.shard_suffix)
-        removed = pack(corpus, contents, self.assembler) + remove_stale(corpus, {content.path for content in contents}, self.shard_suffix)
+    def finish(
+        self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "", spread: Spread = in_turn
+    ) -> int:
+        """Packs the examples into shards, each a task of its own, and completes the dataset."""
+        plan = ShardPlan(corpus, pairs, examples, ShardLimits(self.shard_mb, self.shard_examples), self.shard_suffix)
+        removed = pack(corpus, plan, self.assembler, spread) + remove_stale(corpus, set(plan.paths), self.shard_suffix)
         complete(corpus, pairs, examples, type(self), made_from=made_from)
         return removed
 
 
-def plan(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limits: ShardLimits, suffix: str) -> list[ShardContent]:
-    """Says which examples go into which shard."""
-    loose, by_id, facts = RenderedFiles(corpus), {pair.id: pair for pair in pairs}, SourceRows.read(corpus)
-    grouped: dict[tuple[str, str], list[tuple[Pair, Example]]] = defaultdict(list)
-    for example in sorted(examples, key=lambda example: example.pair_id):
-        pair = by_id[example.pair_id]
-        grouped[pair.kind, pair.split].append((pair, example))
-    signals: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
-    for (kind, _), found in sorted(grouped.items()):
-        for _, example in found:
-            signals[kind].update(dict.fromkeys((file.role, file.name) for file in example.signals))
-    return [
-        ShardContent(f"{kind}/{split}-{number:06d}{suffix}", tuple(part), tuple(sorted(signals[kind])), loose, facts)
-        for (kind, split), found in sorted(grouped.items())
-        for number, part in enumerate(_parts(found, limits, loose))
-    ]
-
-
-def _parts(found: Sequence[tuple[Pair, Example]], limits: ShardLimits, loose: RenderedFiles) -> Iterator[list[tuple[Pair, Example]]]:
-    part: list[tuple[Pair, Example]] = []
-    filled = 0
-    for pair, example in found:
-        size = sum(loose.num_bytes(in_dataset(file.audio.path)) for file in example.signals)
-        if part and (filled + size > limits.shard_mb * 1e6 or len(part) == limits.shard_examples):
-            yield part
-            part, filled = [], 0
-        part.append((pair, example))
-        filled += size
-    if part:
-        yield part
-
-
-def pack(corpus: Path, contents: Sequence[ShardContent], assembler: Assembler) -> int:
+def pack(corpus: Path, plan: ShardPlan, assembler: Assembler, spread: Spread = in_turn) -> int:
     """Brings the shards on disk to what is planned and removes the files that they now hold.
 
-    Returns how many sound files of earlier shards are no longer planned. A shard that already is as planned is left as it is.
+    Returns how many sound files of earlier shards are no longer planned. A shard that already is as planned is left as it is; all others
+    are assembled by workers, and journalled here.
     """
     dataset = corpus / DATASET
     make_folder(dataset)
-    planned = {content.path: content for content in contents}
-    wanted = {path for content in contents for path in content.members()}
-    removed = unpack(corpus, wanted, keep={path for path, content in planned.items() if _is_current(corpus, content, assembler)})
+    planned, places = set(plan.paths), Places(dataset)
+    there = (shard for shard in places.shards if shard.path in planned)
+    current = {shard.path for shard in there if _is_current(corpus, plan.content(shard.path), shard, places, assembler)}
+    removed = unpack(corpus, plan.wanted, keep=current)
     name_store(corpus, dataset)
-    standing = {shard.path: shard for shard in Places(dataset).shards}
-    claim(corpus, [path for path in planned if path not in standing])
+    standing = set(Places(dataset).shard_paths)
+    missing = [path for path in plan.paths if path not in standing]
+    claim(corpus, missing)
     with table.Journal(dataset / JOURNAL, Shard) as journal:
-        for path, content in planned.items():
-            if path not in standing:
-                standing[path] = _assembled(corpus, content, assembler)
-                journal.append(path, [standing[path]], at_once=True)
-            _remove_loose(corpus, content.members())
-    table.replace(dataset / TABLE, [standing[path] for path in sorted(standing)], Shard)
+        for path in plan.paths:
+            if path in standing:
+                _remove_loose(corpus, plan.content(path).members())
+        for shard in spread(partial(_assembled, corpus, assembler), map(plan.content, missing)):
+            journal.append(shard.path, [shard], at_once=True)
+            _remove_loose(corpus, [member.path for member in shard.members])
+        table.replace(dataset / TABLE, _StandingShards(dataset, journal), Shard)
     (dataset / JOURNAL).unlink()
     return removed
 
 
-def unpack(corpus: Path, wanted: set[str], keep: set[str] | None = None) -> int:
+class _StandingShards(Iterable[Shard]):
+    """The rows of all shards in the order of their paths: those of the journal, and those of the table that it says nothing about."""
+
+    def __init__(self, dataset: Path, journal: table.Journal) -> None:
+        self._table: Iterable[Shard] = TableRows(dataset / TABLE, Shard) if (dataset / TABLE).exists() else ()
+        self._journal: Mapping[str, tuple[Any, ...]] = journal.tasks
+        self._paths = sorted(self._journal)
+
+    def __iter__(self) -> Iterator[Shard]:
+        kept = (shard for shard in self._table if shard.path not in self._journal)
+        return heapq.merge(kept, (row for path in self._paths for row in self._journal[path]), key=lambda shard: shard.path)
+
+
+def unpack(corpus: Path, wanted: Container[str], keep: set[str] | None = None) -> int:
     """Takes the wanted sound files, as the dataset's rows call them, out of all shards but those to keep, and removes these shards.
 
     Returns how many sound files in them are no longer wanted. Without ``keep`` the table of shards goes as well.
@@ -294,17 +226,15 @@ def _remove_struck_out(dataset: Path, journal: table.Journal) -> None:
 def finish_loose(corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], format_: type[DatasetWriter], *, made_from: str) -> int:
     """Completes a dataset whose sound files stay by themselves; returns how many files of examples no longer planned were removed."""
     make_folder(corpus / DATASET)
-    wanted = set(map(in_dataset, paths_of(examples)))
+    wanted = NameSet(in_dataset(file.audio.path) for example in examples for file in example.signals)
     removed = unpack(corpus, wanted) + remove_stale(corpus, wanted)
     complete(corpus, pairs, examples, format_, made_from=made_from)
     return removed
 
 
-def _is_current(corpus: Path, content: ShardContent, assembler: Assembler) -> bool:
-    """Whether the planned shard is there, whole, and holds what was rendered last."""
-    places = content.loose.places
-    found = next((shard for shard in places.shards if shard.path == content.path), None)
-    if found is None or found.path in places.damaged or {member.path for member in found.members} != set(content.members()):
+def _is_current(corpus: Path, content: ShardContent, found: Shard, places: Places, assembler: Assembler) -> bool:
+    """Whether a shard is whole, and holds what was rendered last."""
+    if found.path in places.damaged or {member.path for member in found.members} != set(content.members()):
         return False
     stored = mirror.is_mirrored(places.file_of(content.path))
     if stored and not dataset_follows(corpus, corpus / DATASET):
@@ -314,7 +244,8 @@ def _is_current(corpus: Path, content: ShardContent, assembler: Assembler) -> bo
     return assembler.suits(places.file_of(content.path), content)
 
 
-def _assembled(corpus: Path, content: ShardContent, assembler: Assembler) -> Shard:
+def _assembled(corpus: Path, assembler: Assembler, content: ShardContent) -> Shard:
+    """Writes one shard."""
     file = corpus / DATASET / content.path
     temporary = begin(file)
     try:

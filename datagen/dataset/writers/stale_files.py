@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from stemwright.manifests.shards import DATASET, in_dataset
 from stemwright.manifests.sound.formats import SUFFIXES
 
 BEGUN = "begun.jsonl.part"
+ROWS_AT_ONCE = 1024
 OURS = (*SUFFIXES.values(), ".tar", ".parquet")  # the suffixes that we give, besides those of other packages' shards
 
 
@@ -51,7 +52,7 @@ def claim(corpus: Path, paths: Sequence[str]) -> None:
     for path in paths:
         deletion.check_way(dataset, dataset / path)
     taken = {path for path in paths if os.path.lexists(dataset / path)}
-    if taken and (others := sorted(taken - named_before(corpus))):
+    if taken and (others := sorted(taken.difference(named_before(corpus)))):
         raise Refused(f"{dataset / others[0]} is not a file of this corpus, and a file of that name must be written; move it away")
     note_started(corpus, paths)
 
@@ -66,11 +67,11 @@ def has_unfinished(corpus: Path) -> bool:
     return bool(table.journals(corpus / BEGUN))
 
 
-def remove_stale(corpus: Path, wanted: set[str], shard_suffix: str = "") -> int:
+def remove_stale(corpus: Path, wanted: Container[str], shard_suffix: str = "") -> int:
     """Removes the files that were named before and are not wanted now; returns how many were there. ``shard_suffix`` is the format's."""
     dataset, ours = corpus / DATASET, (*OURS, *((shard_suffix,) if shard_suffix else ()))
-    stale = sorted(path for path in named_before(corpus) - wanted if path.endswith(ours) and _is_inside(path))
-    return deletion.remove_all(dataset, [dataset / path for path in stale])
+    stale = {path for path in named_before(corpus) if path not in wanted and path.endswith(ours) and _is_inside(path)}
+    return deletion.remove_all(dataset, [dataset / path for path in sorted(stale)])
 
 
 def _is_inside(path: str) -> bool:
@@ -79,25 +80,26 @@ def _is_inside(path: str) -> bool:
     return False
 
 
-def named_before(corpus: Path) -> set[str]:
-    """Every path that the tables, journals and notes of earlier runs give to a file of the dataset."""
+def named_before(corpus: Path) -> Iterator[str]:
+    """Every path that the tables, journals and notes of earlier runs give to a file of the dataset; some of them several times."""
     dataset = corpus / DATASET
-    found = {path for notes in table.journals(corpus / BEGUN) for path in _lines(notes) if isinstance(path, str)}
-    found |= set(map(in_dataset, _column(corpus / "examples.parquet", "signals", "audio", "path")))
-    found |= _column(dataset / "examples.parquet", "signals", "audio", "path")
-    found |= _column(dataset / shards.TABLE, "path") | _column(dataset / shards.TABLE, "members", "path")
+    yield from (path for notes in table.journals(corpus / BEGUN) for path in _lines(notes) if isinstance(path, str))
+    yield from map(in_dataset, _column(corpus / "examples.parquet", "signals", "audio", "path"))
+    yield from _column(dataset / "examples.parquet", "signals", "audio", "path")
+    yield from _column(dataset / shards.TABLE, "path")
+    yield from _column(dataset / shards.TABLE, "members", "path")
     for journal in table.journals(corpus / "examples.jsonl.part"):
-        found |= set(map(in_dataset, _journalled(journal, lambda row: [file["audio"]["path"] for file in row["signals"]])))
-    return found | _journalled(dataset / shards.JOURNAL, lambda row: [row["path"], *(member["path"] for member in row["members"])])
+        yield from map(in_dataset, _journalled(journal, lambda row: [file["audio"]["path"] for file in row["signals"]]))
+    yield from _journalled(dataset / shards.JOURNAL, lambda row: [row["path"], *(member["path"] for member in row["members"])])
 
 
-def _journalled(journal: Path, paths_in: Callable[[Any], list[str]]) -> set[str]:
+def _journalled(journal: Path, paths_in: Callable[[Any], list[str]]) -> Iterator[str]:
     """The paths in all whole lines of a journal, in those too that a later line voids."""
-    found: set[str] = set()
     for entry in _lines(journal):
+        found: list[str] = []
         with suppress(KeyError, TypeError):  # not one of ours
-            found.update(path for row in entry["rows"] for path in paths_in(row) if isinstance(path, str))
-    return found
+            found = [path for row in entry["rows"] for path in paths_in(row) if isinstance(path, str)]
+        yield from found
 
 
 def _lines(path: Path) -> Iterator[Any]:
@@ -109,16 +111,15 @@ def _lines(path: Path) -> Iterator[Any]:
                     yield json.loads(line.lstrip(b"\0"))
 
 
-def _column(path: Path, name: str, *fields: str) -> set[str]:
+def _column(path: Path, name: str, *fields: str) -> Iterator[str]:
     """The texts of a column, or of a field of the records in its lists; none if there is no such table."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    try:
-        values = pq.read_table(regular(path), columns=[name], partitioning=None)[name]
-        if fields:
-            values = pc.struct_field(pc.list_flatten(values), list(fields))
-        return set(values.drop_null().to_pylist())
-    except (OSError, KeyError, pa.ArrowInvalid, pa.ArrowTypeError):  # pyarrow's FileNotFoundError is an OSError
-        return set()
+    with suppress(OSError, KeyError, pa.ArrowInvalid, pa.ArrowTypeError):  # pyarrow's FileNotFoundError is an OSError
+        for batch in pq.ParquetFile(regular(path)).iter_batches(batch_size=ROWS_AT_ONCE, columns=[name]):
+            values = batch.column(name)
+            if fields:
+                values = pc.struct_field(pc.list_flatten(values), list(fields))
+            yield from values.drop_null().to_pylist()

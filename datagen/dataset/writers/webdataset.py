@@ -15,7 +15,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from stemwright.datagen.dataset.writers.packing import ShardContent, ShardWriter
+from stemwright.datagen.dataset.writers.packing import ShardWriter
+from stemwright.datagen.dataset.writers.shard_plan import ShardContent
 from stemwright.manifests.pair_records import SignalFile
 from stemwright.manifests.records import Member
 from stemwright.manifests.shards import in_dataset

@@ -1,0 +1,156 @@
+"""Which examples go into which shard, and what a worker is given to assemble one.
+
+Conventions
+    Examples are in the order of their pairs' ids, kind by kind and split by split. Rows stay where they are until a shard is assembled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from stemwright.datagen.dataset.writers.as_written import labels_text
+from stemwright.datagen.dataset.writers.kinds import KindsById, by_id
+from stemwright.manifests.dataset_rows import SourceRows
+from stemwright.manifests.disk.name_set import NameSet
+from stemwright.manifests.pair_records import Example, Pair, SignalFile
+from stemwright.manifests.records import Refused, content_id
+from stemwright.manifests.shards import DATASET, Place, Places, in_dataset
+
+
+class RenderedFiles:
+    """The sound files that are to be packed: those that are files of their own before those in earlier shards, which may be older."""
+
+    def __init__(self, corpus: Path) -> None:
+        self.dataset = corpus / DATASET
+        self.places = Places(self.dataset)
+
+    def __getstate__(self) -> Path:
+        return self.dataset
+
+    def __setstate__(self, dataset: Path) -> None:
+        """In a worker that assembles a shard: all that goes into it is a file of its own by then."""
+        self.dataset, self.places = dataset, Places(dataset, ())
+
+    def place(self, path: str) -> Place:
+        """Where the sound file is now."""
+        alone = self.dataset / path
+        return Place(alone) if alone.exists() else self.places.find(path)
+
+    def num_bytes(self, path: str) -> int:
+        """The size of the sound file."""
+        place = self.place(path)
+        return place.file.stat().st_size if place.num_bytes is None else place.num_bytes
+
+    def read(self, file: SignalFile) -> bytes:
+        """The bytes of a signal's sound file. Raises Refused if they are not those that were rendered."""
+        place = self.place(in_dataset(file.audio.path))
+        data = place.read()
+        if hashlib.sha256(data).hexdigest() != file.audio.sha256:
+            raise Refused(f"{file.audio.path} has changed since it was rendered; delete {place.file} and run the same command again")
+        return data
+
+
+@dataclass(frozen=True)
+class ShardContent:
+    """What goes into one shard: its path in the dataset, its examples, the signals (role, name) that any example of its kind has, and what
+    is known of the sources. A worker is given it as it is.
+    """
+
+    path: str
+    examples: tuple[tuple[Pair, Example], ...]
+    signals: tuple[tuple[str, str], ...]
+    loose: RenderedFiles
+    facts: SourceRows
+
+    def labels(self, pair: Pair, example: Example) -> str:
+        """All that is known about an example, as one JSON text."""
+        return labels_text(pair, example, self.facts)
+
+    @cached_property
+    def labels_id(self) -> str:
+        """The id of all labels."""
+        return content_id([self.labels(pair, example) for pair, example in self.examples])
+
+    def members(self) -> list[str]:
+        """What the dataset's rows call the sound files in it, in the order of the examples."""
+        return [in_dataset(file.audio.path) for _, example in self.examples for file in example.signals]
+
+
+@dataclass(frozen=True)
+class ShardLimits:
+    """When a shard is full: in 10^6 bytes of sound files, and in examples."""
+
+    shard_mb: float
+    shard_examples: int | None = None
+
+
+class ShardPlan:
+    """Says which examples go into which shard, and what is in each; ``paths`` are those of the shards, in their order.
+
+    In memory are 16 bytes an example and 8 a sound file; an example and its pair are read when a shard is assembled.
+    """
+
+    def __init__(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limits: ShardLimits, suffix: str) -> None:
+        self._loose, self._facts = RenderedFiles(corpus), SourceRows.read(corpus)
+        self._pairs, self._examples = by_id(pairs), examples
+        self._signals: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
+        groups = KindsById(pairs)
+        ids, sizes, of_group = array("Q"), array("Q"), array("H")
+        self.wanted = NameSet(self._looked_through(groups, ids, sizes, of_group))
+        in_order = sorted(groups.names)
+        ranks = np.array([in_order.index(name) for name in groups.names], np.int64)
+        order = np.lexsort((np.array(ids, np.uint64), ranks[np.array(of_group, np.int64)]))
+        self._numbers = order.astype(np.uint32)
+        self._spans: dict[str, tuple[int, int]] = {}
+        group = np.array(of_group, np.int64)[order]
+        ends = [*(np.flatnonzero(group[1:] != group[:-1]) + 1).tolist(), *([len(order)] if len(order) else [])]
+        size = np.array(sizes, np.uint64)[order]
+        for start, end in pairwise([0, *ends]):
+            kind, split = groups.names[group[start]]
+            for number, (first, last) in enumerate(_parts(size[start:end].tolist(), limits)):
+                self._spans[f"{kind}/{split}-{number:06d}{suffix}"] = (start + first, start + last)
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of all shards in the dataset folder, in order."""
+        return list(self._spans)
+
+    def _looked_through(self, groups: KindsById, ids: array[int], sizes: array[int], of_group: array[int]) -> Iterator[str]:
+        """Notes of each example its id, its size and its group; yields what the dataset's rows call its sound files."""
+        for example in self._examples:
+            number = groups.number(example.pair_id)
+            paths = [in_dataset(file.audio.path) for file in example.signals]
+            ids.append(int(example.pair_id, 16))
+            sizes.append(sum(map(self._loose.num_bytes, paths)))
+            of_group.append(number)
+            self._signals[groups.names[number][0]].update(dict.fromkeys((file.role, file.name) for file in example.signals))
+            yield from paths
+
+    def content(self, path: str) -> ShardContent:
+        """What goes into a shard."""
+        first, last = self._spans[path]
+        rows = [self._examples[number] for number in self._numbers[first:last].tolist()]
+        found = tuple((self._pairs[row.pair_id], row) for row in rows)
+        facts = self._facts.of_pairs(pair for pair, _ in found)
+        return ShardContent(path, found, tuple(sorted(self._signals[path.partition("/")[0]])), self._loose, facts)
+
+
+def _parts(sizes: Sequence[int], limits: ShardLimits) -> Iterator[tuple[int, int]]:
+    """The numbers of the first example of each shard and of the one after its last."""
+    first, filled = 0, 0
+    for number, size in enumerate(sizes):
+        if number > first and (filled + size > limits.shard_mb * 1e6 or number - first == limits.shard_examples):
+            yield first, number
+            first, filled = number, 0
+        filled += size
+    if sizes:
+        yield first, len(sizes)
