@@ -11,11 +11,12 @@ Conventions
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, MutableSet, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,47 @@ def shared_out(each: Callable[[Task], Result], workers: Workers) -> Do:
             yield Result(result.task, reason=result.reason) if isinstance(result, FailedTask) else result
 
     return do
+
+
+def spread(workers: Workers) -> Callable[[Callable[[Any], Record], Iterable[Any]], Iterator[Any]]:
+    """A function that shares out parts of the end of a stage: each gives one row.
+
+    What is refused, fails or cannot go on ends the stage: Refused or StoppedError is raised.
+    """
+
+    def rows(work: Callable[[Any], Record], items: Iterable[Any]) -> Iterator[Record]:
+        if workers.jobs == 1 and not workers.dask:
+            yield from map(work, items)
+            return
+        each = shared_out(partial(_one_row, work), workers)
+        for result in each(_Parts(items), lambda _: None):
+            if result.fatal:
+                raise StoppedError(result.fatal)
+            if result.reason is not None:
+                raise Refused(result.reason)
+            yield from result.rows
+
+    return rows
+
+
+class _Parts(Sequence[Task]):
+    """Items as tasks, each of which is made when it is handed out; how many they are is not known."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[Task]:
+        return (Task(str(number), f"part {number}", "", item) for number, item in enumerate(self._items))
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: Any) -> Any:
+        raise TypeError("parts are made one after another")
+
+
+def _one_row(work: Callable[[Any], Record], task: Task) -> Result:
+    return replace(attempt(lambda item: (work(item),), task), task=replace(task, payload=None))  # which need not go back
 
 
 def attempt(work: Work, task: Task) -> Result:

@@ -390,7 +390,7 @@ def test_rows_that_come_one_by_one_give_the_same_rows_and_digest_as_a_list(tmp_p
     rows = [rejected(number) for number in range(10)]
     table.write(tmp_path / "whole.parquet", rows, Rejected)
     digest = table._digest(rows, Rejected)
-    monkeypatch.setattr(table, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(Rejected, "AT_ONCE", 3)
     assert table.write(tmp_path / "parts.parquet", (row for row in rows), Rejected) == 10
     assert table.read(tmp_path / "parts.parquet", Rejected) == rows
     assert table.is_as_written(tmp_path / "parts.parquet", Rejected)

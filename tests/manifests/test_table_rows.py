@@ -247,7 +247,7 @@ def test_rows_are_found_by_id_and_the_last_of_several_counts(path, pairs, tmp_pa
 
 
 def test_a_few_rows_are_read_from_their_groups_without_a_copy(path, pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "CHUNK_ROWS", 250)  # rows of a group
+    monkeypatch.setattr(Pair, "AT_ONCE", 250)  # rows of a group
     table.write(path, pairs, Pair)
     table.write(tmp_path / "more.parquet", pairs[:10], Pair)
     joined = JoinedRows(TableRows(path, Pair), TableRows(tmp_path / "more.parquet", Pair))

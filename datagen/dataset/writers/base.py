@@ -46,6 +46,7 @@ def in_turn(work: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any
     """Does the work here, for one item after another."""
     return map(work, items)
 
+
 _FOUND: ContextVar[Mapping[Path, State] | None] = ContextVar("found", default=None)  # what was there when a pair was begun
 
 

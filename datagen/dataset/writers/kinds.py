@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stemwright.manifests.joined_rows import ById, JoinedRows
+from stemwright.manifests.joined_rows import ById, JoinedRows, SelectedRows
 from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import Record
 from stemwright.manifests.table_rows import TableRows
@@ -15,7 +15,7 @@ from stemwright.manifests.table_rows import TableRows
 
 def columns_of(rows: Sequence[Record], *names: str) -> Iterator[tuple[Any, ...]]:
     """Some columns, row by row."""
-    if not isinstance(rows, TableRows | JoinedRows):
+    if not isinstance(rows, TableRows | JoinedRows | SelectedRows):
         yield from (tuple(getattr(row, name) for name in names) for row in rows)
         return
     for batch in rows.columns(*names):

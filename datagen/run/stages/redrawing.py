@@ -62,7 +62,7 @@ class Redraws:
         refused = {row.row_id: row for row in rejected}
         self._attempt += 1
         drawn: list[Pair] = []
-        for pair in pairs:  # in their order: the rows come in the order in which workers were done
+        for pair in pairs if refused else ():  # in their order: the rows come in the order in which workers were done
             if (row := refused.get(pair.id)) is None:
                 continue
             if is_to_be_redrawn(row):

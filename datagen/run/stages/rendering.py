@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
 
 from stemwright.datagen.dataset.writers import WRITERS, DatasetWriter, writer_of
 from stemwright.datagen.dataset.writers.base import PresentFiles, noting_places
+from stemwright.datagen.dataset.writers.kinds import columns_of
 from stemwright.datagen.dataset.writers.stale_files import forget_started, has_unfinished, note_started
 from stemwright.datagen.pairs.audibility import ALIKE, check_audible
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import RightsOfPairs, renders_everything
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import Outcome, Stage, shared
+from stemwright.datagen.run.runner import Outcome, Stage, shared, spread
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.redrawing import Redraws, is_final, is_to_be_redrawn, unreplaced
 from stemwright.datagen.run.stages.summary import Summary, finished, of_share
-from stemwright.datagen.run.tasks import Begin, Do, Result, Share, StoppedError, Task, Workers, tasks_of_share
+from stemwright.datagen.run.tasks import Begin, Do, Result, Share, StoppedError, Task, Workers
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.deletion import check_way, foreign_files
+from stemwright.manifests.id_numbers import Ids
+from stemwright.manifests.joined_rows import ById, JoinedRows, SelectedRows
 from stemwright.manifests.pair_columns import sources_of_pairs
 from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import AudioFile, Rejected, Stem, Track, content_id
+from stemwright.manifests.records import AudioFile, Record, Rejected, Stem, Track, content_id
 from stemwright.manifests.sound import writing
+from stemwright.manifests.spooled_rows import SpooledRows
+from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.wording import counted
 
 
@@ -49,35 +58,41 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     if (count := _count_if_complete(corpus, made_from, recipes_only)) is not None:
         refused = [row for row in corpus.rejected() if row.stage == "render"]
         return Summary("render", 0, count, len(unreplaced(refused)), note + _of_redraws(refused))
-    pairs = [pair for pair in corpus.rows("pairs", Pair) if pair.id not in recipes_only]
+    planned = JoinedRows(corpus.table_rows("pairs", Pair))
+    rendered = np.array([pair_id not in recipes_only for pair_id in corpus.ids("pairs")], np.bool_)
+    pairs: Sequence[Pair] = SelectedRows(planned, rendered) if recipes_only else planned
     if share is None:  # otherwise other shares are at work
         writing.remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
     writer = writer_of(config.dataset, config.encoding, partial(corpus.rows, "tracks", Track))
     present = PresentFiles(corpus.folder)
-    files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
     speed = "" if workers.dask else rates.of_stage("render", workers.jobs)
     stage = Stage("render", corpus.folder, "examples", Example, speed, share)
-    outcome, redraws, examples = Outcome(), Redraws(corpus, config), list[Example]()
+    outcome, redraws = Outcome(), Redraws(corpus, config)
     _check_folders(corpus.dataset, pairs)
-    songs = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
+    tracks, stems = ById(JoinedRows(corpus.table_rows("tracks", Track))), ById(JoinedRows(corpus.table_rows("stems", Stem)))
+    tasks = PairTasks(writer, pairs, tracks, stems)
     work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers), share), pairs
     if share is not None:
-        outcome = run_tasks(stage, [_task(writer, pair, songs, files) for pair in tasks_of_share(pairs, share)], work, on_progress, present)
+        outcome = run_tasks(stage, tasks.of_share(share), work, on_progress, present)
         again, outcome.rejected = len(outcome.rejected), [row for row in outcome.rejected if not is_to_be_redrawn(row)]
         again -= len(outcome.rejected)
         note += (f"{counted(again, 'pair is', 'pairs are')} to be drawn again, by the command without --share",) if again else ()
         return of_share(share, "render", [outcome], note)
-    while drawn:
-        done = run_tasks(stage, [_task(writer, pair, songs, files) for pair in drawn], work, on_progress, present)
+    examples = SpooledRows(corpus.folder, Example)
+    while len(drawn):
+        done = run_tasks(stage, tasks.of(drawn), work, on_progress, present)
         outcome.done, outcome.skipped = outcome.done + done.done, outcome.skipped + done.skipped
-        examples += done.rows
-        outcome.fresh |= {pair.track_id for pair in drawn if pair.id in done.fresh}
+        examples.extend(done.rows)
+        for pair_id, track_id in columns_of(drawn, "id", "track_id"):
+            if pair_id in done.fresh:
+                outcome.fresh.add(track_id)
         drawn = redraws.next_round(drawn, done.rejected)
     outcome.rejected, outcome.rows = redraws.rejected, examples
-    if pairs and not examples:
+    if len(pairs) and not len(examples):
         raise StoppedError(f"none of {counted(len(pairs), 'pair')} could be rendered: {outcome.rejected[0].reason}")
     redraws.finish()
-    removed = writer.finish(corpus.folder, [*pairs, *redraws.rows], examples, made_from=made_from)
+    drawn = JoinedRows(*planned.tables, *((corpus.table_rows("redraws", Pair),) if redraws.rows else ()))
+    removed = writer.finish(corpus.folder, drawn, examples, made_from=made_from, spread=spread(workers))
     notes = (*note, *((_removed(removed),) if removed else ()))
     notes += _of_redraws(outcome.rejected) + _of_others(corpus.dataset, examples)
     summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes)
@@ -103,7 +118,7 @@ def _removed(count: int) -> str:
 
 def _check_folders(dataset: Path, pairs: Sequence[Pair]) -> None:
     """Raises Refused if a folder that the examples go into is a link: before the work, not once for each of them."""
-    for split, kind in sorted({(pair.split, pair.kind) for pair in pairs}):
+    for split, kind in sorted(set(columns_of(pairs, "split", "kind"))):
         check_way(dataset, dataset / split / kind / "pair")
         check_way(dataset, dataset / kind / "shard")
 
@@ -154,24 +169,63 @@ def _count_if_complete(corpus: Corpus, made_from: str, recipes_only: frozenset[s
     refused = [row for row in corpus.rejected() if row.stage == "render"]
     if not all(is_final(row) for row in refused):
         return None  # what failed for another reason is tried again
-    examples = corpus.rows("examples", Example)
-    planned = set(corpus.ids("pairs"))
-    known = {*planned, *table.column(corpus.table("redraws"), "id")}
-    decided = {*(example.pair_id for example in examples), *(row.row_id for row in refused)}
-    if not decided <= known or not planned - recipes_only <= decided:
+    examples = corpus.table_rows("examples", Example)
+    planned = _ids(corpus.table("pairs"), Pair)
+    known = np.union1d(planned, _ids(corpus.table("redraws"), Pair))
+    decided = np.union1d(_ids(corpus.table("examples"), Example, "pair_id"), _numbers(row.row_id for row in refused))
+    if not np.isin(decided, known).all() or not np.isin(planned, np.union1d(decided, _numbers(recipes_only))).all():
         return None
-    return len(examples) if PresentFiles(corpus.folder)(examples) else None
+    present = PresentFiles(corpus.folder)
+    return len(examples) if all(map(present, examples.batches())) else None
 
 
-def _task(writer: DatasetWriter, pair: Pair, songs: Mapping[str, str], files: dict[str, AudioFile]) -> Task:
-    """The task of rendering a pair; its payload is the pair and the files of its sources."""
-    subject, duration_s = f"{pair.kind} {pair.id} of {songs[pair.track_id]}", pair.num_frames / pair.sample_rate
-    return Task(writer.cache_key(pair), subject, pair.id, (pair, _sources(pair, files)), duration_s)
+def _ids(path: Path, record_type: type[Record], column: str = "id") -> Ids:
+    """A column of ids of a table, as numbers; none if it does not exist."""
+    return (JoinedRows(TableRows(path, record_type)) if path.exists() else JoinedRows[Any]()).ids(column)
 
 
-def _sources(pair: Pair, files: dict[str, AudioFile]) -> dict[str, AudioFile]:
-    wanted = {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
-    return {source_id: files[source_id] for source_id in wanted if source_id in files}
+def _numbers(ids: Iterable[str]) -> Ids:
+    return np.fromiter((int(each, 16) for each in ids), np.uint64)
+
+
+class PairTasks(Sequence[Task]):
+    """One task of rendering for each pair, made when it is used; its payload is the pair and the files of its sources."""
+
+    def __init__(self, writer: DatasetWriter, pairs: Sequence[Pair], tracks: Mapping[str, Track], stems: Mapping[str, Stem]) -> None:
+        self._writer, self._pairs, self._tracks, self._stems = writer, pairs, tracks, stems
+        self._numbers = range(len(pairs))
+
+    def of(self, pairs: Sequence[Pair]) -> PairTasks:
+        """Those of other pairs."""
+        return PairTasks(self._writer, pairs, self._tracks, self._stems)
+
+    def of_share(self, share: Share) -> PairTasks:
+        """Those of a share."""
+        some = self.of(self._pairs)
+        some._numbers = self._numbers[share.tasks]
+        return some
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[Task]:
+        numbers = self._numbers
+        return map(self._task, islice(self._pairs, numbers.start, numbers.stop, numbers.step))
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Task]: ...
+    def __getitem__(self, index: int | slice) -> Task | list[Task]:
+        if isinstance(index, slice):
+            return [self._task(self._pairs[number]) for number in self._numbers[index]]
+        return self._task(self._pairs[self._numbers[index]])
+
+    def _task(self, pair: Pair) -> Task:
+        subject = f"{pair.kind} {pair.id} of {self._tracks[pair.track_id].audio.path}"
+        wanted = {branch.source_id for signal in (*pair.inputs, *pair.targets) for branch in signal.branches}
+        files = {source_id: self._stems[source_id].audio for source_id in wanted if source_id in self._stems}
+        return Task(self._writer.cache_key(pair), subject, pair.id, (pair, files), pair.num_frames / pair.sample_rate)
 
 
 def _render(corpus: Path, writer: DatasetWriter, payload: tuple[Pair, dict[str, AudioFile]]) -> list[Example]:
