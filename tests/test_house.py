@@ -57,6 +57,7 @@ LAYERS = (
         "manifests.table",
         "manifests.table_rows",
         "manifests.joined_rows",
+        "manifests.spooled_rows",
         "manifests.pair_columns",
         "manifests.journal_index",
         "manifests.shard_members",
