@@ -60,9 +60,9 @@ What was tried, with the expected and the measured result (full architecture, pr
 | attention fused in OpenVINO's graph | nothing left to fuse | its plugin has done so already (one node a layer): 85 of the 329 GFLOP in 0.55 of 2.17 s of node time, 156 GFLOP/s with the softmax; linear layers run at 213, convolutions at 205, the peak is 217: only the remaining 0.46 s (norms 0.11, reorders 0.15, transposes 0.11, splits and slices 0.04) could be saved |
 | encoders with channels last (bf16) | 0.2 s: no reorder between convolution, norm and gate | core 2.39 to 2.21 s: kept |
 | the same for the gates of the decoders | 0.05 s | 2.23 to 2.26 s, no gain: not kept |
-| both transforms, the cross-fade and the stored stems in blocks that stay in the cache | 0.3 s: system time, page faults | 0.13 to 0.19 s of system and 0.15 s of user time less a segment, the same bits, 30 MB less at the peak: kept |
+| both transforms, the cross-fade and the stored stems in blocks that stay in the cache | 0.3 s: system time, page faults | system time of 21 s of audio 1.2 to 1.4 s became 0.2 to 0.5 s, the same bits; no change of user time or of the peak beyond the noise: kept |
 | OpenVINO with freed memory retained (``M_MMAP_THRESHOLD`` 32 MiB, ``M_TRIM_THRESHOLD`` 1 GiB) | system time 0.3 s to 0 | 0.3 to 0.03 s, but 0.36 GB more; after the blocks 0.06 to 0.02 s for 0.24 GB: not kept |
-| PyTorch with memory retained (the same, ``M_TOP_PAD`` 64 MiB; or ``M_MMAP_MAX`` 0) | a fifth of the bundled model's time | bundled, 21 s of audio: 3.9 s to 3.6 or 3.5, 0.0 or 0.07 GB more; full network 22.3 s to 21.0 or 19.2, 0.36 GB more: not kept yet |
+| PyTorch with memory retained (the same, ``M_TOP_PAD`` 64 MiB; or ``M_MMAP_MAX`` 0) | a fifth of the bundled model's time | two noisy runs each of the bundled model, 21 s of audio: 3.7 and 4.2 s to 3.6 and 3.6, or 3.3 and 3.7, up to 0.09 GB more; full network, one run: 22.3 s to 21.0 or 19.2, 0.36 GB more: not kept |
 | huge pages for PyTorch (``THP_MEM_ALLOC_ENABLE=1``) | system time a tenth | full network: system time 1.5 to 3.1 s and 0.4 GB more; bundled 0.6 to 0.7 s: not kept |
 | OpenVINO requests from two threads at once | works | a deadlock in its Python binding when the first two arrays arrive together: arrays are passed by one thread at a time |
 
