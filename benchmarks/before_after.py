@@ -37,6 +37,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 from before_after_programs import DATASET, EFFECTS, LAUNCH
+from pipeline import corpus_of
 from results import publish
 from songs import mixture_of, render_song
 
@@ -212,14 +213,12 @@ def estimates_differ(pair: Sequence[Side]) -> str:
 
 
 def planning(pair: Sequence[Side]) -> list[str]:
-    """Many pairs of few tracks."""
+    """Many pairs of few made-up tracks of four minutes."""
     digests = []
     for side in pair:
         large = side.place / "large"
-        large.mkdir()
-        for path in side.corpus.iterdir():
-            if path.suffix in (".parquet", ".toml") and path.stem not in ("pairs", "examples", "redraws"):
-                shutil.copy(path, large / path.name)
+        corpus_of(large, TRACKS, duration_s=240.0, per_track=1, real=False)  # tables that both read
+        shutil.copy(side.corpus / "config.toml", large)
         config = side.place / "large.toml"
         config.write_text(CONFIG.format(MANY_PER_TRACK))
         side.run("plan, many", "plan", large, "--config", config)
