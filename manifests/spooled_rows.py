@@ -10,6 +10,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import IO, TypeVar
 
 from stemwright.manifests.disk import durable
@@ -20,13 +21,22 @@ R = TypeVar("R", bound=Record)
 
 
 class SpooledRows(NumberedRows[R]):
-    """Rows in the order in which they are added. ``folder`` is that of a disk with room for them, a kilobyte each or more."""
+    """Rows in the order in which they are added. ``folder`` is that of a disk with room for them, a kilobyte each or more.
+
+    Use as a context manager.
+    """
 
     def __init__(self, folder: Path, record_type: type[R], rows: Iterable[R] = ()) -> None:
         self.record_type, self._starts = record_type, array("Q")
         durable.make_folder(folder)
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # it is closed with the rows
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by __exit__
         self.extend(rows)
+
+    def __enter__(self) -> SpooledRows[R]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
 
     def extend(self, rows: Iterable[R]) -> None:
         """Adds rows."""

@@ -17,6 +17,7 @@ os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
 os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
 
+import gc
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
@@ -236,3 +237,12 @@ def server(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as environment, serving(environment, tmp_path_factory.mktemp("scratch")) as found:
         yield found
+
+
+@pytest.fixture
+def only_new_objects():
+    """Of Python's collector, the objects that are made from here on: others take it a second each time in a process of many tests."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

@@ -87,14 +87,15 @@ def living(kind: type) -> int:
     return sum(type(each) is kind for each in gc.get_objects())
 
 
-def test_only_the_rows_of_the_shard_in_work_are_records(tmp_path, monkeypatch):
+def test_only_the_rows_of_the_shard_in_work_are_records(tmp_path, monkeypatch, only_new_objects):
     writer, pairs, examples = written(tmp_path / "one", "webdataset")
     writer.finish(tmp_path / "one", pairs, examples)
     writer, pairs, examples = written(tmp_path / "flat", "webdataset")
     table.write(tmp_path / "flat" / "pairs.parquet", pairs, Pair)
     monkeypatch.setattr("stemwright.manifests.table_rows.BATCH_ROWS", IN_SHARD)
     monkeypatch.setattr("stemwright.manifests.joined_rows.KEPT", IN_SHARD)
-    spooled, found = SpooledRows(tmp_path / "flat", Example, examples), JoinedRows(TableRows(tmp_path / "flat" / "pairs.parquet", Pair))
+    found = JoinedRows(TableRows(tmp_path / "flat" / "pairs.parquet", Pair))
+    spooled = SpooledRows(tmp_path / "flat", Example, examples)
     del pairs, examples
     before, most = {kind: living(kind) for kind in (Example, Pair, Shard)}, dict.fromkeys((Example, Pair, Shard), 0)
 
@@ -103,7 +104,8 @@ def test_only_the_rows_of_the_shard_in_work_are_records(tmp_path, monkeypatch):
             yield work(item)
             most.update({kind: max(most[kind], living(kind) - before[kind]) for kind in most})
 
-    writer.finish(tmp_path / "flat", found, spooled, spread=counting)
+    with spooled:
+        writer.finish(tmp_path / "flat", found, spooled, spread=counting)
     assert most[Example] <= 2 * IN_SHARD
     assert most[Pair] <= 4 * IN_SHARD
     assert most[Shard] <= 2

@@ -132,7 +132,7 @@ def test_a_finished_table_is_looked_through_without_a_record(separated, monkeypa
     assert set(again.fresh) == {keys[3], keys[17]}
 
 
-def test_rows_are_made_in_batches_and_dropped(separated, monkeypatch):
+def test_rows_are_made_in_batches_and_dropped(separated, monkeypatch, only_new_objects):
     monkeypatch.setattr("stemwright.manifests.table_rows.BATCH_ROWS", 8)
     _, _, start = separated
     before, most, rows = living(Stem), 0, start().rows

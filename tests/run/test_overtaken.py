@@ -14,7 +14,7 @@ from stemwright.datagen.run.stages import rendering
 from stemwright.manifests.disk import durable
 from stemwright.manifests.disk.durable import FileGroup, OvertakenError, state_of
 from stemwright.manifests.pair_records import Pair
-from stemwright.manifests.records import Refused, Stem
+from stemwright.manifests.records import Refused, Stem, Track
 
 CONFIG = """
 seed = 3
@@ -49,10 +49,10 @@ def corpus(planned, tmp_path):
 
 def attempt_at(corpus):
     """Renders the first pair, as a worker does it; and where its files are."""
-    files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
+    rows = {kind: {row.id: row for row in corpus.rows(name, kind)} for name, kind in (("tracks", Track), ("stems", Stem))}
     pair, writer = corpus.rows("pairs", Pair)[0], writer_of(corpus.config.dataset, corpus.config.encoding, lambda: ())
-    payload = (pair, rendering._sources(pair, files))
-    return lambda: rendering._render(corpus.folder, writer, payload), [corpus.folder / path for path in writer.paths(pair).values()]
+    (task,) = rendering.PairTasks(writer, [pair], rows[Track], rows[Stem])
+    return lambda: rendering._render(corpus.folder, writer, task.payload), [corpus.folder / path for path in writer.paths(pair).values()]
 
 
 def while_stopped(monkeypatch, do):

@@ -24,7 +24,7 @@ def tasks(tmp_path, monkeypatch):
     return TrackTasks(TableRows(tmp_path / "tracks.parquet", Track), tmp_path, SimpleNamespace(identity={"tiny": 1}), config)
 
 
-def test_tasks_are_made_when_they_are_used(tasks):
+def test_tasks_are_made_when_they_are_used(tasks, only_new_objects):
     before, most, ids = living(Track), 0, []
     for task in tasks:
         ids.append(task.id)

@@ -24,7 +24,7 @@ from stemwright.datagen.share.sound_marks import FingerprintRow, SketchRow
 from stemwright.manifests import table, table_rows
 from stemwright.manifests.disk import durable
 from stemwright.manifests.pair_records import Example, Pair
-from stemwright.manifests.records import Estimate, Stem, Track
+from stemwright.manifests.records import Estimate, Record, Stem, Track
 
 CONFIG = "[pairs]\nduration_s = 0.5\n[pairs.mix]\nper_track = 5\n[pairs.removal]\nper_track = 5\neffects = ['eq', 'clip']\n"
 
@@ -114,9 +114,9 @@ def test_the_same_corpus_gives_the_same_bytes_as_folder_and_as_zip(place, recipe
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_an_export_has_few_records_in_memory_at_a_time(tmp_path, monkeypatch):
+def test_an_export_has_few_records_in_memory_at_a_time(tmp_path, monkeypatch, only_new_objects):
     corpus = made_corpus(tmp_path / "corpus")
-    monkeypatch.setattr(table, "CHUNK_ROWS", 30)
+    monkeypatch.setattr(Record, "AT_ONCE", 30)
     monkeypatch.setattr(table_rows, "BATCH_ROWS", 30)
     alive, add = Counter(), table.RowsDigest.add
 

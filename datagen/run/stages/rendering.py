@@ -78,26 +78,26 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         again -= len(outcome.rejected)
         note += (f"{counted(again, 'pair is', 'pairs are')} to be drawn again, by the command without --share",) if again else ()
         return of_share(share, "render", [outcome], note)
-    examples = SpooledRows(corpus.folder, Example)
-    while len(drawn):
-        done = run_tasks(stage, tasks.of(drawn), work, on_progress, present)
-        outcome.done, outcome.skipped = outcome.done + done.done, outcome.skipped + done.skipped
-        examples.extend(done.rows)
-        for pair_id, track_id in columns_of(drawn, "id", "track_id"):
-            if pair_id in done.fresh:
-                outcome.fresh.add(track_id)
-        drawn = redraws.next_round(drawn, done.rejected)
-    outcome.rejected, outcome.rows = redraws.rejected, examples
-    if len(pairs) and not len(examples):
-        raise StoppedError(f"none of {counted(len(pairs), 'pair')} could be rendered: {outcome.rejected[0].reason}")
-    redraws.finish()
-    drawn = JoinedRows(*planned.tables, *((corpus.table_rows("redraws", Pair),) if redraws.rows else ()))
-    removed = writer.finish(corpus.folder, drawn, examples, made_from=made_from, spread=spread(workers))
-    notes = (*note, *((_removed(removed),) if removed else ()))
-    notes += _of_redraws(outcome.rejected) + _of_others(corpus.dataset, examples)
-    summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes)
-    forget_started(corpus.folder)
-    return replace(summary, rejected=len(unreplaced(outcome.rejected)))
+    with SpooledRows(corpus.folder, Example) as examples:
+        while len(drawn):
+            done = run_tasks(stage, tasks.of(drawn), work, on_progress, present)
+            outcome.done, outcome.skipped = outcome.done + done.done, outcome.skipped + done.skipped
+            examples.extend(done.rows)
+            for pair_id, track_id in columns_of(drawn, "id", "track_id"):
+                if pair_id in done.fresh:
+                    outcome.fresh.add(track_id)
+            drawn = redraws.next_round(drawn, done.rejected)
+        outcome.rejected, outcome.rows = redraws.rejected, examples
+        if len(pairs) and not len(examples):
+            raise StoppedError(f"none of {counted(len(pairs), 'pair')} could be rendered: {outcome.rejected[0].reason}")
+        redraws.finish()
+        drawn = JoinedRows(*planned.tables, *((corpus.table_rows("redraws", Pair),) if redraws.rows else ()))
+        removed = writer.finish(corpus.folder, drawn, examples, made_from=made_from, spread=spread(workers))
+        notes = (*note, *((_removed(removed),) if removed else ()))
+        notes += _of_redraws(outcome.rejected) + _of_others(corpus.dataset, examples)
+        summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes)
+        forget_started(corpus.folder)
+        return replace(summary, rejected=len(unreplaced(outcome.rejected)))
 
 
 def noting(corpus: Path, writer: DatasetWriter, do: Do, share: Share | None = None) -> Do:
