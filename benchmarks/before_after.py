@@ -1,4 +1,4 @@
-"""What was slow for no reason, before and after: the same commands on the same songs, by this checkout and by an earlier commit, in turns.
+"""Time and memory before and after needless work was removed: the same commands on the same songs, by two commits in turns.
 
     python benchmarks/before_after.py [--before COMMIT] [--filed COMMIT] [--rounds 2] [--only PART ...] [--write]
 
@@ -6,7 +6,7 @@ Parts: corpus (catalog to check), planning (100,800 pairs of 12 tracks), dataset
 on a fresh machine), effects (in a batch). Those after the corpus use the corpora that it made.
 
 Conventions
-    Earlier commits are checked out beside, without their history, and run in processes of their own. Times are seconds of the processor,
+    Earlier commits are checked out beside, without their history, and run in processes of their own. Times are CPU seconds,
     user and system, of whole processes, the least of the rounds; the parts that take minutes run once. Memory is the largest resident
     set. A ratio is before over after: above 1 is better now.
     The songs are synthetic multitracks, of which one is long; their own stems are taken, so that no network runs. Pairs are `removal`.
@@ -43,7 +43,7 @@ from songs import mixture_of, render_song
 
 ROOT = Path(__file__).resolve().parent.parent
 BEFORE = "0e5124d"  # the last commit before the first of these changes
-FILED = "08be1e0"  # when the list was made: of what was mended earlier, catalog and effects
+FILED = "08be1e0"  # when the slow parts were listed; catalog and effects, which were mended earlier, are compared with it
 RATE, TRACKS, SHORT_S, LONG_S = 44_100, 12, 10, 180
 PER_TRACK, MANY_PER_TRACK = 2, 8_400
 CONFIG = "[pairs]\nduration_s = 5.0\n[pairs.mix]\nper_track = 0\n[pairs.removal]\nper_track = {}\n"

@@ -1,4 +1,4 @@
-"""What ``before_after.py`` runs by each of two checkouts, in processes of their own, which know nothing of this one.
+"""What ``before_after.py`` runs by each of two checkouts, in processes of their own, without imports from this one.
 
 LAUNCH      the command line, which notes the bytes that it hashed and wrote and its peak memory
 DATASET     opens a dataset and pickles it

@@ -5,7 +5,7 @@ Conventions
     time over that of one call with the batch. ``two threads`` is the time of one thread over that of two. ``backward`` is the time of
     forward and backward (the gradient for the audio) over that of forward, both of the batch; ``with settings`` the same where every
     continuous setting is a tensor with a gradient, over a forward pass with these tensors. What is compared is run in turn, the first round
-    is not counted, and of each the least counts: seconds of the processor with one thread, so that other programs matter little, and of
+    is not counted, and of each the least counts: CPU seconds with one thread, so that other programs matter little, and of
     the clock for the column of two threads, for which the machine must be idle.
     An effect that only multiplies is limited by memory: the last line says what two threads bring to ``torch.mul`` on the same bytes.
 """

@@ -28,7 +28,7 @@ def numbers_of(ids: pyarrow.Array | pyarrow.ChunkedArray) -> Ids:
 
 
 def numbers_or_0(ids: pyarrow.Array) -> Ids:
-    """As ``numbers_of``; 0 where there is none."""
+    """As ``numbers_of``; 0 for a missing id."""
     if not ids.null_count:
         return numbers_of(ids)
     numbers = np.zeros(len(ids), np.uint64)
@@ -47,14 +47,14 @@ def plain(numbers: pyarrow.Array) -> npt.NDArray[Any]:
 
 
 def among(wanted: Ids, known: Ids) -> npt.NDArray[np.bool_]:
-    """Which of some ids are known ones, which are in order."""
+    """For each of the wanted ids whether it is a known one; ``known`` is sorted."""
     if not len(known):
         return np.zeros(len(wanted), np.bool_)
     return known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] == wanted
 
 
 def places_among(wanted: Ids, known: Ids, missing: int = -1) -> npt.NDArray[np.int64]:
-    """For each of some ids its place among known ones, which are in order; ``missing`` for one that is none of them."""
+    """For each of the wanted ids its place in ``known``, which is sorted; ``missing`` for an id that is not there."""
     return np.where(among(wanted, known), np.searchsorted(known, wanted), missing)
 
 

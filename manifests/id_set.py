@@ -1,7 +1,7 @@
-"""A set of ids in 8 bytes each: a million songs of which something was done take 8 MB, and 90 MB as texts.
+"""A set of ids in 8 bytes each: a million of them take 8 MB, and 90 MB as strings.
 
 Conventions
-    An id is 16 hex digits in small letters. Other texts are kept as they are; there should be few.
+    An id is 16 hex digits in lower case. Other texts are kept as they are; there should be few.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 ID = re.compile(r"[0-9a-f]{16}")
-MERGED = 65_536  # so many new ids are put in order with the others at a time
+MERGED = 65_536  # so many new ids are merged into the sorted ones at a time
 
 
 def id_number(text: str) -> int | None:

@@ -27,7 +27,7 @@ KEPT = 256  # records that were looked up last
 
 
 class JoinedRows(NumberedRows[R]):
-    """The rows of several tables of one type, one table after another; of none of them, nothing."""
+    """The rows of several tables of one type, one table after another; empty without tables."""
 
     def __init__(self, *tables: TableRows[R]) -> None:
         self.tables = tables
@@ -59,13 +59,13 @@ class JoinedRows(NumberedRows[R]):
             yield from rows.columns(*names, num_rows=num_rows)
 
     def ids(self, name: str = "id") -> Ids:
-        """A column of ids, as numbers (``numbers_of``); 0 where there is none."""
+        """A column of ids, as numbers (``numbers_of``); 0 for a missing id."""
         columns = (numbers_or_0(batch.column(0)) for batch in self.columns(name, num_rows=64 * BATCH_ROWS))
         return np.concatenate([np.zeros(0, np.uint64), *columns])
 
 
 class SelectedRows(NumberedRows[R]):
-    """Those of some rows for which an array [N] says True, in order."""
+    """The rows for which ``chosen`` [N] is True, in order."""
 
     def __init__(self, rows: JoinedRows[R], chosen: npt.NDArray[np.bool_]) -> None:
         self._rows, self._chosen = rows, chosen

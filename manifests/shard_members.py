@@ -100,7 +100,7 @@ class Members:
 
 
 def _memory(column: pyarrow.Array) -> npt.NDArray[np.uint32]:
-    """The numbers of a column, where they are. Arrow's own way there and back imports pandas, to ask whether it is given its arrays."""
+    """The numbers of a column, where they are. pyarrow's own conversion imports pandas, to test for arrays of pandas."""
     data = column.buffers()[1]
     return np.frombuffer(data, np.uint32)[column.offset : column.offset + len(column)] if len(column) else np.zeros(0, np.uint32)
 

@@ -1,4 +1,4 @@
-"""Rows that a process has made and will use again, in a file that ends with it: 8 bytes of memory a row.
+"""Rows that a process has made and will use again, in a temporary file that ends with it: 8 bytes of memory a row.
 
 Conventions
     The file has no name, so that nothing is left of a process that is killed. A row is a line of JSON; a record is made when it is used.

@@ -90,7 +90,7 @@ def _adapter(record_type: type[R]) -> TypeAdapter[tuple[R, ...]]:
 
 
 class NumberedRows(Sequence[R]):
-    """A sequence whose records are made of the rows that are taken by their numbers."""
+    """A sequence of records that are read by the numbers of their rows (``take``)."""
 
     what = "these tables"  # for messages
 

@@ -8,7 +8,7 @@ Conventions
     One decision holds for a process and the processes that it starts: it is set in numba's configuration and in ``NUMBA_CACHE_DIR``.
     The first run of a machine compiles what it needs. What a kernel makes or fills arrays with (``numpy.zeros``, ``a[:] = b``, ``a += b``)
     takes half a second to two seconds each to compile, for the words of its errors: arrays are made by the caller and filled in loops.
-    A quotient by zero is infinite or NaN, as in numpy: to raise an error there, a loop would have to go sample by sample.
+    A quotient by zero is infinite or NaN, as in numpy: a loop that raises an error there cannot be vectorised.
     Kernels compute the same wherever they are cached. They are compiled for the processor that they run on: equal bytes are guaranteed
     between machines of one kind with the same versions, not between processors with different instructions.
 

@@ -241,7 +241,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def only_new_objects():
-    """Of Python's collector, the objects that are made from here on: others take it a second each time in a process of many tests."""
+    """Lets Python's collector see only objects made from here on: in a process of many tests the others take a second each time."""
     gc.collect()
     gc.freeze()
     yield

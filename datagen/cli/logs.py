@@ -103,7 +103,7 @@ class ForUsers(logging.Handler):
     """Shows warnings that a user can do something about while the work goes on, as ``Terminal.warn`` does: above a bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """A line on standard error, which is looked up now: a bar replaces it while it is shown."""
+        """Writes a line to ``sys.stderr``, looked up at each call: a progress bar replaces it while it is shown."""
         if getattr(record, "for_users", False):
             sys.stderr.write(f"stemwright: {visible(record.getMessage())}\n")
 

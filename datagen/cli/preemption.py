@@ -5,8 +5,8 @@ job again that was requeued. A share ends the same way for both, and Ctrl-C stop
 
 Conventions
     The handlers are set before the command line is read, since the signal may come while modules are imported. They raise
-    KeyboardInterrupt, which everything that tidies up expects. Only the first one does: batch systems send several, and what tidies up
-    must come to its end, or a lease stays.
+    KeyboardInterrupt, which all cleanup expects. Only the first signal does: batch systems send several, and an interrupted cleanup
+    would leave a lease behind.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Selection:
             start += batch.num_rows
 
     def parts(self, *columns: str) -> Iterator[tuple[pyarrow.RecordBatch, npt.NDArray[np.bool_]]]:
-        """Columns of all pairs, part by part, each with which of its pairs are selected."""
+        """Batches of columns of all pairs, each with a mask of its pairs that are selected."""
         start = 0
         for batch in self.pairs.columns(*columns, num_rows=COLUMN_ROWS // 4):
             yield batch, self.chosen[start : start + batch.num_rows]
@@ -122,7 +122,7 @@ def _numbers_in(folder: Path, known: Ids, wanted: Ids) -> npt.NDArray[np.int64]:
 
 
 def _equal(rows: TableRows[Any], name: str, value: str | None) -> npt.NDArray[np.bool_]:
-    """Where a column of texts has a value; everywhere if it is None."""
+    """For each row whether a text column has a value; True everywhere if the value is None."""
     if value is None:
         return np.ones(len(rows), np.bool_)
     found = [np.zeros(0, np.bool_)]
@@ -158,7 +158,7 @@ def most_of(selection: Selection) -> Most:
     import pyarrow.compute as pc
 
     most = dict.fromkeys((*SIDES, "branches"), 0)
-    columns = (f"{side}.branches.offset_frames" for side in SIDES)  # the smallest of a branch
+    columns = (f"{side}.branches.offset_frames" for side in SIDES)  # the smallest column of a branch, since only lengths of lists are read
     for batch, chosen in selection.parts(*columns):
         for side in SIDES:
             signals = batch.column(side)

@@ -7,7 +7,7 @@ Another package adds one by an entry point of the group ``stemwright.effects``.
 Conventions
     audio is a torch tensor, float32 or float64, [..., C, T], full scale 1.0. Output has its shape, type and device, no latency, and no
     tail beyond its end. A setting is a float, or a tensor with the shape of the leading dimensions (or none), one value an item.
-    Looking at the names loads no effect. The settings of our own are known without torch, which is imported when an effect first computes.
+    Listing the names loads no effect. The settings of our own effects are available without torch, which is imported on first computation.
 """
 
 from __future__ import annotations

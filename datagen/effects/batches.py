@@ -1,10 +1,10 @@
-"""Batches on a processor: item by item, in as many threads as torch was given.
+"""Batches on a CPU: item by item, in as many threads as torch was given.
 
 An operation on a whole batch writes and reads hundreds of megabytes between any two steps of an effect, all of it through memory that the
-system hands out page by page. One item fits the cache: so each goes through the whole effect before the next, and a thread takes every
-other one.
+system hands out page by page. One item fits the cache: so each goes through the whole effect before the next, and the threads take
+one item after another.
 
-Two ways lead there. ``by_items`` decorates any effect; its gradient repeats an item's forward pass instead of keeping what every item
+There are two ways. ``by_items`` decorates any effect; its gradient repeats an item's forward pass instead of keeping what every item
 computed. ``each`` is for an effect that is one ``Operation`` of known gradient with coefficients that torch computes from the settings,
 for all items at once.
 
@@ -38,7 +38,7 @@ def are_numbers(settings: EffectSettings) -> bool:
 
 
 def by_items(apply: Callable[[torch.Tensor, int, _S], torch.Tensor]) -> Callable[[torch.Tensor, int, _S], torch.Tensor]:
-    """Decorates an effect's ``apply``: a batch on a processor goes through it item by item, in parallel."""
+    """Decorates an effect's ``apply``: a batch on a CPU goes through it item by item, in parallel."""
 
     @wraps(apply)
     def applied(audio: torch.Tensor, sample_rate: int, settings: _S) -> torch.Tensor:
@@ -61,7 +61,7 @@ def by_items(apply: Callable[[torch.Tensor, int, _S], torch.Tensor]) -> Callable
 
 
 def each(operation: Operation, audio: torch.Tensor, *rows: torch.Tensor) -> torch.Tensor:
-    """An operation on every item of audio [..., C, T] on a processor, with coefficients [I, ...] or one for all items [1, ...].
+    """Applies an operation to every item of audio [..., C, T] on a CPU, with coefficients [I, ...] or one for all items [1, ...].
 
     Raises ValueError if the audio is not finite.
     """

@@ -73,7 +73,7 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
 
 
 def _mixed(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
-    """Audio [..., C, T] with the copies of its own settings."""
+    """Audio [..., C, T] mixed with its delayed copies, each item by its own settings."""
     from stemwright.datagen.effects.dsp.swinging import Swing
 
     checked(audio, sample_rate)

@@ -63,7 +63,7 @@ class _Scale:
     def backward(
         self, _: int, x: torch.Tensor, rows: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
     ) -> Sequence[torch.Tensor]:
-        """Fills x_bar."""
+        """Fills x_bar; returns the gradient for the factor if ``needed``."""
         torch.mul(bar, rows[0], out=x_bar)
         if not needed:
             return ()

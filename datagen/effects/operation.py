@@ -8,7 +8,7 @@ from typing import Protocol
 
 from stemwright.datagen.effects.deferred import torch
 
-thread = threading.local()  # its ``place``
+thread = threading.local()  # its ``place`` is the part of a batch that this thread may write
 
 
 class Operation(Protocol):
@@ -26,7 +26,7 @@ class Operation(Protocol):
 def place() -> torch.Tensor | None:
     """Where an effect's last step may write (as ``out``): the item's part of a batch, which saves copying it, or None.
 
-    It is None for a gradient, and from the second call on.
+    It is None where a gradient is computed, and from the second call for an item on.
     """
     found, thread.place = getattr(thread, "place", None), None
     return found

@@ -70,7 +70,7 @@ def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Te
 
 
 def _convolved(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
-    """Audio [..., C, T] with the reverberation of its own settings."""
+    """Audio [..., C, T] plus its reverberation, each item by its own settings."""
     frames = checked(audio, sample_rate).shape[-1]
     response = impulse_response(settings, sample_rate, audio.shape[-2]).to(audio)[..., :frames]
     size = _size(frames, response)
@@ -82,7 +82,7 @@ _items_convolved = by_items(_convolved)
 
 
 class _Convolution:
-    """x [C, T] plus its convolution with one response [C, L] for all items: of that the spectrum is computed once."""
+    """x [C, T] plus its convolution with one response [C, L] for all items, whose spectrum is computed once."""
 
     def __init__(self, response: torch.Tensor, frames: int) -> None:
         self.size = _size(frames, response)
@@ -95,7 +95,7 @@ class _Convolution:
     def backward(
         self, _: int, __: torch.Tensor, ___: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
     ) -> Sequence[torch.Tensor]:
-        """Fills x_bar: the adjoint of a convolution is that with the response reversed in time."""
+        """Fills x_bar: the adjoint convolves with the response reversed in time. Returns nothing: there are no coefficients."""
         assert not needed  # there are no coefficients
         self._add(bar, x_bar, adjoint=True)
         return ()

@@ -51,7 +51,7 @@ def is_off(value: Any, neutral: float) -> bool:
 
 
 def on_gpu(audio: torch.Tensor) -> bool:
-    """Whether an effect computes in parallel over time, rather than by the compiled recursions of processors."""
+    """Whether an effect computes in parallel over time, rather than by the compiled recursions for CPUs."""
     return audio.is_cuda
 
 

@@ -50,7 +50,7 @@ class _Mix:
     def backward(
         self, _: int, x: torch.Tensor, rows: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
     ) -> Sequence[torch.Tensor]:
-        """Fills x_bar."""
+        """Fills x_bar; returns the gradient for the matrix if ``needed``."""
         torch.mm(rows[0].T, bar, out=x_bar)
         return (torch.mm(bar, x.T),) if needed else ()
 

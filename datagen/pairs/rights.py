@@ -79,7 +79,7 @@ def admitted(policy: RightsConfig, tracks: Sequence[Track]) -> tuple[list[Track]
 
 
 def check_any_admitted(policy: RightsConfig, rights: Mapping[str, int]) -> None:
-    """Raises ConfigError if there are tracks, so many of each rights, and the policy leaves not one."""
+    """Raises ConfigError if there are tracks, which ``rights`` counts by their rights, and the policy admits none of them."""
     if rights and all(use_of(policy, name) == "excluded" for name in rights):
         there = ", ".join(f"{name!r} ({count})" for name, count in _normalised(rights).items())
         raise ConfigError(

@@ -63,8 +63,8 @@ class EffectCounts:
 
 
 class Uses(NamedTuple):
-    """The different uses of effects in a batch of pairs [U]: of which pair, the effect and its settings as numbers of the texts, and how
-    often in the input only, on both sides, in the target only [3, U].
+    """The distinct uses of effects in a batch of pairs, [U] each: the row of the pair, the effect and its settings as indices into the
+    lists of texts, and counts [3, U]: in the input only, on both sides, in the target only.
     """
 
     rows: Numbers
@@ -154,7 +154,7 @@ class _Chains(NamedTuple):
     uses: Any
 
     def where(self, kept: Flags) -> _Chains:
-        """Those for which an array [N] says True."""
+        """The uses for which ``kept`` [N] is True."""
         import pyarrow as pa
 
         mask = pa.array(kept)
@@ -162,7 +162,7 @@ class _Chains(NamedTuple):
 
 
 def uses_of(batch: pyarrow.RecordBatch) -> Uses:
-    """The uses in a batch with the columns ``inputs`` and ``targets``; of equal ones of a pair one."""
+    """The uses in a batch with the columns ``inputs`` and ``targets``; equal uses in a pair are counted in one."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -194,7 +194,7 @@ def uses_of(batch: pyarrow.RecordBatch) -> Uses:
 
 
 def _chains(batch: pyarrow.RecordBatch, side: str) -> Iterator[_Chains]:
-    """The chains of the branches of one side, and those of its buses; but not what other signals' limiter did."""
+    """The chains of the branches of one side, and those of its buses; without the dynamic effects of a bus for unlimited signals."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

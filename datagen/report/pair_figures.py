@@ -1,4 +1,4 @@
-"""What the report counts of pairs and examples, column by column and batch by batch: of a million, at most numbers are in memory.
+"""What the report counts of pairs and examples, column by column and batch by batch: of a million pairs only numbers are in memory.
 
 Conventions
     The pairs are those that count (``Rows.pairs``): of a pair that was drawn again, the last one that was drawn.
@@ -45,7 +45,7 @@ class PairCounts:
     of_track: Counter[str] = field(default_factory=Counter)
 
     def total(self, *, kind: str | None = None, split: str | None = None, rendered: bool = False) -> int:
-        """The pairs of a kind, and a split; with ``rendered`` those that are."""
+        """How many pairs are of a kind and a split; with ``rendered`` only those that are rendered."""
         return sum(count for group, count in self.of_group.items() if _fits(group, kind, split, rendered))
 
     def rendered_seconds(self, split: str | None = None) -> float:
@@ -85,7 +85,7 @@ class SourceBranches(NamedTuple):
 
 
 def signals_of(batch: pyarrow.RecordBatch, side: str) -> tuple[Numbers, Any]:
-    """The signals of one side of a batch of pairs: of which pair, and themselves."""
+    """(row of its pair for each signal, the signals) of one side of a batch of pairs."""
     import pyarrow.compute as pc
 
     column = batch.column(side)
@@ -93,7 +93,7 @@ def signals_of(batch: pyarrow.RecordBatch, side: str) -> tuple[Numbers, Any]:
 
 
 def branches_of(rows: Numbers, signals: Any) -> SourceBranches:
-    """The branches of some signals, which are of these pairs."""
+    """The branches of signals; ``rows`` are the rows of the pairs of these signals."""
     import pyarrow.compute as pc
 
     branches = pc.struct_field(signals, "branches")

@@ -185,7 +185,7 @@ def split_table(rows: Rows) -> list[dict[str, Any]]:
 
 @dataclass
 class _Playing:
-    """How often stems of one name play: seconds in which they do, and all."""
+    """The seconds in which stems of one name play, and all their seconds."""
 
     playing: int = 0
     every: int = 0

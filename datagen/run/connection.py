@@ -1,8 +1,8 @@
-"""The connection to the scheduler of a dask cluster: made within a time limit, and refused in a sentence where there is none.
+"""The connection to the scheduler of a dask cluster: made within a time limit, or an error with a message for users.
 
 Conventions
     The only module that imports ``distributed``.
-    Every wait ends: also for what answers at the address and is no scheduler, for which dask itself waits without an end.
+    Every wait has a time limit, also where something that is no scheduler answers at the address: dask itself waits for it forever.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stemwright.manifests.usage import UsageError
 
 ANSWER_S = 30.0  # for a scheduler with a worker to answer, unless dask's own configuration says otherwise
 CONNECT = "distributed.comm.timeouts.connect"  # of dask: DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT in the environment
-GRACE_S = 1.0  # for dask to say itself that there is no answer
+GRACE_S = 1.0  # for dask to report by itself that there is no answer
 OF_CONNECTIONS = ("distributed", *(f"distributed.{name}" for name in ("client", "core", "comm", "comm.core", "comm.tcp", "batched")))
 KEPT = "Finished work is kept; run the same command again with the address of a running cluster"
 
@@ -79,7 +79,7 @@ def _client_at(make: Any, address: str) -> Iterator[Any]:
 
 
 def _made(make: Callable[[], Any], address: str, limit_s: float) -> Any:
-    """The client. It is made in a thread of its own, since dask waits without an end for what answers and is no scheduler."""
+    """The client. It is made in a thread of its own, since dask waits forever for something that answers and is no scheduler."""
     made: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def run() -> None:
@@ -100,7 +100,7 @@ def _made(make: Callable[[], Any], address: str, limit_s: float) -> Any:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keeps dask from logging a lost connection, with a traceback: we say it in a sentence. Its loggers have levels of their own."""
+    """Keeps dask from logging a lost connection, with a traceback: our own message reports it. Its loggers have levels of their own."""
     before = {name: logging.getLogger(name).level for name in OF_CONNECTIONS}
     for name in before:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -2,7 +2,7 @@
 
 Conventions
     A worker is examined before it is given anything (``preflight``). One that differs at the start ends the stage; one that joins later and
-    differs is given nothing, which is said once, and if no other is left the stage ends with the reason.
+    differs is given nothing, which is reported once, and if no other is left the stage ends with the reason.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Fleet:
             worker.facts = worker.examined.result(timeout=wait_s)
         except TimeoutError:
             return
-        except Exception as error:  # it was lost, or it cannot even read the question
+        except Exception as error:  # it was lost, or it cannot unpickle the request
             worker.facts = WorkerFacts(
                 _host(worker), {}, f"it cannot be examined ({type(error).__name__}: {error}); is stemwright installed there?"
             )
@@ -192,5 +192,5 @@ def _host(worker: Worker) -> str:
 
 
 def _process(info: Mapping[str, Any] | None) -> Any:
-    """What differs between two processes that have been a worker one after the other."""
+    """A value that differs between two processes that were workers at one address, one after the other."""
     return info and info.get("local_directory")

@@ -57,7 +57,7 @@ class KnownTasks:
     def wanted(self, tasks: Iterable[Task], present: Present | None = None) -> Wanted:
         """Which tasks are open: they were not done, their work is void, or not all that their rows name is there.
 
-        Without ``present`` nothing is looked for.
+        Without ``present`` no files are looked for.
         """
         numbers, durations_s, is_open = array("Q"), array("d"), bytearray()
         in_table = array("q")  # the places of tasks that the table decides about
@@ -114,7 +114,7 @@ class KnownTasks:
                     yield from (row for row in found if row.cache_key == task.id)
 
     def _looked_up(self, tasks: Iterable[Task]) -> Iterator[tuple[list[Task], Ids, npt.NDArray[np.int64]]]:
-        """Tasks, their numbers, and where in the journal their latest lines are; so many at a time."""
+        """Tasks, their numbers, and where in the journal their latest lines are; ``AT_ONCE`` at a time."""
         left = iter(tasks)
         while part := list(islice(left, AT_ONCE)):
             numbers = np.fromiter((number_of_task(task.id) for task in part), np.uint64, len(part))
@@ -146,7 +146,7 @@ def _order(names: Sequence[str], about: str) -> tuple[int, int]:
 
 
 def _runs(finished: JoinedRows[Any]) -> tuple[Ids, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The keys of rows that follow one another, the numbers of the first rows, and how many they are."""
+    """For each run of rows with one key: the key, the number of its first row, and how many rows it has."""
     keys, firsts, start = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)], 0
     for table in finished.tables:
         for batch in table.columns("cache_key", num_rows=KEYS_AT_ONCE):
@@ -162,7 +162,7 @@ def _runs(finished: JoinedRows[Any]) -> tuple[Ids, npt.NDArray[np.int32], npt.ND
 
 
 class _Forward:
-    """Rows of tables by number: read on from the last ones where they follow these, else taken by themselves."""
+    """Rows of tables by number: read sequentially where they follow the rows read last, else looked up by number."""
 
     def __init__(self, rows: JoinedRows[Any]) -> None:
         self._rows, self._start, self._batch = rows, 0, ()
@@ -178,7 +178,7 @@ class _Forward:
             start += len(table)
 
     def take(self, first: int, count: int) -> Sequence[Any]:
-        """The records of so many rows from one on."""
+        """The records of ``count`` rows, beginning with the row ``first``."""
         if first < self._start:
             return list(self._rows.take(range(first, first + count)))
         found: list[Any] = []
@@ -242,7 +242,7 @@ class EarlierWork:
         self._left = np.ones(len(order), np.bool_)
 
     def pop(self, about: str) -> list[str]:
-        """The keys of the work about something; none when it is asked again."""
+        """The keys of the work about something; an empty list at the second call."""
         found = self._others.pop(about, [])
         if (number := id_number(about)) is not None and len(self._abouts):
             first, last = (int(np.searchsorted(self._abouts, np.uint64(number), side=side)) for side in ("left", "right"))

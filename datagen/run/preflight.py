@@ -4,7 +4,7 @@ Conventions
     ``examine`` runs on the worker, ``first_difference`` here. The folder of the corpus is known by a token: a file of random digits, made
     once, that a worker must find at the same path with the same contents. A mount that is missing, or that is of something else, is so
     found before the first song rather than as a refusal of each.
-    A bucket is asked by each worker with the credentials that it has: whether they may write to that of the corpus, and read a song.
+    Each worker tests with its own credentials whether it may write to the bucket of the corpus, and read a song from that of the songs.
     A worker that cannot do the work, and one that would do it otherwise than the others, are reported in a sentence with their host.
     The versions of stemwright and Python are compared with those of this process, which sends it the tasks; all else with most workers.
     Memory: dask's nanny sets ``MALLOC_TRIM_THRESHOLD_``, by which glibc gives every freed array back to the system and gets it again page

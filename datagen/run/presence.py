@@ -1,8 +1,8 @@
 """Whether the files that rows name are there: what a start may skip.
 
 Conventions
-    It is asked of rows, each for itself: rows are there if every one of them is. Of a finished table it is asked by columns, without a
-    record being made: a start over a finished corpus is mostly this.
+    Each row is looked at by itself: rows are there if every one of them is. A finished table is looked at by columns, without making
+    records: on a finished corpus, a start does little else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Named(NamedTuple):
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:
-        """Where a row has them."""
+        """The columns of a table that have these values."""
         return tuple(f"audio.{name}" for name in cls._fields)
 
 

@@ -98,7 +98,7 @@ def run(
     """Runs the tasks that are not done yet, and journals each result as it arrives. Raises StoppedError on a full disk.
 
     ``present`` says of rows whether what they name is there; unless it is given, they name files in the stage's folder. ``rejected`` is
-    what was rejected without being tried: a share journals what it rejects, for who looks at the corpus before all shares are merged.
+    what was rejected without being tried: a share journals what it rejects, for users who look at the corpus before all shares are merged.
     """
     outcome = Outcome()
     with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type, stage.writer) as journal, _rejections(stage) as note:
@@ -137,7 +137,7 @@ def run(
 
 @contextmanager
 def _rejections(stage: Stage) -> Iterator[Callable[[Rejected], None]]:
-    """What notes a rejection in the share's journal of them, which each run begins again: what was rejected before is tried again."""
+    """Gives a function that adds to the share's journal of rejections, which each run empties, since it tries what was rejected again."""
     base = stage.folder / f"rejected{table.JOURNAL}"
     if stage.share is None:
         yield lambda _: None
@@ -226,7 +226,7 @@ def shared_out(each: Callable[[Task], Result], workers: Workers) -> Do:
 
 
 def spread(workers: Workers) -> Callable[[Callable[[Any], Record], Iterable[Any]], Iterator[Any]]:
-    """A function that shares out parts of the end of a stage: each gives one row.
+    """A function that distributes the parts of the last step of a stage over the workers: each part gives one row.
 
     What is refused, fails or cannot go on ends the stage: Refused or StoppedError is raised.
     """
@@ -263,7 +263,7 @@ class _Parts(Sequence[Task]):
 
 
 def _one_row(work: Callable[[Any], Record], task: Task) -> Result:
-    return replace(attempt(lambda item: (work(item),), task), task=replace(task, payload=None))  # which need not go back
+    return replace(attempt(lambda item: (work(item),), task), task=replace(task, payload=None))  # which need not be sent back
 
 
 def attempt(work: Work, task: Task) -> Result:

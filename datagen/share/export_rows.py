@@ -1,7 +1,7 @@
-"""The rows that an export contains, as far as [rights] lets them out: those of the tables of a corpus, and marks of the songs' sound.
+"""The rows that an export contains: those of the tables of a corpus that [rights] admits, and marks by which the songs are recognised.
 
 Conventions
-    No row is in memory longer than it is used: which rows are let out is decided by columns, and the marks are in journals in a temporary
+    No row is in memory longer than it is used: which rows are admitted is decided by columns, and the marks are in journals in a temporary
     folder until their tables are written.
 """
 
@@ -43,7 +43,7 @@ TYPES: dict[str, type[Record]] = {
 
 @dataclass(frozen=True)
 class ExportRows:
-    """The rows of a corpus that are let out, by the names of their tables; tracks are ``anonymous`` when they are written."""
+    """The rows of a corpus that [rights] admits, by the names of their tables; tracks are made ``anonymous`` when they are written."""
 
     of_tables: dict[str, SelectedRows[Any]]
     marks: dict[str, Mapping[str, tuple[Record, ...]]] = field(default_factory=dict)  # table -> of each track's id
@@ -71,7 +71,7 @@ class ExportRows:
 
 
 def allowed_rows(corpus: Corpus) -> ExportRows:
-    """The tables of a corpus as far as [rights] lets them out. Raises ConfigError if more was rendered or planned than it
+    """The rows of a corpus that [rights] admits. Raises ConfigError if more was rendered or planned than it
     allows now, CorpusError if the examples are of an earlier plan.
     """
     rows: dict[str, JoinedRows[Any]] = {}
@@ -126,7 +126,7 @@ def _number(row_id: str) -> Ids:
 
 
 def anonymous(track: Track) -> Track:
-    """The track with names for its files that say nothing about anybody's disk; its id is over their content and stays."""
+    """The track with file names that reveal no path of a disk; its id is a hash of their content and stays."""
     named: dict[str, str] = {}
 
     def renamed(file: AudioFile, name: str) -> AudioFile:

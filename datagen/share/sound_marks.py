@@ -1,4 +1,4 @@
-"""By what a song is known again: its fingerprint, and sketches of its mixture and stems, taken from its stems, which sum to the mixture."""
+"""What a song is recognised by: its fingerprint, and sketches of its mixture and stems, taken from its stems, which sum to the mixture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCK_FRAMES = 1 << 16
 
 
 class FingerprintRow(Record):
-    """By what a song is known again in any encoding, and by what a copy is laid on it to the sample."""
+    """What a song is recognised by in any encoding, and what a copy is aligned by to the sample."""
 
     id: Id
     sample_rate: SampleRate

@@ -61,8 +61,8 @@ def check_corpus(
 
     ``songs`` is the folder that the tracks' paths are relative to; without it the sources and the sums of stems are not checked, and a
     warning says so. ``unrendered`` are the ids of pairs that are meant to have no example. Of what is in a store only the size is compared,
-    unless ``download`` asks for its bytes. ``proofs`` are of sums that need not be measured again, and get those that were; without them
-    all are measured.
+    unless ``download`` asks for its bytes. ``proofs`` has the sums that need not be measured again, and is given those that were; without
+    it all are measured.
     """
     corpus = Path(corpus)
     rows, problems = read_tables(corpus, ROW_TYPES)

@@ -1,4 +1,4 @@
-"""Sums of stems that a check measured before: what it found is true of the bytes that it read, wherever and whenever they are met again.
+"""Sums of stems that a check measured before: a result holds for the same bytes, in any corpus and at any time.
 
 Decoding and summing takes most of a check, at a third of the speed of comparing checksums. Every check compares all checksums; where those
 of a mixture and of its stems are the ones that an earlier check decoded, and the sum was right, the sum is right.
@@ -6,7 +6,7 @@ of a mixture and of its stems are the ones that an earlier check decoded, and th
 Conventions
     A proof is the SHA-256 of all that a sum depends on: the checksums, what is played of a file, the gain, the limit, and the versions of
     the decoders. Only sums within the limit are proved; others are measured each time. Proofs are of no one corpus: they are cached in the
-    user's cache as lines of 16 hexadecimal digits, appended one by one; what is no such line counts for nothing.
+    user's cache as lines of 16 hexadecimal digits, appended one by one; any other line is ignored.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Proofs:
             with suppress(OSError):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 with self._path.open("a", encoding="ascii") as file:
-                    file.write(f"\n{proof}\n")  # after a line that was torn
+                    file.write(f"\n{proof}\n")  # the first newline ends a line that a killed process left incomplete
 
 
 def proof_of(track: Track, stems: Sequence[Stem], limit_dbfs: float) -> str:
@@ -70,5 +70,5 @@ def proof_of(track: Track, stems: Sequence[Stem], limit_dbfs: float) -> str:
 
 @cache
 def _versions() -> dict[str, str]:
-    """Of what decodes, resamples and sums."""
+    """The versions of what decodes, resamples and sums."""
     return {name: metadata.version(name) for name in ("av", "soundfile", "soxr", "numpy")} | {"stemwright": __version__}

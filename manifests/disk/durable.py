@@ -140,7 +140,7 @@ State = tuple[int, int, int, int] | None
 
 
 def state_of(path: Path) -> State:
-    """Which file has a name, and since when: another value once any process has put another one there. None if there is none."""
+    """What identifies the file at a path: the value changes once any process has put another file there. None if there is none."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -152,7 +152,7 @@ def put_all(files: Sequence[tuple[Path, Path]], before: Mapping[Path, State] | N
     """Renames files that were written and closed, (other name, final name), all of them synced before and each folder once after.
 
     If one cannot be renamed, those before it are removed again, but for what replaced an earlier file: that is gone either way.
-    ``before`` is what was there when the work on them began. Raises OvertakenError, and leaves all as it is, if that is not there any more.
+    ``before`` has the state of each place when the work began. Raises OvertakenError, and leaves all as it is, if one has changed since.
     """
     for temporary, path in files:
         with naming(path):
@@ -180,7 +180,7 @@ def put_all(files: Sequence[tuple[Path, Path]], before: Mapping[Path, State] | N
 
 
 def _put_first(temporary: Path, path: Path) -> None:
-    """Gives a file its name if that is still free. Raises OvertakenError if it is not; where there are no links, the last one wins."""
+    """Gives a file its name if that is still free. Raises OvertakenError if it is not; without hard links the last one wins."""
     try:
         os.link(temporary, path)
     except FileExistsError as error:
@@ -267,7 +267,7 @@ class FileGroup:
     """Files that are finished together: a context manager at whose end all of them are in their places, each folder synced once.
 
     An error before the end leaves none of them. A kill at the end can leave some: a caller that needs all or none writes a row after it.
-    ``before`` is what was in those places when the work began (``put_all``).
+    ``before`` has the state of those places when the work began (``put_all``).
     """
 
     def __init__(self, before: Mapping[Path, State] | None = None) -> None:

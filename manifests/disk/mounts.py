@@ -1,7 +1,7 @@
 """Which kind of file system a folder is on: one of this machine, or one that several machines share.
 
 Locks of a file system that several machines share may reach this machine alone: Lustre with ``localflock``, NFS with ``local_lock`` or
-``nolock``, most of FUSE's. Nothing says so when a lock is taken.
+``nolock``, most of FUSE's. Taking such a lock succeeds without a warning.
 
 References
     proc_pid_mountinfo(5): field 5 is the place, with spaces and backslashes in octal; the type follows the field that is a hyphen.
@@ -23,7 +23,7 @@ SHARED = frozenset((
 
 
 def is_shared(folder: Path, mounts: Path = MOUNTS) -> bool:
-    """Whether other machines may work in a folder. All of FUSE is taken for shared; False where the system does not tell."""
+    """Whether other machines may work in a folder. All of FUSE is taken for shared; False where there is no list of mounts."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -32,5 +32,5 @@ def is_shared(folder: Path, mounts: Path = MOUNTS) -> bool:
     for fields in (line.split(" ") for line in lines if " - " in line):
         mounted = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
         if len(mounted) >= len(best) and (place == mounted or place.startswith(mounted.rstrip("/") + "/")):
-            best, found = mounted, fields[fields.index("-") + 1]  # of several at one place the last one is seen
+            best, found = mounted, fields[fields.index("-") + 1]  # of several mounted at one place the last one is visible
     return found in SHARED or found.startswith("fuse")

@@ -46,7 +46,8 @@ Reader = PlainReader | CodedReader | SumReader
 
 def opened(path: Sound | str, *, stream: int = 0, compared: bool = False) -> Reader:
     """A sound file, or a sum of some, open to be read once as ``blocks`` or as an excerpt. Raises Refused with a reason if it is none, or
-    not whole. ``compared``: with the MD5 in the header of a FLAC, if the whole is read, which takes as long again as decoding.
+    not whole. ``compared`` checks the samples of a FLAC against the MD5 in its header, if the whole file is read; it takes as long again as
+    decoding.
     """
     return _opened_sum(path, compared) if isinstance(path, Sum) else _opened_file(Path(path), stream, compared)
 

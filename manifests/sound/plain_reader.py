@@ -3,9 +3,9 @@
 Conventions
     Audio is float32 [C, T], full scale 1.0. Only files whose header states a length that is there are read here; others go to ffmpeg's
     libraries (``coded_reader``), which read to the end of a file whatever its header says.
-    Where the whole of a FLAC from outside is read, its samples are compared with the MD5 that its header states: another one is a
-    note, since each frame has a check sum of its own, which libsndfile verifies, and programs that cut or edit a FLAC may leave the header
-    as it was. It takes as long again as decoding, so files of our own, whose rows have their checksums, are not compared.
+    Where the whole of a FLAC from outside is read, its samples are compared with the MD5 that its header states: a mismatch is
+    only noted, since each frame has a checksum of its own, which libsndfile verifies, and programs that cut or edit a FLAC may leave
+    the header as it was. It takes as long again as decoding, so files of our own, whose rows have their checksums, are not compared.
 
 References
     RFC 9639, 8.2: the MD5 is over the samples, interleaved, signed, little-endian, in whole bytes.

@@ -10,7 +10,7 @@ Conventions
     and imaginary parts as channels; its results are [B, S, C, 2, N, F] (frames before frequencies, as the inverse needs them) and [B, S,
     C, T].
     At a hop of a quarter window the squared Hann window sums to 3/2 everywhere, so the inverse needs no envelope.
-    A real signal has no imaginary part at 0 Hz; a network gives one. Inverse transforms on a processor leave it out, as the mathematics
+    A real signal has no imaginary part at 0 Hz; a network gives one. Inverse transforms on a CPU leave it out, as the mathematics
     has it. cuFFT in float32 does not (errors of -34 dB against its own float64 with random weights), so it is set to zero before.
 
 References
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # (layer, its input, what the time branch adds) -> its output
 Encode = Callable[[Any, "torch.Tensor", "torch.Tensor | None"], "torch.Tensor"]
 HANN_SQUARED_SUM = 1.5  # of four periodic Hann windows a quarter apart
-BLOCK_BYTES = 1 << 19  # of frames that are transformed together on a processor: they fit its second cache
+BLOCK_BYTES = 1 << 19  # of frames that are transformed together on a CPU: they fit its L2 cache
 
 
 class CoreInputs(NamedTuple):
@@ -92,7 +92,7 @@ def _spectrogram(network: Any, batch: torch.Tensor) -> torch.Tensor:
 def _block_frames(like: torch.Tensor, size: int, count: int) -> int:
     """How many of a transform's frames are computed at a time, for tensors as ``like``, [B, C, ...]: all of them on a GPU.
 
-    On a processor a block and what is computed from it stay in its cache. Arrays of a whole segment would be taken from the system and
+    On a CPU a block and what is computed from it stay in its cache. Arrays of a whole segment would be taken from the system and
     given back for each step: two thirds of the time of these transforms went into that.
     """
     rows = like.shape[0] * like.shape[1]
@@ -164,7 +164,7 @@ def zero_imaginary_dc(network: Any) -> None:
 def build_core(network: Any, kept: Sequence[int], *, channels_last: bool = False) -> torch.nn.Module:
     """The core as a module: (spectrum [B, 2 C, F, N], waveform [B, C, T]) -> ([B, S, C, 2, N, F], [B, S, C, T]) with the kept stems.
 
-    ``channels_last`` writes the encoders with channels as the last axis: what OpenVINO keeps in memory, and needs no rearranging for.
+    ``channels_last`` writes the encoders with channels as the last axis: the layout of OpenVINO, which then reorders nothing.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The gates of BS.1770 and R 128: what is below them does not count. Without the meter, which compiles kernels: settings refer to them.
+"""The gates of BS.1770 and R 128: what is below them does not count. Apart from the meter, since settings need no kernels.
 
 References
     Recommendation ITU-R BS.1770-5 (2023), annex 1. EBU Tech 3342 (2023), loudness range.

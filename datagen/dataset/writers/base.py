@@ -35,19 +35,19 @@ from stemwright.manifests.table_rows import TableRows
 
 
 class Spread(Protocol):
-    """Does a piece of work for each of some items, in any order and wherever; an error of one is raised."""
+    """Applies a function to each item, in any order and in any process; an error in one is raised."""
 
     def __call__(self, work: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
-        """The results, in the order in which they come to an end."""
+        """The results, in the order in which they are finished."""
         ...
 
 
 def in_turn(work: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
-    """Does the work here, for one item after another."""
+    """The results of the work, done in this process for one item after another."""
     return map(work, items)
 
 
-_FOUND: ContextVar[Mapping[Path, State] | None] = ContextVar("found", default=None)  # what was there when a pair was begun
+_FOUND: ContextVar[Mapping[Path, State] | None] = ContextVar("found", default=None)  # state of the files of a pair before its work began
 
 
 class DatasetWriter(Protocol):
@@ -96,7 +96,7 @@ class DatasetWriter(Protocol):
     ) -> int:
         """Completes the dataset; returns how many files of examples that are no longer planned were removed.
 
-        Rows are made when they are used, and there may be millions. ``spread`` shares out work on independent parts.
+        Rows are made when they are used, and there may be millions. ``spread`` distributes work on independent parts.
 
         The dataset's table of examples is written last and carries ``made_from``: once it exists, the dataset is complete.
         """
@@ -215,9 +215,9 @@ def write_signals(
 
 @contextmanager
 def noting_places(corpus: Path, paths: Iterable[str]) -> Iterator[None]:
-    """Notes what is in the places of files before the work on them begins, for ``write_signals``.
+    """Records the state of files before the work on them begins, for ``write_signals``.
 
-    A process that was believed dead, and whose work another does by now, finds the other's files there and leaves them: a row describes
+    If another process believed this one dead and took its work over, this one finds the other's files and leaves them: a row describes
     the bytes that are there.
     """
     before = _FOUND.set({corpus / path: state_of(corpus / path) for path in paths})

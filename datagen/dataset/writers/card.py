@@ -210,7 +210,7 @@ def _loading(dataset: Path, pairs: Sequence[Pair], examples: Sequence[Example], 
 
 
 class _Settings:
-    """Lowest, middle and highest value of each setting, and how often each choice was made; equal values are held once."""
+    """Lowest, median and highest value of each setting, and how often each choice was made; equal values are kept once, with a count."""
 
     def __init__(self) -> None:
         self._acting: set[tuple[str, str, str]] = set()
@@ -248,7 +248,7 @@ class _Settings:
 
 
 def median_of(counts: Counter[float]) -> float:
-    """The median of values that are counted: as ``statistics.median`` of all of them."""
+    """The median of values with their counts: what ``statistics.median`` gives for the values repeated."""
     values, ends = sorted(counts), list(accumulate(counts[value] for value in sorted(counts)))
     low, high = (values[bisect_right(ends, at)] for at in ((ends[-1] - 1) // 2, ends[-1] // 2))
     return low if (ends[-1] % 2) else (low + high) / 2

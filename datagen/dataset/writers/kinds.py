@@ -1,4 +1,4 @@
-"""Of which kind and split pairs are, by their ids; of the rows of tables, without a record being made."""
+"""The kind and split of pairs, by their ids; those of tables are read from columns, without making records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stemwright.manifests.table_rows import TableRows
 
 
 def columns_of(rows: Sequence[Record], *names: str) -> Iterator[tuple[Any, ...]]:
-    """Some columns, row by row."""
+    """The values of some columns, one tuple a row."""
     if not isinstance(rows, TableRows | JoinedRows | SelectedRows):
         yield from (tuple(getattr(row, name) for name in names) for row in rows)
         return
@@ -30,7 +30,7 @@ def by_id(pairs: Sequence[Pair]) -> Mapping[str, Pair]:
 
 
 class KindsById:
-    """The kinds and splits of pairs, 14 bytes each; ``names`` are the (kind, split) that there are, in the order of their numbers."""
+    """Kind and split of each pair, in 14 bytes; ``names`` are the different (kind, split), in the order of their numbers."""
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         numbers: dict[tuple[str, str], int] = {}
@@ -46,7 +46,7 @@ class KindsById:
         return int(self._rows["number"][self._at(pair_id)])
 
     def row(self, pair_id: str) -> int:
-        """Which of the pairs it is. Raises KeyError if there is no such pair."""
+        """The number of a pair in the order of the pairs, from 0. Raises KeyError if there is no such pair."""
         return int(self._order[self._at(pair_id)])
 
     def _at(self, pair_id: str) -> int:

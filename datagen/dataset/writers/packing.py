@@ -8,8 +8,8 @@ Conventions
     files are removed; one that is no longer as planned is first unpacked, then struck out, then removed with the folders that this empties.
     The journal, which still names what was struck out, goes after that: a kill in between leaves nothing that the next start does not know.
     With ``[storage] bulk`` a shard goes to the store before it is journalled, and stays there when it is struck out: ``clean`` sweeps it.
-    A shard is a task: workers assemble shards, each of which is given the rows of its examples, and one process plans and journals. Rows
-    stay on disk until then. Memory holds one example at a time (a tar), or one group of rows (Parquet).
+    A shard is a task: workers assemble shards from the rows of their examples, and one process plans and journals. Rows stay on disk until
+    their shard is assembled. Memory holds one example at a time (a tar), or one group of rows (Parquet).
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def pack(corpus: Path, plan: ShardPlan, assembler: Assembler, spread: Spread = i
 
 
 class _StandingShards(Iterable[Shard]):
-    """The rows of all shards in the order of their paths: those of the journal, and those of the table that it says nothing about."""
+    """The rows of all shards in the order of their paths: those of the journal, and those of the table that are not in the journal."""
 
     def __init__(self, dataset: Path, journal: table.Journal) -> None:
         self._table: Iterable[Shard] = TableRows(dataset / TABLE, Shard) if (dataset / TABLE).exists() else ()

@@ -27,7 +27,7 @@ from stemwright.manifests.shards import DATASET, Place, Places, in_dataset
 
 
 class RenderedFiles:
-    """The sound files that are to be packed: those that are files of their own before those in earlier shards, which may be older."""
+    """The sound files that are to be packed: a file of its own counts before a copy in an earlier shard, which may be older."""
 
     def __init__(self, corpus: Path) -> None:
         self.dataset = corpus / DATASET
@@ -62,7 +62,7 @@ class RenderedFiles:
 @dataclass(frozen=True)
 class ShardContent:
     """What goes into one shard: its path in the dataset, its examples, the signals (role, name) that any example of its kind has, and what
-    is known of the sources. A worker is given it as it is.
+    is known of the sources; ``loose`` reads the sound files. It is sent to a worker as it is.
     """
 
     path: str
@@ -77,11 +77,11 @@ class ShardContent:
 
     @cached_property
     def labels_id(self) -> str:
-        """The id of all labels."""
+        """A hash of the labels of all examples."""
         return content_id([self.labels(pair, example) for pair, example in self.examples])
 
     def members(self) -> list[str]:
-        """What the dataset's rows call the sound files in it, in the order of the examples."""
+        """The paths of the sound files in it, as in the dataset's rows, in the order of the examples."""
         return [in_dataset(file.audio.path) for _, example in self.examples for file in example.signals]
 
 
@@ -125,7 +125,7 @@ class ShardPlan:
         return list(self._spans)
 
     def _looked_through(self, groups: KindsById, ids: array[int], sizes: array[int], of_group: array[int]) -> Iterator[str]:
-        """Notes of each example its id, its size and its group; yields what the dataset's rows call its sound files."""
+        """Records id, size and group of each example; yields the paths of its sound files, as in the dataset's rows."""
         for example in self._examples:
             number = groups.number(example.pair_id)
             paths = [in_dataset(file.audio.path) for file in example.signals]
@@ -145,7 +145,7 @@ class ShardPlan:
 
 
 def _parts(sizes: Sequence[int], limits: ShardLimits) -> Iterator[tuple[int, int]]:
-    """The numbers of the first example of each shard and of the one after its last."""
+    """(number of the first example, number after the last) of each shard."""
     first, filled = 0, 0
     for number, size in enumerate(sizes):
         if number > first and (filled + size > limits.shard_mb * 1e6 or number - first == limits.shard_examples):

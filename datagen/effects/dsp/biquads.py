@@ -72,10 +72,11 @@ def _two_sections(u, first, second, w):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, fastmath={"contract"})
 def _adjoint(x, coefficients, y_bar, signals, bar, x_bar, c_bar):  # type: ignore[no-untyped-def]
-    """Of one item: y_bar [C, T] -> x_bar [C, T], and c_bar [K, 5] is added to.
+    """The adjoint for one item: y_bar [C, T] -> x_bar [C, T]; the gradient for the coefficients is added to c_bar [K, 5].
 
-    signals [K + 1, T + 2] takes what goes into and out of each section, computed again and in pairs as by ``_two_sections``, after two
-    zeros: what comes before the first sample. bar [T] takes the gradient on its way. In both directions the last value enters last.
+    signals [K + 1, T + 2] is filled with the input and output of each section, recomputed in pairs as by ``_two_sections``, after two
+    zeros for the samples before the first. bar [T] is scratch for the gradient between sections. In both directions the term with the
+    most recent value enters last, since it is available last.
     """
     channels, frames = x.shape
     sections = coefficients.shape[0]
@@ -105,9 +106,9 @@ def _adjoint(x, coefficients, y_bar, signals, bar, x_bar, c_bar):  # type: ignor
 
 @njit(nogil=True, fastmath={"contract"})
 def _section_back(u, v, table, bar, c_bar):  # type: ignore[no-untyped-def]
-    """One section u -> v, both [T + 2] after two zeros: bar [T], the gradient for v, becomes that for u; c_bar [5] is added to."""
+    """One section u -> v, both [T + 2] after two zeros: bar [T], the gradient for v, is replaced by that for u; adds to c_bar [5]."""
     b0, b1, b2, a1, a2 = table[0], table[1], table[2], table[3], table[4]
-    e1, e2 = 0.0, 0.0  # e[n+1], e[n+2]: the gradient for what the numerator gives
+    e1, e2 = 0.0, 0.0  # e[n+1], e[n+2]: the gradient for the output of the numerator
     s0, s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0, 0.0
     for n in range(len(bar) - 1, -1, -1):
         e = (bar[n] - a2 * e2) - a1 * e1
@@ -135,7 +136,7 @@ class _Cascade:
     def backward(
         self, _: int, x: torch.Tensor, rows: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
     ) -> Sequence[torch.Tensor]:
-        """Fills x_bar."""
+        """Fills x_bar; returns the gradient for the sections if ``needed``."""
         table = _array(rows[0])
         if not needed:
             # A filter is linear and time-invariant: its adjoint is itself on the reversed signal.

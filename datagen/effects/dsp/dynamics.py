@@ -4,7 +4,7 @@ Conventions
     x is [G, C, T]: G groups, each of C channels that share one gain. coefficients is float64 [G, 6]: the threshold raised to the detector's
     power, slope S = 1 - 1/R, detector attack and release, gain attack and release (as one-pole coefficients in (0, 1]).
     power p is 1 (peak) or 2 (RMS). The detector's input is max_c |x_c|. States are float64 and start at 0 (detector) and 1 (gain).
-    On a processor the recursion runs sample by sample, in float64, without the GIL. On a GPU only its two followers do
+    On a CPU the recursion runs sample by sample, in float64, without the GIL. On a GPU only its two followers do
     (``stemwright.datagen.effects.dsp.following``); levels, curve and product are computed for all samples at once.
 
 References
@@ -28,18 +28,18 @@ from stemwright.separation.kernels import njit
 # A detector that decays in silence would reach denormal numbers, which are slow on most processors. 1e-200 is -4000 dB.
 SILENCE = 1e-200
 BLOCK = 256  # samples that a kernel takes through all its steps before the next: its scratch memory of 4 or 10 rows stays in the cache
-LEVEL, V, F, G = range(0, 4 * BLOCK, BLOCK)  # where each begins in the scratch memory: one array, of which LLVM sees that they are apart
+LEVEL, V, F, G = range(0, 4 * BLOCK, BLOCK)  # where each row begins in the scratch memory: in one array LLVM sees that they do not overlap
 DOT, F_STEP, V_STEP, BEND, BENT, TURNED, GAMMA, BETA, U_BAR = range(BLOCK, 10 * BLOCK, BLOCK)
 LN2 = math.log(2.0)
 
 
 @njit(nogil=True, fastmath=CONTRACT)
 def _forward(x, coefficients, power, scratch, y, states):  # type: ignore[no-untyped-def]
-    """Fills y [G, C, T] and, unless they are empty, the states [2, G, 1 + T] of detector and gain, from before the first sample on."""
+    """Fills y [G, C, T] and, unless they are empty, the states [2, G, 1 + T] of detector and gain, which begin before the first sample."""
     groups, channels, frames = x.shape
     for k in range(groups):
         threshold, slope, d_attack, d_release, g_attack, g_release = coefficients[k]
-        # A follower that rises faster than it falls takes the larger of both results; of one that does not, all signs are turned.
+        # A follower that rises faster than it falls is the larger of both one-pole results; for one that does not, all signs are flipped.
         v_sign = 1.0 if d_attack >= d_release else -1.0
         g_sign = 1.0 if g_release >= g_attack else -1.0
         linear, square = (0.0, v_sign) if power == 2 else (v_sign, 0.0)
@@ -52,7 +52,7 @@ def _forward(x, coefficients, power, scratch, y, states):  # type: ignore[no-unt
             else:
                 for i in range(BLOCK):
                     scratch[F + i] = g_sign
-            # The detector is a block ahead of the gain: neither waits for the other, so that a processor computes both at once.
+            # The detector is a block ahead of the gain: neither waits for the other, so a CPU overlaps both recursions.
             for i in range(BLOCK):
                 scratch[LEVEL + i] = 0.0
             for c in range(channels):
@@ -88,7 +88,7 @@ def _forward(x, coefficients, power, scratch, y, states):  # type: ignore[no-unt
 def _adjoint(x, coefficients, power, states, y_bar, scratch, x_bar, c_bar):  # type: ignore[no-untyped-def]
     """Runs the recursion of ``_forward`` backwards: y_bar [G, C, T] -> x_bar [G, C, T], c_bar [G, 6].
 
-    Only what both states pass back goes sample by sample: two linear recursions, since the states are known.
+    Only the gradients of both states are computed sample by sample: two linear recursions, since the states are known.
     """
     groups, channels, frames = x.shape
     for k in range(groups):
@@ -133,7 +133,7 @@ def _adjoint(x, coefficients, power, states, y_bar, scratch, x_bar, c_bar):  # t
             for c in range(channels):
                 loud, bar, made = x[k, c, start : start + size], y_bar[k, c, start : start + size], x_bar[k, c, start : start + size]
                 for i in range(size):
-                    # Of the loudest channels the first takes what the detector passes back.
+                    # Where channels are equally loud, the first gets the gradient of the detector's input.
                     taken = scratch[U_BAR + i] if abs(float(loud[i])) == scratch[LEVEL + i] else 0.0
                     scratch[U_BAR + i] -= taken
                     made[i] = g[i + 1] * bar[i] + (taken if loud[i] > 0.0 else -taken if loud[i] < 0.0 else 0.0)
@@ -253,7 +253,7 @@ def expand(y: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch.Ten
 
 
 def _states(groups: int, frames: int) -> np.ndarray:
-    """Memory for detector and gain [2, G, 1 + T] with what they are before the first sample."""
+    """An array for the states of detector and gain [2, G, 1 + T], with their values before the first sample filled in."""
     states = np.empty((2, groups, 1 + frames))
     states[0, :, 0], states[1, :, 0] = 0.0, 1.0
     return states

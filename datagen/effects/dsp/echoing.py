@@ -24,7 +24,7 @@ class Echoes:
     def backward(
         self, number: int, x: torch.Tensor, rows: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
     ) -> Sequence[torch.Tensor]:
-        """Fills x_bar."""
+        """Fills x_bar; returns the gradients for feedback and mix if ``needed``."""
         feedback, mix = float(rows[0]), float(rows[1])
         d, e = self._line(number, x, rows[0]) if needed else x.numpy(), memory.empty(tuple(x.shape), x.numpy().dtype)
         sums = np.zeros(2)
@@ -39,7 +39,7 @@ class Echoes:
 
 @njit(nogil=True)
 def _echo(x, feedback, delays, d):  # type: ignore[no-untyped-def]
-    """Fills d [I, C, T], a delay at a time: no sample of a piece depends on another of it, so the processor may do several at once."""
+    """Fills d [I, C, T], in pieces of one delay: no sample depends on another of its piece, so a CPU may compute several at once."""
     for i in range(x.shape[0]):
         delay, factor = delays[i], x.dtype.type(feedback[i])
         for c in range(x.shape[1]):
@@ -57,8 +57,8 @@ def _echo(x, feedback, delays, d):  # type: ignore[no-untyped-def]
 def _back(x, d, y_bar, factors, delay, e, x_bar, sums, needed):  # type: ignore[no-untyped-def]
     """y_bar [C, T] -> x_bar [C, T] and, if ``needed``, sums [2]: the gradients for feedback and mix; e [C, T] is scratch.
 
-    e[n] = mix y_bar[n] + feedback e[n + D] is the gradient for d[n], x_bar[n] = (1 - mix) y_bar[n] + e[n + D]; of pieces as in ``_echo``,
-    the last one first, and not too long for the cache.
+    e[n] = mix y_bar[n] + feedback e[n + D] is the gradient for d[n], x_bar[n] = (1 - mix) y_bar[n] + e[n + D]; in pieces as
+    in ``_echo``, the last one first, and short enough for the cache.
     """
     channels, frames = x.shape
     feedback, mix = x.dtype.type(factors[0]), x.dtype.type(factors[1])
@@ -67,7 +67,7 @@ def _back(x, d, y_bar, factors, delay, e, x_bar, sums, needed):  # type: ignore[
         for end in range(frames, 0, -piece):
             start = max(end - piece, 0)
             own, wet, to = y_bar[c, start:end], e[c, start:end], x_bar[c, start:end]
-            later = min(max(frames - delay - start, 0), end - start)  # of these something comes a delay later
+            later = min(max(frames - delay - start, 0), end - start)  # how many of these have a sample one delay later
             after = e[c, start + delay : start + delay + later]
             for j in range(later):
                 wet[j] = mix * own[j] + feedback * after[j]

@@ -17,13 +17,13 @@ from stemwright.datagen.effects.signal import check_finite
 
 
 class Items(torch.autograd.Function):
-    """``one(item, *settings)`` of every item of audio [I, C, T] and settings [I], with its gradients; they have none of their own."""
+    """``one(item, *settings)`` of every item of audio [I, C, T] and settings [I], with gradients of first order."""
 
     @staticmethod
     def forward(ctx: Any, one: Callable[..., torch.Tensor], audio: torch.Tensor, *rows: torch.Tensor) -> torch.Tensor:
-        """Fills the output item by item and keeps the inputs only."""
+        """Returns the output, computed item by item; saves only the inputs."""
         wet = empty_like(audio)
-        inference = torch.is_inference_mode_enabled()  # a mode of a thread: the others do not have it
+        inference = torch.is_inference_mode_enabled()  # the mode is set for each thread by itself
 
         def run(number: int) -> None:
             with torch.inference_mode(inference), torch.no_grad():
@@ -43,7 +43,7 @@ class Items(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Runs every item again, with its graph, and goes back through that."""
+        """Returns the gradients: every item is computed again with its graph, and backpropagated."""
         inputs, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
         places = [place for place, need in enumerate(needed) if need]
         bars = {place: empty_like(inputs[place]) for place in places}
@@ -66,7 +66,7 @@ class Each(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, operation: Operation, audio: torch.Tensor, *rows: torch.Tensor) -> torch.Tensor:
-        """Fills the output item by item and keeps the inputs only."""
+        """Returns the output, computed item by item; saves only the inputs."""
         audio = audio.contiguous()
         wet = empty_like(audio)
 
@@ -82,7 +82,7 @@ class Each(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Goes back through every item."""
+        """Returns the gradients, computed item by item."""
         audio, *rows = ctx.saved_tensors
         needed = ctx.needs_input_grad[1:]
         x_bar = empty_like(audio)
@@ -100,13 +100,13 @@ class Each(torch.autograd.Function):
 
 
 def empty_like(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor of arbitrary values with the shape and type of another, on the processor, contiguous."""
+    """A tensor of arbitrary values with the shape and type of another, on the CPU, contiguous."""
     kind = np.float32 if tensor.dtype == torch.float32 else np.float64
     return torch.from_numpy(memory.empty(tuple(tensor.shape), kind)).to(tensor.dtype)
 
 
 def in_threads(run: Callable[[int], Any], count: int) -> list[Any]:
-    """[run(0), run(1), ...], in as many threads as torch was given, each of which computes by itself."""
+    """[run(0), run(1), ...], in as many threads as torch was given; within each, torch uses one thread."""
     threads = min(torch.get_num_threads(), count)
     if count > 1:
         _keep_freed_memory()

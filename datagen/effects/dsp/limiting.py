@@ -3,7 +3,7 @@
 Conventions
     x is [G, C, T]: G groups, each of C channels that share one gain. coefficients is float64 [G, 2]: ceiling and release (a one-pole
     coefficient in (0, 1]); ahead is int64 [G], the look-ahead in samples. Inside float64; the gain is rounded to the type of x.
-    On a processor only the release and the sum over the look-ahead go sample by sample, without the GIL, and a block at a time. On a GPU
+    On a CPU only the release and the sum over the look-ahead run sample by sample, without the GIL, a block at a time. On a GPU
     only the release does (``stemwright.datagen.effects.dsp.following``).
 
 References
@@ -21,11 +21,11 @@ from stemwright.datagen.effects.dsp.following import follow
 from stemwright.datagen.effects.signal import on_gpu
 from stemwright.separation.kernels import njit
 
-BLOCK = 512  # samples that go through all steps before the next, or as many as the longest look-ahead
+BLOCK = 512  # samples that go through all steps before the next ones; more where the longest look-ahead is longer
 
 
 def limit(x: torch.Tensor, coefficients: torch.Tensor, ahead: np.ndarray, *, curve: bool = False) -> torch.Tensor:
-    """x [G, C, T] times its gain, or that ``curve`` alone, [G, 1, T]; with gradients for x and coefficients."""
+    """x [G, C, T] times its gain, or with ``curve`` the gain alone, [G, 1, T]; differentiable in x and coefficients."""
     if not on_gpu(x):
         limited: torch.Tensor = Limit.apply(x, coefficients, ahead, curve)
         return limited
@@ -40,7 +40,7 @@ def followed_gain(peaks: torch.Tensor, ceiling: torch.Tensor, release: torch.Ten
         rows = torch.from_numpy(np.flatnonzero(ahead == frames)).to(peaks.device)
         lowest, top = ceiling[rows, None], peaks[rows].double()
         need = lowest / torch.maximum(top, lowest)
-        # Of equal peaks the last one counts, as in the recursion: the pool takes the first, of time reversed.
+        # Of equal peaks the last one counts, as in the recursion: max_pool1d takes the first, so time is reversed.
         turned = torch.nn.functional.pad(-need, (0, frames), value=-1.0).flip(1)
         held = -torch.nn.functional.max_pool1d(turned[:, None], frames + 1, stride=1)[:, 0].flip(1)
         at_once = torch.ones_like(release[rows])
@@ -53,7 +53,7 @@ def followed_gain(peaks: torch.Tensor, ceiling: torch.Tensor, release: torch.Ten
 
 
 class Limit(torch.autograd.Function):
-    """``limit`` on a processor, with exact gradients."""
+    """``limit`` on a CPU, with exact gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, coefficients: torch.Tensor, ahead: np.ndarray, curve: bool) -> torch.Tensor:
@@ -81,7 +81,7 @@ class Limit(torch.autograd.Function):
 
 @njit(nogil=True)
 def _forward(x, coefficients, ahead, tops, scratch, made, states, curve):  # type: ignore[no-untyped-def]
-    """Fills what is made, [G, C, T] or [G, 1, T], and, unless they are empty, the states [2, G, T]: released gain and gain."""
+    """Fills ``made``, output [G, C, T] or gain [G, 1, T], and, unless they are empty, the states [2, G, T]: released gain and gain."""
     groups, _, frames = x.shape
     block = tops.shape[1] // 2
     mean, past = scratch[0], scratch[1]  # past: the released gain of a look-ahead before the block, then that of the block

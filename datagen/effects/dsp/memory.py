@@ -4,7 +4,7 @@ The system hands out fresh memory page by page and clears each page: for an effe
 An array made here gives its memory back when the last array or tensor over it is gone, and the next of that size takes it.
 
 Conventions
-    What is kept is at most MOST bytes, of the last SIZES sizes, two arrays each. An array holds arbitrary values until it is filled.
+    What is kept is at most MOST bytes, of at most SIZES sizes, two arrays each. An array holds arbitrary values until it is filled.
     Any thread may ask for memory and drop it. A forked process has its own copy.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-LEAST = 1 << 18  # bytes; less is quickly had from the C library
+LEAST = 1 << 18  # bytes; smaller arrays the C library allocates quickly
 MOST = 1 << 28  # bytes
 SIZES = 8
 
@@ -28,7 +28,7 @@ class _Loan:
         self.data = data
         self.__array_interface__ = data.__array_interface__
 
-    def __del__(self, free: dict[int, list[np.ndarray]] = _free) -> None:  # bound here: at the end of a process names may be gone
+    def __del__(self, free: dict[int, list[np.ndarray]] = _free) -> None:  # bound here, since globals may be gone when a process ends
         same = free.get(self.data.nbytes)
         kept = sum(size * len(each) for size, each in list(free.items()))
         if same is not None and len(same) < 2 and kept + self.data.nbytes <= MOST:

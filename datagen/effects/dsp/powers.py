@@ -1,10 +1,10 @@
-"""Powers of many numbers at once: log2 and exp2 without a branch, which LLVM computes for all numbers of a vector together.
+"""Powers of many numbers at once: log2 and exp2 without a branch, which LLVM vectorises.
 
     r^s = 2^(s log2 r),    log2 r = e + (2 / ln 2) artanh((m - 1) / (m + 1)),    r = m 2^e,  sqrt(1/2) <= m < sqrt(2)
 
 Conventions
-    Parts of kernels, in float64. r is positive and normal. log2 is within 2^-52 of itself, exp2 within two rounding errors of an exponent
-    that is exact: a power is as exact as that of the C library, exp(s log r), which rounds its exponent too. 1^s is 1.
+    Parts of kernels, in float64. r is positive and normal. log2 has a relative error of at most 2^-52; exp2 is within two rounding errors
+    of an exponent that is exact: a power is as exact as that of the C library, exp(s log r), which rounds its exponent too. 1^s is 1.
     Exponents and whole numbers are read off and put into the bits of a float, which needs no instruction that vectors lack: adding
     1.5 * 2^52 rounds to a whole number and leaves it in the lowest bits.
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from stemwright.separation.kernels import cast, njit
 
-CONTRACT = {"contract"}  # a product and a sum in one instruction where the processor has it: what a kernel with these parts needs
+CONTRACT = {"contract"}  # fused multiply-add where the CPU has it; a kernel that calls these functions needs the flag too
 WHOLE = 1.5 * 2.0**52
 WHOLE_BITS = int(np.float64(WHOLE).view(np.int64))
 LEAST_BITS = int(np.float64(math.sqrt(0.5)).view(np.int64))

@@ -1,4 +1,4 @@
-"""A delay line that is read between samples at a moving place, forward and adjoint: the kernel of the effect ``chorus``."""
+"""A delay line with a fractional delay that varies over time, forward and adjoint: the kernel of the effect ``chorus``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Copies:
     def backward(
         self, _: int, __: torch.Tensor, ___: Sequence[torch.Tensor], bar: torch.Tensor, x_bar: torch.Tensor, *, needed: bool
     ) -> Sequence[torch.Tensor]:
-        """Fills x_bar."""
+        """Fills x_bar; returns nothing, since there are no coefficients."""
         assert not needed  # there are no coefficients
         _transposed((self.mix * bar).numpy()[None], self.delays, self.feedback, x_bar.zero_().numpy()[None])
         x_bar.add_(bar, alpha=1.0 - self.mix)
@@ -37,7 +37,7 @@ class Copies:
 
 
 class Swing(torch.autograd.Function):
-    """w of x [I, C, T] by delays [I, T] and feedback [I], with exact gradients for all three."""
+    """The delayed copy w [I, C, T] of x [I, C, T], by delays [I, T] and feedback [I], with exact gradients for all three."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, delays: torch.Tensor, feedback: torch.Tensor) -> torch.Tensor:

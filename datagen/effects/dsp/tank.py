@@ -67,7 +67,8 @@ def _silence(ring, low):  # type: ignore[no-untyped-def]
 def _combs(x, coefficients, delays, lines, y):  # type: ignore[no-untyped-def]
     """The sum of all combs: y = Σ z^-D / (1 - f L z^-D) x with L = (1 - d) / (1 - d z^-1).
 
-    One ring of a power of two holds the delay lines side by side: every sample reads one row and writes each comb its delay later.
+    One ring buffer, a power of two long, holds the delay lines side by side: every sample reads one row, and writes the input of each
+    comb as many rows later as that comb delays.
     """
     ring, low, _ = lines
     _silence(ring, low)
@@ -103,7 +104,7 @@ def _allpasses(delays, lines, y):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, fastmath={"contract"})
 def _combs_apart(x, coefficients, delays, lines, y, turned):  # type: ignore[no-untyped-def]
-    """The combs of ``_combs``, not summed: y [8 T], all of a sample side by side, in the order of time or, if ``turned``, against it."""
+    """The combs of ``_combs``, not summed: y [8 T], the eight of a sample adjacent, in the order of time or, if ``turned``, reversed."""
     ring, low, _ = lines
     _silence(ring, low)
     feedback, damping = coefficients[0], coefficients[1]
@@ -120,7 +121,7 @@ def _combs_apart(x, coefficients, delays, lines, y, turned):  # type: ignore[no-
 
 @njit(nogil=True)
 def _backwards(coefficients, combs, allpasses, lines, bars, x_bar):  # type: ignore[no-untyped-def]
-    """bars [I, C, T], which is spent -> x_bar [I, T]: the tank is linear and time-invariant, so its adjoint is itself on the reversed
+    """bars [I, C, T], which is overwritten -> x_bar [I, T]: the tank is linear and time-invariant, so its adjoint is itself on the reversed
     signal, and ``bars`` is the gradient reversed.
     """
     frames = bars.shape[2]

@@ -130,7 +130,7 @@ def name_of(place: Path) -> str:
 def unused(stems: Path, current: Container[str]) -> tuple[int, int]:
     """How many folders hold kept stems that no current row names, and how many are in the layout of version 0.1.
 
-    ``current`` are the names of the others (``name_of``).
+    ``current`` has the names of the folders that current rows name (``name_of``).
     """
     kept = sum(name_of(file.parent) not in current for file in stems.glob(f"*/*/{KEPT_STEMS}"))
     return kept, sum(OLD.fullmatch(place.name) is not None and place.is_dir() for place in stems.glob("*"))

@@ -196,11 +196,11 @@ class PairTasks(Sequence[Task]):
         self._numbers = range(len(pairs))
 
     def of(self, pairs: Sequence[Pair]) -> PairTasks:
-        """Those of other pairs."""
+        """The tasks of other pairs."""
         return PairTasks(self._writer, pairs, self._tracks, self._stems)
 
     def of_share(self, share: Share) -> PairTasks:
-        """Those of a share."""
+        """The tasks of a share."""
         some = self.of(self._pairs)
         some._numbers = self._numbers[share.tasks]
         return some

@@ -100,10 +100,11 @@ def run_separate(
 
 
 class KeptTasks:
-    """Which tasks of separating have a result of an earlier run, and what is settled about these at once.
+    """Which tasks of separating have a result of an earlier run, and which of these results are refused.
 
-    ``marks`` has 1 for each that has one, ``others`` are those that have none, ``refused`` what of the kept is refused, and why;
-    ``places`` are the folders of all, as ``kept_stems.unused`` calls them.
+    ``marks`` has 1 for each task with a result, ``others`` are the tasks without one, ``refused`` the tasks whose result is refused, with
+    the reason; ``places`` are the folders of all tasks, as ``kept_stems.name_of`` names them.
+    Each result found is settled at once (``Separation.settle``).
     """
 
     def __init__(self, separation: Separation, tasks: Sequence[Task]) -> None:

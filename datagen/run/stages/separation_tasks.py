@@ -21,10 +21,10 @@ from stemwright.separation.separator import Separator
 
 
 class TrackTasks(Sequence[Task]):
-    """One task for each track of a table; its payload is (the track, its own stems or None). Its id is over what was asked, not over a
-    machine.
+    """One task for each track of a table; its payload is (the track, its own stems or None). Its id is a hash of what was
+    requested and does not depend on the machine.
 
-    Its length is that of what goes through the networks: own stems are there in no time.
+    Its length is that of what goes through the networks: own stems take no time.
     """
 
     def __init__(self, tracks: TableRows[Track], songs: Path, separator: Separator, config: Config) -> None:
@@ -32,7 +32,7 @@ class TrackTasks(Sequence[Task]):
         self._numbers = range(len(tracks))
 
     def of_share(self, share: Share | None) -> TrackTasks:
-        """Those of a share; all of them without one."""
+        """The tasks of a share; all of them without one."""
         some = TrackTasks(self._tracks, self._songs, self._separator, self._config)
         some._numbers = self._numbers if share is None else self._numbers[share.tasks]
         return some
@@ -60,8 +60,8 @@ class TrackTasks(Sequence[Task]):
 
 
 class StemRows(Iterable[Stem]):
-    """The rows of tasks in their order, read when they are iterated over: those that are marked have kept ones, which ``kept`` gives; all
-    others those that a run gave, ``made``, which are in the same order and lack what was refused.
+    """The rows of tasks in their order, read when they are iterated over. ``kept`` gives the rows of a task that is marked; those of all
+    others are in ``made``, in the same order, without the tasks that were refused.
     """
 
     def __init__(self, tasks: Sequence[Task], is_kept: Sequence[int], kept: Any, made: Iterable[Stem]) -> None:
