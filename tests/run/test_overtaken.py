@@ -94,7 +94,7 @@ def test_a_zombie_of_other_bytes_changes_nothing_and_gives_no_row(corpus, monkey
     while_stopped(monkeypatch, attempt)
     stopped = rendering.render
     monkeypatch.setattr(rendering, "render", lambda *arguments: (stopped(*arguments), louder(*arguments))[1])
-    with pytest.raises(Refused, match=r"another process wrote \S+ at the same time, and otherwise: it is tried again by the next run"):
+    with pytest.raises(Refused, match=r"another process wrote \S+ at the same time, with other contents; the next run tries it again"):
         attempt()
     assert [signal.audio.sha256 for signal in written.signals] == [hashlib.sha256(path.read_bytes()).hexdigest() for path in places]
 

@@ -236,7 +236,7 @@ def _unless_there(corpus: Path, files: Sequence[SignalFile]) -> Iterator[None]:
         places = {corpus / file.audio.path: file.audio.sha256 for file in files}
         if not all(place.is_file() and file_sha256(place) == sha256 for place, sha256 in places.items()):
             raise Refused(
-                f"another process wrote {Path(error.filename).name} at the same time, and otherwise: it is tried again by the next run"
+                f"another process wrote {Path(error.filename).name} at the same time, with other contents; the next run tries it again"
             ) from error
 
 
