@@ -101,7 +101,10 @@ def run(
     what was rejected without being tried: a share journals what it rejects, for users who look at the corpus before all shares are merged.
     """
     outcome = Outcome()
-    with table.Journal(stage.folder / f"{stage.table}.jsonl.part", stage.record_type, stage.writer) as journal, _rejections(stage) as note:
+    with (
+        table.Journal(stage.folder / f"{stage.table}{table.JOURNAL}", stage.record_type, stage.writer) as journal,
+        _rejections(stage) as note,
+    ):
         for row in rejected:
             note(row)
         known = KnownTasks(journal.tasks, finished_rows(stage))
@@ -183,7 +186,7 @@ def _voiding(known: KnownTasks, wanted: Ids, journal: table.Journal, check: Call
 def finish(stage: Stage, rows: Iterable[Record], *, made_from: str = "") -> None:
     """Writes the finished table, unless it already holds these rows, and removes the journal."""
     table.replace(stage.folder / f"{stage.table}.parquet", rows, stage.record_type, made_from=made_from)
-    table.remove_journals(stage.folder / f"{stage.table}.jsonl.part")
+    table.remove_journals(stage.folder / f"{stage.table}{table.JOURNAL}")
     deletion.remove(stage.folder, stage.folder / UNUSED / f"{stage.table}.parquet")
 
 

@@ -88,7 +88,7 @@ def named_before(corpus: Path) -> Iterator[str]:
     yield from _column(dataset / "examples.parquet", "signals", "audio", "path")
     yield from _column(dataset / shards.TABLE, "path")
     yield from _column(dataset / shards.TABLE, "members", "path")
-    for journal in table.journals(corpus / "examples.jsonl.part"):
+    for journal in table.journals(corpus / f"examples{table.JOURNAL}"):
         yield from map(in_dataset, _journalled(journal, lambda row: [file["audio"]["path"] for file in row["signals"]]))
     yield from _journalled(dataset / shards.JOURNAL, lambda row: [row["path"], *(member["path"] for member in row["members"])])
 
