@@ -339,10 +339,11 @@ def _said(error: Exception) -> str:
 
 
 def _stop(message: str) -> None:
-    """Ends a command that was stopped. A share that is preempted ends well, even before its work has begun."""
+    """Ends a command that was stopped. One that is preempted ends well, even before its work has begun."""
     if not preemption.preempted():
         _fail(message, 130)
-    sys.stderr.write(visible(f"stemwright: preempted before the work began; {UNCHANGED.partition('; ')[2]}") + "\n")
+    preempted = "preempted before the work began" if message == UNCHANGED else "preempted"
+    sys.stderr.write(visible(f"stemwright: {preempted}; {message.partition('; ')[2]}") + "\n")
     if json_requested():
         sys.stdout.write(as_json_text({"preempted": True}) + "\n")
     sys.exit(0)

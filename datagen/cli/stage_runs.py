@@ -109,5 +109,4 @@ def _share(terminal: Terminal, place: Corpus, config: Config, run: StageRun, sha
             check_again(terminal, place, config, separating)
         place.create(config)  # that of all shares at work
         with terminal.progress(f"{run.verb} {share}") as report:
-            on_progress = shares.published(lease, preemption.checking(report))
-            return run.of(mine)(place, on_progress=on_progress)
+            return run.of(mine)(place, on_progress=shares.published(lease, report))

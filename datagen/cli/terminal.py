@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
+from stemwright.datagen.cli import preemption
 from stemwright.datagen.cli.logs import ALREADY_SHOWN
 from stemwright.datagen.cli.progress import Lines, Pace
 from stemwright.datagen.cli.verbs import NORMAL, QUIET, verbosity
@@ -88,6 +89,7 @@ class Terminal:
             def report(done: float, total: int, subject: str, audio: AudioDone | None = None, /) -> None:
                 nonlocal last
                 interrupts.check()
+                preemption.check()
                 if (now := (int(done), total)) != last:
                     _log.debug("%s: %d of %d %s", stage, *now, visible(subject))
                 last = now
@@ -95,6 +97,7 @@ class Terminal:
 
             yield report
             interrupts.check()
+            preemption.check()
         _log.info("%s took %.1f s", stage, self._clock() - began)
 
     def _shown(self, stage: str) -> AbstractContextManager[OnProgress]:

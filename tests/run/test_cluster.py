@@ -7,6 +7,7 @@ Conventions
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import signal as signals
@@ -22,7 +23,7 @@ from typing import Any
 
 import pytest
 from cluster_work import wait_for
-from commands import stemwright
+from commands import signalled_at, stemwright
 from living_corpus import RATE, write_song
 from test_runner import deadly, tasks, where_work, work
 
@@ -31,8 +32,10 @@ from stemwright.datagen.run.connection import CONNECT
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.runner import Stage, run, shared
 from stemwright.datagen.run.stages import build_stages, run_catalog, run_separate
-from stemwright.datagen.run.tasks import Needs, StoppedError, Workers
+from stemwright.datagen.run.tasks import LEASES, Needs, StoppedError, Workers
 from stemwright.manifests import table
+from stemwright.manifests.disk import durable, lease
+from stemwright.manifests.disk.lease import Holder
 from stemwright.manifests.records import Track, content_id
 
 dask = pytest.importorskip("dask", reason="needs the extra: pip install 'stemwright[dask]'")
@@ -203,6 +206,27 @@ def test_a_client_that_was_killed_goes_on_where_it_was(place, address):
     summary = run_separate(corpus, workers=Workers(dask=address))
     assert summary.skipped >= 1
     assert summary.done + summary.skipped == 4
+    assert contents(corpus.folder / "stems") == contents(place / "one" / "stems")
+
+
+@pytest.mark.parametrize("number", [signals.SIGTERM, signals.SIGUSR1])
+def test_a_client_that_is_preempted_keeps_what_is_finished_frees_its_lease_and_ends_with_0(place, address, number):
+    corpus = new_corpus(place / f"preempted by {number}")
+    run_catalog(corpus, Workers())
+    left = Holder("left", 1, "here", os.getpid(), lease.machine(), "long ago")  # of a process that is gone: so this one needs a lease, too
+    durable.make_folder(corpus.folder / LEASES)
+    (corpus.folder / LEASES / "whole").write_text(json.dumps({name: getattr(left, name) for name in Holder.__dataclass_fields__}))
+    (place / "work" / "slow").write_text("0.7")
+    done = signalled_at("separate: 1 of 4", number, "separate", corpus.folder, "--dask", address, "-v")
+    (place / "work" / "slow").unlink()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("stemwright: preempted; finished work is kept, and the same command resumes it\n")
+    assert "Traceback" not in done.stderr
+    assert not (corpus.folder / LEASES).exists()
+    again = stemwright("separate", corpus.folder, "--dask", address, "--json")
+    (stage,) = json.loads(again.stdout)["stages"]
+    assert stage["skipped"] >= 1
+    assert stage["done"] + stage["skipped"] == 4
     assert contents(corpus.folder / "stems") == contents(place / "one" / "stems")
 
 

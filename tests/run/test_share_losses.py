@@ -101,7 +101,7 @@ def test_a_second_signal_of_a_preemption_does_not_disturb_what_tidies_up(monkeyp
         signal.raise_signal(signal.SIGTERM)
         assert preemption.preempted()
         with pytest.raises(KeyboardInterrupt):
-            preemption.checking(lambda *_: None)(1, 2, "a library swallowed the first")
+            preemption.check()  # as progress does, where a library swallowed the first
     finally:
         preemption._heard.clear()
         for number, handler in before.items():
