@@ -15,7 +15,7 @@ from stemwright.datagen.run.runner import UNUSED
 from stemwright.datagen.run.tasks import Share
 from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import songs_root
-from stemwright.manifests.disk import durable, lease
+from stemwright.manifests.disk import durable
 from stemwright.manifests.disk.deletion import check_plain
 from stemwright.manifests.disk.locks import LockedError, NoLocksError, is_held, locked
 from stemwright.manifests.disk.regular import regular
@@ -59,11 +59,18 @@ class Corpus:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).absolute()  # a worker elsewhere has another working directory
         self._config: tuple[tuple[int, ...], Config] | None = None  # as it was read, and what the file was then
+        self._given: Config | None = None
 
     @property
     def config_path(self) -> Path:
         """The configuration as it was run, with every default filled in."""
         return self.folder / "config.toml"
+
+    def given(self, config: Config) -> Corpus:
+        """The same corpus, whose ``config`` is another one than the folder keeps: for work that may fail before it changes anything."""
+        corpus = Corpus(self.folder)
+        corpus._given = config
+        return corpus
 
     @property
     def log(self) -> Path:
@@ -85,6 +92,8 @@ class Corpus:
 
         Raises CorpusError if the folder is no corpus yet.
         """
+        if self._given is not None:
+            return self._given
         if not self.config_path.exists():
             raise CorpusError(self._no_corpus())
         status = regular(self.config_path).stat()
@@ -199,11 +208,11 @@ class Corpus:
     def check_not_in_use(self) -> None:
         """Raises CorpusError if another process works on the folder; takes no lock, so that one may begin to."""
         if is_held(self.folder / shares.LOCK):
-            raise CorpusError(f"another stemwright is working on {self.folder}; wait for it, or stop it")
+            raise CorpusError(shares.in_use(self.folder))
         if found := shares.at_work(self.folder):
             raise CorpusError(f"{found[0]}; wait for it, or stop it")
         if holder := shares.at_work_on_all(self.folder):
-            raise CorpusError(f"another stemwright is working on {self.folder}: {lease.where(holder)}; wait for it, or stop it")
+            raise CorpusError(shares.in_use(self.folder, holder))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -217,7 +226,7 @@ class Corpus:
                 stack.enter_context(locked(self.folder / shares.LOCK))
             except LockedError as error:
                 left = f" (if it was killed, delete {error.soft})" if error.soft else ""
-                raise CorpusError(f"another stemwright process is working on {self.folder}; wait for it, or stop it{left}") from error
+                raise CorpusError(f"{shares.in_use(self.folder)}{left}") from error
             except (NoLocksError, Refused) as error:
                 raise CorpusError(str(error)) from error
             stack.enter_context(shares.working_on_all(self.folder))

@@ -123,7 +123,7 @@ def working_on_all(folder: Path, timing: Timing | None = None) -> Iterator[None]
     try:
         mine.__enter__()
     except HeldError as error:
-        raise SharesError(_on_all(folder, error.holder, error.renewed_s)) from error
+        raise SharesError(in_use(folder, error.holder, error.renewed_s)) from error
     try:
         yield
     finally:
@@ -132,9 +132,16 @@ def working_on_all(folder: Path, timing: Timing | None = None) -> Iterator[None]
             (folder / LEASES).rmdir()
 
 
-def _on_all(folder: Path, holder: Holder, renewed_s: float | None) -> str:
-    where = lease.where(holder, renewed_s)
-    return f"another stemwright process is working on {folder}, without --share: {where}. Wait for it, or stop it"
+def in_use(folder: Path, holder: Holder | None = None, renewed_s: float | None = None) -> str:
+    """That another process works on the whole of a corpus, which process if its lease says so, and what to do, as a sentence.
+
+    >>> from pathlib import Path
+    >>> from stemwright.datagen.run.shares import in_use
+    >>> in_use(Path("CORPUS"))
+    'another stemwright process is working on CORPUS; wait for it, or stop it'
+    """
+    which = "" if holder is None else f": {lease.where(holder, renewed_s)}"
+    return f"another stemwright process is working on {folder}{which}; wait for it, or stop it"
 
 
 @contextmanager
@@ -183,7 +190,7 @@ def _check_lock(folder: Path, timing: Timing) -> None:
     until = timing.clock() + min(WAIT_S, timing.dead_s)
     while is_held(folder / LOCK):
         if timing.clock() > until:
-            raise SharesError(f"another stemwright process is working on {folder}, without --share; wait for it, or stop it")
+            raise SharesError(in_use(folder))
         time.sleep(timing.poll_s)
     moved, dead = lease.watch([folder / LEASES / WHOLE], timing)
     try:
@@ -192,7 +199,7 @@ def _check_lock(folder: Path, timing: Timing) -> None:
     except HeldError as error:
         moved = {error.path: error.holder}
     for path, holder in moved.items():
-        raise SharesError(_on_all(folder, holder, lease.age_s(path)))
+        raise SharesError(in_use(folder, holder, lease.age_s(path)))
 
 
 def published(mine: Lease, on_progress: OnProgress | None) -> OnProgress:

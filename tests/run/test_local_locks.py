@@ -47,9 +47,7 @@ def of_another_machine(place, counter):
 
 
 def test_a_second_command_is_refused_and_so_is_a_share(place):
-    working = (
-        rf"another stemwright process is working on {place.folder}, without --share: process {os.getpid()} on .*Wait for it, or stop it"
-    )
+    working = rf"another stemwright process is working on {place.folder}: process {os.getpid()} on .*; wait for it, or stop it$"
     with place.locked():
         with pytest.raises(SharesError, match=working), place.locked():
             pass
@@ -57,7 +55,7 @@ def test_a_second_command_is_refused_and_so_is_a_share(place):
             pass
         done = stemwright("plan", place.folder, check=False)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert "without --share: process" in done.stderr
+        assert f"is working on {place.folder}: process" in done.stderr
     assert not (place.folder / shares.LEASES).exists()
 
 

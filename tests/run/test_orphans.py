@@ -173,9 +173,9 @@ def test_a_corpus_that_is_worked_on_is_not_cleaned(place):
         made["temporary"][2].parent.mkdir(exist_ok=True)
         done = stemwright("clean", corpus, "--yes", check=False)
     assert done.returncode == 2
-    assert "another stemwright is working" in done.stderr
+    assert "another stemwright process is working" in done.stderr
     assert made["layout"][0].exists()
-    with Corpus(corpus).locked(), pytest.raises(CorpusError, match="another stemwright"):
+    with Corpus(corpus).locked(), pytest.raises(CorpusError, match="another stemwright process is working"):
         Corpus(corpus).check_not_in_use()
 
 
