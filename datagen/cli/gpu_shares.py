@@ -24,6 +24,7 @@ from stemwright.datagen.cli.stopping import KEPT, Stopped
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.usage import UsageError
+from stemwright.manifests.wording import counted
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 POLL_S = 0.5
@@ -68,6 +69,7 @@ class _Child:
     out: IO[bytes]
     err: IO[bytes]
     progress: tuple[float, int, float, float] = (0.0, 0, 0.0, 0.0)  # done, of, and the same in seconds of audio
+    begun: bool = False  # whether it has said of how much
 
     def last_line(self) -> str:
         """The last line of what it wrote to standard error."""
@@ -125,18 +127,26 @@ def words(arguments: Sequence[str]) -> list[str]:
 
 
 def _wait(corpus: Path, children: Sequence[_Child], report: OnProgress) -> None:
+    """Reports how far all are, until they have ended. How much there is to do is known once each share has begun."""
+    from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.shares import LEASES
     from stemwright.manifests.disk import lease
 
+    songs = counted(len(Corpus(corpus).ids("tracks")), "song")
+    starting = f"starting {counted(len(children), 'share')} of {songs}"
     while running := [child for child in children if child.process.poll() is None]:
         subject = ""
         for child in running:
             holder = lease.read(corpus / LEASES / child.share.replace("/", "of"))
             work: dict[str, Any] = dict(holder.work) if holder is not None and holder.process == child.process.pid else {}
             if work.get("total") is not None:
+                child.begun = True
                 child.progress = (work["done"], work["total"], work.get("done_s") or 0.0, work.get("total_s") or 0.0)
                 subject = str(work["subject"])
-        _report(children, subject, report)
+        if all(child.begun for child in running):
+            _report(children, subject, report)
+        else:
+            report(0, 0, starting)
         time.sleep(POLL_S)
     for child in children:
         if child.process.returncode in ENDED_WELL:

@@ -79,8 +79,8 @@ class Pace:
 
     @property
     def count(self) -> str:
-        """What is finished, of how many."""
-        return f"{int(self.done)} of {self.total}"
+        """What is finished, of how many; empty until that is known."""
+        return f"{int(self.done)} of {self.total}" if self.total else ""
 
 
 class Lines:

@@ -125,7 +125,7 @@ class Terminal:
             def update(done: float, total: int, subject: str, audio: AudioDone | None = None, /) -> None:
                 pace.update(done, total, subject, audio)
                 left = "" if pace.left_s is None else f"{duration(pace.left_s)} left"
-                bar.update(task, completed=pace.share, total=1.0, count=pace.count, left=left, subject=visible(subject))
+                bar.update(task, completed=pace.share, total=1.0 if total else None, count=pace.count, left=left, subject=visible(subject))
 
             yield update
 

@@ -10,8 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from commands import killed_at, signalled_at, stemwright
@@ -334,6 +336,28 @@ def test_a_share_for_each_gpu_of_this_machine_and_then_the_merge(made, corpus, m
     assert done.stderr.count("separate: started") == 2  # of all shares together, and of the merge
     assert separated(corpus) == separated(made / "one")
     assert not (corpus / shares.LEASES).exists()
+
+
+def test_progress_on_gpus_counts_once_all_shares_have_said_how_much_they_have(corpus, monkeypatch):
+    monkeypatch.setattr(gpu_shares, "POLL_S", 0.0)
+    reports, ended = [], []
+    process = SimpleNamespace(pid=os.getpid(), returncode=0, poll=lambda: 0 if ended else None)
+    children = [gpu_shares._Child(str(number), f"{number}/2", process, None, None) for number in range(2)]
+    with ExitStack() as held:
+
+        def report(done, total, subject, _=None):
+            reports.append((done, total, subject))
+            if len(reports) > 2:
+                ended.append(True)
+                return
+            number = len(reports) - 1
+            _, mine = held.enter_context(shares.working(corpus, "separate", Share(number, 2), "config", SHORT))
+            shares.published(mine, None)(number, 3 - number, "song.wav")
+            mine.renew()
+
+        gpu_shares._wait(corpus, children, report)
+    starting = (0, 0, f"starting 2 shares of {SONGS} songs")
+    assert reports == [starting, starting, (1, SONGS, "song.wav"), (SONGS, SONGS, "")]
 
 
 def test_a_share_on_a_gpu_that_fails_is_named_with_its_reason(corpus, monkeypatch):
