@@ -35,7 +35,7 @@ def dry_run(
 
     config = requested_config(place, songs, asked)
     place.check_not_in_use()
-    _check_model(config, separating)
+    _check_model(place, config, separating)
     found = forecast(place, config, jobs=jobs, limit=limit, test=measured_rate)
     again = count_to_separate_again(place, replace(separating, offline=True).order(config)) if place.config_path.exists() else 0
     lacking = found.lacking_bytes
@@ -62,13 +62,13 @@ def dry_run(
     terminal.finish(1 if lacking else exit_code(found.usable, len(found.refused)))
 
 
-def _check_model(config: Config, separating: SeparationOptions) -> None:
+def _check_model(place: Corpus, config: Config, separating: SeparationOptions) -> None:
     """Raises ModelError if the songs could not be separated, with what to do where the weights have to be fetched first."""
     from stemwright.datagen.run.stages.readiness import check_separator
     from stemwright.separation.demucs.weights import WeightsUnavailable
 
     try:
-        check_separator(replace(separating, offline=True).order(config))
+        check_separator(place, replace(separating, offline=True).order(config))
     except WeightsUnavailable as error:
         model = config.separation.model
         if separating.offline or config.separation.model_folder is not None:

@@ -167,7 +167,7 @@ def corpus_of(
     checked = requested_config(place, songs, asked)
     if separating is not None:
         with fetching(terminal):
-            warning = check_separator(separating.order(checked), separating.workers)
+            warning = check_separator(place, separating.order(checked), separating.workers)
         if warning:
             terminal.warn(warning)
     with working(terminal, place, checked, separating):

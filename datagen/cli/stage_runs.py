@@ -98,6 +98,9 @@ def share_run(
 
 
 def _share(terminal: Terminal, place: Corpus, config: Config, run: StageRun, share: Share, separating: SeparationOptions | None) -> Summary:
+    """Does the share. The configuration, that of all shares at work, is stored once the first of them begins a task: one that fails before,
+    for want of a device say, changes nothing.
+    """
     from stemwright.datagen.run import configuration, shares
 
     digest = hashlib.sha256(configuration.to_toml(config).encode()).hexdigest()[:16]
@@ -106,7 +109,19 @@ def _share(terminal: Terminal, place: Corpus, config: Config, run: StageRun, sha
     with shares.working(place.folder, run.verb, share, digest) as (mine, lease):
         to_file(place.log_of(share))
         if separating is not None:
+            from stemwright.datagen.run.stages.readiness import check_separator_of_tracks
+
             check_again(terminal, place, config, separating)
-        place.create(config)  # that of all shares at work
+            check_separator_of_tracks(place, separating.order(config))
+        stored: list[Config] = []
+
+        def check() -> None:
+            mine.check()
+            if not stored:
+                place.create(config)
+                stored.append(config)
+
         with terminal.progress(f"{run.verb} {share}") as report:
-            return run.of(mine)(place, on_progress=shares.published(lease, report))
+            summary = run.of(replace(mine, check=check))(place.given(config), on_progress=shares.published(lease, report))
+        check()
+        return summary
