@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
+from pydantic_core import SchemaValidator, core_schema, from_json
 
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.records import Record
@@ -30,6 +30,7 @@ OFFSET_BITS = 44  # of a line's place: 16 TB, and a million journals
 OFFSET = (1 << OFFSET_BITS) - 1
 MERGED = 65_536  # so many new tasks are put in order with the others at a time
 MOST_OPEN = 16  # journals
+READ_BYTES = 1 << 16  # of a journal at a time: tasks are mostly in the order of their lines
 
 
 def number_of_task(name: str) -> int:
@@ -48,6 +49,40 @@ R = TypeVar("R", bound=Record)
 @cache
 def _rows(record_type: type[R]) -> TypeAdapter[tuple[R, ...]]:
     return TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]
+
+
+def _line_of(rows: core_schema.CoreSchema) -> SchemaValidator:
+    """Reads the line of a task without making Python objects of what it does not give."""
+    fields = {"task": core_schema.typed_dict_field(core_schema.str_schema()), "rows": core_schema.typed_dict_field(rows)}
+    return SchemaValidator(core_schema.typed_dict_schema(fields))
+
+
+_NAMED = _line_of(core_schema.list_schema(core_schema.typed_dict_schema({})))  # all columns of the rows are skipped
+
+
+@cache
+def _typed(record_type: type[Record]) -> SchemaValidator:
+    return _line_of(_rows(record_type).core_schema)
+
+
+def _read(line: bytes, validator: SchemaValidator) -> dict[str, Any] | None:
+    """The line of a task; None if it is none, or one that only ``entry_of`` can judge."""
+    # JSON forbids numbers that are none, the validator lets them pass. A search for one byte takes a tenth of one for three.
+    if not line.endswith(b"\n") or (b"N" in line and b"NaN" in line) or (b"I" in line and b"Infinity" in line):
+        return None
+    try:
+        return dict(validator.validate_json(line))
+    except ValidationError:
+        return None
+
+
+def task_or_turn(line: bytes) -> str | int | None:
+    """The task or the turn that a line of a journal names, as ``entry_of`` finds it, in half of the time."""
+    if (found := _read(line, _NAMED)) is not None:
+        return str(found["task"])
+    if (entry := entry_of(line)) is None:
+        return None
+    return str(entry["task"]) if "task" in entry else int(entry["turn"])
 
 
 def entry_of(line: bytes) -> dict[str, Any] | None:
@@ -102,7 +137,10 @@ class TaskIndex(Mapping[str, tuple[R, ...]]):
 
     def rows_at(self, place: int, task: str) -> tuple[R, ...]:
         """The rows of a task in the line at a place; none if it is another task's."""
-        entry = self._entry(place)
+        line = self._line(place)
+        if (found := _read(line, _typed(self.record_type))) is not None:
+            return tuple(found["rows"]) if found["task"] == task else ()
+        entry = _task_entry(line)
         return self._checked(entry) if entry is not None and entry["task"] == task else ()
 
     def without(self, wanted: npt.NDArray[np.uint64]) -> Iterator[tuple[str, tuple[R, ...]]]:
@@ -140,23 +178,32 @@ class TaskIndex(Mapping[str, tuple[R, ...]]):
 
     def _entry(self, place: int) -> dict[str, Any] | None:
         """The task that a line names, with its rows; None if the line is no longer there."""
+        return _task_entry(self._line(place))
+
+    def _line(self, place: int) -> bytes:
+        """What is at a place now; nothing if the journal is gone."""
         path, offset = self._paths[place >> OFFSET_BITS], place & OFFSET
         try:
             if path not in self._open:
-                self._open[path] = regular(path).open("rb")
+                self._open[path] = regular(path).open("rb", READ_BYTES)
                 if len(self._open) > MOST_OPEN:
                     self._open.popitem(last=False)[1].close()
             self._open[path].seek(offset)
-            entry = entry_of(self._open[path].readline().lstrip(b"\0"))
+            return self._open[path].readline().lstrip(b"\0")
         except FileNotFoundError:
-            return None
-        return entry if entry is not None and "task" in entry else None
+            return b""
 
     def _checked(self, entry: dict[str, Any]) -> tuple[R, ...]:
         try:
             return _rows(self.record_type).validate_python(entry["rows"])
         except ValidationError:
             return ()
+
+
+def _task_entry(line: bytes) -> dict[str, Any] | None:
+    """``entry_of`` a line, if it is a task's."""
+    entry = entry_of(line)
+    return entry if entry is not None and "task" in entry else None
 
 
 def _close(files: OrderedDict[Path, BinaryIO]) -> None:
@@ -174,13 +221,13 @@ class Scan:
         tasks, turns, places = array("Q"), array("q"), array("q")
         for number, path in enumerate(paths):
             for offset, line in lines_of(path):
-                if (entry := entry_of(line)) is None:
+                if (named := task_or_turn(line)) is None:
                     continue
                 self.num_bytes[path] += len(line)
-                if "task" not in entry:
-                    self.turns[path] = max(self.turns[path], entry["turn"])
+                if isinstance(named, int):
+                    self.turns[path] = max(self.turns[path], named)
                     continue
-                tasks.append(number_of_task(str(entry["task"])))
+                tasks.append(number_of_task(named))
                 turns.append(self.turns[path])
                 places.append(number << OFFSET_BITS | offset)
         order = np.lexsort((places, turns, tasks))
@@ -203,13 +250,13 @@ class Scan:
 
 def whole_lines(path: Path) -> Iterator[bytes]:
     """The lines of a journal that are whole, one after another."""
-    return (line for _, line in lines_of(path) if entry_of(line) is not None)
+    return (line for _, line in lines_of(path) if task_or_turn(line) is not None)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """(offset, line) of all lines of a file; without the NULs where earlier writes never reached the disk."""
     offset = 0
-    with regular(path).open("rb") as lines:
+    with regular(path).open("rb", READ_BYTES) as lines:
         for line in lines:
             yield offset, line.lstrip(b"\0")
             offset += len(line)

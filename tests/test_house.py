@@ -56,6 +56,7 @@ LAYERS = (
     (
         "manifests.table",
         "manifests.table_rows",
+        "manifests.row_columns",
         "manifests.joined_rows",
         "manifests.spooled_rows",
         "manifests.pair_columns",

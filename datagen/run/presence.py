@@ -51,23 +51,30 @@ def _has(kind: type[object], name: str) -> bool:
     return name in getattr(kind, "model_fields", ())
 
 
+@cache
+def _has_files(kind: Any) -> tuple[bool, bool]:
+    """Whether rows of a type name files of the corpus in ``audio``, and in ``signals``; those about the songs folder name none there."""
+    return (False, False) if _has(kind, "source") else (_has(kind, "audio"), _has(kind, "signals"))
+
+
 def files_of(row: Any) -> Iterator[AudioFile]:
     """The files that a row says exist in the corpus folder. Rows about the songs folder name none there."""
     kind: Any = type(row)
-    if _has(kind, "source"):
-        return
-    audio = row.audio if _has(kind, "audio") else None
-    if isinstance(audio, AudioFile):
-        yield audio
-    for signal in row.signals if _has(kind, "signals") else ():
+    has_audio, has_signals = _has_files(kind)
+    if has_audio and isinstance(row.audio, AudioFile):
+        yield row.audio
+    for signal in row.signals if has_signals else ():
         yield signal.audio
 
 
 def files_exist(folder: Path, rows: Iterable[Record]) -> bool:
     """Whether every file that the rows name is there and whole, in the folder or its store."""
-    root = str(folder)
-    named = (file for row in rows for file in files_of(row))
-    return all(has_size(f"{root}/{file.path}", file.num_bytes) or is_stored(folder, file) for file in named)
+    root = f"{folder}/"
+    for row in rows:
+        for file in files_of(row):
+            if not has_size(root + file.path, file.num_bytes) and not is_stored(folder, file):
+                return False
+    return True
 
 
 @dataclass(frozen=True)

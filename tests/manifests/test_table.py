@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
+from pydantic import TypeAdapter
 from rows import corpus_rows
 
 from stemwright.manifests import table
@@ -26,7 +27,9 @@ from stemwright.manifests.records import (
     TrackEstimate,
     seal,
 )
+from stemwright.manifests.row_columns import table_of
 from stemwright.manifests.row_types import ROW_TYPES
+from stemwright.manifests.table_rows import arrow_schema
 
 ID = "0123456789abcdef"
 texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
@@ -510,3 +513,24 @@ def test_a_table_of_version_0_1_is_read_with_its_ids_and_its_digest(tmp_path):
     assert table.column(tmp_path / "old.parquet", "cache_key") == [row.cache_key for row in rows]
     assert all(row.id == row.seal_id() for row in rows)
     assert '"task_id"' in rows[0].model_dump_json(by_alias=True), "ids are over the column's first name"
+
+
+@pytest.mark.parametrize("name", ROW_TYPES)
+@a_few
+@given(data=st.data())
+def test_columns_made_from_records_are_those_of_their_dictionaries(name, data):
+    written = tuple(data.draw(st.lists(rows[name], max_size=4)))
+    schema = arrow_schema(ROW_TYPES[name])
+    made = table_of(written, schema)
+    made.validate(full=True)
+    plain = TypeAdapter(tuple[ROW_TYPES[name], ...]).dump_python(written, context="arrow")
+    assert made.equals(pa.Table.from_pylist(plain, schema=schema))
+
+
+def test_a_record_that_holds_another_type_makes_no_column():
+    row = rejected(1).model_copy(update={"reason": 3})
+    with pytest.raises(TypeError):
+        table_of((row,), arrow_schema(Rejected))
+    shard = Member.model_construct(path="a.flac", start_byte=0.5, num_bytes=1)
+    with pytest.raises(TypeError):
+        table_of((shard,), arrow_schema(Member))
