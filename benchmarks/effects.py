@@ -1,11 +1,16 @@
 """Rendering speed of every effect on one core, beside pedalboard's C++ effect of the same kind where there is one.
 
+A second table has the compressor and the limiter on music, since the work of dynamics depends on how much of the sound is above the
+threshold: the excerpt that stempeg ships, as a master that is driven into saturation, as it is, and 34 dB softer; and its drums.
+
 Conventions
     Ten seconds of stereo noise in float32 at 44.1 kHz, both as their users call them: audio in, audio out, settings ready. Times are
     processor seconds of one thread, the least of several interleaved runs, so that other work on the machine does not count. The ratio is
     pedalboard's time over ours: above 1 we are faster. Kinds are alike, not identical: its limiter has no look-ahead, its compressor no
     detector of its own, and its chorus smooths its settings. ``difference`` is the energy between the two outputs against that of theirs:
     where both are meant to be the same effect (delay, reverb, distortion, filters) it is that of rounding.
+    pedalboard's compressor and limiter follow each channel by itself, so "unlinked" is the like case; "linked", our default, is one
+    gain for both channels.
 
 References
     pedalboard (GPL-3; a peer for measurements only).
@@ -14,6 +19,7 @@ References
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import sys
 import time
@@ -29,6 +35,7 @@ import torch
 from effect_settings import SETTINGS
 
 from stemwright.datagen.effects import EFFECTS
+from stemwright.manifests.sound.decoding import load
 
 SAMPLE_RATE = 44_100
 DURATION_S = 10
@@ -108,13 +115,49 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def music() -> dict[str, np.ndarray]:
+    """The excerpt that stempeg ships, float32 [2, T] at 44.1 kHz, at three levels, and its drums."""
+    spec = importlib.util.find_spec("stempeg")
+    if spec is None or spec.origin is None:
+        raise SystemExit("this benchmark needs the excerpt inside stempeg: pip install stempeg")
+    path = next((Path(spec.origin).parent / "data").glob("*.stem.mp4"))
+    mixture, drums = (load(path, 0, None, stream=stream)[0] for stream in (0, 1))
+    mixture, drums = (audio / np.abs(audio).max() for audio in (mixture, drums))
+    sounds = {"loud master": np.tanh(4.0 * mixture), "mixture": mixture, "34 dB softer": 0.02 * mixture, "drums": 0.5 * drums}
+    return {name: np.ascontiguousarray(audio, np.float32) for name, audio in sounds.items()}
+
+
+def dynamics() -> str:
+    """One line a sound: compressor and limiter, linked and unlinked, against pedalboard's."""
+    lines = [
+        "| music | RMS, dBFS | compressor, × real time: linked, unlinked, pedalboard | ratio | limiter, likewise | ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, sound in music().items():
+        theirs, audio, duration_s = peers(sound), torch.from_numpy(sound), sound.shape[1] / SAMPLE_RATE
+        cells = [name, f"{10.0 * math.log10(float((sound.astype(float) ** 2).mean())):.0f}"]
+        for kind in ("compressor", "limiter"):
+            effect, functions = EFFECTS[kind], {"pedalboard": theirs[kind]}
+            for linked in (True, False):
+                settings = effect.Settings(**SETTINGS[kind], linked=linked)
+                functions["linked" if linked else "unlinked"] = lambda effect=effect, settings=settings, audio=audio: effect.apply(
+                    audio, SAMPLE_RATE, settings
+                )
+            with torch.inference_mode():
+                times = fastest(functions)
+            speeds = [f"{duration_s / times[way]:,.0f}" for way in ("linked", "unlinked", "pedalboard")]
+            cells += [", ".join(speeds), ", ".join(f"{times['pedalboard'] / times[way]:.2f}" for way in ("linked", "unlinked"))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Prints the table; ``--write`` puts it into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="replace this benchmark's section of docs/results.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    text = table()
+    text = f"{table()}\n\nCompressor and limiter on music; the ratio is pedalboard's time over ours:\n\n{dynamics()}"
     print(text)
     if arguments.write:
         from results import publish
