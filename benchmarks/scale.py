@@ -23,6 +23,7 @@ import scale_shares
 from flat_memory import flat_memory
 from results import publish
 from scale_bucket import bucket
+from stem_bytes import stem_bytes
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "cluster-overhead": scale_cluster.overhead,
@@ -34,6 +35,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "share-growth": scale_shares.growth,
     "memory": flat_memory,
     "bucket": bucket,
+    "stem-bytes": stem_bytes,
 }
 
 
