@@ -24,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,7 @@ PER_TRACK, MANY_PER_TRACK = 2, 8_400
 CONFIG = "[pairs]\nduration_s = 5.0\n[pairs.mix]\nper_track = 0\n[pairs.removal]\nper_track = {}\n"
 HEAD = ("what", "before, s", "after, s", "ratio", "before, MB", "after, MB", "besides")
 
+CHECKS = ("check", "check again")
 WORST = ("clip", "delay", "width", "reverb", "chorus")
 
 
@@ -58,7 +60,7 @@ class Run:
 
     seconds: float
     printed: str
-    notes: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -108,7 +110,7 @@ class Side:
 
     def peak(self, what: str) -> float:
         """The largest memory of what ran."""
-        return max(run.notes["peak_mb"] for run in self.runs[what])
+        return max(float(run.notes["peak_mb"]) for run in self.runs[what])
 
 
 def line(what: str, pair: Sequence[Side], besides: str = "", *, ran: str | None = None) -> str:
@@ -161,7 +163,7 @@ def run_stages(pair: Sequence[Side], filed: Side, songs: Path, rounds: int) -> N
         for verb in ("separate", "estimate", "plan", "render"):
             for side in turns:
                 side.run(verb, verb, side.corpus)
-        for what in ("check", "check again"):
+        for what in CHECKS:
             for side in turns:
                 side.run(what, "check", side.corpus)
 
@@ -175,17 +177,23 @@ def corpora(pair: Sequence[Side], filed: Side, songs: Path, rounds: int) -> list
     written = [side.runs["separate"][0].notes["written"] / 1e6 for side in pair]
     bytes_written = f"{written[0]:.0f} and {written[1]:.0f} MB written; {stems_equal(pair)}"
     read_mb = (size + sum(path.stat().st_size for path in pair[1].corpus.rglob("*.flac"))) / 1e6
-    speeds = [f"{read_mb / side.least('check again'):.0f}" for side in pair]
+    speeds = {what: "{:.0f} and {:.0f} MB a second".format(*(read_mb / side.least(what) for side in pair)) for what in CHECKS}
     return [
         line(f"catalog, against {filed.name}", (filed, pair[1]), hashing, ran="catalog"),
         line("catalog", pair, equal(pair, "tracks", "id")),
         line("separate: own stems are taken", pair, bytes_written, ran="separate"),
         line("estimate", pair, estimates_differ(pair)),
-        line(f"plan, {TRACKS * PER_TRACK} pairs", pair, equal(pair, "pairs", "id"), ran="plan"),
+        line(f"plan, {TRACKS * PER_TRACK} pairs", pair, f"{loaded(pair, 'plan')}; {equal(pair, 'pairs', 'id')}", ran="plan"),
         line("render, `removal`", pair, equal(pair, "examples", "signals"), ran="render"),
-        line("check", pair),
-        line("check again, of the same bytes", pair, f"{speeds[0]} and {speeds[1]} MB a second", ran="check again"),
+        line(f"check, {read_mb:.0f} MB of songs, stems and dataset", pair, speeds["check"], ran="check"),
+        line("check again, of the same bytes", pair, speeds["check again"], ran="check again"),
     ]
+
+
+def loaded(pair: Sequence[Side], what: str) -> str:
+    """Which of the heavy libraries each has imported."""
+    found = (", ".join(side.runs[what][-1].notes["imported"]) or "none" for side in pair)
+    return "imports of torch and scipy: {} and {}".format(*found)
 
 
 def equal(pair: Sequence[Side], name: str, column: str) -> str:
@@ -312,8 +320,10 @@ def main() -> None:
         print(*lines, sep="\n", flush=True)
         for name, part in parts.items():
             if asked.only is None or name in asked.only:
+                began = time.monotonic()
                 lines += (found := part())
                 print(*found, sep="\n", flush=True)
+                print(f"{name} took {time.monotonic() - began:.0f} s", file=sys.stderr)
     if asked.write:
         publish("before and after", "python benchmarks/before_after.py --write", "\n".join(lines))
 

@@ -1,6 +1,6 @@
 """What ``before_after.py`` runs by each of two checkouts, in processes of their own, without imports from this one.
 
-LAUNCH      the command line, which notes the bytes that it hashed and wrote and its peak memory
+LAUNCH      the command line, which notes the bytes that it hashed and wrote, its peak memory, and which heavy libraries it imported
 DATASET     opens a dataset and pickles it
 EFFECTS     effects on a batch of 64 x 2 x 5 s in one thread: time, a loop over the items against it, backward against forward
 """
@@ -31,6 +31,7 @@ def report():
     def number(file, name):
         return int(next(line for line in Path("/proc/self", file).read_text().splitlines() if line.startswith(name)).split()[1])
     found = {"hashed": hashed[0], "written": number("io", "wchar"), "peak_mb": number("status", "VmHWM") / 1024}
+    found["imported"] = [name for name in ("torch", "scipy") if name in sys.modules]
     Path(note).write_text(json.dumps(found))
 
 hashlib.sha256, hashlib.file_digest = Counting, counted

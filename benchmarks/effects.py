@@ -9,7 +9,7 @@ Conventions
     pedalboard's time over ours: above 1 we are faster. Kinds are alike, not identical: its limiter has no look-ahead, its compressor no
     detector of its own, and its chorus smooths its settings. ``difference`` is the energy between the two outputs against that of theirs:
     where both are meant to be the same effect (delay, reverb, distortion, filters) it is that of rounding.
-    pedalboard's compressor and limiter follow each channel by itself, so "unlinked" is the like case; "linked", our default, is one
+    pedalboard's compressor and limiter follow each channel by itself, so ours is comparable unlinked; "linked", our default, is one
     gain for both channels.
 
 References

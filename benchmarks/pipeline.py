@@ -299,7 +299,7 @@ def process_time(command: Sequence[str], expected: str) -> float:
 def answering() -> list[str]:
     """The help, and what importing loads."""
     took = best([process_time([STEMWRIGHT, "--help"], "build") for _ in range(5)])
-    code = "import sys, manifests, separation, datagen; print(sorted({'torch', 'demucs', 'musdb', 'pandas'} & set(sys.modules)))"
+    code = "import sys, stemwright; print(sorted({'torch', 'demucs', 'musdb', 'pandas'} & set(sys.modules)))"
     process_time([sys.executable, "-c", code], "[]")
     return [
         f"| `stemwright --help` | {took:.2f} s | 0.5 s | {0.5 / took:.2f} |",

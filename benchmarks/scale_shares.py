@@ -23,7 +23,7 @@ import soundfile
 RATE = 8_000
 ROUNDS, KILLED_SONGS, SHARES = 5, 12, 3
 KILLS = 2  # of each share at most, so that a round ends
-GROWTH_SONGS, GROWTH_S = 16, 2.0
+GROWTH_SONGS, GROWTH_S = 8, 2.0
 SEPARATOR = """
 import os, time
 import numpy as np
