@@ -46,6 +46,9 @@ MODULES = {
     "room": "stemwright.datagen.effects.room",
     "delay": "stemwright.datagen.effects.delay",
     "chorus": "stemwright.datagen.effects.chorus",
+    "codec": "stemwright.datagen.effects.codec",
+    "noise": "stemwright.datagen.effects.noise",
+    "dc": "stemwright.datagen.effects.dc",
     "loudness": "stemwright.datagen.effects.loudness",
 }
 

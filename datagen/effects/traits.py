@@ -23,6 +23,7 @@ Trait = Literal[
     "late",
     "stochastic",
     "stereo",
+    "coded",
 ]
 
 MEANINGS: Mapping[Trait, str] = {
@@ -39,4 +40,6 @@ MEANINGS: Mapping[Trait, str] = {
     "late": "it adds delayed copies of the sound",
     "stochastic": "it uses noise drawn from its setting ``seed``, which cannot be recovered from audio",
     "stereo": "it takes two channels, and does nothing where they are equal",
+    "coded": "it goes through a lossy coder: it has no gradient of its own and no inverse, and input that differs by a rounding gives "
+    "output that differs by up to the coder's noise",
 }

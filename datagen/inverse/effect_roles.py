@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from stemwright.datagen.effects import EFFECTS
-from stemwright.datagen.effects.settings import Bound, EffectSettings, Range, fields
+from stemwright.datagen.effects.settings import Bound, EffectSettings, Range, effect_name, fields
 from stemwright.datagen.effects.traits import Trait
 
 S = TypeVar("S", bound=EffectSettings)
@@ -56,7 +56,13 @@ def bounds(settings_type: type[EffectSettings], kind: Bound) -> list[Range]:
 
 
 def searchable(settings: EffectSettings, channels: int) -> list[Range]:
-    """The settings of an effect that a search can follow: numbers that are not off and do not move the audio in steps."""
+    """The settings of an effect that a search can follow: numbers that are not off and do not move the audio in steps.
+
+    A coder has none, nor has noise that only its seed, which no search finds, would bring near.
+    """
+    name = effect_name(type(settings))
+    if has(name, "coded") or (has(name, "stochastic") and not hasattr(EFFECTS[name], "fit")):
+        return []
     found = [field for field in fields(type(settings)).values() if isinstance(field, Range)]
     return [
         field

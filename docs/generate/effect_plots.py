@@ -198,6 +198,42 @@ def _chorus(axes: Axes) -> None:
     axes.set(xlabel="time, s", ylabel="delay of the copy, ms", ylim=(0, 13))
 
 
+def _codec(axes: Axes) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal((1, 4 * RATE))
+    cases = {"mp3 128": ("mp3", 128.0), "mp3 48": ("mp3", 48.0), "aac 64": ("aac", 64.0), "opus 24": ("opus", 24.0)}
+    for label, (codec, kbps) in cases.items():
+        wet = _apply("codec", noise, codec=codec, bit_rate_kbps=kbps)
+        hz, gain_db = _band_levels(wet - noise, noise)
+        axes.semilogx(hz, gain_db, label=f"{label} kbit/s")
+    axes.set(xlim=(50, 20_000), ylim=(-45, 6), xlabel="frequency, Hz", ylabel="what is lost, dB of the sound")
+
+
+def _noise(axes: Axes) -> None:
+    sine = _sine(1000.0, 0.5, 4.0)[None]
+    for colour in ("white", "pink", "brown"):
+        added = _apply("noise", sine, snr_db=40.0, colour=colour) - sine
+        axes.semilogx(*_band_levels(added, np.random.default_rng(1).standard_normal(added.shape)), label=colour)
+    axes.set(xlim=(50, 20_000), xlabel="frequency, Hz", ylabel="noise in third octaves against white noise, dB")
+    axes.yaxis.label.set_fontsize(8)
+
+
+def _band_levels(audio: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Energies in third octaves against those of another signal, in dB."""
+    hz = np.fft.rfftfreq(audio.shape[1], 1.0 / RATE)
+    centres = 1000.0 * 2.0 ** (np.arange(-13, 14) / 3.0)
+    powers = [np.abs(np.fft.rfft(each[0])) ** 2 for each in (audio, reference)]
+    bands = [(hz >= centre * 2.0 ** (-1 / 6)) & (hz < centre * 2.0 ** (1 / 6)) for centre in centres]
+    return centres, np.array([10.0 * np.log10(powers[0][band].sum() / powers[1][band].sum()) for band in bands])
+
+
+def _dc(axes: Axes) -> None:
+    time = np.arange(round(0.02 * RATE)) / RATE
+    audio = _sine(150.0, 0.5, 0.02)
+    axes.plot(1000.0 * time, audio, label="in")
+    axes.plot(1000.0 * time, _apply("dc", audio, offset=0.2)[0], label="out, offset 0.2")
+    axes.set(xlabel="time, ms", ylabel="amplitude")
+
+
 def _loudness(axes: Axes) -> None:
     levels = np.arange(-80.0, 0.5, 4.0)
     for target in (-14.0, -23.0):
@@ -210,7 +246,7 @@ def _loudness(axes: Axes) -> None:
 PLOTS: dict[str, Plot] = {
     "fader": _fader, "width": _width, "eq": _eq, "lowpass": _lowpass, "highpass": _highpass, "compressor": _compressor,
     "limiter": _limiter, "clip": _clip, "distortion": _distortion, "reverb": _reverb, "room": _room, "delay": _delay,
-    "chorus": _chorus, "loudness": _loudness,
+    "chorus": _chorus, "codec": _codec, "noise": _noise, "dc": _dc, "loudness": _loudness,
 }  # fmt: skip
 SHOWS = {
     "fader": "Factors of the two channels over the pan.",
@@ -226,5 +262,8 @@ SHOWS = {
     "room": "Decay of the tail: the energy that is left after each moment, of the impulse response.",
     "delay": "Impulse response: the direct sound and its echoes.",
     "chorus": "Delay of the copy over time.",
+    "codec": "What coding takes from white noise of one channel, in third octaves: 0 dB where nothing of the sound is left.",
+    "noise": "Spectrum of the noise, in third octaves.",
+    "dc": "A sine and the same with an offset.",
     "loudness": "Gain over the level in: it brings every level to the target, but lifts nothing by more than 40 dB.",
 }

@@ -27,5 +27,9 @@ y = x + 10^{\mathrm{wet}/20}\,h * x""",
 y[n] = (1 - \mathrm{mix})\,x[n] + \mathrm{mix}\;w[n] \\
 d[n] = \max\left(\mathrm{centre} + \mathrm{swing}\,s[n], \min(1\,\mathrm{ms}, \mathrm{centre})\right)\,(1 + \mathrm{depth}\;s[n]) \\
 s[n] = \sin\left(2\pi\left(\mathrm{rate}\,n / f_s + \mathrm{phase}\right)\right)""",
+    "codec": r"""y = \frac{1}{k}\,\mathrm{decode}(\mathrm{encode}(k\,x)), \qquad k = 10^{\mathrm{level}/20}""",
+    "noise": r"""y_c = x_c + 10^{-\mathrm{snr}/20}\,r\,n_c, \qquad r^2 = \frac{1}{C T} \sum_{c, t} x_c[t]^2, \qquad
+\frac{1}{C T} \sum_{c, t} n_c[t]^2 = 1""",
+    "dc": r"""y_c = x_c + \mathrm{offset}\,\max_{c, t} |x_c[t]|""",
     "loudness": r"""y = 10^{(\mathrm{target} - \ell(x)) / 20}\,x, \qquad \ell(x) = \text{integrated loudness (BS.1770) or peak of } x""",
 }

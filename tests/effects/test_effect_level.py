@@ -17,7 +17,7 @@ from stemwright.manifests.records import EffectUse
 SAMPLE_RATE = 44_100
 GAINS_DB = (-0.01, -5.37, -18.0)
 EVERY = pytest.mark.parametrize("effect", EFFECTS.values(), ids=EFFECTS)
-SAYS_NOTHING = {"fader", "width", "eq", "lowpass", "highpass", "reverb", "room", "delay", "chorus"}
+SAYS_NOTHING = {"fader", "width", "eq", "lowpass", "highpass", "reverb", "room", "delay", "chorus", "noise", "dc"}
 # Wider than TYPICAL, so that every effect acts on the song; frequencies below what 44.1 kHz holds.
 WIDE = {
     "compressor": {"threshold_db": (-60.0, -10.0), "ratio": (1.5, math.inf)},
@@ -50,7 +50,9 @@ def test_an_effect_at_the_level_of_a_gain_is_the_effect_with_the_gain(effect: An
             expected = effect.apply(audio, SAMPLE_RATE, settings) * gain
             moved = at_level(effect.NAME, settings, gain_db)
             found = effect.apply(audio * gain, SAMPLE_RATE, moved)
-            assert float((found - expected).norm()) <= 1e-5 * float(expected.norm()), (settings, gain_db)
+            # Input that differs by a rounding may be coded in another way: with another noise, as strong.
+            allowed = 1.5 * (expected - audio * gain).norm() if "coded" in effect.TRAITS else 1e-5 * expected.norm()
+            assert float((found - expected).norm()) <= float(allowed), (settings, gain_db)
 
 
 @EVERY

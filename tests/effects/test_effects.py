@@ -20,8 +20,8 @@ from stemwright.datagen.inverse import ESTIMATES, FITS
 
 SAMPLE_RATE = 44_100
 EVERY = pytest.mark.parametrize("effect", EFFECTS.values(), ids=EFFECTS)
-# The gain of ``loudness`` is a measured number that carries no gradient.
-DIFFERENTIABLE = [effect for effect in EFFECTS.values() if effect.NAME != "loudness"]
+# The gain of ``loudness`` is a measured number that carries no gradient; a coder has none.
+DIFFERENTIABLE = [effect for effect in EFFECTS.values() if not effect.TRAITS & {"normalising", "coded"}]
 INVERTIBLE = [effect for effect in EFFECTS.values() if hasattr(effect, "invert")]
 FITTED = [effect for effect in EFFECTS.values() if hasattr(effect, "fit")]
 EVERY_FIT = pytest.mark.parametrize("effect", FITTED, ids=[effect.NAME for effect in FITTED])
