@@ -136,6 +136,7 @@ def _decoded(data: bytes, demuxer: str) -> Audio:
     """The samples of a file, [C, t]."""
     import av
 
-    with av.open(io.BytesIO(data), format=demuxer) as container:
+    opened: Any = av.open(io.BytesIO(data), format=demuxer)
+    with opened as container:
         container.streams.audio[0].codec_context.thread_count = 1
         return np.concatenate([np.stack(channels_of(frame)) for frame in container.decode(audio=0)], axis=1)
