@@ -53,7 +53,7 @@ class Pair(Record):
     sample_rate: SampleRate = Field(description="Hz, of all signals of the pair")
     inputs: tuple[Signal, ...] = Field(max_length=MOST_PARTS, description="input signals of a model")
     targets: tuple[Signal, ...] = Field(max_length=MOST_PARTS, description="signals that the model is to predict")
-    text: str | None = Field(None, description="the sentence of an edit; None: another kind of pair")
+    text: str | None = Field(None, description="the sentence of an edit or a restoration; None: a pair without one")
     seed: int = Field(description="seed of the configuration")
     redraw_of: Id | None = Field(None, description="the pair in whose place this one was drawn, because its wet and dry sounded alike")
     redraw_below: float = Field(

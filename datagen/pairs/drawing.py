@@ -6,6 +6,7 @@ Conventions
     What cannot matter is not drawn but left neutral: the link of one channel or of two equal ones, the width of a reverberation and the
     pan of one channel. Nor is a width for a stem whose channels are equal.
     A setting may also follow from another: ``mix = "1 - feedback"``, ``dry = "2 - 2 wet"``.
+    Where an effect takes the nearest of a few values only (``achievable``: a bit rate), that is what is drawn.
     Frequencies stay below HIGHEST_SHARE of the sample rate; a configured range above it is refused by name.
 """
 
@@ -107,7 +108,11 @@ def _drawer(effect: str, requested: tuple[tuple[str, Range], ...], sample_rate: 
         ranges[name] = (min(low, limit), limit)
         if low >= limit and (gain := name.replace("_hz", "_gain_db")) in fields(settings_type):
             ranges[gain] = 0.0  # the whole band is above what the sample rate can represent: it does nothing
-    return _in_order(_with_rests(settings_type, ranges), settings_type)
+    draw = _with_rests(settings_type, ranges)
+    achievable = getattr(EFFECTS[effect], "achievable", None)
+    if achievable is None:
+        return _in_order(draw, settings_type)
+    return _in_order(lambda rng: achievable(draw(rng), sample_rate), settings_type)
 
 
 def _in_order(draw: Callable[[np.random.Generator], dict[str, Any]], settings_type: type[EffectSettings]) -> Callable[..., dict[str, Any]]:

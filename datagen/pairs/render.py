@@ -118,12 +118,15 @@ class _Rendering:
         return self._unheard_source(one[0], other[0], min_change_db) if sums else None
 
     def _unheard_source(self, one: Signal, other: Signal, min_change_db: float) -> str | None:
-        """The reason to refuse a pair of sums: a source that they treat differently without changing the louder of them audibly."""
+        """The reason to refuse a pair of sums: a source that they treat differently without changing the louder of them audibly.
+
+        A source that one side lacks, as a muted one, counts where no effect is what the pair is about.
+        """
         loudest = max(_energy(self._contribution(side.branches)) for side in (one, other))
         for source_id in dict.fromkeys(branch.source_id for side in (one, other) for branch in side.branches):
             before, after = (tuple(branch for branch in side.branches if branch.source_id == source_id) for side in (one, other))
-            if before == after:
-                continue
+            if before == after or (self.measured and not (before and after)):
+                continue  # alike, or left out of what else is done: the stems that are no target of a restoration
             change = _energy(self._contribution(before) - self._contribution(after))
             change_db = 10.0 * math.log10(change / loudest) if change > 0.0 and loudest > 0.0 else -math.inf
             if change_db < min_change_db:

@@ -50,6 +50,7 @@ RECIPES: Registry[Recipe] = Registry(
         "removal": "stemwright.datagen.pairs.recipes.removal",
         "limit": "stemwright.datagen.pairs.recipes.limit",
         "edit": "stemwright.datagen.pairs.recipes.edit",
+        "restore": "stemwright.datagen.pairs.recipes.restore",
     },
     plural="kinds of pair",
     check=_check,
