@@ -1,0 +1,258 @@
+"""Ceilings that clipping left in the counts of a signal, in exact copies and in changed ones.
+
+An exact copy (also after a gain, or rounded) has its clipped samples at one level, so a narrow window there is in a pile: it holds far more
+samples than the windows below (``PILE``), in pairs rather than alone (a limiter with look-ahead touches its ceiling with single samples,
+``PAIRED``), and few of the pairs within 16 such widths are outside it (the top of a smooth wave, even one of constant height, has
+sqrt(1 / 16) of them there; ``FLAT``). Flat tops are left as steeply as they are entered; those of a limiter without look-ahead end at the
+rounded peak of what it limits (``SYMMETRIC``).
+In noise, whose clipped samples are single, they follow one another as chance has it; a limiter's do not within its look-ahead (``CLOSE``).
+
+In a copy that was resampled or coded with loss, the tops of clipped waves scatter around the ceiling by a few percent, as those of limited
+waves do, but they are flatter. For each level c and half-width w, against the band (1 - 3 w) c to (1 - w) c below:
+
+    significance    log of the tops in (1 - w) c to (1 + w) c against those below and above, in standard errors of counts
+    tops, time      log of the tops, and of the samples, in that band against those below
+    flatness        mean curvature of its tops two samples away, against that of the tops at 0.6 c to 0.88 c: the same sound, unclipped
+    duration        log of the mean excursion above (1 - w) c, times sqrt(curvature of these tops / w): of a rounded top about constant
+
+A logistic regression of these five gives the likelihood.
+
+Conventions
+    ``Levels`` of one polarity, with magnitudes, in; ceilings as magnitudes out. Likelihoods are logits (0: even).
+
+References
+    The five measures and their weights are our own: ``benchmarks/clipping_detection.py --fit`` found the weights on the songs of its part
+    "tune".
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemwright.separation.clipping.levels import (
+    CLOSE,
+    COUNT,
+    CURVATURE,
+    ENTERED,
+    LEFT,
+    WIDE_CURVATURE,
+    Levels,
+    coarse_index,
+    fine_index,
+    fine_level,
+)
+
+Array = NDArray[np.float64]
+
+# ---- exact copies
+WINDOWS = (4, 16)  # fine steps: 0.02 to 0.05 %, and 0.1 to 0.2 % for dithered and soft sounds
+WIDER = 16
+LEAST_PAIRS = 4
+PILE, PAIRED, FLAT = 3.0, 0.2, 0.5
+SYMMETRIC = (0.3, 0.6)  # of few pairs and of
+MANY_PAIRS = 40
+LEAST_CLOSE, MOST_TOUCHING = 5, 0.85
+MANY_TOUCHING = 10
+LEAST_LEVELS = 8.0  # effective number of levels between silence and ceiling: fewer are those of pulse waves, which look clipped as made
+
+# ---- changed copies
+HALF_WIDTHS = (0.01, 0.02, 0.04, 0.08)
+GRID = 2.0 ** (np.arange(-10 * 64, 5 * 64) / 64)
+LEAST_TOPS, LEAST_COMPARED = 3, 20
+STEPS_NEEDED = 0.4  # times 1 / w: two of a coarsely rounded sound's levels in a band, were they at equal distances from 0.6 c on
+REGION = 0.035  # a pile is found at c within so much, by logarithm
+WEIGHTS = np.array([0.837, -3.032, 9.238, -7.719, -3.371])
+BIAS = 1.369
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """A level that seems to have been a ceiling."""
+
+    level: float
+    logit: float  # of its likelihood
+    num_clipped: float  # samples at it, about
+    spread: float  # clipped samples are within this part of the level
+
+
+def exact_ceilings(levels: Levels) -> tuple[list[Ceiling], list[Ceiling]]:
+    """Levels at which samples are equal within rounding, the highest first: those of clipping, and those of something else (a limiter)."""
+    found: tuple[list[Ceiling], list[Ceiling]] = ([], [])
+    for width in WINDOWS:
+        for start in _piles(levels.time, width):
+            judged = _judged(levels, start, width)
+            same = (other for side in found for other in side if judged and abs(np.log(judged.level / other.level)) < 0.002)
+            if judged is not None and next(same, None) is None:
+                found[judged.logit < 0.0].append(judged)
+    for side in found:
+        side.sort(key=lambda each: -each.level)
+    return found
+
+
+def _piles(time: NDArray[np.int64], width: int) -> list[int]:
+    """Starts of at most 16 windows that hold more than those below: those with most of the samples at and above them first."""
+    inside = (time[:-width] - time[width:]).astype(np.float64)
+    far = 64 * width
+    below = np.zeros_like(inside)
+    below[far:] = (time[: len(inside) - far] - time[far : len(inside)]) * (width / far)
+    below = np.concatenate([np.zeros(width), below[:-width]])  # without the window's own neighbours
+    places = np.flatnonzero((inside > LEAST_PAIRS) & (inside > PILE * below))
+    places = places[np.argsort(-(inside[places] ** 2) / time[places], kind="stable")][:2000]
+    chosen: list[int] = []
+    for place in places.tolist():
+        if all(abs(place - other) > 4 * width for other in chosen):
+            chosen.append(place)
+            if len(chosen) == 16:
+                break
+    return chosen
+
+
+def _judged(levels: Levels, start: int, width: int) -> Ceiling | None:
+    """The ceiling in a window, with a negative logit where its samples were not clipped; None where they are too few to say."""
+    time, excursions, stop = levels.time, levels.excursions, start + width
+    level = float(fine_level(start + width // 2))
+    held = int(time[start] - time[stop])
+    neighbours = np.arange(int(fine_index(0.85 * level)), int(fine_index(0.995 * level)), width)
+    usual = (time[neighbours] - time[neighbours + width]).astype(np.float64)
+    usual = usual[usual > 0]
+    background = float(np.quantile(usual, 0.97)) if len(usual) else 0.0
+    if held < PILE * background + LEAST_PAIRS:
+        return None
+    touched = int(excursions[start] - excursions[stop])  # excursions that end in the window
+    pairs = held - max(touched, 0) - float(usual.mean() if len(usual) else 0.0)
+    wide = max(0, start - (WIDER - 1) * width)
+    all_pairs = (time[wide] - time[stop]) - (excursions[wide] - excursions[stop])
+    close = int(levels.close[start:stop].sum())
+    flat = pairs >= max(LEAST_PAIRS, PAIRED * touched, FLAT * all_pairs) and _symmetric(levels, level, pairs)
+    if flat or _scattered(levels, level, touched, close):
+        logit = min(max(pairs, close) - LEAST_PAIRS + 2.0, 7.0) if _effective_levels(time, level) >= LEAST_LEVELS else -1.0
+    elif touched >= MANY_TOUCHING:
+        logit = -1.0
+    else:
+        return None
+    spread = 1.0 - float(fine_level(start) / fine_level(stop))
+    return Ceiling(_mean_level(time, start, stop), float(logit), float(held - background), spread)
+
+
+def _symmetric(levels: Levels, level: float, pairs: float) -> bool:
+    """Whether flat tops near a level are left as steeply as they are entered."""
+    low, high = coarse_index(np.array([0.995 * level, 1.005 * level]))
+    entered, left = (levels.tops[high + 1] - levels.tops[low])[[ENTERED, LEFT]]
+    return bool(left >= SYMMETRIC[pairs >= MANY_PAIRS] * entered)
+
+
+def _scattered(levels: Levels, level: float, touched: int, close: int) -> bool:
+    """Whether single samples touch a level as soon one after another as chance would have it, among tops of other heights."""
+    expected = touched * (1.0 - math.exp(-CLOSE * touched / max(levels.num_frames, 1)))
+    tops = levels.tops[-1, COUNT] - levels.tops[coarse_index(0.6 * level), COUNT]
+    return close >= max(LEAST_CLOSE, 0.5 * expected) and touched <= MOST_TOUCHING * tops
+
+
+def _effective_levels(time: NDArray[np.int64], level: float) -> float:
+    """How many levels from 10 to 97 % of a ceiling are in use: (sum of n)² / sum of n² over windows of 0.1 to 0.2 %."""
+    edges = np.arange(int(fine_index(0.1 * level)), int(fine_index(0.97 * level)), 16)
+    counts = -np.diff(time[edges]).astype(np.float64)
+    return float(counts.sum() ** 2 / max(np.square(counts).sum(), 1.0))
+
+
+def _mean_level(time: NDArray[np.int64], start: int, stop: int) -> float:
+    """The mean level of the samples in a window."""
+    counts = -np.diff(time[start : stop + 1]).astype(np.float64)
+    return float(counts @ fine_level(np.arange(start, stop)) / counts.sum())
+
+
+# ---------------------------------------------------------------- changed copies
+
+
+def measures(levels: Levels, centres: Array) -> Array:
+    """The five measures for levels [K] and all half-widths: [K, W, 5]; NaN where there are too few tops to compare with."""
+    tops, time = levels.tops, levels.time
+    compared = tops[coarse_index(0.88 * centres)] - tops[coarse_index(0.6 * centres)]
+    count = np.maximum(compared[:, COUNT], 1.0)
+    curvature = np.maximum(compared[:, CURVATURE] / count, 1e-5)
+    wide_curvature = np.maximum(compared[:, WIDE_CURVATURE] / count, 1e-5)
+    steps_used = _steps_used(levels, centres)
+    result = np.full((len(centres), len(HALF_WIDTHS), 5), np.nan)
+    for column, w in enumerate(HALF_WIDTHS):
+        edges = [centres * factor for factor in (1 - 3 * w, 1 - w, 1 + w, 1 + 3 * w)]
+        below, inside, above = (tops[coarse_index(b)] - tops[coarse_index(a)] for a, b in itertools.pairwise(edges))
+        n, n_below, n_above = (each[:, COUNT] + 0.5 for each in (inside, below, above))
+        at = [time[fine_index(edge)] for edge in edges]
+        contrast = np.log(n / np.sqrt(n_below * n_above))
+        significance = contrast / np.sqrt(1 / n + 0.25 / n_below + 0.25 / n_above)
+        duration = at[1] / np.maximum(levels.excursions[fine_index(edges[1])], 1)
+        flatness = inside[:, WIDE_CURVATURE] / np.maximum(inside[:, COUNT], 1.0) / wide_curvature - 1.0
+        result[:, column] = np.stack(
+            [
+                np.log(np.maximum(significance, 0.1)),
+                np.log(n / n_below),
+                np.log((at[1] - at[2] + 0.5) / (at[0] - at[1] + 0.5)),
+                np.clip(np.where(inside[:, COUNT] > 0, flatness, 0.0), -1.0, 1.0),
+                np.log(np.maximum(duration, 1.0) * np.sqrt(curvature / w)),
+            ],
+            axis=-1,
+        )
+        result[(compared[:, COUNT] < LEAST_COMPARED) | (steps_used < STEPS_NEEDED / w), column] = np.nan
+    return result
+
+
+def _steps_used(levels: Levels, centres: Array) -> Array:
+    """How many fine steps from 0.6 to 1 times each level hold samples: few in soft sounds of few bits."""
+    used = np.append(0, np.cumsum(levels.time[:-1] > levels.time[1:]))
+    counted: Array = (used[fine_index(centres)] - used[fine_index(0.6 * centres)]).astype(np.float64)
+    return counted
+
+
+def candidates(levels: Levels) -> list[tuple[Array, Array, Array]]:
+    """Up to three piles of tops, the most significant first: levels near each and half-widths, both [K], and their measures [K, 5]."""
+    total = levels.tops[-1, COUNT]
+    above = total - levels.tops[coarse_index(GRID), COUNT]
+    centres = GRID[(above >= LEAST_TOPS) & (above <= 0.5 * total)]
+    if not len(centres):
+        return []
+    measured = measures(levels, centres)
+    significance = np.where(np.isnan(measured[..., 0]), -np.inf, measured[..., 0])
+    widths = np.broadcast_to(np.array(HALF_WIDTHS), measured.shape[:2])
+    found: list[tuple[Array, Array, Array]] = []
+    for _ in range(3):
+        best = int(np.unravel_index(significance.argmax(), significance.shape)[0])
+        if not significance[best].max() > 0.0:
+            break
+        distance = np.abs(np.log(centres / centres[best]))
+        near = (distance < REGION)[:, None] & np.isfinite(measured[..., 0])
+        found.append((np.broadcast_to(centres[:, None], near.shape)[near], widths[near], measured[near]))
+        significance[distance < 0.06] = -np.inf
+    return found
+
+
+def logits(measured: Array) -> Array:
+    """Log odds of clipping for measures [..., 5]."""
+    odds: Array = measured @ WEIGHTS + BIAS
+    return odds
+
+
+def blurred_ceilings(levels: Levels) -> list[Ceiling]:
+    """The likelihood of clipping at each pile of tops, the most likely first."""
+    found = []
+    for centres, widths, measured in candidates(levels):
+        scores = logits(measured)
+        best = int(scores.argmax())
+        found.append(_located(levels, float(centres[best]), float(widths[best]), float(scores[best])))
+    return sorted(found, key=lambda each: -each.logit)
+
+
+def _located(levels: Levels, centre: float, width: float, logit: float) -> Ceiling:
+    """The ceiling of a pile: the mean level of what exceeds the flanks, whose density is that below; and how many samples that is."""
+    edges = fine_index(centre * np.linspace(1 - width, 1 + width, 17))
+    below = levels.time[fine_index(centre * (1 - 3 * width))] - levels.time[edges[0]]
+    counts = -np.diff(levels.time[edges]).astype(np.float64)
+    flank = np.where(np.arange(16) < 8, below / 16.0, 0.0)
+    excess = np.maximum(counts - flank, 0.0)
+    middles = centre * np.linspace(1 - width, 1 + width, 33)[1::2]
+    level = float(excess @ middles / excess.sum()) if excess.sum() else centre
+    return Ceiling(level, logit, float(max(levels.time[edges[0]] - 0.5 * below, 0.0)), width)

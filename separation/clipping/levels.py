@@ -1,0 +1,165 @@
+"""How long, how often and with what tops a signal is above each level: the counts from which clipping is detected.
+
+Of each channel and polarity there are, on a logarithmic scale of levels:
+
+    time T(u)         samples at or above u
+    excursions N(u)   upward crossings of u
+    tops              local maxima by height, their mean curvature, and how steeply flat ones are entered and left
+
+T(u) / N(u) is the mean duration of an excursion, and T(u) - N(u) the pairs of neighbours that are both above u (Rice).
+
+Conventions
+    Audio is float [C, T], full scale 1.0, in blocks of any length. Memory is 9 MB a channel, whatever the length.
+    Polarity 0 is the upper, 1 the lower, whose samples count by magnitude; 2 is the sum of both. Levels go from ``FLOOR`` (-72 dBFS) to
+    ``TOP`` (+36 dBFS); samples outside count nowhere.
+    The scale is that of the float32's own bits, whose upper ones are a piecewise linear logarithm: ``FINE`` steps an octave (0.006 to
+    0.012 %) for time and excursions, ``COARSE`` steps (0.4 to 0.8 %) for tops.
+    The first and last ``EDGE`` samples of a signal have no shape and are not counted.
+
+References
+    S. O. Rice, "Mathematical analysis of random noise", Bell System Technical Journal 24, 1945: crossings of a level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemwright.separation.kernels import njit
+
+FLOOR, TOP = 2.0**-12, 2.0**6
+FINE, COARSE = 1 << 13, 1 << 7
+OCTAVES = 18
+EDGE = 3
+CLOSE = 16  # frames, 0.36 ms: no limiter with look-ahead touches its ceiling so soon again
+_FINE_SHIFT, _COARSE_SHIFT = 10, 16  # 23 bits of mantissa - 13 and - 7
+_FLOOR_BITS = int(np.float32(FLOOR).view(np.int32))
+_NUM_FINE, _NUM_COARSE = FINE * OCTAVES, COARSE * OCTAVES
+COUNT, CURVATURE, WIDE_CURVATURE, ENTERED, LEFT = range(5)  # columns of tops; the last two are drops beside flat tops
+
+Counts = NDArray[np.int64]
+Sums = NDArray[np.float64]
+
+
+def fine_index(level: float | NDArray[np.floating]) -> NDArray[np.int64]:
+    """The index of the fine step that contains a level; 0 below the floor, the last one above the top."""
+    bits = np.asarray(level, np.float32).view(np.int32).astype(np.int64)
+    return np.clip((bits - _FLOOR_BITS) >> _FINE_SHIFT, 0, _NUM_FINE)
+
+
+def coarse_index(level: float | NDArray[np.floating]) -> NDArray[np.int64]:
+    """The index of the coarse step that contains a level."""
+    bits = np.asarray(level, np.float32).view(np.int32).astype(np.int64)
+    return np.clip((bits - _FLOOR_BITS) >> _COARSE_SHIFT, 0, _NUM_COARSE)
+
+
+def fine_level(index: float | NDArray[np.int64]) -> NDArray[np.float64]:
+    """The lower end of a fine step."""
+    bits = (np.asarray(index, np.int64) << _FINE_SHIFT) + _FLOOR_BITS
+    return bits.astype(np.int32).view(np.float32).astype(np.float64)
+
+
+@njit(nogil=True)
+def _count(x, start, time, crossings, tops, recent, close):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Counts the samples of x from ``EDGE`` to len(x) - EDGE; its neighbours on both sides are known. x begins at frame ``start``."""
+    bits = x.view(np.int32)
+    mask = 0x7FFFFFFF
+    before = (bits[EDGE - 1] & mask) - _FLOOR_BITS
+    last = (before >> _FINE_SHIFT) + 1 if 0 <= before < _NUM_FINE << _FINE_SHIFT else 0  # 0: on no step
+    last_side = 1 if bits[EDGE - 1] < 0 else 0
+    for n in range(EDGE, len(x) - EDGE):
+        side = 1 if bits[n] < 0 else 0
+        above = (bits[n] & mask) - _FLOOR_BITS
+        step = (above >> _FINE_SHIFT) + 1 if 0 <= above < _NUM_FINE << _FINE_SHIFT else 0
+        previous = last if side == last_side else 0
+        if step > 0:
+            time[side, step - 1] += 1
+            if step > previous:
+                crossings[side, previous] += 1
+                crossings[side, step] -= 1
+            sign = -1.0 if side == 1 else 1.0
+            top = sign * x[n]
+            left, right = sign * x[n - 1], sign * x[n + 1]
+            if top >= left and top > right:
+                row = tops[side, above >> _COARSE_SHIFT]
+                row[COUNT] += 1.0
+                row[CURVATURE] += 1.0 - (left + right) / (2.0 * top)
+                row[WIDE_CURVATURE] += 1.0 - sign * (x[n - 2] + x[n + 2]) / (2.0 * top)
+                if start + n - recent[side, step - 1] <= CLOSE:
+                    close[side, step - 1] += 1
+                recent[side, step - 1] = start + n
+            if previous > 0 and abs(step - previous) <= 1:  # the second or a later sample of a flat top, perhaps its last
+                after = ((bits[n + 1] & mask) - _FLOOR_BITS >> _FINE_SHIFT) + 1
+                if right < top and abs(after - step) > 1:
+                    tops[side, above >> _COARSE_SHIFT, LEFT] += 1.0 - right / top
+            elif left < top:
+                after = ((bits[n + 1] & mask) - _FLOOR_BITS >> _FINE_SHIFT) + 1
+                if (bits[n + 1] < 0) == (bits[n] < 0) and abs(after - step) <= 1:  # the first sample of a flat top
+                    tops[side, above >> _COARSE_SHIFT, ENTERED] += 1.0 - left / top
+        last, last_side = step, side
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The counts of one channel and polarity, or the sum of several."""
+
+    num_frames: int
+    time: Counts  # [fine + 1], samples at or above the lower end of each step
+    excursions: Counts  # [fine + 1], upward crossings of it
+    close: Counts  # [fine], tops on a step that follow another one there within ``CLOSE`` frames
+    tops: Sums  # [coarse + 1, 5], sums over all tops below each step: differences are sums over bands
+
+
+class LevelTally:
+    """Counts the levels of a signal that comes in blocks [C, t]."""
+
+    def __init__(self, num_channels: int) -> None:
+        self.num_frames = 0
+        self._time = np.zeros((num_channels, 2, _NUM_FINE), np.int64)
+        self._crossings = np.zeros((num_channels, 2, _NUM_FINE + 1), np.int64)
+        self._tops = np.zeros((num_channels, 2, _NUM_COARSE, 5))
+        self._recent = np.full((num_channels, 2, _NUM_FINE), -CLOSE, np.int64)  # frame of the last top on each step
+        self._close = np.zeros((num_channels, 2, _NUM_FINE), np.int64)
+        self._rest = np.zeros((num_channels, 0), np.float32)
+
+    def add(self, block: NDArray[np.floating]) -> None:
+        """Takes the next block [C, t], float. Raises ValueError if a sample is NaN or infinite, or the channels are others."""
+        if block.ndim != 2 or len(block) != len(self._rest):
+            raise ValueError(f"expected a block [{len(self._rest)}, t], got shape {block.shape}")
+        if not np.isfinite(float(np.sum(block, dtype=np.float64))):
+            raise ValueError("expected finite audio, got NaN or infinity; repair or leave out the source file")
+        start = self.num_frames - self._rest.shape[1]
+        self.num_frames += block.shape[1]
+        joined = np.ascontiguousarray(np.concatenate([self._rest, block.astype(np.float32, copy=False)], axis=1))
+        self._rest = joined[:, -2 * EDGE :].copy()
+        if joined.shape[1] > 2 * EDGE:
+            for channel, x in enumerate(joined):
+                counts = (each[channel] for each in (self._time, self._crossings, self._tops, self._recent, self._close))
+                _count(x, start, *counts)
+
+    def levels(self, channel: int, polarity: int) -> Levels:
+        """The counts of a channel so far, of one polarity or (2) of both."""
+        sides = slice(polarity, polarity + 1) if polarity < 2 else slice(0, 2)
+        time = self._time[channel, sides].sum(axis=0)
+        tops = self._tops[channel, sides].sum(axis=0)
+        crossings = self._crossings[channel, sides].sum(axis=0)
+        return Levels(
+            self.num_frames,
+            np.append(time[::-1].cumsum()[::-1], 0),
+            crossings.cumsum(),
+            self._close[channel, sides].sum(axis=0),
+            np.concatenate([np.zeros((1, 5)), tops.cumsum(axis=0)]),
+        )
+
+
+def pooled(levels: list[Levels]) -> Levels:
+    """The counts of several channels or polarities as those of one signal."""
+    return Levels(
+        sum(each.num_frames for each in levels),
+        np.sum([each.time for each in levels], axis=0),
+        np.sum([each.excursions for each in levels], axis=0),
+        np.sum([each.close for each in levels], axis=0),
+        np.sum([each.tops for each in levels], axis=0),
+    )

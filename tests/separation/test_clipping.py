@@ -1,0 +1,145 @@
+"""Clipping found from samples alone: in exact and changed copies, and not in what is only loud."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from scipy.signal import lfilter
+
+import stemwright as sw
+from stemwright.datagen.effects import limiter
+from stemwright.manifests.sound.formats import Audio
+from stemwright.separation.clipping.detect import clipping_of
+from stemwright.separation.clipping.levels import EDGE, LevelTally, fine_index, fine_level
+
+RATE = 44_100
+
+
+@pytest.fixture(scope="module")
+def music() -> Audio:
+    """Coloured noise whose level moves as that of music, [2, 6 s]; the channels differ."""
+    rng = np.random.default_rng(1)
+    noise = lfilter([1.0], [1.0, -1.5, 0.6], rng.normal(0, 1, (2, 6 * RATE)))
+    level = 1.0 + 0.6 * np.sin(2 * np.pi * np.arange(6 * RATE) * 1.7 / RATE)
+    return (0.06 * noise * level).astype(np.float32)
+
+
+def clipped(audio: Audio, share: float) -> tuple[Audio, float]:
+    """The audio with so much of its samples clipped, and the ceiling."""
+    ceiling = float(np.quantile(np.abs(audio), 1 - share))
+    return np.clip(audio, -ceiling, ceiling), ceiling
+
+
+def sixteen(audio: Audio, rng: np.random.Generator | None = None) -> Audio:
+    """Rounded to 16 bits, with triangular dither if there is a generator."""
+    dither = rng.random(audio.shape) - rng.random(audio.shape) if rng else 0.0
+    return (np.round(audio * 32768.0 + dither) / 32768.0).astype(np.float32)
+
+
+def test_counts_are_those_of_numpy_in_blocks_of_any_length(music):
+    whole, pieces = LevelTally(2), LevelTally(2)
+    whole.add(music)
+    for start in range(0, music.shape[1], 3001):
+        pieces.add(music[:, start : start + 3001])
+    pieces.add(music[:, :0])
+    for channel in (0, 1):
+        for polarity, sign in ((0, 1), (1, -1)):
+            counts, others = whole.levels(channel, polarity), pieces.levels(channel, polarity)
+            np.testing.assert_array_equal(counts.time, others.time)
+            np.testing.assert_array_equal(counts.excursions, others.excursions)
+            np.testing.assert_array_equal(counts.close, others.close)
+            np.testing.assert_allclose(counts.tops, others.tops, rtol=1e-9)
+            step = int(fine_index(0.2))
+            above = sign * music[channel] >= fine_level(step)
+            assert counts.time[step] == np.count_nonzero(above[EDGE:-EDGE])
+            assert counts.excursions[step] == np.count_nonzero(above[EDGE:-EDGE] & ~above[EDGE - 1 : -EDGE - 1])
+
+
+@pytest.mark.parametrize("copy", ["float", "16 bit", "dithered", "turned down", "quiet", "spike", "upside down"])
+def test_a_ceiling_is_found_in_exact_copies(music, copy):
+    audio, ceiling = clipped(music, 0.002)
+    gain = {"turned down": 0.37, "quiet": 0.02}.get(copy, 1.0)
+    audio = audio * np.float32(gain)
+    if copy in ("16 bit", "turned down", "quiet"):
+        audio = sixteen(audio)
+    if copy == "dithered":
+        audio = sixteen(audio, np.random.default_rng(2))
+    if copy == "spike":
+        audio = audio.copy()
+        audio[:, 70_000] = 0.99
+    for found in sw.detect_clipping(-audio if copy == "upside down" else audio, RATE):
+        assert found.ceiling_high == pytest.approx(gain * ceiling, rel=0.005)
+        assert found.ceiling_low == pytest.approx(-gain * ceiling, rel=0.005)
+        assert found.share == pytest.approx(0.002, rel=0.5)
+        assert found.confidence > 0.8
+
+
+def test_one_polarity_of_one_channel_is_named_alone(music):
+    audio = music.copy()
+    audio[1] = np.minimum(audio[1], 0.5)
+    left, right = sw.detect_clipping(audio, RATE)
+    assert (left.ceiling_low, left.ceiling_high, left.share, left.confidence) == (0, 0, 0, 0)
+    assert right.ceiling_low == 0
+    assert right.ceiling_high == pytest.approx(0.5, rel=1e-3)
+
+
+def test_parts_clipped_at_two_levels_give_both(music):
+    soft, low = clipped(music[:1], 0.01)
+    loud, high = clipped(1.4 * music[1:], 0.01)
+    (found,) = sw.detect_clipping(np.concatenate([soft, loud], axis=1), RATE)
+    np.testing.assert_allclose(found.ceilings_high, [high, low], rtol=2e-3)
+    assert found.ceiling_high == found.ceilings_high[0]
+
+
+def test_a_ceiling_is_found_in_a_lossy_copy(music):
+    audio, ceiling = clipped(music, 0.01)
+    memory = io.BytesIO()
+    soundfile.write(memory, audio.T * (0.8 / ceiling), RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=0.0)  # 320 kbit/s
+    memory.seek(0)
+    decoded = soundfile.read(memory, dtype="float32")[0].T
+    for found in sw.detect_clipping(decoded, RATE):
+        assert found.ceiling_high == pytest.approx(0.8, rel=0.03)
+        assert found.ceiling_low == pytest.approx(-0.8, rel=0.03)
+        assert found.share == pytest.approx(0.01, rel=0.5)
+        assert found.spread >= 0.01
+
+
+def test_what_is_limited_or_loud_is_not_called_clipped(music):
+    settings = limiter.Settings(ceiling_db=-6.0, release_ms=80.0)
+    limited = limiter.apply(torch.from_numpy(2 * music), RATE, settings).numpy()
+    seconds = np.arange(3 * RATE) / RATE
+    tones = [0.9 * np.sin(2 * np.pi * frequency * seconds)[None] for frequency in (50, 440, 5000)]
+    for audio in (music, sixteen(limited), limited, *tones, sixteen(0.001 * music)):
+        assert all(
+            found.confidence == 0 and found.ceiling_high == 0 and found.ceiling_low == 0 for found in sw.detect_clipping(audio, RATE)
+        )
+
+
+def test_where_nothing_can_be_known_nothing_is_named():
+    square = 0.5 * np.sign(np.sin(np.arange(RATE) / 20.3))[None]
+    for audio in (square, np.zeros((2, RATE)), np.ones((1, 1)), np.full((3, 8000), 0.5), np.linspace(-1, 1, 5)[None]):
+        assert [found.confidence for found in sw.detect_clipping(audio, 8000)] == [0.0] * len(audio)
+    assert clipping_of([]) == ()
+
+
+def test_sound_of_8_khz_is_judged_as_well():
+    noise = np.random.default_rng(3).normal(0, 0.2, (1, 5 * 8000))
+    (found,) = sw.detect_clipping(noise.clip(-0.45, 0.45), 8000)
+    assert (found.ceiling_low, found.ceiling_high) == (pytest.approx(-0.45, rel=1e-3), pytest.approx(0.45, rel=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("audio", "rate", "message"),
+    [
+        (np.zeros((0, 8)), 8000, "a channel and a frame at least"),
+        (np.zeros(8), 8000, r"mono is audio\[None\]"),
+        (np.zeros((1, 8), np.int16), 8000, "divide integers"),
+        (np.full((1, 8), np.nan), 8000, "NaN or infinity"),
+        (np.zeros((1, 8)), 0, "sample rate in Hz above 0"),
+    ],
+)
+def test_bad_input_is_refused_with_what_was_expected(audio, rate, message):
+    with pytest.raises(ValueError, match=message):
+        sw.detect_clipping(audio, rate)
