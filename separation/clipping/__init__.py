@@ -2,5 +2,5 @@
 
 levels      how long and how often a signal is above each level, and the shape of its tops: counted in one pass, in any blocks
 evidence    what a ceiling does to these counts, and how likely it is that clipping did it
-detect      the ceilings of each channel
+ceilings    the ceilings of each channel
 """

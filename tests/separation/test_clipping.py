@@ -11,7 +11,7 @@ from scipy.signal import lfilter
 import stemwright as sw
 from stemwright.datagen.effects import limiter
 from stemwright.manifests.sound.formats import Audio
-from stemwright.separation.clipping.detect import clipping_of
+from stemwright.separation.clipping.ceilings import clipping_of
 from stemwright.separation.clipping.levels import EDGE, LevelTally, fine_index, fine_level
 
 RATE = 44_100

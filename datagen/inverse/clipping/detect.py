@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stemwright.manifests.sound.formats import Audio
-from stemwright.separation.clipping.detect import Clipping, clipping_of
+from stemwright.separation.clipping.ceilings import Clipping, clipping_of
 
 BLOCK = 1 << 18  # frames
 
@@ -28,7 +28,7 @@ def detect_clipping(audio: Audio, sample_rate: int) -> tuple[Clipping, ...]:
     there is too little to compare with: lossy copies need about 0.15 % clipped samples of some seconds, exact ones a few. Opus hides most.
 
     Raises ValueError for another shape, integers, NaN, or a sample rate that is not positive. For a long file see ``sw.blocks``, and
-    ``stemwright.separation.clipping.detect.clipping_of``, whose memory does not grow. Method: see
+    ``stemwright.separation.clipping.ceilings.clipping_of``, whose memory does not grow. Method: see
     ``stemwright.separation.clipping.evidence``; measured by ``benchmarks/clipping_detection.py``.
 
     >>> import numpy, stemwright as sw
