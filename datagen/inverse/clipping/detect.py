@@ -1,11 +1,11 @@
-"""Which channels of a recording were clipped, and at which levels: the public form of ``stemwright.separation.clipping``."""
+"""Which channels of a recording were clipped, and at which levels: the public form of ``stemwright.separation.clip_detection``."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from stemwright.manifests.sound.formats import Audio
-from stemwright.separation.clipping.ceilings import Clipping, clipping_of
+from stemwright.separation.clip_detection.ceilings import Clipping, clipping_of
 
 BLOCK = 1 << 18  # frames
 
@@ -28,8 +28,8 @@ def detect_clipping(audio: Audio, sample_rate: int) -> tuple[Clipping, ...]:
     there is too little to compare with: lossy copies need about 0.15 % clipped samples of some seconds, exact ones a few. Opus hides most.
 
     Raises ValueError for another shape, integers, NaN, or a sample rate that is not positive. For a long file see ``sw.blocks``, and
-    ``stemwright.separation.clipping.ceilings.clipping_of``, whose memory does not grow. Method: see
-    ``stemwright.separation.clipping.evidence``; measured by ``benchmarks/clipping_detection.py``.
+    ``stemwright.separation.clip_detection.ceilings.clipping_of``, whose memory does not grow. Method: see
+    ``stemwright.separation.clip_detection.evidence``; measured by ``benchmarks/clipping_detection.py``.
 
     >>> import numpy, stemwright as sw
     >>> noise = numpy.random.default_rng(0).normal(0, 0.2, (2, 44_100))

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.separation.clipping.levels import (
+from stemwright.separation.clip_detection.levels import (
     CLOSE,
     COUNT,
     CURVATURE,
@@ -71,7 +71,7 @@ BIAS = 1.369
 
 
 @dataclass(frozen=True)
-class Ceiling:
+class FoundCeiling:
     """A level that seems to have been a ceiling."""
 
     level: float
@@ -80,9 +80,9 @@ class Ceiling:
     spread: float  # clipped samples are within this part of the level
 
 
-def exact_ceilings(levels: Levels) -> tuple[list[Ceiling], list[Ceiling]]:
+def exact_ceilings(levels: Levels) -> tuple[list[FoundCeiling], list[FoundCeiling]]:
     """Levels at which samples are equal within rounding, the highest first: those of clipping, and those of something else (a limiter)."""
-    found: tuple[list[Ceiling], list[Ceiling]] = ([], [])
+    found: tuple[list[FoundCeiling], list[FoundCeiling]] = ([], [])
     for width in WINDOWS:
         for start in _piles(levels.time, width):
             judged = _judged(levels, start, width)
@@ -112,7 +112,7 @@ def _piles(time: NDArray[np.int64], width: int) -> list[int]:
     return chosen
 
 
-def _judged(levels: Levels, start: int, width: int) -> Ceiling | None:
+def _judged(levels: Levels, start: int, width: int) -> FoundCeiling | None:
     """The ceiling in a window, with a negative logit where its samples were not clipped; None where they are too few to say."""
     time, excursions, stop = levels.time, levels.excursions, start + width
     level = float(fine_level(start + width // 2))
@@ -136,7 +136,7 @@ def _judged(levels: Levels, start: int, width: int) -> Ceiling | None:
     else:
         return None
     spread = 1.0 - float(fine_level(start) / fine_level(stop))
-    return Ceiling(_mean_level(time, start, stop), float(logit), float(held - background), spread)
+    return FoundCeiling(_mean_level(time, start, stop), float(logit), float(held - background), spread)
 
 
 def _symmetric(levels: Levels, level: float, pairs: float) -> bool:
@@ -236,7 +236,7 @@ def logits(measured: Array) -> Array:
     return odds
 
 
-def blurred_ceilings(levels: Levels) -> list[Ceiling]:
+def blurred_ceilings(levels: Levels) -> list[FoundCeiling]:
     """The likelihood of clipping at each pile of tops, the most likely first."""
     found = []
     for centres, widths, measured in candidates(levels):
@@ -246,7 +246,7 @@ def blurred_ceilings(levels: Levels) -> list[Ceiling]:
     return sorted(found, key=lambda each: -each.logit)
 
 
-def _located(levels: Levels, centre: float, width: float, logit: float) -> Ceiling:
+def _located(levels: Levels, centre: float, width: float, logit: float) -> FoundCeiling:
     """The ceiling of a pile: the mean level of what exceeds the flanks, whose density is that below; and how many samples that is."""
     edges = fine_index(centre * np.linspace(1 - width, 1 + width, 17))
     below = levels.time[fine_index(centre * (1 - 3 * width))] - levels.time[edges[0]]
@@ -255,4 +255,4 @@ def _located(levels: Levels, centre: float, width: float, logit: float) -> Ceili
     excess = np.maximum(counts - flank, 0.0)
     middles = centre * np.linspace(1 - width, 1 + width, 33)[1::2]
     level = float(excess @ middles / excess.sum()) if excess.sum() else centre
-    return Ceiling(level, logit, float(max(levels.time[edges[0]] - 0.5 * below, 0.0)), width)
+    return FoundCeiling(level, logit, float(max(levels.time[edges[0]] - 0.5 * below, 0.0)), width)

@@ -11,8 +11,8 @@ from scipy.signal import lfilter
 import stemwright as sw
 from stemwright.datagen.effects import limiter
 from stemwright.manifests.sound.formats import Audio
-from stemwright.separation.clipping.ceilings import clipping_of
-from stemwright.separation.clipping.levels import EDGE, LevelTally, fine_index, fine_level
+from stemwright.separation.clip_detection.ceilings import clipping_of
+from stemwright.separation.clip_detection.levels import EDGE, LevelTally, fine_index, fine_level
 
 RATE = 44_100
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.separation.clipping.evidence import Ceiling, blurred_ceilings, exact_ceilings
-from stemwright.separation.clipping.levels import Levels, LevelTally, pooled
+from stemwright.separation.clip_detection.evidence import FoundCeiling, blurred_ceilings, exact_ceilings
+from stemwright.separation.clip_detection.levels import Levels, LevelTally, pooled
 
 LIKELY = 0.8  # logit; of clean and limited songs 0.6 % reach it
 NOT_UNLIKELY = -1.5  # with the others' evidence
@@ -69,17 +69,17 @@ def clipping_of(blocks: Iterable[NDArray[np.floating]]) -> tuple[Clipping, ...]:
     return tally.found() if tally else ()
 
 
-def _together(levels: list[list[Levels]]) -> list[Ceiling]:
+def _together(levels: list[list[Levels]]) -> list[FoundCeiling]:
     """Likely ceilings of all channels and polarities as one signal."""
     return [each for each in blurred_ceilings(pooled([one for channel in levels for one in channel])) if each.logit >= LIKELY]
 
 
-def _near(one: Ceiling, other: Ceiling, distance: float) -> bool:
+def _near(one: FoundCeiling, other: FoundCeiling, distance: float) -> bool:
     """Whether two ceilings are within a distance."""
     return abs(math.log(one.level / other.level)) < distance
 
 
-def _side(levels: Levels, together: list[Ceiling]) -> list[Ceiling]:
+def _side(levels: Levels, together: list[FoundCeiling]) -> list[FoundCeiling]:
     """The ceilings of one polarity, the outermost first."""
     found, others = exact_ceilings(levels)
     for each in [] if found else blurred_ceilings(levels):
@@ -91,7 +91,7 @@ def _side(levels: Levels, together: list[Ceiling]) -> list[Ceiling]:
     return sorted(found, key=lambda each: -each.level)
 
 
-def _channel(low: Levels, high: Levels, together: list[Ceiling]) -> Clipping:
+def _channel(low: Levels, high: Levels, together: list[FoundCeiling]) -> Clipping:
     """The result of one channel from the counts of its lower and upper half."""
     below, above = _side(low, together), _side(high, together)
     every = [*below, *above]
