@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, MutableSet
 import numpy as np
 import numpy.typing as npt
 
+from stemwright.manifests.id_numbers import among
+
 ID = re.compile(r"[0-9a-f]{16}")
 MERGED = 65_536  # so many new ids are merged into the sorted ones at a time
 
@@ -74,8 +76,9 @@ class IdSet(MutableSet[str]):
 
     def _merged(self) -> npt.NDArray[np.uint64]:
         if self._recent:
-            recent = np.fromiter(self._recent, np.uint64, len(self._recent))
-            self._ids, self._recent = np.union1d(self._ids, recent), set()
+            recent = np.sort(np.fromiter(self._recent, np.uint64, len(self._recent)))
+            recent, self._recent = recent[~among(recent, self._ids)], set()
+            self._ids = np.insert(self._ids, np.searchsorted(self._ids, recent), recent)  # the only copy
         return self._ids
 
     def __repr__(self) -> str:

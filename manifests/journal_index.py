@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import SchemaValidator, core_schema, from_json
 
 from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.id_numbers import among
 from stemwright.manifests.records import Record
 
 OFFSET_BITS = 44  # of a line's place: 16 TB, and a million journals
@@ -120,12 +121,15 @@ class TaskIndex(Mapping[str, tuple[R, ...]]):
     def _merge(self) -> None:
         if not self._recent:
             return
-        numbers = np.concatenate([self._numbers, np.fromiter(self._recent.keys(), np.uint64, len(self._recent))])
-        places = np.concatenate([self._places, np.fromiter(self._recent.values(), np.int64, len(self._recent))])
-        order = np.argsort(numbers, kind="stable")
+        numbers = np.fromiter(self._recent.keys(), np.uint64, len(self._recent))
+        places = np.fromiter(self._recent.values(), np.int64, len(self._recent))
+        self._recent = {}
+        order = np.argsort(numbers)
         numbers, places = numbers[order], places[order]
-        last = _last_of_each(numbers)
-        self._numbers, self._places, self._recent = numbers[last], places[last], {}
+        at, is_known = np.searchsorted(self._numbers, numbers), among(numbers, self._numbers)
+        self._places[at[is_known]] = places[is_known]
+        self._numbers = np.insert(self._numbers, at[~is_known], numbers[~is_known])
+        self._places = np.insert(self._places, at[~is_known], places[~is_known])
 
     def places(self, numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """Where the latest lines are of tasks that are given by number (``number_of_task``); -1 for those that have none."""

@@ -85,12 +85,13 @@ def _chunks(rows: Iterable[R], count: int) -> Iterator[tuple[R, ...]]:
 def replace(path: Path, rows: Iterable[Record], record_type: type[Record], *, made_from: str = "", card: str = "") -> None:
     """Writes a finished table unless it already holds these rows, every column of them, and says that it was made from the same.
 
-    ``rows`` are iterated over twice if there is a table to compare them with.
+    ``rows`` are iterated over twice if there is a table to compare them with, unless they have their digest in ``digest``.
 
     ``card`` is the checksum of the dataset card that goes with it (see ``card_sha256``).
     """
     there = _metadata(path) if path.exists() else {}
-    if there.get("made_from") != made_from or there.get("card", "") != card or there.get("digest") != _digest(rows, record_type):
+    is_same = there.get("made_from") == made_from and there.get("card", "") == card
+    if not is_same or there.get("digest") != (getattr(rows, "digest", None) or _digest(rows, record_type)):
         write(path, rows, record_type, made_from=made_from, card=card)
 
 

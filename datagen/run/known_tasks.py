@@ -26,6 +26,7 @@ from stemwright.manifests.journal_index import TaskIndex, number_of_task
 from stemwright.manifests.records import Record
 from stemwright.manifests.table_rows import TableRows
 
+Marks = npt.NDArray[np.bool_]
 AT_ONCE = 1024  # tasks that are looked up together
 KEYS_AT_ONCE = 65_536  # rows of which only the key is read
 ABOUT = ("track_id", "pair_id")  # columns that say what a row of a stage is about
@@ -33,16 +34,13 @@ ABOUT = ("track_id", "pair_id")  # columns that say what a row of a stage is abo
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is known of the tasks that a stage is to do, in their order: their numbers, lengths in s, and marks of those that are open."""
+    """What is known of the tasks that a stage is to do: in their order, their numbers and marks of those that are open; and how long these
+    last together, in s.
+    """
 
     numbers: Ids
-    durations_s: npt.NDArray[np.float64]
     is_open: bytearray
-
-    @property
-    def open_s(self) -> float:
-        """The length of all that are open."""
-        return float(self.durations_s[np.frombuffer(self.is_open, np.bool_)].sum())
+    open_s: float
 
 
 class KnownTasks:
@@ -60,34 +58,34 @@ class KnownTasks:
         Without ``present`` no files are looked for.
         """
         numbers, durations_s, is_open = array("Q"), array("d"), bytearray()
-        in_table = array("q")  # the places of tasks that the table decides about
+        in_table = bytearray()  # marks of the tasks that the table decides about
         for part, named, places in self._looked_up(tasks):
             for task, number, place in zip(part, named.tolist(), places.tolist(), strict=True):
                 if place >= 0:
                     rows = self._journal.rows_at(place, task.id)
                     is_open.append(not rows or not (present is None or present(rows)))
+                    in_table.append(False)
                 else:
-                    if id_number(task.id) == number:
-                        in_table.append(len(is_open))
                     is_open.append(True)
+                    in_table.append(id_number(task.id) == number)
                 durations_s.append(task.duration_s)
             numbers.frombytes(named.tobytes())
-        found = Wanted(np.array(numbers, np.uint64), np.array(durations_s), is_open)
-        self._look_in_table(found, np.array(in_table, np.int64), present)
-        return found
+        all_numbers, marks = np.frombuffer(numbers, np.uint64), np.frombuffer(is_open, np.bool_)
+        if len(self._keys):
+            self._look_in_table(all_numbers, np.frombuffer(in_table, np.bool_), marks, present)
+        return Wanted(all_numbers, is_open, float(np.frombuffer(durations_s).sum(where=marks)))
 
-    def _look_in_table(self, wanted: Wanted, at: npt.NDArray[np.int64], present: Present | None) -> None:
-        """Marks those of the tasks as done whose rows are in the table, all of them whole."""
-        marks, runs = np.frombuffer(wanted.is_open, np.bool_), np.isin(self._keys, wanted.numbers[at])
+    def _look_in_table(self, numbers: Ids, asked: Marks, is_open: Marks, present: Present | None) -> None:
+        """Takes the mark off those of the tasks asked about whose rows are in the table, all of them whole."""
+        wanted = numbers[asked]
+        known = runs = np.isin(self._keys, wanted)
         if not runs.any():
             return
         if present is not None:
-            runs &= self._whole(runs, present)
-        broken = self._keys[np.isin(self._keys, wanted.numbers[at]) & ~runs]
-        done = np.isin(wanted.numbers[at], self._keys[runs]) & ~np.isin(wanted.numbers[at], broken)
-        marks[at[done]] = False
+            runs = runs & self._whole(runs, present)
+        is_open[asked] = ~(np.isin(wanted, self._keys[runs]) & ~np.isin(wanted, self._keys[known & ~runs]))
 
-    def _whole(self, runs: npt.NDArray[np.bool_], present: Present) -> npt.NDArray[np.bool_]:
+    def _whole(self, runs: Marks, present: Present) -> Marks:
         """Of each run of rows whether all that it names is there; those that are not marked are not looked at."""
         rows = np.zeros(len(self._finished) + 1, np.int32)
         np.add.at(rows, self._firsts[runs], 1)

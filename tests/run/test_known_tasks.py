@@ -1,5 +1,6 @@
 import gc
 import json
+import tracemalloc
 from functools import partial
 
 import pytest
@@ -8,8 +9,10 @@ from test_runner import tasks, work
 from stemwright.datagen.run.known_tasks import EarlierWork, KnownTasks
 from stemwright.datagen.run.runner import Stage, finish, finished_rows, run, shared
 from stemwright.datagen.run.tasks import Result, Task, Workers
-from stemwright.manifests import journal_index, table
-from stemwright.manifests.journal_index import number_of_task
+from stemwright.manifests import id_set, journal_index, table
+from stemwright.manifests.id_set import IdSet
+from stemwright.manifests.joined_rows import JoinedRows
+from stemwright.manifests.journal_index import Scan, number_of_task
 from stemwright.manifests.records import AudioFile, Stem, Track, content_id, seal
 from stemwright.manifests.table_rows import TableRows
 
@@ -180,3 +183,52 @@ def test_earlier_work_about_a_row_is_void_when_it_is_made_again(separated):
     run(stage, other, lambda tasks, begin: (Result(task, reason="no") for task in tasks if begin(task) is None))
     journal = table.journalled(stage.folder / "stems.jsonl.part", Stem)
     assert {task for task, rows in journal.items() if not rows} == {content_id([keys[0]]), *keys[:3]}
+
+
+def bytes_each(work, few=10_000, many=30_000):
+    """What each thing takes at the peak of some work on so many of them."""
+    peaks = []
+    for count in (few, many):
+        gc.collect()
+        tracemalloc.start()
+        try:
+            work(count)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    return (peaks[1] - peaks[0]) / (many - few)
+
+
+def test_looking_for_tasks_takes_few_bytes_of_each():
+    known = KnownTasks(Scan([]).index(Stem), JoinedRows())
+
+    def look(count):
+        found = known.wanted(Task(content_id(number), "", "", None, 2.0) for number in range(count))
+        assert (found.open_s, sum(found.is_open)) == (2.0 * count, count)
+
+    assert bytes_each(look) < 24
+
+
+def test_new_ids_and_tasks_are_merged_with_one_copy_of_a_column(tmp_path, monkeypatch):
+    monkeypatch.setattr(id_set, "MERGED", 500)
+    monkeypatch.setattr(journal_index, "MERGED", 500)
+
+    def put(count):
+        index = Scan([]).index(Stem)
+        for number in range(count):
+            index.put(content_id(number), tmp_path, number)
+        assert len(index) == count
+
+    assert bytes_each(lambda count: len(IdSet(map(content_id, range(count))))) < 20
+    assert bytes_each(put) < 30
+
+
+def test_the_latest_place_of_a_task_counts_however_they_are_merged(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_index, "MERGED", 7)
+    index = Scan([]).index(Stem)
+    for place in range(100):
+        index.put(content_id(place % 30), tmp_path, place)
+    numbers = [number_of_task(content_id(number)) for number in range(31)]
+    places = {number: max(range(number, 100, 30)) for number in range(30)}
+    assert index.places(numbers).tolist() == [*places.values(), -1]
+    assert len(index) == 30

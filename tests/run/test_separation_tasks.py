@@ -49,10 +49,12 @@ class Kept:
         self.folder, self.settled = folder, []
         self.numbers = {task.id: number for number, task in enumerate(tasks)}
 
-    def kept(self, task):
+    def kept(self, task, *, settle=False):
         number = self.numbers[task.id]
         if number % 3:
             return None
+        if settle:
+            self.settled.append(task.id)
         return Result(task, reason="poor") if number % 6 else Result(task, self.stems(task))
 
     def stems(self, task):
@@ -60,9 +62,6 @@ class Kept:
 
     def kept_stems(self, task):
         return self.kept(task).rows
-
-    def settle(self, task):
-        self.settled.append(task.id)
 
     def place(self, track):
         return Path("corpus/stems/tiny") / track.id
@@ -88,3 +87,24 @@ def test_the_rows_of_a_track_are_dropped_once_they_are_used(tasks, tmp_path):
     for number, _ in enumerate(StemRows(tasks, KeptTasks(separation, tasks).marks, separation.kept_stems, ())):
         most = max(most, living(Stem)) if number % 5 == 0 else most
     assert most - before <= 4
+
+
+class AllKept(Kept):
+    def kept(self, task, *, settle=False):
+        self.settled.append(task.id)
+        return Result(task, self.stems(task))
+
+
+def test_results_that_are_all_kept_are_read_once_where_the_table_is_the_same(tasks, tmp_path):
+    separation, path = AllKept(tmp_path, tasks), tmp_path / "stems.parquet"
+    kept = KeptTasks(separation, tasks)
+    table.write(path, StemRows(tasks, kept.marks, separation.kept_stems, ()), Stem)
+    written, separation.settled = path.read_bytes(), []
+    kept = KeptTasks(separation, tasks)
+    table.replace(path, StemRows(tasks, kept.marks, separation.kept_stems, (), kept.digest), Stem)
+    assert kept.digest == table.digest(path)
+    assert (len(separation.settled), path.read_bytes()) == (COUNT, written)
+
+
+def test_results_of_which_some_are_missing_state_no_digest(tasks, tmp_path):
+    assert KeptTasks(Kept(tmp_path, tasks), tasks).digest is None

@@ -36,10 +36,11 @@ from stemwright.datagen.run.stages.kept_stems import (
     unused,
 )
 from stemwright.datagen.run.stages.separation_keys import identity_of, own_stems_of, separation_key
-from stemwright.datagen.run.stages.separation_tasks import StemRows, TrackTasks
+from stemwright.datagen.run.stages.separation_tasks import StemRows, TrackTasks, in_order
 from stemwright.datagen.run.stages.separator_order import AT_ONCE, SeparationOrder, described, of_worker, separator_for
 from stemwright.datagen.run.stages.summary import Summary, finished, of_share
 from stemwright.datagen.run.tasks import Begin, Do, Needs, Result, Share, StoppedError, Task, Workers
+from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import sound_of, source_changed
 from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk.bulk import bulk_of
@@ -91,7 +92,7 @@ def run_separate(
     outcome = run_tasks(stage, kept.others, do, report, rejected=refused)
     if workers.dask:
         clear_all_work(corpus.folder / STEMS, KEPT_STEMS)  # of workers that were killed
-    outcome.rows = StemRows(tasks, kept.marks, separation.kept_stems, outcome.rows)
+    outcome.rows = StemRows(tasks, kept.marks, separation.kept_stems, outcome.rows, kept.digest)
     outcome.rejected += refused
     outcome.skipped += sum(kept.marks) - len(refused)
     if share:
@@ -104,22 +105,25 @@ class KeptTasks:
 
     ``marks`` has 1 for each task with a result, ``others`` are the tasks without one, ``refused`` the tasks whose result is refused, with
     the reason; ``places`` are the folders of all tasks, as ``kept_stems.name_of`` names them.
-    Each result found is settled at once (``Separation.settle``).
+    Each result found is settled at once (``Separation.kept``). ``digest`` is that of the table of all results, so that they need not be
+    read again where the table has the same; None if there are others.
     """
 
     def __init__(self, separation: Separation, tasks: Sequence[Task]) -> None:
         self.marks, self.refused = bytearray(), list[tuple[Task, str]]()
+        self._rows = table.RowsDigest(Stem)
         self.places = NameSet(self._places(separation, tasks))
         self.others = SomeTasks(tasks, bytearray(not mark for mark in self.marks))
+        self.digest = None if self.others else self._rows.hexdigest()
 
     def _places(self, separation: Separation, tasks: Iterable[Task]) -> Iterator[str]:
         for task in tasks:
-            found = separation.kept(task)
+            found = separation.kept(task, settle=True)
             self.marks.append(found is not None)
-            if found is not None:
-                separation.settle(task)
-                if found.reason is not None:
-                    self.refused.append((task, found.reason))
+            if found is not None and found.reason is not None:
+                self.refused.append((task, found.reason))
+            elif found is not None:
+                self._rows.add(tuple(in_order(task, found.rows)))
             yield name_of(separation.place(task.payload[0]))
 
 
@@ -234,17 +238,24 @@ class Separation:
         own = self.needs_own or own_stems_of(track, self.config, self.songs) is not None
         return (self.folder / STEMS / REFERENCE if own else self._of_model) / track.id
 
-    def kept(self, task: Task) -> Result | None:
-        """The result of an earlier run for a task, judged by the current limits; None if there is something to do."""
-        found = read(self.place(task.payload[0]))
+    def kept(self, task: Task, *, settle: bool = False) -> Result | None:
+        """The result of an earlier run for a task, judged by the current limits; None if there is something to do.
+
+        ``settle`` writes down what is kept of a track that had another id.
+        """
+        place = self.place(task.payload[0])
+        found = was = read(place)
         if found is not None and found.was is not None:
             found = self._renamed(found, found.was, task)
         if found is None or found.cache_key != task.id:
             return None
         verdict = assess(found.figures, self.limits)
-        if not verdict.accepted:
-            return Result(task, reason=verdict.reason)
-        return Result(task, found.stems) if found.stems and files_exist(self.folder, found.stems) else None
+        if verdict.accepted and not (found.stems and files_exist(self.folder, found.stems)):
+            return None
+        if settle and was is not None and was.was is not None:
+            check_way(self.folder / STEMS, place / KEPT_STEMS)
+            commit(place, found.cache_key, found.figures, found.stems)
+        return Result(task, found.stems) if verdict.accepted else Result(task, reason=verdict.reason)
 
     def kept_stems(self, task: Task) -> tuple[Record, ...]:
         """The rows that are kept for a task; none if they are refused."""
@@ -264,15 +275,6 @@ class Separation:
             audio = row.audio.model_copy(update={"path": f"{here}/{row.audio.path.rpartition('/')[2]}"})
             rows.append(seal(Stem, **columns | {"cache_key": task.id, "track_id": track.id, "audio": audio}))
         return KeptStems(cache_key=task.id, figures=found.figures, stems=tuple(rows))
-
-    def settle(self, task: Task) -> None:
-        """Writes down what is kept of a track that had another id, as ``kept`` found it."""
-        track: Track = task.payload[0]
-        found = read(self.place(track))
-        if found is not None and found.was is not None:
-            check_way(self.folder / STEMS, self.place(track) / KEPT_STEMS)
-            now = self._renamed(found, found.was, task)
-            commit(self.place(track), now.cache_key, now.figures, now.stems)
 
     def do(self, tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
         """The results of tasks whose payload is (track, its own stems or None)."""

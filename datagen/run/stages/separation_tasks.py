@@ -61,11 +61,13 @@ class TrackTasks(Sequence[Task]):
 
 class StemRows(Iterable[Stem]):
     """The rows of tasks in their order, read when they are iterated over. ``kept`` gives the rows of a task that is marked; those of all
-    others are in ``made``, in the same order, without the tasks that were refused.
+    others are in ``made``, in the same order, without the tasks that were refused. ``digest`` is that of the rows, where it is known.
     """
 
-    def __init__(self, tasks: Sequence[Task], is_kept: Sequence[int], kept: Any, made: Iterable[Stem]) -> None:
-        self._tasks, self._is_kept, self._kept, self._made = tasks, is_kept, kept, made
+    def __init__(
+        self, tasks: Sequence[Task], is_kept: Sequence[int], kept: Any, made: Iterable[Stem], digest: str | None = None
+    ) -> None:
+        self._tasks, self._is_kept, self._kept, self._made, self.digest = tasks, is_kept, kept, made, digest
 
     def __iter__(self) -> Iterator[Stem]:
         made = iter(self._made)
@@ -75,10 +77,10 @@ class StemRows(Iterable[Stem]):
             while row is not None and not is_kept and row.cache_key == task.id:
                 rows.append(row)
                 row = next(made, None)
-            yield from _in_order(task, rows)
+            yield from in_order(task, rows)
 
 
-def _in_order(task: Task, rows: list[Stem]) -> list[Stem]:
+def in_order(task: Task, rows: Iterable[Stem]) -> list[Stem]:
     """The rows of a track's own stems in the order that its row names them in now: a list of songs and a folder may differ in it."""
     _, own = task.payload
     order = {name: number for number, name in enumerate(own.stem_names)} if own else {}
