@@ -64,6 +64,7 @@ LAYERS = (
         "manifests.table_rows",
         "manifests.row_columns",
         "manifests.joined_rows",
+        "manifests.grouped_rows",
         "manifests.spooled_rows",
         "manifests.pair_columns",
         "manifests.journal_index",

@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from stemwright.datagen.run.presence import Present, flags_of
 from stemwright.datagen.run.tasks import Task
+from stemwright.manifests.grouped_rows import ForwardRows
 from stemwright.manifests.id_numbers import Ids, numbers_of
 from stemwright.manifests.id_set import id_number
 from stemwright.manifests.joined_rows import JoinedRows
 from stemwright.manifests.journal_index import TaskIndex, number_of_task
 from stemwright.manifests.records import Record
-from stemwright.manifests.table_rows import TableRows
 
 Marks = npt.NDArray[np.bool_]
 AT_ONCE = 1024  # tasks that are looked up together
@@ -100,7 +100,7 @@ class KnownTasks:
 
     def rows(self, tasks: Iterable[Task]) -> Iterator[Record]:
         """The rows of tasks, in their order; none of those that were not done, or whose work is void."""
-        reader = _Forward(self._finished)
+        reader = ForwardRows(self._finished)
         for part, named, places in self._looked_up(tasks):
             first, last = (np.searchsorted(self._keys, named, side=side) for side in ("left", "right"))
             for task, place, one, end in zip(part, places.tolist(), first.tolist(), last.tolist(), strict=True):
@@ -157,38 +157,6 @@ def _runs(finished: JoinedRows[Any]) -> tuple[Ids, npt.NDArray[np.int32], npt.ND
     is_new = np.concatenate([np.ones(min(1, len(all_keys)), np.bool_), all_keys[1:] != all_keys[:-1]])
     all_keys, all_firsts = all_keys[is_new], all_firsts[is_new]
     return all_keys, all_firsts, np.diff(all_firsts, append=start).astype(np.int32)
-
-
-class _Forward:
-    """Rows of tables by number: read sequentially where they follow the rows read last, else looked up by number."""
-
-    def __init__(self, rows: JoinedRows[Any]) -> None:
-        self._rows, self._start, self._batch = rows, 0, ()
-        self._left = self._batches()
-
-    def _batches(self) -> Iterator[tuple[int, TableRows[Any], Any, int]]:
-        start = 0
-        for table in self._rows.tables:
-            within = 0
-            for batch in table.columns():
-                yield start + within, table, batch, within
-                within += batch.num_rows
-            start += len(table)
-
-    def take(self, first: int, count: int) -> Sequence[Any]:
-        """The records of ``count`` rows, beginning with the row ``first``."""
-        if first < self._start:
-            return list(self._rows.take(range(first, first + count)))
-        found: list[Any] = []
-        while len(found) < count:
-            at = first + len(found) - self._start
-            if at < len(self._batch):
-                found += self._batch[at : at + count - len(found)]
-                continue
-            start, table, batch, within = next(self._left)
-            self._start = start
-            self._batch = table.records(batch, within) if first + len(found) < start + batch.num_rows else ()
-        return found
 
 
 class SomeTasks(Sequence[Task]):

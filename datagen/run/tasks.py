@@ -72,11 +72,6 @@ class Share:
         return f"{self.number}/{self.of}"
 
 
-def tasks_of_share(tasks: Sequence[T], share: Share | None) -> list[T]:
-    """Those of all tasks of a stage that a share has; all of them without a share."""
-    return list(tasks if share is None else tasks[share.tasks])
-
-
 @dataclass(frozen=True)
 class Needs:
     """What a worker of a cluster must have to be given tasks.

@@ -90,7 +90,7 @@ def test_the_rows_of_a_track_are_dropped_once_they_are_used(tasks, tmp_path):
 
 
 class AllKept(Kept):
-    def kept(self, task, *, settle=False):
+    def kept(self, task, **_):
         self.settled.append(task.id)
         return Result(task, self.stems(task))
 

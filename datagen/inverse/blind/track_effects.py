@@ -12,7 +12,8 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from stemwright.datagen.inverse.blind.statistics import statistic_rows, statisti
 from stemwright.manifests import __version__
 from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
-from stemwright.manifests.records import RESIDUAL, EffectEstimate, Normalisation, Refused, Stem, Track, content_id, seal
+from stemwright.manifests.records import RESIDUAL, EffectEstimate, Normalisation, Refused, Stem, content_id, seal
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.formats import Audio
 
@@ -48,9 +49,9 @@ def _read(path: str, profile_id: str) -> Profile:
     return profile
 
 
-def learnt_from(tracks: Sequence[Track]) -> set[str]:
-    """The ids of the tracks whose stems simulations are made of: the first of the training tracks."""
-    return set(sorted(track.id for track in tracks if track.split == "train")[:MOST_LEARNT])
+def learnt_from(train: Iterable[str]) -> set[str]:
+    """The ids of the tracks whose stems simulations are made of: the first of the training tracks, which are given by id."""
+    return set(heapq.nsmallest(MOST_LEARNT, train))
 
 
 def features_cache_key(stems: Sequence[Stem], simulate: bool) -> str:

@@ -6,7 +6,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,12 +17,14 @@ from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.runner import Outcome, Stage, finish, rows_of_all, shared
 from stemwright.datagen.run.runner import run as run_tasks
-from stemwright.datagen.run.stages.summary import Summary, by_track_of, of_share
-from stemwright.datagen.run.tasks import Task, Workers, tasks_of_share
+from stemwright.datagen.run.stages.stem_tasks import TracksWithStems
+from stemwright.datagen.run.stages.summary import Summary, of_share
+from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
 from stemwright.manifests.disk.deletion import check_way
 from stemwright.manifests.disk.durable import make_folder, move
 from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
+from stemwright.manifests.grouped_rows import GroupedRows
 from stemwright.manifests.id_set import IdSet
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Estimate, Normalisation, Stem, Track, TrackEstimate
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
 ON_DEMAND = ("features", "statistics", "track_estimates", "normalisations")  # tables that are not made for every configuration
 
 Step = tuple[Stage, Outcome]
-ByTrack = dict[str, list[Stem]]
-Titles = dict[str, str]  # track id -> readable name
 
 
 def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None) -> Summary:
@@ -46,9 +46,10 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     of all tracks, it measures the features, and estimates only if those of the other shares are there.
     """
     workers = workers.seeing(corpus.folder)
-    titles = {track.id: track.audio.path for track in corpus.rows("tracks", Track)}
-    every, pairs, share = by_track_of(corpus.rows("stems", Stem)), corpus.config.pairs, workers.share
-    by_track = dict(tasks_of_share(list(every.items()), share))
+    stems = GroupedRows(corpus.table_rows("stems", Stem), "track_id")
+    every = TracksWithStems(stems, GroupedRows(corpus.table_rows("tracks", Track), "id"))
+    pairs, share = corpus.config.pairs, workers.share
+    by_track = every.of_share(share)
     normalising = any_needs(pairs, "normalisations")
     profiled, timed = normalising or corpus.config.estimate.effects, any_needs(pairs, "tempo")
     own_profile = profiled and corpus.config.estimate.profile is None
@@ -58,25 +59,19 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     given = _given_profile(corpus.config.estimate.profile) if profiled else None  # before anything is set aside: it may be none
     if share is None:
         _set_aside(corpus, wanted)
-    steps, profile, notes = _measure_profile(corpus, every, titles, workers, on_progress, given) if profiled else ([], None, ())
+    steps, profile, notes = _measure_profile(corpus, every, workers, on_progress, given) if profiled else ([], None, ())
     if further:
-        steps.append(_measure_statistics(corpus, by_track, titles, workers, on_progress))
+        steps.append(_measure_statistics(corpus, by_track, workers, on_progress))
     effects = profile if corpus.config.estimate.effects else None
     if effects is not None or not corpus.config.estimate.effects:
-        steps.append(_estimate_balance(corpus, by_track, titles, workers, on_progress, effects))
+        steps.append(_estimate_balance(corpus, by_track, workers, on_progress, effects))
     if timed:
-        steps.append(_estimate_tempo(corpus, by_track, titles, workers, on_progress))
+        steps.append(_estimate_tempo(corpus, by_track, workers, on_progress))
     if normalising and profile is not None:
-        steps.append(_normalise(corpus, by_track, titles, workers, on_progress, profile))
+        steps.append(_normalise(corpus, by_track, workers, on_progress, profile))
     if share is not None:
         return of_share(share, "estimate", [outcome for _, outcome in steps], notes)
-    return replace(_finished_together(corpus, "estimate", steps, set(by_track)), notes=notes)
-
-
-def _task(cache_key: str, stems: list[Stem], titles: Titles) -> Task:
-    """A task about one track, whose payload is its stems."""
-    track_id, audio = stems[0].track_id, stems[0].audio
-    return Task(cache_key, titles.get(track_id, track_id), track_id, stems, audio.duration_s)
+    return replace(_finished_together(corpus, "estimate", steps, by_track.stems), notes=notes)
 
 
 def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
@@ -102,27 +97,26 @@ def _given_profile(path: str | None) -> Profile | None:
 
 
 def _measure_profile(
-    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, given: Profile | None
+    corpus: Corpus, by_track: TracksWithStems, workers: Workers, on_progress: OnProgress | None, given: Profile | None
 ) -> tuple[list[Step], ProfileFile | None, tuple[str, ...]]:
     """What effects are estimated against: a given profile, or the features of all stems and a profile of them."""
     from stemwright.datagen.inverse.blind import track_effects
     from stemwright.datagen.inverse.blind.profile import FEWEST_SONGS, Profile
 
     steps: list[Step] = []
-    tracks = corpus.rows("tracks", Track)
     if given is None:
-        learnt = track_effects.learnt_from(tracks)
-        tasks = [
-            replace(_task(track_effects.features_cache_key(stems, key in learnt), stems, titles), payload=(stems, key in learnt))
-            for key, stems in by_track.items()
-        ]
+        train = _training_ids(corpus)
+        learnt = track_effects.learnt_from(train)
+        tasks = by_track.tasks(
+            lambda stems: track_effects.features_cache_key(stems, stems[0].track_id in learnt),
+            lambda stems: (stems, stems[0].track_id in learnt),
+        )
         stage = Stage("estimate", corpus.folder, "features", StemFeatures, share=workers.share)
         work = shared(partial(track_effects.measure_track, corpus=corpus.folder), workers)
-        steps.append((stage, run_tasks(stage, tasks_of_share(tasks, workers.share), work, on_progress)))
+        steps.append((stage, run_tasks(stage, tasks.of_share(workers.share), work, on_progress)))
         rows = steps[0][1].rows if workers.share is None else rows_of_all(stage, tasks)
         if rows is None:
             return steps, None, ("effects are estimated when all shares have measured features: run each share again then",)
-        train = {track.id for track in tracks if track.split == "train"}
         profile = Profile(row for row in rows if row.track_id in train)
     else:
         profile = given
@@ -132,52 +126,56 @@ def _measure_profile(
     return steps, track_effects.ProfileFile(str(corpus.table("profile")), profile.id), (note,) if few else ()
 
 
-def _measure_statistics(corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None) -> Step:
+def _training_ids(corpus: Corpus) -> set[str]:
+    """The ids of the tracks of the training split."""
+    columns = (batch.to_pydict() for batch in corpus.table_rows("tracks", Track).columns("id", "split"))
+    return {key for part in columns for key, split in zip(part["id"], part["split"], strict=True) if split == "train"}
+
+
+def _measure_statistics(corpus: Corpus, by_track: TracksWithStems, workers: Workers, on_progress: OnProgress | None) -> Step:
     """The table of the statistics that other packages add to the profile."""
     from stemwright.datagen.inverse.blind import track_effects
 
-    tasks = [_task(track_effects.statistics_cache_key(stems), stems, titles) for stems in by_track.values()]
+    tasks = by_track.tasks(track_effects.statistics_cache_key)
     stage = Stage("estimate", corpus.folder, "statistics", StemStatistic, share=workers.share)
     return stage, run_tasks(stage, tasks, shared(partial(track_effects.measure_statistics, corpus=corpus.folder), workers), on_progress)
 
 
-def _normalise(
-    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile
-) -> Step:
+def _normalise(corpus: Corpus, by_track: TracksWithStems, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile) -> Step:
     """The table of normalisations: one chain for each stem."""
     from stemwright.datagen.inverse.blind import track_effects
 
-    tasks = [_task(track_effects.normalise_cache_key(stems, profile.id), stems, titles) for stems in by_track.values()]
+    tasks = by_track.tasks(lambda stems: track_effects.normalise_cache_key(stems, profile.id))
     stage = Stage("estimate", corpus.folder, "normalisations", Normalisation, share=workers.share)
     work = partial(track_effects.normalise_track, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
 
 
 def _estimate_balance(
-    corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile | None
+    corpus: Corpus, by_track: TracksWithStems, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile | None
 ) -> Step:
     """The table of estimates: one row for each stem, with its effects if there is a profile."""
     from stemwright.datagen.run import (
         track_estimation,  # imports numba, which takes a third of a second; not needed where all work is done
     )
 
-    tasks = [_task(track_estimation.cache_key(stems, profile), stems, titles) for stems in by_track.values()]
+    tasks = by_track.tasks(lambda stems: track_estimation.cache_key(stems, profile))
     speed = "" if workers.dask else rates.of_stage("estimate", workers.jobs)
     stage = Stage("estimate", corpus.folder, "estimates", Estimate, speed, workers.share)
     work = partial(track_estimation.estimate_track, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
 
 
-def _estimate_tempo(corpus: Corpus, by_track: ByTrack, titles: Titles, workers: Workers, on_progress: OnProgress | None) -> Step:
+def _estimate_tempo(corpus: Corpus, by_track: TracksWithStems, workers: Workers, on_progress: OnProgress | None) -> Step:
     """The table of what was estimated about whole tracks: tempo, beats and key."""
     from stemwright.datagen.run import track_estimation
 
-    tasks = [_task(track_estimation.tempo_cache_key(stems), stems, titles) for stems in by_track.values()]
+    tasks = by_track.tasks(track_estimation.tempo_cache_key)
     stage = Stage("estimate", corpus.folder, "track_estimates", TrackEstimate, share=workers.share)
     return stage, run_tasks(stage, tasks, shared(partial(track_estimation.estimate_tempo, corpus=corpus.folder), workers), on_progress)
 
 
-def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step], tracks: set[str]) -> Summary:
+def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step], tracks: Iterable[str]) -> Summary:
     """Finishes the tables of a stage that writes several. A track counts once, however many tables it is in."""
     rejected = [row for _, outcome in steps for row in outcome.rejected]
     corpus.replace_rejected(name, rejected)  # first: once the tables exist, the stage counts as finished
@@ -187,4 +185,4 @@ def _finished_together(corpus: Corpus, name: str, steps: Sequence[Step], tracks:
         table.remove_journals(corpus.journal(table_name))
     refused = {row.row_id for row in rejected}
     done = IdSet(row_id for _, outcome in steps for row_id in outcome.fresh) - refused
-    return Summary(name, len(done), len(tracks - done - refused), len(refused), songs=done)
+    return Summary(name, len(done), sum(track not in done and track not in refused for track in tracks), len(refused), songs=done)

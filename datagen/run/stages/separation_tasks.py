@@ -64,9 +64,7 @@ class StemRows(Iterable[Stem]):
     others are in ``made``, in the same order, without the tasks that were refused. ``digest`` is that of the rows, where it is known.
     """
 
-    def __init__(
-        self, tasks: Sequence[Task], is_kept: Sequence[int], kept: Any, made: Iterable[Stem], digest: str | None = None
-    ) -> None:
+    def __init__(self, tasks: Sequence[Task], is_kept: Sequence[int], kept: Any, made: Iterable[Stem], digest: str | None = None) -> None:
         self._tasks, self._is_kept, self._kept, self._made, self.digest = tasks, is_kept, kept, made, digest
 
     def __iter__(self) -> Iterator[Stem]:
@@ -80,7 +78,7 @@ class StemRows(Iterable[Stem]):
             yield from in_order(task, rows)
 
 
-def in_order(task: Task, rows: Iterable[Stem]) -> list[Stem]:
+def in_order(task: Task, rows: Iterable[Any]) -> list[Any]:
     """The rows of a track's own stems in the order that its row names them in now: a list of songs and a folder may differ in it."""
     _, own = task.payload
     order = {name: number for number, name in enumerate(own.stem_names)} if own else {}

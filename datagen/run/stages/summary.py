@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
@@ -11,7 +10,6 @@ from stemwright.datagen.run.runner import Outcome, Stage, finish
 from stemwright.datagen.run.tasks import Share
 from stemwright.manifests import table
 from stemwright.manifests.id_set import IdSet
-from stemwright.manifests.records import Stem
 
 
 @dataclass(frozen=True)
@@ -29,14 +27,6 @@ class Summary:
     notes: tuple[str, ...] = ()
     songs: Set[str] = frozenset()
     share: str = ""  # which share of the stage it is of; "" for all of it
-
-
-def by_track_of(stems: Sequence[Stem]) -> dict[str, list[Stem]]:
-    """Track id -> its stems, in the order of the table."""
-    grouped: dict[str, list[Stem]] = defaultdict(list)
-    for stem in stems:
-        grouped[stem.track_id].append(stem)
-    return grouped
 
 
 def of_share(share: Share, name: str, outcomes: Sequence[Outcome], notes: tuple[str, ...] = ()) -> Summary:
