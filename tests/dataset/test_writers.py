@@ -28,7 +28,7 @@ from stemwright.manifests import shards, table
 from stemwright.manifests.check import check_corpus, check_dataset, errors
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.pair_records import Example, Pair, Signal
-from stemwright.manifests.records import Refused, Shard, Stem, Track
+from stemwright.manifests.records import EffectUse, Refused, Shard, Stem, Track
 from stemwright.manifests.sound.decoding import load
 
 ONE = "0" * 16
@@ -461,11 +461,32 @@ def test_validation_has_its_own_folder_that_musdb_opens_on_request(tmp_path, syn
         ({"removal": {"per_track": 0}, "mix": {"target": "sum", "stems": ["drums"]}}, "holds drums, bass, other, vocals; got"),
         ({"removal": {"per_track": 0}, "mix": {"target": "sum", "channels": "mono"}}, "set pairs.mix.channels = 'all'"),
         ({"removal": {"per_track": 0}, "mix": {"target": "sum", "inputs": "levelled"}}, "set pairs.mix.inputs = 'separated'"),
+        (
+            {"removal": {"per_track": 0}, "mix": {"per_track": 0}, "restore": {"per_track": 1}},
+            "set pairs.restore.target = 'stems'; got 'stem'",
+        ),
     ],
 )
 def test_pairs_that_the_musdb_layout_cannot_hold_are_refused_by_the_configuration(pairs, said):
     with pytest.raises(ConfigError, match=f"^test: \\[dataset\\] format: 'musdb'.*{said}"):
         check({"pairs": pairs, "dataset": {"format": "musdb"}}, where="test")
+
+
+def test_degraded_mixtures_and_their_dry_stems_are_a_musdb_tree(tmp_path, synthetic_song):
+    sections = {kind: {"per_track": 0} for kind in ("mix", "removal")}
+    check({"pairs": {**sections, "restore": {"per_track": 1, "target": "stems"}}, "dataset": {"format": "musdb"}}, where="test")
+    degraded = signal("degraded", ONE, bus=(EffectUse(effect="clip", settings={"ceiling_db": -20.0}, role="removed"),))
+    planned_pair = pair([degraded], [signal(name, ONE) for name in STEMS]).model_copy(update={"kind": "restore"})
+    audio = {name: 3.0 * each[:, :20_000] for name, each in synthetic_song.items()}
+    audio["degraded"] = audio.pop("mixture").clip(-0.1, 0.1)
+    example = MusdbWriter(titles={ONE: "Artist - Title"}).write(tmp_path, planned_pair, audio)
+    folder = tmp_path / "dataset" / planned_pair.split / f"Artist - Title [{planned_pair.id}]"
+    assert {path.name for path in folder.iterdir()} == {"mixture.wav", *(f"{name}.wav" for name in STEMS)}
+    gain = 10.0 ** (example.gain_db / 20.0)
+    for name, expected in (("mixture", "degraded"), *((name, name) for name in STEMS)):
+        np.testing.assert_allclose(load(folder / f"{name}.wav")[0], gain * audio[expected], atol=1e-6)
+    with pytest.raises(Refused, match="this 'restore' pair has drums"):
+        MusdbWriter().write(tmp_path, planned_pair.model_copy(update={"targets": planned_pair.targets[:1]}), audio)
 
 
 def test_the_musdb_layout_is_float(tmp_path):

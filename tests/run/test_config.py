@@ -91,6 +91,7 @@ def leaves(annotation: Any) -> Iterator[Any]:
 CHECKED_ELSEWHERE = [  # by the effect that a table is for, whose settings have ranges of their own
     "pairs.removal.ranges",
     "pairs.remix.ranges",
+    "pairs.restore.ranges",
 ]
 
 
