@@ -49,6 +49,7 @@ print(before, peak(), (time.process_time() - began) / len(numbers))
 """
 CHECK = """
 from stemwright.manifests.check.corpus_tables import *
+from stemwright.manifests.check.dataset_copies import copies
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.joined_rows import JoinedRows
 corpus, before, began = Path(sys.argv[1]), peak(), time.process_time()

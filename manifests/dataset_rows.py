@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from stemwright.manifests.joined_rows import ById, JoinedRows
@@ -134,13 +136,18 @@ class SourceRows:
         """The beats of the pair's track inside its excerpt."""
         if (tempo := self.tempos.get(pair.track_id)) is None:
             return None
-        start_s, end_s = (frame / pair.sample_rate for frame in (pair.start_frame, pair.start_frame + pair.num_frames))
-        return tuple(round(beat_s - start_s, 6) for beat_s in tempo.beats_s if start_s <= beat_s < end_s)
+        return beats_inside(np.array(tempo.beats_s, np.float64), pair.start_frame, pair.num_frames, pair.sample_rate)
 
     def stem_name(self, source_id: str) -> str | None:
         """The name of the source."""
         stem = self.stems.get(source_id)
         return stem.name if stem else None
+
+
+def beats_inside(beats_s: npt.NDArray[np.float64], start_frame: int, num_frames: int, sample_rate: int) -> tuple[float, ...]:
+    """The beats of a track inside an excerpt, in seconds from its start."""
+    start_s, end_s = start_frame / sample_rate, (start_frame + num_frames) / sample_rate
+    return tuple(round(beat_s - start_s, 6) for beat_s in beats_s[(start_s <= beats_s) & (beats_s < end_s)].tolist())
 
 
 def of_dataset(example: Example) -> Example:

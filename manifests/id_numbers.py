@@ -43,7 +43,10 @@ def plain(numbers: pyarrow.Array) -> npt.NDArray[Any]:
     """
     if numbers.null_count:
         raise ValueError("a number is missing. Was the table edited?")
-    return np.frombuffer(numbers.buffers()[1] or b"", str(numbers.type))[numbers.offset : numbers.offset + len(numbers)]
+    kind = np.dtype(str(numbers.type))
+    if not len(numbers):
+        return np.zeros(0, kind)
+    return np.frombuffer(numbers.buffers()[1], kind, len(numbers), numbers.offset * kind.itemsize)
 
 
 def among(wanted: Ids, known: Ids) -> npt.NDArray[np.bool_]:

@@ -7,8 +7,8 @@ Conventions
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from itertools import accumulate, chain, compress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from stemwright.manifests.id_numbers import Ids, numbers_or_0
 from stemwright.manifests.records import Record
-from stemwright.manifests.table_rows import BATCH_ROWS, NumberedRows, TableRows
+from stemwright.manifests.table_rows import BATCH_ROWS, NumberedRows, RowBatch, TableRows
 
 if TYPE_CHECKING:
     import pyarrow
@@ -53,6 +53,11 @@ class JoinedRows(NumberedRows[R]):
             found.update(zip(inside, rows.few([number - end + len(rows) for number in inside]), strict=True))
         return [found[number] for number in numbers]
 
+    def row_batches(self) -> Iterator[RowBatch[R]]:
+        """All rows, in order, some at a time."""
+        for rows in self.tables:
+            yield from rows.row_batches()
+
     def columns(self, *names: str, num_rows: int | None = None) -> Iterator[pyarrow.RecordBatch]:
         """Named columns, as ``TableRows.columns`` gives them."""
         for rows in self.tables:
@@ -62,6 +67,10 @@ class JoinedRows(NumberedRows[R]):
         """A column of ids, as numbers (``numbers_of``); 0 for a missing id."""
         columns = (numbers_or_0(batch.column(0)) for batch in self.columns(name, num_rows=64 * BATCH_ROWS))
         return np.concatenate([np.zeros(0, np.uint64), *columns])
+
+
+def _chosen(records: Callable[[], tuple[R, ...]], chosen: npt.NDArray[np.bool_]) -> tuple[R, ...]:
+    return tuple(compress(records(), chosen))
 
 
 class SelectedRows(NumberedRows[R]):
@@ -84,6 +93,17 @@ class SelectedRows(NumberedRows[R]):
     def few(self, numbers: Sequence[int]) -> list[R]:
         """The records of a few rows, as ``TableRows.few`` gives them."""
         return self._rows.few(self._numbers[numbers].tolist())
+
+    def row_batches(self) -> Iterator[RowBatch[R]]:
+        """All rows, in order, some at a time."""
+        start = 0
+        for batch in self._rows.row_batches():
+            chosen = self._chosen[start : start + batch.columns.num_rows]
+            start += len(chosen)
+            if chosen.all():
+                yield batch
+            elif chosen.any():
+                yield RowBatch(batch.columns.filter(chosen), partial(_chosen, batch.records, chosen))
 
     def columns(self, *names: str, num_rows: int | None = None) -> Iterator[pyarrow.RecordBatch]:
         """Named columns, as ``TableRows.columns`` gives them."""

@@ -37,13 +37,16 @@ from stemwright.manifests.disk.deletion import check_plain
 from stemwright.manifests.disk.mirror import RangedFile
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.disk.stores import Address, address_of, is_address
+from stemwright.manifests.joined_rows import JoinedRows, SelectedRows
 from stemwright.manifests.journal_index import Scan, TaskIndex, whole_lines
 from stemwright.manifests.records import Record
 from stemwright.manifests.row_columns import table_of
+from stemwright.manifests.row_text import joined_by_commas, texts
 from stemwright.manifests.table_rows import FORMER_NAMES, TableRows, arrow_schema
 
 if TYPE_CHECKING:
     import pandas
+    import pyarrow
 
 R = TypeVar("R", bound=Record)
 JOURNAL = ".jsonl.part"
@@ -54,7 +57,7 @@ CARD_FILE = "README.md"  # of a dataset
 def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made_from: str = "", card: str = "") -> int:
     """Writes a finished table by rename; returns how many rows. ``made_from`` is kept in the file's metadata (see ``made_from``).
 
-    TableRows are taken chunk by chunk: a generator of them need never be in memory as a whole.
+    Rows are taken chunk by chunk: a generator of them need never be in memory as a whole. Those of tables are copied column by column.
     """
     import pyarrow.parquet as pq
 
@@ -65,15 +68,55 @@ def write(path: Path, rows: Iterable[Record], record_type: type[Record], *, made
     try:
         rows_digest, count = RowsDigest(record_type), 0
         with durable.naming(path), pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for chunk in _chunks(rows, record_type.AT_ONCE):
-                writer.write_table(table_of(chunk, schema))
-                rows_digest.add(chunk)
-                count += len(chunk)
+            for chunk in _tables(rows, record_type, schema, rows_digest):
+                writer.write_table(chunk)
+                count += chunk.num_rows
             writer.add_key_value_metadata({"digest": rows_digest.hexdigest()})
         durable.put(temporary, path)
     finally:
         durable.remove([temporary])
     return count
+
+
+def _tables(rows: Iterable[Record], record_type: type[Record], schema: pyarrow.Schema, rows_digest: RowsDigest) -> Iterator[pyarrow.Table]:
+    """Rows in Arrow, as many at a time as are written together; they are added to a digest."""
+    if isinstance(rows, TableRows | JoinedRows | SelectedRows):
+        yield from rechunked(_batches(rows, schema, rows_digest), record_type.AT_ONCE)
+        return
+    for chunk in _chunks(rows, record_type.AT_ONCE):
+        rows_digest.add(chunk)
+        yield table_of(chunk, schema)
+
+
+def _batches(
+    rows: TableRows[Any] | JoinedRows[Any] | SelectedRows[Any], schema: pyarrow.Schema, rows_digest: RowsDigest
+) -> Iterator[pyarrow.RecordBatch]:
+    """The rows of tables, some at a time; records are made of those that columns cannot vouch for."""
+    import pyarrow as pa
+
+    for batch in rows.row_batches():
+        if (written := texts(rows_digest.record_type, batch.columns)) is None:
+            records = batch.records()
+            rows_digest.add(records)
+            yield from table_of(records, schema).to_batches()
+        else:
+            rows_digest.add_texts(written)
+            yield pa.RecordBatch.from_arrays(batch.columns.columns, schema=schema)
+
+
+def rechunked(batches: Iterable[pyarrow.RecordBatch], count: int) -> Iterator[pyarrow.Table]:
+    """The rows of batches, ``count`` of them at a time; the last of the tables may have fewer."""
+    import pyarrow as pa
+
+    waiting: list[pyarrow.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        while sum(each.num_rows for each in waiting) >= count:
+            whole = pa.Table.from_batches(waiting, waiting[0].schema)
+            yield whole.slice(0, count).combine_chunks()
+            waiting = whole.slice(count).to_batches()
+    if waiting:
+        yield pa.Table.from_batches(waiting).combine_chunks()
 
 
 def _chunks(rows: Iterable[R], count: int) -> Iterator[tuple[R, ...]]:
@@ -99,12 +142,18 @@ class RowsDigest:
     """The digest of rows, as ``digest`` states that of a table: the SHA-256 of their JSON array, added to chunk by chunk."""
 
     def __init__(self, record_type: type[Record]) -> None:
+        self.record_type = record_type
         self._adapter: TypeAdapter[tuple[Record, ...]] = TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]
         self._hash, self._joint = hashlib.sha256(b"["), b""
 
     def add(self, rows: tuple[Record, ...]) -> None:
         """Adds the next rows, at least one."""
         self._hash.update(self._joint + self._adapter.dump_json(rows, by_alias=True)[1:-1])
+        self._joint = b","
+
+    def add_texts(self, rows: pyarrow.StringArray) -> None:
+        """Adds the next rows, at least one, by their JSON texts (``row_text.texts``)."""
+        self._hash.update(self._joint + joined_by_commas(rows))
         self._joint = b","
 
     def hexdigest(self) -> str:

@@ -26,10 +26,11 @@ from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, overload
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -87,6 +88,19 @@ def _arrow_type(annotation: Any) -> pyarrow.DataType:
 @cache
 def _adapter(record_type: type[R]) -> TypeAdapter[tuple[R, ...]]:
     return TypeAdapter(tuple[record_type, ...])  # type: ignore[valid-type]  # one call for many rows is three times as fast as one each
+
+
+@dataclass(frozen=True)
+class RowBatch(Generic[R]):
+    """Some rows of a table, one after another but those left out: their columns, and a record of each where one is needed."""
+
+    columns: pyarrow.RecordBatch
+    records: Callable[[], tuple[R, ...]]
+
+    def slice(self, start: int, count: int | None = None) -> RowBatch[R]:
+        """Some of the rows, from one on: so many, or all that are left."""
+        end = None if count is None else start + count
+        return RowBatch(self.columns.slice(start, count), lambda: self.records()[start:end])
 
 
 class NumberedRows(Sequence[R]):
@@ -154,6 +168,13 @@ class TableRows(NumberedRows[R]):
         start = 0
         for batch in self.columns(num_rows=num_rows):
             yield self.records(batch, start)
+            start += batch.num_rows
+
+    def row_batches(self) -> Iterator[RowBatch[R]]:
+        """All rows, in order, some at a time."""
+        start = 0
+        for batch in self.columns():
+            yield RowBatch(batch, partial(self.records, batch, start))
             start += batch.num_rows
 
     def columns(self, *names: str, num_rows: int | None = None) -> Iterator[pyarrow.RecordBatch]:

@@ -63,6 +63,7 @@ LAYERS = (
         "manifests.table",
         "manifests.table_rows",
         "manifests.row_columns",
+        "manifests.row_text",
         "manifests.joined_rows",
         "manifests.grouped_rows",
         "manifests.spooled_rows",

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stemwright.datagen.report.chain_text import BUS, ROLES, has_trait
-from stemwright.datagen.report.pair_figures import SIDES, Flags, Numbers, branches_of, signals_of
 from stemwright.datagen.report.spooled import Spool
 from stemwright.manifests.joined_rows import SelectedRows
+from stemwright.manifests.pair_columns import SIDES, Flags, Numbers, branches_of, signals_of
 from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import Scalar
 

@@ -9,22 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from stemwright.manifests.id_numbers import Ids, among, numbers_of, places_among
-from stemwright.manifests.joined_rows import JoinedRows, SelectedRows
+from stemwright.manifests.id_numbers import Ids, among, numbers_of
+from stemwright.manifests.joined_rows import SelectedRows
+from stemwright.manifests.pair_columns import SOURCES, Flags, Numbers, TrackNumbers, sources_in
 from stemwright.manifests.pair_records import Pair
-from stemwright.manifests.records import Stem, Track
-
-if TYPE_CHECKING:
-    import pyarrow
-
-SIDES = ("inputs", "targets")
-Numbers = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 
 class PairGroup(NamedTuple):
@@ -76,64 +68,14 @@ def rendered_of(pairs: SelectedRows[Pair], example_pairs: Ids) -> Flags:
     return among(pairs.ids(), np.unique(example_pairs))
 
 
-class SourceBranches(NamedTuple):
-    """The branches of one side of a batch of pairs: of which pair, of which signal, and themselves."""
-
-    rows: Numbers
-    signals: Numbers
-    branches: Any
-
-
-def signals_of(batch: pyarrow.RecordBatch, side: str) -> tuple[Numbers, Any]:
-    """(row of its pair for each signal, the signals) of one side of a batch of pairs."""
-    import pyarrow.compute as pc
-
-    column = batch.column(side)
-    return pc.list_parent_indices(column).to_numpy().astype(np.int64), pc.list_flatten(column)
-
-
-def branches_of(rows: Numbers, signals: Any) -> SourceBranches:
-    """The branches of signals; ``rows`` are the rows of the pairs of these signals."""
-    import pyarrow.compute as pc
-
-    branches = pc.struct_field(signals, "branches")
-    parents = pc.list_parent_indices(branches).to_numpy().astype(np.int64)
-    return SourceBranches(rows[parents], parents, pc.list_flatten(branches))
-
-
-class TrackNumbers:
-    """Of which tracks pairs are made: ids of tracks, or of their stems, as numbers of tracks from 0 in the order of their ids."""
-
-    def __init__(self, tracks: JoinedRows[Track], stems: JoinedRows[Stem]) -> None:
-        self.tracks = np.unique(tracks.ids())
-        ids = stems.ids()
-        order = np.argsort(ids, kind="stable")
-        self._stems, self._track_of_stem = ids[order], self.of(stems.ids("track_id")[order])
-
-    def of(self, track_ids: Ids) -> Numbers:
-        """The numbers of tracks; -1 for an id of none."""
-        return places_among(track_ids, self.tracks)
-
-    def of_sources(self, source_ids: Ids) -> Numbers:
-        """The numbers of the tracks of stems and mixtures; -1 for a source that is in no table."""
-        stems = places_among(source_ids, self._stems)
-        of_stem = self._track_of_stem[stems] if len(self._stems) else stems
-        return np.where(stems >= 0, of_stem, self.of(source_ids))
-
-
 def tracks_of_pairs(pairs: SelectedRows[Pair], numbers: TrackNumbers) -> Iterator[tuple[Numbers, Numbers]]:
     """Batch by batch (numbers of pairs, numbers of tracks that they are made of): the pair's own, which may be -1, those of its sources."""
-    import pyarrow.compute as pc
-
     start = 0
-    for batch in pairs.columns("track_id", *(f"{side}.branches.source_id" for side in SIDES)):
-        rows, tracks = [np.arange(batch.num_rows)], [numbers.of(numbers_of(batch.column("track_id")))]
-        for side in SIDES:
-            found = branches_of(*signals_of(batch, side))
-            of_sources = numbers.of_sources(numbers_of(pc.struct_field(found.branches, "source_id")))
-            rows.append(found.rows[of_sources >= 0])
-            tracks.append(of_sources[of_sources >= 0])
-        yield start + np.concatenate(rows), np.concatenate(tracks)
+    for batch in pairs.columns("track_id", *SOURCES):
+        rows, sources = sources_in(batch)
+        tracks = numbers.of_sources(sources)
+        own = np.arange(batch.num_rows), numbers.of(numbers_of(batch.column("track_id")))
+        yield start + np.concatenate([own[0], rows[tracks >= 0]]), np.concatenate([own[1], tracks[tracks >= 0]])
         start += batch.num_rows
 
 

@@ -25,12 +25,12 @@ from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import sources_of
 from stemwright.datagen.report.chain_text import BUS, uses, written
 from stemwright.datagen.report.charts import fixed, number, waveform
-from stemwright.datagen.report.pair_figures import Numbers
 from stemwright.datagen.report.rows import Rows, ordered, signals
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.id_numbers import Ids
 from stemwright.manifests.joined_rows import ById
+from stemwright.manifests.pair_columns import Numbers
 from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Refused

@@ -20,19 +20,13 @@ import numpy as np
 
 from stemwright.datagen.pairs.licences import normalise
 from stemwright.datagen.pairs.rights import use_of
-from stemwright.datagen.report.pair_figures import (
-    Flags,
-    PairCounts,
-    TrackNumbers,
-    count_pairs,
-    pairs_of_groups,
-    rendered_of,
-)
+from stemwright.datagen.report.pair_figures import PairCounts, count_pairs, pairs_of_groups, rendered_of
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import VERBS, Corpus
 from stemwright.manifests import table
 from stemwright.manifests.id_numbers import among
 from stemwright.manifests.joined_rows import ById, JoinedRows, SelectedRows
+from stemwright.manifests.pair_columns import Flags, TrackNumbers
 from stemwright.manifests.pair_records import Example, Pair, Signal
 from stemwright.manifests.records import RESIDUAL, Estimate, Record, Rejected, Split, Stem, Track, TrackEstimate
 from stemwright.manifests.stem_names import SIX_STEMS

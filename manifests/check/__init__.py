@@ -20,7 +20,6 @@ from pathlib import Path
 
 from stemwright.manifests import dataset_rows, table
 from stemwright.manifests.check.corpus_tables import (
-    copies,
     dangling,
     examples_fit_pairs,
     mixed_splits,
@@ -30,6 +29,7 @@ from stemwright.manifests.check.corpus_tables import (
     unaccounted,
     unknown_ids,
 )
+from stemwright.manifests.check.dataset_copies import copies
 from stemwright.manifests.check.files import KEPT_STEMS, ClaimedFile, Claims, check_files, check_shards, foreign, unnamed
 from stemwright.manifests.check.problems import CheckProblem, errors
 from stemwright.manifests.check.proofs import Proofs

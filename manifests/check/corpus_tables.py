@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import compress
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
-from stemwright.manifests import dataset_rows, table
+from stemwright.manifests import dataset_rows, row_text, table
 from stemwright.manifests.catalog.artists import nodes_of
 from stemwright.manifests.catalog.tracks import credit_of
 from stemwright.manifests.check.problems import CheckProblem
-from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.deduplication.copies import find_alike
 from stemwright.manifests.feature_rows import profile_id
-from stemwright.manifests.id_numbers import Ids, among, numbers_of
-from stemwright.manifests.joined_rows import ById, JoinedRows
-from stemwright.manifests.pair_columns import sources_of_pairs
-from stemwright.manifests.pair_records import Example, Pair
-from stemwright.manifests.records import Record, Track, track_id
+from stemwright.manifests.id_numbers import Ids, among, numbers_of, plain
+from stemwright.manifests.joined_rows import JoinedRows
+from stemwright.manifests.pair_columns import SOURCES, TrackNumbers, sources_in, sources_of
+from stemwright.manifests.records import Record, Split, Track, track_id
 from stemwright.manifests.row_types import ROW_TYPES
-from stemwright.manifests.shards import DATASET
 from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS, place_of, read, read_facts
 from stemwright.manifests.table_rows import TableRows
 
+if TYPE_CHECKING:
+    import pyarrow
+
 # Their validation tracks share artists, or recordings, with their training tracks.
 PUBLISHED_SPLITS = {"musdb18", "musdb18hq", "slakh"}
+SPLIT_NAMES: tuple[str, ...] = get_args(Split)
 ID_COLUMNS = {"id", "track_id", "stem_id", "pair_id", "redraw_of"}  # whose values have to be ids
 Tables = dict[str, JoinedRows[Any]]
 
@@ -65,11 +65,24 @@ def read_tables(folder: Path, types: Mapping[str, type[Record]]) -> tuple[Tables
 
 def _edited(rows: TableRows[Any]) -> tuple[bool, list[str]]:
     """Whether a table's rows are those that were written, and the ids of those whose content gives another."""
-    digest, edited = table.RowsDigest(rows.record_type), []
-    for batch in rows.batches():
-        digest.add(batch)
-        edited += [row.id for row in batch if _identity(row) not in (row.id, None)]
+    digest, edited = table.RowsDigest(rows.record_type), list[str]()
+    for batch in rows.row_batches():
+        written = row_text.texts(rows.record_type, batch.columns)
+        if written is not None and _has_own_ids(rows.record_type, batch.columns, written):
+            digest.add_texts(written)
+        else:
+            records = batch.records()
+            digest.add(records)
+            edited += [row.id for row in records if _identity(row) not in (row.id, None)]
     return table.digest(rows.path) == digest.hexdigest(), edited
+
+
+def _has_own_ids(record_type: type[Record], batch: pyarrow.RecordBatch, written: pyarrow.StringArray) -> bool:
+    """Whether the ids of rows are those that their content gives; False where only their records say it."""
+    if record_type is Track:
+        return False
+    same = record_type is dataset_rows.WrittenPair or row_text.seals(record_type, batch, written) == numbers_of(batch.column("id"))
+    return bool(np.all(same))
 
 
 def _twice(ids: Ids) -> list[str]:
@@ -103,14 +116,13 @@ def dangling(rows: Tables) -> Iterator[CheckProblem]:
     yield from unknown_ids(rows, "normalisations", "stem_id", ("stems",))
     yield from unknown_ids(rows, "pairs", "track_id", ("tracks",))
     yield from unknown_ids(rows, "examples", "pair_id", ("pairs",))
-    known = _known(rows, ("tracks", "stems"))
-    for pair_id, _, _, sources in sources_of_pairs(rows["pairs"]):
-        for source_id in sorted(set(sources) - known):
-            yield CheckProblem(table="pairs", row_id=pair_id, what=f"source {source_id} is neither a stem nor a track")
-
-
-def _known(rows: Tables, names: Sequence[str]) -> set[str]:
-    return {row_id for name in names for batch in rows[name].columns("id") for row_id in batch.column("id").to_pylist()}
+    known = np.unique(np.concatenate([rows[name].ids() for name in ("tracks", "stems")]))
+    for batch in rows["pairs"].columns("id", "track_id", "split", *SOURCES):
+        in_row, sources = sources_in(batch)
+        for pair_id, _, _, ids in sources_of(batch.take(np.unique(in_row[~among(sources, known)]))):
+            for source_id in sorted(set(ids)):
+                if not among(np.array([int(source_id, 16)], np.uint64), known).all():
+                    yield CheckProblem(table="pairs", row_id=pair_id, what=f"source {source_id} is neither a stem nor a track")
 
 
 def unknown_ids(rows: Tables, name: str, column: str, tables: Sequence[str]) -> Iterator[CheckProblem]:
@@ -126,16 +138,44 @@ def unknown_ids(rows: Tables, name: str, column: str, tables: Sequence[str]) -> 
 
 def mixed_splits(rows: Tables) -> Iterator[CheckProblem]:
     """Artists, and tracks, that are in two splits; sources of a pair that are of another split than it."""
-    splits = dict[str, str](_columns(rows["tracks"], "id", "split"))
-    track_of = dict[str, str](_columns(rows["stems"], "id", "track_id")) | {track: track for track in splits}
-    for pair_id, track, split, sources in sources_of_pairs(rows["pairs"]):
-        if split != splits.get(track, split):
-            yield CheckProblem(table="pairs", row_id=pair_id, what=f"is in {split}, its track in {splits[track]}")
-        for source_id in dict.fromkeys(sources):
-            song = track_of.get(source_id, track)
-            if song != track and split != splits.get(song, split):
-                yield CheckProblem(table="pairs", row_id=pair_id, what=f"is in {split}, its source {source_id} in {splits[song]}")
+    numbers, split_of = TrackNumbers(rows["tracks"], rows["stems"]), _splits_of_tracks(rows["tracks"])
+    for batch in rows["pairs"].columns("id", "track_id", "split", *SOURCES):
+        splits, own = _split_numbers(batch), numbers.of(numbers_of(batch.column("track_id")))
+        in_row, sources = sources_in(batch)
+        songs = numbers.of_sources(sources)
+        elsewhere = (songs >= 0) & (songs != own[in_row]) & (split_of[songs] != splits[in_row])
+        wrong = np.union1d(np.flatnonzero((own >= 0) & (split_of[own] != splits)), in_row[elsewhere])
+        for pair in sources_of(batch.take(wrong)):
+            yield from _other_splits(*pair, numbers, split_of)
     yield from _artists_in_two_splits(rows["tracks"])
+
+
+def _splits_of_tracks(tracks: JoinedRows[Track]) -> npt.NDArray[np.int32]:
+    """The numbers of the splits of all tracks, in the order of ``TrackNumbers``; one more, of no track, for the place -1."""
+    numbers = np.concatenate([np.zeros(0, np.int32), *(_split_numbers(batch) for batch in tracks.columns("split"))])
+    _, first = np.unique(tracks.ids()[::-1], return_index=True)
+    return np.append(numbers[::-1][first], np.int32(-1))
+
+
+def _split_numbers(batch: pyarrow.RecordBatch) -> npt.NDArray[np.int32]:
+    """The number of the split of each row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return plain(pc.index_in(batch.column("split"), pa.array(SPLIT_NAMES)))
+
+
+def _other_splits(
+    pair_id: str, track: str, split: str, sources: Sequence[str], numbers: TrackNumbers, split_of: npt.NDArray[np.int32]
+) -> Iterator[CheckProblem]:
+    """What is wrong with the splits of a pair, its track's and its sources'."""
+    (own,) = numbers.of(np.array([int(track, 16)], np.uint64)).tolist()
+    if own >= 0 and (found := SPLIT_NAMES[split_of[own]]) != split:
+        yield CheckProblem(table="pairs", row_id=pair_id, what=f"is in {split}, its track in {found}")
+    for source_id in dict.fromkeys(sources):
+        (song,) = numbers.of_sources(np.array([int(source_id, 16)], np.uint64)).tolist()
+        if song >= 0 and song != own and (found := SPLIT_NAMES[split_of[song]]) != split:
+            yield CheckProblem(table="pairs", row_id=pair_id, what=f"is in {split}, its source {source_id} in {found}")
 
 
 def _columns(rows: JoinedRows[Any], *names: str) -> Iterator[tuple[Any, ...]]:
@@ -191,44 +231,77 @@ class _Shapes:
     """What each pair says of its files, as the number of one of few shapes: names of inputs and targets, frames and rate."""
 
     def __init__(self, pairs: JoinedRows[Any]) -> None:
-        self.shapes: dict[tuple[tuple[tuple[str, str], ...], int, int], int] = {}
-        numbers = array("i")
+        self.names: dict[str, int] = {}
+        shapes: dict[tuple[int, int, int], int] = {}
+        numbers = [np.zeros(0, np.int32)]
         for batch in pairs.columns("num_frames", "sample_rate", "inputs.name", "targets.name"):
-            for pair in batch.to_pylist():
-                names = tuple((role, signal["name"]) for role in ("input", "target") for signal in pair[f"{role}s"])
-                shape = (names, pair["num_frames"], pair["sample_rate"])
-                numbers.append(self.shapes.setdefault(shape, len(self.shapes)))
+            names = self.numbers_of_names(
+                _names_in_lists(batch.column("inputs"), "input"), _names_in_lists(batch.column("targets"), "target")
+            )
+            columns = np.stack([names, *(plain(batch.column(name)) for name in ("num_frames", "sample_rate"))], axis=1)
+            found, places = np.unique(columns, axis=0, return_inverse=True)
+            known = [shapes.setdefault((shape[0], shape[1], shape[2]), len(shapes)) for shape in found.tolist()]
+            numbers.append(np.array(known, np.int32)[places.reshape(-1)])
+        self.shapes = np.array([*shapes, (-1, -1, -1)], np.int64)  # the last of no pair
         ids = pairs.ids()
         order = np.argsort(ids, kind="stable")
-        self._ids, self._numbers = ids[order], np.frombuffer(numbers, np.int32)[order] if numbers else np.zeros(0, np.int32)
+        self._ids, self._numbers = ids[order], np.concatenate(numbers)[order]
 
-    def of(self, pair_ids: Ids) -> list[int | None]:
-        """The numbers of the shapes of some pairs; None for one that there is not."""
+    def numbers_of_names(self, *lists: pyarrow.StringArray) -> npt.NDArray[np.int64]:
+        """The number of the names of each row [N]: equal names, in several lists of them one after another, have one number."""
+        import pyarrow.compute as pc
+
+        coded = pc.binary_join_element_wise(*lists, "").dictionary_encode()
+        numbers = [self.names.setdefault(names, len(self.names)) for names in coded.dictionary.to_pylist()]
+        return np.array(numbers, np.int64)[plain(coded.indices)]
+
+    def of(self, pair_ids: Ids) -> npt.NDArray[np.int64]:
+        """(names, frames, rate) of pairs [N, 3]; -1 for one that there is not."""
+        if not len(self._ids):
+            return np.full((len(pair_ids), 3), -1, np.int64)
         at = np.searchsorted(self._ids, pair_ids, side="right") - 1
-        return [
-            int(self._numbers[place]) if place >= 0 and self._ids[place] == wanted else None
-            for place, wanted in zip(at, pair_ids, strict=True)
-        ]
+        return self.shapes[np.where((at >= 0) & (self._ids[at] == pair_ids), self._numbers[at], len(self.shapes) - 1)]
+
+
+def _names_in_lists(signals: pyarrow.ListArray, roles: Any = None) -> pyarrow.StringArray:
+    """The roles and names of the signals of each row, as one text; without ``roles`` they are in the signals."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    each = pc.list_flatten(signals)
+    texts = pc.binary_join_element_wise(roles or pc.struct_field(each, "role"), "/", pc.struct_field(each, "name"), " ", "")
+    offsets = np.concatenate([[0], np.cumsum(plain(pc.list_value_length(signals)))]).astype(np.int32)
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), texts), "")
 
 
 def examples_fit_pairs(rows: Tables) -> Iterator[CheckProblem]:
     """Signals that differ from the plan in name, length or sample rate."""
+    import pyarrow.compute as pc
+
     pairs = _Shapes(rows["pairs"])
-    shapes = list(pairs.shapes)
     audio = [f"signals.audio.{name}" for name in ("path", "num_frames", "sample_rate")]
     for batch in rows["examples"].columns("id", "pair_id", "signals.role", "signals.name", *audio):
-        for example, number in zip(batch.to_pylist(), pairs.of(numbers_of(batch.column("pair_id"))), strict=True):
-            if number is None:
-                continue
-            names, *wanted = shapes[number]
-            planned, written = list(names), [(file["role"], file["name"]) for file in example["signals"]]
-            if planned != written:
-                yield CheckProblem(table="examples", row_id=example["id"], what=f"has the signals {written}; its pair plans {planned}")
-            for file in (file["audio"] for file in example["signals"]):
-                found = [file["num_frames"], file["sample_rate"]]
-                if found != wanted:
-                    what = f"has {found[0]} frames at {found[1]} Hz; its pair plans {wanted[0]} at {wanted[1]} Hz"
-                    yield CheckProblem(table="examples", row_id=example["id"], file=file["path"], what=what)
+        wanted, signals = pairs.of(numbers_of(batch.column("pair_id"))), batch.column("signals")
+        in_row, files = plain(pc.list_parent_indices(signals)), pc.struct_field(pc.list_flatten(signals), "audio")
+        found = np.stack([plain(pc.struct_field(files, name)) for name in ("num_frames", "sample_rate")], axis=1)
+        wrong = pairs.numbers_of_names(_names_in_lists(signals)) != wanted[:, 0]
+        wrong[in_row[(found != wanted[in_row, 1:]).any(axis=1)]] = True
+        places = np.flatnonzero(wrong & (wanted[:, 0] >= 0))
+        names = [*pairs.names]
+        for example, shape in zip(batch.take(places).to_pylist(), wanted[places].tolist(), strict=True):
+            yield from _misfits(example, [tuple(signal.split("/")) for signal in names[shape[0]].split()], shape[1:])
+
+
+def _misfits(example: Any, planned: list[tuple[str, ...]], wanted: list[int]) -> Iterator[CheckProblem]:
+    """What differs in an example from the signals, and the frames and the rate, that its pair plans."""
+    written = [(file["role"], file["name"]) for file in example["signals"]]
+    if planned != written:
+        yield CheckProblem(table="examples", row_id=example["id"], what=f"has the signals {written}; its pair plans {planned}")
+    for file in (file["audio"] for file in example["signals"]):
+        found = [file["num_frames"], file["sample_rate"]]
+        if found != wanted:
+            what = f"has {found[0]} frames at {found[1]} Hz; its pair plans {wanted[0]} at {wanted[1]} Hz"
+            yield CheckProblem(table="examples", row_id=example["id"], file=file["path"], what=what)
 
 
 def unaccounted(rows: Tables, unrendered: Collection[str] = ()) -> Iterator[CheckProblem]:
@@ -241,39 +314,3 @@ def unaccounted(rows: Tables, unrendered: Collection[str] = ()) -> Iterator[Chec
         for number in ids[~among(ids, decided)].tolist():
             if (row_id := f"{number:016x}") not in rejected:
                 yield CheckProblem(level="warning", table=name, row_id=row_id, what=f"was neither {what} nor rejected; run the build again")
-
-
-def copies(corpus: Path, rows: Tables) -> Iterator[CheckProblem]:
-    """Rows of the dataset's own tables that differ from those of the corpus (its pairs are those that were rendered)."""
-    if not rows["examples"]:
-        return
-    ids = rows["examples"].ids("pair_id")
-    order = np.argsort(ids, kind="stable")
-    rendered = ids[order]
-    gains_db = np.fromiter((gain for (gain,) in _columns(rows["examples"], "gain_db")), np.float64, len(ids))[order]
-    facts = SourceRows(ById(rows["tracks"]), ById(rows["stems"]), ById(rows["track_estimates"], "track_id"))
-
-    def as_planned(pair: Pair, found: dataset_rows.WrittenPair) -> bool:
-        gain_db = float(gains_db[np.searchsorted(rendered, np.uint64(int(pair.id, 16)), side="right") - 1])
-        return not any(dataset_rows.differences(pair, gain_db, found, facts))
-
-    def as_rendered(example: Example, found: Example) -> bool:
-        return dataset_rows.of_dataset(example) == found
-
-    planned = among(rows["pairs"].ids(), rendered)
-    expected: tuple[tuple[str, Iterable[Any], int, Callable[[Any, Any], bool]], ...]
-    expected = (
-        ("pairs", compress(rows["pairs"], planned.tolist()), int(planned.sum()), as_planned),
-        ("examples", rows["examples"], len(ids), as_rendered),
-    )
-    for name, wanted, count, same in expected:
-        file = f"{DATASET}/{name}.parquet"
-        try:
-            found = TableRows(corpus / file, dataset_rows.ROW_TYPES[name])
-            equal = len(found) == count and all(map(same, wanted, found))
-        except (ValueError, OSError) as error:
-            missing = isinstance(error, FileNotFoundError)
-            yield CheckProblem(table=name, file=file, what="is missing; run render again" if missing else str(error))
-            continue
-        if not equal:
-            yield CheckProblem(table=name, file=file, what=f"differs from the corpus's {name}.parquet; run render again")
