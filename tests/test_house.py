@@ -67,6 +67,7 @@ LAYERS = (
         "manifests.joined_rows",
         "manifests.grouped_rows",
         "manifests.spooled_rows",
+        "manifests.spooled_sounds",
         "manifests.pair_columns",
         "manifests.journal_index",
         "manifests.shard_members",

@@ -28,14 +28,15 @@ from typing import Any
 from stemwright.datagen.dataset.writers import DatasetWriter, writer_of
 from stemwright.datagen.dataset.writers.base import PresentFiles
 from stemwright.datagen.dataset.writers.stale_files import forget_started
-from stemwright.datagen.pairs.render import Sources, render
+from stemwright.datagen.pairs.render import Rendered, Sources, render
 from stemwright.datagen.pairs.rights import sources_of
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError, is_foreign
-from stemwright.datagen.run.runner import Stage, finish, shared
+from stemwright.datagen.run.runner import Stage, finish
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages import run_separate, separator_of
-from stemwright.datagen.run.stages.rendering import noting, unrendered
+from stemwright.datagen.run.stages.rendering import unrendered
+from stemwright.datagen.run.stages.writing_pairs import writing_pairs
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.datagen.share.export import OF_SEPARATION
 from stemwright.datagen.share.export_rows import TYPES
@@ -271,8 +272,8 @@ class Rebuild:
         wanted = {self._renamed[row.pair_id]: row for row in self.recipes.examples() if self._renamed.get(row.pair_id) in pairs}
         tasks = [_task(pairs[pair_id], writer, files) for pair_id in wanted]
         stage = Stage("render", corpus.folder, "examples", Example)
-        work = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), self.options.workers))
-        outcome = run_tasks(stage, tasks, work, on_progress, PresentFiles(corpus.folder))
+        with writing_pairs(corpus.folder, writer, _signals, self.options.workers) as work:
+            outcome = run_tasks(stage, tasks, work, on_progress, PresentFiles(corpus.folder))
         examples = list(outcome.rows)
         self._compare(wanted, examples)
         whole = [row.id for row in examples] == [row.id for row in self.recipes.examples()]
@@ -369,9 +370,8 @@ def _task(pair: Pair, writer: DatasetWriter, files: Mapping[str, AudioFile]) -> 
     return Task(writer.cache_key(pair), f"{pair.kind} {pair.id}", pair.id, payload, pair.num_frames / pair.sample_rate)
 
 
-def _render(corpus: Path, writer: DatasetWriter, payload: tuple[Pair, dict[str, AudioFile]]) -> list[Example]:
-    pair, files = payload
-    return [writer.write(corpus, pair, render(pair, Sources(corpus, files)))]
+def _signals(corpus: Path, pair: Pair, files: dict[str, AudioFile]) -> Rendered:
+    return render(pair, Sources(corpus, files))
 
 
 def _distance(one: float | None, other: float | None) -> float:

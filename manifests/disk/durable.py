@@ -24,7 +24,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -227,6 +227,30 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file by rename, so that a full disk or a kill leaves no incomplete file under its name."""
     with FileGroup() as files:
         files.write(path, data)
+
+
+def append(path: Path, parts: Iterable[bytes]) -> int:
+    """Appends to a file that only this process writes, and makes it if needed; returns where the first part begins.
+
+    What was appended is on the disk when it returns, and so is the file's name. An error leaves the file as it was.
+    """
+    make_folder(path.parent)
+    is_new = not path.exists()
+    with path.open("ab", buffering=0) as file:
+        start = file.seek(0, os.SEEK_END)
+        try:
+            for part in parts:
+                left = memoryview(part)
+                while len(left):
+                    left = left[file.write(left) :]
+            sync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(start)
+            raise
+    if is_new:
+        sync_folder(path.parent)
+    return start
 
 
 def copy_file(source: Path, path: Path) -> None:

@@ -42,7 +42,12 @@ REVIEWED = {
     ("datagen/run/stages/kept_stems.py", "under_new_id", "move"): "a folder of stems, to a name that is free; " + CHECKED,
     ("datagen/dataset/writers/stale_files.py", "remove_stale", "remove_all"): "named by an earlier table or journal; " + CHECKED,
     ("datagen/dataset/writers/packing.py", "pack", "unlink"): OURS,
-    ("datagen/dataset/writers/packing.py", "unpack", "remove_all"): "a shard that our table names; " + CHECKED,
+    ("datagen/dataset/writers/packing.py", "_strike_out", "remove_all"): "a shard that our table names; " + CHECKED,
+    ("datagen/dataset/writers/packing.py", "pack", "remove_all"): "a file of the spool, which has a name that only we give; " + CHECKED,
+    ("manifests/spooled_sounds.py", "remove_spool", "remove_all"): "names that only we give, in our hidden folder; " + CHECKED,
+    ("manifests/disk/durable.py", "append", "truncate"): "what this call appended a moment ago, to a file that only this process writes",
+    ("datagen/run/stages/writing_pairs.py", "_spooling.begun", "remove"): "a pair's sound file, which is about to be made again; "
+    + CHECKED,
     ("datagen/dataset/writers/packing.py", "unpack", "unlink"): OURS,
     ("datagen/dataset/writers/packing.py", "_remove_struck_out", "remove_all"): "a shard that our journal struck out; " + CHECKED,
     ("datagen/run/stages/cataloguing.py", "_remove_unused", "remove"): "a fingerprint, which is made again from its song; " + CHECKED,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -31,6 +32,7 @@ from stemwright.manifests.records import AudioFile, Record, Refused, Track, cont
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
 from stemwright.manifests.sound.writing import as_stored, encode
+from stemwright.manifests.spooled_sounds import SpooledSounds
 from stemwright.manifests.table_rows import TableRows
 
 
@@ -125,19 +127,20 @@ class FormatBase:
 
 
 class PresentFiles:
-    """Checks whether the sound files of rows are there and complete, by themselves or in whole shards: what a start may skip."""
+    """Checks whether the sound files of rows are there and complete, by themselves, in whole shards, or in the spool: what a start may
+    skip.
+    """
 
     def __init__(self, corpus: Path) -> None:
-        self._places = shards.Places(corpus / DATASET)
+        self._places, self._spooled = shards.Places(corpus / DATASET), SpooledSounds(corpus / DATASET)
 
     def __call__(self, rows: Sequence[Record]) -> bool:
         """Whether every sound file of these examples is there, with as many bytes as its row says."""
-        return all(
-            self._places.exists(shards.in_dataset(file.audio.path), file.audio.num_bytes)
-            for row in rows
-            if isinstance(row, Example)
-            for file in row.signals
-        )
+        files = (file.audio for row in rows if isinstance(row, Example) for file in row.signals)
+        return all(self._is_there(shards.in_dataset(file.path), file.num_bytes) for file in files)
+
+    def _is_there(self, path: str, num_bytes: int) -> bool:
+        return self._places.exists(path, num_bytes) or self._spooled.exists(path, num_bytes)
 
 
 def loose_cache_key(pair: Pair, encoding: Encoding) -> str:
@@ -152,10 +155,10 @@ def loose_cache_key(pair: Pair, encoding: Encoding) -> str:
     return content_id({"pair": pair.id, "format": "folder", "encoding": encoding, "version": __version__, **packages})
 
 
-def write_loose(corpus: Path, pair: Pair, signals: Mapping[str, Audio], encoding: Encoding) -> Example:
-    """Encodes the signals and writes one file for each. The same pair gives the same bytes."""
+def write_loose(corpus: Path, pair: Pair, signals: Mapping[str, Audio], encoding: Encoding, group: Writes | None = None) -> Example:
+    """Encodes the signals and writes one file for each, or gives them to ``group``. The same pair gives the same bytes."""
     storage = Storage(encoding, loose_cache_key(pair, encoding), full_scale=encoding == "flac24")
-    return write_signals(corpus, pair, signals, loose_paths(pair, encoding), storage)
+    return write_signals(corpus, pair, signals, loose_paths(pair, encoding), storage, group)
 
 
 def loose_paths(pair: Pair, encoding: Encoding) -> dict[tuple[str, str], str]:
@@ -177,13 +180,34 @@ class Storage:
     full_scale: bool
 
 
+class Writes(Protocol):
+    """What takes the sound files of one pair: a context manager that writes all or, after an error, none of them."""
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
+        """Writes what it was given."""
+        ...
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Takes the bytes of a file."""
+        ...
+
+
 def write_signals(
-    corpus: Path, pair: Pair, signals: Mapping[str, Audio], paths: Mapping[tuple[str, str], str], storage: Storage
+    corpus: Path,
+    pair: Pair,
+    signals: Mapping[str, Audio],
+    paths: Mapping[tuple[str, str], str],
+    storage: Storage,
+    group: Writes | None = None,
 ) -> Example:
     """Writes each signal under its path, keyed by role and name, and makes the example's row. Raises Refused for an absurd peak, and if a
-    link leads there.
+    link leads there. Where ``group`` is given it takes the bytes instead.
     """
-    for path in paths.values():
+    for path in paths.values() if group is None else ():
         check_way(corpus / DATASET, corpus / path)
     loud = [signals[signal.name] for signal in (*pair.inputs, *pair.targets) if signal.view != "gain"]
     gain_db = joint_gain_db(max((float(np.abs(audio).max(initial=0.0)) for audio in loud), default=0.0))
@@ -192,7 +216,7 @@ def write_signals(
     gain_db = gain_db if storage.full_scale else 0.0
     gain = np.float32(db_to_gain(gain_db))
     files: list[SignalFile] = []
-    with _unless_there(corpus, files), FileGroup(_FOUND.get()) as written:
+    with _unless_there(corpus, files), group or FileGroup(_FOUND.get()) as written:
         for role, planned in (("input", pair.inputs), ("target", pair.targets)):
             for signal in planned:
                 audio = signals[signal.name] * gain if gain_db and signal.view != "gain" else signals[signal.name]

@@ -1,11 +1,17 @@
 """Packing the sound files of examples into shards, so that a kill at any moment loses nothing.
 
+Workers do not render into the shards themselves, since what goes into a shard depends on what was rendered before it: a pair that cannot be
+heard is replaced by one with another id, and a shard is full at a size in bytes. They append to the spool, a few larger files
+(``stemwright.manifests.spooled_sounds``), and packing copies from there: no sound file is ever a file of its own, and the shards are those
+that the finished examples alone determine.
+
 Conventions
     Shards are in ``dataset/<kind>/<split>-000000.tar`` (or another format's suffix). Examples are in the order of their pairs' ids, which
     are hashes: neighbours in a shard come from all over the corpus, and the order is the same however the work was done.
     A shard is full when the next example would take its sound files beyond ``shard_mb`` (10^6 bytes), or at ``shard_examples``.
-    At any moment every sound file is a file of its own or in a shard that the journal names: a shard is written and journalled before its
-    files are removed; one that is no longer as planned is first unpacked, then struck out, then removed with the folders that this empties.
+    At any moment every sound file is in the spool, in a shard that the journal names, or, after a format without shards, a file of its own:
+    a shard is written and journalled before its sound files are removed from there; of one that is no longer as planned those that are
+    still wanted go to the spool, then it is struck out, then removed with the folders that this empties.
     The journal, which still names what was struck out, goes after that: a kill in between leaves nothing that the next start does not know.
     With ``[storage] bulk`` a shard goes to the store before it is journalled, and stays there when it is struck out: ``clean`` sweeps it.
     A shard is a task: workers assemble shards from the rows of their examples, and one process plans and journals. Rows stay on disk until
@@ -16,7 +22,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,8 +55,10 @@ from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.records import Member, Shard, Track, seal
 from stemwright.manifests.shards import JOURNAL, TABLE, Places, in_dataset
 from stemwright.manifests.sound.formats import Audio, Encoding
+from stemwright.manifests.spooled_sounds import SoundSpool, Spooled, SpooledSounds, SpoolGroup, remove_spool, spooled_rows
 from stemwright.manifests.table_rows import TableRows
 
+BATCH_BYTES = 16e6  # of sound files that are copied together
 _SHARD_PATH: TypeAdapter[str] = TypeAdapter(ShardPath)
 
 
@@ -138,6 +146,12 @@ class ShardWriter(FormatBase):
         """Writes the signals as files, which ``finish`` packs."""
         return write_loose(corpus, pair, signals, self.encoding)
 
+    def spool(self, corpus: Path, pair: Pair, signals: Mapping[str, Audio], spool: SoundSpool) -> tuple[Example, Spooled]:
+        """Appends the signals to the spool, from which ``finish`` packs them; the second row says where they are."""
+        group = SpoolGroup(spool, f"{pair.kind}-{pair.split}-{pair.id[0]}")
+        example = write_loose(corpus, pair, signals, self.encoding, group)
+        return example, group.row
+
     def finish(
         self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], *, made_from: str = "", spread: Spread = in_turn
     ) -> int:
@@ -159,20 +173,27 @@ def pack(corpus: Path, plan: ShardPlan, assembler: Assembler, spread: Spread = i
     planned, places = set(plan.paths), Places(dataset)
     there = (shard for shard in places.shards if shard.path in planned)
     current = {shard.path for shard in there if _is_current(corpus, plan.content(shard.path), shard, places, assembler)}
-    removed = unpack(corpus, plan.wanted, keep=current)
+    removed = unpack_to_spool(corpus, plan.wanted, keep=current)
     name_store(corpus, dataset)
     standing = set(Places(dataset).shard_paths)
     missing = [path for path in plan.paths if path not in standing]
     claim(corpus, missing)
+    plan.spooled = spooled = SpooledSounds(dataset, plan.wanted)
     with table.Journal(dataset / JOURNAL, Shard) as journal:
         for path in plan.paths:
             if path in standing:
-                _remove_loose(corpus, plan.content(path).members())
+                members = plan.content(path).members()
+                _remove_loose(corpus, members)
+                spooled.release(members)
+        deletion.remove_all(dataset, spooled.unused())
         for shard in spread(partial(_assembled, corpus, assembler), map(plan.content, missing)):
             journal.append(shard.path, [shard], at_once=True)
-            _remove_loose(corpus, [member.path for member in shard.members])
+            members = [member.path for member in shard.members]
+            _remove_loose(corpus, members)
+            deletion.remove_all(dataset, spooled.release(members))
         table.replace(dataset / TABLE, _StandingShards(dataset, journal), Shard)
     (dataset / JOURNAL).unlink()
+    remove_spool(dataset)
     return removed
 
 
@@ -189,30 +210,81 @@ class _StandingShards(Iterable[Shard]):
         return heapq.merge(kept, (row for path in self._paths for row in self._journal[path]), key=lambda shard: shard.path)
 
 
-def unpack(corpus: Path, wanted: Container[str], keep: set[str] | None = None) -> int:
-    """Takes the wanted sound files, as the dataset's rows call them, out of all shards but those to keep, and removes these shards.
+def unpack(corpus: Path, wanted: Container[str]) -> int:
+    """Makes the wanted sound files, as the dataset's rows call them, files of their own, and removes the spool and all shards.
 
-    Returns how many sound files in them are no longer wanted. Without ``keep`` the table of shards goes as well.
+    Returns how many sound files in shards are no longer wanted.
     """
     dataset = corpus / DATASET
+    spooled = SpooledSounds(dataset, wanted)
+    for path in (member.path for row in spooled_rows(dataset) for member in row.members if member.path in wanted):
+        if not (dataset / path).exists() and (places := spooled.places(path)):
+            write_bytes(dataset / path, places[0].read())
+    remove_spool(dataset)
+
+    def write(shard: Shard, places: Places) -> None:
+        for path in _to_be_taken(dataset, shard, wanted, places):
+            write_bytes(dataset / path, places.find(path).read())
+
+    unwanted = _strike_out(dataset, wanted, frozenset(), write)
+    for name in (TABLE, STORAGE, JOURNAL):
+        (dataset / name).unlink(missing_ok=True)
+    return unwanted
+
+
+def unpack_to_spool(corpus: Path, wanted: Container[str], keep: Container[str]) -> int:
+    """Puts the wanted sound files of all shards but those to keep into the spool, and removes these shards.
+
+    Returns how many sound files in them are no longer wanted.
+    """
+    dataset = corpus / DATASET
+    spool, spooled = SoundSpool(dataset), SpooledSounds(dataset, wanted)
+    with ExitStack() as opened:
+        journals: list[table.Journal] = []
+
+        def write(shard: Shard, places: Places) -> None:
+            paths = (path for path in _to_be_taken(dataset, shard, wanted, places) if not spooled.places(path))
+            for sounds in _in_batches((path, places.find(path).read()) for path in paths):
+                if not journals:
+                    journals.append(opened.enter_context(spool.journal()))
+                row = spool.append(shard.path.partition(".")[0].replace("/", "-"), sounds)
+                journals[0].append(row.members[0].path, [row], at_once=True)
+
+        return _strike_out(dataset, wanted, keep, write)
+
+
+def _to_be_taken(dataset: Path, shard: Shard, wanted: Container[str], places: Places) -> Iterator[str]:
+    """The wanted sound files of a shard that are undamaged and not files of their own already, which are newer."""
+    paths = (member.path for member in shard.members if member.path in wanted)
+    return (path for path in paths if places.inside(path) and not (dataset / path).exists())
+
+
+def _in_batches(sounds: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
+    """Sound files by path, as many at a time as have BATCH_BYTES together."""
+    batch: dict[str, bytes] = {}
+    for path, data in sounds:
+        batch[path] = data
+        if sum(map(len, batch.values())) >= BATCH_BYTES:
+            yield batch
+            batch = {}
+    if batch:
+        yield batch
+
+
+def _strike_out(dataset: Path, wanted: Container[str], keep: Container[str], write: Callable[[Shard, Places], None]) -> int:
+    """Removes all shards but those to keep, each when ``write`` has written what is wanted of it elsewhere; counts what is not wanted."""
     places, unwanted = Places(dataset), 0
     if not places.shards and not (dataset / TABLE).exists() and not (dataset / JOURNAL).exists():
         return 0
     with table.Journal(dataset / JOURNAL, Shard) as journal:
         _remove_struck_out(dataset, journal)
         for shard in places.shards:
-            if shard.path in (keep or ()):
+            if shard.path in keep:
                 continue
-            for member in shard.members:
-                unwanted += member.path not in wanted
-                if member.path in wanted and places.inside(member.path) and not (dataset / member.path).exists():
-                    write_bytes(dataset / member.path, places.find(member.path).read())
+            unwanted += sum(member.path not in wanted for member in shard.members)
+            write(shard, places)
             journal.append(shard.path, ())
             deletion.remove_all(dataset, [dataset / shard.path])
-    if keep is None:
-        (dataset / TABLE).unlink(missing_ok=True)
-        (dataset / STORAGE).unlink(missing_ok=True)
-        (dataset / JOURNAL).unlink()
     return unwanted
 
 

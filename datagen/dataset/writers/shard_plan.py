@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -23,40 +23,27 @@ from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.disk.name_set import NameSet
 from stemwright.manifests.pair_records import Example, Pair, SignalFile
 from stemwright.manifests.records import Refused, content_id
-from stemwright.manifests.shards import DATASET, Place, Places, in_dataset
+from stemwright.manifests.shards import DATASET, Place, in_dataset
+from stemwright.manifests.spooled_sounds import SpooledSounds
 
 
+@dataclass(frozen=True)
 class RenderedFiles:
-    """The sound files that are to be packed: a file of its own counts before a copy in an earlier shard, which may be older."""
+    """Reads the sound files that are to be packed: those that ``spooled`` finds in the spool, by path, and files of their own."""
 
-    def __init__(self, corpus: Path) -> None:
-        self.dataset = corpus / DATASET
-        self.places = Places(self.dataset)
-
-    def __getstate__(self) -> Path:
-        return self.dataset
-
-    def __setstate__(self, dataset: Path) -> None:
-        """In a worker that assembles a shard: all that goes into it is a file of its own by then."""
-        self.dataset, self.places = dataset, Places(dataset, ())
-
-    def place(self, path: str) -> Place:
-        """Where the sound file is now."""
-        alone = self.dataset / path
-        return Place(alone) if alone.exists() else self.places.find(path)
-
-    def num_bytes(self, path: str) -> int:
-        """The size of the sound file."""
-        place = self.place(path)
-        return place.file.stat().st_size if place.num_bytes is None else place.num_bytes
+    dataset: Path
+    spooled: Mapping[str, tuple[Place, ...]]
 
     def read(self, file: SignalFile) -> bytes:
         """The bytes of a signal's sound file. Raises Refused if they are not those that were rendered."""
-        place = self.place(in_dataset(file.audio.path))
-        data = place.read()
-        if hashlib.sha256(data).hexdigest() != file.audio.sha256:
-            raise Refused(f"{file.audio.path} has changed since it was rendered; delete {place.file} and run the same command again")
-        return data
+        path = in_dataset(file.audio.path)
+        places = [place for place in (*self.spooled.get(path, ()), Place(self.dataset / path)) if place.file.exists()]
+        for place in places or [Place(self.dataset / path)]:
+            data = place.read()
+            if hashlib.sha256(data).hexdigest() == file.audio.sha256:
+                return data
+        named = places[0].file
+        raise Refused(f"{file.audio.path} has changed since it was rendered; delete {named} and run the same command again")
 
 
 @dataclass(frozen=True)
@@ -96,11 +83,13 @@ class ShardLimits:
 class ShardPlan:
     """Says which examples go into which shard, and what is in each; ``paths`` are those of the shards, in their order.
 
-    In memory are 16 bytes an example and 8 a sound file; an example and its pair are read when a shard is assembled.
+    In memory are 16 bytes an example and 8 a sound file; an example and its pair are read when a shard is assembled. ``spooled`` finds the
+    sound files that are in the spool then; without it they are files of their own.
     """
 
     def __init__(self, corpus: Path, pairs: Sequence[Pair], examples: Sequence[Example], limits: ShardLimits, suffix: str) -> None:
-        self._loose, self._facts = RenderedFiles(corpus), SourceRows.read(corpus)
+        self._dataset, self._facts = corpus / DATASET, SourceRows.read(corpus)
+        self.spooled: SpooledSounds | None = None
         self._pairs, self._examples = by_id(pairs), examples
         self._signals: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
         groups = KindsById(pairs)
@@ -130,7 +119,7 @@ class ShardPlan:
             number = groups.number(example.pair_id)
             paths = [in_dataset(file.audio.path) for file in example.signals]
             ids.append(int(example.pair_id, 16))
-            sizes.append(sum(map(self._loose.num_bytes, paths)))
+            sizes.append(sum(file.audio.num_bytes for file in example.signals))
             of_group.append(number)
             self._signals[groups.names[number][0]].update(dict.fromkeys((file.role, file.name) for file in example.signals))
             yield from paths
@@ -141,7 +130,14 @@ class ShardPlan:
         rows = [self._examples[number] for number in self._numbers[first:last].tolist()]
         found = tuple((self._pairs[row.pair_id], row) for row in rows)
         facts = self._facts.of_pairs(pair for pair, _ in found)
-        return ShardContent(path, found, tuple(sorted(self._signals[path.partition("/")[0]])), self._loose, facts)
+        return ShardContent(path, found, tuple(sorted(self._signals[path.partition("/")[0]])), self._files(rows), facts)
+
+    def _files(self, rows: Sequence[Example]) -> RenderedFiles:
+        """Where the sound files of examples are now."""
+        if self.spooled is None:
+            return RenderedFiles(self._dataset, {})
+        paths = (in_dataset(file.audio.path) for row in rows for file in row.signals)
+        return RenderedFiles(self._dataset, {path: places for path in paths if (places := self.spooled.places(path))})
 
 
 def _parts(sizes: Sequence[int], limits: ShardLimits) -> Iterator[tuple[int, int]]:

@@ -12,19 +12,20 @@ from typing import Any, overload
 import numpy as np
 
 from stemwright.datagen.dataset.writers import WRITERS, DatasetWriter, writer_of
-from stemwright.datagen.dataset.writers.base import PresentFiles, noting_places
+from stemwright.datagen.dataset.writers.base import PresentFiles
 from stemwright.datagen.dataset.writers.kinds import columns_of
-from stemwright.datagen.dataset.writers.stale_files import forget_started, has_unfinished, note_started
+from stemwright.datagen.dataset.writers.stale_files import forget_started, has_unfinished
 from stemwright.datagen.pairs.audibility import ALIKE, check_audible
-from stemwright.datagen.pairs.render import Sources, render
+from stemwright.datagen.pairs.render import Rendered, Sources, render
 from stemwright.datagen.pairs.rights import RightsOfPairs, renders_everything
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.runner import Outcome, Stage, shared, spread
+from stemwright.datagen.run.runner import Outcome, Stage, spread
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.redrawing import Redraws, is_final, is_to_be_redrawn, unreplaced
 from stemwright.datagen.run.stages.summary import Summary, finished, of_share
-from stemwright.datagen.run.tasks import Begin, Do, Result, Share, StoppedError, Task, Workers
+from stemwright.datagen.run.stages.writing_pairs import writing_pairs
+from stemwright.datagen.run.tasks import Share, StoppedError, Task, Workers
 from stemwright.manifests import __version__, shards, table
 from stemwright.manifests.disk.deletion import check_way, foreign_files
 from stemwright.manifests.id_numbers import Ids
@@ -35,6 +36,7 @@ from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import AudioFile, Record, Rejected, Stem, Track, content_id
 from stemwright.manifests.sound import writing
 from stemwright.manifests.spooled_rows import SpooledRows
+from stemwright.manifests.spooled_sounds import has_spool
 from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.wording import counted
 
@@ -71,22 +73,24 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     _check_folders(corpus.dataset, pairs)
     tracks, stems = ById(JoinedRows(corpus.table_rows("tracks", Track))), ById(JoinedRows(corpus.table_rows("stems", Stem)))
     tasks = PairTasks(writer, pairs, tracks, stems)
-    work, drawn = noting(corpus.folder, writer, shared(partial(_render, corpus.folder, writer), workers), share), pairs
+    drawn = pairs
     if share is not None:
-        outcome = run_tasks(stage, tasks.of_share(share), work, on_progress, present)
+        with writing_pairs(corpus.folder, writer, _signals, workers) as work:
+            outcome = run_tasks(stage, tasks.of_share(share), work, on_progress, present)
         again, outcome.rejected = len(outcome.rejected), [row for row in outcome.rejected if not is_to_be_redrawn(row)]
         again -= len(outcome.rejected)
         note += (f"{counted(again, 'pair is', 'pairs are')} to be drawn again, by the command without --share",) if again else ()
         return of_share(share, "render", [outcome], note)
     with SpooledRows(corpus.folder, Example) as examples:
-        while len(drawn):
-            done = run_tasks(stage, tasks.of(drawn), work, on_progress, present)
-            outcome.done, outcome.skipped = outcome.done + done.done, outcome.skipped + done.skipped
-            examples.extend(done.rows)
-            for pair_id, track_id in columns_of(drawn, "id", "track_id"):
-                if pair_id in done.fresh:
-                    outcome.fresh.add(track_id)
-            drawn = redraws.next_round(drawn, done.rejected)
+        with writing_pairs(corpus.folder, writer, _signals, workers) as work:
+            while len(drawn):
+                done = run_tasks(stage, tasks.of(drawn), work, on_progress, present)
+                outcome.done, outcome.skipped = outcome.done + done.done, outcome.skipped + done.skipped
+                examples.extend(done.rows)
+                for pair_id, track_id in columns_of(drawn, "id", "track_id"):
+                    if pair_id in done.fresh:
+                        outcome.fresh.add(track_id)
+                drawn = redraws.next_round(drawn, done.rejected)
         outcome.rejected, outcome.rows = redraws.rejected, examples
         if len(pairs) and not len(examples):
             raise StoppedError(f"none of {counted(len(pairs), 'pair')} could be rendered: {outcome.rejected[0].reason}")
@@ -98,17 +102,6 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
         summary = finished(corpus, stage, outcome, made_from=made_from, notes=notes)
         forget_started(corpus.folder)
         return replace(summary, rejected=len(unreplaced(outcome.rejected)))
-
-
-def noting(corpus: Path, writer: DatasetWriter, do: Do, share: Share | None = None) -> Do:
-    """Work on tasks whose payloads begin with a pair, with the names of what it will write noted before it begins."""
-
-    def noted(tasks: Sequence[Task], begin: Begin) -> Iterator[Result]:
-        paths = (shards.in_dataset(path) for task in tasks for path in writer.paths(task.payload[0]).values())
-        note_started(corpus, paths, share.writer if share else "")
-        yield from do(tasks, begin)
-
-    return noted
 
 
 def _removed(count: int) -> str:
@@ -161,8 +154,10 @@ def _of_redraws(rejected: Sequence[Rejected]) -> tuple[str, ...]:
 
 def _count_if_complete(corpus: Corpus, made_from: str, recipes_only: frozenset[str]) -> int | None:
     """How many examples are finished, if they are all that was planned, every file is there, and no killed process left a journal."""
-    if has_unfinished(corpus.folder) or table.journals(corpus.journal("examples")) or (corpus.dataset / shards.JOURNAL).exists():
+    if has_unfinished(corpus.folder) or table.journals(corpus.journal("examples")):
         return None  # a killed process may have left files that no table names
+    if (corpus.dataset / shards.JOURNAL).exists() or has_spool(corpus.dataset):
+        return None
     tables = (corpus.table("examples"), corpus.dataset / "examples.parquet")
     if any(table.made_from(path) != made_from for path in tables) or not (corpus.dataset / table.CARD_FILE).exists():
         return None
@@ -228,9 +223,8 @@ class PairTasks(Sequence[Task]):
         return Task(self._writer.cache_key(pair), subject, pair.id, (pair, files), pair.num_frames / pair.sample_rate)
 
 
-def _render(corpus: Path, writer: DatasetWriter, payload: tuple[Pair, dict[str, AudioFile]]) -> list[Example]:
-    pair, files = payload
-    with noting_places(corpus, writer.paths(pair).values()):
-        signals = render(pair, Sources(corpus, files))
-        check_audible(pair, signals)
-        return [writer.write(corpus, pair, signals)]
+def _signals(corpus: Path, pair: Pair, files: dict[str, AudioFile]) -> Rendered:
+    """What is written for a pair. Raises Refused where what it is about cannot be heard."""
+    signals = render(pair, Sources(corpus, files))
+    check_audible(pair, signals)
+    return signals
