@@ -45,7 +45,8 @@ CORPUS/
 ```
 
 While a stage runs, its table is a journal, `NAME.jsonl.part`: one JSON line for each finished task. When the stage ends, the journal
-becomes the Parquet file by rename. A killed run goes on from the journal.
+becomes the Parquet file by rename. A killed run goes on from the journal. While a dataset with shards is rendered, its sounds are in
+`dataset/.spool/`, from which they are packed.
 
 This page is generated from the records that check the rows.
 
