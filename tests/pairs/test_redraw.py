@@ -265,8 +265,8 @@ def test_two_processes_and_a_resumed_run_give_the_same_bytes(corpus, planned_cor
             raise KeyboardInterrupt
         return genuine(*arguments)
 
-    genuine = rendering._render
-    monkeypatch.setattr(rendering, "_render", interrupted)
+    genuine = rendering._signals
+    monkeypatch.setattr(rendering, "_signals", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stages.run_render(other, ONE)
     monkeypatch.undo()
@@ -305,15 +305,14 @@ def test_pairs_that_are_always_alike_are_given_up_after_five_attempts_and_are_no
 
 def test_replacements_are_written_down_before_they_are_rendered(planned_corpus, monkeypatch):
     corpus = planned_corpus
-    genuine, unwritten = rendering._render, []
+    genuine, unwritten = rendering._signals, []
 
-    def watched(folder, writer, payload):
-        pair = payload[0]
+    def watched(folder, pair, files):
         if pair.redraw_of and pair.id not in table.column(corpus.table("redraws"), "id"):
             unwritten.append(pair.id)
-        return genuine(folder, writer, payload)
+        return genuine(folder, pair, files)
 
-    monkeypatch.setattr(rendering, "_render", watched)
+    monkeypatch.setattr(rendering, "_signals", watched)
     stages.run_render(corpus, ONE)
     assert redrawn(corpus)
     assert not unwritten

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from living_corpus import write_song
 
 from stemwright.datagen.dataset.writers import writer_of
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.stages import rendering
+from stemwright.datagen.run.stages import rendering, writing_pairs
 from stemwright.manifests.disk import durable
 from stemwright.manifests.disk.durable import FileGroup, OvertakenError, state_of
 from stemwright.manifests.pair_records import Pair
@@ -52,7 +53,8 @@ def attempt_at(corpus):
     rows = {kind: {row.id: row for row in corpus.rows(name, kind)} for name, kind in (("tracks", Track), ("stems", Stem))}
     pair, writer = corpus.rows("pairs", Pair)[0], writer_of(corpus.config.dataset, corpus.config.encoding, lambda: ())
     (task,) = rendering.PairTasks(writer, [pair], rows[Track], rows[Stem])
-    return lambda: rendering._render(corpus.folder, writer, task.payload), [corpus.folder / path for path in writer.paths(pair).values()]
+    work = partial(writing_pairs._write, corpus.folder, writer, rendering._signals, task.payload)
+    return work, [corpus.folder / path for path in writer.paths(pair).values()]
 
 
 def while_stopped(monkeypatch, do):
