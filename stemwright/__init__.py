@@ -4,7 +4,7 @@
     a mix balance         balance, separate, measure_balance, DemucsSeparator, ReferenceStems
     loudness              integrated_loudness, momentary_loudness, short_term_loudness, loudness_range, true_peak
     effects               EFFECTS, apply_chain, invert_chain, fit, fit_chain, fit_console, estimate_effects, Profile
-    clipping              detect_clipping
+    clipping              detect_clipping, declip
     edits by text         parse_edit, edit
     sound files           load, save, blocks
     extensions            the contracts that they must fulfil: ``from stemwright import testing``
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.inverse.blind.profile import Profile
     from stemwright.datagen.inverse.blind.stem_estimates import estimate_effects
     from stemwright.datagen.inverse.chain import fit_chain
+    from stemwright.datagen.inverse.clipping.declipping import declip
     from stemwright.datagen.inverse.clipping.detect import detect_clipping
     from stemwright.datagen.inverse.console import fit_console
     from stemwright.datagen.public.corpora import build, check, report
@@ -65,6 +66,7 @@ PUBLIC = {
     "blocks": "stemwright.datagen.public.sound_files:blocks",
     "build": "stemwright.datagen.public.corpora:build",
     "check": "stemwright.datagen.public.corpora:check",
+    "declip": "stemwright.datagen.inverse.clipping.declipping:declip",
     "detect_clipping": "stemwright.datagen.inverse.clipping.detect:detect_clipping",
     "edit": "stemwright.datagen.public.song_edits:edit",
     "estimate_effects": "stemwright.datagen.inverse.blind.stem_estimates:estimate_effects",
@@ -99,6 +101,7 @@ __all__ = [
     "blocks",
     "build",
     "check",
+    "declip",
     "detect_clipping",
     "edit",
     "estimate_effects",

@@ -22,6 +22,7 @@ GROUPS = {  # heading -> names; what is in no group is listed last
     "A training corpus": ("build", "check", "report", "read_table", "PairDataset", "Vocabulary"),
     "Loudness": ("integrated_loudness", "momentary_loudness", "short_term_loudness", "loudness_range", "true_peak"),
     "Effects": ("EFFECTS", "apply_chain", "invert_chain", "fit", "fit_chain", "fit_console", "estimate_effects", "Profile"),
+    "Clipping": ("detect_clipping", "declip"),
     "Edits by text": ("parse_edit", "edit"),
     "Sound files": ("load", "save", "blocks"),
 }

@@ -1,0 +1,173 @@
+"""Restoring clipped samples: what stays as it is, what the estimate gains over simple methods, and input that cannot be restored."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+from scipy.interpolate import CubicSpline
+
+import stemwright as sw
+from stemwright.datagen.inverse.clipping.conditional_mean import Clipped, conditional_mean
+from stemwright.datagen.inverse.clipping.declipping import frame_lengths, level_and_scatter
+from stemwright.manifests.usage import UsageError
+
+RATE = 8000
+CEILING = 0.55
+clip_at = functools.partial(sw.declip, sample_rate=RATE, ceiling_low=-CEILING, ceiling_high=CEILING)
+
+
+@pytest.fixture(scope="module")
+def dry() -> np.ndarray:
+    """0.3 s of eleven decaying harmonics with vibrato and some noise, [2, T], the channels different."""
+    time = np.arange(round(0.3 * RATE)) / RATE
+    phase = 2 * np.pi * (220 * time + 0.4 * np.sin(2 * np.pi * 5 * time))
+    tone = sum(np.sin(k * phase + k) * np.exp(-4 * time) / k**0.5 for k in range(1, 12))
+    noise = np.random.default_rng(0).normal(0, 0.003, (2, len(time)))
+    return np.stack([0.3 * tone, 0.25 * tone[::-1]]) + noise
+
+
+@pytest.fixture(scope="module")
+def restored(dry: np.ndarray) -> np.ndarray:
+    return clip_at(dry.clip(-CEILING, CEILING))
+
+
+def sdr_db(truth: np.ndarray, estimate: np.ndarray, where: np.ndarray) -> float:
+    return float(10 * np.log10((truth[where] ** 2).sum() / ((truth - estimate)[where] ** 2).sum()))
+
+
+def test_samples_that_were_not_clipped_stay_bit_by_bit(dry: np.ndarray, restored: np.ndarray) -> None:
+    inside = np.abs(dry) < CEILING
+    assert np.array_equal(restored[inside], dry[inside])
+    assert (~inside).mean() > 0.02
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("method", ["gaussian", "expansion"])
+def test_clipping_the_result_again_gives_the_input(dry: np.ndarray, kind: type, method: str) -> None:
+    clipped = dry.clip(-CEILING, CEILING).astype(kind)
+    restored = clip_at(clipped, method=method)
+    assert restored.dtype == kind
+    assert np.abs(restored.clip(-CEILING, CEILING) - clipped).max() < 1e-6
+    assert np.abs(restored).max() > 1.1 * CEILING
+
+
+def test_estimate_is_nearer_to_the_original_than_spline_and_expansion(dry: np.ndarray, restored: np.ndarray) -> None:
+    clipped = dry.clip(-CEILING, CEILING)
+    for truth, got, wet, channel in zip(dry, restored, clipped, range(2), strict=True):
+        lost = np.abs(truth) > CEILING
+        spline = wet.copy()
+        spline[lost] = CubicSpline(np.flatnonzero(~lost), wet[~lost])(np.flatnonzero(lost))
+        others = (wet, spline, clip_at(clipped, method="expansion")[channel])
+        assert sdr_db(truth, got, lost) > 4.0 + max(sdr_db(truth, other, lost) for other in others)
+
+
+def test_expansion_raises_towards_the_original(dry: np.ndarray) -> None:
+    lost, clipped = np.abs(dry) > CEILING, dry.clip(-CEILING, CEILING)
+    assert sdr_db(dry, clip_at(clipped, method="expansion"), lost) > sdr_db(dry, clipped, lost) + 1.0
+
+
+def test_channels_and_polarities_have_ceilings_of_their_own(dry: np.ndarray) -> None:
+    clipped = np.stack([dry[0].clip(-0.5, 9.0), dry[1]])
+    restored = sw.declip(clipped, RATE, ceiling_low=[-0.5, 0.0], ceiling_high=0.0)
+    assert np.array_equal(restored[1], dry[1])
+    changed = restored[0] != clipped[0]
+    assert changed.any()
+    assert (dry[0][changed] < -0.5).all()
+
+
+def test_ceilings_are_detected_where_none_are_given(dry: np.ndarray, restored: np.ndarray) -> None:
+    found = sw.declip(dry.clip(-CEILING, CEILING), RATE)
+    np.testing.assert_allclose(found, restored, atol=1e-6)
+
+
+def test_nothing_detected_returns_the_input() -> None:
+    noise = np.random.default_rng(3).normal(0, 0.2, (2, RATE))
+    assert np.array_equal(sw.declip(noise, RATE), noise)
+
+
+def test_samples_beyond_the_ceiling_are_not_taken_for_clipped(dry: np.ndarray) -> None:
+    clipped = dry.clip(-CEILING, CEILING)
+    clipped[0, 100] = 0.9
+    assert clip_at(clipped)[0, 100] == 0.9
+
+
+def test_ceilings_that_nothing_reaches_return_the_input(dry: np.ndarray) -> None:
+    assert np.array_equal(sw.declip(dry, RATE, ceiling_low=-2.0, ceiling_high=2.0), dry)
+
+
+def test_blocks_without_clipping_are_skipped_and_the_others_reported() -> None:
+    audio = np.zeros((1, 8 * RATE))
+    audio[0, 5 * RATE : 5 * RATE + 400] = np.sin(0.05 * np.arange(400)).clip(-CEILING, CEILING)
+    calls: list[tuple[float, int, float]] = []
+    restored = clip_at(audio, on_progress=lambda done, total, _, audio: calls.append((done, total, audio.done_s)))
+    assert calls == [(1, 1, 1.5)]
+    assert np.abs(restored).max() > 0.7
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [
+        np.zeros((2, 500)),
+        np.full((1, 1), CEILING),
+        np.full((2, 1), 0.1),
+        np.full((1, 3000), CEILING),
+        np.zeros((1, 0)),
+        np.zeros((0, 10)),
+        CEILING * np.sign(np.sin(0.05 * np.arange(3000)))[None],
+    ],
+    ids=["silence", "one clipped sample", "one sample", "all at the ceiling", "no time", "no channel", "square"],
+)
+def test_sound_without_an_answer_stays_finite_and_consistent(audio: np.ndarray) -> None:
+    restored = clip_at(audio)
+    assert np.isfinite(restored).all()
+    assert np.abs(restored.clip(-CEILING, CEILING) - audio).max(initial=0.0) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("audio", "options", "message"),
+    [
+        (np.full((1, 9), np.nan), {}, "NaN or infinite"),
+        (np.zeros(9), {}, r"expected float audio \[channels, time\]; got float64 of shape \[9\]"),
+        (np.zeros((1, 9), np.int16), {}, "got int16"),
+        (np.zeros((1, 9)), {"method": "magic"}, "expected a method of gaussian, expansion; got 'magic'"),
+        (np.zeros((1, 9)), {"ceiling_low": 0.5}, "expected ceiling_low <= 0 <= ceiling_high"),
+        (np.zeros((1, 9)), {"ceiling_high": [0.5, 0.5]}, "one for each of 1 channels"),
+        (np.zeros((1, 9)), {"sample_rate": 0}, "positive number in Hz"),
+    ],
+)
+def test_errors_say_what_was_expected(audio: np.ndarray, options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        sw.declip(audio, **{"sample_rate": RATE, "ceiling_low": -0.5, "ceiling_high": 0.5, **options})
+
+
+def test_rounded_ceiling_is_brought_to_the_level_of_the_clipped_samples(dry: np.ndarray) -> None:
+    clipped = dry[0].clip(-0.5504, 0.5504)
+    assert level_and_scatter(clipped, 0.55) == (pytest.approx(0.5504), 0.0)
+
+
+def test_scatter_of_coded_samples_is_their_standard_deviation() -> None:
+    rng = np.random.default_rng(1)
+    samples = np.concatenate([rng.uniform(-1, 1, 20_000) * 0.45, 0.5 + rng.normal(0, 0.005, 4000)])
+    assert level_and_scatter(samples, 0.5) == (0.5, pytest.approx(0.005, rel=0.1))
+
+
+def test_clipped_samples_that_scatter_are_estimated(dry: np.ndarray) -> None:
+    """Noise on a clipped signal, as coding adds it."""
+    coded = dry.clip(-CEILING, CEILING) + np.random.default_rng(2).normal(0, 0.002, dry.shape)
+    lost = np.abs(dry) > CEILING
+    assert sdr_db(dry, clip_at(coded), lost) > sdr_db(dry, coded, lost) + 7.0
+
+
+def test_conditional_mean_of_a_stationary_tone_is_the_tone() -> None:
+    """It is clipped at 0.9, in 29 % of its samples."""
+    tone = np.sin(0.3 * np.arange(4096))
+    clipped = tone.clip(-0.9, 0.9)
+    block = Clipped(clipped, (np.sign(tone) * (np.abs(tone) > 0.9)).astype(np.int8), np.full(4096, 0.9))
+    assert np.abs(conditional_mean(block, 512) - tone)[512:-512].max() < 5e-3
+
+
+@pytest.mark.parametrize(("rate", "lengths"), [(8000, [256, 512]), (44_100, [1024, 2048]), (96_000, [2048, 4096])])
+def test_frames_last_about_as_long_at_every_rate(rate: int, lengths: list[int]) -> None:
+    assert frame_lengths(rate) == lengths
