@@ -131,12 +131,17 @@ def _judged(levels: Levels, start: int, width: int) -> FoundCeiling | None:
     flat = pairs >= max(LEAST_PAIRS, PAIRED * touched, FLAT * all_pairs) and _symmetric(levels, level, pairs)
     if flat or _scattered(levels, level, touched, close):
         logit = min(max(pairs, close) - LEAST_PAIRS + 2.0, 7.0) if _effective_levels(time, level) >= LEAST_LEVELS else -1.0
-    elif touched >= MANY_TOUCHING:
+    elif touched >= max(MANY_TOUCHING, 0.5 * _ending_near(levels, level)):  # scattered tops are those of a changed copy
         logit = -1.0
     else:
         return None
     spread = 1.0 - float(fine_level(start) / fine_level(stop))
     return FoundCeiling(_mean_level(time, start, stop), float(logit), float(held - background), spread)
+
+
+def _ending_near(levels: Levels, level: float) -> int:
+    """Excursions whose top is within 1 % of a level."""
+    return int(levels.excursions[fine_index(0.99 * level)] - levels.excursions[fine_index(1.01 * level)])
 
 
 def _symmetric(levels: Levels, level: float, pairs: float) -> bool:
