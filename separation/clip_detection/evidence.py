@@ -57,6 +57,7 @@ PILE, PAIRED, FLAT = 3.0, 0.2, 0.5
 SYMMETRIC = (0.3, 0.6)  # of few pairs and of
 MANY_PAIRS = 40
 LEAST_CLOSE, MOST_TOUCHING = 5, 0.85
+NOISE_CURVATURE = 0.6  # white noise has 1, music 0.01 to 0.5
 MANY_TOUCHING = 10
 LEAST_LEVELS = 8.0  # effective number of levels between silence and ceiling: fewer are those of pulse waves, which look clipped as made
 
@@ -65,6 +66,7 @@ HALF_WIDTHS = (0.01, 0.02, 0.04, 0.08)
 GRID = 2.0 ** (np.arange(-10 * 64, 5 * 64) / 64)
 LEAST_TOPS, LEAST_COMPARED = 3, 20
 STEPS_NEEDED = 0.4  # times 1 / w: two of a coarsely rounded sound's levels in a band, were they at equal distances from 0.6 c on
+LEAST_SAMPLES = 1.3  # in a band for each excursion that ends there: fewer are single samples, of limited waves
 REGION = 0.035  # a pile is found at c within so much, by logarithm
 WEIGHTS = np.array([0.837, -3.032, 9.238, -7.719, -3.371])
 BIAS = 1.369
@@ -131,17 +133,12 @@ def _judged(levels: Levels, start: int, width: int) -> FoundCeiling | None:
     flat = pairs >= max(LEAST_PAIRS, PAIRED * touched, FLAT * all_pairs) and _symmetric(levels, level, pairs)
     if flat or _scattered(levels, level, touched, close):
         logit = min(max(pairs, close) - LEAST_PAIRS + 2.0, 7.0) if _effective_levels(time, level) >= LEAST_LEVELS else -1.0
-    elif touched >= max(MANY_TOUCHING, 0.5 * _ending_near(levels, level)):  # scattered tops are those of a changed copy
+    elif touched >= MANY_TOUCHING and all_pairs < (LEAST_SAMPLES - 1.0) * touched:  # single samples, here and near
         logit = -1.0
     else:
         return None
     spread = 1.0 - float(fine_level(start) / fine_level(stop))
     return FoundCeiling(_mean_level(time, start, stop), float(logit), float(held - background), spread)
-
-
-def _ending_near(levels: Levels, level: float) -> int:
-    """Excursions whose top is within 1 % of a level."""
-    return int(levels.excursions[fine_index(0.99 * level)] - levels.excursions[fine_index(1.01 * level)])
 
 
 def _symmetric(levels: Levels, level: float, pairs: float) -> bool:
@@ -155,7 +152,9 @@ def _scattered(levels: Levels, level: float, touched: int, close: int) -> bool:
     """Whether single samples touch a level as soon one after another as chance would have it, among tops of other heights."""
     expected = touched * (1.0 - math.exp(-CLOSE * touched / max(levels.num_frames, 1)))
     tops = levels.tops[-1, COUNT] - levels.tops[coarse_index(0.6 * level), COUNT]
-    return close >= max(LEAST_CLOSE, 0.5 * expected) and touched <= MOST_TOUCHING * tops
+    compared = levels.tops[coarse_index(0.88 * level)] - levels.tops[coarse_index(0.6 * level)]
+    noise = compared[CURVATURE] >= NOISE_CURVATURE * compared[COUNT]
+    return bool(noise and close >= max(LEAST_CLOSE, 0.5 * expected) and touched <= MOST_TOUCHING * tops)
 
 
 def _effective_levels(time: NDArray[np.int64], level: float) -> float:
@@ -202,7 +201,8 @@ def measures(levels: Levels, centres: Array) -> Array:
             ],
             axis=-1,
         )
-        result[(compared[:, COUNT] < LEAST_COMPARED) | (steps_used < STEPS_NEEDED / w), column] = np.nan
+        single = at[1] - at[2] < LEAST_SAMPLES * (levels.excursions[fine_index(edges[1])] - levels.excursions[fine_index(edges[2])])
+        result[single | (compared[:, COUNT] < LEAST_COMPARED) | (steps_used < STEPS_NEEDED / w), column] = np.nan
     return result
 
 
