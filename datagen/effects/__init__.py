@@ -57,6 +57,7 @@ EXTERNAL_VERBS = {  # tables (effect -> "module:function") of verbs that another
     "fit": "stemwright.datagen.inverse:FITS",
     "estimate": "stemwright.datagen.inverse:ESTIMATES",
     "fit_response": "stemwright.datagen.inverse:RESPONSE_FITS",
+    "fewer_bands": "stemwright.datagen.inverse:FEWER_BANDS",
     "refit": "stemwright.datagen.inverse:REFITS",
     "find_level": "stemwright.datagen.inverse:LEVEL_SEARCHES",
     "fit_power": "stemwright.datagen.inverse:POWER_FITS",

@@ -41,7 +41,10 @@ FITS = {
     "loudness": "stemwright.datagen.inverse.known_dry.fit_loudness:fit_loudness",
 }
 RESPONSE_FITS = {  # settings whose response is closest to a measured one: fit_response(response, sample_rate, near=, rounds=, level_free=)
-    "eq": "stemwright.datagen.inverse.known_dry.fit_eq:fit_response",
+    "eq": "stemwright.datagen.inverse.known_dry.band_search:fit_response",
+}
+FEWER_BANDS = {  # with fewer bands and nearly the same response: fewer_bands(settings, hz, weight, sample_rate, level_free=)
+    "eq": "stemwright.datagen.inverse.known_dry.few_bands:fewer_bands",
 }
 REFITS = {  # like fit, from earlier settings and with so many other starts: refit(wet, dry, sample_rate, near, starts=)
     "compressor": "stemwright.datagen.inverse.known_dry.fit_compressor:refit_compressor",

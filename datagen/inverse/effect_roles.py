@@ -71,6 +71,13 @@ def searchable(settings: EffectSettings, channels: int) -> list[Range]:
     ]
 
 
+def silent(effect: str, settings: EffectSettings) -> frozenset[str]:
+    """The settings that make no difference, since they are those of a band without gain."""
+    bands = getattr(EFFECTS[effect], "BANDS", ())
+    off = [band for band in bands if getattr(settings, f"{band}_gain_db", 1.0) == 0.0]
+    return frozenset(name for name in fields(type(settings)) if any(name.startswith(f"{band}_") for band in off))
+
+
 def moved_by(settings: S, moving: Iterable[Range], amount: float) -> S:
     """The settings with some of them changed by an amount in their unit, each within its range."""
     return settings.model_copy(update={field.name: field.limited(float(getattr(settings, field.name)) + amount) for field in moving})

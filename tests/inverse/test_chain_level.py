@@ -10,8 +10,8 @@ import torch
 
 from stemwright.datagen.effects import EFFECTS, apply_chain, eq
 from stemwright.datagen.effects.dsp.biquads import response
+from stemwright.datagen.inverse.known_dry.band_search import Bands, search, settings_at
 from stemwright.datagen.inverse.known_dry.chain_search import residual_db
-from stemwright.datagen.inverse.known_dry.fit_eq import Bands, search, settings_at
 from stemwright.datagen.inverse.known_dry.free_equaliser import filtered, fit_free_equaliser, free_gain, knots_hz
 from stemwright.datagen.inverse.known_dry.shared_level import other_compressors, shares_level, with_level
 

@@ -31,8 +31,17 @@ from stemwright.datagen.inverse.confidence import confidences
 from stemwright.datagen.inverse.console import initial_settings
 from stemwright.datagen.inverse.console.alternatives import Pruned, pruned, with_other_choices, with_restarted_equalisers
 from stemwright.datagen.inverse.console.fitted_console import Console
-from stemwright.datagen.inverse.console.joint_search import BUS, ConsoleProblem, ConsoleSearchResult, ConsoleSettings, search, unknowns_of
+from stemwright.datagen.inverse.console.joint_search import (
+    BUS,
+    ConsoleProblem,
+    ConsoleSearchResult,
+    ConsoleSettings,
+    heard,
+    search,
+    unknowns_of,
+)
 from stemwright.datagen.inverse.console.preparation import Preparation, checked, prepared, without_absent_stems
+from stemwright.datagen.inverse.console.readable import with_fewer_bands
 from stemwright.datagen.inverse.effect_roles import is_fader
 from stemwright.datagen.inverse.fitted_chain import FittedChain
 
@@ -82,8 +91,8 @@ def fit_console(
     problem, plain = without_absent_stems(problem, preparation.left_out)
     found = _searched(problem, plain, {name: names[name] for name in plain.chains}, bus, report)
     report("pruning")
-    best = pruned(_short(problem), found.console)
-    found = search(problem, best.console, unknowns_of(best.console, len(target)), iterations=3)
+    best = _simplest(_short(problem), found.console)
+    found = search(problem, best.console, heard(best.console, unknowns_of(best.console, len(target))), iterations=3)
     best = best._replace(console=_with_powers(problem, found.console))
     if _loss(problem, best.console) > _loss(problem, plain):  # the waveform is closer but the sound is not: only the faders are kept
         gone = {place: [name for name in names.get(place, bus) if not is_fader(name)] for place in best.names}
@@ -92,6 +101,13 @@ def fit_console(
     report("done")
     chains = _chains(best, found, model_errors or {})
     return _result(problem, best.console, plain, chains, preparation)
+
+
+def _simplest(problem: ConsoleProblem, console: ConsoleSettings) -> Pruned:
+    """The console without effects that hardly help, and with the fewest bands."""
+    first = pruned(problem, console)
+    second = pruned(problem, with_fewer_bands(problem, first.console))
+    return second._replace(names={place: [*first.names[place], *second.names[place]] for place in first.names})
 
 
 def _with_fader(chain: Sequence[str]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from scipy.signal import firwin, lfilter
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.settings import Range
 from stemwright.datagen.effects.traits import Trait
-from stemwright.datagen.inverse.effect_roles import is_fader, searchable
+from stemwright.datagen.inverse.effect_roles import is_fader, searchable, silent
 from stemwright.datagen.inverse.fitted_chain import Use
 from stemwright.datagen.inverse.known_dry.response import predictor
 from stemwright.datagen.inverse.solver import STEP, Prior, SearchLimits, Vector, refine
@@ -176,6 +176,11 @@ def unknowns_of(console: ConsoleSettings, channels: int, *, only: Sequence[Trait
             moving = [each for each in searchable(settings, channels) if is_fader(name) or not each.gain]
             found += [Unknown(place, index, each) for each in moving]
     return found
+
+
+def heard(console: ConsoleSettings, unknowns: Sequence[Unknown]) -> list[Unknown]:
+    """The unknowns without those of bands that have no gain: a band that was left out stays out."""
+    return [each for each in unknowns if each.setting.name not in silent(*console.chain(each.place)[each.index])]
 
 
 def search(

@@ -29,8 +29,8 @@ from scipy.signal import lfilter
 from stemwright.datagen.effects import apply_chain, eq
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.inverse.fitted_chain import Use
+from stemwright.datagen.inverse.known_dry.band_search import NAMES, RANGES, Bands
 from stemwright.datagen.inverse.known_dry.chain_search import moved, units, unknowns, whitener
-from stemwright.datagen.inverse.known_dry.fit_eq import NAMES, RANGES, Bands
 from stemwright.datagen.inverse.solver import SearchLimits, Vector, refine
 
 KNOTS = 80

@@ -59,7 +59,7 @@ def with_level(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Seq
 
     Returns the standard error of each setting, too.
     """
-    from stemwright.datagen.inverse.known_dry.fit_eq import search, settings_at
+    from stemwright.datagen.inverse.known_dry.band_search import search, settings_at
     from stemwright.datagen.inverse.known_dry.free_equaliser import FreeResponseBands, fit_free_equaliser, with_bands
 
     best, best_db = list(uses), residual_db(wet, dry, sample_rate, uses)

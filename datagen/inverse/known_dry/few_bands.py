@@ -1,0 +1,124 @@
+"""The fewest bands of an equaliser that have a response: what a person reads, and what a label says.
+
+Six bands can draw one peak in many ways: three of them at one place, a shelf beyond the audible range, a wide shelf that is a gain
+everywhere. Of equalisers that sound alike, the one with the fewest bands is meant. So for each number of bands, from none on, each choice
+of shelves and peaks is fitted in dB to the response that was found.
+
+Conventions
+    Frequencies [F] in Hz; a weight [F] is the energy that a relative error of 1 at that frequency would leave in the residual, as a part of
+    the energy of the goal. The squared error of an equaliser is what it would leave.
+    Where a fader follows (``level_free``), a gain at all frequencies costs nothing, and low and high shelves are the same with opposite
+    gains: a shelf is low below ``MIDDLE_HZ``, high above.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from scipy.fft import rfft, rfftfreq
+
+from stemwright.datagen.effects import eq
+from stemwright.datagen.effects.dsp.biquads import response
+from stemwright.datagen.effects.settings import EffectSettings
+from stemwright.datagen.inverse.known_dry.band_search import NAMES, PEAKS, RANGES, Bands, search, settings_at
+from stemwright.datagen.inverse.solver import Vector
+
+MIDDLE_HZ = 632.0  # of 20 Hz to 20 kHz, in octaves
+POINTS = 150  # frequencies at which responses are compared
+SMALL = 3e-3  # rms error in dB that a dB of gain costs: of two equivalent equalisers, the one with less of it is chosen
+DB = math.log(10.0) / 20.0  # relative error of a dB
+
+
+class FewerBands(NamedTuple):
+    """An equaliser with few bands, the gain in dB that it lacks at all frequencies, and what it would leave in the residual."""
+
+    settings: eq.Settings
+    level_db: float
+    left: float
+
+
+def band_weights(white: np.ndarray, energy: float, sample_rate: int) -> tuple[Vector, Vector]:
+    """Frequencies [F], and the parts [F] that whitened audio [C, T] has around them of an energy."""
+    power = (np.abs(rfft(white)) ** 2).sum(0) * 2.0 / white.shape[-1] / energy
+    edges = np.geomspace(20.0, 0.49 * sample_rate, POINTS + 1)
+    places = np.searchsorted(rfftfreq(white.shape[-1], 1.0 / sample_rate), edges)
+    sums = np.concatenate([[0.0], np.cumsum(power)])
+    weight = sums[places[1:]] - sums[places[:-1]]
+    # Where the audio is empty nothing can be told: there a response is kept smooth.
+    return np.sqrt(edges[1:] * edges[:-1]), weight + 1e-9 * max(float(weight.sum()), 1e-300)
+
+
+class _Chosen(Bands):
+    """A response in dB by some of the bands: the others have no gain."""
+
+    def __init__(
+        self, target_db: Vector, hz: Vector, sample_rate: int, weight: Vector, chosen: tuple[str, ...], *, level_free: bool
+    ) -> None:
+        super().__init__(target_db, hz, sample_rate, enough=0.0, least=1e-14)
+        self.scale = float(weight.sum())
+        self.weight = np.sqrt(weight / self.scale)
+        self.level_free = level_free
+        for place, band in enumerate(eq.BANDS):
+            gain, place_hz = 3 * place, 3 * place + 1
+            if band not in chosen:
+                self.low[gain] = self.high[gain] = RANGES[gain].to_unit(0.0)
+            elif level_free and band == "low_shelf":
+                self.high[place_hz] = RANGES[place_hz].to_unit(MIDDLE_HZ)
+            elif level_free and band == "high_shelf":
+                self.low[place_hz] = RANGES[place_hz].to_unit(MIDDLE_HZ)
+
+    def linearised(self, points: Vector) -> tuple[Vector, Vector]:
+        """As for all bands, with a small price on gains."""
+        miss, table = super().linearised(points)
+        gains = np.arange(len(NAMES)) % 3 == 0
+        price = SMALL * RANGES[0].from_unit(points[:, gains])
+        slope = np.zeros((len(points), len(eq.BANDS), len(NAMES)))
+        slope[:, :, gains] = SMALL * (RANGES[0].high - RANGES[0].low) * np.eye(len(eq.BANDS))
+        return np.concatenate([miss, price], 1), np.concatenate([table, slope], 1)
+
+    def projected(self, values: Vector) -> Vector:
+        """Weighted levels [..., F] without what one gain could make of them, where the level is free."""
+        return values - (values @ self.weight)[..., None] * self.weight if self.level_free else values
+
+
+def fewer_bands(settings: eq.Settings, hz: Vector, weight: Vector, sample_rate: int, *, level_free: bool) -> Iterator[list[FewerBands]]:
+    """For no band, one, two and so on, up to one less than ``settings`` has: the equalisers closest to its response, the best first."""
+    used = sum(getattr(settings, f"{band}_gain_db") != 0.0 for band in eq.BANDS)
+    yield from fewer_bands_for(_level_db(settings, hz, sample_rate), hz, weight, sample_rate, most=used, level_free=level_free)
+
+
+def fewer_bands_for(
+    target_db: Vector, hz: Vector, weight: Vector, sample_rate: int, *, most: int, level_free: bool = False
+) -> Iterator[list[FewerBands]]:
+    """For no band, one, two and so on, up to one less than ``most``: the equalisers closest to a response in dB [F], the best first."""
+    for count in range(most):
+        found = [_fitted(target_db, hz, sample_rate, weight, chosen, level_free) for chosen in _choices(count)]
+        yield sorted(found, key=lambda each: each.left)
+
+
+def _choices(count: int) -> list[tuple[str, ...]]:
+    """So many bands: with and without each shelf."""
+    peaks = [eq.BANDS[place] for place in PEAKS]
+    shelves: list[tuple[str, ...]] = [(), ("low_shelf",), ("high_shelf",), ("low_shelf", "high_shelf")]
+    return [(*some, *peaks[: count - len(some)]) for some in shelves if len(some) <= count <= len(some) + len(peaks)]
+
+
+def _fitted(target_db: Vector, hz: Vector, sample_rate: int, weight: Vector, chosen: tuple[str, ...], level_free: bool) -> FewerBands:
+    bands = _Chosen(target_db, hz, sample_rate, weight, chosen, level_free=level_free)
+    settings = eq.Settings()
+    if chosen:
+        points, _ = search(bands, np.random.default_rng(0), rounds=1)
+        settings = settings_at(points[0], sample_rate)
+        silent = {f"{band}_gain_db": 0.0 for band in eq.BANDS if abs(getattr(settings, f"{band}_gain_db")) < 1e-9}
+        settings = settings.model_copy(update=silent)
+    miss_db = target_db - _level_db(settings, hz, sample_rate)
+    level_db = float(np.average(miss_db, weights=weight)) if level_free else 0.0
+    return FewerBands(settings, level_db, float((weight * (DB * (miss_db - level_db)) ** 2).sum()))
+
+
+def _level_db(settings: EffectSettings, hz: Vector, sample_rate: int) -> Vector:
+    sections = eq.sections(settings, sample_rate)  # type: ignore[arg-type]
+    return np.asarray(20.0 * np.log10(np.abs(response(sections, hz, sample_rate)) + 1e-12)) * np.ones(len(hz))
