@@ -7,7 +7,7 @@ Reverberation, echoes and high-passes are not in that chain: its model is wrong 
 
 A setting is right within the tolerance that its confidence refers to (``setting(tolerance=...)``): fader 0.5 dB, pan 0.05, threshold 1 dB,
 1/ratio 0.03. The gain of a band is right if the whole equaliser is within 1 dB of the true response, at the band's frequency (of a shelf:
-two octaves into its plateau); frequency (10 %) and q (25 %) are judged where one band was used and one was found. Times of compressors
+an octave into its plateau); frequency (10 %) and q (25 %) are judged where one band was used and one was found. Times of compressors
 are not judged: their definitions differ. The ratio of a compressor that was found where none was used is wrong unless it is 1.
 
 Songs are the excerpt that stempeg ships and those of ``--music FOLDER`` (folders with stems and a mixture). Draws with seed 500 were used
@@ -28,6 +28,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,13 +45,15 @@ from stemwright.datagen.cli.demo_corpus import excerpt_folder
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.effects.settings import fields
+from stemwright.datagen.inverse.console import fit as fits
 from stemwright.datagen.inverse.console import fit_console
 from stemwright.manifests.sound.decoding import load
 
 KEPT = Path(__file__).resolve().parent.parent / ".cache" / "foreign_consoles.jsonl"
 STEMS = ("drums", "bass", "other", "vocals")
 RATE = 44_100
-SECONDS = 7.0
+SECONDS, MOST = 4.5, 3  # of a song; stems
+TRIES = 30
 BINS = (0.0, 0.2, 0.5, 0.8, 0.9, 0.97, 1.0)
 AUDIBLE_DB = 0.5  # gain of a band that is judged
 
@@ -101,7 +104,8 @@ def band(rng: np.random.Generator) -> tuple[Process, tuple[str, float, float, fl
         of = {"peak": pedalboard.PeakFilter, "low_shelf": pedalboard.LowShelfFilter, "high_shelf": pedalboard.HighShelfFilter}[kind]
         return board(of(cutoff_frequency_hz=hz, gain_db=gain_db, q=q)), (kind, gain_db, hz, q)
     name = {"peak": "equalizer", "low_shelf": "bass", "high_shelf": "treble"}[kind]
-    return ffmpeg(f"{name}=f={hz}:t=q:w={q}:g={gain_db}"), (kind, gain_db, hz, q)
+    # A shelf of ffmpeg with q 0.707 has the response of the Cookbook's with q 1 (measured).
+    return ffmpeg(f"{name}=f={hz}:t=q:w={q}:g={gain_db}"), (kind, gain_db, hz, q if kind == "peak" else 1.0)
 
 
 def compressor(rng: np.random.Generator, level_db: float) -> tuple[Process, dict[str, float]]:
@@ -167,9 +171,11 @@ def songs(music: Path | None) -> list[tuple[str, Callable[[], dict[str, Array]]]
 
 
 def part(stems: dict[str, Array], rng: np.random.Generator) -> dict[str, Array]:
-    """Seven seconds in which every stem plays."""
+    """A few stems, and seconds of the song in which each of them plays."""
+    chosen = sorted(rng.permutation(list(stems))[: int(rng.integers(2, MOST + 1))].tolist())
+    stems = {name: stems[name] for name in chosen}
     frames, total = round(SECONDS * RATE), min(audio.shape[1] for audio in stems.values())
-    for _ in range(30):
+    for _ in range(TRIES):
         start = int(rng.integers(max(total - frames, 0) + 1))
         cut = {name: np.asarray(audio[:, start : start + frames], float) for name, audio in stems.items()}
         if min(float(np.sqrt((audio**2).mean())) for audio in cut.values()) > 3e-3:
@@ -210,6 +216,7 @@ def _row(stem: str, effect: str, field: str, confidence: float | None, found: fl
     return {
         "stem": stem,
         "setting": f"{effect}.{field}",
+        "key": f"{effect}.{field}",
         "confidence": confidence,
         "right": bool(off <= 1.0),
         "off": off,
@@ -222,7 +229,7 @@ def _bands(stem: str, chain: Any, settings: Any, true: Truth) -> Iterator[dict[s
     heard = [each for each in EFFECTS["eq"].BANDS if abs(getattr(settings, f"{each}_gain_db")) >= AUDIBLE_DB]
     for each in heard:
         hz = getattr(settings, f"{each}_hz")
-        hz = max(hz / 4.0, 30.0) if each == "low_shelf" else min(hz * 4.0, 14_000.0) if each == "high_shelf" else hz
+        hz = max(hz / 2.0, 30.0) if each == "low_shelf" else min(hz * 2.0, 14_000.0) if each == "high_shelf" else hz
         found_db = 20.0 * np.log10(np.abs(response(EFFECTS["eq"].sections(settings, RATE), np.array([hz]), RATE)))[0]
         yield _row(
             stem,
@@ -250,25 +257,57 @@ def measure(number: int, seed: int, music: Path | None) -> dict[str, Any]:
     wet = {name: drawn(rng, audio) for name, audio in stems.items()}
     mixture = sum(audio for audio, _ in wet.values())
     start = time.process_time()
-    console = fit_console(torch.from_numpy(mixture), {name: torch.from_numpy(audio) for name, audio in stems.items()}, RATE)
+    with noise_alone() as noise:
+        console = fit_console(torch.from_numpy(mixture), {name: torch.from_numpy(audio) for name, audio in stems.items()}, RATE)
     took = time.process_time() - start
     truth = {name: true for name, (_, true) in wet.items()}
     pruned = {name: [list(chain.pruned), list(getattr(chain, "unclear", ()))] for name, chain in console.chains.items()}
     head = {"number": number, "seed": seed, "song": title, "cpu_s": took, "error_db": console.error_db, "pruned": pruned}
-    return head | {"words": {name: true.words for name, true in truth.items()}, "rows": list(judged(console, truth))}
+    return head | {
+        "words": {name: true.words for name, true in truth.items()},
+        "rows": [{**row, "noise": noise[list(console.chains).index(row["stem"])].get(row["key"])} for row in judged(console, truth)],
+    }
+
+
+@contextmanager
+def noise_alone() -> Iterator[list[dict[str, float]]]:
+    """What confidences would be from the noise of the residual alone, for each chain of a console that is fitted inside."""
+    found: list[dict[str, float]] = []
+    whole = fits.confidences
+
+    def confidences(uses: Any, errors: Any, model_errors: Any, differences: Any) -> dict[str, float]:
+        found.append(whole(uses, errors, model_errors))
+        return whole(uses, errors, model_errors, differences)
+
+    fits.confidences = confidences
+    try:
+        yield found
+    finally:
+        fits.confidences = whole
 
 
 def table(draws: list[dict[str, Any]]) -> str:
-    """How often settings were right, by the probability that was stated."""
+    """How often settings were right, by the stated probability: from noise and excerpts, and from noise alone."""
     rows = [row for draw in draws for row in draw["rows"] if row["confidence"] is not None]
-    lines = ["| stated probability | settings | mean stated | right |", "|---|---|---|---|"]
+    lines = [
+        "| stated probability | settings | mean stated | right | noise alone: settings | mean stated | right |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for low, high in itertools.pairwise(BINS):
-        mine = [row for row in rows if low <= row["confidence"] < high or (high == 1.0 and row["confidence"] == 1.0)]
-        if mine:
-            stated, right = np.mean([row["confidence"] for row in mine]), np.mean([row["right"] for row in mine])
-            lines.append(f"| {low:g} to {high:g} | {len(mine)} | {100 * stated:.0f} % | {100 * right:.0f} % |")
+        cells = [f"{low:g} to {high:g}"]
+        for name in ("confidence", "noise"):
+            mine = [row for row in rows if low <= row[name] < high or (high == 1.0 and row[name] == 1.0)]
+            means = [f"{100 * np.mean([row[key] for row in mine]):.0f} %" if mine else "-" for key in (name, "right")]
+            cells += [str(len(mine)), *means]
+        lines.append("| " + " | ".join(cells) + " |")
     residuals = [draw["error_db"] for draw in draws]
-    lines.append(f"\n{len(draws)} mixes of {len({draw['song'] for draw in draws})} songs; residual {np.median(residuals):.1f} dB (median)")
+    kinds = {name: [row for row in rows if row["setting"].startswith(name)] for name in ("fader.gain", "fader.pan", "eq", "compressor")}
+    shares = ", ".join(
+        f"{name} {100 * np.mean([row['right'] for row in mine]):.0f} % of {len(mine)}" for name, mine in kinds.items() if mine
+    )
+    lines.append(
+        f"\n{len(draws)} mixes of {len({draw['song'] for draw in draws})} songs; median residual {np.median(residuals):.1f} dB. Right: {shares}."
+    )
     return "\n".join(lines)
 
 

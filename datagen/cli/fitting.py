@@ -245,6 +245,7 @@ def summary(found: Console, sample_rate: int, offset: int = 0) -> dict[str, Any]
         "lags_ms": {name: 1000.0 * lag / sample_rate for name, lag in found.lags.items()},
         "left_out": found.left_out,
         "pruned": {name: list(chain.pruned) for name, chain in chains.items() if chain.pruned},
+        "unclear": {name: list(chain.unclear) for name, chain in chains.items() if chain.unclear},
         "undetermined": {name: list(chain.undetermined) for name, chain in chains.items() if chain.undetermined},
         "gain_and_pan": {name: settings.plain() for name, settings in found.faders.items()},
     }
@@ -255,12 +256,17 @@ def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
     start_s, end_s = ((frame + offset) / sample_rate for frame in found.span)
     shown = [
         f"fitted from {start_s:.1f} to {end_s:.1f} s; settings in brackets are not determined by the audio",
-        "confidence: the least probability of a setting outside brackets to be within its tolerance, if no other effects were used",
+        "confidence: the least probability of a setting outside brackets to be within its tolerance; a large residual lowers it",
         "share: what the residual would have of its energy from leaving out the effect; a fader is never left out",
     ]
     shown += [f"{name}: {1000.0 * lag / sample_rate:+.1f} ms against the mixture" for name, lag in found.lags.items()]
     chains = {**found.chains, "mix bus": found.bus}
-    shown += [f"{name}: no better with {', '.join(chain.pruned)}, left out" for name, chain in chains.items() if chain.pruned]
+    for name, chain in chains.items():
+        if clear := [effect for effect in chain.pruned if effect not in chain.unclear]:
+            shown.append(f"{name}: no better with {', '.join(clear)}, left out")
+        if chain.unclear:
+            effects = ", ".join(dict.fromkeys(chain.unclear))
+            shown.append(f"{name}: {effects} left out, but may be there: not audible above a residual of {found.error_db:.1f} dB")
     ratio = found.loss / found.gain_and_pan_loss if found.gain_and_pan_loss > 0.0 else math.nan
     shown.append(f"spectral loss {found.loss:.3f}; with gain and pan only {found.gain_and_pan_loss:.3f} (ratio {ratio:.2f})")
     shown.append(f"residual {found.error_db:.1f} dB; with gain and pan only {found.gain_and_pan_error_db:.1f} dB")

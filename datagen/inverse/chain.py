@@ -17,6 +17,7 @@ References
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.inverse.confidence import Errors, confidences
 from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
-from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db
+from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db, searched, unknowns
 from stemwright.datagen.inverse.known_dry.chain_start import again, start
 from stemwright.datagen.inverse.known_dry.shared_level import level_searches, shares_level
 
@@ -45,6 +46,7 @@ SETTLED_DB = -80.0
 NEAR_DB = -40.0
 HOPELESS_DB = -10.0  # residual above which the response is too inaccurate to find a level
 LOST_DB = -30.0  # residual above which a compressor may be in a local minimum
+SETTLING = 12  # steps of a chain with fewer bands
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
 
 
@@ -64,7 +66,7 @@ def fit_chain(
     name and settings that ``apply_chain`` takes, with ``error_db`` (the residual's energy relative to that of wet), ``confidence`` of each
     setting (the probability that it is within its tolerance), and what was pruned since it did not help. ``model_errors`` adds to the
     standard errors what is known of errors beside noise: a standard deviation by name ("compressor.ratio"), in parts of the range; without
-    them the confidence covers noise only, which is too high where wet was made by effects that differ from ours. Raises
+    them the confidence covers noise and what a wrong model leaves in the residual. Raises
     ValueError where the signals differ in shape, hold NaN, are silent or lie more than a second apart, and for an unknown effect;
     ``NotIdentifiableError`` where nothing of wet follows from dry.
 
@@ -85,16 +87,32 @@ def fit_chain(
         names = _best_order(wet, dry, sample_rate, names)
     uses, errors = _searched(wet, dry, sample_rate, names)
     kept, pruned = _pruned(wet, dry, sample_rate, uses)
+    kept = _with_fewest_bands(wet, dry, sample_rate, kept)
     error_db = residual_db(wet, dry, sample_rate, kept)
     model = model_errors or {}
     if error_db > UNRELATED_DB and not any("late" in EFFECTS[name].TRAITS for name in names):
         raise _unrelated(error_db)
-    places = [place for place in range(len(uses)) if place not in pruned]
-    moved = {(places.index(place), name): error for (place, name), error in errors.items() if place in places}
     gone = [uses[place] for place in pruned]
     known = confidences(gone, {(pruned.index(place), name): error for (place, name), error in errors.items() if place in pruned}, model)
-    known |= confidences(kept, moved, model)
+    _, found, differences = searched(wet, dry, sample_rate, kept, unknowns(kept, len(dry), heard=True), 0)
+    known |= confidences(kept, found, model, differences)
     return FittedChain(tuple(kept), error_db, known, tuple(name for name, _ in gone))
+
+
+def _with_fewest_bands(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use]) -> list[Use]:
+    """The chain with the fewest bands that are as close (``stemwright.datagen.inverse.console.readable``)."""
+    if not any(hasattr(EFFECTS[name], "fewer_bands") for name, _ in uses):
+        return uses
+    from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSettings
+    from stemwright.datagen.inverse.console.readable import COSTS_DB, FLOOR, with_fewer_bands
+
+    problem = ConsoleProblem(wet, {"dry": dry}, sample_rate)
+    fewer = list(with_fewer_bands(problem, ConsoleSettings({"dry": tuple(uses)})).chains["dry"])
+    if fewer == uses:
+        return uses
+    fewer, _, _ = searched(wet, dry, sample_rate, fewer, unknowns(fewer, len(dry), heard=True), SETTLING)
+    now_db, then_db = (residual_db(wet, dry, sample_rate, each) for each in (fewer, uses))
+    return fewer if now_db < max(then_db + COSTS_DB, 10.0 * math.log10(FLOOR)) else uses
 
 
 def fit_console(

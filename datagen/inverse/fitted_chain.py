@@ -19,6 +19,7 @@ class FittedChain(Sequence[Use]):
 
     ``confidence`` has a number for each setting that was searched, as "compressor.ratio", of a second compressor "compressor#2.ratio": the
     probability that it is within its tolerance (``stemwright.datagen.inverse.confidence``). Settings of pruned effects are among them.
+    ``unclear`` names those of the pruned effects that may have been used all the same: the residual is too large to tell.
     ``effect_share`` has, for each effect of a console's chain, the part that its removal would have of the residual's energy then, 0 to 1:
     no probability. None where removal was not tried: a fader is never removed.
     """
@@ -28,6 +29,7 @@ class FittedChain(Sequence[Use]):
     confidence: Mapping[str, float] = dataclasses.field(default_factory=dict)
     pruned: tuple[str, ...] = ()
     effect_share: tuple[float | None, ...] = ()
+    unclear: tuple[str, ...] = ()
 
     @property
     def undetermined(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.datagen.inverse.confidence import standard_errors
+from stemwright.datagen.inverse.confidence import differences_of_excerpts, standard_errors
 
 Vector = NDArray[np.float64]
 Table = NDArray[Any]  # float32 or float64 [P, M]
@@ -59,7 +59,7 @@ class Minimum(NamedTuple):
     """The result of a search: the unknowns, half of the squared residual there, the standard error of each unknown, and J'J, near the end.
 
     ``unit_error`` is the standard error that one independent sample of a residual of one would leave: the root of the diagonal of the
-    inverse of J'J.
+    inverse of J'J. ``difference`` is how far the unknowns are from those that single excerpts call for, rms.
     """
 
     unit: Vector
@@ -67,6 +67,7 @@ class Minimum(NamedTuple):
     error: Vector
     matrix: Vector
     unit_error: Vector
+    difference: Vector
 
 
 def refine(
@@ -136,7 +137,8 @@ def _minimum(unit: Vector, cost: float, miss: Vector, table: Table, matrix: Vect
     inverse = np.asarray(np.linalg.pinv(matrix, hermitian=True))
     unseen = np.diag(matrix) <= 1e-14 * max(float(np.diag(matrix).max(initial=0.0)), 1e-300)
     error = np.where(unseen, np.inf, standard_errors(table, miss, inverse, channels))
-    return Minimum(unit, cost, error, matrix, np.where(unseen, np.inf, np.sqrt(np.diag(inverse).clip(min=0.0))))
+    unit_error = np.where(unseen, np.inf, np.sqrt(np.diag(inverse).clip(min=0.0)))
+    return Minimum(unit, cost, error, matrix, unit_error, differences_of_excerpts(table, miss, matrix, channels))
 
 
 def _derivatives(

@@ -12,7 +12,15 @@ import torch
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.settings import Range, fields
 from stemwright.datagen.inverse.chain import fit_chain
-from stemwright.datagen.inverse.confidence import DETERMINED, confidence_of, confidences, setting_names, standard_errors
+from stemwright.datagen.inverse.confidence import (
+    DETERMINED,
+    WIDTH,
+    confidence_of,
+    confidences,
+    differences_of_excerpts,
+    setting_names,
+    standard_errors,
+)
 from stemwright.datagen.inverse.console import fit_console
 from stemwright.datagen.inverse.known_dry import waveform
 from stemwright.datagen.inverse.solver import SearchLimits, refine
@@ -64,6 +72,28 @@ def test_confidence_is_that_of_a_normal_error() -> None:
     assert confidence_of(gain, 3e-3, 4e-3) == pytest.approx(confidence_of(gain, 5e-3))
 
 
+def test_a_difference_between_excerpts_lowers_the_confidence_more_than_any_bound_on_noise() -> None:
+    gain = setting("fader", "gain_db")
+    assert confidence_of(gain, 0.0, difference=gain.unit_tolerance / WIDTH) == pytest.approx(0.5)
+    assert confidence_of(gain, 0.0, difference=math.inf) == 0.0
+    one, other = confidence_of(gain, gain.unit_tolerance), confidence_of(gain, 0.0, difference=0.01)
+    assert confidence_of(gain, gain.unit_tolerance, difference=0.01) == pytest.approx(one * other)
+
+
+def test_a_gain_that_is_not_what_it_is_said_to_be_differs_between_excerpts() -> None:
+    rng = np.random.default_rng(4)
+    dry = rng.standard_normal((2, 6000))
+    stands = {"noise": dry + 0.3 * rng.standard_normal(dry.shape), "rides": dry * np.repeat([1.3, 0.7, 1.3, 0.7, 1.3, 0.7], 1000)}
+    found = {}
+    for name, wet in stands.items():
+        gain = float((wet * dry).sum() / (dry**2).sum())
+        table = dry.reshape(1, -1)
+        found[name] = float(differences_of_excerpts(table, gain * dry.ravel() - wet.ravel(), table @ table.T, 2)[0])
+    assert found["noise"] == pytest.approx(0.3 / math.sqrt(2000) / 1.3, rel=0.7)  # 1.3: the other excerpts count, too
+    assert found["rides"] == pytest.approx(0.3 / 1.3, rel=0.1)
+    assert float(differences_of_excerpts(table, 0.0 * dry.ravel(), table @ table.T, 2)[0]) == 0.0
+
+
 def test_settings_of_repeated_effects_have_names_of_their_own() -> None:
     chain = [use("fader", gain_db=1.0), use("room", rt60_s=1.0), use("fader", gain_db=2.0)]
     assert [name for name in setting_names(chain) if name.startswith("fader")] == [
@@ -91,7 +121,7 @@ def test_a_model_error_lowers_the_confidence_of_its_setting_alone() -> None:
 def test_the_same_standard_error_is_the_same_confidence_through_each_door(error: float, monkeypatch: pytest.MonkeyPatch) -> None:
     def with_error(*arguments: Any, **options: Any) -> Any:
         found = refine(*arguments, **options)
-        return found._replace(error=np.full(len(found.unit), error), unit_error=np.zeros(len(found.unit)))
+        return found._replace(error=np.full(len(found.unit), error), difference=np.zeros(len(found.unit)))
 
     monkeypatch.setattr("stemwright.datagen.inverse.solver.refine", with_error)
     monkeypatch.setattr("stemwright.datagen.inverse.console.joint_search.refine", with_error)

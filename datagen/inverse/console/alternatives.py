@@ -22,6 +22,7 @@ from stemwright.datagen.inverse.effect_roles import has, is_equaliser, is_fader
 from stemwright.datagen.inverse.known_dry.response import Response
 
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
+NOTICED_DB = 1.0  # change of a stem by an effect that is worth finding
 BETTER_DB = 0.05  # by which another choice must lower the residual
 FLOOR = 1e-6  # of the mixture's energy, whitened: residuals below it are equal when pruning
 
@@ -74,24 +75,38 @@ def _other_options(effect: str, settings: EffectSettings, channels: int) -> list
 
 
 class Pruned(NamedTuple):
-    """A console without the effects that hardly help, their names by place, and by how many dB each effect that is left helps."""
+    """A console without the effects that hardly help, their names by place, and by how many dB each effect that is left helps.
+
+    ``unclear`` names those of them that may have been used all the same: the residual is so large that it hides what they do.
+    """
 
     console: ConsoleSettings
     names: dict[str, list[str]]
     helps_db: dict[tuple[str, int], float]
+    unclear: dict[str, list[str]]
 
 
 def pruned(problem: ConsoleProblem, console: ConsoleSettings) -> Pruned:
     """The console without the effects that hardly help, one after another, the least useful first."""
     names: dict[str, list[str]] = {place: [] for place in (*console.chains, BUS)}
+    unclear: dict[str, list[str]] = {place: [] for place in names}
     while True:
         cost = problem.cost(console)
         trials = [(_helps_db(problem, trial, cost), place, index, trial) for place, index, trial in _without_one(problem, console)]
         if not trials or min(trials, key=lambda trial: trial[0])[0] > HELPS_DB:
-            return Pruned(console, names, {(place, index): helps_db for helps_db, place, index, _ in trials})
+            return Pruned(console, names, {(place, index): helps_db for helps_db, place, index, _ in trials}, unclear)
         _, place, index, trial = min(trials, key=lambda trial: trial[0])
         names[place].append(console.chain(place)[index][0])
+        if hides(problem, console, place, cost):
+            unclear[place].append(names[place][-1])
         console = trial
+
+
+def hides(problem: ConsoleProblem, console: ConsoleSettings, place: str, cost: float) -> bool:
+    """Whether a residual, relative to the mixture's energy, is so large that an effect which changes a stem by a dB is pruned."""
+    wet = problem.mix(console) if place == BUS else problem.wet(place, console.chains[place])
+    change = (10.0 ** (NOTICED_DB / 20.0) - 1.0) ** 2 * float((problem.white(wet) ** 2).sum()) / problem.energy
+    return change < (10.0 ** (HELPS_DB / 10.0) - 1.0) * (cost + FLOOR)
 
 
 def _without_one(problem: ConsoleProblem, console: ConsoleSettings) -> list[tuple[str, int, ConsoleSettings]]:

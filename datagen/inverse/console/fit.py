@@ -10,8 +10,9 @@ pruned if the mix is as close without it (``stemwright.datagen.inverse.console.a
 Conventions
     Audio is [C, T], numpy or torch, float; stems and mixture have one shape. A stem may be late or early by up to a second.
     The best excerpt of a long mixture is fitted; the settings hold for all of it. Make-up stays 0 where a fader shares it.
-    Confidence of a setting: the probability that it is within its tolerance (``stemwright.datagen.inverse.confidence``), with a model error
-    in addition to the standard error, since the residual of a console is rarely noise. The share of an effect is that of the residual's
+    Confidence of a setting: the probability that it is within its tolerance (``stemwright.datagen.inverse.confidence``), from the residual
+    and from how the settings of single excerpts differ. Of faders, how they differ between the simplest console and the one before it was
+    simplified counts, too: what equalisers and compressors share with them. The share of an effect is that of the residual's
     energy that removing it would add.
 
 References
@@ -21,6 +22,7 @@ References
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -47,6 +49,8 @@ from stemwright.datagen.inverse.fitted_chain import FittedChain
 
 SHORT_S = 2.5
 TURNS = 3
+CLEARLY = 0.5  # of the residual of another console: then that one does not count
+OTHERS = 0.25  # of the difference of faders to another console that is as close, against that between excerpts
 NEAR_DB = -60.0  # whitened residual below which no other local minimum is searched
 DEFAULT = ("eq", "compressor", "fader")
 
@@ -68,9 +72,9 @@ def fit_console(
     ``mixture`` is float [C, T], ``stems`` maps names to dry stems of its shape, numpy or torch. ``console`` names the effects in their
     order: one list for all stems, or one for each; ``bus`` those of the mix bus. Each chain needs a fader, which is appended if
     it is missing. ``on_progress`` is called with (done, total, what). ``model_errors`` are further standard deviations of settings, such as
-    {"compressor.ratio": 0.05} in parts of the range, that confidences take into account; without them a confidence covers what is in
-    the residual, not that the effects of the mix may differ from ours, and is too high then. Returns the ``Console``: ``chains`` by stem,
-    ``bus``, ``error_db``, ``rows()`` with each setting and its confidence, and ``mix(stems, sample_rate)``.
+    {"compressor.ratio": 0.05} in parts of the range, that confidences take into account beside what the audio tells. Returns the
+    ``Console``: ``chains`` by stem, ``bus``, ``error_db``, ``rows()`` with each setting and its confidence, and
+    ``mix(stems, sample_rate)``. A pruned effect that is among ``unclear`` of its chain may have been used all the same.
     Raises ValueError for shapes that differ, a silent mixture, only silent stems, NaN, and unknown effects.
 
     >>> import numpy, stemwright as sw
@@ -91,14 +95,16 @@ def fit_console(
     problem, plain = without_absent_stems(problem, preparation.left_out)
     found = _searched(problem, plain, {name: names[name] for name in plain.chains}, bus, report)
     report("pruning")
-    best = _simplest(_short(problem), found.console)
+    searched = found.console
+    best = _simplest(_short(problem), searched)
     found = search(problem, best.console, heard(best.console, unknowns_of(best.console, len(target))), iterations=3)
     best = best._replace(console=_with_powers(problem, found.console))
     if _loss(problem, best.console) > _loss(problem, plain):  # the waveform is closer but the sound is not: only the faders are kept
         gone = {place: [name for name in names.get(place, bus) if not is_fader(name)] for place in best.names}
-        best = Pruned(plain, gone, {})
+        best = Pruned(plain, gone, {}, gone)
         found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0)
     report("done")
+    found = _with_doubts(found, best, problem, searched)
     chains = _chains(best, found, model_errors or {})
     return _result(problem, best.console, plain, chains, preparation)
 
@@ -107,7 +113,22 @@ def _simplest(problem: ConsoleProblem, console: ConsoleSettings) -> Pruned:
     """The console without effects that hardly help, and with the fewest bands."""
     first = pruned(problem, console)
     second = pruned(problem, with_fewer_bands(problem, first.console))
-    return second._replace(names={place: [*first.names[place], *second.names[place]] for place in first.names})
+    names = {place: [*first.names[place], *second.names[place]] for place in first.names}
+    return second._replace(names=names, unclear={place: [*first.unclear[place], *second.unclear[place]] for place in names})
+
+
+def _with_doubts(found: ConsoleSearchResult, best: Pruned, problem: ConsoleProblem, searched: ConsoleSettings) -> ConsoleSearchResult:
+    """The differences with those to the console before it was simplified, of faders, unless that one was clearly worse."""
+    differences = dict(found.difference)
+    if problem.cost(found.console) < CLEARLY * problem.cost(searched):
+        return found
+    for each in differences:
+        effect, settings = best.console.chain(each.place)[each.index]
+        if is_fader(effect):
+            other = next(settings for name, settings in searched.chain(each.place) if name == effect)
+            values = (each.setting.to_unit(getattr(one, each.setting.name)) for one in (settings, other))
+            differences[each] = math.hypot(differences[each], OTHERS * operator.sub(*values))
+    return found._replace(difference=differences)
 
 
 def _with_fader(chain: Sequence[str]) -> tuple[str, ...]:
@@ -176,15 +197,14 @@ def _chains(best: Pruned, found: ConsoleSearchResult, model_errors: Mapping[str,
     chains = {}
     for place in (*best.console.chains, BUS):
         chain = best.console.chain(place)
-        errors = {
-            (each.index, each.setting.name): math.hypot(error, found.model_error[each])
-            for each, error in found.error.items()
-            if each.place == place
-        }
+        errors, differences = (
+            {(each.index, each.setting.name): value for each, value in values.items() if each.place == place}
+            for values in (found.error, found.difference)
+        )
         helps_db = [best.helps_db.get((place, index)) for index in range(len(chain))]
         shares = tuple(None if db is None else 1.0 - 10.0 ** (-max(db, 0.0) / 10.0) for db in helps_db)
-        gone = tuple(best.names.get(place, ()))
-        chains[place] = FittedChain(tuple(chain), math.nan, confidences(chain, errors, model_errors), gone, shares)
+        gone, unclear = (tuple(names.get(place, ())) for names in (best.names, best.unclear))
+        chains[place] = FittedChain(tuple(chain), math.nan, confidences(chain, errors, model_errors, differences), gone, shares, unclear)
     return chains
 
 

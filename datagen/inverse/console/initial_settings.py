@@ -47,6 +47,7 @@ BANDS = 200
 LATEST_S, LEAST_LAG = 1.0, 8
 QUIET = 1e-3  # of a stem's power within a third of an octave: below, the stem is taken as empty
 BLUR_DB = 0.5  # the least error assumed of a response
+UNKNOWN_DB = 1e6  # error of a response where nothing is known: finite, so that its square is
 ROUNDS = 2  # of the search for bands
 
 
@@ -79,7 +80,7 @@ def responses(problem: ConsoleProblem, sources_of: Mapping[str, torch.Tensor]) -
         pan = _pan_factors(gain, sigma)
         weight = (pan / sigma) ** 2
         level = (np.abs(gain) * pan / sigma**2).sum(1) / np.maximum(weight.sum(1), 1e-300)
-        error_db = 8.7 / np.sqrt(np.maximum(weight.sum(1), 1e-300)) / np.maximum(level, 1e-9)
+        error_db = np.minimum(8.7 / np.sqrt(np.maximum(weight.sum(1), 1e-300)) / np.maximum(level, 1e-9), UNKNOWN_DB)
         result[name] = Response(hz, level.astype(complex), 1.0 / np.hypot(error_db, BLUR_DB) * BLUR_DB, error_db)
     return result
 

@@ -36,7 +36,6 @@ BUS = ""  # the place of the mix bus among the names of stems
 WHITENING = 24  # taps
 TOP_HZ = 15_000.0
 CHORDS = 3  # steps with one Jacobian
-WORTH = 3000.0  # number of independent samples that a residual counts as which no console can remove
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,14 @@ class ConsoleSettings:
 
 
 class ConsoleSearchResult(NamedTuple):
-    """The result of a search: the console, its residual in dB, and the standard and model error of each unknown as parts of its range."""
+    """The result of a search: the console, its residual in dB, and of each unknown, as parts of its range, the standard error and the
+    difference between excerpts.
+    """
 
     console: ConsoleSettings
     residual_db: float
     error: dict[Unknown, float]
-    model_error: dict[Unknown, float]
+    difference: dict[Unknown, float]
 
 
 @dataclass
@@ -201,10 +202,8 @@ def search(
 
     limits = SearchLimits(iterations, 0.02, CHORDS, 0.5 * 10.0 ** (enough_db / 10.0), len(problem.mixture), fresh=False, growth=8.0)
     found = refine(residual, console.unit(unknowns), limits, columns=columns, prior=_typical(unknowns, console))
-    # The residual is not white noise but what the console cannot model: it counts as few independent samples.
-    model_error = np.sqrt(2.0 * found.cost / WORTH) * found.unit_error
     best = console.with_values(unknowns, found.unit)
-    return ConsoleSearchResult(best, _db(2.0 * found.cost), _by_unknown(unknowns, found.error), _by_unknown(unknowns, model_error))
+    return ConsoleSearchResult(best, _db(2.0 * found.cost), _by_unknown(unknowns, found.error), _by_unknown(unknowns, found.difference))
 
 
 def _by_unknown(unknowns: Sequence[Unknown], values: Vector) -> dict[Unknown, float]:

@@ -20,7 +20,7 @@ from stemwright.datagen.inverse.known_dry.few_bands import band_weights
 from stemwright.datagen.inverse.solver import Vector
 
 COSTS_DB = 0.1  # of the residual: what a simpler equaliser may add
-FLOOR = 1e-8  # of the mixture's energy: residuals below it are equal
+FLOOR = 1e-10  # of the mixture's energy: residuals below it are equal
 FAR, NEAR = 30.0, 1e-4  # times the residual, of the mixture's energy: a simpler response that would leave more is not tried on the waveform
 TRIED = 2  # of the equalisers with one number of bands
 ITERATIONS = 4

@@ -100,7 +100,10 @@ class Bands:
 
 
 class MeasuredBands(Bands):
-    """A measured response; the weights [F] are those of least squares, with squares that sum to 1; times ``precision`` those of chi squared."""
+    """A measured response; the weights [F] are those of least squares, with squares that sum to 1.
+
+    A squared miss times ``precision`` is chi squared.
+    """
 
     def __init__(self, measured: Response, sample_rate: int, *, level_free: bool = False) -> None:
         """Thins the response to ``POINTS`` by averaging."""

@@ -19,7 +19,7 @@ from scipy.signal import lfilter
 
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.effects.settings import Range
-from stemwright.datagen.inverse.effect_roles import is_fader, searchable
+from stemwright.datagen.inverse.effect_roles import is_fader, searchable, silent
 from stemwright.datagen.inverse.fitted_chain import Use
 
 if TYPE_CHECKING:
@@ -31,11 +31,18 @@ if TYPE_CHECKING:
 
 def refined(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], iterations: int) -> tuple[list[Use], Errors]:
     """All settings of a chain together, by least squares on the whitened waveform; and the standard error of each in parts of its range."""
+    found, errors, _ = searched(wet, dry, sample_rate, uses, unknowns(uses, dry.shape[0]), iterations)
+    return found, errors
+
+
+def searched(
+    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], unknown: Sequence[tuple[int, Range]], iterations: int
+) -> tuple[list[Use], Errors, Errors]:
+    """Some settings of a chain together: the chain, their standard errors and differences between excerpts, in parts of their ranges."""
     from stemwright.datagen.inverse.solver import SearchLimits, refine
 
-    unknown = unknowns(uses, dry.shape[0])
     if not unknown:
-        return uses, {}
+        return uses, {}, {}
     taps = whitener(wet)
     goal = lfilter(taps, [1.0], wet.numpy())
 
@@ -44,7 +51,8 @@ def refined(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[U
 
     found = refine(residual, units(uses, unknown), SearchLimits(iterations, channels=len(dry)))
     places = [(index, field.name) for index, field in unknown]
-    return moved(uses, unknown, found.unit), dict(zip(places, found.error.tolist(), strict=True))
+    errors, differences = (dict(zip(places, values.tolist(), strict=True)) for values in (found.error, found.difference))
+    return moved(uses, unknown, found.unit), errors, differences
 
 
 def moved(uses: Sequence[Use], unknown: Sequence[tuple[int, Range]], unit: Vector) -> list[Use]:
@@ -60,14 +68,14 @@ def units(uses: Sequence[Use], unknown: Sequence[tuple[int, Range]]) -> Vector:
     return np.array([min(max(field.to_unit(getattr(uses[index][1], field.name)), 0.0), 1.0) for index, field in unknown])
 
 
-def unknowns(uses: Sequence[Use], channels: int) -> list[tuple[int, Range]]:
-    """The settings that can be searched, each with the place of its effect in the chain."""
+def unknowns(uses: Sequence[Use], channels: int, *, heard: bool = False) -> list[tuple[int, Range]]:
+    """The settings that can be searched, each with the place of its effect in the chain; ``heard`` leaves out bands without gain."""
     has_fader = any(is_fader(name) for name, _ in uses)
     return [
         (index, field)
         for index, (name, settings) in enumerate(uses)
         for field in searchable(settings, channels)
-        if not (field.gain and has_fader and not is_fader(name))
+        if not (field.gain and has_fader and not is_fader(name)) and not (heard and field.name in silent(name, settings))
     ]
 
 

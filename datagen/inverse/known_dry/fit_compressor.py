@@ -113,7 +113,7 @@ def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effo
     kind = best[1]
     found = refine(lambda unit: problem.residual(unit, kind, whole), best[2].unit, limits._replace(iterations=max(effort.iterations, 8)))
     error_db = 10.0 * math.log10(2.0 * found.cost / float((problem.wet**2).sum()) + 1e-40)
-    return WaveformFit(_settings(found.unit, kind), error_db, confidence_by_name(RANGES, found.error))
+    return WaveformFit(_settings(found.unit, kind), error_db, confidence_by_name(RANGES, found.error, found.difference))
 
 
 def _settings(unit: Vector, kind: Kind) -> compressor.Settings:

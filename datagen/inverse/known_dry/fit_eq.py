@@ -21,7 +21,7 @@ from stemwright.datagen.inverse.known_dry.waveform import WaveformFit, fit_wavef
 
 CLEAN_DB = -65.0  # residual of a waveform fit below which it is more accurate than the measured response
 EXCERPT_S = 6.0
-COSTS_DB, FLOOR = 0.1, 1e-9  # of the residual, and of the energy of wet: what fewer bands may add
+COSTS_DB, FLOOR = 0.1, 1e-10  # of the residual, and of the energy of wet: what fewer bands may add
 FAR, NEAR = 30.0, 1e-4  # times the residual, of the energy of wet: a simpler response that would leave more is not tried on the waveform
 DOUBT = 16.0  # chi squared that one band is worth: three numbers, by the Bayesian information criterion of 200 points
 

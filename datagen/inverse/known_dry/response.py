@@ -24,6 +24,9 @@ from stemwright.datagen.effects.signal import NotIdentifiableError, pair
 WINDOW_S = 1.5  # against which the ringing of a sharp filter at a low frequency is short
 
 
+BY_CHANCE = 1.0 / 400.0  # probability of a coherence between signals that have nothing in common: above, there is no response
+
+
 @dataclass(frozen=True)
 class Response:
     """Complex gain [F] at frequencies [F] in Hz, with a weight in [0, 1] and the standard error of its level in dB."""
@@ -58,7 +61,10 @@ def measure_response(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, 
         if len(picked):
             total = power[picked].sum()
             coherence = min(np.abs(cross[picked].sum()) ** 2 / max(total * power_wet[picked].sum(), 1e-300), 1.0)
-            error_db = 8.69 * np.sqrt((1.0 - coherence) / max(2.0 * len(picked) * windows * coherence, 1e-6))
+            independent = len(picked) * windows
+            error_db = 8.69 * np.sqrt((1.0 - coherence) / max(2.0 * independent * coherence, 1e-6))
+            if (1.0 - coherence) ** max(independent - 1.0, 1.0) > BY_CHANCE:
+                error_db = 60.0
             rows.append(
                 ((hz[picked] * power[picked]).sum() / total, cross[picked].sum() / total, power[picked].mean(), coherence, error_db)
             )

@@ -37,9 +37,12 @@ class WaveformFit(Generic[S]):
         return tuple(name for name, confidence in self.confidence.items() if confidence < DETERMINED)
 
 
-def confidence_by_name(settings: Sequence[Range], errors: Vector) -> dict[str, float]:
-    """The confidence of settings with standard errors [P] in parts of their ranges."""
-    return {each.name: confidence_of(each, float(error)) for each, error in zip(settings, errors, strict=True)}
+def confidence_by_name(settings: Sequence[Range], errors: Vector, differences: Vector) -> dict[str, float]:
+    """The confidence of settings with standard errors [P] and differences between excerpts [P] in parts of their ranges."""
+    return {
+        each.name: confidence_of(each, float(error), difference=float(difference))
+        for each, error, difference in zip(settings, errors, differences, strict=True)
+    }
 
 
 def fit_waveform(
@@ -66,4 +69,4 @@ def fit_waveform(
     first = np.array([field.to_unit(field.limited(getattr(start, field.name))) for field in ranges])
     found = refine(residual, first, SearchLimits(iterations, channels=len(dry)))
     error_db = 10.0 * math.log10(2.0 * found.cost / max(float(target @ target), 1e-30) + 1e-40)
-    return WaveformFit(settings(found.unit), error_db, confidence_by_name(ranges, found.error))
+    return WaveformFit(settings(found.unit), error_db, confidence_by_name(ranges, found.error, found.difference))

@@ -1,0 +1,126 @@
+"""An equaliser is found with as few bands as it has."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import stemwright as sw
+from stemwright.datagen.effects import EFFECTS, apply_chain, eq
+from stemwright.datagen.inverse.console import fit_console
+from stemwright.datagen.inverse.console.alternatives import hides
+from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSettings
+from stemwright.datagen.inverse.console.readable import with_fewer_bands
+from stemwright.datagen.inverse.known_dry.few_bands import fewer_bands
+from stemwright.datagen.inverse.known_dry.response import BY_CHANCE, measure_response
+
+RATE = 44_100
+HZ = np.geomspace(25.0, 20_000.0, 120)
+WEIGHT = np.full(len(HZ), 1.0 / len(HZ))
+
+
+def bands(settings: Any) -> dict[str, tuple[float, float, float]]:
+    """Gain, frequency and q of the bands with a gain."""
+    values = {band: tuple(getattr(settings, f"{band}_{name}") for name in ("gain_db", "hz", "q")) for band in eq.BANDS}
+    return {band: (gain, hz, q) for band, (gain, hz, q) in values.items() if gain != 0.0}
+
+
+def simplest(settings: eq.Settings, *, level_free: bool = True, below: float = 1e-6) -> Any:
+    found = fewer_bands(settings, HZ, WEIGHT, RATE, level_free=level_free)
+    return next(best for best, *_ in found if best.left < below)
+
+
+def noise(seed: int, seconds: float = 1.5) -> torch.Tensor:
+    return torch.from_numpy(0.1 * np.random.default_rng(seed).standard_normal((2, round(seconds * RATE))))
+
+
+def test_bands_at_one_place_are_one() -> None:
+    found = simplest(eq.Settings(peak1_gain_db=2.0, peak1_hz=900.0, peak2_gain_db=2.5, peak2_hz=900.0, peak4_gain_db=0.001))
+    ((gain_db, hz, q),) = bands(found.settings).values()
+    assert (gain_db, hz, q) == pytest.approx((4.5, 900.0, 1.0), rel=0.02)
+
+
+def test_a_shelf_that_raises_everything_is_a_level() -> None:
+    found = simplest(eq.Settings(high_shelf_gain_db=1.5, high_shelf_hz=20.0, peak2_gain_db=-6.0), below=1e-4)
+    ((gain_db, hz, _),) = bands(found.settings).values()
+    assert (gain_db, hz) == pytest.approx((-6.0, 1000.0), rel=0.02)
+    assert found.level_db == pytest.approx(1.5, abs=0.1)
+
+
+@pytest.mark.parametrize(("hz", "kind"), [(200.0, "low_shelf"), (5000.0, "high_shelf")])
+@pytest.mark.parametrize("used", ["low_shelf", "high_shelf"])
+def test_low_and_high_shelves_that_sound_alike_are_told_by_their_frequency(used: str, hz: float, kind: str) -> None:
+    found = simplest(eq.Settings(**{f"{used}_gain_db": 6.0, f"{used}_hz": hz, "peak2_gain_db": 0.001}))
+    gain_db = 6.0 if used == kind else -6.0
+    assert list(bands(found.settings)) == [kind]
+    assert bands(found.settings)[kind] == pytest.approx((gain_db, hz, 0.71), rel=0.02)
+    assert found.level_db == pytest.approx(0.0 if used == kind else 6.0, abs=0.05)
+    alone = simplest(eq.Settings(**{f"{used}_gain_db": 6.0, f"{used}_hz": hz, "peak2_gain_db": 0.001}), level_free=False)
+    assert alone.level_db == 0.0
+    assert sum(gain for gain, _, _ in bands(alone.settings).values()) == pytest.approx(6.0, abs=0.1)
+
+
+@pytest.mark.parametrize("beside", [0.0, 0.02], ids=["clean", "noise"])
+def test_a_peak_is_fitted_as_one_band(beside: float) -> None:
+    dry = noise(1)
+    wet = apply_chain(dry, RATE, [("eq", {"peak3_gain_db": -5.0, "peak3_hz": 1500.0, "peak3_q": 2.0})]) + beside * noise(2)
+    ((gain_db, hz, q),) = bands(sw.fit("eq", wet, dry, RATE)).values()
+    assert gain_db == pytest.approx(-5.0, abs=0.3)
+    assert hz == pytest.approx(1500.0, rel=0.05)
+    assert q == pytest.approx(2.0, rel=0.15)
+
+
+def test_bands_of_a_chain_are_as_few_and_its_fader_stays() -> None:
+    dry = noise(3, 0.5)
+    peak = {"peak2_gain_db": 6.0, "peak2_hz": 700.0}
+    truth = [("eq", peak), ("fader", {"gain_db": -4.0, "pan": 0.2})]
+    found = sw.fit_chain(apply_chain(dry, RATE, truth), dry, RATE, ["eq", "fader"])
+    (_, equaliser), (_, fader) = found
+    ((gain_db, hz, _),) = bands(equaliser).values()
+    assert (gain_db, hz) == pytest.approx((6.0, 700.0), rel=1e-3)
+    assert fader.gain_db == pytest.approx(-4.0, abs=1e-3)
+    audible = {name for name in found.confidence if name.startswith("eq.")}
+    assert len(audible) == 3, "a band without gain has no confidence"
+
+
+def test_equalisers_of_a_console_are_simplified_together() -> None:
+    dry = {"one": noise(5), "two": noise(6)}
+    true = {"one": {"peak1_gain_db": 4.0, "peak1_hz": 500.0}, "two": {"high_shelf_gain_db": -6.0, "high_shelf_hz": 4000.0}}
+    more = {
+        "one": {"peak1_gain_db": 2.0, "peak1_hz": 500.0, "peak2_gain_db": 2.0, "peak2_hz": 500.0},
+        "two": {**true["two"], "peak4_gain_db": 0.01},
+    }
+
+    def console(chosen: dict[str, dict[str, float]]) -> ConsoleSettings:
+        return ConsoleSettings({name: (("eq", eq.Settings(**chosen[name])), ("fader", EFFECTS["fader"].Settings())) for name in dry})
+
+    mixture = ConsoleProblem(dry["one"], dry, RATE).mix(console(true))
+    problem = ConsoleProblem(mixture, dry, RATE)
+    found = with_fewer_bands(problem, console(more))
+    assert [list(bands(found.chains[name][0][1])) for name in dry] == [["peak1"], ["high_shelf"]]
+    assert problem.cost(found) < 1e-9
+
+
+def test_an_effect_that_a_residual_hides_is_not_said_to_be_absent() -> None:
+    dry = {"loud": noise(7), "soft": 0.03 * noise(8)}
+    console = ConsoleSettings({name: (("fader", EFFECTS["fader"].Settings()),) for name in dry})
+    problem = ConsoleProblem(sum(dry.values()), dry, RATE)
+    assert [hides(problem, console, place, cost) for place, cost in itertools.product(dry, (1e-6, 0.02))] == [False, False, False, True]
+    other = noise(9, 1.0)
+    mixture = dry["loud"][:, :RATE] + dry["soft"][:, :RATE] + 0.3 * other
+    found = fit_console(
+        mixture, {name: audio[:, :RATE] for name, audio in dry.items()}, RATE, {"loud": ["fader"], "soft": ["width", "fader"]}
+    )
+    assert found.chains["soft"].pruned == found.chains["soft"].unclear == ("width",)
+
+
+def test_the_response_of_what_is_not_in_the_dry_signal_is_unknown() -> None:
+    dry = torch.from_numpy(np.cumsum(noise(10).numpy(), axis=1))
+    measured = measure_response(noise(11), noise(12), RATE)
+    assert np.median(measured.error_db) == 60.0
+    assert np.mean(measured.error_db < 60.0) < 10.0 * BY_CHANCE
+    assert measure_response(0.5 * dry, dry, RATE).error_db.max() < 1e-3
