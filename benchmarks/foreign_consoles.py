@@ -305,9 +305,8 @@ def table(draws: list[dict[str, Any]]) -> str:
     shares = ", ".join(
         f"{name} {100 * np.mean([row['right'] for row in mine]):.0f} % of {len(mine)}" for name, mine in kinds.items() if mine
     )
-    lines.append(
-        f"\n{len(draws)} mixes of {len({draw['song'] for draw in draws})} songs; median residual {np.median(residuals):.1f} dB. Right: {shares}."
-    )
+    count = len({draw["song"] for draw in draws})
+    lines.append(f"\n{len(draws)} mixes of {count} songs; median residual {np.median(residuals):.1f} dB. Right: {shares}.")
     return "\n".join(lines)
 
 
