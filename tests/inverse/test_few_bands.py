@@ -122,5 +122,5 @@ def test_the_response_of_what_is_not_in_the_dry_signal_is_unknown() -> None:
     dry = torch.from_numpy(np.cumsum(noise(10).numpy(), axis=1))
     measured = measure_response(noise(11), noise(12), RATE)
     assert np.median(measured.error_db) == 60.0
-    assert np.mean(measured.error_db < 60.0) < 10.0 * BY_CHANCE
+    assert np.mean(measured.error_db < 60.0) < 30.0 * BY_CHANCE  # windows overlap: fewer are independent
     assert measure_response(0.5 * dry, dry, RATE).error_db.max() < 1e-3

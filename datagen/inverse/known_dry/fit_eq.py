@@ -9,7 +9,11 @@ Conventions
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
+from scipy.ndimage import median_filter
 
 from stemwright.datagen.effects import eq
 from stemwright.datagen.effects.signal import pair
@@ -19,6 +23,7 @@ from stemwright.datagen.inverse.known_dry.few_bands import band_weights, fewer_b
 from stemwright.datagen.inverse.known_dry.response import Response, measure_response, whiten
 from stemwright.datagen.inverse.known_dry.waveform import WaveformFit, fit_waveform
 
+NEIGHBOURS = 25  # frequencies over which errors are smoothed: half an octave
 CLEAN_DB = -65.0  # residual of a waveform fit below which it is more accurate than the measured response
 EXCERPT_S = 6.0
 COSTS_DB, FLOOR = 0.1, 1e-10  # of the residual, and of the energy of wet: what fewer bands may add
@@ -58,7 +63,9 @@ def _with_fewest_bands(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, f
 
 def _simplest_response(measured: Response, settings: eq.Settings, sample_rate: int) -> eq.Settings:
     """The fewest bands that a measured response calls for, by its standard errors."""
-    goal = MeasuredBands(measured, sample_rate)
+    # The error of a frequency of which there are few samples is itself a chance; noise hardly varies between neighbours.
+    smooth_db = np.maximum(measured.error_db, median_filter(measured.error_db, NEIGHBOURS, mode="nearest"))
+    goal = MeasuredBands(replace(measured, error_db=smooth_db), sample_rate)
 
     def chi_squared(of: eq.Settings) -> float:
         return float((goal.linearised(point_of(of)[None])[0] ** 2).sum()) * goal.precision
