@@ -80,11 +80,11 @@ def measure(number: int, seed: int, every: list[Any]) -> Iterator[tuple[str, Ban
 
 
 def table(results: list[tuple[str, Band, list[Band]]]) -> str:
-    """Shares of bands that came back as one, within the limits."""
+    """Shares of bands that were found as one, within the limits."""
     rows = defaultdict(list)
     for where, true, bands in results:
         rows["peak" if true[0] == "peak" else "shelf", where].append((right(bands, true), len(bands)))
-    lines = ["| one band used | fitted | came back as one band within limits | bands found, mean |", "|---|---|---|---|"]
+    lines = ["| one band used | fitted | found as one band within limits | bands found, mean |", "|---|---|---|---|"]
     for (kind, where), values in sorted(rows.items()):
         count, bands = sum(good for good, _ in values), np.mean([bands for _, bands in values])
         lines.append(f"| {kind} | {where} | {count} of {len(values)} | {bands:.1f} |")

@@ -53,7 +53,7 @@ def test_a_shelf_that_raises_everything_is_a_level() -> None:
 
 @pytest.mark.parametrize(("hz", "kind"), [(200.0, "low_shelf"), (5000.0, "high_shelf")])
 @pytest.mark.parametrize("used", ["low_shelf", "high_shelf"])
-def test_low_and_high_shelves_that_sound_alike_are_told_by_their_frequency(used: str, hz: float, kind: str) -> None:
+def test_low_and_high_shelves_that_sound_alike_differ_by_their_frequency(used: str, hz: float, kind: str) -> None:
     found = simplest(eq.Settings(**{f"{used}_gain_db": 6.0, f"{used}_hz": hz, "peak2_gain_db": 0.001}))
     gain_db = 6.0 if used == kind else -6.0
     assert list(bands(found.settings)) == [kind]

@@ -47,7 +47,7 @@ def band_weights(white: np.ndarray, energy: float, sample_rate: int) -> tuple[Ve
     places = np.searchsorted(rfftfreq(white.shape[-1], 1.0 / sample_rate), edges)
     sums = np.concatenate([[0.0], np.cumsum(power)])
     weight = sums[places[1:]] - sums[places[:-1]]
-    # Where the audio is empty nothing can be told: there a response is kept smooth.
+    # Where the audio is empty nothing is known: there a response is kept smooth.
     return np.sqrt(edges[1:] * edges[:-1]), weight + 1e-9 * max(float(weight.sum()), 1e-300)
 
 
