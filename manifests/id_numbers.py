@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 Ids = npt.NDArray[np.uint64]
+BLOCK = 1 << 16  # ids that are searched at a time
 HEX = np.full(256, 255, np.uint8)  # character -> value of the digit
 HEX[list(b"0123456789abcdef")] = range(16)
 
@@ -49,11 +50,28 @@ def plain(numbers: pyarrow.Array) -> npt.NDArray[Any]:
     return np.frombuffer(numbers.buffers()[1], kind, len(numbers), numbers.offset * kind.itemsize)
 
 
+def flags_in_arrow(flags: npt.NDArray[np.bool_]) -> pyarrow.BooleanArray:
+    """True and False in Arrow, without pandas (see ``plain``)."""
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(pa.bool_(), len(flags), [None, pa.py_buffer(np.packbits(flags, bitorder="little"))])
+
+
+def flags_of(flags: pyarrow.BooleanArray) -> npt.NDArray[np.bool_]:
+    """True and False, none of them missing, as numpy, without pandas (see ``plain``)."""
+    if not len(flags):
+        return np.zeros(0, np.bool_)
+    bits = np.unpackbits(np.frombuffer(flags.buffers()[1], np.uint8), bitorder="little")
+    return bits[flags.offset : flags.offset + len(flags)].astype(np.bool_)
+
+
 def among(wanted: Ids, known: Ids) -> npt.NDArray[np.bool_]:
     """For each of the wanted ids whether it is a known one; ``known`` is sorted."""
-    if not len(known):
-        return np.zeros(len(wanted), np.bool_)
-    return known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] == wanted
+    found = np.zeros(len(wanted), np.bool_)
+    for start in range(0, len(wanted) if len(known) else 0, BLOCK):
+        part = wanted[start : start + BLOCK]
+        found[start : start + BLOCK] = known[np.minimum(np.searchsorted(known, part), len(known) - 1)] == part
+    return found
 
 
 def places_among(wanted: Ids, known: Ids, missing: int = -1) -> npt.NDArray[np.int64]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from stemwright.manifests.id_numbers import Ids, numbers_or_0
+from stemwright.manifests.id_numbers import Ids, flags_in_arrow, numbers_or_0
 from stemwright.manifests.records import Record
 from stemwright.manifests.table_rows import BATCH_ROWS, NumberedRows, RowBatch, TableRows
 
@@ -65,8 +65,11 @@ class JoinedRows(NumberedRows[R]):
 
     def ids(self, name: str = "id") -> Ids:
         """A column of ids, as numbers (``numbers_of``); 0 for a missing id."""
-        columns = (numbers_or_0(batch.column(0)) for batch in self.columns(name, num_rows=64 * BATCH_ROWS))
-        return np.concatenate([np.zeros(0, np.uint64), *columns])
+        found, start = np.zeros(len(self), np.uint64), 0
+        for batch in self.columns(name, num_rows=64 * BATCH_ROWS):
+            found[start : start + batch.num_rows] = numbers_or_0(batch.column(0))
+            start += batch.num_rows
+        return found
 
 
 def _chosen(records: Callable[[], tuple[R, ...]], chosen: npt.NDArray[np.bool_]) -> tuple[R, ...]:
@@ -103,13 +106,14 @@ class SelectedRows(NumberedRows[R]):
             if chosen.all():
                 yield batch
             elif chosen.any():
-                yield RowBatch(batch.columns.filter(chosen), partial(_chosen, batch.records, chosen))
+                yield RowBatch(batch.columns.filter(flags_in_arrow(chosen)), partial(_chosen, batch.records, chosen))
 
     def columns(self, *names: str, num_rows: int | None = None) -> Iterator[pyarrow.RecordBatch]:
         """Named columns, as ``TableRows.columns`` gives them."""
         start = 0
         for batch in self._rows.columns(*names, num_rows=num_rows):
-            yield batch.filter(self._chosen[start : start + batch.num_rows])
+            chosen = self._chosen[start : start + batch.num_rows]
+            yield batch if chosen.all() else batch.filter(flags_in_arrow(chosen))
             start += batch.num_rows
 
     def ids(self, name: str = "id") -> Ids:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stemwright.manifests.id_numbers import Ids, numbers_of, places_among
+from stemwright.manifests.id_numbers import Ids, numbers_of, places_among, plain
 from stemwright.manifests.joined_rows import JoinedRows, SelectedRows
 from stemwright.manifests.records import Stem, Track
 from stemwright.manifests.table_rows import TableRows
@@ -58,7 +58,7 @@ def signals_of(batch: pyarrow.RecordBatch, side: str) -> tuple[Numbers, Any]:
     import pyarrow.compute as pc
 
     column = batch.column(side)
-    return pc.list_parent_indices(column).to_numpy().astype(np.int64), pc.list_flatten(column)
+    return plain(pc.list_parent_indices(column)).astype(np.int64), pc.list_flatten(column)
 
 
 def branches_of(rows: Numbers, signals: Any) -> SourceBranches:
@@ -66,7 +66,7 @@ def branches_of(rows: Numbers, signals: Any) -> SourceBranches:
     import pyarrow.compute as pc
 
     branches = pc.struct_field(signals, "branches")
-    parents = pc.list_parent_indices(branches).to_numpy().astype(np.int64)
+    parents = plain(pc.list_parent_indices(branches)).astype(np.int64)
     return SourceBranches(rows[parents], parents, pc.list_flatten(branches))
 
 

@@ -111,16 +111,17 @@ def axis_of(effect: str, name: str, values: Sequence[float] | npt.NDArray[np.flo
         ticks = tuple(tick for tick in RECIPROCAL_TICKS if known.low <= tick <= known.high)
         return Axis(label, known.low, known.high, ticks, lambda value: float(known.to_unit(value)))
     if known.scale == "log" and high > low * 1.05:
-        return Axis(label, low, high, log_ticks(low, high), lambda value: _log_unit(value, low, high))
+        span = math.log(high / low)
+        return Axis(label, low, high, log_ticks(low, high), lambda value: _log_unit(value, low, span))
     if high - low < 0.05 * (known.high - known.low):
         return around(label, inside, least=0.1 * (known.high - known.low) or 1.0)
     return rounded(Axis(label, low, high, nice_ticks(low, high)))
 
 
-def _log_unit(value: float, low: float, high: float) -> float:
+def _log_unit(value: float, low: float, span: float) -> float:
     if value <= 0:
         return 0.0
-    return 1.0 if math.isinf(value) else math.log(value / low) / math.log(high / low)
+    return 1.0 if value == math.inf else math.log(value / low) / span
 
 
 def label_of(effect: str, name: str, *, unit_in_brackets: bool = True) -> str:

@@ -44,6 +44,12 @@ class Axis:
     ticks: tuple[float, ...]
     to_unit: Position | None = None
 
+    def units(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The positions of values from 0 at the left to 1 at the right; values beyond the ends are at the end."""
+        if self.to_unit:
+            return np.clip(np.array(list(map(self.to_unit, values.tolist())), float), 0.0, 1.0)
+        return np.clip((values - self.low) / ((self.high - self.low) or 1.0), 0.0, 1.0)
+
     def place(self, value: float, left: float, width: float) -> float:
         """The position of a value between ``left`` and ``left + width``; values beyond the ends are at the end."""
         unit = self.to_unit(value) if self.to_unit else (value - self.low) / ((self.high - self.low) or 1.0)
@@ -176,7 +182,7 @@ def _binned(values: Values, axis: Axis, bins: int) -> tuple[npt.NDArray[np.int64
     """How many values are in each of equal steps of an axis, and the ends of the steps from 0 to 1."""
     counts, edges = np.zeros(bins, np.int64), np.linspace(0.0, 1.0, bins + 1)
     for start in range(0, len(values), BLOCK):
-        units = [axis.place(float(value), 0.0, 1.0) for value in values[start : start + BLOCK]]
+        units = axis.units(np.asarray(values[start : start + BLOCK], float))
         counts += np.histogram(units, bins=bins, range=(0.0, 1.0))[0]
     return counts, edges
 

@@ -6,17 +6,18 @@ Conventions
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import from_json
 
 from stemwright.datagen.report.chain_text import BUS, ROLES, has_trait
 from stemwright.datagen.report.spooled import Spool
+from stemwright.manifests.id_numbers import flags_in_arrow, plain
 from stemwright.manifests.joined_rows import SelectedRows
 from stemwright.manifests.pair_columns import SIDES, Flags, Numbers, branches_of, signals_of
 from stemwright.manifests.pair_records import Pair
@@ -24,6 +25,7 @@ from stemwright.manifests.records import Scalar
 
 if TYPE_CHECKING:
     import pyarrow
+
 
 INFINITE = ("inf", "-inf")  # as rows write it
 
@@ -103,21 +105,37 @@ class EffectSpreads:
         removed, kept, added = uses.counts
         both = uses.effects * len(uses.settings_texts) + uses.settings  # equal settings are parsed once
         groups, places = np.unique(both, return_inverse=True)
-        weights = [np.bincount(places, each, minlength=len(groups)).astype(np.int64).tolist() for each in (removed, kept + added)]
-        for group, num_removed, num_others in zip(groups.tolist(), *weights, strict=True):
-            effect, settings = divmod(group, len(uses.settings_texts))
-            name = uses.effect_names[effect]
-            for setting, value in json.loads(uses.settings_texts[settings]).items():
-                self._settings[name].setdefault(setting)
-                for is_removed, times in ((True, num_removed), (False, num_others)):
-                    if times:
-                        self._add(name, setting, value, is_removed, times)
+        weights = [np.bincount(places, each, minlength=len(groups)).astype(np.int64) for each in (removed, kept + added)]
+        effects, settings = np.divmod(groups, max(1, len(uses.settings_texts)))
+        for effect in np.unique(effects).tolist():
+            places = np.flatnonzero(effects == effect)
+            texts = [uses.settings_texts[number] for number in settings[places].tolist()]
+            self._add_uses(uses.effect_names[effect], texts, weights[0][places], weights[1][places])
 
-    def _add(self, effect: str, setting: str, value: Scalar, is_removed: bool, times: int) -> None:
-        if isinstance(value, bool) or (isinstance(value, str) and value not in INFINITE):
-            self._texts[effect, setting][str(value).lower(), is_removed] += times
-        else:
-            self._spool.add((effect, setting, is_removed), (float(value),) * times)
+    def _add_uses(self, effect: str, texts: Sequence[str], num_removed: Numbers, num_others: Numbers) -> None:
+        """Adds uses of one effect with distinct settings, each so many times."""
+        values = from_json(f"[{','.join(texts)}]")
+        for name in dict.fromkeys(name for names in dict.fromkeys(map(tuple, values)) for name in names):
+            self._settings[effect].setdefault(name)
+            having = np.array([name in each for each in values], np.bool_)
+            found = [each[name] for each in values if name in each] if not having.all() else [each[name] for each in values]
+            for is_removed, times in ((True, num_removed[having]), (False, num_others[having])):
+                self._add(effect, name, is_removed, found, times)
+
+    def _add(self, effect: str, setting: str, is_removed: bool, values: Sequence[Scalar], times: Numbers) -> None:
+        """Adds the values of one setting, each so many times."""
+        if set(map(type, values)) == {float}:
+            self._add_numbers((effect, setting, is_removed), np.array(values), times)
+            return
+        is_text = np.array([isinstance(value, bool | str) and value not in INFINITE for value in values], np.bool_)
+        for number in np.flatnonzero(is_text & (times > 0)).tolist():
+            self._texts[effect, setting][str(values[number]).lower(), is_removed] += int(times[number])
+        numbers = np.array([0.0 if text else float(value) for value, text in zip(values, is_text.tolist(), strict=True)])
+        self._add_numbers((effect, setting, is_removed), numbers[~is_text], times[~is_text])
+
+    def _add_numbers(self, name: tuple[str, str, bool], values: npt.NDArray[np.float64], times: Numbers) -> None:
+        if len(repeated := np.repeat(values, times)):
+            self._spool.add(name, repeated)
 
     def of_kind(self, kind: str) -> list[EffectCounts]:
         """The effects of a kind of pairs, the most used first."""
@@ -155,9 +173,7 @@ class _Chains(NamedTuple):
 
     def where(self, kept: Flags) -> _Chains:
         """The uses for which ``kept`` [N] is True."""
-        import pyarrow as pa
-
-        mask = pa.array(kept)
+        mask = flags_in_arrow(kept)
         return _Chains(self.rows[kept], self.signals[kept], self.sources.filter(mask), self.uses.filter(mask))
 
 
@@ -180,7 +196,7 @@ def uses_of(batch: pyarrow.RecordBatch) -> Uses:
     side = np.repeat([number for number, of_side in enumerate(sides) for _ in of_side], [len(chains.rows) for chains in every])
     key = rows
     for codes in (sources, effects, settings):
-        key = key * max(1, len(codes.dictionary)) + codes.indices.to_numpy()
+        key = key * max(1, len(codes.dictionary)) + plain(codes.indices)
     _, first, places = np.unique(key, return_index=True, return_inverse=True)
     most = np.zeros((2, len(first)), np.int64)
     in_signal = (places * 2 + side) * (int(signals.max(initial=0)) + 1) + signals
@@ -188,14 +204,13 @@ def uses_of(batch: pyarrow.RecordBatch) -> Uses:
     use, of_side = np.divmod(counted // (int(signals.max(initial=0)) + 1), 2)
     np.maximum.at(most, (of_side, use), counts)
     both = most.min(axis=0)
-    codes_of = [each.indices.to_numpy()[first].astype(np.int64) for each in (effects, settings)]
+    codes_of = [plain(each.indices)[first].astype(np.int64) for each in (effects, settings)]
     names = [each.dictionary.to_pylist() for each in (effects, settings)]
     return Uses(rows[first], codes_of[0], codes_of[1], np.stack([most[0] - both, both, most[1] - both]), names[0], names[1])
 
 
 def _chains(batch: pyarrow.RecordBatch, side: str) -> Iterator[_Chains]:
     """The chains of the branches of one side, and those of its buses; without the dynamic effects of a bus for unlimited signals."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     rows, signals = signals_of(batch, side)
@@ -204,18 +219,25 @@ def _chains(batch: pyarrow.RecordBatch, side: str) -> Iterator[_Chains]:
     found = branches_of(rows, signals)
     chains = pc.struct_field(found.branches, "chain")
     branches = pc.list_parent_indices(chains)
-    sources, places = pc.take(pc.struct_field(found.branches, "source_id"), branches), branches.to_numpy()
+    sources, places = pc.take(pc.struct_field(found.branches, "source_id"), branches), plain(branches)
     of_branches = _Chains(found.rows[places], found.signals[places], sources, pc.list_flatten(chains))
     yield of_branches.where(heard[of_branches.signals])
     buses = pc.struct_field(signals, "bus")
-    places, uses = pc.list_parent_indices(buses).to_numpy().astype(np.int64), pc.list_flatten(buses)
+    places, uses = plain(pc.list_parent_indices(buses)).astype(np.int64), pc.list_flatten(buses)
     effects = pc.struct_field(uses, "effect").dictionary_encode()
     dynamic = np.array([has_trait("dynamic", name) for name in effects.dictionary.to_pylist()] or [False])
-    limits = dynamic[effects.indices.to_numpy()]
-    of_buses = _Chains(rows[places], places, pa.array([BUS] * len(places), pa.string()), uses)
+    limits = dynamic[plain(effects.indices)]
+    of_buses = _Chains(rows[places], places, _repeated(BUS, len(places)), uses)
     yield of_buses.where(heard[places] & ~(is_unlimited[places] & limits))
+
+
+def _repeated(text: str, count: int) -> pyarrow.StringArray:
+    import pyarrow as pa
+
+    offsets = np.arange(count + 1, dtype=np.int32) * len(text.encode())
+    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(text.encode() * count))
 
 
 def _is(views: Any, wanted: str) -> Flags:
     names = views.dictionary.to_pylist()
-    return np.asarray(views.indices.to_numpy() == (names.index(wanted) if wanted in names else -1))
+    return np.asarray(plain(views.indices) == (names.index(wanted) if wanted in names else -1))

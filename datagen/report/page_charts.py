@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 
 from stemwright.datagen.report import chain_text, charts, rows
@@ -15,7 +16,7 @@ from stemwright.datagen.report.charts import Strip
 from stemwright.datagen.report.effect_spreads import EffectSpreads, SettingValues
 from stemwright.datagen.report.rows import Rows
 from stemwright.datagen.report.spooled import Spool
-from stemwright.manifests.id_numbers import numbers_of, places_among
+from stemwright.manifests.id_numbers import flags_in_arrow, flags_of, numbers_of, places_among, plain
 
 if TYPE_CHECKING:
     import pyarrow
@@ -71,25 +72,32 @@ def _signal_loudness(found: Rows, spool: Spool) -> list[tuple[str, list[tuple[st
     """For each kind of pair its signals (kind, role, name), inputs first; the loudness of each as written is in the spool."""
     import pyarrow.compute as pc
 
-    ids, kinds = found.pairs.ids(), np.array(found.kinds, object)
+    ids = found.pairs.ids()
     order = np.argsort(ids)
-    codes = np.concatenate([np.zeros(0, np.int8), *(_codes(batch, found.kinds) for batch in found.pairs.columns("kind"))])[order]
+    codes = (_codes(batch.column(0), found.kinds) for batch in found.pairs.columns("kind"))
+    ids, kind_of = ids[order], np.concatenate([np.zeros(0, np.int8), *codes])[order]
     for batch in found.examples.columns("pair_id", "signals.role", "signals.name", "signals.loudness_lufs"):
-        pairs = places_among(numbers_of(batch.column("pair_id")), ids[order])[pc.list_parent_indices(batch.column("signals")).to_numpy()]
+        pairs = places_among(numbers_of(batch.column("pair_id")), ids)[plain(pc.list_parent_indices(batch.column("signals")))]
         files = pc.list_flatten(batch.column("signals"))
-        loudness = pc.struct_field(files, "loudness_lufs").to_numpy(zero_copy_only=False)  # NaN where there is none
-        roles, names = (np.array(pc.struct_field(files, each).to_pylist(), object) for each in ("role", "name"))
-        measured = np.flatnonzero((pairs >= 0) & ~np.isnan(loudness))
-        for place, pair_kind in zip(measured.tolist(), kinds[codes[pairs[measured]]], strict=True):
-            spool.add((pair_kind, roles[place], names[place]), (loudness[place],))
+        loudness = pc.struct_field(files, "loudness_lufs")
+        roles, names = (pc.struct_field(files, each).dictionary_encode() for each in ("role", "name"))
+        measured = (pairs >= 0) & flags_of(loudness.is_valid())
+        values = plain(loudness.filter(flags_in_arrow(measured)))
+        signals = np.stack([kind_of[pairs], plain(roles.indices), plain(names.indices)])[:, measured]
+        found_here, places = np.unique(signals, axis=1, return_inverse=True)
+        for number, (kind, role, name) in enumerate(found_here.T.tolist()):
+            series = (found.kinds[kind], roles.dictionary[role].as_py(), names.dictionary[name].as_py())
+            spool.add(series, values[places.reshape(-1) == number])
     groups: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for kind, role, name in spool.names:
         groups[kind].append((kind, role, name))
     return [(kind, _in_order(groups[kind])[:MAX_STRIPS]) for kind in sorted(groups)]
 
 
-def _codes(batch: pyarrow.RecordBatch, names: Sequence[str]) -> np.ndarray:
-    return np.array([names.index(name) for name in batch.column(0).to_pylist()], np.int8)
+def _codes(texts: pyarrow.StringArray, names: Sequence[str]) -> npt.NDArray[np.int8]:
+    """The numbers of texts [N] among a few names."""
+    coded = texts.dictionary_encode()
+    return np.array([names.index(name) for name in coded.dictionary.to_pylist()], np.int8)[plain(coded.indices)]
 
 
 def _in_order(signals: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stemwright.manifests.id_numbers import Ids, among, numbers_of
+from stemwright.manifests.id_numbers import Ids, among, numbers_of, plain
 from stemwright.manifests.joined_rows import SelectedRows
 from stemwright.manifests.pair_columns import SOURCES, Flags, Numbers, TrackNumbers, sources_in
 from stemwright.manifests.pair_records import Pair
@@ -52,13 +52,21 @@ def _fits(group: PairGroup, kind: str | None, split: str | None, rendered: bool)
 
 def count_pairs(pairs: SelectedRows[Pair], rendered: Flags) -> PairCounts:
     """Counts pairs; ``rendered`` [N] says which are."""
+    import pyarrow.compute as pc
+
     found, start = PairCounts(), 0
     for batch in pairs.columns("kind", "split", "num_frames", "sample_rate", "track_id"):
-        columns = {name: batch.column(name).to_pylist() for name in batch.schema.names}
-        done = rendered[start : start + batch.num_rows].tolist()
-        groups = zip(columns["kind"], columns["split"], done, columns["num_frames"], columns["sample_rate"], strict=True)
-        found.of_group.update(map(PairGroup._make, groups))
-        found.of_track.update(columns["track_id"])
+        kinds, splits = (batch.column(name).dictionary_encode() for name in ("kind", "split"))
+        done = rendered[start : start + batch.num_rows]
+        numbers = (plain(batch.column(name)) for name in ("num_frames", "sample_rate"))
+        columns = np.stack([plain(kinds.indices), plain(splits.indices), done, *numbers])
+        _, first, counts = np.unique(columns, axis=1, return_index=True, return_counts=True)
+        for place in np.argsort(first).tolist():
+            kind, split, is_done, *length = columns[:, first[place]].tolist()
+            found.of_group[PairGroup(kinds.dictionary[kind].as_py(), splits.dictionary[split].as_py(), bool(is_done), *length)] += int(
+                counts[place]
+            )
+        found.of_track.update({each["values"]: each["counts"] for each in pc.value_counts(batch.column("track_id")).to_pylist()})
         start += batch.num_rows
     return found
 

@@ -28,7 +28,7 @@ from stemwright.datagen.report.charts import fixed, number, waveform
 from stemwright.datagen.report.rows import Rows, ordered, signals
 from stemwright.manifests.dataset_rows import SourceRows
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
-from stemwright.manifests.id_numbers import Ids
+from stemwright.manifests.id_numbers import Ids, plain
 from stemwright.manifests.joined_rows import ById
 from stemwright.manifests.pair_columns import Numbers
 from stemwright.manifests.pair_records import Example, Pair
@@ -86,8 +86,8 @@ def choose(rows: Rows, count: int, seed: int) -> list[Chosen]:
     if not count:
         return []
     rng = np.random.default_rng(seed)
-    ids, tracks = rows.pairs.ids(), rows.pairs.ids("track_id")
     by_kind = _rendered_of_kinds(rows)
+    ids, tracks = rows.pairs.ids(), rows.pairs.ids("track_id")
     kinds = sorted(by_kind, key=lambda kind: (kind != "removal", kind))
     queues = [_tracks_in_turn(by_kind[kind][np.argsort(ids[by_kind[kind]], kind="stable")], tracks, rng)[:count].tolist() for kind in kinds]
     chosen: list[list[int]] = [[] for _ in queues]
@@ -103,9 +103,10 @@ def _rendered_of_kinds(rows: Rows) -> dict[str, Numbers]:
     """The numbers of the rendered pairs of each kind."""
     found, start = defaultdict[str, list[Numbers]](list), 0
     for batch in rows.pairs.columns("kind"):
-        kinds, rendered = np.array(batch.column("kind").to_pylist(), object), rows.rendered[start : start + batch.num_rows]
-        for kind in set(kinds[rendered]):
-            found[kind].append(start + np.flatnonzero(rendered & (kinds == kind)))
+        kinds, rendered = batch.column("kind").dictionary_encode(), rows.rendered[start : start + batch.num_rows]
+        numbers = plain(kinds.indices)
+        for code in np.unique(numbers[rendered]).tolist():
+            found[kinds.dictionary[code].as_py()].append(start + np.flatnonzero(rendered & (numbers == code)))
         start += batch.num_rows
     return {kind: np.concatenate(numbers) for kind, numbers in found.items()}
 

@@ -24,7 +24,7 @@ from stemwright.datagen.report.pair_figures import PairCounts, count_pairs, pair
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import VERBS, Corpus
 from stemwright.manifests import table
-from stemwright.manifests.id_numbers import among
+from stemwright.manifests.id_numbers import among, flags_of, plain
 from stemwright.manifests.joined_rows import ById, JoinedRows, SelectedRows
 from stemwright.manifests.pair_columns import Flags, TrackNumbers
 from stemwright.manifests.pair_records import Example, Pair, Signal
@@ -192,7 +192,7 @@ def _playing(rows: Rows) -> dict[str, _Playing]:
     found: dict[str, _Playing] = defaultdict(_Playing)
     for batch in rows.estimates.columns("name", "level_lu", "active"):
         flags, lengths = batch.column("active"), pc.list_value_length(batch.column("active")).to_pylist()
-        of_row = pc.list_parent_indices(flags).to_numpy()[pc.list_flatten(flags).to_numpy(zero_copy_only=False)]
+        of_row = plain(pc.list_parent_indices(flags))[flags_of(pc.list_flatten(flags))]
         counts = np.bincount(of_row, minlength=batch.num_rows).tolist()
         levels = batch.column("level_lu").to_pylist()
         for name, level, playing, length in zip(batch.column("name").to_pylist(), levels, counts, lengths, strict=True):

@@ -6,7 +6,6 @@ import os
 import tempfile
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
@@ -32,10 +31,10 @@ class Spool:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
 
-    def add(self, name: Name, values: Iterable[float]) -> None:
-        """Adds the next numbers of a series."""
+    def add(self, name: Name, values: npt.NDArray[np.float64]) -> None:
+        """Adds the next numbers of a series [N]."""
         left = self._left[name]
-        left.extend(values)
+        left.frombytes(values.tobytes())
         if len(left) >= BLOCK:
             data = left.tobytes()
             self._file.write(data)
