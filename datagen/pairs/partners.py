@@ -12,15 +12,12 @@ Conventions
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from stemwright.separation.tempo import pitch_set
-
-if TYPE_CHECKING:
-    from stemwright.manifests.records import Track, TrackEstimate
 
 HELD_ROWS = 4096  # size of the cache of masks; each mask has one byte per track
 
@@ -29,39 +26,38 @@ class PartnerCandidate(Protocol):
     """What has to be known about a track that others can be matched with."""
 
     @property
-    def track(self) -> Track:
-        """The recording."""
-        ...
-
-    @property
-    def tempo(self) -> TrackEstimate | None:
-        """Its tempo, beats and key, where they are known."""
-        ...
-
-    @property
     def on_beat(self) -> tuple[str, ...]:
         """Names of its stems that sound at a beat."""
         ...
+
+
+class Partner(NamedTuple):
+    """A track that has a tempo and a key, and the number by which what else is known of it is found."""
+
+    track_id: str
+    tempo_bpm: float
+    key: str
+    number: int
 
 
 M = TypeVar("M", bound=PartnerCandidate)
 
 
 class PartnerTracks(Generic[M]):
-    """The tracks of one split that have a tempo and a key."""
+    """The tracks of one split that have a tempo and a key. ``material`` gives what is known of the track of a number, when it is used."""
 
-    def __init__(self, materials: Sequence[M]) -> None:
-        usable = (material for material in materials if material.tempo and material.tempo.tempo_bpm and material.tempo.key)
-        self.materials = sorted(usable, key=lambda material: material.track.id)
-        self._number = {material.track.id: number for number, material in enumerate(self.materials)}
-        tempos = [cast("TrackEstimate", material.tempo) for material in self.materials]
-        self._log_tempo = np.log([cast("float", tempo.tempo_bpm) for tempo in tempos])
-        self._pitch_set = np.array([pitch_set(cast("str", tempo.key)) for tempo in tempos], dtype=np.int64)
-        self._hashed_id = np.array([int(material.track.id, 16) for material in self.materials], dtype=np.uint64)
+    def __init__(self, partners: Iterable[Partner], material: Callable[[int], M]) -> None:
+        found, self._material = sorted(partners), material
+        self._numbers = [partner.number for partner in found]
+        self._number = {partner.track_id: number for number, partner in enumerate(found)}
+        self._log_tempo = np.log([partner.tempo_bpm for partner in found])
+        self._pitch_set = np.array([pitch_set(partner.key) for partner in found], dtype=np.int64)
+        self._hashed_id = np.array([int(partner.track_id, 16) for partner in found], dtype=np.uint64)
         self._masks: dict[Any, np.ndarray] = {}
+        self._holding: dict[str, np.ndarray] | None = None
 
     def __len__(self) -> int:
-        return len(self.materials)
+        return len(self._numbers)
 
     def matching(self, track_id: str, tempo_share: float, semitones: int) -> np.ndarray:
         """The tracks that match the given one in tempo and key, itself left out."""
@@ -81,9 +77,12 @@ class PartnerTracks(Generic[M]):
 
     def holding(self, name: str) -> np.ndarray:
         """The tracks whose stem of that name sounds at a beat."""
-        if name not in self._masks:
-            self._masks[name] = np.array([name in material.on_beat for material in self.materials], dtype=bool)
-        return self._masks[name]
+        if self._holding is None:
+            self._holding = {}
+            for at in np.argsort(self._numbers):  # in the order of the tables; for all names at once
+                for stem in self._material(self._numbers[at]).on_beat:
+                    self._holding.setdefault(stem, np.zeros(len(self), dtype=bool))[at] = True
+        return self._holding.get(name, np.zeros(len(self), dtype=bool))
 
     def only(self, track_ids: Sequence[str]) -> np.ndarray:
         """The tracks of the given ids."""
@@ -94,7 +93,7 @@ class PartnerTracks(Generic[M]):
     def draw(self, mask: np.ndarray, rng: np.random.Generator) -> M:
         """One of the tracks of a mask that is not empty."""
         numbers = np.flatnonzero(mask)
-        return self.materials[numbers[_scores(self._hashed_id[numbers], int(rng.integers(2**63))).argmax()]]
+        return self._material(self._numbers[numbers[_scores(self._hashed_id[numbers], int(rng.integers(2**63))).argmax()]])
 
 
 def _scores(values: np.ndarray, salt: int) -> np.ndarray:

@@ -13,15 +13,16 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Protocol, cast, get_args
+from functools import cached_property, lru_cache
+from typing import Any, Protocol, TypeVar, cast, get_args
 
 import numpy as np
 
 from stemwright.datagen.pairs.pairs_config import PairsConfig
-from stemwright.datagen.pairs.partners import PartnerTracks
+from stemwright.datagen.pairs.partners import Partner, PartnerTracks
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, TrackMaterial
+from stemwright.manifests.grouped_rows import GroupedRows
 from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import (
     Estimate,
@@ -36,9 +37,12 @@ from stemwright.manifests.records import (
     canonical_json,
     seal,
 )
+from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.wording import below, counted
 
+R = TypeVar("R", bound=Record)
 STAGE = "plan"
+PARTNERS = 1024  # tracks of which what is known is kept for pairs of other tracks: 40 MB
 SHORTER = "shorter than one excerpt"
 
 
@@ -85,17 +89,32 @@ class RecipeRows:
     track_estimates: Sequence[TrackEstimate] = ()
 
     @cached_property
-    def tempo_by_track(self) -> dict[str, TrackEstimate]:
+    def tempos(self) -> Mapping[str, Sequence[TrackEstimate]]:
         """Track id -> tempo, beats and key."""
-        return {row.track_id: row for row in self.track_estimates}
+        return grouped(self.track_estimates, "track_id")
 
     @cached_property
-    def _normalisation_by_stem(self) -> dict[str, Normalisation]:
-        return {row.stem_id: row for row in self.normalisations}
+    def _by_stem(self) -> Mapping[str, Sequence[Normalisation]]:
+        return grouped(self.normalisations, "stem_id")
+
+    def tempo_of(self, track_id: str) -> TrackEstimate | None:
+        """Tempo, beats and key of a track, where they are known."""
+        found = self.tempos.get(track_id)
+        return found[-1] if found else None
 
     def chains_of(self, stems: Sequence[Stem]) -> dict[str, Normalisation]:
         """Stem name -> normalisation, for those stems of a track that have one."""
-        return {stem.name: self._normalisation_by_stem[stem.id] for stem in stems if stem.id in self._normalisation_by_stem}
+        return {stem.name: self._by_stem[stem.id][-1] for stem in stems if stem.id in self._by_stem}
+
+
+def grouped(rows: Sequence[R], name: str) -> Mapping[str, Sequence[R]]:
+    """Rows by a column of ids; those of a table are made when they are used."""
+    if isinstance(rows, TableRows):
+        return GroupedRows(rows, name)
+    found: dict[str, list[R]] = {}
+    for row in rows:
+        found.setdefault(getattr(row, name), []).append(row)
+    return found
 
 
 class PlannedPairs:
@@ -116,21 +135,20 @@ class PlannedPairs:
         optional_rows: RecipeRows = RecipeRows(),
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.config, self.tracks, self._on_progress = config, tracks, on_progress
+        self.config, self._on_progress = config, on_progress
         self.rejected: list[Rejected] = []
         self.given: Counter[str] = Counter()
         self.repeated = 0
-        self._materials, refused = materials_of(config.pairs, tracks, stems, estimates, optional_rows=optional_rows)
-        self.rejected += refused
+        self._materials = Materials(config.pairs, tracks, stems, estimates, optional_rows=optional_rows)
 
     def __iter__(self) -> Iterator[Pair]:
-        for done, material in enumerate(self._materials, 1):
+        for number, material in self._materials.numbered(self.rejected):
             for kind in RECIPES:
                 for pair in self._of_kind(kind, material):
                     self.given[kind] += 1
                     yield pair
             if self._on_progress:
-                self._on_progress(done, len(self._materials))
+                self._on_progress(number + 1, len(self._materials))
 
     def _of_kind(self, kind: str, material: TrackMaterial) -> list[Pair]:
         """The pairs of one kind of one track: all of them, or none and the reason why."""
@@ -161,12 +179,12 @@ class PlannedPairs:
             if of_kind and not self.given[kind]:
                 notes.append(f"{kind}: no track can give a pair; {_most_common(of_kind)}")
         if not self.given.total() and any(reason.startswith(SHORTER) for reason in reasons):
-            longest_s = max(track.audio.num_frames / track.audio.sample_rate for track in self.tracks)
             wanted_s = self.config.pairs.duration_s
-            wanted = f"no track is as long as an excerpt of {wanted_s:g} s; the longest lasts {below(longest_s, wanted_s)} s"
+            longest = below(self._materials.longest_s, wanted_s)
+            wanted = f"no track is as long as an excerpt of {wanted_s:g} s; the longest lasts {longest} s"
             notes.append(f"{wanted}. Lower pairs.duration_s")
-        empty = [split for split in get_args(Split) if not any(track.split == split for track in self.tracks)]
-        if empty and self.tracks:
+        empty = [split for split in get_args(Split) if split not in self._materials.splits]
+        if empty and len(self._materials):
             notes.append(f"no track is in the split {' or '.join(empty)}, so no pairs there (see songs.shares)")
         if self.repeated:
             left_out = counted(self.repeated, "pair was", "pairs were")
@@ -227,6 +245,69 @@ def _rejected(track: Track, reason: str) -> Rejected:
     return seal(Rejected, stage=STAGE, row_id=track.id, subject=track.audio.path, reason=reason)
 
 
+class Materials:
+    """What is known about each track that has stems and estimates, and the rest of its split: made when it is used.
+
+    Rows of tables stay on the disk. Once ``numbered`` has gone through all tracks, ``longest_s`` and ``splits`` are of all of them.
+    """
+
+    def __init__(
+        self,
+        pairs: PairsConfig,
+        tracks: Sequence[Track],
+        stems: Sequence[Stem],
+        estimates: Sequence[Estimate],
+        *,
+        optional_rows: RecipeRows = RecipeRows(),
+    ) -> None:
+        self._pairs, self._tracks, self._optional_rows = pairs, tracks, optional_rows
+        self._stems, self._estimates = grouped(stems, "track_id"), grouped(estimates, "track_id")
+        self.longest_s, self.splits = 0.0, set[str]()
+        self._at = lru_cache(PARTNERS)(self._partner)
+
+    def __len__(self) -> int:
+        """How many tracks there are, also of those about which nothing is known."""
+        return len(self._tracks)
+
+    def numbered(self, rejected: list[Rejected]) -> Iterator[tuple[int, TrackMaterial]]:
+        """(number of the track, what is known of it); a track that is too short is added to ``rejected``."""
+        others = self._partners() if self._optional_rows.tempos else {}
+        none: PartnerTracks[TrackMaterial] = PartnerTracks((), self._at)
+        for number, material in self._each(rejected):
+            yield number, replace(material, others=others.get(material.track.split, none))
+
+    def _each(self, rejected: list[Rejected]) -> Iterator[tuple[int, TrackMaterial]]:
+        stems, estimates = _from_the_start(self._stems), _from_the_start(self._estimates)
+        for number, track in enumerate(self._tracks):
+            self.longest_s = max(self.longest_s, track.audio.num_frames / track.audio.sample_rate)
+            self.splits.add(track.split)
+            own = stems.get(track.id, ())
+            by_stem = {estimate.stem_id: estimate for estimate in estimates.get(track.id, ())}
+            if not own or any(stem.id not in by_stem for stem in own):
+                continue
+            try:
+                yield number, material_of(track, own, by_stem, self._pairs, optional_rows=self._optional_rows)
+            except Refused as reason:
+                rejected.append(_rejected(track, str(reason)))
+
+    def _partners(self) -> dict[str, PartnerTracks[TrackMaterial]]:
+        """Split -> its tracks as partners of one another."""
+        by_split: dict[str, list[Partner]] = defaultdict(list)
+        for number, material in self._each([]):
+            if (tempo := material.tempo) and tempo.tempo_bpm and tempo.key:
+                by_split[material.track.split].append(Partner(material.track.id, tempo.tempo_bpm, tempo.key, number))
+        return {split: PartnerTracks(partners, self._at) for split, partners in by_split.items()}
+
+    def _partner(self, number: int) -> TrackMaterial:
+        track = self._tracks[number]
+        by_stem = {estimate.stem_id: estimate for estimate in self._estimates[track.id]}
+        return material_of(track, self._stems[track.id], by_stem, self._pairs, optional_rows=self._optional_rows)
+
+
+def _from_the_start(rows: Mapping[str, Sequence[R]]) -> Mapping[str, Sequence[R]]:
+    return rows.forward() if isinstance(rows, GroupedRows) else rows
+
+
 def materials_of(
     pairs: PairsConfig,
     tracks: Sequence[Track],
@@ -235,26 +316,10 @@ def materials_of(
     *,
     optional_rows: RecipeRows = RecipeRows(),
 ) -> tuple[list[TrackMaterial], list[Rejected]]:
-    """What is known about each track that has stems and estimates, and the rest of its split; and the tracks that are too short."""
-    by_track: dict[str, list[Stem]] = defaultdict(list)
-    for stem in stems:
-        by_track[stem.track_id].append(stem)
-    by_stem = {estimate.stem_id: estimate for estimate in estimates}
-    materials: list[TrackMaterial] = []
+    """``Materials`` of all tracks in memory, and the tracks that are too short."""
     rejected: list[Rejected] = []
-    for track in tracks:
-        own = by_track[track.id]
-        if not own or any(stem.id not in by_stem for stem in own):
-            continue
-        try:
-            materials.append(material_of(track, own, by_stem, pairs, optional_rows=optional_rows))
-        except Refused as reason:
-            rejected.append(_rejected(track, str(reason)))
-    by_split: dict[str, list[TrackMaterial]] = defaultdict(list)
-    for material in materials:
-        by_split[material.track.split].append(material)
-    others = {split: PartnerTracks(members) for split, members in by_split.items()}
-    return [replace(material, others=others[material.track.split]) for material in materials], rejected
+    found = Materials(pairs, tracks, stems, estimates, optional_rows=optional_rows)
+    return [material for _, material in found.numbered(rejected)], rejected
 
 
 def material_of(
@@ -273,7 +338,7 @@ def material_of(
         pairs.sample_rate,
         pairs.num_frames,
         optional_rows.chains_of(stems),
-        optional_rows.tempo_by_track.get(track.id),
+        optional_rows.tempo_of(track.id),
     )
     if material.track_frames < pairs.num_frames:
         lasts_s = material.track_frames / pairs.sample_rate

@@ -18,13 +18,15 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from stemwright.datagen.pairs.licences import normalise
 from stemwright.datagen.pairs.section import ConfigError, Section, since
+from stemwright.manifests.joined_rows import JoinedRows, SelectedRows
 from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import Rejected, Stem, Track, seal
 
@@ -63,19 +65,21 @@ def _matches(pattern: str, rights: str) -> bool:
     return any(fnmatch.fnmatchcase(name.casefold(), wanted) for name in (rights, normalise(rights)))
 
 
-def admitted(policy: RightsConfig, tracks: Sequence[Track]) -> tuple[list[Track], list[Rejected]]:
+def admitted(policy: RightsConfig, tracks: JoinedRows[Track]) -> tuple[SelectedRows[Track], list[Rejected]]:
     """The tracks that may be planned, and rows that say why the others may not.
 
     Raises ConfigError if the policy leaves not one.
     """
-    kept, refused = [], []
-    for track in tracks:
-        if use_of(policy, track.rights) == "excluded":
-            refused.append(seal(Rejected, stage="plan", row_id=track.id, subject=track.audio.path, reason=_excluded(policy, track)))
-        else:
-            kept.append(track)
-    check_any_admitted(policy, Counter(track.rights for track in tracks))
-    return kept, refused
+    rights = [name for batch in tracks.columns("rights") for name in batch.column(0).to_pylist()]
+    counts = Counter(rights)
+    allowed = {name: use_of(policy, name) != "excluded" for name in counts}
+    chosen = np.array([allowed[name] for name in rights], np.bool_)
+    refused = [
+        seal(Rejected, stage="plan", row_id=track.id, subject=track.audio.path, reason=_excluded(policy, track))
+        for track in tracks.few(np.flatnonzero(~chosen).tolist())
+    ]
+    check_any_admitted(policy, counts)
+    return SelectedRows(tracks, chosen), refused
 
 
 def check_any_admitted(policy: RightsConfig, rights: Mapping[str, int]) -> None:

@@ -15,8 +15,10 @@ from stemwright.datagen.run.configuration import ConfigError
 from stemwright.manifests import table
 from stemwright.manifests.catalog.musdb_terms import MEDLEYDB, OF_MEDLEYDB, OF_REMIX_COMPETITION, REMIX_COMPETITION, RESTRICTED, terms_of
 from stemwright.manifests.catalog.tracks import SplitShares, find, inspect
+from stemwright.manifests.joined_rows import JoinedRows
 from stemwright.manifests.pair_records import Branch, Example, Pair, Signal
-from stemwright.manifests.records import Rejected, seal
+from stemwright.manifests.records import Rejected, Track, seal
+from stemwright.manifests.table_rows import TableRows
 
 SAID = {
     "CC BY 4.0": "CC-BY-4.0",
@@ -92,28 +94,34 @@ def test_a_pair_of_several_tracks_takes_the_strictest_rights():
     assert uses.of_pair(pair_of(free, [of[free.id][0], of[credited.id][1], of[unknown.id][2]])) == "excluded"
 
 
-def test_excluded_tracks_are_rejected_with_their_rights_and_the_policy():
+def in_table(folder, tracks):
+    table.write(folder / "tracks.parquet", tracks, Track)
+    return JoinedRows(TableRows(folder / "tracks.parquet", Track))
+
+
+def test_excluded_tracks_are_rejected_with_their_rights_and_the_policy(tmp_path):
     tracks, _ = tracks_of("CC0", "(c) 2019 A Label")
-    kept, (row,) = admitted(RightsConfig(render=("CC*",)), tracks)
-    assert kept == tracks[:1]
+    kept, (row,) = admitted(RightsConfig(render=("CC*",)), in_table(tmp_path, tracks))
+    assert [*kept] == tracks[:1]
     assert (row.stage, row.row_id) == ("plan", tracks[1].id)
     assert row.reason == "its rights are 'all rights reserved', which [rights] excludes: it takes render = ['CC*']"
 
 
-def test_a_policy_that_leaves_nothing_names_the_rights_that_exist():
+def test_a_policy_that_leaves_nothing_names_the_rights_that_exist(tmp_path):
     tracks, _ = tracks_of("CC BY 4.0", "CC-BY-4.0", "unknown")
     with pytest.raises(
         ConfigError, match=r"leaves none of 3 tracks: their rights are 'CC-BY-4.0' \(2\), 'unknown' \(1\); the policy takes"
     ):
-        admitted(RightsConfig(render=("CC0",)), tracks)
+        admitted(RightsConfig(render=("CC0",)), in_table(tmp_path, tracks))
     with pytest.raises(ConfigError, match="the policy takes nothing"):
-        admitted(RightsConfig(render=()), tracks)
+        admitted(RightsConfig(render=()), in_table(tmp_path, tracks))
 
 
-def test_by_default_everything_is_rendered():
+def test_by_default_everything_is_rendered(tmp_path):
     tracks, _ = tracks_of("CC0", "unknown", "(c) me")
     assert renders_everything(RightsConfig())
-    assert admitted(RightsConfig(), tracks) == (tracks, [])
+    kept, refused = admitted(RightsConfig(), in_table(tmp_path, tracks))
+    assert ([*kept], refused) == (tracks, [])
     assert configuration.parse("").rights == RightsConfig()
     assert summary(tracks) == {"CC0-1.0": 1, "all rights reserved": 1, "unknown": 1}
 

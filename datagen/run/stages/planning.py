@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import numpy as np
+
 from stemwright.datagen.pairs import rights
 from stemwright.datagen.pairs.plan import PlannedPairs, RecipeRows, materials_of
 from stemwright.datagen.pairs.recipes import RECIPES, any_needs
@@ -15,6 +17,7 @@ from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.summary import Summary
 from stemwright.manifests import __version__, table
+from stemwright.manifests.joined_rows import JoinedRows
 from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Estimate, Rejected, Stem, Track, content_id
@@ -41,31 +44,31 @@ def run_plan(corpus: Corpus, on_progress: OnProgress | None = None) -> Summary:
     if table.made_from(corpus.table("pairs")) == made_from and corpus.table("rejected").exists():
         refused = sum(row.stage == "plan" for row in corpus.rejected())
         return Summary("plan", 0, len(table.column(corpus.table("pairs"), "id")), refused)
-    tracks, stems, estimates = corpus.rows("tracks", Track), corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
-    tracks, excluded = rights.admitted(config.rights, tracks)
+    stems, estimates = corpus.table_rows("stems", Stem), corpus.table_rows("estimates", Estimate)
+    tracks, excluded = rights.admitted(config.rights, JoinedRows(corpus.table_rows("tracks", Track)))
     optional_rows = optional_rows_of(corpus, needed)
     report = (lambda done, total: on_progress(done, total, "")) if on_progress else None
     planning = PlannedPairs(config, tracks, stems, estimates, optional_rows=optional_rows, on_progress=report)
     with _without_collector():
         count = table.write(corpus.table("pairs"), _then_rejected(corpus, planning, excluded), Pair, made_from=made_from)
     notes = planning.notes()
-    if waiting := len(tracks) - len({estimate.track_id for estimate in estimates} & {track.id for track in tracks}):
+    if waiting := len(tracks) - len(np.intersect1d(JoinedRows(estimates).ids("track_id"), tracks.ids())):
         notes.append(f"{counted(waiting, 'track has', 'tracks have')} no stems or estimates yet: stemwright separate, then estimate")
     return Summary("plan", count, 0, len(planning.rejected) + len(excluded), tuple(notes))
 
 
 def materials_by_track(corpus: Corpus, config: Config) -> dict[str, TrackMaterial]:
     """Track id -> what its pairs are drawn from: the same as in planning, as long as tables and configuration are the same."""
-    tracks, _ = rights.admitted(config.rights, corpus.rows("tracks", Track))
+    tracks, _ = rights.admitted(config.rights, JoinedRows(corpus.table_rows("tracks", Track)))
     needed = [name for name in _needed(config) if corpus.table(name).exists()]
-    rows = corpus.rows("stems", Stem), corpus.rows("estimates", Estimate)
+    rows = corpus.table_rows("stems", Stem), corpus.table_rows("estimates", Estimate)
     found, _ = materials_of(config.pairs, tracks, *rows, optional_rows=optional_rows_of(corpus, needed))
     return {material.track.id: material for material in found}
 
 
 def optional_rows_of(corpus: Corpus, names: Sequence[str]) -> RecipeRows:
     """The rows of the tables that only some recipes need."""
-    return RecipeRows(**{name: corpus.rows(name, ROW_TYPES[name]) for name in names})  # type: ignore[arg-type]  # fields have the tables' names
+    return RecipeRows(**{name: corpus.table_rows(name, ROW_TYPES[name]) for name in names})  # type: ignore[arg-type]  # fields have the tables' names
 
 
 def _needed(config: Config) -> list[str]:
