@@ -273,7 +273,7 @@ def kernels(pair: Sequence[Side], songs: Path) -> list[str]:
                 commands: dict[str, tuple[str | Path, ...]] = {
                     "render": (side.corpus,),
                     "balance": (song / "mixture.wav", "--stems", stems),
-                    "edit": (song / "mixture.wav", "mute drums", "--model", "bundled", side.place / "edited.wav"),
+                    "edit": (song / "mixture.wav", "apply light lowpass to the drums", "--model", "bundled", side.place / "edited.wav"),
                 }
                 side.run(f"{verb}, {run}", verb, *commands[verb], cache=f"kernels-{verb}")
         more = [f"{side.least(f'{verb}, first') - side.least(f'{verb}, second'):.1f}" for side in pair]
