@@ -94,7 +94,9 @@ def ours(clipped: np.ndarray, ceiling: float, method: Any = "gaussian") -> np.nd
 def spline(clipped: np.ndarray, ceiling: float) -> np.ndarray:
     lost = np.abs(clipped) >= ceiling
     restored = clipped.copy()
-    restored[lost] = CubicSpline(np.flatnonzero(~lost), clipped[~lost])(np.flatnonzero(lost))
+    known = np.flatnonzero(~lost)
+    inside = np.flatnonzero(lost[known[0] : known[-1]]) + known[0]  # what is clipped before the first known sample stays: no extrapolation
+    restored[inside] = CubicSpline(known, clipped[known])(inside)
     return np.where(lost, np.sign(clipped) * np.maximum(np.sign(clipped) * restored, ceiling), clipped)
 
 
