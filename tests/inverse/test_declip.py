@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -95,6 +96,17 @@ def test_samples_beyond_the_ceiling_are_not_taken_for_clipped(dry: np.ndarray) -
 
 def test_ceilings_that_nothing_reaches_return_the_input(dry: np.ndarray) -> None:
     assert np.array_equal(sw.declip(dry, RATE, ceiling_low=-2.0, ceiling_high=2.0), dry)
+
+
+def test_memory_does_not_grow_with_the_length() -> None:
+    audio = np.zeros((1, 8_000_000), np.float32)
+    audio[0, 5000:5400] = np.sin(0.05 * np.arange(400)).clip(-CEILING, CEILING)
+    tracemalloc.start()
+    restored = clip_at(audio)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.abs(restored).max() > 0.7
+    assert peak - restored.nbytes < 0.5 * audio.nbytes
 
 
 def test_blocks_without_clipping_are_skipped_and_the_others_reported() -> None:

@@ -12,6 +12,12 @@ The covariance in S is what plain iterations (Janssen's, or sparse ones that tak
 coefficient that the clipped samples could have carried, and underestimate peaks. The average over frames is a prior that sounds last
 longer than a frame. S converges to a few coefficients, as sparse methods do; iterations end before it fits the noise.
 
+Expected of conditional means, from published comparisons: 1 to 2 dB beyond A-SPADE. Found: about 2 to 6 (``benchmarks/declipping.py``).
+Tried on excerpts of 0.2 to 1 s: bounds enforced after the means instead of propagated, drums at an input SDR of 7 dB gain 1.8 instead of
+7.7 dB. Without the average over frames voice and guitar gain 1 to 4 dB less, drums up to 0.7. Averages over frequency as well gave drums
+0.5 and cost guitars up to 4; geometric means over frames gave one excerpt of drums 1 and cost another 0.5. Half the frames (a hop of N / 2)
+cost about 0.7. Frames of 512 gave drums 0.3 and cost tones 1 to 4; frames of 2048 besides those of 1024 gave most signals 0.5.
+
 Conventions
     A block is float64 [T]. Frames are N samples in a square-root Hann window, a quarter apart; a frame without a clipped sample only gives
     its spectrum to its neighbours.
@@ -40,7 +46,7 @@ from stemwright.datagen.inverse.clipping.truncated_kernels import fill_precision
 Array = NDArray[np.float64]
 OVERLAP = 4  # frames that cover a sample
 FLOOR = 1e-9  # of the largest S: below it a precision cannot be inverted in float64
-NEIGHBOURS = 9  # frames that S is averaged over: 512 samples on both sides of the centre at N = 1024
+NEIGHBOURS = 9  # frames that S is averaged over: their centres are up to N samples away
 FIRST, ROUNDS = 4, 10  # the mean over the last rounds: early ones are better where little was clipped, late ones where half was
 BATCH = 2_000_000  # numbers in the matrices of one batch: 16 MB
 

@@ -184,7 +184,8 @@ def _check(audio: NDArray[Any], sample_rate: int, method: str) -> None:
     if not isinstance(audio, np.ndarray) or audio.ndim != 2 or not np.issubdtype(audio.dtype, np.floating):
         got = f"{audio.dtype} of shape {list(audio.shape)}" if isinstance(audio, np.ndarray) else type(audio).__name__
         raise UsageError(f"expected float audio [channels, time]; got {got}. One channel is audio[None]")
-    if not np.isfinite(audio).all():
+    parts = (audio[:, start : start + READ] for start in range(0, audio.shape[1], READ))
+    if not all(np.isfinite(part).all() for part in parts):
         raise UsageError("the audio contains NaN or infinite samples; repair or reject it first")
     if not sample_rate > 0:
         raise UsageError(f"a sample rate must be a positive number in Hz; got {sample_rate!r}")
@@ -203,8 +204,8 @@ def _edges(audio: NDArray[Any], sample_rate: int, ceiling_low: Ceiling, ceiling_
         raise UsageError(f"expected ceiling_low <= 0 <= ceiling_high; got {lows.tolist()} and {highs.tolist()}")
     edges = []
     for channel, low, high in zip(audio, lows.tolist(), highs.tolist(), strict=True):
-        (below, scatter_low), (above, scatter_high) = level_and_scatter(-channel, -low), level_and_scatter(channel, high)
-        edges.append(Edges(-below, above, scatter_low, scatter_high))
+        (below, scatter_low), (above, scatter_high) = level_and_scatter(channel, low), level_and_scatter(channel, high)
+        edges.append(Edges(below, above, scatter_low, scatter_high))
     return edges
 
 
@@ -216,28 +217,26 @@ def _for_channels(name: str, value: Ceiling, channels: int) -> Array:
 
 
 def level_and_scatter(samples: NDArray[Any], ceiling: float) -> tuple[float, float]:
-    """The level at which clipped samples [T] are, near a ceiling, and their standard deviation around it: 0 where they are equal.
+    """The level at which clipped samples [T] are, near a ceiling and of its sign, and their standard deviation: 0 where they are equal.
 
-    The deviation follows from the samples above, which only clipping and coding put there; those below are mixed with what was not clipped.
+    The deviation follows from the samples beyond, which only clipping and coding put there; those before are mixed with unclipped ones.
     """
-    if ceiling <= 0.0:
+    if ceiling == 0.0:
         return 0.0, 0.0
-    near = [
-        _between(samples[start : start + READ], (1.0 - NEAR) * ceiling, (1.0 + SCATTER) * ceiling) for start in range(0, len(samples), READ)
-    ]
-    values = np.concatenate([np.zeros(0), *near])
-    close = _between(values, 0.0, (1.0 + NEAR) * ceiling)
+    parts = (samples[start : start + READ] for start in range(0, len(samples), READ))
+    near = np.concatenate([_between(part, (1.0 - NEAR) * ceiling, (1.0 + SCATTER) * ceiling) for part in parts]) / ceiling
+    close = _between(near, 0.0, 1.0 + NEAR)
     if len(close):
         flat = float(np.median(close))
-        if np.mean(np.abs(close - flat) <= EXACT * ceiling) >= 0.5:
-            return flat, 0.0
-    above = _between(values, (1.0 - EXACT) * ceiling, math.inf)
-    excess = float(np.median(above)) - ceiling if len(above) else 0.0
-    return ceiling, 1.4826 * excess if excess > EXACT * ceiling else 0.0  # the upper half of a normal distribution has its median there
+        if np.mean(np.abs(close - flat) <= EXACT) >= 0.5:
+            return flat * ceiling, 0.0
+    beyond = _between(near, 1.0 - EXACT, math.inf)
+    excess = float(np.median(beyond)) - 1.0 if len(beyond) else 0.0
+    return ceiling, 1.4826 * excess * abs(ceiling) if excess > EXACT else 0.0  # a normal distribution's upper half has its median there
 
 
-def _between(samples: NDArray[Any], low: float, high: float) -> Array:
-    return samples[(samples >= low) & (samples <= high)].astype(np.float64)
+def _between(samples: NDArray[Any], one: float, other: float) -> Array:
+    return samples[(samples >= min(one, other)) & (samples <= max(one, other))].astype(np.float64)
 
 
 def _in_threads(run: Callable[[_Task], int], tasks: Sequence[_Task]) -> Iterator[int]:
