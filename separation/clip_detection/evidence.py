@@ -3,9 +3,9 @@
 An exact copy (also after a gain, or rounded) has its clipped samples at one level, so a narrow window there is in a pile: it holds far more
 samples than the windows below (``PILE``), in pairs rather than alone (a limiter with look-ahead touches its ceiling with single samples,
 ``PAIRED``), and few of the pairs within 16 such widths are outside it (the top of a smooth wave, even one of constant height, has
-sqrt(1 / 16) of them there; ``FLAT``). Flat tops are left as steeply as they are entered; those of a limiter without look-ahead end at the
-rounded peak of what it limits (``SYMMETRIC``).
-In noise, whose clipped samples are single, they follow one another as chance has it; a limiter's do not within its look-ahead (``CLOSE``).
+sqrt(1 / 16) of them there; ``FLAT``). A limiter without look-ahead cuts the rising half of a top as flat as a clipper does, and counts as
+one. In white noise, whose clipped samples are single, they follow one another as chance has it; a limiter's do not within its look-ahead
+(``CLOSE``).
 
 In a copy that was resampled or coded with loss, the tops of clipped waves scatter around the ceiling by a few percent, as those of limited
 waves do, but they are flatter. For each level c and half-width w, against the band (1 - 3 w) c to (1 - w) c below:
@@ -21,8 +21,8 @@ Conventions
     ``Levels`` of one polarity, with magnitudes, in; ceilings as magnitudes out. Likelihoods are logits (0: even).
 
 References
-    The five measures and their weights are our own: ``benchmarks/clipping_detection.py --fit`` found the weights on the songs of its part
-    "tune".
+    The five measures and their weights are our own; the weights are those of songs that the benchmark does not report on
+    (``benchmarks/clipping_detection.py --fit``).
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ from stemwright.separation.clip_detection.levels import (
     CLOSE,
     COUNT,
     CURVATURE,
-    ENTERED,
-    LEFT,
     WIDE_CURVATURE,
     Levels,
     coarse_index,
@@ -54,8 +52,6 @@ WINDOWS = (4, 16)  # fine steps: 0.02 to 0.05 %, and 0.1 to 0.2 % for dithered a
 WIDER = 16
 LEAST_PAIRS = 4
 PILE, PAIRED, FLAT = 3.0, 0.2, 0.5
-SYMMETRIC = (0.3, 0.6)  # of few pairs and of
-MANY_PAIRS = 40
 LEAST_CLOSE, MOST_TOUCHING = 5, 0.85
 NOISE_CURVATURE = 0.6  # white noise has 1, music 0.01 to 0.5
 MANY_TOUCHING = 10
@@ -130,7 +126,7 @@ def _judged(levels: Levels, start: int, width: int) -> FoundCeiling | None:
     wide = max(0, start - (WIDER - 1) * width)
     all_pairs = (time[wide] - time[stop]) - (excursions[wide] - excursions[stop])
     close = int(levels.close[start:stop].sum())
-    flat = pairs >= max(LEAST_PAIRS, PAIRED * touched, FLAT * all_pairs) and _symmetric(levels, level, pairs)
+    flat = pairs >= max(LEAST_PAIRS, PAIRED * touched, FLAT * all_pairs)
     if flat or _scattered(levels, level, touched, close):
         logit = min(max(pairs, close) - LEAST_PAIRS + 2.0, 7.0) if _effective_levels(time, level) >= LEAST_LEVELS else -1.0
     elif touched >= MANY_TOUCHING and all_pairs < (LEAST_SAMPLES - 1.0) * touched:  # single samples, here and near
@@ -139,13 +135,6 @@ def _judged(levels: Levels, start: int, width: int) -> FoundCeiling | None:
         return None
     spread = 1.0 - float(fine_level(start) / fine_level(stop))
     return FoundCeiling(_mean_level(time, start, stop), float(logit), float(held - background), spread)
-
-
-def _symmetric(levels: Levels, level: float, pairs: float) -> bool:
-    """Whether flat tops near a level are left as steeply as they are entered."""
-    low, high = coarse_index(np.array([0.995 * level, 1.005 * level]))
-    entered, left = (levels.tops[high + 1] - levels.tops[low])[[ENTERED, LEFT]]
-    return bool(left >= SYMMETRIC[pairs >= MANY_PAIRS] * entered)
 
 
 def _scattered(levels: Levels, level: float, touched: int, close: int) -> bool:

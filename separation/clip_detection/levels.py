@@ -4,7 +4,7 @@ Of each channel and polarity there are, on a logarithmic scale of levels:
 
     time T(u)         samples at or above u
     excursions N(u)   upward crossings of u
-    tops              local maxima by height, their mean curvature, and how steeply flat ones are entered and left
+    tops              local maxima by height, and their mean curvature
 
 T(u) / N(u) is the mean duration of an excursion, and T(u) - N(u) the pairs of neighbours that are both above u (Rice).
 
@@ -37,7 +37,7 @@ CLOSE = 16  # frames, 0.36 ms: no limiter with look-ahead touches its ceiling so
 _FINE_SHIFT, _COARSE_SHIFT = 10, 16  # 23 bits of mantissa - 13 and - 7
 _FLOOR_BITS = int(np.float32(FLOOR).view(np.int32))
 _NUM_FINE, _NUM_COARSE = FINE * OCTAVES, COARSE * OCTAVES
-COUNT, CURVATURE, WIDE_CURVATURE, ENTERED, LEFT = range(5)  # columns of tops; the last two are drops beside flat tops
+COUNT, CURVATURE, WIDE_CURVATURE = range(3)  # columns of tops
 
 Counts = NDArray[np.int64]
 Sums = NDArray[np.float64]
@@ -90,14 +90,6 @@ def _count(x, start, time, crossings, tops, recent, close):  # type: ignore[no-u
                 if start + n - recent[side, step - 1] <= CLOSE:
                     close[side, step - 1] += 1
                 recent[side, step - 1] = start + n
-            if previous > 0 and abs(step - previous) <= 1:  # the second or a later sample of a flat top, perhaps its last
-                after = ((bits[n + 1] & mask) - _FLOOR_BITS >> _FINE_SHIFT) + 1
-                if right < top and abs(after - step) > 1:
-                    tops[side, above >> _COARSE_SHIFT, LEFT] += 1.0 - right / top
-            elif left < top:
-                after = ((bits[n + 1] & mask) - _FLOOR_BITS >> _FINE_SHIFT) + 1
-                if (bits[n + 1] < 0) == (bits[n] < 0) and abs(after - step) <= 1:  # the first sample of a flat top
-                    tops[side, above >> _COARSE_SHIFT, ENTERED] += 1.0 - left / top
         last, last_side = step, side
 
 
@@ -109,7 +101,7 @@ class Levels:
     time: Counts  # [fine + 1], samples at or above the lower end of each step
     excursions: Counts  # [fine + 1], upward crossings of it
     close: Counts  # [fine], tops on a step that follow another one there within ``CLOSE`` frames
-    tops: Sums  # [coarse + 1, 5], sums over all tops below each step: differences are sums over bands
+    tops: Sums  # [coarse + 1, 3], sums over all tops below each step: differences are sums over bands
 
 
 class LevelTally:
@@ -119,7 +111,7 @@ class LevelTally:
         self.num_frames = 0
         self._time = np.zeros((num_channels, 2, _NUM_FINE), np.int64)
         self._crossings = np.zeros((num_channels, 2, _NUM_FINE + 1), np.int64)
-        self._tops = np.zeros((num_channels, 2, _NUM_COARSE, 5))
+        self._tops = np.zeros((num_channels, 2, _NUM_COARSE, 3))
         self._recent = np.full((num_channels, 2, _NUM_FINE), -CLOSE, np.int64)  # frame of the last top on each step
         self._close = np.zeros((num_channels, 2, _NUM_FINE), np.int64)
         self._rest = np.zeros((num_channels, 0), np.float32)
@@ -150,7 +142,7 @@ class LevelTally:
             np.append(time[::-1].cumsum()[::-1], 0),
             crossings.cumsum(),
             self._close[channel, sides].sum(axis=0),
-            np.concatenate([np.zeros((1, 5)), tops.cumsum(axis=0)]),
+            np.concatenate([np.zeros((1, 3)), tops.cumsum(axis=0)]),
         )
 
 
