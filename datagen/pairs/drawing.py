@@ -60,6 +60,9 @@ WITHOUT_MEANING: dict[Channels, tuple[Needs, ...]] = {  # what a setting needs i
 }
 NUMBER = r"(\d+(?:\.\d+)?)"
 REST = re.compile(rf"{NUMBER} - (?:{NUMBER} )?([a-z]\w*)")  # a whole, how often the other is taken from it (once), the other
+REACHED_DB = 6.0  # how far below the peak that is expected a threshold is at least
+LEAST_RANGE_DB = 6.0  # what is left of a threshold's typical range at least
+FLAT_CREST_DB = 8.0  # the crest after an effect that flattens, at most
 HIGHEST_SHARE = 0.45  # of the sample rate: what a frequency is kept below, since an effect refuses one beyond half of it
 
 
@@ -84,6 +87,18 @@ def effective_ranges(effect: str, wanted: Mapping[str, Range], channels: Channel
         if field.needs == "stereo" or (field.needs == "difference" and isinstance(wanted.get(field.name, ()), tuple))
     }
     return {**usual, **wanted, **kept}
+
+
+def reached_ranges(effect: str, peak_db: float) -> dict[str, Range]:
+    """The typical range of an effect's threshold, lowered to where a sound of this peak reaches it; {} of an effect without a threshold."""
+    bounds = [field for field in fields(EFFECTS[effect].Settings).values() if isinstance(field, Bounds) and field.bound]
+    if not bounds:
+        return {}
+    setting, lowest = bounds[0].name, bounds[0].low
+    low, high = EFFECTS[effect].TYPICAL[setting]
+    high = min(high, float(math.floor(peak_db - REACHED_DB)))  # whole decibels: so many ranges are prepared, and no more
+    high = max(high, lowest + LEAST_RANGE_DB)
+    return {setting: (max(lowest, min(low, high - LEAST_RANGE_DB)), high)}
 
 
 @lru_cache(maxsize=256)

@@ -200,6 +200,13 @@ def test_a_threshold_follows_the_level_of_its_stem_and_a_range_that_is_given_doe
         assert low - below_db <= min(found[True]) < max(found[True]) <= high - below_db
 
 
+def test_a_ceiling_is_where_the_peak_of_the_track_reaches_it():
+    keys = {"final_effects": ["clip"], "final_removed": [1, 1], "bus_removed": [0, 0], "stem_removed": [0, 0], "target": "mixture"}
+    ceilings = [use.settings["ceiling_db"] for pair in planned(40, **keys) for use in pair.inputs[0].bus]
+    assert min(ceilings) >= -18.0
+    assert max(ceilings) <= -12.0  # 14 dB above the mixture's -20 LUFS is the peak of the track; 6 dB below it is reached in places
+
+
 def test_a_distortion_leaves_a_stem_about_as_loud_as_it_was(read):  # noqa: F811
     keys = {"stem_effects": ["distortion"], "stem_removed": [1, 1], "bus_removed": [0, 0], "final_removed": [0, 0]}
     for pair in planned(6, target="stems", **keys):

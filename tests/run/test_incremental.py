@@ -54,7 +54,13 @@ CONFIGS: dict[str, tuple[dict[str, Any], ...]] = {
     "pairs": (
         {"pairs": {"mix": {"per_track": 1}, "removal": {"per_track": 1}}},
         {"pairs": {"mix": {"per_track": 2}, "removal": {"per_track": 0}}},
-        {"pairs": {"mix": {"per_track": 0}, "removal": {"per_track": 2, "effects": ["eq", "clip"]}}},
+        {
+            "pairs": {
+                "mix": {"per_track": 0},
+                "removal": {"per_track": 2, "effects": ["eq", "clip"]},
+                "restore": {"per_track": 1, "target": "stems"},
+            }
+        },
         {"pairs": {"mix": {"per_track": 1, "stems": ["drums", "bass"]}, "removal": {"per_track": 0}, "remix": {"per_track": 1}}},
         {"pairs": {"mix": {"per_track": 0}, "removal": {"per_track": 1, "redraw_below": 0.3}}},
     ),

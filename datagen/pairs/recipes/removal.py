@@ -29,9 +29,17 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stemwright.datagen.effects import EFFECTS
-from stemwright.datagen.effects.settings import Range as Bounds
-from stemwright.datagen.effects.settings import fields
-from stemwright.datagen.pairs.drawing import Channels, Range, Ranges, Role, draw_settings, draw_use, effective_ranges
+from stemwright.datagen.pairs.drawing import (
+    FLAT_CREST_DB,
+    Channels,
+    Range,
+    Ranges,
+    Role,
+    draw_settings,
+    draw_use,
+    effective_ranges,
+    reached_ranges,
+)
 from stemwright.datagen.pairs.recipes import remfx
 from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, Shape, TrackMaterial, min_change_field, with_preset
 from stemwright.datagen.pairs.section import since
@@ -51,9 +59,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "level_after_each": True,
     },
 }
-REACHED_DB = 6.0  # how far below the peak that is expected a threshold is at least
-LEAST_RANGE_DB = 6.0  # what is left of a threshold's typical range at least
-FLAT_CREST_DB = 8.0  # the crest after an effect that flattens, at most
 
 Count = Annotated[int, Field(ge=0, le=64)]  # of effects in one chain
 
@@ -252,16 +257,8 @@ def _reached(effect: str, material: TrackMaterial, config: Config, name: str, *,
 
     The excerpt's own crest only rendering knows; that of the track says which thresholds no excerpt of it will reach.
     """
-    bounds = [field for field in fields(EFFECTS[effect].Settings).values() if isinstance(field, Bounds) and field.bound]
     crest_db = material.crest_db(name)
-    if not bounds or crest_db is None:
-        return {}
-    setting, lowest = bounds[0].name, bounds[0].low
-    low, high = EFFECTS[effect].TYPICAL[setting]
-    expected = config.loudness_lufs + (min(crest_db, FLAT_CREST_DB) if flat else crest_db)
-    high = min(high, float(math.floor(expected - REACHED_DB)))  # whole decibels: so many ranges are prepared, and no more
-    high = max(high, lowest + LEAST_RANGE_DB)
-    return {setting: (max(lowest, min(low, high - LEAST_RANGE_DB)), high)}
+    return {} if crest_db is None else reached_ranges(effect, config.loudness_lufs + (min(crest_db, FLAT_CREST_DB) if flat else crest_db))
 
 
 def _works_on_mono(effect: str) -> bool:

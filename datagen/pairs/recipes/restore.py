@@ -12,8 +12,8 @@ Conventions
     the track: so a threshold of the bus means the same on every song, and a target has the level that its stem has in the mixture.
     Typical settings are meant for a sound of TYPICAL_LUFS. A stem is softer than its mixture: what depends on level is drawn for that
     loudness and then moved to the stem's (``effects.scaling.at_level``), so that a soft stem is compressed or clipped as a loud one
-    would be. A range that is given is taken as it is. A distortion raises what it distorts; its output follows its drive, so that the
-    balance is roughly kept.
+    would be. A threshold is drawn where the peak of the track reaches it. A range that is given is taken as it is. A distortion raises
+    what it distorts; its output follows its drive, so that the balance is roughly kept.
     Settings are drawn as in ``removal``, each in its typical range or the one that is given. Only stems that sound in the excerpt get
     effects: of the others nothing could be heard. Every removed effect is heard by itself, or the pair is drawn again.
     Kept effects of a stem are in the target too; of a bus they can be so only where the target is the mixture. Where the target is one
@@ -36,7 +36,16 @@ from pydantic import Field, model_validator
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.scaling import at_level
-from stemwright.datagen.pairs.drawing import Channels, Ranges, Role, draw_settings, draw_use, effective_ranges
+from stemwright.datagen.pairs.drawing import (
+    FLAT_CREST_DB,
+    Channels,
+    Ranges,
+    Role,
+    draw_settings,
+    draw_use,
+    effective_ranges,
+    reached_ranges,
+)
 from stemwright.datagen.pairs.recipes.base import MOST_PER_TRACK, Draft, RecipeConfig, TrackMaterial, fader, min_change_field, with_preset
 from stemwright.datagen.pairs.recipes.restoration import PRESETS, SENTENCES, groups_of
 from stemwright.datagen.pairs.section import since
@@ -213,6 +222,11 @@ def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> 
 
 def _joint_fader(material: TrackMaterial, config: Config) -> EffectUse:
     """The gain that brings the mixture, as it is heard in the stems' files, to its loudness."""
+    return fader(config.loudness_lufs - (_mixture_lufs(material) + material.stems[0].gain_db))
+
+
+def _mixture_lufs(material: TrackMaterial) -> float:
+    """The loudness of the mixture, which every estimate of a stem's level states. Raises Refused if none does."""
     known = [
         each.loudness_lufs - each.level_lu
         for each in material.estimates.values()
@@ -220,7 +234,7 @@ def _joint_fader(material: TrackMaterial, config: Config) -> EffectUse:
     ]
     if not known:
         raise Refused("none of its stems is audible")
-    return fader(config.loudness_lufs - (float(np.median(known)) + material.stems[0].gain_db))
+    return float(np.median(known))
 
 
 def _order(config: Config, layer: str, kept: Counts, channels: Channels, rng: np.random.Generator) -> list[Use]:
@@ -258,18 +272,23 @@ def _uses(
     config: Config, material: TrackMaterial, order: Sequence[Use], stem: str | None, channels: Channels, rng: np.random.Generator
 ) -> list[EffectUse]:
     """The effects of a chain with their settings, at the level of the stem, or of the mixture where none is named."""
-    level_lufs = config.loudness_lufs
+    mixture_lufs, level_lufs = _mixture_lufs(material), config.loudness_lufs
+    crest_db: float | None = material.track.peak_dbfs - mixture_lufs
     if stem is not None:
-        level_lufs = material.loudness_lufs(stem) + float(_joint_fader(material, config).settings["gain_db"])
+        level_lufs += material.loudness_lufs(stem) - material.stems[0].gain_db - mixture_lufs
+        crest_db = material.crest_db(stem)
     below_db = round(min(0.0, level_lufs - TYPICAL_LUFS), 2)
-    uses = []
+    uses: list[EffectUse] = []
     for effect, role in order:
-        wanted = effective_ranges(effect, {**RANGES.get(effect, {}), **config.ranges.get(effect, {})}, channels)
+        reached = {} if crest_db is None else reached_ranges(effect, TYPICAL_LUFS + crest_db)
+        wanted = effective_ranges(effect, {**RANGES.get(effect, {}), **reached, **config.ranges.get(effect, {})}, channels)
         use = draw_use(effect, wanted, material.sample_rate, rng, role=role)
         if below_db and effect not in config.ranges:
             settings = EFFECTS[effect].Settings(**cast("dict[str, Any]", use.settings))
             use = EffectUse(effect=effect, settings=at_level(effect, settings, below_db).plain(), role=role)
         uses.append(use)
+        if crest_db is not None and "flattening" in EFFECTS[effect].TRAITS:
+            crest_db = min(crest_db, FLAT_CREST_DB)
     return uses
 
 
