@@ -29,7 +29,7 @@ from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_plan
 
-BEFORE = "0790548"  # the last commit that wrote a file for each sound and packed these
+BEFORE = "b129af0"  # the last commit that wrote a file for each sound and packed these
 EVERY_S = 0.05
 HEAD = ("what", "files, most", "files, end", "MB, most", "MB, end", "CPU s", "peak MB")
 
@@ -39,8 +39,8 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._ended = folder, threading.Event()
-        self.most = self.most_mb = self.end = 0
-        self.end_mb = 0.0
+        self.most = self.end = 0
+        self.most_mb = self.end_mb = 0.0
 
     def __enter__(self) -> Watch:
         self._thread = threading.Thread(target=self._count)
