@@ -22,6 +22,7 @@ from stemwright.datagen.inverse.solver import Vector
 COSTS_DB = 0.1  # of the residual: what a simpler equaliser may add
 FLOOR = 1e-10  # of the mixture's energy: residuals below it are equal
 FAR, NEAR = 30.0, 1e-4  # times the residual, of the mixture's energy: a simpler response that would leave more is not tried on the waveform
+ALMOST = 10.0  # times the residual that is allowed: less may be reached by a search of all settings
 TRIED = 2  # of the equalisers with one number of bands
 ITERATIONS = 4
 TURNS = 2
@@ -57,12 +58,19 @@ def _simplified(problem: ConsoleProblem, console: ConsoleSettings, place: str, i
                 break
             chain = list(console.chain(place))
             chain[index] = (effect, each.settings)
-            trial = console.with_chain(place, with_level(chain, index, each.level_db))
-            unknowns = [one for one in heard(trial, unknowns_of(trial, len(problem.mixture))) if one.place == place]
-            found = search(problem, trial, unknowns, iterations=ITERATIONS).console
+            found = _settled(problem, console.with_chain(place, with_level(chain, index, each.level_db)), place, now + allowed)
             if problem.cost(found) < now + allowed:
                 return found
     return console
+
+
+def _settled(problem: ConsoleProblem, console: ConsoleSettings, place: str, enough: float) -> ConsoleSettings:
+    """The console after a search of the settings of one stem, and of all if that is nearly ``enough``: they may have been at odds."""
+    unknowns = heard(console, unknowns_of(console, len(problem.mixture)))
+    found = search(problem, console, [one for one in unknowns if one.place == place], iterations=ITERATIONS).console
+    if enough <= problem.cost(found) < min(ALMOST * enough, NEAR):
+        found = search(problem, found, unknowns, iterations=ITERATIONS).console
+    return found
 
 
 def _weights(problem: ConsoleProblem, console: ConsoleSettings, place: str) -> tuple[Vector, Vector]:
