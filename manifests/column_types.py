@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
-from stemwright.manifests.id_numbers import plain
+from stemwright.manifests.arrow_arrays import joined_lists, joined_texts, lists_of, numbers_in_arrow, text_in_arrow, texts_in_arrow
+from stemwright.manifests.id_numbers import flags_of, plain
 from stemwright.manifests.names import LONGEST_EXCERPT_S
 from stemwright.manifests.records import finite
 
@@ -35,18 +36,16 @@ def require(condition: Any) -> None:
 
 def joined_parts(parts: Parts, count: int) -> Any:
     """The texts that consist of parts [N]."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
     if all(isinstance(part, str) for part in parts):
-        return pa.array(["".join(parts)] * count, pa.string())
+        return texts_in_arrow(["".join(parts)] * count)
     merged: Parts = []
     for part in parts:
         if merged and isinstance(part, str) and isinstance(merged[-1], str):
             merged[-1] += part
         else:
             merged.append(part)
-    return merged[0] if len(merged) == 1 else pc.binary_join_element_wise(*merged, "")
+    return merged[0] if len(merged) == 1 else joined_texts(*merged)
 
 
 class Column:
@@ -70,7 +69,6 @@ class TextColumn(Column):
 
     def check(self, values: Any) -> None:
         """As ``Column.check``."""
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         for pattern in self._patterns:
@@ -78,17 +76,16 @@ class TextColumn(Column):
         if self._longest is not None and len(values):
             require(pc.max(pc.utf8_length(values)).as_py() <= self._longest)
         if self._allowed:
-            require(pc.all(pc.is_in(values, pa.array(self._allowed, pa.string())), min_count=0).as_py())
+            require(pc.all(pc.is_in(values, texts_in_arrow(self._allowed)), min_count=0).as_py())
 
     def parts(self, values: Any) -> Parts:
         """As ``Column.parts``."""
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         if self._plain or not pc.any(pc.match_substring_regex(values, ESCAPED), min_count=0).as_py():
             return ['"', values, '"']
         coded = values.dictionary_encode()
-        written = pa.array([to_json(text).decode() for text in coded.dictionary.to_pylist()], pa.string())
+        written = texts_in_arrow([to_json(text).decode() for text in coded.dictionary.to_pylist()])
         return [written.take(coded.indices)]
 
 
@@ -115,7 +112,7 @@ class NumberColumn(Column):
 
         numbers = plain(values)
         if not len(numbers):
-            return [pa.array([], pa.string())]
+            return [texts_in_arrow([])]
         if (numbers == numbers[0]).all() and numbers[0]:  # 0.0 equals -0.0
             return [to_json(numbers[0].item()).decode()]
         written = np.frombuffer(to_json(numbers.tolist()), np.uint8)[1:-1]
@@ -135,7 +132,7 @@ class FlagColumn(Column):
         """As ``Column.parts``."""
         import pyarrow.compute as pc
 
-        return [pc.if_else(values, "true", "false")]
+        return [pc.if_else(values, text_in_arrow("true"), text_in_arrow("false"))]
 
 
 class JsonColumn(Column):
@@ -183,7 +180,6 @@ class OptionalColumn(Column):
     def parts(self, values: Any) -> Parts:
         """As ``Column.parts``."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         if not values.null_count:
             return self._inner.parts(values)
@@ -191,8 +187,9 @@ class OptionalColumn(Column):
             return ["null"]
         there = values.drop_null()
         written = joined_parts(self._inner.parts(there), len(there))
-        numbers = pc.subtract(pc.cumulative_sum(pc.is_valid(values).cast(pa.int32())), 1)
-        return [written.take(pc.if_else(pc.is_valid(values), numbers, None)).fill_null("null")]
+        with_null = pa.concat_arrays([written, texts_in_arrow(["null"])])
+        is_there = flags_of(values.is_valid())
+        return [with_null.take(numbers_in_arrow(np.where(is_there, np.cumsum(is_there) - 1, len(written))))]
 
 
 class ListColumn(Column):
@@ -213,16 +210,13 @@ class ListColumn(Column):
 
     def parts(self, values: Any) -> Parts:
         """As ``Column.parts``."""
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         items = pc.list_flatten(values)
         if not len(items):
             return ["[]"]
-        lengths = np.asarray(plain(pc.list_value_length(values)), np.int64)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        lists = pa.ListArray.from_arrays(pa.array(offsets), joined_parts(self._inner.parts(items), len(items)))
-        return ["[", pc.binary_join(lists, ","), "]"]
+        lists = lists_of(plain(pc.list_value_length(values)), joined_parts(self._inner.parts(items), len(items)))
+        return ["[", joined_lists(lists, ","), "]"]
 
 
 class RowColumns(Column):

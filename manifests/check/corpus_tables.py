@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stemwright.manifests import dataset_rows, row_text, table
+from stemwright.manifests.arrow_arrays import joined_lists, joined_texts, lists_of, numbers_in_arrow, texts_in_arrow
 from stemwright.manifests.catalog.artists import nodes_of
 from stemwright.manifests.catalog.tracks import credit_of
 from stemwright.manifests.check.problems import CheckProblem
@@ -119,7 +120,7 @@ def dangling(rows: Tables) -> Iterator[CheckProblem]:
     known = np.unique(np.concatenate([rows[name].ids() for name in ("tracks", "stems")]))
     for batch in rows["pairs"].columns("id", "track_id", "split", *SOURCES):
         in_row, sources = sources_in(batch)
-        for pair_id, _, _, ids in sources_of(batch.take(np.unique(in_row[~among(sources, known)]))):
+        for pair_id, _, _, ids in sources_of(batch.take(numbers_in_arrow(np.unique(in_row[~among(sources, known)])))):
             for source_id in sorted(set(ids)):
                 if not among(np.array([int(source_id, 16)], np.uint64), known).all():
                     yield CheckProblem(table="pairs", row_id=pair_id, what=f"source {source_id} is neither a stem nor a track")
@@ -145,7 +146,7 @@ def mixed_splits(rows: Tables) -> Iterator[CheckProblem]:
         songs = numbers.of_sources(sources)
         elsewhere = (songs >= 0) & (songs != own[in_row]) & (split_of[songs] != splits[in_row])
         wrong = np.union1d(np.flatnonzero((own >= 0) & (split_of[own] != splits)), in_row[elsewhere])
-        for pair in sources_of(batch.take(wrong)):
+        for pair in sources_of(batch.take(numbers_in_arrow(wrong))):
             yield from _other_splits(*pair, numbers, split_of)
     yield from _artists_in_two_splits(rows["tracks"])
 
@@ -159,10 +160,9 @@ def _splits_of_tracks(tracks: JoinedRows[Track]) -> npt.NDArray[np.int32]:
 
 def _split_numbers(batch: pyarrow.RecordBatch) -> npt.NDArray[np.int32]:
     """The number of the split of each row."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    return plain(pc.index_in(batch.column("split"), pa.array(SPLIT_NAMES)))
+    return plain(pc.index_in(batch.column("split"), texts_in_arrow(SPLIT_NAMES)))
 
 
 def _other_splits(
@@ -249,9 +249,8 @@ class _Shapes:
 
     def numbers_of_names(self, *lists: pyarrow.StringArray) -> npt.NDArray[np.int64]:
         """The number of the names of each row [N]: equal names, in several lists of them one after another, have one number."""
-        import pyarrow.compute as pc
 
-        coded = pc.binary_join_element_wise(*lists, "").dictionary_encode()
+        coded = joined_texts(*lists).dictionary_encode()
         numbers = [self.names.setdefault(names, len(self.names)) for names in coded.dictionary.to_pylist()]
         return np.array(numbers, np.int64)[plain(coded.indices)]
 
@@ -265,13 +264,11 @@ class _Shapes:
 
 def _names_in_lists(signals: pyarrow.ListArray, roles: Any = None) -> pyarrow.StringArray:
     """The roles and names of the signals of each row, as one text; without ``roles`` they are in the signals."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     each = pc.list_flatten(signals)
-    texts = pc.binary_join_element_wise(roles or pc.struct_field(each, "role"), "/", pc.struct_field(each, "name"), " ", "")
-    offsets = np.concatenate([[0], np.cumsum(plain(pc.list_value_length(signals)))]).astype(np.int32)
-    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), texts), "")
+    texts = joined_texts(roles or pc.struct_field(each, "role"), "/", pc.struct_field(each, "name"), " ")
+    return joined_lists(lists_of(plain(pc.list_value_length(signals)), texts), "")
 
 
 def examples_fit_pairs(rows: Tables) -> Iterator[CheckProblem]:
@@ -288,7 +285,7 @@ def examples_fit_pairs(rows: Tables) -> Iterator[CheckProblem]:
         wrong[in_row[(found != wanted[in_row, 1:]).any(axis=1)]] = True
         places = np.flatnonzero(wrong & (wanted[:, 0] >= 0))
         names = [*pairs.names]
-        for example, shape in zip(batch.take(places).to_pylist(), wanted[places].tolist(), strict=True):
+        for example, shape in zip(batch.take(numbers_in_arrow(places)).to_pylist(), wanted[places].tolist(), strict=True):
             yield from _misfits(example, [tuple(signal.split("/")) for signal in names[shape[0]].split()], shape[1:])
 
 

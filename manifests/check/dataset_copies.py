@@ -17,10 +17,11 @@ import numpy.typing as npt
 from pydantic_core import from_json
 
 from stemwright.manifests import dataset_rows, row_text
+from stemwright.manifests.arrow_arrays import joined_texts
 from stemwright.manifests.check.problems import CheckProblem
 from stemwright.manifests.check.source_columns import SourceColumns
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair
-from stemwright.manifests.id_numbers import Ids, among, numbers_of, plain
+from stemwright.manifests.id_numbers import Ids, among, flags_of, numbers_of, plain
 from stemwright.manifests.joined_rows import ById, JoinedRows, SelectedRows
 from stemwright.manifests.pair_columns import SIDES, Numbers
 from stemwright.manifests.pair_records import Example, Pair
@@ -156,7 +157,7 @@ def _same_chains(planned: Any, written: Any, gains_db: Gains) -> bool:
         return False
     settings, used = (pc.struct_field(uses, "settings") for uses in (one, other))
     differ = pc.invert(pc.equal(settings, used))
-    moved = (gains_db[chains] != 0)[np.asarray(differ.to_numpy(zero_copy_only=False), bool)].tolist()
+    moved = (gains_db[chains] != 0)[flags_of(differ)].tolist()
     both = (from_json(f"[{','.join(each.filter(differ).to_pylist())}]") for each in (settings, used))
     return all(
         few.keys() <= every.keys() if is_moved else few.items() <= every.items() for few, every, is_moved in zip(*both, moved, strict=True)
@@ -187,7 +188,7 @@ def same_examples(rendered: pyarrow.RecordBatch, written: pyarrow.RecordBatch, s
         return False
     files, moved = pc.list_flatten(one), pc.list_flatten(other)
     audio, moved_audio = pc.struct_field(files, "audio"), pc.struct_field(moved, "audio")
-    paths = pc.binary_join_element_wise(f"{DATASET}/", pc.struct_field(moved_audio, "path"), "")
+    paths = joined_texts(f"{DATASET}/", pc.struct_field(moved_audio, "path"))
     return (
         _same_fields(files, moved, *(field.name for field in files.type if field.name != "audio"))
         and _same_fields(audio, moved_audio, *(field.name for field in audio.type if field.name != "path"))

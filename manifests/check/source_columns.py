@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from stemwright.manifests.arrow_arrays import numbers_in_arrow
 from stemwright.manifests.dataset_rows import beats_inside
-from stemwright.manifests.id_numbers import Ids, numbers_of, places_among, plain
+from stemwright.manifests.id_numbers import Ids, flags_of, numbers_of, places_among, plain
 from stemwright.manifests.joined_rows import ById, JoinedRows
 from stemwright.manifests.pair_columns import sources_in
 from stemwright.manifests.records import Stem, Track, TrackEstimate
@@ -43,7 +44,7 @@ class SourceColumns:
         if not len(rows):
             return True
         rates, of_pairs = plain(_taken(self._stems, "sample_rate", stems)), plain(pairs.column("sample_rate"))[rows]
-        resampled = np.asarray(pc.struct_field(found, "resampled").to_numpy(zero_copy_only=False), bool)
+        resampled = flags_of(pc.struct_field(found, "resampled"))
         return (
             bool((numbers_of(pc.struct_field(found, "id")) == self._stem_ids[stems]).all())
             and all(_taken(self._stems, name, stems).equals(pc.struct_field(found, written)) for written, name in OF_STEM.items())
@@ -87,7 +88,7 @@ def _by_id(rows: JoinedRows[Any], *names: str) -> tuple[Ids, pyarrow.Table | Non
     unique, last = np.unique(ids[::-1], return_index=True)
     if not len(ids):
         return unique, None
-    return unique, pa.Table.from_batches(list(rows.columns(*names))).take(pa.array(len(ids) - 1 - last)).combine_chunks()
+    return unique, pa.Table.from_batches(list(rows.columns(*names))).take(numbers_in_arrow(len(ids) - 1 - last)).combine_chunks()
 
 
 def _numbers(rows: pyarrow.Table | None, name: str) -> Ids:
@@ -96,9 +97,8 @@ def _numbers(rows: pyarrow.Table | None, name: str) -> Ids:
 
 def _taken(rows: pyarrow.Table | None, name: str, places: npt.NDArray[np.int64]) -> Any:
     """The values of a column in some rows."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     assert rows is not None
     column = pc.struct_field(rows.column("audio"), name) if name == "sample_rate" else rows.column(name)
-    return column.combine_chunks().take(pa.array(places))
+    return column.combine_chunks().take(numbers_in_arrow(places))
