@@ -165,6 +165,11 @@ def test_scatter_of_coded_samples_is_their_standard_deviation() -> None:
     assert level_and_scatter(samples, 0.5) == (0.5, pytest.approx(0.005, rel=0.1))
 
 
+def test_one_sample_at_the_ceiling_does_not_hide_the_scatter() -> None:
+    samples = np.concatenate([[0.5], 0.5 + np.linspace(0.01, 0.04, 400)])
+    assert level_and_scatter(samples, 0.5)[1] == pytest.approx(1.4826 * 0.025, rel=0.02)
+
+
 def test_clipped_samples_that_scatter_are_estimated(dry: np.ndarray) -> None:
     """Noise on a clipped signal, as coding adds it."""
     coded = dry.clip(-CEILING, CEILING) + np.random.default_rng(2).normal(0, 0.002, dry.shape)
