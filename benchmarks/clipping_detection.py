@@ -105,7 +105,9 @@ def shaped(audio: Audio) -> Iterator[tuple[str, Audio, list[tuple[float, float]]
     clipped, c = hard(audio, 0.01)
     loud = audio * (c / max(float(np.quantile(np.abs(audio), 0.99)), 1e-9))
     both = [(-c, c)] * 2
-    yield "asymmetric", np.minimum(loud, c).astype(np.float32), [(0.0, c)] * 2
+    upper = np.minimum(loud, c)
+    gain = min(1.0, 0.98 / float(np.abs(upper).max()))  # or rounding to 16 bits would clip the other side
+    yield "asymmetric", (gain * upper).astype(np.float32), [(0.0, gain * c)] * 2
     yield "one channel", np.stack([clipped[0], 0.5 * driven(audio[1:], 0)[0]]), [(-c, c), (0.0, 0.0)]
     spike = clipped * np.float32(0.7)
     spike[:, 1000] = 0.99
