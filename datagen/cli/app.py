@@ -29,6 +29,7 @@ from stemwright.datagen.cli import (
     reporting,
     share_status,
     sharing,
+    undoing,
 )
 from stemwright.datagen.cli.options import (
     AgainOption,
@@ -301,6 +302,7 @@ app.command(rich_help_panel=SHARE)(sharing.export)
 app.command(rich_help_panel=SHARE)(sharing.rebuild)
 app.command(rich_help_panel=WITHOUT)(listening.balance)
 app.command(rich_help_panel=WITHOUT)(editing.edit)
+app.command(rich_help_panel=WITHOUT)(undoing.undo)
 app.command(rich_help_panel=WITHOUT)(fitting.fit)
 app.command(rich_help_panel=WITHOUT)(listening.effects)
 app.add_typer(listening.models_app, name="models", rich_help_panel=WITHOUT)

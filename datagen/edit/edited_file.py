@@ -69,7 +69,7 @@ def edit_file(
     encoding = output_encoding(song, out)
     names, source = (tuple(stems), "the folder of stems") if separator is None else (separator.stem_names, f"model {_called(separator)}")
     check_named(edits, names, source)
-    mixture, sample_rate, parts, notes = _given(song, stems) if separator is None else _separated(song, separator, on_share)
+    mixture, sample_rate, parts, notes = with_stems(song, stems, separator, on_share)
     check_named(edits, tuple(parts), source)  # a folder may also have files that are sums of its stems
     made = replace(apply_edits(mixture, parts, sample_rate, edits, encoding=encoding), notes=notes)
     if separator is None and made.closure_db is not None and made.closure_db > FOREIGN_DB:
@@ -90,7 +90,13 @@ def _called(separator: Any) -> str:
 Loaded = tuple[Audio, int, dict[str, Audio], tuple[str, ...]]  # mixture [C, T], its sample rate, stems {name: [C, T]}, notes on them
 
 
-def _given(song: Path, stems: Mapping[str, Path]) -> Loaded:
+def with_stems(song: Path, stems: Mapping[str, Path], separator: Any = None, on_share: Callable[[float], None] | None = None) -> Loaded:
+    """A mixture with its stems at its rate and of its length: those of the given files, or separated.
+
+    Raises Refused where a file cannot be read, or no stem is of this recording.
+    """
+    if separator is not None:
+        return _separated(song, separator, on_share)
     own = load_own(song, {name: (path, 0) for name, path in stems.items()})
     return own.mixture, own.sample_rate, own.stems, own.findings.all_notes
 

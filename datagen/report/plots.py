@@ -49,7 +49,7 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     return {name: COLOURS.get(name) or next(spare) for name in names}
 
 
-def _pyplot() -> Any:
+def pyplot_without_display() -> Any:
     """matplotlib's figures, drawn without a display. Without a home it keeps its list of fonts in the private temporary folder."""
     usual = [user_folder(variable, folder) / name for variable, folder, name in MATPLOTLIB_FOLDERS]
     if not os.environ.get(MATPLOTLIB_VARIABLE) and not all(can_write(folder) for folder in usual) and (private := private_folder()):
@@ -68,7 +68,7 @@ def plot_balance(results: TrackBalance | Sequence[TrackBalance], path: Path | st
     Left: every stem's level, loudest on top, with its 80 % interval. Right: its course in time with its interval, and when it plays. At
     most MAX_TRACKS tracks are drawn; the title says how many were given. Raises ValueError when there is none.
     """
-    pyplot = _pyplot()
+    pyplot = pyplot_without_display()
     tracks = list(results) if isinstance(results, Sequence) else [results]
     if not tracks:
         raise ValueError("expected at least one measured track, got none; measure_track gives one")
@@ -82,11 +82,11 @@ def plot_balance(results: TrackBalance | Sequence[TrackBalance], path: Path | st
         _draw_courses(right, track, palette)
     if len(tracks) > len(drawn):
         figure.suptitle(f"{len(drawn)} of {len(tracks)} tracks", fontsize=10)
-    _save(figure, Path(path))
+    save_figure(figure, Path(path))
     pyplot.close(figure)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
     """Writes a picture in the form that its name says, PNG where it says none, whole or not at all."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, format=path.suffix[1:] or "png")
@@ -94,7 +94,8 @@ def _save(figure: Any, path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def _style(axes: Axes) -> None:
+def style(axes: Axes) -> None:
+    """The plain look of every picture: no frame but the bottom line, no ticks."""
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(length=0)
@@ -106,7 +107,7 @@ def _draw_levels(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> No
     from matplotlib.ticker import MaxNLocator
 
     ranked = sorted(track.stems.items(), key=lambda item: item[1].level_lu)
-    _style(axes)
+    style(axes)
     phrase = [stem for _, stem in ranked if stem.present]
     lowest = min((stem.level_low_lu for stem in phrase), default=-10.0)
     for row, (name, stem) in enumerate(ranked):
@@ -141,7 +142,7 @@ def _signed(value: float) -> str:
 
 def _draw_courses(axes: Axes, track: TrackBalance, palette: dict[str, str]) -> None:
     """Three-second levels over time with intervals; below them a bar per stem where it plays."""
-    _style(axes)
+    style(axes)
     present = {name: stem for name, stem in sorted(track.stems.items(), key=lambda item: -item[1].level_lu) if stem.present}
     floor = _floor(list(present.values()))
     for name, stem in present.items():
@@ -201,15 +202,15 @@ def _time_axis(axes: Axes, duration_s: float) -> None:
 
 def plot_console(found: Console, sample_rate: int, path: Path | str) -> None:
     """Draws the gain and pan of every stem beside those of the plain fit, and the curves of the equalisers, if there are any."""
-    pyplot = _pyplot()
+    pyplot = pyplot_without_display()
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12.5, 4.6), width_ratios=(1, 1.7), layout="constrained")
     palette = colours(list(found.chains))
     _draw_faders(left, found, palette)
     _draw_equalisers(right, found, sample_rate, palette)
     for axes in (left, right):
         axes.grid(color="0.92")
-        _style(axes)
-    _save(figure, Path(path))
+        style(axes)
+    save_figure(figure, Path(path))
     pyplot.close(figure)
 
 

@@ -1,0 +1,224 @@
+"""One recording, or one of its stems, undone: clipping restored, chains inverted, gain curves divided out.
+
+Conventions
+    Array is float [C, T] at its own rate. Inverses are computed in float64, and the result is rounded to float32.
+    A recording that the settings cannot have made is refused: one that peaks above the ceiling of its own limiter or clipper; and, with a
+    dry reference, one that the chain does not explain (``EXPLAINED_DB``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from stemwright.datagen.effects import EFFECTS, apply_chain, invert_chain, resolve_chain
+from stemwright.datagen.inverse.undo.requests import CLIP, LEAST_CONFIDENCE, Array, Knowledge, Undone, UndoneEffect
+from stemwright.manifests.decibels import db_to_gain, gain_to_db
+from stemwright.manifests.records import Refused
+
+EXPLAINED_DB = -10.0  # residual of wet against the fitted chain of the dry reference, above which they are of different recordings
+SOUNDING_DBFS = -60.0
+FITTED_S = 30.0  # of the dry reference that settings are fitted on
+OVER_DB = 0.1  # above a ceiling that rounding and a lossy copy explain
+OnShare = Callable[[float], None]
+
+
+def undo(
+    audio: Array,
+    sample_rate: int,
+    effects: Sequence[str] = (),
+    known: Knowledge | None = None,
+    *,
+    least_confidence: float = LEAST_CONFIDENCE,
+    on_share: OnShare | None = None,
+) -> Undone:
+    """Undoes effects of a recording: those of ``known``, or the clipping that is found in it.
+
+    ``audio`` is float [C, T] at ``sample_rate`` in Hz. ``effects`` are names in the order in which they were applied; with none all of a
+    known chain or gain curve are undone, and without one clipping. Returns ``Undone``: the audio in its shape, the steps, and what was left
+    as it is with the reason. Raises Refused where the settings cannot be of this recording, ValueError for an effect without an inverse.
+    """
+    known = known or Knowledge()
+    if known.gain is not None:
+        return Undone(
+            _divided(audio, known.gain), (UndoneEffect(effects[-1] if effects else "gain", "gain curve", _gain_range(known.gain)),)
+        )
+    if known.chain or known.source == "row":
+        return _inverted(audio, sample_rate, known, on_share)
+    chosen, current, steps, left = list(effects) or [CLIP], audio, list[UndoneEffect](), dict[str, str]()
+    while chosen:
+        if chosen[-1] == CLIP:
+            chosen.pop()
+            current = _declipped(current, sample_rate, least_confidence, steps, left, on_share)
+            continue
+        group = _last_group(chosen)
+        del chosen[-len(group) :]
+        if known.dry is not None:
+            current = _fitted(current, known.dry, sample_rate, group, steps)
+        elif known.profile is not None:
+            current = _estimated(current, sample_rate, group, known.profile, least_confidence, steps, left)
+    return Undone(current, tuple(steps), left, None if known.dry is None or not steps else error_db(current, known.dry))
+
+
+def error_db(audio: Array, dry: Array) -> float:
+    """Energy of the difference from a dry reference over that of the reference, in dB, over its length."""
+    part = audio[:, : dry.shape[1]].astype(np.float64)
+    energy = float(np.square(dry[:, : part.shape[1]], dtype=np.float64).sum())
+    difference = float(np.square(part - dry[:, : part.shape[1]]).sum())
+    return 10.0 * math.log10(max(difference, 1e-30) / energy) if energy else math.nan
+
+
+def _last_group(names: Sequence[str]) -> list[str]:
+    """The effects after the last clipper."""
+    clips = [place for place, name in enumerate(names) if name == CLIP]
+    return list(names[clips[-1] + 1 if clips else 0 :])
+
+
+def _declipped(
+    audio: Array, sample_rate: int, least: float, steps: list[UndoneEffect], left: dict[str, str], on_share: OnShare | None
+) -> Array:
+    """The audio with its clipped samples restored, where clipping was found with enough confidence."""
+    from stemwright.datagen.inverse.clipping.detect import detect_clipping
+
+    found = detect_clipping(audio, sample_rate)
+    sure = [each if each.confidence >= least else None for each in found]
+    if not any(each and each.share > 0.0 for each in sure):
+        best = max((each.confidence for each in found if each.share > 0.0), default=0.0)
+        left[CLIP] = f"clipping may be there with a confidence of {best:.2f}; {least:g} is needed" if best else "no clipping was found"
+        return audio
+    lows = [each.ceiling_low if each else 0.0 for each in sure]
+    highs = [each.ceiling_high if each else 0.0 for each in sure]
+    steps.append(_clip_step(lows, highs, [each.share if each else 0.0 for each in sure], min(each.confidence for each in sure if each)))
+    return _restored(audio, sample_rate, lows, highs, on_share)
+
+
+def _restored(audio: Array, sample_rate: int, lows: Sequence[float], highs: Sequence[float], on_share: OnShare | None) -> Array:
+    from stemwright.datagen.inverse.clipping.restore import declip
+
+    restored = declip(audio, sample_rate, ceilings=list(zip(lows, highs, strict=True)), on_share=on_share)
+    return np.asarray(restored, np.float32)
+
+
+def _clip_step(lows: Sequence[float], highs: Sequence[float], shares: Sequence[float], confidence: float) -> UndoneEffect:
+    settings = {
+        "ceiling_low_dbfs": [gain_to_db(-each) if each else None for each in lows],
+        "ceiling_high_dbfs": [gain_to_db(each) if each else None for each in highs],
+        "share": list(shares),
+    }
+    return UndoneEffect(CLIP, "found", settings, confidence)
+
+
+def _inverted(audio: Array, sample_rate: int, known: Knowledge, on_share: OnShare | None) -> Undone:
+    """The audio through the inverse of a known chain, then through what remains on the dry side."""
+    both = 0
+    while both < min(len(known.chain), len(known.remaining)) and _same(known.chain[both], known.remaining[both]):
+        both += 1
+    wet, dry, steps = known.chain[both:], known.remaining[both:], list[UndoneEffect]()
+    _check_possible(audio, wet)
+    current: Array = audio.astype(np.float64)
+    for use in reversed(wet):
+        if isinstance(use, float):
+            current = current / db_to_gain(use)
+            continue
+        [(effect, settings)] = resolve_chain([use])
+        if settings.is_neutral():
+            continue
+        if effect.NAME == CLIP:
+            ceiling = db_to_gain(float(settings.plain()["ceiling_db"]))
+            current = _restored(current, sample_rate, [-ceiling] * len(current), [ceiling] * len(current), on_share).astype(np.float64)
+        else:
+            current = invert_chain(current, sample_rate, [use])
+        steps.append(UndoneEffect(effect.NAME, known.source, settings.plain()))
+    for use in dry:
+        current = current * db_to_gain(use) if isinstance(use, float) else apply_chain(current, sample_rate, [use])
+    return Undone(np.asarray(current, np.float32), tuple(steps))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) or isinstance(other, float):
+        return bool(one == other)
+    return bool(one.effect == other.effect and one.settings == other.settings)
+
+
+def _check_possible(audio: Array, chain: Iterable[Any]) -> None:
+    """Raises Refused for a recording that peaks above the ceiling of the last effect it is said to have gone through."""
+    uses = [use for use in chain if not isinstance(use, float)]
+    if not uses:
+        return
+    [(effect, settings)] = resolve_chain([uses[-1]])
+    ceiling_db = getattr(settings, "ceiling_db", None)
+    peak_db = gain_to_db(float(np.abs(audio).max(initial=0.0)))
+    if ceiling_db is not None and peak_db > float(ceiling_db) + OVER_DB and not settings.is_neutral():
+        raise Refused(
+            f"the recording peaks at {peak_db:+.2f} dBFS, and the {effect.NAME} of the settings lets nothing above {ceiling_db:+.2f}: "
+            "they are the settings of another recording"
+        )
+
+
+def _divided(audio: Array, gain: Array) -> Array:
+    return np.asarray(audio.astype(np.float64) / gain, np.float32)
+
+
+def _gain_range(gain: Array) -> dict[str, float]:
+    return {"lowest_gain_db": gain_to_db(float(gain.min())), "highest_gain_db": gain_to_db(float(gain.max()))}
+
+
+def _fitted(audio: Array, dry: Array, sample_rate: int, names: Sequence[str], steps: list[UndoneEffect]) -> Array:
+    """The audio through the inverse of the chain that makes it from the dry reference."""
+    from stemwright.datagen.inverse import fit
+    from stemwright.datagen.inverse.chain import fit_chain
+
+    loud = np.flatnonzero(np.abs(dry).max(axis=0) > db_to_gain(SOUNDING_DBFS))
+    if not len(loud):
+        raise Refused("the dry reference is silent; no settings follow from it")
+    start = int(loud[0])
+    part = slice(start, min(dry.shape[1], start + round(FITTED_S * sample_rate)))
+    wet, ref = audio[:, part].astype(np.float64), dry[:, part].astype(np.float64)
+    try:
+        if len(names) == 1:
+            chain: list[Any] = [(names[0], fit(names[0], wet, ref, sample_rate))]
+            confidence = None
+        else:
+            fitted = fit_chain(wet, ref, sample_rate, list(names))
+            chain, confidence = list(fitted), min(fitted.confidence.values(), default=None)
+    except ValueError as error:
+        raise Refused(f"no settings of {', '.join(names)} turn the dry reference into it: {error}") from error
+    residual_db = error_db(apply_chain(ref, sample_rate, chain), wet)
+    if residual_db > EXPLAINED_DB:
+        raise Refused(
+            f"{', '.join(names)} of the dry reference leaves a residual of {residual_db:.1f} dB against it; at most {EXPLAINED_DB:g} dB is "
+            "taken. Is it the same recording, in time with it, and are these all of its effects?"
+        )
+    steps += [UndoneEffect(name, "dry", settings.plain(), confidence) for name, settings in reversed(chain)]
+    return np.asarray(invert_chain(audio.astype(np.float64), sample_rate, chain), np.float32)
+
+
+def _estimated(
+    audio: Array, sample_rate: int, names: Sequence[str], profile: Any, least: float, steps: list[UndoneEffect], left: dict[str, str]
+) -> Array:
+    """The audio through the inverse of those estimated effects whose confidence is high enough."""
+    import torch
+
+    from stemwright.datagen.inverse import estimate
+
+    current = audio
+    for name in reversed(names):
+        answer = estimate(name, torch.from_numpy(np.ascontiguousarray(current)), sample_rate, profile)
+        if answer.settings is None or answer.confidence < least:
+            left[name] = answer.reason or f"its settings have a confidence of {answer.confidence:.2f}; {least:g} is needed"
+            continue
+        try:
+            current = np.asarray(invert_chain(current.astype(np.float64), sample_rate, [(name, answer.settings)]), np.float32)
+        except ValueError as error:
+            left[name] = str(error)
+            continue
+        steps.append(UndoneEffect(name, "profile", answer.settings.plain(), answer.confidence))
+    return current
+
+
+def invertible() -> tuple[str, ...]:
+    """The effects that can be undone when their settings are known: those with an inverse, and clipping."""
+    return (*(name for name, effect in EFFECTS.items() if hasattr(effect, "invert")), CLIP)

@@ -1,0 +1,180 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import make_song, write_song_file
+from typer.testing import CliRunner
+
+import stemwright as sw
+from stemwright.datagen.cli.app import app
+from stemwright.datagen.effects import EFFECTS, apply_chain
+from stemwright.datagen.effects.limiter import Settings as Limiter
+from stemwright.datagen.effects.limiter import gain_curve
+from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.sound.writing import save
+
+RATE = 44_100
+INVERTIBLE = {
+    "fader": {"gain_db": -4.0, "pan": 0.3},
+    "width": {"width": 1.6},
+    "eq": {"low_shelf_gain_db": 5.0, "high_shelf_gain_db": -4.0},
+    "compressor": {"threshold_db": -30.0, "ratio": 4.0, "attack_ms": 8.0, "release_ms": 120.0, "makeup_db": 5.0},
+    "delay": {"delay_ms": 120.0, "mix": 0.3, "feedback": 0.2},
+}
+
+
+@pytest.fixture(scope="module")
+def dry():
+    song = make_song(0, 3.0)
+    return song["vocals"] + song["drums"]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["undo", *map(str, arguments)])
+
+
+def sdr_db(found, dry):
+    return 10.0 * np.log10(np.square(dry, dtype=np.float64).sum() / np.square(found.astype(np.float64) - dry).sum())
+
+
+def settings_file(folder, chain, **facts):
+    path = folder / "settings.json"
+    path.write_text(json.dumps({"chain": [{"effect": effect, "settings": settings} for effect, settings in chain], **facts}))
+    return path
+
+
+@pytest.mark.parametrize("effect", [name for name in EFFECTS if hasattr(EFFECTS[name], "invert")])
+def test_an_effect_of_known_settings_is_undone(effect, dry, tmp_path):
+    chain = [(effect, INVERTIBLE[effect])]
+    save(tmp_path / "wet.wav", apply_chain(dry.astype(np.float64), RATE, chain).astype(np.float32), RATE)
+    ended = invoke(tmp_path / "wet.wav", tmp_path / "dry.wav", "--settings", settings_file(tmp_path, chain))
+    assert ended.exit_code == 0, ended.output
+    assert effect in ended.output
+    assert sdr_db(load(tmp_path / "dry.wav")[0], dry) > 100.0
+
+
+def test_a_whole_chain_is_undone_last_to_first(dry, tmp_path):
+    chain = [(name, INVERTIBLE[name]) for name in ("eq", "compressor", "fader")]
+    save(tmp_path / "wet.wav", apply_chain(dry.astype(np.float64), RATE, chain).astype(np.float32), RATE)
+    ended = invoke(tmp_path / "wet.wav", tmp_path / "dry.flac", "--settings", settings_file(tmp_path, chain), "--json")
+    found = json.loads(ended.stdout)
+    assert [step["effect"] for step in found["undone"]] == ["fader", "compressor", "eq"]
+    assert found["after"]["peak_dbfs"] == pytest.approx(20.0 * np.log10(np.abs(dry).max()), abs=1e-3)
+    assert sdr_db(load(tmp_path / "dry.flac")[0], dry) > 90.0
+
+
+def test_a_compressor_is_undone_with_a_dry_reference_of_its_first_seconds(dry, tmp_path):
+    wet = apply_chain(dry, RATE, [("compressor", INVERTIBLE["compressor"])])
+    gain = 0.9 / float(np.abs(wet).max())
+    soundfile.write(tmp_path / "wet.wav", (gain * wet).T, RATE, subtype="PCM_16")
+    soundfile.write(tmp_path / "dry.wav", dry[:, : 2 * RATE].T, RATE, subtype="PCM_16")
+    ended = invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--dry", tmp_path / "dry.wav", "--effect", "compressor")
+    assert ended.exit_code == 0, ended.output
+    assert "error against the dry reference" in ended.output
+    assert sdr_db(load(tmp_path / "out.wav")[0], dry) > 40.0  # a second of it has no reference
+
+
+def test_a_limiter_is_undone_by_its_gain_curve(dry, tmp_path):
+    import torch
+
+    settings = Limiter(ceiling_db=-12.0, release_ms=80.0)
+    gain = gain_curve(torch.from_numpy(dry).double(), RATE, settings).numpy()
+    save(tmp_path / "wet.wav", (dry * gain).astype(np.float32), RATE)
+    np.save(tmp_path / "gain.npy", gain[0])
+    ended = invoke(tmp_path / "wet.wav", tmp_path / "dry.wav", "--gain-curve", tmp_path / "gain.npy")
+    assert ended.exit_code == 0, ended.output
+    assert sdr_db(load(tmp_path / "dry.wav")[0], dry) > 120.0
+    np.save(tmp_path / "short.npy", gain[0, :100])
+    refused = invoke(tmp_path / "wet.wav", tmp_path / "other.wav", "--gain-curve", tmp_path / "short.npy")
+    assert "expected one gain for each sample" in str(refused.exception)
+    assert not (tmp_path / "other.wav").exists()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("removal")
+    for number in range(2):
+        song = folder / "songs" / f"song {number}"
+        song.mkdir(parents=True)
+        for name, audio in make_song(number, 3.0).items():
+            write_song_file(song / f"{name}.wav", audio)
+    effects = [name for name in INVERTIBLE if name != "fader"]
+    removal = {"per_track": 6, "effects": effects, "kept": [0, 2], "removed": [1, 3], "ranges": {"delay": {"mix": [0.1, 0.3]}}}
+    config = {"songs": {"kind": "multitracks"}, "pairs": {"duration_s": 2.0, "mix": {"per_track": 0}, "removal": removal}}
+    sw.build(folder / "songs", folder / "corpus", config)
+    return folder / "corpus"
+
+
+def test_the_input_of_every_example_is_undone_to_its_target(corpus, tmp_path):
+    examples = sw.read_table(corpus / "examples.parquet")
+    seen = set()
+    for number, signals in enumerate(examples["signals"]):
+        paths = {signal["role"]: corpus / signal["audio"]["path"] for signal in signals}
+        ended = invoke(paths["input"], tmp_path / f"{number}.wav", "--settings", corpus, "--json")
+        assert ended.exit_code == 0, ended.output
+        seen |= {step["effect"] for step in json.loads(ended.stdout)["undone"]}
+        assert sdr_db(load(tmp_path / f"{number}.wav")[0], load(paths["target"])[0]) > 80.0
+    assert seen >= {"eq", "compressor", "width", "delay"}
+
+
+def test_a_file_of_no_row_is_refused(corpus, dry, tmp_path):
+    save(tmp_path / "other.wav", dry, RATE)
+    ended = invoke(tmp_path / "other.wav", tmp_path / "out.wav", "--settings", corpus)
+    assert "none of its rows has its SHA-256" in str(ended.exception)
+
+
+def test_settings_of_another_recording_are_refused(dry, tmp_path):
+    save(tmp_path / "wet.wav", dry, RATE)
+    by_sum = settings_file(tmp_path, [("fader", {"gain_db": -3.0})], sha256="0" * 64)
+    assert "of another recording" in str(invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", by_sum).exception)
+    by_peak = settings_file(tmp_path, [("clip", {"ceiling_db": -40.0})])
+    assert "lets nothing above -40.00" in str(invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", by_peak).exception)
+    other = make_song(5, 3.0)["mixture"]
+    save(tmp_path / "unrelated.wav", other, RATE)
+    by_dry = invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--dry", tmp_path / "unrelated.wav", "--effect", "fader")
+    assert by_dry.exit_code == 1
+    assert not (tmp_path / "out.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--effect", "compressor"], "do not follow from the recording alone"),
+        (["--effect", "compresser"], "did you mean 'compressor'"),
+        (["--effect", "reverb", "--dry", "dry.wav"], "only .* can be inverted"),
+        (["--effect", "limiter", "--dry", "dry.wav"], "--gain-curve FILE"),
+        (["--profile", "corpus"], "give --stems FOLDER, or --separate"),
+        (["--dry", "dry.wav", "--gain-curve", "g.npy"], "can follow from one of them only"),
+        (["--model", "htdemucs"], "add --separate"),
+        (["--settings", "nowhere.json"], "expected a JSON file"),
+    ],
+)
+def test_what_cannot_be_undone_is_said_before_anything_is_read(options, message, dry, tmp_path):
+    save(tmp_path / "song.wav", dry, RATE)
+    ended = invoke(tmp_path / "song.wav", tmp_path / "out.wav", *options)
+    assert ended.exit_code != 0
+    with pytest.raises(type(ended.exception), match=message):
+        raise ended.exception
+
+
+def test_many_recordings_are_undone_into_a_folder_and_the_finished_ones_skipped(dry, tmp_path):
+    songs = tmp_path / "songs"
+    chain = [("fader", {"gain_db": -6.0})]
+    for name in ("a.wav", "b.wav", "sub/a.wav"):
+        save(songs / name, apply_chain(dry, RATE, chain), RATE)
+    (songs / "notes.wav").write_text("no sound")
+    settings = settings_file(tmp_path, chain)
+    ended = invoke(songs, tmp_path / "out", "--settings", settings)
+    assert ended.exit_code == 3, ended.output
+    assert "3 done (0 of them before), 3 written" in ended.output
+    assert "1 rejected" in ended.output
+    assert {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.flac")} == {"a.flac", "b.flac", "sub/a.flac"}
+    (tmp_path / "out" / "b.flac").unlink()
+    with (tmp_path / "out" / "undo.jsonl").open("a") as file:
+        file.write('{"key": "torn')
+    again = invoke(songs, tmp_path / "out", "--settings", settings)
+    assert "3 done (2 of them before), 3 written" in again.output
+    assert "3 done (3 of them before)" in invoke(songs, tmp_path / "out", "--settings", settings).output
+    other = settings_file(tmp_path, [("fader", {"gain_db": -3.0})])
+    assert "3 done (0 of them before)" in invoke(songs, tmp_path / "out", "--settings", other).output
