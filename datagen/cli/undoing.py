@@ -210,20 +210,24 @@ def steps_table(made: UndoneFile) -> Table:
         for step in part.steps:
             sure = "" if step.confidence is None else f"{100.0 * step.confidence:.0f} %"
             source = "the recording" if step.source == "found" else step.source
-            table.add_row(name, step.effect, _settings_text(step.settings), source, sure)
+            table.add_row(name, step.effect, _settings_text(step.effect, step.settings), source, sure)
     if not any(made.parts):
         del table.columns[0]
     return table
 
 
-def _settings_text(settings: Any) -> str:
-    """Settings of a step as text: ceilings of each channel, or the values that are not neutral."""
+def _settings_text(effect: str, settings: Any) -> str:
+    """Settings of a step as text: ceilings of each channel, or the values that are not the usual ones."""
     if "share" in settings:
         sides = zip(settings["ceiling_low_dbfs"], settings["ceiling_high_dbfs"], settings["share"], strict=True)
         return "; ".join(
             f"{_valued(low, '')} / {_valued(high, 'dBFS')}, {100.0 * share:.2f} % of samples" for low, high, share in sides if share
         )
-    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in settings.items())
+    from stemwright.datagen.effects import EFFECTS
+
+    usual = EFFECTS[effect].Settings().plain() if effect in EFFECTS else {}
+    shown = {name: value for name, value in settings.items() if value != usual.get(name)}
+    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items())
 
 
 def figures_table(made: UndoneFile) -> Table:

@@ -52,13 +52,19 @@ def _draw_peaks(axes: Axes, before: Audio, after: Audio, sample_rate: int) -> No
     axes.set_ylabel("peak (dBFS)")
     axes.set_xlim(0, before.shape[1] / sample_rate)
     axes.grid(axis="y", color="0.9")
-    axes.legend(loc="lower right", ncols=2, frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
 
 
 def _draw_gain(axes: Axes, before: Audio, after: Audio, sample_rate: int) -> None:
-    """Gain of the RMS of each 10 ms."""
+    """Gain of the RMS of each 10 ms, or its mean over a column of the picture."""
     style(axes)
     times, gain_db = gain_over_time(before, after, sample_rate)
+    if (size := len(times) // COLUMNS) > 1:  # a long recording: the mean of each column of the picture
+        whole = len(times) // size * size
+        blocks = gain_db[:whole].reshape(-1, size)
+        sounding = np.isfinite(blocks)
+        gain_db = np.where(sounding, blocks, 0.0).sum(axis=1) / np.where(sounding.any(axis=1), sounding.sum(axis=1), np.nan)
+        times = times[:whole].reshape(-1, size).mean(axis=1)
     axes.axhline(0.0, color="0.3", lw=1)
     axes.plot(times, gain_db, color=AFTER, lw=0.8)
     axes.set_ylabel("gain (dB)")
@@ -84,7 +90,7 @@ def _draw_detail(axes: Axes, made: UndoneFile, after: Audio) -> None:
     axes.set_ylabel(f"waveform, {names[channel]}" if len(after) > 1 else "waveform")
     axes.set_xlim(times[0], times[-1])
     axes.grid(axis="y", color="0.9")
-    axes.legend(loc="lower right", ncols=2, frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
 
 
 def _ceilings(made: UndoneFile, channel: int) -> list[float]:
