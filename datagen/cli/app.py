@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from stemwright.datagen.cli import (
+    applying,
     build_run,
     checking,
     cleaning,
@@ -304,6 +305,7 @@ app.command(rich_help_panel=WITHOUT)(listening.balance)
 app.command(rich_help_panel=WITHOUT)(editing.edit)
 app.command(rich_help_panel=WITHOUT)(undoing.undo)
 app.command(rich_help_panel=WITHOUT)(fitting.fit)
+app.command(rich_help_panel=WITHOUT)(applying.apply)
 app.command(rich_help_panel=WITHOUT)(listening.effects)
 app.add_typer(listening.models_app, name="models", rich_help_panel=WITHOUT)
 app.command(rich_help_panel=SETTINGS)(configuring.init)

@@ -52,6 +52,10 @@ def fit(
     render: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the mix through the fitted console to this file (.wav or .flac).")
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the console: preset (.json), Reaper project (.rpp) or pedalboard script (.py)."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot levels and equalisers to this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,7 +68,7 @@ def fit(
     from stemwright.datagen.inverse.console import fit_console
 
     terminal = Terminal(as_json)
-    _check_outputs([mixture, *([stems] if stems else [])], render, plot)
+    _check_outputs([mixture, *([stems] if stems else [])], render, plot, save)
     own = load_multitrack(mixture, stems)
     for note in own.findings.all_notes:
         terminal.warn(note)
@@ -75,14 +79,17 @@ def fit(
         found = fit_console(own.mixture[:, span], part, own.sample_rate, chains, bus=bus_chain, on_progress=report)
     _show(terminal, found, own, span.start or 0)
     _write(terminal, found, own, render, plot)
+    if save:
+        _save(terminal, found, own, mixture, stems, save)
     terminal.finish(0)
 
 
-def _check_outputs(inputs: Sequence[Path], render: Path | None, plot: Path | None) -> None:
+def _check_outputs(inputs: Sequence[Path], render: Path | None, plot: Path | None, save: Path | None) -> None:
     """Raises UsageError for files that cannot be written, before the fit, which takes minutes."""
+    from stemwright.datagen.edit.presets import FORMATS
     from stemwright.manifests.disk.outputs import PICTURES, SOUND, check_output
 
-    for out, suffixes in ((render, SOUND), (plot, PICTURES)):
+    for out, suffixes in ((render, SOUND), (plot, PICTURES), (save, tuple(FORMATS))):
         if out:
             check_output(out, suffixes, inputs)
 
@@ -116,6 +123,22 @@ def _write(terminal: Terminal, found: Console, own: OwnStems, render: Path | Non
 
         plot_console(found, own.sample_rate, plot)
         terminal.say(f"picture: {plot}")
+
+
+def _save(terminal: Terminal, found: Console, own: OwnStems, mixture: Path, stems: Path | None, path: Path) -> None:
+    """Writes the console as a preset or for another program, and says what that cannot hold."""
+    from stemwright.datagen.edit.presets import write_preset
+    from stemwright.datagen.edit.presets.preset import Preset
+    from stemwright.manifests.disk.regular import file_sha256
+    from stemwright.separation.balance.own_stems import multitrack_files
+
+    song, files = multitrack_files(mixture, stems)
+    preset = Preset(dict(found.chains), tuple(found.bus), own.sample_rate, dict(found.lags), file_sha256(song))
+    left_out = write_preset(preset, {name: file for name, (file, stream) in files.items() if name in found.chains and not stream}, path)
+    terminal.collected |= {"saved": str(path), "not_saved": list(left_out)}
+    for each in left_out:
+        terminal.warn(f"not in {path.name}: {each}, which it cannot hold")
+    terminal.say(f"console: {path}")
 
 
 def load_multitrack(path: Path, stems: Path | None) -> OwnStems:

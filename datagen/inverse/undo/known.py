@@ -2,8 +2,8 @@
 
 Conventions
     JSON is a list of effects with their settings, first to last, ``[{"effect": "compressor", "settings": {"ratio": 4.0}}]``; or an object
-    with that list as ``chain``; or a console as ``stemwright fit --json`` prints it, of which the mixture gets the chain of the bus and
-    each stem its own. ``sha256`` beside the list names the file that the settings are of: another one is refused.
+    with that list as ``chain``; or a console, as ``stemwright fit --save`` writes or ``--json`` prints it, of which the mixture gets the
+    chain of the bus and each stem its own. ``sha256`` beside the list names the file that the settings are of: another one is refused.
     A gain curve is a numpy file or a sound file of [T], [1, T] or [C, T]: what the effect multiplied each sample by.
     The row of a dataset's file is found by the file's SHA-256. The dry side is the target's own chain: what both sides share stays.
 """
@@ -82,6 +82,8 @@ def _chains(found: Any, path: Path) -> dict[str, Sequence[Any]]:
         return {MIXTURE: found}
     if isinstance(found, Mapping) and isinstance(found.get("chain"), list):
         return {MIXTURE: found["chain"]}
+    if isinstance(found, Mapping) and isinstance(found.get("stems"), Mapping):
+        return {MIXTURE: found.get("bus", []), **found["stems"]}
     if isinstance(found, Mapping) and isinstance(found.get("console"), list):
         return _console(found["console"])
     raise UsageError(

@@ -1,0 +1,61 @@
+"""The verb ``apply``: a preset on the stems of a song. ``datagen/cli/app.py`` puts it on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stemwright.datagen.cli.options import JsonOption
+from stemwright.datagen.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stemwright.datagen.edit.presets.preset import Preset
+    from stemwright.datagen.edit.presets.stem_mix import StemMix
+
+
+def apply(
+    preset: Annotated[Path, typer.Argument(metavar="PRESET", help="JSON file that stemwright fit --save wrote.", show_default=False)],
+    stems: Annotated[Path, typer.Argument(metavar="STEMS", help="Folder with the dry stems (vocals.wav ...).", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Mix to write, .flac or .wav.", show_default=False)],
+    save_stems: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Also write each stem as it is before the bus.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Mix the stems that are there, though the preset has others.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Mix dry stems with a preset: its chains of effects, faders and pans, and the effects of its bus.
+
+    Example: stemwright apply preset.json dry mix.wav
+    """
+    from stemwright.datagen.edit.presets.preset import Preset
+    from stemwright.datagen.edit.presets.stem_mix import mix_stems
+    from stemwright.manifests.disk.outputs import SOUND, check_output
+
+    terminal = Terminal(as_json)
+    check_output(out, SOUND, [preset, stems])
+    read = Preset.read(preset)
+    with terminal.progress("apply") as report:
+        made = mix_stems(read, stems, out, save_stems=save_stems, partial=partial, on_progress=report)
+    terminal.show("chains", _table(read, made), made.plain(read))
+    for note in made.notes:
+        terminal.warn(note)
+    terminal.collected |= {"out": str(out), "gain_db": made.gain_db, "peak_dbfs": made.peak_dbfs, "notes": list(made.notes)}
+    if made.gain_db:
+        terminal.say(f"lowered by {-made.gain_db:.2f} dB: the mix would have peaked above full scale; write .wav to keep its level")
+    terminal.say(f"mix: {out}" + (f", stems: {save_stems}" if save_stems else ""))
+    terminal.finish(0)
+
+
+def _table(preset: Preset, made: StemMix) -> Table:
+    """The effects of each stem."""
+    from rich.table import Table
+
+    table = Table("stem", "effects", title_justify="left")
+    for name, chain in preset.stems.items():
+        used = ", ".join(effect for effect, _ in chain) or "none"
+        table.add_row(name, used if name in made.stems else "there is no such stem")
+    if preset.bus:
+        table.add_row("mix bus", ", ".join(effect for effect, _ in preset.bus))
+    return table

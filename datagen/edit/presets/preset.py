@@ -1,0 +1,104 @@
+"""A preset: the chain of each stem, and that of their sum, as a JSON file.
+
+    {"kind": "console", "sample_rate": 44100, "stems": {"vocals": [{"effect": "fader", "settings": {...}}]}, "bus": [...], "lags": {...}}
+
+Conventions
+    Settings are those of ``stemwright effects``; the file of another version is read as long as its effects take them. ``lags`` are the
+    frames by which a stem is later in the mix. ``sha256`` is that of the mixture that the settings were found from, if they were.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemwright.datagen.effects import apply_chain, resolve_chain
+from stemwright.datagen.effects.settings import EffectSettings
+from stemwright.manifests import __version__
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.usage import UsageError
+
+KIND = "console"
+Use = tuple[str, EffectSettings]
+
+
+@dataclass(frozen=True)
+class PresetText:
+    """A file's text, and what of the preset is not in it."""
+
+    text: str
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The chain of each stem and of the bus, first to last, at a sample rate in Hz."""
+
+    stems: Mapping[str, Sequence[Use]]
+    bus: Sequence[Use] = ()
+    sample_rate: int = 44_100
+    lags: Mapping[str, int] = field(default_factory=dict)
+    sha256: str | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Preset:
+        """Reads a JSON preset. Raises UsageError for another file, an unknown effect (naming the nearest) or a setting out of its range."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path} cannot be read as a preset: {error}") from error
+        if not isinstance(found, Mapping) or not isinstance(found.get("stems"), Mapping):
+            raise UsageError(f"{path} is no preset: expected JSON with stems, as stemwright fit --save writes it")
+        try:
+            stems = {str(name): _chain(chain) for name, chain in found["stems"].items()}
+            bus = _chain(found.get("bus", []))
+            rate, lags = int(found.get("sample_rate", 44_100)), {str(name): int(lag) for name, lag in found.get("lags", {}).items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path}: {error}") from error
+        return cls(stems, bus, rate, lags, found.get("sha256"))
+
+    def mix(self, stems: Mapping[str, Audio], sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The mix of dry stems [C, T] of one shape, float64, and the stems as they are in it before the bus."""
+        wet = {name: apply_chain(self._moved(name, audio, sample_rate), sample_rate, self.stems[name]) for name, audio in stems.items()}
+        return apply_chain(np.sum(list(wet.values()), axis=0), sample_rate, self.bus), wet
+
+    def _moved(self, name: str, audio: Audio, sample_rate: int) -> np.ndarray:
+        """A stem later by its lag, padded with silence."""
+        lag = round(self.lags.get(name, 0) * sample_rate / self.sample_rate)
+        moved = np.zeros(audio.shape)
+        start, stop = max(0, lag), min(audio.shape[1], audio.shape[1] + lag)
+        moved[:, start:stop] = audio[:, start - lag : stop - lag]
+        return moved
+
+
+def _chain(uses: Any) -> tuple[Use, ...]:
+    return tuple((effect.NAME, settings) for effect, settings in resolve_chain(uses))
+
+
+def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:
+    """The JSON of a preset. It holds everything."""
+    plain = {
+        "kind": KIND,
+        "stemwright": __version__,
+        "sample_rate": preset.sample_rate,
+        "stems": {name: plain_chain(chain) for name, chain in preset.stems.items()},
+        "bus": plain_chain(preset.bus),
+        "lags": {name: lag for name, lag in preset.lags.items() if lag},
+        "files": {name: path.name for name, path in files.items()},
+        **({"sha256": preset.sha256} if preset.sha256 else {}),
+    }
+    return PresetText(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+
+
+def plain_chain(chain: Sequence[Use]) -> list[dict[str, Any]]:
+    """A chain as JSON can hold it: a value that is infinite as text."""
+    return [{"effect": name, "settings": {key: _plain(value) for key, value in settings.plain().items()}} for name, settings in chain]
+
+
+def _plain(value: Any) -> Any:
+    return ("inf" if value > 0 else "-inf") if isinstance(value, float) and not np.isfinite(value) else value

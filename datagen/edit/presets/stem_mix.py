@@ -1,0 +1,112 @@
+"""The stems of a folder mixed with a preset, from file to file.
+
+Conventions
+    Stems are matched by the names of their files, without regard to case; they may be of other rates and lengths: all are brought to the
+    highest rate and padded to the longest. A mono stem gets two channels if any other has two. ``.flac`` holds no peak above full scale:
+    one gain for the mix and its stems brings it there, and is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemwright.datagen.edit.presets.preset import Preset, plain_chain
+from stemwright.manifests.decibels import db_to_gain, gain_to_db, joint_gain_db
+from stemwright.manifests.disk.durable import remove_earlier
+from stemwright.manifests.progress import OnProgress
+from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.decoding import load_song
+from stemwright.manifests.sound.formats import SUFFIXES, Audio
+from stemwright.manifests.sound.resampling import resample
+from stemwright.manifests.sound.writing import save
+from stemwright.manifests.usage import UsageError
+from stemwright.separation.balance.own_stems import stem_paths
+
+ENCODINGS = {suffix: encoding for encoding, suffix in SUFFIXES.items()}
+
+
+@dataclass(frozen=True)
+class StemMix:
+    """A mix that was written: its stems by name, the gain that is in it, its peak and notes."""
+
+    stems: tuple[str, ...]
+    gain_db: float
+    peak_dbfs: float | None
+    notes: tuple[str, ...] = ()
+
+    def plain(self, preset: Preset) -> dict[str, Any]:
+        """The chains that were used, as plain values for JSON."""
+        return {**{name: plain_chain(preset.stems[name]) for name in self.stems}, "mix bus": plain_chain(preset.bus)}
+
+
+def mix_stems(
+    preset: Preset, folder: Path, out: Path, *, save_stems: Path | None = None, partial: bool = False, on_progress: OnProgress | None = None
+) -> StemMix:
+    """Mixes the stems of a folder with a preset and writes the mix.
+
+    Raises UsageError for a folder without stems, or, unless ``partial``, without one that the preset has; Refused for a file that is no
+    sound.
+    """
+    files, notes = matched(preset, folder, partial=partial)
+    stems, rate = loaded(files, on_progress)
+    mix, wet = preset.mix(stems, rate)
+    peak = float(np.abs(mix).max(initial=0.0))
+    encoding = ENCODINGS[out.suffix.lower()]
+    gain_db = joint_gain_db(max(peak, *(float(np.abs(audio).max(initial=0.0)) for audio in wet.values()) if save_stems else (0.0,)), 1.0)
+    gain_db = gain_db if encoding == "flac24" else 0.0
+    factor = db_to_gain(gain_db)
+    if save_stems:
+        for name, audio in wet.items():
+            path = save_stems / f"{name}{out.suffix.lower()}"
+            remove_earlier(path)
+            save(path, np.asarray(factor * audio, np.float32), rate, encoding=encoding)
+    remove_earlier(out)
+    save(out, np.asarray(factor * mix, np.float32), rate, encoding=encoding)
+    return StemMix(tuple(stems), gain_db, gain_to_db(factor * peak) if peak else None, notes)
+
+
+def matched(preset: Preset, folder: Path, *, partial: bool) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The file of each stem of the preset, and notes on files that it has no chain for."""
+    try:
+        there = stem_paths(folder, folder / "mixture.wav")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    by_name = {name.lower(): path for name, path in there.items()}
+    files = {name: by_name[name.lower()] for name in preset.stems if name.lower() in by_name}
+    if missing := [name for name in preset.stems if name not in files]:
+        what = f"{folder} has no {', '.join(missing)}; it has {', '.join(there)}"
+        if not partial or not files:
+            raise UsageError(f"{what}. Name the files after the stems of the preset" + ("" if not files else ", or add --partial"))
+    left = sorted(set(there.values()) - set(files.values()))
+    notes = [f"the preset has no chain for {path.name}: it is not in the mix" for path in left]
+    return files, tuple(notes + ([f"without {', '.join(missing)}: there is no such stem"] if missing else []))
+
+
+def loaded(files: Mapping[str, Path], on_progress: OnProgress | None = None) -> tuple[dict[str, Audio], int]:
+    """The stems [C, T] of one shape, and their rate."""
+    read = dict[str, tuple[Audio, int]]()
+    for number, (name, path) in enumerate(files.items()):
+        if on_progress:
+            on_progress(number, len(files), path.name)
+        try:
+            read[name] = load_song(path)
+        except Refused as reason:
+            raise Refused(f"{path}: {reason}") from reason
+    if on_progress:
+        on_progress(len(files), len(files), "")
+    rate = max(rate for _, rate in read.values())
+    stems = {name: resample(audio, own, rate) for name, (audio, own) in read.items()}
+    channels, frames = (max(audio.shape[axis] for audio in stems.values()) for axis in (0, 1))
+    if wrong := [name for name, audio in stems.items() if audio.shape[0] not in (1, channels)]:
+        raise Refused(f"{', '.join(wrong)}: expected 1 or {channels} channels, as the other stems have")
+    return {name: _shaped(audio, channels, frames) for name, audio in stems.items()}, rate
+
+
+def _shaped(audio: Audio, channels: int, frames: int) -> Audio:
+    padded = np.pad(audio, ((0, 0), (0, frames - audio.shape[1])))
+    return np.repeat(padded, channels, axis=0) if audio.shape[0] < channels else padded

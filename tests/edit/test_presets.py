@@ -1,0 +1,180 @@
+import base64
+import json
+import math
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import make_song, write_song_file
+from typer.testing import CliRunner
+
+from stemwright.datagen.cli.app import app
+from stemwright.datagen.edit.presets import write_preset
+from stemwright.datagen.edit.presets.preset import Preset
+from stemwright.datagen.edit.presets.reaper import bandwidth_of
+from stemwright.datagen.effects import apply_chain, resolve_chain
+from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.usage import UsageError
+
+RATE = 44_100
+CHAINS = {
+    "vocals": [
+        ("eq", {"low_shelf_gain_db": -4.0, "peak2_gain_db": 5.0, "high_shelf_gain_db": 3.0}),
+        ("fader", {"gain_db": 2.0, "pan": 0.3}),
+    ],
+    "drums": [
+        ("highpass", {"cutoff_hz": 60.0, "order": 2}),
+        ("compressor", {"threshold_db": -20.0, "ratio": 4.0, "attack_ms": 10.0}),
+        ("fader", {"gain_db": -3.0, "pan": -0.5}),
+    ],
+    "bass": [("lowpass", {"cutoff_hz": 3000.0, "order": 4}), ("fader", {"gain_db": -1.0})],
+}
+
+
+@pytest.fixture(scope="module")
+def song():
+    return make_song(0, 2.0)
+
+
+@pytest.fixture(scope="module")
+def folder(song, tmp_path_factory):
+    place = tmp_path_factory.mktemp("dry")
+    for name in CHAINS:
+        write_song_file(place / f"{name}.wav", song[name])
+    return place
+
+
+def preset(chains=None, bus=(), **facts):
+    def uses(chain):
+        return tuple((effect.NAME, settings) for effect, settings in resolve_chain(chain))
+
+    return Preset({name: uses(chain) for name, chain in (chains or CHAINS).items()}, uses(bus), RATE, **facts)
+
+
+def written(folder, place, suffix, **facts):
+    made = preset(**facts)
+    path = place / f"console{suffix}"
+    left_out = write_preset(made, {name: folder / f"{name}.wav" for name in made.stems}, path)
+    return path, left_out
+
+
+def apply(*arguments):
+    return CliRunner().invoke(app, ["apply", *map(str, arguments)])
+
+
+def test_a_preset_is_applied_to_the_stems_of_a_folder(song, folder, tmp_path):
+    bus = [("eq", {"peak1_gain_db": 2.0})]
+    path, left_out = written(folder, tmp_path, ".json", bus=bus, lags={"bass": 100})
+    assert not left_out
+    ended = apply(path, folder, tmp_path / "mix.wav", "--save-stems", tmp_path / "stems")
+    assert ended.exit_code == 0, ended.output
+    late = np.pad(song["bass"], ((0, 0), (100, 0)))[:, :-100]
+    parts = {name: apply_chain(late if name == "bass" else song[name], RATE, chain) for name, chain in CHAINS.items()}
+    assert np.abs(load(tmp_path / "mix.wav")[0] - apply_chain(sum(parts.values()), RATE, bus)).max() < 1e-5
+    assert np.abs(load(tmp_path / "stems" / "bass.wav")[0] - parts["bass"]).max() < 1e-5
+
+
+def test_a_preset_that_was_read_is_the_one_that_was_written(folder, tmp_path):
+    path, _ = written(folder, tmp_path, ".json", lags={"drums": -7})
+    assert Preset.read(path) == preset(lags={"drums": -7})
+
+
+def test_stems_of_other_rates_lengths_and_channels_are_mixed(song, folder, tmp_path):
+    soundfile.write(tmp_path / "Vocals.wav", song["vocals"][0, : RATE // 2], 22_050, subtype="FLOAT")
+    for name in ("drums", "bass"):
+        write_song_file(tmp_path / f"{name}.wav", song[name])
+    path, _ = written(folder, tmp_path / "p", ".json")
+    ended = apply(path, tmp_path, tmp_path / "p" / "mix.flac", "--json")
+    assert ended.exit_code == 0, ended.output
+    audio, rate = load(tmp_path / "p" / "mix.flac")
+    assert (audio.shape, rate) == (song["drums"].shape, RATE)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "expected JSON with stems"),
+        ("{", "cannot be read as a preset"),
+        ('{"stems": {"vocals": [{"effect": "equaliser", "settings": {}}]}}', "equaliser.*did you mean"),
+        ('{"stems": {"vocals": [{"effect": "eq", "settings": {"peak1_gain_db": 99}}]}}', "peak1_gain_db"),
+        ('{"stems": {"vocals": 3}}', "preset.json"),
+    ],
+)
+def test_what_is_no_preset_is_refused_by_name(text, message, folder, tmp_path):
+    (tmp_path / "preset.json").write_text(text)
+    ended = apply(tmp_path / "preset.json", folder, tmp_path / "mix.wav")
+    with pytest.raises(UsageError, match=message):
+        raise ended.exception
+    assert not (tmp_path / "mix.wav").exists()
+
+
+def test_a_missing_stem_is_named_and_left_out_only_on_request(folder, tmp_path):
+    path, _ = written(folder, tmp_path, ".json", chains=CHAINS | {"piano": []})
+    ended = apply(path, folder, tmp_path / "mix.wav")
+    assert "has no piano; it has bass, drums, vocals" in str(ended.exception)
+    ended = apply(path, folder, tmp_path / "mix.wav", "--partial")
+    assert ended.exit_code == 0, ended.output
+    assert "without piano" in ended.output
+
+
+def test_the_pedalboard_script_renders_the_mix(song, folder, tmp_path):
+    pytest.importorskip("pedalboard")
+    chains = {name: [use for use in chain if use[0] != "compressor"] for name, chain in CHAINS.items()}
+    path, left_out = written(folder, tmp_path, ".py", chains=chains, lags={"vocals": 30})
+    assert not left_out
+    subprocess.run([sys.executable, path, folder, tmp_path / "mix.wav"], check=True)
+    mix, _ = preset(chains, lags={"vocals": 30}).mix({name: song[name] for name in chains}, RATE)
+    error = load(tmp_path / "mix.wav")[0] - mix
+    assert 10.0 * math.log10(np.square(error).sum() / np.square(mix).sum()) < -60.0
+    path, left_out = written(folder, tmp_path, ".py")
+    assert left_out == ("drums: compressor",)
+    assert "Left out: drums: compressor." in path.read_text()
+
+
+def test_a_reaper_project_is_read_back_by_another_parser(song, folder, tmp_path):
+    rpp = pytest.importorskip("rpp")
+    path, left_out = written(folder, tmp_path, ".rpp", lags={"bass": 441})
+    assert not left_out
+    project = rpp.loads(path.read_text())
+    tracks = {track.find("NAME")[1]: track for track in project.findall("TRACK")}
+    assert set(tracks) == {"vocals", "drums (approximate)", "bass"}
+    volume, pan = (float(value) for value in tracks["vocals"].find("VOLPAN")[1:3])
+    left, right = volume * min(1.0, 1.0 - pan), volume * min(1.0, 1.0 + pan)  # of a balance of 0 dB
+    ones = apply_chain(np.ones((2, 8)), RATE, [("fader", {"gain_db": 2.0, "pan": 0.3})])
+    assert (left, right) == pytest.approx((ones[0, 0], ones[1, 0]), rel=1e-6)
+    assert tracks["bass"].find("ITEM").find("SOURCE").find("FILE")[1] == str(folder / "bass.wav")
+    assert float(tracks["bass"].find("ITEM").find("POSITION")[1]) == pytest.approx(0.01)
+    assert bands(tracks["vocals"]) == [
+        (0, pytest.approx(100.0), pytest.approx(-4.0), pytest.approx(bandwidth_of(0.71))),
+        (8, pytest.approx(1000.0), pytest.approx(5.0), pytest.approx(bandwidth_of(1.0))),
+        (1, pytest.approx(8000.0), pytest.approx(3.0), pytest.approx(bandwidth_of(0.71))),
+    ]
+    assert [vst.attrib[0] for vst in tracks["drums (approximate)"].find("FXCHAIN").findall("VST")] == [
+        "VST: ReaEQ (Cockos)",
+        "VST: ReaComp (Cockos)",
+    ]
+
+
+def bands(track):
+    """(type, Hz, dB, octaves) of each band in the state of a track's first ReaEQ."""
+    lines = [line for line in track.find("FXCHAIN").find("VST") if isinstance(line, str)]
+    state = b"".join(base64.b64decode(line) for line in lines[1:-1])
+    head = base64.b64decode(lines[0])
+    assert len(state) == struct.unpack_from("<i", head, 48)[0]
+    version, count = struct.unpack_from("<ii", state)
+    assert version == 33
+    found = [struct.unpack_from("<iidddB", state, 8 + 33 * number) for number in range(count)]
+    return [(kind, hz, 20.0 * math.log10(gain), octaves) for kind, _, hz, gain, octaves, _ in found]
+
+
+def test_a_name_with_quotes_and_lines_keeps_the_project_whole(folder, tmp_path):
+    rpp = pytest.importorskip("rpp")
+    path = tmp_path / "console.rpp"
+    name = 'lead "vox"\n>\n<TRACK'
+    write_preset(preset({name: [("reverb", {"wet": 0.3})]}), {}, path)
+    project = rpp.loads(path.read_text())
+    assert len(project.findall("TRACK")) == 1
+    assert json.dumps(project.find("TRACK").find("NAME")[1]).startswith('"lead')
