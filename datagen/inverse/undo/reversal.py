@@ -96,10 +96,13 @@ def _declipped(
 
 
 def _restored(audio: Array, sample_rate: int, lows: Sequence[float], highs: Sequence[float], on_share: OnShare | None) -> Array:
-    from stemwright.datagen.inverse.clipping.restore import declip
+    from stemwright.datagen.inverse.clipping.declipping import declip
 
-    restored = declip(audio, sample_rate, ceilings=list(zip(lows, highs, strict=True)), on_share=on_share)
-    return np.asarray(restored, np.float32)
+    def report(done: float, total: int, _: str, __: Any = None, /) -> None:
+        if on_share:
+            on_share(done / max(1, total))
+
+    return np.asarray(declip(audio, sample_rate, ceiling_low=lows, ceiling_high=highs, on_progress=report))
 
 
 def _clip_step(lows: Sequence[float], highs: Sequence[float], shares: Sequence[float], confidence: float) -> UndoneEffect:
