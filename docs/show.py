@@ -37,6 +37,7 @@ COMMANDS = {  # output -> the command that a reader types
     "removal": "stemwright build songs removal-corpus --config removal.toml --model bundled",
     "fit": "stemwright fit mix.wav --stems stems --chain eq,fader --plot console.png",
     "edit": 'stemwright edit song.wav "increase the volume of vocals by 3 dB; mute drums" edited.flac --stems stems',
+    "undo": "stemwright undo clipped.wav restored.wav --plot undo.png",
     "export": "stemwright export demo-corpus recipes --no-audio",
     "report": "stemwright report demo-corpus report.html",
     "status": "stemwright status CORPUS",
@@ -56,7 +57,7 @@ def main() -> None:
             if output == "demo":
                 _lay_out(folder)
         _keep("labels", _python(folder, DOCS / "guides" / "labels.py"))
-        for picture in ("balance", "console"):
+        for picture in ("balance", "console", "undo"):
             (DOCS / "pictures" / f"{picture}.png").write_bytes((folder / f"{picture}.png").read_bytes())
         draw_pair(folder / "removal-corpus", DOCS / "pictures" / "pair.jpg")
         photograph(folder / "report.html", DOCS / "pictures" / "report.png")
@@ -94,6 +95,7 @@ def _lay_out(folder: Path) -> None:
         sw.save(folder / "raw" / "TheBand_TheSong_Full" / f"{name}.wav", next(iter(stems.values()))[:1], rate)
     mixture = np.sum(list(stems.values()), axis=0)
     sw.save(folder / "song.wav", mixture, rate)
+    sw.save(folder / "clipped.wav", (2.0 * mixture / np.abs(mixture).max()).clip(-1.0, 1.0), rate)
     sw.save(folder / "songs" / "The Easton Ellises - Falcon 69.wav", mixture, rate)
     chains: dict[str, list[Any]] = {"vocals": [("eq", {"high_shelf_gain_db": 4.0}), ("fader", {"gain_db": 2.0})]}
     chains |= {"drums": [("fader", {"gain_db": -3.0})], "other": [("fader", {"gain_db": -1.5, "pan": 0.3})]}

@@ -178,3 +178,54 @@ def test_many_recordings_are_undone_into_a_folder_and_the_finished_ones_skipped(
     assert "3 done (3 of them before)" in invoke(songs, tmp_path / "out", "--settings", settings).output
     other = settings_file(tmp_path, [("fader", {"gain_db": -3.0})])
     assert "3 done (0 of them before)" in invoke(songs, tmp_path / "out", "--settings", other).output
+
+
+def test_clipping_is_found_and_restored_and_the_other_samples_stay(dry, tmp_path):
+    ceiling = 0.5 * float(np.abs(dry).max())
+    clipped = dry.clip(-ceiling, ceiling)
+    save(tmp_path / "clipped.wav", clipped, RATE)
+    ended = invoke(tmp_path / "clipped.wav", tmp_path / "out.wav", "--plot", tmp_path / "out.png", "--json")
+    assert ended.exit_code == 0, ended.output
+    found = json.loads(ended.stdout)
+    [step] = found["undone"]
+    assert step["settings"]["ceiling_high_dbfs"] == pytest.approx([20.0 * np.log10(ceiling)] * 2, abs=0.01)
+    restored = load(tmp_path / "out.wav")[0]
+    beyond = np.abs(clipped) >= ceiling * (1 - 1e-6)
+    assert np.array_equal(restored[~beyond], clipped[~beyond])
+    assert np.abs(restored.clip(-ceiling, ceiling) - clipped).max() < 1e-6
+    assert sdr_db(restored[beyond], dry[beyond]) > sdr_db(clipped[beyond], dry[beyond]) + 3.0
+    assert found["after"]["peak_dbfs"] > found["before"]["peak_dbfs"] + 1.0
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_recording_without_clipping_is_not_written(dry, tmp_path):
+    save(tmp_path / "song.wav", dry, RATE)
+    ended = invoke(tmp_path / "song.wav", tmp_path / "out.wav")
+    assert ended.exit_code == 0, ended.output
+    assert "nothing to undo, nothing written" in ended.output
+    assert not (tmp_path / "out.wav").exists()
+    assert "nothing was undone" in invoke(tmp_path / "song.wav", tmp_path / "out.wav", "--always").output
+    assert np.array_equal(load(tmp_path / "out.wav")[0], dry)
+
+
+@pytest.mark.parametrize(("frames", "rate"), [(1, RATE), (4000, 8000)])
+def test_silence_one_sample_and_low_rates_have_nothing_to_undo(frames, rate, tmp_path):
+    save(tmp_path / "song.wav", np.zeros((1, frames), np.float32), rate)
+    ended = invoke(tmp_path / "song.wav", tmp_path / "out.wav", "--json")
+    assert ended.exit_code == 0, ended.output
+    assert json.loads(ended.stdout)["undone"] == []
+
+
+def test_stems_are_undone_in_their_mixture(tmp_path):
+    song = make_song(0, 3.0)
+    chain = [("fader", {"gain_db": -3.0})]
+    stems = {name: song[name] for name in ("vocals", "drums", "bass")}
+    for name, audio in stems.items():
+        save(tmp_path / "stems" / f"{name}.wav", apply_chain(audio, RATE, chain) if name == "vocals" else audio, RATE)
+    mixture = sum(load(tmp_path / "stems" / f"{name}.wav")[0] for name in stems)
+    save(tmp_path / "mix.wav", mixture, RATE)
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"stems": {"vocals": [{"effect": "fader", "settings": {"gain_db": -3.0}}]}}))
+    ended = invoke(tmp_path / "mix.wav", tmp_path / "out.wav", "--stems", tmp_path / "stems", "--settings", path)
+    assert ended.exit_code == 0, ended.output
+    assert sdr_db(load(tmp_path / "out.wav")[0], sum(stems.values())) > 100.0
