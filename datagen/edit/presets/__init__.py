@@ -5,7 +5,7 @@ reaper               a Reaper project
 pedalboard_script    a Python script that renders the mix with pedalboard
 
 Conventions
-    A program gets what it can hold: ``PresetText.left_out`` names what it cannot, and the file says so as well. To add one, write its module
+    A program gets what it can hold: ``PresetText.left_out`` names what it cannot, and so does the file. To add one, write its module
     with ``text(preset, files) -> PresetText`` and its line in ``FORMATS``.
 """
 
