@@ -21,7 +21,10 @@ INVERTIBLE = {
     "eq": {"low_shelf_gain_db": 5.0, "high_shelf_gain_db": -4.0},
     "compressor": {"threshold_db": -30.0, "ratio": 4.0, "attack_ms": 8.0, "release_ms": 120.0, "makeup_db": 5.0},
     "delay": {"delay_ms": 120.0, "mix": 0.3, "feedback": 0.2},
+    "dc": {"offset": 0.05},
+    "noise": {"snr_db": 20.0, "seed": 3},
 }
+EXACT_DB = {"noise": 70.0}  # its level follows from the sound with the noise in it
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def test_an_effect_of_known_settings_is_undone(effect, dry, tmp_path):
     ended = invoke(tmp_path / "wet.wav", tmp_path / "dry.wav", "--settings", settings_file(tmp_path, chain))
     assert ended.exit_code == 0, ended.output
     assert effect in ended.output
-    assert sdr_db(load(tmp_path / "dry.wav")[0], dry) > 100.0
+    assert sdr_db(load(tmp_path / "dry.wav")[0], dry) > EXACT_DB.get(effect, 100.0)
 
 
 def test_a_whole_chain_is_undone_last_to_first(dry, tmp_path):
