@@ -247,7 +247,7 @@ def figures_table(made: UndoneFile) -> Table:
 
 
 def _valued(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{value:.2f} {unit}".rstrip()
+    return "-" if value is None else f"{round(value, 2) + 0.0:.2f} {unit}".rstrip()  # + 0.0: no -0.00
 
 
 def lines(made: UndoneFile) -> list[str]:

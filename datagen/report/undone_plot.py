@@ -49,6 +49,9 @@ def _draw_peaks(axes: Axes, before: Audio, after: Audio, sample_rate: int) -> No
     for audio, colour, name in ((after, AFTER, "after"), (before, BEFORE, "before")):
         blocks = np.abs(audio[:, : len(times) * size]).max(axis=0).reshape(-1, size).max(axis=1)
         axes.plot(times, 20.0 * np.log10(np.maximum(blocks, db_to_gain(FLOOR_DB))), color=colour, lw=0.9, label=name)
+    usual = np.abs(before).max(axis=0)
+    low_db = 20.0 * np.log10(max(float(np.quantile(usual[usual > 0.0], 0.05)) if usual.any() else 1.0, db_to_gain(FLOOR_DB)))
+    axes.set_ylim(bottom=low_db)
     axes.set_ylabel("peak (dBFS)")
     axes.set_xlim(0, before.shape[1] / sample_rate)
     axes.grid(axis="y", color="0.9")
@@ -77,13 +80,15 @@ def _draw_detail(axes: Axes, made: UndoneFile, after: Audio) -> None:
     """The waveform of the channel and the 20 ms that changed most."""
     style(axes)
     difference = np.abs(after.astype(np.float64) - made.before)
-    channel, middle = np.unravel_index(int(difference.argmax()), difference.shape)
-    half = max(2, round(0.5 * DETAIL_S * made.sample_rate))
-    start, stop = max(0, int(middle) - half), min(after.shape[1], int(middle) + half)
+    size = min(after.shape[1], max(4, round(DETAIL_S * made.sample_rate)))
+    sums = np.cumsum(np.pad(difference, ((0, 0), (1, 0))), axis=1)
+    changed = sums[:, size:] - sums[:, :-size]
+    channel, start = (int(place) for place in np.unravel_index(int(changed.argmax()), changed.shape))
+    stop = start + size
     times = np.arange(start, stop) / made.sample_rate
     axes.plot(times, after[channel, start:stop], color=AFTER, lw=1.2, label="after")
     axes.plot(times, made.before[channel, start:stop], color=BEFORE, lw=1.6, label="before")
-    for ceiling in _ceilings(made, int(channel)):
+    for ceiling in _ceilings(made, channel):
         axes.axhline(ceiling, color=CEILING, lw=0.9, ls="--")
     axes.set_xlabel("time (s)")
     names = ("left", "right") if len(after) == 2 else [f"channel {number + 1}" for number in range(len(after))]

@@ -180,16 +180,12 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name=f"lease {path.name}", daemon=True)
 
     def __enter__(self) -> Self:
-        durable.make_folder(self.path.parent)
-        if not self._create():
-            moved, dead = watch([self.path], self.timing)
-            if moved:
-                raise HeldError(self.path, moved[self.path])
-            for holder in dead.values():
-                take_away(self.path, holder)
-            if not self._create():
-                raise HeldError(self.path, read(self.path) or Holder("", 0))
-        _held.add(self._state.owner)
+        _held.add(self._state.owner)  # first: another thread that reads the new file must not believe its holder gone
+        try:
+            self._take()
+        except BaseException:
+            _held.discard(self._state.owner)
+            raise
         _leases.append(self)
         self._thread.start()
         return self
@@ -202,6 +198,19 @@ class Lease:
         holder = read(self.path)
         if holder is not None and holder.owner == self._state.owner:
             durable.remove([self.path])
+
+    def _take(self) -> None:
+        """Creates the file, that of a dead holder taken away. Raises HeldError where another holder is at work."""
+        durable.make_folder(self.path.parent)
+        if self._create():
+            return
+        moved, dead = watch([self.path], self.timing)
+        if moved:
+            raise HeldError(self.path, moved[self.path])
+        for holder in dead.values():
+            take_away(self.path, holder)
+        if not self._create():
+            raise HeldError(self.path, read(self.path) or Holder("", 0))
 
     def _create(self) -> bool:
         durable.make_folder(self.path.parent)

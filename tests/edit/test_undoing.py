@@ -184,7 +184,8 @@ def test_many_recordings_are_undone_into_a_folder_and_the_finished_ones_skipped(
 
 
 def test_clipping_is_found_and_restored_and_the_other_samples_stay(dry, tmp_path):
-    ceiling = 0.5 * float(np.abs(dry).max())
+    dry = dry[:, :RATE]
+    ceiling = float(np.quantile(np.abs(dry), 0.97))
     clipped = dry.clip(-ceiling, ceiling)
     save(tmp_path / "clipped.wav", clipped, RATE)
     ended = invoke(tmp_path / "clipped.wav", tmp_path / "out.wav", "--plot", tmp_path / "out.png", "--json")

@@ -58,6 +58,22 @@ def test_a_lease_is_held_once_and_free_at_the_end(path):
         pass
 
 
+def test_a_lease_that_is_just_being_taken_is_not_believed_dead(path, monkeypatch):
+    create, tried = Lease._create, []
+
+    def created(mine):
+        made = create(mine)
+        if made and not tried:  # another thread looks before the first one is through
+            tried.append(mine)
+            with pytest.raises(HeldError):
+                Lease(path, SHORT).__enter__()
+        return made
+
+    monkeypatch.setattr(Lease, "_create", created)
+    with Lease(path, SHORT):
+        assert tried
+
+
 def test_of_many_that_want_one_lease_at_once_one_gets_it(path):
     got, refused, together = [], [], threading.Barrier(8)
 
