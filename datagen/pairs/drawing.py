@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from pydantic import BeforeValidator, Field, PlainSerializer
@@ -50,6 +50,9 @@ def _as_json(value: Any) -> Any:
 
 Ranges = Annotated[  # effect -> setting -> range
     dict[str, dict[str, Range]], BeforeValidator(_with_numbers), PlainSerializer(_as_json, when_used="json")
+]
+EffectRanges = Annotated[  # setting -> range
+    dict[str, Range], BeforeValidator(_with_numbers), PlainSerializer(_as_json, when_used="json")
 ]
 Channels = Literal["one", "equal", "different"]  # what is known of the sound that an effect is drawn for
 Role = Literal["kept", "removed", "added"]
@@ -99,6 +102,27 @@ def reached_ranges(effect: str, peak_db: float) -> dict[str, Range]:
     high = min(high, float(math.floor(peak_db - REACHED_DB)))  # whole decibels: so many ranges are prepared, and no more
     high = max(high, lowest + LEAST_RANGE_DB)
     return {setting: (max(lowest, min(low, high - LEAST_RANGE_DB)), high)}
+
+
+def within_rate(effect: str, wanted: Mapping[str, Range], sample_rate: int) -> dict[str, Range] | None:
+    """The ranges of an effect without the frequencies that a sample rate cannot hold; None where nothing would be left of it.
+
+    A band above them has no gain; a range that reaches beyond them ends at the highest one.
+    """
+    limit, ranges = HIGHEST_SHARE * sample_rate, dict(wanted)
+    for name, given in wanted.items():
+        if not name.endswith("_hz") or _ends(given)[1] <= limit or fields(EFFECTS[effect].Settings)[name].neutral == given == math.inf:
+            continue
+        gain = name.replace("_hz", "_gain_db")
+        if isinstance(given, tuple) and _ends(given)[0] < limit:
+            ranges[name] = cast("Range", (_ends(given)[0], limit, *given[2:]))
+        elif gain not in wanted:
+            return None
+        else:
+            del ranges[name]
+            ranges[gain] = 0.0
+    gains = [given for name, given in ranges.items() if name.endswith("_gain_db")]
+    return None if gains and all(given == 0.0 for given in gains) else ranges
 
 
 @lru_cache(maxsize=256)
