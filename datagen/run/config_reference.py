@@ -22,6 +22,7 @@ from stemwright.datagen.pairs.section import range_of
 from stemwright.datagen.run.configuration import Config
 
 NOT_GIVEN = "not given"
+REQUIRED = "none: it must be given"  # a key of a named table only
 NAMES = {str: "string", int: "whole number", float: "number", bool: "true or false"}
 
 
@@ -60,6 +61,20 @@ def sections() -> tuple[SectionOfKeys, ...]:
     return tuple(_sections(Config, "", ""))
 
 
+@cache
+def named_tables() -> tuple[SectionOfKeys, ...]:
+    """The tables that a configuration gives names of its own, ``[pairs.restore.degradations.NAME]``: there are none by default."""
+    return tuple(_named_tables(Config, ""))
+
+
+def _named_tables(model: type[BaseModel], path: str) -> Iterator[SectionOfKeys]:
+    for name, field in model.model_fields.items():
+        if _is_section(field.annotation):
+            yield from _named_tables(field.annotation, f"{path}.{name}".lstrip("."))  # type: ignore[arg-type]
+        elif (item := _section_of_table(field.annotation)) is not None:
+            yield from _sections(item, f"{path}.{name}.NAME".lstrip("."), "")
+
+
 def _sections(model: type[BaseModel], path: str, description: str) -> Iterator[SectionOfKeys]:
     own = [(name, field) for name, field in model.model_fields.items() if not _is_section(field.annotation)]
     yield SectionOfKeys(path, description or (model.__doc__ or "").strip(), tuple(_key(path, name, field) for name, field in own))
@@ -70,6 +85,12 @@ def _sections(model: type[BaseModel], path: str, description: str) -> Iterator[S
 
 def _is_section(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _section_of_table(annotation: Any) -> type[BaseModel] | None:
+    """The section that each value of a table is, as in ``dict[str, Degradation]``; None for any other key."""
+    item = get_args(annotation)[1] if get_origin(annotation) is dict else None
+    return item if _is_section(item) else None
 
 
 def _key(section: str, name: str, field: FieldInfo) -> ConfigKey:
@@ -84,7 +105,7 @@ def _key(section: str, name: str, field: FieldInfo) -> ConfigKey:
         choices=named or (_choices(field.annotation) if "choice" in kind else ()),
         unit=str(extra.get("unit", "")),
         range=range_of(field),
-        default=_toml(field.get_default(call_default_factory=True)),
+        default=REQUIRED if field.is_required() else _toml(field.get_default(call_default_factory=True)),
         since=str(extra.get("since", "")),
     )
 
@@ -99,10 +120,12 @@ def _kind(annotation: Any) -> str:
         return "choice"
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return f"list of {'choices' if get_origin(arguments[0]) is Literal else NAMES[arguments[0]] + 's'}"
+            return f"list of {_kind(arguments[0])}s"
         return f"list of {len(arguments)} {_kind(arguments[0])}s"
     if origin is dict:
-        return "tables"
+        return f"table of {_kind(arguments[1])}s" if get_origin(arguments[1]) is Annotated else "tables"
+    if _is_section(annotation):
+        return "table"
     return NAMES[annotation]
 
 

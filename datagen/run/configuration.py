@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
@@ -302,12 +302,15 @@ def _expected(problem: Any) -> str:
     if "ranges" in problem["loc"][:-1]:
         return "a value, a range [low, high], or a list of the values to choose from"
     for part in problem["loc"]:
+        if get_origin(model) in (dict, tuple):  # a table of named values, or a list: the part names one of them
+            model = get_args(model)[-1] if get_origin(model) is dict else get_args(model)[0]
+            continue
         field = getattr(model, "model_fields", {}).get(part) if isinstance(part, str) else field
         model = getattr(field, "annotation", None)
     what = "a number" if problem["type"] in OUT_OF_RANGE else EXPECTED.get(problem["type"])
     if what in ("a number", "a whole number") and field is not None:
         last = problem["loc"][-1]
-        within = range_of(field) if isinstance(last, str) else ranges_of_items(field)[last]
+        within = range_of(field) if isinstance(last, str) else ranges_of_items(field)[min(last, len(ranges_of_items(field)) - 1)]
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         unit = extra.get("unit")
         return " ".join(part for part in (what, within, f"({unit})" if unit else "") if part)

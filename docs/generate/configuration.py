@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from generate.tables import cell, code
-from stemwright.datagen.run.config_reference import NOT_GIVEN, ConfigKey, SectionOfKeys, sections
+from stemwright.datagen.run.config_reference import NOT_GIVEN, REQUIRED, ConfigKey, SectionOfKeys, named_tables, sections
 
 HEAD = """# Configuration
 
@@ -20,7 +20,7 @@ This page is generated from the models that check the configuration.
 
 def write(path: Path) -> None:
     """Writes the page."""
-    path.write_text(HEAD + "\n".join(_section(section) for section in sections()), encoding="utf-8")
+    path.write_text(HEAD + "\n".join(_section(section) for section in (*sections(), *named_tables())), encoding="utf-8")
 
 
 def _section(section: SectionOfKeys) -> str:
@@ -43,7 +43,7 @@ def _takes(key: ConfigKey) -> str:
 
 
 def _default(key: ConfigKey) -> str:
-    return "not given" if key.default == NOT_GIVEN else code(key.default)
+    return key.default if key.default in (NOT_GIVEN, REQUIRED) else code(key.default)
 
 
 def _sentence(text: str) -> str:

@@ -1,5 +1,7 @@
 """Degraded mixtures: what the two sides share, that the row makes them again, levels, presets, and what is refused."""
 
+import re
+
 import numpy as np
 import pytest
 from rows import corpus_rows, estimate_of, stems_of, track
@@ -8,7 +10,7 @@ from test_recipe_limit import read  # noqa: F401  # the fixture
 from stemwright.datagen.dataset.writers.folder import FolderWriter
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.pairs.plan import plan_pairs
-from stemwright.datagen.pairs.recipes.restoration import GROUPS, MSR_KINDS, PRESETS, SENTENCES
+from stemwright.datagen.pairs.recipes.restoration import PRESETS, SONICMASTER_GROUPS
 from stemwright.datagen.pairs.recipes.restore import TYPICAL_LUFS
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.run.configuration import ConfigError, check
@@ -221,42 +223,33 @@ def test_a_distortion_leaves_a_stem_about_as_loud_as_it_was(read):  # noqa: F811
 # Presets
 
 
-def drawn_by(**keys):
-    return {use.effect for pair in planned(60, duration_s=2.0, **keys) for use in uses_of(pair) if use.role}
-
-
-def test_msr_has_the_published_kinds_of_degradation_and_one_dry_stem():
-    assert drawn_by(preset="msr") == {effect for effects in MSR_KINDS.values() for effect in effects}
-    assert set(MSR_KINDS) == {
-        "spectral filtering",
-        "dynamic range compression",
-        "harmonic distortion",
-        "reverberation",
-        "lossy codec",
-    }
+def test_msr_has_one_dry_stem_and_codes_the_mixture_alone():
     for pair in planned(10, preset="msr"):
         (target,) = pair.targets
         assert [use.effect for use in target.branches[0].chain] == ["fader"]
         assert all(use.effect != "codec" for branch in pair.inputs[0].branches for use in branch.chain)
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", SONICMASTER_GROUPS)
 def test_a_group_of_sonicmaster_is_degraded_alone_and_its_sentence_is_the_text(group):
-    pairs = planned(30, preset=f"sonicmaster-{group}")
-    assert {use.effect for pair in pairs for use in uses_of(pair) if use.role} == set(GROUPS[group])
-    assert {pair.text for pair in pairs} == set(SENTENCES[group])
-    widths = [use.settings["width"] for pair in pairs for use in uses_of(pair) if use.effect == "width"]
-    assert all(0.0 <= width <= 0.7 for width in widths)
-
-
-def test_sonicmaster_has_its_five_groups_and_a_sentence_for_each_that_was_degraded():
-    assert list(GROUPS) == ["equalization", "dynamics", "reverb", "amplitude", "stereo"]
-    for pair in planned(40, preset="sonicmaster"):
-        groups = {group for group, effects in GROUPS.items() if any(use.effect in effects for use in pair.inputs[0].bus)}
-        asked = [sentence for group in groups for sentence in SENTENCES[group] if sentence in pair.text]
-        assert len(asked) == len(groups) == pair.text.count(".")
+    members = PRESETS[f"sonicmaster-{group}"]["bus_effects"]
+    degradations = PRESETS["sonicmaster"]["degradations"]
+    sentences = {sentence for name in members for sentence in degradations[name]["sentences"]}
+    for pair in planned(30, preset=f"sonicmaster-{group}"):
+        assert {use.effect for use in pair.inputs[0].bus} <= {stage["effect"] for name in members for stage in degradations[name]["chain"]}
+        assert pair.text in sentences
         assert pair.targets[0].name == "mixture"
         assert pair.targets[0].bus == ()
+
+
+@pytest.mark.parametrize("preset", ["msr", "sonicmaster"])
+def test_a_preset_renders_and_its_row_makes_both_sides_again(preset, read):  # noqa: F811
+    for pair in planned(2, preset=preset):
+        out = render(pair, read)
+        sources = {id_: read(id_, pair.start_frame, pair.num_frames, pair.sample_rate) for id_ in names_of(pair)}
+        for signal in (*pair.inputs, *pair.targets):
+            total = sum(apply_chain(sources[branch.source_id], pair.sample_rate, branch.chain) for branch in signal.branches)
+            np.testing.assert_allclose(out[signal.name], apply_chain(total, pair.sample_rate, signal.bus), atol=1e-6)
 
 
 def test_the_gain_of_an_equaliser_is_the_true_one(read):  # noqa: F811
@@ -268,6 +261,49 @@ def test_the_gain_of_an_equaliser_is_the_true_one(read):  # noqa: F811
     sine = np.sin(2 * np.pi * 1000.0 * np.arange(44_100) / 44_100)[None]
     out = apply_chain(sine, 44_100, [("eq", flat)])
     assert 20 * np.log10(np.abs(out[:, 20_000:]).max()) == pytest.approx(6.0, abs=0.01)
+
+
+# Named degradations
+
+DULL = {"chain": [{"effect": "eq", "ranges": {"high_shelf_gain_db": [-15.0, -6.0], "high_shelf_hz": 6000.0}}]}
+HISS = {"chain": [{"effect": "lowpass", "ranges": {"cutoff_hz": 4000.0}}, {"effect": "noise", "ranges": {"snr_db": [10.0, 20.0]}}]}
+BUS_ONLY = {"stem_removed": [0, 0], "final_removed": [0, 0], "target": "mixture"}
+
+
+def test_a_degradation_is_what_its_ranges_say_and_nothing_else():
+    degradations = {"dull": DULL, "hiss": {**HISS, "sentences": ["Remove the hiss."]}}
+    keys = {"bus_effects": ["dull", "hiss"], "bus_removed": [2, 2], "order": "listed", "sentences": True, **BUS_ONLY}
+    seeds = set()
+    for pair in planned(20, degradations=degradations, **keys):
+        shelf, lowpass, noise = pair.inputs[0].bus
+        assert -15.0 <= shelf.settings["high_shelf_gain_db"] <= -6.0
+        assert (
+            shelf.settings == EFFECTS["eq"].Settings(high_shelf_hz=6000.0, high_shelf_gain_db=shelf.settings["high_shelf_gain_db"]).plain()
+        )
+        assert lowpass.settings == {"cutoff_hz": 4000.0, "order": 2.0}
+        assert 10.0 <= noise.settings["snr_db"] <= 20.0
+        assert {use.role for use in (shelf, lowpass, noise)} == {"removed"}
+        assert pair.text == "Remove the hiss."
+        seeds.add(noise.settings["seed"])
+    assert len(seeds) == 20
+
+
+def test_of_a_group_one_is_drawn_and_a_weight_says_how_often():
+    degradations = {"dull": {**DULL, "group": "tone", "weight": 3.0}, "hiss": {**HISS, "group": "tone"}}
+    keys = {"bus_effects": ["dull", "hiss", "clip"], "bus_removed": [1, 1], "group_weights": {"tone": 4.0}, **BUS_ONLY}
+    first = [pair.inputs[0].bus[0].effect for pair in planned(1000, degradations=degradations, **keys)]
+    assert abs(first.count("clip") - 200) < 3 * 12.7  # a fifth of them, within three standard deviations
+    assert abs(first.count("eq") - 600) < 3 * 15.5
+    for pair in planned(30, degradations=degradations, **{**keys, "bus_removed": [2, 2]}):
+        assert sum(use.effect in ("eq", "lowpass") for use in pair.inputs[0].bus) == 1
+
+
+def test_a_level_can_be_that_of_the_peak():
+    chain = [{"effect": "clip", "ranges": {"ceiling_db": -6.0}}]
+    for relative_to, ceiling_db in (("peak", -12.0), ("full_scale", -6.0)):  # the mixture of the rows has its peak at -6 dBFS
+        keys = {"degradations": {"cut": {"chain": chain, "relative_to": relative_to}}, "bus_effects": ["cut"], "bus_removed": [1, 1]}
+        (pair, *_) = planned(1, **keys, **BUS_ONLY)
+        assert pair.inputs[0].bus[0].settings == {"ceiling_db": ceiling_db}
 
 
 # What is refused
@@ -284,11 +320,19 @@ def test_the_gain_of_an_equaliser_is_the_true_one(read):  # noqa: F811
         ({"stem_removed": [0, 0], "bus_removed": [0, 0], "final_removed": [0, 0]}, "nothing is degraded"),
         ({"final_effects": ["codek"]}, "did you mean 'codec'"),
         ({"ranges": {"chorus": {"mix": 0.2}}}, "'chorus' is not among the effects drawn"),
+        ({"bus_effects": ["dull"], "degradations": {"dull": DULL, "hiss": HISS}}, "[pairs.restore.degradations.hiss] is not used"),
+        ({"bus_effects": ["eq"], "degradations": {"eq": DULL}}, "'eq' is the name of an effect"),
+        ({"bus_effects": ["x"], "degradations": {"x": {"chain": [{"effect": "eq", "ranges": {}}]}}}, "does nothing"),
+        ({"bus_effects": ["x"], "degradations": {"x": {"chain": [{"effect": "eq", "ranges": {"q": 1}}]}}}, "no setting 'q'"),
+        ({"bus_effects": ["x"], "degradations": {"x": {"chain": [{"effect": "egg", "ranges": {"q": 1}}]}}}, "did you mean"),
+        ({"bus_effects": ["x"], "degradations": {"x": {**DULL, "weight": 0.0}}}, "expected a number above 0"),
+        ({"group_weights": {"tone": 2.0}}, "there is no group 'tone'"),
+        ({"bus_removed_weights": [1.0]}, "a weight for each number from 0 to 2; got 1"),
         ({"ranges": {"codec": {"bit_rate_kbps": [1.0, 64.0]}}}, "pairs.restore.ranges.codec"),
     ],
 )
 def test_a_wrong_key_is_named(keys, said):
-    with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
+    with pytest.raises(ConfigError, match=re.escape(said)):
         planned(**keys)
 
 
@@ -297,4 +341,4 @@ def test_released_mixtures_have_the_residual_and_it_is_not_degraded():
     for pair in planned(4, mixture="released", **EVERY_LAYER):
         (branch,) = [branch for branch in pair.inputs[0].branches if branch.source_id == residual]
         assert [use.effect for use in branch.chain] == ["fader"]
-    assert set(PRESETS) == {"msr", "sonicmaster", *(f"sonicmaster-{group}" for group in GROUPS)}
+    assert set(PRESETS) == {"msr", "sonicmaster", *(f"sonicmaster-{group}" for group in SONICMASTER_GROUPS)}

@@ -61,6 +61,13 @@ def test_written_configuration_reads_back_equal():
         ("[pairs.remix.ranges.eq]\nfoo = 1", "here: [pairs.remix.ranges.eq]: there is no setting 'foo'"),
         ("[pairs.mix]\nper_track = 1.5", "here: [pairs.mix] per_track: expected a whole number from 0 to 100,000 (pairs a track); got 1.5"),
         ("[pairs.mix]\nstems = 'drums'", "here: [pairs.mix] stems: expected a list; got 'drums'"),
+        ("[pairs.restore]\nbus_removed_weights = [1, 1, 0]", "bus_removed_weights: expected a number above 0 to 1,000 (weight); got 0"),
+        ("[pairs.restore.group_weights]\na = -1", "[pairs.restore.group_weights.a] expected a number above 0 to 1,000 (weight); got -1"),
+        (
+            "[pairs.restore.degradations.a]\nweight = 0",
+            "[pairs.restore.degradations.a] weight: expected a number above 0 to 1,000 (weight)",
+        ),
+        ("[pairs.restore.degradations.a]\ngroop = 'b'", "unknown key 'pairs.restore.degradations.a.groop'"),
         ("[pairs.removal.ranges.compressor]\nratio = {a = 1}", "here: [pairs.removal.ranges.compressor] ratio: expected a value, a range"),
         ("[pairs]\nmix = 3", "here: [pairs.mix] expected a table; got 3"),
         ("[dataset]\nformat = 'musdb'", "here: [dataset] format: 'musdb' holds stems and their mix, no 'removal' pairs"),

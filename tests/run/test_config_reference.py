@@ -4,13 +4,14 @@ import tomllib
 
 import pytest
 
-from stemwright.datagen.run.config_reference import NOT_GIVEN, sections
+from stemwright.datagen.run.config_reference import NOT_GIVEN, REQUIRED, named_tables, sections
 from stemwright.datagen.run.configuration import Config, keys, parse, to_toml
 
 KEYS = [key for section in sections() for key in section.keys]
+NAMED = [key for section in named_tables() for key in section.keys]
 
 
-@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.path)
+@pytest.mark.parametrize("key", [*KEYS, *NAMED], ids=lambda key: key.path)
 def test_a_key_has_a_meaning_a_unit_and_the_version_that_added_it(key):
     assert len(key.description.split()) >= 2, "give the field a description"
     assert key.since, 'give the field json_schema_extra=since("VERSION", unit="...")'
@@ -44,3 +45,15 @@ def test_a_range_and_the_choices_are_those_of_the_field():
     assert found["separation.precision"].choices == ('"auto"', '"fp32"', '"bf16"')
     assert found["separation.input_lufs"].default == NOT_GIVEN
     assert found["pairs.edit.operations"].kind == "list of choices"
+
+
+def test_a_table_with_a_name_of_the_users_own_is_described_and_lists_the_keys_that_it_takes():
+    (table,) = [each for each in named_tables() if each.path == "pairs.restore.degradations.NAME"]
+    assert table.description
+    assert {key.name: key.default for key in table.keys} == {
+        "chain": REQUIRED,
+        "group": NOT_GIVEN,
+        "weight": "1.0",
+        "relative_to": '"full_scale"',
+        "sentences": "[]",
+    }

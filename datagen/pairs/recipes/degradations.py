@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal, cast
 
 import numpy as np
@@ -29,7 +30,7 @@ from stemwright.datagen.pairs.drawing import Channels, EffectRanges, Range, Role
 from stemwright.datagen.pairs.section import Section, since
 from stemwright.manifests.records import EffectUse
 
-Weight = Annotated[float, Field(gt=0.0, le=1e6)]
+Weight = Annotated[float, Field(gt=0.0, le=1000.0)]
 
 
 class Stage(Section):
@@ -59,13 +60,13 @@ class Stage(Section):
 
 
 class Degradation(Section):
-    """A degradation that a list of effects names: its effects, their ranges, and how often it is drawn."""
+    """A degradation that ``stem_effects``, ``bus_effects`` or ``final_effects`` names, beside effects: a chain with ranges of its own."""
 
     chain: tuple[Stage, ...] = Field(
         min_length=1,
         description='effects that it consists of, in their order, each a table {effect = "eq", ranges = {peak1_gain_db = [-6.0, 6.0]}}; a '
         "setting without a range is neutral",
-        json_schema_extra=since("0.1", unit="tables"),
+        json_schema_extra=since("0.1"),
     )
     group: str | None = Field(
         None,
@@ -88,6 +89,16 @@ class Degradation(Section):
 
     def stages(self, channels: Channels, sample_rate: int) -> list[tuple[str, Mapping[str, Range]]]:
         """Its effects with their ranges, as far as the channels and the sample rate allow; empty where it cannot be used."""
+        if (channels, sample_rate) not in self._prepared:
+            self._prepared[channels, sample_rate] = self._stages(channels, sample_rate)
+        return self._prepared[channels, sample_rate]
+
+    @cached_property
+    def _prepared(self) -> dict[tuple[Channels, int], list[tuple[str, Mapping[str, Range]]]]:
+        """Its stages, which are needed for every pair, by channels and sample rate."""
+        return {}
+
+    def _stages(self, channels: Channels, sample_rate: int) -> list[tuple[str, Mapping[str, Range]]]:
         if channels != "different" and any("stereo" in EFFECTS[stage.effect].TRAITS for stage in self.chain):
             return []
         fitted = ((stage.effect, within_rate(stage.effect, stage.filled(), sample_rate)) for stage in self.chain)
