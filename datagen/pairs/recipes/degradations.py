@@ -33,7 +33,7 @@ from stemwright.manifests.records import EffectUse
 Weight = Annotated[float, Field(gt=0.0, le=1000.0)]
 
 
-class Stage(Section):
+class DegradingEffect(Section):
     """One effect of a degradation."""
 
     effect: str = Field(description="name of the effect", json_schema_extra=since("0.1"))
@@ -43,7 +43,7 @@ class Stage(Section):
     )
 
     @model_validator(mode="after")
-    def _does_something(self) -> Stage:
+    def _does_something(self) -> DegradingEffect:
         settings_type = EFFECTS[self.effect].Settings  # raises, naming the nearest one
         try:
             values = draw_settings(settings_type, np.random.default_rng(0), self.filled())
@@ -62,7 +62,7 @@ class Stage(Section):
 class Degradation(Section):
     """A degradation that ``stem_effects``, ``bus_effects`` or ``final_effects`` names, beside effects: a chain with ranges of its own."""
 
-    chain: tuple[Stage, ...] = Field(
+    chain: tuple[DegradingEffect, ...] = Field(
         min_length=1,
         description='effects that it consists of, in their order, each a table {effect = "eq", ranges = {peak1_gain_db = [-6.0, 6.0]}}; a '
         "setting without a range is neutral",

@@ -257,7 +257,7 @@ def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> 
         *_order(material, config, "final", on_bus, rng, kept=(0, 0)),
     ]
     if not any(role == "removed" for order in (bus_order, *orders.values()) for _, role in order):
-        _degrade(material, config, wanted, {**channels, None: on_bus}, (orders, bus_order), rng)
+        _degrade(material, config, wanted, {"bus": on_bus, "final": on_bus, "stem": channels[wanted]}, (orders, bus_order), rng)
     chains = {name: (joint, *_uses(config, material, orders[name], name, channels[name], rng)) for name in orders}
     bus = tuple(_uses(config, material, bus_order, None, on_bus, rng))
     stems = material.stems if config.mixture == "released" else tuple(material.named.values())
@@ -307,15 +307,15 @@ def _degrade(
     material: TrackMaterial,
     config: Config,
     wanted: str,
-    channels: Mapping[str | None, Channels],
+    channels: Mapping[str, Channels],
     orders: tuple[dict[str, list[Use]], list[Use]],
     rng: np.random.Generator,
 ) -> None:
     """Adds one removed effect where the numbers that were drawn leave nothing degraded. Raises Refused if none is possible."""
     of_stems, of_bus = orders
-    for layer, heard, order in (("bus", None, of_bus), ("final", None, of_bus), ("stem", wanted, of_stems[wanted])):
+    for layer, order in (("bus", of_bus), ("final", of_bus), ("stem", of_stems[wanted])):
         used = {group_of(effect, config.degradations) for effect, _ in order}
-        effects = _possible(material, config, layer, channels[heard])
+        effects = _possible(material, config, layer, channels[layer])
         possible = [each for each in effects if group_of(each, config.degradations) not in used]
         if possible and getattr(config, f"{layer}_removed")[1]:
             order.append((possible[int(rng.random() * len(possible))], "removed"))
