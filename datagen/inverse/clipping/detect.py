@@ -13,14 +13,11 @@ BLOCK = 1 << 18  # frames
 def detect_clipping(audio: Audio, sample_rate: int) -> tuple[Clipping, ...]:
     """Whether each channel was clipped, and at which level of its lower and its upper half, from the samples alone.
 
-    ``audio`` is float [C, T], full scale 1.0. Returns one ``Clipping`` a channel:
-
-        ceiling_low, ceiling_high      the levels of the flat parts, ``ceiling_low <= 0 <= ceiling_high``; 0 where none was found
-        share                          part of the channel's samples that are there, 0 to 1
-        confidence                     likelihood that the channel was clipped, 0 to 1; 0 where nothing was found
-        spread                         part of a ceiling by which clipped samples differ from it: below 0.002 where they are equal but
-                                       for rounding, 0.01 to 0.08 in resampled and lossy copies
-        ceilings_low, ceilings_high    all ceilings, where there are several; the outermost first
+    ``audio`` is float [C, T], full scale 1.0. Returns one ``Clipping`` a channel. ``ceiling_low <= 0 <= ceiling_high`` are the levels of
+    the flat parts, 0 where none was found, and ``ceilings_low`` and ``ceilings_high`` all of them where there are several, the outermost
+    first. ``share`` is the part of the channel's samples that are there, 0 to 1; ``confidence`` the likelihood that the channel was
+    clipped, 0 to 1, 0 where nothing was found; ``spread`` the part of a ceiling by which clipped samples differ from it: below 0.002 where
+    they are equal but for rounding, 0.01 to 0.08 in resampled and lossy copies.
 
     Found are flat tops at a common level in exact copies (also at another gain), and in resampled, MP3, AAC and Vorbis copies piles of tops
     that are flatter than the lower ones of the same sound. A limiter with look-ahead leaves round tops and is not called clipping; one
