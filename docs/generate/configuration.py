@@ -25,7 +25,7 @@ def write(path: Path) -> None:
 
 def _section(section: SectionOfKeys) -> str:
     title = f"`[{section.path}]`" if section.path else "Top level"
-    anchor = f"config-{section.path.replace('.', '-').replace('_', '-') or 'top'}"
+    anchor = f"config-{section.path.lower().replace('.', '-').replace('_', '-') or 'top'}"
     return "\n".join([f"({anchor})=\n## {title}\n\n{cell(_sentence(section.description))}\n", *(_key(key) for key in section.keys)])
 
 
