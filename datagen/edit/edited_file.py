@@ -33,7 +33,7 @@ FOREIGN_DB = 0.1  # taking a stem out of its own mixture does not add energy; on
 def output_encoding(song: Path, out: Path) -> Encoding:
     """How the file to write is encoded. Raises EditError if it cannot be written, or if there is no song."""
     if not song.is_file():
-        raise EditError(f"{song}: no such file; expected a recording to edit")
+        raise EditError(f"{song}: no such file; expected a recording")
     if out.suffix.lower() not in ENCODINGS:
         raise EditError(f"expected an output file that ends in {' or '.join(ENCODINGS)}; got {str(out)!r}")
     if out.is_dir():

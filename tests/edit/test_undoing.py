@@ -38,7 +38,7 @@ def invoke(*arguments):
 
 
 def sdr_db(found, dry):
-    return 10.0 * np.log10(np.square(dry, dtype=np.float64).sum() / np.square(found.astype(np.float64) - dry).sum())
+    return 10.0 * np.log10(np.square(dry, dtype=np.float64).sum() / max(1e-30, np.square(found.astype(np.float64) - dry).sum()))
 
 
 def settings_file(folder, chain, **facts):
@@ -150,6 +150,9 @@ def test_settings_of_another_recording_are_refused(dry, tmp_path):
         (["--profile", "corpus"], "give --stems FOLDER, or --separate"),
         (["--dry", "dry.wav", "--gain-curve", "g.npy"], "can follow from one of them only"),
         (["--model", "htdemucs"], "add --separate"),
+        (["--effect", "eq", "--settings", "s.json"], "leave out --effect"),
+        (["--gain-curve", "notes.txt"], "the gain curve notes.txt: "),
+        (["--dry", "notes.txt", "--effect", "eq"], "the dry reference notes.txt: "),
         (["--settings", "nowhere.json"], "expected a JSON file"),
     ],
 )

@@ -138,6 +138,14 @@ def _chain(signal: WrittenSignal, file: SignalFile) -> tuple[Any, ...]:
     return tuple(next(gains, 0.0) if "normalising" in EFFECTS[use.effect].TRAITS else use for use in uses)
 
 
+def _read(what: str, path: Path) -> tuple[Array, int]:
+    """A sound file beside the recording. Raises Refused with what it was to be."""
+    try:
+        return load_song(path)
+    except Refused as reason:
+        raise Refused(f"the {what} {path}: {reason}") from reason
+
+
 def gain_curve(path: Path, audio: Array, sample_rate: int) -> Array:
     """The gain of each sample of a recording [C, T], from a numpy or a sound file. Raises Refused where it is of another length or sign."""
     gain: Array
@@ -147,7 +155,7 @@ def gain_curve(path: Path, audio: Array, sample_rate: int) -> Array:
         except (OSError, ValueError) as error:
             raise UsageError(f"--gain-curve {path} cannot be read: {error}") from error
     else:
-        gain, rate = load_song(path)
+        gain, rate = _read("gain curve", path)
         if rate != sample_rate:
             raise Refused(f"the gain curve has {rate} Hz, the recording {sample_rate}; a gain is of one sample, it cannot be resampled")
     gain = np.atleast_2d(gain.squeeze())
@@ -162,7 +170,7 @@ def gain_curve(path: Path, audio: Array, sample_rate: int) -> Array:
 
 def dry_reference(path: Path, audio: Array, sample_rate: int) -> Array:
     """The dry reference of a recording [C, T], at its rate and with its channels, cut to its length; it may be shorter."""
-    dry, rate = load_song(path)
+    dry, rate = _read("dry reference", path)
     dry = resample(dry, rate, sample_rate)
     if dry.shape[0] == 1 and audio.shape[0] > 1:
         dry = np.repeat(dry, audio.shape[0], axis=0)

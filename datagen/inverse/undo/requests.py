@@ -81,6 +81,8 @@ def check_request(request: Request, *, has_stems: bool) -> None:
         raise UsageError(f"--{known[0]} and --{known[1]} are both given; the settings can follow from one of them only")
     for name in request.effects:
         EFFECTS[name]  # raises, naming the nearest one
+    if request.settings and request.effects:
+        raise UsageError("--effect and --settings are both given; all effects of the settings are undone: leave out --effect")
     if request.profile and not has_stems:
         raise UsageError("--profile describes stems by their names: give --stems FOLDER, or --separate")
     if not 0.0 <= request.least_confidence <= 1.0:
