@@ -71,6 +71,9 @@ def with_tensors(settings: Any, items: int) -> tuple[Any, list[torch.Tensor]]:
     return settings.model_copy(update=values), list(values.values())
 
 
+KERNELS = [name for name in SETTINGS if "coded" not in EFFECTS[name].TRAITS]
+
+
 def row(name: str, noise: torch.Tensor, repeats: int) -> dict[str, float]:
     """The measurements of one effect."""
     apply, settings = EFFECTS[name].apply, EFFECTS[name].Settings(**SETTINGS[name])
@@ -114,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--items", type=int, default=64, help="items in the batch")
     parser.add_argument("--repeats", type=int, default=3, help="how often each is timed")
-    parser.add_argument("--effects", nargs="*", default=list(SETTINGS), help="these effects only")
+    parser.add_argument("--effects", nargs="*", default=KERNELS, help="these effects only")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of the table")
     parser.add_argument("--write", action="store_true", help="replace this benchmark's section of docs/results.md")
     given = parser.parse_args()

@@ -24,4 +24,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "delay": {"delay_ms": 300.0, "feedback": 0.2, "mix": 0.3},
     "chorus": {"rate_hz": 1.0, "depth": 0.25, "centre_ms": 7.0, "mix": 0.3},
     "loudness": {"target_db": -20.0},
+    "codec": {"bit_rate_kbps": 128.0},
+    "noise": {"snr_db": 30.0, "seed": 1.0},
+    "dc": {"offset": 0.02},
 }

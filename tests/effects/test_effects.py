@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -234,3 +236,10 @@ def test_description_has_a_row_a_setting() -> None:
     assert (rows["hz"].low, rows["hz"].high, rows["hz"].unit, rows["hz"].scale, rows["hz"].off) == (20.0, 2000.0, "Hz", "log", 0.0)
     assert rows["mode"].unit == "soft | hard"
     assert rows["linked"].unit == "true | false"
+
+
+def test_the_benchmarks_have_settings_for_every_effect_of_ours():
+    names = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "effect_settings.py"))["SETTINGS"]
+    assert set(names) == set(MODULES)
+    for name, settings in names.items():
+        assert not EFFECTS[name].Settings(**settings).is_neutral()
