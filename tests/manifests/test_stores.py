@@ -130,6 +130,15 @@ def test_what_ends_all_work_is_one_sentence(failing, status, code, said):
     assert "secret" not in str(caught.value)
 
 
+def test_a_number_in_a_name_is_no_status(failing):
+    failing(400, "Unheard")
+    with pytest.raises(StoreError, match=r"cannot be used: .*Unheard"):
+        address_of(f"s3://{BUCKET}").store.get("the 403 and the 401.flac")
+    failing(403, "Odd")
+    with pytest.raises(StoreError, match="not allowed to read"):
+        address_of(f"s3://{BUCKET}").store.get("any")
+
+
 def test_a_bucket_that_may_not_be_written_to_says_so(failing):
     failing(403, "AccessDenied", "PUT")
     with pytest.raises(StoreError, match=r"not allowed to write s3://songs-and-stems/any\. Check the credentials"):

@@ -58,6 +58,7 @@ ABSORPTION = (0.05, 0.30)
 def eyring_rt60_s(size_m: Size, absorption: float, absorbing_m2: float = 0.0) -> float:
     """The decay time of a cuboid, in s, whose surface has an absorption but for an area that absorbs all.
 
+    >>> from stemwright.datagen.pairs.recipes.restoration import eyring_rt60_s
     >>> round(eyring_rt60_s((3.0, 3.0, 2.5), 0.3), 2)
     0.21
     """

@@ -31,6 +31,7 @@ MOST_PARTS = 10_000  # S3 and Azure allow so many parts of an object, or more
 MOST_BYTES = 5 * 10**12  # of one object, S3 and Google Cloud
 RETRY_S, CONNECT_S, REQUEST_S = 60, 10, 1800
 CODE = re.compile(r"<Code>(\w+)</Code>")
+FORBIDDEN = re.compile(r"status(?: code)?: 40[13]\b")  # and not any 403, which a port, a key or a duration may hold
 NO_CREDENTIALS = ("169.254.169.254", "/latest/api/token", "metadata.google.internal", "MissingCredentials", "credentials were not")
 EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired", "InvalidToken")
 OTHER_TIME = ("RequestTimeTooSkewed", "RequestInTheFuture")
@@ -180,7 +181,8 @@ class BucketStore:
             return f"no credentials for {self._url} were found. {CHECK}"
         if "empty path segment" in text or "invalid path" in text:
             return f"{what} holds a key with an empty part ('a//b'), which cannot be listed; rename it, or give another prefix"
-        if isinstance(error, PermissionError) or "403" in text or "401" in text:
+        refused = (PermissionError, self._api.exceptions.PermissionDeniedError, self._api.exceptions.UnauthenticatedError)
+        if isinstance(error, refused) or FORBIDDEN.search(text):
             also = " (or it is not there: a store that may not be listed says the same)" if verb == "read" else ""
             return f"not allowed to {verb} {what}{also}. {CHECK}, and the policy of the bucket"
         reason = code or re.sub(r"\s+", " ", text.split("\n\nDebug", 1)[0])[:200]
