@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stemwright.datagen.effects import EFFECTS, apply_chain, invert_chain, resolve_chain
+from stemwright.datagen.effects import apply_chain, invert_chain, resolve_chain
 from stemwright.datagen.inverse.undo.requests import CLIP, LEAST_CONFIDENCE, Array, Knowledge, Undone, UndoneEffect
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.records import Refused
@@ -220,8 +220,3 @@ def _estimated(
             continue
         steps.append(UndoneEffect(name, "profile", answer.settings.plain(), answer.confidence))
     return current
-
-
-def invertible() -> tuple[str, ...]:
-    """The effects that can be undone when their settings are known: those with an inverse, and clipping."""
-    return (*(name for name, effect in EFFECTS.items() if hasattr(effect, "invert")), CLIP)
