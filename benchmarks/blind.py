@@ -2,7 +2,7 @@
 
 Conventions
     A profile is built from some songs; other songs are held out. Their stems have no drive and no compression of their own
-    (``render_song(squash=False)``), so that all of it is known; equalisers, echoes and reverbs of their own they keep: that is how songs
+    (``render_song(without=...)``), so that all of it is known; equalisers, echoes and reverbs of their own they keep: that is how songs
     differ, the floor. Settings are drawn from the typical ranges of each effect (RemFX, Diff-MST), a compressor's after the stem's peak
     was brought to -10 dBFS. No constant was chosen by results on these seeds: other songs (seeds from 31000) were for that.
     The error of an eq is the mean absolute difference of the responses in dB where stems of the name sound, their levels aside. The floor
@@ -98,7 +98,7 @@ class Trial(NamedTuple):
 def songs_of(seeds: range) -> Iterator[Song]:
     """Songs without silent stems."""
     for seed in seeds:
-        song = songs.render_song(seed, DURATION_S, squash=False)
+        song = songs.render_song(seed, DURATION_S, without=("drive", "compression"))
         yield {name: audio for name, audio in song.items() if measure_features(audio, SAMPLE_RATE) is not None}
 
 

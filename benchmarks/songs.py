@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -745,8 +746,10 @@ def compress(audio: np.ndarray, sample_rate: int, threshold_db: float, ratio: fl
     return audio * 10 ** (-over * (1 - 1 / ratio) / 20)
 
 
-def _finished(rng: np.random.Generator, audio: np.ndarray, stem: str, score: Score, sample_rate: int, *, squash: bool = True) -> np.ndarray:
-    """Effects of one stem: equaliser, drive, compression, echo, reverb, in drawn strengths; drive and compression only if ``squash``."""
+def _finished(
+    rng: np.random.Generator, audio: np.ndarray, stem: str, score: Score, sample_rate: int, without: Collection[str] = ()
+) -> np.ndarray:
+    """Effects of one stem: equaliser, drive, compression, echo, reverb, in drawn strengths, but those named in ``without``."""
     audio = audio / (np.sqrt(np.mean(audio**2)) + 1e-6) * 0.1
     for _ in range(int(rng.integers(0, 3))):
         centre_hz = float(np.exp(rng.uniform(np.log(80), np.log(10000))))
@@ -760,23 +763,26 @@ def _finished(rng: np.random.Generator, audio: np.ndarray, stem: str, score: Sco
         audio = butter(audio, sample_rate, "highpass", rng.uniform(40, 140), 1)
     if rng.random() < {"drums": 0.4, "bass": 0.4, "other": 0.25, "vocals": 0.3}[stem]:
         drive = float(np.exp(rng.uniform(0.0, np.log(20.0))))
-        audio = np.tanh(drive * audio) / drive if squash else audio
+        audio = audio if "drive" in without else np.tanh(drive * audio) / drive
     if rng.random() < {"drums": 0.6, "bass": 0.4, "other": 0.3, "vocals": 0.7}[stem]:
         settings = (rng.uniform(-38, -18), rng.uniform(1.5, 6), rng.uniform(0.005, 0.1))
-        audio = compress(audio, sample_rate, *settings) if squash else audio
+        audio = audio if "compression" in without else compress(audio, sample_rate, *settings)
     if rng.random() < {"drums": 0.05, "bass": 0.0, "other": 0.2, "vocals": 0.3}[stem]:
-        audio = _echo(rng, audio, score.step_s, sample_rate)
+        echoed = _echo(rng, audio, score.step_s, sample_rate)
+        audio = audio if "echo" in without else echoed
     if rng.random() < {"drums": 0.55, "bass": 0.1, "other": 0.55, "vocals": 0.85}[stem]:
-        audio = reverberate(rng, audio, sample_rate, rng.uniform(0.03, 0.45))
+        wet = rng.uniform(0.03, 0.45)
+        audio = audio if "reverb" in without else reverberate(rng, audio, sample_rate, wet)
     return audio
 
 
 def render_song(
-    seed: int, duration_s: float, sample_rate: int = 44_100, *, timbre: str = "synth", squash: bool = True
+    seed: int, duration_s: float, sample_rate: int = 44_100, *, timbre: str = "synth", without: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
     """Renders one song: stem name -> float32 [2, T] in the order of ``STEMS``.
 
-    Without ``squash`` the stems have no drive and no compression of their own, for those who compress them and must know all of it.
+    ``without`` names the effects that the stems shall not have of their own ("drive", "compression", "echo", "reverb"), for those who apply
+    such effects and must know all of it.
     ``timbre`` is ``"synth"`` (no program needed) or ``"soundfont"`` (the ``fluidsynth`` program and the sound fonts of ``SOUND_FONTS``).
     Raises ValueError on another timbre.
     """
@@ -790,7 +796,7 @@ def render_song(
     stems = {}
     for stem in STEMS:
         audio = raw[stem] if stem in raw else makers[stem](rng, score, sample_rate)
-        audio = _finished(rng, audio, stem, score, sample_rate, squash=squash)
+        audio = _finished(rng, audio, stem, score, sample_rate, without)
         rms = np.sqrt(np.mean(audio**2))
         stems[stem] = audio * (10 ** (level_db[stem] / 20) * 0.1 / rms if rms > 1e-5 else 0.0)
     peak = float(np.abs(sum(stems.values())).max())
