@@ -39,6 +39,7 @@ from stemwright.datagen.effects import EFFECTS, compressor, eq, width
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.effects.settings import draw
 from stemwright.datagen.inverse.blind import estimators as blind
+from stemwright.datagen.inverse.blind.answers import TOLERANCE, Blind
 from stemwright.datagen.inverse.blind.features import SPECTRUM_HZ, measure_features, onset_height, whole_side
 from stemwright.datagen.inverse.blind.normalise import normalise
 from stemwright.datagen.inverse.blind.profile import Profile, mean_gain_reduction, profile_of
@@ -139,9 +140,9 @@ def trials_of(name: str, audio: np.ndarray, profile: Profile, rng: np.random.Gen
             yield trial("width", name, true, EFFECTS["width"].estimate(width.apply(stem, SAMPLE_RATE, settings), SAMPLE_RATE, own))
 
 
-def trial(effect: str, stem: str, true_db: float, answer: blind.Blind) -> Trial | str:
+def trial(effect: str, stem: str, true_db: float, answer: Blind) -> Trial | str:
     """An answer beside the truth, or the effect's name if it abstains."""
-    if answer.settings is None:
+    if answer.quantity is None:
         return effect
     error = abs(answer.amount - true_db)
     return Trial(effect, stem, true_db, answer.amount, error, answer.confidence, np.nan, abs(true_db))
@@ -178,7 +179,7 @@ def coverage_table(trials: list[Trial]) -> str:
         rows = sorted((one for one in trials if one.effect == effect), key=lambda one: -one.confidence)
         for coverage in COVERAGES:
             part = rows[: max(4, round(coverage * len(rows)))]
-            within = np.mean([one.error_db <= blind.TOLERANCE[effect] for one in part])
+            within = np.mean([one.error_db <= TOLERANCE[effect] for one in part])
             rank = spearmanr([one.true_db for one in part], [one.found_db for one in part])[0]
             sure = np.mean([one.confidence for one in part])
             lines.append(

@@ -247,6 +247,24 @@ class RowColumns(Column):
         return [*found, "}"] if found else ["{}"]
 
 
+class OmittingColumns(RowColumns):
+    """Records whose text has some of the columns only where a text column among these is not empty."""
+
+    def __init__(self, columns: Mapping[str, tuple[str, Column]], unstated: frozenset[str], stated_by: str) -> None:
+        super().__init__(columns)
+        self._unstated, self._stated_by = unstated, stated_by
+
+    def parts(self, values: Any, without: frozenset[str] = frozenset()) -> Parts:
+        """As ``Column.parts``."""
+        import pyarrow.compute as pc
+
+        count = len(values)
+        stated = pc.not_equal(pc.struct_field(values, self._stated_by), "")
+        whole = joined_parts(super().parts(values, without), count)
+        short = joined_parts(super().parts(values, without | self._unstated), count)
+        return [pc.if_else(stated, whole, short)]
+
+
 def none_too_long(pairs: Any) -> bool:
     """The condition of the same name of ``pair_records.Pair``."""
     import pyarrow.compute as pc

@@ -20,7 +20,17 @@ import json
 import math
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SerializationInfo, field_serializer, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_serializer,
+)
 from pydantic_core import to_json
 
 from stemwright.manifests.metadata import Metadata
@@ -244,9 +254,32 @@ class EffectUse(EffectSettingsRow):
 
 
 class EffectEstimate(EffectSettingsRow):
-    """An effect whose settings were estimated from the audio, with a confidence."""
+    """An effect that was estimated from the audio: one quantity of it, with a confidence, and settings that have it.
 
-    confidence: float = Field(ge=0, le=1, description="probability that the settings are right within the stated tolerance")
+    Rows of earlier versions state no quantity; their ids are over the other columns. Without settings the effect does nothing.
+    """
+
+    confidence: float = Field(ge=0, le=1, description="probability that the quantity is right within the tolerance of the effect")
+    quantity: str = Field("", description="what was estimated, of which confidence and interval are: mean gain reduction, ...")
+    value: Db | None = Field(None, description="the quantity")
+    low: Db | None = Field(None, description="lower end of the 80 % interval of the quantity")
+    high: Db | None = Field(None, description="upper end of that interval")
+    unit: str = Field("", description="unit of the quantity and its interval")
+    derived: tuple[Name, ...] = Field(
+        (),
+        max_length=MOST_PARTS,
+        description="settings without a confidence: usual ones, or chosen so that the effect has the quantity",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_unstated(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if self.quantity or info.context == "arrow":
+            return values
+        return {name: value for name, value in values.items() if name not in UNSTATED}
+
+
+UNSTATED = frozenset({"quantity", "value", "low", "high", "unit", "derived"})  # not in the text of a row without a quantity
 
 
 class Estimate(Record):

@@ -29,6 +29,7 @@ from stemwright.manifests.column_types import (
     JsonColumn,
     ListColumn,
     NumberColumn,
+    OmittingColumns,
     OptionalColumn,
     RowColumns,
     TextColumn,
@@ -41,7 +42,7 @@ from stemwright.manifests.column_types import (
 )
 from stemwright.manifests.id_numbers import Ids
 from stemwright.manifests.names import LONGEST_PART
-from stemwright.manifests.records import Record, Scalar
+from stemwright.manifests.records import UNSTATED, EffectEstimate, Record, Scalar
 from stemwright.manifests.table_rows import arrow_schema
 
 if TYPE_CHECKING:
@@ -156,11 +157,11 @@ def _column(schema: Any, defined: Mapping[str, Any]) -> Column:
         return OptionalColumn(_column(schema["schema"], defined))
     if kind == "model":
         fields = schema["schema"]
-        require(fields["type"] == "model-fields" and not fields.get("computed_fields") and "serialization" not in schema)
+        require(fields["type"] == "model-fields" and not fields.get("computed_fields"))
         named = {
             name: (field.get("serialization_alias", name), _column(field["schema"], defined)) for name, field in fields["fields"].items()
         }
-        return RowColumns(named)
+        return _row_columns(named, schema.get("serialization"))
     if kind.startswith("function-"):
         return _validated(schema, defined)
     require(kind in KNOWN and schema.keys() <= {"type", "metadata", "ref", *KNOWN[kind]})
@@ -172,6 +173,14 @@ def _column(schema: Any, defined: Mapping[str, Any]) -> Column:
     if kind == "bool":
         return FlagColumn()
     return TextColumn([schema["pattern"]] if "pattern" in schema else (), schema.get("max_length"), schema.get("expected", ()))
+
+
+def _row_columns(named: Mapping[str, tuple[str, Column]], serialization: Any) -> RowColumns:
+    """The columns of a record, of which its own serializer may omit some."""
+    if serialization is None:
+        return RowColumns(named)
+    require(serialization.get("function") is EffectEstimate._without_unstated)
+    return OmittingColumns(named, UNSTATED, "quantity")
 
 
 def _validated(schema: Any, defined: Mapping[str, Any]) -> Column:

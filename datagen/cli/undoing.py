@@ -7,7 +7,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -210,10 +210,15 @@ def steps_table(made: UndoneFile) -> Table:
         for step in part.steps:
             sure = "" if step.confidence is None else f"{100.0 * step.confidence:.0f} %"
             source = "the recording" if step.source == "found" else step.source
-            table.add_row(name, step.effect, _settings_text(step.effect, step.settings), source, sure)
+            table.add_row(name, step.effect, _settings_text(step.effect, step.settings), source, sure + _of_what(step.estimated))
     if not any(made.parts):
         del table.columns[0]
     return table
+
+
+def _of_what(estimated: Mapping[str, Any]) -> str:
+    """What a confidence is of, where it is not of the settings but of one quantity that was estimated."""
+    return " ({quantity} {value:.1f} {unit})".format(**estimated) if estimated else ""
 
 
 def _settings_text(effect: str, settings: Any) -> str:

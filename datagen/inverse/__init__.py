@@ -57,7 +57,7 @@ POWER_FITS = {  # all uses in a console of an effect of which only the power can
 }
 ESTIMATES = {
     "eq": "stemwright.datagen.inverse.blind.estimators:estimate_equaliser",
-    "compressor": "stemwright.datagen.inverse.blind.estimators:estimate_compressor",
+    "compressor": "stemwright.datagen.inverse.blind.compression:estimate_compressor",
     "width": "stemwright.datagen.inverse.blind.estimators:estimate_width",
 }
 

@@ -36,6 +36,7 @@ from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import Choice, EffectSettings, Range, fields
 
 DETERMINED = 0.5  # the confidence of a setting that is as likely within its tolerance as not
+INTERVAL = 0.8  # the probability of the interval of an estimate
 EXCERPTS = 6  # of the audio, in which settings are found by themselves
 SHARED = 0.3  # of what an excerpt knows: the weight of all others, for settings that it does not determine
 BLOCKS = 256  # of the residual: some 10 ms of a few seconds, beyond which a whitened residual is uncorrelated
@@ -61,6 +62,11 @@ def confidence_of(setting: Range, standard_error: float, model_error: float = 0.
 def confidence_of_estimate(tolerance: float, expected_error: float) -> float:
     """The probability that an estimate is within a tolerance, for errors with a Laplace distribution of this mean size, in one unit."""
     return 1.0 - math.exp(-tolerance / max(expected_error, 1e-9))
+
+
+def half_interval(expected_error: float) -> float:
+    """Half the width of the interval that holds an estimate with a probability of ``INTERVAL``, for errors of this mean size, likewise."""
+    return -expected_error * math.log(1.0 - INTERVAL)
 
 
 def confidences(

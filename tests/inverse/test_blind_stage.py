@@ -75,8 +75,12 @@ def test_estimates_name_the_profile_and_hold_settings_with_confidence(made):
     uses = [use for row in named for use in row.effects]
     assert uses
     for use in uses:
-        EFFECTS[use.effect].Settings(**use.settings)
+        settings = EFFECTS[use.effect].Settings(**use.settings)
         assert 0.2 <= use.confidence <= 1.0
+        assert use.low <= use.value <= use.high
+        assert bool(use.settings) == (use.effect != "compressor" or use.low > 0.0)
+        assert set(use.derived) <= set(settings.plain())
+    assert all(row.seal_id() == row.id for row in rows)
 
 
 def test_a_normalisation_is_given_or_its_reason(made):

@@ -1,13 +1,26 @@
 import hashlib
+import json
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
+from stemwright.manifests import table
 from stemwright.manifests.names import inside
 from stemwright.manifests.pair_records import Pair
-from stemwright.manifests.records import AudioFile, EffectUse, Estimate, ReferenceStem, Rejected, canonical_json, content_id, seal, track_id
+from stemwright.manifests.records import (
+    AudioFile,
+    EffectEstimate,
+    EffectUse,
+    Estimate,
+    ReferenceStem,
+    Rejected,
+    canonical_json,
+    content_id,
+    seal,
+    track_id,
+)
 from stemwright.manifests.row_types import ROW_TYPES
 
 json_values = st.recursive(
@@ -69,6 +82,27 @@ def test_sealed_row_is_known_by_its_content():
     assert row.id == row.seal_id()
     edited = row.model_copy(update={"reason": "fine"})
     assert edited.id != edited.seal_id()
+
+
+def test_an_estimate_of_an_earlier_version_keeps_its_id(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    plain = {"stem_id": "1" * 16, "track_id": "2" * 16, "cache_key": "3" * 16, "name": "bass", "loudness_lufs": -20.0, "level_lu": -6.0}
+    plain |= {"level_low_lu": -7.0, "level_high_lu": -5.0, "pan": 0.0, "width": 0.1, "active": (True,), "profile": "4" * 16}
+    known = {"effect": "width", "settings": {"width": 1.5}, "confidence": 0.75}
+    row = seal(Estimate, effects=(EffectEstimate(**known),), **plain)
+    assert json.loads(row.model_dump_json())["effects"] == [known]
+    path = tmp_path / "estimates.parquet"
+    table.write(path, [row], Estimate)
+    columns = pq.read_table(path).to_pylist()
+    columns[0]["effects"] = [{"effect": "width", "settings": '{"width":1.5}', "confidence": 0.75}]  # as that version wrote it
+    pq.write_table(pa.Table.from_pylist(columns), path)
+    (back,) = table.read(path, Estimate)
+    assert back == row
+    assert back.seal_id() == row.id
+    stated = EffectEstimate(**known, quantity="change of side level", value=3.5, low=1.0, high=5.0, unit="dB")
+    assert seal(Estimate, effects=(stated,), **plain).id != row.id
 
 
 def test_rows_are_frozen():

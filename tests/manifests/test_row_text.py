@@ -55,6 +55,8 @@ def rows():
     shard = {"num_bytes": 9, "sha256": "0" * 64, "labels": "0" * 16}
     awkward = itertools.product(NUMBERS, AWKWARD)
     effects = [EffectEstimate(effect="eq", settings={"a": value, "b": text, "c": True}, confidence=0.5) for value, text in awkward]
+    stated = {"quantity": "mean response", "unit": "dB", "derived": ("a", "b")}
+    effects += [effects[0].model_copy(update={**stated, "value": value, "low": None, "high": value}) for value in NUMBERS]
     guessed = [estimate.model_copy(update={"effects": tuple(effects)}) for estimate in estimates]
     used = [stem.model_copy(update={"engine": "torch", "closure_db": value}) for stem, value in zip(stems, NUMBERS, strict=False)]
     return {

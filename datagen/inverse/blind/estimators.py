@@ -1,53 +1,41 @@
-"""Estimating settings without a dry signal: a stem against what is typical of stems of its name.
+"""Estimating eq and width without a dry signal: a stem against what is typical of stems of its name.
 
     eq          six bands, spread over where stems of the name sound, closest in dB to the stem's spectrum over the typical one
-    compressor  mean gain reduction, learnt from simulated compressors on the profile's songs; threshold and ratio that give it
     width       the stem's side over mid energy against the typical one
 
 Each is the most probable answer given how far songs differ by themselves: where songs differ much, the answer stays near "nothing was
-done". Other effects leave no trace that can be distinguished from the music: they have no estimate.
+done". Compression is in ``stemwright.datagen.inverse.blind.compression``. Effects that leave no trace that can be distinguished from the
+music have no estimate.
 
 Conventions
     stem is torch float [C, T]; profile is a ``stemwright.datagen.inverse.blind.profile.StemProfile``. The answer is relative to the
     profile: processing that all its songs share is not detected. ``confidence`` is the probability that the main quantity is right within
-    the effect's tolerance (``TOLERANCE``): the mean response of the eq within 3 dB, the mean gain reduction within 1.5 dB, the side level
-    within 3 dB. The profile's songs, each left out in turn, decide what is trusted: a compressor is reported only where estimates of
-    that uncertainty were within the tolerance on average (plus a standard error; the tolerance holds at ``COMPRESSED_DB`` and grows with
-    the reduction, or only small ones would be reported), a width only if the estimates have smaller errors than no estimate.
-    Ballistics leave too little trace: those typical of the stem's name are returned (``USUAL``).
+    the effect's tolerance (``answers.TOLERANCE``): the response of the eq within 3 dB on average, the side level within 3 dB. The
+    interval of an eq's mean response is that of its error, which is no smaller. The profile's songs, each left out in turn, decide what is
+    trusted: a width is reported only if the estimates have smaller errors than no estimate.
 
 References
-    Martinez Ramirez et al. 2022 (FxNorm-automix): comparing a stem with its class; the usual ballistics. Rasmussen and Williams 2006 for
-    the regression (``stemwright.datagen.inverse.blind.regression``).
+    Martinez Ramirez et al. 2022 (FxNorm-automix): comparing a stem with its class.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from stemwright.datagen.effects import compressor, eq, width
+from stemwright.datagen.effects import eq, width
 from stemwright.datagen.effects.dsp.biquads import response
-from stemwright.datagen.effects.settings import EffectSettings, draw, range_of
-from stemwright.datagen.effects.signal import checked
-from stemwright.datagen.inverse.blind.features import (
-    SPECTRUM_HZ,
-    blocks,
-    level_of,
-    loudest,
-    measure_dynamics,
-    measure_spectrum,
-    sounding,
-    whole_side,
-)
+from stemwright.datagen.effects.settings import draw, range_of
+from stemwright.datagen.inverse.blind.answers import TOLERANCE, Abstained, Blind, Quantity, answer_of, check_profile, checked_array
+from stemwright.datagen.inverse.blind.features import SPECTRUM_HZ, measure_spectrum, whole_side
 from stemwright.datagen.inverse.blind.profile import FEWEST_SONGS, summarise
-from stemwright.datagen.inverse.confidence import confidence_of_estimate
+from stemwright.datagen.inverse.confidence import confidence_of_estimate, half_interval
 from stemwright.separation.loudness.meter import integrated_loudness
 
 if TYPE_CHECKING:
@@ -55,8 +43,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 
-TOLERANCE = {"eq": 3.0, "compressor": 1.5, "width": 3.0}  # dB
-LEAST_CONFIDENCE = 0.2  # below, there is no estimate
 SOUNDING_DB = 50.0  # bands of the typical spectrum this far below its strongest are not changed
 EQ_DEVIATION_DB = 6.9  # of the gain of a band: that of a uniform draw from ±12 dB (Diff-MST)
 CORRELATED_BANDS = 6.0  # neighbouring bands of a spectrum deviate together: so many count as one
@@ -64,44 +50,9 @@ WIDTHS = 161
 WIDTH_TAILS = ((0.8, 1.06), (0.2, 2.5))  # share and width of kernels: Silverman's, and one for outliers
 LARGEST_WIDTH_ERROR = 0.9  # leave-one-out error of a width estimate, relative to that of no estimate
 LEAST_SPREAD_DB = 1.0
-COMPRESSED_DB = 5.0  # gain reduction at which the tolerance holds when trust is decided; a larger one may have a larger error
 SIMULATED_EQS, MOST_SONGS = 3, 32
 MOST_GAIN_DB = 23.0  # of a band of the eq; a step for differences stays within the effect's range
 STEPS = 8
-
-
-class Ballistics(NamedTuple):
-    """Attack, release and ratio that are usual for stems of a name."""
-
-    attack_ms: float
-    release_ms: float
-    ratio: float
-
-
-USUAL = {  # FxNorm-automix
-    "vocals": Ballistics(7.5, 400.0, 4.0),
-    "drums": Ballistics(10.0, 180.0, 6.0),
-    "bass": Ballistics(10.0, 500.0, 5.0),
-    "other": Ballistics(15.0, 666.0, 4.0),
-}
-
-
-@dataclass(frozen=True)
-class Blind:
-    """An estimate, or an abstention: then ``settings`` is None, ``confidence`` 0, and ``reason`` says why.
-
-    ``amount`` is the leading quantity in dB: the mean absolute response of an eq, the mean gain reduction of a compressor, the change
-    in side level by a width.
-    """
-
-    settings: EffectSettings | None
-    confidence: float = 0.0
-    amount: float = 0.0
-    reason: str = ""
-
-
-class Abstained(ValueError):  # noqa: N818  # a verdict on a stem, not a failure
-    """Why an effect of a stem cannot be estimated."""
 
 
 @dataclass(frozen=True)
@@ -166,14 +117,6 @@ class EqBands:
         return float(1.0 / (EQ_DEVIATION_DB * math.sqrt(precision)))
 
 
-def check_profile(profile: StemProfile) -> None:
-    """Raises Abstained for a profile of too few songs."""
-    if profile.songs < FEWEST_SONGS:
-        raise Abstained(
-            f"the profile has {profile.songs} songs with a stem {profile.name!r}; at least {FEWEST_SONGS} are needed for a profile"
-        )
-
-
 def eq_bands(profile: StemProfile) -> EqBands:
     """Six bands over the frequencies in which stems of the profile sound."""
     check_profile(profile)
@@ -205,13 +148,15 @@ def estimate_equaliser(stem: torch.Tensor, sample_rate: int, profile: StemProfil
     """The equaliser that a stem seems to have gone through."""
     try:
         bands = eq_bands(profile)
-        difference = spectrum_of(_array(stem, sample_rate), sample_rate) - bands.middle_db
+        difference = spectrum_of(checked_array(stem, sample_rate), sample_rate) - bands.middle_db
         gains, left = bands.fit(difference, sample_rate, prior=True)
     except Abstained as reason:
         return Blind(None, reason=str(reason))
     amount = bands.mean_size(bands.response_db(gains, sample_rate))
     expected = float(_eq_error(profile, bands, sample_rate) @ [1.0, bands.mean_size(left), amount])
-    return _answer("eq", bands.settings(gains), confidence_of_estimate(TOLERANCE["eq"], expected), amount)
+    half = half_interval(expected)
+    quantity = Quantity("mean response", amount, max(amount - half, 0.0), amount + half)
+    return answer_of("eq", bands.settings(gains), confidence_of_estimate(TOLERANCE["eq"], expected), quantity)
 
 
 def _eq_error(profile: StemProfile, bands: EqBands, sample_rate: int) -> Array:
@@ -253,58 +198,9 @@ def _drawn_response(rng: np.random.Generator, sample_rate: int) -> Array:
     return found
 
 
-def estimate_compressor(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
-    """The compressor that a stem seems to have gone through; ``amount`` is its mean gain reduction where the stem sounds."""
-    audio = _array(stem, sample_rate)
-    try:
-        check_profile(profile)
-        if sum(bool(row.simulated) for row in profile.rows) < FEWEST_SONGS:
-            raise Abstained("the profile holds no simulated compressors to learn from")
-        excerpt = loudest(audio, sample_rate)
-        dynamics = measure_dynamics(excerpt, sample_rate)
-        if dynamics is None:
-            raise Abstained("the stem is silent, or active for less than half a second")
-    except Abstained as reason:
-        return Blind(None, reason=str(reason))
-    answer = profile.gain_reduction(dynamics)
-    allowed = profile.gain_reduction.largest_trusted_uncertainty(TOLERANCE["compressor"], at=COMPRESSED_DB)
-    if not allowed > 0.0:
-        return Blind(None, reason="leave-one-out estimates on the profile's songs were too often wrong to trust one for this stem")
-    if answer.uncertainty > allowed:
-        return Blind(
-            None, reason=f"leave-one-out estimates on the profile's songs fail at this uncertainty ({answer.expected_error:.1f} dB)"
-        )
-    slope = min(max(profile.slope(dynamics).value, 0.2), 0.9)
-    reduction_db = max(answer.value, 0.0)
-    usual = USUAL.get(profile.name, USUAL["other"])
-    settings = compressor.Settings(
-        threshold_db=round(threshold_of(excerpt, sample_rate, reduction_db, 1.0 / (1.0 - slope)), 2),
-        ratio=round(1.0 / (1.0 - slope), 3),
-        detector="rms",
-        attack_ms=usual.attack_ms,
-        release_ms=usual.release_ms,
-    )
-    return _answer("compressor", settings, answer.confidence(TOLERANCE["compressor"]), reduction_db)
-
-
-def threshold_of(wet: Array, sample_rate: int, reduction_db: float, ratio: float) -> float:
-    """The threshold in dBFS with which a compressor of that ratio would have given its output [C, T] a mean gain reduction.
-
-    By the static curve: an output level l above the threshold t had a gain reduction of (l - t)(ratio - 1).
-    """
-    energy, _ = blocks(wet, sample_rate)
-    level = level_of(energy, 2)
-    level = level[sounding(level)[0]]
-    low, high = -80.0, 0.0
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if np.maximum(level - middle, 0.0).mean() * (ratio - 1.0) > reduction_db else (low, middle)
-    return 0.5 * (low + high)
-
-
 def estimate_width(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
     """The width that a stem seems to have been given."""
-    audio = _array(stem, sample_rate)
+    audio = checked_array(stem, sample_rate)
     try:
         check_profile(profile)
         typical, side_db = profile.typical("whole_side_db"), whole_side(audio)
@@ -318,12 +214,12 @@ def estimate_width(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -
     sides = sides[np.isfinite(sides)]
     if not _width_is_estimable(profile, sides):
         return Blind(None, reason=f"songs differ too much in the width of the stem {profile.name!r} to estimate it")
-    done_db, confidence = _width_done(side_db, sides)
-    settings = width.Settings(width=round(min(10.0 ** (done_db / 20.0), 4.0), 4))
-    return _answer("width", settings, confidence, done_db)
+    quantity, confidence = _width_done(side_db, sides)
+    settings = width.Settings(width=round(min(10.0 ** (quantity.value / 20.0), 4.0), 4))
+    return answer_of("width", settings, confidence, quantity)
 
 
-def _width_done(side_db: float, sides_db: Array) -> tuple[float, float]:
+def _width_done(side_db: float, sides_db: Array) -> tuple[Quantity, float]:
     """The most probable change in side level, given the present one and those of songs [N], and its confidence.
 
     Bayes' rule with the songs as they are, each widened by a kernel (``WIDTH_TAILS``), and widths drawn from the typical range: the
@@ -337,8 +233,8 @@ def _width_done(side_db: float, sides_db: Array) -> tuple[float, float]:
         scale = factor * spread * len(sides_db) ** -0.2
         posterior += share / scale * np.exp(-0.5 * (away / scale) ** 2).sum(1)
     posterior = (posterior + 1e-12) / (posterior + 1e-12).sum()
-    found = float(np.interp(0.5, np.cumsum(posterior) - 0.5 * posterior, done))
-    return found, float(posterior[np.abs(done - found) <= TOLERANCE["width"]].sum())
+    low, found, high = (float(end) for end in np.interp((0.1, 0.5, 0.9), np.cumsum(posterior) - 0.5 * posterior, done))
+    return Quantity("change of side level", found, low, high), float(posterior[np.abs(done - found) <= TOLERANCE["width"]].sum())
 
 
 def _width_is_estimable(profile: StemProfile, sides_db: Array) -> bool:
@@ -346,20 +242,10 @@ def _width_is_estimable(profile: StemProfile, sides_db: Array) -> bool:
     if ("width", 0) not in profile.learnt:
         done = 20.0 * np.log10(np.linspace(*width.TYPICAL["width"], 9))
         errors = [
-            abs(_width_done(own + more, np.delete(sides_db, number))[0] - more) for number, own in enumerate(sides_db) for more in done
+            abs(_width_done(own + more, np.delete(sides_db, number))[0].value - more)
+            for number, own in enumerate(sides_db)
+            for more in done
         ]
         profile.learnt["width", 0] = np.array([np.mean(errors), np.abs(done).mean()])
     error, error_without = profile.learnt["width", 0]
     return bool(error < LARGEST_WIDTH_ERROR * error_without)
-
-
-def _answer(effect: str, settings: EffectSettings, confidence: float, amount: float) -> Blind:
-    if confidence < LEAST_CONFIDENCE:
-        return Blind(None, reason=f"songs of the profile differ too much for the {effect} to be estimated")
-    return Blind(settings, round(confidence, 4), amount)
-
-
-def _array(stem: torch.Tensor, sample_rate: int) -> Array:
-    if stem.ndim != 2:
-        raise ValueError(f"an estimate takes one stem of shape [channels, time]; got {list(stem.shape)}")
-    return checked(stem, sample_rate).detach().cpu().numpy()

@@ -32,7 +32,9 @@ from numpy.typing import NDArray
 
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.effects.ranges import within_fader
-from stemwright.datagen.inverse.blind.estimators import USUAL, Abstained, check_profile, eq_bands, spectrum_of
+from stemwright.datagen.inverse.blind.answers import Abstained, check_profile
+from stemwright.datagen.inverse.blind.compression import USUAL
+from stemwright.datagen.inverse.blind.estimators import eq_bands, spectrum_of
 from stemwright.datagen.inverse.blind.features import onset_height, onset_peaks, whole_side
 from stemwright.datagen.inverse.blind.normalise_bands import FAR_DB, StemBands
 from stemwright.datagen.inverse.blind.profile import StemProfile, summarise

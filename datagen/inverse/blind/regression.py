@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from stemwright.datagen.inverse.confidence import confidence_of_estimate
+from stemwright.datagen.inverse.confidence import confidence_of_estimate, half_interval
 
 Array = NDArray[np.floating]
 
@@ -46,6 +46,11 @@ class Answer:
     value: float
     expected_error: float
     uncertainty: float
+
+    def interval(self) -> tuple[float, float]:
+        """The 80 % interval of the number, for errors with a Laplace distribution on the scale on which they are learnt."""
+        z, half = float(_scaled(np.array(self.value))), half_interval(self.uncertainty)
+        return _unscaled(z - half), _unscaled(z + half)
 
     def confidence(self, tolerance: float) -> float:
         """The probability that the value is right within a tolerance, for errors with a Laplace distribution."""

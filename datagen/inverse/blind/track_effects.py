@@ -82,13 +82,15 @@ def measure_statistics(stems: Sequence[Stem], corpus: Path) -> list[StemStatisti
 
 
 def effect_rows(name: str, audio: Audio, sample_rate: int, profile: Profile) -> tuple[EffectEstimate, ...]:
-    """The effects that one stem [C, T] seems to have gone through; those that abstain are left out."""
+    """The effects that one stem [C, T] seems to have gone through, without settings those that were not found; those that abstain are left
+    out.
+    """
     from stemwright.datagen.inverse.blind.stem_estimates import estimate_effects  # brings torch
 
     return tuple(
-        EffectEstimate(effect=effect, settings=answer.settings.plain(), confidence=answer.confidence)
+        EffectEstimate(effect=effect, settings={} if answer.settings is None else answer.settings.plain(), **answer.plain())
         for effect, answer in estimate_effects(audio, sample_rate, name, profile).items()
-        if answer.settings is not None
+        if answer.quantity is not None
     )
 
 

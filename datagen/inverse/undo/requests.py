@@ -23,16 +23,21 @@ Source = Literal["found", "settings", "row", "gain curve", "dry", "profile"]
 
 @dataclass(frozen=True)
 class UndoneEffect:
-    """One effect that was undone: where its settings are from, and their confidence where they are not simply known."""
+    """One effect that was undone: where its settings are from, and the confidence where they are not simply known.
+
+    ``estimated`` says what the confidence is of where they were estimated blind: the columns of ``EffectEstimate`` but effect and settings.
+    """
 
     effect: str
     source: Source
     settings: Mapping[str, Any]
     confidence: float | None = None
+    estimated: Mapping[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """The step as plain values for JSON."""
-        return {"effect": self.effect, "source": self.source, "settings": dict(self.settings), "confidence": self.confidence}
+        known = {"effect": self.effect, "source": self.source, "settings": dict(self.settings), "confidence": self.confidence}
+        return {**known, **{name: list(value) if isinstance(value, tuple) else value for name, value in self.estimated.items()}}
 
 
 @dataclass(frozen=True)

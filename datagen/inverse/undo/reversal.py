@@ -211,12 +211,13 @@ def _estimated(
     for name in reversed(names):
         answer = estimate(name, torch.from_numpy(np.ascontiguousarray(current)), sample_rate, profile)
         if answer.settings is None or answer.confidence < least:
-            left[name] = answer.reason or f"its settings have a confidence of {answer.confidence:.2f}; {least:g} is needed"
+            known = answer.quantity.text() if answer.quantity else "the estimate"
+            left[name] = answer.reason or f"{known} has a confidence of {answer.confidence:.2f}; {least:g} is needed"
             continue
         try:
             current = np.asarray(invert_chain(current.astype(np.float64), sample_rate, [(name, answer.settings)]), np.float32)
         except ValueError as error:
             left[name] = str(error)
             continue
-        steps.append(UndoneEffect(name, "profile", answer.settings.plain(), answer.confidence))
+        steps.append(UndoneEffect(name, "profile", answer.settings.plain(), answer.confidence, answer.plain()))
     return current
