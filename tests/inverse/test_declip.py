@@ -182,9 +182,9 @@ def test_conditional_mean_of_a_stationary_tone_is_the_tone() -> None:
     tone = np.sin(0.3 * np.arange(4096))
     clipped = tone.clip(-0.9, 0.9)
     block = Clipped(clipped, (np.sign(tone) * (np.abs(tone) > 0.9)).astype(np.int8), np.full(4096, 0.9))
-    assert np.abs(conditional_mean(block, 512) - tone)[512:-512].max() < 5e-3
+    assert np.abs(conditional_mean(block, 512) - tone)[512:-512].max() < 0.01
 
 
-@pytest.mark.parametrize(("rate", "lengths"), [(8000, [256, 512]), (44_100, [1024, 2048]), (96_000, [2048, 4096])])
+@pytest.mark.parametrize(("rate", "lengths"), [(8000, [128, 256, 512]), (44_100, [512, 1024, 2048]), (96_000, [1024, 2048, 4096])])
 def test_frames_last_about_as_long_at_every_rate(rate: int, lengths: list[int]) -> None:
     assert frame_lengths(rate) == lengths

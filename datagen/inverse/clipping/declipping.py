@@ -1,6 +1,6 @@
 """Samples lost to clipping, estimated from what is around them: the samples that were not clipped stay as they are, bit by bit.
 
-    gaussian    conditional means of clipped samples in frames of several lengths (``...clipping.conditional_mean``), averaged
+    gaussian    conditional means of clipped samples in frames of two lengths (``...clipping.conditional_mean``), averaged
     expansion   the inverse of a fast compressor (``...clipping.expansion``): much faster and much worse
 
 Conventions
@@ -46,7 +46,7 @@ SCATTER = 0.1  # of the ceiling: what coding moves a clipped sample by at most
 BLOCK_S = 1.5
 READ = 2**20  # samples that are looked at together
 FRAME_S = 0.0232  # 1024 samples at 44.1 kHz, the best single length for most signals
-MOST_WORK = 2e5  # multiplications for each sample and round: where long frames need more, short ones are used alone
+MOST_WORK = 2e5  # multiplications for each sample and round: where frames need more, shorter ones are used
 MOST = 8.0  # times the ceiling: the largest estimate
 
 
@@ -144,15 +144,17 @@ def _gaussian(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task
     signs, bounds = edges.signs(around), edges.bounds(around)
     if not (signs == 0).any():
         return around[task.start - start : task.stop - start]  # no sample is known: nothing to estimate from
-    block = Clipped(around, signs, bounds)
-    estimates = [conditional_mean(block, length) for length in _affordable(block, lengths)]
-    return _within(block, np.mean(estimates, axis=0))[task.start - start : task.stop - start]
+    block, estimates = Clipped(around, signs, bounds), []
+    chosen = _affordable(block, lengths)
+    for length in chosen:
+        estimates.append(_within(block, conditional_mean(block, length, estimates[-1] if estimates else None)))
+    averaged = estimates if chosen[0] > lengths[0] else estimates[-1:]  # the shortest are good for drums only
+    return np.mean(averaged, axis=0)[task.start - start : task.stop - start]
 
 
 def _affordable(block: Clipped, lengths: Sequence[int]) -> list[int]:
-    """The lengths of frames in which a block can be estimated in a time that is not too long; always the shortest."""
-    longest = [length for length in lengths[1:] if work(block, length) <= MOST_WORK * len(block.samples)]
-    return [lengths[0], *longest]
+    """The two longest lengths of frames in which a block can be estimated in a time that is not too long; the shortest if there is none."""
+    return [length for length in lengths if work(block, length) <= MOST_WORK * len(block.samples)][-2:] or [lengths[0]]
 
 
 def _expansion(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task) -> Array:
@@ -175,9 +177,9 @@ def _within(block: Clipped, estimate: Array) -> Array:
 
 
 def frame_lengths(sample_rate: int) -> list[int]:
-    """The lengths of frames, in samples, whose estimates are averaged: powers of two, increasing."""
-    middle = 2 ** max(5, round(math.log2(FRAME_S * sample_rate)))
-    return [middle, 2 * middle]
+    """The lengths of frames to choose from, in samples: powers of two, increasing."""
+    middle = 2 ** max(6, round(math.log2(FRAME_S * sample_rate)))
+    return [middle // 2, middle, 2 * middle]
 
 
 def _check(audio: NDArray[Any], sample_rate: int, method: str) -> None:
