@@ -12,8 +12,8 @@ The covariance in S is what plain iterations (Janssen's, or sparse ones that tak
 coefficient that the clipped samples could have carried, and underestimate peaks. The average over frames is a prior that sounds last
 longer than a frame. S converges to a few coefficients, as sparse methods do; iterations end before it fits the noise.
 
-Only the clipped samples in the middle of a frame are unknown there. Those in its outer parts (``OUTER``), where the window is low, are taken
-from the other frames, as they were estimated in the last round: the matrices are smaller, and their errors are not fitted by the spectrum.
+Only the clipped samples in the middle of a frame are unknown there. Those in its outer parts (``OUTER``), where the window is low, are
+taken from the other frames, as they were estimated in the last round: the matrices are smaller, and the spectrum does not fit errors there.
 
 Expected of conditional means, from published comparisons: 1 to 2 dB beyond A-SPADE. Found: about 2 to 6 (``benchmarks/declipping.py``).
 Tried on excerpts of 0.2 to 1 s: bounds enforced after the means instead of propagated, drums at an input SDR of 7 dB gain 1.8 instead of
@@ -21,8 +21,8 @@ Tried on excerpts of 0.2 to 1 s: bounds enforced after the means instead of prop
 0.5 and cost guitars up to 4; geometric means over frames gave one excerpt of drums 1 and cost another 0.5. Frames of 512 gave drums 0.3 and
 cost tones 1 to 4; frames of 2048 besides those of 1024 gave most signals 0.5.
 Tried for speed, seven excerpts of 0.7 s: outer parts of 3/16 were expected to cost up to 0.3 dB and to take a quarter of the time; the time
-is that, mix lost 0.6 dB in frames of 1024 and nothing in 2048, drums gained 0.3 and a guitar 2. Of 1/4: slower to converge. Beginning frames
-of 2048 with the estimate of those of 1024: two to five rounds instead of ten, no loss. Steps of 1.4 times the logarithm of the change in S:
+is that, mix lost 0.6 dB in frames of 1024, none in 2048, drums gained 0.3 and a guitar 2. Of 1/4: slower to converge. Beginning frames of
+2048 with the estimate of those of 1024: two to five rounds instead of ten, no loss. Steps of 1.4 times the logarithm of the change in S:
 a round fewer. A fixed number of rounds: seven are too many for a guitar at 12 dB (later ones cost 1.4 dB) and too few for a voice at 7 (2).
 float32: hardly faster, and the floor of 1e-6 that it needs costs tones 0.5 to 2 dB. A hop of N / 2 with narrower outer parts: as fast as
 this, voice 0.4 dB better, mix and drums 0.2 worse.
