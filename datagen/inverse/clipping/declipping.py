@@ -144,7 +144,8 @@ def _gaussian(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task
     signs, bounds = edges.signs(around), edges.bounds(around)
     if not (signs == 0).any():
         return around[task.start - start : task.stop - start]  # no sample is known: nothing to estimate from
-    block, estimates = Clipped(around, signs, bounds), []
+    block = Clipped(around, signs, bounds)
+    estimates: list[Array] = []
     chosen = _affordable(block, lengths)
     for length in chosen:
         estimates.append(_within(block, conditional_mean(block, length, estimates[-1] if estimates else None)))
