@@ -27,6 +27,7 @@ DOCS = Path(__file__).resolve().parent
 MULTITRACKS = DOCS / "guides" / "multitracks.toml"
 RAW = ("01_KickIn", "02_SnareTop", "03_SnareBottom", "04_OverheadL", "05_OverheadR", "06_BassDI", "07_LeadVox", "08_Accordion")
 REMOVAL = DOCS / "guides" / "removal.toml"
+RESTORE = DOCS / "guides" / "restore.toml"
 COMMANDS = {  # output -> the command that a reader types
     "demo": "stemwright demo demo-corpus",
     "balance": "stemwright balance song.wav --model bundled --plot balance.png",
@@ -35,7 +36,9 @@ COMMANDS = {  # output -> the command that a reader types
     "multitracks": "stemwright catalog raw raw-corpus --kind cambridge --config multitracks.toml --dry-run",
     "build": "stemwright build songs corpus --model bundled",
     "removal": "stemwright build songs removal-corpus --config removal.toml --model bundled",
-    "fit": "stemwright fit mix.wav --stems stems --chain eq,fader --plot console.png",
+    "restore": "stemwright build songs restore-corpus --config restore.toml --model bundled",
+    "fit": "stemwright fit mix.wav --stems stems --chain eq,fader --save console.json --plot console.png",
+    "apply": "stemwright apply console.json stems again.wav",
     "edit": 'stemwright edit song.wav "increase the volume of vocals by 3 dB; mute drums" edited.flac --stems stems',
     "undo": "stemwright undo clipped.wav restored.wav --plot undo.png",
     "export": "stemwright export demo-corpus recipes --no-audio",
@@ -48,7 +51,7 @@ def main() -> None:
     """Runs everything."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for toml in (REMOVAL, MULTITRACKS):
+        for toml in (REMOVAL, RESTORE, MULTITRACKS):
             (folder / toml.name).write_text(toml.read_text(encoding="utf-8"), encoding="utf-8")
         for output, command in COMMANDS.items():
             if output == "status":
@@ -60,6 +63,7 @@ def main() -> None:
         for picture in ("balance", "console", "undo"):
             (DOCS / "pictures" / f"{picture}.png").write_bytes((folder / f"{picture}.png").read_bytes())
         draw_pair(folder / "removal-corpus", DOCS / "pictures" / "pair.jpg")
+        draw_restoration(folder / "restore-corpus", DOCS / "pictures" / "restore.jpg")
         photograph(folder / "report.html", DOCS / "pictures" / "report.png")
 
 
@@ -141,6 +145,30 @@ def draw_pair(corpus: Path, path: Path) -> None:
         audio, rate = sw.load(next(file for file in files if file.stem == name))
         axis.specgram(audio.mean(axis=0) + 1e-9, NFFT=2048, noverlap=1536, Fs=rate, vmin=-140, vmax=-40, cmap="magma")
         axis.set(xlabel="time, s", ylim=(0, 12_000), title=f"{name}.flac" + (f"   with {removed}" if name == "input_wet" else ""))
+    axes[0].set_ylabel("frequency, Hz")
+    figure.savefig(path, dpi=100, pil_kwargs={"quality": 82})
+
+
+def draw_restoration(corpus: Path, path: Path) -> None:
+    """Draws the spectrograms of a degraded recording and of two of its dry stems, with the degradations of each."""
+    from matplotlib import pyplot
+
+    rows = sw.read_table(corpus / "dataset" / "pairs.parquet").set_index("id", drop=False)
+    degradations = {row.id: [use["effect"] for use in row.inputs[0]["bus"] if use["role"] == "removed"] for row in rows.itertuples()}
+    coded = {pair: len(names) for pair, names in degradations.items() if "codec" in names}  # of these a picture shows most
+    row = rows.loc[max(coded or degradations, key=lambda pair: len(degradations[pair]))]
+    stems = {branch["source_id"]: branch["chain"] for branch in row.inputs[0]["branches"]}
+    titles = {"input_degraded": degradations[row.id]}
+    for target in row.targets:
+        if target["name"] in ("drums", "vocals"):
+            chain = stems[target["branches"][0]["source_id"]]
+            titles[f"target_{target['name']}"] = [f"without {use['effect']}" for use in chain if use["role"] == "removed"]
+    files = {file.stem: file for file in (corpus / "dataset").glob(f"*/restore/{row.id}/*.flac")}
+    figure, axes = pyplot.subplots(1, len(titles), figsize=(10.0, 3.2), sharey=True, layout="constrained")
+    for axis, (name, effects) in zip(axes, titles.items(), strict=True):
+        audio, rate = sw.load(files[name])
+        axis.specgram(audio.mean(axis=0) + 1e-9, NFFT=2048, noverlap=1536, Fs=rate, vmin=-140, vmax=-40, cmap="magma")
+        axis.set(xlabel="time, s", title=f"{name}.flac\n{', '.join(effects) or 'as it was'}")
     axes[0].set_ylabel("frequency, Hz")
     figure.savefig(path, dpi=100, pil_kwargs={"quality": 82})
 

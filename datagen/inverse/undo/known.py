@@ -5,7 +5,8 @@ Conventions
     with that list as ``chain``; or a console, as ``stemwright fit --save`` writes or ``--json`` prints it, of which the mixture gets the
     chain of the bus and each stem its own. ``sha256`` beside the list names the file that the settings are of: another one is refused.
     A gain curve is a numpy file or a sound file of [T], [1, T] or [C, T]: what the effect multiplied each sample by.
-    The row of a dataset's file is found by the file's SHA-256. The dry side is the target's own chain: what both sides share stays.
+    The row of a dataset's file is found by the file's SHA-256. The dry side is the target's own chain: what both sides share stays. Of a
+    limited mix it is the gain curve of its pair.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import numpy as np
 from stemwright.datagen.effects import EFFECTS, resolve_chain
 from stemwright.datagen.inverse.undo.requests import Array, Knowledge
 from stemwright.manifests.dataset_rows import WrittenPair, WrittenSignal
+from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.pair_records import Example, SignalFile
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.decoding import load_song
+from stemwright.manifests.sound.decoding import load, load_song
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.usage import UsageError
@@ -110,13 +112,16 @@ def recorded(song: Path, dataset: Path) -> Knowledge:
         for file in example.signals:
             if file.role == "input" and file.audio.sha256 == sha256:
                 pair = next(row for row in TableRows(dataset / "pairs.parquet", WrittenPair) if row.id == example.pair_id)
-                return _known(pair, example, file)
+                return _known(pair, example, file, dataset)
     raise Refused(f"it is no input file of {dataset}: none of its rows has its SHA-256")
 
 
-def _known(pair: WrittenPair, example: Example, file: SignalFile) -> Knowledge:
-    """The chain of an input, and that of the target made of the same source."""
+def _known(pair: WrittenPair, example: Example, file: SignalFile, dataset: Path) -> Knowledge:
+    """The gain curve that is a target of an input; or its chain, and that of the target made of the same source."""
     wet = next(signal for signal in pair.inputs if signal.name == file.name)
+    for target in pair.targets:
+        if target.view == "gain" and target.branches == wet.branches:
+            return Knowledge(gain=_gain_of(dataset, example, target.name), source="gain curve")
     for target in pair.targets:
         if len(wet.branches) == len(target.branches) == 1 and _source(wet) == _source(target):
             written = next(each for each in example.signals if each.role == "target" and each.name == target.name)
@@ -124,6 +129,16 @@ def _known(pair: WrittenPair, example: Example, file: SignalFile) -> Knowledge:
     raise Refused(
         f"the pair {pair.id} ({pair.kind}) has no target of the same source alone: there is no dry side of this file to go back to"
     )
+
+
+def _gain_of(dataset: Path, example: Example, name: str) -> Array:
+    """The gain of each sample that an example has as a target, [1 or C, T]. Raises Refused where its file is not there."""
+    file = next(each for each in example.signals if each.role == "target" and each.name == name)
+    path = located(dataset, file.audio)
+    try:
+        return load(path, stream=file.audio.stream)[0]
+    except (OSError, Refused) as reason:
+        raise Refused(f"the gain curve of its row, {path}, cannot be read: {reason}") from reason
 
 
 def _source(signal: WrittenSignal) -> tuple[Any, ...]:
