@@ -27,4 +27,5 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "codec": {"bit_rate_kbps": 128.0},
     "noise": {"snr_db": 30.0, "seed": 1.0},
     "dc": {"offset": 0.02},
+    "envelope": {"step_s": 2.0, "gain_01_db": -3.0, "gain_02_db": 2.0, "gain_03_db": -1.0},
 }

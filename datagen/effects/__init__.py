@@ -49,6 +49,7 @@ MODULES = {
     "codec": "stemwright.datagen.effects.codec",
     "noise": "stemwright.datagen.effects.noise",
     "dc": "stemwright.datagen.effects.dc",
+    "envelope": "stemwright.datagen.effects.envelope",
     "loudness": "stemwright.datagen.effects.loudness",
 }
 

@@ -38,6 +38,7 @@ FITS = {
     "reverb": "stemwright.datagen.inverse.known_dry.fit_reverb:fit_reverb",
     "room": "stemwright.datagen.inverse.known_dry.fit_room:fit_room",
     "delay": "stemwright.datagen.inverse.known_dry.fit_delay:fit_delay",
+    "envelope": "stemwright.datagen.inverse.known_dry.fit_envelope:fit_envelope",
     "loudness": "stemwright.datagen.inverse.known_dry.fit_loudness:fit_loudness",
 }
 RESPONSE_FITS = {  # settings whose response is closest to a measured one: fit_response(response, sample_rate, near=, rounds=, level_free=)

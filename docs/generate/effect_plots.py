@@ -234,6 +234,14 @@ def _dc(axes: Axes) -> None:
     axes.set(xlabel="time, ms", ylabel="amplitude")
 
 
+def _envelope(axes: Axes) -> None:
+    audio, points = np.ones((1, 11 * RATE)), {"gain_02_db": 3.0, "gain_03_db": -6.0, "gain_04_db": -6.0, "gain_05_db": 1.5}
+    time = np.arange(audio.shape[1]) / RATE
+    axes.plot(time, _db(_apply("envelope", audio, step_s=2.0, **points)[0]))
+    axes.plot(2.0 * np.arange(6), [0.0, *points.values(), 0.0], "o")
+    axes.set(xlabel="time, s", ylabel="gain, dB")
+
+
 def _loudness(axes: Axes) -> None:
     levels = np.arange(-80.0, 0.5, 4.0)
     for target in (-14.0, -23.0):
@@ -246,7 +254,7 @@ def _loudness(axes: Axes) -> None:
 PLOTS: dict[str, Plot] = {
     "fader": _fader, "width": _width, "eq": _eq, "lowpass": _lowpass, "highpass": _highpass, "compressor": _compressor,
     "limiter": _limiter, "clip": _clip, "distortion": _distortion, "reverb": _reverb, "room": _room, "delay": _delay,
-    "chorus": _chorus, "codec": _codec, "noise": _noise, "dc": _dc, "loudness": _loudness,
+    "chorus": _chorus, "codec": _codec, "noise": _noise, "dc": _dc, "envelope": _envelope, "loudness": _loudness,
 }  # fmt: skip
 SHOWS = {
     "fader": "Factors of the two channels over the pan.",
@@ -265,5 +273,6 @@ SHOWS = {
     "codec": "What coding takes from white noise of one channel, in third octaves: 0 dB where nothing of the sound is left.",
     "noise": "Spectrum of the noise, in third octaves.",
     "dc": "A sine and the same with an offset.",
+    "envelope": "Gain over time of a ride with points two seconds apart.",
     "loudness": "Gain over the level in: it brings every level to the target, but lifts nothing by more than 40 dB.",
 }

@@ -31,5 +31,8 @@ s[n] = \sin\left(2\pi\left(\mathrm{rate}\,n / f_s + \mathrm{phase}\right)\right)
     "noise": r"""y_c = x_c + 10^{-\mathrm{snr}/20}\,r\,n_c, \qquad r^2 = \frac{1}{C T} \sum_{c, t} x_c[t]^2, \qquad
 \frac{1}{C T} \sum_{c, t} n_c[t]^2 = 1""",
     "dc": r"""y_c = x_c + \mathrm{offset}\,\max_{c, t} |x_c[t]|""",
+    "envelope": r"""y(t) = 10^{g(t) / 20}\,x(t), \qquad
+g(t) = \sum_k \mathrm{gain}_k \max\left(0, 1 - \left|t / \mathrm{step} - (k - 1)\right|\right) \\
+g(t) = \mathrm{gain}_{32} \text{ from } 31\,\mathrm{step} \text{ on}""",
     "loudness": r"""y = 10^{(\mathrm{target} - \ell(x)) / 20}\,x, \qquad \ell(x) = \text{integrated loudness (BS.1770) or peak of } x""",
 }

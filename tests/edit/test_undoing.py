@@ -22,6 +22,7 @@ INVERTIBLE = {
     "compressor": {"threshold_db": -30.0, "ratio": 4.0, "attack_ms": 8.0, "release_ms": 120.0, "makeup_db": 5.0},
     "delay": {"delay_ms": 120.0, "mix": 0.3, "feedback": 0.2},
     "dc": {"offset": 0.05},
+    "envelope": {"step_s": 0.5, "gain_01_db": -4.0, "gain_02_db": 3.0},
     "noise": {"snr_db": 20.0, "seed": 3},
 }
 EXACT_DB = {"noise": 70.0}  # its level follows from the sound with the noise in it

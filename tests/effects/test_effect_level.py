@@ -17,7 +17,7 @@ from stemwright.manifests.records import EffectUse
 SAMPLE_RATE = 44_100
 GAINS_DB = (-0.01, -5.37, -18.0)
 EVERY = pytest.mark.parametrize("effect", EFFECTS.values(), ids=EFFECTS)
-SAYS_NOTHING = {"fader", "width", "eq", "lowpass", "highpass", "reverb", "room", "delay", "chorus", "noise", "dc"}
+SAYS_NOTHING = {"fader", "width", "eq", "lowpass", "highpass", "reverb", "room", "delay", "chorus", "noise", "dc", "envelope"}
 # Wider than TYPICAL, so that every effect acts on the song; frequencies below what 44.1 kHz holds.
 WIDE = {
     "compressor": {"threshold_db": (-60.0, -10.0), "ratio": (1.5, math.inf)},

@@ -35,6 +35,8 @@ def drawn(effect: Any, seed: int = 0) -> Any:
             ranges[name] = -30.0  # reached by the noise, before and after a gain
         if name == "target_db":
             ranges[name] = -30.0
+        if name == "step_s":
+            ranges[name] = (0.02, 0.03)  # so that every point of a ride is within the noise
         if name.endswith("_hz") and name != "rate_hz":
             low, high = ranges.get(name, (field.low, field.high))  # type: ignore[union-attr]
             ranges[name] = (min(low, 8000.0), min(high, 9000.0))
