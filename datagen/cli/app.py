@@ -17,6 +17,7 @@ import typer
 
 from stemwright.datagen.cli import (
     applying,
+    blind_estimates,
     build_run,
     checking,
     cleaning,
@@ -41,6 +42,9 @@ from stemwright.datagen.cli.options import (
     DeviceOption,
     DryRunOption,
     EngineOption,
+    EstimatedArgument,
+    EstimatesCsvOption,
+    EstimatesPlotOption,
     FormatOption,
     GpusOption,
     InputLufsOption,
@@ -52,13 +56,17 @@ from stemwright.datagen.cli.options import (
     ModelFolderOption,
     ModelOption,
     OfflineOption,
+    OneModelOption,
+    OtherSeparatorOption,
     PrecisionOption,
+    ProfileOption,
     ResetOption,
     ResourcesOption,
     SeedOption,
     SeparatorOption,
     ShareOption,
     SongsArgument,
+    StemsOption,
     TrustPickleOption,
     separation_changes,
 )
@@ -241,21 +249,43 @@ def separate(
 
 @app.command(rich_help_panel=MAKE)
 def estimate(
-    corpus: CorpusArgument,
+    corpus: EstimatedArgument,
     config: ConfigOption = None,
     reset: ResetOption = None,
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     resources: ResourcesOption = None,
     share: ShareOption = None,
+    profile: ProfileOption = None,
+    stems: StemsOption = None,
+    model: OneModelOption = None,
+    model_folder: ModelFolderOption = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
+    separator: OtherSeparatorOption = None,
+    offline: OfflineOption = False,
+    trust_pickle: TrustPickleOption = False,
+    csv: EstimatesCsvOption = None,
+    plot: EstimatesPlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure level, pan, width and activity of every stem, and what the configured recipes need (e.g. tempo and key).
 
+    With --profile: estimate what effects the stems of one recording went through, without their dry signals.
+
     Example: stemwright estimate corpus --jobs 2
+
+    Of a recording: stemwright estimate song.mp3 --profile corpus --plot effects.png
     """
     from stemwright.datagen.run.stages import run_estimate
 
+    how = {"model": model, "model_folder": model_folder, "device": device, "engine": engine, "precision": precision, "separator": separator}
+    options = blind_estimates.SongOptions(how, profile, stems, offline, trust_pickle, csv, plot)
+    of_stage = {"config": config, "reset": reset or None, "jobs": jobs if jobs > 1 else None, "dask": dask, "resources": resources}
+    if blind_estimates.check_place(corpus, options, {**of_stage, "share": share}):
+        blind_estimates.estimate_song(Terminal(as_json), corpus, options)
+        return
     run = StageRun("estimate", run_estimate, workers_of(jobs, dask, resources, share))
     one_stage(corpus, run, as_json, RequestedChanges(file=config, reset=reset or ()))
 

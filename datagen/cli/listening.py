@@ -117,7 +117,7 @@ def _checked(files: Sequence[Path], stems: Path | None, csv: Path | None, plot: 
     for out, suffixes in ((csv, TABLES), (plot, PICTURES)):
         if out:
             check_output(out, suffixes, [*files, *([stems] if stems else [])])
-    if folders := [path for path in files if path.is_dir() and not any((path / name).exists() for name in _mixture_files())]:
+    if folders := [path for path in files if path.is_dir() and not any((path / name).exists() for name in mixture_files())]:
         raise UsageError(
             f"{folders[0]} is a folder; expected recordings, such as {folders[0]}/*.flac, or a folder with mixture.wav and stems"
         )
@@ -144,7 +144,7 @@ def _compared(terminal: Terminal, files: Sequence[Path], against: Path | None) -
     return corpus
 
 
-def _mixture_files() -> list[str]:
+def mixture_files() -> list[str]:
     """What the mixture is called in a folder that is a multitrack."""
     from stemwright.manifests.sound.formats import READABLE_SUFFIXES
     from stemwright.manifests.stem_names import MIXTURE_NAMES

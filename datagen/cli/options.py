@@ -66,6 +66,7 @@ SongsArgument = Annotated[
     Path, typer.Argument(metavar="SONGS", help="Folder of songs, CSV file, MUSDB18 (-HQ) folder, or s3://BUCKET/SONGS.", show_default=False)
 ]
 CorpusArgument = Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder.", show_default=False)]
+EstimatedArgument = Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder; with --profile a recording.", show_default=False)]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -295,6 +296,23 @@ GpusOption = Annotated[
     ),
 ]
 
+BLIND = "Effects of a recording"
+ProfileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--profile",
+        metavar="CORPUS",
+        help="Estimate the effects of a recording against this corpus's profile (or a profile.parquet).",
+        rich_help_panel=BLIND,
+    ),
+]
+EstimatesCsvOption = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", help="Also write the estimates to this CSV file.", rich_help_panel=BLIND)
+]
+EstimatesPlotOption = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Plot the estimates with their intervals to this PNG file.", rich_help_panel=BLIND),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.", rich_help_panel=OUTPUT)]
 
 

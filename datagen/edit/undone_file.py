@@ -116,15 +116,9 @@ class Undoing:
     @cached_property
     def profile(self) -> Any:
         """The profile of --profile. Raises UsageError where it has none."""
-        from stemwright.datagen.inverse.blind.profile import Profile
+        from stemwright.datagen.inverse.blind.profile import profile_at
 
-        path = self.request.profile
-        if path is None:
-            return None
-        file = path / "profile.parquet" if path.is_dir() else path
-        if not file.is_file():
-            raise UsageError(f"--profile {path}: expected profile.parquet or a corpus that has it, after: stemwright estimate CORPUS")
-        return Profile.load(file)
+        return None if self.request.profile is None else profile_at(self.request.profile)
 
     def undo_file(self, song: Path, out: Path, *, always: bool = False, on_share: OnShare | None = None) -> UndoneFile:
         """Undoes one recording and writes it. Raises Refused, or UsageError for an output that cannot be written."""

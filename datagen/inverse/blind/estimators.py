@@ -162,10 +162,18 @@ def estimate_equaliser(stem: torch.Tensor, sample_rate: int, profile: StemProfil
 def _eq_error(profile: StemProfile, bands: EqBands, sample_rate: int) -> Array:
     """How the mean error in dB of the estimate grows: [constant, per dB of residual, per dB of the estimated response].
 
-    Found by equalising the profile's own songs with drawn settings. The bands' responses in dB are assumed proportional to their gains.
+    Found by equalising the profile's own songs with drawn settings.
     """
-    if (bands_key := ("eq error", sample_rate)) in profile.learnt:
-        return profile.learnt[bands_key]
+    if (bands_key := ("eq error", sample_rate)) not in profile.learnt:
+        rows, errors = eq_trials(profile, bands, sample_rate)
+        profile.learnt[bands_key] = nnls(rows, errors)[0]
+    return profile.learnt[bands_key]
+
+
+def eq_trials(profile: StemProfile, bands: EqBands, sample_rate: int, *, untouched: bool = False) -> tuple[Array, Array]:
+    """Estimates on the profile's own songs, each left out, equalised with drawn settings or as they are: for each [1, dB of residual, dB of
+    the estimated response], [N, 3], and its error in dB [N]. The bands' responses in dB are assumed proportional to their gains.
+    """
     basis = np.stack([bands.response_db(6.0 * unit, sample_rate) / 6.0 for unit in np.eye(6)], -1)
     centred = basis - bands.weight @ basis
     solve = np.linalg.solve((centred.T * bands.weight) @ centred + bands._pull() ** 2 * np.eye(6), centred.T * bands.weight)
@@ -174,14 +182,13 @@ def _eq_error(profile: StemProfile, bands: EqBands, sample_rate: int) -> Array:
     rows, errors = [], []
     for number, spectrum in enumerate(spectra[:MOST_SONGS]):
         own = spectrum - summarise(np.delete(spectra, number, axis=0)).middle
-        for _ in range(SIMULATED_EQS):
-            done = _drawn_response(rng, sample_rate)
+        for _ in range(1 if untouched else SIMULATED_EQS):
+            done = np.zeros(len(SPECTRUM_HZ)) if untouched else _drawn_response(rng, sample_rate)
             seen = np.where(np.isfinite(own), own, 0.0) + done
             found = basis @ (solve @ (seen - bands.weight @ seen))
             rows.append([1.0, bands.mean_size(seen - found), bands.mean_size(found)])
             errors.append(bands.mean_size(found - done))
-    profile.learnt[bands_key] = nnls(np.array(rows), np.array(errors))[0]
-    return profile.learnt[bands_key]
+    return np.array(rows), np.array(errors)
 
 
 def _drawn_response(rng: np.random.Generator, sample_rate: int) -> Array:
@@ -237,15 +244,18 @@ def _width_done(side_db: float, sides_db: Array) -> tuple[Quantity, float]:
     return Quantity("change of side level", found, low, high), float(posterior[np.abs(done - found) <= TOLERANCE["width"]].sum())
 
 
+def width_trials(sides_db: Array) -> tuple[list[tuple[Quantity, float]], Array]:
+    """Estimates on songs [N], each left out, as they are and with widths of the typical range; and the true changes of the side level."""
+    done = np.append(0.0, 20.0 * np.log10(np.linspace(*width.TYPICAL["width"], 9)))
+    trials = [_width_done(own + more, np.delete(sides_db, number)) for number, own in enumerate(sides_db) for more in done]
+    return trials, np.tile(done, len(sides_db))
+
+
 def _width_is_estimable(profile: StemProfile, sides_db: Array) -> bool:
     """Whether leave-one-out estimates on the profile's songs [N] have a smaller error than assuming no change of width."""
     if ("width", 0) not in profile.learnt:
-        done = 20.0 * np.log10(np.linspace(*width.TYPICAL["width"], 9))
-        errors = [
-            abs(_width_done(own + more, np.delete(sides_db, number))[0].value - more)
-            for number, own in enumerate(sides_db)
-            for more in done
-        ]
-        profile.learnt["width", 0] = np.array([np.mean(errors), np.abs(done).mean()])
+        trials, done = width_trials(sides_db)
+        errors = np.abs([quantity.value for quantity, _ in trials] - done)[done != 0.0]
+        profile.learnt["width", 0] = np.array([errors.mean(), np.abs(done[done != 0.0]).mean()])
     error, error_without = profile.learnt["width", 0]
     return bool(error < LARGEST_WIDTH_ERROR * error_without)

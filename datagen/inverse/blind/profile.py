@@ -31,6 +31,7 @@ from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.feature_rows import Features, Simulated, StemFeatures, StemStatistic, profile_id
 from stemwright.manifests.records import EffectUse, content_id, seal
 from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.usage import UsageError
 
 Array = NDArray[np.float64]
 
@@ -155,6 +156,19 @@ class Profile(Mapping[str, StemProfile]):
                 )
         further = Path(path).with_name("statistics.parquet")
         return cls(rows, table.read(further, StemStatistic) if further.exists() else ())
+
+
+def profile_at(path: Path) -> Profile:
+    """The profile that a person names: its file, or the corpus that has it. Raises UsageError, with the command that makes one, without."""
+    file = path / "profile.parquet" if path.is_dir() else path
+    if file.is_file():
+        return Profile.load(file)
+    if not path.is_dir():
+        raise UsageError(f"--profile {path}: no such file; expected a corpus, or the profile.parquet of one")
+    raise UsageError(
+        f"--profile {path}: expected profile.parquet or a corpus that has it; this one has none. Write [estimate] with effects = true into "
+        f"a file and run: stemwright estimate {path} --config FILE"
+    )
 
 
 def summarise(values: Array) -> Typical:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,11 +59,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The result of each row with its group left out: its uncertainty and its error, both of z; all are [N]."""
+    """The result of each row with its group left out: its uncertainty and its error, both of z, its group, and the number itself as it was
+    found and as it is; all are [N].
+    """
 
     uncertainties: Array
     errors: Array
     groups: NDArray[np.int64]
+    found: Array = field(default_factory=lambda: np.zeros(0))
+    true: Array = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -122,13 +126,15 @@ def fit_regression(x: Array, y: Array, groups: Sequence[object]) -> Regression:
             errors, deviations = _left_out(inverse, z - mean, members)
             cost = float(np.abs(errors).mean())
             if best is None or cost < best[0] - 1e-9:
-                best = (cost, width, noise, inverse, np.abs(errors), deviations)
+                best = (cost, width, noise, inverse, errors, deviations)
     assert best is not None
-    _, width, noise, inverse, errors, deviations = best
+    _, width, noise, inverse, differences, deviations = best
+    errors = np.abs(differences)
     others = np.where(numbers[:, None] == numbers, 0.0, _kernel(rows, rows, NEARBY))
     terms = np.stack([deviations, _nearby(others, errors)], axis=-1)
     uncertainty = nnls(terms, errors)[0]
-    left_out = LeftOut(terms @ uncertainty, errors, numbers)
+    found = np.array([_unscaled(value) for value in z - differences])
+    left_out = LeftOut(terms @ uncertainty, errors, numbers, found, np.asarray(y, float))
     return Regression(centre, scale, rows, inverse @ (z - mean), inverse, mean, width, noise, uncertainty, left_out)
 
 

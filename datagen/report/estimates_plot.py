@@ -1,0 +1,63 @@
+"""The picture of blind estimates of one recording: for each effect the estimated quantity of every stem with its interval.
+
+Conventions
+    Those of ``stemwright.datagen.report.plots``. A dot is the value, its bar the 80 % interval; its size and shade grow with the
+    confidence. The grey band is what songs of the profile get as they are, 10 % to 90 %. A stem without an answer says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stemwright.datagen.report.plots import colours, pyplot_without_display, save_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from stemwright.datagen.edit.estimated_file import EffectAnswer, EstimatedFile
+
+TYPICAL = "0.85"
+
+
+def plot_estimates(made: EstimatedFile, path: Path | str) -> None:
+    """Draws the estimates of one recording to ``path`` (its suffix says the format)."""
+    pyplot = pyplot_without_display()
+    stems, effects = made.stems, made.effects
+    height = 1.4 + 0.42 * len(stems)
+    figure, axes = pyplot.subplots(1, len(effects), figsize=(4.2 * len(effects), height), sharey=True, squeeze=False, layout="constrained")
+    figure.suptitle(f"{made.song.name}: blind estimates, grey: songs of the profile as they are", x=0.01, ha="left", fontsize=11)
+    palette = colours(stems)
+    for number, (axis, effect) in enumerate(zip(axes[0], effects, strict=True)):
+        _draw(axis, [row for row in made.rows if row.effect == effect], stems, palette)
+        if number == 0:
+            axis.set_yticks(range(len(stems)), stems)
+            axis.set_ylim(len(stems) - 0.5, -0.5)
+    save_figure(figure, Path(path))
+    pyplot.close(figure)
+
+
+def _draw(axes: Axes, rows: Sequence[EffectAnswer], stems: Sequence[str], palette: dict[str, str]) -> None:
+    """One effect."""
+    style(axes)
+    axes.grid(axis="x", color="0.93")
+    axes.axvline(0.0, color="0.5", lw=0.8)
+    label, empty = rows[0].effect, []
+    for row in rows:
+        place, known = stems.index(row.stem), row.answer.quantity
+        if row.typical:
+            axes.barh(place, row.typical.high - row.typical.low, 0.62, left=row.typical.low, color=TYPICAL, zorder=1)
+        if known is None:
+            empty.append(place)
+            continue
+        label = f"{row.effect}: {known.name} ({known.unit})"
+        colour, sure = palette[row.stem], row.answer.confidence
+        axes.plot((known.low, known.high), (place, place), color=colour, lw=2.0, alpha=0.35 + 0.65 * sure, zorder=3)
+        axes.plot(known.value, place, "o", color=colour, ms=4.0 + 5.0 * sure, alpha=0.35 + 0.65 * sure, zorder=4)
+        text = f"{100.0 * sure:.0f} %" if row.answer.settings is not None else f"{100.0 * sure:.0f} %, not found"
+        axes.annotate(text, (known.high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8, color="0.3")
+    axes.margins(x=0.16)
+    for place in empty:
+        axes.text(0.99, place, "no estimate", transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8, color="0.5")
+    axes.set_xlabel(label)
