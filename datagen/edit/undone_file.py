@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,8 @@ class Undoing:
     def _known(self, song: Path, name: str, audio: Audio, sample_rate: int) -> Knowledge:
         """What is known of the recording, or of one of its stems."""
         if self.settings is not None:
-            return self.settings.of(song, name)
+            known = self.settings.of(song, name)
+            return known if self.request.dry is None else replace(known, dry=dry_reference(self._dry(name), audio, sample_rate))
         if self.request.gain is not None:
             return Knowledge(gain=gain_curve(self.request.gain, audio, sample_rate), source="gain curve")
         if self.request.dry is not None:

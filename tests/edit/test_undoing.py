@@ -144,6 +144,19 @@ def test_settings_of_another_recording_are_refused(dry, tmp_path):
     assert not (tmp_path / "out.wav").exists()
 
 
+def test_a_dry_reference_tells_whether_settings_are_of_this_recording(dry, tmp_path):
+    chain = [("eq", INVERTIBLE["eq"]), ("fader", {"gain_db": -3.0})]
+    save(tmp_path / "wet.wav", apply_chain(dry.astype(np.float64), RATE, chain).astype(np.float32), RATE)
+    save(tmp_path / "dry.wav", dry[:, :RATE], RATE)
+    right = settings_file(tmp_path, chain)
+    ended = invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", right, "--dry", tmp_path / "dry.wav", "--json")
+    assert json.loads(ended.stdout)["error_against_dry_db"]["recording"] < -100.0
+    wrong = settings_file(tmp_path, [("fader", {"gain_db": 6.0})])
+    ended = invoke(tmp_path / "wet.wav", tmp_path / "other.wav", "--settings", wrong, "--dry", tmp_path / "dry.wav")
+    assert "Are they the settings of this recording" in str(ended.exception)
+    assert not (tmp_path / "other.wav").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

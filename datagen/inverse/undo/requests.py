@@ -82,7 +82,7 @@ class Request:
 def check_request(request: Request, *, has_stems: bool) -> None:
     """Raises UsageError, with what to give instead, for effects that cannot be undone with what is known."""
     known = [name for name in ("settings", "gain", "dry", "profile") if getattr(request, name)]
-    if len(known) > 1:
+    if len(known) > 1 and known != ["settings", "dry"]:  # a dry reference tells whether the settings are of this recording
         raise UsageError(f"--{known[0]} and --{known[1]} are both given; the settings can follow from one of them only")
     for name in request.effects:
         EFFECTS[name]  # raises, naming the nearest one

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def undo(
             _divided(audio, known.gain), (UndoneEffect(effects[-1] if effects else "gain", "gain curve", _gain_range(known.gain)),)
         )
     if known.chain or known.source == "row":
-        return _inverted(audio, sample_rate, known, on_share)
+        return _compared(_inverted(audio, sample_rate, known, on_share), known.dry)
     chosen, current, steps, left = list(effects) or [CLIP], audio, list[UndoneEffect](), dict[str, str]()
     while chosen:
         if chosen[-1] == CLIP:
@@ -138,6 +139,19 @@ def _inverted(audio: Array, sample_rate: int, known: Knowledge, on_share: OnShar
     for use in dry:
         current = current * db_to_gain(use) if isinstance(use, float) else apply_chain(current, sample_rate, [use])
     return Undone(np.asarray(current, np.float32), tuple(steps))
+
+
+def _compared(undone: Undone, dry: Array | None) -> Undone:
+    """What was undone with its error against a dry reference, if there is one. Raises Refused where it is not the reference's sound."""
+    if dry is None or not undone.steps:
+        return undone
+    found_db = error_db(undone.audio, dry)
+    if not found_db <= EXPLAINED_DB:
+        raise Refused(
+            f"undone with the settings, it differs from the dry reference by {found_db:.1f} dB; at most {EXPLAINED_DB:g} dB is taken. "
+            "Are they the settings of this recording, and is the reference in time with it?"
+        )
+    return replace(undone, error_db=found_db)
 
 
 def _same(one: Any, other: Any) -> bool:
