@@ -7,6 +7,9 @@ Conventions
     with them).
     Bleed between two stems is the correlation coefficient of their samples at lag 0: two good stems of one song rarely exceed 0.5, copies
     reach 1.
+    Two measures of flat tops: ``clipped`` is the share of each channel at the ceilings that ``sw.detect_clipping`` finds, in lossy copies
+    too (0 where it abstains). ``clipped_share``, which can refuse a track, is the share at the very extremes, of pulse waves as well: the
+    detector abstains from these, since they are as flat unclipped.
 """
 
 from __future__ import annotations
@@ -20,11 +23,12 @@ import numpy as np
 
 from stemwright.manifests.records import Record, Refused
 from stemwright.manifests.sound.formats import Audio
+from stemwright.separation.clip_detection.ceilings import ClippingTally
 
 EXACT = 2.0**-24  # half a step of 24 bits: a smaller difference vanishes in the written files
 LEAST_CEILING = 0.01  # -40 dBFS: the extremes of a softer channel are few steps of 16 bits, and equal by rounding
 CACHED_FRAMES = 1 << 14  # taken at a time: five stereo signals in float64 are 1.3 MB
-CLIP_LEVEL = 0.9999  # of a channel's own extreme: lossless masters clip at 32,767 / 32,768, and others were turned down afterwards
+FLAT_LEVEL = 0.9999  # of a channel's own extreme: 32,767 / 32,768 is at it as well
 
 
 def _peak(audio: Audio) -> float:
@@ -53,6 +57,7 @@ class Tally:
         self._ceilings: dict[int, np.ndarray] = {}  # the largest value so far of each channel, upwards (1) and downwards (-1)
         self._at_ceiling: dict[int, np.ndarray] = {}  # samples there that have such a neighbour
         self._sums = np.zeros(0)  # of the mixture's samples, by channel
+        self._clipping: ClippingTally | None = None
 
     def add(self, mixture: Audio, stems: Audio) -> None:
         """Takes the next block: mixture [C, t], stems [S, C, t]. Raises Refused if a sample is not finite."""
@@ -62,6 +67,8 @@ class Tally:
             self._add_cached(mixture[:, start : start + CACHED_FRAMES], stems[..., start : start + CACHED_FRAMES])
         for sign in (1, -1):
             self._count_ceiling(mixture, sign)
+        self._clipping = self._clipping or ClippingTally(len(mixture))
+        self._clipping.add(mixture)
 
     def _add_cached(self, mixture: Audio, stems: Audio) -> None:
         """Takes so few frames that the processor's cache holds them in float64 until every figure is taken."""
@@ -88,7 +95,7 @@ class Tally:
         before = self._ceilings.get(sign, np.zeros(len(mixture)))
         largest = np.maximum(mixture.max(axis=1, initial=0.0) if sign > 0 else -mixture.min(axis=1, initial=0.0), 0.0)
         ceiling = np.maximum(before, largest)
-        level = ceiling * CLIP_LEVEL
+        level = ceiling * FLAT_LEVEL
         counted = self._at_ceiling.get(sign, np.zeros(len(mixture), np.int64))
         counted = np.where(before < level, 0, counted)  # what was counted was no ceiling
         for channel in np.flatnonzero((largest >= level) & (ceiling >= LEAST_CEILING)):
@@ -110,15 +117,16 @@ class Tally:
 
     @property
     def clipped(self) -> tuple[float, ...]:
-        """Share of the samples of each channel that are at its extremes beside another such sample."""
-        per_channel = self.num_samples / max(1, len(self._sums))
-        counted = sum(self._at_ceiling.values(), np.zeros(len(self._sums)))
-        return tuple(round(float(count) / max(per_channel, 1), 7) for count in counted)
+        """Share of the samples of each channel that are at ceilings of a clipper."""
+        found = self._clipping.found() if self._clipping else ()
+        return tuple(round(one.share, 7) for one in found)
 
     @property
     def clipped_share(self) -> float:
-        """That share of the channel which has most."""
-        return max(self.clipped, default=0.0)
+        """Share of the samples at the extremes of a channel beside another such sample, of the channel that has most."""
+        per_channel = self.num_samples / max(1, len(self._sums))
+        counted = sum(self._at_ceiling.values(), np.zeros(len(self._sums)))
+        return max((round(float(count) / max(per_channel, 1), 7) for count in counted), default=0.0)
 
     @property
     def offsets(self) -> tuple[float, ...]:
@@ -160,8 +168,8 @@ class Figures(Record):
     closure_db: float | None
     bleed: float
     bleed_of: tuple[str, ...]
-    clipped_share: float  # of the channel that has most
-    clipped: tuple[float, ...] = ()  # of each channel of the mixture; empty: measured by an earlier version
+    clipped_share: float  # at the extremes of the channel that has most
+    clipped: tuple[float, ...] = ()  # at ceilings of a clipper, of each channel of the mixture; empty: measured by an earlier version
     offsets: tuple[float, ...] = ()  # mean of each channel; empty as well
 
 

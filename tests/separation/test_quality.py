@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import stemwright as sw
 from stemwright.separation.quality import Limits, Tally, assess
 
 NAMES = ("drums", "bass", "other")
@@ -105,10 +106,16 @@ def test_clipping_is_a_flat_extreme_of_any_channel_at_any_level():
 def test_clipping_and_offset_are_measured_channel_by_channel():
     music = 0.2 * np.random.default_rng(0).standard_normal((2, 20_000))
     figures = tally_of_a_mixture(np.stack([np.clip(music[0], -0.2, 0.2), music[1] + 0.05])).figures
-    assert figures.clipped[0] > 0.03
-    assert figures.clipped[1] < 0.001
-    assert figures.clipped_share == figures.clipped[0]
+    assert figures.clipped == (pytest.approx(0.317, rel=0.03), 0.0)  # beyond one standard deviation
+    assert figures.clipped_share == pytest.approx(2 * 0.159**2, rel=0.05)  # with such a neighbour
     np.testing.assert_allclose(figures.offsets, [0.0, 0.05], atol=0.005)
+
+
+def test_clipping_of_the_figures_is_that_of_the_detector():
+    music = 0.2 * np.random.default_rng(0).standard_normal((2, 20_000))
+    for audio in (np.clip(music, -0.2, 0.25), music, np.sign(music)):
+        detected = sw.detect_clipping(audio.astype(np.float32), 44_100)
+        assert tally_of_a_mixture(audio).figures.clipped == pytest.approx([one.share for one in detected], abs=1e-6)
 
 
 def test_limits_are_used(stems):
