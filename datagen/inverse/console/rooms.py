@@ -47,10 +47,11 @@ def fitted(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings
     }
     if not places:
         return console
-    powers = {name: _power(problem.wet(name, console.chains[name]), problem) for name in places}
-    residual = _power(problem.mixture - problem.mix(console), problem)
-    floor = 1e-3 * _power(problem.mixture, problem) + 1e-12
-    found = _maximum_likelihood(residual, powers, floor, problem.sample_rate / 2.0)
+    rate = problem.sample_rate
+    powers = {name: power(problem.wet(name, console.chains[name]), rate) for name in places}
+    residual = power(problem.mixture - problem.mix(console), rate)
+    floor = 1e-3 * power(problem.mixture, rate) + 1e-12
+    found = maximum_likelihood(residual, powers, floor, rate / 2.0)
     for name, index in places.items():
         chain = list(console.chains[name])
         chain[index] = (chain[index][0], found[name])
@@ -58,14 +59,14 @@ def fitted(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings
     return console
 
 
-def _power(audio: torch.Tensor, problem: ConsoleProblem) -> Vector:
-    """The mean power in bands and frames, [C, B, K]."""
-    hop = round(HOP_S * problem.sample_rate)
+def power(audio: torch.Tensor, sample_rate: int) -> Vector:
+    """The mean power of audio [C, T] in bands and frames, [C, B, K]."""
+    hop = round(HOP_S * sample_rate)
     size = 2 * hop
     window = torch.hann_window(size, dtype=torch.float64)
     spectrum = torch.stft(audio, size, hop, window=window, center=True, return_complex=True).abs().square().numpy()
-    hz = np.arange(spectrum.shape[1]) * problem.sample_rate / size
-    edges = [edge for edge in EDGES_HZ if edge < 0.45 * problem.sample_rate]
+    hz = np.arange(spectrum.shape[1]) * sample_rate / size
+    edges = [edge for edge in EDGES_HZ if edge < 0.45 * sample_rate]
     return np.stack([spectrum[:, (hz >= low) & (hz < high)].mean(1) for low, high in itertools.pairwise(edges)], 1)
 
 
@@ -103,7 +104,7 @@ def _delayed(values: Vector, frames: float) -> Vector:
     return np.asarray((1.0 - part) * padded[..., 1 : values.shape[-1] + 1] + part * padded[..., : values.shape[-1]])
 
 
-def _maximum_likelihood(residual: Vector, powers: Mapping[str, Vector], floor: Vector, top_hz: float) -> dict[str, room.Settings]:
+def maximum_likelihood(residual: Vector, powers: Mapping[str, Vector], floor: Vector, top_hz: float) -> dict[str, room.Settings]:
     """The rooms that maximise the likelihood of the residual's powers."""
     names = list(powers)
     bounds = [(math.log(0.08), math.log(8.0)), (0.0, 120.0), (0.0, 3.0), (-40.0, 10.0)] * len(names) + [(-12.0, 6.0)]
