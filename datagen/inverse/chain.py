@@ -122,11 +122,12 @@ def fit_console(
     console: Sequence[str] | Mapping[str, Sequence[str]],
     *,
     bus: Sequence[str] = (),
+    send: str = "",
 ) -> Console:
     """A chain for each stem, and one for the sum, whose mix is closest to the mixture: see ``stemwright.datagen.inverse.console``."""
     from stemwright.datagen.inverse import console as consoles  # brings torch
 
-    return consoles.fit_console(mixture, stems, sample_rate, console, bus=bus)
+    return consoles.fit_console(mixture, stems, sample_rate, console, bus=bus, send=send)
 
 
 def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: list[str]) -> list[str]:

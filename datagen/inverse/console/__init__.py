@@ -7,6 +7,9 @@ joint_search        all settings together, by least squares on the waveform
 alternatives        other choices, equalisers from other starts, pruning
 fitted_console      the result
 rooms               rooms, of which only the decay can be estimated
+reverberation       the impulse response of one reverb, and the gains of stems into it
+shared_room         one room that stems share, with its gains, settings and response
+send_search         chains and shared room in turns
 """
 
 from stemwright.datagen.inverse.console.fit import DEFAULT, fit_console

@@ -44,6 +44,7 @@ from stemwright.datagen.inverse.console.joint_search import (
 )
 from stemwright.datagen.inverse.console.preparation import Preparation, checked, prepared, without_absent_stems
 from stemwright.datagen.inverse.console.readable import with_fewer_bands
+from stemwright.datagen.inverse.console.send_search import aligned, check_send, search_with_room, with_room
 from stemwright.datagen.inverse.effect_roles import is_fader
 from stemwright.datagen.inverse.fitted_chain import FittedChain
 
@@ -66,14 +67,16 @@ def fit_console(
     bus: Sequence[str] = (),
     on_progress: Progress | None = None,
     model_errors: Mapping[str, float] | None = None,
+    send: str = "",
 ) -> Console:
     """The console whose mix of the stems is closest to the mixture.
 
     ``mixture`` is float [C, T], ``stems`` maps names to dry stems of its shape, numpy or torch. ``console`` names the effects in their
     order: one list for all stems, or one for each; ``bus`` those of the mix bus. Each chain needs a fader, which is appended if
     it is missing. ``on_progress`` is called with (done, total, what). ``model_errors`` are further standard deviations of settings, such as
-    {"compressor.ratio": 0.05} in parts of the range, that confidences take into account beside what the audio tells. Returns the
-    ``Console``: ``chains`` by stem, ``bus``, ``error_db``, ``rows()`` with each setting and its confidence, and
+    {"compressor.ratio": 0.05} in parts of the range, that confidences take into account beside what the audio tells. ``send`` is "room"
+    for one room that every stem is sent to with a gain of its own (``stemwright.datagen.inverse.console.shared_room``); the bus has no
+    effects then. Returns the ``Console``: ``chains`` by stem, ``bus``, ``error_db``, ``rows()`` with each setting and its confidence, and
     ``mix(stems, sample_rate)``. A pruned effect that is among ``unclear`` of its chain may have been used all the same.
     Raises ValueError for shapes that differ, a silent mixture, only silent stems, NaN, and unknown effects.
 
@@ -88,12 +91,17 @@ def fit_console(
     names = {name: _with_fader(console[name] if isinstance(console, Mapping) else console) for name in dry}
     for effect in {effect for chain in (*names.values(), bus) for effect in chain}:
         EFFECTS[effect]
-    report = _Report(on_progress, 4 + 2 * TURNS + bool(bus))
+    check_send(send, bus)
+    report = _Report(on_progress, 4 + 2 * TURNS + bool(bus) + bool(send))
     report("alignment")
     problem, preparation = prepared(target, dry, sample_rate)
     report("gain and pan")
     problem, plain = without_absent_stems(problem, preparation.left_out)
     found = _searched(problem, plain, {name: names[name] for name in plain.chains}, bus, report)
+    if send:
+        report("shared room")
+        late = aligned({name: dry[name] for name in plain.chains}, preparation.lags)
+        problem, found = search_with_room(target, late, problem, found, _again)
     report("pruning")
     searched = found.console
     best = _simplest(_short(problem), searched)
@@ -106,7 +114,8 @@ def fit_console(
     report("done")
     found = _with_doubts(found, best, problem, searched)
     chains = _chains(best, found, model_errors or {})
-    return _result(problem, best.console, plain, chains, preparation)
+    result = _result(problem, best.console, plain, chains, preparation)
+    return with_room(result, target, {name: dry[name] for name in result.chains}, sample_rate, problem) if send else result
 
 
 def _simplest(problem: ConsoleProblem, console: ConsoleSettings) -> Pruned:
@@ -172,8 +181,19 @@ def _searched(
         report("mix bus")
         console = search(short, console, unknowns_of(console, channels), iterations=4).console
         console = initial_settings.with_bus(short, console, bus)
+    return _turns(short, console, TURNS, report)
+
+
+def _again(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSearchResult:
+    """A turn from the settings of a console."""
+    return _turns(_short(problem), console, 1, _Report(None, 0))
+
+
+def _turns(short: ConsoleProblem, console: ConsoleSettings, turns: int, report: _Report) -> ConsoleSearchResult:
+    """Searches of all settings, with equalisers restarted and other choices tried between them."""
+    channels = len(short.mixture)
     best = ConsoleSearchResult(console, 0.0, {}, {})
-    for turn in range(TURNS):
+    for turn in range(turns):
         report("search")
         found = search(short, best.console, unknowns_of(best.console, channels), iterations=5)
         found = with_other_choices(short, found) if turn else found

@@ -18,7 +18,10 @@ from stemwright.datagen.effects import apply_chain, fader
 from stemwright.datagen.effects.settings import EffectSettings, Range
 from stemwright.datagen.inverse.confidence import DETERMINED, setting_names
 from stemwright.datagen.inverse.console.joint_search import BUS
+from stemwright.datagen.inverse.console.shared_room import SharedRoom
 from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
+
+SEND = "shared room"  # its place among the names of stems in ``rows``
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Console:
 
     ``error_db`` is the residual's energy relative to the mixture's, ``loss`` the multi-resolution spectral loss; both are also given for
     the best gains and pans alone. ``lags`` are the delays of the stems in the mixture, in frames; ``left_out`` says why a stem has no
-    chain. The chains hold the confidences of their settings and effects; ``rows`` lists them.
+    chain. The chains hold the confidences of their settings and effects; ``rows`` lists them. ``send`` is the room that stems share, if one
+    was asked for.
     """
 
     chains: dict[str, FittedChain]
@@ -40,14 +44,24 @@ class Console:
     lags: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     span: tuple[int, int] = (0, 0)
+    send: SharedRoom | None = None
 
     def mix(self, stems: Mapping[str, Any], sample_rate: int) -> torch.Tensor:
         """Renders the console's mix of the stems, float64 [C, T]."""
-        return _mixed(stems, sample_rate, {name: list(chain) for name, chain in self.chains.items()}, self.lags, list(self.bus))
+        wet = self.wet(stems, sample_rate)
+        total = torch.stack(list(wet.values())).sum(0)
+        if self.send is not None:
+            total = total + self.send.returned(wet, sample_rate)
+        return apply_chain(total, sample_rate, list(self.bus))
+
+    def wet(self, stems: Mapping[str, Any], sample_rate: int) -> dict[str, torch.Tensor]:
+        """The stems as they are in the mix, before the bus and without shared reverb, float64 [C, T]."""
+        return _rendered(stems, sample_rate, {name: list(chain) for name, chain in self.chains.items()}, self.lags)
 
     def gain_and_pan_mix(self, stems: Mapping[str, Any], sample_rate: int) -> torch.Tensor:
         """Renders the mix of the stems with the best gains and pans alone, float64 [C, T]."""
-        return _mixed(stems, sample_rate, {name: [(fader.NAME, settings)] for name, settings in self.faders.items()}, self.lags, [])
+        faders = {name: [(fader.NAME, settings)] for name, settings in self.faders.items()}
+        return torch.stack(list(_rendered(stems, sample_rate, faders, self.lags).values())).sum(0)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each setting: stem ("" for the mix bus), effect, effect_share, setting, value, unit, confidence, determined."""
@@ -68,6 +82,9 @@ class Console:
                         "determined": confidence is None or confidence >= DETERMINED,
                     }
                 )
+        for row in self.send.rows() if self.send is not None else ():
+            known = row["confidence"] is None or row["confidence"] >= DETERMINED
+            rows.append({**row, "stem": row["stem"] or SEND, "effect_share": None, "determined": known})
         return rows
 
 
@@ -83,11 +100,10 @@ def shifted(audio: torch.Tensor, lag: int) -> torch.Tensor:
     return moved
 
 
-def _mixed(
-    stems: Mapping[str, Any], sample_rate: int, chains: Mapping[str, Sequence[Use]], lags: Mapping[str, int], bus: Sequence[Use]
-) -> torch.Tensor:
-    parts = [apply_chain(shifted(tensor(stems[name]), lags.get(name, 0)), sample_rate, chain) for name, chain in chains.items()]
-    return apply_chain(torch.stack(parts).sum(0), sample_rate, bus)
+def _rendered(
+    stems: Mapping[str, Any], sample_rate: int, chains: Mapping[str, Sequence[Use]], lags: Mapping[str, int]
+) -> dict[str, torch.Tensor]:
+    return {name: apply_chain(shifted(tensor(stems[name]), lags.get(name, 0)), sample_rate, chain) for name, chain in chains.items()}
 
 
 def tensor(audio: Any) -> torch.Tensor:

@@ -43,6 +43,7 @@ LEAST = 1e-6  # of the residual's energy: the least noise
 START_FLOOR = 1e-3
 LEAST_S = 0.4  # of T: echoes within it are found, too
 MIDDLE_HZ = 1000.0
+ONSET_S, BEGUN, LATEST_MS = 0.001, 0.2, 200.0
 
 
 class Feed(enum.Enum):
@@ -64,9 +65,11 @@ class Reverberation:
 
     def returned(self, wet: Sequence[torch.Tensor]) -> torch.Tensor:
         """What the reverb adds to the mix of the stems [C, T], float64 [C, T]."""
-        fed = sum(gain * audio for gain, audio in zip(self.gains.tolist(), wet, strict=True))
-        assert isinstance(fed, torch.Tensor)
-        return convolved(_fed(fed, self.feed), torch.from_numpy(self.response))
+        return convolved(self.fed(wet), torch.from_numpy(self.response))
+
+    def fed(self, wet: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What the reverb hears of the stems [C, T]."""
+        return _fed(_sum(wet, self.gains), self.feed)
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,25 @@ def _found(
     assert response is not None
     settings = most_likely_room(audible[0], _sum(audible[1], gains), sample_rate, left)
     level = 10.0 ** (settings.wet_db / 20.0)
-    return Reverberation((response / level).double().numpy(), gains * level, feed, left, settings.model_copy(update={"wet_db": 0.0}))
+    response = (response / level).double()
+    settings = settings.model_copy(update={"wet_db": 0.0, "pre_delay_ms": _onset_ms(response, sample_rate)})
+    return Reverberation(response.numpy(), gains * level, feed, left, settings)
+
+
+def _onset_ms(response: torch.Tensor, sample_rate: int) -> float:
+    """When a response [C, L] begins: its powers tell better than those of the mixture, whose frames are longer."""
+    slot = max(round(ONSET_S * sample_rate), 1)
+    count = response.shape[-1] // slot
+    power = response[:, : count * slot].reshape(len(response), count, slot).square().mean((0, 2))
+    first = int((power > BEGUN * power.max()).int().argmax())
+    return min(1000.0 * first * slot / sample_rate, LATEST_MS)
+
+
+def gains_in(found: Reverberation, left: torch.Tensor, wet: Sequence[torch.Tensor], taps: Vector, part: slice) -> Vector:
+    """The gains that a part of the music calls for, with the same response."""
+    response = torch.from_numpy(found.response).float()
+    parts = [convolved(_white(_fed(audio, found.feed), taps), response)[:, part] for audio in wet]
+    return _gains(_white(left, taps)[:, part], parts)
 
 
 def most_likely_room(left: torch.Tensor, fed: torch.Tensor, sample_rate: int, floor: float) -> room.Settings:

@@ -1,0 +1,79 @@
+"""A reverb that stems share is found with the gains of each stem into it, and kept as a response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stemwright.datagen.effects import EFFECTS, apply_chain
+from stemwright.datagen.effects.room import apply as in_room
+from stemwright.datagen.inverse.console import Console, fit_console
+
+RATE = 44_100
+FADERS = {"drums": {"gain_db": -4.0, "pan": 0.3}, "vocals": {"gain_db": 2.0, "pan": -0.5}}
+SENDS_DB = {"drums": -18.0, "vocals": -10.0}
+ROOM = EFFECTS["room"].Settings(rt60_s=0.6, pre_delay_ms=15.0, damping=0.5, wet_db=0.0, seed=11.0)
+
+Stems = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def stems(synthetic_song: dict[str, np.ndarray]) -> Stems:
+    return {name: torch.from_numpy(synthetic_song[name][:, : 4 * RATE].copy()).double() for name in FADERS}
+
+
+def sent(stems: Stems) -> torch.Tensor:
+    """What the room adds."""
+    fed = torch.stack([10.0 ** (SENDS_DB[name] / 20.0) * audio for name, audio in stems.items()]).sum(0)
+    return in_room(fed, RATE, ROOM) - fed
+
+
+@pytest.fixture(scope="module")
+def mixture(stems: Stems) -> torch.Tensor:
+    wet = {name: apply_chain(audio, RATE, [("fader", FADERS[name])]) for name, audio in stems.items()}
+    return torch.stack(list(wet.values())).sum(0) + sent(wet)
+
+
+@pytest.fixture(scope="module")
+def console(stems: Stems, mixture: torch.Tensor) -> Console:
+    return fit_console(mixture, stems, RATE, ["fader"], send="room")
+
+
+def test_faders_sends_and_decay_are_found(console: Console) -> None:
+    assert console.send is not None
+    assert console.send.settings.rt60_s == pytest.approx(0.6, rel=0.2)
+    assert console.send.settings.pre_delay_ms == pytest.approx(15.0, abs=1.5)
+    for name, chain in console.chains.items():
+        fader: Any = dict(chain)["fader"]
+        assert fader.gain_db == pytest.approx(FADERS[name]["gain_db"], abs=0.2)
+        assert console.send.gains_db[name] == pytest.approx(SENDS_DB[name], abs=2.0)
+
+
+def test_the_mix_with_the_response_is_far_closer_than_gains_and_pans(console: Console, stems: Stems, mixture: torch.Tensor) -> None:
+    assert console.loss < 0.4 * console.gain_and_pan_loss
+    left = (console.mix(stems, RATE) - mixture).square().sum() / mixture.square().sum()
+    assert 10.0 * float(left.log10()) == pytest.approx(console.error_db, abs=0.01)
+    assert console.error_db < console.gain_and_pan_error_db - 8.0
+
+
+def test_a_room_without_its_response_has_the_same_level(console: Console, stems: Stems) -> None:
+    assert console.send is not None
+    wet = console.wet(stems, RATE)
+    powers = [float(room.returned(wet, RATE).square().sum()) for room in (console.send, console.send.settings_alone())]
+    assert 10.0 * np.log10(powers[0] / powers[1]) == pytest.approx(0.0, abs=2.0)
+
+
+def test_rows_name_the_send_of_each_stem_and_the_room(console: Console) -> None:
+    rows = {(row["stem"], row["effect"], row["setting"]): row for row in console.rows()}
+    assert rows["vocals", "send", "gain_db"]["unit"] == "dB"
+    assert rows["shared room", "room", "rt60_s"]["value"] == console.send.settings.rt60_s  # type: ignore[union-attr]
+    assert 0.0 <= rows["shared room", "room", "rt60_s"]["confidence"] <= 1.0
+
+
+@pytest.mark.parametrize(("options", "message"), [({"send": "hall"}, "expected send room"), ({"send": "room", "bus": ["eq"]}, "mix bus")])
+def test_a_send_that_cannot_be_found_is_refused(options: dict[str, Any], message: str, stems: Stems, mixture: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_console(mixture, stems, RATE, ["fader"], **options)
