@@ -185,6 +185,6 @@ def test_conditional_mean_of_a_stationary_tone_is_the_tone() -> None:
     assert np.abs(conditional_mean(block, 512) - tone)[512:-512].max() < 0.01
 
 
-@pytest.mark.parametrize(("rate", "lengths"), [(8000, [128, 256, 512]), (44_100, [512, 1024, 2048]), (96_000, [1024, 2048, 4096])])
+@pytest.mark.parametrize(("rate", "lengths"), [(8000, [128, 256, 512, 1024]), (44_100, [512, 1024, 2048, 4096])])
 def test_frames_last_about_as_long_at_every_rate(rate: int, lengths: list[int]) -> None:
     assert frame_lengths(rate) == lengths

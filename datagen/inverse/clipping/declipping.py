@@ -1,6 +1,6 @@
 """Samples lost to clipping, estimated from what is around them: the samples that were not clipped stay as they are, bit by bit.
 
-    gaussian    conditional means of clipped samples in frames of two lengths (``...clipping.conditional_mean``), averaged
+    gaussian    conditional means of clipped samples in frames of several lengths (``...clipping.conditional_mean``), averaged
     expansion   the inverse of a fast compressor (``...clipping.expansion``): much faster and much worse
 
 Conventions
@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stemwright.datagen.inverse.clipping.conditional_mean import OVERLAP, Clipped, conditional_mean, work
+from stemwright.datagen.inverse.clipping.conditional_mean import Clipped, conditional_mean, work
 from stemwright.datagen.inverse.clipping.detect import detect_clipping
 from stemwright.datagen.inverse.clipping.expansion import expand
 from stemwright.manifests.progress import AudioDone, OnProgress
@@ -46,7 +46,7 @@ SCATTER = 0.1  # of the ceiling: what coding moves a clipped sample by at most
 BLOCK_S = 1.5
 READ = 2**20  # samples that are looked at together
 FRAME_S = 0.0232  # 1024 samples at 44.1 kHz, the best single length for most signals
-MOST_WORK = 2e5  # multiplications for each sample and round: where frames need more, shorter ones are used
+MOST_WORK = (np.inf, 2e5, 2e5, 6e4)  # multiplications for each sample and round, of each length: where frames need more, they are not used
 MOST = 8.0  # times the ceiling: the largest estimate
 
 
@@ -138,7 +138,7 @@ class Edges:
 def _gaussian(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task) -> Array:
     """The part of a channel [T] that a task names, its clipped samples estimated in frames of several lengths."""
     lengths = frame_lengths(sample_rate)
-    margin = OVERLAP * lengths[-1]
+    margin = 2 * lengths[-1]
     start = max(0, task.start - margin)
     around = samples[start : task.stop + margin].astype(np.float64)
     signs, bounds = edges.signs(around), edges.bounds(around)
@@ -150,12 +150,14 @@ def _gaussian(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task
     for length in chosen:
         estimates.append(_within(block, conditional_mean(block, length, estimates[-1] if estimates else None)))
     averaged = estimates if chosen[0] > lengths[0] else estimates[-1:]  # the shortest are good for drums only
-    return np.mean(averaged, axis=0)[task.start - start : task.stop - start]
+    return _within(block, np.mean(averaged, axis=0))[task.start - start : task.stop - start]  # a mean of equal numbers is rounded
 
 
 def _affordable(block: Clipped, lengths: Sequence[int]) -> list[int]:
-    """The two longest lengths of frames in which a block can be estimated in a time that is not too long; the shortest if there is none."""
-    return [length for length in lengths if work(block, length) <= MOST_WORK * len(block.samples)][-2:] or [lengths[0]]
+    """The lengths of frames in which a block can be estimated in a time that is not too long; the shortest only where others are few."""
+    limits = zip(lengths, MOST_WORK, strict=True)
+    within = [length for length, most in limits if most == np.inf or work(block, length) <= most * len(block.samples)]
+    return within[1:] if len(within) > 2 else within
 
 
 def _expansion(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task) -> Array:
@@ -180,7 +182,7 @@ def _within(block: Clipped, estimate: Array) -> Array:
 def frame_lengths(sample_rate: int) -> list[int]:
     """The lengths of frames to choose from, in samples: powers of two, increasing."""
     middle = 2 ** max(6, round(math.log2(FRAME_S * sample_rate)))
-    return [middle // 2, middle, 2 * middle]
+    return [middle // 2, middle, 2 * middle, 4 * middle]
 
 
 def _check(audio: NDArray[Any], sample_rate: int, method: str) -> None:
