@@ -131,12 +131,16 @@ COPIES: dict[str, Copy] = {
     "44.1 - 48": lambda x, rate: (resampled(x, rate, 92_100 - rate), 92_100 - rate),
     "44.1 - 48 - 44.1": lambda x, rate: (resampled(resampled(x, rate, 92_100 - rate), 92_100 - rate, rate), rate),
     "MP3 320k": lambda x, rate: encoded(x, rate, "libmp3lame", {}, 320_000),
+    "MP3 128k": lambda x, rate: encoded(x, rate, "libmp3lame", {}, 128_000),
     "MP3 192k": lambda x, rate: encoded(x, rate, "libmp3lame", {}, 192_000),
     "AAC 256k": lambda x, rate: encoded(x, rate, "aac", {}, 256_000),
     "AAC 128k": lambda x, rate: encoded(x, rate, "aac", {}, 128_000),
     "OGG q6": lambda x, rate: (_vorbis(x, rate, 0.6), rate),
+    "OGG q3": lambda x, rate: (_vorbis(x, rate, 0.3), rate),
+    "Opus 96k": lambda x, rate: encoded(x, rate, "libopus", {}, 96_000),
     "Opus 160k": lambda x, rate: encoded(x, rate, "libopus", {}, 160_000),
 }
+FITTED_EXACT = ("16 bit", "-3.7 dB, 16 bit", "-6.2 dB, 16 bit dithered")  # exact copies of unclipped sound in which piles are looked for
 LOSSLESS = ("float", "16 bit", "24 bit", "-3.7 dB, 16 bit", "-6.2 dB, 16 bit dithered")
 
 
@@ -214,5 +218,8 @@ LIMITED: dict[str, Callable[[Audio, int], Audio]] = {
     "limiter (ours)": _ours,
     "limiter (pedalboard)": _pedalboard,
     "alimiter (ffmpeg)": _alimiter,
+}
+FLATTENED: dict[str, Callable[[Audio, int], Audio]] = {  # peaks cut or bent by something else than a clipper
     "limiter (ours), no look-ahead": lambda x, rate: _limited(x, rate, 0.0),
+    "tanh": lambda x, _: (0.9 * np.tanh(driven(x, 8.0))).astype(np.float32),
 }

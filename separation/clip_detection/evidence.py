@@ -21,8 +21,8 @@ Conventions
     ``Levels`` of one polarity, with magnitudes, in; ceilings as magnitudes out. Likelihoods are logits (0: even).
 
 References
-    The five measures and their weights are our own; the weights are those of songs that the benchmark does not report on
-    (``benchmarks/clipping_detection.py --fit``).
+    The five measures and their weights are our own; the weights are those that ``benchmarks/clipping_detection.py --fit`` prints, from
+    songs that the benchmark does not report on.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ LEAST_TOPS, LEAST_COMPARED = 3, 20
 STEPS_NEEDED = 0.4  # times 1 / w: two of a coarsely rounded sound's levels in a band, were they at equal distances from 0.6 c on
 LEAST_SAMPLES = 1.3  # in a band for each excursion that ends there: fewer are single samples, of limited waves
 REGION = 0.035  # a pile is found at c within so much, by logarithm
-WEIGHTS = np.array([0.837, -3.032, 9.238, -7.719, -3.371])
-BIAS = 1.369
+WEIGHTS = np.array([1.044, -1.373, 4.42, -11.506, -3.235])
+BIAS = -1.347
 
 
 @dataclass(frozen=True)
