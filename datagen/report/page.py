@@ -22,7 +22,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from stemwright.datagen.report import chain_text, charts, page_charts, page_findings, rows
+from stemwright.datagen.report import blind_charts, chain_text, charts, page_charts, page_findings, rows
 from stemwright.datagen.report.effect_spreads import EffectSpreads
 from stemwright.datagen.report.page_charts import many
 from stemwright.datagen.report.players import Player, players
@@ -157,6 +157,7 @@ def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
         "loudness_charts": page_charts.loudness_charts(found),
         "effects": effects,
         "effect_use": effect_use,
+        "blind": blind_charts.section(found),
         "tempo_charts": page_charts.tempo_charts(found),
         "findings": page_findings.section(found, MAX_LISTED),
         "tracks": _track_rows(found),

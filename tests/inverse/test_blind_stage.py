@@ -177,3 +177,21 @@ def test_tables_that_are_not_needed_are_set_aside_and_found_again(made, tmp_path
     run_estimate(copy, Workers())
     assert copy.table("features").read_bytes() == features
     assert not (copy.folder / ".unused").exists()
+
+
+def test_the_report_has_the_estimates_of_each_effect_and_risk_against_coverage(made):
+    from stemwright.datagen.report import blind_charts, report_html, rows
+
+    corpus, _ = made
+    shown = {each["effect"]: each for each in blind_charts.section(rows.read_rows(corpus))}
+    estimates = [row for row in table.read(corpus.table("estimates"), Estimate) if row.name != "residual"]
+    assert shown.keys() == {use.effect for row in estimates for use in row.effects}
+    for effect, part in shown.items():
+        for line in part["rows"]:
+            known = [use for row in estimates if row.name == line["name"] for use in row.effects if use.effect == effect]
+            assert (line["answered"], line["tried"]) == (len(known), SONGS)
+            assert line["nothing"] == sum(not use.settings for use in known)
+        assert {"Risk against coverage" in chart for _, chart in part["charts"]} >= {True}
+    html = report_html(corpus, num_players=0)
+    assert 'href="#blind"' in html
+    assert "eq: mean response" in html
