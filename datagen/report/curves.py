@@ -40,14 +40,12 @@ def curves(title: str, drawn: Sequence[Curve], x_axis: Axis, y_axis: Axis) -> Ma
         parts.append(f'<text class="muted" x="{LEFT - 6:.0f}" y="{y + 4:.1f}" text-anchor="end">{number(tick)}</text>')
     names: list[tuple[float, str]] = []
     for curve in drawn:
-        x, y = _thinned(np.asarray(curve.x, float), np.asarray(curve.y, float))
-        places = [
-            (x_axis.place(a, LEFT, width), TOP + HEIGHT - y_axis.place(b, 0.0, HEIGHT)) for a, b in zip(x.tolist(), y.tolist(), strict=True)
-        ]
+        xs, ys = _thinned(np.asarray(curve.x, float), np.asarray(curve.y, float))
+        places = [(x_axis.place(a, LEFT, width), TOP + HEIGHT - y_axis.place(b, 0.0, HEIGHT)) for a, b in zip(xs, ys, strict=True)]
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
         dot = ""
         if curve.mark is not None:
-            at = float(np.interp(curve.mark, x, y))
+            at = float(np.interp(curve.mark, xs, ys))
             a, b = x_axis.place(curve.mark, LEFT, width), TOP + HEIGHT - y_axis.place(at, 0.0, HEIGHT)
             dot = f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4.5"/>'
         parts.append(f'<g class="{_text(curve.colour)}"><polyline class="course" points="{points}"/>{dot}</g>')
@@ -60,7 +58,7 @@ def curves(title: str, drawn: Sequence[Curve], x_axis: Axis, y_axis: Axis) -> Ma
     return _svg(title, f"{y_axis.label} against {x_axis.label}. {phrase}", TOP + HEIGHT + 36.0, parts)
 
 
-def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
     """As many points as are drawn, the ends among them."""
     kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).round().astype(int))
-    return x[kept], y[kept]
+    return x[kept].tolist(), y[kept].tolist()

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -198,8 +199,6 @@ def test_answers_are_trusted_as_far_as_errors_left_out_stay_within_the_tolerance
 
 
 def test_few_songs_prove_less_than_many():
-    from dataclasses import replace
-
     fit = fit_regression(np.zeros((60, 1)), np.zeros(60), range(60))
     errors = np.tile([0.1, 0.2, 0.9], 20)
 
@@ -259,3 +258,20 @@ def test_errors_of_groups_left_out_are_those_of_fitting_without_them():
     errors, _ = _left_out(np.linalg.inv(kernel + 0.3 * np.eye(12)), y, [group, rest])
     without = kernel[np.ix_(group, rest)] @ np.linalg.solve(kernel[np.ix_(rest, rest)] + 0.3 * np.eye(9), y[rest])
     assert errors[group] == pytest.approx(y[group] - without, abs=1e-9)
+
+
+def test_a_number_that_is_zero_is_seldom_detected_and_a_large_one_mostly():
+    rng = np.random.default_rng(3)
+
+    def examples(songs):
+        own = rng.normal(0.0, 0.6, songs)  # songs differ by themselves
+        y = np.tile([0.0, 2.0, 5.0, 9.0], (songs, 1))
+        x = np.stack([np.sqrt(1.0 + y) + own[:, None], rng.normal(size=y.shape)], -1)
+        return x.reshape(-1, 2), y.ravel(), np.repeat(np.arange(songs), 4)
+
+    fit = fit_regression(*examples(60))
+    x, y, _ = examples(200)
+    found = np.array([fit.detected(fit(row)) for row in x])
+    assert found[y == 0.0].mean() <= 0.16  # 0.1, and two standard errors of 60 and 200 songs
+    assert found[y == 9.0].mean() > 0.8
+    assert replace(fit, left_out=replace(fit.left_out, true=fit.left_out.true + 1.0)).detection_threshold == math.inf

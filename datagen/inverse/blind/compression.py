@@ -4,9 +4,11 @@ Conventions
     The one quantity that leaves a trace is the mean gain reduction in dB where the stem sounds: of it are confidence and interval. The
     settings are one compressor that has this reduction: the ratio is a guess, the threshold follows from ratio and reduction, and the
     ballistics are those usual for stems of the name (``USUAL``). None of them has a confidence.
-    An interval that includes 0 is no compressor: then there are no settings, and the reason says what fits.
-    An estimate is reported only where leave-one-out estimates of that uncertainty were within the tolerance on average (plus a standard
-    error; the tolerance holds at ``COMPRESSED_DB`` and grows with the reduction, or only small ones would be reported).
+    Whether a stem was compressed is decided against the profile's own songs: at most a tenth of songs that were not, left out, are taken
+    for compressed. Otherwise the interval begins at 0, and there are no settings.
+    An estimate is reported where leave-one-out estimates of that uncertainty were within the tolerance on average (plus a standard
+    error; the tolerance holds at ``COMPRESSED_DB`` and grows with the reduction, or only small ones would be reported); and where
+    compression was found: by how much is then uncertain, and the interval wide, as it is for most basses.
 
 References
     Martinez Ramirez et al. 2022 (FxNorm-automix): the usual ballistics. Rasmussen and Williams 2006 for the regression
@@ -22,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from stemwright.datagen.effects import compressor
-from stemwright.datagen.inverse.blind.answers import TOLERANCE, Abstained, Blind, Quantity, answer_of, check_profile, checked_array
+from stemwright.datagen.inverse.blind.answers import TOLERANCE, Abstained, Blind, Quantity, check_profile, checked_array
 from stemwright.datagen.inverse.blind.features import blocks, level_of, loudest, measure_dynamics, sounding
 from stemwright.datagen.inverse.blind.profile import FEWEST_SONGS
 
@@ -65,21 +67,28 @@ def estimate_compressor(stem: torch.Tensor, sample_rate: int, profile: StemProfi
             raise Abstained("the stem is silent, or active for less than half a second")
     except Abstained as reason:
         return Blind(None, reason=str(reason))
-    answer = profile.gain_reduction(dynamics)
-    allowed = profile.gain_reduction.largest_trusted_uncertainty(TOLERANCE["compressor"], at=COMPRESSED_DB)
-    if not allowed > 0.0:
-        return Blind(None, reason="leave-one-out estimates on the profile's songs were too often wrong to trust one for this stem")
-    if answer.uncertainty > allowed:
-        return Blind(
-            None, reason=f"leave-one-out estimates on the profile's songs fail at this uncertainty ({answer.expected_error:.1f} dB)"
-        )
+    regression = profile.gain_reduction
+    answer = regression(dynamics)
+    found = regression.detected(answer)
+    allowed = regression.largest_trusted_uncertainty(TOLERANCE["compressor"], at=COMPRESSED_DB)
+    is_trusted = answer.uncertainty <= allowed
+    if not (found or is_trusted):
+        return Blind(None, reason=_distrust(answer.expected_error if allowed > 0.0 else None))
     low, high = (max(end, 0.0) for end in answer.interval())
-    quantity, confidence = Quantity(REDUCTION, max(answer.value, 0.0), low, high), answer.confidence(TOLERANCE["compressor"])
-    if not low > 0.0:
-        why = f"no compression found: a mean gain reduction of 0 to {high:.1f} dB fits the stem"
-        return answer_of("compressor", None, confidence, quantity, reason=why)
+    quantity = Quantity(REDUCTION, max(answer.value, 0.0), low if found else 0.0, high)
+    confidence = round(answer.confidence(TOLERANCE["compressor"]), 4)
+    if not found:
+        return Blind(None, confidence, quantity, f"no compression found: a mean gain reduction of 0 to {high:.1f} dB fits the stem")
     settings = compressor_with(quantity.value, excerpt, sample_rate, ratio_of(dynamics, profile), profile.name)
-    return answer_of("compressor", settings, confidence, quantity, derived=DERIVED)
+    vague = "" if is_trusted else f"compression found, but by how much is uncertain: {low:.1f} to {high:.1f} dB fit the stem"
+    return Blind(settings, confidence, quantity, vague, DERIVED)
+
+
+def _distrust(error_db: float | None) -> str:
+    """Why an estimate with an expected error is not reported; None: no estimate is."""
+    if error_db is None:
+        return "leave-one-out estimates on the profile's songs were too often wrong to trust one for this stem"
+    return f"leave-one-out estimates on the profile's songs fail at this uncertainty ({error_db:.1f} dB)"
 
 
 def ratio_of(dynamics: tuple[float, ...], profile: StemProfile) -> float:

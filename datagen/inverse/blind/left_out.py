@@ -82,12 +82,13 @@ def _compression(profile: StemProfile) -> LeftOutTrials:
 
     if sum(bool(row.simulated) for row in profile.rows) < FEWEST_SONGS:
         raise Abstained("the profile holds no simulated compressors")
-    known = profile.gain_reduction.left_out
-    allowed = profile.gain_reduction.largest_trusted_uncertainty(TOLERANCE["compressor"], at=COMPRESSED_DB)
+    regression = profile.gain_reduction
+    known = regression.left_out
+    allowed = regression.largest_trusted_uncertainty(TOLERANCE["compressor"], at=COMPRESSED_DB)
+    answers = [regression.answer(*row) for row in zip(known.found.tolist(), known.uncertainties.tolist(), strict=True)]
+    answered = (known.uncertainties <= allowed) | np.array([regression.detected(answer) for answer in answers])
     found = np.maximum(known.found, 0.0)
-    return LeftOutTrials(
-        REDUCTION, found, np.abs(found - known.true), known.uncertainties, known.uncertainties <= allowed, found[known.true == 0.0]
-    )
+    return LeftOutTrials(REDUCTION, found, np.abs(found - known.true), known.uncertainties, answered, found[known.true == 0.0])
 
 
 def _equaliser(profile: StemProfile) -> LeftOutTrials:

@@ -7,6 +7,7 @@
                   out, of the rows of other groups that are near (a narrower kernel): some songs are harder than others
     trusted       the answers of least uncertainty, as many as have a mean error within a tolerance when their group is left out, a standard
                   error over groups added: few groups prove little, and the largest number that passes is a lucky one
+    detected      numbers that exceed their uncertainty by more than those of rows that are 0 do when their group is left out
 
 Conventions
     x is [N, P], y and groups are [N]. A group must not be on both sides of a split (the rows of one song). Standardised features are kept
@@ -15,6 +16,7 @@ Conventions
 
 References
     Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, equations 2.25, 2.26 and 5.10 to 5.12 (leaving out).
+    Vovk, Gammerman and Shafer 2005, Algorithmic Learning in a Random World: the conformal quantile.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ NOISES = (0.1, 0.3, 1.0)
 FARTHEST = 3.0  # deviations
 NEARBY = 0.5  # width of the kernel that says which errors left out are near
 PRIOR_ROWS = 3.0  # number of rows of mean error added to those nearby
+FALSE_ALARMS = 0.1  # of a number that is 0: the probability that it is detected
 FEWEST_TRUSTED, FEWEST_GROUPS = 12, 3  # rows and groups: fewer prove nothing
 
 
@@ -92,7 +95,11 @@ class Regression:
         z = self.mean + float(near @ self.weights)
         deviation = math.sqrt(max(1.0 + self.noise - float(near @ self.inverse @ near), 0.0))
         uncertainty = float(np.array([deviation, _nearby(_kernel(row, self.rows, NEARBY), self.left_out.errors)[0]]) @ self.uncertainty)
-        return Answer(_unscaled(z), uncertainty * 2.0 * (1.0 + abs(z)), uncertainty)  # dy/dz = 2 (1 + |z|)
+        return self.answer(_unscaled(z), uncertainty)
+
+    def answer(self, value: float, uncertainty: float) -> Answer:
+        """The answer with a value and its uncertainty on the scale of z."""
+        return Answer(value, uncertainty * 2.0 * math.sqrt(1.0 + abs(value)), uncertainty)  # dy/dz = 2 (1 + |z|), |z| + 1 = √(1 + |y|)
 
     def largest_trusted_uncertainty(self, tolerance: float, *, at: float) -> float:
         """The largest uncertainty to trust: rows up to it had, when left out, a mean error within the tolerance. 0 if there is none.
@@ -107,6 +114,24 @@ class Regression:
             if _bound(errors[:count], groups[:count]) <= allowed:
                 return float(uncertainties[count - 1])
         return 0.0
+
+    def detected(self, answer: Answer) -> bool:
+        """Whether a number is not 0: its interval is above 0, and so far that a number that is 0 would get there, left out, with a
+        probability of ``FALSE_ALARMS`` at most.
+        """
+        return answer.interval()[0] > 0.0 and float(_scaled(np.array(answer.value))) > self.detection_threshold * answer.uncertainty
+
+    @property
+    def detection_threshold(self) -> float:
+        """How many times its uncertainty a number has to be, on the scale of z: a conformal quantile of the rows whose number is 0, the
+        largest of few. Infinite without such rows.
+        """
+        zeros = self.left_out.true == 0.0
+        if not zeros.any():
+            return math.inf
+        scores = np.sort(_scaled(self.left_out.found[zeros]) / np.maximum(self.left_out.uncertainties[zeros], 1e-9))
+        rank = math.ceil((len(scores) + 1) * (1.0 - FALSE_ALARMS))
+        return float(scores[min(rank, len(scores)) - 1])
 
 
 def fit_regression(x: Array, y: Array, groups: Sequence[object]) -> Regression:
