@@ -205,7 +205,7 @@ class ListColumn(Column):
         if self._longest is not None and len(values):
             require(pc.max(pc.list_value_length(values)).as_py() <= self._longest)
         items = pc.list_flatten(values)
-        require(not items.null_count)
+        require(isinstance(self._inner, OptionalColumn) or not items.null_count)
         self._inner.check(items)
 
     def parts(self, values: Any) -> Parts:
@@ -220,10 +220,15 @@ class ListColumn(Column):
 
 
 class RowColumns(Column):
-    """Records, by the names of their columns, with what is to be true of them together."""
+    """Records, by the names of their columns, with what is to be true of them together.
 
-    def __init__(self, columns: Mapping[str, tuple[str, Column]], conditions: Sequence[Callable[[Any], bool]] = ()) -> None:
-        self.columns, self.conditions = columns, conditions
+    ``empty`` are columns of lists that a record leaves out of its text where they are empty, and that are empty in all of these rows.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, tuple[str, Column]], conditions: Sequence[Callable[[Any], bool]] = (), empty: Sequence[str] = ()
+    ) -> None:
+        self.columns, self.conditions, self.empty = columns, conditions, empty
 
     def check(self, values: Any) -> None:
         """As ``Column.check``."""
@@ -233,6 +238,9 @@ class RowColumns(Column):
             found = pc.struct_field(values, name)
             require(isinstance(column, OptionalColumn) or not found.null_count)
             column.check(found)
+        for name in self.empty:
+            found = pc.struct_field(values, name)
+            require(not found.null_count and not len(pc.list_flatten(found)))
         for condition in self.conditions:
             require(condition(values))
 
@@ -271,6 +279,12 @@ def none_too_long(pairs: Any) -> bool:
 
     frames, rates = (plain(pc.struct_field(pairs, name)) for name in ("num_frames", "sample_rate"))
     return bool((frames <= LONGEST_EXCERPT_S * rates).all())
+
+
+def are_fed(signals: Any) -> bool:
+    """The condition ``pair_records.Signal._sends_are_fed``, of signals whose column of sends is empty."""
+    del signals
+    return True
 
 
 class BothTextColumns(Column):

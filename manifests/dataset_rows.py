@@ -55,7 +55,7 @@ class WrittenBranch(Branch):
 
 
 class WrittenSignal(Signal):
-    """Branches, summed, then through a bus chain. Without branches it is silence, one channel of it."""
+    """Branches, summed, with what sends make of them, then through a bus chain. Without branches it is silence, one channel of it."""
 
     branches: tuple[WrittenBranch, ...] = Field(description="branches that are summed")
 
@@ -183,7 +183,9 @@ def differences(planned: Pair, gain_db: float, written: WrittenPair, facts: Sour
 def _same_signal(planned: Signal, written: WrittenSignal, gain_db: float) -> bool:
     if (planned.name, planned.view, len(planned.branches)) != (written.name, written.view, len(written.branches)):
         return False
-    chains = [(planned.bus, written.bus)]
+    if [(send.name, send.gains_db) for send in planned.sends] != [(send.name, send.gains_db) for send in written.sends]:
+        return False
+    chains = [(planned.bus, written.bus), *((one.chain, other.chain) for one, other in zip(planned.sends, written.sends, strict=True))]
     for one, other in zip(planned.branches, written.branches, strict=True):
         if (one.source_id, one.offset_frames, one.channels) != (other.source_id, other.offset_frames, other.channels):
             return False

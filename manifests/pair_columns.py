@@ -70,6 +70,13 @@ def branches_of(rows: Numbers, signals: Any) -> SourceBranches:
     return SourceBranches(rows[parents], parents, pc.list_flatten(branches))
 
 
+def sends_of(signals: Any) -> Any:
+    """The lists of sends of signals; None in a table of a version without them."""
+    import pyarrow.compute as pc
+
+    return pc.struct_field(signals, "sends") if signals.type.get_field_index("sends") >= 0 else None
+
+
 class TrackNumbers:
     """Of which tracks pairs are made: ids of tracks, or of their stems, as numbers of tracks from 0 in the order of their ids."""
 

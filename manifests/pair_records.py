@@ -2,12 +2,15 @@
 
 Conventions
     Those of ``stemwright.manifests.records``. A signal is branches, each a source through a chain of effects, summed, then through the
-    chain of a bus.
+    chain of a bus. Sends are buses beside it, as of a shared reverb: branches feed them after their chains, each with a gain of its own,
+    and what their chains make of the sum is added to the branches before the bus.
+    A signal without sends is written, in JSON and so for ids and digests, as before there were any: the column is left out.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import compress
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -28,8 +31,25 @@ class Branch(Record):
     )
 
 
+SendGain = Annotated[float, Field(ge=-48.0, le=24.0, allow_inf_nan=False)]  # the range of the effect ``fader``
+
+
+class SendBus(Record):
+    """A bus that branches feed, each with a gain of its own, after their chains: a shared reverb or delay. Its output joins the sum."""
+
+    name: Name = Field(description="name of the bus, such as reverb")
+    gains_db: tuple[SendGain | None, ...] = Field(
+        max_length=MOST_PARTS, description="gain in dB with which each branch of the signal is sent to it, in order; None: it is not"
+    )
+    chain: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS, description="effects of the bus, in order")
+
+
+def _is_empty(value: tuple[object, ...]) -> bool:
+    return not value
+
+
 class Signal(Record):
-    """Branches, summed, then through a bus chain. Without branches it is silence, one channel of it."""
+    """Branches, summed, with what sends make of them, then through a bus chain. Without branches it is silence, one channel of it."""
 
     name: Name = Field(description="name of the signal; the file's name begins with input_ or target_")
     branches: tuple[Branch, ...] = Field(max_length=MOST_PARTS, description="branches that are summed")
@@ -38,6 +58,36 @@ class Signal(Record):
         "audio",
         description="gain: the gain curve of the bus limiter, per sample; unlimited: the audio divided by that curve",
     )
+    sends: tuple[SendBus, ...] = Field(
+        (), max_length=MOST_PARTS, exclude_if=_is_empty, description="buses that branches feed with gains of their own"
+    )
+
+    @property
+    def chains(self) -> tuple[tuple[EffectUse, ...], ...]:
+        """All its chains: those of the branches, of the sends, and of the bus."""
+        return (*(branch.chain for branch in self.branches), *(send.chain for send in self.sends), self.bus)
+
+    def of_source(self, source_id: str) -> Signal:
+        """What it has of one source: its branches, and the sends that they feed."""
+        kept = [branch.source_id == source_id for branch in self.branches]
+        sends = tuple(send.model_copy(update={"gains_db": tuple(compress(send.gains_db, kept))}) for send in self.sends)
+        fed = tuple(send for send in sends if any(gain_db is not None for gain_db in send.gains_db))
+        return self.model_copy(update={"branches": tuple(compress(self.branches, kept)), "sends": fed})
+
+    @model_validator(mode="after")
+    def _sends_are_fed(self) -> Signal:
+        for send in self.sends:
+            if len(send.gains_db) != len(self.branches):
+                raise ValueError(
+                    f"the send {send.name!r} of the signal {self.name!r} has {len(send.gains_db)} gains; expected one for each of its "
+                    f"{len(self.branches)} branches, None for a branch that does not feed it"
+                )
+            if all(gain_db is None for gain_db in send.gains_db):
+                raise ValueError(f"no branch of the signal {self.name!r} feeds its send {send.name!r}; leave the send out")
+        names = [send.name for send in self.sends]
+        if len(set(names)) < len(names):
+            raise ValueError(f"sends of the signal {self.name!r} share a name: {', '.join(names)}; give each bus a name of its own")
+        return self
 
 
 class Pair(Record):
@@ -79,7 +129,8 @@ class SignalFile(Record):
     loudness_lufs: Db | None = Field(description="integrated loudness as written; None: silent, or shorter than a gating block")
     peak_dbfs: Db | None = Field(description="largest absolute sample as written; None: silent")
     levelled_db: tuple[Db, ...] = Field(
-        (), description="gains in dB of its `loudness` effects, known only after rendering: branch by branch, then those of the bus"
+        (),
+        description="gains in dB of its `loudness` effects, known only after rendering: of branches, of sends, of the bus, in order",
     )
 
 
@@ -87,7 +138,9 @@ class Change(Record):
     """The change that one removed or added effect makes: measured in rendering by leaving it out, before any joint gain."""
 
     signal: Name = Field(description="the signal that it was measured in")
-    branch: int | None = Field(description="number of the branch whose chain holds the effect; None: the signal's bus")
+    branch: int | None = Field(
+        description="number of the branch whose chain holds the effect; numbers after the last branch: the sends, in order; None: the bus"
+    )
     position: int = Field(ge=0, description="number of the effect in that chain")
     effect: str = Field(description="name of the effect")
     change_db: Db | None = Field(

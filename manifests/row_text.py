@@ -5,7 +5,8 @@ and written here, and only one that these columns cannot vouch for is made into 
 
 Conventions
     ``texts`` gives exactly what pydantic gives of the records, or None: a value that its type does not allow, a type or a validator that is
-    not known here, columns of another version, settings or metadata whose JSON text is not as it is written. None is never a verdict.
+    not known here, columns of another version, settings or metadata whose JSON text is not as it is written, sends.
+    None is never a verdict.
     What a record's columns are, and what they may be, is read from pydantic's own core schema of its type.
     Of a text, ``seals`` are the ids that the contents of the rows give them (``Record.seal_id``), as numbers (``id_numbers``).
 """
@@ -13,7 +14,7 @@ Conventions
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from types import MappingProxyType
@@ -34,6 +35,7 @@ from stemwright.manifests.column_types import (
     RowColumns,
     TextColumn,
     UnknownError,
+    are_fed,
     in_order,
     joined_parts,
     none_too_long,
@@ -120,7 +122,7 @@ def _schema(record_type: type[Record]) -> pyarrow.Schema:
 
 
 # Validators of ours that are known here, by the names of their functions: as conditions of rows, as patterns of texts, as JSON texts.
-CONDITIONS: Mapping[str, Callable[[Any], bool]] = MappingProxyType({"_not_too_long": none_too_long})
+CONDITIONS: Mapping[str, Callable[[Any], bool]] = MappingProxyType({"_not_too_long": none_too_long, "_sends_are_fed": are_fed})
 PATTERNS: Mapping[str, TextColumn] = MappingProxyType({"inside": TextColumn((SAFE_PATH,), LONGEST_PART // 4)})
 MAPPINGS: Mapping[str, JsonColumn] = MappingProxyType(
     {"_in_order": JsonColumn(Scalar, settings_in_order), "_as_mapping": JsonColumn(str, in_order)}
@@ -158,10 +160,13 @@ def _column(schema: Any, defined: Mapping[str, Any]) -> Column:
     if kind == "model":
         fields = schema["schema"]
         require(fields["type"] == "model-fields" and not fields.get("computed_fields"))
+        omitted = [name for name, field in fields["fields"].items() if "serialization_exclude_if" in field]
         named = {
-            name: (field.get("serialization_alias", name), _column(field["schema"], defined)) for name, field in fields["fields"].items()
+            name: (field.get("serialization_alias", name), _column(field["schema"], defined))
+            for name, field in fields["fields"].items()
+            if name not in omitted
         }
-        return _row_columns(named, schema.get("serialization"))
+        return _row_columns(named, schema.get("serialization"), omitted)
     if kind.startswith("function-"):
         return _validated(schema, defined)
     require(kind in KNOWN and schema.keys() <= {"type", "metadata", "ref", *KNOWN[kind]})
@@ -175,10 +180,10 @@ def _column(schema: Any, defined: Mapping[str, Any]) -> Column:
     return TextColumn([schema["pattern"]] if "pattern" in schema else (), schema.get("max_length"), schema.get("expected", ()))
 
 
-def _row_columns(named: Mapping[str, tuple[str, Column]], serialization: Any) -> RowColumns:
-    """The columns of a record, of which its own serializer may omit some."""
+def _row_columns(named: Mapping[str, tuple[str, Column]], serialization: Any, omitted: Sequence[str]) -> RowColumns:
+    """The columns of a record, of which its own serializer may omit some; ``omitted`` are lists that it omits where they are empty."""
     if serialization is None:
-        return RowColumns(named)
+        return RowColumns(named, empty=omitted)
     require(serialization.get("function") is EffectEstimate._without_unstated)
     return OmittingColumns(named, UNSTATED, "quantity")
 
@@ -195,4 +200,4 @@ def _validated(schema: Any, defined: Mapping[str, Any]) -> Column:
         return BothTextColumns(inner, PATTERNS[name])
     require(name in CONDITIONS and isinstance(inner, RowColumns))
     assert isinstance(inner, RowColumns)
-    return RowColumns(inner.columns, [*inner.conditions, CONDITIONS[name]])
+    return RowColumns(inner.columns, [*inner.conditions, CONDITIONS[name]], inner.empty)

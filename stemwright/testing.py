@@ -171,7 +171,7 @@ def check_recipe(kind: str, section: Mapping[str, Any] | None = None) -> None:
                 stop = pair.start_frame + branch.offset_frames + pair.num_frames
                 within = pair.start_frame + branch.offset_frames >= 0 and stop <= lengths[branch.source_id]
                 _require(within, f"an excerpt of a {kind} pair is not within its source: it ends at frame {stop}")
-            for use in (use for s in signals for chain in (*(b.chain for b in s.branches), s.bus) for use in chain):
+            for use in (use for s in signals for chain in s.chains for use in chain):
                 EFFECTS[use.effect].Settings(**use.settings)  # raises outside a range
         _rendered(corpus)
 

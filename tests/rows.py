@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import TypeAdapter
+
 from stemwright.datagen.pairs.plan import RecipeRows
 from stemwright.manifests.records import (
     AudioFile,
     EffectUse,
     Estimate,
     Normalisation,
+    Record,
     ReferenceStem,
     Stem,
     Track,
@@ -16,6 +22,15 @@ from stemwright.manifests.records import (
     seal,
     track_id,
 )
+
+
+def arrow_values(record_type: type[Record], records: Iterable[Record]) -> list[dict[str, Any]]:
+    """Rows as Arrow takes them, with the columns that JSON leaves out where they are empty."""
+    values: Any = TypeAdapter(tuple[record_type, ...]).dump_python(tuple(records), context="arrow")  # type: ignore[valid-type]
+    for signal in (signal for row in values for side in ("inputs", "targets") for signal in row.get(side, ())):
+        signal.setdefault("sends", ())
+    return list(values)
+
 
 NAMES = ("drums", "bass", "other", "vocals", "residual")
 

@@ -34,8 +34,8 @@ class IndexedItem(NamedTuple):
 class Labels(NamedTuple):
     """The settings of an example's signals: values [N, S, K], present where their mask [N, S, K] is True; M for the targets.
 
-    K are the slots of the dataset's ``vocabulary``, values along their scales. S are the branches of a signal in their order and, last, its
-    bus.
+    K are the slots of the dataset's ``vocabulary``, values along their scales. S are the branches of a signal in their order, its sends
+    after the slots of all branches, and, last, its bus. The gains with which a branch feeds sends are in the branch's slot.
     """
 
     inputs: torch.Tensor

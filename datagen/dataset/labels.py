@@ -11,6 +11,8 @@ Conventions
     has its neutral value and is there.
     ``removed``, ``kept`` and ``added`` are sets: a slot ``removed.effect`` for every effect, 1 where the chain has it in that role, 0 where
     it has not, and there for every chain. They are in a vocabulary only on request.
+    The gain with which a branch feeds a send of its signal has a slot ``send.NAME``, along the scale of a fader; its mask is False where
+    the branch does not feed it.
     The order of the effects is not in the vector; the pair has it. Slots depend on the version of this package and on how often an effect
     may be used in one chain; part of them is chosen by effect, by setting or by role.
 """
@@ -20,29 +22,31 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from stemwright.datagen.effects import EFFECTS, resolve_chain
-from stemwright.datagen.effects.settings import Choice, Plain, Range, fields
+from stemwright.datagen.effects.settings import Choice, Plain, Range, fields, range_of
 
 if TYPE_CHECKING:
     from stemwright.datagen.effects import Chain
 
 OFF = "off"
+SEND = "send"  # what the gains of sends are called, beside the effects
 ROLES = ("removed", "kept", "added")
 
 
 class Vocabulary:
     """The slots of some effects, settings or roles, of all effects if none is named: chains become vectors, and vectors chains again.
 
-    ``wanted`` are names of effects ("fader"), of settings ("eq.low_shelf_gain_db"), of later uses of both ("fader#2"), and of roles
-    ("removed"); the plain name of an effect takes all its uses. ``uses`` says how often an effect may be used in one chain; once if it
-    says nothing. ``names`` are the K slots of a vector, each 0 to 1 along the scale of its setting; ``encode`` gives (values float32 [K],
-    mask bool [K]) of a chain, ``decode`` the settings of a vector, a prediction as well. Raises ValueError naming the nearest for a name
-    that there is not.
+    ``wanted`` are names of effects ("fader"), of settings ("eq.low_shelf_gain_db"), of later uses of both ("fader#2"), of roles
+    ("removed"), and of sends ("send" takes all of them, "send.reverb" that one); the plain name of an effect takes all its uses. ``uses``
+    says how often an effect may be used in one chain, once if it says nothing; ``sends`` which sends there are. ``names`` are the K slots
+    of a vector, each 0 to 1 along the scale of its setting; ``encode`` gives (values float32 [K], mask bool [K]) of a chain, ``decode`` the
+    settings of a vector, a prediction as well. Raises ValueError naming the nearest for a name that there is not.
 
     >>> import stemwright as sw
     >>> vocabulary = sw.Vocabulary(["fader"])
@@ -53,10 +57,11 @@ class Vocabulary:
     {'gain_db': -6.0, 'pan': 0.5}
     """
 
-    def __init__(self, wanted: Sequence[str] = (), uses: Mapping[str, int] | None = None) -> None:
+    def __init__(self, wanted: Sequence[str] = (), uses: Mapping[str, int] | None = None, sends: Sequence[str] = ()) -> None:
         self.uses = {effect: max(1, (uses or {}).get(effect, 1)) for effect in EFFECTS}
         every = {f"{use}.{name}": field for effect, use in self._each_use() for name, field in fields(EFFECTS[effect].Settings).items()}
-        known = {*EFFECTS, *every, *(use for _, use in self._each_use()), *ROLES}
+        every |= {f"{SEND}.{name}": range_of(EFFECTS["fader"].Settings, "gain_db") for name in sends}
+        known = {*EFFECTS, *every, *(use for _, use in self._each_use()), *ROLES, *((SEND,) if sends else ())}
         if isinstance(wanted, str):
             raise TypeError(f"expected a list of names, such as [{wanted!r}]; got the text {wanted!r}")
         for name in wanted:
@@ -88,8 +93,9 @@ class Vocabulary:
         most = max(self.uses.values())
         return [(effect, called(effect, number)) for number in range(1, most + 1) for effect, uses in self.uses.items() if number <= uses]
 
-    def encode(self, chain: Chain) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """(values [K], mask [K]) of a chain, as ``apply_chain`` takes it; roles are those of its rows.
+    def encode(self, chain: Chain, sends: Mapping[str, float] | None = None) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """(values [K], mask [K]) of a chain, as ``apply_chain`` takes it, and the gains in dB with which its branch feeds sends; roles are
+        those of its rows.
 
         Raises ValueError for settings that the effect does not take, or a use too many.
         """
@@ -108,6 +114,9 @@ class Vocabulary:
                     self._put(key, getattr(settings, name), values, mask)
             if (role, effect) in self._role_at:
                 values[self._role_at[str(role), effect]] = 1.0
+        for name, gain_db in (sends or {}).items():
+            if (key := f"{SEND}.{name}") in self.settings:
+                self._put(key, gain_db, values, mask)
         return values, mask
 
     def _put(self, key: str, value: Any, values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> None:
@@ -123,7 +132,7 @@ class Vocabulary:
     def decode(self, values: npt.ArrayLike, mask: npt.ArrayLike) -> dict[str, dict[str, Plain]]:
         """Effect -> its settings, of a vector: the inverse of ``encode``, but for the order of the effects. Takes predictions as well.
 
-        A second use is called "effect#2"; a role gives {effect: whether it has it}.
+        A second use is called "effect#2"; a role gives {effect: whether it has it}, "send" {name of the send: gain in dB}.
         """
         values, mask = np.asarray(values, np.float64), np.asarray(mask, np.bool_)
         found: dict[str, dict[str, Plain]] = {}
@@ -176,22 +185,29 @@ def _slots(key: str, field: Range | Choice) -> list[str]:
     return [f"{key}={str(option).lower() if isinstance(option, bool) else option}" for option in field.options]
 
 
-def vocabulary_of(
-    labels: bool | Sequence[str] | Vocabulary, effects: Callable[[], tuple[Mapping[str, int], Mapping[str, set[str]]]], what: str
-) -> Vocabulary:
+@dataclass(frozen=True)
+class Labelled:
+    """Of all pairs: how often each effect is used in one chain at most, which effects have each role, and the names of sends."""
+
+    uses: Mapping[str, int]
+    roles: Mapping[str, set[str]]
+    sends: Sequence[str] = ()
+
+
+def vocabulary_of(labels: bool | Sequence[str] | Vocabulary, found: Callable[[], Labelled], what: str) -> Vocabulary:
     """The requested vocabulary. Raises ValueError, naming what there is, for labels that none of the pairs carries.
 
-    ``effects`` gives, of all pairs, how often each effect is used in one chain at most, and which effects have each role.
+    ``found`` gives what the pairs carry.
     """
     if isinstance(labels, Vocabulary):
         return labels
-    uses, roles = effects()
-    vocabulary = Vocabulary(() if isinstance(labels, bool) else labels, uses)  # raises for names that there are not
-    wanted = (
-        [] if isinstance(labels, bool) else [name for name in labels if name.partition(".")[0].partition("#")[0] not in {*uses, *roles}]
-    )
+    there = found()
+    uses, roles = there.uses, there.roles
+    vocabulary = Vocabulary(() if isinstance(labels, bool) else labels, uses, there.sends)  # raises for names that there are not
+    carried = {*uses, *roles, *((SEND,) if there.sends else ())}
+    wanted = [] if isinstance(labels, bool) else [name for name in labels if name.partition(".")[0].partition("#")[0] not in carried]
     if wanted or not uses:
-        there = ", ".join(sorted(uses)) if uses else "none: its signals are the stems and their sums as they are"
+        names = ", ".join(sorted(uses)) if uses else "none: its signals are the stems and their sums as they are"
         phrase = "".join(f"; {role}: {', '.join(sorted(effects))}" for role, effects in sorted(roles.items()))
-        raise ValueError(f"no {what} has {' or '.join(wanted) or 'an effect'} to label; the effects in the chains are {there}{phrase}")
+        raise ValueError(f"no {what} has {' or '.join(wanted) or 'an effect'} to label; the effects in the chains are {names}{phrase}")
     return vocabulary

@@ -38,7 +38,7 @@ from stemwright.datagen.dataset.labels import Vocabulary, vocabulary_of
 from stemwright.datagen.dataset.selection import (
     check_folder,
     checked_split,
-    effects_of,
+    labelled_in,
     length_of,
     most_of,
     opened_folder,
@@ -125,9 +125,9 @@ class PairDataset(torch.utils.data.Dataset[Item | IndexedItem | LabelledItem]):
         both = [numbers[rank_part] for numbers in (selected.pair_numbers, selected.example_numbers)]
         self._numbers = torch.from_numpy(np.stack(both).astype(np.int32)).share_memory_()  # workers do not copy it
         self._places = places_of(self.folder, self._examples, both[1])
-        self.vocabulary = None if labels is False else vocabulary_of(labels, partial(effects_of, selected), f"{kind or 'any'} example")
-        self._num_slots = 1 + most.branches
-        sizes = self.num_inputs, self.num_targets, self._num_slots
+        self.vocabulary = None if labels is False else vocabulary_of(labels, partial(labelled_in, selected), f"{kind or 'any'} example")
+        self._num_slots = most.branches + most.sends + 1
+        sizes = self.num_inputs, self.num_targets, self._num_slots, most.branches
         self._encoder = None if self.vocabulary is None else LabelEncoder(self.vocabulary, *sizes)
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it change
 

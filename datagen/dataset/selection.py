@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from stemwright.datagen.dataset.labels import Labelled
 from stemwright.manifests.dataset_rows import WrittenPair
 from stemwright.manifests.disk import mirror
 from stemwright.manifests.disk.stores import address_of, is_address
 from stemwright.manifests.id_numbers import Ids, numbers_of, plain
 from stemwright.manifests.names import split_name
+from stemwright.manifests.pair_columns import sends_of
 from stemwright.manifests.pair_records import Example
 from stemwright.manifests.records import Split
 from stemwright.manifests.shards import Places
@@ -146,26 +148,30 @@ def length_of(selection: Selection) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Most:
-    """The largest number of inputs and of targets of an example, and of branches of a signal."""
+    """The largest number of inputs and of targets of an example, and of branches and of sends of a signal."""
 
     inputs: int
     targets: int
     branches: int
+    sends: int
 
 
 def most_of(selection: Selection) -> Most:
     """How large an item of the selection is."""
     import pyarrow.compute as pc
 
-    most = dict.fromkeys((*SIDES, "branches"), 0)
-    columns = (f"{side}.branches.offset_frames" for side in SIDES)  # the smallest column of a branch, since only lengths of lists are read
+    most = dict.fromkeys((*SIDES, "branches", "sends"), 0)
+    # The smallest columns of a branch and of a send, since only lengths of lists are read.
+    columns = (f"{side}.{part}" for side in SIDES for part in ("branches.offset_frames", "sends.name"))
     for batch, chosen in selection.parts(*columns):
         for side in SIDES:
             signals = batch.column(side)
-            branches = plain(pc.list_value_length(pc.struct_field(pc.list_flatten(signals), "branches")))
             of_chosen = chosen[plain(pc.list_parent_indices(signals))]
             most[side] = max(most[side], int(plain(pc.list_value_length(signals))[chosen].max(initial=0)))
-            most["branches"] = max(most["branches"], int(branches[of_chosen].max(initial=0)))
+            flat = pc.list_flatten(signals)
+            for name, lists in (("branches", pc.struct_field(flat, "branches")), ("sends", sends_of(flat))):
+                if lists is not None:
+                    most[name] = max(most[name], int(plain(pc.list_value_length(lists))[of_chosen].max(initial=0)))
     return Most(**most)
 
 
@@ -176,24 +182,32 @@ def padded_to(most: int, num_inputs: int | None) -> int:
     return num_inputs or most
 
 
-def effects_of(selection: Selection) -> tuple[dict[str, int], dict[str, set[str]]]:
-    """How often each effect is used in one chain at most, and which effects have each role, in all pairs of the kind."""
+def labelled_in(selection: Selection) -> Labelled:
+    """What all pairs of the kind carry."""
+    import pyarrow.compute as pc
+
     uses: dict[str, int] = {}
     roles: dict[str, set[str]] = {}
+    names: set[str] = set()
     for batch in selection.batches(selection.of_kind, *SIDES):
         for chains in _chains(batch):
             _count(chains, uses, roles)
-    return uses, roles
+        for side in SIDES:
+            if (sends := sends_of(pc.list_flatten(batch.column(side)))) is not None:
+                names.update(pc.struct_field(pc.list_flatten(sends), "name").unique().to_pylist())
+    return Labelled(uses, roles, sorted(names))
 
 
 def _chains(batch: pyarrow.RecordBatch) -> Iterator[Any]:
-    """Lists of uses of effects: of all branches, and of all buses."""
+    """Lists of uses of effects: of all branches, of all sends, and of all buses."""
     import pyarrow.compute as pc
 
     for side in SIDES:
         signals = pc.list_flatten(batch.column(side))
         yield pc.struct_field(signals, "bus")
         yield pc.struct_field(pc.list_flatten(pc.struct_field(signals, "branches")), "chain")
+        if (sends := sends_of(signals)) is not None:
+            yield pc.struct_field(pc.list_flatten(sends), "chain")
 
 
 def _count(chains: Any, uses: dict[str, int], roles: dict[str, set[str]]) -> None:

@@ -4,6 +4,7 @@ Conventions
     The same pair gives the same bytes on one kind of processor, with the same versions; others add up in another order and differ in
     the last bits.
     A signal is its branches, each a source through its chain, summed, then through the bus chain. Audio is float32 [C, T].
+    A send gets the sum of the branches' outputs, each times its gain of that send; what its chain makes of it is added to their sum.
     A signal's view shows what its bus did: "gain" is the gain of the bus's limiter for every sample, [1, T] or [C, T]; "unlimited" is the
     audio with every gain of the bus but that one, those that set a loudness included, so that audio = unlimited x gain.
     An effect with a memory starts each excerpt from silence: the label is what was done to the excerpt.
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.datagen.pairs.chain_runs import MEASURED, ChainRuns, MeasuredChange
+from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.disk.bulk import located
 from stemwright.manifests.pair_records import Branch, Change, Pair, Signal
 from stemwright.manifests.records import AudioFile, EffectUse, Refused
@@ -41,8 +43,8 @@ class Rendered(dict[str, Audio]):
 
     ``inaudible`` says what cannot be heard of that which the pair is about, None if all of it can.
 
-    ``levelled_db`` holds for each signal the gains in dB that its effects ``loudness`` gave, branch by branch, then those of its bus;
-    ``changes`` what each removed or added effect does by itself.
+    ``levelled_db`` holds for each signal the gains in dB that its effects ``loudness`` gave, branch by branch, then those of its sends and
+    its bus; ``changes`` what each removed or added effect does by itself.
     """
 
     def __init__(self) -> None:
@@ -81,13 +83,28 @@ class _Rendering:
             source, root = self._source(branch), _root(branch)
             parts.append(self._run(root, source, branch.chain, gains_db))
             self._measure(root, source, branch.chain, signal.name, number)
+        parts += self._returns(signal, parts, gains_db, measured=True)
         total = _sum(parts, self.pair.num_frames)
+        mixed: object = (signal.branches, signal.sends) if signal.sends else signal.branches
         if signal.view != "audio":
             unlimited, gain = _opened(total, self.pair.sample_rate, signal.bus, gains_db)
             return gain if signal.view == "gain" else unlimited
-        out = self._run(signal.branches, total, signal.bus, gains_db)
-        self._measure(signal.branches, total, signal.bus, signal.name, None)
+        out = self._run(mixed, total, signal.bus, gains_db)
+        self._measure(mixed, total, signal.bus, signal.name, None)
         return out
+
+    def _returns(self, signal: Signal, parts: list[Audio], gains_db: list[float], *, measured: bool) -> list[Audio]:
+        """What each send makes of the branches' outputs."""
+        returns = []
+        for number, send in enumerate(signal.sends, len(parts)):
+            fed = [
+                np.float32(db_to_gain(gain_db)) * part for gain_db, part in zip(send.gains_db, parts, strict=True) if gain_db is not None
+            ]
+            entering, root = _sum(fed, self.pair.num_frames), (signal.branches, send.gains_db)
+            returns.append(self._run(root, entering, send.chain, gains_db))
+            if measured:
+                self._measure(root, entering, send.chain, signal.name, number)
+        return returns
 
     def _source(self, branch: Branch) -> Audio:
         start_frame = self.pair.start_frame + branch.offset_frames
@@ -122,10 +139,11 @@ class _Rendering:
 
         A source that one side lacks, as a muted one, counts where no effect is what the pair is about.
         """
-        loudest = max(_energy(self._contribution(side.branches)) for side in (one, other))
+        loudest = max(_energy(self._contribution(side)) for side in (one, other))
         for source_id in dict.fromkeys(branch.source_id for side in (one, other) for branch in side.branches):
-            before, after = (tuple(branch for branch in side.branches if branch.source_id == source_id) for side in (one, other))
-            if before == after or (self.measured and not (before and after)):
+            before, after = (side.of_source(source_id) for side in (one, other))
+            alike = (before.branches, before.sends) == (after.branches, after.sends)
+            if alike or (self.measured and not (before.branches and after.branches)):
                 continue  # alike, or left out of what else is done: the stems that are no target of a restoration
             change = _energy(self._contribution(before) - self._contribution(after))
             change_db = 10.0 * math.log10(change / loudest) if change > 0.0 and loudest > 0.0 else -math.inf
@@ -133,9 +151,10 @@ class _Rendering:
                 return f"what is done to the stem {source_id} {_changes_by(change_db, min_change_db)}"
         return None
 
-    def _contribution(self, branches: tuple[Branch, ...]) -> Audio:
-        """What some branches add to their sum."""
-        return _sum([self._run(_root(branch), self._source(branch), branch.chain, []) for branch in branches], self.pair.num_frames)
+    def _contribution(self, signal: Signal) -> Audio:
+        """What its branches, by themselves, add up to before the bus."""
+        parts = [self._run(_root(branch), self._source(branch), branch.chain, []) for branch in signal.branches]
+        return _sum([*parts, *self._returns(signal, parts, [], measured=False)], self.pair.num_frames)
 
 
 def _root(branch: Branch) -> tuple[str, int, str]:

@@ -30,11 +30,12 @@ ROLES = ("removed", "kept", "added")
 ROLE_WORDS = {"removed": "in the input only", "kept": "on both sides", "added": "in the target only"}
 RECIPROCAL_TICKS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0, math.inf)
 BUS = "bus"
+SEND = "send:"  # and the name of the bus
 
 
 @dataclass(frozen=True)
 class Use:
-    """One effect in a pair: on which source (a stem's id, or ``bus``), with which settings, on which side."""
+    """One effect in a pair: on which source (a stem's id, ``bus``, or ``send:`` and its name), with which settings, on which side."""
 
     role: str
     source: str
@@ -68,6 +69,8 @@ def uses(pair: Pair) -> list[Use]:
 def _placed(signal: Signal) -> Iterator[tuple[str, EffectUse]]:
     for branch in signal.branches:
         yield from ((branch.source_id, use) for use in branch.chain)
+    for send in signal.sends:
+        yield from ((f"{SEND}{send.name}", use) for use in send.chain)
     unlimited = signal.view == "unlimited"
     yield from ((BUS, use) for use in signal.bus if not (unlimited and has_trait("dynamic", use.effect)))
 

@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic_core import from_json
 
-from stemwright.datagen.report.chain_text import BUS, ROLES, has_trait
+from stemwright.datagen.report.chain_text import BUS, ROLES, SEND, has_trait
 from stemwright.datagen.report.spooled import Spool
+from stemwright.manifests.arrow_arrays import joined_texts
 from stemwright.manifests.id_numbers import flags_in_arrow, plain
 from stemwright.manifests.joined_rows import SelectedRows
-from stemwright.manifests.pair_columns import SIDES, Flags, Numbers, branches_of, signals_of
+from stemwright.manifests.pair_columns import SIDES, Flags, Numbers, branches_of, sends_of, signals_of
 from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import Scalar
 
@@ -210,7 +211,7 @@ def uses_of(batch: pyarrow.RecordBatch) -> Uses:
 
 
 def _chains(batch: pyarrow.RecordBatch, side: str) -> Iterator[_Chains]:
-    """The chains of the branches of one side, and those of its buses; without the dynamic effects of a bus for unlimited signals."""
+    """The chains of the branches of one side, of its sends, and of its buses; unlimited signals without the dynamic effects of a bus."""
     import pyarrow.compute as pc
 
     rows, signals = signals_of(batch, side)
@@ -222,6 +223,13 @@ def _chains(batch: pyarrow.RecordBatch, side: str) -> Iterator[_Chains]:
     sources, places = pc.take(pc.struct_field(found.branches, "source_id"), branches), plain(branches)
     of_branches = _Chains(found.rows[places], found.signals[places], sources, pc.list_flatten(chains))
     yield of_branches.where(heard[of_branches.signals])
+    if (lists := sends_of(signals)) is not None:
+        in_lists, sends = plain(pc.list_parent_indices(lists)).astype(np.int64), pc.list_flatten(lists)
+        chains = pc.struct_field(sends, "chain")
+        parents = pc.list_parent_indices(chains)
+        places = in_lists[plain(parents)]
+        sources = pc.take(joined_texts(SEND, pc.struct_field(sends, "name")), parents)
+        yield _Chains(rows[places], places, sources, pc.list_flatten(chains)).where(heard[places])
     buses = pc.struct_field(signals, "bus")
     places, uses = plain(pc.list_parent_indices(buses)).astype(np.int64), pc.list_flatten(buses)
     effects = pc.struct_field(uses, "effect").dictionary_encode()

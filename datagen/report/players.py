@@ -23,7 +23,7 @@ from markupsafe import Markup
 from stemwright.datagen.dataset.writers.as_written import written_pair
 from stemwright.datagen.pairs.render import Sources, render
 from stemwright.datagen.pairs.rights import sources_of
-from stemwright.datagen.report.chain_text import BUS, uses, written
+from stemwright.datagen.report.chain_text import BUS, SEND, format_value, uses, written
 from stemwright.datagen.report.charts import fixed, number, waveform
 from stemwright.datagen.report.rows import Rows, ordered, signals
 from stemwright.manifests.dataset_rows import SourceRows
@@ -265,8 +265,26 @@ def _settings(rows: Rows, pair: Pair) -> list[dict[str, Any]]:
     for use in uses(pair):
         stem = rows.stem.get(use.source)
         track = rows.track.get(stem.track_id) if stem else None
-        on = stem.name if stem else ("the sum" if use.source == BUS else "the mixture")
+        on = stem.name if stem else _bus_name(use.source)
         if stem and track and stem.track_id != pair.track_id:
             on += f" of {track.title}"
         found.append({"role": use.role, "on": on, "effect": use.effect, "settings": written(use.effect, use.settings)})
+    return [*found, *_send_gains(rows, pair)]
+
+
+def _bus_name(source: str) -> str:
+    """What an effect is applied to that is on no stem."""
+    return f"the send {source.removeprefix(SEND)}" if source.startswith(SEND) else "the sum" if source == BUS else "the mixture"
+
+
+def _send_gains(rows: Rows, pair: Pair) -> list[dict[str, Any]]:
+    """The gains with which stems feed sends, side by side as effects are."""
+    found: list[dict[str, Any]] = []
+    for role, group in (("removed", pair.inputs), ("added", pair.targets)):
+        for signal in group:
+            for send in signal.sends:
+                fed = [(branch.source_id, gain_db) for branch, gain_db in zip(signal.branches, send.gains_db, strict=True)]
+                names = [(rows.stem[source].name if source in rows.stem else source, gain_db) for source, gain_db in fed]
+                gains = [(name, format_value(gain_db, "dB")) for name, gain_db in names if gain_db is not None]
+                found.append({"role": role, "on": f"the send {send.name}", "effect": "gains", "settings": gains})
     return found

@@ -23,7 +23,7 @@ from stemwright.manifests.check.source_columns import SourceColumns
 from stemwright.manifests.dataset_rows import SourceRows, WrittenPair
 from stemwright.manifests.id_numbers import Ids, among, flags_of, numbers_of, plain
 from stemwright.manifests.joined_rows import ById, JoinedRows, SelectedRows
-from stemwright.manifests.pair_columns import SIDES, Numbers
+from stemwright.manifests.pair_columns import SIDES, Numbers, sends_of
 from stemwright.manifests.pair_records import Example, Pair
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.table_rows import RowBatch, TableRows
@@ -137,6 +137,8 @@ def _same_signals(planned: Any, written: Any, gains_db: Gains) -> bool:
     (rows, one), (_, other) = _items(planned), _items(written)
     branches, written_branches = (pc.struct_field(signals, "branches") for signals in (one, other))
     if not _same_fields(one, other, "name", "view") or not _same_lengths(branches, written_branches):
+        return False
+    if any((sends := sends_of(each)) is not None and len(pc.list_flatten(sends)) for each in (one, other)):
         return False
     (signals, of_one), (_, of_other) = _items(branches), _items(written_branches)
     return (

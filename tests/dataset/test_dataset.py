@@ -284,7 +284,7 @@ def test_labels_that_no_example_carries_are_refused_naming_those_that_are_there(
 def test_labels_are_encoded_when_an_example_is_read_and_alike_each_time(many, monkeypatch):
     before = PairDataset(many, labels=True)[4].labels
     encode, encoded = Vocabulary.encode, []
-    monkeypatch.setattr(Vocabulary, "encode", lambda self, chain: encoded.append(chain) or encode(self, chain))
+    monkeypatch.setattr(Vocabulary, "encode", lambda self, *given: encoded.append(given) or encode(self, *given))
     data = PairDataset(many, labels=True)
     assert encoded == []
     for one, other in zip(data[4].labels, before, strict=True):

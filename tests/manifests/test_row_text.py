@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from made_corpus import example_of
-from pydantic import TypeAdapter
-from rows import corpus_rows, knowledge_of
+from rows import arrow_values, corpus_rows, knowledge_of
 
 from stemwright.datagen.dataset.writers.as_written import written_pair
 from stemwright.datagen.pairs.plan import plan_pairs
@@ -77,8 +76,7 @@ TYPES = (Track, Stem, Estimate, TrackEstimate, Normalisation, Pair, Example, Wri
 
 
 def batch_of(record_type, records):
-    values = TypeAdapter(tuple[record_type, ...]).dump_python(tuple(records), context="arrow")
-    return pa.RecordBatch.from_pylist(values, schema=arrow_schema(record_type))
+    return pa.RecordBatch.from_pylist(arrow_values(record_type, records), schema=arrow_schema(record_type))
 
 
 @pytest.mark.parametrize("record_type", TYPES, ids=lambda kind: kind.__name__)
@@ -133,6 +131,7 @@ WRONG = [
     (Pair, ("redraw_below",), -0.5),
     (Pair, ("inputs", 0, "name"), "Drums"),
     (Pair, ("inputs", 0, "view"), "video"),
+    (Pair, ("inputs", 0, "sends"), [{"name": "room", "gains_db": [-6.0], "chain": []}]),
     (Pair, ("inputs", 0, "branches", 0, "channels"), "both"),
     (Pair, (*CHAIN, "role"), "gone"),
     (Pair, (*CHAIN, "settings"), '{"gain_db":1.50}'),

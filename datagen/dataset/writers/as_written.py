@@ -31,7 +31,9 @@ def written_pair(pair: Pair, gain_db: float, facts: SourceRows) -> WrittenPair:
 
 def _signal(signal: Signal, pair: Pair, gain_db: float, facts: SourceRows) -> WrittenSignal:
     branches = tuple(_branch(branch, pair, gain_db, facts) for branch in signal.branches)
-    return WrittenSignal.model_construct(name=signal.name, branches=branches, bus=_chain(signal.bus, gain_db), view=signal.view)
+    sends = tuple(send.model_copy(update={"chain": _chain(send.chain, gain_db)}) for send in signal.sends)
+    bus = _chain(signal.bus, gain_db)
+    return WrittenSignal.model_construct(name=signal.name, branches=branches, bus=bus, view=signal.view, sends=sends)
 
 
 def _branch(branch: Branch, pair: Pair, gain_db: float, facts: SourceRows) -> WrittenBranch:

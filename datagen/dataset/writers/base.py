@@ -145,12 +145,7 @@ class PresentFiles:
 
 def loose_cache_key(pair: Pair, encoding: Encoding) -> str:
     """The id of the work of writing a pair's signals as files: the same for all formats that begin with these files."""
-    others = EFFECTS.packages(
-        use.effect
-        for signal in (*pair.inputs, *pair.targets)
-        for chain in (*(branch.chain for branch in signal.branches), signal.bus)
-        for use in chain
-    )
+    others = EFFECTS.packages(use.effect for signal in (*pair.inputs, *pair.targets) for chain in signal.chains for use in chain)
     packages = {"packages": others} if others else {}
     return content_id({"pair": pair.id, "format": "folder", "encoding": encoding, "version": __version__, **packages})
 

@@ -265,7 +265,7 @@ def _uses(pair: Pair) -> Iterable[EffectUse]:
     """The effects of a pair, each once with the settings it has."""
     seen: dict[str, EffectUse] = {}
     for signal in (*pair.inputs, *pair.targets):
-        for chain in (*(branch.chain for branch in signal.branches), signal.bus):
+        for chain in signal.chains:
             seen.update({f"{use.effect} {sorted(use.settings.items())}": use for use in chain})
     return seen.values()
 

@@ -123,7 +123,7 @@ def _known(pair: WrittenPair, example: Example, file: SignalFile, dataset: Path)
         if target.view == "gain" and target.branches == wet.branches:
             return Knowledge(gain=_gain_of(dataset, example, target.name), source="gain curve")
     for target in pair.targets:
-        if len(wet.branches) == len(target.branches) == 1 and _source(wet) == _source(target):
+        if len(wet.branches) == len(target.branches) == 1 and _source(wet) == _source(target) and not (wet.sends or target.sends):
             written = next(each for each in example.signals if each.role == "target" and each.name == target.name)
             return Knowledge(chain=_chain(wet, file), remaining=_chain(target, written), source="row")
     raise Refused(

@@ -19,6 +19,8 @@ Conventions
     onsets that a slow compressor lets through, add to a peak is known only when they have run. Its gain is in the example's row
     (``levelled_db``).
     A mono track has no pan, nor has the bus.
+    ``sends`` and ``rides`` are drawn last, so that a pair is otherwise the same without them. Stems that sound feed every send, after their
+    faders and rides.
     A stem that does not sound in the excerpt is in the mix as it is: nothing could be learnt from its strip.
     A stem that would have to be lifted by more than 40 dB is silence: an input without branches, and no part of the mix.
 
@@ -39,6 +41,7 @@ from pydantic import Field, model_validator
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.pairs.drawing import Channels, Ranges, draw_settings, draw_use, effective_ranges
 from stemwright.datagen.pairs.recipes.base import MOST_PER_TRACK, Draft, RecipeConfig, TrackMaterial, fader, min_change_field
+from stemwright.datagen.pairs.recipes.shared_effects import RIDE, draw_ride, draw_send
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.pair_records import Branch, Signal
 from stemwright.manifests.records import EffectUse, Refused
@@ -52,6 +55,7 @@ HIGHEST_DRY_DBFS = -1.0  # a stem of sharp peaks is brought to less than its lou
 BUS = ("eq", "compressor")  # of the sum, before its level
 
 Peak = Annotated[float, Field(ge=-60.0, le=0.0)]
+Gain = Annotated[float, Field(ge=-48.0, le=24.0)]
 
 
 class Config(RecipeConfig):
@@ -104,6 +108,21 @@ class Config(RecipeConfig):
     num_songs: int = Field(
         4, ge=2, le=64, description="songs mode only: largest number of songs in one remix", json_schema_extra=since("0.1", unit="songs")
     )
+    sends: tuple[Literal["reverb", "delay"], ...] = Field(
+        (),
+        description="console mode only: effects that the stems share, each fed by all of them with gains of their own; empty: none",
+        json_schema_extra=since("0.1"),
+    )
+    send_gain_db: tuple[Gain, Gain] = Field(
+        (-30.0, -6.0),
+        description="console mode only: range [low, high] that the gain of a stem into a send is drawn from",
+        json_schema_extra=since("0.1", unit="dB"),
+    )
+    rides: bool = Field(
+        False,
+        description="console mode only: whether each fader rides, by an envelope that is drawn",
+        json_schema_extra=since("0.1"),
+    )
     ranges: Ranges = Field(
         default_factory=dict,
         description="ranges that settings of an effect are drawn from, instead of its typical ranges: a table "
@@ -114,8 +133,9 @@ class Config(RecipeConfig):
     @model_validator(mode="after")
     def _known_ranges(self) -> Config:
         for effect, ranges in self.ranges.items():
-            if effect not in STRIP:
-                raise ValueError(f"ranges: expected ranges for effects of a console: {', '.join(STRIP)}; got ranges for {effect!r}")
+            known_effects = (*STRIP, *self.sends, *((RIDE,) if self.rides else ()))
+            if effect not in known_effects:
+                raise ValueError(f"ranges: expected ranges for effects of a console: {', '.join(known_effects)}; got ranges for {effect!r}")
             known = {**EFFECTS[effect].TYPICAL, **ranges}
             try:
                 draw_settings(EFFECTS[effect].Settings, np.random.default_rng(0), known)
@@ -124,10 +144,13 @@ class Config(RecipeConfig):
         return self
 
     @model_validator(mode="after")
-    def _peak_is_a_range(self) -> Config:
-        low, high = self.mix_peak_dbfs
-        if low > high:
-            raise ValueError(f"mix_peak_dbfs: expected [low, high] with low <= high; got {[low, high]}")
+    def _levels_are_ranges(self) -> Config:
+        for name in ("mix_peak_dbfs", "send_gain_db"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: expected [low, high] with low <= high; got {[low, high]}")
+        if len(set(self.sends)) < len(self.sends):
+            raise ValueError(f"sends: expected each effect once; got {', '.join(self.sends)}")
         return self
 
     @property
@@ -230,10 +253,18 @@ def _console(material: TrackMaterial, config: Config, rng: np.random.Generator) 
         for signal in inputs
         for branch in signal.branches
     )
-    bus = _drawn(BUS, config, material, rng, channels="one" if material.stems[0].audio.num_channels == 1 else "different")
+    channels: Channels = "one" if material.stems[0].audio.num_channels == 1 else "different"
+    bus = _drawn(BUS, config, material, rng, channels=channels)
     low, high = config.mix_peak_dbfs
     level = EffectUse(effect="loudness", settings={"target_db": round(low + rng.random() * (high - low), 2), "measure": "peak"})
-    mix = Signal(name="mix", branches=branches, bus=(*bus, level))
+    fed = [signal.name in strips for signal in inputs for _ in signal.branches]
+    if config.rides:
+        wanted, length = config.ranges.get(RIDE, {}), (material.num_frames, material.sample_rate)
+        rides = [(draw_ride(wanted, *length, rng),) if is_fed else () for is_fed in fed]
+        branches = tuple(branch.model_copy(update={"chain": (*branch.chain, *ride)}) for branch, ride in zip(branches, rides, strict=True))
+    shape = (material.sample_rate, channels)
+    sends = tuple(draw_send(name, config.ranges.get(name, {}), config.send_gain_db, fed, shape, rng) for name in config.sends)
+    mix = Signal(name="mix", branches=branches, bus=(*bus, level), sends=sends)
     return Draft(start_frame, inputs, (mix,), min_change_db=config.min_change_db)
 
 
