@@ -56,6 +56,9 @@ def _table(preset: Preset, made: StemMix) -> Table:
     for name, chain in preset.stems.items():
         used = ", ".join(effect for effect, _ in chain) or "none"
         table.add_row(name, used if name in made.stems else "there is no such stem")
+    if preset.send:
+        how = "found response" if preset.send.response is not None else "noise of its own"
+        table.add_row("shared room", f"RT60 {preset.send.settings.rt60_s:.2f} s, {how}")
     if preset.bus:
         table.add_row("mix bus", ", ".join(effect for effect, _ in preset.bus))
     return table

@@ -43,6 +43,7 @@ def fit(
     bus: Annotated[
         str, typer.Option(metavar="EFFECTS", help="Effects of the mix bus, in order; none by default.", autocompletion=completion.chain)
     ] = "",
+    send: Annotated[str, typer.Option(metavar="EFFECT", help="room: one reverb that all stems are sent to, each with its own gain.")] = "",
     console: Annotated[
         Path | None, typer.Option(metavar="FILE", help=r'TOML file instead, e.g. \[stems] vocals = ["eq", "fader"], bus = [...].')
     ] = None,
@@ -72,11 +73,13 @@ def fit(
     own = load_multitrack(mixture, stems)
     for note in own.findings.all_notes:
         terminal.warn(note)
+    if send not in ("", "room") or (send and bus):
+        raise UsageError(f"expected --send room without --bus, got --send {send}" + (f" --bus {bus}" if bus else ""))
     chains, bus_chain = read_console(console, list(own.stems)) if console else (_names(chain), _names(bus))
     span = _span(excerpt, own.sample_rate, own.mixture.shape[1])
     part = {name: stem[:, span] for name, stem in own.stems.items()}
     with terminal.progress("fit") as report:
-        found = fit_console(own.mixture[:, span], part, own.sample_rate, chains, bus=bus_chain, on_progress=report)
+        found = fit_console(own.mixture[:, span], part, own.sample_rate, chains, bus=bus_chain, on_progress=report, send=send)
     _show(terminal, found, own, span.start or 0)
     _write(terminal, found, own, render, plot)
     if save:
@@ -133,7 +136,7 @@ def _save(terminal: Terminal, found: Console, own: OwnStems, mixture: Path, stem
     from stemwright.separation.balance.own_stems import multitrack_files
 
     song, files = multitrack_files(mixture, stems)
-    preset = Preset(dict(found.chains), tuple(found.bus), own.sample_rate, dict(found.lags), file_sha256(song))
+    preset = Preset(dict(found.chains), tuple(found.bus), own.sample_rate, dict(found.lags), file_sha256(song), found.send)
     left_out = write_preset(preset, {name: file for name, (file, stream) in files.items() if name in found.chains and not stream}, path)
     terminal.collected |= {"saved": str(path), "not_saved": list(left_out)}
     for each in left_out:
@@ -221,6 +224,8 @@ def described(settings: Sequence[Mapping[str, Any]]) -> str:
     from stemwright.datagen.inverse.effect_roles import has, is_fader
 
     effect = settings[0]["effect"]
+    if effect not in EFFECTS:  # a send
+        return ", ".join(_bracketed(f"{_plain_name(row['setting'])} {_valued(row)}", row["determined"]) for row in settings)
     if bands := getattr(EFFECTS[effect], "BANDS", ()):
         values = {row["setting"]: row for row in settings}
         heard = [band for band in bands if abs(values[f"{band}_gain_db"]["value"]) >= 0.1]

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import make_song, write_song_file
+from scipy.signal import oaconvolve
 from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.edit.presets import write_preset
 from stemwright.datagen.edit.presets.preset import Preset
 from stemwright.datagen.edit.presets.reaper import bandwidth_of
-from stemwright.datagen.effects import apply_chain, resolve_chain
+from stemwright.datagen.effects import EFFECTS, apply_chain, resolve_chain
+from stemwright.datagen.effects.room import impulse_response
+from stemwright.datagen.inverse.console.shared_room import SharedRoom
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.usage import UsageError
 
@@ -178,3 +181,52 @@ def test_a_name_with_quotes_and_lines_keeps_the_project_whole(folder, tmp_path):
     project = rpp.loads(path.read_text())
     assert len(project.findall("TRACK")) == 1
     assert json.dumps(project.find("TRACK").find("NAME")[1]).startswith('"lead')
+
+
+def shared(response=True):
+    room = EFFECTS["room"].Settings(rt60_s=0.3, wet_db=0.0)
+    heard = impulse_response(room, RATE, 2) if response else None
+    return SharedRoom({"vocals": -10.0, "bass": -20.0}, room, heard, RATE)
+
+
+def test_a_shared_room_is_kept_with_its_response_and_applied(song, folder, tmp_path):
+    path, left_out = written(folder, tmp_path, ".json", send=shared())
+    assert not left_out
+    ended = apply(path, folder, tmp_path / "mix.wav", "--save-stems", tmp_path / "stems")
+    assert ended.exit_code == 0, ended.output
+    parts = {name: apply_chain(song[name], RATE, chain) for name, chain in CHAINS.items()}
+    fed = 10.0**-0.5 * parts["vocals"] + 0.1 * parts["bass"]
+    returned = oaconvolve(fed, shared().response.numpy(), axes=-1)[:, : fed.shape[1]]
+    assert np.abs(load(tmp_path / "stems" / "shared room.wav")[0] - returned).max() < 1e-5
+    assert np.abs(load(tmp_path / "mix.wav")[0] - sum(parts.values()) - returned).max() < 1e-5
+    assert "found response" in ended.output
+
+
+def test_a_shared_room_without_response_has_its_own_noise_and_a_lost_one_is_missed(song, folder, tmp_path):
+    path, _ = written(folder, tmp_path, ".json", send=shared(response=False))
+    _, wet = Preset.read(path).mix({name: song[name] for name in CHAINS}, RATE)
+    fed = 10.0**-0.5 * wet["vocals"] + 0.1 * wet["bass"]
+    np.testing.assert_allclose(wet["shared room"], apply_chain(fed, RATE, [("room", shared().settings)]) - fed, atol=1e-6)
+    path, _ = written(folder, tmp_path, ".json", send=shared())
+    path.with_suffix(".room.wav").unlink()
+    with pytest.raises(UsageError, match="response of the shared room cannot be read"):
+        Preset.read(path)
+
+
+def test_a_project_sends_every_stem_to_the_track_of_the_room(folder, tmp_path):
+    path, left_out = written(folder, tmp_path, ".rpp", send=shared())
+    sends = [line.split() for line in path.read_text().splitlines() if line.strip().startswith("AUXRECV")]
+    assert [(send[1], float(send[3])) for send in sends] == [("0", pytest.approx(10.0**-0.5)), ("2", pytest.approx(0.1))]
+    assert any("load room.wav" in each for each in left_out)
+    assert load(path.with_suffix(".room.wav"))[1] == RATE
+
+
+def test_a_script_renders_the_shared_room_from_its_response(song, folder, tmp_path):
+    pytest.importorskip("pedalboard")
+    chains = {"vocals": CHAINS["vocals"], "bass": CHAINS["bass"]}
+    path, left_out = written(folder, tmp_path, ".py", chains=chains, send=shared())
+    assert not left_out
+    out = tmp_path / "out.wav"
+    subprocess.run([sys.executable, path, folder, out], check=True)
+    mix, _ = preset(chains, send=shared()).mix({name: song[name] for name in chains}, RATE)
+    assert 10.0 * np.log10(((load(out)[0] - mix) ** 2).sum() / (mix**2).sum()) < -60.0

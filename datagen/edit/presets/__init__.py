@@ -13,9 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from stemwright.datagen.edit.presets.preset import response_path
 from stemwright.manifests.disk.durable import remove_earlier, write_bytes
 from stemwright.manifests.registry import load
+
+if TYPE_CHECKING:
+    from stemwright.datagen.edit.presets.preset import Preset
+    from stemwright.datagen.inverse.console.shared_room import SharedRoom
 
 FORMATS = {
     ".json": "stemwright.datagen.edit.presets.preset:text",
@@ -24,10 +30,23 @@ FORMATS = {
 }
 
 
-def write_preset(preset: object, files: Mapping[str, Path], path: Path) -> tuple[str, ...]:
-    """Writes a preset in the format of a file's suffix; returns what that format cannot hold. ``files`` are the stems it is of."""
+def write_preset(preset: Preset, files: Mapping[str, Path], path: Path) -> tuple[str, ...]:
+    """Writes a preset in the format of a file's suffix; returns what that format cannot hold. ``files`` are the stems it is of.
+
+    The response of a room that stems share is written beside it, ``NAME.room.wav``, float.
+    """
     exported = load(FORMATS[path.suffix.lower()])(preset, files)
     remove_earlier(path)
     write_bytes(path, exported.text.encode("utf-8"))
+    if exported.response and preset.send.response is not None:
+        _write_response(preset.send, response_path(path))
     left_out: tuple[str, ...] = exported.left_out
     return left_out
+
+
+def _write_response(room: SharedRoom, path: Path) -> None:
+    from stemwright.manifests.sound.writing import save
+
+    assert room.response is not None
+    remove_earlier(path)
+    save(path, room.response.float().numpy(), room.sample_rate, encoding="wav32f")

@@ -2,7 +2,8 @@
 
 Conventions
     Peaks and shelves of pedalboard are the same filters; high- and low-passes are scipy's Butterworth sections, since pedalboard's are of
-    first order. Every other effect is left out, and named in the script: pedalboard's differ. pedalboard is never imported here.
+    first order. A room that stems share is a convolution with its response, which is read from the file beside the script; a room without
+    one is left out. Every other effect is left out, and named in the script: pedalboard's differ. pedalboard is never imported here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stemwright.datagen.edit.presets.preset import Preset, PresetText, Use
+from stemwright.datagen.edit.presets.preset import RESPONSE, Preset, PresetText, Use
 
 HEAD = '''"""Renders a mix with pedalboard and scipy: python THIS.py FOLDER_OF_STEMS OUT.wav. Written by stemwright.
 {left_out}"""
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from pedalboard import HighShelfFilter, LowShelfFilter, Pedalboard, PeakFilter
-from scipy.signal import butter, sosfilt
+from scipy.signal import butter, oaconvolve, sosfilt
 
 
 def gained(audio, left, right):
@@ -65,12 +66,30 @@ def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:
         "wet = [chain(read(folder / name), "
         f"{preset.sample_rate}) for name, chain in STEMS.items()]\n"
         "length = max(audio.shape[1] for audio in wet)\n"
-        "mix = sum(np.pad(audio, ((0, 0), (0, length - audio.shape[1]))) for audio in wet)\n"
+        "wet = [np.pad(audio, ((0, 0), (0, length - audio.shape[1]))) for audio in wet]\n"
+        "mix = sum(wet)\n"
+        f"{_shared(preset)}"
         f'soundfile.write(out, {_called("mix bus")}(mix, {preset.sample_rate}).T, {preset.sample_rate}, subtype="FLOAT")\n'
     )
+    if preset.send is not None and preset.send.response is None:
+        left_out.append("shared room: without its response")
     said = "".join(f"Left out: {each}.\n" for each in left_out)
     head = HEAD.replace("{left_out}", said).replace("{sample_rate}", str(preset.sample_rate))
-    return PresetText(head + "\n".join(functions) + body, tuple(left_out))
+    return PresetText(head + "\n".join(functions) + body, tuple(left_out), response=preset.send is not None)
+
+
+def _shared(preset: Preset) -> str:
+    """The lines that add the sound of the shared room."""
+    room = preset.send
+    if room is None or room.response is None:
+        return ""
+    gains = [10.0 ** (room.gains_db[name] / 20.0) if name in room.gains_db else 0.0 for name in preset.stems]
+    fed = "sent" if room.feed.value == "each" else "sent.mean(0, keepdims=True)"
+    return (
+        f"sent = sum(gain * audio for gain, audio in zip({gains!r}, wet))\n"
+        f'response = read(Path(__file__).with_suffix("{RESPONSE}"))\n'
+        f"mix = mix + oaconvolve({fed}, response, axes=-1)[:, :length]\n"
+    )
 
 
 def _called(name: str) -> str:

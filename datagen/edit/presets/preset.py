@@ -1,19 +1,22 @@
 """A preset: the chain of each stem, and that of their sum, as a JSON file.
 
-    {"kind": "console", "sample_rate": 44100, "stems": {"vocals": [{"effect": "fader", "settings": {...}}]}, "bus": [...], "lags": {...}}
+    {"kind": "console", "sample_rate": 44100, "stems": {"vocals": [{"effect": "fader", "settings": {...}}]}, "bus": [...], "lags": {...},
+     "send": {"effect": "room", "settings": {...}, "gains_db": {"vocals": -12.0}, "feed": "each", "response": ".room.wav"}}
 
 Conventions
     Settings are those of ``stemwright effects``; the file of another version is read as long as its effects take them. ``lags`` are the
     frames by which a stem is later in the mix. ``sha256`` is that of the mixture that the settings were found from, if they were.
+    ``send`` is a room that stems are sent to after their chains, with a gain each in dB. Its ``response`` is the ending of the sound file
+    beside the preset that holds it, otherwise named like the preset; without it the room's noise is used.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -23,7 +26,12 @@ from stemwright.manifests import __version__
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
 
+if TYPE_CHECKING:
+    from stemwright.datagen.inverse.console.shared_room import SharedRoom
+
 KIND = "console"
+RESPONSE = ".room.wav"
+SHARED_ROOM = "shared room"  # its place among the stems of a mix
 Use = tuple[str, EffectSettings]
 
 
@@ -33,6 +41,7 @@ class PresetText:
 
     text: str
     left_out: tuple[str, ...] = ()
+    response: bool = False  # whether the response of the shared room belongs beside it
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,7 @@ class Preset:
     sample_rate: int = 44_100
     lags: Mapping[str, int] = field(default_factory=dict)
     sha256: str | None = None
+    send: SharedRoom | None = None
 
     @classmethod
     def read(cls, path: Path) -> Preset:
@@ -57,14 +67,19 @@ class Preset:
         try:
             stems = {str(name): _chain(chain) for name, chain in found["stems"].items()}
             bus = _chain(found.get("bus", []))
+            send = _send(found["send"], path) if "send" in found else None
             rate, lags = int(found.get("sample_rate", 44_100)), {str(name): int(lag) for name, lag in found.get("lags", {}).items()}
-        except (ValueError, TypeError, AttributeError) as error:
+        except UsageError:
+            raise
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise UsageError(f"{path}: {error}") from error
-        return cls(stems, bus, rate, lags, found.get("sha256"))
+        return cls(stems, bus, rate, lags, found.get("sha256"), send)
 
     def mix(self, stems: Mapping[str, Audio], sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The mix of dry stems [C, T] of one shape, float64, and the stems as they are in it before the bus."""
+        """The mix of dry stems [C, T] of one shape, float64, and what is summed in it before the bus: stems, and the shared room."""
         wet = {name: apply_chain(self._moved(name, audio, sample_rate), sample_rate, self.stems[name]) for name, audio in stems.items()}
+        if self.send is not None:
+            wet[SHARED_ROOM] = self.send.returned(wet, sample_rate).numpy()
         return apply_chain(np.sum(list(wet.values()), axis=0), sample_rate, self.bus), wet
 
     def _moved(self, name: str, audio: Audio, sample_rate: int) -> np.ndarray:
@@ -74,6 +89,38 @@ class Preset:
         start, stop = max(0, lag), min(audio.shape[1], audio.shape[1] + lag)
         moved[:, start:stop] = audio[:, start - lag : stop - lag]
         return moved
+
+
+def _send(plain: Mapping[str, Any], path: Path) -> SharedRoom:
+    """The shared room, with the response beside the preset."""
+    from stemwright.datagen.inverse.console.reverberation import Feed
+    from stemwright.datagen.inverse.console.shared_room import SENDS, SharedRoom
+
+    [(effect, settings)] = _chain([{"effect": plain["effect"], "settings": plain["settings"]}])
+    if effect not in SENDS:
+        raise UsageError(f"{path}: expected a send to {' or '.join(SENDS)}, got one to {effect}")
+    gains_db = {str(name): float(value) for name, value in plain["gains_db"].items()}
+    room = SharedRoom(gains_db, cast(Any, settings), feed=Feed(plain.get("feed", "each")))
+    return _with_response(room, response_path(path)) if plain.get("response") else room
+
+
+def _with_response(room: SharedRoom, path: Path) -> SharedRoom:
+    import torch
+
+    from stemwright.manifests.records import Refused
+    from stemwright.manifests.sound.decoding import load
+
+    try:
+        audio, rate = load(path)
+    except (OSError, ValueError, Refused) as error:
+        what = 'It belongs beside the preset; without "response" in the preset another noise is used'
+        raise UsageError(f"the response of the shared room cannot be read: {error}. {what}") from error
+    return replace(room, response=torch.from_numpy(np.array(audio, float)), sample_rate=rate)
+
+
+def response_path(path: Path) -> Path:
+    """The file of the shared room's response beside a preset or a script."""
+    return path.with_suffix(RESPONSE)
 
 
 def _chain(uses: Any) -> tuple[Use, ...]:
@@ -91,8 +138,15 @@ def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:
         "lags": {name: lag for name, lag in preset.lags.items() if lag},
         "files": {name: path.name for name, path in files.items()},
         **({"sha256": preset.sha256} if preset.sha256 else {}),
+        **({"send": _plain_send(preset.send)} if preset.send else {}),
     }
-    return PresetText(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+    return PresetText(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", response=preset.send is not None)
+
+
+def _plain_send(room: SharedRoom) -> dict[str, Any]:
+    [use] = plain_chain([("room", room.settings)])
+    response = {} if room.response is None else {"response": RESPONSE}
+    return {**use, "gains_db": dict(room.gains_db), "feed": room.feed.value, **response}
 
 
 def plain_chain(chain: Sequence[Use]) -> list[dict[str, Any]]:

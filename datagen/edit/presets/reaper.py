@@ -4,6 +4,7 @@ Conventions
     Volume and pan are exact under the pan law that the project states: stereo balance of 0 dB, where the louder channel keeps the volume
     and the other one is lowered. ReaEQ's bands have the same centre, gain and bandwidth; its curves near half the sample rate differ.
     ReaComp has another detector and ballistics: an approximation, and called so in the name of its track and in the project's notes.
+    A room that stems share is a track with a send of each stem, after its fader; the reverb on it is left to the user.
     Not tried in Reaper itself: the text and the states of plug-ins follow their published layouts.
 
 References
@@ -19,11 +20,14 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stemwright.datagen.edit.presets.preset import Preset, PresetText, Use
+from stemwright.datagen.edit.presets.preset import RESPONSE, Preset, PresetText, Use
 from stemwright.datagen.effects.settings import EffectSettings
 from stemwright.manifests.decibels import db_to_gain
+
+if TYPE_CHECKING:
+    from stemwright.datagen.inverse.console.shared_room import SharedRoom
 
 LOW_SHELF, HIGH_SHELF, LOWPASS, HIGHPASS, BELL = 0, 1, 3, 4, 8  # ReaEQ's types of bands
 FLAT_DB = 0.005
@@ -36,9 +40,23 @@ def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:
     lines, left_out = ['<REAPER_PROJECT 0.1 "7.0"', f"  SAMPLERATE {preset.sample_rate} 1 0", "  PANLAW 1", "  PANMODE 3"], list[str]()
     tracks = [line for name, chain in preset.stems.items() for line in _track(name, chain, files.get(name), preset, left_out)]
     volume, effects = _volume(preset.bus)[0], _effects("mix bus", preset.bus, left_out)
+    if preset.send is not None:
+        tracks += _room_track(preset.send, list(preset.stems), left_out)
     lines += ["  <NOTES 0 2", *(f"    |{note}" for note in _notes(left_out)), "  >"]
     lines += [f"  MASTER_VOLUME {volume:.9f} 0 -1 -1 1", *_chain_lines("MASTERFXLIST", effects, "  "), *tracks, ">"]
-    return PresetText("\n".join(lines) + "\n", tuple(left_out))
+    return PresetText("\n".join(lines) + "\n", tuple(left_out), response=preset.send is not None)
+
+
+def _room_track(room: SharedRoom, names: Sequence[str], left_out: list[str]) -> list[str]:
+    """A track that every stem is sent to after its fader; its response has to be loaded by hand."""
+    left_out.append(
+        f"shared room: the track has its sends, but no reverb; load {RESPONSE[1:]} beside this project into ReaVerb, dry at -inf"
+    )
+    lines = ["  <TRACK", f"    NAME {_quoted('shared room (add ReaVerb)')}", "    VOLPAN 1.000000000 0.000000000 -1 -1 1", "    NCHAN 2"]
+    for number, name in enumerate(names):
+        if name in room.gains_db:
+            lines.append(f"    AUXRECV {number} 0 {db_to_gain(room.gains_db[name]):.9f} 0 0 0 0 0 0 -1:U 0 -1 ''")
+    return [*lines, "  >"]
 
 
 def _notes(left_out: Sequence[str]) -> list[str]:

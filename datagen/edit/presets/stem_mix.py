@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stemwright.datagen.edit.presets.preset import Preset, plain_chain
+from stemwright.datagen.edit.presets.preset import SHARED_ROOM, Preset, plain_chain
 from stemwright.manifests.decibels import db_to_gain, gain_to_db, joint_gain_db
 from stemwright.manifests.disk.durable import remove_earlier
 from stemwright.manifests.progress import OnProgress
@@ -40,8 +40,10 @@ class StemMix:
     notes: tuple[str, ...] = ()
 
     def plain(self, preset: Preset) -> dict[str, Any]:
-        """The chains that were used, as plain values for JSON."""
-        return {**{name: plain_chain(preset.stems[name]) for name in self.stems}, "mix bus": plain_chain(preset.bus)}
+        """The chains that were used, and the gains into a shared room, as plain values for JSON."""
+        chains: dict[str, Any] = {name: plain_chain(preset.stems[name]) for name in self.stems}
+        room = {SHARED_ROOM: dict(preset.send.gains_db)} if preset.send else {}
+        return {**chains, **room, "mix bus": plain_chain(preset.bus)}
 
 
 def mix_stems(
