@@ -38,7 +38,7 @@ def write_preset(preset: Preset, files: Mapping[str, Path], path: Path) -> tuple
     exported = load(FORMATS[path.suffix.lower()])(preset, files)
     remove_earlier(path)
     write_bytes(path, exported.text.encode("utf-8"))
-    if exported.response and preset.send.response is not None:
+    if exported.response and preset.send is not None and preset.send.response is not None:
         _write_response(preset.send, response_path(path))
     left_out: tuple[str, ...] = exported.left_out
     return left_out
