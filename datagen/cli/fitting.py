@@ -44,6 +44,7 @@ def fit(
         str, typer.Option(metavar="EFFECTS", help="Effects of the mix bus, in order; none by default.", autocompletion=completion.chain)
     ] = "",
     send: Annotated[str, typer.Option(metavar="EFFECT", help="room: one reverb that all stems are sent to, each with its own gain.")] = "",
+    rides: Annotated[float, typer.Option(metavar="SECONDS", help="Find gain rides with points every so many seconds, such as 10.")] = 0.0,
     console: Annotated[
         Path | None, typer.Option(metavar="FILE", help=r'TOML file instead, e.g. \[stems] vocals = ["eq", "fader"], bus = [...].')
     ] = None,
@@ -75,11 +76,13 @@ def fit(
         terminal.warn(note)
     if send not in ("", "room") or (send and bus):
         raise UsageError(f"expected --send room without --bus, got --send {send}" + (f" --bus {bus}" if bus else ""))
+    if rides and bus:
+        raise UsageError("gain rides are found only without effects on the mix bus: leave out --rides or --bus")
     chains, bus_chain = read_console(console, list(own.stems)) if console else (_names(chain), _names(bus))
     span = _span(excerpt, own.sample_rate, own.mixture.shape[1])
     part = {name: stem[:, span] for name, stem in own.stems.items()}
     with terminal.progress("fit") as report:
-        found = fit_console(own.mixture[:, span], part, own.sample_rate, chains, bus=bus_chain, on_progress=report, send=send)
+        found = fit_console(own.mixture[:, span], part, own.sample_rate, chains, bus=bus_chain, on_progress=report, send=send, ride_s=rides)
     _show(terminal, found, own, span.start or 0)
     _write(terminal, found, own, render, plot)
     if save:
@@ -230,11 +233,24 @@ def described(settings: Sequence[Mapping[str, Any]]) -> str:
         values = {row["setting"]: row for row in settings}
         heard = [band for band in bands if abs(values[f"{band}_gain_db"]["value"]) >= 0.1]
         return ", ".join(_band(band, values) for band in heard) or "flat"
+    if points := getattr(EFFECTS[effect], "POINTS", ()):
+        return _ride(points, settings)
     declared = fields(EFFECTS[effect].Settings)
     hidden = {name for name, each in declared.items() if getattr(each, "gain", False) and not is_fader(effect)}  # 0: left to the fader
     noise = {"seed"} if has(effect, "stochastic") else set()
     shown = [row for row in settings if not (row["setting"] in hidden and row["value"] == 0.0) and row["setting"] not in noise]
     return ", ".join(_bracketed(f"{_plain_name(row['setting'])} {_valued(row)}", row["determined"]) for row in shown)
+
+
+def _ride(points: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> str:
+    """The points of a gain ride that are within the song, in dB, from the first on."""
+    values = {row["setting"]: row for row in settings}
+    shown = [_bracketed(f"{values[point]['value']:+.1f}", values[point]["determined"]) for point in points if _known(values[point])]
+    return f"every {values['step_s']['value']:g} s: {' '.join(shown)} dB"
+
+
+def _known(row: Mapping[str, Any]) -> bool:
+    return row["confidence"] is not None
 
 
 def _band(band: str, values: Mapping[str, Mapping[str, Any]]) -> str:

@@ -123,11 +123,12 @@ def fit_console(
     *,
     bus: Sequence[str] = (),
     send: str = "",
+    ride_s: float = 0.0,
 ) -> Console:
     """A chain for each stem, and one for the sum, whose mix is closest to the mixture: see ``stemwright.datagen.inverse.console``."""
     from stemwright.datagen.inverse import console as consoles  # brings torch
 
-    return consoles.fit_console(mixture, stems, sample_rate, console, bus=bus, send=send)
+    return consoles.fit_console(mixture, stems, sample_rate, console, bus=bus, send=send, ride_s=ride_s)
 
 
 def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: list[str]) -> list[str]:

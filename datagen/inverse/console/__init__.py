@@ -10,6 +10,8 @@ rooms               rooms, of which only the decay can be estimated
 reverberation       the impulse response of one reverb, and the gains of stems into it
 shared_room         one room that stems share, with its gains, settings and response
 send_search         chains and shared room in turns
+rides               gain rides
+whole_song          what is found from the whole song: rides, the shared room, and the errors with them
 """
 
 from stemwright.datagen.inverse.console.fit import DEFAULT, fit_console

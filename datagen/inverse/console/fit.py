@@ -44,7 +44,9 @@ from stemwright.datagen.inverse.console.joint_search import (
 )
 from stemwright.datagen.inverse.console.preparation import Preparation, checked, prepared, without_absent_stems
 from stemwright.datagen.inverse.console.readable import with_fewer_bands
-from stemwright.datagen.inverse.console.send_search import aligned, check_send, search_with_room, with_room
+from stemwright.datagen.inverse.console.rides import check_ride
+from stemwright.datagen.inverse.console.send_search import aligned, check_send, search_with_room
+from stemwright.datagen.inverse.console.whole_song import Song
 from stemwright.datagen.inverse.effect_roles import is_fader
 from stemwright.datagen.inverse.fitted_chain import FittedChain
 
@@ -68,6 +70,7 @@ def fit_console(
     on_progress: Progress | None = None,
     model_errors: Mapping[str, float] | None = None,
     send: str = "",
+    ride_s: float = 0.0,
 ) -> Console:
     """The console whose mix of the stems is closest to the mixture.
 
@@ -75,9 +78,10 @@ def fit_console(
     order: one list for all stems, or one for each; ``bus`` those of the mix bus. Each chain needs a fader, which is appended if
     it is missing. ``on_progress`` is called with (done, total, what). ``model_errors`` are further standard deviations of settings, such as
     {"compressor.ratio": 0.05} in parts of the range, that confidences take into account beside what the audio tells. ``send`` is "room"
-    for one room that every stem is sent to with a gain of its own (``stemwright.datagen.inverse.console.shared_room``); the bus has no
-    effects then. Returns the ``Console``: ``chains`` by stem, ``bus``, ``error_db``, ``rows()`` with each setting and its confidence, and
-    ``mix(stems, sample_rate)``. A pruned effect that is among ``unclear`` of its chain may have been used all the same.
+    for one room that every stem is sent to with a gain of its own (``stemwright.datagen.inverse.console.shared_room``). ``ride_s`` is the
+    step in s of gain rides, which are found over the whole mixture and follow the faders as the effect ``envelope``; 0: none. With either
+    the bus has no effects. Returns the ``Console``: ``chains`` by stem, ``bus``, ``error_db``, ``rows()`` with each setting and its
+    confidence, and ``mix(stems, sample_rate)``. A pruned effect that is among ``unclear`` of its chain may have been used all the same.
     Raises ValueError for shapes that differ, a silent mixture, only silent stems, NaN, and unknown effects.
 
     >>> import numpy, stemwright as sw
@@ -92,6 +96,7 @@ def fit_console(
     for effect in {effect for chain in (*names.values(), bus) for effect in chain}:
         EFFECTS[effect]
     check_send(send, bus)
+    check_ride(ride_s, target.shape[-1] / sample_rate, bus)
     report = _Report(on_progress, 4 + 2 * TURNS + bool(bus) + bool(send))
     report("alignment")
     problem, preparation = prepared(target, dry, sample_rate)
@@ -115,7 +120,8 @@ def fit_console(
     found = _with_doubts(found, best, problem, searched)
     chains = _chains(best, found, model_errors or {})
     result = _result(problem, best.console, plain, chains, preparation)
-    return with_room(result, target, {name: dry[name] for name in result.chains}, sample_rate, problem) if send else result
+    heard_stems = {name: dry[name] for name in result.chains}
+    return Song(target, heard_stems, sample_rate, problem.taps, send, ride_s).completed(result)
 
 
 def _simplest(problem: ConsoleProblem, console: ConsoleSettings) -> Pruned:

@@ -6,18 +6,16 @@ Conventions
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 
 from stemwright.datagen.effects import apply_chain
-from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
-from stemwright.datagen.inverse.console.fitted_console import Console, shifted
+from stemwright.datagen.inverse.console.fitted_console import shifted
 from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSearchResult, ConsoleSettings
 from stemwright.datagen.inverse.console.preparation import prepared
-from stemwright.datagen.inverse.console.shared_room import SENDS, SharedRoom, shared_room
+from stemwright.datagen.inverse.console.shared_room import SENDS, shared_room
 
 ROUNDS = 2  # of room and chains
 
@@ -50,24 +48,6 @@ def search_with_room(
         problem = replace(cleaned, stems={name: cleaned.stems[name] for name in found.console.chains})
         found = again(problem, found.console)
     return problem, found
-
-
-def with_room(console: Console, mixture: torch.Tensor, stems: Stems, sample_rate: int, problem: ConsoleProblem) -> Console:
-    """The console with the room that its own chains call for, and its errors with it: those of the whole mixture."""
-    wet = console.wet(stems, sample_rate)
-    whole = replace(console, send=shared_room(mixture, wet, sample_rate, problem.taps))
-    mixes = [whole.mix(stems, sample_rate), console.gain_and_pan_mix(stems, sample_rate)]
-    energy = float(mixture.square().sum())
-    errors_db = [10.0 * math.log10(float((mix - mixture).square().sum()) / energy + 1e-40) for mix in mixes]
-    losses = [float(multi_resolution_loss(mix, mixture)) for mix in mixes]
-    return replace(whole, error_db=errors_db[0], gain_and_pan_error_db=errors_db[1], loss=losses[0], gain_and_pan_loss=losses[1])
-
-
-def settings_alone_loss(console: Console, mixture: torch.Tensor, stems: Stems, sample_rate: int) -> float:
-    """The spectral loss of the console's mix with another noise in the room than the response that was found."""
-    room: SharedRoom | None = console.send
-    alone = replace(console, send=room.settings_alone() if room is not None else None)
-    return float(multi_resolution_loss(alone.mix(stems, sample_rate), mixture))
 
 
 def rendered(stems: Stems, sample_rate: int, console: ConsoleSettings) -> dict[str, torch.Tensor]:
