@@ -44,7 +44,7 @@ from stemwright.manifests.column_types import (
 )
 from stemwright.manifests.id_numbers import Ids
 from stemwright.manifests.names import LONGEST_PART
-from stemwright.manifests.records import UNSTATED, EffectEstimate, Record, Scalar
+from stemwright.manifests.records import UNSTATED, Record, Scalar
 from stemwright.manifests.table_rows import arrow_schema
 
 if TYPE_CHECKING:
@@ -184,7 +184,9 @@ def _row_columns(named: Mapping[str, tuple[str, Column]], serialization: Any, om
     """The columns of a record, of which its own serializer may omit some; ``omitted`` are lists that it omits where they are empty."""
     if serialization is None:
         return RowColumns(named, empty=omitted)
-    require(serialization.get("function") is EffectEstimate._without_unstated)
+    function = serialization.get("function")
+    require(getattr(function, "__module__", "").startswith("stemwright.manifests."))
+    require(getattr(function, "__name__", "") == "_without_unstated")
     return OmittingColumns(named, UNSTATED, "quantity")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from stemwright.datagen.edit.estimated_file import EffectAnswer, EstimatedFile
-    from stemwright.datagen.inverse.blind.left_out import Range
+    from stemwright.datagen.inverse.blind.left_out import TypicalRange
 
 TYPICAL_NOTE = "typical: songs of the profile as they are, 10 % to 90 %; values within say little"
 
@@ -166,7 +166,7 @@ def _cells(row: EffectAnswer) -> tuple[str, ...]:
     return (row.stem, _number(known.value), f"{_number(known.low)} to {_number(known.high)}", sure, typical)
 
 
-def _span(typical: Range | None) -> str:
+def _span(typical: TypicalRange | None) -> str:
     return "-" if typical is None else f"{_number(typical.low)} to {_number(typical.high)}"
 
 

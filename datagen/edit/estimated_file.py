@@ -24,7 +24,7 @@ from stemwright.manifests.usage import UsageError
 
 if TYPE_CHECKING:
     from stemwright.datagen.inverse.blind.answers import Blind
-    from stemwright.datagen.inverse.blind.left_out import Range
+    from stemwright.datagen.inverse.blind.left_out import TypicalRange
     from stemwright.datagen.inverse.blind.profile import Profile, StemProfile
 
 HIGHEST_RATE, USUAL_RATE = 48_000, 44_100
@@ -38,7 +38,7 @@ class EffectAnswer:
     stem: str
     effect: str
     answer: Blind
-    typical: Range | None
+    typical: TypicalRange | None
     songs: int
 
     def plain(self) -> dict[str, Any]:

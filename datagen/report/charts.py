@@ -123,7 +123,7 @@ def number(value: float, digits: int = 3) -> str:
 def strips(title: str, rows: Sequence[Strip], axis: Axis, *, digits: int = 1, zero: float | None = None) -> Markup:
     """One strip for each row over a common axis: dots or a silhouette, the interquartile range, the median and its value."""
     width, height = WIDTH - LEFT - RIGHT, ROW * len(rows) + 40.0
-    parts = [_grid(axis, LEFT, width, 4.0, ROW * len(rows))]
+    parts = [grid(axis, LEFT, width, 4.0, ROW * len(rows))]
     if zero is not None and axis.low <= zero <= axis.high:
         x = axis.place(zero, LEFT, width)
         parts.append(f'<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{ROW * len(rows) + 4:.0f}"/>')
@@ -133,12 +133,12 @@ def strips(title: str, rows: Sequence[Strip], axis: Axis, *, digits: int = 1, ze
     phrase = "; ".join(
         f"{row.name}: median {fixed(float(np.median(row.values)), digits)}, {len(row.values)} values" for row in rows if len(row.values)
     )
-    return _svg(title, phrase, height, parts)
+    return svg(title, phrase, height, parts)
 
 
 def _strip(row: Strip, axis: Axis, middle: float, digits: int) -> str:
     left, width = LEFT, WIDTH - LEFT - RIGHT
-    name = f'<text x="{LEFT - 8:.0f}" y="{middle + 4:.1f}" text-anchor="end">{_text(_short(row.name, 11))}</text>'
+    name = f'<text x="{LEFT - 8:.0f}" y="{middle + 4:.1f}" text-anchor="end">{escaped(_short(row.name, 11))}</text>'
     if not len(row.values):
         return f'{name}<text class="muted" x="{LEFT + 4:.0f}" y="{middle + 4:.1f}">none</text>'
     values = np.asarray(row.values, float)
@@ -152,7 +152,7 @@ def _strip(row: Strip, axis: Axis, middle: float, digits: int) -> str:
         bars += f'<line class="median" x1="{at[2]:.1f}" x2="{at[2]:.1f}" y1="{middle + 3.5:.1f}" y2="{middle + 14.5:.1f}"/>'
     median = fixed(float(np.median(values)), digits)
     value = f'<text x="{WIDTH:.0f}" y="{middle + 4:.1f}" text-anchor="end" class="value">{median}</text>'
-    return f'{name}<g class="{_text(row.colour)}">{shape}{bars}</g>{value}'
+    return f'{name}<g class="{escaped(row.colour)}">{shape}{bars}</g>{value}'
 
 
 def _dots(values: np.ndarray, axis: Axis, middle: float) -> str:
@@ -193,7 +193,7 @@ def histogram(title: str, first: Values, axis: Axis, *, second: Values = (), wha
     stacks = [_binned(values, axis, BINS)[0] for values in (first, second)]
     most = max(1, int((stacks[0] + stacks[1]).max()))
     ticks = sorted({int(tick) for tick in nice_ticks(0, most, 2) if tick == int(tick)})
-    parts = [_grid(axis, left, width, top, height)]
+    parts = [grid(axis, left, width, top, height)]
     for tick in ticks:
         y = top + height * (1 - tick / most)
         parts.append(f'<line class="grid" x1="{left:.0f}" x2="{left + width:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -204,11 +204,11 @@ def histogram(title: str, first: Values, axis: Axis, *, second: Values = (), wha
         parts.append(f'<g class="{colour}">{"".join(bars)}</g>')
         base = base + counts
     parts.append(
-        f'<text class="muted" transform="translate(9 {top + height / 2:.0f}) rotate(-90)" text-anchor="middle">{_text(what)}</text>'
+        f'<text class="muted" transform="translate(9 {top + height / 2:.0f}) rotate(-90)" text-anchor="middle">{escaped(what)}</text>'
     )
     ends = ends_of(first, second)
     phrase = f"{len(first) + len(second)} {what}" + (f", from {number(ends[0])} to {number(ends[1])}" if ends else "")
-    return _svg(title, phrase, top + height + 38.0, parts, width=340.0)
+    return svg(title, phrase, top + height + 38.0, parts, width=340.0)
 
 
 def _bar(x: float, width: float, base: float, count: float, most: int) -> str:
@@ -230,13 +230,13 @@ def bars(
     parts = []
     for index, (name, first, second) in enumerate(rows):
         y = 4.0 + 24.0 * index
-        parts.append(f'<text x="{room - 8:.0f}" y="{y + 13:.1f}" text-anchor="end">{_text(_short(name, int(room / 6.4)))}</text>')
+        parts.append(f'<text x="{room - 8:.0f}" y="{y + 13:.1f}" text-anchor="end">{escaped(_short(name, int(room / 6.4)))}</text>')
         parts.append(f'<rect class="{colours[0]}" x="{room:.1f}" y="{y:.1f}" width="{first * scale:.1f}" height="18"/>')
         parts.append(f'<rect class="{colours[1]}" x="{room + first * scale:.1f}" y="{y:.1f}" width="{second * scale:.1f}" height="18"/>')
         end = room + (first + second) * scale
         parts.append(f'<text class="value" x="{end + 5:.1f}" y="{y + 13:.1f}">{number(first + second)}</text>')
     phrase = "; ".join(f"{name}: {first + second}" for name, first, second in rows)
-    return _svg(title, phrase, 24.0 * len(rows) + 6.0, parts, width=width)
+    return svg(title, phrase, 24.0 * len(rows) + 6.0, parts, width=width)
 
 
 def waveform(lows: Sequence[float], highs: Sequence[float], *, height: int = 64) -> Markup:
@@ -252,7 +252,7 @@ def waveform(lows: Sequence[float], highs: Sequence[float], *, height: int = 64)
     return Markup(f"M{' '.join(upper)} {' '.join(reversed(lower))}z")
 
 
-def _grid(axis: Axis, left: float, width: float, top: float, height: float) -> str:
+def grid(axis: Axis, left: float, width: float, top: float, height: float) -> str:
     """The ticks with their numbers and the axis's label below."""
     parts = []
     for tick in axis.ticks:
@@ -260,12 +260,13 @@ def _grid(axis: Axis, left: float, width: float, top: float, height: float) -> s
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top:.0f}" y2="{top + height:.0f}"/>')
         parts.append(f'<text class="muted" x="{x:.1f}" y="{top + height + 14:.0f}" text-anchor="middle">{number(tick)}</text>')
     middle = left + width / 2
-    parts.append(f'<text class="muted" x="{middle:.0f}" y="{top + height + 30:.0f}" text-anchor="middle">{_text(axis.label)}</text>')
+    parts.append(f'<text class="muted" x="{middle:.0f}" y="{top + height + 30:.0f}" text-anchor="middle">{escaped(axis.label)}</text>')
     return "".join(parts)
 
 
-def _svg(title: str, phrase: str, height: float, parts: Sequence[str], *, width: float = WIDTH) -> Markup:
-    label = _text(f"{title}. {phrase}")
+def svg(title: str, phrase: str, height: float, parts: Sequence[str], *, width: float = WIDTH) -> Markup:
+    """The picture of the parts, with a title and a phrase for those who cannot see it."""
+    label = escaped(f"{title}. {phrase}")
     return Markup(f'<svg class="chart" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>')
 
 
@@ -273,5 +274,6 @@ def _short(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def _text(text: str) -> Markup:
+def escaped(text: str) -> Markup:
+    """A text as a chart may hold it: nothing in it acts on the page or steers the direction of writing."""
     return escape(visible(text, longest=None))

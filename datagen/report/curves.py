@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from stemwright.datagen.report.charts import WIDTH, Axis, Values, _grid, _svg, _text, fixed, number
+from stemwright.datagen.report.charts import WIDTH, Axis, Values, escaped, fixed, grid, number, svg
 
 LEFT, RIGHT, TOP, HEIGHT = 40.0, 62.0, 8.0, 150.0
 MOST_POINTS = 100  # of a curve
@@ -33,7 +33,7 @@ class Curve:
 def curves(title: str, drawn: Sequence[Curve], x_axis: Axis, y_axis: Axis) -> Markup:
     """Curves with their names at their ends, and a dot where each has its mark."""
     width = WIDTH - LEFT - RIGHT
-    parts = [_grid(x_axis, LEFT, width, TOP, HEIGHT)]
+    parts = [grid(x_axis, LEFT, width, TOP, HEIGHT)]
     for tick in y_axis.ticks:
         y = TOP + HEIGHT - y_axis.place(tick, 0.0, HEIGHT)
         parts.append(f'<line class="grid" x1="{LEFT:.0f}" x2="{LEFT + width:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -48,14 +48,14 @@ def curves(title: str, drawn: Sequence[Curve], x_axis: Axis, y_axis: Axis) -> Ma
             at = float(np.interp(curve.mark, xs, ys))
             a, b = x_axis.place(curve.mark, LEFT, width), TOP + HEIGHT - y_axis.place(at, 0.0, HEIGHT)
             dot = f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4.5"/>'
-        parts.append(f'<g class="{_text(curve.colour)}"><polyline class="course" points="{points}"/>{dot}</g>')
+        parts.append(f'<g class="{escaped(curve.colour)}"><polyline class="course" points="{points}"/>{dot}</g>')
         names.append((places[-1][1], curve.name))
     last = -APART
     for y, name in sorted(names):
         last = max(y + 4.0, last + APART)
-        parts.append(f'<text x="{LEFT + width + 5:.0f}" y="{last:.1f}">{_text(name[:9])}</text>')
+        parts.append(f'<text x="{LEFT + width + 5:.0f}" y="{last:.1f}">{escaped(name[:9])}</text>')
     phrase = "; ".join(f"{curve.name}: {fixed(float(curve.y[0]))} to {fixed(float(curve.y[-1]))}" for curve in drawn)
-    return _svg(title, f"{y_axis.label} against {x_axis.label}. {phrase}", TOP + HEIGHT + 36.0, parts)
+    return svg(title, f"{y_axis.label} against {x_axis.label}. {phrase}", TOP + HEIGHT + 36.0, parts)
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:

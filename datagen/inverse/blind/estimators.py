@@ -153,13 +153,13 @@ def estimate_equaliser(stem: torch.Tensor, sample_rate: int, profile: StemProfil
     except Abstained as reason:
         return Blind(None, reason=str(reason))
     amount = bands.mean_size(bands.response_db(gains, sample_rate))
-    expected = float(_eq_error(profile, bands, sample_rate) @ [1.0, bands.mean_size(left), amount])
+    expected = float(eq_error(profile, bands, sample_rate) @ [1.0, bands.mean_size(left), amount])
     half = half_interval(expected)
     quantity = Quantity("mean response", amount, max(amount - half, 0.0), amount + half)
     return answer_of("eq", bands.settings(gains), confidence_of_estimate(TOLERANCE["eq"], expected), quantity)
 
 
-def _eq_error(profile: StemProfile, bands: EqBands, sample_rate: int) -> Array:
+def eq_error(profile: StemProfile, bands: EqBands, sample_rate: int) -> Array:
     """How the mean error in dB of the estimate grows: [constant, per dB of residual, per dB of the estimated response].
 
     Found by equalising the profile's own songs with drawn settings.
@@ -219,7 +219,7 @@ def estimate_width(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -
         return Blind(None, reason=str(reason))
     sides = profile.values("whole_side_db")
     sides = sides[np.isfinite(sides)]
-    if not _width_is_estimable(profile, sides):
+    if not width_is_estimable(profile, sides):
         return Blind(None, reason=f"songs differ too much in the width of the stem {profile.name!r} to estimate it")
     quantity, confidence = _width_done(side_db, sides)
     settings = width.Settings(width=round(min(10.0 ** (quantity.value / 20.0), 4.0), 4))
@@ -251,7 +251,7 @@ def width_trials(sides_db: Array) -> tuple[list[tuple[Quantity, float]], Array]:
     return trials, np.tile(done, len(sides_db))
 
 
-def _width_is_estimable(profile: StemProfile, sides_db: Array) -> bool:
+def width_is_estimable(profile: StemProfile, sides_db: Array) -> bool:
     """Whether leave-one-out estimates on the profile's songs [N] have a smaller error than assuming no change of width."""
     if ("width", 0) not in profile.learnt:
         trials, done = width_trials(sides_db)

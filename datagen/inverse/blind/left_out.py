@@ -33,7 +33,7 @@ SAMPLE_RATE = 44_100  # at which responses are compared
 TYPICAL = (10.0, 50.0, 90.0)  # percentiles over songs
 
 
-class Range(NamedTuple):
+class TypicalRange(NamedTuple):
     """What untouched songs of the profile get: 10 %, median and 90 %."""
 
     low: float
@@ -56,9 +56,9 @@ class LeftOutTrials:
     unit: str = "dB"
 
     @property
-    def typical(self) -> Range | None:
+    def typical(self) -> TypicalRange | None:
         """What songs as they are get; None of none."""
-        return Range(*map(float, np.percentile(self.untouched, TYPICAL))) if len(self.untouched) else None
+        return TypicalRange(*map(float, np.percentile(self.untouched, TYPICAL))) if len(self.untouched) else None
 
     def risk(self) -> tuple[Array, Array]:
         """Coverage and risk, [N] each: for every part of the trials, the surest first, how large it is and its mean error."""
@@ -92,18 +92,18 @@ def _compression(profile: StemProfile) -> LeftOutTrials:
 
 
 def _equaliser(profile: StemProfile) -> LeftOutTrials:
-    from stemwright.datagen.inverse.blind.estimators import _eq_error, eq_bands, eq_trials
+    from stemwright.datagen.inverse.blind.estimators import eq_bands, eq_error, eq_trials
 
     bands = eq_bands(profile)
     rows, errors = eq_trials(profile, bands, SAMPLE_RATE)
-    expected = rows @ _eq_error(profile, bands, SAMPLE_RATE)
+    expected = rows @ eq_error(profile, bands, SAMPLE_RATE)
     sure = np.array([confidence_of_estimate(TOLERANCE["eq"], error) for error in expected]) >= LEAST_CONFIDENCE
     untouched, _ = eq_trials(profile, bands, SAMPLE_RATE, untouched=True)
     return LeftOutTrials("mean response", rows[:, 2], errors, expected, sure, untouched[:, 2])
 
 
 def _width(profile: StemProfile) -> LeftOutTrials:
-    from stemwright.datagen.inverse.blind.estimators import _width_is_estimable, width_trials
+    from stemwright.datagen.inverse.blind.estimators import width_is_estimable, width_trials
 
     sides = profile.values("whole_side_db")
     sides = sides[np.isfinite(sides)]
@@ -111,7 +111,7 @@ def _width(profile: StemProfile) -> LeftOutTrials:
         raise Abstained("too few songs have a stereo stem")
     trials, done = width_trials(sides)
     values, sure = np.array([quantity.value for quantity, _ in trials]), np.array([confidence for _, confidence in trials])
-    answered = (sure >= LEAST_CONFIDENCE) & _width_is_estimable(profile, sides)
+    answered = (sure >= LEAST_CONFIDENCE) & width_is_estimable(profile, sides)
     return LeftOutTrials(trials[0][0].name, values, np.abs(values - done), 1.0 - sure, answered, values[done == 0.0])
 
 

@@ -224,9 +224,11 @@ def _estimated(
     current = audio
     for name in reversed(names):
         answer = estimate(name, torch.from_numpy(np.ascontiguousarray(current)), sample_rate, profile)
-        if answer.settings is None or answer.confidence < least:
-            known = answer.quantity.text() if answer.quantity else "the estimate"
-            left[name] = answer.reason or f"{known} has a confidence of {answer.confidence:.2f}; {least:g} is needed"
+        if answer.settings is None or answer.quantity is None:
+            left[name] = answer.reason
+            continue
+        if answer.confidence < least:
+            left[name] = f"{answer.quantity.text()} has a confidence of {answer.confidence:.2f}; {least:g} is needed"
             continue
         try:
             current = np.asarray(invert_chain(current.astype(np.float64), sample_rate, [(name, answer.settings)]), np.float32)
