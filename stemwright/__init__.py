@@ -3,7 +3,8 @@
     a training corpus     build, check, report, read_table, PairDataset, Vocabulary
     a mix balance         balance, separate, measure_balance, DemucsSeparator, ReferenceStems
     loudness              integrated_loudness, momentary_loudness, short_term_loudness, loudness_range, true_peak
-    effects               EFFECTS, apply_chain, invert_chain, fit, fit_chain, fit_console, estimate_effects, Profile
+    effects               EFFECTS, apply_chain, invert_chain, fit, fit_chain, fit_console, estimate_effects, Profile,
+                          estimate_reverberation
     clipping              detect_clipping, declip
     edits by text         parse_edit, edit
     sound files           load, save, blocks
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.effects import EFFECTS, apply_chain, invert_chain
     from stemwright.datagen.inverse import fit
     from stemwright.datagen.inverse.blind.profile import Profile
+    from stemwright.datagen.inverse.blind.heard_reverberation import estimate_reverberation
     from stemwright.datagen.inverse.blind.stem_estimates import estimate_effects
     from stemwright.datagen.inverse.chain import fit_chain
     from stemwright.datagen.inverse.clipping.declipping import declip
@@ -70,6 +72,7 @@ PUBLIC = {
     "detect_clipping": "stemwright.datagen.inverse.clipping.detect:detect_clipping",
     "edit": "stemwright.datagen.public.song_edits:edit",
     "estimate_effects": "stemwright.datagen.inverse.blind.stem_estimates:estimate_effects",
+    "estimate_reverberation": "stemwright.datagen.inverse.blind.heard_reverberation:estimate_reverberation",
     "fit": "stemwright.datagen.inverse:fit",
     "fit_chain": "stemwright.datagen.inverse.chain:fit_chain",
     "fit_console": "stemwright.datagen.inverse.console:fit_console",
@@ -105,6 +108,7 @@ __all__ = [
     "detect_clipping",
     "edit",
     "estimate_effects",
+    "estimate_reverberation",
     "fit",
     "fit_chain",
     "fit_console",

@@ -163,7 +163,7 @@ def _cells(row: EffectAnswer) -> tuple[str, ...]:
     if known is None:
         return (row.stem, "-", "-", "-", typical)
     sure = f"{100.0 * row.answer.confidence:.0f} %"
-    return (row.stem, _number(known.value), f"{_number(known.low)} to {_number(known.high)}", sure, typical)
+    return (row.stem, known.number(known.value), f"{known.number(known.low)} to {known.number(known.high)}", sure, typical)
 
 
 def _span(typical: TypicalRange | None) -> str:

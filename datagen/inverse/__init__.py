@@ -60,6 +60,7 @@ ESTIMATES = {
     "eq": "stemwright.datagen.inverse.blind.estimators:estimate_equaliser",
     "compressor": "stemwright.datagen.inverse.blind.compression:estimate_compressor",
     "width": "stemwright.datagen.inverse.blind.estimators:estimate_width",
+    "room": "stemwright.datagen.inverse.blind.heard_reverberation:estimate_room",
 }
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stemwright.datagen.inverse import ESTIMATES
 from stemwright.manifests import __version__
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.disk.bulk import located
@@ -44,8 +45,8 @@ MOMENTARY_S = 0.4  # BS.1770-5: the window of the momentary loudness
 
 
 def cache_key(stems: Sequence[Stem], profile: ProfileFile | None = None) -> str:
-    """The id of estimating one track: of its stems, this version and, where effects are estimated, the profile."""
-    effects = {} if profile is None else {"profile": profile.id}
+    """The id of estimating one track: of its stems, this version and, where effects are estimated, the profile and which they are."""
+    effects = {} if profile is None else {"profile": profile.id, "effects": list(ESTIMATES)}
     given = {"given": GIVEN_RULES} if stems[0].origin == REFERENCE_ORIGIN else {}
     return content_id({"stems": [stem.id for stem in stems], "estimate": "balance and peak", "version": __version__, **given, **effects})
 

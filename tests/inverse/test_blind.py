@@ -38,7 +38,7 @@ def larger():
 
 
 def test_only_effects_that_leave_a_trace_have_an_estimate():
-    assert {name for name, effect in EFFECTS.items() if hasattr(effect, "estimate")} == {"eq", "compressor", "width"}
+    assert {name for name, effect in EFFECTS.items() if hasattr(effect, "estimate")} == {"eq", "compressor", "width", "room"}
 
 
 def test_an_equaliser_is_found_again(profile):

@@ -39,7 +39,12 @@ class Quantity(NamedTuple):
 
     def text(self) -> str:
         """The quantity as a sentence has it: "mean gain reduction 4.2 dB (2.9 to 5.6)"."""
-        return f"{self.name} {self.value:.1f} {self.unit} ({self.low:.1f} to {self.high:.1f})".replace("-0.0", "0.0")
+        return f"{self.name} {self.number(self.value)} {self.unit} ({self.number(self.low)} to {self.number(self.high)})"
+
+    def number(self, value: float) -> str:
+        """A value of the quantity: with one decimal, seconds with two."""
+        digits = 2 if self.unit == "s" else 1
+        return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no -0.0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@
     width       the side over mid energy of the result is the profile's; a stem that is mono, or nearly, stays so
     fader       the loudness of the result is the profile's. A gain, not a ``loudness``: any excerpt then sounds as it does in the song
 
+Reverberation stays as it is: a room can only be added, never taken off, so that a stem that is wetter than the profile would keep what
+it has, and one that is given more decays as the sum of two rooms, which a second normalisation would find to be another one.
+
 Conventions
     The settings are those of a fixed point. They are changed until the *result* has the features wanted, each within its tolerance
     (``SETTLED_DB``); a stem that has them gets an empty chain. So normalising twice is normalising once.

@@ -2,7 +2,7 @@
 
     features         one row a stem; those of the profile's songs also hold what simulated compressors did to them
     profile          the rows of the training tracks, or those of another corpus's profile
-    estimates        the settings of eq, compressor and width with their confidence; those that abstain are left out
+    estimates        the settings of eq, compressor, width and room with their confidence; those that abstain are left out
     normalisations   one chain a stem (``stemwright.datagen.inverse.blind.normalise``)
 
 Conventions

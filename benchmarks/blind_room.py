@@ -1,0 +1,221 @@
+"""Reverberation time and direct-to-reverberant ratio of stems without their dry signals, in rooms whose responses are measured.
+
+Conventions
+    Held out from the weights of ``sw.estimate_reverberation``: the songs, and three of the four makes of rooms (``rooms.py``);
+    those of ``room`` have other settings and noise. True times are T30 of the response in the octaves of 500 Hz and 1 kHz, by Schroeder's
+    integral, from 0.2 to 2 s; ratios are 0 to 18 dB and more, the first 2.5 ms against the rest. 12 s of each stem are in one room of each
+    make.
+    Tracker songs are made of samples, mostly dry, but not always: what reverberation they have of their own is an error of the estimate
+    here.
+    Peers, on the answered stems and on all: *decay rate* is the method of the textbooks without learning: straight falls of the level over
+    0.2 s in half octaves, at the fast end of which (10 %) is the room; its factor and quantile are not fitted. *Constant* is the
+    geometric mean of the times that rooms are drawn from, 0.63 s.
+    ``within`` is the share of answers within 25 %, ``covered`` the share of true values in the 80 % interval; both are of answered stems.
+
+References
+    Ratnam et al. 2003; Eaton et al. 2016 (the ACE challenge): the measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
+
+import numpy as np
+import rooms
+import songs
+from scipy.stats import spearmanr
+
+from stemwright.datagen.inverse.blind import reverberation_features as features
+from stemwright.datagen.inverse.blind.heard_reverberation import Reverberation, estimate_reverberation
+from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.sound.resampling import resample
+
+SAMPLE_RATE = 44_100
+FIRST_SEED = 43_000
+DURATION_S = 12.0
+HELD_OUT = ("room", "freeverb", "image", "network")
+CONSTANT_S = math.sqrt(rooms.RT60_S[0] * rooms.RT60_S[1])
+PEER_QUANTILE, PEER_LENGTH = 0.1, 24
+NOT_STEMS = {"mixture", "unsorted", "rest", "backing"}
+GAMES_LEARNT = {"heroes"}
+
+TRIES = """
+What was tried (from development, on other songs):
+
+| tried | result |
+|---|---|
+"""
+
+
+class Trial(NamedTuple):
+    """One stem in one room (a time of NaN: in none), and what was found by us and by the peer."""
+
+    music: str
+    stem: str
+    make: str
+    rt60_s: float
+    drr_db: float
+    found: Reverberation
+    peer_s: float
+
+    @property
+    def answered(self) -> bool:
+        """Whether a time was given."""
+        return self.found.rt60_s is not None
+
+
+def decay_rate(audio: np.ndarray) -> float:
+    """The peer: the time in s at the fast end of the straight falls of a stem [C, T]; NaN without any."""
+    level = features.band_levels(resample(audio, SAMPLE_RATE, features.SAMPLE_RATE))
+    level = level[np.isfinite(level).all(1)]
+    slope, deviation = features.lines(level, PEER_LENGTH)
+    falls = slope[(level[:, : slope.shape[1]] > -features.SOUNDS_DB) & (slope < -3.0) & (deviation < features.STRAIGHT_DB)]
+    return float(np.quantile(-60.0 / falls, PEER_QUANTILE)) if len(falls) else math.nan
+
+
+def synthetic_stems(num_songs: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Dry stems [2, T] of synthetic songs."""
+    for seed in range(FIRST_SEED, FIRST_SEED + num_songs):
+        yield from songs.render_song(seed, DURATION_S, without=("echo", "reverb")).items()
+
+
+def tracker_stems(folder: Path, collection: str, duration_s: float = DURATION_S) -> Iterator[tuple[str, np.ndarray]]:
+    """Parts [C, T] of the stems of a collection of free music, where they sound for the most part.
+
+    Of ``channels`` the songs of one game, of which the weights are made; of ``modules`` those of others.
+    """
+    for path in sorted((folder / collection).glob("*/*.flac")):
+        learnt = path.parent.name.split("-")[0] in GAMES_LEARNT
+        if path.stem not in NOT_STEMS and learnt == (collection == "channels"):
+            audio, sample_rate = load(path, num_frames=60 * SAMPLE_RATE)
+            assert sample_rate == SAMPLE_RATE
+            seconds = (audio[:, : audio.shape[1] // SAMPLE_RATE * SAMPLE_RATE].astype(float) ** 2).sum(0).reshape(-1, SAMPLE_RATE).sum(1)
+            sounds = np.convolve(seconds > 1e-3 * seconds.max(initial=0.0), np.ones(round(duration_s)), mode="valid")
+            if len(sounds) and sounds.max() >= 0.5 * duration_s:
+                start = int(sounds.argmax()) * SAMPLE_RATE
+                yield path.stem, audio[:, start : start + round(duration_s * SAMPLE_RATE)]
+
+
+def trials_of(music: str, stems: Iterator[tuple[str, np.ndarray]]) -> Iterator[Trial]:
+    """Every stem dry and in a room of each make."""
+    for number, (name, dry) in enumerate(stems):
+        if not np.abs(dry).max() > 0.0:
+            continue
+        rng = np.random.default_rng([FIRST_SEED, number])
+        yield Trial(music, name, "none", math.nan, math.inf, estimate_reverberation(dry, SAMPLE_RATE), math.nan)
+        for make in HELD_OUT:
+            made = rooms.draw_room(make, rng, SAMPLE_RATE)
+            wet = rooms.through(dry, made)
+            yield Trial(music, name, make, made.rt60_s, made.drr_db, estimate_reverberation(wet, SAMPLE_RATE), decay_rate(wet))
+
+
+def table(trials: list[Trial]) -> str:
+    """Errors by music, make of room and stem."""
+    lines = [
+        "| music | room | stem | stems | answered | median error of RT60 | within 25 % | confidence | rank | RT60 covered | "
+        "mean error of DRR dB | DRR covered | decay rate: median error, within, rank | constant: median error, within |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    wet = [one for one in trials if one.make != "none"]
+    for music in dict.fromkeys(one.music for one in wet):
+        for make in (*HELD_OUT, "all"):
+            for stem in (*dict.fromkeys(one.stem for one in wet if one.music == music), "all"):
+                rows = [one for one in wet if one.music == music and make in (one.make, "all") and stem in (one.stem, "all")]
+                if make == "all" or stem == "all":
+                    lines.append(f"| {music} | {make} | {stem} | {_row(rows)} |")
+    return "\n".join(lines)
+
+
+def _row(rows: list[Trial]) -> str:
+    kept = [one for one in rows if one.answered]
+    if len(kept) < 4:
+        return f"{len(rows)} | {len(kept)} |" + " |" * 9
+    true = np.array([one.rt60_s for one in kept])
+    found = np.array([one.found.rt60_s for one in kept], float)
+    peer = np.nan_to_num([one.peer_s for one in kept], nan=CONSTANT_S)
+    ratios = np.array([[one.drr_db, one.found.drr_db, one.found.drr_low_db, one.found.drr_high_db] for one in kept], float)
+    covered = np.mean([one.found.rt60_low_s <= one.rt60_s <= one.found.rt60_high_s for one in kept])  # type: ignore[operator]
+    error, peer_error, constant = (np.abs(value / true - 1.0) for value in (found, peer, CONSTANT_S))
+    return " | ".join(
+        [
+            str(len(rows)),
+            f"{len(kept) / len(rows):.0%}",
+            f"{np.median(error):.0%}",
+            f"{(error <= 0.25).mean():.0%}",
+            f"{np.mean([one.found.confidence for one in kept]):.0%}",
+            f"{spearmanr(true, found)[0]:.2f}",
+            f"{covered:.0%}",
+            f"{np.abs(ratios[:, 0] - ratios[:, 1]).mean():.1f}",
+            f"{((ratios[:, 2] <= ratios[:, 0]) & (ratios[:, 0] <= ratios[:, 3])).mean():.0%}",
+            f"{np.median(peer_error):.0%}, {(peer_error <= 0.25).mean():.0%}, {spearmanr(true, peer)[0]:.2f}",
+            f"{np.median(constant):.0%}, {(constant <= 0.25).mean():.0%}",
+        ]
+    )
+
+
+def dry_table(trials: list[Trial]) -> str:
+    """What is said of stems without a room."""
+    lines = ["| music | stem | dry stems | said to be dry | abstained | a time, falsely |", "|---|---|---|---|---|---|"]
+    dry = [one for one in trials if one.make == "none"]
+    for music in dict.fromkeys(one.music for one in dry):
+        for stem in (*dict.fromkeys(one.stem for one in dry if one.music == music), "all"):
+            rows = [one for one in dry if one.music == music and stem in (one.stem, "all")]
+            none, given = sum(one.found.is_dry for one in rows), sum(one.answered for one in rows)
+            lines.append(f"| {music} | {stem} | {len(rows)} | {none} | {len(rows) - none - given} | {given} |")
+    return "\n".join(lines)
+
+
+def coverage_table(trials: list[Trial]) -> str:
+    """Risk against coverage: the surest part of the answers."""
+    rows = sorted((one for one in trials if one.answered and one.make != "none"), key=lambda one: -one.found.confidence)
+    lines = ["| part of the answers | within 25 % | mean confidence |", "|---|---|---|"]
+    for share in (0.25, 0.5, 0.75, 1.0):
+        part = rows[: max(4, round(share * len(rows)))]
+        within = np.mean([abs((one.found.rt60_s or 0.0) / one.rt60_s - 1.0) <= 0.25 for one in part])
+        lines.append(f"| {share:.0%} | {within:.0%} | {np.mean([one.found.confidence for one in part]):.0%} |")
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """CPU time of a minute of stem; of what is longer than 30 s only the loudest 30 s are used."""
+    noise = np.random.default_rng(0).normal(0.0, 0.1, (2, 60 * SAMPLE_RATE)).astype(np.float32)
+    estimate_reverberation(noise[:, : 5 * SAMPLE_RATE], SAMPLE_RATE)
+    start = time.process_time()
+    estimate_reverberation(noise, SAMPLE_RATE)
+    return f"{time.process_time() - start:.2f} s of one core for a stereo stem of a minute, and for every longer one."
+
+
+def report(num_songs: int, music: Path | None) -> str:
+    """Everything, as Markdown."""
+    trials = list(trials_of("synthetic songs", synthetic_stems(num_songs)))
+    if music is not None:
+        trials += trials_of("tracker songs", tracker_stems(music, "modules"))
+    return "\n\n".join([table(trials), dry_table(trials), coverage_table(trials), speed(), TRIES.strip()])
+
+
+def main() -> None:
+    """Prints the tables; ``--write`` puts them into docs/results.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="replace this benchmark's section of docs/results.md")
+    parser.add_argument("--songs", type=int, default=24)
+    parser.add_argument("--music", type=Path, help="folder of free music with tracker songs")
+    arguments = parser.parse_args()
+    text = report(arguments.songs, arguments.music)
+    print(text)
+    if arguments.write:
+        from results import publish
+
+        music = " --music FOLDER" if arguments.music else ""
+        publish("Blind room", f"python benchmarks/blind_room.py{music} --write", text)
+
+
+if __name__ == "__main__":
+    main()
