@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from stemwright.datagen.dataset.loader import PairDataset
     from stemwright.datagen.effects import EFFECTS, apply_chain, invert_chain
     from stemwright.datagen.inverse import fit
-    from stemwright.datagen.inverse.blind.profile import Profile
     from stemwright.datagen.inverse.blind.heard_reverberation import estimate_reverberation
+    from stemwright.datagen.inverse.blind.profile import Profile
     from stemwright.datagen.inverse.blind.stem_estimates import estimate_effects
     from stemwright.datagen.inverse.chain import fit_chain
     from stemwright.datagen.inverse.clipping.declipping import declip

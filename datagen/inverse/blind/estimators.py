@@ -2,7 +2,7 @@
 
     eq          six bands, spread over where stems of the name sound, closest in dB to the stem's spectrum over the typical one
     width       the stem's side over mid energy against the typical one
-    room        time and level of what reverberation is heard (``stemwright.datagen.inverse.blind.heard_reverberation``), relative to no profile
+    room        what reverberation is heard, which is a fact without a profile: ``stemwright.datagen.inverse.blind.heard_reverberation``
 
 Each is the most probable answer given how far songs differ by themselves: where songs differ much, the answer stays near "nothing was
 done". Compression is in ``stemwright.datagen.inverse.blind.compression``. Effects that leave no trace that can be distinguished from the

@@ -109,7 +109,7 @@ def estimate_reverberation(stem: Any, sample_rate: int) -> Reverberation:
 
 
 def estimate_room(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
-    """The ``room`` whose reverberation a stem [C, T] has; the quantity is its time in the octaves of 500 Hz and 1 kHz. No profile is needed."""
+    """The ``room`` whose reverberation a stem [C, T] has; the quantity is its time at middle frequencies. No profile is needed."""
     from stemwright.datagen.effects import room
     from stemwright.datagen.inverse.blind.answers import Blind, Quantity
 

@@ -17,12 +17,12 @@ def estimate_effects(stem: Any, sample_rate: int, name: str, profile: Profile | 
     """Estimates the effects that a stem seems to have gone through, against what is typical of stems of its name.
 
     ``stem`` is float [C, T], numpy or torch; ``name`` says what it is, "vocals" say; ``profile`` is a ``Profile``, or the file of one,
-    such as ``CORPUS/profile.parquet``. Returns {effect: answer} for eq, compressor, width and room. An answer has ``quantity``
-    (name, value, unit, and low and high of its 80 % interval; None if nothing can be said: ``reason`` says why), ``confidence`` (0 to 1, the
-    probability that the quantity is right within the tolerance of the effect), and ``settings`` of an effect that has it, None where the
-    effect was not found. Settings in ``derived`` have no confidence: usual ones, or chosen to give the quantity. It is relative to the
-    profile: processing that all its songs share is not detected; but a room, which ``estimate_reverberation`` finds, is a fact. Raises ValueError for another shape or audio that is not finite,
-    FileNotFoundError without the file.
+    such as ``CORPUS/profile.parquet``. Returns {effect: answer} for eq, compressor, width and room. An answer has
+    ``quantity`` (name, value, unit, and low and high of its 80 % interval; None if nothing can be said: ``reason`` says why),
+    ``confidence`` (0 to 1, the probability that the quantity is right within the tolerance of the effect), and ``settings`` of an effect
+    that has it, None where the effect was not found. Settings in ``derived`` have no confidence: usual ones, or chosen to give the
+    quantity. It is relative to the profile: processing that all its songs share is not detected; a room alone is a fact, which
+    ``estimate_reverberation`` finds. Raises ValueError for another shape or audio that is not finite, FileNotFoundError without the file.
 
     >>> import numpy, stemwright as sw
     >>> stem = numpy.random.default_rng(0).normal(0, 0.1, (2, 88_200))
