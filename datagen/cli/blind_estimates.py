@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from stemwright.datagen.edit.estimated_file import EffectAnswer, EstimatedFile
-    from stemwright.datagen.inverse.blind.left_out import TypicalRange
+    from stemwright.datagen.inverse.blind.answers import Quantity
 
 TYPICAL_NOTE = "typical: songs of the profile as they are, 10 % to 90 %; values within say little"
 
@@ -159,16 +159,15 @@ def effect_table(rows: Sequence[EffectAnswer]) -> Table:
 
 
 def _cells(row: EffectAnswer) -> tuple[str, ...]:
-    known, typical = row.answer.quantity, _span(row.typical)
+    known = row.answer.quantity
+    typical = "-" if row.typical is None else _span(row.typical.low, row.typical.high, known)
     if known is None:
         return (row.stem, "-", "-", "-", typical)
     sure = f"{100.0 * row.answer.confidence:.0f} %"
-    return (row.stem, known.number(known.value), f"{known.number(known.low)} to {known.number(known.high)}", sure, typical)
+    return (row.stem, known.number(known.value), _span(known.low, known.high, known), sure, typical)
 
 
-def _span(typical: TypicalRange | None) -> str:
-    return "-" if typical is None else f"{_number(typical.low)} to {_number(typical.high)}"
-
-
-def _number(value: float) -> str:
-    return f"{round(value, 1) + 0.0:.1f}"  # + 0.0: no -0.0
+def _span(low: float, high: float, known: Quantity | None) -> str:
+    """A range with the decimals of the quantity, one where there is none."""
+    ends = [known.number(end) if known else f"{round(end, 1) + 0.0:.1f}" for end in (low, high)]
+    return " to ".join(ends)

@@ -10,6 +10,8 @@ from stemwright.datagen.inverse.blind import compression
 from stemwright.datagen.inverse.blind import estimators as blind
 from stemwright.datagen.inverse.blind.answers import TOLERANCE
 from stemwright.datagen.inverse.blind.profile import Profile, mean_gain_reduction, profile_of
+from stemwright.datagen.inverse.undo.requests import Knowledge
+from stemwright.datagen.inverse.undo.reversal import undo
 from stemwright.manifests.records import EffectEstimate
 
 RATE = 44_100
@@ -113,6 +115,24 @@ def test_an_untouched_stem_gets_no_compressor_and_a_compressed_one_gets_settings
     assert row.low <= row.value <= row.high
     empty = EffectEstimate(effect="compressor", settings={}, **nothing.plain())
     assert EFFECTS["compressor"].Settings(**empty.settings).is_neutral()
+
+
+def test_compression_is_undone_only_above_the_requested_confidence_of_its_mean_reduction(larger):
+    dry = stem(102)
+    dry = dry * (10.0**-0.5 / float(dry.abs().max()))
+    settings = compressor.Settings(threshold_db=-34.0, ratio=5.0, attack_ms=5.0, release_ms=60.0)
+    wet, known = compressor.apply(dry, RATE, settings).numpy(), Knowledge(profile=larger["other"], source="profile")
+    (step,) = undo(wet, RATE, ["compressor"], known, least_confidence=0.0).steps
+    assert step.plain()["quantity"] == "mean gain reduction"
+    assert step.plain()["low"] <= step.plain()["value"] <= step.plain()["high"]
+    left = undo(wet, RATE, ["compressor"], known, least_confidence=1.0).left["compressor"]
+    assert left == f"{step_text(step)} has a confidence of {step.confidence:.2f}; 1 is needed"
+    assert undo(dry.numpy(), RATE, ["compressor"], known, least_confidence=0.0).left["compressor"].startswith("no compression found")
+
+
+def step_text(step):
+    found = step.plain()
+    return f"mean gain reduction {found['value']:.1f} dB ({found['low']:.1f} to {found['high']:.1f})"
 
 
 def test_compressor_estimates_on_other_songs_are_within_the_tolerance_on_average(larger):
