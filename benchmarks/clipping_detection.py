@@ -46,7 +46,7 @@ from stemwright.separation.clip_detection.levels import LevelTally, pooled
 
 SHARES = (0.001, 0.003, 0.01)
 LEAST_SHARE = 0.0005  # fewer clipped samples are no example of clipping
-TARGETS = "at least 95 % of 0.1 % in exact copies, 85 % of 0.3 % in others but Opus, at most 2 % false"
+TARGETS = "at least 95 % of 0.1 % in exact copies, 85 % of 0.3 % in others but Opus, at most 1 % false"
 
 
 def peak_rule(audio: Audio) -> list[tuple[float, float]]:

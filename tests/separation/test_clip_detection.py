@@ -93,13 +93,17 @@ def test_parts_clipped_at_two_levels_give_both(music):
     assert found.ceiling_high == found.ceilings_high[0]
 
 
+def coded(audio: Audio) -> Audio:
+    """Through an MP3 of 320 kbit/s."""
+    memory = io.BytesIO()
+    soundfile.write(memory, audio.T, RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=0.0)
+    memory.seek(0)
+    return soundfile.read(memory, dtype="float32")[0].T
+
+
 def test_a_ceiling_is_found_in_a_lossy_copy(music):
     audio, ceiling = clipped(music, 0.01)
-    memory = io.BytesIO()
-    soundfile.write(memory, audio.T * (0.8 / ceiling), RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=0.0)  # 320 kbit/s
-    memory.seek(0)
-    decoded = soundfile.read(memory, dtype="float32")[0].T
-    for found in sw.detect_clipping(decoded, RATE):
+    for found in sw.detect_clipping(coded(audio * np.float32(0.8 / ceiling)), RATE):
         assert found.ceiling_high == pytest.approx(0.8, rel=0.03)
         assert found.ceiling_low == pytest.approx(-0.8, rel=0.03)
         assert found.share == pytest.approx(0.01, rel=0.5)
@@ -115,6 +119,12 @@ def test_what_is_limited_or_loud_is_not_called_clipped(music):
         assert all(
             found.confidence == 0 and found.ceiling_high == 0 and found.ceiling_low == 0 for found in sw.detect_clipping(audio, RATE)
         )
+
+
+def test_what_is_limited_is_not_called_clipped_in_a_lossy_copy(music):
+    limited = limiter.apply(torch.from_numpy(2 * music), RATE, limiter.Settings(ceiling_db=-6.0, release_ms=80.0)).numpy()
+    for audio in (music, limited, 0.6 * np.tanh(1.5 * music)):
+        assert all(found.confidence == 0 for found in sw.detect_clipping(coded(audio), RATE))
 
 
 def test_where_nothing_can_be_known_nothing_is_named():
