@@ -107,7 +107,7 @@ def run_commands(page: Path, tmp_path: Path, multitrack_folder) -> int:
     for toml in blocks(page, "toml"):
         if name := re.match(r"# (\w+\.toml)\n", toml):
             (tmp_path / name[1]).write_text(toml)
-    for name in ("multitracks.toml", "restore.toml", "degradations.toml"):
+    for name in ("multitracks.toml", "restore.toml", "degradations.toml", "consoles.toml"):
         shutil.copy(ROOT / "docs" / "guides" / name, tmp_path)
     (tmp_path / "removal.toml").write_text(next(iter(blocks(ROOT / "README.md", "toml"))))
     places = {"SONGS": str(songs), "SONG": str(next(songs.glob("train/*/mixture.wav"))), "CORPUS": str(tmp_path / "corpus")}

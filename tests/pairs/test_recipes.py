@@ -24,7 +24,7 @@ VARIANTS = {  # kind -> sections besides the default one that the contract holds
         {"inputs": "normalised", "align": "beats"},
         {"inputs": "levelled", "target": "sum", "stems": ["vocals", "drums"]},
     ],
-    "remix": [{"mode": "console"}, {"mode": "both", "num_songs": 2}],
+    "remix": [{"mode": "console"}, {"mode": "console", "sends": ["reverb"], "rides": True}, {"mode": "both", "num_songs": 2}],
     "removal": [{"preset": "wide"}],
 }
 SECTIONS = [(kind, section) for kind in RECIPES for section in ({}, *VARIANTS.get(kind, []))]

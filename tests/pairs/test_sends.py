@@ -194,3 +194,13 @@ def test_a_console_with_sends_and_rides_is_otherwise_the_console_without(tmp_pat
 def test_what_a_console_cannot_share_is_refused_with_a_sentence(section, said) -> None:
     with pytest.raises(ConfigError, match=said):
         only("remix", {"mode": "console", **section})
+
+
+def test_the_published_console_has_one_shared_reverb_and_nothing_on_the_sum_but_its_level() -> None:
+    config = only("remix", {"preset": "dmc"})
+    assert config.pairs.remix.shape == (44_100, 262_144)
+    for planned_pair in planned(config, *corpus(3)).pairs:
+        (mix,) = planned_pair.targets
+        assert [use.effect for use in mix.bus] == ["loudness"]
+        assert [send.name for send in mix.sends] == ["reverb"]
+        assert [[use.effect for use in branch.chain[1:]] for branch in mix.branches] == [["eq", "compressor", "fader"]] * len(mix.branches)

@@ -24,6 +24,11 @@ Conventions
     A stem that does not sound in the excerpt is in the mix as it is: nothing could be learnt from its strip.
     A stem that would have to be lifted by more than 40 dB is silence: an input without branches, and no part of the mix.
 
+Preset (what is given besides wins)
+    dmc       the console of Steinmetz et al. 2021: equaliser, compressor, gain and pan of each stem, and sends to one stereo reverb;
+              nothing on the sum but its level; 262,144 samples at 44.1 kHz. Stems are levelled to one loudness, where theirs are to one
+              peak.
+
 References
     Uhlich et al. 2017 for mixing stems of different songs as training data; Steinmetz et al. 2021 for what a console consists of.
     15 % of tempo and 3 semitones are this project's limits for stems that fit together without being changed.
@@ -33,14 +38,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.pairs.drawing import Channels, Ranges, draw_settings, draw_use, effective_ranges
-from stemwright.datagen.pairs.recipes.base import MOST_PER_TRACK, Draft, RecipeConfig, TrackMaterial, fader, min_change_field
+from stemwright.datagen.pairs.recipes.base import (
+    MOST_PER_TRACK,
+    Draft,
+    RecipeConfig,
+    Shape,
+    TrackMaterial,
+    fader,
+    min_change_field,
+    with_preset,
+)
 from stemwright.datagen.pairs.recipes.shared_effects import RIDE, draw_ride, draw_send
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.pair_records import Branch, Signal
@@ -52,7 +66,8 @@ if TYPE_CHECKING:
 
 STRIP = ("eq", "compressor", "fader")  # of one stem, in this order; the last has its level
 HIGHEST_DRY_DBFS = -1.0  # a stem of sharp peaks is brought to less than its loudness, so that its dry side needs no joint gain
-BUS = ("eq", "compressor")  # of the sum, before its level
+PRESETS: dict[str, dict[str, Any]] = {"dmc": {"mode": "console", "bus_effects": [], "sends": ["reverb"]}}
+SHAPES = {"dmc": Shape(44_100, 262_144)}
 
 Peak = Annotated[float, Field(ge=-60.0, le=0.0)]
 Gain = Annotated[float, Field(ge=-48.0, le=24.0)]
@@ -67,6 +82,12 @@ class Config(RecipeConfig):
         le=MOST_PER_TRACK,
         description="number of pairs of this kind planned for each track; 0: none",
         json_schema_extra=since("0.1", unit="pairs a track"),
+    )
+    preset: Literal["dmc"] | None = Field(
+        None,
+        description="published setup that fills in the keys that are not given: dmc (a strip for each stem, and one reverb that "
+        "all of them are sent to)",
+        json_schema_extra=since("0.1"),
     )
     mode: Literal["songs", "console", "both"] = Field(
         "songs",
@@ -108,6 +129,11 @@ class Config(RecipeConfig):
     num_songs: int = Field(
         4, ge=2, le=64, description="songs mode only: largest number of songs in one remix", json_schema_extra=since("0.1", unit="songs")
     )
+    bus_effects: tuple[Literal["eq", "compressor"], ...] = Field(
+        ("eq", "compressor"),
+        description="console mode only: effects of the sum, in this order, before its level is set; empty: none",
+        json_schema_extra=since("0.1"),
+    )
     sends: tuple[Literal["reverb", "delay"], ...] = Field(
         (),
         description="console mode only: effects that the stems share, each fed by all of them with gains of their own; empty: none",
@@ -129,6 +155,11 @@ class Config(RecipeConfig):
         "[pairs.remix.ranges.EFFECT] with lines setting = [low, high]",
         json_schema_extra=since("0.1"),
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, values: Any) -> Any:
+        return with_preset(values, PRESETS)
 
     @model_validator(mode="after")
     def _known_ranges(self) -> Config:
@@ -157,6 +188,11 @@ class Config(RecipeConfig):
     def needs_tempo(self) -> bool:
         """Songs are matched by tempo and key."""
         return self.mode != "console"
+
+    @property
+    def shape(self) -> Shape | None:
+        """The excerpts that the preset was published with."""
+        return SHAPES[self.preset] if self.preset else None
 
     def num_signals(self, num_stems: int) -> int:
         """The inputs and their mix."""
@@ -254,7 +290,7 @@ def _console(material: TrackMaterial, config: Config, rng: np.random.Generator) 
         for branch in signal.branches
     )
     channels: Channels = "one" if material.stems[0].audio.num_channels == 1 else "different"
-    bus = _drawn(BUS, config, material, rng, channels=channels)
+    bus = _drawn(config.bus_effects, config, material, rng, channels=channels)
     low, high = config.mix_peak_dbfs
     level = EffectUse(effect="loudness", settings={"target_db": round(low + rng.random() * (high - low), 2), "measure": "peak"})
     fed = [signal.name in strips for signal in inputs for _ in signal.branches]
