@@ -34,7 +34,7 @@ import songs
 from scipy.stats import spearmanr
 
 from stemwright.datagen.inverse.blind import reverberation_features as features
-from stemwright.datagen.inverse.blind.heard_reverberation import Reverberation, estimate_reverberation
+from stemwright.datagen.inverse.blind.heard_reverberation import HeardReverberation, estimate_reverberation
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.resampling import resample
 
@@ -52,7 +52,10 @@ What was tried (from development, on other songs):
 
 | tried | result |
 |---|---|
-"""
+| 1,110 examples of 40 synthetic songs, 3 networks | stems of other songs in `room`: 69 % answered, 76 % of them within 25 %, rank 0.78; in other makes 46 to 63 %, 55 to 68 %, 0.60 to 0.87; tracker drums in `room`: 88 %, 52 %, 0.82 |
+| 4,146 examples: also of songs played faster or slower, cut, compressed (a third), and of channels of tracker songs of another game | in `room` 66 %, 83 %, 0.91; other makes 51 to 72 %, 61 to 73 %, 0.72 to 0.91; tracker drums in `room` 85 %, 73 %, 0.91 |
+| no test for sounds that never decay | a constant and a sine got 1.9 s with a confidence of 0.53; now they are refused |
+"""  # noqa: E501
 
 
 class Trial(NamedTuple):
@@ -63,7 +66,7 @@ class Trial(NamedTuple):
     make: str
     rt60_s: float
     drr_db: float
-    found: Reverberation
+    found: HeardReverberation
     peer_s: float
 
     @property

@@ -58,7 +58,7 @@ LOWER_OVER_MIDDLE = 1.1  # decay time of low frequencies over that of 500 Hz and
 
 
 @dataclass(frozen=True)
-class Reverberation:
+class HeardReverberation:
     """An estimate, or an abstention: then ``rt60_s`` is None and ``reason`` says why.
 
     ``confidence`` is the probability that ``rt60_s`` is right within 25 %, 0 if it abstains. Low and high are the ends of 80 % intervals.
@@ -76,7 +76,7 @@ class Reverberation:
     reason: str = ""
 
 
-def estimate_reverberation(stem: Any, sample_rate: int) -> Reverberation:
+def estimate_reverberation(stem: Any, sample_rate: int) -> HeardReverberation:
     """Estimates the reverberation time and the direct-to-reverberant ratio of a stem whose dry signal is unknown.
 
     ``stem`` is float [C, T], numpy or torch, full scale 1.0, at ``sample_rate`` in Hz (16 kHz at least). Returns an object with
@@ -97,14 +97,14 @@ def estimate_reverberation(stem: Any, sample_rate: int) -> Reverberation:
     """
     audio = _checked(stem, sample_rate)
     if sample_rate < SAMPLE_RATE:
-        return Reverberation(None, reason=f"the sample rate is {sample_rate:g} Hz; reverberation is estimated from 16 kHz on")
+        return HeardReverberation(None, reason=f"the sample rate is {sample_rate:g} Hz; reverberation is estimated from 16 kHz on")
     if not np.abs(audio).max(initial=0.0) > 0.0:
-        return Reverberation(None, reason="the stem is silent")
+        return HeardReverberation(None, reason="the stem is silent")
     if audio.shape[1] < SHORTEST_S * sample_rate:
-        return Reverberation(None, reason=f"the stem has {audio.shape[1] / sample_rate:.2g} s; at least {SHORTEST_S:g} s are needed")
+        return HeardReverberation(None, reason=f"the stem has {audio.shape[1] / sample_rate:.2g} s; at least {SHORTEST_S:g} s are needed")
     level = band_levels(resample(loudest(audio, sample_rate), sample_rate, SAMPLE_RATE))
     if deepest_fall(level) < LEAST_FALL_DB:
-        return Reverberation(None, reason="the stem is sustained: nothing in it decays, so that a room cannot be heard")
+        return HeardReverberation(None, reason="the stem is sustained: nothing in it decays, so that a room cannot be heard")
     return answer_of(*_network()(reverberation_features(level, len(audio))))
 
 
@@ -122,10 +122,10 @@ def estimate_room(stem: torch.Tensor, sample_rate: int, profile: StemProfile) ->
     return Blind(settings, found.confidence, quantity, derived=("pre_delay_ms", "damping", "wet_db", "seed"))
 
 
-def answer_of(times: Array, ratios: Array) -> Reverberation:
+def answer_of(times: Array, ratios: Array) -> HeardReverberation:
     """The answer that follows from the probabilities of the bins of the time and of the ratio."""
     drr_low, drr, drr_high = (round(float(value), 2) for value in percentiles(ratios, RATIOS, (INTERVAL[0], 0.5, INTERVAL[1])))
-    nothing = Reverberation(None, drr_db=drr, drr_low_db=drr_low, drr_high_db=drr_high)
+    nothing = HeardReverberation(None, drr_db=drr, drr_low_db=drr_low, drr_high_db=drr_high)
     if drr > DRY_DB:
         return replace(nothing, is_dry=True, reason="no reverberation was found")
     low, middle, high = percentiles(times, TIMES, (INTERVAL[0], 0.5, INTERVAL[1]))
@@ -145,7 +145,7 @@ def percentiles(probabilities: Array, edges: Array, shares: tuple[float, ...]) -
 
 
 @dataclass(frozen=True)
-class Network:
+class RoomNetwork:
     """A mean of networks with two hidden layers: features [P] -> probabilities of the bins of the time, and of the ratio."""
 
     centre: Array  # [P]
@@ -169,11 +169,11 @@ def _softmax(scores: Array) -> Array:
 
 
 @lru_cache(maxsize=1)
-def _network() -> Network:
+def _network() -> RoomNetwork:
     with np.load(WEIGHTS) as stored:
         arrays = {name: stored[name].astype(np.float64) for name in stored.files}
     layers = tuple((arrays[f"weight{n}"], arrays[f"bias{n}"]) for n in range(3))
-    return Network(arrays["centre"], arrays["scale"], layers)
+    return RoomNetwork(arrays["centre"], arrays["scale"], layers)
 
 
 def _checked(stem: Any, sample_rate: int) -> Array:
