@@ -7,6 +7,7 @@ Conventions
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from statistics import median
@@ -54,9 +55,10 @@ def section(found: Rows) -> list[dict[str, Any]]:
             "effect": effect,
             "quantity": quantity,
             "unit": unit,
+            "digits": _digits(unit),
             "rows": [_row(name, by_stem.get(name), tried[name]) for name in names],
             "charts": [
-                (f"{quantity.capitalize()} of each stem", _spread(effect, f"{quantity} ({unit})", by_stem, names)),
+                (f"{quantity.capitalize()} of each stem", _spread(effect, (quantity, unit), by_stem, names)),
                 *risks.get(effect, ()),
             ],
         }
@@ -78,10 +80,18 @@ def _row(name: str, known: _Estimated | None, tried: int) -> dict[str, Any]:
     }
 
 
-def _spread(effect: str, label: str, by_stem: dict[str, _Estimated], names: list[str]) -> Markup:
+def _digits(unit: str) -> int:
+    """Decimals of values of a unit: seconds have two."""
+    return 2 if unit == "s" else 1
+
+
+def _spread(effect: str, quantity: tuple[str, str], by_stem: dict[str, _Estimated], names: list[str]) -> Markup:
+    """The values of every stem name on one axis; ``quantity`` is its name and its unit."""
     values = {name: by_stem[name].values if name in by_stem else [] for name in names}
-    axis = charts.around(label, charts.ends_of(*values.values()), keep=(0.0,))
-    return charts.strips(f"Estimates of {effect}", [Strip(name, values[name], f"stem-{name}") for name in names], axis, zero=0.0)
+    label, ends = "{} ({})".format(*quantity), charts.ends_of(*values.values())
+    axis = charts.around(label, ends, keep=(0.0,), lowest=0.0 if min(ends, default=0.0) >= 0.0 else -math.inf)
+    strips = [Strip(name, values[name], f"stem-{name}") for name in names]
+    return charts.strips(f"Estimates of {effect}", strips, axis, digits=_digits(quantity[1]), zero=0.0)
 
 
 def _risks(found: Rows) -> dict[str, list[tuple[str, Markup]]]:

@@ -19,27 +19,33 @@ if TYPE_CHECKING:
     from stemwright.datagen.edit.estimated_file import EffectAnswer, EstimatedFile
 
 TYPICAL = "0.85"
+MOST_ACROSS = 3  # effects beside each other; more are in rows of two
 
 
 def plot_estimates(made: EstimatedFile, path: Path | str) -> None:
     """Draws the estimates of one recording to ``path`` (its suffix says the format)."""
     pyplot = pyplot_without_display()
     stems, effects = made.stems, made.effects
-    height = 1.4 + 0.42 * len(stems)
-    figure, axes = pyplot.subplots(1, len(effects), figsize=(4.2 * len(effects), height), sharey=True, squeeze=False, layout="constrained")
+    across = len(effects) if len(effects) <= MOST_ACROSS else 2
+    down = -(-len(effects) // across)
+    size = (4.4 * across + 0.8, (1.1 + 0.42 * len(stems)) * down + 0.4)
+    figure, axes = pyplot.subplots(down, across, figsize=size, sharey=True, squeeze=False, layout="constrained")
     figure.suptitle(f"{made.song.name}: blind estimates, grey: songs of the profile as they are", x=0.01, ha="left", fontsize=11)
     palette = colours(stems)
-    for number, (axis, effect) in enumerate(zip(axes[0], effects, strict=True)):
+    axes[0, 0].set_yticks(range(len(stems)), stems)
+    axes[0, 0].set_ylim(len(stems) - 0.5, -0.5)
+    for axis, effect in zip(axes.flat, effects, strict=False):
         _draw(axis, [row for row in made.rows if row.effect == effect], stems, palette)
-        if number == 0:
-            axis.set_yticks(range(len(stems)), stems)
-            axis.set_ylim(len(stems) - 0.5, -0.5)
+    for axis in axes.flat[len(effects) :]:
+        axis.set_axis_off()
     save_figure(figure, Path(path))
     pyplot.close(figure)
 
 
 def _draw(axes: Axes, rows: Sequence[EffectAnswer], stems: Sequence[str], palette: dict[str, str]) -> None:
     """One effect."""
+    from matplotlib.ticker import MaxNLocator
+
     style(axes)
     axes.grid(axis="x", color="0.93")
     axes.axvline(0.0, color="0.5", lw=0.8)
@@ -58,6 +64,9 @@ def _draw(axes: Axes, rows: Sequence[EffectAnswer], stems: Sequence[str], palett
         text = f"{100.0 * sure:.0f} %" if row.answer.settings is not None else f"{100.0 * sure:.0f} %, not found"
         axes.annotate(text, (known.high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8, color="0.3")
     axes.margins(x=0.16)
+    if axes.dataLim.x0 >= 0.0:
+        axes.set_xlim(left=0.0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     for place in empty:
         axes.text(0.99, place, "no estimate", transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8, color="0.5")
     axes.set_xlabel(label)
