@@ -68,7 +68,7 @@ def check_place(place: Path, options: SongOptions, stage: Mapping[str, Any]) -> 
 def estimate_song(terminal: Terminal, song: Path, options: SongOptions) -> None:
     """Estimates the effects of the stems of one recording, shows them, and exits."""
     from stemwright.datagen.cli.listening import check_separation, check_stems_alone, separator_for
-    from stemwright.datagen.edit.estimated_file import check_profile_songs, estimate_file
+    from stemwright.datagen.edit.estimated_file import check_profile_songs, estimate_file, unlike_origins
     from stemwright.datagen.inverse.blind.profile import profile_at
     from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
     from stemwright.manifests.records import Refused
@@ -90,6 +90,8 @@ def estimate_song(terminal: Terminal, song: Path, options: SongOptions) -> None:
         model, folder = options.separation["model"], options.separation["model_folder"]
         check_separation(model, folder, how)
         separator = separator_for(model, folder, how, offline=options.offline, trust_pickle=options.trust_pickle)
+    if doubt := unlike_origins(options.profile, "reference" if separator is None else separator.origin):
+        terminal.warn(doubt)
     with terminal.progress("estimate") as report:
         try:
             made = estimate_file(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemwright.datagen.edit.edited_file import stems_in, with_stems
-from stemwright.manifests.records import RESIDUAL, Refused
+from stemwright.manifests.records import RESIDUAL, Refused, Stem
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.usage import UsageError
@@ -94,6 +94,22 @@ def check_profile_songs(profile: Profile, path: Path) -> None:
             f"the profile of {path} has {most} songs; at least {FEWEST_SONGS} are needed, better dozens. Add songs to its corpus and run: "
             "stemwright build SONGS CORPUS"
         )
+
+
+def unlike_origins(path: Path, origin: str) -> str | None:
+    """Why stems of an origin are unlike those of the profile at a path; None where they are alike, or its corpus is not known."""
+    from stemwright.manifests.table_rows import TableRows
+
+    stems = (path if path.is_dir() else path.parent) / "stems.parquet"
+    if not stems.exists():
+        return None
+    found = sorted(set(TableRows(stems, Stem).column("origin").to_pylist()))
+    if origin in found:
+        return None
+    return (
+        f"the profile is of stems of the origin {', '.join(found)}, and those of this recording are of {origin}: what a separation does to "
+        "stems looks like effects. Compare with a corpus that was separated by the same model"
+    )
 
 
 def estimate_file(

@@ -195,3 +195,12 @@ def test_the_report_has_the_estimates_of_each_effect_and_risk_against_coverage(m
     html = report_html(corpus, num_players=0)
     assert 'href="#blind"' in html
     assert "eq: mean response" in html
+
+
+def test_stems_of_another_origin_than_those_of_the_profile_are_warned_of(made):
+    from stemwright.datagen.edit.estimated_file import unlike_origins
+
+    corpus, _ = made
+    assert unlike_origins(corpus.folder, "reference") is None
+    said = unlike_origins(corpus.table("profile"), "htdemucs@demucs-4.1.0")
+    assert said.startswith("the profile is of stems of the origin reference, and those of this recording are of htdemucs@demucs-4.1.0")
