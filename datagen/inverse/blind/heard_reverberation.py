@@ -98,11 +98,12 @@ def estimate_reverberation(stem: Any, sample_rate: int) -> HeardReverberation:
     audio = _checked(stem, sample_rate)
     if sample_rate < SAMPLE_RATE:
         return HeardReverberation(None, reason=f"the sample rate is {sample_rate:g} Hz; reverberation is estimated from 16 kHz on")
-    if not np.abs(audio).max(initial=0.0) > 0.0:
+    peak = max(float(audio.max(initial=0.0)), -float(audio.min(initial=0.0)))
+    if not peak > 0.0:
         return HeardReverberation(None, reason="the stem is silent")
     if audio.shape[1] < SHORTEST_S * sample_rate:
         return HeardReverberation(None, reason=f"the stem has {audio.shape[1] / sample_rate:.2g} s; at least {SHORTEST_S:g} s are needed")
-    level = band_levels(resample(loudest(audio, sample_rate), sample_rate, SAMPLE_RATE))
+    level = band_levels(resample(loudest(audio, sample_rate) / np.float32(peak), sample_rate, SAMPLE_RATE))
     if deepest_fall(level) < LEAST_FALL_DB:
         return HeardReverberation(None, reason="the stem is sustained: nothing in it decays, so that a room cannot be heard")
     return answer_of(*_network()(reverberation_features(level, len(audio))))
