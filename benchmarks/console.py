@@ -5,7 +5,7 @@ gets the mixture and the dry stems. Songs are the excerpt that stempeg ships and
 nothing was tuned on them. ``loss`` is the multi-resolution STFT loss (auraloss's definition and values) of the whole song, mean over left,
 right, sum and difference; ``floor`` is that of the true settings with another noise in the rooms: no settings can be expected to do better.
 
-    python benchmarks/console.py [--rows dry room separated bus] [--draws 4] [--seed 100] [--write]
+    python benchmarks/console.py [--rows dry room separated bus] [--draws 4] [--seed 100] [--stems 4 8 16] [--music FOLDER] [--write]
 
 Each draw is kept in .cache/console.jsonl as soon as it is fitted; a run again goes on from there, and ``--write`` publishes
 what is there.
@@ -51,7 +51,7 @@ TITLES = {
     "bus": "eq > compressor > fader, and a compressor on the mix bus",
 }
 KEPT = ROOT / ".cache" / "console.jsonl"
-SYNTHETIC_S = 8.0
+SYNTHETIC_S, SESSION_S = 8.0, 30
 
 
 def song(number: int) -> tuple[str, dict[str, torch.Tensor], int]:
@@ -116,6 +116,54 @@ def measure(row: str, number: int, seed: int) -> dict[str, Any]:
     return figures
 
 
+def session(count: int, music: Path | None) -> tuple[str, dict[str, torch.Tensor], int]:
+    """So many stems: the channels of a real session where ``music`` has one with as many, else those of several synthetic songs."""
+    for mixture in sorted(music.glob("channels/*/mixture.flac")) if music else ():
+        files = sorted(each for each in mixture.parent.glob("*.flac") if each.stem != "mixture")
+        if len(files) >= count:
+            loaded = {each.stem: load(each)[0][[0, -1]] for each in files}
+            rate = load(files[0], num_frames=1)[1]
+            kept, start, stop = busiest(loaded, rate, count)
+            return f"channels of {mixture.parent.name}", {name: _tensor(loaded[name][:, start:stop]) for name in kept}, rate
+    parts = [render_song(7100 + number, SYNTHETIC_S) for number in range(-(-count // len(STEMS)))]
+    every = {f"{name} {number}": _tensor(audio) for number, part in enumerate(parts, 1) for name, audio in part.items()}
+    return f"{len(parts)} synthetic songs", dict(list(every.items())[:count]), 44_100
+
+
+def busiest(stems: dict[str, np.ndarray], rate: int, count: int) -> tuple[list[str], int, int]:
+    """The seconds in which most stems sound, and the names of so many of them that are loudest there."""
+    total = min(audio.shape[1] for audio in stems.values()) // rate
+    power = np.stack([(audio[:, : total * rate] ** 2).mean(0).reshape(total, rate).mean(1) for audio in stems.values()])
+    length = min(SESSION_S, total)
+    sounding = np.convolve((power > 1e-6).sum(0), np.ones(length), "valid")
+    start = int(np.argmax(sounding))
+    loudest = np.argsort(-power[:, start : start + length].mean(1))[:count]
+    return [list(stems)[index] for index in loudest], start * rate, (start + length) * rate
+
+
+def measure_session(count: int, seed: int, music: Path | None) -> dict[str, Any]:
+    """The processor seconds of a fit of so many stems, and how close it is."""
+    title, stems, sample_rate = session(count, music)
+    rng = np.random.default_rng([seed, count])
+    truth = {name: random_chain(CHAINS["dry"], rng) for name in stems}
+    mixture = torch.stack([apply_chain(audio, sample_rate, truth[name]) for name, audio in stems.items()]).sum(0)
+    cpu = time.process_time()
+    console = fit_console(mixture, stems, sample_rate, CHAINS["dry"])
+    worked = time.process_time() - cpu
+    figures = {"row": "session", "number": count, "seed": seed, "song": title, "cpu_s": worked, "error_db": console.error_db}
+    return figures | {"left_out": len(console.left_out), "ratio": console.loss / console.gain_and_pan_loss}
+
+
+def session_table(draws: list[dict[str, Any]]) -> str:
+    """Processor seconds by the number of stems."""
+    lines = ["| stems | of | s a fit (CPU) | s a stem | residual, dB | loss against gain and pan only |", "|---|---|---|---|---|---|"]
+    for each in sorted((each for each in draws if each["row"] == "session"), key=lambda each: each["number"]):
+        stems = each["number"] - each["left_out"]
+        cells = [str(stems), each["song"], f"{each['cpu_s']:.0f}", f"{each['cpu_s'] / stems:.1f}", f"{each['error_db']:.1f}"]
+        lines.append("| " + " | ".join([*cells, f"{each['ratio']:.3f}"]) + " |")
+    return "\n".join(lines)
+
+
 def _reseeded(chain: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return [(name, each.model_copy(update={"seed": 0.0}) if name == "room" else each) for name, each in chain]
 
@@ -173,6 +221,8 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=list(CHAINS), default=list(CHAINS))
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--seed", type=int, default=100)
+    parser.add_argument("--stems", nargs="*", type=int, default=[4, 8, 16], help="numbers of stems that are timed")
+    parser.add_argument("--music", type=Path, help="a folder with channels/SONG/*.flac")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -188,10 +238,21 @@ def main() -> None:
             with KEPT.open("a") as file:
                 file.write(json.dumps(figures) + "\n")
             done.append(figures)
-    body = TEXT + "\n" + table([each for each in done if each["seed"] == options.seed])
+    for count in options.stems:
+        if ("session", count, options.seed) not in have:
+            figures = measure_session(count, options.seed, options.music)
+            print(json.dumps(figures), flush=True)
+            with KEPT.open("a") as file:
+                file.write(json.dumps(figures) + "\n")
+            done.append(figures)
+    mine = [each for each in done if each["seed"] == options.seed]
+    body = TEXT + "\n" + table(mine) + "\n\n" + session_table(mine)
     print(body)
     if options.write:
-        publish("Reverse engineering of a mix", f"python benchmarks/console.py --draws {options.draws} --write", body)
+        numbers = " ".join(map(str, options.stems))
+        folder = " --music FOLDER" if options.music else ""
+        command = f"python benchmarks/console.py --draws {options.draws} --stems {numbers}{folder} --write"
+        publish("Reverse engineering of a mix", command, body)
 
 
 if __name__ == "__main__":

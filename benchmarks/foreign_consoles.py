@@ -334,7 +334,8 @@ def main() -> None:
     body = table([each for each in done if each["seed"] == options.seed])
     print(body)
     if options.write:
-        publish("Consoles of other effects", f"python benchmarks/foreign_consoles.py --draws {options.draws} --write", body)
+        folder = " --music FOLDER" if options.music else ""
+        publish("Consoles of other effects", f"python benchmarks/foreign_consoles.py{folder} --draws {options.draws} --write", body)
 
 
 if __name__ == "__main__":

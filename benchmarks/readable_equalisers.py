@@ -109,7 +109,8 @@ def main() -> None:
     body = table(results)
     print(body)
     if options.write:
-        publish("Equaliser readability", f"python benchmarks/readable_equalisers.py --draws {options.draws} --write", body)
+        folder = " --music FOLDER" if options.music else ""
+        publish("Equaliser readability", f"python benchmarks/readable_equalisers.py{folder} --draws {options.draws} --write", body)
 
 
 if __name__ == "__main__":

@@ -285,7 +285,7 @@ def summary(found: Console, sample_rate: int, offset: int = 0) -> dict[str, Any]
         "gain_and_pan_loss": found.gain_and_pan_loss,
         "error_db": found.error_db,
         "gain_and_pan_error_db": found.gain_and_pan_error_db,
-        "excerpt_s": [(frame + offset) / sample_rate for frame in found.span],
+        "excerpts_s": [[(frame + offset) / sample_rate for frame in span] for span in found.spans],
         "lags_ms": {name: 1000.0 * lag / sample_rate for name, lag in found.lags.items()},
         "left_out": found.left_out,
         "pruned": {name: list(chain.pruned) for name, chain in chains.items() if chain.pruned},
@@ -297,9 +297,9 @@ def summary(found: Console, sample_rate: int, offset: int = 0) -> dict[str, Any]
 
 def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
     """The lines below the table."""
-    start_s, end_s = ((frame + offset) / sample_rate for frame in found.span)
+    spans = [f"{(start + offset) / sample_rate:.1f} to {(stop + offset) / sample_rate:.1f} s" for start, stop in found.spans]
     shown = [
-        f"fitted from {start_s:.1f} to {end_s:.1f} s; settings in brackets are not determined by the audio",
+        f"fitted from {', '.join(spans)}; settings in brackets are not determined by the audio",
         "confidence: the least probability of a setting outside brackets to be within its tolerance; a large residual lowers it",
         "share: what the residual would have of its energy from leaving out the effect; a fader is never left out",
     ]

@@ -59,9 +59,12 @@ EXTERNAL_VERBS = {  # tables (effect -> "module:function") of verbs that another
     "estimate": "stemwright.datagen.inverse:ESTIMATES",
     "fit_response": "stemwright.datagen.inverse:RESPONSE_FITS",
     "fewer_bands": "stemwright.datagen.inverse:FEWER_BANDS",
+    "nearest_bands": "stemwright.datagen.inverse:NEAREST_BANDS",
     "refit": "stemwright.datagen.inverse:REFITS",
     "find_level": "stemwright.datagen.inverse:LEVEL_SEARCHES",
     "fit_power": "stemwright.datagen.inverse:POWER_FITS",
+    "changes": "stemwright.datagen.inverse:CHANGES",
+    "along": "stemwright.datagen.inverse:DERIVATIVES",
 }
 
 

@@ -118,6 +118,17 @@ def gain_curve(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tor
     return gain.reshape(*audio.shape[:-2], 1 if settings.linked else audio.shape[-2], audio.shape[-1])
 
 
+def followed(audio: torch.Tensor, sample_rate: int, settings: Settings) -> tuple[Any, Any, int, Any]:
+    """What derivatives need, as arrays: audio by groups [G, C, T], coefficients [G, 6], the detector's power, states [2, G, 1 + T].
+
+    See ``stemwright.datagen.effects.dsp.dynamics`` for the states, which begin before the first sample.
+    """
+    from stemwright.datagen.effects.dsp import dynamics
+
+    grouped, coefficients, power = _grouped(audio, settings), _coefficients(audio, sample_rate, settings), _power(settings)
+    return grouped.numpy(), coefficients.numpy(), power, dynamics.states_of(grouped, coefficients, power)
+
+
 def _power(settings: Settings) -> int:
     return 2 if settings.detector == "rms" else 1
 

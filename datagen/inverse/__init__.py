@@ -47,6 +47,9 @@ RESPONSE_FITS = {  # settings whose response is closest to a measured one: fit_r
 FEWER_BANDS = {  # with fewer bands and nearly the same response: fewer_bands(settings, hz, weight, sample_rate, level_free=)
     "eq": "stemwright.datagen.inverse.known_dry.few_bands:fewer_bands",
 }
+NEAREST_BANDS = {  # closest to a response by what another leaves: nearest_bands(settings, target_db, hz, root, sample_rate, same=)
+    "eq": "stemwright.datagen.inverse.known_dry.few_bands:nearest_bands",
+}
 REFITS = {  # like fit, from earlier settings and with so many other starts: refit(wet, dry, sample_rate, near, starts=)
     "compressor": "stemwright.datagen.inverse.known_dry.fit_compressor:refit_compressor",
 }
@@ -55,6 +58,12 @@ LEVEL_SEARCHES = {  # the level that an effect shares with others of its chain: 
 }
 POWER_FITS = {  # all uses in a console of an effect of which only the power can be estimated: fit_power(problem, console)
     "room": "stemwright.datagen.inverse.console.rooms:fitted",
+}
+CHANGES = {  # of the output for slightly other settings: changes(wet, sample_rate, settings, moved); without it an effect is rendered again
+    "eq": "stemwright.datagen.inverse.derivatives:equaliser_changes",
+}
+DERIVATIVES = {  # of the output along a change of the input: along(audio, sample_rate, settings); without it by differences
+    "compressor": "stemwright.datagen.inverse.derivatives:compressor_along",
 }
 ESTIMATES = {
     "eq": "stemwright.datagen.inverse.blind.estimators:estimate_equaliser",

@@ -43,7 +43,7 @@ class SearchLimits(NamedTuple):
 
     One Jacobian serves up to ``chords`` steps; one more is taken at the end where ``fresh``. A step that does not
     gain is damped by ``growth`` more. The residual is that of ``channels`` signals
-    one after another.
+    one after another. Without ``errors`` those of the minimum are NaN, which saves their time.
     """
 
     iterations: int = 40
@@ -53,6 +53,7 @@ class SearchLimits(NamedTuple):
     channels: int = 1
     fresh: bool = True
     growth: float = 5.0
+    errors: bool = True
 
 
 class Minimum(NamedTuple):
@@ -95,7 +96,7 @@ def refine(
         pull = np.zeros(len(unit)) if prior is None else 2.0 * cost / INDEPENDENT / prior.width**2
         middle = unit if prior is None else prior.middle
         for _ in range(limits.chords):
-            slope = _product(table, miss) + pull * (unit - middle)
+            slope = product(table, miss) + pull * (unit - middle)
             found = _stepped(residual, (unit, cost, damping), (matrix + np.diag(pull), slope), (pull, middle), limits.growth)
             if found is None:
                 break
@@ -113,6 +114,9 @@ def refine(
         if number + 1 < limits.iterations or limits.fresh:
             table = _derivatives(residual, columns, unit, miss, batched)
             matrix = gram(table)
+    if not limits.errors:
+        unknown = np.full(len(unit), np.nan)
+        return Minimum(unit, cost, unknown, matrix, unknown, unknown)
     return _minimum(unit, cost, miss, table, matrix, limits.channels)
 
 
@@ -125,7 +129,7 @@ def gram(table: Table) -> Vector:
     return matrix
 
 
-def _product(table: Table, miss: Vector) -> Vector:
+def product(table: Table, miss: Vector) -> Vector:
     """J'r."""
     slope = np.zeros(len(table))
     for start in range(0, table.shape[1], PIECE):

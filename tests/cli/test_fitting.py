@@ -57,7 +57,7 @@ def test_json_holds_settings_with_units_and_the_losses(place: Path) -> None:
     assert {name: round(row["value"], 2) for name, row in gains.items()} == {name: gain_db for name, (gain_db, _) in FADERS.items()}
     assert gains["drums"]["unit"] == "dB"
     assert told["loss"] <= told["gain_and_pan_loss"] < 1e-3
-    assert told["excerpt_s"] == [0.2, 1.8]
+    assert told["excerpts_s"] == [[0.2, 1.8]]
 
 
 def test_stems_of_a_stem_file_are_its_own(stem_folder: Callable[..., Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 import torch
 
 from stemwright.datagen.effects import EFFECTS, apply_chain
-from stemwright.datagen.inverse.console import fit_console
+from stemwright.datagen.inverse.console import fit_console, joint_search
 from stemwright.datagen.inverse.console.fitted_console import shifted
-from stemwright.datagen.inverse.console.joint_search import BUS, STEP, ConsoleProblem, ConsoleSettings, unknowns_of
-from stemwright.datagen.inverse.console.preparation import excerpt
+from stemwright.datagen.inverse.console.joint_search import BUS, STEP, ConsoleProblem, ConsoleSettings, heard, search, unknowns_of
+from stemwright.datagen.inverse.console.preparation import excerpts
 from stemwright.datagen.inverse.console.rooms import fitted
 
 SAMPLE_RATE = 44_100
@@ -119,27 +120,92 @@ def test_rooms_are_found_though_their_noise_is_not(stems: Stems) -> None:
 
 
 def test_columns_are_what_the_mix_changes_by(stems: Stems) -> None:
-    console = ConsoleSettings({name: tuple(chain) for name, chain in FADERS.items()}, (use("compressor", threshold_db=-24.0, ratio=3.0),))
-    problem = ConsoleProblem(mixed(stems, FADERS), stems, SAMPLE_RATE)
-    unknowns = unknowns_of(console, 2)
-    assert {unknown.place for unknown in unknowns} == {"drums", "vocals", BUS}
-    table, miss = problem.columns(console, unknowns)
-    unit = console.unit(unknowns)
-    for row in (0, 2, len(unknowns) - 1):
-        step = STEP if unit[row] < 0.5 else -STEP
-        moved = problem.mix(console.with_values([unknowns[row]], np.array([unit[row] + step])))
-        np.testing.assert_allclose(table[row], (problem.white(moved - problem.mix(console)) / step).ravel(), atol=1e-4)
-    assert float(miss @ miss) / problem.energy == pytest.approx(problem.cost(console))
+    """Of equalisers, compressors and faders by derivatives, of what has none by differences, through whatever follows."""
+    short = {name: audio[:, : SAMPLE_RATE // 2] for name, audio in stems.items()}
+    chains = {
+        "drums": (
+            use("eq", low_shelf_gain_db=3.0, peak2_gain_db=-5.0, high_shelf_gain_db=2.0),
+            use("distortion", drive_db=6.0),
+            *FADERS["drums"],
+        ),
+        "vocals": (use("compressor", threshold_db=-30.0, ratio=3.0, detector="rms", linked=False), *FADERS["vocals"]),
+    }
+    console = ConsoleSettings(chains, (use("compressor", threshold_db=-24.0, ratio=3.0),))
+    for bus in (console.bus, ()):
+        console = ConsoleSettings(chains, bus)
+        problem = ConsoleProblem(mixed(short, FADERS), short, SAMPLE_RATE, spans=((1000, 9000), (11_000, 20_000)))
+        unknowns = unknowns_of(console, 2)
+        assert {unknown.place for unknown in unknowns} == {"drums", "vocals", *([BUS] if bus else [])}
+        table, unit = problem.columns(console, unknowns), console.unit(unknowns)
+        before = problem.white_mix(console)
+        for row in range(len(unknowns)):
+            step = STEP if unit[row] < 0.5 else -STEP
+            moved = problem.white_mix(console.with_values([unknowns[row]], np.array([unit[row] + step])))
+            wanted = ((moved - before) / step).ravel()
+            assert np.linalg.norm(table[row] - wanted) <= 2e-3 * np.linalg.norm(wanted) + 1e-6, unknowns[row]
 
 
-def test_the_excerpt_is_where_every_stem_plays() -> None:
+def test_settings_of_many_stems_are_searched_in_groups(stems: Stems, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = {name: audio[:, :SAMPLE_RATE] for name, audio in stems.items()}
+    chains = {name: (use("eq", peak2_gain_db=gain), *FADERS[name]) for name, gain in (("drums", 5.0), ("vocals", -4.0))}
+    problem = ConsoleProblem(mixed(short, {name: list(chain) for name, chain in chains.items()}), short, SAMPLE_RATE)
+    start = ConsoleSettings({name: (use("eq", peak2_gain_db=1.0), use("fader")) for name in short})
+    unknowns = heard(start, unknowns_of(start, 2))
+    monkeypatch.setattr(joint_search, "TOGETHER", 1)
+    found = search(problem, start, unknowns, errors=True)
+    assert found.residual_db < -60.0
+    assert set(found.error) == set(found.difference) == set(unknowns)
+    assert all(0.0 <= error < 0.01 for error in found.error.values())
+
+
+@pytest.mark.slow
+def test_a_console_of_many_stems_is_found() -> None:
+    rng = np.random.default_rng(3)
+    frames, names = round(1.5 * SAMPLE_RATE), [f"stem {number}" for number in range(16)]
+    dry = {name: torch.from_numpy(0.05 * rng.standard_normal((2, frames))) for name in names}
+    chains = {
+        name: [
+            use("eq", peak2_gain_db=float(rng.choice([-6.0, 6.0])), peak2_hz=float(rng.uniform(500.0, 3000.0))),
+            use("fader", gain_db=float(rng.uniform(-9.0, 3.0)), pan=float(rng.uniform(-0.6, 0.6))),
+        ]
+        for name in names
+    }
+    mixture = torch.stack([apply_chain(dry[name], SAMPLE_RATE, chains[name]) for name in names]).sum(0)
+    found = fit_console(mixture, dry, SAMPLE_RATE, ["eq", "fader"])
+    assert found.error_db < -50.0
+    for name in names:
+        fader: Any = dict(found.chains[name])["fader"]
+        assert fader.gain_db == pytest.approx(chains[name][1][1].gain_db, abs=0.3)
+
+
+def test_the_first_excerpt_is_where_every_stem_plays_and_others_are_where_levels_differ() -> None:
     rng = np.random.default_rng(0)
     rate = 8000
     stems = {name: torch.zeros(1, 30 * rate) for name in ("early", "late")}
     stems["early"][:, : 16 * rate] = torch.from_numpy(rng.standard_normal((1, 16 * rate)))
     stems["late"][:, 11 * rate :] = torch.from_numpy(rng.standard_normal((1, 19 * rate)))
-    start, stop = excerpt(stems["early"] + stems["late"], stems, rate)
+    stems["late"][:, 24 * rate :] *= 0.1
+    mixture = stems["early"] + stems["late"]
+    ((start, stop),) = excerpts(mixture, stems, rate, 1)
     assert 9 * rate <= start < stop <= 18 * rate
+    spans = excerpts(mixture, stems, rate)
+    assert sum(last - first for first, last in spans) == pytest.approx(5 * rate, abs=3)
+    assert any(11 * rate <= first < last <= 16 * rate for first, last in spans), "where both play"
+    assert all(before <= first for (_, before), (first, _) in itertools.pairwise(spans)), "one after another"
+    levels = [float(stems["late"][:, first:last].square().mean()) for first, last in spans]
+    assert max(levels) > 10.0 * min(levels), "at different levels"
+
+
+def test_excerpts_of_a_long_mixture_are_fitted_together(stems: Stems) -> None:
+    """A compressor that only the loud second part reaches, behind a quiet beginning that is as long."""
+    quiet = torch.zeros(2, 4 * SAMPLE_RATE) + 1e-4 * torch.from_numpy(np.random.default_rng(0).standard_normal((2, 4 * SAMPLE_RATE)))
+    dry = {name: torch.cat([0.05 * audio, quiet, audio, quiet], -1) for name, audio in stems.items()}
+    used = use("compressor", threshold_db=-24.0, ratio=4.0, attack_ms=5.0, release_ms=80.0)
+    mixture = mixed(dry, {"drums": [used, *FADERS["drums"]], "vocals": FADERS["vocals"]})
+    found = fit_console(mixture, dry, SAMPLE_RATE, {"drums": ["compressor", "fader"], "vocals": ["fader"]})
+    assert len(found.spans) == 3
+    compressor: Any = dict(found.chains["drums"])["compressor"]
+    assert (compressor.threshold_db, compressor.ratio) == pytest.approx((-24.0, 4.0), abs=0.2)
 
 
 @pytest.mark.parametrize(

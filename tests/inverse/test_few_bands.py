@@ -11,11 +11,12 @@ import torch
 
 import stemwright as sw
 from stemwright.datagen.effects import EFFECTS, apply_chain, eq
+from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.inverse.console import fit_console
 from stemwright.datagen.inverse.console.alternatives import hides
 from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSettings
 from stemwright.datagen.inverse.console.readable import with_fewer_bands
-from stemwright.datagen.inverse.known_dry.few_bands import fewer_bands
+from stemwright.datagen.inverse.known_dry.few_bands import fewer_bands, nearest_bands
 from stemwright.datagen.inverse.known_dry.response import BY_CHANCE, measure_response
 
 RATE = 44_100
@@ -124,3 +125,31 @@ def test_the_response_of_what_is_not_in_the_dry_signal_is_unknown() -> None:
     assert np.median(measured.error_db) == 60.0
     assert np.mean(measured.error_db < 60.0) < 30.0 * BY_CHANCE  # windows overlap: fewer are independent
     assert measure_response(0.5 * dry, dry, RATE).error_db.max() < 1e-3
+
+
+def test_one_peak_is_found_wherever_it_is_and_whatever_the_weights_are() -> None:
+    """Of few starts, or short descents, some end beside it: then two bands seem to be needed."""
+    rng = np.random.default_rng(0)
+    for _ in range(16):
+        weight = np.exp(0.15 * rng.normal(0.0, 2.0, len(HZ)).cumsum())
+        gain_db, hz, q = (
+            float(value) for value in (rng.choice([-1, 1]) * rng.uniform(3.0, 12.0), *np.exp(rng.uniform([4.6, -0.7], [9.0, 1.4])))
+        )
+        settings = eq.Settings(peak2_gain_db=gain_db, peak2_hz=hz, peak2_q=q, peak4_gain_db=0.001)
+        _, one, *_ = fewer_bands(settings, HZ, weight / weight.sum(), RATE, level_free=True)
+        ((found_db, found_hz, found_q),) = bands(one[0].settings).values()
+        assert (found_db, found_hz, found_q) == pytest.approx((gain_db, hz, q), rel=0.05)
+
+
+def test_bands_at_another_level_are_found_where_they_sound_alike() -> None:
+    """A shelf above all that is heard raises everything; a peak does not."""
+    deep = HZ < 120.0
+    root = np.diag(deep / np.sqrt(deep.sum()))
+    root -= np.outer(np.diag(root) ** 2, np.diag(root)) / float((np.diag(root) ** 2).sum())  # a gain costs nothing
+    level = 0.1 * deep[:, None] / deep.sum()
+    shelf, peak = eq.Settings(low_shelf_gain_db=0.5, low_shelf_hz=500.0), eq.Settings(peak1_gain_db=6.0, peak1_hz=60.0)
+    for settings, alike in ((shelf, True), (peak, False)):
+        here_db = 20.0 * np.log10(np.abs(response(eq.sections(settings, RATE), HZ, RATE)))
+        other = nearest_bands(settings, here_db + 6.0, HZ, np.concatenate([root, level], 1), RATE, same=True)
+        off_db = 20.0 * np.log10(np.abs(response(eq.sections(other, RATE), HZ, RATE))) - here_db
+        assert (off_db[deep].mean() > 3.0 and float(((off_db @ root) ** 2).sum()) < 0.01) == alike

@@ -238,10 +238,15 @@ def gain_curve(x: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch
     """The gain at each sample that ``compress`` gives x [G, C, T]: float64 [G, T], without a gradient."""
     if on_gpu(x):
         return followed_gain(x.detach(), coefficients.detach(), power)
+    return torch.from_numpy(states_of(x, coefficients, power)[1, :, 1:])
+
+
+def states_of(x: torch.Tensor, coefficients: torch.Tensor, power: int) -> np.ndarray:
+    """The states of detector and gain for x [G, C, T] on a CPU: float64 [2, G, 1 + T], those before the first sample included."""
     signal = _array(x)
     states = _states(x.shape[0], x.shape[2])
     _forward(signal, _array(coefficients), power, np.empty(4 * BLOCK), np.empty_like(signal), states)
-    return torch.from_numpy(states[1, :, 1:])
+    return states
 
 
 def expand(y: torch.Tensor, coefficients: torch.Tensor, power: int) -> torch.Tensor:

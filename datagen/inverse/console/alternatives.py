@@ -15,10 +15,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.effects.settings import Choice, EffectSettings, fields
 from stemwright.datagen.inverse.console import initial_settings
-from stemwright.datagen.inverse.console.joint_search import BUS, ConsoleProblem, ConsoleSearchResult, ConsoleSettings, search, unknowns_of
-from stemwright.datagen.inverse.effect_roles import has, is_equaliser, is_fader
+from stemwright.datagen.inverse.console.joint_search import (
+    BUS,
+    ConsoleProblem,
+    ConsoleSearchResult,
+    ConsoleSettings,
+    Unknown,
+    search,
+    unknowns_of,
+)
+from stemwright.datagen.inverse.console.response_metric import response_metric
+from stemwright.datagen.inverse.effect_roles import has, has_threshold, is_equaliser, is_fader
 from stemwright.datagen.inverse.known_dry.response import Response
 
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
@@ -28,7 +38,24 @@ FLOOR = 1e-6  # of the mixture's energy, whitened: residuals below it are equal 
 
 
 def with_restarted_equalisers(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings:
-    """The console with its equalisers refitted to the responses that the residual calls for."""
+    """The console with its equalisers refitted to the responses that the residual calls for; what follows them follows."""
+    for place in console.chains:
+        for index, (effect, settings) in enumerate(console.chain(place)):
+            verb: Any = EFFECTS[effect]
+            if not hasattr(verb, "nearest_bands"):
+                continue
+            metric = response_metric(problem, console, place, index)
+            found = verb.nearest_bands(settings, metric.wanted_db, metric.hz, metric.root, problem.sample_rate)
+            off_db = initial_settings.response_db(effect, found, metric.hz, problem.sample_rate) - metric.here_db
+            moved = console.with_values(metric.unknowns, (console.unit(metric.unknowns) + metric.follow @ off_db).clip(0.0, 1.0))
+            chain = list(moved.chain(place))
+            chain[index] = (effect, found)
+            console = console.with_chain(place, chain)
+    return console
+
+
+def with_measured_equalisers(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings:
+    """The console with its equalisers refitted to the responses of the stems in the mixture, from many starts: far from here, perhaps."""
     measured = initial_settings.responses(problem, {name: problem.wet(name, chain) for name, chain in console.chains.items()})
     for name, chain in console.chains.items():
         places = [index for index, (effect, _) in enumerate(chain) if is_equaliser(effect)]
@@ -43,6 +70,24 @@ def with_restarted_equalisers(problem: ConsoleProblem, console: ConsoleSettings)
             name, initial_settings.with_level([*chain[: places[0]], (equaliser, settings), *chain[places[0] + 1 :]], places[0], level_db)
         )
     return console
+
+
+def with_restarted_dynamics(problem: ConsoleProblem, found: ConsoleSearchResult) -> ConsoleSearchResult:
+    """Each effect with a threshold from a grid again, where the residual is smaller: at first the errors of all others hid what it does."""
+    console, best_db = found.console, found.residual_db
+    for place in console.chains:
+        for index, (effect, _) in enumerate(console.chain(place)):
+            if has_threshold(effect):
+                trial = console.with_chain(place, initial_settings.compression(problem, console, place, index))
+                result = search(problem, trial, _moving(trial, place, len(problem.mixture)), iterations=4)
+                if result.residual_db < best_db - BETTER_DB:
+                    console, best_db = result.console, result.residual_db
+    return found._replace(console=console, residual_db=best_db)
+
+
+def _moving(console: ConsoleSettings, place: str, channels: int) -> list[Unknown]:
+    """The unknowns of one place that are levels, or change with the level."""
+    return [each for each in unknowns_of(console, channels, only=("dynamic", "level")) if each.place == place]
 
 
 def with_other_choices(problem: ConsoleProblem, found: ConsoleSearchResult) -> ConsoleSearchResult:

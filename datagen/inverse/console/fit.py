@@ -9,10 +9,12 @@ pruned if the mix is as close without it (``stemwright.datagen.inverse.console.a
 
 Conventions
     Audio is [C, T], numpy or torch, float; stems and mixture have one shape. A stem may be late or early by up to a second.
-    The best excerpt of a long mixture is fitted; the settings hold for all of it. Make-up stays 0 where a fader shares it.
+    The best excerpts of a long mixture are fitted together, or one where echoes need what precedes them; the settings hold for all of
+    it. Make-up stays 0 where a fader shares it.
     Confidence of a setting: the probability that it is within its tolerance (``stemwright.datagen.inverse.confidence``), from the residual
     and from how the settings of single excerpts differ. Of faders, how they differ between the simplest console and the one before it was
-    simplified counts, too: what equalisers and compressors share with them. The share of an effect is that of the residual's
+    simplified counts, too: what equalisers and compressors share with them. So does, of faders and thresholds, that an equaliser with the
+    same kinds of bands may sound alike at another level. The share of an effect is that of the residual's
     energy that removing it would add.
 
 References
@@ -31,7 +33,14 @@ from stemwright.datagen.effects import EFFECTS, fader
 from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
 from stemwright.datagen.inverse.confidence import confidences
 from stemwright.datagen.inverse.console import initial_settings
-from stemwright.datagen.inverse.console.alternatives import Pruned, pruned, with_other_choices, with_restarted_equalisers
+from stemwright.datagen.inverse.console.alternatives import (
+    Pruned,
+    pruned,
+    with_measured_equalisers,
+    with_other_choices,
+    with_restarted_dynamics,
+    with_restarted_equalisers,
+)
 from stemwright.datagen.inverse.console.fitted_console import Console
 from stemwright.datagen.inverse.console.joint_search import (
     BUS,
@@ -43,7 +52,7 @@ from stemwright.datagen.inverse.console.joint_search import (
     unknowns_of,
 )
 from stemwright.datagen.inverse.console.preparation import Preparation, checked, prepared, without_absent_stems
-from stemwright.datagen.inverse.console.readable import with_fewer_bands
+from stemwright.datagen.inverse.console.readable import level_doubts, with_fewer_bands
 from stemwright.datagen.inverse.console.rides import check_ride
 from stemwright.datagen.inverse.console.send_search import aligned, check_send, search_with_room
 from stemwright.datagen.inverse.console.whole_song import Song
@@ -54,6 +63,8 @@ SHORT_S = 2.5
 TURNS = 3
 CLEARLY = 0.5  # of the residual of another console: then that one does not count
 OTHERS = 0.25  # of the difference of faders to another console that is as close, against that between excerpts
+RESTARTED_DB = 3.0  # by which one restart lowers the residual, so that another kind is not tried
+LEAST_DB = 0.3  # by which a turn has to lower the residual, so that there is another one
 NEAR_DB = -60.0  # whitened residual below which no other local minimum is searched
 DEFAULT = ("eq", "compressor", "fader")
 
@@ -93,13 +104,13 @@ def fit_console(
     """
     target, dry = checked(mixture, stems)
     names = {name: _with_fader(console[name] if isinstance(console, Mapping) else console) for name in dry}
-    for effect in {effect for chain in (*names.values(), bus) for effect in chain}:
-        EFFECTS[effect]
+    every = {effect for chain in (*names.values(), bus) for effect in chain}
+    whole = bool(send or ride_s) or any(EFFECTS[effect].TRAITS & {"late", "stochastic"} for effect in every)
     check_send(send, bus)
     check_ride(ride_s, target.shape[-1] / sample_rate, bus)
     report = _Report(on_progress, 4 + 2 * TURNS + bool(bus) + bool(send))
     report("alignment")
-    problem, preparation = prepared(target, dry, sample_rate)
+    problem, preparation = prepared(target, dry, sample_rate, whole=whole)
     report("gain and pan")
     problem, plain = without_absent_stems(problem, preparation.left_out)
     found = _searched(problem, plain, {name: names[name] for name in plain.chains}, bus, report)
@@ -110,16 +121,18 @@ def fit_console(
     report("pruning")
     searched = found.console
     best = _simplest(_short(problem), searched)
-    found = search(problem, best.console, heard(best.console, unknowns_of(best.console, len(target))), iterations=3)
+    found = search(problem, best.console, heard(best.console, unknowns_of(best.console, len(target))), iterations=3, errors=True)
     best = best._replace(console=_with_powers(problem, found.console))
-    if _loss(problem, best.console) > _loss(problem, plain):  # the waveform is closer but the sound is not: only the faders are kept
+    losses = [_loss(problem, each) for each in (best.console, plain)]
+    if losses[0] > losses[1]:  # the waveform is closer but the sound is not: only the faders are kept
         gone = {place: [name for name in names.get(place, bus) if not is_fader(name)] for place in best.names}
         best = Pruned(plain, gone, {}, gone)
-        found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0)
+        found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0, errors=True)
+        losses = [losses[1], losses[1]]
     report("done")
     found = _with_doubts(found, best, problem, searched)
     chains = _chains(best, found, model_errors or {})
-    result = _result(problem, best.console, plain, chains, preparation)
+    result = _result(problem, (best.console, plain), chains, losses, preparation)
     heard_stems = {name: dry[name] for name in result.chains}
     return Song(target, heard_stems, sample_rate, problem.taps, send, ride_s).completed(result)
 
@@ -133,10 +146,16 @@ def _simplest(problem: ConsoleProblem, console: ConsoleSettings) -> Pruned:
 
 
 def _with_doubts(found: ConsoleSearchResult, best: Pruned, problem: ConsoleProblem, searched: ConsoleSettings) -> ConsoleSearchResult:
-    """The differences with those to the console before it was simplified, of faders, unless that one was clearly worse."""
+    """The differences with those to consoles that sound alike: the equalisers at other levels, and the console before it was simplified.
+
+    The latter counts for faders, unless it was clearly worse.
+    """
     differences = dict(found.difference)
+    for each, doubt in level_doubts(_short(problem), best.console).items():
+        if each in differences:
+            differences[each] = math.hypot(differences[each], doubt)
     if problem.cost(found.console) < CLEARLY * problem.cost(searched):
-        return found
+        return found._replace(difference=differences)
     for each in differences:
         effect, settings = best.console.chain(each.place)[each.index]
         if is_fader(effect):
@@ -159,7 +178,7 @@ def _with_powers(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSe
 
 
 def _loss(problem: ConsoleProblem, console: ConsoleSettings) -> float:
-    return float(multi_resolution_loss(problem.mix(console)[:, problem.warm_up :], problem.mixture[:, problem.warm_up :]))
+    return float(multi_resolution_loss(problem.compared(problem.mix(console)), problem.compared(problem.mixture)))
 
 
 class _Report:
@@ -200,6 +219,7 @@ def _turns(short: ConsoleProblem, console: ConsoleSettings, turns: int, report: 
     channels = len(short.mixture)
     best = ConsoleSearchResult(console, 0.0, {}, {})
     for turn in range(turns):
+        before_db = best.residual_db
         report("search")
         found = search(short, best.console, unknowns_of(best.console, channels), iterations=5)
         found = with_other_choices(short, found) if turn else found
@@ -207,15 +227,19 @@ def _turns(short: ConsoleProblem, console: ConsoleSettings, turns: int, report: 
         if found.residual_db < NEAR_DB:
             best = found
             break
-        restarted = with_restarted_equalisers(short, found.console)
-        second = search(short, restarted, unknowns_of(restarted, channels), iterations=5)
-        best = min(found, second, key=lambda each: each.residual_db)
+        best = with_restarted_dynamics(short, found)
+        for restart in (with_restarted_equalisers, with_measured_equalisers):
+            if best.residual_db > found.residual_db - RESTARTED_DB:
+                again = search(short, restart(short, best.console), unknowns_of(best.console, channels), iterations=5)
+                best = min(best, again, key=lambda each: each.residual_db)
+        if best.residual_db > before_db - LEAST_DB:
+            break
     return best
 
 
 def _short(problem: ConsoleProblem) -> ConsoleProblem:
     """The first seconds of a problem, on which most of the search runs."""
-    return problem.cut(min(round(SHORT_S * problem.sample_rate), problem.mixture.shape[-1] - problem.warm_up))
+    return problem.cut(round(SHORT_S * problem.sample_rate))
 
 
 def _chains(best: Pruned, found: ConsoleSearchResult, model_errors: Mapping[str, float]) -> dict[str, FittedChain]:
@@ -236,16 +260,16 @@ def _chains(best: Pruned, found: ConsoleSearchResult, model_errors: Mapping[str,
 
 def _result(
     problem: ConsoleProblem,
-    console: ConsoleSettings,
-    plain: ConsoleSettings,
+    consoles: tuple[ConsoleSettings, ConsoleSettings],
     chains: Mapping[str, FittedChain],
+    losses: Sequence[float],
     preparation: Preparation,
 ) -> Console:
-    """The console with its errors and losses."""
-    target = problem.mixture[:, problem.warm_up :]
-    mixes = [problem.mix(each)[:, problem.warm_up :] for each in (console, plain)]
+    """The console with its errors and losses, beside those of gains and pans alone."""
+    console, plain = consoles
+    target = problem.compared(problem.mixture)
+    mixes = [problem.compared(problem.mix(each)) for each in (console, plain)]
     errors_db = [10.0 * math.log10(float((mix - target).square().sum()) / float(target.square().sum()) + 1e-40) for mix in mixes]
-    losses = [_loss(problem, each) for each in (console, plain)]
     fitted = {place: replace(chain, error_db=errors_db[0]) for place, chain in chains.items()}
     return Console(
         chains={name: fitted[name] for name in console.chains},
@@ -257,5 +281,5 @@ def _result(
         faders={name: chain[0][1] for name, chain in plain.chains.items()},
         lags=preparation.lags,
         left_out=preparation.left_out,
-        span=preparation.span,
+        spans=preparation.spans,
     )

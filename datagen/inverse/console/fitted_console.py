@@ -30,8 +30,8 @@ class Console:
 
     ``error_db`` is the residual's energy relative to the mixture's, ``loss`` the multi-resolution spectral loss; both are also given for
     the best gains and pans alone. ``lags`` are the delays of the stems in the mixture, in frames; ``left_out`` says why a stem has no
-    chain. The chains hold the confidences of their settings and effects; ``rows`` lists them. ``send`` is the room that stems share, if one
-    was asked for.
+    chain. ``spans`` are the first and last frames of the excerpts that were fitted. ``send`` is the room that stems share, if one was asked
+    for. The chains hold the confidences of their settings and effects; ``rows`` lists them.
     """
 
     chains: dict[str, FittedChain]
@@ -43,7 +43,7 @@ class Console:
     faders: dict[str, EffectSettings] = field(default_factory=dict)
     lags: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
-    span: tuple[int, int] = (0, 0)
+    spans: tuple[tuple[int, int], ...] = ()
     send: SharedRoom | None = None
 
     def mix(self, stems: Mapping[str, Any], sample_rate: int) -> torch.Tensor:

@@ -1,4 +1,8 @@
-"""What a console is fitted to: the checked audio, its most informative excerpt with stems aligned, and the best gains and pans alone.
+"""What a console is fitted to: the checked audio, its most informative excerpts with stems aligned, and the best gains and pans alone.
+
+A compressor shows only where its stem is loud, and how much only where it is soft as well: of a long mixture several short excerpts are
+fitted together, in which the levels of the stems differ. They are put one after another, each with what precedes it: a longer mixture
+takes no more time or memory.
 
 Conventions
     Audio is [C, T]; from here on a torch tensor, float64. A stem may be late or early by up to a second. What is silent or not in the
@@ -22,17 +26,20 @@ from stemwright.datagen.inverse.console.fitted_console import shifted, tensor
 from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSettings
 from stemwright.datagen.inverse.fitted_chain import Use
 
-EXCERPT_S, WARM_UP_S = 5.0, 0.5
+EXCERPT_S, WARM_UP_S = 5.0, 0.5  # of all excerpts together; before each of them
+EXCERPTS = 3
+HOP_S = 0.5
+APART_DB = 20.0  # levels of a stem that are further apart tell no more
 CLOSED_DB = FADER_DB[0]  # a stem fitted at or below the lowest gain of a fader is not in the mixture
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The delays of the stems in frames, why stems were left out, and the first and last frame of the excerpt."""
+    """The delays of the stems in frames, why stems were left out, and the first and last frame of each excerpt."""
 
     lags: dict[str, int]
     left_out: dict[str, str]
-    span: tuple[int, int]
+    spans: tuple[tuple[int, int], ...]
 
 
 def checked(mixture: Any, stems: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -52,19 +59,32 @@ def checked(mixture: Any, stems: Mapping[str, Any]) -> tuple[torch.Tensor, dict[
     return target, dry
 
 
-def prepared(target: torch.Tensor, dry: Mapping[str, torch.Tensor], sample_rate: int) -> tuple[ConsoleProblem, Preparation]:
-    """The excerpt to be fitted, with stems aligned and silent ones left out, and the facts about them."""
+def prepared(
+    target: torch.Tensor, dry: Mapping[str, torch.Tensor], sample_rate: int, *, whole: bool = False
+) -> tuple[ConsoleProblem, Preparation]:
+    """The excerpts to be fitted, with stems aligned and silent ones left out, and the facts about them.
+
+    They are one ``whole`` where an effect sounds longer than what precedes an excerpt.
+    """
     left_out = {name: "silent" for name, audio in dry.items() if not float(audio.abs().max()) > 1e-5}
     dry = {name: audio for name, audio in dry.items() if name not in left_out}
     if not dry:
         raise _nothing(left_out)
     lags = {name: lag for name, audio in dry.items() if (lag := initial_settings.lag(target, audio, sample_rate))}
     dry = {name: shifted(audio, lags.get(name, 0)) for name, audio in dry.items()}
-    first, last = excerpt(target, dry, sample_rate)
-    warm_up = min(first, round(WARM_UP_S * sample_rate))
-    span = slice(first - warm_up, last)
-    problem = ConsoleProblem(target[:, span], {name: audio[:, span] for name, audio in dry.items()}, sample_rate, warm_up)
-    return problem, Preparation(lags, left_out, (first, last))
+    spans = excerpts(target, dry, sample_rate, 1 if whole else EXCERPTS)
+    pieces, compared, at, before = list[slice](), list[tuple[int, int]](), 0, 0
+    for first, last in spans:
+        start = max(first - round(WARM_UP_S * sample_rate), before)
+        pieces.append(slice(start, last))
+        compared.append((at + first - start, at + last - start))
+        at, before = compared[-1][1], last
+
+    def cut(audio: torch.Tensor) -> torch.Tensor:
+        return torch.cat([audio[:, piece] for piece in pieces], -1)
+
+    problem = ConsoleProblem(cut(target), {name: cut(audio) for name, audio in dry.items()}, sample_rate, spans=tuple(compared))
+    return problem, Preparation(lags, left_out, spans)
 
 
 def without_absent_stems(problem: ConsoleProblem, left_out: dict[str, str]) -> tuple[ConsoleProblem, ConsoleSettings]:
@@ -80,21 +100,32 @@ def without_absent_stems(problem: ConsoleProblem, left_out: dict[str, str]) -> t
     return replace(problem, stems=kept), ConsoleSettings({name: plain.chains[name] for name in kept})
 
 
-def excerpt(mixture: torch.Tensor, stems: Mapping[str, torch.Tensor], sample_rate: int) -> tuple[int, int]:
-    """First and last frame of the most informative excerpt: the quietest stem is loudest there, and levels vary."""
-    length = round(EXCERPT_S * sample_rate)
+def excerpts(
+    mixture: torch.Tensor, stems: Mapping[str, torch.Tensor], sample_rate: int, count: int = EXCERPTS
+) -> tuple[tuple[int, int], ...]:
+    """First and last frames of the most informative excerpts, in their order: in the first of them the quietest stem is loudest and
+    levels vary; in each other one the levels of the stems differ from those in all before.
+    """
+    length = round(EXCERPT_S / count * sample_rate)
     total = mixture.shape[-1]
-    if total <= 1.25 * length:
-        return 0, total
-    hop = sample_rate // 2
+    if total <= 1.25 * length * count:
+        return ((0, total),)
+    hop = round(HOP_S * sample_rate)
     power = np.stack([_means(audio.square().mean(0).numpy(), hop) for audio in stems.values()])
     share = np.log10(power / np.maximum(power.max(1, keepdims=True), 1e-30) + 1e-4)
-    width = max(round(length / hop), 1)
+    width = min(-(-length // hop), power.shape[1])
     inside = np.stack([np.convolve(row, np.ones(width) / width, "valid") for row in share])
     moving = np.stack([[row[k : k + width].std() for k in range(len(row) - width + 1)] for row in share])
-    best = int(np.argmax(inside.min(0) + inside.mean(0) + 0.5 * moving.mean(0)))
-    start = min(best * hop, total - length)
-    return start, start + length
+    score = inside.min(0) + inside.mean(0) + 0.5 * moving.mean(0)
+    chosen = [int(np.argmax(score))]
+    places = np.arange(len(score))
+    for _ in range(count - 1):
+        apart = np.abs(inside[:, :, None] - inside[:, None, chosen]).min(-1).clip(max=APART_DB / 10.0)
+        free = (np.abs(places[:, None] - chosen) >= width + WARM_UP_S / HOP_S).all(1)
+        if not free.any():
+            break
+        chosen.append(int(np.argmax(np.where(free, apart.mean(0) + inside.max(0), -np.inf))))
+    return tuple((start, start + length) for start in (min(each * hop, total - length) for each in sorted(chosen)))
 
 
 def _means(values: np.ndarray, hop: int) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Equalisers as a person reads them: of a fitted console, each with the fewest bands with which the mix is as close.
 
 Bands at one place become one, bands that do nothing go, and what an equaliser gives at all frequencies goes to the fader
-(``stemwright.datagen.inverse.known_dry.few_bands``). Whether a simpler equaliser does is decided on the waveform of the mixture, after a
-search of all settings of that stem from there.
+(``stemwright.datagen.inverse.known_dry.few_bands``). What another response would leave in the residual of the mixture, once the other
+settings of that stem have followed it, is a quadratic form of its difference in dB: of the responses with so few bands it chooses the one
+that is tried on the waveform, with a search of all settings of that stem from there. Whether a simpler equaliser does is decided there.
 
 Conventions
     A residual counts relative to the mixture's energy, whitened. The gain of an equaliser on the mix bus is not free: no fader follows.
@@ -12,20 +13,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from stemwright.datagen.effects import EFFECTS
-from stemwright.datagen.inverse.console.initial_settings import with_level
-from stemwright.datagen.inverse.console.joint_search import BUS, ConsoleProblem, ConsoleSettings, heard, search, unknowns_of
+from stemwright.datagen.inverse.console.initial_settings import response_db
+from stemwright.datagen.inverse.console.joint_search import BUS, ConsoleProblem, ConsoleSettings, Unknown, heard, search, unknowns_of
+from stemwright.datagen.inverse.console.response_metric import response_metric
 from stemwright.datagen.inverse.effect_roles import is_fader
-from stemwright.datagen.inverse.known_dry.few_bands import band_weights
-from stemwright.datagen.inverse.solver import Vector
 
 COSTS_DB = 0.1  # of the residual: what a simpler equaliser may add
 FLOOR = 1e-10  # of the mixture's energy: residuals below it are equal
-FAR, NEAR = 30.0, 1e-4  # times the residual, of the mixture's energy: a simpler response that would leave more is not tried on the waveform
-ALMOST = 10.0  # times the residual that is allowed: less may be reached by a search of all settings
+FAR, NEAR = 10.0, 1e-6  # times what may be added, of the mixture's energy: a response that would add more is not tried on the waveform
+ALMOST, HEARD = 10.0, 1e-4  # times the residual that is allowed, of the mixture's energy: a search of all settings may reach it
 TRIED = 2  # of the equalisers with one number of bands
 ITERATIONS = 4
 TURNS = 2
+SHIFTS_DB = (-8.0, -3.0, 3.0, 8.0)  # of the level of an equaliser, that are tried
+LEVEL = 0.1  # of what all frequencies cost: what a level costs that differs from the one that is tried
+PLAUSIBLE = 0.3  # of the residual: what an equaliser that may have been used may add
 
 
 def with_fewer_bands(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings:
@@ -50,31 +55,52 @@ def _simplified(problem: ConsoleProblem, console: ConsoleSettings, place: str, i
     verb: Any = EFFECTS[effect]
     now = problem.cost(console)
     allowed = now * (10.0 ** (COSTS_DB / 10.0) - 1.0) + FLOOR
-    hz, weight = _weights(problem, console, place)
+    metric = response_metric(problem, console, place, index)
     level_free = any(is_fader(name) for name, _ in console.chain(place)[index + 1 :])
-    for candidates in verb.fewer_bands(settings, hz, weight, problem.sample_rate, level_free=level_free):
+    unit, jointly = console.unit(metric.unknowns), True
+    for candidates in verb.fewer_bands(settings, metric.hz, metric.root, problem.sample_rate, level_free=level_free):
         for each in candidates[:TRIED]:
-            if each.left > FAR * (now + allowed) + NEAR:
+            if each.left > FAR * allowed + NEAR:
                 break
-            chain = list(console.chain(place))
+            off_db = response_db(effect, each.settings, metric.hz, problem.sample_rate) - metric.here_db
+            trial = console.with_values(metric.unknowns, (unit + metric.follow @ off_db).clip(0.0, 1.0))
+            chain = list(trial.chain(place))
             chain[index] = (effect, each.settings)
-            found = _settled(problem, console.with_chain(place, with_level(chain, index, each.level_db)), place, now + allowed)
+            found = _settled(problem, trial.with_chain(place, chain), place)
+            if now + allowed <= problem.cost(found) < min(ALMOST * (now + allowed), HEARD) and jointly:
+                found, jointly = _settled(problem, found, *console.chains, BUS), False
             if problem.cost(found) < now + allowed:
                 return found
     return console
 
 
-def _settled(problem: ConsoleProblem, console: ConsoleSettings, place: str, enough: float) -> ConsoleSettings:
-    """The console after a search of the settings of one stem, and of all if that is nearly ``enough``: they may have been at odds."""
+def level_doubts(problem: ConsoleProblem, console: ConsoleSettings) -> dict[Unknown, float]:
+    """By how much other settings of a stem differ, in parts of their ranges, for an equaliser that sounds alike at another level.
+
+    An equaliser that raises everything, with a threshold as much higher and a fader as much lower, is the same sound. Which of them was
+    used is unknown where as many bands at another level add less to the residual than a part of what is in it.
+    """
+    doubts: dict[Unknown, float] = {}
+    plausible = PLAUSIBLE * problem.cost(console) + FLOOR
+    for place in console.chains:
+        for index, (effect, settings) in enumerate(console.chain(place)):
+            verb: Any = EFFECTS[effect]
+            if not hasattr(verb, "nearest_bands"):
+                continue
+            metric = response_metric(problem, console, place, index)
+            # As if the level itself were heard a little: the nearest that these bands come to it is what counts.
+            level = np.full((len(metric.hz), 1), LEVEL * np.sqrt((metric.root**2).sum()) / len(metric.hz))
+            root = np.concatenate([metric.root, level], 1)
+            for shift_db in SHIFTS_DB:
+                other = verb.nearest_bands(settings, metric.here_db + shift_db, metric.hz, root, problem.sample_rate, same=True)
+                off_db = response_db(effect, other, metric.hz, problem.sample_rate) - metric.here_db
+                if float(((off_db @ metric.root) ** 2).sum()) < plausible:
+                    moved = np.abs(metric.follow @ off_db).tolist()
+                    doubts |= {each: max(doubts.get(each, 0.0), by) for each, by in zip(metric.unknowns, moved, strict=True)}
+    return doubts
+
+
+def _settled(problem: ConsoleProblem, console: ConsoleSettings, *places: str) -> ConsoleSettings:
+    """The console after a search of the settings of these places."""
     unknowns = heard(console, unknowns_of(console, len(problem.mixture)))
-    found = search(problem, console, [one for one in unknowns if one.place == place], iterations=ITERATIONS).console
-    if enough <= problem.cost(found) < min(ALMOST * enough, NEAR):
-        found = search(problem, found, unknowns, iterations=ITERATIONS).console
-    return found
-
-
-def _weights(problem: ConsoleProblem, console: ConsoleSettings, place: str) -> tuple[Vector, Vector]:
-    """Frequencies [F], and the parts [F] of the mixture's energy, whitened, that the stem has around them."""
-    wet = problem.mix(console) if place == BUS else problem.wet(place, console.chains[place])
-    white = problem.white(wet)
-    return band_weights(white, problem.energy, problem.sample_rate)
+    return search(problem, console, [one for one in unknowns if one.place in places], iterations=ITERATIONS).console

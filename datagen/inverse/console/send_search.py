@@ -44,7 +44,7 @@ def search_with_room(
     for _ in range(ROUNDS):
         wet = rendered(stems, problem.sample_rate, found.console)
         room = shared_room(mixture, wet, problem.sample_rate, problem.taps, confidences=False)
-        cleaned, _ = prepared(mixture - room.returned(wet, problem.sample_rate), stems, problem.sample_rate)
+        cleaned, _ = prepared(mixture - room.returned(wet, problem.sample_rate), stems, problem.sample_rate, whole=True)
         problem = replace(cleaned, stems={name: cleaned.stems[name] for name in found.console.chains})
         found = again(problem, found.console)
     return problem, found

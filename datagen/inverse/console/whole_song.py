@@ -71,7 +71,7 @@ class Song:
 
     def _part(self, console: Console) -> slice:
         frames, total = round(LONG_S * self.sample_rate), self.mixture.shape[-1]
-        first = min(max((sum(console.span) - frames) // 2, 0), max(total - frames, 0))
+        first = min(max((console.spans[0][0] + console.spans[-1][1] - frames) // 2, 0), max(total - frames, 0))
         return slice(first, min(first + frames, total))
 
 

@@ -57,6 +57,13 @@ def point_of(settings: eq.Settings) -> Vector:
     return np.array([min(max(field.to_unit(getattr(settings, field.name)), 0.0), 1.0) for field in RANGES])
 
 
+def typical_points() -> tuple[Vector, Vector]:
+    """The lowest and the highest point [18] of typical equalisers."""
+    ends = [eq.TYPICAL[name] for name in NAMES]
+    low, high = ([field.to_unit(end[which]) for field, end in zip(RANGES, ends, strict=True)] for which in (0, 1))
+    return np.array(low).clip(0.0, 1.0), np.array(high).clip(0.0, 1.0)
+
+
 class Bands:
     """The target of six bands in dB at a few frequencies, and the response of each there.
 
@@ -76,13 +83,19 @@ class Bands:
         unit = torch.from_numpy(points.reshape(*points.shape[:-1], len(eq.BANDS), 3))
         gain_db, q = RANGES[0].from_unit(unit[..., 0]), RANGES[2].from_unit(unit[..., 2])
         hz = RANGES[1].from_unit(unit[..., 1]).clamp(max=0.45 * self.sample_rate)
-        rows = []
-        for index, band in enumerate(eq.BANDS):
-            values = (gain_db[..., index], hz[..., index], q[..., index], self.sample_rate)
-            rows.append(peak(*values) if index in PEAKS else shelf(*values, high=band == "high_shelf"))
-        b0, b1, b2, a1, a2 = np.moveaxis(torch.stack(rows, -2).numpy(), -1, 0)
+        peaks = list(PEAKS)
+        middle = peak(gain_db[..., peaks], hz[..., peaks], q[..., peaks], self.sample_rate)
+        low, high = (
+            shelf(gain_db[..., index], hz[..., index], q[..., index], self.sample_rate, high=index > 0)[..., None, :]
+            for index in (0, len(eq.BANDS) - 1)
+        )
+        b0, b1, b2, a1, a2 = np.moveaxis(torch.cat([low, middle, high], -2).numpy(), -1, 0)
+        used = self.low[::3] < self.high[::3]  # the others have no gain
+        b0, b1, b2, a1, a2 = (each[..., used] for each in (b0, b1, b2, a1, a2))
         over, under = _squared(b0, b1, b2) @ self.basis, _squared(np.ones_like(a1), a1, a2) @ self.basis
-        return np.asarray(10.0 * np.log10(np.maximum(over, 1e-30) / np.maximum(under, 1e-30)))
+        found = np.zeros((*points.shape[:-1], len(eq.BANDS), len(self.hz)))
+        found[..., used, :] = 10.0 * np.log10(np.maximum(over, 1e-30) / np.maximum(under, 1e-30))
+        return found
 
     def linearised(self, points: Vector) -> tuple[Vector, Vector]:
         """The error [S, M] of points [S, 18] and its derivatives [S, M, 18]. Moving all bands at once moves each by itself."""
@@ -105,8 +118,8 @@ class MeasuredBands(Bands):
     A squared miss times ``precision`` is chi squared.
     """
 
-    def __init__(self, measured: Response, sample_rate: int, *, level_free: bool = False) -> None:
-        """Thins the response to ``POINTS`` by averaging."""
+    def __init__(self, measured: Response, sample_rate: int, *, level_free: bool = False, typical: bool = False) -> None:
+        """Thins the response to ``POINTS`` by averaging. ``typical`` keeps the bands within the ranges of ``eq.TYPICAL``."""
         edges = np.linspace(0, len(measured.hz), min(POINTS, len(measured.hz)) + 1).round().astype(int)[:-1]
         precision = 1.0 / (measured.error_db**2 + FLOOR_DB**2)
         level_db = 20.0 * np.log10(np.abs(measured.gain) + 1e-9)
@@ -123,6 +136,8 @@ class MeasuredBands(Bands):
         enough = SETTLED_DB**2 + 0.5 * noise + 100.0 * self.small**2
         super().__init__(target_db, hz, sample_rate, enough=enough, least=1e-4 * SETTLED_DB**2)
         self.weight = weight
+        if typical:
+            self.low, self.high = typical_points()
 
     def linearised(self, points: Vector) -> tuple[Vector, Vector]:
         """As for all bands, with a price on gains where the level is free."""
@@ -207,17 +222,24 @@ def _changed(bands: Bands, parents: Vector, rng: np.random.Generator) -> Vector:
 
 def _descend(bands: Bands, points: Vector, iterations: int) -> tuple[Vector, Vector]:
     """Least squares from every point [S, 18] side by side, inside the bands' bounds: the points it ends at, and their squared error [S]."""
+    active = np.flatnonzero(bands.low < bands.high)
+    low, high = bands.low[active], bands.high[active]
     damping = np.full(len(points), 1e-2)
     miss, table = bands.linearised(points)
+    table = table[..., active]
     cost = (miss**2).sum(-1)
     for _ in range(iterations):
-        matrix, slope = np.swapaxes(table, 1, 2) @ table, (np.swapaxes(table, 1, 2) @ miss[..., None])[..., 0]
-        free = ~(((points <= bands.low) & (slope > 0.0)) | ((points >= bands.high) & (slope < 0.0)))
+        turned = np.swapaxes(table, 1, 2)
+        matrix, slope = turned @ table, (turned @ miss[..., None])[..., 0]
+        moving = points[:, active]
+        free = ~(((moving <= low) & (slope > 0.0)) | ((moving >= high) & (slope < 0.0)))
         scale = np.diagonal(matrix, axis1=1, axis2=2)
         added = damping[:, None] * scale + 1e-9 * scale.max(1, keepdims=True) + 1e-12
-        held = matrix * (free[:, :, None] & free[:, None, :]) + (added * free + ~free)[..., None] * np.eye(points.shape[1])
-        trial = np.clip(points - np.linalg.solve(held, (slope * free)[..., None])[..., 0], bands.low, bands.high)
+        held = matrix * (free[:, :, None] & free[:, None, :]) + (added * free + ~free)[..., None] * np.eye(len(active))
+        trial = points.copy()
+        trial[:, active] = np.clip(moving - np.linalg.solve(held, (slope * free)[..., None])[..., 0], low, high)
         trial_miss, trial_table = bands.linearised(trial)
+        trial_table = trial_table[..., active]
         trial_cost = (trial_miss**2).sum(-1)
         better = trial_cost < cost
         points, cost = np.where(better[:, None], trial, points), np.where(better, trial_cost, cost)

@@ -6,7 +6,8 @@ of shelves and peaks is fitted in dB to the response that was found.
 
 Conventions
     Frequencies [F] in Hz; a weight [F] is the energy that a relative error of 1 at that frequency would leave in the residual, as a part of
-    the energy of the goal. The squared error of an equaliser is what it would leave.
+    the energy of the goal, or a root [F, M], with which an error of d dB [F] would leave |d root|². The squared error of an equaliser is
+    what it would leave.
     Where a fader follows (``level_free``), a gain at all frequencies costs nothing, and low and high shelves are the same with opposite
     gains: a shelf is low below ``MIDDLE_HZ``, high above.
 """
@@ -26,9 +27,12 @@ from stemwright.datagen.effects.settings import EffectSettings
 from stemwright.datagen.inverse.known_dry.band_search import NAMES, PEAKS, RANGES, Bands, search, settings_at
 from stemwright.datagen.inverse.solver import Vector
 
+KINDS = ("gain_db", "hz", "q")
+PEAK_NAMES = tuple(eq.BANDS[place] for place in PEAKS)
 MIDDLE_HZ = 632.0  # of 20 Hz to 20 kHz, in octaves
 POINTS = 150  # frequencies at which responses are compared
 SMALL = 3e-3  # rms error in dB that a dB of gain costs: of two equivalent equalisers, the one with less of it is chosen
+SURE = 2  # bands that must not be missed: they are searched twice
 DB = math.log(10.0) / 20.0  # relative error of a dB
 
 
@@ -58,9 +62,8 @@ class _Chosen(Bands):
         self, target_db: Vector, hz: Vector, sample_rate: int, weight: Vector, chosen: tuple[str, ...], *, level_free: bool
     ) -> None:
         super().__init__(target_db, hz, sample_rate, enough=0.0, least=1e-14)
-        self.scale = float(weight.sum())
-        self.weight = np.sqrt(weight / self.scale)
-        self.level_free = level_free
+        self.root = _root(weight, level_free=level_free)
+        self.root /= math.sqrt(float((self.root**2).sum()))
         for place, band in enumerate(eq.BANDS):
             gain, place_hz = 3 * place, 3 * place + 1
             if band not in chosen:
@@ -80,8 +83,18 @@ class _Chosen(Bands):
         return np.concatenate([miss, price], 1), np.concatenate([table, slope], 1)
 
     def projected(self, values: Vector) -> Vector:
-        """Weighted levels [..., F] without what one gain could make of them, where the level is free."""
-        return values - (values @ self.weight)[..., None] * self.weight if self.level_free else values
+        """The residual for levels [..., F]: [..., M]."""
+        return values @ self.root
+
+
+def _root(weight: Vector, *, level_free: bool) -> Vector:
+    """The root [F, M] of a weight [F], without what one gain could make of it where the level is free; a root is returned as it is."""
+    if weight.ndim == 2:
+        return np.array(weight)
+    root = np.diag(DB * np.sqrt(weight))
+    if level_free:
+        root -= DB * np.outer(weight, np.sqrt(weight)) / float(weight.sum())
+    return root
 
 
 def fewer_bands(settings: eq.Settings, hz: Vector, weight: Vector, sample_rate: int, *, level_free: bool) -> Iterator[list[FewerBands]]:
@@ -99,9 +112,24 @@ def fewer_bands_for(
         yield sorted(found, key=lambda each: each.left)
 
 
+def nearest_bands(
+    settings: eq.Settings, target_db: Vector, hz: Vector, root: Vector, sample_rate: int, *, same: bool = False
+) -> eq.Settings:
+    """The bands closest to a response in dB [F], with ``settings`` as one of the starts; with the ``same`` kinds of bands as those alone.
+
+    ``root`` [F, M] is as for ``fewer_bands``.
+    """
+    chosen = tuple(band for band in eq.BANDS if not same or getattr(settings, f"{band}_gain_db") != 0.0)
+    if not chosen:
+        return settings
+    bands = _Chosen(target_db, hz, sample_rate, root, chosen, level_free=same)
+    points, _ = search(bands, np.random.default_rng(0), near=settings, rounds=1)
+    return settings_at(points[0], sample_rate)
+
+
 def _choices(count: int) -> list[tuple[str, ...]]:
     """So many bands: with and without each shelf."""
-    peaks = [eq.BANDS[place] for place in PEAKS]
+    peaks = PEAK_NAMES
     shelves: list[tuple[str, ...]] = [(), ("low_shelf",), ("high_shelf",), ("low_shelf", "high_shelf")]
     return [(*some, *peaks[: count - len(some)]) for some in shelves if len(some) <= count <= len(some) + len(peaks)]
 
@@ -110,13 +138,22 @@ def _fitted(target_db: Vector, hz: Vector, sample_rate: int, weight: Vector, cho
     bands = _Chosen(target_db, hz, sample_rate, weight, chosen, level_free=level_free)
     settings = eq.Settings()
     if chosen:
-        points, _ = search(bands, np.random.default_rng(0), rounds=1)
+        points, _ = search(bands, np.random.default_rng(0), rounds=2 if len(chosen) <= SURE else 1)
         settings = settings_at(points[0], sample_rate)
-        silent = {f"{band}_gain_db": 0.0 for band in eq.BANDS if abs(getattr(settings, f"{band}_gain_db")) < 1e-9}
-        settings = settings.model_copy(update=silent)
+        settings = _in_first_places(settings)
     miss_db = target_db - _level_db(settings, hz, sample_rate)
-    level_db = float(np.average(miss_db, weights=weight)) if level_free else 0.0
-    return FewerBands(settings, level_db, float((weight * (DB * (miss_db - level_db)) ** 2).sum()))
+    root = _root(weight, level_free=level_free)
+    level_db = float(np.average(miss_db, weights=weight)) if level_free and weight.ndim == 1 else 0.0
+    return FewerBands(settings, level_db, float(((miss_db @ root) ** 2).sum()))
+
+
+def _in_first_places(settings: eq.Settings) -> eq.Settings:
+    """The same equaliser with its peaks in the first places, in order, and the others as they are by default."""
+    values = {band: tuple(getattr(settings, f"{band}_{kind}") for kind in KINDS) for band in eq.BANDS}
+    used = {band: value for band, value in values.items() if abs(value[0]) > 1e-9}
+    peaks = sorted((value for band, value in used.items() if band.startswith("peak")), key=lambda value: value[1])
+    placed = {band: value for band, value in used.items() if not band.startswith("peak")} | dict(zip(PEAK_NAMES, peaks, strict=False))
+    return eq.Settings(**{f"{band}_{kind}": one for band, value in placed.items() for kind, one in zip(KINDS, value, strict=True)})
 
 
 def _level_db(settings: EffectSettings, hz: Vector, sample_rate: int) -> Vector:

@@ -18,13 +18,15 @@ from scipy.ndimage import median_filter
 from stemwright.datagen.effects import eq
 from stemwright.datagen.effects.signal import pair
 from stemwright.datagen.inverse.effect_roles import silent
-from stemwright.datagen.inverse.known_dry.band_search import NAMES, MeasuredBands, fit_response, in_order, point_of
+from stemwright.datagen.inverse.known_dry.band_search import NAMES, MeasuredBands, fit_response, in_order, point_of, search, settings_at
 from stemwright.datagen.inverse.known_dry.few_bands import band_weights, fewer_bands, fewer_bands_for
 from stemwright.datagen.inverse.known_dry.response import Response, measure_response, whiten
 from stemwright.datagen.inverse.known_dry.waveform import WaveformFit, fit_waveform
 
 NEIGHBOURS = 25  # frequencies over which errors are smoothed: half an octave
 CLEAN_DB = -65.0  # residual of a waveform fit below which it is more accurate than the measured response
+SURE_DB = 0.02  # median error of a measured response, below which wet is taken to be nothing but dry through bands
+TRIED, ITERATIONS = 2, 12  # typical equalisers, and their iterations on the waveform
 EXCERPT_S = 6.0
 COSTS_DB, FLOOR = 0.1, 1e-10  # of the residual, and of the energy of wet: what fewer bands may add
 FAR, NEAR = 30.0, 1e-4  # times the residual, of the energy of wet: a simpler response that would leave more is not tried on the waveform
@@ -39,6 +41,12 @@ def fit_equaliser(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> eq.
     frames = round(EXCERPT_S * sample_rate)
     flat_wet, flat_dry = flat_wet[:, :frames], flat_dry[:, :frames]
     fit = fit_waveform(eq.apply, flat_wet, flat_dry, sample_rate, start, NAMES, iterations=6)
+    if fit.error_db > CLEAN_DB and float(np.median(measured.error_db)) < SURE_DB:
+        # Nothing else is in wet: the bands are in a local minimum, of which typical ones have fewer.
+        points, _ = search(MeasuredBands(measured, sample_rate, typical=True), np.random.default_rng(0))
+        others = (settings_at(point, sample_rate) for point in points[:TRIED])
+        fits = [fit_waveform(eq.apply, flat_wet, flat_dry, sample_rate, other, NAMES, iterations=ITERATIONS) for other in others]
+        fit = min([fit, *fits], key=lambda each: each.error_db)
     if fit.error_db > CLEAN_DB and _error(measured, start, sample_rate) < _error(measured, fit.settings, sample_rate):
         # Something else is in wet, or the bands are in a local minimum: the response in dB then is a better criterion than the waveform.
         return _simplest_response(measured, start, sample_rate)

@@ -17,7 +17,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ from scipy.signal import lfilter
 from stemwright.datagen.effects import apply_chain, eq
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.inverse.fitted_chain import Use
-from stemwright.datagen.inverse.known_dry.band_search import NAMES, RANGES, Bands
+from stemwright.datagen.inverse.known_dry.band_search import Bands, typical_points
 from stemwright.datagen.inverse.known_dry.chain_search import moved, units, unknowns, whitener
 from stemwright.datagen.inverse.solver import SearchLimits, Vector, refine
 
@@ -64,7 +64,7 @@ class _FreeEqualiser:
         self.dry, self.sample_rate, self.uses = dry, sample_rate, list(uses)
         self.place = place_of(uses)
         self.unknown = [(index, field) for index, field in unknowns(uses, dry.shape[0]) if index != self.place]
-        self.size = _padded(dry.shape[-1], sample_rate)
+        self.size = padded(dry.shape[-1], sample_rate)
         self.kernels = _log_gain(np.eye(KNOTS), self.size, sample_rate)
         self.taps = whitener(wet)
         self.goal = lfilter(self.taps, [1.0], wet.numpy())
@@ -125,7 +125,7 @@ def filtered(free: FreeEqualiserFit, audio: torch.Tensor, sample_rate: int, *, u
     """Audio [C, T] through the free response, or through its inverse."""
     settings: Any = free.uses[free.place][1]
     off_db = free.response_db - _level_db(settings, free.hz, sample_rate)
-    size = _padded(audio.shape[-1], sample_rate)
+    size = padded(audio.shape[-1], sample_rate)
     spectrum = rfft((eq.invert if undo else eq.apply)(audio, sample_rate, settings).numpy(), size)
     gain = free_gain(-off_db if undo else off_db, size, sample_rate)
     return torch.from_numpy(np.ascontiguousarray(irfft(spectrum * gain, size)[:, : audio.shape[-1]]))
@@ -140,9 +140,7 @@ class FreeResponseBands(Bands):
         super().__init__(free.response_db, free.hz, sample_rate, enough=ENOUGH * self.scale, least=LEAST * self.scale)
         self.root = free.root * math.sqrt(self.scale)
         if typical:
-            ranges = [(field, eq.TYPICAL[name]) for field, name in zip(RANGES, NAMES, strict=True)]
-            self.low = np.array([field.to_unit(low) for field, (low, _) in ranges]).clip(0.0, 1.0)
-            self.high = np.array([field.to_unit(high) for field, (_, high) in ranges]).clip(0.0, 1.0)
+            self.low, self.high = typical_points()
 
     def projected(self, values: Vector) -> Vector:
         """The residual of the waveform for levels [..., F]: [..., M]."""
@@ -166,9 +164,15 @@ def _level_db(settings: object, hz: Vector, sample_rate: int) -> Vector:
     return np.asarray(20.0 * np.log10(np.abs(response(eq.sections(settings, sample_rate), hz, sample_rate))))  # type: ignore[arg-type]
 
 
-def knots_hz(sample_rate: int) -> Vector:
+def knots_hz(sample_rate: int, count: int = KNOTS) -> Vector:
     """The frequencies [K] at which the response is free."""
-    return np.asarray(np.arctan(np.exp(_knots(sample_rate))) * sample_rate / np.pi)
+    return np.asarray(np.arctan(np.exp(_knots(sample_rate, count))) * sample_rate / np.pi)
+
+
+def free_changes(spectrum: np.ndarray, size: int, sample_rate: int, count: int) -> Iterator[np.ndarray]:
+    """What a dB at each of ``count`` knots adds to an audio with this spectrum [C, F], float32 [C, T]."""
+    for row in np.eye(count):
+        yield irfft(spectrum * _log_gain(row, size, sample_rate).astype(np.complex64), size)
 
 
 def free_gain(level_db: Vector, size: int, sample_rate: int) -> np.ndarray:
@@ -176,10 +180,10 @@ def free_gain(level_db: Vector, size: int, sample_rate: int) -> np.ndarray:
     return np.exp(_log_gain(level_db, size, sample_rate))
 
 
-def _knots(sample_rate: int) -> Vector:
+def _knots(sample_rate: int, count: int = KNOTS) -> Vector:
     """The knots [K] on the axis of the bands."""
     low, high = _axis(np.array([LOWEST_HZ / sample_rate, HIGHEST])).tolist()
-    return np.linspace(low, high, KNOTS)
+    return np.linspace(low, high, count)
 
 
 def _axis(part: Vector) -> Vector:
@@ -190,12 +194,15 @@ def _axis(part: Vector) -> Vector:
 def _log_gain(level_db: Vector, size: int, sample_rate: int) -> np.ndarray:
     """The logarithm of the complex gain [..., size // 2 + 1] of levels [..., K] at the knots."""
     parts = (np.arange(size // 2 + 1) / size).clip(LOWEST_HZ / sample_rate, HIGHEST)
-    curves = CubicSpline(_knots(sample_rate), level_db, axis=-1, bc_type="clamped")(_axis(parts)) * (math.log(10.0) / 20.0)
+    curves = CubicSpline(_knots(sample_rate, level_db.shape[-1]), level_db, axis=-1, bc_type="clamped")(_axis(parts)) * (
+        math.log(10.0) / 20.0
+    )
     cepstra = irfft(curves, size)
     cepstra[..., 1 : (size + 1) // 2] *= 2.0
     cepstra[..., size // 2 + 1 :] = 0.0
     return np.asarray(rfft(cepstra))
 
 
-def _padded(frames: int, sample_rate: int) -> int:
+def padded(frames: int, sample_rate: int) -> int:
+    """The size of transforms in which the ringing of a response does not reach the beginning."""
     return int(next_fast_len(frames + round(PADDING_S * sample_rate), real=True))
