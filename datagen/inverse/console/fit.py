@@ -61,6 +61,7 @@ from stemwright.datagen.inverse.fitted_chain import FittedChain
 
 SHORT_S = 2.5
 TURNS = 3
+WHOLE = 10  # Jacobians of the last search, on all excerpts
 CLEARLY = 0.5  # of the residual of another console: then that one does not count
 OTHERS = 0.25  # of the difference of faders to another console that is as close, against that between excerpts
 RESTARTED_DB = 3.0  # by which one restart lowers the residual, so that another kind is not tried
@@ -121,7 +122,7 @@ def fit_console(
     report("pruning")
     searched = found.console
     best = _simplest(_short(problem), searched)
-    found = search(problem, best.console, heard(best.console, unknowns_of(best.console, len(target))), iterations=3, errors=True)
+    found = search(problem, best.console, heard(best.console, unknowns_of(best.console, len(target))), iterations=WHOLE, errors=True)
     best = best._replace(console=_with_powers(problem, found.console))
     losses = [_loss(problem, each) for each in (best.console, plain)]
     if losses[0] > losses[1]:  # the waveform is closer but the sound is not: only the faders are kept
