@@ -37,12 +37,13 @@ from stemwright.datagen.inverse.solver import Vector
 LONGEST_S = 4.0
 START_S = 1.0  # first T of the prior
 LENGTH = 0.75  # of T: a response ends at -45 dB
-TURNS = 4
-STEPS = 30  # of conjugate gradients in a turn, each from the last response
+TURNS = 8
+STEPS = 15  # of conjugate gradients in a turn, each from the last response
 LEAST = 1e-6  # of the residual's energy: the least noise
 START_FLOOR = 1e-3
 LEAST_S = 0.4  # of T: echoes within it are found, too
 MIDDLE_HZ = 1000.0
+FURTHER, FARTHEST, MOST_CHANGE = 3.0, 6.0, 0.4  # a change of a gain is multiplied by so much; as a logarithm, before that, it is limited
 ONSET_S, BEGUN, LATEST_MS = 0.001, 0.2, 200.0
 
 
@@ -113,7 +114,7 @@ def _found(
 ) -> Reverberation:
     """By turns: the response for the gains, the gains for the response, the room that is most likely for the prior."""
     energy = max(float(goal.square().sum()), 1e-30)
-    gains = np.ones(len(wet))
+    gains, reach, last = np.ones(len(wet)), np.full(len(wet), FURTHER), np.zeros(len(wet))
     noise = 0.5 * energy / goal.numel()
     prior = Prior.of(START_S, energy / max(float(_sum(wet, gains).square().sum()), 1e-30), sample_rate)
     response, settings, left = None, room.Settings(), 1.0
@@ -128,7 +129,10 @@ def _found(
         ratios = _gains(goal, parts)
         left = float((goal - _sum(parts, ratios)).square().sum()) / energy
         unit = max(float(ratios @ gains) / max(float(gains @ gains), 1e-30), 1e-9)
-        response, gains = response * unit, ratios / unit
+        response, moved = response * unit, ratios / unit
+        change = _change(gains, moved)
+        reach = np.where(change * last > 0.0, np.minimum(1.6 * reach, FARTHEST), 1.0) if turn > 1 else reach
+        gains, last = (gains * np.exp(change * reach), change) if turn + 1 < TURNS else (moved, change)
         noise = max(left, LEAST) * energy / goal.numel()
     assert response is not None
     settings = most_likely_room(audible[0], _sum(audible[1], gains), sample_rate, left)
@@ -136,6 +140,12 @@ def _found(
     response = (response / level).double()
     settings = settings.model_copy(update={"wet_db": 0.0, "pre_delay_ms": _onset_ms(response, sample_rate)})
     return Reverberation(response.numpy(), gains * level, feed, left, settings)
+
+
+def _change(before: Vector, after: Vector) -> Vector:
+    """The change of gains, as a logarithm. Turns approach the gains slowly: one that keeps its direction is multiplied."""
+    least = 1e-3 * max(after.max(), 1e-9)
+    return np.asarray(np.clip(np.log(np.maximum(after, least) / np.maximum(before, least)), -MOST_CHANGE, MOST_CHANGE))
 
 
 def _onset_ms(response: torch.Tensor, sample_rate: int) -> float:
