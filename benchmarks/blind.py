@@ -304,7 +304,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace this benchmark's section of docs/results.md")
     parser.add_argument("--profile-songs", type=int, default=SONGS["profile-songs"])
     parser.add_argument("--held-out-songs", type=int, default=SONGS["held-out-songs"])
-    parser.add_argument("--music", type=Path, default=os.environ.get("STEMWRIGHT_FREE_MUSIC"), help="folder of free music")
+    parser.add_argument(
+        "--music", type=Path, default=os.environ.get("STEMWRIGHT_FREE_MUSIC"), help="folder of free music, made by benchmarks/free_music.py"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     text = report(arguments.profile_songs, arguments.held_out_songs, arguments.music and Path(arguments.music))

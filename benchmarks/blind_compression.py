@@ -7,8 +7,8 @@ Conventions
     compressor: ours, pedalboard's (JUCE), and ffmpeg's acompressor without a knee. The true mean gain reduction is that over the 5 ms in
     which the result sounds; of the others, the gain is the ratio of the energies of result and stem in 1 ms.
     "found": the answer has settings, and an interval above 0. Of untouched stems that is a false alarm.
-    Real music: tracker songs below a folder of free music (``modules/<song>/{drums,bass,other}.flac``), 30 s from their middle; every other
-    song is in the profile, the rest is held out.
+    Real music: tracker songs below the folder that ``free_music.py`` makes (``modules/<song>/{drums,bass,other}.flac``), 30 s from their
+    middle; every other song is in the profile, the rest is held out.
 """
 
 from __future__ import annotations

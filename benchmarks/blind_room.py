@@ -5,8 +5,8 @@ Conventions
     those of ``room`` have other settings and noise. True times are T30 of the response in the octaves of 500 Hz and 1 kHz, by Schroeder's
     integral, from 0.2 to 2 s; ratios are 0 to 18 dB and more, the first 2.5 ms against the rest. 12 s of each stem are in one room of each
     make.
-    Tracker songs are made of samples, mostly dry, but not always: what reverberation they have of their own is an error of the estimate
-    here.
+    Tracker songs (``--music``, the folder that ``free_music.py`` makes) are of samples, mostly dry, but not always: what reverberation they
+    have of their own is an error of the estimate here.
     Peers, on the answered stems and on all: *decay rate* is the method of the textbooks without learning: straight falls of the level over
     0.2 s in half octaves, at the fast end of which (10 %) is the room; its factor and quantile are not fitted. *Constant* is the
     geometric mean of the times that rooms are drawn from, 0.63 s.
@@ -209,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="replace this benchmark's section of docs/results.md")
     parser.add_argument("--songs", type=int, default=24)
-    parser.add_argument("--music", type=Path, help="folder of free music with tracker songs")
+    parser.add_argument("--music", type=Path, help="folder of free music with tracker songs, made by benchmarks/free_music.py")
     arguments = parser.parse_args()
     text = report(arguments.songs, arguments.music)
     print(text)

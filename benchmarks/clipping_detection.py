@@ -3,9 +3,9 @@
     python benchmarks/clipping_detection.py --music FOLDER [--songs 5] [--write]
     python benchmarks/clipping_detection.py --music FOLDER --fit
 
-The folder has whole songs (``*/*/mixture.flac`` or ``.ogg``); an excerpt of stempeg's STEM file and songs of ``benchmarks/songs.py`` are
-added. Of every two songs the first is for fitting, the second is reported. ``--fit`` prints weights, bias and threshold of
-``stemwright.separation.clip_detection`` from ten of the first; those in the code are what it printed.
+The folder has whole songs (``*/*/mixture.flac`` or ``.ogg``), as ``benchmarks/free_music.py`` makes it; an excerpt of stempeg's STEM file
+and songs of ``benchmarks/songs.py`` are added. Of every two songs the first is for fitting, the second is reported. ``--fit`` prints
+weights, bias and threshold of ``stemwright.separation.clip_detection`` from ten of the first; those in the code are what it printed.
 
 Conventions
     Counted are polarities of channels. Found: a ceiling was named within 0.5 % (exact copies), 7 % (others) of the true one, among those
@@ -269,7 +269,7 @@ def chosen_songs(music: Path, count: int, *, fitting: bool) -> list[tuple[str, P
 def main() -> None:
     """Prints the tables, or new weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--music", type=Path, required=True, help="folder of free music")
+    parser.add_argument("--music", type=Path, required=True, help="folder of free music, made by benchmarks/free_music.py")
     parser.add_argument("--songs", type=int, default=5, help="reported: at most so many")
     parser.add_argument("--fit", action="store_true", help="print weights from ten songs of the other part")
     parser.add_argument("--write", action="store_true", help="into docs/results.md")

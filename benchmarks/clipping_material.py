@@ -148,7 +148,7 @@ LOSSLESS = ("float", "16 bit", "24 bit", "-3.7 dB, 16 bit", "-6.2 dB, 16 bit dit
 
 
 def songs(root: Path) -> Iterator[tuple[str, Path | int]]:
-    """Names of songs and their sources: files below a folder that ``free-music`` laid out, stempeg's excerpt, seeds of our own songs."""
+    """Names of songs and their sources: files below a folder that ``free_music.py`` made, stempeg's excerpt, seeds of our own songs."""
     import stempeg
 
     for path in sorted(root.glob("*/*/mixture.*")):

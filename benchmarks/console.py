@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--stems", nargs="*", type=int, default=[4, 8, 16], help="numbers of stems that are timed")
-    parser.add_argument("--music", type=Path, help="a folder with channels/SONG/*.flac")
+    parser.add_argument("--music", type=Path, help="folder with channels/SONG/*.flac, made of free music by benchmarks/free_music.py")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)

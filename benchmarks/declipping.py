@@ -5,9 +5,9 @@
 Conventions
     Gain: SDR of the clipped samples after, minus before, in dB. A signal is an excerpt in mono with a peak of 1, clipped at both signs of a
     ceiling so that the SDR of the whole is 7, 12 or 18 dB. Drums, voice and full mix are from the excerpt inside stempeg, guitars and two
-    more mixes from free music in ``--music`` or ``STEMWRIGHT_FREE_MUSIC`` (folders ``guitar/<song>/guitar.flac``); without it the other
-    instruments of the excerpt stand in for the guitar. Methods were tuned on other excerpts: of drums and mix the first 2 s, of voice
-    4 to 6 s, other guitars.
+    more mixes from the folder of free music that ``benchmarks/free_music.py`` makes (``--music`` or ``STEMWRIGHT_FREE_MUSIC``); without it
+    the other instruments of the excerpt stand in for the guitar. Methods were tuned on other excerpts: of drums and mix the first 2 s, of
+    voice 4 to 6 s, other guitars.
     Lossy: the clipped signal after coding and decoding by the ffmpeg program; the gain is over all samples that were clipped, by ceilings
     that are given and by those that are detected.
     Speed: seconds of processor time, all threads together, for a second of one channel; of 1 % clipped, of a minute of the mix.
@@ -206,7 +206,9 @@ def report_speed(lines: Lines) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--music", type=Path, default=os.environ.get("STEMWRIGHT_FREE_MUSIC"), help="folder of free music")
+    parser.add_argument(
+        "--music", type=Path, default=os.environ.get("STEMWRIGHT_FREE_MUSIC"), help="folder of free music, made by benchmarks/free_music.py"
+    )
     parser.add_argument("--duration", type=float, default=2.0, help="seconds of each signal")
     parser.add_argument("--only", nargs="*", help="names of signals")
     parser.add_argument("--lossy", action="store_true", help="also the table of lossy copies")

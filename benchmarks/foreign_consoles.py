@@ -10,9 +10,9 @@ A setting is right within the tolerance that its confidence refers to (``setting
 an octave into its plateau); frequency (10 %) and q (25 %) are judged where one band was used and one was found. Times of compressors
 are not judged: their definitions differ. The ratio of a compressor that was found where none was used is wrong unless it is 1.
 
-Songs are the excerpt that stempeg ships and those of ``--music FOLDER`` (folders with stems and a mixture). Draws with seeds 500 and 501
-were used to choose the form of the confidence and its one constant; the table is of seed 502, with which nothing was chosen. Beside it is
-what the same fits would say from the noise of the residual alone.
+Songs are the excerpt that stempeg ships and those of ``--music FOLDER`` (folders with stems and a mixture, as those of free music that
+``benchmarks/free_music.py`` makes). Draws with seeds 500 and 501 were used to choose the form of the confidence and its one constant; the
+table is of seed 502, with which nothing was chosen. Beside it is what the same fits would say from the noise of the residual alone.
 
     python benchmarks/foreign_consoles.py [--music FOLDER] [--draws 16] [--seed 502] [--write]
 
@@ -314,7 +314,7 @@ def table(draws: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Measures what is not there yet, prints the table, publishes it with --write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--music", type=Path)
+    parser.add_argument("--music", type=Path, metavar="FOLDER", help="folder of free music, made by benchmarks/free_music.py")
     parser.add_argument("--draws", type=int, default=16)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=502)

@@ -2,7 +2,8 @@
 
     python benchmarks/multitracks.py [--music FOLDER] [--songs 4] [--write]
 
-FOLDER holds folders with a mixture and its stems, which sum to it, at any depth; the loudest 10 s of each are used.
+FOLDER holds folders with a mixture and its stems, which sum to it, at any depth, as ``benchmarks/free_music.py`` makes them of free music;
+the loudest 10 s of each are used.
 
 Conventions
     Closure is the energy of mixture - sum(stems) over the mixture's, in dB: of the files as they are, which is what a reader gets that
@@ -309,7 +310,9 @@ def needed_shares(rows: Sequence[dict[str, Any]]) -> list[str]:
 def main() -> None:
     """Prints the tables; with --write, also into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--music", type=Path, metavar="FOLDER", help="multitracks that sum to their mixtures")
+    parser.add_argument(
+        "--music", type=Path, metavar="FOLDER", help="multitracks that sum to their mixtures: free music, made by benchmarks/free_music.py"
+    )
     parser.add_argument("--songs", type=int, default=4, help="how many songs are made")
     parser.add_argument("--calibrate", action="store_true", help="levels of made songs that no table uses, to set the shares by")
     parser.add_argument("--only", choices=("fault", "verdict", "level"))

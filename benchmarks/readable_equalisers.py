@@ -2,7 +2,7 @@
 
 Peaks of ±3 to 12 dB, 100 Hz to 8 kHz and q 0.5 to 4, shelves (q 0.71) at 80 to 500 Hz or 1.5 to 9 kHz, all drawn with a seed: a stem alone
 with ``fit("eq")``, or every stem of a mix with a fader and a pan behind it, with ``fit_console``. Right: one band of the true kind, within
-0.3 dB, 5 % of the frequency and 15 % of q. Songs as in ``benchmarks/foreign_consoles.py``.
+0.3 dB, 5 % of the frequency and 15 % of q. Songs as in ``foreign_consoles.py``; ``benchmarks/free_music.py`` makes the folder.
 
     python benchmarks/readable_equalisers.py [--music FOLDER] [--draws 10] [--seed 600] [--write]
 """
@@ -94,7 +94,7 @@ def table(results: list[tuple[str, Band, list[Band]]]) -> str:
 def main() -> None:
     """Measures, prints the table, publishes it with --write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--music", type=Path)
+    parser.add_argument("--music", type=Path, metavar="FOLDER", help="folder of free music, made by benchmarks/free_music.py")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--seed", type=int, default=600)
     parser.add_argument("--write", action="store_true")

@@ -6,7 +6,8 @@ gets the mixture and the dry stems. Losses are spectral, of the whole excerpt, a
 ``response`` with the impulse response that was found, ``settings`` with the settings that were found and another noise, ``floor`` with
 the true settings and another noise.
 
-Songs are the excerpt that stempeg ships, synthetic songs and, with ``--music FOLDER``, songs of that folder (folders with stems).
+Songs are the excerpt that stempeg ships, synthetic songs and, with ``--music FOLDER``, songs of that folder (folders with stems,
+as those of free music that ``benchmarks/free_music.py`` makes).
 
     python benchmarks/shared_room.py [--music FOLDER] [--draws 10] [--seed 300] [--chain eq,compressor,fader] [--write]
 
@@ -138,7 +139,7 @@ another noise; `floor`: the true settings with another noise, which no settings 
 def main() -> None:
     """Measures what is not there yet, prints the table, publishes it with --write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--music", type=Path)
+    parser.add_argument("--music", type=Path, help="folder of free music, made by benchmarks/free_music.py")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--seed", type=int, default=300)
     parser.add_argument("--chain", default="eq,compressor,fader")

@@ -1,10 +1,10 @@
 """Makes the weights of the estimate of reverberation: synthetic songs, dry, in synthetic rooms of two makes.
 
 Conventions
-    Songs are ``songs.render_song`` without echo and reverb and, with ``--music``, single channels of free tracker songs, which are made of
-    samples that are mostly dry; rooms are ``room`` and ``early`` of ``rooms.py``. Other songs and makes of rooms are left to
-    ``blind_room.py``. A seventh of the examples is dry. Each is 4 to 16 s long, and coloured by bells after the room; a third are played
-    faster or slower, cut or compressed before it, half have a noise floor, and some are mono.
+    Songs are ``songs.render_song`` without echo and reverb and, with ``--music`` (the folder that ``free_music.py`` makes), single channels
+    of tracker songs, whose samples are mostly dry; rooms are ``room`` and ``early`` of ``rooms.py``. Other songs and makes of rooms are
+    left to ``blind_room.py``. A seventh of the examples is dry. Each is 4 to 16 s long, and coloured by bells after the room; a third are
+    played faster or slower, cut or compressed before it, half have a noise floor, and some are mono.
     Targets are soft: a time is spread over its neighbours by 0.12 octaves, a ratio by 1.2 dB. The time of a weak room counts less.
     The stored weights are of 4,146 examples: 3,614 of 56 songs, the rest of channels. They were gathered in several runs while this program
     was written, so that a run of it gives others of the same kind. It takes 10 minutes of one core.
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=56)
     parser.add_argument("--rooms", type=int, default=16, help="examples of each stem")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--music", type=Path, help="folder of free music with tracker songs as one stem a channel")
+    parser.add_argument("--music", type=Path, help="folder of free music with tracker songs, made by benchmarks/free_music.py")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found: list[Example] = []

@@ -7,7 +7,8 @@ by settings that were fitted on the first two thirds of the dry sound (``--dry``
 The peer is a linear filter: 1024 taps a channel, by least squares with the whole dry sound known, which is more than ``undo`` is given.
 The figures are SDR against the target in dB, median / worst.
 
-Songs are the excerpt that stempeg ships and those of ``--music FOLDER`` (folders with stems and mixture.flac), ten seconds of each.
+Songs are the excerpt that stempeg ships and those of ``--music FOLDER`` (folders with stems and mixture.flac, as those of free music that
+``benchmarks/free_music.py`` makes), ten seconds of each.
 
     python benchmarks/undo.py [--music FOLDER] [--songs 6] [--per-track 16] [--write]
 """
@@ -178,7 +179,9 @@ def table(rows: dict[str, dict[str, list[Any]]]) -> str:
 def main() -> None:
     """Runs it, prints it, stores it if asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--music", type=Path, default=os.environ.get("STEMWRIGHT_FREE_MUSIC"), help="folder of free music")
+    parser.add_argument(
+        "--music", type=Path, default=os.environ.get("STEMWRIGHT_FREE_MUSIC"), help="folder of free music, made by benchmarks/free_music.py"
+    )
     parser.add_argument("--songs", type=int, default=6, help="songs")
     parser.add_argument("--per-track", type=int, default=16, help="removal pairs a song")
     parser.add_argument("--write", action="store_true", help="store the table in docs/results.md")
