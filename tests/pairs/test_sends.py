@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,8 @@ from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.effects.envelope import POINTS
 from stemwright.datagen.effects.ranges import FADER_DB
 from stemwright.datagen.pairs.render import render
+from stemwright.datagen.report.chain_text import uses
+from stemwright.datagen.report.effect_spreads import uses_of
 from stemwright.datagen.run.configuration import ConfigError
 from stemwright.manifests import row_text, table
 from stemwright.manifests.pair_records import Branch, Pair, SendBus, Signal
@@ -204,3 +207,13 @@ def test_the_published_console_has_one_shared_reverb_and_nothing_on_the_sum_but_
         assert [use.effect for use in mix.bus] == ["loudness"]
         assert [send.name for send in mix.sends] == ["reverb"]
         assert [[use.effect for use in branch.chain[1:]] for branch in mix.branches] == [["eq", "compressor", "fader"]] * len(mix.branches)
+
+
+def test_effects_of_sends_are_counted_by_columns_as_by_rows(tmp_path) -> None:
+    rows = planned(only("remix", CONSOLE), *corpus(3)).pairs
+    table.write(tmp_path / "pairs.parquet", rows, Pair)
+    (batch,) = TableRows(tmp_path / "pairs.parquet", Pair).columns("inputs", "targets")
+    found = uses_of(batch)
+    counted = Counter({name: int(found.counts[:, found.effects == code].sum()) for code, name in enumerate(found.effect_names)})
+    assert counted == Counter(use.effect for row in rows for use in uses(row))
+    assert counted["reverb"] == counted["delay"] == len(rows)
