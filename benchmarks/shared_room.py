@@ -35,7 +35,7 @@ from results import publish
 from stemwright.datagen.effects import apply_chain, room
 from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
 from stemwright.datagen.inverse.console import fit_console
-from stemwright.datagen.inverse.console.whole_song import Song, settings_alone_loss
+from stemwright.datagen.inverse.console.whole_song import FittedSong, settings_alone_loss
 from stemwright.manifests.sound.decoding import load
 from stemwright.separation.loudness.meter import integrated_loudness
 
@@ -99,7 +99,7 @@ def measure(number: int, seed: int, names: tuple[str, ...], music: Path | None) 
         "cpu_s": worked,
         "plain": plain,
         "response": found.loss / plain,
-        "settings": settings_alone_loss(found, Song(mixture, stems, rate, np.ones(1))) / plain,
+        "settings": settings_alone_loss(found, FittedSong(mixture, stems, rate, np.ones(1))) / plain,
         "floor": float(multi_resolution_loss(other, mixture)) / plain,
         "rt60_s": true.rt60_s,
         "rt60": abs(found.send.settings.rt60_s / true.rt60_s - 1.0),

@@ -74,8 +74,8 @@ def fit(
     own = load_multitrack(mixture, stems)
     for note in own.findings.all_notes:
         terminal.warn(note)
-    if send not in ("", "room") or (send and bus):
-        raise UsageError(f"expected --send room without --bus, got --send {send}" + (f" --bus {bus}" if bus else ""))
+    if send and bus:
+        raise UsageError("a shared room is found only without effects on the mix bus: leave out --send or --bus")
     if rides and bus:
         raise UsageError("gain rides are found only without effects on the mix bus: leave out --rides or --bus")
     chains, bus_chain = read_console(console, list(own.stems)) if console else (_names(chain), _names(bus))

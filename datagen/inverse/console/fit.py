@@ -55,7 +55,7 @@ from stemwright.datagen.inverse.console.preparation import Preparation, checked,
 from stemwright.datagen.inverse.console.readable import level_doubts, with_fewer_bands
 from stemwright.datagen.inverse.console.rides import check_ride
 from stemwright.datagen.inverse.console.send_search import aligned, check_send, search_with_room
-from stemwright.datagen.inverse.console.whole_song import Song
+from stemwright.datagen.inverse.console.whole_song import FittedSong
 from stemwright.datagen.inverse.effect_roles import is_fader
 from stemwright.datagen.inverse.fitted_chain import FittedChain
 
@@ -135,7 +135,7 @@ def fit_console(
     chains = _chains(best, found, model_errors or {})
     result = _result(problem, (best.console, plain), chains, losses, preparation)
     heard_stems = {name: dry[name] for name in result.chains}
-    return Song(target, heard_stems, sample_rate, problem.taps, send, ride_s).completed(result)
+    return FittedSong(target, heard_stems, sample_rate, problem.taps, send, ride_s).completed(result)
 
 
 def _simplest(problem: ConsoleProblem, console: ConsoleSettings) -> Pruned:

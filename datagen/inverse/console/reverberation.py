@@ -74,14 +74,14 @@ class Reverberation:
 
 
 @dataclass(frozen=True)
-class Prior:
+class DecayPrior:
     """Decay time T in seconds and the variance v_0 at the start, each sample."""
 
     rt60_s: float
     variance: float
 
     @classmethod
-    def of(cls, rt60_s: float, energy: float, sample_rate: int) -> Prior:
+    def of(cls, rt60_s: float, energy: float, sample_rate: int) -> DecayPrior:
         """That of a response with so much energy: a sum of v_0 10^(-6 t / T)."""
         return cls(rt60_s, energy * 6.0 * math.log(10.0) / (rt60_s * sample_rate))
 
@@ -116,12 +116,12 @@ def _found(
     energy = max(float(goal.square().sum()), 1e-30)
     gains, reach, last = np.ones(len(wet)), np.full(len(wet), FURTHER), np.zeros(len(wet))
     noise = 0.5 * energy / goal.numel()
-    prior = Prior.of(START_S, energy / max(float(_sum(wet, gains).square().sum()), 1e-30), sample_rate)
+    prior = DecayPrior.of(START_S, energy / max(float(_sum(wet, gains).square().sum()), 1e-30), sample_rate)
     response, settings, left = None, room.Settings(), 1.0
     for turn in range(TURNS):
         if turn:
             settings = most_likely_room(audible[0], _sum(audible[1], gains), sample_rate, START_FLOOR if turn == 1 else left)
-            prior = Prior.of(max(_middle_s(settings), LEAST_S), 10.0 ** (settings.wet_db / 10.0), sample_rate)
+            prior = DecayPrior.of(max(_middle_s(settings), LEAST_S), 10.0 ** (settings.wet_db / 10.0), sample_rate)
         frames = min(round(LENGTH * min(prior.rt60_s, LONGEST_S) * sample_rate), goal.shape[-1])
         fed = _sum(wet, gains)
         response = _response(goal, fed, prior.spread(frames, sample_rate), noise, response)

@@ -33,6 +33,7 @@ from stemwright.datagen.inverse.confidence import confidence_of
 from stemwright.datagen.inverse.effect_roles import is_fader
 from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
 from stemwright.datagen.inverse.solver import Vector
+from stemwright.manifests.usage import UsageError
 
 WINDOW_S = 0.05
 SLOPE_DB = 12.0  # standard deviation of what a ride does from one point to the next
@@ -53,13 +54,13 @@ class Ride:
 
 
 def check_ride(ride_s: float, duration_s: float, bus: Sequence[str] = ()) -> None:
-    """Raises ValueError for a step that an envelope cannot have in a song of this length, or a bus with effects; 0 is no ride."""
+    """Raises UsageError for a step that an envelope cannot have in a song of this length, or a bus with effects; 0 is no ride."""
     if ride_s and bus:
-        raise ValueError("gain rides are found only without effects on the mix bus; leave out one of them")
+        raise UsageError("gain rides are found only without effects on the mix bus; leave out one of them")
     field = range_of(envelope.Settings, "step_s")
     if ride_s and not (field.low <= ride_s <= field.high and duration_s <= (MOST_POINTS - 1) * ride_s):
         least = max(duration_s / (MOST_POINTS - 1), field.low)
-        raise ValueError(f"expected a step of rides from {least:.3g} to {field.high:g} s for {duration_s:.0f} s of audio; got {ride_s:g}")
+        raise UsageError(f"expected a step of rides from {least:.3g} to {field.high:g} s for {duration_s:.0f} s of audio; got {ride_s:g}")
 
 
 def with_rides(

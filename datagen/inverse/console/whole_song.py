@@ -25,7 +25,7 @@ Stems = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Song:
+class FittedSong:
     """A mixture and its dry stems, the filter that whitens the mixture, and what is to be found of them: a shared room, rides."""
 
     mixture: torch.Tensor
@@ -75,7 +75,7 @@ class Song:
         return slice(first, min(first + frames, total))
 
 
-def settings_alone_loss(console: Console, song: Song) -> float:
+def settings_alone_loss(console: Console, song: FittedSong) -> float:
     """The spectral loss of the console's mix with another noise in the room than the response that was found."""
     alone = replace(console, send=console.send.settings_alone() if console.send is not None else None)
     return song._measured(alone).loss
