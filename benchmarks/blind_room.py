@@ -218,7 +218,7 @@ def main() -> None:
         from results import publish
 
         music = " --music FOLDER" if arguments.music else ""
-        publish("Blind room", f"python benchmarks/blind_room.py{music} --write", text)
+        publish("Blind room", f"python benchmarks/blind_room.py --songs {arguments.songs}{music} --write", text)
 
 
 if __name__ == "__main__":
