@@ -12,7 +12,8 @@ for tests only. No profile is needed: a reverberation time is a fact about a sou
 Conventions
     A stem is float [C, T]. The answer is about its loudest 30 s, of whatever reverberation is heard: that of the recording counts as well
     as one that was added. Where most sounds decay slowly by themselves (a pad, a sustained bass), there is little to go by, and the answer
-    is an abstention. Where the ratio is above ``DRY_DB`` no reverberation is found, which is an answer of its own: ``is_dry``.
+    is an abstention; of bass and pads of real songs the confidence is too high (``benchmarks/blind_room.py``). Where the ratio is
+    above ``DRY_DB`` no reverberation is found, which is an answer of its own: ``is_dry``.
     Sample rates below 16 kHz lack bands that the network needs.
 
 References
