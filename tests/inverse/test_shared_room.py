@@ -11,6 +11,7 @@ import torch
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.room import apply as in_room
 from stemwright.datagen.inverse.console import Console, fit_console
+from stemwright.datagen.inverse.console.reverberation import reverberation
 
 RATE = 44_100
 FADERS = {"drums": {"gain_db": -4.0, "pan": 0.3}, "vocals": {"gain_db": 2.0, "pan": -0.5}}
@@ -42,6 +43,7 @@ def console(stems: Stems, mixture: torch.Tensor) -> Console:
     return fit_console(mixture, stems, RATE, ["fader"], send="room")
 
 
+@pytest.mark.slow
 def test_faders_sends_and_decay_are_found(console: Console) -> None:
     assert console.send is not None
     assert console.send.settings.rt60_s == pytest.approx(0.6, rel=0.2)
@@ -52,6 +54,7 @@ def test_faders_sends_and_decay_are_found(console: Console) -> None:
         assert console.send.gains_db[name] == pytest.approx(SENDS_DB[name], abs=2.0)
 
 
+@pytest.mark.slow
 def test_the_mix_with_the_response_is_far_closer_than_gains_and_pans(console: Console, stems: Stems, mixture: torch.Tensor) -> None:
     assert console.loss < 0.4 * console.gain_and_pan_loss
     left = (console.mix(stems, RATE) - mixture).square().sum() / mixture.square().sum()
@@ -59,6 +62,7 @@ def test_the_mix_with_the_response_is_far_closer_than_gains_and_pans(console: Co
     assert console.error_db < console.gain_and_pan_error_db - 8.0
 
 
+@pytest.mark.slow
 def test_a_room_without_its_response_has_the_same_level(console: Console, stems: Stems) -> None:
     assert console.send is not None
     wet = console.wet(stems, RATE)
@@ -66,11 +70,25 @@ def test_a_room_without_its_response_has_the_same_level(console: Console, stems:
     assert 10.0 * np.log10(powers[0] / powers[1]) == pytest.approx(0.0, abs=2.0)
 
 
+@pytest.mark.slow
 def test_rows_name_the_send_of_each_stem_and_the_room(console: Console) -> None:
     rows = {(row["stem"], row["effect"], row["setting"]): row for row in console.rows()}
     assert rows["vocals", "send", "gain_db"]["unit"] == "dB"
     assert rows["shared room", "room", "rt60_s"]["value"] == console.send.settings.rt60_s  # type: ignore[union-attr]
     assert 0.0 <= rows["shared room", "room", "rt60_s"]["confidence"] <= 1.0
+
+
+def test_the_response_of_noise_bursts_is_found_with_the_ratio_of_their_gains() -> None:
+    rate, rng = 8000, np.random.default_rng(2)
+    bursts = np.exp(-(np.arange(4 * rate) % (rate // 2)) / 200.0)
+    wet = [torch.from_numpy(0.1 * rng.standard_normal((1, 4 * rate)) * np.roll(bursts, 900 * number)) for number in range(2)]
+    fed = 0.2 * wet[0] + 0.5 * wet[1]
+    room = EFFECTS["room"].Settings(rt60_s=0.4, wet_db=0.0, damping=0.5, seed=3.0)
+    left = in_room(fed, rate, room) - fed
+    found = reverberation(left, wet, rate, np.ones(1))
+    assert found.left < 0.02
+    assert found.gains[1] / found.gains[0] == pytest.approx(2.5, rel=0.15)
+    assert float((found.returned(wet) - left).square().sum() / left.square().sum()) == pytest.approx(found.left, rel=0.05)
 
 
 @pytest.mark.parametrize(("options", "message"), [({"send": "hall"}, "expected send room"), ({"send": "room", "bus": ["eq"]}, "mix bus")])
