@@ -20,6 +20,7 @@ os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
 import gc
 import importlib.util
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ SAMPLE_RATE = 44_100
 STEM_NAMES = ("drums", "bass", "other", "vocals")
 GRID = 2.0**23
 LEFT_OUT = ("network", "gpu", "weights", "slow")
+
+# Benchmarks are imported by their tests, after all other modules: some have names of packages of ours.
+sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 Song = dict[str, np.ndarray]
 
