@@ -17,13 +17,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from stemwright.manifests.records import Record, Refused
 from stemwright.manifests.sound.formats import Audio
-from stemwright.separation.clip_detection.ceilings import ClippingTally
+
+if TYPE_CHECKING:
+    from stemwright.separation.clip_detection.ceilings import ClippingTally
 
 EXACT = 2.0**-24  # half a step of 24 bits: a smaller difference vanishes in the written files
 LEAST_CEILING = 0.01  # -40 dBFS: the extremes of a softer channel are few steps of 16 bits, and equal by rounding
@@ -67,7 +69,10 @@ class Tally:
             self._add_cached(mixture[:, start : start + CACHED_FRAMES], stems[..., start : start + CACHED_FRAMES])
         for sign in (1, -1):
             self._count_ceiling(mixture, sign)
-        self._clipping = self._clipping or ClippingTally(len(mixture))
+        if self._clipping is None:
+            from stemwright.separation.clip_detection.ceilings import ClippingTally  # imports numba, which verbs without sound need not
+
+            self._clipping = ClippingTally(len(mixture))
         self._clipping.add(mixture)
 
     def _add_cached(self, mixture: Audio, stems: Audio) -> None:
