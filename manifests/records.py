@@ -256,12 +256,12 @@ class EffectUse(EffectSettingsRow):
 class EffectEstimate(EffectSettingsRow):
     """An effect that was estimated from the audio: one quantity of it, with a confidence, and settings that have it.
 
-    Rows of earlier versions state no quantity; their ids are over the other columns. Without settings the effect does nothing.
+    Rows of earlier versions state no quantity; their ids are over the other columns. Empty settings: the effect was not found.
     """
 
     confidence: float = Field(ge=0, le=1, description="probability that the quantity is right within the tolerance of the effect")
-    quantity: str = Field("", description="what was estimated, of which confidence and interval are: mean gain reduction, ...")
-    value: Db | None = Field(None, description="the quantity")
+    quantity: str = Field("", description="name of what was estimated, such as mean gain reduction; confidence and interval are of it")
+    value: Db | None = Field(None, description="value of the quantity")
     low: Db | None = Field(None, description="lower end of the 80 % interval of the quantity")
     high: Db | None = Field(None, description="upper end of that interval")
     unit: str = Field("", description="unit of the quantity and its interval")

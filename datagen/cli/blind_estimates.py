@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.edit.estimated_file import EffectAnswer, EstimatedFile
     from stemwright.datagen.inverse.blind.answers import Quantity
 
-TYPICAL_NOTE = "typical: songs of the profile as they are, 10 % to 90 %; values within say little"
+TYPICAL_NOTE = "typical: what the songs of the profile get as they are, 10 % to 90 %; a value within it says little"
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,14 @@ def check_place(place: Path, options: SongOptions, stage: Mapping[str, Any]) -> 
     if options.profile is None:
         if place.is_file():
             raise UsageError(
-                f"{place} is a file, no corpus. To estimate the effects of a recording, name a corpus to compare with: "
+                f"{place} is a file, not a corpus. To estimate the effects of a recording, name a corpus to compare with: "
                 f"stemwright estimate {place} --profile CORPUS"
             )
         if given := options.given():
-            raise UsageError(f"{', '.join(given)}: for a recording, SONG --profile CORPUS; {place} is estimated as a corpus")
+            raise UsageError(
+                f"{', '.join(given)}: for a recording, SONG --profile CORPUS; without --profile, {place} is taken for a corpus. "
+                "Give --profile, or leave out what is only for a recording"
+            )
         return False
     if (place / "config.toml").is_file():
         raise UsageError(
@@ -61,7 +64,7 @@ def check_place(place: Path, options: SongOptions, stage: Mapping[str, Any]) -> 
             "estimate.profile in its configuration"
         )
     if of_stage:
-        raise UsageError(f"{', '.join(of_stage)}: for a corpus; leave it out with --profile, which estimates one recording")
+        raise UsageError(f"{', '.join(of_stage)}: for a corpus, and --profile estimates one recording; leave out one or the other")
     return True
 
 

@@ -43,9 +43,16 @@ def fit(
     bus: Annotated[
         str, typer.Option(metavar="EFFECTS", help="Effects of the mix bus, in order; none by default.", autocompletion=completion.chain)
     ] = "",
-    send: Annotated[str, typer.Option(metavar="EFFECT", help="room: one reverb that all stems are sent to, each with its own gain.")] = "",
+    send: Annotated[
+        str, typer.Option(metavar="EFFECT", help="room: find one reverb that all stems are sent to, each with its own gain. Without --bus.")
+    ] = "",
     rides: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Find gain rides with points every so many seconds, e.g. 10.", show_default=False)
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="Find gain rides (volume automation) with a point every so many seconds, e.g. 10. Without --bus.",
+            show_default=False,
+        ),
     ] = 0.0,
     console: Annotated[
         Path | None, typer.Option(metavar="FILE", help=r'TOML file instead, e.g. \[stems] vocals = ["eq", "fader"], bus = [...].')

@@ -117,8 +117,8 @@ def _risks(found: Rows) -> dict[str, list[tuple[str, Markup]]]:
             )
             highest = max(highest, float(np.max(risk[first:])))
         unit = next(iter(trials.values())).unit
-        x_axis = Axis("surest part of the trials (%)", 0.0, 100.0, (0.0, 25.0, 50.0, 75.0, 100.0))
+        x_axis = Axis("coverage: most confident part of the trials (%)", 0.0, 100.0, (0.0, 25.0, 50.0, 75.0, 100.0))
         y_axis = Axis(f"mean error ({unit})", 0.0, max(highest, 1e-3) * 1.05, charts.nice_ticks(0.0, max(highest, 1e-3) * 1.05, 4))
-        caption = f"Mean error ({unit}) of the surest part, on songs left out of the profile; a dot ends the part that is answered"
+        caption = f"Risk: mean error ({unit}) of the most confident trials, each song left out; the dot marks the part that is answered"
         drawn[effect] = [(caption, curves(f"Risk against coverage of {effect}", lines, x_axis, y_axis))]
     return drawn

@@ -136,7 +136,7 @@ class EstimateConfig(Section):
 
     effects: bool = Field(
         False,
-        description="estimate settings of eq, compressor, width and room for each stem, relative to a profile and with a confidence",
+        description="estimate eq, compression and width of each stem relative to a profile, and its reverberation, each with a confidence",
         json_schema_extra=since("0.1"),
     )
     profile: str | None = Field(

@@ -113,7 +113,7 @@ def _with_response(room: SharedRoom, path: Path) -> SharedRoom:
     try:
         audio, rate = load(path)
     except (OSError, ValueError, Refused) as error:
-        what = 'It belongs beside the preset; without "response" in the preset another noise is used'
+        what = 'Put it beside the preset, or delete "response" from its "send": then the room has a noise of its own'
         raise UsageError(f"the response of the shared room cannot be read: {error}. {what}") from error
     return replace(room, response=torch.from_numpy(np.array(audio, float)), sample_rate=rate)
 

@@ -50,7 +50,7 @@ def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:
 def _room_track(room: SharedRoom, names: Sequence[str], left_out: list[str]) -> list[str]:
     """A track that every stem is sent to after its fader; its response has to be loaded by hand."""
     left_out.append(
-        f"shared room: the track has its sends, but no reverb; load {RESPONSE[1:]} beside this project into ReaVerb, dry at -inf"
+        f"shared room: the track has its sends, but no reverb; load the file *{RESPONSE} beside this project into ReaVerb, dry at -inf"
     )
     lines = ["  <TRACK", f"    NAME {_quoted('shared room (add ReaVerb)')}", "    VOLPAN 1.000000000 0.000000000 -1 -1 1", "    NCHAN 2"]
     for number, name in enumerate(names):

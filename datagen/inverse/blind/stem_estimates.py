@@ -21,8 +21,9 @@ def estimate_effects(stem: Any, sample_rate: int, name: str, profile: Profile | 
     ``quantity`` (name, value, unit, and low and high of its 80 % interval; None if nothing can be said: ``reason`` says why),
     ``confidence`` (0 to 1, the probability that the quantity is right within the tolerance of the effect), and ``settings`` of an effect
     that has it, None where the effect was not found. Settings in ``derived`` have no confidence: usual ones, or chosen to give the
-    quantity. It is relative to the profile: processing that all its songs share is not detected; a room alone is a fact, which
-    ``estimate_reverberation`` finds. Raises ValueError for another shape or audio that is not finite, FileNotFoundError without the file.
+    quantity. Answers are relative to the profile: processing that all its songs share is not detected. Only that for room needs no profile;
+    it is that of ``estimate_reverberation``. Raises ValueError for another shape or audio that is not finite, FileNotFoundError without the
+    file.
 
     >>> import numpy, stemwright as sw
     >>> stem = numpy.random.default_rng(0).normal(0, 0.1, (2, 88_200))

@@ -146,7 +146,7 @@ class Config(RecipeConfig):
     )
     rides: bool = Field(
         False,
-        description="console mode only: whether each fader rides, by an envelope that is drawn",
+        description="console mode only: whether each fader moves over the excerpt, by an effect envelope whose settings are drawn",
         json_schema_extra=since("0.1"),
     )
     ranges: Ranges = Field(
