@@ -46,6 +46,9 @@ from stemwright.separation.clip_detection.levels import LevelTally, pooled
 
 SHARES = (0.001, 0.003, 0.01)
 LEAST_SHARE = 0.0005  # fewer clipped samples are no example of clipping
+COUNTED = """\
+Counted are polarities of channels of which at least the share in the head of the column is clipped. Found: a ceiling within 0.5 % of the
+true one in exact copies, 7 % in others. Peak rule, for comparison: three samples within 0.1 % of the largest."""
 TARGETS = "at least 95 % of 0.1 % in exact copies, 85 % of 0.3 % in others but Opus, at most 1 % false"
 
 
@@ -154,7 +157,8 @@ def table(counts: Counts) -> str:
     false = [f"{method} {kind}" for kind in LIMITED for method in ("ours", "peak rule")]
     flattened = [f"{method} {kind}" for kind in FLATTENED for method in ("ours", "peak rule")]
     wrong = [hit for copy in COPIES for kind in LIMITED for hit in counts.hits[copy, f"ours {kind}"]]
-    lines = [f"Targets: {TARGETS}.", "", "Found, % (of how many):", "", f"| copy | {' | '.join(found)} | error dB, median / 95 % |"]
+    lines = [COUNTED, "", f"Targets: {TARGETS}.", "", "Found, % (of how many):", ""]
+    lines.append(f"| copy | {' | '.join(found)} | error dB, median / 95 % |")
     lines.append("|---" * (len(found) + 2) + "|")
     for copy in COPIES:
         errors = counts.errors[copy]

@@ -287,10 +287,17 @@ def noise_alone() -> Iterator[list[dict[str, float]]]:
         fits.confidences = whole
 
 
+LEGEND = """\
+Songs mixed with effects of pedalboard, scipy and ffmpeg, fitted with the default chain. `right`: within the tolerance that the
+confidence refers to; `noise alone`: what the same fits would state from the noise of the residual alone."""
+
+
 def table(draws: list[dict[str, Any]]) -> str:
     """How often settings were right, by the stated probability: from noise and excerpts, and from noise alone."""
     rows = [row for draw in draws for row in draw["rows"] if row["confidence"] is not None]
     lines = [
+        LEGEND,
+        "",
         "| stated probability | settings | mean stated | right | noise alone: settings | mean stated | right |",
         "|---|---|---|---|---|---|---|",
     ]

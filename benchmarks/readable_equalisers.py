@@ -27,6 +27,7 @@ from results import publish
 import stemwright as sw
 
 Band = tuple[str, float, float, float]
+LEGEND = "Limits: one band of the true kind, within 0.3 dB, 5 % of the frequency and 15 % of q."
 LIMITS = (0.3, 0.05, 0.15)  # dB, parts of frequency and q
 
 
@@ -84,7 +85,7 @@ def table(results: list[tuple[str, Band, list[Band]]]) -> str:
     rows = defaultdict(list)
     for where, true, bands in results:
         rows["peak" if true[0] == "peak" else "shelf", where].append((right(bands, true), len(bands)))
-    lines = ["| one band used | fitted | found as one band within limits | bands found, mean |", "|---|---|---|---|"]
+    lines = [LEGEND, "", "| one band used | fitted | found as one band within limits | bands found, mean |", "|---|---|---|---|"]
     for (kind, where), values in sorted(rows.items()):
         count, bands = sum(good for good, _ in values), np.mean([bands for _, bands in values])
         lines.append(f"| {kind} | {where} | {count} of {len(values)} | {bands:.1f} |")
