@@ -3,8 +3,8 @@
 Conventions
     Songs are ``songs.render_song`` without echo and reverb and, with ``--music`` (the folder that ``free_music.py`` makes), single channels
     of tracker songs, whose samples are mostly dry; rooms are ``room`` and ``early`` of ``rooms.py``. Other songs and makes of rooms are
-    left to ``blind_room.py``. A seventh of the examples is dry. Each is 4 to 16 s long, and coloured by bells after the room; a third are
-    played faster or slower, cut or compressed before it, half have a noise floor, and some are mono.
+    left to ``blind_room.py``. A seventh of the examples is dry. Each is 4 to 16 s long, and equalised by bell filters after the room; a
+    third are played faster or slower, cut or compressed before it, half have a noise floor, and some are mono.
     Targets are soft: a time is spread over its neighbours by 0.12 octaves, a ratio by 1.2 dB. The time of a weak room counts less.
     The stored weights are of 4,146 examples: 3,614 of 56 songs, the rest of channels. They were gathered in several runs while this program
     was written, so that a run of it gives others of the same kind. It takes 10 minutes of one core.

@@ -58,7 +58,7 @@ def fit(
         Path | None, typer.Option(metavar="FILE", help=r'TOML file instead, e.g. \[stems] vocals = ["eq", "fader"], bus = [...].')
     ] = None,
     excerpt: Annotated[
-        str | None, typer.Option(metavar="START:END", help="Part to fit, in seconds; by default the most informative one.")
+        str | None, typer.Option(metavar="START:END", help="Part to fit, in seconds; by default the most informative parts, together.")
     ] = None,
     render: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the mix through the fitted console to this file (.wav or .flac).")

@@ -48,7 +48,7 @@ ONSET_S, BEGUN, LATEST_MS = 0.001, 0.2, 200.0
 
 
 class Feed(enum.Enum):
-    """What a reverb hears: each channel for itself, or their mean."""
+    """What a reverb is fed with: each channel for itself, or their mean."""
 
     EACH = "each"
     MEAN = "mean"
@@ -69,7 +69,7 @@ class Reverberation:
         return convolved(self.fed(wet), torch.from_numpy(self.response))
 
     def fed(self, wet: Sequence[torch.Tensor]) -> torch.Tensor:
-        """What the reverb hears of the stems [C, T]."""
+        """What the reverb is fed with, of the stems [C, T]."""
         return _fed(_sum(wet, self.gains), self.feed)
 
 
