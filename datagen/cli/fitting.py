@@ -67,7 +67,9 @@ def fit(
         Path | None,
         typer.Option(metavar="FILE", help="Write the console: preset (.json), Reaper project (.rpp) or pedalboard script (.py)."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot levels and equalisers to this PNG file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Plot levels and equalisers to this file (.png, .svg, .pdf or .jpg).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the console behind a mix: effects and settings of every stem, from the mixture and its dry stems.

@@ -78,7 +78,9 @@ def balance(
         Path | None, typer.Option(metavar="CORPUS", help="Corpus to compare with; adds the percentile of each level in it.")
     ] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help=CSV_HELP)] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also plot levels, overall and over time, to this PNG file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also plot levels, overall and over time, to this file (.png, .svg, .pdf or .jpg).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how loud each stem is in existing recordings, with an 80 % interval; its pan, width and when it plays.

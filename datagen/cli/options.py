@@ -66,7 +66,12 @@ SongsArgument = Annotated[
     Path, typer.Argument(metavar="SONGS", help="Folder of songs, CSV file, MUSDB18 (-HQ) folder, or s3://BUCKET/SONGS.", show_default=False)
 ]
 CorpusArgument = Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder.", show_default=False)]
-EstimatedArgument = Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder; with --profile a recording.", show_default=False)]
+EstimatedArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CORPUS", help="Corpus folder; with --profile, a recording, or a folder with mixture.wav and stems.", show_default=False
+    ),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -311,7 +316,12 @@ EstimatesCsvOption = Annotated[
 ]
 EstimatesPlotOption = Annotated[
     Path | None,
-    typer.Option("--plot", metavar="FILE", help="Plot the estimates with their intervals to this PNG file.", rich_help_panel=BLIND),
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Plot the estimates with their intervals to this file (.png, .svg, .pdf or .jpg).",
+        rich_help_panel=BLIND,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.", rich_help_panel=OUTPUT)]
 
