@@ -272,8 +272,9 @@ def estimate(
 ) -> None:
     """Measure level, pan, width and activity of every stem, and what the configured recipes need (e.g. tempo and key).
 
-    With --profile: estimate what effects the stems of one recording went through, without their dry signals. The recording is separated
-    first, unless --stems has its stems. The options of a corpus (--config, --jobs, --share ...) are not taken then.
+    With --profile: estimate what effects the stems of one recording went through, without their dry signals.
+
+    The recording is separated first, unless --stems has its stems; options of a corpus (--config, --jobs ...) are not taken then.
 
     Example: stemwright estimate corpus --jobs 2
 
