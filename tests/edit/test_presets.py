@@ -35,6 +35,7 @@ CHAINS = {
     ],
     "bass": [("lowpass", {"cutoff_hz": 3000.0, "order": 4}), ("fader", {"gain_db": -1.0})],
 }
+SEND = '{"stems": {"vocals": []}, "send": {"effect": "room", "settings": {}, "gains_db": {"vocals": GAIN}}}'
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,12 @@ def test_stems_of_other_rates_lengths_and_channels_are_mixed(song, folder, tmp_p
         ('{"stems": {"vocals": [{"effect": "equaliser", "settings": {}}]}}', "equaliser.*did you mean"),
         ('{"stems": {"vocals": [{"effect": "eq", "settings": {"peak1_gain_db": 99}}]}}', "peak1_gain_db"),
         ('{"stems": {"vocals": 3}}', "preset.json"),
+        ('{"stems": {}}', "nothing to mix"),
+        ('{"stems": {"vocals": []}, "sample_rate": 0}', "at least 1 Hz, got 0"),
+        ('{"stems": {"vocals": []}, "lags": {"vocals": Infinity}}', "preset.json is no preset"),
+        ('{"stems": {"vocals": []}, "send": {}}', "preset.json: expected a send with effect, settings and gains_db"),
+        (SEND.replace("GAIN", "NaN"), "the gain of vocals into the send must be a number"),
+        (SEND.replace("GAIN", "1e9"), "the gain of vocals into the send must be a number"),
     ],
 )
 def test_what_is_no_preset_is_refused_by_name(text, message, folder, tmp_path):
@@ -112,6 +119,16 @@ def test_what_is_no_preset_is_refused_by_name(text, message, folder, tmp_path):
     with pytest.raises(UsageError, match=message):
         raise ended.exception
     assert not (tmp_path / "mix.wav").exists()
+
+
+def test_stems_are_not_saved_over_those_that_are_read_nor_over_the_mix(song, folder, tmp_path):
+    path, _ = written(folder, tmp_path, ".json")
+    for out, place, message in (("mix.wav", folder, "left as they are"), ("vocals.wav", tmp_path, "of one of the stems to save")):
+        ended = apply(path, folder, tmp_path / out, "--save-stems", place)
+        with pytest.raises(UsageError, match=message):
+            raise ended.exception
+        assert not (tmp_path / out).exists()
+    assert np.array_equal(load(folder / "vocals.wav")[0], song["vocals"])
 
 
 def test_a_missing_stem_is_named_and_left_out_only_on_request(folder, tmp_path):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 KIND = "console"
 RESPONSE = ".room.wav"
+HIGHEST_SEND_DB = 100.0  # of a file: more is a slip, and soon no number
 SHARED_ROOM = "shared room"  # its place among the stems of a mix
 Use = tuple[str, EffectSettings]
 
@@ -71,8 +72,14 @@ class Preset:
             rate, lags = int(found.get("sample_rate", 44_100)), {str(name): int(lag) for name, lag in found.get("lags", {}).items()}
         except UsageError:
             raise
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise UsageError(f"{path}: {error}") from error
+        except KeyError as error:
+            raise UsageError(f"{path}: expected a send with effect, settings and gains_db; it has no {error}") from error
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise UsageError(f"{path} is no preset as stemwright fit --save writes it: {error}") from error
+        if not stems:
+            raise UsageError(f"{path} has no stems: there is nothing to mix")
+        if rate < 1:
+            raise UsageError(f"{path}: expected a sample_rate of at least 1 Hz, got {rate}")
         return cls(stems, bus, rate, lags, found.get("sha256"), send)
 
     def mix(self, stems: Mapping[str, Audio], sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -100,6 +107,9 @@ def _send(plain: Mapping[str, Any], path: Path) -> SharedRoom:
     if effect not in SENDS:
         raise UsageError(f"{path}: expected a send to {' or '.join(SENDS)}, got one to {effect}")
     gains_db = {str(name): float(value) for name, value in plain["gains_db"].items()}
+    for name, gain_db in gains_db.items():
+        if not gain_db <= HIGHEST_SEND_DB:
+            raise UsageError(f"{path}: the gain of {name} into the send must be a number up to {HIGHEST_SEND_DB:g} dB; got {gain_db:g}")
     room = SharedRoom(gains_db, cast(Any, settings), feed=Feed(plain.get("feed", "each")))
     return _with_response(room, response_path(path)) if plain.get("response") else room
 

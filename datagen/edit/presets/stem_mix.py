@@ -51,10 +51,12 @@ def mix_stems(
 ) -> StemMix:
     """Mixes the stems of a folder with a preset and writes the mix.
 
-    Raises UsageError for a folder without stems, or, unless ``partial``, without one that the preset has; Refused for a file that is no
-    sound.
+    Raises UsageError for a folder without stems, or, unless ``partial``, without one that the preset has, and where a stem to save would
+    replace one that is read; Refused for a file that is no sound.
     """
     files, notes = matched(preset, folder, partial=partial)
+    saved = {name: save_stems / f"{name}{out.suffix.lower()}" for name in (*files, SHARED_ROOM)} if save_stems else {}
+    _check_saved(saved, folder, out)
     stems, rate = loaded(files, on_progress)
     mix, wet = preset.mix(stems, rate)
     peak = float(np.abs(mix).max(initial=0.0))
@@ -64,12 +66,19 @@ def mix_stems(
     factor = db_to_gain(gain_db)
     if save_stems:
         for name, audio in wet.items():
-            path = save_stems / f"{name}{out.suffix.lower()}"
-            remove_earlier(path)
-            save(path, np.asarray(factor * audio, np.float32), rate, encoding=encoding)
+            remove_earlier(saved[name])
+            save(saved[name], np.asarray(factor * audio, np.float32), rate, encoding=encoding)
     remove_earlier(out)
     save(out, np.asarray(factor * mix, np.float32), rate, encoding=encoding)
     return StemMix(tuple(stems), gain_db, gain_to_db(factor * peak) if peak else None, notes)
+
+
+def _check_saved(saved: Mapping[str, Path], folder: Path, out: Path) -> None:
+    """Raises UsageError where a stem to save is in the folder of those that are read, or is the file of the mix."""
+    if any(path.parent.resolve() == folder.resolve() for path in saved.values()):
+        raise UsageError(f"--save-stems {folder} is the folder of the stems to read; name another one, they are left as they are")
+    if any(path.resolve() == out.resolve() for path in saved.values()):
+        raise UsageError(f"{out} is the file of the mix and of one of the stems to save; name another file or another folder")
 
 
 def matched(preset: Preset, folder: Path, *, partial: bool) -> tuple[dict[str, Path], tuple[str, ...]]:
