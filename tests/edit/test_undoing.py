@@ -11,8 +11,10 @@ from stemwright.datagen.cli.app import app
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.limiter import Settings as Limiter
 from stemwright.datagen.effects.limiter import gain_curve
+from stemwright.datagen.inverse.undo.known import KnownSettings
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.writing import save
+from stemwright.manifests.usage import UsageError
 
 RATE = 44_100
 INVERTIBLE = {
@@ -253,3 +255,19 @@ def test_stems_are_undone_in_their_mixture(tmp_path):
     ended = invoke(tmp_path / "mix.wav", tmp_path / "out.wav", "--stems", tmp_path / "stems", "--settings", path)
     assert ended.exit_code == 0, ended.output
     assert sdr_db(load(tmp_path / "out.wav")[0], sum(stems.values())) > 100.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"stems": {"drums": 5}}', "a list of effects for drums, got 5"),
+        ('{"stems": {}, "bus": null}', "a list of effects for the bus, got None"),
+        ('{"console": [{"stem": "drums"}]}', "rows of stem, effect, setting and value"),
+        ('{"console": [1]}', "rows of stem, effect, setting and value"),
+        ('{"chain": [], "sha256": 5}', "sha256 as text, got 5"),
+    ],
+)
+def test_settings_of_another_form_are_refused_with_what_is_expected(text, message, tmp_path):
+    (tmp_path / "chain.json").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        KnownSettings(tmp_path / "chain.json")

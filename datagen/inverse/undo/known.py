@@ -31,6 +31,7 @@ from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.usage import UsageError
 
 LOWEST_GAIN = 1e-6  # of a gain curve: smaller ones leave nothing to restore
+ROW = "stem, effect, setting and value"  # of a console that was printed
 MIXTURE = ""  # the name under which the chain of the mixture itself is kept
 
 
@@ -60,12 +61,20 @@ class KnownSettings:
             raise UsageError(f"--settings {self.path} cannot be read as JSON: {error}") from error
         if isinstance(found, Mapping):
             self.sha256 = found.get("sha256")
-        self.chains = {name: tuple(chain) for name, chain in _chains(found, self.path).items()}
-        for chain in self.chains.values():
+        if not isinstance(self.sha256, str | None):
+            raise UsageError(f"--settings {self.path}: expected sha256 as text, got {self.sha256!r}")
+        try:
+            chains = _chains(found, self.path)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f'--settings {self.path}: expected "console" as stemwright fit --json prints it: rows of {ROW}') from error
+        for name, chain in chains.items():
+            if not isinstance(chain, list):
+                raise UsageError(f"--settings {self.path}: expected a list of effects for {name or 'the bus'}, got {chain!r}")
             try:
                 resolve_chain(chain)
             except ValueError as error:
                 raise UsageError(f"--settings {self.path}: {error}") from error
+        self.chains = {name: tuple(chain) for name, chain in chains.items()}
 
 
 def _dataset_in(path: Path) -> Path | None:
