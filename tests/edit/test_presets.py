@@ -234,7 +234,7 @@ def test_a_project_sends_every_stem_to_the_track_of_the_room(folder, tmp_path):
     path, left_out = written(folder, tmp_path, ".rpp", send=shared())
     sends = [line.split() for line in path.read_text().splitlines() if line.strip().startswith("AUXRECV")]
     assert [(send[1], float(send[3])) for send in sends] == [("0", pytest.approx(10.0**-0.5)), ("2", pytest.approx(0.1))]
-    assert any("load room.wav" in each for each in left_out)
+    assert any("load the file *.room.wav" in each for each in left_out)
     assert load(path.with_suffix(".room.wav"))[1] == RATE
 
 
