@@ -245,13 +245,14 @@ def main() -> None:
             with KEPT.open("a") as file:
                 file.write(json.dumps(figures) + "\n")
             done.append(figures)
-    mine = [each for each in done if each["seed"] == options.seed]
+    mine = [each for each in done if each["seed"] == options.seed and each["row"] in (*options.rows, "session")]
     body = TEXT + "\n" + table(mine) + "\n\n" + session_table(mine)
     print(body)
     if options.write:
         numbers = " ".join(map(str, options.stems))
         folder = " --music FOLDER" if options.music else ""
-        command = f"python benchmarks/console.py --draws {options.draws} --stems {numbers}{folder} --write"
+        rows = "" if options.rows == list(CHAINS) else f" --rows {' '.join(options.rows)}"
+        command = f"python benchmarks/console.py{rows} --draws {options.draws} --stems {numbers}{folder} --write"
         publish("Reverse engineering of a mix", command, body)
 
 
