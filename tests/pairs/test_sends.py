@@ -199,6 +199,12 @@ def test_what_a_console_cannot_share_is_refused_with_a_sentence(section, said) -
         only("remix", {"mode": "console", **section})
 
 
+@pytest.mark.parametrize("section", [{"sends": ["reverb"]}, {"rides": True}, {"preset": "dmc", "mode": "songs"}])
+def test_a_key_of_the_console_is_refused_where_no_console_is_drawn(section) -> None:
+    with pytest.raises(ConfigError, match="only mixes of a console have them; expected mode = 'console' or 'both'"):
+        only("remix", section)
+
+
 def test_the_published_console_has_one_shared_reverb_and_nothing_on_the_sum_but_its_level() -> None:
     config = only("remix", {"preset": "dmc"})
     assert config.pairs.remix.shape == (44_100, 262_144)

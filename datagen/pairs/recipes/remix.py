@@ -180,6 +180,8 @@ class Config(RecipeConfig):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name}: expected [low, high] with low <= high; got {[low, high]}")
+        if self.mode == "songs" and (unused := [name for name in ("sends", "rides") if getattr(self, name)]):
+            raise ValueError(f"{', '.join(unused)}: only mixes of a console have them; expected mode = 'console' or 'both', got 'songs'")
         if len(set(self.sends)) < len(self.sends):
             raise ValueError(f"sends: expected each effect once; got {', '.join(self.sends)}")
         return self
