@@ -146,6 +146,12 @@ def test_settings_of_another_recording_are_refused(dry, tmp_path):
     assert not (tmp_path / "out.wav").exists()
 
 
+def test_settings_without_an_effect_are_refused(dry, tmp_path):
+    save(tmp_path / "wet.wav", dry, RATE)
+    ended = invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", settings_file(tmp_path, []))
+    assert "expected effects to undo; it names none" in str(ended.exception)
+
+
 def test_a_dry_reference_tells_whether_settings_are_of_this_recording(dry, tmp_path):
     chain = [("eq", INVERTIBLE["eq"]), ("fader", {"gain_db": -3.0})]
     save(tmp_path / "wet.wav", apply_chain(dry.astype(np.float64), RATE, chain).astype(np.float32), RATE)

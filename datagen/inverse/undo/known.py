@@ -75,6 +75,8 @@ class KnownSettings:
             except ValueError as error:
                 raise UsageError(f"--settings {self.path}: {error}") from error
         self.chains = {name: tuple(chain) for name, chain in chains.items()}
+        if not any(self.chains.values()):
+            raise UsageError(f"--settings {self.path}: expected effects to undo; it names none")
 
 
 def _dataset_in(path: Path) -> Path | None:
