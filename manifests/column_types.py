@@ -222,7 +222,7 @@ class ListColumn(Column):
 class RowColumns(Column):
     """Records, by the names of their columns, with what is to be true of them together.
 
-    ``empty`` are columns of lists that a record leaves out of its text where they are empty, and that are empty in all of these rows.
+    ``empty`` are columns that a record leaves out of its text where they are empty or missing, as they are in all of these rows.
     """
 
     def __init__(
@@ -232,6 +232,7 @@ class RowColumns(Column):
 
     def check(self, values: Any) -> None:
         """As ``Column.check``."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         for name, (_, column) in self.columns.items():
@@ -240,7 +241,8 @@ class RowColumns(Column):
             column.check(found)
         for name in self.empty:
             found = pc.struct_field(values, name)
-            require(not found.null_count and not len(pc.list_flatten(found)))
+            is_list = pa.types.is_list(found.type)
+            require(not found.null_count and not len(pc.list_flatten(found)) if is_list else found.null_count == len(found))
         for condition in self.conditions:
             require(condition(values))
 

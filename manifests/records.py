@@ -33,7 +33,7 @@ from pydantic import (
 )
 from pydantic_core import to_json
 
-from stemwright.manifests.metadata import Metadata
+from stemwright.manifests.metadata import Genre, Metadata, Year, is_none
 from stemwright.manifests.names import MOST_CHANNELS, MOST_FRAMES, MOST_PARTS, Name, RelativePath, SampleRate, ShardPath
 
 Scalar = float | bool | str
@@ -183,6 +183,12 @@ class Track(Record):
     album: str | None = Field(None, description="album; None: not known")
     rights: str = Field("unknown", description="licence or owner, as the CSV, the data set or the tags state it")
     metadata: Metadata = Field(default_factory=dict)
+    year: Year | None = Field(
+        None, exclude_if=is_none, description="year of the first release that the CSV or the tags name, else of this one; None: not known"
+    )
+    genre: Genre | None = Field(
+        None, exclude_if=is_none, description='genres, the main one first, with "; " between, from the CSV or the tags; None: not known'
+    )
     source: str = Field(description="the kind of catalog that found it: folder, csv, stems, multitracks, musdb18, moisesdb ...")
     split: Split = Field(description="train, valid or test")
     peak_dbfs: Db = Field(description="largest absolute sample, dB relative to full scale")

@@ -181,7 +181,7 @@ def _column(schema: Any, defined: Mapping[str, Any]) -> Column:
 
 
 def _row_columns(named: Mapping[str, tuple[str, Column]], serialization: Any, omitted: Sequence[str]) -> RowColumns:
-    """The columns of a record, of which its own serializer may omit some; ``omitted`` are lists that it omits where they are empty."""
+    """The columns of a record, of which its own serializer may omit some; ``omitted`` are omitted where they are empty."""
     if serialization is None:
         return RowColumns(named, empty=omitted)
     function = serialization.get("function")

@@ -15,6 +15,7 @@ from typing import Any
 from stemwright.manifests.catalog.artists import artist_key, is_unknown, musicbrainz_ids
 from stemwright.manifests.catalog.candidates import Candidate
 from stemwright.manifests.catalog.song_names import artist_and_title, named_after, title_key, without_number
+from stemwright.manifests.metadata import year_and_genre
 from stemwright.manifests.sound import containers
 
 # Vorbis comments, ID3 (TCOP, WCOP and free texts), MP4 and RIFF as ffmpeg names them, and what players and shops add.
@@ -47,7 +48,7 @@ def tagged_title(tags: dict[str, str]) -> str:
 
 
 def describe(songs: Path, candidate: Candidate) -> tuple[dict[str, Any], list[str]]:
-    """The columns of a track that say what it is called and whose it is, and what is to be noted about the artist."""
+    """The columns of a track that say what it is called and whose it is, and what is to be noted about that."""
     tags = containers.tags(songs / candidate.path) if candidate.mixture == "file" else {}
     artist, title = called(candidate)
     tagged = tagged_title(tags)
@@ -64,15 +65,16 @@ def describe(songs: Path, candidate: Candidate) -> tuple[dict[str, Any], list[st
         notes = [ARTIST_UNKNOWN]
     rights = [tags[name] for name in RIGHTS_TAGS if name in tags]
     rights += [tags[name] for name in ("comment", "description") if LICENCE_ADDRESS in tags.get(name, "").lower()]
+    more, doubts = year_and_genre(candidate.metadata, tags)
     described = {
         "title": candidate.title or tagged or title,
         "artist": credited or next(iter(credits), None),
         "artist_ids": ids,
         "album": candidate.album or tags.get("album"),
         "rights": candidate.rights or "; ".join(dict.fromkeys(rights)) or "unknown",
-        "metadata": candidate.metadata,
+        **more,
     }
-    return described, notes
+    return described, [*notes, *doubts]
 
 
 def called(candidate: Candidate) -> tuple[str | None, str]:

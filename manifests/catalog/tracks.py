@@ -59,8 +59,8 @@ BLOCK_FRAMES = 1 << 15  # 256 KiB in stereo: what is computed of a block finds i
 SILENCE_DBFS = -80.0  # below the noise of any tape or room; 16-bit dither peaks near -90
 USUAL_RATE = 44_100
 TOO_LONG = "Cut it into songs, or raise songs.longest_s in the configuration"
-RULES = 11  # raised when ``inspect`` decides anything differently, so that tracks are read again
-EARLIER_RULES = (4, 5, 6, 7, 8, 9, 10)  # tracks that these made keep their splits
+RULES = 12  # raised when ``inspect`` decides anything differently, so that tracks are read again
+EARLIER_RULES = (4, 5, 6, 7, 8, 9, 10, 11)  # tracks that these made keep their splits
 
 MENDED = "mended"  # fact of a fingerprint: how many stems are mended, by the key of the stems
 
@@ -161,8 +161,8 @@ def inspect(
         mended = (kept_fingerprint.read_facts(place) or {}).get(MENDED, {})
         kept_fingerprint.add_facts(place, {MENDED: {**mended, stems_key(candidate, sums): sum(stem.mended for stem in references)}})
     identity = track_id(mixture.sound, tuple(references))
-    described, artist_notes = describe(songs, candidate)
-    notes += [*([candidate.note] if candidate.note else []), *artist_notes]
+    described, its_notes = describe(songs, candidate)
+    notes += [*([candidate.note] if candidate.note else []), *its_notes]
     return Track(
         id=identity,
         cache_key=cache_key(songs, candidate, shares, longest_s, sums),

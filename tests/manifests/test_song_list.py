@@ -250,7 +250,7 @@ def test_songs_of_one_genre_are_in_one_split_on_request(tmp_path):
     assert {genre: len(found) for genre, found in splits.items()} == {"rock": 1, "jazz": 1}
     values["songs"]["group_by"] = ["mood"]
     corpus.create(configuration.check(values, where="test"))
-    with pytest.raises(CorpusError, match=r"group_by: no song has a column 'mood'; expected one of album, .*, genre, or another"):
+    with pytest.raises(CorpusError, match=r"group_by: no song has a column 'mood'; expected one of album, .*, genre, year, or another"):
         stages.run_catalog(corpus, Workers(1))
 
 

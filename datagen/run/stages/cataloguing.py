@@ -56,6 +56,8 @@ from stemwright.manifests.wording import counted
 
 GROUP_COLUMNS = ("album", "artist", "title", "rights", "source")  # of a track, by which songs may be grouped besides those of a CSV
 
+OF_TAGS = ("genre", "year")  # of its metadata, which the tags of a file may give
+
 
 def run_catalog(corpus: Corpus, workers: Workers, on_progress: OnProgress | None = None, *, limit: int | None = None) -> Summary:
     """Finds the songs, decodes each once, and writes the table of tracks; with a limit, of no more than so many songs."""
@@ -117,7 +119,7 @@ def found_songs(config: Config) -> FoundSongs:
         raise CorpusError(
             f"no recordings in {config.songs.folder} (looked for kind {config.songs.kind!r}{ignored}). Is a drive not mounted?"
         )
-    others = sorted({name for song in found.candidates for name in song.metadata})
+    others = sorted({*OF_TAGS, *(name for song in found.candidates for name in song.metadata)})
     for column in config.songs.group_by:
         if column not in (*GROUP_COLUMNS, *others):
             there = ", ".join((*GROUP_COLUMNS, *others))
