@@ -81,6 +81,7 @@ LAYERS = (
     ("separation", "separation.kernels"),
     ("separation.loudness",),
     ("separation.balance", "separation.stem_files", "separation.jobs"),
+    ("separation.rules",),
     ("separation.separator",),
     ("separation.demucs",),
     ("separation.function_separator", "separation.onnx_separator"),
