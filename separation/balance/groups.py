@@ -227,8 +227,8 @@ def fit_trend(values: Values, at: ArrayLike, *, per: float = 1.0, rng: np.random
     """The trend of values over a number for each song [N], such as its year; songs without one (NaN) are left out.
 
     Bands and the slope's interval are Student's, with the standard error by the songs' intervals and their spread, or from ten songs on
-    that of whole songs drawn DRAWS times from ``rng`` (seed 0 by default), whichever is larger. Raises Refused for fewer than three songs, or songs
-    that all have the same number.
+    that of whole songs drawn DRAWS times from ``rng`` (seed 0 by default), whichever is larger.
+    Raises Refused for fewer than three songs, or songs that all have the same number.
 
     >>> from stemwright.separation.balance.groups import Values, fit_trend
     >>> trend = fit_trend(Values.of([5.0, 4.1, 2.9, 2.1, 0.9]), [1950, 1960, 1970, 1980, 1990], per=10.0)
