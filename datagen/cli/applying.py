@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stemwright.datagen.cli.options import JsonOption
+from stemwright.datagen.cli.options import WRITTEN, BitRateOption, BitsOption, JsonOption, KeepLevelOption
 from stemwright.datagen.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 def apply(
     preset: Annotated[Path, typer.Argument(metavar="PRESET", help="JSON file that stemwright fit --save wrote.", show_default=False)],
     stems: Annotated[Path, typer.Argument(metavar="STEMS", help="Folder with the dry stems (vocals.wav ...).", show_default=False)],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Mix to write, .flac or .wav.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help=f"Mix to write: {WRITTEN}.", show_default=False)],
     save_stems: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Also write each stem as it is before the bus.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Mix the stems that are there, though the preset has others.")] = False,
+    bits: BitsOption = None,
+    bit_rate: BitRateOption = None,
+    keep_level: KeepLevelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Mix dry stems with a preset: its chains of effects, faders and pans, and the effects of its bus.
@@ -31,19 +34,19 @@ def apply(
     """
     from stemwright.datagen.edit.presets.preset import Preset
     from stemwright.datagen.edit.presets.stem_mix import mix_stems
-    from stemwright.manifests.disk.outputs import SOUND, check_output
+    from stemwright.datagen.edit.song_output import OutputOptions
 
     terminal = Terminal(as_json)
-    check_output(out, SOUND, [preset, stems])
+    output = OutputOptions(bits, bit_rate, keep_level).to(out, [preset, stems])
     read = Preset.read(preset)
     with terminal.progress("apply") as report:
-        made = mix_stems(read, stems, out, save_stems=save_stems, partial=partial, on_progress=report)
+        made = mix_stems(read, stems, output, save_stems=save_stems, partial=partial, on_progress=report)
     terminal.show("chains", _table(read, made), made.plain(read))
     for note in made.notes:
         terminal.warn(note)
-    terminal.collected |= {"out": str(out), "gain_db": made.gain_db, "peak_dbfs": made.peak_dbfs, "notes": list(made.notes)}
-    if made.gain_db:
-        terminal.say(f"lowered by {-made.gain_db:.2f} dB: the mix would have peaked above full scale; write .wav to keep its level")
+    terminal.collected |= {"out": str(out), **made.level.plain(), "notes": list(made.notes)}
+    for line in made.level.lines("the mix"):
+        terminal.say(line)
     terminal.say(f"mix: {out}" + (f", stems: {save_stems}" if save_stems else ""))
     terminal.finish(0)
 

@@ -27,6 +27,11 @@ def choices_of(key: str) -> Completer:
     return complete
 
 
+def one_of(*choices: str) -> Completer:
+    """A completer of given choices."""
+    return lambda incomplete: starting(incomplete, choices)
+
+
 def configuration_keys(incomplete: str) -> list[str]:
     """Sections and keys of the configuration: sections first, then what is in the one that was typed."""
     from stemwright.datagen.run.config_reference import sections

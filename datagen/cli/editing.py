@@ -1,8 +1,8 @@
 """The verb ``edit``: a recording changed as a sentence says. ``datagen/cli/app.py`` puts it on the command line.
 
 Conventions
-    ``.flac`` is written in 24 bit, which holds 16- and 24-bit songs exactly; ``.wav`` in 32-bit float, which holds all.
-    The song is left as it is: the edited one is another file.
+    Formats and levels are those of ``stemwright.datagen.edit.song_output``. The song is left as it
+    is: the edited one is another file.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stemwright.datagen.cli.options import (
+    WRITTEN,
+    BitRateOption,
+    BitsOption,
     DeviceOption,
     EngineOption,
     JsonOption,
+    KeepLevelOption,
     ModelFolderOption,
     OfflineOption,
     OneModelOption,
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
     from stemwright.datagen.edit.grammar import Edit
     from stemwright.datagen.edit.recording import Edited
+    from stemwright.datagen.edit.song_output import SongOutput
     from stemwright.manifests.sound.formats import Audio
 
 
@@ -40,7 +45,7 @@ def edit(
     texts: Annotated[
         list[str], typer.Argument(metavar="TEXT", help='Edits in English, separated by ";" within one text.', show_default=False)
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write, .flac or .wav.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help=f"File to write: {WRITTEN}.", show_default=False)],
     stems: StemsOption = None,
     model: OneModelOption = None,
     model_folder: ModelFolderOption = None,
@@ -50,6 +55,9 @@ def edit(
     separator: OtherSeparatorOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
+    bits: BitsOption = None,
+    bit_rate: BitRateOption = None,
+    keep_level: KeepLevelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Edit a recording by text: mute, isolate, volume, pan, lowpass, highpass. Stems that are not named stay unchanged.
@@ -57,12 +65,14 @@ def edit(
     Example: stemwright edit song.mp3 "increase the volume of vocals by 3 dB; mute drums" out.flac
     """
     from stemwright.datagen.cli.listening import check_separation, check_stems_alone, separator_for
-    from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
+    from stemwright.datagen.edit.edited_file import check_song, edit_file, stems_in
     from stemwright.datagen.edit.recording import parse_all_edits
+    from stemwright.datagen.edit.song_output import OutputOptions
 
     terminal, how = Terminal(as_json), {"device": device, "engine": engine, "precision": precision, "separator": separator}
     check_stems_alone(stems, {"model": model, "model_folder": model_folder, **how})
-    output_encoding(song, out)
+    check_song(song, out)
+    output = OutputOptions(bits, bit_rate, keep_level).to(out)
     paths = stems_in(stems, song)
     edits = parse_all_edits(texts, paths)
     if stems is None:
@@ -72,10 +82,10 @@ def edit(
     with terminal.progress("edit") as report:
         separating = None if stems else separator_for(model, model_folder, how, **allowed)
         made, mixture = edit_file(
-            song, edits, out, stems=paths, separator=separating, on_share=lambda share: report(share, 1, f"separating {song.name}")
+            song, edits, output, stems=paths, separator=separating, on_share=lambda share: report(share, 1, f"separating {song.name}")
         )
         report(1, 1, "")
-    _summarise(terminal, song, out, edits, made, _sameness(made.audio, mixture, out))
+    _summarise(terminal, song, out, edits, made, _sameness(made.audio, mixture, output))
 
 
 def _check_sound(song: Path) -> None:
@@ -89,7 +99,7 @@ def _check_sound(song: Path) -> None:
         raise Refused(f"{song}: {reason}") from reason
 
 
-def _sameness(edited: Audio, mixture: Audio, out: Path) -> str:
+def _sameness(edited: Audio, mixture: Audio, output: SongOutput) -> str:
     """How a file holds a song that the edits left as it was; "" if they changed it."""
     import numpy as np
 
@@ -97,27 +107,24 @@ def _sameness(edited: Audio, mixture: Audio, out: Path) -> str:
 
     if not np.array_equal(edited, mixture):
         return ""
-    return "exactly" if np.array_equal(load(out)[0], mixture) else "rounded to 24 bit"
+    if output.format.codec:
+        return f"as {output.format.name} codes them"
+    held, rounding = np.array_equal(load(output.path)[0], mixture), f"rounded to {output.format.bits} bit"
+    return "exactly" if held else rounding + (" with dither" if output.format.bits == 16 else "")
 
 
 def _summarise(terminal: Terminal, song: Path, out: Path, edits: Sequence[Edit], made: Edited, same: str) -> None:
     """Says what was done; ``same`` is empty if the edits changed something, or how the file holds the unchanged song."""
-    import numpy as np
-
-    from stemwright.manifests.decibels import gain_to_db
-
     plain = [{"operation": each.operation, "stems": list(each.stems), "amount": each.amount} for each in edits]
     terminal.show("edits", _table(edits), plain)
-    peak = float(np.abs(made.audio).max(initial=0.0))
-    terminal.collected |= {"song": str(song), "out": str(out), "changed": not same, "gain_db": made.gain_db, "closure_db": made.closure_db}
-    terminal.collected["peak_dbfs"] = round(gain_to_db(peak), 3) if peak else None
+    terminal.collected |= {"song": str(song), "out": str(out), "changed": not same, "closure_db": made.closure_db, **made.level.plain()}
     terminal.collected["notes"] = list(made.notes)
     for note in made.notes:
         terminal.warn(note)
     if made.closure_db is not None:
         terminal.say(f"Residual (in no stem; kept unless a stem is isolated): {made.closure_db:.1f} dB.")
-    if made.gain_db:
-        terminal.say(f"Lowered by {-made.gain_db:.2f} dB: the edited song would have peaked above full scale.")
+    for line in made.level.lines("the edited song"):
+        terminal.say(line)
     terminal.say(f"edit: {out}" + (f", which holds the samples of the song {same}" if same else ""))
     terminal.finish(0)
 

@@ -323,6 +323,38 @@ EstimatesPlotOption = Annotated[
         rich_help_panel=BLIND,
     ),
 ]
+WRITTEN = ".wav (float), .flac (24 bit), .mp3, .m4a, .opus or .ogg"  # ``song_writing.SONG_SUFFIXES``, as a help says it
+BitsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bits",
+        metavar="16|24|32",
+        parser=whole_number(1),
+        help="Bits of a sample in WAV and FLAC: 16 (dithered), 24, or 32 (float, WAV only).",
+        rich_help_panel=OUTPUT,
+    ),
+]
+BitRateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--bit-rate",
+        metavar="KBPS",
+        parser=decimal_number,
+        help="Bit rate of lossy formats in kbit/s; by default 320 for MP3, 256 for AAC and Vorbis, 192 for Opus.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+KeepLevelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-level",
+        metavar="limit|refuse",
+        help="Where OUT cannot hold a peak: limit the peaks, or refuse to write. By default all is lowered by one gain. Float WAV holds "
+        "every peak.",
+        autocompletion=completion.one_of("limit", "refuse"),
+        rich_help_panel=OUTPUT,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.", rich_help_panel=OUTPUT)]
 
 

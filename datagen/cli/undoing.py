@@ -1,7 +1,7 @@
 """The verb ``undo``: clipping, compression and other effects taken off recordings. ``datagen/cli/app.py`` puts it on the command line.
 
 Conventions
-    One recording goes to the file OUT (.flac or .wav); several, or a folder of them, to the folder OUT, with resume. Nothing is
+    One recording goes to the file OUT; several, or a folder of them, to the folder OUT, with resume. Nothing is
     written where nothing was undone, unless --always is given.
 """
 
@@ -15,9 +15,13 @@ import typer
 
 from stemwright.datagen.cli import completion
 from stemwright.datagen.cli.options import (
+    WRITTEN,
+    BitRateOption,
+    BitsOption,
     DeviceOption,
     EngineOption,
     JsonOption,
+    KeepLevelOption,
     ModelFolderOption,
     OfflineOption,
     OneModelOption,
@@ -31,6 +35,7 @@ from stemwright.datagen.cli.terminal import Terminal
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from stemwright.datagen.edit.song_output import OutputOptions
     from stemwright.datagen.edit.undone_file import Undoing, UndoneFile
     from stemwright.manifests.progress import OnProgress
 
@@ -40,7 +45,7 @@ KNOWN = "What is known of the effects"
 def undo(
     songs: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings, or folders of them.", show_default=False)],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="File to write, .flac or .wav; for several recordings a folder.", show_default=False)
+        Path, typer.Argument(metavar="OUT", help=f"File to write: {WRITTEN}; for several recordings a folder.", show_default=False)
     ],
     effect: Annotated[
         str,
@@ -77,6 +82,9 @@ def undo(
     trust_pickle: TrustPickleOption = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot levels, gain and waveform before and after.")] = None,
     always: Annotated[bool, typer.Option("--always", help="Write recordings of which nothing was undone, too.")] = False,
+    bits: BitsOption = None,
+    bit_rate: BitRateOption = None,
+    keep_level: KeepLevelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Undo effects of recordings: clipping that is found in them; others by their settings, gain curve or dry reference.
@@ -84,6 +92,7 @@ def undo(
     Example: stemwright undo song.mp3 declipped.flac --plot declipped.png
     """
     from stemwright.datagen.cli.listening import check_separation, check_stems_alone, separator_for
+    from stemwright.datagen.edit.song_output import OutputOptions
     from stemwright.datagen.edit.undone_file import Files, Undoing, recordings
     from stemwright.datagen.inverse.undo.requests import Request, check_request
     from stemwright.manifests.usage import UsageError
@@ -100,25 +109,29 @@ def undo(
     if not (found := list(recordings(songs))):
         raise UsageError(f"{', '.join(map(str, songs))}: there is no sound file in it")
     one = len(found) == 1 and not songs[0].is_dir()
-    _check_outputs(songs, out, plot, one=one)
+    writing = OutputOptions(bits, bit_rate, keep_level)
+    _check_outputs(songs, out, plot, writing, one=one)
     if separate:
         check_separation(model, model_folder, how)
     separating = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle) if separate else None
-    undoing = Undoing(request, Files(stems, separating))
+    undoing = Undoing(request, Files(stems, separating), writing)
     if one:
         _one(terminal, undoing, found[0][0], out, plot, always=always)
     else:
         _many(terminal, undoing, found, out, always=always)
 
 
-def _check_outputs(songs: Sequence[Path], out: Path, plot: Path | None, *, one: bool) -> None:
+def _check_outputs(songs: Sequence[Path], out: Path, plot: Path | None, writing: OutputOptions, *, one: bool) -> None:
     """Raises UsageError for outputs that cannot be written, before anything is read."""
-    from stemwright.manifests.disk.outputs import PICTURES, SOUND, check_output
+    from stemwright.datagen.edit.undone_file import FOLDER_SUFFIX
+    from stemwright.manifests.disk.outputs import PICTURES, check_output
+    from stemwright.manifests.sound.song_writing import SONG_SUFFIXES
     from stemwright.manifests.usage import UsageError
 
+    writing.to(out if one else out / f"song{FOLDER_SUFFIX}", songs if one else ())
     if one:
-        check_output(out, SOUND, songs)
-    elif out.is_file() or out.suffix.lower() in SOUND:
+        pass
+    elif out.is_file() or out.suffix.lower() in SONG_SUFFIXES:
         raise UsageError(f"{out}: expected a folder for several recordings")
     elif any(out.resolve() == song.resolve() for song in songs):
         raise UsageError(f"{out} is the folder of the recordings; name another one, they are left as they are")
@@ -266,8 +279,7 @@ def lines(made: UndoneFile) -> list[str]:
     gain = made.figures["gain"]
     if made.done and gain["mean_db"] is not None:
         shown.append(f"gain: mean {gain['mean_db']:+.2f} dB, up to {gain['highest_db']:+.2f} dB at {gain['highest_s']:.2f} s")
-    if made.gain_db:
-        shown.append(f"lowered by {-made.gain_db:.2f} dB: it would have peaked above full scale; write .wav to keep its level")
     if made.out is None:
         return [*shown, "undo: nothing to undo, nothing written; --always writes it all the same"]
+    shown += made.level.lines("the undone recording")
     return [*shown, f"undo: {made.out}" + ("" if made.done else ", in which nothing was undone")]

@@ -1,7 +1,8 @@
 """A recording edited from file to file: with stems that are there, or by separating it.
 
 Conventions
-    ``.flac`` is written in 24 bit, which holds 16- and 24-bit songs exactly; ``.wav`` in 32-bit float, which holds all.
+    The formats, and what happens where one cannot hold a peak, are those of ``stemwright.datagen.edit.song_output``: ``.wav`` is 32-bit
+    float, which holds all at its level; ``.flac`` is 24 bit, which holds 16- and 24-bit songs exactly.
     The song is left as it is: the edited one is another file.
 """
 
@@ -16,31 +17,25 @@ import numpy as np
 
 from stemwright.datagen.edit.grammar import Edit, EditError
 from stemwright.datagen.edit.recording import Edited, apply_edits, check_named
-from stemwright.manifests.disk.durable import remove_earlier
+from stemwright.datagen.edit.song_output import SongOutput
 from stemwright.manifests.disk.outputs import check_output
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load_song
-from stemwright.manifests.sound.formats import SUFFIXES, Audio, Encoding
+from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
-from stemwright.manifests.sound.writing import save
+from stemwright.manifests.sound.song_writing import SONG_SUFFIXES
 from stemwright.separation.balance.own_stems import load_own, stem_paths
 from stemwright.separation.balance.recordings import finite_stems
 
-ENCODINGS: dict[str, Encoding] = {suffix: encoding for encoding, suffix in SUFFIXES.items()}
 FOREIGN_DB = 0.1  # taking a stem out of its own mixture does not add energy; one of another recording does
 
 
-def output_encoding(song: Path, out: Path) -> Encoding:
-    """How the file to write is encoded. Raises EditError if it cannot be written, or if there is no song."""
+def check_song(song: Path, out: Path) -> None:
+    """Raises EditError if there is no song, or if the output is the song itself."""
     if not song.is_file():
         raise EditError(f"{song}: no such file; expected a recording")
-    if out.suffix.lower() not in ENCODINGS:
-        raise EditError(f"expected an output file that ends in {' or '.join(ENCODINGS)}; got {str(out)!r}")
-    if out.is_dir():
-        raise EditError(f"{out} is a folder; name a file in it")
     if out.resolve() == song.resolve():
         raise EditError(f"{out} is the song itself; name another file, the song is left as it is")
-    return ENCODINGS[out.suffix.lower()]
 
 
 def stems_in(folder: Path | None, song: Path) -> dict[str, Path]:
@@ -54,32 +49,32 @@ def stems_in(folder: Path | None, song: Path) -> dict[str, Path]:
 def edit_file(
     song: Path,
     edits: Sequence[Edit],
-    out: Path,
+    out: SongOutput,
     *,
     stems: Mapping[str, Path],
     separator: Any = None,
     on_share: Callable[[float], None] | None = None,
 ) -> tuple[Edited, Audio]:
-    """Writes the edited song; returns it, and the song as it was, [C, T].
+    """Writes the edited song; returns it as it is written, but for the coding, and the song as it was, [C, T].
 
     ``stems`` are the files of its own stems; the separator is used where there are none, and ``on_share`` is called with the share
-    done. Raises EditError for an edit that cannot be made, Refused for a song that cannot be read or stems of another one.
+    done. Raises EditError for an edit that cannot be made, Refused for a song that cannot be read, stems of another one, or
+    a level that the file cannot hold and is to be kept.
     """
-    check_output(out, ENCODINGS, [song, *stems.values()])
-    encoding = output_encoding(song, out)
+    check_song(song, out.path)
+    check_output(out.path, SONG_SUFFIXES, [song, *stems.values()])
     names, source = (tuple(stems), "the folder of stems") if separator is None else (separator.stem_names, f"model {_called(separator)}")
     check_named(edits, names, source)
     mixture, sample_rate, parts, notes = with_stems(song, stems, separator, on_share)
     check_named(edits, tuple(parts), source)  # a folder may also have files that are sums of its stems
-    made = replace(apply_edits(mixture, parts, sample_rate, edits, encoding=encoding), notes=notes)
+    made = apply_edits(mixture, parts, sample_rate, edits)
     if separator is None and made.closure_db is not None and made.closure_db > FOREIGN_DB:
         raise Refused(
             f"taking the stems in {next(iter(stems.values())).parent} out of {song.name} raises its energy by {made.closure_db:.1f} dB; "
             "they are of another recording, or not aligned"
         )
-    remove_earlier(out)
-    save(out, made.audio, sample_rate, encoding=encoding)
-    return made, mixture
+    level = out.write(out.levelled(made.audio, sample_rate, "the edited song"), sample_rate, like=song)
+    return replace(made, level=level, notes=notes + level.notes), mixture
 
 
 def _called(separator: Any) -> str:

@@ -7,8 +7,7 @@ Conventions
     that changes nothing gives back the samples of the mixture, bit for bit. The sum is taken in float64 and rounded once.
     "isolate" alone leaves out what is in no stem, since it leaves out all that is not named.
     Several edits act one after another, each on what the one before has left of the stems.
-    One gain lowers the whole where a peak needs it, and is reported: FLAC holds nothing above full scale; a float WAV holds it, but players
-    do not, so it is allowed to peak as high as the song did and no higher.
+    No gain is taken for the level: what a file cannot hold is the matter of ``stemwright.datagen.edit.song_output``.
     The reverberation of a real recording has no dry version to put back: "remove reverb" is refused here. The recipe ``edit`` makes pairs
     that a model can learn it from.
 """
@@ -23,20 +22,34 @@ import numpy as np
 
 from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.grammar import Edit, EditError
-from stemwright.manifests.decibels import db_to_gain, joint_gain_db
-from stemwright.manifests.sound.formats import Audio, Encoding
+from stemwright.datagen.edit.song_output import Levelled, Limited
+from stemwright.manifests.sound.formats import Audio
 
 
 @dataclass(frozen=True)
 class Edited:
-    """An edited recording: audio [C, T], the gain that is already in it, the energy of what is in no stem against the mixture's, and what
-    was found and mended of stems that were given.
+    """An edited recording: its level, with its audio [C, T]; the energy of what is in no stem against the mixture's; and what was found and
+    mended of stems that were given, or changed by the format of the file.
     """
 
-    audio: Audio
-    gain_db: float
+    level: Levelled
     closure_db: float | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def audio(self) -> Audio:
+        """The edited recording [C, T], full scale 1.0."""
+        return self.level.audio
+
+    @property
+    def gain_db(self) -> float:
+        """The gain that the whole got, since its file holds no peak above full scale; 0.0 without."""
+        return self.level.gain_db
+
+    @property
+    def limited(self) -> Limited | None:
+        """What a limiter did where the level was kept."""
+        return self.level.limited
 
 
 def parse_all_edits(texts: Sequence[str], names: Mapping[str, object] | Sequence[str] = ()) -> list[Edit]:
@@ -63,10 +76,10 @@ def check_named(edits: Sequence[Edit], names: Sequence[str], source: str) -> Non
                 raise EditError(f"there is no stem {name!r}: {source} gives {', '.join(names)}{hint}")
 
 
-def apply_edits(
-    mixture: Audio, stems: Mapping[str, Audio], sample_rate: int, edits: Sequence[Edit], *, encoding: Encoding = "wav32f"
-) -> Edited:
-    """Edits a mixture [C, T] with its stems {name: [C, T]}. Raises EditError where an effect cannot be had on this audio."""
+def apply_edits(mixture: Audio, stems: Mapping[str, Audio], sample_rate: int, edits: Sequence[Edit]) -> Edited:
+    """Edits a mixture [C, T] with its stems {name: [C, T]}, at the level of the mixture. Raises EditError where an effect cannot be had on
+    this audio.
+    """
     processed, isolated = dict(stems), False
     for each in edits:
         isolated |= each.operation == "isolate"
@@ -82,9 +95,7 @@ def apply_edits(
     energy = float((mixture.astype(np.float64) ** 2).sum())
     left = float((residual**2).sum())
     closure_db = round(10.0 * math.log10(left / energy), 2) if left and energy else None
-    limit = 1.0 if encoding == "flac24" else max(1.0, float(np.abs(mixture).max(initial=0.0)))  # what the file holds, or the song had
-    gain_db = joint_gain_db(float(np.abs(out).max(initial=0.0)), limit)
-    return Edited((out * db_to_gain(gain_db)).astype(np.float32) if gain_db else out.astype(np.float32), gain_db, closure_db)
+    return Edited(Levelled(out.astype(np.float32)), closure_db)
 
 
 def _processed(audio: Audio, sample_rate: int, each: Edit, name: str) -> Audio:

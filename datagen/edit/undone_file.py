@@ -3,8 +3,8 @@
     out = mixture + Σ over its stems (undone - stem)                    with stems; else the recording itself, undone
 
 Conventions
-    ``.flac`` is written in 24 bit and ``.wav`` in 32-bit float. One gain lowers the whole where a peak above full scale needs it, in FLAC
-    only, and is reported. A recording of which nothing is undone is not written, unless that is requested.
+    Formats and levels are those of ``stemwright.datagen.edit.song_output``; ``.wav`` is 32-bit float and holds every peak. A recording of
+    which nothing is undone is not written, unless that is requested.
     Many recordings: each gets its own file in the folder OUT, under its path within its folder, and a line in ``OUT/undo.jsonl`` once the
     file is whole. A recording whose line says the same of its bytes and of the request is not undone again.
 """
@@ -21,22 +21,21 @@ from typing import Any
 
 import numpy as np
 
-from stemwright.datagen.edit.edited_file import output_encoding, stems_in, with_stems
+from stemwright.datagen.edit.edited_file import check_song, stems_in, with_stems
+from stemwright.datagen.edit.song_output import Levelled, OutputOptions
 from stemwright.datagen.inverse.undo.figures import gain_figures, measured
 from stemwright.datagen.inverse.undo.known import MIXTURE, KnownSettings, dry_reference, gain_curve
 from stemwright.datagen.inverse.undo.requests import Knowledge, Request, Undone
 from stemwright.datagen.inverse.undo.reversal import undo
 from stemwright.manifests import __version__
-from stemwright.manifests.decibels import db_to_gain, joint_gain_db
-from stemwright.manifests.disk.durable import remove_earlier
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import Refused, content_id
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import READABLE_SUFFIXES, Audio
-from stemwright.manifests.sound.writing import save
 from stemwright.manifests.usage import UsageError
 
 RECORDS = "undo.jsonl"
+FOLDER_SUFFIX = ".flac"  # of each of many recordings
 OnShare = Callable[[float], None]
 
 
@@ -63,8 +62,13 @@ class UndoneFile:
     after: Audio
     sample_rate: int
     parts: Mapping[str, Undone]
-    gain_db: float = 0.0
+    level: Levelled
     notes: tuple[str, ...] = ()
+
+    @property
+    def gain_db(self) -> float:
+        """The gain that the whole got: 0.0, or what its file needed."""
+        return self.level.gain_db
 
     @cached_property
     def figures(self) -> dict[str, Any]:
@@ -96,6 +100,7 @@ class UndoneFile:
             "left": left,
             "error_against_dry_db": errors,
             "gain_db": self.gain_db,
+            "limited": self.level.limited.plain() if self.level.limited else None,
             "notes": list(self.notes),
             **self.figures,
         }
@@ -107,6 +112,7 @@ class Undoing:
 
     request: Request
     files: Files = field(default_factory=Files)
+    writing: OutputOptions = field(default_factory=OutputOptions)
 
     @cached_property
     def settings(self) -> KnownSettings | None:
@@ -122,7 +128,8 @@ class Undoing:
 
     def undo_file(self, song: Path, out: Path, *, always: bool = False, on_share: OnShare | None = None) -> UndoneFile:
         """Undoes one recording and writes it. Raises Refused, or UsageError for an output that cannot be written."""
-        encoding = output_encoding(song, out)
+        check_song(song, out)
+        writing = self.writing.to(out)
         paths = stems_in(self.files.stems, song)
         if self.files.any:
             before, sample_rate, stems, notes = with_stems(song, paths, self.files.separator, on_share)
@@ -142,13 +149,10 @@ class Undoing:
         }
         done = any(part.steps for part in parts.values())
         after = _put_back(before, stems, parts)
-        gain_db = joint_gain_db(float(np.abs(after).max(initial=0.0)), 1.0) if encoding == "flac24" else 0.0
-        if gain_db:
-            after = (after * db_to_gain(gain_db)).astype(np.float32)
+        level = writing.levelled(after, sample_rate, "the undone recording")
         if done or always:
-            remove_earlier(out)
-            save(out, after, sample_rate, encoding=encoding)
-        return UndoneFile(song, out if done or always else None, before, after, sample_rate, parts, gain_db, notes)
+            level = writing.write(level, sample_rate, like=song)
+        return UndoneFile(song, out if done or always else None, before, level.audio, sample_rate, parts, level, notes + level.notes)
 
     def _known(self, song: Path, name: str, audio: Audio, sample_rate: int) -> Knowledge:
         """What is known of the recording, or of one of its stems."""
@@ -202,9 +206,9 @@ def outputs(found: Sequence[tuple[Path, Path]], out: Path) -> list[tuple[Path, P
     """(each recording, its output): FLAC in the folder OUT; two recordings of one name get their own suffixes into it."""
     names: dict[Path, Path] = {}
     for song, within in found:
-        name = within.with_suffix(".flac")
+        name = within.with_suffix(FOLDER_SUFFIX)
         if name in names:
-            name = within.with_name(f"{within.name}.flac")
+            name = within.with_name(f"{within.name}{FOLDER_SUFFIX}")
         if name in names:
             raise UsageError(f"{song} and {names[name]} would both be written to {out / name}; undo them into two folders")
         names[name] = song
@@ -217,6 +221,7 @@ class Records:
     def __init__(self, folder: Path, undoing: Undoing, *, always: bool) -> None:
         self.path, self.undoing = folder / RECORDS, undoing
         self.request = {**undoing.request.plain(), "always": always, "separator": getattr(undoing.files.separator, "origin", None)}
+        self.request |= {"writing": writing} if (writing := undoing.writing.plain()) else {}
         self.rows: dict[str, dict[str, Any]] = {}
         with suppress(FileNotFoundError):
             for line in self.path.read_text(encoding="utf-8").splitlines():

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stemwright.datagen.edit import grammar
-from stemwright.datagen.edit.edited_file import edit_file, output_encoding, stems_in
+from stemwright.datagen.edit.edited_file import check_song, edit_file, stems_in
 from stemwright.datagen.edit.grammar import Edit
 from stemwright.datagen.edit.recording import Edited, parse_all_edits
+from stemwright.datagen.edit.song_output import OutputOptions
 from stemwright.datagen.public.song_stems import DEFAULT_MODEL, Model, check_one, separator_from
 from stemwright.datagen.public.sound_files import naming
 
@@ -30,15 +31,28 @@ def parse_edit(text: str) -> list[Edit]:
 
 
 def edit(
-    path: Path | str, text: str | Sequence[str], out: Path | str, stems: Path | str | None = None, model: Model = DEFAULT_MODEL
+    path: Path | str,
+    text: str | Sequence[str],
+    out: Path | str,
+    stems: Path | str | None = None,
+    model: Model = DEFAULT_MODEL,
+    *,
+    bits: int | None = None,
+    bit_rate_kbps: float | None = None,
+    keep_level: str | None = None,
 ) -> Edited:
     """Changes a recording as a text says and writes it to another file; what is not named stays as it was.
 
-    ``text`` is what ``parse_edit`` takes, or several such texts. ``out`` ends in ``.flac`` (24 bit) or ``.wav`` (32-bit float). ``stems``
-    is a folder with the recording's own stems; without it the recording is separated by ``model``, which is what ``separate`` takes.
-    Returns an ``Edited``: ``audio`` [C, T], ``gain_db`` (0.0, or the gain that the whole got since it would have peaked above full scale)
-    and ``closure_db``, the energy of what is in no stem against the recording's. Raises ``EditError`` (a ValueError) for an edit that
-    cannot be made or a file that cannot be written, ``Refused`` for a recording that cannot be read.
+    ``text`` is what ``parse_edit`` takes, or several such texts. ``out`` ends in ``.wav`` (32-bit float), ``.flac`` (24 bit), ``.mp3``,
+    ``.m4a``, ``.opus`` or ``.ogg``; ``bits`` are 16 (dithered), 24 or 32 (float) of the first two, ``bit_rate_kbps`` that of the others in
+    kbit/s. ``stems`` is a folder with the recording's own stems; without it the recording is separated by ``model``, which is what
+    ``separate`` takes. Float WAV holds every peak, so that no level changes; where another file cannot hold one, all is lowered by one
+    gain, or, with ``keep_level`` "limit", only its peaks by a limiter, or, with "refuse", nothing is written and ``Refused`` is raised.
+
+    Returns an ``Edited``: ``audio`` [C, T] at the level of the file, ``gain_db`` (0.0, or that gain), ``limited`` (None, or what the
+    limiter did), ``closure_db``, the energy of what is in no stem against the recording's, and ``notes``. Raises ``EditError`` (a
+    ValueError) for an edit that cannot be made, ``UsageError`` (a ValueError) for a file that cannot be written, ``Refused`` for a
+    recording that cannot be read.
 
     >>> import numpy, stemwright as sw
     >>> vocals, drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 44_100)).astype("float32")
@@ -50,10 +64,11 @@ def edit(
     """
     song, texts = Path(path), [text] if isinstance(text, str) else list(text)
     check_one(stems, model)
-    output_encoding(song, Path(out))
+    check_song(song, Path(out))
+    output = OutputOptions(bits, bit_rate_kbps, keep_level).to(Path(out))
     paths = stems_in(None if stems is None else Path(stems), song)
     edits = parse_all_edits(texts, paths)
     separator = None if stems is not None else separator_from(model)
     with naming(path):
-        made, _ = edit_file(song, edits, Path(out), stems=paths, separator=separator)
+        made, _ = edit_file(song, edits, output, stems=paths, separator=separator)
     return made

@@ -39,7 +39,7 @@ def encode(audio: Audio, sample_rate: int, encoding: Encoding) -> bytes:
     """
     import soundfile
 
-    _check_shape(audio.shape, sample_rate, encoding)
+    check_shape(audio.shape, sample_rate, encoding)
     if encoding == "wav32f":
         samples = np.ascontiguousarray(audio.T, dtype="<f4")
         if not np.isfinite(samples).all():
@@ -50,7 +50,7 @@ def encode(audio: Audio, sample_rate: int, encoding: Encoding) -> bytes:
     return buffer.getvalue()
 
 
-def _check_shape(shape: tuple[int, ...], sample_rate: int, encoding: Encoding) -> None:
+def check_shape(shape: tuple[int, ...], sample_rate: int, encoding: Encoding) -> None:
     """Raises ValueError on a shape or a rate that ``load`` refuses, or that FLAC cannot hold."""
     most = MOST_CHANNELS if encoding == "wav32f" else FLAC_CHANNELS
     if len(shape) != 2:

@@ -14,8 +14,12 @@ from stemwright.datagen.edit.grammar import EditError, chains, parse
 from stemwright.datagen.edit.recording import apply_edits, parse_all_edits
 from stemwright.datagen.effects import apply_chain
 from stemwright.manifests.decibels import db_to_gain
+from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.containers import tags
 from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.sound.song_writing import SongFormat, write_song
 from stemwright.manifests.sound.writing import save
+from stemwright.manifests.usage import UsageError
 
 RATE = 44_100
 STEMS = ("drums", "bass", "other", "vocals")
@@ -114,20 +118,56 @@ def test_edits_act_one_after_another(song, stems):
     np.testing.assert_allclose(gone.audio, at_once.audio, atol=3e-7)
 
 
-def test_one_gain_lowers_all_where_the_peak_demands_it(song, stems):
-    made = edited("raise drums, bass, other and vocals by 12 dB", mixture=song["mixture"], stems=stems, encoding="flac24")
-    assert made.gain_db < -1.0
-    assert round(100 * made.gain_db) == pytest.approx(100 * made.gain_db)
-    assert 0.998 < np.abs(made.audio).max() <= 1.0
-    np.testing.assert_allclose(made.audio, song["mixture"] * db_to_gain(12.0 + made.gain_db), atol=1e-5)
+EVERY_STEM = "raise drums, bass, other and vocals by 12 dB"
 
 
-def test_a_song_beyond_full_scale_stays_so_in_float_and_is_lowered_in_flac(song, stems):
+def test_the_level_stays_in_float_whatever_the_peak(folder, song, tmp_path):
+    done = invoke(folder / "mixture.wav", EVERY_STEM, tmp_path / "out.wav", "--stems", folder, "--json")
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["gain_db"] == 0.0
+    assert said["peak_dbfs"] > 1.0
+    np.testing.assert_allclose(load(tmp_path / "out.wav")[0], song["mixture"] * db_to_gain(12.0), rtol=1e-5, atol=1e-6)
+    plain = invoke(folder / "mixture.wav", EVERY_STEM, tmp_path / "out.wav", "--stems", folder)
+    assert "float WAV holds it, but a player clips it" in plain.stdout.replace("\n", " ")
+
+
+def test_one_gain_lowers_all_where_the_file_holds_no_such_peak(folder, song, tmp_path):
+    done = invoke(folder / "mixture.wav", EVERY_STEM, tmp_path / "out.flac", "--stems", folder, "--json")
+    said = json.loads(done.stdout)
+    assert said["gain_db"] < -1.0
+    assert round(100 * said["gain_db"]) == pytest.approx(100 * said["gain_db"])
+    audio = load(tmp_path / "out.flac")[0]
+    assert 0.998 < np.abs(audio).max() <= 1.0
+    np.testing.assert_allclose(audio, song["mixture"] * db_to_gain(12.0 + said["gain_db"]), atol=1e-5)
+    plain = invoke(folder / "mixture.wav", EVERY_STEM, tmp_path / "out.flac", "--stems", folder)
+    assert f"lowered by {-said['gain_db']:.2f} dB" in plain.stdout
+
+
+def test_a_song_beyond_full_scale_stays_so_in_float_and_is_lowered_in_flac(folder, song, tmp_path):
     loud = np.asarray(song["mixture"] * np.float32(1.5 / np.abs(song["mixture"]).max()))
-    unchanged = edited("raise vocals by 0 dB", mixture=loud, stems=stems)
-    assert unchanged.audio.tobytes() == loud.tobytes()
-    lowered = edited("raise vocals by 0 dB", mixture=loud, stems=stems, encoding="flac24")
-    assert lowered.gain_db == pytest.approx(-20 * np.log10(1.5), abs=0.011)
+    save(tmp_path / "loud.wav", loud, RATE)
+    for name, gain_db in (("out.wav", 0.0), ("out.flac", -20 * np.log10(1.5))):
+        done = invoke(tmp_path / "loud.wav", "raise vocals by 0 dB", tmp_path / name, "--stems", folder, "--json")
+        assert json.loads(done.stdout)["gain_db"] == pytest.approx(gain_db, abs=0.011)
+    np.testing.assert_array_equal(load(tmp_path / "out.wav")[0], loud)
+
+
+def test_a_kept_level_is_limited_or_refused(folder, song, tmp_path):
+    words = [folder / "mixture.wav", EVERY_STEM, tmp_path / "out.flac", "--stems", folder, "--keep-level"]
+    refused = invoke(*words, "refuse")
+    assert isinstance(refused.exception, Refused)
+    assert re.search(r"the edited song peaks at \+\d\.\d\d dBFS, at \d\.\d\d s: 24-bit FLAC cannot hold it", str(refused.exception))
+    assert not (tmp_path / "out.flac").exists()
+    done = invoke(*words, "limit", "--json")
+    said = json.loads(done.stdout)
+    assert said["gain_db"] == 0.0
+    assert said["limited"]["lowest_db"] < -1.0
+    loud, audio = song["mixture"] * db_to_gain(12.0), load(tmp_path / "out.flac")[0]
+    assert np.abs(audio).max() <= 1.0
+    assert (np.abs(audio) <= np.abs(loud) + 1e-5).all()
+    assert "limiter: limited by at most" in invoke(*words, "limit").stdout
+    assert "expected to keep the level by limit or refuse" in str(invoke(*words, "yes").exception)
 
 
 def test_the_command_separates_edits_and_reports_what_it_did(folder, tmp_path):
@@ -182,7 +222,15 @@ def test_stems_at_another_rate_and_in_mono_are_brought_to_the_song(folder, song,
         ([";", "out.flac"], "expected an edit, such as 'mute vocals'", EditError),
         (["mute guitar", "out.flac"], r"there is no stem 'guitar': .* gives bass, drums, other, vocals", EditError),
         (["remove reverb from vocals", "out.flac"], "the reverberation of a recording cannot be removed", EditError),
-        (["mute drums", "out.mp3"], r"expected an output file that ends in \.flac or \.wav; got 'out.mp3'", EditError),
+        (["mute drums", "out.txt"], r"out.txt: expected an output file that ends in \.wav or \.flac or \.mp3", UsageError),
+        (["mute drums", "out.mp3", "--bits", "16"], "bits are for .wav or .flac; out.mp3 has a bit rate", UsageError),
+        (["mute drums", "out.flac", "--bits", "32"], "expected 16 or 24 bits for .flac; got 32", UsageError),
+        (
+            ["mute drums", "out.flac", "--bit-rate", "320"],
+            "a bit rate is for .mp3, .m4a, .opus, .ogg; out.flac has bits: 16 or 24",
+            UsageError,
+        ),
+        (["mute drums", "out.mp3", "--bit-rate", "2"], "expected a bit rate of 8 to 512 kbit/s; got 2", UsageError),
     ],
 )
 def test_an_impossible_edit_is_reported_and_nothing_is_written(folder, tmp_path, monkeypatch, arguments, said, code):
@@ -224,3 +272,74 @@ def test_panning_a_mono_song_is_an_error():
     song = make_song(0, 1.0, num_channels=1)
     with pytest.raises(EditError, match=r"pan of vocals is not possible on this recording: .*two channels"):
         edited("pan vocals to the left side", mixture=song["mixture"], stems={name: song[name] for name in STEMS})
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".m4a", ".opus", ".ogg", ".flac"])
+def test_a_song_is_edited_into_every_format_with_its_tags(folder, song, tmp_path, suffix):
+    write_song(tmp_path / "song.flac", song["mixture"], RATE, SongFormat(".flac", 24), {"title": "Ëine", "artist": "A & B"})
+    done = invoke(tmp_path / "song.flac", "mute drums", tmp_path / f"new/out{suffix}", "--stems", folder)
+    assert done.exit_code == 0, done.output
+    made = tags(tmp_path / f"new/out{suffix}")
+    assert (made["title"], made["artist"]) == ("Ëine", "A & B")
+    audio, rate = load(tmp_path / f"new/out{suffix}")
+    assert audio.shape[1] / rate == pytest.approx(song["mixture"].shape[1] / RATE, abs=1 / rate)
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+def test_a_wav_of_integers_holds_a_song_that_was_not_changed(folder, song, tmp_path, bits):
+    soundfile.write(tmp_path / "song.wav", song["mixture"].T, RATE, subtype="PCM_16")
+    words = [tmp_path / "song.wav", "raise vocals by 0 dB", tmp_path / "out.wav", "--stems", folder, "--bits", bits]
+    assert "holds the samples of the song exactly" in invoke(*words).stdout.replace("\n", " ")
+    assert soundfile.info(tmp_path / "out.wav").subtype == f"PCM_{bits}"
+
+
+def odd_song(folder, audio, rate):
+    """A song of two stems in a folder, from one sound."""
+    for name, part in {"vocals": 0.25 * audio, "drums": 0.5 * audio, "mixture": 0.75 * audio}.items():
+        save(folder / f"{name}.wav", np.asarray(part, np.float32), rate)
+    return folder / "mixture.wav"
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".m4a", ".opus", ".ogg"])
+@pytest.mark.parametrize(
+    ("shape", "rate"), [((1, 8000), 8000), ((2, 1), RATE), ((1, 1), 8000), ((2, 30), 96_000)], ids=["8 kHz", "1 sample", "1 at 8 kHz", "30"]
+)
+def test_short_slow_and_mono_songs_are_edited(tmp_path, suffix, shape, rate):
+    audio = np.random.default_rng(0).uniform(-1.0, 1.0, shape)
+    song = odd_song(tmp_path / "in", audio, rate)
+    done = invoke(song, "mute drums", tmp_path / f"out{suffix}", "--stems", tmp_path / "in")
+    if suffix == ".ogg":
+        assert "Vorbis does not keep the length of so short a song" in str(done.exception) or done.exit_code == 0
+        return
+    assert done.exit_code == 0, repr(done.exception)
+    found, found_rate = load(tmp_path / f"out{suffix}")
+    assert found.shape[0] == shape[0]
+    if suffix in (".wav", ".flac"):
+        assert found_rate == rate
+        np.testing.assert_allclose(found, 0.25 * audio, atol=2.0**-23)
+
+
+def test_a_silent_song_stays_silent(tmp_path):
+    song = odd_song(tmp_path / "in", np.zeros((2, 5000)), RATE)
+    for name, bits in (("out.wav", 16), ("out.flac", 16), ("out.flac", 24)):
+        done = invoke(song, "raise vocals by 12 dB", tmp_path / name, "--stems", tmp_path / "in", "--bits", bits, "--json")
+        assert done.exit_code == 0, repr(done.exception)
+        assert json.loads(done.stdout)["peak_dbfs"] is None
+        np.testing.assert_array_equal(load(tmp_path / name)[0], np.zeros((2, 5000)))
+
+
+def test_more_than_two_channels_are_edited_and_refused_where_a_format_has_two(tmp_path):
+    audio = np.random.default_rng(0).uniform(-1.0, 1.0, (6, 5000))
+    song = odd_song(tmp_path / "in", audio, RATE)
+    for name in ("out.wav", "out.flac"):
+        assert invoke(song, "mute drums", tmp_path / name, "--stems", tmp_path / "in").exit_code == 0
+        np.testing.assert_allclose(load(tmp_path / name)[0], 0.25 * audio, atol=2.0**-23)
+    for name in ("out.mp3", "out.m4a", "out.opus", "out.ogg"):
+        done = invoke(song, "mute drums", tmp_path / name, "--stems", tmp_path / "in")
+        assert "is written with 1 or 2 channels; the song has 6: write .wav or .flac" in str(done.exception)
+        assert not (tmp_path / name).exists()
+
+
+def test_no_stem_is_written_over(folder):
+    done = invoke(folder / "mixture.wav", "mute drums", folder / "vocals.wav", "--stems", folder)
+    assert "is one of the files to read" in str(done.exception)

@@ -2,8 +2,8 @@
 
 Conventions
     Stems are matched by the names of their files, without regard to case; they may be of other rates and lengths: all are brought to the
-    highest rate and padded to the longest. A mono stem gets two channels if any other has two. ``.flac`` holds no peak above full scale:
-    one gain for the mix and its stems brings it there, and is reported.
+    highest rate and padded to the longest. A mono stem gets two channels if any other has two. Formats and levels are those of
+    ``stemwright.datagen.edit.song_output``; stems to save are written as the mix is, and get the gain that it gets.
 """
 
 from __future__ import annotations
@@ -16,27 +16,23 @@ from typing import Any
 import numpy as np
 
 from stemwright.datagen.edit.presets.preset import SHARED_ROOM, Preset, plain_chain
-from stemwright.manifests.decibels import db_to_gain, gain_to_db, joint_gain_db
-from stemwright.manifests.disk.durable import remove_earlier
+from stemwright.datagen.edit.song_output import Levelled, SongOutput
+from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load_song
-from stemwright.manifests.sound.formats import SUFFIXES, Audio
+from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
-from stemwright.manifests.sound.writing import save
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.balance.own_stems import stem_paths
-
-ENCODINGS = {suffix: encoding for encoding, suffix in SUFFIXES.items()}
 
 
 @dataclass(frozen=True)
 class StemMix:
-    """A mix that was written: its stems by name, the gain that is in it, its peak and notes."""
+    """A mix that was written: its stems by name, its audio and level, and notes."""
 
     stems: tuple[str, ...]
-    gain_db: float
-    peak_dbfs: float | None
+    level: Levelled
     notes: tuple[str, ...] = ()
 
     def plain(self, preset: Preset) -> dict[str, Any]:
@@ -47,30 +43,30 @@ class StemMix:
 
 
 def mix_stems(
-    preset: Preset, folder: Path, out: Path, *, save_stems: Path | None = None, partial: bool = False, on_progress: OnProgress | None = None
+    preset: Preset,
+    folder: Path,
+    out: SongOutput,
+    *,
+    save_stems: Path | None = None,
+    partial: bool = False,
+    on_progress: OnProgress | None = None,
 ) -> StemMix:
     """Mixes the stems of a folder with a preset and writes the mix.
 
     Raises UsageError for a folder without stems, or, unless ``partial``, without one that the preset has, and where a stem to save would
-    replace one that is read; Refused for a file that is no sound.
+    replace one that is read; Refused for a file that is no sound, or a level that the file cannot hold and is to be kept.
     """
     files, notes = matched(preset, folder, partial=partial)
-    saved = {name: save_stems / f"{name}{out.suffix.lower()}" for name in (*files, SHARED_ROOM)} if save_stems else {}
-    _check_saved(saved, folder, out)
+    saved = {name: save_stems / f"{name}{out.format.suffix}" for name in (*files, SHARED_ROOM)} if save_stems else {}
+    _check_saved(saved, folder, out.path)
     stems, rate = loaded(files, on_progress)
     mix, wet = preset.mix(stems, rate)
-    peak = float(np.abs(mix).max(initial=0.0))
-    encoding = ENCODINGS[out.suffix.lower()]
-    gain_db = joint_gain_db(max(peak, *(float(np.abs(audio).max(initial=0.0)) for audio in wet.values()) if save_stems else (0.0,)), 1.0)
-    gain_db = gain_db if encoding == "flac24" else 0.0
-    factor = db_to_gain(gain_db)
+    level = out.levelled(np.asarray(mix, np.float32), rate, "the mix", wet.values() if save_stems else ())
     if save_stems:
         for name, audio in wet.items():
-            remove_earlier(saved[name])
-            save(saved[name], np.asarray(factor * audio, np.float32), rate, encoding=encoding)
-    remove_earlier(out)
-    save(out, np.asarray(factor * mix, np.float32), rate, encoding=encoding)
-    return StemMix(tuple(stems), gain_db, gain_to_db(factor * peak) if peak else None, notes)
+            out.beside(saved[name]).write(Levelled(np.asarray(db_to_gain(level.gain_db) * audio, np.float32)), rate)
+    level = out.write(level, rate)
+    return StemMix(tuple(stems), level, notes + level.notes)
 
 
 def _check_saved(saved: Mapping[str, Path], folder: Path, out: Path) -> None:
