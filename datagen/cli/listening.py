@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stemwright.datagen.cli import completion
+from stemwright.datagen.cli import completion, grouping
+from stemwright.datagen.cli.grouping import ByOption
 from stemwright.datagen.cli.options import (
     DeviceOption,
     EngineOption,
@@ -63,7 +64,8 @@ def effects(
 
 def balance(
     files: Annotated[
-        list[Path], typer.Argument(metavar="SONG", help="Recordings to measure, or folders with mixture.wav and stems.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="SONG", help="Recordings to measure, folders with mixture.wav and stems, or a corpus.", show_default=False),
     ],
     stems: StemsOption = None,
     model: OneModelOption = None,
@@ -74,6 +76,7 @@ def balance(
     separator: OtherSeparatorOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
+    by: ByOption = None,
     against: Annotated[
         Path | None, typer.Option(metavar="CORPUS", help="Corpus to compare with; adds the percentile of each level in it.")
     ] = None,
@@ -89,8 +92,12 @@ def balance(
     """
     terminal = Terminal(as_json)
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
+    if corpus_folder := grouping.corpus_among(files):
+        unused = {"stems": stems, "model": model, "model_folder": model_folder, **how, "against": against}
+        grouping.balance_of_corpus(terminal, corpus_folder, by, {"csv": csv, "plot": plot}, unused)
     if not (own := _checked(files, stems, csv, plot, {"model": model, "model_folder": model_folder, **how})):
         check_separation(model, model_folder, how)
+    columns = grouping.columns_of_songs(files, by)
     corpus = _compared(terminal, files, against)
     readable, rejected = _readable(terminal, files)  # before a model is looked for, which may take long
     listening = None
@@ -98,7 +105,9 @@ def balance(
         listening = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     measured = _measured(terminal, readable, listening, stems, rejected)
     _show(terminal, measured, corpus, str(against) if against else "")
-    _write(terminal, measured, csv, plot, corpus)
+    if by:
+        grouping.groups_of_measured(terminal, measured, columns, by, plot)
+    _write(terminal, measured, csv, None if by else plot, corpus)
     if rejected:
         terminal.collected["rejected"] = rejected
     moved = sum(track.moved for track in measured)

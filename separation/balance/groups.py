@@ -108,7 +108,7 @@ class GroupMean:
 
 
 @dataclass(frozen=True)
-class Curve:
+class BandedLine:
     """A line over ``at``, with an 80 % band, each [M]."""
 
     at: Array
@@ -133,8 +133,8 @@ class Trend:
     low: float
     high: float
     spread: float
-    line: Curve
-    smooth: Curve | None
+    line: BandedLine
+    smooth: BandedLine | None
 
 
 def group_names(texts: Sequence[str | None]) -> list[str | None]:
@@ -274,8 +274,8 @@ def _no_trend(places: Array) -> str:
     return f"a trend needs songs of different years or numbers; all {places.size} have {places[0]:g}"
 
 
-def _banded(grid: Array, value: Array, deviation: Array, error: float) -> Curve:
-    return Curve(grid, value, value - error * deviation, value + error * deviation)
+def _banded(grid: Array, value: Array, deviation: Array, error: float) -> BandedLine:
+    return BandedLine(grid, value, value - error * deviation, value + error * deviation)
 
 
 def _draw(rng: np.random.Generator, count: int) -> Array:

@@ -45,7 +45,7 @@ NOTHING: Triple = (math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class Song:
+class SongValues:
     """A song: what it is called, its columns as texts, and the values of its stems: stem -> quantity -> (value, low, high)."""
 
     title: str
@@ -53,7 +53,7 @@ class Song:
     stems: Mapping[str, Mapping[str, Triple]] = field(default_factory=dict)
 
 
-def songs_of_corpus(corpus: Path | str) -> list[Song]:
+def songs_of_corpus(corpus: Path | str) -> list[SongValues]:
     """The songs of a corpus that have estimates. Raises Refused if it has none."""
     place = Path(corpus)
     if not (place / "tracks.parquet").exists() or not (place / "estimates.parquet").exists():
@@ -62,12 +62,12 @@ def songs_of_corpus(corpus: Path | str) -> list[Song]:
     for row in TableRows(place / "estimates.parquet", Estimate):
         by_track.setdefault(row.track_id, {})[row.name] = row
     tracks = [row for row in TableRows(place / "tracks.parquet", Track) if row.id in by_track]
-    return [Song(row.title, columns_of(row), _stems_of_estimates(by_track[row.id])) for row in tracks]
+    return [SongValues(row.title, columns_of(row), _stems_of_estimates(by_track[row.id])) for row in tracks]
 
 
-def songs_of_balances(measured: Iterable[TrackBalance], columns: Sequence[Mapping[str, str]]) -> list[Song]:
+def songs_of_balances(measured: Iterable[TrackBalance], columns: Sequence[Mapping[str, str]]) -> list[SongValues]:
     """Songs that were measured, with the columns of each."""
-    return [Song(track.title, its, _stems_of_balance(track)) for track, its in zip(measured, columns, strict=True)]
+    return [SongValues(track.title, its, _stems_of_balance(track)) for track, its in zip(measured, columns, strict=True)]
 
 
 def columns_of(track: Track) -> dict[str, str]:
@@ -130,18 +130,18 @@ def _interval_of(stem: Any, name: str) -> Triple:
     return _triple(getattr(stem, name), getattr(stem, f"{name}_low", None), getattr(stem, f"{name}_high", None))
 
 
-def stem_names(songs: Iterable[Song]) -> list[str]:
+def stem_names(songs: Iterable[SongValues]) -> list[str]:
     """The stems that any of the songs has, in the order in which they are found."""
     return list(dict.fromkeys(name for song in songs for name in song.stems))
 
 
-def values_of(songs: Sequence[Song], stem: str, quantity: str) -> Values:
+def values_of(songs: Sequence[SongValues], stem: str, quantity: str) -> Values:
     """One value of each song with its interval, [N]; NaN where it has none."""
     found = np.array([song.stems.get(stem, {}).get(quantity, NOTHING) for song in songs], np.float64).reshape(-1, 3)
     return Values(found[:, 0], found[:, 1], found[:, 2])
 
 
-def texts_of(songs: Sequence[Song], column: str) -> list[str | None]:
+def texts_of(songs: Sequence[SongValues], column: str) -> list[str | None]:
     """The group of each song by a column: of several genres the first, which is the main one; None where it has none.
 
     Raises Refused if no song has the column.
@@ -151,13 +151,13 @@ def texts_of(songs: Sequence[Song], column: str) -> list[str | None]:
     return group_names([text.partition(";")[0] if text and column == "genre" else text for text in texts])
 
 
-def numbers_of(songs: Sequence[Song], column: str) -> NDArray[np.float64]:
+def numbers_of(songs: Sequence[SongValues], column: str) -> NDArray[np.float64]:
     """The number that each song has in a column, [N]; NaN where it has none. Raises Refused if no song has the column."""
     check_column(songs, column)
     return np.array([_number(song.columns.get(column)) for song in songs], np.float64)
 
 
-def has_numbers(songs: Sequence[Song], column: str) -> bool:
+def has_numbers(songs: Sequence[SongValues], column: str) -> bool:
     """Whether a column is one of numbers, over which there are trends: the year, or one whose texts are all numbers, not all the same."""
     stated = [text for song in songs if (text := song.columns.get(column, "")).strip().casefold() not in NO_VALUE]
     numbers = {_number(text) for text in stated}
@@ -172,7 +172,7 @@ def _number(text: str | None) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def check_column(songs: Sequence[Song], column: str) -> None:
+def check_column(songs: Sequence[SongValues], column: str) -> None:
     """Raises Refused, with what to do, if no song has anything in a column."""
     known = {name for song in songs for name, text in song.columns.items() if text.strip()}
     if column in known:
