@@ -216,10 +216,11 @@ def _lossy(audio: Audio, sample_rate: int, how: SongFormat, tags: Mapping[str, s
     found, notes = decoded(data, how.codec), list[str]()
     if rate != sample_rate:
         notes.append(f"resampled from {sample_rate:,} to {rate:,} Hz: {how.name} does not have the rate of the song")
-    if late := found.shape[1] - at_rate.shape[1]:
-        notes.append(
-            f"{how.name} ends {abs(late):,} frames {'after' if late > 0 else 'before'} the song: its container cannot state the end"
-        )
+    late = found.shape[1] - at_rate.shape[1]
+    if late and how.codec == "vorbis":
+        raise UsageError(f"{how.name} does not keep the length of so short a song ({late:+,} frames): write .opus")
+    if late:
+        notes.append(f"{how.name} ends {late:,} frames after the song, which is shorter than its packets: silence")
     if (over_db := gain_to_db(float(np.abs(found).max(initial=0.0)))) > OVERSHOOT_DB:
         notes.append(f"{how.name} decodes to a peak of {over_db:+.2f} dBFS: a player of 16 bits clips what is above full scale")
     return data, tuple(notes)
