@@ -134,6 +134,5 @@ def _table(edits: Sequence[Edit]) -> Table:
 
     table = Table("edit", "stems", "amount", title_justify="left")
     for each in edits:
-        amount = f"{each.amount:+.1f} dB" if isinstance(each.amount, float) else each.amount or ""
-        table.add_row(each.operation, ", ".join(each.stems), amount)
+        table.add_row(each.operation, each.stems_text, each.amount_text)
     return table

@@ -5,7 +5,7 @@
 Conventions
     The stems change the mixture only by what the edit does to them: what is not named, and what is in no stem, stays as it was. An edit
     that changes nothing gives back the samples of the mixture, bit for bit. The sum is taken in float64 and rounded once.
-    "isolate" alone leaves out what is in no stem, since it leaves out all that is not named.
+    "isolate" leaves out what is in no stem, since it leaves out all that is not named; "everything but the vocals" has it among the others.
     Several edits act one after another, each on what the one before has left of the stems.
     No gain is taken for the level: what a file cannot hold is the matter of ``stemwright.datagen.edit.song_output``.
     The reverberation of a real recording has no dry version to put back: "remove reverb" is refused here. The recipe ``edit`` makes pairs
@@ -19,11 +19,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.grammar import Edit, EditError
 from stemwright.datagen.edit.song_output import Levelled, Limited
 from stemwright.manifests.sound.formats import Audio
+
+REST = "residual"  # what is in no stem
+POSSIBLE = tuple(operation for operation in grammar.OPERATIONS if operation != "dereverb")  # on a real recording
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,7 @@ def parse_all_edits(texts: Sequence[str], names: Mapping[str, object] | Sequence
 
     ``names`` are stems beside those of the grammar.
     """
-    possible = [operation for operation in grammar.OPERATIONS if operation != "dereverb"]
-    edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*grammar.STEMS, *names))), possible=possible)
+    edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*grammar.STEMS, *names))), possible=POSSIBLE)
     if any(each.operation == "dereverb" for each in edits):
         raise EditError(
             "the reverberation of a recording cannot be removed: its stems have no dry version. "
@@ -70,7 +73,7 @@ def parse_all_edits(texts: Sequence[str], names: Mapping[str, object] | Sequence
 def check_named(edits: Sequence[Edit], names: Sequence[str], source: str) -> None:
     """Raises EditError if an edit names a stem that does not exist."""
     for each in edits:
-        for name in each.stems:
+        for name in each.stems if each.all_but is None else each.all_but:
             if name not in names:
                 hint = "; try --model htdemucs_6s" if name in ("guitar", "piano") and source.startswith("model") else ""
                 raise EditError(f"there is no stem {name!r}: {source} gives {', '.join(names)}{hint}")
@@ -80,14 +83,14 @@ def apply_edits(mixture: Audio, stems: Mapping[str, Audio], sample_rate: int, ed
     """Edits a mixture [C, T] with its stems {name: [C, T]}, at the level of the mixture. Raises EditError where an effect cannot be had on
     this audio.
     """
-    processed, isolated = dict(stems), False
-    for each in edits:
-        isolated |= each.operation == "isolate"
-        processed = {name: _processed(audio, sample_rate, each, name) for name, audio in processed.items()}
     residual = mixture.astype(np.float64)
     for audio in stems.values():
         residual -= audio
-    change = -residual if isolated else np.zeros_like(residual)
+    processed, rest = dict(stems), residual
+    for each in edits:
+        processed = {name: _processed(audio, sample_rate, each, name) for name, audio in processed.items()}
+        rest = _rest(rest, sample_rate, each)
+    change = rest - residual
     for name, audio in stems.items():
         if processed[name] is not audio:
             change += processed[name].astype(np.float64) - audio
@@ -96,6 +99,13 @@ def apply_edits(mixture: Audio, stems: Mapping[str, Audio], sample_rate: int, ed
     left = float((residual**2).sum())
     closure_db = round(10.0 * math.log10(left / energy), 2) if left and energy else None
     return Edited(Levelled(out.astype(np.float32)), closure_db)
+
+
+def _rest(rest: NDArray[np.float64], sample_rate: int, each: Edit) -> NDArray[np.float64]:
+    """What is in no stem [C, T] after one edit: gone with all that is not isolated, else part of "everything but" some stems."""
+    if each.operation == "isolate":
+        return np.zeros_like(rest)
+    return rest if each.all_but is None else _processed(rest.astype(np.float32), sample_rate, each, REST).astype(np.float64)
 
 
 def _processed(audio: Audio, sample_rate: int, each: Edit, name: str) -> Audio:

@@ -215,8 +215,8 @@ def test_stems_at_another_rate_and_in_mono_are_brought_to_the_song(folder, song,
     ("arguments", "said", "code"),
     [
         (
-            ["make the vocals louder please", "out.flac"],
-            r"'make the vocals louder please' is not understood as an edit; the nearest is 'make vocals louder'",
+            ["increse the vocals please", "out.flac"],
+            r"'increse the vocals please' is not understood as an edit; the nearest is 'increase the volume of vocals'",
             EditError,
         ),
         ([";", "out.flac"], "expected an edit, such as 'mute vocals'", EditError),
@@ -243,7 +243,7 @@ def test_an_impossible_edit_is_reported_and_nothing_is_written(folder, tmp_path,
 
 def test_no_suggestion_is_itself_refused():
     with pytest.raises(EditError) as refused:
-        parse_all_edits(["kill the vocals"])
+        parse_all_edits(["remoove the vocals"])
     parse_all_edits([re.search(r"nearest is '(.*)'", str(refused.value))[1]])
 
 

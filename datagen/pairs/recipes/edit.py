@@ -31,6 +31,8 @@ from stemwright.manifests.pair_records import Branch, Signal
 from stemwright.manifests.records import EffectUse, Refused, Stem
 
 NEED_OTHERS = ("mute", "isolate")  # they make no sense for the only stem
+NEED_STEREO = ("pan", "width")
+FREQUENCIES = ("lowpass", "highpass", "eq")
 
 
 class Config(RecipeConfig):
@@ -49,7 +51,15 @@ class Config(RecipeConfig):
         json_schema_extra=since("0.1"),
     )
     operations: tuple[Operation, ...] = Field(
-        grammar.OPERATIONS, min_length=1, description="edit operations to draw from", json_schema_extra=since("0.1")
+        grammar.FIRST_OPERATIONS,
+        min_length=1,
+        description="edit operations to draw from; beside the default there are eq, width, compressor and reverb",
+        json_schema_extra=since("0.1"),
+    )
+    wordings: Literal["first", "all"] = Field(
+        "first",
+        description="sentences and amounts to draw from; first: those of the first version of the grammar; all: those of later ones, too",
+        json_schema_extra=since("0.1"),
     )
     most_stems: int = Field(
         3, ge=1, le=64, description="largest number of stems that one edit names", json_schema_extra=since("0.1", unit="stems")
@@ -82,7 +92,7 @@ def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> 
     names = [name for name in names if name == first or material.sounds_in(name, start_frame)]
     edit, in_words = _label(material, config, _selection(first, names, material, config, rng), rng)
     held_out = False if material.track.split == "train" else None
-    phrase = grammar.wordings(edit.operation, amount=edit.amount, held_out=held_out)
+    phrase = grammar.wordings(edit.operation, amount=edit.amount, held_out=held_out, more=config.wordings == "all")
     text = grammar.say(edit, phrase[_below(len(phrase), rng)], in_words=in_words)
     stems = material.stems if config.mixture == "released" else tuple(material.named.values())
     if "plain" not in material.cache:
@@ -113,7 +123,7 @@ def _selection(first: str, names: Sequence[str], material: TrackMaterial, config
 
 def _label(material: TrackMaterial, config: Config, chosen: tuple[str, ...], rng: np.random.Generator) -> tuple[Edit, bool]:
     """Operation and amount for the stems chosen, and whether the amount is a word. Raises Refused if no operation is possible."""
-    possible = {operation: amounts for operation in config.operations if (amounts := _amounts(operation, chosen, material))}
+    possible = {operation: amounts for operation in config.operations if (amounts := _amounts(operation, chosen, material, config))}
     if not possible:
         raise Refused(f"none of {', '.join(config.operations)} is possible with {', '.join(material.named)} at {material.sample_rate} Hz")
     operation = tuple(possible)[_below(len(possible), rng)]
@@ -124,17 +134,23 @@ def _label(material: TrackMaterial, config: Config, chosen: tuple[str, ...], rng
     return Edit(operation, chosen, amounts[_below(len(amounts), rng)]), in_words
 
 
-def _amounts(operation: Operation, chosen: tuple[str, ...], material: TrackMaterial) -> tuple[Amount, ...]:
+def _amounts(operation: Operation, chosen: tuple[str, ...], material: TrackMaterial, config: Config) -> tuple[Amount, ...]:
     """The amounts that are possible: none for the only stem to be muted, a mono one to be panned, a cutoff that the rate cannot hold."""
     if operation in NEED_OTHERS and len(material.named) == 1:
         return ()
-    if operation == "pan" and any(material.named[name].audio.num_channels != 2 for name in chosen):
+    if operation in NEED_STEREO and any(material.named[name].audio.num_channels != 2 for name in chosen):
         return ()
-    amounts = grammar.amounts(operation)
-    if operation not in grammar.CUTOFFS_HZ:
+    amounts = grammar.amounts(operation, more=config.wordings == "all")
+    if operation not in FREQUENCIES:
         return amounts
     limit = HIGHEST_SHARE * material.sample_rate
-    return tuple(amount for amount in amounts if all(grammar.cutoff_hz(Edit(operation, chosen, amount), name) <= limit for name in chosen))
+    return tuple(amount for amount in amounts if _highest_hz(Edit(operation, chosen, amount)) <= limit)
+
+
+def _highest_hz(edit: Edit) -> float:
+    """The highest frequency that an edit sets."""
+    uses = (use for name in edit.stems for chain in grammar.chains(edit, name) for use in chain)
+    return max(float(value) for use in uses for setting, value in use.settings.items() if setting.endswith("hz"))
 
 
 def _edited(name: str, stems: Sequence[Stem], edit: Edit, role: Role) -> Signal:

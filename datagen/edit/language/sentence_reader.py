@@ -1,0 +1,188 @@
+"""From a text to its edits: every clause is read against the tree of patterns, from left to right; all ways to part a text are kept.
+
+    items      of ``phrases.items``; an unknown word ends it here
+    clauses    from each place where a clause may begin, every pattern that fits; clauses are joined by "and", ",", "then", ";"
+    readings   of the parts of a text, those with the fewest clauses; two that differ are an error that names both
+
+Conventions
+    The work is proportional to the length of a text: a clause is at most as long as the longest pattern with every stem named, and at most
+    ``MOST_READINGS`` are kept at each place. ``Reader.steps`` counts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from stemwright.datagen.edit.language.label import Edit, EditError
+from stemwright.datagen.edit.language.meaning import Clause, Group, UnclearError, meaning
+from stemwright.datagen.edit.language.patterns import Node, Pattern, tree
+from stemwright.datagen.edit.language.phrases import Value, items
+
+MOST_READINGS = 4
+QUANTITIES = ("A", "G", "PC", "D", "HALF")
+SHARES = ("PC", "D", "HALFWAY", "A")
+ALIASES = {  # what a slot of a pattern takes
+    **{"Q": QUANTITIES, "SHARE": SHARES, "SIDE": ("LEFT", "RIGHT"), "F": ("LP", "HP")},
+    "SEP": ("SEP", "END"),
+}
+JOINING = ("SEP", "END")
+Slots = tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the first part of a text means: its edits, or what is unclear in it; the stems of the last clause."""
+
+    edits: tuple[Edit, ...] = ()
+    unclear: UnclearError | None = None
+    group: Group | None = None
+    named: tuple[str, ...] = ()
+    num_clauses: int = 0
+
+
+class Reader:
+    """Reads one text. ``steps`` counts the items looked at."""
+
+    def __init__(self, text: str, stems: Sequence[str]) -> None:
+        self.text = text
+        self.items = items(text, stems)
+        self.num_stems = len(stems)
+        self.steps = 0
+
+    def readings(self) -> list[Reading]:
+        """The readings of the whole text with the fewest clauses; none if it is no edit."""
+        kept: list[list[Reading]] = [[] for _ in range(len(self.items) + 1)]
+        kept[self._after_joints(0)] = [Reading()]
+        for start in range(len(self.items)):
+            for before in kept[start]:
+                for end, reading in self._clauses(start, before):
+                    self._keep(kept[end], reading)
+        whole = [reading for reading in kept[-1] if reading.num_clauses]
+        fewest = min((reading.num_clauses for reading in whole), default=0)
+        return [reading for reading in whole if reading.num_clauses == fewest]
+
+    def _keep(self, place: list[Reading], reading: Reading) -> None:
+        same = any(
+            each.edits == reading.edits and each.group == reading.group and (each.unclear is None) == (reading.unclear is None)
+            for each in place
+        )
+        if not same:
+            place.append(reading)
+            place.sort(key=lambda each: each.num_clauses)
+            del place[MOST_READINGS:]
+
+    def _after_joints(self, at: int) -> int:
+        while at < len(self.items) and self._is_joint(at):
+            at += 1
+        return at
+
+    def _is_joint(self, at: int) -> bool:
+        return any(kind in JOINING for kind in self.items[at].kinds)
+
+    def _clauses(self, start: int, before: Reading) -> Iterator[tuple[int, Reading]]:
+        begin = start + 1 if self._is_filling(start) else start
+        for first in {start, begin}:
+            for end, rules, slots, group in self._walk(first, tree(), (), None, before):
+                if end < len(self.items) and not self._is_joint(end):
+                    continue
+                for rule in rules:
+                    if (reading := self._reading(rule, slots, group, first, end, before)) is not None:
+                        yield self._after_joints(end), reading
+
+    def _is_filling(self, at: int) -> bool:
+        """Whether a "just" is but a word before a verb: "just turn up the vocals", not "just the vocals"."""
+        following = self.items[at + 1].kinds if at + 1 < len(self.items) else {}
+        return "JUST" in self.items[at].kinds and not any(kind in following for kind in ("STEM", "ALL", "ACC", "REST", "IT", "INSTRUMENTS"))
+
+    def _reading(self, rule: Pattern, slots: Slots, group: Group | None, start: int, end: int, before: Reading) -> Reading | None:
+        text = self.text if (start, end) == (0, len(self.items)) else " ".join(item.text for item in self.items[start:end])
+        last = before.edits[-1] if before.edits else None
+        try:
+            edit = meaning(Clause(rule, slots, group or Group(()), text, last))
+        except UnclearError as unclear:
+            return replace(before, unclear=before.unclear or unclear, num_clauses=before.num_clauses + 1)
+        except EditError as error:
+            return replace(before, unclear=before.unclear or UnclearError(str(error)), num_clauses=before.num_clauses + 1)
+        if edit is None:
+            return None
+        now = group or Group(edit.stems)
+        return Reading((*before.edits, edit), before.unclear, now, (*before.named, *now.stems), before.num_clauses + 1)
+
+    def _walk(
+        self, at: int, node: Node, slots: Slots, group: Group | None, before: Reading
+    ) -> Iterator[tuple[int, list[Pattern], Slots, Group | None]]:
+        """Every way on through the patterns from here: where it ends, the rules that end there, and what was found on the way."""
+        self.steps += 1
+        if node.rules:
+            yield at, node.rules, slots, group
+        if at == len(self.items):
+            return
+        kinds = self.items[at].kinds
+        for kind, following in node.following.items():
+            if kind == "S":
+                for end, found in self._groups(at, before):
+                    yield from self._walk(end, following, slots, found, before)
+            elif kind == "REST":
+                if "REST" in kinds:
+                    yield from self._walk(at + 1, following, slots, group, before)
+            else:
+                for each in ALIASES.get(kind, (kind,)):
+                    if each in kinds:
+                        yield from self._walk(at + 1, following, (*slots, (each, kinds[each])), group, before)
+
+    def _groups(self, at: int, before: Reading) -> Iterator[tuple[int, Group]]:
+        """The stems that are named here, each way that their list may end."""
+        kinds = self.items[at].kinds
+        if "STEM" in kinds:
+            yield from ((end, Group(stems)) for end, stems in self._lists(at))
+        if "IT" in kinds and before.group is not None:
+            yield at + 1, before.group
+        if "REST" in kinds and before.named:
+            yield at + 1, Group((), tuple(dict.fromkeys(before.named)))
+        if "ACC" in kinds:
+            yield at + 1, Group((), ("vocals",))
+        if "ALL" in kinds or "INSTRUMENTS" in kinds:
+            excepted = at + 1 < len(self.items) and "EXC" in self.items[at + 1].kinds
+            if excepted:
+                yield from ((end, Group((), stems)) for end, stems in self._lists(at + 2))
+            else:
+                yield at + 1, Group((), ("vocals",) if "INSTRUMENTS" in kinds else ())
+
+    def _lists(self, at: int) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """The lists of stems from here, of one, two and so on: "drums", "drums and bass"."""
+        named: list[str] = []
+        while at < len(self.items) and len(named) <= self.num_stems:
+            self.steps += 1
+            if "STEM" not in self.items[at].kinds:
+                return
+            named.append(str(self.items[at].kinds["STEM"]))
+            at += 1
+            yield at, tuple(named)
+            joint = at
+            while joint < len(self.items) and "SEP" in self.items[joint].kinds and joint - at < 2:
+                joint += 1
+            if joint == at:
+                return
+            at = joint
+
+
+def read(text: str, stems: Sequence[str]) -> tuple[Edit, ...]:
+    """The edits in a text, none if its words are known but it is no edit.
+
+    Raises UnknownWordError, and UnclearError where the text has two readings or asks for what cannot be.
+    """
+    found = Reader(text, stems).readings()
+    if not found:
+        return ()
+    for reading in found:
+        if reading.unclear is not None:
+            raise reading.unclear
+    if len({reading.edits for reading in found}) > 1:
+        shown = (", then ".join(_shown(edit) for edit in reading.edits) for reading in found[:2])
+        raise UnclearError(f"{text!r} has two readings: {' or '.join(shown)}; write them as sentences of their own, joined by ';'")
+    return found[0].edits
+
+
+def _shown(edit: Edit) -> str:
+    return " ".join(part for part in (edit.operation, edit.stems_text, edit.amount_text) if part)

@@ -1,0 +1,202 @@
+"""Sentences as people type them, words at random, and every pattern with every word: what is understood is understood as it is meant."""
+
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from stemwright.datagen.edit.grammar import STEMS, Edit, EditError, parse_all
+from stemwright.datagen.edit.language import words
+from stemwright.datagen.edit.language.patterns import TABLE, rules
+from stemwright.datagen.edit.language.sentence_reader import Reader
+from stemwright.datagen.edit.language.spoken_forms import MEANINGS, listed_words, phrases, spoken, varied
+
+HERE = Path(__file__).parent
+REFUSED = "refused"
+SLOTS = {
+    "S": ["vocals", "the drums and bass"],
+    "Q": ["by 3 dB", "a bit", "a lot", "in half"],
+    "A": ["2 dB", "two decibels"],
+    "G": ["+2 dB", "minus 2 dB"],
+    "PC": ["30 %", "thirty percent"],
+    "HZ": ["200 Hz", "1.5 kHz"],
+    "SHARE": ["30 %", "slightly", "halfway"],
+    "SIDE": ["left", "right side"],
+    "D": ["slightly", "a lot"],
+    "F": ["low pass", "high pass filter"],
+    "ST": ["light", "heavy"],
+    "TB": list(words.EQ_FORMS),
+    "TC": [forms[1] for forms in words.EQ_FORMS.values()],
+    "TV": ["brighten", "warm up", "smooth out"],
+    "TN": ["brightness", "mud", "top end"],
+}
+UP = ("V+", "L+", "P+", "M+", "DOUBLE", "X2", "GIVE", "APPLY", "LD-")
+DOWN = ("V-", "L-", "P-", "M-", "HALVE", "X/2", "C", "TAKE", "LD+", "BACK")
+AGAINST = ("don't", "not", "never", "unmute", "stop", "without touching", "or", "than", "except when", "synth", "chorus", "nope")
+
+
+def listed(name: str) -> list[tuple[str, str]]:
+    """(meaning, sentence) for each line of a list."""
+    lines = (HERE / name).read_text(encoding="utf-8").splitlines()
+    return [tuple(line.split(" | ", 1)) for line in lines if line and not line.startswith("#")]
+
+
+def agrees(meaning: str, edit: Edit) -> bool:
+    """Whether an edit is what a line of a list says."""
+    operation, stems, amount = (*meaning.split(" ", 2), "")[:3]
+    named = ",".join(edit.stems) if edit.all_but is None else f"all-but:{','.join(edit.all_but)}"
+    if (operation, stems) != (edit.operation, named):
+        return False
+    if not amount:
+        return True
+    if operation == "volume":
+        return edit.amount * float(f"{amount}1") > 0.0 if amount in "+-" else edit.amount == pytest.approx(float(amount), abs=0.01)
+    if operation == "eq":
+        return edit.amount.split()[-1] == amount.removeprefix("-") and ("less" in edit.amount) == amount.startswith("-")
+    if operation == "width":
+        return {"+": "wider", "-": "narrower", "0": "mono"}[amount] in edit.amount
+    return str(edit.amount).removesuffix(".0") == amount
+
+
+def understood(text: str) -> list[Edit]:
+    """The edits of a text; none if it is refused."""
+    try:
+        return parse_all([text])
+    except EditError:
+        return []
+
+
+def judged(name: str) -> dict[str, list[str]]:
+    """The sentences of a list: right, missed and wrong."""
+    found: dict[str, list[str]] = {"right": [], "missed": [], "wrong": []}
+    for meaning, text in listed(name):
+        edits = understood(text)
+        wanted = [] if meaning == REFUSED else meaning.split(" then ")
+        right = len(edits) == len(wanted) and all(map(agrees, wanted, edits))
+        found["right" if right else "wrong" if edits else "missed"].append(text)
+    return found
+
+
+def test_sentences_as_people_type_them_mean_what_they_mean():
+    assert len(listed("sentences.txt")) >= 150
+    assert sum(meaning == REFUSED for meaning, _ in listed("sentences.txt")) >= 25
+    assert judged("sentences.txt") | {"right": []} == {"right": [], "missed": [], "wrong": []}
+
+
+def test_a_sentence_of_a_list_that_means_something_else_is_found_wrong():
+    assert not agrees("volume vocals -3", Edit("volume", ("vocals",), 3.0))
+    assert not agrees("volume vocals +", Edit("volume", ("drums",), 3.0))
+    assert not agrees("eq vocals bright", Edit("eq", ("vocals",), "less bright"))
+
+
+OPERATION_OF = {name: operation for operation, (_, names) in MEANINGS.items() for name in names}
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_every_pattern_with_every_word_means_its_operation_or_asks(name):
+    for rule in rules():
+        if rule.name != name:
+            continue
+        for text in varied(rule, SLOTS):
+            with_direction = [edit for edit in understood(text) if edit.operation == "volume"]
+            assert {edit.operation for edit in understood(text)} <= expected(name, text), text
+            assert rule.sign == 0.0 or all(edit.amount * rule.sign >= 0.0 for edit in with_direction), text
+
+
+def expected(name: str, text: str) -> set[str]:
+    if name.startswith("ask"):
+        return set()
+    if (name == "filter" and "high" in text) or "low cut" in text:
+        return {"highpass"}
+    return {OPERATION_OF[name]}
+
+
+def test_most_patterns_are_understood_with_their_first_words():
+    not_alone = {"ask cut", "ask to", "ask only", "volume as before", "bare"}
+    for rule in rules():
+        first = next(varied(rule, SLOTS))
+        if rule.name not in not_alone and "REST" not in rule.kinds and rule.kinds.count("Q") + rule.kinds.count("D") < 2:
+            assert understood(first) or rule.kinds.count("SHARE") > 1, (rule, first)
+
+
+def kinds_of(text: str) -> set[str]:
+    return {kind for item in Reader(text, STEMS).items for kind in item.kinds}
+
+
+PHRASES = sorted({phrase for listed in words.PHRASES.values() for phrase in listed.split("|")})
+COMMON = [
+    "vocals",
+    "drums",
+    "the bass",
+    "by 3 dB",
+    "a bit",
+    "and",
+    "then",
+    "left",
+    "up",
+    "down",
+    "louder",
+    "quieter",
+    "turn",
+    "mute",
+    "only",
+]
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(COMMON) | st.sampled_from(PHRASES), min_size=2, max_size=7))
+def test_words_at_random_never_give_an_edit_against_them(chosen):
+    text = " ".join(chosen)
+    edits = understood(text)
+    if not edits:
+        return
+    kinds = kinds_of(text)
+    volumes = [edit.amount for edit in edits if edit.operation == "volume"]
+    assert not any(amount > 0.0 for amount in volumes) or kinds & {*UP, "G"}
+    assert not any(amount < 0.0 for amount in volumes) or kinds & {*DOWN, "G"}
+    named = {name for item in Reader(text, STEMS).items for kind, name in item.kinds.items() if kind == "STEM"}
+    if not kinds & {"ALL", "INSTRUMENTS", "ACC", "REST", "KAR", "ACAP"}:
+        assert {stem for edit in edits for stem in edit.stems} <= named
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from([text for meaning, text in listed("sentences.txt") if meaning != REFUSED]),
+    st.sampled_from(AGAINST),
+    st.floats(0.0, 1.0),
+)
+def test_a_sentence_with_a_word_that_is_against_it_or_unknown_is_never_an_edit(text, word, place):
+    parts = text.split()
+    parts.insert(round(place * len(parts)), word)
+    assert understood(" ".join(parts)) == []
+
+
+@settings(max_examples=200)
+@given(st.sampled_from([text for meaning, text in listed("sentences.txt") if meaning.startswith("volume") and "then" not in meaning]))
+def test_politeness_case_and_punctuation_change_nothing(text):
+    meant = understood(text)
+    plain = text.rstrip(".!?")
+    for other in (text.upper(), f"please {text}", f"{plain}!", f"  {plain} , please.", text.replace(" the ", " "), f"hey, {text}"):
+        assert understood(other) == meant, other
+
+
+def test_the_work_grows_with_the_length_of_a_text_and_no_faster():
+    def steps(text: str) -> int:
+        reader = Reader(text, STEMS)
+        reader.readings()
+        return reader.steps
+
+    for clause in ("turn the vocals, drums and bass up by 3 dB", "vocals and drums", "mute everything but piano and bass", "up down left"):
+        few, many = steps("; ".join([clause] * 4)), steps("; ".join([clause] * 40))
+        assert many <= 11 * few
+        few, many = steps(" and ".join([clause] * 4)), steps(" and ".join([clause] * 40))
+        assert many <= 11 * few
+
+
+def test_what_can_be_said_is_listed_from_what_is_read():
+    shown = {each.operation: each.forms for each in spoken()}
+    assert set(OPERATION_OF) == {name for name in TABLE if not name.startswith("ask")}
+    assert "[slightly] turn [volume of] STEMS [volume] up/down [AMOUNT]" in shown["volume"]
+    assert "turn up" in phrases("V+")
+    assert "singer" in listed_words()["stem vocals"]
