@@ -15,11 +15,12 @@ from stemwright.datagen.public.sound_files import naming
 
 
 def parse_edit(text: str) -> list[Edit]:
-    """The edits in a text, as a list: sentences such as "mute drums", joined by ";".
+    """The edits in a text, as a list: sentences such as "mute drums" or "make the vocals brighter", joined by ";", "then", "and" or ",".
 
-    Each has an ``operation`` (mute, isolate, volume, pan, lowpass, highpass or dereverb), ``stems`` in the order in which they are named,
-    ``amount``, and ``gain_db``: the signed dB of a volume, None for the others. Raises ``EditError`` (a ValueError) for a text that is
-    not understood, naming the nearest one that is.
+    Each has an ``operation`` (mute, isolate, volume, pan, lowpass, highpass, dereverb, eq, width, compressor or reverb), ``stems`` in the
+    order in which they are named, ``amount``, and ``gain_db``: the signed dB of a volume, None for the others. ``all_but`` is set for
+    "everything but the vocals"; the stems are then the others of a separation into four. Raises ``EditError`` (a ValueError) for a text
+    that is not understood, or that has two readings, which it names.
 
     >>> import stemwright as sw
     >>> for edit in sw.parse_edit("increase the volume of vocals by 3 dB; mute drums and bass"):

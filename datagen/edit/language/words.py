@@ -105,7 +105,7 @@ PHRASES: dict[str, str] = {
     "ALL": "everything|all|all stems|all tracks|everything in mix|whole mix|entire mix|whole song|all of it|all parts",
     "INSTRUMENTS": "all instruments|all the instruments|all other instruments|all the other instruments|instruments|"
     "every instrument|every other instrument",
-    "EXC": "but|except|except for|apart from|besides|other than|excluding|bar|aside from|save for|but not",
+    "EXC": "but|except|except for|apart from|besides|other than|excluding|bar|aside from|save for",
     "REST": "rest|everything else|all others|all else|all the others|all of the others|other stems|all other stems",
     "ACC": "accompaniment|backing|backing track|backing tracks|backing music|instrumental|instrumentals|instrumental track|"
     "background music",
