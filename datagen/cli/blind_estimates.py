@@ -70,7 +70,8 @@ def check_place(place: Path, options: SongOptions, stage: Mapping[str, Any]) -> 
 
 def estimate_song(terminal: Terminal, song: Path, options: SongOptions) -> None:
     """Estimates the effects of the stems of one recording, shows them, and exits."""
-    from stemwright.datagen.cli.listening import check_separation, check_stems_alone, separator_for
+    from stemwright.datagen.cli.balance_inputs import check_stems_alone
+    from stemwright.datagen.cli.listening import check_separation, separator_for
     from stemwright.datagen.edit.estimated_file import check_profile_songs, estimate_file, unlike_origins
     from stemwright.datagen.inverse.blind.profile import profile_at
     from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
@@ -108,7 +109,7 @@ def estimate_song(terminal: Terminal, song: Path, options: SongOptions) -> None:
 
 def _with_own_stems(song: Path, options: SongOptions) -> tuple[Path, SongOptions]:
     """The mixture of a folder that has it beside its stems, which are used then; a file as it is."""
-    from stemwright.datagen.cli.listening import mixture_files
+    from stemwright.datagen.cli.balance_inputs import mixture_files
 
     found = [song / name for name in mixture_files() if (song / name).is_file()] if song.is_dir() else []
     return (found[0], replace(options, stems=options.stems or song)) if found else (song, options)

@@ -99,6 +99,11 @@ def _lines(value: Any, style: Any) -> Any:
     return Cell("\n".join(map(visible, value.split("\n"))), style=style or "table.caption") if isinstance(value, str) else value
 
 
+def lines_cell(style: str, *lines: str) -> Cell:
+    """A heading or title of several lines, each shown as literal text."""
+    return Cell("\n".join(map(visible, lines)), style=style)
+
+
 def breaks(text: str, width: int) -> list[int]:
     """The offsets at which a text is broken so that each piece, but for spaces at its end, takes ``width`` cells at most."""
     offsets: list[int] = []

@@ -64,7 +64,8 @@ def edit(
 
     Example: stemwright edit song.mp3 "increase the volume of vocals by 3 dB; mute drums" out.flac
     """
-    from stemwright.datagen.cli.listening import check_separation, check_stems_alone, separator_for
+    from stemwright.datagen.cli.balance_inputs import check_stems_alone
+    from stemwright.datagen.cli.listening import check_separation, separator_for
     from stemwright.datagen.edit.edited_file import check_song, edit_file, stems_in
     from stemwright.datagen.edit.recording import parse_all_edits
     from stemwright.datagen.edit.song_output import OutputOptions

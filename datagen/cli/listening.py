@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stemwright.datagen.cli import completion, grouping
+from stemwright.datagen.cli.balance_inputs import check_outputs, kept_stems, songs_to_measure
 from stemwright.datagen.cli.grouping import ByOption
 from stemwright.datagen.cli.options import (
     DeviceOption,
@@ -22,7 +23,7 @@ from stemwright.datagen.cli.options import (
     OneModelOption,
     OtherSeparatorOption,
     PrecisionOption,
-    StemsOption,
+    SongStemsOption,
     TrustPickleOption,
     absolute_separator,
 )
@@ -33,6 +34,8 @@ from stemwright.manifests.progress import AudioDone, OnProgress
 
 if TYPE_CHECKING:
     from stemwright.datagen.run.configuration import SeparationConfig
+    from stemwright.separation.balance.named_songs import NamedSong, NamedSongs
+    from stemwright.separation.balance.recordings import Keep
     from stemwright.separation.balance.track_balance import TrackBalance
 
 DEFAULT_MODEL = "htdemucs"
@@ -63,11 +66,13 @@ def effects(
 
 
 def balance(
-    files: Annotated[
+    songs: Annotated[
         list[Path],
-        typer.Argument(metavar="SONG", help="Recordings to measure, folders with mixture.wav and stems, or a corpus.", show_default=False),
+        typer.Argument(
+            metavar="SONG", help="Recordings, multitracks, folders of them, a CSV that lists them, or a corpus.", show_default=False
+        ),
     ],
-    stems: StemsOption = None,
+    stems: SongStemsOption = None,
     model: OneModelOption = None,
     model_folder: ModelFolderOption = None,
     device: DeviceOption = None,
@@ -77,6 +82,11 @@ def balance(
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     by: ByOption = None,
+    save_stems: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep the separated stems, in a sub-folder for each song; --stems then measures in them."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --save-stems write over stems that are there.")] = False,
     against: Annotated[
         Path | None, typer.Option(metavar="CORPUS", help="Corpus to compare with; adds the percentile of each level in it.")
     ] = None,
@@ -88,22 +98,30 @@ def balance(
 ) -> None:
     """Measure how loud each stem is in existing recordings, with an 80 % interval; its pan, width and when it plays.
 
+    Songs with stems of their own are measured in them, the others are separated.
+
     Example: stemwright balance song.mp3 --plot balance.png
+
+    With stems: stemwright balance songs/ --stems 'stems/{song}' --csv balance.csv
     """
     terminal = Terminal(as_json)
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
-    if corpus_folder := grouping.corpus_among(files):
-        unused = {"stems": stems, "model": model, "model_folder": model_folder, **how, "against": against}
+    if corpus_folder := grouping.corpus_among(songs):
+        unused = {"stems": stems, "model": model, "model_folder": model_folder, **how, "against": against, "save_stems": save_stems}
         grouping.balance_of_corpus(terminal, corpus_folder, by, {"csv": csv, "plot": plot}, unused)
-    if not (own := _checked(files, stems, csv, plot, {"model": model, "model_folder": model_folder, **how})):
+    named = songs_to_measure(songs, stems, {"model": model, "model_folder": model_folder, **how})
+    paths = [song.path for song in named.songs]
+    check_outputs(songs, stems, csv, plot)
+    if any(song.stems is None for song in named.songs):
         check_separation(model, model_folder, how)
-    columns = grouping.columns_of_songs(files, by)
-    corpus = _compared(terminal, files, against)
-    readable, rejected = _readable(terminal, files)  # before a model is looked for, which may take long
+    keep = kept_stems(save_stems, named.songs, force=force)
+    columns = grouping.columns_of_songs([*(path for path in songs if path.suffix.lower() in grouping.LISTS), *paths], by)
+    corpus = _compared(terminal, paths, against)
+    readable, rejected = _readable(terminal, named)  # before a model is looked for, which may take long
     listening = None
-    if readable and not own:
+    if any(song.stems is None for song in readable):
         listening = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
-    measured = _measured(terminal, readable, listening, stems, rejected)
+    measured = _measured(terminal, readable, listening, keep, rejected)
     _show(terminal, measured, corpus, str(against) if against else "")
     if by:
         grouping.groups_of_measured(terminal, measured, columns, by, plot)
@@ -114,30 +132,6 @@ def balance(
     with_moved = f"{moved} with stems moved in time, " if moved else ""
     terminal.say(f"balance: {len(measured) - moved} done, {with_moved}{len(rejected)} rejected")
     terminal.finish(exit_code(len(measured), len(rejected)))
-
-
-def _checked(files: Sequence[Path], stems: Path | None, csv: Path | None, plot: Path | None, separation: Mapping[str, Any]) -> bool:
-    """Whether every recording has stems of its own, so that none is separated.
-
-    Raises UsageError for what cannot be read or written, before a model is looked for, which may take long.
-    """
-    from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
-    from stemwright.manifests.usage import UsageError
-
-    check_stems_alone(stems, separation)
-    for out, suffixes in ((csv, TABLES), (plot, PICTURES)):
-        if out:
-            check_output(out, suffixes, [*files, *([stems] if stems else [])])
-    if folders := [path for path in files if path.is_dir() and not any((path / name).exists() for name in mixture_files())]:
-        raise UsageError(
-            f"{folders[0]} is a folder; expected recordings, such as {folders[0]}/*.flac, or a folder with mixture.wav and stems"
-        )
-    if not any(path.exists() for path in files):
-        raise UsageError(f"{', '.join(map(str, files))}: no such file; expected recordings")
-    if stems is None and all(path.is_dir() for path in files):
-        check_stems_alone(files[0], separation, where=f"{files[0]}, which has its own stems")
-        return True
-    return stems is not None
 
 
 def _compared(terminal: Terminal, files: Sequence[Path], against: Path | None) -> Mapping[str, Any]:
@@ -155,55 +149,50 @@ def _compared(terminal: Terminal, files: Sequence[Path], against: Path | None) -
     return corpus
 
 
-def mixture_files() -> list[str]:
-    """What the mixture is called in a folder that is a multitrack."""
-    from stemwright.manifests.sound.formats import READABLE_SUFFIXES
-    from stemwright.manifests.stem_names import MIXTURE_NAMES
-
-    return [f"{name}{suffix}" for name in MIXTURE_NAMES for suffix in sorted(READABLE_SUFFIXES)]
-
-
-def _readable(terminal: Terminal, files: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
-    """The files but those that are no sound by their first bytes, and these with the reason."""
+def _readable(terminal: Terminal, named: NamedSongs) -> tuple[list[NamedSong], list[dict[str, str]]]:
+    """The songs but those that are no sound by their first bytes, and these and what was not found, with the reason."""
     from stemwright.manifests.records import Refused
     from stemwright.manifests.sound.decoding import probe
 
-    readable: list[Path] = []
-    rejected: list[dict[str, str]] = []
-    for path in files:
+    readable: list[NamedSong] = []
+    rejected = [{"track": track, "reason": reason} for track, reason in named.rejected]
+    for song in named.songs:
         try:
-            _ = path.is_file() and probe(path)
+            _ = song.path.is_file() and probe(song.path)
         except Refused as reason:
-            rejected.append({"track": str(path), "reason": str(reason)})
-            terminal.warn(f"{path}: {reason}")
+            rejected.append({"track": str(song.path), "reason": str(reason)})
         except OSError:
-            readable.append(path)  # measuring it gives the error
+            readable.append(song)  # measuring it gives the error
         else:
-            readable.append(path)
+            readable.append(song)
+    for row in rejected:
+        terminal.warn("{track}: {reason}".format(**row))
+    for note in named.notes:
+        terminal.warn(note)
     return readable, rejected
 
 
 def _measured(
-    terminal: Terminal, files: Sequence[Path], listening: Any, stems: Path | None, rejected: list[dict[str, str]]
+    terminal: Terminal, songs: Sequence[NamedSong], listening: Any, keep: Keep | None, rejected: list[dict[str, str]]
 ) -> list[TrackBalance]:
     """The balance of each recording; those that could not be measured are added to ``rejected``, with the reason."""
     from stemwright.datagen.run.runner import describe_error
     from stemwright.separation.balance.recordings import measure_recording, titles_of
 
-    titles = titles_of(files)
+    titles = titles_of([song.path for song in songs])
     measured: list[TrackBalance] = []
-    with terminal.progress("balance") if files else nullcontext(lambda *_: None) as report:
-        lengths_s = [_length_s(path) for path in files]
-        for number, path in enumerate(files):
+    with terminal.progress("balance") if songs else nullcontext(lambda *_: None) as report:
+        lengths_s = [_length_s(song.path) for song in songs]
+        for number, song in enumerate(songs):
             try:
-                within = partial(_report_share, report, lengths_s, number, path.name)
+                within = partial(_report_share, report, lengths_s, number, titles[number])
                 within(0.0)
-                found = measure_recording(path, listening, stems=stems, on_share=within)
+                found = measure_recording(song.path, listening, stems=song.stems, on_share=within, keep=keep)
                 measured.append(replace(found, title=titles[number]))
                 for note in measured[-1].notes:
-                    terminal.warn(f"{path}: {note}")
+                    terminal.warn(f"{song.path}: {note}")
             except Exception as error:  # from any library, about this recording: the others are still measured
-                rejected.append({"track": str(path), "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
+                rejected.append({"track": str(song.path), "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
                 terminal.warn("{track}: {reason}".format(**rejected[-1]))
             within(1.0)
     return measured
@@ -242,21 +231,6 @@ def _write(terminal: Terminal, measured: Sequence[TrackBalance], csv: Path | Non
 
         plot_balance(measured, plot)
         terminal.say(f"picture: {plot}")
-
-
-def check_stems_alone(stems: Path | None, separation: Mapping[str, Any], *, where: str = "") -> None:
-    """Raises UsageError if given stems come with settings of a separation, which then does not take place.
-
-    What only allows or forbids something (``--offline``) holds there as well.
-    """
-    from stemwright.manifests.usage import UsageError
-
-    given = [f"--{key.replace('_', '-')}" for key, value in separation.items() if value is not None]
-    if stems is not None and given:
-        remedy = ", ".join(given) if where else "one of them"
-        raise UsageError(
-            f"{', '.join(given)}: for a separation, and nothing is separated with {where or f'--stems {stems}'}; leave out {remedy}"
-        )
 
 
 def separator_for(model: str | None, model_folder: Path | None, how: dict[str, str | None], *, offline: bool, trust_pickle: bool) -> Any:

@@ -172,6 +172,15 @@ StemsOption = Annotated[
         "--stems", metavar="FOLDER", help="Folder with the stems (vocals.wav ...), instead of separating.", rich_help_panel=SEPARATION
     ),
 ]
+SongStemsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stems",
+        metavar="FOLDER",
+        help="Folder with the stems (vocals.wav ...), instead of separating; of several songs with {song} or {folder} in it.",
+        rich_help_panel=SEPARATION,
+    ),
+]
 OneModelOption = Annotated[
     str | None,
     typer.Option(

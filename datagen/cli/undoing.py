@@ -91,7 +91,8 @@ def undo(
 
     Example: stemwright undo song.mp3 declipped.flac --plot declipped.png
     """
-    from stemwright.datagen.cli.listening import check_separation, check_stems_alone, separator_for
+    from stemwright.datagen.cli.balance_inputs import check_stems_alone
+    from stemwright.datagen.cli.listening import check_separation, separator_for
     from stemwright.datagen.edit.song_output import OutputOptions
     from stemwright.datagen.edit.undone_file import Files, Undoing, recordings
     from stemwright.datagen.inverse.undo.requests import Request, check_request

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from stemwright.manifests.decibels import gain_to_db
 from stemwright.manifests.records import RESIDUAL
 from stemwright.manifests.stems.stem_leaks import as_if_without, leaks
+from stemwright.separation.balance.basis import Basis
 from stemwright.separation.balance.level_estimators import GIVEN, LEAKING, REFERENCE, Calibration
 from stemwright.separation.balance.measure import StemBalance, check_stems, measure_balance
 
@@ -75,11 +76,16 @@ class Through:
 
 def measure_given(mixture: Array, stems: Mapping[str, Array], sample_rate: int) -> dict[str, StemBalance]:
     """The balance of a mixture from given stems {name: [C, T]}, which are in time with it; errors as in ``measure_balance``."""
+    return given_balance(mixture, stems, sample_rate)[0]
+
+
+def given_balance(mixture: Array, stems: Mapping[str, Array], sample_rate: int) -> tuple[dict[str, StemBalance], Basis]:
+    """The same, and whether it is a measurement: whether the stems, through what was done to their sum, are the mixture."""
     check_stems(mixture, stems)
     there, calibration = in_mixture(mixture, stems, sample_rate)
     found = measure_balance(mixture, there, sample_rate, calibration=calibration)
     changed = [name for name in stems if there[name] is not stems[name]]
-    return found | {name: _as_given(found[name], stems[name], mixture, sample_rate) for name in changed}
+    return found | {name: _as_given(found[name], stems[name], mixture, sample_rate) for name in changed}, calibration.basis
 
 
 def _as_given(found: StemBalance, stem: Array, mixture: Array, sample_rate: int) -> StemBalance:

@@ -27,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.manifests.stem_names import FOUR_STEMS
+from stemwright.separation.balance.basis import DEMONSTRATION, ESTIMATED, MEASURED, REFERENCE_ORIGIN, Basis, basis_of, model_of
+from stemwright.separation.balance.image_intervals import BUNDLED_IMAGE, EXACT_IMAGE, OTHER_IMAGE, SEPARATED_IMAGE, ImageCalibration
 from stemwright.separation.loudness.meter import gated_loudness
 
 Array = NDArray[np.floating]
@@ -64,6 +66,7 @@ class Calibration:
     seconds. A stem whose naive level is below ``absent_lu`` is not present. ``together`` names stems that must be given, for separators
     that leave much of the mixture to no stem: the cross-energies of all stems are then raised by one factor, so that their sum is the
     mixture's energy, as it is for uncorrelated sources. With a ``closure_share`` an interval is at least as wide as ``closure_margin``.
+    ``image`` is for pan, width and the share of the time in which a stem plays; ``basis`` says what levels of this kind are called.
     """
 
     correction_lu: float
@@ -75,6 +78,8 @@ class Calibration:
     absent_lu: float = ABSENT_LU
     together: tuple[str, ...] = ()
     closure_share: float = 0.0
+    image: ImageCalibration = EXACT_IMAGE
+    basis: Basis = ESTIMATED
 
 
 SEPARATED = Calibration(
@@ -84,7 +89,9 @@ SEPARATED = Calibration(
     high=Margin(0.704, 1.0, 0.007),
     window_low=Margin(0.859, 0.5, 0.105),
     window_high=Margin(0.657, 1.0, 0.005),
+    image=SEPARATED_IMAGE,
 )
+OTHER = replace(SEPARATED, image=OTHER_IMAGE)  # of a model that no calibration was made for
 # The bundled model is small: it shrinks its stems, and its levels are rough.
 BUNDLED = Calibration(
     correction_lu=0.0,
@@ -95,9 +102,13 @@ BUNDLED = Calibration(
     window_high=Margin(0.0, 0.125, 0.537),
     absent_lu=-45.0,
     together=FOUR_STEMS,
+    image=BUNDLED_IMAGE,
+    basis=DEMONSTRATION,
 )
 _NOTHING = Margin(0.0, 1.0, 0.0)
-REFERENCE = Calibration(math.inf, math.inf, _NOTHING, _NOTHING, _NOTHING, _NOTHING, absent_lu=-math.inf, closure_share=CLOSURE_SHARE)
+REFERENCE = Calibration(
+    math.inf, math.inf, *(_NOTHING,) * 4, absent_lu=-math.inf, closure_share=CLOSURE_SHARE, image=EXACT_IMAGE, basis=MEASURED
+)
 LEAKING = replace(REFERENCE, closure_share=LEAKING_SHARE)  # a multitrack's own, which hold parts of each other
 GIVEN = replace(
     SEPARATED, closure_share=CLOSURE_SHARE
@@ -117,10 +128,11 @@ def closure_margin(level_lu: Array | float, closure_db: float, share: float = CL
 
 def suited(calibration: Calibration, closing_factor: float) -> Calibration:
     """The calibration to use if stems must be raised by a factor to sum to the mixture: SEPARATED is valid for good separators only."""
-    is_poor = calibration in (SEPARATED, GIVEN) and closing_factor > 1 / LEAST_SHARED
-    return replace(BUNDLED, closure_share=calibration.closure_share) if is_poor else calibration
+    is_poor = calibration in (SEPARATED, OTHER, GIVEN) and closing_factor > 1 / LEAST_SHARED
+    return replace(BUNDLED, closure_share=calibration.closure_share, basis=calibration.basis) if is_poor else calibration
 
 
+CALIBRATED = ("htdemucs", "hdemucs", "mdx")  # published models, for whose errors the oracle of the benchmarks stands
 CALIBRATIONS = {"separated": SEPARATED, "bundled": BUNDLED, "reference": REFERENCE}
 
 
@@ -133,9 +145,11 @@ def calibration_named(name: str) -> Calibration:
 
 def calibration_for(origin: str) -> Calibration:
     """The calibration for stems of an origin, as stem rows and separators give it: "reference", or a model's name and version."""
-    if origin == "reference":
+    if origin == REFERENCE_ORIGIN:
         return REFERENCE
-    return BUNDLED if origin.startswith("bundled") else SEPARATED
+    if basis_of(origin) == DEMONSTRATION:
+        return BUNDLED
+    return SEPARATED if model_of(origin).startswith(CALIBRATED) else OTHER
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from stemwright.manifests.records import RESIDUAL
 from stemwright.manifests.stem_names import FOUR_STEMS
+from stemwright.separation.balance.image_intervals import Seen, active_interval, image_fields
 from stemwright.separation.balance.level_estimators import (
     SEPARATED,
     Calibration,
@@ -74,7 +75,8 @@ class StemBalance:
     ``loudness_lufs`` is the loudness of the stem as given; ``level_lu`` the estimate of its level in the mixture, with an 80 % interval;
     ``against_rest_lu`` its level against everything else (for vocals: the vocal-to-accompaniment level), inf if there is nothing else;
     ``naive_lu`` is the loudness of the stem as given minus that of the mixture, ``cross_lu`` that of the energy which both share;
-    ``active_fraction`` is the share of the time in which it plays (``active_share`` in tables), ``active_spans_s`` when that is.
+    ``active_fraction`` is the share of the time in which it plays (``active_share`` in tables), ``active_spans_s`` when that is. Pan, width
+    and that share have 80 % intervals, too.
     """
 
     loudness_lufs: float
@@ -85,13 +87,19 @@ class StemBalance:
     against_rest_low_lu: float
     against_rest_high_lu: float
     pan: float | None
+    pan_low: float | None
+    pan_high: float | None
     width: float | None
+    width_low: float | None
+    width_high: float | None
     correlation: float | None
     naive_lu: float
     cross_lu: float
     present: bool
     note: str
     active_fraction: float
+    active_low: float
+    active_high: float
     active_spans_s: tuple[tuple[float, float], ...]
     trajectory: Trajectory
     bands: tuple[BandImage, ...]
@@ -119,14 +127,17 @@ def check_stems(mixture: Array, stems: Mapping[str, Array]) -> None:
 
 @dataclass(frozen=True)
 class Energies:
-    """Sums per hop: of the mixture [K], and per stem of itself [S, K], with the mixture [S, K], and of left, right and their product [S,
-    3, K]."""
+    """Sums per hop: of the mixture [K], and per stem of itself [S, K], with the mixture [S, K]; and of stereo, of left, right and their
+    product of each stem [S, 3, K] and the mixture [3, K], and of left and right of each stem with the mixture's [S, 2, K].
+    """
 
     edges: NDArray[np.int64]
     mixture: Array
     own: Array
     cross: Array
     image: Array | None
+    mixture_image: Array | None = None
+    shared_image: Array | None = None
 
 
 def energies_in_blocks(blocks: Iterator[Sequence[Array]], sample_rate: int) -> Energies:
@@ -144,7 +155,7 @@ def energies_in_blocks(blocks: Iterator[Sequence[Array]], sample_rate: int) -> E
         pairs += [(row[s, c], row[s, c]) for c in channels] + [(row[s, c], row[0, c]) for c in channels]
     stereo = num_channels == 2
     if stereo:
-        pairs += [(row[s, 0], row[s, 1]) for s in range(1, len(row))]
+        pairs += [(row[s, 0], row[s, 1]) for s in range(len(row))]
     hops = HopSums(row.size, pairs, sample_rate)
     for block in chain([first], blocks):
         hops.add([channel for signal in block for channel in signal])
@@ -152,12 +163,15 @@ def energies_in_blocks(blocks: Iterator[Sequence[Array]], sample_rate: int) -> E
     weights = channel_weights(num_channels)
     by_signal = sums[num_channels : num_channels * (2 * num_stems + 1)].reshape(num_stems, 2, num_channels, -1)
     image = np.stack([by_signal[:, 0, 0], by_signal[:, 0, 1], sums[-num_stems:]], axis=1) if stereo else None
+    mixture_image = np.stack([sums[0], sums[1], sums[-num_stems - 1]]) if stereo else None
     return Energies(
         edges=edges,
         mixture=weights @ sums[:num_channels],
         own=np.einsum("c,sck->sk", weights, by_signal[:, 0]),
         cross=np.einsum("c,sck->sk", weights, by_signal[:, 1]),
         image=image,
+        mixture_image=mixture_image,
+        shared_image=by_signal[:, 1] if stereo else None,
     )
 
 
@@ -298,12 +312,16 @@ def _measure_stem(energies: Energies, number: int, mixture_lufs: float, sample_r
     rest = estimate_level(rest_blocks, mixture_blocks - cross_blocks, mixture_lufs, calibration)
     note = _absence(level, own, cross, mixture, calibration.absent_lu)
     loudness_lufs = level.naive_lu + mixture_lufs
+    gap_lu = max(level.cross_lu - level.naive_lu, 0.0) if not note else 0.0
     active = (to_lufs(blocks) > loudness_lufs - ACTIVE_RANGE_LU) & bool(not note)
-    image = _image(energies, number, gate(blocks)) if not note else None
+    passing = gate(blocks)
+    image = _image(energies, number, passing) if not note else None
     (short_own, short_ends), (short_cross, _), (short_mixture, _) = (
         window_means(sums, edges, SHORT_TERM_HOPS, BLOCK_STEP_HOPS) for sums in (own, cross, mixture)
     )
     phrase = (level.point_lu, level.low_lu, level.high_lu) if not note else (-math.inf,) * 3
+    seen = seen_of(energies, number, passing, gap_lu)
+    playing = active_interval(float(active.mean()), seen, calibration.image)
     return StemBalance(
         loudness_lufs=loudness_lufs,
         level_lu=phrase[0],
@@ -312,18 +330,28 @@ def _measure_stem(energies: Energies, number: int, mixture_lufs: float, sample_r
         against_rest_lu=phrase[0] - rest.point_lu,
         against_rest_low_lu=phrase[1] - rest.high_lu,
         against_rest_high_lu=phrase[2] - rest.low_lu,
-        pan=image.pan if image else None,
-        width=image.width if image else None,
-        correlation=image.correlation if image else None,
+        **image_fields(image, seen, calibration.image),
         naive_lu=level.naive_lu,
         cross_lu=level.cross_lu,
         present=not note,
         note=note,
         active_fraction=float(active.mean()),
+        active_low=playing[0],
+        active_high=playing[1],
         active_spans_s=_spans(active, ends / sample_rate, MOMENTARY_HOPS / HOPS_PER_S),
         trajectory=_trajectory(short_own, short_cross, short_mixture, short_ends / sample_rate, calibration),
         bands=(),
     )
+
+
+def seen_of(energies: Energies, number: int, passing: NDArray[np.bool_], gap_lu: float) -> Seen:
+    """What a stem shares with its mixture over its gated blocks, beside its own image."""
+    if energies.shared_image is None or energies.mixture_image is None:
+        return Seen(gap_lu, None, 0.0)
+    blocks = window_means(energies.shared_image[number], energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0]
+    left, right = np.maximum(blocks[:, passing].sum(-1), 0.0)
+    shared, whole = image_of(float(left), float(right), 0.0), image_of(*map(float, energies.mixture_image.sum(-1)))
+    return Seen(gap_lu, shared.pan if shared else None, whole.width if whole else 0.0)
 
 
 def _absence(level: LevelEstimate, own: Array, cross: Array, mixture: Array, absent_lu: float) -> str:

@@ -7,10 +7,10 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,11 +19,15 @@ from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.stem_names import MIXTURE_NAMES
-from stemwright.separation.balance.given_levels import measure_given
+from stemwright.separation.balance.basis import MEASURED, REFERENCE_ORIGIN
+from stemwright.separation.balance.given_levels import given_balance
 from stemwright.separation.balance.level_estimators import calibration_for
-from stemwright.separation.balance.own_stems import load_own, multitrack_files
+from stemwright.separation.balance.own_stems import Files, load_own, multitrack_files
+from stemwright.separation.balance.saved_stems import saved_stems
 from stemwright.separation.balance.track_balance import TrackBalance, measure_track
 from stemwright.separation.loudness.meter import measure_loudness
+
+Keep: TypeAlias = Callable[[Path, dict[str, Audio], int, str], None]  # receives song, separated stems, their rate and origin
 
 
 def title_of(path: Path, folders: int = 0) -> str:
@@ -43,15 +47,20 @@ def titles_of(paths: Sequence[Path]) -> list[str]:
 
 
 def measure_recording(
-    path: Path, separator: Any, *, stems: Path | None = None, on_share: Callable[[float], None] | None = None
+    path: Path,
+    separator: Any,
+    *,
+    stems: Path | Files | None = None,
+    on_share: Callable[[float], None] | None = None,
+    keep: Keep | None = None,
 ) -> TrackBalance:
-    """The balance of one recording: with the stems of the folder ``stems`` if it is given, or with its own where it is a folder, else by
-    the separator.
+    """The balance of one recording: with the given ``stems``, a folder or files, or with its own where it is a folder, else by the
+    separator.
 
     The levels of given stems are those that they have in the mixture (``stemwright.separation.balance.given_levels``), with intervals as
-    wide as what is left asks. ``on_share`` receives the
-    progress of separation, 0 to 1. Raises Refused for a recording that cannot be read or separated, and ValueError as ``measure_track`` and
-    ``multitrack_files`` do.
+    wide as what is left asks; those that ``save_stems`` wrote are measured as when they were separated. ``on_share`` receives the
+    progress of separation, 0 to 1; ``keep`` the separated stems. Raises Refused for a recording that cannot be read or separated, and
+    ValueError as ``measure_track`` and ``multitrack_files`` do.
     """
     if stems is not None or path.is_dir():
         return _measure_own(path, stems)
@@ -59,17 +68,39 @@ def measure_recording(
     heard = {"on_share": on_share} if on_share else {}  # a third-party separator may not take it
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
-    at_rate = resample(mixture, sample_rate, rate)
-    return measure_track(title_of(path), at_rate, separated, rate, calibration=calibration_for(separator.origin))
+    if keep is not None:
+        keep(path, separated, rate, separator.origin)
+    return _measure_separated(path, resample(mixture, sample_rate, rate), separated, rate, separator.origin)
 
 
-def _measure_own(path: Path, stems: Path | None) -> TrackBalance:
-    own = load_own(*multitrack_files(path, stems))
+def _measure_separated(path: Path, mixture: Audio, stems: dict[str, Audio], sample_rate: int, origin: str) -> TrackBalance:
+    found = measure_track(title_of(path), mixture, stems, sample_rate, calibration=calibration_for(origin))
+    return replace(found, origin=origin, path=str(path))
+
+
+def _measure_own(path: Path, stems: Path | Files | None) -> TrackBalance:
+    song, files = (path, stems) if isinstance(stems, Mapping) else multitrack_files(path, stems)
+    if (saved := saved_stems(files)) is not None:
+        mixture, sample_rate = load_song(song)
+        return _measure_separated(
+            song, resample(mixture, sample_rate, saved.sample_rate), saved.load(mixture, sample_rate), saved.sample_rate, saved.origin
+        )
+    own = load_own(song, files)
     found = own.findings
-    balances = measure_given(own.mixture, own.stems, own.sample_rate)
-    balance = TrackBalance(title_of(path), own.mixture.shape[1] / own.sample_rate, measure_loudness(own.mixture, own.sample_rate), balances)
+    balances, basis = given_balance(own.mixture, own.stems, own.sample_rate)
     moved = any(each.lag_frames for each in found.mending.values())
-    return replace(balance, closure_db=found.closure_db, notes=found.all_notes, moved=moved)
+    return TrackBalance(
+        title_of(path),
+        own.mixture.shape[1] / own.sample_rate,
+        measure_loudness(own.mixture, own.sample_rate),
+        balances,
+        closure_db=found.closure_db,
+        notes=found.all_notes,
+        moved=moved,
+        basis=basis,
+        origin=REFERENCE_ORIGIN if basis == MEASURED else "",
+        path=str(song),
+    )
 
 
 def finite_stems(stems: dict[str, Audio], mixture: Audio, separator: Any) -> dict[str, Audio]:

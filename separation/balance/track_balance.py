@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from stemwright.manifests.records import Estimate, Track
 from stemwright.manifests.spreadsheet import csv_text
 from stemwright.manifests.wording import counted
+from stemwright.separation.balance.basis import MEASURED, REFERENCE_ORIGIN, Basis, model_of
 from stemwright.separation.balance.level_estimators import SEPARATED, Calibration
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.loudness.meter import LoudnessReport, measure_loudness
@@ -37,11 +38,13 @@ LEVEL_FIELDS = (
     "level_lu", "level_low_lu", "level_high_lu", "naive_lu", "cross_lu", "loudness_lufs",
     "against_rest_lu", "against_rest_low_lu", "against_rest_high_lu",
 )  # fmt: skip
+IMAGE_FIELDS = ("pan", "pan_low", "pan_high", "width", "width_low", "width_high")
+ACTIVE_FIELDS = {"active_share": "active_fraction", "active_low": "active_low", "active_high": "active_high"}
 
 
 @dataclass(frozen=True)
 class TrackBalance:
-    """A mixture's loudness and its stems' balance."""
+    """A mixture's loudness and its stems' balance; ``basis`` says whether that is a measurement, ``origin`` which model separated it."""
 
     title: str
     duration_s: float
@@ -50,6 +53,9 @@ class TrackBalance:
     closure_db: float | None = None  # of stems that were given: what they leave of the mixture; None: nothing, or they were separated
     notes: tuple[str, ...] = ()  # on stems that were given: what does not fit, and what was mended
     moved: bool = False  # stems were moved in time to fit
+    basis: Basis = MEASURED
+    origin: str = REFERENCE_ORIGIN  # of the stems, as their rows have it: "htdemucs_ft@demucs-4.1.0"; "": they were given
+    path: str = ""  # of the mixture
 
 
 def measure_track(
@@ -57,7 +63,9 @@ def measure_track(
 ) -> TrackBalance:
     """Measures one track; ``calibration`` and errors as in ``measure_balance``."""
     balances = measure_balance(mixture, stems, sample_rate, calibration=calibration)
-    return TrackBalance(title, mixture.shape[1] / sample_rate, measure_loudness(mixture, sample_rate), balances)
+    loudness = measure_loudness(mixture, sample_rate)
+    origin = REFERENCE_ORIGIN if calibration.basis == MEASURED else ""
+    return TrackBalance(title, mixture.shape[1] / sample_rate, loudness, balances, basis=calibration.basis, origin=origin)
 
 
 def _plain(value: float | None, digits: int = 2) -> float | None:
@@ -81,10 +89,12 @@ def table_rows(tracks: Iterable[TrackBalance]) -> list[Row]:
             "naive_lu": _plain(stem.naive_lu),
             "cross_lu": _plain(stem.cross_lu),
             "loudness_lufs": _plain(stem.loudness_lufs),
-            "pan": _plain(stem.pan),
-            "width": _plain(stem.width),
-            "active_share": _plain(stem.active_fraction),
+            **{name: _plain(getattr(stem, name)) for name in IMAGE_FIELDS},
+            **{name: _plain(getattr(stem, field)) for name, field in ACTIVE_FIELDS.items()},
             "note": stem.note,
+            "basis": track.basis,
+            "model": model_of(track.origin),
+            "path": track.path,
         }
         for track in tracks
         for name, stem in track.stems.items()
@@ -124,17 +134,20 @@ def as_json(track: TrackBalance) -> Row:
     """Everything about one track as plain values, the trajectories at one point a second."""
     return {
         "track": track.title,
+        "path": track.path,
+        "basis": track.basis,
+        "model": model_of(track.origin) or None,
         "duration_s": _plain(track.duration_s, 3),
         "mixture": {name: _plain(value) for name, value in track.loudness._asdict().items()},
         "stems": {name: _stem_json(stem) for name, stem in track.stems.items()},
-        "closure_db": track.closure_db,
+        "closure_db": _plain(track.closure_db),
         "notes": list(track.notes),
     }
 
 
 def _stem_json(stem: StemBalance) -> Row:
     row: Row = {name: _plain(getattr(stem, name)) for name in LEVEL_FIELDS}
-    row |= {name: _plain(getattr(stem, name), 3) for name in ("pan", "width", "correlation", "active_fraction")}
+    row |= {name: _plain(getattr(stem, name), 3) for name in (*IMAGE_FIELDS, "correlation", "active_fraction", "active_low", "active_high")}
     course = stem.trajectory
     step = max(1, round(TRAJECTORY_STEP_S / (course.end_s[1] - course.end_s[0]))) if course.end_s.size > 1 else 1
     row["present"], row["note"] = stem.present, stem.note
@@ -171,7 +184,11 @@ def doubts(paths: Sequence[Path], corpus: Path | str, levels: Mapping[str, Array
     found = []
     most = max((int(np.size(values)) for values in levels.values()), default=0)
     if most < FEW_SONGS:
-        found.append(f"{corpus} has levels of {counted(most, 'song')}: expected at least {FEW_SONGS} for percentiles that say something")
+        alone = "" if most > 1 else ", of which nothing can be above or below: no percentiles"
+        apart = "; " if alone else ": "
+        found.append(
+            f"{corpus} has levels of {counted(most, 'song')}{alone}{apart}expected at least {FEW_SONGS} for percentiles that say something"
+        )
     tracks = Path(corpus) / "tracks.parquet"
     sums = {(row.audio.num_bytes, row.audio.sha256) for row in read(tracks, Track)} if tracks.exists() else set()
     sizes = {size for size, _ in sums}
@@ -196,8 +213,8 @@ def corpus_levels(corpus: Path | str) -> dict[str, Array]:
 
 
 def percentile(level_lu: float, levels: Array) -> float | None:
-    """Share of ``levels`` below ``level_lu``, 0 to 100; None when nothing can be compared."""
-    if not np.size(levels) or not math.isfinite(level_lu):
+    """Share of ``levels`` below ``level_lu``, 0 to 100; None when nothing can be compared, as among less than two."""
+    if np.size(levels) < 2 or not math.isfinite(level_lu):
         return None
     return float(100 * (np.mean(levels < level_lu) + np.mean(levels <= level_lu)) / 2)
 

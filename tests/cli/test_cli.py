@@ -40,7 +40,7 @@ def test_a_wrong_key_names_the_right_one_and_leaves_with_2(tmp_path, songs_folde
         (("balance", "{tmp}/busy/notes.txt", "--against", "{tmp}/none"), "--against .*none: it has no estimates.parquet"),
         (("check", "{tmp}/none"), "none does not exist; expected a corpus folder"),
         (("check", "{tmp}/busy/notes.txt"), "notes.txt is a file; expected a corpus folder"),
-        (("balance", "{tmp}/busy"), "busy is a folder; expected recordings"),
+        (("balance", "{tmp}/busy"), "busy is a folder without sound files; expected recordings, or a folder of songs"),
         (("init", "{tmp}/busy/notes.txt/my.toml"), "my.toml cannot be written"),
         (("config", "pairs.mx"), "did you mean 'pairs.mix'"),
         (("export", "{tmp}/none", "{tmp}/out"), "none is not a corpus: there is no such folder"),

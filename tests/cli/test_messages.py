@@ -31,7 +31,8 @@ def test_a_setting_of_the_separation_is_refused_where_stems_are_given(verb, opti
 
 @pytest.mark.parametrize("option", SEPARATING, ids=[name for name, _ in SEPARATING])
 def test_a_setting_of_the_separation_is_refused_where_every_song_has_its_own_stems(option, tmp_path):
-    (tmp_path / "mixture.wav").touch()
+    for name in ("mixture", "vocals"):
+        (tmp_path / f"{name}.wav").touch()
     done = invoke("balance", tmp_path, *option)
     assert getattr(done.exception, "exit_code", 2) == 2
     assert str(done.exception) == (
@@ -57,10 +58,11 @@ def test_percentiles_of_few_songs_and_of_a_song_among_itself_come_with_a_warning
     song = next(songs.glob("train/*"))
     done = invoke("balance", song / "mixture.wav", "--stems", song, "--against", made.corpus, "--csv", tmp_path / "rows.csv")
     assert done.exit_code == 0, done.output
-    assert "has levels of 1 song: expected at least 10" in done.stderr
+    assert "has levels of 1 song, of which nothing can be above or below: no percentiles; expected at least 10" in done.stderr
     assert f"{song / 'mixture.wav'} is a song of {made.corpus}: it is compared with itself" in done.stderr
     rows = pandas.read_csv(tmp_path / "rows.csv")
-    assert rows["percentile"].isin([0.0, 50.0, 100.0]).all()  # below it, equal to it, above it: there is one
+    assert rows["percentile"].isna().all()  # among one song a percentile says nothing
+    assert rows["corpus_median_lu"].notna().any()
     assert set(rows["corpus_stems"]) == {1}
     shutil.copytree(song, tmp_path / "Copy")
     both = invoke("balance", song, tmp_path / "Copy", "--against", made.corpus)

@@ -1,0 +1,105 @@
+"""Which songs ``balance`` measures, with which stems, and where separated stems are kept: checked before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stemwright.manifests.usage import UsageError
+
+if TYPE_CHECKING:
+    from stemwright.manifests.sound.formats import Audio
+    from stemwright.separation.balance.named_songs import NamedSong, NamedSongs
+    from stemwright.separation.balance.recordings import Keep
+
+
+def songs_to_measure(paths: Sequence[Path], stems: str | None, separation: Mapping[str, Any]) -> NamedSongs:
+    """The songs that are named, with their stems. Raises UsageError for what does not exist, and for settings of a separation that does not
+    take place.
+    """
+    from stemwright.separation.balance.named_songs import NamedSongs, named_songs
+
+    check_stems_alone(stems, separation)
+    if not any(path.exists() for path in paths):
+        raise UsageError(f"{', '.join(map(str, paths))}: no such file; expected recordings")
+    named = named_songs(paths, stems)
+    own = [song for song in named.songs if song.stems is not None]
+    given = any(value is not None for value in separation.values())
+    streams = [song for song in own if song.place is None and song.path in paths]
+    if stems is None and given and streams:  # a STEM file is separated where a model is named
+        songs = tuple(song.without_stems() if song in streams else song for song in named.songs)
+        named = NamedSongs(songs, named.rejected, named.notes)
+    elif stems is None and own and len(own) == len(named.songs):
+        check_stems_alone(own[0].named, separation, where=f"{own[0].named}, which has its own stems")
+    return named
+
+
+def check_stems_alone(stems: object, separation: Mapping[str, Any], *, where: str = "") -> None:
+    """Raises UsageError if given stems come with settings of a separation, which then does not take place.
+
+    What only allows or forbids something (``--offline``) holds there as well.
+    """
+    given = [f"--{key.replace('_', '-')}" for key, value in separation.items() if value is not None]
+    if stems is not None and given:
+        remedy = ", ".join(given) if where else "one of them"
+        raise UsageError(
+            f"{', '.join(given)}: for a separation, and nothing is separated with {where or f'--stems {stems}'}; leave out {remedy}"
+        )
+
+
+def mixture_files() -> list[str]:
+    """What the mixture is called in a folder that is a multitrack."""
+    from stemwright.manifests.sound.formats import READABLE_SUFFIXES
+    from stemwright.manifests.stem_names import MIXTURE_NAMES
+
+    return [f"{name}{suffix}" for name in MIXTURE_NAMES for suffix in sorted(READABLE_SUFFIXES)]
+
+
+def check_outputs(paths: Sequence[Path], stems: str | None, csv: Path | None, plot: Path | None) -> None:
+    """Raises UsageError for an output that cannot be written, or that is one of the inputs."""
+    from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
+
+    for out, suffixes in ((csv, TABLES), (plot, PICTURES)):
+        if out:
+            check_output(out, suffixes, [*paths, *([Path(stems)] if stems else [])])
+
+
+def kept_stems(folder: Path | None, songs: Sequence[NamedSong], *, force: bool) -> Keep | None:
+    """What writes the stems of each song that is separated, into a sub-folder that is named like it; None if none are kept.
+
+    Raises UsageError if there are stems already, unless ``force``, if a song itself is there, and if no song is separated.
+    """
+    if folder is None:
+        return None
+    separated = [song.path for song in songs if song.stems is None]
+    if not separated:
+        raise UsageError(f"--save-stems {folder}: no song is separated, since all have stems; leave it out")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--save-stems {folder} is a file; expected a folder")
+    places = _places(folder, separated)
+    for path, place in places.items():
+        if place.resolve() in (path.resolve(), path.resolve().parent):
+            raise UsageError(f"--save-stems {folder}: the stems of {path} would be beside it; name another folder")
+        if place.exists() and not force and (not place.is_dir() or any(place.iterdir())):
+            raise UsageError(
+                f"--save-stems {folder}: {place} exists; name another folder, measure in it with --stems {folder}, or use --force"
+            )
+
+    def keep(path: Path, stems: dict[str, Audio], sample_rate: int, origin: str) -> None:
+        from stemwright.separation.balance.saved_stems import save_stems
+
+        save_stems(places[path], stems, sample_rate, origin)
+
+    return keep
+
+
+def _places(folder: Path, paths: Sequence[Path]) -> dict[Path, Path]:
+    """The sub-folder of each song: as ``--stems`` looks for it."""
+    from stemwright.separation.balance.named_songs import song_name
+
+    names = {path: song_name(path) for path in paths}
+    for path, name in names.items():
+        if same := [other for other, its in names.items() if its == name and other.absolute() != path.absolute()]:
+            raise UsageError(f"--save-stems {folder}: {path} and {same[0]} are both called {name}; keep their stems in different folders")
+    return {path: folder / name for path, name in names.items()}

@@ -1,0 +1,44 @@
+"""What the figures of a balance rest on: a measurement, an estimate, or the estimate of a model that is for demonstration only.
+
+The multitrack's own stems give a measurement where their sum, taken through what was done to it, is the mixture. Separated stems give an
+estimate; so do given stems that leave much of the mixture, since what they lack may be of any of them. The bundled model is small enough to
+come with the package, which is why it is there: its figures are rough.
+
+Conventions
+    A basis is one of three words, the same in tables, JSON, CSV and pictures.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+Basis: TypeAlias = Literal["measured", "estimated", "demonstration"]
+
+MEASURED: Basis = "measured"
+ESTIMATED: Basis = "estimated"
+DEMONSTRATION: Basis = "demonstration"
+BASES: tuple[Basis, ...] = get_args(Basis)
+REFERENCE_ORIGIN = "reference"
+DEMONSTRATION_MODEL = "bundled"
+
+
+def model_of(origin: str) -> str:
+    """The name of a model in the origin of its stems, "htdemucs_ft@demucs-4.1.0"; "" for a multitrack's own stems."""
+    return "" if origin == REFERENCE_ORIGIN else origin.split("@", 1)[0]
+
+
+def basis_of(origin: str) -> Basis:
+    """The basis of levels from stems of an origin, as stem rows and separators give it."""
+    if origin == REFERENCE_ORIGIN:
+        return MEASURED
+    return DEMONSTRATION if model_of(origin) == DEMONSTRATION_MODEL else ESTIMATED
+
+
+def sentence(basis: Basis, origin: str = "") -> str:
+    """What a basis means, in a line for a reader."""
+    if basis == MEASURED:
+        return "measured in its own stems"
+    if basis == DEMONSTRATION:
+        return f"rough estimate by the demonstration model {model_of(origin) or DEMONSTRATION_MODEL}"
+    separated = model_of(origin)
+    return f"estimate, separated by {separated}" if separated else "estimate: the given stems do not sum to the mixture"
