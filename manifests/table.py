@@ -241,6 +241,17 @@ def column(path: Path, name: str) -> list[Any]:
     return list(file.read(columns=[name])[name].to_pylist())
 
 
+def columns_of(path: Path) -> tuple[str, ...]:
+    """The names of the columns of any Parquet file; none if it is not one."""
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    try:
+        return tuple(pq.ParquetFile(regular(path)).schema_arrow.names)
+    except pyarrow.ArrowInvalid:
+        return ()
+
+
 def made_from(path: Path) -> str | None:
     """What a finished table says it was made from (the id of its inputs), or None if there is no such table."""
     return _metadata(path).get("made_from", "") if path.exists() else None

@@ -270,15 +270,17 @@ def estimate(
     plot: EstimatesPlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure level, pan, width and activity of every stem, and what the configured recipes need (e.g. tempo and key).
+    """Measure every stem of a corpus; or estimate the effects of one recording against a corpus's profile.
 
-    With --profile: estimate what effects the stems of one recording went through, without their dry signals.
-
-    The recording is separated first, unless --stems has its stems; options of a corpus (--config, --jobs ...) are not taken then.
+    A CORPUS: level, pan, width, activity, and what its recipes need (e.g. tempo). Its options are below Corpus and Resources.
 
     Example: stemwright estimate corpus --jobs 2
 
-    Of a recording: stemwright estimate song.mp3 --profile corpus --plot effects.png
+    A RECORDING, with --profile: the effects of its stems, without their dry signals. It is separated first, unless --stems is given.
+
+    Its options are below Effects of a recording and Separation.
+
+    Example: stemwright estimate song.mp3 --profile corpus --plot effects.png
     """
     from stemwright.datagen.run.stages import run_estimate
 

@@ -44,7 +44,10 @@ def fit(
         str, typer.Option(metavar="EFFECTS", help="Effects of the mix bus, in order; none by default.", autocompletion=completion.chain)
     ] = "",
     send: Annotated[
-        str, typer.Option(metavar="EFFECT", help="room: find one reverb that all stems are sent to, each with its own gain. Without --bus.")
+        str,
+        typer.Option(
+            metavar="EFFECT", help="room or reverb: find one reverb that all stems are sent to, each with its own gain. Without --bus."
+        ),
     ] = "",
     rides: Annotated[
         float,

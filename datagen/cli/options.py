@@ -69,7 +69,9 @@ CorpusArgument = Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus f
 EstimatedArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="CORPUS", help="Corpus folder; with --profile, a recording, or a folder with mixture.wav and stems.", show_default=False
+        metavar="CORPUS|SONG",
+        help="Corpus folder; with --profile, a recording, or a folder with mixture.wav and stems.",
+        show_default=False,
     ),
 ]
 ConfigOption = Annotated[

@@ -168,6 +168,9 @@ def _named(use: Any) -> tuple[str, Any]:
         return effect_name(type(use)), use
     if isinstance(use, Mapping) and {"effect", "settings"} <= {*use}:
         return use["effect"], use["settings"]
+    if isinstance(use, Mapping):  # as it is in a file
+        what = f"the effect {use['effect']!r} has no settings" if "effect" in use else f"got {json.dumps(use, default=repr)}"
+        raise UsageError(f'expected an effect with its settings, such as {{"effect": "fader", "settings": {{"gain_db": -3.0}}}}; {what}')
     if hasattr(use, "effect") and hasattr(use, "settings"):
         return use.effect, use.settings
     if isinstance(use, tuple | list) and len(use) == 2:

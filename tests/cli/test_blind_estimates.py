@@ -4,6 +4,7 @@ import csv
 import json
 
 import numpy as np
+import pandas
 import pytest
 from conftest import make_song, write_song_file
 from typer.testing import CliRunner
@@ -80,10 +81,13 @@ def test_what_cannot_be_estimated_is_refused_with_what_to_do(place, tmp_path):
     Profile(Profile.load(profile).rows[:2]).save(tmp_path / "few.parquet")
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "config.toml").write_text("")
+    pandas.DataFrame({"a": [1]}).to_parquet(tmp_path / "foreign.parquet")
     stems = ("--stems", place / "song")
     for arguments, expected in (
         ((song,), f"stemwright estimate {song} --profile CORPUS"),
         ((song, "--profile", tmp_path / "corpus", *stems), "this one has none. Write [estimate] with effects = true into a file"),
+        ((song, "--profile", tmp_path / "foreign.parquet", *stems), "it is not the table of a profile. Expected a corpus, or its"),
+        ((song, "--profile", song, *stems), "it is not the table of a profile. Expected a corpus, or its"),
         ((song, "--profile", tmp_path / "none", *stems), "no such file; expected a corpus, or the profile.parquet of one"),
         ((tmp_path / "corpus", "--profile", profile), "--profile is for a recording"),
         ((tmp_path / "corpus", "--plot", "a.png"), "--plot: for a recording, SONG --profile CORPUS"),

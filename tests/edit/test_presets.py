@@ -4,6 +4,7 @@ import math
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -217,6 +218,15 @@ def test_a_shared_room_is_kept_with_its_response_and_applied(song, folder, tmp_p
     assert np.abs(load(tmp_path / "stems" / "shared room.wav")[0] - returned).max() < 1e-5
     assert np.abs(load(tmp_path / "mix.wav")[0] - sum(parts.values()) - returned).max() < 1e-5
     assert "found response" in ended.output
+
+
+def test_a_send_of_a_stem_that_is_not_there_is_noted(folder, tmp_path):
+    path, _ = written(folder, tmp_path, ".json", send=replace(shared(), gains_db={"vocals": -10.0, "guitar": -9.0}))
+    ended = apply(path, folder, tmp_path / "mix.wav", "--json")
+    assert ended.exit_code == 0, ended.output
+    assert json.loads(ended.stdout)["notes"] == [
+        "the preset sends guitar to the shared room, but has no such stem: nothing of it is in the mix",
+    ]
 
 
 def test_a_shared_room_without_response_has_its_own_noise_and_a_lost_one_is_missed(song, folder, tmp_path):

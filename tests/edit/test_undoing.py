@@ -263,6 +263,24 @@ def test_stems_are_undone_in_their_mixture(tmp_path):
     assert sdr_db(load(tmp_path / "out.wav")[0], sum(stems.values())) > 100.0
 
 
+def test_a_shared_room_that_is_not_undone_is_named_and_stems_without_a_chain_stay(tmp_path):
+    song = make_song(0, 1.0)
+    for name in ("vocals", "drums"):
+        save(tmp_path / "stems" / f"{name}.wav", np.clip(4.0 * song[name], -0.3, 0.3), RATE)  # clipping that the settings do not name
+    save(tmp_path / "mix.wav", load(tmp_path / "stems" / "vocals.wav")[0] + load(tmp_path / "stems" / "drums.wav")[0], RATE)
+    chain = [{"effect": "fader", "settings": {"gain_db": -3.0}}]
+    room = {"effect": "room", "settings": {"rt60_s": 0.4, "wet_db": 0.0}, "gains_db": {"vocals": -12.0, "drums": -9.0}}
+    printed = [{"stem": "vocals", "effect": "fader", "setting": "gain_db", "value": -3.0}]
+    printed += [{"stem": name, "effect": "send", "setting": "gain_db", "value": -9.0} for name in ("vocals", "drums")]
+    for settings in ({"stems": {"vocals": chain}, "send": room}, {"console": printed}):
+        (tmp_path / "console.json").write_text(json.dumps(settings))
+        words = [tmp_path / "mix.wav", tmp_path / "out.wav", "--stems", tmp_path / "stems", "--settings", tmp_path / "console.json"]
+        said = json.loads(invoke(*words, "--json").stdout)
+        assert any("the shared room of console.json (vocals, drums) is not undone" in note for note in said["notes"])
+        assert [(step["stem"], step["effect"]) for step in said["undone"]] == [("vocals", "fader")]
+        assert said["left"] == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -271,6 +289,8 @@ def test_stems_are_undone_in_their_mixture(tmp_path):
         ('{"console": [{"stem": "drums"}]}', "rows of stem, effect, setting and value"),
         ('{"console": [1]}', "rows of stem, effect, setting and value"),
         ('{"chain": [], "sha256": 5}', "sha256 as text, got 5"),
+        ('[{"effect": "compressor"}]', r'such as \{"effect": "fader", .*; the effect \'compressor\' has no settings'),
+        ('[{"fader": -3}]', r'such as \{"effect": "fader", .*; got \{"fader": -3\}'),
     ],
 )
 def test_settings_of_another_form_are_refused_with_what_is_expected(text, message, tmp_path):

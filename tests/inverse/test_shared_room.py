@@ -91,7 +91,9 @@ def test_the_response_of_noise_bursts_is_found_with_the_ratio_of_their_gains() -
     assert float((found.returned(wet) - left).square().sum() / left.square().sum()) == pytest.approx(found.left, rel=0.05)
 
 
-@pytest.mark.parametrize(("options", "message"), [({"send": "hall"}, "expected send room"), ({"send": "room", "bus": ["eq"]}, "mix bus")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"send": "hall"}, "expected send room or reverb, or none"), ({"send": "room", "bus": ["eq"]}, "mix bus")]
+)
 def test_a_send_that_cannot_be_found_is_refused(options: dict[str, Any], message: str, stems: Stems, mixture: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=message):
         fit_console(mixture, stems, RATE, ["fader"], **options)

@@ -15,6 +15,7 @@ from test_render import pair, signal
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.effects.envelope import POINTS
 from stemwright.datagen.effects.ranges import FADER_DB
+from stemwright.datagen.inverse.console.send_search import check_send
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.report.chain_text import uses
 from stemwright.datagen.report.effect_spreads import uses_of
@@ -157,6 +158,14 @@ def _without_sends(field: pa.Field) -> pa.Field:
     inner = field.type.value_field
     kept = pa.struct([each for each in inner.type if each.name != "sends"])
     return pa.field(field.name, pa.list_(pa.field(inner.name, kept, nullable=inner.nullable)), nullable=field.nullable)
+
+
+def test_a_room_is_a_reverb_here_and_a_reverb_a_room_in_a_fit() -> None:
+    assert only("remix", {"mode": "console", "sends": ["room"]}) == only("remix", {"mode": "console", "sends": ["reverb"]})
+    check_send("reverb", ())
+    check_send("room", ())
+    with pytest.raises(ValueError, match="each effect once"):
+        only("remix", {"mode": "console", "sends": ["room", "reverb"]})
 
 
 def test_a_console_with_sends_and_rides_is_otherwise_the_console_without(tmp_path) -> None:

@@ -91,6 +91,8 @@ def matched(preset: Preset, folder: Path, *, partial: bool) -> tuple[dict[str, P
             raise UsageError(f"{what}. Name the files after the stems of the preset" + ("" if not files else ", or add --partial"))
     left = sorted(set(there.values()) - set(files.values()))
     notes = [f"the preset has no chain for {path.name}: it is not in the mix" for path in left]
+    if preset.send and (unfed := [name for name in preset.send.gains_db if name not in preset.stems]):
+        notes.append(f"the preset sends {', '.join(unfed)} to the shared room, but has no such stem: nothing of it is in the mix")
     return files, tuple(notes + ([f"without {', '.join(missing)}: there is no such stem"] if missing else []))
 
 

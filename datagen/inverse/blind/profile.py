@@ -162,7 +162,15 @@ def profile_at(path: Path) -> Profile:
     """The profile that a person names: its file, or the corpus that has it. Raises UsageError, with the command that makes one, without."""
     file = path / "profile.parquet" if path.is_dir() else path
     if file.is_file():
-        return Profile.load(file)
+        try:
+            return Profile.load(file)
+        except ValueError as error:
+            if {"stem_id", "features"} <= {*table.columns_of(file)}:
+                raise  # of another version
+            raise UsageError(
+                f"--profile {path}: it is not the table of a profile. Expected a corpus, or its profile.parquet, which stemwright estimate "
+                "CORPUS writes where its configuration has [estimate] effects = true"
+            ) from error
     if not path.is_dir():
         raise UsageError(f"--profile {path}: no such file; expected a corpus, or the profile.parquet of one")
     raise UsageError(

@@ -15,7 +15,7 @@ from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.inverse.console.fitted_console import shifted
 from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSearchResult, ConsoleSettings
 from stemwright.datagen.inverse.console.preparation import prepared
-from stemwright.datagen.inverse.console.shared_room import SENDS, shared_room
+from stemwright.datagen.inverse.console.shared_room import CALLED, SENDS, shared_room
 from stemwright.manifests.usage import UsageError
 
 ROUNDS = 2  # of room and chains
@@ -25,8 +25,8 @@ Stems = Mapping[str, torch.Tensor]
 
 def check_send(send: str, bus: object) -> None:
     """Raises UsageError for a reverb that cannot be found, or one beside effects of the bus."""
-    if send and send not in SENDS:
-        raise UsageError(f"expected send {' or '.join(SENDS)}, or none; got {send!r}")
+    if send and CALLED.get(send, send) not in SENDS:
+        raise UsageError(f"expected send {' or '.join((*SENDS, *CALLED))}, or none; got {send!r}")
     if send and bus:
         raise UsageError("a shared room is found only without effects on the mix bus; leave out one of them")
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.inverse.solver import Vector
 
 SENDS = ("room",)  # what can be shared
+CALLED = {"reverb": "room"}  # as the sends of the recipe ``remix`` call it
 LONGEST_S = 16.0  # of the mixture, in which the response is found
 SILENT_DB = -100.0
 PARTS = 3  # of those seconds, in which settings are found by themselves

@@ -43,6 +43,7 @@ class KnownSettings:
         self.dataset = _dataset_in(path)
         self.sha256: str | None = None
         self.chains: dict[str, tuple[Any, ...]] = {}
+        self.notes: tuple[str, ...] = ()
         if self.dataset is None:
             self._read()
 
@@ -52,7 +53,7 @@ class KnownSettings:
             return recorded(song, self.dataset)
         if self.sha256 and not stem and file_sha256(song) != self.sha256:
             raise Refused(f"the settings in {self.path} are of another recording (its SHA-256 begins with {self.sha256[:12]})")
-        return Knowledge(chain=self.chains.get(stem, ()))
+        return Knowledge(chain=self.chains.get(stem, ()), is_settled=True)
 
     def _read(self) -> None:
         try:
@@ -65,6 +66,7 @@ class KnownSettings:
             raise UsageError(f"--settings {self.path}: expected sha256 as text, got {self.sha256!r}")
         try:
             chains = _chains(found, self.path)
+            self.notes = _not_undone(found, self.path)
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(f'--settings {self.path}: expected "console" as stemwright fit --json prints it: rows of {ROW}') from error
         for name, chain in chains.items():
@@ -103,6 +105,17 @@ def _chains(found: Any, path: Path) -> dict[str, Sequence[Any]]:
         f'--settings {path}: expected a list of effects such as [{{"effect": "compressor", "settings": {{"ratio": 4.0}}}}], an object with '
         "such a list as chain, or what stemwright fit --json prints"
     )
+
+
+def _not_undone(found: Any, path: Path) -> tuple[str, ...]:
+    """What a console has beside the chains that can be inverted: a room that stems are sent to, which is added to the mixture."""
+    if not isinstance(found, Mapping):
+        return ()
+    printed = found["console"] if isinstance(found.get("console"), list) else []
+    fed = [row["stem"] for row in printed if row["effect"] == "send"] or [*(found.get("send") or {}).get("gains_db", {})]
+    if not fed and not found.get("send"):
+        return ()
+    return (f"the shared room of {path.name} ({', '.join(fed)}) is not undone: a reverberation that stems share stays in the recording",)
 
 
 def _console(rows: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:

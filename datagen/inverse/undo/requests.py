@@ -60,6 +60,7 @@ class Knowledge:
     dry: Array | None = None
     profile: Any = None  # a ``StemProfile``
     source: Source = "settings"
+    is_settled: bool = False  # whether the chain is all that was done, though it may be empty
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def undo(
         return Undone(
             _divided(audio, known.gain), (UndoneEffect(effects[-1] if effects else "gain", "gain curve", _gain_range(known.gain)),)
         )
-    if known.chain or known.source == "row":
+    if known.chain or known.is_settled or known.source == "row":
         return _compared(_inverted(audio, sample_rate, known, on_share), known.dry)
     chosen, current, steps, left = list(effects) or [CLIP], audio, list[UndoneEffect](), dict[str, str]()
     while chosen:

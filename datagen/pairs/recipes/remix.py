@@ -41,7 +41,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.pairs.drawing import Channels, Ranges, draw_settings, draw_use, effective_ranges
@@ -55,7 +55,7 @@ from stemwright.datagen.pairs.recipes.base import (
     min_change_field,
     with_preset,
 )
-from stemwright.datagen.pairs.recipes.shared_effects import RIDE, draw_ride, draw_send
+from stemwright.datagen.pairs.recipes.shared_effects import ALSO_CALLED, RIDE, draw_ride, draw_send
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.pair_records import Branch, Signal
 from stemwright.manifests.records import EffectUse, Refused
@@ -136,7 +136,8 @@ class Config(RecipeConfig):
     )
     sends: tuple[Literal["reverb", "delay"], ...] = Field(
         (),
-        description="console mode only: effects that the stems share, each fed by all of them with gains of their own; empty: none",
+        description="console mode only: effects that the stems share, each fed by all of them with gains of their own; empty: none. "
+        '"room", as `stemwright fit --send` calls it, is "reverb"',
         json_schema_extra=since("0.1"),
     )
     send_gain_db: tuple[Gain, Gain] = Field(
@@ -160,6 +161,13 @@ class Config(RecipeConfig):
     @classmethod
     def _preset(cls, values: Any) -> Any:
         return with_preset(values, PRESETS)
+
+    @field_validator("sends", mode="before")
+    @classmethod
+    def _as_fit_calls_them(cls, value: Any) -> Any:
+        return (
+            [ALSO_CALLED.get(name, name) if isinstance(name, str) else name for name in value] if isinstance(value, list | tuple) else value
+        )
 
     @model_validator(mode="after")
     def _known_ranges(self) -> Config:

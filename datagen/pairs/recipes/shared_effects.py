@@ -22,6 +22,7 @@ from stemwright.manifests.pair_records import SendBus
 from stemwright.manifests.records import EffectUse
 
 SHARED: Mapping[str, Mapping[str, Range]] = {"reverb": {"wet": 1.0, "dry": 0.0}, "delay": {"mix": 1.0}}  # effect -> what is not drawn
+ALSO_CALLED = {"room": "reverb"}  # as ``fit --send`` calls it
 RIDE = "envelope"
 
 
