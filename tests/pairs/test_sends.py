@@ -198,7 +198,7 @@ def test_a_console_with_sends_and_rides_is_otherwise_the_console_without(tmp_pat
     [
         ({"sends": ["reverb", "reverb"]}, "sends: expected each effect once; got reverb, reverb"),
         ({"send_gain_db": [-6.0, -30.0]}, r"send_gain_db: expected \[low, high\] with low <= high"),
-        ({"sends": ["room"]}, "reverb.*delay"),
+        ({"sends": ["hall"]}, "reverb.*delay"),
         ({"ranges": {"envelope": {"step_s": 1.0}}}, "got ranges for 'envelope'"),
         ({"rides": True, "ranges": {"envelope": {"step": 1.0}}}, "there is no setting 'step'"),
     ],
