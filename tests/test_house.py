@@ -89,6 +89,7 @@ LAYERS = (
     ("separation.choosing",),
     ("datagen.effects", "datagen"),
     ("datagen.inverse",),
+    ("datagen.mixing",),
     ("datagen.edit",),
     ("datagen.pairs",),
     ("datagen.dataset",),

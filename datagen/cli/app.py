@@ -24,6 +24,7 @@ from stemwright.datagen.cli import (
     configuring,
     demonstration,
     editing,
+    first_mixes,
     fitting,
     gpu_shares,
     listening,
@@ -338,6 +339,7 @@ app.command(rich_help_panel=SHARE)(sharing.rebuild)
 app.command(rich_help_panel=WITHOUT)(listening.balance)
 app.command(rich_help_panel=WITHOUT)(editing.edit)
 app.command(rich_help_panel=WITHOUT)(undoing.undo)
+app.command(rich_help_panel=WITHOUT)(first_mixes.mix)
 app.command(rich_help_panel=WITHOUT)(fitting.fit)
 app.command(rich_help_panel=WITHOUT)(applying.apply)
 app.command(rich_help_panel=WITHOUT)(listening.effects)

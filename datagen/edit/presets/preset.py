@@ -5,7 +5,8 @@
 
 Conventions
     Settings are those of ``stemwright effects``; the file of another version is read as long as its effects take them. ``lags`` are the
-    frames by which a stem is later in the mix. ``sha256`` is that of the mixture that the settings were found from, if they were.
+    frames by which a stem is later in the mix. ``channels`` is how many the mix has at least: 2 where mono stems make a stereo mix.
+    ``sha256`` is that of the mixture that the settings were found from, if they were.
     ``send`` is a room that stems are sent to after their chains, with a gain each in dB. Its ``response`` is the ending of the sound file
     beside the preset that holds it, otherwise named like the preset; without it the room's noise is used.
 """
@@ -55,6 +56,7 @@ class Preset:
     lags: Mapping[str, int] = field(default_factory=dict)
     sha256: str | None = None
     send: SharedRoom | None = None
+    channels: int = 1
 
     @classmethod
     def read(cls, path: Path) -> Preset:
@@ -70,6 +72,7 @@ class Preset:
             bus = _chain(found.get("bus", []))
             send = _send(found["send"], path) if "send" in found else None
             rate, lags = int(found.get("sample_rate", 44_100)), {str(name): int(lag) for name, lag in found.get("lags", {}).items()}
+            channels = int(found.get("channels", 1))
         except UsageError:
             raise
         except KeyError as error:
@@ -80,7 +83,9 @@ class Preset:
             raise UsageError(f"{path} has no stems: there is nothing to mix")
         if rate < 1:
             raise UsageError(f"{path}: expected a sample_rate of at least 1 Hz, got {rate}")
-        return cls(stems, bus, rate, lags, found.get("sha256"), send)
+        if channels not in (1, 2):
+            raise UsageError(f"{path}: expected channels of 1 or 2, got {channels}")
+        return cls(stems, bus, rate, lags, found.get("sha256"), send, channels)
 
     def mix(self, stems: Mapping[str, Audio], sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The mix of dry stems [C, T] of one shape, float64, and what is summed in it before the bus: stems, and the shared room."""
@@ -143,6 +148,7 @@ def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:
         "kind": KIND,
         "stemwright": __version__,
         "sample_rate": preset.sample_rate,
+        **({"channels": preset.channels} if preset.channels > 1 else {}),
         "stems": {name: plain_chain(chain) for name, chain in preset.stems.items()},
         "bus": plain_chain(preset.bus),
         "lags": {name: lag for name, lag in preset.lags.items() if lag},

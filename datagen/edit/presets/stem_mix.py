@@ -2,14 +2,14 @@
 
 Conventions
     Stems are matched by the names of their files, without regard to case; they may be of other rates and lengths: all are brought to the
-    highest rate and padded to the longest. A mono stem gets two channels if any other has two. Formats and levels are those of
+    highest rate and padded to the longest. A mono stem gets two channels if any other has two, or if the preset needs two. Formats and levels are those of
     ``stemwright.datagen.edit.song_output``; stems to save are written as the mix is, and get the gain that it gets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import numpy as np
 
 from stemwright.datagen.edit.presets.preset import SHARED_ROOM, Preset, plain_chain
 from stemwright.datagen.edit.song_output import Levelled, SongOutput
+from stemwright.datagen.effects.settings import Range, fields
+from stemwright.datagen.inverse.effect_roles import has
 from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Refused
@@ -59,14 +61,32 @@ def mix_stems(
     files, notes = matched(preset, folder, partial=partial)
     saved = {name: save_stems / f"{name}{out.format.suffix}" for name in (*files, SHARED_ROOM)} if save_stems else {}
     _check_saved(saved, folder, out.path)
-    stems, rate = loaded(files, on_progress)
+    stems, rate = loaded(files, on_progress, channels=max(preset.channels, 2 if needs_stereo(preset) else 1))
+    made = write_mix(preset, stems, rate, out, saved)
+    return replace(made, notes=notes + made.notes)
+
+
+def write_mix(
+    preset: Preset, stems: Mapping[str, Audio], rate: int, out: SongOutput, saved: Mapping[str, Path] | None = None
+) -> StemMix:
+    """Mixes stems [C, T] of one shape with a preset and writes the mix, and what is summed in it before the bus to the files ``saved``."""
     mix, wet = preset.mix(stems, rate)
-    level = out.levelled(np.asarray(mix, np.float32), rate, "the mix", wet.values() if save_stems else ())
-    if save_stems:
-        for name, audio in wet.items():
-            out.beside(saved[name]).write(Levelled(np.asarray(db_to_gain(level.gain_db) * audio, np.float32)), rate)
+    level = out.levelled(np.asarray(mix, np.float32), rate, "the mix", wet.values() if saved else ())
+    for name, audio in wet.items() if saved else ():
+        assert saved is not None
+        out.beside(saved[name]).write(Levelled(np.asarray(db_to_gain(level.gain_db) * audio, np.float32)), rate)
     level = out.write(level, rate)
-    return StemMix(tuple(stems), level, notes + level.notes)
+    return StemMix(tuple(stems), level, level.notes)
+
+
+def needs_stereo(preset: Preset) -> bool:
+    """Whether an effect of the preset is an error on one channel as it is set: a pan out of the centre, a width."""
+    chain = [use for chain in (*preset.stems.values(), preset.bus) for use in chain]
+    return any(
+        isinstance(field, Range) and field.needs == "stereo" and getattr(settings, field.name) != field.neutral
+        for _, settings in chain
+        for field in fields(type(settings)).values()
+    ) or any(has(name, "stereo") and not settings.is_neutral() for name, settings in chain)
 
 
 def _check_saved(saved: Mapping[str, Path], folder: Path, out: Path) -> None:
@@ -96,8 +116,8 @@ def matched(preset: Preset, folder: Path, *, partial: bool) -> tuple[dict[str, P
     return files, tuple(notes + ([f"without {', '.join(missing)}: there is no such stem"] if missing else []))
 
 
-def loaded(files: Mapping[str, Path], on_progress: OnProgress | None = None) -> tuple[dict[str, Audio], int]:
-    """The stems [C, T] of one shape, and their rate."""
+def loaded(files: Mapping[str, Path], on_progress: OnProgress | None = None, *, channels: int = 1) -> tuple[dict[str, Audio], int]:
+    """The stems [C, T] of one shape, at least ``channels`` of them, and their rate."""
     read = dict[str, tuple[Audio, int]]()
     for number, (name, path) in enumerate(files.items()):
         if on_progress:
@@ -110,7 +130,7 @@ def loaded(files: Mapping[str, Path], on_progress: OnProgress | None = None) -> 
         on_progress(len(files), len(files), "")
     rate = max(rate for _, rate in read.values())
     stems = {name: resample(audio, own, rate) for name, (audio, own) in read.items()}
-    channels, frames = (max(audio.shape[axis] for audio in stems.values()) for axis in (0, 1))
+    channels, frames = max(channels, *(len(audio) for audio in stems.values())), max(audio.shape[1] for audio in stems.values())
     if wrong := [name for name, audio in stems.items() if audio.shape[0] not in (1, channels)]:
         raise Refused(f"{', '.join(wrong)}: expected 1 or {channels} channels, as the other stems have")
     return {name: _shaped(audio, channels, frames) for name, audio in stems.items()}, rate

@@ -1,0 +1,189 @@
+"""The verb ``mix``: a first mix of dry stems, by rules or by a corpus. ``datagen/cli/app.py`` puts it on the command line."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stemwright.datagen.cli.options import JsonOption, decimal_number
+from stemwright.datagen.cli.terminal import Terminal
+from stemwright.manifests.usage import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stemwright.datagen.edit.presets.first_mix import FirstMix, Mixer
+    from stemwright.datagen.mixing.settling import SettledStem
+
+WAYS = ("rules", "profile")
+LOUDEST_LUFS, SOFTEST_LUFS = 0.0, -60.0
+
+
+def mix(
+    stems: Annotated[Path, typer.Argument(metavar="STEMS", help="Folder with the dry stems, whatever their names.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Mix to write, .wav or .flac.", show_default=False)],
+    corpus: Annotated[
+        Path | None, typer.Argument(metavar="[CORPUS]", help="With --by profile: the corpus whose levels are taken.", show_default=False)
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="WAY",
+            help="What decides: rules (published rules of mixing), or profile (the medians of a corpus).",
+            autocompletion=lambda: WAYS,
+        ),
+    ] = "rules",
+    loudness: Annotated[
+        float,
+        typer.Option(parser=decimal_number, metavar="LUFS", help="Loudness of the mix; less where its true peak would exceed -1 dBTP."),
+    ] = -16.0,
+    flat: Annotated[bool, typer.Option("--flat", help="Set faders and pans only: no high-pass, no equaliser.")] = False,
+    preset: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where the settings go: preset (.json), Reaper project (.rpp) or pedalboard script (.py); OUT.json by default.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Plot levels and places to this file (.png, .svg, .pdf or .jpg).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a first mix of dry stems: faders, pans, high-passes and simple equalisers, each with the rule behind it.
+
+    The settings are saved as a preset; stemwright apply makes the mix again from them, as they are or changed by hand.
+
+    Example: stemwright mix dry mix.wav
+
+    By the levels of a corpus: stemwright mix dry mix.wav --by profile CORPUS
+    """
+    from stemwright.datagen.edit.presets import write_preset
+    from stemwright.datagen.edit.presets.first_mix import mix_folder
+
+    terminal = Terminal(as_json)
+    preset = preset or out.with_suffix(".json")
+    _check(stems, out, preset, plot, loudness)
+    mixer = _mixer(by, corpus, loudness, flat=flat)
+    with terminal.progress("mix") as report:
+        made = mix_folder(stems, out, mixer, on_progress=report)
+    left_out = write_preset(made.preset, made.files, preset)
+    _show(terminal, made)
+    for name, why in made.settings.left_out.items():
+        terminal.warn(f"{name} is not in the mix: {why}")
+    for what in left_out:
+        terminal.warn(f"{preset.name} cannot hold {what}")
+    _say(terminal, made, loudness, out, preset)
+    if plot:
+        from stemwright.datagen.report.mix_chart import plot_mix
+
+        plot_mix(made.settings, plot)
+        terminal.say(f"plot: {plot}")
+    terminal.finish(0)
+
+
+def _check(stems: Path, out: Path, preset: Path, plot: Path | None, loudness: float) -> None:
+    """Raises UsageError for what cannot be written or reached, before stems are read."""
+    from stemwright.datagen.edit.presets import FORMATS
+    from stemwright.manifests.disk.outputs import PICTURES, SOUND, check_output
+
+    check_output(out, SOUND, [stems])
+    check_output(preset, tuple(FORMATS), [stems])
+    if plot:
+        check_output(plot, PICTURES, [stems])
+    if not SOFTEST_LUFS <= loudness <= LOUDEST_LUFS:
+        raise UsageError(f"--loudness must be between {SOFTEST_LUFS:g} and {LOUDEST_LUFS:g} LUFS; got {loudness:g}")
+
+
+def _mixer(by: str, corpus: Path | None, loudness: float, *, flat: bool) -> Mixer:
+    """What decides about the settings. Raises UsageError for another way, and for a corpus that is missing, or that nothing reads."""
+    if by not in WAYS:
+        raise UsageError(f"--by must be {' or '.join(WAYS)}; got {by}")
+    if by == "rules":
+        from stemwright.datagen.mixing.stem_plans import mix_by_rules
+
+        if corpus is not None:
+            raise UsageError(f"{corpus}: the rules need no corpus; leave it out, or add --by profile")
+        return partial(mix_by_rules, loudness_lufs=loudness, equalise=not flat)
+    from stemwright.datagen.mixing.profile_levels import levels_by_name, mix_by_profile
+
+    if corpus is None:
+        raise UsageError("--by profile needs the corpus whose levels are taken: stemwright mix STEMS OUT --by profile CORPUS")
+    return partial(mix_by_profile, profile=levels_by_name(corpus), loudness_lufs=loudness)
+
+
+def _show(terminal: Terminal, made: FirstMix) -> None:
+    """The tables of what was set, and why."""
+    from stemwright.datagen.mixing.mix_rules import ALWAYS, RULES
+
+    stems = made.settings.stems
+    terminal.show("stems", _settings_table(made), {name: _plain(stem) for name, stem in stems.items()})
+    used = {reason.rule for stem in stems.values() for reason in stem.plan.reasons} | {*ALWAYS}
+    known = {key: rule for key, rule in RULES.items() if key in used}
+    terminal.show("rules", _reasons_table(made), {key: vars(rule) for key, rule in known.items()})
+
+
+def _settings_table(made: FirstMix) -> Table:
+    """What was set for each stem."""
+    from rich.table import Table
+
+    table = Table("stem", "taken for", "fader, dB", "pan", "level, LU", "high-pass", "eq", title_justify="left")
+    for name, stem in made.settings.stems.items():
+        plan = stem.plan
+        source = "name" if plan.role_from == "name" else "sound"
+        filters = ["".join(reason.value.split(":")[0] for reason in plan.reasons if reason.rule == rule) for rule in ("range", "eq")]
+        table.add_row(name, f"{plan.role} ({source})", f"{stem.gain_db:+.1f}", f"{plan.pan:+.2f}", f"{stem.level_lu:.1f}", *filters)
+    return table
+
+
+def _reasons_table(made: FirstMix) -> Table:
+    """Each rule that set something, and what it set."""
+    from rich.table import Table
+
+    from stemwright.datagen.mixing.mix_rules import RULES
+
+    found = dict[str, dict[str, list[str]]]()  # rule -> what it set -> stems
+    for name, stem in made.settings.stems.items():
+        for reason in stem.plan.reasons:
+            found.setdefault(reason.rule, {}).setdefault(f"{reason.what} {reason.value}", []).append(name)
+    table = Table("rule", "source", "what it set", title_justify="left")
+    for key in [*(key for key in RULES if key in found), *(key for key in found if key not in RULES)]:
+        says, source = (RULES[key].says, RULES[key].source) if key in RULES else (key, "the corpus")
+        table.add_row(says, source, "; ".join(f"{what}: {', '.join(names)}" for what, names in found[key].items()))
+    return table
+
+
+def _plain(stem: SettledStem) -> dict[str, Any]:
+    from stemwright.datagen.edit.presets.preset import plain_chain
+
+    plan = stem.plan
+    return {
+        "role": plan.role,
+        "role_from": plan.role_from,
+        "gain_db": stem.gain_db,
+        "pan": plan.pan,
+        "level_lu": stem.level_lu,
+        "chain": plain_chain(stem.chain),
+        "reasons": [vars(reason) for reason in plan.reasons],
+    }
+
+
+def _say(terminal: Terminal, made: FirstMix, loudness: float, out: Path, preset: Path) -> None:
+    settings = made.settings
+    terminal.collected |= {
+        "out": str(out),
+        "preset": str(preset),
+        "loudness_lufs": settings.loudness_lufs,
+        "true_peak_dbtp": settings.true_peak_dbtp,
+        "left_out": dict(settings.left_out),
+    }
+    held = (
+        f", {loudness - settings.loudness_lufs:.1f} LU below the request: its true peak allows no more"
+        if settings.loudness_lufs < loudness - 0.05
+        else ""
+    )
+    terminal.say(f"mix: {out}, {settings.loudness_lufs:.1f} LUFS, true peak {settings.true_peak_dbtp:.1f} dBTP{held}")
+    terminal.say(f"settings: {preset}; change them and run: stemwright apply {preset} STEMS {out}")
