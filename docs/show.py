@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ COMMANDS = {  # output -> the command that a reader types
     "restore": "stemwright build songs restore-corpus --config restore.toml --model bundled",
     "fit": "stemwright fit mix.wav --stems stems --chain eq,fader --save console.json --plot console.png",
     "apply": "stemwright apply console.json stems again.wav",
+    "mix": "stemwright mix dry first_mix.wav --plot mix.png",
     "edit": 'stemwright edit song.wav "increase the volume of vocals by 3 dB; mute drums" edited.flac --stems stems',
     "undo": "stemwright undo clipped.wav restored.wav --plot undo.png",
     "export": "stemwright export demo-corpus recipes --no-audio",
@@ -60,7 +62,7 @@ def main() -> None:
             if output == "demo":
                 _lay_out(folder)
         _keep("labels", _python(folder, DOCS / "guides" / "labels.py"))
-        for picture in ("balance", "console", "undo"):
+        for picture in ("balance", "console", "mix", "undo"):
             (DOCS / "pictures" / f"{picture}.png").write_bytes((folder / f"{picture}.png").read_bytes())
         draw_pair(folder / "removal-corpus", DOCS / "pictures" / "pair.jpg")
         draw_restoration(folder / "restore-corpus", DOCS / "pictures" / "restore.jpg")
@@ -97,6 +99,9 @@ def _lay_out(folder: Path) -> None:
         (folder / place).mkdir(parents=True)
     for name in RAW:
         sw.save(folder / "raw" / "TheBand_TheSong_Full" / f"{name}.wav", next(iter(stems.values()))[:1], rate)
+    (folder / "dry").mkdir()
+    for path in sorted((DOCS.parent / "datagen" / "excerpts").glob("*.ogg")):
+        shutil.copy(path, folder / "dry")
     mixture = np.sum(list(stems.values()), axis=0)
     sw.save(folder / "song.wav", mixture, rate)
     sw.save(folder / "clipped.wav", (2.0 * mixture / np.abs(mixture).max()).clip(-1.0, 1.0), rate)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stemwright.datagen.cli.options import JsonOption, decimal_number
+from stemwright.datagen.cli.options import WRITTEN, BitRateOption, BitsOption, JsonOption, decimal_number
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.manifests.usage import UsageError
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from stemwright.datagen.edit.presets.first_mix import FirstMix, Mixer
     from stemwright.datagen.mixing.settling import SettledStem
 
+FILTER_RULES = frozenset({"range", "cuts"})
 WAYS = ("rules", "profile")
 LOUDEST_LUFS, SOFTEST_LUFS = 0.0, -60.0
 
 
 def mix(
     stems: Annotated[Path, typer.Argument(metavar="STEMS", help="Folder with the dry stems, whatever their names.", show_default=False)],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Mix to write, .wav or .flac.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help=f"Mix to write: {WRITTEN}.", show_default=False)],
     corpus: Annotated[
         Path | None, typer.Argument(metavar="[CORPUS]", help="With --by profile: the corpus whose levels are taken.", show_default=False)
     ] = None,
@@ -51,6 +52,8 @@ def mix(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Plot levels and places to this file (.png, .svg, .pdf or .jpg).")
     ] = None,
+    bits: BitsOption = None,
+    bit_rate: BitRateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a first mix of dry stems: faders, pans, high-passes and simple equalisers, each with the rule behind it.
@@ -63,17 +66,21 @@ def mix(
     """
     from stemwright.datagen.edit.presets import write_preset
     from stemwright.datagen.edit.presets.first_mix import mix_folder
+    from stemwright.datagen.edit.song_output import OutputOptions
 
     terminal = Terminal(as_json)
     preset = preset or out.with_suffix(".json")
-    _check(stems, out, preset, plot, loudness)
+    output = OutputOptions(bits, bit_rate).to(out, [stems])
+    _check(stems, preset, plot, loudness)
     mixer = _mixer(by, corpus, loudness, flat=flat)
     with terminal.progress("mix") as report:
-        made = mix_folder(stems, out, mixer, on_progress=report)
+        made = mix_folder(stems, output, mixer, on_progress=report)
     left_out = write_preset(made.preset, made.files, preset)
     _show(terminal, made)
     for name, why in made.settings.left_out.items():
         terminal.warn(f"{name} is not in the mix: {why}")
+    for note in made.made.notes:
+        terminal.warn(note)
     for what in left_out:
         terminal.warn(f"{preset.name} cannot hold {what}")
     _say(terminal, made, loudness, out, preset)
@@ -85,12 +92,11 @@ def mix(
     terminal.finish(0)
 
 
-def _check(stems: Path, out: Path, preset: Path, plot: Path | None, loudness: float) -> None:
+def _check(stems: Path, preset: Path, plot: Path | None, loudness: float) -> None:
     """Raises UsageError for what cannot be written or reached, before stems are read."""
     from stemwright.datagen.edit.presets import FORMATS
-    from stemwright.manifests.disk.outputs import PICTURES, SOUND, check_output
+    from stemwright.manifests.disk.outputs import PICTURES, check_output
 
-    check_output(out, SOUND, [stems])
     check_output(preset, tuple(FORMATS), [stems])
     if plot:
         check_output(plot, PICTURES, [stems])
@@ -130,12 +136,17 @@ def _settings_table(made: FirstMix) -> Table:
     """What was set for each stem."""
     from rich.table import Table
 
-    table = Table("stem", "taken for", "fader, dB", "pan", "level, LU", "high-pass", "eq", title_justify="left")
+    table = Table("stem", "taken for", "fader, dB", "pan", "level, LU", "filters", title_justify="left")
     for name, stem in made.settings.stems.items():
         plan = stem.plan
-        source = "name" if plan.role_from == "name" else "sound"
-        filters = ["".join(reason.value.split(":")[0] for reason in plan.reasons if reason.rule == rule) for rule in ("range", "eq")]
-        table.add_row(name, f"{plan.role} ({source})", f"{stem.gain_db:+.1f}", f"{plan.pan:+.2f}", f"{stem.level_lu:.1f}", *filters)
+        source = "" if plan.role_from == "name" else ", by its sound"
+        cuts = (
+            ", ".join(
+                f"{reason.what} {reason.value}".removeprefix("eq ").split(":")[0] for reason in plan.reasons if reason.rule in FILTER_RULES
+            )
+            or "none"
+        )
+        table.add_row(name, f"{plan.role}{source}", f"{stem.gain_db:+.1f}", f"{plan.pan:+.2f}", f"{stem.level_lu:.1f}", cuts)
     return table
 
 

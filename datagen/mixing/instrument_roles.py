@@ -1,7 +1,7 @@
 """What a stem is, by its name: its role in the mix, and what the rules say about that role.
 
 Conventions
-    ``level_lu`` is the level against the mix of a full band: the measured means of vocal, bass, kick and snare, and for what nobody
+    ``level_lu`` is the level against the mix of a full band: the measured means of vocal, bass, kick and snare, and for what was not
     measured the middle of the published range of gains, at most -10 LU; toms and hi-hat are as far from the snare as they are there.
     A role of several instruments has the sum of their energies: drums that of kick, snare, hi-hat and overheads; other that of guitar,
     keys and synthesiser; a backing track that of all of these and the bass. Vocal, drums, bass and other then make the mix, within 0.1 LU.

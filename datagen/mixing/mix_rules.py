@@ -61,7 +61,7 @@ RULES = {
     "pair": MixRule("The two files of one stereo source go to their own sides", "hard panning restores the recording", "defined"),
     "stereo": MixRule("A stereo stem keeps its image", "it was placed when it was recorded", "defined"),
     "range": MixRule("Below an instrument's lowest note there is only noise", "ranges of instruments", "defined"),
-    "eq": MixRule("Cuts by instrument, in the middle of their published range", DIFF_MST, "opinion"),
+    "cuts": MixRule("Cuts by instrument, in the middle of their published range", DIFF_MST, "opinion"),
     "loudness": MixRule("A mix that is not mastered is at -16 LUFS", DIFF_MST, "opinion"),
     "peak": _published("peak_1_dbtp"),
 }

@@ -46,7 +46,7 @@ WIDEST_DB = 60.0  # between the leads and the rest: where a solution is looked f
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something is set: what, its value in words, and the key of the rule in ``mix_rules.RULES`` (or where it is from)."""
+    """Why something is set: what, its value as text, and the key of the rule in ``mix_rules.RULES`` (or where it is from)."""
 
     what: str
     value: str

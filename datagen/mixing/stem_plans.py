@@ -69,7 +69,7 @@ def parts_of(stems: Mapping[str, Audio], sample_rate: int) -> tuple[list[Part], 
         if spelt(name).replace(" ", "_") in FULL_MIXES and len(stems) > 1:
             left_out[name] = "by its name a mixture, not a stem"
         elif (loudness := loudness_at_any_level(stems[name], sample_rate)) < SOFTEST_LUFS:
-            left_out[name] = "silent" if loudness == -math.inf else f"{loudness:.0f} LUFS: as good as silent"
+            left_out[name] = "silent" if loudness == -math.inf else f"{loudness:.0f} LUFS: practically silent"
         else:
             loud[name] = loudness
     left_out |= sums_of_others({name: stems[name] for name in loud}, sample_rate)
@@ -150,7 +150,7 @@ def _chain(part: Part) -> tuple[tuple[Use, ...], tuple[Reason, ...]]:
     for band, gain_db, hz in role.cuts:
         if hz < highest_hz:
             chain.append(("eq", {f"{band}_gain_db": gain_db, f"{band}_hz": hz, f"{band}_q": 0.71 if "shelf" in band else 1.0}))
-            reasons.append(Reason("eq", f"{gain_db:+g} dB {'below' if 'shelf' in band else 'at'} {hz:g} Hz", "eq"))
+            reasons.append(Reason("eq", f"{gain_db:+g} dB {'below' if 'shelf' in band else 'at'} {hz:g} Hz", "cuts"))
     return uses(*chain), tuple(reasons)
 
 

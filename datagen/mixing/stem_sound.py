@@ -92,7 +92,7 @@ def _loudest(mono: Array, num_frames: int) -> Array:
 
 
 def role_of_sound(audio: Array, sound: StemSound, sample_rate: int) -> tuple[Role, str]:
-    """The role that the sound of a stem suggests, and why. Voices are not told from instruments by it."""
+    """The role that the sound of a stem suggests, and why. It does not distinguish voices from instruments."""
     strokes, centre_hz = share_of_strokes(audio, sample_rate), sound.centre_hz
     heard = f"{strokes:.0%} strokes, centre at {centre_hz:.0f} Hz"
     if strokes >= STROKES:

@@ -277,7 +277,7 @@ def test_all_silent_is_refused(band):
         (("{empty}", "{out}/mix.wav"), "got no sound file"),
         (("{out}/nowhere", "{out}/mix.wav"), "does not exist"),
         (("{dry}", "{dry}/mix.wav"), "is in the folder of the stems"),
-        (("{dry}", "{out}/mix.mp3"), "ends in .wav or .flac"),
+        (("{dry}", "{out}/mix.aif"), "mix.aif"),
         (("{dry}", "{out}/mix.wav", "--by", "ear"), "--by must be rules or profile; got ear"),
         (("{dry}", "{out}/mix.wav", "--by", "profile"), "--by profile needs the corpus"),
         (("{dry}", "{out}/mix.wav", "--by", "profile", "{empty}"), "estimates.parquet"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stemwright.datagen.edit.presets.preset import Preset
 from stemwright.datagen.edit.presets.stem_mix import StemMix, loaded, write_mix
+from stemwright.datagen.edit.song_output import SongOutput
 from stemwright.datagen.mixing.settling import MixSettings
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.sound.formats import READABLE_SUFFIXES, Audio
@@ -32,11 +33,11 @@ class FirstMix:
     made: StemMix
 
 
-def mix_folder(folder: Path, out: Path, mixer: Mixer, *, on_progress: OnProgress | None = None) -> FirstMix:
+def mix_folder(folder: Path, out: SongOutput, mixer: Mixer, *, on_progress: OnProgress | None = None) -> FirstMix:
     """Mixes the stems of a folder into a file. Raises UsageError for a folder without stems, or with two of one name, and where the mix
     would be among them; Refused for a file that is no sound, and where all stems are silent.
     """
-    files = _stems_of(folder, out)
+    files = _stems_of(folder, out.path)
     stems, rate = loaded(files, on_progress, channels=2)
     settings = mixer(stems, rate)
     if settings.left_out:

@@ -2,8 +2,8 @@
 
 Conventions
     Stems are matched by the names of their files, without regard to case; they may be of other rates and lengths: all are brought to the
-    highest rate and padded to the longest. A mono stem gets two channels if any other has two, or if the preset needs two. Formats and levels are those of
-    ``stemwright.datagen.edit.song_output``; stems to save are written as the mix is, and get the gain that it gets.
+    highest rate and padded to the longest. A mono stem gets two channels if any other has two, or if the preset needs two. Formats and
+    levels are those of ``stemwright.datagen.edit.song_output``; stems to save are written as the mix is, and get the gain that it gets.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def mix_stems(
     return replace(made, notes=notes + made.notes)
 
 
-def write_mix(
-    preset: Preset, stems: Mapping[str, Audio], rate: int, out: SongOutput, saved: Mapping[str, Path] | None = None
-) -> StemMix:
+def write_mix(preset: Preset, stems: Mapping[str, Audio], rate: int, out: SongOutput, saved: Mapping[str, Path] | None = None) -> StemMix:
     """Mixes stems [C, T] of one shape with a preset and writes the mix, and what is summed in it before the bus to the files ``saved``."""
     mix, wet = preset.mix(stems, rate)
     level = out.levelled(np.asarray(mix, np.float32), rate, "the mix", wet.values() if saved else ())
