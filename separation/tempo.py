@@ -75,10 +75,10 @@ class Key:
 
 def find_beats(audio: Audio, sample_rate: int) -> Beats:
     """Tempo and beats of audio [C, T]."""
-    mono = _mono(audio, sample_rate)
+    mono = mono_for_analysis(audio, sample_rate)
     if mono.size < HOP_FRAMES * 8 or float(np.abs(mono).max()) < SILENCE:
         return Beats()
-    librosa = _librosa()
+    librosa = librosa_module()
     strength = librosa.onset.onset_strength(y=mono, sr=ANALYSIS_RATE, hop_length=HOP_FRAMES)
     if not float(strength.max(initial=0.0)) > 0.0:
         return Beats()
@@ -91,10 +91,10 @@ def find_beats(audio: Audio, sample_rate: int) -> Beats:
 
 def find_key(audio: Audio, sample_rate: int) -> Key:
     """Key of audio [C, T]."""
-    mono = _mono(audio, sample_rate)
+    mono = mono_for_analysis(audio, sample_rate)
     if mono.size < ANALYSIS_RATE // 2 or float(np.abs(mono).max()) < SILENCE:
         return Key()
-    librosa = _librosa()
+    librosa = librosa_module()
     chroma = librosa.feature.chroma_stft(y=mono, sr=ANALYSIS_RATE, n_fft=4096, hop_length=2048, norm=None)
     return key_of_chroma(chroma.mean(axis=1))
 
@@ -128,14 +128,14 @@ def pitch_set(key: str) -> int:
 
 
 @cache
-def _librosa() -> ModuleType:
+def librosa_module() -> ModuleType:
     """librosa, imported by one process at a time.
 
     Its import compiles kernels and keeps each in two files. Processes that do so at once on a new installation corrupt them, and from
     then on every call of such a kernel crashes, until the files are removed (numba's issue 10128, librosa's 1998).
     """
     with _alone():
-        for name in ("beat", "feature", "onset"):
+        for name in ("beat", "feature", "onset", "segment"):
             importlib.import_module(f"librosa.{name}")
         return importlib.import_module("librosa")
 
@@ -169,7 +169,7 @@ def _lock(held: ExitStack, folder: Path) -> bool:
     return True
 
 
-def _mono(audio: Audio, sample_rate: int) -> Audio:
+def mono_for_analysis(audio: Audio, sample_rate: int) -> Audio:
     """[T] at the rate of the analysis."""
     mono = np.asarray(audio, np.float32).mean(axis=0, keepdims=True)
     return np.ascontiguousarray((resample(mono, sample_rate, ANALYSIS_RATE) if sample_rate != ANALYSIS_RATE else mono)[0])

@@ -31,6 +31,7 @@ from stemwright.datagen.cli.running import check_alone, exit_code, fetching
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.datagen.cli.verbs import VerbGroup, Verbs
 from stemwright.manifests.progress import AudioDone, OnProgress
+from stemwright.manifests.usage import UsageError
 
 if TYPE_CHECKING:
     from stemwright.datagen.run.configuration import SeparationConfig
@@ -94,6 +95,11 @@ def balance(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also plot levels, overall and over time, to this file (.png, .svg, .pdf or .jpg).")
     ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="Draw the plot on a dark ground.")] = False,
+    sections: Annotated[
+        bool,
+        typer.Option("--sections", help="Also find the sections of each recording, with the level of each stem in them, tempo and key."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how loud each stem is in existing recordings, with an 80 % interval; its pan, width and when it plays.
@@ -106,6 +112,8 @@ def balance(
     """
     terminal = Terminal(as_json)
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
+    if dark and plot is None:
+        raise UsageError("--dark is how a plot is drawn; expected --plot FILE with it")
     if corpus_folder := grouping.corpus_among(songs):
         unused = {"stems": stems, "model": model, "model_folder": model_folder, **how, "against": against, "save_stems": save_stems}
         grouping.balance_of_corpus(terminal, corpus_folder, by, {"csv": csv, "plot": plot}, unused)
@@ -121,11 +129,11 @@ def balance(
     listening = None
     if any(song.stems is None for song in readable):
         listening = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
-    measured = _measured(terminal, readable, listening, keep, rejected)
+    measured = _measured(terminal, readable, listening, keep, rejected, hear=_hearing(sections=sections, tempo=plot is not None))
     _show(terminal, measured, corpus, str(against) if against else "")
     if by:
         grouping.groups_of_measured(terminal, measured, columns, by, plot)
-    _write(terminal, measured, csv, None if by else plot, corpus)
+    _write(terminal, measured, csv, None if by else plot, corpus, dark=dark)
     if rejected:
         terminal.collected["rejected"] = rejected
     moved = sum(track.moved for track in measured)
@@ -136,7 +144,6 @@ def balance(
 
 def _compared(terminal: Terminal, files: Sequence[Path], against: Path | None) -> Mapping[str, Any]:
     """The levels of the corpus to compare with, and warnings about it; nothing without one. Raises UsageError if it has none."""
-    from stemwright.manifests.usage import UsageError
     from stemwright.separation.balance import track_balance
 
     if against is None:
@@ -173,7 +180,7 @@ def _readable(terminal: Terminal, named: NamedSongs) -> tuple[list[NamedSong], l
 
 
 def _measured(
-    terminal: Terminal, songs: Sequence[NamedSong], listening: Any, keep: Keep | None, rejected: list[dict[str, str]]
+    terminal: Terminal, songs: Sequence[NamedSong], listening: Any, keep: Keep | None, rejected: list[dict[str, str]], *, hear: Any = None
 ) -> list[TrackBalance]:
     """The balance of each recording; those that could not be measured are added to ``rejected``, with the reason."""
     from stemwright.datagen.run.runner import describe_error
@@ -187,7 +194,7 @@ def _measured(
             try:
                 within = partial(_report_share, report, lengths_s, number, titles[number])
                 within(0.0)
-                found = measure_recording(song.path, listening, stems=song.stems, on_share=within, keep=keep)
+                found = measure_recording(song.path, listening, stems=song.stems, on_share=within, keep=keep, hear=hear)
                 measured.append(replace(found, title=titles[number]))
                 for note in measured[-1].notes:
                     terminal.warn(f"{song.path}: {note}")
@@ -198,13 +205,24 @@ def _measured(
     return measured
 
 
+def _hearing(*, sections: bool, tempo: bool) -> Any:
+    """What is to be heard in a recording beside the levels of its stems; nothing if neither is requested: that loads librosa."""
+    if not sections and not tempo:
+        return None
+    from stemwright.separation.balance.music import hear_music
+
+    return partial(hear_music, sections=sections)
+
+
 def _show(terminal: Terminal, measured: Sequence[TrackBalance], corpus: Mapping[str, Any], against: str) -> None:
     """Tables of each track, of all together if there are several, and of each against a corpus, if one is named."""
     from stemwright.datagen.cli import tables
+    from stemwright.datagen.cli.section_tables import sections_tables
     from stemwright.separation.balance import track_balance
 
     for track in measured:
-        terminal.show("tracks", tables.track_balance_table(track), [track_balance.as_json(each) for each in measured])
+        for table in [tables.track_balance_table(track), *sections_tables(track)]:
+            terminal.show("tracks", table, [track_balance.as_json(each) for each in measured])
     if len(measured) > 1:
         exact = track_balance.summary_rows(measured, exact=True)
         terminal.show("summary", tables.summary_table(exact), track_balance.summary_rows(measured))
@@ -214,7 +232,15 @@ def _show(terminal: Terminal, measured: Sequence[TrackBalance], corpus: Mapping[
             terminal.show("against", tables.percentile_table(against, exact), track_balance.percentile_rows(measured, corpus))
 
 
-def _write(terminal: Terminal, measured: Sequence[TrackBalance], csv: Path | None, plot: Path | None, corpus: Mapping[str, Any]) -> None:
+def _write(
+    terminal: Terminal,
+    measured: Sequence[TrackBalance],
+    csv: Path | None,
+    plot: Path | None,
+    corpus: Mapping[str, Any],
+    *,
+    dark: bool = False,
+) -> None:
     """Writes the rows and the picture, if they were requested and there is anything to write."""
     from stemwright.manifests.disk.durable import remove_earlier, write_bytes
     from stemwright.separation.balance import track_balance
@@ -227,9 +253,9 @@ def _write(terminal: Terminal, measured: Sequence[TrackBalance], csv: Path | Non
         write_bytes(csv, track_balance.as_csv(rows).encode())
         terminal.say(f"rows: {csv}")
     if plot and measured:
-        from stemwright.datagen.report.plots import plot_balance
+        from stemwright.datagen.report.balance_plot import plot_balance
 
-        plot_balance(measured, plot)
+        plot_balance(measured, plot, dark=dark)
         terminal.say(f"picture: {plot}")
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from stemwright.datagen.cli.section_tables import in_short
 from stemwright.manifests.records import RESIDUAL, Estimate, Rejected
 from stemwright.manifests.wording import with_unit
 from stemwright.separation.balance.basis import MEASURED
@@ -68,12 +69,13 @@ def track_balance_table(track: TrackBalance) -> Table:
 
     loudness = track.loudness
     title = f"{track.title}  {loudness.integrated_lufs:.1f} LUFS, range {_finite(loudness.range_lu)} LU"
-    title += f", true peak {_finite(loudness.true_peak_dbtp, sign=True)} dBTP"
+    title += f", true peak {_finite(loudness.true_peak_dbtp, sign=True)} dBTP, PLR {_finite(track.plr_db)} dB"
     table = Table(title=lines_cell("bold", title, sentence(track.basis, track.origin)), title_justify="left")
     table.add_column("stem", overflow="fold", min_width=6)
     for heading in (("level", "LU"), ("80 %", "range"), ("to rest", "LU"), ("pan",), ("width",), ("plays",)):
         table.add_column(lines_cell("table.header", *heading), justify="right", no_wrap=True)
-    notes = [f"{name} {stem.note}" for name, stem in track.stems.items() if not stem.present]
+    notes = [in_short(track.music)] if track.music else []
+    notes += [f"{name} {stem.note}" for name, stem in track.stems.items() if not stem.present]
     for name, stem in track.stems.items():
         if not stem.present:
             table.add_row(name, NOT_PRESENT, "-", "-", "-", "-", "-", style="dim")

@@ -29,11 +29,13 @@ class Balance(TrackBalance):
 
         return pandas.DataFrame(table_rows([self]))
 
-    def plot(self, path: Path | str) -> None:
-        """Draws levels with intervals and their course in time to a file; its suffix says the format, .png or .svg say."""
-        from stemwright.datagen.report.plots import plot_balance
+    def plot(self, path: Path | str, *, dark: bool = False) -> None:
+        """Draws levels with intervals and their course in time to a file, on white or on a dark ground; its suffix says the format, .png or
+        .svg say.
+        """
+        from stemwright.datagen.report.balance_plot import plot_balance
 
-        plot_balance(self, path)
+        plot_balance(self, path, dark=dark)
 
     def table(self) -> str:
         """The levels as text for a terminal or a note, one line per stem."""

@@ -34,7 +34,7 @@ from stemwright.separation.balance.level_estimators import (
     point_between,
     suited,
 )
-from stemwright.separation.balance.panorama import BandImage, Image, band_images, image_of
+from stemwright.separation.balance.panorama import BandImage, Image, band_energies, band_images, image_of
 from stemwright.separation.loudness.kweighting import BLOCK_FRAMES, HOPS_PER_S, HopSums
 from stemwright.separation.loudness.meter import (
     BLOCK_STEP_HOPS,
@@ -233,7 +233,10 @@ def measure_balance(
     blocks = ([signal[:, at : at + BLOCK_FRAMES] for signal in signals] for at in range(0, mixture.shape[1], BLOCK_FRAMES))
     energies = energies_in_blocks(blocks, sample_rate)
     left_lu = left_db(*_left_energies(mixture, stems)) if calibration.closure_share else -math.inf
-    return balances_of(energies, list(stems), sample_rate, calibration, left_lu=left_lu, stems=stems)
+    found = balances_of(energies, list(stems), sample_rate, calibration, left_lu=left_lu)
+    whole = band_energies(mixture, sample_rate)
+    bands = {name: band_images(stems[name], sample_rate, whole) for name, stem in found.items() if stem.present}
+    return {name: replace(stem, bands=bands.get(name, ())) for name, stem in found.items()}
 
 
 def balances_of(
@@ -243,11 +246,10 @@ def balances_of(
     calibration: Calibration,
     *,
     left_lu: float = -math.inf,
-    stems: Mapping[str, Array] | None = None,
 ) -> dict[str, StemBalance]:
-    """The balance of stems by their energies; ``left_lu`` is what they leave of the mixture (``left_db``).
+    """The balance of stems by their energies, without bands; ``left_lu`` is what they leave of the mixture (``left_db``).
 
-    Their images in bands are measured in ``stems``, if these are given. Raises ValueError for a silent mixture.
+    Raises ValueError for a silent mixture.
     """
     raised = np.ones(len(names))
     together = [name != RESIDUAL for name in names]
@@ -262,8 +264,6 @@ def balances_of(
     found = {}
     for number, name in enumerate(names):
         found[name] = _measure_stem(energies, number, mixture_lufs, sample_rate, calibration)
-        if stems is not None and found[name].pan is not None:
-            found[name] = replace(found[name], bands=band_images(stems[name], sample_rate))
     return found if left_lu == -math.inf else {name: _widened(stem, left_lu, calibration.closure_share) for name, stem in found.items()}
 
 

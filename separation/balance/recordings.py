@@ -22,12 +22,15 @@ from stemwright.manifests.stem_names import MIXTURE_NAMES
 from stemwright.separation.balance.basis import MEASURED, REFERENCE_ORIGIN
 from stemwright.separation.balance.given_levels import given_balance
 from stemwright.separation.balance.level_estimators import calibration_for
+from stemwright.separation.balance.mixture_line import mixture_course
+from stemwright.separation.balance.music import Music
 from stemwright.separation.balance.own_stems import Files, load_own, multitrack_files
 from stemwright.separation.balance.saved_stems import saved_stems
 from stemwright.separation.balance.track_balance import TrackBalance, measure_track
 from stemwright.separation.loudness.meter import measure_loudness
 
 Keep: TypeAlias = Callable[[Path, dict[str, Audio], int, str], None]  # receives song, separated stems, their rate and origin
+Hear: TypeAlias = Callable[[Audio, int], Music]  # receives the mixture and its sample rate
 
 
 def title_of(path: Path, folders: int = 0) -> str:
@@ -53,37 +56,40 @@ def measure_recording(
     stems: Path | Files | None = None,
     on_share: Callable[[float], None] | None = None,
     keep: Keep | None = None,
+    hear: Hear | None = None,
 ) -> TrackBalance:
     """The balance of one recording: with the given ``stems``, a folder or files, or with its own where it is a folder, else by the
     separator.
 
     The levels of given stems are those that they have in the mixture (``stemwright.separation.balance.given_levels``), with intervals as
     wide as what is left asks; those that ``save_stems`` wrote are measured as when they were separated. ``on_share`` receives the
-    progress of separation, 0 to 1; ``keep`` the separated stems. Raises Refused for a recording that cannot be read or separated, and
-    ValueError as ``measure_track`` and ``multitrack_files`` do.
+    progress of separation, 0 to 1; ``keep`` the separated stems; ``hear`` the mixture, for what the recording is as music. Raises Refused
+    for a recording that cannot be read or separated, and ValueError as ``measure_track`` and ``multitrack_files`` do.
     """
     if stems is not None or path.is_dir():
-        return _measure_own(path, stems)
+        return _measure_own(path, stems, hear)
     mixture, sample_rate = load_song(path)
     heard = {"on_share": on_share} if on_share else {}  # a third-party separator may not take it
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
     if keep is not None:
         keep(path, separated, rate, separator.origin)
-    return _measure_separated(path, resample(mixture, sample_rate, rate), separated, rate, separator.origin)
+    return _measure_separated(path, resample(mixture, sample_rate, rate), separated, rate, separator.origin, hear)
 
 
-def _measure_separated(path: Path, mixture: Audio, stems: dict[str, Audio], sample_rate: int, origin: str) -> TrackBalance:
+def _measure_separated(
+    path: Path, mixture: Audio, stems: dict[str, Audio], sample_rate: int, origin: str, hear: Hear | None
+) -> TrackBalance:
     found = measure_track(title_of(path), mixture, stems, sample_rate, calibration=calibration_for(origin))
-    return replace(found, origin=origin, path=str(path))
+    return replace(found, origin=origin, path=str(path), music=hear(mixture, sample_rate) if hear else None)
 
 
-def _measure_own(path: Path, stems: Path | Files | None) -> TrackBalance:
+def _measure_own(path: Path, stems: Path | Files | None, hear: Hear | None) -> TrackBalance:
     song, files = (path, stems) if isinstance(stems, Mapping) else multitrack_files(path, stems)
     if (saved := saved_stems(files)) is not None:
         mixture, sample_rate = load_song(song)
         return _measure_separated(
-            song, resample(mixture, sample_rate, saved.sample_rate), saved.load(mixture, sample_rate), saved.sample_rate, saved.origin
+            song, resample(mixture, sample_rate, saved.sample_rate), saved.load(mixture, sample_rate), saved.sample_rate, saved.origin, hear
         )
     own = load_own(song, files)
     found = own.findings
@@ -100,6 +106,8 @@ def _measure_own(path: Path, stems: Path | Files | None) -> TrackBalance:
         basis=basis,
         origin=REFERENCE_ORIGIN if basis == MEASURED else "",
         path=str(song),
+        course=mixture_course(own.mixture, own.sample_rate),
+        music=hear(own.mixture, own.sample_rate) if hear else None,
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from stemwright.manifests.wording import counted
 from stemwright.separation.balance.basis import MEASURED, REFERENCE_ORIGIN, Basis, model_of
 from stemwright.separation.balance.level_estimators import SEPARATED, Calibration
 from stemwright.separation.balance.measure import StemBalance, measure_balance
+from stemwright.separation.balance.mixture_line import MixtureCourse, mixture_course, plr_db
+from stemwright.separation.balance.music import Music
+from stemwright.separation.balance.section_levels import SectionLevels, section_levels
 from stemwright.separation.loudness.meter import LoudnessReport, measure_loudness
 
 Array = NDArray[np.floating]
@@ -56,6 +59,18 @@ class TrackBalance:
     basis: Basis = MEASURED
     origin: str = REFERENCE_ORIGIN  # of the stems, as their rows have it: "htdemucs_ft@demucs-4.1.0"; "": they were given
     path: str = ""  # of the mixture
+    course: MixtureCourse | None = None  # the mixture's own loudness over time
+    music: Music | None = None  # sections, tempo and key, where they were requested
+
+    @property
+    def plr_db(self) -> float | None:
+        """Peak to loudness ratio of the mixture in dB: true peak less integrated loudness; None for silence."""
+        return plr_db(self.loudness.true_peak_dbtp, self.loudness.integrated_lufs)
+
+    @property
+    def sections(self) -> tuple[SectionLevels, ...]:
+        """The levels of the stems in each section of the recording; none where sections were not requested."""
+        return section_levels(self.music.sections, self.course, self.stems) if self.music and self.course else ()
 
 
 def measure_track(
@@ -65,7 +80,15 @@ def measure_track(
     balances = measure_balance(mixture, stems, sample_rate, calibration=calibration)
     loudness = measure_loudness(mixture, sample_rate)
     origin = REFERENCE_ORIGIN if calibration.basis == MEASURED else ""
-    return TrackBalance(title, mixture.shape[1] / sample_rate, loudness, balances, basis=calibration.basis, origin=origin)
+    return TrackBalance(
+        title,
+        mixture.shape[1] / sample_rate,
+        loudness,
+        balances,
+        basis=calibration.basis,
+        origin=origin,
+        course=mixture_course(mixture, sample_rate),
+    )
 
 
 def _plain(value: float | None, digits: int = 2) -> float | None:
@@ -138,18 +161,63 @@ def as_json(track: TrackBalance) -> Row:
         "basis": track.basis,
         "model": model_of(track.origin) or None,
         "duration_s": _plain(track.duration_s, 3),
-        "mixture": {name: _plain(value) for name, value in track.loudness._asdict().items()},
+        "mixture": _mixture_json(track),
         "stems": {name: _stem_json(stem) for name, stem in track.stems.items()},
+        "music": _music_json(track),
+        "sections": section_rows(track),
         "closure_db": _plain(track.closure_db),
         "notes": list(track.notes),
     }
+
+
+def _mixture_json(track: TrackBalance) -> Row:
+    """Loudness and peaks of the mixture, overall and at one point a second."""
+    row: Row = {name: _plain(value) for name, value in track.loudness._asdict().items()} | {"plr_db": _plain(track.plr_db)}
+    if track.course is not None:
+        step = _points(track.course.end_s)
+        row["trajectory"] = {
+            each.name: [_plain(value) for value in getattr(track.course, each.name)[::step]] for each in fields(track.course)
+        }
+    return row
+
+
+def _music_json(track: TrackBalance) -> Row | None:
+    """Tempo and key; None where they were not requested."""
+    if track.music is None:
+        return None
+    music = track.music
+    return {"tempo_bpm": _plain(music.tempo_bpm), "key": music.key, "key_confidence": _plain(music.key_confidence)}
+
+
+def section_rows(track: TrackBalance, *, exact: bool = False) -> list[Row]:
+    """One row per section and stem: its level with its interval in the section, and the loudness of the mixture there."""
+    number = _exact if exact else _plain
+    return [
+        {
+            "section": count,
+            "start_s": number(section.start_s),
+            "end_s": number(section.end_s),
+            "loudness_lufs": number(section.loudness_lufs),
+            "stem": name,
+            "level_lu": number(level),
+            "level_low_lu": number(low),
+            "level_high_lu": number(high),
+        }
+        for count, section in enumerate(track.sections, 1)
+        for name, (level, low, high) in section.stems.items()
+    ]
+
+
+def _points(end_s: Array) -> int:
+    """Every which value of a course is a second after the one before."""
+    return max(1, round(TRAJECTORY_STEP_S / (end_s[1] - end_s[0]))) if end_s.size > 1 else 1
 
 
 def _stem_json(stem: StemBalance) -> Row:
     row: Row = {name: _plain(getattr(stem, name)) for name in LEVEL_FIELDS}
     row |= {name: _plain(getattr(stem, name), 3) for name in (*IMAGE_FIELDS, "correlation", "active_fraction", "active_low", "active_high")}
     course = stem.trajectory
-    step = max(1, round(TRAJECTORY_STEP_S / (course.end_s[1] - course.end_s[0]))) if course.end_s.size > 1 else 1
+    step = _points(course.end_s)
     row["present"], row["note"] = stem.present, stem.note
     row["active_spans_s"] = [[round(start, 2), round(end, 2)] for start, end in stem.active_spans_s]
     row["trajectory"] = {
@@ -160,6 +228,7 @@ def _stem_json(stem: StemBalance) -> Row:
             "centre_hz": round(band.centre_hz),
             "pan": _plain(band.image.pan, 3) if band.image else None,
             "width": _plain(band.image.width, 3) if band.image else None,
+            "level_lu": _plain(band.level_lu),
         }
         for band in stem.bands
     ]

@@ -16,6 +16,7 @@ References
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,10 +75,11 @@ def _magnitude(x, start, stop):  # type: ignore[no-untyped-def]  # pragma: no co
 
 
 @njit()
-def _channel_peak(x, floor, edge):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Largest interpolated magnitude of one channel, or ``floor`` where nothing exceeds it; ``edge`` is room for a block and its taps."""
+def _channel_peak(x, floor, edge, first_frame, stop_frame):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Largest interpolated magnitude of one channel from a frame to about another, or ``floor`` where nothing exceeds it; ``edge`` is room
+    for a block and its taps."""
     peak, total = floor, x.size
-    for start in range(-HALF_TAPS, total + HALF_TAPS, BLOCK):
+    for start in range(first_frame, stop_frame, BLOCK):
         low, high = start - HALF_TAPS, start + BLOCK + HALF_TAPS
         if _magnitude(x, max(low, 0), min(high, total)) * _BOUND <= peak:
             continue
@@ -108,5 +110,22 @@ def true_peak(audio: Array, sample_rate: int) -> float:
         raise ValueError("expected finite audio, got NaN or infinity; repair or leave out the source file")
     edge = np.empty(BLOCK + 2 * HALF_TAPS, np.float32)
     for channel in samples:
-        peak = float(_channel_peak(channel, np.float32(peak), edge))
+        peak = float(_channel_peak(channel, np.float32(peak), edge, -HALF_TAPS, channel.size + HALF_TAPS))
     return 20 * math.log10(peak) if peak > 0 else -math.inf
+
+
+def true_peaks(audio: Array, edges: NDArray[np.int64], sample_rate: int) -> Array:
+    """True peaks in dBTP of the spans of audio [C, T] between edges in frames [N + 1]: [N]; -inf for silence. Errors as ``true_peak``.
+
+    A span may reach a block of 256 frames into the next.
+    """
+    samples = check_audio(audio)
+    check_sample_rate(sample_rate)
+    edge = np.empty(BLOCK + 2 * HALF_TAPS, np.float32)
+    found = np.zeros(len(edges) - 1)
+    for number, (start, stop) in enumerate(pairwise(edges)):
+        found[number] = float(np.abs(samples[:, start:stop]).max(initial=0.0))
+        for channel in samples:
+            found[number] = _channel_peak(channel, np.float32(found[number]), edge, start, stop)
+    with np.errstate(divide="ignore"):
+        return 20 * np.log10(found)
