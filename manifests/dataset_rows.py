@@ -23,7 +23,7 @@ from stemwright.manifests.joined_rows import ById, JoinedRows
 from stemwright.manifests.metadata import Metadata
 from stemwright.manifests.names import Name, SampleRate
 from stemwright.manifests.pair_records import Branch, Example, Pair, Signal, SignalFile
-from stemwright.manifests.records import Db, EffectUse, Id, Record, Shard, Split, Stem, Track, TrackEstimate, seal
+from stemwright.manifests.records import Db, EffectUse, Id, Part, Record, Shard, Split, Stem, Track, TrackEstimate, seal
 from stemwright.manifests.shards import in_dataset
 from stemwright.manifests.table_rows import TableRows
 
@@ -96,7 +96,8 @@ class SourceRows:
             return JoinedRows(TableRows(path, record_type)) if path.exists() else JoinedRows()
 
         tempos = ById(rows("track_estimates", TrackEstimate), "track_id")
-        return SourceRows(ById(rows("tracks", Track)), ById(rows("stems", Stem)), tempos)
+        sources = JoinedRows(*rows("stems", Stem).tables, *rows("parts", Part).tables)
+        return SourceRows(ById(rows("tracks", Track)), ById(sources), tempos)
 
     def of_pairs(self, pairs: Iterable[Pair]) -> SourceRows:
         """What these pairs need of them, in memory: for a worker."""

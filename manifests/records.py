@@ -230,6 +230,13 @@ class Stem(Record):
     device: str | None = Field(None, description="kind of device that was used: cpu, cuda or mps; None: a reference stem")
 
 
+class Part(Stem):
+    """A part of a stem that a further separation took apart, such as the kick of the drums; the parts of a stem sum to it."""
+
+    stem_id: Id = Field(description="the stem that it is a part of")
+    part_of: Name = Field(description="name of that stem")
+
+
 class EffectSettingsRow(Record):
     """An effect and its settings. Infinity, which strict JSON cannot express, is the text "inf" or "-inf"; the effects read it back."""
 

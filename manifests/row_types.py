@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
 from stemwright.manifests.pair_records import Example, Pair
-from stemwright.manifests.records import Estimate, Normalisation, Record, Rejected, Shard, Stem, Track, TrackEstimate
+from stemwright.manifests.records import Estimate, Normalisation, Part, Record, Rejected, Shard, Stem, Track, TrackEstimate
 
 ROW_TYPES: dict[str, type[Record]] = {
     "tracks": Track,
     "stems": Stem,
+    "parts": Part,  # of stems that a further model takes apart
     "estimates": Estimate,
+    "part_estimates": Estimate,
     "track_estimates": TrackEstimate,
     "features": StemFeatures,
     "profile": StemFeatures,

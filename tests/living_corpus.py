@@ -25,7 +25,7 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate, separator_order
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
-from stemwright.manifests.records import Refused, Stem
+from stemwright.manifests.records import Part, Refused, Stem
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.jobs import Job
@@ -46,12 +46,17 @@ class FilterSeparator:
     any of them has separated.
     """
 
-    MODELS: ClassVar[dict[str, tuple[float, ...]]] = {"one": (0.3, 0.25, 0.2, 0.15), "two": (0.1, 0.2, 0.3, 0.35)}
-    stem_names = STEM_NAMES
+    MODELS: ClassVar[dict[str, tuple[float, ...]]] = {
+        "one": (0.3, 0.25, 0.2, 0.15),
+        "two": (0.1, 0.2, 0.3, 0.35),
+        "kit": (0.4, 0.2, 0.1, 0.25),
+        "kick and snare": (0.5, 0.4),
+    }
+    NAMES: ClassVar[dict[str, tuple[str, ...]]] = {"kit": ("kick", "snare", "toms", "cymbals"), "kick and snare": ("kick", "snare")}
     count = 0
 
     def __init__(self, model: str, *asked: Any, **options: Any) -> None:
-        self.model, self.gains = model, self.MODELS[model]
+        self.model, self.gains, self.stem_names = model, self.MODELS[model], self.NAMES.get(model, STEM_NAMES)
         _, _, self.precision, _ = asked
         self.options = options
 
@@ -64,12 +69,13 @@ class FilterSeparator:
         return f"{self.model}@filter"
 
     used = Used("filter", "fp32", "cpu")
+    sample_rate = None
 
     def separate(self, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
         del sample_rate
         return {
             name: np.roll(mixture, number, axis=1) * np.float32(gain)
-            for number, (name, gain) in enumerate(zip(STEM_NAMES, self.gains, strict=True))
+            for number, (name, gain) in enumerate(zip(self.stem_names, self.gains, strict=True))
         }
 
     def separate_files(self, jobs: Iterable[Job], on_share: object = None) -> Iterator[tuple[Job, SeparatedFile | Refused]]:
@@ -77,7 +83,7 @@ class FilterSeparator:
         for job in jobs:
             type(self).count += 1
             mixture, sample_rate = load(job.path, stream=job.stream)
-            folder = StemFolder(job.out_folder, STEM_NAMES, sample_rate, len(mixture))
+            folder = StemFolder(job.out_folder, self.stem_names, sample_rate, len(mixture))
             folder.mixture.append(mixture)
             folder.add(np.stack(list(self.separate(mixture, sample_rate).values())))
             separated = folder.finish()
@@ -142,6 +148,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     tables = [*folder.glob("*.parquet"), *folder.glob("*.md"), *folder.glob("*.part")]
     dataset = [path for path in (folder / "dataset").rglob("*") if path.is_file()]
     stems = [folder / row.audio.path for row in table.read(folder / "stems.parquet", Stem)]
+    if (folder / "parts.parquet").exists():
+        stems += [folder / row.audio.path for row in table.read(folder / "parts.parquet", Part)]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted({*tables, *dataset, *stems})}
 
 

@@ -27,6 +27,7 @@ from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import (
     Estimate,
     Normalisation,
+    Part,
     Record,
     Refused,
     Rejected,
@@ -87,6 +88,8 @@ class RecipeRows:
 
     normalisations: Sequence[Normalisation] = ()
     track_estimates: Sequence[TrackEstimate] = ()
+    parts: Sequence[Part] = ()
+    part_estimates: Sequence[Estimate] = ()
 
     @cached_property
     def tempos(self) -> Mapping[str, Sequence[TrackEstimate]]:
@@ -96,6 +99,23 @@ class RecipeRows:
     @cached_property
     def _by_stem(self) -> Mapping[str, Sequence[Normalisation]]:
         return grouped(self.normalisations, "stem_id")
+
+    @cached_property
+    def _parts(self) -> Mapping[str, Sequence[Part]]:
+        return grouped(self.parts, "track_id")
+
+    @cached_property
+    def _of_parts(self) -> Mapping[str, Sequence[Estimate]]:
+        return grouped(self.part_estimates, "track_id")
+
+    def parts_of(self, track_id: str) -> dict[str, tuple[tuple[Part, ...], dict[str, Estimate]]]:
+        """Name of a stem -> its parts and their estimates by name; none of a stem of which an estimate is missing."""
+        known = {row.stem_id: row for row in self._of_parts.get(track_id, ())}
+        found: dict[str, list[Part]] = {}
+        for part in self._parts.get(track_id, ()):
+            found.setdefault(part.part_of, []).append(part)
+        whole = {name: tuple(parts) for name, parts in found.items() if all(part.id in known for part in parts)}
+        return {name: (parts, {part.name: known[part.id] for part in parts}) for name, parts in whole.items()}
 
     def tempo_of(self, track_id: str) -> TrackEstimate | None:
         """Tempo, beats and key of a track, where they are known."""
@@ -331,15 +351,10 @@ def material_of(
     optional_rows: RecipeRows = RecipeRows(),
 ) -> TrackMaterial:
     """What is known about a track by itself. Raises Refused when it is shorter than an excerpt."""
-    material = TrackMaterial(
-        track,
-        tuple(stems),
-        {stem.name: by_stem[stem.id] for stem in stems},
-        pairs.sample_rate,
-        pairs.num_frames,
-        optional_rows.chains_of(stems),
-        optional_rows.tempo_of(track.id),
-    )
+    shape, tempo = (pairs.sample_rate, pairs.num_frames), optional_rows.tempo_of(track.id)
+    parts = {name: TrackMaterial(track, *rows, *shape, tempo=tempo) for name, rows in optional_rows.parts_of(track.id).items()}
+    estimates = {stem.name: by_stem[stem.id] for stem in stems}
+    material = TrackMaterial(track, tuple(stems), estimates, *shape, optional_rows.chains_of(stems), tempo, parts=parts)
     if material.track_frames < pairs.num_frames:
         lasts_s = material.track_frames / pairs.sample_rate
         raise Refused(f"{SHORTER} ({below(lasts_s, pairs.duration_s)} s of {pairs.duration_s:g} s)")

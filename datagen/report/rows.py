@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from stemwright.manifests.id_numbers import among, flags_of, plain
 from stemwright.manifests.joined_rows import ById, JoinedRows, SelectedRows
 from stemwright.manifests.pair_columns import Flags, TrackNumbers
 from stemwright.manifests.pair_records import Example, Pair, Signal
-from stemwright.manifests.records import RESIDUAL, Estimate, Record, Rejected, Split, Stem, Track, TrackEstimate
+from stemwright.manifests.records import RESIDUAL, Estimate, Part, Record, Rejected, Split, Stem, Track, TrackEstimate
 from stemwright.manifests.stem_names import SIX_STEMS
 from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.wording import duration
@@ -46,7 +46,9 @@ class Rows:
     config: Config
     tracks: JoinedRows[Track]
     stems: JoinedRows[Stem]
+    parts: JoinedRows[Part]
     estimates: JoinedRows[Estimate]
+    part_estimates: JoinedRows[Estimate]
     track_estimates: JoinedRows[TrackEstimate]
     pairs: SelectedRows[Pair]  # a pair that was drawn again is the last one that was drawn
     num_redrawn: int
@@ -62,8 +64,13 @@ class Rows:
 
     @cached_property
     def stem(self) -> ById[Stem]:
-        """Stem id -> stem."""
-        return ById(self.stems, mapped=False)
+        """Id of a stem or part -> its row."""
+        return ById(self.sources, mapped=False)
+
+    @cached_property
+    def sources(self) -> JoinedRows[Stem]:
+        """The stems, and the parts of those that were taken apart."""
+        return JoinedRows(*self.stems.tables, *cast("tuple[TableRows[Stem], ...]", self.parts.tables))
 
     @cached_property
     def rendered(self) -> Flags:
@@ -114,7 +121,9 @@ def read_rows(corpus: Corpus) -> Rows:
         config=config,
         tracks=rows(Track, "tracks"),
         stems=rows(Stem, "stems"),
+        parts=rows(Part, "parts"),
         estimates=rows(Estimate, "estimates"),
+        part_estimates=rows(Estimate, "part_estimates"),
         track_estimates=rows(TrackEstimate, "track_estimates"),
         pairs=SelectedRows(pairs, ~among(pairs.ids(), np.array(sorted(int(row_id, 16) for row_id in replaced), np.uint64))),
         num_redrawn=len(replaced),
@@ -256,7 +265,7 @@ def rights_table(rows: Rows, heard: dict[str, float]) -> list[dict[str, Any]]:
     for length, rights in track_columns(rows, "rights"):
         music[rights] += length
     names = [*dict.fromkeys([*counted, "unknown"])]  # the latter of a track that is in no table
-    numbers = TrackNumbers(rows.tracks, rows.stems)
+    numbers = TrackNumbers(rows.tracks, rows.sources)
     group_of = [names.index(of_track[f"{track:016x}"]) for track in numbers.tracks.tolist()] + [names.index("unknown")]
     planned, rendered = (
         dict(zip(names, counts, strict=True)) for counts in pairs_of_groups(rows.pairs, rows.rendered, numbers, group_of, len(names))

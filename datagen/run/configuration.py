@@ -13,9 +13,9 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from stemwright.datagen.dataset.dataset_config import DatasetConfig
 from stemwright.datagen.dataset.writers import WRITERS
@@ -23,12 +23,12 @@ from stemwright.datagen.pairs.pairs_config import PairsConfig
 from stemwright.datagen.pairs.recipes import RECIPES
 from stemwright.datagen.pairs.rights import RightsConfig
 from stemwright.datagen.pairs.section import ConfigError, Section, range_of, ranges_of_items, since
+from stemwright.datagen.run.separation_config import SeparationConfig
 from stemwright.datagen.run.songs_config import SongsConfig
 from stemwright.datagen.run.storage_config import StorageConfig
 from stemwright.manifests.registry import BrokenExtensionError, Registry, UnknownNameError
 from stemwright.manifests.sound.formats import Encoding
-from stemwright.separation.quality import Limits
-from stemwright.separation.separator import ONNX, SEPARATORS, WAYS, checked_reference
+from stemwright.separation.separator import ONNX
 
 EXPECTED = {  # pydantic's names of what is wrong, and what TOML calls what a key takes
     "tuple_type": "a list",
@@ -45,90 +45,6 @@ EXPECTED = {  # pydantic's names of what is wrong, and what TOML calls what a ke
     "int_from_float": "a whole number",
 }
 OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")  # pydantic's names
-
-
-class LimitsConfig(Section):
-    """Limits on the stems of a track, separated or a multitrack's own; the defaults reject only what cannot be right.
-
-    Checked once, when the stems of a track are made: finished tracks are not checked again.
-    """
-
-    closure_db: float = Field(
-        Limits().closure_db,
-        ge=-200.0,
-        le=200.0,
-        description="highest residual: a track is rejected if the energy of mixture - sum(stems), relative to the energy of the "
-        "mixture, is above this",
-        json_schema_extra=since("0.1", unit="dB"),
-    )
-    bleed: float = Field(
-        Limits().bleed,
-        ge=0.0,
-        le=1.0,
-        description="highest correlation between the samples of two stems: a track is rejected if any two stems exceed it. Good "
-        "stems rarely exceed 0.5; two copies of one signal reach 1",
-        json_schema_extra=since("0.1", unit="correlation"),
-    )
-    clipped_share: float = Field(
-        Limits().clipped_share,
-        ge=0.0,
-        le=1.0,
-        description="largest share of clipped samples: a track is rejected if more samples of its mixture are in runs of two or "
-        "more at full scale",
-        json_schema_extra=since("0.1", unit="fraction"),
-    )
-
-
-class SeparationConfig(Section):
-    """How mixtures become stems. ``auto`` takes a multitrack's own stems and separates every other track."""
-
-    separator: str = Field(
-        "auto",
-        description="source of the stems; auto: the multitrack's own stems where there are some, Demucs for every other track; "
-        "demucs: separate every track; reference: use multitracks only, reject other tracks. Any other separator is "
-        "given by its name, as package.module:object, or as onnx:path/model.onnx (relative to the configuration file), "
-        "and separates every track; the keys model, model_folder, precision, engine and input_lufs apply to Demucs only",
-        json_schema_extra=since("0.1", choices=(*WAYS, *SEPARATORS.others())),
-    )
-    model: str = Field(
-        "htdemucs", description="name of a Demucs model or bag of models; `stemwright models` lists them", json_schema_extra=since("0.1")
-    )
-    model_folder: str | None = Field(
-        None,
-        description="folder of model files (NAME.yaml and SIG.safetensors), for use without a network connection; relative to the "
-        "configuration file",
-        json_schema_extra=since("0.1"),
-    )
-    device: str = Field(
-        "auto",
-        description="device that runs the networks: cpu, cuda, cuda:1, mps; auto: a GPU if there is one, else the CPU",
-        json_schema_extra=since("0.1"),
-    )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto",
-        description="number format of the networks; fp32 is exact; auto uses bf16 only where a measurement on this machine shows "
-        "it to be faster and to change every stem by less than -45 dB, else fp32",
-        json_schema_extra=since("0.1"),
-    )
-    engine: Literal["auto", "torch", "openvino"] = Field(
-        "auto",
-        description="library that runs the networks; auto: OpenVINO on a CPU if it is installed, else PyTorch",
-        json_schema_extra=since("0.1"),
-    )
-    input_lufs: float | None = Field(
-        None,
-        ge=-70.0,
-        le=0.0,
-        description="integrated loudness that each mixture is scaled to before separation; the stems are scaled back; not given: "
-        "no scaling",
-        json_schema_extra=since("0.1", unit="LUFS"),
-    )
-    limits: LimitsConfig = Field(default_factory=LimitsConfig)
-
-    @field_validator("separator")
-    @classmethod
-    def _is_a_separator(cls, reference: str) -> str:
-        return checked_reference(reference)
 
 
 class EstimateConfig(Section):
@@ -230,9 +146,22 @@ def read_values(path: Path) -> dict[str, Any]:
         if isinstance(part, dict) and isinstance(part.get(key), str):
             values[section] = {**part, key: str((path.parent / Path(part[key]).expanduser()).resolve())}
     part = values.get("separation")
-    if isinstance(part, dict) and isinstance(part.get("separator"), str):
-        values["separation"] = {**part, "separator": placed_reference(part["separator"], path.parent)}
+    if isinstance(part, dict):
+        values["separation"] = _placed_separator(part, path.parent)
     return values
+
+
+def _placed_separator(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The section of a separation, with that of drums, whose paths of ONNX models and of the folder of drums are relative to a folder."""
+    found = {**values, "separator": placed_reference(values["separator"], folder)} if isinstance(values.get("separator"), str) else values
+    drums = values.get("drums")
+    if not isinstance(drums, dict):
+        return found
+    if isinstance(drums.get("model"), str):
+        drums = {**drums, "model": placed_reference(drums["model"], folder)}
+    if isinstance(drums.get("model_folder"), str):
+        drums = {**drums, "model_folder": str((folder / Path(drums["model_folder"]).expanduser()).resolve())}
+    return {**found, "drums": drums}
 
 
 def placed_reference(separator: str, folder: Path) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from stemwright.datagen.run import configuration, shares
 from stemwright.datagen.run.configuration import Config
@@ -19,8 +19,9 @@ from stemwright.manifests.disk import durable
 from stemwright.manifests.disk.deletion import check_plain
 from stemwright.manifests.disk.locks import LockedError, NoLocksError, is_held, locked
 from stemwright.manifests.disk.regular import regular
+from stemwright.manifests.joined_rows import JoinedRows
 from stemwright.manifests.pair_records import Pair
-from stemwright.manifests.records import Record, Refused, Rejected
+from stemwright.manifests.records import Part, Record, Refused, Rejected, Stem
 from stemwright.manifests.shards import DATASET
 from stemwright.manifests.table_rows import TableRows
 from stemwright.manifests.usage import UsageError
@@ -31,7 +32,9 @@ STAGES = ("catalog", "separate", "estimate", "plan", "render")
 VERBS = {  # table -> the verb that writes it
     "tracks": "catalog",
     "stems": "separate",
+    "parts": "separate",
     "estimates": "estimate",
+    "part_estimates": "estimate",
     "track_estimates": "estimate",
     "features": "estimate",
     "profile": "estimate",
@@ -172,6 +175,11 @@ class Corpus:
         """The rows of a table, made into records as they are used. Raises CorpusError as ``rows`` does."""
         self._finished(name)
         return TableRows(self.table(name), record_type)
+
+    def source_rows(self) -> JoinedRows[Stem]:
+        """The stems of a corpus and their parts: what pairs can be made of. Raises CorpusError as ``rows`` does."""
+        parts = [cast("TableRows[Stem]", self.table_rows("parts", Part))] if self.table("parts").exists() else []
+        return JoinedRows(self.table_rows("stems", Stem), *parts)
 
     def digest(self, name: str) -> str:
         """The digest of the rows of a table. Raises CorpusError as ``rows`` does."""

@@ -30,8 +30,10 @@ from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.cataloguing import found_songs, limited
 from stemwright.datagen.run.stages.kept_stems import STEMS
-from stemwright.datagen.run.stages.separating import Separation, finished_keys, tasks_of
-from stemwright.datagen.run.stages.separator_order import separator_of
+from stemwright.datagen.run.stages.separating import finished_keys, tasks_of
+from stemwright.datagen.run.stages.separating_parts import PartSeparation, drums_of, part_tasks
+from stemwright.datagen.run.stages.separation_work import Separation
+from stemwright.datagen.run.stages.separator_order import SeparationOrder, separator_of
 from stemwright.manifests import table
 from stemwright.manifests.catalog.tracks import TOO_LONG, Candidate, candidate_sound, num_bytes, songs_root
 from stemwright.manifests.disk.regular import file_sha256
@@ -142,6 +144,7 @@ def forecast(
     if separator is not None and rate is None and to_separate and test is not None:
         rate, source = test(separator), f"measured now on {TEST_S:.0f} s of a test signal"
     renewed = {name for name, _ in (*to_separate, *own)}
+    apart, further = _to_take_apart(corpus, config, songs, renewed)
     estimated = [(name, length_s) for name, length_s in _all(songs) if name in renewed or not _has_estimates(corpus)]
     examples = _rows(corpus, "examples", Example)
     rendered, deleted = _to_render(corpus, config, songs, renewed, examples)
@@ -149,10 +152,12 @@ def forecast(
     steps = (
         Step("catalog", len(to_read), "song", sum(to_read), *_rate(rates.of_stage("catalog", jobs))),
         Step("separate", len(to_separate), "song", audio_s, rate, source),
+        *([Step("drums", len(apart), "song", sum(apart), *_part_rate(further, test if apart else None))] if further is not None else []),
         Step("estimate", len(estimated), "song", sum(length_s for _, length_s in estimated), *_rate(rates.of_stage("estimate", jobs))),
         Step("render", rendered, "pair", rendered * config.pairs.duration_s, *_rate(rates.of_stage("render", jobs))),
     )
     stems_bytes = _stem_bytes(corpus, audio_s, separator) + _stem_bytes(corpus, sum(length_s for _, length_s in own), None)
+    stems_bytes += _stem_bytes(corpus, sum(apart), further) if further is not None else 0
     pair_bytes = _pair_bytes(corpus, config, examples, NUM_STEMS - 1 if separator is None else len(separator.stem_names))
     spaces = (_space(corpus.folder / STEMS, stems_bytes), _space(corpus.dataset, round(rendered * pair_bytes)))
     refused = {**_too_short(songs, config.pairs.duration_s), **songs.refused}
@@ -285,6 +290,30 @@ def _to_separate(corpus: Corpus, config: Config, songs: _Songs) -> tuple[list[tu
             if task.row_id in kept and task.id not in finished and separation.kept(task) is None:
                 (mixtures if task.duration_s else own).append((task.row_id, task.duration_s or task.payload[0].audio.duration_s))
     return mixtures, own, separator if needed and way != "reference" else None
+
+
+def _to_take_apart(corpus: Corpus, config: Config, songs: _Songs, renewed: Collection[str]) -> tuple[list[float], Any]:
+    """The lengths of the drums that would be taken apart, as far as it is known which songs have a stem of them, and by what; None if none
+    are.
+    """
+    order = SeparationOrder(config, offline=True).of_parts()
+    if order is None:
+        return [], None
+    further = order.separator()
+    lengths_s = [length_s for name, length_s in _all(songs) if name in renewed]
+    if corpus.table("tracks").exists() and corpus.table("stems").exists():
+        current = {track.id for track in songs.kept} - set(renewed)
+        finished = set(table.column(corpus.table("parts"), "cache_key")) if corpus.table("parts").exists() else set()
+        separation = PartSeparation(corpus, further, order.config)
+        tasks = (task for task in part_tasks(corpus, further.identity, drums_of(corpus)) if task.row_id in current)
+        lengths_s += [task.duration_s for task in tasks if task.id not in finished and separation.kept(task) is None]
+    return lengths_s, further
+
+
+def _part_rate(separator: Any, test: Callable[[Any], float] | None) -> tuple[float | None, str]:
+    """The rate of a further separator; ``test`` measures one that is not known."""
+    rate, source = _rate(rates.of_separation(separator))
+    return (test(separator), f"measured now on {TEST_S:.0f} s of a test signal") if rate is None and test is not None else (rate, source)
 
 
 def _has_estimates(corpus: Corpus) -> bool:

@@ -32,7 +32,7 @@ from stemwright.manifests.disk.bulk import bulk_of
 from stemwright.manifests.disk.mirror import address_of_place, is_mirrored, place_of
 from stemwright.manifests.disk.name_set import NameSet
 from stemwright.manifests.pair_records import Example
-from stemwright.manifests.records import Stem
+from stemwright.manifests.records import Part, Stem
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.sound.kept_fingerprint import FINGERPRINTS
 from stemwright.separation.stem_files import ATTEMPT_FOLDER, MADE_IN_WORK, WORK_FOLDER
@@ -132,8 +132,7 @@ def _journals(corpus: Corpus) -> Iterator[Orphan | None]:
 
 def _stems(corpus: Corpus) -> Iterator[Orphan | None]:
     root = corpus.folder / STEMS
-    rows = corpus.rows("stems", Stem) if corpus.table("stems").exists() else []
-    rows += [row for task in table.journalled(corpus.journal("stems"), Stem).values() for row in task]
+    rows = _stem_rows(corpus)
     named = {corpus.folder / row.audio.path for row in rows}
     current = {path.parent for path in named}
     for path in _files(root):
@@ -149,13 +148,21 @@ def _stems(corpus: Corpus) -> Iterator[Orphan | None]:
                 yield _orphan("stems", root, path)
 
 
+def _stem_rows(corpus: Corpus) -> list[Stem]:
+    """The rows of stems and parts, in tables and journals."""
+    found: list[Stem] = []
+    for name, kind in (("stems", Stem), ("parts", Part)):
+        found += corpus.rows(name, kind) if corpus.table(name).exists() else []
+        found += [row for task in table.journalled(corpus.journal(name), kind).values() for row in task]
+    return found
+
+
 def _stored(corpus: Corpus) -> Iterator[Orphan]:
     """Stems and shards in the store that no row, journal or kept stems name."""
     if (bulk := bulk_of(corpus.folder)) is None:
         return
     bulk.claim(corpus.folder)
-    rows = corpus.rows("stems", Stem) if corpus.table("stems").exists() else []
-    rows += [row for task in table.journalled(corpus.journal("stems"), Stem).values() for row in task]
+    rows = _stem_rows(corpus)
     named = {bulk.object_of(row.audio) for row in rows}
     kept = {bulk.object_of(row.audio) for found in map(read, _kept_folders(corpus)) if found is not None for row in found.stems}
     packed = bulk_of(corpus.dataset)

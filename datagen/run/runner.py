@@ -190,6 +190,16 @@ def finish(stage: Stage, rows: Iterable[Record], *, made_from: str = "") -> None
     deletion.remove(stage.folder, stage.folder / UNUSED / f"{stage.table}.parquet")
 
 
+def set_aside(folder: Path, name: str) -> None:
+    """Sets a table aside that the configuration of a corpus does not need; its rows are found again when it does."""
+    table.remove_journals(folder / f"{name}{table.JOURNAL}")
+    found, place = folder / f"{name}.parquet", folder / UNUSED / f"{name}.parquet"
+    if found.exists():
+        deletion.check_way(folder, place)
+        durable.make_folder(place.parent)
+        durable.move(found, place)
+
+
 def reject(stage: str, task: Task, reason: str) -> Rejected:
     """The row that says why a task was refused."""
     return seal(Rejected, stage=stage, row_id=task.row_id, subject=task.subject, reason=reason)

@@ -78,7 +78,7 @@ def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | N
             effects = effect_rows(stem.name, _loaded(corpus, stem), sample_rate, profile.read())
             blind = {"effects": effects, "profile": profile.id}
         active = sounding_seconds(own, energies.edges, read.num_frames, sample_rate)
-        rows.append(_row(stem, balances[stem.name], peak, {"cache_key": task, "active": active, **blind}))
+        rows.append(row_of(stem, balances[stem.name], peak, {"cache_key": task, "active": active, **blind}))
     return rows
 
 
@@ -103,7 +103,7 @@ class _Reading:
     def blocks(self) -> Iterator[list[Audio]]:
         """Blocks of the mixture [C, t], then of each stem. Raises Refused if a stem cannot be read, or is longer than the others."""
         with ExitStack() as ready:
-            readers = [ready.enter_context(closing(_blocks(self.corpus, stem))) for stem in self.stems]
+            readers = [ready.enter_context(closing(stem_blocks(self.corpus, stem))) for stem in self.stems]
             for parts in zip_longest(*readers):
                 yield self._summed(parts)
 
@@ -129,7 +129,8 @@ class _Reading:
         return [mixture, *signals]
 
 
-def _blocks(corpus: Path, stem: Stem) -> Generator[Audio, None, None]:
+def stem_blocks(corpus: Path, stem: Stem) -> Generator[Audio, None, None]:
+    """Blocks [C, t] of a stem. Raises Refused, with what to do, if it cannot be read."""
     try:
         yield from blocks(located(corpus, stem.audio), READ_FRAMES)
     except Refused as reason:
@@ -178,15 +179,19 @@ def mixture_at(stems: Sequence[Stem], corpus: Path, sample_rate: int) -> Audio:
     return np.zeros((1, 0), np.float32) if total is None else total[None]
 
 
-def _row(stem: Stem, balance: StemBalance, peak: float, facts: dict[str, Any]) -> Estimate:
+def row_of(stem: Stem, balance: StemBalance, peak: float, facts: dict[str, Any], *, gain_db: float | None = None) -> Estimate:
+    """The row of a stem by its balance and its largest sample, both on a scale that is ``gain_db`` above the mixture's: by default the
+    stem's own.
+    """
+    gain_db = stem.gain_db if gain_db is None else gain_db
     loudness = _finite(balance.loudness_lufs)
     return seal(
         Estimate,
         stem_id=stem.id,
         track_id=stem.track_id,
         name=stem.name,
-        loudness_lufs=None if loudness is None else round(loudness - stem.gain_db, 3),
-        peak_dbfs=None if peak == 0.0 else round(gain_to_db(peak) - stem.gain_db, 3),
+        loudness_lufs=None if loudness is None else round(loudness - gain_db, 3),
+        peak_dbfs=None if peak == 0.0 else round(gain_to_db(peak) - gain_db, 3),
         level_lu=_finite(balance.level_lu),
         level_low_lu=_finite(balance.level_low_lu),
         level_high_lu=_finite(balance.level_high_lu),

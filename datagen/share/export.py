@@ -32,6 +32,7 @@ from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages import separator_of
 from stemwright.datagen.run.stages.separation_keys import separation_key
+from stemwright.datagen.run.stages.separator_order import SeparationOrder
 from stemwright.datagen.run.tasks import Workers
 from stemwright.datagen.share.export_rows import TYPES, ExportRows, add_sound_marks, allowed_rows
 from stemwright.datagen.share.placing import clear, copy_synced, replaced
@@ -145,8 +146,8 @@ def _resolved(out: Path) -> Path:
 def _write_tables(corpus: Corpus, rows: ExportRows, folder: Path) -> tuple[str, ...]:
     """Writes everything without sound; returns what there is to say about the model."""
     write_bytes(folder / "config.toml", configuration.to_toml(without_local_paths(corpus.config)).encode())
-    for name, kind in TYPES.items():
-        table.write(folder / f"{name}.parquet", rows.written(name), kind, made_from=table.made_from(corpus.table(name)) or "")
+    for name in rows.names:
+        table.write(folder / f"{name}.parquet", rows.written(name), TYPES[name], made_from=table.made_from(corpus.table(name)) or "")
     identity, phrase = _model(corpus, rows)
     write_bytes(folder / README, _readme(rows, identity).encode())
     write_bytes(folder / MANIFEST, _manifest(folder, rows, identity, corpus).encode())
@@ -220,6 +221,19 @@ def _model(corpus: Corpus, rows: ExportRows) -> tuple[dict[str, Any] | None, tup
     return None, (f"{phrase}: the stems were made by another version than the one installed",)
 
 
+def _of_parts(corpus: Corpus, rows: ExportRows) -> dict[str, Any]:
+    """What identifies the model that took the drums apart, as far as it is known here; nothing where none did."""
+    from stemwright.separation.demucs.checkpoints import ModelError
+
+    order = SeparationOrder(corpus.config, offline=True).of_parts()
+    if order is None or not len(rows["parts"]):
+        return {}
+    try:
+        return {"parts_model": order.separator().identity}
+    except (ModelError, ValueError):
+        return {"parts_model": None}
+
+
 def _manifest(folder: Path, rows: ExportRows, identity: dict[str, Any] | None, corpus: Corpus) -> str:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     facts = {
@@ -229,6 +243,7 @@ def _manifest(folder: Path, rows: ExportRows, identity: dict[str, Any] | None, c
         "versions": {name: table.versions(corpus.table(name)) for name in ("stems", "pairs", "examples")},
         "model": identity,
         "origins": sorted({origin for (origin,) in rows.columns("stems", "origin")}),
+        **_of_parts(corpus, rows),
         "rows": rows.counts,
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in files},
     }

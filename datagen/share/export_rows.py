@@ -33,7 +33,8 @@ from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.manifests.wording import counted
 
 R = TypeVar("R", bound=Record)
-OF_TRACKS = ("stems", "estimates", "track_estimates", "normalisations", "pairs", "redraws")  # tables whose rows carry a track_id
+OPTIONAL = ("parts", "part_estimates")  # tables that an export has only where they have rows
+OF_TRACKS = (*OPTIONAL, "stems", "estimates", "track_estimates", "normalisations", "pairs", "redraws")  # tables whose rows carry a track_id
 MARKS: dict[str, type[Record]] = {"fingerprints": FingerprintRow, "sketches": SketchRow}
 TYPES: dict[str, type[Record]] = {
     **{name: kind for name, kind in ROW_TYPES.items() if name in ("tracks", "examples", *OF_TRACKS)},
@@ -67,7 +68,12 @@ class ExportRows:
     @property
     def counts(self) -> dict[str, int]:
         """How many rows each table of the export has."""
-        return {name: self.num_marks[name] if name in MARKS else len(self.of_tables[name]) for name in TYPES}
+        return {name: self.num_marks[name] if name in MARKS else len(self.of_tables[name]) for name in self.names}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tables that are written."""
+        return tuple(name for name in TYPES if name not in OPTIONAL or len(self.of_tables[name]))
 
 
 def allowed_rows(corpus: Corpus) -> ExportRows:
@@ -110,7 +116,7 @@ def _selected(rows: dict[str, JoinedRows[Any]], policy: RightsConfig) -> dict[st
 
 def _forbidden(policy: RightsConfig, rows: dict[str, JoinedRows[Any]]) -> list[str]:
     """The ids of the pairs that are planned or rendered though the policy now says otherwise."""
-    uses = RightsOfPairs(policy, rows["tracks"], rows["stems"])
+    uses = RightsOfPairs(policy, rows["tracks"], JoinedRows(*rows["stems"].tables, *rows["parts"].tables))
     rendered = np.unique(rows["examples"].ids("pair_id"))
     found = []
     for name in ("pairs", "redraws"):

@@ -29,7 +29,7 @@ from stemwright.datagen.run import configuration
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import CorpusError
 from stemwright.datagen.share.export import FORMAT, MANIFEST, README, without_local_paths
-from stemwright.datagen.share.export_rows import TYPES
+from stemwright.datagen.share.export_rows import OPTIONAL, TYPES
 from stemwright.manifests import table
 from stemwright.manifests.disk.regular import file_sha256, not_a_file, regular
 from stemwright.manifests.pair_records import Example
@@ -85,6 +85,7 @@ class Manifest(BaseModel):
     format: int = Field(ge=0)
     stemwright: str = Field(max_length=100)
     model: ModelFacts | None
+    parts_model: dict[str, Any] | None = None
     origins: list[str]
     files: dict[str, FileFacts]
 
@@ -107,7 +108,9 @@ class Recipes:
         return without_local_paths(configuration.read(regular(self.folder / CONFIG)))
 
     def rows(self, name: str, record_type: type[R]) -> list[R]:
-        """The rows of one of its tables. Raises CorpusError if one of them cannot be a row."""
+        """The rows of one of its tables; none of one that it need not have. Raises CorpusError if one of them cannot be a row."""
+        if name in OPTIONAL and not self._has(name):
+            return []
         try:
             return table.read(self.folder / f"{name}.parquet", record_type)
         except ValueError as error:
@@ -116,10 +119,16 @@ class Recipes:
     def check_rows(self) -> None:
         """Raises CorpusError if any row of any table cannot be one: to be asked before anything is written or separated."""
         for name, record_type in TYPES.items():
+            if name in OPTIONAL and not self._has(name):
+                continue
             try:
                 deque(TableRows(self.folder / f"{name}.parquet", record_type).batches(), maxlen=0)
             except ValueError as error:
                 raise CorpusError(str(error)) from error
+
+    def _has(self, name: str) -> bool:
+        """Whether the export has a table: one that its manifest does not list was never checked."""
+        return f"{name}.parquet" in self.manifest["files"]
 
     @property
     def rendered_from(self) -> str:
@@ -184,7 +193,7 @@ def _checked(folder: Path, path: Path) -> Recipes:
         if (folder / name).is_file() and (folder / name).stat().st_size > LARGEST_TEXT:
             raise CorpusError(f"{path} has a {name} of more than {LARGEST_TEXT / 1e6:,.0f} MB; {EXPECTED}")
     manifest = _manifest(folder / MANIFEST, path)
-    for name in (*TABLES, CONFIG):
+    for name in (*(file for file in TABLES if file.removesuffix(".parquet") not in OPTIONAL), CONFIG):
         if name not in manifest.files:
             raise CorpusError(f"{path} is incomplete: its {MANIFEST} does not list {name}; export it again")
     for name, facts in manifest.files.items():

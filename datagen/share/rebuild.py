@@ -36,12 +36,14 @@ from stemwright.datagen.run.runner import Stage, finish
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages import run_separate, separator_of
 from stemwright.datagen.run.stages.rendering import unrendered
+from stemwright.datagen.run.stages.separator_order import SeparationOrder
 from stemwright.datagen.run.stages.writing_pairs import writing_pairs
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.datagen.share.export import OF_SEPARATION
 from stemwright.datagen.share.export_rows import TYPES
 from stemwright.datagen.share.known_songs import Copy, LocatedSong, aligned, decibels, find_sources
 from stemwright.datagen.share.reading import Recipes
+from stemwright.datagen.share.rebuilt_parts import check_parts_model, matching_parts
 from stemwright.datagen.share.sound_marks import BLOCK_FRAMES, FingerprintRow, SketchRow
 from stemwright.manifests import __version__, table
 from stemwright.manifests.disk.bulk import located
@@ -123,6 +125,8 @@ class Rebuild:
         elif used:
             changes["engine"] = used["engine"]
             self._precision = used["precision"]
+        if folder is not None and (folder / f"{recorded.separation.drums.model}.yaml").exists():
+            changes["drums"] = recorded.separation.drums.model_copy(update={"model_folder": str(folder)})
         separation = recorded.separation.model_copy(update=changes)
         songs = recorded.songs.model_copy(update={"folder": str(self.corpus.folder / SONGS)})
         return recorded.model_copy(update={"separation": separation, "songs": songs})
@@ -133,6 +137,7 @@ class Rebuild:
             self.result.notes.append(
                 f"the recipes were made by stemwright {self.recipes.manifest['stemwright']}, this is {__version__}: bytes may differ"
             )
+        check_parts_model(self.recipes, SeparationOrder(config, self.options.offline, self.options.trust_pickle, self._precision))
         if not origins:
             return
         options = {"offline": self.options.offline, "trust_pickle": self.options.trust_pickle}
@@ -222,6 +227,7 @@ class Rebuild:
                 how_much = "by an unknown amount" if worst is None else f"by at most {decibels(worst)}"
                 what = f"the same file, but its stems differ here, {how_much}"
                 self._say(self._tracks[before], "other stems", what, distortion_db=worst)
+        self._renamed |= matching_parts(self.recipes, self.corpus, self._tracks)
         self._write_tables({track for track in self._tracks if track not in differ})
 
     def _difference_db(self, stem: Stem, kept: SketchRow | None) -> float | None:
@@ -232,8 +238,10 @@ class Rebuild:
 
     def _write_tables(self, same: set[str]) -> None:
         """Writes the pairs with the ids that their sources have here, and what was measured on stems that are the same."""
-        for name in ("estimates", "track_estimates", "normalisations"):
+        for name in ("estimates", "track_estimates", "normalisations", "part_estimates"):
             rows: list[Any] = [row for row in self.recipes.rows(name, TYPES[name]) if getattr(row, "track_id", None) in same]
+            if name == "part_estimates":
+                rows = [row for row in rows if self._renamed.get(row.stem_id) == row.stem_id]
             if rows or self.corpus.table(name).exists():
                 table.replace(self.corpus.table(name), rows, TYPES[name])
         for name in ("pairs", "redraws"):
@@ -268,7 +276,7 @@ class Rebuild:
         remove_leftovers(corpus.dataset.resolve())  # which may be a link to another disk
         pairs = {pair.id: pair for name in ("pairs", "redraws") if corpus.table(name).exists() for pair in corpus.rows(name, Pair)}
         writer = writer_of(config.dataset, config.encoding, partial(corpus.rows, "tracks", Track))
-        files = {stem.id: stem.audio for stem in corpus.rows("stems", Stem)}
+        files = {row.id: row.audio for row in corpus.source_rows()}
         wanted = {self._renamed[row.pair_id]: row for row in self.recipes.examples() if self._renamed.get(row.pair_id) in pairs}
         tasks = [_task(pairs[pair_id], writer, files) for pair_id in wanted]
         stage = Stage("render", corpus.folder, "examples", Example)

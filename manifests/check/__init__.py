@@ -34,7 +34,7 @@ from stemwright.manifests.check.files import KEPT_STEMS, ClaimedFile, Claims, ch
 from stemwright.manifests.check.problems import CheckProblem, errors
 from stemwright.manifests.check.proofs import Proofs
 from stemwright.manifests.check.stored import NOT_READ, check_stored, check_stored_songs, in_store
-from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, StemsOfTracks, check_sources
+from stemwright.manifests.check.sums import CLOSURE_LIMIT_DBFS, StemsOfTracks, check_parts, check_sources
 from stemwright.manifests.disk.mirror import is_mirrored
 from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.joined_rows import JoinedRows
@@ -74,17 +74,20 @@ def check_corpus(
         CheckProblem(file=path.name, what="a stage was interrupted; run the same command again to resume it")
         for path in sorted(corpus.glob("*.jsonl.part"))
     ]
-    problems += [*dangling(rows), *mixed_splits(rows), *recordings_in_two_splits(corpus, rows["tracks"])]
-    problems += [*examples_fit_pairs(rows), *unaccounted(rows, unrendered), *copies(corpus, rows)]
+    sources = {**rows, "stems": JoinedRows(*rows["stems"].tables, *rows["parts"].tables)}  # what pairs can be made of
+    problems += [*dangling(sources), *mixed_splits(sources), *recordings_in_two_splits(corpus, rows["tracks"])]
+    problems += unknown_ids(rows, "parts", "stem_id", ("stems",))
+    problems += [*examples_fit_pairs(rows), *unaccounted(rows, unrendered), *copies(corpus, sources)]
     problems += _card(corpus / DATASET, DATASET)
     places, found = check_shards(corpus / DATASET, progress, download=download)
-    claims = Claims(corpus, rows["stems"], rows["examples"], places)
+    claims = Claims(corpus, sources["stems"], rows["examples"], places)
     here, stored = (claims, []) if download else in_store(corpus, claims)
     sound = check_files(here, progress) + check_stored(corpus, stored, progress)
     problems += [*found, *sound, *unnamed(corpus, ("stems", DATASET), claims, places)]
     sounds = (in_dataset(file.audio.path) for example in rows["examples"] for file in example.signals)
     problems += foreign(corpus, corpus / DATASET, sounds, places)
     stems = _undamaged(rows["stems"], sound, stored)
+    problems += check_parts(corpus, rows["stems"], _undamaged(rows["parts"], sound, stored), proofs)
     if songs is not None and is_mirrored(songs) and not download:
         return [*problems, *check_stored_songs(songs, rows["tracks"]), CheckProblem(level="warning", what=NOT_READ)]
     problems += [CheckProblem(level="warning", what=NOT_READ)] if stored or (places.stored and not download) else []
@@ -102,9 +105,9 @@ def check_meanwhile(
     corpus, dataset = Path(corpus), Path(corpus) / DATASET
     rows, problems = read_tables(corpus, ROW_TYPES)
     shards, _ = read_tables(dataset, {"shards": Shard})
-    finished = {name: () if _is_under_way(corpus, name) else rows[name] for name in ("stems", "examples")}
+    finished = {name: () if _is_under_way(corpus, name) else rows[name] for name in ("stems", "parts", "examples")}
     places = None if (dataset / JOURNAL).exists() else Places(dataset, shards["shards"])
-    here, stored = in_store(corpus, Claims(corpus, finished["stems"], finished["examples"], places))
+    here, stored = in_store(corpus, Claims(corpus, (*finished["stems"], *finished["parts"]), finished["examples"], places))
     problems += check_files(here, progress) + check_stored(corpus, stored, progress)
     songs = None if songs is not None and is_mirrored(songs) else songs
     if not any(_is_under_way(corpus, name) for name in ("tracks", "stems")):

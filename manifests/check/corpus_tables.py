@@ -105,6 +105,7 @@ def dangling(rows: Tables) -> Iterator[CheckProblem]:
     yield from unknown_ids(rows, "stems", "track_id", ("tracks",))
     yield from unknown_ids(rows, "estimates", "track_id", ("tracks",))
     yield from unknown_ids(rows, "estimates", "stem_id", ("stems",))
+    yield from unknown_ids(rows, "part_estimates", "stem_id", ("parts",))
     yield from unknown_ids(rows, "features", "track_id", ("tracks",))  # the rows of the profile may be those of another corpus
     yield from unknown_ids(rows, "features", "stem_id", ("stems",))
     yield from unknown_ids(rows, "statistics", "stem_id", ("stems",))

@@ -22,7 +22,7 @@ from pathlib import Path
 from stemwright.manifests import __version__
 from stemwright.manifests.disk.folders import cache_folder
 from stemwright.manifests.disk.regular import regular
-from stemwright.manifests.records import Stem, Track, content_id
+from stemwright.manifests.records import Part, Stem, Track, content_id
 
 FILE = "sums.txt"
 LINE = re.compile(r"[0-9a-f]{16}")
@@ -62,6 +62,18 @@ def proof_of(track: Track, stems: Sequence[Stem], limit_dbfs: float) -> str:
             "stems": sorted([stem.audio.sha256, stem.audio.stream] for stem in stems),
             "sample_rate": stems[0].audio.sample_rate,
             "gain_db": stems[0].gain_db,
+            "limit_dbfs": limit_dbfs,
+            "decoders": _versions(),
+        }
+    )
+
+
+def proof_of_parts(stem: Stem, parts: Sequence[Part], limit_dbfs: float) -> str:
+    """The proof that parts sum to their stem, as ``proof_of``."""
+    return content_id(
+        {
+            "stem": [stem.audio.sha256, stem.gain_db],
+            "parts": sorted([part.audio.sha256, part.gain_db] for part in parts),
             "limit_dbfs": limit_dbfs,
             "decoders": _versions(),
         }

@@ -17,12 +17,12 @@ import numpy as np
 
 from stemwright.manifests.catalog.tracks import sound_of, source_changed
 from stemwright.manifests.check.problems import CheckProblem, in_threads
-from stemwright.manifests.check.proofs import Proofs, proof_of
+from stemwright.manifests.check.proofs import Proofs, proof_of, proof_of_parts
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.disk.bulk import located
-from stemwright.manifests.joined_rows import JoinedRows
+from stemwright.manifests.joined_rows import ById, JoinedRows
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import AudioFile, Refused, Stem, Track
+from stemwright.manifests.records import AudioFile, Part, Refused, Stem, Track
 from stemwright.manifests.sound import decoding, formats
 from stemwright.manifests.sound.formats import BLOCK_FRAMES
 
@@ -43,6 +43,16 @@ class StemsOfTracks:
                 number += 1
         for track_id in broken:
             del self._of[track_id]
+
+    def with_stems(self, stems: JoinedRows[Stem]) -> Iterator[tuple[Stem, list[Part]]]:
+        """Each stem that has parts, and these: of rows that are parts."""
+        by_id = ById(stems) if self._of else {}
+        for numbers in self._of.values():
+            of_stems = defaultdict[str, list[Part]](list)
+            for row in self._stems.take(numbers):
+                if isinstance(row, Part):
+                    of_stems[row.stem_id].append(row)
+            yield from ((by_id[stem_id], parts) for stem_id, parts in of_stems.items() if stem_id in by_id)
 
     def of(self, track_id: str) -> list[Stem]:
         """The stems of a track."""
@@ -112,11 +122,45 @@ def _sums(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem], proofs
 
 
 def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem]) -> str | None:
-    """How the stems of a track fail to sum to its mixture, or None if they do. Streams all of them side by side."""
+    """How the stems of a track fail to sum to its mixture, or None if they do."""
     if len({(stem.audio.sample_rate, stem.audio.num_frames) for stem in stems}) > 1:
         return "its stems differ in length or sample rate"
     rate, gain = stems[0].audio.sample_rate, db_to_gain(stems[0].gain_db)
-    mixture = _Rechunked(decoding.blocks(sound_of(songs, track), BLOCK_FRAMES, sample_rate=rate, stream=track.audio.stream))
+    mixture = decoding.blocks(sound_of(songs, track), BLOCK_FRAMES, sample_rate=rate, stream=track.audio.stream)
+    return _differs(corpus, stems, gain, mixture, "mixture")
+
+
+def check_parts(corpus: Path, stems: JoinedRows[Stem], parts: StemsOfTracks, proofs: Proofs | None) -> list[CheckProblem]:
+    """What is wrong with the sums of parts against the stems that were taken apart; where one is proved, its files are not decoded."""
+    found = []
+    for stem, group in parts.with_stems(stems):
+        proof = proof_of_parts(stem, group, CLOSURE_LIMIT_DBFS)
+        if proofs is not None and proof in proofs:
+            continue
+        try:
+            what = _parts_differ(corpus, stem, group)
+        except (Refused, OSError) as error:
+            what = f"the sum of its parts cannot be measured: {error}"
+        if what:
+            found.append(CheckProblem(table="parts", row_id=stem.id, file=stem.audio.path, what=what))
+        elif proofs is not None:
+            proofs.add(proof)
+    return found
+
+
+def _parts_differ(corpus: Path, stem: Stem, parts: Sequence[Part]) -> str | None:
+    """How the parts of a stem fail to sum to it, or None if they do."""
+    if len({(row.audio.sample_rate, row.audio.num_frames) for row in (stem, *parts)}) > 1:
+        return "its parts and the stem differ in length or sample rate"
+    if len({part.gain_db for part in parts}) > 1:
+        return "its parts have different gains; expected one of all of them"
+    gain = db_to_gain(parts[0].gain_db - stem.gain_db)
+    return _differs(corpus, parts, gain, decoding.blocks(located(corpus, stem.audio), BLOCK_FRAMES), f"stem {stem.name}")
+
+
+def _differs(corpus: Path, stems: Sequence[Stem], gain: float, sum_of: Iterator[formats.Audio], called: str) -> str | None:
+    """How stems, whose files have a joint gain, fail to sum to what they should; None if they do. Streams all of them side by side."""
+    rate, mixture = stems[0].audio.sample_rate, _Rechunked(sum_of)
     readers = [_Rechunked(decoding.blocks(located(corpus, stem.audio), BLOCK_FRAMES)) for stem in stems]
     at, worst, worst_at = 0, 0.0, 0
     while True:
@@ -124,7 +168,7 @@ def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem])
         wanted = mixture.take(BLOCK_FRAMES)
         if any(part.shape[1] != wanted.shape[1] for part in parts):
             reached = f"{at + parts[0].shape[1]} and {at + wanted.shape[1]}"
-            return f"its stems and its mixture differ in length: they reach frames {reached} at {rate} Hz"
+            return f"its stems and its {called} differ in length: they reach frames {reached} at {rate} Hz"
         if wanted.shape[1] == 0:
             break
         total = np.sum(parts, axis=0, dtype=np.float64) / gain
@@ -136,7 +180,7 @@ def _sum_differs(corpus: Path, songs: Path, track: Track, stems: Sequence[Stem])
         return None
     names = ", ".join(stem.name for stem in stems)
     return (
-        f"{names} differ from the mixture by {gain_to_db(worst):.1f} dBFS at {worst_at / rate:.2f} s; "
+        f"{names} differ from the {called} by {gain_to_db(worst):.1f} dBFS at {worst_at / rate:.2f} s; "
         f"expected at most {CLOSURE_LIMIT_DBFS:.0f} dBFS. Is a stem missing, or rescaled?"
     )
 

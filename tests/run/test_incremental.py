@@ -46,6 +46,7 @@ RIGHTS = ("CC-BY-4.0", "CC0-1.0", "all rights reserved")
 CONFIGS: dict[str, tuple[dict[str, Any], ...]] = {
     "seed": ({"seed": 1}, {"seed": 2}),
     "model": tuple({"separation": {"model": name}} for name in ("one", "two")),
+    "drums": tuple({"separation": {"drums": {"model": name}}} for name in (None, "kit", "kick and snare")),
     "precision": tuple({"separation": {"precision": name}} for name in ("auto", "fp32")),
     "separator": tuple({"separation": {"separator": name}} for name in ("auto", "demucs", "reference")),
     "ignore": tuple({"songs": {"ignore": patterns}} for patterns in ([], ["*Copy*", "b.*"])),
@@ -63,6 +64,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], ...]] = {
         },
         {"pairs": {"mix": {"per_track": 1, "stems": ["drums", "bass"]}, "removal": {"per_track": 0}, "remix": {"per_track": 1}}},
         {"pairs": {"mix": {"per_track": 0}, "removal": {"per_track": 1, "redraw_below": 0.3}}},
+        {"pairs": {"mix": {"per_track": 2, "preset": "drums"}, "removal": {"per_track": 1}}},
     ),
     "duration": tuple({"pairs": {"duration_s": length_s}} for length_s in (0.5, 0.7, 2.0)),
     "rights": (

@@ -57,7 +57,7 @@ RECIPES: Registry[Recipe] = Registry(
 )
 
 
-def any_needs(pairs: object, need: Literal["tempo", "normalisations"]) -> bool:
+def any_needs(pairs: object, need: Literal["tempo", "normalisations", "parts"]) -> bool:
     """Whether any recipe of a configuration's ``[pairs]`` that is to give pairs needs a table that is only made on demand."""
     sections = [getattr(pairs, kind) for kind in RECIPES]
     return any(section.per_track > 0 and getattr(section, f"needs_{need}") for section in sections)

@@ -71,6 +71,11 @@ class RecipeConfig(Section):
         return 2
 
     @property
+    def needs_parts(self) -> bool:
+        """Whether the recipe, so configured, reads ``TrackMaterial.parts``, where the configuration takes stems apart."""
+        return False
+
+    @property
     def needs_normalisations(self) -> bool:
         """Whether the recipe, so configured, reads ``TrackMaterial.normalisations``: then the estimate stage writes that table."""
         return False
@@ -125,6 +130,7 @@ class TrackMaterial:
     normalisations: Mapping[str, Normalisation] = field(default_factory=dict, repr=False)
     tempo: TrackEstimate | None = field(default=None, repr=False)
     others: PartnerTracks[TrackMaterial] | None = field(default=None, repr=False)
+    parts: Mapping[str, TrackMaterial] = field(default_factory=dict, repr=False)  # name of a stem -> its parts, with their residual
     _found: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False, compare=False)  # shared by its copies
 
     @cached_property

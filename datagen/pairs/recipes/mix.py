@@ -15,6 +15,8 @@ Presets (what is given besides wins)
               The published drum variant has ``num_inputs = 8``.
     drums     the eight microphones of DRUM_STEMS by these names, mono, each with the peak of its track at full scale; 88,200 samples.
               The target is dry, the sum of these microphones; ``target = "released"`` is the wet one, for multitracks of drums alone.
+              Of a track whose drums a further model took apart ([separation.drums]) the parts stand in for the microphones: toms are
+              tom1, and the two sides of the cymbals the overheads; the released target is then the whole stem of the drums.
               It is on the scale on which the released mixture's peak is at full scale; a dry sum may exceed it a little.
 
 References
@@ -33,7 +35,7 @@ from pydantic import Field, model_validator
 from stemwright.datagen.pairs.recipes.base import Draft, RecipeConfig, Shape, TrackMaterial, fader, with_preset
 from stemwright.datagen.pairs.section import since
 from stemwright.manifests.pair_records import Branch, Signal
-from stemwright.manifests.records import RESIDUAL, EffectUse, Refused
+from stemwright.manifests.records import RESIDUAL, EffectUse, Part, Refused
 
 PRESETS: dict[str, dict[str, Any]] = {
     "console": {
@@ -66,6 +68,12 @@ DRUM_STEMS: dict[str, tuple[str, ...]] = {  # input -> the names under which a m
     "tom3": ("tom3", "tom_3", "floor_tom", "floor", "tom_floor", "tom_low", "low_tom"),
 }
 OVERHEADS = ("overheads", "overhead", "oh", "oh_stereo", "oh_mono", "overhead_mono")  # in stereo: left and right are taken from it
+OF_PARTS: dict[str, tuple[str, ...]] = {  # more names, under which models of drums give parts
+    "hihat": ("hihats", "hi-hat", "hats"),
+    "overheads": ("cymbals", "cymbal", "crash", "ride"),
+    "tom1": ("toms", "tom"),
+}
+DRUMS = "drums"  # the stem whose parts a model of drums gives
 MIN_DRUMS = 2  # microphones: a mix of one is none
 
 
@@ -164,6 +172,11 @@ class Config(RecipeConfig):
         """Chains are read from the table of normalisations."""
         return self.inputs == "normalised"
 
+    @property
+    def needs_parts(self) -> bool:
+        """The parts of the drums stand in for microphones."""
+        return self.preset == "drums"
+
     def num_signals(self, num_stems: int) -> int:
         """The inputs and their mix."""
         return 1 + (len(self.stems) or (len(DRUM_STEMS) if self.preset == "drums" else num_stems))
@@ -176,6 +189,8 @@ class Config(RecipeConfig):
 
 def draft(material: TrackMaterial, config: Config, rng: np.random.Generator) -> Draft:
     """Plans one stem/mix pair, in an excerpt where a stem drawn at random sounds."""
+    if config.preset == "drums":
+        material = _drum_material(material)
     if not material.cache:
         sources = _drums(material, config) if config.preset == "drums" else {name: (name, "all") for name in material.choose(config.stems)}
         if config.num_inputs and len(sources) > config.num_inputs:
@@ -220,7 +235,8 @@ def _chain(material: TrackMaterial, name: str, config: Config) -> tuple[EffectUs
 def _target(material: TrackMaterial, names: list[str], config: Config) -> Signal:
     released = config.target == "released"
     if released and config.preset == "drums" and (more := sorted(set(material.named) - set(names) - set(OVERHEADS))):
-        raise Refused(f"its released mixture holds more than drums ({', '.join(more)}), so it is not a wet drum mix; set target = 'sum'")
+        what = "whole drums hold more than the inputs" if isinstance(material.stems[0], Part) else "released mixture holds more than drums"
+        raise Refused(f"its {what} ({', '.join(more)}), so it is not a wet drum mix; set target = 'sum'")
     stems = material.stems if released else [material.named[name] for name in dict.fromkeys(names)]
     signal = material.sum_of("mixture" if released else "mix", stems)
     if config.target_peak_dbfs is None:
@@ -229,13 +245,22 @@ def _target(material: TrackMaterial, names: list[str], config: Config) -> Signal
     return signal.model_copy(update={"bus": (fader(config.target_peak_dbfs - peak_dbfs),)})
 
 
+def _drum_material(material: TrackMaterial) -> TrackMaterial:
+    """The parts of the track's drums, where they were taken apart and the track has no microphones of a kit among its own stems."""
+    named = {each for names in DRUM_STEMS.values() for each in names} | set(OVERHEADS)
+    if DRUMS in material.parts and len(named & set(material.named)) < MIN_DRUMS:
+        return material.parts[DRUMS]
+    return material
+
+
 def _drums(material: TrackMaterial, config: Config) -> Mapping[str, Source | None]:
     """Where each of the eight inputs comes from; None if the track lacks it. Raises Refused if it has hardly any."""
     found: dict[str, Source | None] = {}
+    more = OF_PARTS if isinstance(material.stems[0], Part) else {}
     for name in config.stems or tuple(DRUM_STEMS):
-        stem = next((each for each in DRUM_STEMS[name] if each in material.named), None)
+        stem = next((each for each in (*DRUM_STEMS[name], *more.get(name, ())) if each in material.named), None)
         found[name] = (stem, "mono") if stem else None
-    both = next((each for each in OVERHEADS if each in material.named), None)
+    both = next((each for each in (*OVERHEADS, *more.get("overheads", ())) if each in material.named), None)
     for name, side in (("overhead_l", "left"), ("overhead_r", "right")):
         if both and name in found and found[name] is None:
             found[name] = (both, side)  # type: ignore[assignment]  # side is one of the two literals
@@ -244,6 +269,7 @@ def _drums(material: TrackMaterial, config: Config) -> Mapping[str, Source | Non
         raise Refused(
             f"the preset 'drums' needs the microphones of a drum kit, two or more of {', '.join(DRUM_STEMS)}; the track has {there}. "
             "Multitracks whose stems are named after their files are read with songs.kind = 'multitracks'; other names of microphones are "
-            'mapped to these by [songs.stems], such as kick = ["bd*"]'
+            'mapped to these by [songs.stems], such as kick = ["bd*"]. A model that takes separated drums apart is named in '
+            "[separation.drums]"
         )
     return found

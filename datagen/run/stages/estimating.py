@@ -9,32 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.inverse.blind.statistics import STATISTICS
 from stemwright.datagen.pairs.recipes import any_needs
 from stemwright.datagen.run import rates
 from stemwright.datagen.run.corpus import Corpus, CorpusError
-from stemwright.datagen.run.runner import Outcome, Stage, finish, rows_of_all, shared
+from stemwright.datagen.run.runner import Outcome, Stage, finish, rows_of_all, set_aside, shared
 from stemwright.datagen.run.runner import run as run_tasks
 from stemwright.datagen.run.stages.stem_tasks import TracksWithStems
 from stemwright.datagen.run.stages.summary import Summary, of_share
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table
-from stemwright.manifests.disk.deletion import check_way
-from stemwright.manifests.disk.durable import make_folder, move
 from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
 from stemwright.manifests.grouped_rows import GroupedRows
 from stemwright.manifests.id_set import IdSet
 from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import Estimate, Normalisation, Stem, Track, TrackEstimate
+from stemwright.manifests.records import Estimate, Normalisation, Part, Stem, Track, TrackEstimate
 
 if TYPE_CHECKING:
     from stemwright.datagen.inverse.blind.profile import Profile
     from stemwright.datagen.inverse.blind.track_effects import ProfileFile
 
 
-ON_DEMAND = ("features", "statistics", "track_estimates", "normalisations")  # tables that are not made for every configuration
+# Tables that are not made for every configuration.
+ON_DEMAND = ("features", "statistics", "track_estimates", "normalisations", "part_estimates")
 
 Step = tuple[Stage, Outcome]
 
@@ -55,7 +54,8 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     own_profile = profiled and corpus.config.estimate.profile is None
     further = own_profile and len(STATISTICS) > 0
     wanted = {"features": own_profile, "statistics": further, "profile": profiled}
-    wanted |= {"normalisations": normalising, "track_estimates": timed}
+    apart = corpus.table("parts").exists()
+    wanted |= {"normalisations": normalising, "track_estimates": timed, "part_estimates": apart}
     given = _given_profile(corpus.config.estimate.profile) if profiled else None  # before anything is set aside: it may be none
     if share is None:
         _set_aside(corpus, wanted)
@@ -65,6 +65,8 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     effects = profile if corpus.config.estimate.effects else None
     if effects is not None or not corpus.config.estimate.effects:
         steps.append(_estimate_balance(corpus, by_track, workers, on_progress, effects))
+    if apart:
+        steps.append(_estimate_parts(corpus, every, workers, on_progress))
     if timed:
         steps.append(_estimate_tempo(corpus, by_track, workers, on_progress))
     if normalising and profile is not None:
@@ -77,13 +79,11 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
 def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
     """Sets aside the tables that this configuration does not need; their rows are found again when one does."""
     for name in (name for name, asked in wanted.items() if not asked):
-        table.remove_journals(corpus.journal(name))
         if name == "profile":  # made of the features at once
+            table.remove_journals(corpus.journal(name))
             corpus.table(name).unlink(missing_ok=True)
-        elif corpus.table(name).exists():
-            check_way(corpus.folder, corpus.unused(name))
-            make_folder(corpus.unused(name).parent)
-            move(corpus.table(name), corpus.unused(name))
+        else:
+            set_aside(corpus.folder, name)
 
 
 def _given_profile(path: str | None) -> Profile | None:
@@ -164,6 +164,21 @@ def _estimate_balance(
     stage = Stage("estimate", corpus.folder, "estimates", Estimate, speed, workers.share)
     work = partial(track_estimation.estimate_track, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
+
+
+def _estimate_parts(corpus: Corpus, every: TracksWithStems, workers: Workers, on_progress: OnProgress | None) -> Step:
+    """The table of the estimates of parts: one row for each part of a stem that was taken apart."""
+    from stemwright.datagen.run import part_estimation
+
+    parts: GroupedRows[Any] = GroupedRows(corpus.table_rows("parts", Part), "track_id")
+
+    def both(own: Sequence[Any]) -> tuple[Sequence[Stem], Sequence[Part]]:
+        return every.stems[own[0].track_id], own
+
+    tasks = TracksWithStems(parts, every.tracks).tasks(lambda own: part_estimation.cache_key(*both(own)), both)
+    stage = Stage("estimate", corpus.folder, "part_estimates", Estimate, share=workers.share)
+    work = shared(partial(part_estimation.estimate_parts, corpus=corpus.folder), workers)
+    return stage, run_tasks(stage, tasks.of_share(workers.share), work, on_progress)
 
 
 def _estimate_tempo(corpus: Corpus, by_track: TracksWithStems, workers: Workers, on_progress: OnProgress | None) -> Step:

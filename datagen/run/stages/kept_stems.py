@@ -9,6 +9,7 @@ Conventions
     Stems are made in a folder of the attempt (``stem_files.attempt_folder``), which is renamed when it is whole (``put``).
     ``stems.json`` is written last, by rename, and removed first: where it is, the stems are whole. It holds the id of the work, what was
     judged, and the rows. Stems that were refused leave it without rows, so that they are not separated again to be refused again.
+    The parts of a stem that is taken apart are kept alike, in a folder of the model that does it (``separating_parts``).
     The id of a recording may change with the rules of a version, where it was of more than the sound. Its folders are renamed then, and
     ``stems.json`` holds the former row of the track until ``separate`` has seen that the stems are those that are requested.
     The table of stems holds the rows of the current songs and configuration only. Nothing here removes stems: a drive that is not mounted
@@ -28,7 +29,7 @@ from stemwright.manifests.check import KEPT_STEMS
 from stemwright.manifests.disk.deletion import link_on_the_way
 from stemwright.manifests.disk.durable import claim, move, put_all, sync_folder, write_bytes
 from stemwright.manifests.disk.regular import regular
-from stemwright.manifests.records import CacheKey, Record, Stem, Track, content_id
+from stemwright.manifests.records import CacheKey, Part, Record, Stem, Track, content_id
 from stemwright.separation.quality import Figures
 from stemwright.separation.stem_files import clear_attempt
 
@@ -43,7 +44,7 @@ class KeptStems(Record):
 
     cache_key: CacheKey
     figures: Figures
-    stems: tuple[Stem, ...]
+    stems: tuple[Part | Stem, ...]  # of one kind
     was: Track | None = None  # the row of the track when they were made, if its id was another: ``cache_key`` and ``stems`` are of that
 
 

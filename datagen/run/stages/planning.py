@@ -73,7 +73,8 @@ def optional_rows_of(corpus: Corpus, names: Sequence[str]) -> RecipeRows:
 
 def _needed(config: Config) -> list[str]:
     """The tables that recipes of the configuration need besides estimates."""
-    return [name for name, need in ON_DEMAND.items() if any_needs(config.pairs, need)]
+    apart = ["parts", "part_estimates"] if config.separation.drums.model is not None and any_needs(config.pairs, "parts") else []
+    return [*(name for name, need in ON_DEMAND.items() if any_needs(config.pairs, need)), *apart]
 
 
 def _packages(config: Config) -> dict[str, Any]:

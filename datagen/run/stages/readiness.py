@@ -13,17 +13,21 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.cataloguing import found_songs
-from stemwright.datagen.run.stages.separating import Separation, finished_keys, tasks_of
-from stemwright.datagen.run.stages.separator_order import SeparationOrder, separator_for
+from stemwright.datagen.run.stages.separating import finished_keys, tasks_of
+from stemwright.datagen.run.stages.separating_parts import parts_are_left
+from stemwright.datagen.run.stages.separation_work import Separation
+from stemwright.datagen.run.stages.separator_order import SeparationOrder, check_orders, separator_for
 from stemwright.datagen.run.tasks import Task, Workers
 from stemwright.manifests.catalog.candidates import Candidate
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.demucs.separator import DemucsSeparator
 from stemwright.separation.demucs.weights import ModelError, WeightsUnavailable
+from stemwright.separation.part_separator import PartSeparator
 from stemwright.separation.separator import Separator
 
 
@@ -44,12 +48,33 @@ def check_separator(corpus: Corpus, order: SeparationOrder, workers: Workers | N
             if config.separation.separator != "auto" or not any(song.references for song in found_songs(config).candidates):
                 raise
             return f"songs that are no multitracks cannot be separated on this machine: {error}"
+    _check_parts(corpus, order, workers, separator if mixtures else None)
     return ""
+
+
+def _check_parts(corpus: Corpus, order: SeparationOrder, workers: Workers, first: Any) -> None:
+    """Raises ModelError or UsageError if the drums are to be taken apart and cannot be; ``first`` is the first separator, if any."""
+    parts = order.of_parts()
+    if parts is None:
+        return
+    if first is not None:
+        check_orders(order, first, workers)
+    further = separator_for(parts, workers)
+    if isinstance(further, PartSeparator):
+        _ = further.stem_names  # raises an error where they cannot be those of parts
+        try:
+            further.check()
+        except WeightsUnavailable:
+            raise
+        except (ModelError, UsageError):
+            if parts_are_left(corpus, further):
+                raise
 
 
 def check_separator_of_tracks(corpus: Corpus, order: SeparationOrder) -> None:
     """As ``check_separator``, of the tracks of a corpus instead of the songs in a folder: for a share, which has no catalog to make."""
     separator, corpus = order.separator(), corpus.given(order.config)
+    _check_parts(corpus, order, Workers(), None)
     if any(_of_networks(corpus, separator, order.config)):
         _check(separator, lambda: _are_left(corpus, separator, order.config))
 

@@ -53,6 +53,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
             "beats": table.digest(corpus.table("track_estimates")),
             "planned_from": table.made_from(corpus.table("pairs")),  # what is drawn again is drawn from the same
             "version": __version__,
+            **({"parts": corpus.digest("parts")} if corpus.table("parts").exists() else {}),
             **({"packages": found} if (found := WRITERS.packages([config.dataset.format])) else {}),
         }
     )
@@ -71,7 +72,7 @@ def run_render(corpus: Corpus, workers: Workers, on_progress: OnProgress | None 
     stage = Stage("render", corpus.folder, "examples", Example, speed, share)
     outcome, redraws = Outcome(), Redraws(corpus, config)
     _check_folders(corpus.dataset, pairs)
-    tracks, stems = ById(JoinedRows(corpus.table_rows("tracks", Track))), ById(JoinedRows(corpus.table_rows("stems", Stem)))
+    tracks, stems = ById(JoinedRows(corpus.table_rows("tracks", Track))), ById(corpus.source_rows())
     tasks = PairTasks(writer, pairs, tracks, stems)
     drawn = pairs
     if share is not None:
@@ -130,7 +131,7 @@ def unrendered(corpus: Corpus) -> tuple[frozenset[str], tuple[str, ...]]:
     policy = corpus.config.rights
     if renders_everything(policy) or not corpus.table("pairs").exists():
         return frozenset(), ()
-    uses = RightsOfPairs(policy, corpus.table_rows("tracks", Track), corpus.table_rows("stems", Stem))
+    uses = RightsOfPairs(policy, corpus.table_rows("tracks", Track), corpus.source_rows())
     pairs = sources_of_pairs(corpus.table_rows("pairs", Pair))
     recipes_only = frozenset(pair_id for pair_id, track_id, _, sources in pairs if uses.of(track_id, sources) != "render")
     note = f"{counted(len(recipes_only), 'pair is', 'pairs are')} written as recipes only because of [rights]; their audio is not rendered"

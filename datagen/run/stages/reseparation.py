@@ -11,7 +11,8 @@ from stemwright.datagen.run.config_changes import differences
 from stemwright.datagen.run.configuration import Config
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages.kept_stems import STEMS
-from stemwright.datagen.run.stages.separating import Separation, tasks_of
+from stemwright.datagen.run.stages.separating import tasks_of
+from stemwright.datagen.run.stages.separation_work import Separation
 from stemwright.datagen.run.stages.separator_order import SeparationOrder, separator_for
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests import table

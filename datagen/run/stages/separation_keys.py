@@ -21,8 +21,8 @@ from stemwright.separation.separator import ReferenceStems, Separator
 class RemoteSeparator:
     """What a stage must know of a separator that only the workers of a cluster have."""
 
-    def __init__(self, origin: str, identity: dict[str, Any]) -> None:
-        self.origin, self.identity = origin, identity
+    def __init__(self, origin: str, identity: dict[str, Any], stem_names: tuple[str, ...] = ()) -> None:
+        self.origin, self.identity, self.stem_names = origin, identity, stem_names
 
 
 def separation_key(track: Track, identity: Any) -> str:
