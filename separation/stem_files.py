@@ -74,7 +74,8 @@ class SeparatedFile(dict[str, Path]):
     """{stem name: path}, the residual among them, and facts common to all stems of the track.
 
     ``gain_db`` was applied to all of them before writing. ``closure_db`` is the energy of mixture - sum(stems, without the residual) over
-    the energy of the mixture; None if they sum exactly. ``tally`` holds peaks, energies and correlations for
+    the energy of the mixture; None if they sum exactly. ``parts`` are those of its drums, if they were taken apart; their ``gain_db``
+    comes on top of that of the stems. ``tally`` holds peaks, energies and correlations for
     `stemwright.separation.quality.assess`.
     """
 
@@ -84,6 +85,7 @@ class SeparatedFile(dict[str, Path]):
         self.gain_db = gain_db
         self.closure_db = tally.closure_db
         self.tally = tally
+        self.parts: SeparatedFile | None = None
 
 
 class RawAudio:

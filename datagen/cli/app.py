@@ -41,6 +41,7 @@ from stemwright.datagen.cli.options import (
     CorpusArgument,
     DaskOption,
     DeviceOption,
+    DrumsModelOption,
     DryRunOption,
     EngineOption,
     EstimatedArgument,
@@ -150,6 +151,7 @@ def build(
     engine: EngineOption = None,
     precision: PrecisionOption = None,
     input_lufs: InputLufsOption = None,
+    drums_model: DrumsModelOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     seed: SeedOption = None,
@@ -166,7 +168,7 @@ def build(
     given: dict[str, Any] = {"model": model, "model_folder": model_folder, "separator": separator, "device": device, "engine": engine}
     given |= {"precision": precision, "input_lufs": input_lufs}
     changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind, "mixture": mixture}}
-    changes["separation"] = separation_changes(given)
+    changes["separation"] = separation_changes(given, drums_model)
     changes["dataset"] = {"format": dataset_format}
     asked, workers = RequestedChanges(changes, config, reset or ()), workers_of(jobs, dask, resources, share)
     separating, options = SeparationOptions(again, offline, trust_pickle, workers), build_run.BuildOptions(workers, limit, dry_run)
@@ -217,6 +219,7 @@ def separate(
     engine: EngineOption = None,
     precision: PrecisionOption = None,
     input_lufs: InputLufsOption = None,
+    drums_model: DrumsModelOption = None,
     reset: ResetOption = None,
     again: AgainOption = False,
     offline: OfflineOption = False,
@@ -236,7 +239,7 @@ def separate(
     from stemwright.datagen.run.stages import run_separate
 
     given = {"model": model, "model_folder": model_folder, "separator": separator, "device": device, "engine": engine}
-    options = separation_changes(given | {"precision": precision, "input_lufs": input_lufs})
+    options = separation_changes(given | {"precision": precision, "input_lufs": input_lufs}, drums_model)
     workers = workers_of(1, dask, resources, share)
     on_gpus = () if gpus is None else gpu_shares.chosen(gpus, share=share, dask=dask, device=device)
     one_stage(

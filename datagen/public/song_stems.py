@@ -16,6 +16,7 @@ from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.demucs.separator import DemucsSeparator
 from stemwright.separation.function_separator import FunctionSeparator
+from stemwright.separation.part_separator import DRUMS, PartSeparator
 from stemwright.separation.separator import SeparationFunction, Separator, names_other
 
 if TYPE_CHECKING:
@@ -58,11 +59,15 @@ def separator_from(model: Model) -> Separator:
 
 
 @overload
-def separate(path: Path | str, out_folder: None = None, model: Model = DEFAULT_MODEL) -> tuple[dict[str, Audio], int]: ...
-@overload
-def separate(path: Path | str, out_folder: Path | str, model: Model = DEFAULT_MODEL) -> SeparatedFile: ...
 def separate(
-    path: Path | str, out_folder: Path | str | None = None, model: Model = DEFAULT_MODEL
+    path: Path | str, out_folder: None = None, model: Model = DEFAULT_MODEL, *, drums_model: Model | None = None
+) -> tuple[dict[str, Audio], int]: ...
+@overload
+def separate(
+    path: Path | str, out_folder: Path | str, model: Model = DEFAULT_MODEL, *, drums_model: Model | None = None
+) -> SeparatedFile: ...
+def separate(
+    path: Path | str, out_folder: Path | str | None = None, model: Model = DEFAULT_MODEL, *, drums_model: Model | None = None
 ) -> tuple[dict[str, Audio], int] | SeparatedFile:
     """Separates a recording into stems: into files of ``out_folder``, or without one into memory.
 
@@ -71,8 +76,10 @@ def separate(
     sample_rate) -> {stem name: [C, T]} that has a tuple ``stem_names``. With ``out_folder``: writes ``STEM.flac`` (24 bit) for every stem
     and the residual, all or none, and returns {stem name: path}, with ``gain_db``, the one gain in dB that all of them got (0.0 unless a
     peak needed less), and ``closure_db``, the energy of the residual against the mixture's in dB. Without: returns ({stem name: float32
-    [C, T]}, sample rate in Hz), at the model's rate and without the residual. Raises ``Refused`` (a ValueError) for a file that cannot be
-    read or separated, ``ModelError`` where the weights cannot be had.
+    [C, T]}, sample rate in Hz), at the model's rate and without the residual. ``drums_model`` takes the
+    stem ``drums`` further apart, into kick, snare and so on: its parts, which sum to the stem with a residual of their own, are files of
+    ``out_folder/drums/`` and ``.parts`` of the result, or without a folder in the dict besides, as ``"drums/kick"``. Raises ``Refused``
+    (a ValueError) for a file that cannot be read or separated, ``ModelError`` where the weights cannot be had.
 
     >>> import numpy, stemwright as sw
     >>> audio = numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100)).astype("float32")
@@ -80,14 +87,27 @@ def separate(
     >>> stems, sample_rate = sw.separate("song.wav", model="bundled")  # a small model that needs no download
     >>> sorted(stems), sample_rate
     (['bass', 'drums', 'other', 'vocals'], 44100)
+    >>> def halves(drums, sample_rate):
+    ...     return {"kick": drums / 2, "snare": drums / 2}
+    >>> halves.stem_names = ("kick", "snare")  # in place of a model of drums
+    >>> sorted(sw.separate("song.wav", "apart", model="bundled", drums_model=halves).parts)
+    ['kick', 'residual', 'snare']
     >>> files = sw.separate("song.wav", "stems", model="bundled")
     >>> sorted(path.name for path in files.values())
     ['bass.flac', 'drums.flac', 'other.flac', 'residual.flac', 'vocals.flac']
     """
-    separator = separator_from(model)
+    separator, further = separator_from(model), None
+    if drums_model is not None:
+        further = PartSeparator(separator_from(drums_model))
+        further.check_first(DRUMS, separator)
     with naming(path):
         if out_folder is not None:
-            return separator.separate_file(path, out_folder)
+            files = separator.separate_file(path, out_folder)
+            if further is not None:
+                files.parts = further.separate_file(files[DRUMS], Path(out_folder) / DRUMS)
+            return files
         mixture, sample_rate = load_song(path)
         stems = separator.separate(mixture, sample_rate)
-    return stems, separator.sample_rate or sample_rate
+        rate = separator.sample_rate or sample_rate
+        parts = {} if further is None else further.separate(stems[DRUMS], rate)
+    return {**stems, **{f"{DRUMS}/{name}": audio for name, audio in parts.items()}}, rate

@@ -58,6 +58,9 @@ def requested_config(
     now, before = config.separation, kept.separation
     if not is_other(now.separator) and (not there or (now.model, now.model_folder) != (before.model, before.model_folder)):
         check_model(now.model, now.model_folder)
+    drums = now.drums
+    if drums.model is not None and drums.separator is None and drums != before.drums:
+        check_model(drums.model, drums.model_folder)
     return config
 
 

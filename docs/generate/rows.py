@@ -28,6 +28,7 @@ CORPUS/
 ├── config.toml            the configuration as it was run, defaults filled in
 ├── tracks.parquet         what each song is: content, rate, length, artist, split
 ├── stems.parquet          what was separated, by which model, on which scale, how well the sum closes
+├── parts.parquet, part_estimates.parquet    where a further model takes drums apart: its parts, and what was measured of them
 ├── estimates.parquet      level of each stem against the mixture with an interval, pan, width, when it plays
 ├── track_estimates.parquet, features.parquet, profile.parquet, normalisations.parquet    where the configuration asks for them
 ├── statistics.parquet     numbers that another package adds to the profile
