@@ -85,7 +85,7 @@ LAYERS = (
     ("separation.rules",),
     ("separation.separator",),
     ("separation.demucs",),
-    ("separation.function_separator", "separation.onnx_separator"),
+    ("separation.function_separator", "separation.onnx_separator", "separation.part_separator"),
     ("separation.choosing",),
     ("datagen.effects", "datagen"),
     ("datagen.inverse",),

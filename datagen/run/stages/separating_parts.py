@@ -45,7 +45,7 @@ from stemwright.separation.stem_files import SeparatedFile, clear_all_work
 
 
 class PartStep(NamedTuple):
-    """The step of the stage that takes stems apart: its table, what came of it, the folders of the parts, and notes."""
+    """The step of the stage that takes stems apart: its table, its outcome, the folders of the parts, and notes."""
 
     stage: Stage
     outcome: Outcome
