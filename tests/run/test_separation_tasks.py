@@ -6,8 +6,8 @@ from test_known_tasks import living, stem
 from test_runner import work
 
 from stemwright.datagen.run.configuration import check
-from stemwright.datagen.run.stages.separating import KeptTasks
 from stemwright.datagen.run.stages.separation_tasks import StemRows, TrackTasks
+from stemwright.datagen.run.stages.separation_work import KeptTasks
 from stemwright.datagen.run.tasks import Result, Share
 from stemwright.manifests import table
 from stemwright.manifests.records import Stem, Track
@@ -44,6 +44,8 @@ def test_shares_of_the_tasks_are_all_of_them(tasks):
 
 class Kept:
     """Every third track is kept, every sixth was refused."""
+
+    row_type = Stem
 
     def __init__(self, folder, tasks):
         self.folder, self.settled = folder, []
