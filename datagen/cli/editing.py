@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stemwright.datagen.cli.edit_sentences import show_sentences
 from stemwright.datagen.cli.options import (
     WRITTEN,
     BitRateOption,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 def edit(
     song: Annotated[Path, typer.Argument(metavar="SONG", help="Recording to edit.", show_default=False)],
     texts: Annotated[
-        list[str], typer.Argument(metavar="TEXT", help='Edits in English, separated by ";" within one text.', show_default=False)
+        list[str], typer.Argument(metavar="TEXT", help='Edits in English, joined by ";", "then" or "and".', show_default=False)
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help=f"File to write: {WRITTEN}.", show_default=False)],
     stems: StemsOption = None,
@@ -59,10 +60,13 @@ def edit(
     bit_rate: BitRateOption = None,
     keep_level: KeepLevelOption = None,
     as_json: JsonOption = False,
+    _list: Annotated[
+        bool, typer.Option("--list", callback=show_sentences, is_eager=True, help="Show all that can be said, and exit.")
+    ] = False,
 ) -> None:
-    """Edit a recording by text: mute, isolate, volume, pan, lowpass, highpass. Stems that are not named stay unchanged.
+    """Edit a recording by text, from "karaoke" to "make the drums a bit punchier". Stems that are not named stay unchanged.
 
-    Example: stemwright edit song.mp3 "increase the volume of vocals by 3 dB; mute drums" out.flac
+    Example: stemwright edit song.mp3 "turn up the vocals by 3 dB and mute the drums" out.flac
     """
     from stemwright.datagen.cli.balance_inputs import check_stems_alone
     from stemwright.datagen.cli.listening import check_separation, separator_for

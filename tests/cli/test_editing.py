@@ -343,3 +343,46 @@ def test_more_than_two_channels_are_edited_and_refused_where_a_format_has_two(tm
 def test_no_stem_is_written_over(folder):
     done = invoke(folder / "mixture.wav", "mute drums", folder / "vocals.wav", "--stems", folder)
     assert "is one of the files to read" in str(done.exception)
+
+
+def test_all_that_can_be_said_is_listed_without_a_song(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = invoke("--list")
+    assert shown.exit_code == 0
+    assert "turn [volume of] STEMS" in shown.stdout
+    assert "characters left out" not in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    listed = json.loads(invoke("--list", "--json").stdout)
+    assert {each["operation"] for each in listed["edits"]} >= {"mute", "volume", "eq", "dereverb"}
+    assert "singer" in listed["words"]["stem vocals"]
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"), [("turn everything but the vocals down by 6 dB", -6.0), ("raise everything by 3 dB", 3.0), ("mute vocals", 0.0)]
+)
+def test_all_but_some_stems_has_what_is_in_no_stem_among_it(song, stems, text, rest):
+    noise = 0.01 * np.random.default_rng(1).standard_normal(song["mixture"].shape).astype(np.float32)
+    made = edited(text, mixture=song["mixture"] + noise, stems=stems)
+    gain = db_to_gain(rest)
+    vocals = {"turn": 1.0, "rais": gain, "mute": 0.0}[text[:4]]
+    expected = gain * (song["mixture"] + noise - song["vocals"]) + vocals * song["vocals"]
+    np.testing.assert_allclose(made.audio, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "make the vocals much brighter",
+        "slightly less muddy drums",
+        "make bass wider",
+        "make the drums punchier",
+        "more reverb on the vocals",
+    ],
+)
+def test_edits_of_sound_change_the_named_stem_by_its_chain(song, stems, text):
+    made = edited(text, mixture=song["mixture"], stems=stems)
+    edit = parse(text)
+    (name,) = edit.stems
+    wet = apply_chain(torch.from_numpy(song[name].copy()), RATE, chains(edit, name)[0]).numpy()
+    np.testing.assert_allclose(made.audio - song["mixture"], wet - song[name], atol=1e-6)
+    assert np.abs(wet - song[name]).max() > 1e-4

@@ -90,7 +90,7 @@ def test_a_sentence_of_a_list_that_means_something_else_is_found_wrong():
     assert not agrees("eq vocals bright", Edit("eq", ("vocals",), "less bright"))
 
 
-OPERATION_OF = {name: operation for operation, (_, names) in MEANINGS.items() for name in names}
+OPERATION_OF = {name: operation for operation, (_, names) in reversed(MEANINGS.items()) for name in names}
 
 
 @pytest.mark.parametrize("name", sorted(TABLE))
@@ -198,5 +198,6 @@ def test_what_can_be_said_is_listed_from_what_is_read():
     shown = {each.operation: each.forms for each in spoken()}
     assert set(OPERATION_OF) == {name for name in TABLE if not name.startswith("ask")}
     assert "[slightly] turn [volume of] STEMS [volume] up/down [AMOUNT]" in shown["volume"]
+    assert "high pass STEMS" in shown["highpass"]
     assert "turn up" in phrases("V+")
     assert "singer" in listed_words()["stem vocals"]

@@ -22,9 +22,10 @@ SLOTS = {
     "HZ": "100 Hz",
     "SHARE": "SHARE",
     "SIDE": "left",
-    "F": "low pass",
 }
+SLOTS |= {"TO": "to/on", "FROM": "from/in", "ISO": "solo", "LET": "hear", "MU": "mute", "APPLY": "add", "OUTV": "take", "ARE": "is"}
 SLOTS |= {"ST": "STRENGTH", "TB": "bright", "TC": "brighter", "TV": "brighten", "TN": "brightness", "D": "slightly"}
+FILTERS = {("F", "lowpass"): "low pass", ("F", "highpass"): "high pass"}
 MEANINGS: dict[str, tuple[str, tuple[str, ...]]] = {  # operation: what it does, its rows of ``TABLE``
     "mute": ("leaves stems out", ("mute", "karaoke")),
     "isolate": ("leaves all other stems out", ("isolate", "a cappella", "bare")),
@@ -34,7 +35,7 @@ MEANINGS: dict[str, tuple[str, tuple[str, ...]]] = {  # operation: what it does,
     ),
     "pan": ("puts stems at a place between the loudspeakers", ("pan", "centre")),
     "lowpass": ("takes high frequencies out", ("filter", "roll off highs")),
-    "highpass": ("takes low frequencies out", ("roll off lows",)),
+    "highpass": ("takes low frequencies out", ("filter", "roll off lows")),
     "eq": ("changes the sound", ("eq", "eq less")),
     "width": ("makes stems wider, narrower or mono", ("width", "mono")),
     "compressor": ("compresses stems", ("compressor",)),
@@ -68,7 +69,7 @@ class Spoken:
 def spoken() -> list[Spoken]:
     """Every operation with the forms of its sentences."""
     return [
-        Spoken(operation, meaning, tuple(_form(row) for name in names for row in rows_of(name)))
+        Spoken(operation, meaning, tuple(_form(row, operation) for name in names for row in rows_of(name)))
         for operation, (meaning, names) in MEANINGS.items()
     ]
 
@@ -78,14 +79,16 @@ def rows_of(name: str) -> list[list[str]]:
     return [line.split() for line in TABLE[name].strip().splitlines()]
 
 
-def _form(row: list[str]) -> str:
+def _form(row: list[str], operation: str) -> str:
+    if row == ["S"]:
+        return "everything but STEMS"
     parts = []
     for kind in row:
         bare = kind.removesuffix("?")
         if bare.endswith("±"):
             text = "/".join(phrases(bare.replace("±", mark))[0] for mark in "+-")
         else:
-            text = SLOTS.get(bare) or phrases(bare)[0]
+            text = SLOTS.get(bare) or FILTERS.get((bare, operation)) or phrases(bare)[0]
         parts.append(f"[{text}]" if kind.endswith("?") else text)
     return " ".join(parts)
 
