@@ -352,6 +352,7 @@ def test_all_that_can_be_said_is_listed_without_a_song(monkeypatch):
     assert "turn [volume of] STEMS" in shown.stdout
     assert "characters left out" not in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 80
+    monkeypatch.setattr("sys.argv", ["stemwright", "edit", "--list", "--json"])
     listed = json.loads(invoke("--list", "--json").stdout)
     assert {each["operation"] for each in listed["edits"]} >= {"mute", "volume", "eq", "dereverb"}
     assert "singer" in listed["words"]["stem vocals"]

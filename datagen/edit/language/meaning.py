@@ -192,7 +192,7 @@ def _bare(clause: Clause) -> Edit | None:
 
 def _pan(clause: Clause) -> Edit | None:
     side = next((kind.lower() for kind, _ in clause.slots if kind in ("LEFT", "RIGHT")), None)
-    shares = [(kind, value) for kind, value in clause.slots if kind in ("PC", "D", "HALFWAY", "FULL", "A")]
+    shares = [(kind, value) for kind, value in clause.slots if kind in ("PC", "D", "HALFWAY", "FULL", "N")]
     if side is None or len(shares) > 1:
         return None
     if not shares:
@@ -202,7 +202,7 @@ def _pan(clause: Clause) -> Edit | None:
         return _edit(clause, "pan", f"completely {side}")
     if kind == "D" and value not in PAN_SHARES_OF_WORDS:
         return None
-    share = float(value or 0.0) if kind in ("PC", "A") else PAN_SHARES_OF_WORDS[str(value) if kind == "D" else "half"]
+    share = float(value or 0.0) if kind in ("PC", "N") else PAN_SHARES_OF_WORDS[str(value) if kind == "D" else "half"]
     if share > 100.0:
         raise UnclearError(f"{clause.text!r} is {share:g} %; a pan goes from 0 to 100 % of the way to a side")
     return _edit(clause, "pan", pan_share(share, side))
@@ -257,6 +257,11 @@ def _always(operation: Operation, amount: Amount = None) -> Callable[[Clause], E
     return build
 
 
+def _sans(clause: Clause) -> Edit:
+    """ "drumless": without the stem that the word has."""
+    return Edit("mute", (str(clause.first("SANS")),))
+
+
 def _of_vocals(operation: Operation) -> Callable[[Clause], Edit]:
     def build(_: Clause) -> Edit:
         return Edit(operation, ("vocals",))
@@ -282,6 +287,7 @@ BUILDERS: Mapping[str, Callable[[Clause], Edit | None]] = {
     "ask to": _ask_to,
     "ask only": _ask_only,
     "mute": _mute,
+    "sans": _sans,
     "karaoke": _of_vocals("mute"),
     "a cappella": _of_vocals("isolate"),
     "isolate": _isolate,

@@ -27,9 +27,17 @@ TABLE: dict[str, str] = {
         S VOLN? SHOULD? Q P±
         Q? M± S VOLN? Q?
         V± Q TO S
+        T? VOLN P± Q? TO S Q?
+        M± VOLN TO S
+        D? M± VOL S
+        APPLY? A N± TO S
+        GIVE S Q? N±
+        S NEED D? M± VOLN
+        S NEED Q? N±
     """,
     "volume up": """
         GIVE S Q M+?
+        S NEED Q M+
         GIVE S Q? M+ VOLN?
         MAKE? S SHOULD? X2
         DOUBLE VOL? S VOLN?
@@ -46,8 +54,12 @@ TABLE: dict[str, str] = {
         PB VOL? S VOLN? Q? BACK Q?
         V- S P- Q?
         S VOLN? ARE? TOO LD+
+        S VOLN? ARE? A TOO LD+
     """,
-    "volume louder": "S VOLN? ARE? TOO LD-",
+    "volume louder": """
+        S VOLN? ARE? TOO LD-
+        S VOLN? ARE? A TOO LD-
+    """,
     "volume signed": """
         VOL? S VOLN? G
         G TO? S
@@ -66,6 +78,9 @@ TABLE: dict[str, str] = {
         SET VOL? S VOLN? TO A
         SET VOL? S VOLN? TO G
         SET VOL? S VOLN? TO PC
+        S VOLN? TO A
+        S VOLN? TO G
+        S VOLN? TO PC
     """,
     "ask only": """
         ONLY V± S Q?
@@ -74,6 +89,9 @@ TABLE: dict[str, str] = {
     """,
     "mute": """
         MU S
+        MU ONLY S
+        S SHOULD? MUTED
+        S NEED MUTED
         MU S OUT
         MU S FULL
         FULL MU S
@@ -88,6 +106,12 @@ TABLE: dict[str, str] = {
         OFFV S
         ALL? WO S
         S OUT
+    """,
+    "sans": """
+        SANS
+        SANS VERSION
+        MAKE SANS VERSION?
+        MAKE IT SANS
     """,
     "karaoke": """
         KAR VERSION?
@@ -112,7 +136,7 @@ TABLE: dict[str, str] = {
         ONLY LET S
         LET S ALONE
         LET S ONLY
-        S ONLY
+        S ONLY VERSION?
         S ALONE
         LET S SEP MU REST
         ISO S SEP MU REST
@@ -140,7 +164,7 @@ TABLE: dict[str, str] = {
         PAN S BACK? TO? MID
         MOVE S BACK? TO MID
         S BACK? TO? MID
-        S SHOULD TO MID
+        S SHOULD TO? MID
     """,
     "filter": """
         F S
@@ -169,6 +193,8 @@ TABLE: dict[str, str] = {
         V- REV TO S
         C REV FROM S
         WO REV TO S
+        SW REV OFF TO S
+        S NEED D? M- REV
         MAKE? S SHOULD? DRY
         DRY S
     """,
@@ -183,6 +209,7 @@ TABLE: dict[str, str] = {
         GIVE S D? M+ REV
         S SHOULD D? WET
         S SHOULD? D? M+ REV
+        S NEED D? M+ REV
     """,
     "eq": """
         MAKE? S SHOULD? D? TC
@@ -199,6 +226,7 @@ TABLE: dict[str, str] = {
         D? V± TN TO S D?
         GIVE S D? M± TN
         GIVE S TN
+        S NEED D? M± TN
     """,
     "eq less": """
         S ARE? TOO TB
@@ -212,6 +240,7 @@ TABLE: dict[str, str] = {
         MAKE? S SHOULD? D? WC±
         MAKE? S SHOULD? WC± D
         D? WC± S
+        PAN S D? WC±
         WV± S D?
         D WV± S
         D? M± WN TO S
@@ -232,6 +261,8 @@ TABLE: dict[str, str] = {
         GIVE S D? M+? PUNCHN
         APPLY D? M+? PUNCHN TO S
         D? M+ PUNCHN TO S
+        S NEED D? M+ PUNCHN
+        S NEED D? M+ CN
     """,
 }
 

@@ -118,7 +118,7 @@ def _amount(listed: Sequence[str], at: int) -> tuple[int, Mapping[str, Value]]:
     if unit in words.HERTZ and not sign:
         return at + 1, {"HZ": size * words.HERTZ[unit]}
     if is_digits or (introduced and listed[begun] == "by"):
-        return at, {"G": sign * size} if sign else {"A": size}
+        return at, {"G": sign * size} if sign else {"A": size, "N": size}
     return begun, {}
 
 
@@ -177,6 +177,8 @@ def _phrases(stems: tuple[str, ...]) -> _Trie:
     for kind, listed in words.PHRASES.items():
         _add(trie, listed.split("|"), kind, None)
     _add(trie, words.FILLERS.split("|"), "FILL", None)
+    for phrase, value in words.WITHOUT.items():
+        trie.add((phrase,), "SANS", value)
     for value, listed in words.DEGREE_WORDS.items():
         _add(trie, listed.split("|"), "D", value)
     for value, listed in words.STRENGTH_WORDS.items():

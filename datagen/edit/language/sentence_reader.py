@@ -21,12 +21,13 @@ from stemwright.datagen.edit.language.phrases import Value, items
 
 MOST_READINGS = 4
 QUANTITIES = ("A", "G", "PC", "D", "HALF")
-SHARES = ("PC", "D", "HALFWAY", "A")
+SHARES = ("PC", "D", "HALFWAY", "N")
 ALIASES = {  # what a slot of a pattern takes
     **{"Q": QUANTITIES, "SHARE": SHARES, "SIDE": ("LEFT", "RIGHT"), "F": ("LP", "HP")},
     "SEP": ("SEP", "END"),
 }
 JOINING = ("SEP", "END")
+CLOSING = ("A", "G", "PC", "P+", "P-", "L+", "L-")  # what a clause has after its stems
 Slots = tuple[tuple[str, Value], ...]
 
 
@@ -80,11 +81,15 @@ class Reader:
     def _is_joint(self, at: int) -> bool:
         return any(kind in JOINING for kind in self.items[at].kinds)
 
+    def _is_parted(self, at: int) -> bool:
+        """Whether a clause may end here without a word that joins: "vocals -3 dB drums +2 dB", "vocals up drums down"."""
+        return "STEM" in self.items[at].kinds and any(kind in CLOSING for kind in self.items[at - 1].kinds)
+
     def _clauses(self, start: int, before: Reading) -> Iterator[tuple[int, Reading]]:
         begin = start + 1 if self._is_filling(start) else start
         for first in {start, begin}:
             for end, rules, slots, group in self._walk(first, tree(), (), None, before):
-                if end < len(self.items) and not self._is_joint(end):
+                if end < len(self.items) and not self._is_joint(end) and not self._is_parted(end):
                     continue
                 for rule in rules:
                     if (reading := self._reading(rule, slots, group, first, end, before)) is not None:
@@ -144,10 +149,16 @@ class Reader:
             yield at + 1, Group((), ("vocals",))
         if "ALL" in kinds or "INSTRUMENTS" in kinds:
             excepted = at + 1 < len(self.items) and "EXC" in self.items[at + 1].kinds
-            if excepted:
+            if self._follows_stem(at):
+                yield from ((end, Group(stems)) for end, stems in self._lists(at + 1))
+            elif excepted:
                 yield from ((end, Group((), stems)) for end, stems in self._lists(at + 2))
             else:
                 yield at + 1, Group((), ("vocals",) if "INSTRUMENTS" in kinds else ())
+
+    def _follows_stem(self, at: int) -> bool:
+        """Whether "all" is before the name of a stem: "all drums"."""
+        return self.items[at].text == "all" and at + 1 < len(self.items) and "STEM" in self.items[at + 1].kinds
 
     def _lists(self, at: int) -> Iterator[tuple[int, tuple[str, ...]]]:
         """The lists of stems from here, of one, two and so on: "drums", "drums and bass"."""

@@ -24,10 +24,10 @@ SLOTS = {
     "SIDE": "left",
 }
 SLOTS |= {"TO": "to/on", "FROM": "from/in", "ISO": "solo", "LET": "hear", "MU": "mute", "APPLY": "add", "OUTV": "take", "ARE": "is"}
-SLOTS |= {"ST": "STRENGTH", "TB": "bright", "TC": "brighter", "TV": "brighten", "TN": "brightness", "D": "slightly"}
+SLOTS |= {"ST": "STRENGTH", "TB": "bright", "TC": "brighter", "TV": "brighten", "TN": "brightness", "D": "slightly", "SANS": "drumless"}
 FILTERS = {("F", "lowpass"): "low pass", ("F", "highpass"): "high pass"}
 MEANINGS: dict[str, tuple[str, tuple[str, ...]]] = {  # operation: what it does, its rows of ``TABLE``
-    "mute": ("leaves stems out", ("mute", "karaoke")),
+    "mute": ("leaves stems out", ("mute", "sans", "karaoke")),
     "isolate": ("leaves all other stems out", ("isolate", "a cappella", "bare")),
     "volume": (
         "makes stems louder or quieter",

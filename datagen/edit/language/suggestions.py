@@ -19,7 +19,7 @@ from stemwright.datagen.edit.language.sentence_writer import amounts, plain_sent
 SPELT = 0.8  # how alike a word has to be to one that it is taken for: "increse", and not "demute" for "mute"
 MOST_UNKNOWN = 3
 MOST_CANDIDATES = 3
-SHORTEST = 4  # letters of a word that is put right
+SHORTEST = 3  # letters of a word that is put right
 AGAINST = frozenset(
     (
         "not",

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 PHRASES: dict[str, str] = {
     # volume: verbs, verbs that need "up" or "down", comparatives, quantities, particles
-    "V+": "increase|raise|boost|turn up|bring up|push up|bump up|crank up|pump up|lift|lift up|amplify|push|bump|crank|up|move up|gain up",
-    "V-": "decrease|reduce|lower|attenuate|turn down|bring down|pull down|pull back|dial down|dial back|back off|tone down|"
+    "V+": "increase|raise|boost|turn up|bring up|push up|bump up|crank up|pump up|lift|lift up|amplify|nudge up|dial up|"
+    "jack up|kick up|push|bump|crank|up|move up|gain up",
+    "V-": "decrease|reduce|lower|attenuate|turn down|bring down|pull down|pull back|dial down|dial back|back off|ease off|"
+    "ease back|scale back|nudge down|tone down|"
     "push down|soften|"
     "quieten|quiet down|dip|diminish|move down",
-    "C": "cut|drop|cut down|cut back|take down|knock down",  # without an amount they may mean to mute
-    "T": "turn|bring|push|pull|bump|crank|dial|move|put|take|get|knock",
-    "P+": "up|up in mix|higher in mix",
+    "C": "cut|trim|duck|drop|cut down|cut back|take down|knock down",  # without an amount they may mean to mute
+    "T": "turn|nudge|bring|push|pull|bump|crank|dial|move|put|take|get|knock",
+    "P+": "up|forward|further up|up in mix|higher in mix",
     "P-": "down|down in mix|lower|lower in mix",
     "PB": "pull|dial|push|move|ease|knock",  # with "back"; to bring back is to restore
     "BACK": "back",
@@ -29,8 +31,11 @@ PHRASES: dict[str, str] = {
     "L-": "quieter|softer|less loud|more quiet|weaker|lower|less prominent",
     "M+": "more|more of|some more",
     "M-": "less|less of|fewer",
-    "VOL": "volume of|level of|loudness of|gain of|levels of|volume on|level on|volume for",
+    "VOL": "volume of|level of|loudness of|gain of|levels of|volume on|level on|gain on|volume for|fader of|fader for",
     "VOLN": "volume|level|levels|loudness|gain|fader",
+    "N+": "boost|lift|bump|increase|push|raise",
+    "N-": "cut|reduction|dip|drop|decrease|attenuation",
+    "NEED": "need|needs|could use|should have|should get",
     "X2": "twice as loud|two times as loud|double as loud",
     "X/2": "half as loud",
     "DOUBLE": "double",
@@ -45,18 +50,19 @@ PHRASES: dict[str, str] = {
     # presence
     "MU": "mute|remove|get rid of|eliminate|silence|kill|delete|erase|take out|take away|cut out|leave out|strip out|strip|"
     "lose|ditch|drop out|"
-    "exclude|discard",
+    "exclude|discard|disable|scrap|wipe|wipe out|strip away",
+    "MUTED": "muted|silenced|gone|removed|turned off",
     "OFFV": "turn off|switch off|shut off",
     "SW": "turn|switch",
     "OFF": "off",
     "OUTV": "take|get|leave|strip|pull",
     "OUT": "out|away|out of mix|out of song|out of track|out of recording",
-    "WO": "without|no|with no|minus|without any",
+    "WO": "without|no|with no|minus|without any|sans",
     "KAR": "karaoke|instrumental",
     "ACAP": "a cappella|acapella|acappella|a capella|a cappela|accapella|acapela",
     "VERSION": "version|mix|track",
     "ISO": "separate|isolate|extract|solo|separate out|single out",
-    "ONLY": "only|just|nothing but|solely",
+    "ONLY": "only|just|nothing but|nothing except|solely",
     "JUST": "just",
     "ALONE": "alone|on its own|on their own|by itself|by themselves|isolated|in isolation",
     "KEEP": "keep|leave|play|let me hear|hear|want to hear|listen to",
@@ -65,7 +71,7 @@ PHRASES: dict[str, str] = {
     "PAN": "pan",
     "MOVE": "move|put|shift|place|send|slide|pull|push",
     "CENTREV": "centre|center",
-    "MID": "centre|center|middle",
+    "MID": "centre|center|middle|centred|centered",
     "LEFT": "left|left side|left channel|left hand side|left speaker",
     "RIGHT": "right|right side|right channel|right hand side|right speaker",
     "FULL": "completely|hard|fully|all the way|entirely|totally|full",
@@ -81,7 +87,7 @@ PHRASES: dict[str, str] = {
     "ROLL": "roll off|filter out",
     "HIGHS": "highs|high end|top end|high frequencies|treble",
     "LOWS": "lows|low end|bottom end|low frequencies",
-    "REV": "reverb|reverberation",
+    "REV": "reverb|reverberation|verb",
     "DRY": "dry|drier|dryer|less wet|less reverberant|less reverby",
     "WET": "wetter|more reverberant|more reverby|roomier",
     "WC+": "wider|more wide",
@@ -102,7 +108,7 @@ PHRASES: dict[str, str] = {
     "ARE": "is|are|sound|sounds",
     "SEP": "and|,|&|/|as well as|along with|also|together with|plus|+|while|whilst|but",
     "END": ";|.|!|?|then|and then|after that|afterwards|finally|next",
-    "ALL": "everything|all|all stems|all tracks|everything in mix|whole mix|entire mix|whole song|all of it|all parts",
+    "ALL": "everything|all|all stems|all tracks|everything in mix|mix|master|whole track|entire track|whole song|all of it|all parts",
     "INSTRUMENTS": "all instruments|all the instruments|all other instruments|all the other instruments|instruments|"
     "every instrument|every other instrument",
     "EXC": "but|except|except for|apart from|besides|other than|excluding|bar|aside from|save for",
@@ -113,7 +119,7 @@ PHRASES: dict[str, str] = {
 FILLERS = (
     "please|can you|could you|would you|will you|can we|could we|i want|i want you to|i'd like|i would like|i'd like you to|"
     "i would like you to|"
-    "i'd like to|i would like to|i need|i need you to|i want to|we need|we want|want|i|let's|lets|let us|for me|now|thanks|"
+    "i'd like to|i would like to|i need|i need you to|i want to|we need|we want|want|i|let's|lets|let us|for me|for now|now|thanks|"
     "thank you|kindly|"
     "in mix|in song|in the mix|in the song|in this song|from mix|from song|from the mix|from the song|from this song|"
     "from track|from the track|"
@@ -122,7 +128,9 @@ FILLERS = (
     "song|the song|this song|version of|version|overall|hey|ok|okay|simply|go ahead and|a version|"
     "play it|play song|in total|:"
 )
-ARTICLES = frozenset(("the", "a", "an", "my", "this", "that", "our", "your", "his", "her", "their", "some", "any"))
+ARTICLES = frozenset(
+    ("the", "a", "an", "my", "this", "that", "our", "your", "his", "her", "their", "some", "any", "whole", "entire", "both")
+)
 
 SYNONYMS: dict[str, str] = {  # how people call stems; a stem that is itself called so goes first
     "vocals": "vocals|vocal|vox|voice|voices|singer|singers|singing|vocalist|lead vocals|lead vocal|lead vox|lead voice|"
@@ -162,6 +170,8 @@ EQ_FORMS: dict[str, tuple[str, str, str, str]] = {  # word: adjective, comparati
     "smooth": ("smooth", "smoother", "smooth|smooth out", "smoothness"),
     "tinny": ("tinny", "tinnier", "", "tinniness"),
     "airy": ("airy", "airier", "", "air|airiness"),
+    "deep": ("deep", "deeper", "deepen", "depth"),
+    "heavy": ("heavy", "heavier", "", "heaviness"),
     "full": ("full", "fuller", "", "fullness|low end|lows|bottom end"),
 }
 NUMBERS = {
@@ -195,6 +205,7 @@ NUMBERS = {
     "few": 3.0,
 }
 BEFORE_NUMBERS = frozenset(("by", "about", "around", "roughly", "approximately", "another", "extra", "additional", "exactly"))
+WITHOUT = {"drumless": "drums", "bassless": "bass", "guitarless": "guitar", "pianoless": "piano", "vocalless": "vocals"}
 DECIBELS = frozenset(("db", "dbs", "decibel", "decibels"))
 PER_CENT = frozenset(("%", "percent", "pct"))
 HERTZ = {"hz": 1.0, "hertz": 1.0, "khz": 1000.0, "kilohertz": 1000.0, "k": 1000.0}
