@@ -1,10 +1,22 @@
+import re
+
 import numpy as np
 import pytest
 import torch
 from rows import corpus_rows, estimate_of, stems_of, track
 
 from stemwright.datagen.dataset.writers.folder import FolderWriter
-from stemwright.datagen.edit.grammar import WORDINGS, Edit, chains, cutoff_hz, parse
+from stemwright.datagen.edit.grammar import (
+    FIRST_OPERATIONS,
+    MORE_WORDINGS,
+    OPERATIONS,
+    WORDINGS,
+    Edit,
+    amounts,
+    chains,
+    cutoff_hz,
+    parse,
+)
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.pairs.plan import plan_pairs
 from stemwright.datagen.pairs.render import render
@@ -205,3 +217,66 @@ def test_a_stem_that_no_sentence_names_is_an_error_of_the_configuration():
 
 def test_labels_are_edits(pairs):
     assert all(isinstance(parse(pair.text), Edit) for pair in pairs)
+
+
+def test_all_operations_are_drawn_where_they_are_configured():
+    pairs = planned(300, operations=list(OPERATIONS), wordings="all")
+    edits = [parse(pair.text) for pair in pairs]
+    assert {edit.operation for edit in edits} == set(OPERATIONS)
+    assert {edit.amount for edit in edits if edit.operation == "width"} == set(amounts("width"))
+    assert {"25 % left", "50 % left"} <= {edit.amount for edit in edits if edit.operation == "pan"}
+    for pair, edit in zip(pairs, edits, strict=True):
+        (before,), (after,) = pair.inputs, pair.targets
+        edited = before if edit.operation == "dereverb" else after
+        expected = [(source, chain) for source, name in NAMES.items() if name != "residual" for chain in chains(edit, name)]
+        assert [(branch.source_id, without_roles(branch.chain)) for branch in edited.branches] == expected
+
+
+def test_by_default_rows_are_those_of_the_first_version():
+    first = planned(40)
+    assert first == planned(40, operations=list(FIRST_OPERATIONS), wordings="first")
+    texts = [pair.text for pair in first]
+    assert {parse(text).operation for text in texts} <= set(FIRST_OPERATIONS)
+    assert all(any(says(text, wording) for wording in WORDINGS) for text in texts)
+
+
+def test_further_wordings_are_held_out_too():
+    def used(split):
+        pairs = planned(200, rows_of(split), operations=["eq", "reverb", "compressor", "width"])
+        return {wording.text for pair in pairs for wording in MORE_WORDINGS if says_whole(pair.text, wording)}
+
+    held_out = {wording.text for wording in MORE_WORDINGS if wording.held_out and wording.operation in ("reverb", "compressor", "width")}
+    assert used("train").isdisjoint(held_out)
+    assert used("valid") & held_out
+
+
+def says_whole(text, wording):
+    """Whether a text is said in a wording, beginning to end."""
+    stems = "(?:drums|bass|other|vocals|, | and )+"
+    return re.fullmatch(re.escape(wording.text).replace(r"\{S\}", stems).replace(r"\{A\}", ".*"), text) is not None
+
+
+def test_sounds_that_the_rate_cannot_hold_are_not_drawn():
+    sounds = {parse(pair.text).amount.split()[-1] for pair in planned(60, sample_rate=16_000, operations=["eq"])}
+    assert sounds
+    assert "tinny" not in sounds  # it has a shelf at 9 kHz
+
+
+def test_reverberation_has_the_level_of_its_strength(noise):
+    for pair in planned(4, operations=["reverb"], most_stems=1):
+        edit, out = parse(pair.text), render(pair, noise)
+        (source,) = (source for source, name in NAMES.items() if name in edit.stems)
+        stem = noise(source, pair.start_frame, pair.num_frames, RATE)
+        level = 10 * np.log10(np.square(out["after"] - out["before"]).sum() / np.square(stem).sum())
+        wanted = {"light": -20.0, "medium": -14.0, "heavy": -8.0}[edit.amount]
+        assert level == pytest.approx(wanted, abs=3.0)  # of one second, a part of the tail of 1.2 s
+
+
+@pytest.mark.parametrize(("word", "hz", "sign"), [("bright", 3500.0, 1), ("dark", 3500.0, -1), ("warm", 100.0, 1), ("muddy", 6500.0, -1)])
+def test_a_sound_raises_or_lowers_where_its_word_says(word, hz, sign):
+    impulse = torch.zeros(2, RATE)
+    impulse[:, 0] = 1.0
+    for less in (1, -1):
+        edit = Edit("eq", ("drums",), ("less " if less < 0 else "") + word)
+        response = np.abs(np.fft.rfft(apply_chain(impulse, RATE, chains(edit, "drums")[0]).numpy()[0]))
+        assert sign * less * 20 * np.log10(response[round(hz)]) > 0.5
