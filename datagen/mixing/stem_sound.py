@@ -20,7 +20,7 @@ from stemwright.datagen.mixing.instrument_roles import BY_NAME, UNKNOWN, Role
 
 Array = NDArray[np.floating]
 
-SIZE, MEAN_FRAMES, LONGEST_S = 8192, 400, 20.0
+SIZE, MEAN_FRAMES, LONGEST_S = 8192, 400, 8.0
 ALIKE_DB = -50.0  # energy of the difference of two channels below that of their sum: they are one
 LOW_HZ = 150.0
 # By sound: strokes from this share on; their centre below KICK_HZ is a bass drum, above CYMBAL_HZ are cymbals, else a kit.
