@@ -33,6 +33,7 @@ COMMANDS = {  # output -> the command that a reader types
     "demo": "stemwright demo demo-corpus",
     "balance": "stemwright balance song.wav --model bundled --plot balance.png",
     "balance_stems": "stemwright balance song.wav --stems stems",
+    "rules": "stemwright rules song.wav --stems stems --plot rules.png",
     "check": "stemwright check demo-corpus",
     "multitracks": "stemwright catalog raw raw-corpus --kind cambridge --config multitracks.toml --dry-run",
     "build": "stemwright build songs corpus --model bundled",
@@ -62,7 +63,7 @@ def main() -> None:
             if output == "demo":
                 _lay_out(folder)
         _keep("labels", _python(folder, DOCS / "guides" / "labels.py"))
-        for picture in ("balance", "console", "mix", "undo"):
+        for picture in ("balance", "console", "mix", "rules", "undo"):
             (DOCS / "pictures" / f"{picture}.png").write_bytes((folder / f"{picture}.png").read_bytes())
         draw_pair(folder / "removal-corpus", DOCS / "pictures" / "pair.jpg")
         draw_restoration(folder / "restore-corpus", DOCS / "pictures" / "restore.jpg")

@@ -30,6 +30,7 @@ from stemwright.datagen.cli import (
     listening,
     preemption,
     reporting,
+    ruling,
     share_status,
     sharing,
     undoing,
@@ -340,6 +341,7 @@ app.command(rich_help_panel=LOOK)(reporting.report)
 app.command(rich_help_panel=SHARE)(sharing.export)
 app.command(rich_help_panel=SHARE)(sharing.rebuild)
 app.command(rich_help_panel=WITHOUT)(listening.balance)
+app.command(rich_help_panel=WITHOUT)(ruling.rules)
 app.command(rich_help_panel=WITHOUT)(editing.edit)
 app.command(rich_help_panel=WITHOUT)(undoing.undo)
 app.command(rich_help_panel=WITHOUT)(first_mixes.mix)

@@ -47,6 +47,13 @@ def effects(incomplete: str) -> list[str]:
     return starting(incomplete, list(EFFECTS))
 
 
+def rules(incomplete: str) -> list[str]:
+    """Names of published rules."""
+    from stemwright.separation.rules.published import RULES
+
+    return starting(incomplete, list(RULES))
+
+
 def chain(incomplete: str) -> list[str]:
     """Names of effects after what was typed of a list: ``eq,comp`` gives ``eq,compressor``."""
     before, comma, last = incomplete.rpartition(",")

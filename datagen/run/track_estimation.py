@@ -10,7 +10,7 @@ Conventions
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import zip_longest
 from pathlib import Path
@@ -29,7 +29,7 @@ from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.wording import unreadable_stem
 from stemwright.separation.balance.given_levels import CLOSES_DB, measure_given
 from stemwright.separation.balance.level_estimators import calibration_for
-from stemwright.separation.balance.measure import StemBalance, balances_of, energies_in_blocks, left_db
+from stemwright.separation.balance.measure import Energies, StemBalance, balances_of, energies_in_blocks, left_db
 from stemwright.separation.jobs import BLOCK_FRAMES
 from stemwright.separation.loudness.meter import BLOCK_STEP_HOPS, MOMENTARY_HOPS, gated_loudness, to_lufs, window_means
 
@@ -55,18 +55,8 @@ def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | N
     """Measures the stems of one track against their sum and, with a profile, estimates their effects. Raises Refused when nothing can be
     measured.
     """
-    sample_rate, task, is_given = stems[0].audio.sample_rate, cache_key(stems, profile), stems[0].origin == REFERENCE_ORIGIN
-    read = _Reading(stems, corpus, given=is_given)
-    try:
-        energies = energies_in_blocks(read.blocks(), sample_rate)
-        left_lu = left_db(read.left, read.total)
-        if is_given and left_lu >= CLOSES_DB:
-            balances = _of_given(stems, corpus)
-        else:
-            calibration = calibration_for(stems[0].origin)
-            balances = balances_of(energies, [stem.name for stem in stems], sample_rate, calibration, left_lu=left_lu)
-    except ValueError as error:
-        raise Refused(str(error)) from error
+    sample_rate, task = stems[0].audio.sample_rate, cache_key(stems, profile)
+    read, energies, balances = measured_balances(stems, corpus)
     rows = []
     for stem, own, peak in zip(stems, energies.own, read.peaks, strict=True):
         blind: dict[str, Any] = {}
@@ -82,6 +72,28 @@ def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | N
     return rows
 
 
+def measured_balances(
+    stems: Sequence[Stem], corpus: Path, keep: Callable[[Audio], None] = lambda _: None
+) -> tuple[TrackReading, Energies, dict[str, StemBalance]]:
+    """What was read of a track's stems, their energies, and their balance; ``keep`` receives the mixture, block for block [C, t].
+
+    Raises Refused when nothing can be measured.
+    """
+    sample_rate, is_given = stems[0].audio.sample_rate, stems[0].origin == REFERENCE_ORIGIN
+    read = TrackReading(stems, corpus, given=is_given, keep=keep)
+    try:
+        energies = energies_in_blocks(read.blocks(), sample_rate)
+        left_lu = left_db(read.left, read.total)
+        if is_given and left_lu >= CLOSES_DB:
+            balances = _of_given(stems, corpus)
+        else:
+            calibration = calibration_for(stems[0].origin)
+            balances = balances_of(energies, [stem.name for stem in stems], sample_rate, calibration, left_lu=left_lu)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    return read, energies, balances
+
+
 def _of_given(stems: Sequence[Stem], corpus: Path) -> dict[str, StemBalance]:
     """The balance of a multitrack's own stems that do not sum to their mixture: what was done to their sum is sought in all of them."""
     audio = {stem.name: _loaded(corpus, stem) for stem in stems}
@@ -91,11 +103,11 @@ def _of_given(stems: Sequence[Stem], corpus: Path) -> dict[str, StemBalance]:
     return measure_given(mixture, audio, stems[0].audio.sample_rate)
 
 
-class _Reading:
+class TrackReading:
     """The mixture and the stems of a track, read together in blocks; what is known of them once they are read."""
 
-    def __init__(self, stems: Sequence[Stem], corpus: Path, *, given: bool) -> None:
-        self.stems, self.corpus, self.given = stems, corpus, given
+    def __init__(self, stems: Sequence[Stem], corpus: Path, *, given: bool, keep: Callable[[Audio], None]) -> None:
+        self.stems, self.corpus, self.given, self.keep = stems, corpus, given, keep
         self.num_frames = 0
         self.peaks = [0.0] * len(stems)
         self.left, self.total = 0.0, 0.0  # energies: what the stems without the residual leave of the mixture, and the mixture's
@@ -126,6 +138,7 @@ class _Reading:
                     left -= part
             self.left += float(np.sum(np.square(left)))
             self.total += float(np.sum(np.square(mixture, dtype=np.float64)))
+        self.keep(mixture)
         return [mixture, *signals]
 
 

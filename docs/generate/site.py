@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from generate import api, commands, configuration, effects, rows
+from generate import api, commands, configuration, effects, rows, rules
 
 TOP = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "separation/demucs/models/bundled.md": "bundled.md"}
 
@@ -18,6 +18,7 @@ def generate(root: Path, source: Path) -> None:
     commands.write(reference / "commands.md")
     rows.write(reference / "rows.md")
     effects.write(reference / "effects")
+    rules.write(reference / "rules.md")
     api.write(reference / "api.md")
     for name, page in TOP.items():
         (source / page).write_text(_links((root / name).read_text(encoding="utf-8")), encoding="utf-8")

@@ -208,16 +208,16 @@ def _crest_rise(heard: Heard) -> Measured:
 
 
 SPECTRAL_SLOPE = MixQuantity(
-    "dB an octave", "slope of the long-term average spectrum, per hertz, from 100 Hz to 4 kHz", lambda heard: _slope(heard, *SLOPE_HZ)
+    "dB/oct", "slope of the long-term average spectrum, per hertz, from 100 Hz to 4 kHz", lambda heard: _slope(heard, *SLOPE_HZ)
 )
 WHOLE_SLOPE = MixQuantity(
-    "dB an octave", "slope of the long-term average spectrum, per hertz, from 94 Hz to 15.7 kHz", lambda heard: _slope(heard, *WHOLE_HZ)
+    "dB/oct", "slope of the long-term average spectrum, per hertz, from 94 Hz to 15.7 kHz", lambda heard: _slope(heard, *WHOLE_HZ)
 )
 TREBLE_LEVEL = MixQuantity("dB", "energy above 4.5 kHz over all", lambda heard: _share(heard, TREBLE_HZ, math.inf))
 LOW_LEVEL = MixQuantity("dB", "energy below 100 Hz over all", lambda heard: _share(heard, 0.0, BASS_HZ))
 PERCUSSIVE_LEVEL = MixQuantity("dB", "energy of the percussive part, by median filters, over all", _percussive)
 LOW_SIDE = MixQuantity("dB", "energy of left minus right over that of left plus right, below 120 Hz", _low_side)
-WIDTH_RISE = MixQuantity("an octave", "how much the width of the mixture (0 to 1) grows with frequency", _width_rise)
+WIDTH_RISE = MixQuantity("1/oct", "how much the width of the mixture (0 to 1) grows with frequency", _width_rise)
 LEFT_RIGHT = MixQuantity("dB", "energy of the right channel over that of the left", _left_right)
 CORRELATION = MixQuantity("", "correlation of the left and the right channel", _correlation)
 LOUDNESS = MixQuantity("LUFS", "integrated loudness of the mixture (BS.1770)", lambda heard: exactly(heard.loudness.integrated_lufs))
@@ -229,4 +229,4 @@ PEAK_TO_LOUDNESS = MixQuantity(
     lambda heard: exactly(heard.loudness.true_peak_dbtp - heard.loudness.integrated_lufs),
 )
 CREST = MixQuantity("dB", "largest sample over the root mean square", _crest)
-CREST_RISE = MixQuantity("dB an octave", "how much the crest factor of octave bands grows with frequency", _crest_rise)
+CREST_RISE = MixQuantity("dB/oct", "how much the crest factor of octave bands grows with frequency", _crest_rise)

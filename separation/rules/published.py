@@ -231,7 +231,7 @@ PUBLISHED = (
     Rule("snare_centre", "The snare drum is in the centre.", "snare_pan", -CENTRE, CENTRE, OURS, "surveyed", PESTANA_2014),
     Rule("no_hard_pan", "No source is panned hard to a side.", "largest_pan", None, 0.8, OURS, "refuted", PESTANA_2014),
     Rule("low_narrow", "What is below 120 Hz is in the centre.", "low_side", None, -10.0, OURS, "opinion", MELLOR_2009),
-    Rule("higher_wider", "The higher the frequencies, the wider they are.", "width_rise", 0.0, None, "the source", "surveyed", IMP_2019),
+    Rule("higher_wider", "The higher the frequencies, the wider they are.", "width_rise", 0.01, None, OURS, "surveyed", IMP_2019),
     Rule("sides_balanced", "Left and right have the same energy.", "left_right", -1.0, 1.0, OURS, "surveyed", PESTANA_2014),
     Rule("mono_safe", "Left and right do not cancel each other in mono.", "correlation", -0.1, None, OURS, "surveyed", PESTANA_2014),
     Rule(

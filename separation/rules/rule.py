@@ -75,14 +75,14 @@ class Rule:
             return ""
         unit = QUANTITIES[self.quantity].unit
         if self.against == YEAR:
-            return f"{unit} a decade".strip()
-        return f"{unit} a {QUANTITIES[self.against].unit}".strip() if self.against else unit
+            return f"{unit}/decade"
+        return f"{unit}/{QUANTITIES[self.against].unit}" if self.against else unit
 
     def range_text(self) -> str:
-        """The range for a table: "-6 to -4", "at least 0", "at most -10"."""
+        """The range for a table: "-6 to -4", ">= 0", "<= -10"."""
         if self.low is None:
-            return "" if self.high is None else f"at most {self.high:g}"
-        return f"at least {self.low:g}" if self.high is None else f"{self.low:g} to {self.high:g}"
+            return "" if self.high is None else f"<= {self.high:g}"
+        return f">= {self.low:g}" if self.high is None else f"{self.low:g} to {self.high:g}"
 
     def conditions_text(self) -> str:
         """What it is about: genres and years; empty: all music."""

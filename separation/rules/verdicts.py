@@ -68,6 +68,13 @@ class Kept(NamedTuple):
     why: str = ""
 
 
+def quantities_of(rules: Sequence[Rule], *, trends: bool) -> list[str]:
+    """The quantities that rules need, those about trends only where several songs are measured."""
+    needed = {rule.quantity for rule in rules if rule.quantity and (trends or not rule.against)}
+    needed |= {rule.against for rule in rules if rule.against not in ("", YEAR) and trends}
+    return sorted(needed)
+
+
 def verdict(rule: Rule, song: Song) -> Verdict:
     """Whether a song keeps a rule."""
     if not rule.quantity:

@@ -47,7 +47,7 @@ def corpus(tmp_path_factory, package):
 
 
 def test_every_page_shows_an_entry_point_of_its_group():
-    kinds = ("effects", "formats", "layouts", "recipes", "separators", "statistics")
+    kinds = ("effects", "formats", "layouts", "quantities", "recipes", "rules", "separators", "statistics")
     assert sorted(entry_points()) == [f"stemwright.{kind}" for kind in kinds]
 
 
@@ -114,10 +114,18 @@ def test_another_format_is_packed_from_that_of_another_package(corpus, package):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_rule_of_another_package_is_measured_like_ours(package, corpus):
+    done = run(["-m", "stemwright", "rules", corpus, "--rule", "no_silence", "--rule", "slope_5_db", "--json"], corpus, package)
+    assert done.returncode == 0, done.stderr
+    rows = [row for row in json.loads(done.stdout)["songs"] if row["rule"] == "no_silence"]
+    assert len(rows) == 2
+    assert all(0 <= row["value"] < 1 for row in rows)
+
+
 def test_the_toys_keep_the_contracts_by_the_test_that_the_page_shows(package, tmp_path):
     done = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", package / "tests" / "test_toys.py"], tmp_path, package)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 passed" in done.stdout
+    assert "7 passed" in done.stdout
 
 
 def test_settings_of_the_effect_of_another_package_are_listed(package, tmp_path):

@@ -10,6 +10,7 @@ import pyebur128
 import pytest
 from scipy.signal import welch
 
+from stemwright import testing
 from stemwright.separation.balance.measure import measure_balance
 from stemwright.separation.loudness.meter import measure_loudness
 from stemwright.separation.rules.published import RULES
@@ -53,6 +54,7 @@ def sloped(db_an_octave, seed=0, rate=44_100, duration_s=20.0):
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_keeps_the_contract(name):
     check_rule(name, RULES[name])
+    assert name == RULES[name].name
     assert len(name) <= 20  # of a table of 80 columns
 
 
@@ -345,7 +347,7 @@ def test_a_trend_over_another_quantity():
     found = share_kept(rule, rising)
     assert found.middle.value == pytest.approx(0.5)
     assert found.kept == YES
-    assert rule.unit == "dB a dB"
+    assert rule.unit == "dB/dB"
 
 
 def test_rules_of_nothing_and_of_no_song_say_why():
@@ -358,3 +360,10 @@ def test_rules_of_nothing_and_of_no_song_say_why():
 def test_a_rule_of_another_package_is_held_to_the_contract():
     source = Source("A", 2020, "B", "C", "paper")
     check_rule("mine", Rule("mine", "It is so.", "crest", 1.0, None, "the source", "opinion", source))
+
+
+def test_the_published_contract_measures_the_quantity_too():
+    testing.check_rule("vocal_equals_rest")
+    testing.check_rule("low_narrow")
+    with pytest.raises(AssertionError, match="the quantities are vocal_level"):
+        testing.check_rule(replace(GOOD, quantity="loudnes"))

@@ -1,0 +1,315 @@
+"""The verb ``rules``: which published rules of mixing songs keep. ``datagen/cli/app.py`` puts it on the command line.
+
+Conventions
+    A folder with ``config.toml`` is a corpus: its stems are read, nothing is separated. Anything else is a recording, as for ``balance``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stemwright.datagen.cli import completion
+from stemwright.datagen.cli.options import (
+    DeviceOption,
+    EngineOption,
+    JsonOption,
+    ModelFolderOption,
+    OfflineOption,
+    OneModelOption,
+    OtherSeparatorOption,
+    PrecisionOption,
+    StemsOption,
+    TrustPickleOption,
+    whole_number,
+)
+from stemwright.datagen.cli.running import exit_code
+from stemwright.datagen.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from stemwright.manifests.records import Track
+    from stemwright.separation.rules.rule import Rule
+    from stemwright.separation.rules.verdicts import Kept, Song
+
+ABOUT = "Songs"
+ALL = "all songs"
+
+
+def rules(
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="SONG|CORPUS", help="Recordings, or folders with mixture.wav and stems; or one corpus.", show_default=False),
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option("--rule", metavar="NAME", help="Only this rule; may be given again.", autocompletion=completion.rules),
+    ] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="List the rules with their sources; measure nothing.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Also for each group: year (by decade), genre, artist ...", rich_help_panel=ABOUT),
+    ] = None,
+    year: Annotated[
+        int | None,
+        typer.Option(
+            "--year", parser=whole_number(1000), metavar="YEAR", help="Year of the recordings; else their tags'.", rich_help_panel=ABOUT
+        ),
+    ] = None,
+    genre: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Genre of the recordings; else their tags'.", rich_help_panel=ABOUT)
+    ] = None,
+    stems: StemsOption = None,
+    model: OneModelOption = None,
+    model_folder: ModelFolderOption = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
+    separator: OtherSeparatorOption = None,
+    offline: OfflineOption = False,
+    trust_pickle: TrustPickleOption = False,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a row for each song and rule to this CSV file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also plot what was measured against each rule (.png, .svg, .pdf or .jpg).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure which published rules of mixing songs keep: level of the vocals, centre, width, spectrum, loudness.
+
+    Example: stemwright rules corpus --by genre --plot rules.png
+    """
+    from stemwright.manifests.usage import UsageError
+
+    terminal, places = Terminal(as_json), places or []
+    chosen = _chosen(rule)
+    if show_list:
+        _list(terminal, chosen, places)
+    if not places:
+        raise UsageError("expected a recording or a corpus to measure; for the rules themselves: stemwright rules --list")
+    _check_outputs(csv, plot, [*places, *([stems] if stems else [])])
+    separation = {"model": model, "model_folder": model_folder, "device": device, "engine": engine, "precision": precision}
+    separation["separator"] = separator
+    if _is_corpus(places, stems, separation, {"--year": year, "--genre": genre}):
+        songs, groups, rejected = _of_corpus(terminal, places[0], by, chosen)
+    else:
+        make = partial(_separator, offline=offline, trust_pickle=trust_pickle)
+        songs, groups, rejected = _of_songs(terminal, places, (stems, separation, make), (year, genre, by), chosen)
+    _show(terminal, chosen, songs, groups)
+    _write(terminal, chosen, songs, csv, plot)
+    if rejected:
+        terminal.collected["rejected"] = rejected
+    terminal.say(f"rules: {len(songs)} done, {len(rejected)} rejected")
+    terminal.finish(exit_code(len(songs), len(rejected)))
+
+
+def _chosen(names: Sequence[str] | None) -> list[Rule]:
+    """The rules of some names, or all. Raises UsageError for a name that is none."""
+    from stemwright.separation.rules.published import RULES
+
+    return [RULES[name] for name in (names or RULES)]
+
+
+def _list(terminal: Terminal, chosen: Sequence[Rule], places: Sequence[Path]) -> None:
+    from stemwright.datagen.cli.rule_tables import rules_table
+    from stemwright.datagen.report.rule_rows import rule_row
+    from stemwright.manifests.usage import UsageError
+
+    if places:
+        raise UsageError(f"--list shows the rules and measures nothing; leave out {places[0]}, or --list")
+    terminal.show("rules", rules_table(chosen), [rule_row(each) for each in chosen])
+    terminal.finish(0)
+
+
+def _check_outputs(csv: Path | None, plot: Path | None, inputs: Sequence[Path]) -> None:
+    from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
+
+    for out, suffixes in ((csv, TABLES), (plot, PICTURES)):
+        if out:
+            check_output(out, suffixes, inputs)
+
+
+def _is_corpus(places: Sequence[Path], stems: Path | None, separation: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Whether a corpus is to be measured. Raises UsageError for options that it does not take, and for a corpus among other things."""
+    from stemwright.manifests.usage import UsageError
+
+    if not any((place / "config.toml").is_file() for place in places):
+        return False
+    if len(places) > 1:
+        raise UsageError(f"expected one corpus, or recordings; got {len(places)} places, and one of them is a corpus")
+    named = {"--stems": stems, **{f"--{key.replace('_', '-')}": value for key, value in separation.items()}, **facts}
+    if given := [name for name, value in named.items() if value is not None]:
+        raise UsageError(f"{', '.join(given)}: for recordings; {places[0]} is a corpus, whose stems and tracks are in its tables")
+    return True
+
+
+Found = tuple[list["Song"], list[str | None], list[dict[str, str]]]  # songs, the group of each, and what was rejected
+
+
+def _of_corpus(terminal: Terminal, folder: Path, by: str | None, chosen: Sequence[Rule]) -> Found:
+    """What was measured of each track of a corpus."""
+    from stemwright.datagen.run.corpus import Corpus
+    from stemwright.datagen.run.track_rules import group_of, hear_track, tracks_with_stems
+    from stemwright.separation.rules.quantities import measure_quantities
+    from stemwright.separation.rules.verdicts import Song, quantities_of
+
+    corpus = Corpus(folder)
+    _ = corpus.config  # says so, before anything else, when the folder is no corpus
+    tracks = tracks_with_stems(corpus)
+    grouped = {track.id: group_of(track, by) for track, _ in tracks} if by else {}
+    _check_groups(by, list(grouped.values()))
+
+    needed = quantities_of(chosen, trends=len(tracks) > 1)
+
+    def measure(number: int, report: Callable[[float], None]) -> Song:
+        track, stems = tracks[number]
+        report(0.0)
+        found = measure_quantities(hear_track(stems, corpus.folder), needed)
+        return Song(track.title, found, track.year, track.genre)
+
+    names = [_name_of(track) for track, _ in tracks]
+    songs, numbers, rejected = _each(terminal, names, measure)
+    return songs, [grouped.get(tracks[number][0].id) for number in numbers], rejected
+
+
+def _name_of(track: Track) -> str:
+    return track.audio.path
+
+
+def _of_songs(
+    terminal: Terminal,
+    paths: Sequence[Path],
+    how: tuple[Path | None, Mapping[str, Any], Callable[[Mapping[str, Any]], Any]],
+    said: tuple[int | None, str | None, str | None],
+    chosen: Sequence[Rule],
+) -> Found:
+    """What was measured of each recording, with given stems or separated ones."""
+    from stemwright.datagen.cli.listening import check_stems_alone
+    from stemwright.manifests.usage import UsageError
+    from stemwright.separation.balance.recordings import titles_of
+    from stemwright.separation.rules.quantities import measure_quantities
+    from stemwright.separation.rules.recordings_heard import hear_recording, tagged_year_and_genre
+    from stemwright.separation.rules.verdicts import Song, quantities_of
+
+    (stems, separation, make), (year, genre, by) = how, said
+    if missing := [path for path in paths if not path.exists()]:
+        raise UsageError(f"{', '.join(map(str, missing))}: no such file; expected recordings, or a corpus")
+    if by not in (None, "year", "genre"):
+        raise UsageError(f"--by {by}: of recordings only year and genre are known; a corpus has more columns")
+    check_stems_alone(stems, separation)
+    own = stems is not None or all(path.is_dir() for path in paths)
+    listening, titles = None if own else make(separation), titles_of(paths)
+    needed = quantities_of(chosen, trends=len(paths) > 1)
+
+    def measure(number: int, report: Callable[[float], None]) -> Song:
+        found, heard = hear_recording(paths[number], listening, stems=stems, on_share=report)
+        for note in found.notes:
+            terminal.warn(f"{paths[number]}: {note}")
+        tagged = tagged_year_and_genre(paths[number])
+        return Song(titles[number], measure_quantities(heard, needed), year or tagged[0], genre or tagged[1])
+
+    songs, _, rejected = _each(terminal, [str(path) for path in paths], measure)
+    groups = [(_decade(song.year) if by == "year" else song.genre) if by else None for song in songs]
+    if songs:
+        _check_groups(by, groups)
+    return songs, groups, rejected
+
+
+def _decade(year: int | None) -> str | None:
+    from stemwright.datagen.run.track_rules import decade
+
+    return decade(year)
+
+
+def _separator(separation: Mapping[str, Any], *, offline: bool, trust_pickle: bool) -> Any:
+    from stemwright.datagen.cli.listening import separator_for
+
+    how = {key: separation[key] for key in ("device", "engine", "precision", "separator")}
+    return separator_for(separation["model"], separation["model_folder"], how, offline=offline, trust_pickle=trust_pickle)
+
+
+def _check_groups(by: str | None, groups: Sequence[str | None]) -> None:
+    """Raises UsageError if a column says nothing of any song."""
+    from stemwright.manifests.usage import UsageError
+
+    if by and groups and not any(groups):
+        raise UsageError(f"--by {by}: not known of any of the {len(groups)} songs; name a column of the CSV of songs, or tag the files")
+
+
+def _each(
+    terminal: Terminal, names: Sequence[str], measure: Callable[[int, Callable[[float], None]], Song]
+) -> tuple[list[Song], list[int], list[dict[str, str]]]:
+    """Measures each song, with progress; those that could not be are rejected with the reason."""
+    from stemwright.datagen.run.runner import describe_error
+
+    songs: list[Song] = []
+    numbers: list[int] = []
+    rejected: list[dict[str, str]] = []
+    with terminal.progress("rules") as report:
+        for number, name in enumerate(names):
+            try:
+                songs.append(measure(number, lambda share, at=number, name=name: report(at + share, len(names), name)))  # type: ignore[misc]
+                numbers.append(number)
+            except Exception as error:  # from any library, about this recording: the others are still measured
+                rejected.append({"track": name, "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
+                terminal.warn("{track}: {reason}".format(**rejected[-1]))
+            report(number + 1, len(names), name)
+    return songs, numbers, rejected
+
+
+def _shares(chosen: Sequence[Rule], songs: Sequence[Song], groups: Sequence[str | None]) -> dict[str, list[Kept]]:
+    """What all songs keep, and what each group does."""
+    from stemwright.separation.rules.verdicts import share_kept
+
+    by_group: dict[str, list[Song]] = defaultdict(list)
+    by_group[ALL] = list(songs)
+    for group, song in sorted(zip(groups, songs, strict=True), key=lambda each: each[0] or ""):
+        if group is not None:
+            by_group[group].append(song)
+    return {group: [share_kept(rule, found) for rule in chosen] for group, found in by_group.items()}
+
+
+def _show(terminal: Terminal, chosen: Sequence[Rule], songs: Sequence[Song], groups: Sequence[str | None]) -> None:
+    """A table of each recording if there are few, else of all together, and of each group."""
+    from stemwright.datagen.cli.rule_tables import kept_table, verdicts_table
+    from stemwright.datagen.report.rule_rows import kept_rows, rule_row, song_rows
+    from stemwright.manifests.wording import counted
+    from stemwright.separation.rules.verdicts import verdict
+
+    terminal.collected["rules"] = [rule_row(rule) for rule in chosen]
+    if len(songs) == 1:
+        (song,) = songs
+        terminal.show("songs", verdicts_table(song.title, [verdict(rule, song) for rule in chosen]), song_rows(chosen, songs))
+        return
+    terminal.collected["songs"] = song_rows(chosen, songs)
+    if songs:
+        shares = _shares(chosen, songs, groups)
+        sizes = {ALL: len(songs), **{group: list(groups).count(group) for group in shares if group != ALL}}
+        plain = [row for group, kept in shares.items() for row in kept_rows(group, kept)]
+        for group, kept in shares.items():
+            terminal.show("summary", kept_table(f"{group}: {counted(sizes[group], 'song')}", kept), plain)
+
+
+def _write(terminal: Terminal, chosen: Sequence[Rule], songs: Sequence[Song], csv: Path | None, plot: Path | None) -> None:
+    """Writes the rows and the picture, if they were requested and there is anything to write."""
+    from stemwright.datagen.report.rule_rows import song_rows
+    from stemwright.manifests.disk.durable import remove_earlier, write_bytes
+    from stemwright.manifests.spreadsheet import csv_text
+    from stemwright.manifests.wording import counted
+    from stemwright.separation.rules.verdicts import share_kept, verdict
+
+    if csv and songs:
+        remove_earlier(csv)
+        write_bytes(csv, csv_text(song_rows(chosen, songs)).encode())
+        terminal.say(f"rows: {csv}")
+    if plot and songs:
+        from stemwright.datagen.report.rules_plot import plot_kept, plot_verdicts
+
+        if len(songs) == 1:
+            plot_verdicts(songs[0].title, [verdict(rule, songs[0]) for rule in chosen], plot)
+        else:
+            plot_kept(counted(len(songs), "song"), [share_kept(rule, songs) for rule in chosen], plot)
+        terminal.say(f"picture: {plot}")
