@@ -1,7 +1,7 @@
 """The verb ``rules``: which published rules of mixing songs keep. ``datagen/cli/app.py`` puts it on the command line.
 
 Conventions
-    A folder with ``config.toml`` is a corpus: its stems are read, nothing is separated. Anything else is a recording, as for ``balance``.
+    Of a corpus the stored stems are read, and nothing is separated. Anything else is songs, as for ``balance``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stemwright.datagen.cli import completion
+from stemwright.datagen.cli import completion, grouping
+from stemwright.datagen.cli.balance_inputs import check_outputs, songs_to_measure
+from stemwright.datagen.cli.listening import separator_for
 from stemwright.datagen.cli.options import (
     DeviceOption,
     EngineOption,
@@ -24,7 +26,7 @@ from stemwright.datagen.cli.options import (
     OneModelOption,
     OtherSeparatorOption,
     PrecisionOption,
-    StemsOption,
+    SongStemsOption,
     TrustPickleOption,
     whole_number,
 )
@@ -32,7 +34,7 @@ from stemwright.datagen.cli.running import exit_code
 from stemwright.datagen.cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from stemwright.manifests.records import Track
+    from stemwright.separation.balance.named_songs import NamedSongs
     from stemwright.separation.rules.rule import Rule
     from stemwright.separation.rules.verdicts import Kept, Song
 
@@ -43,7 +45,11 @@ ALL = "all songs"
 def rules(
     places: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="SONG|CORPUS", help="Recordings, or folders with mixture.wav and stems; or one corpus.", show_default=False),
+        typer.Argument(
+            metavar="SONG|CORPUS",
+            help="Recordings, multitracks, folders of them, a CSV that lists them; or one corpus.",
+            show_default=False,
+        ),
     ] = None,
     rule: Annotated[
         list[str] | None,
@@ -63,7 +69,7 @@ def rules(
     genre: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Genre of the recordings; else their tags'.", rich_help_panel=ABOUT)
     ] = None,
-    stems: StemsOption = None,
+    stems: SongStemsOption = None,
     model: OneModelOption = None,
     model_folder: ModelFolderOption = None,
     device: DeviceOption = None,
@@ -90,14 +96,18 @@ def rules(
         _list(terminal, chosen, places)
     if not places:
         raise UsageError("expected a recording or a corpus to measure; for the rules themselves: stemwright rules --list")
-    _check_outputs(csv, plot, [*places, *([stems] if stems else [])])
-    separation = {"model": model, "model_folder": model_folder, "device": device, "engine": engine, "precision": precision}
-    separation["separator"] = separator
-    if _is_corpus(places, stems, separation, {"--year": year, "--genre": genre}):
-        songs, groups, rejected = _of_corpus(terminal, places[0], by, chosen)
+    check_outputs(places, stems, csv, plot)
+    how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
+    separation = {"model": model, "model_folder": model_folder, **how}
+    if corpus := grouping.corpus_among(places):
+        _refuse(corpus, {"stems": stems, **separation, "year": year, "genre": genre})
+        songs, groups, rejected = _of_corpus(terminal, corpus, by, chosen)
     else:
-        make = partial(_separator, offline=offline, trust_pickle=trust_pickle)
-        songs, groups, rejected = _of_songs(terminal, places, (stems, separation, make), (year, genre, by), chosen)
+        named = songs_to_measure(places, stems, separation)
+        make = partial(separator_for, model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
+        lists = [place for place in places if place.suffix.lower() in grouping.LISTS]
+        columns = grouping.columns_of_songs([*lists, *(song.path for song in named.songs)], by or "title")
+        songs, groups, rejected = _of_songs(terminal, named, make, _said(columns, year, genre), by, chosen)
     _show(terminal, chosen, songs, groups)
     _write(terminal, chosen, songs, csv, plot)
     if rejected:
@@ -124,26 +134,18 @@ def _list(terminal: Terminal, chosen: Sequence[Rule], places: Sequence[Path]) ->
     terminal.finish(0)
 
 
-def _check_outputs(csv: Path | None, plot: Path | None, inputs: Sequence[Path]) -> None:
-    from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
-
-    for out, suffixes in ((csv, TABLES), (plot, PICTURES)):
-        if out:
-            check_output(out, suffixes, inputs)
-
-
-def _is_corpus(places: Sequence[Path], stems: Path | None, separation: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    """Whether a corpus is to be measured. Raises UsageError for options that it does not take, and for a corpus among other things."""
+def _refuse(corpus: Path, options: Mapping[str, Any]) -> None:
+    """Raises UsageError for options that a corpus does not take."""
     from stemwright.manifests.usage import UsageError
 
-    if not any((place / "config.toml").is_file() for place in places):
-        return False
-    if len(places) > 1:
-        raise UsageError(f"expected one corpus, or recordings; got {len(places)} places, and one of them is a corpus")
-    named = {"--stems": stems, **{f"--{key.replace('_', '-')}": value for key, value in separation.items()}, **facts}
-    if given := [name for name, value in named.items() if value is not None]:
-        raise UsageError(f"{', '.join(given)}: for recordings; {places[0]} is a corpus, whose stems and tracks are in its tables")
-    return True
+    if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]:
+        raise UsageError(f"{', '.join(given)}: for recordings; {corpus} is a corpus, whose stems and tracks are in its tables")
+
+
+def _said(columns: grouping.Columns, year: int | None, genre: str | None) -> grouping.Columns:
+    """The columns of songs, with the year and the genre that the options give to all of them."""
+    given = {name: str(value) for name, value in (("year", year), ("genre", genre)) if value is not None}
+    return {title: {**its, **given} for title, its in columns.items()}
 
 
 Found = tuple[list["Song"], list[str | None], list[dict[str, str]]]  # songs, the group of each, and what was rejected
@@ -152,16 +154,15 @@ Found = tuple[list["Song"], list[str | None], list[dict[str, str]]]  # songs, th
 def _of_corpus(terminal: Terminal, folder: Path, by: str | None, chosen: Sequence[Rule]) -> Found:
     """What was measured of each track of a corpus."""
     from stemwright.datagen.run.corpus import Corpus
-    from stemwright.datagen.run.track_rules import group_of, hear_track, tracks_with_stems
+    from stemwright.datagen.run.track_rules import hear_track, tracks_with_stems
+    from stemwright.separation.balance.song_values import columns_of
     from stemwright.separation.rules.quantities import measure_quantities
     from stemwright.separation.rules.verdicts import Song, quantities_of
 
     corpus = Corpus(folder)
     _ = corpus.config  # says so, before anything else, when the folder is no corpus
     tracks = tracks_with_stems(corpus)
-    grouped = {track.id: group_of(track, by) for track, _ in tracks} if by else {}
-    _check_groups(by, list(grouped.values()))
-
+    grouped = _groups([(track.title, columns_of(track)) for track, _ in tracks], by)
     needed = quantities_of(chosen, trends=len(tracks) > 1)
 
     def measure(number: int, report: Callable[[float], None]) -> Song:
@@ -170,73 +171,57 @@ def _of_corpus(terminal: Terminal, folder: Path, by: str | None, chosen: Sequenc
         found = measure_quantities(hear_track(stems, corpus.folder), needed)
         return Song(track.title, found, track.year, track.genre)
 
-    names = [_name_of(track) for track, _ in tracks]
-    songs, numbers, rejected = _each(terminal, names, measure)
-    return songs, [grouped.get(tracks[number][0].id) for number in numbers], rejected
-
-
-def _name_of(track: Track) -> str:
-    return track.audio.path
+    songs, numbers, rejected = _each(terminal, [track.audio.path for track, _ in tracks], measure)
+    return songs, [grouped[number] for number in numbers], rejected
 
 
 def _of_songs(
-    terminal: Terminal,
-    paths: Sequence[Path],
-    how: tuple[Path | None, Mapping[str, Any], Callable[[Mapping[str, Any]], Any]],
-    said: tuple[int | None, str | None, str | None],
-    chosen: Sequence[Rule],
+    terminal: Terminal, named: NamedSongs, make: Callable[[], Any], columns: grouping.Columns, by: str | None, chosen: Sequence[Rule]
 ) -> Found:
-    """What was measured of each recording, with given stems or separated ones."""
-    from stemwright.datagen.cli.listening import check_stems_alone
-    from stemwright.manifests.usage import UsageError
+    """What was measured of each recording, with its own stems or separated ones; ``make`` gives the separator."""
+    from stemwright.manifests.metadata import year_of
     from stemwright.separation.balance.recordings import titles_of
     from stemwright.separation.rules.quantities import measure_quantities
-    from stemwright.separation.rules.recordings_heard import hear_recording, tagged_year_and_genre
+    from stemwright.separation.rules.recordings_heard import hear_recording
     from stemwright.separation.rules.verdicts import Song, quantities_of
 
-    (stems, separation, make), (year, genre, by) = how, said
-    if missing := [path for path in paths if not path.exists()]:
-        raise UsageError(f"{', '.join(map(str, missing))}: no such file; expected recordings, or a corpus")
-    if by not in (None, "year", "genre"):
-        raise UsageError(f"--by {by}: of recordings only year and genre are known; a corpus has more columns")
-    check_stems_alone(stems, separation)
-    own = stems is not None or all(path.is_dir() for path in paths)
-    listening, titles = None if own else make(separation), titles_of(paths)
-    needed = quantities_of(chosen, trends=len(paths) > 1)
+    titles = titles_of([song.path for song in named.songs])
+    facts = [columns.get(title, {}) for title in titles]
+    grouped = _groups(list(zip(titles, facts, strict=True)), by)
+    needed = quantities_of(chosen, trends=len(titles) > 1)
+    for note in named.notes:
+        terminal.warn(note)
+    listening = make() if any(song.stems is None for song in named.songs) else None
 
     def measure(number: int, report: Callable[[float], None]) -> Song:
-        found, heard = hear_recording(paths[number], listening, stems=stems, on_share=report)
+        song, fact = named.songs[number], facts[number]
+        found, heard = hear_recording(song.path, listening, stems=song.stems, on_share=report)
         for note in found.notes:
-            terminal.warn(f"{paths[number]}: {note}")
-        tagged = tagged_year_and_genre(paths[number])
-        return Song(titles[number], measure_quantities(heard, needed), year or tagged[0], genre or tagged[1])
+            terminal.warn(f"{song.named}: {note}")
+        return Song(titles[number], measure_quantities(heard, needed), year_of(fact.get("year", "")), fact.get("genre"))
 
-    songs, _, rejected = _each(terminal, [str(path) for path in paths], measure)
-    groups = [(_decade(song.year) if by == "year" else song.genre) if by else None for song in songs]
-    if songs:
-        _check_groups(by, groups)
-    return songs, groups, rejected
+    songs, numbers, rejected = _each(terminal, [song.named for song in named.songs], measure)
+    rejected = [*({"track": name, "reason": reason} for name, reason in named.rejected), *rejected]
+    return songs, [grouped[number] for number in numbers], rejected
 
 
-def _decade(year: int | None) -> str | None:
-    from stemwright.datagen.run.track_rules import decade
-
-    return decade(year)
-
-
-def _separator(separation: Mapping[str, Any], *, offline: bool, trust_pickle: bool) -> Any:
-    from stemwright.datagen.cli.listening import separator_for
-
-    how = {key: separation[key] for key in ("device", "engine", "precision", "separator")}
-    return separator_for(separation["model"], separation["model_folder"], how, offline=offline, trust_pickle=trust_pickle)
-
-
-def _check_groups(by: str | None, groups: Sequence[str | None]) -> None:
-    """Raises UsageError if a column says nothing of any song."""
+def _groups(songs: Sequence[tuple[str, Mapping[str, str]]], by: str | None) -> list[str | None]:
+    """The group of each song by a column, of the year its decade. Raises UsageError if no song has it."""
+    from stemwright.manifests.metadata import year_of
+    from stemwright.manifests.records import Refused
     from stemwright.manifests.usage import UsageError
+    from stemwright.separation.balance.song_values import SongValues, texts_of
 
-    if by and groups and not any(groups):
-        raise UsageError(f"--by {by}: not known of any of the {len(groups)} songs; name a column of the CSV of songs, or tag the files")
+    if by is None:
+        return [None] * len(songs)
+    try:
+        texts = texts_of([SongValues(title, its) for title, its in songs], by)
+    except Refused as reason:
+        raise UsageError(f"--by {by}: {reason}") from reason
+    if by != "year":
+        return texts
+    years = [year_of(text or "") for text in texts]
+    return [None if year is None else f"{year // 10 * 10}s" for year in years]
 
 
 def _each(

@@ -12,16 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.track_estimation import REFERENCE_ORIGIN, measured_balances
+from stemwright.datagen.run.track_estimation import measured_balances
 from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.grouped_rows import GroupedRows
 from stemwright.manifests.records import Stem, Track
 from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.loudness.meter import measure_loudness
 from stemwright.separation.rules.quantities import Heard
-from stemwright.separation.rules.recordings_heard import PAN_MARGIN
-
-GROUPING = ("genre", "artist", "album", "rights", "source", "split")  # columns of a track that make groups as they are
 
 
 def tracks_with_stems(corpus: Corpus) -> list[tuple[Track, list[Stem]]]:
@@ -41,20 +38,4 @@ def hear_track(stems: Sequence[Stem], corpus: Path) -> Heard:
     _, _, balances = measured_balances(stems, corpus, blocks.append)
     mixture = np.concatenate(blocks, axis=1) * np.float32(db_to_gain(-stems[0].gain_db))
     sample_rate = stems[0].audio.sample_rate
-    margin = 0.0 if stems[0].origin == REFERENCE_ORIGIN else PAN_MARGIN
-    return Heard(mixture, sample_rate, measure_loudness(mixture, sample_rate), balances, margin)
-
-
-def group_of(track: Track, column: str) -> str | None:
-    """The group of a track by a column: of the year its decade, else what the column or the metadata says, if anything."""
-    if column == "year":
-        return decade(track.year)
-    if column in GROUPING:
-        value = getattr(track, column)
-        return str(value) if value else None
-    return track.metadata.get(column) or None
-
-
-def decade(year: int | None) -> str | None:
-    """The decade of a year, such as "1970s"; None where there is none."""
-    return None if year is None else f"{year // 10 * 10}s"
+    return Heard(mixture, sample_rate, measure_loudness(mixture, sample_rate), balances)

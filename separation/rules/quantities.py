@@ -53,15 +53,13 @@ def unmeasured(why: str) -> Measured:
 class Heard:
     """What is known of a recording: its mixture [C, T], its loudness, and the balance of its stems by name.
 
-    ``pan_margin`` is half the interval of a pan where the balance states none: 0 of a multitrack's own stems. ``kept`` holds what several
-    quantities need, once it is computed.
+    ``kept`` holds what several quantities need, once it is computed.
     """
 
     mixture: Array
     sample_rate: int
     loudness: LoudnessReport
     balances: Mapping[str, StemBalance]
-    pan_margin: float = 0.0
     kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property

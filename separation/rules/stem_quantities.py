@@ -64,11 +64,8 @@ def _against_rest(heard: Heard, stem: StemBalance) -> Measured:
 
 
 def _pan(heard: Heard, stem: StemBalance) -> Measured:
-    if stem.pan is None:
-        return unmeasured("a mono recording has no pan")
-    low, high = getattr(stem, "pan_low", None), getattr(stem, "pan_high", None)
-    margin = heard.pan_margin
-    return Measured(stem.pan, stem.pan - margin if low is None else low, stem.pan + margin if high is None else high)
+    del heard
+    return unmeasured("a mono recording has no pan") if stem.pan is None else Measured(stem.pan, stem.pan_low, stem.pan_high)
 
 
 def apart(one: StemBalance, other: StemBalance) -> Measured:

@@ -31,10 +31,10 @@ def mono_noise(seed, **options):
     return np.repeat(noise(seed, channels=1, **options), 2, axis=0)
 
 
-def heard(stems, *, rate=RATE, pan_margin=0.0, mixture=None):
+def heard(stems, *, rate=RATE, mixture=None, calibration="reference"):
     mixture = sum(stems.values()) if mixture is None else mixture
-    balances = measure_balance(mixture, stems, rate, calibration="reference")
-    return Heard(mixture, rate, measure_loudness(mixture, rate), balances, pan_margin)
+    balances = measure_balance(mixture, stems, rate, calibration=calibration)
+    return Heard(mixture, rate, measure_loudness(mixture, rate), balances)
 
 
 def measured(name, audio, rate=RATE):
@@ -243,9 +243,12 @@ def test_pans_with_the_interval_of_the_kind_of_stem():
     assert found["vocal_pan"].value == pytest.approx(0.5, abs=1e-3)
     assert found["bass_pan"] == Measured(*(pytest.approx(0.0, abs=1e-3),) * 3)
     assert found["largest_pan"].value == pytest.approx(0.5, abs=1e-3)
-    separated = measure_quantities(heard(stems, pan_margin=0.2))
-    assert (separated["vocal_pan"].low, separated["vocal_pan"].high) == pytest.approx((0.3, 0.7), abs=1e-3)
-    assert (separated["largest_pan"].low, separated["largest_pan"].high) == pytest.approx((0.3, 0.7), abs=1e-3)
+    separated = heard(stems, calibration="separated")
+    found = measure_quantities(separated)
+    ends = separated.balances["vocals"].pan_low, separated.balances["vocals"].pan_high
+    assert ends[0] < 0.5 < ends[1]
+    assert (found["vocal_pan"].low, found["vocal_pan"].high) == ends
+    assert (found["largest_pan"].low, found["largest_pan"].high) == ends
 
 
 def test_a_mono_song_has_no_place_and_no_sides():
