@@ -105,8 +105,9 @@ def _course_scale(present: Sequence[StemBalance]) -> tuple[float, float]:
         course = stem.trajectory
         sounding = np.isfinite(course.level_lu) & within(middles(course.end_s), stem.active_spans_s)
         if sounding.any():
-            lows.append(float(np.percentile(course.level_lu[sounding], 2)) - 1.0)
-            highs.append(float(np.percentile(course.level_lu[sounding], 99.5)) + 1.0)
+            ends = course.level_lu[sounding], course.low_lu[sounding], course.high_lu[sounding]
+            lows.append(min(float(np.percentile(ends[0], 2)) - 1.0, float(np.percentile(ends[1], 10))))
+            highs.append(max(float(np.percentile(ends[0], 99.5)) + 1.0, float(np.percentile(ends[2], 90))))
     return max(COURSE_FLOOR_LU, min(lows)), min(max(highs), 15.0)
 
 
