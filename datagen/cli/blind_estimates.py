@@ -77,6 +77,7 @@ def estimate_song(terminal: Terminal, song: Path, options: SongOptions) -> None:
     from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
     from stemwright.manifests.records import Refused
     from stemwright.manifests.usage import UsageError
+    from stemwright.separation.balance.basis import rough
 
     song, options = _with_own_stems(song, options)
     assert options.profile is not None
@@ -95,6 +96,8 @@ def estimate_song(terminal: Terminal, song: Path, options: SongOptions) -> None:
         check_separation(model, folder, how)
         separator = separator_for(model, folder, how, offline=options.offline, trust_pickle=options.trust_pickle)
     if doubt := unlike_origins(options.profile, "reference" if separator is None else separator.origin):
+        terminal.warn(doubt)
+    if doubt := rough(() if separator is None else (separator.origin,)):
         terminal.warn(doubt)
     with terminal.progress("estimate") as report:
         try:

@@ -10,7 +10,7 @@ from stemwright.datagen.cli.section_tables import in_short
 from stemwright.manifests.records import RESIDUAL, Estimate, Rejected
 from stemwright.manifests.wording import with_unit
 from stemwright.separation.balance.basis import MEASURED
-from stemwright.separation.balance.panorama import DASH, between_in_words, in_words
+from stemwright.separation.balance.panorama import in_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from stemwright.separation.demucs.checkpoints import ListedModel, Verified
 
 NOT_PRESENT = "not present"
-WIDE = 0.1  # of an interval of pan, width or a share: from here on it is shown instead of the value
 
 
 def balance_table(title: str, estimates: Sequence[Estimate]) -> Table:
@@ -66,6 +65,7 @@ def track_balance_table(track: TrackBalance) -> Table:
 
     from stemwright.datagen.cli.cells import lines_cell
     from stemwright.separation.balance.basis import sentence
+    from stemwright.separation.balance.image_words import image_in_words
 
     loudness = track.loudness
     title = f"{track.title}  {loudness.integrated_lufs:.1f} LUFS, range {_finite(loudness.range_lu)} LU"
@@ -81,25 +81,13 @@ def track_balance_table(track: TrackBalance) -> Table:
             table.add_row(name, NOT_PRESENT, "-", "-", "-", "-", "-", style="dim")
             continue
         span = f"{stem.level_low_lu:.1f} to {stem.level_high_lu:.1f}"
-        table.add_row(name, f"{stem.level_lu:.1f}", span, _finite(stem.against_rest_lu, sign=True), *_image_cells(stem))
+        table.add_row(name, f"{stem.level_lu:.1f}", span, _finite(stem.against_rest_lu, sign=True), *image_in_words(stem))
     if any(stem.pan is None and stem.present for stem in track.stems.values()):
         notes.append("mono: pan and width are not defined")
     if track.basis != MEASURED:
         notes.append("pan, width and plays: 80 % ranges where these are wider than a tenth")
     table.caption, table.caption_justify = "\n".join(notes) or None, "left"  # a reason would be wider than the table
     return table
-
-
-def _image_cells(stem: StemBalance) -> list[str]:
-    """Pan, width and the share of the time in which a stem plays: each as its interval, where that is wide, else as a value."""
-    pan, width = in_words(stem.pan), _number(stem.width, digits=2)
-    if stem.pan_low is not None and stem.pan_high is not None and stem.pan_high - stem.pan_low > WIDE:
-        pan = between_in_words(stem.pan_low, stem.pan_high)
-    if stem.width_low is not None and stem.width_high is not None and stem.width_high - stem.width_low > WIDE:
-        width = f"{stem.width_low:.1f}{DASH}{stem.width_high:.1f}"
-    wide = stem.active_high - stem.active_low > WIDE
-    plays = f"{100 * stem.active_low:.0f}{DASH}{stem.active_high:.0%}" if wide else f"{stem.active_fraction:.0%}"
-    return [pan, width, plays]
 
 
 def _finite(value: float | None, *, sign: bool = False) -> str:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
+import math
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from stemwright.datagen.public.song_stems import DEFAULT_MODEL, Model, check_one, separator_from
 from stemwright.datagen.public.sound_files import naming
+from stemwright.separation.balance.basis import sentence
+from stemwright.separation.balance.image_words import image_in_words
 from stemwright.separation.balance.recordings import measure_recording
 from stemwright.separation.balance.track_balance import TrackBalance, table_rows
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 
 class Balance(TrackBalance):
     """The balance of one recording: ``stems`` maps names to ``StemBalance``, ``loudness`` is that of the mixture.
 
+    ``basis`` is "measured" in the recording's own stems, "estimated" from separated ones, or the rough estimate of a "demonstration" model.
     ``loudness`` has integrated_lufs, range_lu, true_peak_dbtp, max_momentary_lufs and max_short_term_lufs. Each stem has level_lu (LU
-    against the mixture) with an 80 % interval level_low_lu to level_high_lu, loudness_lufs, pan (left -1, right 1), width, present, and
-    when it plays. Levels of a stem that is not present are -inf.
+    against the mixture) with an 80 % interval level_low_lu to level_high_lu, loudness_lufs, pan (left -1, right 1), width and
+    active_fraction with intervals (pan_low ...), present, and when it plays. Levels of a stem that is not present are -inf. A notebook
+    shows the picture with the table below it.
     """
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -29,24 +38,55 @@ class Balance(TrackBalance):
 
         return pandas.DataFrame(table_rows([self]))
 
-    def plot(self, path: Path | str, *, dark: bool = False) -> None:
-        """Draws levels with intervals and their course in time to a file, on white or on a dark ground; its suffix says the format, .png or
-        .svg say.
-        """
-        from stemwright.datagen.report.balance_plot import plot_balance
+    @overload
+    def plot(self, path: None = None, *, dark: bool = False) -> Figure: ...
+    @overload
+    def plot(self, path: Path | str, *, dark: bool = False) -> None: ...
+    def plot(self, path: Path | str | None = None, *, dark: bool = False) -> Figure | None:
+        """Draws levels with intervals and their course in time, on white or on a dark ground.
 
-        plot_balance(self, path, dark=dark)
+        With a path to a file, whose suffix says the format (.png or .svg, say); without one it returns the matplotlib figure, which a
+        notebook shows.
+        """
+        from stemwright.datagen.report.balance_plot import balance_figures, plot_balance
+        from stemwright.datagen.report.palette import DARK, LIGHT
+        from stemwright.datagen.report.sheet import drawing
+
+        if path is not None:
+            plot_balance(self, path, dark=dark)
+            return None
+        look = DARK if dark else LIGHT
+        with drawing(look, (self.title, *self.stems)):
+            return balance_figures([self], look)[0]
 
     def table(self) -> str:
-        """The levels as text for a terminal or a note, one line per stem."""
-        lines = [f"{self.title}  {self.loudness.integrated_lufs:.1f} LUFS", f"{'stem':<10}{'level LU':>10}   80 % range"]
+        """The levels as text for a terminal or a note, one line per stem, with what they rest on."""
+        loudness = f"{self.title}  {self.loudness.integrated_lufs:.1f} LUFS, {sentence(self.basis, self.origin)}"
+        rows = [("stem", "level LU", "80 % range", "to rest LU", "pan", "width", "plays")]
         for name, stem in self.stems.items():
-            level = f"{stem.level_lu:10.1f}   {stem.level_low_lu:.1f} to {stem.level_high_lu:.1f}" if stem.present else "   not present"
-            lines.append(f"{name:<10}{level}")
-        return "\n".join(lines)
+            if not stem.present:
+                rows.append((name, "-", stem.note.split(":")[0], "-", "-", "-", "-"))
+                continue
+            span = f"{stem.level_low_lu:.1f} to {stem.level_high_lu:.1f}"
+            rest = f"{stem.against_rest_lu:+.1f}" if math.isfinite(stem.against_rest_lu) else "-"
+            rows.append((name, f"{stem.level_lu:.1f}", span, rest, *image_in_words(stem)))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [[cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))] for row in rows]
+        return "\n".join([loudness, *("  ".join(line).rstrip() for line in lines)])
 
     def __repr__(self) -> str:
         return self.table()
+
+    def _repr_html_(self) -> str:
+        """The picture and the table, for a notebook."""
+        from stemwright.datagen.report.balance_plot import balance_figures
+        from stemwright.datagen.report.sheet import drawing
+
+        picture = io.BytesIO()
+        with drawing(texts=(self.title, *self.stems)):
+            balance_figures([self])[0].savefig(picture, format="svg")
+        source = base64.b64encode(picture.getvalue()).decode("ascii")
+        return f'<img src="data:image/svg+xml;base64,{source}" alt=""><pre>{html.escape(self.table())}</pre>'
 
 
 def balance(path: Path | str, stems: Path | str | None = None, model: Model = DEFAULT_MODEL) -> Balance:

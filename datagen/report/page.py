@@ -36,6 +36,7 @@ from stemwright.manifests.disk.outputs import PAGES, check_output
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.visible import visible
 from stemwright.manifests.wording import duration, size
+from stemwright.separation.balance.basis import rough
 
 PLAYERS = 12
 FILE_NAME = "report.html"
@@ -186,6 +187,8 @@ def _summary(found: Rows) -> str:
         models = [origin for origin in origins if origin != "reference"]
         own = ["with the multitrack's own stems"] if "reference" in origins else []
         phrase += ", " + " or ".join([*own, *([f"separated by {', '.join(models)}"] if models else [])])
+    if doubt := rough(origins):
+        phrase += f" ({doubt})"
     if found.pairs:
         kinds = ", ".join(f"{found.counts.total(kind=kind)} {kind}" for kind in found.kinds)
         phrase += f". {many(len(found.pairs), 'training pair')} planned ({kinds}), "

@@ -10,6 +10,7 @@ Conventions
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias, get_args
 
 Basis: TypeAlias = Literal["measured", "estimated", "demonstration"]
@@ -32,6 +33,12 @@ def basis_of(origin: str) -> Basis:
     if origin == REFERENCE_ORIGIN:
         return MEASURED
     return DEMONSTRATION if model_of(origin) == DEMONSTRATION_MODEL else ESTIMATED
+
+
+def rough(origins: Iterable[str]) -> str:
+    """A sentence about figures from stems of these origins, if a demonstration model separated any of them; else ""."""
+    found = next((origin for origin in origins if basis_of(origin) == DEMONSTRATION), None)
+    return f"{model_of(found)} is a demonstration model: its figures are rough; for work use htdemucs_ft" if found else ""
 
 
 def sentence(basis: Basis, origin: str = "") -> str:

@@ -100,6 +100,6 @@ def _within(low: float, high: float, *, lowest: float = 0.0) -> tuple[float, flo
 
 
 EXACT_IMAGE = ImageCalibration()
-SEPARATED_IMAGE = ImageCalibration(place=0.011, apart=0.37, narrower=0.03, narrowed=0.7, wider=0.01, less=0.0, per_gap=0.042)
-BUNDLED_IMAGE = ImageCalibration(apart=1.16, spread=1.08, narrowed=1.0, wider=0.113, less=0.25)
+SEPARATED_IMAGE = ImageCalibration(place=0.02, apart=0.36, narrower=0.01, narrowed=0.95, wider=0.01, per_gap=0.02)
+BUNDLED_IMAGE = ImageCalibration(apart=1.17, spread=1.08, narrowed=1.0, wider=0.12, less=0.06)
 OTHER_IMAGE = SEPARATED_IMAGE.times(1.5)  # of a model that no calibration was made for

@@ -26,7 +26,6 @@ Array = NDArray[np.floating]
 OCTAVE_CENTRES_HZ = tuple(1000.0 * 10 ** (0.3 * n) for n in range(-4, 5))  # 63 Hz to 16 kHz
 FRAME_S = 0.085
 MAX_FRAMES = 600  # spectra per channel; a long signal is sampled evenly, so that the cost does not grow with length
-DASH = "\u2013"
 EMPTY_BAND_DB = -60.0  # a band this far below the whole signal has no meaningful image
 
 
@@ -112,13 +111,3 @@ def in_words(pan: float | None) -> str:
     if pan is None:
         return "-"
     return "centre" if abs(pan) < 0.05 else f"{abs(pan):.2f} {'L' if pan < 0 else 'R'}"
-
-
-def between_in_words(low: float, high: float) -> str:
-    """An interval of pan in readable form: "0.2 L" to "0.5 R" with a dash between; one side where both ends are on it."""
-    sides = ["L" if end < 0 else "R" for end in (low, high)]
-    ends = [f"{abs(end):.1f}" for end in (low, high)]
-    if sides[0] != sides[1] and "0.0" in ends:  # it ends in the centre, almost
-        sides = [sides[ends.index("0.0") ^ 1]] * 2
-    first = ends[0] if sides[0] == sides[1] else f"{ends[0]} {sides[0]}"
-    return f"{first}{DASH}{ends[1]} {sides[1]}"

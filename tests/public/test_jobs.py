@@ -1,5 +1,6 @@
 """From paths to results: balance, separate, edit, build, check and report, as a user of the library calls them."""
 
+import base64
 import pickle
 from pathlib import Path
 
@@ -38,6 +39,13 @@ def test_a_balance_is_a_table_a_frame_and_a_picture(song, tmp_path):
     assert frame.loc["vocals", "level_lu"] == pytest.approx(found.stems["vocals"].level_lu, abs=0.01)
     assert repr(found) == found.table()
     assert f"{found.stems['drums'].level_lu:.1f}" in found.table().splitlines()[2]
+    assert found.basis == "measured"
+    assert found.table().splitlines()[0].endswith("measured in its own stems")
+    assert "centre" in found.table().splitlines()[2]
+    assert found.plot().get_size_inches().min() > 1
+    shown = found._repr_html_()
+    assert base64.b64decode(shown.split("base64,")[1].split('"')[0]).startswith(b"<?xml")
+    assert "<pre>song.wav" in shown
     found.plot(tmp_path / "balance.png")
     assert (tmp_path / "balance.png").read_bytes().startswith(b"\x89PNG")
     assert pickle.loads(pickle.dumps(found)).table() == found.table()

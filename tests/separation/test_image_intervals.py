@@ -14,9 +14,9 @@ from stemwright.separation.balance.image_intervals import (
     pan_interval,
     width_interval,
 )
+from stemwright.separation.balance.image_words import between_in_words
 from stemwright.separation.balance.level_estimators import BUNDLED, OTHER, REFERENCE, SEPARATED, calibration_for
 from stemwright.separation.balance.measure import measure_balance
-from stemwright.separation.balance.panorama import between_in_words
 
 RATE = 22_050
 EVERY = {"separated": SEPARATED_IMAGE, "bundled": BUNDLED_IMAGE, "other": OTHER_IMAGE}
