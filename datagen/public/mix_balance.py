@@ -8,7 +8,7 @@ import io
 import math
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from stemwright.datagen.public.song_stems import DEFAULT_MODEL, Model, check_one, separator_from
 from stemwright.datagen.public.sound_files import naming
@@ -38,10 +38,6 @@ class Balance(TrackBalance):
 
         return pandas.DataFrame(table_rows([self]))
 
-    @overload
-    def plot(self, path: None = None, *, dark: bool = False) -> Figure: ...
-    @overload
-    def plot(self, path: Path | str, *, dark: bool = False) -> None: ...
     def plot(self, path: Path | str | None = None, *, dark: bool = False) -> Figure | None:
         """Draws levels with intervals and their course in time, on white or on a dark ground.
 

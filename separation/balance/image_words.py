@@ -1,4 +1,4 @@
-"""A stem's place, width and playing time in words: values where they are known well, intervals where they are not.
+"""A stem's place, width and playing time as text: values where they are known well, intervals where they are not.
 
 Conventions
     An interval wider than ``WIDE`` is shown instead of the value, with a dash between its ends.
