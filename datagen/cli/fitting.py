@@ -17,7 +17,7 @@ import numpy as np
 import typer
 
 from stemwright.datagen.cli import completion
-from stemwright.datagen.cli.options import JsonOption
+from stemwright.datagen.cli.options import WRITTEN, JsonOption
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.manifests.records import Refused
 from stemwright.manifests.usage import UsageError
@@ -64,7 +64,7 @@ def fit(
         str | None, typer.Option(metavar="START:END", help="Part to fit, in seconds; by default the most informative parts, together.")
     ] = None,
     render: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the mix through the fitted console to this file (.wav or .flac).")
+        Path | None, typer.Option(metavar="FILE", help=f"Write the mix through the fitted console to this file: {WRITTEN}.")
     ] = None,
     save: Annotated[
         Path | None,
@@ -107,9 +107,10 @@ def fit(
 def _check_outputs(inputs: Sequence[Path], render: Path | None, plot: Path | None, save: Path | None) -> None:
     """Raises UsageError for files that cannot be written, before the fit, which takes minutes."""
     from stemwright.datagen.edit.presets import FORMATS
-    from stemwright.manifests.disk.outputs import PICTURES, SOUND, check_output
+    from stemwright.manifests.disk.outputs import PICTURES, check_output
+    from stemwright.manifests.sound.song_writing import SONG_SUFFIXES
 
-    for out, suffixes in ((render, SOUND), (plot, PICTURES), (save, tuple(FORMATS))):
+    for out, suffixes in ((render, SONG_SUFFIXES), (plot, PICTURES), (save, tuple(FORMATS))):
         if out:
             check_output(out, suffixes, inputs)
 
@@ -130,13 +131,14 @@ def _show(terminal: Terminal, found: Console, own: OwnStems, offset: int) -> Non
 def _write(terminal: Terminal, found: Console, own: OwnStems, render: Path | None, plot: Path | None) -> None:
     """Writes the mix through the console and the picture, if they were requested."""
     if render:
-        from stemwright.manifests.disk.durable import remove_earlier
-        from stemwright.manifests.sound.writing import save
+        from stemwright.datagen.edit.song_output import OutputOptions
 
+        output = OutputOptions().to(render)
         mix = found.mix(own.stems, own.sample_rate).numpy().astype(np.float32)
-        peak = float(np.abs(mix).max(initial=0.0))
-        remove_earlier(render)
-        save(render, mix, own.sample_rate, encoding="flac24" if render.suffix == ".flac" and peak <= 1.0 else "wav32f")
+        level = output.write(output.levelled(mix, own.sample_rate, "the mix"), own.sample_rate)
+        for line in (*level.notes, *level.lines("the mix")):
+            terminal.say(line)
+        terminal.collected |= {"render": {"out": str(render), **level.plain(), "notes": list(level.notes)}}
         terminal.say(f"mix of the console: {render}")
     if plot:
         from stemwright.datagen.report.plots import plot_console

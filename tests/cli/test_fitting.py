@@ -50,6 +50,18 @@ def test_the_console_is_printed_rendered_and_drawn(place: Path, tmp_path: Path) 
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_mix_that_peaks_above_full_scale_is_rendered_as_its_suffix_says(place: Path, tmp_path: Path) -> None:
+    loud = np.float32(1.5 / np.abs(load(place / "mix.wav")[0]).max()) * load(place / "mix.wav")[0]
+    save(tmp_path / "loud.wav", loud, load(place / "mix.wav")[1])
+    words = [tmp_path / "loud.wav", "--stems", place / "dry", "--chain", "fader", "--excerpt", "0.2:1.8", "--render", tmp_path / "a.flac"]
+    done = run(*words, "--json")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "a.flac").read_bytes().startswith(b"fLaC")
+    gain_db = json.loads(done.stdout)["render"]["gain_db"]
+    assert gain_db == pytest.approx(-20 * np.log10(1.5), abs=0.02)
+    np.testing.assert_allclose(load(tmp_path / "a.flac")[0], loud * 10 ** (gain_db / 20), atol=1e-4)
+
+
 def test_json_holds_settings_with_units_and_the_losses(place: Path) -> None:
     done = run(place / "mix.wav", "--stems", place / "dry", "--chain", "fader", "--json", "--excerpt", "0.2:1.8")
     told = json.loads(done.stdout)
