@@ -30,6 +30,15 @@ def report(
     seed: Annotated[
         int, typer.Option(parser=whole_number(0), metavar="NUMBER", help="Seed for choosing those pairs: a whole number, 0 or more.")
     ] = 0,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by",
+            metavar="COLUMN",
+            help="Also compare the songs by artist or any column of the CSV that lists them; repeatable. Year and genre are shown anyway.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page about a corpus: numbers, distributions, what was rejected, and pairs to listen to.
@@ -43,7 +52,9 @@ def report(
     terminal, place = Terminal(as_json), Corpus(corpus)
     _ = place.config  # says so, before anything else, when the folder is no corpus
     with terminal.progress("report") as progress:
-        path, made = _written(place, out, num_players=players, seed=seed, on_progress=progress)
+        path, made = _written(
+            place, out, num_players=players, seed=seed, by=[" ".join(name.lower().split()) for name in by or ()], on_progress=progress
+        )
     for note in made.notes:
         terminal.warn(note)
     _say(terminal, path, made)

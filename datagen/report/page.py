@@ -22,7 +22,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from stemwright.datagen.report import blind_charts, chain_text, charts, page_charts, page_findings, rows
+from stemwright.datagen.report import blind_charts, chain_text, charts, group_charts, page_charts, page_findings, rows
 from stemwright.datagen.report.effect_spreads import EffectSpreads
 from stemwright.datagen.report.page_charts import many
 from stemwright.datagen.report.players import Player, players
@@ -60,17 +60,20 @@ class Report:
     notes: tuple[str, ...] = ()
 
 
-def report_html(corpus: Corpus | Path | str, *, num_players: int = PLAYERS, seed: int = 0) -> str:
+def report_html(corpus: Corpus | Path | str, *, num_players: int = PLAYERS, seed: int = 0, by: Sequence[str] = ()) -> str:
     """The page about a corpus as text: write it to a file, or show it in a notebook.
 
-    ``num_players`` pairs are drawn with ``seed`` and can be listened to; 0 gives a page without audio. In a notebook:
+    ``num_players`` pairs are drawn with ``seed`` and can be listened to; 0 gives a page without audio. ``by`` names columns by which songs
+    are compared, besides year and genre. In a notebook:
     ``IPython.display.IFrame(src="report.html", width="100%", height=800)`` of a written file. Raises CorpusError if the folder is no
     corpus.
     """
-    return make_report(corpus if isinstance(corpus, Corpus) else Corpus(corpus), num_players=num_players, seed=seed).html
+    return make_report(corpus if isinstance(corpus, Corpus) else Corpus(corpus), num_players=num_players, seed=seed, by=by).html
 
 
-def make_report(corpus: Corpus, *, num_players: int = PLAYERS, seed: int = 0, on_progress: OnProgress | None = None) -> Report:
+def make_report(
+    corpus: Corpus, *, num_players: int = PLAYERS, seed: int = 0, by: Sequence[str] = (), on_progress: OnProgress | None = None
+) -> Report:
     """As ``report_html``, with progress, and what there is to say about the page. Raises ValueError for a negative number of players."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -95,6 +98,7 @@ def make_report(corpus: Corpus, *, num_players: int = PLAYERS, seed: int = 0, on
         script_digest=digest,
         players=heard,
         players_json=_json_in_html([player.for_script() for player in heard]),
+        by_column=group_charts.section(found, by),
         **_content(found, heard),
     )
     seconds = sum(player.num_seconds * sum(bool(each.mp3) for each in player.signals) for player in heard)
@@ -103,7 +107,13 @@ def make_report(corpus: Corpus, *, num_players: int = PLAYERS, seed: int = 0, on
 
 
 def write_report(
-    corpus: Corpus, path: Path | None = None, *, num_players: int = PLAYERS, seed: int = 0, on_progress: OnProgress | None = None
+    corpus: Corpus,
+    path: Path | None = None,
+    *,
+    num_players: int = PLAYERS,
+    seed: int = 0,
+    by: Sequence[str] = (),
+    on_progress: OnProgress | None = None,
 ) -> tuple[Path, Report]:
     """Writes the page into a file, ``report.html`` in the corpus by default, and gives its path besides. Raises as ``make_report``.
 
@@ -113,7 +123,7 @@ def write_report(
     if path.is_dir():
         raise CorpusError(f"{path} is a folder; expected the HTML file to write, such as {path / FILE_NAME}")
     check_output(path, PAGES)
-    made = make_report(corpus, num_players=num_players, seed=seed, on_progress=on_progress)
+    made = make_report(corpus, num_players=num_players, seed=seed, by=by, on_progress=on_progress)
     remove_earlier(path)
     write_bytes(path, made.html.encode())
     return path, made

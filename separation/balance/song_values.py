@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stemwright.manifests.metadata import year_and_genre
 from stemwright.manifests.records import RESIDUAL, Estimate, Refused, Track
 from stemwright.manifests.table_rows import TableRows
 from stemwright.separation.balance.groups import NO_VALUE, Values, group_names
@@ -73,21 +74,27 @@ def songs_of_balances(measured: Iterable[TrackBalance], columns: Sequence[Mappin
 def columns_of(track: Track) -> dict[str, str]:
     """The columns of a track, of its list of songs and of its tags, as texts."""
     own = {name: str(value) for name in COLUMNS if (value := getattr(track, name)) is not None}
-    return {**own, **{name: text for name, text in track.metadata.items() if name not in (YEAR, "genre")}}
+    listed, _ = year_and_genre(track.metadata, {})  # of a track that a version without these columns read
+    said = {name: str(listed[name]) for name in (YEAR, "genre") if listed[name] is not None}
+    return {**said, **own, **{name: text for name, text in track.metadata.items() if name not in (YEAR, "genre")}}
 
 
 def _stems_of_estimates(rows: Mapping[str, Estimate]) -> dict[str, dict[str, Triple]]:
-    found: dict[str, dict[str, Triple]] = {}
-    for name, row in rows.items():
-        if name != RESIDUAL:
-            level = _triple(row.level_lu, row.level_low_lu, row.level_high_lu)
-            rest = _sum([_triple(other.level_lu, other.level_low_lu, other.level_high_lu) for key, other in rows.items() if key != name])
-            found[name] = {
-                "level_lu": level,
-                "against_rest_lu": (level[0] - rest[0], level[1] - rest[2], level[2] - rest[1]),
-                "pan": _triple(row.pan),
-                "width": _triple(row.width),
-            }
+    levels = {name: _triple(row.level_lu, row.level_low_lu, row.level_high_lu) for name, row in rows.items()}
+    rest = against_rest(levels)
+    return {
+        name: {"level_lu": levels[name], "against_rest_lu": rest[name], "pan": _triple(row.pan), "width": _triple(row.width)}
+        for name, row in rows.items()
+        if name != RESIDUAL
+    }
+
+
+def against_rest(levels: Mapping[str, Triple]) -> dict[str, Triple]:
+    """The level of each stem against all others with its 80 % interval, from the levels against the mixture with theirs, in LU."""
+    found = {}
+    for name, level in levels.items():
+        rest = _sum([other for key, other in levels.items() if key != name])
+        found[name] = (level[0] - rest[0], level[1] - rest[2], level[2] - rest[1])
     return found
 
 
