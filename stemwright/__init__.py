@@ -1,7 +1,7 @@
 """stemwright turns released mixtures into training data for music mixing models: ``import stemwright as sw``.
 
     a training corpus     build, check, report, read_table, PairDataset, Vocabulary
-    a mix balance         balance, separate, measure_balance, DemucsSeparator, ReferenceStems
+    a mix balance         balance, compare_songs, separate, measure_balance, DemucsSeparator, ReferenceStems
     loudness              integrated_loudness, momentary_loudness, short_term_loudness, loudness_range, true_peak
     effects               EFFECTS, apply_chain, invert_chain, fit, fit_chain, fit_console, estimate_effects, Profile,
                           estimate_reverberation
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.public.corpora import build, check, report
     from stemwright.datagen.public.mix_balance import balance
     from stemwright.datagen.public.song_edits import edit, parse_edit
+    from stemwright.datagen.public.song_groups import compare_songs
     from stemwright.datagen.public.song_stems import separate
     from stemwright.datagen.public.sound_files import blocks, load
     from stemwright.manifests.sound.writing import save
@@ -68,6 +69,7 @@ PUBLIC = {
     "blocks": "stemwright.datagen.public.sound_files:blocks",
     "build": "stemwright.datagen.public.corpora:build",
     "check": "stemwright.datagen.public.corpora:check",
+    "compare_songs": "stemwright.datagen.public.song_groups:compare_songs",
     "declip": "stemwright.datagen.inverse.clipping.declipping:declip",
     "detect_clipping": "stemwright.datagen.inverse.clipping.detect:detect_clipping",
     "edit": "stemwright.datagen.public.song_edits:edit",
@@ -104,6 +106,7 @@ __all__ = [
     "blocks",
     "build",
     "check",
+    "compare_songs",
     "declip",
     "detect_clipping",
     "edit",

@@ -1,6 +1,7 @@
 """What ``import stemwright`` gives beyond the parts of single rooms: the jobs of a user, each from paths to a result.
 
 mix_balance       how loud each stem of a recording is
+song_groups       songs compared by year, genre or any column
 song_stems        the stems of a recording
 corpora           make a corpus, check it, write its report
 song_edits        change a recording as a sentence says

@@ -6,7 +6,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,11 +114,12 @@ def check(corpus: Path | str, songs: Path | str | None = None, *, deep: bool = F
     return problems_of(Corpus(corpus), None if songs is None else songs_root(Path(songs)).absolute(), alone=False, deep=deep)
 
 
-def report(corpus: Path | str, path: Path | str | None = None, *, players: int = PLAYERS, seed: int = 0) -> Path:
+def report(corpus: Path | str, path: Path | str | None = None, *, players: int = PLAYERS, seed: int = 0, by: Sequence[str] = ()) -> Path:
     """Writes one HTML page about a corpus: numbers, distributions, what was refused, and pairs to listen to. Returns its path.
 
     ``path`` is the file to write, ``CORPUS/report.html`` by default. ``players`` pairs, drawn with ``seed``, can be listened to; 0 makes
-    a page without audio. The page needs no network. Raises ``CorpusError`` (a ValueError) if the folder is no corpus.
+    a page without audio. Songs are compared by year and genre, where these are known, and by the columns in ``by``. The page needs no
+    network. Raises ``CorpusError`` (a ValueError) if the folder is no corpus.
 
     >>> import numpy, stemwright as sw
     >>> for name in ("mixture", "vocals"):
@@ -128,7 +129,7 @@ def report(corpus: Path | str, path: Path | str | None = None, *, players: int =
     >>> sw.report(made.corpus, "report.html", players=0).name
     'report.html'
     """
-    out, _ = write_report(Corpus(corpus), None if path is None else Path(path), num_players=players, seed=seed)
+    out, _ = write_report(Corpus(corpus), None if path is None else Path(path), num_players=players, seed=seed, by=by)
     return out
 
 
