@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,19 @@ LEAD = ("vocals", "against_rest_lu")  # what is shown besides the level of every
 MOST_CHARACTERS = 28  # of a group's name in a table
 
 
+@dataclass(frozen=True)
+class Plot:
+    """The picture that is wanted: its file, and whether its ground is dark."""
+
+    path: Path
+    dark: bool = False
+
+    @classmethod
+    def of(cls, path: Path | None, *, dark: bool) -> Plot | None:
+        """The picture of the options of a verb; None if none is wanted."""
+        return None if path is None else cls(path, dark)
+
+
 def corpus_among(paths: Sequence[Path]) -> Path | None:
     """The corpus that is named in place of songs; None if there is none. Raises UsageError if anything else is named besides."""
     from stemwright.manifests.usage import UsageError
@@ -47,11 +61,11 @@ def corpus_among(paths: Sequence[Path]) -> Path | None:
 
 
 def balance_of_corpus(
-    terminal: Terminal, corpus: Path, by: str | None, outputs: Mapping[str, Path | None], others: Mapping[str, Any]
+    terminal: Terminal, corpus: Path, by: str | None, csv: Path | None, plot: Plot | None, others: Mapping[str, Any]
 ) -> None:
     """The balance of a corpus by its table of estimates: over all songs, or by a column. Leaves the program.
 
-    ``outputs`` are ``csv`` and ``plot``; ``others`` are options that are of no use here, by name, and refused.
+    ``others`` are options that are of no use here, by name, and refused.
     """
     from stemwright.datagen.cli import tables
     from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
@@ -63,8 +77,7 @@ def balance_of_corpus(
         raise UsageError(
             f"{', '.join(unused)}: for songs, and {corpus} is a corpus, whose estimates are read as they are; leave out {unused[0]}"
         )
-    csv, plot = outputs["csv"], outputs["plot"]
-    for out, suffixes in ((csv, TABLES), (plot, PICTURES)):
+    for out, suffixes in ((csv, TABLES), (plot.path if plot else None, PICTURES)):
         if out:
             check_output(out, suffixes, [corpus])
     if plot and by is None:
@@ -113,7 +126,7 @@ def _check_column(columns: Columns, by: str) -> None:
         raise UsageError(f"--by {by}: {reason}") from reason
 
 
-def groups_of_measured(terminal: Terminal, measured: Sequence[TrackBalance], columns: Columns, by: str, plot: Path | None) -> None:
+def groups_of_measured(terminal: Terminal, measured: Sequence[TrackBalance], columns: Columns, by: str, plot: Plot | None) -> None:
     """Shows measured songs by a column, of those that ``columns_of_songs`` gave."""
     from stemwright.separation.balance import song_values
 
@@ -141,7 +154,7 @@ def _columns_of_file(path: Path, listed: Mapping[str, Any]) -> dict[str, str]:
     return {**own, **{name: text for name, text in described["metadata"].items() if name not in ("year", "genre")}}
 
 
-def show_groups(terminal: Terminal, songs: Sequence[SongValues], by: str, plot: Path | None) -> None:
+def show_groups(terminal: Terminal, songs: Sequence[SongValues], by: str, plot: Plot | None) -> None:
     """Tables of groups and trends, what to know about them, and the picture. Raises UsageError if no song has the column."""
     from stemwright.manifests.records import Refused
     from stemwright.manifests.usage import UsageError
@@ -161,8 +174,8 @@ def show_groups(terminal: Terminal, songs: Sequence[SongValues], by: str, plot: 
     if plot:
         from stemwright.datagen.report.groups_plot import plot_groups
 
-        plot_groups(found, plot)
-        terminal.say(f"picture: {plot}")
+        plot_groups(found, plot.path, dark=plot.dark)
+        terminal.say(f"picture: {plot.path}")
 
 
 def _trend_table(found: Grouped, shown: Sequence[Series]) -> Table:

@@ -114,9 +114,18 @@ def balance(
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
     if dark and plot is None:
         raise UsageError("--dark is how a plot is drawn; expected --plot FILE with it")
+    drawn = grouping.Plot.of(plot, dark=dark)
     if corpus_folder := grouping.corpus_among(songs):
-        unused = {"stems": stems, "model": model, "model_folder": model_folder, **how, "against": against, "save_stems": save_stems}
-        grouping.balance_of_corpus(terminal, corpus_folder, by, {"csv": csv, "plot": plot}, unused)
+        unused: dict[str, Any] = {
+            "sections": sections,
+            "stems": stems,
+            "model": model,
+            "model_folder": model_folder,
+            **how,
+            "against": against,
+            "save_stems": save_stems,
+        }
+        grouping.balance_of_corpus(terminal, corpus_folder, by, csv, drawn, unused)
     named = songs_to_measure(songs, stems, {"model": model, "model_folder": model_folder, **how})
     paths = [song.path for song in named.songs]
     check_outputs(songs, stems, csv, plot)
@@ -132,7 +141,7 @@ def balance(
     measured = _measured(terminal, readable, listening, keep, rejected, hear=_hearing(sections=sections, tempo=plot is not None))
     _show(terminal, measured, corpus, str(against) if against else "")
     if by:
-        grouping.groups_of_measured(terminal, measured, columns, by, plot)
+        grouping.groups_of_measured(terminal, measured, columns, by, drawn)
     _write(terminal, measured, csv, None if by else plot, corpus, dark=dark)
     if rejected:
         terminal.collected["rejected"] = rejected

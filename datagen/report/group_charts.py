@@ -3,7 +3,7 @@
 Conventions
     Those of ``stemwright.datagen.report.charts``. Of a trend the points are songs, the line follows them, the band is its 80 % interval,
     and the dashed line is the straight one. Of groups the thick bar is the 80 % interval of the mean, and the dots are songs.
-    Year and genre are shown where at least two songs differ in them; other columns where they are asked for.
+    Year and genre are shown where at least two songs differ in them; other columns on request.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ColumnCharts:
 
 
 def section(found: Rows, asked: Sequence[str] = ()) -> list[ColumnCharts]:
-    """The charts by year and genre, where songs differ in them, and by the columns that are asked for. Raises CorpusError for one that no
+    """The charts by year and genre, where songs differ in them, and by the requested columns. Raises CorpusError for one that no
     song has.
     """
     names = {name for (its,) in _metadata(found) for name in ALWAYS if f'"{name}"' in its}

@@ -9,17 +9,21 @@ Conventions
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemwright.datagen.report.plots import colours, pyplot_without_display, save_figure, style
+from stemwright.datagen.report.palette import DARK, LIGHT, Look, colours
+from stemwright.datagen.report.plots import pyplot_without_display, style
+from stemwright.datagen.report.sheet import drawing, write_picture
 from stemwright.separation.balance.grouped import Grouped, Series, in_order, per_words
 from stemwright.separation.balance.song_values import QUANTITIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from stemwright.separation.balance.groups import Values
 
@@ -34,31 +38,36 @@ def panels_of(found: Grouped) -> list[Series]:
     return [series for series in wanted if series in found.groups][:MOST_PANELS]
 
 
-def plot_groups(found: Grouped, path: Path | str) -> None:
-    """Draws songs by a column and writes the picture to ``path``; its suffix says the format."""
-    pyplot = pyplot_without_display()
-    panels = panels_of(found)
+def plot_groups(found: Grouped, path: Path | str, *, dark: bool = False) -> None:
+    """Draws songs by a column and writes the picture to ``path``; its suffix says the format. ``dark`` draws on a dark ground."""
+    look, panels = DARK if dark else LIGHT, panels_of(found)
+    with drawing(look, [found.column, *(name for name in found.names if name), *(stem for stem, _ in panels)]):
+        write_picture([_figure(found, panels, look)], Path(path))
+
+
+def _figure(found: Grouped, panels: Sequence[Series], look: Look) -> Figure:
+    pyplot_without_display()
+    from matplotlib.figure import Figure
+
     columns = min(COLUMNS, len(panels))
     num_rows = math.ceil(len(panels) / columns)
     most = max(len(found.groups[series][:MOST_GROUPS]) for series in panels)
     height = 3.5 if found.trends else 1.3 + 0.36 * max(4, most)
-    figure, axes = pyplot.subplots(num_rows, columns, figsize=(4.6 * columns, height * num_rows), squeeze=False, layout="constrained")
-    palette = colours(list(dict.fromkeys(stem for stem, _ in panels)))
-    for place, series in zip(axes.flat, panels, strict=False):
+    figure = Figure(figsize=(4.6 * columns, height * num_rows), layout="constrained", facecolor=look.ground)
+    palette = colours([stem for stem, _ in panels], look)
+    for number, series in enumerate(panels, 1):
+        axes = figure.add_subplot(num_rows, columns, number)
         draw = _draw_trend if series in found.trends else _draw_groups
-        style(place)
-        draw(place, found, series, palette[series[0]])
-    for place in axes.flat[len(panels) :]:
-        place.set_visible(False)
+        style(axes)
+        draw(axes, found, series, palette[series[0]], look)
     left_out = f", {found.missing} without {found.column} left out" if found.missing else ""
     lines = "curve: local trend, dashed: straight line; " if any(trend.smooth for trend in found.trends.values()) else ""
     phrase = f"{len(found.songs) - found.missing} songs by {found.column}{left_out}; {lines}bars and bands: 80 % intervals"
     figure.suptitle(phrase, fontsize=10)
-    save_figure(figure, Path(path))
-    pyplot.close(figure)
+    return figure
 
 
-def _draw_trend(axes: Axes, found: Grouped, series: Series, colour: str) -> None:
+def _draw_trend(axes: Axes, found: Grouped, series: Series, colour: str, look: Look) -> None:
     from matplotlib.ticker import MaxNLocator
 
     trend, values = found.trends[series], found.values[series]
@@ -69,9 +78,9 @@ def _draw_trend(axes: Axes, found: Grouped, series: Series, colour: str) -> None
     axes.fill_between(curve.at, curve.low, curve.high, color=colour, alpha=0.25, lw=0, zorder=2)
     if trend.smooth:
         axes.plot(curve.at, curve.value, color=colour, lw=2.4, zorder=3)
-    axes.plot(trend.line.at, trend.line.value, color="0.25", lw=1.4, ls="--", zorder=3)
+    axes.plot(trend.line.at, trend.line.value, color=look.line, lw=1.4, ls="--", zorder=3)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=found.column == "year"))
-    axes.grid(color="0.92")
+    axes.grid(color=look.grid)
     axes.set_xlabel(found.column)
     axes.set_ylabel(_label(series), fontsize=9)
     unit = QUANTITIES[series[1]][1]
@@ -79,7 +88,7 @@ def _draw_trend(axes: Axes, found: Grouped, series: Series, colour: str) -> None
     axes.set_title(f"{_title(series)}\n{slope}", loc="left", fontsize=10)
 
 
-def _draw_groups(axes: Axes, found: Grouped, series: Series, colour: str) -> None:
+def _draw_groups(axes: Axes, found: Grouped, series: Series, colour: str, look: Look) -> None:
     groups, values = in_order(found.groups[series][:MOST_GROUPS], found)[::-1], found.values[series]
     named = np.array(["" if name is None else name for name in found.names], object)
     spread = np.random.default_rng(0)
@@ -88,10 +97,10 @@ def _draw_groups(axes: Axes, found: Grouped, series: Series, colour: str) -> Non
         axes.plot(own, row + spread.uniform(-0.22, 0.22, own.size), "o", ms=3, color=colour, alpha=0.35, mec="none")
         faint = 0.35 if group.songs == 1 else 0.9
         axes.plot([group.low, group.high], [row, row], color=colour, lw=4, alpha=faint, solid_capstyle="round")
-        axes.plot(group.mean, row, "o", ms=7, color=colour, mec="white", mew=1.2)
+        axes.plot(group.mean, row, "o", ms=7, color=colour, mec=look.ground, mew=1.2)
     axes.set_yticks(range(len(groups)), [f"{_short(group.name)} ({group.songs})" for group in groups], fontsize=9)
     axes.set_ylim(-0.6, len(groups) - 0.4)
-    axes.grid(axis="x", color="0.9")
+    axes.grid(axis="x", color=look.grid)
     axes.set_xlabel(_label(series), fontsize=9)
     left = len(found.groups[series]) - len(groups)
     axes.set_title(_title(series) + (f"\nand {left} smaller groups" if left > 0 else ""), loc="left", fontsize=10)

@@ -50,7 +50,7 @@ def test_years_and_genres_are_shown_where_songs_differ_and_other_columns_on_requ
     assert sections(html) == ["year", "genre"]
     assert "LU a decade (" in html
     assert sections(report_html(corpus, num_players=0, by=["studio"])) == ["year", "genre", "studio"]
-    assert report_html(corpus, num_players=0) == html, "drawing songs anew has a seed"
+    assert report_html(corpus, num_players=0) == html, "drawing songs again has a seed"
 
 
 def test_texts_of_lists_act_on_nothing(corpus):
