@@ -57,7 +57,7 @@ def mix_by_profile(
 ) -> MixSettings:
     """Faders and pans of dry stems by the medians of a corpus.
 
-    ``stems`` are float32 [C, T] of one shape. Raises UsageError where the corpus has no name for any of them, Refused where all are silent.
+    ``stems`` are float32 [2, T] of one shape. Raises UsageError where the corpus has no name for any of them, Refused where all are silent.
     """
     parts, left_out = parts_of(stems, sample_rate)
     names = {part.name: _name_in(profile, part) for part in parts}

@@ -5,7 +5,7 @@ the others. The leads, at their level against the mix, need the level of all oth
 what they have in common, and the gain of the others is solved for. The mix is brought to its loudness, or as near as its true peak allows.
 
 Conventions
-    stems are {name: float32 [C, T]} of one shape. A fader holds FADER_DB: what a stem needs beyond is on the mix bus.
+    stems are {name: float32 [2, T]} of one shape. A fader holds FADER_DB: what a stem needs beyond is on the mix bus.
 
 References
     Recommendation ITU-R BS.1770-5 (2023); EBU R 128 (2023), true peak at most -1 dBTP.
@@ -57,7 +57,7 @@ class Reason:
 class StemPlan:
     """What is decided about a stem before levels are measured: ``chain`` before the fader, ``pan``, and the level relative to the others.
 
-    A lead's ``level_lu`` is against the mix where there are others.
+    A lead's ``level_lu`` is against the mix where there are others; beside a lead no other is louder than ``highest_lu``.
     """
 
     role: str
@@ -67,6 +67,7 @@ class StemPlan:
     pan: float = 0.0
     lead: bool = False
     reasons: tuple[Reason, ...] = ()
+    highest_lu: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,9 @@ def settle(
         gains[name] = plans[name].level_lu - loudness_at_any_level(wet, sample_rate)
         part = sums.setdefault(plans[name].lead, np.zeros(wet.shape, np.float32))
         part += np.float32(db_to_gain(gains[name])) * wet
-    lead_lu = next((plan.level_lu for plan in plans.values() if plan.lead), 0.0)
-    target_lu = _together([plan.level_lu for plan in plans.values() if plan.lead]) if lead_lu else 0.0
-    rest_db = _gain_of_rest(sums[True], sums[False], target_lu, sample_rate) if len(sums) == 2 else 0.0
+    target_lu = _together([plan.level_lu for plan in plans.values() if plan.lead])
+    most_db = min((plan.highest_lu - plan.level_lu for plan in plans.values() if not plan.lead), default=0.0)
+    rest_db = min(_gain_of_rest(sums[True], sums[False], target_lu, sample_rate), most_db) if len(sums) == 2 else 0.0
     mix = sums[True] + np.float32(db_to_gain(rest_db)) * sums[False] if len(sums) == 2 else next(iter(sums.values()))
     measured_lufs, peak_dbtp = integrated_loudness(mix, sample_rate), true_peak(mix, sample_rate)
     whole_db = min(loudness_lufs - measured_lufs, HIGHEST_PEAK_DBTP - peak_dbtp)
@@ -135,7 +136,7 @@ def _before_fader(audio: Audio, sample_rate: int, plan: StemPlan) -> Audio:
 
 def _together(levels_lu: list[float]) -> float:
     """The level of unrelated signals together."""
-    return 10.0 * math.log10(sum(10.0 ** (level / 10.0) for level in levels_lu))
+    return 10.0 * math.log10(sum(10.0 ** (level / 10.0) for level in levels_lu)) if levels_lu else -math.inf
 
 
 def _gain_of_rest(leads: Audio, rest: Audio, target_lu: float, sample_rate: int) -> float:

@@ -1,8 +1,9 @@
 """From stems to plans by the published rules: the role of each stem, its high-pass and cuts, its place, and its level; with reasons.
 
 Conventions
-    stems are {name: float32 [C, T]} of one shape. Nothing depends on their order or on their gains: names are sorted, and what is measured
-    is a ratio. A stem that is silent, or softer than SOFTEST_LUFS, is left out; so is one that is a mixture of the others.
+    stems are {name: float32 [2, T]} of one shape, mono ones with two channels alike. Nothing depends on their order or on their gains:
+    names are sorted, and what is measured is a ratio. A stem that is silent, or softer than SOFTEST_LUFS, is left out; so is one that is
+    a mixture of the others.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.formats import BLOCK_FRAMES, Audio
 from stemwright.manifests.stems.stem_products import Products
 
+ABOVE_LEAD_LU = 3.0  # of a stem of several instruments; no single one is louder than the lead (the published rule "vocal_loudest")
 SOFTEST_LUFS = -60.0  # of a stem that is mixed: less is dither, or what a separator left
 HIGHPASS_BELOW, HIGHPASS_ORDER = 2.0 ** (-1.0 / 3.0), 2  # a third of an octave below the lowest note
 MOST_BELOW = 0.05  # of a stem's energy below its high-pass: where there is more it is no noise
@@ -52,17 +54,19 @@ class Part:
 def mix_by_rules(stems: Mapping[str, Audio], sample_rate: int, *, loudness_lufs: float = MIX_LUFS, equalise: bool = True) -> MixSettings:
     """Faders, pans, high-passes and cuts of dry stems by the published rules of ``mix_rules``.
 
-    ``stems`` are float32 [C, T] of one shape; ``loudness_lufs`` is that of the mix, which is less where its true peak would exceed
-    -1 dBTP; ``equalise`` false leaves high-passes and cuts out. Raises Refused where all stems are silent.
+    ``stems`` are float32 [2, T] of one shape; ``loudness_lufs`` is that of the mix, which is less where its true peak would exceed
+    -1 dBTP; ``equalise`` false leaves high-passes and cuts out. Raises Refused where all stems are silent, ValueError for another shape.
     """
     parts, left_out = parts_of(stems, sample_rate)
-    plans = plans_by_rules(parts, stems, equalise=equalise)
+    plans = plans_by_rules(parts, equalise=equalise)
     settled, bus, measured_lufs, peak_dbtp = settle(stems, sample_rate, plans, loudness_lufs=loudness_lufs)
     return MixSettings(settled, bus, measured_lufs, peak_dbtp, left_out)
 
 
 def parts_of(stems: Mapping[str, Audio], sample_rate: int) -> tuple[list[Part], dict[str, str]]:
     """The stems that are mixed, by name, and why others are not. Raises Refused if none is."""
+    if len(shapes := {stems[name].shape for name in stems}) != 1 or next(iter(shapes))[:-1] != (2,):
+        raise ValueError(f"expected stems [2, T] of one shape, got {', '.join(map(str, sorted(shapes))) or 'none'}")
     left_out = dict[str, str]()
     loud = dict[str, float]()
     for name in sorted(stems):
@@ -100,17 +104,18 @@ def sums_of_others(stems: Mapping[str, Audio], sample_rate: int) -> dict[str, st
     return {names[number]: f"the sum of {', '.join(names[part] for part in parts)}" for number, parts in found.items()}
 
 
-def plans_by_rules(parts: list[Part], stems: Mapping[str, Audio], *, equalise: bool) -> dict[str, StemPlan]:
+def plans_by_rules(parts: list[Part], *, equalise: bool) -> dict[str, StemPlan]:
     """The plan of each stem."""
     parts = _with_leads(parts)
-    pans = _pans(parts, is_stereo=next(iter(stems.values())).shape[0] <= 2)
+    pans = _pans(parts)
     plans = dict[str, StemPlan]()
     for part in parts:
         level_lu, why = _level(part, parts)
         chain, filters = _chain(part) if equalise else ((), ())
         pan, place = pans[part.name]
         reasons = (why, *filters, place)
-        plans[part.name] = StemPlan(part.role.name, part.role_from, level_lu, chain, pan, part.role.lead, reasons)
+        highest_lu = LEAD_LU + (ABOVE_LEAD_LU if part.role.group else 0.0)
+        plans[part.name] = StemPlan(part.role.name, part.role_from, level_lu, chain, pan, part.role.lead, reasons, highest_lu)
     return plans
 
 
@@ -154,16 +159,14 @@ def _chain(part: Part) -> tuple[tuple[Use, ...], tuple[Reason, ...]]:
     return uses(*chain), tuple(reasons)
 
 
-def _pans(parts: list[Part], *, is_stereo: bool) -> dict[str, tuple[float, Reason]]:
+def _pans(parts: list[Part]) -> dict[str, tuple[float, Reason]]:
     """The place of each stem, with its reason: named sides, centres, and the rest in balance left and right."""
     found = dict[str, tuple[float, Reason]]()
     free = list[tuple[Part, float]]()
     pairs = Counter(without_side(part.name) for part in parts if side_of_name(part.name))
     for part in parts:
         side = side_of_name(part.name)
-        if not is_stereo:
-            found[part.name] = (0.0, Reason("pan", "none: more than two channels", "stereo"))
-        elif not part.sound.is_mono:
+        if not part.sound.is_mono:
             found[part.name] = (0.0, Reason("pan", "as it is", "stereo"))
         elif side and pairs[without_side(part.name)] == 2:
             found[part.name] = (-1.0 if side == "left" else 1.0, Reason("pan", f"hard {side}", "pair"))

@@ -99,6 +99,14 @@ def test_leads_that_have_much_in_common_with_the_rest_are_at_their_level(band):
     assert peers_loudness(parts["LeadVox"]) - peers_loudness(mix) == pytest.approx(-3.0, abs=0.1)
 
 
+def test_what_plays_seldom_is_no_louder_than_the_lead(band):
+    shaker = np.zeros_like(band["Hat"])
+    shaker[:, :RATE] = band["Hat"][:, :RATE]
+    stems = {"vocals": band["LeadVox"], "shaker": shaker}
+    parts = parts_in_mix(mix_by_rules(stems, RATE), stems)
+    assert peers_loudness(parts["shaker"]) - peers_loudness(parts["vocals"]) == pytest.approx(0.0, abs=0.1)
+
+
 def test_two_kick_microphones_share_the_level_of_one(band):
     settings = mix_by_rules(band, RATE)
     one = mix_by_rules({name: audio for name, audio in band.items() if name != "Kick Out"}, RATE)
@@ -301,6 +309,16 @@ def test_stems_that_are_damaged_or_silent_are_refused(values, message, tmp_path)
         soundfile.write(dry / f"{name}.wav", np.full(RATE, values), RATE, subtype="FLOAT")
     with pytest.raises(Refused, match=message):
         raise run(dry, tmp_path / "mix.wav").exception
+
+
+def test_a_stem_of_six_channels_is_refused(band, tmp_path):
+    dry = tmp_path / "dry"
+    dry.mkdir()
+    soundfile.write(dry / "vocals.wav", np.repeat(band["bass"], 3, axis=0).T, RATE)
+    with pytest.raises(Refused, match="has 6 channels; expected 1 or 2"):
+        raise run(dry, tmp_path / "mix.wav").exception
+    with pytest.raises(ValueError, match=r"expected stems \[2, T\] of one shape"):
+        mix_by_rules({"vocals": band["bass"][:1]}, RATE)
 
 
 def test_two_files_of_one_name_are_refused_and_one_stem_alone_is_mixed(band, tmp_path):

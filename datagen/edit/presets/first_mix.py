@@ -16,6 +16,7 @@ from stemwright.datagen.edit.presets.stem_mix import StemMix, loaded, write_mix
 from stemwright.datagen.edit.song_output import SongOutput
 from stemwright.datagen.mixing.settling import MixSettings
 from stemwright.manifests.progress import OnProgress
+from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.formats import READABLE_SUFFIXES, Audio
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.balance.own_stems import stem_paths
@@ -39,6 +40,8 @@ def mix_folder(folder: Path, out: SongOutput, mixer: Mixer, *, on_progress: OnPr
     """
     files = _stems_of(folder, out.path)
     stems, rate = loaded(files, on_progress, channels=2)
+    if (channels := len(next(iter(stems.values())))) > 2:
+        raise Refused(f"a stem in {folder} has {channels} channels; expected 1 or 2: mix it down to two")
     settings = mixer(stems, rate)
     if settings.left_out:
         kept = {name: files[name] for name in files if name not in settings.left_out}
