@@ -228,6 +228,34 @@ def test_several_edits_in_one_text_or_in_several():
             parse_all(empty)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mute drums and turn them up", "leaves 'drums' out, and then changes it"),
+        ("karaoke, then make the vocals louder", "leaves 'vocals' out, and then changes it"),
+        ("mute everything but drums then raise vocals", "leaves 'vocals' out, and then changes it"),
+        ("solo the bass, then solo the drums", "leaves 'drums' out, and then changes it"),
+        ("solo drums, mute drums", "leaves nothing: it isolates drums and then mutes it"),
+        ("turn it up", "it names no stem"),
+        ("make the mix less loud than drums", "'than' is not understood there"),
+    ],
+)
+def test_a_text_that_contradicts_itself_or_names_nothing_is_refused_with_the_reason(text, said):
+    with pytest.raises(EditError, match=said):
+        parse(text)
+
+
+def test_a_clause_without_a_stem_goes_on_about_the_one_before():
+    assert parse_all(["make the drums punchier, a bit wider and 2 dB louder"]) == [
+        Edit("compressor", ("drums",), "medium"),
+        Edit("width", ("drums",), "slightly wider"),
+        Edit("volume", ("drums",), 2.0),
+    ]
+    assert parse_all(["mute drums; turn everything else up by 2 dB"])[1] == Edit("volume", ("bass", "other", "vocals"), 2.0, ("drums",))
+    with pytest.raises(EditError, match="is not understood"):
+        parse("turn up the vocals; the rest")
+
+
 def test_other_names_of_stems_are_understood_on_request():
     assert parse("mute the kick drum", stems=("kick drum", "snare")).stems == ("kick drum",)
     assert parse("mute snares", stems=("kick drum", "snare")).stems == ("snare",)

@@ -159,7 +159,7 @@ def expected(name: str, text: str) -> set[str]:
 
 
 def test_most_patterns_are_understood_with_their_first_words():
-    not_alone = {"ask cut", "ask to", "ask only", "volume as before", "bare"}
+    not_alone = {"ask cut", "ask to", "ask only", "volume as before", "bare", *(name for name in TABLE if name.endswith("also"))}
     for rule in rules():
         first = next(varied(rule, SLOTS))
         if rule.name not in not_alone and "REST" not in rule.kinds and rule.kinds.count("Q") + rule.kinds.count("D") < 2:

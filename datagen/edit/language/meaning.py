@@ -42,6 +42,7 @@ class Group:
 
     stems: tuple[str, ...]
     all_but: tuple[str, ...] | None = None
+    is_named: bool = True  # not by "the rest" or "it"
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _isolate(clause: Clause) -> Edit:
 
 def _bare(clause: Clause) -> Edit | None:
     """ "everything but the drums", "the backing track": what is heard."""
-    return _isolate(clause) if clause.group.all_but else None
+    return _isolate(clause) if clause.group.all_but and clause.group.is_named else None
 
 
 def _pan(clause: Clause) -> Edit | None:
@@ -250,6 +251,16 @@ def _width(clause: Clause) -> Edit:
     return _edit(clause, "width", f"{_degree(clause)} {'wider' if clause.rule.sign > 0.0 else 'narrower'}".strip())
 
 
+def _also(build: Callable[[Clause], Edit | None]) -> Callable[[Clause], Edit | None]:
+    """A clause that goes on about the stems of the one before, and asks for something else."""
+
+    def build_also(clause: Clause) -> Edit | None:
+        edit = build(clause) if clause.before is not None and (clause.group.stems or clause.group.all_but is not None) else None
+        return edit if edit is not None and clause.before is not None and edit.operation != clause.before.operation else None
+
+    return build_also
+
+
 def _always(operation: Operation, amount: Amount = None) -> Callable[[Clause], Edit]:
     def build(clause: Clause) -> Edit:
         return _edit(clause, operation, amount)
@@ -278,6 +289,10 @@ def _with_strength(operation: Operation) -> Callable[[Clause], Edit]:
 
 BUILDERS: Mapping[str, Callable[[Clause], Edit | None]] = {
     "volume": _louder,
+    "volume also": _also(_louder),
+    "eq also": _also(_eq),
+    "width also": _also(_width),
+    "compressor also": _also(_with_strength("compressor")),
     "volume up": _raised,
     "volume louder": _raised,
     "volume down": _lowered,

@@ -5,7 +5,8 @@ Conventions
     stands for "V+" all along the row and for "V-" all along it; its direction is that of the edit, reversed where the rule says so.
     Slots: S stems; Q an amount of a volume (dB, per cent, a half, or a degree such as "a bit"); A dB without a sign, G dB with one; D a
     degree; ST a strength; PC per cent; HZ a frequency. All others are kinds.
-    An operation that begins with "ask" has two readings, which the message names; it is never an edit.
+    A name that ends in "also" is of a clause that names no stem, since it is about those of the clause before ("brighter and louder").
+    One that begins with "ask" has two readings, which the message names; it is never an edit.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ TABLE: dict[str, str] = {
         S NEED D? M± VOLN
         S NEED Q? N±
     """,
+    "volume also": "Q? L± Q?",
     "volume up": """
         GIVE S Q M+?
         S NEED Q M+
@@ -185,6 +187,10 @@ TABLE: dict[str, str] = {
     "roll off lows": "ROLL LOWS FROM S",
     "dereverb": """
         MU REV FROM S
+        MU S REV
+        D? M- S REV
+        V- S REV
+        WO S REV
         TAKE REV FROM S
         D? M- REV FROM S
         D? M- REV TO S
@@ -200,6 +206,8 @@ TABLE: dict[str, str] = {
     """,
     "reverb": """
         APPLY ST? REV TO S
+        D? M+ S REV
+        V+ S REV D?
         APPLY D? M+ REV TO S
         D? M+ REV TO S
         V+ REV TO S D?
@@ -228,6 +236,10 @@ TABLE: dict[str, str] = {
         GIVE S TN
         S NEED D? M± TN
     """,
+    "eq also": """
+        D? TC
+        D? M± TB
+    """,
     "eq less": """
         S ARE? TOO TB
         MU TN FROM S
@@ -246,10 +258,13 @@ TABLE: dict[str, str] = {
         D? M± WN TO S
         V± WN TO S D?
     """,
+    "width also": "D? WC±",
     "mono": """
         MAKE? S SHOULD? MONO
         S TO MONO
+        MONO S
     """,
+    "compressor also": "D? PUNCH",
     "compressor": """
         CV S D?
         D CV S

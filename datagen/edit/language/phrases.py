@@ -16,7 +16,7 @@ from functools import cache
 from stemwright.datagen.edit.language import words
 from stemwright.datagen.edit.language.label import EditError
 
-TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d]+(?:'[^\W\d]+)*|\S")
+TOKEN = re.compile(r"\d+(?:\.\d+)?|\.\d+|[^\W\d]+(?:'[^\W\d]+)*|\S")
 LONGEST = 2_000  # characters of a text: a song is not edited by more
 Value = float | str | None
 
@@ -128,7 +128,7 @@ def _number(listed: Sequence[str], at: int) -> tuple[int, float | None, bool]:
     def word(offset: int) -> str:
         return listed[at + offset] if at + offset < len(listed) else ""
 
-    if word(0)[:1].isdigit():
+    if word(0)[-1:].isdigit():
         return at + 1, float(word(0)), True
     if word(0) in ("a", "an"):
         if word(1) in ("couple", "few", "half"):

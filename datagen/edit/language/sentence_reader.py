@@ -104,14 +104,15 @@ class Reader:
         text = self.text if (start, end) == (0, len(self.items)) else " ".join(item.text for item in self.items[start:end])
         last = before.edits[-1] if before.edits else None
         try:
-            edit = meaning(Clause(rule, slots, group or Group(()), text, last))
+            about = before.group if group is None and rule.name.endswith("also") else group
+            edit = meaning(Clause(rule, slots, about or Group(()), text, last))
         except UnclearError as unclear:
             return replace(before, unclear=before.unclear or unclear, num_clauses=before.num_clauses + 1)
         except EditError as error:
             return replace(before, unclear=before.unclear or UnclearError(str(error)), num_clauses=before.num_clauses + 1)
         if edit is None:
             return None
-        now = group or Group(edit.stems)
+        now = about or Group(edit.stems)
         return Reading((*before.edits, edit), before.unclear, now, (*before.named, *now.stems), before.num_clauses + 1)
 
     def _walk(
@@ -142,9 +143,9 @@ class Reader:
         if "STEM" in kinds:
             yield from ((end, Group(stems)) for end, stems in self._lists(at))
         if "IT" in kinds and before.group is not None:
-            yield at + 1, before.group
+            yield at + 1, replace(before.group, is_named=False)
         if "REST" in kinds and before.named:
-            yield at + 1, Group((), tuple(dict.fromkeys(before.named)))
+            yield at + 1, Group((), tuple(dict.fromkeys(before.named)), is_named=False)
         if "ACC" in kinds:
             yield at + 1, Group((), ("vocals",))
         if "ALL" in kinds or "INSTRUMENTS" in kinds:
@@ -192,7 +193,24 @@ def read(text: str, stems: Sequence[str]) -> tuple[Edit, ...]:
     if len({reading.edits for reading in found}) > 1:
         shown = (", then ".join(_shown(edit) for edit in reading.edits) for reading in found[:2])
         raise UnclearError(f"{text!r} has two readings: {' or '.join(shown)}; write them as sentences of their own, joined by ';'")
+    if ";" not in text:  # which states an order of its own
+        _check_left(found[0].edits, text)
     return found[0].edits
+
+
+def _check_left(edits: Sequence[Edit], text: str) -> None:
+    """Raises UnclearError where an edit is about a stem that one before it has left out."""
+    for at, edit in enumerate(edits):
+        for before in edits[:at]:
+            gone = [
+                name
+                for name in edit.stems
+                if before.operation in ("mute", "isolate") and before.is_about(name) == (before.operation == "mute")
+            ]
+            if gone and edit.operation != "mute" and edit.all_but is None:
+                raise UnclearError(f"{text!r} leaves {gone[0]!r} out, and then changes it; write the one that is meant")
+            if edit.operation == "mute" and before.operation == "isolate" and set(before.stems) <= set(edit.stems):
+                raise UnclearError(f"{text!r} leaves nothing: it isolates {', '.join(before.stems)} and then mutes it")
 
 
 def _shown(edit: Edit) -> str:

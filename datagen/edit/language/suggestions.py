@@ -17,6 +17,7 @@ from stemwright.datagen.edit.language.sentence_reader import read
 from stemwright.datagen.edit.language.sentence_writer import amounts, plain_sentence
 
 SPELT = 0.8  # how alike a word has to be to one that it is taken for: "increse", and not "demute" for "mute"
+NAMING = frozenset(("STEM", "ALL", "INSTRUMENTS", "ACC", "KAR", "ACAP", "SANS"))  # kinds that state what an edit is about
 MOST_UNKNOWN = 3
 MOST_CANDIDATES = 3
 SHORTEST = 3  # letters of a word that is put right
@@ -73,12 +74,14 @@ def not_understood(text: str, *, stems: Sequence[str], possible: Sequence[Operat
 def _reason(text: str, stems: Sequence[str]) -> str:
     """Why a text is no edit: the first word that is in no sentence."""
     try:
-        items(text, stems)
+        found = items(text, stems)
     except UnknownWordError as unknown:
+        if unknown.word in known_words(stems):
+            return f": {unknown.word!r} is not understood there"
         return f": no sentence has the word {unknown.word!r}"
     except EditError as error:
         return f": {error}"
-    return ""
+    return "" if not found or any(NAMING & set(each.kinds) for each in found) else ": it names no stem"
 
 
 def _corrected(text: str, stems: Sequence[str]) -> list[str]:

@@ -22,8 +22,8 @@ PHRASES: dict[str, str] = {
     "push down|soften|"
     "quieten|quiet down|dip|diminish|move down",
     "C": "cut|trim|duck|drop|cut down|cut back|take down|knock down",  # without an amount they may mean to mute
-    "T": "turn|nudge|bring|push|pull|bump|crank|dial|move|put|take|get|knock",
-    "P+": "up|forward|further up|up in mix|higher in mix",
+    "T": "turn|kick|nudge|bring|push|pull|bump|crank|dial|move|put|take|get|knock",
+    "P+": "up|forward|up front|upfront|to front|in front|further up|up in mix|higher in mix",
     "P-": "down|down in mix|lower|lower in mix",
     "PB": "pull|dial|push|move|ease|knock",  # with "back"; to bring back is to restore
     "BACK": "back",
