@@ -30,7 +30,7 @@ from stemwright.separation.rules.rule import DECADE, YEAR, Rule
 Array = NDArray[np.floating]
 
 YES, NO, UNDECIDED, NOT_MEASURED, ELSEWHERE = "yes", "no", "undecided", "not measured", "not about it"
-DRAWS = 2000
+DRAWS, FEWEST_DRAWS, MOST_NUMBERS = 2000, 100, 4_000_000  # draws of a corpus: fewer of many songs, whose intervals are narrow
 TAIL = 10.0  # percent of the draws on each side of an interval
 DEVIATIONS = 1.2816  # standard deviations from the middle of a normal distribution to the end of its 80 % interval
 FEWEST = 5  # songs of a trend
@@ -142,7 +142,7 @@ def share_kept(rule: Rule, songs: Sequence[Song], seed: int = 0) -> Kept:
     shares = rng.beta(yes + 0.5, len(known) - yes + 0.5)
     point = float(np.mean([low <= each.value <= high for each in known if each.value is not None]))
     share = Measured(point, *_ends(shares, point))
-    picks = rng.integers(0, len(known), (DRAWS, len(known)))
+    picks = rng.integers(0, len(known), values.shape)
     middle = float(np.median([each.value for each in known if each.value is not None]))
     medians = np.median(np.take_along_axis(values, picks, axis=1), axis=1)
     kept = _majority(share)
@@ -165,10 +165,14 @@ def _ends(draws: Array, point: float) -> tuple[float, float]:
     return min(float(low), point), max(float(high), point)
 
 
+def _num_draws(songs: int) -> int:
+    return max(FEWEST_DRAWS, min(DRAWS, MOST_NUMBERS // max(1, songs)))
+
+
 def drawn(measured: Sequence[Measured], rng: np.random.Generator) -> Array:
-    """Values drawn from the intervals of N measurements, [DRAWS, N]: normal, with a deviation below the value and one above it."""
+    """Values drawn from the intervals of N measurements, [D, N]: normal, with a deviation below the value and one above it."""
     value, low, high = (np.array([getattr(each, end) for each in measured], float) for end in ("value", "low", "high"))
-    normal = rng.standard_normal((DRAWS, len(measured)))
+    normal = rng.standard_normal((_num_draws(len(measured)), len(measured)))
     return np.asarray(value + normal * np.where(normal < 0, value - low, high - value) / DEVIATIONS)
 
 
@@ -185,7 +189,7 @@ def _trend(rule: Rule, songs: Sequence[Song], rng: np.random.Generator) -> Kept:
         words = "the year" if rule.against == YEAR else rule.against
         return _nothing(rule, len(songs), f"a trend is of {FEWEST} songs or more that differ in {words}; there are {len(pairs)}")
     xs, ys = ([pair[n] for pair in pairs] for n in (0, 1))
-    picks = rng.integers(0, len(pairs), (DRAWS, len(pairs)))
+    picks = rng.integers(0, len(pairs), (_num_draws(len(pairs)), len(pairs)))
     x, y = (np.take_along_axis(drawn(each, rng), picks, axis=1) for each in (xs, ys))
     slopes = _slopes(x, y)
     point = float(_slopes(*(np.array([[each.value for each in column]], float) for column in (xs, ys)))[0])
