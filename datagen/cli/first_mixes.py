@@ -27,7 +27,7 @@ def mix(
     stems: Annotated[Path, typer.Argument(metavar="STEMS", help="Folder with the dry stems, whatever their names.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help=f"Mix to write: {WRITTEN}.", show_default=False)],
     corpus: Annotated[
-        Path | None, typer.Argument(metavar="[CORPUS]", help="With --by profile: the corpus whose levels are taken.", show_default=False)
+        Path | None, typer.Argument(metavar="CORPUS", help="With --by profile: the corpus whose levels are taken.", show_default=False)
     ] = None,
     by: Annotated[
         str,
@@ -146,8 +146,15 @@ def _settings_table(made: FirstMix) -> Table:
             )
             or "none"
         )
-        table.add_row(name, f"{plan.role}{source}", f"{stem.gain_db:+.1f}", f"{plan.pan:+.2f}", f"{stem.level_lu:.1f}", cuts)
+        table.add_row(
+            name, f"{plan.role}{source}", f"{_shown(stem.gain_db):+.1f}", f"{_shown(plan.pan):+.2f}", f"{_shown(stem.level_lu):.1f}", cuts
+        )
     return table
+
+
+def _shown(value: float) -> float:
+    """A value as a table has it: never -0.0."""
+    return round(value, 2) + 0.0 if abs(value) >= 0.05 else 0.0
 
 
 def _reasons_table(made: FirstMix) -> Table:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemwright.datagen.mixing.settling import MIX_LUFS, MixSettings, Reason, StemPlan, settle
-from stemwright.datagen.mixing.stem_plans import Part, parts_of
+from stemwright.datagen.mixing.stem_plans import KnownStem, parts_of
 from stemwright.manifests.catalog.part_names import part_of_instrument
 from stemwright.manifests.names import name_from
 from stemwright.manifests.records import Estimate
@@ -73,14 +73,14 @@ def mix_by_profile(
     return MixSettings(settled, bus, measured_lufs, peak_dbtp, left_out)
 
 
-def _name_in(profile: Mapping[str, NameLevels], part: Part) -> str | None:
+def _name_in(profile: Mapping[str, NameLevels], part: KnownStem) -> str | None:
     """The name in a corpus that a stem is like."""
     own = {name.lower(): name for name in profile}
     candidates = (name_from(part.name), part.role.name.replace(" ", "_"), part_of_instrument(part.role.name))
     return next((own[name] for name in candidates if name in own), None)
 
 
-def _plan(part: Part, like: str, found: NameLevels, shared: int) -> StemPlan:
+def _plan(part: KnownStem, like: str, found: NameLevels, shared: int) -> StemPlan:
     level_lu = found.level_lu - 10.0 * math.log10(shared)
     pan = round(min(max(found.pan, -FARTHEST), FARTHEST), 3) if part.sound.is_mono and shared == 1 else 0.0
     by = f"median of {found.num_stems} stems called {like}"

@@ -41,7 +41,7 @@ NARROW_HZ, WIDE_HZ, WIDEST_PAN = 200.0, 4000.0, 0.7  # how far out what has no n
 
 
 @dataclass(frozen=True)
-class Part:
+class KnownStem:
     """A stem that takes part: its audio, sound and role, and how the role was found."""
 
     name: str
@@ -63,7 +63,7 @@ def mix_by_rules(stems: Mapping[str, Audio], sample_rate: int, *, loudness_lufs:
     return MixSettings(settled, bus, measured_lufs, peak_dbtp, left_out)
 
 
-def parts_of(stems: Mapping[str, Audio], sample_rate: int) -> tuple[list[Part], dict[str, str]]:
+def parts_of(stems: Mapping[str, Audio], sample_rate: int) -> tuple[list[KnownStem], dict[str, str]]:
     """The stems that are mixed, by name, and why others are not. Raises Refused if none is."""
     if len(shapes := {stems[name].shape for name in stems}) != 1 or next(iter(shapes))[:-1] != (2,):
         raise ValueError(f"expected stems [2, T] of one shape, got {', '.join(map(str, sorted(shapes))) or 'none'}")
@@ -82,12 +82,12 @@ def parts_of(stems: Mapping[str, Audio], sample_rate: int) -> tuple[list[Part], 
     return [_part(name, stems[name], sample_rate, loud[name]) for name in names], left_out
 
 
-def _part(name: str, audio: Audio, sample_rate: int, loudness_lufs: float) -> Part:
+def _part(name: str, audio: Audio, sample_rate: int, loudness_lufs: float) -> KnownStem:
     sound, role = sound_of(audio, sample_rate), role_of_name(name)
     if role:
-        return Part(name, sound, role, "name", loudness_lufs)
+        return KnownStem(name, sound, role, "name", loudness_lufs)
     role, heard = role_of_sound(audio, sound, sample_rate)
-    return Part(name, sound, role, f"sound: {heard}", loudness_lufs)
+    return KnownStem(name, sound, role, f"sound: {heard}", loudness_lufs)
 
 
 def sums_of_others(stems: Mapping[str, Audio], sample_rate: int) -> dict[str, str]:
@@ -104,7 +104,7 @@ def sums_of_others(stems: Mapping[str, Audio], sample_rate: int) -> dict[str, st
     return {names[number]: f"the sum of {', '.join(names[part] for part in parts)}" for number, parts in found.items()}
 
 
-def plans_by_rules(parts: list[Part], *, equalise: bool) -> dict[str, StemPlan]:
+def plans_by_rules(parts: list[KnownStem], *, equalise: bool) -> dict[str, StemPlan]:
     """The plan of each stem."""
     parts = _with_leads(parts)
     pans = _pans(parts)
@@ -119,7 +119,7 @@ def plans_by_rules(parts: list[Part], *, equalise: bool) -> dict[str, StemPlan]:
     return plans
 
 
-def _with_leads(parts: list[Part]) -> list[Part]:
+def _with_leads(parts: list[KnownStem]) -> list[KnownStem]:
     """The only stem beside a backing track is its lead."""
     beside = [part for part in parts if part.role.name != "accompaniment"]
     if len(beside) != 1 or len(parts) == 1 or beside[0].role.group or beside[0].role.lead:
@@ -128,7 +128,7 @@ def _with_leads(parts: list[Part]) -> list[Part]:
     return [replace(beside[0], role=role) if part is beside[0] else part for part in parts]
 
 
-def _level(part: Part, parts: list[Part]) -> tuple[float, Reason]:
+def _level(part: KnownStem, parts: list[KnownStem]) -> tuple[float, Reason]:
     """The level of a stem, and its reason."""
     same = [other for other in parts if other.role.name == part.role.name]
     if not part.role.shared:  # the two files of one stereo source share its level
@@ -142,7 +142,7 @@ def _level(part: Part, parts: list[Part]) -> tuple[float, Reason]:
     return level_lu, Reason("level", f"{level_lu:.1f} LU" + ("" if part.role.lead else " in a full band"), part.role.level_rule)
 
 
-def _chain(part: Part) -> tuple[tuple[Use, ...], tuple[Reason, ...]]:
+def _chain(part: KnownStem) -> tuple[tuple[Use, ...], tuple[Reason, ...]]:
     """High-pass and cuts of a stem, and their reasons."""
     role, chain, reasons = part.role, [], []
     highest_hz = float(part.sound.hz[-1])
@@ -159,10 +159,10 @@ def _chain(part: Part) -> tuple[tuple[Use, ...], tuple[Reason, ...]]:
     return uses(*chain), tuple(reasons)
 
 
-def _pans(parts: list[Part]) -> dict[str, tuple[float, Reason]]:
+def _pans(parts: list[KnownStem]) -> dict[str, tuple[float, Reason]]:
     """The place of each stem, with its reason: named sides, centres, and the rest in balance left and right."""
     found = dict[str, tuple[float, Reason]]()
-    free = list[tuple[Part, float]]()
+    free = list[tuple[KnownStem, float]]()
     pairs = Counter(without_side(part.name) for part in parts if side_of_name(part.name))
     for part in parts:
         side = side_of_name(part.name)
@@ -185,7 +185,7 @@ def _pan_of_sound(centre_hz: float) -> float:
     return round(WIDEST_PAN * min(max(along, 0.0), 1.0), 2)
 
 
-def _spread(free: list[tuple[Part, float]]) -> dict[str, tuple[float, Reason]]:
+def _spread(free: list[tuple[KnownStem, float]]) -> dict[str, tuple[float, Reason]]:
     """Stems on alternate sides, so that both weigh alike: the widest and loudest first, each on the lighter side. One alone stays."""
     if len(free) == 1:
         return {free[0][0].name: (0.0, Reason("pan", "centre: nothing to balance it", "balanced"))}

@@ -31,7 +31,9 @@ def plot_mix(settings: MixSettings, path: Path | str) -> None:
     levels.barh(rows, [level - lowest for level in shown], left=lowest, color=LEVEL, height=0.6)
     for row, name in zip(rows, names, strict=True):
         stem = settings.stems[name]
-        levels.annotate(f"{stem.level_lu:.1f}", (max(stem.level_lu, LOWEST_LU), row), (3, 0), textcoords="offset points", va="center")
+        levels.annotate(
+            f"{round(stem.level_lu, 1) + 0.0:.1f}", (max(stem.level_lu, LOWEST_LU), row), (3, 0), textcoords="offset points", va="center"
+        )
         if any(reason.rule == "stereo" for reason in stem.plan.reasons):
             places.plot([-1, 1], [row, row], color=PLACE, linewidth=3, solid_capstyle="round")
         else:
