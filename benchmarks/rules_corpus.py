@@ -27,10 +27,12 @@ from joblib import Parallel, delayed
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
+from stemwright.datagen.report.groups_plot import plot_groups
+from stemwright.separation.balance.grouped import grouped
 from stemwright.separation.balance.groups import Values, compare_groups, fit_trend
 from stemwright.separation.balance.level_estimators import REFERENCE
 from stemwright.separation.balance.measure import StemBalance, measure_balance
-from stemwright.separation.balance.song_values import against_rest
+from stemwright.separation.balance.song_values import SongValues, against_rest
 
 SAMPLE_RATE, DURATION_S = 22_050, 5.0
 RATIOS_DB, LARGEST_BLEED = (6.0, 9.0, 12.0), 0.05
@@ -124,6 +126,18 @@ def lar_of(frame: pandas.DataFrame) -> pandas.DataFrame:
     return frame[(frame["stem"] == "vocals") & (frame["quantity"] == "against the rest, from the table")].reset_index(drop=True)
 
 
+def songs_of(frame: pandas.DataFrame) -> list[SongValues]:
+    """The songs with their years, genres and levels, as a corpus has them."""
+    names = {"level": "level_lu", "against the rest, from the table": "against_rest_lu"}
+    songs = []
+    for seed, rows in frame[frame["quantity"].isin(names)].groupby("seed"):
+        stems: dict[str, dict[str, tuple[float, float, float]]] = {}
+        for row in rows.itertuples():
+            stems.setdefault(row.stem, {})[names[row.quantity]] = (row.value, row.low, row.high)
+        songs.append(SongValues(str(seed), {"year": str(rows["year"].iloc[0]), "genre": rows["genre"].iloc[0]}, stems))
+    return songs
+
+
 def trends(frame: pandas.DataFrame) -> str:
     """The trend over all years, before and after the bend, from true and from separated stems."""
     lines = ["| songs | from true stems, LU a decade | from separated stems | as made |", "|---|---|---|---|"]
@@ -197,6 +211,7 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="keep the measured rows in this file, and use them if it is there")
+    parser.add_argument("--plot", type=Path, help="draw the songs by year")
     parser.add_argument("--write", action="store_true", help="write the section of docs/results.md")
     options = parser.parse_args()
     if options.keep and options.keep.exists():
@@ -206,6 +221,8 @@ def main() -> None:
         frame = pandas.DataFrame([row for rows in found for row in rows])
         if options.keep:
             frame.to_pickle(options.keep)
+    if options.plot:
+        plot_groups(grouped(songs_of(frame), "year"), options.plot)
     lar = lar_of(frame)
     body = "\n\n".join((accuracy(frame), trends(lar), genres(lar), coverage(lar)))
     print(body)
