@@ -42,7 +42,6 @@ from stemwright.datagen.cli.options import (
     CorpusArgument,
     DaskOption,
     DeviceOption,
-    DrumsModelOption,
     DryRunOption,
     EngineOption,
     EstimatedArgument,
@@ -71,7 +70,6 @@ from stemwright.datagen.cli.options import (
     SongsArgument,
     StemsOption,
     TrustPickleOption,
-    separation_changes,
 )
 from stemwright.datagen.cli.running import (
     RequestedChanges,
@@ -82,6 +80,7 @@ from stemwright.datagen.cli.running import (
     run_stages,
     workers_of,
 )
+from stemwright.datagen.cli.separation_options import DrumsModelOption, separation_changes
 from stemwright.datagen.cli.stage_runs import one_stage
 from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
 from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_requested, was_stopped

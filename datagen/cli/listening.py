@@ -25,9 +25,9 @@ from stemwright.datagen.cli.options import (
     PrecisionOption,
     SongStemsOption,
     TrustPickleOption,
-    absolute_separator,
 )
 from stemwright.datagen.cli.running import check_alone, exit_code, fetching
+from stemwright.datagen.cli.separation_options import absolute_separator
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.datagen.cli.verbs import VerbGroup, Verbs
 from stemwright.manifests.progress import AudioDone, OnProgress

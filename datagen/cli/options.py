@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -165,16 +165,6 @@ ModelFolderOption = Annotated[
     typer.Option(
         metavar="FOLDER",
         help="Local folder with NAME.yaml and SIG.safetensors; replaces the download from the hub.",
-        rich_help_panel=SEPARATION,
-    ),
-]
-DrumsModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--drums-model",
-        metavar="NAME",
-        help="Model that takes the drums apart (kick, snare ...): a name, a path FOLDER/NAME of local files, hf://OWNER/NAME, or another "
-        "separator.",
         rich_help_panel=SEPARATION,
     ),
 ]
@@ -382,26 +372,3 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 def absolute(path: Path | None) -> Path | None:
     """A path that stays valid when a later command is run from another folder."""
     return None if path is None else path.expanduser().resolve()
-
-
-def absolute_separator(reference: str | None) -> str | None:
-    """A reference to a separator; the path of an ONNX model is made absolute, so that it stays valid in another folder."""
-    from stemwright.datagen.run.configuration import placed_reference
-
-    return None if reference is None else placed_reference(reference, Path.cwd())
-
-
-def drums_changes(model: str | None) -> dict[str, str]:
-    """The model of drums as keys of its section; the place of local files, which are given with their folder, is made absolute."""
-    if model is None:
-        return {}
-    path = Path(model.removesuffix(".yaml")).expanduser()
-    if path.with_name(f"{path.name}.yaml").is_file():
-        return {"model": path.name, "model_folder": str(path.parent.resolve())}
-    return {"model": str(absolute_separator(model))}
-
-
-def separation_changes(given: Mapping[str, Any], drums_model: str | None = None) -> dict[str, Any]:
-    """The options of a separation as keys of the configuration, with absolute paths."""
-    given = {**given, "drums": drums_changes(drums_model) or None}
-    return {**given, "model_folder": absolute(given["model_folder"]), "separator": absolute_separator(given["separator"])}
