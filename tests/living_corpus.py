@@ -51,8 +51,13 @@ class FilterSeparator:
         "two": (0.1, 0.2, 0.3, 0.35),
         "kit": (0.4, 0.2, 0.1, 0.25),
         "kick and snare": (0.5, 0.4),
+        "too loud": (2.0, 1.9),
     }
-    NAMES: ClassVar[dict[str, tuple[str, ...]]] = {"kit": ("kick", "snare", "toms", "cymbals"), "kick and snare": ("kick", "snare")}
+    NAMES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "kit": ("kick", "snare", "toms", "cymbals"),
+        "kick and snare": ("kick", "snare"),
+        "too loud": ("kick", "snare"),
+    }
     count = 0
 
     def __init__(self, model: str, *asked: Any, **options: Any) -> None:

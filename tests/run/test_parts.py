@@ -22,7 +22,7 @@ from stemwright.datagen.run.stages.separator_order import SeparationOrder
 from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus, errors
 from stemwright.manifests.pair_records import Pair
-from stemwright.manifests.records import RESIDUAL, Estimate, Part, Stem
+from stemwright.manifests.records import RESIDUAL, Estimate, Part, Rejected, Stem
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.function_separator import FunctionSeparator
@@ -208,6 +208,21 @@ def test_names_that_cannot_be_those_of_parts_are_refused(given, names, message):
 
 def test_names_of_the_configuration_replace_those_of_the_model():
     assert part_names(("bombo", "toms"), {"bombo": "kick"}, "a@1") == {"bombo": "kick", "toms": "toms"}
+
+
+def test_parts_that_do_not_fit_are_refused_and_their_song_stays(made, tmp_path):
+    asked = values(made)
+    asked["separation"] |= {"limits": {"closure_db": 3.0, "bleed": 1.0}, "drums": {"model": "too loud"}}
+    with stub_separator() as stub:
+        build(tmp_path / "corpus", asked)
+        reasons = [row.reason for row in table.read(tmp_path / "corpus" / "rejected.parquet", Rejected) if row.stage == "separate"]
+        assert len(reasons) == 2
+        assert all("the parts leave a residual of" in reason for reason in reasons)
+        count = stub.count
+        build(tmp_path / "corpus", asked)
+        assert stub.count == count  # what was refused is not taken apart again to be refused again
+    assert len({stem.track_id for stem in rows_of(tmp_path / "corpus")[0]}) == 2
+    assert rows_of(tmp_path / "corpus")[1] == []
 
 
 def test_tracks_without_drums_have_a_note_and_no_parts(tmp_path):

@@ -81,7 +81,11 @@ class PartSeparation(Separation):
     def _verdict(self, figures: Figures) -> Assessment:
         if figures.silent:
             return Assessment(True)
-        return assess(figures, Limits(self.limits.closure_db, self.limits.bleed, 1.0))
+        limits = Limits(self.limits.closure_db, self.limits.bleed, 1.0)
+        if figures.closure_db is not None and figures.closure_db > limits.closure_db:
+            what = f"the parts leave a residual of {figures.closure_db:.1f} dB against the stem; expected at most {limits.closure_db:.1f} dB"
+            return Assessment(False, f"{what}. Does its model keep the phase, and is it one of drums?")
+        return assess(figures, limits)
 
     def _facts(self, task: Task, origin: str, separated: SeparatedFile) -> dict[str, Any]:
         stem, _ = task.payload
