@@ -180,6 +180,41 @@ class PartSeparator:
             return error
 
 
+class ApartSeparator:
+    """Two separators as one, for what listens to a recording in memory: stems, and the parts of one of them as ``"drums/kick"``."""
+
+    def __init__(self, first: Separator, further: PartSeparator, stem: str = DRUMS) -> None:
+        self._first, self._further, self._stem = first, further, stem
+
+    @property
+    def origin(self) -> str:
+        """The name of the first separator."""
+        return self._first.origin
+
+    @property
+    def sample_rate(self) -> int | None:
+        """The rate of stems and parts in Hz; None: the mixture's own."""
+        return self._first.sample_rate
+
+    def check(self) -> None:
+        """Raises an error if one of the two cannot run on this machine, or if they do not suit each other."""
+        self._first.check()
+        self._further.check()
+        self._further.check_first(self._stem, self._first)
+
+    def separate(self, mixture: Audio, sample_rate: int, *, on_share: Callable[[float], None] | None = None) -> dict[str, Audio]:
+        """Stems and parts {name: [C, T]} of a mixture [C, T], without residuals; half of the time counts for each separator."""
+        self._further.check_first(self._stem, self._first)
+        halves = ({"on_share": _half(on_share, start)} if on_share else {} for start in (0.0, 0.5))
+        stems = self._first.separate(mixture, sample_rate, **next(halves))
+        parts = self._further.separate(stems[self._stem], self.sample_rate or sample_rate, **next(halves))
+        return {**stems, **{f"{self._stem}/{name}": audio for name, audio in parts.items()}}
+
+
+def _half(on_share: Callable[[float], None], start: float) -> Callable[[float], None]:
+    return lambda share: on_share(start + share / 2)
+
+
 def check_gives(stem: str, separator: Stems) -> None:
     """Raises UsageError if a first separator does not give the stem that is to be taken apart."""
     if stem not in separator.stem_names:

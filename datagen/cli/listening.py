@@ -27,7 +27,7 @@ from stemwright.datagen.cli.options import (
     TrustPickleOption,
 )
 from stemwright.datagen.cli.running import check_alone, exit_code, fetching
-from stemwright.datagen.cli.separation_options import absolute_separator
+from stemwright.datagen.cli.separation_options import DrumsModelOption, absolute_separator, apart
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.datagen.cli.verbs import VerbGroup, Verbs
 from stemwright.manifests.progress import AudioDone, OnProgress
@@ -80,6 +80,7 @@ def balance(
     engine: EngineOption = None,
     precision: PrecisionOption = None,
     separator: OtherSeparatorOption = None,
+    drums_model: DrumsModelOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     by: ByOption = None,
@@ -138,6 +139,7 @@ def balance(
     listening = None
     if any(song.stems is None for song in readable):
         listening = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
+        listening = apart(listening, drums_model, how, partial(separator_for, offline=offline, trust_pickle=trust_pickle))
     measured = _measured(terminal, readable, listening, keep, rejected, hear=_hearing(sections=sections, tempo=plot is not None))
     _show(terminal, measured, corpus, str(against) if against else "")
     if by:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,3 +45,19 @@ def separation_changes(given: Mapping[str, Any], drums_model: str | None = None)
     """The options of a separation as keys of the configuration, with absolute paths."""
     given = {**given, "drums": drums_changes(drums_model) or None}
     return {**given, "model_folder": absolute(given["model_folder"]), "separator": absolute_separator(given["separator"])}
+
+
+def apart(separator: Any, drums_model: str | None, how: Mapping[str, str | None], make: Callable[..., Any]) -> Any:
+    """A separator with a model that takes its drums apart, if one is given; ``make(model, folder, how)`` gives that model's separator."""
+    if drums_model is None:
+        return separator
+    from stemwright.separation.part_separator import ApartSeparator, PartSeparator
+    from stemwright.separation.separator import names_other
+
+    found = drums_changes(drums_model)
+    model, other = found["model"], names_other(found["model"])
+    folder = Path(found["model_folder"]) if "model_folder" in found else None
+    further = make(None if other else model, folder, {**how, "separator": model if other else None})
+    both = ApartSeparator(separator, PartSeparator(further))
+    both.check()
+    return both

@@ -8,7 +8,7 @@ import io
 import math
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.public.song_stems import DEFAULT_MODEL, Model, check_one, separator_from
 from stemwright.datagen.public.sound_files import naming
@@ -16,6 +16,7 @@ from stemwright.separation.balance.basis import sentence
 from stemwright.separation.balance.image_words import image_in_words
 from stemwright.separation.balance.recordings import measure_recording
 from stemwright.separation.balance.track_balance import TrackBalance, table_rows
+from stemwright.separation.part_separator import ApartSeparator, PartSeparator
 
 if TYPE_CHECKING:
     import pandas
@@ -85,12 +86,15 @@ class Balance(TrackBalance):
         return f'<img src="data:image/svg+xml;base64,{source}" alt=""><pre>{html.escape(self.table())}</pre>'
 
 
-def balance(path: Path | str, stems: Path | str | None = None, model: Model = DEFAULT_MODEL) -> Balance:
+def balance(
+    path: Path | str, stems: Path | str | None = None, model: Model = DEFAULT_MODEL, *, drums_model: Model | None = None
+) -> Balance:
     """How loud each stem is in a recording, with an 80 % interval; pan, width and when it plays.
 
     ``stems`` is a folder with the recording's own stems (``vocals.wav`` ..., or such a folder in its sub-folder that is named like the
     recording); without it the recording is separated by ``model``, which is what ``separate`` takes. Levels are in LU (ITU-R BS.1770-5)
-    against the mixture. Raises ``Refused`` for a file that cannot be read, ValueError for stems that do not fit and for silence,
+    against the mixture. ``drums_model`` takes separated drums further apart: kick, snare and so on are in ``stems`` as ``"drums/kick"``.
+    Raises ``Refused`` for a file that cannot be read, ValueError for stems that do not fit and for silence,
     ``ModelError`` where the weights cannot be had.
 
     >>> import numpy, stemwright as sw
@@ -104,7 +108,9 @@ def balance(path: Path | str, stems: Path | str | None = None, model: Model = DE
     ['drums', 'vocals']
     """
     check_one(stems, model)
-    separator = None if stems is not None else separator_from(model)
+    separator: Any = None if stems is not None else separator_from(model)
+    if separator is not None and drums_model is not None:
+        separator = ApartSeparator(separator, PartSeparator(separator_from(drums_model)))
     with naming(path):
         found = measure_recording(Path(path), separator, stems=None if stems is None else Path(stems))
     return Balance(**{each.name: getattr(found, each.name) for each in fields(found)})

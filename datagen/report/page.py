@@ -22,7 +22,17 @@ from typing import Any
 
 from markupsafe import Markup
 
-from stemwright.datagen.report import blind_charts, chain_text, charts, group_charts, page_charts, page_findings, page_rules, rows
+from stemwright.datagen.report import (
+    blind_charts,
+    chain_text,
+    charts,
+    group_charts,
+    page_charts,
+    page_findings,
+    page_rules,
+    part_charts,
+    rows,
+)
 from stemwright.datagen.report.effect_spreads import EffectSpreads
 from stemwright.datagen.report.page_charts import many
 from stemwright.datagen.report.players import Player, players
@@ -166,6 +176,7 @@ def _content(found: Rows, heard: Sequence[Player]) -> dict[str, Any]:
         "role_words": chain_text.ROLE_WORDS,
         "balance_charts": page_charts.balance_charts(found),
         "rules": page_rules.section(found),
+        "part_charts": part_charts.part_charts(found),
         "loudness_charts": page_charts.loudness_charts(found),
         "effects": effects,
         "effect_use": effect_use,

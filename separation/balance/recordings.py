@@ -22,6 +22,7 @@ from stemwright.manifests.stem_names import MIXTURE_NAMES
 from stemwright.separation.balance.basis import MEASURED, REFERENCE_ORIGIN
 from stemwright.separation.balance.given_levels import given_balance
 from stemwright.separation.balance.level_estimators import calibration_for
+from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.balance.mixture_line import mixture_course
 from stemwright.separation.balance.music import Music
 from stemwright.separation.balance.own_stems import Files, load_own, multitrack_files
@@ -29,6 +30,7 @@ from stemwright.separation.balance.saved_stems import saved_stems
 from stemwright.separation.balance.track_balance import TrackBalance, measure_track
 from stemwright.separation.loudness.meter import measure_loudness
 
+OF_STEM = "/"  # between the name of a stem and that of its part
 Keep: TypeAlias = Callable[[Path, dict[str, Audio], int, str], None]  # receives song, separated stems, their rate and origin
 Hear: TypeAlias = Callable[[Audio, int], Music]  # receives the mixture and its sample rate
 
@@ -73,15 +75,28 @@ def measure_recording(
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
     if keep is not None:
-        keep(path, separated, rate, separator.origin)
+        keep(path, {name: audio for name, audio in separated.items() if OF_STEM not in name}, rate, separator.origin)
     return _measure_separated(path, resample(mixture, sample_rate, rate), separated, rate, separator.origin, hear)
 
 
 def _measure_separated(
     path: Path, mixture: Audio, stems: dict[str, Audio], sample_rate: int, origin: str, hear: Hear | None
 ) -> TrackBalance:
-    found = measure_track(title_of(path), mixture, stems, sample_rate, calibration=calibration_for(origin))
+    parts = {name: audio for name, audio in stems.items() if OF_STEM in name}  # of stems that were taken apart
+    whole = {name: audio for name, audio in stems.items() if name not in parts}
+    found = measure_track(title_of(path), mixture, whole, sample_rate, calibration=calibration_for(origin))
+    if parts:
+        found = replace(found, stems=_beneath(found.stems, measure_balance(mixture, parts, sample_rate)))
     return replace(found, origin=origin, path=str(path), music=hear(mixture, sample_rate) if hear else None)
+
+
+def _beneath(stems: dict[str, StemBalance], parts: dict[str, StemBalance]) -> dict[str, StemBalance]:
+    """Stems with the parts of each behind it. Parts were measured apart from them: together they would sum to more than the mixture."""
+    found: dict[str, StemBalance] = {}
+    for name, stem in stems.items():
+        found[name] = stem
+        found |= {part: own for part, own in parts.items() if part.startswith(f"{name}{OF_STEM}")}
+    return found
 
 
 def _measure_own(path: Path, stems: Path | Files | None, hear: Hear | None) -> TrackBalance:

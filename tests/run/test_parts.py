@@ -17,8 +17,11 @@ from stemwright.datagen.run import configuration
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.forecast import forecast
 from stemwright.datagen.run.orphans import find_orphans
+from stemwright.datagen.run.shares import working
+from stemwright.datagen.run.stages import run_catalog, run_separate
 from stemwright.datagen.run.stages.readiness import check_separator
 from stemwright.datagen.run.stages.separator_order import SeparationOrder
+from stemwright.datagen.run.tasks import Share, Workers
 from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus, errors
 from stemwright.manifests.pair_records import Pair
@@ -210,6 +213,32 @@ def test_names_of_the_configuration_replace_those_of_the_model():
     assert part_names(("bombo", "toms"), {"bombo": "kick"}, "a@1") == {"bombo": "kick", "toms": "toms"}
 
 
+def test_report_shows_the_parts_in_the_mixture_and_within_the_drums(made, tmp_path):
+    page = sw.report(made / "corpus", tmp_path / "report.html", players=0).read_text()
+    assert "Level of each part in the mixture" in page
+    within = page.partition("Level of each part within its stem")[2].partition("</svg>")[0]
+    assert all(name in within for name in KIT)
+    with stub_separator():
+        build(tmp_path / "corpus", values(made, drums={}))
+    assert "Drums, taken apart" not in sw.report(tmp_path / "corpus", tmp_path / "whole.html", players=0).read_text()
+
+
+def test_shares_take_drums_apart_and_are_merged_into_the_same_bytes(made, tmp_path):
+    place = Corpus(tmp_path / "corpus")
+    with stub_separator() as stub:
+        place.create(configuration.check(values(made), where="the test"))
+        run_catalog(place, Workers())
+        for number in (1, 0):
+            with working(place.folder, "separate", Share(number, 2), "config") as (share, _):
+                done = run_separate(place, workers=Workers(share=share))
+            assert (done.done, done.rejected) == (1, 0)
+        assert stub.count == 4  # two songs, and their drums
+        run_separate(place)
+        assert stub.count == 4
+    for name in ("stems", "parts"):
+        assert place.table(name).read_bytes() == (made / "corpus" / f"{name}.parquet").read_bytes()
+
+
 def test_parts_that_do_not_fit_are_refused_and_their_song_stays(made, tmp_path):
     asked = values(made)
     asked["separation"] |= {"limits": {"closure_db": 3.0, "bleed": 1.0}, "drums": {"model": "too loud"}}
@@ -283,6 +312,28 @@ def test_parts_of_a_model_of_another_rate_sum_to_the_stem_at_its_own(tmp_path, r
     for name, audio in arrays.items():
         np.testing.assert_allclose(found[name][0] / 10 ** (files.gain_db / 20), audio, atol=2e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["drums.flac", "models", "parts"]
+
+
+def test_balance_shows_parts_beneath_their_stem_and_the_same_levels_of_stems(tmp_path):
+    parts = make_song(0, 1.3, sample_rate=44_100, num_channels=2)
+    sw.save(tmp_path / "song.wav", parts["mixture"], 44_100)
+
+    def first(audio, sample_rate):
+        del sample_rate
+        return {"drums": audio * np.float32(0.5), "other": audio * np.float32(0.25)}
+
+    def kit(audio, sample_rate):
+        del sample_rate
+        return {"kick": audio * np.float32(0.5), "snare": audio * np.float32(0.25)}
+
+    first.stem_names, kit.stem_names = ("drums", "other"), ("kick", "snare")
+    found = sw.balance(tmp_path / "song.wav", model=first, drums_model=kit).stems
+    assert list(found) == ["drums", "drums/kick", "drums/snare", "other"]
+    alone = sw.balance(tmp_path / "song.wav", model=first).stems
+    assert {name: found[name].level_lu for name in alone} == {name: stem.level_lu for name, stem in alone.items()}
+    assert found["drums/kick"].loudness_lufs - found["drums"].loudness_lufs == pytest.approx(-6.02, abs=0.01)
+    with pytest.raises(UsageError, match="a part called 'drums'"):
+        sw.balance(tmp_path / "song.wav", model=first, drums_model=first)
 
 
 def test_parts_above_full_scale_get_one_gain_that_is_undone(tmp_path):

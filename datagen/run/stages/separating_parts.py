@@ -83,8 +83,9 @@ class PartSeparation(Separation):
             return Assessment(True)
         limits = Limits(self.limits.closure_db, self.limits.bleed, 1.0)
         if figures.closure_db is not None and figures.closure_db > limits.closure_db:
-            what = f"the parts leave a residual of {figures.closure_db:.1f} dB against the stem; expected at most {limits.closure_db:.1f} dB"
-            return Assessment(False, f"{what}. Does its model keep the phase, and is it one of drums?")
+            what = f"the parts leave a residual of {figures.closure_db:.1f} dB against the stem"
+            limit = f"expected at most {limits.closure_db:.1f} dB"
+            return Assessment(False, f"{what}; {limit}. Is their model one of drums, and does it keep the phase?")
         return assess(figures, limits)
 
     def _facts(self, task: Task, origin: str, separated: SeparatedFile) -> dict[str, Any]:
