@@ -10,6 +10,7 @@ import typer
 
 from stemwright.datagen.cli import completion
 from stemwright.datagen.cli.options import SEPARATION, absolute
+from stemwright.manifests.usage import UsageError
 
 DrumsModelOption = Annotated[
     str | None,
@@ -32,12 +33,19 @@ def absolute_separator(reference: str | None) -> str | None:
 
 
 def drums_changes(model: str | None) -> dict[str, str]:
-    """The model of drums as keys of its section; the place of local files, which are given with their folder, is made absolute."""
+    """The model of drums as keys of its section; the place of local files, which are given with their folder, is made absolute.
+
+    Raises UsageError for a place without such files.
+    """
     if model is None:
         return {}
+    if not model.strip():
+        raise UsageError("--drums-model: expected the name of a model, or FOLDER/NAME of local files; got ''")
     path = Path(model.removesuffix(".yaml")).expanduser()
-    if path.with_name(f"{path.name}.yaml").is_file():
+    if path.name and path.with_name(f"{path.name}.yaml").is_file():
         return {"model": path.name, "model_folder": str(path.parent.resolve())}
+    if path.is_absolute() or model.startswith((".", "~")):
+        raise UsageError(f"--drums-model: {path}.yaml does not exist; expected FOLDER/NAME of local files, with NAME.yaml in FOLDER")
     return {"model": str(absolute_separator(model))}
 
 
