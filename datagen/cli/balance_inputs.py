@@ -79,8 +79,8 @@ def kept_stems(folder: Path | None, songs: Sequence[NamedSong], *, force: bool) 
         raise UsageError(f"--save-stems {folder} is a file; expected a folder")
     places = _places(folder, separated)
     for path, place in places.items():
-        if place.resolve() in (path.resolve(), path.resolve().parent):
-            raise UsageError(f"--save-stems {folder}: the stems of {path} would be beside it; name another folder")
+        if path.resolve().parent in (place.resolve(), folder.resolve()) or place.resolve() == path.resolve():
+            raise UsageError(f"--save-stems {folder}: the folder of {path} itself, which would then be taken for its stems; name another")
         if place.exists() and not force and (not place.is_dir() or any(place.iterdir())):
             raise UsageError(
                 f"--save-stems {folder}: {place} exists; name another folder, measure in it with --stems {folder}, or use --force"

@@ -185,7 +185,7 @@ def _readable(terminal: Terminal, named: NamedSongs) -> tuple[list[NamedSong], l
             readable.append(song)
     for row in rejected:
         terminal.warn("{track}: {reason}".format(**row))
-    for note in named.notes:
+    for note in (*named.notes, *named.unused_stems()):
         terminal.warn(note)
     return readable, rejected
 
@@ -236,7 +236,7 @@ def _show(terminal: Terminal, measured: Sequence[TrackBalance], corpus: Mapping[
             terminal.show("tracks", table, [track_balance.as_json(each) for each in measured])
     if len(measured) > 1:
         exact = track_balance.summary_rows(measured, exact=True)
-        terminal.show("summary", tables.summary_table(exact), track_balance.summary_rows(measured))
+        terminal.show("summary", tables.summary_table(exact, [track.basis for track in measured]), track_balance.summary_rows(measured))
     if against:
         for track in measured:
             exact = track_balance.percentile_rows([track], corpus, exact=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stemwright.datagen.cli.section_tables import in_short
 from stemwright.manifests.records import RESIDUAL, Estimate, Rejected
 from stemwright.manifests.wording import with_unit
-from stemwright.separation.balance.basis import MEASURED
+from stemwright.separation.balance.basis import BASES, Basis
 from stemwright.separation.balance.panorama import in_words
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stemwright.separation.demucs.checkpoints import ListedModel, Verified
 
 NOT_PRESENT = "not present"
+SHOWN_LU = 0.1  # of an interval: one below is not seen in a table with one decimal
 
 
 def balance_table(title: str, estimates: Sequence[Estimate]) -> Table:
@@ -65,26 +66,28 @@ def track_balance_table(track: TrackBalance) -> Table:
 
     from stemwright.datagen.cli.cells import lines_cell
     from stemwright.separation.balance.basis import sentence
-    from stemwright.separation.balance.image_words import image_in_words
+    from stemwright.separation.balance.image_words import DASH, image_in_words
 
     loudness = track.loudness
     title = f"{track.title}  {loudness.integrated_lufs:.1f} LUFS, range {_finite(loudness.range_lu)} LU"
     title += f", true peak {_finite(loudness.true_peak_dbtp, sign=True)} dBTP, PLR {_finite(track.plr_db)} dB"
     table = Table(title=lines_cell("bold", title, sentence(track.basis, track.origin)), title_justify="left")
     table.add_column("stem", overflow="fold", min_width=6)
-    for heading in (("level", "LU"), ("80 %", "range"), ("to rest", "LU"), ("pan",), ("width",), ("plays",)):
+    ranged = any(stem.present and stem.level_high_lu - stem.level_low_lu >= SHOWN_LU for stem in track.stems.values())
+    span_heading = [("80 %", "range")] if ranged else []
+    for heading in (("level", "LU"), *span_heading, ("to rest", "LU"), ("pan",), ("width",), ("plays",)):
         table.add_column(lines_cell("table.header", *heading), justify="right", no_wrap=True)
     notes = [in_short(track.music)] if track.music else []
     notes += [f"{name} {stem.note}" for name, stem in track.stems.items() if not stem.present]
     for name, stem in track.stems.items():
         if not stem.present:
-            table.add_row(name, NOT_PRESENT, "-", "-", "-", "-", "-", style="dim")
+            table.add_row(name, NOT_PRESENT, *("-" * (len(table.columns) - 2)), style="dim")
             continue
-        span = f"{stem.level_low_lu:.1f} to {stem.level_high_lu:.1f}"
-        table.add_row(name, f"{stem.level_lu:.1f}", span, _finite(stem.against_rest_lu, sign=True), *image_in_words(stem))
+        span = [f"{stem.level_low_lu:.1f} to {stem.level_high_lu:.1f}"] if ranged else []
+        table.add_row(name, f"{stem.level_lu:.1f}", *span, _finite(stem.against_rest_lu, sign=True), *image_in_words(stem))
     if any(stem.pan is None and stem.present for stem in track.stems.values()):
         notes.append("mono: pan and width are not defined")
-    if track.basis != MEASURED:
+    if any(DASH in text for stem in track.stems.values() if stem.present for text in image_in_words(stem)):
         notes.append("pan, width and plays: 80 % ranges where these are wider than a tenth")
     table.caption, table.caption_justify = "\n".join(notes) or None, "left"  # a reason would be wider than the table
     return table
@@ -94,11 +97,13 @@ def _finite(value: float | None, *, sign: bool = False) -> str:
     return _number(value if value is not None and math.isfinite(value) else None, sign=sign)
 
 
-def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Levels of several recordings: median, interquartile range and full range for each stem."""
+def summary_table(rows: Sequence[Mapping[str, Any]], bases: Sequence[Basis] = ()) -> Table:
+    """Levels of several recordings: median, interquartile range and full range for each stem; how many were measured, if that is given."""
     from rich.table import Table
 
-    table = Table(title="all tracks: level LU", title_justify="left", title_style="bold")
+    counted = [f"{bases.count(basis)} {basis}" for basis in BASES if basis in bases]
+    title = f"all tracks: level LU ({', '.join(counted)})" if counted else "all tracks: level LU"
+    table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("stem", no_wrap=True)
     for heading in ("median", "quartiles", "lowest, highest", "to rest", "found in"):
         table.add_column(heading, justify="right", no_wrap=True)

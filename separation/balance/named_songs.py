@@ -60,6 +60,17 @@ class NamedSongs:
     rejected: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
+    def unused_stems(self) -> list[str]:
+        """Sentences about files called mixture that are to be separated though stems are beside them."""
+        doubtful = [
+            song.path for song in self.songs if song.stems is None and song.path.is_file() and song.path.stem.lower() in MIXTURE_NAMES
+        ]
+        return [
+            f"{path}: separated, though its folder has stems; to measure in them: stemwright balance {path.parent}"
+            for path in doubtful
+            if (own := _multitrack(path.parent)) is not None and own.stems is not None
+        ]
+
 
 def named_songs(paths: Sequence[Path], stems: str | None = None) -> NamedSongs:
     """The songs of files, folders and lists in the order in which they are named, with the stems that a folder or pattern gives them.
