@@ -1,6 +1,6 @@
 """How far pan, width and playing time of separated stems are from those of the real ones, and how often their intervals contain the truth.
 
-    python benchmarks/image_accuracy.py [--music FOLDER] [--songs 12] [--cache FOLDER] [--fit] [--write]
+    python benchmarks/image_accuracy.py [--music FOLDER] [--songs 24] [--cache FOLDER] [--fit] [--write]
 
 FOLDER holds folders with a mixture and its stems at any depth, as ``benchmarks/free_music.py`` makes them of free music; the loudest
 LENGTH_S of each are used.
@@ -36,7 +36,7 @@ from stemwright.separation.balance.measure import energies_in_blocks, measure_ba
 from stemwright.separation.loudness.meter import BLOCK_STEP_HOPS, MOMENTARY_HOPS, gate, window_means
 
 SAMPLE_RATE = 44_100
-LENGTH_S = 8.0
+LENGTH_S = 12.0
 FIRST_SEED = 640_000
 TARGETS_DB = (4.0, 8.0, 12.0)
 WIDEST_PAN = 0.95
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, and prints constants or the table; ``--write`` puts it into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--music", type=Path)
-    parser.add_argument("--songs", type=int, default=12, help="so many of each kind")
+    parser.add_argument("--songs", type=int, default=24, help="so many of each kind")
     parser.add_argument("--cache", type=Path, help="folder that keeps the rows between runs")
     parser.add_argument("--fit", action="store_true", help="print the constants that fit every second song")
     parser.add_argument("--write", action="store_true")
