@@ -163,7 +163,7 @@ def _of_corpus(terminal: Terminal, folder: Path, by: str | None, chosen: Sequenc
     _ = corpus.config  # says so, before anything else, when the folder is no corpus
     tracks = tracks_with_stems(corpus)
     grouped = _groups([(track.title, columns_of(track)) for track, _ in tracks], by)
-    needed = quantities_of(chosen, trends=len(tracks) > 1)
+    needed = quantities_of(chosen, len(tracks))
 
     def measure(number: int, report: Callable[[float], None]) -> Song:
         track, stems = tracks[number]
@@ -188,7 +188,7 @@ def _of_songs(
     titles = titles_of([song.path for song in named.songs])
     facts = [columns.get(title, {}) for title in titles]
     grouped = _groups(list(zip(titles, facts, strict=True)), by)
-    needed = quantities_of(chosen, trends=len(titles) > 1)
+    needed = quantities_of(chosen, len(titles))
     for note in named.notes:
         terminal.warn(note)
     listening = make() if any(song.stems is None for song in named.songs) else None

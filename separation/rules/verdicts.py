@@ -35,6 +35,7 @@ TAIL = 10.0  # percent of the draws on each side of an interval
 DEVIATIONS = 1.2816  # standard deviations from the middle of a normal distribution to the end of its 80 % interval
 FEWEST = 5  # songs of a trend
 TREND_ALONE = "a trend is of several songs"
+TOO_FEW = "a trend is of {} songs or more that differ in {}; there are {}"
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ class Kept(NamedTuple):
     why: str = ""
 
 
-def quantities_of(rules: Sequence[Rule], *, trends: bool) -> list[str]:
-    """The quantities that rules need, those about trends only where several songs are measured."""
+def quantities_of(rules: Sequence[Rule], songs: int) -> list[str]:
+    """The quantities that rules need of so many songs: those about trends only where these are enough."""
+    trends = songs >= FEWEST
     needed = {rule.quantity for rule in rules if rule.quantity and (trends or not rule.against)}
     needed |= {rule.against for rule in rules if rule.against not in ("", YEAR) and trends}
     return sorted(needed)
@@ -178,6 +180,9 @@ def drawn(measured: Sequence[Measured], rng: np.random.Generator) -> Array:
 
 def _trend(rule: Rule, songs: Sequence[Song], rng: np.random.Generator) -> Kept:
     """The slope of a rule's quantity over the year, a decade, or over another quantity, a unit."""
+    words = "the year" if rule.against == YEAR else rule.against
+    if len(songs) < FEWEST:  # whose quantities may not have been measured
+        return _nothing(rule, len(songs), TOO_FEW.format(FEWEST, words, len(songs)))
     exact = [None if song.year is None else Measured(song.year / DECADE, song.year / DECADE, song.year / DECADE) for song in songs]
     over = exact if rule.against == YEAR else [song.measured[rule.against] for song in songs]
     pairs = [
@@ -186,8 +191,7 @@ def _trend(rule: Rule, songs: Sequence[Song], rng: np.random.Generator) -> Kept:
         if x is not None and x.value is not None and song.measured[rule.quantity].value is not None
     ]
     if len(pairs) < FEWEST or len({x.value for x, _ in pairs}) < 2:
-        words = "the year" if rule.against == YEAR else rule.against
-        return _nothing(rule, len(songs), f"a trend is of {FEWEST} songs or more that differ in {words}; there are {len(pairs)}")
+        return _nothing(rule, len(songs), TOO_FEW.format(FEWEST, words, len(pairs)))
     xs, ys = ([pair[n] for pair in pairs] for n in (0, 1))
     picks = rng.integers(0, len(pairs), (_num_draws(len(pairs)), len(pairs)))
     x, y = (np.take_along_axis(drawn(each, rng), picks, axis=1) for each in (xs, ys))

@@ -17,7 +17,7 @@ from stemwright.separation.rules.published import RULES
 from stemwright.separation.rules.quantities import QUANTITIES, Heard, Measured, exactly, measure_quantities, unmeasured
 from stemwright.separation.rules.rule import Rule, Source, check_rule
 from stemwright.separation.rules.stem_quantities import PARTS, stem_of
-from stemwright.separation.rules.verdicts import ELSEWHERE, NO, NOT_MEASURED, UNDECIDED, YES, Song, share_kept, verdict
+from stemwright.separation.rules.verdicts import ELSEWHERE, NO, NOT_MEASURED, UNDECIDED, YES, Song, quantities_of, share_kept, verdict
 
 RATE = 22_050
 GOOD = RULES["slope_5_db"]
@@ -370,3 +370,10 @@ def test_the_published_contract_measures_the_quantity_too():
     testing.check_rule("low_narrow")
     with pytest.raises(AssertionError, match="the quantities are vocal_level"):
         testing.check_rule(replace(GOOD, quantity="loudnes"))
+
+
+def test_what_only_trends_need_is_not_measured_of_few_songs():
+    rules = [RULES["percussion_treble"], GOOD]
+    assert quantities_of(rules, 4) == ["spectral_slope"]
+    assert quantities_of(rules, 5) == ["percussive_level", "spectral_slope", "treble_level"]
+    assert share_kept(rules[0], songs_at([-5.0] * 4)).why == "a trend is of 5 songs or more that differ in percussive_level; there are 4"
