@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stemwright.datagen.report.lettering import drawable, short_names, shortened
 from stemwright.datagen.report.plots import colours, pyplot_without_display, save_figure, style
+from stemwright.datagen.report.sheet import drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,27 +21,34 @@ if TYPE_CHECKING:
     from stemwright.datagen.edit.estimated_file import EffectAnswer, EstimatedFile
 
 TYPICAL = "0.85"
+MOST_LETTERS, MOST_TITLE = 24, 48
 MOST_ACROSS = 3  # effects beside each other; more are in rows of two
 
 
 def plot_estimates(made: EstimatedFile, path: Path | str) -> None:
     """Draws the estimates of one recording to ``path`` (its suffix says the format)."""
-    pyplot = pyplot_without_display()
-    stems, effects = made.stems, made.effects
-    across = len(effects) if len(effects) <= MOST_ACROSS else 2
-    down = -(-len(effects) // across)
-    size = (4.4 * across + 0.8, (1.1 + 0.42 * len(stems)) * down + 0.4)
-    figure, axes = pyplot.subplots(down, across, figsize=size, sharey=True, squeeze=False, layout="constrained")
-    figure.suptitle(f"{made.song.name}: blind estimates, grey: songs of the profile as they are", x=0.01, ha="left", fontsize=11)
-    palette = colours(stems)
-    axes[0, 0].set_yticks(range(len(stems)), stems)
-    axes[0, 0].set_ylim(len(stems) - 0.5, -0.5)
-    for axis, effect in zip(axes.flat, effects, strict=False):
-        _draw(axis, [row for row in made.rows if row.effect == effect], stems, palette)
-    for axis in axes.flat[len(effects) :]:
-        axis.set_axis_off()
-    save_figure(figure, Path(path))
-    pyplot.close(figure)
+    with drawing(texts=[made.song.name, *made.stems]):
+        pyplot = pyplot_without_display()
+        stems, effects = made.stems, made.effects
+        across = len(effects) if len(effects) <= MOST_ACROSS else 2
+        down = -(-len(effects) // across)
+        size = (4.4 * across + 0.8, (1.1 + 0.42 * len(stems)) * down + 0.4)
+        figure, axes = pyplot.subplots(down, across, figsize=size, sharey=True, squeeze=False, layout="constrained")
+        figure.suptitle(
+            f"{drawable(shortened(made.song.name, MOST_TITLE))}: blind estimates, grey: songs of the profile as they are",
+            x=0.01,
+            ha="left",
+            fontsize=11,
+        )
+        palette = colours(stems)
+        axes[0, 0].set_yticks(range(len(stems)), list(short_names(stems, MOST_LETTERS).values()))
+        axes[0, 0].set_ylim(len(stems) - 0.5, -0.5)
+        for axis, effect in zip(axes.flat, effects, strict=False):
+            _draw(axis, [row for row in made.rows if row.effect == effect], stems, palette)
+        for axis in axes.flat[len(effects) :]:
+            axis.set_axis_off()
+        save_figure(figure, Path(path))
+        pyplot.close(figure)
 
 
 def _draw(axes: Axes, rows: Sequence[EffectAnswer], stems: Sequence[str], palette: dict[str, str]) -> None:

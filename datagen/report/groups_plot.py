@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stemwright.datagen.report.lettering import drawable, short_names
 from stemwright.datagen.report.palette import DARK, LIGHT, Look, colours
 from stemwright.datagen.report.plots import pyplot_without_display, style
 from stemwright.datagen.report.sheet import drawing, write_picture
@@ -81,7 +82,7 @@ def _draw_trend(axes: Axes, found: Grouped, series: Series, colour: str, look: L
     axes.plot(trend.line.at, trend.line.value, color=look.line, lw=1.4, ls="--", zorder=3)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=found.column == "year"))
     axes.grid(color=look.grid)
-    axes.set_xlabel(found.column)
+    axes.set_xlabel(drawable(found.column))
     axes.set_ylabel(_label(series), fontsize=9)
     unit = QUANTITIES[series[1]][1]
     slope = f"{_signed(trend.slope, 2)} {unit} {per_words(found.column, trend.per)} ({_signed(trend.low, 2)} to {_signed(trend.high, 2)})"
@@ -91,6 +92,7 @@ def _draw_trend(axes: Axes, found: Grouped, series: Series, colour: str, look: L
 def _draw_groups(axes: Axes, found: Grouped, series: Series, colour: str, look: Look) -> None:
     groups, values = in_order(found.groups[series][:MOST_GROUPS], found)[::-1], found.values[series]
     named = np.array(["" if name is None else name for name in found.names], object)
+    names = short_names([group.name for group in groups], LONGEST)
     spread = np.random.default_rng(0)
     for row, group in enumerate(groups):
         own = values.value[(named == group.name) & values.known]
@@ -98,7 +100,7 @@ def _draw_groups(axes: Axes, found: Grouped, series: Series, colour: str, look: 
         faint = 0.35 if group.songs == 1 else 0.9
         axes.plot([group.low, group.high], [row, row], color=colour, lw=4, alpha=faint, solid_capstyle="round")
         axes.plot(group.mean, row, "o", ms=7, color=colour, mec=look.ground, mew=1.2)
-    axes.set_yticks(range(len(groups)), [f"{_short(group.name)} ({group.songs})" for group in groups], fontsize=9)
+    axes.set_yticks(range(len(groups)), [f"{names[group.name]} ({group.songs})" for group in groups], fontsize=9)
     axes.set_ylim(-0.6, len(groups) - 0.4)
     axes.grid(axis="x", color=look.grid)
     axes.set_xlabel(_label(series), fontsize=9)
@@ -119,10 +121,6 @@ def _title(series: Series) -> str:
 def _label(series: Series) -> str:
     words, unit = QUANTITIES[series[1]]
     return f"{words} ({unit})" if unit else words
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else name[: LONGEST - 1].rstrip() + "\u2026"
 
 
 def _signed(value: float, digits: int) -> str:

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stemwright.datagen.report.lettering import short_names
 from stemwright.datagen.report.lettering import signed as _signed
 from stemwright.datagen.report.palette import colours as colours
-from stemwright.datagen.report.sheet import prepare_matplotlib, write_picture
+from stemwright.datagen.report.sheet import drawing, prepare_matplotlib, write_picture
 from stemwright.separation.balance.panorama import in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from stemwright.datagen.inverse.console import Console
+
+MOST_LETTERS = 24
 
 
 def pyplot_without_display() -> Any:
@@ -49,16 +52,17 @@ def style(axes: Axes) -> None:
 
 def plot_console(found: Console, sample_rate: int, path: Path | str) -> None:
     """Draws the gain and pan of every stem beside those of the plain fit, and the curves of the equalisers, if there are any."""
-    pyplot = pyplot_without_display()
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12.5, 4.6), width_ratios=(1, 1.7), layout="constrained")
-    palette = colours(list(found.chains))
-    _draw_faders(left, found, palette)
-    _draw_equalisers(right, found, sample_rate, palette)
-    for axes in (left, right):
-        axes.grid(color="0.92")
-        style(axes)
-    save_figure(figure, Path(path))
-    pyplot.close(figure)
+    with drawing(texts=list(found.chains)):
+        pyplot = pyplot_without_display()
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(12.5, 4.6), width_ratios=(1, 1.7), layout="constrained")
+        palette = colours(list(found.chains))
+        _draw_faders(left, found, palette)
+        _draw_equalisers(right, found, sample_rate, palette)
+        for axes in (left, right):
+            axes.grid(color="0.92")
+            style(axes)
+        save_figure(figure, Path(path))
+        pyplot.close(figure)
 
 
 def _draw_faders(axes: Axes, found: Console, palette: dict[str, str]) -> None:
@@ -80,7 +84,7 @@ def _draw_faders(axes: Axes, found: Console, palette: dict[str, str]) -> None:
             levels.append(gain_db)
             phrase = f"{_signed(gain_db)} dB" + (f", {in_words(fader.pan)}" if hasattr(fader, "pan") else "")
             axes.annotate(phrase, (gain_db, row), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=9)
-    axes.set_yticks(range(len(found.chains)), list(reversed(found.chains)), fontsize=11)
+    axes.set_yticks(range(len(found.chains)), list(reversed(short_names(list(found.chains), MOST_LETTERS).values())), fontsize=11)
     axes.set_ylim(-0.6, len(found.chains) - 0.3)
     axes.set_xlim(min(-3.0, 1.25 * min(levels)), max(3.0, 1.25 * max(levels)))  # a tenth of a dB is not to look like a difference
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
@@ -94,9 +98,10 @@ def _draw_equalisers(axes: Axes, found: Console, sample_rate: int, palette: dict
     from stemwright.datagen.inverse.effect_roles import is_equaliser
 
     hz = np.geomspace(20.0, 0.45 * sample_rate, 400)
+    names = short_names(list(found.chains), MOST_LETTERS)
     curves = {name: use for name, chain in found.chains.items() for use in chain if is_equaliser(use[0])}
     for name, (equaliser, settings) in curves.items():
-        axes.semilogx(hz, response_db(equaliser, settings, hz, sample_rate), color=palette[name], lw=1.8, label=name)
+        axes.semilogx(hz, response_db(equaliser, settings, hz, sample_rate), color=palette[name], lw=1.8, label=names[name])
     axes.axhline(0.0, color="0.3", lw=1)
     axes.set_xscale("log")
     axes.set_xlim(hz[0], hz[-1])

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from stemwright.datagen.report.lettering import drawable, shortened
 from stemwright.datagen.report.plots import pyplot_without_display, save_figure, style
+from stemwright.datagen.report.sheet import drawing
 from stemwright.separation.rules.quantities import Measured
 from stemwright.separation.rules.rule import Rule
 from stemwright.separation.rules.verdicts import NO, UNDECIDED, YES, Kept, Verdict
@@ -24,6 +26,7 @@ COLOURS = {YES: "#0072B2", NO: "#D55E00"}
 GREY = "#777777"
 BAND, EDGE = (1.0, 2.0), (0.0, 3.0)  # where the range is drawn, and how far the row goes: values beyond are at its edge, as arrows
 ROW_INCHES, HEAD_INCHES = 0.38, 1.4
+MOST_TITLE = 100
 
 
 class Drawn(NamedTuple):
@@ -78,27 +81,28 @@ def place(value: float, rule: Rule) -> float:
 
 
 def _draw(title: str, drawn: Sequence[Drawn], caption: str, path: Path) -> None:
-    pyplot = pyplot_without_display()
-    figure, axes = pyplot.subplots(figsize=(11.0, HEAD_INCHES + ROW_INCHES * max(1, len(drawn))), layout="constrained")
-    style(axes)
-    for row, each in enumerate(reversed(drawn)):
-        _draw_row(axes, row, each)
-    if not drawn:
-        axes.text(1.5, 0, "no rule could be measured", ha="center", va="center", color="0.4")
-    axes.set_yticks(range(len(drawn)), [each.rule.statement.rstrip(".") for each in reversed(drawn)], fontsize=9)
-    for label, each in zip(axes.get_yticklabels(), reversed(drawn), strict=True):
-        label.set_color("0.45" if each.rule.certainty == "refuted" else "0.1")
-        label.set_style("italic" if each.rule.certainty == "refuted" else "normal")
-    axes.set_xticks([])
-    axes.spines["bottom"].set_visible(False)
-    axes.set_xlim(EDGE[0] - 0.08, EDGE[1] + 1.1)
-    axes.set_ylim(-0.7, max(1, len(drawn)) - 0.3)
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.set_xlabel(
-        f"Band: the range of each rule, to a scale of its own.\n{caption}\nItalic: refuted by its source.", fontsize=8, loc="left"
-    )
-    save_figure(figure, path)
-    pyplot.close(figure)
+    with drawing(texts=[title]):
+        pyplot = pyplot_without_display()
+        figure, axes = pyplot.subplots(figsize=(11.0, HEAD_INCHES + ROW_INCHES * max(1, len(drawn))), layout="constrained")
+        style(axes)
+        for row, each in enumerate(reversed(drawn)):
+            _draw_row(axes, row, each)
+        if not drawn:
+            axes.text(1.5, 0, "no rule could be measured", ha="center", va="center", color="0.4")
+        axes.set_yticks(range(len(drawn)), [each.rule.statement.rstrip(".") for each in reversed(drawn)], fontsize=9)
+        for label, each in zip(axes.get_yticklabels(), reversed(drawn), strict=True):
+            label.set_color("0.45" if each.rule.certainty == "refuted" else "0.1")
+            label.set_style("italic" if each.rule.certainty == "refuted" else "normal")
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+        axes.set_xlim(EDGE[0] - 0.08, EDGE[1] + 1.1)
+        axes.set_ylim(-0.7, max(1, len(drawn)) - 0.3)
+        axes.set_title(drawable(shortened(title, MOST_TITLE)), loc="left", fontsize=11)
+        axes.set_xlabel(
+            f"Band: the range of each rule, to a scale of its own.\n{caption}\nItalic: refuted by its source.", fontsize=8, loc="left"
+        )
+        save_figure(figure, path)
+        pyplot.close(figure)
 
 
 def _draw_row(axes: Axes, row: int, each: Drawn) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemwright.datagen.inverse.undo.figures import gain_over_time
+from stemwright.datagen.report.lettering import drawable, shortened
 from stemwright.datagen.report.plots import pyplot_without_display, save_figure, style
+from stemwright.datagen.report.sheet import drawing
 from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.sound.formats import Audio
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.edit.undone_file import UndoneFile
 
 BEFORE, AFTER, CEILING = "#999999", "#0072B2", "#D55E00"
+MOST_TITLE = 64
 DETAIL_S = 0.02
 COLUMNS = 1200  # of the peaks over time
 FLOOR_DB = -40.0
@@ -29,16 +32,17 @@ FLOOR_DB = -40.0
 
 def plot_undone(made: UndoneFile, path: Path | str) -> None:
     """Draws a recording before and after to ``path`` (its suffix says the format)."""
-    pyplot = pyplot_without_display()
-    figure, (peaks, gain, detail) = pyplot.subplots(3, 1, figsize=(11.0, 8.4), height_ratios=(1.0, 0.8, 1.3), layout="constrained")
-    after = made.after / np.float32(db_to_gain(made.gain_db))  # on the scale of the recording
-    effects = ", ".join(dict.fromkeys(step.effect for part in made.parts.values() for step in part.steps))
-    figure.suptitle(f"{made.song.name}: {effects} undone", x=0.01, ha="left", fontsize=11)
-    _draw_peaks(peaks, made.before, after, made.sample_rate)
-    _draw_gain(gain, made.before, after, made.sample_rate)
-    _draw_detail(detail, made, after)
-    save_figure(figure, Path(path))
-    pyplot.close(figure)
+    with drawing(texts=[made.song.name]):
+        pyplot = pyplot_without_display()
+        figure, (peaks, gain, detail) = pyplot.subplots(3, 1, figsize=(11.0, 8.4), height_ratios=(1.0, 0.8, 1.3), layout="constrained")
+        after = made.after / np.float32(db_to_gain(made.gain_db))  # on the scale of the recording
+        effects = ", ".join(dict.fromkeys(step.effect for part in made.parts.values() for step in part.steps))
+        figure.suptitle(f"{drawable(shortened(made.song.name, MOST_TITLE))}: {effects} undone", x=0.01, ha="left", fontsize=11)
+        _draw_peaks(peaks, made.before, after, made.sample_rate)
+        _draw_gain(gain, made.before, after, made.sample_rate)
+        _draw_detail(detail, made, after)
+        save_figure(figure, Path(path))
+        pyplot.close(figure)
 
 
 def _draw_peaks(axes: Axes, before: Audio, after: Audio, sample_rate: int) -> None:
