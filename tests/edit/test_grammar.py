@@ -145,6 +145,7 @@ def test_a_misspelt_text_is_refused_with_the_sentence_that_was_meant(text, said)
         "don't mute the drums",
         "unmute drums",
         "lowder vocals",  # louder, or lower
+        "make the bass boomier",  # not roomier
         "mute the drums at 1:30",
         "louder vocals than drums",
         "mute drums or bass",

@@ -255,6 +255,7 @@ TABLE: dict[str, str] = {
         PAN S D? WC±
         WV± S D?
         D WV± S
+        WV± S OUT D?
         D? M± WN TO S
         V± WN TO S D?
     """,

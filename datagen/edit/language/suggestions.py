@@ -102,4 +102,5 @@ def _candidates(word: str, known: frozenset[str]) -> list[str]:
     apart = [f"{word[:at]} {word[at:]}" for at in range(2, len(word) - 1) if {word[:at], word[at:]} <= known]
     if len(word) < SHORTEST:
         return apart
-    return [*apart, *difflib.get_close_matches(word, sorted(known), n=MOST_CANDIDATES, cutoff=SPELT)]
+    alike = sorted(each for each in known if each[0] == word[0])  # "boomier" is no misspelt "roomier"
+    return [*apart, *difflib.get_close_matches(word, alike, n=MOST_CANDIDATES, cutoff=SPELT)]

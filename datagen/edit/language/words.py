@@ -39,7 +39,7 @@ PHRASES: dict[str, str] = {
     "X2": "twice as loud|two times as loud|double as loud",
     "X/2": "half as loud",
     "DOUBLE": "double",
-    "HALVE": "halve",
+    "HALVE": "halve|half volume of|half level of",
     "HALF": "by half|by a half|in half|by one half",
     "TOO": "too|way too|much too|far too|a bit too|a little too|slightly too",
     "LD+": "loud|hot|prominent|present|high",
@@ -145,7 +145,7 @@ SYNONYMS: dict[str, str] = {  # how people call stems; a stem that is itself cal
 PART_WORDS = frozenset(("track", "tracks", "stem", "stems", "part", "parts", "channel", "channels", "line", "lines", "section"))
 
 DEGREE_WORDS = {
-    "slightly": "slightly|a bit|a little|a little bit|a touch|a tad|a hair|a smidge|a smidgen|somewhat|gently|subtly|lightly|"
+    "slightly": "slightly|a tiny bit|a bit|a little|a little bit|a touch|a tad|a hair|a smidge|a smidgen|somewhat|gently|subtly|lightly|"
     "bit|little|a notch|"
     "just a bit|just a little|just a touch|just slightly|a wee bit|by a bit|by a little|a shade|marginally",
     "a lot": "a lot|much|way|far|lots|considerably|significantly|heavily|drastically|strongly|substantially|by a lot|"
