@@ -5,7 +5,7 @@ samples than the windows below (``PILE``), in pairs rather than alone (a limiter
 ``PAIRED``), and few of the pairs within 16 such widths are outside it (the top of a smooth wave, even one of constant height, has
 sqrt(1 / 16) of them there; ``FLAT``). A limiter without look-ahead cuts the rising half of a top as flat as a clipper does, and counts as
 one. In white noise, whose clipped samples are single, they follow one another as chance has it; a limiter's do not within its look-ahead
-(``CLOSE``).
+(``CLOSE``). In bursts of noise over tones (drum machines) they do as well, and it is the tops at the ceiling that are as sharp as noise's.
 
 In a copy that was resampled or coded with loss, the tops of clipped waves scatter around the ceiling by a few percent, as those of limited
 waves do, but they are flatter. For each level c and half-width w, against the band (1 - 3 w) c to (1 - w) c below:
@@ -53,7 +53,9 @@ WIDER = 16
 LEAST_PAIRS = 4
 PILE, PAIRED, FLAT = 3.0, 0.2, 0.5
 LEAST_CLOSE, MOST_TOUCHING = 5, 0.85
+BURST_CURVATURE = 0.3  # clipped noise over a tone of half the ceiling has 0.5
 NOISE_CURVATURE = 0.6  # white noise has 1, music 0.01 to 0.5
+BURSTS = 0.15  # of the touching samples soon after another one: limiters with a look-ahead of 0.2 ms have up to 0.07, of 0.5 ms 0
 MANY_TOUCHING = 10
 LEAST_LEVELS = 8.0  # effective number of levels between silence and ceiling: fewer are those of pulse waves, which look clipped as made
 
@@ -142,8 +144,10 @@ def _scattered(levels: Levels, level: float, touched: int, close: int) -> bool:
     expected = touched * (1.0 - math.exp(-CLOSE * touched / max(levels.num_frames, 1)))
     tops = levels.tops[-1, COUNT] - levels.tops[coarse_index(0.6 * level), COUNT]
     compared = levels.tops[coarse_index(0.88 * level)] - levels.tops[coarse_index(0.6 * level)]
+    touching = levels.tops[coarse_index(level) + 1] - levels.tops[coarse_index(level)]
     noise = compared[CURVATURE] >= NOISE_CURVATURE * compared[COUNT]
-    return bool(noise and close >= max(LEAST_CLOSE, 0.5 * expected) and touched <= MOST_TOUCHING * tops)
+    bursts = touching[CURVATURE] >= BURST_CURVATURE * touching[COUNT] and close >= BURSTS * touched
+    return bool((noise or bursts) and close >= max(LEAST_CLOSE, 0.5 * expected) and touched <= MOST_TOUCHING * tops)
 
 
 def _effective_levels(time: NDArray[np.int64], level: float) -> float:

@@ -153,3 +153,30 @@ def test_sound_of_8_khz_is_judged_as_well():
 def test_bad_input_is_refused_with_what_was_expected(audio, rate, message):
     with pytest.raises(ValueError, match=message):
         sw.detect_clipping(audio, rate)
+
+
+def drum_machine(seed: int) -> Audio:
+    """Four steady tones and a burst of noise on every eighth, [1, 4 s]: the noise makes the peaks, the tones most of the tops."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(4 * RATE) / RATE
+    tones = sum(np.sin(2 * np.pi * hz * time + 6.0 * rng.random()) / (1.0 + number) for number, hz in enumerate(rng.uniform(80, 900, 3)))
+    decay = np.exp(-(time % 0.25) / 0.02)
+    return (0.25 * tones + 0.3 * decay * rng.standard_normal(len(time)))[None].astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("copy", ["float", "16 bit"])
+def test_clipped_bursts_of_noise_over_tones_are_found_and_limited_ones_are_not(seed, copy):
+    sound = drum_machine(seed)
+    copied = sixteen if copy == "16 bit" else lambda audio: audio
+    cut, ceiling = clipped(sound, 0.003)
+    (found,) = sw.detect_clipping(copied(cut), RATE)
+    assert found.ceiling_high == pytest.approx(ceiling, rel=0.001)
+    assert found.ceiling_low == pytest.approx(-ceiling, rel=0.001)
+    assert found.confidence > 0.9
+    for lookahead_ms in (0.5, 1.5, 5.0):
+        settings = limiter.Settings(ceiling_db=-9.0, release_ms=80.0, lookahead_ms=lookahead_ms)
+        limited = limiter.apply(torch.from_numpy(sound), RATE, settings).numpy()
+        assert np.abs(limited).max() < 0.9 * np.abs(sound).max()
+        assert not any(each.share for each in sw.detect_clipping(copied(limited), RATE))
+    assert not any(each.share for each in sw.detect_clipping(copied(sound), RATE))
