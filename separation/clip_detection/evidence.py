@@ -56,6 +56,7 @@ LEAST_CLOSE, MOST_TOUCHING = 5, 0.85
 BURST_CURVATURE = 0.3  # clipped noise over a tone of half the ceiling has 0.5
 NOISE_CURVATURE = 0.6  # white noise has 1, music 0.01 to 0.5
 BURSTS = 0.15  # of the touching samples soon after another one: limiters with a look-ahead of 0.2 ms have up to 0.07, of 0.5 ms 0
+MOST_IN_BURSTS = 0.4  # of the tops from 0.6 times the ceiling on: of a steady tone that is rounded more are at one level
 MANY_TOUCHING = 10
 LEAST_LEVELS = 8.0  # effective number of levels between silence and ceiling: fewer are those of pulse waves, which look clipped as made
 
@@ -146,7 +147,7 @@ def _scattered(levels: Levels, level: float, touched: int, close: int) -> bool:
     compared = levels.tops[coarse_index(0.88 * level)] - levels.tops[coarse_index(0.6 * level)]
     touching = levels.tops[coarse_index(level) + 1] - levels.tops[coarse_index(level)]
     noise = compared[CURVATURE] >= NOISE_CURVATURE * compared[COUNT]
-    bursts = touching[CURVATURE] >= BURST_CURVATURE * touching[COUNT] and close >= BURSTS * touched
+    bursts = touching[CURVATURE] >= BURST_CURVATURE * touching[COUNT] and BURSTS * touched <= close and touched <= MOST_IN_BURSTS * tops
     return bool((noise or bursts) and close >= max(LEAST_CLOSE, 0.5 * expected) and touched <= MOST_TOUCHING * tops)
 
 
