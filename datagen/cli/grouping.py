@@ -111,7 +111,8 @@ def columns_of_songs(paths: Sequence[Path], by: str | None) -> Columns:
     listed = {key: value for path in paths if path.suffix.lower() in LISTS for key, value in _listed(path).items()}
     files += [path for path in listed if path not in [each.absolute() for each in files]]
     found = {title: _columns_of_file(path, listed.get(path.absolute(), {})) for title, path in zip(titles_of(files), files, strict=True)}
-    _check_column(found, by)
+    if found:  # where no song is found, that is what is reported
+        _check_column(found, by)
     return found
 
 

@@ -129,6 +129,13 @@ def test_songs_are_compared_by_their_tags(tmp_path):
     assert "none of 4 songs has a column 'mood'" in str(refused.exception)
 
 
+def test_a_list_whose_songs_are_missing_is_reported_as_that(tmp_path):
+    (tmp_path / "list.csv").write_text("path,mood\ngone.wav,calm\n")
+    done = run("balance", tmp_path / "list.csv", "--by", "mood")
+    assert "gone.wav" in done.stderr + str(done.exception)
+    assert "none of 0 songs" not in done.stderr + str(done.exception)
+
+
 def test_a_corpus_is_named_alone(corpus):
     assert "is a corpus; expected it alone" in str(run("balance", corpus, corpus / "song.wav").exception)
     (corpus / "estimates.parquet").unlink()
