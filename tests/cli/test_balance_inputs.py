@@ -30,7 +30,7 @@ def collection(tmp_path):
     return tmp_path / "all"
 
 
-def test_songs_of_one_name_are_told_apart_in_the_table_json_and_csv(collection, tmp_path):
+def test_songs_of_one_name_have_their_folders_in_front_in_the_table_json_and_csv(collection, tmp_path):
     done = invoke("balance", collection, "--csv", tmp_path / "rows.csv", "--json")
     assert done.exit_code == 3, done.output
     said = json.loads(done.stdout)
