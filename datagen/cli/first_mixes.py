@@ -79,7 +79,7 @@ def mix(
     _show(terminal, made)
     for name, why in made.settings.left_out.items():
         terminal.warn(f"{name} is not in the mix: {why}")
-    for note in made.made.notes:
+    for note in (*made.settings.notes, *made.made.notes):
         terminal.warn(note)
     for what in left_out:
         terminal.warn(f"{preset.name} cannot hold {what}")

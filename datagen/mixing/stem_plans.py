@@ -21,6 +21,7 @@ from stemwright.datagen.mixing.settling import (
     MIX_LUFS,
     MixSettings,
     Reason,
+    SettledStem,
     StemPlan,
     Use,
     loudness_at_any_level,
@@ -35,6 +36,7 @@ from stemwright.manifests.stems.stem_products import Products
 
 ABOVE_LEAD_LU = 3.0  # of a stem of several instruments; no single one is louder than the lead (the published rule "vocal_loudest")
 SOFTEST_LUFS = -60.0  # of a stem that is mixed: less is dither, or what a separator left
+NOTED_LU = 0.1  # from the level of the leads on, a difference is said
 HIGHPASS_BELOW, HIGHPASS_ORDER = 2.0 ** (-1.0 / 3.0), 2  # a third of an octave below the lowest note
 MOST_BELOW = 0.05  # of a stem's energy below its high-pass: where there is more it is no noise
 NARROW_HZ, WIDE_HZ, WIDEST_PAN = 200.0, 4000.0, 0.7  # how far out what has no name goes, by its centre in frequency
@@ -60,7 +62,29 @@ def mix_by_rules(stems: Mapping[str, Audio], sample_rate: int, *, loudness_lufs:
     parts, left_out = parts_of(stems, sample_rate)
     plans = plans_by_rules(parts, equalise=equalise)
     settled, bus, measured_lufs, peak_dbtp = settle(stems, sample_rate, plans, loudness_lufs=loudness_lufs)
-    return MixSettings(settled, bus, measured_lufs, peak_dbtp, left_out)
+    return MixSettings(settled, bus, measured_lufs, peak_dbtp, left_out, _notes_on_leads(settled))
+
+
+def _notes_on_leads(settled: Mapping[str, SettledStem]) -> tuple[str, ...]:
+    """A note where the leads are not at their level against the mix, and why."""
+    leads = {name: stem for name, stem in settled.items() if stem.plan.lead}
+    others = {name: stem for name, stem in settled.items() if not stem.plan.lead}
+    if not leads or not others:
+        return ()
+    level_lu, wanted_lu = (
+        10.0 * math.log10(sum(10.0 ** (level / 10.0) for level in levels))
+        for levels in ([stem.level_lu for stem in leads.values()], [stem.plan.level_lu for stem in leads.values()])
+    )
+    if abs(level_lu - wanted_lu) < NOTED_LU:
+        return ()
+    subject = f"{' and '.join(leads)} {'is' if len(leads) == 1 else 'are together'} at {level_lu:.1f} LU, not at {wanted_lu:g}: "
+    shift_lu = level_lu - wanted_lu
+    held = [name for name, stem in others.items() if stem.level_lu - shift_lu > stem.plan.highest_lu - NOTED_LU]
+    if shift_lu > 0.0 and held:
+        one = settled[held[0]].plan.highest_lu == LEAD_LU
+        above, whose = ("louder", "single instrument") if one else (f"more than {ABOVE_LEAD_LU:g} LU louder", "stem of several instruments")
+        return (f"{subject}{held[0]} would have to be {above} than the lead, and no {whose} may be",)
+    return (f"{subject}no gain of what plays beside it does that",)
 
 
 def parts_of(stems: Mapping[str, Audio], sample_rate: int) -> tuple[list[KnownStem], dict[str, str]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -96,7 +95,10 @@ def _of(path: Path) -> NamedSongs:
         return _of_list(path)
     if not path.is_dir():
         return NamedSongs((NamedSong(path, _streams(path)),))
-    song = _multitrack(path)
+    try:
+        song = _multitrack(path)
+    except UsageError as error:
+        return NamedSongs((), ((str(path), str(error)),))
     return _of_folder(path) if song is None else NamedSongs((song,))
 
 
@@ -108,15 +110,22 @@ def _streams(path: Path) -> Files | None:
 
 
 def _multitrack(folder: Path) -> NamedSong | None:
-    """The song that a folder is: a file called mixture or mix, with stems beside it or in a folder of stems below it."""
+    """The song that a folder is: a file called mixture or mix, with stems beside it or in a folder of stems below it.
+
+    Raises UsageError where two of the stems are of one name.
+    """
     sounds = sorted(each for each in folder.iterdir() if each.suffix.lower() in READABLE_SUFFIXES and each.is_file())
     mixture = next((each for name in MIXTURE_NAMES for each in sounds if each.stem.lower() == name), None)
     if mixture is None:
         return None
     below = sorted(each for each in folder.iterdir() if each.is_dir() and is_stems_folder(each.name))
     for place in (folder, *sorted(below, key=lambda each: rank_of_stems_folder(each.name))):
-        with suppress(ValueError):
+        try:
             return NamedSong(mixture, {name: (file, 0) for name, file in stem_paths(place, mixture).items()}, folder)
+        except UsageError:
+            raise
+        except ValueError:  # no stem there
+            continue
     return NamedSong(mixture, None, folder)
 
 

@@ -21,6 +21,7 @@ from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.stem_names import MIXTURE_NAMES, STREAMS
 from stemwright.manifests.stems.given_stems import Findings, examine
 from stemwright.manifests.stems.stem_reading import LOSSY_SUFFIXES, GivenStems
+from stemwright.manifests.usage import UsageError
 
 Files = Mapping[str, tuple[Path, int]]  # name -> the file, and the number of its audio stream
 
@@ -39,7 +40,8 @@ def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
     """The stems of a mixture in a folder by their names: the sound files in it, or in its sub-folder that is named like the mixture, or
     like the folder of a file that is called mixture or mix.
 
-    The mixture itself, a file called mixture or mix, and a residual are left out. Raises ValueError when there is none.
+    The mixture itself, a file called mixture or mix, and a residual are left out. Raises ValueError when there is none, UsageError where
+    two files are of one name, without regard to case: vocals.wav and vocals.flac.
     """
     mixture_path, folder = Path(mixture_path), Path(folder)
     names = [mixture_path.stem, *([mixture_path.absolute().parent.name] if mixture_path.stem.lower() in MIXTURE_NAMES else [])]
@@ -57,7 +59,17 @@ def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
     ]
     if not paths:
         raise ValueError(f"expected stems such as vocals.wav in {place}, got no sound file; give the folder that holds them")
+    _check_names(paths, place)
     return {path.stem: path for path in paths}
+
+
+def _check_names(paths: list[Path], place: Path) -> None:
+    """Raises UsageError where two of the files are of one name: which of them is the stem cannot be known."""
+    alike = dict[str, list[str]]()
+    for path in paths:
+        alike.setdefault(path.stem.lower(), []).append(path.name)
+    if found := [", ".join(names) for names in alike.values() if len(names) > 1]:
+        raise UsageError(f"{'; '.join(found)} are stems of one name in {place}: rename one, or take it out of the folder")
 
 
 def multitrack_files(path: Path | str, stems: Path | str | None = None) -> tuple[Path, Files]:

@@ -103,8 +103,17 @@ def test_what_plays_seldom_is_no_louder_than_the_lead(band):
     shaker = np.zeros_like(band["Hat"])
     shaker[:, :RATE] = band["Hat"][:, :RATE]
     stems = {"vocals": band["LeadVox"], "shaker": shaker}
-    parts = parts_in_mix(mix_by_rules(stems, RATE), stems)
+    settings = mix_by_rules(stems, RATE)
+    parts = parts_in_mix(settings, stems)
     assert peers_loudness(parts["shaker"]) - peers_loudness(parts["vocals"]) == pytest.approx(0.0, abs=0.1)
+    level = peers_loudness(parts["vocals"]) - peers_loudness(sum(parts.values()))
+    assert level > -2.5
+    (note,) = settings.notes
+    assert f"vocals is at {level:.1f} LU, not at -3: shaker would have to be louder than the lead, and no single instrument may be" in note
+
+
+def test_where_the_lead_is_at_its_level_nothing_is_noted(band):
+    assert mix_by_rules(band, RATE).notes == ()
 
 
 def test_two_kick_microphones_share_the_level_of_one(band):
@@ -328,6 +337,27 @@ def test_two_files_of_one_name_are_refused_and_one_stem_alone_is_mixed(band, tmp
     ended = run(dry, tmp_path / "mix.wav")
     assert ended.exit_code == 0, ended.output
     assert peers_loudness(load(tmp_path / "mix.wav")[0]) == pytest.approx(-16.0, abs=0.05)
-    soundfile.write(dry / "vocals.flac", band["LeadVox"].T, RATE)
-    with pytest.raises(UsageError, match=r"vocals.flac, vocals.wav are stems of one name"):
+    soundfile.write(dry / "Vocals.flac", band["LeadVox"].T, RATE)
+    with pytest.raises(UsageError, match=r"Vocals.flac, vocals.wav are stems of one name"):
         raise run(dry, tmp_path / "mix.wav").exception
+
+
+def test_every_verb_that_takes_stems_refuses_two_of_one_name(band, tmp_path):
+    song = tmp_path / "song"
+    song.mkdir()
+    for name, audio in {"mixture.wav": band["LeadVox"] + band["bass"], "vocals.wav": band["LeadVox"], "bass.wav": band["bass"]}.items():
+        soundfile.write(song / name, audio.T, RATE, subtype="FLOAT")
+    soundfile.write(song / "vocals.flac", band["LeadVox"].T, RATE)
+    (tmp_path / "preset.json").write_text('{"stems": {"vocals": [], "bass": []}}')
+    mixture, out = song / "mixture.wav", tmp_path / "out.wav"
+    for arguments in (
+        ("balance", song),
+        ("balance", mixture, "--stems", song),
+        ("fit", mixture, "--stems", song),
+        ("edit", mixture, "raise vocals by 2 dB", out, "--stems", song),
+        ("apply", tmp_path / "preset.json", song, out),
+    ):
+        ended = CliRunner().invoke(app, [*map(str, arguments)])
+        assert "vocals.flac, vocals.wav are stems of one name" in f"{ended.output} {ended.exception}", arguments
+        assert ended.exit_code, arguments
+    assert not out.exists()

@@ -17,7 +17,7 @@ from stemwright.datagen.edit.song_output import SongOutput
 from stemwright.datagen.mixing.settling import MixSettings
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound.formats import READABLE_SUFFIXES, Audio
+from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.balance.own_stems import stem_paths
 
@@ -61,14 +61,6 @@ def _stems_of(folder: Path, out: Path) -> dict[str, Path]:
     if folder.resolve() in out.resolve().parents:
         raise UsageError(f"{out} is in the folder of the stems, where it would be taken for one of them; write it to another folder")
     try:
-        files = stem_paths(folder, folder / "mixture.wav")
+        return stem_paths(folder, folder / "mixture.wav")
     except ValueError as error:
         raise UsageError(str(error)) from error
-    place = next(iter(files.values())).parent
-    names = dict[str, list[str]]()
-    for path in sorted(place.iterdir()):
-        if path.stem in files and path.suffix.lower() in READABLE_SUFFIXES and not path.name.startswith("."):
-            names.setdefault(path.stem.lower(), []).append(path.name)
-    if alike := [found for found in names.values() if len(found) > 1]:
-        raise UsageError(f"{', '.join(alike[0])} are stems of one name: rename one, or take it out of {folder}")
-    return files
