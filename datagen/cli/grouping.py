@@ -28,7 +28,7 @@ ByOption = Annotated[
         "and trends over numbers such as the year, with 80 % intervals.",
     ),
 ]
-Columns = Mapping[str, Mapping[str, str]]  # title of a song -> its columns
+Columns = Mapping[Path, Mapping[str, str]]  # absolute path of a song -> its columns
 LISTS = (".csv", ".tsv")
 MOST_GROUPS = 12  # of a table on a terminal; --json has them all
 LEAD = ("vocals", "against_rest_lu")  # what is shown besides the level of every stem
@@ -60,6 +60,17 @@ def corpus_among(paths: Sequence[Path]) -> Path | None:
     return found[0]
 
 
+def say_what_separated(terminal: Terminal, corpus: Path) -> None:
+    """Warns if stems of a corpus are those of a demonstration model."""
+    from stemwright.manifests.records import Stem
+    from stemwright.manifests.table_rows import TableRows
+    from stemwright.separation.balance.basis import rough
+
+    stems = corpus / "stems.parquet"
+    if stems.exists() and (doubt := rough(sorted(set(TableRows(stems, Stem).column("origin").to_pylist())))):
+        terminal.warn(doubt)
+
+
 def balance_of_corpus(
     terminal: Terminal, corpus: Path, by: str | None, csv: Path | None, plot: Plot | None, others: Mapping[str, Any]
 ) -> None:
@@ -86,6 +97,7 @@ def balance_of_corpus(
         songs = song_values.songs_of_corpus(corpus)
     except Refused as reason:
         raise UsageError(str(reason)) from reason
+    say_what_separated(terminal, corpus)
     rows = grouped.summary_rows(songs)
     if by is None:
         terminal.show("summary", tables.summary_table(rows), rows)
@@ -103,17 +115,20 @@ def columns_of_songs(paths: Sequence[Path], by: str | None) -> Columns:
 
     Raises UsageError if no song has that column.
     """
-    from stemwright.separation.balance.recordings import titles_of
-
     if by is None:
         return {}
     files = [path for path in paths if path.suffix.lower() not in LISTS and path.is_file()]
     listed = {key: value for path in paths if path.suffix.lower() in LISTS for key, value in _listed(path).items()}
     files += [path for path in listed if path not in [each.absolute() for each in files]]
-    found = {title: _columns_of_file(path, listed.get(path.absolute(), {})) for title, path in zip(titles_of(files), files, strict=True)}
+    found = {path.absolute(): _columns_of_file(path, listed.get(path.absolute(), {})) for path in files}
     if found:  # where no song is found, that is what is reported
         _check_column(found, by)
     return found
+
+
+def columns_of_song(columns: Columns, path: Path | str, title: str) -> Mapping[str, str]:
+    """The columns of a song by its file, whatever other songs are called; its title where nothing is known of it."""
+    return columns.get(Path(path).absolute(), {"title": title})
 
 
 def _check_column(columns: Columns, by: str) -> None:
@@ -122,7 +137,7 @@ def _check_column(columns: Columns, by: str) -> None:
     from stemwright.separation.balance.song_values import SongValues, check_column
 
     try:
-        check_column([SongValues(title, its) for title, its in columns.items()], _name(by))
+        check_column([SongValues(path.name, its) for path, its in columns.items()], _name(by))
     except Refused as reason:
         raise UsageError(f"--by {by}: {reason}") from reason
 
@@ -131,7 +146,7 @@ def groups_of_measured(terminal: Terminal, measured: Sequence[TrackBalance], col
     """Shows measured songs by a column, of those that ``columns_of_songs`` gave."""
     from stemwright.separation.balance import song_values
 
-    songs = song_values.songs_of_balances(measured, [columns.get(track.title, {"title": track.title}) for track in measured])
+    songs = song_values.songs_of_balances(measured, [columns_of_song(columns, track.path, track.title) for track in measured])
     if measured:
         show_groups(terminal, songs, by, plot)
 

@@ -145,7 +145,7 @@ def _refuse(corpus: Path, options: Mapping[str, Any]) -> None:
 def _said(columns: grouping.Columns, year: int | None, genre: str | None) -> grouping.Columns:
     """The columns of songs, with the year and the genre that the options give to all of them."""
     given = {name: str(value) for name, value in (("year", year), ("genre", genre)) if value is not None}
-    return {title: {**its, **given} for title, its in columns.items()}
+    return {path: {**its, **given} for path, its in columns.items()}
 
 
 Found = tuple[list["Song"], list[str | None], list[dict[str, str]]]  # songs, the group of each, and what was rejected
@@ -161,6 +161,7 @@ def _of_corpus(terminal: Terminal, folder: Path, by: str | None, chosen: Sequenc
 
     corpus = Corpus(folder)
     _ = corpus.config  # says so, before anything else, when the folder is no corpus
+    grouping.say_what_separated(terminal, folder)
     tracks = tracks_with_stems(corpus)
     grouped = _groups([(track.title, columns_of(track)) for track, _ in tracks], by)
     needed = quantities_of(chosen, len(tracks))
@@ -186,7 +187,7 @@ def _of_songs(
     from stemwright.separation.rules.verdicts import Song, quantities_of
 
     titles = titles_of([song.path for song in named.songs])
-    facts = [columns.get(title, {}) for title in titles]
+    facts = [columns.get(song.path.absolute(), {}) for song in named.songs]
     grouped = _groups(list(zip(titles, facts, strict=True)), by)
     needed = quantities_of(chosen, len(titles))
     for note in named.notes:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
 from stemwright.manifests import table
-from stemwright.manifests.records import Estimate, Track
+from stemwright.manifests.records import Estimate, Stem, Track
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.balance.grouped import grouped, trend_rows
 from stemwright.separation.balance.song_values import SongValues
@@ -134,6 +134,32 @@ def test_a_list_whose_songs_are_missing_is_reported_as_that(tmp_path):
     done = run("balance", tmp_path / "list.csv", "--by", "mood")
     assert "gone.wav" in done.stderr + str(done.exception)
     assert "none of 0 songs" not in done.stderr + str(done.exception)
+
+
+def test_a_rejected_song_takes_no_columns_from_one_of_its_name(tmp_path):
+    files = [tmp_path / folder / "song.flac" for folder in ("first", "second", "third")]
+    for number, path in enumerate(files):
+        path.parent.mkdir()
+        if number:
+            write_song_file(path, make_song(number, 2.0)["mixture"], date=str(1980 + number))
+        else:
+            path.write_bytes(b"no sound at all")
+    (tmp_path / "stems").mkdir()
+    for name, audio in make_song(1, 2.0).items():
+        if name != "mixture":
+            write_song_file(tmp_path / "stems" / f"{name}.wav", audio)
+    for chosen, years in ((files[:2], {"1981"}), (files, {"1981", "1982"})):
+        done = run("balance", *chosen, "--stems", tmp_path / "stems", "--by", "year", "--json")
+        assert "first/song.flac" in done.stderr
+        assert {row["group"] for row in json.loads(done.stdout)["groups"]} == years
+
+
+@pytest.mark.parametrize(("origin", "said"), [("bundled@1", True), ("htdemucs@demucs-4", False), ("reference", False)])
+def test_a_corpus_says_that_a_demonstration_model_made_its_stems(corpus, origin, said):
+    _, stems, _ = corpus_rows(8)
+    table.write(corpus / "stems.parquet", [row.model_copy(update={"origin": origin}) for row in stems], Stem)
+    for options in ((), ("--by", "year")):
+        assert ("bundled is a demonstration model" in run("balance", corpus, *options).stderr) == said
 
 
 def test_a_corpus_is_named_alone(corpus):
