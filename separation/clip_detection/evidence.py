@@ -146,6 +146,8 @@ def _scattered(levels: Levels, level: float, touched: int, close: int) -> bool:
     tops = levels.tops[-1, COUNT] - levels.tops[coarse_index(0.6 * level), COUNT]
     compared = levels.tops[coarse_index(0.88 * level)] - levels.tops[coarse_index(0.6 * level)]
     touching = levels.tops[coarse_index(level) + 1] - levels.tops[coarse_index(level)]
+    if compared[COUNT] < LEAST_COMPARED:  # a steady tone's tops are all at its ceiling, and there is no shape to compare with
+        return False
     noise = compared[CURVATURE] >= NOISE_CURVATURE * compared[COUNT]
     bursts = touching[CURVATURE] >= BURST_CURVATURE * touching[COUNT] and BURSTS * touched <= close and touched <= MOST_IN_BURSTS * tops
     return bool((noise or bursts) and close >= max(LEAST_CLOSE, 0.5 * expected) and touched <= MOST_TOUCHING * tops)

@@ -164,6 +164,15 @@ def drum_machine(seed: int) -> Audio:
     return (0.25 * tones + 0.3 * decay * rng.standard_normal(len(time)))[None].astype(np.float32)
 
 
+@pytest.mark.parametrize("bits", [12, 14, 16])
+def test_steady_tones_of_any_pitch_are_not_called_clipped_where_they_are_rounded(bits):
+    time = np.arange(2 * RATE) / RATE
+    for hz in (1000.0, 2914.7069994622916, 4011.029500495672, 4461.45147338319, 5519.716958450549, 6829.0051977866215):
+        for peak in (0.3, 0.9):
+            tone = np.round(peak * np.sin(2 * np.pi * hz * time) * 2.0 ** (bits - 1)) / 2.0 ** (bits - 1)
+            assert not any(found.share for found in sw.detect_clipping(tone[None].astype(np.float32), RATE)), (hz, peak)
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("copy", ["float", "16 bit"])
 def test_clipped_bursts_of_noise_over_tones_are_found_and_limited_ones_are_not(seed, copy):
