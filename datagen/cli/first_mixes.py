@@ -45,8 +45,9 @@ def mix(
     preset: Annotated[
         Path | None,
         typer.Option(
+            "--save",
             metavar="FILE",
-            help="Where the settings go: preset (.json), Reaper project (.rpp) or pedalboard script (.py); OUT.json by default.",
+            help="Where to write the settings: preset (.json), Reaper project (.rpp) or pedalboard script (.py); OUT.json by default.",
         ),
     ] = None,
     plot: Annotated[
@@ -88,7 +89,7 @@ def mix(
         from stemwright.datagen.report.mix_chart import plot_mix
 
         plot_mix(made.settings, plot)
-        terminal.say(f"plot: {plot}")
+        terminal.say(f"picture: {plot}")
     terminal.finish(0)
 
 

@@ -117,15 +117,8 @@ def balance(
         raise UsageError("--dark is how a plot is drawn; expected --plot FILE with it")
     drawn = grouping.Plot.of(plot, dark=dark)
     if corpus_folder := grouping.corpus_among(songs):
-        unused: dict[str, Any] = {
-            "sections": sections,
-            "stems": stems,
-            "model": model,
-            "model_folder": model_folder,
-            **how,
-            "against": against,
-            "save_stems": save_stems,
-        }
+        unused: dict[str, Any] = {"sections": sections, "stems": stems, "model": model, "model_folder": model_folder, **how}
+        unused |= {"against": against, "save_stems": save_stems}
         grouping.balance_of_corpus(terminal, corpus_folder, by, csv, drawn, unused)
     named = songs_to_measure(songs, stems, {"model": model, "model_folder": model_folder, **how})
     paths = [song.path for song in named.songs]
