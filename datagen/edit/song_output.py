@@ -1,4 +1,4 @@
-"""The song that a verb writes: its format, and what happens where a file cannot hold its peak. ``edit``, ``undo``, ``apply``, ``mix`` use it.
+"""The song that a verb writes: its format, and what happens where a file cannot hold its peak. For edit, undo, apply and mix.
 
 Conventions
     Audio is float [C, T], full scale 1.0. A float WAV holds every peak, so nothing is done to the level of one. Elsewhere a peak above
