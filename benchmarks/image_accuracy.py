@@ -1,6 +1,6 @@
 """How far pan, width and playing time of separated stems are from those of the real ones, and how often their intervals contain the truth.
 
-    python benchmarks/image_accuracy.py [--music FOLDER] [--songs 24] [--cache FOLDER] [--fit] [--write]
+    python benchmarks/image_accuracy.py [--music FOLDER] [--songs 12] [--cache FOLDER] [--fit] [--write]
 
 FOLDER holds folders with a mixture and its stems at any depth, as ``benchmarks/free_music.py`` makes them of free music; the loudest
 LENGTH_S of each are used.
@@ -21,7 +21,7 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ FIRST_SEED = 640_000
 TARGETS_DB = (4.0, 8.0, 12.0)
 WIDEST_PAN = 0.95
 SOFTEST_LU = -20.0  # a stem below has no place that one could be right about
+LEVELS = ("level_lu", "level_low_lu", "level_high_lu", "against_rest_lu", "against_rest_low_lu", "against_rest_high_lu")
 STEMS = ("drums", "bass", "other", "vocals")
 KINDS = {"bundled": BUNDLED, "oracle": SEPARATED}
 
@@ -61,11 +62,12 @@ def made_songs(count: int) -> Iterator[tuple[str, Stems]]:
         yield str(seed), render_song(seed, LENGTH_S, SAMPLE_RATE)
 
 
-def free_songs(folder: Path) -> Iterator[tuple[str, Stems]]:
-    """The loudest part of every multitrack below a folder, its files summed into the stems that the model has."""
+def free_songs(folder: Path, count: int) -> Iterator[tuple[str, Stems]]:
+    """The loudest part of multitracks below a folder, spread over its albums, their files summed into the stems that the model has."""
     import soundfile
 
-    for place in sorted({path.parent for path in folder.rglob("mixture.*")}):
+    places = sorted({path.parent for path in folder.rglob("mixture.*")})
+    for place in places if len(places) <= count else [places[len(places) * each // count] for each in range(count)]:
         mixture, rate = soundfile.read(next(place.glob("mixture.*")), dtype="float32")
         length = round(LENGTH_S * rate)
         if rate != SAMPLE_RATE or len(mixture) < length:
@@ -97,7 +99,9 @@ def rows_of(stems: Stems, estimates: Stems, calibration: Calibration) -> Iterato
             "stem": name,
             **seen._asdict(),
             **{f"true_{field}": getattr(right, field) for field in ("pan", "width", "active_fraction")},
-            **{field: getattr(found, field) for field in ("pan", "width", "active_fraction")},
+            **{field: getattr(found, field) for field in ("pan", "width", "active_fraction", *LEVELS)},
+            "true_level_lu": right.level_lu,
+            "true_against_rest_lu": right.against_rest_lu,
         }
 
 
@@ -193,7 +197,7 @@ def measured_rows(music: Path | None, count: int, cache: Path | None) -> pandas.
     kept = cache / "image_rows.pkl" if cache else None
     if kept and kept.exists():
         return pandas.read_pickle(kept)
-    free = collect(islice(free_songs(music), count), "free") if music else iter(())
+    free = collect(free_songs(music, count), "free") if music else iter(())
     rows = pandas.DataFrame(list(chain(free, collect(made_songs(count), "made"))))
     if kept:
         rows.to_pickle(kept)
@@ -204,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, and prints constants or the table; ``--write`` puts it into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--music", type=Path)
-    parser.add_argument("--songs", type=int, default=24, help="so many of each kind")
+    parser.add_argument("--songs", type=int, default=12, help="so many of each kind")
     parser.add_argument("--cache", type=Path, help="folder that keeps the rows between runs")
     parser.add_argument("--fit", action="store_true", help="print the constants that fit every second song")
     parser.add_argument("--write", action="store_true")
