@@ -327,6 +327,8 @@ def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
         if chain.unclear:
             effects = ", ".join(dict.fromkeys(chain.unclear))
             shown.append(f"{name}: {effects} left out, but may be there: not audible above a residual of {found.error_db:.1f} dB")
+    if found.send is not None and not found.send.is_found:
+        shown.append("no shared room was found: nothing in the mixture is reverberation of these stems; its settings say nothing")
     ratio = found.loss / found.gain_and_pan_loss if found.gain_and_pan_loss > 0.0 else math.nan
     shown.append(f"spectral loss {found.loss:.3f}; with gain and pan only {found.gain_and_pan_loss:.3f} (ratio {ratio:.2f})")
     shown.append(f"residual {found.error_db:.1f} dB; with gain and pan only {found.gain_and_pan_error_db:.1f} dB")

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from stemwright.datagen.cli.fitting import lines
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.room import apply as in_room
 from stemwright.datagen.inverse.console import Console, fit_console
 from stemwright.datagen.inverse.console.reverberation import reverberation
+from stemwright.datagen.inverse.console.shared_room import shared_room
 
 RATE = 44_100
 FADERS = {"drums": {"gain_db": -4.0, "pan": 0.3}, "vocals": {"gain_db": 2.0, "pan": -0.5}}
@@ -89,6 +91,17 @@ def test_the_response_of_noise_bursts_is_found_with_the_ratio_of_their_gains() -
     assert found.left < 0.02
     assert found.gains[1] / found.gains[0] == pytest.approx(2.5, rel=0.15)
     assert float((found.returned(wet) - left).square().sum() / left.square().sum()) == pytest.approx(found.left, rel=0.05)
+
+
+def test_where_no_stem_is_sent_to_a_room_nothing_of_it_is_determined() -> None:
+    rng = np.random.default_rng(3)
+    wet = {name: torch.from_numpy(0.1 * rng.standard_normal((1, 8000))) for name in ("vocals", "bass")}
+    found = shared_room(torch.stack(list(wet.values())).sum(0), wet, 8000, np.ones(1))
+    assert not found.is_found
+    assert {row["confidence"] for row in found.rows()} == {0.0}
+    console = Console({}, -300.0, -300.0, send=found)
+    assert not any(row["determined"] for row in console.rows())
+    assert any(line.startswith("no shared room was found") for line in lines(console, 8000))
 
 
 @pytest.mark.parametrize(

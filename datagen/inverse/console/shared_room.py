@@ -72,6 +72,11 @@ class SharedRoom:
         audio = resample(self.response.float().numpy(), self.sample_rate, sample_rate)
         return torch.from_numpy(np.asarray(audio, float)) * (self.sample_rate / sample_rate)
 
+    @property
+    def is_found(self) -> bool:
+        """Whether any stem is sent to it: where all gains are at their lowest, the mixture has no such room."""
+        return any(gain_db > SILENT_DB for gain_db in self.gains_db.values())
+
     def settings_alone(self) -> SharedRoom:
         """The same without the response."""
         return replace(self, response=None)
@@ -131,4 +136,4 @@ def _confidences(
     for name, values in zip(names, np.array(gains).T, strict=True):
         spread_db = np.std(20.0 * np.log10(np.maximum(values, 1e-3 * max(values.max(), 1e-9))), ddof=1)
         known[name] = confidence_of(tolerance, 0.0, 0.0, float(spread_db / 72.0)) if values.max() > 0.0 else 0.0
-    return known
+    return known if found.gains.max() > 0.0 else dict.fromkeys(known, 0.0)  # settings of no room: alike in all parts, and nobody's
