@@ -70,9 +70,11 @@ def mix(
     from stemwright.datagen.edit.song_output import OutputOptions
 
     terminal = Terminal(as_json)
-    preset = preset or out.with_suffix(".json")
     output = OutputOptions(bits, bit_rate).to(out, [stems])
+    if preset is None:
+        preset = _default_preset(out)
     _check(stems, preset, plot, loudness)
+    _check_outside(corpus, [each for each in (out, preset, plot) if each])
     mixer = _mixer(by, corpus, loudness, flat=flat)
     with terminal.progress("mix") as report:
         made = mix_folder(stems, output, mixer, on_progress=report)
@@ -103,6 +105,23 @@ def _check(stems: Path, preset: Path, plot: Path | None, loudness: float) -> Non
         check_output(plot, PICTURES, [stems])
     if not SOFTEST_LUFS <= loudness <= LOUDEST_LUFS:
         raise UsageError(f"--loudness must be between {SOFTEST_LUFS:g} and {LOUDEST_LUFS:g} LUFS; got {loudness:g}")
+
+
+def _default_preset(out: Path) -> Path:
+    """Where the settings go if no file was named. Raises UsageError if the file there is no preset: nobody asked to replace it."""
+    from stemwright.datagen.edit.presets.preset import is_preset
+
+    preset = out.with_suffix(".json")
+    if preset.exists() and not is_preset(preset):
+        raise UsageError(f"{preset} exists and is no preset: it is left as it is; name the file for the settings: --save FILE.json")
+    return preset
+
+
+def _check_outside(corpus: Path | None, outputs: list[Path]) -> None:
+    """Raises UsageError for an output within the corpus, whose files are only read."""
+    for path in outputs:
+        if corpus is not None and path.resolve().is_relative_to(corpus.resolve()):
+            raise UsageError(f"{path} is within the corpus {corpus}, which is only read; name a file outside it")
 
 
 def _mixer(by: str, corpus: Path | None, loudness: float, *, flat: bool) -> Mixer:

@@ -361,3 +361,33 @@ def test_every_verb_that_takes_stems_refuses_two_of_one_name(band, tmp_path):
         assert "vocals.flac, vocals.wav are stems of one name" in f"{ended.output} {ended.exception}", arguments
         assert ended.exit_code, arguments
     assert not out.exists()
+
+
+def test_settings_never_replace_a_file_that_nobody_named_and_is_no_preset(folder, tmp_path):
+    for text in ('{"name": "web", "version": "1.0.0"}', '{"stems": {}}', "no json"):
+        (tmp_path / "package.json").write_text(text)
+        done = run(folder, tmp_path / "package.wav")
+        assert isinstance(done.exception, UsageError)
+        assert "package.json exists and is no preset" in str(done.exception)
+        assert (tmp_path / "package.json").read_text() == text
+        assert not (tmp_path / "package.wav").exists()
+    dry = tmp_path / "dry"
+    dry.mkdir()
+    soundfile.write(dry / "bass.wav", tone(55).T, RATE, subtype="FLOAT")
+    for _ in range(2):  # its own settings are replaced
+        assert run(dry, tmp_path / "mix.wav").exit_code == 0
+    assert Preset.read(tmp_path / "mix.json").stems
+
+
+@pytest.mark.parametrize("outputs", [("{c}/stems/vocals.wav",), ("{o}/mix.wav", "--save", "{c}/new.json"), ("{l}/mix.wav",)])
+def test_nothing_is_written_into_the_corpus_whose_levels_are_taken(folder, tmp_path, outputs):
+    corpus, linked = tmp_path / "corpus", tmp_path / "linked"
+    (corpus / "stems").mkdir(parents=True)
+    linked.symlink_to(corpus / "stems")
+    (corpus / "stems" / "vocals.wav").write_bytes(b"a stem")
+    arguments = [each.format(c=corpus, o=tmp_path, l=linked) for each in outputs]
+    done = run(folder, *arguments[:1], corpus, "--by", "profile", *arguments[1:])
+    assert isinstance(done.exception, UsageError)
+    assert "which is only read; name a file outside it" in str(done.exception)
+    assert [path.name for path in corpus.rglob("*")] == ["stems", "vocals.wav"]
+    assert (corpus / "stems" / "vocals.wav").read_bytes() == b"a stem"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 KIND = "console"
 RESPONSE = ".room.wav"
+LONGEST_PRESET = 1 << 26  # bytes: more is another program's
 HIGHEST_SEND_DB = 100.0  # of a file: more is a slip, and soon no number
 SHARED_ROOM = "shared room"  # its place among the stems of a mix
 Use = tuple[str, EffectSettings]
@@ -101,6 +102,15 @@ class Preset:
         start, stop = max(0, lag), min(audio.shape[1], audio.shape[1] + lag)
         moved[:, start:stop] = audio[:, start - lag : stop - lag]
         return moved
+
+
+def is_preset(path: Path) -> bool:
+    """Whether a file says of itself that it is a preset; its settings may be wrong."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= LONGEST_PRESET else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, Mapping) and found.get("kind") == KIND and isinstance(found.get("stems"), Mapping)
 
 
 def _send(plain: Mapping[str, Any], path: Path) -> SharedRoom:
