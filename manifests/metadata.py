@@ -86,13 +86,14 @@ def genre_of(text: str) -> str | None:
 
 
 def year_and_genre(listed: Mapping[str, str], tags: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """The columns ``year``, ``genre`` and ``metadata`` of a track from a list of songs, which takes precedence, and from the tags of its
-    file (lower-case keys); and notes on what is neither a year nor a genre.
+    """The columns ``year``, ``genre`` and ``metadata`` of a track from a list of songs, or where its field is empty from the tags of its
+    file (lower-case keys); and notes on what is neither a year nor a genre: such a song has none.
     """
     found: dict[str, Any] = {}
     notes = []
     for column, names, read in (("year", YEARS, year_of), ("genre", GENRES, genre_of)):
-        texts = [source[name] for source in (listed, tags) for name in names if source.get(name, "").strip()]
+        sources = [[source[name] for name in names if source.get(name, "").strip()] for source in (listed, tags)]
+        texts = sources[0] or sources[1]  # what the list says is not replaced by a tag, which it may be there to correct
         values = [read(text) for text in texts]
         found[column] = next((value for value in values if value is not None), None)
         if texts and values[0] is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,21 @@ def _listed(path: Path) -> dict[Path, dict[str, Any]]:
     found = find(path)
     fields = ("title", "artist", "album", "rights", "metadata")
     return {(found.songs / song.path).absolute(): {name: getattr(song, name) for name in fields} for song in found.candidates}
+
+
+def titles_of_songs(places: Sequence[Path], paths: Sequence[Path]) -> list[str]:
+    """The titles of songs by the lists among the places that were named; of what no list gives a title, the name of its file.
+
+    Songs of equal titles are told apart by their files.
+    """
+    from stemwright.separation.balance.recordings import titles_of
+
+    lists = [place for place in places if place.suffix.lower() in LISTS and place.is_file()]
+    stated = {path: its["title"] for place in lists for path, its in _listed(place).items() if its["title"]}
+    files = titles_of(paths)
+    titles = [stated.get(path.absolute(), file) for path, file in zip(paths, files, strict=True)]
+    equal = {title for title, number in Counter(titles).items() if number > 1}
+    return [f"{title} ({file})" if title in equal and title != file else title for title, file in zip(titles, files, strict=True)]
 
 
 def _columns_of_file(path: Path, listed: Mapping[str, Any]) -> dict[str, str]:

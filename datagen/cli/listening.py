@@ -133,7 +133,8 @@ def balance(
     if any(song.stems is None for song in readable):
         listening = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
         listening = apart(listening, drums_model, how, partial(separator_for, offline=offline, trust_pickle=trust_pickle))
-    measured = _measured(terminal, readable, listening, keep, rejected, hear=_hearing(sections=sections, tempo=plot is not None))
+    titled = list(zip(readable, grouping.titles_of_songs(songs, [song.path for song in readable]), strict=True))
+    measured = _measured(terminal, titled, listening, keep, rejected, hear=_hearing(sections=sections, tempo=plot is not None))
     _show(terminal, measured, corpus, str(against) if against else "")
     if by:
         grouping.groups_of_measured(terminal, measured, columns, by, drawn)
@@ -184,22 +185,27 @@ def _readable(terminal: Terminal, named: NamedSongs) -> tuple[list[NamedSong], l
 
 
 def _measured(
-    terminal: Terminal, songs: Sequence[NamedSong], listening: Any, keep: Keep | None, rejected: list[dict[str, str]], *, hear: Any = None
+    terminal: Terminal,
+    songs: Sequence[tuple[NamedSong, str]],
+    listening: Any,
+    keep: Keep | None,
+    rejected: list[dict[str, str]],
+    *,
+    hear: Any = None,
 ) -> list[TrackBalance]:
-    """The balance of each recording; those that could not be measured are added to ``rejected``, with the reason."""
+    """The balance of each recording, which comes with its title; those that could not be measured are added to ``rejected``, with the reason."""
     from stemwright.datagen.run.runner import describe_error
-    from stemwright.separation.balance.recordings import measure_recording, titles_of
+    from stemwright.separation.balance.recordings import measure_recording
 
-    titles = titles_of([song.path for song in songs])
     measured: list[TrackBalance] = []
     with terminal.progress("balance") if songs else nullcontext(lambda *_: None) as report:
-        lengths_s = [_length_s(song.path) for song in songs]
-        for number, song in enumerate(songs):
+        lengths_s = [_length_s(song.path) for song, _ in songs]
+        for number, (song, title) in enumerate(songs):
             try:
-                within = partial(_report_share, report, lengths_s, number, titles[number])
+                within = partial(_report_share, report, lengths_s, number, title)
                 within(0.0)
                 found = measure_recording(song.path, listening, stems=song.stems, on_share=within, keep=keep, hear=hear)
-                measured.append(replace(found, title=titles[number]))
+                measured.append(replace(found, title=title))
                 for note in measured[-1].notes:
                     terminal.warn(f"{song.path}: {note}")
             except Exception as error:  # from any library, about this recording: the others are still measured

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from stemwright.datagen.report.rules_plot import figure_text, share_text
-from stemwright.separation.rules.quantities import Measured
+from stemwright.manifests.wording import counted
+from stemwright.separation.balance.basis import sentence
+from stemwright.separation.rules.quantities import FLOOR_DB, Measured
 from stemwright.separation.rules.rule import Rule
-from stemwright.separation.rules.verdicts import ELSEWHERE, NOT_MEASURED, TREND_ALONE, Kept, Verdict
+from stemwright.separation.rules.verdicts import ELSEWHERE, NOT_MEASURED, TREND_ALONE, Kept, Song, Verdict
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,13 +37,15 @@ def rules_table(rules: Sequence[Rule]) -> Table:
     return table
 
 
-def verdicts_table(title: str, verdicts: Sequence[Verdict]) -> Table:
-    """What one song keeps; what could not be measured is below, by its reason."""
+def verdicts_table(song: Song, verdicts: Sequence[Verdict]) -> Table:
+    """What one song keeps; the title says what its values rest on; what could not be measured is below, by its reason."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    from stemwright.datagen.cli.cells import lines_cell
+
+    table = Table(title=lines_cell("bold", song.title, sentence(song.basis, song.origin)), title_justify="left")
     table.add_column("rule", no_wrap=True)
-    for heading in ("measured", "80 % range", "rule"):
+    for heading in ("value", "80 % range", "rule"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("kept", no_wrap=True)
     shown = [each for each in verdicts if each.kept not in (NOT_MEASURED, ELSEWHERE)]
@@ -55,11 +59,13 @@ def verdicts_table(title: str, verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
-def kept_table(title: str, kept: Sequence[Kept]) -> Table:
-    """What several songs keep: median or trend, and the share of songs."""
+def kept_table(title: str, kept: Sequence[Kept], songs: Sequence[Song]) -> Table:
+    """What several songs keep: median or trend, and the share of songs; the title says what the values of these songs rest on."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    from stemwright.datagen.cli.cells import lines_cell
+
+    table = Table(title=lines_cell("bold", title, *bases(songs)), title_justify="left")
     table.add_column("rule", no_wrap=True)
     for heading in ("median", "rule", "kept by", "songs"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -73,6 +79,12 @@ def kept_table(title: str, kept: Sequence[Kept]) -> Table:
     left = [(each.rule.name, each.why) for each in kept if each.kept == NOT_MEASURED]
     table.caption, table.caption_justify = "\n".join([*_refuted(shown), *reasons(left)]) or None, "left"
     return table
+
+
+def bases(songs: Sequence[Song]) -> list[str]:
+    """What the values of songs rest on, a line for each, with the number of songs where they differ."""
+    found = Counter(sentence(song.basis, song.origin) for song in songs)
+    return list(found) if len(found) == 1 else [f"{counted(number, 'song')}: {text}" for text, number in found.items()]
 
 
 def _name(rule: Rule) -> str:
@@ -92,7 +104,8 @@ def reasons(left: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _with_unit(value: float | None, rule: Rule) -> str:
-    return f"{figure_text(value)} {rule.unit}".strip()
+    floor = "<= " if value is not None and value <= FLOOR_DB and rule.unit == "dB" else ""  # such levels are not below it
+    return f"{floor}{figure_text(value)} {rule.unit}".strip()
 
 
 def _interval(measured: Measured) -> str:

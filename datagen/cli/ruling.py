@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from stemwright.separation.rules.verdicts import Kept, Song
 
 ABOUT = "Songs"
-ALL = "all songs"
 
 
 def rules(
@@ -107,7 +106,10 @@ def rules(
         make = partial(separator_for, model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
         lists = [place for place in places if place.suffix.lower() in grouping.LISTS]
         columns = grouping.columns_of_songs([*lists, *(song.path for song in named.songs)], by or "title")
-        songs, groups, rejected = _of_songs(terminal, named, make, _said(columns, year, genre), by, chosen)
+        paths = [song.path for song in named.songs]
+        said = _said(columns, year, genre)
+        facts = [(title, said.get(path.absolute(), {})) for title, path in zip(grouping.titles_of_songs(places, paths), paths, strict=True)]
+        songs, groups, rejected = _of_songs(terminal, named, make, facts, by, chosen)
     _show(terminal, chosen, songs, groups)
     _write(terminal, chosen, songs, csv, plot)
     if rejected:
@@ -155,6 +157,7 @@ def _of_corpus(terminal: Terminal, folder: Path, by: str | None, chosen: Sequenc
     """What was measured of each track of a corpus."""
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.track_rules import hear_track, tracks_with_stems
+    from stemwright.separation.balance.basis import basis_of
     from stemwright.separation.balance.song_values import columns_of
     from stemwright.separation.rules.quantities import measure_quantities
     from stemwright.separation.rules.verdicts import Song, quantities_of
@@ -170,36 +173,42 @@ def _of_corpus(terminal: Terminal, folder: Path, by: str | None, chosen: Sequenc
         track, stems = tracks[number]
         report(0.0)
         found = measure_quantities(hear_track(stems, corpus.folder), needed)
-        return Song(track.title, found, track.year, track.genre)
+        origin = stems[0].origin
+        return Song(track.title, found, track.year, track.genre, basis_of(origin), origin, track.audio.path)
 
     songs, numbers, rejected = _each(terminal, [track.audio.path for track, _ in tracks], measure)
     return songs, [grouped[number] for number in numbers], rejected
 
 
 def _of_songs(
-    terminal: Terminal, named: NamedSongs, make: Callable[[], Any], columns: grouping.Columns, by: str | None, chosen: Sequence[Rule]
+    terminal: Terminal,
+    named: NamedSongs,
+    make: Callable[[], Any],
+    facts: Sequence[tuple[str, Mapping[str, str]]],
+    by: str | None,
+    chosen: Sequence[Rule],
 ) -> Found:
-    """What was measured of each recording, with its own stems or separated ones; ``make`` gives the separator."""
+    """What was measured of each recording, with its own stems or separated ones; ``make`` gives the separator, ``facts`` are their
+    titles and columns.
+    """
     from stemwright.manifests.metadata import year_of
-    from stemwright.separation.balance.recordings import titles_of
     from stemwright.separation.rules.quantities import measure_quantities
     from stemwright.separation.rules.recordings_heard import hear_recording
     from stemwright.separation.rules.verdicts import Song, quantities_of
 
-    titles = titles_of([song.path for song in named.songs])
-    facts = [columns.get(song.path.absolute(), {}) for song in named.songs]
-    grouped = _groups(list(zip(titles, facts, strict=True)), by)
-    needed = quantities_of(chosen, len(titles))
+    grouped = _groups(facts, by)
+    needed = quantities_of(chosen, len(facts))
     for note in named.notes:
         terminal.warn(note)
     listening = make() if any(song.stems is None for song in named.songs) else None
 
     def measure(number: int, report: Callable[[float], None]) -> Song:
-        song, fact = named.songs[number], facts[number]
+        song, (title, fact) = named.songs[number], facts[number]
         found, heard = hear_recording(song.path, listening, stems=song.stems, on_share=report)
         for note in found.notes:
             terminal.warn(f"{song.named}: {note}")
-        return Song(titles[number], measure_quantities(heard, needed), year_of(fact.get("year", "")), fact.get("genre"))
+        year, values = year_of(fact.get("year", "")), measure_quantities(heard, needed)
+        return Song(title, values, year, fact.get("genre"), found.basis, found.origin, found.path)
 
     songs, numbers, rejected = _each(terminal, [song.named for song in named.songs], measure)
     rejected = [*({"track": name, "reason": reason} for name, reason in named.rejected), *rejected]
@@ -246,12 +255,12 @@ def _each(
     return songs, numbers, rejected
 
 
-def _shares(chosen: Sequence[Rule], songs: Sequence[Song], groups: Sequence[str | None]) -> dict[str, list[Kept]]:
-    """What all songs keep, and what each group does."""
+def _shares(chosen: Sequence[Rule], songs: Sequence[Song], groups: Sequence[str | None]) -> dict[str | None, list[Kept]]:
+    """What all songs keep, under None, which no group is called, and what each group does."""
     from stemwright.separation.rules.verdicts import share_kept
 
-    by_group: dict[str, list[Song]] = defaultdict(list)
-    by_group[ALL] = list(songs)
+    by_group: dict[str | None, list[Song]] = defaultdict(list)
+    by_group[None] = list(songs)
     for group, song in sorted(zip(groups, songs, strict=True), key=lambda each: each[0] or ""):
         if group is not None:
             by_group[group].append(song)
@@ -261,22 +270,23 @@ def _shares(chosen: Sequence[Rule], songs: Sequence[Song], groups: Sequence[str 
 def _show(terminal: Terminal, chosen: Sequence[Rule], songs: Sequence[Song], groups: Sequence[str | None]) -> None:
     """A table of each recording if there are few, else of all together, and of each group."""
     from stemwright.datagen.cli.rule_tables import kept_table, verdicts_table
-    from stemwright.datagen.report.rule_rows import kept_rows, rule_row, song_rows
+    from stemwright.datagen.report.rule_rows import ALL, kept_rows, rule_row, song_rows
     from stemwright.manifests.wording import counted
     from stemwright.separation.rules.verdicts import verdict
 
     terminal.collected["rules"] = [rule_row(rule) for rule in chosen]
     if len(songs) == 1:
         (song,) = songs
-        terminal.show("songs", verdicts_table(song.title, [verdict(rule, song) for rule in chosen]), song_rows(chosen, songs))
+        terminal.show("songs", verdicts_table(song, [verdict(rule, song) for rule in chosen]), song_rows(chosen, songs))
         return
     terminal.collected["songs"] = song_rows(chosen, songs)
     if songs:
         shares = _shares(chosen, songs, groups)
-        sizes = {ALL: len(songs), **{group: list(groups).count(group) for group in shares if group != ALL}}
         plain = [row for group, kept in shares.items() for row in kept_rows(group, kept)]
         for group, kept in shares.items():
-            terminal.show("summary", kept_table(f"{group}: {counted(sizes[group], 'song')}", kept), plain)
+            its = [song for song, name in zip(songs, groups, strict=True) if group in (None, name)]
+            title = f"{ALL if group is None else group}: {counted(len(its), 'song')}"
+            terminal.show("summary", kept_table(title, kept, its), plain)
 
 
 def _write(terminal: Terminal, chosen: Sequence[Rule], songs: Sequence[Song], csv: Path | None, plot: Path | None) -> None:
@@ -292,10 +302,14 @@ def _write(terminal: Terminal, chosen: Sequence[Rule], songs: Sequence[Song], cs
         write_bytes(csv, csv_text(song_rows(chosen, songs)).encode())
         terminal.say(f"rows: {csv}")
     if plot and songs:
+        from stemwright.datagen.cli.rule_tables import bases
         from stemwright.datagen.report.rules_plot import plot_kept, plot_verdicts
+        from stemwright.separation.balance.basis import sentence
 
         if len(songs) == 1:
-            plot_verdicts(songs[0].title, [verdict(rule, songs[0]) for rule in chosen], plot)
+            plot_verdicts(
+                f"{songs[0].title}: {sentence(songs[0].basis, songs[0].origin)}", [verdict(rule, songs[0]) for rule in chosen], plot
+            )
         else:
-            plot_kept(counted(len(songs), "song"), [share_kept(rule, songs) for rule in chosen], plot)
+            plot_kept("; ".join([counted(len(songs), "song"), *bases(songs)]), [share_kept(rule, songs) for rule in chosen], plot)
         terminal.say(f"picture: {plot}")

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from stemwright.separation.balance.basis import model_of
 from stemwright.separation.rules.quantities import QUANTITIES, Measured
 from stemwright.separation.rules.rule import Rule
 from stemwright.separation.rules.verdicts import Kept, Song, Verdict, verdict
 
 Row = dict[str, Any]
+ALL = "all songs"
 
 
 def rule_row(rule: Rule) -> Row:
@@ -46,10 +48,13 @@ def _song_row(song: Song, found: Verdict) -> Row:
     rule = found.rule
     return {
         "track": song.title,
+        "path": song.path,
+        "basis": song.basis,
+        "model": model_of(song.origin) or None,
         "year": song.year,
         "genre": song.genre,
         "rule": rule.name,
-        "certainty": rule.certainty,
+        "rule_certainty": rule.certainty,
         "quantity": rule.quantity,
         **_interval("", found.measured),
         "unit": rule.unit,
@@ -60,13 +65,14 @@ def _song_row(song: Song, found: Verdict) -> Row:
     }
 
 
-def kept_rows(group: str, kept: Sequence[Kept]) -> list[Row]:
-    """One row for each rule about all songs of a group; of a rule about a trend the value is the trend, and it has no share."""
+def kept_rows(group: str | None, kept: Sequence[Kept]) -> list[Row]:
+    """One row for each rule about all songs of a group, of no group about all; of a rule about a trend the value is the trend, and it has no share."""
     return [
         {
-            "group": group,
+            "group": ALL if group is None else group,
+            "is_group": group is not None,
             "rule": each.rule.name,
-            "certainty": each.rule.certainty,
+            "rule_certainty": each.rule.certainty,
             "songs": each.songs,
             "songs_about": each.about,
             **_interval("share", each.share),

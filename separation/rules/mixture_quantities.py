@@ -22,11 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.separation.balance.panorama import band_images
-from stemwright.separation.rules.quantities import Heard, Measured, MixQuantity, exactly, unmeasured
+from stemwright.separation.rules.quantities import FLOOR_DB, Heard, Measured, MixQuantity, exactly, unmeasured
 
 Array = NDArray[np.floating]
 
-FLOOR_DB = -60.0
 WINDOW_S = 0.19  # 8192 frames at 44.1 kHz: a third octave at 100 Hz has four bins
 LOW_HZ, BASS_HZ, TREBLE_HZ = 120.0, 100.0, 4500.0
 SLOPE_HZ, WHOLE_HZ = (100.0, 4000.0), (94.0, 15_700.0)

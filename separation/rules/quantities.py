@@ -28,6 +28,8 @@ Array = NDArray[np.floating]
 
 MIXTURE, STEMS = "stemwright.separation.rules.mixture_quantities", "stemwright.separation.rules.stem_quantities"
 
+FLOOR_DB = -60.0  # levels in dB of energy are not below it: it stands for nothing
+
 
 @dataclass(frozen=True)
 class Measured:

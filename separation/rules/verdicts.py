@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stemwright.separation.balance.basis import MEASURED, REFERENCE_ORIGIN, Basis
 from stemwright.separation.rules.quantities import Measured, unmeasured
 from stemwright.separation.rules.rule import DECADE, YEAR, Rule
 
@@ -40,12 +41,18 @@ TOO_FEW = "a trend is of {} songs or more that differ in {}; there are {}"
 
 @dataclass(frozen=True)
 class Song:
-    """A recording with what was measured of it by the names of quantities; the year and the genre are those that are known."""
+    """A recording with what was measured of it by the names of quantities; the year and the genre are those that are known.
+
+    ``basis`` and ``origin`` say what the values of stems rest on, as those of a balance do; ``path`` is the mixture's file.
+    """
 
     title: str
     measured: Mapping[str, Measured]
     year: int | None = None
     genre: str | None = None
+    basis: Basis = MEASURED
+    origin: str = REFERENCE_ORIGIN
+    path: str = ""
 
 
 class Verdict(NamedTuple):

@@ -222,3 +222,31 @@ def test_values_are_drawn_to_the_scale_of_their_range():
 )
 def test_figures_have_few_digits(value, text):
     assert figure_text(value) == text
+
+
+def test_a_group_that_is_called_all_songs_is_counted_once(songs, tmp_path):
+    for name, folder in (("one", "A"), ("two", "B"), ("three", "C")):
+        shutil.copytree(songs / folder, tmp_path / name)
+    (tmp_path / "songs.csv").write_text(
+        "path,title,genre\none/mixture.wav,Same,all songs\ntwo/mixture.wav,Same,pop\nthree/mixture.wav,Dawn,pop\n"
+    )
+    found = json.loads(
+        stemwright("rules", tmp_path / "songs.csv", "--model", "bundled", "--by", "genre", "--rule", "slope_5_db", "--json").stdout
+    )
+    assert [(row["group"], row["is_group"], row["songs"]) for row in found["summary"]] == [
+        ("all songs", False, 3),
+        ("all songs", True, 1),
+        ("pop", True, 2),
+    ]
+    assert sorted(row["track"] for row in found["songs"]) == ["Dawn", "Same (one)", "Same (two)"]
+    assert {(row["basis"], row["model"], row["rule_certainty"]) for row in found["songs"]} == {("demonstration", "bundled", "surveyed")}
+
+
+def test_a_table_says_what_its_values_rest_on(songs, tmp_path):
+    shutil.copy(songs / "A" / "mixture.wav", tmp_path / "song.wav")
+    shown = stemwright("rules", tmp_path / "song.wav", "--model", "bundled").stdout
+    assert "rough estimate by the demonstration model bundled" in shown
+    assert "value" in shown
+    shown = stemwright("rules", songs / "A").stdout
+    assert "measured in its own stems" in shown
+    assert "<= -60.0 dB" in shown  # nothing differs between the channels

@@ -85,11 +85,13 @@ def test_the_list_takes_precedence_and_the_first_release_before_a_reissue():
     assert year_and_genre(listed, tags)[0] == {"year": 1974, "genre": "Rock", "metadata": {"genre": "Rock", "mood": "calm", "year": "1974"}}
 
 
-def test_what_is_no_year_or_genre_is_noted_and_the_next_source_is_used():
-    found, notes = year_and_genre({"year": "c. 19xx"}, {"date": "1998", "genre": "y" * 10_000})
-    assert (found["year"], found["genre"], found["metadata"]) == (1998, None, {"year": "c. 19xx"})
+@pytest.mark.parametrize("stated", ["c. 19xx", "1998-2003", "٢٠٠١"])
+def test_what_the_list_says_is_not_replaced_by_a_tag_and_noted_where_it_is_no_year(stated):
+    found, notes = year_and_genre({"year": stated}, {"date": "1992", "genre": "y" * 10_000})
+    assert (found["year"], found["genre"], found["metadata"]) == (None, None, {"year": stated})
+    assert year_and_genre({"year": " "}, {"date": "1992"})[0]["year"] == 1992
     assert notes == [
-        "its year is 'c. 19xx'; expected a year from 1000 to 2100: 1998 of another tag or column is used",
+        f"its year is {stated!r}; expected a year from 1000 to 2100: left out",
         f"its genre is '{'y' * 40}...'; expected a genre of at most 100 characters: left out",
     ]
 
