@@ -193,7 +193,7 @@ def _measured(
     *,
     hear: Any = None,
 ) -> list[TrackBalance]:
-    """The balance of each recording, which comes with its title; those that could not be measured are added to ``rejected``, with the reason."""
+    """The balance of each recording by its title; those that could not be measured are added to ``rejected``, with the reason."""
     from stemwright.datagen.run.runner import describe_error
     from stemwright.separation.balance.recordings import measure_recording
 

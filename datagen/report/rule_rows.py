@@ -66,7 +66,7 @@ def _song_row(song: Song, found: Verdict) -> Row:
 
 
 def kept_rows(group: str | None, kept: Sequence[Kept]) -> list[Row]:
-    """One row for each rule about all songs of a group, of no group about all; of a rule about a trend the value is the trend, and it has no share."""
+    """One row for each rule about all songs of a group, with None for it of all; of a trend the value is the slope, with no share."""
     return [
         {
             "group": ALL if group is None else group,
