@@ -73,6 +73,13 @@ def inside(path: str) -> str:
     return path
 
 
+def checked_part(text: str) -> str:
+    """Returns the text unchanged if it is one folder or file below the folder that it is joined to. Raises ValueError otherwise."""
+    if text in ("", ".", "..") or "/" in text or "\0" in text:
+        raise ValueError(f"{text!r} cannot be the name of a folder")
+    return inside(text)
+
+
 def is_too_long(path: str) -> bool:
     """Whether a path, or a part of it, is longer than file systems allow."""
     parts = path.encode(errors="replace").split(b"/")

@@ -65,12 +65,15 @@ def check_outputs(paths: Sequence[Path], stems: str | None, csv: Path | None, pl
             check_output(out, suffixes, [*paths, *([Path(stems)] if stems else [])])
 
 
-def kept_stems(folder: Path | None, songs: Sequence[NamedSong], *, force: bool) -> Keep | None:
+def kept_stems(folder: Path | None, songs: Sequence[NamedSong], *, force: bool, others: Sequence[Path] = ()) -> Keep | None:
     """What writes the stems of each song that is separated, into a sub-folder that is named like it; None if none are kept.
 
-    Raises UsageError if there are stems already, unless ``force``, if a song itself is there, and if no song is separated.
+    Raises UsageError if there are stems already, unless ``force``, if a song or anything else that is read is there (``others``: lists and
+    outputs beside the songs), and if no song is separated.
     """
     if folder is None:
+        if force:
+            raise UsageError("--force lets --save-stems write over stems; expected --save-stems FOLDER with it, or leave it out")
         return None
     separated = [song.path for song in songs if song.stems is None]
     if not separated:
@@ -81,6 +84,7 @@ def kept_stems(folder: Path | None, songs: Sequence[NamedSong], *, force: bool) 
     for path, place in places.items():
         if path.resolve().parent in (place.resolve(), folder.resolve()) or place.resolve() == path.resolve():
             raise UsageError(f"--save-stems {folder}: the folder of {path} itself, which would then be taken for its stems; name another")
+        _check_untouched(folder, place, [*(each for song in songs for each in song.inputs), *others])
         if place.exists() and not force and (not place.is_dir() or any(place.iterdir())):
             raise UsageError(
                 f"--save-stems {folder}: {place} exists; name another folder, measure in it with --stems {folder}, or use --force"
@@ -94,12 +98,24 @@ def kept_stems(folder: Path | None, songs: Sequence[NamedSong], *, force: bool) 
     return keep
 
 
+def _check_untouched(folder: Path, place: Path, files: Sequence[Path]) -> None:
+    """Raises UsageError if the folder of one song's stems is not directly within their folder, or if one of the files is in it."""
+    below = list(place.iterdir()) if place.is_dir() else []
+    if place.resolve().parent != folder.resolve() or any(each.is_symlink() and each.is_dir() for each in (place, *below)):
+        raise UsageError(
+            f"--save-stems {folder}: {place} or a folder in it is a link, and nothing is written through it; name another folder"
+        )
+    for file in files:
+        if file.resolve().is_relative_to(place.resolve()):
+            raise UsageError(f"--save-stems {folder}: {file} is in {place}, whose files would be replaced; name another folder")
+
+
 def _places(folder: Path, paths: Sequence[Path]) -> dict[Path, Path]:
     """The sub-folder of each song: as ``--stems`` looks for it."""
     from stemwright.separation.balance.named_songs import song_name
 
     names = {path: song_name(path) for path in paths}
     for path, name in names.items():
-        if same := [other for other, its in names.items() if its == name and other.absolute() != path.absolute()]:
+        if same := [other for other, its in names.items() if its.lower() == name.lower() and other.absolute() != path.absolute()]:
             raise UsageError(f"--save-stems {folder}: {path} and {same[0]} are both called {name}; keep their stems in different folders")
     return {path: folder / name for path, name in names.items()}

@@ -118,14 +118,14 @@ def balance(
     drawn = grouping.Plot.of(plot, dark=dark)
     if corpus_folder := grouping.corpus_among(songs):
         unused: dict[str, Any] = {"sections": sections, "stems": stems, "model": model, "model_folder": model_folder, **how}
-        unused |= {"against": against, "save_stems": save_stems}
+        unused |= {"against": against, "save_stems": save_stems, "drums_model": drums_model, "force": force}
         grouping.balance_of_corpus(terminal, corpus_folder, by, csv, drawn, unused)
-    named = songs_to_measure(songs, stems, {"model": model, "model_folder": model_folder, **how})
+    named = songs_to_measure(songs, stems, {"model": model, "model_folder": model_folder, **how, "drums_model": drums_model})
     paths = [song.path for song in named.songs]
     check_outputs(songs, stems, csv, plot)
     if any(song.stems is None for song in named.songs):
         check_separation(model, model_folder, how)
-    keep = kept_stems(save_stems, named.songs, force=force)
+    keep = kept_stems(save_stems, named.songs, force=force, others=[*songs, *(each for each in (csv, plot) if each)])
     columns = grouping.columns_of_songs([*(path for path in songs if path.suffix.lower() in grouping.LISTS), *paths], by)
     corpus = _compared(terminal, paths, against)
     readable, rejected = _readable(terminal, named)  # before a model is looked for, which may take long

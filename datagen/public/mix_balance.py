@@ -107,7 +107,7 @@ def balance(
     >>> list(found.to_pandas()["stem"])
     ['drums', 'vocals']
     """
-    check_one(stems, model)
+    check_one(stems, model, drums_model)
     separator: Any = None if stems is not None else separator_from(model)
     if separator is not None and drums_model is not None:
         separator = ApartSeparator(separator, PartSeparator(separator_from(drums_model)))

@@ -26,8 +26,12 @@ Model: TypeAlias = str | Separator | SeparationFunction
 DEFAULT_MODEL = "htdemucs"
 
 
-def check_one(stems: object, model: Model) -> None:
+def check_one(stems: object, model: Model, drums_model: Model | None = None) -> None:
     """Raises UsageError where stems are given and a model besides, with which nothing would be separated."""
+    if stems is not None and drums_model is not None:
+        raise UsageError(
+            f"expected stems or drums_model, got both: nothing is separated where stems are given ({stems}); leave out drums_model"
+        )
     if stems is not None and model != DEFAULT_MODEL:
         raise UsageError(f"expected stems or a model, got both: nothing is separated where stems are given ({stems}); leave out model")
 

@@ -18,11 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from stemwright.manifests.catalog.part_names import is_stems_folder, rank_of_stems_folder
-from stemwright.manifests.names import name_from
+from stemwright.manifests.names import checked_part, name_from
 from stemwright.manifests.sound.formats import READABLE_SUFFIXES
 from stemwright.manifests.stem_names import MIXTURE_NAMES, STREAMS
 from stemwright.manifests.usage import UsageError
-from stemwright.separation.balance.own_stems import Files, stem_paths
+from stemwright.separation.balance.own_stems import Files, folder_name, stem_paths
 
 if TYPE_CHECKING:
     from stemwright.manifests.catalog.candidates import Candidate
@@ -45,6 +45,12 @@ class NamedSong:
     def named(self) -> str:
         """The song as the person who named it would call it in a message."""
         return str(self.place or self.path)
+
+    @property
+    def inputs(self) -> list[Path]:
+        """All files and folders that it is read from."""
+        stems = self.stems if isinstance(self.stems, Mapping) else {"": (self.stems, 0)} if self.stems else {}
+        return [self.path, *(path for path, _ in stems.values())]
 
     def without_stems(self) -> NamedSong:
         """The song to be separated."""
@@ -213,12 +219,21 @@ def _check_pattern(pattern: str | None) -> None:
 
 
 def song_name(song: Path) -> str:
-    """What a song is called: its file without the suffix, or where that is called mixture its folder."""
+    """What a song is called: its file without the suffix, or where that is called mixture its folder.
+
+    Raises UsageError where that is no name of a folder: "...wav" without its suffix is "..".
+    """
     if song.is_dir() or song.stem.lower() in MIXTURE_NAMES:
-        return (song if song.is_dir() else song.parent).absolute().name
-    return song.name.removesuffix(".stem.mp4") if song.name.endswith(".stem.mp4") else song.stem
+        name = folder_name(song if song.is_dir() else song.parent)
+    else:
+        name = song.name.removesuffix(".stem.mp4") if song.name.endswith(".stem.mp4") else song.stem
+    try:
+        return checked_part(name)
+    except ValueError as error:
+        raise UsageError(f"{song} has no name for a folder of its stems: {error}; rename it") from error
 
 
 def _filled(pattern: str, song: Path) -> Path:
     """The folder that a pattern names for a song."""
-    return Path(pattern.replace("{song}", song_name(song)).replace("{folder}", str(song.parent)))
+    filled = {"song": song_name(song) if "{song}" in pattern else "", "folder": str(song.parent)}
+    return Path(re.sub(r"\{(song|folder)\}", lambda found: filled[found[1]], pattern))

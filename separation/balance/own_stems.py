@@ -36,6 +36,12 @@ class OwnStems:
     findings: Findings
 
 
+def folder_name(folder: Path) -> str:
+    """The name of a folder, of "." and ".." too."""
+    place = folder.absolute()
+    return (place.resolve() if place.name == ".." else place).name
+
+
 def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
     """The stems of a mixture in a folder by their names: the sound files in it, or in its sub-folder that is named like the mixture, or
     like the folder of a file that is called mixture or mix.
@@ -44,8 +50,8 @@ def stem_paths(folder: Path | str, mixture_path: Path | str) -> dict[str, Path]:
     two files are of one name, without regard to case: vocals.wav and vocals.flac.
     """
     mixture_path, folder = Path(mixture_path), Path(folder)
-    names = [mixture_path.stem, *([mixture_path.absolute().parent.name] if mixture_path.stem.lower() in MIXTURE_NAMES else [])]
-    place = next((folder / name for name in names if name and (folder / name).is_dir()), folder)
+    names = [mixture_path.stem, *([folder_name(mixture_path.parent)] if mixture_path.stem.lower() in MIXTURE_NAMES else [])]
+    place = next((folder / name for name in names if name not in ("", ".", "..") and (folder / name).is_dir()), folder)
     if not place.is_dir():
         raise ValueError(f"expected a folder of stems, got {folder}, which is not a folder")
     left_out = {*MIXTURE_NAMES, RESIDUAL}

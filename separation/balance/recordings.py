@@ -26,11 +26,10 @@ from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.balance.mixture_line import mixture_course
 from stemwright.separation.balance.music import Music
 from stemwright.separation.balance.own_stems import Files, load_own, multitrack_files
-from stemwright.separation.balance.saved_stems import saved_stems
+from stemwright.separation.balance.saved_stems import OF_STEM, saved_stems
 from stemwright.separation.balance.track_balance import TrackBalance, measure_track
 from stemwright.separation.loudness.meter import measure_loudness
 
-OF_STEM = "/"  # between the name of a stem and that of its part
 Keep: TypeAlias = Callable[[Path, dict[str, Audio], int, str], None]  # receives song, separated stems, their rate and origin
 Hear: TypeAlias = Callable[[Audio, int], Music]  # receives the mixture and its sample rate
 
@@ -75,7 +74,7 @@ def measure_recording(
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
     if keep is not None:
-        keep(path, {name: audio for name, audio in separated.items() if OF_STEM not in name}, rate, separator.origin)
+        keep(path, separated, rate, separator.origin)
     return _measure_separated(path, resample(mixture, sample_rate, rate), separated, rate, separator.origin, hear)
 
 

@@ -2,7 +2,8 @@
 
 Conventions
     A folder holds ``STEM.wav`` in 32-bit float, on the mixture's own scale, and ``stems.json``, which says by which model they were
-    separated and the length of the mixture: by it they are known as separated stems, whose levels are estimates. Stems at the separator's
+    separated and the length of the mixture: by it they are known as separated stems, whose levels are estimates. Parts of a stem
+    are in a folder of its name, ``drums/kick.wav``. Stems at the separator's
     sample rate stay there; the mixture is resampled to it, as when it was separated.
 """
 
@@ -23,6 +24,7 @@ from stemwright.separation.balance.own_stems import Files
 
 FACTS = "stems.json"
 FORMAT = 1
+OF_STEM = "/"  # between the name of a stem and that of its part
 LONGEST_FACTS = 1 << 16  # bytes: more is not what was written here
 
 
@@ -55,14 +57,25 @@ def save_stems(folder: Path, stems: Mapping[str, Audio], sample_rate: int, origi
     remove_earlier(facts)
     write_bytes(facts, b"{}\n")  # until all are written: stems of which some are older must not be taken for one separation
     for name, audio in stems.items():
-        save(folder / f"{checked_name(name)}.wav", audio, sample_rate, encoding="wav32f")
+        save(folder / _file_name(name), audio, sample_rate, encoding="wav32f")
     num_frames = next(iter(stems.values())).shape[1]
-    said = {"format": FORMAT, "origin": origin, "sample_rate": sample_rate, "num_frames": num_frames, "stems": list(stems)}
+    said: dict[str, object] = {"format": FORMAT, "origin": origin, "sample_rate": sample_rate, "num_frames": num_frames}
+    said["stems"] = [name for name in stems if OF_STEM not in name]
+    if parts := [name for name in stems if OF_STEM in name]:
+        said["parts"] = parts
     write_bytes(facts, (json.dumps(said, indent=1) + "\n").encode())
 
 
+def _file_name(name: str) -> str:
+    """The file of a stem, or of a part of one, in its folder. Raises ValueError for a name that is none."""
+    return f"{OF_STEM.join(map(checked_name, name.split(OF_STEM, 1)))}.wav"
+
+
 def saved_stems(files: Files) -> SavedStems | None:
-    """The stems of these files, if they are what ``save_stems`` wrote; None if they are not."""
+    """The stems of these files, and the parts beneath them, if they are what ``save_stems`` wrote; None if they are not.
+
+    Raises Refused if a part is missing.
+    """
     folders = {path.parent for path, _ in files.values()}
     facts = next(iter(folders)) / FACTS if len(folders) == 1 else None
     if facts is None or not facts.is_file() or facts.stat().st_size > LONGEST_FACTS:
@@ -70,8 +83,11 @@ def saved_stems(files: Files) -> SavedStems | None:
     try:
         said = json.loads(facts.read_bytes())
         origin, sample_rate, num_frames, names = str(said["origin"]), int(said["sample_rate"]), int(said["num_frames"]), list(said["stems"])
-    except (ValueError, KeyError, TypeError):
+        parts = {str(name): facts.parent / _file_name(str(name)) for name in said.get("parts", [])}
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     if said.get("format") != FORMAT or set(names) != set(files):
         return None
-    return SavedStems({name: files[name][0] for name in names}, origin, sample_rate, num_frames)
+    if missing := next((path for path in parts.values() if not path.is_file()), None):
+        raise Refused(f"{facts} names {missing}, and there is no such file; leave out --stems to separate again")
+    return SavedStems({name: files[name][0] for name in names} | parts, origin, sample_rate, num_frames)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import STEM_NAMES, make_song, write_song_file
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.cli.balance_inputs import kept_stems
 from stemwright.manifests.usage import UsageError
-from stemwright.separation.balance.named_songs import NamedSong
+from stemwright.separation.balance.named_songs import NamedSong, named_songs
 
 
 def invoke(*arguments):
@@ -81,3 +82,44 @@ def test_kept_stems_never_replace_files_nor_stand_beside_their_song(tmp_path):
         kept_stems(tmp_path / "kept", [NamedSong(song.path, tmp_path)], force=True)
     with pytest.raises(UsageError, match="are both called tune; keep their stems in different folders"):
         kept_stems(tmp_path / "new", [song, NamedSong(tmp_path / "other" / "tune.flac")], force=False)
+
+
+@pytest.mark.parametrize("name", ["...wav", "..wav", "../mixture.wav"])
+def test_stems_are_kept_within_the_folder_whatever_the_song_is_called(tmp_path, monkeypatch, name):
+    (tmp_path / "songs" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "songs" / "inner")
+    write_song_file(tmp_path / "song.wav", make_song(0, 1.0)["mixture"])
+    (tmp_path / "song.wav").rename(name)
+    (tmp_path / "home" / "vocals.wav").parent.mkdir()
+    (tmp_path / "home" / "vocals.wav").write_text("mine")
+    done = invoke("balance", name, "--save-stems", tmp_path / "home" / "keep", "--force", "--model", "bundled", "--json")
+    if name == "../mixture.wav":
+        assert (tmp_path / "home" / "keep" / "songs" / "vocals.wav").is_file(), done.output
+    else:
+        assert isinstance(done.exception, UsageError)
+        assert "has no name for a folder of its stems" in str(done.exception)
+        with pytest.raises(UsageError, match="has no name for a folder of its stems"):
+            named_songs([Path(name)], str(tmp_path / "home" / "keep" / "{song}"))
+    assert (tmp_path / "home" / "vocals.wav").read_text() == "mine"
+
+
+def test_kept_stems_never_replace_what_is_read(tmp_path):
+    for path in (tmp_path / "x.wav", tmp_path / "keep" / "x" / "vocals.wav"):
+        write_song_file(path, make_song(0, 1.0)["mixture"])
+    song, inner = NamedSong(tmp_path / "x.wav"), tmp_path / "keep" / "x" / "vocals.wav"
+    for others in (NamedSong(inner), NamedSong(tmp_path / "y.wav", {"vocals": (inner, 0)}), NamedSong(tmp_path / "y.wav", inner.parent)):
+        with pytest.raises(UsageError, match="whose files would be replaced; name another folder"):
+            kept_stems(tmp_path / "keep", [song, others], force=True)
+    with pytest.raises(UsageError, match="whose files would be replaced; name another folder"):
+        kept_stems(tmp_path / "keep", [song], force=True, others=[tmp_path / "keep" / "x" / "list.csv"])
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "x").symlink_to(tmp_path / "keep")
+    with pytest.raises(UsageError, match="is a link, and nothing is written through it"):
+        kept_stems(tmp_path / "linked", [song], force=True)
+
+
+@pytest.mark.parametrize("option", [("--drums-model", "bundled"), ("--force",)])
+def test_options_of_a_separation_that_does_not_take_place_are_refused(collection, option):
+    done = invoke("balance", collection / "first" / "Song", *option)
+    assert isinstance(done.exception, UsageError)
+    assert option[0] in str(done.exception)

@@ -68,3 +68,26 @@ def test_facts_name_the_separation(song, tmp_path):
     measure_recording(song, Halves(), keep=keep_in(tmp_path))
     said = json.loads((tmp_path / "song" / "stems.json").read_text())
     assert said == {"format": 1, "origin": "halves@1", "sample_rate": RATE // 2, "num_frames": 5 * RATE // 2, "stems": ["bass", "other"]}
+
+
+def test_kept_parts_of_drums_give_the_same_balance(song, tmp_path):
+    class Apart(Halves):
+        def separate(self, mixture, sample_rate, **_):
+            bass, other = super().separate(mixture, sample_rate).values()
+            return {"bass": bass, "drums": other, "drums/kick": 0.5 * other, "drums/snare": 0.25 * other}
+
+    first = measure_recording(song, Apart(), keep=keep_in(tmp_path / "kept"))
+    again = measure_recording(song, None, stems=tmp_path / "kept")
+    assert list(first.stems) == ["bass", "drums", "drums/kick", "drums/snare"]
+    assert as_json(again) == as_json(first)
+    (tmp_path / "kept" / "song" / "drums" / "snare.wav").unlink()
+    with pytest.raises(Refused, match=r"names .*snare\.wav, and there is no such file"):
+        measure_recording(song, None, stems=tmp_path / "kept")
+
+
+@pytest.mark.parametrize("name", ["../song", "drums/../../song", "/etc/x", "drums/a/b"])
+def test_a_part_is_never_read_from_elsewhere(song, tmp_path, name):
+    measure_recording(song, Halves(), keep=keep_in(tmp_path / "kept"))
+    facts = tmp_path / "kept" / "song" / "stems.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"parts": [name]}))
+    assert measure_recording(song, None, stems=tmp_path / "kept").origin == ""
