@@ -1,6 +1,10 @@
 """Does a mixer learn from emitted ``mix`` pairs? A small console of gains and pans, trained on the rows' labels and judged on other songs.
 
-    python benchmarks/train_mixer.py [--songs 60] [--held-out 20] [--steps 400] [--write]
+    python benchmarks/train_mixer.py [--songs 60] [--held-out 20] [--steps 400] [--save FILE] [--write]
+    python benchmarks/train_mixer.py --dataset CORPUS/dataset --save FILE [--steps 400]
+
+The second command trains on a corpus of one's own instead of synthetic songs: its mix pairs, with inputs = "levelled" and target = "sum",
+all of the same stems. What --save writes is what ``stemwright mix STEMS OUT --by trained --weights FILE`` takes.
 
 What is measured
     Stems levelled to -23 LUFS go in, the mix is the target: the network has to give back the balance. Judged on songs it never saw:
@@ -11,7 +15,7 @@ What is measured
     out of its steps: the parameters that are judged are those that did best on these.
 
 References
-    Steinmetz et al. 2021, differentiable mixing console: shared encoder, context over all tracks, gain and pan; STFT loss 4096/1024/256.
+    Steinmetz et al. 2021, differentiable mixing console: STFT loss 4096/1024/256. The network: ``stemwright.datagen.mixing.mixer_network``.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import corpora
@@ -30,6 +35,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from stemwright.datagen.dataset.loader import PairDataset
+from stemwright.datagen.mixing.mixer_network import MixerNetwork, untrained
+from stemwright.datagen.mixing.mixer_weights import MixerFacts, check_suffix, save_mixer
 
 NAMES = ("drums", "bass", "other", "vocals")
 PAIRS = {
@@ -37,53 +44,6 @@ PAIRS = {
     "mix": {"per_track": 8, "stems": list(NAMES), "inputs": "levelled", "target": "sum"},
     "removal": {"per_track": 0},
 }
-
-
-class SmallMixer(nn.Module):
-    """Gain and pan of each track from its sound and from that of the others: [B, N, 2, T] -> gains in dB [B, N], pans [B, N] in -1 .. 1."""
-
-    def __init__(self, sample_rate: int, mean_db: Tensor, width: int = 64) -> None:
-        super().__init__()
-        self.register_buffer("mean_db", mean_db)  # of each name
-        self.register_buffer("window", torch.hann_window(2048))
-        self.register_buffer("bands", _bands(sample_rate, 2048, 48))
-        self.encoder = nn.Sequential(
-            nn.Conv1d(48, width, 5, stride=2),
-            nn.GELU(),
-            nn.Conv1d(width, width, 5, stride=2),
-            nn.GELU(),
-            nn.Conv1d(width, width, 5),
-            nn.GELU(),
-        )
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(4 * width, width), nn.GELU(), nn.Linear(width, 2))
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.zeros_(self.head[-1].bias)
-
-    def dense_words(self, tracks: Tensor) -> Tensor:
-        """The spectrogram of each track in bands: [B, N, 2, T] -> [B, N, bands, frames]."""
-        batch, number = tracks.shape[:2]
-        mono = tracks.mean(2).reshape(batch * number, -1)
-        power = torch.stft(mono, 2048, 1024, window=self.window, return_complex=True).abs().square()
-        return torch.log10(self.bands @ power + 1e-6).reshape(batch, number, len(self.bands), -1)
-
-    def decide(self, heard: Tensor) -> tuple[Tensor, Tensor]:
-        """Looks at each track alone, then decides knowing the mean of all."""
-        features = self.encoder(heard.flatten(0, 1))
-        each = torch.cat([features.mean(-1), features.amax(-1)], -1).reshape(*heard.shape[:2], -1)
-        context = each.mean(1, keepdim=True).expand_as(each)
-        gain, pan = self.head(torch.cat([each, context], -1)).unbind(-1)
-        return self.mean_db + 24.0 * torch.tanh(gain), torch.tanh(pan)
-
-    def forward(self, tracks: Tensor) -> tuple[Tensor, Tensor]:
-        """Gains and pans for the tracks."""
-        return self.decide(self.dense_words(tracks))
-
-
-def _bands(sample_rate: int, size: int, number: int) -> Tensor:
-    """Triangles on a mel scale, [number, size / 2 + 1]."""
-    import librosa
-
-    return torch.from_numpy(librosa.filters.mel(sr=sample_rate, n_fft=size, n_mels=number))
 
 
 def mix(tracks: Tensor, gains_db: Tensor, pans: Tensor) -> Tensor:
@@ -106,10 +66,10 @@ def stft_loss() -> nn.Module:
 
 def true_gains_db(data: PairDataset) -> np.ndarray:
     """[examples, stems]: the gain that gives the mix back, from the labels; NaN for a stem that is silent."""
-    found = np.full((len(data), len(NAMES)), np.nan)
+    found = np.full((len(data), data.num_inputs), np.nan)
     for index in range(len(data)):
         for place, signal in enumerate(data.pair(index).inputs):
-            if chain := signal.branches[0].chain:
+            if signal.branches and (chain := signal.branches[0].chain):
                 found[index, place] = -float(chain[0].settings["gain_db"])
     return found
 
@@ -121,14 +81,14 @@ def level_error_lu(gains_db: np.ndarray, truth_db: np.ndarray) -> float:
     return float(np.sqrt(np.nanmean(difference**2)))
 
 
-def gathered(data: PairDataset, network: SmallMixer) -> tuple[Tensor, Tensor]:
+def gathered(data: PairDataset, network: MixerNetwork) -> tuple[Tensor, Tensor]:
     """What the network hears of every example [E, N, bands, frames], and the gains to find [E, N], from the labels of the rows."""
     with torch.inference_mode():
-        heard = [network.dense_words(batch.inputs) for batch in DataLoader(data, batch_size=16)]
+        heard = [network.banded(batch.inputs) for batch in DataLoader(data, batch_size=16)]
     return torch.cat(heard).clone(), torch.from_numpy(true_gains_db(data)).float()
 
 
-def error_of(network: SmallMixer, heard: Tensor, truth: Tensor) -> Tensor:
+def error_of(network: MixerNetwork, heard: Tensor, truth: Tensor) -> Tensor:
     """Mean square error of the levels relative to one another, and a price on pans, since the stems bring their own."""
     gains, pans = network.decide(heard)
     error = gains - truth
@@ -136,20 +96,22 @@ def error_of(network: SmallMixer, heard: Tensor, truth: Tensor) -> Tensor:
     return error.square().nanmean() + 10.0 * pans.square().mean()
 
 
-def train(data: PairDataset, steps: int, mean_db: np.ndarray) -> SmallMixer:
+def train(data: PairDataset, steps: int, mean_db: np.ndarray) -> MixerNetwork:
     """Trains on the labels, and keeps the parameters that do best on songs left out of the steps."""
     torch.manual_seed(0)
-    network = SmallMixer(data.sample_rate, torch.from_numpy(mean_db).float())
+    network = untrained(torch.from_numpy(mean_db).float(), data.sample_rate)
     heard, truth = gathered(data, network)
     songs = [data.pair(index).track_id for index in range(len(data))]
-    left_out = torch.tensor([song in sorted(set(songs))[::5] for song in songs])
+    apart = sorted(set(songs))[::5] if len(set(songs)) > 1 else []
+    left_out = torch.tensor([song in apart for song in songs])
+    judges = left_out if apart else ~left_out  # of one song nothing can be left out
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=steps)
     best, state = math.inf, network.state_dict()
     for step in range(steps):
         if step % 10 == 0:
             with torch.inference_mode():
-                value = error_of(network.eval(), heard[left_out], truth[left_out]).item()
+                value = error_of(network.eval(), heard[judges], truth[judges]).item()
             if value < best:
                 best, state = value, {name: kept.clone() for name, kept in network.state_dict().items()}
             print(f"step {step}, left out {value:.3f}", flush=True)
@@ -163,11 +125,11 @@ def train(data: PairDataset, steps: int, mean_db: np.ndarray) -> SmallMixer:
 
 
 @torch.inference_mode()
-def assess(data: PairDataset, network: SmallMixer, mean_db: np.ndarray) -> dict[str, tuple[float, float]]:
+def assess(data: PairDataset, network: MixerNetwork, mean_db: np.ndarray) -> dict[str, tuple[float, float]]:
     """Contender -> (loss of the mix, error of the levels in LU) over the examples."""
     truth, loss = true_gains_db(data), stft_loss()
     losses: dict[str, list[float]] = {"equal loudness": [], "mean level of each name": [], "trained mixer": []}
-    gains = np.zeros((len(data), len(NAMES)))
+    gains = np.zeros((len(data), data.num_inputs))
     for index in range(len(data)):
         item = data[index]
         tracks, target = item.inputs[None], item.targets[:1]
@@ -186,14 +148,56 @@ def assess(data: PairDataset, network: SmallMixer, mean_db: np.ndarray) -> dict[
     return {name: (float(np.mean(losses[name])), level_error_lu(guesses[name], truth)) for name in losses}
 
 
-def main() -> None:
-    """Makes the corpus, trains, judges, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--songs", type=int, default=60)
-    parser.add_argument("--held-out", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
+def names_in(data: PairDataset, folder: Path) -> tuple[str, ...]:
+    """The stems of the pairs, which must be the same in all."""
+    found = {tuple(signal.name for signal in data.pair(index).inputs) for index in range(len(data))}
+    if len(found) != 1:
+        raise SystemExit(
+            f"{folder}: expected mix pairs of the same stems in one order, got {len(found)} sets of them; name them in the corpus's "
+            'config.toml: [pairs.mix] stems = ["drums", "bass", "other", "vocals"]'
+        )
+    return next(iter(found))
+
+
+def trained_on_dataset(folder: Path, steps: int) -> tuple[MixerNetwork, MixerFacts, str]:
+    """Trains on the mix pairs of a dataset: the network, what it is of, and a table of how it does on the pairs of its test songs."""
+    try:
+        data = PairDataset(folder, kind="mix", split="train")
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"{folder}: {error}") from error
+    names, truth = names_in(data, folder), true_gains_db(data)
+    if np.isnan(truth).all(axis=0).any():
+        raise SystemExit(f'{folder}: its mix pairs have no gains to find; expected pairs of [pairs.mix] with inputs = "levelled"')
+    mean_db = np.nanmean(truth, axis=0)
+    network = train(data, steps, mean_db)
+    num_songs = len({data.pair(index).track_id for index in range(len(data))})
+    facts = MixerFacts(
+        names,
+        data.sample_rate,
+        data.num_frames / data.sample_rate,
+        f"{len(data)} mix pairs of {num_songs} song{'s' if num_songs != 1 else ''}",
+    )
+    try:
+        held_out = PairDataset(folder, kind="mix", split="test")
+    except ValueError:
+        return network, facts, "no test songs: how well it mixes other songs is not known"
+    if names_in(held_out, folder) != names:
+        return network, facts, "the test songs have other stems: how well it mixes other songs is not known"
+    return network, facts, "\n".join(rows_of(assess(held_out, network, mean_db)))
+
+
+def rows_of(found: dict[str, tuple[float, float]]) -> list[str]:
+    """Rows of Markdown."""
+    equal = found["equal loudness"]
+    return [
+        "| | loss of the mix | ratio | error of the levels, LU | ratio |",
+        "|---|---|---|---|---|",
+        *(f"| {name} | {a:.3f} | {a / equal[0]:.2f} | {b:.2f} | {b / equal[1]:.2f} |" for name, (a, b) in found.items()),
+    ]
+
+
+def trained_on_songs(options: argparse.Namespace) -> tuple[MixerNetwork, MixerFacts, str]:
+    """Makes a corpus of synthetic songs, trains, judges: the network, what it is of, and the section of results."""
     with tempfile.TemporaryDirectory() as place:
         songs = corpora.write_songs(Path(place, "songs"), options.songs, options.held_out, 20.0)
         corpus = corpora.build(songs, Path(place, "corpus"), PAIRS)
@@ -202,20 +206,42 @@ def main() -> None:
         mean_db = np.nanmean(true_gains_db(trained_on), axis=0)
         network = train(trained_on, options.steps, mean_db)
         found = assess(held_out, network, mean_db)
-    equal = found["equal loudness"]
+        rate, names, pairs = trained_on.sample_rate, names_in(trained_on, corpus.dataset), (len(trained_on), len(held_out))
+    facts = MixerFacts(names, rate, PAIRS["duration_s"], f"{pairs[0]} mix pairs of {options.songs} synthetic songs")
     size = sum(one.numel() for one in network.parameters())
     lines = [
-        f"{size:,} parameters, {options.steps} steps of 32 excerpts; {len(trained_on)} pairs of {options.songs} songs; "
-        f"judged on {len(held_out)} pairs of {options.held_out} other songs. Ratios are against equal loudness; below 1 is better. "
+        f"{size:,} parameters, {options.steps} steps of 32 excerpts; {pairs[0]} pairs of {options.songs} songs; "
+        f"judged on {pairs[1]} pairs of {options.held_out} other songs. Ratios are against equal loudness; below 1 is better. "
         "The levels of these songs are drawn independently of their sound: the best possible prediction is the mean of each name, "
         "which is the limit here.",
         "",
-        "| | loss of the mix | ratio | error of the levels, LU | ratio |",
-        "|---|---|---|---|---|",
-        *(f"| {name} | {a:.3f} | {a / equal[0]:.2f} | {b:.2f} | {b / equal[1]:.2f} |" for name, (a, b) in found.items()),
+        *rows_of(found),
     ]
-    body = "\n".join(lines)
+    return network, facts, "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains, judges, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=int, default=60)
+    parser.add_argument("--held-out", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--dataset", type=Path)
+    parser.add_argument("--save", type=Path)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.save:
+        try:
+            check_suffix(options.save)
+        except ValueError as error:
+            parser.error(str(error))
+    if options.dataset and options.write:
+        parser.error("--write is for the synthetic songs; leave it out with --dataset")
+    network, facts, body = trained_on_dataset(options.dataset, options.steps) if options.dataset else trained_on_songs(options)
     print(body)
+    if options.save:
+        save_mixer(options.save, network, facts)
+        print(f"weights: {options.save}, {', '.join(facts.names)}, trained on {facts.trained_on}")
     if options.write:
         given = f" --songs {options.songs} --held-out {options.held_out} --steps {options.steps}"
         publish("Training a mixer on emitted pairs", f"python benchmarks/train_mixer.py{given} --write", body)

@@ -17,13 +17,14 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("manifests", "separation", "datagen")  # each imports only itself and those before it
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 HEAVY = {"torch", "demucs", "musdb"}
-# Effects are torch, and so are an equaliser without bands and consoles of them; a torch Dataset is a class of torch's.
+# Effects are torch, and so are an equaliser without bands and consoles of them; a torch Dataset and a network are classes of torch's.
 MADE_OF_TORCH = (
     "datagen/effects/",
     "datagen/inverse/",
     "datagen/dataset/items.py",
     "datagen/dataset/label_encoder.py",
     "datagen/dataset/loader.py",
+    "datagen/mixing/mixer_network.py",
 )
 DOORS = {  # what only these files may import
     "soundfile": {

@@ -1,10 +1,12 @@
-"""The verb ``mix``: a first mix of dry stems, by rules or by a corpus. ``datagen/cli/app.py`` puts it on the command line."""
+"""The verb ``mix``: a first mix of dry stems, by rules, a corpus or a trained mixer. ``datagen/cli/app.py`` puts it on the command line."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.mixing.settling import SettledStem
 
 FILTER_RULES = frozenset({"range", "cuts"})
-WAYS = ("rules", "profile")
+WAYS = ("rules", "profile", "trained")
 LOUDEST_LUFS, SOFTEST_LUFS = 0.0, -60.0
 
 
@@ -33,7 +35,7 @@ def mix(
         str,
         typer.Option(
             metavar="WAY",
-            help="What decides: rules (published rules of mixing), or profile (the medians of a corpus).",
+            help="What decides: rules (published rules of mixing), profile (the medians of a corpus), or trained (a trained mixer).",
             autocompletion=lambda: WAYS,
         ),
     ] = "rules",
@@ -42,6 +44,10 @@ def mix(
         typer.Option(parser=decimal_number, metavar="LUFS", help="Loudness of the mix; less where its true peak would exceed -1 dBTP."),
     ] = -16.0,
     flat: Annotated[bool, typer.Option("--flat", help="Set faders and pans only: no high-pass, no equaliser.")] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --by trained: the mixer's weights (.safetensors); benchmarks/train_mixer.py makes them."),
+    ] = None,
     preset: Annotated[
         Path | None,
         typer.Option(
@@ -64,22 +70,25 @@ def mix(
     Example: stemwright mix dry mix.wav
 
     By the levels of a corpus: stemwright mix dry mix.wav --by profile CORPUS
+
+    By a trained mixer: stemwright mix dry mix.wav --by trained --weights mixer.safetensors
     """
     from stemwright.datagen.edit.presets import write_preset
     from stemwright.datagen.edit.presets.first_mix import mix_folder
     from stemwright.datagen.edit.song_output import OutputOptions
 
     terminal = Terminal(as_json)
-    output = OutputOptions(bits, bit_rate).to(out, [stems])
+    output = OutputOptions(bits, bit_rate).to(out, [stems, *([weights] if weights else [])])
     if preset is None:
         preset = _default_preset(out)
     _check(stems, preset, plot, loudness)
     _check_outside(corpus, [each for each in (out, preset, plot) if each])
-    mixer = _mixer(by, corpus, loudness, flat=flat)
+    _check_way(by, corpus, weights, flat=flat)
+    way = _way(corpus, weights, loudness, flat=flat)
     with terminal.progress("mix") as report:
-        made = mix_folder(stems, output, mixer, on_progress=report)
+        made = mix_folder(stems, output, way.mixer, on_progress=report)
     left_out = write_preset(made.preset, made.files, preset)
-    _show(terminal, made)
+    _show(terminal, made, way)
     for name, why in made.settings.left_out.items():
         terminal.warn(f"{name} is not in the mix: {why}")
     for note in (*made.settings.notes, *made.made.notes):
@@ -124,24 +133,51 @@ def _check_outside(corpus: Path | None, outputs: list[Path]) -> None:
             raise UsageError(f"{path} is within the corpus {corpus}, which is only read; name a file outside it")
 
 
-def _mixer(by: str, corpus: Path | None, loudness: float, *, flat: bool) -> Mixer:
-    """What decides about the settings. Raises UsageError for another way, and for a corpus that is missing, or that nothing reads."""
+class Way(NamedTuple):
+    """What decides about the settings; where its own reasons are from, as a table says it; and what it is, for JSON."""
+
+    mixer: Mixer
+    source: str = ""
+    facts: Mapping[str, Any] = MappingProxyType({})
+
+
+def _check_way(by: str, corpus: Path | None, weights: Path | None, *, flat: bool) -> None:
+    """Raises UsageError for another way, for what it needs and does not have, and for what nothing would read."""
     if by not in WAYS:
-        raise UsageError(f"--by must be {' or '.join(WAYS)}; got {by}")
-    if by == "rules":
-        from stemwright.datagen.mixing.stem_plans import mix_by_rules
-
-        if corpus is not None:
-            raise UsageError(f"{corpus}: the rules need no corpus; leave it out, or add --by profile")
-        return partial(mix_by_rules, loudness_lufs=loudness, equalise=not flat)
-    from stemwright.datagen.mixing.profile_levels import levels_by_name, mix_by_profile
-
-    if corpus is None:
+        raise UsageError(f"--by must be {', '.join(WAYS[:-1])} or {WAYS[-1]}; got {by}")
+    if corpus is not None and by != "profile":
+        raise UsageError(f"{corpus}: --by {by} needs no corpus; leave it out, or mix with --by profile")
+    if weights is not None and by != "trained":
+        raise UsageError(f"--weights {weights}: --by {by} has no weights; leave them out, or mix with --by trained")
+    if flat and by != "rules":
+        raise UsageError(f"--flat is for --by rules; --by {by} sets faders and pans only: leave it out")
+    if by == "profile" and corpus is None:
         raise UsageError("--by profile needs the corpus whose levels are taken: stemwright mix STEMS OUT --by profile CORPUS")
-    return partial(mix_by_profile, profile=levels_by_name(corpus), loudness_lufs=loudness)
+    if by == "trained" and weights is None:
+        from stemwright.datagen.mixing.mixer_weights import HOW
+
+        raise UsageError(f"--by trained needs the weights of a mixer: --weights FILE. None come with the package: {HOW}")
 
 
-def _show(terminal: Terminal, made: FirstMix) -> None:
+def _way(corpus: Path | None, weights: Path | None, loudness: float, *, flat: bool) -> Way:
+    """What decides about the settings: a corpus, weights, or with neither the rules. Raises UsageError where they are none."""
+    if corpus is not None:
+        from stemwright.datagen.mixing.profile_levels import levels_by_name, mix_by_profile
+
+        return Way(partial(mix_by_profile, profile=levels_by_name(corpus), loudness_lufs=loudness), "the corpus")
+    if weights is not None:
+        from stemwright.datagen.mixing.mixer_weights import read_mixer
+        from stemwright.datagen.mixing.trained_levels import mix_by_trained
+
+        trained = read_mixer(weights)
+        facts = {"weights": {"file": str(weights), **trained.facts.plain()}}
+        return Way(partial(mix_by_trained, mixer=trained, loudness_lufs=loudness), f"trained on {trained.facts.trained_on}", facts)
+    from stemwright.datagen.mixing.stem_plans import mix_by_rules
+
+    return Way(partial(mix_by_rules, loudness_lufs=loudness, equalise=not flat))
+
+
+def _show(terminal: Terminal, made: FirstMix, way: Way) -> None:
     """The tables of what was set, and why."""
     from stemwright.datagen.mixing.mix_rules import ALWAYS, RULES
 
@@ -149,7 +185,8 @@ def _show(terminal: Terminal, made: FirstMix) -> None:
     terminal.show("stems", _settings_table(made), {name: _plain(stem) for name, stem in stems.items()})
     used = {reason.rule for stem in stems.values() for reason in stem.plan.reasons} | {*ALWAYS}
     known = {key: rule for key, rule in RULES.items() if key in used}
-    terminal.show("rules", _reasons_table(made), {key: vars(rule) for key, rule in known.items()})
+    terminal.show("rules", _reasons_table(made, way.source), {key: vars(rule) for key, rule in known.items()})
+    terminal.collected |= way.facts
 
 
 def _settings_table(made: FirstMix) -> Table:
@@ -177,7 +214,7 @@ def _shown(value: float) -> float:
     return round(value, 2) + 0.0 if abs(value) >= 0.05 else 0.0
 
 
-def _reasons_table(made: FirstMix) -> Table:
+def _reasons_table(made: FirstMix, own_source: str) -> Table:
     """Each rule that set something, and what it set."""
     from rich.table import Table
 
@@ -189,7 +226,7 @@ def _reasons_table(made: FirstMix) -> Table:
             found.setdefault(reason.rule, {}).setdefault(f"{reason.what} {reason.value}", []).append(name)
     table = Table("rule", "source", "what it set", title_justify="left")
     for key in [*(key for key in RULES if key in found), *(key for key in found if key not in RULES)]:
-        says, source = (RULES[key].says, RULES[key].source) if key in RULES else (key, "the corpus")
+        says, source = (RULES[key].says, RULES[key].source) if key in RULES else (key, own_source)
         table.add_row(says, source, "; ".join(f"{what}: {', '.join(names)}" for what, names in found[key].items()))
     return table
 

@@ -17,9 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemwright.datagen.mixing.settling import MIX_LUFS, MixSettings, Reason, StemPlan, settle
-from stemwright.datagen.mixing.stem_plans import KnownStem, parts_of
-from stemwright.manifests.catalog.part_names import part_of_instrument
-from stemwright.manifests.names import name_from
+from stemwright.datagen.mixing.stem_plans import KnownStem, name_among, parts_of
 from stemwright.manifests.records import Estimate
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
@@ -60,7 +58,7 @@ def mix_by_profile(
     ``stems`` are float32 [2, T] of one shape. Raises UsageError where the corpus has no name for any of them, Refused where all are silent.
     """
     parts, left_out = parts_of(stems, sample_rate)
-    names = {part.name: _name_in(profile, part) for part in parts}
+    names = {part.name: name_among(profile, part) for part in parts}
     left_out |= {
         name: f"the corpus has no stem like it; it has {', '.join(sorted(profile))}" for name, like in names.items() if like is None
     }
@@ -71,13 +69,6 @@ def mix_by_profile(
     plans = {part.name: _plan(part, like, profile[like], shared[like]) for part in known if (like := names[part.name])}
     settled, bus, measured_lufs, peak_dbtp = settle(stems, sample_rate, plans, loudness_lufs=loudness_lufs)
     return MixSettings(settled, bus, measured_lufs, peak_dbtp, left_out)
-
-
-def _name_in(profile: Mapping[str, NameLevels], part: KnownStem) -> str | None:
-    """The name in a corpus that a stem is like."""
-    own = {name.lower(): name for name in profile}
-    candidates = (name_from(part.name), part.role.name.replace(" ", "_"), part_of_instrument(part.role.name))
-    return next((own[name] for name in candidates if name in own), None)
 
 
 def _plan(part: KnownStem, like: str, found: NameLevels, shared: int) -> StemPlan:

@@ -103,7 +103,7 @@ def settle(
     """The faders of planned stems: the settled stems, the chain of the bus, and the loudness in LUFS and true peak in dBTP of the mix."""
     gains, sums = dict[str, float](), dict[bool, np.ndarray]()
     for name in sorted(plans):  # in one order, so that the order of the files changes nothing
-        wet = _before_fader(stems[name], sample_rate, plans[name])
+        wet = before_fader(stems[name], sample_rate, plans[name])
         gains[name] = plans[name].level_lu - loudness_at_any_level(wet, sample_rate)
         part = sums.setdefault(plans[name].lead, np.zeros(wet.shape, np.float32))
         part += np.float32(db_to_gain(gains[name])) * wet
@@ -128,7 +128,7 @@ def _settled(name: str, plan: StemPlan, gain_db: float, level_lu: float) -> Sett
     return SettledStem(plan, (*plan.chain, *uses(("fader", {"gain_db": gain_db, "pan": plan.pan}))), gain_db, level_lu)
 
 
-def _before_fader(audio: Audio, sample_rate: int, plan: StemPlan) -> Audio:
+def before_fader(audio: Audio, sample_rate: int, plan: StemPlan) -> Audio:
     """A stem through its chain and its pan, float32."""
     placed = uses(("fader", {"pan": plan.pan})) if plan.pan else ()
     return np.asarray(apply_chain(audio, sample_rate, (*plan.chain, *placed)), np.float32)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +29,8 @@ from stemwright.datagen.mixing.settling import (
     uses,
 )
 from stemwright.datagen.mixing.stem_sound import StemSound, role_of_sound, sound_of
-from stemwright.manifests.catalog.part_names import FULL_MIXES
+from stemwright.manifests.catalog.part_names import FULL_MIXES, part_of_instrument
+from stemwright.manifests.names import name_from
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.formats import BLOCK_FRAMES, Audio
 from stemwright.manifests.stems.stem_products import Products
@@ -112,6 +113,13 @@ def _part(name: str, audio: Audio, sample_rate: int, loudness_lufs: float) -> Kn
         return KnownStem(name, sound, role, "name", loudness_lufs)
     role, heard = role_of_sound(audio, sound, sample_rate)
     return KnownStem(name, sound, role, f"sound: {heard}", loudness_lufs)
+
+
+def name_among(names: Iterable[str], part: KnownStem) -> str | None:
+    """The one of several names that a stem is like: its own, that of its role, or that of the part of a song that its role belongs to."""
+    own = {name.lower(): name for name in names}
+    candidates = (name_from(part.name), part.role.name.replace(" ", "_"), part_of_instrument(part.role.name))
+    return next((own[name] for name in candidates if name in own), None)
 
 
 def sums_of_others(stems: Mapping[str, Audio], sample_rate: int) -> dict[str, str]:
