@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
 from stemwright.datagen.public.sound_files import naming
+from stemwright.manifests.records import RESIDUAL
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
@@ -62,16 +63,37 @@ def separator_from(model: Model) -> Separator:
     return DemucsSeparator(model)
 
 
+def _check_free(folder: Path, separator: Separator, song: Path, *, force: bool) -> None:
+    """Raises UsageError if a file in the way is the song itself, or without ``force`` if it is of no earlier separation.
+
+    A separation leaves all of its files or none: where only some are there, they are of something else.
+    """
+    if not folder.is_dir():
+        return
+    names = [f"{name}.flac" for name in (*separator.stem_names, RESIDUAL)]
+    found = [folder / name for name in names if (folder / name).exists()]
+    for path in found:
+        if song.exists() and path.samefile(song):
+            raise UsageError(f"{path} is the recording to separate, and a stem would be written over it; name another folder than {folder}")
+    if found and len(found) < len(names) and not force:
+        raise UsageError(f"{found[0]} exists and is of no earlier separation, since others are missing; name another folder, or force=True")
+
+
 @overload
 def separate(
-    path: Path | str, out_folder: None = None, model: Model = DEFAULT_MODEL, *, drums_model: Model | None = None
+    path: Path | str, out_folder: None = None, model: Model = DEFAULT_MODEL, *, drums_model: Model | None = None, force: bool = False
 ) -> tuple[dict[str, Audio], int]: ...
 @overload
 def separate(
-    path: Path | str, out_folder: Path | str, model: Model = DEFAULT_MODEL, *, drums_model: Model | None = None
+    path: Path | str, out_folder: Path | str, model: Model = DEFAULT_MODEL, *, drums_model: Model | None = None, force: bool = False
 ) -> SeparatedFile: ...
 def separate(
-    path: Path | str, out_folder: Path | str | None = None, model: Model = DEFAULT_MODEL, *, drums_model: Model | None = None
+    path: Path | str,
+    out_folder: Path | str | None = None,
+    model: Model = DEFAULT_MODEL,
+    *,
+    drums_model: Model | None = None,
+    force: bool = False,
 ) -> tuple[dict[str, Audio], int] | SeparatedFile:
     """Separates a recording into stems: into files of ``out_folder``, or without one into memory.
 
@@ -82,8 +104,10 @@ def separate(
     peak needed less), and ``closure_db``, the energy of the residual against the mixture's in dB. Without: returns ({stem name: float32
     [C, T]}, sample rate in Hz), at the model's rate and without the residual. ``drums_model`` takes the
     stem ``drums`` further apart, into kick, snare and so on: its parts, which sum to the stem with a residual of their own, are files of
-    ``out_folder/drums/`` and ``.parts`` of the result, or without a folder in the dict besides, as ``"drums/kick"``. Raises ``Refused``
-    (a ValueError) for a file that cannot be read or separated, ``ModelError`` where the weights cannot be had.
+    ``out_folder/drums/`` and ``.parts`` of the result, or without a folder in the dict besides, as ``"drums/kick"``. The files of an
+    earlier separation, stems and residual, are replaced; with ``force`` any of these names, but never ``path``. Raises ``Refused``
+    (a ValueError) for a file that cannot be read or separated, ``ModelError`` where the weights cannot be had, UsageError for files in
+    the way.
 
     >>> import numpy, stemwright as sw
     >>> audio = numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100)).astype("float32")
@@ -106,6 +130,9 @@ def separate(
         further.check_first(DRUMS, separator)
     with naming(path):
         if out_folder is not None:
+            _check_free(Path(out_folder), separator, Path(path), force=force)
+            if further is not None:
+                _check_free(Path(out_folder) / DRUMS, further, Path(path), force=force)
             files = separator.separate_file(path, out_folder)
             if further is not None:
                 files.parts = further.separate_file(files[DRUMS], Path(out_folder) / DRUMS)

@@ -61,6 +61,38 @@ def test_any_callable_that_names_its_stems_separates(song, tmp_path):
     assert sw.edit(song, "mute drums", "quiet.flac", model=Halves()).audio.shape == VOCALS.shape
 
 
+def test_a_separation_never_replaces_its_input_nor_files_of_no_separation(song, tmp_path):
+    folder = tmp_path / "own"
+    sw.save(folder / "vocals.flac", 0.5 * VOCALS, RATE)
+    before = (folder / "vocals.flac").read_bytes()
+    (tmp_path / "linked.flac").symlink_to(folder / "vocals.flac")
+    for path in (folder / "vocals.flac", "own/../own/vocals.flac", "linked.flac"):
+        with pytest.raises(ValueError, match="is the recording to separate, and a stem would be written over it"):
+            sw.separate(path, folder, Halves(), force=True)
+    with pytest.raises(ValueError, match="exists and is of no earlier separation"):
+        sw.separate(song, folder, Halves())
+    assert (folder / "vocals.flac").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["vocals.flac"]
+    for force in (True, False):  # the second time, the stems of the first are replaced
+        assert sorted(sw.separate(song, folder, Halves(), force=force)) == ["drums", "residual", "vocals"]
+
+
+def test_parts_never_replace_files_of_no_separation(song, tmp_path):
+    def kit(drums, sample_rate):
+        del sample_rate
+        return {"kick": drums / 2, "snare": drums / 2}
+
+    kit.stem_names = ("kick", "snare")
+    sw.save(tmp_path / "out" / "drums" / "kick.flac", DRUMS, RATE)
+    with pytest.raises(ValueError, match=r"kick\.flac exists and is of no earlier separation"):
+        sw.separate(song, tmp_path / "out", Halves(), drums_model=kit)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["drums"]
+    sw.separate(song, tmp_path / "new", Halves(), drums_model=kit)
+    assert sw.separate(song, tmp_path / "new", Halves(), drums_model=kit).parts.keys() == {"kick", "snare", "residual"}
+    with pytest.raises(ValueError, match="expected stems or drums_model, got both"):
+        sw.balance(song, "stems", drums_model=kit)
+
+
 @pytest.mark.parametrize("call", [lambda model: sw.separate("song.wav", model=model), lambda model: sw.balance("song.wav", model=model)])
 def test_what_is_no_model_is_refused_at_once(song, call):
     with pytest.raises(ValueError, match="there is no model 'htdemucs_tf'; did you mean 'htdemucs_ft'"):
