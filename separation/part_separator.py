@@ -58,6 +58,7 @@ class PartSeparator:
 
     >>> import numpy, stemwright as sw
     >>> from stemwright.separation.function_separator import FunctionSeparator
+    >>> from stemwright.separation.part_separator import PartSeparator
     >>> def halves(audio, sample_rate):
     ...     return {"kick": audio / 2, "snare": audio / 4}
     >>> halves.stem_names = ("kick", "snare")
